@@ -1,0 +1,82 @@
+# `make run` needs Python 3.11 and a network, once; `make test` also Node, Chromium, a C compiler
+# and Redis, which it installs on Debian when it may. Installing is remembered by files that are
+# newer than what they were made from.
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NPM := npm install --no-package-lock --no-audit --no-fund --loglevel=error
+
+.PHONY: run test check format tools clean
+.DEFAULT_GOAL := run
+
+# The server with the embedded store (in ./data) and the sample blog.
+run: $(VENV)/.installed
+	@HOST=127.0.0.1 PORT=$(PORT) $(BIN)/liveblog demo
+	@exec $(BIN)/liveblog serve --host 127.0.0.1 --port $(PORT)
+
+# Everything. The last line is pytest's count.
+test: $(VENV)/.installed-test tools
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/pytest tests
+
+# What is fast: format, lint, types, unit tests, the scripts' tests and types.
+check: $(VENV)/.installed-test
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/pytest --quiet tests/unit
+	@if command -v node >/dev/null; then cd tests/js && node --test; \
+	  else echo "no node: the scripts' tests are left out" >&2; fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \
+	  else echo "no npm: the scripts' types are left out" >&2; fi
+
+.PHONY: types
+types: tests/js/node_modules/.installed
+	@cd tests/js && npm run --silent types
+
+format: $(VENV)/.installed-test
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf tests/js/node_modules
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "no venv could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+tests/js/node_modules/.installed: tests/js/package.json
+	@cd tests/js && $(NPM)
+	@touch $@
+
+# What pip does not bring. RUNLEVEL=1 keeps Debian from starting a Redis of its own.
+tools: $(VENV)/.installed-test
+	@missing=; \
+	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc chromium:chromium; do \
+	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends $$missing; } >&2 </dev/null; \
+	elif [ "$$missing" = " chromium" ]; then \
+	  $(BIN)/playwright install chromium >&2; \
+	else \
+	  case "$$missing" in *chromium*) $(BIN)/playwright install chromium >&2;; esac; \
+	  echo "please install:$${missing% chromium}" >&2; exit 1; \
+	fi

@@ -1,0 +1,244 @@
+"""The whole program, put together: every part is made here and given what it needs.
+
+Rules: composes only. Nothing reaches for anything through `app.state`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from liveblog import __version__, api, auth, desk, page, render, schedule, sockets
+from liveblog.accounts import Accounts
+from liveblog.broker import Broker, connect
+from liveblog.follow import Follower
+from liveblog.hub import Hub, Rules
+from liveblog.model import Problem, StoreDown
+from liveblog.publishing import Publishing
+from liveblog.settings import Settings, load, static_dir
+
+log = logging.getLogger(__name__)
+
+# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML from text.
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types liveblog"
+)
+HEADERS: Final = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "strict-origin-when-cross-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+REINDEX_TRIES_S: Final = 2.0
+
+
+def create() -> Starlette:
+    """Make the application from the environment; uvicorn's factory."""
+    return create_app(load(os.environ))
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Make the application. `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store."""
+    redis = connect(settings.redis_url)
+    broker = Broker(redis, wait_for_replica=settings.durability == "replica")
+    accounts = Accounts(redis)
+    publishing = Publishing(broker, lambda: time.time_ns() // 1_000_000)
+    follower = Follower(redis, broker.probe)
+    hub = Hub(broker, follower, render, _rules(settings))
+    door = _door(hub, settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        work = [hub.run(), follower.run(hub), schedule.run(broker, publishing), _reindex(broker)]
+        with _draining_first(hub, settings):
+            tasks = [asyncio.create_task(part) for part in work]
+            for task in tasks:
+                task.add_done_callback(_end_if_failed)
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await hub.close()
+        await redis.aclose()
+
+    return Starlette(
+        routes=[
+            *sockets.routes(door),
+            *page.routes(hub, settings),
+            *api.routes(publishing, accounts, settings),
+            *desk.routes(publishing, accounts, settings),
+            *_health(hub),
+            Mount("/static", StaticFiles(directory=static_dir())),
+        ],
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={
+            Problem: _on_problem,
+            StoreDown: _on_problem,
+            HTTPException: _on_http_error,
+        },
+        lifespan=lifespan,
+    )
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        heartbeat_s=settings.heartbeat_s,
+        blogs_max=settings.blogs_max,
+        base_url=settings.public_url or f"http://{settings.host}:{settings.port}",
+    )
+
+
+def _door(hub: Hub, settings: Settings) -> sockets.Door:
+    own = [settings.public_url] if settings.public_url else []
+    return sockets.Door(
+        hub,
+        frozenset([*settings.allowed_origins, *own]),
+        settings.readers_max or _file_limit(),
+        settings.readers_per_address_max,
+    )
+
+
+def _file_limit() -> int:
+    """Return how many readers the file limit allows: what is left when 500 are kept for everything else."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return 0
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(100, soft - 500)
+
+
+def _end_if_failed(task: "asyncio.Task[Any]") -> None:
+    """End the worker when a part that must always run has failed: a supervisor starts it anew."""
+    if not task.cancelled() and task.exception():
+        log.critical("a part of the worker failed", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _reindex(broker: Broker) -> None:
+    """Bring the list of blogs up to date once, as soon as the store answers."""
+    while True:
+        try:
+            return await broker.reindex()
+        except StoreDown:
+            await asyncio.sleep(REINDEX_TRIES_S)
+
+
+# -- the end
+
+
+@contextlib.contextmanager
+def _draining_first(hub: Hub, settings: Settings) -> Iterator[None]:
+    """On the first SIGTERM or SIGINT send the readers away, paced, then let the server's own handler run.
+
+    uvicorn alone would close all WebSockets at once with 1012, and wait for ever for SSE streams, before the lifespan
+    ends. A second signal goes to the server's handler at once. Only in a main thread, where servers have handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        then = before[signal.Signals(number)]
+        if hub.draining or not callable(then):
+            _call(then, number, frame)
+        else:
+            hub.draining = True
+            loop.call_soon_threadsafe(hub.spawn, _drain(hub, settings, lambda: _call(then, number, frame)))
+
+    for number in numbers:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _call(handler: Any, number: int, frame: FrameType | None) -> None:
+    if callable(handler):
+        handler(number, frame)
+
+
+async def _drain(hub: Hub, settings: Settings, then: Callable[[], None]) -> None:
+    try:
+        await asyncio.sleep(settings.drain_lead_s)
+        await hub.drain(settings.drain_s)
+    finally:
+        then()
+
+
+# -- answers that belong to no part
+
+
+class SecurityHeaders:
+    """Put the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem | StoreDown)
+    shown = page.problem_page(error) if page.wants_page(request) else None
+    return shown or auth.problem_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    name = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
+    answer = await _on_problem(request, Problem(error.status_code, name, error.detail))
+    for header, value in (error.headers or {}).items():
+        answer.headers[header] = value
+    return answer
+
+
+def _health(hub: Hub) -> list[BaseRoute]:
+    async def healthz(_: Request) -> Response:
+        return _now({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        store = "up" if hub.store_up else "down"
+        if hub.draining or not hub.store_seen:
+            return _now({"status": "draining" if hub.draining else "starting", "store": store}, 503)
+        return _now({"status": "ready" if hub.store_up else "degraded", "store": store})
+
+    async def version(_: Request) -> Response:
+        return _now({"version": __version__})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/version", version)]
+
+
+def _now(body: dict[str, str], status: int = 200) -> Response:
+    return JSONResponse(body, status, headers={"cache-control": "no-store"})

@@ -1,0 +1,489 @@
+"""Our door to Redis for blogs: the editor's writes, and what workers read.
+
+A blog's keys share one hash tag (`lb:{slug}:…`), so all of a script's keys are on one node. Records are stored as the
+exact bytes that were announced: stamps the store gave (offset, order, times), then the fields the editor's side made.
+
+Rules: nothing here knows hubs, readers or HTTP. Everything that Redis cannot answer is StoreDown.
+"""
+
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from liveblog.model import (
+    BLOG_ID,
+    REVISIONS_MAX,
+    STAMPED,
+    Blog,
+    Entry,
+    Position,
+    StoreDown,
+    new_id,
+)
+from liveblog.timeline import KEPT_CHANGES, MARKED_MAX, WINDOW, Changes, Record, Snapshot
+
+log = logging.getLogger(__name__)
+
+SOCKET_TIMEOUT_S: Final = 4.0
+CONNECTIONS_MAX: Final = 100
+BATCH: Final = 500  # records in one answer of the store, at most
+REMEMBERED_S: Final = 24 * 3600  # idempotency keys
+REPLICA_WAIT_MS: Final = 1_000
+INDEX: Final = "lb:blogs"
+DUE_AT_ONCE: Final = 20  # scheduled entries of one blog looked at in one pass
+
+_SCRIPTS = {
+    name: files("liveblog").joinpath(f"{name}.lua").read_text()
+    for name in ("publish", "repair", "rotate")
+}
+_KEYS = "blog chain entries changed order marked drafts due rev idem".split()
+_CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
+_entry_of = msgspec.json.Decoder(Entry).decode
+_blog_of = msgspec.json.Decoder(Blog).decode
+
+
+def connect(url: str) -> Redis:
+    """Return a client for `url`; one retry, since every write script is idempotent and a pooled connection may be stale."""
+    return Redis.from_url(
+        url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1),
+        protocol=2,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        max_connections=CONNECTIONS_MAX,
+        retry=Retry(ConstantBackoff(0.05), 1),
+    )
+
+
+def key(slug: str, name: str) -> str:
+    return f"lb:{{{slug}}}:{name}"
+
+
+def channel(slug: str) -> str:
+    return key(slug, "changes")
+
+
+@asynccontextmanager
+async def asking() -> AsyncIterator[None]:
+    """Turn whatever Redis cannot do now into StoreDown."""
+    try:
+        yield
+    except ResponseError as error:
+        log.error("the store refused: %s", error)
+        raise StoreDown(str(error)) from error
+    except (RedisError, OSError) as error:
+        raise StoreDown(f"{type(error).__name__}: {error}") from error
+
+
+# -- records and messages ------------------------------------------------------------------------------------------
+
+
+def decode_record(raw: bytes) -> Record:
+    """Return the Blog or Entry that stored bytes are. JSON escapes quotes, so no text can look like the header's id."""
+    return _blog_of(raw) if b'"id":"#blog"' in raw else _entry_of(raw)
+
+
+def decode_message(raw: bytes) -> Changes | None:
+    """Return what a pub/sub message says, None when it is not one of ours or its checks do not fit its bytes.
+
+    `epoch first last previous check`, then one record a line.
+    """
+    try:
+        head, *records = raw.split(b"\n")
+        epoch, first, last, previous, check = head.decode("ascii").split(" ")
+        checks, at = "", previous
+        for record in records:
+            at = hashlib.sha1(at.encode() + record, usedforsecurity=False).hexdigest()[:8]
+            checks += at
+        if at != check or len(records) != int(last) - int(first) + 1:
+            return None
+        position = Position(epoch, int(last), check)
+        return Changes(
+            int(first) - 1, previous, position, checks, [decode_record(r) for r in records]
+        )
+    except (ValueError, msgspec.DecodeError):
+        return None
+
+
+def entry_record(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in _CONTENT}
+
+
+def blog_record(blog: Blog) -> dict[str, Any]:
+    left_out = ("offset", "updated_at") if blog.created_at else ("offset", "updated_at", "created_at")
+    fields = {n: getattr(blog, n) for n in Blog.__struct_fields__ if n not in left_out}
+    return {"id": BLOG_ID, **msgspec.to_builtins(fields)}
+
+
+class Stored(NamedTuple):
+    """An entry as read: `raw` is what a write compares with, `revisions` how many earlier ones are kept."""
+
+    entry: Entry
+    raw: bytes
+    revisions: int
+
+
+class Stand(NamedTuple):
+    """A blog as read, at its position; `raw` is the header's record."""
+
+    blog: Blog
+    position: Position
+    raw: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write:
+    """One write for publish.lua, whose head explains the fields."""
+
+    op: Literal["create", "header", "number", "keep"]
+    id: str
+    seen: bytes | None
+    record: dict[str, Any]
+    request: str
+    idem: str
+    status: int = 200
+    fresh: bool = False
+    history: Literal["push", "pop", "erase", ""] = ""
+    published_at: int | None = None
+    order: int | None = None
+    listed: bool = False
+    marked: bool = False
+    due: int | None = None
+    rotate: bool = False
+    position: Position | None = None  # what a "keep" answers
+    revision: int = 0
+    erased: int = 0
+
+    def arguments(self, slug: str) -> list[Any]:
+        """Return the script's ARGV."""
+        values = {
+            "op": self.op,
+            "request": self.request,
+            "ttl_s": REMEMBERED_S,
+            "id": self.id,
+            "seen": hashlib.sha1(self.seen, usedforsecurity=False).hexdigest() if self.seen else "",
+            "record": orjson.dumps(self.record),
+            "epoch": new_id("", 6),
+            "fresh": int(self.fresh),
+            "history": self.history,
+            "published_at": _or_empty(self.published_at),
+            "order": _or_empty(self.order),
+            "listed": int(self.listed),
+            "marked": int(self.marked),
+            "due": _or_empty(self.due),
+            "rotate": int(self.rotate),
+            "status": self.status,
+            "position": f'"{self.position}"' if self.position else "null",
+            "revision": self.revision,
+            "erased": self.erased,
+            "revisions_max": REVISIONS_MAX,
+            "channel": channel(slug),
+        }
+        return [part for pair in values.items() for part in pair]
+
+
+def _or_empty(value: int | None) -> int | str:
+    return "" if value is None else value
+
+
+class Committed(NamedTuple):
+    """A write that happened: the record as stored; `position` is None when it took no offset."""
+
+    record: Record
+    position: Position | None
+
+
+class Known(msgspec.Struct):
+    """The first result of a call whose idempotency key is remembered."""
+
+    status: int
+    id: str
+    revision: int
+    position: str | None
+    revisions_erased: int
+
+
+Refusal = Literal["other", "exists", "absent", "stale", "ended"]
+
+
+class Moved(NamedTuple):
+    """Why a repair read gave no changes. "absent": the store lacks the blog; the rest: see repair.lua."""
+
+    why: Literal["absent", "moved", "fork", "far"]
+
+
+@dataclass
+class Broker:
+    """Blogs in one Redis or Valkey. All methods raise StoreDown when it cannot be asked."""
+
+    redis: Any  # redis-py's hints give every reply as str or bytes at once; what comes back is typed here
+    wait_for_replica: bool = False
+
+    # -- the editor's side
+
+    async def commit(self, slug: str, write: Write) -> Committed | Known | Refusal:
+        """Run publish.lua. With `wait_for_replica`, StoreDown ("unconfirmed") also when no replica confirmed in time."""
+        names = [*_KEYS[:8], f"rev:{write.id}", f"idem:{write.idem}"]
+        keys = [key(slug, name) for name in names]
+        answer = await self._durably("publish", keys, write.arguments(slug))
+        if answer[0] == b"known":
+            return msgspec.json.decode(answer[1], type=Known)
+        if answer[0] != b"ok":
+            refusal: Refusal = answer[0].decode()
+            return refusal
+        await self._touch(slug)
+        record = decode_record(answer[4])
+        if write.op == "keep":
+            return Committed(record, None)
+        return Committed(record, Position(answer[1].decode(), int(answer[2]), answer[3].decode()))
+
+    async def known(self, slug: str, idem: str, request: str) -> Committed | Known | Refusal | None:
+        """Return the first result of a call that is remembered, "other" when its key was used for another request.
+
+        None when it is not. The script answers, so that a WAIT covers what it remembers; "stale": forgotten just now.
+        """
+        async with asking():
+            if not await self.redis.exists(key(slug, f"idem:{idem}")):
+                return None
+        nothing = Write(op="keep", id="", seen=b"-", record={}, request=request, idem=idem)
+        return await self.commit(slug, nothing)
+
+    async def _durably(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+        async with asking():
+            if not self.wait_for_replica:
+                return await self._run(name, keys, arguments)
+            # One pipeline, so one connection: WAIT speaks of what its own connection wrote.
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
+            pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
+            answer, confirmed = await pipeline.execute()
+        if confirmed < 1 and answer[0] in (b"ok", b"known"):
+            raise StoreDown("unconfirmed: no replica acknowledged the write in time")
+        return answer
+
+    async def _run(self, name: str, keys: list[str], arguments: Sequence[Any]) -> Any:
+        return await self.redis.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
+
+    async def _touch(self, slug: str) -> None:
+        """Note the activity. Best effort: the index is rebuilt at start, and the write itself is done."""
+        try:
+            seconds, micros = await self.redis.time()
+            await self.redis.zadd(INDEX, {slug: seconds * 1000 + micros // 1000})
+        except (RedisError, OSError) as error:
+            log.warning("the list of blogs was not updated: %s", error)
+
+    async def stand(self, slug: str) -> Stand | None:
+        """Return a blog's header and position; None when there is no such blog."""
+        async with asking():
+            return (await self._stands([slug]))[0]
+
+    async def _stands(self, slugs: Sequence[str]) -> list[Stand | None]:
+        pipeline = self.redis.pipeline(transaction=True)
+        for slug in slugs:
+            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header")
+            pipeline.getrange(key(slug, "chain"), -8, -1)
+        answers = await pipeline.execute()
+        return [
+            _stand(epoch, offset, header, check)
+            for (epoch, offset, header), check in zip(answers[::2], answers[1::2], strict=True)
+        ]
+
+    async def blogs(self, limit: int = BATCH) -> list[Stand]:
+        """Return the blogs with the newest activity first."""
+        async with asking():
+            slugs = [s.decode() for s in await self.redis.zrevrange(INDEX, 0, limit - 1)]
+            return [stand for stand in await self._stands(slugs) if stand] if slugs else []
+
+    async def reindex(self) -> None:
+        """Put blogs into the index that a lost best-effort write left out."""
+        async with asking():
+            async for name in self.redis.scan_iter(match="lb:{*}:blog", count=1000):
+                slug = name.decode()[4:-6]
+                header = await self.redis.hget(name, "header")
+                if header:
+                    await self.redis.zadd(INDEX, {slug: _blog_of(header).updated_at}, nx=True)
+
+    async def stored(self, slug: str, id: str) -> Stored | None:
+        """Return an entry, draft or tombstone; None when the id was never used."""
+        async with asking():
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.hget(key(slug, "entries"), id)
+            pipeline.hget(key(slug, "drafts"), id)
+            pipeline.llen(key(slug, f"rev:{id}"))
+            entry, draft, revisions = await pipeline.execute()
+        raw = entry or draft
+        return Stored(_entry_of(raw), raw, revisions) if raw else None
+
+    async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
+        """Return an earlier revision, the latest when None; None when it is not kept."""
+        async with asking():
+            raws = await self.redis.lrange(key(slug, f"rev:{id}"), 0, 0 if revision is None else -1)
+        found = (_entry_of(raw) for raw in raws)
+        return next((e for e in found if revision in (None, e.revision)), None)
+
+    async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
+        """Return the positions of the entries' last changes, None for what was never published."""
+        async with asking():
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.hget(key(slug, "blog"), "epoch")
+            for entry in entries:
+                at = (entry.offset or 1) * 8
+                pipeline.getrange(key(slug, "chain"), at - 8, at - 1)
+            epoch, *checks = await pipeline.execute()
+        return [
+            Position(epoch.decode(), entry.offset, check.decode()) if entry.offset else None
+            for entry, check in zip(entries, checks, strict=True)
+        ]
+
+    async def listed(self, slug: str, before: int | None, limit: int) -> list[Entry]:
+        """Return published entries, the highest order first, below order `before` when given."""
+        async with asking():
+            top = "+inf" if before is None else f"({before}"
+            ids = await self.redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
+            return await self._entries(slug, "entries", ids)
+
+    async def drafts(self, slug: str) -> list[Entry]:
+        """Return everything unpublished, tombstones left out, the newest alteration first."""
+        async with asking():
+            raws = await self.redis.hvals(key(slug, "drafts"))
+        entries = [entry for entry in map(_entry_of, raws) if not entry.deleted]
+        return sorted(entries, key=lambda e: (e.updated_at, e.id), reverse=True)
+
+    async def _entries(self, slug: str, name: str, ids: Sequence[bytes]) -> list[Entry]:
+        found: list[Entry] = []
+        for i in range(0, len(ids), BATCH):
+            raws = await self.redis.hmget(key(slug, name), ids[i : i + BATCH])
+            found += [_entry_of(raw) for raw in raws if raw]
+        return found
+
+    async def due(self) -> list[tuple[str, str]]:
+        """Return (slug, entry id) of what is scheduled and due by the store's clock, in all blogs."""
+        async with asking():
+            slugs = [s.decode() for s in await self.redis.zrevrange(INDEX, 0, -1)]
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.time()
+            for slug in slugs:
+                pipeline.zrange(key(slug, "due"), 0, DUE_AT_ONCE - 1, withscores=True)
+            (seconds, micros), *scheduled = await pipeline.execute()
+        now = seconds * 1000 + micros // 1000
+        return [
+            (slug, id.decode())
+            for slug, rows in zip(slugs, scheduled, strict=True)
+            for id, at in rows
+            if at <= now
+        ]
+
+    async def rewrite_log(self) -> None:
+        """Ask the store to rewrite its append-only file, so that erased text leaves the disk. Best effort."""
+        try:
+            await self.redis.bgrewriteaof()
+        except (RedisError, OSError) as error:
+            log.warning("BGREWRITEAOF was refused (%s); erased text stays in the file until the next", error)
+
+    # -- the worker's side (the hub's `Source`)
+
+    async def load(self, slug: str) -> Snapshot | None:
+        """Return a blog as a worker holds it: one state of the store; None when there is no such blog.
+
+        The ids and checks come from one step, the records in batches; what moved meanwhile is left out and brought
+        by the repair read that the caller does next.
+        """
+        async with asking():
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header", "base")
+            pipeline.getrange(key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1)
+            pipeline.zrevrange(key(slug, "order"), 0, WINDOW - 1, withscores=True)
+            pipeline.zrevrange(key(slug, "marked"), 0, MARKED_MAX - 1)
+            pipeline.zrevrange(key(slug, "changed"), 0, KEPT_CHANGES - 1)
+            (epoch, offset, header, base), chain, listed, *ids = await pipeline.execute()
+            if not epoch:
+                return None
+            ids.append([id for id, _ in listed])
+            wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
+            entries = await self._entries(slug, "entries", wanted)
+        top = int(offset)
+        position = Position(epoch.decode(), top, chain[-8:].decode())
+        held = [entry for entry in entries if (entry.offset or 0) <= top]
+        window = int(listed[-1][1]) if len(listed) == WINDOW else 0
+        return Snapshot(position, int(base), window, chain.decode(), _blog_of(header), held)
+
+    async def repair(self, slug: str, position: Position) -> Changes | Moved:
+        """Return what a worker at `position` lacks, or why that cannot be said (see repair.lua)."""
+        keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
+        async with asking():
+            answer = await self._run("repair", keys, [*position, BATCH])
+        if answer[0] != b"ok":
+            return Moved(answer[0].decode())
+        _, offset, checks, *raws = answer
+        top = Position(position.epoch, offset, checks[-8:].decode() or position.check)
+        records = [decode_record(raw) for raw in raws]
+        return Changes(position.offset, position.check, top, checks.decode(), records)
+
+    async def rotate(self, slug: str, position: Position) -> bool:
+        """Begin a new epoch if the store's history still forks from `position`; False when it does not."""
+        keys = [key(slug, name) for name in ("blog", "chain", "changed")]
+        async with asking():
+            return bool(await self._run("rotate", keys, [*position, new_id("", 6), channel(slug)]))
+
+    async def heads(self, slugs: Sequence[str]) -> dict[str, Position | None]:
+        """Return where the store is, for each blog; None for one it lacks. Asks even when there are none."""
+        heads: dict[str, Position | None] = {}
+        async with asking():
+            await self.redis.ping()
+            for i in range(0, len(slugs), BATCH):
+                batch = slugs[i : i + BATCH]
+                pipeline = self.redis.pipeline(transaction=False)
+                for slug in batch:
+                    pipeline.hmget(key(slug, "blog"), "epoch", "offset")
+                    pipeline.getrange(key(slug, "chain"), -8, -1)
+                answers = await pipeline.execute()
+                for slug, (epoch, offset), check in zip(
+                    batch, answers[::2], answers[1::2], strict=True
+                ):
+                    heads[slug] = Position(epoch.decode(), int(offset), check.decode()) if epoch else None
+        return heads
+
+    async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
+        """Return published entries below order `before` (None: the newest), the highest first."""
+        return await self.listed(slug, before, limit)
+
+    async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
+        """Return the published entries just above order `after`, the lowest first."""
+        async with asking():
+            ids = await self.redis.zrangebyscore(key(slug, "order"), f"({after}", "+inf", 0, limit)
+            return await self._entries(slug, "entries", ids)
+
+    async def entry(self, slug: str, id: str) -> Entry | None:
+        """Return a published entry or its tombstone; None for an id that was never published."""
+        async with asking():
+            raw = await self.redis.hget(key(slug, "entries"), id)
+        return _entry_of(raw) if raw else None
+
+    async def recent(self, limit: int) -> list[Blog]:
+        """Return the blogs with the newest activity first."""
+        return [stand.blog for stand in await self.blogs(limit)]
+
+    async def probe(self, name: str) -> None:
+        """Publish to a channel of the follower's own, over the pool that commands use."""
+        async with asking():
+            await self.redis.publish(name, b"")
+
+
+def _stand(
+    epoch: bytes | None, offset: bytes | None, header: bytes | None, check: bytes
+) -> Stand | None:
+    if not epoch or not offset or not header:
+        return None
+    return Stand(_blog_of(header), Position(epoch.decode(), int(offset), check.decode()), header)
+
+

@@ -1,0 +1,338 @@
+"""The command line: the server, its users and tokens, the sample blog.
+
+What a command is asked for goes to standard output, everything said about it to standard error, so
+that `TOKEN=$(liveblog token create wire)` holds a token and nothing else. A failure is one clear
+line and exit code 1.
+
+Rules: no work of its own; every command calls what the server calls. Modules that only some
+commands need are imported in them, since most of the time of a short command goes to imports.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from liveblog import __version__, settings, store
+from liveblog.log import configuration, configure_logging
+from liveblog.model import ROLES, Problem, Role, StoreDown
+from liveblog.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from starlette.types import ASGIApp
+
+    from liveblog.accounts import Accounts, Token, User
+
+GRACE_S: Final = 15  # for requests that run when the readers are gone
+KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
+BACKLOG: Final = 4_096
+PING_S: Final = 20.0
+READERS_FRAME_BYTES_MAX: Final = 4_096  # readers send nothing but control frames
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class _Commands(click.Group):
+    """Commands whose expected failures are one line on standard error and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StoreDown as error:
+            raise click.ClickException(f"the store cannot be reached: {error}") from None
+        except (Problem, SettingsError, store.StoreError) as error:
+            raise click.ClickException(str(error)) from None
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the settings as they are: a table must not be wrapped."""
+        formatter.write(f"\nEnvironment:\n\n{settings.table()}\n")
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__, message="%(version)s")
+def main() -> None:
+    """Run a live blog: `liveblog serve`, then open the page it names."""
+
+
+@main.command()
+@click.option("--host", help="Address to listen on; overrides HOST.")
+@click.option("--port", help="Port to listen on; overrides PORT.")
+@click.option("--workers", help="Worker processes; overrides WEB_CONCURRENCY.")
+def serve(host: str | None, port: str | None, workers: str | None) -> None:
+    """Serve readers and editors until SIGTERM or Ctrl-C.
+
+    Without REDIS_URL an embedded store runs in DATA_DIR for as long as the server does.
+    """
+    given = {"HOST": host, "PORT": port, "WEB_CONCURRENCY": workers}
+    # Into the environment and not only into our settings: workers read them from there.
+    os.environ.update({name: text for name, text in given.items() if text is not None})
+    chosen = settings.load(os.environ)
+    configure_logging(chosen)
+    # Before uvicorn takes the signals over, and after it: unwind, so that the store is stopped.
+    signal.signal(signal.SIGTERM, _exit)
+    with contextlib.ExitStack() as stack:
+        url = chosen.redis_url or stack.enter_context(store.own(chosen.data_dir))
+        if not chosen.redis_url:
+            os.environ.update({"REDIS_URL": url, "LIVEBLOG_DURABILITY": chosen.durability})
+        asyncio.run(_state_promise(url, chosen.durability))
+        log.info("readers: %s  editors: %s/desk", _address(chosen), _address(chosen))
+        _run_uvicorn(chosen)
+
+
+def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it
+    raise SystemExit(0)
+
+
+async def _state_promise(url: str, durability: str) -> None:
+    """Log what the store promises. Raises StoreError for one that must not be used."""
+    from liveblog.broker import asking, connect
+
+    async with connect(url) as redis:
+        try:
+            async with asking():
+                promise = await store.inspect(redis, durability)
+        except StoreDown as error:
+            log.warning("the store cannot be reached yet: %s", error)
+        else:
+            log.info("%s", promise.sentence)
+
+
+def _run_uvicorn(chosen: Settings) -> None:
+    """Serve with uvicorn. Raises SystemExit(1) when it could not start; it has said why."""
+    import uvicorn
+
+    try:
+        uvicorn.run("liveblog.cli:application", **_uvicorn_options(chosen))
+    except SystemExit as stop:
+        raise SystemExit(1 if stop.code else 0) from None
+
+
+def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
+    return {
+        "factory": True,
+        "host": chosen.host,
+        "port": chosen.port,
+        "workers": chosen.web_concurrency,
+        "loop": "auto",
+        "http": "httptools",
+        "ws": "websockets-sansio",
+        "ws_max_size": READERS_FRAME_BYTES_MAX,
+        "ws_ping_interval": PING_S,
+        "ws_ping_timeout": PING_S,
+        "lifespan": "on",
+        "log_config": configuration(chosen),
+        "access_log": False,
+        "proxy_headers": True,
+        "forwarded_allow_ips": chosen.forwarded_allow_ips,
+        "server_header": False,
+        "backlog": BACKLOG,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": math.ceil(chosen.drain_s) + GRACE_S,
+    }
+
+
+def application() -> "ASGIApp":
+    """Make the application in the process that serves it; uvicorn's factory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        _end_with(parent.pid, parent.join)
+    from liveblog.app import create
+
+    return create()
+
+
+def _end_with(parent_pid: int, wait: Callable[[], object]) -> None:
+    """End this worker at once when its supervisor is killed; it would keep the port for ever."""
+    if sys.platform == "linux":
+        store.die_with(parent_pid, signal.SIGKILL)
+        return
+
+    def follow() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="supervisor", daemon=True).start()
+
+
+def _address(chosen: Settings) -> str:
+    """Return the address to show to whoever started the server."""
+    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::", "") else chosen.host  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    return chosen.public_url or f"http://{host}:{chosen.port}"
+
+
+@main.command()
+@click.option("--replay", is_flag=True, help="Publish it live into a new blog, entry by entry.")
+@click.option("--gap", default=3.0, show_default=True, help="Seconds between replayed changes.")
+def demo(replay: bool, gap: float) -> None:
+    """Fill the sample blog; a second time changes nothing.
+
+    Creates the user `editor`, an admin, when there is no user yet, and prints the password.
+    """
+    chosen = _quiet_settings()
+    with store.use(chosen, must_run=replay) as url:
+        if replay:
+            asyncio.run(_with_store(url, lambda redis: _replay(redis, chosen, gap)))
+            return
+        made = asyncio.run(_with_store(url, lambda redis: _fill(redis, chosen)))
+    click.echo(f"page: {_address(chosen)}/blogs/apollo-11")
+    click.echo(f"desk: {_address(chosen)}/desk")
+    if made:
+        click.echo(f"sign in as {made[0]} with the password {made[1]}")
+
+
+async def _fill(redis: "Redis", chosen: Settings) -> tuple[str, str] | None:
+    from liveblog.accounts import Accounts
+    from liveblog.demo import fill
+
+    return await fill(_publishing(redis, chosen), Accounts(redis))
+
+
+async def _replay(redis: "Redis", chosen: Settings, gap_s: float) -> None:
+    from liveblog.demo import replay
+
+    await replay(_publishing(redis, chosen), gap_s, say=click.echo)
+
+
+def _publishing(redis: "Redis", chosen: Settings) -> Any:
+    from liveblog.broker import Broker
+    from liveblog.publishing import Publishing
+
+    broker = Broker(redis, wait_for_replica=chosen.durability == "replica")
+    return Publishing(broker, lambda: time.time_ns() // 1_000_000)
+
+
+_role = click.option("--role", type=click.Choice(ROLES), default="editor", show_default=True)
+_blogs = click.option(
+    "--blog", "blogs", metavar="SLUG", multiple=True, help="Only this blog; may be repeated."
+)
+
+
+@main.group(cls=click.Group)
+def user() -> None:
+    """People who sign in at the desk."""
+
+
+@user.command("add")
+@click.argument("name")
+@_role
+@_blogs
+def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
+    """Add a user; the password is asked for, or one line of standard input."""
+    chosen = _quiet_settings()
+    password = _password()  # before the store is there: nobody types while holding it
+    _with_accounts(chosen, lambda accounts: accounts.add_user(name, password, role, blogs))
+    click.echo(f"{name} can sign in: {role}, {_bound(blogs)}", err=True)
+
+
+@user.command("list")
+def user_list() -> None:
+    """List the users."""
+    users: list[User] = _with_accounts(_quiet_settings(), lambda accounts: accounts.users())
+    _print_rows((u.name, _standing(u), _bound(u.blogs)) for u in users)
+
+
+@user.command("disable")
+@click.argument("name")
+def user_disable(name: str) -> None:
+    """Refuse a user from now on and end their sessions."""
+    _with_accounts(_quiet_settings(), lambda accounts: accounts.disable_user(name))
+    click.echo(f"{name} can no longer sign in", err=True)
+
+
+@main.group(cls=click.Group)
+def token() -> None:
+    """Scripts' rights to call the API."""
+
+
+@token.command("create")
+@click.argument("name")
+@_role
+@_blogs
+def token_create(name: str, role: Role, blogs: tuple[str, ...]) -> None:
+    """Create a token and print it, this once only."""
+    chosen = _quiet_settings()
+    secret = _with_accounts(chosen, lambda accounts: accounts.create_token(name, role, blogs))
+    click.echo(secret)
+    click.echo(f"{name} can call the API: {role}, {_bound(blogs)}", err=True)
+
+
+@token.command("list")
+def token_list() -> None:
+    """List the tokens, without their secrets."""
+    tokens: list[Token] = _with_accounts(_quiet_settings(), lambda accounts: accounts.tokens())
+    _print_rows((t.name, t.role, _bound(t.blogs)) for t in tokens)
+
+
+@token.command("revoke")
+@click.argument("name")
+def token_revoke(name: str) -> None:
+    """Refuse a token from now on; its name is free again."""
+    _with_accounts(_quiet_settings(), lambda accounts: accounts.revoke_token(name))
+    click.echo(f"{name} can no longer call the API", err=True)
+
+
+def _quiet_settings() -> Settings:
+    """Load the settings for a one-shot command, which logs only what goes wrong."""
+    chosen = settings.load(os.environ)
+    configure_logging(chosen)
+    logging.getLogger().setLevel(logging.ERROR)
+    return chosen
+
+
+def _password() -> str:
+    """Return a new password: asked for twice on a terminal, else one line of standard input."""
+    if sys.stdin.isatty():
+        asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return asked
+    try:
+        line = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise click.ClickException("the password on standard input is not UTF-8") from None
+    if not line:
+        raise click.ClickException("standard input has no line with a password")
+    return line
+
+
+def _with_accounts(chosen: Settings, ask: "Callable[[Accounts], Awaitable[T]]") -> T:
+    """Return what the accounts in the configured store answer."""
+    from liveblog.accounts import Accounts
+
+    with store.use(chosen) as url:
+        return asyncio.run(_with_store(url, lambda redis: ask(Accounts(redis))))
+
+
+async def _with_store(url: str, ask: "Callable[[Redis], Awaitable[T]]") -> T:
+    from liveblog.broker import connect
+
+    async with connect(url) as redis:
+        return await ask(redis)
+
+
+def _standing(listed: "User") -> str:
+    return f"{listed.role} (disabled)" if listed.disabled else listed.role
+
+
+def _bound(blogs: Iterable[str]) -> str:
+    return ", ".join(blogs) or "all blogs"
+
+
+def _print_rows(rows: Iterable[Sequence[str]]) -> None:
+    """Print columns, each as wide as its widest cell."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        click.echo("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,583 @@
+"""The editors' pages: sign-in, the list of blogs, and one blog's desk.
+
+Every form here is a plain HTML form that posts and redirects, so the desk works without scripts; desk.js sends the
+same boxes to the API instead. What an editor wrote is never lost: a refusal shows the page again with the text in its
+box and the reason beside it; when the page itself cannot be made (store away, signed out) the text is shown alone
+with a button that sends it again under the same Idempotency-Key.
+
+Rules: no Redis, no HTML in strings, no permission decided here (publishing's). Every answer is `no-store`.
+"""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from liveblog import auth, render
+from liveblog.accounts import Accounts
+from liveblog.model import Blog, Caller, Entry, Problem, StoreDown, format_time, new_id
+from liveblog.publishing import Publishing, Written
+from liveblog.settings import Settings
+
+ENTRIES: Final = 30  # on one page of the desk's timeline
+HELD_MAX: Final = 100  # drafts, submissions and scheduled entries shown, of each
+FORM_BOXES_MAX: Final = 100
+
+Form = dict[str, str]
+Endpoint = Callable[[Request, Caller], Awaitable[Response]]
+
+NOTICES: Final = {
+    "published": "Published.",
+    "scheduled": "Scheduled.",
+    "draft": "Saved as a draft.",
+    "submitted": "Submitted for approval.",
+    "retracted": "Retracted.",
+    "saved": "Saved.",
+    "deleted": "Deleted.",
+    "taken-down": "Taken down: every revision is erased.",
+    "restored": "Restored.",
+    "created": "The blog is made.",
+    "header": "The blog’s header is saved.",
+    "ended": "Coverage has ended.",
+    "reopened": "The blog is open again.",
+}
+
+_LOCAL_PATH = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", re.ASCII)
+_TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
+_HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
+_LINKS: Final = ("full_coverage", "successor")
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A form as it is shown: what stands in its boxes, and what was wrong with them.
+
+    `errors` has a reason for each box, under its name; `problem` what is wrong with the whole. `key` is the
+    Idempotency-Key the form is sent under: kept as long as the form is, so that a repetition changes nothing.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+    key: str = field(default_factory=partial(new_id, "", 24))
+
+
+def routes(publishing: Publishing, accounts: Accounts, settings: Settings) -> list[BaseRoute]:
+    """Return the routes under /desk."""
+    desk = _Desk(publishing, accounts, settings)
+    blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"
+    return [
+        Route("/desk/sign-in", desk.open(desk.sign_in_page), methods=["GET"]),
+        Route("/desk/sign-in", desk.open(desk.sign_in), methods=["POST"]),
+        Route("/desk/sign-out", desk.open(desk.sign_out), methods=["POST"]),
+        Route("/desk", desk.signed_in(desk.home), methods=["GET"]),
+        Route("/desk/blogs", desk.signed_in(desk.create_blog), methods=["POST"]),
+        Route(blog, desk.signed_in(desk.blog), methods=["GET"]),
+        Route(f"{blog}/header", desk.signed_in(desk.edit_blog), methods=["POST"]),
+        Route(f"{blog}/end", desk.signed_in(desk.end), methods=["POST"]),
+        Route(f"{blog}/reopen", desk.signed_in(desk.reopen), methods=["POST"]),
+        Route(f"{blog}/entries", desk.signed_in(desk.create_entry), methods=["POST"]),
+        Route(entry, desk.signed_in(desk.entry), methods=["GET"]),
+        Route(entry, desk.signed_in(desk.edit_entry), methods=["POST"]),
+        Route(f"{entry}/delete", desk.signed_in(desk.delete_entry), methods=["POST"]),
+        Route(f"{entry}/restore", desk.signed_in(desk.restore_entry), methods=["POST"]),
+    ]
+
+
+class _Desk:
+    def __init__(self, publishing: Publishing, accounts: Accounts, settings: Settings) -> None:
+        self._publishing, self._accounts, self._settings = publishing, accounts, settings
+
+    # -- who may come in, and what they see when something is in the way
+
+    def signed_in(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint for signed-in editors; everybody else is sent to sign in."""
+
+        async def answer(request: Request) -> Response:
+            caller = await auth.caller_of(request, self._accounts, self._settings)
+            return await endpoint(request, caller)
+
+        return self.open(answer)
+
+    def open(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return the endpoint with its problems as pages, and nothing of it in a cache."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                response = await endpoint(request)
+            except StoreDown:
+                response = await self._stopped(request, auth.store_down())
+            except Problem as problem:
+                response = await self._stopped(request, problem)
+            response.headers["Cache-Control"] = "no-store"
+            return response
+
+        return answer
+
+    async def _stopped(self, request: Request, problem: Problem) -> Response:
+        """Answer a request that cannot get its page: what was sent is shown, to be sent again."""
+        form = await self._own_form(request)
+        if problem.status == 401 and not form:
+            return _sign_in_first(request)
+        response = _page(
+            "desk_problem.html",
+            problem.status,
+            problem=problem,
+            detail=_sentence(problem.detail),
+            action=request.url.path,
+            form=form,
+            sign_in=problem.status == 401,
+        )
+        if problem.retry_after_s is not None:
+            response.headers["Retry-After"] = str(problem.retry_after_s)
+        return response
+
+    async def _own_form(self, request: Request) -> Form:
+        """Return what one of our own pages sent; nothing of what another site made a browser send."""
+        site = request.headers.get("sec-fetch-site")
+        own = auth.site_url(request, self._settings)
+        is_own = site == "same-origin" if site else request.headers.get("origin") == own
+        if request.method != "POST" or not is_own or request.url.path == "/desk/sign-in":
+            return {}
+        try:
+            return await _form(request)
+        except Problem:
+            return {}
+
+    # -- signing in and out
+
+    async def sign_in_page(self, request: Request) -> Response:
+        await self._accounts.check_store()
+        return _page("desk_sign_in.html", next=_local(request.query_params.get("next", "")))
+
+    async def sign_in(self, request: Request) -> Response:
+        form = await _form(request)
+        name, then = form.get("name", "").strip(), _local(form.get("next", ""))
+        try:
+            secret = await auth.sign_in(
+                request, self._accounts, self._settings, name, form.get("password", "")
+            )
+        except Problem as problem:
+            if problem.status not in (401, 429):
+                raise
+            refused = _page("desk_sign_in.html", problem.status, next=then, name=name, problem=problem.detail)
+            if problem.retry_after_s is not None:
+                refused.headers["Retry-After"] = str(problem.retry_after_s)
+            return refused
+        response = RedirectResponse(then, 303)
+        auth.set_session_cookie(response, request, self._settings, secret)
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        await auth.sign_out(request, self._accounts, self._settings)
+        response = RedirectResponse("/desk/sign-in", 303)
+        auth.clear_session_cookie(response, request, self._settings)
+        return response
+
+    # -- blogs
+
+    async def home(self, request: Request, caller: Caller) -> Response:
+        return await self._home(request, caller)
+
+    async def _home(
+        self, request: Request, caller: Caller, form: Filled | None = None, status: int = 200
+    ) -> Response:
+        return _page(
+            "desk_home.html",
+            status,
+            caller=caller,
+            blogs=[at.blog for at in await self._publishing.blogs(caller)],
+            form=form or Filled({"timezone": "UTC", "language": "en"}),
+            notice=_notice(request),
+        )
+
+    async def create_blog(self, request: Request, caller: Caller) -> Response:
+        form = await _form(request)
+        try:
+            made = await self._publishing.create_blog(
+                caller, {"slug": form.get("slug", ""), **header_fields(form)}, _key(form)
+            )
+        except Problem as problem:
+            _reraise_unless_shown(problem)
+            return await self._home(request, caller, refused(form, problem), problem.status)
+        return _then(f"/desk/blogs/{made.blog.slug}", "created")
+
+    async def blog(self, request: Request, caller: Caller) -> Response:
+        return await self._blog(request, caller)
+
+    async def _blog(
+        self,
+        request: Request,
+        caller: Caller,
+        *,
+        compose: Filled | None = None,
+        header: Filled | None = None,
+        end: Filled | None = None,
+        status: int = 200,
+    ) -> Response:
+        """Answer with a blog's desk; the position is read first, so what is shown is never older than it."""
+        slug = request.path_params["slug"]
+        blog, position, *_ = await self._publishing.blog(caller, slug)
+        before = request.query_params.get("before")
+        entries, older = await self._timeline(caller, slug, before)
+        return _page(
+            "desk_blog.html",
+            status,
+            caller=caller,
+            blog=blog,
+            position=position,
+            entries=entries,
+            before=before,
+            older=older,
+            held=await self._held(caller, slug, blog),
+            compose=compose or Filled(),
+            header=header or Filled(header_values(blog)),
+            end=end or Filled(),
+            notice=_notice(request),
+            undo=_undo(request),
+            now=_now(),
+        )
+
+    async def _timeline(
+        self, caller: Caller, slug: str, before: str | None
+    ) -> tuple[list[Entry], str | None]:
+        """Return what readers see, newest first, and the id before which there is more."""
+        found: list[Written] = []
+        more = False
+        for status in ("published", "retracted"):
+            page, after = await self._publishing.entries(caller, slug, before, ENTRIES, status)
+            found += page
+            more = more or after is not None
+        entries = sorted((it.entry for it in found), key=lambda it: it.order or 0, reverse=True)
+        more = more or len(entries) > ENTRIES
+        shown = entries[:ENTRIES]
+        return shown, shown[-1].id if more and shown else None
+
+    async def _held(self, caller: Caller, slug: str, blog: Blog) -> list[dict[str, Any]]:
+        """Return what readers do not see: what waits for approval first, then the schedule, then drafts."""
+        held: list[dict[str, Any]] = []
+        for status in ("submitted", "scheduled", "draft"):
+            page, _ = await self._publishing.entries(caller, slug, None, HELD_MAX, status)
+            held += [
+                {"entry": it.entry, "at": local_time(it.entry.publish_at, blog.timezone)}
+                for it in sorted(page, key=lambda it: it.entry.publish_at or 0)
+            ]
+        return held
+
+    async def edit_blog(self, request: Request, caller: Caller) -> Response:
+        form = await _form(request)
+        return await self._change_blog(request, caller, form, header_fields(form), "header")
+
+    async def end(self, request: Request, caller: Caller) -> Response:
+        form = await _form(request)
+        fields = {"status": "ended", **header_fields(form)}
+        return await self._change_blog(request, caller, form, fields, "ended")
+
+    async def reopen(self, request: Request, caller: Caller) -> Response:
+        form = await _form(request)
+        return await self._change_blog(request, caller, form, {"status": "live"}, "reopened")
+
+    async def _change_blog(
+        self, request: Request, caller: Caller, form: Form, fields: dict[str, Any], done: str
+    ) -> Response:
+        slug = request.path_params["slug"]
+        try:
+            await self._publishing.edit_blog(caller, slug, fields, _key(form))
+        except Problem as problem:
+            _reraise_unless_shown(problem)
+            shown = {"end" if done == "ended" else "header": refused(form, problem)}
+            return await self._blog(request, caller, status=problem.status, **shown)  # type: ignore[arg-type]
+        return _then(f"/desk/blogs/{slug}", done)
+
+    # -- entries
+
+    async def create_entry(self, request: Request, caller: Caller) -> Response:
+        slug, form = request.path_params["slug"], await _form(request)
+        blog = (await self._publishing.blog(caller, slug)).blog
+        try:
+            fields = entry_fields(form, blog.timezone)
+            fields = {name: value for name, value in fields.items() if value not in (None, [])}
+            made = await self._publishing.create_entry(caller, slug, fields, _key(form))
+        except Problem as problem:
+            _reraise_unless_shown(problem)
+            return await self._blog(
+                request, caller, compose=refused(form, problem), status=problem.status
+            )
+        return _then(f"/desk/blogs/{slug}", made.entry.status)
+
+    async def entry(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        blog = (await self._publishing.blog(caller, slug)).blog
+        entry = (await self._publishing.entry(caller, slug, id)).entry
+        return self._entry(caller, blog, entry, Filled(entry_values(entry, blog.timezone)))
+
+    def _entry(
+        self,
+        caller: Caller,
+        blog: Blog,
+        entry: Entry | None,
+        form: Filled,
+        theirs: Mapping[str, str] | None = None,
+        status: int = 200,
+    ) -> Response:
+        """Answer with an entry's page. `entry` None: it is deleted; `theirs`: texts that were saved meanwhile."""
+        return _page(
+            "desk_entry.html",
+            status,
+            caller=caller,
+            blog=blog,
+            entry=entry,
+            form=form,
+            theirs=theirs or {},
+        )
+
+    async def edit_entry(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        form = await _form(request)
+        blog = (await self._publishing.blog(caller, slug)).blog
+        try:
+            fields, revision = entry_fields(form, blog.timezone), _revision(form)
+            saved = await self._publishing.edit_entry(caller, slug, id, fields, revision, _key(form))
+        except Problem as problem:
+            return await self._refused_edit(caller, blog, id, form, problem)
+        was_moved = "status" in fields or saved.entry.status == "scheduled"
+        done = saved.entry.status if was_moved else "saved"
+        return _then(f"/desk/blogs/{slug}", done, fragment=id)
+
+    async def _refused_edit(
+        self, caller: Caller, blog: Blog, id: str, form: Form, problem: Problem
+    ) -> Response:
+        """Show the entry's page again with what was written: beside theirs, or alone when the entry is deleted."""
+        if problem.status == 410:
+            return self._entry(caller, blog, None, refused(form, problem), status=410)
+        _reraise_unless_shown(problem)
+        if problem.status != 412:
+            entry = (await self._publishing.entry(caller, blog.slug, id)).entry
+            return self._entry(caller, blog, entry, refused(form, problem), status=problem.status)
+        theirs: Entry = problem.extra["current"].entry
+        again = refused({**form, "revision": str(theirs.revision)}, problem)
+        differing = differing_texts(form, entry_values(theirs, blog.timezone))
+        return self._entry(caller, blog, theirs, again, differing, 412)
+
+    async def delete_entry(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        form = await _form(request)
+        takedown = form.get("takedown") == "1"
+        await self._publishing.delete_entry(caller, slug, id, takedown, _key(form))
+        if takedown:
+            return _then(f"/desk/blogs/{slug}", "taken-down")
+        return _then(f"/desk/blogs/{slug}", "deleted", entry=id)
+
+    async def restore_entry(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        form = await _form(request)
+        await self._publishing.restore_entry(caller, slug, id, _key(form))
+        return _then(f"/desk/blogs/{slug}", "restored", fragment=id)
+
+
+# -- pages and redirects -------------------------------------------------------------------------------------------
+
+
+def _page(template: str, status: int = 200, **context: Any) -> Response:
+    html = render.env.get_template(template).render(**context)
+    return Response(html, status, media_type="text/html")
+
+
+def _then(path: str, done: str, *, entry: str = "", fragment: str = "") -> Response:
+    """Redirect, so that a reload repeats nothing, to a page that says what was done."""
+    query = urlencode({"done": done, **({"entry": entry} if entry else {})})
+    return RedirectResponse(f"{path}?{query}{'#' + fragment if fragment else ''}", 303)
+
+
+def _sign_in_first(request: Request) -> Response:
+    path = request.url.path if request.method == "GET" else ""
+    return RedirectResponse(f"/desk/sign-in?next={quote(_local(path))}", 303)
+
+
+def _local(path: str) -> str:
+    """Return the desk's page to go to after signing in; /desk for whatever is not one of them."""
+    return path if _LOCAL_PATH.fullmatch(path) else "/desk"
+
+
+def _notice(request: Request) -> str:
+    return NOTICES.get(request.query_params.get("done", ""), "")
+
+
+def _undo(request: Request) -> str:
+    """Return the id of the entry whose deletion may be undone from this page, "" for none."""
+    id = request.query_params.get("entry", "")
+    wanted = request.query_params.get("done") == "deleted" and re.fullmatch(r"e[0-9a-z]{12}", id)
+    return id if wanted else ""
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# -- forms ---------------------------------------------------------------------------------------------------------
+
+
+async def _form(request: Request) -> Form:
+    """Return what stands in the boxes of the form that was sent; of boxes with one name, the last.
+
+    Browsers send line breaks as CRLF (HTML, "normalize newlines"); what is stored has LF. Raises Problem: 413, 415,
+    400 for what is not such a form in UTF-8.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise Problem(415, "not-a-form", "Send application/x-www-form-urlencoded.")
+    body = await _body_once(request)
+    try:
+        boxes = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=FORM_BOXES_MAX,
+        )
+    except ValueError as error:
+        raise Problem(400, "broken-form", f"The form is not in UTF-8: {error}") from None
+    return {name: re.sub(r"\r\n?", "\n", value) for name, value in boxes}
+
+
+async def _body_once(request: Request) -> bytes:
+    """Return the body, read at most once: the page that repeats a form asks again for what was sent."""
+    if not hasattr(request.state, "body"):
+        request.state.body = await auth.read_body(request)
+    body: bytes = request.state.body
+    return body
+
+
+def entry_fields(form: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return an entry's fields as the API takes them, of the boxes that are there; empty ones are None.
+
+    A byline's names stand one a line or between commas. `publish_at` is the blog's wall clock.
+    """
+    fields: dict[str, Any] = {n: form[n] if form[n].strip() else None for n in _TEXTS if n in form}
+    if "byline" in form:
+        fields["byline"] = [n.strip() for n in re.split(r"[,\n]", form["byline"]) if n.strip()]
+    fields |= {name: form[name] == "true" for name in ("key", "pinned") if name in form}
+    return fields | _timing(form, zone)
+
+
+def _timing(form: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return the status and time asked for. A time makes "publish" mean "schedule", as with the API."""
+    status, at = form.get("status", ""), form.get("publish_at", "")
+    if not at:
+        return {"status": status} if status else {}
+    kept_back = {"status": status} if status in ("draft", "submitted") else {}
+    return {**kept_back, "publish_at": instant_of(at, zone)}
+
+
+def header_fields(form: Mapping[str, str]) -> dict[str, Any]:
+    """Return a blog's fields as the API takes them, of the boxes that are there; empty ones are None."""
+    fields: dict[str, Any] = {n: form[n] if form[n].strip() else None for n in _HEADER if n in form}
+    for name in _LINKS:
+        if f"{name}_url" in form:
+            text, url = form.get(f"{name}_text", "").strip(), form[f"{name}_url"].strip()
+            fields[name] = {"text": text or url, "url": url} if text or url else None
+    return fields
+
+
+def header_values(blog: Blog) -> Form:
+    """Return what stands in the boxes of a blog's header."""
+    values = {name: getattr(blog, name) or "" for name in _HEADER}
+    for name in _LINKS:
+        link = getattr(blog, name)
+        values |= {f"{name}_text": link.text if link else "", f"{name}_url": link.url if link else ""}
+    return values
+
+
+def entry_values(entry: Entry, zone: str) -> Form:
+    """Return what stands in an entry's boxes."""
+    values = {name: getattr(entry, name) or "" for name in _TEXTS}
+    values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
+    values["byline"] = ", ".join(entry.byline)
+    values["publish_at"] = local_time(entry.publish_at, zone)
+    values["revision"] = str(entry.revision)
+    return values
+
+
+def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Form:
+    """Return their texts of the boxes where mine differ."""
+    names = ("headline", "body", "byline", "dateline", "key_title")
+    return {name: theirs[name] for name in names if mine.get(name, "") != theirs[name]}
+
+
+def refused(form: Form, problem: Problem) -> Filled:
+    """Return the form as it was sent, with the problem's reasons at its boxes.
+
+    The key stays, except when it was used for another text: then that text is stored, and sending this one makes
+    another entry.
+    """
+    if problem.name == "idempotency-key-reused":
+        known = (
+            "What you sent first was published after all; it is in the list below. Change it there, "
+            "or send this text to publish it as another entry."
+        )
+        return Filled(form, problem=known)
+    errors: Form = {}
+    for pointer, detail in problem.errors:
+        errors.setdefault(_box_of(pointer), _sentence(detail))
+    return Filled(form, errors, _sentence(problem.detail), _key(form) or new_id("", 24))
+
+
+def _box_of(pointer: str) -> str:
+    """Return the name of the box that a JSON pointer means: /byline/0 is byline, /successor/url is successor_url."""
+    _, name, *rest = (*pointer.split("/"), "")
+    return f"{name}_{rest[0]}" if rest[0] in ("text", "url") else name
+
+
+def _sentence(detail: str) -> str:
+    text = detail[:1].upper() + detail[1:]
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def _reraise_unless_shown(problem: Problem) -> None:
+    """Raise again what the form's page cannot show, because the caller may not see that page."""
+    if problem.status in (401, 403, 404, 503):
+        raise problem
+
+
+def _key(form: Mapping[str, str]) -> str | None:
+    """Return the form's Idempotency-Key, None when it has none of the API's kind."""
+    key = form.get("idempotency_key", "")
+    return key if re.fullmatch(r"[\x21-\x7e]{1,255}", key) else None
+
+
+def _revision(form: Mapping[str, str]) -> int | None:
+    text = form.get("revision", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def instant_of(local: str, zone: str) -> str:
+    """Return the RFC 3339 instant of a wall clock's time in a zone; what is no such time as it is, to be refused.
+
+    An hour that comes twice is its first; one that is skipped is read with the offset before the change.
+    """
+    if not _LOCAL_TIME.fullmatch(local):
+        return local
+    try:
+        at = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone))
+        return format_time(round(at.timestamp() * 1000)) or local
+    except (ValueError, OverflowError):
+        return local
+
+
+def local_time(ms: int | None, zone: str) -> str:
+    """Return an instant as the box for times (datetime-local) has it, in a zone; "" for none."""
+    if ms is None:
+        return ""
+    at = datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    return f"{at:%Y-%m-%dT%H:%M:%S}" if at.second else f"{at:%Y-%m-%dT%H:%M}"

@@ -1,0 +1,107 @@
+"""How the log is written: lines for people or JSON for machines, on standard error.
+
+Rules: standard library logging only; no address and no query string of a reader in any line.
+"""
+
+import json
+import logging
+import logging.config
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from liveblog.settings import Settings
+
+# What a LogRecord has anyway; everything else came with `extra=` and goes into the JSON line.
+_USUAL: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "asctime",
+    "color_message",
+    "message",
+    "taskName",
+}
+
+_OF_ONE_SOCKET: Final = (
+    "connection open",
+    "connection closed",
+    "connection rejected",
+    "Invalid UTF-8 sequence received",
+)
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Return the dictionary for logging.config, which uvicorn also hands to its workers."""
+    level = settings.log_level.upper()
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"sockets": {"()": "liveblog.log.NoSockets"}},
+        "formatters": {"form": {"()": f"liveblog.log.{settings.log_format.capitalize()}"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stderr",
+                "formatter": "form",
+                "filters": ["sockets"],
+            }
+        },
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "uvicorn": {"level": level},
+            "uvicorn.error": {"level": level},
+            "uvicorn.access": {"level": "CRITICAL", "propagate": False},
+        },
+    }
+
+
+def configure_logging(settings: Settings) -> None:
+    """Write the log of this process as the settings say."""
+    logging.config.dictConfig(configuration(settings))
+
+
+class NoSockets(logging.Filter):
+    """Drop what uvicorn and websockets say about each single socket.
+
+    They write a line with the query string for every accepted socket, one for every end, and a
+    traceback for every frame that is not UTF-8: thousands a second when readers come back.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a record is about more than one socket."""
+        text = str(record.msg)
+        return '"WebSocket %s"' not in text and not text.startswith(_OF_ONE_SOCKET)
+
+
+class Text(logging.Formatter):
+    """One line: instant, level, logger, message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatTime(  # noqa: N802 - the standard library's name
+        self,
+        record: logging.LogRecord,
+        datefmt: str | None = None,  # noqa: ARG002
+    ) -> str:
+        """Return the record's instant in RFC 3339, in UTC with milliseconds."""
+        return _instant(record)
+
+
+class Json(logging.Formatter):
+    """One JSON object a line, with what came as `extra=` beside the usual members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line."""
+        line: dict[str, Any] = {
+            "time": _instant(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _USUAL}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _instant(record: logging.LogRecord) -> str:
+    when = datetime.fromtimestamp(record.created, UTC)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,223 @@
+"""The readers' pages, from what this worker holds; older entries come from the store.
+
+A page is made from one snapshot in one `def`, so that its position and its entries belong together, and at most once
+per change. `at={position}` asks for a page that is not older than what the reader has already seen.
+
+Rules: never imports the broker. Nothing in a page depends on who looks, on when, or on the Host header.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from liveblog import render
+from liveblog.hub import Hub, Live
+from liveblog.model import Blog, Entry, Position, Problem, StoreDown, is_entry_id, not_found
+from liveblog.settings import Settings
+
+PAGE_ENTRIES: Final = 20
+NEWER_SHOWN: Final = 4  # entries above a linked one that is not among the newest
+AT_WAIT_S: Final = 1.0
+HOME_BLOGS: Final = 50
+HOME_KEPT_S: Final = 1.0
+CACHED_PAGES_MAX: Final = 50  # older pages of one blog, until its next change
+READ_TRIES_MAX: Final = 5
+CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class PageKey(NamedTuple):
+    """What a page in a blog's cache shows: the newest, what is before an entry, or the one that holds it."""
+
+    what: Literal["newest", "before", "entry"]
+    id: str = ""
+
+
+class Window(NamedTuple):
+    """Which entries a page shows, newest first. `before`: the entry just above, None when there is none."""
+
+    entries: list[Entry]
+    before: Entry | None
+    older: bool
+
+
+def routes(hub: Hub, settings: Settings) -> list[BaseRoute]:
+    """Return the pages for readers."""
+    pages = _Pages(hub, settings.public_url)
+    return [
+        Route("/", pages.home),
+        Route("/blogs/{slug}", pages.blog),
+        Route("/blogs/{slug}/entries/{id}", pages.entry),
+    ]
+
+
+class _Pages:
+    def __init__(self, hub: Hub, public_url: str) -> None:
+        self._hub, self._public_url = hub, public_url
+        self._home: tuple[float, str] | None = None
+
+    async def home(self, _: Request) -> Response:
+        """The live and recent blogs. While the store is away, those of the last time."""
+        now = self._hub.clock()
+        if not self._home or now >= self._home[0]:
+            try:
+                found = await self._hub.source.recent(HOME_BLOGS)
+            except StoreDown:
+                if not self._home:
+                    raise
+            else:
+                open_blogs = [blog for blog in found if blog.status != "draft"]
+                html = render.home_html(blogs=open_blogs, public_url=self._public_url)
+                self._home = now + HOME_KEPT_S, html
+        assert self._home
+        return _html(self._home[1])
+
+    async def blog(self, request: Request) -> Response:
+        """The newest entries, or with `before` the next older ones."""
+        live = await self._live(request)
+        before = request.query_params.get("before")
+        if before is None:
+            return _html(await self._cached(live, PageKey("newest"), lambda: _below(live, None)))
+        entry = await _published(live, before)
+        return _html(await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry)))
+
+    async def entry(self, request: Request) -> Response:
+        """The page that holds an entry; 410 when it is deleted."""
+        live = await self._live(request)
+        entry = await _published(live, request.path_params["id"])
+        if entry.deleted:
+            return _html(render.message_html(status=410, blog=live.blog), 410)
+        key = PageKey("entry", entry.id)
+        return _html(await self._cached(live, key, lambda: _around(live, entry), entry.id))
+
+    async def _live(self, request: Request) -> Live:
+        """Return the blog, not older than `at` as far as the store knows that position."""
+        live = await self._hub.live(request.path_params["slug"])
+        if not live:
+            raise not_found("There is no such blog.")
+        position = Position.parse(request.query_params.get("at", ""))
+        if position and _is_ahead(position, live):
+            await live.confirm(AT_WAIT_S)
+        return live
+
+    async def _cached(
+        self,
+        live: Live,
+        key: PageKey,
+        read: Callable[[], Awaitable[Window]],
+        permalink: str | None = None,
+    ) -> str:
+        """Return a page, kept until the next change.
+
+        What was read belongs to the position only if no change was applied meanwhile; then it is read again.
+        """
+        for _ in range(READ_TRIES_MAX):
+            if key in live.cache:
+                html: str = live.cache[key]
+                return html
+            position = live.position
+            window = await read()
+            if position == live.position:
+                return self._keep(live, key, self._page(live, window, permalink))
+        raise StoreDown("the blog changes faster than its older entries can be read")
+
+    def _keep(self, live: Live, key: PageKey, html: str) -> str:
+        if sum(isinstance(k, PageKey) for k in live.cache) < CACHED_PAGES_MAX:
+            live.cache[key] = html
+        return html
+
+    def _page(self, live: Live, window: Window, permalink: str | None = None) -> str:
+        """Render one page from what the worker holds now."""
+        timeline = live.timeline
+        return render.blog_html(
+            blog=live.blog,
+            position=live.position,
+            entries=window.entries,
+            pinned=timeline.marked("pinned"),
+            key_events=timeline.marked("key"),
+            before=window.before,
+            older=window.older,
+            permalink=next((e for e in window.entries if e.id == permalink), None),
+            public_url=self._public_url,
+        )
+
+
+def _is_ahead(position: Position, live: Live) -> bool:
+    return position.epoch != live.timeline.epoch or position.offset > live.timeline.offset
+
+
+# -- which entries -------------------------------------------------------------------------------------------------
+
+
+def _newest_held(live: Live) -> Window | None:
+    found = live.timeline.page(PAGE_ENTRIES + 1)
+    return _window(found, None) if found is not None else None
+
+
+async def _below(live: Live, before: Entry | None) -> Window:
+    order = before.order if before else None
+    found = live.timeline.page(PAGE_ENTRIES + 1, order)
+    if found is None:
+        read = await live.hub.source.older(live.slug, order, PAGE_ENTRIES + 1)
+        found = _as_held(live, read)
+    return _window(found, before)
+
+
+async def _around(live: Live, entry: Entry) -> Window:
+    """Return the newest entries when the linked one is among them, else it and its neighbours."""
+    newest = _newest_held(live)
+    if newest and any(shown.id == entry.id for shown in newest.entries):
+        return newest
+    order = entry.order or 0
+    newer = _as_held(live, await live.hub.source.newer(live.slug, order, NEWER_SHOWN + 1))
+    above = newer[NEWER_SHOWN] if len(newer) > NEWER_SHOWN else None
+    rest = await _below(live, entry)
+    shown = [*reversed(newer[:NEWER_SHOWN]), entry, *rest.entries]
+    return Window(shown[:PAGE_ENTRIES], above, rest.older or len(shown) > PAGE_ENTRIES)
+
+
+def _window(found: list[Entry], before: Entry | None) -> Window:
+    return Window(found[:PAGE_ENTRIES], before, len(found) > PAGE_ENTRIES)
+
+
+def _as_held(live: Live, read: list[Entry]) -> list[Entry]:
+    """Return what was read with what this worker knows better, without what it knows to be deleted."""
+    known = [(entry, live.timeline.get(entry.id)) for entry in read]
+    best = [held if held and (held.offset or 0) >= (e.offset or 0) else e for e, held in known]
+    return [entry for entry in best if not entry.deleted]
+
+
+async def _published(live: Live, id: str) -> Entry:
+    """Return an entry or tombstone by an id ever published in the blog; raise 404 for any other."""
+    if not is_entry_id(id):
+        raise not_found("There is no such entry.")
+    entry = live.timeline.get(id) or await live.hub.source.entry(live.slug, id)
+    if not entry or entry.order is None:
+        raise not_found("There is no such entry.")
+    return entry
+
+
+# -- answers -------------------------------------------------------------------------------------------------------
+
+
+def _html(html: str, status: int = 200) -> Response:
+    return HTMLResponse(html, status, headers={"cache-control": CACHED_1_S})
+
+
+def wants_page(request: Request) -> bool:
+    """Say whether a problem with this request is shown to a person."""
+    path = request.url.path
+    return not path.startswith(("/api/", "/static/")) and not path.endswith(("/changes", "/events"))
+
+
+def problem_page(problem: Problem | StoreDown, blog: Blog | None = None) -> Response | None:
+    """Return the plain page for a problem; None when there is none for its status."""
+    status = problem.status if isinstance(problem, Problem) else 503
+    if status not in (404, 410, 503):
+        return None
+    headers = {"cache-control": "no-store"} | ({"retry-after": "2"} if status == 503 else {})
+    return HTMLResponse(render.message_html(status=status, blog=blog), status, headers=headers)

@@ -1,0 +1,145 @@
+#!lua
+-- One write of an editor, in one atomic step: remember the key, compare, number, store, announce.
+--
+-- Redis does not roll scripts back, so everything is read, checked and composed before the first write.
+-- KEYS: the ten of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
+--   op        create | header | number | keep   (number: readers see it, it takes the next offset; keep: they do not)
+--   request   40 hex, the fingerprint of the call; ttl_s: how long `idem` remembers it
+--   id, seen  the record written, and sha1 of the record as the caller read it ("" for none): compare and set
+--   record    its JSON object without the stamps that are put in front here
+--   epoch     a fresh epoch's name, used by create and when rotate is 1
+--   fresh     1: refused when the blog has ended
+--   history   push | pop | erase | "": what happens to the earlier revisions
+--   published_at, order, listed, marked, due, status, revision, erased, channel
+-- Returns {"ok", epoch, offset, check, record}, or a refusal:
+--   {"known", result} {"other"} {"exists"} {"absent"} {"stale"} {"ended"}
+
+local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
+local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
+
+local key, arg = {}, {}
+for i, name in ipairs(NAMES) do
+  local kind = redis.call("TYPE", KEYS[i]).ok
+  if kind ~= "none" and kind ~= TYPES[i] then
+    return redis.error_reply("WRONGTYPE " .. KEYS[i] .. " is a " .. kind)
+  end
+  key[name] = KEYS[i]
+end
+for i = 1, #ARGV, 2 do
+  arg[ARGV[i]] = ARGV[i + 1]
+end
+
+-- 1. A call that is known: its first result. The EXPIRE is a write, so that a WAIT after it covers this reply too.
+local known = redis.call("GET", key.idem)
+if known then
+  redis.call("EXPIRE", key.idem, arg.ttl_s)
+  if string.sub(known, 1, 40) ~= arg.request then
+    return { "other" }
+  end
+  return { "known", string.sub(known, 42) }
+end
+
+-- 2. Compare.
+local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header")
+local epoch, offset, header = blog[1], tonumber(blog[2] or "0"), blog[3]
+if arg.op == "create" then
+  if epoch then
+    return { "exists" }
+  end
+elseif not epoch then
+  return { "absent" }
+end
+
+local is_header = arg.op == "create" or arg.op == "header"
+local stored = header
+if not is_header then
+  stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id)
+end
+if (stored and redis.sha1hex(stored) or "") ~= arg.seen then
+  return { "stale" }
+end
+if arg.fresh == "1" and cjson.decode(header).status == "ended" then
+  return { "ended" }
+end
+
+-- 3. Compose: the stamps in front of the caller's fields, the number, the check.
+local time = redis.call("TIME")
+local now = string.format("%d%03d", time[1], math.floor(time[2] / 1000))
+local numbered = arg.op ~= "keep"
+local rotates = arg.op == "create" or arg.rotate == "1"
+local stamps = '{"updated_at":' .. now
+local previous, check, order = "", "", ""
+
+if numbered then
+  if redis.call("STRLEN", key.chain) ~= offset * 8 then
+    return redis.error_reply("BROKENCHAIN " .. key.chain .. " does not have 8 characters a change")
+  end
+  previous = rotates and arg.epoch or redis.call("GETRANGE", key.chain, offset * 8 - 8, offset * 8 - 1)
+  epoch = rotates and arg.epoch or epoch
+  offset = offset + 1
+  stamps = stamps .. ',"offset":' .. offset
+  if arg.op == "create" then
+    stamps = stamps .. ',"created_at":' .. now
+  elseif not is_header then
+    order = arg.order ~= "" and arg.order or tostring(offset)
+    stamps = stamps .. ',"order":' .. order
+    stamps = stamps .. ',"published_at":' .. (arg.published_at ~= "" and arg.published_at or now)
+  end
+end
+local record = stamps .. "," .. string.sub(arg.record, 2)
+if numbered then
+  check = string.sub(redis.sha1hex(previous .. record), 1, 8)
+end
+
+-- 4. Write: nothing above this line has altered anything.
+if is_header then
+  redis.call("HSET", key.blog, "epoch", epoch, "offset", offset, "header", record)
+elseif numbered then
+  redis.call("HSET", key.blog, "offset", offset)
+end
+if rotates then
+  redis.call("HSET", key.blog, "base", offset)
+end
+
+if not is_header then
+  if order ~= "" or arg.order ~= "" then
+    redis.call("HSET", key.entries, arg.id, record)
+    redis.call("HDEL", key.drafts, arg.id)
+  else
+    redis.call("HSET", key.drafts, arg.id, record)
+  end
+  if arg.due ~= "" then
+    redis.call("ZADD", key.due, arg.due, arg.id)
+  else
+    redis.call("ZREM", key.due, arg.id)
+  end
+  if arg.listed == "1" then
+    redis.call("ZADD", key.order, order, arg.id)
+  else
+    redis.call("ZREM", key.order, arg.id)
+  end
+  if arg.marked == "1" then
+    redis.call("ZADD", key.marked, order, arg.id)
+  else
+    redis.call("ZREM", key.marked, arg.id)
+  end
+  if arg.history == "push" then
+    redis.call("LPUSH", key.rev, stored)
+    redis.call("LTRIM", key.rev, 0, arg.revisions_max - 1)
+  elseif arg.history == "pop" then
+    redis.call("LPOP", key.rev)
+  elseif arg.history == "erase" then
+    redis.call("DEL", key.rev)
+  end
+end
+
+local position = numbered and string.format('"%s.%d.%s"', epoch, offset, check) or arg.position
+redis.call("SET", key.idem, arg.request .. "\n" .. string.format(
+  '{"status":%s,"id":"%s","revision":%s,"position":%s,"revisions_erased":%s}',
+  arg.status, arg.id, arg.revision, position, arg.erased), "EX", arg.ttl_s)
+if numbered then
+  redis.call("APPEND", key.chain, check)
+  redis.call("ZADD", key.changed, offset, arg.id)
+  redis.call("PUBLISH", arg.channel, string.format("%s %d %d %s %s\n", epoch, offset, offset, previous, check) .. record)
+end
+return { "ok", epoch, offset, check, record }

@@ -1,0 +1,29 @@
+#!lua
+-- Begin a new epoch, if the worker's (epoch, offset, check) is still a fork of what is stored.
+--
+-- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel.
+-- The rotation is the next change: the header again, at the store's offset + 1, its check seeded with the new epoch.
+-- Returns 1, or 0 when there is no fork (any more): another worker was first.
+
+local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")
+if not blog[1] or blog[1] ~= ARGV[1] then
+  return 0
+end
+local mine, offset = tonumber(ARGV[2]), tonumber(blog[2])
+if mine <= offset and redis.call("GETRANGE", KEYS[2], mine * 8 - 8, mine * 8 - 1) == ARGV[3] then
+  return 0
+end
+if redis.call("STRLEN", KEYS[2]) ~= offset * 8 then
+  return redis.error_reply("BROKENCHAIN " .. KEYS[2] .. " does not have 8 characters a change")
+end
+local epoch, next = ARGV[4], offset + 1
+local record, replaced = string.gsub(blog[3], '"offset":%d+', '"offset":' .. next, 1)
+if replaced ~= 1 then
+  return redis.error_reply("BROKENHEADER " .. KEYS[1])
+end
+local check = string.sub(redis.sha1hex(epoch .. record), 1, 8)
+redis.call("ZADD", KEYS[3], next, "#blog")
+redis.call("HSET", KEYS[1], "epoch", epoch, "offset", next, "base", next, "header", record)
+redis.call("APPEND", KEYS[2], check)
+redis.call("PUBLISH", ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record)
+return 1

@@ -1,0 +1,296 @@
+"""What an operator can set: one list of environment variables, read once, checked, never changed.
+
+The fields of `Settings` are that list. It makes the attributes everything else uses, `--help`, the
+README's table and the refusal of misspelt names, so that none of them can disagree.
+
+Rules: nothing of ours is imported here; nothing else reads the environment for a setting; the value
+of a secret never stands in a message.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+PREFIX: Final = "LIVEBLOG_"
+FILE_SUFFIX: Final = "_FILE"
+
+DURABILITIES: Final = ("disk", "replica", "store")
+LOG_FORMATS: Final = ("text", "json")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+
+_DATA_DIR: Final = Path("data")
+_STORE_SCHEMES: Final = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+    "valkey": "redis",  # the same protocol under its newer name, which redis-py does not know
+    "valkeys": "rediss",
+}
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; the text names each variable, its limit and its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One environment variable.
+
+    `env`: its full name. `text`: for the operator, without a full stop. `low` and `high`: the range
+    in `unit`, both included; None: no limit. `choices`: the allowed words; empty: any. `shown`: the
+    default in words, where the value itself would say nothing. `secret`: the value is never shown
+    and may also be read from the file that `{env}_FILE` names.
+    """
+
+    env: str
+    text: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    shown: str = ""
+    secret: bool = False
+    parse: Callable[[str], Any] | None = None
+
+
+def _row(env: str, default: Any, text: str, **more: Any) -> Any:
+    row = Row(env, text, **more)
+    return field(default=default, repr=not row.secret, metadata={"row": row})
+
+
+def _store_url(text: str) -> str:
+    """Return the URL as redis-py takes it. Raises ValueError, without the text: it is a secret."""
+    scheme, colon, rest = text.partition("://")
+    if not colon or not rest or scheme.lower() not in _STORE_SCHEMES:
+        raise ValueError("must begin with redis://, rediss://, unix:// or valkey://")
+    return f"{_STORE_SCHEMES[scheme.lower()]}://{rest}"
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it (RFC 6454, section 6.2). Raises ValueError."""
+    parts = urlsplit(text.strip())
+    whole = parts.scheme.lower() in ("http", "https") and parts.hostname
+    if not whole or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be like https://news.example, without a path")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    usual = {"http": 80, "https": 443}[parts.scheme.lower()]
+    port = f":{parts.port}" if parts.port not in (None, usual) else ""
+    return f"{parts.scheme.lower()}://{host}{port}"
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return tuple(_origin(part) for part in text.split(",") if part.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is set. Made by `load` in a server, directly in tests: `Settings(heartbeat_s=0.2)`."""
+
+    redis_url: str = _row(
+        "REDIS_URL", "", "the store: Redis 7.0 or newer, or Valkey "
+        "(`redis://`, `rediss://`, `unix://`, `valkey://`)",
+        shown="an embedded one in `DATA_DIR`", secret=True, parse=_store_url,
+    )  # fmt: skip
+    host: str = _row("HOST", "127.0.0.1", "address to listen on")
+    port: int = _row("PORT", 8000, "port to listen on; 0 takes a free one", low=0, high=65_535)
+    web_concurrency: int = _row("WEB_CONCURRENCY", 1, "worker processes", low=1, high=1_024)
+    forwarded_allow_ips: str = _row(
+        "FORWARDED_ALLOW_IPS", "127.0.0.1",
+        "addresses of proxies whose `X-Forwarded-*` are believed, with commas; `*`: any",
+    )  # fmt: skip
+    log_level: str = _row("LOG_LEVEL", "info", "least level that is logged", choices=LOG_LEVELS)
+    log_format: str = _row("LOG_FORMAT", "text", "form of a log line", choices=LOG_FORMATS)
+    data_dir: Path = _row("DATA_DIR", _DATA_DIR, "directory of the embedded store")
+    public_url: str = _row(
+        "PUBLIC_URL", "", "where readers find this server, like `https://live.example`",
+        shown="as each request says", parse=_origin,
+    )  # fmt: skip
+    durability: str = _row(
+        "LIVEBLOG_DURABILITY", "", "what a confirmed change has reached: `disk` (the store must "
+        "have `appendfsync always`), `replica` (a replica has it), `store` (what the store is "
+        "set to, stated at start)",
+        choices=DURABILITIES, shown="`disk` embedded, `store` with `REDIS_URL`",
+    )  # fmt: skip
+    allowed_origins: tuple[str, ...] = _row(
+        "LIVEBLOG_ALLOWED_ORIGINS", (),
+        "other sites whose pages may open streams here, with commas", parse=_origins,
+    )  # fmt: skip
+    heartbeat_s: float = _row(
+        "LIVEBLOG_HEARTBEAT_S", 20.0, "longest silence on a stream",
+        unit="s", low=0.05, high=300,
+    )  # fmt: skip
+    drain_s: float = _row(
+        "LIVEBLOG_DRAIN_S", 10.0, "time over which readers are sent away at a stop",
+        unit="s", low=0, high=600,
+    )  # fmt: skip
+    drain_lead_s: float = _row(
+        "LIVEBLOG_DRAIN_LEAD_S", 0.0,
+        "time in which a stopping server still listens, for balancers to notice",
+        unit="s", low=0, high=600,
+    )  # fmt: skip
+    readers_max: int = _row(
+        "LIVEBLOG_READERS_MAX", 0, "readers of one worker; 0: the file limit less 500",
+        unit="readers", low=0,
+    )  # fmt: skip
+    readers_per_address_max: int = _row(
+        "LIVEBLOG_READERS_PER_ADDRESS_MAX", 0, "one address's readers in a worker; 0: no limit",
+        unit="readers", low=0,
+    )  # fmt: skip
+    send_buffer_bytes: int = _row(
+        "LIVEBLOG_SEND_BUFFER_BYTES", 65_536, "kernel buffer of one reader's socket",
+        unit="bytes", low=4_096, high=16_777_216,
+    )  # fmt: skip
+    blogs_max: int = _row(
+        "LIVEBLOG_BLOGS_MAX", 200, "blogs one worker holds in memory",
+        unit="blogs", low=1, high=100_000,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.durability:
+            object.__setattr__(self, "durability", "store" if self.redis_url else "disk")
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Return the settings an environment makes; an empty value counts as not set.
+
+    Raises SettingsError with every fault at once: a `LIVEBLOG_` name that is not in the list, a
+    value outside its limits, a secret given twice, an unreadable `_FILE`.
+    """
+    faults = [*_unknown(environ)]
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        try:
+            given = _given(item.metadata["row"], environ)
+            if given:
+                values[item.name] = _parsed(item, given)
+        except ValueError as fault:
+            faults.append(str(fault))
+    if values.get("durability", "disk") != "disk" and not values.get("redis_url"):
+        faults.append("LIVEBLOG_DURABILITY must be disk, unless REDIS_URL names a store")
+    if faults:
+        raise SettingsError("; ".join(faults))
+    return Settings(**values)
+
+
+def table() -> str:
+    """Return the list as a Markdown table, for the README and `liveblog --help`."""
+    lines = ["| variable | default | what |", "| --- | --- | --- |"]
+    lines += [f"| `{row.env}` | {default} | {text} |" for row, default, text in _described()]
+    return "\n".join(lines)
+
+
+def variables() -> list[str]:
+    """Return the names of all variables in the list, those of secrets' files included."""
+    return [n for r in _rows() for n in (r.env, *([r.env + FILE_SUFFIX] if r.secret else []))]
+
+
+def static_dir() -> Path:
+    """Return the directory of scripts and styles: in the package when installed, else beside it.
+
+    Raises SettingsError when neither is there: then the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    for directory in (package / "static", package.parent / "static"):
+        if directory.is_dir():
+            return directory
+    raise SettingsError(f"the static files are missing beside {package}; install liveblog again")
+
+
+def _rows() -> Iterator[Row]:
+    for item in fields(Settings):
+        yield item.metadata["row"]
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
+    known = variables()
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            yield f"{name} is not a setting; the nearest is {near}"
+
+
+def _given(row: Row, environ: Mapping[str, str]) -> str:
+    """Return the text set for a row, its file's content included; empty when there is none."""
+    given = environ.get(row.env, "").strip()
+    file = environ.get(row.env + FILE_SUFFIX, "") if row.secret else ""
+    if not file:
+        return given
+    if given:
+        raise ValueError(f"{row.env} and {row.env}{FILE_SUFFIX} are both set; set one")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "not UTF-8"
+        raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None
+
+
+def _parsed(item: "Field[Any]", given: str) -> Any:
+    """Return the value of a given text. Raises ValueError that names variable, limit and value."""
+    row: Row = item.metadata["row"]
+    shown = "" if row.secret else f", not {given!r}"
+    try:
+        if row.parse:
+            return row.parse(given)
+        if row.choices:
+            return _choice(row, given)
+        return _number(row, item.type, given) if item.type in (int, float) else _kind(item)(given)
+    except ValueError as fault:
+        raise ValueError(f"{row.env} {fault}{shown}") from None
+
+
+def _kind(item: "Field[Any]") -> Callable[[str], Any]:
+    return Path if item.type is Path else str
+
+
+def _choice(row: Row, given: str) -> str:
+    if given.lower() not in row.choices:
+        raise ValueError(f"must be one of {', '.join(row.choices)}")
+    return given.lower()
+
+
+def _number(row: Row, kind: Any, given: str) -> float:
+    """Return the number. Python's own forms that nobody means (`1_0`, `nan`) are refused."""
+    form = r"-?\d+" if kind is int else r"-?\d+(\.\d+)?"
+    number = kind(given) if re.fullmatch(form, given, re.ASCII) else math.nan
+    if not (row.low is None or number >= row.low) or not (row.high is None or number <= row.high):
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"must be {what} {_range(row)}{_unit(row)}")
+    return float(number) if kind is float else int(number)
+
+
+def _range(row: Row) -> str:
+    if row.low is None:
+        return ""
+    high = f" to {row.high:,}" if row.high is not None else " or more"
+    return f"{'from ' if row.high is not None else ''}{row.low:,}{high}"
+
+
+def _unit(row: Row) -> str:
+    return f" {row.unit}" if row.unit else ""
+
+
+def _described() -> Iterator[tuple[Row, str, str]]:
+    """Yield each row with its default and its description in Markdown."""
+    for item in fields(Settings):
+        row: Row = item.metadata["row"]
+        default = "none" if item.default == () else f"`{_plain(item.default)}`{_unit(row)}"
+        yield row, row.shown or default, "; ".join(_notes(row))
+
+
+def _notes(row: Row) -> Iterator[str]:
+    yield row.text
+    if row.choices and f"`{row.choices[0]}`" not in row.text:
+        yield f"one of {', '.join(f'`{word}`' for word in row.choices)}"
+    if row.low is not None:
+        yield _range(row)
+    if row.secret:
+        yield f"secret, also as `{row.env}{FILE_SUFFIX}`"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

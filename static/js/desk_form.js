@@ -1,0 +1,297 @@
+// What the desk's forms mean: from what stands in the boxes to what the API takes, and from its answers
+// back to words.
+// Rules: pure. No document, no clock, no network, no storage; `desk.js` has those.
+
+/** @typedef {Record<string, string>} Values what stands in a form's boxes, by their names */
+/** @typedef {{pointer: string, detail: string}} FieldError */
+/** @typedef {{name?: string, type?: string, detail?: string, errors?: FieldError[], current?: Entry}} Problem RFC 9457 */
+/**
+ * @typedef {object} Entry an entry as the API gives it, as far as the desk looks at it
+ * @property {string} id
+ * @property {string | null} headline
+ * @property {string | null} body
+ * @property {string[]} byline
+ * @property {string | null} dateline
+ * @property {string | null} key_title
+ * @property {string} status
+ * @property {number} revision
+ */
+/**
+ * @typedef {object} Outcome what became of a write
+ * @property {'done' | 'refused' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already' | 'wait'} kind
+ * @property {string} reason in words, '' when done
+ * @property {Record<string, string>} fields reasons by the name of the box they belong to
+ */
+
+/** The boxes whose texts are compared when two editors saved the same entry, and what they are called. */
+export const TEXTS = Object.freeze({
+  headline: 'Headline',
+  body: 'Text',
+  byline: 'Byline',
+  dateline: 'Dateline',
+  key_title: 'Key event title',
+});
+
+/**
+ * Return the text with line feeds only, as the API stores it.
+ * @param {string} text
+ */
+export const linesOf = (text) => text.replace(/\r\n?/g, "\n");
+
+/**
+ * Return the names in a byline's box: one a line, or separated by commas.
+ * @param {string} text
+ * @returns {string[]}
+ */
+export const namesOf = (text) =>
+  text
+    .split(/[,\r\n]/)
+    .map((name) => name.trim())
+    .filter(Boolean);
+
+/**
+ * Return how far `zone` is ahead of UTC at an instant, in ms.
+ * @param {number} at ms since 1970
+ * @param {string} zone IANA
+ */
+function aheadOf(at, zone) {
+  const format = new Intl.DateTimeFormat('en-US', {
+    timeZone: zone,
+    calendar: 'gregory',
+    hourCycle: 'h23',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: 'numeric',
+    second: 'numeric',
+  });
+  /** @type {Record<string, number>} */
+  const part = {};
+  for (const { type, value } of format.formatToParts(at)) part[type] = Number(value);
+  const wall = Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second);
+  return wall - Math.floor(at / 1000) * 1000;
+}
+
+/**
+ * Return the instant of a wall clock's time (a datetime-local box) in a zone as RFC 3339, null when it is none.
+ *
+ * An hour that comes twice is its first; one that is skipped is read with the offset before the change, as Python's
+ * zoneinfo does with fold=0.
+ * @param {string} local
+ * @param {string} zone
+ */
+export function instantOf(local, zone) {
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?$/.test(local)) return null;
+  const wall = Date.parse(`${local}Z`);
+  if (Number.isNaN(wall)) return null;
+  const day = 86_400_000;
+  const [before, after] = [aheadOf(wall - day, zone), aheadOf(wall + day, zone)];
+  const fits = [before, after].find((ahead) => aheadOf(wall - ahead, zone) === ahead);
+  return new Date(wall - (fits ?? before)).toISOString();
+}
+
+/**
+ * Return an entry's fields for the API. Only the boxes that are there; empty ones are null ('none').
+ * @param {Values} values
+ * @param {string} zone the blog's, in which `publish_at` is written
+ * @returns {Record<string, unknown>}
+ */
+export function entryFields(values, zone) {
+  /** @type {Record<string, unknown>} */
+  const fields = {};
+  for (const name of ['headline', 'body', 'dateline', 'key_title', 'note_kind', 'note']) {
+    if (name in values) fields[name] = linesOf(values[name]).trim() === '' ? null : linesOf(values[name]);
+  }
+  if ('byline' in values) fields.byline = namesOf(values.byline);
+  for (const name of ['key', 'pinned']) if (name in values) fields[name] = values[name] === 'true';
+  return { ...fields, ...timing(values, zone) };
+}
+
+/**
+ * Return the status and time asked for. A time makes 'publish' mean 'schedule'; the API has no word for that but the time.
+ * @param {Values} values
+ * @param {string} zone
+ * @returns {Record<string, unknown>}
+ */
+function timing(values, zone) {
+  const { status = '', publish_at: local = '' } = values;
+  if (!local) return status ? { status } : {};
+  const publish_at = instantOf(local, zone) ?? local;
+  return status === 'draft' || status === 'submitted' ? { status, publish_at } : { publish_at };
+}
+
+/**
+ * Return a header's fields for the API: of the boxes that were changed, so that a colleague's change of another stays.
+ * @param {Values} values
+ * @param {Values} before what stood in the boxes when they were filled by the server
+ * @returns {Record<string, unknown>}
+ */
+export function headerFields(values, before) {
+  /** @type {Record<string, unknown>} */
+  const fields = {};
+  const changed = (/** @type {string} */ name) => name in values && values[name] !== before[name];
+  for (const name of ['title', 'dek', 'summary', 'timezone', 'language', 'status']) {
+    if (changed(name)) fields[name] = values[name].trim() === '' ? null : linesOf(values[name]);
+  }
+  for (const name of ['full_coverage', 'successor']) {
+    if (changed(`${name}_text`) || changed(`${name}_url`)) {
+      fields[name] = linkOf(values[`${name}_text`], values[`${name}_url`]);
+    }
+  }
+  return fields;
+}
+
+/**
+ * Return a link of two boxes, null when both are empty.
+ * @param {string} [text]
+ * @param {string} [url]
+ */
+export function linkOf(text = '', url = '') {
+  return text.trim() || url.trim() ? { text: text.trim() || url.trim(), url: url.trim() } : null;
+}
+
+/**
+ * Return the name of the box that a JSON pointer of the API means: /byline/0 is byline, /successor/url is successor_url.
+ * @param {string} pointer
+ */
+export function boxOf(pointer) {
+  const [, name = '', part = ''] = pointer.split('/');
+  return part === 'text' || part === 'url' ? `${name}_${part}` : name;
+}
+
+/**
+ * Return what an answer means for the text that was sent.
+ * @param {number} status HTTP's, 0 when no answer came
+ * @param {Problem} problem the answer's body when it is not 2xx
+ * @param {number} [retryAfterS]
+ * @returns {Outcome}
+ */
+export function outcomeOf(status, problem, retryAfterS = 0) {
+  if (status >= 200 && status < 300) return { kind: 'done', reason: '', fields: {} };
+  /** @type {Record<string, string>} */
+  const fields = {};
+  for (const { pointer, detail } of problem.errors ?? []) fields[boxOf(pointer)] ??= sentence(detail);
+  const kind = kindOf(status, problem);
+  return { kind, reason: reasonOf(kind, problem, retryAfterS), fields };
+}
+
+/**
+ * @param {number} status
+ * @param {Problem} problem
+ * @returns {Outcome['kind']}
+ */
+function kindOf(status, problem) {
+  if (status === 0 || status >= 500) return 'unknown';
+  if (status === 401) return 'signed-out';
+  if (status === 410) return 'gone';
+  if (status === 412) return 'conflict';
+  if (status === 429) return 'wait';
+  return isReused(problem) ? 'already' : 'refused';
+}
+
+/**
+ * Whether the API refused the key: another text was stored under it before, so that one is out there.
+ * @param {Problem} problem
+ */
+const isReused = (problem) => (problem.type ?? '').endsWith('/idempotency-key-reused');
+
+/**
+ * @param {Outcome['kind']} kind
+ * @param {Problem} problem
+ * @param {number} retryAfterS
+ */
+function reasonOf(kind, problem, retryAfterS) {
+  switch (kind) {
+    case 'unknown':
+      return `${problem.detail ?? 'The server did not answer.'} Your text is kept here. Trying again cannot publish it twice.`;
+    case 'signed-out':
+      return 'You are signed out. Your text is kept here: sign in in another tab, then try again.';
+    case 'gone':
+      return 'Someone deleted this entry. Your text is kept here.';
+    case 'conflict':
+      return 'Someone saved this entry while you were editing it.';
+    case 'wait':
+      return `Too many requests. Try again in ${retryAfterS || 'a few'} seconds.`;
+    case 'already':
+      return 'What you sent first was published after all; it is in the list below. Change it there, or press again to publish this text as another entry.';
+    default:
+      return problem.detail ? sentence(problem.detail) : 'The server refused this.';
+  }
+}
+
+/**
+ * Return a detail of the API as a sentence: a capital first, a full stop last.
+ * @param {string} detail
+ */
+export function sentence(detail) {
+  const text = detail.charAt(0).toUpperCase() + detail.slice(1);
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}
+
+/**
+ * Merge what two editors saved over the same text, box by box: where I wrote nothing, theirs is taken; where both of us
+ * wrote, both texts are returned, for the editor to choose.
+ *
+ * @param {Values} mine
+ * @param {Values} base what stood in the boxes when I began
+ * @param {Entry} theirs
+ * @returns {{taken: Values, both: {name: keyof typeof TEXTS, theirs: string}[]}}
+ */
+export function merge(mine, base, theirs) {
+  /** @type {Values} */
+  const taken = {};
+  const both = [];
+  for (const name of /** @type {(keyof typeof TEXTS)[]} */ (Object.keys(TEXTS))) {
+    const [my, their] = [mine[name], textOf(theirs[name])].map((text) => text && linesOf(text));
+    if (!(name in mine) || isSame(name, my, their)) continue;
+    if (isSame(name, my, linesOf(base[name] ?? ''))) taken[name] = their;
+    else both.push({ name, theirs: their });
+  }
+  return { taken, both };
+}
+
+/**
+ * @param {string} name
+ * @param {string} a
+ * @param {string} b
+ */
+function isSame(name, a, b) {
+  return name === 'byline' ? namesOf(a).join() === namesOf(b).join() : a === b;
+}
+
+/**
+ * Return what stands in a box for a value of the API.
+ * @param {string | string[] | null} value
+ */
+export const textOf = (value) => (Array.isArray(value) ? value.join(', ') : (value ?? ''));
+
+/**
+ * @typedef {object} Kept what is kept of an open form, so that it survives a crash
+ * @property {Values} values
+ * @property {string} key its Idempotency-Key
+ */
+
+/** The boxes that hold an editor's words; a form with none of them filled is empty. */
+const WORDS = ['headline', 'body', 'dateline', 'key_title'];
+
+/**
+ * Whether there is nothing in a form that would be missed.
+ * @param {Values} values
+ */
+export const isEmpty = (values) => WORDS.every((name) => !(values[name] ?? '').trim());
+
+/**
+ * Return what was kept, null when it is none or not of this shape.
+ * @param {string | null} stored
+ * @returns {Kept | null}
+ */
+export function keptOf(stored) {
+  try {
+    const { values, key } = JSON.parse(stored ?? 'null');
+    const whole = typeof key === 'string' && Object.values(values).every((v) => typeof v === 'string');
+    return whole && !isEmpty(values) ? { values, key } : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,316 @@
+// A reader's stream that comes back by itself: WebSocket, else Server-Sent Events, else polling.
+// It knows when to connect, wait and rest; what frames mean is the reader's affair.
+// Rules: no DOM. Sockets, fetch, timers, clock and chance come from `world`.
+
+import { parse } from './timeline.js';
+
+/** @import {Frame, Reader, State, Urls, Window, World} from './types.js' */
+
+/** A stream that lasted this long is worth coming back to soon. */
+const STABLE_MS = 5_000;
+/** @type {Record<string, Window>} */
+const WAIT_MS = {
+  soon: [0, 1_000],
+  retry: [0, 10_000], // spreads the return of all whom one cut has hit
+  later: [30_000, 40_000], // after codes that blame this side
+  poll: [8_000, 12_000],
+  ended: [540_000, 660_000], // an ended blog may open again
+};
+/** A connection without `hello` for so long was swallowed by something on the way. */
+const HELLO_MS = 10_000;
+/** Tries without `hello` before the next transport; one that has worked gets more. */
+const TRIES = 2;
+const TRIES_PROVEN = 6;
+/** Polls in a row before better transports get another try. */
+const POLLS = 12;
+
+const CUT = 1006;
+const DRAINED = 4001;
+const ENDED = 4510;
+const AWAY = [4500, 4504];
+const LATER = [1002, 1003, 1007, 1008, 1009];
+
+// The transports, best first; 1 is Server-Sent Events.
+const WEBSOCKET = 0;
+const POLLING = 2;
+
+/** @param {string} text @returns {any} a frame; of no type if something else came */
+function decode(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+export class Stream {
+  #lane = WEBSOCKET;
+  #tries = 0;
+  #polls = 0;
+  /** @type {Set<number>} transports that have said hello */
+  #proven = new Set();
+  /** Better transports are being tried while polling works: nobody need know. */
+  #isQuiet = false;
+  #isResting = false;
+  #isAway = false;
+  #isAsleep = false;
+
+  /** The present connection's number: what belongs to an earlier one is void. */
+  #turn = 0;
+  #close = () => {};
+  #opened_ms = 0;
+  #seen_ms = 0;
+  #silence_ms = 0;
+  /** @type {Window | null | undefined} of its `bye`, if there was one */
+  #bye;
+  /** @type {any} the wait, or a connection's watchdog: never both */
+  #timer;
+  /** @type {(() => void) | null} what the present wait may be cut short to */
+  #hurry = null;
+
+  /**
+   * @param {Reader} reader
+   * @param {Urls} urls
+   * @param {World} world
+   */
+  constructor(reader, urls, world) {
+    this.reader = reader;
+    this.urls = urls;
+    this.world = world;
+  }
+
+  /** Begin, or begin anew, from the reader's position. */
+  start() {
+    this.#isAsleep = false;
+    this.#isResting = this.reader.hasEnded();
+    this.#connect();
+  }
+
+  /** The page is seen again: be up to date at once. */
+  wake() {
+    if (this.#isAway) return;
+    if (this.#isAsleep) return this.start();
+    if (this.#isResting) return this.#connect();
+    if (this.#hurry) return this.#hurry();
+    if (this.#opened_ms && this.#now() - this.#seen_ms > this.#silence_ms) this.#connect();
+  }
+
+  /** Another network: what did not work on the last may work here. */
+  online() {
+    this.#lane = WEBSOCKET;
+    this.#tries = 0;
+    this.wake();
+  }
+
+  /** Do not wait for the watchdog to notice. */
+  offline() {
+    if (!this.#isAway && !this.#isAsleep && !this.#isResting) this.#lost(CUT);
+  }
+
+  /** The page is left or frozen: hold nothing open. */
+  sleep() {
+    this.#isAsleep = true;
+    this.#stop();
+  }
+
+  #now() {
+    return this.world.Date.now();
+  }
+
+  #stop() {
+    this.#turn += 1;
+    this.#close();
+    this.#close = () => {};
+    this.world.clearTimeout(this.#timer);
+    this.#hurry = null;
+    this.#bye = undefined;
+    this.#opened_ms = 0;
+  }
+
+  #connect() {
+    this.#stop();
+    if (this.#isResting) this.#show('ended');
+    if (this.#isResting || this.#lane === POLLING) return void this.#poll();
+    this.#watch(HELLO_MS);
+    try {
+      this.#open(this.#turn);
+    } catch {
+      this.#lost(CUT); // a policy of the browser forbids it
+    }
+  }
+
+  /** @param {number} turn */
+  #open(turn) {
+    const { reader, urls, world } = this;
+    const since = reader.position();
+    const isWebSocket = this.#lane === WEBSOCKET;
+    const socket = isWebSocket
+      ? new world.WebSocket(urls.live(since), ['liveblog.v1'])
+      : new world.EventSource(urls.events(since));
+    this.#close = () => socket.close();
+    const lost = (/** @type {number} */ code) => turn === this.#turn && this.#lost(code);
+    socket.onmessage = ({ data }) => turn === this.#turn && this.#receive(data);
+    if ('onclose' in socket) socket.onclose = ({ code }) => lost(code);
+    // Its own return would come after a fixed time, all readers together. A 204 ends here too.
+    else socket.onerror = () => lost(reader.hasEnded() ? ENDED : CUT);
+  }
+
+  /** @param {number} silence_ms longer means dead */
+  #watch(silence_ms) {
+    this.#silence_ms = silence_ms;
+    this.#seen_ms = this.#now();
+    this.world.clearTimeout(this.#timer);
+    this.#timer = this.world.setTimeout(() => this.#lost(CUT), silence_ms);
+  }
+
+  /** @param {string} text */
+  #receive(text) {
+    this.#watch(this.#silence_ms);
+    const frame = decode(text);
+    if (frame.t === 'hello') this.#hello(frame.heartbeat_s);
+    if (frame.t === 'changes') this.#take(frame);
+    if (frame.t === 'beat') this.#beat(frame);
+    if (frame.t === 'reset') this.#reset(frame);
+    if (frame.t === 'bye') this.#goodbye(frame.after_ms);
+  }
+
+  /** @param {number} heartbeat_s */
+  #hello(heartbeat_s) {
+    this.#watch(2_000 * heartbeat_s);
+    this.#opened_ms = this.#now();
+    this.#proven.add(this.#lane);
+    [this.#tries, this.#polls, this.#isQuiet] = [0, 0, false];
+    this.#show('live');
+  }
+
+  /** @param {Frame} frame @returns {boolean} whether the reader is in step */
+  #take(frame) {
+    const isInStep = ['applied', 'ignored'].includes(this.reader.take(frame));
+    if (!isInStep) this.#lost(CUT);
+    return isInStep;
+  }
+
+  /** @param {{position: string | null, now: string | null}} frame */
+  #beat({ position, now }) {
+    this.reader.correctClock(now);
+    if (!position) return;
+    const [mine, theirs] = [this.reader.position(), position].map(parse);
+    if (theirs.epoch !== mine.epoch || theirs.offset > mine.offset) this.#lost(CUT);
+  }
+
+  /** @param {Window | null} after_ms */
+  #goodbye(after_ms) {
+    this.#bye = after_ms;
+    if (this.#lane === WEBSOCKET) return; // the code that follows says more
+    this.#lost(after_ms ? DRAINED : this.reader.hasEnded() ? ENDED : AWAY[0]);
+  }
+
+  /** @param {number} code how the connection ended: with its `bye` it decides what comes next */
+  #lost(code) {
+    const [bye, opened_ms] = [this.#bye, this.#opened_ms];
+    this.#stop();
+    if (code === ENDED || this.#isResting) return this.#rest();
+    if (AWAY.includes(code) || bye === null) return this.#leave();
+    if (!opened_ms) this.#miss();
+    const asked = LATER.includes(code) ? WAIT_MS.later : bye;
+    if (asked) return this.#wait(asked, { isBinding: true });
+    if (this.#isQuiet) return this.#connect();
+    const wasStable = opened_ms && this.#now() - opened_ms >= STABLE_MS;
+    this.#wait(wasStable ? WAIT_MS.soon : WAIT_MS.retry);
+  }
+
+  /** Count a try in vain; after the last one pass on to the next transport. */
+  #miss() {
+    this.#tries += 1;
+    const tries_max = this.#proven.has(this.#lane) ? TRIES_PROVEN : TRIES;
+    if (this.#tries < tries_max && !this.#isQuiet) return;
+    if (this.#lane === POLLING) this.#isQuiet = false;
+    this.#lane = (this.#lane + 1) % 3;
+    this.#tries = 0;
+  }
+
+  /**
+   * @param {Window} window
+   * @param {{isBinding?: boolean, isLost?: boolean, then?: () => void}} [how] a binding wait is the
+   *   server's own and is not cut short; with `isLost` people are told
+   */
+  #wait([from_ms, to_ms], { isBinding, isLost = true, then = () => this.#connect() } = {}) {
+    const wait_ms = from_ms + this.world.Math.random() * (to_ms - from_ms);
+    this.#timer = this.world.setTimeout(then, wait_ms);
+    this.#hurry = isBinding ? null : then;
+    if (!isLost || this.#isResting) return;
+    this.#show(this.world.navigator.onLine ? 'lost' : 'offline', this.#now() + wait_ms);
+  }
+
+  /** The blog has ended: no stream, but a look now and then whether it opened again. */
+  #rest() {
+    this.#isResting = true;
+    this.#show('ended');
+    this.#wait(WAIT_MS.ended);
+  }
+
+  /** Not wanted here: stay away until the page is loaded anew. */
+  #leave() {
+    this.#isAway = true;
+    this.#show('lost');
+  }
+
+  async #poll() {
+    const turn = this.#turn;
+    const { status, text } = await this.#get(this.urls.changes(this.reader.position()));
+    if (turn !== this.#turn) return;
+    if (status === 404) return this.#leave();
+    const frame = status === 200 ? decode(text) : {};
+    if (frame.t === 'reset') return this.#reset(frame);
+    if (frame.t !== 'changes') return this.#lost(CUT);
+    if (this.#take(frame)) this.#polled();
+  }
+
+  #polled() {
+    const hasEnded = this.reader.hasEnded();
+    if (hasEnded) return this.#rest();
+    if (this.#isResting) return this.start();
+    this.#show('live');
+    this.#wait(WAIT_MS.poll, { isLost: false });
+    [this.#tries, this.#polls, this.#isQuiet] = [0, this.#polls + 1, this.#polls + 1 >= POLLS];
+    if (this.#isQuiet) [this.#lane, this.#polls] = [WEBSOCKET, 0];
+  }
+
+  /** @param {{position: string, after_ms: Window}} frame */
+  #reset({ position, after_ms }) {
+    this.#stop();
+    this.#wait(after_ms, { isBinding: true, then: () => this.#refetch(position) });
+  }
+
+  /**
+   * Start over from a page that is not older than the reset.
+   *
+   * @param {string} position
+   * @param {boolean} isGone
+   */
+  async #refetch(position, isGone = false) {
+    this.#stop();
+    const turn = this.#turn;
+    const { status, text } = await this.#get(this.urls.page(position, isGone));
+    if (turn !== this.#turn) return;
+    if (status === 404) return this.#leave();
+    if (status === 410 && !isGone) return void this.#refetch(position, true);
+    if (status === 200 && this.reader.replace(text, position)) return this.start();
+    this.#wait(WAIT_MS.retry, { then: () => this.#refetch(position, isGone) });
+  }
+
+  /** @param {string} url @returns {Promise<{status: number, text: string}>} 0: no answer */
+  async #get(url) {
+    try {
+      const answer = await this.world.fetch(url);
+      return { status: answer.status, text: await answer.text() };
+    } catch {
+      return { status: 0, text: '' };
+    }
+  }
+
+  /** @param {State['name']} name @param {number | null} retry_at */
+  #show(name, retry_at = null) {
+    this.reader.show({ name, retry_at });
+  }
+}

@@ -1,0 +1,360 @@
+"""The embedded store: who owns it, what survives its owner, and what durable means."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote
+
+import pytest
+import redis
+import redis.asyncio
+from stores import DelayedStore, StartDelayed
+from waiting import until, until_sync
+
+from liveblog import store
+from liveblog.settings import Settings
+from liveblog.store import StoreError
+
+OWNER = Path(__file__).with_name("owner.py")
+
+
+@contextlib.contextmanager
+def owner_process(directory: Path, binary: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run owner.py in a process group of its own; it is gone when the block ends."""
+    command = [sys.executable, str(OWNER), str(directory), str(binary)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, stdin=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def lines_of(process: "subprocess.Popen[str]") -> IO[str]:
+    assert process.stdout
+    return process.stdout
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; a zombie waiting for its reaper does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def client_of(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, decode_responses=True)
+
+
+def pid_of(url: str) -> int:
+    with contextlib.closing(client_of(url)) as client:
+        return int(client.info("server")["process_id"])
+
+
+def write(url: str, key: str, value: str) -> None:
+    with contextlib.closing(client_of(url)) as client:
+        client.set(key, value)
+
+
+def read(url: str, key: str) -> object:
+    with contextlib.closing(client_of(url)) as client:
+        return client.get(key)
+
+
+# Owning
+
+
+def test_what_was_written_is_there_after_a_stop_and_a_start(tmp_path: Path, binary: Path) -> None:
+    with store.own(tmp_path, binary=binary) as url:
+        write(url, "key", "value")
+        pid = pid_of(url)
+    assert not is_alive(pid)
+    with store.own(tmp_path, binary=binary) as url:
+        assert read(url, "key") == "value"
+
+
+@pytest.mark.parametrize("name", ["a directory", "x" * 120, "quotes \"' %41 é", "deep/er"])
+def test_a_data_directory_may_have_any_name(tmp_path: Path, binary: Path, name: str) -> None:
+    for expected in (None, "value"):
+        with store.own(tmp_path / name, binary=binary) as url:
+            assert read(url, "key") == expected
+            write(url, "key", "value")
+            socket = Path(unquote(url.removeprefix("unix://")))
+            assert len(os.fsencode(socket)) <= store.SOCKET_PATH_BYTES_MAX
+            assert socket.stat().st_mode & 0o077 == 0
+        assert not socket.exists()
+
+
+def test_a_socket_outside_its_directory_is_cleared_after_a_killed_owner(
+    tmp_path: Path, binary: Path
+) -> None:
+    directory = tmp_path / ("x" * 120)
+    with owner_process(directory, binary) as process:
+        pid = int(lines_of(process).readline())
+        socket = Path(store._noted(directory / "store.lock")["socket"])
+    until_sync(lambda: not is_alive(pid))
+    assert socket.parent.parent != directory
+    with store.own(directory, binary=binary):
+        assert not socket.parent.exists()
+
+
+def test_a_second_owner_is_refused_and_told_which_directory(tmp_path: Path, binary: Path) -> None:
+    with store.own(tmp_path, binary=binary) as url:
+        with pytest.raises(StoreError) as caught, store.own(tmp_path, binary=binary, wait_s=0):
+            pass
+        assert str(tmp_path) in str(caught.value)
+        assert str(os.getpid()) in str(caught.value)
+        write(url, "key", "still served")
+
+
+async def test_an_owner_waits_for_a_command_that_is_about_to_end(
+    tmp_path: Path, binary: Path
+) -> None:
+    def serve() -> object:
+        with store.own(tmp_path, binary=binary) as url:
+            return read(url, "key")
+
+    with store.own(tmp_path, brief=True, binary=binary) as url:
+        write(url, "key", "of the command")
+        server = asyncio.create_task(asyncio.to_thread(serve))
+        await asyncio.sleep(0)
+        assert not server.done()
+    assert await server == "of the command"
+
+
+async def test_a_store_that_was_killed_is_started_again(tmp_path: Path, binary: Path) -> None:
+    with store.own(tmp_path, binary=binary) as url:
+        write(url, "key", "value")
+        pid = pid_of(url)
+        os.kill(pid, signal.SIGKILL)
+
+        def new_pid() -> int | None:
+            with contextlib.suppress(redis.ConnectionError):
+                return pid_of(url)
+            return None
+
+        assert await until(new_pid) != pid
+        assert read(url, "key") == "value"
+
+
+def test_a_store_that_cannot_start_says_why(tmp_path: Path, binary: Path) -> None:
+    wrong = ("--maxmemory-policy", "nonsense")
+    with (
+        pytest.raises(StoreError, match=r"(?s)did not start.*maxmemory-policy"),
+        store.own(tmp_path, binary=binary, arguments=wrong),
+    ):
+        pass
+    with (
+        pytest.raises(StoreError, match="No such file"),
+        store.own(tmp_path, binary=tmp_path / "nothing"),
+    ):
+        pass
+
+
+def test_a_directory_with_only_a_snapshot_is_refused(tmp_path: Path, binary: Path) -> None:
+    (tmp_path / "dump.rdb").write_bytes(b"REDIS0011")
+    with pytest.raises(StoreError, match=r"dump\.rdb"), store.own(tmp_path, binary=binary):
+        pass
+    assert not (tmp_path / "appendonlydir").exists()
+
+
+def test_a_directory_whose_manifest_is_gone_is_refused(tmp_path: Path, binary: Path) -> None:
+    with store.own(tmp_path, binary=binary) as url:
+        write(url, "key", "value")
+    manifest = tmp_path / "appendonlydir" / "appendonly.aof.manifest"
+    manifest.rename(tmp_path / "kept")
+    with pytest.raises(StoreError, match="manifest"), store.own(tmp_path, binary=binary):
+        pass
+    (tmp_path / "kept").rename(manifest)
+    with store.own(tmp_path, binary=binary) as url:
+        assert read(url, "key") == "value"
+
+
+# Owners that are killed, interrupted
+
+
+def test_a_killed_owner_leaves_no_store_and_no_acknowledged_write_is_lost(
+    tmp_path: Path, binary: Path
+) -> None:
+    with owner_process(tmp_path, binary) as process:
+        lines = lines_of(process)
+        pid = int(lines.readline())
+        acknowledged = [int(lines.readline()) for _ in range(300)]
+        process.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in lines]
+    until_sync(lambda: not is_alive(pid))
+    with store.own(tmp_path, binary=binary) as url:
+        with contextlib.closing(client_of(url)) as client:
+            found = client.mget([f"key:{number}" for number in acknowledged])
+        assert found == [str(number) for number in acknowledged]
+
+
+def test_ctrl_c_does_not_reach_the_store_before_its_owner_has_drained(
+    tmp_path: Path, binary: Path
+) -> None:
+    with owner_process(tmp_path, binary) as process:
+        lines = lines_of(process)
+        pid = int(lines.readline())
+        lines.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        assert [line.strip() for line in lines][-1] == "drained"
+        assert process.wait() == 0
+    assert not is_alive(pid)
+
+
+# One-shot commands
+
+
+def test_a_command_uses_the_store_that_is_configured() -> None:
+    with store.use(Settings(redis_url="redis://host")) as url:
+        assert url == "redis://host"
+
+
+def test_a_command_beside_a_running_server_uses_its_store(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings = replace(settings, data_dir=tmp_path)
+    with store.own(tmp_path) as servers, store.use(settings) as url:
+        assert url == servers
+    with store.use(settings) as url:
+        assert pid_of(url)
+
+
+async def test_a_command_does_not_use_the_store_of_another_command(
+    tmp_path: Path, settings: Settings
+) -> None:
+    settings = replace(settings, data_dir=tmp_path)
+    order: list[str] = []
+
+    def second() -> None:
+        with store.use(settings) as url:
+            order.append("second")
+            write(url, "key", "value")
+
+    with store.use(settings):
+        task = asyncio.create_task(asyncio.to_thread(second))
+        await until(lambda: store._is_held(tmp_path / "store.lock"))
+        order.append("first")
+    await task
+    assert order == ["first", "second"]
+
+
+# What a store promises
+
+
+async def test_the_embedded_store_promises_the_disk(
+    store_client: redis.asyncio.Redis, flavour: str
+) -> None:
+    promise = await store.inspect(store_client, "disk")
+    assert promise.server.lower() == flavour
+    assert (promise.appendonly, promise.appendfsync) == ("yes", "always")
+    assert promise.policy == "noeviction"
+    assert promise.version in promise.sentence
+    assert "appendfsync always" in promise.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "usual"),
+    [
+        ("appendfsync", "everysec", "always"),
+        ("appendonly", "no", "yes"),
+        ("no-appendfsync-on-rewrite", "yes", "no"),
+    ],
+)
+async def test_disk_durability_is_refused_on_a_store_that_loses_writes(
+    store_client: redis.asyncio.Redis, name: str, value: str, usual: str
+) -> None:
+    await store_client.config_set(name, value)
+    try:
+        with pytest.raises(StoreError, match=f"{name} is {value} and must be {usual}"):
+            await store.inspect(store_client, "disk")
+        assert name in (await store.inspect(store_client, "store")).sentence
+    finally:
+        await store_client.config_set(name, usual)
+
+
+async def test_a_store_that_evicts_is_refused(store_client: redis.asyncio.Redis) -> None:
+    await store_client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(StoreError, match="maxmemory-policy is allkeys-lru"):
+            await store.inspect(store_client, "store")
+    finally:
+        await store_client.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_store_that_forbids_config_says_what_cannot_be_read(
+    store_client: redis.asyncio.Redis, store_url: str
+) -> None:
+    await store_client.acl_setuser("guest", enabled=True, nopass=True, commands=["+info"])
+    try:
+        client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
+        async with client:
+            promise = await store.inspect(client, "disk")
+    finally:
+        await store_client.acl_deluser("guest")
+    assert promise.appendfsync is None
+    assert promise.policy == "noeviction"
+    assert "cannot be read" in promise.sentence
+
+
+def test_an_old_store_is_refused() -> None:
+    with pytest.raises(StoreError, match=r"Redis 6\.2\.7; Redis 7\.0"):
+        store._judged({"redis_version": "6.2.7"}, {}, "store")
+
+
+# What durable means
+
+
+async def first_seen(url: str) -> tuple[float, float, float]:
+    """Write and publish in one step; return when it was sent, answered, and received elsewhere."""
+    async with (
+        redis.asyncio.Redis.from_url(url) as client,
+        redis.asyncio.Redis.from_url(url, socket_timeout=None) as other,
+        other.pubsub() as pubsub,
+    ):
+        await pubsub.subscribe("news")
+        await receive(pubsub)  # the confirmation
+        received = asyncio.create_task(receive(pubsub))
+        pipeline = client.pipeline(transaction=True)
+        pipeline.set("key", "value")
+        pipeline.publish("news", "x")
+        sent = time.monotonic()
+        await pipeline.execute()
+        return sent, time.monotonic(), await received
+
+
+async def receive(pubsub: redis.asyncio.client.PubSub) -> float:
+    await until(lambda: pubsub.get_message(timeout=1))
+    return time.monotonic()
+
+
+async def test_neither_a_reply_nor_a_message_leaves_before_its_write_is_on_disk(
+    delayed_store: DelayedStore,
+) -> None:
+    with delayed_store.delayed():
+        sent, answered, received = await first_seen(delayed_store.url)
+    start, end = delayed_store.syncs(since=sent)[0]
+    assert end - start >= delayed_store.delay_s
+    assert end <= min(answered, received)
+
+
+async def test_a_store_that_does_not_wait_for_its_disk_would_be_seen(
+    start_delayed: StartDelayed,
+) -> None:
+    with start_delayed(["--appendfsync", "everysec"]) as lossy:
+        with lossy.delayed():
+            sent, answered, received = await first_seen(lossy.url)
+            _, end = (await until(lambda: lossy.syncs(since=sent)))[0]
+        assert max(answered, received) < end

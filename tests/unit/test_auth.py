@@ -1,0 +1,339 @@
+"""Who is asking, from where, and how much: what auth decides without a store."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, cast
+
+import orjson
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from liveblog import auth
+from liveblog.accounts import SESSION_MAX_S, Accounts
+from liveblog.model import Caller, Problem, StoreDown, invalid
+from liveblog.settings import Settings
+
+DANA = Caller("user:dana", "editor")
+WIRE = Caller("token:wire", "contributor", ("council",))
+Headers = dict[str, str] | Sequence[tuple[str, str]]
+
+
+class KnownAccounts(Accounts):
+    """One token and one session, and no store behind them."""
+
+    def __init__(self, *, is_store_up: bool = True) -> None:
+        self.is_store_up = is_store_up
+
+    async def check_store(self) -> None:
+        if not self.is_store_up:
+            raise StoreDown("away")
+
+    async def token_caller(self, secret: str) -> Caller | None:
+        await self.check_store()
+        return WIRE if secret == "lbt_wire" else None
+
+    async def session_caller(self, secret: str) -> Caller | None:
+        await self.check_store()
+        return DANA if secret == "dana's" else None
+
+
+def request(
+    method: str = "GET",
+    headers: Headers = (),
+    *,
+    scheme: str = "http",
+    client: tuple[str, int] | None = ("192.0.2.7", 50_000),
+    chunks: Sequence[bytes] = (),
+) -> Request:
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    named = [("host", "live.example"), *pairs]
+    messages = _body(chunks)
+
+    async def receive() -> Message:
+        return await anext(messages)
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "scheme": scheme,
+        "path": "/api/blogs",
+        "query_string": b"",
+        "client": client,
+        "server": ("127.0.0.1", 8000),
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named],
+    }
+    return Request(scope, receive)
+
+
+async def _body(chunks: Sequence[bytes]) -> AsyncIterator[Message]:
+    for chunk in chunks:
+        if chunk == b"(gone)":
+            yield {"type": "http.disconnect"}
+        if chunk == b"(stuck)":
+            await asyncio.Event().wait()
+        yield {"type": "http.request", "body": chunk, "more_body": True}
+    yield {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def caller(asked: Request, settings: Settings | None = None) -> Caller:
+    return await auth.caller_of(asked, KnownAccounts(), settings or Settings())
+
+
+async def problem(asked: Request, settings: Settings | None = None) -> Problem:
+    with pytest.raises(Problem) as raised:
+        await caller(asked, settings)
+    return raised.value
+
+
+# -- who is asking
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_a_bearer_token_names_its_caller(scheme: str) -> None:
+    assert await caller(request(headers={"authorization": f"{scheme} lbt_wire"})) == WIRE
+
+
+async def test_a_session_cookie_names_its_user() -> None:
+    cookies = {"cookie": "theme=dark; liveblog=dana's; __Host-liveblog=other"}
+    assert await caller(request(headers=cookies)) == DANA
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer lbt_unknown"},
+        {"authorization": "Bearer "},
+        {"authorization": "Bearer"},
+        {"authorization": "Basic bGJ0X3dpcmU6"},
+        {"authorization": "lbt_wire"},
+        {"authorization": "Bearer \xe9"},
+        {"cookie": "liveblog=unknown"},
+        {"cookie": "liveblog="},
+        {"cookie": "Liveblog=dana's"},
+    ],
+)
+async def test_nobody_known_is_401(headers: Headers) -> None:
+    found = await problem(request(headers=headers))
+    assert (found.status, found.name) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("authorization", "Bearer lbt_wire"), ("authorization", "Bearer lbt_wire")],
+        [("authorization", "Bearer lbt_wire"), ("cookie", "liveblog=dana's")],
+        [("authorization", "Bearer "), ("cookie", "liveblog=dana's")],
+        [("cookie", "liveblog=dana's; liveblog=dana's")],
+        [("cookie", "liveblog=dana's"), ("cookie", "liveblog=other")],
+    ],
+)
+async def test_more_than_one_credential_is_400(headers: Headers) -> None:
+    found = await problem(request(headers=headers))
+    assert (found.status, found.name) == (400, "ambiguous-credentials")
+
+
+async def test_a_proxys_own_password_does_not_hide_the_session() -> None:
+    headers = {"authorization": "Basic c3RhZ2luZzpx", "cookie": "liveblog=dana's"}
+    assert await caller(request(headers=headers)) == DANA
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"authorization": "Bearer x"}, {"authorization": "Basic x"}, {"cookie": "liveblog=x"}],
+)
+async def test_while_the_store_is_away_nobody_is_told_401(headers: Headers) -> None:
+    with pytest.raises(StoreDown):
+        await auth.caller_of(request(headers=headers), KnownAccounts(is_store_up=False), Settings())
+
+
+# -- from where
+
+SESSION = ("cookie", "liveblog=dana's")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"sec-fetch-site": "same-origin"},
+        {"origin": "http://live.example"},
+        {"origin": "HTTP://LIVE.example"},
+        {"origin": "https://public.example"},
+        {"origin": "https://partner.example"},
+        {"sec-fetch-site": "cross-site", "origin": "https://partner.example"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
+async def test_our_own_pages_may_use_the_session(method: str, said: dict[str, str]) -> None:
+    settings = Settings(
+        public_url="https://public.example", allowed_origins=("https://partner.example",)
+    )
+    cookie = {"cookie": "__Host-liveblog=dana's"}
+    assert await caller(request(method, cookie | said), settings) == DANA
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "none"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "https://live.example"},
+        {"origin": "http://live.example.evil.example"},
+        {"origin": "http://live.example:81"},
+        {"referer": "http://live.example/desk"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
+async def test_other_sites_pages_may_not_use_the_session(method: str, said: dict[str, str]) -> None:
+    found = await problem(request(method, {"cookie": "liveblog=dana's"} | said))
+    assert (found.status, found.name) == (403, "forbidden")
+
+
+async def test_reading_with_a_session_and_writing_with_a_token_need_no_origin() -> None:
+    assert await caller(request("GET", [SESSION])) == DANA
+    assert await caller(request("HEAD", [SESSION])) == DANA
+    assert await caller(request("POST", {"authorization": "Bearer lbt_wire"})) == WIRE
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (("192.0.2.7", 1), "192.0.2.7"),
+        (("::ffff:192.0.2.7", 1), "192.0.2.7"),
+        (("2001:db8:1:2:3:4:5:6", 1), "2001:db8:1:2::/64"),
+        (("2001:db8:1:2::9", 1), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (("testclient", 1), "testclient"),
+        (None, "unix"),
+        (("", 0), "unix"),
+    ],
+)
+def test_tries_are_counted_by_what_one_customer_has(
+    client: tuple[str, int] | None, address: str
+) -> None:
+    headers = {"x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
+    assert auth.client_address(request(headers=headers, client=client)) == address
+
+
+@pytest.mark.parametrize(
+    ("public_url", "scheme", "url"),
+    [
+        ("", "http", "http://live.example"),
+        ("", "https", "https://live.example"),
+        ("https://public.example", "http", "https://public.example"),
+    ],
+)
+def test_the_sites_address_is_what_is_set_or_asked(public_url: str, scheme: str, url: str) -> None:
+    asked = request(scheme=scheme)
+    assert auth.site_url(asked, Settings(public_url=public_url)) == url
+
+
+# -- the cookie
+
+
+@pytest.mark.parametrize(
+    ("public_url", "scheme", "name", "is_secure"),
+    [
+        ("", "http", "liveblog", False),
+        ("", "https", "__Host-liveblog", True),
+        ("https://public.example", "http", "__Host-liveblog", True),
+        ("http://public.example", "http", "liveblog", False),
+    ],
+)
+def test_the_session_cookie_is_out_of_scripts_reach(
+    public_url: str, scheme: str, name: str, *, is_secure: bool
+) -> None:
+    response, asked = Response(), request(scheme=scheme)
+    auth.set_session_cookie(response, asked, Settings(public_url=public_url), "secret")
+    first, *attributes = response.headers["set-cookie"].split("; ")
+    wanted = {"HttpOnly", "SameSite=lax", "Path=/", f"Max-Age={SESSION_MAX_S}"}
+    assert first == f"{name}=secret"
+    assert set(attributes) == wanted | ({"Secure"} if is_secure else set())
+
+
+def test_a_cleared_cookie_is_over_at_once() -> None:
+    response = Response()
+    auth.clear_session_cookie(response, request(), Settings())
+    assert 'liveblog=""; ' in response.headers["set-cookie"]
+    assert "Max-Age=0" in response.headers["set-cookie"]
+
+
+# -- how much
+
+
+async def test_a_body_is_read_up_to_its_limit() -> None:
+    asked = request("POST", chunks=[b"12345", b"67890"])
+    assert await auth.read_body(asked, 10) == b"1234567890"
+
+
+@pytest.mark.parametrize(
+    ("headers", "chunks"),
+    [
+        ({"content-length": "11"}, []),
+        ({"content-length": "9" * 5_000}, []),
+        ({}, [b"12345", b"678901", b"never asked for"]),
+        ({"content-length": "3"}, [b"12345678901"]),
+    ],
+)
+async def test_a_longer_body_is_413_and_not_read_to_its_end(
+    headers: Headers, chunks: list[bytes]
+) -> None:
+    asked = request("POST", headers, chunks=chunks)
+    with pytest.raises(Problem) as raised:
+        await auth.read_body(asked, 10)
+    assert (raised.value.status, raised.value.name) == (413, "too-large")
+    if len(chunks) > 2:
+        assert (await asked.receive())["body"] == b"never asked for"
+
+
+async def test_a_sender_who_goes_away_is_no_crash() -> None:
+    with pytest.raises(Problem) as raised:
+        await auth.read_body(request("POST", chunks=[b"1", b"(gone)"]))
+    assert raised.value.status == 400
+
+
+async def test_a_body_that_never_ends_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "BODY_WAIT_S", 0.01)
+    with pytest.raises(Problem) as raised:
+        await auth.read_body(request("POST", chunks=[b"1", b"(stuck)"]))
+    assert raised.value.status == 408
+
+
+# -- what went wrong
+
+
+def body_of(response: Response) -> dict[str, Any]:
+    return cast(dict[str, Any], orjson.loads(bytes(response.body)))
+
+
+def test_a_problem_is_answered_as_rfc_9457_has_it() -> None:
+    response = auth.problem_response(invalid(("/body", "has 20001 characters; the limit is 20000")))
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    assert body_of(response) == {
+        "type": "/problems/invalid-field",
+        "title": "Invalid field",
+        "status": 422,
+        "detail": "body: has 20001 characters; the limit is 20000",
+        "errors": [{"pointer": "/body", "detail": "has 20001 characters; the limit is 20000"}],
+    }
+
+
+def test_a_store_that_is_away_is_503_with_a_time_to_come_back() -> None:
+    response = auth.problem_response(StoreDown("secret address"))
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "2"
+    assert body_of(response)["type"] == "/problems/store-down"
+    assert "secret address" not in body_of(response)["detail"]
+
+
+def test_401_says_how_to_ask() -> None:
+    response = auth.problem_response(Problem(401, "unauthorized", "Who?"))
+    assert response.headers["www-authenticate"] == 'Bearer realm="liveblog"'

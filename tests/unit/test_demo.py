@@ -1,0 +1,455 @@
+"""The sample coverage shows what it is there to show, and publishing it is safe to repeat."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, cast
+
+import pytest
+
+from liveblog import demo
+from liveblog.accounts import Accounts
+from liveblog.model import (
+    BlogFields,
+    Caller,
+    EntryFields,
+    Link,
+    Problem,
+    check_fields,
+    conflict,
+    convert,
+    parse_time,
+)
+from liveblog.publishing import Publishing
+
+STORY = demo.stories()[demo.MAIN]
+ENTRIES = [step.fields for step in STORY.steps if step.is_new]
+EDITS = [step for step in STORY.steps if step.entry and not step.is_new]
+
+FIRST_DAY, LAST_DAY = (datetime(1969, 7, day, 4, tzinfo=UTC) for day in (16, 24))  # midnight, EDT
+NOT_ASCII = "\u201c\u201d\u2019\u2026\u00b0\u2032"  # quotes, apostrophe, ellipsis, degree, prime
+
+
+# -- the data -------------------------------------------------------------------------------------
+
+
+def texts() -> Iterator[str]:
+    for story in demo.stories().values():
+        for fields in (story.header, *(step.fields for step in story.steps)):
+            for value in fields.values():
+                links = list(value.values()) if isinstance(value, dict) else value
+                yield from links if isinstance(links, list) else [str(value)]
+
+
+def instants(story: demo.Story) -> list[datetime]:
+    return [
+        datetime.fromtimestamp(parse_time(step.fields["published_at"]) / 1000, UTC)
+        for step in story.steps
+        if step.is_new
+    ]
+
+
+def bodies(pattern: str) -> list[str]:
+    return [e["body"] for e in ENTRIES if re.search(pattern, e.get("body", ""), re.MULTILINE)]
+
+
+def is_edited(**wanted: Any) -> bool:
+    return any(wanted.items() <= step.fields.items() for step in EDITS)
+
+
+def distance(step: demo.Step) -> int:
+    """How many entries are published between an entry and its edit."""
+    end = STORY.steps.index(step)
+    begin = next(i for i, s in enumerate(STORY.steps) if s.is_new and s.entry == step.entry)
+    return sum(s.is_new for s in STORY.steps[begin + 1 : end])
+
+
+def share_a_minute() -> bool:
+    minutes = [at.replace(second=0) for at in instants(STORY)]
+    return len(set(minutes)) < len(minutes)
+
+
+def cross_midnight_in_new_york() -> bool:
+    days = {(at - timedelta(hours=4)).date() for at in instants(STORY)}
+    return len(days) > 1
+
+
+FEATURES: dict[str, Callable[[], object]] = {
+    "entries without a headline": lambda: [e for e in ENTRIES if "headline" not in e],
+    "an entry that is only a link": lambda: bodies(r"\Ahttps://\S+\Z"),
+    "two entries in one minute": share_a_minute,
+    "a day boundary": cross_midnight_in_new_york,
+    "an update": lambda: is_edited(note_kind="update"),
+    "a correction with a note": lambda: any(
+        s.fields.get("note_kind") == "correction" and s.fields.get("note") for s in EDITS
+    ),
+    "a minor edit": lambda: is_edited(note_kind="minor"),
+    "a retraction with a note": lambda: any(
+        s.fields.get("status") == "retracted" and s.fields.get("note") for s in EDITS
+    ),
+    "a late edit": lambda: max(map(distance, EDITS)) > 30,
+    "key events with a title": lambda: [e for e in ENTRIES if e.get("key") and e["key_title"]],
+    "an entry pinned from the start": lambda: [e for e in ENTRIES if e.get("pinned")],
+    "a pin and an unpin": lambda: is_edited(pinned=True) and is_edited(pinned=False),
+    "several datelines": lambda: len({e.get("dateline") for e in ENTRIES}) > 5,
+    "bylines of one and of two": lambda: {len(e.get("byline", [])) for e in ENTRIES} == {0, 1, 2},
+    "a list": lambda: bodies(r"^- "),
+    "a link in the text": lambda: bodies(r"\]\(https://"),
+    "a link to another blog": lambda: bodies(r"\]\(/blogs/"),
+    "a quotation": lambda: bodies(r"^> "),
+    "emphasis": lambda: bodies(r"\*\w"),
+    "strong emphasis": lambda: bodies(r"\*\*\w"),
+    "curly quotes": lambda: bodies("“.*”"),
+    "straight quotes": lambda: bodies('".*\'.*"'),
+    "letters beyond ASCII": lambda: bodies("[à-ÿ]"),
+    "a header that moves": lambda: sum(step.entry is None for step in STORY.steps) >= 2,
+    "a summary of three paragraphs": lambda: (
+        len(STORY.steps[-1].fields["summary"].split("\n\n")) == 3
+    ),
+    "an end with a successor and full coverage": lambda: (
+        STORY.steps[-1].fields.keys() >= {"successor", "full_coverage", "dek"}
+        and STORY.steps[-1].fields["status"] == "ended"
+    ),
+}
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_the_coverage_shows(feature: str) -> None:
+    assert FEATURES[feature]()
+
+
+def test_the_coverage_has_34_to_40_entries() -> None:
+    assert 34 <= len(ENTRIES) <= 40
+
+
+@pytest.mark.parametrize("slug", demo.stories())
+def test_every_step_keeps_to_the_limits_of_the_api(slug: str) -> None:
+    story = demo.stories()[slug]
+    check_fields(convert(story.header, BlogFields))
+    for step in story.steps:
+        if step.entry:
+            check_fields(convert(step.fields, EntryFields))
+        else:
+            check_fields(convert(step.fields, BlogFields))
+        if step.is_new:
+            assert step.fields.get("headline") or step.fields.get("body")
+
+
+@pytest.mark.parametrize("slug", demo.stories())
+def test_times_lie_inside_16_to_24_july_1969_in_order_and_no_two_are_the_same(slug: str) -> None:
+    times = instants(demo.stories()[slug])
+    assert times == sorted(set(times))
+    assert times[0] > FIRST_DAY
+    assert times[-1] < LAST_DAY + timedelta(days=1)
+
+
+@pytest.mark.parametrize("slug", demo.stories())
+def test_every_edit_is_of_an_entry_published_before(slug: str) -> None:
+    known: set[str] = set()
+    for step in demo.stories()[slug].steps:
+        if step.is_new and step.entry:
+            assert step.entry not in known
+            known.add(step.entry)
+        else:
+            assert step.entry is None or step.entry in known
+
+
+@pytest.mark.parametrize("slug", demo.stories())
+def test_the_last_step_of_a_story_tells_that_it_is_complete(slug: str) -> None:
+    story = demo.stories()[slug]
+    links = {"full_coverage", "successor"}
+    assert story.steps[-1].entry is None
+    assert story.steps[-1].fields.keys() & links
+    earlier = (step for step in story.steps[:-1] if step.entry is None)
+    assert not any(fields.keys() & links for fields in (story.header, *(s.fields for s in earlier)))
+
+
+def test_the_successor_is_the_other_sample_blog_and_is_live() -> None:
+    url = STORY.steps[-1].fields["successor"]["url"]
+    other = demo.stories()[url.removeprefix("/blogs/")]
+    assert other.steps[-1].fields["status"] == "live"
+
+
+def test_texts_hold_no_typographic_surprise() -> None:
+    for text in texts():
+        assert text == text.strip()
+        assert "  " not in text
+        assert " \n" not in text
+        assert text.count("“") == text.count("”")
+        odd = {c for c in text if not c.isascii() and not c.isalpha() and c not in NOT_ASCII}
+        assert not odd, text
+        assert all(c == "\n" or c.isprintable() for c in text)
+
+
+# -- publishing it --------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+class Written(NamedTuple):
+    """What a write or read answers: here anything with these names."""
+
+    entry: Any = None
+    blog: Any = None
+
+
+class Record:
+    """An entry or a header: its fields as attributes."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+
+class Book:
+    """A `Publishing` in memory with the rules that a repeated run meets; notes every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.headers: dict[str, Record] = {}
+        self.entries_of: dict[str, list[Record]] = {}
+        self.known: dict[tuple[str, str, str], Written] = {}
+        self.writes_left: int | None = None
+
+    def _note(self, what: str, slug: str, fields: dict[str, Any]) -> None:
+        if self.writes_left == 0:
+            raise Killed
+        if self.writes_left is not None:
+            self.writes_left -= 1
+        self.calls.append((what, slug, fields))
+
+    async def create_blog(self, caller: Caller, fields: dict[str, Any], key: str | None) -> Written:
+        assert caller.role == "admin"
+        slug = fields["slug"]
+        if slug in self.headers:
+            raise conflict("taken")
+        self._note("create_blog", slug, fields)
+        links = {"full_coverage": None, "successor": None}
+        self.headers[slug], self.entries_of[slug] = Record(**links, **fields), []
+        return Written(blog=self.headers[slug])
+
+    async def blog(self, caller: Caller, slug: str) -> Written:
+        return Written(blog=self.headers[slug])
+
+    async def edit_blog(
+        self, caller: Caller, slug: str, fields: dict[str, Any], key: str
+    ) -> Written:
+        if ("header", slug, key) not in self.known:
+            self._note("edit_blog", slug, fields)
+            links = {n: Link(**v) for n, v in fields.items() if isinstance(v, dict)}
+            self.headers[slug].__dict__.update({**fields, **links})
+            self.known["header", slug, key] = Written()
+        return Written(blog=self.headers[slug])
+
+    async def create_entry(
+        self, caller: Caller, slug: str, fields: dict[str, Any], key: str
+    ) -> Written:
+        if known := self.known.get(("entry", slug, key)):
+            if known.entry.deleted:
+                raise Problem(410, "gone", "deleted")
+            return known
+        if self.headers[slug].__dict__["status"] == "ended":
+            raise conflict("ended")
+        self._note("create_entry", slug, fields)
+        stated = fields.get("published_at")
+        times = {"published_at": parse_time(stated) if stated else None}
+        name = f"e{len(self.entries_of[slug])}"
+        rest = {"status": "published", "revision": 1, "id": name, "deleted": False}
+        entry = Record(**{**fields, **times, **rest})
+        self.entries_of[slug].append(entry)
+        self.known["entry", slug, key] = Written(entry)
+        return Written(entry)
+
+    async def edit_entry(
+        self,
+        caller: Caller,
+        slug: str,
+        entry_id: str,
+        fields: dict[str, Any],
+        revision: int | None,
+        key: str,
+    ) -> Written:
+        entry: Any = next(e for e in self.entries_of[slug] if e.__dict__["id"] == entry_id)
+        if entry.deleted:
+            raise Problem(410, "gone", "deleted")
+        if (entry_id, slug, key) in self.known:
+            return Written(entry)
+        marks_only = fields.keys() <= {"key", "key_title", "pinned"}
+        if revision is None and not marks_only:
+            raise Problem(428, "if-match-needed", "no revision")
+        if revision not in (None, entry.revision):
+            raise Problem(412, "revision-conflict", "another revision")
+        self._note("edit_entry", slug, fields)
+        entry.__dict__.update(fields, revision=entry.revision + (not marks_only))
+        self.known[entry_id, slug, key] = Written()
+        return Written(entry)
+
+    async def entries(
+        self, caller: Caller, slug: str, *, limit: int, status: str
+    ) -> tuple[list[Written], None]:
+        found: list[Any] = [e for e in self.entries_of[slug] if not e.__dict__["deleted"]]
+        assert len(found) <= limit
+        return [Written(e) for e in reversed(found) if e.status == status], None
+
+    def contents(self) -> dict[str, Any]:
+        return {
+            slug: (header.__dict__, [entry.__dict__ for entry in self.entries_of[slug]])
+            for slug, header in self.headers.items()
+        }
+
+
+class People:
+    """An `Accounts` in memory."""
+
+    def __init__(self, *names: str) -> None:
+        self.added: list[tuple[str, str, str]] = []
+        self.names = list(names)
+
+    async def users(self) -> list[str]:
+        return self.names
+
+    async def add_user(self, name: str, password: str, role: str, blogs: list[str]) -> None:
+        assert not blogs
+        self.names.append(name)
+        self.added.append((name, password, role))
+
+
+async def fill(book: Book, people: People | None = None) -> tuple[str, str] | None:
+    accounts = cast(Accounts, people or People("dana"))
+    return await demo.fill(cast(Publishing, book), accounts)
+
+
+async def filled() -> Book:
+    book = Book()
+    await fill(book)
+    return book
+
+
+async def test_a_filled_blog_is_at_the_end_of_its_story() -> None:
+    book = await filled()
+    header, entries = book.contents()[demo.MAIN]
+    assert header["status"] == "ended"
+    assert [e["published_at"] for e in entries] == [parse_time(e["published_at"]) for e in ENTRIES]
+    assert [e["headline"] for e in entries if e.get("pinned")] == ["A man on the Moon"]
+    assert [e["headline"] for e in entries if e["status"] == "retracted"] == [
+        "Luna 15 reported down"
+    ]
+    assert {e["revision"] for e in entries} == {1, 2}
+
+
+@pytest.mark.parametrize("keys_are_kept", [True, False])
+async def test_filling_twice_changes_nothing(keys_are_kept: bool) -> None:
+    book = await filled()
+    before = len(book.calls)
+    if not keys_are_kept:
+        book.known.clear()
+    await fill(book)
+    assert len(book.calls) == before
+
+
+@pytest.mark.parametrize("keys_are_kept", [True, False])
+async def test_a_run_completes_what_a_killed_one_left(keys_are_kept: bool) -> None:
+    whole = await filled()
+    for writes in range(len(whole.calls)):
+        book = Book()
+        book.writes_left = writes
+        with pytest.raises(Killed):
+            await fill(book)
+        book.writes_left = None
+        if not keys_are_kept:
+            book.known.clear()
+        await fill(book)
+        assert book.contents() == whole.contents()
+
+
+async def test_completing_a_blog_keeps_what_editors_made_of_its_first_half() -> None:
+    book = Book()
+    book.writes_left = 30
+    with pytest.raises(Killed):
+        await fill(book)
+    book.writes_left = None
+    deleted, altered = book.entries_of[demo.MAIN][0], book.entries_of[demo.MAIN][2]
+    deleted.__dict__["deleted"] = True
+    altered.__dict__.update(body="Ours.", revision=2)
+    await fill(book)
+    header, entries = book.contents()[demo.MAIN]
+    assert header["status"] == "ended"
+    assert len(entries) == len(ENTRIES)
+    assert altered.__dict__["body"] == "Ours."
+
+
+async def test_a_blog_that_was_complete_and_is_open_again_is_left_alone() -> None:
+    book = await filled()
+    book.headers[demo.MAIN].__dict__["status"] = "live"
+    before = len(book.calls)
+    await fill(book)
+    assert len(book.calls) == before
+
+
+async def test_the_user_is_created_only_when_there_is_none() -> None:
+    people = People()
+    made = await fill(Book(), people)
+    assert made
+    assert people.added == [(*made, "admin")]
+    assert made[0] == "editor"
+    assert len(made[1]) >= 20
+    assert await fill(Book(), people) is None
+    assert len(people.added) == 1
+
+
+async def test_two_passwords_differ() -> None:
+    assert await fill(Book(), People()) != await fill(Book(), People())
+
+
+# -- replaying it ---------------------------------------------------------------------------------
+
+
+async def replay(book: Book) -> tuple[str, list[float], list[str]]:
+    waits: list[float] = []
+    said: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    slug = await demo.replay(cast(Publishing, book), 0.5, sleep, said.append)
+    return slug, waits, said
+
+
+async def test_a_replay_makes_every_change_in_order_with_a_gap_before_each() -> None:
+    book = Book()
+    slug, waits, said = await replay(book)
+    calls = [(what, fields) for what, where, fields in book.calls if where == slug]
+    expected = [("create_blog", {**STORY.header, "slug": slug})]
+    for step in STORY.steps:
+        what = (
+            "edit_blog" if step.entry is None else "create_entry" if step.is_new else "edit_entry"
+        )
+        fields = {name: v for name, v in step.fields.items() if name != "published_at"}
+        expected.append((what, fields))
+    assert calls == expected
+    assert waits == [0.5] * len(STORY.steps)
+    assert len(said) == 1 + len(STORY.steps)
+
+
+async def test_a_replay_ends_with_the_same_texts_as_the_filled_blog() -> None:
+    book = await filled()
+    slug, _, _ = await replay(book)
+    contents = book.contents()
+    for entry in (*contents[slug][1], *contents[demo.MAIN][1]):
+        del entry["published_at"]
+    assert contents[slug][1] == contents[demo.MAIN][1]
+    assert contents[slug][0] == {**contents[demo.MAIN][0], "slug": slug}
+
+
+async def test_replays_are_numbered() -> None:
+    book = Book()
+    slugs = [(await replay(book))[0] for _ in range(3)]
+    assert slugs == ["apollo-11-replay", "apollo-11-replay-2", "apollo-11-replay-3"]
+
+
+async def test_the_successor_of_a_replay_exists() -> None:
+    book = Book()
+    slug, _, _ = await replay(book)
+    url = book.headers[slug].__dict__["successor"].url
+    assert url.removeprefix("/blogs/") in book.headers

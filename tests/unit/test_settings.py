@@ -1,0 +1,109 @@
+"""The environment: what is read from it, what is refused, and how that is said."""
+
+from pathlib import Path
+
+import pytest
+
+from liveblog.settings import Settings, SettingsError, load, static_dir, table, variables
+
+
+def refusal(**environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(environ)
+    return str(caught.value)
+
+
+def test_without_any_variable_the_store_is_embedded_and_changes_are_on_disk() -> None:
+    settings = load({})
+    assert (settings.redis_url, settings.data_dir) == ("", Path("data"))
+    assert (settings.host, settings.port, settings.durability) == ("127.0.0.1", 8000, "disk")
+    assert (settings.heartbeat_s, settings.send_buffer_bytes) == (20.0, 65_536)
+
+
+def test_with_a_store_of_the_operators_own_it_says_itself_what_is_durable() -> None:
+    assert load({"REDIS_URL": "redis://store"}).durability == "store"
+    assert load({"REDIS_URL": "redis://s", "LIVEBLOG_DURABILITY": "disk"}).durability == "disk"
+
+
+def test_an_empty_variable_is_not_set() -> None:
+    assert load({"PORT": "", "REDIS_URL": " ", "LIVEBLOG_DRAIN_S": ""}) == load({})
+
+
+def test_variables_of_other_programs_are_not_looked_at() -> None:
+    assert load({"LIVEBLOGS": "x", "HEARTBEAT_S": "x"}) == load({})
+
+
+def test_a_valkey_url_is_a_redis_url() -> None:
+    assert load({"REDIS_URL": "valkey://u@h:1/2"}).redis_url == "redis://u@h:1/2"
+    assert load({"REDIS_URL": "valkeys://h"}).redis_url == "rediss://h"
+
+
+def test_origins_are_written_as_browsers_send_them() -> None:
+    given = "HTTPS://News.Example/, http://a.test:80 ,http://[::1]:8000,"
+    assert load({"LIVEBLOG_ALLOWED_ORIGINS": given}).allowed_origins == (
+        "https://news.example",
+        "http://a.test",
+        "http://[::1]:8000",
+    )
+
+
+@pytest.mark.parametrize("given", ["news.example", "https://a.b/c", "https://u@a.b", "*", "null"])
+def test_what_is_no_origin_is_refused(given: str) -> None:
+    assert f"not {given!r}" in refusal(LIVEBLOG_ALLOWED_ORIGINS=given)
+    assert f"not {given!r}" in refusal(PUBLIC_URL=given)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
+    said = refusal(LIVEBLOG_HEARTBEET_S="20")
+    assert said == "LIVEBLOG_HEARTBEET_S is not a setting; the nearest is LIVEBLOG_HEARTBEAT_S"
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "301", "nan", "1_0", "20s", "1e3"])
+def test_a_bad_value_is_refused_with_the_variable_the_limit_and_the_value(given: str) -> None:
+    said = refusal(LIVEBLOG_HEARTBEAT_S=given)
+    assert said == f"LIVEBLOG_HEARTBEAT_S must be a number from 0.05 to 300 s, not {given!r}"
+
+
+def test_a_word_that_is_no_choice_is_refused_with_the_choices() -> None:
+    assert refusal(LOG_FORMAT="xml") == "LOG_FORMAT must be one of text, json, not 'xml'"
+    assert load({"LOG_LEVEL": "WARNING"}).log_level == "warning"
+
+
+def test_all_faults_are_said_at_once() -> None:
+    said = refusal(PORT="70000", LIVEBLOG_DRAIN_S="x", LIVEBLOG_NOTHING="1")
+    assert all(name in said for name in ("PORT", "LIVEBLOG_DRAIN_S", "LIVEBLOG_NOTHING"))
+
+
+def test_a_secrets_value_is_never_said() -> None:
+    assert "s3cret" not in refusal(REDIS_URL="http://u:s3cret@host")
+    assert "s3cret" not in repr(load({"REDIS_URL": "redis://u:s3cret@host"}))
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("redis://u:p@host\n")
+    assert load({"REDIS_URL_FILE": str(file)}).redis_url == "redis://u:p@host"
+    assert "both set" in refusal(REDIS_URL_FILE=str(file), REDIS_URL="redis://x")
+    assert "No such file" in refusal(REDIS_URL_FILE=str(tmp_path / "other"))
+    assert "HOST_FILE" not in variables()
+
+
+def test_the_embedded_store_has_no_replica_to_wait_for() -> None:
+    assert "REDIS_URL" in refusal(LIVEBLOG_DURABILITY="replica")
+
+
+def test_the_table_names_every_variable_with_its_default() -> None:
+    lines = table().splitlines()[2:]
+    assert len(lines) == len([name for name in variables() if not name.endswith("_FILE")])
+    assert "| `LIVEBLOG_DRAIN_S` | `10` s |" in table()
+    assert all(line.count("|") == 4 for line in lines)
+
+
+def test_every_default_is_within_its_own_limits() -> None:
+    defaults = {r.metadata["row"].env: r.default for r in Settings.__dataclass_fields__.values()}
+    told = {name: f"{value}" for name, value in defaults.items() if isinstance(value, int | float)}
+    assert load(told) == load({})
+
+
+def test_the_static_files_are_found() -> None:
+    assert static_dir().name == "static"

@@ -1,0 +1,34 @@
+"""Waiting in tests: for a condition, with a deadline, never for a length of time."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+# A slow machine multiplies every deadline by setting this; nothing waits longer than it must.
+SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
+
+T = TypeVar("T")
+
+
+async def until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0) -> T:
+    """Return the condition's first true value. Raises TimeoutError after the deadline."""
+    async with asyncio.timeout(timeout_s * SCALE):
+        while True:
+            value = condition()
+            value = await value if isinstance(value, Awaitable) else value
+            if value:
+                return value
+            await asyncio.sleep(0.01)
+
+
+def until_sync(condition: Callable[[], T], timeout_s: float = 10.0) -> T:
+    """Return the condition's first true value, outside an event loop. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout_s * SCALE
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout_s * SCALE:g} s: {condition}")
+        threading.Event().wait(0.01)
+    return value
