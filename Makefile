@@ -6,7 +6,7 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 NPM := npm install --no-package-lock --no-audit --no-fund --loglevel=error
 
 .PHONY: run test check format tools clean
@@ -28,10 +28,17 @@ check: $(VENV)/.installed-test
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/pytest --quiet tests/unit
-	@if command -v node >/dev/null; then cd tests/js && node --test; \
+	@if command -v node >/dev/null; then $(MAKE) --no-print-directory scripts; \
 	  else echo "no node: the scripts' tests are left out" >&2; fi
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \
 	  else echo "no npm: the scripts' types are left out" >&2; fi
+
+# All of the output when one fails, else only the counts.
+.PHONY: scripts
+scripts:
+	@cd tests/js && said=$$(node --test 2>&1) \
+	  && echo "$$said" | grep -E 'tests|pass' | tail -n 2 | tr '\n' ' ' && echo "(tests/js)" \
+	  || { echo "$$said"; exit 1; }
 
 .PHONY: types
 types: tests/js/node_modules/.installed
@@ -40,6 +47,14 @@ types: tests/js/node_modules/.installed
 format: $(VENV)/.installed-test
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# From the editor's key press to the painted change in a reader's window, as a table.
+.PHONY: delay screenshots
+delay: $(VENV)/.installed-test tools
+	@PYTHONPATH=tests $(BIN)/python tests/browser/delay.py
+
+screenshots: $(VENV)/.installed-test tools
+	@PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -52,10 +67,12 @@ $(BIN)/python:
 	  || { echo "no venv could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV)" >&2
 	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV), with what tests need" >&2
 	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 

@@ -48,6 +48,7 @@ HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
 }
 REINDEX_TRIES_S: Final = 2.0
+FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
 
 
 def create() -> Starlette:
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         work = [hub.run(), follower.run(hub), schedule.run(broker, publishing), _reindex(broker)]
-        with _draining_first(hub, settings):
+        with _draining_first(hub, door, settings):
             tasks = [asyncio.create_task(part) for part in work]
             for task in tasks:
                 task.add_done_callback(_end_if_failed)
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> Starlette:
             Problem: _on_problem,
             StoreDown: _on_problem,
             HTTPException: _on_http_error,
+            Exception: _on_fault,
         },
         lifespan=lifespan,
     )
@@ -146,7 +148,7 @@ async def _reindex(broker: Broker) -> None:
 
 
 @contextlib.contextmanager
-def _draining_first(hub: Hub, settings: Settings) -> Iterator[None]:
+def _draining_first(hub: Hub, door: sockets.Door, settings: Settings) -> Iterator[None]:
     """On the first SIGTERM or SIGINT send the readers away, paced, then let the server's own handler run.
 
     uvicorn alone would close all WebSockets at once with 1012, and wait for ever for SSE streams, before the lifespan
@@ -165,7 +167,8 @@ def _draining_first(hub: Hub, settings: Settings) -> Iterator[None]:
             _call(then, number, frame)
         else:
             hub.draining = True
-            loop.call_soon_threadsafe(hub.spawn, _drain(hub, settings, lambda: _call(then, number, frame)))
+            work = drain(hub, door, settings, lambda: _call(then, number, frame))
+            loop.call_soon_threadsafe(hub.spawn, work)
 
     for number in numbers:
         signal.signal(number, on_signal)
@@ -181,10 +184,17 @@ def _call(handler: Any, number: int, frame: FrameType | None) -> None:
         handler(number, frame)
 
 
-async def _drain(hub: Hub, settings: Settings, then: Callable[[], None]) -> None:
+async def drain(
+    hub: Hub, door: sockets.Door, settings: Settings, then: Callable[[], None]
+) -> None:
+    """Send the readers away and call `then` when they have gone.
+
+    Not before: the server would close them with a code of its own in place of their farewell.
+    """
     try:
         await asyncio.sleep(settings.drain_lead_s)
         await hub.drain(settings.drain_s)
+        await door.emptied(FAREWELL_S)
     finally:
         then()
 
@@ -222,6 +232,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     for header, value in (error.headers or {}).items():
         answer.headers[header] = value
     return answer
+
+
+async def _on_fault(_: Request, __: Exception) -> Response:
+    """Answer for a fault of ours; Starlette has the traceback logged by the server."""
+    return auth.problem_response(Problem(500, "fault", "A fault of the server's; it is logged."))
 
 
 def _health(hub: Hub) -> list[BaseRoute]:

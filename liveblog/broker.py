@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import orjson
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -41,6 +41,7 @@ BATCH: Final = 500  # records in one answer of the store, at most
 REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000
 INDEX: Final = "lb:blogs"
+REWRITE: Final = "lb:rewrite"  # set while a takedown's text may still stand in the append-only file
 DUE_AT_ONCE: Final = 20  # scheduled entries of one blog looked at in one pass
 
 _SCRIPTS = {
@@ -54,15 +55,20 @@ _blog_of = msgspec.json.Decoder(Blog).decode
 
 
 def connect(url: str) -> Redis:
-    """Return a client for `url`; one retry, since every write script is idempotent and a pooled connection may be stale."""
-    return Redis.from_url(
+    """Return a client for `url`; one retry, since every write script is idempotent and a pooled connection may be stale.
+
+    More calls at once than CONNECTIONS_MAX wait for their turn, SOCKET_TIMEOUT_S at most.
+    """
+    pool = BlockingConnectionPool.from_url(
         url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1),
         protocol=2,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=SOCKET_TIMEOUT_S,
         max_connections=CONNECTIONS_MAX,
+        timeout=SOCKET_TIMEOUT_S,
         retry=Retry(ConstantBackoff(0.05), 1),
     )
+    return Redis.from_pool(pool)
 
 
 def key(slug: str, name: str) -> str:
@@ -383,12 +389,24 @@ class Broker:
             if at <= now
         ]
 
-    async def rewrite_log(self) -> None:
-        """Ask the store to rewrite its append-only file, so that erased text leaves the disk. Best effort."""
-        try:
-            await self.redis.bgrewriteaof()
-        except (RedisError, OSError) as error:
-            log.warning("BGREWRITEAOF was refused (%s); erased text stays in the file until the next", error)
+    async def want_rewrite(self) -> None:
+        """Note that erased text must leave the append-only file; any worker's next `rewrite_if_wanted` sees to it."""
+        async with asking():
+            await self.redis.set(REWRITE, 1)
+
+    async def rewrite_if_wanted(self) -> bool:
+        """Have the append-only file rewritten if a takedown asks for it; again later while another rewrite runs."""
+        async with asking():
+            if not await self.redis.getdel(REWRITE):
+                return False
+            try:
+                await self.redis.bgrewriteaof()
+            except ResponseError as error:
+                if "in progress" not in str(error):
+                    log.error("erased text stays in the store's file until its next rewrite: %s", error)
+                    return False
+                await self.redis.set(REWRITE, 1)
+        return True
 
     # -- the worker's side (the hub's `Source`)
 

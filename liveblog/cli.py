@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 GRACE_S: Final = 15  # for requests that run when the readers are gone
 KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
 BACKLOG: Final = 4_096
+UVICORN_STARTUP_FAILURE: Final = 3
 PING_S: Final = 20.0
 READERS_FRAME_BYTES_MAX: Final = 4_096  # readers send nothing but control frames
 
@@ -88,7 +89,6 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
         if not chosen.redis_url:
             os.environ.update({"REDIS_URL": url, "LIVEBLOG_DURABILITY": chosen.durability})
         asyncio.run(_state_promise(url, chosen.durability))
-        log.info("readers: %s  editors: %s/desk", _address(chosen), _address(chosen))
         _run_uvicorn(chosen)
 
 
@@ -145,13 +145,23 @@ def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
 
 
 def application() -> "ASGIApp":
-    """Make the application in the process that serves it; uvicorn's factory."""
+    """Make the application in the process that serves it; uvicorn's factory.
+
+    Raises SystemExit(3) when it cannot be made: a supervisor starts a worker that ends in any other
+    way again, for ever.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
+        # Ctrl-C reaches us, too, but a second signal would end the drain: the supervisor's counts.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _end_with(parent.pid, parent.join)
     from liveblog.app import create
 
-    return create()
+    try:
+        return create()
+    except Exception:
+        log.exception("the application cannot be made")
+        raise SystemExit(UVICORN_STARTUP_FAILURE) from None
 
 
 def _end_with(parent_pid: int, wait: Callable[[], object]) -> None:
@@ -182,13 +192,15 @@ def demo(replay: bool, gap: float) -> None:
 
     Creates the user `editor`, an admin, when there is no user yet, and prints the password.
     """
+    from liveblog.demo import MAIN
+
     chosen = _quiet_settings()
     with store.use(chosen, must_run=replay) as url:
         if replay:
             asyncio.run(_with_store(url, lambda redis: _replay(redis, chosen, gap)))
             return
         made = asyncio.run(_with_store(url, lambda redis: _fill(redis, chosen)))
-    click.echo(f"page: {_address(chosen)}/blogs/apollo-11")
+    click.echo(f"page: {_address(chosen)}/blogs/{MAIN}")
     click.echo(f"desk: {_address(chosen)}/desk")
     if made:
         click.echo(f"sign in as {made[0]} with the password {made[1]}")

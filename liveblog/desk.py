@@ -1,11 +1,13 @@
 """The editors' pages: sign-in, the list of blogs, and one blog's desk.
 
-Every form here is a plain HTML form that posts and redirects, so the desk works without scripts; desk.js sends the
-same boxes to the API instead. What an editor wrote is never lost: a refusal shows the page again with the text in its
-box and the reason beside it; when the page itself cannot be made (store away, signed out) the text is shown alone
-with a button that sends it again under the same Idempotency-Key.
+Every form here is a plain HTML form that posts and redirects, so the desk works without scripts;
+desk.js sends the same boxes to the API instead. What an editor wrote is never lost: a refusal shows
+the page again with the text in its box and the reason beside it; when the page itself cannot be
+made (store away, signed out), the text is shown alone with a button that sends it again under the
+same Idempotency-Key.
 
-Rules: no Redis, no HTML in strings, no permission decided here (publishing's). Every answer is `no-store`.
+Rules: no Redis, no HTML in strings, no permission decided here (publishing's). Every answer is
+`no-store`.
 """
 
 import re
@@ -24,7 +26,7 @@ from starlette.routing import BaseRoute, Route
 
 from liveblog import auth, render
 from liveblog.accounts import Accounts
-from liveblog.model import Blog, Caller, Entry, Problem, StoreDown, format_time, new_id
+from liveblog.model import Blog, Caller, Entry, Problem, StoreDown, format_time, is_entry_id, new_id
 from liveblog.publishing import Publishing, Written
 from liveblog.settings import Settings
 
@@ -46,15 +48,18 @@ NOTICES: Final = {
     "taken-down": "Taken down: every revision is erased.",
     "restored": "Restored.",
     "created": "The blog is made.",
-    "header": "The blog’s header is saved.",
+    "header": "The header is saved.",
     "ended": "Coverage has ended.",
     "reopened": "The blog is open again.",
 }
 
+_TITLES: Final = {401: "You are signed out", 403: "Not allowed", 404: "Not found", 410: "Deleted"}
+_STORE_AWAY: Final = "Nothing can be written or shown on the desk now. Readers go on reading."
 _LOCAL_PATH = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", re.ASCII)
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
+_WORDS: Final = {"body", "headline", "title"}  # a form with one of these has an editor's words
 _LINKS: Final = ("full_coverage", "successor")
 
 
@@ -62,8 +67,9 @@ _LINKS: Final = ("full_coverage", "successor")
 class Filled:
     """A form as it is shown: what stands in its boxes, and what was wrong with them.
 
-    `errors` has a reason for each box, under its name; `problem` what is wrong with the whole. `key` is the
-    Idempotency-Key the form is sent under: kept as long as the form is, so that a repetition changes nothing.
+    `errors` has a reason for each box, under its name; `problem` what is wrong with the whole.
+    `key` is the Idempotency-Key the form is sent under: the same as long as the form is not
+    accepted, so that a repetition changes nothing.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -127,25 +133,31 @@ class _Desk:
         return answer
 
     async def _stopped(self, request: Request, problem: Problem) -> Response:
-        """Answer a request that cannot get its page: what was sent is shown, to be sent again."""
+        """Answer a request that cannot get its page; shows what an editor wrote, to send again."""
         form = await self._own_form(request)
-        if problem.status == 401 and not form:
+        signed_out, store_down = problem.status == 401, problem.status == 503
+        if not (signed_out or store_down or form.keys() & _WORDS):
+            form = {}
+        if signed_out and not form:
             return _sign_in_first(request)
-        response = _page(
+        title, detail = _TITLES.get(problem.status, "This did not work"), problem.detail
+        if signed_out:
+            detail = "Your session is over."
+        if problem.name == "store-down":
+            title, detail = "The store is away", _STORE_AWAY
+        return _page(
             "desk_problem.html",
             problem.status,
-            problem=problem,
-            detail=_sentence(problem.detail),
+            problem.retry_after_s,
+            title=title,
+            detail=_sentence(detail),
             action=request.url.path,
             form=form,
-            sign_in=problem.status == 401,
+            signed_out=signed_out,
         )
-        if problem.retry_after_s is not None:
-            response.headers["Retry-After"] = str(problem.retry_after_s)
-        return response
 
     async def _own_form(self, request: Request) -> Form:
-        """Return what one of our own pages sent; nothing of what another site made a browser send."""
+        """Return what one of our own pages sent; nothing that another site had a browser send."""
         site = request.headers.get("sec-fetch-site")
         own = auth.site_url(request, self._settings)
         is_own = site == "same-origin" if site else request.headers.get("origin") == own
@@ -159,23 +171,24 @@ class _Desk:
     # -- signing in and out
 
     async def sign_in_page(self, request: Request) -> Response:
-        await self._accounts.check_store()
-        return _page("desk_sign_in.html", next=_local(request.query_params.get("next", "")))
+        then = _local(request.query_params.get("next", ""))
+        try:
+            await auth.caller_of(request, self._accounts, self._settings)
+        except Problem:
+            return _page("desk_sign_in.html", next=then, name="", problem="")
+        return RedirectResponse(then, 303)
 
     async def sign_in(self, request: Request) -> Response:
         form = await _form(request)
-        name, then = form.get("name", "").strip(), _local(form.get("next", ""))
+        name, password = form.get("name", "").strip(), form.get("password", "")
+        then = _local(form.get("next", ""))
         try:
-            secret = await auth.sign_in(
-                request, self._accounts, self._settings, name, form.get("password", "")
-            )
+            secret = await auth.sign_in(request, self._accounts, self._settings, name, password)
         except Problem as problem:
             if problem.status not in (401, 429):
                 raise
-            refused = _page("desk_sign_in.html", problem.status, next=then, name=name, problem=problem.detail)
-            if problem.retry_after_s is not None:
-                refused.headers["Retry-After"] = str(problem.retry_after_s)
-            return refused
+            why = {"next": then, "name": name, "problem": problem.detail}
+            return _page("desk_sign_in.html", problem.status, problem.retry_after_s, **why)
         response = RedirectResponse(then, 303)
         auth.set_session_cookie(response, request, self._settings, secret)
         return response
@@ -197,7 +210,7 @@ class _Desk:
         return _page(
             "desk_home.html",
             status,
-            caller=caller,
+            editor=caller,
             blogs=[at.blog for at in await self._publishing.blogs(caller)],
             form=form or Filled({"timezone": "UTC", "language": "en"}),
             notice=_notice(request),
@@ -221,13 +234,13 @@ class _Desk:
         self,
         request: Request,
         caller: Caller,
-        *,
-        compose: Filled | None = None,
-        header: Filled | None = None,
-        end: Filled | None = None,
         status: int = 200,
+        **forms: Filled,
     ) -> Response:
-        """Answer with a blog's desk; the position is read first, so what is shown is never older than it."""
+        """Answer with a blog's desk; `forms` (compose, header, end) are those that were refused.
+
+        The position is read first, so that what is shown is never older than it.
+        """
         slug = request.path_params["slug"]
         blog, position, *_ = await self._publishing.blog(caller, slug)
         before = request.query_params.get("before")
@@ -235,16 +248,16 @@ class _Desk:
         return _page(
             "desk_blog.html",
             status,
-            caller=caller,
+            editor=caller,
             blog=blog,
             position=position,
             entries=entries,
             before=before,
             older=older,
             held=await self._held(caller, slug, blog),
-            compose=compose or Filled(),
-            header=header or Filled(header_values(blog)),
-            end=end or Filled(),
+            compose=forms.get("compose", Filled()),
+            header=forms.get("header", Filled(header_values(blog))),
+            end=forms.get("end", Filled(header_values(blog))),
             notice=_notice(request),
             undo=_undo(request),
             now=_now(),
@@ -266,7 +279,7 @@ class _Desk:
         return shown, shown[-1].id if more and shown else None
 
     async def _held(self, caller: Caller, slug: str, blog: Blog) -> list[dict[str, Any]]:
-        """Return what readers do not see: what waits for approval first, then the schedule, then drafts."""
+        """Return what readers do not see: submissions first, then the schedule, then drafts."""
         held: list[dict[str, Any]] = []
         for status in ("submitted", "scheduled", "draft"):
             page, _ = await self._publishing.entries(caller, slug, None, HELD_MAX, status)
@@ -298,7 +311,7 @@ class _Desk:
         except Problem as problem:
             _reraise_unless_shown(problem)
             shown = {"end" if done == "ended" else "header": refused(form, problem)}
-            return await self._blog(request, caller, status=problem.status, **shown)  # type: ignore[arg-type]
+            return await self._blog(request, caller, problem.status, **shown)
         return _then(f"/desk/blogs/{slug}", done)
 
     # -- entries
@@ -312,9 +325,8 @@ class _Desk:
             made = await self._publishing.create_entry(caller, slug, fields, _key(form))
         except Problem as problem:
             _reraise_unless_shown(problem)
-            return await self._blog(
-                request, caller, compose=refused(form, problem), status=problem.status
-            )
+            shown = refused(form, problem)
+            return await self._blog(request, caller, problem.status, compose=shown)
         return _then(f"/desk/blogs/{slug}", made.entry.status)
 
     async def entry(self, request: Request, caller: Caller) -> Response:
@@ -332,11 +344,14 @@ class _Desk:
         theirs: Mapping[str, str] | None = None,
         status: int = 200,
     ) -> Response:
-        """Answer with an entry's page. `entry` None: it is deleted; `theirs`: texts that were saved meanwhile."""
+        """Answer with an entry's page.
+
+        `entry` None: it is deleted. `theirs`: the texts that others saved meanwhile, by box.
+        """
         return _page(
             "desk_entry.html",
             status,
-            caller=caller,
+            editor=caller,
             blog=blog,
             entry=entry,
             form=form,
@@ -348,8 +363,10 @@ class _Desk:
         form = await _form(request)
         blog = (await self._publishing.blog(caller, slug)).blog
         try:
-            fields, revision = entry_fields(form, blog.timezone), _revision(form)
-            saved = await self._publishing.edit_entry(caller, slug, id, fields, revision, _key(form))
+            fields, revision = altered(form, entry_fields(form, blog.timezone)), _revision(form)
+            saved = await self._publishing.edit_entry(
+                caller, slug, id, fields, revision, _key(form)
+            )
         except Problem as problem:
             return await self._refused_edit(caller, blog, id, form, problem)
         was_moved = "status" in fields or saved.entry.status == "scheduled"
@@ -359,7 +376,7 @@ class _Desk:
     async def _refused_edit(
         self, caller: Caller, blog: Blog, id: str, form: Form, problem: Problem
     ) -> Response:
-        """Show the entry's page again with what was written: beside theirs, or alone when the entry is deleted."""
+        """Show again what was written: beside theirs, or alone when the entry is deleted."""
         if problem.status == 410:
             return self._entry(caller, blog, None, refused(form, problem), status=410)
         _reraise_unless_shown(problem)
@@ -387,12 +404,15 @@ class _Desk:
         return _then(f"/desk/blogs/{slug}", "restored", fragment=id)
 
 
-# -- pages and redirects -------------------------------------------------------------------------------------------
+# -- pages and redirects ---------------------------------------------------------------------------
 
 
-def _page(template: str, status: int = 200, **context: Any) -> Response:
-    html = render.env.get_template(template).render(**context)
-    return Response(html, status, media_type="text/html")
+def _page(
+    template: str, status: int = 200, retry_after_s: int | None = None, **context: Any
+) -> Response:
+    html = render.env.get_template(template).render(**{"editor": None, **context})
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return Response(html, status, headers, "text/html")
 
 
 def _then(path: str, done: str, *, entry: str = "", fragment: str = "") -> Response:
@@ -418,22 +438,21 @@ def _notice(request: Request) -> str:
 def _undo(request: Request) -> str:
     """Return the id of the entry whose deletion may be undone from this page, "" for none."""
     id = request.query_params.get("entry", "")
-    wanted = request.query_params.get("done") == "deleted" and re.fullmatch(r"e[0-9a-z]{12}", id)
-    return id if wanted else ""
+    return id if request.query_params.get("done") == "deleted" and is_entry_id(id) else ""
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-# -- forms ---------------------------------------------------------------------------------------------------------
+# -- forms -----------------------------------------------------------------------------------------
 
 
 async def _form(request: Request) -> Form:
     """Return what stands in the boxes of the form that was sent; of boxes with one name, the last.
 
-    Browsers send line breaks as CRLF (HTML, "normalize newlines"); what is stored has LF. Raises Problem: 413, 415,
-    400 for what is not such a form in UTF-8.
+    Browsers send line breaks as CRLF (HTML, "normalize newlines"); what is stored has LF. Raises
+    Problem: 413, 415, 400 for what is not such a form in UTF-8.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -452,7 +471,7 @@ async def _form(request: Request) -> Form:
 
 
 async def _body_once(request: Request) -> bytes:
-    """Return the body, read at most once: the page that repeats a form asks again for what was sent."""
+    """Return the body, read at most once: the page that repeats a form asks for it again."""
     if not hasattr(request.state, "body"):
         request.state.body = await auth.read_body(request)
     body: bytes = request.state.body
@@ -460,7 +479,7 @@ async def _body_once(request: Request) -> bytes:
 
 
 def entry_fields(form: Mapping[str, str], zone: str) -> dict[str, Any]:
-    """Return an entry's fields as the API takes them, of the boxes that are there; empty ones are None.
+    """Return an entry's fields as the API takes them, of the boxes there are; empty ones are None.
 
     A byline's names stand one a line or between commas. `publish_at` is the blog's wall clock.
     """
@@ -471,8 +490,14 @@ def entry_fields(form: Mapping[str, str], zone: str) -> dict[str, Any]:
     return fields | _timing(form, zone)
 
 
+def altered(form: Mapping[str, str], fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out marks that stand as they were shown: editing must not undo a colleague's pin."""
+    same = {n for n in ("key", "pinned") if n in form and form.get(f"{n}_was") == form[n]}
+    return {name: value for name, value in fields.items() if name not in same}
+
+
 def _timing(form: Mapping[str, str], zone: str) -> dict[str, Any]:
-    """Return the status and time asked for. A time makes "publish" mean "schedule", as with the API."""
+    """Return the status and time asked for; with a time "publish" means "schedule"."""
     status, at = form.get("status", ""), form.get("publish_at", "")
     if not at:
         return {"status": status} if status else {}
@@ -481,7 +506,7 @@ def _timing(form: Mapping[str, str], zone: str) -> dict[str, Any]:
 
 
 def header_fields(form: Mapping[str, str]) -> dict[str, Any]:
-    """Return a blog's fields as the API takes them, of the boxes that are there; empty ones are None."""
+    """Return a blog's fields as the API takes them, of the boxes there are; empty ones are None."""
     fields: dict[str, Any] = {n: form[n] if form[n].strip() else None for n in _HEADER if n in form}
     for name in _LINKS:
         if f"{name}_url" in form:
@@ -495,7 +520,10 @@ def header_values(blog: Blog) -> Form:
     values = {name: getattr(blog, name) or "" for name in _HEADER}
     for name in _LINKS:
         link = getattr(blog, name)
-        values |= {f"{name}_text": link.text if link else "", f"{name}_url": link.url if link else ""}
+        values |= {
+            f"{name}_text": link.text if link else "",
+            f"{name}_url": link.url if link else "",
+        }
     return values
 
 
@@ -518,13 +546,13 @@ def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Form:
 def refused(form: Form, problem: Problem) -> Filled:
     """Return the form as it was sent, with the problem's reasons at its boxes.
 
-    The key stays, except when it was used for another text: then that text is stored, and sending this one makes
-    another entry.
+    The key stays, except when it was used for another text: then that text is stored, and sending
+    this one makes another entry.
     """
     if problem.name == "idempotency-key-reused":
         known = (
-            "What you sent first was published after all; it is in the list below. Change it there, "
-            "or send this text to publish it as another entry."
+            "What you sent first was stored after all. Look at it; send this text again if it is"
+            " still needed."
         )
         return Filled(form, problem=known)
     errors: Form = {}
@@ -534,7 +562,7 @@ def refused(form: Form, problem: Problem) -> Filled:
 
 
 def _box_of(pointer: str) -> str:
-    """Return the name of the box that a JSON pointer means: /byline/0 is byline, /successor/url is successor_url."""
+    """Return the box that a JSON pointer means: /byline/0 byline, /successor/url successor_url."""
     _, name, *rest = (*pointer.split("/"), "")
     return f"{name}_{rest[0]}" if rest[0] in ("text", "url") else name
 
@@ -562,9 +590,10 @@ def _revision(form: Mapping[str, str]) -> int | None:
 
 
 def instant_of(local: str, zone: str) -> str:
-    """Return the RFC 3339 instant of a wall clock's time in a zone; what is no such time as it is, to be refused.
+    """Return the RFC 3339 instant of a wall clock's time in a zone; other text as it is.
 
-    An hour that comes twice is its first; one that is skipped is read with the offset before the change.
+    An hour that comes twice is its first; one that is skipped is read with the offset before the
+    change.
     """
     if not _LOCAL_TIME.fullmatch(local):
         return local

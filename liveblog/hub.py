@@ -50,8 +50,8 @@ ENDED: Final = 4510
 class Reader:
     """A cursor: where a reader is, and whether its socket is full. Transports subclass it.
 
-    `send` and `end` are plain calls that never wait. A reader that cannot take more sets `behind` and calls
-    `Live.drained` when it can again. Only the hub moves `offset`.
+    `send` and `end` are plain calls that never wait and never raise; after `end` nothing more comes. A reader that cannot
+    take more sets `behind` and calls `Live.drained` when it can again. Only the hub moves `offset`.
     """
 
     __slots__ = ("as_data", "behind", "leaves", "live", "offset", "slot", "waits_for")
@@ -139,7 +139,7 @@ class Live:
         self._repairs_begun = 0
         self._asked_at = -ASK_EVERY_S
         self._ask_timer: asyncio.TimerHandle | None = None
-        self._settled: list[tuple[int, asyncio.Future[None]]] = []
+        self._settled: dict[asyncio.Future[None], int] = {}  # who confirms, and how many repairs had begun
         self._joined = 0
         self._note_status()
 
@@ -175,6 +175,9 @@ class Live:
         at = since or self.position
         reader.live, reader.offset = self, at.offset
         reader.slot = self._joined = (self._joined + 1) % SLOTS
+        if self.hub.draining:
+            reader.end(frames.bye(RESTART_WINDOW_MS, "restart"), DRAINED)
+            return
         if not self.is_open:
             reader.end(frames.bye(None, "gone"), NO_SUCH_BLOG)
             return
@@ -199,6 +202,12 @@ class Live:
         self.slots[reader.slot].discard(reader)
         self.waiting.discard(reader)
 
+    def dismiss(self, reader: Reader, farewell: Frame | None, code: int) -> None:
+        """Send a reader away, unless it has gone already."""
+        if reader in self.slots[reader.slot] or reader in self.waiting:
+            self.leave(reader)
+            reader.end(farewell, code)
+
     def drained(self, reader: Reader) -> None:
         """Say that a reader can take frames again: it gets one frame to the top, if it is below."""
         reader.behind = False
@@ -207,19 +216,22 @@ class Live:
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
         """Return the `changes` from offset `since` to the top, encoded once; None when that is too much (reset)."""
-        cached = self.cache.get((since, as_data))
-        if cached:
-            frame: Frame = cached
-            return frame
+        if (since, as_data) in self.cache:
+            cached: Frame | None = self.cache[since, as_data]
+            return cached
+        made = self._make_frame(since, as_data)
+        size = len(made.json) if made else 0
+        if self._cached_bytes + size <= CACHED_BYTES_MAX:
+            self._cached_bytes += size
+            self.cache[since, as_data] = made
+        return made
+
+    def _make_frame(self, since: int, as_data: bool) -> Frame | None:
         missed = self.timeline.changes(since)
         if missed is None:
             return None
         pieces = [self._piece(record, as_data) for record in missed]
-        made = frames.changes(since, self.position, pieces)
-        if made and self._cached_bytes + len(made.json) <= CACHED_BYTES_MAX:
-            self._cached_bytes += len(made.json)
-            self.cache[since, as_data] = made
-        return made
+        return frames.changes(since, self.position, pieces)
 
     def _piece(self, record: Record, as_data: bool) -> Piece:
         key = (record.id if isinstance(record, Entry) else "", as_data)
@@ -247,24 +259,29 @@ class Live:
 
     def receive(self, changes: Changes) -> None:
         """Take a hint from pub/sub: the next change is applied, an old one ignored, anything else repaired."""
-        if self.timeline.apply(changes) == "applied":
-            self._advanced(changes.records)
+        if self._apply(changes):
             return
-        ahead = changes.position.offset > self.timeline.offset
-        if changes.position.epoch != self.timeline.epoch or ahead:
-            if self._repairing:
-                self._held.append(changes)
-            else:
-                self.repair()
+        if self._repairing:
+            self._held.append(changes)
+        else:
+            self.repair()
+
+    def _apply(self, changes: Changes) -> bool:
+        """Apply what comes next; False when only the store's state can say what `changes` mean."""
+        outcome = self.timeline.apply(changes)
+        if outcome == "applied":
+            self._advanced(changes.records)
+        return outcome in ("applied", "ignored")
 
     def _advanced(self, records: Iterable[Record]) -> None:
         """Clear what was made of the old top and start bringing the readers to the new one."""
         self._forget(records)
         self._note_status()
-        self._settle()
         if not self.is_open:
             self._close_all(frames.bye(None, "gone"), NO_SUCH_BLOG)
-        elif not self._passing and self.count():
+            return
+        self._settle()
+        if not self._passing and self.count():
             self._passing = True
             self.hub.spawn(self._pass())
 
@@ -289,19 +306,19 @@ class Live:
             top = -1
             while top != self.timeline.offset:
                 top = self.timeline.offset
-                for slot in self.slots:
-                    await self._pass_slot(slot)
+                await self._walk()
         finally:
             self._passing = False
 
-    async def _pass_slot(self, slot: set[Reader]) -> None:
+    async def _walk(self) -> None:
         until = self.hub.clock() + SLICE_S
-        for reader in list(slot):
-            if not reader.behind and reader in slot:
-                self._bring(reader)
-            if self.hub.clock() >= until:
-                await asyncio.sleep(0)
-                until = self.hub.clock() + SLICE_S
+        for slot in self.slots:
+            for reader in list(slot):
+                if not reader.behind and reader in slot:
+                    self._bring(reader)
+                if self.hub.clock() >= until:
+                    await asyncio.sleep(0)
+                    until = self.hub.clock() + SLICE_S
 
     def _bring(self, reader: Reader) -> None:
         """Bring one registered reader to the top, with the shared frame or a reset."""
@@ -380,6 +397,8 @@ class Live:
             snapshot = await source.load(self.slug)
             if snapshot:
                 self._reload(snapshot)
+            else:
+                self._note_lost(True)
 
     def _note_lost(self, lost: bool) -> None:
         if lost and not self.lost:
@@ -389,43 +408,45 @@ class Live:
     def _absorb(self, changes: Changes) -> None:
         """Apply what a repair read gave, forwards only, then the messages that arrived meanwhile."""
         self._note_lost(False)
-        if self.timeline.apply(changes) == "applied":
-            self._advanced(changes.records)
+        if not self._apply(changes):
+            self._repair_wanted = True
         self._apply_held()
 
     def _apply_held(self) -> None:
         held, full = list(self._held), len(self._held) == EARLY_MAX
         self._held.clear()
         for changes in held:
-            if self.timeline.apply(changes) == "applied":
-                self._advanced(changes.records)
-            elif changes.position.epoch != self.timeline.epoch or (
-                changes.position.offset > self.timeline.offset
-            ):
+            if not self._apply(changes):
                 self._repair_wanted = True
         self._repair_wanted |= full
 
     def _reload(self, snapshot: Snapshot) -> None:
-        """Take another state in place of the present one; readers who cannot follow are reset."""
+        """Take another state in place of the present one; readers who cannot follow are reset.
+
+        Forwards only: one of this epoch that messages have overtaken meanwhile is left alone.
+        """
         self._note_lost(False)
-        was = self.timeline
-        self.timeline = Timeline(snapshot)
-        self._pieces.clear()
-        if was.epoch != self.timeline.epoch:
-            for slot in self.slots:
-                for reader in list(slot):
-                    self._reset(reader)
-        self._advanced([])
+        was, now = self.position, snapshot.position
+        if now.epoch != was.epoch or now.offset > was.offset:
+            self.timeline = Timeline(snapshot)
+            self._pieces.clear()
+            if self.timeline.standing(was) == "ask":  # another history
+                for slot in self.slots:
+                    for reader in list(slot):
+                        self._reset(reader)
+            self._advanced([])
         self._repair_wanted = True  # what moved while the snapshot was read
         self._apply_held()
 
     def _repaired(self, begun: int) -> None:
-        """Judge the readers, and release the callers, whose question is older than the read numbered `begun`."""
-        self._settle(begun)
-        for asked, future in self._settled:
+        """Judge the readers, and release the callers, whose question is older than the read numbered `begun`.
+
+        A store that lacks the blog judges nobody: what it knows when it is back may be more than what is held here.
+        """
+        self._settle(0 if self.lost else begun)
+        for future, asked in self._settled.items():
             if asked < begun and not future.done():
                 future.set_result(None)
-        self._settled = [(asked, future) for asked, future in self._settled if not future.done()]
 
     def _settle(self, begun: int = 0) -> None:
         """Let waiting readers on whose position is known by now; reset those whom a repair read has judged."""
@@ -457,13 +478,15 @@ class Live:
         Raises StoreDown when it has not ended in `timeout_s` more than it may have to wait for its turn.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._settled.append((self._repairs_begun, future))
+        self._settled[future] = self._repairs_begun
         self._ask()
         turn_s = max(0.0, self._asked_at + ASK_EVERY_S - self.hub.clock())
         try:
             await asyncio.wait_for(future, timeout_s + turn_s)
         except TimeoutError:
             raise StoreDown("the store did not answer in time") from None
+        finally:
+            del self._settled[future]
 
     # -- time passing
 
@@ -478,14 +501,19 @@ class Live:
             reader.send(frames.beat(None, now))
 
     def close_ended(self) -> None:
-        """Close a share of the readers of a blog that ended ENDED_GRACE_S ago; called each second."""
+        """Send away a share of the readers of a blog that ended ENDED_GRACE_S ago; called each second.
+
+        Each goes when it is at the top: who is behind, when it has drained and has what it missed.
+        """
         if self.ended_at is None or self.hub.clock() < self.ended_at + ENDED_GRACE_S:
             return
         share = max(1, SLOTS // int(ENDED_PACE_S))
-        for slot in [slot for slot in self.slots if slot][:share]:
-            for reader in [r for r in slot if not r.behind]:
-                self.leave(reader)
-                reader.end(None, ENDED)
+        staying = [slot for slot in self.slots if not all(reader.leaves for reader in slot)]
+        for slot in staying[:share]:
+            for reader in list(slot):
+                reader.leaves = True
+                if not reader.behind:
+                    self._bring(reader)
 
 
 @dataclass
@@ -521,9 +549,11 @@ class Hub:
 
         Later callers share one load. Raises StoreDown when it is not loaded and the store cannot be asked.
         """
-        live = self.lives.get(slug) or await self._loaded(slug)
-        if not live:
+        if slug not in self.lives and not await self._loaded(slug):
             return None
+        live = self.lives.get(slug)
+        if not live:  # it had to make room before this caller's turn came
+            raise StoreDown("this worker holds as many blogs as it may")
         self.lives.move_to_end(slug)
         return live if live.is_open else None
 
@@ -601,22 +631,24 @@ class Hub:
         """Beat, compare heads, close the readers of what has ended; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._beat())
+            group.create_task(self._close_ended())
             group.create_task(self._watch())
 
     async def _beat(self) -> None:
         """Give each slot its beat, so that a reader's are a little less than heartbeat_s apart."""
         step_s = self.rules.heartbeat_s / (SLOTS + 1)
-        last_close = self.clock()
         while True:
             await asyncio.sleep(step_s)
             self._slot = (self._slot + 1) % SLOTS
             now = format_time(self.now())
             for live in list(self.lives.values()):
                 live.beat(self._slot, now)
-            if self.clock() - last_close >= 1:
-                last_close = self.clock()
-                for live in list(self.lives.values()):
-                    live.close_ended()
+
+    async def _close_ended(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            for live in list(self.lives.values()):
+                live.close_ended()
 
     async def _watch(self) -> None:
         """Compare the store's heads with ours, for inequality: what pub/sub lost is found here."""
@@ -653,8 +685,7 @@ class Hub:
             if ahead_s > 0.005:
                 await asyncio.sleep(ahead_s)
             if reader.live:
-                reader.live.leave(reader)
-            reader.end(farewell, DRAINED)
+                reader.live.dismiss(reader, farewell, DRAINED)
 
     async def close(self) -> None:
         """Cancel what is still running."""

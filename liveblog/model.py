@@ -49,7 +49,7 @@ ROLES: Final[tuple[Role, ...]] = ("admin", "editor", "contributor")
 PUBLISHED: Final = ("published", "retracted")  # numbered, and in readers' sight
 
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f]+([ ][^\s\x00-\x1f\x7f]+)*")
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+([ ][^\s\x00-\x1f\x7f\ud800-\udfff]+)*")
 _ENTRY_ID = re.compile(r"e[0-9a-z]{12}")
 _POSITION = re.compile(r"([0-9a-z]{1,16})\.(0|[1-9][0-9]{0,14})\.([0-9a-f]{8})", re.ASCII)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*")
@@ -100,8 +100,12 @@ class Problem(Exception):
 
 
 def invalid(*errors: tuple[str, str]) -> Problem:
-    """Return the 422 for fields that break a rule; each error is (JSON pointer, what and which limit)."""
-    return Problem(422, "invalid-field", "; ".join(f"{p[1:]}: {d}" for p, d in errors), [*errors])
+    """Return the 422 for fields that break a rule; each error is (JSON pointer, what and which limit).
+
+    The pointer "" is the whole body (RFC 6901, section 5).
+    """
+    said = "; ".join(f"{p[1:]}: {d}" if p else d for p, d in errors)
+    return Problem(422, "invalid-field", said, [*errors])
 
 
 def forbidden(detail: str) -> Problem:
@@ -265,7 +269,7 @@ def _from_msgspec(error: msgspec.ValidationError) -> Problem:
     detail, _, path = str(error).partition(" - at `$")
     pointer = re.sub(r"[.\[]", "/", path.rstrip("`").replace("]", "").replace("[...]", ""))
     unknown = re.search(r"unknown field `(.*)`", detail)
-    return invalid((f"{pointer}/{unknown[1]}" if unknown else pointer or "/", detail))
+    return invalid((f"{pointer}/{unknown[1]}" if unknown else pointer, detail))
 
 
 # -- rules of single fields: each yields what is wrong ------------------------------------------------------------

@@ -23,7 +23,7 @@ NEWER_SHOWN: Final = 4  # entries above a linked one that is not among the newes
 AT_WAIT_S: Final = 1.0
 HOME_BLOGS: Final = 50
 HOME_KEPT_S: Final = 1.0
-CACHED_PAGES_MAX: Final = 50  # older pages of one blog, until its next change
+CACHED_PAGES_MAX: Final = 50  # of one blog besides the newest, until its next change
 READ_TRIES_MAX: Final = 5
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 
@@ -88,11 +88,12 @@ class _Pages:
     async def entry(self, request: Request) -> Response:
         """The page that holds an entry; 410 when it is deleted."""
         live = await self._live(request)
-        entry = await _published(live, request.path_params["id"])
-        if entry.deleted:
+        id = request.path_params["id"]
+        try:
+            html = await self._cached(live, PageKey("entry", id), lambda: _holding(live, id), id)
+        except _Deleted:
             return _html(render.message_html(status=410, blog=live.blog), 410)
-        key = PageKey("entry", entry.id)
-        return _html(await self._cached(live, key, lambda: _around(live, entry), entry.id))
+        return _html(html)
 
     async def _live(self, request: Request) -> Live:
         """Return the blog, not older than `at` as far as the store knows that position."""
@@ -114,8 +115,11 @@ class _Pages:
         """Return a page, kept until the next change.
 
         What was read belongs to the position only if no change was applied meanwhile; then it is read again.
+        Raises 404 when the blog became a draft, as it may while the store was asked.
         """
         for _ in range(READ_TRIES_MAX):
+            if not live.is_open:
+                raise not_found("There is no such blog.")
             if key in live.cache:
                 html: str = live.cache[key]
                 return html
@@ -126,7 +130,8 @@ class _Pages:
         raise StoreDown("the blog changes faster than its older entries can be read")
 
     def _keep(self, live: Live, key: PageKey, html: str) -> str:
-        if sum(isinstance(k, PageKey) for k in live.cache) < CACHED_PAGES_MAX:
+        others = sum(isinstance(k, PageKey) for k in live.cache)
+        if key.what == "newest" or others < CACHED_PAGES_MAX:
             live.cache[key] = html
         return html
 
@@ -167,8 +172,18 @@ async def _below(live: Live, before: Entry | None) -> Window:
     return _window(found, before)
 
 
-async def _around(live: Live, entry: Entry) -> Window:
-    """Return the newest entries when the linked one is among them, else it and its neighbours."""
+class _Deleted(Exception):
+    """The entry was here, and is not any more."""
+
+
+async def _holding(live: Live, id: str) -> Window:
+    """Return the newest entries when the linked one is among them, else it and its neighbours.
+
+    The entry is read here too, so that a page which is read again never has an older one. Raises _Deleted.
+    """
+    entry = await _published(live, id)
+    if entry.deleted:
+        raise _Deleted
     newest = _newest_held(live)
     if newest and any(shown.id == entry.id for shown in newest.entries):
         return newest

@@ -339,7 +339,7 @@ class Publishing:
 
         done = await _until_fresh(attempt)
         if takedown:
-            await self._broker.rewrite_log()
+            await self._broker.want_rewrite()
         return await self._deleted(slug, id, done)
 
     async def _removal(self, slug: str, stored: Stored, takedown: bool, call: Call) -> Write:
@@ -464,9 +464,10 @@ class Publishing:
 
     async def _replay(self, slug: str, known: Known) -> Written:
         stored = await self._broker.stored(slug, known.id)
-        if stored and not stored.entry.deleted and stored.entry.revision == known.revision:
-            entry: Entry | None = stored.entry
-        else:
+        if not stored or stored.entry.deleted:
+            raise _gone("This was done, and the entry was deleted since.")
+        entry: Entry | None = stored.entry
+        if stored.entry.revision != known.revision:
             entry = await self._broker.earlier(slug, known.id, known.revision)
         if not entry:
             raise _gone("This was done, but the text of that revision exists no more.")

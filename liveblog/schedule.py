@@ -1,6 +1,6 @@
-"""Publishing what falls due.
+"""What is done each second: publishing what falls due, and erasing for good what was taken down.
 
-Each second every worker asks for what is due in all blogs by the store's clock, in one pipeline, and publishes it with
+Every worker asks for what is due in all blogs by the store's clock, in one pipeline, and publishes it with
 a key made of the entry and its revision: whichever worker is first, it happens once.
 
 Rules: no clock of its own; decides nothing but when to ask.
@@ -25,6 +25,7 @@ async def run(broker: Broker, publishing: Publishing) -> None:
         await asyncio.sleep(EVERY_S)
         try:
             await publish_due(broker, publishing)
+            await broker.rewrite_if_wanted()
         except StoreDown as error:
             log.debug("the schedule waits for the store: %s", error)
 

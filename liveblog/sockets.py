@@ -9,6 +9,7 @@ see the status of a failed handshake.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -59,7 +60,9 @@ class Door:
     origins: frozenset[str] = frozenset()
     readers_max: int = 0
     readers_per_address_max: int = 0
+    readers: int = 0
     addresses: Counter[str] = field(default_factory=Counter)
+    _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     def refusal(self, origin: str | None, own_origin: str, address: str) -> Refusal | None:
         """Say why a reader may not come in, as its farewell and close code; None when it may."""
@@ -67,19 +70,30 @@ class Door:
             return frames.bye(None, "origin"), BAD_ORIGIN
         if self.hub.draining:
             return frames.bye(RESTART_WINDOW_MS, "restart"), DRAINED
-        if self.readers_max and self.addresses.total() >= self.readers_max:
+        if 0 < self.readers_max <= self.readers:
             return frames.bye(OVERLOAD_WINDOW_MS, "full"), FULL
         if 0 < self.readers_per_address_max <= self.addresses[address]:
             return frames.bye(OVERLOAD_WINDOW_MS, "address"), TOO_MANY
         return None
 
     def entered(self, address: str) -> None:
+        self.readers += 1
         self.addresses[address] += 1
 
     def left(self, address: str) -> None:
+        self.readers -= 1
         self.addresses[address] -= 1
         if not self.addresses[address]:
             del self.addresses[address]
+        if not self.readers:
+            self._empty.set()
+
+    async def emptied(self, within_s: float) -> None:
+        """Wait until all readers have left, `within_s` at most; for a hub that lets no more in."""
+        self._empty.clear()
+        if self.readers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), within_s)
 
     async def find(self, slug: str) -> Live | Refusal:
         """Return the blog, or why there is none to read now."""
@@ -141,8 +155,8 @@ class SocketEndpoint:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         try:
             await self._serve(socket)
-        except WebSocketDisconnect:
-            pass  # gone: what it was owed, it asks for when it comes back
+        except (WebSocketDisconnect, TimeoutError):
+            pass  # gone, or deaf to the close: what it was owed, it asks for when it comes back
 
     async def _serve(self, socket: WebSocket) -> None:
         address = _address(socket)
@@ -224,9 +238,7 @@ class EventStream(Response):
         async def write(frame: Frame) -> None:
             await write_bytes(frame.event)
 
-        address = _address(self._request)
         reader = TaskReader(as_data=_as_data(self._request))
-        self._door.entered(address)
         self._live.join(reader, self._since)
         try:
             headers = _raw({**_EVENT_HEADERS, **_cors(self._door, self._request)})
@@ -238,7 +250,6 @@ class EventStream(Response):
             pass  # stalled or gone; uvicorn closes what is not finished
         finally:
             self._live.leave(reader)
-            self._door.left(address)
 
 
 _EVENT_HEADERS = {
@@ -276,17 +287,26 @@ async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
 
 
 class EventsEndpoint:
-    """Admission to an event stream."""
+    """Admission to an event stream. An ASGI app, so that a reader is counted from before its first wait to its end."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def __call__(self, request: Request) -> Response:
-        refusal = self._door.refusal(
-            request.headers.get("origin"), _own_origin(request), _address(request)
-        )
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        address = _address(request)
+        refusal = self._door.refusal(request.headers.get("origin"), _own_origin(request), address)
         if refusal:
-            return self._refused(request, *refusal)
+            await self._refused(request, *refusal)(scope, receive, send)
+            return
+        self._door.entered(address)
+        try:
+            response = await self._admitted(request)
+            await response(scope, receive, send)
+        finally:
+            self._door.left(address)
+
+    async def _admitted(self, request: Request) -> Response:
         found = await self._door.find(request.path_params["slug"])
         if not isinstance(found, Live):
             return self._refused(request, *found)
@@ -332,6 +352,8 @@ class ChangesEndpoint:
             return live.frame(live.timeline.offset, as_data)
         if live.timeline.standing(since) == "ask":
             await live.confirm(ASK_S)
+            if not live.is_open:
+                raise not_found("There is no such blog.")
         if live.timeline.standing(since) != "here":
             return None
         return live.frame(since.offset, as_data)
@@ -385,7 +407,7 @@ def routes(door: Door) -> list[BaseRoute]:
     """Return the readers' three transports."""
     return [
         WebSocketRoute("/blogs/{slug}/live", _socket(door)),
-        Route("/blogs/{slug}/events", _http(EventsEndpoint(door))),
+        Route("/blogs/{slug}/events", EventsEndpoint(door), methods=["GET"]),
         Route("/blogs/{slug}/changes", _http(ChangesEndpoint(door))),
     ]
 

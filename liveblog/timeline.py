@@ -163,7 +163,8 @@ class Timeline:
         if changes.since > self.offset or not self._continues(changes):
             return "gap"
         for record in changes.records:
-            self._put(record)
+            if (record.offset or 0) > self.offset:  # the others are part of this state already
+                self._put(record)
         for i in range(changes.position.offset - changes.since):
             self._checks[changes.since + 1 + i] = changes.checks[8 * i : 8 * i + 8]
         self.offset = changes.position.offset
@@ -172,15 +173,15 @@ class Timeline:
         return "applied"
 
     def _continues(self, changes: Changes) -> bool:
-        held = self._checks.get(changes.since)
-        return changes.previous is None or held is None or held == changes.previous
+        """Say whether the history of `changes` is the one held: its check at our top is ours, and covers all before."""
+        known = self.offset - changes.since
+        theirs = changes.checks[8 * known - 8 : 8 * known] if known else changes.previous
+        return theirs in (None, self._checks[self.offset])
 
     def _put(self, record: Record) -> None:
-        id, offset = id_of(record), record.offset or 0
-        if offset <= self._recent.get(id, 0):
-            return
+        id = id_of(record)
         self._recent.pop(id, None)
-        self._recent[id] = offset
+        self._recent[id] = record.offset or 0
         if isinstance(record, Blog):
             self.blog = record
         else:

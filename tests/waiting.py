@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 # A slow machine multiplies every deadline by setting this; nothing waits longer than it must.
 SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
@@ -13,7 +13,13 @@ SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0) -> T:
+@overload
+async def until(condition: Callable[[], Awaitable[T]], timeout_s: float = ...) -> T: ...
+@overload
+async def until(condition: Callable[[], T], timeout_s: float = ...) -> T: ...
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     """Return the condition's first true value. Raises TimeoutError after the deadline."""
     async with asyncio.timeout(timeout_s * SCALE):
         while True:

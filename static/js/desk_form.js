@@ -1,10 +1,16 @@
-// What the desk's forms mean: from what stands in the boxes to what the API takes, and from its answers
-// back to words.
+// What the desk's forms mean: from what stands in the boxes to what the API takes, and from its
+// answers back to words.
 // Rules: pure. No document, no clock, no network, no storage; `desk.js` has those.
 
 /** @typedef {Record<string, string>} Values what stands in a form's boxes, by their names */
 /** @typedef {{pointer: string, detail: string}} FieldError */
-/** @typedef {{name?: string, type?: string, detail?: string, errors?: FieldError[], current?: Entry}} Problem RFC 9457 */
+/**
+ * @typedef {object} Problem RFC 9457, with our members
+ * @property {string} [type]
+ * @property {string} [detail]
+ * @property {FieldError[]} [errors]
+ * @property {Entry} [current] of a conflict: the other version
+ */
 /**
  * @typedef {object} Entry an entry as the API gives it, as far as the desk looks at it
  * @property {string} id
@@ -17,13 +23,17 @@
  * @property {number} revision
  */
 /**
+ * @typedef {'done' | 'refused' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
+ *   | 'wait'} Kind
+ */
+/**
  * @typedef {object} Outcome what became of a write
- * @property {'done' | 'refused' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already' | 'wait'} kind
+ * @property {Kind} kind
  * @property {string} reason in words, '' when done
  * @property {Record<string, string>} fields reasons by the name of the box they belong to
  */
 
-/** The boxes whose texts are compared when two editors saved the same entry, and what they are called. */
+/** The boxes that are compared when two editors saved one entry, and what they are called. */
 export const TEXTS = Object.freeze({
   headline: 'Headline',
   body: 'Text',
@@ -36,7 +46,7 @@ export const TEXTS = Object.freeze({
  * Return the text with line feeds only, as the API stores it.
  * @param {string} text
  */
-export const linesOf = (text) => text.replace(/\r\n?/g, "\n");
+export const linesOf = (text) => text.replace(/\r\n?/g, '\n');
 
 /**
  * Return the names in a byline's box: one a line, or separated by commas.
@@ -74,10 +84,10 @@ function aheadOf(at, zone) {
 }
 
 /**
- * Return the instant of a wall clock's time (a datetime-local box) in a zone as RFC 3339, null when it is none.
+ * Return the instant of a wall clock's time (a datetime-local box) in a zone, null for none.
  *
- * An hour that comes twice is its first; one that is skipped is read with the offset before the change, as Python's
- * zoneinfo does with fold=0.
+ * An hour that comes twice is its first; one that is skipped is read with the offset before the
+ * change, as Python's zoneinfo does with fold=0.
  * @param {string} local
  * @param {string} zone
  */
@@ -92,7 +102,19 @@ export function instantOf(local, zone) {
 }
 
 /**
- * Return an entry's fields for the API. Only the boxes that are there; empty ones are null ('none').
+ * Return the boxes that do not stand as they were filled, the only ones an edit sends: a
+ * colleague's change of another box stays.
+ *
+ * @param {Values} values
+ * @param {Values} base
+ * @returns {Values}
+ */
+export function alteredOf(values, base) {
+  return Object.fromEntries(Object.entries(values).filter(([name, text]) => text !== base[name]));
+}
+
+/**
+ * Return an entry's fields for the API, of the boxes that are there; empty ones are null.
  * @param {Values} values
  * @param {string} zone the blog's, in which `publish_at` is written
  * @returns {Record<string, unknown>}
@@ -101,7 +123,7 @@ export function entryFields(values, zone) {
   /** @type {Record<string, unknown>} */
   const fields = {};
   for (const name of ['headline', 'body', 'dateline', 'key_title', 'note_kind', 'note']) {
-    if (name in values) fields[name] = linesOf(values[name]).trim() === '' ? null : linesOf(values[name]);
+    if (name in values) fields[name] = textOrNull(values[name]);
   }
   if ('byline' in values) fields.byline = namesOf(values.byline);
   for (const name of ['key', 'pinned']) if (name in values) fields[name] = values[name] === 'true';
@@ -109,7 +131,7 @@ export function entryFields(values, zone) {
 }
 
 /**
- * Return the status and time asked for. A time makes 'publish' mean 'schedule'; the API has no word for that but the time.
+ * Return the status and time asked for; with a time, to publish means to schedule.
  * @param {Values} values
  * @param {string} zone
  * @returns {Record<string, unknown>}
@@ -122,25 +144,28 @@ function timing(values, zone) {
 }
 
 /**
- * Return a header's fields for the API: of the boxes that were changed, so that a colleague's change of another stays.
+ * Return a header's fields for the API: of the boxes that were altered.
+ *
  * @param {Values} values
- * @param {Values} before what stood in the boxes when they were filled by the server
+ * @param {Values} base what stood in the boxes when the server filled them
  * @returns {Record<string, unknown>}
  */
-export function headerFields(values, before) {
+export function headerFields(values, base) {
   /** @type {Record<string, unknown>} */
   const fields = {};
-  const changed = (/** @type {string} */ name) => name in values && values[name] !== before[name];
+  const altered = alteredOf(values, base);
   for (const name of ['title', 'dek', 'summary', 'timezone', 'language', 'status']) {
-    if (changed(name)) fields[name] = values[name].trim() === '' ? null : linesOf(values[name]);
+    if (name in altered) fields[name] = textOrNull(altered[name]);
   }
   for (const name of ['full_coverage', 'successor']) {
-    if (changed(`${name}_text`) || changed(`${name}_url`)) {
-      fields[name] = linkOf(values[`${name}_text`], values[`${name}_url`]);
-    }
+    const [text, url] = [`${name}_text`, `${name}_url`];
+    if (text in altered || url in altered) fields[name] = linkOf(values[text], values[url]);
   }
   return fields;
 }
+
+/** @param {string} text */
+const textOrNull = (text) => (text.trim() === '' ? null : linesOf(text));
 
 /**
  * Return a link of two boxes, null when both are empty.
@@ -152,7 +177,7 @@ export function linkOf(text = '', url = '') {
 }
 
 /**
- * Return the name of the box that a JSON pointer of the API means: /byline/0 is byline, /successor/url is successor_url.
+ * Return the box that a JSON pointer means: /byline/0 byline, /successor/url successor_url.
  * @param {string} pointer
  */
 export function boxOf(pointer) {
@@ -171,7 +196,8 @@ export function outcomeOf(status, problem, retryAfterS = 0) {
   if (status >= 200 && status < 300) return { kind: 'done', reason: '', fields: {} };
   /** @type {Record<string, string>} */
   const fields = {};
-  for (const { pointer, detail } of problem.errors ?? []) fields[boxOf(pointer)] ??= sentence(detail);
+  for (const { pointer, detail } of problem.errors ?? [])
+    fields[boxOf(pointer)] ??= sentence(detail);
   const kind = kindOf(status, problem);
   return { kind, reason: reasonOf(kind, problem, retryAfterS), fields };
 }
@@ -191,10 +217,22 @@ function kindOf(status, problem) {
 }
 
 /**
- * Whether the API refused the key: another text was stored under it before, so that one is out there.
+ * Whether the API refused the key: another text was stored under it, so that one is out there.
  * @param {Problem} problem
  */
 const isReused = (problem) => (problem.type ?? '').endsWith('/idempotency-key-reused');
+
+const AWAY = 'The store is away';
+const SILENT = 'The server did not answer';
+const UNKNOWN =
+  'so it is not known whether this was saved. Your text is kept here: trying again makes it sure,' +
+  ' and cannot publish it twice.';
+const STORED =
+  'What you sent first was stored after all. Look at it; send this text again if it is still' +
+  ' needed.';
+
+/** @param {Problem} problem */
+export const isStoreAway = (problem) => (problem.type ?? '').endsWith('/store-down');
 
 /**
  * @param {Outcome['kind']} kind
@@ -204,7 +242,7 @@ const isReused = (problem) => (problem.type ?? '').endsWith('/idempotency-key-re
 function reasonOf(kind, problem, retryAfterS) {
   switch (kind) {
     case 'unknown':
-      return `${problem.detail ?? 'The server did not answer.'} Your text is kept here. Trying again cannot publish it twice.`;
+      return `${isStoreAway(problem) ? AWAY : SILENT}, ${UNKNOWN}`;
     case 'signed-out':
       return 'You are signed out. Your text is kept here: sign in in another tab, then try again.';
     case 'gone':
@@ -214,7 +252,7 @@ function reasonOf(kind, problem, retryAfterS) {
     case 'wait':
       return `Too many requests. Try again in ${retryAfterS || 'a few'} seconds.`;
     case 'already':
-      return 'What you sent first was published after all; it is in the list below. Change it there, or press again to publish this text as another entry.';
+      return STORED;
     default:
       return problem.detail ? sentence(problem.detail) : 'The server refused this.';
   }
@@ -230,8 +268,8 @@ export function sentence(detail) {
 }
 
 /**
- * Merge what two editors saved over the same text, box by box: where I wrote nothing, theirs is taken; where both of us
- * wrote, both texts are returned, for the editor to choose.
+ * Merge what two editors saved over the same text, box by box: where I wrote nothing, theirs is
+ * taken; where both of us wrote, both texts are returned, for the editor to choose.
  *
  * @param {Values} mine
  * @param {Values} base what stood in the boxes when I began
@@ -289,7 +327,8 @@ export const isEmpty = (values) => WORDS.every((name) => !(values[name] ?? '').t
 export function keptOf(stored) {
   try {
     const { values, key } = JSON.parse(stored ?? 'null');
-    const whole = typeof key === 'string' && Object.values(values).every((v) => typeof v === 'string');
+    const whole =
+      typeof key === 'string' && Object.values(values).every((v) => typeof v === 'string');
     return whole && !isEmpty(values) ? { values, key } : null;
   } catch {
     return null;

@@ -1,5 +1,4 @@
-// Keeps an open page live: joins the stream, the timeline and the view.
-// Rules: the only module that knows both the network's side (socket) and the page's (view).
+// Keeps an open page live. Rules: alone knows both the network's side (socket) and the page's.
 
 import { Stream } from './socket.js';
 import * as timelines from './timeline.js';
@@ -8,12 +7,7 @@ import { View, parseHtml, read } from './view.js';
 
 /** @import {Reader, Urls} from './types.js' */
 
-/**
- * Follow the blog that a page shows, from the position it was rendered at.
- *
- * @param {HTMLElement} main
- * @param {(root: Element) => void} [decorate] completes the server's HTML with an editor's buttons
- */
+/** @param {HTMLElement} main @param {(root: Element) => void} [decorate] adds editors' buttons */
 export function follow(main, decorate = () => {}) {
   const times = new Times(main.dataset, Date.now);
   const complete = (/** @type {Element} */ root) => {

@@ -4,23 +4,14 @@ import { follow } from './live.js';
 
 const COPIED_MS = 2_000;
 
-/**
- * Offer an entry's link to the device, or copy it. Where neither is possible (plain http) the link
- * is followed: its page is what a reader wants to share.
- *
- * @param {MouseEvent} event
- */
-async function share(event) {
+/** Without a clipboard (plain http) the link is followed. @param {MouseEvent} event */
+function share(event) {
   /** @type {HTMLAnchorElement | null} */
   const link = /** @type {Element} */ (event.target).closest('a[data-share]');
   if (!link || !navigator.clipboard) return;
   event.preventDefault();
-  try {
-    if (navigator.share) await navigator.share({ url: link.href });
-    else await copy(link);
-  } catch {
-    // The reader thought better of it, or forbids it.
-  }
+  const shared = navigator.share ? navigator.share({ url: link.href }) : copy(link);
+  shared.catch(() => {}); // the reader thought better of it
 }
 
 /** @param {HTMLAnchorElement} link */
@@ -31,12 +22,12 @@ async function copy(link) {
   setTimeout(() => (link.textContent = text), COPIED_MS);
 }
 
-/** @param {string} id of the entry that the address names */
+/** @param {string} id */
 function showLinked(id) {
   const article = document.getElementById(id);
   const [{ type }] = /** @type {any} */ (performance.getEntriesByType('navigation'));
   article?.classList.add('linked');
-  // On a reload or return the browser has a better place for this reader: the one that was left.
+  // Else the browser goes back to where this reader was.
   if (type === 'navigate') article?.scrollIntoView();
 }
 

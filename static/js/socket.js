@@ -1,27 +1,25 @@
-// A reader's stream that comes back by itself: WebSocket, else Server-Sent Events, else polling.
-// It knows when to connect, wait and rest; what frames mean is the reader's affair.
-// Rules: no DOM. Sockets, fetch, timers, clock and chance come from `world`.
+// A stream that comes back by itself: WebSocket, else Server-Sent Events, else polling. What frames
+// mean is the reader's affair. Rules: no DOM; sockets, timers, clock, chance come from `world`.
 
 import { parse } from './timeline.js';
 
-/** @import {Frame, Reader, State, Urls, Window, World} from './types.js' */
+/** @import {Frame, Reader, State, Urls, Wait, Window, World} from './types.js' */
 
-/** A stream that lasted this long is worth coming back to soon. */
 const STABLE_MS = 5_000;
 /** @type {Record<string, Window>} */
 const WAIT_MS = {
   soon: [0, 1_000],
-  retry: [0, 10_000], // spreads the return of all whom one cut has hit
-  later: [30_000, 40_000], // after codes that blame this side
+  retry: [0, 10_000], // spreads all whom one cut has hit
+  later: [30_000, 40_000],
   poll: [8_000, 12_000],
-  ended: [540_000, 660_000], // an ended blog may open again
+  ended: [540_000, 660_000],
 };
-/** A connection without `hello` for so long was swallowed by something on the way. */
+/** Without `hello` by then it was swallowed on the way. */
 const HELLO_MS = 10_000;
-/** Tries without `hello` before the next transport; one that has worked gets more. */
+/** Before the next transport; one that has worked gets more. */
 const TRIES = 2;
 const TRIES_PROVEN = 6;
-/** Polls in a row before better transports get another try. */
+/** Before better transports get another try. */
 const POLLS = 12;
 
 const CUT = 1006;
@@ -34,7 +32,7 @@ const LATER = [1002, 1003, 1007, 1008, 1009];
 const WEBSOCKET = 0;
 const POLLING = 2;
 
-/** @param {string} text @returns {any} a frame; of no type if something else came */
+/** @param {string} text @returns {any} */
 function decode(text) {
   try {
     return JSON.parse(text) ?? {};
@@ -47,46 +45,41 @@ export class Stream {
   #lane = WEBSOCKET;
   #tries = 0;
   #polls = 0;
-  /** @type {Set<number>} transports that have said hello */
+  /** @type {Set<number>} */
   #proven = new Set();
-  /** Better transports are being tried while polling works: nobody need know. */
+  /** Better transports are tried while polling works. */
   #isQuiet = false;
   #isResting = false;
   #isAway = false;
   #isAsleep = false;
 
-  /** The present connection's number: what belongs to an earlier one is void. */
+  /** The connection's number: what belongs to an earlier one is void. */
   #turn = 0;
   #close = () => {};
   #opened_ms = 0;
   #seen_ms = 0;
   #silence_ms = 0;
-  /** @type {Window | null | undefined} of its `bye`, if there was one */
+  /** @type {Window | null | undefined} */
   #bye;
-  /** @type {any} the wait, or a connection's watchdog: never both */
+  /** @type {any} wait or watchdog, never both */
   #timer;
-  /** @type {(() => void) | null} what the present wait may be cut short to */
+  /** @type {(() => void) | null} cuts a wait short */
   #hurry = null;
 
-  /**
-   * @param {Reader} reader
-   * @param {Urls} urls
-   * @param {World} world
-   */
+  /** @param {Reader} reader @param {Urls} urls @param {World} world */
   constructor(reader, urls, world) {
     this.reader = reader;
     this.urls = urls;
     this.world = world;
   }
 
-  /** Begin, or begin anew, from the reader's position. */
   start() {
     this.#isAsleep = false;
     this.#isResting = this.reader.hasEnded();
     this.#connect();
   }
 
-  /** The page is seen again: be up to date at once. */
+  /** The page is seen again. */
   wake() {
     if (this.#isAway) return;
     if (this.#isAsleep) return this.start();
@@ -95,19 +88,18 @@ export class Stream {
     if (this.#opened_ms && this.#now() - this.#seen_ms > this.#silence_ms) this.#connect();
   }
 
-  /** Another network: what did not work on the last may work here. */
+  /** Perhaps another network: what failed on the last may work. */
   online() {
     this.#lane = WEBSOCKET;
     this.#tries = 0;
     this.wake();
   }
 
-  /** Do not wait for the watchdog to notice. */
   offline() {
     if (!this.#isAway && !this.#isAsleep && !this.#isResting) this.#lost(CUT);
   }
 
-  /** The page is left or frozen: hold nothing open. */
+  /** The page is left or frozen. */
   sleep() {
     this.#isAsleep = true;
     this.#stop();
@@ -135,7 +127,7 @@ export class Stream {
     try {
       this.#open(this.#turn);
     } catch {
-      this.#lost(CUT); // a policy of the browser forbids it
+      this.#lost(CUT); // by a policy
     }
   }
 
@@ -143,19 +135,18 @@ export class Stream {
   #open(turn) {
     const { reader, urls, world } = this;
     const since = reader.position();
-    const isWebSocket = this.#lane === WEBSOCKET;
-    const socket = isWebSocket
+    const socket = this.#lane === WEBSOCKET
       ? new world.WebSocket(urls.live(since), ['liveblog.v1'])
       : new world.EventSource(urls.events(since));
     this.#close = () => socket.close();
-    const lost = (/** @type {number} */ code) => turn === this.#turn && this.#lost(code);
-    socket.onmessage = ({ data }) => turn === this.#turn && this.#receive(data);
-    if ('onclose' in socket) socket.onclose = ({ code }) => lost(code);
-    // Its own return would come after a fixed time, all readers together. A 204 ends here too.
-    else socket.onerror = () => lost(reader.hasEnded() ? ENDED : CUT);
+    const isCurrent = () => turn === this.#turn;
+    socket.onmessage = ({ data }) => isCurrent() && this.#receive(data);
+    if ('onclose' in socket) socket.onclose = ({ code }) => isCurrent() && this.#lost(code);
+    // Its own return has no jitter. A 204 ends here too.
+    else socket.onerror = () => isCurrent() && this.#lost(reader.hasEnded() ? ENDED : CUT);
   }
 
-  /** @param {number} silence_ms longer means dead */
+  /** @param {number} silence_ms */
   #watch(silence_ms) {
     this.#silence_ms = silence_ms;
     this.#seen_ms = this.#now();
@@ -179,11 +170,12 @@ export class Stream {
     this.#watch(2_000 * heartbeat_s);
     this.#opened_ms = this.#now();
     this.#proven.add(this.#lane);
-    [this.#tries, this.#polls, this.#isQuiet] = [0, 0, false];
+    this.#tries = this.#polls = 0;
+    this.#isQuiet = false;
     this.#show('live');
   }
 
-  /** @param {Frame} frame @returns {boolean} whether the reader is in step */
+  /** @param {Frame} frame */
   #take(frame) {
     const isInStep = ['applied', 'ignored'].includes(this.reader.take(frame));
     if (!isInStep) this.#lost(CUT);
@@ -201,11 +193,11 @@ export class Stream {
   /** @param {Window | null} after_ms */
   #goodbye(after_ms) {
     this.#bye = after_ms;
-    if (this.#lane === WEBSOCKET) return; // the code that follows says more
+    if (this.#lane === WEBSOCKET) return; // a code follows
     this.#lost(after_ms ? DRAINED : this.reader.hasEnded() ? ENDED : AWAY[0]);
   }
 
-  /** @param {number} code how the connection ended: with its `bye` it decides what comes next */
+  /** @param {number} code with the `bye` before it decides what comes next */
   #lost(code) {
     const [bye, opened_ms] = [this.#bye, this.#opened_ms];
     this.#stop();
@@ -219,7 +211,6 @@ export class Stream {
     this.#wait(wasStable ? WAIT_MS.soon : WAIT_MS.retry);
   }
 
-  /** Count a try in vain; after the last one pass on to the next transport. */
   #miss() {
     this.#tries += 1;
     const tries_max = this.#proven.has(this.#lane) ? TRIES_PROVEN : TRIES;
@@ -229,11 +220,7 @@ export class Stream {
     this.#tries = 0;
   }
 
-  /**
-   * @param {Window} window
-   * @param {{isBinding?: boolean, isLost?: boolean, then?: () => void}} [how] a binding wait is the
-   *   server's own and is not cut short; with `isLost` people are told
-   */
+  /** @param {Window} window @param {Wait} [how] */
   #wait([from_ms, to_ms], { isBinding, isLost = true, then = () => this.#connect() } = {}) {
     const wait_ms = from_ms + this.world.Math.random() * (to_ms - from_ms);
     this.#timer = this.world.setTimeout(then, wait_ms);
@@ -242,14 +229,14 @@ export class Stream {
     this.#show(this.world.navigator.onLine ? 'lost' : 'offline', this.#now() + wait_ms);
   }
 
-  /** The blog has ended: no stream, but a look now and then whether it opened again. */
+  /** Ended: no stream, but a look now and then. */
   #rest() {
     this.#isResting = true;
     this.#show('ended');
     this.#wait(WAIT_MS.ended);
   }
 
-  /** Not wanted here: stay away until the page is loaded anew. */
+  /** Stay away until the page is loaded anew. */
   #leave() {
     this.#isAway = true;
     this.#show('lost');
@@ -267,13 +254,14 @@ export class Stream {
   }
 
   #polled() {
-    const hasEnded = this.reader.hasEnded();
-    if (hasEnded) return this.#rest();
+    if (this.reader.hasEnded()) return this.#rest();
     if (this.#isResting) return this.start();
     this.#show('live');
     this.#wait(WAIT_MS.poll, { isLost: false });
-    [this.#tries, this.#polls, this.#isQuiet] = [0, this.#polls + 1, this.#polls + 1 >= POLLS];
-    if (this.#isQuiet) [this.#lane, this.#polls] = [WEBSOCKET, 0];
+    this.#tries = 0;
+    this.#polls = (this.#polls + 1) % POLLS;
+    this.#isQuiet = this.#polls === 0;
+    if (this.#isQuiet) this.#lane = WEBSOCKET;
   }
 
   /** @param {{position: string, after_ms: Window}} frame */
@@ -282,12 +270,7 @@ export class Stream {
     this.#wait(after_ms, { isBinding: true, then: () => this.#refetch(position) });
   }
 
-  /**
-   * Start over from a page that is not older than the reset.
-   *
-   * @param {string} position
-   * @param {boolean} isGone
-   */
+  /** @param {string} position @param {boolean} isGone */
   async #refetch(position, isGone = false) {
     this.#stop();
     const turn = this.#turn;
@@ -299,7 +282,7 @@ export class Stream {
     this.#wait(WAIT_MS.retry, { then: () => this.#refetch(position, isGone) });
   }
 
-  /** @param {string} url @returns {Promise<{status: number, text: string}>} 0: no answer */
+  /** @param {string} url */
   async #get(url) {
     try {
       const answer = await this.world.fetch(url);

@@ -1,8 +1,7 @@
-// Relative times beside the server's absolute ones, by the server's clock.
-// Rules: the server's text is only completed (the relative part) or hidden (the date, when it is
-// today's in the blog's own zone), never rewritten.
+// Relative times, by the server's clock, before the server's absolute ones. Rules: its text is
+// never rewritten; only a date that is today's in the blog's zone is hidden.
 
-/** @type {[Intl.RelativeTimeFormatUnit, number][]} The largest that fits is shown. */
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
   ['year', 31_557_600_000],
   ['month', 2_629_800_000],
@@ -13,12 +12,9 @@ const UNITS = [
 const REFRESH_MS = 30_000;
 
 /**
- * "2 years ago". "now" below a minute and for everything in the future: a reader's clock is wrong
- * more often than a newsroom's.
+ * "now" also for the future: a reader's clock is wrong more often than a newsroom's.
  *
- * @param {number} then_ms
- * @param {number} now_ms
- * @param {string} language
+ * @param {number} then_ms @param {number} now_ms @param {string} language
  */
 export function ago(then_ms, now_ms, language) {
   const age_ms = now_ms - then_ms;
@@ -29,11 +25,7 @@ export function ago(then_ms, now_ms, language) {
   return new Intl.RelativeTimeFormat(language, { numeric: 'auto' }).format(0, 'second');
 }
 
-/**
- * @param {number} a_ms
- * @param {number} b_ms
- * @param {string} timeZone
- */
+/** @param {number} a_ms @param {number} b_ms @param {string} timeZone */
 export function isSameDay(a_ms, b_ms, timeZone) {
   const day = new Intl.DateTimeFormat('en', { timeZone, dateStyle: 'short' });
   return day.format(a_ms) === day.format(b_ms);
@@ -42,10 +34,9 @@ export function isSameDay(a_ms, b_ms, timeZone) {
 export class Times {
   #ahead_ms = 0;
 
-  /** @param {DOMStringMap} blog its `language` and `zone` @param {() => number} now */
-  constructor({ language = 'en', zone = 'UTC' }, now) {
-    this.language = language;
-    this.zone = zone;
+  /** @param {DOMStringMap} blog `language` and `zone` @param {() => number} now */
+  constructor(blog, now) {
+    this.blog = blog;
     this.now = now;
   }
 
@@ -56,16 +47,17 @@ export class Times {
 
   /** @param {ParentNode} root may not be part of the page yet */
   refresh(root) {
+    const { language = 'en', zone = 'UTC' } = this.blog;
     const now_ms = this.now() + this.#ahead_ms;
     for (const when of root.querySelectorAll('.when')) {
       const [relative, time, date] = ['.ago', 'time', '.date'].map((it) => when.querySelector(it));
       const then_ms = Date.parse(time?.getAttribute('datetime') ?? '');
       try {
-        const text = `${ago(then_ms, now_ms, this.language)} / `;
+        const text = `${ago(then_ms, now_ms, language)} / `;
         if (relative && relative.textContent !== text) relative.textContent = text;
-        date?.toggleAttribute('hidden', isSameDay(then_ms, now_ms, this.zone));
+        date?.toggleAttribute('hidden', isSameDay(then_ms, now_ms, zone));
       } catch {
-        // A zone or language that this browser does not know: the server's text stands.
+        // A zone or language unknown to this browser: the server's text stands.
       }
     }
   }

@@ -1,10 +1,9 @@
-// What a blog looks like at a position, and what a change makes of it. The twin of
-// liveblog/timeline.py; tests/vectors/timeline.json holds both to one behaviour.
-// Rules: pure. A timeline that is passed in is never altered.
+// A blog at a position, and what a frame makes of it; the twin of liveblog/timeline.py, both held
+// to tests/vectors/timeline.json. Rules: pure. A timeline is never altered, only succeeded.
 
-/** @import {Applied, Change, Frame, Header, Outcome, Put, Timeline} from './types.js' */
+/** @import {Applied, Change, Frame, Header, Outcome, Page, Put, Timeline} from './types.js' */
 
-/** Who misses more gets a reset: a page is then the smaller answer. */
+/** Beyond it a page is the smaller answer. */
 const CHANGES_MAX = 200;
 
 /** @param {Change} change */
@@ -16,22 +15,13 @@ export function parse(position) {
   return { epoch, offset: Number(offset) };
 }
 
-/**
- * A timeline as a page shows it.
- *
- * @param {{position: string, changes?: Change[], lowest?: number | null, below?: number | null}} page
- * @returns {Timeline}
- */
+/** @param {Page} page @returns {Timeline} */
 export function create({ position, changes = [], lowest = null, below = null }) {
   const latest = new Map(changes.map((change) => [idOf(change), change]));
   return { position, latest, floor: parse(position).offset, lowest, below };
 }
 
-/**
- * @param {string} held
- * @param {Frame} frame
- * @returns {Outcome}
- */
+/** @param {string} held @param {Frame} frame @returns {Outcome} */
 function judge(held, frame) {
   const [mine, theirs] = [parse(held), parse(frame.position)];
   if (mine.epoch !== theirs.epoch) return 'foreign';
@@ -39,13 +29,7 @@ function judge(held, frame) {
   return frame.from > mine.offset ? 'gap' : 'applied';
 }
 
-/**
- * Bring a timeline to the position of a frame.
- *
- * @param {Timeline} timeline
- * @param {Frame} frame
- * @returns {Applied}
- */
+/** @param {Timeline} timeline @param {Frame} frame @returns {Applied} */
 export function apply(timeline, frame) {
   const outcome = judge(timeline.position, frame);
   if (outcome !== 'applied') return { outcome, timeline, changes: [], fresh: [] };
@@ -60,38 +44,23 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
-/**
- * Whether an entry stands among those loaded; outside, only key and pinned lists show it.
- *
- * @param {Timeline} timeline
- * @param {number} order
- */
+/** Other entries concern the key and pinned lists. @param {Timeline} _ @param {number} order */
 export const isLoaded = ({ lowest, below }, order) =>
   order >= (lowest ?? 0) && order < (below ?? Infinity);
 
-/**
- * The loaded entries, newest first.
- *
- * @param {Timeline} timeline
- * @returns {Put[]}
- */
+/** @param {Timeline} timeline @returns {Put[]} those loaded, newest first */
 export const entries = (timeline) =>
   [...timeline.latest.values()]
     .flatMap((it) => (it.op === 'put' && isLoaded(timeline, it.order) ? it : []))
     .sort((a, b) => b.order - a.order);
 
-/**
- * @param {Timeline} timeline
- * @returns {Header | undefined} the header's last change, if one was seen
- */
+/** @param {Timeline} timeline @returns {Header | undefined} */
 export const header = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));
 
 /**
- * What someone at offset `since` misses: every entry at most once, as it is now, by offset.
+ * What is missed since an offset: each entry once, as it is now.
  *
- * @param {Timeline} timeline
- * @param {number} since
- * @returns {Change[] | 'reset'}
+ * @param {Timeline} timeline @param {number} since @returns {Change[] | 'reset'}
  */
 export function changes({ position, floor, latest }, since) {
   if (since > parse(position).offset || since < floor) return 'reset';
@@ -100,12 +69,9 @@ export function changes({ position, floor, latest }, since) {
 }
 
 /**
- * Whether a page fetched after a reset may replace what is held: it has reached the reset's
- * position, or belongs to an epoch that is newer than both.
+ * Whether a page may replace what is held: it has reached the reset, or its epoch is newer.
  *
- * @param {string} page
- * @param {string} reset
- * @param {string} held
+ * @param {string} page @param {string} reset @param {string} held
  */
 export function isAcceptable(page, reset, held) {
   const [got, wanted, mine] = [page, reset, held].map(parse);

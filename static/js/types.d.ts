@@ -1,4 +1,6 @@
-// The shapes that the reader's scripts share. For the type checker and for people; never loaded.
+// The shapes that the reader's scripts share, with what is to be said about them: this file is for
+// people and the type checker and never loaded, while the scripts are served as they are, comments
+// included, and are to stay below 10 KiB compressed.
 
 /** An entry published, edited or restored. */
 export interface Put {
@@ -6,9 +8,10 @@ export interface Put {
   id: string;
   offset: number;
   order: number;
-  revision: number;
-  key: boolean;
-  pinned: boolean;
+  /** From here on: in frames only, not in what a page is found to hold. */
+  revision?: number;
+  key?: boolean;
+  pinned?: boolean;
   html?: string;
 }
 export interface Del {
@@ -29,6 +32,14 @@ export interface Frame {
   from: number;
   position: string;
   changes: Change[];
+}
+
+/** What a rendered page is found to hold. `lowest` and `below` as in Timeline. */
+export interface Page {
+  position: string;
+  changes?: Change[];
+  lowest?: number | null;
+  below?: number | null;
 }
 
 /** What became of a frame; only "applied" moves a timeline, after the last two one reconnects. */
@@ -98,3 +109,12 @@ export interface World {
 
 /** Bounds of a random wait, milliseconds. */
 export type Window = [number, number];
+
+export interface Wait {
+  /** The server asked for it: whatever wakes the stream, it is not cut short. */
+  isBinding?: boolean;
+  /** Whether people are told that there is no connection; they are unless polling works. */
+  isLost?: boolean;
+  /** Instead of connecting. */
+  then?: () => void;
+}

@@ -1,11 +1,9 @@
-// The page: puts what changed where it belongs and keeps what is being read where it is.
-// Feed, pinned copies and key events are lists of one kind: children with a key (the entry's id)
-// and an order, newest first. All markup is the server's.
-// Rules: rendering is idempotent. Nothing else parses HTML.
+// The page. Feed, pinned copies and key events are lists of one kind: by the entry's id, newest
+// order first. Rules: idempotent. All markup is the server's, and nothing else parses it.
 
 import { isLoaded } from './timeline.js';
 
-/** @import {Applied, Change, State, Timeline} from './types.js' */
+/** @import {Applied, Change, Page, State, Timeline} from './types.js' */
 
 const LISTS = ['[role=feed]', '#pinned [data-list]', '#key-events [data-list]'];
 
@@ -13,7 +11,7 @@ const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('liveb
   createHTML: (/** @type {string} */ html) => html,
 });
 
-/** @param {string} html parsed without running or loading anything in it */
+/** @param {string} html nothing in it runs or loads */
 export function parseHtml(html) {
   const template = document.createElement('template');
   template.innerHTML = policy?.createHTML(html) ?? html;
@@ -21,18 +19,16 @@ export function parseHtml(html) {
 }
 
 /**
- * Make an old node look like a fresh one, which is used up. What is equal at both ends stays
- * itself, with its focus, selection and running players.
+ * Make `old` look like `fresh`, which is used up. What is equal at both ends stays itself, with
+ * its focus, selection and running players.
  *
- * @param {Node} old
- * @param {Node} fresh
+ * @param {Node} old @param {Node} fresh
  */
 export function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
-  const isSame = old.nodeName === fresh.nodeName && idOf(old) === idOf(fresh);
-  if (!isSame || !(old instanceof Element && fresh instanceof Element)) {
-    old.parentNode?.replaceChild(fresh, old);
-    return;
+  const isElements = old instanceof Element && fresh instanceof Element;
+  if (!isElements || old.nodeName !== fresh.nodeName || idOf(old) !== idOf(fresh)) {
+    return void old.parentNode?.replaceChild(fresh, old);
   }
   for (const name of old.getAttributeNames()) {
     if (!fresh.hasAttribute(name)) old.removeAttribute(name);
@@ -41,19 +37,12 @@ export function morph(old, fresh) {
   morphChildren(old, [...old.childNodes], [...fresh.childNodes]);
 }
 
-/**
- * @param {Element} parent
- * @param {ChildNode[]} olds
- * @param {ChildNode[]} fresh
- */
+/** @param {Element} parent @param {ChildNode[]} olds @param {ChildNode[]} fresh */
 function morphChildren(parent, olds, fresh) {
-  while (olds[0] && fresh[0]?.isEqualNode(olds[0])) [olds, fresh] = [olds.slice(1), fresh.slice(1)];
   /** @type {ChildNode | undefined} */
   let tail;
-  while (olds.at(-1) && fresh.at(-1)?.isEqualNode(olds.at(-1) ?? null)) {
-    tail = olds.pop();
-    fresh.pop();
-  }
+  for (; fresh[0]?.isEqualNode(olds[0] ?? null); fresh.shift()) olds.shift();
+  for (; fresh.at(-1)?.isEqualNode(olds.at(-1) ?? null); fresh.pop()) tail = olds.pop();
   fresh.forEach((node, i) => {
     if (olds[i]) morph(olds[i], node);
     else parent.insertBefore(node, tail ?? null);
@@ -61,8 +50,8 @@ function morphChildren(parent, olds, fresh) {
   for (const node of olds.slice(fresh.length)) node.remove();
 }
 
-/** @param {Node} node */
-const idOf = (node) => (node instanceof Element ? node.id || node.getAttribute('data-entry') : '');
+/** @param {Element} node */
+const idOf = (node) => node.id || node.getAttribute('data-entry');
 
 /** @param {Element} node */
 const orderOf = (node) => Number(node.getAttribute('data-order'));
@@ -70,7 +59,7 @@ const orderOf = (node) => Number(node.getAttribute('data-order'));
 /** @param {Element} list @param {string | null} id */
 const find = (list, id) => [...list.children].find((node) => idOf(node) === id);
 
-/** @param {Element} list @param {Element} node goes in by its order, or onto its older self */
+/** @param {Element} list @param {Element} node */
 function place(list, node) {
   const old = find(list, idOf(node));
   if (old) return morph(old, node);
@@ -78,45 +67,37 @@ function place(list, node) {
   list.insertBefore(node, next ?? null);
 }
 
-/** @param {Element} list @param {Element[]} nodes all that it is to hold */
+/** @param {Element} list @param {Element[]} nodes */
 function fill(list, nodes) {
   const ids = new Set(nodes.map(idOf));
   for (const old of [...list.children]) if (!ids.has(idOf(old))) old.remove();
   for (const node of nodes) place(list, node);
 }
 
-/** @param {HTMLElement} main @returns what it holds, as `timeline.create` takes it */
-export function read({ dataset, children }) {
-  const number = (/** @type {string | undefined} */ text) => (text ? Number(text) : null);
-  /** @type {Change[]} */
-  const changes = [];
-  for (const part of children) {
-    if (part.tagName === 'HEADER') changes.push(change(part));
-    for (const article of part.querySelectorAll('article')) changes.push(change(article));
-  }
-  const { position = '', lowest, below } = dataset;
-  return { position, changes, lowest: number(lowest), below: number(below) };
+/** @param {HTMLElement} main @returns {Page} */
+export function read(main) {
+  const { position = '', lowest, below } = main.dataset;
+  const changes = [...main.querySelectorAll('header, article')].map(change);
+  return { position, changes, lowest: Number(lowest) || null, below: Number(below) || null };
 }
 
 /** @param {Element} node @returns {Change} */
 function change(node) {
-  const { offset, order, revision, keyTitle, pinned, status } = /** @type {any} */ (node).dataset;
-  const [key, isPinned] = [keyTitle !== undefined, pinned !== undefined];
-  if (status) return { op: 'blog', offset: +offset, status };
-  const numbers = { offset: +offset, order: +order, revision: +revision };
-  return { op: 'put', id: idOf(node) ?? '', ...numbers, key, pinned: isPinned };
+  const { dataset } = /** @type {HTMLElement} */ (node);
+  const [offset, order] = [Number(dataset.offset), Number(dataset.order)];
+  if (dataset.status) return { op: 'blog', offset, status: dataset.status };
+  return { op: 'put', id: idOf(node) ?? '', offset, order };
 }
 
 /**
- * @param {State} state
- * @param {string} status the blog's
- * @param {number} now_ms
- * @returns {[string, string]} what is announced, and the countdown, which is only seen
+ * What is announced, and the countdown, which is only seen.
+ *
+ * @param {State} state @param {string} status @param {number} now_ms
  */
 export function words({ name, retry_at }, status, now_ms) {
   if (status === 'ended') return ['Coverage has ended', ''];
   if (name === 'offline') return ['You are offline', ''];
-  if (name === 'live') return [status === 'upcoming' ? 'Waiting for coverage to begin' : 'Live', ''];
+  if (name === 'live') return [status === 'live' ? 'Live' : 'Waiting for coverage to begin', ''];
   if (!retry_at) return ['No live updates, reload the page', ''];
   const wait_s = Math.ceil((retry_at - now_ms) / 1_000);
   return ['Connection lost', wait_s > 0 ? `, retrying in ${wait_s} s` : ', retrying'];
@@ -133,13 +114,11 @@ const top = (node) => node.getBoundingClientRect().top;
 export class View {
   /** @type {State | null} */
   #state = null;
-  /** @type {Set<string>} new entries that this page, an older one, does not hold */
+  /** @type {Set<string>} new entries, on an older page */
   #newer = new Set();
 
   /**
-   * @param {HTMLElement} main
-   * @param {(root: Element) => void} decorate completes the server's HTML: times, buttons
-   * @param {() => number} now
+   * @param {HTMLElement} main @param {(root: Element) => void} decorate @param {() => number} now
    */
   constructor(main, decorate, now) {
     this.main = main;
@@ -160,22 +139,23 @@ export class View {
         if (timeline.below) this.#newer.add(id);
         find(this.#one(LISTS[0]), id)?.classList.add('fresh');
       }
-      this.#settle(timeline.position);
+      this.main.dataset.position = timeline.position;
+      this.#settle();
     });
   }
 
-  /** @param {HTMLElement} page another rendering's <main>; what is the same here stays itself */
+  /** @param {HTMLElement} page another rendering's <main> */
   replace(page) {
     this.#steadily(() => {
+      for (const name of ['lowest', 'below']) delete this.main.dataset[name];
+      Object.assign(this.main.dataset, page.dataset);
       this.decorate(page);
       for (const part of ['header', '#newest', '#older']) {
         morph(this.#one(part), this.#one(part, page));
       }
       for (const list of LISTS) fill(this.#one(list), [...this.#one(list, page).children]);
-      for (const name of ['lowest', 'below']) delete this.main.dataset[name];
-      Object.assign(this.main.dataset, page.dataset);
       this.#newer.clear();
-      this.#settle(page.dataset.position ?? '');
+      this.#settle();
     });
   }
 
@@ -184,8 +164,7 @@ export class View {
     const [feed, pinned, keys] = LISTS.map((list) => this.#one(list));
     if (it.op === 'del') {
       for (const list of [feed, pinned, keys]) find(list, it.id)?.remove();
-      this.#newer.delete(it.id);
-      return;
+      return void this.#newer.delete(it.id);
     }
     const node = parseHtml(it.html ?? '').firstElementChild;
     if (!node) return;
@@ -200,12 +179,12 @@ export class View {
     else find(keys, it.id)?.remove();
     if (it.pinned) place(pinned, copy);
     else find(pinned, it.id)?.remove();
-    if (isLoaded(timeline, it.order)) place(feed, node);
+    if (!isLoaded(timeline, it.order)) return;
+    item?.firstElementChild?.setAttribute('href', `#${it.id}`);
+    place(feed, node);
   }
 
-  /** @param {string} position for everybody to see */
-  #settle(position) {
-    this.main.dataset.position = position;
+  #settle() {
     for (const list of LISTS.slice(1)) {
       const { children, parentElement } = this.#one(list);
       if (parentElement) parentElement.hidden = !children.length;
@@ -221,7 +200,6 @@ export class View {
     this.#showStatus();
   }
 
-  /** Move the countdown on. */
   tick() {
     if (this.#state?.retry_at) this.#showStatus();
   }
@@ -236,12 +214,7 @@ export class View {
     element.toggleAttribute('data-urgent', !!texts[1]);
   }
 
-  /**
-   * While the feed's top is out of sight, keep the first entry in sight that stays. By hand:
-   * Safari has no scroll anchoring (the style sheet turns that of the others off).
-   *
-   * @param {() => void} change
-   */
+  /** Keep what is read in place, once the feed's top is out of sight. @param {() => void} change */
   #steadily(change) {
     const feed = this.#one(LISTS[0]);
     const nodes = top(feed) < 0 ? [...feed.children] : [];

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 import redis.asyncio
+from servers import Editor, Server, StoreProcess, serving, store_process
 from stores import DELAY_MS, FLAVOURS, DelayedStore, StartDelayed, binary_of
 
 from liveblog import store
@@ -82,3 +83,39 @@ def delayed_store(start_delayed: StartDelayed) -> Iterator[DelayedStore]:
     """A durable store, as `serve` starts it, whose disk can be made slow."""
     with start_delayed() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the embedded store, for all tests that neither stop it nor need it empty."""
+    directory = tmp_path_factory.mktemp("site")
+    with serving(
+        directory / "log",
+        DATA_DIR=str(directory / "data"),
+        PUBLIC_URL="https://live.example",
+        LIVEBLOG_ALLOWED_ORIGINS="https://news.example",
+        LIVEBLOG_HEARTBEAT_S="0.25",
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def twin(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A second server on the store of `site`; a test may kill it, and starts it again then."""
+    log = tmp_path_factory.mktemp("twin") / "log"
+    with serving(log, REDIS_URL=site.store_url, LIVEBLOG_HEARTBEAT_S="0.25") as server:
+        yield server
+
+
+@pytest.fixture
+async def editor(site: Server) -> AsyncIterator[Editor]:
+    """Somebody who writes on `site`."""
+    async with site.editor() as calls:
+        yield calls
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[StoreProcess]:
+    """A store that the test may stop and start; it does not run yet."""
+    with store_process(tmp_path, binary_of("valkey")) as process:
+        yield process

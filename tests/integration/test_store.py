@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 import redis
 import redis.asyncio
+from processes import is_alive
 from stores import DelayedStore, StartDelayed
 from waiting import until, until_sync
 
@@ -43,15 +44,6 @@ def owner_process(directory: Path, binary: Path) -> Iterator["subprocess.Popen[s
 def lines_of(process: "subprocess.Popen[str]") -> IO[str]:
     assert process.stdout
     return process.stdout
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether a process runs; a zombie waiting for its reaper does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def client_of(url: str) -> redis.Redis:

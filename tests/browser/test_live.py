@@ -1,0 +1,261 @@
+"""Two windows: what an editor does at the desk is seen on the reader's page, which is never loaded again."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from servers import Editor, Server, StoreProcess, serving, store_process
+from waiting import until
+
+from liveblog import store
+from windows import add_editor, headlines, open_desk, open_page, sign_in, window
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def is_same_document(page: Page) -> bool:
+    return bool(await page.evaluate("window.sameDocument === true"))
+
+
+async def test_an_entry_published_with_the_keyboard_appears_on_the_open_page(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    await open_desk(desk, server, slug)
+    await open_page(reader, server, slug)
+    await desk.fill("#compose [name=headline]", "Polls are open")
+    await desk.fill("#compose [name=body]", "Lines *around the block* in three “safe” states.")
+    await desk.press("#compose [name=body]", "Control+Enter")
+    article = reader.locator("[role=feed] article")
+    await expect(article.locator("h3")).to_have_text("Polls are open")
+    await expect(article.locator(".body em")).to_have_text("around the block")
+    await expect(article.locator(".when")).to_contain_text("now / ")
+    await expect(desk.locator("#compose [name=body]")).to_have_value("")
+    await expect(desk.locator("#compose [name=headline]")).to_have_value("")
+    await expect(desk.locator("[role=feed] article h3")).to_have_text("Polls are open")
+    assert await is_same_document(reader)
+
+
+async def test_an_edit_changes_the_entry_in_place(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    first = await editor.publish(slug, headline="First")
+    await editor.publish(slug, headline="Second")
+    await open_desk(desk, server, slug)
+    await open_page(reader, server, slug)
+    await desk.click(f"#{first['id']} [data-do=edit]")
+    await desk.fill("#edit [name=headline]", "First, corrected")
+    await desk.press("#edit [name=headline]", "Control+Enter")
+    await expect(reader.locator(f"#{first['id']} h3")).to_have_text("First, corrected")
+    assert await headlines(reader) == ["Second", "First, corrected"]
+    assert await is_same_document(reader)
+
+
+async def test_a_deletion_removes_the_entry_and_undo_brings_it_back_in_its_place(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    entries = [await editor.publish(slug, headline=name) for name in ("One", "Two", "Three")]
+    await open_desk(desk, server, slug)
+    await open_page(reader, server, slug)
+    await desk.click(f"#{entries[1]['id']} [data-do=delete] button")
+    await expect(reader.locator("[role=feed] article")).to_have_count(2)
+    assert await headlines(reader) == ["Three", "One"]
+    await desk.click("#notice [data-do=restore] button")
+    await expect(reader.locator("[role=feed] article")).to_have_count(3)
+    assert await headlines(reader) == ["Three", "Two", "One"]
+    assert await is_same_document(reader)
+
+
+async def test_pins_and_key_events_appear_and_go(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    entry = await editor.publish(slug, headline="The mayor resigns")
+    await open_desk(desk, server, slug)
+    await open_page(reader, server, slug)
+    await expect(reader.locator("#pinned")).to_be_hidden()
+    actions = desk.locator(f"#{entry['id']}")
+    await actions.get_by_role("button", name="Pin", exact=True).click()
+    await expect(reader.locator("#pinned article")).to_contain_text("The mayor resigns")
+    await actions.get_by_role("button", name="Key", exact=True).click()
+    await expect(reader.locator("#key-events li")).to_contain_text("The mayor resigns")
+    await actions.get_by_role("button", name="Unpin").click()
+    await expect(reader.locator("#pinned")).to_be_hidden()
+    assert await reader.locator(f"#{entry['id']}").count() == 1
+    assert await is_same_document(reader)
+
+
+async def test_the_end_of_coverage_with_its_successor_and_the_re_opening_are_seen(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    await editor.publish(slug, headline="Last words")
+    await open_desk(desk, server, slug)
+    await open_page(reader, server, slug)
+    await desk.click("#end-panel summary")
+    await desk.fill("#end [name=successor_text]", "The night continues")
+    await desk.fill("#end [name=successor_url]", "https://news.example/night")
+    await desk.click("#end button")
+    await expect(reader.locator("#status")).to_have_attribute("data-state", "ended")
+    await expect(reader.locator("#status")).to_contain_text("Coverage has ended")
+    await expect(reader.get_by_role("link", name="The night continues")).to_be_visible()
+    await desk.click("#reopen button")
+    await expect(reader.locator("#status")).to_have_attribute("data-state", "live")
+    await expect(desk.locator("#end-panel")).to_be_visible()
+    assert await is_same_document(reader)
+
+
+async def test_the_header_is_live_too(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    await open_desk(desk, server, slug)
+    await open_page(reader, server, slug)
+    await desk.click("#header-panel summary")
+    await desk.fill("#header [name=title]", "Council, night two")
+    await desk.fill("#header [name=summary]", "What **we** know.")
+    await desk.click("#header button.primary")
+    await expect(reader.locator("h1")).to_have_text("Council, night two")
+    await expect(reader.locator(".summary strong")).to_have_text("we")
+    assert await is_same_document(reader)
+
+
+async def test_a_conflict_shows_both_texts_and_loses_none(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    entry = await editor.publish(slug, "The text both saw.")
+    await open_desk(desk, server, slug)
+    await desk.click(f"#{entry['id']} [data-do=edit]")
+    await desk.fill("#edit [name=body]", "What Dana wrote.")
+    await editor.edit(entry, body="What Kim wrote.")
+    await desk.press("#edit [name=body]", "Control+Enter")
+    await expect(desk.locator("#editing .theirs textarea")).to_have_value("What Kim wrote.")
+    await expect(desk.locator("#edit [name=body]")).to_have_value("What Dana wrote.")
+    await desk.press("#edit [name=body]", "Control+Enter")
+    await expect(desk.locator(f"#{entry['id']} .body")).to_have_text("What Dana wrote.")
+
+
+async def test_without_javascript_the_page_reads_and_the_form_publishes(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = (await editor.blog())["slug"]
+    for n in range(25):
+        await editor.publish(slug, headline=f"Entry {n}")
+    async with window(browser, java_script_enabled=False) as page:
+        await sign_in(page, server)
+        await page.goto(f"{server.url}/desk/blogs/{slug}")
+        await page.fill("#compose [name=headline]", "Without a script")
+        await page.fill("#compose [name=body]", "It works.")
+        await page.click("#compose button.primary")
+        await expect(page.locator("#notice")).to_contain_text("Published")
+        await page.goto(f"{server.url}/blogs/{slug}")
+        await expect(page.locator("[role=feed] article h3").first).to_have_text("Without a script")
+        await expect(page.locator("[role=feed] article")).to_have_count(20)
+        await page.click("#older a")
+        await expect(page.locator("[role=feed] article h3").last).to_have_text("Entry 0")
+        await page.locator("[role=feed] article a.permalink").last.click()
+        await expect(page.locator("[role=feed] article h3", has_text="Entry 0")).to_have_count(1)
+
+
+async def test_without_javascript_a_refused_form_keeps_the_text_and_gives_the_reason_beside_the_box(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = (await editor.blog())["slug"]
+    async with window(browser, java_script_enabled=False) as page:
+        await sign_in(page, server)
+        await page.goto(f"{server.url}/desk/blogs/{slug}")
+        await page.fill("#compose [name=headline]", "h" * 301)
+        await page.fill("#compose [name=body]", "Kept as it is.")
+        await page.click("#compose button.primary")
+        await expect(page.locator("[data-reason=headline]")).to_contain_text("300")
+        await expect(page.locator("#compose [name=body]")).to_have_value("Kept as it is.")
+
+
+async def test_a_refused_publish_keeps_the_text_with_the_reason_beside_the_box(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    await open_desk(desk, server, slug)
+    await desk.fill("#compose [name=headline]", "A headline")
+    await desk.fill("#compose [name=body]", "b" * 20_001)
+    await desk.press("#compose [name=body]", "Control+Enter")
+    await expect(desk.locator("#compose [data-reason=body]")).to_contain_text("20000")
+    await expect(desk.locator("#compose [name=headline]")).to_have_value("A headline")
+    assert len(await desk.input_value("#compose [name=body]")) == 20_001
+
+
+async def test_markup_in_a_text_never_runs(server: Server, editor: Editor, reader: Page) -> None:
+    slug = (await editor.blog())["slug"]
+    await open_page(reader, server, slug)
+    hostile = '<img src=x onerror="window.ran=1"><script>window.ran=1</script> [x](javascript:window.ran=1)'
+    await editor.publish(slug, hostile, headline="<b onclick=window.ran=1>Bold</b>")
+    await expect(reader.locator("[role=feed] article h3")).to_have_text(
+        "<b onclick=window.ran=1>Bold</b>"
+    )
+    assert await reader.evaluate("window.ran") is None
+    assert await reader.locator("[role=feed] article .body img, [role=feed] script").count() == 0
+
+
+async def test_after_its_server_was_killed_the_page_catches_up_in_order_none_twice(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    with store_process(tmp_path / "store", store.find_binary()) as process:
+        process.start()
+        with serving(tmp_path / "other", REDIS_URL=process.url) as other:
+            await _killed_and_back(browser, tmp_path, process, other)
+
+
+async def _killed_and_back(
+    browser: Browser, tmp_path: Path, process: StoreProcess, other: Server
+) -> None:
+    async with other.editor() as editor, window(browser) as page:
+        slug = (await editor.blog())["slug"]
+        await editor.publish(slug, headline="Before")
+        mine = Server(tmp_path / "mine", REDIS_URL=process.url)
+        mine.start()
+        try:
+            await open_page(page, mine, slug)
+            mine.kill()
+            await page.wait_for_selector("#status[data-state=lost]")
+            for name in ("One", "Two", "Three"):
+                await editor.publish(slug, headline=name)
+            mine.start()
+            await page.wait_for_selector("#status[data-state=live]", timeout=40_000)
+            await until(lambda: _has(page, ["Three", "Two", "One", "Before"]))
+            assert await is_same_document(page)
+        finally:
+            mine.stop()
+
+
+async def _has(page: Page, names: list[str]) -> bool:
+    return await headlines(page) == names
+
+
+async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes_one_entry(
+    browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    with store_process(tmp_path / "store", store.find_binary()) as process:
+        process.start()
+        with serving(tmp_path / "log", REDIS_URL=process.url) as server:
+            await add_editor(server)
+            async with server.editor() as editor, window(browser) as desk, window(browser) as page:
+                slug = (await editor.blog())["slug"]
+                await open_desk(desk, server, slug)
+                await open_page(page, server, slug)
+                process.kill()
+                await desk.fill("#compose [name=body]", "Written while the store was away.")
+                await desk.press("#compose [name=body]", "Control+Enter")
+                await expect(desk.locator("#store")).to_be_visible(timeout=30_000)
+                await expect(desk.locator("#compose [name=body]")).to_have_value(
+                    "Written while the store was away."
+                )
+                process.start()
+                await expect(desk.locator("#store")).to_be_hidden(timeout=30_000)
+                await desk.press("#compose [name=body]", "Control+Enter")
+                await expect(page.locator("[role=feed] article")).to_have_count(1, timeout=30_000)
+                await expect(desk.locator("#compose [name=body]")).to_have_value("")

@@ -1,0 +1,512 @@
+"""Users, tokens, sessions and tries at passwords, against a real store."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+import pytest
+from argon2 import Parameters, PasswordHasher, extract_parameters
+from contents import contents
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.requests import Request
+
+from liveblog import accounts as accounts_module
+from liveblog import auth
+from liveblog.accounts import BOUND_BLOGS_MAX, SESSION_IDLE_S, SESSION_MAX_S, Accounts
+from liveblog.model import Caller, Problem, Role, StoreDown
+from liveblog.settings import Settings
+
+PASSWORD = "correct horse battery"
+NOW = 1_800_000_000_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = NOW
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def accounts(store_client: Redis, clock: Clock) -> Accounts:
+    return Accounts(store_client, clock)
+
+
+@pytest.fixture
+async def away() -> AsyncIterator[Accounts]:
+    """Accounts whose store is not there."""
+    async with Redis(unix_socket_path="/nonexistent/store", retry=Retry(NoBackoff(), 0)) as client:
+        yield Accounts(client)
+
+
+# -- users
+
+
+async def test_a_user_signs_in_with_the_password_and_no_other(accounts: Accounts) -> None:
+    await accounts.add_user("Dana Ruiz", PASSWORD, "editor", ["council", "council", "storm"])
+    dana = Caller("user:Dana Ruiz", "editor", ("council", "storm"))
+    assert await accounts.check_password("Dana Ruiz", PASSWORD) == dana
+    for name, password in [
+        ("Dana Ruiz", PASSWORD + " "),
+        ("Dana Ruiz", ""),
+        ("Dana Ruiz", PASSWORD.upper()),
+        ("dana ruiz", PASSWORD),
+        ("nobody", PASSWORD),
+        ("", PASSWORD),
+        ("\udc80", PASSWORD),
+        ("Dana Ruiz", "\udc80" * 12),
+        ("Dana Ruiz", "x" * 100_000),
+    ]:
+        assert await accounts.check_password(name, password) is None
+
+
+async def test_the_store_holds_no_secret(accounts: Accounts, store_client: Redis) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    token = await accounts.create_token("wire")
+    session = await accounts.open_session(Caller("user:dana", "editor"))
+    kept = str(await contents(store_client))
+    for secret in (PASSWORD, token, token.removeprefix("lbt_"), session):
+        assert secret not in kept
+    assert "$argon2id$v=19$m=65536,t=3,p=4$" in kept
+    assert hashlib.sha256(token.encode()).hexdigest() in kept
+
+
+async def test_listed_users_come_by_name_and_without_passwords(accounts: Accounts) -> None:
+    assert await accounts.users() == []
+    await accounts.add_user("zoe", PASSWORD, "contributor", ["storm"])
+    await accounts.add_user("ana", PASSWORD, "admin")
+    listed = await accounts.users()
+    assert [(user.name, user.role, user.blogs) for user in listed] == [
+        ("ana", "admin", ()),
+        ("zoe", "contributor", ("storm",)),
+    ]
+    assert all(user.created_at == NOW and not user.disabled for user in listed)
+    assert "argon2" not in repr(listed)
+
+
+async def test_a_name_is_one_users_for_ever(accounts: Accounts, store_client: Redis) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    await accounts.disable_user("dana")
+    before = await contents(store_client)
+    with pytest.raises(Problem) as raised:
+        await accounts.add_user("dana", "another password", "admin")
+    assert raised.value.status == 409
+    assert await contents(store_client) == before
+
+
+async def test_of_many_who_take_a_name_at_once_one_gets_it(accounts: Accounts) -> None:
+    passwords = [f"password number {n}" for n in range(4)]
+    tries = [accounts.add_user("dana", password) for password in passwords]
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in done) == ["Problem"] * 3 + ["User"]
+    winner = next(n for n, one in enumerate(done) if not isinstance(one, Problem))
+    for n, password in enumerate(passwords):
+        assert bool(await accounts.check_password("dana", password)) == (n == winner)
+
+
+async def test_a_write_repeated_after_a_lost_answer_counts_as_done(
+    accounts: Accounts, store_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once: Any = store_client.execute_command
+
+    async def twice(*args: object, **options: object) -> object:
+        """Do as redis-py does when a connection ends between a write and its answer."""
+        if args[0] in ("HSETNX", "EVAL"):
+            await once(*args, **options)
+        return await once(*args, **options)
+
+    monkeypatch.setattr(store_client, "execute_command", twice)
+    await accounts.add_user("dana", PASSWORD)
+    token = await accounts.create_token("wire")
+    monkeypatch.undo()
+    assert await accounts.check_password("dana", PASSWORD)
+    assert await accounts.token_caller(token)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "role", "blogs", "pointer"),
+    [
+        ("", PASSWORD, "editor", [], "/name"),
+        ("d" * 65, PASSWORD, "editor", [], "/name"),
+        ("two  spaces", PASSWORD, "editor", [], "/name"),
+        ("line\nbreak", PASSWORD, "editor", [], "/name"),
+        ("dana", "x" * 11, "editor", [], "/password"),
+        ("dana", "x" * 1_025, "editor", [], "/password"),
+        ("dana", PASSWORD, "owner", [], "/role"),
+        ("dana", PASSWORD, "editor", ["Not A Slug"], "/blogs"),
+        ("dana", PASSWORD, "editor", [f"b{n}" for n in range(BOUND_BLOGS_MAX + 1)], "/blogs"),
+    ],
+)
+async def test_what_breaks_a_rule_is_422_and_nothing_is_stored(
+    accounts: Accounts,
+    store_client: Redis,
+    name: str,
+    password: str,
+    role: Role,
+    blogs: list[str],
+    pointer: str,
+) -> None:
+    with pytest.raises(Problem) as raised:
+        await accounts.add_user(name, password, role, blogs)
+    assert raised.value.status == 422
+    assert [where for where, _ in raised.value.errors] == [pointer]
+    if pointer != "/password":
+        with pytest.raises(Problem):
+            await accounts.create_token(name, role, blogs)
+    assert await contents(store_client) == {}
+
+
+@pytest.mark.parametrize("password", ["x" * 12, "x" * 1_024, "пароль-длинный", "\U0001f511" * 12])
+async def test_passwords_are_counted_in_characters(accounts: Accounts, password: str) -> None:
+    await accounts.add_user("dana", password)
+    assert await accounts.check_password("dana", password)
+
+
+async def test_a_refusal_costs_the_same_whether_the_name_exists_or_not(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    await accounts.add_user("gone", PASSWORD)
+    await accounts.disable_user("gone")
+    costs: list[Parameters] = []
+
+    class CountingHasher(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002
+            costs.append(extract_parameters(str(hash)))
+            return super().verify(hash, password)
+
+    monkeypatch.setattr(accounts_module, "_hasher", CountingHasher)
+    for name in ("dana", "gone", "nobody", "\udc80"):
+        assert await accounts.check_password(name, "wrong password") is None
+    assert len(costs) == 4
+    assert len(set(map(repr, costs))) == 1
+
+
+async def test_two_passwords_are_checked_at_a_time_and_a_long_queue_is_refused(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts_module, "PASSWORDS_WAITING_MAX", 3)
+    tries = [accounts.check_password("nobody", PASSWORD) for _ in range(5)]
+    done = await asyncio.gather(*tries, return_exceptions=True)
+    refused = [one for one in done if isinstance(one, Problem)]
+    assert done.count(None) == 3
+    assert [(one.status, one.name, one.retry_after_s) for one in refused] == [(503, "busy", 5)] * 2
+    assert await accounts.check_password("nobody", PASSWORD) is None
+
+
+# -- tokens
+
+
+async def test_a_token_is_43_characters_that_only_its_holder_has(accounts: Accounts) -> None:
+    secret = await accounts.create_token("wire", "contributor", ["council"])
+    assert re.fullmatch(r"lbt_[A-Za-z0-9_-]{43}", secret)
+    wire = Caller("token:wire", "contributor", ("council",))
+    assert await accounts.token_caller(secret) == wire
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    for wrong in ("", "lbt_", secret[:-1], secret + "=", secret.upper(), digest, "wire", "\udc80"):
+        assert await accounts.token_caller(wrong) is None
+
+
+async def test_tokens_are_listed_by_name_and_revoked_at_once(accounts: Accounts) -> None:
+    secrets = {name: await accounts.create_token(name) for name in ("wire", "agency")}
+    assert [token.name for token in await accounts.tokens()] == ["agency", "wire"]
+    await accounts.revoke_token("wire")
+    assert [token.name for token in await accounts.tokens()] == ["agency"]
+    assert await accounts.token_caller(secrets["wire"]) is None
+    assert await accounts.token_caller(secrets["agency"])
+    with pytest.raises(Problem) as raised:
+        await accounts.revoke_token("wire")
+    assert raised.value.status == 404
+    again = await accounts.create_token("wire")
+    assert await accounts.token_caller(again)
+    assert await accounts.token_caller(secrets["wire"]) is None
+
+
+async def test_a_tokens_name_is_taken_until_it_is_revoked(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    secret = await accounts.create_token("wire", "contributor")
+    before = await contents(store_client)
+    with pytest.raises(Problem) as raised:
+        await accounts.create_token("wire", "admin")
+    assert raised.value.status == 409
+    assert await contents(store_client) == before
+    assert await accounts.token_caller(secret) == Caller("token:wire", "contributor")
+
+
+async def test_users_and_tokens_have_names_of_their_own(accounts: Accounts) -> None:
+    await accounts.add_user("wire", PASSWORD)
+    assert await accounts.create_token("wire")
+
+
+@pytest.mark.parametrize("broken", ["lb:{tokens}:names", "lb:{tokens}:secrets"])
+async def test_a_script_that_fails_leaves_no_half_token(
+    accounts: Accounts, store_client: Redis, broken: str
+) -> None:
+    await store_client.set(broken, "not a hash")
+    with pytest.raises(StoreDown):
+        await accounts.create_token("wire")
+    assert await store_client.keys() == [broken.encode()]
+
+
+# -- sessions
+
+
+async def test_a_session_is_its_users_with_the_rights_they_have_now(accounts: Accounts) -> None:
+    await accounts.add_user("dana", PASSWORD, "contributor", ["council"])
+    dana = Caller("user:dana", "contributor", ("council",))
+    secret = await accounts.open_session(Caller("user:dana", "admin"))
+    assert await accounts.session_caller(secret) == dana
+    assert await accounts.session_caller(secret[:-1]) is None
+    assert await accounts.token_caller(secret) is None
+
+
+async def test_a_closed_session_is_over_and_others_are_not(accounts: Accounts) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    dana = Caller("user:dana", "editor")
+    one, other = await accounts.open_session(dana), await accounts.open_session(dana)
+    await accounts.close_session(one)
+    await accounts.close_session(one)
+    assert await accounts.session_caller(one) is None
+    assert await accounts.session_caller(other) == dana
+
+
+async def test_disabling_a_user_ends_every_session_and_the_password(accounts: Accounts) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    await accounts.add_user("zoe", PASSWORD)
+    sessions = [await accounts.open_session(Caller("user:dana", "editor")) for _ in range(2)]
+    zoes = await accounts.open_session(Caller("user:zoe", "editor"))
+    await accounts.disable_user("dana")
+    await accounts.disable_user("dana")
+    assert [await accounts.session_caller(secret) for secret in sessions] == [None, None]
+    assert await accounts.check_password("dana", PASSWORD) is None
+    assert await accounts.session_caller(zoes)
+    assert [user.disabled for user in await accounts.users()] == [True, False]
+
+
+async def test_disabling_an_unknown_user_is_404(accounts: Accounts) -> None:
+    with pytest.raises(Problem) as raised:
+        await accounts.disable_user("nobody")
+    assert raised.value.status == 404
+
+
+async def test_a_session_expires_when_idle_and_each_use_puts_it_off(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    secret = await accounts.open_session(Caller("user:dana", "editor"))
+    (key,) = await store_client.keys("lb:session:*")
+    assert 0 < await store_client.ttl(key) <= SESSION_IDLE_S
+    await store_client.expire(key, 60)
+    assert await accounts.session_caller(secret)
+    assert await store_client.ttl(key) > 60
+
+
+async def test_a_session_ends_in_any_case_after_its_longest_life(
+    accounts: Accounts, clock: Clock
+) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    secret = await accounts.open_session(Caller("user:dana", "editor"))
+    clock.ms += SESSION_MAX_S * 1000
+    assert await accounts.session_caller(secret)
+    clock.ms += 1
+    assert await accounts.session_caller(secret) is None
+
+
+# -- tries
+
+
+async def test_tries_are_counted_in_windows_that_end(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    assert [await accounts.wait_s("door", 2, 60) for _ in range(2)] == [0, 0]
+    assert 0 < await accounts.wait_s("door", 2, 60) <= 60
+    assert await accounts.wait_s("other door", 2, 60) == 0
+    (key,) = [
+        key
+        async for key in store_client.scan_iter("lb:rate:*")
+        if await is_spent(key, store_client)
+    ]
+    await store_client.pexpire(key, 1_500)
+    assert await accounts.wait_s("door", 2, 60) in (1, 2)  # a try does not make the window longer
+    await store_client.delete(key)
+    assert await accounts.wait_s("door", 2, 60) == 0
+
+
+async def is_spent(key: bytes, client: Redis) -> bool:
+    return int(await client.get(key) or 0) > 1
+
+
+async def test_a_try_taken_back_may_be_made_again(accounts: Accounts) -> None:
+    await accounts.forget_try("door")
+    for _ in range(5):
+        assert await accounts.wait_s("door", 1, 60) == 0
+        await accounts.forget_try("door")
+
+
+# -- signing in
+
+
+def from_address(address: str, cookie: str = "") -> Request:
+    headers = [(b"host", b"live.example"), (b"sec-fetch-site", b"same-origin")]
+    if cookie:
+        headers.append((b"cookie", f"liveblog={cookie}".encode()))
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/desk/sign-in",
+        "query_string": b"",
+        "client": (address, 50_000),
+        "headers": headers,
+    }
+    return Request(scope)
+
+
+async def sign_in(accounts: Accounts, address: str, password: str, name: str = "dana") -> int:
+    """Return the status of a try to sign in: 200, or what it is refused with."""
+    trying = auth.sign_in(from_address(address), accounts, Settings(), name, password)
+    (done,) = await asyncio.gather(trying, return_exceptions=True)
+    if isinstance(done, str):
+        return 200
+    assert isinstance(done, Problem)
+    return done.status
+
+
+async def test_a_refusal_for_too_many_tries_says_when_to_come_back(dana: Accounts) -> None:
+    for _ in range(auth.NAME_TRIES_MAX):
+        await sign_in(dana, "192.0.2.1", "wrong password")
+    with pytest.raises(Problem) as raised:
+        await auth.sign_in(from_address("192.0.2.1"), dana, Settings(), "dana", PASSWORD)
+    assert raised.value.status == 429
+    assert 0 < (raised.value.retry_after_s or 0) <= auth.SIGN_IN_WINDOW_S
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make passwords cost nothing: these tests count tries, and there are hundreds."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    nobody = quick.hash("nobody's")
+    monkeypatch.setattr(accounts_module, "_hasher", lambda: quick)
+    monkeypatch.setattr(accounts_module, "_nobody", lambda: nobody)
+
+
+@pytest.fixture
+async def dana(accounts: Accounts, quick_passwords: None) -> Accounts:
+    await accounts.add_user("dana", PASSWORD)
+    return accounts
+
+
+async def test_signing_in_opens_a_session_and_ends_the_browsers_old_one(dana: Accounts) -> None:
+    first = await auth.sign_in(from_address("192.0.2.1"), dana, Settings(), "dana", PASSWORD)
+    again = from_address("192.0.2.1", cookie=first)
+    second = await auth.sign_in(again, dana, Settings(), "dana", PASSWORD)
+    assert await dana.session_caller(first) is None
+    assert await dana.session_caller(second) == Caller("user:dana", "editor")
+    await auth.sign_out(from_address("192.0.2.1", cookie=second), dana, Settings())
+    assert await dana.session_caller(second) is None
+
+
+async def test_another_sites_page_cannot_sign_anybody_in_or_out(dana: Accounts) -> None:
+    secret = await auth.sign_in(from_address("192.0.2.1"), dana, Settings(), "dana", PASSWORD)
+    request = from_address("192.0.2.1", cookie=secret)
+    request.scope["headers"][1] = (b"sec-fetch-site", b"cross-site")
+    for doing in (
+        auth.sign_in(request, dana, Settings(), "dana", PASSWORD),
+        auth.sign_out(request, dana, Settings()),
+    ):
+        with pytest.raises(Problem) as raised:
+            await doing
+        assert raised.value.status == 403
+    assert await dana.session_caller(secret)
+
+
+async def test_one_address_has_few_tries_at_a_name_the_right_password_included(
+    dana: Accounts,
+) -> None:
+    tries = [await sign_in(dana, "192.0.2.1", "wrong password") for _ in range(12)]
+    assert tries == [401] * auth.NAME_TRIES_MAX + [429] * 2
+    assert await sign_in(dana, "192.0.2.1", PASSWORD) == 429
+
+
+async def test_one_address_has_so_many_tries_at_all_names(dana: Accounts) -> None:
+    for n in range(auth.ADDRESS_TRIES_MAX):
+        assert await sign_in(dana, "192.0.2.1", "wrong password", f"name{n}") == 401
+    assert await sign_in(dana, "192.0.2.1", "wrong password", "another") == 429
+    assert await sign_in(dana, "192.0.2.1", PASSWORD) == 429
+    assert await sign_in(dana, "192.0.2.2", PASSWORD) == 200
+
+
+async def test_an_attacker_elsewhere_cannot_lock_an_editor_out(dana: Accounts) -> None:
+    for n in range(auth.NAME_TRIES_EVERYWHERE * 2):
+        await sign_in(dana, f"198.51.100.{n % 250}", "wrong password")
+    assert await sign_in(dana, "192.0.2.1", PASSWORD) == 200
+    assert [await sign_in(dana, "192.0.2.1", "a slip") for _ in range(2)] == [401, 401]
+
+
+async def test_a_name_guessed_at_from_everywhere_leaves_each_address_fewer_tries(
+    dana: Accounts,
+) -> None:
+    for n in range(auth.NAME_TRIES_EVERYWHERE):
+        assert await sign_in(dana, f"198.51.100.{n}", "wrong password") == 401
+    tries = [await sign_in(dana, "203.0.113.9", "wrong password") for _ in range(4)]
+    assert tries == [401] * auth.GUESSED_NAME_TRIES_MAX + [429] * 2
+    assert await sign_in(dana, "203.0.113.9", "wrong password", "zoe") == 401
+
+
+async def test_one_address_cannot_make_a_name_look_guessed_at(dana: Accounts) -> None:
+    for _ in range(auth.NAME_TRIES_EVERYWHERE * 2):
+        await sign_in(dana, "198.51.100.1", "wrong password")
+    tries = [await sign_in(dana, "192.0.2.1", "wrong password") for _ in range(9)]
+    assert tries == [401] * 9
+
+
+async def test_a_customers_many_ipv6_addresses_count_as_one(dana: Accounts) -> None:
+    tries = [await sign_in(dana, f"2001:db8::{n}", "wrong password") for n in range(12)]
+    assert tries == [401] * auth.NAME_TRIES_MAX + [429] * 2
+
+
+async def test_signing_in_rightly_uses_nothing_up(dana: Accounts) -> None:
+    for _ in range(auth.ADDRESS_TRIES_MAX + 5):
+        assert await sign_in(dana, "192.0.2.1", PASSWORD) == 200
+
+
+async def test_many_tries_at_once_are_counted_before_any_is_checked(dana: Accounts) -> None:
+    tries = [sign_in(dana, "192.0.2.1", "wrong password") for _ in range(30)]
+    done = await asyncio.gather(*tries)
+    assert done.count(401) == auth.NAME_TRIES_MAX
+
+
+# -- the store
+
+
+async def test_a_store_that_is_away_is_never_a_no(away: Accounts) -> None:
+    dana = Caller("user:dana", "editor")
+    for asking in (
+        away.check_store(),
+        away.users(),
+        away.tokens(),
+        away.add_user("dana", PASSWORD),
+        away.disable_user("dana"),
+        away.check_password("dana", PASSWORD),
+        away.create_token("wire"),
+        away.revoke_token("wire"),
+        away.token_caller("lbt_"),
+        away.open_session(dana),
+        away.session_caller("secret"),
+        away.close_session("secret"),
+        away.wait_s("door", 1, 1),
+        away.forget_try("door"),
+    ):
+        with pytest.raises(StoreDown):
+            await asking

@@ -1,0 +1,919 @@
+"""The editors' API as the contract has it: every call, every refusal, who may do what."""
+
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+import orjson
+import pytest
+from contents import contents
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.applications import Starlette
+
+from liveblog import api
+from liveblog.accounts import Accounts
+from liveblog.broker import Broker
+from liveblog.model import BODY_BYTES_MAX, Caller, Role, format_time
+from liveblog.publishing import Publishing
+from liveblog.settings import Settings
+
+SITE: Final = "https://live.example"
+ABSENT: Final = "e000000000000"
+
+
+def _names(text: str) -> set[str]:
+    return set(text.split())
+
+
+BLOG_FIELDS: Final = _names(
+    "slug title dek summary summary_html timezone language status full_coverage successor "
+    "position url created_at updated_at"
+)
+ENTRY_FIELDS: Final = _names(
+    "id blog headline body body_html byline dateline key key_title pinned status revision "
+    "offset order position published_at updated_at publish_at note_kind note url"
+)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def hours_from_now(hours: float) -> str:
+    return str(format_time(now_ms() + round(hours * 3_600_000)))
+
+
+@dataclass
+class Asking:
+    """A way to call the API as somebody; paths begin after /api/blogs."""
+
+    client: httpx2.AsyncClient
+    accounts: Accounts
+    redis: Redis
+    tokens: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def token(self, who: str) -> str:
+        """Return the token of "role" or "role bound-to-slug", made when it is first asked for."""
+        if who not in self.tokens:
+            role, _, slug = who.partition(" ")
+            self.tokens[who] = await self.accounts.create_token(who, _role(role), slug.split())
+        return self.tokens[who]
+
+    async def __call__(
+        self,
+        method: str,
+        path: str = "",
+        body: Any = None,
+        *,
+        who: str | None = "admin",
+        headers: dict[str, str] | None = None,
+        content: Any = None,
+    ) -> httpx2.Response:
+        sent = {"content-type": "application/json"} if body is not None or content else {}
+        if who is not None:
+            sent["authorization"] = f"Bearer {await self.token(who)}"
+        sent |= headers or {}
+        return await self.client.request(
+            method,
+            f"/api/blogs{path.format(**self.ids)}",
+            content=orjson.dumps(body) if body is not None else content,
+            headers={n.encode(): v.encode("latin-1") for n, v in sent.items() if v},
+        )
+
+    async def ok(self, method: str, path: str = "", body: Any = None, **more: Any) -> Any:
+        answer = await self(method, path, body, **more)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    async def entry(self, slug: str = "council", who: str = "admin", **fields: Any) -> Any:
+        body = {"body": "The council votes at nine.", **fields}
+        return await self.ok("POST", f"/{slug}/entries", body, who=who)
+
+    async def stored(self) -> dict[str, Any]:
+        return await contents(self.redis)
+
+
+def _role(name: str) -> Role:
+    roles: dict[str, Role] = {"admin": "admin", "editor": "editor", "contributor": "contributor"}
+    return roles[name]
+
+
+def asking(redis: Redis) -> Asking:
+    accounts = Accounts(redis)
+    publishing = Publishing(Broker(redis), now_ms)
+    app = Starlette(routes=api.routes(publishing, accounts, Settings(public_url=SITE)))
+    transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
+    client = httpx2.AsyncClient(transport=transport, base_url=SITE)
+    return Asking(client, accounts, redis)
+
+
+@pytest.fixture
+async def ask(store_client: Redis) -> AsyncIterator[Asking]:
+    """The API over a store with one live blog, `council`."""
+    it = asking(store_client)
+    async with it.client:
+        council = {"slug": "council", "title": "Council meets", "status": "live"}
+        await it.ok("POST", "", council)
+        yield it
+
+
+@pytest.fixture
+async def world(ask: Asking) -> Asking:
+    """What refusals need: an ended blog, and entries in each state; their ids are in `ids`."""
+    await ask.ok("POST", "", {"slug": "ended", "title": "It was", "status": "live"})
+    ask.ids["late"] = (await ask.entry("ended"))["id"]
+    await ask.ok("PATCH", "/ended", {"status": "ended"})
+    ask.ids["entry"] = (await ask.entry())["id"]
+    for name in ("deleted", "erased"):
+        ask.ids[name] = (await ask.entry())["id"]
+        takedown = "?takedown=1" if name == "erased" else ""
+        await ask.ok("DELETE", f"/council/entries/{{{name}}}{takedown}")
+    ask.ids["draft"] = (await ask.entry(status="draft"))["id"]
+    used = {"idempotency-key": "used"}
+    await ask.ok("POST", "/council/entries", {"body": "First."}, headers=used)
+    for who in ("admin", "editor", "contributor", "editor ended", "editor council"):
+        await ask.token(who)
+    return ask
+
+
+# -- every refusal
+
+
+@dataclass(frozen=True)
+class Row:
+    """One refusal: the request, and how it is answered."""
+
+    status: int
+    problem: str
+    method: str
+    path: str
+    body: Any = None
+    who: str | None = "admin"
+    headers: dict[str, str] = field(default_factory=dict)
+    content: Any = None
+    pointer: str | None = None
+    says: str = ""
+
+    def __str__(self) -> str:
+        shown = self.content if self.body is None else self.body
+        why = self.pointer or str(self.headers or shown or "")[:40]
+        return f"{self.status} {self.problem} {self.method} {self.path} {why}"
+
+
+ENTRIES: Final = "/council/entries"
+ENTRY: Final = "/council/entries/{entry}"
+TEXT: Final = {"body": "Text."}
+SEEN: Final = {"if-match": '"1"'}
+
+
+def bad_entry(pointer: str, value: Any, says: str = "", **more: Any) -> Row:
+    body = {**TEXT, pointer.split("/")[1]: value, **more}
+    return Row(422, "invalid-field", "POST", ENTRIES, body, pointer=pointer, says=says)
+
+
+def bad_blog(pointer: str, value: Any, says: str = "") -> Row:
+    body = {"slug": "new", "title": "New", pointer.split("/")[1]: value}
+    return Row(422, "invalid-field", "POST", "", body, pointer=pointer, says=says)
+
+
+def broken(content: bytes) -> Row:
+    return Row(400, "broken-json", "POST", ENTRIES, content=content)
+
+
+def unsupported(method: str, path: str, **headers: str) -> Row:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Row(415, "unsupported-media-type", method, path, TEXT, headers={**SEEN, **given})
+
+
+def bad_key(key: str) -> Row:
+    return Row(422, "bad-header", "POST", ENTRIES, TEXT, headers={"idempotency-key": key})
+
+
+def bad_if_match(value: str) -> Row:
+    return Row(422, "bad-header", "PATCH", ENTRY, TEXT, headers={"if-match": value})
+
+
+def bad_query(query: str, says: str) -> Row:
+    return Row(422, "bad-parameter", "GET", f"{ENTRIES}?{query}", says=says)
+
+
+async def megabytes() -> AsyncIterator[bytes]:
+    for _ in range(17):
+        yield b" " * (BODY_BYTES_MAX // 16)
+
+
+REFUSALS: Final = [
+    broken(b'{"body":'),
+    broken(b'{"body":"\xff"}'),
+    broken(b'\xef\xbb\xbf{"body":"Text."}'),
+    broken(b'{"body":"\\ud800"}'),
+    broken(b"{body: 1}"),
+    broken(b'{"body":"a"} {}'),
+    broken(b'{"body":' + b"[" * 100_000),
+    Row(400, "broken-json", "POST", ENTRIES, headers={"content-type": "application/json"}),
+    Row(400, "ambiguous-credentials", "GET", "", headers={"cookie": "__Host-liveblog=x"}),
+    Row(401, "unauthorized", "GET", "", who=None),
+    Row(401, "unauthorized", "POST", ENTRIES, TEXT, who=None),
+    Row(401, "unauthorized", "POST", ENTRIES, TEXT, headers={"authorization": "Bearer lbt_no"}),
+    Row(401, "unauthorized", "POST", ENTRIES, TEXT, headers={"authorization": "Basic Og=="}),
+    Row(401, "unauthorized", "GET", "", who=None, headers={"cookie": "__Host-liveblog=x"}),
+    Row(403, "forbidden", "POST", ENTRIES, {**TEXT, "status": "published"}, "contributor"),
+    Row(
+        403, "forbidden", "POST", ENTRIES, {**TEXT, "publish_at": hours_from_now(1)}, "contributor"
+    ),
+    Row(403, "forbidden", "POST", ENTRIES, {**TEXT, "key": True}, "contributor"),
+    Row(403, "forbidden", "PATCH", ENTRY, TEXT, "contributor", SEEN),
+    Row(403, "forbidden", "DELETE", ENTRY, who="contributor"),
+    Row(403, "forbidden", "PATCH", "/council", {"title": "Mine"}, "contributor"),
+    Row(403, "forbidden", "POST", "", {"slug": "new", "title": "New"}, "contributor"),
+    Row(403, "forbidden", "POST", "", {"slug": "new", "title": "New"}, "editor council"),
+    Row(403, "forbidden", "DELETE", f"{ENTRY}?takedown=1", who="editor"),
+    Row(404, "not-found", "GET", "/nothing"),
+    Row(404, "not-found", "GET", "/Not%20A%20Slug"),
+    Row(404, "not-found", "PATCH", "/nothing", {"title": "New"}),
+    Row(404, "not-found", "POST", "/nothing/entries", TEXT),
+    Row(404, "not-found", "GET", "/nothing/entries"),
+    Row(404, "not-found", "GET", "/council", who="editor ended"),
+    Row(404, "not-found", "PATCH", "/council", {"title": "New"}, "editor ended"),
+    Row(404, "not-found", "POST", ENTRIES, TEXT, "editor ended"),
+    Row(404, "not-found", "GET", f"{ENTRIES}/{ABSENT}"),
+    Row(404, "not-found", "GET", f"{ENTRIES}/x"),
+    Row(404, "not-found", "GET", "/ended/entries/{entry}"),
+    Row(404, "not-found", "PATCH", f"{ENTRIES}/{ABSENT}", TEXT, headers=SEEN),
+    Row(404, "not-found", "DELETE", f"{ENTRIES}/{ABSENT}"),
+    Row(404, "not-found", "POST", f"{ENTRIES}/{ABSENT}/restore"),
+    Row(404, "not-found", "GET", f"{ENTRIES}/{{draft}}", who="contributor"),
+    Row(404, "not-found", "PATCH", f"{ENTRIES}/{{draft}}", TEXT, "contributor", SEEN),
+    Row(404, "not-found", "GET", "/council/nothing", who=None),
+    Row(404, "not-found", "POST", "/", TEXT),
+    Row(405, "method-not-allowed", "DELETE", "/council", who=None),
+    Row(405, "method-not-allowed", "PUT", ENTRY, TEXT),
+    Row(405, "method-not-allowed", "GET", f"{ENTRY}/restore"),
+    Row(405, "method-not-allowed", "OPTIONS", ""),
+    Row(409, "conflict", "POST", "", {"slug": "council", "title": "Again"}),
+    Row(409, "conflict", "POST", "/ended/entries", TEXT),
+    Row(409, "conflict", "POST", "/ended/entries", TEXT, headers={"idempotency-key": "k"}),
+    Row(409, "conflict", "PATCH", ENTRY, {"status": "draft"}, headers=SEEN),
+    Row(409, "conflict", "PATCH", f"{ENTRIES}/{{draft}}", {"status": "retracted"}, headers=SEEN),
+    Row(409, "conflict", "POST", f"{ENTRY}/restore"),
+    Row(410, "gone", "GET", f"{ENTRIES}/{{deleted}}"),
+    Row(410, "gone", "GET", f"{ENTRIES}/{{erased}}"),
+    Row(410, "gone", "PATCH", f"{ENTRIES}/{{deleted}}", TEXT, headers=SEEN),
+    Row(410, "gone", "POST", f"{ENTRIES}/{{erased}}/restore"),
+    Row(412, "revision-conflict", "PATCH", ENTRY, TEXT, headers={"if-match": '"2"'}),
+    Row(412, "revision-conflict", "PATCH", ENTRY, TEXT, headers={"if-match": '"other"'}),
+    Row(412, "revision-conflict", "PATCH", ENTRY, TEXT, headers={"if-match": 'W/"1"'}),
+    Row(412, "revision-conflict", "PATCH", ENTRY, {"key": True}, headers={"if-match": '"2"'}),
+    Row(413, "too-large", "POST", ENTRIES, {"body": "x" * BODY_BYTES_MAX}),
+    Row(413, "too-large", "POST", "", content=b" " * (BODY_BYTES_MAX + 1)),
+    Row(413, "too-large", "PATCH", ENTRY, content=megabytes, headers=SEEN),
+    unsupported("POST", ENTRIES, content_type=""),
+    unsupported("POST", ENTRIES, content_type="text/plain"),
+    unsupported("POST", ENTRIES, content_type="application/x-www-form-urlencoded"),
+    unsupported("POST", ENTRIES, content_type="application/jsonp"),
+    unsupported("POST", ENTRIES, content_type="application/merge-patch+json"),
+    unsupported("POST", ENTRIES, content_type="application/json; charset=latin-1"),
+    unsupported("POST", ENTRIES, content_encoding="gzip"),
+    unsupported("PATCH", ENTRY, content_type="application/json-patch+json"),
+    unsupported("PATCH", "/council", content_type="multipart/form-data"),
+    unsupported("POST", "", content_type="text/json"),
+    # 422: an entry's fields
+    Row(422, "invalid-field", "POST", ENTRIES, {}, pointer="/body"),
+    bad_entry("/body", ""),
+    bad_entry("/body", " \n\t "),
+    bad_entry("/body", None),
+    bad_entry("/body", "x" * 20_001, "has 20001 characters; the limit is 20000"),
+    bad_entry("/body", "bell\x07", "U+0007"),
+    bad_entry("/body", 7),
+    bad_entry("/headline", "x" * 301, "has 301 characters; the limit is 300"),
+    bad_entry("/headline", "two\nlines", "U+000A"),
+    bad_entry("/byline", [f"Name {n}" for n in range(11)], "has 11 names; the limit is 10"),
+    bad_entry("/byline/1", ["Dana", "x" * 201], "has 201 characters; the limit is 200"),
+    bad_entry("/byline/0", [" "]),
+    bad_entry("/byline/0", [7]),
+    bad_entry("/byline", "Dana"),
+    bad_entry("/dateline", "x" * 101, "has 101 characters; the limit is 100"),
+    bad_entry("/key", "yes"),
+    bad_entry("/key_title", "x" * 121, "has 121 characters; the limit is 120"),
+    bad_entry("/pinned", None),
+    bad_entry("/status", "live"),
+    bad_entry("/status", "retracted"),
+    bad_entry("/note_kind", "major"),
+    bad_entry("/note", "x" * 501, "has 501 characters; the limit is 500"),
+    bad_entry("/publish_at", "2999-01-01T00:00:00", "2999-01-01T00:00:00"),
+    bad_entry("/publish_at", "2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z"),
+    bad_entry("/publish_at", "tomorrow", "tomorrow"),
+    bad_entry("/publish_at", hours_from_now(1), status="draft"),
+    bad_entry("/published_at", hours_from_now(1)),
+    bad_entry("/published_at", "2020-02-30T00:00:00Z", "2020-02-30T00:00:00Z"),
+    bad_entry("/published_at", "2020-01-01"),
+    bad_entry("/mood", "good"),
+    bad_entry("/id", "e000000000000"),
+    bad_entry("/revision", 7),
+    Row(422, "invalid-field", "PATCH", ENTRY, {"body": ""}, headers=SEEN, pointer="/body"),
+    Row(422, "invalid-field", "PATCH", ENTRY, {"body": 1}, headers=SEEN, pointer="/body"),
+    Row(422, "invalid-field", "POST", ENTRIES, [], pointer=""),
+    Row(422, "invalid-field", "POST", ENTRIES, "text", pointer=""),
+    # 422: a blog's fields
+    Row(422, "invalid-field", "POST", "", {"title": "New"}, pointer="/slug"),
+    Row(422, "invalid-field", "POST", "", {"slug": "new"}, pointer="/title"),
+    bad_blog("/slug", "New"),
+    bad_blog("/slug", "a--b"),
+    bad_blog("/slug", "-a"),
+    bad_blog("/slug", "a" * 81),
+    bad_blog("/slug", ""),
+    bad_blog("/slug", "..%2f"),
+    bad_blog("/title", "x" * 301, "has 301 characters; the limit is 300"),
+    bad_blog("/title", " "),
+    bad_blog("/dek", "x" * 501, "has 501 characters; the limit is 500"),
+    bad_blog("/summary", "x" * 20_001, "has 20001 characters; the limit is 20000"),
+    bad_blog("/timezone", "Mars/Base", "Mars/Base"),
+    bad_blog("/language", "english!", "english!"),
+    bad_blog("/status", "open"),
+    bad_blog("/full_coverage/text", {"text": "x" * 201, "url": "/x"}, "the limit is 200"),
+    bad_blog("/full_coverage/url", {"text": "All", "url": "/" + "x" * 2_048}, "the limit is 2048"),
+    bad_blog("/successor/url", {"text": "Next", "url": "javascript:alert(1)"}),
+    bad_blog("/successor/url", {"text": "Next", "url": "//evil.example"}),
+    bad_blog("/successor/url", {"text": "Next"}),
+    bad_blog("/successor/rel", {"text": "Next", "url": "/x", "rel": "next"}),
+    bad_blog("/successor", "/x"),
+    bad_blog("/position", "k3xq9a.57.9f2c01ab"),
+    Row(422, "invalid-field", "PATCH", "/council", {"title": None}, pointer="/title"),
+    Row(422, "invalid-field", "PATCH", "/council", {"slug": "other"}, pointer="/slug"),
+    Row(422, "invalid-field", "PATCH", "/council", {"timezone": "Nowhere"}, pointer="/timezone"),
+    # 422: headers and parameters
+    bad_key("two words"),
+    bad_key("k" * 256),
+    bad_key("caf\xe9"),
+    bad_key("tab\tbed"),
+    bad_if_match("1"),
+    bad_if_match("*"),
+    bad_if_match('"1", "2"'),
+    bad_if_match('"1'),
+    Row(
+        422,
+        "idempotency-key-reused",
+        "POST",
+        ENTRIES,
+        {"body": "Second."},
+        headers={"idempotency-key": "used"},
+    ),
+    bad_query("limit=0", "1 to 100"),
+    bad_query("limit=101", "101"),
+    bad_query("limit=-1", "-1"),
+    bad_query("limit=ten", "ten"),
+    bad_query("limit=1e1", "1e1"),
+    Row(422, "invalid-field", "GET", f"{ENTRIES}?before={ABSENT}", pointer="/before"),
+    Row(422, "invalid-field", "GET", f"{ENTRIES}?before=x", pointer="/before"),
+    Row(422, "invalid-field", "GET", f"{ENTRIES}?before={{draft}}", pointer="/before"),
+    Row(422, "invalid-field", "GET", f"{ENTRIES}?status=deleted", pointer="/status"),
+    Row(422, "bad-parameter", "DELETE", f"{ENTRY}?takedown=true"),
+    Row(428, "if-match-needed", "PATCH", ENTRY, TEXT),
+    Row(428, "if-match-needed", "PATCH", ENTRY, {"pinned": True, "status": "retracted"}),
+]
+
+
+@pytest.mark.parametrize("row", REFUSALS, ids=str)
+async def test_a_refusal_says_why_and_stores_nothing(world: Asking, row: Row) -> None:
+    before = await world.stored()
+    content = row.content() if callable(row.content) else row.content
+    answer = await world(
+        row.method, row.path, row.body, who=row.who, headers=row.headers, content=content
+    )
+    assert answer.status_code == row.status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    problem = answer.json()
+    assert problem["type"] == f"/problems/{row.problem}"
+    assert problem["status"] == row.status
+    assert problem["title"]
+    assert row.says in problem["detail"]
+    if row.pointer:
+        assert row.pointer in [error["pointer"] for error in problem["errors"]]
+        assert all(error["detail"] for error in problem["errors"])
+    assert await world.stored() == before
+
+
+async def test_everything_wrong_with_a_request_is_said_at_once(ask: Asking) -> None:
+    wrong = {"headline": "x" * 301, "dateline": "x" * 101, "byline": ["", "x" * 201]}
+    answer = await ask("POST", ENTRIES, wrong)
+    pointers = [error["pointer"] for error in answer.json()["errors"]]
+    assert pointers == ["/headline", "/byline/0", "/byline/1", "/dateline"]
+
+
+async def test_a_conflict_brings_their_version(world: Asking) -> None:
+    theirs = await world.ok("PATCH", ENTRY, {"headline": "Theirs"}, headers=SEEN)
+    answer = await world("PATCH", ENTRY, {"headline": "Mine"}, headers=SEEN)
+    assert answer.status_code == 412
+    assert answer.json()["current"] == theirs
+    assert set(theirs) == ENTRY_FIELDS
+
+
+async def test_405_names_the_methods_there_are(ask: Asking) -> None:
+    assert (await ask("PUT")).headers["allow"] == "GET, POST"
+    assert (await ask("PUT", f"{ENTRIES}/x")).headers["allow"] == "GET, PATCH, DELETE"
+
+
+async def test_401_says_how_to_ask(ask: Asking) -> None:
+    answer = await ask("GET", who=None)
+    assert answer.headers["www-authenticate"] == 'Bearer realm="liveblog"'
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/users", "/api/blogs/", "/api//blogs"])
+async def test_every_other_address_of_the_api_is_404_as_json(ask: Asking, path: str) -> None:
+    answer = await ask.client.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["type"] == "/problems/not-found"
+
+
+async def test_every_problem_that_a_refusal_names_is_explained(ask: Asking) -> None:
+    for name in {row.problem for row in REFUSALS} | set(api.PROBLEMS):
+        page = await ask.client.get(f"/problems/{name}")
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/plain")
+        assert page.text.startswith(f"{name}\n")
+    assert (await ask.client.get("/problems/none")).status_code == 404
+
+
+def test_every_problem_that_the_code_raises_is_explained() -> None:
+    paths = Path(api.__file__).parent.glob("*.py")
+    sources = [path.read_text() for path in paths if path.stem != "desk"]  # it answers with pages
+    raised = {n for text in sources for n in re.findall(r'Problem\(\s*\d+,\s*"(.+?)"', text)}
+    assert {"invalid-field", "store-down"} < raised
+    assert raised == set(api.PROBLEMS)
+
+
+async def test_a_revoked_token_is_nobodys_at_once(ask: Asking) -> None:
+    await ask.ok("GET", who="editor")
+    await ask.accounts.revoke_token("editor")
+    assert (await ask("GET", who="editor")).status_code == 401
+
+
+CALLS: Final = [
+    ("GET", "", None),
+    ("POST", "", {"slug": "new", "title": "New"}),
+    ("GET", "/council", None),
+    ("PATCH", "/council", {"title": "New"}),
+    ("GET", ENTRIES, None),
+    ("POST", ENTRIES, TEXT),
+    ("GET", f"{ENTRIES}/{ABSENT}", None),
+    ("PATCH", f"{ENTRIES}/{ABSENT}", TEXT),
+    ("DELETE", f"{ENTRIES}/{ABSENT}", None),
+    ("POST", f"{ENTRIES}/{ABSENT}/restore", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+@pytest.mark.parametrize(
+    "credential",
+    [
+        {"authorization": "Bearer lbt_x"},
+        {"cookie": "__Host-liveblog=x", "sec-fetch-site": "same-origin"},
+        {},
+    ],
+)
+async def test_while_the_store_is_away_every_call_is_503_and_none_401(
+    method: str, path: str, body: Any, credential: dict[str, str]
+) -> None:
+    async with Redis(unix_socket_path="/nonexistent/store", retry=Retry(NoBackoff(), 0)) as redis:
+        ask = asking(redis)
+        async with ask.client:
+            answer = await ask(method, path, body, who=None, headers=credential)
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "/problems/store-down"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+# -- every call
+
+
+async def test_a_blog_is_made_read_altered_and_listed(ask: Asking) -> None:
+    answer = await ask(
+        "POST", "", {"slug": "storm", "title": "Storm", "timezone": "America/Bogota"}
+    )
+    made = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == "/api/blogs/storm"
+    assert answer.headers["cache-control"] == "no-store"
+    assert set(made) == BLOG_FIELDS
+    assert made["status"] == "draft"
+    assert made["url"] == f"{SITE}/blogs/storm"
+    assert made["position"].split(".")[1] == "1"
+    assert await ask.ok("GET", "/storm") == made
+    fields = {
+        "status": "live",
+        "dek": "It is here.",
+        "summary": "It *is* here.",
+        "full_coverage": {"text": "All of it", "url": "https://news.example/storm"},
+    }
+    patch = {"content-type": "application/merge-patch+json"}
+    altered = await ask.ok("PATCH", "/storm", fields, headers=patch)
+    assert altered == made | fields | {
+        "summary_html": altered["summary_html"],
+        "position": altered["position"],
+        "updated_at": altered["updated_at"],
+    }
+    assert "<em>is</em>" in altered["summary_html"]
+    cleared = await ask.ok("PATCH", "/storm", {"dek": None, "full_coverage": None})
+    assert (cleared["dek"], cleared["full_coverage"]) == (None, None)
+    assert [blog["slug"] for blog in (await ask.ok("GET"))["blogs"]] == ["storm", "council"]
+
+
+async def test_an_entry_is_published_read_edited_deleted_and_restored(ask: Asking) -> None:
+    answer = await ask("POST", ENTRIES, {"headline": "Vote", "body": "*Nine* to two."})
+    made = answer.json()
+    at = f"{ENTRIES}/{made['id']}"
+    assert answer.status_code == 201
+    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["location"] == f"/api/blogs{at}"
+    assert set(made) == ENTRY_FIELDS
+    assert (made["status"], made["revision"], made["offset"], made["order"]) == (
+        "published",
+        1,
+        2,
+        2,
+    )
+    assert made["position"].split(".")[1] == "2"
+    assert made["url"] == f"{SITE}/blogs{at}"
+    read = await ask("GET", at)
+    assert (read.json(), read.headers["etag"]) == (made, '"1"')
+
+    answer = await ask("PATCH", at, {"body": "*Ten* to two."}, headers=SEEN)
+    edited = answer.json()
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    assert (edited["revision"], edited["offset"], edited["order"]) == (2, 3, 2)
+    assert edited["published_at"] == made["published_at"]
+    marked = await ask.ok("PATCH", at, {"key": True, "key_title": "The vote"})
+    assert (marked["revision"], marked["offset"], marked["key"]) == (2, 4, True)
+
+    gone = await ask.ok("DELETE", at)
+    assert set(gone) == {"id", "offset", "position", "takedown", "revisions_erased"}
+    assert (gone["offset"], gone["takedown"], gone["revisions_erased"]) == (5, False, 0)
+    assert await ask.ok("DELETE", at) == gone
+    restored = await ask.ok("POST", f"{at}/restore")
+    assert (restored["offset"], restored["order"], restored["body"]) == (6, 2, "*Ten* to two.")
+    assert (await ask("HEAD", at)).headers["etag"] == f'"{restored["revision"]}"'
+
+
+async def test_a_takedown_erases_and_says_how_much(ask: Asking) -> None:
+    made = await ask.entry(body="first libel")
+    at = f"{ENTRIES}/{made['id']}"
+    await ask.ok("PATCH", at, {"body": "second libel"}, headers=SEEN)
+    erased = await ask.ok("DELETE", f"{at}?takedown=1")
+    assert (erased["takedown"], erased["revisions_erased"]) == (True, 2)
+    assert await ask.ok("DELETE", f"{at}?takedown=1") == erased
+    assert "libel" not in str(await ask.stored())
+
+
+async def test_deleting_what_was_never_published_takes_no_offset(ask: Asking) -> None:
+    draft = await ask.entry(status="draft", body="libel")
+    at, before = f"{ENTRIES}/{draft['id']}", await ask.ok("GET", "/council")
+    gone = await ask.ok("DELETE", at)
+    assert (gone["offset"], gone["position"]) == (None, None)
+    assert (await ask("GET", at)).status_code == 410
+    assert await ask.ok("POST", f"{at}/restore") == draft | {
+        "updated_at": (await ask.ok("GET", at))["updated_at"]
+    }
+    erased = await ask.ok("DELETE", f"{at}?takedown=1")
+    assert (erased["offset"], erased["takedown"], erased["revisions_erased"]) == (None, True, 1)
+    assert "libel" not in str(await ask.stored())
+    assert await ask.ok("GET", "/council") == before
+
+
+async def test_unknown_parameters_are_ignored(ask: Asking) -> None:
+    made = await ask.entry()
+    gone = await ask.ok("DELETE", f"{ENTRIES}/{made['id']}?reason=typo&takedown=0")
+    assert gone["takedown"] is False
+
+
+async def test_a_draft_takes_no_offset_until_it_is_published(ask: Asking) -> None:
+    draft = await ask.entry(status="draft")
+    assert (draft["offset"], draft["order"], draft["position"]) == (None, None, None)
+    at = f"{ENTRIES}/{draft['id']}"
+    at_time = hours_from_now(1)
+    scheduled = await ask.ok(
+        "PATCH", at, {"status": "scheduled", "publish_at": at_time}, headers=SEEN
+    )
+    assert (scheduled["status"], scheduled["publish_at"]) == ("scheduled", at_time)
+    shown = await ask.ok("PATCH", at, {"status": "published"}, headers={"if-match": '"2"'})
+    assert (shown["status"], shown["offset"], shown["publish_at"]) == ("published", 2, None)
+
+
+async def test_entries_are_listed_by_pages_newest_first(ask: Asking) -> None:
+    made = [(await ask.entry(body=f"Entry {n}."))["id"] for n in range(5)]
+    draft = (await ask.entry(status="draft"))["id"]
+    first = await ask.ok("GET", f"{ENTRIES}?limit=2")
+    assert [entry["id"] for entry in first["entries"]] == [made[4], made[3]]
+    rest = await ask.ok("GET", f"{ENTRIES}?limit=100&before={first['next']}&status=&colour=blue")
+    assert [entry["id"] for entry in rest["entries"]] == [made[2], made[1], made[0]]
+    assert rest["next"] is None
+    drafts = await ask.ok("GET", f"{ENTRIES}?status=draft")
+    assert [entry["id"] for entry in drafts["entries"]] == [draft]
+    assert all(set(entry) == ENTRY_FIELDS for entry in first["entries"])
+
+
+ROUND_TRIPS: Final = [
+    "Plain.",
+    "  leading and trailing  \n\n",
+    "Zeilen\r\nund\rZeilen\n\tTab",
+    "caf\u00e9 and cafe\u0301",
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u202bRTL\u202c",
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \ufe0f \ufeff \u2028 \u2029 \u00a0",
+    "<script>alert(1)</script> & </textarea> \"quotes\" 'too' \\ back \\u0041 %00 {{ 7*7 }}",
+    '"id":"#blog"',
+    "\U0001f5f3" * 20_000,
+    "x" * 20_000,
+    "\u0085 next line, \u00ad soft hyphen, \ufffd, \U0010ffff",
+]
+
+
+@pytest.mark.parametrize("text", ROUND_TRIPS, ids=range(len(ROUND_TRIPS)))
+async def test_text_comes_back_byte_for_byte(ask: Asking, text: str) -> None:
+    made = await ask.entry(body=text)
+    assert made["body"] == text
+    at = f"{ENTRIES}/{made['id']}"
+    assert (await ask.ok("GET", at))["body"] == text
+    edited = await ask.ok("PATCH", at, {"body": text, "headline": "H"}, headers=SEEN)
+    assert edited["body"] == text
+    assert (await ask.ok("GET", ENTRIES))["entries"][0]["body"] == text
+    assert (await ask.ok("PATCH", "/council", {"summary": text}))["summary"] == text
+
+
+async def test_texts_at_their_limits_are_taken(ask: Asking) -> None:
+    at_limits: dict[str, Any] = {
+        "headline": "\U0001f5f3" * 300,
+        "body": "x" * 20_000,
+        "byline": ["x" * 200] * 10,
+        "dateline": "x" * 100,
+        "key_title": "x" * 120,
+        "note": "x" * 500,
+        "note_kind": "correction",
+    }
+    made = await ask.entry(**at_limits)
+    assert {name: made[name] for name in at_limits} == at_limits
+    blog = {"slug": "a" * 80, "title": "x" * 300, "dek": "x" * 500, "summary": "x" * 20_000}
+    link = {"text": "x" * 200, "url": "/" + "x" * 2_047}
+    made = await ask.ok("POST", "", {**blog, "full_coverage": link, "successor": link})
+    assert made["successor"] == link
+
+
+# -- the same call again
+
+
+REPEATED: Final[list[tuple[str, str, Any]]] = [
+    ("POST", "", {"slug": "new", "title": "New"}),
+    ("PATCH", "/council", {"title": "Other"}),
+    ("POST", ENTRIES, TEXT),
+    ("POST", ENTRIES, {**TEXT, "status": "draft"}),
+    ("PATCH", ENTRY, TEXT),
+    ("PATCH", ENTRY, {"pinned": True}),
+    ("DELETE", ENTRY, None),
+    ("DELETE", f"{ENTRY}?takedown=1", None),
+    ("POST", f"{ENTRIES}/{{deleted}}/restore", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), REPEATED)
+async def test_a_call_repeated_under_its_key_is_answered_again_and_done_once(
+    world: Asking, method: str, path: str, body: Any
+) -> None:
+    headers = {"idempotency-key": "!~" * 127 + "k"}
+    if method == "PATCH" and path == ENTRY and body == TEXT:
+        headers |= SEEN
+    first = await world(method, path, body, headers=headers)
+    stored = await world.stored()
+    again = await world(method, path, body, headers=headers)
+    assert first.is_success, first.text
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.status_code == first.status_code
+    assert again.headers.get("etag") == first.headers.get("etag")
+    assert again.json() == first.json()
+    assert await world.stored() == stored
+
+
+async def test_a_key_is_known_after_the_blog_ended_and_the_text_was_erased(ask: Asking) -> None:
+    headers = {"idempotency-key": "once"}
+    first = await ask.ok("POST", ENTRIES, TEXT, headers=headers)
+    await ask.ok("PATCH", "/council", {"status": "ended"})
+    again = await ask("POST", ENTRIES, TEXT, headers=headers)
+    assert (again.status_code, again.json()) == (201, first)
+    await ask.ok("DELETE", f"{ENTRIES}/{first['id']}?takedown=1")
+    erased = await ask("POST", ENTRIES, TEXT, headers=headers)
+    assert (erased.status_code, erased.json()["type"]) == (410, "/problems/gone")
+
+
+async def test_another_callers_key_is_another_key(ask: Asking) -> None:
+    headers = {"idempotency-key": "same"}
+    first = await ask.ok("POST", ENTRIES, TEXT, headers=headers)
+    other = await ask("POST", ENTRIES, {"body": "Other."}, who="editor", headers=headers)
+    assert other.status_code == 201
+    assert other.json()["id"] != first["id"]
+
+
+# -- the desk's session
+
+
+async def test_a_session_may_write_from_our_own_pages_only(ask: Asking) -> None:
+    await ask.accounts.add_user("dana", "correct horse battery")
+    secret = await ask.accounts.open_session(Caller("user:dana", "editor"))
+    cookie = {"cookie": f"__Host-liveblog={secret}"}
+    own, foreign = {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "cross-site"}
+    assert (await ask("GET", ENTRIES, who=None, headers=cookie)).status_code == 200
+    for said, status in [({}, 403), (foreign, 403), (own, 201), ({"origin": SITE}, 201)]:
+        before = await ask.ok("GET", "/council")
+        answer = await ask("POST", ENTRIES, TEXT, who=None, headers=cookie | said)
+        assert answer.status_code == status
+        assert (await ask.ok("GET", "/council") == before) == (status == 403)
+    await ask.accounts.disable_user("dana")
+    assert (await ask("GET", ENTRIES, who=None, headers=cookie)).status_code == 401
+
+
+# -- who may do what
+
+Try = Callable[[Asking, str], Awaitable[httpx2.Response]]
+
+
+async def own_draft(ask: Asking, who: str) -> str:
+    """Return the path of a draft that `who` made; an admin's where `who` may not make one."""
+    answer = await ask("POST", ENTRIES, {**TEXT, "status": "draft"}, who=who)
+    made = answer.json() if answer.is_success else await ask.entry(status="draft")
+    return f"{ENTRIES}/{made['id']}"
+
+
+async def others(ask: Asking, status: str = "draft") -> str:
+    return f"{ENTRIES}/{(await ask.entry(status=status))['id']}"
+
+
+async def _read_blog(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("GET", "/council", who=who)
+
+
+async def _edit_blog(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("PATCH", "/council", {"dek": who}, who=who)
+
+
+async def _create_blog(ask: Asking, who: str) -> httpx2.Response:
+    slug = who.replace(" ", "-")
+    return await ask("POST", "", {"slug": f"by-{slug}", "title": "New"}, who=who)
+
+
+async def _publish(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("POST", ENTRIES, {**TEXT, "status": "published"}, who=who)
+
+
+async def _schedule(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("POST", ENTRIES, {**TEXT, "publish_at": hours_from_now(1)}, who=who)
+
+
+async def _draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("POST", ENTRIES, {**TEXT, "status": "draft"}, who=who)
+
+
+async def _submit(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("POST", ENTRIES, {**TEXT, "status": "submitted"}, who=who)
+
+
+async def _list_published(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("GET", ENTRIES, who=who)
+
+
+async def _list_drafts(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("GET", f"{ENTRIES}?status=draft", who=who)
+
+
+async def _read_published(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("GET", await others(ask, "published"), who=who)
+
+
+async def _read_own_draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("GET", await own_draft(ask, who), who=who)
+
+
+async def _read_others_draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("GET", await others(ask), who=who)
+
+
+async def _edit_own_draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("PATCH", await own_draft(ask, who), TEXT, who=who, headers=SEEN)
+
+
+async def _edit_others_draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("PATCH", await others(ask), TEXT, who=who, headers=SEEN)
+
+
+async def _publish_own_draft(ask: Asking, who: str) -> httpx2.Response:
+    at = await own_draft(ask, who)
+    return await ask("PATCH", at, {"status": "published"}, who=who, headers=SEEN)
+
+
+async def _edit_published(ask: Asking, who: str) -> httpx2.Response:
+    at = await others(ask, "published")
+    return await ask("PATCH", at, TEXT, who=who, headers=SEEN)
+
+
+async def _pin(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("PATCH", await others(ask, "published"), {"pinned": True}, who=who)
+
+
+async def _delete_own_draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("DELETE", await own_draft(ask, who), who=who)
+
+
+async def _delete_others_draft(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("DELETE", await others(ask), who=who)
+
+
+async def _delete_published(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("DELETE", await others(ask, "published"), who=who)
+
+
+async def _restore_published(ask: Asking, who: str) -> httpx2.Response:
+    at = await others(ask, "published")
+    await ask.ok("DELETE", at)
+    return await ask("POST", f"{at}/restore", who=who)
+
+
+async def _take_down(ask: Asking, who: str) -> httpx2.Response:
+    return await ask("DELETE", f"{await others(ask, 'published')}?takedown=1", who=who)
+
+
+# What an admin, an editor and a contributor get who are bound to no blog or to this one.
+PERMISSIONS: Final[dict[Try, tuple[int, int, int]]] = {
+    _read_blog: (200, 200, 200),
+    _edit_blog: (200, 200, 403),
+    _create_blog: (201, 201, 403),
+    _publish: (201, 201, 403),
+    _schedule: (201, 201, 403),
+    _draft: (201, 201, 201),
+    _submit: (201, 201, 201),
+    _list_published: (200, 200, 200),
+    _list_drafts: (200, 200, 200),
+    _read_published: (200, 200, 200),
+    _read_own_draft: (200, 200, 200),
+    _read_others_draft: (200, 200, 404),
+    _edit_own_draft: (200, 200, 200),
+    _edit_others_draft: (200, 200, 404),
+    _publish_own_draft: (200, 200, 403),
+    _edit_published: (200, 200, 403),
+    _pin: (200, 200, 403),
+    _delete_own_draft: (200, 200, 200),
+    _delete_others_draft: (200, 200, 404),
+    _delete_published: (200, 200, 403),
+    _restore_published: (200, 200, 403),
+    _take_down: (200, 403, 403),
+}
+ROLES: Final = ("admin", "editor", "contributor")
+
+
+@pytest.mark.parametrize("attempt", PERMISSIONS, ids=lambda attempt: attempt.__name__[1:])
+async def test_roles_and_bindings_decide_who_may_do_what(ask: Asking, attempt: Try) -> None:
+    expected: dict[str, int] = {}
+    for role, status in zip(ROLES, PERMISSIONS[attempt], strict=True):
+        bound = 403 if attempt is _create_blog else status
+        elsewhere = 403 if attempt is _create_blog else 404
+        expected |= {role: status, f"{role} council": bound, f"{role} elsewhere": elsewhere}
+    found = {who: (await attempt(ask, who)).status_code for who in expected}
+    assert found == expected
+
+
+async def test_nobody_sees_blogs_they_are_not_bound_to(ask: Asking) -> None:
+    await ask.ok("POST", "", {"slug": "storm", "title": "Storm"})
+    for who, slugs in [
+        ("editor", ["storm", "council"]),
+        ("contributor", ["storm", "council"]),
+        ("editor council", ["council"]),
+        ("contributor storm", ["storm"]),
+        ("editor elsewhere", []),
+    ]:
+        listed = await ask.ok("GET", who=who)
+        assert [blog["slug"] for blog in listed["blogs"]] == slugs
+
+
+async def test_a_contributor_lists_its_own_drafts_and_nobody_elses(ask: Asking) -> None:
+    theirs = await ask.entry(status="draft")
+    own = await ask.entry(who="contributor")
+    assert own["status"] == "draft"
+    for who, seen in [
+        ("contributor", [own]),
+        ("editor", [own, theirs]),
+        ("contributor council", []),
+    ]:
+        listed = await ask.ok("GET", f"{ENTRIES}?status=draft", who=who)
+        assert {entry["id"] for entry in listed["entries"]} == {entry["id"] for entry in seen}
+
+
+async def test_once_published_an_entry_is_its_contributors_to_edit_no_more(ask: Asking) -> None:
+    at = f"{ENTRIES}/{(await ask.entry(who='contributor', status='submitted'))['id']}"
+    await ask.ok("PATCH", at, {"status": "published"}, who="editor", headers=SEEN)
+    seen = {"if-match": '"2"'}
+    assert (await ask("GET", at, who="contributor")).status_code == 200
+    assert (await ask("PATCH", at, TEXT, who="contributor", headers=seen)).status_code == 403
+    assert (await ask("DELETE", at, who="contributor")).status_code == 403

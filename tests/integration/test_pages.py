@@ -1,0 +1,515 @@
+"""Readers' pages over a real server: whole without script, never older than asked for."""
+
+import asyncio
+import html
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+import redis.asyncio
+from servers import Editor, Server, http
+from starlette.applications import Starlette
+from waiting import until
+
+from liveblog import broker, page, render
+from liveblog.broker import Broker, Write, connect, entry_record
+from liveblog.hub import Hub, Live
+from liveblog.model import SYSTEM, Entry, new_id
+from liveblog.publishing import Publishing
+from liveblog.settings import Settings
+from liveblog.timeline import Changes
+
+ABSENT = "e000000000000"
+SECRET = "Nobody may ever read this again"
+CACHED = "public, max-age=0, s-maxage=1"
+
+
+@dataclass
+class Page:
+    """A page as a reader without script has it."""
+
+    status: int
+    headers: httpx2.Headers
+    text: str
+
+    @property
+    def position(self) -> str:
+        (found,) = re.findall(r'<main[^>]* data-position="([^"]*)"', self.text)
+        return str(found)
+
+    @property
+    def feed(self) -> list[str]:
+        """The ids of the entries in the feed, from top to bottom."""
+        _, _, rest = self.text.partition('role="feed"')
+        return re.findall(r'<article id="(e[0-9a-z]{12})"', rest)
+
+    @property
+    def orders(self) -> list[int]:
+        _, _, rest = self.text.partition('role="feed"')
+        return [int(order) for order in re.findall(r'<article id=[^>]* data-order="(\d+)"', rest)]
+
+    @property
+    def older(self) -> str | None:
+        """The link to older entries."""
+        found = re.search(r'<nav id="older".*?href="([^"]*)"', self.text, re.DOTALL)
+        return html.unescape(found[1]) if found else None
+
+    def said(self, pattern: str) -> str:
+        found = re.search(pattern, self.text, re.DOTALL)
+        assert found, pattern
+        return html.unescape(found[1])
+
+
+class Browser:
+    """A reader who follows links and runs no script."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, path: str, **headers: str) -> Page:
+        answer = await self._client.get(path, headers=headers)
+        return Page(answer.status_code, answer.headers, answer.text)
+
+    async def walk(self, path: str) -> list[Page]:
+        """Return a page and all the older ones behind its links."""
+        pages = [await self.get(path)]
+        while pages[-1].older:
+            pages.append(await self.get(pages[-1].older))
+            assert len(pages) < 100
+        return pages
+
+
+@pytest.fixture
+async def browser(site: Server) -> AsyncIterator[Browser]:
+    async with http(base_url=site.url) as client:
+        yield Browser(client)
+
+
+@pytest.fixture
+async def blog(editor: Editor) -> Any:
+    return await editor.blog(dek="What the council decides.")
+
+
+@pytest.fixture
+def path(blog: Any) -> str:
+    return f"/blogs/{blog['slug']}"
+
+
+@pytest.fixture
+async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
+    """Writes on the store of `site` whose messages are lost on their way."""
+    monkeypatch.setattr(broker, "channel", lambda slug: f"lost:{slug}")
+    async with connect(site.store_url) as client:
+        yield Publishing(Broker(client), lambda: 0)
+
+
+# -- what a page says
+
+
+async def test_a_page_says_its_position_and_its_entries_their_numbers(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    assert (await browser.get(path)).position == blog["position"]
+    first = await editor.publish(blog["slug"])
+    second = await editor.publish(blog["slug"])
+    first = await editor.edit(first, body="Edited.")
+    shown = await browser.get(path)
+    assert shown.position == first["position"]
+    assert shown.feed == [second["id"], first["id"]]
+    numbers = shown.said(f'<article id="{first["id"]}"([^>]*)>')
+    for attribute in ('data-offset="4"', 'data-order="2"', 'data-revision="2"'):
+        assert attribute in numbers
+    assert shown.said(r'id="status"[^>]* data-state="(\w+)"') == "lost"
+    await editor.alter(blog["slug"], status="ended")
+    assert (await browser.get(path)).said(r'id="status"[^>]* data-state="(\w+)"') == "ended"
+
+
+async def test_pages_have_the_headers_that_were_promised(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    entry = await editor.publish(blog["slug"])
+    for at in ("/", path, f"{path}?before={entry['id']}", f"{path}/entries/{entry['id']}"):
+        shown = await browser.get(at)
+        assert shown.status == 200
+        assert shown.headers["cache-control"] == CACHED
+        assert shown.headers["content-type"] == "text/html; charset=utf-8"
+    for at in ("/", path, f"{path}/changes", f"{path}/entries/{ABSENT}", "/nowhere", "/healthz"):
+        headers = (await browser.get(at)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "require-trusted-types-for 'script'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
+
+
+async def test_nothing_in_a_page_is_inline_script_or_style(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    await editor.publish(blog["slug"], "**Bold** https://example.org", key=True, pinned=True)
+    for at in ("/", path):
+        text = (await browser.get(at)).text
+        assert re.findall(r"<script(?![^>]* src=)[^>]*>", text) == []
+        assert re.findall(r"<style|\sstyle=|\son\w+=", text) == []
+
+
+async def test_a_page_does_not_depend_on_the_host_or_who_looks(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    await editor.publish(blog["slug"])
+    plain = await browser.get(path)
+    other = await browser.get(path, host="evil.example", cookie="liveblog=x", accept_language="de")
+    assert other.text == plain.text
+    assert "evil.example" not in other.text
+    assert "https://live.example/blogs/" in plain.text
+
+
+async def test_the_list_of_blogs_has_the_newest_activity_first_and_no_drafts(
+    editor: Editor, browser: Browser
+) -> None:
+    first, second = await editor.blog(title="First"), await editor.blog(title="Second")
+    draft = await editor.blog(title="Draft", status="draft")
+    await editor.publish(first["slug"])
+
+    async def listed() -> Any:
+        text = (await browser.get("/")).text
+        slugs = list(dict.fromkeys(re.findall(r'href="/blogs/([a-z0-9-]+)"', text)))
+        assert draft["slug"] not in slugs
+        return slugs[:2] == [first["slug"], second["slug"]]
+
+    await until(listed)
+
+
+async def test_a_blog_that_is_unknown_or_a_draft_is_404(editor: Editor, browser: Browser) -> None:
+    draft = await editor.blog(status="draft")
+    entry = await editor.publish(draft["slug"])
+    for at in ("never-heard-of", "A", "a%20b", "%00", draft["slug"]):
+        for rest in ("", f"/entries/{entry['id']}", f"?before={entry['id']}", "?at=a.1.00000000"):
+            shown = await browser.get(f"/blogs/{at}{rest}")
+            assert (shown.status, shown.headers["cache-control"]) == (404, "no-store"), at
+    await editor.alter(draft["slug"], status="live")
+    await until(lambda: _is_shown(browser, draft["slug"]))
+    await editor.alter(draft["slug"], status="draft")
+    await until(lambda: _is_gone(browser, draft["slug"]))
+
+
+async def _is_shown(browser: Browser, slug: str) -> bool:
+    return (await browser.get(f"/blogs/{slug}")).status == 200
+
+
+async def _is_gone(browser: Browser, slug: str) -> bool:
+    return (await browser.get(f"/blogs/{slug}")).status == 404
+
+
+# -- at
+
+
+@pytest.mark.parametrize("rest", ["", "/entries/{id}", "?before={other}"])
+async def test_a_page_is_not_older_than_the_position_it_is_asked_for(
+    editor: Editor, browser: Browser, blog: Any, path: str, silent: Publishing, rest: str
+) -> None:
+    entry, other = await editor.publish(blog["slug"]), await editor.publish(blog["slug"])
+    rest = rest.format(id=entry["id"], other=other["id"])
+    assert (await browser.get(path + rest)).position == other["position"]
+    fields = {"body": "Edited in silence."}
+    lost = await silent.edit_entry(SYSTEM, blog["slug"], entry["id"], fields, 1)
+    asked = f"{path}{rest}{'&' if '?' in rest else '?'}at={lost.position}"
+    shown = await browser.get(asked)
+    assert (shown.status, shown.position) == (200, str(lost.position))
+    assert "Edited in silence." in shown.text
+
+
+@pytest.mark.parametrize("at", ["other.1.00000000", "{epoch}.999.00000000", "x", "", "{position}"])
+async def test_a_position_that_is_unknown_malformed_or_behind_gives_the_page_as_it_is(
+    editor: Editor, browser: Browser, blog: Any, path: str, at: str
+) -> None:
+    entry = await editor.publish(blog["slug"])
+    epoch = blog["position"].partition(".")[0]
+    shown = await browser.get(f"{path}?at={at.format(epoch=epoch, position=blog['position'])}")
+    assert (shown.status, shown.position) == (200, entry["position"])
+
+
+@pytest.mark.parametrize("rest", ["?at=", "/changes?since="])
+async def test_what_is_asked_for_at_the_change_that_made_the_blog_a_draft_is_404(
+    browser: Browser, blog: Any, path: str, silent: Publishing, rest: str
+) -> None:
+    assert (await browser.get(path)).status == 200
+    lost = await silent.edit_blog(SYSTEM, blog["slug"], {"status": "draft", "title": SECRET})
+    shown = await browser.get(f"{path}{rest}{lost.position}")
+    assert shown.status == 404
+    assert SECRET not in shown.text
+
+
+# -- older pages
+
+
+async def test_older_entries_are_found_by_links_each_once_in_order(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    made = await editor.publish_many(blog["slug"], 45)
+    pages = await browser.walk(path)
+    assert [len(shown.feed) for shown in pages] == [20, 20, 5]
+    ids = [id for shown in pages for id in shown.feed]
+    assert ids == [entry["id"] for entry in reversed(made)]
+    assert len({shown.position for shown in pages}) == 1
+    await editor.delete(made[0])
+    for entry in made[1:6]:
+        await editor.delete(entry)
+    assert [len(shown.feed) for shown in await browser.walk(path)] == [20, 19]
+
+
+async def test_older_pages_never_shift(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    made = await editor.publish_many(blog["slug"], 30)
+    older = (await browser.get(path)).older
+    assert older
+    before = (await browser.get(older)).feed
+    assert before == [entry["id"] for entry in reversed(made[:10])]
+    await editor.publish_many(blog["slug"], 5)
+    await editor.delete(made[10])  # the one that the link names
+    await editor.delete(made[25])
+    await editor.restore(made[25])
+    assert (await browser.get(older)).feed == before
+
+
+@pytest.mark.parametrize("takedown", [False, True])
+async def test_before_takes_the_id_of_what_was_deleted_or_taken_down(
+    editor: Editor, browser: Browser, blog: Any, path: str, takedown: bool
+) -> None:
+    first, second, third = [await editor.publish(blog["slug"]) for _ in range(3)]
+    await editor.delete(second, takedown=takedown)
+    await editor.delete(third, takedown=takedown)
+    assert (await browser.get(f"{path}?before={second['id']}")).feed == [first["id"]]
+    assert (await browser.get(f"{path}?before={third['id']}")).feed == [first["id"]]
+
+
+async def test_before_and_permalinks_of_what_was_never_published_here_are_404(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    draft = await editor.publish(blog["slug"], SECRET, status="draft")
+    elsewhere = await editor.publish((await editor.blog())["slug"])
+    erased = await editor.publish(blog["slug"], SECRET, status="draft")
+    await editor.delete(erased, takedown=True)
+    for id in (draft["id"], erased["id"], elsewhere["id"], ABSENT, "x", "%23blog", ""):
+        shown = await browser.get(f"{path}?before={id}")
+        assert (shown.status, SECRET in shown.text) == (404, False), id
+        assert (await browser.get(f"{path}/entries/{id}")).status == 404, id
+
+
+# -- permalinks
+
+
+async def test_a_permalink_is_the_page_that_holds_the_entry_under_its_own_name(
+    editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    made = await editor.publish_many(blog["slug"], 30)
+    entry = await editor.edit(made[3], headline="Vote & count", body="They *count* again.")
+    newest = await editor.edit(made[29], headline="The newest")
+    assert (await browser.get(f"{path}/entries/{newest['id']}")).feed == (
+        await browser.get(path)
+    ).feed
+    shown = await browser.get(f"{path}/entries/{entry['id']}")
+    assert shown.status == 200
+    assert shown.feed == [e["id"] for e in reversed(made[:8])]
+    assert shown.said("<title>(.*?)</title>").startswith("Vote & count")
+    assert shown.said(r'name="description" content="([^"]*)"') == "They count again."
+    assert shown.said(r'rel="canonical" href="([^"]*)"') == entry["url"]
+    assert shown.older is None
+    assert shown.position == newest["position"]
+
+
+@pytest.mark.parametrize("takedown", [False, True])
+async def test_the_permalink_of_what_is_gone_is_410_with_a_plain_note(
+    editor: Editor, browser: Browser, blog: Any, path: str, takedown: bool
+) -> None:
+    entry = await editor.publish(blog["slug"], SECRET)
+    await editor.delete(entry, takedown=takedown)
+    at = f"{path}/entries/{entry['id']}"
+    await until(lambda: _is_status(browser, at, 410))
+    shown = await browser.get(at)
+    assert "has been removed" in shown.text
+    assert SECRET not in shown.text
+    assert SECRET not in (await browser.get(path)).text
+    if not takedown:
+        await editor.restore(entry)
+        await until(lambda: _is_status(browser, at, 200))
+
+
+async def _is_status(browser: Browser, at: str, status: int) -> bool:
+    return (await browser.get(at)).status == status
+
+
+# -- a long blog
+
+
+async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
+    """Publish by the script alone, without what the API reads before and after."""
+    door, gate = Broker(store), asyncio.Semaphore(50)
+
+    async def one(number: int) -> Entry:
+        id = new_id("e", 12)
+        entry = Entry(id=id, body=f"No. {number}", body_html=f"<p>No. {number}</p>")
+        record = entry_record(entry) | {"status": "published"}
+        write = Write(
+            op="number", id=id, seen=None, record=record, request="f" * 40, idem=id, listed=True
+        )
+        async with gate:
+            done: Any = await door.commit(slug, write)
+        made: Entry = done.record
+        return made
+
+    made = await asyncio.gather(*(one(number) for number in range(count)))
+    return sorted(made, key=lambda entry: entry.order or 0)
+
+
+async def test_a_thousand_entries_with_most_of_the_newest_deleted_are_all_found_in_order(
+    site: Server, twin: Server, editor: Editor, browser: Browser, blog: Any, path: str
+) -> None:
+    assert (await browser.get(path)).feed == []
+    async with connect(site.store_url) as store:
+        made = await publish_fast(store, blog["slug"], 1_000)
+        publishing = Publishing(Broker(store), lambda: 0)
+        gone = [*made[-190:-5], *made[500:510]]
+        gate = asyncio.Semaphore(20)
+
+        async def delete(entry: Entry) -> None:
+            async with gate:
+                await publishing.delete_entry(SYSTEM, blog["slug"], entry.id)
+
+        await asyncio.gather(*map(delete, gone))
+    left = [entry.id for entry in reversed(made) if entry not in gone]
+    last = await editor.alter(blog["slug"], title="Long")
+    async with http(base_url=twin.url) as client:
+        for reader in (browser, Browser(client)):
+            pages = await reader.walk(f"{path}?at={last['position']}")
+            assert [id for shown in pages for id in shown.feed] == left
+            assert {len(shown.feed) for shown in pages[:-1]} == {20}
+            assert {shown.position for shown in pages} == {last["position"]}
+            middle = await reader.get(f"{path}/entries/{made[300].id}")
+            assert middle.feed == [e.id for e in reversed(made[285:305])]
+            shown = await reader.get(f"{path}?before={made[-100].id}")
+            assert shown.feed == left[5:25]
+
+
+# -- what a worker keeps, seen from inside
+
+
+class Here:
+    """Subscriptions that are always confirmed; the test itself hands the messages over."""
+
+    async def follow(self, slug: str) -> None:
+        pass
+
+    def unfollow(self, slug: str) -> None:
+        pass
+
+
+@dataclass
+class Worker:
+    """Pages over a hub in this process, on a real store."""
+
+    client: httpx2.AsyncClient
+    hub: Hub
+    broker: Broker
+    publishing: Publishing
+    slug: str = "council"
+
+    @property
+    def live(self) -> Live:
+        return self.hub.lives[self.slug]
+
+    async def publish(self, body: str = "Text.") -> str:
+        fields = {"body": body}
+        return (await self.publishing.create_entry(SYSTEM, self.slug, fields)).entry.id
+
+    async def catch_up(self) -> None:
+        answer = await self.broker.repair(self.slug, self.live.position)
+        assert isinstance(answer, Changes)
+        self.live.receive(answer)
+
+    async def get(self, rest: str = "") -> httpx2.Response:
+        return await self.client.get(f"/blogs/{self.slug}{rest}")
+
+
+@pytest.fixture
+async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
+    door = Broker(store_client)
+    publishing = Publishing(door, lambda: 0)
+    await publishing.create_blog(SYSTEM, {"slug": "council", "title": "C", "status": "live"})
+    hub = Hub(door, Here(), render)
+    app = Starlette(routes=page.routes(hub, Settings()))
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield Worker(client, hub, door, publishing)
+    await hub.close()
+
+
+async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_it(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await worker.publish(SECRET), *[await worker.publish() for _ in range(25)]]
+    assert (await worker.get()).status_code == 200
+    newer = worker.broker.newer
+
+    async def taken_down_meanwhile(slug: str, after: int, limit: int) -> list[Entry]:
+        found = await newer(slug, after, limit)
+        await worker.publishing.delete_entry(SYSTEM, slug, ids[0], takedown=True)
+        await worker.catch_up()
+        return found
+
+    monkeypatch.setattr(worker.broker, "newer", taken_down_meanwhile)
+    for _ in range(2):
+        answer = await worker.get(f"/entries/{ids[0]}")
+        assert (answer.status_code, SECRET in answer.text) == (410, False)
+
+
+async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await worker.publish() for _ in range(30)]
+    assert (await worker.get()).status_code == 200
+    newer, moves = worker.broker.newer, [1, 2, 3]
+
+    async def edited_meanwhile(slug: str, after: int, limit: int) -> list[Entry]:
+        found = await newer(slug, after, limit)
+        if moves:
+            revision = moves.pop(0)
+            fields = {"body": f"Edit no. {revision}."}
+            await worker.publishing.edit_entry(SYSTEM, slug, ids[0], fields, revision)
+            await worker.catch_up()
+        return found
+
+    monkeypatch.setattr(worker.broker, "newer", edited_meanwhile)
+    answer = await worker.get(f"/entries/{ids[0]}")
+    assert str(worker.live.position) in answer.text
+    assert "Edit no. 3." in answer.text
+
+
+async def test_the_newest_page_is_made_once_per_change_however_many_others_are_read(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [await worker.publish() for _ in range(page.CACHED_PAGES_MAX + 5)]
+    made: list[Any] = []
+
+    def blog_html(**given: Any) -> str:
+        made.append(given["before"])
+        return render_blog_html(**given)
+
+    render_blog_html = render.blog_html
+    monkeypatch.setattr(render, "blog_html", blog_html)
+    for id in ids:
+        assert (await worker.get(f"/entries/{id}")).status_code == 200
+    made.clear()
+    for _ in range(3):
+        assert (await worker.get()).status_code == 200
+    assert len(made) == 1
+    await worker.publish()
+    await worker.catch_up()
+    await worker.get()
+    assert len(made) == 2
+    assert len(worker.live.cache) <= page.CACHED_PAGES_MAX + 1

@@ -1,0 +1,658 @@
+"""publish.lua, repair.lua and rotate.lua on both stores: one atomic step, or nothing at all."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+from waiting import until
+
+from liveblog import broker
+from liveblog.broker import (
+    Broker,
+    Committed,
+    Known,
+    Moved,
+    Write,
+    blog_record,
+    channel,
+    connect,
+    decode_message,
+    entry_record,
+    key,
+)
+from liveblog.model import SYSTEM, Blog, Entry, Position, Problem, StoreDown, format_time
+from liveblog.publishing import Publishing, Written
+from liveblog.timeline import Changes
+
+SLUG = "council"
+KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
+SECRET = "Nobody may ever read this again"
+WRONG: dict[bytes, Callable[[Redis, str], Awaitable[Any]]] = {
+    b"string": lambda redis, name: redis.rpush(name, "a list"),
+    b"list": lambda redis, name: redis.set(name, "a string"),
+    b"hash": lambda redis, name: redis.set(name, "a string"),
+    b"zset": lambda redis, name: redis.set(name, "a string"),
+}
+TYPES = dict(
+    zip(KEYS, (b"hash", b"string", b"hash", *[b"zset"] * 3, b"hash", b"zset"), strict=True)
+)
+
+
+class Message(NamedTuple):
+    """One message of a blog's channel, taken apart without the code under test."""
+
+    epoch: str
+    first: int
+    last: int
+    previous: str
+    check: str
+    records: list[bytes]
+
+
+def taken_apart(raw: bytes) -> Message:
+    head, *records = raw.split(b"\n")
+    epoch, first, last, previous, check = head.decode().split(" ")
+    return Message(epoch, int(first), int(last), previous, check, records)
+
+
+@dataclass
+class Room:
+    """A store with one live blog, and what its channel said since then."""
+
+    redis: Redis
+    broker: Broker
+    publishing: Publishing
+    heard: list[bytes]
+
+    async def entry(self, **fields: Any) -> Written:
+        return await self.publishing.create_entry(SYSTEM, SLUG, {"body": "Text.", **fields})
+
+    async def edit(self, at: Written, revision: int | None = None, **fields: Any) -> Written:
+        seen = revision or (None if fields.keys() <= {"pinned"} else at.entry.revision)
+        return await self.publishing.edit_entry(SYSTEM, SLUG, at.entry.id, fields, seen)
+
+    async def delete(self, at: Written, *, takedown: bool = False) -> Any:
+        return await self.publishing.delete_entry(SYSTEM, SLUG, at.entry.id, takedown)
+
+    async def offset(self) -> int:
+        stand = await self.broker.stand(SLUG)
+        assert stand
+        return stand.position.offset
+
+    async def position(self) -> Position:
+        stand = await self.broker.stand(SLUG)
+        assert stand
+        return stand.position
+
+    async def contents(self) -> dict[bytes, bytes]:
+        """Return everything stored about blogs, as it would be saved."""
+        keys = [name async for name in self.redis.scan_iter(match="lb:*")]
+        return {name: await self.redis.dump(name) or b"" for name in sorted(keys)}
+
+    async def messages(self, count: int) -> list[Message]:
+        await until(lambda: len(self.heard) >= count)
+        return [taken_apart(raw) for raw in self.heard]
+
+
+async def _listen(pubsub: Any, heard: list[bytes]) -> None:
+    while True:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+        if message:
+            heard.append(message["data"])
+
+
+@pytest.fixture
+async def room(store_url: str) -> AsyncIterator[Room]:
+    async with connect(store_url) as redis, redis.pubsub() as pubsub:
+        heard: list[bytes] = []
+        publishing = Publishing(Broker(redis), now_ms)
+        await pubsub.subscribe(channel(SLUG))
+
+        listening = asyncio.create_task(_listen(pubsub, heard))
+        fields = {"slug": SLUG, "title": "Council", "status": "live"}
+        await publishing.create_blog(SYSTEM, fields)
+        yield Room(redis, Broker(redis), publishing, heard)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def in_an_hour() -> str:
+    return format_time(now_ms() + 3_600_000) or ""
+
+
+# -- one step or nothing
+
+
+async def _numbered(room: Room) -> Write:
+    """An edit of a pinned entry that has an earlier revision: it touches the most keys."""
+    at = await room.edit(await room.entry(pinned=True), body="Second.")
+    stored = await room.broker.stored(SLUG, at.entry.id)
+    assert stored
+    record = entry_record(stored.entry) | {"revision": 3}
+    return Write(
+        op="number",
+        id=at.entry.id,
+        seen=stored.raw,
+        record=record,
+        request="f" * 40,
+        idem="k",
+        history="push",
+        order=stored.entry.order,
+        listed=True,
+        marked=True,
+        revision=3,
+    )
+
+
+async def _created(room: Room) -> Write:
+    record = entry_record(Entry(id="enew000000000", body="New.", status="published"))
+    await room.entry(pinned=True)
+    return Write(
+        op="number",
+        id="enew000000000",
+        seen=None,
+        record=record,
+        request="f" * 40,
+        idem="k",
+        listed=True,
+    )
+
+
+async def _kept(room: Room) -> Write:
+    at = await room.entry(publish_at=in_an_hour())
+    stored = await room.broker.stored(SLUG, at.entry.id)
+    assert stored
+    record = entry_record(stored.entry) | {"published_at": None, "revision": 2}
+    return Write(
+        op="keep",
+        id=at.entry.id,
+        seen=stored.raw,
+        record=record,
+        request="f" * 40,
+        idem="k",
+        history="push",
+        due=stored.entry.publish_at,
+        revision=2,
+    )
+
+
+async def _header(room: Room) -> Write:
+    stand = await room.broker.stand(SLUG)
+    assert stand
+    record = blog_record(stand.blog) | {"title": "Other"}
+    return Write(
+        op="header",
+        id="#blog",
+        seen=stand.raw,
+        record=record,
+        request="f" * 40,
+        idem="k",
+        rotate=True,
+    )
+
+
+@pytest.mark.parametrize("prepare", [_numbered, _created, _kept, _header])
+async def test_a_key_of_the_wrong_type_is_an_error_and_nothing_at_all_is_written(
+    room: Room, prepare: Callable[[Room], Awaitable[Write]]
+) -> None:
+    write = await prepare(room)
+    names = {name: TYPES[name] for name in KEYS}
+    names |= {f"rev:{write.id}": b"list", f"idem:{write.idem}": b"string"}
+    heard = len(room.heard)
+    for name, kind in names.items():
+        was = await room.redis.dump(key(SLUG, name))
+        await room.redis.delete(key(SLUG, name))
+        await WRONG[kind](room.redis, key(SLUG, name))
+        before = await room.contents()
+        with pytest.raises(StoreDown, match="WRONGTYPE"):
+            await room.broker.commit(SLUG, write)
+        assert await room.contents() == before, name
+        await room.redis.delete(key(SLUG, name))
+        if was:
+            await room.redis.restore(key(SLUG, name), 0, was)
+    assert len(room.heard) == heard
+    offset = await room.offset()
+    assert isinstance(await room.broker.commit(SLUG, write), Committed)
+    assert await room.offset() == offset + (write.op != "keep")
+
+
+async def test_creating_a_blog_over_a_key_of_the_wrong_type_mints_nothing(room: Room) -> None:
+    for name, kind in TYPES.items():
+        await WRONG[kind](room.redis, key("other", name))
+        before = await room.contents()
+        with pytest.raises(StoreDown, match="WRONGTYPE"):
+            await room.publishing.create_blog(SYSTEM, {"slug": "other", "title": "Other"})
+        assert await room.contents() == before, name
+        await room.redis.delete(key("other", name))
+
+
+async def test_a_chain_that_does_not_fit_the_offset_stops_every_numbered_write(room: Room) -> None:
+    await room.redis.append(key(SLUG, "chain"), "0")
+    before = await room.contents()
+    with pytest.raises(StoreDown, match="BROKENCHAIN"):
+        await room.entry()
+    assert await room.contents() == before
+
+
+# -- numbers and checks
+
+
+def verified(messages: list[Message]) -> list[str]:
+    """Return the check of each message, computed from its bytes as the contract says."""
+    checks, previous, epoch = [], "", ""
+    for message in messages:
+        previous = previous if message.epoch == epoch else message.epoch
+        epoch = message.epoch
+        assert message.previous == previous
+        for record in message.records:
+            previous = hashlib.sha1(previous.encode() + record).hexdigest()[:8]
+            checks.append(previous)
+        assert message.check == previous
+    return checks
+
+
+async def test_each_check_is_the_sha1_of_the_one_before_and_the_published_bytes(room: Room) -> None:
+    first = await room.entry(body='Ärger "quoted" \\ \n שלום 👩‍👩‍👧', headline="H", byline=["Dana"])
+    second = await room.edit(await room.entry(pinned=True, key=True), body="Altered.")
+    await room.publishing.edit_entry(SYSTEM, SLUG, second.entry.id, {"pinned": False}, None)
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"timezone": "America/New_York"})
+    await room.delete(first)
+    await room.publishing.restore_entry(SYSTEM, SLUG, first.entry.id)
+    await room.delete(second, takedown=True)
+    messages = await room.messages(9)
+    assert [m.first for m in messages] == [m.last for m in messages] == list(range(1, 10))
+    checks = verified(messages)
+    assert await room.redis.get(key(SLUG, "chain")) == "".join(checks).encode()
+    position = await room.position()
+    assert (position.offset, position.check) == (9, checks[-1])
+    assert messages[-1].records[0] == await room.redis.hget(key(SLUG, "entries"), second.entry.id)
+    for raw, message in zip(room.heard, messages, strict=True):
+        decoded = decode_message(raw)
+        assert decoded
+        assert decoded.position == Position(message.epoch, message.last, message.check)
+
+
+async def test_a_message_whose_check_does_not_fit_its_bytes_is_not_believed(room: Room) -> None:
+    await room.entry(body="True.")
+    await room.messages(2)
+    assert decode_message(room.heard[1])
+    assert decode_message(room.heard[1].replace(b"True.", b"Fake.")) is None
+    assert decode_message(b"") is None
+    assert decode_message(b"a b c d e\n{}") is None
+
+
+async def test_the_numbering_has_no_holes_under_concurrent_writers(
+    room: Room, store_url: str
+) -> None:
+    async with connect(store_url) as other:
+        publishings = [room.publishing, Publishing(Broker(other), now_ms)]
+
+        async def write(number: int) -> None:
+            mine = publishings[number % 2]
+            at = await mine.create_entry(SYSTEM, SLUG, {"body": f"Entry {number}."})
+            if number % 3 == 0:
+                await mine.edit_entry(SYSTEM, SLUG, at.entry.id, {"body": "Edited."}, 1)
+            if number % 3 == 1:
+                await mine.delete_entry(SYSTEM, SLUG, at.entry.id)
+
+        await asyncio.gather(*(write(number) for number in range(60)))
+    messages = await room.messages(101)
+    assert [m.first for m in messages] == list(range(1, 102))
+    assert await room.redis.get(key(SLUG, "chain")) == "".join(verified(messages)).encode()
+    changed = await room.redis.zrange(key(SLUG, "changed"), 0, -1, withscores=True)
+    assert len(changed) == 61
+    assert len(await room.broker.listed(SLUG, None, 100)) == 40
+
+
+async def test_of_many_edits_of_one_revision_exactly_one_wins_each_time(room: Room) -> None:
+    at = await room.entry()
+
+    async def edit(number: int, revision: int) -> Written | Problem:
+        try:
+            return await room.edit(at, revision, body=f"By writer {number}.")
+        except Problem as problem:
+            return problem
+
+    for revision in (1, 2, 3):
+        done = await asyncio.gather(*(edit(number, revision) for number in range(50)))
+        won = [result for result in done if isinstance(result, Written)]
+        lost = [result for result in done if isinstance(result, Problem)]
+        assert [w.entry.revision for w in won] == [revision + 1]
+        assert {problem.status for problem in lost} == {412}
+        assert {p.extra["current"].entry.body for p in lost} == {won[0].entry.body}
+    assert await room.offset() == 5
+
+
+async def test_drafts_take_no_offset_and_are_not_announced(room: Room) -> None:
+    draft = await room.entry(status="draft")
+    await room.edit(draft, body="Better.")
+    scheduled = await room.entry(publish_at=in_an_hour())
+    done = await room.delete(scheduled)
+    assert (done.offset, done.position) == (None, None)
+    assert await room.offset() == 1
+    published = await room.edit(draft, revision=2, status="published")
+    assert (published.entry.offset, published.entry.order, published.entry.revision) == (2, 2, 3)
+    assert [m.first for m in await room.messages(2)] == [1, 2]
+
+
+async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(room: Room) -> None:
+    at = await room.entry()
+    epochs = [(await room.position()).epoch]
+    for fields in ({"timezone": "Asia/Tokyo"}, {"language": "de"}):
+        changed = await room.publishing.edit_blog(SYSTEM, SLUG, fields)
+        epochs.append(changed.position.epoch)
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "Same epoch"})
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"timezone": "Asia/Tokyo"})
+    assert len(set(epochs)) == 3
+    assert (await room.position())[:2] == (epochs[-1], 6)
+    stored = await room.broker.stored(SLUG, at.entry.id)
+    assert stored
+    assert (stored.entry.offset, stored.entry.order) == (2, 2)
+    assert [m.epoch for m in await room.messages(6)] == [
+        epochs[0],
+        epochs[0],
+        epochs[1],
+        *[epochs[2]] * 3,
+    ]
+
+
+async def test_an_absent_blog_is_404_and_mints_nothing(room: Room) -> None:
+    before = await room.contents()
+    record = entry_record(Entry(id="enew000000000", body="New.", status="published"))
+    write = Write(op="number", id="enew000000000", seen=None, record=record, request="f", idem="k")
+    assert await room.broker.commit("absent", write) == "absent"
+    with pytest.raises(Problem) as caught:
+        await room.publishing.create_entry(SYSTEM, "absent", {"body": "Text."})
+    assert caught.value.status == 404
+    assert await room.contents() == before
+
+
+async def test_a_blog_is_created_once(room: Room) -> None:
+    before = await room.contents()
+    with pytest.raises(Problem) as caught:
+        await room.publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Again"})
+    assert caught.value.status == 409
+    assert await room.contents() == before
+
+
+async def test_an_ended_blog_takes_edits_but_nothing_new(room: Room) -> None:
+    at, draft = await room.entry(), await room.entry(status="draft")
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"status": "ended"})
+    for refused in (
+        room.entry(),
+        room.entry(status="draft"),
+        room.edit(draft, status="published"),
+    ):
+        with pytest.raises(Problem) as caught:
+            await refused
+        assert caught.value.status == 409
+    assert (await room.edit(at, body="Corrected.")).entry.offset == 4
+    await room.delete(at)
+    await room.publishing.restore_entry(SYSTEM, SLUG, at.entry.id)
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"status": "live"})
+    assert (await room.edit(draft, status="published")).entry.offset == 8
+
+
+# -- the same call again
+
+
+async def test_a_known_call_is_answered_again_however_often_and_at_once(room: Room) -> None:
+    calls = [
+        room.publishing.create_entry(SYSTEM, SLUG, {"body": "Once."}, "key") for _ in range(20)
+    ]
+    done = await asyncio.gather(*calls)
+    assert len({(w.entry.id, w.position, w.status) for w in done}) == 1
+    assert sorted(w.replayed for w in done) == [False] + [True] * 19
+    assert await room.offset() == 2
+
+
+async def test_a_key_is_remembered_for_a_day_and_of_the_text_nothing(room: Room) -> None:
+    await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
+    names = [name async for name in room.redis.scan_iter(match="lb:*:idem:*")]
+    assert len(names) == 2
+    for name in names:
+        assert 86_000 < await room.redis.ttl(name) <= 86_400
+        assert SECRET not in repr(await room.redis.get(name))
+
+
+async def test_another_request_under_a_known_key_is_422_and_changes_nothing(room: Room) -> None:
+    await room.publishing.create_entry(SYSTEM, SLUG, {"body": "Once."}, "key")
+    before = await room.contents()
+    with pytest.raises(Problem) as caught:
+        await room.publishing.create_entry(SYSTEM, SLUG, {"body": "Twice."}, "key")
+    assert (caught.value.status, caught.value.name) == (422, "idempotency-key-reused")
+    assert await room.contents() == before
+
+
+async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room: Room) -> None:
+    async def call() -> Written:
+        return await room.publishing.create_entry(SYSTEM, SLUG, {"body": "First."}, "key")
+
+    first = await call()
+    await room.edit(first, body="Second.")
+    again = await call()
+    assert again == first._replace(replayed=True)
+    assert (await room.offset(), again.entry.body, again.status) == (3, "First.", 201)
+
+
+@pytest.mark.parametrize("takedown", [False, True])
+async def test_a_replay_after_a_deletion_is_410(room: Room, takedown: bool) -> None:
+    async def call() -> Written:
+        return await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
+
+    await room.delete(await call(), takedown=takedown)
+    with pytest.raises(Problem) as caught:
+        await call()
+    assert caught.value.status == 410
+    assert SECRET not in caught.value.detail
+
+
+async def test_a_refused_call_is_not_remembered(room: Room) -> None:
+    at = await room.entry()
+    request = {"body": "Edited."}
+    with pytest.raises(Problem) as caught:
+        await room.publishing.edit_entry(SYSTEM, SLUG, at.entry.id, request, 7, "key")
+    assert caught.value.status == 412
+    edited = await room.publishing.edit_entry(SYSTEM, SLUG, at.entry.id, request, 1, "key")
+    assert (edited.entry.revision, edited.replayed) == (2, False)
+
+
+async def test_the_script_answers_a_known_key_before_it_compares(room: Room) -> None:
+    write = await _created(room)
+    assert isinstance(await room.broker.commit(SLUG, write), Committed)
+    offset = await room.offset()
+    known = await room.broker.commit(SLUG, write)
+    assert isinstance(known, Known)
+    assert (known.id, known.status, known.position) == (write.id, 200, str(await room.position()))
+    assert await room.broker.commit(SLUG, replace(write, request="0" * 40)) == "other"
+    assert await room.broker.commit(SLUG, replace(write, idem="new")) == "stale"
+    assert await room.offset() == offset
+
+
+# -- deletions and takedowns
+
+
+async def test_a_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
+    publishing = room.publishing
+    at = await publishing.create_entry(SYSTEM, SLUG, {"body": SECRET, "headline": SECRET}, "first")
+    fields = {"body": f"{SECRET}!", "byline": [SECRET], "note": SECRET, "key_title": SECRET}
+    await publishing.edit_entry(SYSTEM, SLUG, at.entry.id, fields, 1, "second")
+    await room.edit(at, pinned=True)
+    await room.delete(at)
+    await publishing.restore_entry(SYSTEM, SLUG, at.entry.id)
+    assert await copies(room) > 0
+    done = await room.delete(at, takedown=True)
+    assert (done.revisions_erased, done.takedown) == (2, True)
+    assert await copies(room) == 0
+    again = await room.delete(at, takedown=True)
+    assert again == done
+    with pytest.raises(Problem) as caught:
+        await publishing.restore_entry(SYSTEM, SLUG, at.entry.id)
+    assert caught.value.status == 410
+
+
+async def test_a_takedown_of_what_was_deleted_or_never_published_erases_it_too(room: Room) -> None:
+    deleted = await room.entry(body=SECRET)
+    tombstone = await room.delete(deleted)
+    draft = await room.entry(body=SECRET, status="draft")
+    await room.edit(draft, body=f"{SECRET}!")
+    scheduled = await room.entry(body=SECRET, publish_at=in_an_hour())
+    offset = await room.offset()
+    done = [await room.delete(at, takedown=True) for at in (deleted, draft, scheduled)]
+    assert [d.revisions_erased for d in done] == [1, 2, 1]
+    assert [d.offset for d in done] == [tombstone.offset, None, None]
+    assert done[0].position == tombstone.position
+    assert await room.offset() == offset
+    assert await copies(room) == 0
+    assert await room.redis.zcard(key(SLUG, "due")) == 0
+
+
+async def copies(room: Room) -> int:
+    """Return how many values in the store hold the secret text."""
+    found = 0
+    async for name in room.redis.scan_iter():
+        found += SECRET.encode() in repr(await _value(room.redis, name)).encode()
+    return found
+
+
+async def _value(redis: Redis, name: bytes) -> Any:
+    kind = await redis.type(name)
+    if kind == b"hash":
+        return await redis.hgetall(name)
+    if kind == b"list":
+        return await redis.lrange(name, 0, -1)
+    return await (redis.get(name) if kind == b"string" else redis.zrange(name, 0, -1))
+
+
+async def test_a_restored_entry_is_a_new_change_with_its_old_order_and_text(room: Room) -> None:
+    at = await room.edit(await room.entry(body="First."), body="Second.")
+    await room.entry()
+    await room.delete(at)
+    assert (await room.broker.stored(SLUG, at.entry.id) or at).entry.body is None
+    restored = await room.publishing.restore_entry(SYSTEM, SLUG, at.entry.id)
+    entry = restored.entry
+    assert (entry.order, entry.offset, entry.revision, entry.body) == (2, 6, 2, "Second.")
+    assert entry.published_at == at.entry.published_at
+    listed = await room.broker.listed(SLUG, None, 10)
+    assert [e.order for e in listed] == [4, 2]
+
+
+async def test_a_deletion_repeated_is_the_same_and_takes_one_offset(room: Room) -> None:
+    at = await room.entry()
+    first, second = await room.delete(at), await room.delete(at)
+    assert first == second
+    assert await room.offset() == 3
+
+
+# -- repair and rotate
+
+
+async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state(
+    room: Room,
+) -> None:
+    at = await room.entry()
+    since = await room.position()
+    edited = await room.edit(await room.edit(at, body="2"), revision=2, body="3")
+    other = await room.entry()
+    await room.delete(other)
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "New"})
+    answer = await room.broker.repair(SLUG, since)
+    assert isinstance(answer, Changes)
+    assert answer.position == await room.position()
+    assert answer.since == since.offset
+    chain: Any = await room.redis.get(key(SLUG, "chain"))
+    assert answer.checks == chain[8 * since.offset :].decode()
+    first, second, third = answer.records
+    assert first == edited.entry
+    assert isinstance(second, Entry)
+    assert (second.id, second.deleted) == (other.entry.id, True)
+    assert isinstance(third, Blog)
+    assert (third.title, third.offset) == ("New", 7)
+
+
+async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) -> None:
+    await room.entry()
+    at = await room.position()
+    assert isinstance(await room.broker.repair(SLUG, at), Changes)
+    refused: list[tuple[Position, Literal["moved", "fork"]]] = [
+        (at._replace(epoch="other"), "moved"),
+        (at._replace(offset=3), "fork"),
+        (at._replace(check="00000000"), "fork"),
+        (at._replace(offset=1), "fork"),
+    ]
+    for position, why in refused:
+        assert await room.broker.repair(SLUG, position) == Moved(why), position
+    assert await room.broker.repair("absent", at) == Moved("absent")
+
+
+async def test_a_repair_read_of_too_much_is_far(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "BATCH", 5)
+    at = await room.position()
+    for _ in range(5):
+        await room.entry()
+    assert isinstance(await room.broker.repair(SLUG, at), Changes)
+    await room.entry()
+    assert await room.broker.repair(SLUG, at) == Moved("far")
+
+
+async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room) -> None:
+    await room.entry()
+    at = await room.position()
+    before = await room.contents()
+    for position in (at, at._replace(epoch="other", offset=9)):
+        assert not await room.broker.rotate(SLUG, position)
+    assert await room.contents() == before
+    forked = at._replace(check="00000000")
+    done = await asyncio.gather(*(room.broker.rotate(SLUG, forked) for _ in range(5)))
+    assert sorted(done) == [False] * 4 + [True]
+    now = await room.position()
+    assert now.offset == at.offset + 1
+    assert now.epoch != at.epoch
+    assert await room.redis.hget(key(SLUG, "blog"), "base") == str(now.offset).encode()
+    messages = await room.messages(3)
+    assert verified(messages)[-1] == now.check
+    assert messages[-1].previous == now.epoch
+    stand = await room.broker.stand(SLUG)
+    assert stand
+    assert stand.raw == messages[-1].records[0]
+    assert (await room.entry()).entry.offset == now.offset + 1
+
+
+async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room) -> None:
+    await room.entry()
+    forked = (await room.position())._replace(check="00000000")
+    for name in ("blog", "chain", "changed"):
+        was = await room.redis.dump(key(SLUG, name))
+        await room.redis.delete(key(SLUG, name))
+        await WRONG[TYPES[name]](room.redis, key(SLUG, name))
+        before = await room.contents()
+        with pytest.raises(StoreDown, match="WRONGTYPE"):
+            await room.broker.rotate(SLUG, forked)
+        assert await room.contents() == before, name
+        await room.redis.delete(key(SLUG, name))
+        await room.redis.restore(key(SLUG, name), 0, was or b"")
+
+
+# -- the way to the store
+
+
+async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
+    room: Room, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "CONNECTIONS_MAX", 3)
+    async with connect(store_url) as redis:
+        publishing = Publishing(Broker(redis), now_ms)
+        calls = [publishing.create_entry(SYSTEM, SLUG, {"body": "Text."}) for _ in range(20)]
+        made = await asyncio.gather(*calls)
+    assert sorted(at.entry.offset or 0 for at in made) == list(range(2, 22))

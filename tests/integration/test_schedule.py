@@ -1,0 +1,174 @@
+"""Scheduled entries: published when they fall due, once, by whichever worker is first."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis.asyncio
+from readers import Ask, websocket
+from servers import Editor, Server
+from waiting import until
+
+from liveblog import schedule
+from liveblog.broker import Broker, key
+from liveblog.model import SYSTEM, Problem
+from liveblog.publishing import Publishing
+
+SLUG = "council"
+SOON_S = 0.3
+
+
+def in_seconds(seconds: float) -> str:
+    at = datetime.now(UTC) + timedelta(seconds=seconds)
+    return at.isoformat(timespec="milliseconds")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def is_published(editor: Editor, entry: Any) -> Any:
+    found = await editor.ok("GET", f"/{entry['blog']}/entries/{entry['id']}")
+    return found if found["status"] == "published" else None
+
+
+async def published(editor: Editor, entry: Any) -> Any:
+    return await until(lambda: is_published(editor, entry))
+
+
+# -- two servers
+
+
+async def test_a_scheduled_entry_goes_out_once_however_many_workers_there_are(
+    site: Server, twin: Server, editor: Editor
+) -> None:
+    blog = await editor.blog()
+    async with (
+        websocket(Ask(site.url, blog["slug"])) as here,
+        websocket(Ask(twin.url, blog["slug"])) as there,
+    ):
+        for stream in (here, there):
+            await stream.next("hello")
+        made = [
+            await editor.publish(blog["slug"], f"Planned {n}.", publish_at=in_seconds(SOON_S))
+            for n in range(5)
+        ]
+        assert {(e["status"], e["offset"], e["position"]) for e in made} == {
+            ("scheduled", None, None)
+        }
+        done = [await published(editor, entry) for entry in made]
+        assert sorted(e["offset"] for e in done) == [2, 3, 4, 5, 6]
+        assert all(e["published_at"] >= m["publish_at"] for e, m in zip(done, made, strict=True))
+        assert {(e["publish_at"], e["revision"]) for e in done} == {(None, 1)}
+        last = await editor.publish(blog["slug"], "Written by hand.")
+        assert last["offset"] == 7
+        for stream in (here, there):
+            ids: list[str] = []
+            while last["id"] not in ids:
+                ids += [change["id"] for change in (await stream.next("changes"))["changes"]]
+            assert sorted(ids) == sorted(e["id"] for e in [*made, last])
+
+
+async def test_in_an_ended_blog_it_stays_scheduled_and_goes_out_at_the_reopening(
+    editor: Editor,
+) -> None:
+    ended, other = await editor.blog(), await editor.blog()
+    planned = await editor.publish(ended["slug"], "Planned.", publish_at=in_seconds(SOON_S))
+    await editor.alter(ended["slug"], status="ended")
+    later = await editor.publish(other["slug"], "Later.", publish_at=in_seconds(SOON_S))
+    await published(editor, later)
+    overdue = await editor.ok("GET", f"/{ended['slug']}/entries/{planned['id']}")
+    assert (overdue["status"], overdue["offset"]) == ("scheduled", None)
+    assert overdue["publish_at"] == planned["publish_at"]
+    await editor.alter(ended["slug"], status="live")
+    assert (await published(editor, planned))["offset"] == 4
+
+
+# -- the pass over what is due, on both stores
+
+
+@pytest.fixture
+async def desk(store_client: redis.asyncio.Redis) -> tuple[Broker, Publishing]:
+    """One live blog on an empty store."""
+    broker = Broker(store_client)
+    publishing = Publishing(broker, now_ms)
+    fields = {"slug": SLUG, "title": "Council", "status": "live"}
+    await publishing.create_blog(SYSTEM, fields)
+    return broker, publishing
+
+
+async def planned(publishing: Publishing, seconds: float = 0.05) -> str:
+    fields = {"body": "Planned.", "publish_at": in_seconds(seconds)}
+    return (await publishing.create_entry(SYSTEM, SLUG, fields)).entry.id
+
+
+async def due(broker: Broker, *ids: str) -> bool:
+    return {id for _, id in await broker.due()} >= set(ids)
+
+
+async def test_of_many_passes_at_once_each_entry_is_published_by_one(
+    desk: tuple[Broker, Publishing],
+) -> None:
+    broker, publishing = desk
+    ids = [await planned(publishing) for _ in range(3)]
+    later = await planned(publishing, 3_600)
+    await until(lambda: due(broker, *ids))
+    done = await asyncio.gather(*(schedule.publish_due(broker, publishing) for _ in range(8)))
+    assert sum(done) == 3
+    assert {e.id for e in await broker.listed(SLUG, None, 10)} == set(ids)
+    assert await broker.due() == []
+    assert [e.id for e in await broker.drafts(SLUG)] == [later]
+
+
+async def test_what_was_deleted_postponed_or_made_a_draft_does_not_go_out(
+    desk: tuple[Broker, Publishing],
+) -> None:
+    broker, publishing = desk
+    deleted, postponed, draft, unaltered = [await planned(publishing) for _ in range(4)]
+    await publishing.delete_entry(SYSTEM, SLUG, deleted)
+    fields: dict[str, Any] = {"publish_at": in_seconds(3_600)}
+    await publishing.edit_entry(SYSTEM, SLUG, postponed, fields, 1)
+    await publishing.edit_entry(SYSTEM, SLUG, draft, {"status": "draft"}, 1)
+    await until(lambda: due(broker, unaltered))
+    assert await schedule.publish_due(broker, publishing) == 1
+    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [unaltered]
+    await publishing.restore_entry(SYSTEM, SLUG, deleted)
+    assert await schedule.publish_due(broker, publishing) == 1
+    assert {e.id for e in await broker.listed(SLUG, None, 10)} == {unaltered, deleted}
+
+
+async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
+    desk: tuple[Broker, Publishing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, publishing = desk
+    stuck, fine = await planned(publishing, 0.04), await planned(publishing)
+    await until(lambda: due(broker, stuck, fine))
+    publish = publishing.publish_due
+
+    async def refuse(slug: str, id: str) -> bool:
+        if id == stuck:
+            raise Problem(422, "invalid-field", "Refused.")
+        return await publish(slug, id)
+
+    monkeypatch.setattr(publishing, "publish_due", refuse)
+    assert await schedule.publish_due(broker, publishing) == 1
+    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+
+
+async def test_more_than_one_pass_can_carry_goes_out_in_the_next(
+    desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
+) -> None:
+    broker, publishing = desk
+    ids = [await planned(publishing) for _ in range(25)]
+    await until(lambda: due(broker, *ids[:20]))
+    await until(lambda: _is_past(store_client, ids[-1]))
+    done = [await schedule.publish_due(broker, publishing) for _ in range(3)]
+    assert done == [20, 5, 0]
+
+
+async def _is_past(client: Any, id: str) -> bool:
+    seconds, _ = await client.time()
+    score = await client.zscore(key(SLUG, "due"), id)
+    return bool(score < seconds * 1000)

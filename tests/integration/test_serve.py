@@ -1,0 +1,159 @@
+"""`liveblog serve` as a process: how it starts, stops, and what is left when it is killed."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from processes import descendants, is_alive
+from waiting import until_sync
+from websockets.sync.client import connect
+
+COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()")
+
+
+@dataclass
+class Server:
+    """A running `liveblog serve` in a process group of its own, with its log in a file."""
+
+    process: "subprocess.Popen[str]"
+    log: Path
+
+    @property
+    def address(self) -> str:
+        found = re.search(r"running on (http://\S+)", self.log.read_text())
+        return found[1] if found else ""
+
+    def answers(self, path: str) -> bool:
+        """Say whether a path answers 200."""
+        assert self.process.poll() is None, self.log.read_text()
+        with contextlib.suppress(OSError):
+            return bool(urllib.request.urlopen(self.address + path, timeout=5).status == 200)
+        return False
+
+    def family(self) -> list[int]:
+        """Return the processes of the server, its workers and its store included."""
+        return [self.process.pid, *descendants(self.process.pid)]
+
+
+@contextlib.contextmanager
+def serving(directory: Path, *arguments: str, port: str = "0") -> Iterator[Server]:
+    """Run `liveblog serve` until the block ends; it is ready when the block begins."""
+    log = directory / "server.log"
+    environ = {
+        **os.environ,
+        "DATA_DIR": str(directory / "data"),
+        "LIVEBLOG_DRAIN_S": "0.2",
+        "LIVEBLOG_DRAIN_LEAD_S": "0",
+    }
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--port", port, *arguments],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+            start_new_session=True,
+        )
+    server = Server(process, log)
+    try:
+        until_sync(lambda: server.answers("/readyz") if server.address else started(server), 30)
+        yield server
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def started(server: Server) -> bool:
+    assert server.process.poll() is None, server.log.read_text()
+    return False
+
+
+def until_gone(family: list[int]) -> None:
+    # Not at the very moment: Python's own resource tracker ends when it sees its parent gone.
+    until_sync(lambda: not any(map(is_alive, family)), 5)
+
+
+def command(directory: Path, *arguments: str, given: str = "") -> str:
+    """Run a one-shot command beside the server and return its standard output."""
+    environ = {**os.environ, "DATA_DIR": str(directory / "data")}
+    done = subprocess.run(
+        [*COMMAND, *arguments], input=given, env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stopped_server_ends_with_its_workers_and_its_store(tmp_path: Path, workers: str) -> None:
+    with serving(tmp_path, "--workers", workers) as server:
+        family = server.family()
+        assert len(family) > int(workers)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        until_gone(family)
+        assert server.process.stdout
+        assert server.process.stdout.read() == ""
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_ends_everything_in_order(tmp_path: Path, workers: str) -> None:
+    with serving(tmp_path, "--workers", workers) as server:
+        family = server.family()
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(30) == 0
+        until_gone(family)
+    assert "Traceback" not in server.log.read_text()
+    assert "is started again" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_server_leaves_no_process_and_can_start_again_at_once(
+    tmp_path: Path, workers: str
+) -> None:
+    with serving(tmp_path, "--workers", workers) as server:
+        command(tmp_path, "token", "create", "wire")
+        family, port = server.family(), server.address.rpartition(":")[2]
+        server.process.kill()
+        until_gone(family)
+    with serving(tmp_path, port=port):
+        assert command(tmp_path, "token", "list").startswith("wire ")
+
+
+def test_commands_work_on_the_running_servers_store(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        said = command(tmp_path, "demo")
+        assert re.search(r"sign in as editor with the password \S{12,}\n", said)
+        assert server.answers("/blogs/apollo-11")
+        assert "password" not in command(tmp_path, "demo")
+
+
+def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        environ = {**os.environ, "DATA_DIR": str(tmp_path / "data")}
+        done = subprocess.run(
+            [*COMMAND, "serve", "--port", "0"], env=environ, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert str(tmp_path / "data") in done.stderr
+        assert f"process {server.process.pid}" in done.stderr
+        assert server.answers("/readyz")
+
+
+def test_no_log_line_has_a_readers_query_string(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        command(tmp_path, "demo")
+        address = server.address.replace("http", "ws", 1)
+        with connect(f"{address}/blogs/apollo-11/live?since=nobody.7.00000000") as reader:
+            reader.recv(timeout=10)
+        assert server.answers("/blogs/apollo-11?at=nobody.7.00000000")
+        assert "nobody" not in server.log.read_text()

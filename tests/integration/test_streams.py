@@ -1,0 +1,665 @@
+"""What readers are told, over a real server: WebSocket, Server-Sent Events and `changes` alike."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from readers import (
+    STREAMS,
+    TRANSPORTS,
+    Ask,
+    Frame,
+    Open,
+    Stream,
+    changes,
+    each_stream,
+    each_transport,
+    events,
+    socket,
+    websocket,
+)
+from servers import Editor, Server, StoreProcess, http, serving
+from waiting import until
+
+from liveblog.model import Position
+
+HEARTBEAT_S = 0.25
+LEFT_OUT = {"body", "publish_at", "summary"}
+
+
+@pytest.fixture
+async def blog(editor: Editor) -> Any:
+    """A live blog of its own."""
+    return await editor.blog()
+
+
+@pytest.fixture
+def ask(site: Server, blog: Any) -> Ask:
+    return Ask(site.url, blog["slug"])
+
+
+async def missed(open_stream: Open, ask: Ask) -> Frame:
+    """Return the frame that says what a reader missed."""
+    async with open_stream(ask) as stream:
+        while (frame := await stream.next())["t"] == "hello":
+            pass
+        return frame
+
+
+def position(text: str) -> Position:
+    parsed = Position.parse(text)
+    assert parsed, text
+    return parsed
+
+
+# -- joining
+
+
+@each_stream
+@pytest.mark.parametrize("since", [None, ""])
+async def test_a_reader_without_since_starts_from_now(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open, since: str | None
+) -> None:
+    entry = await editor.publish(blog["slug"])
+    async with open_stream(replace(ask, since=since)) as stream:
+        hello = await stream.next()
+        assert hello == {"t": "hello", "position": entry["position"], "heartbeat_s": HEARTBEAT_S}
+        published = await editor.publish(blog["slug"], "Next.")
+        frame = await stream.next("changes")
+        assert (frame["from"], frame["position"]) == (2, published["position"])
+
+
+@each_stream
+async def test_a_reader_is_greeted_at_its_own_position_and_then_told_what_it_missed(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    since = blog["position"]
+    entry = await editor.publish(blog["slug"])
+    async with open_stream(replace(ask, since=since)) as stream:
+        assert (await stream.next("hello"))["position"] == since
+        frame = await stream.next("changes")
+        assert (frame["from"], frame["position"]) == (1, entry["position"])
+    async with open_stream(replace(ask, since=entry["position"])) as stream:
+        assert (await stream.next("hello"))["position"] == entry["position"]
+        beat = await stream.next("beat")
+        assert beat["position"] == entry["position"]
+
+
+@each_transport
+async def test_what_was_missed_is_each_entry_once_in_its_current_state_by_offset(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    slug = blog["slug"]
+    old = await editor.publish(slug, "Old.")
+    since = old["position"]
+    first, second = await editor.publish(slug, "First."), await editor.publish(slug, "Second.")
+    first = await editor.edit(first, body="First, edited.", key=True)
+    await editor.delete(second)
+    await editor.alter(slug, title="Other")
+    old = await editor.mark(old, pinned=True)
+    frame = await missed(open_stream, replace(ask, since=since))
+    assert (frame["t"], frame["from"], frame["position"]) == ("changes", 2, old["position"])
+    put, gone, header, marked = frame["changes"]
+    assert put.pop("html").startswith("<article ")
+    assert put == {
+        "op": "put",
+        "id": first["id"],
+        "offset": 5,
+        "order": 3,
+        "revision": 2,
+        "new": True,
+        "key": True,
+        "pinned": False,
+    }
+    assert gone == {"op": "del", "id": second["id"], "offset": 6}
+    assert header.pop("html").startswith("<header")
+    assert header == {"op": "blog", "offset": 7, "status": "live"}
+    assert (marked["id"], marked["offset"], marked["new"]) == (old["id"], 8, False)
+    assert marked["pinned"] is True
+
+
+@each_transport
+async def test_as_data_gives_the_shapes_of_the_api(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    since = blog["position"]
+    entry = await editor.publish(blog["slug"], "Some *text*.", byline=["Dana"])
+    header = await editor.alter(blog["slug"], summary="So far.", status="live")
+    frame = await missed(open_stream, replace(ask, since=since, as_data=True))
+    put, head = frame["changes"]
+    assert set(put) == {"op", "id", "offset", "order", "revision", "new", "key", "pinned", "entry"}
+    for shown, shape in ((put["entry"], entry), (head["blog"], header)):
+        assert shown == {name: value for name, value in shape.items() if name not in LEFT_OUT}
+    assert set(head) == {"op", "offset", "status", "blog"}
+
+
+@each_transport
+async def test_a_script_that_missed_nothing_is_told_so(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    entry = await editor.publish(blog["slug"])
+    async with open_stream(replace(ask, since=entry["position"])) as stream:
+        frame = await stream.next()
+        if open_stream is changes:
+            assert (frame["changes"], frame["from"]) == ([], 2)
+            assert frame["position"] == entry["position"]
+        else:
+            assert (frame["t"], frame["position"]) == ("hello", entry["position"])
+            assert (await stream.next("beat"))["position"] == entry["position"]
+
+
+async def test_more_than_200_entries_missed_is_a_reset(editor: Editor, blog: Any, ask: Ask) -> None:
+    entries = await editor.publish_many(blog["slug"], 201)
+    now = entries[-1]["position"]
+    for open_stream in TRANSPORTS.values():
+        frame = await missed(open_stream, replace(ask, since=entries[0]["position"]))
+        assert len(frame["changes"]) == 200
+        frame = await missed(open_stream, replace(ask, since=blog["position"]))
+        assert frame == {"t": "reset", "position": now, "after_ms": [0, 3000]}
+
+
+async def test_more_than_256_kib_missed_is_a_reset(editor: Editor, blog: Any, ask: Ask) -> None:
+    texts = ["word " * 4_000] * 14
+    entries = [await editor.publish(blog["slug"], text) for text in texts]
+    for open_stream in TRANSPORTS.values():
+        frame = await missed(open_stream, replace(ask, since=entries[1]["position"]))
+        assert len(frame["changes"]) == 12
+        assert (await missed(open_stream, replace(ask, since=blog["position"])))["t"] == "reset"
+
+
+# -- since
+
+
+@each_transport
+@pytest.mark.parametrize(
+    "since", ["x", "a.1", "a.01.00000000", "A.1.00000000", "a.1.0000000g", "😀"]
+)
+async def test_a_malformed_since_is_a_reset_at_once_without_hello(
+    blog: Any, ask: Ask, open_stream: Open, since: str
+) -> None:
+    async with open_stream(replace(ask, since=since)) as stream:
+        frame = await stream.get()
+        assert frame == {"t": "reset", "position": blog["position"], "after_ms": [0, 3000]}
+        assert await stream.rest() == []
+        assert stream.code == (4005 if open_stream is websocket else 200)
+
+
+@each_transport
+@pytest.mark.parametrize("what", ["foreign", "ahead", "forged"])
+async def test_a_since_that_the_store_does_not_know_is_a_reset_of_that_reader_alone(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open, what: str
+) -> None:
+    entry = await editor.publish(blog["slug"])
+    now = position(entry["position"])
+    since = {
+        "foreign": now._replace(epoch="other"),
+        "ahead": now._replace(offset=1_000),
+        "forged": now._replace(check="00000000"),
+    }[what]
+    async with websocket(replace(ask, since=entry["position"])) as other:
+        await other.next("hello")
+        async with open_stream(replace(ask, since=since)) as stream:
+            if open_stream is not changes:
+                assert (await stream.next())["position"] == str(since)
+            assert await stream.rest() == [
+                {"t": "reset", "position": entry["position"], "after_ms": [0, 3000]}
+            ]
+            assert stream.code == (4005 if open_stream is websocket else 200)
+        published = await editor.publish(blog["slug"])
+        assert (await other.next("changes"))["position"] == published["position"]
+
+
+@each_stream
+async def test_another_zone_resets_every_reader(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+        altered = await editor.alter(blog["slug"], timezone="Asia/Tokyo")
+        assert (await stream.next("reset"))["position"] == altered["position"]
+        assert await stream.rest() == []
+        assert stream.code == (4005 if open_stream is websocket else 200)
+    frame = await missed(open_stream, replace(ask, since=blog["position"]))
+    assert frame["t"] == "reset"
+
+
+# -- while open
+
+
+@each_stream
+async def test_every_change_comes_as_it_is_made_and_moves_the_reader_on(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    slug = blog["slug"]
+    async with open_stream(replace(ask, since=blog["position"])) as stream:
+        await stream.next("hello")
+        entry = await editor.publish(slug)
+        entry = await editor.edit(entry, body="Edited.")
+        entry = await editor.edit(entry, status="retracted", note="Wrong.", note_kind="retraction")
+        gone = await editor.delete(entry)
+        back = await editor.restore(entry)
+        head = await editor.alter(slug, status="upcoming")
+        at, ops = 1, []
+        while at < 7:
+            frame = await stream.next("changes")
+            assert frame["from"] == at
+            at = position(frame["position"]).offset
+            ops += [(c["op"], c["offset"]) for c in frame["changes"]]
+        assert frame["position"] == head["position"]
+        assert [offset for _, offset in ops] == sorted({offset for _, offset in ops})
+        assert ops[-1] == ("blog", 7)
+        assert (gone["offset"], back["offset"], back["order"]) == (5, 6, 2)
+
+
+@each_stream
+async def test_drafts_never_reach_a_reader(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+        await editor.publish(blog["slug"], "A secret plan.", status="draft")
+        entry = await editor.publish(blog["slug"])
+        frame = await stream.next("changes")
+        assert [change["id"] for change in frame["changes"]] == [entry["id"]]
+
+
+@each_stream
+async def test_a_beat_comes_in_every_heartbeat_and_carries_the_position(
+    blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+        for _ in range(3):
+            frame = await stream.get(within_s=4 * HEARTBEAT_S)
+            assert frame["t"] == "beat"
+            assert frame["position"] == blog["position"]
+            assert frame["now"].endswith("Z")
+
+
+@each_stream
+async def test_readers_of_both_forms_share_one_blog(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    async with open_stream(ask) as html, open_stream(replace(ask, as_data=True)) as data:
+        await html.next("hello")
+        await data.next("hello")
+        entry = await editor.publish(blog["slug"])
+        (as_html,) = (await html.next("changes"))["changes"]
+        (as_data,) = (await data.next("changes"))["changes"]
+        assert (as_html["id"], as_data["id"]) == (entry["id"], entry["id"])
+        assert "entry" not in as_html
+        assert "html" not in as_data
+
+
+# -- blogs that cannot be read
+
+
+@each_transport
+@pytest.mark.parametrize("slug", ["never-heard-of", "A", "a%20b", "%7B%7D", "%00", "a" * 81])
+async def test_an_unknown_blog_is_told_so_and_to_stay_away(
+    site: Server, open_stream: Open, slug: str
+) -> None:
+    await _no_such_blog(Ask(site.url, slug), open_stream)
+
+
+@each_transport
+async def test_a_draft_is_an_unknown_blog(editor: Editor, site: Server, open_stream: Open) -> None:
+    blog = await editor.blog(status="draft")
+    await _no_such_blog(Ask(site.url, blog["slug"]), open_stream)
+
+
+async def _no_such_blog(ask: Ask, open_stream: Open) -> None:
+    async with open_stream(ask) as stream:
+        frames = await stream.rest()
+    if open_stream is websocket:
+        assert frames == [{"t": "bye", "after_ms": None, "why": "gone"}]
+        assert stream.code == 4504
+    else:
+        assert frames == []
+        assert stream.code == (204 if open_stream is events else 404)
+
+
+@each_stream
+async def test_a_blog_set_back_to_draft_sends_its_readers_away(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+        await editor.alter(blog["slug"], status="draft")
+        assert await stream.rest() == [{"t": "bye", "after_ms": None, "why": "gone"}]
+        assert stream.code == (4504 if open_stream is websocket else 200)
+    await _no_such_blog(ask, open_stream)
+    await editor.alter(blog["slug"], status="live")
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+
+
+@each_stream
+async def test_who_joins_an_ended_blog_gets_what_it_missed_and_goes(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    since = blog["position"]
+    await editor.publish(blog["slug"])
+    ended = await editor.alter(blog["slug"], status="ended")
+    async with open_stream(replace(ask, since=since)) as stream:
+        hello, frame, *farewell = await stream.rest()
+        assert hello["position"] == since
+        assert [c["op"] for c in frame["changes"]] == ["put", "blog"]
+        assert frame["position"] == ended["position"]
+        if open_stream is websocket:
+            assert (farewell, stream.code) == ([], 4510)
+        else:
+            assert [f["after_ms"] for f in farewell] == [None]
+    for nothing_missed in (ended["position"], None):
+        async with open_stream(replace(ask, since=nothing_missed)) as stream:
+            told = [frame["t"] for frame in await stream.rest()]
+            assert stream.code == (4510 if open_stream is websocket else 204)
+            assert told == (["hello"] if open_stream is websocket else [])
+
+
+@each_stream
+async def test_who_joins_an_ended_blog_from_elsewhere_is_reset(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    ended = await editor.alter(blog["slug"], status="ended")
+    since = position(ended["position"])._replace(epoch="other")
+    async with open_stream(replace(ask, since=since)) as stream:
+        assert [frame["t"] for frame in await stream.rest()] == ["hello", "reset"]
+
+
+@each_stream
+async def test_connected_readers_of_a_blog_that_ends_get_the_last_changes_and_later_ones(
+    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+) -> None:
+    entry = await editor.publish(blog["slug"])
+    async with open_stream(replace(ask, since=entry["position"])) as stream:
+        await stream.next("hello")
+        await editor.alter(blog["slug"], status="ended")
+        assert (await stream.next("changes"))["changes"][0]["status"] == "ended"
+        await editor.edit(entry, body="Corrected.")
+        assert (await stream.next("changes"))["changes"][0]["revision"] == 2
+        await editor.alter(blog["slug"], status="live")
+        assert (await stream.next("changes"))["changes"][0]["status"] == "live"
+
+
+async def test_the_changes_of_an_ended_blog_can_still_be_asked_for(
+    editor: Editor, blog: Any, ask: Ask
+) -> None:
+    await editor.alter(blog["slug"], status="ended")
+    async with changes(replace(ask, since=blog["position"])) as stream:
+        assert (await stream.next("changes"))["changes"][0]["status"] == "ended"
+
+
+# -- each transport's own
+
+
+async def test_the_subprotocol_is_taken_when_offered_and_only_then(blog: Any, ask: Ask) -> None:
+    for offered, taken in ((["liveblog.v1"], "liveblog.v1"), (["x", "liveblog.v1"], "liveblog.v1")):
+        async with websocket(ask, offered) as stream:
+            await stream.next("hello")
+            assert stream.subprotocol == taken
+    for others in (None, ["liveblog.v2"]):
+        async with websocket(ask, others) as stream:
+            await stream.next("hello")
+            assert stream.subprotocol is None
+
+
+@pytest.mark.parametrize("said", ["hello", b"hello", ""])
+async def test_a_reader_that_speaks_is_closed_with_1003(ask: Ask, said: str | bytes) -> None:
+    async with socket(ask) as connection:
+        await connection.recv()
+        await connection.send(said)
+        await connection.wait_closed()
+        assert connection.close_code == 1003
+
+
+async def test_a_readers_ping_is_answered(ask: Ask) -> None:
+    async with socket(ask) as connection:
+        async with asyncio.timeout(5):
+            await (await connection.ping())
+
+
+@pytest.mark.parametrize("origin", [None, "{own}", "https://live.example", "https://news.example"])
+@each_stream
+async def test_our_own_origins_and_the_allowed_ones_may_read(
+    site: Server, ask: Ask, open_stream: Open, origin: str | None
+) -> None:
+    given = origin.format(own=site.url) if origin else None
+    async with open_stream(replace(ask, origin=given)) as stream:
+        await stream.next("hello")
+        allowed = stream.headers.get("access-control-allow-origin")
+        assert allowed == (given if given and "example" in given and stream.status == 200 else None)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://live.example"])
+@each_stream
+async def test_any_other_origin_is_told_to_stay_away(
+    ask: Ask, open_stream: Open, origin: str
+) -> None:
+    async with open_stream(replace(ask, origin=origin)) as stream:
+        frames = await stream.rest()
+    if open_stream is websocket:
+        assert [frame["after_ms"] for frame in frames] == [None]
+        assert stream.code == 4500
+    else:
+        assert (frames, stream.code) == ([], 204)
+
+
+async def test_only_hello_and_changes_carry_an_event_id(
+    editor: Editor, blog: Any, ask: Ask
+) -> None:
+    async with events(replace(ask, since=blog["position"])) as stream:
+        await stream.next("hello")
+        await editor.publish(blog["slug"])
+        frame = await stream.next("changes")
+        while (await stream.get())["t"] != "beat":
+            pass
+        beats = stream.ids[1:-1] if len(stream.ids) > 3 else []
+        assert stream.ids[0] == blog["position"]
+        assert frame["position"] in stream.ids
+        assert stream.ids[-1] is None
+        assert set(beats) <= {None, frame["position"]}
+    async with events(replace(ask, since="malformed")) as stream:
+        await stream.get()
+        assert stream.ids == [None]
+
+
+async def test_the_last_event_id_wins_over_since(editor: Editor, blog: Any, ask: Ask) -> None:
+    first = await editor.publish(blog["slug"])
+    second = await editor.publish(blog["slug"])
+    again = replace(ask, since=blog["position"], headers={"last-event-id": first["position"]})
+    async with events(again) as stream:
+        assert (await stream.next("hello"))["position"] == first["position"]
+        frame = await stream.next("changes")
+        assert (frame["from"], frame["position"]) == (2, second["position"])
+
+
+async def test_an_event_stream_is_never_stored_or_held_back(ask: Ask) -> None:
+    async with events(ask) as stream:
+        assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert stream.headers["cache-control"] == "no-store"
+        assert stream.headers["x-accel-buffering"] == "no"
+
+
+async def test_changes_may_be_kept_by_a_cache_for_a_second(ask: Ask) -> None:
+    async with changes(ask) as stream:
+        assert stream.headers["cache-control"] == "public, max-age=0, s-maxage=1"
+        assert stream.headers["content-type"] == "application/json"
+        assert "origin" in stream.headers["vary"].lower()
+
+
+# -- limits
+
+
+@pytest.fixture(scope="module")
+def small(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for two readers of one address and three in all, on the store of `site`."""
+    with serving(
+        tmp_path_factory.mktemp("small") / "log",
+        REDIS_URL=site.store_url,
+        LIVEBLOG_READERS_MAX="3",
+        LIVEBLOG_READERS_PER_ADDRESS_MAX="2",
+    ) as server:
+        yield server
+
+
+@each_stream
+async def test_readers_beyond_the_limits_are_sent_away_to_come_back(
+    small: Server, blog: Any, open_stream: Open
+) -> None:
+    ask = Ask(small.url, blog["slug"])
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def enter(address: str) -> Stream:
+            return await stack.enter_async_context(open_stream(replace(ask, address=address)))
+
+        async def refused(address: str) -> tuple[list[Frame], int]:
+            async with open_stream(replace(ask, address=address)) as stream:
+                return await stream.rest(), stream.code
+
+        for address in ("127.0.0.1", "127.0.0.1"):
+            await (await enter(address)).next("hello")
+        frames, code = await refused("127.0.0.1")
+        assert frames == [{"t": "bye", "after_ms": [0, 20_000], "why": "address"}]
+        assert code == (4004 if open_stream is websocket else 200)
+        await (await enter("127.0.0.2")).next("hello")
+        frames, code = await refused("127.0.0.3")
+        assert frames == [{"t": "bye", "after_ms": [0, 20_000], "why": "full"}]
+        assert code == (4002 if open_stream is websocket else 200)
+
+    await until(lambda: _is_admitted(open_stream, ask))
+
+
+@each_stream
+async def test_readers_who_come_at_once_to_a_blog_that_must_be_loaded_are_counted_too(
+    small: Server, editor: Editor, blog: Any, open_stream: Open
+) -> None:
+    all_are_told = asyncio.Barrier(8)
+
+    async def told() -> str:
+        async with open_stream(Ask(small.url, blog["slug"])) as stream:
+            frame = await stream.next()
+            await all_are_told.wait()
+            return str(frame["t"])
+
+    other = await editor.blog()
+    await until(lambda: _is_admitted(open_stream, Ask(small.url, other["slug"])))
+    frames = await asyncio.gather(*(told() for _ in range(8)))
+    assert sorted(frames) == ["bye"] * 6 + ["hello"] * 2
+
+
+async def _is_admitted(open_stream: Open, ask: Ask) -> bool:
+    async with open_stream(ask) as stream:
+        return bool((await stream.next())["t"] == "hello")
+
+
+# -- the store away
+
+
+@pytest.fixture
+def alone(own_store: StoreProcess, tmp_path: Path) -> Iterator[Server]:
+    """A server that was started while its store was away."""
+    with serving(
+        tmp_path / "server.log",
+        path="/healthz",
+        REDIS_URL=own_store.url,
+        LIVEBLOG_HEARTBEAT_S=str(HEARTBEAT_S),
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
+    async with http() as one:
+        yield one
+
+
+async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
+    own_store: StoreProcess, alone: Server, client: httpx2.AsyncClient
+) -> None:
+    assert (await client.get(f"{alone.url}/readyz")).json() == {
+        "status": "starting",
+        "store": "down",
+    }
+    assert alone.status("/readyz") == 503
+    ask = Ask(alone.url, "council")
+
+    async def farewell(transport: str) -> tuple[list[Frame], int]:
+        async with TRANSPORTS[transport](ask) as stream:
+            return await stream.rest(), stream.code
+
+    reading = asyncio.create_task(client.get(f"{alone.url}/blogs/council"))
+    told = await asyncio.gather(*map(farewell, TRANSPORTS))
+    page = await reading
+    bye = {"t": "bye", "after_ms": [0, 20_000], "why": "store"}
+    assert told == [([bye], 1013), ([bye], 200), ([], 503)]
+    assert page.status_code == 503
+    assert page.headers["retry-after"].isdigit()
+    assert page.headers["cache-control"] == "no-store"
+    own_store.start()
+    await until(lambda: alone.status("/readyz") == 200)
+    async with alone.editor() as editor:
+        blog = await editor.blog()
+    async with websocket(Ask(alone.url, blog["slug"])) as stream:
+        await stream.next("hello")
+
+
+async def test_reading_goes_on_while_the_store_is_away(
+    own_store: StoreProcess, alone: Server, client: httpx2.AsyncClient
+) -> None:
+    own_store.start()
+    await until(lambda: alone.status("/readyz") == 200)
+    async with contextlib.AsyncExitStack() as stack:
+        editor = await stack.enter_async_context(alone.editor())
+        blog = await editor.blog()
+        entry = await editor.publish(blog["slug"])
+        ask = Ask(alone.url, blog["slug"], since=entry["position"])
+        streams = [await stack.enter_async_context(s(ask)) for s in STREAMS.values()]
+        for stream in streams:
+            await stream.next("hello")
+        foreign = replace(ask, since="other.7.00000000")
+        own_store.kill()
+        await until(lambda: alone.get("/readyz") == {"status": "degraded", "store": "down"})
+        assert alone.status("/readyz") == 200
+
+        pages = f"{alone.url}/blogs/{blog['slug']}"
+        for path in ("", f"/entries/{entry['id']}"):
+            page = await client.get(pages + path)
+            assert (page.status_code, entry["id"] in page.text) == (200, True)
+        late = await missed(changes, replace(ask, since=blog["position"]))
+        assert late["position"] == entry["position"]
+        answers = await asyncio.gather(
+            editor("POST", f"/{blog['slug']}/entries", {"body": "Later."}),
+            client.get(foreign.path("changes")),
+            client.get(f"{pages}?at=other.7.00000000"),
+        )
+        for answer in answers:
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"].isdigit()
+            assert answer.headers["cache-control"] == "no-store"
+        waiting = [await stack.enter_async_context(s(foreign)) for s in STREAMS.values()]
+        for stream in waiting:
+            assert (await stream.get())["position"] == "other.7.00000000"
+            beat = await stream.get()
+            assert (beat["t"], beat["position"]) == ("beat", None)
+        for stream in streams:
+            assert (await stream.get())["t"] == "beat"
+
+        own_store.start()
+        for stream in waiting:
+            frames = await stream.rest()
+            assert [frame["t"] for frame in frames] == ["reset"]
+        published = await until(lambda: _published(editor, blog["slug"]))
+        for stream in streams:
+            assert (await stream.next("changes"))["position"] == published["position"]
+        await until(lambda: alone.get("/readyz") == {"status": "ready", "store": "up"})
+
+
+async def _published(editor: Editor, slug: str) -> Any:
+    answer = await editor("POST", f"/{slug}/entries", {"body": "Back."})
+    return answer.json() if answer.is_success else None

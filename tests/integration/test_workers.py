@@ -1,0 +1,412 @@
+"""Several workers on one store: a change reaches everybody, whatever is killed or lost."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from processes import descendants, is_alive
+from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
+from servers import Editor, Server, StoreProcess, http, serving
+from waiting import until
+
+from liveblog import app, broker
+from liveblog.broker import Broker, connect
+from liveblog.hub import Hub
+from liveblog.model import SYSTEM, Position
+from liveblog.publishing import Publishing
+from liveblog.settings import Settings
+from liveblog.sockets import Door
+
+BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
+
+
+def offset(text: str) -> int:
+    parsed = Position.parse(text)
+    assert parsed, text
+    return parsed.offset
+
+
+async def caught_up(stream: Stream, to: str) -> list[Frame]:
+    """Return the changes up to a position; each frame must begin where the one before ended."""
+    found: list[Frame] = []
+    at = None
+    while at != to:
+        frame = await stream.next("changes")
+        assert at is None or frame["from"] == offset(at), "a frame begins where no other ended"
+        at = frame["position"]
+        found += frame["changes"]
+    return found
+
+
+# -- two servers
+
+
+@each_stream
+async def test_a_change_through_either_server_reaches_the_readers_of_both(
+    site: Server, twin: Server, editor: Editor, open_stream: Open
+) -> None:
+    blog = await editor.blog()
+    ask = Ask("", blog["slug"], since=blog["position"])
+    async with (
+        twin.editor() as other,
+        open_stream(replace(ask, url=site.url)) as here,
+        open_stream(replace(ask, url=twin.url)) as there,
+    ):
+        for stream in (here, there):
+            await stream.next("hello")
+        for desk in (editor, other):
+            entry = await desk.publish(blog["slug"])
+            frames = [await stream.next("changes") for stream in (here, there)]
+            assert [frame["position"] for frame in frames] == [entry["position"]] * 2
+            assert frames[0]["changes"][0]["id"] == frames[1]["changes"][0]["id"] == entry["id"]
+
+
+@each_stream
+async def test_a_reader_of_a_killed_server_gets_exactly_what_it_missed_after_the_restart(
+    twin: Server, editor: Editor, open_stream: Open
+) -> None:
+    blog = await editor.blog()
+    seen = await editor.publish(blog["slug"])
+    ask = Ask(twin.url, blog["slug"], since=seen["position"])
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+        twin.kill()
+        assert await stream.rest() == []
+        assert stream.code == 1006
+    missed = [await editor.publish(blog["slug"], f"Missed {number}.") for number in range(3)]
+    await editor.delete(missed[1])
+    last = await editor.edit(seen, body="Edited meanwhile.")
+    twin.start()
+    async with open_stream(ask) as stream:
+        await stream.next("hello")
+        got = [(c["op"], c["id"]) for c in await caught_up(stream, last["position"])]
+        assert got == [
+            ("put", missed[0]["id"]),
+            ("put", missed[2]["id"]),
+            ("del", missed[1]["id"]),
+            ("put", seen["id"]),
+        ]
+        assert (await stream.next("beat"))["position"] == last["position"]
+
+
+@each_stream
+async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_killed(
+    site: Server, twin: Server, editor: Editor, open_stream: Open
+) -> None:
+    blog = await editor.blog()
+    ask = Ask("", blog["slug"], since=blog["position"])
+    async with (
+        connect(site.store_url) as client,
+        open_stream(replace(ask, url=site.url)) as here,
+        open_stream(replace(ask, url=twin.url)) as there,
+    ):
+        for stream in (here, there):
+            await stream.next("hello")
+        published = []
+        for number in range(24):
+            if number % 8 == 4:
+                await until(lambda: _both_follow(client))
+                assert await client.client_kill_filter(_type="pubsub") == 2
+            published.append(await editor.publish(blog["slug"], f"Entry {number}."))
+        for stream in (here, there):
+            got = await caught_up(stream, published[-1]["position"])
+            assert [change["id"] for change in got] == [entry["id"] for entry in published]
+
+
+async def _both_follow(client: Any) -> bool:
+    return len(await client.client_list(_type="pubsub")) == 2
+
+
+@pytest.fixture
+async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
+    """Writes on the store of `site` whose messages are lost on their way."""
+    monkeypatch.setattr(broker, "channel", lambda slug: f"lost:{slug}")
+    async with connect(site.store_url) as client:
+        yield Publishing(Broker(client), lambda: 0)
+
+
+async def test_a_change_whose_message_was_lost_is_found_by_comparing_with_the_store(
+    site: Server, editor: Editor, silent: Publishing
+) -> None:
+    blog = await editor.blog()
+    async with websocket(Ask(site.url, blog["slug"])) as stream:
+        await stream.next("hello")
+        lost = await silent.create_entry(SYSTEM, blog["slug"], {"body": "Lost."})
+        frame = await stream.next("changes")
+        assert frame["position"] == str(lost.position)
+
+
+@each_stream
+async def test_a_message_after_a_lost_one_brings_both(
+    site: Server, editor: Editor, silent: Publishing, open_stream: Open
+) -> None:
+    blog = await editor.blog()
+    async with open_stream(Ask(site.url, blog["slug"])) as stream:
+        await stream.next("hello")
+        lost = await silent.create_entry(SYSTEM, blog["slug"], {"body": "Lost."})
+        entry = await editor.publish(blog["slug"])
+        got = await caught_up(stream, entry["position"])
+        assert [change["id"] for change in got] == [lost.entry.id, entry["id"]]
+
+
+async def test_a_reader_ahead_of_its_server_is_told_nothing_false(
+    site: Server, editor: Editor, silent: Publishing
+) -> None:
+    blog = await editor.blog()
+    async with websocket(Ask(site.url, blog["slug"])) as stream:
+        await stream.next("hello")
+    lost = await silent.create_entry(SYSTEM, blog["slug"], {"body": "Lost."})
+    async with websocket(Ask(site.url, blog["slug"], since=lost.position)) as stream:
+        assert (await stream.next())["position"] == str(lost.position)
+        while (beat := await stream.next("beat"))["position"] is None:
+            pass
+        assert beat["position"] == str(lost.position)
+        entry = await editor.publish(blog["slug"])
+        frame = await stream.next("changes")
+        assert (frame["from"], frame["position"]) == (2, entry["position"])
+
+
+# -- a store that loses its past
+
+
+@pytest.fixture
+def servers(own_store: StoreProcess, tmp_path: Path) -> Iterator[list[Server]]:
+    """Two servers on a store of their own."""
+    own_store.start()
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(serving(tmp_path / name, REDIS_URL=own_store.url))
+            for name in ("first.log", "second.log")
+        ]
+
+
+async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader(
+    servers: list[Server], own_store: StoreProcess
+) -> None:
+    first, second = servers
+    async with first.editor() as editor, contextlib.AsyncExitStack() as stack:
+        blog = await editor.blog()
+        await editor.publish(blog["slug"], "In the copy.")
+        with contextlib.closing(own_store.client()) as client:
+            copy = dumped(client)
+            lost = await editor.publish(blog["slug"], "Lost with the store.")
+            ask = Ask("", blog["slug"], since=lost["position"])
+            streams = [
+                await stack.enter_async_context(open_stream(replace(ask, url=server.url)))
+                for server in servers
+                for open_stream in STREAMS.values()
+            ]
+            for stream in streams:
+                await stream.next("hello")
+            client.flushall()
+            await until(lambda: "lacks it" in first.said() and "lacks it" in second.said())
+            for server in servers:
+                async with http() as browser:
+                    page = await browser.get(f"{server.url}/blogs/{blog['slug']}")
+                assert (page.status_code, lost["id"] in page.text) == (200, True)
+            for name, value in copy.items():
+                client.restore(name, 0, value)
+        resets = [(await stream.next("reset"))["position"] for stream in streams]
+        assert len(set(resets)) == 1
+        reset = Position.parse(resets[0])
+        seen = Position.parse(lost["position"])
+        assert reset
+        assert seen
+        assert (reset.offset, reset.epoch != seen.epoch) == (3, True)
+        entry = await editor.publish(blog["slug"], "After.")
+        assert entry["offset"] == 4
+        for server in servers:
+            async with websocket(Ask(server.url, blog["slug"], since=resets[0])) as stream:
+                await stream.next("hello")
+                assert (await stream.next("changes"))["position"] == entry["position"]
+
+
+async def test_a_history_that_forked_under_the_same_numbers_is_found(
+    servers: list[Server], own_store: StoreProcess
+) -> None:
+    first, second = servers
+    async with first.editor() as editor:
+        blog = await editor.blog()
+        with contextlib.closing(own_store.client()) as client:
+            copy = dumped(client)
+            lost = await editor.publish(blog["slug"], "Lost with the store.")
+            async with websocket(Ask(first.url, blog["slug"], since=lost["position"])) as stream:
+                await stream.next("hello")
+                client.flushall()
+                for name, value in copy.items():
+                    client.restore(name, 0, value)
+                async with second.editor() as other:
+                    await other.publish(blog["slug"], "Another with the same number.")
+                reset = await stream.next("reset")
+        async with http() as browser:
+            page = await browser.get(f"{first.url}/blogs/{blog['slug']}?at={reset['position']}")
+        assert "Another with the same number." in page.text
+        assert "Lost with the store." not in page.text
+
+
+def dumped(client: redis.Redis) -> dict[Any, Any]:
+    names: Any = client.keys("*")
+    return {name: client.dump(name) for name in names}
+
+
+# -- the workers of one server
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Iterator[Server]:
+    """A server with two workers and its embedded store."""
+    directory = tmp_path / "data"
+    with serving(
+        tmp_path / "log",
+        "--workers",
+        "2",
+        DATA_DIR=str(directory),
+        LIVEBLOG_DRAIN_S="0.3",
+    ) as server:
+        yield server
+
+
+async def test_a_killed_supervisor_leaves_no_worker_and_no_store(many: Server) -> None:
+    async with many.editor() as editor:
+        blog = await editor.blog()
+    children = descendants(many.pid)
+    assert len(children) >= 3
+    async with websocket(Ask(many.url, blog["slug"])) as stream:
+        await stream.next("hello")
+        many.kill()
+        assert await stream.rest() == []
+    await until(lambda: not any(is_alive(child) for child in children))
+    assert many.status("/healthz") == 0
+    many.start()
+    async with many.editor() as editor:
+        found = await editor.ok("GET", f"/{blog['slug']}")
+    assert found["position"] == blog["position"]
+
+
+async def test_both_workers_tell_their_readers_and_sigterm_sends_all_away_in_order(
+    many: Server,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        editor = await stack.enter_async_context(many.editor())
+        blog = await editor.blog()
+        ask = Ask(many.url, blog["slug"], since=blog["position"])
+        streams = [
+            await stack.enter_async_context(open_stream(ask))
+            for _ in range(8)
+            for open_stream in (websocket, events)
+        ]
+        for stream in streams:
+            await stream.next("hello")
+        entry = await editor.publish(blog["slug"])
+        for stream in streams:
+            assert (await stream.next("changes"))["position"] == entry["position"]
+        children = descendants(many.pid)
+        many.terminate()
+        for stream, code in zip(streams, [4001, 200] * 8, strict=True):
+            assert await stream.rest() == [BYE]
+            assert stream.code == code
+    assert many.wait() == 0
+    await until(lambda: not any(is_alive(child) for child in children))
+
+
+async def test_a_worker_that_is_killed_is_replaced_and_its_readers_come_back(
+    many: Server,
+) -> None:
+    async with many.editor() as editor:
+        blog = await editor.blog()
+        children = workers_of(many)
+        assert len(children) == 2
+        async with websocket(Ask(many.url, blog["slug"])) as stream:
+            await stream.next("hello")
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+            assert await stream.rest() == []
+        await until(lambda: len(set(workers_of(many)) - set(children)) == 2, 20)
+        entry = await until(lambda: _published(many, blog["slug"]))
+        async with websocket(Ask(many.url, blog["slug"], since=blog["position"])) as stream:
+            await stream.next("hello")
+            assert (await stream.next("changes"))["position"] == entry["position"]
+
+
+def workers_of(server: Server) -> list[int]:
+    """Return the pids of a supervisor's workers."""
+    return [pid for pid in descendants(server.pid) if is_alive(pid) and _is_worker(pid)]
+
+
+def _is_worker(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+async def _published(server: Server, slug: str) -> Any:
+    async with server.editor() as editor:
+        with contextlib.suppress(Exception):
+            return await editor.publish(slug)
+    return None
+
+
+async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
+    site: Server, editor: Editor, tmp_path: Path
+) -> None:
+    blog = await editor.blog()
+    with serving(tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_LEAD_S="1.5") as server:
+        ask = Ask(server.url, blog["slug"])
+        async with websocket(ask) as stream:
+            await stream.next("hello")
+            server.terminate()
+            await until(lambda: server.status("/readyz") == 503)
+            assert server.get("/readyz")["status"] == "draining"
+            async with websocket(ask) as late, events(ask) as late_too:
+                assert (await late.rest(), late.code) == ([BYE], 4001)
+                assert (await late_too.rest(), late_too.code) == ([BYE], 200)
+            async with http() as browser:
+                assert (await browser.get(f"{server.url}/blogs/{blog['slug']}")).is_success
+            assert (await stream.rest(), stream.code) == ([BYE], 4001)
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_however_many_readers_there_are_each_is_told_before_the_server_ends(
+    site: Server, editor: Editor, tmp_path: Path
+) -> None:
+    blog = await editor.blog()
+    with serving(tmp_path / "log", REDIS_URL=site.store_url) as server:
+        ask = Ask(server.url, blog["slug"])
+        async with contextlib.AsyncExitStack() as stack:
+            opened = [open_stream(ask) for open_stream in (websocket, events) * 40]
+            streams = [await stack.enter_async_context(stream) for stream in opened]
+            for stream in streams:
+                await stream.next("hello")
+            server.terminate()
+            told = await asyncio.gather(*(stream.rest() for stream in streams))
+            assert told == [[BYE]] * 80
+            assert {stream.code for stream in streams} == {4001, 200}
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
+    hub = Hub(Unused(), Unused(), Unused())
+    door, ended = Door(hub), asyncio.Event()
+    door.entered("127.0.0.1")
+    drained = asyncio.create_task(app.drain(hub, door, Settings(drain_s=0), ended.set))
+    await until(lambda: hub.draining)
+    for _ in range(20):
+        await asyncio.sleep(0)
+        assert not ended.is_set()
+    door.left("127.0.0.1")
+    await drained
+    assert ended.is_set()
+
+
+class Unused:
+    """A part of a hub that a test has no use for."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)

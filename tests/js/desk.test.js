@@ -1,0 +1,193 @@
+// What the desk's forms mean: to the API, and back from its answers.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import {
+  alteredOf,
+  boxOf,
+  entryFields,
+  headerFields,
+  instantOf,
+  isEmpty,
+  keptOf,
+  merge,
+  namesOf,
+  outcomeOf,
+  sentence,
+} from '../../static/js/desk_form.js';
+
+const NEW_YORK = 'America/New_York';
+
+/** @param {Partial<import('../../static/js/desk_form.js').Entry>} fields */
+const entry = (fields) => ({
+  id: 'e000000000001',
+  headline: null,
+  body: null,
+  byline: [],
+  dateline: null,
+  key_title: null,
+  status: 'published',
+  revision: 1,
+  ...fields,
+});
+
+test('names in a byline stand between commas or one a line', () => {
+  assert.deepEqual(namesOf(' Ann One, Bo Two\r\nCy ,,\n'), ['Ann One', 'Bo Two', 'Cy']);
+});
+
+test('a time is read in the zone of the blog, in summer and in winter', () => {
+  assert.equal(instantOf('2026-07-01T12:00', NEW_YORK), '2026-07-01T16:00:00.000Z');
+  assert.equal(instantOf('2026-01-01T12:00:30', NEW_YORK), '2026-01-01T17:00:30.000Z');
+  assert.equal(instantOf('2026-01-01T12:00', 'Asia/Kathmandu'), '2026-01-01T06:15:00.000Z');
+});
+
+test('an hour that comes twice is its first, a skipped one has the offset before it', () => {
+  assert.equal(instantOf('2026-11-01T01:30', NEW_YORK), '2026-11-01T05:30:00.000Z');
+  assert.equal(instantOf('2026-03-08T02:30', NEW_YORK), '2026-03-08T07:30:00.000Z');
+});
+
+test('what is no time is left for the API to refuse', () => {
+  assert.equal(instantOf('tomorrow', 'UTC'), null);
+  assert.equal(instantOf('2026-13-01T00:00', 'UTC'), null);
+  assert.deepEqual(entryFields({ publish_at: 'tomorrow' }, 'UTC'), { publish_at: 'tomorrow' });
+});
+
+test('an entry has LF only, null for an empty box, and nothing of boxes that are not there', () => {
+  const values = {
+    headline: ' ',
+    body: 'One\r\n\r\nTwo “quoted”',
+    byline: 'Ann',
+    key: 'true',
+    pinned: 'false',
+  };
+  assert.deepEqual(entryFields(values, 'UTC'), {
+    headline: null,
+    body: 'One\n\nTwo “quoted”',
+    byline: ['Ann'],
+    key: true,
+    pinned: false,
+  });
+});
+
+test('with a time, publishing is scheduling; a draft with a time is for the API to refuse', () => {
+  const at = { publish_at: '2030-01-01T00:00' };
+  const publish_at = '2030-01-01T00:00:00.000Z';
+  assert.deepEqual(entryFields({ status: 'published', ...at }, 'UTC'), { publish_at });
+  assert.deepEqual(entryFields({ status: 'draft', ...at }, 'UTC'), { status: 'draft', publish_at });
+  assert.deepEqual(entryFields({ status: 'published', publish_at: '' }, 'UTC'), {
+    status: 'published',
+  });
+});
+
+test('an edit sends only the boxes that were altered', () => {
+  assert.deepEqual(alteredOf({ body: 'b', pinned: 'true' }, { body: 'a', pinned: 'true' }), {
+    body: 'b',
+  });
+});
+
+test('a header sends only what was altered, and a link as a whole', () => {
+  const base = {
+    title: 'A',
+    dek: 'D',
+    successor_text: '',
+    successor_url: '',
+    full_coverage_text: 'F',
+    full_coverage_url: '/f',
+  };
+  const values = {
+    ...base,
+    dek: '',
+    successor_url: ' /next ',
+    full_coverage_text: '',
+    full_coverage_url: '',
+  };
+  assert.deepEqual(headerFields(values, base), {
+    dek: null,
+    successor: { text: '/next', url: '/next' },
+    full_coverage: null,
+  });
+  assert.deepEqual(headerFields(base, base), {});
+});
+
+test('a pointer of the API names its box', () => {
+  assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxOf), [
+    'body',
+    'byline',
+    'successor_url',
+    '',
+  ]);
+});
+
+test('a refusal has its reason at the box, as a sentence', () => {
+  const detail = 'has 20001 characters; the limit is 20000';
+  const outcome = outcomeOf(422, {
+    type: '/problems/invalid-field',
+    detail: `body: ${detail}`,
+    errors: [{ pointer: '/body', detail }],
+  });
+  assert.equal(outcome.kind, 'refused');
+  assert.deepEqual(outcome.fields, { body: 'Has 20001 characters; the limit is 20000.' });
+});
+
+test('no answer and 5xx leave it unknown what was stored, and trying again is safe', () => {
+  for (const status of [0, 500, 503]) {
+    const { kind, reason } = outcomeOf(status, {});
+    assert.equal(kind, 'unknown');
+    assert.match(reason, /cannot publish it twice/);
+  }
+});
+
+test('each other answer has its own meaning', () => {
+  const reused = { type: '/problems/idempotency-key-reused', detail: 'x' };
+  assert.equal(outcomeOf(201, {}).kind, 'done');
+  assert.equal(outcomeOf(401, {}).kind, 'signed-out');
+  assert.equal(outcomeOf(409, {}).kind, 'refused');
+  assert.equal(outcomeOf(410, {}).kind, 'gone');
+  assert.equal(outcomeOf(412, {}).kind, 'conflict');
+  assert.equal(outcomeOf(422, reused).kind, 'already');
+  assert.match(outcomeOf(429, {}, 7).reason, /7 seconds/);
+});
+
+test('a sentence begins with a capital and ends with a stop', () => {
+  assert.equal(sentence('is empty'), 'Is empty.');
+  assert.equal(sentence('Is it?'), 'Is it?');
+});
+
+test('of two edits, a box that one of them wrote is taken, a box of both shows both', () => {
+  const base = { headline: 'H', body: 'B', byline: 'Ann, Bo', dateline: '', key_title: '' };
+  const mine = { ...base, body: 'Mine', byline: 'Ann,Bo' };
+  const theirs = entry({ headline: 'Theirs too', body: 'Theirs', byline: ['Ann', 'Bo'] });
+  assert.deepEqual(merge(mine, base, theirs), {
+    taken: { headline: 'Theirs too' },
+    both: [{ name: 'body', theirs: 'Theirs' }],
+  });
+});
+
+test('two edits that came to the same text are no conflict', () => {
+  const base = { headline: '', body: 'B' };
+  assert.deepEqual(merge({ ...base, body: 'Same\r\n' }, base, entry({ body: 'Same\n' })), {
+    taken: {},
+    both: [],
+  });
+});
+
+test('a form without words is empty, whatever is ticked', () => {
+  assert.equal(isEmpty({ body: ' \n', byline: 'Ann', pinned: 'true' }), true);
+  assert.equal(isEmpty({ body: '', headline: 'H' }), false);
+});
+
+test('what was kept comes back whole or not at all', () => {
+  const kept = { values: { body: 'Text' }, key: 'k1' };
+  assert.deepEqual(keptOf(JSON.stringify(kept)), kept);
+  for (const stored of [
+    null,
+    '',
+    '{',
+    '[]',
+    '{"values":null,"key":"k"}',
+    '{"values":{"body":1},"key":"k"}',
+  ]) {
+    assert.equal(keptOf(stored), null);
+  }
+});

@@ -1,0 +1,101 @@
+// Relative times: which unit, which day, and by whose clock.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Times, ago, isSameDay } from '../../static/js/time.js';
+
+const NOW = Date.parse('2026-11-22T14:05:00Z');
+const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000];
+
+/** @type {[number, string][]} */
+const AGES = [
+  [-5 * DAY, 'now'],
+  [0, 'now'],
+  [59 * SECOND, 'now'],
+  [MINUTE, '1 minute ago'],
+  [59 * MINUTE + 59 * SECOND, '59 minutes ago'],
+  [HOUR, '1 hour ago'],
+  [23 * HOUR, '23 hours ago'],
+  [DAY, '1 day ago'],
+  [30 * DAY, '30 days ago'],
+  [31 * DAY, '1 month ago'],
+  [364 * DAY, '11 months ago'],
+  [746 * DAY, '2 years ago'],
+];
+
+for (const [age_ms, text] of AGES) {
+  test(`${age_ms} ms ago reads "${text}"`, () => assert.equal(ago(NOW - age_ms, NOW, 'en'), text));
+}
+
+test('relative times are in the language of the blog', () => {
+  assert.equal(ago(NOW - 2 * HOUR, NOW, 'fr'), 'il y a 2 heures');
+});
+
+test('a day begins at midnight in the zone of the blog', () => {
+  const [late, early] = ['2026-11-22T04:59:59Z', '2026-11-22T05:00:00Z'].map(Date.parse);
+  assert.ok(!isSameDay(late, early, 'America/New_York'));
+  assert.ok(isSameDay(late, early, 'UTC'));
+});
+
+/** An element with the parts that the server's time line has. */
+class Line {
+  /** @param {string} datetime */
+  constructor(datetime) {
+    this.ago = { textContent: '' };
+    this.date = {
+      isHidden: false,
+      toggleAttribute: (/** @type {string} */ _, /** @type {boolean} */ isSet) => {
+        this.date.isHidden = isSet;
+      },
+    };
+    this.time = { getAttribute: () => datetime };
+  }
+
+  /** @param {string} selector */
+  querySelector(selector) {
+    return { '.ago': this.ago, time: this.time, '.date': this.date }[selector] ?? null;
+  }
+}
+
+/** @param {Line[]} lines @returns {any} */
+const root = (...lines) => ({ querySelectorAll: () => lines });
+
+test('the relative part is written in front, and only the date of today is hidden', () => {
+  const [today, yesterday] = [new Line('2026-11-22T13:05:00Z'), new Line('2026-11-21T13:05:00Z')];
+  new Times({ language: 'en', zone: 'UTC' }, () => NOW).refresh(root(today, yesterday));
+  assert.deepEqual([today.ago.textContent, today.date.isHidden], ['1 hour ago / ', true]);
+  assert.deepEqual([yesterday.ago.textContent, yesterday.date.isHidden], ['1 day ago / ', false]);
+});
+
+test('a wrong clock is corrected by the server, and a beat without a time changes nothing', () => {
+  const line = new Line('2026-11-22T13:05:00Z');
+  const times = new Times({ zone: 'UTC' }, () => NOW + 3 * DAY);
+  times.correct('2026-11-22T14:05:00.000Z');
+  times.correct(null);
+  times.refresh(root(line));
+  assert.equal(line.ago.textContent, '1 hour ago / ');
+});
+
+test('a zone that the browser does not know leaves the text of the server as it is', () => {
+  const line = new Line('2026-11-22T13:05:00Z');
+  new Times({ zone: 'Mars/Olympus' }, () => NOW).refresh(root(line));
+  assert.equal(line.date.isHidden, false);
+});
+
+test('one timer keeps all times right', () => {
+  let now = NOW;
+  /** @type {(() => void)[]} */
+  const timers = [];
+  const lines = [new Line('2026-11-22T14:05:00Z'), new Line('2026-11-22T14:04:00Z')];
+  const world = /** @type {any} */ ({ setInterval: (/** @type {any} */ run) => timers.push(run) });
+  new Times({ zone: 'UTC' }, () => now).keep(root(...lines), world);
+  assert.equal(lines[0].ago.textContent, 'now / ');
+  now += MINUTE;
+  timers.forEach((run) => run());
+  assert.equal(timers.length, 1);
+  assert.deepEqual(
+    lines.map((line) => line.ago.textContent),
+    ['1 minute ago / ', '2 minutes ago / '],
+  );
+});

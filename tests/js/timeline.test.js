@@ -1,0 +1,202 @@
+// The timeline against the vectors it shares with Python, and against histories made at random.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+
+import * as timelines from '../../static/js/timeline.js';
+
+/** @import {Change, Frame, Put, Timeline} from '../../static/js/types.js' */
+
+/** @type {any[]} */
+const CASES = JSON.parse(
+  readFileSync(new URL('../vectors/timeline.json', import.meta.url), 'utf-8'),
+);
+const HISTORIES = 300;
+
+/** @param {{position: string, changes: Change[]}} start */
+function build({ position, changes }) {
+  const [epoch] = position.split('.');
+  const empty = timelines.create({ position: `${epoch}.0.00000000` });
+  return timelines.apply(empty, { t: 'changes', from: 0, position, changes }).timeline;
+}
+
+/** @param {Change[] | 'reset'} missed */
+const brief = (missed) =>
+  missed === 'reset'
+    ? missed
+    : missed.map((it) => [it.op, it.op === 'blog' ? '#blog' : it.id, it.offset]);
+
+for (const { name, start, steps, end } of CASES) {
+  test(name, () => {
+    let timeline = build(start);
+    for (const step of steps) {
+      if (!step.frame) {
+        assert.deepEqual(brief(timelines.changes(timeline, step.since)), step.gives);
+        continue;
+      }
+      const before = timeline;
+      const applied = timelines.apply(timeline, step.frame);
+      timeline = applied.timeline;
+      assert.equal(applied.outcome, step.outcome);
+      if (step.outcome !== 'applied') assert.equal(timeline, before);
+    }
+    const entries = timelines.entries(timeline).map((it) => [it.id, it.offset, it.order]);
+    assert.equal(timeline.position, end.position);
+    assert.deepEqual(entries, end.entries);
+    assert.equal(timelines.header(timeline)?.offset ?? null, end.blog);
+  });
+}
+
+/**
+ * @param {number} offset
+ * @param {number} order
+ * @returns {Put}
+ */
+function put(offset, order) {
+  const id = `e${String(order).padStart(12, '0')}`;
+  return { op: 'put', id, offset, order, revision: 1, key: false, pinned: false };
+}
+
+/** @param {number} offset */
+const at = (offset) => `k3xq9a.${offset}.00000000`;
+
+/** @param {number} from @param {number} to @param {Change[]} changes @returns {Frame} */
+const frame = (from, to, changes) => ({ t: 'changes', from, position: at(to), changes });
+
+test('an applied frame leaves the earlier timeline as it was', () => {
+  const timeline = timelines.create({ position: at(3), changes: [put(2, 2), put(3, 3)] });
+  timelines.apply(timeline, frame(3, 4, [put(4, 2)]));
+  assert.equal(timeline.position, at(3));
+  assert.equal(timelines.entries(timeline)[1].offset, 2);
+});
+
+test('fresh is what was first published after the own offset, not after that of the frame', () => {
+  const timeline = timelines.create({ position: at(3), changes: [put(3, 3)] });
+  const { fresh } = timelines.apply(timeline, frame(1, 5, [put(3, 3), put(4, 2), put(5, 5)]));
+  assert.deepEqual(fresh, [put(5, 5).id]);
+});
+
+test('an entry below the window is news for key and pinned lists, but not among the loaded', () => {
+  const page = { position: at(9), changes: [put(8, 8), put(9, 9)], lowest: 8 };
+  const applied = timelines.apply(timelines.create(page), frame(9, 10, [put(10, 5)]));
+  assert.deepEqual(applied.changes, [put(10, 5)]);
+  assert.deepEqual(applied.fresh, []);
+  assert.deepEqual(timelines.entries(applied.timeline).map((it) => it.order), [9, 8]);
+});
+
+test('without older pages the window has no lower end', () => {
+  const page = { position: at(9), changes: [put(8, 8)], lowest: null };
+  const { timeline } = timelines.apply(timelines.create(page), frame(9, 10, [put(10, 5)]));
+  assert.deepEqual(timelines.entries(timeline).map((it) => it.order), [8, 5]);
+});
+
+test('an older page takes no entries from above it, and counts the new ones', () => {
+  const page = { position: at(9), changes: [put(3, 3)], lowest: 3, below: 4 };
+  const applied = timelines.apply(
+    timelines.create(page),
+    frame(9, 11, [put(10, 6), put(11, 11)]),
+  );
+  assert.deepEqual(timelines.entries(applied.timeline), [put(3, 3)]);
+  assert.deepEqual(applied.fresh, [put(11, 11).id]);
+});
+
+test('a page tells nothing of what changed before it', () => {
+  const timeline = timelines.create({ position: at(9), changes: [put(9, 9)] });
+  assert.equal(timelines.changes(timeline, 8), 'reset');
+  assert.deepEqual(timelines.changes(timeline, 9), []);
+});
+
+test('two hundred missed are told, one more is a reset', () => {
+  const many = Array.from({ length: 201 }, (_, i) => put(i + 1, i + 1));
+  const empty = timelines.create({ position: at(0) });
+  const { timeline } = timelines.apply(empty, frame(0, 201, many));
+  assert.equal(timelines.changes(timeline, 0), 'reset');
+  assert.equal(timelines.changes(timeline, 1).length, 200);
+});
+
+test('after a reset a page is taken when it has reached it, or when its epoch is news', () => {
+  const [held, reset] = ['aaaa.50.00000000', 'bbbb.9.00000000'];
+  assert.ok(timelines.isAcceptable('bbbb.9.00000000', reset, held));
+  assert.ok(timelines.isAcceptable('bbbb.12.00000000', reset, held));
+  assert.ok(timelines.isAcceptable('cccc.1.00000000', reset, held));
+  assert.ok(!timelines.isAcceptable('bbbb.8.00000000', reset, held));
+  assert.ok(!timelines.isAcceptable('aaaa.60.00000000', reset, held));
+});
+
+// -- histories made at random ---------------------------------------------------------------------
+
+/** @param {number} seed @returns {() => number} in [0, 1): mulberry32 */
+function chance(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * A server's timelines at the offsets 0, 1, 2, …
+ *
+ * @param {() => number} random
+ */
+function history(random) {
+  const pick = (/** @type {any[]} */ from) => from[Math.floor(random() * from.length)];
+  const states = [timelines.create({ position: at(0) })];
+  /** @type {number[]} */
+  const orders = [];
+  for (let offset = 1; offset <= 5 + random() * 40; offset += 1) {
+    const order = random() < 0.5 || !orders.length ? offset : pick(orders);
+    if (order === offset) orders.push(order);
+    /** @type {Change} */
+    let change = put(offset, order);
+    if (order < offset && random() < 0.4) change = { op: 'del', id: change.id, offset };
+    if (random() < 0.1) change = { op: 'blog', offset, status: pick(['live', 'ended']) };
+    if (change.op === 'blog' && order === offset) orders.pop();
+    states.push(timelines.apply(states[offset - 1], frame(offset - 1, offset, [change])).timeline);
+  }
+  return states;
+}
+
+/** @param {Timeline[]} states @param {number} from @param {number} to @returns {Frame} */
+const missed = (states, from, to) =>
+  frame(from, to, /** @type {Change[]} */ (timelines.changes(states[to], from)));
+
+/** What a page at this offset holds: its `size` newest entries. @param {Timeline} state */
+function page(state, size = 5) {
+  const shown = timelines.entries(state);
+  const header = timelines.header(state);
+  return timelines.create({
+    position: state.position,
+    changes: [...(header ? [header] : []), ...shown.slice(0, size)],
+    lowest: shown.length > size ? shown[size - 1].order : null,
+  });
+}
+
+/** @param {() => number} random @param {Timeline[]} states */
+function read(random, states) {
+  const top = states.length - 1;
+  const upTo = (/** @type {number} */ n) => Math.floor(random() * (n + 1));
+  let reader = page(states[upTo(top)]);
+  for (let i = 0; i < 60; i += 1) {
+    // Any frame that a server may have sent at any time: late, twice, out of order, or never.
+    const to = upTo(top);
+    reader = timelines.apply(reader, missed(states, upTo(to), to)).timeline;
+  }
+  const { offset } = timelines.parse(reader.position);
+  return timelines.apply(reader, missed(states, offset, top)).timeline;
+}
+
+test('whoever joins anywhere and whatever is repeated, dropped or reordered, all end alike', () => {
+  for (let seed = 1; seed <= HISTORIES; seed += 1) {
+    const random = chance(seed);
+    const states = history(random);
+    const reader = read(random, states);
+    const end = states[states.length - 1];
+    const wanted = timelines.entries(end).filter((it) => timelines.isLoaded(reader, it.order));
+    assert.equal(reader.position, end.position, `seed ${seed}`);
+    assert.deepEqual(timelines.entries(reader), wanted, `seed ${seed}`);
+    if (timelines.header(end)) assert.deepEqual(timelines.header(reader), timelines.header(end));
+  }
+});

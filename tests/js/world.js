@@ -1,0 +1,127 @@
+// A browser's world for the stream: a clock that is moved by hand, chance that is chosen, sockets
+// and answers that the test plays.
+
+/** A connection as the stream sees it, WebSocket or EventSource. */
+class Connection {
+  isClosed = false;
+  /** @type {any} */
+  onmessage = null;
+
+  /** @param {string} url */
+  constructor(url) {
+    this.url = url;
+  }
+
+  close() {
+    this.isClosed = true;
+  }
+
+  /** @param {object | string} frame */
+  send(frame) {
+    this.onmessage?.({ data: typeof frame === 'string' ? frame : JSON.stringify(frame) });
+  }
+}
+
+class Socket extends Connection {
+  /** @type {any} */
+  onclose = null;
+
+  /** The server or the network ends it. @param {number} code */
+  end(code) {
+    this.onclose?.({ code });
+  }
+}
+
+class Source extends Connection {
+  /** @type {any} */
+  onerror = null;
+
+  end() {
+    this.onerror?.({});
+  }
+}
+
+export class FakeWorld {
+  now_ms = 1_000_000;
+  /** What chance answers. */
+  chance = 0.5;
+  isOnline = true;
+  /** @type {(Socket | Source)[]} in the order in which they were opened */
+  opened = [];
+  /** @type {{url: string, answer: (status: number, body?: object | string) => Promise<void>}[]} */
+  requests = [];
+  /** @type {Map<number, {at_ms: number, run: () => void}>} */
+  #timers = new Map();
+  #next = 1;
+
+  /** What the stream is given. @returns {import('../../static/js/types.js').World} */
+  get world() {
+    const open = (/** @type {Socket | Source} */ it) => this.opened[this.opened.push(it) - 1];
+    return /** @type {any} */ ({
+      WebSocket: function (/** @type {string} */ url) {
+        return open(new Socket(url));
+      },
+      EventSource: function (/** @type {string} */ url) {
+        return open(new Source(url));
+      },
+      fetch: (/** @type {string} */ url) => this.#request(url),
+      setTimeout: (/** @type {() => void} */ run, /** @type {number} */ wait_ms) => {
+        this.#timers.set(this.#next, { at_ms: this.now_ms + wait_ms, run });
+        return this.#next++;
+      },
+      clearTimeout: (/** @type {number} */ timer) => this.#timers.delete(timer),
+      Date: { now: () => this.now_ms },
+      Math: { random: () => this.chance },
+      navigator: this.#navigator(),
+    });
+  }
+
+  #navigator() {
+    const fake = this;
+    return {
+      get onLine() {
+        return fake.isOnline;
+      },
+    };
+  }
+
+  /** @param {string} url */
+  #request(url) {
+    return new Promise((resolve, reject) => {
+      const answer = async (/** @type {number} */ status, /** @type {any} */ body = '') => {
+        const text = typeof body === 'string' ? body : JSON.stringify(body);
+        if (status) resolve({ status, text: async () => text });
+        else reject(new TypeError('network'));
+        await new Promise((done) => setImmediate(done)); // until the stream has dealt with it
+      };
+      this.requests.push({ url, answer });
+    });
+  }
+
+  get socket() {
+    return /** @type {Socket} */ (this.opened.at(-1));
+  }
+
+  get request() {
+    return this.requests[this.requests.length - 1];
+  }
+
+  /** How long until the next timer, null when there is none. */
+  get wait_ms() {
+    const due = [...this.#timers.values()].map(({ at_ms }) => at_ms - this.now_ms);
+    return due.length ? Math.min(...due) : null;
+  }
+
+  /** Let time pass, running what falls due in its order. @param {number} ms */
+  pass(ms) {
+    const end_ms = this.now_ms + ms;
+    for (;;) {
+      const due = [...this.#timers].sort(([, a], [, b]) => a.at_ms - b.at_ms)[0];
+      if (!due || due[1].at_ms > end_ms) break;
+      this.#timers.delete(due[0]);
+      this.now_ms = due[1].at_ms;
+      due[1].run();
+    }
+    this.now_ms = end_ms;
+  }
+}

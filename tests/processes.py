@@ -1,0 +1,25 @@
+"""Looking at processes in tests (Linux's /proc)."""
+
+import contextlib
+from pathlib import Path
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; a zombie waiting for its reaper does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def descendants(pid: int) -> list[int]:
+    # A child belongs to the thread that forked it: the store's keeper has a thread of its own.
+    children = [c for task in Path(f"/proc/{pid}/task").glob("*") for c in children_of(task)]
+    return [found for child in children for found in (int(child), *descendants(int(child)))]
+
+
+def children_of(task: Path) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return (task / "children").read_text().split()
+    return []

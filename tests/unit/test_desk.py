@@ -1,0 +1,541 @@
+"""The desk's pages and forms: without scripts, without a store, against editing that is noted."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import unescape
+from typing import Any, cast
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from liveblog import desk
+from liveblog.accounts import Accounts
+from liveblog.model import Blog, Caller, Entry, Link, Position, Problem, StoreDown, invalid
+from liveblog.publishing import BlogAt, Deleted, Publishing, Written
+from liveblog.settings import Settings
+
+AT = Position("k3xq9a", 7, "9f2c01ab")
+ID = "e000000000001"
+SITE = "http://testserver"
+NEW_YORK = "America/New_York"
+DANA = Caller("user:dana", "editor")
+CLEO = Caller("user:cleo", "contributor")
+BOSS = Caller("user:boss", "admin")
+BLOG = Blog(slug="moon", title="The Moon", timezone=NEW_YORK, status="live")
+ENTRY = Entry(
+    id=ID,
+    headline="Lift-off",
+    body="We have\nlift-off",
+    body_html="<p>We have\nlift-off</p>",
+    byline=["Ann One", "Bo Two"],
+    status="published",
+    revision=3,
+    published_at=1_700_000_000_000,
+    updated_at=1_700_000_000_000,
+    offset=5,
+    order=5,
+)
+DRAFT = Entry(id="e000000000002", body="Not yet", body_html="<p>Not yet</p>", author="user:cleo")
+
+
+FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+
+
+class KnownAccounts(Accounts):
+    """Sessions named after whose they are, and a store that can be away."""
+
+    def __init__(self) -> None:
+        self.is_store_up = True
+        self.closed: list[str] = []
+
+    async def check_store(self) -> None:
+        if not self.is_store_up:
+            raise StoreDown("away")
+
+    async def session_caller(self, secret: str) -> Caller | None:
+        await self.check_store()
+        return {"dana": DANA, "cleo": CLEO, "boss": BOSS}.get(secret)
+
+    async def check_password(self, name: str, password: str) -> Caller | None:
+        await self.check_store()
+        return DANA if (name, password) == ("dana", "a long password") else None
+
+    async def open_session(self, caller: Caller) -> str:
+        return caller.name
+
+    async def close_session(self, secret: str) -> None:
+        self.closed.append(secret)
+
+    async def wait_s(self, what: str, limit: int, window_s: int) -> int:
+        return 30 if "hammer" in what else 0
+
+    async def forget_try(self, what: str) -> None:
+        pass
+
+
+@dataclass
+class NotedPublishing:
+    """Notes what it is asked, and answers with one blog, one entry and one draft, or a problem."""
+
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    problem: Exception | None = None
+    held: Exception | None = None  # on reading
+    blog_is: Blog = BLOG
+    entry_is: Entry = ENTRY
+
+    def _note(self, *call: Any) -> None:
+        self.calls.append(call)
+        if self.problem:
+            raise self.problem
+
+    async def blogs(self, caller: Caller) -> list[BlogAt]:
+        return [BlogAt(self.blog_is, AT)]
+
+    async def blog(self, caller: Caller, slug: str) -> BlogAt:
+        if self.held:
+            raise self.held
+        return BlogAt(self.blog_is, AT)
+
+    async def entries(
+        self, caller: Caller, slug: str, before: Any, limit: int, status: str
+    ) -> tuple[list[Written], str | None]:
+        known: dict[str, Entry] = {self.entry_is.status: self.entry_is, "draft": DRAFT}
+        found = known.get(status)
+        return ([Written(found, AT)] if found else []), None
+
+    async def entry(self, caller: Caller, slug: str, id: str) -> Written:
+        return Written(self.entry_is, AT)
+
+    async def create_blog(self, caller: Caller, fields: Any, key: Any) -> BlogAt:
+        self._note("create_blog", fields, key)
+        return BlogAt(self.blog_is, AT)
+
+    async def edit_blog(self, caller: Caller, slug: str, fields: Any, key: Any) -> BlogAt:
+        self._note("edit_blog", fields, key)
+        return BlogAt(self.blog_is, AT)
+
+    async def create_entry(self, caller: Caller, slug: str, fields: Any, key: Any) -> Written:
+        self._note("create_entry", fields, key)
+        return Written(self.entry_is, AT, 201)
+
+    async def edit_entry(
+        self, caller: Caller, slug: str, id: str, fields: Any, revision: Any, key: Any
+    ) -> Written:
+        self._note("edit_entry", id, fields, revision, key)
+        return Written(self.entry_is, AT)
+
+    async def delete_entry(
+        self, caller: Caller, slug: str, id: str, takedown: bool, key: Any
+    ) -> Deleted:
+        self._note("delete_entry", id, takedown)
+        return Deleted(id, 8, AT, takedown, 0)
+
+    async def restore_entry(self, caller: Caller, slug: str, id: str, key: Any) -> Written:
+        self._note("restore_entry", id)
+        return Written(self.entry_is, AT)
+
+
+@dataclass
+class Browser:
+    """A browser without scripts, signed in as dana unless it is told otherwise."""
+
+    client: TestClient
+    publishing: NotedPublishing
+    accounts: KnownAccounts
+
+    def sign_in(self, name: str) -> None:
+        self.client.cookies.set("liveblog", name)
+
+    def post(self, path: str, data: Any = None, **headers: Any) -> Any:
+        kind = "application/x-www-form-urlencoded"
+        sent = {"Sec-Fetch-Site": "same-origin", "Content-Type": kind, **headers}
+        return self.client.post(path, data=data or {}, headers=sent)
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    publishing, accounts = NotedPublishing(), KnownAccounts()
+    routes = desk.routes(cast(Publishing, publishing), accounts, Settings())
+    with TestClient(Starlette(routes=routes), base_url=SITE, follow_redirects=False) as client:
+        found = Browser(client, publishing, accounts)
+        found.sign_in("dana")
+        yield found
+
+
+def value_of(page: str, name: str) -> str:
+    """Return what stands in the first box of a name."""
+    found = re.search(rf'<input[^>]* name="{name}"[^>]* value="([^"]*)"', page)
+    area = re.search(rf'<textarea[^>]* name="{name}"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
+    assert found or area, name
+    return unescape((found or area)[1])  # type: ignore[index]
+
+
+def reason_of(page: str, name: str) -> str:
+    """Return the reason beside a box, which the box must point to."""
+    found = re.search(rf'id="compose-{name}-reason"[^>]*>([^<]*)<', page)
+    assert found
+    assert f'aria-describedby="compose-{name}-reason' in page
+    return unescape(found[1])
+
+
+# -- coming in
+
+
+def test_a_page_without_a_session_leads_to_signing_in_and_back(browser: Browser) -> None:
+    browser.client.cookies.clear()
+    answer = browser.get("/desk/blogs/moon")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        "/desk/sign-in?next=/desk/blogs/moon",
+    )
+    assert 'value="/desk/blogs/moon"' in browser.get(answer.headers["location"]).text
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "https://evil.example/desk",
+        "//evil.example",
+        "/desk//evil.example",
+        "/desk/../x",
+        "/blogs/a",
+    ],
+)
+def test_signing_in_leads_only_to_pages_of_the_desk(browser: Browser, there: str) -> None:
+    given = {"name": "dana", "password": "a long password", "next": there}
+    answer = browser.post("/desk/sign-in", given)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/desk")
+    cookie = answer.headers["set-cookie"].lower()
+    assert all(part in cookie for part in ("liveblog=dana", "httponly", "samesite=lax", "path=/"))
+
+
+def test_a_wrong_password_keeps_the_name_and_says_why(browser: Browser) -> None:
+    browser.client.cookies.clear()
+    answer = browser.post("/desk/sign-in", {"name": "dana", "password": "wrong"})
+    assert answer.status_code == 401
+    assert "The name or the password is wrong." in answer.text
+    assert value_of(answer.text, "name") == "dana"
+    assert "wrong</" not in re.sub("is wrong", "", answer.text)
+
+
+def test_too_many_tries_say_when_the_next_is_allowed(browser: Browser) -> None:
+    answer = browser.post("/desk/sign-in", {"name": "hammer", "password": "x"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+
+
+def test_another_site_cannot_sign_a_browser_in_or_out(browser: Browser) -> None:
+    given = {"name": "dana", "password": "a long password"}
+    assert browser.post("/desk/sign-in", given, **FOREIGN).status_code == 403
+    assert browser.post("/desk/sign-out", **FOREIGN).status_code == 403
+    assert browser.accounts.closed == []
+
+
+def test_signing_out_ends_the_session(browser: Browser) -> None:
+    answer = browser.post("/desk/sign-out")
+    assert (answer.status_code, browser.accounts.closed) == (303, ["dana"])
+    assert "max-age=0" in answer.headers["set-cookie"].lower()
+
+
+UNSAFE = (
+    "/desk/blogs",
+    "/desk/blogs/moon/header",
+    "/desk/blogs/moon/end",
+    "/desk/blogs/moon/reopen",
+    "/desk/blogs/moon/entries",
+    f"/desk/blogs/moon/entries/{ID}",
+    f"/desk/blogs/moon/entries/{ID}/delete",
+    f"/desk/blogs/moon/entries/{ID}/restore",
+)
+
+
+@pytest.mark.parametrize("path", UNSAFE)
+def test_nothing_is_done_for_another_sites_page(browser: Browser, path: str) -> None:
+    answer = browser.post(path, {"body": "theirs"}, **FOREIGN)
+    assert answer.status_code == 403
+    assert "theirs" not in answer.text
+    assert browser.publishing.calls == []
+
+
+@pytest.mark.parametrize("path", ["/desk", "/desk/sign-in", "/desk/blogs/moon", *UNSAFE])
+def test_no_page_of_the_desk_is_kept_in_a_cache(browser: Browser, path: str) -> None:
+    answer = browser.post(path) if path in UNSAFE else browser.get(path)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_pages_have_no_inline_script_or_style(browser: Browser) -> None:
+    for path in ("/desk", "/desk/sign-in", "/desk/blogs/moon", f"/desk/blogs/moon/entries/{ID}"):
+        page = browser.get(path).text
+        assert not re.search(r"<script(?![^>]* src=)|<style|\son\w+=|\sstyle=|javascript:", page)
+
+
+# -- writing
+
+
+def test_the_form_publishes_and_a_reload_repeats_nothing(browser: Browser) -> None:
+    given = {
+        "headline": "",
+        "body": "One\r\n\r\n“Two”",
+        "byline": "Ann One, Bo\r\nCy",
+        "dateline": "",
+        "key": "false",
+        "pinned": "true",
+        "status": "published",
+        "publish_at": "",
+        "idempotency_key": "k1",
+    }
+    answer = browser.post("/desk/blogs/moon/entries", given)
+    fields = {
+        "body": "One\n\n“Two”",
+        "byline": ["Ann One", "Bo", "Cy"],
+        "key": False,
+        "pinned": True,
+        "status": "published",
+    }
+    assert browser.publishing.calls == [("create_entry", fields, "k1")]
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        "/desk/blogs/moon?done=published",
+    )
+    assert "Published." in browser.get(answer.headers["location"]).text
+
+
+def test_a_form_with_a_text_alone_publishes(browser: Browser) -> None:
+    assert browser.post("/desk/blogs/moon/entries", {"body": "Text"}).status_code == 303
+    assert browser.publishing.calls == [("create_entry", {"body": "Text"}, None)]
+
+
+def test_a_time_is_that_of_the_blog_and_makes_publishing_scheduling(browser: Browser) -> None:
+    given = {"body": "x", "status": "published", "publish_at": "2026-07-01T12:00"}
+    browser.post("/desk/blogs/moon/entries", given)
+    assert browser.publishing.calls[0][1] == {"body": "x", "publish_at": "2026-07-01T16:00:00.000Z"}
+
+
+def test_a_refusal_keeps_text_and_key_and_says_why_beside_the_box(browser: Browser) -> None:
+    browser.publishing.problem = invalid(("/body", "has 20001 characters; the limit is 20000"))
+    text = "\n“First” line break & <b>stays</b>"
+    given = {"body": text, "byline": "Ann, Bo", "pinned": "true", "idempotency_key": "k1"}
+    answer = browser.post("/desk/blogs/moon/entries", given)
+    assert answer.status_code == 422
+    assert reason_of(answer.text, "body") == "Has 20001 characters; the limit is 20000."
+    assert value_of(answer.text, "body") == text
+    assert value_of(answer.text, "byline") == "Ann, Bo"
+    assert value_of(answer.text, "idempotency_key") == "k1"
+    assert re.search(r'<textarea id="compose-body"[^>]*aria-invalid="true"', answer.text)
+    assert re.search(r'type="checkbox"[^>]*id="compose-pinned"[^>]* checked', answer.text)
+
+
+def test_a_second_text_under_a_used_key_gets_a_new_key(browser: Browser) -> None:
+    browser.publishing.problem = Problem(422, "idempotency-key-reused", "used")
+    given = {"body": "second", "idempotency_key": "k1"}
+    page = browser.post("/desk/blogs/moon/entries", given).text
+    assert "What you sent first was stored after all" in page
+    assert value_of(page, "body") == "second"
+    assert value_of(page, "idempotency_key") not in ("", "k1")
+
+
+def test_while_the_store_is_away_the_text_is_kept_with_its_key(browser: Browser) -> None:
+    browser.publishing.held = StoreDown("away")
+    given = {"body": "My <words>", "headline": "Mine", "idempotency_key": "k1"}
+    answer = browser.post("/desk/blogs/moon/entries", given)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert 'action="/desk/blogs/moon/entries"' in answer.text
+    assert [value_of(answer.text, name) for name in given] == [*given.values()]
+
+
+def test_a_text_sent_after_signing_out_is_kept(browser: Browser) -> None:
+    browser.sign_in("nobody")
+    answer = browser.post("/desk/blogs/moon/entries", {"body": "My words"})
+    assert answer.status_code == 401
+    assert value_of(answer.text, "body") == "My words"
+    assert 'href="/desk/sign-in"' in answer.text
+
+
+@pytest.mark.parametrize("path", ["/desk", "/desk/sign-in", "/desk/blogs/moon"])
+def test_while_the_store_is_away_every_page_is_503(browser: Browser, path: str) -> None:
+    browser.accounts.is_store_up = False
+    browser.client.cookies.clear()
+    assert browser.get(path).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"body=%FF", "application/x-www-form-urlencoded", 400),
+        (b"body=\xff", "application/x-www-form-urlencoded", 400),
+        (b"&".join([b"a=1"] * 101), "application/x-www-form-urlencoded", 400),
+        (b"{}", "application/json", 415),
+        (b"body=" + b"x" * (1 << 20), "application/x-www-form-urlencoded", 413),
+    ],
+)
+def test_what_is_no_form_is_refused(browser: Browser, body: bytes, kind: str, status: int) -> None:
+    headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin"}
+    answer = browser.client.post("/desk/blogs/moon/entries", content=body, headers=headers)
+    assert answer.status_code == status
+    assert browser.publishing.calls == []
+
+
+# -- editing
+
+
+def test_an_entry_stands_in_its_boxes_and_is_saved_on_its_revision(browser: Browser) -> None:
+    page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
+    assert value_of(page, "body") == ENTRY.body
+    assert value_of(page, "byline") == "Ann One, Bo Two"
+    given = {"body": "New", "revision": value_of(page, "revision"), "idempotency_key": "k2"}
+    answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)
+    assert browser.publishing.calls == [("edit_entry", ID, {"body": "New"}, 3, "k2")]
+    assert answer.headers["location"] == f"/desk/blogs/moon?done=saved#{ID}"
+
+
+def test_an_edit_leaves_marks_alone_that_it_does_not_alter(browser: Browser) -> None:
+    given = {"body": "x", "revision": "3"}
+    marks = {"key": "true", "key_was": "true", "pinned": "false", "pinned_was": "true"}
+    browser.post(f"/desk/blogs/moon/entries/{ID}", given | marks)
+    assert browser.publishing.calls[0][2] == {"body": "x", "pinned": False}
+
+
+def test_a_pin_needs_no_revision(browser: Browser) -> None:
+    browser.post(f"/desk/blogs/moon/entries/{ID}", {"pinned": "true"})
+    assert browser.publishing.calls == [("edit_entry", ID, {"pinned": True}, None, None)]
+
+
+def test_a_conflict_shows_both_texts_and_goes_on_from_theirs(browser: Browser) -> None:
+    theirs = Entry(id=ID, body="Theirs", status="published", revision=4)
+    extra = {"current": Written(theirs, AT)}
+    browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
+    given = {"body": "Mine", "headline": "", "revision": "3"}
+    answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)
+    assert answer.status_code == 412
+    assert re.search(r'id="theirs-body"[^>]*readonly>\nTheirs</textarea>', answer.text)
+    assert "theirs-headline" not in answer.text
+    assert value_of(answer.text, "body") == "Mine"
+    assert value_of(answer.text, "revision") == "4"
+
+
+def test_a_text_whose_entry_was_deleted_can_become_a_new_entry(browser: Browser) -> None:
+    browser.publishing.problem = Problem(410, "gone", "The entry is deleted.")
+    answer = browser.post(f"/desk/blogs/moon/entries/{ID}", {"body": "Mine", "revision": "3"})
+    assert answer.status_code == 410
+    assert value_of(answer.text, "body") == "Mine"
+    assert 'action="/desk/blogs/moon/entries"' in answer.text
+
+
+def test_a_deletion_can_be_undone_from_the_next_page(browser: Browser) -> None:
+    answer = browser.post(f"/desk/blogs/moon/entries/{ID}/delete")
+    page = browser.get(answer.headers["location"]).text
+    undo = f"/desk/blogs/moon/entries/{ID}/restore"
+    assert f'action="{undo}"' in page
+    assert browser.post(undo).status_code == 303
+    assert [call[0] for call in browser.publishing.calls] == ["delete_entry", "restore_entry"]
+
+
+def test_a_takedown_is_offered_to_admins_alone(browser: Browser) -> None:
+    path = f"/desk/blogs/moon/entries/{ID}"
+    assert "takedown" not in browser.get(path).text
+    browser.sign_in("boss")
+    assert "takedown" in browser.get(path).text
+    browser.post(f"{path}/delete", {"takedown": "1"})
+    assert browser.publishing.calls == [("delete_entry", ID, True)]
+
+
+# -- the blog
+
+
+def test_a_new_blog_leads_to_its_desk(browser: Browser) -> None:
+    given = {"slug": "moon", "title": "The Moon", "dek": "", "status": "live"}
+    answer = browser.post("/desk/blogs", given)
+    fields = {"slug": "moon", "title": "The Moon", "dek": None, "status": "live"}
+    assert browser.publishing.calls == [("create_blog", fields, None)]
+    assert answer.headers["location"] == "/desk/blogs/moon?done=created"
+
+
+def test_a_header_is_saved_with_its_links(browser: Browser) -> None:
+    given = {
+        "title": "The Moon",
+        "summary": "One\r\nTwo",
+        "full_coverage_text": "",
+        "full_coverage_url": " /all ",
+        "successor_text": "",
+        "successor_url": "",
+    }
+    browser.post("/desk/blogs/moon/header", given)
+    fields = {
+        "title": "The Moon",
+        "summary": "One\nTwo",
+        "full_coverage": {"text": "/all", "url": "/all"},
+        "successor": None,
+    }
+    assert browser.publishing.calls == [("edit_blog", fields, None)]
+
+
+def test_coverage_ends_in_one_action_with_its_successor_and_reopens(browser: Browser) -> None:
+    given = {"successor_text": "Mars", "successor_url": "/blogs/mars"}
+    assert browser.post("/desk/blogs/moon/end", given).status_code == 303
+    assert browser.post("/desk/blogs/moon/reopen").status_code == 303
+    successor = {"text": "Mars", "url": "/blogs/mars"}
+    assert [call[1] for call in browser.publishing.calls] == [
+        {"status": "ended", "successor": successor},
+        {"status": "live"},
+    ]
+
+
+def test_a_wrong_link_has_its_reason_beside_its_box(browser: Browser) -> None:
+    browser.publishing.problem = invalid(("/successor/url", "must begin with https://"))
+    page = browser.post("/desk/blogs/moon/end", {"successor_url": "nonsense"}).text
+    assert re.search(r'id="end-successor_url"[^>]*aria-invalid="true"', page)
+    assert re.search(r'<details[^>]*id="end-panel" open>', page)
+
+
+def test_an_ended_blog_can_be_reopened_and_not_ended(browser: Browser) -> None:
+    link = Link("Mars", "/blogs/mars")
+    browser.publishing.blog_is = Blog(slug="moon", title="M", status="ended", successor=link)
+    page = browser.get("/desk/blogs/moon").text
+    assert 'id="reopen"' in page
+    assert 'id="end"' not in page
+
+
+def test_a_contributor_sees_only_what_the_role_may_do(browser: Browser) -> None:
+    browser.sign_in("cleo")
+    page = browser.get("/desk/blogs/moon").text
+    assert "Submit for approval" in page
+    for absent in ('name="pinned"', 'id="header"', 'id="end"', ">Publish<", "publish_at"):
+        assert absent not in page
+    assert 'id="new"' not in browser.get("/desk").text
+
+
+def test_what_is_retracted_stays_in_the_list(browser: Browser) -> None:
+    browser.publishing.entry_is = Entry(**{**_fields(ENTRY), "status": "retracted"})
+    page = browser.get("/desk/blogs/moon").text
+    assert "data-retracted" in page
+    assert "Undo the retraction" in browser.get(f"/desk/blogs/moon/entries/{ID}").text
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__struct_fields__}
+
+
+# -- times
+
+
+@pytest.mark.parametrize(
+    ("local", "instant"),
+    [
+        ("2026-01-01T12:00", "2026-01-01T17:00:00.000Z"),
+        ("2026-11-01T01:30", "2026-11-01T05:30:00.000Z"),  # comes twice: the first
+        ("2026-03-08T02:30", "2026-03-08T07:30:00.000Z"),  # is skipped: the offset before
+        ("2026-02-30T00:00", "2026-02-30T00:00"),  # does not exist: left to be refused
+        ("soon", "soon"),
+    ],
+)
+def test_a_wall_clock_is_read_in_the_zone_of_the_blog(local: str, instant: str) -> None:
+    assert desk.instant_of(local, NEW_YORK) == instant
+
+
+def test_an_instant_stands_in_its_box_as_the_wall_clock_of_the_blog() -> None:
+    assert desk.local_time(1_782_921_600_000, NEW_YORK) == "2026-07-01T12:00"
+    assert desk.local_time(None, NEW_YORK) == ""

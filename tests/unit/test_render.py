@@ -1,0 +1,360 @@
+"""What becomes HTML, and what must never become HTML."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from liveblog import render
+from liveblog.model import Blog, Entry, Link, Position
+
+POSITION = Position("k3xq9a", 57, "9f2c01ab")
+
+
+def ms(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
+
+
+def blog(**fields: Any) -> Blog:
+    given = {"slug": "vote", "title": "The vote", "status": "live", "offset": 9, **fields}
+    return Blog(**({"timezone": "America/New_York"} | given))
+
+
+def entry(number: int = 1, **fields: Any) -> Entry:
+    given: dict[str, Any] = {
+        "id": f"e{number:012}",
+        "body": "Text.",
+        "status": "published",
+        "offset": number,
+        "order": number,
+        "published_at": ms(2024, 11, 6, 6, 57),
+        "updated_at": ms(2024, 11, 6, 6, 57),
+    } | fields
+    given["body_html"] = render.markdown(given["body"]) if given["body"] else None
+    return Entry(**given)
+
+
+def text_of(html: str) -> str:
+    return render.plain(re.sub(r"<template>.*?</template>", "", html, flags=re.DOTALL))
+
+
+def page(*entries: Entry, **fields: Any) -> str:
+    given: dict[str, Any] = {
+        "blog": blog(),
+        "position": POSITION,
+        "entries": entries,
+        "pinned": [it for it in entries if it.pinned],
+        "key_events": [it for it in entries if it.key],
+        "before": None,
+        "older": False,
+        "permalink": None,
+        "public_url": "https://news.example",
+    }
+    return render.blog_html(**(given | fields))
+
+
+# -- Markdown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\"straight\" and 'straight', “curly” and ‘curly’, -- ... (c)",  # noqa: RUF001
+        "AT&T, 1 < 2 > 0, a & b &",
+        "مرحبا بالعالم and English",
+        "👩‍🚀 🎉 é e\u0301 \u200f",
+        "https://example.com/%D0%BF?a=1&b=%22",
+    ],
+)
+def test_text_comes_out_as_it_went_in(text: str) -> None:
+    assert render.plain(render.markdown(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<iframe src=//evil.example></iframe>",
+        "<style>*{}</style><svg/onload=alert(1)>",
+        "[a](javascript:alert(1))",
+        "[a](JaVaScRiPt:alert(1))",
+        "[a](data:text/html,x)",
+        "[a](vbscript:x) [b](//evil.example) [c](/\\evil.example) [d](ftp://x.example)",
+        "<javascript:alert(1)>",
+        "![x](javascript:alert(1))",
+        '[a](https://x.example "><script>alert(1)</script>")',
+        "```html onclick=x\n<script>\n```",
+        "[a]: javascript:alert(1)\n\n[a]",
+    ],
+)
+def test_markup_in_markdown_never_reaches_a_page(text: str) -> None:
+    html = render.markdown(text)
+    tags = re.findall(r"<(\w+)((?:[^>\"]|\"[^\"]*\")*)>", html)
+    assert {name for name, _ in tags} <= {"p", "a", "code", "pre", "em"}
+    for _, attributes in tags:
+        assert re.fullmatch(
+            r'( (href="(https://|/%5C)[^"]*"|title="[^"]*"|rel="noopener"))*', attributes
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("a *b* **c** ~~d~~ `e`", "<p>a <em>b</em> <strong>c</strong> <s>d</s> <code>e</code></p>"),
+        ("# One\n\nTwo\n---", "<h4>One</h4>\n<h4>Two</h4>"),
+        ("3. x", '<ol start="3">\n<li>x</li>\n</ol>'),
+        ("![a *map*](https://x.example/m.png)", "<p>a *map*</p>"),
+        ("[a](/blogs/b)", '<p><a href="/blogs/b" rel="noopener">a</a></p>'),
+        ("report.md e.g.it a@b.c", "<p>report.md e.g.it a@b.c</p>"),
+        (
+            "https://x.example",
+            '<p><a href="https://x.example" rel="noopener">https://x.example</a></p>',
+        ),
+        ("[m](mailto:a@b.c)", '<p><a href="mailto:a@b.c" rel="noopener">m</a></p>'),
+    ],
+)
+def test_markdown_becomes(text: str, html: str) -> None:
+    assert render.markdown(text) == html
+
+
+def test_a_text_of_brackets_is_given_no_links_since_trying_them_all_takes_a_second() -> None:
+    link = "[a](/b)"
+    most = "[" * (render.BRACKETS_MAX - 1)
+    assert "<a " in render.markdown(f"{link} {most}")
+    assert render.markdown(f"{link} {most}[ *b*") == f"<p>{link} {most}[ <em>b</em></p>"
+
+
+def test_text_is_shortened_at_a_word_and_where_there_is_none() -> None:
+    assert render.shorten("one two three", 13) == "one two three"
+    assert render.shorten("one two three", 10) == "one two…"
+    assert render.shorten("今日は選挙の日です", 5) == "今日は選…"
+
+
+# -- times
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "language", "clock", "date"),
+    [
+        (ms(2024, 11, 6, 6, 57), "America/New_York", "en", "1:57 AM EST", "November 6, 2024"),
+        (ms(2024, 7, 1, 5, 57), "America/New_York", "en", "1:57 AM EDT", "July 1, 2024"),
+        (ms(1969, 7, 20, 20, 17), "America/New_York", "en-US", "4:17 PM EDT", "July 20, 1969"),
+        (ms(2024, 7, 1, 12), "Europe/London", "en-GB", "13:00 BST", "1 July 2024"),
+        (ms(2024, 7, 1, 12), "America/Sao_Paulo", "pt-BR", "09:00 UTC-3", "1 de julho de 2024"),
+        (ms(2024, 7, 1, 12), "Asia/Kathmandu", "en", "5:45 PM UTC+5:45", "July 1, 2024"),
+        (ms(2024, 7, 1, 12), "UTC", "fr", "12:00 UTC", "1 juillet 2024"),
+        (ms(2024, 7, 1, 12), "UTC", "xx-Nowhere", "12:00 PM UTC", "July 1, 2024"),
+        (ms(1, 1, 1), "America/New_York", "en", "12:00 AM UTC", "January 1, 1"),
+    ],
+)
+def test_times_read_as_people_write_them(
+    at: int, zone: str, language: str, clock: str, date: str
+) -> None:
+    shown = render.when(at, blog(timezone=zone, language=language))
+    assert (shown.clock, shown.date) == (clock, date)
+
+
+def test_the_time_line_has_time_and_date_and_room_for_the_relative_part() -> None:
+    html = render.entry_html(entry(), blog())
+    assert (
+        '<p class="when"><span class="ago"></span><a class="permalink"'
+        ' href="/blogs/vote/entries/e000000000001"><time datetime="2024-11-06T06:57:00.000Z"'
+        ' title="Wednesday, November 6, 2024, 1:57 AM EST (America/New_York)">'
+        '1:57 AM EST<span class="date"> · November 6, 2024</span></time></a></p>'
+    ) in html
+
+
+# -- entries
+
+
+def test_an_entry_escapes_everything_that_is_not_markdown() -> None:
+    bad = "<b>\"'&"
+    html = render.entry_html(
+        entry(headline=bad, byline=[bad], dateline=bad, key=True, key_title=bad, note=bad), blog()
+    )
+    assert "<b>" not in html
+    assert '<h3 dir="auto">&lt;b&gt;&#34;&#39;&amp;</h3>' in html
+    assert bad in text_of(html)
+
+
+def test_an_entry_carries_its_numbers_and_a_copy_no_id() -> None:
+    it = entry(7, offset=9, revision=3, headline="Called")
+    html = render.entry_html(it, blog())
+    assert html.startswith(
+        '<article id="e000000000007" class="entry" data-offset="9" data-order="7"'
+        ' data-revision="3" aria-label="Called">'
+    )
+    copy = render.entry_html(it, blog(), is_copy=True)
+    assert copy.startswith('<article data-entry="e000000000007" class="entry" data-offset="9"')
+    assert " id=" not in copy
+
+
+def test_an_entry_without_a_headline_is_named_by_its_first_words_or_its_time() -> None:
+    assert render.entry_name(entry(body="One *two*"), blog()) == "One two"
+    assert render.entry_name(entry(body=None), blog()) == "1:57 AM EST"
+    assert "<h3" not in render.entry_html(entry(), blog())
+
+
+@pytest.mark.parametrize(
+    ("body", "html"),
+    [
+        ("One\n\nTwo", '<p><span class="dateline">ROME</span> — One</p>\n<p>Two</p>'),
+        ("- One", '<p><span class="dateline">ROME</span> — </p>\n<ul>\n<li>One</li>\n</ul>'),
+        ("*One*", '<p><span class="dateline">ROME</span> — <em>One</em></p>'),
+    ],
+)
+def test_the_dateline_stands_before_the_first_words(body: str, html: str) -> None:
+    assert html in render.entry_html(entry(body=body, dateline="ROME"), blog())
+
+
+def test_key_and_pinned_entries_are_marked() -> None:
+    html = render.entry_html(entry(key=True, key_title="A & B", pinned=True), blog())
+    assert 'data-key-title="A &amp; B"' in html
+    assert " data-pinned" in html
+    assert "Pinned Key event" in text_of(html.replace("</span>", "</span> "))
+    plain_html = render.entry_html(entry(), blog())
+    assert "data-key-title" not in plain_html
+    assert "data-pinned" not in plain_html
+    assert "<template>" not in plain_html
+
+
+@pytest.mark.parametrize(
+    ("fields", "label"),
+    [
+        ({"note_kind": "correction", "note": "the name"}, "Correction: the name"),
+        ({"note_kind": "correction"}, "Correction"),
+        ({"note_kind": "update", "updated_at": ms(2024, 11, 6, 7)}, "Updated 2:00 AM EST"),
+        (
+            {"note_kind": "update", "updated_at": ms(2024, 11, 7, 7), "note": "more"},
+            "Updated 2:00 AM EST · November 7, 2024: more",
+        ),
+        ({"note_kind": "update", "updated_at": ms(2024, 11, 6, 6, 56)}, "Updated 1:57 AM EST"),
+        ({"status": "retracted", "note_kind": "retraction", "note": "no"}, "Retracted: no"),
+        ({"status": "retracted"}, "Retracted"),
+    ],
+)
+def test_an_edit_says_what_it_was(fields: dict[str, Any], label: str) -> None:
+    html = render.entry_html(entry(**fields), blog())
+    notes = re.findall(r'<p class="note" dir="auto">(.*?)</p>', html)
+    assert [render.plain(note) for note in notes] == [label]
+    assert ("<del>" in html) == ("status" in fields)
+
+
+@pytest.mark.parametrize("kind", ["minor", None])
+def test_a_minor_edit_says_nothing(kind: str | None) -> None:
+    assert "note" not in render.entry_html(entry(note_kind=kind, revision=2, note="x"), blog())
+
+
+# -- headers
+
+
+def test_a_header_has_everything_a_reader_is_to_know() -> None:
+    html = render.header_html(
+        blog(
+            dek="Who & why",
+            summary_html=render.markdown("**Now**"),
+            full_coverage=Link("All of it", "https://x.example/?a&b"),
+        )
+    )
+    assert html.startswith('<header class="blog" data-offset="9" data-status="live">')
+    assert text_of(html) == "Live coverage The vote Who & why Now All of it"
+    assert 'href="https://x.example/?a&amp;b"' in html
+
+
+def test_only_an_ended_blog_names_its_successor() -> None:
+    successor = Link("Next day", "/blogs/next")
+    ended = render.header_html(blog(status="ended", successor=successor))
+    assert "Coverage has ended" in ended
+    assert '<a href="/blogs/next" dir="auto">Next day</a>' in ended
+    assert "Next day" not in render.header_html(blog(successor=successor))
+
+
+# -- pages
+
+
+def test_a_page_says_at_which_position_it_was_rendered() -> None:
+    html = page(entry(2), entry(1))
+    assert (
+        '<main data-blog="vote" data-position="k3xq9a.57.9f2c01ab" data-language="en"'
+        ' data-zone="America/New_York">'
+    ) in html
+    assert re.findall(r'<article id="(\w+)"', html) == ["e000000000002", "e000000000001"]
+    assert '<nav id="older" aria-label="Older updates" hidden>' in html
+    assert '<p id="newest" hidden>' in html
+
+
+def test_a_page_with_older_ones_links_to_them_from_its_last_entry() -> None:
+    html = page(entry(2), entry(1), older=True)
+    assert 'href="/blogs/vote?before=e000000000001"' in html
+    assert 'data-lowest="1"' in html
+
+
+def test_an_older_page_leads_back_to_the_newest() -> None:
+    html = page(entry(2), before=entry(5, deleted=True, body=None))
+    assert 'data-below="5"' in html
+    assert '<p id="newest"><a href="/blogs/vote">Newest updates</a></p>' in html
+    assert "<title>The vote · earlier updates</title>" in html
+    assert 'rel="canonical" href="https://news.example/blogs/vote?before=e000000000005"' in html
+
+
+def test_a_permalink_page_has_its_own_title_description_and_address() -> None:
+    linked = entry(2, headline="Called", body="It is *done*.")
+    html = page(entry(3), linked, permalink=linked)
+    assert "<title>Called · The vote</title>" in html
+    assert '<meta name="description" content="It is done.">' in html
+    assert 'href="https://news.example/blogs/vote/entries/e000000000002"' in html
+    assert 'data-permalink="e000000000002"' in html
+
+
+def test_pinned_and_key_entries_stand_beside_the_feed_and_no_id_twice() -> None:
+    html = page(entry(3, key=True, key_title="Won"), entry(2, pinned=True))
+    elsewhere = page(entry(3), key_events=[entry(1, key=True)], pinned=[entry(2, pinned=True)])
+    assert '<li data-entry="e000000000003" data-order="3"><a href="#e000000000003">' in html
+    assert '<a href="/blogs/vote/entries/e000000000001">' in elsewhere
+    assert '<article data-entry="e000000000002"' in elsewhere
+    for it in (html, elsewhere):
+        ids = re.findall(r'\sid="([^"]+)"', it)
+        assert len(ids) == len(set(ids))
+    assert '<section id="pinned" aria-labelledby="pinned-title" hidden>' in page(entry(1))
+
+
+@pytest.mark.parametrize(
+    ("language", "direction"), [("en", "ltr"), ("ar", "rtl"), ("he-IL", "rtl")]
+)
+def test_a_page_is_in_the_language_and_direction_of_its_blog(language: str, direction: str) -> None:
+    html = page(entry(), blog=blog(language=language))
+    assert f'<html lang="{language}" dir="{direction}">' in html
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [("live", "lost"), ("upcoming", "lost"), ("ended", "ended")]
+)
+def test_a_page_claims_no_connection_before_there_is_one(status: str, state: str) -> None:
+    assert f'dir="auto" data-state="{state}"' in page(blog=blog(status=status))
+
+
+def test_no_page_has_a_script_or_style_of_its_own() -> None:
+    pages = [
+        page(entry(1, key=True, pinned=True)),
+        render.home_html(blogs=[blog()], public_url=""),
+        render.message_html(status=404),
+    ]
+    for html in pages:
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=)", html)
+
+
+def test_the_home_page_lists_blogs_in_the_order_given() -> None:
+    blogs = [blog(slug="b", title="B", dek="x"), blog(slug="a", title="A", status="ended")]
+    html = render.home_html(blogs=blogs, public_url="https://news.example")
+    assert re.findall(r'href="/blogs/(\w)"', html) == ["b", "a"]
+    assert "There is no coverage yet." in render.home_html(blogs=[], public_url="")
+
+
+@pytest.mark.parametrize("status", [404, 410, 503])
+def test_what_is_not_there_gets_a_plain_note_and_a_way_on(status: int) -> None:
+    html = render.message_html(status=status, blog=blog() if status == 410 else None)
+    assert ('href="/blogs/vote"' in html) == (status == 410)
+    assert '<meta name="robots" content="noindex">' in html
+    assert "canonical" not in html

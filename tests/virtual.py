@@ -1,0 +1,54 @@
+"""Virtual time for tests of timers: a loop that jumps to the next timer instead of waiting for it.
+
+An hour passes at once, in the same order every time. A test that waits for what can never come fails at once too.
+"""
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
+
+
+class _Jumping(selectors.SelectSelector):
+    """Says that `timeout` has passed instead of waiting for it."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise RuntimeError("the test waits for what can never come: no timer is set")
+        self.now += 0.0 if ready else timeout or 0.0
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time, which begins at 0."""
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a coroutine function as a test of its own loop, in virtual time.
+
+    What a task or callback raised that nobody awaited fails the test too.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        unseen: list[dict[str, Any]] = []
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.get_loop().set_exception_handler(lambda _, context: unseen.append(context))
+            runner.run(test(*args, **kwargs))
+        for context in unseen:
+            raise AssertionError(context["message"]) from context.get("exception")
+
+    return run
