@@ -49,6 +49,7 @@ PROBLEMS: Final = {
     "busy": "Too much of this is going on at once. Repeat it after the seconds in Retry-After.",
     "conflict": "What is stored does not allow it: a name is taken, a blog has ended, a status"
     " cannot follow. The detail says which.",
+    "fault": "A fault of the server's own, which is in its log.",
     "forbidden": "The caller is known and may not do this; a role or a page's origin is missing.",
     "gone": "It was here and was deleted or taken down.",
     "idempotency-key-reused": "The Idempotency-Key was used for another request in the last 24"

@@ -17,7 +17,6 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -27,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from liveblog import __version__, api, auth, desk, page, render, schedule, sockets
 from liveblog.accounts import Accounts
 from liveblog.broker import Broker, connect
-from liveblog.follow import Follower
+from liveblog.follow import Follower, stop
 from liveblog.hub import Hub, Rules
 from liveblog.model import Problem, StoreDown
 from liveblog.publishing import Publishing
@@ -51,12 +50,12 @@ REINDEX_TRIES_S: Final = 2.0
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
 
 
-def create() -> Starlette:
+def create() -> ASGIApp:
     """Make the application from the environment; uvicorn's factory."""
     return create_app(load(os.environ))
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings) -> ASGIApp:
     """Make the application. `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store."""
     redis = connect(settings.redis_url)
     broker = Broker(redis, wait_for_replica=settings.durability == "replica")
@@ -73,14 +72,16 @@ def create_app(settings: Settings) -> Starlette:
             tasks = [asyncio.create_task(part) for part in work]
             for task in tasks:
                 task.add_done_callback(_end_if_failed)
-            yield
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        await hub.close()
-        await redis.aclose()
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await hub.close()
+                await redis.aclose()
 
-    return Starlette(
+    starlette = Starlette(
         routes=[
             *sockets.routes(door),
             *page.routes(hub, settings),
@@ -89,7 +90,6 @@ def create_app(settings: Settings) -> Starlette:
             *_health(hub),
             Mount("/static", StaticFiles(directory=static_dir())),
         ],
-        middleware=[Middleware(SecurityHeaders)],
         exception_handlers={
             Problem: _on_problem,
             StoreDown: _on_problem,
@@ -98,6 +98,7 @@ def create_app(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    return SecurityHeaders(starlette)  # outside of all, so that a fault's answer has them too
 
 
 def _rules(settings: Settings) -> Rules:
@@ -128,10 +129,14 @@ def _file_limit() -> int:
     return max(100, soft - 500)
 
 
+failed = threading.Event()  # a part that must always run ended: `serve` exits with 1
+
+
 def _end_if_failed(task: "asyncio.Task[Any]") -> None:
-    """End the worker when a part that must always run has failed: a supervisor starts it anew."""
+    """End the worker when a part that must always run has failed, for a supervisor to start anew."""
     if not task.cancelled() and task.exception():
         log.critical("a part of the worker failed", exc_info=task.exception())
+        failed.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from liveblog.model import (
     BLOG_ID,
+    DRAFTS_MAX,
     REVISIONS_MAX,
     STAMPED,
     Blog,
@@ -42,13 +43,16 @@ REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000
 INDEX: Final = "lb:blogs"
 REWRITE: Final = "lb:rewrite"  # set while a takedown's text may still stand in the append-only file
+REVISIONS_AT_ONCE: Final = 50
+LOAD_TRIES_MAX: Final = 5
 DUE_AT_ONCE: Final = 20  # scheduled entries of one blog looked at in one pass
 
 _SCRIPTS = {
     name: files("liveblog").joinpath(f"{name}.lua").read_text()
     for name in ("publish", "repair", "rotate")
 }
-_KEYS = "blog chain entries changed order marked drafts due rev idem".split()
+_FORGET = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1])"
+_KEYS = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
 _CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
 _entry_of = msgspec.json.Decoder(Entry).decode
 _blog_of = msgspec.json.Decoder(Blog).decode
@@ -87,6 +91,9 @@ async def asking() -> AsyncIterator[None]:
     except ResponseError as error:
         log.error("the store refused: %s", error)
         raise StoreDown(str(error)) from error
+    except msgspec.DecodeError as error:
+        log.error("the store holds a record that makes no sense: %s", error)
+        raise StoreDown(f"a stored record makes no sense: {error}") from error
     except (RedisError, OSError) as error:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
@@ -166,6 +173,7 @@ class Write:
     marked: bool = False
     due: int | None = None
     rotate: bool = False
+    blog_status: str = ""  # a header's
     position: Position | None = None  # what a "keep" answers
     revision: int = 0
     erased: int = 0
@@ -188,6 +196,8 @@ class Write:
             "marked": int(self.marked),
             "due": _or_empty(self.due),
             "rotate": int(self.rotate),
+            "blog_status": self.blog_status,
+            "drafts_max": DRAFTS_MAX,
             "status": self.status,
             "position": f'"{self.position}"' if self.position else "null",
             "revision": self.revision,
@@ -219,7 +229,15 @@ class Known(msgspec.Struct):
     revisions_erased: int
 
 
-Refusal = Literal["other", "exists", "absent", "stale", "ended"]
+Refusal = Literal["other", "exists", "absent", "stale", "ended", "full"]
+
+
+class Due(NamedTuple):
+    """A scheduled entry that is due at `now`, the store's time."""
+
+    slug: str
+    id: str
+    now: int
 
 
 class Moved(NamedTuple):
@@ -239,18 +257,19 @@ class Broker:
 
     async def commit(self, slug: str, write: Write) -> Committed | Known | Refusal:
         """Run publish.lua. With `wait_for_replica`, StoreDown ("unconfirmed") also when no replica confirmed in time."""
-        names = [*_KEYS[:8], f"rev:{write.id}", f"idem:{write.idem}"]
+        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.idem}"]
         keys = [key(slug, name) for name in names]
+        decode_record(orjson.dumps(write.record | {"id": write.id}))  # what cannot be read is never stored
         answer = await self._durably("publish", keys, write.arguments(slug))
         if answer[0] == b"known":
             return msgspec.json.decode(answer[1], type=Known)
         if answer[0] != b"ok":
             refusal: Refusal = answer[0].decode()
             return refusal
-        await self._touch(slug)
         record = decode_record(answer[4])
         if write.op == "keep":
             return Committed(record, None)
+        await self._touch(slug, record.updated_at)
         return Committed(record, Position(answer[1].decode(), int(answer[2]), answer[3].decode()))
 
     async def known(self, slug: str, idem: str, request: str) -> Committed | Known | Refusal | None:
@@ -280,11 +299,10 @@ class Broker:
     async def _run(self, name: str, keys: list[str], arguments: Sequence[Any]) -> Any:
         return await self.redis.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
 
-    async def _touch(self, slug: str) -> None:
+    async def _touch(self, slug: str, at: int) -> None:
         """Note the activity. Best effort: the index is rebuilt at start, and the write itself is done."""
         try:
-            seconds, micros = await self.redis.time()
-            await self.redis.zadd(INDEX, {slug: seconds * 1000 + micros // 1000})
+            await self.redis.zadd(INDEX, {slug: at}, gt=True)
         except (RedisError, OSError) as error:
             log.warning("the list of blogs was not updated: %s", error)
 
@@ -294,15 +312,10 @@ class Broker:
             return (await self._stands([slug]))[0]
 
     async def _stands(self, slugs: Sequence[str]) -> list[Stand | None]:
-        pipeline = self.redis.pipeline(transaction=True)
+        pipeline = self.redis.pipeline(transaction=False)
         for slug in slugs:
-            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header")
-            pipeline.getrange(key(slug, "chain"), -8, -1)
-        answers = await pipeline.execute()
-        return [
-            _stand(epoch, offset, header, check)
-            for (epoch, offset, header), check in zip(answers[::2], answers[1::2], strict=True)
-        ]
+            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")
+        return [_stand(*fields) for fields in await pipeline.execute()]
 
     async def blogs(self, limit: int = BATCH) -> list[Stand]:
         """Return the blogs with the newest activity first."""
@@ -315,9 +328,9 @@ class Broker:
         async with asking():
             async for name in self.redis.scan_iter(match="lb:{*}:blog", count=1000):
                 slug = name.decode()[4:-6]
-                header = await self.redis.hget(name, "header")
-                if header:
-                    await self.redis.zadd(INDEX, {slug: _blog_of(header).updated_at}, nx=True)
+                stand = (await self._stands([slug]))[0]
+                if stand:
+                    await self.redis.zadd(INDEX, {slug: stand.blog.updated_at}, gt=True)
 
     async def stored(self, slug: str, id: str) -> Stored | None:
         """Return an entry, draft or tombstone; None when the id was never used."""
@@ -327,15 +340,21 @@ class Broker:
             pipeline.hget(key(slug, "drafts"), id)
             pipeline.llen(key(slug, f"rev:{id}"))
             entry, draft, revisions = await pipeline.execute()
-        raw = entry or draft
-        return Stored(_entry_of(raw), raw, revisions) if raw else None
+            raw = entry or draft
+            return Stored(_entry_of(raw), raw, revisions) if raw else None
 
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
         """Return an earlier revision, the latest when None; None when it is not kept."""
-        async with asking():
-            raws = await self.redis.lrange(key(slug, f"rev:{id}"), 0, 0 if revision is None else -1)
-        found = (_entry_of(raw) for raw in raws)
-        return next((e for e in found if revision in (None, e.revision)), None)
+        for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
+            async with asking():
+                end = start + REVISIONS_AT_ONCE - 1
+                raws = await self.redis.lrange(key(slug, f"rev:{id}"), start, end)
+                for entry in map(_entry_of, raws):
+                    if revision in (None, entry.revision):
+                        return entry
+            if len(raws) < REVISIONS_AT_ONCE:
+                break
+        return None
 
     async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
         """Return the positions of the entries' last changes, None for what was never published."""
@@ -362,7 +381,7 @@ class Broker:
         """Return everything unpublished, tombstones left out, the newest alteration first."""
         async with asking():
             raws = await self.redis.hvals(key(slug, "drafts"))
-        entries = [entry for entry in map(_entry_of, raws) if not entry.deleted]
+            entries = [entry for entry in map(_entry_of, raws) if not entry.deleted]
         return sorted(entries, key=lambda e: (e.updated_at, e.id), reverse=True)
 
     async def _entries(self, slug: str, name: str, ids: Sequence[bytes]) -> list[Entry]:
@@ -372,50 +391,69 @@ class Broker:
             found += [_entry_of(raw) for raw in raws if raw]
         return found
 
-    async def due(self) -> list[tuple[str, str]]:
-        """Return (slug, entry id) of what is scheduled and due by the store's clock, in all blogs."""
+    async def due(self) -> list[Due]:
+        """Return what is scheduled and due by the store's clock, in all blogs that have not ended."""
         async with asking():
             slugs = [s.decode() for s in await self.redis.zrevrange(INDEX, 0, -1)]
             pipeline = self.redis.pipeline(transaction=False)
             pipeline.time()
             for slug in slugs:
+                pipeline.hget(key(slug, "blog"), "status")
                 pipeline.zrange(key(slug, "due"), 0, DUE_AT_ONCE - 1, withscores=True)
-            (seconds, micros), *scheduled = await pipeline.execute()
+            (seconds, micros), *answers = await pipeline.execute()
         now = seconds * 1000 + micros // 1000
         return [
-            (slug, id.decode())
-            for slug, rows in zip(slugs, scheduled, strict=True)
+            Due(slug, id.decode(), now)
+            for slug, status, rows in zip(slugs, answers[::2], answers[1::2], strict=True)
             for id, at in rows
-            if at <= now
+            if at <= now and status != b"ended"
         ]
 
-    async def want_rewrite(self) -> None:
-        """Note that erased text must leave the append-only file; any worker's next `rewrite_if_wanted` sees to it."""
+    async def want_rewrite(self, *, again: bool) -> None:
+        """Note that erased text must leave the append-only file; `rewrite_if_wanted` sees to it.
+
+        `again`: the takedown itself was done before, and may have been noted then.
+        """
         async with asking():
-            await self.redis.set(REWRITE, 1)
+            await self.redis.set(REWRITE, new_id("", 12), nx=again)
 
     async def rewrite_if_wanted(self) -> bool:
-        """Have the append-only file rewritten if a takedown asks for it; again later while another rewrite runs."""
+        """Have the append-only file rewritten if a takedown asks for it.
+
+        Tried again at the next call while another rewrite runs; forgotten only when the store took
+        it, or refuses for good, and no takedown came meanwhile.
+        """
         async with asking():
-            if not await self.redis.getdel(REWRITE):
+            wanted = await self.redis.get(REWRITE)
+            if not wanted:
                 return False
             try:
                 await self.redis.bgrewriteaof()
             except ResponseError as error:
-                if "in progress" not in str(error):
-                    log.error("erased text stays in the store's file until its next rewrite: %s", error)
+                if "in progress" in str(error):
                     return False
-                await self.redis.set(REWRITE, 1)
+                log.error("erased text stays in the store's file until its next rewrite: %s", error)
+            await self.redis.eval(_FORGET, 1, REWRITE, wanted)
         return True
 
     # -- the worker's side (the hub's `Source`)
 
     async def load(self, slug: str) -> Snapshot | None:
-        """Return a blog as a worker holds it: one state of the store; None when there is no such blog.
+        """Return a blog as a worker holds it, one state of the store; None when there is no such blog.
 
-        The ids and checks come from one step, the records in batches; what moved meanwhile is left out and brought
-        by the repair read that the caller does next.
+        The ids and checks come from one step, the records in batches, and what moved meanwhile from
+        a repair read. Raises StoreDown also when the blog moves too fast for that.
         """
+        for _ in range(LOAD_TRIES_MAX):
+            snapshot = await self._read(slug)
+            if not snapshot:
+                return None
+            moved = await self.repair(slug, snapshot.position)
+            if isinstance(moved, Changes):
+                return _brought_forward(snapshot, moved)
+        raise StoreDown("the blog changes faster than it can be loaded")
+
+    async def _read(self, slug: str) -> Snapshot | None:
         async with asking():
             pipeline = self.redis.pipeline(transaction=True)
             pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header", "base")
@@ -440,11 +478,11 @@ class Broker:
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         async with asking():
             answer = await self._run("repair", keys, [*position, BATCH])
-        if answer[0] != b"ok":
-            return Moved(answer[0].decode())
-        _, offset, checks, *raws = answer
+            if answer[0] != b"ok":
+                return Moved(answer[0].decode())
+            _, offset, checks, *raws = answer
+            records = [decode_record(raw) for raw in raws]
         top = Position(position.epoch, offset, checks[-8:].decode() or position.check)
-        records = [decode_record(raw) for raw in raws]
         return Changes(position.offset, position.check, top, checks.decode(), records)
 
     async def rotate(self, slug: str, position: Position) -> bool:
@@ -462,13 +500,9 @@ class Broker:
                 batch = slugs[i : i + BATCH]
                 pipeline = self.redis.pipeline(transaction=False)
                 for slug in batch:
-                    pipeline.hmget(key(slug, "blog"), "epoch", "offset")
-                    pipeline.getrange(key(slug, "chain"), -8, -1)
-                answers = await pipeline.execute()
-                for slug, (epoch, offset), check in zip(
-                    batch, answers[::2], answers[1::2], strict=True
-                ):
-                    heads[slug] = Position(epoch.decode(), int(offset), check.decode()) if epoch else None
+                    pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check")
+                for slug, fields in zip(batch, await pipeline.execute(), strict=True):
+                    heads[slug] = _position(*fields) if fields[0] else None
         return heads
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
@@ -485,7 +519,7 @@ class Broker:
         """Return a published entry or its tombstone; None for an id that was never published."""
         async with asking():
             raw = await self.redis.hget(key(slug, "entries"), id)
-        return _entry_of(raw) if raw else None
+            return _entry_of(raw) if raw else None
 
     async def recent(self, limit: int) -> list[Blog]:
         """Return the blogs with the newest activity first."""
@@ -497,11 +531,31 @@ class Broker:
             await self.redis.publish(name, b"")
 
 
+def _position(epoch: bytes, offset: bytes, check: bytes) -> Position:
+    return Position(epoch.decode(), int(offset), check.decode())
+
+
 def _stand(
-    epoch: bytes | None, offset: bytes | None, header: bytes | None, check: bytes
+    epoch: bytes | None, offset: bytes | None, check: bytes | None, header: bytes | None
 ) -> Stand | None:
-    if not epoch or not offset or not header:
+    """Return a blog; None without one, and for a header that makes no sense: one must not hide the rest."""
+    if not (epoch and offset and check and header):
         return None
-    return Stand(_blog_of(header), Position(epoch.decode(), int(offset), check.decode()), header)
+    try:
+        return Stand(_blog_of(header), _position(epoch, offset, check), header)
+    except msgspec.DecodeError:
+        log.exception("the store holds a blog that makes no sense: %.200r", header)
+        return None
 
 
+def _brought_forward(snapshot: Snapshot, changes: Changes) -> Snapshot:
+    """Return the snapshot with what changed since applied."""
+    entries = {entry.id: entry for entry in snapshot.entries}
+    entries |= {record.id: record for record in changes.records if isinstance(record, Entry)}
+    blogs = [record for record in changes.records if isinstance(record, Blog)]
+    return snapshot._replace(
+        position=changes.position,
+        checks=snapshot.checks + changes.checks,
+        blog=blogs[-1] if blogs else snapshot.blog,
+        entries=[*entries.values()],
+    )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from liveblog.accounts import Accounts, Token, User
 
 GRACE_S: Final = 15  # for requests that run when the readers are gone
+STORE_TRIES: Final = 30  # to reach a store that must be seen to be durable, a second apart
 KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
 BACKLOG: Final = 4_096
 UVICORN_STARTUP_FAILURE: Final = 3
@@ -97,27 +98,42 @@ def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signa
 
 
 async def _state_promise(url: str, durability: str) -> None:
-    """Log what the store promises. Raises StoreError for one that must not be used."""
+    """Log what the store promises. Raises StoreError for one that must not be used.
+
+    A promise about the disk is never made unseen: with `disk` a store that is away is waited for,
+    STORE_TRIES seconds at most. Otherwise serving begins without it.
+    """
     from liveblog.broker import asking, connect
 
     async with connect(url) as redis:
-        try:
-            async with asking():
-                promise = await store.inspect(redis, durability)
-        except StoreDown as error:
-            log.warning("the store cannot be reached yet: %s", error)
-        else:
-            log.info("%s", promise.sentence)
+        for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):
+            try:
+                async with asking():
+                    log.info("%s", (await store.inspect(redis, durability)).sentence)
+                    return
+            except StoreDown as error:
+                log.warning("the store cannot be reached yet: %s", error)
+            if tries_left:
+                await asyncio.sleep(1)
+    if durability == "disk":
+        raise store.StoreError(
+            "LIVEBLOG_DURABILITY is disk, and the store cannot be reached to see that it has "
+            "appendfsync always"
+        )
 
 
 def _run_uvicorn(chosen: Settings) -> None:
-    """Serve with uvicorn. Raises SystemExit(1) when it could not start; it has said why."""
+    """Serve with uvicorn, and raise SystemExit: 1 when it could not start or a part of it failed."""
     import uvicorn
 
+    from liveblog.app import failed
+
+    code = 0
     try:
         uvicorn.run("liveblog.cli:application", **_uvicorn_options(chosen))
     except SystemExit as stop:
-        raise SystemExit(1 if stop.code else 0) from None
+        code = 1 if stop.code else 0
+    raise SystemExit(1 if failed.is_set() else code)
 
 
 def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
@@ -130,6 +146,7 @@ def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
         "http": "httptools",
         "ws": "websockets-sansio",
         "ws_max_size": READERS_FRAME_BYTES_MAX,
+        "ws_per_message_deflate": False,  # it would compress each frame anew for each reader
         "ws_ping_interval": PING_S,
         "ws_ping_timeout": PING_S,
         "lifespan": "on",

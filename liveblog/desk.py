@@ -31,7 +31,7 @@ from liveblog.publishing import Publishing, Written
 from liveblog.settings import Settings
 
 ENTRIES: Final = 30  # on one page of the desk's timeline
-HELD_MAX: Final = 100  # drafts, submissions and scheduled entries shown, of each
+HELD_MAX: Final = 300  # drafts, submissions and scheduled entries shown
 FORM_BOXES_MAX: Final = 100
 
 Form = dict[str, str]
@@ -267,27 +267,18 @@ class _Desk:
         self, caller: Caller, slug: str, before: str | None
     ) -> tuple[list[Entry], str | None]:
         """Return what readers see, newest first, and the id before which there is more."""
-        found: list[Written] = []
-        more = False
-        for status in ("published", "retracted"):
-            page, after = await self._publishing.entries(caller, slug, before, ENTRIES, status)
-            found += page
-            more = more or after is not None
-        entries = sorted((it.entry for it in found), key=lambda it: it.order or 0, reverse=True)
-        more = more or len(entries) > ENTRIES
-        shown = entries[:ENTRIES]
-        return shown, shown[-1].id if more and shown else None
+        page, after = await self._publishing.shown(caller, slug, before, ENTRIES)
+        return [it.entry for it in page], after
 
     async def _held(self, caller: Caller, slug: str, blog: Blog) -> list[dict[str, Any]]:
         """Return what readers do not see: submissions first, then the schedule, then drafts."""
-        held: list[dict[str, Any]] = []
-        for status in ("submitted", "scheduled", "draft"):
-            page, _ = await self._publishing.entries(caller, slug, None, HELD_MAX, status)
-            held += [
-                {"entry": it.entry, "at": local_time(it.entry.publish_at, blog.timezone)}
-                for it in sorted(page, key=lambda it: it.entry.publish_at or 0)
-            ]
-        return held
+        entries = await self._publishing.unpublished(caller, slug)
+        rank = {"submitted": 0, "scheduled": 1, "draft": 2}
+        entries.sort(key=lambda it: (rank[it.status], it.publish_at or 0))
+        return [
+            {"entry": it, "at": local_time(it.publish_at, blog.timezone)}
+            for it in entries[:HELD_MAX]
+        ]
 
     async def edit_blog(self, request: Request, caller: Caller) -> Response:
         form = await _form(request)
@@ -364,6 +355,8 @@ class _Desk:
         blog = (await self._publishing.blog(caller, slug)).blog
         try:
             fields, revision = altered(form, entry_fields(form, blog.timezone)), _revision(form)
+            if fields.get("status") in ("draft", "submitted"):
+                fields.pop("publish_at", None)  # the box still holds the time of the schedule left
             saved = await self._publishing.edit_entry(
                 caller, slug, id, fields, revision, _key(form)
             )

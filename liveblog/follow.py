@@ -11,7 +11,7 @@ Rules: never fans out, only hands over; a task that reads too slowly is cut off 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
@@ -27,6 +27,7 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 4.0
 RETRY_S: Final = (0.1, 2.0)
+CANCEL_AGAIN_S: Final = 0.5
 
 
 class Sink(Protocol):
@@ -46,6 +47,7 @@ class Follower:
         self._probed = asyncio.Event()
         self._wanted: dict[str, asyncio.Future[None]] = {}  # slug -> done when confirmed
         self._slugs: dict[bytes, str] = {}
+        self._leaving: set[asyncio.Task[None]] = set()  # a task without a reference may vanish
         self._connection: Any = None
 
     # -- subscriptions
@@ -57,7 +59,8 @@ class Follower:
             self._slugs[channel(slug).encode()] = slug
             await self._command("SUBSCRIBE", channel(slug))
         try:
-            await asyncio.wait_for(asyncio.shield(self._wanted[slug]), CONFIRM_WITHIN_S)
+            async with asyncio.timeout(CONFIRM_WITHIN_S):
+                await asyncio.shield(self._wanted[slug])
         except TimeoutError:
             raise StoreDown("the store did not confirm the subscription in time") from None
 
@@ -66,7 +69,9 @@ class Follower:
         if slug in self._wanted:
             del self._wanted[slug]
             del self._slugs[channel(slug).encode()]
-            asyncio.get_running_loop().create_task(self._command("UNSUBSCRIBE", channel(slug)))
+            leaving = asyncio.create_task(self._command("UNSUBSCRIBE", channel(slug)))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _command(self, *words: str) -> None:
         """Send, when connected; else the next session subscribes to everything wanted."""
@@ -84,8 +89,8 @@ class Follower:
         while True:
             try:
                 await self._session(sink)
-            except* (RedisError, OSError, StoreDown, TimeoutError) as group:
-                log.warning("pub/sub: connecting again after: %s", group.exceptions[0])
+            except (RedisError, OSError, StoreDown) as error:
+                log.warning("pub/sub: connecting again after: %s", error)
             if self._probed.is_set():
                 wait_s = RETRY_S[0]
             await asyncio.sleep(wait_s)
@@ -100,9 +105,7 @@ class Follower:
             self._connection = connection  # before the list is made, so that no follow() falls between
             channels = [self._probe, *(channel(slug) for slug in self._wanted)]
             await connection.send_command("SUBSCRIBE", *channels)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(connection, sink))
-                group.create_task(self._check())
+            await _until_one_ends(self._read(connection, sink), self._check())
         finally:
             self._connection = None
             self._unconfirm()
@@ -125,6 +128,9 @@ class Follower:
             elif slug and kind == b"subscribe":
                 self._confirm(slug)
                 sink.resubscribed(slug)
+            elif slug and kind == b"unsubscribe":
+                # An earlier `unfollow` was overtaken by a `follow` on its way: wanted after all.
+                await connection.send_command("SUBSCRIBE", name)
 
     def _confirm(self, slug: str) -> None:
         if not self._wanted[slug].done():
@@ -136,7 +142,37 @@ class Follower:
             self._probed.clear()
             await self._publish_probe(self._probe)
             try:
-                await asyncio.wait_for(self._probed.wait(), PROBE_WITHIN_S)
+                # Not wait_for, see `stop`.
+                async with asyncio.timeout(PROBE_WITHIN_S):
+                    await self._probed.wait()
             except TimeoutError:
                 raise TimeoutError("a probe did not come back; the connection is dead") from None
             await asyncio.sleep(PROBE_EVERY_S)
+
+
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all at once until one ends, stop the others, and raise what it raised.
+
+    Not a TaskGroup: when one part has failed and the others are still ending, it forgets that it is cancelled itself
+    (Python 3.11 and 3.12), and a worker that stops then never ends.
+    """
+    tasks = [asyncio.create_task(part) for part in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await stop(tasks)
+
+
+async def stop(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks that talk to the store, and return when they have ended.
+
+    Once is not enough: redis-py sends with wait_for, which before Python 3.12 forgets a cancellation that comes with
+    its result (CPython issue 86296).
+    """
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)

@@ -12,14 +12,14 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 from liveblog import frame as frames
 from liveblog.frame import Frame, Piece
-from liveblog.model import Blog, Entry, Position, StoreDown, format_time
-from liveblog.timeline import Changes, Record, Snapshot, Timeline
+from liveblog.model import Blog, Entry, Position, StoreDown, format_time, is_slug
+from liveblog.timeline import Changes, Record, Snapshot, Timeline, id_of
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 SLOTS: Final = 20  # readers are spread over so many beats in one heartbeat interval
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 EARLY_MAX: Final = 200  # messages held while a blog loads or is repaired; more only mean another repair
-CACHED_BYTES_MAX: Final = 16 * 1024 * 1024  # encoded frames of one blog at its present top
+CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs at their present tops
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait between two tries to repair
 ASK_EVERY_S: Final = 1.0  # a reader's claims cost at most one repair read of a blog in this time
 HEADS_EVERY_S: Final = 2.0
@@ -36,6 +36,8 @@ ENDED_GRACE_S: Final = 60.0  # connected readers of a blog that ended stay this 
 ENDED_PACE_S: Final = 10.0  # and are then closed over this time
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is believed this long
 UNKNOWN_MAX: Final = 10_000
+LOADING_MAX: Final = 100  # blogs that are being loaded at once
+PIECES_MAX: Final = 2_800  # encoded changes of one blog
 
 RESET_WINDOW_MS: Final = (0, 3_000)
 RESTART_WINDOW_MS: Final = (0, 1_000)
@@ -129,8 +131,8 @@ class Live:
         self.waiting: set[Reader] = set()
         self.ended_at: float | None = None
         self.lost = False  # the store lacks this blog now
-        self.cache: dict[Any, Any] = {}  # of the present top only: frames and pages
-        self._cached_bytes = 0
+        self._cache: dict[Hashable, Any] = {}  # of the present top only: frames and pages
+        self.cached_bytes = 0
         self._pieces: dict[tuple[str, bool], Piece] = {}
         self._held: deque[Changes] = deque(maxlen=EARLY_MAX)
         self._passing = False
@@ -216,15 +218,30 @@ class Live:
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
         """Return the `changes` from offset `since` to the top, encoded once; None when that is too much (reset)."""
-        if (since, as_data) in self.cache:
-            cached: Frame | None = self.cache[since, as_data]
+        if (since, as_data) in self._cache:
+            cached: Frame | None = self._cache[since, as_data]
             return cached
         made = self._make_frame(since, as_data)
-        size = len(made.json) if made else 0
-        if self._cached_bytes + size <= CACHED_BYTES_MAX:
-            self._cached_bytes += size
-            self.cache[since, as_data] = made
+        self.keep((since, as_data), made, len(made.json) if made else 0)
         return made
+
+    def kept(self, key: Hashable) -> Any:
+        """Return what was kept of the present top under a key, None when nothing was."""
+        return self._cache.get(key)
+
+    def keep(self, key: Hashable, value: Any, size: int) -> None:
+        """Keep something of `size` bytes until the next change, or until all blogs have too much."""
+        if size > CACHED_BYTES_MAX:
+            return
+        if self.hub.cached_bytes() + size > CACHED_BYTES_MAX:
+            self.hub.forget_cached()
+        self._cache[key] = value
+        self.cached_bytes += size
+
+    def forget_cached(self) -> None:
+        """Drop what was made of the present top; it is made again when it is asked for."""
+        self._cache.clear()
+        self.cached_bytes = 0
 
     def _make_frame(self, since: int, as_data: bool) -> Frame | None:
         missed = self.timeline.changes(since)
@@ -236,8 +253,18 @@ class Live:
     def _piece(self, record: Record, as_data: bool) -> Piece:
         key = (record.id if isinstance(record, Entry) else "", as_data)
         if key not in self._pieces:
-            self._pieces[key] = self._encode(record, as_data)
+            self._pieces[key] = self._encode_safely(record, as_data)
         return self._pieces[key]
+
+    def _encode_safely(self, record: Record, as_data: bool) -> Piece:
+        """Encode one change; what cannot be shown is left out, so that nothing else waits for it."""
+        try:
+            return self._encode(record, as_data)
+        except Exception:
+            log.exception("blog %s: a change cannot be shown: %s", self.slug, id_of(record))
+            if isinstance(record, Blog):
+                return frames.header(record)
+            return frames.delete(record)
 
     def _encode(self, record: Record, as_data: bool) -> Piece:
         base_url = self.hub.rules.base_url
@@ -286,12 +313,11 @@ class Live:
             self.hub.spawn(self._pass())
 
     def _forget(self, records: Iterable[Record]) -> None:
-        self.cache.clear()
-        self._cached_bytes = 0
+        self.forget_cached()
         for record in records:
             for as_data in (False, True):
                 self._pieces.pop((record.id if isinstance(record, Entry) else "", as_data), None)
-        if len(self._pieces) > 4 * EARLY_MAX + 2_000:
+        if len(self._pieces) > PIECES_MAX:
             self._pieces.clear()
 
     def _note_status(self) -> None:
@@ -372,8 +398,9 @@ class Live:
                 try:
                     await self._repair_once()
                     wait_s = RETRY_S[0]
-                except StoreDown as error:
-                    log.warning("blog %s: repair waits for the store: %s", self.slug, error)
+                except Exception as error:  # whatever it is, the blog must not stay as it is
+                    said = log.warning if isinstance(error, StoreDown) else log.exception
+                    said("blog %s: a repair is tried again after: %s", self.slug, error)
                     self._repair_wanted = True
                     await asyncio.sleep(wait_s)
                     wait_s = min(RETRY_S[1], wait_s * 2)
@@ -482,7 +509,8 @@ class Live:
         self._ask()
         turn_s = max(0.0, self._asked_at + ASK_EVERY_S - self.hub.clock())
         try:
-            await asyncio.wait_for(future, timeout_s + turn_s)
+            async with asyncio.timeout(timeout_s + turn_s):
+                await future
         except TimeoutError:
             raise StoreDown("the store did not answer in time") from None
         finally:
@@ -549,7 +577,7 @@ class Hub:
 
         Later callers share one load. Raises StoreDown when it is not loaded and the store cannot be asked.
         """
-        if slug not in self.lives and not await self._loaded(slug):
+        if not is_slug(slug) or (slug not in self.lives and not await self._loaded(slug)):
             return None
         live = self.lives.get(slug)
         if not live:  # it had to make room before this caller's turn came
@@ -561,6 +589,8 @@ class Hub:
         if self.clock() < self._unknown.get(slug, 0):
             return None
         if slug not in self._loading:
+            if len(self._loading) >= LOADING_MAX:
+                raise StoreDown("too many blogs are being loaded")
             self._loading[slug] = self.spawn(self._load(slug))
         return await asyncio.shield(self._loading[slug])
 
@@ -568,6 +598,7 @@ class Hub:
         """Subscribe, wait for the confirmation, load, merge what arrived meanwhile."""
         self._early[slug] = deque(maxlen=EARLY_MAX)
         try:
+            self._make_room()
             await self.subscriptions.follow(slug)
             snapshot = await self.source.load(slug)
             if not snapshot:
@@ -624,8 +655,14 @@ class Hub:
         """Run `work` as a task of the hub's, which ends with it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            if not isinstance(error, StoreDown):  # which whoever waits for the task is told
+                log.error("a task of the hub failed", exc_info=error)
 
     async def run(self) -> None:
         """Beat, compare heads, close the readers of what has ended; until cancelled."""
@@ -673,6 +710,13 @@ class Hub:
 
     def count(self) -> int:
         return sum(live.count() for live in self.lives.values())
+
+    def cached_bytes(self) -> int:
+        return sum(live.cached_bytes for live in self.lives.values())
+
+    def forget_cached(self) -> None:
+        for live in self.lives.values():
+            live.forget_cached()
 
     async def drain(self, seconds: float) -> None:
         """Send every reader away, to come back elsewhere, paced over `seconds`; new ones are refused at once."""

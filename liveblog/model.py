@@ -17,7 +17,7 @@ from zoneinfo import available_timezones
 import msgspec
 from msgspec import UNSET, UnsetType
 
-# Limits, in code points unless the name says otherwise. Promised to editors; see the README's table.
+# Limits, in code points unless the name says otherwise. Promised to editors.
 TITLE_MAX: Final = 300
 DEK_MAX: Final = 500
 SUMMARY_MAX: Final = 20_000
@@ -35,7 +35,9 @@ SLUG_MAX: Final = 80
 PASSWORD_MIN: Final = 12
 PASSWORD_MAX: Final = 1_024
 IDEMPOTENCY_KEY_MAX: Final = 255
-BODY_BYTES_MAX: Final = 1 << 20
+BODY_BYTES_MAX: Final = 1 << 20  # of a request
+HTML_BYTES_MAX: Final = 160 * 1024  # made of a body or summary: a frame with it still fits 256 KiB
+DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
 
 BLOG_ID: Final = "#blog"  # the header's id among entry ids, which cannot begin with "#"
@@ -193,7 +195,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     revisions_erased: int = 0
 
 
-# Numbered and timed by the store, so never part of what we ask it to write.
+# What the store itself puts into the record of a change.
 STAMPED: Final = ("offset", "order", "published_at", "updated_at")
 
 
@@ -350,6 +352,8 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
         yield f"{pointer}/url", "must begin with https://, http:// or a single /"
 
 
+NEVER_EMPTY: Final = ("slug", "title", "timezone", "language")
+
 RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
     "slug": _slug,
     "title": line(TITLE_MAX),
@@ -386,8 +390,7 @@ def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
         if value is not None and name in RULES
         for error in RULES[name](f"/{name}", value)
     ]
-    if "title" in given and given["title"] is None:
-        errors.append(("/title", f"is empty; a blog needs a title of 1 to {TITLE_MAX} characters"))
+    errors += [(f"/{name}", "cannot be empty") for name in NEVER_EMPTY if given.get(name, "") is None]
     if errors:
         raise invalid(*errors)
     return given
@@ -417,6 +420,11 @@ def new_id(prefix: str, length: int) -> str:
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Inside these, every zone's local time can be computed and has a year of four digits.
+TIME_MIN_MS: Final = (datetime(1000, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+TIME_MAX_MS: Final = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+
 # -- times ---------------------------------------------------------------------------------------------------------
 
 
@@ -431,9 +439,12 @@ def parse_time(value: str) -> int:
         )
     try:
         at = datetime.fromisoformat(value.upper())
-        return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        ms = (at - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         raise ValueError(f"is not a time that exists: {value[:60]!r}") from None
+    if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
+        raise ValueError(f"must lie in the years 1000 to 9998: {value[:60]!r}")
+    return ms
 
 
 def format_time(ms: int | None) -> str | None:

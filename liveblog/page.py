@@ -1,11 +1,13 @@
 """The readers' pages, from what this worker holds; older entries come from the store.
 
-A page is made from one snapshot in one `def`, so that its position and its entries belong together, and at most once
-per change. `at={position}` asks for a page that is not older than what the reader has already seen.
+A page is made in one `def` from what was read at the position it names: when a change is applied while older entries
+are read, they are read again. It is made at most once per change. `at={position}` asks for a page that is not older than what the reader has already seen.
 
 Rules: never imports the broker. Nothing in a page depends on who looks, on when, or on the Host header.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, NamedTuple
 
@@ -18,12 +20,16 @@ from liveblog.hub import Hub, Live
 from liveblog.model import Blog, Entry, Position, Problem, StoreDown, is_entry_id, not_found
 from liveblog.settings import Settings
 
+log = logging.getLogger(__name__)
+
 PAGE_ENTRIES: Final = 20
+PINNED_SHOWN: Final = 20
+KEY_EVENTS_SHOWN: Final = 100
 NEWER_SHOWN: Final = 4  # entries above a linked one that is not among the newest
 AT_WAIT_S: Final = 1.0
 HOME_BLOGS: Final = 50
+HOME_READ: Final = 200  # of which those that readers may see are shown
 HOME_KEPT_S: Final = 1.0
-CACHED_PAGES_MAX: Final = 50  # of one blog besides the newest, until its next change
 READ_TRIES_MAX: Final = 5
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 
@@ -58,26 +64,34 @@ def routes(hub: Hub, settings: Settings) -> list[BaseRoute]:
 class _Pages:
     def __init__(self, hub: Hub, public_url: str) -> None:
         self._hub, self._public_url = hub, public_url
-        self._home: tuple[float, str] | None = None
+        self._home = ""
+        self._home_until = 0.0
+        self._home_lock = asyncio.Lock()
 
     async def home(self, _: Request) -> Response:
-        """The live and recent blogs. While the store is away, those of the last time."""
-        now = self._hub.clock()
-        if not self._home or now >= self._home[0]:
-            try:
-                found = await self._hub.source.recent(HOME_BLOGS)
-            except StoreDown:
-                if not self._home:
-                    raise
-            else:
-                open_blogs = [blog for blog in found if blog.status != "draft"]
-                html = render.home_html(blogs=open_blogs, public_url=self._public_url)
-                self._home = now + HOME_KEPT_S, html
-        assert self._home
-        return _html(self._home[1])
+        """Answer with the live and recent blogs; while the store is away, with those of last time."""
+        if not self._home_fresh():
+            async with self._home_lock:  # one asks, the others wait for what it got
+                if not self._home_fresh():
+                    await self._renew_home()
+        if not self._home:
+            raise StoreDown("the list of blogs was never read")
+        return _html(self._home)
+
+    def _home_fresh(self) -> bool:
+        return self._hub.clock() < self._home_until
+
+    async def _renew_home(self) -> None:
+        try:
+            found = await self._hub.source.recent(HOME_READ)
+            shown = [blog for blog in found if blog.status != "draft"][:HOME_BLOGS]
+            self._home = render.home_html(blogs=shown, public_url=self._public_url)
+        except StoreDown as error:
+            log.warning("the list of blogs stays as it was: %s", error)
+        self._home_until = self._hub.clock() + HOME_KEPT_S
 
     async def blog(self, request: Request) -> Response:
-        """The newest entries, or with `before` the next older ones."""
+        """Answer with the newest entries, or with `before` the next older ones."""
         live = await self._live(request)
         before = request.query_params.get("before")
         if before is None:
@@ -86,7 +100,7 @@ class _Pages:
         return _html(await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry)))
 
     async def entry(self, request: Request) -> Response:
-        """The page that holds an entry; 410 when it is deleted."""
+        """Answer with the page that holds an entry; 410 when it is deleted."""
         live = await self._live(request)
         id = request.path_params["id"]
         try:
@@ -120,8 +134,8 @@ class _Pages:
         for _ in range(READ_TRIES_MAX):
             if not live.is_open:
                 raise not_found("There is no such blog.")
-            if key in live.cache:
-                html: str = live.cache[key]
+            html: str | None = live.kept(key)
+            if html is not None:
                 return html
             position = live.position
             window = await read()
@@ -130,9 +144,7 @@ class _Pages:
         raise StoreDown("the blog changes faster than its older entries can be read")
 
     def _keep(self, live: Live, key: PageKey, html: str) -> str:
-        others = sum(isinstance(k, PageKey) for k in live.cache)
-        if key.what == "newest" or others < CACHED_PAGES_MAX:
-            live.cache[key] = html
+        live.keep(key, html, len(html))
         return html
 
     def _page(self, live: Live, window: Window, permalink: str | None = None) -> str:
@@ -142,8 +154,8 @@ class _Pages:
             blog=live.blog,
             position=live.position,
             entries=window.entries,
-            pinned=timeline.marked("pinned"),
-            key_events=timeline.marked("key"),
+            pinned=timeline.marked("pinned", PINNED_SHOWN),
+            key_events=timeline.marked("key", KEY_EVENTS_SHOWN),
             before=window.before,
             older=window.older,
             permalink=next((e for e in window.entries if e.id == permalink), None),

@@ -9,10 +9,11 @@
 --   record    its JSON object without the stamps that are put in front here
 --   epoch     a fresh epoch's name, used by create and when rotate is 1
 --   fresh     1: refused when the blog has ended
+--   blog_status  a header's status
 --   history   push | pop | erase | "": what happens to the earlier revisions
 --   published_at, order, listed, marked, due, status, revision, erased, channel
 -- Returns {"ok", epoch, offset, check, record}, or a refusal:
---   {"known", result} {"other"} {"exists"} {"absent"} {"stale"} {"ended"}
+--   {"known", result} {"other"} {"exists"} {"absent"} {"stale"} {"ended"} {"full"}
 
 local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
 local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
@@ -40,7 +41,7 @@ if known then
 end
 
 -- 2. Compare.
-local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header")
+local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status")
 local epoch, offset, header = blog[1], tonumber(blog[2] or "0"), blog[3]
 if arg.op == "create" then
   if epoch then
@@ -58,8 +59,11 @@ end
 if (stored and redis.sha1hex(stored) or "") ~= arg.seen then
   return { "stale" }
 end
-if arg.fresh == "1" and cjson.decode(header).status == "ended" then
+if arg.fresh == "1" and blog[4] == "ended" then
   return { "ended" }
+end
+if arg.op == "keep" and not stored and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) then
+  return { "full" }
 end
 
 -- 3. Compose: the stamps in front of the caller's fields, the number, the check.
@@ -93,9 +97,10 @@ end
 
 -- 4. Write: nothing above this line has altered anything.
 if is_header then
-  redis.call("HSET", key.blog, "epoch", epoch, "offset", offset, "header", record)
-elseif numbered then
-  redis.call("HSET", key.blog, "offset", offset)
+  redis.call("HSET", key.blog, "epoch", epoch, "header", record, "status", arg.blog_status)
+end
+if numbered then
+  redis.call("HSET", key.blog, "offset", offset, "check", check)
 end
 if rotates then
   redis.call("HSET", key.blog, "base", offset)

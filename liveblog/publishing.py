@@ -7,6 +7,7 @@ decides on that copy, and asks the store to replace exactly that copy; when anot
 Rules: the only caller of `Broker.commit`. Knows no HTTP and no hub.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -19,6 +20,8 @@ from liveblog import render
 from liveblog.broker import Broker, Committed, Known, Stand, Stored, Write, blog_record, entry_record
 from liveblog.model import (
     BLOG_ID,
+    DRAFTS_MAX,
+    HTML_BYTES_MAX,
     PUBLISHED,
     SYSTEM,
     Blog,
@@ -44,6 +47,7 @@ from liveblog.model import (
 
 TRIES_MAX: Final = 8  # lost races for one record before the caller hears of it
 LIST_MAX: Final = 100
+SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 MARKS: Final = {"key", "key_title", "pinned"}  # may be altered without If-Match, and make no new revision
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
@@ -119,7 +123,7 @@ class Publishing:
             raise forbidden("Creating a blog needs the role editor, bound to no blog.")
         slug = given["slug"]
         call = _call(caller, "POST blogs", key, fields)
-        blog = _merge_blog(Blog(slug=slug, title=given["title"]), given)
+        blog = _merge_blog(Blog(slug=slug, title=given["title"]), await _rendered(given, "summary"))
         write = _blog_write("create", None, blog, call)
         done = await self._broker.commit(slug, replace(write, status=201))
         if done == "exists":
@@ -137,11 +141,11 @@ class Publishing:
             raise forbidden("Altering a blog needs the role editor.")
         if given.get("slug", slug) != slug:
             raise invalid(("/slug", "cannot be altered; it is the blog's address"))
-        _not_none(given, "status", "timezone", "language")
+        merged = await _rendered(given, "summary")
 
         async def attempt() -> Any:
             stand = await self._stand(caller, slug)
-            blog = _merge_blog(stand.blog, given)
+            blog = _merge_blog(stand.blog, merged)
             write = _blog_write("header", stand, blog, call)
             return await self._broker.commit(slug, write)
 
@@ -183,29 +187,46 @@ class Publishing:
         """Return a page of entries, newest first, and the id to ask for the next one before.
 
         "published" and "retracted" are ordered by publication, the others by their last alteration.
+        A page may have fewer than `limit` entries although there is a next one: a rare status is
+        looked for in SCANNED_MAX entries at a time.
         """
         await self._stand(caller, slug)
         if status in UNPUBLISHED:
-            found = await self._drafts_before(caller, slug, before, limit + 1, status)
+            found, last = await self._drafts_before(caller, slug, before, limit, status)
         elif status in PUBLISHED:
-            found = await self._published_before(slug, before, limit + 1, status)
+            found, last = await self._published_before(slug, before, limit, (status,))
         else:
             raise invalid(("/status", f"must be one of {', '.join((*UNPUBLISHED, *PUBLISHED))}"))
-        page = await self._at(slug, found[:limit])
-        return page, page[-1].entry.id if len(found) > limit else None
+        return await self._at(slug, found), last
+
+    async def shown(
+        self, caller: Caller, slug: str, before: str | None, limit: int
+    ) -> tuple[list[Written], str | None]:
+        """Return a page of what readers see, retracted entries included, as `entries` does."""
+        await self._stand(caller, slug)
+        found, last = await self._published_before(slug, before, limit, PUBLISHED)
+        return await self._at(slug, found), last
+
+    async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
+        """Return what is not published and the caller may read, the newest alteration first."""
+        await self._stand(caller, slug)
+        drafts = await self._broker.drafts(slug)
+        return [draft for draft in drafts if _is_readable(caller, draft)]
 
     async def _published_before(
-        self, slug: str, before: str | None, limit: int, status: str
-    ) -> list[Entry]:
+        self, slug: str, before: str | None, limit: int, statuses: tuple[str, ...]
+    ) -> tuple[list[Entry], str | None]:
         order = await self._order_of(slug, before) if before else None
         found: list[Entry] = []
-        while len(found) < limit:
-            batch = await self._broker.listed(slug, order, LIST_MAX + 1)
-            found += [entry for entry in batch if entry.status == status and not entry.deleted]
-            if len(batch) <= LIST_MAX:
-                break
+        for _ in range(0, SCANNED_MAX, LIST_MAX):
+            batch = await self._broker.listed(slug, order, LIST_MAX)
+            found += [entry for entry in batch if entry.status in statuses]
+            if len(found) > limit:
+                return found[:limit], found[limit - 1].id
+            if len(batch) < LIST_MAX:
+                return found, None
             order = batch[-1].order
-        return found[:limit]
+        return found, batch[-1].id
 
     async def _order_of(self, slug: str, id: str) -> int:
         entry = await self._broker.entry(slug, id) if is_entry_id(id) else None
@@ -215,18 +236,14 @@ class Publishing:
 
     async def _drafts_before(
         self, caller: Caller, slug: str, before: str | None, limit: int, status: str
-    ) -> list[Entry]:
-        drafts = [
-            draft
-            for draft in await self._broker.drafts(slug)
-            if draft.status == status and _is_readable(caller, draft)
-        ]
+    ) -> tuple[list[Entry], str | None]:
+        drafts = [d for d in await self.unpublished(caller, slug) if d.status == status]
         if before:
             at = next((i for i, draft in enumerate(drafts) if draft.id == before), None)
             if at is None:
                 raise invalid(("/before", f"is not the id of an entry that is {status} now"))
             drafts = drafts[at + 1 :]
-        return drafts[:limit]
+        return drafts[:limit], drafts[limit - 1].id if len(drafts) > limit else None
 
     async def _readable(self, caller: Caller, slug: str, id: str) -> Stored:
         stored = await self._broker.stored(slug, id) if is_entry_id(id) else None
@@ -250,9 +267,10 @@ class Publishing:
         given = check_fields(convert(fields, EntryFields))
         call = _call(caller, f"POST {slug}", key, fields)
         await self._stand(caller, slug)
+        given = await _rendered(given, "body")
 
         async def attempt() -> Any:
-            known = await self._broker.known(slug, call.idem, call.request)
+            known = await self._known(slug, call, key)
             if known:
                 return known
             entry = self._merged(caller, self._first(caller, given), given)
@@ -283,10 +301,11 @@ class Publishing:
         given = check_fields(convert(fields, EntryFields))
         call = _call(caller, f"PATCH {slug} {id}", key, [fields, revision])
         await self._stand(caller, slug)
+        given = await _rendered(given, "body")
 
         async def attempt() -> Any:
             stored = await self._readable(caller, slug, id)
-            known = await self._broker.known(slug, call.idem, call.request)
+            known = await self._known(slug, call, key)
             if known:
                 return known
             current = _alive(stored.entry)
@@ -339,7 +358,7 @@ class Publishing:
 
         done = await _until_fresh(attempt)
         if takedown:
-            await self._broker.want_rewrite()
+            await self._broker.want_rewrite(again=isinstance(done, Known))
         return await self._deleted(slug, id, done)
 
     async def _removal(self, slug: str, stored: Stored, takedown: bool, call: Call) -> Write:
@@ -392,7 +411,7 @@ class Publishing:
 
         async def attempt() -> Any:
             stored = await self._readable(caller, slug, id)
-            known = await self._broker.known(slug, call.idem, call.request)
+            known = await self._known(slug, call, key)
             if known:
                 return known
             _may_remove(caller, stored.entry)
@@ -401,6 +420,8 @@ class Publishing:
             earlier = await self._broker.earlier(slug, id)
             if stored.entry.takedown or not earlier:
                 raise _gone("The entry was taken down; nothing of it is kept.")
+            if earlier.status == "scheduled":  # its time was part of what was deleted
+                earlier = msgspec.structs.replace(earlier, status="draft", publish_at=None)
             write = _entry_write(stored, earlier, call)
             return await self._broker.commit(slug, replace(write, history="pop"))
 
@@ -408,13 +429,15 @@ class Publishing:
 
     # -- the schedule
 
-    async def publish_due(self, slug: str, id: str) -> bool:
-        """Publish a scheduled entry that fell due; any number of workers may, it happens once.
+    async def publish_due(self, slug: str, id: str, now: int) -> bool:
+        """Publish a scheduled entry that was due at `now`; any number of workers may, it happens once.
 
         False when there is nothing to do: another worker was first, it was altered, or the blog has ended.
         """
         stored = await self._broker.stored(slug, id)
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:
+            return False
+        if (stored.entry.publish_at or 0) > now:  # put off since it was listed
             return False
         entry = msgspec.structs.replace(stored.entry, status="published", publish_at=None)
         call = _call(SYSTEM, f"due {slug}", f"due:{id}:{entry.revision}", None)
@@ -427,8 +450,6 @@ class Publishing:
         fields = {n: v for n, v in given.items() if n not in ("status", "published_at", "publish_at")}
         if "byline" in fields:
             fields["byline"] = fields["byline"] or []
-        if "body" in fields:
-            fields["body_html"] = render.markdown(fields["body"]) if fields["body"] else None
         if entry.status == "scheduled" and given.get("publish_at") is not None:
             fields["publish_at"] = self._future(given["publish_at"])
         if given.get("published_at") is not None:
@@ -454,6 +475,10 @@ class Publishing:
             raise invalid(("/published_at", f"is in the future: {value}"))
         return at
 
+
+    async def _known(self, slug: str, call: Call, key: str | None) -> Any:
+        """Return the first result of a repeated call, before its fields are judged again; else None."""
+        return await self._broker.known(slug, call.idem, call.request) if key else None
 
     async def _result(self, slug: str, done: Any, status: int = 200) -> Written:
         if isinstance(done, Committed) and isinstance(done.record, Entry):
@@ -494,6 +519,20 @@ def _first_status(caller: Caller, given: dict[str, Any]) -> EntryStatus:
     return "scheduled" if scheduled else status
 
 
+async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the fields with the HTML of the Markdown one, made in a thread: hostile text takes long.
+
+    Raises 422 when it makes more than HTML_BYTES_MAX.
+    """
+    if name not in given:
+        return given
+    html = await asyncio.to_thread(render.markdown, given[name]) if given[name] else None
+    size = len(html.encode()) if html else 0
+    if size > HTML_BYTES_MAX:
+        raise invalid((f"/{name}", f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
+    return given | {f"{name}_html": html}
+
+
 async def _until_fresh(attempt: Callable[[], Awaitable[Any]]) -> Any:
     """Repeat a read-decide-commit while others are faster, TRIES_MAX times at most."""
     for _ in range(TRIES_MAX):
@@ -522,6 +561,7 @@ def _blog_write(op: Any, stand: Stand | None, blog: Blog, call: Call) -> Write:
         record=blog_record(blog),
         idem=call.idem,
         request=call.request,
+        blog_status=blog.status,
         rotate=(blog.timezone, blog.language) != (was.timezone, was.language),
     )
 
@@ -555,8 +595,6 @@ def _aside(entry: Entry) -> dict[str, Any]:
 
 def _merge_blog(blog: Blog, given: dict[str, Any]) -> Blog:
     fields = dict(given)
-    if "summary" in fields:
-        fields["summary_html"] = render.markdown(fields["summary"]) if fields["summary"] else None
     for name in ("full_coverage", "successor"):
         if fields.get(name):
             fields[name] = Link(**fields[name])
@@ -569,10 +607,14 @@ def _next_status(entry: Entry, given: dict[str, Any]) -> Entry:
     Draft, submitted and scheduled change into each other or to published; published to retracted and back.
     """
     status = given.get("status", entry.status)
-    if given.get("publish_at") is not None and entry.status in PUBLISHED:
-        raise invalid(("/publish_at", "cannot schedule what is published"))
-    if given.get("publish_at") is not None and entry.status in UNPUBLISHED:
-        status = "scheduled" if given.get("status") in (None, "scheduled", "published") else status
+    if given.get("publish_at") is not None:
+        if entry.status in PUBLISHED:
+            raise invalid(("/publish_at", "cannot schedule what is published"))
+        if given.get("status") in CONTRIBUTORS_STATUS:
+            raise invalid(("/publish_at", f"schedules, so status cannot be {status!r}"))
+        status = "scheduled"
+    elif "publish_at" in given and status == "scheduled":
+        status = "draft"  # no time any more
     family = PUBLISHED if entry.status in PUBLISHED else (*UNPUBLISHED, "published")
     if status is None or status not in family:
         raise conflict(f"An entry that is {entry.status} cannot become {status}.")
@@ -595,7 +637,7 @@ def _may_edit(caller: Caller, entry: Entry) -> None:
 
 
 def _may_remove(caller: Caller, entry: Entry) -> None:
-    own = entry.author == caller.ident and entry.order is None
+    own = entry.author == caller.ident and entry.status in CONTRIBUTORS_STATUS
     if caller.role == "contributor" and not own:
         raise forbidden("A contributor may delete and restore its own drafts and submissions.")
 
@@ -616,12 +658,6 @@ def _needed(given: dict[str, Any], *names: str) -> None:
         raise invalid(*missing)
 
 
-def _not_none(given: dict[str, Any], *names: str) -> None:
-    empty = [(f"/{name}", "cannot be empty") for name in names if name in given and not given[name]]
-    if empty:
-        raise invalid(*empty)
-
-
 def _refused(done: Any) -> Problem:
     """Return the problem for a refusal of publish.lua."""
     return {
@@ -632,4 +668,5 @@ def _refused(done: Any) -> Problem:
         "absent": not_found("There is no such blog."),
         "exists": conflict("That exists already."),
         "stale": conflict("That was altered meanwhile."),
+        "full": conflict(f"The blog has {DRAFTS_MAX} unpublished entries, deleted ones included."),
     }[done]

@@ -35,6 +35,9 @@ SITE_NAME: Final = "Live blogs"
 # one, up to the end of the text: 20,000 of them were measured at 0.5 to 1.2 s, 0.07 s without the
 # rules for them. No other hostile text of 20,000 characters that was tried took more than 0.25 s.
 BRACKETS_MAX: Final = 1_000
+# Tables: lines times the most pipes in one, beyond which a text has none. Every row is filled up to the width of its
+# head: 20,000 characters could make 65,000 cells, 2 s and 675 KB.
+CELLS_MAX: Final = 5_000
 
 NAME_MAX: Final = 80  # characters of an entry's text that stand for a missing headline
 DESCRIPTION_MAX: Final = 160  # what search engines show
@@ -76,9 +79,11 @@ def _image_as_text(
 class _Parser(MarkdownIt):
     """Markdown that leaves text as it is: no typographer, no prettier addresses."""
 
-    def __init__(self, *, bracket_links: bool) -> None:
+    def __init__(self, *, bracket_links: bool, tables: bool) -> None:
         super().__init__("commonmark", {"html": False, "linkify": True, "typographer": False})
-        self.enable(["linkify", "table", "strikethrough"])
+        self.enable(["linkify", "strikethrough"])
+        if tables:
+            self.enable("table")
         if not bracket_links:
             self.disable(["link", "image", "reference"])
         assert self.linkify
@@ -94,18 +99,23 @@ class _Parser(MarkdownIt):
         return bool(_LINK.match(url))
 
 
-_PARSER: Final = _Parser(bracket_links=True)
-_PARSER_WITHOUT_BRACKETS: Final = _Parser(bracket_links=False)
+_PARSERS: Final = {
+    (bracket_links, tables): _Parser(bracket_links=bracket_links, tables=tables)
+    for bracket_links in (True, False)
+    for tables in (True, False)
+}
 
 
 def markdown(text: str) -> str:
     """Return the safe HTML of a text in Markdown.
 
-    Raw HTML in it is shown as text; links go to http, https, mailto and paths of this site;
-    pictures become their alternative text. See BRACKETS_MAX for a limit.
+    Raw HTML in it is shown as text; links go to http, https, mailto and paths of this site; pictures become their
+    alternative text. With more than BRACKETS_MAX opening brackets, brackets make no links; a text
+    that could have more than CELLS_MAX cells has no tables. May run in any thread.
     """
-    is_hostile = text.count("[") > BRACKETS_MAX
-    parser = _PARSER_WITHOUT_BRACKETS if is_hostile else _PARSER
+    lines = text.splitlines()
+    cells = len(lines) * max((line.count("|") for line in lines), default=0)
+    parser = _PARSERS[text.count("[") <= BRACKETS_MAX, cells <= CELLS_MAX]
     return _CLEANER.clean(parser.render(text)).strip()
 
 

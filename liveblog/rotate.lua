@@ -23,7 +23,7 @@ if replaced ~= 1 then
 end
 local check = string.sub(redis.sha1hex(epoch .. record), 1, 8)
 redis.call("ZADD", KEYS[3], next, "#blog")
-redis.call("HSET", KEYS[1], "epoch", epoch, "offset", next, "base", next, "header", record)
+redis.call("HSET", KEYS[1], "epoch", epoch, "offset", next, "check", check, "base", next, "header", record)
 redis.call("APPEND", KEYS[2], check)
 redis.call("PUBLISH", ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record)
 return 1

@@ -33,9 +33,9 @@ async def run(broker: Broker, publishing: Publishing) -> None:
 async def publish_due(broker: Broker, publishing: Publishing) -> int:
     """Publish everything that is due now, and return how many this worker published."""
     published = 0
-    for slug, id in await broker.due():
+    for slug, id, now in await broker.due():
         try:
-            published += await publishing.publish_due(slug, id)
+            published += await publishing.publish_due(slug, id, now)
         except Problem as problem:  # one entry that cannot go out must not hold the others
             log.error("blog %s: scheduled entry %s: %s", slug, id, problem)
     return published

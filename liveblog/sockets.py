@@ -93,7 +93,8 @@ class Door:
         self._empty.clear()
         if self.readers:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._empty.wait()
 
     async def find(self, slug: str) -> Live | Refusal:
         """Return the blog, or why there is none to read now."""
@@ -315,17 +316,22 @@ class EventsEndpoint:
         if malformed:
             return self._once(request, frames.reset(found.position, RESET_WINDOW_MS))
         if found.blog.status == "ended" and (since is None or since == found.position):
-            return Response(status_code=204, headers=_cors(self._door, request))
+            return _stay_away()
         return EventStream(self._door, request, found, since)
 
     def _refused(self, request: Request, farewell: Frame | None, code: int) -> Response:
         if code in (BAD_ORIGIN, NO_SUCH_BLOG) or not farewell:
-            return Response(status_code=204)
+            return _stay_away()
         return self._once(request, farewell)
 
     def _once(self, request: Request, frame: Frame) -> Response:
         headers = {**_EVENT_HEADERS, **_cors(self._door, request)}
         return Response(frame.event, headers=headers)
+
+
+def _stay_away() -> Response:
+    """Answer 204, which EventSource takes as the end; kept by no cache, since it is for this reader now."""
+    return Response(status_code=204, headers={"cache-control": "no-store"})
 
 
 # -- changes -------------------------------------------------------------------------------------------------------
@@ -352,6 +358,8 @@ class ChangesEndpoint:
             return live.frame(live.timeline.offset, as_data)
         if live.timeline.standing(since) == "ask":
             await live.confirm(ASK_S)
+            if live.lost:  # it judges nobody
+                raise StoreDown("the store lacks this blog now")
             if not live.is_open:
                 raise not_found("There is no such blog.")
         if live.timeline.standing(since) != "here":

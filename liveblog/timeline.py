@@ -201,6 +201,11 @@ class Timeline:
     def _at(self, order: int) -> Entry:
         return self._records[self._by_order[order]]
 
+    def _marked_orders(self) -> list[int]:
+        """Return the newest MARKED_MAX orders of pinned and key entries, those that a load brings."""
+        marked = (order for order in reversed(self._orders) if _is_marked(self._at(order)))
+        return list(islice(marked, MARKED_MAX))
+
     def _trim(self) -> None:
         """Forget what is neither in the window, nor marked, nor changed above the floor."""
         self._trim_at = self.offset + TRIM_EVERY
@@ -210,8 +215,7 @@ class Timeline:
         if len(self._orders) > WINDOW:
             self.window = max(self.window, self._orders[-WINDOW])
         window = set(self._orders[-WINDOW:])
-        window.update(entry.order or 0 for entry in self.marked("key"))
-        window.update(entry.order or 0 for entry in self.marked("pinned"))
+        window.update(self._marked_orders())
         gone = [
             entry
             for entry in self._records.values()
@@ -221,3 +225,7 @@ class Timeline:
             del self._records[entry.id]
             if self._by_order.pop(entry.order or 0, None):
                 del self._orders[bisect_left(self._orders, entry.order or 0)]
+
+
+def _is_marked(entry: Entry) -> bool:
+    return entry.key or entry.pinned

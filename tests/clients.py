@@ -1,7 +1,8 @@
-"""A client written from the contract's text alone, and a world of workers, faults and such clients around one store.
+"""A client written from the contract's text alone, and a world of workers, faults and such clients
+around one store.
 
-Whatever happens to the network, the store and the workers, every client must end with the store's state; what no server
-may ever send is asserted at every frame.
+Whatever happens to the network, the store and the workers, every client must end with the store's
+state; what no server may ever send is asserted at every frame.
 """
 
 import asyncio
@@ -283,7 +284,8 @@ class World:
     async def _start_over(self, client: Client, reset: Position) -> None:
         """Take a page that the contract accepts; any, when it has not come for long.
 
-        A store that loses its own rotation goes back to the epoch held: the contract's rule alone would never end.
+        A store that loses its own rotation goes back to the epoch held: the contract's rule alone
+        would never end.
         """
         for _ in range(PAGES_TRIED):
             await asyncio.sleep(3 * self.random.random())

@@ -1,7 +1,9 @@
-"""A store with its pub/sub for tests of the core, in memory: it forks, loses, repeats, delays and is away when told to.
+"""A store with its pub/sub for tests of the core, in memory: it forks, loses, repeats, delays and
+is away when told to.
 
-`Past` is one blog's whole history, from which everything is computed in the plainest way, so that what the program
-computes cleverly has something to be compared with. `FakeStore` and `Wire` give it to a hub.
+`Past` is one blog's whole history, from which everything is computed in the plainest way, so that
+what the program computes cleverly has something to be compared with. `FakeStore` and `Wire` give it
+to a hub.
 """
 
 import asyncio
@@ -23,7 +25,9 @@ from liveblog.timeline import Changes, Record, Snapshot, id_of
 SLUG: Final = "election"
 FAR: Final = 500  # more missed than this, and a repair read says "far"
 
-_serial = itertools.count(1)  # no two records, ids or epochs are ever the same, on whichever branch of a fork
+_serial = itertools.count(
+    1
+)  # no two records, ids or epochs are ever the same, on whichever branch of a fork
 
 
 class Past:
@@ -146,7 +150,8 @@ class Past:
         return self.header(**fields)
 
     def lose(self, count: int) -> None:
-        """Go back by `count` changes, as a failover or an old backup does. The blog's creation stays."""
+        """Go back by `count` changes, as a failover or an old backup does. The blog's creation
+        stays."""
         keep = max(1, self.top - count)
         del self.log[keep:], self.checks[keep:]
         self.eras = [era for era in self.eras if era[0] <= keep]
@@ -316,7 +321,8 @@ class FakeRender:
 
 
 class FakeReader(Reader):
-    """A reader that keeps what it was given. While `stalled` its socket is full after each frame."""
+    """A reader that keeps what it was given. While `stalled` its socket is full after each
+    frame."""
 
     def __init__(self, *, as_data: bool = False, stalled: bool = False) -> None:
         super().__init__(as_data=as_data)
@@ -354,7 +360,8 @@ class FakeReader(Reader):
 
 
 class Clock:
-    """A clock that goes a little further each time it is looked at, so that long work takes time."""
+    """A clock that goes a little further each time it is looked at, so that long work takes
+    time."""
 
     def __init__(self, tick_s: float = 0.0) -> None:
         self.tick_s, self._spent_s = tick_s, 0.0
@@ -368,7 +375,9 @@ def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **rules
     """Return a hub on `store`, with a wire of its own; nothing moves by itself."""
     wire = Wire(store)
     clock = clock or Clock()
-    hub = Hub(store, wire, FakeRender(), Rules(**rules), clock=clock, now=lambda: int(clock() * 1000))
+    hub = Hub(
+        store, wire, FakeRender(), Rules(**rules), clock=clock, now=lambda: int(clock() * 1000)
+    )
     wire.hub = hub
     return hub
 
@@ -382,6 +391,9 @@ async def running(*hubs: Hub) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
         for hub in hubs:
             await hub.close()
+    for how in ended:
+        if not isinstance(how, asyncio.CancelledError):
+            raise AssertionError("a hub stopped by itself") from how

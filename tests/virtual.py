@@ -1,6 +1,7 @@
 """Virtual time for tests of timers: a loop that jumps to the next timer instead of waiting for it.
 
-An hour passes at once, in the same order every time. A test that waits for what can never come fails at once too.
+An hour passes at once, in the same order every time. A test that waits for what can never come
+fails at once too.
 """
 
 import asyncio

@@ -21,13 +21,17 @@ async def until(condition: Callable[[], T], timeout_s: float = ...) -> T: ...
 
 async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     """Return the condition's first true value. Raises TimeoutError after the deadline."""
-    async with asyncio.timeout(timeout_s * SCALE):
-        while True:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s * SCALE
+    async with asyncio.timeout_at(deadline):
+        # The clock as well: before Python 3.12 redis-py may forget that it was cancelled.
+        while loop.time() < deadline:
             value = condition()
             value = await value if isinstance(value, Awaitable) else value
             if value:
                 return value
             await asyncio.sleep(0.01)
+    raise TimeoutError(f"not within {timeout_s * SCALE:g} s: {condition}")
 
 
 def until_sync(condition: Callable[[], T], timeout_s: float = 10.0) -> T:

@@ -285,7 +285,7 @@ export class Stream {
   /** @param {string} url */
   async #get(url) {
     try {
-      const answer = await this.world.fetch(url);
+      const answer = await this.world.fetch(url, { signal: AbortSignal.timeout(HELLO_MS) });
       return { status: answer.status, text: await answer.text() };
     } catch {
       return { status: 0, text: '' };

@@ -99,7 +99,7 @@ export interface Urls {
 export interface World {
   WebSocket: new (url: string, protocols: string[]) => WebSocket;
   EventSource: new (url: string) => EventSource;
-  fetch(url: string): Promise<{ status: number; text(): Promise<string> }>;
+  fetch(url: string, options?: { signal: AbortSignal }): Promise<{ status: number; text(): Promise<string> }>;
   setTimeout(run: () => void, wait_ms: number): any;
   clearTimeout(timer: any): void;
   Date: { now(): number };

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import pytest
+from contents import contents
 from redis.asyncio import Redis
 from waiting import until
 
@@ -89,10 +90,9 @@ class Room:
         assert stand
         return stand.position
 
-    async def contents(self) -> dict[bytes, bytes]:
-        """Return everything stored about blogs, as it would be saved."""
-        keys = [name async for name in self.redis.scan_iter(match="lb:*")]
-        return {name: await self.redis.dump(name) or b"" for name in sorted(keys)}
+    async def contents(self) -> dict[str, Any]:
+        """Return everything stored."""
+        return await contents(self.redis)
 
     async def messages(self, count: int) -> list[Message]:
         await until(lambda: len(self.heard) >= count)

@@ -105,7 +105,7 @@ async def planned(publishing: Publishing, seconds: float = 0.05) -> str:
 
 
 async def due(broker: Broker, *ids: str) -> bool:
-    return {id for _, id in await broker.due()} >= set(ids)
+    return {due.id for due in await broker.due()} >= set(ids)
 
 
 async def test_of_many_passes_at_once_each_entry_is_published_by_one(
@@ -134,9 +134,21 @@ async def test_what_was_deleted_postponed_or_made_a_draft_does_not_go_out(
     await until(lambda: due(broker, unaltered))
     assert await schedule.publish_due(broker, publishing) == 1
     assert [e.id for e in await broker.listed(SLUG, None, 10)] == [unaltered]
-    await publishing.restore_entry(SYSTEM, SLUG, deleted)
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert {e.id for e in await broker.listed(SLUG, None, 10)} == {unaltered, deleted}
+    restored = await publishing.restore_entry(SYSTEM, SLUG, deleted)
+    assert (restored.entry.status, restored.entry.publish_at) == ("draft", None)
+    assert await schedule.publish_due(broker, publishing) == 0
+
+
+async def test_what_was_put_off_after_it_was_listed_as_due_does_not_go_out(
+    desk: tuple[Broker, Publishing],
+) -> None:
+    broker, publishing = desk
+    id = await planned(publishing)
+    await until(lambda: due(broker, id))
+    [listed] = await broker.due()
+    await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(3_600)}, 1)
+    assert not await publishing.publish_due(*listed)
+    assert await broker.listed(SLUG, None, 10) == []
 
 
 async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
@@ -147,10 +159,10 @@ async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
     await until(lambda: due(broker, stuck, fine))
     publish = publishing.publish_due
 
-    async def refuse(slug: str, id: str) -> bool:
+    async def refuse(slug: str, id: str, now: int) -> bool:
         if id == stuck:
             raise Problem(422, "invalid-field", "Refused.")
-        return await publish(slug, id)
+        return await publish(slug, id, now)
 
     monkeypatch.setattr(publishing, "publish_due", refuse)
     assert await schedule.publish_due(broker, publishing) == 1

@@ -13,11 +13,13 @@ import pytest
 import redis
 from processes import descendants, is_alive
 from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
-from servers import Editor, Server, StoreProcess, http, serving
+from servers import Editor, Server, StoreProcess, http, serving, store_process
+from stores import binary_of
 from waiting import until
 
 from liveblog import app, broker
 from liveblog.broker import Broker, connect
+from liveblog.follow import Follower, stop
 from liveblog.hub import Hub
 from liveblog.model import SYSTEM, Position
 from liveblog.publishing import Publishing
@@ -124,6 +126,71 @@ async def _both_follow(client: Any) -> bool:
     return len(await client.client_list(_type="pubsub")) == 2
 
 
+async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
+    store_client: Any,
+) -> None:
+    cancelled, release = asyncio.Event(), asyncio.Event()
+
+    async def probe(_: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+            await release.wait()
+
+    running = asyncio.create_task(Follower(store_client, probe).run(Deaf()))
+    await until(lambda: store_client.client_kill_filter(_type="pubsub"))
+    await until(cancelled.is_set)
+    running.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    await until(running.done)
+    assert running.cancelled()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the_next(
+    store_client: Any, turns: int
+) -> None:
+    probes: list[str] = []
+
+    async def probe(name: str) -> None:
+        probes.append(name)
+
+    follower = Follower(store_client, probe)
+    checking = asyncio.create_task(follower._check())
+    await until(lambda: probes)
+    follower._probed.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    checking.cancel()
+    await until(checking.done, 1)
+    assert checking.cancelled()
+
+
+async def test_a_task_that_forgets_a_cancellation_is_cancelled_again() -> None:
+    async def forgetful() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(forgetful())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await stop([task])
+    assert task.cancelled()
+
+
+class Deaf:
+    """Somebody who is told of changes and does nothing."""
+
+    def receive(self, slug: str, changes: object) -> None:
+        pass
+
+    def resubscribed(self, slug: str) -> None:
+        pass
+
+
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
     """Writes on the store of `site` whose messages are lost on their way."""
@@ -176,25 +243,35 @@ async def test_a_reader_ahead_of_its_server_is_told_nothing_false(
 # -- a store that loses its past
 
 
-@pytest.fixture
-def servers(own_store: StoreProcess, tmp_path: Path) -> Iterator[list[Server]]:
-    """Two servers on a store of their own."""
-    own_store.start()
-    with contextlib.ExitStack() as stack:
-        yield [
-            stack.enter_context(serving(tmp_path / name, REDIS_URL=own_store.url))
-            for name in ("first.log", "second.log")
-        ]
+@pytest.fixture(scope="module")
+def risky_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    """A store that tests empty and fill with an older state."""
+    with store_process(tmp_path_factory.mktemp("risky"), binary_of("valkey")) as process:
+        process.start()
+        yield process
+
+
+@pytest.fixture(scope="module")
+def servers(
+    risky_store: StoreProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Server]]:
+    """Two servers on that store."""
+    logs = tmp_path_factory.mktemp("servers")
+    with (
+        serving(logs / "first", REDIS_URL=risky_store.url) as first,
+        serving(logs / "second", REDIS_URL=risky_store.url) as second,
+    ):
+        yield [first, second]
 
 
 async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader(
-    servers: list[Server], own_store: StoreProcess
+    servers: list[Server], risky_store: StoreProcess
 ) -> None:
     first, second = servers
     async with first.editor() as editor, contextlib.AsyncExitStack() as stack:
         blog = await editor.blog()
         await editor.publish(blog["slug"], "In the copy.")
-        with contextlib.closing(own_store.client()) as client:
+        with contextlib.closing(risky_store.client()) as client:
             copy = dumped(client)
             lost = await editor.publish(blog["slug"], "Lost with the store.")
             ask = Ask("", blog["slug"], since=lost["position"])
@@ -229,12 +306,12 @@ async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader
 
 
 async def test_a_history_that_forked_under_the_same_numbers_is_found(
-    servers: list[Server], own_store: StoreProcess
+    servers: list[Server], risky_store: StoreProcess
 ) -> None:
     first, second = servers
     async with first.editor() as editor:
         blog = await editor.blog()
-        with contextlib.closing(own_store.client()) as client:
+        with contextlib.closing(risky_store.client()) as client:
             copy = dumped(client)
             lost = await editor.publish(blog["slug"], "Lost with the store.")
             async with websocket(Ask(first.url, blog["slug"], since=lost["position"])) as stream:
@@ -259,18 +336,23 @@ def dumped(client: redis.Redis) -> dict[Any, Any]:
 # -- the workers of one server
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with two workers and its embedded store."""
-    directory = tmp_path / "data"
+    directory = tmp_path_factory.mktemp("workers")
+    data = str(directory / "data")
     with serving(
-        tmp_path / "log",
-        "--workers",
-        "2",
-        DATA_DIR=str(directory),
-        LIVEBLOG_DRAIN_S="0.3",
+        directory / "log", "--workers", "2", DATA_DIR=data, LIVEBLOG_DRAIN_S="0.3"
     ) as server:
         yield server
+
+
+@pytest.fixture
+def many(two_workers: Server) -> Server:
+    """That server, running whatever the test before did to it."""
+    if two_workers.process and two_workers.process.poll() is not None:
+        two_workers.start()
+    return two_workers
 
 
 async def test_a_killed_supervisor_leaves_no_worker_and_no_store(many: Server) -> None:

@@ -1,11 +1,12 @@
-"""The timeline against the vectors it shares with the browser's, and against the whole history of a blog."""
+"""The timeline against the vectors it shares with the browser's, and against the whole history of a
+blog."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 
 import pytest
@@ -19,7 +20,7 @@ from liveblog.timeline import Changes, Record, Snapshot, Timeline, id_of
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "timeline.json").read_text())
 
-# -- the vectors ---------------------------------------------------------------------------------------------------
+# -- the vectors -----------------------------------------------------------------------------------
 
 
 def made_up(epoch: str, offset: int) -> str:
@@ -116,25 +117,20 @@ def everything(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from step.get("frame", {}).get("changes", [])
 
 
-# -- what is held, and what it is compared with ----------------------------------------------------------------------
+# -- what is held, and what it is compared with ----------------------------------------------------
 
 
 @contextmanager
-def limits(window: int, marked: int, kept: int, missed: int, trim_every: int) -> Iterator[None]:
-    """Make the limits so small that a short history meets them all."""
-    values = {
-        "WINDOW": window,
-        "MARKED_MAX": marked,
-        "KEPT_CHANGES": kept,
-        "MISSED_MAX": missed,
-        "TRIM_EVERY": trim_every,
-    }
-    with patch.multiple(timelines, **values):
+def limits(sizes: dict[str, int]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for name, value in sizes.items():
+            stack.enter_context(patch.object(timelines, name, value))
         yield
 
 
-SMALL = {"window": 3, "marked": 2, "kept": 6, "missed": 4, "trim_every": 2}
-ROOMY = {"window": 200, "marked": 500, "kept": 1_000, "missed": 200, "trim_every": 100}
+# Limits so small that a short history meets them all, and the real ones.
+SMALL = {"WINDOW": 3, "MARKED_MAX": 2, "KEPT_CHANGES": 6, "MISSED_MAX": 4, "TRIM_EVERY": 2}
+ROOMY = {name: getattr(timelines, name) for name in SMALL}
 
 
 def assert_is(held: Timeline, past: Past) -> None:
@@ -163,7 +159,8 @@ def deleted_within_window(past: Past, top: int) -> Iterator[bool]:
 
 
 def assert_marked(held: Timeline, shown: list[Entry]) -> None:
-    """Expect the newest marked entries; at most MARKED_MAX were kept, and of both marks together when loaded."""
+    """Expect the newest marked entries; at most MARKED_MAX were kept, and of both marks together
+    when loaded."""
     marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
     assert [e for e in held.marked("key") if e in marked] == [e for e in marked if e.key]
     assert [e for e in held.marked("pinned") if e in marked] == [e for e in marked if e.pinned]
@@ -177,7 +174,7 @@ def assert_missed(held: Timeline, past: Past, since: int) -> None:
     assert missed == (wanted if len(wanted) <= timelines.MISSED_MAX else None)
 
 
-# -- histories -------------------------------------------------------------------------------------------------------
+# -- histories -------------------------------------------------------------------------------------
 
 Happening = Callable[[Past, int], Any]
 
@@ -227,14 +224,16 @@ def test_a_loaded_timeline_is_the_state_at_its_position(
 ) -> None:
     past = make_past(history)
     for sizes in (SMALL, ROOMY):
-        with limits(**sizes):
+        with limits(sizes):
             assert_is(Timeline(past.snapshot(min(top, past.top))), past)
 
 
 deliveries = st.lists(
     st.one_of(
         happenings,
-        st.tuples(st.just("message"), st.integers(0, 100)),  # any, at any time: late, twice or never
+        st.tuples(
+            st.just("message"), st.integers(0, 100)
+        ),  # any, at any time: late, twice or never
         st.tuples(st.just("next message"), st.integers(0, 5)),
         st.tuples(st.just("release"), st.integers(0, 100)),  # one message of several changes
         st.tuples(st.just("ask"), st.just(0)),  # a repair read…
@@ -276,7 +275,9 @@ class Delivery:
         assert (outcome == "applied") == fits
         assert held.offset == (changes.position.offset if fits else offset)
         assert_is(held, self.past)
-        assert held.apply(changes) == ("ignored" if held.offset >= changes.position.offset else "gap")
+        assert held.apply(changes) == (
+            "ignored" if held.offset >= changes.position.offset else "gap"
+        )
 
 
 @given(deliveries)
@@ -293,7 +294,7 @@ def test_whatever_is_repeated_dropped_and_reordered_a_worker_is_at_some_state_an
     steps: list[tuple[str, int]],
 ) -> None:
     for sizes in (SMALL, ROOMY):
-        with limits(**sizes):
+        with limits(sizes):
             delivery = Delivery()
             for name, pick in steps:
                 delivery.happen(name, pick)
@@ -317,7 +318,7 @@ def test_what_was_missed_brings_a_reader_from_anywhere_to_the_top(
         assert {**past.state(since), **{id_of(r): r for r in missed}} == past.state()
 
 
-# -- rules, one by one -----------------------------------------------------------------------------------------------
+# -- rules, one by one -----------------------------------------------------------------------------
 
 
 def published(count: int, **fields: Any) -> Past:
@@ -391,7 +392,7 @@ def test_a_rotated_blog_keeps_the_new_epochs_floor_when_it_is_trimmed() -> None:
 
 
 def test_standing_is_here_old_or_ask() -> None:
-    with limits(**{**SMALL, "kept": 3}):
+    with limits({**SMALL, "KEPT_CHANGES": 3}):
         past = published(9)
         held = Timeline(past.snapshot())
         assert held.floor == 7
@@ -463,21 +464,24 @@ def test_beyond_the_window_a_page_is_not_claimed() -> None:
     assert held.page(1, before=last) is None
 
 
-def test_an_entry_kept_for_its_mark_is_no_part_of_a_page_below_the_window() -> None:
-    with limits(**SMALL):
+@pytest.mark.parametrize("mark", ["key", "pinned"])
+def test_an_entry_kept_for_its_mark_is_no_part_of_a_page_below_the_window(
+    mark: Literal["key", "pinned"],
+) -> None:
+    with limits(SMALL):
         past = Past()
-        past.publish(pinned=True)
+        past.publish(**{mark: True})
         for _ in range(9):
             past.publish()
         held = Timeline(past.snapshot())
-        assert held.marked("pinned") == past.entries()[-1:]
+        assert held.marked(mark) == past.entries()[-1:]
         assert held.page(3) == past.entries()[:3]
         assert held.page(4) is None
         assert held.page(1, before=past.entries()[2].order) is None
 
 
 def test_after_deletions_in_a_full_window_the_rest_is_read_from_the_store() -> None:
-    with limits(**SMALL):
+    with limits(SMALL):
         past = published(10)
         held = Timeline(past.snapshot())
         held.apply(past.delete(past.entries()[0].id))
@@ -507,7 +511,7 @@ def test_a_restored_entry_comes_back_to_its_old_place() -> None:
 
 
 def test_a_tombstone_is_remembered_while_somebody_may_have_missed_it() -> None:
-    with limits(**SMALL):
+    with limits(SMALL):
         past = published(3)
         held = Timeline(past.snapshot())
         id = past.entries()[0].id
@@ -519,7 +523,7 @@ def test_a_tombstone_is_remembered_while_somebody_may_have_missed_it() -> None:
 
 
 def test_a_pin_taken_away_lets_the_entry_go() -> None:
-    with limits(**SMALL):
+    with limits(SMALL):
         past = Past()
         past.publish(pinned=True)
         for _ in range(9):
@@ -528,7 +532,7 @@ def test_a_pin_taken_away_lets_the_entry_go() -> None:
         id = past.entries()[-1].id
         held.apply(past.edit(id, pinned=False))
         assert held.marked("pinned") == []
-        while held.floor < past.entry(id).offset or 0:
+        while held.floor < (past.entry(id).offset or 0):
             held.apply(past.header())
         held.apply(past.header())
         held.apply(past.header())
@@ -536,7 +540,7 @@ def test_a_pin_taken_away_lets_the_entry_go() -> None:
 
 
 def test_the_position_of_an_entry_is_known_as_far_as_checks_are() -> None:
-    with limits(**SMALL):
+    with limits(SMALL):
         past = published(10)
         held = Timeline(past.snapshot())
         assert held.position_of(past.entries()[0]) == past.position

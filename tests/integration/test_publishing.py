@@ -1,0 +1,137 @@
+"""What `Publishing` decides, against a real store: times, blanks, who may bring what back."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from liveblog.broker import Broker
+from liveblog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
+from liveblog.publishing import Publishing
+
+EDITOR = Caller("user:dana", "editor")
+CONTRIBUTOR = Caller("user:kim", "contributor")
+LATER = "2090-01-01T00:00:00Z"
+
+
+@pytest.fixture
+async def publishing(store_client: redis.asyncio.Redis) -> Publishing:
+    made = Publishing(Broker(store_client), lambda: time.time_ns() // 1_000_000)
+    await made.create_blog(EDITOR, {"slug": "council", "title": "Council", "status": "live"})
+    return made
+
+
+async def refused(work: Any) -> Problem:
+    with pytest.raises(Problem) as caught:
+        await work
+    return caught.value
+
+
+@pytest.mark.parametrize("name", ["title", "slug", "timezone", "language"])
+@pytest.mark.parametrize("blank", ["", " "])
+async def test_a_blog_with_a_blank_where_something_must_be_is_refused_and_hides_no_other(
+    publishing: Publishing, name: str, blank: str
+) -> None:
+    fields = {"slug": "poison", "title": "T", name: blank}
+    problem = await refused(publishing.create_blog(EDITOR, fields))
+    assert problem.status == 422
+    assert problem.errors[0][0] == f"/{name}"
+    assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
+
+
+async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
+    publishing: Publishing, store_client: redis.asyncio.Redis
+) -> None:
+    await publishing.create_blog(EDITOR, {"slug": "broken", "title": "T"})
+    await store_client.hset("lb:{broken}:blog", "header", '{"slug":1}')
+    await Broker(store_client).reindex()
+    assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
+
+
+@pytest.mark.parametrize("time_", ["0001-01-01T00:00:00+14:00", "0999-12-31T00:00:00Z"])
+async def test_a_time_that_no_page_could_show_is_refused(
+    publishing: Publishing, time_: str
+) -> None:
+    fields = {"body": "Old.", "published_at": time_}
+    assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
+
+
+async def test_a_schedule_beyond_what_can_be_shown_is_refused(publishing: Publishing) -> None:
+    fields = {"body": "Far.", "publish_at": "9999-12-31T23:59:59Z"}
+    assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
+
+
+async def test_a_contributor_cannot_delete_or_bring_back_what_an_editor_scheduled(
+    publishing: Publishing,
+) -> None:
+    made = await publishing.create_entry(
+        CONTRIBUTOR, "council", {"body": "Mine.", "status": "submitted"}
+    )
+    id = made.entry.id
+    await publishing.edit_entry(EDITOR, "council", id, {"publish_at": LATER}, 1)
+    assert (await refused(publishing.delete_entry(CONTRIBUTOR, "council", id))).status == 403
+    await publishing.delete_entry(EDITOR, "council", id)
+    assert (await refused(publishing.restore_entry(CONTRIBUTOR, "council", id))).status == 403
+
+
+async def test_what_was_scheduled_comes_back_as_a_draft(publishing: Publishing) -> None:
+    made = await publishing.create_entry(EDITOR, "council", {"body": "B.", "publish_at": LATER})
+    await publishing.delete_entry(EDITOR, "council", made.entry.id)
+    back = await publishing.restore_entry(EDITOR, "council", made.entry.id)
+    assert (back.entry.status, back.entry.publish_at, back.entry.body) == ("draft", None, "B.")
+
+
+async def test_a_time_with_a_status_that_keeps_back_is_refused_and_no_time_unschedules(
+    publishing: Publishing,
+) -> None:
+    made = await publishing.create_entry(EDITOR, "council", {"body": "B.", "publish_at": LATER})
+    both = {"status": "draft", "publish_at": LATER}
+    edit = publishing.edit_entry(EDITOR, "council", made.entry.id, both, 1)
+    assert (await refused(edit)).status == 422
+    none = await publishing.edit_entry(EDITOR, "council", made.entry.id, {"publish_at": None}, 1)
+    assert (none.entry.status, none.entry.publish_at) == ("draft", None)
+
+
+async def test_a_text_that_makes_too_much_html_is_refused(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveblog.render.markdown", lambda text: text * 9)
+    fields = {"body": "x" * 20_000}
+    problem = await refused(publishing.create_entry(EDITOR, "council", fields))
+    assert str(HTML_BYTES_MAX) in problem.errors[0][1]
+
+
+async def test_a_hostile_table_costs_no_more_than_other_hostile_text(
+    publishing: Publishing,
+) -> None:
+    table = ("|" + "a|" * 1_000 + "\n|" + "-|" * 1_000 + "\n" + "a\n" * 9_000)[:20_000]
+    made = await publishing.create_entry(EDITOR, "council", {"body": table})
+    assert len(made.entry.body_html or "") < 100_000
+
+
+async def test_a_rare_status_is_looked_for_page_by_page(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveblog.publishing.SCANNED_MAX", 100)
+    made = [await publishing.create_entry(SYSTEM, "council", {"body": "B."}) for _ in range(130)]
+    await publishing.edit_entry(
+        SYSTEM, "council", made[0].entry.id, {"status": "retracted", "note": "Wrong."}, 1
+    )
+    first, after = await publishing.entries(EDITOR, "council", None, 50, "retracted")
+    assert first == []
+    assert after
+    second, end = await publishing.entries(EDITOR, "council", after, 50, "retracted")
+    assert [it.entry.id for it in second] == [made[0].entry.id]
+    assert end is None
+
+
+async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
+    publishing: Publishing,
+) -> None:
+    fields = {"body": "Once."}
+    calls = [publishing.create_entry(EDITOR, "council", fields, "key") for _ in range(20)]
+    done = await asyncio.gather(*calls)
+    assert len({it.entry.id for it in done}) == 1
+    assert [it.replayed for it in done].count(False) == 1

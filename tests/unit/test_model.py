@@ -1,0 +1,425 @@
+"""What callers may send: positions, names, times, and every limit at its edge."""
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from liveblog import model
+from liveblog.model import (
+    BlogFields,
+    Caller,
+    EntryFields,
+    Position,
+    Problem,
+    check_fields,
+    check_name,
+    convert,
+    decode_json,
+    format_time,
+    is_entry_id,
+    is_slug,
+    new_id,
+    parse_time,
+)
+
+
+def check(**fields: Any) -> dict[str, Any]:
+    """Check fields of a blog or entry, whichever has the first one."""
+    if next(iter(fields)) in EntryFields.__struct_fields__:
+        return check_fields(convert(fields, EntryFields))
+    return check_fields(convert(fields, BlogFields))
+
+
+def refused(**fields: Any) -> list[tuple[str, str]]:
+    with pytest.raises(Problem) as caught:
+        check(**fields)
+    assert caught.value.status == 422
+    return caught.value.errors
+
+
+# -- positions and names ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["k3xq9a.57.9f2c01ab", "k.0.00000000", "0123456789abcdef.999999999999999.ffffffff"]
+)
+def test_a_position_is_what_it_was_written_as(text: str) -> None:
+    position = Position.parse(text)
+    assert position
+    assert str(position) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "k3xq9a",
+        "k3xq9a.57",
+        "k3xq9a.57.9f2c01a",
+        "k3xq9a.57.9f2c01abc",
+        "k3xq9a.57.9F2C01AB",
+        "K3XQ9A.57.9f2c01ab",
+        "k3xq9a.057.9f2c01ab",
+        "k3xq9a.-1.9f2c01ab",
+        "k3xq9a.1000000000000000.9f2c01ab",
+        "0123456789abcdefg.1.9f2c01ab",
+        ".57.9f2c01ab",
+        "k3xq9a..9f2c01ab",
+        " k3xq9a.57.9f2c01ab",
+        "k3xq9a.57.9f2c01ab\n",
+        "k3xq9a.\u0665\u0667.9f2c01ab",
+        "k3xq9a.57.9f2c01ab.1",
+    ],
+)
+def test_a_malformed_position_is_none(text: str) -> None:
+    assert Position.parse(text) is None
+
+
+def test_the_offset_is_the_second_part() -> None:
+    assert Position.parse("k3xq9a.57.9f2c01ab") == Position("k3xq9a", 57, "9f2c01ab")
+
+
+@pytest.mark.parametrize("slug", ["a", "0", "election-2026", "a-b-c", "x" * 80])
+def test_a_slug_is_lower_case_with_single_hyphens_between(slug: str) -> None:
+    assert is_slug(slug)
+    assert check(slug=slug) == {"slug": slug}
+
+
+@pytest.mark.parametrize(
+    "slug",
+    ["-a", "a-", "a--b", "A", "a_b", "a b", "é", "x" * 81, "a\n", "\u0661", "a/b", "a.b"],
+)
+def test_anything_else_is_no_slug(slug: str) -> None:
+    assert not is_slug(slug)
+    ((pointer, detail),) = refused(slug=slug)
+    assert pointer == "/slug"
+    assert "1 to 80" in detail
+
+
+def test_an_entrys_id_is_e_and_twelve_of_a_z_and_0_9() -> None:
+    assert is_entry_id("e0123456789az")
+    for id in ("e0123456789a", "e0123456789abc", "x0123456789ab", "e0123456789aB", "#blog", ""):
+        assert not is_entry_id(id)
+    assert all(is_entry_id(new_id("e", 12)) for _ in range(100))
+    assert len({new_id("e", 12) for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize("name", ["dana", "Dana Scully", "Ünal", "x" * 64, "a b c", "dana@desk"])
+def test_a_name_has_visible_characters_with_single_spaces_between(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", " ", " a", "a ", "a  b", "a\tb", "a\nb", "a\x00b", "x" * 65])
+def test_anything_else_is_no_name(name: str) -> None:
+    with pytest.raises(Problem) as caught:
+        check_name(name, "/user")
+    assert caught.value.errors[0][0] == "/user"
+
+
+def test_a_caller_bound_to_blogs_sees_those_and_an_unbound_one_all() -> None:
+    assert Caller("user:dana", "editor").sees("anything")
+    bound = Caller("token:wire", "editor", ("a", "b"))
+    assert (bound.sees("a"), bound.sees("c"), bound.name) == (True, False, "wire")
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+LIMITS = {
+    "title": 300,
+    "dek": 500,
+    "summary": 20_000,
+    "body": 20_000,
+    "headline": 300,
+    "dateline": 100,
+    "key_title": 120,
+    "note": 500,
+}
+
+
+@pytest.mark.parametrize(("name", "limit"), LIMITS.items(), ids=LIMITS)
+def test_text_may_have_as_many_characters_as_its_limit_and_no_more(name: str, limit: int) -> None:
+    for character in ("x", "é", "👩"):
+        assert check(**{name: character * limit}) == {name: character * limit}
+    ((pointer, detail),) = refused(**{name: "x" * (limit + 1)})
+    assert pointer == f"/{name}"
+    assert str(limit) in detail
+    assert str(limit + 1) in detail
+
+
+def test_a_byline_has_at_most_ten_names_of_two_hundred_characters() -> None:
+    names = ["x" * 200] * 10
+    assert check(byline=names) == {"byline": names}
+    assert refused(byline=["x"] * 11) == [("/byline", "has 11 names; the limit is 10")]
+    assert [pointer for pointer, _ in refused(byline=["a", "x" * 201])] == ["/byline/1"]
+    assert refused(byline=["a", " ", "b"]) == [("/byline/1", "is empty")]
+    assert [pointer for pointer, _ in refused(byline=["a\nb"])] == ["/byline/0"]
+
+
+@pytest.mark.parametrize("name", ["full_coverage", "successor"])
+def test_a_link_has_a_text_and_a_url_of_limited_length(name: str) -> None:
+    url = "https://" + "x" * (2048 - 8)
+    link = {"text": "x" * 200, "url": url}
+    assert check(**{name: link}) == {name: link}
+    assert refused(**{name: {**link, "text": "x" * 201}})[0][0] == f"/{name}/text"
+    assert refused(**{name: {**link, "url": url + "x"}})[0][0] == f"/{name}/url"
+    assert refused(**{name: {"text": "a"}})[0][0] == f"/{name}/url"
+    assert refused(**{name: {"url": url}})[0][0] == f"/{name}/text"
+    assert refused(**{name: {**link, "rel": "x"}})[0][0] == f"/{name}/rel"
+    assert refused(**{name: {"text": 1, "url": url}})[0][0] == f"/{name}/text"
+    assert check(**{name: None}) == {name: None}
+
+
+@pytest.mark.parametrize("url", ["https://a", "http://a.test/b?c#d", "HTTPS://a", "/", "/blogs/b"])
+def test_a_link_goes_to_http_or_to_a_path_of_this_site(url: str) -> None:
+    assert check(successor={"text": "a", "url": url})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "data:,",
+        "ftp://a",
+        "//evil.test",
+        "/\\evil.test",
+        "\\",
+        "a",
+        "https:",
+        "https:///a",
+        "https:\\\\a",
+        "https://a\\b",
+        "https://a b",
+        "https://a\tb",
+        " https://a",
+    ],
+)
+def test_a_link_goes_nowhere_else(url: str) -> None:
+    assert refused(successor={"text": "a", "url": url})[0][0] == "/successor/url"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata"])
+def test_a_time_zone_is_of_the_iana_database(zone: str) -> None:
+    assert check(timezone=zone) == {"timezone": zone}
+
+
+@pytest.mark.parametrize(
+    "zone", ["Mars/Phobos", "EDT!", "../UTC", "/etc/localtime", "utc", "+01:00"]
+)
+def test_anything_else_is_no_time_zone(zone: str) -> None:
+    assert refused(timezone=zone)[0][0] == "/timezone"
+
+
+@pytest.mark.parametrize("language", ["en", "de-AT", "zh-Hant-TW", "es-419", "sl-nedis"])
+def test_a_language_is_a_bcp_47_tag(language: str) -> None:
+    assert check(language=language) == {"language": language}
+
+
+@pytest.mark.parametrize("language", ["english", "e", "en_US", "en-", "en-USA", "x" * 36])
+def test_anything_else_is_no_language(language: str) -> None:
+    assert refused(language=language)[0][0] == "/language"
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+@given(
+    st.text(
+        st.characters(exclude_categories=["Cs", "Cc"], include_characters="\t\n\r"),
+        min_size=1,
+        max_size=300,
+    )
+)
+def test_text_is_kept_byte_for_byte(text: str) -> None:
+    kept = check(body=text)["body"]
+    assert kept == (text if text.strip() else None)
+
+
+def test_spaces_around_text_are_kept() -> None:
+    assert check(headline="  a  b ") == {"headline": "  a  b "}
+    assert check(body="\n# a\n\n  b\r\n") == {"body": "\n# a\n\n  b\r\n"}
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t ", "\u00a0", "\u2003"])
+def test_text_that_is_empty_or_white_space_is_none(blank: str) -> None:
+    assert check(headline=blank, body=blank) == {"headline": None, "body": None}
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+@pytest.mark.parametrize("name", ["slug", "title", "timezone", "language"])
+def test_what_a_blog_cannot_be_without_is_never_empty(name: str, blank: str) -> None:
+    assert refused(**{name: blank})[0][0] == f"/{name}"
+
+
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x07", "\x0b", "\x1b", "\x7f", "\ud800", chr(0xDFFF)]
+)
+def test_no_text_has_control_characters_or_lone_surrogates(character: str) -> None:
+    for name in LIMITS:
+        ((pointer, detail),) = refused(**{name: f"ab{character}"})
+        assert pointer == f"/{name}"
+        assert f"U+{ord(character):04X}" in detail
+        assert "character 3" in detail
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\u2028", "\u2029"])
+def test_only_body_and_summary_have_several_lines(character: str) -> None:
+    for name in LIMITS:
+        if name in ("body", "summary"):
+            assert check(**{name: f"a{character}b"})
+        else:
+            assert refused(**{name: f"a{character}b"})[0][0] == f"/{name}"
+
+
+def test_what_is_not_mentioned_is_not_there_and_none_is_none() -> None:
+    assert check(headline=None) == {"headline": None}
+    assert check_fields(convert({}, EntryFields)) == {}
+    assert check(key=False, pinned=True) == {"key": False, "pinned": True}
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    found = refused(headline="x" * 301, dateline="a\nb", publish_at="tomorrow", body="fine")
+    assert [pointer for pointer, _ in found] == ["/headline", "/dateline", "/publish_at"]
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{'a':1}",
+        b'{"a":1}x',
+        b"\xff",
+        b'{"a":"\xc3"}',
+        b'{"a":NaN}',
+        b'{"a":' * 100_000,
+    ],
+)
+def test_broken_json_is_400(body: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        decode_json(body)
+    assert (caught.value.status, caught.value.name) == (400, "broken-json")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"headlin":"a"}', "/headlin"),
+        (b'{"headline":1}', "/headline"),
+        (b'{"byline":"a"}', "/byline"),
+        (b'{"byline":["a",2]}', "/byline/1"),
+        (b'{"status":"gone"}', "/status"),
+        (b'{"key":"yes"}', "/key"),
+        (b'{"key":null}', "/key"),
+        (b"[]", ""),
+        (b'"a"', ""),
+        (b"null", ""),
+    ],
+)
+def test_a_wrong_type_or_name_is_422_with_a_pointer(body: bytes, pointer: str) -> None:
+    with pytest.raises(Problem) as caught:
+        decode_json(body, EntryFields)
+    assert caught.value.status == 422
+    assert [found for found, _ in caught.value.errors] == [pointer]
+
+
+def test_a_problem_is_told_as_rfc_9457_has_it() -> None:
+    problem = Problem(412, "revision-conflict", "Saved.", [("/a", "b")], extra={"current": {}})
+    assert problem.to_json() == {
+        "type": "/problems/revision-conflict",
+        "title": "Revision conflict",
+        "status": 412,
+        "detail": "Saved.",
+        "errors": [{"pointer": "/a", "detail": "b"}],
+        "current": {},
+    }
+
+
+# -- times -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2026-11-22T14:05:00.000Z", 1_795_356_300_000),
+        ("2026-11-22T14:05:00Z", 1_795_356_300_000),
+        ("2026-11-22T09:05:00-05:00", 1_795_356_300_000),
+        ("2026-11-22t14:05:00.1z", 1_795_356_300_100),
+        ("2026-11-22 14:05:00.123456789Z", 1_795_356_300_123),
+        ("2026-11-22T14:05:00.9999+00:00", 1_795_356_300_999),
+        ("1969-12-31T23:59:59.999Z", -1),
+        ("2024-02-29T00:00:00Z", 1_709_164_800_000),
+    ],
+)
+def test_a_time_is_rfc_3339_with_an_offset(text: str, ms: int) -> None:
+    assert parse_time(text) == ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-22T14:05:00",
+        "2026-11-22",
+        "2026-11-22T14:05Z",
+        "2026-11-22T14:05:00+0100",
+        "2026-11-22T14:05:00,5Z",
+        "2026-11-22T14:05:00.Z",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-11-22T25:00:00Z",
+        "2026-11-22T14:60:00Z",
+        "2026-11-22T14:05:00+24:00",
+        "0000-01-01T00:00:00Z",
+        "1795356300",
+        "20261122T140500Z",
+        "\u0662\u0660\u0662\u0666-11-22T14:05:00Z",
+        "",
+    ],
+)
+def test_anything_else_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a"):
+        parse_time(text)
+    for name in ("publish_at", "published_at"):
+        assert refused(**{name: text or "x"})[0][0] == f"/{name}"
+
+
+def test_a_time_is_written_in_utc_with_milliseconds_and_z() -> None:
+    assert format_time(1_795_356_300_007) == "2026-11-22T14:05:00.007Z"
+    assert format_time(-1) == "1969-12-31T23:59:59.999Z"
+    assert format_time(None) is None
+
+
+@given(st.integers(model.TIME_MIN_MS, model.TIME_MAX_MS))
+@example(model.TIME_MIN_MS)
+@example(model.TIME_MAX_MS)
+def test_what_is_written_is_read_again(ms: int) -> None:
+    assert parse_time(format_time(ms) or "") == ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01T00:00:00+01:00",  # in UTC of the year 0
+        "9999-12-31T23:59:59-01:00",  # in UTC of the year 10000
+        "0999-12-31T23:59:59Z",
+        "9999-01-01T00:00:00Z",
+    ],
+)
+def test_a_time_that_some_zone_could_not_show_is_refused(text: str) -> None:
+    for name in ("publish_at", "published_at"):
+        ((pointer, detail),) = refused(**{name: text})
+        assert pointer == f"/{name}"
+        assert text in detail
+
+
+def test_the_limits_are_those_of_the_contract() -> None:
+    assert {name: getattr(model, f"{name.upper()}_MAX") for name in LIMITS} == LIMITS
+    assert (model.SLUG_MAX, model.NAME_MAX, model.URL_MAX) == (80, 64, 2_048)
+    assert (model.LINK_TEXT_MAX, model.BYLINE_NAME_MAX, model.BYLINE_NAMES_MAX) == (200, 200, 10)
+    assert (model.PASSWORD_MIN, model.PASSWORD_MAX) == (12, 1_024)
+    assert (model.IDEMPOTENCY_KEY_MAX, model.BODY_BYTES_MAX) == (255, 1 << 20)
