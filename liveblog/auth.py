@@ -7,7 +7,6 @@ Rules: no Redis and no password hashes (accounts), no permission to do anything 
 """
 
 import asyncio
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from liveblog.accounts import SESSION_MAX_S, Accounts
-from liveblog.model import BODY_BYTES_MAX, Caller, Problem, StoreDown, forbidden
+from liveblog.model import (
+    BODY_BYTES_MAX,
+    Caller,
+    Problem,
+    StoreDown,
+    counted_address,
+    forbidden,
+)
 from liveblog.settings import Settings
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
@@ -132,21 +138,12 @@ def _is_allowed_origin(request: Request, settings: Settings) -> bool:
 
 
 def client_address(request: Request) -> str:
-    """Return what tries are counted by: an IPv4 address, or the /64 that one IPv6 customer has.
+    """Return what tries are counted by.
 
     Which proxies' headers are believed was settled before (FORWARDED_ALLOW_IPS); no header is read
-    here. A unix socket has no address and counts as one.
+    here.
     """
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host or "unix"
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+    return counted_address(request.client.host if request.client else "")
 
 
 # -- signing in and out

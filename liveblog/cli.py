@@ -143,8 +143,8 @@ def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
         "port": chosen.port,
         "workers": chosen.web_concurrency,
         "loop": "auto",
-        "http": "httptools",
-        "ws": "websockets-sansio",
+        "http": "liveblog.connections:Http",
+        "ws": "liveblog.connections:Socket",
         "ws_max_size": READERS_FRAME_BYTES_MAX,
         "ws_per_message_deflate": False,  # it would compress each frame anew for each reader
         "ws_ping_interval": PING_S,

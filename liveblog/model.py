@@ -6,6 +6,7 @@ the limits below, or a `Problem` that names the field, the limit and the value.
 Rules: pure, no I/O, no clock, imports nothing of ours. Times are int milliseconds since 1970 in UTC.
 """
 
+import ipaddress
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -413,6 +414,22 @@ def is_slug(value: str) -> bool:
 
 def is_entry_id(value: str) -> bool:
     return bool(_ENTRY_ID.fullmatch(value))
+
+
+def counted_address(host: str) -> str:
+    """Return what a client is counted by: its IPv4 address, or the /64 that one IPv6 customer has.
+
+    A unix socket has no address and counts as one.
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host or "unix"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def new_id(prefix: str, length: int) -> str:

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -34,7 +33,7 @@ from liveblog.hub import (
     Live,
     Reader,
 )
-from liveblog.model import Position, Problem, StoreDown, not_found
+from liveblog.model import Position, StoreDown, counted_address, not_found
 
 STALLED_S: Final = 45.0  # a frame that its socket does not take in this time ends the reader
 CLOSE_S: Final = 5.0
@@ -192,18 +191,16 @@ async def _talk(socket: WebSocket, reader: TaskReader) -> None:
     """Write to a reader until it ends, or leaves, or speaks (readers send nothing)."""
 
     async def write(frame: Frame) -> None:
-        await socket.send_text(frame.text)
+        await _send(socket, frame)
 
     writing = asyncio.create_task(reader.run(write))
     listening = asyncio.create_task(socket.receive())
     try:
         await asyncio.wait({writing, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if writing.done():
-            await _farewell(socket, *_outcome(writing))
-        elif listening.result()["type"] == "websocket.receive":
-            await _farewell(socket, None, NO_DATA)
+        last = _outcome(writing) if writing.done() else _outcome_of_speech(listening)
     finally:
-        await _cancel(writing, listening)
+        await _cancel(writing, listening)  # before the farewell: two must not write
+    await _farewell(socket, *last)
 
 
 def _outcome(writing: "asyncio.Task[Refusal]") -> Refusal:
@@ -212,11 +209,26 @@ def _outcome(writing: "asyncio.Task[Refusal]") -> Refusal:
     return writing.result()
 
 
+def _outcome_of_speech(listening: "asyncio.Task[Any]") -> Refusal:
+    if listening.result()["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    return None, NO_DATA
+
+
+async def _send(socket: WebSocket, frame: Frame) -> None:
+    """Send one frame. Raises WebSocketDisconnect when the reader has gone."""
+    try:
+        await socket.send_text(frame.text)
+    except RuntimeError:  # uvicorn's answer when the reader's close was faster
+        raise WebSocketDisconnect from None
+
+
 async def _farewell(socket: WebSocket, frame: Frame | None, code: int) -> None:
     async with asyncio.timeout(CLOSE_S):
         if frame:
-            await socket.send_text(frame.text)
-        await socket.close(code)
+            await _send(socket, frame)
+        with contextlib.suppress(RuntimeError):  # closed by the reader meanwhile
+            await socket.close(code)
 
 
 # -- Server-Sent Events --------------------------------------------------------------------------------------------
@@ -383,19 +395,13 @@ def _as_data(connection: HTTPConnection) -> bool:
 
 
 def _address(connection: HTTPConnection) -> str:
-    return connection.client.host if connection.client else ""
+    return counted_address(connection.client.host if connection.client else "")
 
 
 def _own_origin(connection: HTTPConnection) -> str:
     url = connection.url
     scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
     return f"{scheme}://{url.netloc}"
-
-
-def origin_of(url: str) -> str:
-    """Return the origin (RFC 6454) of a URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _cors(door: Door, request: Request) -> dict[str, str]:
@@ -436,8 +442,3 @@ def _http(
         return await endpoint(request)
 
     return respond
-
-
-def retry_later(error: StoreDown) -> Problem:
-    """Return the answer while the store would have to decide and is away."""
-    return Problem(503, "store-down", str(error), retry_after_s=2)

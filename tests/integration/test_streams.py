@@ -559,8 +559,14 @@ async def _is_admitted(open_stream: Open, ask: Ask) -> bool:
 
 
 @pytest.fixture
+def running_own_store(own_store: StoreProcess) -> StoreProcess:
+    own_store.start()
+    return own_store
+
+
+@pytest.fixture
 def alone(own_store: StoreProcess, tmp_path: Path) -> Iterator[Server]:
-    """A server that was started while its store was away."""
+    """A server on that store, which may be away when it starts."""
     with serving(
         tmp_path / "server.log",
         path="/healthz",
@@ -607,9 +613,8 @@ async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
 
 
 async def test_reading_goes_on_while_the_store_is_away(
-    own_store: StoreProcess, alone: Server, client: httpx2.AsyncClient
+    running_own_store: StoreProcess, alone: Server, client: httpx2.AsyncClient
 ) -> None:
-    own_store.start()
     await until(lambda: alone.status("/readyz") == 200)
     async with contextlib.AsyncExitStack() as stack:
         editor = await stack.enter_async_context(alone.editor())
@@ -620,7 +625,7 @@ async def test_reading_goes_on_while_the_store_is_away(
         for stream in streams:
             await stream.next("hello")
         foreign = replace(ask, since="other.7.00000000")
-        own_store.kill()
+        running_own_store.kill()
         await until(lambda: alone.get("/readyz") == {"status": "degraded", "store": "down"})
         assert alone.status("/readyz") == 200
 
@@ -647,7 +652,7 @@ async def test_reading_goes_on_while_the_store_is_away(
         for stream in streams:
             assert (await stream.get())["t"] == "beat"
 
-        own_store.start()
+        running_own_store.start()
         for stream in waiting:
             frames = await stream.rest()
             assert [frame["t"] for frame in frames] == ["reset"]
