@@ -34,9 +34,11 @@ from liveblog.settings import Settings, load, static_dir
 
 log = logging.getLogger(__name__)
 
-# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML from text.
+# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML
+# from text.
 CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types liveblog"
 )
@@ -56,7 +58,10 @@ def create() -> ASGIApp:
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """Make the application. `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store."""
+    """Make the application.
+
+    `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store.
+    """
     redis = connect(settings.redis_url)
     broker = Broker(redis, wait_for_replica=settings.durability == "replica")
     accounts = Accounts(redis)
@@ -75,9 +80,7 @@ def create_app(settings: Settings) -> ASGIApp:
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await stop(tasks)
                 await hub.close()
                 await redis.aclose()
 
@@ -120,7 +123,10 @@ def _door(hub: Hub, settings: Settings) -> sockets.Door:
 
 
 def _file_limit() -> int:
-    """Return how many readers the file limit allows: what is left when 500 are kept for everything else."""
+    """Return how many readers the file limit allows.
+
+    What is left when 500 are kept for everything else.
+    """
     try:
         import resource
     except ImportError:  # Windows has none
@@ -133,7 +139,7 @@ failed = threading.Event()  # a part that must always run ended: `serve` exits w
 
 
 def _end_if_failed(task: "asyncio.Task[Any]") -> None:
-    """End the worker when a part that must always run has failed, for a supervisor to start anew."""
+    """End the worker when a part that must always run has failed; it is started anew."""
     if not task.cancelled() and task.exception():
         log.critical("a part of the worker failed", exc_info=task.exception())
         failed.set()
@@ -154,10 +160,11 @@ async def _reindex(broker: Broker) -> None:
 
 @contextlib.contextmanager
 def _draining_first(hub: Hub, door: sockets.Door, settings: Settings) -> Iterator[None]:
-    """On the first SIGTERM or SIGINT send the readers away, paced, then let the server's own handler run.
+    """Send the readers away on the first SIGTERM or SIGINT, then let the server's handler run.
 
-    uvicorn alone would close all WebSockets at once with 1012, and wait for ever for SSE streams, before the lifespan
-    ends. A second signal goes to the server's handler at once. Only in a main thread, where servers have handlers.
+    uvicorn alone would close all WebSockets at once with 1012, and wait for ever for SSE streams,
+    before the lifespan ends. A second signal goes to the server's handler at once. Only in a main
+    thread, where servers have handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -189,9 +196,7 @@ def _call(handler: Any, number: int, frame: FrameType | None) -> None:
         handler(number, frame)
 
 
-async def drain(
-    hub: Hub, door: sockets.Door, settings: Settings, then: Callable[[], None]
-) -> None:
+async def drain(hub: Hub, door: sockets.Door, settings: Settings, then: Callable[[], None]) -> None:
     """Send the readers away and call `then` when they have gone.
 
     Not before: the server would close them with a code of its own in place of their farewell.

@@ -1,7 +1,8 @@
 """Our door to Redis for blogs: the editor's writes, and what workers read.
 
-A blog's keys share one hash tag (`lb:{slug}:…`), so all of a script's keys are on one node. Records are stored as the
-exact bytes that were announced: stamps the store gave (offset, order, times), then the fields the editor's side made.
+A blog's keys share one hash tag (`lb:{slug}:…`), so all of a script's keys are on one node. Records
+are stored as the exact bytes that were announced: stamps the store gave (offset, order, times),
+then the fields the editor's side made.
 
 Rules: nothing here knows hubs, readers or HTTP. Everything that Redis cannot answer is StoreDown.
 """
@@ -59,7 +60,9 @@ _blog_of = msgspec.json.Decoder(Blog).decode
 
 
 def connect(url: str) -> Redis:
-    """Return a client for `url`; one retry, since every write script is idempotent and a pooled connection may be stale.
+    """Return a client for `url`.
+
+    One retry, since every write script is idempotent and a pooled connection may be stale.
 
     More calls at once than CONNECTIONS_MAX wait for their turn, SOCKET_TIMEOUT_S at most.
     """
@@ -98,16 +101,19 @@ async def asking() -> AsyncIterator[None]:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
 
-# -- records and messages ------------------------------------------------------------------------------------------
+# -- records and messages --------------------------------------------------------------------------
 
 
 def decode_record(raw: bytes) -> Record:
-    """Return the Blog or Entry that stored bytes are. JSON escapes quotes, so no text can look like the header's id."""
+    """Return the Blog or Entry that stored bytes are.
+
+    JSON escapes quotes, so no text can look like the header's id.
+    """
     return _blog_of(raw) if b'"id":"#blog"' in raw else _entry_of(raw)
 
 
 def decode_message(raw: bytes) -> Changes | None:
-    """Return what a pub/sub message says, None when it is not one of ours or its checks do not fit its bytes.
+    """Return what a pub/sub message says, None when it is not ours or its checks do not fit.
 
     `epoch first last previous check`, then one record a line.
     """
@@ -133,13 +139,18 @@ def entry_record(entry: Entry) -> dict[str, Any]:
 
 
 def blog_record(blog: Blog) -> dict[str, Any]:
-    left_out = ("offset", "updated_at") if blog.created_at else ("offset", "updated_at", "created_at")
+    left_out = (
+        ("offset", "updated_at") if blog.created_at else ("offset", "updated_at", "created_at")
+    )
     fields = {n: getattr(blog, n) for n in Blog.__struct_fields__ if n not in left_out}
     return {"id": BLOG_ID, **msgspec.to_builtins(fields)}
 
 
 class Stored(NamedTuple):
-    """An entry as read: `raw` is what a write compares with, `revisions` how many earlier ones are kept."""
+    """An entry as read.
+
+    `raw` is what a write compares with, `revisions` how many earlier ones are kept.
+    """
 
     entry: Entry
     raw: bytes
@@ -241,7 +252,10 @@ class Due(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """Why a repair read gave no changes. "absent": the store lacks the blog; the rest: see repair.lua."""
+    """Why a repair read gave no changes.
+
+    "absent": the store lacks the blog; the rest: see repair.lua.
+    """
 
     why: Literal["absent", "moved", "fork", "far"]
 
@@ -250,16 +264,20 @@ class Moved(NamedTuple):
 class Broker:
     """Blogs in one Redis or Valkey. All methods raise StoreDown when it cannot be asked."""
 
-    redis: Any  # redis-py's hints give every reply as str or bytes at once; what comes back is typed here
+    redis: Any  # redis-py's hints make every reply str or bytes at once; replies are typed here
     wait_for_replica: bool = False
 
     # -- the editor's side
 
     async def commit(self, slug: str, write: Write) -> Committed | Known | Refusal:
-        """Run publish.lua. With `wait_for_replica`, StoreDown ("unconfirmed") also when no replica confirmed in time."""
+        """Run publish.lua.
+
+        With `wait_for_replica`, StoreDown ("unconfirmed") also when no replica confirmed in time.
+        """
         names = [*_KEYS, f"rev:{write.id}", f"idem:{write.idem}"]
         keys = [key(slug, name) for name in names]
-        decode_record(orjson.dumps(write.record | {"id": write.id}))  # what cannot be read is never stored
+        # What could not be read again is never stored.
+        decode_record(orjson.dumps(write.record | {"id": write.id}))
         answer = await self._durably("publish", keys, write.arguments(slug))
         if answer[0] == b"known":
             return msgspec.json.decode(answer[1], type=Known)
@@ -273,9 +291,10 @@ class Broker:
         return Committed(record, Position(answer[1].decode(), int(answer[2]), answer[3].decode()))
 
     async def known(self, slug: str, idem: str, request: str) -> Committed | Known | Refusal | None:
-        """Return the first result of a call that is remembered, "other" when its key was used for another request.
+        """Return the first result of a remembered call, "other" for another one under its key.
 
-        None when it is not. The script answers, so that a WAIT covers what it remembers; "stale": forgotten just now.
+        None when it is not. The script answers, so that a WAIT covers what it remembers; "stale":
+        forgotten just now.
         """
         async with asking():
             if not await self.redis.exists(key(slug, f"idem:{idem}")):
@@ -300,7 +319,10 @@ class Broker:
         return await self.redis.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
 
     async def _touch(self, slug: str, at: int) -> None:
-        """Note the activity. Best effort: the index is rebuilt at start, and the write itself is done."""
+        """Note the activity.
+
+        Best effort: the index is rebuilt at start, and the write itself is done.
+        """
         try:
             await self.redis.zadd(INDEX, {slug: at}, gt=True)
         except (RedisError, OSError) as error:
@@ -392,7 +414,7 @@ class Broker:
         return found
 
     async def due(self) -> list[Due]:
-        """Return what is scheduled and due by the store's clock, in all blogs that have not ended."""
+        """Return what is due by the store's clock, in all blogs that have not ended."""
         async with asking():
             slugs = [s.decode() for s in await self.redis.zrevrange(INDEX, 0, -1)]
             pipeline = self.redis.pipeline(transaction=False)
@@ -439,7 +461,9 @@ class Broker:
     # -- the worker's side (the hub's `Source`)
 
     async def load(self, slug: str) -> Snapshot | None:
-        """Return a blog as a worker holds it, one state of the store; None when there is no such blog.
+        """Return a blog as a worker holds it, one state of the store.
+
+        None when there is no such blog.
 
         The ids and checks come from one step, the records in batches, and what moved meanwhile from
         a repair read. Raises StoreDown also when the blog moves too fast for that.
@@ -486,13 +510,19 @@ class Broker:
         return Changes(position.offset, position.check, top, checks.decode(), records)
 
     async def rotate(self, slug: str, position: Position) -> bool:
-        """Begin a new epoch if the store's history still forks from `position`; False when it does not."""
+        """Begin a new epoch if the store's history still forks from `position`.
+
+        False when it does not.
+        """
         keys = [key(slug, name) for name in ("blog", "chain", "changed")]
         async with asking():
             return bool(await self._run("rotate", keys, [*position, new_id("", 6), channel(slug)]))
 
     async def heads(self, slugs: Sequence[str]) -> dict[str, Position | None]:
-        """Return where the store is, for each blog; None for one it lacks. Asks even when there are none."""
+        """Return where the store is, for each blog; None for one it lacks.
+
+        Asks even when there are none.
+        """
         heads: dict[str, Position | None] = {}
         async with asking():
             await self.redis.ping()
@@ -538,7 +568,10 @@ def _position(epoch: bytes, offset: bytes, check: bytes) -> Position:
 def _stand(
     epoch: bytes | None, offset: bytes | None, check: bytes | None, header: bytes | None
 ) -> Stand | None:
-    """Return a blog; None without one, and for a header that makes no sense: one must not hide the rest."""
+    """Return a blog.
+
+    None without one, and for a header that makes no sense: one must not hide the rest.
+    """
     if not (epoch and offset and check and header):
         return None
     try:

@@ -123,7 +123,10 @@ async def _state_promise(url: str, durability: str) -> None:
 
 
 def _run_uvicorn(chosen: Settings) -> None:
-    """Serve with uvicorn, and raise SystemExit: 1 when it could not start or a part of it failed."""
+    """Serve with uvicorn, and raise SystemExit.
+
+    1 when it could not start or a part of it failed.
+    """
     import uvicorn
 
     from liveblog.app import failed

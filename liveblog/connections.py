@@ -1,7 +1,8 @@
 """uvicorn's connections, with an end: one whose peer takes nothing any more is cut off.
 
-uvicorn ends a connection with `transport.close()`, which waits for a buffer that such a peer never drains, so the
-connection would stay for ever. `liveblog serve` hands these classes to uvicorn in place of its own.
+uvicorn ends a connection with `transport.close()`, which waits for a buffer that such a peer never
+drains, so the connection would stay for ever. `liveblog serve` hands these classes to uvicorn in
+place of its own.
 
 Rules: nothing of blogs or readers. Leans on names inside uvicorn, which pyproject.toml bounds.
 """
@@ -51,7 +52,10 @@ class Http(_Draining, HttpToolsProtocol):
 
 
 class Socket(_Draining, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol; frees a stalled reader, and bounds what the kernel holds for it."""
+    """uvicorn's WebSocket protocol.
+
+    Frees a stalled reader, and bounds what the kernel holds for it.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)

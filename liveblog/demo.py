@@ -49,7 +49,7 @@ class Story(NamedTuple):
         return str(self.header["slug"])
 
 
-# -- reading the file ---------------------------------------------------------------------------
+# -- reading the file ------------------------------------------------------------------------------
 
 
 @cache
@@ -85,7 +85,7 @@ def _field(value: Any) -> Any:
     return value.strip("\n") if isinstance(value, str) else value
 
 
-# -- publishing ---------------------------------------------------------------------------------
+# -- publishing ------------------------------------------------------------------------------------
 
 
 async def fill(publishing: Publishing, accounts: Accounts) -> tuple[str, str] | None:

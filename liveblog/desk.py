@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Route
 from liveblog import auth, render
 from liveblog.accounts import Accounts
 from liveblog.model import Blog, Caller, Entry, Problem, StoreDown, format_time, is_entry_id, new_id
-from liveblog.publishing import Publishing, Written
+from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
 ENTRIES: Final = 30  # on one page of the desk's timeline

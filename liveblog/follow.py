@@ -1,8 +1,9 @@
 """Following Redis pub/sub: one supervised connection that carries every loaded blog's channel.
 
-redis-py subscribes again silently after a lost connection, and what was published meanwhile is gone. So the connection
-is ours: subscriptions are altered only here, each confirmation makes the hub read the state, and a probe that we
-publish ourselves shows every PROBE_EVERY_S that messages arrive at all (a half-open connection gives no error).
+redis-py subscribes again silently after a lost connection, and what was published meanwhile is
+gone. So the connection is ours: subscriptions are altered only here, each confirmation makes the
+hub read the state, and a probe that we publish ourselves shows every PROBE_EVERY_S that messages
+arrive at all (a half-open connection gives no error).
 
 Rules: never fans out, only hands over; a task that reads too slowly is cut off by the store
 (client-output-buffer-limit pubsub).
@@ -38,7 +39,10 @@ class Sink(Protocol):
 
 
 class Follower:
-    """One pub/sub connection. `publish_probe(name)` publishes to a channel over the command pool."""
+    """One pub/sub connection.
+
+    `publish_probe(name)` publishes to a channel over the command pool.
+    """
 
     def __init__(self, redis: Redis, publish_probe: Callable[[str], Awaitable[None]]) -> None:
         self._pool: Any = redis.connection_pool  # untyped in redis-py
@@ -53,7 +57,10 @@ class Follower:
     # -- subscriptions
 
     async def follow(self, slug: str) -> None:
-        """Subscribe, and return when the store has confirmed it. Raises StoreDown after CONFIRM_WITHIN_S."""
+        """Subscribe, and return when the store has confirmed it.
+
+        Raises StoreDown after CONFIRM_WITHIN_S.
+        """
         if slug not in self._wanted:
             self._wanted[slug] = asyncio.get_running_loop().create_future()
             self._slugs[channel(slug).encode()] = slug
@@ -102,7 +109,9 @@ class Follower:
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
                 await connection.connect()
-            self._connection = connection  # before the list is made, so that no follow() falls between
+            self._connection = (
+                connection  # before the list is made, so that no follow() falls between
+            )
             channels = [self._probe, *(channel(slug) for slug in self._wanted)]
             await connection.send_command("SUBSCRIBE", *channels)
             await _until_one_ends(self._read(connection, sink), self._check())
@@ -137,7 +146,10 @@ class Follower:
             self._wanted[slug].set_result(None)
 
     async def _check(self) -> None:
-        """Publish a probe and expect it on the pub/sub connection; the end of the session when it does not come."""
+        """Publish a probe and expect it on the pub/sub connection.
+
+        The end of the session when it does not come.
+        """
         while True:
             self._probed.clear()
             await self._publish_probe(self._probe)
@@ -153,8 +165,8 @@ class Follower:
 async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
     """Run all at once until one ends, stop the others, and raise what it raised.
 
-    Not a TaskGroup: when one part has failed and the others are still ending, it forgets that it is cancelled itself
-    (Python 3.11 and 3.12), and a worker that stops then never ends.
+    Not a TaskGroup: when one part has failed and the others are still ending, it forgets that it is
+    cancelled itself (Python 3.11 and 3.12), and a worker that stops then never ends.
     """
     tasks = [asyncio.create_task(part) for part in work]
     try:
@@ -168,8 +180,8 @@ async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
 async def stop(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancel tasks that talk to the store, and return when they have ended.
 
-    Once is not enough: redis-py sends with wait_for, which before Python 3.12 forgets a cancellation that comes with
-    its result (CPython issue 86296).
+    Once is not enough: redis-py sends with wait_for, which before Python 3.12 forgets a
+    cancellation that comes with its result (CPython issue 86296).
     """
     running = set(tasks)
     while running:

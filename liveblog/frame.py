@@ -1,7 +1,8 @@
 """Frames: the JSON that readers get, encoded once and shared by all of them.
 
-`{"t":"hello"|"changes"|"beat"|"reset"|"bye", …}` as the contract has it. The parts of a `changes` frame are made once
-per entry and joined, since 10,000 readers who come back to the same position must cost one encoding.
+`{"t":"hello"|"changes"|"beat"|"reset"|"bye", …}` as the contract has it. The parts of a `changes`
+frame are made once per entry and joined, since 10,000 readers who come back to the same position
+must cost one encoding.
 
 Rules: bytes in, bytes out; no I/O, no clock. HTML comes in ready made.
 """
@@ -42,7 +43,10 @@ class Frame:
 
 
 class Piece(NamedTuple):
-    """One change, encoded. `order` is an entry's, between whose halves `new` is written; 0 when there is no `new`."""
+    """One change, encoded.
+
+    `order` is an entry's, between whose halves `new` is written; 0 when there is no `new`.
+    """
 
     head: bytes
     order: int = 0
@@ -51,7 +55,11 @@ class Piece(NamedTuple):
     def encoded(self, since: int) -> bytes:
         if not self.order:
             return self.head
-        return b"%b,\"new\":%b%b" % (self.head, b"true" if self.order > since else b"false", self.tail)
+        return b'%b,"new":%b%b' % (
+            self.head,
+            b"true" if self.order > since else b"false",
+            self.tail,
+        )
 
 
 def put(entry: Entry, /, **content: Any) -> Piece:
@@ -64,9 +72,7 @@ def put(entry: Entry, /, **content: Any) -> Piece:
         "revision": entry.revision,
     }
     tail = {"key": entry.key, "pinned": entry.pinned, **content}
-    return Piece(
-        orjson.dumps(head)[:-1], entry.order or 0, b"," + orjson.dumps(tail)[1:]
-    )
+    return Piece(orjson.dumps(head)[:-1], entry.order or 0, b"," + orjson.dumps(tail)[1:])
 
 
 def delete(entry: Entry) -> Piece:
@@ -93,7 +99,10 @@ def blog_data(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
 
 
 def changes(since: int, position: Position, pieces: list[Piece]) -> Frame | None:
-    """Join pieces, ascending by offset, into what a reader at `since` misses; None when it is too much."""
+    """Join pieces, ascending by offset, into what a reader at `since` misses.
+
+    None when it is too much.
+    """
     parts = [piece.encoded(since) for piece in pieces]
     if sum(map(len, parts)) > MISSED_BYTES_MAX:
         return None
@@ -111,7 +120,10 @@ def hello(position: Position, heartbeat_s: float) -> Frame:
 
 
 def beat(position: Position | None, now: str | None) -> Frame:
-    """Encode a heartbeat; `position` None is proof of life only, to a reader who waits for the store."""
+    """Encode a heartbeat.
+
+    `position` None is proof of life only, to a reader who waits for the store.
+    """
     shown = str(position) if position else None
     return Frame(orjson.dumps({"t": "beat", "position": shown, "now": now}))
 

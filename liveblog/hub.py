@@ -1,11 +1,13 @@
 """Fan-out: bring every reader of a blog to the top.
 
-One `Hub` per worker holds a `Live` for each blog that somebody is interested in: its timeline, its readers and the
-frames they share. Changes come as hints from pub/sub (`Hub.receive`); whatever does not fit is repaired from the
-store's state. Readers are cursors: an offset and a flag, brought forward by a pass over all of them.
+One `Hub` per worker holds a `Live` for each blog that somebody is interested in: its timeline, its
+readers and the frames they share. Changes come as hints from pub/sub (`Hub.receive`); whatever does
+not fit is repaired from the store's state. Readers are cursors: an offset and a flag, brought
+forward by a pass over all of them.
 
-Rules: no Redis, no ASGI. Nothing awaits a reader. From deciding what a reader misses to having it registered there is
-no await. Applying a change, and clearing what was encoded before it, is one `def`.
+Rules: no Redis, no ASGI. Nothing awaits a reader. From deciding what a reader misses to having it
+registered there is no await. Applying a change, and clearing what was encoded before it, is one
+`def`.
 """
 
 import asyncio
@@ -27,7 +29,9 @@ T = TypeVar("T")
 
 SLOTS: Final = 20  # readers are spread over so many beats in one heartbeat interval
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
-EARLY_MAX: Final = 200  # messages held while a blog loads or is repaired; more only mean another repair
+EARLY_MAX: Final = (
+    200  # messages held while a blog loads or is repaired; more only mean another repair
+)
 CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs at their present tops
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait between two tries to repair
 ASK_EVERY_S: Final = 1.0  # a reader's claims cost at most one repair read of a blog in this time
@@ -52,8 +56,9 @@ ENDED: Final = 4510
 class Reader:
     """A cursor: where a reader is, and whether its socket is full. Transports subclass it.
 
-    `send` and `end` are plain calls that never wait and never raise; after `end` nothing more comes. A reader that cannot
-    take more sets `behind` and calls `Live.drained` when it can again. Only the hub moves `offset`.
+    `send` and `end` are plain calls that never wait and never raise; after `end` nothing more
+    comes. A reader that cannot take more sets `behind` and calls `Live.drained` when it can again.
+    Only the hub moves `offset`.
     """
 
     __slots__ = ("as_data", "behind", "leaves", "live", "offset", "slot", "waits_for")
@@ -62,7 +67,9 @@ class Reader:
         self.as_data = as_data
         self.offset = 0
         self.behind = False
-        self.waits_for: tuple[Position, int] | None = None  # until the store has judged its position
+        self.waits_for: tuple[Position, int] | None = (
+            None  # until the store has judged its position
+        )
         self.live: Live | None = None
         self.slot = 0
         self.leaves = False  # joined a blog that has ended: goes when it has what it missed
@@ -72,7 +79,7 @@ class Reader:
         raise NotImplementedError
 
     def end(self, frame: Frame | None, code: int) -> None:
-        """Take at most one last frame, whatever is in hand, then close with `code` (RFC 6455, section 7.4)."""
+        """Take at most one last frame after what is in hand, then close (RFC 6455, section 7.4)."""
         raise NotImplementedError
 
 
@@ -90,7 +97,10 @@ class Source(Protocol):
 
 
 class Subscriptions(Protocol):
-    """Who hears of a blog's changes. `follow` returns when the store confirmed it, or raises StoreDown."""
+    """Who hears of a blog's changes.
+
+    `follow` returns when the store confirmed it, or raises StoreDown.
+    """
 
     async def follow(self, slug: str) -> None: ...
     def unfollow(self, slug: str) -> None: ...
@@ -141,7 +151,9 @@ class Live:
         self._repairs_begun = 0
         self._asked_at = -ASK_EVERY_S
         self._ask_timer: asyncio.TimerHandle | None = None
-        self._settled: dict[asyncio.Future[None], int] = {}  # who confirms, and how many repairs had begun
+        self._settled: dict[
+            asyncio.Future[None], int
+        ] = {}  # who confirms, and how many repairs had begun
         self._joined = 0
         self._note_status()
 
@@ -217,7 +229,10 @@ class Live:
             self._bring(reader)
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
-        """Return the `changes` from offset `since` to the top, encoded once; None when that is too much (reset)."""
+        """Return the `changes` from offset `since` to the top, encoded once.
+
+        None when that is too much (reset).
+        """
         if (since, as_data) in self._cache:
             cached: Frame | None = self._cache[since, as_data]
             return cached
@@ -230,7 +245,7 @@ class Live:
         return self._cache.get(key)
 
     def keep(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep something of `size` bytes until the next change, or until all blogs have too much."""
+        """Keep something of `size` bytes until the next change, or while there is room."""
         if size > CACHED_BYTES_MAX:
             return
         if self.hub.cached_bytes() + size > CACHED_BYTES_MAX:
@@ -257,7 +272,10 @@ class Live:
         return self._pieces[key]
 
     def _encode_safely(self, record: Record, as_data: bool) -> Piece:
-        """Encode one change; what cannot be shown is left out, so that nothing else waits for it."""
+        """Encode one change.
+
+        What cannot be shown is left out, so that nothing else waits for it.
+        """
         try:
             return self._encode(record, as_data)
         except Exception:
@@ -270,13 +288,17 @@ class Live:
         base_url = self.hub.rules.base_url
         if isinstance(record, Blog):
             if as_data:
-                return frames.header(record, blog=frames.blog_data(record, self._at(record), base_url))
+                return frames.header(
+                    record, blog=frames.blog_data(record, self._at(record), base_url)
+                )
             return frames.header(record, html=self.hub.render.header_html(record))
         if record.deleted:
             return frames.delete(record)
         if as_data:
             position = self.timeline.position_of(record)
-            return frames.put(record, entry=frames.entry_data(record, self.slug, position, base_url))
+            return frames.put(
+                record, entry=frames.entry_data(record, self.slug, position, base_url)
+            )
         return frames.put(record, html=self.hub.render.entry_html(record, self.blog))
 
     def _at(self, blog: Blog) -> Position:
@@ -285,7 +307,10 @@ class Live:
     # -- changes
 
     def receive(self, changes: Changes) -> None:
-        """Take a hint from pub/sub: the next change is applied, an old one ignored, anything else repaired."""
+        """Take a hint from pub/sub.
+
+        The next change is applied, an old one ignored, anything else repaired.
+        """
         if self._apply(changes):
             return
         if self._repairing:
@@ -327,7 +352,10 @@ class Live:
             self.ended_at = self.hub.clock()
 
     async def _pass(self) -> None:
-        """Walk the readers until all that can be are at the top; yields every SLICE_S. One at a time per blog."""
+        """Walk the readers until all that can be are at the top; yields every SLICE_S.
+
+        One at a time per blog.
+        """
         try:
             top = -1
             while top != self.timeline.offset:
@@ -420,7 +448,12 @@ class Live:
         else:
             if answer.why == "fork":
                 rotated = await source.rotate(self.slug, position)
-                log.error("blog %s: the store's history forks from %s; rotated: %s", self.slug, position, rotated)
+                log.error(
+                    "blog %s: the store's history forks from %s; rotated: %s",
+                    self.slug,
+                    position,
+                    rotated,
+                )
             snapshot = await source.load(self.slug)
             if snapshot:
                 self._reload(snapshot)
@@ -433,7 +466,7 @@ class Live:
         self.lost = lost
 
     def _absorb(self, changes: Changes) -> None:
-        """Apply what a repair read gave, forwards only, then the messages that arrived meanwhile."""
+        """Apply what a repair read gave, forwards only, then what arrived meanwhile."""
         self._note_lost(False)
         if not self._apply(changes):
             self._repair_wanted = True
@@ -466,9 +499,10 @@ class Live:
         self._apply_held()
 
     def _repaired(self, begun: int) -> None:
-        """Judge the readers, and release the callers, whose question is older than the read numbered `begun`.
+        """Judge the readers and callers whose question is older than the read numbered `begun`.
 
-        A store that lacks the blog judges nobody: what it knows when it is back may be more than what is held here.
+        A store that lacks the blog judges nobody: what it knows when it is back may be more than
+        what is held here.
         """
         self._settle(0 if self.lost else begun)
         for future, asked in self._settled.items():
@@ -476,7 +510,10 @@ class Live:
                 future.set_result(None)
 
     def _settle(self, begun: int = 0) -> None:
-        """Let waiting readers on whose position is known by now; reset those whom a repair read has judged."""
+        """Let waiting readers on whose position is known by now.
+
+        Reset those whom a repair read has judged.
+        """
         for reader in list(self.waiting):
             position, asked = reader.waits_for or (self.position, 0)
             standing = self.timeline.standing(position)
@@ -502,7 +539,8 @@ class Live:
     async def confirm(self, timeout_s: float) -> None:
         """Wait for a repair read that begins after now, at most one a second per blog.
 
-        Raises StoreDown when it has not ended in `timeout_s` more than it may have to wait for its turn.
+        Raises StoreDown when it has not ended in `timeout_s` more than it may have to wait for its
+        turn.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._settled[future] = self._repairs_begun
@@ -519,7 +557,7 @@ class Live:
     # -- time passing
 
     def beat(self, slot: int, now: str | None) -> None:
-        """Send a heartbeat to the readers of one slot who are at the top, and proof of life to who waits."""
+        """Send a heartbeat to one slot's readers at the top, and proof of life to who waits."""
         if self.slots[slot]:
             shared = frames.beat(self.position, now)
             for reader in list(self.slots[slot]):
@@ -529,7 +567,9 @@ class Live:
             reader.send(frames.beat(None, now))
 
     def close_ended(self) -> None:
-        """Send away a share of the readers of a blog that ended ENDED_GRACE_S ago; called each second.
+        """Send away a share of the readers of a blog that ended ENDED_GRACE_S ago.
+
+        Called each second.
 
         Each goes when it is at the top: who is behind, when it has drained and has what it missed.
         """
@@ -548,7 +588,8 @@ class Live:
 class Hub:
     """All blogs of this worker.
 
-    `clock` is monotonic seconds, `now` milliseconds since 1970. `run` must be running for anything to move by itself.
+    `clock` is monotonic seconds, `now` milliseconds since 1970. `run` must be running for anything
+    to move by itself.
     """
 
     source: Source
@@ -575,7 +616,8 @@ class Hub:
     async def live(self, slug: str) -> Live | None:
         """Return a blog that readers may see, loaded on first interest; None when there is none.
 
-        Later callers share one load. Raises StoreDown when it is not loaded and the store cannot be asked.
+        Later callers share one load. Raises StoreDown when it is not loaded and the store cannot be
+        asked.
         """
         if not is_slug(slug) or (slug not in self.lives and not await self._loaded(slug)):
             return None
@@ -637,7 +679,10 @@ class Hub:
     # -- what the follower calls
 
     def receive(self, slug: str, changes: Changes | None) -> None:
-        """Take a message of a blog's channel; None is one that made no sense, so the state is read."""
+        """Take a message of a blog's channel.
+
+        None is one that made no sense, so the state is read.
+        """
         live = self.lives.get(slug)
         if live:
             live.receive(changes) if changes else live.repair()
@@ -645,7 +690,10 @@ class Hub:
             self._early[slug].append(changes)
 
     def resubscribed(self, slug: str) -> None:
-        """Read the state after every confirmed subscription: what was published before it is not coming."""
+        """Read the state after every confirmed subscription.
+
+        What was published before it is not coming.
+        """
         if slug in self.lives:
             self.lives[slug].repair()
 
@@ -660,9 +708,9 @@ class Hub:
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            if not isinstance(error, StoreDown):  # which whoever waits for the task is told
-                log.error("a task of the hub failed", exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        if error and not isinstance(error, StoreDown):  # which who waits for the task is told
+            log.error("a task of the hub failed", exc_info=error)
 
     async def run(self) -> None:
         """Beat, compare heads, close the readers of what has ended; until cancelled."""
@@ -719,7 +767,10 @@ class Hub:
             live.forget_cached()
 
     async def drain(self, seconds: float) -> None:
-        """Send every reader away, to come back elsewhere, paced over `seconds`; new ones are refused at once."""
+        """Send every reader away, to come back elsewhere, paced over `seconds`.
+
+        New ones are refused at once.
+        """
         self.draining = True
         readers = [reader for live in self.lives.values() for reader in live.readers()]
         farewell = frames.bye(RESTART_WINDOW_MS, "restart")

@@ -1,9 +1,12 @@
-"""The things this program is about: blogs, entries, positions, callers, and what is wrong with input.
+"""The things this program is about.
 
-Everything else passes these around. Input from outside becomes `EntryFields` or `BlogFields` here, checked against
-the limits below, or a `Problem` that names the field, the limit and the value.
+Blogs, entries, positions, callers, and what is wrong with input.
 
-Rules: pure, no I/O, no clock, imports nothing of ours. Times are int milliseconds since 1970 in UTC.
+Everything else passes these around. Input from outside becomes `EntryFields` or `BlogFields` here,
+checked against the limits below, or a `Problem` that names the field, the limit and the value.
+
+Rules: pure, no I/O, no clock, imports nothing of ours. Times are int milliseconds since 1970 in
+UTC.
 """
 
 import ipaddress
@@ -55,7 +58,9 @@ _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+([ ][^\s\x00-\x1f\x7f\ud800-\udfff]+)*")
 _ENTRY_ID = re.compile(r"e[0-9a-z]{12}")
 _POSITION = re.compile(r"([0-9a-z]{1,16})\.(0|[1-9][0-9]{0,14})\.([0-9a-f]{8})", re.ASCII)
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*")
+_LANGUAGE = re.compile(
+    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*"
+)
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -70,8 +75,8 @@ T = TypeVar("T")
 class Problem(Exception):
     """What a caller did wrong or cannot have now; the API's answer as RFC 9457 problem+json.
 
-    `errors` are (JSON pointer, detail) pairs; `extra` are more members of the answer (412's `current`); `retry_after_s`
-    becomes a Retry-After header.
+    `errors` are (JSON pointer, detail) pairs; `extra` are more members of the answer (412's
+    `current`); `retry_after_s` becomes a Retry-After header.
     """
 
     def __init__(
@@ -103,7 +108,9 @@ class Problem(Exception):
 
 
 def invalid(*errors: tuple[str, str]) -> Problem:
-    """Return the 422 for fields that break a rule; each error is (JSON pointer, what and which limit).
+    """Return the 422 for fields that break a rule.
+
+    Each error is (JSON pointer, what and which limit).
 
     The pointer "" is the whole body (RFC 6901, section 5).
     """
@@ -128,7 +135,10 @@ class StoreDown(Exception):
 
 
 class Position(NamedTuple):
-    """Where a reader is in a blog: written `epoch.offset.check`, opaque to clients but for the offset."""
+    """Where a reader is in a blog.
+
+    Written `epoch.offset.check`, opaque to clients but for the offset.
+    """
 
     epoch: str
     offset: int
@@ -170,7 +180,10 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry as stored: its current revision, or with `deleted` a tombstone that keeps only its numbers."""
+    """One entry as stored.
+
+    Its current revision, or with `deleted` a tombstone that keeps only its numbers.
+    """
 
     id: str
     headline: str | None = None
@@ -250,7 +263,10 @@ class BlogFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def decode_json(body: bytes, kind: Any = dict[str, Any]) -> Any:
-    """Decode and check the JSON of a request; 400 for broken JSON or UTF-8, 422 for a field's type or name."""
+    """Decode and check the JSON of a request.
+
+    400 for broken JSON or UTF-8, 422 for a field's type or name.
+    """
     try:
         return msgspec.json.decode(body.decode(), type=kind)
     except msgspec.ValidationError as error:
@@ -268,25 +284,25 @@ def convert(fields: dict[str, Any], kind: type[T]) -> T:
 
 
 def _from_msgspec(error: msgspec.ValidationError) -> Problem:
-    """Turn "Expected `str`, got `int` - at `$.byline[0]`" into a problem with the pointer /byline/0."""
+    """Turn "Expected `str`, got `int` - at `$.byline[0]`" into one at the pointer /byline/0."""
     detail, _, path = str(error).partition(" - at `$")
     pointer = re.sub(r"[.\[]", "/", path.rstrip("`").replace("]", "").replace("[...]", ""))
     unknown = re.search(r"unknown field `(.*)`", detail)
     return invalid((f"{pointer}/{unknown[1]}" if unknown else pointer, detail))
 
 
-# -- rules of single fields: each yields what is wrong ------------------------------------------------------------
+# -- rules of single fields: each yields what is wrong ---------------------------------------------
 
 Errors = Iterator[tuple[str, str]]
 
 
 def line(limit: int) -> Callable[[str, Any], Errors]:
-    """A rule for text of one line, at most `limit` code points, no control characters."""
+    """Make a rule for text of one line, at most `limit` code points, no control characters."""
     return _text_rule(limit, _CONTROL_OR_NEWLINE, "a control character or line break")
 
 
 def text(limit: int) -> Callable[[str, Any], Errors]:
-    """A rule for text of several lines, at most `limit` code points, no control characters."""
+    """Make a rule for text of several lines, at most `limit` code points."""
     return _text_rule(limit, _CONTROL, "a control character")
 
 
@@ -391,7 +407,9 @@ def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
         if value is not None and name in RULES
         for error in RULES[name](f"/{name}", value)
     ]
-    errors += [(f"/{name}", "cannot be empty") for name in NEVER_EMPTY if given.get(name, "") is None]
+    errors += [
+        (f"/{name}", "cannot be empty") for name in NEVER_EMPTY if given.get(name, "") is None
+    ]
     if errors:
         raise invalid(*errors)
     return given
@@ -402,7 +420,10 @@ def _none_if_blank(value: Any) -> Any:
 
 
 def check_name(value: str, pointer: str = "/name") -> str:
-    """Return the name of a user or token, or raise 422: 1 to 64 visible characters with single spaces between."""
+    """Return the name of a user or token, or raise 422.
+
+    1 to 64 visible characters with single spaces between.
+    """
     if len(value) > NAME_MAX or not _NAME.fullmatch(value):
         raise invalid((pointer, f"must be 1 to {NAME_MAX} visible characters, not {value[:80]!r}"))
     return value
@@ -442,7 +463,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 TIME_MIN_MS: Final = (datetime(1000, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 TIME_MAX_MS: Final = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
-# -- times ---------------------------------------------------------------------------------------------------------
+# -- times -----------------------------------------------------------------------------------------
 
 
 def parse_time(value: str) -> int:
@@ -452,7 +473,8 @@ def parse_time(value: str) -> int:
     """
     if not _RFC3339.fullmatch(value):
         raise ValueError(
-            f"is not an RFC 3339 time with an offset such as 2026-11-22T14:05:00.000Z: {value[:60]!r}"
+            "is not an RFC 3339 time with an offset such as 2026-11-22T14:05:00.000Z: "
+            f"{value[:60]!r}"
         )
     try:
         at = datetime.fromisoformat(value.upper())
@@ -472,11 +494,14 @@ def format_time(ms: int | None) -> str | None:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
 
 
-# -- the API's shapes ----------------------------------------------------------------------------------------------
+# -- the API's shapes ------------------------------------------------------------------------------
 
 
 def blog_json(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
-    """Return a blog as the API gives it; `base_url` is the site's address without a slash at the end."""
+    """Return a blog as the API gives it.
+
+    `base_url` is the site's address without a slash at the end.
+    """
     return {
         **{name: getattr(blog, name) for name in _BLOG_SHAPE},
         "full_coverage": _link_json(blog.full_coverage),
@@ -496,7 +521,10 @@ def _link_json(link: Link | None) -> dict[str, str] | None:
 
 
 def entry_json(entry: Entry, slug: str, position: Position | None, base_url: str) -> dict[str, Any]:
-    """Return an entry as the API gives it; `position` is that of its last change, None until published."""
+    """Return an entry as the API gives it.
+
+    `position` is that of its last change, None until published.
+    """
     return {
         "id": entry.id,
         "blog": slug,

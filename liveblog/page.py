@@ -1,9 +1,11 @@
 """The readers' pages, from what this worker holds; older entries come from the store.
 
-A page is made in one `def` from what was read at the position it names: when a change is applied while older entries
-are read, they are read again. It is made at most once per change. `at={position}` asks for a page that is not older than what the reader has already seen.
+A page is made in one `def` from what was read at the position it names: when a change is applied
+while older entries are read, they are read again. It is made at most once per change.
+`at={position}` asks for a page that is not older than what the reader has already seen.
 
-Rules: never imports the broker. Nothing in a page depends on who looks, on when, or on the Host header.
+Rules: never imports the broker. Nothing in a page depends on who looks, on when, or on the Host
+header.
 """
 
 import asyncio
@@ -37,14 +39,20 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class PageKey(NamedTuple):
-    """What a page in a blog's cache shows: the newest, what is before an entry, or the one that holds it."""
+    """What a page in a blog's cache shows.
+
+    The newest, what is before an entry, or the one that holds it.
+    """
 
     what: Literal["newest", "before", "entry"]
     id: str = ""
 
 
 class Window(NamedTuple):
-    """Which entries a page shows, newest first. `before`: the entry just above, None when there is none."""
+    """Which entries a page shows, newest first.
+
+    `before`: the entry just above, None when there is none.
+    """
 
     entries: list[Entry]
     before: Entry | None
@@ -69,7 +77,10 @@ class _Pages:
         self._home_lock = asyncio.Lock()
 
     async def home(self, _: Request) -> Response:
-        """Answer with the live and recent blogs; while the store is away, with those of last time."""
+        """Answer with the live and recent blogs.
+
+        While the store is away, with those of last time.
+        """
         if not self._home_fresh():
             async with self._home_lock:  # one asks, the others wait for what it got
                 if not self._home_fresh():
@@ -97,7 +108,9 @@ class _Pages:
         if before is None:
             return _html(await self._cached(live, PageKey("newest"), lambda: _below(live, None)))
         entry = await _published(live, before)
-        return _html(await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry)))
+        return _html(
+            await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry))
+        )
 
     async def entry(self, request: Request) -> Response:
         """Answer with the page that holds an entry; 410 when it is deleted."""
@@ -128,8 +141,8 @@ class _Pages:
     ) -> str:
         """Return a page, kept until the next change.
 
-        What was read belongs to the position only if no change was applied meanwhile; then it is read again.
-        Raises 404 when the blog became a draft, as it may while the store was asked.
+        What was read belongs to the position only if no change was applied meanwhile; then it is
+        read again. Raises 404 when the blog became a draft, as it may while the store was asked.
         """
         for _ in range(READ_TRIES_MAX):
             if not live.is_open:
@@ -167,7 +180,7 @@ def _is_ahead(position: Position, live: Live) -> bool:
     return position.epoch != live.timeline.epoch or position.offset > live.timeline.offset
 
 
-# -- which entries -------------------------------------------------------------------------------------------------
+# -- which entries ---------------------------------------------------------------------------------
 
 
 def _newest_held(live: Live) -> Window | None:
@@ -191,7 +204,8 @@ class _Deleted(Exception):
 async def _holding(live: Live, id: str) -> Window:
     """Return the newest entries when the linked one is among them, else it and its neighbours.
 
-    The entry is read here too, so that a page which is read again never has an older one. Raises _Deleted.
+    The entry is read here too, so that a page which is read again never has an older one. Raises
+    _Deleted.
     """
     entry = await _published(live, id)
     if entry.deleted:
@@ -212,7 +226,7 @@ def _window(found: list[Entry], before: Entry | None) -> Window:
 
 
 def _as_held(live: Live, read: list[Entry]) -> list[Entry]:
-    """Return what was read with what this worker knows better, without what it knows to be deleted."""
+    """Return what was read, as this worker knows it better, without what was deleted."""
     known = [(entry, live.timeline.get(entry.id)) for entry in read]
     best = [held if held and (held.offset or 0) >= (e.offset or 0) else e for e, held in known]
     return [entry for entry in best if not entry.deleted]
@@ -228,7 +242,7 @@ async def _published(live: Live, id: str) -> Entry:
     return entry
 
 
-# -- answers -------------------------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------
 
 
 def _html(html: str, status: int = 200) -> Response:

@@ -1,8 +1,10 @@
-"""Every write of an editor: permission, read, merge, render, and a commit that compares what was read.
+"""Every write of an editor.
 
-The API, the desk, the schedule and the demo all come through here, so a rule stands once. A write reads the record,
-decides on that copy, and asks the store to replace exactly that copy; when another write was faster the store says
-"stale" and the decision is made again on the new copy.
+Permission, read, merge, render, and a commit that compares what was read.
+
+The API, the desk, the schedule and the demo all come through here, so a rule stands once. A write
+reads the record, decides on that copy, and asks the store to replace exactly that copy; when
+another write was faster the store says "stale" and the decision is made again on the new copy.
 
 Rules: the only caller of `Broker.commit`. Knows no HTTP and no hub.
 """
@@ -17,7 +19,16 @@ import msgspec
 import orjson
 
 from liveblog import render
-from liveblog.broker import Broker, Committed, Known, Stand, Stored, Write, blog_record, entry_record
+from liveblog.broker import (
+    Broker,
+    Committed,
+    Known,
+    Stand,
+    Stored,
+    Write,
+    blog_record,
+    entry_record,
+)
 from liveblog.model import (
     BLOG_ID,
     DRAFTS_MAX,
@@ -48,13 +59,20 @@ from liveblog.model import (
 TRIES_MAX: Final = 8  # lost races for one record before the caller hears of it
 LIST_MAX: Final = 100
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
-MARKS: Final = {"key", "key_title", "pinned"}  # may be altered without If-Match, and make no new revision
+MARKS: Final = {
+    "key",
+    "key_title",
+    "pinned",
+}  # may be altered without If-Match, and make no new revision
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
 
 
 class Written(NamedTuple):
-    """An entry as a write or read found it; `position` is that of its last change, None until published."""
+    """An entry as a write or read found it.
+
+    `position` is that of its last change, None until published.
+    """
 
     entry: Entry
     position: Position | None
@@ -83,7 +101,10 @@ class Deleted(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One unsafe call: which key it is remembered under, and the fingerprint of what it asks for."""
+    """One unsafe call.
+
+    Which key it is remembered under, and the fingerprint of what it asks for.
+    """
 
     idem: str
     request: str
@@ -92,8 +113,9 @@ class Call(NamedTuple):
 class Publishing:
     """The editor's calls. `now` gives milliseconds since 1970.
 
-    Every method raises Problem for what the caller did wrong and StoreDown when the outcome is unknown; repeating the
-    call with the same `key` (an Idempotency-Key of the caller's) then makes it certain, and one.
+    Every method raises Problem for what the caller did wrong and StoreDown when the outcome is
+    unknown; repeating the call with the same `key` (an Idempotency-Key of the caller's) then makes
+    it certain, and one.
     """
 
     def __init__(self, broker: Broker, now: Callable[[], int]) -> None:
@@ -133,7 +155,10 @@ class Publishing:
     async def edit_blog(
         self, caller: Caller, slug: str, fields: dict[str, Any], key: str | None = None
     ) -> BlogAt:
-        """Merge `fields` into the header. A new zone or language begins a new epoch, since every entry's HTML changes."""
+        """Merge `fields` into the header.
+
+        A new zone or language begins a new epoch, since every entry's HTML changes.
+        """
         given = check_fields(convert(fields, BlogFields))
         call = _call(caller, f"PATCH {slug}", key, fields)
         await self._stand(caller, slug)
@@ -171,7 +196,10 @@ class Publishing:
     # -- reading entries
 
     async def entry(self, caller: Caller, slug: str, id: str) -> Written:
-        """Return an entry. Raises 410 when it is deleted, 404 when it is unknown or another contributor's draft."""
+        """Return an entry.
+
+        Raises 410 when it is deleted, 404 when it is unknown or another contributor's draft.
+        """
         await self._stand(caller, slug)
         stored = await self._readable(caller, slug, id)
         return (await self._at(slug, [_alive(stored.entry)]))[0]
@@ -295,8 +323,9 @@ class Publishing:
     ) -> Written:
         """Merge `fields` into an entry of which the caller saw `revision`.
 
-        Raises 412 with `current` (a Written) when another revision is stored, 428 when `revision` is None and more
-        than key, key_title and pinned is mentioned, 409 for a status that cannot follow, 410 when it is deleted.
+        Raises 412 with `current` (a Written) when another revision is stored, 428 when `revision`
+        is None and more than key, key_title and pinned is mentioned, 409 for a status that cannot
+        follow, 410 when it is deleted.
         """
         given = check_fields(convert(fields, EntryFields))
         call = _call(caller, f"PATCH {slug} {id}", key, [fields, revision])
@@ -342,7 +371,9 @@ class Publishing:
         takedown: bool = False,
         key: str | None = None,
     ) -> Deleted:
-        """Remove an entry; with `takedown` also erase every revision, draft and copy of it. Again the same.
+        """Remove an entry; with `takedown` also erase every revision, draft and copy of it.
+
+        Again the same.
 
         Raises 403 for a takedown by other than an admin.
         """
@@ -354,7 +385,9 @@ class Publishing:
         async def attempt() -> Any:
             stored = await self._readable(caller, slug, id)
             _may_remove(caller, stored.entry)
-            return await self._broker.commit(slug, await self._removal(slug, stored, takedown, call))
+            return await self._broker.commit(
+                slug, await self._removal(slug, stored, takedown, call)
+            )
 
         done = await _until_fresh(attempt)
         if takedown:
@@ -430,9 +463,12 @@ class Publishing:
     # -- the schedule
 
     async def publish_due(self, slug: str, id: str, now: int) -> bool:
-        """Publish a scheduled entry that was due at `now`; any number of workers may, it happens once.
+        """Publish a scheduled entry that was due at `now`.
 
-        False when there is nothing to do: another worker was first, it was altered, or the blog has ended.
+        Any number of workers may, it happens once.
+
+        False when there is nothing to do: another worker was first, it was altered, or the blog has
+        ended.
         """
         stored = await self._broker.stored(slug, id)
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:
@@ -447,7 +483,9 @@ class Publishing:
     # -- shared steps
 
     def _merged(self, caller: Caller, entry: Entry, given: dict[str, Any]) -> Entry:
-        fields = {n: v for n, v in given.items() if n not in ("status", "published_at", "publish_at")}
+        fields = {
+            n: v for n, v in given.items() if n not in ("status", "published_at", "publish_at")
+        }
         if "byline" in fields:
             fields["byline"] = fields["byline"] or []
         if entry.status == "scheduled" and given.get("publish_at") is not None:
@@ -460,7 +498,9 @@ class Publishing:
         if not merged.headline and not merged.body:
             raise invalid(("/body", "an entry needs a headline or a body"))
         if caller.role == "contributor" and merged.status not in CONTRIBUTORS_STATUS:
-            raise forbidden(f"A contributor may keep drafts and submit them, not set {merged.status}.")
+            raise forbidden(
+                f"A contributor may keep drafts and submit them, not set {merged.status}."
+            )
         return merged
 
     def _future(self, value: str) -> int:
@@ -475,9 +515,11 @@ class Publishing:
             raise invalid(("/published_at", f"is in the future: {value}"))
         return at
 
-
     async def _known(self, slug: str, call: Call, key: str | None) -> Any:
-        """Return the first result of a repeated call, before its fields are judged again; else None."""
+        """Return the first result of a repeated call, before its fields are judged again.
+
+        Else None.
+        """
         return await self._broker.known(slug, call.idem, call.request) if key else None
 
     async def _result(self, slug: str, done: Any, status: int = 200) -> Written:
@@ -502,11 +544,14 @@ class Publishing:
         return Written(shown, position, known.status, replayed=True)
 
 
-# -- pure parts ----------------------------------------------------------------------------------------------------
+# -- pure parts ------------------------------------------------------------------------------------
 
 
 def _first_status(caller: Caller, given: dict[str, Any]) -> EntryStatus:
-    """Return a new entry's status: published unless asked otherwise, a contributor's draft, scheduled by publish_at."""
+    """Return a new entry's status.
+
+    Published unless asked otherwise, a contributor's draft, scheduled by publish_at.
+    """
     scheduled = given.get("publish_at") is not None
     default: EntryStatus = "draft" if caller.role == "contributor" else "published"
     status: EntryStatus = given.get("status", "scheduled" if scheduled else default)
@@ -520,7 +565,9 @@ def _first_status(caller: Caller, given: dict[str, Any]) -> EntryStatus:
 
 
 async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the fields with the HTML of the Markdown one, made in a thread: hostile text takes long.
+    """Return the fields with the HTML of the Markdown one, made in a thread.
+
+    Hostile text takes long.
 
     Raises 422 when it makes more than HTML_BYTES_MAX.
     """
@@ -543,7 +590,10 @@ async def _until_fresh(attempt: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def _call(caller: Caller, what: str, key: str | None, asked: Any) -> Call:
-    """Name the call. Without a key of the caller's one is made, so that a retry of our own cannot write twice."""
+    """Name the call.
+
+    Without a key of the caller's one is made, so that a retry of our own cannot write twice.
+    """
     scope = f"{caller.ident}\n{what}\n{key or new_id('', 24)}"
     asked_bytes = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
     return Call(
@@ -567,7 +617,10 @@ def _blog_write(op: Any, stand: Stand | None, blog: Blog, call: Call) -> Write:
 
 
 def _entry_write(stored: Stored | None, entry: Entry, call: Call, *, fresh: bool = False) -> Write:
-    """Return the write of `entry` over `stored`: numbered when readers see it, kept aside when not."""
+    """Return the write of `entry` over `stored`.
+
+    Numbered when readers see it, kept aside when not.
+    """
     seen = entry.order is not None or entry.status in PUBLISHED
     shown = seen and not entry.deleted
     return Write(
@@ -589,7 +642,10 @@ def _entry_write(stored: Stored | None, entry: Entry, call: Call, *, fresh: bool
 
 
 def _aside(entry: Entry) -> dict[str, Any]:
-    """Return the record of what is not published: it keeps the instant that an import stated for later."""
+    """Return the record of what is not published.
+
+    It keeps the instant that an import stated for later.
+    """
     return entry_record(entry) | {"published_at": entry.published_at}
 
 
@@ -604,7 +660,8 @@ def _merge_blog(blog: Blog, given: dict[str, Any]) -> Blog:
 def _next_status(entry: Entry, given: dict[str, Any]) -> Entry:
     """Return the entry with the status that `given` asks for, or raise 409 when it cannot follow.
 
-    Draft, submitted and scheduled change into each other or to published; published to retracted and back.
+    Draft, submitted and scheduled change into each other or to published; published to retracted
+    and back.
     """
     status = given.get("status", entry.status)
     if given.get("publish_at") is not None:
@@ -625,7 +682,10 @@ def _next_status(entry: Entry, given: dict[str, Any]) -> Entry:
 
 
 def _is_readable(caller: Caller, entry: Entry) -> bool:
-    """Say whether the caller may know of the entry: a contributor sees what is published, and what it made."""
+    """Say whether the caller may know of the entry.
+
+    A contributor sees what is published, and what it made.
+    """
     seen = entry.order is not None or caller.role != "contributor"
     return seen or entry.author == caller.ident
 

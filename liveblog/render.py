@@ -35,8 +35,8 @@ SITE_NAME: Final = "Live blogs"
 # one, up to the end of the text: 20,000 of them were measured at 0.5 to 1.2 s, 0.07 s without the
 # rules for them. No other hostile text of 20,000 characters that was tried took more than 0.25 s.
 BRACKETS_MAX: Final = 1_000
-# Tables: lines times the most pipes in one, beyond which a text has none. Every row is filled up to the width of its
-# head: 20,000 characters could make 65,000 cells, 2 s and 675 KB.
+# Tables: lines times the most pipes in one, beyond which a text has none. Every row is filled up to
+# the width of its head: 20,000 characters could make 65,000 cells, 2 s and 675 KB.
 CELLS_MAX: Final = 5_000
 
 NAME_MAX: Final = 80  # characters of an entry's text that stand for a missing headline
@@ -109,9 +109,10 @@ _PARSERS: Final = {
 def markdown(text: str) -> str:
     """Return the safe HTML of a text in Markdown.
 
-    Raw HTML in it is shown as text; links go to http, https, mailto and paths of this site; pictures become their
-    alternative text. With more than BRACKETS_MAX opening brackets, brackets make no links; a text
-    that could have more than CELLS_MAX cells has no tables. May run in any thread.
+    Raw HTML in it is shown as text; links go to http, https, mailto and paths of this site;
+    pictures become their alternative text. With more than BRACKETS_MAX opening brackets, brackets
+    make no links; a text that could have more than CELLS_MAX cells has no tables. May run in any
+    thread.
     """
     lines = text.splitlines()
     cells = len(lines) * max((line.count("|") for line in lines), default=0)

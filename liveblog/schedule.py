@@ -1,7 +1,7 @@
 """What is done each second: publishing what falls due, and erasing for good what was taken down.
 
-Every worker asks for what is due in all blogs by the store's clock, in one pipeline, and publishes it with
-a key made of the entry and its revision: whichever worker is first, it happens once.
+Every worker asks for what is due in all blogs by the store's clock, in one pipeline, and publishes
+it with a key made of the entry and its revision: whichever worker is first, it happens once.
 
 Rules: no clock of its own; decides nothing but when to ask.
 """
@@ -20,7 +20,10 @@ EVERY_S: Final = 1.0
 
 
 async def run(broker: Broker, publishing: Publishing) -> None:
-    """Publish what is due, until cancelled. While the store is away everything waits, and goes out after."""
+    """Publish what is due, until cancelled.
+
+    While the store is away everything waits, and goes out after.
+    """
     while True:
         await asyncio.sleep(EVERY_S)
         try:

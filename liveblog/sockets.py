@@ -1,11 +1,13 @@
-"""Readers' connections, the portable lane: WebSocket, Server-Sent Events and the cacheable `changes`.
+"""Readers' connections, the portable lane.
 
-Works on any ASGI server and in Starlette's TestClient. Who may come in is decided by one function, `Door.refusal`; what
-a reader gets is the hub's. A reader here has one task and no queue: one frame in hand at most, and while it is being
-sent the reader is behind.
+WebSocket, Server-Sent Events and the cacheable `changes`.
 
-Rules: never imports the broker. A refused reader is accepted, gets at most a `bye`, then its code, since scripts cannot
-see the status of a failed handshake.
+Works on any ASGI server and in Starlette's TestClient. Who may come in is decided by one function,
+`Door.refusal`; what a reader gets is the hub's. A reader here has one task and no queue: one frame
+in hand at most, and while it is being sent the reader is behind.
+
+Rules: never imports the broker. A refused reader is accepted, gets at most a `bye`, then its code,
+since scripts cannot see the status of a failed handshake.
 """
 
 import asyncio
@@ -141,7 +143,7 @@ class TaskReader(Reader):
                 return self._last
 
 
-# -- WebSocket -----------------------------------------------------------------------------------------------------
+# -- WebSocket -------------------------------------------------------------------------------------
 
 
 class SocketEndpoint:
@@ -153,10 +155,9 @@ class SocketEndpoint:
     async def __call__(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        try:
+        # Gone, or deaf to the close: what it was owed, it asks for when it comes back.
+        with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             await self._serve(socket)
-        except (WebSocketDisconnect, TimeoutError):
-            pass  # gone, or deaf to the close: what it was owed, it asks for when it comes back
 
     async def _serve(self, socket: WebSocket) -> None:
         address = _address(socket)
@@ -231,7 +232,7 @@ async def _farewell(socket: WebSocket, frame: Frame | None, code: int) -> None:
             await socket.close(code)
 
 
-# -- Server-Sent Events --------------------------------------------------------------------------------------------
+# -- Server-Sent Events ----------------------------------------------------------------------------
 
 
 class EventStream(Response):
@@ -244,7 +245,7 @@ class EventStream(Response):
         self._door, self._request, self._live, self._since = door, request, live, since
         self.background = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         async def write_bytes(data: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
@@ -300,7 +301,10 @@ async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
 
 
 class EventsEndpoint:
-    """Admission to an event stream. An ASGI app, so that a reader is counted from before its first wait to its end."""
+    """Admission to an event stream.
+
+    An ASGI app, so that a reader is counted from before its first wait to its end.
+    """
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -342,15 +346,21 @@ class EventsEndpoint:
 
 
 def _stay_away() -> Response:
-    """Answer 204, which EventSource takes as the end; kept by no cache, since it is for this reader now."""
+    """Answer 204, which EventSource takes as the end.
+
+    Kept by no cache, since it is for this reader now.
+    """
     return Response(status_code=204, headers={"cache-control": "no-store"})
 
 
-# -- changes -------------------------------------------------------------------------------------------------------
+# -- changes ---------------------------------------------------------------------------------------
 
 
 class ChangesEndpoint:
-    """`GET /blogs/{slug}/changes`: one `changes` or `reset` frame, which a cache may keep for a second."""
+    """`GET /blogs/{slug}/changes`.
+
+    One `changes` or `reset` frame, which a cache may keep for a second.
+    """
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -379,7 +389,7 @@ class ChangesEndpoint:
         return live.frame(since.offset, as_data)
 
 
-# -- what a request says -------------------------------------------------------------------------------------------
+# -- what a request says ---------------------------------------------------------------------------
 
 
 def _since(text: str | None) -> tuple[Position | None, bool]:

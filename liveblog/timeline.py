@@ -1,8 +1,8 @@
 """A blog's state at a position: what the store knows, as far as a worker holds it.
 
-Pure: bytes and sockets are elsewhere. A change is a record (`Blog` for the header, else `Entry`, which may be a
-tombstone) that carries its own offset. The twin in the browser is static/js/timeline.js; both are held to
-tests/vectors/timeline.json.
+Pure: bytes and sockets are elsewhere. A change is a record (`Blog` for the header, else `Entry`,
+which may be a tombstone) that carries its own offset. The twin in the browser is
+static/js/timeline.js; both are held to tests/vectors/timeline.json.
 
 Rules: no I/O, no clock, no await. `apply` goes forwards only; applying twice is applying once.
 """
@@ -25,10 +25,12 @@ Standing = Literal["here", "old", "ask"]
 
 
 class Changes(NamedTuple):
-    """What changed after offset `since`, up to and with `position`: each record once, ascending by offset.
+    """What changed after offset `since`, up to and with `position`.
 
-    `previous` is the check at `since`, None when whoever made this has compared it; `checks` are those of the offsets
-    since + 1 to position.offset, 8 hex digits each, without separators.
+    Each record once, ascending by offset.
+
+    `previous` is the check at `since`, None when whoever made this has compared it; `checks` are
+    those of the offsets since + 1 to position.offset, 8 hex digits each, without separators.
     """
 
     since: int
@@ -41,7 +43,8 @@ class Changes(NamedTuple):
 class Snapshot(NamedTuple):
     """A blog as loaded: `base` is its epoch's first offset, `checks` end with that of `position`.
 
-    `window` is the order from which on every entry is among `entries`; 0 when all of the blog's are.
+    `window` is the order from which on every entry is among `entries`; 0 when all of the blog's
+    are.
     """
 
     position: Position
@@ -59,8 +62,8 @@ def id_of(record: Record) -> str:
 class Timeline:
     """The newest entries, everything pinned or key, and what changed lately, at one position.
 
-    `floor` is the oldest offset that `changes` can start from. Entries are held in their current state only, so
-    nothing here can bring deleted text back.
+    `floor` is the oldest offset that `changes` can start from. Entries are held in their current
+    state only, so nothing here can bring deleted text back.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -73,7 +76,9 @@ class Timeline:
         self._base = snapshot.base
         self.window = snapshot.window  # the order from which on all entries are held; 0: all
         self._records: dict[str, Entry] = {}
-        self._recent: dict[str, int] = {}  # id -> offset of its last change, ascending, all above the floor
+        self._recent: dict[
+            str, int
+        ] = {}  # id -> offset of its last change, ascending, all above the floor
         self._orders: list[int] = []  # of the entries to show, ascending
         self._by_order: dict[int, str] = {}
         self._trim_at = self.offset + TRIM_EVERY
@@ -96,21 +101,24 @@ class Timeline:
         return self._checks[offset]
 
     def position_of(self, entry: Entry) -> Position | None:
-        """Return the position of an entry's last change, None where its check is not held any more."""
+        """Return the position of an entry's last change, None where its check is not held."""
         check = self._checks.get(entry.offset or 0)
         return Position(self.epoch, entry.offset or 0, check) if check else None
 
     def get(self, id: str) -> Entry | None:
-        """Return an entry or its tombstone; None when it is not held (it may exist in the store)."""
+        """Return an entry or its tombstone.
+
+        None when it is not held (it may exist in the store).
+        """
         return self._records.get(id)
 
     def newest(self, limit: int, before: int | None = None) -> list[Entry]:
-        """Return up to `limit` entries to show, the highest order first, all below order `before` when given."""
+        """Return up to `limit` entries, the highest order first, below order `before` if given."""
         end = len(self._orders) if before is None else bisect_left(self._orders, before)
         return [self._at(order) for order in reversed(self._orders[max(0, end - limit) : end])]
 
     def page(self, limit: int, before: int | None = None) -> list[Entry] | None:
-        """Return what `newest` does, None when older entries would belong to it that are not held."""
+        """Return what `newest` does, None when entries would belong to it that are not held."""
         found = self.newest(limit, before)
         whole = not self.window or (len(found) == limit and (found[-1].order or 0) >= self.window)
         return found if whole else None
@@ -123,8 +131,8 @@ class Timeline:
     def standing(self, position: Position) -> Standing:
         """Say what a reader's position is to this worker.
 
-        "here": in this history, `changes` can tell what it misses. "old": older than what is kept. "ask": another
-        epoch, ahead, or another check; only the store can say who is right.
+        "here": in this history, `changes` can tell what it misses. "old": older than what is kept.
+        "ask": another epoch, ahead, or another check; only the store can say who is right.
         """
         if position.epoch != self.epoch or position.offset > self.offset:
             return "ask"
@@ -133,9 +141,10 @@ class Timeline:
         return "here" if self._checks[position.offset] == position.check else "ask"
 
     def changes(self, since: int) -> list[Record] | None:
-        """Return what changed after `since`, each record once in its current state, ascending by offset.
+        """Return what changed after `since`, each record once as it is now, ascending by offset.
 
-        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX records.
+        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX
+        records.
         """
         if not self.floor <= since <= self.offset:
             return None
@@ -153,8 +162,8 @@ class Timeline:
     def apply(self, changes: Changes) -> Outcome:
         """Go forward to the position of `changes`.
 
-        Returns "applied"; "ignored" when it is not ahead; "gap" when it begins above the top or on another history;
-        "foreign" when it is of another epoch. Only "applied" alters anything.
+        Returns "applied"; "ignored" when it is not ahead; "gap" when it begins above the top or on
+        another history; "foreign" when it is of another epoch. Only "applied" alters anything.
         """
         if changes.position.epoch != self.epoch:
             return "foreign"
@@ -173,7 +182,10 @@ class Timeline:
         return "applied"
 
     def _continues(self, changes: Changes) -> bool:
-        """Say whether the history of `changes` is the one held: its check at our top is ours, and covers all before."""
+        """Say whether the history of `changes` is the one held.
+
+        Its check at our top is ours, and covers all before.
+        """
         known = self.offset - changes.since
         theirs = changes.checks[8 * known - 8 : 8 * known] if known else changes.previous
         return theirs in (None, self._checks[self.offset])
@@ -202,7 +214,7 @@ class Timeline:
         return self._records[self._by_order[order]]
 
     def _marked_orders(self) -> list[int]:
-        """Return the newest MARKED_MAX orders of pinned and key entries, those that a load brings."""
+        """Return the newest MARKED_MAX orders of pinned and key entries, as a load brings."""
         marked = (order for order in reversed(self._orders) if _is_marked(self._at(order)))
         return list(islice(marked, MARKED_MAX))
 

@@ -23,7 +23,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PASSWORD = "correct horse battery"  # noqa: S105 - of users that tests make
+PASSWORD = "correct horse battery"
 WAIT_MS = 15_000
 CLOSE_S = 20.0
 
@@ -59,9 +59,9 @@ async def window(browser: Browser, **options: Any) -> AsyncIterator[Page]:
 
 def _note(said: Any, complaints: list[str]) -> None:
     # A server that is down on purpose, and a refused answer, are logged by the browser itself.
-    if said.type in ("error", "warning") and "ERR_CONNECTION" not in said.text:
-        if "WebSocket connection" not in said.text and "status of" not in said.text:
-            complaints.append(said.text)
+    harmless = ("ERR_CONNECTION", "WebSocket connection", "status of")
+    if said.type in ("error", "warning") and not any(it in said.text for it in harmless):
+        complaints.append(said.text)
 
 
 async def add_editor(server: Server, name: str = "dana", role: Any = "editor") -> None:

@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 from servers import Editor, Server, serving
-
 from windows import add_editor, chromium, window
 
 OpenWindow = Callable[..., AbstractAsyncContextManager[Page]]

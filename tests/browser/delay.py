@@ -43,7 +43,9 @@ async def measure(desk: Page, page: Page, editor: Editor, slug: str) -> dict[str
     delays: dict[str, list[float]] = {"publish": [], "edit": [], "pin": [], "delete": []}
     for n in range(TIMES):
         await desk.fill("#compose [name=headline]", f"Entry {n}")
-        await desk.fill("#compose [name=body]", "The river rose above the second mark at noon. " * 8)
+        await desk.fill(
+            "#compose [name=body]", "The river rose above the second mark at noon. " * 8
+        )
         delays["publish"].append(await delay_ms(desk, page, lambda: publish(desk)))
         await expect(desk.locator("#compose [name=body]")).to_have_value("")
         first = desk.locator("[role=feed] article").first
@@ -83,9 +85,11 @@ async def run(server: Server) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        with serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server:
-            asyncio.run(run(server))
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server,
+    ):
+        asyncio.run(run(server))
 
 
 if __name__ == "__main__":

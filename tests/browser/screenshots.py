@@ -1,6 +1,6 @@
 """Pictures of page and desk with the sample blog: phone and desktop, light and dark.
 
-    make screenshots
+make screenshots
 """
 
 import asyncio
@@ -47,9 +47,11 @@ async def run(server: Server) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        with serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server:
-            asyncio.run(run(server))
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server,
+    ):
+        asyncio.run(run(server))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from servers import Editor, Server, StoreProcess, serving, store_process
 from waiting import until
+from windows import add_editor, headlines, open_desk, open_page, sign_in, window
 
 from liveblog import store
-from windows import add_editor, headlines, open_desk, open_page, sign_in, window
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

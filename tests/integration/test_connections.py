@@ -92,9 +92,7 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize("head", ["", UPGRADE], ids=["http", "websocket"])
-async def test_a_peer_that_takes_nothing_is_freed(
-    running: tuple[Running, Any], head: str
-) -> None:
+async def test_a_peer_that_takes_nothing_is_freed(running: tuple[Running, Any], head: str) -> None:
     app, server = running
     with contextlib.closing(await stalled(app.port, head)):
         await until(lambda: server.server_state.connections)

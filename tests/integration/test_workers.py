@@ -17,9 +17,9 @@ from servers import Editor, Server, StoreProcess, http, serving, store_process
 from stores import binary_of
 from waiting import until
 
-from liveblog import app, broker
+from liveblog import app, broker, schedule
 from liveblog.broker import Broker, connect
-from liveblog.follow import Follower, stop
+from liveblog.follow import Follower
 from liveblog.hub import Hub
 from liveblog.model import SYSTEM, Position
 from liveblog.publishing import Publishing
@@ -168,17 +168,24 @@ async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the
     assert checking.cancelled()
 
 
-async def test_a_task_that_forgets_a_cancellation_is_cancelled_again() -> None:
-    async def forgetful() -> None:
+async def test_a_worker_ends_although_a_part_of_it_forgot_that_it_was_cancelled(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forgetful(*_: Any) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(forgetful())
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        await stop([task])
-    assert task.cancelled()
+    monkeypatch.setattr(schedule, "run", forgetful)
+    application = app.create_app(Settings(redis_url=store_url))
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    said: asyncio.Queue[Any] = asyncio.Queue()
+    living = asyncio.ensure_future(application({"type": "lifespan"}, heard.get, said.put))
+    for step in ("startup", "shutdown"):
+        await heard.put({"type": f"lifespan.{step}"})
+        async with asyncio.timeout(5):
+            assert (await said.get())["type"] == f"lifespan.{step}.complete"
+    await living
 
 
 class Deaf:

@@ -27,7 +27,11 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("liveblog."):
             found.add(str(node.module).removeprefix("liveblog."))
         elif isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("liveblog.") for a in node.names if a.name.startswith("liveblog.")}
+            found |= {
+                a.name.removeprefix("liveblog.")
+                for a in node.names
+                if a.name.startswith("liveblog.")
+            }
     return found & set(modules())
 
 
