@@ -33,7 +33,7 @@ from liveblog.model import (
     StoreDown,
     new_id,
 )
-from liveblog.timeline import KEPT_CHANGES, MARKED_MAX, WINDOW, Changes, Record, Snapshot
+from liveblog.timeline import KEPT_CHANGES, MARKED_MAX, WINDOW, Changes, Moved, Record, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -249,15 +249,6 @@ class Due(NamedTuple):
     slug: str
     id: str
     now: int
-
-
-class Moved(NamedTuple):
-    """Why a repair read gave no changes.
-
-    "absent": the store lacks the blog; the rest: see repair.lua.
-    """
-
-    why: Literal["absent", "moved", "fork", "far"]
 
 
 @dataclass

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, TypeVar
 from liveblog import frame as frames
 from liveblog.frame import Frame, Piece
 from liveblog.model import Blog, Entry, Position, StoreDown, format_time, is_slug
-from liveblog.timeline import Changes, Record, Snapshot, Timeline, id_of
+from liveblog.timeline import Changes, Moved, Record, Snapshot, Timeline, id_of
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ ENDED_GRACE_S: Final = 60.0  # connected readers of a blog that ended stay this 
 ENDED_PACE_S: Final = 10.0  # and are then closed over this time
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is believed this long
 UNKNOWN_MAX: Final = 10_000
+CANCEL_AGAIN_S: Final = 0.5
 LOADING_MAX: Final = 100  # blogs that are being loaded at once
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
 
@@ -87,7 +88,7 @@ class Source(Protocol):
     """Where blogs come from. Everything may raise StoreDown."""
 
     async def load(self, slug: str) -> Snapshot | None: ...
-    async def repair(self, slug: str, position: Position) -> "Changes | Any": ...
+    async def repair(self, slug: str, position: Position) -> Changes | Moved: ...
     async def rotate(self, slug: str, position: Position) -> bool: ...
     async def heads(self, slugs: list[str]) -> dict[str, Position | None]: ...
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]: ...
@@ -783,7 +784,8 @@ class Hub:
                 reader.live.dismiss(reader, farewell, DRAINED)
 
     async def close(self) -> None:
-        """Cancel what is still running."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel what is still running, again and again: a task may forget it (see follow.stop)."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)

@@ -107,7 +107,8 @@ class Settings:
     log_format: str = _row("LOG_FORMAT", "text", "form of a log line", choices=LOG_FORMATS)
     data_dir: Path = _row("DATA_DIR", _DATA_DIR, "directory of the embedded store")
     public_url: str = _row(
-        "PUBLIC_URL", "", "where readers find this server, like `https://live.example`",
+        "PUBLIC_URL", "",
+        "where readers find this server, like `https://live.example`; `as=data` needs it",
         shown="as each request says", parse=_origin,
     )  # fmt: skip
     durability: str = _row(
@@ -118,7 +119,8 @@ class Settings:
     )  # fmt: skip
     allowed_origins: tuple[str, ...] = _row(
         "LIVEBLOG_ALLOWED_ORIGINS", (),
-        "other sites whose pages may open streams here, with commas", parse=_origins,
+        "other sites whose pages may open streams here, and write with the session of an editor "
+        "who is signed in; with commas", parse=_origins,
     )  # fmt: skip
     heartbeat_s: float = _row(
         "LIVEBLOG_HEARTBEAT_S", 20.0, "longest silence on a stream",

@@ -333,6 +333,8 @@ class EventsEndpoint:
             return self._once(request, frames.reset(found.position, RESET_WINDOW_MS))
         if found.blog.status == "ended" and (since is None or since == found.position):
             return _stay_away()
+        if request.method == "HEAD":  # Starlette lets it in with GET
+            return Response(headers=_EVENT_HEADERS)
         return EventStream(self._door, request, found, since)
 
     def _refused(self, request: Request, farewell: Frame | None, code: int) -> Response:

@@ -40,6 +40,15 @@ class Changes(NamedTuple):
     records: list[Record]
 
 
+class Moved(NamedTuple):
+    """Why a repair read gave no changes.
+
+    "absent": the store lacks the blog; the rest: see repair.lua.
+    """
+
+    why: Literal["absent", "moved", "fork", "far"]
+
+
 class Snapshot(NamedTuple):
     """A blog as loaded: `base` is its epoch's first offset, `checks` end with that of `position`.
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -45,6 +45,12 @@ def environment(**settings: str) -> dict[str, str]:
     """Return our environment with these settings and no others; drains at once unless told."""
     others = {n: v for n, v in os.environ.items() if n not in variables()}
     return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
+
+
+def _ending_with_us() -> Callable[[], None]:
+    """Return what a child runs first, so that tests which are killed leave nothing behind (Linux)."""
+    us = os.getpid()
+    return lambda: store.die_with(us, signal.SIGTERM)
 
 
 def http(address: str = "127.0.0.1", **more: Any) -> httpx2.AsyncClient:
@@ -86,6 +92,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                preexec_fn=_ending_with_us(),  # noqa: PLW1509 - two system calls
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -246,7 +253,11 @@ class StoreProcess:
         command += ["--unixsocket", str(self._socket)]
         with self._log().open("ab") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=_ending_with_us(),  # noqa: PLW1509 - two system calls
             )
         until_sync(self._answers)
 

@@ -12,7 +12,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from liveblog import timeline as timelines
 from liveblog.frame import Frame
 from liveblog.hub import Hub, Reader, Rules
 from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
-from liveblog.timeline import Changes, Record, Snapshot, id_of
+from liveblog.timeline import Changes, Moved, Record, Snapshot, id_of
 
 SLUG: Final = "election"
 FAR: Final = 500  # more missed than this, and a repair read says "far"
@@ -168,12 +168,6 @@ class Past:
 
 def _epoch() -> str:
     return f"epoch{next(_serial)}"
-
-
-class Moved(NamedTuple):
-    """Why a repair read gave no changes."""
-
-    why: Literal["absent", "moved", "fork", "far"]
 
 
 class Call(NamedTuple):

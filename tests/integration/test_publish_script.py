@@ -17,7 +17,6 @@ from liveblog.broker import (
     Broker,
     Committed,
     Known,
-    Moved,
     Write,
     blog_record,
     channel,
@@ -28,7 +27,7 @@ from liveblog.broker import (
 )
 from liveblog.model import SYSTEM, Blog, Entry, Position, Problem, StoreDown, format_time
 from liveblog.publishing import Publishing, Written
-from liveblog.timeline import Changes
+from liveblog.timeline import Changes, Moved
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
