@@ -1,0 +1,66 @@
+"""What the whole program does when a part of it fails."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from liveblog import app, cli, store
+from liveblog.settings import Settings
+
+
+async def test_a_part_that_must_always_run_and_fails_ends_the_worker_as_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+
+    async def fail() -> None:
+        raise LookupError("broken")
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait({task})
+    app._end_if_failed(task)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert app.failed.is_set()
+    app.failed.clear()
+
+
+async def test_a_part_that_is_cancelled_has_not_failed() -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await asyncio.wait({task})
+    app._end_if_failed(task)
+    assert not app.failed.is_set()
+
+
+async def test_with_disk_durability_a_store_that_cannot_be_seen_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "STORE_TRIES", 1)
+    with pytest.raises(store.StoreError, match="appendfsync always"):
+        await cli._state_promise("unix:///nowhere/store.sock", "disk")
+
+
+async def test_with_store_durability_serving_begins_before_the_store_is_there() -> None:
+    await cli._state_promise("unix:///nowhere/store.sock", "store")
+
+
+def test_every_answer_has_the_security_headers_that_of_a_fault_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(**_: Any) -> str:
+        raise LookupError("broken")
+
+    monkeypatch.setattr("liveblog.render.message_html", broken)
+    made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
+    client = TestClient(made, raise_server_exceptions=False)
+    for path, status in (("/healthz", 200), ("/api/nothing", 404), ("/nothing", 500)):
+        answer = client.get(path)
+        assert answer.status_code == status
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.json()["type"] == "/problems/fault"
