@@ -28,6 +28,7 @@ from liveblog.settings import Settings
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 BODY_WAIT_S: Final = 30.0  # for a whole request body
 STORE_RETRY_AFTER_S: Final = 2
+UNREAD: Final = (401, 408, 413)  # answers before the body was read: who dribbles one is cut off
 
 # Tries at passwords in SIGN_IN_WINDOW_S; a successful one is taken back and costs nothing.
 SIGN_IN_WINDOW_S: Final = 15 * 60
@@ -279,6 +280,8 @@ def problem_response(problem: Problem | StoreDown) -> Response:
     if isinstance(problem, StoreDown):
         problem = store_down()
     headers = {"Cache-Control": "no-store"}
+    if problem.status in UNREAD:
+        headers["Connection"] = "close"
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="liveblog"'
     if problem.retry_after_s is not None:

@@ -337,3 +337,10 @@ def test_a_store_that_is_away_is_503_with_a_time_to_come_back() -> None:
 def test_401_says_how_to_ask() -> None:
     response = auth.problem_response(Problem(401, "unauthorized", "Who?"))
     assert response.headers["www-authenticate"] == 'Bearer realm="liveblog"'
+
+
+@pytest.mark.parametrize("status", [401, 408, 413])
+def test_an_answer_before_the_body_was_read_ends_the_connection(status: int) -> None:
+    answer = auth.problem_response(Problem(status, "too-large", "Too large."))
+    assert answer.headers["connection"] == "close"
+    assert "connection" not in auth.problem_response(Problem(404, "not-found", "No.")).headers
