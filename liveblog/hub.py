@@ -13,6 +13,7 @@ registered there is no await. Applying a change, and clearing what was encoded b
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ NO_SUCH_BLOG: Final = 4504
 ENDED: Final = 4510
 
 
-class Reader:
+class Reader(ABC):
     """A cursor: where a reader is, and whether its socket is full. Transports subclass it.
 
     `send` and `end` are plain calls that never wait and never raise; after `end` nothing more
@@ -75,13 +76,13 @@ class Reader:
         self.slot = 0
         self.leaves = False  # joined a blog that has ended: goes when it has what it missed
 
+    @abstractmethod
     def send(self, frame: Frame) -> None:
         """Take one frame; called only when not `behind`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, frame: Frame | None, code: int) -> None:
         """Take at most one last frame after what is in hand, then close (RFC 6455, section 7.4)."""
-        raise NotImplementedError
 
 
 class Source(Protocol):

@@ -152,16 +152,18 @@ class Timeline:
     def changes(self, since: int) -> list[Record] | None:
         """Return what changed after `since`, each record once as it is now, ascending by offset.
 
-        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX
-        records.
+        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX entries;
+        the header does not count.
         """
         if not self.floor <= since <= self.offset:
             return None
         missed: list[Record] = []
+        entries = 0
         for id, offset in reversed(self._recent.items()):
             if offset <= since:
                 break
-            if len(missed) == MISSED_MAX:
+            entries += id != BLOG_ID
+            if entries > MISSED_MAX:
                 return None
             missed.append(self.blog if id == BLOG_ID else self._records[id])
         return missed[::-1]

@@ -65,7 +65,8 @@ export const header = ({ latest }) => /** @type {Header | undefined} */ (latest.
 export function changes({ position, floor, latest }, since) {
   if (since > parse(position).offset || since < floor) return 'reset';
   const missed = [...latest.values()].filter(({ offset }) => offset > since);
-  return missed.length > CHANGES_MAX ? 'reset' : missed.sort((a, b) => a.offset - b.offset);
+  const entries = missed.filter((it) => it.op !== 'blog');
+  return entries.length > CHANGES_MAX ? 'reset' : missed.sort((a, b) => a.offset - b.offset);
 }
 
 /**

@@ -115,6 +115,15 @@ test('two hundred missed are told, one more is a reset', () => {
   assert.equal(timelines.changes(timeline, 1).length, 200);
 });
 
+test('the header does not count among the two hundred', () => {
+  const many = Array.from({ length: 200 }, (_, i) => put(i + 1, i + 1));
+  /** @type {any} */
+  const header = { op: 'blog', offset: 201, status: 'ended' };
+  const empty = timelines.create({ position: at(0) });
+  const { timeline } = timelines.apply(empty, frame(0, 201, [...many, header]));
+  assert.equal(timelines.changes(timeline, 0).length, 201);
+});
+
 test('after a reset a page is taken when it has reached it, or when its epoch is news', () => {
   const [held, reset] = ['aaaa.50.00000000', 'bbbb.9.00000000'];
   assert.ok(timelines.isAcceptable('bbbb.9.00000000', reset, held));
