@@ -152,8 +152,8 @@ class Timeline:
     def changes(self, since: int) -> list[Record] | None:
         """Return what changed after `since`, each record once as it is now, ascending by offset.
 
-        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX entries;
-        the header does not count.
+        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX
+        entries; the header does not count.
         """
         if not self.floor <= since <= self.offset:
             return None
