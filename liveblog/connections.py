@@ -21,6 +21,10 @@ from liveblog.settings import load
 UNDRAINED_S: Final = 50.0  # longer than sockets.STALLED_S and its farewell, which then come first
 CLOSING_S: Final = 5.0
 
+_BAD_HANDSHAKE: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+
 
 class _Draining(asyncio.Protocol):
     """Mixed into a protocol: aborts when the buffer was full for UNDRAINED_S."""
@@ -62,6 +66,15 @@ class Socket(_Draining, WebSocketsSansIOProtocol):
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _send_buffer_bytes())
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # websockets gave the handshake up; uvicorn 0.54 does not look, and would keep the
+        # connection, without an answer, until its own shutdown fails on it.
+        if self.conn.handshake_exc is not None and not self.close_sent:
+            self.close_sent = True
+            self.transport.write(_BAD_HANDSHAKE)
+            self.transport.close()
 
     def on_task_complete(self, task: "asyncio.Task[None]") -> None:
         super().on_task_complete(task)

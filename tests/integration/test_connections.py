@@ -91,6 +91,21 @@ UPGRADE = (
 )
 
 
+LONG = UPGRADE + "Cookie: " + "a" * 9_000 + "\r\n"
+
+
+async def test_a_failed_handshake_is_answered_and_freed_and_does_not_break_the_end(
+    running: tuple[Running, Any],
+) -> None:
+    app, server = running
+    with contextlib.closing(await stalled(app.port, LONG)) as peer:
+        async with asyncio.timeout(10):
+            answer = await asyncio.get_running_loop().sock_recv(peer, 100)
+            assert answer.startswith(b"HTTP/1.1 400")
+            await until(lambda: not server.server_state.connections)
+            await server.shutdown()
+
+
 @pytest.mark.parametrize("head", ["", UPGRADE], ids=["http", "websocket"])
 async def test_a_peer_that_takes_nothing_is_freed(running: tuple[Running, Any], head: str) -> None:
     app, server = running
