@@ -12,6 +12,7 @@ Rules: the only caller of `Broker.commit`. Knows no HTTP and no hub.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -564,6 +565,14 @@ def _first_status(caller: Caller, given: dict[str, Any]) -> EntryStatus:
     return "scheduled" if scheduled else status
 
 
+# One thread: more would only take more turns from the event loop (they share one interpreter lock).
+_RENDERING: Final = ThreadPoolExecutor(1, thread_name_prefix="markdown")
+
+
+async def _in_thread(work: Callable[[str], str], text: str) -> str:
+    return await asyncio.get_running_loop().run_in_executor(_RENDERING, work, text)
+
+
 async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the fields with the HTML of the Markdown one, made in a thread.
 
@@ -573,7 +582,7 @@ async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
     """
     if name not in given:
         return given
-    html = await asyncio.to_thread(render.markdown, given[name]) if given[name] else None
+    html = await _in_thread(render.markdown, given[name]) if given[name] else None
     size = len(html.encode()) if html else 0
     if size > HTML_BYTES_MAX:
         raise invalid((f"/{name}", f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
