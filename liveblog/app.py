@@ -26,11 +26,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from liveblog import __version__, api, auth, desk, page, render, schedule, sockets
 from liveblog.accounts import Accounts
 from liveblog.broker import Broker, connect
-from liveblog.follow import Follower, stop
+from liveblog.follow import Follower
 from liveblog.hub import Hub, Rules
 from liveblog.model import Problem, StoreDown
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings, load, static_dir
+from liveblog.tasks import stop
 
 log = logging.getLogger(__name__)
 

@@ -43,6 +43,9 @@ BATCH: Final = 500  # records in one answer of the store, at most
 REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000
 INDEX: Final = "lb:blogs"
+REWRITING: Final = (
+    "lb:rewriting"  # which of these the last rewrite was for, in which run of the server
+)
 REWRITE: Final = "lb:rewrite"  # set while a takedown's text may still stand in the append-only file
 REVISIONS_AT_ONCE: Final = 50
 LOAD_TRIES_MAX: Final = 5
@@ -431,22 +434,35 @@ class Broker:
             await self.redis.set(REWRITE, new_id("", 12), nx=again)
 
     async def rewrite_if_wanted(self) -> bool:
-        """Have the append-only file rewritten if a takedown asks for it.
+        """Have the append-only file rewritten if a takedown asks for it; called again and again.
 
-        Tried again at the next call while another rewrite runs; forgotten only when the store took
-        it, or refuses for good, and no takedown came meanwhile.
+        Forgotten only when a rewrite that this asked for, in the same run of the server, has ended
+        well, or when the store keeps no such file or forbids asking.
         """
         async with asking():
             wanted = await self.redis.get(REWRITE)
             if not wanted:
                 return False
-            try:
-                await self.redis.bgrewriteaof()
-            except ResponseError as error:
-                if "in progress" in str(error):
-                    return False
-                log.error("erased text stays in the store's file until its next rewrite: %s", error)
-            await self.redis.eval(_FORGET, 1, REWRITE, wanted)
+            info = await self.redis.info("persistence") | await self.redis.info("server")
+            if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
+                return True
+            asked = b"%b %b" % (wanted, str(info.get("run_id", "")).encode())
+            was_asked = await self.redis.get(REWRITING) == asked
+            has_ended = was_asked and info.get("aof_last_bgrewrite_status") == "ok"
+            if has_ended or not info.get("aof_enabled") or not await self._rewrite(asked):
+                await self.redis.eval(_FORGET, 1, REWRITE, wanted)
+        return True
+
+    async def _rewrite(self, asked: bytes) -> bool:
+        """Ask for a rewrite, and note for which takedown; False when the store forbids it."""
+        try:
+            await self.redis.bgrewriteaof()
+        except ResponseError as error:
+            if "in progress" in str(error):
+                return True
+            log.error("erased text stays in the store's file until its next rewrite: %s", error)
+            return False
+        await self.redis.set(REWRITING, asked)
         return True
 
     # -- the worker's side (the hub's `Source`)
@@ -467,6 +483,11 @@ class Broker:
             if isinstance(moved, Changes):
                 return _brought_forward(snapshot, moved)
         raise StoreDown("the blog changes faster than it can be loaded")
+
+    async def exists(self, slug: str) -> bool:
+        """Say whether there is such a blog: one cheap question before a load."""
+        async with asking():
+            return bool(await self.redis.exists(key(slug, "blog")))
 
     async def _read(self, slug: str) -> Snapshot | None:
         async with asking():

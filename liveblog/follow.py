@@ -12,7 +12,7 @@ Rules: never fans out, only hands over; a task that reads too slowly is cut off 
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from liveblog.broker import channel, decode_message
 from liveblog.model import StoreDown, new_id
+from liveblog.tasks import until_one_ends
 from liveblog.timeline import Changes
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 4.0
 RETRY_S: Final = (0.1, 2.0)
-CANCEL_AGAIN_S: Final = 0.5
 
 
 class Sink(Protocol):
@@ -114,7 +114,7 @@ class Follower:
             )
             channels = [self._probe, *(channel(slug) for slug in self._wanted)]
             await connection.send_command("SUBSCRIBE", *channels)
-            await _until_one_ends(self._read(connection, sink), self._check())
+            await until_one_ends(self._read(connection, sink), self._check())
         finally:
             self._connection = None
             self._unconfirm()
@@ -160,31 +160,3 @@ class Follower:
             except TimeoutError:
                 raise TimeoutError("a probe did not come back; the connection is dead") from None
             await asyncio.sleep(PROBE_EVERY_S)
-
-
-async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all at once until one ends, stop the others, and raise what it raised.
-
-    Not a TaskGroup: when one part has failed and the others are still ending, it forgets that it is
-    cancelled itself (Python 3.11 and 3.12), and a worker that stops then never ends.
-    """
-    tasks = [asyncio.create_task(part) for part in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await stop(tasks)
-
-
-async def stop(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks that talk to the store, and return when they have ended.
-
-    Once is not enough: redis-py sends with wait_for, which before Python 3.12 forgets a
-    cancellation that comes with its result (CPython issue 86296).
-    """
-    running = set(tasks)
-    while running:
-        for task in running:
-            task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)

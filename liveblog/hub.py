@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, TypeVar
 from liveblog import frame as frames
 from liveblog.frame import Frame, Piece
 from liveblog.model import Blog, Entry, Position, StoreDown, format_time, is_slug
+from liveblog.tasks import stop, until_one_ends
 from liveblog.timeline import Changes, Moved, Record, Snapshot, Timeline, id_of
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ ENDED_GRACE_S: Final = 60.0  # connected readers of a blog that ended stay this 
 ENDED_PACE_S: Final = 10.0  # and are then closed over this time
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is believed this long
 UNKNOWN_MAX: Final = 10_000
-CANCEL_AGAIN_S: Final = 0.5
 LOADING_MAX: Final = 100  # blogs that are being loaded at once
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
 
@@ -88,6 +88,7 @@ class Reader(ABC):
 class Source(Protocol):
     """Where blogs come from. Everything may raise StoreDown."""
 
+    async def exists(self, slug: str) -> bool: ...
     async def load(self, slug: str) -> Snapshot | None: ...
     async def repair(self, slug: str, position: Position) -> Changes | Moved: ...
     async def rotate(self, slug: str, position: Position) -> bool: ...
@@ -632,11 +633,15 @@ class Hub:
     async def _loaded(self, slug: str) -> Live | None:
         if self.clock() < self._unknown.get(slug, 0):
             return None
-        if slug not in self._loading:
+        if slug not in self._loading and not await self.source.exists(slug):
+            self._note_unknown(slug)  # cheaply: made-up names must not crowd out real ones
+            return None
+        if slug not in self._loading and slug not in self.lives:
             if len(self._loading) >= LOADING_MAX:
                 raise StoreDown("too many blogs are being loaded")
             self._loading[slug] = self.spawn(self._load(slug))
-        return await asyncio.shield(self._loading[slug])
+        loading = self._loading.get(slug)
+        return await asyncio.shield(loading) if loading else self.lives.get(slug)
 
     async def _load(self, slug: str) -> Live | None:
         """Subscribe, wait for the confirmation, load, merge what arrived meanwhile."""
@@ -716,10 +721,7 @@ class Hub:
 
     async def run(self) -> None:
         """Beat, compare heads, close the readers of what has ended; until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._beat())
-            group.create_task(self._close_ended())
-            group.create_task(self._watch())
+        await until_one_ends(self._beat(), self._close_ended(), self._watch())
 
     async def _beat(self) -> None:
         """Give each slot its beat, so that a reader's are a little less than heartbeat_s apart."""
@@ -785,8 +787,5 @@ class Hub:
                 reader.live.dismiss(reader, farewell, DRAINED)
 
     async def close(self) -> None:
-        """Cancel what is still running, again and again: a task may forget it (see follow.stop)."""
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)
+        """Cancel what is still running."""
+        await stop(self._tasks)

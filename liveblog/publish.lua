@@ -63,7 +63,16 @@ if arg.fresh == "1" and blog[4] == "ended" then
   return { "ended" }
 end
 if arg.op == "keep" and not stored and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) then
-  return { "full" }
+  local living = 0
+  for _, draft in ipairs(redis.call("HVALS", key.drafts)) do
+    -- JSON escapes quotes, so no text can look like a tombstone.
+    if not string.find(draft, '"deleted":true', 1, true) then
+      living = living + 1
+    end
+  end
+  if living >= tonumber(arg.drafts_max) then
+    return { "full" }
+  end
 end
 
 -- 3. Compose: the stamps in front of the caller's fields, the number, the check.

@@ -11,6 +11,7 @@ Rules: the only caller of `Broker.commit`. Knows no HTTP and no hub.
 
 import asyncio
 import hashlib
+import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -57,7 +58,8 @@ from liveblog.model import (
     parse_time,
 )
 
-TRIES_MAX: Final = 8  # lost races for one record before the caller hears of it
+PAUSE_S: Final = 0.01  # the longest wait after the first lost race; longer after each
+TRIES_MAX: Final = 20  # lost races for one record before the caller hears of it
 LIST_MAX: Final = 100
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 MARKS: Final = {
@@ -591,10 +593,11 @@ async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
 
 async def _until_fresh(attempt: Callable[[], Awaitable[Any]]) -> Any:
     """Repeat a read-decide-commit while others are faster, TRIES_MAX times at most."""
-    for _ in range(TRIES_MAX):
+    for lost in range(TRIES_MAX):
         done = await attempt()
         if done != "stale":
             return done
+        await asyncio.sleep(random.uniform(0, PAUSE_S * (lost + 1)))  # noqa: S311 - no secret
     raise Problem(503, "busy", "Others are altering this at the same time.", retry_after_s=1)
 
 
@@ -737,5 +740,5 @@ def _refused(done: Any) -> Problem:
         "absent": not_found("There is no such blog."),
         "exists": conflict("That exists already."),
         "stale": conflict("That was altered meanwhile."),
-        "full": conflict(f"The blog has {DRAFTS_MAX} unpublished entries, deleted ones included."),
+        "full": conflict(f"The blog has {DRAFTS_MAX} unpublished entries, the limit."),
     }[done]

@@ -33,11 +33,14 @@ SITE_NAME: Final = "Live blogs"
 
 # Beyond so many "[" a text gets no links made with brackets. markdown-it tries each as the start of
 # one, up to the end of the text: 20,000 of them were measured at 0.5 to 1.2 s, 0.07 s without the
-# rules for them. No other hostile text of 20,000 characters that was tried took more than 0.25 s.
+# rules for them. Other hostile texts of 20,000 characters: see below.
 BRACKETS_MAX: Final = 1_000
 # Tables: lines times the most pipes in one, beyond which a text has none. Every row is filled up to
 # the width of its head: 20,000 characters could make 65,000 cells, 2 s and 675 KB.
 CELLS_MAX: Final = 5_000
+# ":" and "//" beyond which bare addresses are not linked: looking for them takes the square of
+# their number, 20,000 characters of "://" 4 s, 300 of them 0.3 s.
+SCHEMES_MAX: Final = 300
 
 NAME_MAX: Final = 80  # characters of an entry's text that stand for a missing headline
 DESCRIPTION_MAX: Final = 160  # what search engines show
@@ -79,9 +82,11 @@ def _image_as_text(
 class _Parser(MarkdownIt):
     """Markdown that leaves text as it is: no typographer, no prettier addresses."""
 
-    def __init__(self, *, bracket_links: bool, tables: bool) -> None:
+    def __init__(self, *, bracket_links: bool, tables: bool, addresses: bool) -> None:
         super().__init__("commonmark", {"html": False, "linkify": True, "typographer": False})
-        self.enable(["linkify", "strikethrough"])
+        self.enable("strikethrough")
+        if addresses:
+            self.enable("linkify")
         if tables:
             self.enable("table")
         if not bracket_links:
@@ -100,9 +105,10 @@ class _Parser(MarkdownIt):
 
 
 _PARSERS: Final = {
-    (bracket_links, tables): _Parser(bracket_links=bracket_links, tables=tables)
-    for bracket_links in (True, False)
+    (links, tables, addresses): _Parser(bracket_links=links, tables=tables, addresses=addresses)
+    for links in (True, False)
     for tables in (True, False)
+    for addresses in (True, False)
 }
 
 
@@ -116,7 +122,8 @@ def markdown(text: str) -> str:
     """
     lines = text.splitlines()
     cells = len(lines) * max((line.count("|") for line in lines), default=0)
-    parser = _PARSERS[text.count("[") <= BRACKETS_MAX, cells <= CELLS_MAX]
+    schemes = text.count(":") + text.count("//")
+    parser = _PARSERS[text.count("[") <= BRACKETS_MAX, cells <= CELLS_MAX, schemes <= SCHEMES_MAX]
     return _CLEANER.clean(parser.render(text)).strip()
 
 

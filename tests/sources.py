@@ -216,6 +216,10 @@ class FakeStore:
         if self.is_down:
             raise StoreDown("the store is away")
 
+    async def exists(self, slug: str) -> bool:
+        async with self.asked("exists", slug) as past:
+            return past is not None
+
     async def load(self, slug: str) -> Snapshot | None:
         async with self.asked("load", slug) as past:
             return past.snapshot() if past else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from waiting import until
 
 from liveblog.broker import Broker
 from liveblog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
@@ -135,3 +136,47 @@ async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
     done = await asyncio.gather(*calls)
     assert len({it.entry.id for it in done}) == 1
     assert [it.replayed for it in done].count(False) == 1
+
+
+async def test_deleted_drafts_do_not_count_against_the_limit(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveblog.broker.DRAFTS_MAX", 3)
+    fields = {"body": 'Like "deleted":true in a text.', "status": "draft"}
+    made = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(3)]
+    problem = await refused(publishing.create_entry(EDITOR, "council", fields))
+    assert problem.status == 409
+    for it in made:
+        await publishing.delete_entry(EDITOR, "council", it.entry.id)
+    for _ in range(3):
+        await publishing.create_entry(EDITOR, "council", fields)
+    assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 409
+
+
+async def test_fifty_edits_of_one_record_at_once_are_all_done(publishing: Publishing) -> None:
+    id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
+    edits = [
+        publishing.edit_entry(EDITOR, "council", id, {"pinned": bool(n % 2)}, None)
+        for n in range(50)
+    ]
+    done = await asyncio.gather(*edits)
+    assert len({it.entry.offset for it in done}) == 50
+
+
+async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
+    publishing: Publishing, store_client: redis.asyncio.Redis
+) -> None:
+    broker = Broker(store_client)
+    id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
+    await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
+    await until(broker.rewrite_if_wanted)
+    assert await store_client.get("lb:rewrite")
+    await store_client.set("lb:rewriting", b"as of a store that was killed meanwhile")
+    before = (await store_client.info("persistence"))["aof_rewrites"]
+    await until(lambda: _is_forgotten(broker, store_client))
+    assert (await store_client.info("persistence"))["aof_rewrites"] > before
+
+
+async def _is_forgotten(broker: Broker, client: redis.asyncio.Redis) -> bool:
+    await broker.rewrite_if_wanted()
+    return not await client.exists("lb:rewrite")

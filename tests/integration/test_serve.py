@@ -149,6 +149,23 @@ def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> Non
         assert server.answers("/readyz")
 
 
+def test_a_server_whose_port_is_taken_ends_with_1_and_leaves_no_store(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        other = tmp_path / "other"
+        port = server.address.rpartition(":")[2]
+        done = subprocess.run(
+            [*COMMAND, "serve", "--port", port],
+            env={**os.environ, "DATA_DIR": str(other)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert done.returncode == 1
+        assert "address already in use" in done.stderr
+        assert not (other / "store.sock").exists()
+        assert server.answers("/readyz")
+
+
 def test_no_log_line_has_a_readers_query_string(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         command(tmp_path, "demo")

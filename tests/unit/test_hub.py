@@ -1105,8 +1105,8 @@ async def test_the_subscription_is_confirmed_before_the_blog_is_read() -> None:
     store, hub = blogs(1)
     store.latency_s = lambda: 0.5
     await hub.live("b0")
-    assert [call.what for call in store.calls][:2] == ["follow", "load"]
-    assert store.times("load", "b0") == [1.0]
+    assert [call.what for call in store.calls][:3] == ["exists", "follow", "load"]
+    assert store.times("load", "b0")[0] >= store.times("follow", "b0")[0] + 0.5
 
 
 @in_virtual_time
@@ -1146,11 +1146,22 @@ async def test_an_unknown_blog_is_asked_for_once_a_second_and_not_followed() -> 
     store, hub = blogs(0)
     for _ in range(10):
         assert await hub.live("nothing") is None
-    assert store.count("load", "nothing") == 1
+    assert store.count("exists", "nothing") == 1
+    assert store.count("load", "nothing") == store.count("follow", "nothing") == 0
     assert not store.wires[0].followed
     store.pasts["nothing"] = Past("nothing")
     await asyncio.sleep(1)
     assert await hub.live("nothing")
+
+
+@in_virtual_time
+async def test_made_up_names_do_not_crowd_out_a_blog_that_is_there() -> None:
+    store, hub = blogs(1)
+    store.latency_s = lambda: 0.5
+    names = [f"u{n}" for n in range(3 * hubs.LOADING_MAX)]
+    *unknown, real = await asyncio.gather(*map(hub.live, [*names, "b0"]))
+    assert unknown == [None] * len(names)
+    assert real
 
 
 @in_virtual_time

@@ -358,3 +358,11 @@ def test_what_is_not_there_gets_a_plain_note_and_a_way_on(status: int) -> None:
     assert ('href="/blogs/vote"' in html) == (status == 410)
     assert '<meta name="robots" content="noindex">' in html
     assert "canonical" not in html
+
+
+def test_a_text_full_of_schemes_links_no_bare_addresses_and_an_ordinary_one_does() -> None:
+    assert 'href="https://news.example"' in render.markdown("See https://news.example for more.")
+    assert "<a" not in render.markdown("https://news.example " * 200)
+    assert 'href="https://news.example"' in render.markdown(
+        "[x](https://news.example) " + "://" * 200
+    )
