@@ -5,6 +5,7 @@ Rules: composes only. Nothing reaches for anything through `app.state`.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from liveblog import __version__, api, auth, desk, page, render, schedule, sockets
 from liveblog.accounts import Accounts
 from liveblog.broker import Broker, connect
+from liveblog.connections import Lane
+from liveblog.door import Door
 from liveblog.follow import Follower
 from liveblog.hub import Hub, Rules
 from liveblog.model import Problem, StoreDown
@@ -70,16 +73,19 @@ def create_app(settings: Settings) -> ASGIApp:
     follower = Follower(redis, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
+    lane = Lane(door, settings.forwarded_allow_ips, HEADERS)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        work = [hub.run(), follower.run(hub), schedule.run(broker, publishing), _reindex(broker)]
-        with _draining_first(hub, door, settings):
-            tasks = [asyncio.create_task(part) for part in work]
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
+        parts = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
+        with _draining_first(lane, settings):
+            tasks = [asyncio.create_task(part) for part in (*parts, _reindex(broker))]
             for task in tasks:
                 task.add_done_callback(_end_if_failed)
+            # What was made so far stays; without it, each full collection is a pause of 20 ms.
+            gc.freeze()
             try:
-                yield
+                yield {"lane": lane}  # for uvicorn's protocols
             finally:
                 await stop(tasks)
                 await hub.close()
@@ -109,13 +115,14 @@ def _rules(settings: Settings) -> Rules:
     return Rules(
         heartbeat_s=settings.heartbeat_s,
         blogs_max=settings.blogs_max,
+        held_bytes_max=settings.held_bytes_max,
         base_url=settings.public_url or f"http://{settings.host}:{settings.port}",
     )
 
 
-def _door(hub: Hub, settings: Settings) -> sockets.Door:
+def _door(hub: Hub, settings: Settings) -> Door:
     own = [settings.public_url] if settings.public_url else []
-    return sockets.Door(
+    return Door(
         hub,
         frozenset([*settings.allowed_origins, *own]),
         settings.readers_max or _file_limit(),
@@ -160,7 +167,7 @@ async def _reindex(broker: Broker) -> None:
 
 
 @contextlib.contextmanager
-def _draining_first(hub: Hub, door: sockets.Door, settings: Settings) -> Iterator[None]:
+def _draining_first(lane: Lane, settings: Settings) -> Iterator[None]:
     """Send the readers away on the first SIGTERM or SIGINT, then let the server's handler run.
 
     uvicorn alone would close all WebSockets at once with 1012, and wait for ever for SSE streams,
@@ -170,7 +177,7 @@ def _draining_first(hub: Hub, door: sockets.Door, settings: Settings) -> Iterato
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop = asyncio.get_running_loop()
+    loop, hub = asyncio.get_running_loop(), lane.door.hub
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -180,7 +187,7 @@ def _draining_first(hub: Hub, door: sockets.Door, settings: Settings) -> Iterato
             _call(then, number, frame)
         else:
             hub.draining = True
-            work = drain(hub, door, settings, lambda: _call(then, number, frame))
+            work = drain(lane, settings, lambda: _call(then, number, frame))
             loop.call_soon_threadsafe(hub.spawn, work)
 
     for number in numbers:
@@ -197,16 +204,17 @@ def _call(handler: Any, number: int, frame: FrameType | None) -> None:
         handler(number, frame)
 
 
-async def drain(hub: Hub, door: sockets.Door, settings: Settings, then: Callable[[], None]) -> None:
+async def drain(lane: Lane, settings: Settings, then: Callable[[], None]) -> None:
     """Send the readers away and call `then` when they have gone.
 
     Not before: the server would close them with a code of its own in place of their farewell.
     """
     try:
         await asyncio.sleep(settings.drain_lead_s)
-        await hub.drain(settings.drain_s)
-        await door.emptied(FAREWELL_S)
+        await lane.door.hub.drain(settings.drain_s)
+        await lane.door.emptied(FAREWELL_S)
     finally:
+        lane.end_all()
         then()
 
 

@@ -1,87 +1,673 @@
-"""uvicorn's connections, with an end: one whose peer takes nothing any more is cut off.
+"""Connections of `liveblog serve`: a front door for each, and readers written straight to sockets.
 
-uvicorn ends a connection with `transport.close()`, which waits for a buffer that such a peer never
-drains, so the connection would stay for ever. `liveblog serve` hands these classes to uvicorn in
-place of its own.
+uvicorn makes a `Front` for every connection (its setting `http=`). From the first bytes it tells a
+reader's stream from everything else: a stream becomes a `SocketReader` or an `EventReader` there
+and then, the rest is uvicorn's HTTP protocol with two limits more (`Http`). Upgrades that uvicorn
+finds later, on a connection that a balancer keeps, take the same `SocketReader` (`ws=`).
 
-Rules: nothing of blogs or readers. Leans on names inside uvicorn, which pyproject.toml bounds.
+A direct reader is a cursor with a file descriptor: no task, no queue, no timer. A frame is one
+`write` of bytes that all readers share; what the socket does not take at once is the transport's,
+and the reader is behind until that has drained.
+
+Rules: what a reader gets is the hub's, who may come in the door's, what it sends rfc6455's to read.
+Only these classes write to a descriptor. They lean on names inside uvicorn, which pyproject.toml
+bounds.
 """
 
 import asyncio
-import os
-import socket
-from functools import cache
-from typing import Any, Final
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from os import write
+from typing import Any, ClassVar, Final, NamedTuple
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from liveblog.settings import load
-
-UNDRAINED_S: Final = 50.0  # longer than sockets.STALLED_S and its farewell, which then come first
-CLOSING_S: Final = 5.0
-
-_BAD_HANDSHAKE: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+from liveblog import frame as frames
+from liveblog import rfc6455
+from liveblog.door import (
+    EVENT_HEADERS,
+    GONE,
+    STAY_AWAY,
+    SUBPROTOCOL,
+    Ask,
+    Door,
+    Refusal,
+    read_ask,
 )
+from liveblog.frame import Frame
+from liveblog.hub import ENDED, Live, Reader
+from liveblog.model import counted_address
+from liveblog.rfc6455 import BadHandshake
+
+HEAD_S: Final = 5.0  # for a whole request head, from the connection's or its first byte
+HEAD_BYTES_MAX: Final = 8 * 1024
+CLOSING_S: Final = 5.0  # for the peer to answer a close, and for the last bytes to leave
+UNDRAINED_S: Final = 50.0  # for a buffer of HTTP; the hub's STALLED_S and its farewell come first
+SWEEP_S: Final = 0.5
+
+_STREAM: Final = re.compile(rb"GET (/blogs/([^/? ]*)/(live|events))(?:\?([^ ]*))? HTTP/1\.1\r\n")
+_STREAM_BEGIN: Final = b"GET /blogs/"
+
+Headers = Mapping[bytes, bytes]  # names in lower case; several of one name joined with commas
+Kind = Callable[..., asyncio.Protocol]  # called as uvicorn calls its protocol classes
 
 
-class _Draining(asyncio.Protocol):
-    """Mixed into a protocol: aborts when the buffer was full for UNDRAINED_S."""
+class Deadlines:
+    """Connections that must be done with something `seconds` after they were noted.
 
-    transport: asyncio.Transport
-    _undrained: asyncio.TimerHandle | None = None
+    One clock for all of them instead of a timer each: the oldest stand first.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._since: dict[Any, float] = {}
+
+    def note(self, connection: Any) -> None:
+        self._since.setdefault(connection, self._clock())
+
+    def forget(self, connection: Any) -> None:
+        self._since.pop(connection, None)
+
+    def passed(self, *, all_of_them: bool = False) -> Iterator[Any]:
+        """Yield and forget those whose time is over."""
+        before = self._clock() - self._seconds
+        for connection, since in list(self._since.items()):
+            if since > before and not all_of_them:
+                return
+            del self._since[connection]
+            yield connection
+
+
+@dataclass
+class Lane:
+    """What all connections of a worker share.
+
+    `security_headers`: of every answer. `trusted`: addresses of proxies whose X-Forwarded-*
+    are believed, as uvicorn takes them.
+    """
+
+    door: Door
+    trusted: str = ""
+    security_headers: dict[str, str] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.heads = Deadlines(HEAD_S, self.clock)
+        self.closing = Deadlines(CLOSING_S, self.clock)
+        self._corked: list[DirectReader] = []
+        self._proxies = ProxyHeadersMiddleware(_nothing, self.trusted).trusted_hosts
+
+    async def run(self) -> None:
+        """Cut off who is too slow with a request head, or with its end; until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for late in self.heads.passed():
+                late.head_is_late()
+            for closing in self.closing.passed():
+                closing.abort()
+
+    def uncork_later(self, reader: "DirectReader") -> None:
+        """Have a reader's answer written when all that came in this turn of the loop have joined.
+
+        Waking a peer that sleeps on this machine (a balancer after a cut) makes a write cost 25 us,
+        five times of one to a peer that is awake: so they are woken once for all.
+        """
+        if not self._corked:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        self._corked.append(reader)
+
+    def _uncork(self) -> None:
+        readers, self._corked = self._corked, []
+        for reader in readers:
+            reader.uncork()
+
+    def end_all(self) -> None:
+        """Abort what is still closing: the server would wait for it at its own end."""
+        for closing in self.closing.passed(all_of_them=True):
+            closing.abort()
+
+    def origin(self, transport: asyncio.Transport, headers: Headers) -> tuple[str, str]:
+        """Return scheme and counted address of who asks, as a trusted proxy names them."""
+        scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        is_forwarded = b"x-forwarded-for" in headers or b"x-forwarded-proto" in headers
+        if not is_forwarded and not self.door.readers_per_address_max:
+            return scheme, ""
+        peer = transport.get_extra_info("peername")
+        host = str(peer[0]) if isinstance(peer, tuple | list) else ""
+        if is_forwarded and host in self._proxies:
+            scheme = _forwarded_scheme(headers) or scheme
+            host = self._forwarded_host(headers) or host
+        return scheme, counted_address(host)
+
+    def _forwarded_host(self, headers: Headers) -> str:
+        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        return self._proxies.get_trusted_client_address(hops)[0] if hops else ""
+
+
+def _forwarded_scheme(headers: Headers) -> str:
+    """Return the scheme that the nearest proxy names, "" for none of ours."""
+    scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").rpartition(",")[2].strip()
+    return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
+
+
+async def _nothing(*_: Any) -> None:
+    """Be the application of a middleware of which only the list of trusted addresses is used."""
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+class Head(NamedTuple):
+    """A complete request head for a stream; names of headers are in lower case."""
+
+    slug: str
+    query: bytes
+    headers: Headers
+    rest: bytes  # what came after it
+
+
+class _Collected:
+    """What httptools says of a request."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        before = self.headers.get(name)
+        self.headers[name] = value if before is None else b"%b, %b" % (before, value)
+
+
+def read_head(data: bytes) -> Head:
+    """Parse a complete request head.
+
+    Raises BadHandshake when it is not one of HTTP, or not for a stream.
+    """
+    found = _STREAM.match(data)
+    if not found:
+        raise BadHandshake("This is not the address of a stream.")
+    ends = data.index(b"\r\n\r\n") + 4
+    collected = _Collected()
+    try:
+        httptools.HttpRequestParser(collected).feed_data(data[:ends])
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        raise BadHandshake("The request is not valid HTTP.") from None
+    slug = unquote(found[2].decode("latin-1"))
+    return Head(slug, found[4] or b"", collected.headers, data[ends:])
+
+
+# -- readers ---------------------------------------------------------------------------------------
+
+
+class DirectReader(Reader, asyncio.Protocol):
+    """A reader whose frames are written straight to its socket.
+
+    Its first `data_received` is given a whole request head. uvicorn's `ws=` calls it before it
+    makes this the transport's protocol, and the front door does the same.
+
+    The descriptor is a number that the kernel gives to the next connection once it is closed.
+    asyncio and uvloop close it only after `connection_lost`, where it is dropped here; it is
+    dropped earlier by everything that ends the connection.
+    """
+
+    transport_name: ClassVar[str]
+
+    __slots__ = (
+        "_address",  # what it is counted by; None: not counted
+        "_begun",
+        "_corked",  # what is written at the end of the loop's turn; None: no more
+        "_fd",  # -1: not writable directly (TLS, not begun, ending)
+        "_form",  # of frames: the name of a Frame's attribute
+        "_is_ending",
+        "_lane",
+        "_transport",
+    )
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:  # noqa: ARG002
+        super().__init__(as_data=False)
+        self._lane: Lane = app_state["lane"]
+        self._address: str | None = None
+        self._corked: bytes | None = b""
+        self._begun = self._is_ending = False
+        self._fd = -1
+        self._form = ""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport: asyncio.Transport = transport
+        # With the usual marks a small rest would neither pause nor resume anything. Plain transports
+        # pause above the mark, those of TLS at it.
+        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("sslcontext") else 0)
+
+    # -- coming in
+
+    def data_received(self, data: bytes) -> None:
+        if self._begun:
+            self._hear(data)
+            return
+        self._begun = True
+        try:
+            head = read_head(data)
+            self._corked = self._welcome(head)
+        except BadHandshake as error:
+            self._lane.door.accepts["handshake"] += 1
+            self._transport.write(error.answer)
+            self._left(GONE)
+            self._transport.close()
+            return
+        self._lane.uncork_later(self)
+        self._enter(head)
+        if head.rest:
+            self._hear(head.rest)
+
+    def _enter(self, head: Head) -> None:
+        lane, door = self._lane, self._lane.door
+        scheme, address = lane.origin(self._transport, head.headers)
+        ask = read_ask(head.slug, head.query, head.headers, scheme, address)
+        refusal = door.refusal(ask)
+        if refusal:
+            self._refuse(refusal)
+            return
+        door.entered(self.transport_name, address)
+        self._address, self.as_data = address, ask.as_data
+        live = door.hub.held(ask.slug)
+        if live:
+            self._join(live, ask)
+        else:
+            door.hub.spawn(self._find(ask))
+
+    async def _find(self, ask: Ask) -> None:
+        """Join a blog that this worker does not hold yet."""
+        found = await self._lane.door.find(ask.slug)
+        if self._is_ending or self._transport.is_closing():
+            return
+        if isinstance(found, Refusal):
+            self._refuse(found)
+        else:
+            self._join(found, ask)
+        self.uncork()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._lane.door.accepts[refusal.why] += 1
+        self.end(refusal.farewell, refusal.code)
+
+    def _join(self, live: Live, ask: Ask) -> None:
+        self._lane.door.accepts["accepted"] += 1
+        self._lane.door.join(self, live, ask)
+
+    def _welcome(self, head: Head) -> bytes:
+        """Return the answer to a request, and choose the form of frames. Raises BadHandshake."""
+        raise NotImplementedError
+
+    def _hear(self, data: bytes) -> None:
+        """Take what the reader sends."""
+        raise NotImplementedError
+
+    # -- frames
+
+    def send(self, frame: Frame) -> int:
+        data: bytes = getattr(frame, self._form)
+        if self._fd < 0:
+            return self._say(data)
+        try:
+            sent = write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # gone; the loop will say so, too
+            self.abort()
+            return 0
+        if sent < len(data):
+            self._transport.write(memoryview(data)[sent:])
+        return len(data)
+
+    def _say(self, data: bytes) -> int:
+        """Write through the transport, or with everything else at the end of the loop's turn."""
+        if self._corked is None:
+            self._transport.write(data)
+        else:
+            self._corked += data
+        return len(data)
+
+    def uncork(self) -> None:
+        """Write what there is to say so far in one piece, and the rest as it comes."""
+        data = self._corked
+        if not data or self._transport.is_closing():
+            return
+        self._corked = None
+        if not self._is_ending and not self._transport.get_extra_info("sslcontext"):
+            self._fd = self._transport.get_extra_info("socket").fileno()
+        self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.fell_behind(self._transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self.drained()
+
+    # -- the end
+
+    def _left(self, code: int) -> None:
+        """Leave the blog, write to the descriptor no more, and have the code counted, once."""
+        self._fd = -1
+        if not self._is_ending:
+            self._is_ending = True
+            self._lane.door.closes[code] += 1
+            self._lane.closing.note(self)
+            if self.live:
+                self.live.leave(self)
+
+    def abort(self) -> None:
+        self._left(GONE)
+        self._transport.abort()
+
+    def eof_received(self) -> None:
+        """Let the transport close; at once when it would wait for a buffer that does not drain."""
+        self._left(GONE)
+        if self.behind:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._left(GONE)
+        self._lane.closing.forget(self)
+        if self._address is not None:
+            self._lane.door.left(self.transport_name, self._address)
+
+
+class SocketReader(DirectReader):
+    """A reader by WebSocket (RFC 6455)."""
+
+    transport_name = "websocket"
+    answers_pings = True
+
+    __slots__ = (
+        "_is_deaf",  # what it sends is not looked at any more
+        "_pong",  # owed to who is behind: the last only, as section 5.5.3 allows
+        "_rest",  # of what it sent, the part that is no whole frame yet
+    )
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._is_deaf = False
+        self._pong = self._rest = b""
+
+    def _welcome(self, head: Head) -> bytes:
+        accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
+        self._form = "deflated" if accepted.deflates else "framed"
+        return accepted.answer
+
+    def _hear(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self.unheard = 0
+        heard = rfc6455.hear(self._rest + data if self._rest else data, self._form == "deflated")
+        self._rest = heard.rest
+        if heard.code is not None:
+            self._end_as_heard(heard)
+        elif heard.reply and self.behind:
+            self._pong = heard.reply
+        elif heard.reply:
+            self._say(heard.reply)
+
+    def _end_as_heard(self, heard: rfc6455.Heard) -> None:
+        """End what the reader closed, or broke the protocol in (section 7.1.7)."""
+        self._is_deaf = True
+        if not self._is_ending:
+            self._say(heard.reply)
+            self._left(heard.code or GONE)
+        self.uncork()
+        if heard.is_close or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            # Closing with unread bytes in the kernel would reset the connection, and the code with
+            # it: the reader is given time to take it and close.
+            self._transport.write_eof()
+
+    def resume_writing(self) -> None:
+        if self._pong:
+            self._transport.write(self._pong)
+            self._pong = b""
+        super().resume_writing()
+
+    def end(self, frame: Frame | None, code: int) -> None:
+        """Say farewell and start the closing handshake (section 7.1.2)."""
+        last: bytes = getattr(frame, self._form) if frame else b""
+        self._say(last + rfc6455.close(code))
+        self._left(code)
+
+
+class EventReader(DirectReader):
+    """A reader of Server-Sent Events, in the chunks of one HTTP/1.1 answer."""
+
+    transport_name = "events"
+
+    __slots__ = (
+        "_default_headers",
+        "_head",  # of the answer, until it is known that there is something to say
+    )
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state)
+        self._head = b""
+        self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
+
+    def _welcome(self, head: Head) -> bytes:
+        self._form = "chunk"
+        origin = head.headers.get(b"origin", b"").decode("latin-1")
+        cors = self._lane.door.cors(origin)
+        headers = {**self._lane.security_headers, **EVENT_HEADERS, **cors, **_CHUNKED}
+        self._head = self._answer_of(200, headers)
+        return b""
+
+    def _answer_of(self, status: int, headers: dict[str, str]) -> bytes:
+        lines = [b"%b: %b\r\n" % pair for pair in self._default_headers]
+        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items()]
+        return STATUS_LINE[status] + b"".join(lines) + b"\r\n"
+
+    def _join(self, live: Live, ask: Ask) -> None:
+        is_over = live.blog.status == "ended" and not ask.is_malformed
+        if is_over and ask.since in (None, live.position):
+            self._stay_away()
+            return
+        self._corked, self._head = self._head, b""
+        super()._join(live, ask)
+
+    def _hear(self, data: bytes) -> None:
+        """Take nothing: a request that follows is not answered on this connection."""
+
+    def end(self, frame: Frame | None, code: int) -> None:
+        if self._head and code in STAY_AWAY:
+            self._stay_away()
+            return
+        if code == ENDED:
+            frame = frames.bye(None, "ended")
+        self._say(self._head + (frame.chunk if frame else b"") + _LAST_CHUNK)
+        self._close(code)
+
+    def _stay_away(self) -> None:
+        """Answer 204, which EventSource takes as the end."""
+        self._say(self._answer_of(204, {**self._lane.security_headers, **_STAY_AWAY}))
+        self._close(ENDED)
+
+    def _close(self, code: int) -> None:
+        self._left(code)
+        self.uncork()
+        self._transport.close()
+
+
+_CHUNKED: Final = {"transfer-encoding": "chunked", "connection": "close"}
+_STAY_AWAY: Final = {"cache-control": "no-store", "connection": "close"}
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+# -- the front door --------------------------------------------------------------------------------
+
+
+def _kind_of(data: bytes) -> Kind | None:
+    """Say whose connection this is, from its first bytes; None while they do not tell."""
+    line_ends = data.find(b"\r\n")
+    if line_ends < 0:
+        is_open = data[: len(_STREAM_BEGIN)] == _STREAM_BEGIN[: len(data)]
+        return None if is_open else Http
+    found = _STREAM.match(data)
+    if not found:
+        return Http
+    if b"\r\n\r\n" not in data:
+        return None
+    return SocketReader if found[3] == b"live" else EventReader
+
+
+class Front(asyncio.Protocol):
+    """What every connection begins as, until its first bytes say what it is."""
+
+    __slots__ = ("_data", "_lane", "_parts", "_transport")
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        self._parts = config, server_state, app_state
+        self._lane: Lane = app_state["lane"]
+        self._data = b""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._lane.heads.note(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        kind = _kind_of(self._data)
+        if _head_bytes(self._data) > HEAD_BYTES_MAX:
+            self._refuse(431, _TOO_LONG)
+        elif kind:
+            self._lane.heads.forget(self)
+            _hand_over(self._transport, kind(*self._parts), self._data)
+
+    def head_is_late(self) -> None:
+        self._refuse(408, _TOO_LATE)
+
+    def _refuse(self, status: int, why: str) -> None:
+        self._lane.heads.forget(self)
+        self._lane.closing.note(self)
+        self._transport.write(rfc6455.refusal(status, why))
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._lane.heads.forget(self)
+        self._lane.closing.forget(self)
+
+
+_TOO_LONG: Final = f"The request head is longer than {HEAD_BYTES_MAX} bytes."
+_TOO_LATE: Final = f"The request head was not complete within {HEAD_S:g} s."
+
+
+def _head_bytes(data: bytes) -> int:
+    """Return the length of the head that `data` begins with, as far as it is there."""
+    ends = data.find(b"\r\n\r\n")
+    return len(data) if ends < 0 else ends
+
+
+def _hand_over(transport: asyncio.Transport, protocol: Any, data: bytes) -> None:
+    protocol.connection_made(transport)
+    transport.set_protocol(protocol)
+    protocol.data_received(data)
+
+
+class Http(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with limits for request heads and for buffers that do not drain.
+
+    It looks for streams again where a request begins: browsers open an EventSource on a connection
+    they already have.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._lane: Lane = self.app_state["lane"]
+        self._is_in_head = self._is_in_request = False
+        self._head_bytes = 0
+        self._undrained: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        kind = _kind_of(data) if self._is_between_requests() else None
+        if kind and kind is not Http:
+            self._become(kind, data)
+        elif (kind or self._is_in_head) and self._is_too_long(data):
+            self._refuse(431, _TOO_LONG)
+        else:
+            super().data_received(data)
+            self._watch_head()
+
+    def _is_between_requests(self) -> bool:
+        return self._is_answered() and not self._is_in_request and not self.transport.is_closing()
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _become(self, kind: Kind, data: bytes) -> None:
+        self.connections.discard(self)
+        self._unset_keepalive_if_required()
+        parts = self.config, self.server_state, self.app_state
+        _hand_over(self.transport, kind(*parts), data)
+
+    # -- heads
+
+    def _is_too_long(self, data: bytes) -> bool:
+        self._head_bytes += _head_bytes(data)
+        return self._head_bytes > HEAD_BYTES_MAX
+
+    def _watch_head(self) -> None:
+        if self._is_in_head and self._is_answered():
+            self._lane.heads.note(self)
+        else:
+            self._lane.heads.forget(self)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = self._is_in_request = True
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._is_in_head, self._head_bytes = False, 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_in_request = False
+
+    def head_is_late(self) -> None:
+        self._refuse(408, _TOO_LATE)
+
+    def _refuse(self, status: int, why: str) -> None:
+        self.transport.write(rfc6455.refusal(status, why))
+        self.transport.close()
+        self._lane.closing.note(self)
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    # -- buffers
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        loop = asyncio.get_running_loop()
-        self._undrained = loop.call_later(UNDRAINED_S, self.transport.abort)
+        self._undrained = self.loop.call_later(UNDRAINED_S, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._forget()
+        self._forget_undrained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._forget()
+        self._forget_undrained()
+        self._lane.heads.forget(self)
+        self._lane.closing.forget(self)
 
-    def _forget(self) -> None:
+    def _forget_undrained(self) -> None:
         if self._undrained:
             self._undrained.cancel()
             self._undrained = None
-
-
-class Http(_Draining, HttpToolsProtocol):
-    """uvicorn's HTTP protocol; frees a stalled stream of events or page."""
-
-
-class Socket(_Draining, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol.
-
-    Frees a stalled reader, and bounds what the kernel holds for it.
-    """
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _send_buffer_bytes())
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # websockets gave the handshake up; uvicorn 0.54 does not look, and would keep the
-        # connection, without an answer, until its own shutdown fails on it.
-        if self.conn.handshake_exc is not None and not self.close_sent:
-            self.close_sent = True
-            self.transport.write(_BAD_HANDSHAKE)
-            self.transport.close()
-
-    def on_task_complete(self, task: "asyncio.Task[None]") -> None:
-        super().on_task_complete(task)
-        # The application is done with it: the rest of the buffer has so long to leave.
-        asyncio.get_running_loop().call_later(CLOSING_S, self.transport.abort)
-
-
-@cache
-def _send_buffer_bytes() -> int:
-    return load(os.environ).send_buffer_bytes

@@ -12,9 +12,12 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from liveblog import rfc6455
 from liveblog.model import Blog, Entry, Position, blog_json, entry_json
 
 MISSED_BYTES_MAX: Final = 256 * 1024  # a longer `changes` is a `reset`
+FORMS_MAX: Final = 6  # of one frame, none longer: JSON, text, framed, deflated, event, chunk
+OVERHEAD_BYTES: Final = 1_000  # of the objects around them
 
 # What `as=data` leaves out of the API's shapes.
 _ENTRY_LEFT_OUT = ("body", "publish_at")
@@ -30,16 +33,36 @@ class Frame:
     def __init__(self, json: bytes, position: Position | None = None) -> None:
         self.json, self.position = json, position
 
+    @property
+    def bytes_max(self) -> int:
+        """The memory that this frame may come to take."""
+        return FORMS_MAX * len(self.json) + OVERHEAD_BYTES
+
     @cached_property
     def text(self) -> str:
         """The payload of a WebSocket text frame, for servers that frame it themselves."""
         return self.json.decode()
 
     @cached_property
+    def framed(self) -> bytes:
+        """A whole WebSocket frame."""
+        return rfc6455.text(self.json)
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """A whole WebSocket frame for who negotiated compression."""
+        return rfc6455.compressed_text(self.json)
+
+    @cached_property
     def event(self) -> bytes:
         """A Server-Sent Event. JSON has no raw line breaks, so it is one `data` line."""
         id_line = b"id: %b\n" % str(self.position).encode() if self.position else b""
         return b"%bdata: %b\n\n" % (id_line, self.json)
+
+    @cached_property
+    def chunk(self) -> bytes:
+        """That event as one chunk of an HTTP/1.1 answer (RFC 9112, section 7.1)."""
+        return b"%x\r\n%b\r\n" % (len(self.event), self.event)
 
 
 class Piece(NamedTuple):
@@ -119,13 +142,29 @@ def hello(position: Position, heartbeat_s: float) -> Frame:
     return Frame(json, position)
 
 
+class Beat(Frame):
+    """A heartbeat, with a WebSocket ping in the same bytes.
+
+    The beat tells the reader's page that the server is there, the pong tells the server that the
+    reader's end is.
+    """
+
+    @cached_property
+    def framed(self) -> bytes:
+        return rfc6455.text(self.json) + rfc6455.ping()
+
+    @property
+    def deflated(self) -> bytes:
+        return self.framed  # too short to shrink
+
+
 def beat(position: Position | None, now: str | None) -> Frame:
     """Encode a heartbeat.
 
     `position` None is proof of life only, to a reader who waits for the store.
     """
     shown = str(position) if position else None
-    return Frame(orjson.dumps({"t": "beat", "position": shown, "now": now}))
+    return Beat(orjson.dumps({"t": "beat", "position": shown, "now": now}))
 
 
 def reset(position: Position, after_ms: tuple[int, int]) -> Frame:

@@ -83,6 +83,15 @@ def _origin(text: str) -> str:
     return f"{parts.scheme.lower()}://{host}{port}"
 
 
+def _file(text: str) -> str:
+    """Return the path of a file that can be read. Raises ValueError."""
+    try:
+        with Path(text).open("rb"):
+            return text
+    except OSError as error:
+        raise ValueError(f"must name a file that can be read ({error.strerror})") from None
+
+
 def _origins(text: str) -> tuple[str, ...]:
     return tuple(_origin(part) for part in text.split(",") if part.strip())
 
@@ -147,6 +156,20 @@ class Settings:
         "LIVEBLOG_SEND_BUFFER_BYTES", 65_536, "kernel buffer of one reader's socket",
         unit="bytes", low=4_096, high=16_777_216,
     )  # fmt: skip
+    held_bytes_max: int = _row(
+        "LIVEBLOG_HELD_BYTES_MAX", 268_435_456,
+        "memory that one worker spends on what slow readers "
+        "have not taken yet; over it, those who are behind the longest are cut off",
+        unit="bytes", low=1_048_576, high=1_099_511_627_776,
+    )  # fmt: skip
+    tls_cert: str = _row(
+        "LIVEBLOG_TLS_CERT", "", "file with the certificate and its chain (PEM), to serve https "
+        "without a proxy; needs `LIVEBLOG_TLS_KEY`", shown="none", parse=_file,
+    )  # fmt: skip
+    tls_key: str = _row(
+        "LIVEBLOG_TLS_KEY", "", "file with the certificate's private key (PEM)",
+        shown="none", parse=_file,
+    )  # fmt: skip
     blogs_max: int = _row(
         "LIVEBLOG_BLOGS_MAX", 200, "blogs one worker holds in memory",
         unit="blogs", low=1, high=100_000,
@@ -174,6 +197,8 @@ def load(environ: Mapping[str, str]) -> Settings:
             faults.append(str(fault))
     if values.get("durability", "disk") != "disk" and not values.get("redis_url"):
         faults.append("LIVEBLOG_DURABILITY must be disk, unless REDIS_URL names a store")
+    if not faults and bool(values.get("tls_cert")) != bool(values.get("tls_key")):
+        faults.append("LIVEBLOG_TLS_CERT and LIVEBLOG_TLS_KEY must be set together")
     if faults:
         raise SettingsError("; ".join(faults))
     return Settings(**values)

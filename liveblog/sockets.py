@@ -1,144 +1,92 @@
-"""Readers' connections, the portable lane.
+"""Readers' connections on any ASGI server: WebSocket, Server-Sent Events, the cacheable `changes`.
 
-WebSocket, Server-Sent Events and the cacheable `changes`.
+The portable lane, which also works in Starlette's TestClient; `liveblog serve` takes streams off
+its sockets in `connections` before they come here. Who may come in is the door's to say; what a
+reader gets is the hub's. A reader here has one task and no queue: one frame in hand at most, and
+while it is being sent the reader is behind.
 
-Works on any ASGI server and in Starlette's TestClient. Who may come in is decided by one function,
-`Door.refusal`; what a reader gets is the hub's. A reader here has one task and no queue: one frame
-in hand at most, and while it is being sent the reader is behind.
-
-Rules: never imports the broker. A refused reader is accepted, gets at most a `bye`, then its code,
-since scripts cannot see the status of a failed handshake.
+Rules: never imports the broker. Pings, compression and limits of what readers send are the ASGI
+server's.
 """
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from liveblog import frame as frames
-from liveblog.frame import Frame
-from liveblog.hub import (
-    DRAINED,
-    NO_SUCH_BLOG,
-    OVERLOAD_WINDOW_MS,
-    RESET_WINDOW_MS,
-    RESTART_WINDOW_MS,
-    Hub,
-    Live,
-    Reader,
+from liveblog.door import (
+    EVENT_HEADERS,
+    GONE,
+    NO_DATA,
+    STAY_AWAY,
+    SUBPROTOCOL,
+    TOO_SLOW,
+    Ask,
+    Door,
+    Refusal,
+    read_ask,
 )
+from liveblog.frame import Frame
+from liveblog.hub import ENDED, RESET_WINDOW_MS, Live, Reader
 from liveblog.model import Position, StoreDown, counted_address, not_found
 
-STALLED_S: Final = 45.0  # a frame that its socket does not take in this time ends the reader
 CLOSE_S: Final = 5.0
 ASK_S: Final = 1.0
-SUBPROTOCOL: Final = "liveblog.v1"
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 
-TRY_AGAIN: Final = 1013
-NO_DATA: Final = 1003
-FULL: Final = 4002
-TOO_SLOW: Final = 4003
-TOO_MANY: Final = 4004
-BAD_ORIGIN: Final = 4500
-
-Refusal = tuple[Frame | None, int]
-
-
-@dataclass
-class Door:
-    """Who may come in: origins, and how many readers in all and from one address (0: no limit)."""
-
-    hub: Hub
-    origins: frozenset[str] = frozenset()
-    readers_max: int = 0
-    readers_per_address_max: int = 0
-    readers: int = 0
-    addresses: Counter[str] = field(default_factory=Counter)
-    _empty: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def refusal(self, origin: str | None, own_origin: str, address: str) -> Refusal | None:
-        """Say why a reader may not come in, as its farewell and close code; None when it may."""
-        if origin and origin not in self.origins and origin != own_origin:
-            return frames.bye(None, "origin"), BAD_ORIGIN
-        if self.hub.draining:
-            return frames.bye(RESTART_WINDOW_MS, "restart"), DRAINED
-        if 0 < self.readers_max <= self.readers:
-            return frames.bye(OVERLOAD_WINDOW_MS, "full"), FULL
-        if 0 < self.readers_per_address_max <= self.addresses[address]:
-            return frames.bye(OVERLOAD_WINDOW_MS, "address"), TOO_MANY
-        return None
-
-    def entered(self, address: str) -> None:
-        self.readers += 1
-        self.addresses[address] += 1
-
-    def left(self, address: str) -> None:
-        self.readers -= 1
-        self.addresses[address] -= 1
-        if not self.addresses[address]:
-            del self.addresses[address]
-        if not self.readers:
-            self._empty.set()
-
-    async def emptied(self, within_s: float) -> None:
-        """Wait until all readers have left, `within_s` at most; for a hub that lets no more in."""
-        self._empty.clear()
-        if self.readers:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await self._empty.wait()
-
-    async def find(self, slug: str) -> Live | Refusal:
-        """Return the blog, or why there is none to read now."""
-        try:
-            live = await self.hub.live(slug)
-        except StoreDown:
-            return frames.bye(OVERLOAD_WINDOW_MS, "store"), TRY_AGAIN
-        return live or (frames.bye(None, "gone"), NO_SUCH_BLOG)
+End = tuple[Frame | None, int]  # the last frame and the close code
 
 
 class TaskReader(Reader):
     """A reader whose socket is written by a task of its own, from one frame in hand."""
 
-    __slots__ = ("_hand", "_last", "_wake")
+    __slots__ = ("_hand", "_last", "_wake", "_writing")
 
     def __init__(self, *, as_data: bool) -> None:
         super().__init__(as_data=as_data)
         self._hand: Frame | None = None
-        self._last: Refusal | None = None
+        self._last: End | None = None
         self._wake = asyncio.Event()
+        self._writing = asyncio.timeout(None)
 
-    def send(self, frame: Frame) -> None:
-        self._hand, self.behind = frame, True
+    def send(self, frame: Frame) -> int:
+        self._hand = frame
+        self.fell_behind(len(frame.json))
         self._wake.set()
+        return len(frame.json)
 
     def end(self, frame: Frame | None, code: int) -> None:
         self._last = frame, code
         self._wake.set()
 
-    async def run(self, write: Callable[[Frame], Awaitable[None]]) -> Refusal:
+    def abort(self) -> None:
+        """Give up the frame in hand, also when it is being written; `run` raises TimeoutError."""
+        self._hand = None
+        self.end(None, TOO_SLOW)
+        with contextlib.suppress(RuntimeError):  # nothing is being written
+            self._writing.reschedule(asyncio.get_running_loop().time())
+
+    async def run(self, write: Callable[[Frame], Awaitable[None]]) -> End:
         """Write what comes into the hand until the end, and return how it ends.
 
-        Raises TimeoutError when the socket does not take a frame in STALLED_S.
+        Raises TimeoutError when the hub gave the reader up.
         """
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._hand:
                 frame, self._hand = self._hand, None
-                async with asyncio.timeout(STALLED_S):
+                self._writing = asyncio.timeout(None)
+                async with self._writing:
                     await write(frame)
-                if self.live and not self._last:
-                    self.live.drained(self)
+                self.drained()
             if self._last:
                 return self._last
 
@@ -157,38 +105,41 @@ class SocketEndpoint:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         # Gone, or deaf to the close: what it was owed, it asks for when it comes back.
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-            await self._serve(socket)
+            await self._serve(socket, _ask(socket))
 
-    async def _serve(self, socket: WebSocket) -> None:
-        address = _address(socket)
-        refusal = self._door.refusal(socket.headers.get("origin"), _own_origin(socket), address)
+    async def _serve(self, socket: WebSocket, ask: Ask) -> None:
+        refusal = self._door.refusal(ask)
         if refusal:
-            await _farewell(socket, *refusal)
+            await self._refuse(socket, refusal)
             return
-        self._door.entered(address)
+        self._door.entered("websocket", ask.address)
         try:
-            await self._join(socket)
+            await self._join(socket, ask)
         finally:
-            self._door.left(address)
+            self._door.left("websocket", ask.address)
 
-    async def _join(self, socket: WebSocket) -> None:
-        found = await self._door.find(socket.path_params["slug"])
-        if not isinstance(found, Live):
-            await _farewell(socket, *found)
+    async def _join(self, socket: WebSocket, ask: Ask) -> None:
+        found = await self._door.find(ask.slug)
+        if isinstance(found, Refusal):
+            await self._refuse(socket, found)
             return
-        since, malformed = _since(socket.query_params.get("since"))
-        if malformed:
-            await _farewell(socket, frames.reset(found.position, RESET_WINDOW_MS), 4005)
-            return
-        reader = TaskReader(as_data=_as_data(socket))
-        found.join(reader, since)
+        reader = TaskReader(as_data=ask.as_data)
+        self._door.accepts["accepted"] += 1
+        self._door.join(reader, found, ask)
         try:
-            await _talk(socket, reader)
+            last, code = await _talk(socket, reader)
+            self._door.closes[code] += 1
+            await _farewell(socket, last, code)
         finally:
             found.leave(reader)
 
+    async def _refuse(self, socket: WebSocket, refusal: Refusal) -> None:
+        self._door.accepts[refusal.why] += 1
+        self._door.closes[refusal.code] += 1
+        await _farewell(socket, refusal.farewell, refusal.code)
 
-async def _talk(socket: WebSocket, reader: TaskReader) -> None:
+
+async def _talk(socket: WebSocket, reader: TaskReader) -> End:
     """Write to a reader until it ends, or leaves, or speaks (readers send nothing)."""
 
     async def write(frame: Frame) -> None:
@@ -198,22 +149,23 @@ async def _talk(socket: WebSocket, reader: TaskReader) -> None:
     listening = asyncio.create_task(socket.receive())
     try:
         await asyncio.wait({writing, listening}, return_when=asyncio.FIRST_COMPLETED)
-        last = _outcome(writing) if writing.done() else _outcome_of_speech(listening)
+        return _outcome(writing) if writing.done() else _outcome_of_speech(listening)
     finally:
         await _cancel(writing, listening)  # before the farewell: two must not write
-    await _farewell(socket, *last)
 
 
-def _outcome(writing: "asyncio.Task[Refusal]") -> Refusal:
-    if isinstance(writing.exception(), TimeoutError):
+def _outcome(writing: "asyncio.Task[End]") -> End:
+    error = writing.exception()
+    if isinstance(error, TimeoutError):
         return None, TOO_SLOW
+    if isinstance(error, WebSocketDisconnect):
+        return None, GONE
     return writing.result()
 
 
-def _outcome_of_speech(listening: "asyncio.Task[Any]") -> Refusal:
-    if listening.result()["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect
-    return None, NO_DATA
+def _outcome_of_speech(listening: "asyncio.Task[Any]") -> End:
+    said = listening.result()
+    return None, said.get("code", GONE) if said["type"] == "websocket.disconnect" else NO_DATA
 
 
 async def _send(socket: WebSocket, frame: Frame) -> None:
@@ -225,6 +177,9 @@ async def _send(socket: WebSocket, frame: Frame) -> None:
 
 
 async def _farewell(socket: WebSocket, frame: Frame | None, code: int) -> None:
+    """Say the last; to who has gone already, nothing."""
+    if socket.client_state is not WebSocketState.CONNECTED or code == GONE:
+        return
     async with asyncio.timeout(CLOSE_S):
         if frame:
             await _send(socket, frame)
@@ -241,8 +196,8 @@ class EventStream(Response):
     There are no codes here: `bye` and the end of the response, and 204 for "stay away".
     """
 
-    def __init__(self, door: Door, request: Request, live: Live, since: Position | None) -> None:
-        self._door, self._request, self._live, self._since = door, request, live, since
+    def __init__(self, door: Door, request: Request, live: Live, ask: Ask) -> None:
+        self._door, self._request, self._live, self._ask = door, request, live, ask
         self.background = None
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
@@ -252,25 +207,19 @@ class EventStream(Response):
         async def write(frame: Frame) -> None:
             await write_bytes(frame.event)
 
-        reader = TaskReader(as_data=_as_data(self._request))
-        self._live.join(reader, self._since)
+        reader = TaskReader(as_data=self._ask.as_data)
+        self._live.join(reader, self._ask.since)
         try:
-            headers = _raw({**_EVENT_HEADERS, **_cors(self._door, self._request)})
+            headers = _raw({**EVENT_HEADERS, **_cors(self._door, self._request)})
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             last, code = await _until_gone(reader.run(write), receive)
-            last = last or (frames.bye(None, "ended") if code == 4510 else None)
+            self._door.closes[code] += 1
+            last = last or (frames.bye(None, "ended") if code == ENDED else None)
             await write_bytes(last.event if last else b"", more=False)
         except (TimeoutError, OSError, _Gone):
-            pass  # stalled or gone; uvicorn closes what is not finished
+            self._door.closes[GONE] += 1  # or stalled; uvicorn closes what is not finished
         finally:
             self._live.leave(reader)
-
-
-_EVENT_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",  # nginx would hold events back
-}
 
 
 class _Gone(Exception):
@@ -311,39 +260,39 @@ class EventsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        address = _address(request)
-        refusal = self._door.refusal(request.headers.get("origin"), _own_origin(request), address)
+        ask = _ask(request)
+        refusal = self._door.refusal(ask)
         if refusal:
-            await self._refused(request, *refusal)(scope, receive, send)
+            await self._refused(request, refusal)(scope, receive, send)
             return
-        self._door.entered(address)
+        self._door.entered("events", ask.address)
         try:
-            response = await self._admitted(request)
+            response = await self._admitted(request, ask)
             await response(scope, receive, send)
         finally:
-            self._door.left(address)
+            self._door.left("events", ask.address)
 
-    async def _admitted(self, request: Request) -> Response:
-        found = await self._door.find(request.path_params["slug"])
-        if not isinstance(found, Live):
-            return self._refused(request, *found)
-        given = request.headers.get("last-event-id") or request.query_params.get("since")
-        since, malformed = _since(given)
-        if malformed:
+    async def _admitted(self, request: Request, ask: Ask) -> Response:
+        found = await self._door.find(ask.slug)
+        if isinstance(found, Refusal):
+            return self._refused(request, found)
+        self._door.accepts["accepted"] += 1
+        if ask.is_malformed:
             return self._once(request, frames.reset(found.position, RESET_WINDOW_MS))
-        if found.blog.status == "ended" and (since is None or since == found.position):
+        if found.blog.status == "ended" and ask.since in (None, found.position):
             return _stay_away()
         if request.method == "HEAD":  # Starlette lets it in with GET
-            return Response(headers=_EVENT_HEADERS)
-        return EventStream(self._door, request, found, since)
+            return Response(headers=EVENT_HEADERS)
+        return EventStream(self._door, request, found, ask)
 
-    def _refused(self, request: Request, farewell: Frame | None, code: int) -> Response:
-        if code in (BAD_ORIGIN, NO_SUCH_BLOG) or not farewell:
+    def _refused(self, request: Request, refusal: Refusal) -> Response:
+        self._door.accepts[refusal.why] += 1
+        if refusal.code in STAY_AWAY or not refusal.farewell:
             return _stay_away()
-        return self._once(request, farewell)
+        return self._once(request, refusal.farewell)
 
     def _once(self, request: Request, frame: Frame) -> Response:
-        headers = {**_EVENT_HEADERS, **_cors(self._door, request)}
+        headers = {**EVENT_HEADERS, **_cors(self._door, request)}
         return Response(frame.event, headers=headers)
 
 
@@ -394,6 +343,15 @@ class ChangesEndpoint:
 # -- what a request says ---------------------------------------------------------------------------
 
 
+def _ask(connection: HTTPConnection) -> Ask:
+    """Return what a stream's request says, from the address that a trusted proxy names."""
+    scope = connection.scope
+    scheme = scope["scheme"].replace("ws", "http")
+    address = counted_address(connection.client.host if connection.client else "")
+    slug = connection.path_params["slug"]
+    return read_ask(slug, scope["query_string"], dict(scope["headers"]), scheme, address)
+
+
 def _since(text: str | None) -> tuple[Position | None, bool]:
     """Return the position given, and whether it was malformed."""
     if not text:
@@ -406,23 +364,8 @@ def _as_data(connection: HTTPConnection) -> bool:
     return connection.query_params.get("as") == "data"
 
 
-def _address(connection: HTTPConnection) -> str:
-    return counted_address(connection.client.host if connection.client else "")
-
-
-def _own_origin(connection: HTTPConnection) -> str:
-    url = connection.url
-    scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
-    return f"{scheme}://{url.netloc}"
-
-
 def _cors(door: Door, request: Request) -> dict[str, str]:
-    """Let the scripts of allowed origins read; for caches the answer then depends on the origin."""
-    if not door.origins:
-        return {}
-    origin = request.headers.get("origin")
-    allowed = {"access-control-allow-origin": origin} if origin in door.origins and origin else {}
-    return {"vary": "Origin", **allowed}
+    return door.cors(request.headers.get("origin", ""))
 
 
 def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -121,23 +121,28 @@ class Seat(Reader):
         self._hand: dict[str, Any] | None = None
         self._is_cut = False
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame) -> int:
         assert not self.behind
         if self._is_cut:
-            return
+            return 0
         assert not self.ended.done()
-        if not self._slow_s:
+        if self._slow_s:
+            self._hand = json.loads(frame.json)
+            self.fell_behind(len(frame.json))
+            asyncio.get_running_loop().call_later(self._slow_s, self._drain)
+        else:
             self._take(json.loads(frame.json))
-            return
-        self._hand, self.behind = json.loads(frame.json), True
-        asyncio.get_running_loop().call_later(self._slow_s, self._drain)
+        return len(frame.json)
 
     def _drain(self) -> None:
         if self.ended.done() or not self._hand or not self.live:
             return
         frame, self._hand = self._hand, None
         self._take(frame)
-        self.live.drained(self)
+        self.drained()
+
+    def abort(self) -> None:
+        self.cut()
 
     def _take(self, frame: dict[str, Any]) -> None:
         assert self.live

@@ -11,10 +11,11 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -31,6 +32,19 @@ from liveblog.broker import connect
 from liveblog.settings import Settings, variables
 
 COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()", "serve")
+# How readers' streams may be carried: straight from our own protocols on either event loop, and by
+# any ASGI server, here uvicorn as it comes.
+LANES = {
+    "direct": COMMAND,
+    "direct on asyncio": (
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['uvloop'] = None; from liveblog.cli import main; main()",
+        "serve",
+    ),
+    "portable": (sys.executable, "-m", "uvicorn", "liveblog.app:create", "--factory"),
+}
+TRUSTING = ssl._create_unverified_context()  # our own servers, with certificates of the tests
 START_S = 20.0
 STOP_S = 20.0
 
@@ -62,10 +76,14 @@ def http(address: str = "127.0.0.1", **more: Any) -> httpx2.AsyncClient:
 class Server:
     """A `liveblog serve` of its own; `settings` are its environment variables."""
 
-    def __init__(self, log: Path, *arguments: str, **settings: str) -> None:
+    def __init__(
+        self, log: Path, *arguments: str, command: Sequence[str] = COMMAND, **settings: str
+    ) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log, self._arguments, self._settings = log, arguments, settings
+        scheme = "https" if "LIVEBLOG_TLS_CERT" in settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self._log, self._settings = log, settings
+        self._command = [*command, "--port", str(self.port), *arguments]
         self._tokens: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -84,10 +102,10 @@ class Server:
 
     def start(self, path: str = "/readyz") -> None:
         """Start it and wait until `path` answers 200. After its end: again, on the same port."""
-        env = environment(PORT=str(self.port), **self._settings)
+        env = environment(**self._settings)
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*COMMAND, *self._arguments],
+                self._command,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -108,7 +126,7 @@ class Server:
     def status(self, path: str) -> int:
         """Return the status a path answers with now; 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=5, context=TRUSTING) as answer:
                 return int(answer.status)
         except HTTPError as error:
             return error.code
@@ -166,9 +184,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(log: Path, *arguments: str, path: str = "/readyz", **settings: str) -> Iterator[Server]:
+def serving(
+    log: Path,
+    *arguments: str,
+    path: str = "/readyz",
+    command: Sequence[str] = COMMAND,
+    **settings: str,
+) -> Iterator[Server]:
     """Run a server until the block ends; it stops as asked then, or the test fails."""
-    server = Server(log, *arguments, **settings)
+    server = Server(log, *arguments, command=command, **settings)
     server.start(path)
     try:
         yield server

@@ -329,21 +329,25 @@ class FakeReader(Reader):
         self.stalled = stalled
         self.ended: tuple[dict[str, Any] | None, int] | None = None
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame) -> int:
         assert not self.behind, "a frame for a reader whose socket is full"
         assert not self.ended, "a frame after the end"
         self.raw.append(frame)
         self.frames.append(json.loads(frame.json))
-        self.behind = self.stalled
+        if self.stalled:
+            self.fell_behind(len(frame.json))
+        return len(frame.json)
 
     def end(self, frame: Frame | None, code: int) -> None:
         assert not self.ended, "an end after the end"
         self.ended = json.loads(frame.json) if frame else None, code
 
+    def abort(self) -> None:
+        self.end(None, 1006)
+
     def drain(self) -> None:
         self.stalled = False
-        assert self.live
-        self.live.drained(self)
+        self.drained()
 
     def kinds(self) -> list[str]:
         return [frame["t"] for frame in self.frames]

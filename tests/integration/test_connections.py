@@ -1,115 +1,580 @@
-"""Connections whose peer takes nothing any more are freed, whatever the application does."""
+"""Direct connections of `liveblog serve`, byte by byte: heads, frames, upgrades, limits, ends."""
 
 import asyncio
 import contextlib
+import json
 import socket
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from servers import free_port
+from raw import UPGRADE, Wire, masked, request, wire
+from readers import Ask, changes, events, websocket
+from servers import LANES, Editor, Server, free_port, serving
+from sources import SLUG, FakeStore, Past, make_hub
 from waiting import until
 
 from liveblog import connections
+from liveblog.connections import Front, Lane, SocketReader
+from liveblog.door import Door
 
-CHUNK = b"x" * 65_536
+DIRECT = ["direct", "direct on asyncio"]
 
 
-class Running:
-    """An application that sends for ever, and what it is connected to."""
+@pytest.fixture(scope="module", params=DIRECT)
+def lane(
+    request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server on each event loop, with short heartbeats; nothing may leave a traceback in its log."""
+    with serving(
+        tmp_path_factory.mktemp("lane") / "log",
+        command=LANES[request.param],
+        REDIS_URL=site.store_url,
+        LIVEBLOG_HEARTBEAT_S="0.25",
+    ) as server:
+        yield server
+        assert "Traceback" not in server.said()
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.ended: list[str] = []
+
+@pytest.fixture
+async def blog(editor: Editor) -> Any:
+    return await editor.blog()
+
+
+@pytest.fixture
+def live(blog: Any) -> str:
+    """The path of the blog's stream."""
+    return f"/blogs/{blog['slug']}/live"
+
+
+@contextlib.asynccontextmanager
+async def reading(server: Server, path: str, headers: str = "") -> AsyncIterator[Wire]:
+    """Yield a reader that has heard `hello`."""
+    async with wire(server.url, request(path, UPGRADE + headers)) as made:
+        assert b" 101 " in await made.head()
+        assert json.loads(await made.frame_of(0x81))["t"] == "hello"
+        yield made
+
+
+# -- heads
+
+
+BAD_HANDSHAKES = {
+    "no upgrade": ("", "Upgrade"),
+    "another upgrade": (UPGRADE.replace("websocket", "h2c", 1), "Upgrade"),
+    "no connection": (UPGRADE.replace("Connection: Upgrade\r\n", ""), "Connection"),
+    "no version": (UPGRADE.replace("Sec-WebSocket-Version: 13\r\n", ""), "Version"),
+    "an old version": (UPGRADE.replace("13", "8", 1), "Version"),
+    "no key": (UPGRADE.replace("Sec-WebSocket-Key", "X"), "Key"),
+    "a short key": (UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), "Key"),
+    "two keys": (UPGRADE + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "Key"),
+    "two hosts": (UPGRADE + "Host: other\r\n", "Host"),
+    "a body": (UPGRADE + "Content-Length: 5\r\n", "body"),
+    "a bad extension": (UPGRADE + "Sec-WebSocket-Extensions: ;;\r\n", "Extensions"),
+    "a bad header": (UPGRADE + "Bad Header\x00: x\r\n", "HTTP"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_HANDSHAKES)
+async def test_a_handshake_that_is_none_is_answered_400_with_the_reason(
+    lane: Server, live: str, what: str
+) -> None:
+    headers, reason = BAD_HANDSHAKES[what]
+    async with wire(lane.url, request(live, headers)) as made:
+        head, _, body = (await made.rest()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert reason.encode() in body
+        assert (b"sec-websocket-version: 13" in head) == ("version" in what)
+
+
+PATHS = {"a stream": "/blogs/x/live?x=", "a page": "/blogs/x?x=", "an address": "/?x="}
+
+
+@pytest.mark.parametrize("what", PATHS)
+@pytest.mark.parametrize("cut", [0, 1_000])
+async def test_a_head_over_8_kib_is_answered_431(lane: Server, what: str, cut: int) -> None:
+    data = request(PATHS[what], "Cookie: " + "a" * 9_000 + "\r\n")
+    async with wire(lane.url, data[:cut]) as made:
+        await made.send(data[cut:])
+        assert (await made.rest()).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("cut", [0, 1_000])
+async def test_a_later_head_over_8_kib_is_answered_431(lane: Server, cut: int) -> None:
+    async with wire(lane.url, request("/healthz")) as made:
+        assert b" 200 " in await made.head()
+        await made.reader.readexactly(len(b'{"status":"ok"}'))
+        data = request("/", "Cookie: " + "a" * 9_000 + "\r\n")
+        await made.send(data[:cut])
+        await made.send(data[cut:])
+        assert (await made.rest()).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_head_without_an_end_is_cut_at_8_kib(lane: Server) -> None:
+    for begin in (b"GET /blogs/x/live HTTP/1.1\r\nA: ", b"GET /blogs/", b"GET / HTTP/1.1\r\nA: "):
+        async with wire(lane.url, begin) as made:
+            await made.send(b"a" * 9_000)
+            assert (await made.rest()).startswith(b"HTTP/1.1 431 ")
+
+
+DRIBBLES = {
+    "nothing": b"",
+    "a stream": b"GET /blogs/x/live HTTP/1.1\r\nHost: x\r\n",
+    "a page": b"GET / HTTP/1.1\r\nHost: x\r\n",
+    "a later request": request("/healthz") + b"GET /",
+}
+
+
+async def test_a_request_dribbled_byte_by_byte_is_cut_off_after_5_s(lane: Server) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def dribble(begin: bytes) -> tuple[bytes, float]:
+        started = loop.time()
+        async with wire(lane.url, begin) as made:
+            reading = asyncio.create_task(made.rest())
+            with contextlib.suppress(ConnectionError):
+                while not reading.done():
+                    await made.send(b"a" if begin else b"")
+                    await asyncio.wait({reading}, timeout=0.25)
+            return await reading, loop.time() - started
+
+    for answer, took_s in await asyncio.gather(*map(dribble, DRIBBLES.values())):
+        assert b" 408 " in answer
+        assert took_s > 4.5
+
+
+async def test_a_stream_asked_for_in_pieces_is_one(lane: Server, live: str) -> None:
+    data = request(live, UPGRADE)
+    async with wire(lane.url) as made:
+        for i in range(len(data)):
+            await made.send(data[i : i + 1])
+            await asyncio.sleep(0)
+        assert b" 101 " in await made.head()
+        assert json.loads(await made.frame_of(0x81))["t"] == "hello"
+
+
+@pytest.mark.parametrize("cut", [0, 60])
+async def test_an_upgrade_on_a_connection_that_was_kept_is_a_direct_reader(
+    lane: Server, editor: Editor, blog: Any, live: str, cut: int
+) -> None:
+    async with wire(lane.url, request("/healthz")) as made:
+        assert b" 200 " in await made.head()
+        await made.reader.readexactly(len(b'{"status":"ok"}'))
+        data = request(live, UPGRADE + "Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        await made.send(data[:cut])
+        await asyncio.sleep(0.05)  # so that the halves arrive apart; either way must do
+        await made.send(data[cut:])
+        head = await made.head()
+        assert b" 101 " in head
+        assert b"server_no_context_takeover" in head  # uvicorn's own protocol does not offer it
+        await made.frame_of(0x81)
+        await editor.publish(blog["slug"], "word " * 100)
+        await made.frame_of(0xC1)
+
+
+async def test_events_on_a_connection_that_was_kept_are_direct(lane: Server, blog: Any) -> None:
+    async with wire(lane.url, request("/healthz")) as made:
+        await made.head()
+        await made.reader.readexactly(len(b'{"status":"ok"}'))
+        await made.send(request(f"/blogs/{blog['slug']}/events"))
+        head = await made.head()
+        assert b"connection: close" in head  # which only the direct ones say
+        assert b"content-security-policy" in head
+        assert b"date: " in head
+
+
+async def test_anything_else_is_as_uvicorn_has_it(lane: Server) -> None:
+    for data in (b"NONSENSE\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET /blogs/x/live HTTP/9\r\n\r\n"):
+        async with wire(lane.url, data + b"\r\n\r\n") as made:
+            assert (await made.rest()).startswith(b"HTTP/1.1 400 ")
+    async with wire(lane.url, request("/", method="HEAD")) as made:
+        assert b" 200 " in await made.head()
+    for kept in range(3):
+        async with wire(lane.url, request("/healthz") * (kept + 1)) as made:
+            for _ in range(kept + 1):
+                assert b" 200 " in await made.head()
+                await made.reader.readexactly(len(b'{"status":"ok"}'))
+
+
+# -- what readers send
+
+
+WRONG = {
+    "a text": (masked(0x81, b"hi"), 1003),
+    "an empty text": (masked(0x81), 1003),
+    "a binary": (masked(0x82, b"hi"), 1003),
+    "a fragment": (masked(0x01, b"hi"), 1003),
+    "a huge text, only its header": (b"\x81\xff\x00\x00\x00\x00\x7f\xff\xff\xff", 1003),
+    "a continuation": (masked(0x80, b"hi"), 1002),
+    "an unmasked ping": (b"\x89\x00", 1002),
+    "a reserved opcode": (masked(0x83), 1002),
+    "a reserved bit": (masked(0xA9), 1002),
+    "a long ping": (b"\x89\xfe\x00\x7e", 1002),
+    "a fragmented ping": (masked(0x09), 1002),
+    "a close of one byte": (masked(0x88, b"x"), 1002),
+    "a close with a forbidden code": (masked(0x88, b"\x03\xed"), 1002),
+    "a close that is not UTF-8": (masked(0x88, b"\x03\xe8\xff"), 1007),
+    "a close": (masked(0x88, b"\x03\xe8bye"), 1000),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_what_a_reader_may_not_send_ends_it_with_the_right_code(
+    lane: Server, live: str, what: str
+) -> None:
+    data, code = WRONG[what]
+    async with reading(lane, live) as made:
+        await made.send(data)
+        assert await made.close_code() == code
+
+
+async def test_a_megabyte_of_text_still_gets_its_code(lane: Server, live: str) -> None:
+    async with reading(lane, live) as made:
+        await made.send(b"\x82\xff" + (1 << 20).to_bytes(8, "big") + b"mask" + b"x" * (1 << 20))
+        assert await made.close_code() == 1003
+
+
+async def test_pings_are_answered_with_the_same_payload_however_they_are_cut(
+    lane: Server, live: str
+) -> None:
+    async with reading(lane, live) as made:
+        data = masked(0x89, b"a") + masked(0x8A) + masked(0x89, b"b" * 125)
+        for at in range(0, len(data), 7):
+            await made.send(data[at : at + 7])
+        assert await made.frame_of(0x8A) == b"a"
+        assert await made.frame_of(0x8A) == b"b" * 125
+
+
+async def test_a_beat_carries_a_ping(lane: Server, live: str) -> None:
+    async with reading(lane, live) as made:
+        assert json.loads(await made.frame_of(0x81))["t"] == "beat"
+        assert await made.frame_of(0x89) == b""
+
+
+async def test_garbage_costs_other_readers_nothing(
+    lane: Server, editor: Editor, blog: Any, live: str
+) -> None:
+    async with reading(lane, live) as honest:
+        for seed in range(60):
+            data = bytes((seed * 37 + i * i * 11) % 256 for i in range(200))
+            async with reading(lane, live) as made:
+                await made.send(data)
+                await made.rest()
+        published = await editor.publish(blog["slug"])
+        while (frame := json.loads(await honest.frame_of(0x81)))["t"] != "changes":
+            pass
+        assert frame["position"] == published["position"]
+
+
+# -- compression
+
+
+async def test_who_offers_compression_gets_one_shared_frame_and_small_ones_plain(
+    lane: Server, editor: Editor, blog: Any, live: str
+) -> None:
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    async with reading(lane, live, offer) as one, reading(lane, live, offer) as two:
+        await editor.publish(blog["slug"], "The river rose above the second mark at noon. " * 20)
+        packed = await one.frame_of(0xC1)
+        assert packed == await two.frame_of(0xC1)
+        assert len(packed) < 900
+    async with websocket(Ask(lane.url, blog["slug"], since=blog["position"])) as stream:
+        await stream.next("hello")
+        assert (await stream.next("changes"))["from"] == 1
+
+
+# -- slow readers
+
+
+async def test_a_reader_that_stalls_gets_one_frame_to_the_top_when_it_reads_again(
+    lane: Server, editor: Editor, blog: Any, live: str
+) -> None:
+    stalled = socket.socket()
+    stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    stalled.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(stalled, ("127.0.0.1", int(lane.url.rpartition(":")[2])))
+    await loop.sock_sendall(stalled, request(f"{live}?since={blog['position']}", UPGRADE))
+    async with reading(lane, live) as quick:
+        entry = await editor.publish(blog["slug"], "first")
+        for i in range(24):
+            entry = await editor.edit(entry, body=f"revision {i} " + "word " * 3_000)
+        at = 1
+        while at < 26:
+            frame = json.loads(await quick.frame_of(0x81))
+            at = int(frame["position"].split(".")[1]) if frame["t"] == "changes" else at
+    reader, writer = await asyncio.open_connection(sock=stalled)
+    slow, at, count = Wire(reader, writer), 1, 0
+    assert b" 101 " in await slow.head()
+    while at < 26:
+        frame = json.loads(await slow.frame_of(0x81))
+        if frame["t"] == "changes":
+            assert frame["from"] == at
+            at, count = int(frame["position"].split(".")[1]), count + 1
+    assert count < 25
+    writer.close()
+
+
+# -- descriptors
+
+
+async def test_no_frame_reaches_a_stranger_who_got_the_number_of_a_closed_connection(
+    lane: Server, editor: Editor
+) -> None:
+    """Readers of one blog come and go while others ask for something else: numbers are given again.
+
+    What a stranger gets is one HTTP answer and nothing of the blog's.
+    """
+    blog = await editor.blog()
+    path = f"/blogs/{blog['slug']}/live"
+    done = asyncio.Event()
+
+    async def come_and_go(i: int) -> None:
+        while not done.is_set():
+            async with wire(lane.url, request(path, UPGRADE)) as made:
+                assert b" 101 " in await made.head()
+                if i % 2:  # a reset, in place of an orderly end
+                    raw = made.writer.get_extra_info("socket")
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            await asyncio.sleep(0)
+
+    async def stranger() -> None:
+        while not done.is_set():
+            async with wire(lane.url, request("/healthz", "Connection: close\r\n")) as made:
+                answer = await made.rest()
+                assert answer.startswith(b"HTTP/1.1 200 OK")
+                assert answer.endswith(b'\r\n\r\n{"status":"ok"}')
+
+    async def publish() -> None:
+        entry = await editor.publish(blog["slug"])
+        for i in range(60):
+            entry = await editor.edit(entry, body=f"revision {i}")
+        done.set()
+
+    await asyncio.gather(publish(), *map(come_and_go, range(30)), *(stranger() for _ in range(10)))
+
+
+# -- who asks
+
+
+async def test_readers_behind_a_trusted_proxy_are_counted_by_the_address_it_names(
+    site: Server, editor: Editor, tmp_path: Path
+) -> None:
+    blog = await editor.blog()
+    with serving(
+        tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_READERS_PER_ADDRESS_MAX="1"
+    ) as server:
+        ask = Ask(server.url, blog["slug"])
+
+        async def kind(address: str, forwarded: str) -> str:
+            headers = {"x-forwarded-for": forwarded}
+            asked = Ask(ask.url, ask.slug, headers=headers, address=address)
+            stream = await stack.enter_async_context(websocket(asked))
+            return str((await stream.next())["t"])
+
+        async with contextlib.AsyncExitStack() as stack:
+            assert await kind("127.0.0.1", "203.0.113.1") == "hello"
+            assert await kind("127.0.0.1", "203.0.113.2") == "hello"
+            assert await kind("127.0.0.1", "198.51.100.1, 203.0.113.2") == "bye"
+            assert await kind("127.0.0.2", "203.0.113.3") == "hello"  # no proxy that is trusted
+            assert await kind("127.0.0.2", "203.0.113.4") == "bye"
+
+
+# -- TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    files = ["-keyout", str(directory / "key"), "-out", str(directory / "cert")]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    return directory
+
+
+@pytest.mark.parametrize("loop", DIRECT)
+async def test_tls_on_the_worker_carries_streams_pages_and_catches_up_who_stalls(
+    site: Server, editor: Editor, tmp_path: Path, certificate: Path, loop: str
+) -> None:
+    blog = await editor.blog()
+    with serving(
+        tmp_path / "log",
+        command=LANES[loop],
+        REDIS_URL=site.store_url,
+        LIVEBLOG_TLS_CERT=str(certificate / "cert"),
+        LIVEBLOG_TLS_KEY=str(certificate / "key"),
+    ) as server:
+        path = f"/blogs/{blog['slug']}/live?since={blog['position']}"
+        origin = f"Origin: {server.url}\r\n".replace(server.url, "https://127.0.0.1")
+        async with wire(server.url, request(path, UPGRADE + origin)) as made:
+            assert b" 101 " in await made.head()
+            entry = await editor.publish(blog["slug"])
+            for i in range(40):
+                entry = await editor.edit(entry, body=f"revision {i} " + "word " * 3_000)
+            at = 1
+            while at < 42:
+                frame = json.loads(await made.frame_of(0x81))
+                assert frame["t"] in ("hello", "changes", "beat")
+                if frame["t"] == "changes":
+                    assert frame["from"] == at
+                    at = int(frame["position"].split(".")[1])
+            await made.send(masked(0x81, b"hi"))
+            assert await made.close_code() == 1003
+        async with wire(server.url, request("/", "Connection: close\r\n")) as made:
+            assert (await made.rest()).startswith(b"HTTP/1.1 200 ")
+        async with wire(server.url, request(f"/blogs/{blog['slug']}/events")) as made:
+            assert b" 200 " in await made.head()
+
+
+# -- in one process, with the limits in reach
+
+
+class App:
+    """An application that answers with a body that does not end."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            return
-        try:
-            if scope["type"] == "websocket":
-                await self._socket(receive, send)
-            else:
-                await self._stream(receive, send)
-        finally:
-            self.ended.append(scope["type"])
-
-    async def _stream(self, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await receive()
         gone = asyncio.create_task(receive())
         while not gone.done():
-            await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
             await asyncio.sleep(0)
-
-    async def _socket(self, receive: Any, send: Any) -> None:
-        await receive()
-        await send({"type": "websocket.accept"})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                while True:
-                    await send({"type": "websocket.send", "bytes": CHUNK})
 
 
 @pytest.fixture
-async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, Any]]:
+async def small(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[uvicorn.Server, Lane, str]]:
+    """A server with direct connections in this process, and what it is made of."""
     monkeypatch.setattr(connections, "UNDRAINED_S", 0.5)
     monkeypatch.setattr(connections, "CLOSING_S", 0.5)
-    app = Running()
+    past = Past()
+    past.publish()
+    hub = make_hub(FakeStore(past))
+    lane = Lane(Door(hub))
     config = uvicorn.Config(
-        app,
-        port=app.port,
-        http=connections.Http,
-        ws=connections.Socket,
+        App(),
+        port=free_port(),
+        http=Front,
+        ws=SocketReader,
         lifespan="off",
         log_config=None,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment] # the tests' own
-    task = asyncio.create_task(server.serve())
+    monkeypatch.setattr("uvicorn.lifespan.off.LifespanOff.__init__", _with_state(lane))
+    tasks = [asyncio.create_task(work) for work in (server.serve(), lane.run(), hub.run())]
     await until(lambda: server.started)
-    yield app, server
+    yield server, lane, f"http://127.0.0.1:{config.port}"
     server.should_exit = True
-    await task
+    await tasks[0]
+    for task in tasks[1:]:
+        task.cancel()
+    await asyncio.gather(*tasks[1:], return_exceptions=True)
+    await hub.close()
 
 
-async def stalled(port: int, head: str) -> socket.socket:
-    """Connect, ask, and never read."""
-    peer = socket.socket()
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    peer.setblocking(False)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(peer, ("127.0.0.1", port))
-    await loop.sock_sendall(peer, f"GET / HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
-    return peer
+def _with_state(lane: Lane) -> Any:
+    def init(self: Any, _: Any) -> None:
+        self.should_exit, self.state = False, {"lane": lane}
+
+    return init
 
 
-UPGRADE = (
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-)
-
-
-LONG = UPGRADE + "Cookie: " + "a" * 9_000 + "\r\n"
-
-
-async def test_a_failed_handshake_is_answered_and_freed_and_does_not_break_the_end(
-    running: tuple[Running, Any],
-) -> None:
-    app, server = running
-    with contextlib.closing(await stalled(app.port, LONG)) as peer:
-        async with asyncio.timeout(10):
-            answer = await asyncio.get_running_loop().sock_recv(peer, 100)
-            assert answer.startswith(b"HTTP/1.1 400")
-            await until(lambda: not server.server_state.connections)
-            await server.shutdown()
-
-
-@pytest.mark.parametrize("head", ["", UPGRADE], ids=["http", "websocket"])
-async def test_a_peer_that_takes_nothing_is_freed(running: tuple[Running, Any], head: str) -> None:
-    app, server = running
-    with contextlib.closing(await stalled(app.port, head)):
+async def test_a_peer_that_takes_nothing_of_a_page_is_freed(small: Any) -> None:
+    server, _, url = small
+    async with wire(url, request("/"), limit=1):
         await until(lambda: server.server_state.connections)
         await until(lambda: not server.server_state.connections)
-        await until(lambda: app.ended)
+
+
+async def test_who_does_not_answer_a_close_is_freed(small: Any) -> None:
+    _, lane, url = small
+    async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE)) as made:
+        await made.head()
+        await until(lambda: lane.door.count == 1)
+        await lane.door.hub.drain(0)
+        assert (await made.rest())[-2:] == (4001).to_bytes(2, "big")
+        await until(lambda: lane.door.count == 0)
+    assert lane.door.closes == {4001: 1}
+
+
+async def test_a_reader_is_no_connection_of_uvicorns_and_holds_neither_task_nor_timer(
+    small: Any,
+) -> None:
+    server, lane, url = small
+    tasks = len(asyncio.all_tasks())
+    async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE)) as made:
+        await made.head()
+        await until(lambda: lane.door.hub.count() == 1)
+        await until(lambda: len(asyncio.all_tasks()) == tasks)
+        assert not server.server_state.connections
+        (reader,) = lane.door.hub.lives[SLUG].followers
+        assert not hasattr(reader, "__dict__")
+    await until(lambda: lane.door.hub.count() == 0)
+    assert lane.door.closes == {1006: 1}
+
+
+async def test_the_descriptor_is_still_open_when_the_loop_says_that_the_connection_is_lost(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `DirectReader` relies on: only after `connection_lost` may the number be another's."""
+    _, lane, url = small
+    seen: list[bool] = []
+    lost = SocketReader.connection_lost
+
+    def look(self: SocketReader, exc: Exception | None) -> None:
+        raw = self._transport.get_extra_info("socket")
+        seen.append(raw is not None and raw.fileno() >= 0)
+        lost(self, exc)
+
+    monkeypatch.setattr(SocketReader, "connection_lost", look)
+    async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE)) as made:
+        await made.head()
+        await until(lambda: lane.door.count == 1)
+    await until(lambda: lane.door.count == 0)
+    assert seen == [True]
+
+
+async def test_accepts_and_closes_are_counted(small: Any) -> None:
+    _, lane, url = small
+    for path, headers, awaited in (
+        (f"/blogs/{SLUG}/live", UPGRADE, 0x81),
+        (f"/blogs/{SLUG}/live", "", None),
+        ("/blogs/other/live", UPGRADE, 0x88),
+        (f"/blogs/{SLUG}/live", UPGRADE + "Origin: http://evil.example\r\n", 0x88),
+    ):
+        async with wire(url, request(path, headers)) as made:
+            await made.head()
+            if awaited:
+                await made.frame_of(awaited)
+            await made.send(masked(0x88, b"\x03\xe9"))
+            await made.rest()
+    await until(lambda: lane.door.count == 0)
+    assert lane.door.accepts == {"accepted": 1, "handshake": 1, "gone": 1, "origin": 1}
+    assert lane.door.closes == {1001: 1, 1006: 1, 4504: 1, 4500: 1}
+
+
+async def test_the_streams_of_one_blog_agree(lane: Server, editor: Editor, blog: Any) -> None:
+    ask = Ask(lane.url, blog["slug"], since=blog["position"])
+    await editor.publish(blog["slug"])
+    told = []
+    for open_stream in (websocket, events, changes):
+        async with open_stream(ask) as stream:
+            while (frame := await stream.next())["t"] == "hello":
+                pass
+            told.append(frame)
+    assert told[0] == told[1] == told[2]

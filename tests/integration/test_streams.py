@@ -23,7 +23,7 @@ from readers import (
     socket,
     websocket,
 )
-from servers import Editor, Server, StoreProcess, http, serving
+from servers import LANES, Editor, Server, StoreProcess, http, serving
 from waiting import until
 
 from liveblog.model import Position
@@ -38,9 +38,29 @@ async def blog(editor: Editor) -> Any:
     return await editor.blog()
 
 
+@pytest.fixture(scope="module", params=LANES)
+def lane(
+    request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server whose readers' streams are carried in one of the ways; all of them must be alike."""
+    if request.param == "direct":
+        yield site
+        return
+    with serving(
+        tmp_path_factory.mktemp("lane") / "log",
+        command=LANES[request.param],
+        REDIS_URL=site.store_url,
+        PUBLIC_URL="https://live.example",
+        LIVEBLOG_ALLOWED_ORIGINS="https://news.example",
+        LIVEBLOG_HEARTBEAT_S=str(HEARTBEAT_S),
+    ) as server:
+        yield server
+        assert "Traceback" not in server.said()
+
+
 @pytest.fixture
-def ask(site: Server, blog: Any) -> Ask:
-    return Ask(site.url, blog["slug"])
+def ask(lane: Server, blog: Any) -> Ask:
+    return Ask(lane.url, blog["slug"])
 
 
 async def missed(open_stream: Open, ask: Ask) -> Frame:
@@ -301,15 +321,15 @@ async def test_readers_of_both_forms_share_one_blog(
 
 
 @each_transport
-async def test_an_unknown_blog_is_told_so_and_to_stay_away(site: Server, open_stream: Open) -> None:
+async def test_an_unknown_blog_is_told_so_and_to_stay_away(lane: Server, open_stream: Open) -> None:
     for slug in ("never-heard-of", "A", "a%20b", "%7B%7D", "%00", "a" * 81):
-        await _no_such_blog(Ask(site.url, slug), open_stream)
+        await _no_such_blog(Ask(lane.url, slug), open_stream)
 
 
 @each_transport
-async def test_a_draft_is_an_unknown_blog(editor: Editor, site: Server, open_stream: Open) -> None:
+async def test_a_draft_is_an_unknown_blog(editor: Editor, lane: Server, open_stream: Open) -> None:
     blog = await editor.blog(status="draft")
-    await _no_such_blog(Ask(site.url, blog["slug"]), open_stream)
+    await _no_such_blog(Ask(lane.url, blog["slug"]), open_stream)
 
 
 async def _no_such_blog(ask: Ask, open_stream: Open) -> None:
@@ -425,9 +445,9 @@ async def test_a_readers_ping_is_answered(ask: Ask) -> None:
 
 @each_stream
 async def test_our_own_origins_and_the_allowed_ones_may_read(
-    site: Server, ask: Ask, open_stream: Open
+    lane: Server, ask: Ask, open_stream: Open
 ) -> None:
-    for origin in (None, site.url, "https://live.example", "https://news.example"):
+    for origin in (None, lane.url, "https://live.example", "https://news.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
             await stream.next("hello")
             if open_stream is events:
@@ -493,11 +513,14 @@ async def test_changes_may_be_kept_by_a_cache_for_a_second(ask: Ask) -> None:
 # -- limits
 
 
-@pytest.fixture(scope="module")
-def small(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["direct", "portable"])
+def small(
+    request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server for two readers of one address and three in all, on the store of `site`."""
     with serving(
         tmp_path_factory.mktemp("small") / "log",
+        command=LANES[request.param],
         REDIS_URL=site.store_url,
         LIVEBLOG_READERS_MAX="3",
         LIVEBLOG_READERS_PER_ADDRESS_MAX="2",
@@ -564,12 +587,15 @@ def running_own_store(own_store: StoreProcess) -> StoreProcess:
     return own_store
 
 
-@pytest.fixture
-def alone(own_store: StoreProcess, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=["direct", "portable"])
+def alone(
+    request: pytest.FixtureRequest, own_store: StoreProcess, tmp_path: Path
+) -> Iterator[Server]:
     """A server on that store, which may be away when it starts."""
     with serving(
         tmp_path / "server.log",
         path="/healthz",
+        command=LANES[request.param],
         REDIS_URL=own_store.url,
         LIVEBLOG_HEARTBEAT_S=str(HEARTBEAT_S),
     ) as server:

@@ -19,12 +19,13 @@ from waiting import until
 
 from liveblog import app, broker, schedule
 from liveblog.broker import Broker, connect
+from liveblog.connections import Lane
+from liveblog.door import Door
 from liveblog.follow import Follower
 from liveblog.hub import Hub
 from liveblog.model import SYSTEM, Position
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
-from liveblog.sockets import Door
 
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
@@ -467,13 +468,13 @@ async def test_however_many_readers_there_are_each_is_told_before_the_server_end
 async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
     hub = Hub(Unused(), Unused(), Unused())
     door, ended = Door(hub), asyncio.Event()
-    door.entered("127.0.0.1")
-    drained = asyncio.create_task(app.drain(hub, door, Settings(drain_s=0), ended.set))
+    door.entered("websocket", "")
+    drained = asyncio.create_task(app.drain(Lane(door), Settings(drain_s=0), ended.set))
     await until(lambda: hub.draining)
     for _ in range(20):
         await asyncio.sleep(0)
         assert not ended.is_set()
-    door.left("127.0.0.1")
+    door.left("websocket", "")
     await drained
     assert ended.is_set()
 

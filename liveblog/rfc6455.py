@@ -1,0 +1,301 @@
+"""The WebSocket protocol as far as a reader needs it: bytes in, bytes out.
+
+A reader only receives, so what it may send is three kinds of control frames; everything else ends
+the connection with the code that RFC 6455 has for it. Frames for readers are made here once and
+shared by all. For the handshake's rules and for the negotiation of compression `websockets` is the
+reference: it is called where that is cheap, and is the oracle of the tests where it is not.
+
+Rules: no I/O, no clock, nothing of ours.
+"""
+
+import binascii
+import zlib
+from binascii import a2b_base64
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, NegotiationError
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import Close
+from websockets.server import ServerProtocol
+from websockets.typing import ExtensionParameter
+from websockets.utils import accept_key, apply_mask
+
+CONTINUATION: Final = 0x0
+TEXT: Final = 0x1
+BINARY: Final = 0x2
+CLOSE: Final = 0x8
+PING: Final = 0x9
+PONG: Final = 0xA
+
+FIN: Final = 0x80
+RSV1: Final = 0x40  # compressed (RFC 7692, section 6)
+RSV: Final = 0x70
+
+CONTROL_BYTES_MAX: Final = 125  # section 5.5
+NO_CODE: Final = 1005  # a close frame without one; never on the wire
+ABNORMAL: Final = 1006  # never on the wire either
+
+# Below this a message seldom shrinks by the TCP segment or the CPU that compressing costs.
+DEFLATE_BYTES_MIN: Final = 200
+# Above this, level 6 would take the event loop for more than 2 ms (256 KiB of entries: 6 ms; 2 ms
+# at level 1, which makes them a tenth longer).
+DEFLATE_WELL_BYTES_MAX: Final = 64 * 1024
+
+
+# -- frames for readers ----------------------------------------------------------------------------
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    """Return an unmasked frame, with the shortest form of the length (section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 0x10000:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def text(payload: bytes) -> bytes:
+    """Return a text message in one frame; `payload` is UTF-8."""
+    return _frame(FIN | TEXT, payload)
+
+
+def compressed_text(payload: bytes) -> bytes:
+    """Return a text message for everybody who negotiated compression, plain where that is shorter.
+
+    Each message is compressed by itself (`server_no_context_takeover`), so that one frame serves
+    all; the tail 00 00 ff ff is left out (RFC 7692, section 7.2.1).
+    """
+    if len(payload) < DEFLATE_BYTES_MIN:
+        return text(payload)
+    level = 6 if len(payload) <= DEFLATE_WELL_BYTES_MAX else 1
+    deflater = zlib.compressobj(level, zlib.DEFLATED, -15, 9)
+    packed = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    if len(packed) - 4 >= len(payload):
+        return text(payload)
+    return _frame(FIN | RSV1 | TEXT, packed[:-4])
+
+
+def ping(payload: bytes = b"") -> bytes:
+    """Return a ping of at most CONTROL_BYTES_MAX bytes."""
+    return _control(PING, payload)
+
+
+def pong(payload: bytes = b"") -> bytes:
+    """Return the answer to a ping with that payload (section 5.5.3)."""
+    return _control(PONG, payload)
+
+
+def close(code: int, reason: str = "") -> bytes:
+    """Return a close frame. Raises ValueError for codes that are never on the wire."""
+    if code in (NO_CODE, ABNORMAL, 1015):
+        raise ValueError(f"{code} must not be sent (RFC 6455, section 7.4.1)")
+    return _control(CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+def _control(opcode: int, payload: bytes) -> bytes:
+    if len(payload) > CONTROL_BYTES_MAX:
+        raise ValueError(f"a control frame holds {CONTROL_BYTES_MAX} bytes, not {len(payload)}")
+    return _frame(FIN | opcode, payload)
+
+
+# -- what a reader sends ---------------------------------------------------------------------------
+
+
+class Heard(NamedTuple):
+    """What the bytes of a reader came to.
+
+    `reply`: what to write, if anything. `code`: None while the connection goes on; else it ends,
+    with `reply` as its close frame, and the rest of what the reader sends is not looked at. For a
+    close frame from the reader (`is_close`) the code is the reader's, NO_CODE when it gave none.
+    `rest`: the begin of a frame that is not whole yet, to be put before the next bytes.
+    """
+
+    reply: bytes
+    code: int | None
+    is_close: bool
+    rest: bytes
+
+
+class _Broken(Exception):
+    """The reader broke the protocol; `args` are the close code and the reason."""
+
+
+def hear(data: bytes, deflates: bool = False) -> Heard:
+    """Read the frames that a reader sent (section 5).
+
+    What may not be is refused as soon as its header says so: `rest` is never longer than the 130
+    bytes that a control frame can lack one of.
+    """
+    reply, at = b"", 0
+    try:
+        while frame := _next(data, at, deflates):
+            opcode, payload, at = frame
+            if opcode == PING:
+                reply += pong(payload)
+            elif opcode == CLOSE:
+                return Heard(reply + _control(CLOSE, payload), _close_code(payload), True, b"")
+    except _Broken as error:
+        code, reason = error.args
+        return Heard(reply + close(code, reason), code, False, b"")
+    return Heard(reply, None, False, data[at:] if at else data)
+
+
+def _next(data: bytes, at: int, deflates: bool) -> tuple[int, bytes, int] | None:
+    """Return the control frame at `at`, unmasked, and where the next begins; None: not whole."""
+    if len(data) - at < 2:
+        return None
+    first, second = data[at], data[at + 1]
+    opcode, size = first & 0x0F, second & 0x7F
+    _check_header(first, second, opcode, deflates)
+    begins = at + 6
+    if len(data) < begins + size:
+        return None
+    payload = data[begins : begins + size]
+    if size:
+        payload = apply_mask(payload, data[at + 2 : begins])
+    return opcode, payload, begins + size
+
+
+def _check_header(first: int, second: int, opcode: int, deflates: bool) -> None:
+    """Raise _Broken unless this begins a control frame that a reader may send."""
+    if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
+        raise _Broken(1002, "invalid opcode")
+    if not second & 0x80:
+        raise _Broken(1002, "incorrect masking")
+    is_data = opcode in (TEXT, BINARY)
+    if first & (RSV & ~RSV1 if is_data and deflates else RSV):
+        raise _Broken(1002, "reserved bits must be 0")
+    if is_data:
+        raise _Broken(1003, "readers send nothing")
+    if opcode == CONTINUATION:
+        raise _Broken(1002, "unexpected continuation frame")
+    if second & 0x7F > CONTROL_BYTES_MAX:
+        raise _Broken(1002, "control frame too long")
+    if not first & FIN:
+        raise _Broken(1002, "fragmented control frame")
+
+
+def _close_code(payload: bytes) -> int:
+    """Return the code in a close frame. Raises _Broken when there may be none such (7.4)."""
+    if not payload:
+        return NO_CODE
+    try:
+        return int(Close.parse(payload).code)
+    except UnicodeDecodeError:
+        raise _Broken(1007, "the reason is not UTF-8") from None
+    except Exception as error:
+        raise _Broken(1002, str(error)) from None
+
+
+# -- the handshake ---------------------------------------------------------------------------------
+
+
+class BadHandshake(Exception):
+    """A request that is no opening handshake; `answer` says so, as HTTP."""
+
+    def __init__(self, why: str, **headers: str) -> None:
+        super().__init__(why)
+        self.answer = refusal(400, why, **headers)
+
+
+class Accepted(NamedTuple):
+    """The answer to a handshake, and whether messages may be compressed."""
+
+    answer: bytes
+    deflates: bool
+
+
+def accept(headers: Mapping[bytes, bytes], subprotocol: str) -> Accepted:
+    """Answer the opening handshake of a GET by HTTP/1.1 (section 4.2).
+
+    Names of headers are in lower case, several of one name joined with commas. `subprotocol` is
+    taken when it is offered. Raises BadHandshake.
+    """
+    _check(headers)
+    lines = b""
+    offered = headers.get(b"sec-websocket-protocol")
+    if offered and subprotocol.encode() in map(bytes.strip, offered.split(b",")):
+        lines = b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode()
+    extensions, deflates = _extensions(headers.get(b"sec-websocket-extensions", b""))
+    key = accept_key(headers[b"sec-websocket-key"].decode()).encode()
+    return Accepted(_SWITCHING % (key, lines, extensions), deflates)
+
+
+_SWITCHING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: %b\r\n%b%b\r\n"
+)
+
+
+def _check(headers: Mapping[bytes, bytes]) -> None:
+    if b"," in headers.get(b"host", b","):
+        raise BadHandshake("A handshake needs one Host.")
+    if headers.get(b"upgrade", b"").lower() != b"websocket":
+        raise BadHandshake("A handshake needs Upgrade: websocket.")
+    if b"upgrade" not in map(bytes.strip, headers.get(b"connection", b"").lower().split(b",")):
+        raise BadHandshake("A handshake needs Connection: Upgrade.")
+    if headers.get(b"sec-websocket-version") != b"13":
+        raise BadHandshake(
+            "A handshake needs Sec-WebSocket-Version: 13.", sec_websocket_version="13"
+        )
+    if not _is_key(headers.get(b"sec-websocket-key", b"")):
+        raise BadHandshake("A handshake needs one Sec-WebSocket-Key, 16 bytes in base64.")
+    if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+        raise BadHandshake("A handshake has no body.")
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(key) == 24 and len(a2b_base64(key, strict_mode=True)) == 16
+    except binascii.Error:
+        return False
+
+
+class _SharedDeflate(ServerPerMessageDeflateFactory):
+    """Accepts the offers that one compressed frame can serve."""
+
+    def process_request_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> Any:
+        for name, value in params:
+            if name == "server_max_window_bits" and value != "15":
+                raise NegotiationError("frames are compressed with a window of 15 bits")
+        return super().process_request_params(params, accepted_extensions)
+
+
+_reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_takeover=True)])
+
+
+@lru_cache(maxsize=256)  # browsers send the same few; a head is bounded, and so is this
+def _extensions(offered: bytes) -> tuple[bytes, bool]:
+    """Return the header line that answers an offer, "" for none, and whether it compresses."""
+    if not offered:
+        return b"", False
+    headers = Headers({"Sec-WebSocket-Extensions": offered.decode("latin-1")})
+    try:
+        answer, accepted = _reference.process_extensions(headers)
+    except InvalidHandshake as error:
+        raise BadHandshake(f"Sec-WebSocket-Extensions cannot be read: {error}") from None
+    line = b"Sec-WebSocket-Extensions: %b\r\n" % answer.encode() if answer else b""
+    return line, bool(accepted)
+
+
+def refusal(status: int, why: str, **headers: str) -> bytes:
+    """Return an answer to a request that is refused and ends its connection."""
+    body = f"{why}\n".encode("latin-1", "replace")
+    shown = {name.replace("_", "-"): value for name, value in headers.items()}
+    shown |= {
+        "content-type": "text/plain; charset=utf-8",
+        "content-length": str(len(body)),
+        "connection": "close",
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in shown.items())
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}\r\n".encode() + body
