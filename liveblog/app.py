@@ -235,6 +235,8 @@ class SecurityHeaders:
                     headers.setdefault(name, value)
             await send(message)
 
+        if scope["type"] == "lifespan":
+            scope.setdefault("state", {})  # which only uvicorn's protocols need
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 

@@ -243,9 +243,10 @@ class DirectReader(Reader, asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport: asyncio.Transport = transport
-        # With the usual marks a small rest would neither pause nor resume anything. Plain transports
-        # pause above the mark, those of TLS at it.
-        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("sslcontext") else 0)
+        # With the usual marks a small rest would neither pause nor resume anything. A plain
+        # transport pauses above the mark, one of TLS at it.
+        is_tls = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=int(is_tls), low=0)
 
     # -- coming in
 

@@ -445,7 +445,7 @@ class Live:
 
     async def _walk(self) -> None:
         readers = iter(list(self.followers))
-        while self._bring_some(readers):
+        while self._bring_some(readers):  # noqa: ASYNC110 - lets others run, waits for nothing
             await asyncio.sleep(0)
 
     def _bring_some(self, readers: Iterator[Reader]) -> bool:
