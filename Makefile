@@ -33,6 +33,11 @@ check: $(VENV)/.installed-test
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \
 	  else echo "no npm: the scripts' types are left out" >&2; fi
 
+# 100,000 generated streams of bytes from readers, against websockets as the oracle.
+.PHONY: long
+long: $(VENV)/.installed-test
+	@LONG=1 $(BIN)/pytest tests/unit/test_rfc6455.py
+
 # All of the output when one fails, else only the counts.
 .PHONY: scripts
 scripts:

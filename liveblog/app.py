@@ -31,6 +31,7 @@ from liveblog.connections import Lane
 from liveblog.door import Door
 from liveblog.follow import Follower
 from liveblog.hub import Hub, Rules
+from liveblog.metrics import CONTENT_TYPE, Metrics
 from liveblog.model import Problem, StoreDown
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings, load, static_dir
@@ -73,13 +74,15 @@ def create_app(settings: Settings) -> ASGIApp:
     follower = Follower(redis, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
+    metrics = Metrics(door)
     lane = Lane(door, settings.forwarded_allow_ips, HEADERS)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        parts = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
+        for_ever = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
+        parts = *for_ever, metrics.run(), _reindex(broker)
         with _draining_first(lane, settings):
-            tasks = [asyncio.create_task(part) for part in (*parts, _reindex(broker))]
+            tasks = [asyncio.create_task(part) for part in parts]
             for task in tasks:
                 task.add_done_callback(_end_if_failed)
             # What was made so far stays; without it, each full collection is a pause of 20 ms.
@@ -97,7 +100,7 @@ def create_app(settings: Settings) -> ASGIApp:
             *page.routes(hub, settings),
             *api.routes(publishing, accounts, settings),
             *desk.routes(publishing, accounts, settings),
-            *_health(hub),
+            *_health(hub, metrics),
             Mount("/static", StaticFiles(directory=static_dir())),
         ],
         exception_handlers={
@@ -260,7 +263,7 @@ async def _on_fault(_: Request, __: Exception) -> Response:
     return auth.problem_response(Problem(500, "fault", "A fault of the server's; it is logged."))
 
 
-def _health(hub: Hub) -> list[BaseRoute]:
+def _health(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
     async def healthz(_: Request) -> Response:
         return _now({"status": "ok"})
 
@@ -273,7 +276,16 @@ def _health(hub: Hub) -> list[BaseRoute]:
     async def version(_: Request) -> Response:
         return _now({"version": __version__})
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/version", version)]
+    async def counted(_: Request) -> Response:
+        headers = {"cache-control": "no-store", "content-type": CONTENT_TYPE}
+        return Response(metrics.text(), headers=headers)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/version", version),
+        Route("/metrics", counted),
+    ]
 
 
 def _now(body: dict[str, str], status: int = 200) -> Response:

@@ -17,9 +17,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -137,7 +138,8 @@ def _run_uvicorn(chosen: Settings) -> None:
     try:
         listener = _listener(config, chosen.send_buffer_bytes)
         if config.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
+            with _shared_metrics():
+                Multiprocess(config, sockets=[listener]).run()
         else:
             server.run(sockets=[listener])
             code = 0 if server.started else 1
@@ -146,6 +148,14 @@ def _run_uvicorn(chosen: Settings) -> None:
     except KeyboardInterrupt:  # uvicorn raises the signal again when it has shut down
         pass
     raise SystemExit(1 if failed.is_set() else code)
+
+
+@contextlib.contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """Give the workers a directory for their metrics, so that any of them can answer for all."""
+    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        yield
 
 
 def _listener(config: "uvicorn.Config", send_buffer_bytes: int) -> socket.socket:

@@ -142,8 +142,8 @@ def hello(position: Position, heartbeat_s: float) -> Frame:
     return Frame(json, position)
 
 
-class Beat(Frame):
-    """A heartbeat, with a WebSocket ping in the same bytes.
+class _Asking(Frame):
+    """A heartbeat with a WebSocket ping in the same bytes.
 
     The beat tells the reader's page that the server is there, the pong tells the server that the
     reader's end is.
@@ -158,13 +158,14 @@ class Beat(Frame):
         return self.framed  # too short to shrink
 
 
-def beat(position: Position | None, now: str | None) -> Frame:
-    """Encode a heartbeat.
+def beat(position: Position | None, now: str | None, asks: bool = False) -> Frame:
+    """Encode a heartbeat; `asks`: for a sign of life.
 
     `position` None is proof of life only, to a reader who waits for the store.
     """
     shown = str(position) if position else None
-    return Beat(orjson.dumps({"t": "beat", "position": shown, "now": now}))
+    kind = _Asking if asks else Frame
+    return kind(orjson.dumps({"t": "beat", "position": shown, "now": now}))
 
 
 def reset(position: Position, after_ms: tuple[int, int]) -> Frame:

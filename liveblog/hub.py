@@ -11,6 +11,7 @@ registered there is no await. Applying a change, and clearing what was encoded b
 """
 
 import asyncio
+import itertools
 import logging
 import math
 import time
@@ -18,7 +19,6 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from liveblog import frame as frames
@@ -36,6 +36,7 @@ SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 LOOK_EVERY: Final = 16  # readers brought between two looks at the clock: 0.1 ms
 STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is freed
 UNHEARD_S: Final = 45.0  # and one from whose end nothing came for so long, pings notwithstanding
+PING_EVERY: Final = 2  # beats: reading a pong costs more than writing the beat
 EARLY_MAX: Final = (
     200  # messages held while a blog loads or is repaired; more only mean another repair
 )
@@ -87,7 +88,7 @@ class Reader(ABC):
         self.offset = 0
         self.behind = False
         self.held_bytes = 0  # of a frame, for its socket, while behind
-        self.unheard = 0  # beats since the last sign of life
+        self.unheard = 0  # pings since the last sign of life
         # A position that the store has not judged yet, and how many repairs had begun.
         self.waits_for: tuple[Position, int] | None = None
         self.live: Live | None = None
@@ -458,7 +459,7 @@ class Live:
         until = clock() + SLICE_S
         since, as_data, shared = -1, False, None
         deliveries = sent_bytes = 0
-        while some := list(islice(readers, LOOK_EVERY)):
+        while some := list(itertools.islice(readers, LOOK_EVERY)):
             for reader in some:
                 if reader.behind or reader.live is not self:  # since the list was made
                     continue
@@ -662,23 +663,26 @@ class Live:
 
     # -- time passing
 
-    def beat(self, slot: int, now: str | None) -> None:
-        """Send a heartbeat to one slot's readers at the top, and proof of life to who waits."""
-        shared, alive = frames.beat(self.position, now), frames.beat(None, now)
+    def beat(self, slot: int, now: str | None, asks: bool = False) -> None:
+        """Send a heartbeat to one slot's readers at the top, and proof of life to who waits.
+
+        `asks`: for a sign of life, too, from those who can give one.
+        """
+        shared, alive = frames.beat(self.position, now, asks), frames.beat(None, now, asks)
         for reader in [reader for reader in self.followers if reader.slot == slot]:
             if reader.offset == self.timeline.offset:
-                self._beat(reader, shared)
+                self._beat(reader, shared, asks)
         for reader in [r for r in self.waiting if r.slot == slot and not r.behind]:
-            self._beat(reader, alive)
+            self._beat(reader, alive, asks)
 
-    def _beat(self, reader: Reader, beat: Frame) -> None:
-        if reader.answers_pings:
+    def _beat(self, reader: Reader, beat: Frame, asks: bool) -> None:
+        if reader.answers_pings and asks:
             reader.unheard += 1
-            if reader.unheard > self.hub.unheard_max:
-                self.hub.counts.unheard += 1
-                self.free(reader)
-                return
-        reader.send(beat)
+        if reader.unheard > self.hub.unheard_max:
+            self.hub.counts.unheard += 1
+            self.free(reader)
+        else:
+            reader.send(beat)
 
     def free_stalled(self) -> None:
         """Free the readers whose sockets took nothing for STALLED_S. Called each second."""
@@ -729,13 +733,12 @@ class Hub:
     on_pass: Callable[[float], None] = lambda _: None  # told how many seconds each fan-out took
 
     def __post_init__(self) -> None:
-        self.unheard_max = math.ceil(UNHEARD_S / self.rules.heartbeat_s)
+        self.unheard_max = math.ceil(UNHEARD_S / self.rules.heartbeat_s / PING_EVERY)
         self.lives: OrderedDict[str, Live] = OrderedDict()  # the least recently used first
         self._loading: dict[str, asyncio.Task[Live | None]] = {}
         self._early: dict[str, deque[Changes]] = {}
         self._unknown: dict[str, float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._slot = 0
 
     # -- blogs
 
@@ -872,12 +875,12 @@ class Hub:
     async def _beat(self) -> None:
         """Give each slot its beat, so that a reader's are a little less than heartbeat_s apart."""
         step_s = self.rules.heartbeat_s / (SLOTS + 1)
-        while True:
+        for beats in itertools.count():
             await asyncio.sleep(step_s)
-            self._slot = (self._slot + 1) % SLOTS
+            slot, asks = beats % SLOTS, (beats // SLOTS + 1) % PING_EVERY == 0
             now = format_time(self.now())
             for live in list(self.lives.values()):
-                live.beat(self._slot, now)
+                live.beat(slot, now, asks)
 
     async def _each_second(self) -> None:
         while True:

@@ -1,0 +1,107 @@
+"""`/metrics`: what one worker and several count, as Prometheus reads it."""
+
+import contextlib
+import os
+import re
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from raw import UPGRADE, masked, request, wire
+from readers import Ask, events, websocket
+from servers import Server, http, serving
+from waiting import until
+
+
+async def scrape(server: Server) -> dict[str, float]:
+    async with http() as client:
+        answer = await client.get(f"{server.url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return _samples(answer)
+
+
+def _samples(answer: httpx2.Response) -> dict[str, float]:
+    return {
+        sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_readers_deliveries_accepts_and_closes_are_counted(
+    tmp_path: Path, workers: str
+) -> None:
+    with serving(tmp_path / "log", "--workers", workers, DATA_DIR=str(tmp_path / "data")) as server:
+        async with server.editor() as editor, contextlib.AsyncExitStack() as stack:
+            blog = await editor.blog()
+            ask = Ask(server.url, blog["slug"])
+            streams = [
+                await stack.enter_async_context(open_stream(ask))
+                for open_stream in (websocket, websocket, websocket, events)
+            ]
+            for stream in streams:
+                await stream.next("hello")
+            await editor.publish(blog["slug"])
+            for stream in streams:
+                await stream.next("changes")
+            path = f"/blogs/{blog['slug']}/live"
+            async with wire(server.url, request(path, UPGRADE)) as made:
+                await made.frame_of(0x81) if await made.head() else None
+                await made.send(masked(0x81, b"hi"))
+                assert await made.close_code() == 1003
+            async with wire(server.url, request(path, UPGRADE)) as made:
+                await made.frame_of(0x81) if await made.head() else None
+                await made.send(masked(0x88, (3333).to_bytes(2, "big")))
+                assert await made.close_code() == 3333
+            async with websocket(Ask(server.url, "nothing-here")) as stream:
+                await stream.rest()
+
+            async def all_counted() -> bool:
+                found = await scrape(server)
+                return found.get("liveblog_accepts_total gone") == 1
+
+            await until(all_counted)
+            found = await scrape(server)
+            assert found["liveblog_readers websocket"] == 3
+            assert found["liveblog_readers events"] == 1
+            assert found["liveblog_readers_behind"] == 0
+            assert found["liveblog_deliveries_total"] == 4
+            assert found["liveblog_sent_bytes_total"] > 1_000
+            assert found["liveblog_accepts_total accepted"] == 6
+            assert found["liveblog_closes_total 1003"] == 1
+            assert found["liveblog_closes_total other"] == 1
+            assert found["liveblog_closes_total 4504"] == 1
+            assert found["liveblog_fanout_seconds_count"] >= 1
+            assert found["liveblog_store_up"] == 1
+
+
+async def test_the_readers_of_a_worker_that_was_killed_count_no_more(tmp_path: Path) -> None:
+    with serving(tmp_path / "log", "--workers", "2", DATA_DIR=str(tmp_path / "data")) as server:
+        async with server.editor() as editor, contextlib.AsyncExitStack() as stack:
+            blog = await editor.blog()
+            for _ in range(12):
+                stream = await stack.enter_async_context(websocket(Ask(server.url, blog["slug"])))
+                await stream.next("hello")
+
+            async def readers() -> float:
+                return (await scrape(server)).get("liveblog_readers websocket", 0)
+
+            await until(lambda: _equals(readers(), 12))
+            pids = {
+                int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", server.said())
+            }
+            os.kill(max(pids), signal.SIGKILL)
+            await until(lambda: _below(readers(), 12))
+            accepted = (await scrape(server))["liveblog_accepts_total accepted"]
+            assert accepted == 12  # what was counted stays counted
+
+
+async def _equals(value: object, expected: float) -> bool:
+    return bool(await value == expected)  # type: ignore[misc]
+
+
+async def _below(value: object, expected: float) -> bool:
+    return bool(await value < expected)  # type: ignore[misc]
