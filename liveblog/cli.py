@@ -41,6 +41,9 @@ GRACE_S: Final = 15  # for requests that run when the readers are gone
 STORE_TRIES: Final = 30  # to reach a store that must be seen to be durable, a second apart
 KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
 BACKLOG: Final = 4_096
+# libuv accepts one connection of a listening socket in each turn of its loop, so a turn for each
+# reader who comes back after a cut; with so many descriptors of one socket, it is as many.
+ACCEPTS: Final = 16
 UVICORN_STARTUP_FAILURE: Final = 3
 
 T = TypeVar("T")
@@ -136,12 +139,12 @@ def _run_uvicorn(chosen: Settings) -> None:
     config = uvicorn.Config("liveblog.cli:application", **_uvicorn_options(chosen))
     server, code = uvicorn.Server(config), 0
     try:
-        listener = _listener(config, chosen.send_buffer_bytes)
+        listeners = _listeners(config, chosen.send_buffer_bytes)
         if config.workers > 1:
             with _shared_metrics():
-                Multiprocess(config, sockets=[listener]).run()
+                Multiprocess(config, sockets=listeners).run()
         else:
-            server.run(sockets=[listener])
+            server.run(sockets=listeners)
             code = 0 if server.started else 1
     except SystemExit as stop:
         code = 1 if stop.code else 0
@@ -158,15 +161,15 @@ def _shared_metrics() -> Iterator[None]:
         yield
 
 
-def _listener(config: "uvicorn.Config", send_buffer_bytes: int) -> socket.socket:
-    """Return the bound socket, set as the connections that it accepts shall be: they inherit it.
+def _listeners(config: "uvicorn.Config", send_buffer_bytes: int) -> list[socket.socket]:
+    """Return the bound socket, ACCEPTS times, set as the connections that it accepts shall be.
 
-    Without a limit of ours the kernel takes 2 to 4 MB for a reader that does not read (loopback,
-    Linux 6.1), outside of all that the process counts.
+    They inherit the send buffer: without a limit of ours the kernel takes 2 to 4 MB for a reader
+    that does not read (loopback, Linux 6.1), outside of all that the process counts.
     """
     listener = config.bind_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
-    return listener
+    return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
 
 
 def _uvicorn_options(chosen: Settings) -> dict[str, Any]:

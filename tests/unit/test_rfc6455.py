@@ -24,7 +24,7 @@ from liveblog import rfc6455
 from liveblog.rfc6455 import BadHandshake, Heard, accept, hear
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
-MEBIBYTE = 1 << 20
+SIZE_MAX = 1 << 16
 FILLER = b"\xff" * 70_000  # completes whatever frame an oracle is still waiting for
 
 many = settings(max_examples=EXAMPLES, deadline=None)
@@ -66,7 +66,7 @@ def _last_close(reply: bytes) -> int:
 
 def theirs(chunks: list[bytes], deflates: bool, filler: bytes) -> tuple[Verdict, list[Opcode]]:
     """Return the verdict of `websockets`; a message from a reader counts as refused with 1003."""
-    oracle = ServerProtocol(state=State.OPEN, max_size=MEBIBYTE)
+    oracle = ServerProtocol(state=State.OPEN, max_size=SIZE_MAX)
     oracle.extensions = [PerMessageDeflate(False, True, 15, 15)] if deflates else []
     for chunk in [*chunks, filler]:
         if oracle.state is State.OPEN:
