@@ -15,16 +15,15 @@ from types import FrameType
 from typing import Any, Final
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from liveblog import __version__, api, auth, desk, page, render, schedule, sockets
+from liveblog import __version__, api, assets, auth, desk, page, render, schedule, sockets
 from liveblog.accounts import Accounts
+from liveblog.assets import Assets
 from liveblog.broker import Broker, connect
 from liveblog.follow import Follower
 from liveblog.hub import Hub, Rules
@@ -43,12 +42,12 @@ CSP: Final = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types liveblog"
 )
-HEADERS: Final = {
-    "content-security-policy": CSP,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "strict-origin-when-cross-origin",
-    "cross-origin-opener-policy": "same-origin",
-}
+HEADERS: Final = [
+    (b"content-security-policy", CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
 REINDEX_TRIES_S: Final = 2.0
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
 
@@ -70,6 +69,8 @@ def create_app(settings: Settings) -> ASGIApp:
     follower = Follower(redis, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
+    files = Assets(assets.read(static_dir()))
+    render.link_static(files.prefix)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> ASGIApp:
             *api.routes(publishing, accounts, settings),
             *desk.routes(publishing, accounts, settings),
             *_health(hub),
-            Mount("/static", StaticFiles(directory=static_dir())),
+            *files.routes(),
         ],
         exception_handlers={
             Problem: _on_problem,
@@ -102,7 +103,8 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return SecurityHeaders(starlette)  # outside of all, so that a fault's answer has them too
+    # Outside of all, so that a fault's answer has them too.
+    return SecurityHeaders(page.ShortWay(hub, starlette))
 
 
 def _rules(settings: Settings) -> Rules:
@@ -214,7 +216,7 @@ async def drain(hub: Hub, door: sockets.Door, settings: Settings, then: Callable
 
 
 class SecurityHeaders:
-    """Put the security headers on every answer."""
+    """Put the security headers on every answer, but for those that it has already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -222,9 +224,9 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                own = message.get("headers", [])  # may be shared: it is not to be changed
+                present = {name for name, _ in own}
+                message["headers"] = [*own, *(it for it in HEADERS if it[0] not in present)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

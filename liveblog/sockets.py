@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from liveblog import frame as frames
+from liveblog.answer import CACHED_1_S, Answer
 from liveblog.frame import Frame
 from liveblog.hub import (
     DRAINED,
@@ -41,7 +42,6 @@ STALLED_S: Final = 45.0  # a frame that its socket does not take in this time en
 CLOSE_S: Final = 5.0
 ASK_S: Final = 1.0
 SUBPROTOCOL: Final = "liveblog.v1"
-CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 
 TRY_AGAIN: Final = 1013
 NO_DATA: Final = 1003
@@ -367,15 +367,21 @@ class ChangesEndpoint:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request) -> Answer:
         live = await self._door.hub.live(request.path_params["slug"])
         if not live:
             raise not_found("There is no such blog.")
         since, malformed = _since(request.query_params.get("since"))
         frame = None if malformed else await self._frame(live, since, _as_data(request))
-        body = (frame or frames.reset(live.position, RESET_WINDOW_MS)).json
-        headers = {"cache-control": CACHED_1_S, **_cors(self._door, request)}
-        return Response(body, headers=headers, media_type="application/json")
+        cors = _cors(self._door, request)
+        if not frame:
+            return _as_json(frames.reset(live.position, RESET_WINDOW_MS), cors)
+        key = (frame, cors.get("access-control-allow-origin"))
+        kept: Answer | None = live.kept(key)
+        if not kept:
+            kept = _as_json(frame, cors)
+            live.keep(key, kept, kept.bytes_max)
+        return kept
 
     async def _frame(self, live: Live, since: Position | None, as_data: bool) -> Frame | None:
         if since is None:
@@ -389,6 +395,10 @@ class ChangesEndpoint:
         if live.timeline.standing(since) != "here":
             return None
         return live.frame(since.offset, as_data)
+
+
+def _as_json(frame: Frame, cors: dict[str, str]) -> Answer:
+    return Answer(frame.json, "application/json", CACHED_1_S, cors)
 
 
 # -- what a request says ---------------------------------------------------------------------------
@@ -447,10 +457,8 @@ def _socket(door: Door) -> Callable[[WebSocket], Awaitable[None]]:
     return live
 
 
-def _http(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def respond(request: Request) -> Response:
+def _http(endpoint: ChangesEndpoint) -> Callable[[Request], Awaitable[Answer]]:
+    async def respond(request: Request) -> Answer:
         return await endpoint(request)
 
     return respond
