@@ -2,6 +2,7 @@
 
 An `Answer` is an ASGI application for GET and HEAD. Whoever makes one decides what it says and how
 long it is good; here it is decided in which coding it goes out, and whether it needs to go at all.
+It is whole: whatever middleware would add to every answer it has from the beginning.
 
 Rules: knows nothing of blogs. An answer never changes: what is made of its body lives inside it and
 goes with it, so that whoever forgets the answer has forgotten every copy.
@@ -26,6 +27,21 @@ log = logging.getLogger(__name__)
 # every time, and is mostly told 304.
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
+
+# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML
+# from text.
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types liveblog"
+)
+SECURITY: Final = [
+    (b"content-security-policy", CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
 
 COMPRESSED_BYTES_MIN: Final = 1_000  # below it body and headers fit in one packet anyway
 WAIT_S: Final = 0.25  # for a compression, 1 ms usually; then the body goes out as it is
@@ -72,7 +88,8 @@ class Answer:
         more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
-        self._kept = _raw({"cache-control": cache_control, **more})  # what a 304 repeats, too
+        # What a 304 repeats.
+        self._kept = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
         self._coded = {IDENTITY: self._in(IDENTITY, body)}

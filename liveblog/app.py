@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liveblog import __version__, api, assets, auth, desk, page, render, schedule, sockets
 from liveblog.accounts import Accounts
+from liveblog.answer import SECURITY
 from liveblog.assets import Assets
 from liveblog.broker import Broker, connect
 from liveblog.follow import Follower
@@ -34,20 +35,6 @@ from liveblog.tasks import stop
 
 log = logging.getLogger(__name__)
 
-# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML
-# from text.
-CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types liveblog"
-)
-HEADERS: Final = [
-    (b"content-security-policy", CSP.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"strict-origin-when-cross-origin"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-]
 REINDEX_TRIES_S: Final = 2.0
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
 
@@ -103,8 +90,8 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    # Outside of all, so that a fault's answer has them too.
-    return SecurityHeaders(page.ShortWay(hub, starlette))
+    # Outside of Starlette, so that a fault's answer has them too; what is kept has its own.
+    return page.ShortWay(hub, SecurityHeaders(starlette))
 
 
 def _rules(settings: Settings) -> Rules:
@@ -226,7 +213,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 own = message.get("headers", [])  # may be shared: it is not to be changed
                 present = {name for name, _ in own}
-                message["headers"] = [*own, *(it for it in HEADERS if it[0] not in present)]
+                message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -34,7 +34,7 @@ from liveblog.demo import MAIN, fill
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
-CODINGS = ("br", "gzip", "identity")[: int(os.environ.get("NC", "3"))]
+CODINGS = ("br", "gzip", "identity")
 SERVERS_CORE, LOAD_CORE = 0, 1
 
 
