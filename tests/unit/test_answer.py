@@ -155,7 +155,9 @@ async def test_who_has_it_is_told_304_without_a_body(form: str, coding: str) -> 
     assert not got.headers.keys() & {"content-type", "content-length", "content-encoding"}
 
 
-@pytest.mark.parametrize("has", ['"{}x"', '"x{}"', "{}", '"other"', "W/", '"{}-gzip"', '"{}"'])
+@pytest.mark.parametrize(
+    "has", ['"{}-brx"', '"x{}-br"', "{}-br", '"{}-gzip"', '"{}"', '"other"', "W/", '"*"']
+)
 async def test_who_has_another_gets_it_whole(has: str) -> None:
     name = (await get(page())).headers["etag"].strip('"')
     assert (await get(page(), "br", has=has.format(name))).status == 200
