@@ -16,16 +16,16 @@ from types import FrameType
 from typing import Any, Final
 
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from liveblog import __version__, api, auth, desk, page, render, schedule, sockets
+from liveblog import __version__, api, assets, auth, desk, page, render, schedule, sockets
 from liveblog.accounts import Accounts
+from liveblog.answer import SECURITY
+from liveblog.assets import Assets
 from liveblog.broker import Broker, connect
 from liveblog.connections import Lane
 from liveblog.door import Door
@@ -39,20 +39,6 @@ from liveblog.tasks import stop
 
 log = logging.getLogger(__name__)
 
-# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML
-# from text.
-CSP: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types liveblog"
-)
-HEADERS: Final = {
-    "content-security-policy": CSP,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "strict-origin-when-cross-origin",
-    "cross-origin-opener-policy": "same-origin",
-}
 REINDEX_TRIES_S: Final = 2.0
 YOUNG_MAX: Final = 20_000  # objects between two collections, 700 as Python has it
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
@@ -75,8 +61,10 @@ def create_app(settings: Settings) -> ASGIApp:
     follower = Follower(redis, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
+    files = Assets(assets.read(static_dir()))
+    render.link_static(files.prefix)
     metrics = Metrics(door)
-    lane = Lane(door, settings.forwarded_allow_ips, HEADERS)
+    lane = Lane(door, settings.forwarded_allow_ips)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -104,7 +92,7 @@ def create_app(settings: Settings) -> ASGIApp:
             *api.routes(publishing, accounts, settings),
             *desk.routes(publishing, accounts, settings),
             *_health(hub, metrics),
-            Mount("/static", StaticFiles(directory=static_dir())),
+            *files.routes(),
         ],
         exception_handlers={
             Problem: _on_problem,
@@ -114,7 +102,8 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return SecurityHeaders(starlette)  # outside of all, so that a fault's answer has them too
+    # Outside of Starlette, so that a fault's answer has them too; what is kept has its own.
+    return page.ShortWay(hub, SecurityHeaders(starlette))
 
 
 def _rules(settings: Settings) -> Rules:
@@ -228,7 +217,7 @@ async def drain(lane: Lane, settings: Settings, then: Callable[[], None]) -> Non
 
 
 class SecurityHeaders:
-    """Put the security headers on every answer."""
+    """Put the security headers on every answer, but for those that it has already."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -236,9 +225,9 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                own = message.get("headers", [])  # may be shared: it is not to be changed
+                present = {name for name, _ in own}
+                message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
             await send(message)
 
         if scope["type"] == "lifespan":

@@ -18,7 +18,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import write
 from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import unquote
@@ -29,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from liveblog import frame as frames
 from liveblog import rfc6455
+from liveblog.answer import SECURITY
 from liveblog.door import (
     EVENT_HEADERS,
     GONE,
@@ -87,13 +88,12 @@ class Deadlines:
 class Lane:
     """What all connections of a worker share.
 
-    `security_headers`: of every answer. `trusted`: addresses of proxies whose X-Forwarded-*
+    `trusted`: addresses of proxies whose X-Forwarded-*
     are believed, as uvicorn takes them.
     """
 
     door: Door
     trusted: str = ""
-    security_headers: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -463,12 +463,11 @@ class EventReader(DirectReader):
         self._form = "chunk"
         origin = head.headers.get(b"origin", b"").decode("latin-1")
         cors = self._lane.door.cors(origin)
-        headers = {**self._lane.security_headers, **EVENT_HEADERS, **cors, **_CHUNKED}
-        self._head = self._answer_of(200, headers)
+        self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **_CHUNKED})
         return b""
 
     def _answer_of(self, status: int, headers: dict[str, str]) -> bytes:
-        lines = [b"%b: %b\r\n" % pair for pair in self._default_headers]
+        lines = [b"%b: %b\r\n" % pair for pair in (*self._default_headers, *SECURITY)]
         lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items()]
         return STATUS_LINE[status] + b"".join(lines) + b"\r\n"
 
@@ -494,7 +493,7 @@ class EventReader(DirectReader):
 
     def _stay_away(self) -> None:
         """Answer 204, which EventSource takes as the end."""
-        self._say(self._answer_of(204, {**self._lane.security_headers, **_STAY_AWAY}))
+        self._say(self._answer_of(204, _STAY_AWAY))
         self._close(ENDED)
 
     def _close(self, code: int) -> None:

@@ -50,6 +50,7 @@ UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is believed this long
 UNKNOWN_MAX: Final = 10_000
 LOADING_MAX: Final = 100  # blogs that are being loaded at once
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
+ARTICLES_MAX: Final = 100  # rendered entries of one blog: the newest page, and a few others
 
 RESET_WINDOW_MS: Final = (0, 3_000)
 RESTART_WINDOW_MS: Final = (0, 1_000)
@@ -191,6 +192,7 @@ class Live:
         self._cache: dict[Hashable, Any] = {}  # of the present top only: frames and pages
         self.cached_bytes = 0
         self._pieces: dict[tuple[str, bool], Piece] = {}
+        self._articles: dict[str, str] = {}  # the HTML of entries as they are now, by id
         self._held: deque[Changes] = deque(maxlen=EARLY_MAX)
         self._passing = False
         self._repair_wanted = False
@@ -380,7 +382,20 @@ class Live:
             return frames.put(
                 record, entry=frames.entry_data(record, self.slug, position, base_url)
             )
-        return frames.put(record, html=self.hub.render.entry_html(record, self.blog))
+        return frames.put(record, html=self.article(record))
+
+    def article(self, entry: Entry) -> str:
+        """Return an entry's HTML, made once for frames and pages until the entry changes.
+
+        Of one that is not held as it is (read from the store, for one page) nothing is kept.
+        """
+        if self.timeline.get(entry.id) is not entry:
+            return self.hub.render.entry_html(entry, self.blog)
+        if entry.id not in self._articles:
+            if len(self._articles) >= ARTICLES_MAX:
+                self._articles.clear()
+            self._articles[entry.id] = self.hub.render.entry_html(entry, self.blog)
+        return self._articles[entry.id]
 
     def _at(self, blog: Blog) -> Position:
         return Position(self.timeline.epoch, blog.offset, self.timeline.check(blog.offset))
@@ -421,6 +436,7 @@ class Live:
     def _forget(self, records: Iterable[Record]) -> None:
         self.forget_cached()
         for record in records:
+            self._articles.pop(id_of(record), None)
             for as_data in (False, True):
                 self._pieces.pop((record.id if isinstance(record, Entry) else "", as_data), None)
         if len(self._pieces) > PIECES_MAX:
@@ -598,6 +614,7 @@ class Live:
         if now.epoch != was.epoch or now.offset > was.offset:
             self.timeline = Timeline(snapshot)
             self._pieces.clear()
+            self._articles.clear()
             if self.timeline.standing(was) == "ask":  # another history
                 for reader in self._judged():
                     self._reset(reader)

@@ -16,14 +16,17 @@ from typing import Final, Literal, NamedTuple
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog import render
+from liveblog.answer import CACHED_1_S, Answer
 from liveblog.hub import Hub, Live
 from liveblog.model import Blog, Entry, Position, Problem, StoreDown, is_entry_id, not_found
 from liveblog.settings import Settings
 
 log = logging.getLogger(__name__)
 
+BLOGS: Final = "/blogs/"
 PAGE_ENTRIES: Final = 20
 PINNED_SHOWN: Final = 20
 KEY_EVENTS_SHOWN: Final = 100
@@ -33,9 +36,6 @@ HOME_BLOGS: Final = 50
 HOME_READ: Final = 200  # of which those that readers may see are shown
 HOME_KEPT_S: Final = 1.0
 READ_TRIES_MAX: Final = 5
-CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class PageKey(NamedTuple):
@@ -46,6 +46,9 @@ class PageKey(NamedTuple):
 
     what: Literal["newest", "before", "entry"]
     id: str = ""
+
+
+NEWEST: Final = PageKey("newest")
 
 
 class Window(NamedTuple):
@@ -72,11 +75,11 @@ def routes(hub: Hub, settings: Settings) -> list[BaseRoute]:
 class _Pages:
     def __init__(self, hub: Hub, public_url: str) -> None:
         self._hub, self._public_url = hub, public_url
-        self._home = ""
+        self._home: Answer | None = None
         self._home_until = 0.0
         self._home_lock = asyncio.Lock()
 
-    async def home(self, _: Request) -> Response:
+    async def home(self, _: Request) -> Answer:
         """Answer with the live and recent blogs.
 
         While the store is away, with those of last time.
@@ -87,7 +90,7 @@ class _Pages:
                     await self._renew_home()
         if not self._home:
             raise StoreDown("the list of blogs was never read")
-        return _html(self._home)
+        return self._home
 
     def _home_fresh(self) -> bool:
         return self._hub.clock() < self._home_until
@@ -96,31 +99,31 @@ class _Pages:
         try:
             found = await self._hub.source.recent(HOME_READ)
             shown = [blog for blog in found if blog.status != "draft"][:HOME_BLOGS]
-            self._home = render.home_html(blogs=shown, public_url=self._public_url)
+            made = _answer(render.home_html(blogs=shown, public_url=self._public_url))
+            if not self._home or self._home.body != made.body:  # else it is compressed already
+                self._home = made
         except StoreDown as error:
             log.warning("the list of blogs stays as it was: %s", error)
         self._home_until = self._hub.clock() + HOME_KEPT_S
 
-    async def blog(self, request: Request) -> Response:
+    async def blog(self, request: Request) -> Answer:
         """Answer with the newest entries, or with `before` the next older ones."""
         live = await self._live(request)
         before = request.query_params.get("before")
         if before is None:
-            return _html(await self._cached(live, PageKey("newest"), lambda: _below(live, None)))
+            return await self._cached(live, NEWEST, lambda: _below(live, None))
         entry = await _published(live, before)
-        return _html(
-            await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry))
-        )
+        return await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry))
 
-    async def entry(self, request: Request) -> Response:
+    async def entry(self, request: Request) -> Answer | Response:
         """Answer with the page that holds an entry; 410 when it is deleted."""
         live = await self._live(request)
         id = request.path_params["id"]
         try:
-            html = await self._cached(live, PageKey("entry", id), lambda: _holding(live, id), id)
+            return await self._cached(live, PageKey("entry", id), lambda: _holding(live, id), id)
         except _Deleted:
-            return _html(render.message_html(status=410, blog=live.blog), 410)
-        return _html(html)
+            gone = render.message_html(status=410, blog=live.blog)
+            return HTMLResponse(gone, 410, headers={"cache-control": CACHED_1_S})
 
     async def _live(self, request: Request) -> Live:
         """Return the blog, not older than `at` as far as the store knows that position."""
@@ -138,7 +141,7 @@ class _Pages:
         key: PageKey,
         read: Callable[[], Awaitable[Window]],
         permalink: str | None = None,
-    ) -> str:
+    ) -> Answer:
         """Return a page, kept until the next change.
 
         What was read belongs to the position only if no change was applied meanwhile; then it is
@@ -147,20 +150,21 @@ class _Pages:
         for _ in range(READ_TRIES_MAX):
             if not live.is_open:
                 raise not_found("There is no such blog.")
-            html: str | None = live.kept(key)
-            if html is not None:
-                return html
+            if kept := _kept(live, key):
+                return kept
             position = live.position
             window = await read()
             if position == live.position:
-                return self._keep(live, key, self._page(live, window, permalink))
+                # Another may have read the same, and been faster.
+                return _kept(live, key) or self._keep(live, key, window, permalink)
         raise StoreDown("the blog changes faster than its older entries can be read")
 
-    def _keep(self, live: Live, key: PageKey, html: str) -> str:
-        live.keep(key, html, len(html))
-        return html
+    def _keep(self, live: Live, key: PageKey, window: Window, permalink: str | None) -> Answer:
+        made = _answer(self._page(live, window, permalink))
+        live.keep(key, made, made.bytes_max)
+        return made
 
-    def _page(self, live: Live, window: Window, permalink: str | None = None) -> str:
+    def _page(self, live: Live, window: Window, permalink: str | None) -> str:
         """Render one page from what the worker holds now."""
         timeline = live.timeline
         return render.blog_html(
@@ -173,7 +177,13 @@ class _Pages:
             older=window.older,
             permalink=next((e for e in window.entries if e.id == permalink), None),
             public_url=self._public_url,
+            article=live.article,
         )
+
+
+def _kept(live: Live, key: PageKey) -> Answer | None:
+    kept: Answer | None = live.kept(key)
+    return kept
 
 
 def _is_ahead(position: Position, live: Live) -> bool:
@@ -245,8 +255,35 @@ async def _published(live: Live, id: str) -> Entry:
 # -- answers ---------------------------------------------------------------------------------------
 
 
-def _html(html: str, status: int = 200) -> Response:
-    return HTMLResponse(html, status, headers={"cache-control": CACHED_1_S})
+def _answer(html: str) -> Answer:
+    return Answer(html.encode(), "text/html; charset=utf-8", CACHED_1_S)
+
+
+class ShortWay:
+    """Answers from memory for the newest page of a blog, and hands on whatever else comes.
+
+    It stands in front of routing, which would cost more than the answer. What it gives is what
+    `_Pages.blog` would have given: a page that is kept is the one of the present top, of a blog
+    that readers may see.
+    """
+
+    def __init__(self, hub: Hub, app: ASGIApp) -> None:
+        self._hub, self._app = hub, app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._held(scope) or self._app)(scope, receive, send)
+
+    def _held(self, scope: Scope) -> Answer | None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            return None
+        path: str = scope["path"]
+        if scope["query_string"] or not path.startswith(BLOGS):
+            return None
+        live = self._hub.lives.get(path[len(BLOGS) :])
+        answer = _kept(live, NEWEST) if live else None
+        if live and answer:
+            self._hub.lives.move_to_end(live.slug)  # the most recently used
+        return answer
 
 
 def wants_page(request: Request) -> bool:

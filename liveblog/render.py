@@ -9,7 +9,7 @@ slug, zone and language only. Nothing else in the project marks a string safe.
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +44,9 @@ SCHEMES_MAX: Final = 300
 
 NAME_MAX: Final = 80  # characters of an entry's text that stand for a missing headline
 DESCRIPTION_MAX: Final = 160  # what search engines show
+# Instants whose words are kept: they were a third to a half of what a page costs, and a page shows
+# the same ones again after each change. 0.6 KB each.
+WHEN_KEPT: Final = 4_096
 
 # -- Markdown --------------------------------------------------------------------------------------
 
@@ -157,12 +160,17 @@ class When(NamedTuple):
 
 def when(ms: int, blog: Blog) -> When:
     """Return how an instant reads in a blog, with the zone's abbreviation valid at that instant."""
-    locale, local = _locale(blog.language), _local(ms, ZoneInfo(blog.timezone))
+    return _when(ms, blog.timezone, blog.language)
+
+
+@lru_cache(maxsize=WHEN_KEPT)
+def _when(ms: int, timezone: str, language: str) -> When:
+    locale, local = _locale(language), _local(ms, ZoneInfo(timezone))
     time = format_time(local, "short", tzinfo=local.tzinfo, locale=locale)
     clock = _plain_spaces(f"{time} {_zone_name(local)}")
     date = _plain_spaces(format_date(local.date(), "long", locale=locale))
     day = _plain_spaces(format_date(local.date(), "full", locale=locale))
-    return When(model.format_time(ms) or "", clock, date, f"{day}, {clock} ({blog.timezone})")
+    return When(model.format_time(ms) or "", clock, date, f"{day}, {clock} ({timezone})")
 
 
 def _local(ms: int, zone: tzinfo) -> datetime:
@@ -275,8 +283,9 @@ def _body(entry: Entry) -> Markup:
     return Markup("<p>{}</p>\n").format(dateline) + body
 
 
-# What templates may call.
+# What templates may call, and where scripts and styles are.
 env.globals.update(
+    static="/static",
     site_name=SITE_NAME,
     entry_html=lambda *args, **kwargs: _safe(entry_html(*args, **kwargs)),
     header_html=lambda blog: _safe(header_html(blog)),
@@ -285,6 +294,12 @@ env.globals.update(
     when=when,
     direction=direction,
 )
+
+
+def link_static(prefix: str) -> None:
+    """Have all pages made from now on load scripts and styles from `{prefix}/js/…`."""
+    env.globals["static"] = prefix
+
 
 _entry_template: Final = env.get_template("entry.html")
 _header_template: Final = env.get_template("header.html")
@@ -321,12 +336,14 @@ def blog_html(
     older: bool,
     permalink: Entry | None,
     public_url: str,
+    article: Callable[[Entry], str],
 ) -> str:
     """Return a reader's page: the newest entries, older ones, or those around a linked one.
 
     `entries`, `pinned` and `key_events` are newest first. `before` is the entry (or tombstone) that
     all of `entries` are older than; None when they reach up to the newest. `older`: there are
-    entries below them. `permalink` is one of `entries`.
+    entries below them. `permalink` is one of `entries`. `article` returns what `entry_html` does
+    for an entry of this blog, which a worker need not make anew for each page.
     """
     return env.get_template("blog.html").render(
         head=_blog_head(blog, before, permalink, f"{public_url}/blogs/{blog.slug}"),
@@ -339,6 +356,7 @@ def blog_html(
         before=before,
         older=older,
         permalink=permalink,
+        article=lambda entry: _safe(article(entry)),
     )
 
 

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from liveblog import frame as frames
+from liveblog.answer import CACHED_1_S, Answer
 from liveblog.door import (
     EVENT_HEADERS,
     GONE,
@@ -39,7 +40,6 @@ from liveblog.model import Position, StoreDown, counted_address, not_found
 
 CLOSE_S: Final = 5.0
 ASK_S: Final = 1.0
-CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 
 End = tuple[Frame | None, int]  # the last frame and the close code
 
@@ -316,15 +316,21 @@ class ChangesEndpoint:
     def __init__(self, door: Door) -> None:
         self._door = door
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request) -> Answer:
         live = await self._door.hub.live(request.path_params["slug"])
         if not live:
             raise not_found("There is no such blog.")
         since, malformed = _since(request.query_params.get("since"))
         frame = None if malformed else await self._frame(live, since, _as_data(request))
-        body = (frame or frames.reset(live.position, RESET_WINDOW_MS)).json
-        headers = {"cache-control": CACHED_1_S, **_cors(self._door, request)}
-        return Response(body, headers=headers, media_type="application/json")
+        cors = _cors(self._door, request)
+        if not frame:
+            return _as_json(frames.reset(live.position, RESET_WINDOW_MS), cors)
+        key = (frame, cors.get("access-control-allow-origin"))
+        kept: Answer | None = live.kept(key)
+        if not kept:
+            kept = _as_json(frame, cors)
+            live.keep(key, kept, kept.bytes_max)
+        return kept
 
     async def _frame(self, live: Live, since: Position | None, as_data: bool) -> Frame | None:
         if since is None:
@@ -338,6 +344,10 @@ class ChangesEndpoint:
         if live.timeline.standing(since) != "here":
             return None
         return live.frame(since.offset, as_data)
+
+
+def _as_json(frame: Frame, cors: dict[str, str]) -> Answer:
+    return Answer(frame.json, "application/json", CACHED_1_S, cors)
 
 
 # -- what a request says ---------------------------------------------------------------------------
@@ -390,10 +400,8 @@ def _socket(door: Door) -> Callable[[WebSocket], Awaitable[None]]:
     return live
 
 
-def _http(
-    endpoint: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def respond(request: Request) -> Response:
+def _http(endpoint: ChangesEndpoint) -> Callable[[Request], Awaitable[Answer]]:
+    async def respond(request: Request) -> Answer:
         return await endpoint(request)
 
     return respond

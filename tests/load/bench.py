@@ -233,12 +233,13 @@ class Bench:
 
     def cached(self) -> Iterator[Row]:
         """Compare a cached page with a bare ASGI function that returns the same bytes."""
-        try:
-            from cached_page import measure
-        except ImportError:
-            measure = None
-        value = measure() if measure else None
-        yield Row("cached page, against a bare ASGI function", 0.8, None, value, at_least=True)
+        command = [sys.executable, str(Path(__file__).with_name("cached_page.py"))]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        say(done.stdout)
+        ratios = [float(line.split()[-1]) for line in done.stdout.splitlines()[1:]]
+        figure = "cached page per second, against a bare ASGI function"
+        yield Row(figure, 0.8, None, min(ratios), at_least=True)
 
     # -- at rest, and in size
 

@@ -231,6 +231,38 @@ async def test_a_change_is_encoded_once_and_the_same_bytes_go_to_everybody() -> 
 
 
 @in_virtual_time
+async def test_an_entry_is_rendered_once_for_frames_and_pages_until_it_changes() -> None:
+    scene = await make_scene()
+    render, live = scene.hub.render, scene.live
+    assert isinstance(render, FakeRender)
+    render.made.clear()
+    entry = live.timeline.newest(1)[0]
+    live.frame(1, as_data=False)
+    made = list(render.made)
+    live.article(entry)
+    assert render.made == made
+    scene.tell(scene.past.edit, entry.id, headline="new")
+    edited = live.timeline.newest(1)[0]
+    assert "new" in live.article(edited)
+    assert "new" not in live.article(entry)  # one that is not held is not taken for the one that is
+    assert "new" in live.article(edited)
+    assert render.made == [*made, entry.id, entry.id]
+    scene.tell(scene.past.delete, entry.id)
+    assert live._articles.keys().isdisjoint({entry.id})
+
+
+@in_virtual_time
+async def test_so_many_rendered_entries_of_a_blog_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hubs, "ARTICLES_MAX", 2)
+    scene = await make_scene()
+    for _ in range(5):
+        scene.tell(scene.past.publish)
+        for entry in scene.live.timeline.newest(20):
+            assert scene.live.article(entry)
+            assert len(scene.live._articles) <= 2
+
+
+@in_virtual_time
 async def test_after_a_change_nothing_encoded_before_it_is_given_out() -> None:
     scene = await make_scene()
     id = scene.past.entries()[0].id

@@ -50,8 +50,8 @@ def page(*entries: Entry, **fields: Any) -> str:
         "older": False,
         "permalink": None,
         "public_url": "https://news.example",
-    }
-    return render.blog_html(**(given | fields))
+    } | fields
+    return render.blog_html(article=lambda entry: render.entry_html(entry, given["blog"]), **given)
 
 
 # -- Markdown

@@ -1,0 +1,212 @@
+"""A page, frame or file kept in memory: its bytes, compressed once, and what caches are told.
+
+An `Answer` is an ASGI application for GET and HEAD. Whoever makes one decides what it says and how
+long it is good; here it is decided in which coding it goes out, and whether it needs to go at all.
+It is whole: whatever middleware would add to every answer it has from the beginning.
+
+Rules: knows nothing of blogs. An answer never changes: what is made of its body lives inside it and
+goes with it, so that whoever forgets the answer has forgotten every copy.
+"""
+
+import asyncio
+import logging
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import brotli
+from starlette.types import Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+# What caches are told. A shared cache asks once a second, however many readers come; a browser asks
+# every time, and is mostly told 304.
+CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
+IMMUTABLE: Final = "public, max-age=31536000, immutable"
+
+# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only view.js makes HTML
+# from text.
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types liveblog"
+)
+SECURITY: Final = [
+    (b"content-security-policy", CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+COMPRESSED_BYTES_MIN: Final = 1_000  # below it body and headers fit in one packet anyway
+WAIT_S: Final = 0.25  # for a compression, 1 ms usually; then the body goes out as it is
+ACCEPT_BYTES_MAX: Final = 256  # of Accept-Encoding that are read; browsers send 25
+
+IDENTITY: Final = "identity"
+# In the order in which we like them. On the page of the sample blog (30 KB) these levels take
+# 0.5 ms each and leave 5.7 and 6.2 KB; brotli's next better ones take 6 ms (9) and 36 ms (11).
+_COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "br": partial(brotli.compress, quality=5),
+    "gzip": partial(zlib.compress, level=6, wbits=31),  # 31: in gzip's format, without a time
+}
+# One thread, and ours: more would only take cores from the event loop, and the default ones may all
+# be busy for longer than a page may take.
+_COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class _Coded(NamedTuple):
+    """A body in one coding, and all that is sent before it."""
+
+    tag: bytes
+    headers: Headers
+    body: bytes
+
+
+class Answer:
+    """A 200 with its ETag, in each coding that is asked for; 304 for who has it already.
+
+    Each coding is made on first demand, once, in a thread; all who ask meanwhile wait for the same
+    one, WAIT_S at most. `headers` are sent as well; a Vary among them is completed. `bytes_max` is
+    what the answer may come to hold.
+    """
+
+    def __init__(
+        self,
+        body: bytes,
+        content_type: str,
+        cache_control: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        more = {"vary": "", **(headers or {})}
+        more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
+        self.body = body
+        self._name = sha256(body).hexdigest()[:32]
+        # What a 304 repeats.
+        self._kept = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
+        self._content_type = content_type
+        self._is_small = len(body) < COMPRESSED_BYTES_MIN
+        self._coded = {IDENTITY: self._in(IDENTITY, body)}
+        self._making: dict[str, asyncio.Future[bytes | None]] = {}
+
+    @property
+    def bytes_max(self) -> int:
+        """The body, and once more for each coding: one that is not smaller is not kept."""
+        return len(self.body) * (1 if self._is_small else 1 + len(_COMPRESS))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        coding = IDENTITY if self._is_small else best_coding(_given(scope, b"accept-encoding"))
+        coded = self._coded.get(coding)
+        has = _given(scope, b"if-none-match")
+        tag = coded.tag if coded else self._tag(coding)
+        if has and _names(has, tag):  # needs no compression: the tag says it was made before
+            await _send(send, 304, [(b"etag", tag), *self._kept])
+            return
+        coded = coded or await self._compressed(coding)
+        await _send(send, 200, coded.headers, b"" if scope["method"] == "HEAD" else coded.body)
+
+    async def _compressed(self, coding: str) -> _Coded:
+        """Return the body in a coding, or as it is where that fails, takes long or saves nothing.
+
+        A caller who is cancelled leaves the compression to the others: `wait` cancels nothing.
+        """
+        if coding not in self._making:
+            loop = asyncio.get_running_loop()
+            self._making[coding] = loop.run_in_executor(_COMPRESSING, _smaller, coding, self.body)
+        making = self._making[coding]
+        if not making.done():
+            await asyncio.wait([making], timeout=WAIT_S)
+        if not making.done():
+            return self._coded[IDENTITY]
+        if coding not in self._coded:
+            made = making.result()
+            self._coded[coding] = self._in(coding, made) if made else self._coded[IDENTITY]
+        return self._coded[coding]
+
+    def _in(self, coding: str, body: bytes) -> _Coded:
+        encoding = {} if coding == IDENTITY else {"content-encoding": coding}
+        about = {"content-type": self._content_type, "content-length": str(len(body)), **encoding}
+        tag = self._tag(coding)
+        return _Coded(tag, [*_raw(about), (b"etag", tag), *self._kept], body)
+
+    def _tag(self, coding: str) -> bytes:
+        """Return the strong ETag: no two codings share one (RFC 9110, section 8.8.1)."""
+        return (
+            f'"{self._name}"'.encode()
+            if coding == IDENTITY
+            else f'"{self._name}-{coding}"'.encode()
+        )
+
+
+def _smaller(coding: str, body: bytes) -> bytes | None:
+    """Return the compressed body; None when that failed or saves nothing."""
+    try:
+        made = _COMPRESS[coding](body)
+    except Exception:
+        log.exception("%d bytes cannot be compressed with %s", len(body), coding)
+        return None
+    return made if len(made) < len(body) else None
+
+
+# -- what a request says ---------------------------------------------------------------------------
+
+_CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d*)?)\s*)?", re.IGNORECASE)
+_UNMENTIONED: Final = 0.0001  # below all that can be said: identity is welcome, but not asked for
+
+
+def _given(scope: Scope, name: bytes) -> bytes:
+    """Return a header's value, all its lines joined as a list; empty when there is none."""
+    return b",".join([value for key, value in scope["headers"] if key == name])
+
+
+def best_coding(accepted: bytes) -> str:
+    """Return the coding for an Accept-Encoding: of the highest q, the one we like best.
+
+    Identity too when nothing at all is acceptable, since a page helps more than a refusal (RFC
+    9110, section 12.5.3, which leaves it open). Malformed parts count as not said.
+    """
+    return _best_coding(accepted[:ACCEPT_BYTES_MAX])
+
+
+@lru_cache(maxsize=256)
+def _best_coding(accepted: bytes) -> str:
+    said = dict(_weights(accepted.split(b",")))
+    rest = said.get("*", 0.0)
+    weights = {coding: said.get(coding, rest) for coding in _COMPRESS}
+    weights[IDENTITY] = said.get(IDENTITY, said.get("*", _UNMENTIONED))
+    best = max(weights, key=weights.__getitem__)  # the first of equals
+    return best if weights[best] else IDENTITY
+
+
+def _weights(parts: Iterable[bytes]) -> Iterator[tuple[str, float]]:
+    for part in parts:
+        said = _CODING.fullmatch(part)
+        if said:
+            yield said[1].decode().lower(), float(said[2] or 1)
+
+
+def _names(has: bytes, tag: bytes) -> bool:
+    """Say whether an If-None-Match names a tag, weakly or not (RFC 9110, section 13.1.2).
+
+    A tag has its quotes, and no others within: to be in the list is to be a part of its text.
+    """
+    return tag in has or has.strip() == b"*"
+
+
+# -- ASGI ------------------------------------------------------------------------------------------
+
+
+def _raw(headers: Mapping[str, str]) -> Headers:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,398 @@
+"""Pages, changes and files from memory over a real server: compressed, revalidated, never stale."""
+
+import asyncio
+import re
+import threading
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import brotli
+import httpx2
+import pytest
+import redis.asyncio
+from servers import Editor, Server, http
+from starlette.types import ASGIApp
+from waiting import until
+
+from liveblog import answer as answers
+from liveblog import app as apps
+from liveblog import hub as hubs
+from liveblog import page
+from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
+from liveblog.broker import Broker
+from liveblog.hub import Hub
+from liveblog.model import SYSTEM
+from liveblog.publishing import Publishing
+from liveblog.settings import Settings
+
+SECRET = "Nobody may ever read this again"
+ORIGIN = "https://news.example"  # one that `site` allows
+CODINGS = ("br", "gzip", "identity")
+
+
+class Got(NamedTuple):
+    """An answer with the bytes that were on the wire, and what they mean."""
+
+    status: int
+    headers: httpx2.Headers
+    raw: bytes
+
+    @property
+    def coding(self) -> str:
+        return str(self.headers.get("content-encoding", "identity"))
+
+    @property
+    def text(self) -> str:
+        coding = self.coding
+        whole = {"br": brotli.decompress, "gzip": lambda raw: zlib.decompress(raw, wbits=31)}
+        return (whole[coding](self.raw) if coding in whole else self.raw).decode()
+
+    @property
+    def etag(self) -> str:
+        return str(self.headers["etag"])
+
+    @property
+    def offset(self) -> int:
+        (found,) = re.findall(r'<main[^>]* data-position="[^".]*\.(\d+)', self.text)
+        return int(found)
+
+
+class Client:
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def get(self, path: str, accept: str = "identity", **headers: str) -> Got:
+        return await self.ask("GET", path, accept, **headers)
+
+    async def ask(self, method: str, path: str, accept: str = "identity", **headers: str) -> Got:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        given = {"accept-encoding": accept, **named}
+        async with self._client.stream(method, path, headers=given) as answer:
+            raw = b"".join([part async for part in answer.aiter_raw()])
+            return Got(answer.status_code, answer.headers, raw)
+
+
+@pytest.fixture
+async def client(site: Server) -> AsyncIterator[Client]:
+    async with http(base_url=site.url) as calls:
+        yield Client(calls)
+
+
+@pytest.fixture
+async def blog(editor: Editor) -> Any:
+    blog = await editor.blog()
+    await editor.publish_many(blog["slug"], 25)
+    return blog
+
+
+@pytest.fixture
+def path(blog: Any) -> str:
+    return f"/blogs/{blog['slug']}"
+
+
+async def an_older_entry(client: Client, path: str) -> str:
+    found = re.search(r"before=(e[0-9a-z]{12})", (await client.get(path)).text)
+    assert found
+    return found[1]
+
+
+async def every_path(client: Client, blog: Any, path: str) -> list[str]:
+    id = await an_older_entry(client, path)
+    changes = f"{path}/changes?since={blog['position']}"
+    return [path, f"{path}?before={id}", f"{path}/entries/{id}", changes, "/static/js/view.js"]
+
+
+# -- in every coding
+
+
+async def test_whatever_is_kept_comes_in_every_coding_with_a_tag_of_its_own(
+    client: Client, blog: Any, path: str
+) -> None:
+    for at in await every_path(client, blog, path):
+        plain, *others = [await client.get(at, coding) for coding in ("identity", "br", "gzip")]
+        assert [it.coding for it in (plain, *others)] == ["identity", "br", "gzip"], at
+        assert {it.text for it in others} == {plain.text}
+        assert len({plain.etag, *(it.etag for it in others)}) == 3
+        assert all(len(it.raw) < len(plain.raw) for it in others)
+        assert {it.headers["vary"].partition(",")[0] for it in (plain, *others)} == {
+            "Accept-Encoding"
+        }
+
+
+async def test_the_list_of_blogs_is_compressed_and_revalidated_too(
+    editor: Editor, client: Client
+) -> None:
+    await editor.blog(dek="What the council decides. " * 19)
+
+    async def is_told() -> bool:
+        whole = await client.get("/", "br")
+        again = await client.get("/", "br", if_none_match=whole.etag)
+        return (whole.coding, again.status) == ("br", 304)
+
+    await until(is_told)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+async def test_whoever_has_what_is_kept_is_told_304(
+    client: Client, blog: Any, path: str, coding: str
+) -> None:
+    for at in await every_path(client, blog, path):
+        whole = await client.get(at, coding)
+        again = await client.get(at, coding, if_none_match=f'"x", W/{whole.etag}')
+        assert (again.status, again.raw) == (304, b""), at
+        for name in ("etag", "cache-control", "vary", "content-security-policy"):
+            assert again.headers[name] == whole.headers[name]
+        head = await client.ask("HEAD", at, coding)
+        assert (head.status, head.raw, head.etag) == (200, b"", whole.etag)
+        assert head.headers["content-length"] == str(len(whole.raw))
+
+
+async def test_after_a_change_the_tag_is_another_and_the_old_one_is_answered_with_the_page(
+    editor: Editor, client: Client, blog: Any, path: str
+) -> None:
+    for coding in CODINGS:
+        before = await client.get(path, coding)
+        entry = await editor.publish(blog["slug"])
+
+        async def has_come(coding: str = coding, id: str = entry["id"]) -> bool:
+            return id in (await client.get(path, coding)).text
+
+        await until(has_come)
+        after = await client.get(path, coding, if_none_match=before.etag)
+        assert (after.status, after.etag == before.etag) == (200, False)
+
+
+async def test_readers_of_one_worker_never_get_a_page_older_than_one_given_before(
+    editor: Editor, client: Client, blog: Any, path: str
+) -> None:
+    last, done, seen = 0, False, set()
+
+    async def read(coding: str) -> None:
+        nonlocal last
+        while not done:
+            known = last
+            got = await client.get(path, coding)
+            assert got.offset >= known
+            last = max(last, got.offset)
+            seen.add(got.offset)
+
+    async with asyncio.TaskGroup() as tasks:
+        for coding in CODINGS * 2:
+            tasks.create_task(read(coding))
+        made = [await editor.publish(blog["slug"]) for _ in range(20)]
+        await until(lambda: last >= made[-1]["offset"])
+        done = True
+    assert len(seen) > 5
+
+
+async def test_a_takedown_leaves_nothing_in_any_coding(
+    editor: Editor, client: Client, blog: Any, path: str
+) -> None:
+    entry = await editor.publish(blog["slug"], SECRET)
+    paths = [path, f"{path}/entries/{entry['id']}", f"{path}/changes?since={blog['position']}"]
+
+    async def said(secret: bool) -> bool:
+        texts = [(await client.get(at, coding)).text for at in paths for coding in CODINGS]
+        return all((SECRET in text) == secret for text in texts)
+
+    await until(lambda: said(True))
+    await editor.delete(entry, takedown=True)
+    await until(lambda: said(False))
+
+
+async def test_changes_are_for_an_origin_and_a_coding(client: Client, blog: Any, path: str) -> None:
+    at = f"{path}/changes?since={blog['position']}"
+    for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example", None), ("", None)):
+        more = {"origin": origin} if origin else {}
+        whole = await client.get(at, "br", **more)
+        again = await client.get(at, "br", if_none_match=whole.etag, **more)
+        assert (whole.coding, again.status) == ("br", 304)
+        for got in (whole, again):
+            assert got.headers.get("access-control-allow-origin") == allowed
+            assert got.headers["vary"] == "Accept-Encoding, Origin"
+
+
+# -- scripts and styles
+
+
+async def test_pages_load_scripts_and_styles_under_names_that_are_good_for_ever(
+    client: Client, path: str
+) -> None:
+    text = (await client.get(path)).text
+    links = re.findall(r'(?:href|src)="(/static/[^"]*)"', text)
+    assert len(links) >= 9
+    (version,) = {link.split("/")[2] for link in links}
+    assert re.fullmatch(r"[0-9a-f]{12}", version)
+    for link in links:
+        got = await client.get(link, "br")
+        assert (got.status, got.headers["cache-control"]) == (200, IMMUTABLE), link
+        assert got.headers["x-content-type-options"] == "nosniff"
+        script = got.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert script == link.endswith(".js")
+
+
+async def test_the_page_of_another_release_gets_the_present_files_which_no_cache_keeps(
+    client: Client,
+) -> None:
+    for at in ("/static/js/view.js", "/static/0123456789ab/js/view.js"):
+        got = await client.get(at)
+        assert (got.status, got.headers["cache-control"]) == (200, CACHED_1_S)
+        assert "export" in got.text
+    for at in ("/static/js/nothing.js", "/static/..%2fpyproject.toml", "/static/"):
+        missing = await client.get(at)
+        assert (missing.status, "immutable" in str(missing.headers)) == (404, False)
+    assert (await client.ask("POST", "/static/js/view.js")).status == 405
+
+
+# -- the short way, and what a worker keeps, seen from inside
+
+
+class Here:
+    """Subscriptions that are always confirmed; the test itself hands the messages over."""
+
+    async def follow(self, slug: str) -> None:
+        pass
+
+    def unfollow(self, slug: str) -> None:
+        pass
+
+
+class Worker(NamedTuple):
+    """The whole application over a real store, and the way around `page.ShortWay`."""
+
+    hub: Hub
+    publishing: Publishing
+    short: ASGIApp
+    long: ASGIApp
+
+    async def change(self, **fields: Any) -> None:
+        await self.publishing.edit_blog(SYSTEM, "council", fields)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        live = self.hub.lives["council"]
+        head = (await self.hub.source.heads(["council"]))["council"]
+        live.repair()
+        await until(lambda: live.position == head)
+
+
+@pytest.fixture
+async def worker(
+    store_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Worker]:
+    publishing = Publishing(Broker(store_client), lambda: 0)
+    for slug in ("council", "other"):
+        await publishing.create_blog(SYSTEM, {"slug": slug, "title": "C", "status": "live"})
+    await publishing.create_entry(SYSTEM, "council", {"body": SECRET * 50})
+    made: list[Hub] = []
+
+    def hub(*given: Any) -> Hub:
+        made.append(Hub(given[0], Here(), *given[2:]))
+        return made[0]
+
+    monkeypatch.setattr(apps, "Hub", hub)
+    monkeypatch.setattr(apps, "connect", lambda url: store_client)
+    short = apps.create_app(Settings(redis_url="unix://"))
+    assert isinstance(short, page.ShortWay)
+    yield Worker(made[0], publishing, short, short._app)
+    await made[0].close()
+
+
+Answered = list[dict[str, Any]]
+
+
+async def ask(
+    app: ASGIApp, path: str, method: str, query: bytes, headers: dict[str, str]
+) -> Answered:
+    sent: Answered = []
+
+    async def send(message: Any) -> None:
+        sent.append({**message, "headers": sorted(message.get("headers", []))})
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
+        "headers": raw, "scheme": "http", "server": ("test", 80), "client": ("127.0.0.1", 1), "http_version": "1.1",
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return sent
+
+
+async def test_the_short_way_gives_exactly_what_the_long_way_gives(worker: Worker) -> None:
+    first = await ask(worker.short, "/blogs/council", "GET", b"", {})
+    tag = dict(first[0]["headers"])[b"etag"].decode()
+    position, asked = worker.hub.lives["council"].position, 0
+    for path in ("/blogs/council", "/blogs/council/", "/blogs/none", "/blogs/", "/", "council"):
+        for method in ("GET", "HEAD", "POST"):
+            for query in (b"", f"at={position}".encode(), b"before=x", b"x"):
+                for headers in (
+                    {"accept-encoding": "br"}, {"accept-encoding": "gzip"}, {}, {"if-none-match": tag},
+                    {"if-none-match": tag, "accept-encoding": "br"}, {"origin": ORIGIN, "host": "evil.example"},
+                ):  # fmt: skip
+                    short = await ask(worker.short, path, method, query, headers)
+                    assert short == await ask(worker.long, path, method, query, headers)
+                    asked += short[0]["status"] == 200
+    assert asked > 12
+
+
+async def test_the_short_way_makes_a_blog_the_most_recently_used(worker: Worker) -> None:
+    for slug in ("council", "other", "council"):
+        await ask(worker.short, f"/blogs/{slug}", "GET", b"", {})
+        assert list(worker.hub.lives)[-1] == slug
+
+
+async def test_the_short_way_is_not_taken_to_what_is_not_there_any_more(worker: Worker) -> None:
+    async def status() -> int:
+        (start, _) = await ask(worker.short, "/blogs/council", "GET", b"", {})
+        return int(start["status"])
+
+    assert [await status(), await status()] == [200, 200]
+    await worker.change(status="draft")
+    assert [await status(), await status()] == [404, 404]
+    await worker.change(status="live")
+    assert await status() == 200
+    del worker.hub.lives["council"]  # to make room for others
+    assert await status() == 200
+
+
+async def test_what_is_compressed_counts_before_it_is_made(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for coding in CODINGS:
+        await ask(worker.short, "/blogs/council", "GET", b"", {"accept-encoding": coding})
+    live = worker.hub.lives["council"]
+    kept: Answer = live.kept(page.NEWEST)
+    assert worker.hub.cached_bytes() == kept.bytes_max >= 3 * len(kept.body)
+    monkeypatch.setattr(hubs, "CACHED_BYTES_MAX", kept.bytes_max + 10)
+    await ask(worker.short, "/blogs/other", "GET", b"", {})
+    assert live.kept(page.NEWEST) is None
+
+
+async def test_a_change_drops_every_copy_and_a_late_compression_brings_none_back(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, late = threading.Event(), threading.Event()
+
+    def compress(body: bytes) -> bytes:
+        begun.set()
+        late.wait(10)
+        return body[:1]
+
+    monkeypatch.setattr(answers, "_COMPRESS", {"br": compress})
+    get = ask(worker.short, "/blogs/council", "GET", b"", {"accept-encoding": "br"})
+    asking = asyncio.create_task(get)
+    await until(begun.is_set)
+    live = worker.hub.lives["council"]
+    (entry,) = live.timeline.newest(1)
+    assert live.kept(page.NEWEST)
+    assert live._articles
+    await worker.publishing.delete_entry(SYSTEM, "council", entry.id, takedown=True)
+    await worker.catch_up()
+    for _ in range(2):
+        assert (live.kept(page.NEWEST), live._articles, live.cached_bytes) == (None, {}, 0)
+        late.set()
+        await asking
