@@ -222,7 +222,7 @@ def accept(headers: Mapping[bytes, bytes], subprotocol: str) -> Accepted:
     offered = headers.get(b"sec-websocket-protocol")
     if offered and subprotocol.encode() in map(bytes.strip, offered.split(b",")):
         lines = b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode()
-    extensions, deflates = _extensions(headers.get(b"sec-websocket-extensions", b""))
+    extensions, deflates = _extensions(headers.get(b"sec-websocket-extensions"))
     key = accept_key(headers[b"sec-websocket-key"].decode()).encode()
     return Accepted(_SWITCHING % (key, lines, extensions), deflates)
 
@@ -273,9 +273,9 @@ _reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_
 
 
 @lru_cache(maxsize=256)  # browsers send the same few; a head is bounded, and so is this
-def _extensions(offered: bytes) -> tuple[bytes, bool]:
+def _extensions(offered: bytes | None) -> tuple[bytes, bool]:
     """Return the header line that answers an offer, "" for none, and whether it compresses."""
-    if not offered:
+    if offered is None:
         return b"", False
     headers = Headers({"Sec-WebSocket-Extensions": offered.decode("latin-1")})
     try:
