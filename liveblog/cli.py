@@ -10,6 +10,7 @@ commands need are imported in them, since most of the time of a short command go
 
 import asyncio
 import contextlib
+import json
 import logging
 import math
 import multiprocessing
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from liveblog.accounts import Accounts, Token, User
+    from liveblog.bench import Result
 
 GRACE_S: Final = 15  # for requests that run when the readers are gone
 STORE_TRIES: Final = 30  # to reach a store that must be seen to be durable, a second apart
@@ -277,6 +279,94 @@ def _publishing(redis: "Redis", chosen: Settings) -> Any:
 
     broker = Broker(redis, wait_for_replica=chosen.durability == "replica")
     return Publishing(broker, lambda: time.time_ns() // 1_000_000)
+
+
+@main.command()
+@click.argument("url")
+@click.option("--readers", default=1_000, show_default=True, type=click.IntRange(1, 20_000))
+@click.option("--entries", default=20, show_default=True, type=click.IntRange(1, 100_000))
+@click.option(
+    "--rate",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 100),
+    help="Entries a second.",
+)
+@click.option(
+    "--blog",
+    default="",
+    metavar="SLUG",
+    help="Publish into this blog, or watch it; else into a new one, left as a draft.",
+)
+@click.option(
+    "--token-file",
+    type=click.File(),
+    metavar="FILE",
+    help="File with a token that may publish; - for standard input. Without it: watch.",
+)
+@click.option(
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(1, 86_400),
+    help="How long to watch.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def bench(
+    url: str,
+    readers: int,
+    entries: int,
+    rate: float,
+    blog: str,
+    token_file: IO[str] | None,
+    seconds: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Open readers against the running server at URL, publish or watch, and say what arrived.
+
+    Exits with 1 when a reader lost, repeated or skipped anything.
+    """
+    from liveblog.bench import Bench, BenchError, checked_url
+
+    token = token_file.readline().strip() if token_file else ""
+    if not token and not blog:
+        raise click.UsageError("name the blog to watch with --blog, or give --token-file")
+    _raise_file_limit()
+
+    async def measure() -> "Result":
+        made = Bench(checked_url(url), readers, token, _progress)
+        work = made.publish(blog, entries, rate) if token else made.watch(blog, seconds)
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+        return await task
+
+    try:
+        result = asyncio.run(measure())
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(dict(result.rows())))
+    else:
+        _print_rows(result.rows())
+    raise SystemExit(0 if result.is_whole else 1)
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    """Draw a bar on a terminal; say nothing elsewhere."""
+    if sys.stderr.isatty():
+        filled = 30 * done // max(1, total)
+        bar = "#" * filled + "." * (30 - filled)
+        click.echo(f"\r{what:10} [{bar}] {done:,} of {total:,} ", err=True, nl=False)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many connections as the system lets us have."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 _role = click.option("--role", type=click.Choice(ROLES), default="editor", show_default=True)

@@ -1,0 +1,90 @@
+"""`liveblog bench` against a real server."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from servers import Editor, Server, serving
+from waiting import until
+
+COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()", "bench", "--json")
+
+
+async def bench(*arguments: str, token: str | None = None) -> tuple[int, Any, str]:
+    """Run it and return exit code, result and what it said."""
+    given = ["--token-file", "-"] if token else []
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*COMMAND, *given, *arguments],
+        input=token or "",
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    result = json.loads(done.stdout) if done.stdout else None
+    return done.returncode, result, done.stderr
+
+
+async def test_every_reader_gets_every_entry_and_the_blog_is_left_a_draft(
+    site: Server, editor: Editor
+) -> None:
+    token = await site.token()
+    asked = ("--readers", "200", "--entries", "5", "--rate", "10")
+    code, result, said = await bench(site.url, *asked, token=token)
+    assert code == 0, said
+    assert (result["delivered"], result["lost"]) == ("1,000", "0")
+    assert (result["repeated"], result["skipped"], result["failed"]) == ("0", "0", "0")
+    assert result["p99"].endswith(" ms")
+    assert said == ""  # a progress bar is for terminals
+    blogs = (await editor.ok("GET", ""))["blogs"]
+    assert [b["status"] for b in blogs if b["slug"].startswith("bench-")][-1:] == ["draft"]
+
+
+async def test_without_a_token_a_blog_is_watched(site: Server, editor: Editor) -> None:
+    blog = await editor.blog()
+    asked = (site.url, "--readers", "20", "--seconds", "4", "--blog", blog["slug"])
+    watching = asyncio.create_task(bench(*asked))
+    while not watching.done():
+        await editor.publish(blog["slug"])
+        await asyncio.wait({watching}, timeout=0.5)
+    code, result, said = await watching
+    assert code == 0, said
+    assert int(result["delivered"].replace(",", "")) >= 20
+    assert result["lost"].startswith("not known")
+
+
+async def test_a_wrong_token_an_unknown_blog_and_a_dead_address_are_one_clear_line(
+    site: Server,
+) -> None:
+    code, _, said = await bench(site.url, token="lbt_wrong")
+    assert code == 1
+    assert said.startswith("Error: POST /api/blogs answered 401")
+    code, _, said = await bench(site.url, "--blog", "nothing-here", "--readers", "1")
+    assert code == 1
+    assert "4504" in said
+    code, _, said = await bench("http://127.0.0.1:9", token="lbt_wrong")
+    assert code == 1
+    assert "does not answer" in said
+    code, _, said = await bench(site.url)
+    assert (code, "--token-file" in said) == (2, True)
+
+
+async def test_readers_cut_off_by_a_killed_server_come_back_and_lose_nothing(
+    site: Server, editor: Editor, tmp_path: Path
+) -> None:
+    blog = await editor.blog()
+    with serving(tmp_path / "log", REDIS_URL=site.store_url) as server:
+        asked = (server.url, "--readers", "10", "--seconds", "16", "--blog", blog["slug"])
+        watching = asyncio.create_task(bench(*asked))
+        await until(lambda: server.said() is not None)
+        await asyncio.wait({watching}, timeout=3)
+        server.kill()
+        await editor.publish(blog["slug"])
+        server.start()
+        code, result, said = await watching
+    assert code == 0, said
+    assert result["closed"] == "1006: 10"
+    assert (result["delivered"], result["skipped"], result["repeated"]) == ("10", "0", "0")

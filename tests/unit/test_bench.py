@@ -1,0 +1,67 @@
+"""What `liveblog bench` makes of frames: who lost, repeated or skipped, and how late."""
+
+import json
+from typing import Any
+
+import pytest
+
+from liveblog.bench import MARK, BenchError, Result, Seat, Tally, checked_url, percentile
+
+NOW = 1_764_000_000.0
+
+
+def changes(since: int, top: int, **entry: Any) -> str:
+    shown = {"headline": f"{MARK}{NOW - 0.25:.6f}", "updated_at": "2025-11-24T16:00:00Z", **entry}
+    put = {"op": "put", "offset": top, "new": True, "entry": shown}
+    return json.dumps({"t": "changes", "from": since, "position": f"e.{top}.x", "changes": [put]})
+
+
+@pytest.fixture
+def seat() -> Seat:
+    made = Seat(Tally(), clock=lambda: NOW)
+    made.take('{"t": "hello", "position": "e.3.x", "heartbeat_s": 20}')
+    return made
+
+
+def test_a_frame_that_follows_is_delivered_and_its_delay_is_from_its_mark(seat: Seat) -> None:
+    seat.take(changes(3, 4))
+    tally = seat._tally
+    assert (tally.delivered, tally.repeated, tally.skipped) == (1, 0, 0)
+    assert tally.delays_ms == pytest.approx([250.0])
+    assert seat.position == "e.4.x"
+
+
+def test_an_entry_without_a_mark_is_as_old_as_the_server_says(seat: Seat) -> None:
+    seat.take(changes(3, 4, headline=None, updated_at="2025-11-24T15:59:59.000Z"))
+    assert seat._tally.delays_ms == pytest.approx([1_000.0])
+
+
+def test_a_frame_again_is_repeated_and_one_from_ahead_is_skipped(seat: Seat) -> None:
+    seat.take(changes(3, 4))
+    seat.take(changes(3, 4))
+    assert seat._tally.repeated == 1
+    seat.take(changes(5, 6))
+    assert seat._tally.skipped == 1
+
+
+def test_after_a_reset_a_reader_starts_from_now(seat: Seat) -> None:
+    seat.take('{"t": "reset", "position": "f.9.x", "after_ms": [0, 3000]}')
+    assert (seat._tally.resets, seat.position) == (1, "")
+
+
+def test_percentiles_are_of_the_nearest_rank() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
+    assert percentile([7.0], 0.5) == 7.0
+
+
+def test_only_what_arrived_once_and_whole_is_whole() -> None:
+    assert Result(1, 1, 1.0, Tally(delivered=1), 0).is_whole
+    for tally, lost in ((Tally(), 1), (Tally(repeated=1), 0), (Tally(skipped=1), 0)):
+        assert not Result(1, 1, 1.0, tally, lost).is_whole
+
+
+@pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://x", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(BenchError, match="must be like"):
+        checked_url(url)
