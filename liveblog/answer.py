@@ -88,8 +88,8 @@ class Answer:
         more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
-        # What a 304 repeats.
-        self._kept = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
+        # All that a 304 repeats, too.
+        self._always = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
         self._coded = {IDENTITY: self._in(IDENTITY, body)}
@@ -107,7 +107,7 @@ class Answer:
         has = _given(scope, b"if-none-match")
         tag = coded.tag if coded else self._tag(coding)
         if has and _names(has, tag):  # needs no compression: the tag says it was made before
-            await _send(send, 304, [(b"etag", tag), *self._kept])
+            await _send(send, 304, [(b"etag", tag), *self._always])
             return
         coded = coded or await self._compressed(coding)
         await _send(send, 200, coded.headers, b"" if scope["method"] == "HEAD" else coded.body)
@@ -134,15 +134,12 @@ class Answer:
         encoding = {} if coding == IDENTITY else {"content-encoding": coding}
         about = {"content-type": self._content_type, "content-length": str(len(body)), **encoding}
         tag = self._tag(coding)
-        return _Coded(tag, [*_raw(about), (b"etag", tag), *self._kept], body)
+        return _Coded(tag, [*_raw(about), (b"etag", tag), *self._always], body)
 
     def _tag(self, coding: str) -> bytes:
         """Return the strong ETag: no two codings share one (RFC 9110, section 8.8.1)."""
-        return (
-            f'"{self._name}"'.encode()
-            if coding == IDENTITY
-            else f'"{self._name}-{coding}"'.encode()
-        )
+        suffix = "" if coding == IDENTITY else f"-{coding}"
+        return f'"{self._name}{suffix}"'.encode()
 
 
 def _smaller(coding: str, body: bytes) -> bytes | None:
@@ -157,7 +154,7 @@ def _smaller(coding: str, body: bytes) -> bytes | None:
 
 # -- what a request says ---------------------------------------------------------------------------
 
-_CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d*)?)\s*)?", re.IGNORECASE)
+_CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.IGNORECASE)
 _UNMENTIONED: Final = 0.0001  # below all that can be said: identity is welcome, but not asked for
 
 

@@ -301,6 +301,9 @@ def link_static(prefix: str) -> None:
     env.globals["static"] = prefix
 
 
+# All are compiled now, 0.1 s together: else the first reader of each page would wait for it.
+for _name in env.list_templates():
+    env.get_template(_name)
 _entry_template: Final = env.get_template("entry.html")
 _header_template: Final = env.get_template("header.html")
 
