@@ -17,7 +17,7 @@ bounds.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import write
 from typing import Any, ClassVar, Final, NamedTuple
@@ -40,7 +40,7 @@ from liveblog.door import (
     Refusal,
     read_ask,
 )
-from liveblog.frame import Frame
+from liveblog.frame import Form, Frame, form_of
 from liveblog.hub import ENDED, Live, Reader
 from liveblog.model import counted_address
 from liveblog.rfc6455 import BadHandshake
@@ -131,9 +131,10 @@ class Lane:
         for closing in self.closing.passed(all_of_them=True):
             closing.abort()
 
-    def origin(self, transport: asyncio.Transport, headers: Headers) -> tuple[str, str]:
+    def origin(
+        self, transport: asyncio.Transport, headers: Headers, scheme: str
+    ) -> tuple[str, str]:
         """Return scheme and counted address of who asks, as a trusted proxy names them."""
-        scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         is_forwarded = b"x-forwarded-for" in headers or b"x-forwarded-proto" in headers
         if not is_forwarded and not self.door.readers_per_address_max:
             return scheme, ""
@@ -171,18 +172,12 @@ class Head(NamedTuple):
     rest: bytes  # what came after it
 
 
-class _Collected:
-    """What httptools says of a request."""
-
-    __slots__ = ("headers",)
-
-    def __init__(self) -> None:
-        self.headers: dict[bytes, bytes] = {}
+class _Headers(dict[bytes, bytes]):
+    """Headers as httptools finds them, several of one name joined."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        before = self.headers.get(name)
-        self.headers[name] = value if before is None else b"%b, %b" % (before, value)
+        self[name] = b"%b, %b" % (self[name], value) if name in self else value
 
 
 def read_head(data: bytes) -> Head:
@@ -194,15 +189,15 @@ def read_head(data: bytes) -> Head:
     if not found:
         raise BadHandshake("This is not the address of a stream.")
     ends = data.index(b"\r\n\r\n") + 4
-    collected = _Collected()
+    headers = _Headers()
     try:
-        httptools.HttpRequestParser(collected).feed_data(data[:ends])
+        httptools.HttpRequestParser(headers).feed_data(data[:ends])
     except httptools.HttpParserUpgrade:
         pass
     except httptools.HttpParserError:
         raise BadHandshake("The request is not valid HTTP.") from None
     slug = unquote(found[2].decode("latin-1"))
-    return Head(slug, found[4] or b"", collected.headers, data[ends:])
+    return Head(slug, found[4] or b"", headers, data[ends:])
 
 
 # -- readers ---------------------------------------------------------------------------------------
@@ -220,33 +215,33 @@ class DirectReader(Reader, asyncio.Protocol):
     """
 
     transport_name: ClassVar[str]
+    forms: ClassVar[Sequence[Form]]  # that it may take; the first unless the handshake says else
 
     __slots__ = (
         "_address",  # what it is counted by; None: not counted
         "_begun",
         "_corked",  # what is written at the end of the loop's turn; None: no more
         "_fd",  # -1: not writable directly (TLS, not begun, ending)
-        "_form",  # of frames: the name of a Frame's attribute
         "_is_ending",
+        "_is_tls",
         "_lane",
         "_transport",
     )
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:  # noqa: ARG002
-        super().__init__(as_data=False)
+        super().__init__(self.forms[0])
         self._lane: Lane = app_state["lane"]
         self._address: str | None = None
         self._corked: bytes | None = b""
         self._begun = self._is_ending = False
         self._fd = -1
-        self._form = ""
 
     def connection_made(self, transport: Any) -> None:
         self._transport: asyncio.Transport = transport
         # With the usual marks a small rest would neither pause nor resume anything. A plain
         # transport pauses above the mark, one of TLS at it.
-        is_tls = transport.get_extra_info("sslcontext") is not None
-        transport.set_write_buffer_limits(high=int(is_tls), low=0)
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=int(self._is_tls), low=0)
 
     # -- coming in
 
@@ -271,14 +266,15 @@ class DirectReader(Reader, asyncio.Protocol):
 
     def _enter(self, head: Head) -> None:
         lane, door = self._lane, self._lane.door
-        scheme, address = lane.origin(self._transport, head.headers)
+        scheme = "https" if self._is_tls else "http"
+        scheme, address = lane.origin(self._transport, head.headers, scheme)
         ask = read_ask(head.slug, head.query, head.headers, scheme, address)
         refusal = door.refusal(ask)
         if refusal:
             self._refuse(refusal)
             return
         door.entered(self.transport_name, address)
-        self._address, self.as_data = address, ask.as_data
+        self._address, self.form = address, form_of(ask.as_data, self.form.encoding)
         live = door.hub.held(ask.slug)
         if live:
             self._join(live, ask)
@@ -314,28 +310,26 @@ class DirectReader(Reader, asyncio.Protocol):
 
     # -- frames
 
-    def send(self, frame: Frame) -> int:
-        data: bytes = getattr(frame, self._form)
+    def take(self, data: bytes) -> None:
         if self._fd < 0:
-            return self._say(data)
+            self._say(data)
+            return
         try:
             sent = write(self._fd, data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:  # gone; the loop will say so, too
             self.abort()
-            return 0
+            return
         if sent < len(data):
             self._transport.write(memoryview(data)[sent:])
-        return len(data)
 
-    def _say(self, data: bytes) -> int:
+    def _say(self, data: bytes) -> None:
         """Write through the transport, or with everything else at the end of the loop's turn."""
         if self._corked is None:
             self._transport.write(data)
         else:
             self._corked += data
-        return len(data)
 
     def uncork(self) -> None:
         """Write what there is to say so far in one piece, and the rest as it comes."""
@@ -343,7 +337,7 @@ class DirectReader(Reader, asyncio.Protocol):
         if not data or self._transport.is_closing():
             return
         self._corked = None
-        if not self._is_ending and not self._transport.get_extra_info("sslcontext"):
+        if not self._is_ending and not self._is_tls:
             self._fd = self._transport.get_extra_info("socket").fileno()
         self._transport.write(data)
 
@@ -386,6 +380,7 @@ class SocketReader(DirectReader):
     """A reader by WebSocket (RFC 6455)."""
 
     transport_name = "websocket"
+    forms = form_of(False, "framed"), form_of(False, "deflated")
     answers_pings = True
 
     __slots__ = (
@@ -401,14 +396,16 @@ class SocketReader(DirectReader):
 
     def _welcome(self, head: Head) -> bytes:
         accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
-        self._form = "deflated" if accepted.deflates else "framed"
+        self.form = self.forms[accepted.deflates]
         return accepted.answer
 
     def _hear(self, data: bytes) -> None:
         if self._is_deaf:
             return
         self.unheard = 0
-        heard = rfc6455.hear(self._rest + data if self._rest else data, self._form == "deflated")
+        heard = rfc6455.hear(
+            self._rest + data if self._rest else data, self.form.encoding == "deflated"
+        )
         self._rest = heard.rest
         if heard.code is not None:
             self._end_as_heard(heard)
@@ -439,7 +436,7 @@ class SocketReader(DirectReader):
 
     def end(self, frame: Frame | None, code: int) -> None:
         """Say farewell and start the closing handshake (section 7.1.2)."""
-        last: bytes = getattr(frame, self._form) if frame else b""
+        last: bytes = frame.encoded(self.form) if frame else b""
         self._say(last + rfc6455.close(code))
         self._left(code)
 
@@ -448,6 +445,7 @@ class EventReader(DirectReader):
     """A reader of Server-Sent Events, in the chunks of one HTTP/1.1 answer."""
 
     transport_name = "events"
+    forms = (form_of(False, "chunk"),)
 
     __slots__ = (
         "_default_headers",
@@ -460,7 +458,6 @@ class EventReader(DirectReader):
         self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
 
     def _welcome(self, head: Head) -> bytes:
-        self._form = "chunk"
         origin = head.headers.get(b"origin", b"").decode("latin-1")
         cors = self._lane.door.cors(origin)
         self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **_CHUNKED})
@@ -539,9 +536,9 @@ class Front(asyncio.Protocol):
         self._lane.heads.note(self)
 
     def data_received(self, data: bytes) -> None:
-        self._data += data
+        self._data = self._data + data if self._data else data
         kind = _kind_of(self._data)
-        if _head_bytes(self._data) > HEAD_BYTES_MAX:
+        if len(self._data) > HEAD_BYTES_MAX and _head_bytes(self._data) > HEAD_BYTES_MAX:
             self._refuse(431, _TOO_LONG)
         elif kind:
             self._lane.heads.forget(self)

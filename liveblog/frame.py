@@ -7,8 +7,8 @@ must cost one encoding.
 Rules: bytes in, bytes out; no I/O, no clock. HTML comes in ready made.
 """
 
-from functools import cached_property
-from typing import Any, Final, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -24,6 +24,17 @@ _ENTRY_LEFT_OUT = ("body", "publish_at")
 _BLOG_LEFT_OUT = ("summary",)
 
 
+class Form(NamedTuple):
+    """How a reader gets its frames: with which content, and as which attribute of a Frame."""
+
+    as_data: bool
+    encoding: Literal["text", "framed", "deflated", "event", "chunk"]
+
+
+# One object each, so that to compare two is to compare identities.
+form_of: Final = lru_cache(maxsize=16)(Form)
+
+
 class Frame:
     """One frame in the forms that transports need, each made on first use.
 
@@ -32,6 +43,10 @@ class Frame:
 
     def __init__(self, json: bytes, position: Position | None = None) -> None:
         self.json, self.position = json, position
+
+    def encoded(self, form: Form) -> Any:
+        """Return this frame as a reader of that form takes it: bytes, or str for "text"."""
+        return getattr(self, form.encoding)
 
     @property
     def bytes_max(self) -> int:

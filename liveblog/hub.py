@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from liveblog import frame as frames
-from liveblog.frame import Frame, Piece
+from liveblog.frame import Form, Frame, Piece
 from liveblog.model import Blog, Entry, Position, StoreDown, format_time, is_slug
 from liveblog.tasks import stop, until_one_ends
 from liveblog.timeline import Changes, Moved, Record, Snapshot, Timeline, id_of
@@ -73,8 +73,9 @@ class Reader(ABC):
     answers_pings: ClassVar = False  # whether silence means that nobody is there
 
     __slots__ = (
-        "as_data",
         "behind",
+        "follows",
+        "form",
         "held_bytes",
         "leaves",
         "live",
@@ -84,9 +85,10 @@ class Reader(ABC):
         "waits_for",
     )
 
-    def __init__(self, *, as_data: bool) -> None:
-        self.as_data = as_data
+    def __init__(self, form: Form) -> None:
+        self.form = form
         self.offset = 0
+        self.follows = False  # to be brought forward: of the blog, judged, not behind
         self.behind = False
         self.held_bytes = 0  # of a frame, for its socket, while behind
         self.unheard = 0  # pings since the last sign of life
@@ -96,9 +98,13 @@ class Reader(ABC):
         self.slot = 0
         self.leaves = False  # joined a blog that has ended: goes when it has what it missed
 
+    def send(self, frame: Frame) -> None:
+        """Take one frame; called only when not `behind`."""
+        self.take(frame.encoded(self.form))
+
     @abstractmethod
-    def send(self, frame: Frame) -> int:
-        """Take one frame, and return its bytes on the wire; called only when not `behind`."""
+    def take(self, data: Any) -> None:
+        """Take what `Frame.encoded` made of a frame in this reader's form."""
 
     @abstractmethod
     def end(self, frame: Frame | None, code: int) -> None:
@@ -268,12 +274,14 @@ class Live:
     def _admit(self, reader: Reader) -> None:
         """Let a reader follow: now, or when it has drained."""
         if not reader.behind:
+            reader.follows = True
             self.followers[reader] = None
             self._bring(reader)
 
     def leave(self, reader: Reader) -> None:
         """Forget a reader. Again is nothing."""
         if reader.live is self:
+            reader.follows = False
             self.followers.pop(reader, None)
             self.waiting.discard(reader)
             self._let_go(reader)
@@ -294,6 +302,7 @@ class Live:
     def fell_behind(self, reader: Reader, held_bytes: int) -> None:
         """Put a reader aside, where it costs nothing per change, until it has drained."""
         self._let_go(reader)
+        reader.follows = False
         self.followers.pop(reader, None)
         self.behind[reader] = self.hub.clock()
         reader.held_bytes = held_bytes
@@ -473,31 +482,37 @@ class Live:
         """
         clock, top = self.hub.clock, self.timeline.offset
         until = clock() + SLICE_S
-        since, as_data, shared = -1, False, None
-        deliveries = sent_bytes = 0
+        since, form, shared, size = -1, None, None, 0
+        taken = taken_bytes = 0
         while some := list(itertools.islice(readers, LOOK_EVERY)):
             for reader in some:
-                if reader.behind or reader.live is not self:  # since the list was made
+                if not reader.follows:  # left, or fell behind, since the list was made
                     continue
-                if shared and reader.offset == since and reader.as_data is as_data:
+                if shared and reader.offset == since and reader.form is form:
                     reader.offset = top
-                    deliveries += 1
-                    sent_bytes += reader.send(shared)
+                    reader.take(shared)
+                    taken += 1
+                    taken_bytes += size
                 else:
-                    since, as_data = reader.offset, reader.as_data
+                    since, form = reader.offset, reader.form
                     self._bring(reader)
-                    shared = self._shared(since, as_data)
+                    shared = self._shared(since, form)
+                    size = len(shared or b"")
             if clock() >= until:
                 break
-        self.hub.counts.deliveries += deliveries
-        self.hub.counts.sent_bytes += sent_bytes
+        self._count(taken, taken_bytes)
         return bool(some)
 
-    def _shared(self, since: int, as_data: bool) -> Frame | None:
-        """Return the frame that all at `since` get; None where each must be looked at by itself."""
+    def _count(self, taken: int, taken_bytes: int) -> None:
+        self.hub.counts.deliveries += taken
+        self.hub.counts.sent_bytes += taken_bytes
+
+    def _shared(self, since: int, form: Form) -> Any:
+        """Return what all at `since` get; None where each must be looked at by itself."""
         if since >= self.timeline.offset or self.blog.status == "ended":
             return None
-        return self.frame(since, as_data)
+        frame = self.frame(since, form.as_data)
+        return frame.encoded(form) if frame else None
 
     def _bring(self, reader: Reader) -> None:
         """Bring one registered reader to the top, with the shared frame or a reset."""
@@ -505,13 +520,14 @@ class Live:
             if reader.leaves:
                 self._close(reader)
             return
-        frame = self.frame(reader.offset, reader.as_data)
+        frame = self.frame(reader.offset, reader.form.as_data)
         if frame is None:
             self._reset(reader)
             return
         reader.offset = self.timeline.offset
-        self.hub.counts.deliveries += 1
-        self.hub.counts.sent_bytes += reader.send(frame)
+        data = frame.encoded(reader.form)
+        self._count(1, len(data))
+        reader.take(data)
         if reader.leaves and not reader.behind:
             self._close(reader)
 

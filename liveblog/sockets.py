@@ -34,7 +34,7 @@ from liveblog.door import (
     Refusal,
     read_ask,
 )
-from liveblog.frame import Frame
+from liveblog.frame import Form, Frame, form_of
 from liveblog.hub import ENDED, RESET_WINDOW_MS, Live, Reader
 from liveblog.model import Position, StoreDown, counted_address, not_found
 
@@ -49,18 +49,17 @@ class TaskReader(Reader):
 
     __slots__ = ("_hand", "_last", "_wake", "_writing")
 
-    def __init__(self, *, as_data: bool) -> None:
-        super().__init__(as_data=as_data)
-        self._hand: Frame | None = None
+    def __init__(self, form: Form) -> None:
+        super().__init__(form)
+        self._hand: Any = None
         self._last: End | None = None
         self._wake = asyncio.Event()
         self._writing = asyncio.timeout(None)
 
-    def send(self, frame: Frame) -> int:
-        self._hand = frame
-        self.fell_behind(len(frame.json))
+    def take(self, data: Any) -> None:
+        self._hand = data
+        self.fell_behind(len(data))
         self._wake.set()
-        return len(frame.json)
 
     def end(self, frame: Frame | None, code: int) -> None:
         self._last = frame, code
@@ -73,7 +72,7 @@ class TaskReader(Reader):
         with contextlib.suppress(RuntimeError):  # nothing is being written
             self._writing.reschedule(asyncio.get_running_loop().time())
 
-    async def run(self, write: Callable[[Frame], Awaitable[None]]) -> End:
+    async def run(self, write: Callable[[Any], Awaitable[None]]) -> End:
         """Write what comes into the hand until the end, and return how it ends.
 
         Raises TimeoutError when the hub gave the reader up.
@@ -82,10 +81,10 @@ class TaskReader(Reader):
             await self._wake.wait()
             self._wake.clear()
             while self._hand:
-                frame, self._hand = self._hand, None
+                data, self._hand = self._hand, None
                 self._writing = asyncio.timeout(None)
                 async with self._writing:
-                    await write(frame)
+                    await write(data)
                 self.drained()
             if self._last:
                 return self._last
@@ -123,7 +122,7 @@ class SocketEndpoint:
         if isinstance(found, Refusal):
             await self._refuse(socket, found)
             return
-        reader = TaskReader(as_data=ask.as_data)
+        reader = TaskReader(form_of(ask.as_data, "text"))
         self._door.accepts["accepted"] += 1
         self._door.join(reader, found, ask)
         try:
@@ -142,8 +141,8 @@ class SocketEndpoint:
 async def _talk(socket: WebSocket, reader: TaskReader) -> End:
     """Write to a reader until it ends, or leaves, or speaks (readers send nothing)."""
 
-    async def write(frame: Frame) -> None:
-        await _send(socket, frame)
+    async def write(text: str) -> None:
+        await _send(socket, text)
 
     writing = asyncio.create_task(reader.run(write))
     listening = asyncio.create_task(socket.receive())
@@ -168,10 +167,10 @@ def _outcome_of_speech(listening: "asyncio.Task[Any]") -> End:
     return None, said.get("code", GONE) if said["type"] == "websocket.disconnect" else NO_DATA
 
 
-async def _send(socket: WebSocket, frame: Frame) -> None:
+async def _send(socket: WebSocket, text: str) -> None:
     """Send one frame. Raises WebSocketDisconnect when the reader has gone."""
     try:
-        await socket.send_text(frame.text)
+        await socket.send_text(text)
     except RuntimeError:  # uvicorn's answer when the reader's close was faster
         raise WebSocketDisconnect from None
 
@@ -182,7 +181,7 @@ async def _farewell(socket: WebSocket, frame: Frame | None, code: int) -> None:
         return
     async with asyncio.timeout(CLOSE_S):
         if frame:
-            await _send(socket, frame)
+            await _send(socket, frame.text)
         with contextlib.suppress(RuntimeError):  # closed by the reader meanwhile
             await socket.close(code)
 
@@ -201,13 +200,10 @@ class EventStream(Response):
         self.background = None
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        async def write_bytes(data: bytes, more: bool = True) -> None:
+        async def write(data: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
-        async def write(frame: Frame) -> None:
-            await write_bytes(frame.event)
-
-        reader = TaskReader(as_data=self._ask.as_data)
+        reader = TaskReader(form_of(self._ask.as_data, "event"))
         self._live.join(reader, self._ask.since)
         try:
             headers = _raw({**EVENT_HEADERS, **_cors(self._door, self._request)})
@@ -215,7 +211,7 @@ class EventStream(Response):
             last, code = await _until_gone(reader.run(write), receive)
             self._door.closes[code] += 1
             last = last or (frames.bye(None, "ended") if code == ENDED else None)
-            await write_bytes(last.event if last else b"", more=False)
+            await write(last.event if last else b"", more=False)
         except (TimeoutError, OSError, _Gone):
             self._door.closes[GONE] += 1  # or stalled; uvicorn closes what is not finished
         finally:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sources import SLUG, Clock, FakeRender, FakeStore, Past, Wire, make_hub
 
-from liveblog.frame import Frame
+from liveblog.frame import Frame, form_of
 from liveblog.hub import Hub, Live, Reader
 from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
 
@@ -114,25 +114,24 @@ class Seat(Reader):
     """A client's stream: its socket takes a frame in `slow_s`, at once when 0."""
 
     def __init__(self, client: Client, slow_s: float) -> None:
-        super().__init__(as_data=False)
+        super().__init__(form_of(False, "text"))
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.reset: Position | None = None
         self._client, self._slow_s = client, slow_s
         self._hand: dict[str, Any] | None = None
         self._is_cut = False
 
-    def send(self, frame: Frame) -> int:
+    def take(self, data: str) -> None:
         assert not self.behind
         if self._is_cut:
-            return 0
+            return
         assert not self.ended.done()
         if self._slow_s:
-            self._hand = json.loads(frame.json)
-            self.fell_behind(len(frame.json))
+            self._hand = json.loads(data)
+            self.fell_behind(len(data))
             asyncio.get_running_loop().call_later(self._slow_s, self._drain)
         else:
-            self._take(json.loads(frame.json))
-        return len(frame.json)
+            self._take(json.loads(data))
 
     def _drain(self) -> None:
         if self.ended.done() or not self._hand or not self.live:
@@ -145,7 +144,6 @@ class Seat(Reader):
         self.cut()
 
     def _take(self, frame: dict[str, Any]) -> None:
-        assert self.live
         try:
             self._client.take(frame, self._client.position)
         except AssertionError as error:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from liveblog import timeline as timelines
-from liveblog.frame import Frame
+from liveblog.frame import Frame, form_of
 from liveblog.hub import Hub, Reader, Rules
 from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
 from liveblog.timeline import Changes, Moved, Record, Snapshot, id_of
@@ -323,20 +323,19 @@ class FakeReader(Reader):
     frame."""
 
     def __init__(self, *, as_data: bool = False, stalled: bool = False) -> None:
-        super().__init__(as_data=as_data)
+        super().__init__(form_of(as_data, "text"))
         self.frames: list[dict[str, Any]] = []
-        self.raw: list[Frame] = []
+        self.raw: list[str] = []
         self.stalled = stalled
         self.ended: tuple[dict[str, Any] | None, int] | None = None
 
-    def send(self, frame: Frame) -> int:
+    def take(self, data: str) -> None:
         assert not self.behind, "a frame for a reader whose socket is full"
         assert not self.ended, "a frame after the end"
-        self.raw.append(frame)
-        self.frames.append(json.loads(frame.json))
+        self.raw.append(data)
+        self.frames.append(json.loads(data))
         if self.stalled:
-            self.fell_behind(len(frame.json))
-        return len(frame.json)
+            self.fell_behind(len(data))
 
     def end(self, frame: Frame | None, code: int) -> None:
         assert not self.ended, "an end after the end"

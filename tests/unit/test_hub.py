@@ -1027,7 +1027,7 @@ async def test_over_the_limit_of_held_bytes_the_longest_behind_go_first() -> Non
         live.join(readers[-1], None)
         await asyncio.sleep(1)
         assert hub.held_bytes <= 200
-    hello = len(readers[0].raw[0].json)
+    hello = len(readers[0].raw[0])
     kept = 200 // hello
     assert [r.code for r in readers] == [1006] * (4 - kept) + [None] * kept
     for reader in readers[-kept:]:
