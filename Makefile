@@ -54,12 +54,24 @@ format: $(VENV)/.installed-test
 	@$(BIN)/ruff check --fix .
 
 # From the editor's key press to the painted change in a reader's window, as a table.
-.PHONY: delay screenshots
+.PHONY: delay screenshots bench peer
 delay: $(VENV)/.installed-test tools
 	@PYTHONPATH=tests $(BIN)/python tests/browser/delay.py
 
 screenshots: $(VENV)/.installed-test tools
 	@PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
+
+# The figures of the fan-out engine, side by side with nginx/nchan and a C program, as a table; half
+# an hour. ARGS="--only against --readers 2000 --rounds 1" for a part of it.
+bench: $(VENV)/.installed-test tools peer
+	@$(BIN)/python tests/load/bench.py $(ARGS)
+
+# nchan to compare with, where it can be had. RUNLEVEL=1 keeps Debian from starting an nginx.
+peer:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v nginx >/dev/null; then \
+	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends nginx libnginx-mod-nchan iproute2; } >&2 </dev/null; \
+	fi
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -88,7 +100,7 @@ tests/js/node_modules/.installed: tests/js/package.json
 # What pip does not bring. RUNLEVEL=1 keeps Debian from starting a Redis of its own.
 tools: $(VENV)/.installed-test
 	@missing=; \
-	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc chromium:chromium; do \
+	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \

@@ -27,7 +27,7 @@ from liveblog.accounts import Accounts
 from liveblog.answer import SECURITY
 from liveblog.assets import Assets
 from liveblog.broker import Broker, connect
-from liveblog.connections import Lane
+from liveblog.direct import Lane
 from liveblog.door import Door
 from liveblog.follow import Follower
 from liveblog.hub import Hub, Rules

@@ -17,8 +17,9 @@ from servers import LANES, Editor, Server, free_port, serving
 from sources import SLUG, FakeStore, Past, make_hub
 from waiting import until
 
-from liveblog import connections
-from liveblog.connections import Front, Lane, SocketReader
+from liveblog import connections, direct
+from liveblog.connections import Front, SocketReader
+from liveblog.direct import Lane
 from liveblog.door import Door
 
 DIRECT = ["direct", "direct on asyncio"]
@@ -459,7 +460,7 @@ class App:
 async def small(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[uvicorn.Server, Lane, str]]:
     """A server with direct connections in this process, and what it is made of."""
     monkeypatch.setattr(connections, "UNDRAINED_S", 0.5)
-    monkeypatch.setattr(connections, "CLOSING_S", 0.5)
+    monkeypatch.setattr(direct, "CLOSING_S", 0.5)
     past = Past()
     past.publish()
     hub = make_hub(FakeStore(past))

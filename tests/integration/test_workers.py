@@ -19,7 +19,7 @@ from waiting import until
 
 from liveblog import app, broker, schedule
 from liveblog.broker import Broker, connect
-from liveblog.connections import Lane
+from liveblog.direct import Lane
 from liveblog.door import Door
 from liveblog.follow import Follower
 from liveblog.hub import Hub

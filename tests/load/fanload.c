@@ -215,9 +215,9 @@ int main(int ac, char **av)
         }
         if (!ready && ((started == n_readers && n_open + n_failed + n_closed >= n_readers) || t - t0 > 90000000000LL)) {
             ready = clock_ns(CLOCK_MONOTONIC);
-            fprintf(stderr, "READY open=%d failed=%d closed=%d connect_s=%.3f accepts_per_s=%.0f\n", n_open, n_failed, n_closed, (ready - t0) / 1e9, n_open / ((ready - t0) / 1e9));
             marked = unmarked = bytes = compressed = n_late = 0, first_ns = last_ns = 0;
             for (int i = 0; i < n_readers; i++) R[i].marked = 0;
+            fprintf(stderr, "READY open=%d failed=%d closed=%d connect_s=%.3f accepts_per_s=%.0f\n", n_open, n_failed, n_closed, (ready - t0) / 1e9, n_open / ((ready - t0) / 1e9));
         }
         if (resume) {
             resume = 0;

@@ -1,0 +1,495 @@
+"""Readers of `liveblog serve`, written straight to their sockets.
+
+A direct reader is a cursor with a file descriptor: no task, no queue, no timer. A frame is one
+`write` of bytes that all readers share; what the socket does not take at once is the transport's,
+and the reader is behind until that has drained.
+
+Rules: what a reader gets is the hub's, who may come in the door's, what it sends rfc6455's to read.
+Only these classes write to a descriptor.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import write
+from typing import Any, ClassVar, Final, NamedTuple
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from liveblog import frame as frames
+from liveblog import rfc6455
+from liveblog.answer import SECURITY
+from liveblog.door import (
+    EVENT_HEADERS,
+    GONE,
+    STAY_AWAY,
+    SUBPROTOCOL,
+    Ask,
+    Door,
+    Refusal,
+    read_ask,
+)
+from liveblog.frame import Form, Frame, form_of
+from liveblog.hub import ENDED, Live, Reader
+from liveblog.model import counted_address
+from liveblog.rfc6455 import BadHandshake
+
+HEAD_S: Final = 5.0  # for a whole request head, from the connection's or its first byte
+CLOSING_S: Final = 5.0  # for the peer to answer a close, and for the last bytes to leave
+SWEEP_S: Final = 0.5
+
+# A stream's request line: slug, transport, query.
+STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.1\r\n")
+
+Headers = Mapping[bytes, bytes]  # names in lower case; several of one name joined with commas
+
+
+class Deadlines:
+    """Connections that must be done with something `seconds` after they were noted.
+
+    One clock for all of them instead of a timer each: the oldest stand first.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._since: dict[Any, float] = {}
+
+    def note(self, connection: Any) -> None:
+        self._since.setdefault(connection, self._clock())
+
+    def forget(self, connection: Any) -> None:
+        self._since.pop(connection, None)
+
+    def passed(self, *, all_of_them: bool = False) -> Iterator[Any]:
+        """Yield and forget those whose time is over."""
+        before = self._clock() - self._seconds
+        for connection, since in list(self._since.items()):
+            if since > before and not all_of_them:
+                return
+            del self._since[connection]
+            yield connection
+
+
+@dataclass
+class Lane:
+    """What all connections of a worker share.
+
+    `trusted`: addresses of proxies whose X-Forwarded-*
+    are believed, as uvicorn takes them.
+    """
+
+    door: Door
+    trusted: str = ""
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.heads = Deadlines(HEAD_S, self.clock)
+        self.closing = Deadlines(CLOSING_S, self.clock)
+        self._corked: list[DirectReader] = []
+        self._proxies = ProxyHeadersMiddleware(_nothing, self.trusted).trusted_hosts
+
+    async def run(self) -> None:
+        """Cut off who is too slow with a request head, or with its end; until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            for late in self.heads.passed():
+                late.head_is_late()
+            for closing in self.closing.passed():
+                closing.abort()
+
+    def uncork_later(self, reader: "DirectReader") -> None:
+        """Have a reader's answer written when all that came in this turn of the loop have joined.
+
+        Waking a peer that sleeps on this machine (a balancer after a cut) makes a write cost 25 us,
+        five times of one to a peer that is awake: so they are woken once for all.
+        """
+        if not self._corked:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        self._corked.append(reader)
+
+    def _uncork(self) -> None:
+        readers, self._corked = self._corked, []
+        for reader in readers:
+            reader.uncork()
+
+    def end_all(self) -> None:
+        """Abort what is still closing: the server would wait for it at its own end."""
+        for closing in self.closing.passed(all_of_them=True):
+            closing.abort()
+
+    def origin(
+        self, transport: asyncio.Transport, headers: Headers, scheme: str
+    ) -> tuple[str, str]:
+        """Return scheme and counted address of who asks, as a trusted proxy names them."""
+        is_forwarded = b"x-forwarded-for" in headers or b"x-forwarded-proto" in headers
+        if not is_forwarded and not self.door.readers_per_address_max:
+            return scheme, ""
+        peer = transport.get_extra_info("peername")
+        host = str(peer[0]) if isinstance(peer, tuple | list) else ""
+        if is_forwarded and host in self._proxies:
+            scheme = _forwarded_scheme(headers) or scheme
+            host = self._forwarded_host(headers) or host
+        return scheme, counted_address(host)
+
+    def _forwarded_host(self, headers: Headers) -> str:
+        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        return self._proxies.get_trusted_client_address(hops)[0] if hops else ""
+
+
+def _forwarded_scheme(headers: Headers) -> str:
+    """Return the scheme that the nearest proxy names, "" for none of ours."""
+    scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").rpartition(",")[2].strip()
+    return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
+
+
+async def _nothing(*_: Any) -> None:
+    """Be the application of a middleware of which only the list of trusted addresses is used."""
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+class Head(NamedTuple):
+    """A complete request head for a stream; names of headers are in lower case."""
+
+    slug: str
+    query: bytes
+    headers: Headers
+    rest: bytes  # what came after it
+
+
+class _Headers(dict[bytes, bytes]):
+    """Headers as httptools finds them, several of one name joined."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self[name] = b"%b, %b" % (self[name], value) if name in self else value
+
+
+def read_head(data: bytes) -> Head:
+    """Parse a complete request head.
+
+    Raises BadHandshake when it is not one of HTTP, or not for a stream.
+    """
+    found = STREAM.match(data)
+    if not found:
+        raise BadHandshake("This is not the address of a stream.")
+    ends = data.index(b"\r\n\r\n") + 4
+    headers = _Headers()
+    try:
+        httptools.HttpRequestParser(headers).feed_data(data[:ends])
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        raise BadHandshake("The request is not valid HTTP.") from None
+    slug = unquote(found[1].decode("latin-1"))
+    return Head(slug, found[3] or b"", headers, data[ends:])
+
+
+# -- readers ---------------------------------------------------------------------------------------
+
+
+class DirectReader(Reader, asyncio.Protocol):
+    """A reader whose frames are written straight to its socket.
+
+    Its first `data_received` is given a whole request head. uvicorn's `ws=` calls it before it
+    makes this the transport's protocol, and the front door does the same.
+
+    The descriptor is a number that the kernel gives to the next connection once it is closed.
+    asyncio and uvloop close it only after `connection_lost`, where it is dropped here; it is
+    dropped earlier by everything that ends the connection.
+    """
+
+    transport_name: ClassVar[str]
+    forms: ClassVar[Sequence[Form]]  # that it may take; the first unless the handshake says else
+
+    __slots__ = (
+        "_address",  # what it is counted by; None: not counted
+        "_begun",
+        "_corked",  # what is written at the end of the loop's turn; None: no more
+        "_fd",  # -1: not writable directly (TLS, not begun, ending)
+        "_is_ending",
+        "_is_tls",
+        "_lane",
+        "_transport",
+    )
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:  # noqa: ARG002
+        super().__init__(self.forms[0])
+        self._lane: Lane = app_state["lane"]
+        self._address: str | None = None
+        self._corked: bytes | None = b""
+        self._begun = self._is_ending = False
+        self._fd = -1
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport: asyncio.Transport = transport
+        # With the usual marks a small rest would neither pause nor resume anything. A plain
+        # transport pauses above the mark, one of TLS at it.
+        self._is_tls = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=int(self._is_tls), low=0)
+
+    # -- coming in
+
+    def data_received(self, data: bytes) -> None:
+        if self._begun:
+            self._hear(data)
+            return
+        self._begun = True
+        try:
+            head = read_head(data)
+            self._corked = self._welcome(head)
+        except BadHandshake as error:
+            self._lane.door.accepts["handshake"] += 1
+            self._transport.write(error.answer)
+            self._left(GONE)
+            self._transport.close()
+            return
+        self._lane.uncork_later(self)
+        self._enter(head)
+        if head.rest:
+            self._hear(head.rest)
+
+    def _enter(self, head: Head) -> None:
+        lane, door = self._lane, self._lane.door
+        scheme = "https" if self._is_tls else "http"
+        scheme, address = lane.origin(self._transport, head.headers, scheme)
+        ask = read_ask(head.slug, head.query, head.headers, scheme, address)
+        refusal = door.refusal(ask)
+        if refusal:
+            self._refuse(refusal)
+            return
+        door.entered(self.transport_name, address)
+        self._address, self.form = address, form_of(ask.as_data, self.form.encoding)
+        live = door.hub.held(ask.slug)
+        if live:
+            self._join(live, ask)
+        else:
+            door.hub.spawn(self._find(ask))
+
+    async def _find(self, ask: Ask) -> None:
+        """Join a blog that this worker does not hold yet."""
+        found = await self._lane.door.find(ask.slug)
+        if self._is_ending or self._transport.is_closing():
+            return
+        if isinstance(found, Refusal):
+            self._refuse(found)
+        else:
+            self._join(found, ask)
+        self.uncork()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._lane.door.accepts[refusal.why] += 1
+        self.end(refusal.farewell, refusal.code)
+
+    def _join(self, live: Live, ask: Ask) -> None:
+        self._lane.door.accepts["accepted"] += 1
+        self._lane.door.join(self, live, ask)
+
+    def _welcome(self, head: Head) -> bytes:
+        """Return the answer to a request, and choose the form of frames. Raises BadHandshake."""
+        raise NotImplementedError
+
+    def _hear(self, data: bytes) -> None:
+        """Take what the reader sends."""
+        raise NotImplementedError
+
+    # -- frames
+
+    def take(self, data: bytes) -> None:
+        if self._fd < 0:
+            self._say(data)
+            return
+        try:
+            sent = write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # gone; the loop will say so, too
+            self.abort()
+            return
+        if sent < len(data):
+            self._transport.write(memoryview(data)[sent:])
+
+    def _say(self, data: bytes) -> None:
+        """Write through the transport, or with everything else at the end of the loop's turn."""
+        if self._corked is None:
+            self._transport.write(data)
+        else:
+            self._corked += data
+
+    def uncork(self) -> None:
+        """Write what there is to say so far in one piece, and the rest as it comes."""
+        data = self._corked
+        if not data or self._transport.is_closing():
+            return
+        self._corked = None
+        if not self._is_ending and not self._is_tls:
+            self._fd = self._transport.get_extra_info("socket").fileno()
+        self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.fell_behind(self._transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self.drained()
+
+    # -- the end
+
+    def _left(self, code: int) -> None:
+        """Leave the blog, write to the descriptor no more, and have the code counted, once."""
+        self._fd = -1
+        if not self._is_ending:
+            self._is_ending = True
+            self._lane.door.closes[code] += 1
+            self._lane.closing.note(self)
+            if self.live:
+                self.live.leave(self)
+
+    def abort(self) -> None:
+        self._left(GONE)
+        self._transport.abort()
+
+    def eof_received(self) -> None:
+        """Let the transport close; at once when it would wait for a buffer that does not drain."""
+        self._left(GONE)
+        if self.behind:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._left(GONE)
+        self._lane.closing.forget(self)
+        if self._address is not None:
+            self._lane.door.left(self.transport_name, self._address)
+
+
+class SocketReader(DirectReader):
+    """A reader by WebSocket (RFC 6455)."""
+
+    transport_name = "websocket"
+    forms = form_of(False, "framed"), form_of(False, "deflated")
+    answers_pings = True
+
+    __slots__ = (
+        "_is_deaf",  # what it sends is not looked at any more
+        "_pong",  # owed to who is behind: the last only, as section 5.5.3 allows
+        "_rest",  # of what it sent, the part that is no whole frame yet
+    )
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._is_deaf = False
+        self._pong = self._rest = b""
+
+    def _welcome(self, head: Head) -> bytes:
+        accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
+        self.form = self.forms[accepted.deflates]
+        return accepted.answer
+
+    def _hear(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self.unheard = 0
+        heard = rfc6455.hear(
+            self._rest + data if self._rest else data, self.form.encoding == "deflated"
+        )
+        self._rest = heard.rest
+        if heard.code is not None:
+            self._end_as_heard(heard)
+        elif heard.reply and self.behind:
+            self._pong = heard.reply
+        elif heard.reply:
+            self._say(heard.reply)
+
+    def _end_as_heard(self, heard: rfc6455.Heard) -> None:
+        """End what the reader closed, or broke the protocol in (section 7.1.7)."""
+        self._is_deaf = True
+        if not self._is_ending:
+            self._say(heard.reply)
+            self._left(heard.code or GONE)
+        self.uncork()
+        if heard.is_close or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            # Closing with unread bytes in the kernel would reset the connection, and the code with
+            # it: the reader is given time to take it and close.
+            self._transport.write_eof()
+
+    def resume_writing(self) -> None:
+        if self._pong:
+            self._transport.write(self._pong)
+            self._pong = b""
+        super().resume_writing()
+
+    def end(self, frame: Frame | None, code: int) -> None:
+        """Say farewell and start the closing handshake (section 7.1.2)."""
+        last: bytes = frame.encoded(self.form) if frame else b""
+        self._say(last + rfc6455.close(code))
+        self._left(code)
+
+
+class EventReader(DirectReader):
+    """A reader of Server-Sent Events, in the chunks of one HTTP/1.1 answer."""
+
+    transport_name = "events"
+    forms = (form_of(False, "chunk"),)
+
+    __slots__ = (
+        "_default_headers",
+        "_head",  # of the answer, until it is known that there is something to say
+    )
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state)
+        self._head = b""
+        self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
+
+    def _welcome(self, head: Head) -> bytes:
+        origin = head.headers.get(b"origin", b"").decode("latin-1")
+        cors = self._lane.door.cors(origin)
+        self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **_CHUNKED})
+        return b""
+
+    def _answer_of(self, status: int, headers: dict[str, str]) -> bytes:
+        lines = [b"%b: %b\r\n" % pair for pair in (*self._default_headers, *SECURITY)]
+        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items()]
+        return STATUS_LINE[status] + b"".join(lines) + b"\r\n"
+
+    def _join(self, live: Live, ask: Ask) -> None:
+        is_over = live.blog.status == "ended" and not ask.is_malformed
+        if is_over and ask.since in (None, live.position):
+            self._stay_away()
+            return
+        self._corked, self._head = self._head, b""
+        super()._join(live, ask)
+
+    def _hear(self, data: bytes) -> None:
+        """Take nothing: a request that follows is not answered on this connection."""
+
+    def end(self, frame: Frame | None, code: int) -> None:
+        if self._head and code in STAY_AWAY:
+            self._stay_away()
+            return
+        if code == ENDED:
+            frame = frames.bye(None, "ended")
+        self._say(self._head + (frame.chunk if frame else b"") + _LAST_CHUNK)
+        self._close(code)
+
+    def _stay_away(self) -> None:
+        """Answer 204, which EventSource takes as the end."""
+        self._say(self._answer_of(204, _STAY_AWAY))
+        self._close(ENDED)
+
+    def _close(self, code: int) -> None:
+        self._left(code)
+        self.uncork()
+        self._transport.close()
+
+
+_CHUNKED: Final = {"transfer-encoding": "chunked", "connection": "close"}
+_STAY_AWAY: Final = {"cache-control": "no-store", "connection": "close"}
+_LAST_CHUNK: Final = b"0\r\n\r\n"
