@@ -30,13 +30,10 @@ Kind = Callable[..., asyncio.Protocol]  # called as uvicorn calls its protocol c
 
 def _kind_of(data: bytes) -> Kind | None:
     """Say whose connection this is, from its first bytes; None while they do not tell."""
-    line_ends = data.find(b"\r\n")
-    if line_ends < 0:
-        is_open = data[: len(_STREAM_BEGIN)] == _STREAM_BEGIN[: len(data)]
-        return None if is_open else Http
     found = STREAM.match(data)
     if not found:
-        return Http
+        is_open = b"\r\n" not in data and data.startswith(_STREAM_BEGIN[: len(data)])
+        return None if is_open else Http
     if b"\r\n\r\n" not in data:
         return None
     return SocketReader if found[2] == b"live" else EventReader
@@ -70,9 +67,7 @@ class Front(asyncio.Protocol):
 
     def _refuse(self, status: int, why: str) -> None:
         self._lane.heads.forget(self)
-        self._lane.closing.note(self)
-        self._transport.write(rfc6455.refusal(status, why))
-        self._transport.close()
+        _refuse(self._lane, self._transport, self, status, why)
 
     def abort(self) -> None:
         self._transport.abort()
@@ -92,6 +87,16 @@ def _head_bytes(data: bytes) -> int:
     return len(data) if ends < 0 else ends
 
 
+def _refuse(
+    lane: Lane, transport: asyncio.Transport, connection: Any, status: int, why: str
+) -> None:
+    """Answer a head that is refused, and end the connection when that has left."""
+    if not transport.is_closing():
+        lane.closing.note(connection)
+        transport.write(rfc6455.refusal(status, why))
+        transport.close()
+
+
 def _hand_over(transport: asyncio.Transport, protocol: Any, data: bytes) -> None:
     protocol.connection_made(transport)
     transport.set_protocol(protocol)
@@ -108,25 +113,34 @@ class Http(HttpToolsProtocol):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._lane: Lane = self.app_state["lane"]
-        self._is_in_head = self._is_in_request = False
-        self._head_bytes = 0
+        self._head_bytes = 0  # of a head that comes in pieces
+        self._is_watched = False
         self._undrained: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
-        kind = _kind_of(data) if self._is_between_requests() else None
-        if kind and kind is not Http:
-            self._become(kind, data)
-        elif (kind or self._is_in_head) and self._is_too_long(data):
+        if data.startswith(_STREAM_BEGIN) and self._is_between_requests():
+            kind = _kind_of(data)
+            if kind and kind is not Http:
+                self._become(kind, data)
+                return
+        if self._is_too_long(data):
             self._refuse(431, _TOO_LONG)
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        if self._is_in_head() or self._is_watched:
             self._watch_head()
 
-    def _is_between_requests(self) -> bool:
-        return self._is_answered() and not self._is_in_request and not self.transport.is_closing()
+    # uvicorn makes a new scope when a request begins, and names its method when the head is whole.
 
-    def _is_answered(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+    def _is_in_head(self) -> bool:
+        return self.scope is not None and "method" not in self.scope
+
+    def _is_between_requests(self) -> bool:
+        """Say whether a request may begin here; uvicorn's own look is enough for one that did."""
+        is_answered = self.cycle is None or (
+            self.cycle.response_complete and not self.cycle.more_body
+        )
+        return is_answered and not self._is_in_head() and not self.transport.is_closing()
 
     def _become(self, kind: Kind, data: bytes) -> None:
         self.connections.discard(self)
@@ -137,34 +151,25 @@ class Http(HttpToolsProtocol):
     # -- heads
 
     def _is_too_long(self, data: bytes) -> bool:
-        self._head_bytes += _head_bytes(data)
+        if self._is_watched or (len(data) > HEAD_BYTES_MAX and self._is_between_requests()):
+            self._head_bytes += _head_bytes(data)
         return self._head_bytes > HEAD_BYTES_MAX
 
     def _watch_head(self) -> None:
-        if self._is_in_head and self._is_answered():
+        """Give a head that is not whole its time, once what came before it is answered."""
+        waits = self._is_in_head() and (self.cycle is None or self.cycle.response_complete)
+        if waits and not self._is_watched:
             self._lane.heads.note(self)
-        else:
+        elif not waits:
             self._lane.heads.forget(self)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._is_in_head = self._is_in_request = True
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self._is_in_head, self._head_bytes = False, 0
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._is_in_request = False
+            self._head_bytes = 0
+        self._is_watched = waits
 
     def head_is_late(self) -> None:
         self._refuse(408, _TOO_LATE)
 
     def _refuse(self, status: int, why: str) -> None:
-        self.transport.write(rfc6455.refusal(status, why))
-        self.transport.close()
-        self._lane.closing.note(self)
+        _refuse(self._lane, self.transport, self, status, why)
 
     def abort(self) -> None:
         self.transport.abort()

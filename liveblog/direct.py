@@ -79,8 +79,7 @@ class Deadlines:
 class Lane:
     """What all connections of a worker share.
 
-    `trusted`: addresses of proxies whose X-Forwarded-*
-    are believed, as uvicorn takes them.
+    `trusted`: addresses of proxies whose X-Forwarded-* are believed, as uvicorn takes them.
     """
 
     door: Door
@@ -420,9 +419,9 @@ class SocketReader(DirectReader):
             self._transport.write_eof()
 
     def resume_writing(self) -> None:
-        if self._pong:
+        if self._pong and not self._is_ending:
             self._transport.write(self._pong)
-            self._pong = b""
+        self._pong = b""
         super().resume_writing()
 
     def end(self, frame: Frame | None, code: int) -> None:

@@ -254,6 +254,8 @@ class Live:
         reader.slot = self._joined = (self._joined + 1) % SLOTS
         reader.leaves = self.blog.status == "ended"
         reader.send(self._hello(at))
+        if reader.live is not self:  # freed at once: too much was held for others already
+            return
         if standing == "ask":
             reader.waits_for = (at, self._repairs_begun)
             self.waiting.add(reader)

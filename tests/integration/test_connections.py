@@ -550,6 +550,26 @@ async def test_the_descriptor_is_still_open_when_the_loop_says_that_the_connecti
     assert seen == [True]
 
 
+async def test_who_is_behind_and_breaks_the_protocol_leaves_no_traceback(
+    small: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pong is owed, the close waits behind a full socket, and then the reader reads on."""
+    _, lane, url = small
+    async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE), limit=1) as made:
+        await until(lambda: lane.door.hub.count() == 1)
+        (reader,) = lane.door.hub.lives[SLUG].followers
+        while not reader.behind:
+            reader._say(b"\x81\x7e\x80\x00" + b"x" * 32_768)
+            await asyncio.sleep(0)
+        await made.send(masked(0x89, b"owed"))
+        await until(lambda: reader._pong)
+        await made.send(masked(0x81))
+        await until(lambda: reader._is_ending)
+        await made.rest()
+    await until(lambda: lane.door.count == 0)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_accepts_and_closes_are_counted(small: Any) -> None:
     _, lane, url = small
     for path, headers, awaited in (

@@ -50,7 +50,8 @@ def serve_bare(port: int, url: str, coding: str) -> None:
         await send({"type": "http.response.body", "body": body})
 
     settings = Settings(port=port, log_level="warning")
-    options = {**_uvicorn_options(settings), "lifespan": "off", "factory": False}
+    plain = {"lifespan": "off", "factory": False, "http": "httptools", "ws": "none"}
+    options = {**_uvicorn_options(settings), **plain}
     uvicorn.run(application, **options)
 
 

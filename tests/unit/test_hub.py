@@ -1036,6 +1036,20 @@ async def test_over_the_limit_of_held_bytes_the_longest_behind_go_first() -> Non
 
 
 @in_virtual_time
+async def test_a_reader_freed_at_its_very_hello_waits_for_nothing() -> None:
+    past = Past()
+    past.publish()
+    hub = make_hub(FakeStore(past), held_bytes_max=10)
+    live = await hub.live(SLUG)
+    assert live
+    await settle(hub)
+    reader = FakeReader(stalled=True)
+    live.join(reader, past.position._replace(epoch="other"))
+    assert reader.code == 1006
+    assert (live.count(), live.waiting, hub.held_bytes) == (0, set(), 0)
+
+
+@in_virtual_time
 async def test_a_reader_from_whose_end_nothing_comes_is_freed_and_one_that_answers_stays() -> None:
     scene = await make_scene()
     dead, alive, deaf = scene.reader(), scene.reader(), scene.reader()
