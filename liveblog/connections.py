@@ -128,7 +128,7 @@ class Http(HttpToolsProtocol):
             return
         super().data_received(data)
         if self._is_in_head() or self._is_watched:
-            self._watch_head()
+            self._watch_head(data)
 
     # uvicorn makes a new scope when a request begins, and names its method when the head is whole.
 
@@ -155,11 +155,12 @@ class Http(HttpToolsProtocol):
             self._head_bytes += _head_bytes(data)
         return self._head_bytes > HEAD_BYTES_MAX
 
-    def _watch_head(self) -> None:
+    def _watch_head(self, data: bytes) -> None:
         """Give a head that is not whole its time, once what came before it is answered."""
         waits = self._is_in_head() and (self.cycle is None or self.cycle.response_complete)
         if waits and not self._is_watched:
             self._lane.heads.note(self)
+            self._head_bytes = len(data.rpartition(b"\r\n\r\n")[2])
         elif not waits:
             self._lane.heads.forget(self)
             self._head_bytes = 0
