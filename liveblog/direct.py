@@ -11,6 +11,7 @@ Only these classes write to a descriptor.
 import asyncio
 import re
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import write
@@ -290,13 +291,13 @@ class DirectReader(Reader, asyncio.Protocol):
         self._lane.door.accepts["accepted"] += 1
         self._lane.door.join(self, live, ask)
 
+    @abstractmethod
     def _welcome(self, head: Head) -> bytes:
         """Return the answer to a request, and choose the form of frames. Raises BadHandshake."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _hear(self, data: bytes) -> None:
         """Take what the reader sends."""
-        raise NotImplementedError
 
     # -- frames
 

@@ -89,19 +89,17 @@ async def test_the_readers_of_a_worker_that_was_killed_count_no_more(tmp_path: P
             async def readers() -> float:
                 return (await scrape(server)).get("liveblog_readers websocket", 0)
 
-            await until(lambda: _equals(readers(), 12))
+            async def all_are_there() -> bool:
+                return await readers() == 12
+
+            async def some_are_gone() -> bool:
+                return await readers() < 12
+
+            await until(all_are_there)
             pids = {
                 int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", server.said())
             }
             os.kill(max(pids), signal.SIGKILL)
-            await until(lambda: _below(readers(), 12))
+            await until(some_are_gone)
             accepted = (await scrape(server))["liveblog_accepts_total accepted"]
             assert accepted == 12  # what was counted stays counted
-
-
-async def _equals(value: object, expected: float) -> bool:
-    return bool(await value == expected)  # type: ignore[misc]
-
-
-async def _below(value: object, expected: float) -> bool:
-    return bool(await value < expected)  # type: ignore[misc]
