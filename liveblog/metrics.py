@@ -34,8 +34,9 @@ DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# What has a label of its own, shown from the start as zero, since `rate` would miss the first of
-# each else; the rest is "other". Codes: RFC 6455, section 7.4.1, and the contract.
+# What has a label of its own, shown from the start as zero: `rate` would miss the first of each else,
+# and a worker would keep the gauges of a dead one whose number it got. The rest is "other".
+# Codes: RFC 6455, section 7.4.1, and the contract.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
     *("accepted", "origin", "restart", "full", "address", "store", "gone", "handshake"),
@@ -57,8 +58,6 @@ class Metrics:
     """
 
     def __init__(self, door: Door) -> None:
-        if directory := os.environ.get(DIRECTORY):
-            _forget(os.getpid(), Path(directory))  # a dead worker's, whose number came again
         self._door, self._copied = door, dict[tuple[str, str], int]()
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
@@ -163,14 +162,10 @@ def _forget_the_dead(directory: Path) -> None:
     pids = {int(found[1]) for file in directory.iterdir() if (found := _LIVE.fullmatch(file.name))}
     for pid in pids:
         if not _is_running(pid):
-            _forget(pid, directory)
-
-
-def _forget(pid: int, directory: Path) -> None:
-    # Another worker that is asked at the same moment may remove the same files; what is left then
-    # is removed when next asked.
-    with contextlib.suppress(FileNotFoundError):
-        mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+            # Another worker, asked at the same moment, may remove the same files; what is left
+            # then is removed when next asked.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
 
 
 _LIVE: Final = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
