@@ -34,9 +34,9 @@ DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# What has a label of its own, shown from the start as zero: `rate` would miss the first of each else,
-# and a worker would keep the gauges of a dead one whose number it got. The rest is "other".
-# Codes: RFC 6455, section 7.4.1, and the contract.
+# What has a label of its own, shown from the start as zero: else `rate` would miss the first of
+# each, and a worker keep the gauges of a dead one whose number it got. The rest is "other". Codes:
+# RFC 6455, section 7.4.1, and the contract.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
     *("accepted", "origin", "restart", "full", "address", "store", "gone", "handshake"),
