@@ -250,7 +250,6 @@ class DirectReader(Reader, asyncio.Protocol):
             self._left(GONE)
             self._transport.close()
             return
-        self._lane.uncork_later(self)
         self._enter(head)
         if head.rest:
             self._hear(head.rest)
@@ -263,17 +262,19 @@ class DirectReader(Reader, asyncio.Protocol):
         refusal = door.refusal(ask)
         if refusal:
             self._refuse(refusal)
+            lane.uncork_later(self)
             return
         door.entered(self.transport_name, address)
         self._address, self.form = address, form_of(ask.as_data, self.form.encoding)
         live = door.hub.held(ask.slug)
         if live:
             self._join(live, ask)
+            lane.uncork_later(self)
         else:
             door.hub.spawn(self._find(ask))
 
     async def _find(self, ask: Ask) -> None:
-        """Join a blog that this worker does not hold yet."""
+        """Join a blog that this worker does not hold yet; who is answered has joined."""
         found = await self._lane.door.find(ask.slug)
         if self._is_ending or self._transport.is_closing():
             return

@@ -9,13 +9,21 @@ Rules: no label holds what a reader or an editor chose; every label has few valu
 """
 
 import asyncio
+import contextlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from liveblog.door import Door
@@ -26,14 +34,28 @@ DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# Close codes with a label of their own (RFC 6455, section 7.4.1, and the contract).
-_CODES: Final = {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011, 1012, 1013} | {
-    *(4001, 4002, 4003, 4004, 4005, 4500, 4504, 4510)
-}
+# What has a label of its own, shown from the start as zero: else `rate` would miss the first of
+# each, and a worker keep the gauges of a dead one whose number it got. The rest is "other". Codes:
+# RFC 6455, section 7.4.1, and the contract.
+_TRANSPORTS: Final = ("websocket", "events")
+_RESULTS: Final = (
+    *("accepted", "origin", "restart", "full", "address", "store", "gone", "handshake"),
+)
+_CODES: Final = (
+    *(1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013),
+    *(4001, 4002, 4003, 4004, 4005, 4500, 4504, 4510),
+)
+
+# When each counter was made would be as many series again, and is not known of several workers.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The metrics of one worker, and the text of all."""
+    """The metrics of one worker, and the text of all.
+
+    Made once in a process, before there are readers: `run` is a task for as long as it serves, and
+    `text` the answer to `GET /metrics`, with CONTENT_TYPE.
+    """
 
     def __init__(self, door: Door) -> None:
         self._door, self._copied = door, dict[tuple[str, str], int]()
@@ -69,13 +91,13 @@ class Metrics:
         hub, door = self._door.hub, self._door
         for name, text, value in _gauges(hub):
             self._gauge(name, text).set(value)
-        for transport, count in door.readers.items():
+        for transport, count in _by_label(door.readers, _TRANSPORTS).items():
             self._gauge("readers", "Readers now", "transport").labels(transport).set(count)
         for name, text, total in _totals(hub):
             self._count(name, text, {"": total})
         self._count("freed", "Readers freed, and why", _freed(hub), "why")
-        self._count("accepts", "Requests for a stream", door.accepts, "result")
-        self._count("closes", "Ends of streams", _by_code(door.closes), "code")
+        self._count("accepts", "Requests for a stream", _by_label(door.accepts, _RESULTS), "result")
+        self._count("closes", "Ends of streams", _by_label(door.closes, _CODES), "code")
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         if name not in self._gauges:
@@ -127,12 +149,11 @@ def _freed(hub: Hub) -> dict[str, int]:
     return {"stalled": hub.counts.stalled, "unheard": hub.counts.unheard}
 
 
-def _by_code(closes: Mapping[int, int]) -> dict[str, int]:
-    """Return the ends of streams by code; a reader may close with any, so the others are one."""
-    shown: dict[str, int] = {}
-    for code, count in closes.items():
-        label = str(code) if code in _CODES else "other"
-        shown[label] = shown.get(label, 0) + count
+def _by_label(counts: Mapping[Any, int], known: Sequence[Any]) -> dict[str, int]:
+    """Return counts by label, the unknown ones as one: a reader may close with any code."""
+    shown = {str(label): counts.get(label, 0) for label in known}
+    if others := sum(count for label, count in counts.items() if label not in known):
+        shown["other"] = others
     return shown
 
 
@@ -141,7 +162,10 @@ def _forget_the_dead(directory: Path) -> None:
     pids = {int(found[1]) for file in directory.iterdir() if (found := _LIVE.fullmatch(file.name))}
     for pid in pids:
         if not _is_running(pid):
-            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+            # Another worker, asked at the same moment, may remove the same files; what is left
+            # then is removed when next asked.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
 
 
 _LIVE: Final = re.compile(r"gauge_live[a-z]*_(\d+)\.db")

@@ -1,0 +1,265 @@
+"""What is counted in plain ints is shown to Prometheus, of one worker and of several."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sources import FakeStore, make_hub
+from virtual import in_virtual_time
+
+from liveblog import metrics as module
+from liveblog.door import Door
+from liveblog.metrics import DIRECTORY, Metrics
+
+PROGRAM = Path(__file__).parents[1] / "counting.py"
+
+
+def samples(text: bytes | str) -> dict[str, float]:
+    """Return every sample by its name without the prefix, and its labels' values."""
+    text = text if isinstance(text, str) else text.decode()
+    return {
+        " ".join([sample.name.removeprefix("liveblog_"), *sample.labels.values()]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def made() -> tuple[Door, Metrics]:
+    door = Door(make_hub(FakeStore()))
+    return door, Metrics(door)
+
+
+# -- one worker ------------------------------------------------------------------------------------
+
+
+def test_every_count_is_shown_under_its_name() -> None:
+    door, metrics = made()
+    counts = door.hub.counts
+    counts.deliveries, counts.sent_bytes, counts.repairs, counts.resets = 7, 900, 3, 2
+    counts.stalled, counts.unheard = 5, 6
+    door.hub.held_bytes, door.hub.store_up = 64, True
+    door.readers.update(websocket=4, events=1)
+    door.accepts.update(accepted=8, origin=9)
+    door.closes.update({1003: 10, 4002: 11})
+    found = samples(metrics.text())
+    expected = {
+        "deliveries_total": 7,
+        "sent_bytes_total": 900,
+        "repairs_total": 3,
+        "resets_total": 2,
+        "freed_total stalled": 5,
+        "freed_total unheard": 6,
+        "held_bytes": 64,
+        "cached_bytes": 0,
+        "store_up": 1,
+        "blogs": 0,
+        "readers_behind": 0,
+        "readers websocket": 4,
+        "readers events": 1,
+        "accepts_total accepted": 8,
+        "accepts_total origin": 9,
+        "closes_total 1003": 10,
+        "closes_total 4002": 11,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_scrape_shows_totals_however_often_it_is_asked() -> None:
+    door, metrics = made()
+    for total in (2, 2, 5):
+        door.hub.counts.deliveries = total
+        door.accepts["accepted"] = total
+        for _ in range(2):
+            found = samples(metrics.text())
+            assert (found["deliveries_total"], found["accepts_total accepted"]) == (total, total)
+
+
+def test_what_falls_is_a_gauge() -> None:
+    door, metrics = made()
+    for readers in (4, 1, 0):
+        door.readers["websocket"] = door.hub.held_bytes = readers
+        found = samples(metrics.text())
+        assert (found["readers websocket"], found["held_bytes"]) == (readers, readers)
+
+
+def test_a_series_that_may_come_is_there_as_zero_from_the_start() -> None:
+    """Else `rate` misses the first of what it counts (Prometheus, "Avoid missing metrics")."""
+    found = samples(made()[1].text())
+    for name in ("readers websocket", "readers events", "accepts_total store", "closes_total 4002"):
+        assert found[name] == 0
+
+
+def test_each_pass_is_observed_once() -> None:
+    door, metrics = made()
+    for seconds in (0.0005, 0.02, 9.0):
+        door.hub.on_pass(seconds)
+    found = samples(metrics.text())
+    assert found["fanout_seconds_count"] == 3
+    assert found["fanout_seconds_sum"] == pytest.approx(9.0205)
+    assert found["fanout_seconds_bucket 0.001"] == 1
+    assert found["fanout_seconds_bucket 2.5"] == 2
+    assert found["fanout_seconds_bucket +Inf"] == 3
+
+
+def test_no_reader_makes_a_series() -> None:
+    door, metrics = made()
+    before = samples(metrics.text()).keys()
+    door.closes.update(dict.fromkeys(range(3000, 5000), 1))
+    door.accepts.update({"made up": 2, "another": 3})
+    found = samples(metrics.text())
+    assert found.keys() - before == {"closes_total other", "accepts_total other"}
+    assert found["accepts_total other"] == 5
+    assert sum(v for n, v in found.items() if n.startswith("closes_total")) == 2000
+
+
+def test_names_say_what_they_are_in() -> None:
+    for family in text_string_to_metric_families(made()[1].text().decode()):
+        assert family.name.startswith("liveblog_")
+        assert family.documentation
+        assert family.type in ("gauge", "counter", "histogram")
+        units = {"held_bytes", "cached_bytes", "sent_bytes", "fanout_seconds"}
+        assert family.name.endswith(("_bytes", "_seconds")) == (
+            family.name.removeprefix("liveblog_") in units
+        )
+
+
+@in_virtual_time
+async def test_counts_are_copied_each_second_without_a_scrape() -> None:
+    door, metrics = made()
+    task = asyncio.create_task(metrics.run())
+    await asyncio.sleep(0.5)
+    door.hub.counts.deliveries = 4
+    await asyncio.sleep(module.FLUSH_S)
+    assert metrics._counters["deliveries"]._value.get() == 4
+    task.cancel()
+
+
+# -- several workers -------------------------------------------------------------------------------
+
+
+class Worker:
+    """A process that counts."""
+
+    def __init__(self, directory: Path, program: list[str] | None = None) -> None:
+        paths = [str(PROGRAM.parents[1]), str(PROGRAM.parent)]
+        self.process = subprocess.Popen(
+            [sys.executable, *(program or [str(PROGRAM)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, DIRECTORY: str(directory), "PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+    def _ask(self, line: Any) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(line) + "\n")
+        self.process.stdin.flush()
+        return str(json.loads(self.process.stdout.readline()))
+
+    def count(self, **told: float) -> None:
+        assert self._ask(told) == "counted"
+
+    def scrape(self) -> dict[str, float]:
+        return samples(self._ask(None))
+
+    def kill(self) -> None:
+        """End the process by force, and wait until it is gone."""
+        self.process.send_signal(signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    workers: list[Worker] = []
+
+    def started(program: list[str] | None = None) -> Worker:
+        workers.append(Worker(tmp_path, program))
+        return workers[-1]
+
+    yield started
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.close()
+
+
+def test_any_worker_answers_for_all(start: Start) -> None:
+    one, other = start(), start()
+    one.count(readers=3, deliveries=5, seconds=0.002, store_up=True)
+    other.count(readers=4, deliveries=6, seconds=0.2, store_up=True)
+    for worker in (one, other):
+        found = worker.scrape()
+        assert found["readers websocket"] == 7
+        assert found["deliveries_total"] == 11
+        assert found["fanout_seconds_count"] == 2
+        assert found["fanout_seconds_bucket 0.0025"] == 1
+        assert found["store_up"] == 1
+        assert not [name for name in found if str(worker.process.pid) in name]
+
+
+def test_the_store_is_up_when_every_worker_reaches_it(start: Start) -> None:
+    one, other = start(), start()
+    one.count(store_up=True)
+    other.count(store_up=False)
+    assert one.scrape()["store_up"] == 0
+    other.count(store_up=True)
+    assert one.scrape()["store_up"] == 1
+
+
+def test_of_a_worker_that_was_killed_only_what_it_counted_stays(start: Start) -> None:
+    one, other = start(), start()
+    one.count(readers=3, deliveries=5, store_up=True)
+    other.count(readers=4, deliveries=6)
+    assert one.scrape()["store_up"] == 0
+    other.kill()
+    found = one.scrape()
+    assert found["readers websocket"] == 3
+    assert found["store_up"] == 1
+    assert found["deliveries_total"] == 11
+
+
+def test_a_worker_has_no_readers_of_a_dead_one_whose_number_it_got(
+    start: Start, tmp_path: Path
+) -> None:
+    """Numbers come again, in a container soon: its own is alive, so no scrape forgets that file."""
+    dead = start()
+    dead.count(readers=9, deliveries=5)
+    dead.kill()
+    for file in tmp_path.glob(f"*_{dead.process.pid}.db"):
+        file.rename(file.with_name(file.name.replace(str(dead.process.pid), "NUMBER")))
+    renamed = (
+        "import os, pathlib, runpy\n"
+        f"for file in pathlib.Path({str(tmp_path)!r}).glob('*_NUMBER.db'):\n"
+        "    file.rename(str(file).replace('NUMBER', str(os.getpid())))\n"
+        f"runpy.run_path({str(PROGRAM)!r}, run_name='__main__')\n"
+    )
+    heir = start(["-c", renamed])
+    found = heir.scrape()
+    assert found["readers websocket"] == 0
+    assert found["deliveries_total"] == 5
+
+
+def test_scrapes_at_once_forget_the_dead_together(tmp_path: Path) -> None:
+    """Each lists the same files and finds some removed by another."""
+    with ThreadPoolExecutor(8) as threads:
+        for turn in range(200):
+            dead = 2**30 + turn  # more than any kernel gives
+            for mode in ("livesum", "livemin"):
+                (tmp_path / f"gauge_{mode}_{dead}.db").touch()
+            list(threads.map(lambda _: module._forget_the_dead(tmp_path), range(8)))
+    assert not list(tmp_path.iterdir())
