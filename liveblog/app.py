@@ -5,6 +5,7 @@ Rules: composes only. Nothing reaches for anything through `app.state`.
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -182,7 +183,8 @@ def _draining_first(lane: Lane, settings: Settings) -> Iterator[None]:
             _call(then, number, frame)
         else:
             hub.draining = True
-            work = drain(lane, settings, lambda: _call(then, number, frame))
+            stop = functools.partial(_stop_listening, then)
+            work = drain(lane, settings, stop, lambda: _call(then, number, frame))
             loop.call_soon_threadsafe(hub.spawn, work)
 
     for number in numbers:
@@ -199,13 +201,25 @@ def _call(handler: Any, number: int, frame: FrameType | None) -> None:
         handler(number, frame)
 
 
-async def drain(lane: Lane, settings: Settings, then: Callable[[], None]) -> None:
-    """Send the readers away and call `then` when they have gone.
+def _stop_listening(handler: Any) -> None:
+    """Close the listening sockets of the uvicorn server whose method a signal handler is.
+
+    Who is sent away and comes back finds another worker then, and not this one again.
+    """
+    for server in getattr(getattr(handler, "__self__", None), "servers", ()):
+        server.close()
+
+
+async def drain(
+    lane: Lane, settings: Settings, stop_listening: Callable[[], None], then: Callable[[], None]
+) -> None:
+    """Send the readers away after the lead, and call `then` when they have gone.
 
     Not before: the server would close them with a code of its own in place of their farewell.
     """
     try:
         await asyncio.sleep(settings.drain_lead_s)
+        stop_listening()
         await lane.door.hub.drain(settings.drain_s)
         await lane.door.emptied(FAREWELL_S)
     finally:

@@ -44,10 +44,12 @@ def read(directory: Path) -> dict[str, bytes]:
 
     Raises SettingsError when they are more than BYTES_MAX.
     """
-    paths = sorted(path for path in directory.rglob("[!.]*") if path.is_file())
-    if sum(path.stat().st_size for path in paths) > BYTES_MAX:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    shown = {path.relative_to(directory).as_posix(): path for path in paths}
+    shown = {name: path for name, path in shown.items() if "/." not in f"/{name}"}
+    if sum(path.stat().st_size for path in shown.values()) > BYTES_MAX:
         raise SettingsError(f"the files in {directory} are more than {BYTES_MAX:,} bytes")
-    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
+    return {name: path.read_bytes() for name, path in shown.items()}
 
 
 class Assets:

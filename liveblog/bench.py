@@ -50,7 +50,7 @@ class Tally:
     resets: int = 0
     delays_ms: list[float] = field(default_factory=list)
     closes: Counter[int] = field(default_factory=Counter)
-    failed: int = 0  # handshakes
+    failed: int = 0  # readers that could not connect; at the end, that are not connected
     open: int = 0
 
 
@@ -99,11 +99,17 @@ class Seat:
 
     def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
         self.position = ""
+        self._is_failed = False
         self._tally, self._clock = tally, clock
 
     @property
     def offset(self) -> int:
         return int(self.position.split(".")[1]) if self.position else 0
+
+    def connected(self, is_so: bool) -> None:
+        """Note how the last try to connect went; a reader that fails again counts once."""
+        self._tally.failed += (not is_so) - self._is_failed
+        self._is_failed = not is_so
 
     def take(self, text: str) -> dict[str, Any]:
         """Take one frame and return it; its entries count once, in their order."""
@@ -172,6 +178,7 @@ class Bench:
             with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C: what there is so far
                 entries = await work()
             seconds = time.monotonic() - started
+            self.tally.failed = self.readers - self.tally.open
         finally:
             self._is_over = True
             for task in tasks:
@@ -220,13 +227,11 @@ class Bench:
 
     async def _read(self, slug: str) -> None:
         """Be one reader until the end, as the contract's client is."""
-        seat, wait_s = Seat(self.tally), 0.0
+        seat = Seat(self.tally)
+        wait_s: float | None = 0.0
         while wait_s is not None:
             await asyncio.sleep(wait_s)
-            again_s = await self._once(slug, seat)
-            if again_s is None:
-                return
-            wait_s = again_s
+            wait_s = await self._once(slug, seat)
 
     async def _once(self, slug: str, seat: Seat) -> float | None:
         """Read one connection to its end; return after how long to come back, None for never."""
@@ -238,8 +243,9 @@ class Bench:
                     address, proxy=None, max_size=None, open_timeout=OPEN_S, ping_interval=None
                 )
         except (OSError, InvalidHandshake, TimeoutError):
-            self.tally.failed += not seat.position
+            seat.connected(False)
             return random.uniform(0, RETRY_S)  # noqa: S311 - spreads load
+        seat.connected(True)
         try:
             return await self._follow(connection, seat)
         finally:

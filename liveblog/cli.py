@@ -89,6 +89,7 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     os.environ.update({name: text for name, text in given.items() if text is not None})
     chosen = settings.load(os.environ)
     configure_logging(chosen)
+    _raise_file_limit()
     # Before uvicorn takes the signals over, and after it: unwind, so that the store is stopped.
     signal.signal(signal.SIGTERM, _exit)
     with contextlib.ExitStack() as stack:

@@ -11,7 +11,7 @@ bounds.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -63,7 +63,11 @@ class Front(asyncio.Protocol):
             _hand_over(self._transport, kind(*self._parts), self._data)
 
     def head_is_late(self) -> None:
-        self._refuse(408, _TOO_LATE)
+        """Refuse what was begun; in a connection opened ahead of time an answer would confuse."""
+        if self._data:
+            self._refuse(408, _TOO_LATE)
+        else:
+            self._transport.close()
 
     def _refuse(self, status: int, why: str) -> None:
         self._lane.heads.forget(self)
@@ -104,17 +108,22 @@ def _hand_over(transport: asyncio.Transport, protocol: Any, data: bytes) -> None
 
 
 class Http(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with limits for request heads and for buffers that do not drain.
+    """uvicorn's HTTP protocol, with limits for what a client sends and for what it does not take.
 
     It looks for streams again where a request begins: browsers open an EventSource on a connection
     they already have.
+
+    `_unparsed` is how many bytes came since the parser last got on: to the end of a head, to a
+    piece of a body, to the end of a request. So heads, trailers and the lengths of chunks have one
+    limit, in however many pieces they come.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._lane: Lane = self.app_state["lane"]
-        self._head_bytes = 0  # of a head that comes in pieces
-        self._is_watched = False
+        self._unparsed = 0
+        self._head_bytes = 0  # of the present request, as far as its lines are whole
+        self._part: Literal["", "head", "body"] = ""  # of a request that is not whole
         self._undrained: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -123,51 +132,91 @@ class Http(HttpToolsProtocol):
             if kind and kind is not Http:
                 self._become(kind, data)
                 return
-        if self._is_too_long(data):
-            self._refuse(431, _TOO_LONG)
-            return
+        self._unparsed += len(data)
         super().data_received(data)
-        if self._is_in_head() or self._is_watched:
-            self._watch_head(data)
-
-    # uvicorn makes a new scope when a request begins, and names its method when the head is whole.
-
-    def _is_in_head(self) -> bool:
-        return self.scope is not None and "method" not in self.scope
+        if self._unparsed > HEAD_BYTES_MAX:
+            self._refuse(431, _TOO_LONG)
+        self._mind()
 
     def _is_between_requests(self) -> bool:
-        """Say whether a request may begin here; uvicorn's own look is enough for one that did."""
-        is_answered = self.cycle is None or (
-            self.cycle.response_complete and not self.cycle.more_body
-        )
-        return is_answered and not self._is_in_head() and not self.transport.is_closing()
+        """Say whether what comes is a new request, and everything before it answered and taken."""
+        return not (self._part or self._is_answering() or self.transport.is_closing())
+
+    def _is_answering(self) -> bool:
+        is_made = self.cycle is None or self.cycle.response_complete
+        return not is_made or self.transport.get_write_buffer_size() > 0
 
     def _become(self, kind: Kind, data: bytes) -> None:
         self.connections.discard(self)
-        self._unset_keepalive_if_required()
+        self._forget()
         parts = self.config, self.server_state, self.app_state
         _hand_over(self.transport, kind(*parts), data)
 
-    # -- heads
+    def handle_websocket_upgrade(self) -> None:
+        """Upgrade, unless answers are owed, among which the frames would go: then end it all."""
+        if self._is_answering():
+            self._lane.closing.note(self)
+            self.transport.close()
+        else:
+            self._forget()
+            super().handle_websocket_upgrade()
 
-    def _is_too_long(self, data: bytes) -> bool:
-        if self._is_watched or (len(data) > HEAD_BYTES_MAX and self._is_between_requests()):
-            self._head_bytes += _head_bytes(data)
-        return self._head_bytes > HEAD_BYTES_MAX
+    # -- how far a request is
 
-    def _watch_head(self, data: bytes) -> None:
-        """Give a head that is not whole its time, once what came before it is answered."""
-        waits = self._is_in_head() and (self.cycle is None or self.cycle.response_complete)
-        if waits and not self._is_watched:
-            self._lane.heads.note(self)
-            self._head_bytes = len(data.rpartition(b"\r\n\r\n")[2])
-        elif not waits:
-            self._lane.heads.forget(self)
-            self._head_bytes = 0
-        self._is_watched = waits
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._part, self._head_bytes = "head", 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count_head(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_head(name, value)
+        if self._part == "head":  # trailers are for nobody
+            super().on_header(name, value)
+
+    def _count_head(self, *parts: bytes) -> None:
+        """Count parts of a head. Raises _TooLong, which uvicorn takes as a malformed request."""
+        self._head_bytes += sum(map(len, parts)) + len(": \r\n")
+        if self._head_bytes > HEAD_BYTES_MAX:
+            raise _TooLong
+
+    def on_headers_complete(self) -> None:
+        self._part, self._unparsed = "body", 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._part, self._unparsed = "", 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._mind()
+
+    def _mind(self) -> None:
+        """Give what the client has begun its time: a body at once, a head when it is its turn."""
+        is_open, has_begun = not self.transport.is_closing(), self._part == "head" or self._unparsed
+        in_body = self._part == "body"
+        waits_for_head = bool(has_begun) and not in_body and not self._is_answering()
+        self._lane.bodies.note_while(is_open and in_body, self)
+        self._lane.heads.note_while(is_open and waits_for_head, self)
 
     def head_is_late(self) -> None:
-        self._refuse(408, _TOO_LATE)
+        if self._part:
+            self._refuse(408, _TOO_LATE)
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse(431, _TOO_LONG)
+        else:
+            super().send_400_response(msg)
 
     def _refuse(self, status: int, why: str) -> None:
         _refuse(self._lane, self.transport, self, status, why)
@@ -187,11 +236,21 @@ class Http(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._forget()
+        self._lane.closing.forget(self)
+
+    def _forget(self) -> None:
+        """Stop every clock of this connection's."""
+        self._unset_keepalive_if_required()
         self._forget_undrained()
         self._lane.heads.forget(self)
-        self._lane.closing.forget(self)
+        self._lane.bodies.forget(self)
 
     def _forget_undrained(self) -> None:
         if self._undrained:
             self._undrained.cancel()
             self._undrained = None
+
+
+class _TooLong(Exception):
+    """A request head is over its limit."""

@@ -30,6 +30,7 @@ from liveblog.door import (
     GONE,
     STAY_AWAY,
     SUBPROTOCOL,
+    TOO_MUCH,
     Ask,
     Door,
     Refusal,
@@ -41,6 +42,9 @@ from liveblog.model import counted_address
 from liveblog.rfc6455 import BadHandshake
 
 HEAD_S: Final = 5.0  # for a whole request head, from the connection's or its first byte
+BODY_S: Final = 60.0  # for a whole body, from the end of its head
+COPIED_BYTES_MAX: Final = 8 * 1024  # of a frame, to be one write with the answer before it
+HEARD_BYTES_MAX: Final = 16 * 1024  # from one reader, between two pings
 CLOSING_S: Final = 5.0  # for the peer to answer a close, and for the last bytes to leave
 SWEEP_S: Final = 0.5
 
@@ -66,14 +70,17 @@ class Deadlines:
     def forget(self, connection: Any) -> None:
         self._since.pop(connection, None)
 
+    def note_while(self, is_due: bool, connection: Any) -> None:
+        self.note(connection) if is_due else self.forget(connection)
+
     def passed(self, *, all_of_them: bool = False) -> Iterator[Any]:
         """Yield and forget those whose time is over."""
         before = self._clock() - self._seconds
         for connection, since in list(self._since.items()):
             if since > before and not all_of_them:
                 return
-            del self._since[connection]
-            yield connection
+            if self._since.pop(connection, None) is not None:  # the end of another may be its own
+                yield connection
 
 
 @dataclass
@@ -89,18 +96,19 @@ class Lane:
 
     def __post_init__(self) -> None:
         self.heads = Deadlines(HEAD_S, self.clock)
+        self.bodies = Deadlines(BODY_S, self.clock)
         self.closing = Deadlines(CLOSING_S, self.clock)
-        self._corked: list[DirectReader] = []
+        self._corked: list[DirectReader] = []  # whose answers are written at the end of this turn
         self._proxies = ProxyHeadersMiddleware(_nothing, self.trusted).trusted_hosts
 
     async def run(self) -> None:
-        """Cut off who is too slow with a request head, or with its end; until cancelled."""
+        """Cut off who is too slow with a request, or with its end; until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
             for late in self.heads.passed():
                 late.head_is_late()
-            for closing in self.closing.passed():
-                closing.abort()
+            for late in (*self.bodies.passed(), *self.closing.passed()):
+                late.abort()
 
     def uncork_later(self, reader: "DirectReader") -> None:
         """Have a reader's answer written when all that came in this turn of the loop have joined.
@@ -142,8 +150,8 @@ class Lane:
 
 
 def _forwarded_scheme(headers: Headers) -> str:
-    """Return the scheme that the nearest proxy names, "" for none of ours."""
-    scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").rpartition(",")[2].strip()
+    """Return the scheme that the proxy names, "" for none, or several: as uvicorn reads it."""
+    scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").strip()
     return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
 
 
@@ -211,7 +219,7 @@ class DirectReader(Reader, asyncio.Protocol):
     __slots__ = (
         "_address",  # what it is counted by; None: not counted
         "_begun",
-        "_corked",  # what is written at the end of the loop's turn; None: no more
+        "_corked",  # what is written at the end of the loop's turn, in order; None: no more
         "_fd",  # -1: not writable directly (TLS, not begun, ending)
         "_is_ending",
         "_is_tls",
@@ -223,7 +231,7 @@ class DirectReader(Reader, asyncio.Protocol):
         super().__init__(self.forms[0])
         self._lane: Lane = app_state["lane"]
         self._address: str | None = None
-        self._corked: bytes | None = b""
+        self._corked: list[bytes] | None = []
         self._begun = self._is_ending = False
         self._fd = -1
 
@@ -245,14 +253,19 @@ class DirectReader(Reader, asyncio.Protocol):
             head = read_head(data)
             self._corked = self._welcome(head)
         except BadHandshake as error:
-            self._lane.door.accepts["handshake"] += 1
-            self._transport.write(error.answer)
-            self._left(GONE)
-            self._transport.close()
+            self._turn_away(error)
             return
         self._enter(head)
         if head.rest:
             self._hear(head.rest)
+
+    def _turn_away(self, error: BadHandshake) -> None:
+        """Answer what is no handshake; there was no stream, so none is counted as closed."""
+        self._is_ending = True
+        self._lane.door.accepts["handshake"] += 1
+        self._lane.closing.note(self)
+        self._transport.write(error.answer)
+        self._transport.close()
 
     def _enter(self, head: Head) -> None:
         lane, door = self._lane, self._lane.door
@@ -293,8 +306,11 @@ class DirectReader(Reader, asyncio.Protocol):
         self._lane.door.join(self, live, ask)
 
     @abstractmethod
-    def _welcome(self, head: Head) -> bytes:
-        """Return the answer to a request, and choose the form of frames. Raises BadHandshake."""
+    def _welcome(self, head: Head) -> list[bytes]:
+        """Return what the answer begins with, and choose the form of frames.
+
+        Raises BadHandshake.
+        """
 
     @abstractmethod
     def _hear(self, data: bytes) -> None:
@@ -321,17 +337,24 @@ class DirectReader(Reader, asyncio.Protocol):
         if self._corked is None:
             self._transport.write(data)
         else:
-            self._corked += data
+            self._corked.append(data)
 
     def uncork(self) -> None:
-        """Write what there is to say so far in one piece, and the rest as it comes."""
-        data = self._corked
-        if not data or self._transport.is_closing():
+        """Write what there is to say so far, in one piece if it is short, and the rest as it comes.
+
+        A long frame is what many share who come back after a cut: a copy of it for each would be
+        held for all that do not read.
+        """
+        said = self._corked
+        if not said or self._transport.is_closing():
             return
         self._corked = None
         if not self._is_ending and not self._is_tls:
             self._fd = self._transport.get_extra_info("socket").fileno()
-        self._transport.write(data)
+        if len(said[-1]) > COPIED_BYTES_MAX:
+            self._transport.writelines(said)
+        else:
+            self._transport.write(b"".join(said))
 
     def pause_writing(self) -> None:
         self.fell_behind(self._transport.get_write_buffer_size())
@@ -376,6 +399,7 @@ class SocketReader(DirectReader):
     answers_pings = True
 
     __slots__ = (
+        "_heard_bytes",  # since it was last asked for a sign of life
         "_is_deaf",  # what it sends is not looked at any more
         "_pong",  # owed to who is behind: the last only, as section 5.5.3 allows
         "_rest",  # of what it sent, the part that is no whole frame yet
@@ -383,34 +407,42 @@ class SocketReader(DirectReader):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self._heard_bytes = 0
         self._is_deaf = False
         self._pong = self._rest = b""
 
-    def _welcome(self, head: Head) -> bytes:
+    def _welcome(self, head: Head) -> list[bytes]:
         accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
         self.form = self.forms[accepted.deflates]
-        return accepted.answer
+        return [accepted.answer]
 
     def _hear(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        self.unheard = 0
-        heard = rfc6455.hear(
-            self._rest + data if self._rest else data, self.form.encoding == "deflated"
-        )
+        if self.unheard:
+            self.unheard = self._heard_bytes = 0
+        left = HEARD_BYTES_MAX - self._heard_bytes
+        self._heard_bytes += len(data)
+        heard = rfc6455.hear(self._rest + data[:left], self.form.encoding == "deflated")
         self._rest = heard.rest
         if heard.code is not None:
             self._end_as_heard(heard)
-        elif heard.reply and self.behind:
-            self._pong = heard.reply
-        elif heard.reply:
-            self._say(heard.reply)
+        elif len(data) > left:
+            self._end_as_heard(_TOO_MUCH)
+        elif heard.replies:
+            self._reply(heard.replies)
+
+    def _reply(self, pongs: list[bytes]) -> None:
+        if self.behind or not (self.live or self._is_ending):  # or its blog is looked up
+            self._pong = pongs[-1]
+        else:
+            self._say(b"".join(pongs))
 
     def _end_as_heard(self, heard: rfc6455.Heard) -> None:
         """End what the reader closed, or broke the protocol in (section 7.1.7)."""
         self._is_deaf = True
         if not self._is_ending:
-            self._say(heard.reply)
+            self._say(b"".join(heard.replies))
             self._left(heard.code or GONE)
         self.uncork()
         if heard.is_close or not self._transport.can_write_eof():
@@ -420,17 +452,29 @@ class SocketReader(DirectReader):
             # it: the reader is given time to take it and close.
             self._transport.write_eof()
 
+    def uncork(self) -> None:
+        super().uncork()
+        self._pay_pong()
+
     def resume_writing(self) -> None:
-        if self._pong and not self._is_ending:
-            self._transport.write(self._pong)
-        self._pong = b""
         super().resume_writing()
+        self._pay_pong()
+
+    def _pay_pong(self) -> None:
+        if self._pong and not self._is_ending and not self.behind:
+            pong, self._pong = self._pong, b""
+            self._transport.write(pong)
 
     def end(self, frame: Frame | None, code: int) -> None:
         """Say farewell and start the closing handshake (section 7.1.2)."""
         last: bytes = frame.encoded(self.form) if frame else b""
         self._say(last + rfc6455.close(code))
         self._left(code)
+
+
+_TOO_MUCH: Final = rfc6455.Heard(
+    [rfc6455.close(TOO_MUCH, "too many control frames")], TOO_MUCH, False, b""
+)
 
 
 class EventReader(DirectReader):
@@ -449,11 +493,13 @@ class EventReader(DirectReader):
         self._head = b""
         self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
 
-    def _welcome(self, head: Head) -> bytes:
+    def _welcome(self, head: Head) -> list[bytes]:
+        if b"," in head.headers.get(b"host", b","):
+            raise BadHandshake("A request needs one Host.")
         origin = head.headers.get(b"origin", b"").decode("latin-1")
         cors = self._lane.door.cors(origin)
         self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **_CHUNKED})
-        return b""
+        return []
 
     def _answer_of(self, status: int, headers: dict[str, str]) -> bytes:
         lines = [b"%b: %b\r\n" % pair for pair in (*self._default_headers, *SECURITY)]
@@ -465,7 +511,7 @@ class EventReader(DirectReader):
         if is_over and ask.since in (None, live.position):
             self._stay_away()
             return
-        self._corked, self._head = self._head, b""
+        self._corked, self._head = [self._head], b""
         super()._join(live, ask)
 
     def _hear(self, data: bytes) -> None:

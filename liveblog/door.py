@@ -9,6 +9,7 @@ most a `bye`, then its code, since scripts cannot see the status of a failed han
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,11 +31,15 @@ from liveblog.hub import (
 )
 from liveblog.model import Position, StoreDown
 
+log = logging.getLogger(__name__)
+
 SUBPROTOCOL: Final = "liveblog.v1"
 
 # Close codes besides the hub's (RFC 6455, section 7.4, and the contract).
 NO_DATA: Final = 1003
 GONE: Final = 1006
+TOO_MUCH: Final = 1008
+FAULT: Final = 1011
 TRY_AGAIN: Final = 1013
 FULL: Final = 4002
 TOO_SLOW: Final = 4003
@@ -139,11 +144,17 @@ class Door:
         return {"vary": "Origin", **allowed}
 
     async def find(self, slug: str) -> Live | Refusal:
-        """Return the blog, loaded on first interest, or why there is none to read now."""
+        """Return the blog, loaded on first interest, or why there is none to read now.
+
+        A fault of ours is one such reason: who waits must not be left without an answer.
+        """
         try:
             live = await self.hub.live(slug)
         except StoreDown:
             return _refusal(OVERLOAD_WINDOW_MS, TRY_AGAIN, "store")
+        except Exception:
+            log.exception("blog %s cannot be loaded", slug)
+            return _refusal(OVERLOAD_WINDOW_MS, FAULT, "fault")
         return live or _refusal(None, NO_SUCH_BLOG, "gone")
 
     def join(self, reader: Reader, live: Live, ask: Ask) -> None:

@@ -35,7 +35,9 @@ SLOTS: Final = 20  # readers are spread over so many beats in one heartbeat inte
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 LOOK_EVERY: Final = 16  # readers brought between two looks at the clock: 0.1 ms
 STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is freed
-UNHEARD_S: Final = 45.0  # and one from whose end nothing came for so long, pings notwithstanding
+# And one from whose end nothing came for all the pings of this time, or for one, when the next is
+# due: with a heartbeat of 20 s, 40 to 80 s after its last sign of life.
+UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # beats: reading a pong costs more than writing the beat
 EARLY_MAX: Final = (
     200  # messages held while a blog loads or is repaired; more only mean another repair
@@ -173,7 +175,7 @@ class Counts:
     """What happened since the worker started."""
 
     deliveries: int = 0  # of `changes`
-    sent_bytes: int = 0  # of these
+    sent_bytes: int = 0  # of these; characters where the server encodes the text itself
     repairs: int = 0
     resets: int = 0
     stalled: int = 0  # readers freed, since their sockets took nothing
@@ -270,7 +272,8 @@ class Live:
         hello: Frame | None = self._cache.get(at)
         if not hello:
             hello = frames.hello(at, self.hub.rules.heartbeat_s)
-            self.keep(at, hello, hello.bytes_max)
+            if self.timeline.standing(at) == "here":  # what is only claimed must not fill the cache
+                self.keep(at, hello, hello.bytes_max)
         return hello
 
     def _admit(self, reader: Reader) -> None:
@@ -540,14 +543,15 @@ class Live:
             self.dismiss(reader, None, ENDED)
 
     def _reset(self, reader: Reader) -> None:
+        if reader.live is not self:
+            return
         self.leave(reader)
         self.hub.counts.resets += 1
         reader.end(frames.reset(self.position, RESET_WINDOW_MS), RESET)
 
     def _close_all(self, farewell: Frame | None, code: int) -> None:
         for reader in self.readers():
-            self.leave(reader)
-            reader.end(farewell, code)
+            self.dismiss(reader, farewell, code)
 
     # -- repair: the state is the truth, messages are hints
 
@@ -657,6 +661,8 @@ class Live:
         Reset those whom a repair read has judged.
         """
         for reader in list(self.waiting):
+            if reader.live is not self:  # freed for one before it
+                continue
             position, asked = reader.waits_for or (self.position, 0)
             standing = self.timeline.standing(position)
             if standing == "here":
@@ -768,7 +774,7 @@ class Hub:
     on_pass: Callable[[float], None] = lambda _: None  # told how many seconds each fan-out took
 
     def __post_init__(self) -> None:
-        self.unheard_max = math.ceil(UNHEARD_S / self.rules.heartbeat_s / PING_EVERY)
+        self.unheard_max = max(1, int(UNHEARD_S / self.rules.heartbeat_s / PING_EVERY))
         self.lives: OrderedDict[str, Live] = OrderedDict()  # the least recently used first
         self._loading: dict[str, asyncio.Task[Live | None]] = {}
         self._early: dict[str, deque[Changes]] = {}

@@ -118,13 +118,13 @@ def _control(opcode: int, payload: bytes) -> bytes:
 class Heard(NamedTuple):
     """What the bytes of a reader came to.
 
-    `reply`: what to write, if anything. `code`: None while the connection goes on; else it ends,
-    with `reply` as its close frame, and the rest of what the reader sends is not looked at. For a
+    `replies`: the frames to write, if any. `code`: None while the connection goes on; else it ends,
+    the last of `replies` is the close frame, and what else the reader sends is not looked at. For a
     close frame from the reader (`is_close`) the code is the reader's, NO_CODE when it gave none.
     `rest`: the begin of a frame that is not whole yet, to be put before the next bytes.
     """
 
-    reply: bytes
+    replies: list[bytes]
     code: int | None
     is_close: bool
     rest: bytes
@@ -141,18 +141,20 @@ def hear(data: bytes, deflates: bool = False) -> Heard:
     frame is ever waited for, and `rest` is at most 130 bytes, one less than the longest of them. A
     length in more bytes than it needs (section 5.2) is refused there too, as too long.
     """
-    reply, at = b"", 0
+    replies: list[bytes] = []
+    at = 0
     try:
         while frame := _next(data, at, deflates):
             opcode, payload, at = frame
             if opcode == PING:
-                reply += pong(payload)
+                replies.append(pong(payload))
             elif opcode == CLOSE:
-                return Heard(reply + _control(CLOSE, payload), _close_code(payload), True, b"")
+                code = _close_code(payload)
+                return Heard([*replies, _control(CLOSE, payload)], code, True, b"")
     except _Broken as error:
         code, reason = error.args
-        return Heard(reply + close(code, reason), code, False, b"")
-    return Heard(reply, None, False, data[at:] if at else data)
+        return Heard([*replies, close(code, reason)], code, False, b"")
+    return Heard(replies, None, False, data[at:] if at else data)
 
 
 def _next(data: bytes, at: int, deflates: bool) -> tuple[int, bytes, int] | None:

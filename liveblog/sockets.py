@@ -272,13 +272,13 @@ class EventsEndpoint:
         found = await self._door.find(ask.slug)
         if isinstance(found, Refusal):
             return self._refused(request, found)
+        if request.method == "HEAD":  # Starlette lets it in with GET
+            return Response(headers=EVENT_HEADERS)
         self._door.accepts["accepted"] += 1
         if ask.is_malformed:
             return self._once(request, frames.reset(found.position, RESET_WINDOW_MS))
         if found.blog.status == "ended" and ask.since in (None, found.position):
             return _stay_away()
-        if request.method == "HEAD":  # Starlette lets it in with GET
-            return Response(headers=EVENT_HEADERS)
         return EventStream(self._door, request, found, ask)
 
     def _refused(self, request: Request, refusal: Refusal) -> Response:

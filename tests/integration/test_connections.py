@@ -21,6 +21,7 @@ from liveblog import connections, direct
 from liveblog.connections import Front, SocketReader
 from liveblog.direct import Lane
 from liveblog.door import Door
+from liveblog.frame import Frame
 
 DIRECT = ["direct", "direct on asyncio"]
 
@@ -121,8 +122,53 @@ async def test_a_head_without_an_end_is_cut_at_8_kib(lane: Server) -> None:
             assert (await made.rest()).startswith(b"HTTP/1.1 431 ")
 
 
+async def test_heads_with_bodies_on_a_kept_connection_are_not_one_long_head(lane: Server) -> None:
+    asked = request("/healthz", f"Cookie: {'a' * 800}\r\nContent-Length: 9000\r\n")
+    async with wire(lane.url) as made:
+        for _ in range(12):
+            await made.send(asked + b"x" * 9_000)
+            assert b" 200 " in await made.head()
+            await made.reader.readexactly(len(b'{"status":"ok"}'))
+
+
+async def test_a_head_over_8_kib_behind_another_is_answered_431(lane: Server) -> None:
+    long = request("/healthz", "Cookie: " + "a" * 20_000 + "\r\n")
+    async with wire(lane.url, request("/healthz") + long) as made:
+        assert (await made.rest()).count(b" 200 ") <= 1
+
+
+CHUNKED = request("/healthz", "Transfer-Encoding: chunked\r\n", "POST")
+ENDLESS = {
+    "trailers": CHUNKED + b"0\r\n" + b"a:\r\n" * 5_000,
+    "a trailer": CHUNKED + b"0\r\na: " + b"a" * 20_000,
+    "an extension of a chunk": CHUNKED + b"1;a=" + b"a" * 20_000,
+    "a target": b"GET /" + b"a" * 20_000,
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+async def test_what_has_no_end_is_cut_off(lane: Server, what: str) -> None:
+    async with wire(lane.url, ENDLESS[what]) as made:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(10):
+                await asyncio.sleep(0.02)  # so that it comes in several pieces
+                await made.send(b"a" * 1_000)
+        await made.rest()
+
+
+@pytest.mark.parametrize("first", [b"", b"\r\n", request("/healthz") + b"\r\n"])
+async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
+    lane: Server, first: bytes
+) -> None:
+    async with wire(lane.url, first) as made:
+        if first.startswith(b"GET"):
+            await made.head()
+            await made.reader.readexactly(len(b'{"status":"ok"}'))
+            await made.send(b"\r\n")
+        assert await made.rest() == b""
+
+
 DRIBBLES = {
-    "nothing": b"",
     "a stream": b"GET /blogs/x/live HTTP/1.1\r\nHost: x\r\n",
     "a page": b"GET / HTTP/1.1\r\nHost: x\r\n",
     "a later request": request("/healthz") + b"GET /",
@@ -138,7 +184,7 @@ async def test_a_request_dribbled_byte_by_byte_is_cut_off_after_5_s(lane: Server
             reading = asyncio.create_task(made.rest())
             with contextlib.suppress(ConnectionError):
                 while not reading.done():
-                    await made.send(b"a" if begin else b"")
+                    await made.send(b"a")
                     await asyncio.wait({reading}, timeout=0.25)
             return await reading, loop.time() - started
 
@@ -174,6 +220,13 @@ async def test_an_upgrade_on_a_connection_that_was_kept_is_a_direct_reader(
         await made.frame_of(0x81)
         await editor.publish(blog["slug"], "word " * 100)
         await made.frame_of(0xC1)
+
+
+async def test_a_handshake_before_the_answer_to_the_request_before_it_ends_the_connection(
+    lane: Server, live: str
+) -> None:
+    async with wire(lane.url, request("/") + request(live, UPGRADE)) as made:
+        assert b" 101 " not in await made.rest()
 
 
 async def test_events_on_a_connection_that_was_kept_are_direct(lane: Server, blog: Any) -> None:
@@ -247,6 +300,25 @@ async def test_pings_are_answered_with_the_same_payload_however_they_are_cut(
             await made.send(data[at : at + 7])
         assert await made.frame_of(0x8A) == b"a"
         assert await made.frame_of(0x8A) == b"b" * 125
+
+
+async def test_a_flood_of_pings_ends_with_1008(lane: Server, live: str) -> None:
+    async with reading(lane, live) as made:
+        for _ in range(10):
+            await made.send(masked(0x89, b"a" * 100) * 100)
+        assert await made.close_code() == 1008
+
+
+async def test_pings_after_each_sign_of_life_asked_for_are_no_flood(
+    lane: Server, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reading(lane, live) as made:
+        for _ in range(4):
+            await made.send(masked(0x89, b"a" * 100) * 100)
+            for _ in range(100):
+                assert await made.frame_of(0x8A) == b"a" * 100
+            await made.frame_of(0x89)
+            await made.send(masked(0x8A))
 
 
 async def test_a_beat_carries_a_ping(lane: Server, live: str) -> None:
@@ -444,11 +516,20 @@ async def test_tls_on_the_worker_carries_streams_pages_and_catches_up_who_stalls
 # -- in one process, with the limits in reach
 
 
+PAGE_BYTES = 16 * 1024 * 1024
+
+
 class App:
-    """An application that answers with a body that does not end."""
+    """An application: `/page` is long, `/body` waits for one, anything else does not end."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/body":
+            while (await receive()).get("more_body"):
+                pass
         await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] != "/":
+            await send({"type": "http.response.body", "body": b"x" * PAGE_BYTES})
+            return
         await receive()
         gone = asyncio.create_task(receive())
         while not gone.done():
@@ -461,6 +542,7 @@ async def small(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[uvicorn.
     """A server with direct connections in this process, and what it is made of."""
     monkeypatch.setattr(connections, "UNDRAINED_S", 0.5)
     monkeypatch.setattr(direct, "CLOSING_S", 0.5)
+    monkeypatch.setattr(direct, "BODY_S", 0.5)
     past = Past()
     past.publish()
     hub = make_hub(FakeStore(past))
@@ -500,6 +582,91 @@ async def test_a_peer_that_takes_nothing_of_a_page_is_freed(small: Any) -> None:
     async with wire(url, request("/"), limit=1):
         await until(lambda: server.server_state.connections)
         await until(lambda: not server.server_state.connections)
+
+
+@pytest.mark.parametrize("stream", ["live", "events"])
+async def test_a_stream_asked_for_before_a_page_is_taken_is_never_among_its_bytes(
+    small: Any, stream: str
+) -> None:
+    """Of a page whose answer is made, and waits for a peer that reads slowly."""
+    server, lane, url = small
+    async with wire(url, request("/page"), limit=1) as made:
+        await until(lambda: server.server_state.connections)
+        (kept,) = server.server_state.connections
+        await until(lambda: kept.cycle and kept.cycle.response_complete)
+        assert kept.transport.get_write_buffer_size()
+        await made.send(request(f"/blogs/{SLUG}/{stream}", UPGRADE if stream == "live" else ""))
+        answer = await made.rest()
+    page, _, after = answer.partition(b"x" * PAGE_BYTES)
+    assert page.startswith(b"HTTP/1.1 200 ")
+    assert b" 101 " not in answer
+    assert not lane.door.hub.count()
+    assert (
+        after.startswith(b"0" if stream == "live" else b"\r\n0\r\n\r\nHTTP/1.1 200 ") or not after
+    )
+
+
+async def test_a_body_that_does_not_come_is_cut_off(small: Any) -> None:
+    _, _, url = small
+    head = request("/body", "Content-Length: 10\r\n", "POST")
+    async with wire(url, head + b"x") as made:
+        assert await made.rest() == b""
+
+
+async def test_a_reader_of_a_blog_that_cannot_be_loaded_for_a_fault_is_told_to_come_back(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, lane, url = small
+
+    async def fault(_: str) -> Any:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(lane.door.hub, "live", fault)
+    async with wire(url, request("/blogs/other/live", UPGRADE)) as made:
+        assert b" 101 " in await made.head()
+        assert json.loads(await made.frame_of(0x81))["t"] == "bye"
+        assert await made.close_code() == 1011
+    await until(lambda: lane.door.count == 0)
+
+
+async def test_who_is_behind_is_owed_the_last_pong_only(small: Any) -> None:
+    _, lane, url = small
+    async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE), limit=1_000) as made:
+        await until(lambda: lane.door.hub.count() == 1)
+        (reader,) = lane.door.hub.lives[SLUG].followers
+        while not reader.behind:
+            reader._say(b"\x81\x7e\x80\x00" + b"x" * 32_768)
+            await asyncio.sleep(0)
+        await made.send(masked(0x89, b"first") + masked(0x89, b"last"))
+        await until(lambda: reader._pong)
+        await made.head()
+        assert await made.frame_of(0x8A) == b"last"
+
+
+async def test_a_long_frame_is_not_copied_for_each_reader_that_comes_back(
+    small: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, lane, url = small
+    written: list[list[bytes]] = []
+    uncork = SocketReader.uncork
+
+    def look(self: SocketReader) -> None:
+        written.append(list(self._corked or ()))
+        uncork(self)
+
+    monkeypatch.setattr(SocketReader, "uncork", look)
+    live = await lane.door.hub.live(SLUG)
+    assert live
+    monkeypatch.setattr(live, "_make_frame", lambda *_: Frame(b"x" * 100_000))
+    since = live.position._replace(offset=0)
+    monkeypatch.setattr(live.timeline, "standing", lambda _: "here")
+    for _ in range(2):
+        async with wire(url, request(f"/blogs/{SLUG}/live?since={since}", UPGRADE)) as made:
+            await made.head()
+            assert len(await made.frame_of(0x81)) < 200
+            assert len(await made.frame_of(0x81)) == 100_000
+    first, second = written
+    assert first[-1] is second[-1]
 
 
 async def test_who_does_not_answer_a_close_is_freed(small: Any) -> None:
@@ -586,7 +753,7 @@ async def test_accepts_and_closes_are_counted(small: Any) -> None:
             await made.rest()
     await until(lambda: lane.door.count == 0)
     assert lane.door.accepts == {"accepted": 1, "handshake": 1, "gone": 1, "origin": 1}
-    assert lane.door.closes == {1001: 1, 1006: 1, 4504: 1, 4500: 1}
+    assert lane.door.closes == {1001: 1, 4504: 1, 4500: 1}
 
 
 async def test_the_streams_of_one_blog_agree(lane: Server, editor: Editor, blog: Any) -> None:

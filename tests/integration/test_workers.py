@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import redis
 from processes import descendants, is_alive
 from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
-from servers import Editor, Server, StoreProcess, http, serving, store_process
+from servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
 from stores import binary_of
 from waiting import until
 
@@ -447,6 +448,32 @@ async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
         assert await asyncio.to_thread(server.wait) == 0
 
 
+async def test_while_readers_are_sent_away_nobody_new_is_let_in(
+    site: Server, editor: Editor, tmp_path: Path
+) -> None:
+    """Who comes back at once finds another worker, not this one again."""
+    blog = await editor.blog()
+    with serving(tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_S="2") as server:
+        ask = Ask(server.url, blog["slug"])
+        async with websocket(ask) as first, websocket(ask) as second:
+            for stream in (first, second):
+                await stream.next("hello")
+            server.terminate()
+            assert await first.rest() == [BYE]
+            with pytest.raises(OSError, match="Connect call failed"):
+                async with websocket(ask):
+                    pass
+            assert (await second.rest(), second.code) == ([BYE], 4001)
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_as_many_files_may_be_open_as_the_system_allows(site: Server, tmp_path: Path) -> None:
+    command = ("sh", "-c", 'ulimit -Sn 600; exec "$@"', "sh", *COMMAND)
+    with serving(tmp_path / "log", command=command, REDIS_URL=site.store_url) as server:
+        soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
+
+
 async def test_however_many_readers_there_are_each_is_told_before_the_server_ends(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
@@ -469,8 +496,11 @@ async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
     hub = Hub(Unused(), Unused(), Unused())
     door, ended = Door(hub), asyncio.Event()
     door.entered("websocket", "")
-    drained = asyncio.create_task(app.drain(Lane(door), Settings(drain_s=0), ended.set))
+    deaf = asyncio.Event()
+    work = app.drain(Lane(door), Settings(drain_s=0), deaf.set, ended.set)
+    drained = asyncio.create_task(work)
     await until(lambda: hub.draining)
+    assert deaf.is_set()
     for _ in range(20):
         await asyncio.sleep(0)
         assert not ended.is_set()

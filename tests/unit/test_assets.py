@@ -73,7 +73,7 @@ def test_the_version_is_of_all_names_and_contents() -> None:
 
 
 def test_the_files_are_read_from_their_directory_hidden_ones_left_out(tmp_path: Path) -> None:
-    for name in ("js/page.js", "js/.page.js.swp", "icon.svg"):
+    for name in ("js/page.js", "js/.page.js.swp", ".git/config", "icon.svg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     assert assets.read(tmp_path) == {"icon.svg": b"icon.svg", "js/page.js": b"js/page.js"}

@@ -65,3 +65,13 @@ def test_only_what_arrived_once_and_whole_is_whole() -> None:
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(BenchError, match="must be like"):
         checked_url(url)
+
+
+def test_a_reader_that_fails_again_counts_once_and_not_when_it_came_in() -> None:
+    tally = Tally()
+    seat = Seat(tally)
+    seat.connected(False)
+    seat.connected(False)
+    assert tally.failed == 1
+    seat.connected(True)
+    assert tally.failed == 0

@@ -1035,6 +1035,15 @@ async def test_over_the_limit_of_held_bytes_the_longest_behind_go_first() -> Non
     assert hub.held_bytes == 0
 
 
+async def test_positions_that_are_only_claimed_do_not_fill_the_cache() -> None:
+    scene = await make_scene()
+    scene.reader()
+    before = scene.hub.cached_bytes()
+    for offset in range(20):
+        scene.live.join(FakeReader(), Position("other", offset, "c" * 8))
+    assert scene.hub.cached_bytes() == before
+
+
 @in_virtual_time
 async def test_a_reader_freed_at_its_very_hello_waits_for_nothing() -> None:
     past = Past()
@@ -1056,9 +1065,10 @@ async def test_a_reader_from_whose_end_nothing_comes_is_freed_and_one_that_answe
     for reader in (dead, alive):
         reader.answers_pings = True  # type: ignore[misc]
     async with running(scene.hub):
-        for _ in range(30):
+        for seconds in range(81):
             alive.unheard = 0
-            await asyncio.sleep(5)
+            assert dead.code is None or seconds >= 40
+            await asyncio.sleep(1)
     assert (dead.code, alive.code, deaf.code) == (1006, None, None)
     assert scene.hub.counts.unheard == 1
 

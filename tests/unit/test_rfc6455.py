@@ -56,16 +56,14 @@ def ours(chunks: list[bytes], deflates: bool) -> Verdict:
         assert len(rest) <= 130
         if heard.code is not None:
             return _ended(pongs, heard)
-        pongs += heard.reply
+        pongs += b"".join(heard.replies)
     return Verdict(pongs)
 
 
 def _ended(pongs: bytes, heard: Heard) -> Verdict:
     assert heard.code is not None
-    at = 0
-    while heard.reply[at] != 0x88:
-        at += 2 + heard.reply[at + 1]
-    pongs, last = pongs + heard.reply[:at], heard.reply[at:]
+    *owed, last = heard.replies
+    pongs += b"".join(owed)
     if heard.is_close:
         return Verdict(pongs, heard.code, last)
     assert last[1] == len(last) - 2
@@ -241,16 +239,16 @@ def test_however_the_bytes_are_cut_they_mean_the_same(
 @given(frames)
 def test_after_the_end_nothing_more_is_read(stream: bytes) -> None:
     heard = hear(masked(0x88, b"\x03\xe8") + stream)
-    assert heard == Heard(b"\x88\x02\x03\xe8", 1000, True, b"")
+    assert heard == Heard([b"\x88\x02\x03\xe8"], 1000, True, b"")
     heard = hear(masked(0x81, b"hi") + stream)
     assert (heard.code, heard.is_close, heard.rest) == (1003, False, b"")
 
 
 def test_the_longest_that_is_waited_for_is_a_control_frame_less_one_byte() -> None:
     longest = masked(0x89, b"x" * 125)
-    assert hear(longest[:-1]) == Heard(b"", None, False, longest[:-1])
+    assert hear(longest[:-1]) == Heard([], None, False, longest[:-1])
     assert len(longest) == 131
-    assert hear(longest).reply == b"\x8a\x7d" + b"x" * 125
+    assert hear(longest).replies == [b"\x8a\x7d" + b"x" * 125]
 
 
 RULES = {
@@ -286,9 +284,9 @@ def test_a_rule_of_the_protocol(rule: str) -> None:
     heard = hear(data)
     assert heard.code == code
     if reply or code is None:
-        assert heard.reply == reply
+        assert b"".join(heard.replies) == reply
     else:
-        assert Close.parse(heard.reply[2:]).code == code
+        assert Close.parse(heard.replies[-1][2:]).code == code
 
 
 def test_a_compressed_text_is_refused_as_a_text_where_compression_was_negotiated() -> None:
@@ -298,7 +296,8 @@ def test_a_compressed_text_is_refused_as_a_text_where_compression_was_negotiated
 
 def test_pongs_that_are_owed_come_before_the_close() -> None:
     heard = hear(masked(0x89, b"a") + masked(0x81))
-    assert heard.reply.startswith(b"\x8a\x01a\x88")
+    assert heard.replies[0] == b"\x8a\x01a"
+    assert heard.replies[1].startswith(b"\x88")
 
 
 # -- frames for readers ----------------------------------------------------------------------------
