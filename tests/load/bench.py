@@ -11,7 +11,6 @@ anything.
 
 import argparse
 import asyncio
-import contextlib
 import os
 import re
 import statistics
@@ -68,6 +67,14 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.wrong: list[str] = []
+
+    def run(self, names: list[str], rows: list[Row]) -> None:
+        """Add the rows of these measurements as they come."""
+        for name in names:
+            say(f"-- {name}")
+            for row in ALL[name](self):
+                rows.append(row)
+                say(row.line())
 
     # -- side by side
 
@@ -345,18 +352,20 @@ def main() -> int:
     parser.add_argument("--page-seconds", type=float, default=40)
     parser.add_argument("--idle-seconds", type=float, default=60)
     args = parser.parse_args()
-    bench, rows = Bench(args), []
-    with contextlib.suppress(KeyboardInterrupt):
-        for name in args.only.split(","):
-            say(f"-- {name}")
-            for row in ALL[name](bench):
-                rows.append(row)
-                say(row.line())
+    bench = Bench(args)
+    rows: list[Row] = []
+    try:
+        bench.run(args.only.split(","), rows)
+    finally:  # also what there is before a fault, or Ctrl-C
+        _print_table(bench, rows)
+    return 1 if bench.wrong else 0
+
+
+def _print_table(bench: Bench, rows: list[Row]) -> None:
     lost = Row("lost, repeated, out of order: rounds with any", 0, None, float(len(bench.wrong)))
     print("\n| figure | must | aim | measured | |\n| --- | --- | --- | --- | --- |")
     for row in [*rows, lost]:
         print(row.line())
-    return 1 if bench.wrong else 0
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+NCHAN = Path("/usr/share/nginx/modules/ngx_nchan_module.so")
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 LIVEBLOG = [sys.executable, "-c", "from liveblog.cli import main; main()"]
@@ -43,14 +45,14 @@ def pinned(core: int, command: list[Any], **more: Any) -> "subprocess.Popen[str]
 
 
 class Subject:
-    """One server; use as a context manager."""
+    """One server, on a port of its own; use as a context manager."""
 
     name = ""
-    port = 0
     path = "/live"
 
     def __init__(self, body: int = 600, **settings: str) -> None:
         self.body, self.settings = body, settings
+        self.port = _free_port()
         self.scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self.process: subprocess.Popen[str] | None = None
 
@@ -138,7 +140,7 @@ class Subject:
 
 
 class Floor(Subject):
-    name, port = "floor", 8111
+    name = "floor"
 
     def start(self) -> None:
         self._spawn([compiled("floor"), self.port])
@@ -154,11 +156,12 @@ class Floor(Subject):
 
 
 class Nchan(Subject):
-    name, port = "nchan", 8110
+    name = "nchan"
 
     def start(self) -> None:
-        errors = f"error_log {self.scratch}/nchan.err;"
-        self._spawn(["nginx", "-p", "/usr/share/nginx", "-c", HERE / "nchan.conf", "-g", errors])
+        configuration = (HERE / "nchan.conf").read_text().replace("8110", str(self.port))
+        (self.scratch / "nchan.conf").write_text(configuration)
+        self._spawn(["nginx", "-p", self.scratch, "-e", "nchan.err", "-c", "nchan.conf"])
         self.wait_for("/")
 
     def publish(self) -> None:
@@ -166,11 +169,12 @@ class Nchan(Subject):
 
 
 class Liveblog(Subject):
-    name, port, path = "liveblog", 8112, "/blogs/bench/live"
+    name, path = "liveblog", "/blogs/bench/live"
 
     def start(self) -> None:
         self.environment = {
             **os.environ,
+            "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "DATA_DIR": str(self.scratch / "data"),
             "LOG_LEVEL": "warning",
@@ -212,22 +216,28 @@ KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Floor, Nchan, Li
 
 
 def has_nchan() -> bool:
-    return (
-        bool(shutil.which("nginx"))
-        and Path("/usr/share/nginx/modules/ngx_nchan_module.so").exists()
-    )
+    return bool(shutil.which("nginx")) and NCHAN.exists()
 
 
-_built: dict[str, Path] = {}
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
+@cache
+def _workshop() -> "tempfile.TemporaryDirectory[str]":
+    """Return a directory for compiled programs, which goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="bench-cc-")
+
+
+@cache
 def compiled(name: str) -> Path:
     """Return the program made of a C file beside this one, compiled once."""
-    if name not in _built:
-        _built[name] = Path(tempfile.mkdtemp(prefix="bench-cc-")) / name
-        flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-Wno-sign-compare"]
-        subprocess.run(["cc", *flags, "-o", _built[name], HERE / f"{name}.c"], check=True)
-    return _built[name]
+    program = Path(_workshop().name) / name
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-Wno-sign-compare"]
+    subprocess.run(["cc", *flags, "-o", program, HERE / f"{name}.c"], check=True)
+    return program
 
 
 class Readers:
