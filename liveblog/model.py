@@ -454,8 +454,13 @@ def counted_address(host: str) -> str:
 
 
 def new_id(prefix: str, length: int) -> str:
-    """Return `prefix` and `length` random characters of 0-9a-z."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    """Return `prefix` and `length` random characters of 0-9a-z.
+
+    All from one number: to ask the system for each character takes five times as long.
+    """
+    size = len(_ALPHABET)
+    number = secrets.randbelow(size**length)
+    return prefix + "".join(_ALPHABET[number // size**place % size] for place in range(length))
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
