@@ -487,25 +487,24 @@ class Live:
         """
         clock, top = self.hub.clock, self.timeline.offset
         until = clock() + SLICE_S
-        since, form, shared, size = -1, None, None, 0
-        taken = taken_bytes = 0
+        since, form, shared, taken = -1, None, b"", 0
         while some := list(itertools.islice(readers, LOOK_EVERY)):
             for reader in some:
                 if not reader.follows:  # left, or fell behind, since the list was made
                     continue
-                if shared and reader.offset == since and reader.form is form:
+                if reader.offset == since and reader.form is form:
                     reader.offset = top
                     reader.take(shared)
                     taken += 1
-                    taken_bytes += size
                 else:
-                    since, form = reader.offset, reader.form
+                    self._count(taken, taken * len(shared))
+                    since, form, taken = reader.offset, reader.form, 0
                     self._bring(reader)
                     shared = self._shared(since, form)
-                    size = len(shared or b"")
+                    since = since if shared else -1
             if clock() >= until:
                 break
-        self._count(taken, taken_bytes)
+        self._count(taken, taken * len(shared))
         return bool(some)
 
     def _count(self, taken: int, taken_bytes: int) -> None:
@@ -513,11 +512,11 @@ class Live:
         self.hub.counts.sent_bytes += taken_bytes
 
     def _shared(self, since: int, form: Form) -> Any:
-        """Return what all at `since` get; None where each must be looked at by itself."""
+        """Return what all at `since` get; nothing where each must be looked at by itself."""
         if since >= self.timeline.offset or self.blog.status == "ended":
-            return None
+            return b""
         frame = self.frame(since, form.as_data)
-        return frame.encoded(form) if frame else None
+        return frame.encoded(form) if frame else b""
 
     def _bring(self, reader: Reader) -> None:
         """Bring one registered reader to the top, with the shared frame or a reset."""
