@@ -163,13 +163,19 @@ class Http(HttpToolsProtocol):
         _hand_over(self.transport, kind(*parts), data)
 
     def handle_websocket_upgrade(self) -> None:
-        """Upgrade, unless answers are owed, among which the frames would go: then end it all."""
+        """Upgrade, unless answers are owed, among which the frames would go."""
         if self._is_answering():
-            self._lane.closing.note(self)
-            self.transport.close()
+            self._end_after_answers()
         else:
             self._forget()
             super().handle_websocket_upgrade()
+
+    def _end_after_answers(self) -> None:
+        """Take nothing more, and close when what is owed is made and has left."""
+        self.flow.pause_reading()
+        self.shutdown()
+        if self.transport.is_closing():
+            self._lane.closing.note(self)
 
     # -- how far a request is
 
@@ -220,7 +226,11 @@ class Http(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _refuse(self, status: int, why: str) -> None:
-        _refuse(self._lane, self.transport, self, status, why)
+        """Answer with a refusal, unless it would be taken for the answer to an earlier request."""
+        if self._in_body or not self._is_answering():
+            _refuse(self._lane, self.transport, self, status, why)
+        else:
+            self._end_after_answers()
 
     def abort(self) -> None:
         self.transport.abort()
