@@ -494,8 +494,7 @@ class EventReader(DirectReader):
         self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
 
     def _welcome(self, head: Head) -> list[bytes]:
-        if b"," in head.headers.get(b"host", b","):
-            raise BadHandshake("A request needs one Host.")
+        rfc6455.need_host(head.headers)
         origin = head.headers.get(b"origin", b"").decode("latin-1")
         cors = self._lane.door.cors(origin)
         self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **_CHUNKED})

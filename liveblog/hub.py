@@ -497,11 +497,13 @@ class Live:
                     reader.take(shared)
                     taken += 1
                 else:
-                    self._count(taken, taken * len(shared))
+                    if taken:
+                        self._count(taken, taken * len(shared))
                     since, form, taken = reader.offset, reader.form, 0
                     self._bring(reader)
                     shared = self._shared(since, form)
-                    since = since if shared else -1
+                    if not shared:
+                        since = -1
             if clock() >= until:
                 break
         self._count(taken, taken * len(shared))

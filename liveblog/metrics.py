@@ -39,7 +39,7 @@ FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 # RFC 6455, section 7.4.1, and the contract.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
-    *("accepted", "origin", "restart", "full", "address", "store", "gone", "handshake"),
+    *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),
 )
 _CODES: Final = (
     *(1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013),
@@ -47,7 +47,7 @@ _CODES: Final = (
 )
 
 # When each counter was made would be as many series again, and is not known of several workers.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()
 
 
 class Metrics:
@@ -84,7 +84,7 @@ class Metrics:
             return generate_latest(self._registry)
         _forget_the_dead(Path(directory))
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, directory)
         return generate_latest(registry)
 
     def _copy(self) -> None:
@@ -165,7 +165,7 @@ def _forget_the_dead(directory: Path) -> None:
             # Another worker, asked at the same moment, may remove the same files; what is left
             # then is removed when next asked.
             with contextlib.suppress(FileNotFoundError):
-                mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+                mark_process_dead(pid, str(directory))
 
 
 _LIVE: Final = re.compile(r"gauge_live[a-z]*_(\d+)\.db")

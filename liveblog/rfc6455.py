@@ -247,9 +247,14 @@ _SWITCHING: Final = (
 )
 
 
-def _check(headers: Mapping[bytes, bytes]) -> None:
+def need_host(headers: Mapping[bytes, bytes]) -> None:
+    """Raise BadHandshake unless there is one Host (RFC 9112, section 3.2)."""
     if b"," in headers.get(b"host", b","):
-        raise BadHandshake("A handshake needs one Host.")
+        raise BadHandshake("A request needs one Host.")
+
+
+def _check(headers: Mapping[bytes, bytes]) -> None:
+    need_host(headers)
     if headers.get(b"upgrade", b"").lower() != b"websocket":
         raise BadHandshake("A handshake needs Upgrade: websocket.")
     if b"upgrade" not in map(bytes.strip, headers.get(b"connection", b"").lower().split(b",")):

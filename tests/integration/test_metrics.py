@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+from collections.abc import Awaitable
 from pathlib import Path
 
 import httpx2
@@ -108,9 +109,9 @@ async def test_the_readers_of_a_worker_that_was_killed_count_no_more(tmp_path: P
             assert accepted == 12  # what was counted stays counted
 
 
-async def _equals(value: object, expected: float) -> bool:
-    return bool(await value == expected)  # type: ignore[misc]
+async def _equals(value: Awaitable[float], expected: float) -> bool:
+    return await value == expected
 
 
-async def _below(value: object, expected: float) -> bool:
-    return bool(await value < expected)  # type: ignore[misc]
+async def _below(value: Awaitable[float], expected: float) -> bool:
+    return await value < expected

@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from servers import free_port
+
 HERE = Path(__file__).resolve().parent
 NCHAN = Path("/usr/share/nginx/modules/ngx_nchan_module.so")
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
@@ -52,7 +54,7 @@ class Subject:
 
     def __init__(self, body: int = 600, **settings: str) -> None:
         self.body, self.settings = body, settings
-        self.port = _free_port()
+        self.port = free_port()
         self.scratch = Path(tempfile.mkdtemp(prefix="bench-"))
         self.process: subprocess.Popen[str] | None = None
 
@@ -217,12 +219,6 @@ KINDS: dict[str, type[Subject]] = {kind.name: kind for kind in (Floor, Nchan, Li
 
 def has_nchan() -> bool:
     return bool(shutil.which("nginx")) and NCHAN.exists()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @cache
