@@ -126,6 +126,25 @@ def test_a_text_of_brackets_is_given_no_links_since_trying_them_all_takes_a_seco
     assert render.markdown(f"{link} {most}[ *b*") == f"<p>{link} {most}[ <em>b</em></p>"
 
 
+def test_a_text_of_many_nested_quotes_has_none_since_each_looks_at_all_lines_below() -> None:
+    most, lazy = ">" * render.MARKS_MAX, "a\n" * 9
+    assert render.markdown(f"{most}a\n{lazy}").count("<blockquote>") == render.MARKS_MAX
+    text = render.markdown(f"{most}>a\n{lazy}*b*")
+    assert text.startswith("<p>&gt;&gt;&gt;&gt;&gt;&gt;a\n")
+    assert text.endswith("<em>b</em></p>")
+
+
+def test_a_line_across_counts_as_no_list() -> None:
+    assert "<li>" in render.markdown("- a\n\n" + "- " * (render.MARKS_MAX + 1))
+
+
+def test_however_deep_a_list_is_none_of_its_text_is_left_out() -> None:
+    for depth in (9, render.LEVELS_MAX // 2 - 2, render.LEVELS_MAX):
+        text = "".join(f"{'  ' * level}- word{level}\n" for level in range(depth))
+        html = render.markdown(text)
+        assert [level for level in range(depth) if f"word{level}" not in html] == []
+
+
 def test_text_is_shortened_at_a_word_and_where_there_is_none() -> None:
     assert render.shorten("one two three", 13) == "one two three"
     assert render.shorten("one two three", 10) == "one two…"
