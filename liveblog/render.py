@@ -207,7 +207,8 @@ def _when(ms: int, timezone: str, language: str) -> When:
     clock = _plain_spaces(f"{time} {_zone_name(local)}")
     date = _plain_spaces(format_date(local.date(), "long", locale=locale))
     day = _plain_spaces(format_date(local.date(), "full", locale=locale))
-    return When(model.format_time(ms) or "", clock, date, f"{day}, {clock} ({timezone})")
+    zone = "" if clock.endswith(f" {timezone}") else f" ({timezone})"
+    return When(model.format_time(ms) or "", clock, date, f"{day}, {clock}{zone}")
 
 
 def _local(ms: int, zone: tzinfo) -> datetime:

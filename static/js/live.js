@@ -7,7 +7,7 @@ import { View, parseHtml, read } from './view.js';
 
 /** @import {Reader, Urls} from './types.js' */
 
-/** @param {HTMLElement} main @param {(root: Element) => void} [decorate] adds editors' buttons */
+/** @param {HTMLElement} main @param {(root: Element) => void} [decorate] adds what needs a script */
 export function follow(main, decorate = () => {}) {
   const times = new Times(main.dataset, Date.now);
   const complete = (/** @type {Element} */ root) => {

@@ -4,22 +4,30 @@ import { follow } from './live.js';
 
 const COPIED_MS = 2_000;
 
-/** Without a clipboard (plain http) the link is followed. @param {MouseEvent} event */
+/** In the line of the time, so that nothing moves. @param {Element} root */
+function offerSharing(root) {
+  for (const link of root.querySelectorAll('p.when > a')) {
+    const share = /** @type {any} */ (link.cloneNode());
+    share.dataset.share = '';
+    share.textContent = 'Share';
+    link.after(share);
+  }
+}
+
+/** Without a clipboard (plain http) the link is followed. @param {any} event */
 function share(event) {
-  /** @type {HTMLAnchorElement | null} */
-  const link = /** @type {Element} */ (event.target).closest('a[data-share]');
+  const link = event.target.closest('[data-share]');
   if (!link || !navigator.clipboard) return;
   event.preventDefault();
   const shared = navigator.share ? navigator.share({ url: link.href }) : copy(link);
   shared.catch(() => {}); // the reader thought better of it
 }
 
-/** @param {HTMLAnchorElement} link */
+/** @param {any} link */
 async function copy(link) {
   await navigator.clipboard.writeText(link.href);
-  const text = link.textContent;
   link.textContent = 'Link copied';
-  setTimeout(() => (link.textContent = text), COPIED_MS);
+  setTimeout(() => (link.textContent = 'Share'), COPIED_MS);
 }
 
 /** @param {string} id */
@@ -32,6 +40,6 @@ function showLinked(id) {
 }
 
 const main = /** @type {HTMLElement | null} */ (document.querySelector('main[data-blog]'));
-if (main) follow(main);
+if (main) follow(main, offerSharing);
 if (main?.dataset.permalink) showLinked(main.dataset.permalink);
 document.addEventListener('click', share);

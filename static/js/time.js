@@ -31,6 +31,12 @@ export function isSameDay(a_ms, b_ms, timeZone) {
   return day.format(a_ms) === day.format(b_ms);
 }
 
+/** @param {any} when @param {string} text */
+function writeBefore(when, text) {
+  if (when.firstChild?.nodeType !== 3) when.prepend('');
+  if (when.firstChild.data !== text) when.firstChild.data = text;
+}
+
 export class Times {
   #ahead_ms = 0;
 
@@ -50,11 +56,10 @@ export class Times {
     const { language = 'en', zone = 'UTC' } = this.blog;
     const now_ms = this.now() + this.#ahead_ms;
     for (const when of root.querySelectorAll('.when')) {
-      const [relative, time, date] = ['.ago', 'time', '.date'].map((it) => when.querySelector(it));
+      const [time, date] = ['time', '.date'].map((it) => when.querySelector(it));
       const then_ms = Date.parse(time?.getAttribute('datetime') ?? '');
       try {
-        const text = `${ago(then_ms, now_ms, language)} / `;
-        if (relative && relative.textContent !== text) relative.textContent = text;
+        if (when.matches('p')) writeBefore(when, `${ago(then_ms, now_ms, language)} / `);
         date?.toggleAttribute('hidden', isSameDay(then_ms, now_ms, zone));
       } catch {
         // A zone or language unknown to this browser: the server's text stands.

@@ -1,10 +1,7 @@
-// A blog at a position, and what a frame makes of it; the twin of liveblog/timeline.py, both held
-// to tests/vectors/timeline.json. Rules: pure. A timeline is never altered, only succeeded.
+// A blog at a position, and what a frame makes of it, as a reader needs it; the server's is
+// liveblog/timeline.py, both held to tests/vectors/timeline.json. Rules: pure. A timeline is never altered, only succeeded.
 
-/** @import {Applied, Change, Frame, Header, Outcome, Page, Put, Timeline} from './types.js' */
-
-/** Beyond it a page is the smaller answer. */
-const CHANGES_MAX = 200;
+/** @import {Applied, Change, Frame, Header, Outcome, Page, Timeline} from './types.js' */
 
 /** @param {Change} change */
 const idOf = (change) => (change.op === 'blog' ? '#blog' : change.id);
@@ -18,7 +15,7 @@ export function parse(position) {
 /** @param {Page} page @returns {Timeline} */
 export function create({ position, changes = [], lowest = null, below = null }) {
   const latest = new Map(changes.map((change) => [idOf(change), change]));
-  return { position, latest, floor: parse(position).offset, lowest, below };
+  return { position, latest, lowest, below };
 }
 
 /** @param {string} held @param {Frame} frame @returns {Outcome} */
@@ -48,26 +45,8 @@ export function apply(timeline, frame) {
 export const isLoaded = ({ lowest, below }, order) =>
   order >= (lowest ?? 0) && order < (below ?? Infinity);
 
-/** @param {Timeline} timeline @returns {Put[]} those loaded, newest first */
-export const entries = (timeline) =>
-  [...timeline.latest.values()]
-    .flatMap((it) => (it.op === 'put' && isLoaded(timeline, it.order) ? it : []))
-    .sort((a, b) => b.order - a.order);
-
 /** @param {Timeline} timeline @returns {Header | undefined} */
 export const header = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));
-
-/**
- * What is missed since an offset: each entry once, as it is now.
- *
- * @param {Timeline} timeline @param {number} since @returns {Change[] | 'reset'}
- */
-export function changes({ position, floor, latest }, since) {
-  if (since > parse(position).offset || since < floor) return 'reset';
-  const missed = [...latest.values()].filter(({ offset }) => offset > since);
-  const entries = missed.filter((it) => it.op !== 'blog');
-  return entries.length > CHANGES_MAX ? 'reset' : missed.sort((a, b) => a.offset - b.offset);
-}
 
 /**
  * Whether a page may replace what is held: it has reached the reset, or its epoch is newer.

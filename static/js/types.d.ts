@@ -51,7 +51,6 @@ export interface Timeline {
   /** The last change of every id, deletions and the header (id #blog) included. */
   readonly latest: ReadonlyMap<string, Change>;
   /** Deletions below this offset are unknown. */
-  readonly floor: number;
   /** Order of the oldest loaded entry; null: there are no older pages, so no lower end. */
   readonly lowest: number | null;
   /** All loaded entries have a lower order than this; null: loaded up to the newest. */

@@ -30,7 +30,7 @@ async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> Non
     look: dict[str, Any] = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
     async with window(browser, **look) as page:
         await page.goto(f"{server.url}/blogs/apollo-11")
-        await page.wait_for_selector(".ago:not(:empty)")
+        await page.wait_for_selector(".when [data-share]")
         await page.screenshot(path=SCREENSHOTS / f"page-{size}-{scheme}.png")
         await open_desk(page, server, "apollo-11-quarantine")
         await page.screenshot(path=SCREENSHOTS / f"desk-{size}-{scheme}.png")

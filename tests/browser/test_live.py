@@ -36,6 +36,25 @@ async def test_an_entry_published_with_the_keyboard_appears_on_the_open_page(
     assert await is_same_document(reader)
 
 
+async def test_each_entry_offers_its_link_to_share_also_one_that_comes_or_changes_later(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = (await editor.blog())["slug"]
+    first = await editor.publish(slug, headline="There already")
+    await open_page(reader, server, slug)
+    await reader.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    later = await editor.publish(slug, headline="Come later")
+    await editor.edit(first, headline="Changed later")
+    await expect(reader.locator("article h3").last).to_have_text("Changed later")
+    for entry in (first, later):
+        share = reader.locator(f"#{entry['id']}").get_by_role("link", name="Share")
+        await share.click()
+        await expect(reader.get_by_role("link", name="Link copied")).to_have_count(1)
+        copied = await reader.evaluate("navigator.clipboard.readText()")
+        assert copied == f"{server.url}/blogs/{slug}/entries/{entry['id']}"
+        await expect(share).to_have_count(1)
+
+
 async def test_an_edit_changes_the_entry_in_place(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
@@ -156,7 +175,7 @@ async def test_without_javascript_the_page_reads_and_the_form_publishes(
         await expect(page.locator("[role=feed] article")).to_have_count(20)
         await page.click("#older a")
         await expect(page.locator("[role=feed] article h3").last).to_have_text("Entry 0")
-        await page.locator("[role=feed] article a.permalink").last.click()
+        await page.locator("[role=feed] article .when a").last.click()
         await expect(page.locator("[role=feed] article h3", has_text="Entry 0")).to_have_count(1)
 
 

@@ -38,11 +38,12 @@ test('a day begins at midnight in the zone of the blog', () => {
   assert.ok(isSameDay(late, early, 'UTC'));
 });
 
-/** An element with the parts that the server's time line has. */
+/** An entry's time line, with the parts that the server gives it. */
 class Line {
   /** @param {string} datetime */
   constructor(datetime) {
-    this.ago = { textContent: '' };
+    /** @type {any} */
+    this.firstChild = { nodeType: 1 };
     this.date = {
       isHidden: false,
       toggleAttribute: (/** @type {string} */ _, /** @type {boolean} */ isSet) => {
@@ -52,9 +53,15 @@ class Line {
     this.time = { getAttribute: () => datetime };
   }
 
+  matches = () => true;
+
+  prepend() {
+    this.firstChild = { nodeType: 3, data: '' };
+  }
+
   /** @param {string} selector */
   querySelector(selector) {
-    return { '.ago': this.ago, time: this.time, '.date': this.date }[selector] ?? null;
+    return { time: this.time, '.date': this.date }[selector] ?? null;
   }
 }
 
@@ -64,8 +71,15 @@ const root = (...lines) => ({ querySelectorAll: () => lines });
 test('the relative part is written in front, and only the date of today is hidden', () => {
   const [today, yesterday] = [new Line('2026-11-22T13:05:00Z'), new Line('2026-11-21T13:05:00Z')];
   new Times({ language: 'en', zone: 'UTC' }, () => NOW).refresh(root(today, yesterday));
-  assert.deepEqual([today.ago.textContent, today.date.isHidden], ['1 hour ago / ', true]);
-  assert.deepEqual([yesterday.ago.textContent, yesterday.date.isHidden], ['1 day ago / ', false]);
+  assert.deepEqual([today.firstChild.data, today.date.isHidden], ['1 hour ago / ', true]);
+  assert.deepEqual([yesterday.firstChild.data, yesterday.date.isHidden], ['1 day ago / ', false]);
+});
+
+test('the time of a key event keeps its words, and only its date is hidden', () => {
+  const item = new Line('2026-11-22T13:05:00Z');
+  item.matches = () => false;
+  new Times({ zone: 'UTC' }, () => NOW).refresh(root(item));
+  assert.deepEqual([item.firstChild.data, item.date.isHidden], [undefined, true]);
 });
 
 test('a wrong clock is corrected by the server, and a beat without a time changes nothing', () => {
@@ -74,7 +88,7 @@ test('a wrong clock is corrected by the server, and a beat without a time change
   times.correct('2026-11-22T14:05:00.000Z');
   times.correct(null);
   times.refresh(root(line));
-  assert.equal(line.ago.textContent, '1 hour ago / ');
+  assert.equal(line.firstChild.data, '1 hour ago / ');
 });
 
 test('a zone that the browser does not know leaves the text of the server as it is', () => {
@@ -90,12 +104,12 @@ test('one timer keeps all times right', () => {
   const lines = [new Line('2026-11-22T14:05:00Z'), new Line('2026-11-22T14:04:00Z')];
   const world = /** @type {any} */ ({ setInterval: (/** @type {any} */ run) => timers.push(run) });
   new Times({ zone: 'UTC' }, () => now).keep(root(...lines), world);
-  assert.equal(lines[0].ago.textContent, 'now / ');
+  assert.equal(lines[0].firstChild.data, 'now / ');
   now += MINUTE;
   timers.forEach((run) => run());
   assert.equal(timers.length, 1);
   assert.deepEqual(
-    lines.map((line) => line.ago.textContent),
+    lines.map((line) => line.firstChild.data),
     ['1 minute ago / ', '2 minutes ago / '],
   );
 });

@@ -175,14 +175,19 @@ def test_times_read_as_people_write_them(
     assert (shown.clock, shown.date) == (clock, date)
 
 
-def test_the_time_line_has_time_and_date_and_room_for_the_relative_part() -> None:
+def test_the_time_line_has_time_and_date_and_begins_with_its_link() -> None:
     html = render.entry_html(entry(), blog())
     assert (
-        '<p class="when"><span class="ago"></span><a class="permalink"'
-        ' href="/blogs/vote/entries/e000000000001"><time datetime="2024-11-06T06:57:00.000Z"'
+        '<p class="when"><a href="/blogs/vote/entries/e000000000001">'
+        '<time datetime="2024-11-06T06:57:00.000Z"'
         ' title="Wednesday, November 6, 2024, 1:57 AM EST (America/New_York)">'
         '1:57 AM EST<span class="date"> · November 6, 2024</span></time></a></p>'
     ) in html
+
+
+def test_a_zone_that_its_abbreviation_names_already_is_named_once() -> None:
+    shown = render.when(ms(2024, 7, 1, 12), blog(timezone="UTC"))
+    assert shown.full == "Monday, July 1, 2024, 12:00 PM UTC"
 
 
 # -- entries
@@ -202,11 +207,11 @@ def test_an_entry_carries_its_numbers_and_a_copy_no_id() -> None:
     it = entry(7, offset=9, revision=3, headline="Called")
     html = render.entry_html(it, blog())
     assert html.startswith(
-        '<article id="e000000000007" class="entry" data-offset="9" data-order="7"'
+        '<article id="e000000000007" data-offset="9" data-order="7"'
         ' data-revision="3" aria-label="Called">'
     )
     copy = render.entry_html(it, blog(), is_copy=True)
-    assert copy.startswith('<article data-entry="e000000000007" class="entry" data-offset="9"')
+    assert copy.startswith('<article data-entry="e000000000007" data-offset="9"')
     assert " id=" not in copy
 
 
