@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from liveblog import frame as frames
@@ -203,6 +204,7 @@ class Live:
         self._articles: dict[str, str] = {}  # the HTML of entries as they are now, by id
         self._held: deque[Changes] = deque(maxlen=EARLY_MAX)
         self._passing = False
+        self._late_beat: Callable[[], None] | None = None  # it waits for the pass to end
         self._repair_wanted = False
         self._repairing = False
         self._repairs_begun = 0
@@ -473,6 +475,7 @@ class Live:
                 self.hub.on_pass(self.hub.clock() - started)
         finally:
             self._passing = False
+            self._beat_late()
 
     async def _walk(self) -> None:
         readers = iter(list(self.followers))
@@ -708,8 +711,23 @@ class Live:
     def beat(self, slot: int, now: str | None, asks: bool = False) -> None:
         """Send a heartbeat to one slot's readers at the top, and proof of life to who waits.
 
-        `asks`: for a sign of life, too, from those who can give one.
+        `asks`: for a sign of life, too, from those who can give one. During a pass it waits for the
+        end, or for the next beat: 500 readers' beats take 5 ms, and not all are at the top then.
         """
+        send = partial(self._beat_now, slot, now, asks)
+        is_first = self._late_beat is None
+        self._beat_late()
+        if self._passing and is_first:
+            self._late_beat = send
+        else:
+            send()
+
+    def _beat_late(self) -> None:
+        if self._late_beat:
+            send, self._late_beat = self._late_beat, None
+            send()
+
+    def _beat_now(self, slot: int, now: str | None, asks: bool) -> None:
         shared, alive = frames.beat(self.position, now, asks), frames.beat(None, now, asks)
         for reader in [reader for reader in self.followers if reader.slot == slot]:
             if reader.offset == self.timeline.offset:
@@ -915,8 +933,11 @@ class Hub:
         await until_one_ends(self._beat(), self._each_second(), self._watch())
 
     async def _beat(self) -> None:
-        """Give each slot its beat, so that a reader's are a little less than heartbeat_s apart."""
-        step_s = self.rules.heartbeat_s / (SLOTS + 1)
+        """Give each slot its beat, so that a reader's are a little less than heartbeat_s apart.
+
+        Two steps more than slots, since a beat may be late by one.
+        """
+        step_s = self.rules.heartbeat_s / (SLOTS + 2)
         for beats in itertools.count():
             await asyncio.sleep(step_s)
             slot, asks = beats % SLOTS, (beats // SLOTS + 1) % PING_EVERY == 0

@@ -959,6 +959,36 @@ async def test_no_beat_for_who_is_below_the_top_or_stalled() -> None:
 
 
 @in_virtual_time
+async def test_a_beat_during_a_pass_comes_when_all_are_at_the_top() -> None:
+    scene = await make_scene(clock=Clock(tick_s=0.0004))
+    readers = [scene.reader() for _ in range(10 * hubs.SLOTS)]
+    scene.tell(scene.past.publish)
+    await some_are_brought(readers)
+    scene.live.beat(0, None)
+    assert all("beat" not in reader.kinds() for reader in readers)
+    await settle(scene.hub)
+    beaten = [reader for reader in readers if "beat" in reader.kinds()]
+    assert [reader.kinds() for reader in beaten] == [["hello", "changes", "beat"]] * 10
+
+
+@in_virtual_time
+async def test_a_beat_waits_for_the_next_one_at_most_however_long_a_pass_takes() -> None:
+    scene = await make_scene(clock=Clock(tick_s=0.0004))
+    readers = [scene.reader() for _ in range(10 * hubs.SLOTS)]
+    scene.tell(scene.past.publish)
+    await some_are_brought(readers)
+    brought = [reader for reader in readers if "changes" in reader.kinds()]
+    first, second = (next(r for r in brought if r.slot == slot) for slot in (1, 2))
+    scene.live.beat(1, None)
+    scene.live.beat(2, None)
+    assert [reader.kinds()[2:] for reader in (first, second)] == [["beat"], ["beat"]]
+    await settle(scene.hub)
+    assert sum(reader.kinds().count("beat") for reader in brought if reader.slot in (1, 2)) == sum(
+        reader.slot in (1, 2) for reader in brought
+    )
+
+
+@in_virtual_time
 async def test_beats_are_spread_over_the_interval() -> None:
     scene = await make_scene()
     readers = [scene.reader() for _ in range(5 * hubs.SLOTS)]
