@@ -2,8 +2,8 @@
 
 uvicorn makes a `Front` for every connection (its setting `http=`). From the first bytes it tells a
 reader's stream from everything else: a stream becomes a `SocketReader` or an `EventReader` there
-and then, the rest is uvicorn's HTTP protocol with two limits more (`Http`). Upgrades that uvicorn
-finds later, on a connection that a balancer keeps, take the same `SocketReader` (`ws=`).
+and then, the rest is uvicorn's HTTP protocol with more limits (`Http`). Upgrades that come later,
+on a connection that a balancer keeps, take the same `SocketReader`.
 
 Rules: decides "stream or not" and nothing else. Leans on names inside uvicorn, which pyproject.toml
 bounds.
@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from liveblog import rfc6455
@@ -83,6 +84,8 @@ class Front(asyncio.Protocol):
 
 _TOO_LONG: Final = f"The request head is longer than {HEAD_BYTES_MAX} bytes."
 _TOO_LATE: Final = f"The request head was not complete within {HEAD_S:g} s."
+_INVALID: Final = "The request is not valid HTTP."
+_HOSTS: Final = "The request must have one Host header."  # RFC 9112, section 3.2
 
 
 def _head_bytes(data: bytes) -> int:
@@ -125,7 +128,7 @@ class Http(HttpToolsProtocol):
         self._unparsed = self._read_bytes = 0
         self._in_body = False
         self._is_minded = False
-        self._is_too_long = False
+        self._refusal = 400, _INVALID  # of what the parser does not take
         self._undrained: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -136,7 +139,13 @@ class Http(HttpToolsProtocol):
                 return
         self._read_bytes = len(data)
         self._unparsed += self._read_bytes
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(*self._refusal)
         if self._unparsed > HEAD_BYTES_MAX:
             self._refuse(431, _TOO_LONG)
         if self._unparsed or self._in_body or self._is_minded or "method" not in self.scope:
@@ -162,13 +171,17 @@ class Http(HttpToolsProtocol):
         parts = self.config, self.server_state, self.app_state
         _hand_over(self.transport, kind(*parts), data)
 
-    def handle_websocket_upgrade(self) -> None:
+    def _upgrade(self, rest: bytes) -> None:
         """Upgrade, unless answers are owed, among which the frames would go."""
+        if not self._should_upgrade():  # to something else: answered as if it were not asked
+            return
         if self._is_answering():
             self._end_after_answers()
-        else:
-            self._forget()
-            super().handle_websocket_upgrade()
+            return
+        method, version = (self.scope[it].encode() for it in ("method", "http_version"))
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in self.scope["headers"])
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, lines)
+        self._become(SocketReader, head + rest)
 
     def _end_after_answers(self) -> None:
         """Take nothing more, and close when what is owed is made and has left."""
@@ -177,9 +190,22 @@ class Http(HttpToolsProtocol):
         if self.transport.is_closing():
             self._lane.closing.note(self)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Answer what was asked in whole before the client ended its side (not over TLS).
+
+        Who ends it within a request is cut off, and who reads a stream has left.
+        """
+        is_owed = self.cycle is not None and not self.cycle.response_started
+        if self._in_body or not is_owed or self.scheme == "https":
+            return False
+        self._end_after_answers()
+        return True
+
     # -- how far a request is
 
     def on_headers_complete(self) -> None:
+        if [name for name, _ in self.headers].count(b"host") != 1:
+            self._check_host()
         if self._read_bytes > HEAD_BYTES_MAX or self._unparsed > HEAD_BYTES_MAX:
             self._check_size()
         self._in_body, self._unparsed = True, 0
@@ -187,12 +213,21 @@ class Http(HttpToolsProtocol):
         if not self.parser.should_upgrade():  # which is judged by the headers again
             self.headers = _NOWHERE
 
+    # What these raise ends the parser, and gives the client `_refusal`.
+
+    def _check_host(self) -> None:
+        """Refuse a request that names no host, or several; HTTP/1.0 may name none."""
+        is_old = self.parser.get_http_version() == "1.0"
+        if not is_old or any(name == b"host" for name, _ in self.headers):
+            self._refusal = 400, _HOSTS
+            raise _Refused
+
     def _check_size(self) -> None:
-        """Measure a head that may be too long. Raises _TooLong, a malformed request to uvicorn."""
+        """Measure a head that may be too long."""
         parts = (len(name) + len(value) + len(": \r\n") for name, value in self.headers)
         if len(self.url) + sum(parts) > HEAD_BYTES_MAX:
-            self._is_too_long = True
-            raise _TooLong
+            self._refusal = 431, _TOO_LONG
+            raise _Refused
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -218,12 +253,6 @@ class Http(HttpToolsProtocol):
             self._refuse(408, _TOO_LATE)
         else:
             self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:
-        if self._is_too_long:
-            self._refuse(431, _TOO_LONG)
-        else:
-            super().send_400_response(msg)
 
     def _refuse(self, status: int, why: str) -> None:
         """Answer with a refusal, unless it would be taken for the answer to an earlier request."""
@@ -263,8 +292,8 @@ class Http(HttpToolsProtocol):
             self._undrained = None
 
 
-class _TooLong(Exception):
-    """A request head is over its limit."""
+class _Refused(Exception):
+    """A request head is not taken."""
 
 
 class _Nowhere(list[tuple[bytes, bytes]]):

@@ -48,8 +48,8 @@ HEARD_BYTES_MAX: Final = 16 * 1024  # from one reader, between two pings
 CLOSING_S: Final = 5.0  # for the peer to answer a close, and for the last bytes to leave
 SWEEP_S: Final = 0.5
 
-# A stream's request line: slug, transport, query.
-STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.1\r\n")
+# A stream's request line: slug, transport, query, minor version.
+STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.([01])\r\n")
 
 Headers = Mapping[bytes, bytes]  # names in lower case; several of one name joined with commas
 
@@ -169,6 +169,7 @@ class Head(NamedTuple):
     query: bytes
     headers: Headers
     rest: bytes  # what came after it
+    is_old: bool  # HTTP/1.0
 
 
 class _Headers(dict[bytes, bytes]):
@@ -196,7 +197,7 @@ def read_head(data: bytes) -> Head:
     except httptools.HttpParserError:
         raise BadHandshake("The request is not valid HTTP.") from None
     slug = unquote(found[1].decode("latin-1"))
-    return Head(slug, found[3] or b"", headers, data[ends:])
+    return Head(slug, found[3] or b"", headers, data[ends:], found[4] == b"0")
 
 
 # -- readers ---------------------------------------------------------------------------------------
@@ -412,6 +413,8 @@ class SocketReader(DirectReader):
         self._pong = self._rest = b""
 
     def _welcome(self, head: Head) -> list[bytes]:
+        if head.is_old:  # RFC 6455, section 4.2.1
+            raise BadHandshake("A WebSocket needs HTTP/1.1.")
         accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
         self.form = self.forms[accepted.deflates]
         return [accepted.answer]
@@ -478,10 +481,13 @@ _TOO_MUCH: Final = rfc6455.Heard(
 
 
 class EventReader(DirectReader):
-    """A reader of Server-Sent Events, in the chunks of one HTTP/1.1 answer."""
+    """A reader of Server-Sent Events, in the chunks of one HTTP/1.1 answer.
+
+    In HTTP/1.0 there are no chunks; so nginx asks unless it is told otherwise.
+    """
 
     transport_name = "events"
-    forms = (form_of(False, "chunk"),)
+    forms = form_of(False, "chunk"), form_of(False, "event")
 
     __slots__ = (
         "_default_headers",
@@ -494,10 +500,13 @@ class EventReader(DirectReader):
         self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
 
     def _welcome(self, head: Head) -> list[bytes]:
-        rfc6455.need_host(head.headers)
+        if not head.is_old:
+            rfc6455.need_host(head.headers)
+        self.form = self.forms[head.is_old]
         origin = head.headers.get(b"origin", b"").decode("latin-1")
         cors = self._lane.door.cors(origin)
-        self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **_CHUNKED})
+        framing = _CLOSING if head.is_old else _CHUNKED
+        self._head = self._answer_of(200, {**EVENT_HEADERS, **cors, **framing})
         return []
 
     def _answer_of(self, status: int, headers: dict[str, str]) -> bytes:
@@ -522,7 +531,8 @@ class EventReader(DirectReader):
             return
         if code == ENDED:
             frame = frames.bye(None, "ended")
-        self._say(self._head + (frame.chunk if frame else b"") + _LAST_CHUNK)
+        last: bytes = frame.encoded(self.form) if frame else b""
+        self._say(self._head + last + (_LAST_CHUNK if self.form.encoding == "chunk" else b""))
         self._close(code)
 
     def _stay_away(self) -> None:
@@ -536,6 +546,7 @@ class EventReader(DirectReader):
         self._transport.close()
 
 
-_CHUNKED: Final = {"transfer-encoding": "chunked", "connection": "close"}
-_STAY_AWAY: Final = {"cache-control": "no-store", "connection": "close"}
+_CLOSING: Final = {"connection": "close"}
+_CHUNKED: Final = {"transfer-encoding": "chunked", **_CLOSING}
+_STAY_AWAY: Final = {"cache-control": "no-store", **_CLOSING}
 _LAST_CHUNK: Final = b"0\r\n\r\n"

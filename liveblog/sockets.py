@@ -39,6 +39,7 @@ from liveblog.hub import ENDED, RESET_WINDOW_MS, Live, Reader
 from liveblog.model import Position, StoreDown, counted_address, not_found
 
 CLOSE_S: Final = 5.0
+FREED_S: Final = 10.0  # for the server to give up a connection that takes nothing
 ASK_S: Final = 1.0
 
 End = tuple[Frame | None, int]  # the last frame and the close code
@@ -212,8 +213,12 @@ class EventStream(Response):
             self._door.closes[code] += 1
             last = last or (frames.bye(None, "ended") if code == ENDED else None)
             await write(last.event if last else b"", more=False)
-        except (TimeoutError, OSError, _Gone):
-            self._door.closes[GONE] += 1  # or stalled; uvicorn closes what is not finished
+        except (TimeoutError, OSError, _Gone):  # stalled, or gone
+            self._door.closes[GONE] += 1
+            # A response that is left open is logged as a fault of ours.
+            with contextlib.suppress(TimeoutError, OSError):
+                async with asyncio.timeout(FREED_S):
+                    await write(b"", more=False)
         finally:
             self._live.leave(reader)
 

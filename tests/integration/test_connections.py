@@ -237,6 +237,91 @@ async def test_a_handshake_before_an_answer_that_is_owed_ends_the_connection_aft
         assert b" 101 " not in answers
 
 
+async def test_what_comes_with_the_end_of_a_handshake_in_pieces_is_heard(
+    lane: Server, live: str
+) -> None:
+    handshake = request(live, UPGRADE)
+    for cut in (60, len(handshake) - 2):
+        async with wire(lane.url, request("/healthz")) as made:
+            assert b" 200 " in await made.head()
+            await made.reader.readexactly(len(b'{"status":"ok"}'))
+            await made.send(handshake[:cut])
+            await asyncio.sleep(0.05)  # so that the pieces arrive apart; either way must do
+            await made.send(handshake[cut:] + masked(0x89, b"early"))
+            assert b" 101 " in await made.head()
+            assert await made.frame_of(0x8A) == b"early"
+
+
+@pytest.mark.parametrize("cut", [0, 60])
+async def test_a_handshake_in_http_1_0_is_answered_400(lane: Server, live: str, cut: int) -> None:
+    handshake = request(live, UPGRADE).replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with wire(lane.url, request("/healthz") if cut else b"") as made:
+        if cut:
+            await made.head()
+            await made.reader.readexactly(len(b'{"status":"ok"}'))
+        await made.send(handshake)
+        answer = await made.rest()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"HTTP/1.1" in answer.partition(b"\r\n\r\n")[2]
+
+
+async def test_events_in_http_1_0_are_not_in_chunks_and_end_with_the_connection(
+    lane: Server, editor: Editor, blog: Any
+) -> None:
+    """As nginx asks for them, unless it is told to speak HTTP/1.1."""
+    asked = request(f"/blogs/{blog['slug']}/events").replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with wire(lane.url, asked.replace(b"Host: 127.0.0.1\r\n", b"")) as made:
+        head = await made.head()
+        assert b" 200 " in head
+        assert b"transfer-encoding" not in head
+        assert b"connection: close" in head
+        await editor.publish(blog["slug"], "As it is.")
+        hello = await made.reader.readuntil(b"\n\n")
+        assert b'data: {"t":"hello"' in hello
+        assert hello.startswith(b"id: ")
+        changes = await made.reader.readuntil(b"\n\n")
+        assert b'data: {"t":"changes"' in changes
+        await editor.alter(blog["slug"], status="draft")
+        rest = await made.rest()
+        assert b'"t":"bye"' in rest
+        assert rest.endswith(b"}\n\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/api/blogs", "/blogs/x/changes"])
+async def test_a_request_without_exactly_one_host_is_answered_400(lane: Server, path: str) -> None:
+    one = request(path)
+    without = one.replace(b"Host: 127.0.0.1\r\n", b"")
+    for data in (without, request(path, "Host: other\r\n")):
+        async with wire(lane.url, data) as made:
+            answer = await made.rest()
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"Host" in answer.partition(b"\r\n\r\n")[2]
+    async with wire(lane.url, without.replace(b"HTTP/1.1", b"HTTP/1.0")) as made:
+        assert not (await made.rest()).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_who_ends_its_side_after_a_whole_request_is_answered(
+    lane: Server, blog: Any, site: Server
+) -> None:
+    body = b'{"body":"Sent, and the line closed."}'
+    token = await site.token()
+    head = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    path = f"/api/blogs/{blog['slug']}/entries"
+    asked = request(path, f"{head}Content-Length: {len(body)}\r\n", "POST") + body
+    async with wire(lane.url, request("/healthz") + asked) as made:
+        made.writer.write_eof()
+        answers = await made.rest()
+        assert answers.startswith(b"HTTP/1.1 200 ")
+        assert b"HTTP/1.1 201 " in answers
+
+
+async def test_who_ends_its_side_within_a_request_is_cut_off(lane: Server) -> None:
+    for asked in (request("/", "Content-Length: 5\r\n", "POST"), request("/")[:-2]):
+        async with wire(lane.url, asked) as made:
+            made.writer.write_eof()
+            assert b" 200 " not in await made.rest()
+
+
 async def test_events_on_a_connection_that_was_kept_are_direct(lane: Server, blog: Any) -> None:
     async with wire(lane.url, request("/healthz")) as made:
         await made.head()
