@@ -14,12 +14,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liveblog import __version__, api, assets, auth, desk, page, render, schedule, sockets
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         lifespan=lifespan,
     )
+    starlette.router.redirect_slashes = False  # `_meant` does it, without the Host header
     # Outside of Starlette, so that a fault's answer has them too; what is kept has its own.
     return page.ShortWay(hub, SecurityHeaders(starlette))
 
@@ -271,11 +273,26 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    place = _meant(request) if error.status_code == 404 else None
+    if place:
+        return RedirectResponse(place, headers={"cache-control": "no-store"})
     name = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
     answer = await _on_problem(request, Problem(error.status_code, name, error.detail))
     for header, value in (error.headers or {}).items():
         answer.headers[header] = value
     return answer
+
+
+def _meant(request: Request) -> str | None:
+    """Return the path on this site that is meant by one with slashes at its end, None for none."""
+    path = request.scope["path"].rstrip("/")
+    if path == request.scope["path"] or request.method not in ("GET", "HEAD"):
+        return None
+    scope = {**request.scope, "path": path}
+    if not any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+        return None
+    query = request.url.query
+    return quote(path) + (f"?{query}" if query else "")
 
 
 async def _on_fault(_: Request, __: Exception) -> Response:

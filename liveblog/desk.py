@@ -447,9 +447,10 @@ async def _form(request: Request) -> Form:
     Browsers send line breaks as CRLF (HTML, "normalize newlines"); what is stored has LF. Raises
     Problem: 413, 415, 400 for what is not such a form in UTF-8.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise Problem(415, "not-a-form", "Send application/x-www-form-urlencoded.")
+    kind, _, said = request.headers.get("content-type", "").lower().partition(";")
+    charset = said.partition("charset=")[2].strip(' "')
+    if kind.strip() != "application/x-www-form-urlencoded" or charset not in ("", "utf-8"):
+        raise Problem(415, "not-a-form", "Send application/x-www-form-urlencoded in UTF-8.")
     body = await _body_once(request)
     try:
         boxes = parse_qsl(

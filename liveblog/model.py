@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Final, Literal, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import msgspec
@@ -367,6 +368,20 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
     yield from line(URL_MAX)(f"{pointer}/url", value["url"])
     if not _URL.fullmatch(value["url"]):
         yield f"{pointer}/url", "must begin with https://, http:// or a single /"
+    else:
+        yield from _address(f"{pointer}/url", value["url"])
+
+
+def _address(pointer: str, url: str) -> Errors:
+    """Yield what browsers do not follow, and a name before the host, which hides where one goes."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        yield pointer, "is not a valid address"
+        return
+    if "@" in parts.netloc:
+        yield pointer, "must have no user name"
 
 
 NEVER_EMPTY: Final = ("slug", "title", "timezone", "language")

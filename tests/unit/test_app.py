@@ -37,6 +37,22 @@ async def test_a_part_that_is_cancelled_has_not_failed() -> None:
     assert not app.failed.is_set()
 
 
+def test_an_address_with_a_slash_too_many_leads_to_the_right_one_on_this_site() -> None:
+    made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
+    client = TestClient(made, base_url="http://evil.example", follow_redirects=False)
+    for path, place in (
+        ("/desk/?next=/desk", "/desk?next=/desk"),
+        ("/blogs/vote/", "/blogs/vote"),
+        ("/blogs/a%0Ab//", "/blogs/a%0Ab"),
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (307, place)
+        assert answer.headers["cache-control"] == "no-store"
+    for path in ("/nothing/", "/blogs/vote/x/", "http://a//evil.example/", "http://a//desk/"):
+        assert client.get(path).status_code == 404
+    assert client.post("/desk/sign-out/").status_code == 404
+
+
 async def test_with_disk_durability_a_store_that_cannot_be_seen_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

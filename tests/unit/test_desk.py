@@ -370,6 +370,7 @@ def test_while_the_store_is_away_every_page_is_503(browser: Browser, path: str) 
         (b"body=\xff", "application/x-www-form-urlencoded", 400),
         (b"&".join([b"a=1"] * 101), "application/x-www-form-urlencoded", 400),
         (b"{}", "application/json", 415),
+        (b"a=1", "application/x-www-form-urlencoded; charset=utf-16", 415),
         (b"body=" + b"x" * (1 << 20), "application/x-www-form-urlencoded", 413),
     ],
 )

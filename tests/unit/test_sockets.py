@@ -1,0 +1,47 @@
+"""The portable lane, against an ASGI server that is played here."""
+
+import asyncio
+from typing import Any
+
+from sources import SLUG, FakeStore, Past, make_hub
+from starlette.requests import Request
+from virtual import in_virtual_time
+
+from liveblog import sockets
+from liveblog.door import GONE, Door, read_ask
+from liveblog.sockets import EventStream
+
+SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+
+
+@in_virtual_time
+async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() -> None:
+    """A server logs an answer that is left open as a fault."""
+    past = Past()
+    past.publish()
+    door = Door(make_hub(FakeStore(past)))
+    live = await door.hub.live(SLUG)
+    assert live
+    parts: list[Any] = []
+    is_lost = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await is_lost.wait()  # a full buffer
+        parts.append(message)
+
+    async def receive() -> Any:
+        return await asyncio.get_running_loop().create_future()
+
+    ask = read_ask(SLUG, b"", {}, "http", "")
+    stream = EventStream(door, Request(SCOPE), live, ask)
+    serving = asyncio.create_task(stream(SCOPE, receive, send))
+    await asyncio.sleep(1)
+    (reader,) = live.behind
+    live.free(reader)
+    await asyncio.sleep(sockets.FREED_S / 2)
+    assert not serving.done()
+    is_lost.set()
+    await serving
+    assert parts[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    assert door.closes == {GONE: 1}
