@@ -31,7 +31,7 @@ LIVEBLOG = [sys.executable, "-c", "from liveblog.cli import main; main()"]
 WORDS = "The river rose above the second mark at noon and the council opened the school hall. "
 # Bytes added to the peers' text, so that their frames are as long as liveblog's (1.4 KB): 370 bytes
 # more make a delivery of the floor 13 % dearer.
-ENVELOPE = 765
+ENVELOPE = 610
 
 
 def say(text: str) -> None:
