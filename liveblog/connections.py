@@ -141,15 +141,28 @@ class Http(HttpToolsProtocol):
         self._unparsed += self._read_bytes
         self._unset_keepalive_if_required()
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
+            while data:
+                data = self._parse(data)
         except httptools.HttpParserError:
             self._refuse(*self._refusal)
         if self._unparsed > HEAD_BYTES_MAX:
             self._refuse(431, _TOO_LONG)
         if self._unparsed or self._in_body or self._is_minded or "method" not in self.scope:
             self._mind()
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse what came; return what came after a request to upgrade to what we do not speak.
+
+        That is answered as if it had not asked (RFC 9110, section 7.8).
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if not self._should_upgrade():
+                return rest
+            self._upgrade(rest)
+        return b""
 
     # uvicorn makes a new scope when a request begins, and names its method when the head is whole.
 
@@ -173,8 +186,6 @@ class Http(HttpToolsProtocol):
 
     def _upgrade(self, rest: bytes) -> None:
         """Upgrade, unless answers are owed, among which the frames would go."""
-        if not self._should_upgrade():  # to something else: answered as if it were not asked
-            return
         if self._is_answering():
             self._end_after_answers()
             return

@@ -237,6 +237,17 @@ async def test_a_handshake_before_an_answer_that_is_owed_ends_the_connection_aft
         assert b" 101 " not in answers
 
 
+@pytest.mark.parametrize("count", [1, 5])
+async def test_an_upgrade_to_what_we_do_not_speak_is_answered_as_if_it_were_not_asked(
+    lane: Server, count: int
+) -> None:
+    asked = request("/healthz", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n")
+    last = request("/healthz", "Connection: close\r\n")
+    async with wire(lane.url, asked * count + last) as made:
+        answers = await made.rest()
+        assert answers.count(b"HTTP/1.1 200 ") == answers.count(b'{"status":"ok"}') == count + 1
+
+
 async def test_what_comes_with_the_end_of_a_handshake_in_pieces_is_heard(
     lane: Server, live: str
 ) -> None:

@@ -29,8 +29,8 @@ TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 LIVEBLOG = [sys.executable, "-c", "from liveblog.cli import main; main()"]
 WORDS = "The river rose above the second mark at noon and the council opened the school hall. "
-# Bytes added to the peers' text, so that their frames are as long as liveblog's (1.4 KB): 370 bytes
-# more make a delivery of the floor 13 % dearer.
+# Bytes added to the peers' text, so that their frames are as long as liveblog's (1.2 KB): on one
+# machine 370 bytes more made a delivery of the floor 13 % dearer, on another 1 %.
 ENVELOPE = 610
 
 
