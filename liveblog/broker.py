@@ -537,7 +537,8 @@ class Broker:
         """
         heads: dict[str, Position | None] = {}
         async with asking():
-            await self.redis.ping()
+            if not slugs:
+                await self.redis.ping()
             for i in range(0, len(slugs), BATCH):
                 batch = slugs[i : i + BATCH]
                 pipeline = self.redis.pipeline(transaction=False)

@@ -510,8 +510,8 @@ def format_time(ms: int | None) -> str | None:
     """Return an RFC 3339 time in UTC with milliseconds and Z; None for None."""
     if ms is None:
         return None
-    at = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    at = _EPOCH + timedelta(milliseconds=ms)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # -- the API's shapes ------------------------------------------------------------------------------
