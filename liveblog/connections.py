@@ -130,6 +130,7 @@ class Http(HttpToolsProtocol):
         self._is_minded = False
         self._refusal = 400, _INVALID  # of what the parser does not take
         self._undrained: asyncio.TimerHandle | None = None
+        self._running: Any = None  # the answer that is made; uvicorn's `cycle` is the last asked for
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(_STREAM_BEGIN):
@@ -285,8 +286,15 @@ class Http(HttpToolsProtocol):
         super().resume_writing()
         self._forget_undrained()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._running and self._running is not self.cycle:  # which alone uvicorn tells
+            self._running.disconnected = True
+            self._running.message_event.set()
         self._forget()
         self._lane.closing.forget(self)
 

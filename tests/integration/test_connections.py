@@ -730,6 +730,19 @@ async def test_a_stream_asked_for_before_a_page_is_taken_is_never_among_its_byte
     assert not lane.door.hub.count()
 
 
+async def test_who_goes_while_the_first_of_several_answers_is_made_ends_it(
+    small: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, _, url = small
+    async with wire(url, request("/") + request("/page")) as made:
+        await made.head()
+        (kept,) = server.server_state.connections
+        await until(lambda: kept.pipeline)
+        made.writer.transport.abort()
+    await until(lambda: not server.server_state.tasks)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_a_body_that_does_not_come_is_cut_off(small: Any) -> None:
     _, _, url = small
     head = request("/body", "Content-Length: 10\r\n", "POST")
