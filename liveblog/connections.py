@@ -130,7 +130,9 @@ class Http(HttpToolsProtocol):
         self._is_minded = False
         self._refusal = 400, _INVALID  # of what the parser does not take
         self._undrained: asyncio.TimerHandle | None = None
-        self._running: Any = None  # the answer that is made; uvicorn's `cycle` is the last asked for
+        self._running: Any = (
+            None  # the answer that is made; uvicorn's `cycle` is the last asked for
+        )
 
     def data_received(self, data: bytes) -> None:
         if data.startswith(_STREAM_BEGIN):

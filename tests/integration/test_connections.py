@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import random
+import re
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -444,6 +446,74 @@ async def test_garbage_costs_other_readers_nothing(
         while (frame := json.loads(await honest.frame_of(0x81)))["t"] != "changes":
             pass
         assert frame["position"] == published["position"]
+
+
+def _asked(blog: Any, token: str) -> list[bytes]:
+    """Return requests of all kinds, whole and broken, which may follow each other."""
+    at, entry = f"/blogs/{blog['slug']}", b'{"body":"x"}'
+    may = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    post = request(f"/api{at}/entries", f"{may}Content-Length: {len(entry)}\r\n", "POST") + entry
+    events = request(f"{at}/events")
+    return [
+        *(request(path) for path in ("/", "/healthz", at, f"{at}/changes", "/desk/", "/nothing")),
+        *(events, b"\r\n" + events, events.replace(b"1.1", b"1.0", 1)),
+        request(f"{at}/live", UPGRADE) + masked(0x89, b"hi") + masked(0x8A),
+        *(request(f"{at}/live?since=x", UPGRADE), request("/blogs/nothing/live", UPGRADE)),
+        *(post, post[:-1], post.replace(b'"x"', b"x")),
+        request("/healthz", "Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        request("/", "Transfer-Encoding: chunked\r\n", "POST") + b"1\r\nx\r\n0\r\nA: b\r\n\r\n",
+        *(
+            request("/", "Host: other\r\n"),
+            b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\x16\x03\x01\x02",
+        ),
+        request("/", "X: " + "a" * 9_000 + "\r\n"),
+        *(masked(0x81, b"hi"), masked(0x88, b"\x03\xe8")),
+    ]
+
+
+async def _ask_somehow(url: str, asked: list[bytes], chance: random.Random) -> None:
+    """Send some of it in pieces, a byte of it altered, and end the connection in some way."""
+    data = bytearray(b"".join(chance.choices(asked, k=chance.choice((1, 1, 2, 3, 6)))))
+    if chance.random() < 0.25:
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    size = chance.choice((7, 60, 500, len(data)))
+    async with wire(url) as made:
+        with contextlib.suppress(OSError, TimeoutError):
+            for at in range(0, len(data), size):
+                await made.send(bytes(data[at : at + size]))
+            end = chance.choice(("take some", "half-close", "reset", "leave"))
+            if end == "half-close":
+                made.writer.write_eof()
+            if end == "reset":
+                made.writer.transport.abort()
+            elif end != "leave":
+                async with asyncio.timeout(chance.choice((0.01, 0.1))):
+                    await made.reader.read(1 << 20)
+
+
+async def test_whatever_is_asked_in_pieces_and_left_in_any_way_costs_other_readers_nothing(
+    lane: Server, site: Server, editor: Editor, blog: Any, live: str
+) -> None:
+    asked, chance = _asked(await editor.blog(), await site.token()), random.Random(1)
+    async with reading(lane, live) as honest:
+
+        async def many() -> None:
+            for _ in range(100):
+                await _ask_somehow(lane.url, asked, chance)
+
+        await asyncio.gather(*(many() for _ in range(10)))
+        published = await editor.publish(blog["slug"])
+        while (frame := json.loads(await honest.frame_of(0x81)))["t"] != "changes":
+            pass
+        assert frame["position"] == published["position"]
+    await until(lambda: _are_all_gone(lane))
+
+
+async def _are_all_gone(server: Server) -> bool:
+    async with wire(server.url, request("/metrics", "Connection: close\r\n")) as made:
+        counted = re.findall(rb"\nliveblog_readers\{[^}]*\} (\S+)", await made.rest())
+        return len(counted) == 2 and not any(map(float, counted))
 
 
 # -- compression
