@@ -10,11 +10,13 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing's). 
 `no-store`.
 """
 
+import codecs
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import Message
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
@@ -447,9 +449,10 @@ async def _form(request: Request) -> Form:
     Browsers send line breaks as CRLF (HTML, "normalize newlines"); what is stored has LF. Raises
     Problem: 413, 415, 400 for what is not such a form in UTF-8.
     """
-    kind, _, said = request.headers.get("content-type", "").lower().partition(";")
-    charset = said.partition("charset=")[2].strip(' "')
-    if kind.strip() != "application/x-www-form-urlencoded" or charset not in ("", "utf-8"):
+    said = Message()
+    said["content-type"] = request.headers.get("content-type", "text/plain")
+    is_form = said.get_content_type() == "application/x-www-form-urlencoded"
+    if not is_form or not _is_utf_8(str(said.get_content_charset("utf-8"))):
         raise Problem(415, "not-a-form", "Send application/x-www-form-urlencoded in UTF-8.")
     body = await _body_once(request)
     try:
@@ -462,6 +465,13 @@ async def _form(request: Request) -> Form:
     except ValueError as error:
         raise Problem(400, "broken-form", f"The form is not in UTF-8: {error}") from None
     return {name: re.sub(r"\r\n?", "\n", value) for name, value in boxes}
+
+
+def _is_utf_8(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name == "utf-8"
+    except LookupError:
+        return False
 
 
 async def _body_once(request: Request) -> bytes:

@@ -500,7 +500,7 @@ class EventReader(DirectReader):
         self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
 
     def _welcome(self, head: Head) -> list[bytes]:
-        if not head.is_old:
+        if not head.is_old or b"host" in head.headers:
             rfc6455.need_host(head.headers)
         self.form = self.forms[head.is_old]
         origin = head.headers.get(b"origin", b"").decode("latin-1")

@@ -65,6 +65,7 @@ _LANGUAGE = re.compile(
 _RFC3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_NO_HOST = re.compile(r"[%<>^|]")  # what no host has (URL Standard, 3.2)
 _URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
@@ -373,14 +374,17 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
 
 
 def _address(pointer: str, url: str) -> Errors:
-    """Yield what browsers do not follow, and a name before the host, which hides where one goes."""
+    """Yield a host that cannot be, and a name before it, which hides where one goes."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        is_here = url.startswith("/")
+        is_host = bool(parts.hostname) and not _NO_HOST.search(parts.netloc)
+        is_valid = is_here or (is_host and parts.port != 0)
     except ValueError:
+        is_valid = False
+    if not is_valid:
         yield pointer, "is not a valid address"
-        return
-    if "@" in parts.netloc:
+    elif "@" in parts.netloc:
         yield pointer, "must have no user name"
 
 

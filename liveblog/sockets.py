@@ -39,7 +39,7 @@ from liveblog.hub import ENDED, RESET_WINDOW_MS, Live, Reader
 from liveblog.model import Position, StoreDown, counted_address, not_found
 
 CLOSE_S: Final = 5.0
-FREED_S: Final = 10.0  # for the server to give up a connection that takes nothing
+FREED_S: Final = 10.0  # for a server to give up the connection of who takes nothing
 ASK_S: Final = 1.0
 
 End = tuple[Frame | None, int]  # the last frame and the close code
@@ -215,7 +215,8 @@ class EventStream(Response):
             await write(last.event if last else b"", more=False)
         except (TimeoutError, OSError, _Gone):  # stalled, or gone
             self._door.closes[GONE] += 1
-            # A response that is left open is logged as a fault of ours.
+            # A server logs an answer that is left open as a fault of ours. One that has given the
+            # connection up by now, as `connections.Http` does, takes this end; uvicorn alone waits.
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(FREED_S):
                     await write(b"", more=False)

@@ -1,5 +1,6 @@
 // A blog at a position, and what a frame makes of it, as a reader needs it; the server's is
-// liveblog/timeline.py, both held to tests/vectors/timeline.json. Rules: pure. A timeline is never altered, only succeeded.
+// liveblog/timeline.py, both held to tests/vectors/timeline.json. Rules: pure. A timeline is never
+// altered, only succeeded.
 
 /** @import {Applied, Change, Frame, Header, Outcome, Page, Timeline} from './types.js' */
 

@@ -50,7 +50,6 @@ export interface Timeline {
   readonly position: string;
   /** The last change of every id, deletions and the header (id #blog) included. */
   readonly latest: ReadonlyMap<string, Change>;
-  /** Deletions below this offset are unknown. */
   /** Order of the oldest loaded entry; null: there are no older pages, so no lower end. */
   readonly lowest: number | null;
   /** All loaded entries have a lower order than this; null: loaded up to the newest. */

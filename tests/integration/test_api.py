@@ -343,6 +343,10 @@ REFUSALS: Final = [
     bad_blog("/successor/url", {"text": "Next", "url": "//evil.example"}),
     bad_blog("/successor/url", {"text": "Next", "url": "http://[::1"}, "not a valid address"),
     bad_blog("/successor/url", {"text": "Next", "url": "https://a.b:port/"}, "not a valid address"),
+    *(
+        bad_blog("/successor/url", {"text": "Next", "url": url}, "not a valid address")
+        for url in ("https://a<b/", "https://:80/", "https://bank%40evil.example/", "https://a|b")
+    ),
     bad_blog("/successor/url", {"text": "Next", "url": "https://bank@evil.example"}, "user name"),
     bad_blog("/successor/url", {"text": "Next"}),
     bad_blog("/successor/rel", {"text": "Next", "url": "/x", "rel": "next"}),

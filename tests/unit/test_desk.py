@@ -371,6 +371,8 @@ def test_while_the_store_is_away_every_page_is_503(browser: Browser, path: str) 
         (b"&".join([b"a=1"] * 101), "application/x-www-form-urlencoded", 400),
         (b"{}", "application/json", 415),
         (b"a=1", "application/x-www-form-urlencoded; charset=utf-16", 415),
+        (b"a=1", "application/x-www-form-urlencoded; charset = utf-16", 415),
+        (b"a=1", "application/x-www-form-urlencoded; charset=nothing", 415),
         (b"body=" + b"x" * (1 << 20), "application/x-www-form-urlencoded", 413),
     ],
 )
@@ -379,6 +381,15 @@ def test_what_is_no_form_is_refused(browser: Browser, body: bytes, kind: str, st
     answer = browser.client.post("/desk/blogs/moon/entries", content=body, headers=headers)
     assert answer.status_code == status
     assert browser.publishing.calls == []
+
+
+@pytest.mark.parametrize("said", ["", ";", "; charset=utf8", '; charset="UTF-8"; x=y'])
+def test_a_form_may_say_that_it_is_in_utf_8(browser: Browser, said: str) -> None:
+    kind = f"application/x-www-form-urlencoded{said}"
+    headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin"}
+    browser.client.post("/desk/blogs/moon/entries", content=b"body=%C3%A9", headers=headers)
+    ((*_, fields, _),) = browser.publishing.calls
+    assert fields["body"] == "é"
 
 
 # -- editing
