@@ -44,7 +44,7 @@ from liveblog.rfc6455 import BadHandshake
 HEAD_S: Final = 5.0  # for a whole request head, from the connection's or its first byte
 BODY_S: Final = 60.0  # for a whole body, from the end of its head
 COPIED_BYTES_MAX: Final = 8 * 1024  # of a frame, to be one write with the answer before it
-HEARD_BYTES_MAX: Final = 16 * 1024  # from one reader, between two pings
+HEARD_BYTES_MAX: Final = 16 * 1024  # from one reader, between two pings; of events: in all
 CLOSING_S: Final = 5.0  # for the peer to answer a close, and for the last bytes to leave
 SWEEP_S: Final = 0.5
 
@@ -492,11 +492,13 @@ class EventReader(DirectReader):
     __slots__ = (
         "_default_headers",
         "_head",  # of the answer, until it is known that there is something to say
+        "_heard_bytes",
     )
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state)
         self._head = b""
+        self._heard_bytes = 0
         self._default_headers: list[tuple[bytes, bytes]] = server_state.default_headers
 
     def _welcome(self, head: Head) -> list[bytes]:
@@ -524,6 +526,9 @@ class EventReader(DirectReader):
 
     def _hear(self, data: bytes) -> None:
         """Take nothing: a request that follows is not answered on this connection."""
+        self._heard_bytes += len(data)
+        if self._heard_bytes > HEARD_BYTES_MAX:
+            self.abort()
 
     def end(self, frame: Frame | None, code: int) -> None:
         if self._head and code in STAY_AWAY:

@@ -485,6 +485,17 @@ async def test_a_beat_carries_a_ping(lane: Server, live: str) -> None:
         assert await made.frame_of(0x89) == b""
 
 
+async def test_who_sends_without_end_while_events_are_read_is_cut_off(
+    lane: Server, blog: Any
+) -> None:
+    async with wire(lane.url, request(f"/blogs/{blog['slug']}/events")) as made:
+        assert b" 200 " in await made.head()
+        await made.send(b"x" * direct.HEARD_BYTES_MAX)
+        assert b"hello" in await made.reader.readuntil(b"\n\n")
+        await made.send(b"x")
+        await made.rest()
+
+
 async def test_garbage_costs_other_readers_nothing(
     lane: Server, editor: Editor, blog: Any, live: str
 ) -> None:
