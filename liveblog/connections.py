@@ -214,10 +214,11 @@ class Http(HttpToolsProtocol):
         if self.transport.is_closing():
             self._lane.closing.note(self)
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+    def eof_received(self) -> Any:
         """Answer what was asked in whole before the client ended its side (not over TLS).
 
-        Who ends it within a request is cut off, and who reads a stream has left.
+        Who ends it within a request is cut off, and who reads a stream has left. True keeps the
+        connection open, as asyncio has it.
         """
         is_owed = self.cycle is not None and not self.cycle.response_started
         if self._in_body or not is_owed or self.scheme == "https":
@@ -237,8 +238,8 @@ class Http(HttpToolsProtocol):
         self._drops_upgrade = upgrades and not (is_connect or self._should_upgrade())
         if self._drops_upgrade:
             return
+        super().on_headers_complete()  # raises for an address that is none
         self._in_body, self._unparsed = True, 0
-        super().on_headers_complete()
         if not upgrades:  # which is judged by the headers again
             self.headers = _NOWHERE
 
@@ -287,12 +288,15 @@ class Http(HttpToolsProtocol):
 
     def _refuse(self, status: int, why: str) -> None:
         """Answer with a refusal, unless it would be a second answer, or be taken for another's."""
-        cycle, is_taken = self.cycle, self.transport.get_write_buffer_size() == 0
-        is_first = self._running is cycle and cycle is not None and not cycle.response_started
-        if is_first and is_taken if self._in_body else not self._is_answering():
+        if self._is_unanswered() if self._in_body else not self._is_answering():
             _refuse(self._lane, self.transport, self, status, why)
         else:
             self._end_after_answers()
+
+    def _is_unanswered(self) -> bool:
+        """Say whether the next bytes are the answer to the request whose body comes."""
+        is_next = self._running is self.cycle and self.transport.get_write_buffer_size() == 0
+        return is_next and not self.cycle.response_started
 
     def abort(self) -> None:
         self.transport.abort()

@@ -288,7 +288,8 @@ def _locked(directory: Path, wait_s: float) -> Iterator[int]:
         while not _try_lock(fd, path):
             if time.monotonic() > deadline:
                 raise StoreError(_refusal(directory, _noted(path)))
-            time.sleep(POLL_S)  # flock cannot wait with a deadline; no event loop runs yet
+            # flock(2) waits for ever or not at all. No event loop runs yet that this could hold up.
+            time.sleep(POLL_S)
         yield fd
     finally:
         # Not unlinked: another process may already wait for this very file.
@@ -355,7 +356,8 @@ def _owners_socket(directory: Path) -> Path | None:
             return path
         if time.monotonic() > deadline:
             raise StoreError(f"{_refusal(directory, noted)} (it does not answer)")
-        time.sleep(POLL_S)  # a command before its event loop; the deadline is above
+        # Another process' file and socket: nothing to be woken by. No event loop runs yet.
+        time.sleep(POLL_S)
     return None
 
 

@@ -402,6 +402,9 @@ async def test_anything_else_is_as_uvicorn_has_it(lane: Server) -> None:
     for data in (b"NONSENSE\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET /blogs/x/live HTTP/9\r\n\r\n"):
         async with wire(lane.url, data + b"\r\n\r\n") as made:
             assert (await made.rest()).startswith(b"HTTP/1.1 400 ")
+    for line in (b"CONNECT a:1 HTTP/1.1", b"GET http://[ HTTP/1.1"):
+        async with wire(lane.url, line + b"\r\nHost: a\r\n\r\n") as made:
+            assert (await made.rest()).startswith(b"HTTP/1.1 400 ")
     async with wire(lane.url, request("/", method="HEAD")) as made:
         assert b" 200 " in await made.head()
     for kept in range(3):

@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable
 from itertools import count, cycle
 
+import msgspec
+
 from liveblog import demo, render, rfc6455
 from liveblog import frame as frames
 from liveblog.frame import MISSED_BYTES_MAX, Frame, Piece
@@ -45,18 +47,19 @@ def _article(
     }
     published = parse_time(str(fields["published_at"])) if "published_at" in fields else 0
     body = str(known.get("body") or "")
-    entry = Entry(
-        id=f"e{number:012d}",
-        body_html=render.markdown(body) if body else None,
-        status="published",
-        published_at=published,
-        updated_at=published,
-        offset=number,
-        order=number,
-        **known,  # type: ignore[arg-type]
-    )
+    made = {
+        "id": f"e{number:012d}",
+        "body_html": render.markdown(body) if body else None,
+        "status": "published",
+        "published_at": published,
+        "updated_at": published,
+        "offset": number,
+        "order": number,
+    }
+    entry = msgspec.convert(known | made, Entry)
     convert(header, BlogFields)
-    blog = Blog(**{name: value for name, value in header.items() if name in _OF_BLOG})  # type: ignore[arg-type]
+    of_blog = {name: value for name, value in header.items() if name in _OF_BLOG}
+    blog = msgspec.convert(of_blog, Blog)
     return entry, render.entry_html(entry, blog)
 
 

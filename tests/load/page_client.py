@@ -31,7 +31,9 @@ def main() -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip, br\r\n\r\n"
     started = time.perf_counter()
     for i in range(int(seconds / EVERY_S)):
-        time.sleep(max(0.0, started + i * EVERY_S - time.perf_counter()))
+        time.sleep(
+            max(0.0, started + i * EVERY_S - time.perf_counter())
+        )  # the rate that is asked for
         print(f"{load(port, request.encode()):.3f}")
 
 

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ WORDS = "The river rose above the second mark at noon and the council opened the
 # Bytes added to the peers' text, so that their frames are as long as liveblog's (1.2 KB): on one
 # machine 370 bytes more made a delivery of the floor 13 % dearer, on another 1 %.
 ENVELOPE = 610
+START_S = 20.0
 
 
 def say(text: str) -> None:
@@ -47,7 +49,7 @@ def pinned(core: int, command: list[Any], **more: Any) -> "subprocess.Popen[str]
     return subprocess.Popen(["taskset", "-c", str(core), *map(str, command)], text=True, **more)
 
 
-class Subject:
+class Subject(ABC):
     """One server, on a port of its own; use as a context manager."""
 
     name = ""
@@ -76,11 +78,13 @@ class Subject:
                 self.process.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
+    @abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Start the server, and return when it answers."""
 
+    @abstractmethod
     def publish(self) -> None:
-        raise NotImplementedError
+        """Send one text to all readers."""
 
     def _spawn(self, command: list[Any], **more: Any) -> None:
         with (self.scratch / "log").open("ab") as log:
@@ -96,14 +100,26 @@ class Subject:
             return answer.status, answer.read()
 
     def wait_for(self, path: str) -> None:
-        for _ in range(200):
+        self._until(lambda: self.request("GET", path)[0] < 500)
+
+    def wait_for_port(self) -> None:
+        """Wait until the server listens; for one that speaks too little HTTP to be asked."""
+
+        def listens() -> bool:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+
+        self._until(listens)
+
+    def _until(self, answers: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                if self.request("GET", path)[0] < 500:
+                if answers():
                     return
-            time.sleep(0.1)
-        raise SystemExit(
-            f"{self.name} does not answer:\n{(self.scratch / 'log').read_text()[-2000:]}"
-        )
+            time.sleep(0.1)  # between tries; this program has no event loop, the deadline is above
+        log = (self.scratch / "log").read_text()
+        raise SystemExit(f"{self.name} does not answer:\n{log[-2000:]}")
 
     # -- what it costs
 
@@ -147,7 +163,7 @@ class Floor(Subject):
 
     def start(self) -> None:
         self._spawn([compiled("floor"), self.port])
-        time.sleep(0.5)
+        self.wait_for_port()
 
     def publish(self) -> None:  # the floor reads a request in one piece
         body = json.dumps({"html": text(self.body + ENVELOPE)})

@@ -337,6 +337,15 @@ async def some_are_brought(readers: list[FakeReader]) -> None:
         await asyncio.sleep(0)  # any event to wait for would come after the pass
 
 
+async def in_the_middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
+    """Return ten readers of each slot, of whom some are brought to the top already."""
+    scene = await make_scene(clock=Clock(tick_s=0.0004))
+    readers = [scene.reader() for _ in range(10 * hubs.SLOTS)]
+    scene.tell(scene.past.publish)
+    await some_are_brought(readers)
+    return scene, readers
+
+
 def assert_brought(reader: FakeReader, start: int, top: int) -> None:
     """Expect frames that join without a hole or an overlap from `start` to `top`."""
     at = start
@@ -366,12 +375,7 @@ async def test_a_pass_lets_others_run_about_every_millisecond(
 
 @in_virtual_time
 async def test_who_leaves_during_a_pass_gets_nothing_more() -> None:
-    scene = await make_scene(clock=Clock(tick_s=0.0004))
-    readers = [
-        scene.reader() for _ in range(10 * hubs.SLOTS)
-    ]  # some share a slot with who is brought
-    scene.tell(scene.past.publish)
-    await some_are_brought(readers)
+    scene, readers = await in_the_middle_of_a_pass()
     waiting = [r for r in readers if len(r.frames) == 1]
     assert len(waiting) > 10
     for reader in waiting:
@@ -960,10 +964,7 @@ async def test_no_beat_for_who_is_below_the_top_or_stalled() -> None:
 
 @in_virtual_time
 async def test_a_beat_during_a_pass_comes_when_all_are_at_the_top() -> None:
-    scene = await make_scene(clock=Clock(tick_s=0.0004))
-    readers = [scene.reader() for _ in range(10 * hubs.SLOTS)]
-    scene.tell(scene.past.publish)
-    await some_are_brought(readers)
+    scene, readers = await in_the_middle_of_a_pass()
     scene.live.beat(0, None)
     assert all("beat" not in reader.kinds() for reader in readers)
     await settle(scene.hub)
@@ -973,10 +974,7 @@ async def test_a_beat_during_a_pass_comes_when_all_are_at_the_top() -> None:
 
 @in_virtual_time
 async def test_a_beat_waits_for_the_next_one_at_most_however_long_a_pass_takes() -> None:
-    scene = await make_scene(clock=Clock(tick_s=0.0004))
-    readers = [scene.reader() for _ in range(10 * hubs.SLOTS)]
-    scene.tell(scene.past.publish)
-    await some_are_brought(readers)
+    scene, readers = await in_the_middle_of_a_pass()
     brought = [reader for reader in readers if "changes" in reader.kinds()]
     first, second = (next(r for r in brought if r.slot == slot) for slot in (1, 2))
     scene.live.beat(1, None)
