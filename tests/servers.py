@@ -264,20 +264,27 @@ class Editor:
 
 
 class StoreProcess:
-    """A store that a test stops and starts; durable, on a unix socket in its own directory."""
+    """A store that a test stops and starts; durable, on a unix socket in its own directory.
 
-    def __init__(self, directory: Path, binary: Path) -> None:
-        self._directory, self._binary = directory, binary
-        self._socket = directory / "s"
-        self.url = store.url_of(self._socket)
+    `more` are arguments after our own, `environ` is added to the environment.
+    """
+
+    def __init__(
+        self, directory: Path, binary: Path, *more: str, environ: dict[str, str] | None = None
+    ) -> None:
+        self._directory, self._binary, self._more = directory, binary, more
+        self._environ = {**os.environ, **(environ or {})}
+        self.socket = directory / "s"
+        self.url = store.url_of(self.socket)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [str(self._binary), *store.ARGUMENTS, "--dir", str(self._directory)]
-        command += ["--unixsocket", str(self._socket)]
+        command += ["--unixsocket", str(self.socket), *self._more]
         with self._log().open("ab") as output:
             self.process = subprocess.Popen(
                 command,
+                env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -297,6 +304,16 @@ class StoreProcess:
         """Return a client that does not try twice; it answers bytes."""
         return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it do nothing inside the block (SIGSTOP)."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as a power cut would, but for the disk."""
         if self.process:
@@ -305,9 +322,11 @@ class StoreProcess:
 
 
 @contextlib.contextmanager
-def store_process(directory: Path, binary: Path) -> Iterator[StoreProcess]:
+def store_process(
+    directory: Path, binary: Path, *more: str, environ: dict[str, str] | None = None
+) -> Iterator[StoreProcess]:
     """Yield a store that does not run yet; it is gone when the block ends."""
-    process = StoreProcess(directory, binary)
+    process = StoreProcess(directory, binary, *more, environ=environ)
     try:
         yield process
     finally:

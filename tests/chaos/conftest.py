@@ -1,0 +1,40 @@
+"""One stage for the faults that leave it as it was; the matrix at the end of a run."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import matrix
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+from servers import StoreProcess, store_process
+from stage import Stage, stage_on
+from stores import binary_of
+from windows import chromium
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    """A durable store that a test may stop, kill and start."""
+    with store_process(tmp_path_factory.mktemp("store"), binary_of("valkey")) as process:
+        process.start()
+        yield process
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stage(
+    store: StoreProcess, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    async with stage_on(store, tmp_path_factory.mktemp("servers")) as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
+        yield started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if matrix.ROWS:
+        terminalreporter.section("the fault matrix")
+        terminalreporter.line(matrix.table())

@@ -1,0 +1,335 @@
+"""Readers of a blog as the contract describes their browsers: on bare sockets, by none of our code.
+
+A `Viewer` opens the page, follows a stream (WebSocket, events or polls) from the page's position,
+comes back as it is told to, and starts over when it is reset. What it applied is its `story`, which
+the judge reads. Frames are parsed once for all of them, since the server sends all the same bytes.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from judge import Announced, Page, Position, Shown, Step
+from raw import UPGRADE, masked, request
+from waiting import until
+
+Lane = Literal["socket", "events", "polls"]
+Window = tuple[float, float]
+
+# Of ten readers; one in ten polls, one takes events.
+LANES: Final[Sequence[Lane]] = ("socket",) * 4 + ("events",) + ("socket",) * 4 + ("polls",)
+SOON: Final[Window] = (0, 1)
+RETRY: Final[Window] = (0, 10)
+POLL: Final[Window] = (0.5, 1.5)  # a browser's are 8 to 12 s apart
+STABLE_S: Final = 5.0
+HELLO_S: Final = 10.0
+ANSWER_S: Final = 10.0
+CUT: Final = 1006
+RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
+
+_MAIN = re.compile(r'<main data-blog="[^"]+" data-position="([^"]+)"[^>]*>')
+_LOWEST = re.compile(r'data-lowest="(\d+)"')
+_ARTICLE = re.compile(
+    r'<article id="(e\w+)" data-offset="(\d+)" data-order="(\d+)".*?</article>', re.DOTALL
+)
+
+decoded: Callable[[bytes], Any] = lru_cache(maxsize=4_096)(json.loads)
+
+
+@lru_cache(maxsize=256)
+def read_page(html: str) -> Page:
+    main = _MAIN.search(html)
+    assert main, html[:500]
+    feed = html[html.index('<div role="feed"') :]
+    entries = {
+        found[1]: Shown(int(found[2]), int(found[3]), found[0]) for found in _ARTICLE.finditer(feed)
+    }
+    lowest = _LOWEST.search(main[0])
+    return Page(Position.of(main[1]), entries, int(lowest[1]) if lowest else 0)
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+
+
+class Wire(NamedTuple):
+    """An open connection to a server."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def head(self) -> int:
+        """Read an answer's head and return its status."""
+        async with asyncio.timeout(ANSWER_S):
+            return int((await self.reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+
+
+class Viewer:
+    """One reader. `urls` are the servers behind a balancer: a try goes to one that is there."""
+
+    def __init__(self, number: int, urls: Sequence[str], slug: str) -> None:
+        self.urls, self.slug = list(urls), slug
+        self.lane: Lane = LANES[number % len(LANES)]
+        self.story: list[Step] = []
+        self.position: Position | None = None
+        self.joins = 0
+        self.byes = 0
+        self.resets = 0
+        self.followed_at: str | None = None  # the server it is on
+        self._random = random.Random(number)
+        self._first = number
+        self._wire: Wire | None = None
+        self._reads = asyncio.Event()
+        self._reads.set()
+        self._silence_s = HELLO_S
+        self._bye: Window | None = None
+
+    # -- what is done to it
+
+    def stall(self) -> None:
+        """Read nothing more of the stream."""
+        self._reads.clear()
+
+    def read_on(self) -> None:
+        self._reads.set()
+
+    def cut(self) -> None:
+        """Lose the connection, as a network that goes away."""
+        if self._wire:
+            self._wire.writer.transport.abort()
+
+    # -- its life
+
+    async def live(self) -> None:
+        """Read and follow, until cancelled."""
+        await self._open("")
+        while True:
+            window = await self._follow()
+            await asyncio.sleep(self._random.uniform(*window))
+
+    async def _open(self, at: str, accepts: Callable[[Position], bool] = lambda _: True) -> None:
+        """Take the page, when there is one that will do."""
+        while True:
+            with contextlib.suppress(OSError, EOFError, TimeoutError):
+                answer = await self._get(f"/blogs/{self.slug}{at}")
+                if answer.status == 200:
+                    page = read_page(answer.body.decode())
+                    if accepts(page.position):
+                        self.story.append(page)
+                        self.position = page.position
+                        return
+            await asyncio.sleep(self._random.uniform(*SOON))
+
+    async def _start_over(self, reset: Position) -> None:
+        held = self.position
+        self.story.append(Announced())
+        self.resets += 1
+
+        def accepts(page: Position) -> bool:
+            if page.epoch == reset.epoch:
+                return page.offset >= reset.offset
+            return held is None or page.epoch != held.epoch
+
+        await self._open(f"?at={_text(reset)}", accepts)
+
+    async def _follow(self) -> Window:
+        """Follow one stream to its end, and return the window for the wait after it."""
+        loop = asyncio.get_running_loop()
+        opened, joins = loop.time(), self.joins
+        self._silence_s, self._bye = HELLO_S, None
+        try:
+            frames = {"socket": self._socket, "events": self._events, "polls": self._poll}
+            async for frame in frames[self.lane]():
+                over = await self._take(frame)
+                if over:
+                    return over
+        except (OSError, EOFError, TimeoutError):
+            pass
+        finally:
+            self.followed_at = None
+        if self._bye:
+            return self._bye
+        was_stable = self.joins > joins and loop.time() - opened >= STABLE_S
+        return SOON if was_stable else RETRY
+
+    async def _take(self, frame: dict[str, Any]) -> Window | None:
+        """Take a frame; a window: the stream is over for this reader."""
+        match frame["t"]:
+            case "hello":
+                assert Position.of(frame["position"]) == self.position, (frame, self.position)
+                self.joins += 1
+                self._silence_s = 2 * frame["heartbeat_s"]
+            case "changes":
+                return self._apply(frame)
+            case "beat" if frame["position"]:
+                assert Position.of(frame["position"]) == self.position, (frame, self.position)
+            case "reset":
+                await asyncio.sleep(self._random.uniform(*_window(frame)))
+                await self._start_over(Position.of(frame["position"]))
+                return 0, 0
+            case "bye":
+                assert frame["after_ms"], f"told to stay away: {frame}"
+                self.byes += 1
+                self._bye = _window(frame)
+        return None
+
+    def _apply(self, frame: dict[str, Any]) -> Window | None:
+        """Apply `changes`. What is wrong with them is the judge's to say."""
+        self.story.append(frame)
+        self.position = Position.of(frame["position"])
+        return None
+
+    # -- transports
+
+    async def _connect(self) -> Wire:
+        """Connect to a server that is there: the first time by its number, then to any."""
+        turn = self._first if not self.story else self._random.randrange(len(self.urls))
+        urls = self.urls[turn % len(self.urls) :] + self.urls[: turn % len(self.urls)]
+        for url in urls:
+            with contextlib.suppress(OSError):
+                wire = await _dial(url)
+                self.followed_at = url
+                return wire
+        raise ConnectionRefusedError(f"none of {self.urls} is there")
+
+    async def _get(self, path: str) -> Answer:
+        wire = await self._connect()
+        try:
+            ask = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
+            wire.writer.write(ask.encode())
+            status = await wire.head()
+            async with asyncio.timeout(ANSWER_S):
+                return Answer(status, await wire.reader.read())
+        finally:
+            wire.writer.transport.abort()
+
+    @contextlib.asynccontextmanager
+    async def _stream(self, path: str, headers: str, version: str) -> AsyncIterator[Wire]:
+        self._wire = await self._connect()
+        try:
+            ask = request(f"{path}?since={_text(self.position)}", headers)
+            self._wire.writer.write(ask.replace(b"HTTP/1.1", version.encode(), 1))
+            yield self._wire
+        finally:
+            self._wire.writer.transport.abort()
+            self._wire = None
+
+    async def _socket(self) -> AsyncIterator[dict[str, Any]]:
+        async with self._stream(f"/blogs/{self.slug}/live", UPGRADE, "HTTP/1.1") as wire:
+            assert await wire.head() == 101
+            while True:
+                first, payload = await self._read(_frame(wire.reader))
+                if first == 0x81:
+                    yield decoded(payload)
+                elif first == 0x89:
+                    wire.writer.write(masked(0x8A, payload))
+                elif first == 0x88:
+                    wire.writer.write(masked(0x88, payload[:2]))
+                    return
+
+    async def _events(self) -> AsyncIterator[dict[str, Any]]:
+        async with self._stream(f"/blogs/{self.slug}/events", "", "HTTP/1.0") as wire:
+            if await wire.head() != 200:
+                return
+            while line := await self._read(wire.reader.readline()):
+                if line.startswith(b"data: "):
+                    yield decoded(line[6:])
+
+    async def _poll(self) -> AsyncIterator[dict[str, Any]]:
+        """Ask again and again; a reader who polls joins with each answer."""
+        while True:
+            path = f"/blogs/{self.slug}/changes?since={_text(self.position)}"
+            answer = await self._get(path)
+            if answer.status != 200:
+                return
+            self.joins += not self.joins
+            yield decoded(answer.body)
+            await asyncio.sleep(self._random.uniform(*POLL))
+            await self._reads.wait()
+
+    async def _read(self, reading: Any) -> Any:
+        """Await a part of the stream; silence is the stream's end, unless it is ours."""
+        try:
+            await self._reads.wait()
+            async with asyncio.timeout(self._silence_s):
+                return await reading
+        finally:
+            reading.close()
+
+
+async def _dial(url: str) -> Wire:
+    parts = urlsplit(url)
+    door = socket.socket()
+    door.setblocking(False)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    try:
+        await asyncio.get_running_loop().sock_connect(door, (parts.hostname, parts.port))
+    except BaseException:
+        door.close()
+        raise
+    return Wire(*await asyncio.open_connection(sock=door, limit=512 * 1024))
+
+
+async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return a server's frame (RFC 6455, section 5.2): its first byte and its payload."""
+    first, size = await reader.readexactly(2)
+    if size > 125:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+    return first, await reader.readexactly(size)
+
+
+def _window(frame: dict[str, Any]) -> Window:
+    low, high = frame["after_ms"]
+    return low / 1000, high / 1000
+
+
+def _text(position: Position | None) -> str:
+    assert position
+    return f"{position.epoch}.{position.offset}.{position.check}"
+
+
+class Audience:
+    """Many viewers at once."""
+
+    def __init__(self, count: int, urls: Sequence[str], slug: str) -> None:
+        self.viewers = [Viewer(number, urls, slug) for number in range(count)]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Audience":
+        self._tasks = [asyncio.create_task(viewer.live()) for viewer in self.viewers]
+        await until(lambda: all(viewer.joins for viewer in self._alive()), 30)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _alive(self) -> Sequence[Viewer]:
+        """Return all viewers. Raises what one of them found impossible."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+        return self.viewers
+
+    def joins(self) -> int:
+        return sum(viewer.joins for viewer in self.viewers)
+
+    def resets(self) -> int:
+        return sum(viewer.resets for viewer in self.viewers)
+
+    def behind(self, position: Position) -> list[Viewer]:
+        """Return who has not reached a position of the store's."""
+        return [viewer for viewer in self._alive() if not _reached(viewer.position, position)]
+
+
+def _reached(at: Position | None, wanted: Position) -> bool:
+    return at is not None and at.epoch == wanted.epoch and at.offset >= wanted.offset

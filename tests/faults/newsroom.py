@@ -1,0 +1,187 @@
+"""Editors who never stop: they publish, edit, pin, delete and restore, and make every call certain.
+
+A call is repeated with its key until an answer says what became of it. What was confirmed is noted
+in the history; each text begins with a mark that no other call has.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import httpx2
+from judge import HEADER, Deed, History, Position
+
+DEEDS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
+TRY_S: Final = 2.0
+PAUSE_S: Final = 0.15  # between two tries; a browser waits for its editor
+FEW: Final = 3  # entries that an editor writes before altering any
+
+_serial = itertools.count(1)
+Body = dict[str, Any]
+
+
+class Acknowledged(NamedTuple):
+    position: Position
+    at_s: float  # of time.monotonic()
+
+
+class Held(NamedTuple):
+    """An entry as its editor knows it."""
+
+    id: str
+    order: int
+    revision: int
+    mark: str
+    is_deleted: bool = False
+
+
+class Newsroom:
+    """The editors of one blog; each alters only what it wrote itself."""
+
+    def __init__(self, urls: Sequence[str], token: str, history: History) -> None:
+        self.urls = list(urls)
+        self.history = history
+        self.gap_s = 0.3  # of each editor
+        self.text = "the council votes at nine."
+        self.published = 0
+        self.acknowledged: list[Acknowledged] = []
+        self.unsure = 0  # calls that had to be repeated
+        self._headers = {"authorization": f"Bearer {token}"}
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> "Newsroom":
+        self._tasks = [asyncio.create_task(self._edit(number)) for number in range(3)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let every editor finish what it began."""
+        self._over.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _edit(self, number: int) -> None:
+        transport = httpx2.AsyncHTTPTransport(verify=False)
+        chance = random.Random(number)
+        async with httpx2.AsyncClient(transport=transport, timeout=TRY_S) as client:
+            editor = _Editor(self, client, chance)
+            while not self._over.is_set():
+                await editor.act()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.gap_s * chance.uniform(0.5, 1.5)):
+                        await self._over.wait()
+
+    async def certain(
+        self, client: httpx2.AsyncClient, method: str, path: str, body: Body | None, **headers: str
+    ) -> httpx2.Response:
+        """Call until it is known what became of it: done, or refused for good."""
+        key = f"key-{next(_serial)}-{id(self)}"
+        sent = {**self._headers, **headers, "idempotency-key": key}
+        self.published += 1
+        for turn in itertools.count():
+            url = self.urls[(turn + hash(key)) % len(self.urls)]
+            with contextlib.suppress(httpx2.HTTPError, OSError):
+                answer = await client.request(
+                    method, f"{url}/api/blogs/{self.history.slug}{path}", json=body, headers=sent
+                )
+                if answer.status_code < 500 and answer.status_code != 429:
+                    return answer
+                assert answer.status_code == 503, answer.text
+                assert answer.headers["retry-after"]
+            self.unsure += 1
+            await asyncio.sleep(PAUSE_S)
+        raise AssertionError
+
+    def note(self, position: str, deed: Deed) -> None:
+        at = Position.of(position)
+        self.history.note(at, deed)
+        self.acknowledged.append(Acknowledged(at, time.monotonic()))
+
+
+class _Editor:
+    def __init__(
+        self, newsroom: Newsroom, client: httpx2.AsyncClient, chance: random.Random
+    ) -> None:
+        self._newsroom, self._client, self._chance = newsroom, client, chance
+        self._held: list[Held] = []
+
+    async def act(self) -> None:
+        deed = "publish" if len(self._held) < FEW else self._chance.choice(DEEDS)
+        await getattr(self, f"_{deed}")()
+
+    def _pick(self, *, deleted: bool = False) -> Held | None:
+        chosen = [held for held in self._held if held.is_deleted is deleted]
+        return self._chance.choice(chosen) if chosen else None
+
+    def _mark(self, held: Held | None = None) -> str:
+        serial = held.mark.partition("r")[0] if held else f"m{next(_serial)}"
+        return f"{serial}r{held.revision + 1 if held else 1}"
+
+    async def _call(
+        self, method: str, path: str, body: Body | None, held: Held | None, **headers: str
+    ) -> Body | None:
+        """Return the answer; None when the entry is not there any more, as after a failover."""
+        answer = await self._newsroom.certain(self._client, method, path, body, **headers)
+        if answer.is_success:
+            done: Body = answer.json()
+            return done
+        assert held, answer.text
+        assert answer.status_code in (404, 409, 410, 412), answer.text
+        self._held.remove(held)
+        return None
+
+    def _know(self, entry: Body, mark: str, was: Held | None) -> None:
+        if was:
+            self._held.remove(was)
+        held = Held(entry["id"], entry["order"], entry["revision"], mark)
+        self._held.append(held)
+        self._newsroom.note(entry["position"], Deed(held.id, held.order, mark))
+
+    async def _publish(self) -> None:
+        mark = self._mark()
+        body = {"body": f"{mark} {self._newsroom.text}"}
+        done = await self._call("POST", "/entries", body, None)
+        assert done
+        self._know(done, mark, None)
+
+    async def _edit(self) -> None:
+        held = self._pick()
+        if not held:
+            return
+        mark = self._mark(held)
+        body = {"body": f"{mark} {self._newsroom.text}"}
+        path, seen = f"/entries/{held.id}", f'"{held.revision}"'
+        if done := await self._call("PATCH", path, body, held, **{"if-match": seen}):
+            self._know(done, mark, held)
+
+    async def _pin(self) -> None:
+        held = self._pick()
+        if held:
+            body = {"pinned": self._chance.random() < 0.5}
+            if done := await self._call("PATCH", f"/entries/{held.id}", body, held):
+                self._know(done, held.mark, held)
+
+    async def _delete(self) -> None:
+        held = self._pick()
+        if held and (done := await self._call("DELETE", f"/entries/{held.id}", None, held)):
+            self._held[self._held.index(held)] = held._replace(is_deleted=True)
+            self._newsroom.note(done["position"], Deed(held.id, held.order))
+
+    async def _restore(self) -> None:
+        held = self._pick(deleted=True)
+        if held:
+            path = f"/entries/{held.id}/restore"
+            if done := await self._call("POST", path, None, held):
+                self._know(done, held.mark, held)
+
+    async def _summary(self) -> None:
+        body = {"summary": f"As of {next(_serial)}."}
+        done = await self._call("PATCH", "", body, None)
+        assert done
+        self._newsroom.note(done["position"], Deed(HEADER))

@@ -1,0 +1,223 @@
+"""The stage of a fault: a store, two workers that reach it through doors on which things go wrong,
+editors who never stop, and readers on both workers.
+
+`Stage.play` runs one row of the matrix: everybody at work, the fault, everybody caught up within the
+row's limit, and the judge.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import matrix
+import redis
+from audience import Audience
+from judge import History, Position, judge
+from newsroom import Newsroom
+from proxy import Proxy
+from servers import Server, StoreProcess
+from waiting import until
+
+LONG: Final = bool(os.environ.get("CHAOS_LONG"))  # the faults' full lengths
+READERS: Final = 200
+HEARTBEAT_S: Final = 5.0
+WARM: Final = 12  # changes before the fault
+CONVERGE_S: Final = 5.0
+RECONNECT_S: Final = 15.0
+SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
+
+
+def length(long_s: float, short_s: float) -> float:
+    """Return how long a fault lasts: all of it in `make chaos`, less in `make test`."""
+    return long_s if LONG else short_s
+
+
+@dataclass
+class Show:
+    """One row while it is played."""
+
+    blog: dict[str, Any]
+    history: History
+    newsroom: Newsroom
+    audience: Audience
+    store: redis.Redis
+    forfeited_until_s: float = 0.0  # what was acknowledged before may be gone with an old primary
+    over_s: float = 0.0
+    joins_before: int = 0
+    resets_before: int = 0
+
+    @property
+    def slug(self) -> str:
+        return str(self.blog["slug"])
+
+    def head(self) -> Position:
+        fields: Any = self.store.hmget(f"lb:{{{self.slug}}}:blog", "epoch", "offset", "check")
+        epoch, offset, check = (part.decode() for part in fields)
+        return Position(epoch, int(offset), check)
+
+    def later(self, head: Position) -> Position:
+        """Return a position, or where the store is if it is in another epoch by now."""
+        now = self.head()
+        return head if now.epoch == head.epoch else now
+
+    async def changes(self, count: int = WARM) -> None:
+        """Wait for so many more confirmed changes."""
+        wanted = len(self.newsroom.acknowledged) + count
+        await until(lambda: len(self.newsroom.acknowledged) >= wanted, 60)
+
+    def over(self) -> None:
+        """Say that the fault ends now; from here on the time to converge is taken."""
+        self.over_s = time.monotonic()
+
+    def forfeit(self) -> None:
+        """Say that what was acknowledged up to now may be gone: the row's fault is that loss."""
+        self.history.look(self.store)
+        self.forfeited_until_s = time.monotonic()
+
+    def reconnects(self) -> int:
+        return self.audience.joins() - self.joins_before
+
+    def resets(self) -> int:
+        return self.audience.resets() - self.resets_before
+
+
+@dataclass
+class Stage:
+    """A store, its doors and the servers behind them. `urls`: what readers and editors are given."""
+
+    client: Callable[[], redis.Redis]  # speaks to the store itself, past the doors
+    proxies: list[Proxy]
+    servers: list[Server]
+    urls: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def half_open(self) -> Iterator[None]:
+        """Have the network forget all connections to the store, and those made inside the block."""
+        with contextlib.ExitStack() as stack:
+            for proxy in self.proxies:
+                stack.enter_context(proxy.half_open())
+            yield
+
+    @contextlib.asynccontextmanager
+    async def play(
+        self,
+        fault: str,
+        *,
+        within_s: float = CONVERGE_S,
+        readers: int = READERS,
+        gap_s: float = 0.3,
+        urls: Sequence[str] = (),
+    ) -> AsyncIterator[Show]:
+        """Play one row; its block is the fault.
+
+        After it every reader must reach, within `within_s` of the fault's end, where the store was
+        then; and when the editors have stopped, where it is. Then the judge is asked, and the row
+        kept for the matrix.
+        """
+        urls = urls or self.urls or [server.url for server in self.servers]
+        async with contextlib.AsyncExitStack() as stack:
+            store = stack.enter_context(contextlib.closing(self.client()))
+            calls = await stack.enter_async_context(self.servers[0].editor())
+            blog = await calls.blog(title=fault)
+            history = History(blog["slug"])
+            token = await self.servers[0].token()
+            newsroom = await stack.enter_async_context(Newsroom(urls, token, history))
+            newsroom.gap_s = gap_s
+            audience = await stack.enter_async_context(Audience(readers, urls, blog["slug"]))
+            show = Show(blog, history, newsroom, audience, store)
+            await show.changes()
+            show.joins_before, show.resets_before = audience.joins(), audience.resets()
+            yield show
+            show.over_s = show.over_s or time.monotonic()
+            converged_s = await self._converged(show, within_s)
+            await show.changes(3)
+            await newsroom.close()
+            await until(lambda: not audience.behind(show.head()), within_s)
+            self._judge(fault, show, converged_s, within_s)
+
+    async def _converged(self, show: Show, within_s: float) -> float:
+        """Wait until all readers have what was confirmed after the fault; return how long it took."""
+        await show.changes(1)
+        head = show.head()
+        await until(lambda: not show.audience.behind(show.later(head)), within_s + 30)
+        return time.monotonic() - show.over_s
+
+    def _judge(self, fault: str, show: Show, converged_s: float, within_s: float) -> None:
+        owed = [
+            done.position
+            for done in show.newsroom.acknowledged
+            if done.at_s > show.forfeited_until_s
+        ]
+        stories = [viewer.story for viewer in show.audience.viewers]
+        verdict = judge(show.history, stories, show.store, owed)
+        gone = sum(
+            not show.history.has(done.position)
+            for done in show.newsroom.acknowledged
+            if done.at_s <= show.forfeited_until_s
+        )
+        row = matrix.Row(
+            fault,
+            len(stories),
+            show.newsroom.published,
+            len(show.newsroom.acknowledged),
+            gone,
+            verdict.lost,
+            verdict.duplicated,
+            verdict.reordered,
+            verdict.unannounced,
+            show.reconnects(),
+            converged_s,
+            within_s,
+        )
+        matrix.ROWS.append(row)
+        assert verdict.is_clean, "\n".join(verdict.because)
+        assert converged_s <= within_s, f"converged after {converged_s:.1f} s, not {within_s:g}"
+
+
+@contextlib.asynccontextmanager
+async def servers_on(
+    urls: Sequence[str], logs: Path, *arguments: str, **settings: str
+) -> AsyncIterator[list[Server]]:
+    """Run a server for each URL of a store, until the block ends; all of them stop as asked then.
+
+    Started and stopped in threads, since their doors to the store are in this one.
+    """
+    made = [
+        Server(logs / f"server-{number}", *arguments, REDIS_URL=url, **{**SETTINGS, **settings})
+        for number, url in enumerate(urls)
+    ]
+    try:
+        await asyncio.gather(*(asyncio.to_thread(server.start) for server in made))
+        yield made
+        await asyncio.gather(*(asyncio.to_thread(server.stop) for server in made))
+    finally:
+        for server in made:
+            server.kill()
+
+
+@contextlib.asynccontextmanager
+async def doors(store: StoreProcess, count: int = 2) -> AsyncIterator[list[Proxy]]:
+    """Open doors to a store."""
+    proxies = [Proxy(store.socket) for _ in range(count)]
+    for proxy in proxies:
+        await proxy.start()
+    try:
+        yield proxies
+    finally:
+        for proxy in proxies:
+            await proxy.stop()
+
+
+@contextlib.asynccontextmanager
+async def stage_on(store: StoreProcess, logs: Path, **settings: str) -> AsyncIterator[Stage]:
+    """Yield a stage on a store that runs: two servers of one worker, each with its own door."""
+    async with (
+        doors(store) as proxies,
+        servers_on([proxy.url for proxy in proxies], logs, **settings) as servers,
+    ):
+        yield Stage(store.client, proxies, servers)

@@ -1,0 +1,264 @@
+"""The judge of fault tests: did every reader get exactly what the store's history says?
+
+Knows the contract and how the store holds a blog, and nothing of the server's code. A `History`
+says what each offset of a blog did, on every branch that the store ever had; a reader's story is
+what it applied, in order; `judge` compares the two, step by step and at the end.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import redis
+
+HEADER = "#blog"
+WINDOW = 20  # entries on a page
+
+
+class Position(NamedTuple):
+    """`epoch.offset.check`, taken apart."""
+
+    epoch: str
+    offset: int
+    check: str
+
+    @classmethod
+    def of(cls, text: str) -> "Position":
+        epoch, offset, check = text.split(".")
+        return cls(epoch, int(offset), check)
+
+
+class Deed(NamedTuple):
+    """What one change did: to which entry, and the mark its text bears since; None: it is gone."""
+
+    id: str
+    order: int = 0
+    mark: str | None = None
+
+
+class Shown(NamedTuple):
+    """An entry as a reader holds it."""
+
+    offset: int
+    order: int
+    html: str
+
+
+class Page(NamedTuple):
+    """A page that a reader took. `lowest`: older pages hold what is ordered below it."""
+
+    position: Position
+    entries: dict[str, Shown]
+    lowest: int
+
+
+class Announced(NamedTuple):
+    """The reader was told to start over from a page, or got one of another epoch with `at`."""
+
+
+Step = Page | Announced | dict[str, Any]
+
+
+@dataclass
+class History:
+    """What every offset of a blog did.
+
+    `note` takes what editors were told, `look` what the store says now: before it is made to lose
+    something, and at the end. Changes that neither knows are the header's.
+    """
+
+    slug: str
+    deeds: dict[tuple[int, str], Deed] = field(default_factory=dict)
+    branches: list[list[str]] = field(default_factory=list)
+
+    def note(self, position: Position, deed: Deed) -> None:
+        self.deeds[position.offset, position.check] = deed
+
+    def look(self, store: redis.Redis) -> Position:
+        """Take down the store's present branch, and return where it is."""
+        where: Any = store.hmget(f"lb:{{{self.slug}}}:blog", "epoch", "offset", "check")
+        epoch, offset, check = (part.decode() for part in where)
+        chain = as_text(store.get(f"lb:{{{self.slug}}}:chain"))
+        self.branches.append([chain[at : at + 8] for at in range(0, len(chain), 8)])
+        for id, record in entries_in(store, self.slug).items():
+            at = record["offset"]
+            known = self.deeds.get((at, self.branches[-1][at - 1]))
+            deed = Deed(id, record["order"], None if record.get("deleted") else mark_of(record))
+            assert known in (None, deed), f"an editor was told {known} of offset {at}, not {deed}"
+            self.note(Position(epoch, at, self.branches[-1][at - 1]), deed)
+        return Position(epoch, int(offset), check)
+
+    def has(self, position: Position) -> bool:
+        """Say whether the last branch that was looked at holds this position."""
+        return self._holds(self.branches[-1], position)
+
+    @staticmethod
+    def _holds(branch: list[str], position: Position) -> bool:
+        return 0 < position.offset <= len(branch) and (
+            branch[position.offset - 1] == position.check
+        )
+
+    def between(self, since: int, position: Position) -> dict[str, tuple[int, Deed]]:
+        """Return the last deed of every id after `since`, up to a position, with its offset."""
+        branch = next((b for b in reversed(self.branches) if self._holds(b, position)), None)
+        assert branch, f"the store never was at {position}"
+        found: dict[str, tuple[int, Deed]] = {}
+        for at in range(since + 1, position.offset + 1):
+            deed = self.deeds.get((at, branch[at - 1]), Deed(HEADER))
+            found[deed.id] = at, deed
+        return found
+
+
+def as_text(value: Any) -> str:
+    return (value or b"").decode()
+
+
+def entries_in(store: redis.Redis, slug: str) -> dict[str, dict[str, Any]]:
+    """Return what the store holds of each entry ever published, tombstones included."""
+    stored: Any = store.hgetall(f"lb:{{{slug}}}:entries")
+    return {id.decode(): json.loads(record) for id, record in stored.items()}
+
+
+def mark_of(record: dict[str, Any]) -> str:
+    """Return the mark in an entry's text: its first word."""
+    return str(record["body"]).split()[0]
+
+
+@dataclass
+class Verdict:
+    """How many readers' steps were wrong in which way; `because` says the first few in words."""
+
+    lost: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    unannounced: int = 0
+    because: list[str] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.duplicated or self.reordered or self.unannounced)
+
+    def find(self, what: str, because: str, count: int = 1) -> None:
+        setattr(self, what, getattr(self, what) + count)
+        if len(self.because) < 20:
+            self.because.append(f"{what}: {because}")
+
+
+def judge(
+    history: History,
+    stories: Sequence[Sequence[Step]],
+    store: redis.Redis,
+    acknowledged: Iterable[Position],
+) -> Verdict:
+    """Compare what readers applied with what the store holds; all must be at its position now."""
+    verdict = Verdict()
+    final = history.look(store)
+    between = lru_cache(maxsize=None)(history.between)
+    for number, story in enumerate(stories):
+        _Reading(f"reader {number}", between, verdict).follow(story, final)
+    for position in acknowledged:
+        if not history.has(position):
+            verdict.find("lost", f"{position} was acknowledged, and the store lacks it")
+    _find_twins(history.slug, store, verdict)
+    return verdict
+
+
+def _find_twins(slug: str, store: redis.Redis, verdict: Verdict) -> None:
+    """Find entries that one call of an editor made twice: each call's text has a mark of its own."""
+    marks = [
+        mark_of(record).partition("r")[0]
+        for record in entries_in(store, slug).values()
+        if not record.get("deleted")
+    ]
+    for mark in {mark for mark in marks if marks.count(mark) > 1}:
+        verdict.find("duplicated", f"{mark} was published twice")
+
+
+class _Reading:
+    """One reader's story, read again from its begin."""
+
+    def __init__(self, who: str, between: Any, verdict: Verdict) -> None:
+        self._who, self._between, self._verdict = who, between, verdict
+        self._at: Position | None = None
+        self._held: dict[str, Shown] = {}
+        self._lowest = 0
+        self._may_jump = True
+
+    def _find(self, what: str, because: str) -> None:
+        self._verdict.find(what, f"{self._who} at {self._at}: {because}")
+
+    def follow(self, story: Sequence[Step], final: Position) -> None:
+        for step in story:
+            if isinstance(step, Announced):
+                self._may_jump = True
+            elif isinstance(step, Page):
+                self._open(step)
+            else:
+                self._apply(step, Position.of(step["position"]))
+        if self._at != final:
+            self._find("lost", f"ended here, and the store at {final}")
+        self._compare()
+
+    def _open(self, page: Page) -> None:
+        if not self._may_jump:
+            self._find("unannounced", f"a page of {page.position} in place of what was held")
+        self._at, self._held, self._lowest = page.position, dict(page.entries), page.lowest
+        self._may_jump = False
+        self._compare()
+
+    def _compare(self) -> None:
+        """Compare what is held with the state at its position."""
+        if not self._at:
+            return
+        deeds = self._between(0, self._at).items()
+        state = {id: it for id, it in deeds if id != HEADER and it[1].order >= self._lowest}
+        living = {id for id, (_, deed) in state.items() if deed.mark}
+        for id in living - self._held.keys():
+            self._find("lost", f"{id} is not shown")
+        for id, shown in self._held.items():
+            if shown.order >= self._lowest and id not in living:
+                self._find("lost", f"{id} is shown, and gone")
+            elif id in living and not _is(shown.offset, shown.html, state[id]):
+                self._find("lost", f"{id} is shown as of {shown.offset}, not {state[id]}")
+
+    def _apply(self, frame: dict[str, Any], to: Position) -> None:
+        assert self._at
+        if to.epoch != self._at.epoch:
+            self._find("unannounced", f"a frame of {to}")
+            return
+        if frame["from"] > self._at.offset:
+            self._find("lost", f"a frame from {frame['from']}")
+        if frame["from"] < self._at.offset or to.offset < self._at.offset:
+            self._find("duplicated", f"a frame from {frame['from']} to {to.offset}")
+        self._check_changes(frame, to)
+        for change in frame["changes"]:
+            self._put(change)
+        self._at = to
+
+    def _check_changes(self, frame: dict[str, Any], to: Position) -> None:
+        got = [(change.get("id", HEADER), change["offset"]) for change in frame["changes"]]
+        offsets = [offset for _, offset in got]
+        if offsets != sorted(offsets):
+            self._find("reordered", f"offsets {offsets}")
+        if len(got) != len({id for id, _ in got}):
+            self._find("duplicated", f"an id twice among {got}")
+        expected = {id: at for id, (at, _) in self._between(frame["from"], to).items()}
+        for id in expected.keys() - dict(got).keys():
+            self._find("lost", f"{id} of {expected[id]} is not in the frame to {to}")
+        for id, offset in got:
+            if expected.get(id) != offset:
+                self._find("duplicated", f"{id} of {offset} in the frame to {to}")
+
+    def _put(self, change: dict[str, Any]) -> None:
+        if change["op"] == "put":
+            shown = Shown(change["offset"], change["order"], change["html"])
+            self._held[change["id"]] = shown
+        elif change["op"] == "del":
+            self._held.pop(change["id"], None)
+
+
+def _is(offset: int, html: str, expected: tuple[int, Deed]) -> bool:
+    at, deed = expected
+    return offset == at and f"{deed.mark} " in html
