@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
-CONFIRM_WITHIN_S: Final = 4.0
+CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
 
 

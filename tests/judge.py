@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import redis
 
 HEADER = "#blog"
-WINDOW = 20  # entries on a page
 
 
 class Position(NamedTuple):
@@ -47,11 +46,15 @@ class Shown(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that a reader took. `lowest`: older pages hold what is ordered below it."""
+    """A page that a reader took, of the orders from `lowest` up to and without `below`, if any."""
 
     position: Position
     entries: dict[str, Shown]
-    lowest: int
+    lowest: int = 0
+    below: int | None = None
+
+    def has(self, order: int) -> bool:
+        return order >= self.lowest and (self.below is None or order < self.below)
 
 
 class Announced(NamedTuple):
@@ -183,7 +186,7 @@ class _Reading:
         self._who, self._between, self._verdict = who, between, verdict
         self._at: Position | None = None
         self._held: dict[str, Shown] = {}
-        self._lowest = 0
+        self._page: Page | None = None
         self._may_jump = True
 
     def _find(self, what: str, because: str) -> None:
@@ -204,23 +207,23 @@ class _Reading:
     def _open(self, page: Page) -> None:
         if not self._may_jump:
             self._find("unannounced", f"a page of {page.position} in place of what was held")
-        self._at, self._held, self._lowest = page.position, dict(page.entries), page.lowest
+        self._at, self._held, self._page = page.position, dict(page.entries), page
         self._may_jump = False
         self._compare()
 
     def _compare(self) -> None:
         """Compare what is held with the state at its position."""
-        if not self._at:
+        if not self._at or not self._page:
             return
         deeds = self._between(0, self._at).items()
-        state = {id: it for id, it in deeds if id != HEADER and it[1].order >= self._lowest}
+        state = {id: it for id, it in deeds if id != HEADER and self._page.has(it[1].order)}
         living = {id for id, (_, deed) in state.items() if deed.mark}
         for id in living - self._held.keys():
             self._find("lost", f"{id} is not shown")
         for id, shown in self._held.items():
-            if shown.order >= self._lowest and id not in living:
+            if id not in living:
                 self._find("lost", f"{id} is shown, and gone")
-            elif id in living and not _is(shown.offset, shown.html, state[id]):
+            elif not _is(shown.offset, shown.html, state[id]):
                 self._find("lost", f"{id} is shown as of {shown.offset}, not {state[id]}")
 
     def _apply(self, frame: dict[str, Any], to: Position) -> None:
@@ -252,7 +255,8 @@ class _Reading:
                 self._find("duplicated", f"{id} of {offset} in the frame to {to}")
 
     def _put(self, change: dict[str, Any]) -> None:
-        if change["op"] == "put":
+        assert self._page
+        if change["op"] == "put" and self._page.has(change["order"]):
             shown = Shown(change["offset"], change["order"], change["html"])
             self._held[change["id"]] = shown
         elif change["op"] == "del":

@@ -141,6 +141,11 @@ class Server:
         except HTTPError as error:
             return json.load(error)
 
+    def text(self, path: str) -> str:
+        """Return what a path answers with 200."""
+        with urllib.request.urlopen(self.url + path, timeout=10, context=TRUSTING) as answer:
+            return str(answer.read().decode())
+
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 

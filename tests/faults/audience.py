@@ -33,9 +33,10 @@ HELLO_S: Final = 10.0
 ANSWER_S: Final = 10.0
 CUT: Final = 1006
 RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
+LINE_BYTES_MAX: Final = 1024 * 1024  # of events
 
 _MAIN = re.compile(r'<main data-blog="[^"]+" data-position="([^"]+)"[^>]*>')
-_LOWEST = re.compile(r'data-lowest="(\d+)"')
+_BOUND = re.compile(r'data-(lowest|below)="(\d+)"')
 _ARTICLE = re.compile(
     r'<article id="(e\w+)" data-offset="(\d+)" data-order="(\d+)".*?</article>', re.DOTALL
 )
@@ -51,8 +52,8 @@ def read_page(html: str) -> Page:
     entries = {
         found[1]: Shown(int(found[2]), int(found[3]), found[0]) for found in _ARTICLE.finditer(feed)
     }
-    lowest = _LOWEST.search(main[0])
-    return Page(Position.of(main[1]), entries, int(lowest[1]) if lowest else 0)
+    bounds = {found[1]: int(found[2]) for found in _BOUND.finditer(main[0])}
+    return Page(Position.of(main[1]), entries, bounds.get("lowest", 0), bounds.get("below"))
 
 
 class Answer(NamedTuple):
@@ -73,19 +74,33 @@ class Wire(NamedTuple):
 
 
 class Viewer:
-    """One reader. `urls` are the servers behind a balancer: a try goes to one that is there."""
+    """One reader. `urls` are the servers behind a balancer: a try goes to one that is there.
 
-    def __init__(self, number: int, urls: Sequence[str], slug: str) -> None:
+    `pages`: where its pages come from, when not from there. `opens`: a page that a cache gave it.
+    `query`: what the page's address asks for, as `before=e…` of an older page.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        urls: Sequence[str],
+        slug: str,
+        *,
+        pages: Sequence[str] = (),
+        opens: Page | None = None,
+        query: str = "",
+        lane: Lane | None = None,
+    ) -> None:
         self.urls, self.slug = list(urls), slug
-        self.lane: Lane = LANES[number % len(LANES)]
+        self._pages, self._opens, self._query = list(pages or urls), opens, query
+        self.lane: Lane = lane or LANES[number % len(LANES)]
         self.story: list[Step] = []
         self.position: Position | None = None
         self.joins = 0
         self.byes = 0
         self.resets = 0
-        self.followed_at: str | None = None  # the server it is on
+        self.number = number
         self._random = random.Random(number)
-        self._first = number
         self._wire: Wire | None = None
         self._reads = asyncio.Event()
         self._reads.set()
@@ -101,32 +116,39 @@ class Viewer:
     def read_on(self) -> None:
         self._reads.set()
 
-    def cut(self) -> None:
-        """Lose the connection, as a network that goes away."""
+    def cut(self) -> bool:
+        """Lose the connection, as a network that goes away; False when there was none."""
         if self._wire:
             self._wire.writer.transport.abort()
+        return self._wire is not None
 
     # -- its life
 
     async def live(self) -> None:
         """Read and follow, until cancelled."""
-        await self._open("")
+        if self._opens:
+            self._take_page(self._opens)
+        else:
+            await self._open("")
         while True:
             window = await self._follow()
             await asyncio.sleep(self._random.uniform(*window))
 
     async def _open(self, at: str, accepts: Callable[[Position], bool] = lambda _: True) -> None:
         """Take the page, when there is one that will do."""
+        asked = "&".join(part for part in (self._query, at) if part)
         while True:
             with contextlib.suppress(OSError, EOFError, TimeoutError):
-                answer = await self._get(f"/blogs/{self.slug}{at}")
+                answer = await self._get(f"/blogs/{self.slug}?{asked}", self._pages)
                 if answer.status == 200:
                     page = read_page(answer.body.decode())
                     if accepts(page.position):
-                        self.story.append(page)
-                        self.position = page.position
-                        return
+                        return self._take_page(page)
             await asyncio.sleep(self._random.uniform(*SOON))
+
+    def _take_page(self, page: Page) -> None:
+        self.story.append(page)
+        self.position = page.position
 
     async def _start_over(self, reset: Position) -> None:
         held = self.position
@@ -138,7 +160,7 @@ class Viewer:
                 return page.offset >= reset.offset
             return held is None or page.epoch != held.epoch
 
-        await self._open(f"?at={_text(reset)}", accepts)
+        await self._open(f"at={_text(reset)}", accepts)
 
     async def _follow(self) -> Window:
         """Follow one stream to its end, and return the window for the wait after it."""
@@ -153,8 +175,6 @@ class Viewer:
                     return over
         except (OSError, EOFError, TimeoutError):
             pass
-        finally:
-            self.followed_at = None
         if self._bye:
             return self._bye
         was_stable = self.joins > joins and loop.time() - opened >= STABLE_S
@@ -189,19 +209,16 @@ class Viewer:
 
     # -- transports
 
-    async def _connect(self) -> Wire:
+    async def _connect(self, urls: list[str]) -> Wire:
         """Connect to a server that is there: the first time by its number, then to any."""
-        turn = self._first if not self.story else self._random.randrange(len(self.urls))
-        urls = self.urls[turn % len(self.urls) :] + self.urls[: turn % len(self.urls)]
-        for url in urls:
+        turn = self.number if not self.joins else self._random.randrange(len(urls))
+        for url in urls[turn % len(urls) :] + urls[: turn % len(urls)]:
             with contextlib.suppress(OSError):
-                wire = await _dial(url)
-                self.followed_at = url
-                return wire
-        raise ConnectionRefusedError(f"none of {self.urls} is there")
+                return await _dial(url, LINE_BYTES_MAX if self.lane == "events" else RECEIVE_BYTES)
+        raise ConnectionRefusedError(f"none of {urls} is there")
 
-    async def _get(self, path: str) -> Answer:
-        wire = await self._connect()
+    async def _get(self, path: str, urls: list[str]) -> Answer:
+        wire = await self._connect(urls)
         try:
             ask = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
             wire.writer.write(ask.encode())
@@ -213,7 +230,7 @@ class Viewer:
 
     @contextlib.asynccontextmanager
     async def _stream(self, path: str, headers: str, version: str) -> AsyncIterator[Wire]:
-        self._wire = await self._connect()
+        self._wire = await self._connect(self.urls)
         try:
             ask = request(f"{path}?since={_text(self.position)}", headers)
             self._wire.writer.write(ask.replace(b"HTTP/1.1", version.encode(), 1))
@@ -247,7 +264,7 @@ class Viewer:
         """Ask again and again; a reader who polls joins with each answer."""
         while True:
             path = f"/blogs/{self.slug}/changes?since={_text(self.position)}"
-            answer = await self._get(path)
+            answer = await self._get(path, self.urls)
             if answer.status != 200:
                 return
             self.joins += not self.joins
@@ -265,7 +282,7 @@ class Viewer:
             reading.close()
 
 
-async def _dial(url: str) -> Wire:
+async def _dial(url: str, limit: int) -> Wire:
     parts = urlsplit(url)
     door = socket.socket()
     door.setblocking(False)
@@ -275,7 +292,7 @@ async def _dial(url: str) -> Wire:
     except BaseException:
         door.close()
         raise
-    return Wire(*await asyncio.open_connection(sock=door, limit=512 * 1024))
+    return Wire(*await asyncio.open_connection(sock=door, limit=limit))
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -300,13 +317,23 @@ class Audience:
     """Many viewers at once."""
 
     def __init__(self, count: int, urls: Sequence[str], slug: str) -> None:
-        self.viewers = [Viewer(number, urls, slug) for number in range(count)]
+        self._count, self._urls, self._slug = count, urls, slug
+        self.viewers: list[Viewer] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Audience":
-        self._tasks = [asyncio.create_task(viewer.live()) for viewer in self.viewers]
-        await until(lambda: all(viewer.joins for viewer in self._alive()), 30)
+        await self.admit(self._count)
         return self
+
+    async def admit(self, count: int, urls: Sequence[str] = (), **more: Any) -> list[Viewer]:
+        """Let more viewers in, and return them when all have joined a stream."""
+        first = len(self.viewers)
+        numbers = range(first, first + count)
+        late = [Viewer(number, urls or self._urls, self._slug, **more) for number in numbers]
+        self.viewers += late
+        self._tasks += [asyncio.create_task(viewer.live()) for viewer in late]
+        await until(lambda: self._alive() and all(viewer.joins for viewer in late), 30)
+        return late
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
@@ -320,16 +347,12 @@ class Audience:
                 task.result()
         return self.viewers
 
-    def joins(self) -> int:
-        return sum(viewer.joins for viewer in self.viewers)
+    def reconnects(self) -> int:
+        return sum(max(0, viewer.joins - 1) for viewer in self.viewers)
 
     def resets(self) -> int:
         return sum(viewer.resets for viewer in self.viewers)
 
-    def behind(self, position: Position) -> list[Viewer]:
-        """Return who has not reached a position of the store's."""
-        return [viewer for viewer in self._alive() if not _reached(viewer.position, position)]
-
-
-def _reached(at: Position | None, wanted: Position) -> bool:
-    return at is not None and at.epoch == wanted.epoch and at.offset >= wanted.offset
+    def positions(self) -> dict[Viewer, Position | None]:
+        """Return where everybody is."""
+        return {viewer: viewer.position for viewer in self._alive()}

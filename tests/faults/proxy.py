@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
+from waiting import until
+
 CHUNK = 65_536
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n"
 SHARDED = b"*3\r\n$8\r\nsmessage\r\n"
@@ -68,6 +70,7 @@ class Proxy:
         self._server.close()
         self.cut()
         await self._server.wait_closed()
+        await until(lambda: not self._links)
 
     # -- what goes wrong
 
@@ -107,6 +110,11 @@ class Proxy:
             yield
         finally:
             self._swallows = False
+
+    def swallow_pubsub(self) -> None:
+        """Have the network forget the pub/sub connections of now, without a word."""
+        for link in self._links:
+            link.is_dead = link.is_dead or link.is_pubsub
 
     def lose_next_answer(self, to: bytes) -> None:
         """Pass on the next request that has these bytes, and cut instead of passing its answer on."""

@@ -8,6 +8,7 @@ row's limit, and the judge.
 import asyncio
 import contextlib
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from typing import Any, Final
 
 import matrix
 import redis
-from audience import Audience
-from judge import History, Position, judge
+from audience import Audience, Viewer
+from judge import Deed, History, Position, as_text, judge
 from newsroom import Newsroom
 from proxy import Proxy
-from servers import Server, StoreProcess
+from servers import Editor, Server, StoreProcess
 from waiting import until
+from windows import add_editor
 
 LONG: Final = bool(os.environ.get("CHAOS_LONG"))  # the faults' full lengths
 READERS: Final = 200
@@ -41,6 +43,7 @@ def length(long_s: float, short_s: float) -> float:
 class Show:
     """One row while it is played."""
 
+    server: Server
     blog: dict[str, Any]
     history: History
     newsroom: Newsroom
@@ -48,7 +51,7 @@ class Show:
     store: redis.Redis
     forfeited_until_s: float = 0.0  # what was acknowledged before may be gone with an old primary
     over_s: float = 0.0
-    joins_before: int = 0
+    reconnects_before: int = 0
     resets_before: int = 0
 
     @property
@@ -60,15 +63,62 @@ class Show:
         epoch, offset, check = (part.decode() for part in fields)
         return Position(epoch, int(offset), check)
 
-    def later(self, head: Position) -> Position:
-        """Return a position, or where the store is if it is in another epoch by now."""
-        now = self.head()
-        return head if now.epoch == head.epoch else now
+    def behind(self, wanted: Position | None = None) -> list[Viewer]:
+        """Return who is not on the store's history, or below a position of it; None: below its top.
+
+        Of a position of an earlier epoch: who is below the begin of the present one.
+        """
+        epoch, top, _ = self.head()
+        chain = as_text(self.store.get(f"lb:{{{self.slug}}}:chain"))
+        least = top
+        if wanted:
+            base: Any = self.store.hget(f"lb:{{{self.slug}}}:blog", "base")
+            least = max(int(base), wanted.offset if wanted.epoch == epoch else 0)
+
+        def is_there(at: Position | None) -> bool:
+            return (
+                at is not None
+                and at.epoch == epoch
+                and least <= at.offset <= len(chain) // 8
+                and chain[8 * at.offset - 8 : 8 * at.offset] == at.check
+            )
+
+        return [who for who, at in self.audience.positions().items() if not is_there(at)]
+
+    async def caught_up(self, wanted: Position | None = None, within_s: float = 10) -> None:
+        """Wait until nobody is behind. Raises AssertionError that says who is, and where."""
+        try:
+            await until(lambda: not self.behind(wanted), within_s)
+        except TimeoutError:
+            late = [f"{it.number} ({it.lane}) at {it.position}" for it in self.behind(wanted)]
+            said = f"{len(late)} are not where the store is, {self.head()}: {late[:5]}"
+            raise AssertionError(said) from None
 
     async def changes(self, count: int = WARM) -> None:
         """Wait for so many more confirmed changes."""
         wanted = len(self.newsroom.acknowledged) + count
         await until(lambda: len(self.newsroom.acknowledged) >= wanted, 60)
+
+    async def publish(self, editor: Editor) -> None:
+        """Publish one entry, and note it as the newsroom does."""
+        mark = f"x{len(self.newsroom.acknowledged)}r1"
+        self.newsroom.published += 1
+        done = await editor.publish(self.slug, f"{mark} by hand.")
+        self.newsroom.note(done["position"], Deed(done["id"], done["order"], mark))
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the store take no writes inside the block; who ends that is the block's matter."""
+        self.store.client_pause(60_000, all=False)
+        yield
+
+    def turn_to(self, store: redis.Redis) -> None:
+        """Judge by another store from now on: the one that took over."""
+        self.store.close()
+        self.store = store
+
+    async def add_editor(self, name: str) -> None:
+        await add_editor(self.server, name)
 
     def over(self) -> None:
         """Say that the fault ends now; from here on the time to converge is taken."""
@@ -80,7 +130,7 @@ class Show:
         self.forfeited_until_s = time.monotonic()
 
     def reconnects(self) -> int:
-        return self.audience.joins() - self.joins_before
+        return self.audience.reconnects() - self.reconnects_before
 
     def resets(self) -> int:
         return self.audience.resets() - self.resets_before
@@ -129,22 +179,23 @@ class Stage:
             newsroom = await stack.enter_async_context(Newsroom(urls, token, history))
             newsroom.gap_s = gap_s
             audience = await stack.enter_async_context(Audience(readers, urls, blog["slug"]))
-            show = Show(blog, history, newsroom, audience, store)
+            show = Show(self.servers[0], blog, history, newsroom, audience, store)
             await show.changes()
-            show.joins_before, show.resets_before = audience.joins(), audience.resets()
+            show.reconnects_before = audience.reconnects()
+            show.resets_before = audience.resets()
             yield show
             show.over_s = show.over_s or time.monotonic()
             converged_s = await self._converged(show, within_s)
             await show.changes(3)
             await newsroom.close()
-            await until(lambda: not audience.behind(show.head()), within_s)
+            await show.caught_up(None, within_s)
             self._judge(fault, show, converged_s, within_s)
 
     async def _converged(self, show: Show, within_s: float) -> float:
         """Wait until all readers have what was confirmed after the fault; return how long it took."""
         await show.changes(1)
         head = show.head()
-        await until(lambda: not show.audience.behind(show.later(head)), within_s + 30)
+        await show.caught_up(head, within_s + 10)
         return time.monotonic() - show.over_s
 
     def _judge(self, fault: str, show: Show, converged_s: float, within_s: float) -> None:
@@ -177,6 +228,18 @@ class Stage:
         matrix.ROWS.append(row)
         assert verdict.is_clean, "\n".join(verdict.because)
         assert converged_s <= within_s, f"converged after {converged_s:.1f} s, not {within_s:g}"
+
+
+def gauge(server: Server, name: str) -> int:
+    """Return a number from a server's metrics."""
+    found = re.search(rf"^{name} (\S+)$", server.text("/metrics"), re.MULTILINE)
+    assert found, name
+    return int(float(found[1]))
+
+
+def repairs(server: Server) -> int:
+    """Return how many repair reads a server has made since it started."""
+    return gauge(server, "liveblog_repairs_total")
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,104 @@
+"""Readers whose positions are stale, ahead of their server, or made up."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+
+import httpx2
+import pytest
+from audience import Lane, read_page
+from judge import Page
+from readers import Ask, websocket
+from servers import http
+from stage import RECONNECT_S, Show, Stage, length, repairs
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AT_ONCE = 40
+LATE_LANES: Sequence[Lane] = ("socket", "events")  # who polls is told to ask again
+
+
+async def test_a_reader_ahead_of_its_server_waits_for_it_and_misses_nothing(stage: Stage) -> None:
+    """The page came from one server, the stream is on another that cannot reach the store."""
+    ahead, late = stage.servers
+    fault = "page from one server, stream on one that is behind"
+    # Who polls, and asked the server that is behind, asks again within 10 s.
+    async with stage.play(fault, within_s=RECONNECT_S) as show:
+        with stage.proxies[1].half_open():
+            await show.changes(10)
+            for lane in LATE_LANES:
+                await show.audience.admit(20, [late.url], pages=[ahead.url], lane=lane)
+            await show.changes(5)
+            assert show.resets() == 0
+        show.over()
+    assert show.resets() == 0
+
+
+async def test_pages_from_a_cache_that_is_behind_catch_up(stage: Stage) -> None:
+    async with stage.play("pages and older pages from a cache that is behind") as show:
+        async with http(base_url=stage.servers[0].url) as browser:
+            await show.changes(25)
+            newest = await fetched(browser, show, "")
+            oldest_shown = min(newest.entries, key=lambda id: newest.entries[id].order)
+            query = f"before={oldest_shown}"
+            older = await fetched(browser, show, f"?{query}")
+            await show.changes(30)
+        assert older.below == newest.lowest
+        await show.audience.admit(40, opens=newest)
+        await show.audience.admit(40, opens=older, query=query)
+        show.over()
+    assert show.resets() == 0
+
+
+async def fetched(browser: httpx2.AsyncClient, show: Show, query: str) -> Page:
+    answer = await browser.get(f"/blogs/{show.slug}{query}")
+    return read_page(answer.text)
+
+
+async def test_forged_positions_rotate_nothing_and_cost_one_read_a_second(stage: Stage) -> None:
+    chance = random.Random(2)
+    async with stage.play("a storm of forged and stale positions") as show:
+        epoch = show.head().epoch
+        before = [repairs(server) for server in stage.servers]
+        began = time.monotonic()
+        gate = asyncio.Semaphore(AT_ONCE)
+        urls = [server.url for server in stage.servers]
+        async with asyncio.TaskGroup() as storm:
+            for _ in range(int(length(2_000, 400))):
+                await gate.acquire()
+                ask = Ask(chance.choice(urls), show.slug, since=forged(show, chance))
+                storm.create_task(refused(ask)).add_done_callback(lambda _: gate.release())
+        took_s = time.monotonic() - began
+        for server, was in zip(stage.servers, before, strict=True):
+            assert repairs(server) - was <= took_s + 2
+        show.over()
+        assert show.head().epoch == epoch
+    assert show.reconnects() == show.resets() == 0
+
+
+def forged(show: Show, chance: random.Random) -> str:
+    epoch, offset, check = show.head()
+    return chance.choice(
+        (
+            f"{epoch}.{offset}.00000000",
+            f"{epoch}.{offset + 5}.{check}",
+            f"{epoch}.{2**53}.{check}",
+            f"zzzzzz.{offset}.{check}",
+            f"{epoch}.1.ffffffff",
+            f"{epoch}.{offset}",
+            "'; DROP TABLE--",
+            "9" * 300,
+        )
+    )
+
+
+async def refused(ask: Ask) -> None:
+    """Open a stream with a position that never was: it is reset, and told nothing else."""
+    async with websocket(ask) as stream:
+        with contextlib.suppress(EOFError):
+            while (frame := await stream.get())["t"] != "reset":
+                assert frame["t"] == "hello" or frame["position"] is None, frame
+            await stream.get()
+        assert stream.code == 4005

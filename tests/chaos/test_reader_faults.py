@@ -1,0 +1,35 @@
+"""Readers who stall, and readers who are all cut off at once."""
+
+import pytest
+from stage import RECONNECT_S, Stage, gauge
+from waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_stalled_readers_disturb_nobody_and_get_what_they_missed(stage: Stage) -> None:
+    async with stage.play("20 % of the readers stall") as show:
+        stalled = [viewer for viewer in show.audience.viewers if viewer.number % 10 in (0, 4)]
+        others = set(show.audience.viewers) - set(stalled)
+        for viewer in stalled:
+            viewer.stall()
+        show.newsroom.text = "the council votes at nine, and says so at length. " * 100
+        await show.changes(60)
+        head = show.head()
+        await until(lambda: not others.intersection(show.behind(head)), 2)
+        counted = [gauge(server, "liveblog_readers_behind") for server in stage.servers]
+        assert sum(counted) == len(stalled) == 40
+        for viewer in stalled:
+            viewer.read_on()
+        show.over()
+    assert show.reconnects() == show.resets() == 0
+
+
+async def test_when_all_sockets_are_cut_at_once_all_come_back_and_miss_nothing(
+    stage: Stage,
+) -> None:
+    async with stage.play("all sockets cut at once", within_s=RECONNECT_S) as show:
+        await show.changes(50)  # streams are stable after 5 s
+        cut = [viewer for viewer in show.audience.viewers if viewer.cut()]
+        show.over()
+    assert show.reconnects() == len(cut)
