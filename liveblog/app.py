@@ -310,6 +310,9 @@ def _health(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
             return _now({"status": "draining" if hub.draining else "starting", "store": store}, 503)
         return _now({"status": "ready" if hub.store_up else "degraded", "store": store})
 
+    async def store(request: Request) -> Response:
+        return _now({"store": hub.store_of(request.path_params["slug"])})
+
     async def version(_: Request) -> Response:
         return _now({"version": __version__})
 
@@ -320,6 +323,7 @@ def _health(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
     return [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
+        Route("/desk/blogs/{slug}/store", store),
         Route("/version", version),
         Route("/metrics", counted),
     ]

@@ -20,7 +20,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar
 
 from liveblog import frame as frames
 from liveblog.frame import Form, Frame, Piece
@@ -968,6 +968,13 @@ class Hub:
         live = self.lives.get(slug)
         if live and (head != live.position or live.lost):
             live.repair()
+
+    def store_of(self, slug: str) -> Literal["up", "down", "lacks"]:
+        """Say whether the store is there, and lacks a blog that this worker holds."""
+        live = self.lives.get(slug)
+        if not self.store_up:
+            return "down"
+        return "lacks" if live and live.lost else "up"
 
     # -- the end
 

@@ -4,6 +4,7 @@
 import { entryFields, headerFields, isEmpty } from './desk_form.js';
 import { dialog, edit, watchEdit } from './desk_edit.js';
 import {
+  askStore,
   boxOf,
   call,
   explain,
@@ -20,10 +21,12 @@ import {
   showStore,
   slug,
   stale,
+  STORE_MS,
   valuesOf,
   write,
 } from './desk_send.js';
 import { follow } from './live.js';
+import { parse } from './timeline.js';
 import { morph, parseHtml } from './view.js';
 
 /** @import {Entry, Values} from './desk_form.js' */
@@ -179,6 +182,18 @@ function arrived(root) {
   if (root !== main) stale();
 }
 
+/**
+ * Say so when what is held is gone from the store. Another zone or language begins a new epoch, too.
+ *
+ * @param {HTMLElement} page
+ * @param {string} held
+ */
+function startOver({ dataset: now }, held) {
+  const { zone, language } = main.dataset;
+  const isSameForm = now.zone === zone && now.language === language;
+  if (isSameForm && parse(now.position ?? '').epoch !== parse(held).epoch) showStore('older');
+}
+
 /** @param {HTMLElement} article @param {any} actions */
 function buttons(article, actions) {
   const id = article.id || (article.dataset.entry ?? '');
@@ -213,7 +228,7 @@ async function load() {
   const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, '')).catch(
     () => null,
   );
-  if (answer?.status === 503) showStore(true);
+  if (answer?.status === 503) showStore('down');
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   morph(one('#held'), one('#held', page));
@@ -264,7 +279,8 @@ function start() {
   setInterval(watchEdit, KEEP_MS);
   addEventListener('visibilitychange', () => document.hidden || stale());
   if (main.dataset.status === 'draft') decorate(main);
-  else follow(main, arrived);
+  else follow(main, arrived, startOver);
+  setInterval(askStore, STORE_MS);
   setInterval(() => document.hidden || stale(), LOOK_MS);
 }
 

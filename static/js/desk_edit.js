@@ -35,7 +35,7 @@ export async function edit(url) {
   const answer = await fetch(url).catch(() => null);
   const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
   if (!answer?.ok || !panel) {
-    if (answer?.status === 503) showStore(true);
+    if (answer?.status === 503) showStore('down');
     return say(
       answer?.status === 410
         ? 'Someone deleted this entry.'

@@ -8,7 +8,7 @@ import { isEmpty, isStoreAway, keptOf, outcomeOf } from './desk_form.js';
 /** @typedef {{outcome: Outcome, content: any}} Answer */
 
 const ANSWER_MS = 20_000;
-const STORE_MS = 3_000;
+export const STORE_MS = 3_000;
 const SAID_MS = 10_000;
 const UNDO_MS = 60_000;
 
@@ -40,31 +40,43 @@ export async function call(method, path, fields, headers = {}) {
     const content = await answer.json().catch(() => ({}));
     const wait_s = Number(answer.headers.get('Retry-After'));
     const isAway = isStoreAway(content);
-    if (isAway || answer.ok) showStore(isAway);
+    if (isAway || answer.ok) showStore(isAway ? 'down' : 'up');
     return { outcome: outcomeOf(answer.status, content, wait_s), content };
   } catch {
     return { outcome: outcomeOf(0, {}), content: {} };
   }
 }
 
-/** @param {boolean} isAway */
-export function showStore(isAway) {
+/** @type {Record<string, string>} */
+const STORE = {
+  up: '',
+  down: 'The store is away: nothing can be published now. What you write is kept here.',
+  lacks:
+    'The store lacks this blog: it was emptied, or another one took its place. Readers go on' +
+    ' seeing what they saw. Nothing can be published until the blog is back.',
+  older:
+    'The store came back with an older state of this blog: what was published last may be' +
+    ' missing. Readers see what you see here; publish again what is still needed.',
+};
+let store = 'up';
+
+/** @param {string} state how the store is, one of the above; what came back older stays said */
+export function showStore(state) {
+  if (state === store || (state === 'up' && store === 'older')) return;
+  const isBack = state === 'up';
+  store = state;
   const line = one('#store');
-  if (line.hidden === !isAway) return;
-  line.hidden = !isAway;
-  line.textContent = isAway
-    ? 'The store is away: nothing can be published now. What you write is kept here.'
-    : '';
-  if (isAway) setTimeout(askStore, STORE_MS);
+  line.textContent = STORE[state] ?? '';
+  line.hidden = !line.textContent;
+  if (isBack) stale();
 }
 
-/** Look until the store is back. */
-async function askStore() {
-  const answer = await fetch('/readyz').catch(() => null);
-  const { store } = (await answer?.json().catch(() => null)) ?? {};
-  if (store !== 'up') return void setTimeout(askStore, STORE_MS);
-  showStore(false);
-  stale();
+/** Ask how the store is, while the page is looked at. */
+export async function askStore() {
+  if (document.hidden) return;
+  const answer = await fetch(`/desk/blogs/${slug}/store`).catch(() => null);
+  const said = (await answer?.json().catch(() => null)) ?? {};
+  if (said.store) showStore(said.store);
 }
 
 // -- forms

@@ -7,8 +7,13 @@ import { View, parseHtml, read } from './view.js';
 
 /** @import {Reader, Urls} from './types.js' */
 
-/** @param {HTMLElement} main @param {(root: Element) => void} [decorate] adds what needs a script */
-export function follow(main, decorate = () => {}) {
+/**
+ * @param {HTMLElement} main
+ * @param {(root: Element) => void} [decorate] adds what needs a script
+ * @param {(page: HTMLElement, held: string) => void} [startOver] told of a page that takes the
+ *   place of what is held, and the position held
+ */
+export function follow(main, decorate = () => {}, startOver = () => {}) {
   const times = new Times(main.dataset, Date.now);
   const complete = (/** @type {Element} */ root) => {
     times.refresh(root);
@@ -18,13 +23,19 @@ export function follow(main, decorate = () => {}) {
   decorate(main);
   times.keep(main, window);
   setInterval(() => view.tick(), 1_000);
-  const stream = new Stream(reader(main, view, times), urls(main.dataset.blog), window);
+  const stream = new Stream(reader(main, view, times, startOver), urls(main.dataset.blog), window);
   attend(stream);
   stream.start();
 }
 
-/** @param {HTMLElement} main @param {View} view @param {Times} times @returns {Reader} */
-function reader(main, view, times) {
+/**
+ * @param {HTMLElement} main
+ * @param {View} view
+ * @param {Times} times
+ * @param {(page: HTMLElement, held: string) => void} startOver
+ * @returns {Reader}
+ */
+function reader(main, view, times, startOver) {
   let timeline = timelines.create(read(main));
   return {
     position: () => timeline.position,
@@ -40,6 +51,7 @@ function reader(main, view, times) {
       const page = parseHtml(html).querySelector('main[data-blog]');
       const position = page?.dataset.position ?? '';
       if (!page || !timelines.isAcceptable(position, reset, timeline.position)) return false;
+      startOver(page, timeline.position);
       timeline = timelines.create(read(page));
       view.replace(page);
       return true;
