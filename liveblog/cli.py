@@ -92,6 +92,8 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     _raise_file_limit()
     # Before uvicorn takes the signals over, and after it: unwind, so that the store is stopped.
     signal.signal(signal.SIGTERM, _exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, _hang_up)
     with contextlib.ExitStack() as stack:
         url = chosen.redis_url or stack.enter_context(store.own(chosen.data_dir))
         if not chosen.redis_url:
@@ -102,6 +104,11 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
 
 def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it
     raise SystemExit(0)
+
+
+def _hang_up(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it
+    """End as on SIGTERM: by itself a closed terminal would cut all readers off."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 async def _state_promise(url: str, durability: str) -> None:
@@ -135,9 +142,9 @@ def _run_uvicorn(chosen: Settings) -> None:
     1 when it could not start or a part of it failed.
     """
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     from liveblog.app import failed
+    from liveblog.supervisor import Supervisor
 
     config = uvicorn.Config("liveblog.cli:application", **_uvicorn_options(chosen))
     server, code = uvicorn.Server(config), 0
@@ -145,7 +152,7 @@ def _run_uvicorn(chosen: Settings) -> None:
         listeners = _listeners(config, chosen.send_buffer_bytes)
         if config.workers > 1:
             with _shared_metrics():
-                Multiprocess(config, sockets=listeners).run()
+                Supervisor(config, sockets=listeners).run()
         else:
             server.run(sockets=listeners)
             code = 0 if server.started else 1
@@ -207,7 +214,9 @@ def application() -> "ASGIApp":
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         # Ctrl-C reaches us, too, but a second signal would end the drain: the supervisor's counts.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A terminal that is closed tells all of us, too.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         _end_with(parent.pid, parent.join)
     from liveblog.app import create
 

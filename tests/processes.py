@@ -23,3 +23,14 @@ def children_of(task: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         return (task / "children").read_text().split()
     return []
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the pids of a supervisor's workers that live."""
+    return [child for child in descendants(pid) if is_alive(child) and _is_worker(child)]
+
+
+def _is_worker(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False

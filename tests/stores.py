@@ -45,7 +45,7 @@ class DelayedStore:
         Times are of `time.monotonic()`.
         """
         lines = self._log.read_text().splitlines() if self._log.exists() else []
-        pairs = [(float(a), float(b)) for a, b in (line.split() for line in lines)]
+        pairs = [(float(a), float(b)) for a, b, _ in (line.split() for line in lines)]
         return [pair for pair in pairs if pair[0] >= since]
 
 

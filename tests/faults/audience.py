@@ -97,7 +97,8 @@ class Viewer:
         self.story: list[Step] = []
         self.position: Position | None = None
         self.joins = 0
-        self.byes = 0
+        self.byes: list[float] = []  # when it was sent away
+        self.is_on = False  # a stream that has said hello
         self.resets = 0
         self.number = number
         self._random = random.Random(number)
@@ -175,6 +176,8 @@ class Viewer:
                     return over
         except (OSError, EOFError, TimeoutError):
             pass
+        finally:
+            self.is_on = False
         if self._bye:
             return self._bye
         was_stable = self.joins > joins and loop.time() - opened >= STABLE_S
@@ -186,6 +189,7 @@ class Viewer:
             case "hello":
                 assert Position.of(frame["position"]) == self.position, (frame, self.position)
                 self.joins += 1
+                self.is_on = True
                 self._silence_s = 2 * frame["heartbeat_s"]
             case "changes":
                 return self._apply(frame)
@@ -197,7 +201,7 @@ class Viewer:
                 return 0, 0
             case "bye":
                 assert frame["after_ms"], f"told to stay away: {frame}"
-                self.byes += 1
+                self.byes.append(asyncio.get_running_loop().time())
                 self._bye = _window(frame)
         return None
 
@@ -268,6 +272,7 @@ class Viewer:
             if answer.status != 200:
                 return
             self.joins += not self.joins
+            self.is_on = True
             yield decoded(answer.body)
             await asyncio.sleep(self._random.uniform(*POLL))
             await self._reads.wait()

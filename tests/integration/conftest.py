@@ -2,13 +2,13 @@
 
 import contextlib
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import redis
 import redis.asyncio
+from preload import preloaded
 from servers import Editor, Server, StoreProcess, serving, store_process
 from stores import DELAY_MS, FLAVOURS, DelayedStore, StartDelayed, binary_of
 
@@ -50,11 +50,7 @@ async def store_client(store_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 @pytest.fixture(scope="session")
 def fdatasync_delay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The preloadable library, compiled with the machine's C compiler."""
-    source = Path(__file__).with_name("fdatasync_delay.c")
-    library = tmp_path_factory.mktemp("preload") / "fdatasync_delay.so"
-    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
-    subprocess.run([*command, "-o", library, source, "-ldl"], check=True)
-    return library
+    return preloaded("fdatasync_delay", tmp_path_factory.mktemp("preload"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from processes import descendants, is_alive
+from processes import descendants, is_alive, workers_of
 from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
 from servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
 from stores import binary_of
@@ -396,29 +396,18 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_readers_come_back(
 ) -> None:
     async with many.editor() as editor:
         blog = await editor.blog()
-        children = workers_of(many)
+        children = workers_of(many.pid)
         assert len(children) == 2
         async with websocket(Ask(many.url, blog["slug"])) as stream:
             await stream.next("hello")
             for child in children:
                 os.kill(child, signal.SIGKILL)
             assert await stream.rest() == []
-        await until(lambda: len(set(workers_of(many)) - set(children)) == 2, 20)
+        await until(lambda: len(set(workers_of(many.pid)) - set(children)) == 2, 20)
         entry = await until(lambda: _published(many, blog["slug"]))
         async with websocket(Ask(many.url, blog["slug"], since=blog["position"])) as stream:
             await stream.next("hello")
             assert (await stream.next("changes"))["position"] == entry["position"]
-
-
-def workers_of(server: Server) -> list[int]:
-    """Return the pids of a supervisor's workers."""
-    return [pid for pid in descendants(server.pid) if is_alive(pid) and _is_worker(pid)]
-
-
-def _is_worker(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 async def _published(server: Server, slug: str) -> Any:

@@ -4,14 +4,15 @@
  * the process. A slow disk can: whatever leaves the store before the delayed call returns, left it
  * too early.
  *
- * FSYNC_LOG: one line a call, "start end" in seconds of CLOCK_MONOTONIC. FSYNC_DELAY_FILE: calls
- * are delayed while it exists. FSYNC_DELAY_MS: for how long, before the real call.
+ * FSYNC_LOG: one line a call, "start end size": seconds of CLOCK_MONOTONIC, and the file's bytes
+ * when the call began, which are on disk when it has ended. FSYNC_DELAY_FILE: calls are delayed while it exists. FSYNC_DELAY_MS: for how long, before the real call.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,22 +29,24 @@ static void delay(void) {
     nanosleep(&t, NULL);
 }
 
-static void note(double start, double end) {
+static void note(double start, double end, off_t size) {
     const char *path = getenv("FSYNC_LOG");
     int fd = path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
     if (fd < 0) return;
-    char line[64];
-    int length = snprintf(line, sizeof line, "%.9f %.9f\n", start, end);
+    char line[96];
+    int length = snprintf(line, sizeof line, "%.9f %.9f %lld\n", start, end, (long long)size);
     if (write(fd, line, (size_t)length) != length) abort();
     close(fd);
 }
 
 static int delayed(const char *name, int fd) {
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
+    struct stat file;
+    off_t size = fstat(fd, &file) ? 0 : file.st_size;
     double start = now();
     delay();
     int result = real(fd);
-    note(start, now());
+    note(start, now(), size);
     return result;
 }
 

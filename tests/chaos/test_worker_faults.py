@@ -1,0 +1,273 @@
+"""Workers and their machine: killed, stopped, drained, exchanged, their clocks set, their power cut."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import struct
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import redis
+from preload import preloaded
+from processes import descendants, is_alive, workers_of
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from servers import Server, StoreProcess, free_port, store_process
+from stage import RECONNECT_S, SETTINGS, Stage, doors, servers_on, stage_on
+from stores import binary_of
+from waiting import until, until_sync
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+DRAIN_S = float(SETTINGS["LIVEBLOG_DRAIN_S"])
+
+
+@contextlib.asynccontextmanager
+async def two_workers(store: StoreProcess, logs: Path) -> AsyncIterator[Stage]:
+    """Yield a stage with one server of two workers."""
+    async with (
+        doors(store, 1) as [door],
+        servers_on([door.url], logs, "--workers", "2") as servers,
+    ):
+        yield Stage(store.client, [door], servers)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def workers(
+    store: StoreProcess, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stage]:
+    async with two_workers(store, tmp_path_factory.mktemp("workers")) as stage:
+        yield stage
+
+
+# -- killed
+
+
+async def test_a_killed_worker_loses_nothing(workers: Stage) -> None:
+    server = workers.servers[0]
+    async with workers.play("worker killed", within_s=RECONNECT_S) as show:
+        first, *_ = before = workers_of(server.pid)
+        os.kill(first, signal.SIGKILL)
+        show.over()
+        await until(lambda: len(set(workers_of(server.pid)) - set(before)) == 1, 20)
+    assert 0 < show.reconnects() <= len(show.audience.viewers)
+
+
+async def test_a_killed_supervisor_leaves_no_worker_and_its_readers_come_back(
+    workers: Stage,
+) -> None:
+    server = workers.servers[0]
+    async with workers.play("supervisor killed, started again", within_s=RECONNECT_S) as show:
+        children = descendants(server.pid)
+        server.kill()
+        await until(lambda: not any(is_alive(child) for child in children))
+        await asyncio.to_thread(server.start)
+        show.over()
+    assert show.reconnects() <= len(show.audience.viewers)
+
+
+async def test_a_killed_owner_of_the_embedded_store_loses_nothing_acknowledged(
+    tmp_path: Path,
+) -> None:
+    settings = {**SETTINGS, "DATA_DIR": str(tmp_path / "data")}
+    server = Server(tmp_path / "log", "--workers", "2", **settings)
+    await asyncio.to_thread(server.start)
+
+    def client() -> redis.Redis:
+        return redis.Redis.from_url(server.store_url, retry=Retry(NoBackoff(), 0))
+
+    try:
+        stage = Stage(client, [], [server])
+        fault = "owner of the embedded store killed, started again"
+        async with stage.play(fault, within_s=RECONNECT_S) as show:
+            server.kill()
+            await asyncio.to_thread(server.start)
+            show.turn_to(client())
+            show.over()
+        await asyncio.to_thread(server.stop)
+    finally:
+        server.kill()
+
+
+# -- drained and exchanged
+
+
+async def test_a_server_that_is_stopped_sends_its_readers_away_one_after_the_other(
+    stage: Stage,
+) -> None:
+    server = stage.servers[0]
+    async with stage.play("SIGTERM, drained", within_s=RECONNECT_S) as show:
+        await show.changes(20)
+        server.terminate()
+        assert await asyncio.to_thread(server.wait) == 0
+        show.over()
+        byes = sorted(at_s for viewer in show.audience.viewers for at_s in viewer.byes)
+        assert DRAIN_S * 0.8 <= byes[-1] - byes[0] <= DRAIN_S * 1.5
+        assert not server.status("/readyz")
+        await asyncio.to_thread(server.start)
+    assert show.reconnects() == len(byes)
+
+
+async def test_on_sighup_new_workers_take_over_and_each_reader_comes_back_once(
+    workers: Stage,
+) -> None:
+    server = workers.servers[0]
+    async with workers.play("SIGHUP, workers exchanged", within_s=RECONNECT_S) as show:
+        old = set(workers_of(server.pid))
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: not old & set(workers_of(server.pid)), 30)
+        show.over()
+    assert len(workers_of(server.pid)) == 2
+    streams = [viewer for viewer in show.audience.viewers if viewer.lane != "polls"]
+    assert [len(viewer.byes) for viewer in streams] == [1] * len(streams)
+    assert show.reconnects() == len(streams)
+
+
+NGINX = """
+worker_processes 1;
+daemon off;
+user root;
+pid {directory}/pid;
+error_log stderr warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory};
+    proxy_temp_path {directory};
+    fastcgi_temp_path {directory};
+    uwsgi_temp_path {directory};
+    scgi_temp_path {directory};
+    upstream liveblog {{
+        least_conn;
+        {servers}
+    }}
+    map $http_upgrade $wanted {{ default upgrade; "" close; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://liveblog;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $wanted;
+            proxy_read_timeout 60s;
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def balanced(ports: list[int], directory: Path):  # type: ignore[no-untyped-def]
+    """Run an nginx before servers on these ports, and yield its URL."""
+    directory.mkdir()
+    port = free_port()
+    servers = " ".join(f"server 127.0.0.1:{it} max_fails=0;" for it in ports)
+    config = directory / "nginx.conf"
+    config.write_text(NGINX.format(directory=directory, servers=servers, port=port))
+    found = shutil.which("nginx")
+    assert found, "nginx is needed; on Debian: apt-get install nginx"
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen([found, "-c", config, "-p", directory], stderr=log, stdout=log)
+    try:
+        until_sync((directory / "pid").exists)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def test_behind_a_balancer_a_rolling_restart_loses_nothing_and_moves_each_reader_once(
+    store: StoreProcess, tmp_path: Path
+) -> None:
+    """One new server is started, an old one stopped; then again. Connections go to the least busy."""
+    async with doors(store, 1) as [door]:
+        spare = [Server(tmp_path / f"new-{n}", REDIS_URL=door.url, **SETTINGS) for n in range(2)]
+        async with servers_on([door.url] * 2, tmp_path) as servers:
+            ports = [server.port for server in (*servers, *spare)]
+            with balanced(ports, tmp_path / "nginx") as url:
+                stage = Stage(store.client, [door], servers, [url])
+                fault = "rolling restart of two servers behind nginx"
+                async with stage.play(fault, within_s=RECONNECT_S) as show:
+                    for old, new in zip(servers, spare, strict=True):
+                        await asyncio.to_thread(new.start)
+                        old.terminate()
+                        assert await asyncio.to_thread(old.wait) == 0
+                        await until(lambda: all(it.is_on for it in show.audience.viewers), 20)
+                    show.over()
+        for server in spare:
+            await asyncio.to_thread(server.stop)
+    streams = [viewer for viewer in show.audience.viewers if viewer.lane != "polls"]
+    assert [viewer.joins for viewer in streams] == [2] * len(streams)
+
+
+# -- time
+
+
+async def test_an_event_loop_that_stands_still_for_2_s_loses_nothing(stage: Stage) -> None:
+    async with stage.play("worker stands still for 2 s") as show:
+        os.kill(stage.servers[0].pid, signal.SIGSTOP)
+        await asyncio.sleep(2)
+        os.kill(stage.servers[0].pid, signal.SIGCONT)
+        show.over()
+    assert show.reconnects() == 0
+
+
+async def test_a_clock_that_is_set_back_and_forward_changes_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    library = preloaded("clock_shift", tmp_path_factory.mktemp("preload"))
+    shift = tmp_path / "shift"
+    shift.write_bytes(struct.pack("q", 0))
+    environ = {"LD_PRELOAD": str(library), "CLOCK_SHIFT_FILE": str(shift)}
+    binary = binary_of("valkey")
+    with store_process(tmp_path, binary, environ=environ) as store:
+        store.start()
+        async with (
+            stage_on(store, tmp_path, **environ) as stage,
+            stage.play("clock set an hour forward, then two back") as show,
+        ):
+            for hours in (1, -1):
+                shift.write_bytes(struct.pack("q", hours * 3600))
+                await show.changes(8)
+            show.over()
+    assert show.reconnects() == 0
+
+
+async def test_at_a_power_cut_what_was_not_on_disk_was_neither_acknowledged_nor_seen(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    library = preloaded("fdatasync_delay", tmp_path_factory.mktemp("preload"))
+    log, flag = tmp_path / "fsyncs", tmp_path / "delay"
+    environ = {
+        "LD_PRELOAD": str(library),
+        "FSYNC_LOG": str(log),
+        "FSYNC_DELAY_FILE": str(flag),
+        "FSYNC_DELAY_MS": "20000",
+    }
+    with store_process(tmp_path, binary_of("valkey"), environ=environ) as store:
+        store.start()
+        file = next((tmp_path / "appendonlydir").glob("*.incr.aof"))
+        async with (
+            stage_on(store, tmp_path) as stage,
+            stage.play("power cut while the disk writes") as show,
+        ):
+            flag.touch()
+            await until(lambda: file.stat().st_size > on_disk(log))
+            store.kill()
+            os.truncate(file, on_disk(log))
+            flag.unlink()
+            await asyncio.to_thread(store.start)
+            show.over()
+    assert show.reconnects() == show.resets() == 0
+
+
+def on_disk(log: Path) -> int:
+    """Return how long the file was when the last fsync that has ended began."""
+    return int(log.read_text().splitlines()[-1].split()[2])
