@@ -100,7 +100,7 @@ tests/js/node_modules/.installed: tests/js/package.json
 # What pip does not bring. RUNLEVEL=1 keeps Debian from starting a Redis of its own.
 tools: $(VENV)/.installed-test
 	@missing=; \
-	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium; do \
+	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium nginx:nginx; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \

@@ -125,7 +125,7 @@ def entries_in(store: redis.Redis, slug: str) -> dict[str, dict[str, Any]]:
 
 
 def mark_of(record: dict[str, Any]) -> str:
-    """Return the mark in an entry's text: its first word."""
+    """Return the mark in an entry's text: its first word, `{which call made it}-{revision}`."""
     return str(record["body"]).split()[0]
 
 
@@ -143,8 +143,8 @@ class Verdict:
     def is_clean(self) -> bool:
         return not (self.lost or self.duplicated or self.reordered or self.unannounced)
 
-    def find(self, what: str, because: str, count: int = 1) -> None:
-        setattr(self, what, getattr(self, what) + count)
+    def find(self, what: str, because: str) -> None:
+        setattr(self, what, getattr(self, what) + 1)
         if len(self.because) < 20:
             self.because.append(f"{what}: {because}")
 
@@ -171,7 +171,7 @@ def judge(
 def _find_twins(slug: str, store: redis.Redis, verdict: Verdict) -> None:
     """Find entries that one call of an editor made twice: each call's text has a mark of its own."""
     marks = [
-        mark_of(record).partition("r")[0]
+        mark_of(record).partition("-")[0]
         for record in entries_in(store, slug).values()
         if not record.get("deleted")
     ]
@@ -247,12 +247,14 @@ class _Reading:
             self._find("reordered", f"offsets {offsets}")
         if len(got) != len({id for id, _ in got}):
             self._find("duplicated", f"an id twice among {got}")
-        expected = {id: at for id, (at, _) in self._between(frame["from"], to).items()}
+        expected = self._between(frame["from"], to)
         for id in expected.keys() - dict(got).keys():
             self._find("lost", f"{id} of {expected[id]} is not in the frame to {to}")
-        for id, offset in got:
-            if expected.get(id) != offset:
+        for (id, offset), change in zip(got, frame["changes"], strict=True):
+            if id not in expected or expected[id][0] != offset:
                 self._find("duplicated", f"{id} of {offset} in the frame to {to}")
+            elif change["op"] == "put" and not _is(offset, change["html"], expected[id]):
+                self._find("lost", f"{expected[id]} came as {change}")
 
     def _put(self, change: dict[str, Any]) -> None:
         assert self._page

@@ -18,7 +18,7 @@ from typing import Any, Final
 import matrix
 import redis
 from audience import Audience, Viewer
-from judge import Deed, History, Position, as_text, judge
+from judge import History, Position, as_text, judge
 from newsroom import Newsroom
 from proxy import Proxy
 from servers import Editor, Server, StoreProcess
@@ -101,10 +101,9 @@ class Show:
 
     async def publish(self, editor: Editor) -> None:
         """Publish one entry, and note it as the newsroom does."""
-        mark = f"x{len(self.newsroom.acknowledged)}r1"
-        self.newsroom.published += 1
+        mark = f"x{len(self.newsroom.acknowledged)}-1"
         done = await editor.publish(self.slug, f"{mark} by hand.")
-        self.newsroom.note(done["position"], Deed(done["id"], done["order"], mark))
+        self.newsroom.note_by_hand(done, mark)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -1,0 +1,113 @@
+"""Editors who press the button many times, and two who save at once, while connections are cut."""
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import httpx2
+import pytest
+from judge import entries_in
+from servers import http
+from stage import Show, Stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AT_ONCE = 40
+
+
+async def headers_of(stage: Stage) -> dict[str, str]:
+    return {"authorization": f"Bearer {await stage.servers[0].token()}"}
+
+
+async def tried(call: Any) -> httpx2.Response | None:
+    """Return the answer; None for a call whose outcome is unknown."""
+    try:
+        answer: httpx2.Response = await call
+    except httpx2.HTTPError:
+        return None
+    return None if answer.status_code == 503 else answer
+
+
+async def test_a_storm_of_one_publish_with_one_key_makes_one_entry(stage: Stage) -> None:
+    async with stage.play("one publish sent 40 times at once with one key") as show:
+        headers = await headers_of(stage)
+        async with http(headers=headers) as client:
+            for number in range(5):
+                answers = await storm(stage, show, client, number)
+                first = answers[0].json()
+                assert {answer.json()["position"] for answer in answers} == {first["position"]}
+                replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
+                assert replayed.count(None) <= 1  # its answer may be one of those that were lost
+                show.newsroom.note_by_hand(first, f"storm{number}-1")
+        show.over()
+    found = Counter(
+        record["body"]
+        for record in entries_in(show.store, show.slug).values()
+        if record["body"].startswith("storm")
+    )
+    assert len(found) == found.total() == 5
+    assert show.reconnects() == 0
+
+
+async def storm(
+    stage: Stage, show: Show, client: httpx2.AsyncClient, number: int
+) -> list[httpx2.Response]:
+    """Send one publish many times to both servers, which are cut off from the store meanwhile."""
+    body = {"body": f"storm{number}-1 the same."}
+    key = {"idempotency-key": f"{show.slug}-{number}"}
+    sent = [
+        asyncio.create_task(
+            tried(
+                client.post(
+                    f"{stage.servers[turn % 2].url}/api/blogs/{show.slug}/entries",
+                    json=body,
+                    headers=key,
+                )
+            )
+        )
+        for turn in range(AT_ONCE)
+    ]
+    for proxy in stage.proxies:
+        proxy.lose_next_answer(json.dumps(key["idempotency-key"]).strip('"').encode())
+        await asyncio.sleep(0)
+        proxy.cut()
+    known = [answer for answer in await asyncio.gather(*sent) if answer]
+    assert known
+    assert all(answer.status_code == 201 for answer in known)
+    return known
+
+
+async def test_of_two_editors_who_save_one_revision_one_is_told_of_the_others(
+    stage: Stage,
+) -> None:
+    async with stage.play("two editors save the same revision") as show:
+        headers = await headers_of(stage)
+        async with http(headers=headers) as client, stage.servers[0].editor() as editor:
+            entry = await editor.publish(show.slug, "shared-0 to begin with.")
+            show.newsroom.note_by_hand(entry, "shared-0")
+            for number in range(1, 16):
+                entry = await both_save(stage, show, client, entry, number)
+        show.over()
+    assert show.reconnects() == 0
+
+
+async def both_save(
+    stage: Stage, show: Show, client: httpx2.AsyncClient, entry: Any, number: int
+) -> Any:
+    """Save one revision through both servers at once; return the entry as it is then."""
+
+    def save(turn: int) -> Any:
+        server = stage.servers[turn]
+        path = f"{server.url}/api/blogs/{show.slug}/entries/{entry['id']}"
+        body = {"body": f"shared-{number}.{turn} of two."}
+        return client.patch(path, json=body, headers={"if-match": f'"{entry["revision"]}"'})
+
+    answers = await asyncio.gather(save(0), save(1))
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    done = next(answer.json() for answer in answers if answer.is_success)
+    refused = next(answer.json() for answer in answers if not answer.is_success)
+    assert refused["current"]["body"] == done["body"]
+    assert done["revision"] == entry["revision"] + 1
+    show.newsroom.note_by_hand(done, done["body"].split()[0])
+    return done
