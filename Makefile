@@ -66,6 +66,15 @@ screenshots: $(VENV)/.installed-test tools
 bench: $(VENV)/.installed-test tools peer
 	@$(BIN)/python tests/load/bench.py $(ARGS)
 
+# Every fault at its full length, and the matrix of what each of them showed; a quarter of an hour.
+.PHONY: chaos soak
+chaos: $(VENV)/.installed-test tools
+	@CHAOS_LONG=1 $(BIN)/pytest --quiet tests/chaos
+
+# Readers who come and go, and faults at random, for as long as it is told; then a table.
+soak: $(VENV)/.installed-test
+	@PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/soak.py $(ARGS)
+
 # nchan to compare with, where it can be had. RUNLEVEL=1 keeps Debian from starting an nginx.
 peer:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v nginx >/dev/null; then \

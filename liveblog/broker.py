@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import orjson
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -62,12 +63,31 @@ _entry_of = msgspec.json.Decoder(Entry).decode
 _blog_of = msgspec.json.Decoder(Blog).decode
 
 
+class _Lost:
+    """A connection whose loss is always a ConnectionError.
+
+    uvloop raises RuntimeError for a write to a transport that is closed already
+    (uvloop/handles/handle.pyx, `_ensure_alive`).
+    """
+
+    async def send_packed_command(self, *args: Any, **more: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **more)  # type: ignore[misc]
+        except RuntimeError as error:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise exceptions.ConnectionError(f"closed while it was written to: {error}") from error
+
+
 class _Pool(BlockingConnectionPool):
     """Connections that are all suspected when one breaks.
 
     A network that forgets one without a word has mostly forgotten all, and each would cost its
     caller two timeouts more (11 s until readers had everything, measured, and 4 s with this).
     """
+
+    def __init__(self, connection_class: type = Connection, **more: Any) -> None:
+        kind = type(connection_class.__name__, (_Lost, connection_class), {})
+        super().__init__(connection_class=kind, **more)
 
     async def release(self, connection: Any) -> None:
         """Take a connection back; with a broken one all idle ones are closed."""

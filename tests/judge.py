@@ -154,13 +154,19 @@ def judge(
     stories: Sequence[Sequence[Step]],
     store: redis.Redis,
     acknowledged: Iterable[Position],
+    left: Sequence[Sequence[Step]] = (),
 ) -> Verdict:
-    """Compare what readers applied with what the store holds; all must be at its position now."""
+    """Compare what readers applied with what the store holds; all must be at its position now.
+
+    `left`: the stories of those who went away before, wherever they were then.
+    """
     verdict = Verdict()
     final = history.look(store)
     between = lru_cache(maxsize=None)(history.between)
     for number, story in enumerate(stories):
         _Reading(f"reader {number}", between, verdict).follow(story, final)
+    for number, story in enumerate(left):
+        _Reading(f"reader {number} of those who left", between, verdict).follow(story, None)
     for position in acknowledged:
         if not history.has(position):
             verdict.find("lost", f"{position} was acknowledged, and the store lacks it")
@@ -192,7 +198,7 @@ class _Reading:
     def _find(self, what: str, because: str) -> None:
         self._verdict.find(what, f"{self._who} at {self._at}: {because}")
 
-    def follow(self, story: Sequence[Step], final: Position) -> None:
+    def follow(self, story: Sequence[Step], final: Position | None) -> None:
         for step in story:
             if isinstance(step, Announced):
                 self._may_jump = True
@@ -200,7 +206,7 @@ class _Reading:
                 self._open(step)
             else:
                 self._apply(step, Position.of(step["position"]))
-        if self._at != final:
+        if final and self._at != final:
             self._find("lost", f"ended here, and the store at {final}")
         self._compare()
 

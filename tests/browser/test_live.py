@@ -267,9 +267,10 @@ async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes
                 await open_desk(desk, server, slug)
                 await open_page(page, server, slug)
                 process.kill()
+                await expect(desk.locator("#store")).to_contain_text("away", timeout=30_000)
                 await desk.fill("#compose [name=body]", "Written while the store was away.")
                 await desk.press("#compose [name=body]", "Control+Enter")
-                await expect(desk.locator("#store")).to_be_visible(timeout=30_000)
+                await expect(desk.locator("#compose [data-reason='']")).to_contain_text("away")
                 await expect(desk.locator("#compose [name=body]")).to_have_value(
                     "Written while the store was away."
                 )
@@ -278,3 +279,16 @@ async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes
                 await desk.press("#compose [name=body]", "Control+Enter")
                 await expect(page.locator("[role=feed] article")).to_have_count(1, timeout=30_000)
                 await expect(desk.locator("#compose [name=body]")).to_have_value("")
+
+
+async def test_another_time_zone_is_no_older_state(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    """It begins a new epoch, as a store does that lost changes."""
+    slug = (await editor.blog())["slug"]
+    await editor.publish(slug, headline="Seen in two zones")
+    await open_desk(desk, server, slug)
+    await editor.alter(slug, timezone="America/New_York")
+    await expect(desk.locator("main")).to_have_attribute("data-zone", "America/New_York")
+    await expect(desk.locator("#status")).to_have_attribute("data-state", "live")
+    await expect(desk.locator("#store")).to_be_hidden()

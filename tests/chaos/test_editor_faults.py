@@ -39,7 +39,7 @@ async def test_a_storm_of_one_publish_with_one_key_makes_one_entry(stage: Stage)
                 assert {answer.json()["position"] for answer in answers} == {first["position"]}
                 replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
                 assert replayed.count(None) <= 1  # its answer may be one of those that were lost
-                show.newsroom.note_by_hand(first, f"storm{number}-1")
+                show.newsroom.note_by_hand(first)
         show.over()
     found = Counter(
         record["body"]
@@ -85,7 +85,7 @@ async def test_of_two_editors_who_save_one_revision_one_is_told_of_the_others(
         headers = await headers_of(stage)
         async with http(headers=headers) as client, stage.servers[0].editor() as editor:
             entry = await editor.publish(show.slug, "shared-0 to begin with.")
-            show.newsroom.note_by_hand(entry, "shared-0")
+            show.newsroom.note_by_hand(entry)
             for number in range(1, 16):
                 entry = await both_save(stage, show, client, entry, number)
         show.over()
@@ -109,5 +109,5 @@ async def both_save(
     refused = next(answer.json() for answer in answers if not answer.is_success)
     assert refused["current"]["body"] == done["body"]
     assert done["revision"] == entry["revision"] + 1
-    show.newsroom.note_by_hand(done, done["body"].split()[0])
+    show.newsroom.note_by_hand(done)
     return done

@@ -17,7 +17,7 @@ from stage import RECONNECT_S, Show, Stage, length, repairs
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AT_ONCE = 40
-LATE_LANES: Sequence[Lane] = ("socket", "events")  # who polls is told to ask again
+STREAMS: Sequence[Lane] = ("socket", "events")  # who polls is told to ask again
 
 
 async def test_a_reader_ahead_of_its_server_waits_for_it_and_misses_nothing(stage: Stage) -> None:
@@ -28,8 +28,7 @@ async def test_a_reader_ahead_of_its_server_waits_for_it_and_misses_nothing(stag
     async with stage.play(fault, within_s=RECONNECT_S) as show:
         with stage.proxies[1].half_open():
             await show.changes(10)
-            for lane in LATE_LANES:
-                await show.audience.admit(20, [late.url], pages=[ahead.url], lane=lane)
+            await show.audience.admit(40, [late.url], STREAMS, pages=[ahead.url])
             await show.changes(5)
             assert show.resets() == 0
         show.over()

@@ -1,7 +1,12 @@
 """Readers who stall, and readers who are all cut off at once."""
 
+import asyncio
+import random
+
 import pytest
-from stage import RECONNECT_S, Stage, gauge
+from servers import StoreProcess
+from stage import RECONNECT_S, Stage, gauge, length
+from trouble import Trouble
 from waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -33,3 +38,15 @@ async def test_when_all_sockets_are_cut_at_once_all_come_back_and_miss_nothing(
         cut = [viewer for viewer in show.audience.viewers if viewer.cut()]
         show.over()
     assert show.reconnects() == len(cut)
+
+
+async def test_readers_who_come_and_go_while_anything_goes_wrong_miss_nothing(
+    stage: Stage, store: StoreProcess
+) -> None:
+    trouble = Trouble(stage, store, random.Random(3))
+    fault = "50 readers a second come and go, faults at random"
+    async with stage.play(fault, within_s=RECONNECT_S) as show:
+        async with asyncio.TaskGroup() as work:
+            work.create_task(show.audience.churn(50, length(30, 8)))
+            work.create_task(trouble.make(show, length(30, 8)))
+        show.over()

@@ -27,13 +27,12 @@ Window = tuple[float, float]
 LANES: Final[Sequence[Lane]] = ("socket",) * 4 + ("events",) + ("socket",) * 4 + ("polls",)
 SOON: Final[Window] = (0, 1)
 RETRY: Final[Window] = (0, 10)
-POLL: Final[Window] = (0.5, 1.5)  # a browser's are 8 to 12 s apart
+POLL: Final[Window] = (0.2, 0.6)  # a browser's are 8 to 12 s apart
 STABLE_S: Final = 5.0
 HELLO_S: Final = 10.0
 ANSWER_S: Final = 10.0
 CUT: Final = 1006
 RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
-LINE_BYTES_MAX: Final = 1024 * 1024  # of events
 
 _MAIN = re.compile(r'<main data-blog="[^"]+" data-position="([^"]+)"[^>]*>')
 _BOUND = re.compile(r'data-(lowest|below)="(\d+)"')
@@ -77,7 +76,8 @@ class Viewer:
     """One reader. `urls` are the servers behind a balancer: a try goes to one that is there.
 
     `pages`: where its pages come from, when not from there. `opens`: a page that a cache gave it.
-    `query`: what the page's address asks for, as `before=e…` of an older page.
+    `query`: what the page's address asks for, as `before=e…` of an older page. `lane`: how it
+    follows.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Viewer:
         pages: Sequence[str] = (),
         opens: Page | None = None,
         query: str = "",
-        lane: Lane | None = None,
+        lane: Lane = "socket",
     ) -> None:
         self.urls, self.slug = list(urls), slug
         self._pages, self._opens, self._query = list(pages or urls), opens, query
-        self.lane: Lane = lane or LANES[number % len(LANES)]
+        self.lane: Lane = lane
         self.story: list[Step] = []
         self.position: Position | None = None
         self.joins = 0
@@ -215,10 +215,12 @@ class Viewer:
 
     async def _connect(self, urls: list[str]) -> Wire:
         """Connect to a server that is there: the first time by its number, then to any."""
-        turn = self.number if not self.joins else self._random.randrange(len(urls))
+        turn = (
+            self.number + self.number // 10 if not self.joins else self._random.randrange(len(urls))
+        )
         for url in urls[turn % len(urls) :] + urls[: turn % len(urls)]:
             with contextlib.suppress(OSError):
-                return await _dial(url, LINE_BYTES_MAX if self.lane == "events" else RECEIVE_BYTES)
+                return await _dial(url)
         raise ConnectionRefusedError(f"none of {urls} is there")
 
     async def _get(self, path: str, urls: list[str]) -> Answer:
@@ -260,9 +262,12 @@ class Viewer:
         async with self._stream(f"/blogs/{self.slug}/events", "", "HTTP/1.0") as wire:
             if await wire.head() != 200:
                 return
-            while line := await self._read(wire.reader.readline()):
-                if line.startswith(b"data: "):
-                    yield decoded(line[6:])
+            rest = b""
+            while data := await self._read(wire.reader.read(RECEIVE_BYTES)):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    if line.startswith(b"data: "):
+                        yield decoded(line[6:])
 
     async def _poll(self) -> AsyncIterator[dict[str, Any]]:
         """Ask again and again; a reader who polls joins with each answer."""
@@ -287,7 +292,7 @@ class Viewer:
             reading.close()
 
 
-async def _dial(url: str, limit: int) -> Wire:
+async def _dial(url: str) -> Wire:
     parts = urlsplit(url)
     door = socket.socket()
     door.setblocking(False)
@@ -297,7 +302,7 @@ async def _dial(url: str, limit: int) -> Wire:
     except BaseException:
         door.close()
         raise
-    return Wire(*await asyncio.open_connection(sock=door, limit=limit))
+    return Wire(*await asyncio.open_connection(sock=door, limit=RECEIVE_BYTES))
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -321,20 +326,31 @@ def _text(position: Position | None) -> str:
 class Audience:
     """Many viewers at once."""
 
-    def __init__(self, count: int, urls: Sequence[str], slug: str) -> None:
-        self._count, self._urls, self._slug = count, urls, slug
+    def __init__(
+        self, count: int, urls: Sequence[str], slug: str, lanes: Sequence[Lane] = LANES
+    ) -> None:
+        self._count, self._urls, self._slug, self._lanes = count, urls, slug, lanes
         self.viewers: list[Viewer] = []
+        self.left: list[Viewer] = []  # who came and went
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Audience":
         await self.admit(self._count)
         return self
 
-    async def admit(self, count: int, urls: Sequence[str] = (), **more: Any) -> list[Viewer]:
+    async def admit(
+        self,
+        count: int,
+        urls: Sequence[str] = (),
+        lanes: Sequence[Lane] = (),
+        **more: Any,
+    ) -> list[Viewer]:
         """Let more viewers in, and return them when all have joined a stream."""
         first = len(self.viewers)
-        numbers = range(first, first + count)
-        late = [Viewer(number, urls or self._urls, self._slug, **more) for number in numbers]
+        late = [
+            self._viewer(number, urls or self._urls, lanes or self._lanes, **more)
+            for number in range(first, first + count)
+        ]
         self.viewers += late
         self._tasks += [asyncio.create_task(viewer.live()) for viewer in late]
         await until(lambda: self._alive() and all(viewer.joins for viewer in late), 30)
@@ -344,6 +360,20 @@ class Audience:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _viewer(
+        self, number: int, urls: Sequence[str], lanes: Sequence[Lane], **more: Any
+    ) -> Viewer:
+        return Viewer(number, urls, self._slug, lane=lanes[number % len(lanes)], **more)
+
+    async def churn(self, per_s: float, seconds: float) -> None:
+        """Have viewers come all the time, so many a second, and go again after a few seconds."""
+        async with asyncio.TaskGroup() as passing:
+            for turn in range(int(per_s * seconds)):
+                viewer = self._viewer(len(self.left), self._urls, self._lanes)
+                self.left.append(viewer)
+                passing.create_task(_pass_by(viewer, 1 + turn % 4))
+                await asyncio.sleep(1 / per_s)
 
     def _alive(self) -> Sequence[Viewer]:
         """Return all viewers. Raises what one of them found impossible."""
@@ -361,3 +391,9 @@ class Audience:
     def positions(self) -> dict[Viewer, Position | None]:
         """Return where everybody is."""
         return {viewer: viewer.position for viewer in self._alive()}
+
+
+async def _pass_by(viewer: Viewer, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await viewer.live()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import httpx2
-from judge import HEADER, Deed, History, Position
+from judge import HEADER, Deed, History, Position, mark_of
 from waiting import until
 
 DEEDS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
@@ -46,7 +46,7 @@ class Newsroom:
     def __init__(self, urls: Sequence[str], token: str, history: History) -> None:
         self.urls = list(urls)
         self.history = history
-        self.gap_s = 0.3  # of each editor
+        self.gap_s = 0.2  # of each editor
         self.text = "the council votes at nine."
         self.published = 0
         self.acknowledged: list[Acknowledged] = []
@@ -114,14 +114,14 @@ class Newsroom:
             await asyncio.sleep(PAUSE_S)
         raise AssertionError
 
-    def note_by_hand(self, entry: Body, mark: str) -> None:
+    def note_by_hand(self, entry: Body) -> None:
         """Note a write that a test made itself, as the API confirmed it."""
         self.published += 1
-        self.note_entry(entry, mark)
+        self.note_entry(entry)
 
-    def note_entry(self, entry: Body, mark: str) -> None:
+    def note_entry(self, entry: Body) -> None:
         """Note a confirmed write of an entry."""
-        self.note(entry["position"], Deed(entry["id"], entry["order"], mark))
+        self.note(entry["position"], Deed(entry["id"], entry["order"], mark_of(entry)))
 
     def note(self, position: str, deed: Deed) -> None:
         at = Position.of(position)
@@ -161,19 +161,20 @@ class _Editor:
         self._held.remove(held)
         return None
 
-    def _know(self, entry: Body, mark: str, was: Held | None) -> None:
+    def _know(self, entry: Body, was: Held | None) -> None:
+        mark = mark_of(entry)
         if was:
             self._held.remove(was)
         held = Held(entry["id"], entry["order"], entry["revision"], mark)
         self._held.append(held)
-        self._newsroom.note_entry(entry, mark)
+        self._newsroom.note_entry(entry)
 
     async def _publish(self) -> None:
         mark = self._mark()
         body = {"body": f"{mark} {self._newsroom.text}"}
         done = await self._call("POST", "/entries", body, None)
         assert done
-        self._know(done, mark, None)
+        self._know(done, None)
 
     async def _edit(self) -> None:
         held = self._pick()
@@ -183,14 +184,14 @@ class _Editor:
         body = {"body": f"{mark} {self._newsroom.text}"}
         path, seen = f"/entries/{held.id}", f'"{held.revision}"'
         if done := await self._call("PATCH", path, body, held, **{"if-match": seen}):
-            self._know(done, mark, held)
+            self._know(done, held)
 
     async def _pin(self) -> None:
         held = self._pick()
         if held:
             body = {"pinned": self._chance.random() < 0.5}
             if done := await self._call("PATCH", f"/entries/{held.id}", body, held):
-                self._know(done, held.mark, held)
+                self._know(done, held)
 
     async def _delete(self) -> None:
         held = self._pick()
@@ -203,7 +204,7 @@ class _Editor:
         if held:
             path = f"/entries/{held.id}/restore"
             if done := await self._call("POST", path, None, held):
-                self._know(done, held.mark, held)
+                self._know(done, held)
 
     async def _summary(self) -> None:
         body = {"summary": f"As of {next(_serial)}."}

@@ -56,6 +56,12 @@ class Proxy:
         self._refuses = False
         self._swallows = False
         self._lose: list[bytes] = []
+        self.held: list[bytes] = []  # what waits for a stall to end
+
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        return len(self._links)
 
     @property
     def url(self) -> str:
@@ -161,8 +167,15 @@ class Proxy:
     def swallows(self) -> bool:
         return self._swallows
 
-    async def gate(self) -> None:
+    def asks(self, part: bytes) -> bool:
+        """Say whether a request with these bytes waits for a stall to end."""
+        return any(part in data for data in self.held)
+
+    async def gate(self, data: bytes) -> None:
+        """Wait until data may be passed on."""
+        self.held.append(data)
         await self._open.wait()
+        self.held.remove(data)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
 
@@ -183,13 +196,16 @@ class _Link:
         self._to_store.transport.abort()
 
     async def requests(self, reader: asyncio.StreamReader) -> None:
+        """Pass on what the client asks; when it leaves, all is over."""
         async for data in self._passed(reader):
             if b"SUBSCRIBE\r\n" in data:
                 self.is_pubsub = True
             self._loses_answer = self._loses_answer or self._proxy.takes(data)
             self._to_store.write(data)
+        self.abort()
 
     async def answers(self, reader: asyncio.StreamReader) -> None:
+        """Pass on what the store says; that it left is not told through a dead link."""
         rest = b""
         async for data in self._passed(reader):
             if self._loses_answer:
@@ -199,15 +215,15 @@ class _Link:
                 self.to_client.write(data)
             else:
                 rest = self._messages(rest + data)
-
-    async def _passed(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """Yield what comes, but for what is swallowed; the connection's end ends both ways."""
-        while data := await reader.read(CHUNK):
-            await self._proxy.gate()
-            if not self.is_dead:
-                yield data
         if not self.is_dead:
             self.abort()
+
+    async def _passed(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        """Yield what comes, but for what is swallowed."""
+        while data := await reader.read(CHUNK):
+            await self._proxy.gate(data)
+            if not self.is_dead:
+                yield data
 
     def _messages(self, data: bytes) -> bytes:
         """Pass whole replies on, messages as `fate` says; return what is not whole yet."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import matrix
 import redis
-from audience import Audience, Viewer
+from audience import LANES, Audience, Lane, Viewer
 from judge import History, Position, as_text, judge
 from newsroom import Newsroom
 from proxy import Proxy
@@ -102,8 +102,7 @@ class Show:
     async def publish(self, editor: Editor) -> None:
         """Publish one entry, and note it as the newsroom does."""
         mark = f"x{len(self.newsroom.acknowledged)}-1"
-        done = await editor.publish(self.slug, f"{mark} by hand.")
-        self.newsroom.note_by_hand(done, mark)
+        self.newsroom.note_by_hand(await editor.publish(self.slug, f"{mark} by hand."))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -159,25 +158,24 @@ class Stage:
         *,
         within_s: float = CONVERGE_S,
         readers: int = READERS,
-        gap_s: float = 0.3,
-        urls: Sequence[str] = (),
+        desks: Sequence[str] = (),
+        lanes: Sequence[Lane] = LANES,
     ) -> AsyncIterator[Show]:
         """Play one row; its block is the fault.
 
         After it every reader must reach, within `within_s` of the fault's end, where the store was
         then; and when the editors have stopped, where it is. Then the judge is asked, and the row
-        kept for the matrix.
+        kept for the matrix. `desks`: the servers that the editors write to, if not the readers'.
         """
-        urls = urls or self.urls or [server.url for server in self.servers]
+        urls = self.urls or [server.url for server in self.servers]
         async with contextlib.AsyncExitStack() as stack:
             store = stack.enter_context(contextlib.closing(self.client()))
             calls = await stack.enter_async_context(self.servers[0].editor())
             blog = await calls.blog(title=fault)
             history = History(blog["slug"])
             token = await self.servers[0].token()
-            newsroom = await stack.enter_async_context(Newsroom(urls, token, history))
-            newsroom.gap_s = gap_s
-            audience = await stack.enter_async_context(Audience(readers, urls, blog["slug"]))
+            newsroom = await stack.enter_async_context(Newsroom(desks or urls, token, history))
+            audience = await stack.enter_async_context(Audience(readers, urls, blog["slug"], lanes))
             show = Show(self.servers[0], blog, history, newsroom, audience, store)
             await show.changes()
             show.reconnects_before = audience.reconnects()
@@ -204,7 +202,8 @@ class Stage:
             if done.at_s > show.forfeited_until_s
         ]
         stories = [viewer.story for viewer in show.audience.viewers]
-        verdict = judge(show.history, stories, show.store, owed)
+        left = [viewer.story for viewer in show.audience.left]
+        verdict = judge(show.history, stories, show.store, owed, left)
         gone = sum(
             not show.history.has(done.position)
             for done in show.newsroom.acknowledged
@@ -212,7 +211,7 @@ class Stage:
         )
         row = matrix.Row(
             fault,
-            len(stories),
+            len(stories) + len(left),
             show.newsroom.published,
             len(show.newsroom.acknowledged),
             gone,

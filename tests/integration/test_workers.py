@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import uvloop
 from processes import descendants, is_alive, workers_of
 from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
 from servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
@@ -149,6 +150,24 @@ async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
     release.set()
     await until(running.done)
     assert running.cancelled()
+
+
+def test_what_is_sent_on_a_connection_that_was_just_closed_is_a_lost_connection(
+    store_url: str,
+) -> None:
+    """uvloop has a RuntimeError for it, which nobody expects of a store that is away."""
+
+    async def send() -> None:
+        async with connect(store_url) as client:
+            pool: Any = client.connection_pool
+            connection = pool.make_connection()
+            await connection.connect()
+            connection._writer.transport.abort()
+            with pytest.raises(redis.exceptions.ConnectionError):
+                await connection.send_command("PING")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(send())
 
 
 @pytest.mark.parametrize("turns", range(5))

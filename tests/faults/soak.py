@@ -1,0 +1,147 @@
+"""Hours of trouble: readers who come and go, editors who never stop, faults at random. Prints a table.
+
+    make soak ARGS="--minutes 10"
+
+Two workers and a store. The time is made of acts, each with a blog of its own, at whose end all of
+its readers' stories are judged, everybody has left, and memory and descriptors of the workers are
+read. The first acts are the warm-up: a worker's memory grows until its caches are full.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import matrix
+from servers import Server, StoreProcess, store_process
+from stage import RECONNECT_S, Stage, stage_on
+from stores import binary_of
+from trouble import Trouble
+from waiting import until
+
+CHURN_PER_S: Final = 50.0
+ACT_S: Final = 20.0
+READERS: Final = 100  # who stay for the whole act
+WARM_UP: Final = 6  # acts
+SLOPE_MB_MAX: Final = 1.0  # per 10 minutes
+# What is kept of earlier acts' blogs would be taken for a leak.
+SETTINGS: Final = {"LIVEBLOG_BLOGS_MAX": "2"}
+
+
+@dataclass
+class Sample:
+    """The workers between two acts: seconds since the begin, MB resident, descriptors."""
+
+    at_s: float
+    memory_mb: float
+    descriptors: list[int]
+
+
+@dataclass
+class Soak:
+    stage: Stage
+    store: StoreProcess
+    trouble: Trouble
+    began_s: float = field(default_factory=time.monotonic)
+    samples: list[Sample] = field(default_factory=list)
+
+    def age_s(self) -> float:
+        return time.monotonic() - self.began_s
+
+    async def act(self) -> None:
+        name = f"act {len(self.samples) + 1}"
+        async with self.stage.play(name, readers=READERS, within_s=RECONNECT_S) as show:
+            async with asyncio.TaskGroup() as work:
+                work.create_task(show.audience.churn(CHURN_PER_S, ACT_S))
+                work.create_task(self.trouble.make(show, ACT_S))
+            show.over()
+        await until(lambda: not any(_readers(server) for server in self.stage.servers), 30)
+        memory_mb = sum(resident_mb(server.pid) for server in self.stage.servers)
+        descriptors = [_own_descriptors(it, self.stage) for it in range(len(self.stage.servers))]
+        self.samples.append(Sample(self.age_s(), memory_mb, descriptors))
+
+    def slope_mb(self) -> float:
+        """Return by how much the workers' memory grew in 10 minutes, by all samples after warm-up."""
+        steady = self.samples[WARM_UP:]
+        times = [sample.at_s / 600 for sample in steady]
+        return statistics.linear_regression(times, [it.memory_mb for it in steady]).slope
+
+
+def _readers(server: Server) -> int:
+    text = server.text("/metrics")
+    lines = [line for line in text.splitlines() if line.startswith("liveblog_readers{")]
+    return int(sum(float(line.rpartition(" ")[2]) for line in lines))
+
+
+def resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def _own_descriptors(number: int, stage: Stage) -> int:
+    """Return how many files a worker has open besides its connections to the store."""
+    pid = stage.servers[number].pid
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())) - stage.proxies[number].count
+
+
+async def run(minutes: float, seed: int) -> Soak:
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        with store_process(directory, binary_of("valkey")) as store:
+            store.start()
+            async with stage_on(store, directory, **SETTINGS) as stage:
+                soak = Soak(stage, store, Trouble(stage, store, random.Random(seed)))
+                while soak.age_s() < minutes * 60 or len(soak.samples) < WARM_UP + 2:
+                    await soak.act()
+                    _say(soak)
+                return soak
+
+
+def _say(soak: Soak) -> None:
+    sample, row = soak.samples[-1], matrix.ROWS[-1]
+    print(
+        f"{sample.at_s:5.0f} s  {row.readers} readers, {row.acknowledged} changes, "
+        f"{sample.memory_mb:.1f} MB, descriptors {sample.descriptors}",
+        flush=True,
+    )
+
+
+def report(soak: Soak) -> str:
+    rows = matrix.ROWS
+    steady = soak.samples[WARM_UP:]
+    exact = {tuple(sample.descriptors) for sample in steady}
+    figures = {
+        "time": f"{soak.age_s() / 60:.1f} minutes",
+        "readers who came": f"{sum(row.readers for row in rows):,}",
+        "changes acknowledged": f"{sum(row.acknowledged for row in rows):,}",
+        "lost, duplicated, reordered, unannounced resets": ", ".join(
+            str(sum(getattr(row, name) for row in rows))
+            for name in ("lost", "duplicated", "reordered", "unannounced")
+        ),
+        "memory of both workers after warm-up, then at the end": (
+            f"{steady[0].memory_mb:.1f} MB, {steady[-1].memory_mb:.1f} MB"
+        ),
+        "memory slope (must: <= 1 MB in 10 minutes)": f"{soak.slope_mb():.2f} MB in 10 minutes",
+        "descriptors between acts, besides connections to the store": " or ".join(
+            str(list(it)) for it in sorted(exact)
+        ),
+    }
+    lines = ["| figure | value |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in figures.items())])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Readers who come and go, and faults at random.")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    print(report(asyncio.run(run(asked.minutes, asked.seed))))
+
+
+if __name__ == "__main__":
+    main()
