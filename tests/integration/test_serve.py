@@ -116,6 +116,26 @@ def test_ctrl_c_ends_everything_in_order(tmp_path: Path, workers: str) -> None:
     assert "is started again" not in server.log.read_text()
 
 
+def test_a_server_without_workers_whose_terminal_is_closed_ends_in_order(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        family = server.family()
+        os.killpg(server.process.pid, signal.SIGHUP)
+        assert server.process.wait(30) == 0
+        until_gone(family)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_server_under_nohup_does_not_end_with_its_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "COMMAND", ("nohup", *COMMAND))
+    with serving(tmp_path) as server:
+        os.killpg(server.process.pid, signal.SIGHUP)
+        assert server.answers("/readyz")
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_server_leaves_no_process_and_can_start_again_at_once(
     tmp_path: Path, workers: str
