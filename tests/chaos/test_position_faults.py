@@ -25,7 +25,7 @@ async def test_a_reader_ahead_of_its_server_waits_for_it_and_misses_nothing(stag
     ahead, late = stage.servers
     fault = "page from one server, stream on one that is behind"
     # Who polls, and asked the server that is behind, asks again within 10 s.
-    async with stage.play(fault, within_s=RECONNECT_S) as show:
+    async with stage.play(fault, within_s=RECONNECT_S, desks=[ahead.url]) as show:
         with stage.proxies[1].half_open():
             await show.changes(10)
             await show.audience.admit(40, [late.url], STREAMS, pages=[ahead.url])

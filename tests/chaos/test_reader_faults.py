@@ -47,6 +47,6 @@ async def test_readers_who_come_and_go_while_anything_goes_wrong_miss_nothing(
     fault = "50 readers a second come and go, faults at random"
     async with stage.play(fault, within_s=RECONNECT_S) as show:
         async with asyncio.TaskGroup() as work:
-            work.create_task(show.audience.churn(50, length(30, 8)))
-            work.create_task(trouble.make(show, length(30, 8)))
+            work.create_task(show.audience.churn(50, length(30, 6)))
+            work.create_task(trouble.make(show, length(30, 6)))
         show.over()
