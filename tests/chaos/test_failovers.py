@@ -16,7 +16,7 @@ from servers import StoreProcess, store_process
 from stage import RECONNECT_S, Show, Stage, doors, servers_on
 from stores import binary_of
 from waiting import until
-from watching import holds_what_the_store_does
+from watching import stays_in_step
 from windows import open_desk, open_page, window
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -97,11 +97,16 @@ async def staged(replicas: Replicas, logs: Path, **settings: str) -> AsyncIterat
 
 
 async def test_a_replica_that_lacks_the_last_changes_takes_over_and_reuses_their_numbers(
-    tmp_path: Path,
+    tmp_path: Path, browser: Browser
 ) -> None:
-    async with replicated(tmp_path) as replicas, staged(replicas, tmp_path) as stage:
+    async with (
+        window(browser) as page,
+        replicated(tmp_path) as replicas,
+        staged(replicas, tmp_path) as stage,
+    ):
         fault = "failover to a replica that lacks changes, numbers re-used"
         async with stage.play(fault, within_s=RECONNECT_S) as show:
+            await open_page(page, stage.servers[0], show.slug)
             was = await _lose_changes(replicas, show)
             late = [(door, door.heard[-AHEAD:]) for door in replicas.doors]
             await replicas.promote()
@@ -110,6 +115,7 @@ async def test_a_replica_that_lacks_the_last_changes_takes_over_and_reuses_their
             for door, messages in late:  # of the old primary, which were on their way for long
                 door.say(b"".join(messages))
             show.over()
+            await stays_in_step(page, show)
         now = show.head()
         assert now.offset > was.offset
         assert now.epoch != was.epoch
@@ -181,6 +187,7 @@ async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_
         await show.add_editor("dana")
         await open_page(page, first, show.slug)
         await open_desk(desk, first, show.slug)
+        await desk.evaluate("window.sameDocument = true")
         names: Any = show.store.keys("*")
         copy: dict[Any, Any] = {name: show.store.dump(name) for name in names}
         before = show.head()
@@ -201,10 +208,6 @@ async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_
         show.newsroom.patient = False
         await expect(desk.locator("#store")).to_contain_text("older state")
         await until(lambda: show.head().epoch != before.epoch)
-        await show.changes(3)
-        await show.newsroom.rest()
-        await until(lambda: holds_what_the_store_does(page, show))
-        await until(lambda: holds_what_the_store_does(desk, show))
-        assert await page.evaluate("window.sameDocument === true")
-        show.newsroom.resume()
+        await stays_in_step(page, show)
+        await stays_in_step(desk, show)
     assert show.resets() >= len(show.audience.viewers)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import redis
+from playwright.async_api import Browser
 from preload import preloaded
 from processes import descendants, is_alive, workers_of
 from redis.backoff import NoBackoff
@@ -21,6 +22,8 @@ from servers import Server, StoreProcess, free_port, store_process
 from stage import RECONNECT_S, SETTINGS, Stage, doors, servers_on, stage_on
 from stores import binary_of
 from waiting import until, until_sync
+from watching import stays_in_step
+from windows import open_page, window
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -48,26 +51,36 @@ async def workers(
 # -- killed
 
 
-async def test_a_killed_worker_loses_nothing(workers: Stage) -> None:
+async def test_a_killed_worker_loses_nothing(workers: Stage, browser: Browser) -> None:
     server = workers.servers[0]
-    async with workers.play("worker killed", within_s=RECONNECT_S) as show:
+    async with (
+        window(browser) as page,
+        workers.play("worker killed", within_s=RECONNECT_S) as show,
+    ):
+        await open_page(page, server, show.slug)
         first, *_ = before = workers_of(server.pid)
         os.kill(first, signal.SIGKILL)
         show.over()
         await until(lambda: len(set(workers_of(server.pid)) - set(before)) == 1, 20)
+        await stays_in_step(page, show)
     assert 0 < show.reconnects() <= len(show.audience.viewers)
 
 
 async def test_a_killed_supervisor_leaves_no_worker_and_its_readers_come_back(
-    workers: Stage,
+    workers: Stage, browser: Browser
 ) -> None:
     server = workers.servers[0]
-    async with workers.play("supervisor killed, started again", within_s=RECONNECT_S) as show:
+    async with (
+        window(browser) as page,
+        workers.play("supervisor killed, started again", within_s=RECONNECT_S) as show,
+    ):
+        await open_page(page, server, show.slug)
         children = descendants(server.pid)
         server.kill()
         await until(lambda: not any(is_alive(child) for child in children))
         await asyncio.to_thread(server.start)
         show.over()
+        await stays_in_step(page, show)
     assert show.reconnects() <= len(show.audience.viewers)
 
 

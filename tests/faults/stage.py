@@ -49,8 +49,10 @@ class Show:
     newsroom: Newsroom
     audience: Audience
     store: redis.Redis
+    within_s: float
     forfeited_until_s: float = 0.0  # what was acknowledged before may be gone with an old primary
     over_s: float = 0.0
+    _converged_s: float = 0.0
     reconnects_before: int = 0
     resets_before: int = 0
 
@@ -118,6 +120,15 @@ class Show:
     async def add_editor(self, name: str) -> None:
         await add_editor(self.server, name)
 
+    async def converged(self) -> float:
+        """Wait until all readers have what was confirmed after the fault; return how long it took."""
+        if not self._converged_s:
+            self.over_s = self.over_s or time.monotonic()
+            await self.changes(1)
+            await self.caught_up(self.head(), self.within_s + 10)
+            self._converged_s = time.monotonic() - self.over_s
+        return self._converged_s
+
     def over(self) -> None:
         """Say that the fault ends now; from here on the time to converge is taken."""
         self.over_s = time.monotonic()
@@ -176,24 +187,16 @@ class Stage:
             token = await self.servers[0].token()
             newsroom = await stack.enter_async_context(Newsroom(desks or urls, token, history))
             audience = await stack.enter_async_context(Audience(readers, urls, blog["slug"], lanes))
-            show = Show(self.servers[0], blog, history, newsroom, audience, store)
+            show = Show(self.servers[0], blog, history, newsroom, audience, store, within_s)
             await show.changes()
             show.reconnects_before = audience.reconnects()
             show.resets_before = audience.resets()
             yield show
-            show.over_s = show.over_s or time.monotonic()
-            converged_s = await self._converged(show, within_s)
+            converged_s = await show.converged()
             await show.changes(3)
             await newsroom.close()
             await show.caught_up(None, within_s)
             self._judge(fault, show, converged_s, within_s)
-
-    async def _converged(self, show: Show, within_s: float) -> float:
-        """Wait until all readers have what was confirmed after the fault; return how long it took."""
-        await show.changes(1)
-        head = show.head()
-        await show.caught_up(head, within_s + 10)
-        return time.monotonic() - show.over_s
 
     def _judge(self, fault: str, show: Show, converged_s: float, within_s: float) -> None:
         owed = [

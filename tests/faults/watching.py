@@ -1,8 +1,11 @@
 """A real page in Chromium as a reader of the fault tests: does it hold what the store does?"""
 
+from functools import partial
+
 from judge import entries_in
 from playwright.async_api import Page
-from stage import Show
+from stage import RECONNECT_S, Show
+from waiting import until
 
 ARTICLES = "all => all.map(it => [it.id, Number(it.dataset.offset)])"
 
@@ -15,3 +18,12 @@ async def holds_what_the_store_does(page: Page, show: Show) -> bool:
     newest_first = sorted(living, key=lambda it: -int(it["order"]))
     expected = [[it["id"], it["offset"]] for it in newest_first if it["order"] >= lowest]
     return bool(feed == expected)
+
+
+async def stays_in_step(page: Page, show: Show) -> None:
+    """Wait, after the fault, until a page holds what the store does; it was never loaded again."""
+    await show.converged()
+    await show.newsroom.rest()
+    await until(partial(holds_what_the_store_does, page, show), RECONNECT_S)
+    assert await page.evaluate("window.sameDocument === true")
+    show.newsroom.resume()
