@@ -73,6 +73,10 @@ class Past:
     def entries(self, top: int | None = None) -> list[Entry]:
         return to_show(self.state(top))
 
+    def ids(self, *, deleted: bool = False) -> list[str]:
+        entries = [record for record in self.state().values() if isinstance(record, Entry)]
+        return [entry.id for entry in entries if entry.deleted == deleted]
+
     def entry(self, id: str) -> Entry:
         record = self.state()[id]
         assert isinstance(record, Entry)

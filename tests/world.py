@@ -7,15 +7,21 @@ import asyncio
 import json
 import logging
 import random
-from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from clients import RESET, Client, Invariant, Page, Seat, hold, make_page, page_of, render
 from sources import SLUG, Clock, FakeStore, Past, Wire, make_hub, to_show
+from waiting import until
 
-from liveblog.hub import SLOTS, Live
+from liveblog import hub as hubs
+from liveblog.hub import Live
 from liveblog.model import BLOG_ID, Blog, Position, StoreDown
+from liveblog.timeline import Changes
+
+T = TypeVar("T")
 
 WORKERS: Final = 2
 VISITORS: Final = 6
@@ -25,8 +31,17 @@ POLL_S: Final = 5.0  # the contract says 10 minutes
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
 ENDED: Final = 4510
-SOON_S: Final = 8.0  # in which a worker that is told of the top gets there, all its retries included
+SOON_S: Final = 8.0  # in which a worker that is told of the top gets there, retries included
 REST_S: Final = 150.0  # in which everybody gets there when nothing is told: two looks at the heads
+
+
+def chosen(things: Sequence[T], pick: int) -> T:
+    return things[pick % len(things)]
+
+
+def _look_otherwise(_: float) -> None:
+    """Let the next walk bring one reader a turn, or three: it may find what the last one left."""
+    hubs.LOOK_EVERY = 4 - hubs.LOOK_EVERY  # type: ignore[misc]
 
 
 class Worker:
@@ -36,21 +51,20 @@ class Worker:
         self.hub = make_hub(store, Clock(tick_s=0.0004))
         assert isinstance(self.hub.subscriptions, Wire)
         self.wire = self.hub.subscriptions
-        self.wire.fate = self._fate
-        # After how many seconds each of the next messages arrives: once, several times, or never.
-        self.fates: deque[Sequence[float]] = deque()
+        self.hub.on_pass = _look_otherwise
+        self.wire.fate = lambda: self.fate
+        self.fate = [0.0]  # after how many seconds a message arrives: once, several times, or never
         self.running = asyncio.create_task(self.hub.run())
 
     @property
     def live(self) -> Live | None:
         return self.hub.lives.get(SLUG)
 
-    def _fate(self) -> Sequence[float]:
-        return self.fates.popleft() if self.fates else [0.0]
-
     def beat(self) -> None:
-        for slot in range(SLOTS) if self.live else []:
-            self.live.beat(slot, None)
+        """Give every slot its heartbeat, one closely after the other."""
+        if self.live:
+            for slot in range(hubs.SLOTS):
+                self.live.beat(slot, None)
 
     async def stop(self) -> None:
         self.running.cancel()
@@ -58,22 +72,33 @@ class Worker:
         await self.hub.close()
 
 
-class World(logging.Handler):
-    """The store, its workers and their visitors. Hears of what crashed in them, as a log does."""
+class Crashes(logging.Handler):
+    """What went wrong by itself: logged with its traceback, or seen by nobody but the loop."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.seen.append(self.format(record))
+
+    def note(self, _: object, context: dict[str, Any]) -> None:
+        self.seen.append(str(context))
+
+
+class World:
+    """The store, its workers and their visitors."""
+
+    def __init__(self) -> None:
+        hubs.LOOK_EVERY = 1  # type: ignore[misc]
         self.store = FakeStore(Past())
         self.past = self.store.pasts[SLUG]
         self.past.release(3)
         self.workers = [Worker(self.store) for _ in range(WORKERS)]
         self.visitors = [Visitor(self, number) for number in range(VISITORS)]
-        self.crashes: list[str] = []
+        self.crashes = Crashes()
         self._pages: dict[Position, Page] = {}
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info:
-            self.crashes.append(self.format(record))
 
     async def open(self) -> None:
         """Let the first visitors come; the others join when they are told to."""
@@ -103,6 +128,15 @@ class World(logging.Handler):
                 visitor.cut()
         await worker.stop()
 
+    def present(self) -> list["Visitor"]:
+        return [visitor for visitor in self.visitors if visitor.is_here]
+
+    def away(self) -> list["Visitor"]:
+        return [visitor for visitor in self.visitors if not visitor.is_here]
+
+    def slow(self) -> list["Visitor"]:
+        return [visitor for visitor in self.visitors if visitor.slow_s != 0]
+
     def bring_back(self, count: int) -> None:
         """Let the store have the blog again, without its last changes.
 
@@ -113,16 +147,33 @@ class World(logging.Handler):
         for worker in self.workers:
             worker.wire.told = None
 
-    async def publish_apart(self, count: int, apart_s: float) -> None:
-        for _ in range(count):
-            self.store.tell(self.past.publish())
-            await asyncio.sleep(apart_s)
+    async def send(self, worker: int, fates: list[list[float]], pick: int, apart_s: float) -> None:
+        """Make a change for each of `fates`: after how many seconds its message arrives at a
+        worker; once, several times, or never."""
+        for i, fate in enumerate(fates):
+            if i:
+                await asyncio.sleep(apart_s)
+            self.workers[worker].fate = fate
+            self.store.tell(self._change(pick + i))
+            self.workers[worker].fate = [0.0]
+
+    def _change(self, pick: int) -> Changes:
+        ids = self.past.ids()
+        changes: list[Callable[[], Changes]] = [self.past.publish]
+        changes += [partial(self.past.edit, id) for id in ids]
+        changes += [partial(self.past.delete, id) for id in ids[:2]]
+        return chosen(changes, pick)()
+
+    async def beat(self, worker: int) -> None:
+        self.store.tell(self.past.publish())
+        await asyncio.sleep(0)
+        self.workers[worker].beat()
 
     # -- what the judge looks at
 
     def check(self) -> None:
         """Raise what was broken, and what a task raised."""
-        assert not self.crashes, self.crashes
+        assert not self.crashes.seen, self.crashes.seen
         for visitor in self.visitors:
             visitor.check()
         for worker in self.workers:
@@ -133,14 +184,18 @@ class World(logging.Handler):
         """Expect every reader at the top whose worker was told of it SOON_S ago.
 
         Who is below the top must not wait for the next comparison with the store; that has to find
-        who is on a lost history.
+        who is on a lost history, and that a blog is there again.
         """
         before = asyncio.get_running_loop().time() - SOON_S
         for worker in self.workers:
             top, told_at_s = worker.wire.told or (None, 0)
-            is_told = top == self.past.position and told_at_s <= before
-            if is_told and worker.live and self.past.has(worker.live.position):
+            if top == self.past.position and told_at_s <= before and self._is_behind(worker):
                 self._check_at_top(worker, self.past.position)
+
+    def _is_behind(self, worker: Worker) -> bool:
+        """Say whether a worker is in the store's history, maybe below its top."""
+        live = worker.live
+        return live is not None and not live.lost and self.past.has(live.position)
 
     def _check_at_top(self, worker: Worker, top: Position) -> None:
         for visitor in self.visitors:
@@ -152,8 +207,6 @@ class World(logging.Handler):
 
     async def heal(self) -> None:
         """End all faults and have everybody come back. Outages end by themselves."""
-        for worker in self.workers:
-            worker.fates.clear()
         for visitor in self.visitors:
             visitor.slow_down(0.0)
             visitor.join()
@@ -163,11 +216,10 @@ class World(logging.Handler):
 
         What was still on its way to a worker may be of a history that is lost by now.
         """
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(LATE_S + OUTAGE_S)
-        deadline = loop.time() + REST_S
-        while not self._is_at_rest() and loop.time() < deadline:
-            await asyncio.sleep(0.1)
+        await asyncio.sleep(LATE_S + OUTAGE_S + SOON_S)
+        self.check_who_was_told()
+        with suppress(TimeoutError):
+            await until(self._is_at_rest, REST_S)
         await asyncio.sleep(30)
         top = self.past.position
         for visitor in self.visitors:
@@ -199,6 +251,10 @@ class Visitor:
         self._random = random.Random(number)
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_here(self) -> bool:
+        return self._task is not None
+
     def sits_at(self, worker: Worker) -> bool:
         return bool(self._seat and self._seat.live and self._seat.live.hub is worker.hub)
 
@@ -208,6 +264,7 @@ class Visitor:
             self._task = asyncio.create_task(self._live())
 
     async def leave(self) -> None:
+        self.cut()
         task, self._task = self._task, None
         if task:
             task.cancel()
@@ -256,7 +313,8 @@ class Visitor:
             live.leave(seat)
 
     async def _any_live(self) -> Live:
-        worker = self._random.choice(self._world.workers)
+        # Most go to the first one, whose passes take some turns for that.
+        worker = self._world.workers[self._random.random() < 0.25]
         try:
             live = await worker.hub.live(SLUG)
         except asyncio.CancelledError:

@@ -1,6 +1,6 @@
 """Every reader ends with the store's state, whatever happened.
 
-`LONG=1` tries 20,000 stories in place of some hundred (`make long`).
+`LONG=1` tries 10,000 stories in place of some hundred (`make long`).
 """
 
 import os
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from machine import Machine, small_limits
 
-EXAMPLES = 20_000 if os.environ.get("LONG") else 200
+EXAMPLES = 10_000 if os.environ.get("LONG") else 200
 
 many = settings(
     max_examples=EXAMPLES,
