@@ -186,7 +186,10 @@ MUTANTS: Final = [
 
 
 class Verdict(NamedTuple):
-    """What a run found: the invariant broken (None: none), in which example, at which step."""
+    """What a run found: the invariant broken (None: none), in which example, at which step.
+
+    One more than the example has steps: at the end, when everything is healed.
+    """
 
     invariant: str | None
     example: int
