@@ -33,10 +33,16 @@ check: $(VENV)/.installed-test
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \
 	  else echo "no npm: the scripts' types are left out" >&2; fi
 
-# 100,000 generated streams of bytes from readers, against websockets as the oracle.
+# 100,000 generated streams of bytes from readers, against websockets as the oracle; and 10,000
+# stories of a blog, its store, its workers and its readers.
 .PHONY: long
 long: $(VENV)/.installed-test
-	@LONG=1 $(BIN)/pytest tests/unit/test_rfc6455.py
+	@LONG=1 $(BIN)/pytest tests/unit/test_rfc6455.py tests/unit/test_hub_world.py
+
+# Bugs put into hub and timeline on purpose, and which invariant each breaks, as a table.
+.PHONY: mutants
+mutants: $(VENV)/.installed-test
+	@$(BIN)/python tests/mutants.py
 
 # All of the output when one fails, else only the counts.
 .PHONY: scripts

@@ -1,62 +1,91 @@
-"""A client written from the contract's text alone, and a world of workers, faults and such clients
-around one store.
+"""A client written from the contract's text alone, and the judge: what no reader may ever see.
 
-Whatever happens to the network, the store and the workers, every client must end with the store's
-state; what no server may ever send is asserted at every frame.
+Rules: knows frames and positions, not how a server comes by them.
 """
 
 import asyncio
 import json
-import random
-from collections.abc import Sequence
+from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sources import SLUG, Clock, FakeRender, FakeStore, Past, Wire, make_hub
+from sources import FakeRender
 
 from liveblog.frame import Frame, form_of
-from liveblog.hub import Hub, Live, Reader
-from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
+from liveblog.hub import Live, Reader
+from liveblog.model import BLOG_ID, Blog, Entry, Position
 
-HEARTBEAT_S = 20.0
-POLL_S = 5.0  # the contract says 10 minutes
-PAGES_TRIED = 10
-STAY_AWAY = 4504
-ENDED = 4510
 RESET = 4005
 LOST = 1006
 
 render = FakeRender()
 
 
+class Invariant(StrEnum):
+    """What holds for every reader, whatever happens to the network, the store and the workers."""
+
+    STATE = "every reader's entries equal the store's state at its position"
+    GROWS = "positions only grow within an epoch"
+    FROM = "no frame begins ahead of its reader"
+    ONCE = "no change is applied twice"
+    EPOCH = "an epoch changes only with an announced reset"
+    END = "every published change is there at the end"
+    BEAT = "a heartbeat says where its reader is"
+    FULL = "a full socket is given nothing"
+
+
+class Broken(AssertionError):
+    """An invariant does not hold. `seen` shows it."""
+
+    def __init__(self, invariant: Invariant, seen: object) -> None:
+        super().__init__(f"{invariant}: {seen}")
+        self.invariant = invariant
+
+
+def hold(invariant: Invariant, holds: bool, seen: object) -> None:
+    if not holds:
+        raise Broken(invariant, seen)
+
+
 class Page(NamedTuple):
     """What a page shows: each entry's offset, order and HTML, and the header's."""
 
-    position: Position
     entries: dict[str, tuple[int, int, str]]
     header: str
     status: str
 
 
+def make_page(entries: list[Entry], blog: Blog, html: Callable[[Entry], str]) -> Page:
+    shown = {entry.id: (entry.offset or 0, entry.order or 0, html(entry)) for entry in entries}
+    return Page(shown, render.header_html(blog), blog.status)
+
+
 def page_of(live: Live) -> Page:
+    """Return the page that a worker serves now."""
     held = live.timeline.page(10) or live.timeline.newest(1_000)
     whole = live.timeline.newest(1_000)
     assert held == whole[:10] or held == whole
-    shown = {e.id: _shown(e, live.blog) for e in whole}
-    return Page(live.position, shown, render.header_html(live.blog), live.blog.status)
-
-
-def _shown(entry: Entry, blog: Blog) -> tuple[int, int, str]:
-    return entry.offset or 0, entry.order or 0, render.entry_html(entry, blog)
+    return make_page(whole, live.blog, live.article)
 
 
 class Client:
-    """What a reader's browser holds. It moves by pages and applied `changes` only."""
+    """What a reader's browser holds. It moves by pages and applied `changes` only.
 
-    def __init__(self, page: Page) -> None:
-        self.replace(page)
+    What a frame broke is kept in `broken`, since a socket cannot raise it.
+    """
 
-    def replace(self, page: Page) -> None:
-        self.position, self.header, self.status = page.position, page.header, page.status
+    def __init__(self, position: Position, page: Page) -> None:
+        self.broken: Broken | None = None
+        self.resets = 0
+        self._show(position, page)
+
+    def start_over(self, position: Position, page: Page) -> None:
+        """Replace everything, after a reset."""
+        self.resets += 1
+        self._show(position, page)
+
+    def _show(self, position: Position, page: Page) -> None:
+        self.position, self.header, self.status = position, page.header, page.status
         self.highest = {id: offset for id, (offset, _, _) in page.entries.items()}
         self.shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
 
@@ -65,44 +94,56 @@ class Client:
             return page.offset >= reset.offset
         return page.epoch != self.position.epoch
 
-    def take(self, frame: dict[str, Any], at: Position) -> None:
-        """Take a frame of a stream on which the server has brought this client to `at`."""
+    def take(self, frame: dict[str, Any]) -> None:
+        try:
+            self._take(frame)
+        except Broken as error:
+            self.broken = self.broken or error
+
+    def _take(self, frame: dict[str, Any]) -> None:
         if frame["t"] == "hello":
             assert frame["position"] == str(self.position)
         elif frame["t"] == "beat":
-            assert frame["position"] in (None, str(at)), "a beat for who is not at that position"
+            said = frame["position"]
+            hold(Invariant.BEAT, said in (None, str(self.position)), (said, self.position))
         elif frame["t"] == "changes":
-            self.apply(frame)
+            self._apply(frame)
 
-    def apply(self, frame: dict[str, Any]) -> None:
-        position = Position.parse(frame["position"])
+    def _apply(self, frame: dict[str, Any]) -> None:
+        mine, position = self.position, Position.parse(frame["position"])
         assert position
-        assert position.epoch == self.position.epoch, "another epoch without a reset"
-        assert frame["from"] <= self.position.offset, "a hole"
-        assert_well_formed(frame, position)
-        if position.offset <= self.position.offset:
-            return
+        hold(Invariant.EPOCH, position.epoch == mine.epoch, (mine, frame))
+        hold(Invariant.FROM, frame["from"] <= mine.offset, (mine, frame))
+        hold(Invariant.GROWS, position.offset >= mine.offset, (mine, frame))
+        assert_well_formed(frame)
         for change in frame["changes"]:
-            self._apply(change)
+            hold(Invariant.ONCE, mine.offset < change["offset"], (mine, frame))
+            hold(Invariant.STATE, change["offset"] <= position.offset, (mine, frame))
+            self._change(change)
         self.position = position
 
-    def _apply(self, change: dict[str, Any]) -> None:
+    def _change(self, change: dict[str, Any]) -> None:
         if change["op"] == "blog":
             self.header, self.status = change["html"], change["status"]
-            return
-        if change["offset"] <= self.highest.get(change["id"], 0):
-            return
-        self.highest[change["id"]] = change["offset"]
+        elif change["offset"] > self.highest.get(change["id"], 0):
+            self.highest[change["id"]] = change["offset"]
+            self._show_entry(change)
+
+    def _show_entry(self, change: dict[str, Any]) -> None:
         if change["op"] == "put":
             self.shown[change["id"]] = change["order"], change["html"]
         else:
             self.shown.pop(change["id"], None)
 
+    def holds(self, page: Page) -> bool:
+        """Say whether what is shown is what a page shows."""
+        shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
+        return (self.shown, self.header, self.status) == (shown, page.header, page.status)
 
-def assert_well_formed(frame: dict[str, Any], position: Position) -> None:
+
+def assert_well_formed(frame: dict[str, Any]) -> None:
     offsets = [change["offset"] for change in frame["changes"]]
     assert offsets == sorted(set(offsets))
-    assert all(frame["from"] < offset <= position.offset for offset in offsets)
     ids = [change.get("id", BLOG_ID) for change in frame["changes"]]
     assert len(ids) == len(set(ids))
     for change in frame["changes"]:
@@ -111,227 +152,66 @@ def assert_well_formed(frame: dict[str, Any], position: Position) -> None:
 
 
 class Seat(Reader):
-    """A client's stream: its socket takes a frame in `slow_s`, at once when 0."""
+    """A client's stream: its socket takes a frame in `slow_s`, at once when 0, not at all when
+    None."""
 
-    def __init__(self, client: Client, slow_s: float) -> None:
+    def __init__(self, number: int, client: Client, slow_s: float | None) -> None:
         super().__init__(form_of(False, "text"))
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.reset: Position | None = None
-        self._client, self._slow_s = client, slow_s
+        self._slow_s = slow_s
+        self._number, self._client = number, client
         self._hand: dict[str, Any] | None = None
         self._is_cut = False
 
+    def __hash__(self) -> int:
+        """Let sets of seats have the same order in every run."""
+        return self._number
+
     def take(self, data: str) -> None:
-        assert not self.behind
+        frame = json.loads(data)
+        if self.behind:
+            self._client.broken = Broken(Invariant.FULL, frame)
         if self._is_cut:
             return
         assert not self.ended.done()
-        if self._slow_s:
-            self._hand = json.loads(data)
-            self.fell_behind(len(data))
-            asyncio.get_running_loop().call_later(self._slow_s, self._drain)
-        else:
-            self._take(json.loads(data))
+        if self._slow_s == 0:
+            self._client.take(frame)
+            return
+        self._hand = frame
+        self.fell_behind(len(data))
+        self.slow_down(self._slow_s)
+
+    def slow_down(self, slow_s: float | None) -> None:
+        """Take `slow_s` for the frame in hand, too."""
+        self._slow_s = slow_s
+        if slow_s is not None:
+            asyncio.get_running_loop().call_later(slow_s, self._drain)
 
     def _drain(self) -> None:
-        if self.ended.done() or not self._hand or not self.live:
-            return
+        if self._hand and self.live:
+            self._take_hand()
+            self.drained()
+
+    def _take_hand(self) -> None:
         frame, self._hand = self._hand, None
-        self._take(frame)
-        self.drained()
+        if frame:
+            self._client.take(frame)
 
     def abort(self) -> None:
         self.cut()
 
-    def _take(self, frame: dict[str, Any]) -> None:
-        try:
-            self._client.take(frame, self._client.position)
-        except AssertionError as error:
-            if not self.ended.done():
-                self.ended.set_exception(error)
-
     def end(self, frame: Frame | None, code: int) -> None:
         if self.ended.done():
             return
-        if self._hand:
-            self._take(self._hand)
-            self._hand = None
+        self._take_hand()
         farewell = json.loads(frame.json) if frame else {}
         if farewell.get("t") == "reset":
             self.reset = Position.parse(farewell["position"])
-        if not self.ended.done():
-            self.ended.set_result(code)
+        self.ended.set_result(code)
 
     def cut(self) -> None:
         """Lose the connection, and what was on its way."""
-        self._is_cut = True
+        self._is_cut, self._hand = True, None
         if not self.ended.done():
             self.ended.set_result(LOST)
-
-
-class World:
-    """Two workers on one store, and clients that come back whatever happens to them."""
-
-    def __init__(self, seed: int, latency_s: float, slowness: Sequence[float]) -> None:
-        self.random = random.Random(seed)
-        self.store = FakeStore(Past())
-        self.store.latency_s = lambda: latency_s
-        self.past = self.store.pasts[SLUG]
-        self.past.release(3)
-        self.hubs: list[Hub] = []
-        self.seats: list[Seat | None] = [None] * len(slowness)
-        self.clients: list[Client | None] = [None] * len(slowness)
-        self._slowness = slowness
-        self._tasks: list[asyncio.Task[None]] = []
-        self._running: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        for _ in range(2):
-            self._start_worker()
-        self._tasks = [asyncio.create_task(self._live(i)) for i in range(len(self.clients))]
-
-    def _start_worker(self) -> None:
-        hub = make_hub(self.store, Clock(tick_s=0.0004), heartbeat_s=HEARTBEAT_S)
-        self.hubs.append(hub)
-        self._running.append(asyncio.create_task(hub.run()))
-
-    async def stop(self) -> None:
-        for task in (*self._tasks, *self._running):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._running, return_exceptions=True)
-        for hub in self.hubs:
-            await hub.close()
-
-    async def kill(self, which: int) -> None:
-        """Kill a worker; another is started in its place."""
-        hub = self.hubs.pop(which)
-        running = self._running.pop(which)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        wire = hub.subscriptions
-        assert isinstance(wire, Wire)
-        self.store.wires.remove(wire)
-        for seat in self.seats:
-            if seat and seat.live and seat.live.hub is hub:
-                seat.cut()
-        await hub.close()
-        self._start_worker()
-
-    def check(self) -> None:
-        """Raise what a task raised."""
-        for task in (*self._tasks, *self._running):
-            if task.done() and not task.cancelled():
-                task.result()
-
-    # -- one client's life
-
-    async def _live(self, i: int) -> None:
-        page = await self._page()
-        client = self.clients[i] = Client(page)
-        while True:
-            code, reset = await self._sit(i, client)
-            if code == RESET and reset:
-                await self._start_over(client, reset)
-            elif code == ENDED:
-                await self._poll(client)
-            assert code != STAY_AWAY
-
-    async def _sit(self, i: int, client: Client) -> tuple[int, Position | None]:
-        await asyncio.sleep(self.random.random())
-        try:
-            live = await self._any_live()
-        except StoreDown:
-            return 1013, None
-        seat = self.seats[i] = Seat(client, self._slowness[i])
-        live.join(seat, client.position)
-        try:
-            return await seat.ended, seat.reset
-        finally:
-            live.leave(seat)
-
-    async def _any_live(self) -> Live:
-        hub = self.random.choice(self.hubs)
-        try:
-            live = await hub.live(SLUG)
-        except asyncio.CancelledError:
-            if hub in self.hubs:
-                raise  # this client's task ends
-            raise StoreDown("the worker was killed") from None
-        if not live:  # this worker began while the store had lost the blog
-            raise StoreDown("404 while the store lacks the blog")
-        return live
-
-    async def _page(self, at: Position | None = None) -> Page:
-        while True:
-            try:
-                live = await self._any_live()
-                if at and (at.epoch != live.position.epoch or at.offset > live.position.offset):
-                    await live.confirm(1.0)
-            except StoreDown:
-                await asyncio.sleep(self.random.random())
-            else:
-                return self._checked(page_of(live))
-
-    def _checked(self, page: Page) -> Page:
-        """A page is always the blog's state at some position."""
-        at = page.position
-        if at.offset <= self.past.top and self.past.at(at.offset) == at:
-            assert page.entries == self.entries(at.offset)
-        return page
-
-    def entries(self, top: int | None = None) -> dict[str, tuple[int, int, str]]:
-        blog = self.past.state(top)[BLOG_ID]
-        assert isinstance(blog, Blog)
-        return {entry.id: _shown(entry, blog) for entry in self.past.entries(top)}
-
-    async def _start_over(self, client: Client, reset: Position) -> None:
-        """Take a page that the contract accepts; any, when it has not come for long.
-
-        A store that loses its own rotation goes back to the epoch held: the contract's rule alone
-        would never end.
-        """
-        for _ in range(PAGES_TRIED):
-            await asyncio.sleep(3 * self.random.random())
-            page = await self._page(reset)
-            if client.accepts(page.position, reset):
-                break
-        client.replace(page)
-
-    async def _poll(self, client: Client) -> None:
-        """Ask for `changes` until one says that the blog is open again."""
-        while client.status == "ended":
-            await asyncio.sleep(POLL_S)
-            try:
-                live = await self._any_live()
-                if live.timeline.standing(client.position) == "ask":
-                    await live.confirm(1.0)
-            except StoreDown:
-                continue
-            here = live.timeline.standing(client.position) == "here"
-            frame = live.frame(client.position.offset, as_data=False) if here else None
-            if frame:
-                client.apply(json.loads(frame.json))
-            else:
-                await self._start_over(client, live.position)
-
-    # -- the end
-
-    def heal(self) -> None:
-        """End all faults."""
-        self.store.is_down = False
-        self.store.lacks.clear()
-        for wire in self.store.wires:
-            wire.fate = lambda: [0.0]
-
-    def is_at_rest(self) -> bool:
-        self.check()
-        top = self.past.position
-        return all(client and client.position == top for client in self.clients)
-
-    def assert_all_hold_the_stores_state(self) -> None:
-        wanted = {id: (order, html) for id, (_, order, html) in self.entries().items()}
-        for client in self.clients:
-            assert client
-            assert client.shown == wanted
-            assert client.header == render.header_html(self.past.blog)
-            assert client.status == self.past.blog.status

@@ -37,6 +37,7 @@ class Past:
         self.slug = slug
         self.log: list[Record] = []
         self.checks: list[str] = []
+        self.logs: dict[Position, list[Record]] = {}  # every log there ever was, by its end
         self.eras = [(1, _epoch())]  # (first offset, epoch)
         self._write(Blog(slug=slug, **{"title": "Election night", "status": "live", **header}))
 
@@ -58,15 +59,23 @@ class Past:
         epoch = next(epoch for base, epoch in reversed(self.eras) if base <= offset)
         return Position(epoch, offset, self.checks[offset - 1])
 
+    def has(self, position: Position) -> bool:
+        return position.offset <= self.top and self.at(position.offset) == position
+
     def state(self, top: int | None = None) -> dict[str, Record]:
         """Return the last record of every id up to an offset, ascending by offset."""
-        last = {id_of(record): record for record in self.log[:top]}
-        return dict(sorted(last.items(), key=lambda item: item[1].offset or 0))
+        return _last(self.log[:top])
+
+    def ever(self, position: Position) -> dict[str, Record]:
+        """Return the state at a position of this history, or of one that is lost."""
+        return _last(self.logs[position])
 
     def entries(self, top: int | None = None) -> list[Entry]:
-        """Return the entries to show, newest first."""
-        shown = [r for r in self.state(top).values() if isinstance(r, Entry) and not r.deleted]
-        return sorted(shown, key=lambda e: e.order or 0, reverse=True)
+        return to_show(self.state(top))
+
+    def ids(self, *, deleted: bool = False) -> list[str]:
+        entries = [record for record in self.state().values() if isinstance(record, Entry)]
+        return [entry.id for entry in entries if entry.deleted == deleted]
 
     def entry(self, id: str) -> Entry:
         record = self.state()[id]
@@ -163,7 +172,19 @@ class Past:
         digest = hashlib.sha1(previous.encode() + msgspec.json.encode(record)).hexdigest()
         self.log.append(record)
         self.checks.append(digest[:8])
+        self.logs[self.position] = self.log.copy()
         return self.message(offset, offset)
+
+
+def to_show(state: dict[str, Record]) -> list[Entry]:
+    """Return the entries to show, newest first."""
+    entries = [r for r in state.values() if isinstance(r, Entry) and not r.deleted]
+    return sorted(entries, key=lambda entry: entry.order or 0, reverse=True)
+
+
+def _last(log: list[Record]) -> dict[str, Record]:
+    last = {id_of(record): record for record in log}
+    return dict(sorted(last.items(), key=lambda item: item[1].offset or 0))
 
 
 def _epoch() -> str:
@@ -282,6 +303,7 @@ class Wire:
         self.followed: set[str] = set()
         self.fate: Callable[[], Sequence[float]] = lambda: [0.0]
         self.hub: Hub | None = None
+        self.told: tuple[Position, float] | None = None  # the store's top last heard of, and when
         store.wires.append(self)
 
     async def follow(self, slug: str) -> None:
@@ -300,6 +322,8 @@ class Wire:
 
     def _arrive(self, slug: str, changes: Changes) -> None:
         if self.hub and slug in self.followed:
+            if changes.position == self._store.pasts[slug].position:
+                self.told = changes.position, asyncio.get_running_loop().time()
             self.hub.receive(slug, changes)
 
 
