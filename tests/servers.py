@@ -24,7 +24,7 @@ import httpx2
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from waiting import until_sync
+from waiting import SCALE, until_sync
 
 from liveblog import store
 from liveblog.accounts import Accounts
@@ -47,6 +47,7 @@ LANES = {
 TRUSTING = ssl._create_unverified_context()  # our own servers, with certificates of the tests
 START_S = 20.0
 STOP_S = 20.0
+ANSWER_S = 10.0
 
 
 def free_port() -> int:
@@ -307,7 +308,9 @@ class StoreProcess:
 
     def client(self) -> redis.Redis:
         """Return a client that does not try twice; it answers bytes."""
-        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
+        return redis.Redis.from_url(
+            self.url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S * SCALE
+        )
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:

@@ -22,13 +22,14 @@ from judge import History, Position, as_text, judge
 from newsroom import Newsroom
 from proxy import Proxy
 from servers import Editor, Server, StoreProcess
-from waiting import until
+from waiting import SCALE, until
 from windows import add_editor
 
 LONG: Final = bool(os.environ.get("CHAOS_LONG"))  # the faults' full lengths
 READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
+PLAY_S: Final = 180.0  # one row takes, at most
 CONVERGE_S: Final = 5.0
 RECONNECT_S: Final = 15.0
 SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
@@ -179,7 +180,7 @@ class Stage:
         kept for the matrix. `desks`: the servers that the editors write to, if not the readers'.
         """
         urls = self.urls or [server.url for server in self.servers]
-        async with contextlib.AsyncExitStack() as stack:
+        async with asyncio.timeout(PLAY_S * SCALE), contextlib.AsyncExitStack() as stack:
             store = stack.enter_context(contextlib.closing(self.client()))
             calls = await stack.enter_async_context(self.servers[0].editor())
             blog = await calls.blog(title=fault)
