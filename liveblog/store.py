@@ -70,6 +70,7 @@ class Promise:
     appendonly: str | None
     appendfsync: str | None
     policy: str | None
+    in_cluster: bool
     sentence: str
 
 
@@ -419,7 +420,7 @@ def _answers(path: Path) -> bool:
 
 
 async def inspect(client: Any, durability: str) -> Promise:
-    """Read what a store is and promises, through an asyncio client of redis-py (or its cluster's).
+    """Read what one server of a store is and promises, through an asyncio client of redis-py.
 
     Raises StoreError for a version below 7.0, an eviction policy, or, with durability "disk", for
     settings that can be read and do not put every write on disk before its reply. What the client
@@ -450,7 +451,8 @@ def _judged(info: Mapping[str, Any], config: Mapping[str, str], durability: str)
     promised = _promised(config, durability)
     sentence = f"The store is {server} {version}: {promised}."
     appendonly, appendfsync = config.get("appendonly"), config.get("appendfsync")
-    return Promise(server, version, appendonly, appendfsync, policy, sentence)
+    in_cluster = str(info.get("cluster_enabled", "0")) == "1"
+    return Promise(server, version, appendonly, appendfsync, policy, in_cluster, sentence)
 
 
 def _named(info: Mapping[str, Any]) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from waiting import until_sync
 
 from liveblog import store
 from liveblog.accounts import Accounts
-from liveblog.broker import connect
+from liveblog.nodes import connect
 from liveblog.settings import Settings, variables
 
 COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()", "serve")

@@ -20,7 +20,7 @@ from liveblog import timeline as timelines
 from liveblog.frame import Frame, form_of
 from liveblog.hub import Hub, Reader, Rules
 from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
-from liveblog.timeline import Changes, Moved, Record, Snapshot, id_of
+from liveblog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 
 SLUG: Final = "election"
 FAR: Final = 500  # more missed than this, and a repair read says "far"
@@ -241,10 +241,10 @@ class FakeStore:
             self.tell(past.rotate(), slug)
             return True
 
-    async def heads(self, slugs: list[str]) -> dict[str, Position | None]:
+    async def heads(self, slugs: list[str]) -> Heads:
         async with self.asked("heads"):
             held = {slug: self.pasts[slug] for slug in slugs if slug not in self.lacks}
-            return {slug: held[slug].position if slug in held else None for slug in slugs}
+            return Heads({slug: held[slug].position if slug in held else None for slug in slugs})
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         raise NotImplementedError  # the hub hands it to pages

@@ -19,12 +19,13 @@ from stores import binary_of
 from waiting import until
 
 from liveblog import app, broker, schedule
-from liveblog.broker import Broker, connect
+from liveblog.broker import Broker
 from liveblog.direct import Lane
 from liveblog.door import Door
-from liveblog.follow import Follower
+from liveblog.follow import Follower, Line
 from liveblog.hub import Hub
 from liveblog.model import SYSTEM, Position
+from liveblog.nodes import Node, One, connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
@@ -108,7 +109,7 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
     blog = await editor.blog()
     ask = Ask("", blog["slug"], since=blog["position"])
     async with (
-        connect(site.store_url) as client,
+        connect(site.store_url) as nodes,
         open_stream(replace(ask, url=site.url)) as here,
         open_stream(replace(ask, url=twin.url)) as there,
     ):
@@ -117,8 +118,8 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
         published = []
         for number in range(24):
             if number % 8 == 4:
-                await until(lambda: _both_follow(client))
-                assert await client.client_kill_filter(_type="pubsub") == 2
+                await until(lambda: _both_follow(nodes.at("")))
+                assert await nodes.at("").client_kill_filter(_type="pubsub") == 2
             published.append(await editor.publish(blog["slug"], f"Entry {number}."))
         for stream in (here, there):
             got = await caught_up(stream, published[-1]["position"])
@@ -141,7 +142,7 @@ async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
             cancelled.set()
             await release.wait()
 
-    running = asyncio.create_task(Follower(store_client, probe).run(Deaf()))
+    running = asyncio.create_task(Follower(One(store_client), probe).run(Deaf()))
     await until(lambda: store_client.client_kill_filter(_type="pubsub"))
     await until(cancelled.is_set)
     running.cancel()
@@ -160,10 +161,10 @@ async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the
     async def probe(name: str) -> None:
         probes.append(name)
 
-    follower = Follower(store_client, probe)
-    checking = asyncio.create_task(follower._check())
+    line = Line(Node(store_client), False, probe, Follower(One(store_client), probe))
+    checking = asyncio.create_task(line._check())
     await until(lambda: probes)
-    follower._probed.set()
+    line._probed.set()
     for _ in range(turns):
         await asyncio.sleep(0)
     checking.cancel()

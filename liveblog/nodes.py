@@ -1,0 +1,394 @@
+"""The servers behind one URL: which of them has a key, and a plain client for each.
+
+One server, one that sentinels watch over, or the primaries of a cluster. Whoever asks says what
+for, in a call that can be made again: where the map of a cluster was wrong, it is read anew, and
+the call made a second time.
+
+Why not redis-py's client for clusters: its pipelines forbid EVAL and WAIT on one connection, and
+its pub/sub was still being repaired in 8.1. A plain client for each node has neither trouble.
+
+Rules: knows no blogs. Calls are repeated here, so every write that comes through must be
+idempotent. What cannot be asked leaves as the RedisError or OSError that it is.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, RedisError
+
+from liveblog.settings import Several, several
+from liveblog.tasks import stop
+
+SOCKET_TIMEOUT_S: Final = 4.0
+CONNECTIONS_MAX: Final = 100  # to one server
+SENTINEL_WITHIN_S: Final = 1.0  # then the next one is asked
+LOOK_EVERY_S: Final = 0.25  # a cluster's map is read at most so often
+LOOK_WITHIN_S: Final = 1.0  # what nodes say later than that is not waited for
+EACH_WITHIN_S: Final = 2.0  # for one node, where several are asked at once
+
+Address = tuple[str, int]
+T = TypeVar("T")
+
+# What a wrong map, or a server that is not the primary any more, looks like. ASK and TRYAGAIN are
+# not here: while the keys of a slot are carried over one by one, only waiting helps.
+_LEFT: Final = (
+    MovedError,
+    ClusterDownError,
+    ReadOnlyError,
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    OSError,
+)
+
+
+class Node:
+    """One server that takes writes.
+
+    `prefix` begins the names of keys and channels that are this server's own; in a cluster it has a
+    hash tag, which is another when slots have moved.
+    """
+
+    def __init__(self, redis: Any, prefix: str = "lb:") -> None:
+        self.redis = redis  # redis-py's hints make every reply str or bytes at once
+        self.prefix = prefix
+
+
+class Nodes(ABC):
+    """The servers that keep the blogs. A `name` is a key, or what stands in its braces."""
+
+    is_cluster = False
+
+    @abstractmethod
+    def node(self, name: str) -> Node:
+        """Return who has a name. Raises ClusterDownError when that is not known."""
+
+    @abstractmethod
+    def everyone(self) -> Sequence[Node]:
+        """Return all that take writes. Raises ClusterDownError when they are not known."""
+
+    @abstractmethod
+    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call, and once more if the map has changed since it began."""
+
+    @abstractmethod
+    async def each(
+        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+    ) -> tuple[dict[str, T], str]:
+        """Ask everyone at once about those of the names that they have, if any.
+
+        `ask(redis, names)` answers in the order of its names. Return the answers by name, and what
+        is wrong with servers that gave none: "" when all did. Raises what one of them raised when
+        there is no answer at all. In a cluster each has EACH_WITHIN_S.
+        """
+
+    @abstractmethod
+    async def look_again(self) -> None:
+        """Find out anew who has what. Raises ClusterDownError when nobody can say."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+    def at(self, name: str) -> Any:
+        """Return the client of the server that has a name. Raises as `node` does."""
+        return self.node(name).redis
+
+    async def __aenter__(self) -> "Nodes":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def connect(url: str) -> Nodes:
+    """Return the servers that a URL names; nothing is asked before the first call.
+
+    One retry, since every write is idempotent and a pooled connection may be stale. More calls at
+    once than CONNECTIONS_MAX wait for their turn, SOCKET_TIMEOUT_S at most.
+    """
+    named = several(url)
+    if not named:
+        url = url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1)
+        return One(Redis.from_pool(BlockingConnectionPool.from_url(url, **_limits())))
+    if named.kind == "cluster":
+        return Cluster(named.hosts, named.is_secure, _options(named))
+    return _watched(named)
+
+
+def _limits() -> dict[str, Any]:
+    return {
+        "protocol": 2,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "max_connections": CONNECTIONS_MAX,
+        "timeout": SOCKET_TIMEOUT_S,
+        "retry": Retry(ConstantBackoff(0.05), 1),
+    }
+
+
+def _options(named: Several) -> dict[str, Any]:
+    """Return our limits, and over them what login and query say, as redis-py reads them."""
+    said: dict[str, Any] = {**parse_url(f"redis://{named.login}host?{named.options}")}
+    del said["host"]
+    return _limits() | said
+
+
+# -- one server ------------------------------------------------------------------------------------
+
+
+class One(Nodes):
+    """One server, or the primary that sentinels name: the same client for everything."""
+
+    def __init__(self, redis: Any, sentinels: Sentinel | None = None) -> None:
+        self._node = Node(redis)
+        self._sentinels = sentinels
+
+    def node(self, name: str) -> Node:  # noqa: ARG002
+        return self._node
+
+    def everyone(self) -> Sequence[Node]:
+        return (self._node,)
+
+    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await call()
+
+    async def each(
+        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+    ) -> tuple[dict[str, T], str]:
+        return dict(zip(names, await ask(self._node.redis, names), strict=True)), ""
+
+    async def look_again(self) -> None:
+        """Do nothing: each new connection goes where the URL, or a sentinel, says."""
+
+    async def aclose(self) -> None:
+        await self._node.redis.aclose()
+        if self._sentinels:
+            await self._sentinels.aclose()
+
+
+class _WatchedPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the primary that the sentinels name when each is made.
+
+    One whose server says READONLY is closed, and the call fails as with a lost connection.
+    """
+
+
+def _watched(named: Several) -> One:
+    """Return the primary of the sentinels' service.
+
+    The sentinels have logins of their own, if any: `sentinel_username` and `sentinel_password`.
+    """
+    options = _options(named)
+    own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    sentinels = Sentinel(
+        named.hosts,
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_WITHIN_S,
+            "socket_connect_timeout": SENTINEL_WITHIN_S,
+            "retry": Retry(NoBackoff(), 0),
+            "ssl": named.is_secure,
+            **own,
+            **tls,
+        },
+    )
+    primary = sentinels.master_for(
+        named.service, connection_pool_class=_WatchedPool, ssl=named.is_secure, **options
+    )
+    return One(primary, sentinels)
+
+
+# -- a cluster -------------------------------------------------------------------------------------
+
+
+class _View(NamedTuple):
+    """How one node sees the cluster.
+
+    A later epoch knows more; a node that is cut off from most others says that its state is not ok.
+    """
+
+    is_ok: bool
+    epoch: int
+    slots: list[tuple[int, int, Address]]  # first, last, who has them
+
+
+class Cluster(Nodes):
+    """The primaries of a cluster.
+
+    `seeds` are asked for the map as well as whoever is in it.
+    """
+
+    is_cluster = True
+
+    def __init__(self, seeds: Iterable[Address], is_secure: bool, options: dict[str, Any]) -> None:
+        self._connections = SSLConnection if is_secure else Connection
+        self._options = options
+        self._seeds = {address: self._client(address) for address in seeds}
+        self._nodes: dict[Address, Node] = {}
+        self._owners: list[Node | None] = []  # by slot; replaced when it is another
+        self._looking = asyncio.Lock()
+        self._looked_at = -LOOK_EVERY_S
+
+    def _client(self, address: Address) -> Redis:
+        host, port = address
+        pool = BlockingConnectionPool(
+            connection_class=self._connections, host=host, port=port, **self._options
+        )
+        return Redis.from_pool(pool)
+
+    def node(self, name: str) -> Node:
+        node = self._owners[key_slot(name.encode())] if self._owners else None
+        if not node:
+            raise ClusterDownError(f"no node of the cluster is known to have {name}")
+        return node
+
+    def everyone(self) -> Sequence[Node]:
+        if not self._nodes:
+            raise ClusterDownError("the nodes of the cluster are not known")
+        return [*self._nodes.values()]
+
+    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        before = self._owners
+        try:
+            return await call()
+        except _LEFT:
+            await self.look_again()
+            if self._owners is before:
+                raise
+        return await call()
+
+    async def each(
+        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+    ) -> tuple[dict[str, T], str]:
+        before = self._owners
+        answered = await self._at_once(names, ask)
+        if any(isinstance(answer, Exception) for _, answer in answered):
+            with contextlib.suppress(RedisError):
+                await self.look_again()
+            if self._owners is not before:
+                answered = await self._at_once(names, ask)
+        found: dict[str, T] = {}
+        errors = [answer for _, answer in answered if isinstance(answer, Exception)]
+        if len(errors) == len(answered):
+            raise errors[0]
+        for some, answer in answered:
+            if not isinstance(answer, Exception):
+                found |= zip(some, answer, strict=True)
+        return found, "; ".join(dict.fromkeys(map(str, errors)))
+
+    async def _at_once(
+        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+    ) -> list[tuple[list[str], Sequence[T] | Exception]]:
+        """Return each node's answer, or what it raised, with the names it was asked about."""
+        groups: dict[Node | None, list[str]] = {node: [] for node in self.everyone()}
+        for name in names:
+            groups.setdefault(self._owners[key_slot(name.encode())], []).append(name)
+        answers = await asyncio.gather(*(_within(node, some, ask) for node, some in groups.items()))
+        return list(zip(groups.values(), answers, strict=True))
+
+    async def look_again(self) -> None:
+        """Read the map, from whoever has the newest; who asks meanwhile shares that.
+
+        At most every LOOK_EVERY_S: who comes earlier waits.
+        """
+        clock = asyncio.get_running_loop().time
+        asked_at = clock()
+        async with self._looking:
+            if self._looked_at >= asked_at:
+                return
+            await asyncio.sleep(self._looked_at + LOOK_EVERY_S - clock())
+            self._looked_at = clock()
+            await self._take(await self._newest())
+
+    async def aclose(self) -> None:
+        for redis in [*self._seeds.values(), *(node.redis for node in self._nodes.values())]:
+            await redis.aclose()
+
+    async def _newest(self) -> _View:
+        known = self._seeds | {address: node.redis for address, node in self._nodes.items()}
+        asking = [asyncio.create_task(_view(*each)) for each in known.items()]
+        try:
+            await asyncio.wait(asking, timeout=LOOK_WITHIN_S)
+        finally:
+            await stop(asking)
+        answers = [task.result() for task in asking if not task.cancelled()]
+        views = [answer for answer in answers if isinstance(answer, _View)]
+        if not views:
+            raise ClusterDownError(f"no node of the cluster answers: {answers[:1]}")
+        return max(views, key=lambda view: (view.is_ok, view.epoch))
+
+    async def _take(self, view: _View) -> None:
+        """Make a view the map, and close the clients of those who are not in it any more."""
+        addresses = {address for _, _, address in view.slots}
+        gone = [self._nodes.pop(address) for address in self._nodes.keys() - addresses]
+        for address in addresses - self._nodes.keys():
+            self._nodes[address] = Node(self._client(address))
+        owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for first, last, address in view.slots:
+            owners[first : last + 1] = [self._nodes[address]] * (last + 1 - first)
+        if owners != self._owners:
+            self._owners = owners
+            self._name_nodes()
+        for node in gone:
+            await node.redis.aclose()
+
+    def _name_nodes(self) -> None:
+        """Give each node a prefix whose slot it has, the same in every worker."""
+        nameless = set(self._nodes.values())
+        for number in itertools.count():
+            owner = self._owners[key_slot(b"%d" % number)]
+            if owner in nameless:
+                nameless.remove(owner)
+                owner.prefix = f"lb:{{{number}}}:"
+            if not nameless:
+                return
+
+
+async def _within(
+    node: Node | None,
+    names: Sequence[str],
+    ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]],
+) -> Sequence[T] | Exception:
+    """Return what a node answers in EACH_WITHIN_S, or why it does not."""
+    if not node:
+        return ClusterDownError("slots that no node is known to have")
+    try:
+        async with asyncio.timeout(EACH_WITHIN_S):
+            return await ask(node.redis, names)
+    except (RedisError, OSError) as error:
+        return error
+
+
+async def _view(address: Address, redis: Any) -> _View | Exception:
+    """Return how a node sees the cluster, or why it does not say."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.execute_command("CLUSTER SLOTS")
+    pipeline.execute_command("CLUSTER INFO")
+    try:
+        slots, info = await pipeline.execute(raise_on_error=False)
+    except (RedisError, OSError) as error:
+        return error
+    if isinstance(slots, Exception):
+        return slots
+    said = info if isinstance(info, dict) else {}  # where it is forbidden
+    rows = [(first, last, _address(primary, address)) for first, last, primary, *_ in slots]
+    return _View(
+        said.get("cluster_state", "ok") == "ok", int(said.get("cluster_current_epoch", 0)), rows
+    )
+
+
+def _address(primary: Sequence[Any], asked: Address) -> Address:
+    """Return where a primary is; one without a known host is on that of who was asked."""
+    host, port = primary[:2]
+    return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)
