@@ -285,7 +285,7 @@ class Cluster(Nodes):
         for some, answer in answered:
             if not isinstance(answer, Exception):
                 found |= zip(some, answer, strict=True)
-        return found, "; ".join(dict.fromkeys(map(str, errors)))
+        return found, "; ".join(dict.fromkeys(f"{type(e).__name__}: {e}" for e in errors))
 
     async def _at_once(
         self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
@@ -366,6 +366,8 @@ async def _within(
     try:
         async with asyncio.timeout(EACH_WITHIN_S):
             return await ask(node.redis, names)
+    except TimeoutError:
+        return TimeoutError(f"a node did not answer in {EACH_WITHIN_S:g} s")
     except (RedisError, OSError) as error:
         return error
 

@@ -61,7 +61,7 @@ def environment(**settings: str) -> dict[str, str]:
     return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
 
 
-def _ending_with_us() -> Callable[[], None]:
+def ending_with_us() -> Callable[[], None]:
     """Return what a child runs first, so that tests which are killed leave nothing behind (Linux)."""
     us = os.getpid()
     return lambda: store.die_with(us, signal.SIGTERM)
@@ -110,7 +110,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=_ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -281,7 +281,7 @@ class StoreProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=_ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
             )
         until_sync(self._answers)
 
