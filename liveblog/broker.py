@@ -347,7 +347,7 @@ class Broker:
             async with asyncio.timeout(TOUCH_WITHIN_S):
                 await self.nodes.ask(lambda: self._index(slug, at))
         except (RedisError, OSError) as error:
-            log.warning("the list of blogs was not updated: %r", error)
+            log.warning("the list of blogs was not updated: %s: %s", type(error).__name__, error)
 
     async def _index(self, slug: str, at: int) -> None:
         await self.nodes.at(INDEX).zadd(INDEX, {slug: at}, gt=True)

@@ -77,9 +77,10 @@ class Nodes(ABC):
     def everyone(self) -> Sequence[Node]:
         """Return all that take writes. Raises ClusterDownError when they are not known."""
 
+    @property
     @abstractmethod
-    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, and once more if the map has changed since it began."""
+    def map(self) -> object:
+        """Return who has what, as far as it is known: another value when that has changed."""
 
     @abstractmethod
     async def each(
@@ -94,7 +95,7 @@ class Nodes(ABC):
 
     @abstractmethod
     async def look_again(self) -> None:
-        """Find out anew who has what. Raises ClusterDownError when nobody can say."""
+        """Find out anew who has what. Raises RedisError when nobody can say."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -103,6 +104,18 @@ class Nodes(ABC):
     def at(self, name: str) -> Any:
         """Return the client of the server that has a name. Raises as `node` does."""
         return self.node(name).redis
+
+    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call, and once more if the map turns out to have changed since it began."""
+        before = self.map
+        try:
+            return await call()
+        except _LEFT:
+            with contextlib.suppress(RedisError, OSError):
+                await self.look_again()
+            if self.map == before:
+                raise
+        return await call()
 
     async def __aenter__(self) -> "Nodes":
         return self
@@ -148,11 +161,14 @@ def _options(named: Several) -> dict[str, Any]:
 
 
 class One(Nodes):
-    """One server, or the primary that sentinels name: the same client for everything."""
+    """One server: the same client for everything."""
 
-    def __init__(self, redis: Any, sentinels: Sentinel | None = None) -> None:
+    def __init__(self, redis: Any) -> None:
         self._node = Node(redis)
-        self._sentinels = sentinels
+
+    @property
+    def map(self) -> object:
+        return None
 
     def node(self, name: str) -> Node:  # noqa: ARG002
         return self._node
@@ -160,21 +176,45 @@ class One(Nodes):
     def everyone(self) -> Sequence[Node]:
         return (self._node,)
 
-    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await call()
-
     async def each(
         self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
     ) -> tuple[dict[str, T], str]:
         return dict(zip(names, await ask(self._node.redis, names), strict=True)), ""
 
     async def look_again(self) -> None:
-        """Do nothing: each new connection goes where the URL, or a sentinel, says."""
+        """Do nothing: it is where the URL says."""
 
     async def aclose(self) -> None:
         await self._node.redis.aclose()
-        if self._sentinels:
-            await self._sentinels.aclose()
+
+
+class Watched(One):
+    """The primary that sentinels name: asked when a connection is made, and when all are asked."""
+
+    def __init__(self, redis: Any, sentinels: Sentinel) -> None:
+        super().__init__(redis)
+        self._pool, self._sentinels = redis.connection_pool, sentinels
+
+    @property
+    def map(self) -> object:
+        return self._pool.master_address
+
+    async def each(
+        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+    ) -> tuple[dict[str, T], str]:
+        # What is asked every second or two. A primary that was put back lives on, and takes writes
+        # that will be lost, for 10 s: so long sentinels wait until they make a replica of it.
+        with contextlib.suppress(RedisError):
+            await self.look_again()
+        return await super().each(names, ask)
+
+    async def look_again(self) -> None:
+        """Ask the sentinels; idle connections to a primary that is none any more are closed."""
+        await self._pool.get_master_address()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._sentinels.aclose()
 
 
 class _WatchedPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -183,8 +223,14 @@ class _WatchedPool(SentinelConnectionPool, BlockingConnectionPool):
     One whose server says READONLY is closed, and the call fails as with a lost connection.
     """
 
+    async def ensure_connection(self, connection: Any) -> None:
+        """Connect anew what leads to another server: it was in use when the primary changed."""
+        if (connection.host, connection.port) != self.master_address:
+            await connection.disconnect()
+        await super().ensure_connection(connection)
 
-def _watched(named: Several) -> One:
+
+def _watched(named: Several) -> Watched:
     """Return the primary of the sentinels' service.
 
     The sentinels have logins of their own, if any: `sentinel_username` and `sentinel_password`.
@@ -206,7 +252,7 @@ def _watched(named: Several) -> One:
     primary = sentinels.master_for(
         named.service, connection_pool_class=_WatchedPool, ssl=named.is_secure, **options
     )
-    return One(primary, sentinels)
+    return Watched(primary, sentinels)
 
 
 # -- a cluster -------------------------------------------------------------------------------------
@@ -247,6 +293,10 @@ class Cluster(Nodes):
         )
         return Redis.from_pool(pool)
 
+    @property
+    def map(self) -> object:
+        return self._owners
+
     def node(self, name: str) -> Node:
         node = self._owners[key_slot(name.encode())] if self._owners else None
         if not node:
@@ -257,16 +307,6 @@ class Cluster(Nodes):
         if not self._nodes:
             raise ClusterDownError("the nodes of the cluster are not known")
         return [*self._nodes.values()]
-
-    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        before = self._owners
-        try:
-            return await call()
-        except _LEFT:
-            await self.look_again()
-            if self._owners is before:
-                raise
-        return await call()
 
     async def each(
         self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]

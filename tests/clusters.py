@@ -112,6 +112,20 @@ class Process:
         """Say whether it is a replica that follows its primary."""
         return bool(self.info("replication").get("master_link_status") == "up")
 
+    def is_used(self) -> bool:
+        """Say whether connections of redis-py are open for commands, but for this one."""
+        with contextlib.closing(self.client()) as client:
+            others: Any = client.client_list(_type="normal")
+            own = client.client_id()
+        return any(it.get("lib-name") == "redis-py" and int(it["id"]) != own for it in others)
+
+    def follows(self, primary: "Process") -> bool:
+        """Say whether it is a replica in step with a primary."""
+        with contextlib.suppress(redis.RedisError):  # its connections are cut when it is told to
+            said = self.info("replication")
+            return said.get("master_port") == primary.port and self.is_in_step()
+        return False
+
     def files(self) -> str:
         """Return all that its append-only file says."""
         parts = self._directory.glob("appendonlydir/*.aof")
@@ -234,7 +248,8 @@ class Watched:
         self.sentinels = [
             Process(directory / f"sentinel{n}", "--sentinel", config=config) for n in range(3)
         ]
-        self.all = [self.primary, *self.replicas, *self.sentinels]
+        self._stores = [self.primary, *self.replicas]
+        self.all = [*self._stores, *self.sentinels]
 
     @property
     def url(self) -> str:
@@ -247,6 +262,20 @@ class Watched:
         for sentinel in self.sentinels:
             sentinel.start()
         until_sync(lambda: all(self._sees_all(it) for it in self.sentinels), 30)
+
+    def present(self) -> Process:
+        """Return the primary that the sentinels name now."""
+        with contextlib.closing(self._sentinel().client()) as client:
+            said: Any = client.sentinel_get_master_addr_by_name(SERVICE)
+        return next(it for it in self._stores if it.port == said[1])
+
+    def _sentinel(self) -> Process:
+        return next(it for it in self.sentinels if it.is_running)
+
+    def followers_of(self, primary: Process) -> list[Process]:
+        """Return the replicas that follow a primary."""
+        others = [it for it in self._stores if it is not primary and it.is_running]
+        return [it for it in others if it.follows(primary)]
 
     def _sees_all(self, sentinel: Process) -> bool:
         with contextlib.closing(sentinel.client()) as client:
