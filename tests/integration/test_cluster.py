@@ -407,7 +407,6 @@ async def test_a_dead_nodes_blogs_come_back_with_its_replica_and_the_others_go_o
             refused = await editor("POST", path, {"body": "0."}, idempotency_key="0")
             assert (refused.status_code, refused.json()["type"]) == (503, "/problems/store-down")
             made[1].append(await editor.publish(blogs[1]["slug"], "Meanwhile."))
-            await until(lambda: servers[0].get("/readyz")["status"] == "degraded")
             made[0].append(await published(editor, blogs[0]["slug"], "After."))
             made[1].append(await editor.publish(blogs[1]["slug"], "After."))
             for opened, entries in zip(streams, made, strict=True):
@@ -418,15 +417,28 @@ async def test_a_dead_nodes_blogs_come_back_with_its_replica_and_the_others_go_o
             await until(lambda: servers[0].get("/readyz")["status"] == "ready")
 
 
-async def test_while_the_node_with_the_list_of_blogs_is_away_the_others_blogs_are_written(
-    fragile: Cluster,
+async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
+    fragile: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, left = fragile.primaries[0], fragile.primaries[2]
-    async with connect(fragile.url) as nodes:
-        publishing, broker = publishing_on(nodes), Broker(nodes)
-        slugs = [await create(publishing, fragile.slug_on(node)) for node in (gone, left)]
-        gone.pause()
-        done = await publishing.create_entry(SYSTEM, slugs[1], {"body": "Text."})
-        heads = await broker.heads(slugs)
-        assert heads.positions == {slugs[1]: done.position}
-        assert heads.away
+    gone, left = fragile.primaries[0], fragile.primaries[2]  # gone with the list of blogs
+    with two_servers(tmp_path, fragile.url) as servers:
+        async with servers[0].editor() as editor:
+            away, blog = [await editor.blog(slug=fragile.slug_on(node)) for node in (gone, left)]
+            async with (
+                websocket(Ask(servers[0].url, away["slug"])) as other,
+                websocket(Ask(servers[1].url, blog["slug"], since=blog["position"])) as stream,
+                connect(fragile.url) as nodes,
+            ):
+                for it in (other, stream):
+                    await it.next("hello")
+                gone.pause()
+                await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
+                made = [await editor.publish(blog["slug"])]
+                monkeypatch.setattr("liveblog.broker.channel", lambda slug: f"lost:{{{slug}}}")
+                lost = await publishing_on(nodes).create_entry(
+                    SYSTEM, blog["slug"], {"body": "Lost."}
+                )
+                await got_all(stream, [*made, {"id": lost.entry.id}])
+                heads = await Broker(nodes).heads([away["slug"], blog["slug"]])
+                assert heads.positions == {blog["slug"]: lost.position}
+                assert "did not answer" in heads.away
