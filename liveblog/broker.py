@@ -40,7 +40,7 @@ from liveblog.model import (
     StoreDown,
     new_id,
 )
-from liveblog.nodes import Node, Nodes
+from liveblog.nodes import EACH_WITHIN_S, Node, Nodes
 from liveblog.timeline import (
     KEPT_CHANGES,
     MARKED_MAX,
@@ -470,34 +470,34 @@ class Broker:
         well, or when the store keeps no such file or forbids asking. Says whether any was wanted.
         One server that is away does not keep the others' from being rewritten.
         """
-        wanted, failed = False, None
-        for node in await self._everyone():
-            try:
-                wanted |= await self._rewrite_if_wanted(node)
-            except StoreDown as error:
-                failed = error
-        if failed:
-            raise failed
-        return wanted
+        nodes = await self._everyone()
+        answers = await asyncio.gather(*map(self._rewrite_on, nodes), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return any(answers)
 
     @_asking
     async def _everyone(self) -> Sequence[Node]:
         return self.nodes.everyone()
 
-    async def _rewrite_if_wanted(self, node: Node) -> bool:
-        async with asking():
-            redis = node.redis
+    @_asking
+    async def _rewrite_on(self, node: Node) -> bool:
+        redis = node.redis
+        async with asyncio.timeout(EACH_WITHIN_S):  # most often all: the schedule waits for it
             wanted = await redis.get(node.prefix + REWRITE)
-            if not wanted:
-                return False
-            info = await redis.info("persistence") | await redis.info("server")
-            if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
-                return True
-            asked = b"%b %b" % (wanted, str(info.get("run_id", "")).encode())
-            was_asked = await redis.get(node.prefix + REWRITING) == asked
-            has_ended = was_asked and info.get("aof_last_bgrewrite_status") == "ok"
-            if has_ended or not info.get("aof_enabled") or not await _rewrite(node, asked):
-                await redis.eval(_FORGET, 1, node.prefix + REWRITE, wanted)
+        if not wanted:
+            return False
+        info = await _persistence(redis)
+        if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
+            return True
+        asked = b"%b %b" % (wanted, str(info.get("run_id", "")).encode())
+        was_asked = await redis.get(node.prefix + REWRITING) == asked
+        has_ended = was_asked and info.get("aof_last_bgrewrite_status") == "ok"
+        is_done = has_ended or info.get("aof_enabled") == 0
+        # Where INFO is forbidden, that it was asked for is all that can be known.
+        if is_done or not await _rewrite(node, asked) or not info:
+            await redis.eval(_FORGET, 1, node.prefix + REWRITE, wanted)
         return True
 
     # -- the worker's side (the hub's `Source`)
@@ -602,6 +602,16 @@ class Broker:
     async def probe(self, name: str) -> None:
         """Publish to a channel of the follower's own, over the pool that commands use."""
         await self.nodes.at(name).execute_command(self._publish, name, b"")
+
+
+async def _persistence(redis: Any) -> dict[str, Any]:
+    """Return what a server says of its file and its run; nothing where it forbids INFO."""
+    try:
+        said: dict[str, Any] = await redis.info("persistence") | await redis.info("server")
+        return said
+    except ResponseError as error:
+        log.warning("whether a rewrite has ended cannot be read: %s", error)
+        return {}
 
 
 async def _rewrite(node: Node, asked: bytes) -> bool:

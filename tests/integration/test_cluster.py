@@ -184,6 +184,15 @@ async def test_a_change_comes_by_sharded_pubsub_alone(
     await until(lambda: listener.changes[3:] == [(slugs[1], 3)])
 
 
+async def test_a_login_in_the_url_is_used_on_every_node(shards: Cluster) -> None:
+    for node in shards.primaries:
+        node.ask("ACL", "SETUSER", "live", "on", ">p@ss", "~*", "&*", "+@all")
+    async with connect(shards.url.replace("://", "://live:p%40ss@")) as nodes:
+        await nodes.look_again()
+        for node in shards.primaries:
+            assert await nodes.at(shards.slug_on(node)).acl_whoami() == "live"
+
+
 # -- slots that move
 
 

@@ -178,6 +178,27 @@ async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
     assert (await store_client.info("persistence"))["aof_rewrites"] > before
 
 
+async def test_a_takedown_on_a_store_that_forbids_info_and_rewriting_is_forgotten_and_logged(
+    publishing: Publishing,
+    store_client: redis.asyncio.Redis,
+    store_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    everything_else = ["+@all", "-info", "-bgrewriteaof"]
+    await store_client.acl_setuser(
+        "guest", enabled=True, nopass=True, keys=["*"], commands=everything_else
+    )
+    id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
+    await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
+    try:
+        client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
+        async with client:
+            await until(lambda: _is_forgotten(Broker(One(client)), store_client))
+    finally:
+        await store_client.acl_deluser("guest")
+    assert "erased text stays in the store's file" in caplog.text
+
+
 async def _is_forgotten(broker: Broker, client: redis.asyncio.Redis) -> bool:
     await broker.rewrite_if_wanted()
     return not await client.exists("lb:rewrite")

@@ -121,6 +121,20 @@ async def test_one_sentinel_that_is_left_is_enough_to_find_the_primary(
             sentinel.start()
 
 
+async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
+    group: Watched,
+) -> None:
+    group.present().ask("ACL", "SETUSER", "live", "on", ">p@ss", "~*", "&*", "+@all")
+    for sentinel in group.sentinels:
+        sentinel.ask("ACL", "SETUSER", "seer", "on", ">s@@n", "+@all")
+    url = group.url.replace("://", "://live:p%40ss@")
+    url += "?sentinel_username=seer&sentinel_password=s%40%40n"
+    async with connect(url) as nodes:
+        assert await nodes.at("").acl_whoami() == "live"
+        users = ["user=seer" in str(it.ask("CLIENT", "LIST")) for it in group.sentinels]
+        assert any(users)
+
+
 async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
     group: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
