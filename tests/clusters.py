@@ -213,6 +213,12 @@ class Cluster:
         for node in (to, source):
             node.ask("CLUSTER SETSLOT", slot, "NODE", to.id)
 
+    def move_whole(self, slug: str, to: Process) -> None:
+        """Move a blog's slot as a whole, as Valkey can from 9.0 on."""
+        slot, source = key_slot(slug.encode()), self.owner(slug)
+        source.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to.id)
+        until_sync(lambda: self.owner(slug) is to)
+
     def _carry(self, slot: int, source: Process, to: Process, down_to: int) -> None:
         while int(source.ask("CLUSTER COUNTKEYSINSLOT", slot)) > down_to:
             [name] = source.ask("CLUSTER GETKEYSINSLOT", slot, 1)
