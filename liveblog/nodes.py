@@ -106,13 +106,15 @@ class Nodes(ABC):
         return self.node(name).redis
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, and once more if the map turns out to have changed since it began."""
+        """Make a call, and once more if the map turns out to have changed since it began.
+
+        Raises what the call did; when nobody can tell the map, what they said.
+        """
         before = self.map
         try:
             return await call()
         except _LEFT:
-            with contextlib.suppress(RedisError, OSError):
-                await self.look_again()
+            await self.look_again()
             if self.map == before:
                 raise
         return await call()
@@ -365,7 +367,8 @@ class Cluster(Nodes):
         answers = [task.result() for task in asking if not task.cancelled()]
         views = [answer for answer in answers if isinstance(answer, _View)]
         if not views:
-            raise ClusterDownError(f"no node of the cluster answers: {answers[:1]}")
+            said = "; ".join(dict.fromkeys(map(str, answers)))
+            raise ClusterDownError(f"no node tells how the cluster is laid out: {said}")
         return max(views, key=lambda view: (view.is_ok, view.epoch))
 
     async def _take(self, view: _View) -> None:

@@ -252,6 +252,44 @@ async def test_a_client_with_an_old_map_asks_the_right_node_at_once(
     assert (offset(heads.positions[slug]), heads.away) == (2, "")
 
 
+async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    slug = await create(publishing, shards.slug_on(shards.primaries[0]))
+    shards.move(slug, shards.primaries[2])
+    before = maps_read(shards.replica)
+    await asyncio.gather(*(Broker(nodes).stand(slug) for _ in range(50)))
+    assert 1 <= maps_read(shards.replica) - before <= 2
+    shards.move(slug, shards.primaries[0])
+
+
+def maps_read(node: Process) -> int:
+    return int(node.info("commandstats").get("cmdstat_cluster|info", {"calls": 0})["calls"])
+
+
+async def test_nodes_that_do_not_say_their_hosts_are_where_they_were_asked(
+    shards: Cluster,
+) -> None:
+    name = "cluster-preferred-endpoint-type"
+    for node in shards.all:
+        node.ask("CONFIG SET", name, "unknown-endpoint")
+    try:
+        async with connect(shards.url) as nodes:
+            await nodes.look_again()
+            for node in shards.primaries:
+                assert await nodes.at(shards.slug_on(node)).ping()
+    finally:
+        for node in shards.all:
+            node.ask("CONFIG SET", name, "ip")
+
+
+async def test_when_nobody_tells_the_map_it_is_said_why(shards: Cluster) -> None:
+    async with connect(shards.url.replace("://", "://nobody:s3cret@")) as nodes:
+        with pytest.raises(StoreDown, match="invalid username-password") as raised:
+            await Broker(nodes).blogs()
+        assert "s3cret" not in str(raised.value)
+
+
 async def test_while_the_keys_of_a_slot_are_carried_over_one_by_one_publishing_waits(
     shards: Cluster, servers: list[Server], editor: Editor
 ) -> None:

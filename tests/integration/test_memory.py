@@ -293,7 +293,7 @@ async def worker(
         return made[0]
 
     monkeypatch.setattr(apps, "Hub", hub)
-    monkeypatch.setattr(apps, "connect", lambda url: store_client)
+    monkeypatch.setattr(apps, "connect", lambda url: One(store_client))
     short = apps.create_app(Settings(redis_url="unix://"))
     assert isinstance(short, page.ShortWay)
     yield Worker(made[0], publishing, short, short._app)
