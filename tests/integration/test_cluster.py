@@ -13,7 +13,7 @@ import pytest
 from clusters import Cluster, Process, cluster
 from readers import Ask, Stream, each_stream, websocket
 from servers import COMMAND, Editor, Server, environment, serving
-from waiting import until
+from waiting import SCALE, until
 
 from liveblog import schedule
 from liveblog.accounts import Accounts
@@ -142,6 +142,22 @@ async def test_the_servers_follow_each_blog_on_the_node_that_has_it(
             assert [subscribers(it, blog["slug"]) for it in shards.primaries] == [
                 2 if it is node else 0 for it in shards.primaries
             ]
+
+
+async def test_each_connection_proves_itself_by_a_probe_in_a_slot_of_its_own_node(
+    shards: Cluster, servers: list[Server], editor: Editor
+) -> None:
+    for node in shards.primaries:
+        blog = await editor.blog(slug=shards.slug_on(node))
+        asks = [Ask(server.url, blog["slug"]) for server in servers]
+        async with websocket(asks[0]) as here, websocket(asks[1]) as there:
+            for stream in (here, there):
+                await stream.next("hello")
+    await until(lambda: all(probes(node) == 2 for node in shards.primaries))
+
+
+def probes(node: Process) -> int:
+    return len(node.ask("PUBSUB SHARDCHANNELS", "*:probe:*"))
 
 
 class Heard:
@@ -485,7 +501,8 @@ async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
                     await it.next("hello")
                 gone.pause()
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
-                made = [await editor.publish(blog["slug"])]
+                async with asyncio.timeout(4 * SCALE):  # the list does not hold it up for longer
+                    made = [await editor.publish(blog["slug"])]
                 monkeypatch.setattr("liveblog.broker.channel", lambda slug: f"lost:{{{slug}}}")
                 lost = await publishing_on(nodes).create_entry(
                     SYSTEM, blog["slug"], {"body": "Lost."}
