@@ -22,7 +22,7 @@ from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, RedisError
@@ -219,6 +219,36 @@ class Watched(One):
         await self._sentinels.aclose()
 
 
+class _Sentinels(Sentinel):
+    """The sentinels, asked one after the other; who has answered is the first next time.
+
+    Not as redis-py does it (8.1): there, of two calls at once that find the first one away, the
+    second loses one of the list for ever.
+    """
+
+    def __init__(self, hosts: Iterable[Address], **options: Any) -> None:
+        Sentinel.__init__(self, hosts, sentinel_kwargs=options)  # untyped, which `super` hides
+
+    async def discover_master(self, service_name: str) -> Address:
+        """Return where the primary is. Raises MasterNotFoundError."""
+        said: list[str] = []
+        for sentinel in list(self.sentinels):
+            try:
+                masters: Any = await sentinel.sentinel_masters()
+            except RedisError as error:
+                said.append(str(error))
+                continue
+            state = masters.get(service_name)
+            if state and self.check_master_state(state, service_name):
+                self.sentinels.remove(sentinel)
+                self.sentinels.insert(0, sentinel)
+                return state["ip"], state["port"]
+            said.append("it knows of none that is up")
+        raise MasterNotFoundError(
+            f"no sentinel names a primary of {service_name}: {'; '.join(said)}"
+        )
+
+
 class _WatchedPool(SentinelConnectionPool, BlockingConnectionPool):
     """Connections to the primary that the sentinels name when each is made.
 
@@ -240,16 +270,14 @@ def _watched(named: Several) -> Watched:
     options = _options(named)
     own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}
-    sentinels = Sentinel(
+    sentinels = _Sentinels(
         named.hosts,
-        sentinel_kwargs={
-            "socket_timeout": SENTINEL_WITHIN_S,
-            "socket_connect_timeout": SENTINEL_WITHIN_S,
-            "retry": Retry(NoBackoff(), 0),
-            "ssl": named.is_secure,
-            **own,
-            **tls,
-        },
+        socket_timeout=SENTINEL_WITHIN_S,
+        socket_connect_timeout=SENTINEL_WITHIN_S,
+        retry=Retry(NoBackoff(), 0),
+        ssl=named.is_secure,
+        **own,
+        **tls,
     )
     primary = sentinels.master_for(
         named.service, connection_pool_class=_WatchedPool, ssl=named.is_secure, **options

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from clusters import SERVICE, Watched, watched
 from readers import Ask, Stream, websocket
+from redis.asyncio.sentinel import MasterNotFoundError
 from servers import Editor, Server, serving
 from waiting import until
 
@@ -107,18 +108,27 @@ async def test_a_primary_that_was_put_back_is_left_at_once_and_has_refused_nothi
     assert "the store refused" not in servers[0].said() + servers[1].said()
 
 
-async def test_one_sentinel_that_is_left_is_enough_to_find_the_primary(
+async def test_any_sentinel_that_is_left_is_enough_to_find_the_primary_and_none_to_stay_with_it(
     group: Watched,
 ) -> None:
-    lost = group.sentinels[:2]
-    for sentinel in lost:
-        sentinel.kill()
+    first, second, third = group.sentinels
+    first.kill()
+    second.kill()
     try:
         async with connect(group.url) as nodes:
+            await asyncio.gather(*(nodes.look_again() for _ in range(20)))
             assert await nodes.at("").ping()
+            first.start()
+            third.kill()
+            await nodes.look_again()
+            first.kill()
+            with pytest.raises(MasterNotFoundError, match="no sentinel names a primary of live"):
+                await nodes.look_again()
+            assert not (await Broker(nodes).heads([])).away
     finally:
-        for sentinel in lost:
-            sentinel.start()
+        for sentinel in group.sentinels:
+            if not sentinel.is_running:
+                sentinel.start()
 
 
 async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
