@@ -12,7 +12,8 @@ answer finds its own record and counts as done.
     lb:rate:{digest}        STRING  tries in the running window; expires with it
 
 Rules: one of the modules that know Redis. No HTTP and no policy: how many tries are allowed is
-auth's matter. Every Redis error leaves here as StoreDown, from one place.
+auth's matter. Every Redis error leaves here as StoreDown, from one place, where a cluster is asked
+again when it turns out to be laid out otherwise.
 """
 
 import asyncio
@@ -28,7 +29,6 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 import msgspec
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from liveblog.model import (
@@ -45,6 +45,7 @@ from liveblog.model import (
     is_slug,
     not_found,
 )
+from liveblog.nodes import Nodes
 
 SESSION_IDLE_S: Final = 24 * 3600  # unused for so long, a session is over: a shift and a night
 SESSION_MAX_S: Final = 14 * 24 * 3600  # and in any case after two weeks
@@ -134,14 +135,14 @@ class Accounts:
     1970.
     """
 
-    def __init__(self, redis: Redis, now: Callable[[], int] = _wall_clock_ms) -> None:
-        self._redis = redis
+    def __init__(self, nodes: Nodes, now: Callable[[], int] = _wall_clock_ms) -> None:
+        self._nodes = nodes
         self._now = now
         self._passwords = _Passwords()
 
     async def check_store(self) -> None:
-        """Ask the store for a sign of life; raises StoreDown."""
-        await self._ask(self._redis.ping())
+        """Ask whoever keeps the users for a sign of life; raises StoreDown."""
+        await self._ask(_USERS, lambda redis: redis.ping())
 
     # -- users
 
@@ -162,7 +163,7 @@ class Accounts:
             password=await self._passwords.digest(password),
         )
         record = msgspec.json.encode(user)
-        is_new = await self._ask(self._redis.hsetnx(_USERS, name, record))
+        is_new = await self._ask(_USERS, lambda redis: redis.hsetnx(_USERS, name, record))
         # When redis-py repeated a write whose answer was lost, the record there is our own.
         if not is_new and await self._user(name) != user:
             raise conflict(f"There is already a user named {name!r}.")
@@ -183,7 +184,7 @@ class Accounts:
         if user is None:
             raise not_found(f"There is no user named {name!r}.")
         record = msgspec.json.encode(msgspec.structs.replace(user, disabled=True))
-        await self._ask(self._redis.hset(_USERS, name, record))
+        await self._ask(_USERS, lambda redis: redis.hset(_USERS, name, record))
 
     async def check_password(self, name: str, password: str) -> Caller | None:
         """Return who signs in, None for a wrong name or password or a disabled user.
@@ -201,7 +202,7 @@ class Accounts:
     async def _user(self, name: str) -> _StoredUser | None:
         # A lone surrogate is in no stored name; encoded this way it is no error and finds nobody.
         key = name.encode(errors="surrogatepass")
-        return _decode(await self._ask(self._redis.hget(_USERS, key)), _StoredUser)
+        return _decode(await self._ask(_USERS, lambda redis: redis.hget(_USERS, key)), _StoredUser)
 
     # -- tokens
 
@@ -238,7 +239,8 @@ class Accounts:
         Text that cannot be a token is looked up all the same: while the store is away nobody is
         told that there is no such token.
         """
-        raw = await self._ask(self._redis.hget(_TOKENS[1], _digest(secret)))
+        digest = _digest(secret)
+        raw = await self._ask(_TOKENS[1], lambda redis: redis.hget(_TOKENS[1], digest))
         token = _decode(raw, Token) if _TOKEN.fullmatch(secret) else None
         return Caller(f"token:{token.name}", token.role, token.blogs) if token else None
 
@@ -248,8 +250,8 @@ class Accounts:
         """Return the secret of a new session of this user, 43 characters for a cookie."""
         secret = secrets.token_urlsafe(32)
         session = _Session(user=caller.name, opened_at=self._now())
-        record = msgspec.json.encode(session)
-        await self._ask(self._redis.set(_session_key(secret), record, ex=SESSION_IDLE_S))
+        key, record = _session_key(secret), msgspec.json.encode(session)
+        await self._ask(key, lambda redis: redis.set(key, record, ex=SESSION_IDLE_S))
         return secret
 
     async def session_caller(self, secret: str) -> Caller | None:
@@ -258,7 +260,8 @@ class Accounts:
         None when it is unknown, was closed, was idle for SESSION_IDLE_S, is older than
         SESSION_MAX_S, or its user is disabled. Each use starts the idle time anew.
         """
-        raw = await self._ask(self._redis.getex(_session_key(secret), ex=SESSION_IDLE_S))
+        key = _session_key(secret)
+        raw = await self._ask(key, lambda redis: redis.getex(key, ex=SESSION_IDLE_S))
         session = _decode(raw, _Session)
         if session is None or self._now() - session.opened_at > SESSION_MAX_S * 1000:
             return None
@@ -267,7 +270,8 @@ class Accounts:
 
     async def close_session(self, secret: str) -> None:
         """End a session; one that is over already is no error."""
-        await self._ask(self._redis.delete(_session_key(secret)))
+        key = _session_key(secret)
+        await self._ask(key, lambda redis: redis.delete(key))
 
     # -- counted tries
 
@@ -287,18 +291,18 @@ class Accounts:
     # -- the store
 
     async def _all(self, key: str, kind: type[T]) -> list[T]:
-        records = await self._ask(self._redis.hvals(key))
+        records = await self._ask(key, lambda redis: redis.hvals(key))
         found = [msgspec.json.decode(record, type=kind) for record in records]
         return sorted(found, key=lambda account: str(getattr(account, "name", "")))
 
     async def _run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
         # The whole text each time: a few hundred bytes, and no NOSCRIPT after a store restart.
-        return await self._ask(self._redis.eval(script, len(keys), *keys, *args))
+        return await self._ask(keys[0], lambda redis: redis.eval(script, len(keys), *keys, *args))
 
-    async def _ask(self, answer: Awaitable[T]) -> T:
-        """Await the store's answer; the one place where its errors become StoreDown."""
+    async def _ask(self, key: str, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Await the answer of whoever has a key; the one place where errors become StoreDown."""
         try:
-            return await answer
+            return await self._nodes.ask(lambda: call(self._nodes.at(key)))
         except (RedisError, OSError) as error:
             raise StoreDown(f"accounts: {error}") from error
 

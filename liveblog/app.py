@@ -27,13 +27,14 @@ from liveblog import __version__, api, assets, auth, desk, page, render, schedul
 from liveblog.accounts import Accounts
 from liveblog.answer import SECURITY
 from liveblog.assets import Assets
-from liveblog.broker import Broker, connect
+from liveblog.broker import Broker
 from liveblog.direct import Lane
 from liveblog.door import Door
 from liveblog.follow import Follower
 from liveblog.hub import Hub, Rules
 from liveblog.metrics import CONTENT_TYPE, Metrics
 from liveblog.model import Problem, StoreDown
+from liveblog.nodes import connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings, load, static_dir
 from liveblog.tasks import stop
@@ -55,11 +56,11 @@ def create_app(settings: Settings) -> ASGIApp:
 
     `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store.
     """
-    redis = connect(settings.redis_url)
-    broker = Broker(redis, wait_for_replica=settings.durability == "replica")
-    accounts = Accounts(redis)
+    nodes = connect(settings.redis_url)
+    broker = Broker(nodes, wait_for_replica=settings.durability == "replica")
+    accounts = Accounts(nodes)
     publishing = Publishing(broker, lambda: time.time_ns() // 1_000_000)
-    follower = Follower(redis, broker.probe)
+    follower = Follower(nodes, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
     files = Assets(assets.read(static_dir()))
@@ -77,7 +78,7 @@ def create_app(settings: Settings) -> ASGIApp:
                     yield {"lane": lane}  # for uvicorn's protocols
             finally:
                 await hub.close()
-                await redis.aclose()
+                await nodes.aclose()
 
     starlette = Starlette(
         routes=[

@@ -5,23 +5,29 @@ are stored as the exact bytes that were announced: stamps the store gave (offset
 then the fields the editor's side made.
 
 Rules: nothing here knows hubs, readers or HTTP. Everything that Redis cannot answer is StoreDown.
+What asks the store may run twice, when a cluster turns out to be laid out otherwise (`_asking`).
 """
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import wraps
 from importlib.resources import files
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 import orjson
-from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Connection, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from liveblog.model import (
     BLOG_ID,
@@ -34,20 +40,32 @@ from liveblog.model import (
     StoreDown,
     new_id,
 )
-from liveblog.timeline import KEPT_CHANGES, MARKED_MAX, WINDOW, Changes, Moved, Record, Snapshot
+from liveblog.nodes import EACH_WITHIN_S, Node, Nodes
+from liveblog.timeline import (
+    KEPT_CHANGES,
+    MARKED_MAX,
+    WINDOW,
+    Changes,
+    Heads,
+    Moved,
+    Record,
+    Snapshot,
+)
 
 log = logging.getLogger(__name__)
 
-SOCKET_TIMEOUT_S: Final = 2.0  # for one try; a call has two
-CONNECTIONS_MAX: Final = 100
+P = ParamSpec("P")
+T = TypeVar("T")
+
 BATCH: Final = 500  # records in one answer of the store, at most
 REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000
+TOUCH_WITHIN_S: Final = 1.0  # a confirmed write does not wait longer for the list of blogs
 INDEX: Final = "lb:blogs"
-REWRITING: Final = (
-    "lb:rewriting"  # which of these the last rewrite was for, in which run of the server
-)
-REWRITE: Final = "lb:rewrite"  # set while a takedown's text may still stand in the append-only file
+# Of each server: set while a takedown's text may still stand in its append-only file, and which of
+# these its last rewrite was for, in which run of the server.
+REWRITE: Final = "rewrite"
+REWRITING: Final = "rewriting"
 REVISIONS_AT_ONCE: Final = 50
 LOAD_TRIES_MAX: Final = 5
 DUE_AT_ONCE: Final = 20  # scheduled entries of one blog looked at in one pass
@@ -63,58 +81,6 @@ _entry_of = msgspec.json.Decoder(Entry).decode
 _blog_of = msgspec.json.Decoder(Blog).decode
 
 
-class _Lost:
-    """A connection whose loss is always a ConnectionError.
-
-    uvloop raises RuntimeError for a write to a transport that is closed already
-    (uvloop/handles/handle.pyx, `_ensure_alive`).
-    """
-
-    async def send_packed_command(self, *args: Any, **more: Any) -> None:
-        try:
-            await super().send_packed_command(*args, **more)  # type: ignore[misc]
-        except RuntimeError as error:
-            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
-            raise exceptions.ConnectionError(f"closed while it was written to: {error}") from error
-
-
-class _Pool(BlockingConnectionPool):
-    """Connections that are all suspected when one breaks.
-
-    A network that forgets one without a word has mostly forgotten all, and each would cost its
-    caller two timeouts more (11 s until readers had everything, measured, and 4 s with this).
-    """
-
-    def __init__(self, connection_class: type = Connection, **more: Any) -> None:
-        kind = type(connection_class.__name__, (_Lost, connection_class), {})
-        super().__init__(connection_class=kind, **more)
-
-    async def release(self, connection: Any) -> None:
-        """Take a connection back; with a broken one all idle ones are closed."""
-        if not connection.is_connected:
-            await self.disconnect(inuse_connections=False)
-        await super().release(connection)
-
-
-def connect(url: str) -> Redis:
-    """Return a client for `url`.
-
-    One retry, since every write script is idempotent and a pooled connection may be stale.
-
-    More calls at once than CONNECTIONS_MAX wait for their turn, SOCKET_TIMEOUT_S at most.
-    """
-    pool = _Pool.from_url(
-        url.replace("valkey://", "redis://", 1).replace("valkeys://", "rediss://", 1),
-        protocol=2,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
-        max_connections=CONNECTIONS_MAX,
-        timeout=SOCKET_TIMEOUT_S,
-        retry=Retry(ConstantBackoff(0.05), 1),
-    )
-    return Redis.from_pool(pool)
-
-
 def key(slug: str, name: str) -> str:
     return f"lb:{{{slug}}}:{name}"
 
@@ -128,6 +94,8 @@ async def asking() -> AsyncIterator[None]:
     """Turn whatever Redis cannot do now into StoreDown."""
     try:
         yield
+    except (AskError, ClusterDownError, ReadOnlyError, TryAgainError) as error:
+        raise StoreDown(f"the store is being rearranged: {error}") from error
     except ResponseError as error:
         log.error("the store refused: %s", error)
         raise StoreDown(str(error)) from error
@@ -136,6 +104,23 @@ async def asking() -> AsyncIterator[None]:
         raise StoreDown(f"a stored record makes no sense: {error}") from error
     except (RedisError, OSError) as error:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
+
+
+def _asking(
+    method: "Callable[Concatenate[Broker, P], Awaitable[T]]",
+) -> "Callable[Concatenate[Broker, P], Coroutine[Any, Any, T]]":
+    """Have a method that asks the store run again where a cluster is laid out otherwise by now.
+
+    What the store cannot do then either is StoreDown. Scripts that write find what they wrote the
+    first time.
+    """
+
+    @wraps(method)
+    async def asked(self: "Broker", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with asking():
+            return await self.nodes.ask(lambda: method(self, *args, **kwargs))
+
+    return asked
 
 
 # -- records and messages --------------------------------------------------------------------------
@@ -290,10 +275,13 @@ class Due(NamedTuple):
 
 @dataclass
 class Broker:
-    """Blogs in one Redis or Valkey. All methods raise StoreDown when it cannot be asked."""
+    """Blogs in Redis or Valkey. All methods raise StoreDown when it cannot be asked."""
 
-    redis: Any  # redis-py's hints make every reply str or bytes at once; replies are typed here
+    nodes: Nodes
     wait_for_replica: bool = False
+
+    def __post_init__(self) -> None:
+        self._publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
 
     # -- the editor's side
 
@@ -306,7 +294,8 @@ class Broker:
         keys = [key(slug, name) for name in names]
         # What could not be read again is never stored.
         decode_record(orjson.dumps(write.record | {"id": write.id}))
-        answer = await self._durably("publish", keys, write.arguments(slug))
+        arguments = [*write.arguments(slug), "publish", self._publish]
+        answer = await self._durably("publish", keys, arguments)
         if answer[0] == b"known":
             return msgspec.json.decode(answer[1], type=Known)
         if answer[0] != b"ok":
@@ -324,27 +313,30 @@ class Broker:
         None when it is not. The script answers, so that a WAIT covers what it remembers; "stale":
         forgotten just now.
         """
-        async with asking():
-            if not await self.redis.exists(key(slug, f"idem:{idem}")):
-                return None
+        if not await self._exists(key(slug, f"idem:{idem}")):
+            return None
         nothing = Write(op="keep", id="", seen=b"-", record={}, request=request, idem=idem)
         return await self.commit(slug, nothing)
 
     async def _durably(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
-        async with asking():
-            if not self.wait_for_replica:
-                return await self._run(name, keys, arguments)
-            # One pipeline, so one connection: WAIT speaks of what its own connection wrote.
-            pipeline = self.redis.pipeline(transaction=False)
-            pipeline.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
-            pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
-            answer, confirmed = await pipeline.execute()
+        if not self.wait_for_replica:
+            return await self._run(name, keys, arguments)
+        answer, confirmed = await self._run_and_wait(name, keys, arguments)
         if confirmed < 1 and answer[0] in (b"ok", b"known"):
             raise StoreDown("unconfirmed: no replica acknowledged the write in time")
         return answer
 
+    @_asking
     async def _run(self, name: str, keys: list[str], arguments: Sequence[Any]) -> Any:
-        return await self.redis.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
+        return await self.nodes.at(keys[0]).eval(_SCRIPTS[name], len(keys), *keys, *arguments)
+
+    @_asking
+    async def _run_and_wait(self, name: str, keys: list[str], arguments: Sequence[Any]) -> Any:
+        # One pipeline, so one connection: WAIT speaks of what its own connection wrote.
+        pipeline = self.nodes.at(keys[0]).pipeline(transaction=False)
+        pipeline.eval(_SCRIPTS[name], len(keys), *keys, *arguments)
+        pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
+        return await pipeline.execute()
 
     async def _touch(self, slug: str, at: int) -> None:
         """Note the activity.
@@ -352,151 +344,160 @@ class Broker:
         Best effort: the index is rebuilt at start, and the write itself is done.
         """
         try:
-            await self.redis.zadd(INDEX, {slug: at}, gt=True)
+            async with asyncio.timeout(TOUCH_WITHIN_S):
+                await self.nodes.ask(lambda: self._index(slug, at))
         except (RedisError, OSError) as error:
-            log.warning("the list of blogs was not updated: %s", error)
+            log.warning("the list of blogs was not updated: %s: %s", type(error).__name__, error)
 
+    async def _index(self, slug: str, at: int) -> None:
+        await self.nodes.at(INDEX).zadd(INDEX, {slug: at}, gt=True)
+
+    @_asking
     async def stand(self, slug: str) -> Stand | None:
         """Return a blog's header and position; None when there is no such blog."""
-        async with asking():
-            return (await self._stands([slug]))[0]
+        return (await _stands(self.nodes.at(slug), [slug]))[0]
 
-    async def _stands(self, slugs: Sequence[str]) -> list[Stand | None]:
-        pipeline = self.redis.pipeline(transaction=False)
-        for slug in slugs:
-            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")
-        return [_stand(*fields) for fields in await pipeline.execute()]
-
+    @_asking
     async def blogs(self, limit: int = BATCH) -> list[Stand]:
-        """Return the blogs with the newest activity first."""
-        async with asking():
-            slugs = [s.decode() for s in await self.redis.zrevrange(INDEX, 0, limit - 1)]
-            return [stand for stand in await self._stands(slugs) if stand] if slugs else []
+        """Return the blogs with the newest activity first.
 
+        Those whose part of a cluster is away are left out.
+        """
+        slugs = await self._slugs(limit)
+        found, away = await self.nodes.each(slugs, _stands)
+        if away:
+            log.warning("the list of blogs has not all: %s", away)
+        return [stand for slug in slugs if (stand := found.get(slug))]
+
+    async def _slugs(self, limit: int) -> list[str]:
+        found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)
+        return [slug.decode() for slug in found]
+
+    @_asking
     async def reindex(self) -> None:
         """Put blogs into the index that a lost best-effort write left out."""
-        async with asking():
-            async for name in self.redis.scan_iter(match="lb:{*}:blog", count=1000):
+        for node in self.nodes.everyone():
+            async for name in node.redis.scan_iter(match="lb:{*}:blog", count=1000):
                 slug = name.decode()[4:-6]
-                stand = (await self._stands([slug]))[0]
+                stand = await self.stand(slug)
                 if stand:
-                    await self.redis.zadd(INDEX, {slug: stand.blog.updated_at}, gt=True)
+                    await self._index(slug, stand.blog.updated_at)
 
+    @_asking
     async def stored(self, slug: str, id: str) -> Stored | None:
         """Return an entry, draft or tombstone; None when the id was never used."""
-        async with asking():
-            pipeline = self.redis.pipeline(transaction=True)
-            pipeline.hget(key(slug, "entries"), id)
-            pipeline.hget(key(slug, "drafts"), id)
-            pipeline.llen(key(slug, f"rev:{id}"))
-            entry, draft, revisions = await pipeline.execute()
-            raw = entry or draft
-            return Stored(_entry_of(raw), raw, revisions) if raw else None
+        pipeline = self.nodes.at(slug).pipeline(transaction=True)
+        pipeline.hget(key(slug, "entries"), id)
+        pipeline.hget(key(slug, "drafts"), id)
+        pipeline.llen(key(slug, f"rev:{id}"))
+        entry, draft, revisions = await pipeline.execute()
+        raw = entry or draft
+        return Stored(_entry_of(raw), raw, revisions) if raw else None
 
+    @_asking
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
         """Return an earlier revision, the latest when None; None when it is not kept."""
         for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
-            async with asking():
-                end = start + REVISIONS_AT_ONCE - 1
-                raws = await self.redis.lrange(key(slug, f"rev:{id}"), start, end)
-                for entry in map(_entry_of, raws):
-                    if revision in (None, entry.revision):
-                        return entry
+            end = start + REVISIONS_AT_ONCE - 1
+            raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
+            for entry in map(_entry_of, raws):
+                if revision in (None, entry.revision):
+                    return entry
             if len(raws) < REVISIONS_AT_ONCE:
                 break
         return None
 
+    @_asking
     async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
         """Return the positions of the entries' last changes, None for what was never published."""
-        async with asking():
-            pipeline = self.redis.pipeline(transaction=True)
-            pipeline.hget(key(slug, "blog"), "epoch")
-            for entry in entries:
-                at = (entry.offset or 1) * 8
-                pipeline.getrange(key(slug, "chain"), at - 8, at - 1)
-            epoch, *checks = await pipeline.execute()
+        pipeline = self.nodes.at(slug).pipeline(transaction=True)
+        pipeline.hget(key(slug, "blog"), "epoch")
+        for entry in entries:
+            at = (entry.offset or 1) * 8
+            pipeline.getrange(key(slug, "chain"), at - 8, at - 1)
+        epoch, *checks = await pipeline.execute()
         return [
             Position(epoch.decode(), entry.offset, check.decode()) if entry.offset else None
             for entry, check in zip(entries, checks, strict=True)
         ]
 
+    @_asking
     async def listed(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         """Return published entries, the highest order first, below order `before` when given."""
-        async with asking():
-            top = "+inf" if before is None else f"({before}"
-            ids = await self.redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
-            return await self._entries(slug, "entries", ids)
+        top, redis = "+inf" if before is None else f"({before}", self.nodes.at(slug)
+        ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
+        return await self._entries(slug, "entries", ids)
 
+    @_asking
     async def drafts(self, slug: str) -> list[Entry]:
         """Return everything unpublished, tombstones left out, the newest alteration first."""
-        async with asking():
-            raws = await self.redis.hvals(key(slug, "drafts"))
-            entries = [entry for entry in map(_entry_of, raws) if not entry.deleted]
+        raws = await self.nodes.at(slug).hvals(key(slug, "drafts"))
+        entries = [entry for entry in map(_entry_of, raws) if not entry.deleted]
         return sorted(entries, key=lambda e: (e.updated_at, e.id), reverse=True)
 
     async def _entries(self, slug: str, name: str, ids: Sequence[bytes]) -> list[Entry]:
         found: list[Entry] = []
         for i in range(0, len(ids), BATCH):
-            raws = await self.redis.hmget(key(slug, name), ids[i : i + BATCH])
+            raws = await self.nodes.at(slug).hmget(key(slug, name), ids[i : i + BATCH])
             found += [_entry_of(raw) for raw in raws if raw]
         return found
 
+    @_asking
     async def due(self) -> list[Due]:
-        """Return what is due by the store's clock, in all blogs that have not ended."""
-        async with asking():
-            slugs = [s.decode() for s in await self.redis.zrevrange(INDEX, 0, -1)]
-            pipeline = self.redis.pipeline(transaction=False)
-            pipeline.time()
-            for slug in slugs:
-                pipeline.hget(key(slug, "blog"), "status")
-                pipeline.zrange(key(slug, "due"), 0, DUE_AT_ONCE - 1, withscores=True)
-            (seconds, micros), *answers = await pipeline.execute()
-        now = seconds * 1000 + micros // 1000
-        return [
-            Due(slug, id.decode(), now)
-            for slug, status, rows in zip(slugs, answers[::2], answers[1::2], strict=True)
-            for id, at in rows
-            if at <= now and status != b"ended"
-        ]
+        """Return what is due by the store's clock, in all blogs that have not ended.
 
-    async def want_rewrite(self, *, again: bool) -> None:
+        In a cluster by each node's own, with which it stamps, and without blogs that are away.
+        """
+        found, away = await self.nodes.each(await self._slugs(0), _due)
+        if away:
+            log.debug("the schedule of some blogs waits: %s", away)
+        return [due for dues in found.values() for due in dues]
+
+    @_asking
+    async def want_rewrite(self, slug: str, *, again: bool) -> None:
         """Note that erased text must leave the append-only file; `rewrite_if_wanted` sees to it.
 
-        `again`: the takedown itself was done before, and may have been noted then.
+        Kept on the server that has the blog, whose file it is. `again`: the takedown itself was
+        done before, and may have been noted then.
         """
-        async with asking():
-            await self.redis.set(REWRITE, new_id("", 12), nx=again)
+        node = self.nodes.node(slug)
+        await node.redis.set(node.prefix + REWRITE, new_id("", 12), nx=again)
 
     async def rewrite_if_wanted(self) -> bool:
-        """Have the append-only file rewritten if a takedown asks for it; called again and again.
+        """Have each append-only file rewritten that a takedown asks for; called again and again.
 
         Forgotten only when a rewrite that this asked for, in the same run of the server, has ended
-        well, or when the store keeps no such file or forbids asking.
+        well, or when the store keeps no such file or forbids asking. Says whether any was wanted.
+        One server that is away does not keep the others' from being rewritten.
         """
-        async with asking():
-            wanted = await self.redis.get(REWRITE)
-            if not wanted:
-                return False
-            info = await self.redis.info("persistence") | await self.redis.info("server")
-            if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
-                return True
-            asked = b"%b %b" % (wanted, str(info.get("run_id", "")).encode())
-            was_asked = await self.redis.get(REWRITING) == asked
-            has_ended = was_asked and info.get("aof_last_bgrewrite_status") == "ok"
-            if has_ended or not info.get("aof_enabled") or not await self._rewrite(asked):
-                await self.redis.eval(_FORGET, 1, REWRITE, wanted)
-        return True
+        nodes = await self._everyone()
+        answers = await asyncio.gather(*map(self._rewrite_on, nodes), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return any(answers)
 
-    async def _rewrite(self, asked: bytes) -> bool:
-        """Ask for a rewrite, and note for which takedown; False when the store forbids it."""
-        try:
-            await self.redis.bgrewriteaof()
-        except ResponseError as error:
-            if "in progress" in str(error):
-                return True
-            log.error("erased text stays in the store's file until its next rewrite: %s", error)
+    @_asking
+    async def _everyone(self) -> Sequence[Node]:
+        return self.nodes.everyone()
+
+    @_asking
+    async def _rewrite_on(self, node: Node) -> bool:
+        redis = node.redis
+        async with asyncio.timeout(EACH_WITHIN_S):  # most often all: the schedule waits for it
+            wanted = await redis.get(node.prefix + REWRITE)
+        if not wanted:
             return False
-        await self.redis.set(REWRITING, asked)
+        info = await _persistence(redis)
+        if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
+            return True
+        asked = b"%b %b" % (wanted, str(info.get("run_id", "")).encode())
+        was_asked = await redis.get(node.prefix + REWRITING) == asked
+        has_ended = was_asked and info.get("aof_last_bgrewrite_status") == "ok"
+        is_done = has_ended or info.get("aof_enabled") == 0
+        # Where INFO is forbidden, that it was asked for is all that can be known.
+        if is_done or not await _rewrite(node, asked) or not info:
+            await redis.eval(_FORGET, 1, node.prefix + REWRITE, wanted)
         return True
 
     # -- the worker's side (the hub's `Source`)
@@ -520,23 +521,26 @@ class Broker:
 
     async def exists(self, slug: str) -> bool:
         """Say whether there is such a blog: one cheap question before a load."""
-        async with asking():
-            return bool(await self.redis.exists(key(slug, "blog")))
+        return await self._exists(key(slug, "blog"))
 
+    @_asking
+    async def _exists(self, name: str) -> bool:
+        return bool(await self.nodes.at(name).exists(name))
+
+    @_asking
     async def _read(self, slug: str) -> Snapshot | None:
-        async with asking():
-            pipeline = self.redis.pipeline(transaction=True)
-            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header", "base")
-            pipeline.getrange(key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1)
-            pipeline.zrevrange(key(slug, "order"), 0, WINDOW - 1, withscores=True)
-            pipeline.zrevrange(key(slug, "marked"), 0, MARKED_MAX - 1)
-            pipeline.zrevrange(key(slug, "changed"), 0, KEPT_CHANGES - 1)
-            (epoch, offset, header, base), chain, listed, *ids = await pipeline.execute()
-            if not epoch:
-                return None
-            ids.append([id for id, _ in listed])
-            wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
-            entries = await self._entries(slug, "entries", wanted)
+        pipeline = self.nodes.at(slug).pipeline(transaction=True)
+        pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header", "base")
+        pipeline.getrange(key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1)
+        pipeline.zrevrange(key(slug, "order"), 0, WINDOW - 1, withscores=True)
+        pipeline.zrevrange(key(slug, "marked"), 0, MARKED_MAX - 1)
+        pipeline.zrevrange(key(slug, "changed"), 0, KEPT_CHANGES - 1)
+        (epoch, offset, header, base), chain, listed, *ids = await pipeline.execute()
+        if not epoch:
+            return None
+        ids.append([id for id, _ in listed])
+        wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
+        entries = await self._entries(slug, "entries", wanted)
         top = int(offset)
         position = Position(epoch.decode(), top, chain[-8:].decode())
         held = [entry for entry in entries if (entry.offset or 0) <= top]
@@ -546,8 +550,8 @@ class Broker:
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
         """Return what a worker at `position` lacks, or why that cannot be said (see repair.lua)."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
-        async with asking():
-            answer = await self._run("repair", keys, [*position, BATCH])
+        answer = await self._run("repair", keys, [*position, BATCH])
+        async with asking():  # the records may make no sense
             if answer[0] != b"ok":
                 return Moved(answer[0].decode())
             _, offset, checks, *raws = answer
@@ -561,51 +565,102 @@ class Broker:
         False when it does not.
         """
         keys = [key(slug, name) for name in ("blog", "chain", "changed")]
-        async with asking():
-            return bool(await self._run("rotate", keys, [*position, new_id("", 6), channel(slug)]))
+        arguments = [*position, new_id("", 6), channel(slug), self._publish]
+        return bool(await self._run("rotate", keys, arguments))
 
-    async def heads(self, slugs: Sequence[str]) -> dict[str, Position | None]:
+    @_asking
+    async def heads(self, slugs: Sequence[str]) -> Heads:
         """Return where the store is, for each blog; None for one it lacks.
 
-        Asks even when there are none.
+        Asks even when there are none. In a cluster every node is asked: blogs on one that gives no
+        answer are left out, and `away` says why.
         """
-        heads: dict[str, Position | None] = {}
-        async with asking():
-            if not slugs:
-                await self.redis.ping()
-            for i in range(0, len(slugs), BATCH):
-                batch = slugs[i : i + BATCH]
-                pipeline = self.redis.pipeline(transaction=False)
-                for slug in batch:
-                    pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check")
-                for slug, fields in zip(batch, await pipeline.execute(), strict=True):
-                    heads[slug] = _position(*fields) if fields[0] else None
-        return heads
+        return Heads(*await self.nodes.each(slugs, _heads))
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         """Return published entries below order `before` (None: the newest), the highest first."""
         return await self.listed(slug, before, limit)
 
+    @_asking
     async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
         """Return the published entries just above order `after`, the lowest first."""
-        async with asking():
-            ids = await self.redis.zrangebyscore(key(slug, "order"), f"({after}", "+inf", 0, limit)
-            return await self._entries(slug, "entries", ids)
+        redis = self.nodes.at(slug)
+        ids = await redis.zrangebyscore(key(slug, "order"), f"({after}", "+inf", 0, limit)
+        return await self._entries(slug, "entries", ids)
 
+    @_asking
     async def entry(self, slug: str, id: str) -> Entry | None:
         """Return a published entry or its tombstone; None for an id that was never published."""
-        async with asking():
-            raw = await self.redis.hget(key(slug, "entries"), id)
-            return _entry_of(raw) if raw else None
+        raw = await self.nodes.at(slug).hget(key(slug, "entries"), id)
+        return _entry_of(raw) if raw else None
 
     async def recent(self, limit: int) -> list[Blog]:
         """Return the blogs with the newest activity first."""
         return [stand.blog for stand in await self.blogs(limit)]
 
+    @_asking
     async def probe(self, name: str) -> None:
         """Publish to a channel of the follower's own, over the pool that commands use."""
-        async with asking():
-            await self.redis.publish(name, b"")
+        await self.nodes.at(name).execute_command(self._publish, name, b"")
+
+
+async def _persistence(redis: Any) -> dict[str, Any]:
+    """Return what a server says of its file and its run; nothing where it forbids INFO."""
+    try:
+        said: dict[str, Any] = await redis.info("persistence") | await redis.info("server")
+        return said
+    except ResponseError as error:
+        log.warning("whether a rewrite has ended cannot be read: %s", error)
+        return {}
+
+
+async def _rewrite(node: Node, asked: bytes) -> bool:
+    """Ask for a rewrite, and note for which takedown; False when the server forbids it."""
+    try:
+        await node.redis.bgrewriteaof()
+    except ResponseError as error:
+        if "in progress" in str(error):
+            return True
+        log.error("erased text stays in the store's file until its next rewrite: %s", error)
+        return False
+    await node.redis.set(node.prefix + REWRITING, asked)
+    return True
+
+
+# -- what is asked of one server about several blogs; the answers in the order of the blogs
+
+
+async def _stands(redis: Any, slugs: Sequence[str]) -> list[Stand | None]:
+    pipeline = redis.pipeline(transaction=False)
+    for slug in slugs:
+        pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")
+    return [_stand(*fields) for fields in await pipeline.execute()]
+
+
+async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | None]:
+    heads: list[Position | None] = []
+    if not slugs:
+        await redis.ping()
+    for i in range(0, len(slugs), BATCH):
+        pipeline = redis.pipeline(transaction=False)
+        for slug in slugs[i : i + BATCH]:
+            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check")
+        heads += [_position(*f) if f[0] else None for f in await pipeline.execute()]
+    return heads
+
+
+async def _due(redis: Any, slugs: Sequence[str]) -> list[list[Due]]:
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.time()
+    for slug in slugs:
+        pipeline.hget(key(slug, "blog"), "status")
+        pipeline.zrange(key(slug, "due"), 0, DUE_AT_ONCE - 1, withscores=True)
+    (seconds, micros), *answers = await pipeline.execute()
+    now = seconds * 1000 + micros // 1000
+    return [
+        [Due(slug, id.decode(), now) for id, at in rows if at <= now and status != b"ended"]
+        for slug, status, rows in zip(slugs, answers[::2], answers[1::2], strict=True)
+    ]
 
 
 def _position(epoch: bytes, offset: bytes, check: bytes) -> Position:

@@ -33,11 +33,11 @@ from liveblog.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     import uvicorn
-    from redis.asyncio import Redis
     from starlette.types import ASGIApp
 
     from liveblog.accounts import Accounts, Token, User
     from liveblog.bench import Result
+    from liveblog.nodes import Nodes
 
 GRACE_S: Final = 15  # for requests that run when the readers are gone
 STORE_TRIES: Final = 30  # to reach a store that must be seen to be durable, a second apart
@@ -117,13 +117,15 @@ async def _state_promise(url: str, durability: str) -> None:
     A promise about the disk is never made unseen: with `disk` a store that is away is waited for,
     STORE_TRIES seconds at most. Otherwise serving begins without it.
     """
-    from liveblog.broker import asking, connect
+    from liveblog.broker import asking
+    from liveblog.nodes import connect
 
-    async with connect(url) as redis:
+    async with connect(url) as nodes:
         for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):
             try:
                 async with asking():
-                    log.info("%s", (await store.inspect(redis, durability)).sentence)
+                    for sentence in await nodes.ask(lambda: _promises(nodes, durability)):
+                        log.info("%s", sentence)
                     return
             except StoreDown as error:
                 log.warning("the store cannot be reached yet: %s", error)
@@ -134,6 +136,16 @@ async def _state_promise(url: str, durability: str) -> None:
             "LIVEBLOG_DURABILITY is disk, and the store cannot be reached to see that it has "
             "appendfsync always"
         )
+
+
+async def _promises(nodes: "Nodes", durability: str) -> list[str]:
+    """Return what all servers that take writes promise, each sentence once."""
+    promises = [await store.inspect(node.redis, durability) for node in nodes.everyone()]
+    if any(promise.in_cluster for promise in promises) and not nodes.is_cluster:
+        raise store.StoreError(
+            "the store is a node of a cluster; REDIS_URL must begin with redis+cluster://"
+        )
+    return list(dict.fromkeys(promise.sentence for promise in promises))
 
 
 def _run_uvicorn(chosen: Settings) -> None:
@@ -261,33 +273,33 @@ def demo(replay: bool, gap: float) -> None:
     chosen = _quiet_settings()
     with store.use(chosen, must_run=replay) as url:
         if replay:
-            asyncio.run(_with_store(url, lambda redis: _replay(redis, chosen, gap)))
+            asyncio.run(_with_store(url, lambda nodes: _replay(nodes, chosen, gap)))
             return
-        made = asyncio.run(_with_store(url, lambda redis: _fill(redis, chosen)))
+        made = asyncio.run(_with_store(url, lambda nodes: _fill(nodes, chosen)))
     click.echo(f"page: {_address(chosen)}/blogs/{MAIN}")
     click.echo(f"desk: {_address(chosen)}/desk")
     if made:
         click.echo(f"sign in as {made[0]} with the password {made[1]}")
 
 
-async def _fill(redis: "Redis", chosen: Settings) -> tuple[str, str] | None:
+async def _fill(nodes: "Nodes", chosen: Settings) -> tuple[str, str] | None:
     from liveblog.accounts import Accounts
     from liveblog.demo import fill
 
-    return await fill(_publishing(redis, chosen), Accounts(redis))
+    return await fill(_publishing(nodes, chosen), Accounts(nodes))
 
 
-async def _replay(redis: "Redis", chosen: Settings, gap_s: float) -> None:
+async def _replay(nodes: "Nodes", chosen: Settings, gap_s: float) -> None:
     from liveblog.demo import replay
 
-    await replay(_publishing(redis, chosen), gap_s, say=click.echo)
+    await replay(_publishing(nodes, chosen), gap_s, say=click.echo)
 
 
-def _publishing(redis: "Redis", chosen: Settings) -> Any:
+def _publishing(nodes: "Nodes", chosen: Settings) -> Any:
     from liveblog.broker import Broker
     from liveblog.publishing import Publishing
 
-    broker = Broker(redis, wait_for_replica=chosen.durability == "replica")
+    broker = Broker(nodes, wait_for_replica=chosen.durability == "replica")
     return Publishing(broker, lambda: time.time_ns() // 1_000_000)
 
 
@@ -476,14 +488,14 @@ def _with_accounts(chosen: Settings, ask: "Callable[[Accounts], Awaitable[T]]") 
     from liveblog.accounts import Accounts
 
     with store.use(chosen) as url:
-        return asyncio.run(_with_store(url, lambda redis: ask(Accounts(redis))))
+        return asyncio.run(_with_store(url, lambda nodes: ask(Accounts(nodes))))
 
 
-async def _with_store(url: str, ask: "Callable[[Redis], Awaitable[T]]") -> T:
-    from liveblog.broker import connect
+async def _with_store(url: str, ask: "Callable[[Nodes], Awaitable[T]]") -> T:
+    from liveblog.nodes import connect
 
-    async with connect(url) as redis:
-        return await ask(redis)
+    async with connect(url) as nodes:
+        return await ask(nodes)
 
 
 def _standing(listed: "User") -> str:

@@ -26,7 +26,7 @@ from liveblog import frame as frames
 from liveblog.frame import Form, Frame, Piece
 from liveblog.model import Blog, Entry, Position, StoreDown, format_time, is_slug
 from liveblog.tasks import stop, until_one_ends
-from liveblog.timeline import Changes, Moved, Record, Snapshot, Timeline, id_of
+from liveblog.timeline import Changes, Heads, Moved, Record, Snapshot, Timeline, id_of
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Source(Protocol):
     async def load(self, slug: str) -> Snapshot | None: ...
     async def repair(self, slug: str, position: Position) -> Changes | Moved: ...
     async def rotate(self, slug: str, position: Position) -> bool: ...
-    async def heads(self, slugs: list[str]) -> dict[str, Position | None]: ...
+    async def heads(self, slugs: list[str]) -> Heads: ...
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]: ...
     async def newer(self, slug: str, after: int, limit: int) -> list[Entry]: ...
     async def entry(self, slug: str, id: str) -> Entry | None: ...
@@ -955,14 +955,19 @@ class Hub:
         while True:
             try:
                 heads = await self.source.heads(list(self.lives))
-                self.store_seen = self.store_up = True
-                for slug, head in heads.items():
+                self.store_seen = True
+                self._note_store(heads.away)
+                for slug, head in heads.positions.items():
                     self._compare(slug, head)
             except StoreDown as error:
-                if self.store_up:
-                    log.error("the store is away: %s", error)
-                self.store_up = False
+                self._note_store(f"all of it: {error}")
             await asyncio.sleep(HEADS_EVERY_S)
+
+    def _note_store(self, away: str) -> None:
+        """Note whether the whole store answered; the blogs of a part that did not stay as held."""
+        if away and self.store_up:
+            log.error("the store is away: %s", away)
+        self.store_up = not away
 
     def _compare(self, slug: str, head: Position | None) -> None:
         live = self.lives.get(slug)

@@ -131,7 +131,7 @@ def _gauges(hub: Hub) -> list[tuple[str, str, float]]:
         ),
         ("cached_bytes", "Bytes of frames and pages kept", hub.cached_bytes()),
         ("blogs", "Blogs held", len(hub.lives)),
-        ("store_up", "Whether the store answered last time", hub.store_up),
+        ("store_up", "Whether all of the store answered last time", hub.store_up),
     ]
 
 

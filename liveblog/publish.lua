@@ -12,6 +12,7 @@
 --   blog_status  a header's status
 --   history   push | pop | erase | "": what happens to the earlier revisions
 --   published_at, order, listed, marked, due, status, revision, erased, channel
+--   publish   PUBLISH, or SPUBLISH in a cluster: the channel has the keys' hash tag, so it is this node's
 -- Returns {"ok", epoch, offset, check, record}, or a refusal:
 --   {"known", result} {"other"} {"exists"} {"absent"} {"stale"} {"ended"} {"full"}
 
@@ -154,6 +155,6 @@ redis.call("SET", key.idem, arg.request .. "\n" .. string.format(
 if numbered then
   redis.call("APPEND", key.chain, check)
   redis.call("ZADD", key.changed, offset, arg.id)
-  redis.call("PUBLISH", arg.channel, string.format("%s %d %d %s %s\n", epoch, offset, offset, previous, check) .. record)
+  redis.call(arg.publish, arg.channel, string.format("%s %d %d %s %s\n", epoch, offset, offset, previous, check) .. record)
 end
 return { "ok", epoch, offset, check, record }

@@ -394,7 +394,7 @@ class Publishing:
 
         done = await _until_fresh(attempt)
         if takedown:
-            await self._broker.want_rewrite(again=isinstance(done, Known))
+            await self._broker.want_rewrite(slug, again=isinstance(done, Known))
         return await self._deleted(slug, id, done)
 
     async def _removal(self, slug: str, stored: Stored, takedown: bool, call: Call) -> Write:

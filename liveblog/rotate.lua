@@ -1,7 +1,7 @@
 #!lua
 -- Begin a new epoch, if the worker's (epoch, offset, check) is still a fork of what is stored.
 --
--- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel.
+-- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel, PUBLISH or SPUBLISH.
 -- The rotation is the next change: the header again, at the store's offset + 1, its check seeded with the new epoch.
 -- Returns 1, or 0 when there is no fork (any more): another worker was first.
 
@@ -25,5 +25,5 @@ local check = string.sub(redis.sha1hex(epoch .. record), 1, 8)
 redis.call("ZADD", KEYS[3], next, "#blog")
 redis.call("HSET", KEYS[1], "epoch", epoch, "offset", next, "check", check, "base", next, "header", record)
 redis.call("APPEND", KEYS[2], check)
-redis.call("PUBLISH", ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record)
+redis.call(ARGV[6], ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record)
 return 1

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 PREFIX: Final = "LIVEBLOG_"
@@ -31,6 +31,14 @@ _STORE_SCHEMES: Final = {
     "valkey": "redis",  # the same protocol under its newer name, which redis-py does not know
     "valkeys": "rediss",
 }
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[^][@:,/?#\s]+)(?::\d{1,5})?"
+_SEVERAL: Final = re.compile(
+    r"(?P<scheme>rediss?|valkeys?)\+(?P<kind>sentinel|cluster)://"
+    rf"(?P<login>[^/?#\s]*@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    r"(?:/(?P<service>[^/?#\s]*))?(?:\?(?P<options>[^#\s]*))?",
+    re.IGNORECASE,
+)
+_USUAL_PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
 
 
 class SettingsError(Exception):
@@ -63,12 +71,58 @@ def _row(env: str, default: Any, text: str, **more: Any) -> Any:
     return field(default=default, repr=not row.secret, metadata={"row": row})
 
 
+class Several(NamedTuple):
+    """What a URL says that names several servers: sentinels, or nodes of a cluster.
+
+    `login` is empty or ends with "@", as in a URL; `service` is the sentinels' name for the primary
+    and its replicas; `options` is the query, as redis-py reads it.
+    """
+
+    kind: str  # "sentinel" or "cluster"
+    is_secure: bool
+    login: str
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    options: str
+
+
+def several(url: str) -> Several | None:
+    """Return what a URL of several servers says; None for another's.
+
+    Raises ValueError for a malformed one, without its text: it is a secret.
+    """
+    kind = url.partition("://")[0].rpartition("+")[2].lower()
+    if "+" not in url.partition("://")[0] or kind not in _USUAL_PORTS:
+        return None
+    found = _SEVERAL.fullmatch(url)
+    service = (found["service"] or "") if found else ""
+    if not found or (kind == "sentinel") != bool(service):
+        raise ValueError(
+            "must be like redis+sentinel://host:26379,host:26379/service"
+            if kind == "sentinel"
+            else "must be like redis+cluster://host:6379,host:6379, without a path"
+        )
+    hosts = tuple(_host(text, _USUAL_PORTS[kind]) for text in found["hosts"].split(","))
+    secure = _STORE_SCHEMES[found["scheme"].lower()] == "rediss"
+    return Several(kind, secure, found["login"] or "", hosts, service, found["options"] or "")
+
+
+def _host(text: str, usual_port: int) -> tuple[str, int]:
+    """Return host and port. Raises ValueError for a port that is none, without the text."""
+    parts = urlsplit(f"//{text}")
+    return parts.hostname or "", parts.port or usual_port
+
+
 def _store_url(text: str) -> str:
-    """Return the URL as redis-py takes it. Raises ValueError, without the text: it is a secret."""
+    """Return the URL as redis-py spells it. Raises ValueError, without the text: it is a secret."""
     scheme, colon, rest = text.partition("://")
-    if not colon or not rest or scheme.lower() not in _STORE_SCHEMES:
-        raise ValueError("must begin with redis://, rediss://, unix:// or valkey://")
-    return f"{_STORE_SCHEMES[scheme.lower()]}://{rest}"
+    base, plus, kind = scheme.lower().partition("+")
+    if not colon or not rest or base not in _STORE_SCHEMES or (plus and not several(text)):
+        raise ValueError(
+            "must begin with redis://, rediss://, unix:// or valkey://, or with redis+sentinel:// "
+            "or redis+cluster:// (rediss+… for TLS)"
+        )
+    return f"{_STORE_SCHEMES[base]}{plus}{kind}://{rest}"
 
 
 def _origin(text: str) -> str:
@@ -102,7 +156,9 @@ class Settings:
 
     redis_url: str = _row(
         "REDIS_URL", "", "the store: Redis 7.0 or newer, or Valkey "
-        "(`redis://`, `rediss://`, `unix://`, `valkey://`)",
+        "(`redis://`, `rediss://`, `unix://`, `valkey://`); one that sentinels watch over "
+        "(`redis+sentinel://host:26379,host:26379/service`), or a cluster "
+        "(`redis+cluster://host:6379,host:6379`), with `rediss+` for TLS",
         shown="an embedded one in `DATA_DIR`", secret=True, parse=_store_url,
     )  # fmt: skip
     host: str = _row("HOST", "127.0.0.1", "address to listen on")

@@ -63,13 +63,17 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a store says of itself. None: it cannot be read (managed stores forbid CONFIG)."""
+    """What a store says of itself. None: it cannot be read (managed stores forbid CONFIG, or INFO).
+
+    `in_cluster`: it is one node of a cluster.
+    """
 
     server: str
     version: str
     appendonly: str | None
     appendfsync: str | None
     policy: str | None
+    in_cluster: bool
     sentence: str
 
 
@@ -419,7 +423,7 @@ def _answers(path: Path) -> bool:
 
 
 async def inspect(client: Any, durability: str) -> Promise:
-    """Read what a store is and promises, through an asyncio client of redis-py (or its cluster's).
+    """Read what one server of a store is and promises, through an asyncio client of redis-py.
 
     Raises StoreError for a version below 7.0, an eviction policy, or, with durability "disk", for
     settings that can be read and do not put every write on disk before its reply. What the client
@@ -427,17 +431,16 @@ async def inspect(client: Any, durability: str) -> Promise:
     """
     pipeline = client.pipeline(transaction=False)
     pipeline.info().config_get("append*", "no-appendfsync-on-rewrite", "maxmemory-policy")
-    # Errors come as values: whether CONFIG is allowed is one of the things to find out.
-    info, config = await pipeline.execute(raise_on_error=False)
-    if isinstance(info, Exception):
-        raise StoreError(f"the store does not let its INFO be read: {info}")
-    return _judged(info, config if isinstance(config, dict) else {}, durability)
+    # Errors come as values: whether CONFIG and INFO are allowed is one of the things to find out.
+    answers = await pipeline.execute(raise_on_error=False)
+    info, config = (answer if isinstance(answer, dict) else {} for answer in answers)
+    return _judged(info, config, durability)
 
 
 def _judged(info: Mapping[str, Any], config: Mapping[str, str], durability: str) -> Promise:
     server, version = _named(info)
     numbers = tuple(int(n) for n in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
-    if numbers < VERSION_MIN:
+    if info and numbers < VERSION_MIN:
         raise StoreError(f"the store is {server} {version}; Redis 7.0 or Valkey 8 is needed")
     policy = config.get("maxmemory-policy", info.get("maxmemory_policy"))
     if policy not in (None, "noeviction"):
@@ -450,7 +453,8 @@ def _judged(info: Mapping[str, Any], config: Mapping[str, str], durability: str)
     promised = _promised(config, durability)
     sentence = f"The store is {server} {version}: {promised}."
     appendonly, appendfsync = config.get("appendonly"), config.get("appendfsync")
-    return Promise(server, version, appendonly, appendfsync, policy, sentence)
+    in_cluster = str(info.get("cluster_enabled", "0")) == "1"
+    return Promise(server, version, appendonly, appendfsync, policy, in_cluster, sentence)
 
 
 def _named(info: Mapping[str, Any]) -> tuple[str, str]:

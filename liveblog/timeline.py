@@ -49,6 +49,17 @@ class Moved(NamedTuple):
     why: Literal["absent", "moved", "fork", "far"]
 
 
+class Heads(NamedTuple):
+    """Where the store is, by blog; None for one it lacks.
+
+    `away` says what is wrong with a part of the store that does not answer, "" when all does: then
+    the blogs that are kept there are not among `positions`.
+    """
+
+    positions: dict[str, Position | None]
+    away: str = ""
+
+
 class Snapshot(NamedTuple):
     """A blog as loaded: `base` is its epoch's first offset, `checks` end with that of `position`.
 

@@ -28,7 +28,7 @@ from waiting import SCALE, until_sync
 
 from liveblog import store
 from liveblog.accounts import Accounts
-from liveblog.broker import connect
+from liveblog.nodes import connect
 from liveblog.settings import Settings, variables
 
 COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()", "serve")
@@ -62,7 +62,7 @@ def environment(**settings: str) -> dict[str, str]:
     return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
 
 
-def _ending_with_us() -> Callable[[], None]:
+def ending_with_us() -> Callable[[], None]:
     """Return what a child runs first, so that tests which are killed leave nothing behind (Linux)."""
     us = os.getpid()
     return lambda: store.die_with(us, signal.SIGTERM)
@@ -111,7 +111,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=_ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -294,7 +294,7 @@ class StoreProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=_ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
             )
         until_sync(self._answers)
 

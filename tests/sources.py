@@ -20,7 +20,7 @@ from liveblog import timeline as timelines
 from liveblog.frame import Frame, form_of
 from liveblog.hub import Hub, Reader, Rules
 from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
-from liveblog.timeline import Changes, Moved, Record, Snapshot, id_of
+from liveblog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 
 SLUG: Final = "election"
 FAR: Final = 500  # more missed than this, and a repair read says "far"
@@ -208,6 +208,7 @@ class FakeStore:
         self.calls: list[Call] = []
         self.is_down = False
         self.lacks: set[str] = set()
+        self.away: set[str] = set()  # kept in a part of the store that gives no answer
         self.latency_s: Callable[[], float] = lambda: 0.001
         self.loses_while_loading: Callable[[], None] | None = None
         self._repairing: set[str] = set()
@@ -262,10 +263,12 @@ class FakeStore:
             self.tell(past.rotate(), slug)
             return True
 
-    async def heads(self, slugs: list[str]) -> dict[str, Position | None]:
+    async def heads(self, slugs: list[str]) -> Heads:
         async with self.asked("heads"):
-            held = {slug: self.pasts[slug] for slug in slugs if slug not in self.lacks}
-            return {slug: held[slug].position if slug in held else None for slug in slugs}
+            asked = [slug for slug in slugs if slug not in self.away]
+            held = {slug: self.pasts[slug] for slug in asked if slug not in self.lacks}
+            heads = {slug: held[slug].position if slug in held else None for slug in asked}
+            return Heads(heads, ", ".join(self.away))
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         raise NotImplementedError  # the hub hands it to pages

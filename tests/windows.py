@@ -11,7 +11,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from servers import Server
 
 from liveblog.accounts import Accounts
-from liveblog.broker import connect
+from liveblog.nodes import connect
 
 # Containers have no user namespaces for Chromium's sandbox, and no network for its own errands.
 ARGUMENTS = (

@@ -13,8 +13,9 @@ from servers import Server, serving
 from windows import SCREENSHOTS, add_editor, chromium, open_desk, window
 
 from liveblog.accounts import Accounts
-from liveblog.broker import Broker, connect
+from liveblog.broker import Broker
 from liveblog.demo import fill
+from liveblog.nodes import connect
 from liveblog.publishing import Publishing
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}

@@ -18,6 +18,7 @@ from liveblog import accounts as accounts_module
 from liveblog import auth
 from liveblog.accounts import BOUND_BLOGS_MAX, SESSION_IDLE_S, SESSION_MAX_S, Accounts
 from liveblog.model import Caller, Problem, Role, StoreDown
+from liveblog.nodes import One
 from liveblog.settings import Settings
 
 PASSWORD = "correct horse battery"
@@ -39,14 +40,14 @@ def clock() -> Clock:
 
 @pytest.fixture
 def accounts(store_client: Redis, clock: Clock) -> Accounts:
-    return Accounts(store_client, clock)
+    return Accounts(One(store_client), clock)
 
 
 @pytest.fixture
 async def away() -> AsyncIterator[Accounts]:
     """Accounts whose store is not there."""
     async with Redis(unix_socket_path="/nonexistent/store", retry=Retry(NoBackoff(), 0)) as client:
-        yield Accounts(client)
+        yield Accounts(One(client))
 
 
 # -- users

@@ -20,6 +20,7 @@ from liveblog import api
 from liveblog.accounts import Accounts
 from liveblog.broker import Broker
 from liveblog.model import BODY_BYTES_MAX, Caller, Role, format_time
+from liveblog.nodes import One
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
@@ -106,8 +107,8 @@ def _role(name: str) -> Role:
 
 
 def asking(redis: Redis) -> Asking:
-    accounts = Accounts(redis)
-    publishing = Publishing(Broker(redis), now_ms)
+    accounts = Accounts(One(redis))
+    publishing = Publishing(Broker(One(redis)), now_ms)
     app = Starlette(routes=api.routes(publishing, accounts, Settings(public_url=SITE)))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     client = httpx2.AsyncClient(transport=transport, base_url=SITE)

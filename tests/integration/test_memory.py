@@ -23,6 +23,7 @@ from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
 from liveblog.broker import Broker
 from liveblog.hub import Hub
 from liveblog.model import SYSTEM
+from liveblog.nodes import One
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
@@ -272,7 +273,7 @@ class Worker(NamedTuple):
 
     async def catch_up(self) -> None:
         live = self.hub.lives["council"]
-        head = (await self.hub.source.heads(["council"]))["council"]
+        head = (await self.hub.source.heads(["council"])).positions["council"]
         live.repair()
         await until(lambda: live.position == head)
 
@@ -281,7 +282,7 @@ class Worker(NamedTuple):
 async def worker(
     store_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Worker]:
-    publishing = Publishing(Broker(store_client), lambda: 0)
+    publishing = Publishing(Broker(One(store_client)), lambda: 0)
     for slug in ("council", "other"):
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": "C", "status": "live"})
     await publishing.create_entry(SYSTEM, "council", {"body": SECRET * 50})
@@ -292,7 +293,7 @@ async def worker(
         return made[0]
 
     monkeypatch.setattr(apps, "Hub", hub)
-    monkeypatch.setattr(apps, "connect", lambda url: store_client)
+    monkeypatch.setattr(apps, "connect", lambda url: One(store_client))
     short = apps.create_app(Settings(redis_url="unix://"))
     assert isinstance(short, page.ShortWay)
     yield Worker(made[0], publishing, short, short._app)

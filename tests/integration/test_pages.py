@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from waiting import until
 
 from liveblog import broker, page, render
-from liveblog.broker import Broker, Write, connect, entry_record
+from liveblog.broker import Broker, Write, entry_record
 from liveblog.hub import Hub, Live
 from liveblog.model import SYSTEM, Entry, new_id
+from liveblog.nodes import One, connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 from liveblog.timeline import Changes
@@ -438,7 +439,7 @@ class Worker:
 
 @pytest.fixture
 async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
-    door = Broker(store_client)
+    door = Broker(One(store_client))
     publishing = Publishing(door, lambda: 0)
     await publishing.create_blog(SYSTEM, {"slug": "council", "title": "C", "status": "live"})
     hub = Hub(door, Here(), render)

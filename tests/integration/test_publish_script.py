@@ -20,12 +20,12 @@ from liveblog.broker import (
     Write,
     blog_record,
     channel,
-    connect,
     decode_message,
     entry_record,
     key,
 )
 from liveblog.model import SYSTEM, Blog, Entry, Position, Problem, StoreDown, format_time
+from liveblog.nodes import connect
 from liveblog.publishing import Publishing, Written
 from liveblog.timeline import Changes, Moved
 
@@ -107,15 +107,15 @@ async def _listen(pubsub: Any, heard: list[bytes]) -> None:
 
 @pytest.fixture
 async def room(store_url: str) -> AsyncIterator[Room]:
-    async with connect(store_url) as redis, redis.pubsub() as pubsub:
+    async with connect(store_url) as nodes, nodes.at(SLUG).pubsub() as pubsub:
         heard: list[bytes] = []
-        publishing = Publishing(Broker(redis), now_ms)
+        publishing = Publishing(Broker(nodes), now_ms)
         await pubsub.subscribe(channel(SLUG))
 
         listening = asyncio.create_task(_listen(pubsub, heard))
         fields = {"slug": SLUG, "title": "Council", "status": "live"}
         await publishing.create_blog(SYSTEM, fields)
-        yield Room(redis, Broker(redis), publishing, heard)
+        yield Room(nodes.at(SLUG), Broker(nodes), publishing, heard)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
@@ -649,9 +649,9 @@ async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room
 async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
     room: Room, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "CONNECTIONS_MAX", 3)
-    async with connect(store_url) as redis:
-        publishing = Publishing(Broker(redis), now_ms)
+    monkeypatch.setattr("liveblog.nodes.CONNECTIONS_MAX", 3)
+    async with connect(store_url) as nodes:
+        publishing = Publishing(Broker(nodes), now_ms)
         calls = [publishing.create_entry(SYSTEM, SLUG, {"body": "Text."}) for _ in range(20)]
         made = await asyncio.gather(*calls)
     assert sorted(at.entry.offset or 0 for at in made) == list(range(2, 22))

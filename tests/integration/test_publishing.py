@@ -10,6 +10,7 @@ from waiting import until
 
 from liveblog.broker import Broker
 from liveblog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
+from liveblog.nodes import One
 from liveblog.publishing import Publishing
 
 EDITOR = Caller("user:dana", "editor")
@@ -19,7 +20,7 @@ LATER = "2090-01-01T00:00:00Z"
 
 @pytest.fixture
 async def publishing(store_client: redis.asyncio.Redis) -> Publishing:
-    made = Publishing(Broker(store_client), lambda: time.time_ns() // 1_000_000)
+    made = Publishing(Broker(One(store_client)), lambda: time.time_ns() // 1_000_000)
     await made.create_blog(EDITOR, {"slug": "council", "title": "Council", "status": "live"})
     return made
 
@@ -47,7 +48,7 @@ async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
 ) -> None:
     await publishing.create_blog(EDITOR, {"slug": "broken", "title": "T"})
     await store_client.hset("lb:{broken}:blog", "header", '{"slug":1}')
-    await Broker(store_client).reindex()
+    await Broker(One(store_client)).reindex()
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
 
 
@@ -166,7 +167,7 @@ async def test_fifty_edits_of_one_record_at_once_are_all_done(publishing: Publis
 async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
-    broker = Broker(store_client)
+    broker = Broker(One(store_client))
     id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
     await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
     await until(broker.rewrite_if_wanted)
@@ -175,6 +176,27 @@ async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
     before = (await store_client.info("persistence"))["aof_rewrites"]
     await until(lambda: _is_forgotten(broker, store_client))
     assert (await store_client.info("persistence"))["aof_rewrites"] > before
+
+
+async def test_a_takedown_on_a_store_that_forbids_info_and_rewriting_is_forgotten_and_logged(
+    publishing: Publishing,
+    store_client: redis.asyncio.Redis,
+    store_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    everything_else = ["+@all", "-info", "-bgrewriteaof"]
+    await store_client.acl_setuser(
+        "guest", enabled=True, nopass=True, keys=["*"], commands=everything_else
+    )
+    id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
+    await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
+    try:
+        client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
+        async with client:
+            await until(lambda: _is_forgotten(Broker(One(client)), store_client))
+    finally:
+        await store_client.acl_deluser("guest")
+    assert "erased text stays in the store's file" in caplog.text
 
 
 async def _is_forgotten(broker: Broker, client: redis.asyncio.Redis) -> bool:

@@ -14,6 +14,7 @@ from waiting import until
 from liveblog import schedule
 from liveblog.broker import Broker, key
 from liveblog.model import SYSTEM, Problem
+from liveblog.nodes import One
 from liveblog.publishing import Publishing
 
 SLUG = "council"
@@ -92,7 +93,7 @@ async def test_in_an_ended_blog_it_stays_scheduled_and_goes_out_at_the_reopening
 @pytest.fixture
 async def desk(store_client: redis.asyncio.Redis) -> tuple[Broker, Publishing]:
     """One live blog on an empty store."""
-    broker = Broker(store_client)
+    broker = Broker(One(store_client))
     publishing = Publishing(broker, now_ms)
     fields = {"slug": SLUG, "title": "Council", "status": "live"}
     await publishing.create_blog(SYSTEM, fields)

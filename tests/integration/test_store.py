@@ -301,6 +301,19 @@ async def test_a_store_that_forbids_config_says_what_cannot_be_read(
     assert "cannot be read" in promise.sentence
 
 
+async def test_a_store_that_forbids_info_too_is_taken_at_its_word(
+    store_client: redis.asyncio.Redis, store_url: str
+) -> None:
+    await store_client.acl_setuser("guest", enabled=True, nopass=True, commands=["+ping"])
+    try:
+        client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
+        async with client:
+            promise = await store.inspect(client, "disk")
+    finally:
+        await store_client.acl_deluser("guest")
+    assert "of unknown version: what it keeps over a crash cannot be read" in promise.sentence
+
+
 def test_an_old_store_is_refused() -> None:
     with pytest.raises(StoreError, match=r"Redis 6\.2\.7; Redis 7\.0"):
         store._judged({"redis_version": "6.2.7"}, {}, "store")

@@ -20,12 +20,13 @@ from stores import binary_of
 from waiting import until
 
 from liveblog import app, broker, schedule
-from liveblog.broker import Broker, connect
+from liveblog.broker import Broker
 from liveblog.direct import Lane
 from liveblog.door import Door
-from liveblog.follow import Follower
+from liveblog.follow import Follower, Line
 from liveblog.hub import Hub
 from liveblog.model import SYSTEM, Position
+from liveblog.nodes import Node, One, connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
@@ -109,7 +110,7 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
     blog = await editor.blog()
     ask = Ask("", blog["slug"], since=blog["position"])
     async with (
-        connect(site.store_url) as client,
+        connect(site.store_url) as nodes,
         open_stream(replace(ask, url=site.url)) as here,
         open_stream(replace(ask, url=twin.url)) as there,
     ):
@@ -118,8 +119,8 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
         published = []
         for number in range(24):
             if number % 8 == 4:
-                await until(lambda: _both_follow(client))
-                assert await client.client_kill_filter(_type="pubsub") == 2
+                await until(lambda: _both_follow(nodes.at("")))
+                assert await nodes.at("").client_kill_filter(_type="pubsub") == 2
             published.append(await editor.publish(blog["slug"], f"Entry {number}."))
         for stream in (here, there):
             got = await caught_up(stream, published[-1]["position"])
@@ -142,7 +143,7 @@ async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
             cancelled.set()
             await release.wait()
 
-    running = asyncio.create_task(Follower(store_client, probe).run(Deaf()))
+    running = asyncio.create_task(Follower(One(store_client), probe).run(Deaf()))
     await until(lambda: store_client.client_kill_filter(_type="pubsub"))
     await until(cancelled.is_set)
     running.cancel()
@@ -159,7 +160,7 @@ def test_what_is_sent_on_a_connection_that_was_just_closed_is_a_lost_connection(
 
     async def send() -> None:
         async with connect(store_url) as client:
-            pool: Any = client.connection_pool
+            pool: Any = client.at("lb:blogs").connection_pool
             connection = pool.make_connection()
             await connection.connect()
             connection._writer.transport.abort()
@@ -179,10 +180,10 @@ async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the
     async def probe(name: str) -> None:
         probes.append(name)
 
-    follower = Follower(store_client, probe)
-    checking = asyncio.create_task(follower._check())
+    line = Line(Node(store_client), False, probe, Follower(One(store_client), probe))
+    checking = asyncio.create_task(line._check())
     await until(lambda: probes)
-    follower._probed.set()
+    line._probed.set()
     for _ in range(turns):
         await asyncio.sleep(0)
     checking.cancel()

@@ -28,9 +28,10 @@ from servers import Server, free_port, http, serving
 from waiting import until
 
 from liveblog.accounts import Accounts
-from liveblog.broker import Broker, connect
+from liveblog.broker import Broker
 from liveblog.cli import _uvicorn_options
 from liveblog.demo import MAIN, fill
+from liveblog.nodes import connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 

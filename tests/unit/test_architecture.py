@@ -54,7 +54,7 @@ def test_only_the_doors_speak_to_redis() -> None:
         for path in PACKAGE.glob("*.py")
         if re.search(r"^\s*(from|import) redis\b", path.read_text(), re.MULTILINE)
     }
-    assert speaking <= {"broker", "follow", "accounts", "store", "cli"}
+    assert speaking <= {"nodes", "broker", "follow", "accounts"}
 
 
 def test_only_render_marks_text_as_safe() -> None:

@@ -1480,6 +1480,27 @@ async def test_the_store_is_seen_coming_and_going() -> None:
 
 
 @in_virtual_time
+async def test_while_a_part_of_the_store_is_away_the_blogs_of_the_others_are_compared() -> None:
+    store, hub = blogs(2)
+    lives = [await hub.live(f"b{i}") for i in range(2)]
+    async with running(hub):
+        await until(lambda: hub.store_up)
+        store.away = {"b0"}
+        await until(lambda: not hub.store_up)
+        for past in store.pasts.values():
+            past.publish()  # lost
+        await asyncio.sleep(2 * hubs.HEADS_EVERY_S)
+        assert [live.position == store.pasts[live.slug].position for live in lives if live] == [
+            False,
+            True,
+        ]
+        store.away.clear()
+        await until(lambda: hub.store_up)
+        await settle(hub)
+        assert all(live.position == store.pasts[live.slug].position for live in lives if live)
+
+
+@in_virtual_time
 async def test_closing_ends_every_task() -> None:
     scene = await make_scene()
     scene.store.is_down = True

