@@ -51,7 +51,7 @@ NAME_MAX: Final = 80  # characters of an entry's text that stand for a missing h
 DESCRIPTION_MAX: Final = 160  # what search engines show
 # Instants whose words are kept: they were a third to a half of what a page costs, and a page shows
 # the same ones again after each change. 0.6 KB each.
-WHEN_KEPT: Final = 4_096
+WHEN_KEPT: Final = 1_024
 
 # -- Markdown --------------------------------------------------------------------------------------
 

@@ -59,11 +59,6 @@ class Proxy:
         self.held: list[bytes] = []  # what waits for a stall to end
 
     @property
-    def count(self) -> int:
-        """How many connections there are."""
-        return len(self._links)
-
-    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
 

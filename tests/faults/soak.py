@@ -9,6 +9,7 @@ read. The first acts are the warm-up: a worker's memory grows until its caches a
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import tempfile
@@ -84,9 +85,20 @@ def resident_mb(pid: int) -> float:
 
 
 def _own_descriptors(number: int, stage: Stage) -> int:
-    """Return how many files a worker has open besides its connections to the store."""
+    """Return how many files a worker has open besides its connections to the store.
+
+    Those are kept for later, CONNECTIONS_MAX at most, also when the other end has gone meanwhile.
+    """
     pid = stage.servers[number].pid
-    return len(list(Path(f"/proc/{pid}/fd").iterdir())) - stage.proxies[number].count
+    links = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    to_store = _sockets_to(stage.proxies[number].port)
+    return sum(link not in to_store for link in links)
+
+
+def _sockets_to(port: int) -> set[str]:
+    """Return the sockets whose other end is at a port, as /proc names open files."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
 
 
 async def run(minutes: float, seed: int) -> Soak:
