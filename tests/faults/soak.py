@@ -9,7 +9,6 @@ read. The first acts are the warm-up: a worker's memory grows until its caches a
 
 import argparse
 import asyncio
-import os
 import random
 import statistics
 import tempfile
@@ -90,7 +89,7 @@ def _own_descriptors(number: int, stage: Stage) -> int:
     Those are kept for later, CONNECTIONS_MAX at most, also when the other end has gone meanwhile.
     """
     pid = stage.servers[number].pid
-    links = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    links = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
     to_store = _sockets_to(stage.proxies[number].port)
     return sum(link not in to_store for link in links)
 
