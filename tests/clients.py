@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import judge
 from sources import FakeRender
 
 from liveblog.frame import Frame, form_of
@@ -77,15 +78,19 @@ class Client:
     def __init__(self, position: Position, page: Page) -> None:
         self.broken: Broken | None = None
         self.resets = 0
+        self.story: list[judge.Step] = []
         self._show(position, page)
 
     def start_over(self, position: Position, page: Page) -> None:
         """Replace everything, after a reset."""
         self.resets += 1
+        self.story.append(judge.Announced())
         self._show(position, page)
 
     def _show(self, position: Position, page: Page) -> None:
         self.position, self.header, self.status = position, page.header, page.status
+        entries = {id: judge.Shown(*shown) for id, shown in page.entries.items()}
+        self.story.append(judge.Page(judge.Position(*position), entries))
         self.highest = {id: offset for id, (offset, _, _) in page.entries.items()}
         self.shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
 
@@ -110,6 +115,7 @@ class Client:
             self._apply(frame)
 
     def _apply(self, frame: dict[str, Any]) -> None:
+        self.story.append(frame)
         mine, position = self.position, Position.parse(frame["position"])
         assert position
         hold(Invariant.EPOCH, position.epoch == mine.epoch, (mine, frame))

@@ -1,15 +1,16 @@
 """The judge of fault tests: did every reader get exactly what the store's history says?
 
-Knows the contract and how the store holds a blog, and nothing of the server's code. A `History`
-says what each offset of a blog did, on every branch that the store ever had; a reader's story is
-what it applied, in order; `judge` compares the two, step by step and at the end.
+Knows the contract and how a store holds a blog, and nothing of the server's code. A `History` says
+what each offset of a blog did, on every branch that the store ever had; a reader's story is what it
+applied, in order; `judge` compares the two, step by step and at the end. The model of the hub
+(machine.py) and the fault matrix (chaos/) are judged here.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import redis
 
@@ -64,6 +65,47 @@ class Announced(NamedTuple):
 Step = Page | Announced | dict[str, Any]
 
 
+class Store(Protocol):
+    """What the judge asks about one blog."""
+
+    def position(self) -> Position: ...
+    def chain(self) -> list[str]:
+        """Return the check of every offset."""
+        ...
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Return the record of each entry ever published, tombstones included."""
+        ...
+
+
+class Kept:
+    """A blog in Redis or Valkey."""
+
+    def __init__(self, client: redis.Redis, slug: str) -> None:
+        self._client, self._slug = client, slug
+
+    def _key(self, name: str) -> str:
+        return f"lb:{{{self._slug}}}:{name}"
+
+    def position(self) -> Position:
+        where: Any = self._client.hmget(self._key("blog"), "epoch", "offset", "check")
+        epoch, offset, check = (part.decode() for part in where)
+        return Position(epoch, int(offset), check)
+
+    def base(self) -> int:
+        """Return the first offset of the epoch."""
+        base: Any = self._client.hget(self._key("blog"), "base")
+        return int(base)
+
+    def chain(self) -> list[str]:
+        chain: Any = self._client.get(self._key("chain")) or b""
+        return [chain[at : at + 8].decode() for at in range(0, len(chain), 8)]
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        stored: Any = self._client.hgetall(self._key("entries"))
+        return {id.decode(): json.loads(record) for id, record in stored.items()}
+
+
 @dataclass
 class History:
     """What every offset of a blog did.
@@ -79,19 +121,17 @@ class History:
     def note(self, position: Position, deed: Deed) -> None:
         self.deeds[position.offset, position.check] = deed
 
-    def look(self, store: redis.Redis) -> Position:
+    def look(self, store: Store) -> Position:
         """Take down the store's present branch, and return where it is."""
-        where: Any = store.hmget(f"lb:{{{self.slug}}}:blog", "epoch", "offset", "check")
-        epoch, offset, check = (part.decode() for part in where)
-        chain = as_text(store.get(f"lb:{{{self.slug}}}:chain"))
-        self.branches.append([chain[at : at + 8] for at in range(0, len(chain), 8)])
-        for id, record in entries_in(store, self.slug).items():
+        where, chain = store.position(), store.chain()
+        self.branches.append(chain)
+        for id, record in store.entries().items():
             at = record["offset"]
-            known = self.deeds.get((at, self.branches[-1][at - 1]))
+            known = self.deeds.get((at, chain[at - 1]))
             deed = Deed(id, record["order"], None if record.get("deleted") else mark_of(record))
             assert known in (None, deed), f"an editor was told {known} of offset {at}, not {deed}"
-            self.note(Position(epoch, at, self.branches[-1][at - 1]), deed)
-        return Position(epoch, int(offset), check)
+            self.note(Position(where.epoch, at, chain[at - 1]), deed)
+        return where
 
     def has(self, position: Position) -> bool:
         """Say whether the last branch that was looked at holds this position."""
@@ -112,16 +152,6 @@ class History:
             deed = self.deeds.get((at, branch[at - 1]), Deed(HEADER))
             found[deed.id] = at, deed
         return found
-
-
-def as_text(value: Any) -> str:
-    return (value or b"").decode()
-
-
-def entries_in(store: redis.Redis, slug: str) -> dict[str, dict[str, Any]]:
-    """Return what the store holds of each entry ever published, tombstones included."""
-    stored: Any = store.hgetall(f"lb:{{{slug}}}:entries")
-    return {id.decode(): json.loads(record) for id, record in stored.items()}
 
 
 def mark_of(record: dict[str, Any]) -> str:
@@ -152,7 +182,7 @@ class Verdict:
 def judge(
     history: History,
     stories: Sequence[Sequence[Step]],
-    store: redis.Redis,
+    store: Store,
     acknowledged: Iterable[Position],
     left: Sequence[Sequence[Step]] = (),
 ) -> Verdict:
@@ -170,15 +200,15 @@ def judge(
     for position in acknowledged:
         if not history.has(position):
             verdict.find("lost", f"{position} was acknowledged, and the store lacks it")
-    _find_twins(history.slug, store, verdict)
+    _find_twins(store, verdict)
     return verdict
 
 
-def _find_twins(slug: str, store: redis.Redis, verdict: Verdict) -> None:
+def _find_twins(store: Store, verdict: Verdict) -> None:
     """Find entries that one call of an editor made twice: each call's text has a mark of its own."""
     marks = [
         mark_of(record).partition("-")[0]
-        for record in entries_in(store, slug).values()
+        for record in store.entries().values()
         if not record.get("deleted")
     ]
     for mark in {mark for mark in marks if marks.count(mark) > 1}:

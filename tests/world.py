@@ -12,14 +12,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import judge
 from clients import RESET, Client, Invariant, Page, Seat, hold, make_page, page_of, render
 from sources import SLUG, Clock, FakeStore, Past, Wire, make_hub, to_show
 from waiting import until
 
 from liveblog import hub as hubs
 from liveblog.hub import Live
-from liveblog.model import BLOG_ID, Blog, Position, StoreDown
-from liveblog.timeline import Changes
+from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
+from liveblog.timeline import Changes, Record
 
 T = TypeVar("T")
 
@@ -225,6 +226,9 @@ class World:
         for visitor in self.visitors:
             at = visitor.client and visitor.client.position
             hold(Invariant.END, at == top, f"a reader is left at {at}, the store is at {top}")
+        stories = [visitor.client.story for visitor in self.visitors if visitor.client]
+        verdict = judge.judge(history_of(self.past), stories, Remembered(self.past), ())
+        hold(Invariant.STATE, verdict.is_clean, verdict.because)
 
     def _is_at_rest(self) -> bool:
         self.check()
@@ -238,6 +242,48 @@ class World:
             await visitor.leave()
         for worker in self.workers:
             await worker.stop()
+
+
+class Remembered:
+    """A blog's present, as the judge asks for it."""
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+
+    def position(self) -> judge.Position:
+        return judge.Position(*self._past.position)
+
+    def chain(self) -> list[str]:
+        return self._past.checks
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Return the entries; FakeRender shows of each its headline, first."""
+        entries = [it for it in self._past.state().values() if isinstance(it, Entry)]
+        return {
+            it.id: {
+                "offset": it.offset,
+                "order": it.order,
+                "deleted": it.deleted,
+                "body": it.headline,
+            }
+            for it in entries
+        }
+
+
+def history_of(past: Past) -> judge.History:
+    """Return what every offset did, on every branch there ever was."""
+    history = judge.History(past.slug)
+    checks = {id(log[-1]): position.check for position, log in past.logs.items()}
+    for position, log in past.logs.items():
+        history.note(judge.Position(*position), _deed(log[-1]))
+        history.branches.append([checks[id(record)] for record in log])
+    return history
+
+
+def _deed(record: Record) -> judge.Deed:
+    if isinstance(record, Blog):
+        return judge.Deed(judge.HEADER)
+    return judge.Deed(record.id, record.order or 0, None if record.deleted else record.headline)
 
 
 class Visitor:

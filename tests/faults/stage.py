@@ -18,7 +18,7 @@ from typing import Any, Final
 import matrix
 import redis
 from audience import LANES, Audience, Lane, Viewer
-from judge import History, Position, as_text, judge
+from judge import History, Kept, Position, judge
 from newsroom import Newsroom
 from proxy import Proxy
 from servers import Editor, Server, StoreProcess
@@ -61,29 +61,29 @@ class Show:
     def slug(self) -> str:
         return str(self.blog["slug"])
 
+    @property
+    def kept(self) -> Kept:
+        """The blog as the store has it."""
+        return Kept(self.store, self.slug)
+
     def head(self) -> Position:
-        fields: Any = self.store.hmget(f"lb:{{{self.slug}}}:blog", "epoch", "offset", "check")
-        epoch, offset, check = (part.decode() for part in fields)
-        return Position(epoch, int(offset), check)
+        return self.kept.position()
 
     def behind(self, wanted: Position | None = None) -> list[Viewer]:
         """Return who is not on the store's history, or below a position of it; None: below its top.
 
         Of a position of an earlier epoch: who is below the begin of the present one.
         """
-        epoch, top, _ = self.head()
-        chain = as_text(self.store.get(f"lb:{{{self.slug}}}:chain"))
-        least = top
+        (epoch, top, _), chain, least = self.head(), self.kept.chain(), 0
         if wanted:
-            base: Any = self.store.hget(f"lb:{{{self.slug}}}:blog", "base")
-            least = max(int(base), wanted.offset if wanted.epoch == epoch else 0)
+            least = max(self.kept.base(), wanted.offset if wanted.epoch == epoch else 0)
 
         def is_there(at: Position | None) -> bool:
             return (
                 at is not None
                 and at.epoch == epoch
-                and least <= at.offset <= len(chain) // 8
-                and chain[8 * at.offset - 8 : 8 * at.offset] == at.check
+                and (least or top) <= at.offset <= len(chain)
+                and chain[at.offset - 1] == at.check
             )
 
         return [who for who, at in self.audience.positions().items() if not is_there(at)]
@@ -136,7 +136,7 @@ class Show:
 
     def forfeit(self) -> None:
         """Say that what was acknowledged up to now may be gone: the row's fault is that loss."""
-        self.history.look(self.store)
+        self.history.look(self.kept)
         self.forfeited_until_s = time.monotonic()
 
     def reconnects(self) -> int:
@@ -207,7 +207,7 @@ class Stage:
         ]
         stories = [viewer.story for viewer in show.audience.viewers]
         left = [viewer.story for viewer in show.audience.left]
-        verdict = judge(show.history, stories, show.store, owed, left)
+        verdict = judge(show.history, stories, show.kept, owed, left)
         gone = sum(
             not show.history.has(done.position)
             for done in show.newsroom.acknowledged

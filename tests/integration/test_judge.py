@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from judge import Announced, Deed, History, Page, Position, Shown, Step, Verdict, judge
+from judge import Announced, Deed, History, Kept, Page, Position, Shown, Step, Verdict, judge
 
 SLUG = "election"
 # What each offset did; each check is 8 times its number's last digit.
@@ -65,7 +65,7 @@ def judged(store: redis.Redis, *story: Step, acknowledged: tuple[Position, ...] 
     history = History(SLUG)
     for offset, (id, order, mark) in DEEDS.items():
         history.note(at(offset), Deed(id, order, mark))
-    return judge(history, [story], store, acknowledged)
+    return judge(history, [story], Kept(store, SLUG), acknowledged)
 
 
 def test_a_clean_story_has_no_faults(store: redis.Redis) -> None:
@@ -139,7 +139,7 @@ def test_a_publish_that_made_two_entries_is_found(store: redis.Redis) -> None:
     twin = {"offset": 3, "order": 3, "deleted": False, "body": "m1-1 text"}
     store.hset(f"lb:{{{SLUG}}}:entries", "eb", json.dumps(twin))
     history = History(SLUG)
-    assert judge(history, [], store, ()).duplicated == 1
+    assert judge(history, [], Kept(store, SLUG), ()).duplicated == 1
 
 
 def test_readers_of_a_lost_branch_are_judged_by_it_until_they_are_reset(
@@ -149,7 +149,8 @@ def test_readers_of_a_lost_branch_are_judged_by_it_until_they_are_reset(
     history = History(SLUG)
     for offset, (id, order, mark) in DEEDS.items():
         history.note(at(offset), Deed(id, order, mark))
-    history.look(store)
+    kept = Kept(store, SLUG)
+    history.look(kept)
     chain = "".join(at(offset).check for offset in (1, 2, 3)) + "ffffffff"
     key = f"lb:{{{SLUG}}}:"
     store.set(f"{key}chain", chain)
@@ -162,6 +163,6 @@ def test_readers_of_a_lost_branch_are_judged_by_it_until_they_are_reset(
         Position("one", 4, "ffffffff"),
         {"ea": Shown(2, 2, "<p>m1-1 text</p>"), "eb": Shown(4, 3, "<p>m2-2 text</p>")},
     )
-    assert judge(history, [[*CLEAN[:3], Announced(), now]], store, ()).is_clean
-    assert judge(history, [[*CLEAN[:3], now]], store, ()).unannounced
-    assert judge(history, [CLEAN], store, ()).lost
+    assert judge(history, [[*CLEAN[:3], Announced(), now]], kept, ()).is_clean
+    assert judge(history, [[*CLEAN[:3], now]], kept, ()).unannounced
+    assert judge(history, [CLEAN], kept, ()).lost
