@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 
 REINDEX_TRIES_S: Final = 2.0
 YOUNG_MAX: Final = 20_000  # objects between two collections, 700 as Python has it
+# Full collections: failures leave cycles that got old before they were garbage, and the collector
+# comes to those by itself once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
+COLLECT_EVERY_S: Final = 60.0
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
 
 
@@ -71,7 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         for_ever = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
-        parts = *for_ever, metrics.run(), _reindex(broker)
+        parts = *for_ever, metrics.run(), _collect(), _reindex(broker)
         with _draining_first(lane, settings):
             try:
                 async with _running(*parts):
@@ -118,6 +121,13 @@ async def _running(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
     finally:
         await stop(tasks)
+
+
+async def _collect() -> None:
+    """Free what is in cycles, old ones too; until cancelled."""
+    while True:
+        await asyncio.sleep(COLLECT_EVERY_S)
+        gc.collect()
 
 
 def _rules(settings: Settings) -> Rules:

@@ -9,6 +9,7 @@ read. The first acts are the warm-up: a worker's memory grows until its caches a
 
 import argparse
 import asyncio
+import contextlib
 import random
 import statistics
 import tempfile
@@ -61,9 +62,20 @@ class Soak:
                 work.create_task(self.trouble.make(show, ACT_S))
             show.over()
         await until(lambda: not any(_readers(server) for server in self.stage.servers), 30)
+        descriptors = await self._descriptors()
         memory_mb = sum(resident_mb(server.pid) for server in self.stage.servers)
-        descriptors = [_own_descriptors(it, self.stage) for it in range(len(self.stage.servers))]
         self.samples.append(Sample(self.age_s(), memory_mb, descriptors))
+
+    async def _descriptors(self) -> list[int]:
+        """Return how many the workers have; a moment later, if editors' are being closed just now."""
+
+        def count() -> list[int]:
+            return [_own_descriptors(it, self.stage) for it in range(len(self.stage.servers))]
+
+        if self.samples:
+            with contextlib.suppress(TimeoutError):
+                await until(lambda: count() == self.samples[0].descriptors, 5)
+        return count()
 
     def slope_mb(self) -> float:
         """Return by how much the workers' memory grew in 10 minutes, by all samples after warm-up."""

@@ -1,12 +1,15 @@
 """What the whole program does when a part of it fails."""
 
 import asyncio
+import gc
 import os
 import signal
+import weakref
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from virtual import in_virtual_time
 
 from liveblog import app, cli, store
 from liveblog.settings import Settings
@@ -80,3 +83,24 @@ def test_every_answer_has_the_security_headers_that_of_a_fault_too(
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.json()["type"] == "/problems/fault"
+
+
+@in_virtual_time
+async def test_what_failures_leave_in_cycles_is_freed_also_when_it_is_old() -> None:
+    class Left:
+        pass
+
+    gc.disable()  # the collector itself would come to it in many minutes
+    try:
+        left = Left()
+        left.itself = left  # type: ignore[attr-defined]
+        is_there = weakref.ref(left)
+        del left
+        collecting = asyncio.create_task(app._collect())
+        await asyncio.sleep(app.COLLECT_EVERY_S - 1)
+        assert is_there()
+        await asyncio.sleep(2)
+        assert not is_there()
+        collecting.cancel()
+    finally:
+        gc.enable()
