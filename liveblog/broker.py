@@ -355,7 +355,10 @@ class Broker:
     @_asking
     async def stand(self, slug: str) -> Stand | None:
         """Return a blog's header and position; None when there is no such blog."""
-        return (await _stands(self.nodes.at(slug), [slug]))[0]
+        [found] = await _stands(self.nodes.at(slug), [slug])
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     @_asking
     async def blogs(self, limit: int = BATCH) -> list[Stand]:
@@ -630,37 +633,49 @@ async def _rewrite(node: Node, asked: bytes) -> bool:
 # -- what is asked of one server about several blogs; the answers in the order of the blogs
 
 
-async def _stands(redis: Any, slugs: Sequence[str]) -> list[Stand | None]:
+async def _stands(redis: Any, slugs: Sequence[str]) -> list[Stand | None | Exception]:
     pipeline = redis.pipeline(transaction=False)
     for slug in slugs:
         pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")
-    return [_stand(*fields) for fields in await pipeline.execute()]
+    answers = await pipeline.execute(raise_on_error=False)
+    return [it if isinstance(it, Exception) else _stand(*it) for it in answers]
 
 
-async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | None]:
-    heads: list[Position | None] = []
+async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | None | Exception]:
+    heads: list[Position | None | Exception] = []
     if not slugs:
         await redis.ping()
     for i in range(0, len(slugs), BATCH):
         pipeline = redis.pipeline(transaction=False)
         for slug in slugs[i : i + BATCH]:
             pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check")
-        heads += [_position(*f) if f[0] else None for f in await pipeline.execute()]
+        heads += [_head(answer) for answer in await pipeline.execute(raise_on_error=False)]
     return heads
 
 
-async def _due(redis: Any, slugs: Sequence[str]) -> list[list[Due]]:
+def _head(answer: Any) -> Position | None | Exception:
+    if isinstance(answer, Exception):
+        return answer
+    return _position(*answer) if all(answer) else None
+
+
+async def _due(redis: Any, slugs: Sequence[str]) -> list[list[Due] | Exception]:
     pipeline = redis.pipeline(transaction=False)
     pipeline.time()
     for slug in slugs:
         pipeline.hget(key(slug, "blog"), "status")
         pipeline.zrange(key(slug, "due"), 0, DUE_AT_ONCE - 1, withscores=True)
-    (seconds, micros), *answers = await pipeline.execute()
+    (seconds, micros), *answers = await pipeline.execute(raise_on_error=False)
     now = seconds * 1000 + micros // 1000
-    return [
-        [Due(slug, id.decode(), now) for id, at in rows if at <= now and status != b"ended"]
-        for slug, status, rows in zip(slugs, answers[::2], answers[1::2], strict=True)
-    ]
+    return [_due_at(now, *it) for it in zip(slugs, answers[::2], answers[1::2], strict=True)]
+
+
+def _due_at(now: int, slug: str, status: Any, rows: Any) -> list[Due] | Exception:
+    """Return what is due in a blog, or why one of the two answers about it is none."""
+    for answer in (status, rows):
+        if isinstance(answer, Exception):
+            return answer
+    return [Due(slug, id.decode(), now) for id, at in rows if at <= now and status != b"ended"]
 
 
 def _position(epoch: bytes, offset: bytes, check: bytes) -> Position:

@@ -17,7 +17,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar
@@ -796,6 +796,7 @@ class Hub:
         self._loading: dict[str, asyncio.Task[Live | None]] = {}
         self._early: dict[str, deque[Changes]] = {}
         self._unknown: dict[str, float] = {}
+        self._answered: Set[str] = frozenset()  # blogs that the last comparison was about
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- blogs
@@ -956,10 +957,12 @@ class Hub:
             try:
                 heads = await self.source.heads(list(self.lives))
                 self.store_seen = True
+                self._answered = heads.positions.keys()
                 self._note_store(heads.away)
                 for slug, head in heads.positions.items():
                     self._compare(slug, head)
             except StoreDown as error:
+                self._answered = frozenset()
                 self._note_store(f"all of it: {error}")
             await asyncio.sleep(HEADS_EVERY_S)
 
@@ -974,12 +977,17 @@ class Hub:
         if live and (head != live.position or live.lost):
             live.repair()
 
-    def store_of(self, slug: str) -> Literal["up", "down", "lacks"]:
-        """Say whether the store is there, and lacks a blog that this worker holds."""
+    def store_of(self, slug: str) -> Literal["up", "down", "lacks", "unheld"]:
+        """Say whether the store answers for a blog, and lacks one that this worker holds.
+
+        "unheld": it is there, but this worker does not hold the blog and cannot say.
+        """
         live = self.lives.get(slug)
-        if not self.store_up:
-            return "down"
-        return "lacks" if live and live.lost else "up"
+        if not live:
+            return "unheld" if self.store_up else "down"
+        if slug not in self._answered:
+            return "up" if self.store_up else "down"  # held since the last comparison
+        return "lacks" if live.lost else "up"
 
     # -- the end
 

@@ -7,8 +7,9 @@ the call made a second time.
 Why not redis-py's client for clusters: its pipelines forbid EVAL and WAIT on one connection, and
 its pub/sub was still being repaired in 8.1. A plain client for each node has neither trouble.
 
-Rules: knows no blogs. Calls are repeated here, so every write that comes through must be
-idempotent. What cannot be asked leaves as the RedisError or OSError that it is.
+Rules: knows no blogs. Calls are repeated here, so every write that comes through must bear that:
+it is idempotent, or counts one try too many. What cannot be asked leaves as the RedisError or
+OSError that it is.
 """
 
 import asyncio
@@ -84,13 +85,16 @@ class Nodes(ABC):
 
     @abstractmethod
     async def each(
-        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+        self,
+        names: Sequence[str],
+        ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T | Exception]]],
     ) -> tuple[dict[str, T], str]:
         """Ask everyone at once about those of the names that they have, if any.
 
-        `ask(redis, names)` answers in the order of its names. Return the answers by name, and what
-        is wrong with servers that gave none: "" when all did. Raises what one of them raised when
-        there is no answer at all. In a cluster each has EACH_WITHIN_S.
+        `ask(redis, names)` answers in the order of its names, with an exception for a name that
+        cannot be answered for. Return the answers by name, and what is wrong with names and servers
+        that have none: "" when all have. Raises what one of the servers raised when none answers.
+        In a cluster each has EACH_WITHIN_S.
         """
 
     @abstractmethod
@@ -170,8 +174,16 @@ class _Lost:
         try:
             await super().send_packed_command(*args, **more)  # type: ignore[misc]
         except RuntimeError as error:
-            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            await self.disconnect(nowait=True)
             raise exceptions.ConnectionError(f"closed while it was written to: {error}") from error
+
+    async def disconnect(self, nowait: bool = False, error: Any = None, **more: Any) -> None:
+        """Close; after an error without a farewell.
+
+        With TLS that would be waited for as long as for an answer, and its absence told in place of
+        the error.
+        """
+        await super().disconnect(nowait=nowait or bool(error), error=error, **more)  # type: ignore[misc]
 
 
 class _Pool(BlockingConnectionPool):
@@ -187,9 +199,22 @@ class _Pool(BlockingConnectionPool):
 
     async def release(self, connection: Any) -> None:
         """Take a connection back; with a broken one all idle ones are closed."""
-        if not connection.is_connected:
-            await self.disconnect(inuse_connections=False)
+        is_broken = not connection.is_connected
         await super().release(connection)
+        if is_broken:
+            await _hang_up(self._available_connections)
+
+
+async def _hang_up(connections: Iterable[Any]) -> None:
+    """Close connections without waiting for their other ends, which may be gone."""
+    for connection in list(connections):
+        await connection.disconnect(nowait=True)
+
+
+async def _leave(redis: Any) -> None:
+    """Close all connections of a client, those in use too."""
+    pool = redis.connection_pool
+    await _hang_up([*pool._available_connections, *pool._in_use_connections])
 
 
 # -- one server ------------------------------------------------------------------------------------
@@ -212,9 +237,11 @@ class One(Nodes):
         return (self._node,)
 
     async def each(
-        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+        self,
+        names: Sequence[str],
+        ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T | Exception]]],
     ) -> tuple[dict[str, T], str]:
-        return dict(zip(names, await ask(self._node.redis, names), strict=True)), ""
+        return _sorted([(names, await ask(self._node.redis, names))])
 
     async def look_again(self) -> None:
         """Do nothing: it is where the URL says."""
@@ -235,7 +262,9 @@ class Watched(One):
         return self._pool.master_address
 
     async def each(
-        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+        self,
+        names: Sequence[str],
+        ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T | Exception]]],
     ) -> tuple[dict[str, T], str]:
         # What is asked every second or two. A primary that was put back lives on, and takes writes
         # that will be lost, for 10 s: so long sentinels wait until they make a replica of it.
@@ -370,27 +399,27 @@ class Cluster(Nodes):
         return [*self._nodes.values()]
 
     async def each(
-        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
+        self,
+        names: Sequence[str],
+        ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T | Exception]]],
     ) -> tuple[dict[str, T], str]:
         before = self._owners
         answered = await self._at_once(names, ask)
-        if any(isinstance(answer, Exception) for _, answer in answered):
+        if _sorted(answered)[1]:
             with contextlib.suppress(RedisError):
                 await self.look_again()
             if self._owners is not before:
                 answered = await self._at_once(names, ask)
-        found: dict[str, T] = {}
-        errors = [answer for _, answer in answered if isinstance(answer, Exception)]
-        if len(errors) == len(answered):
-            raise errors[0]
-        for some, answer in answered:
-            if not isinstance(answer, Exception):
-                found |= zip(some, answer, strict=True)
-        return found, "; ".join(dict.fromkeys(f"{type(e).__name__}: {e}" for e in errors))
+        failed = [answer for _, answer in answered if isinstance(answer, Exception)]
+        if len(failed) == len(answered):
+            raise failed[0]
+        return _sorted(answered)
 
     async def _at_once(
-        self, names: Sequence[str], ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]]
-    ) -> list[tuple[list[str], Sequence[T] | Exception]]:
+        self,
+        names: Sequence[str],
+        ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T | Exception]]],
+    ) -> list[tuple[list[str], Sequence[T | Exception] | Exception]]:
         """Return each node's answer, or what it raised, with the names it was asked about."""
         groups: dict[Node | None, list[str]] = {node: [] for node in self.everyone()}
         for name in names:
@@ -414,7 +443,7 @@ class Cluster(Nodes):
 
     async def aclose(self) -> None:
         for redis in [*self._seeds.values(), *(node.redis for node in self._nodes.values())]:
-            await redis.aclose()
+            await _leave(redis)
 
     async def _newest(self) -> _View:
         known = self._seeds | {address: node.redis for address, node in self._nodes.items()}
@@ -443,7 +472,7 @@ class Cluster(Nodes):
             self._owners = owners
             self._name_nodes()
         for node in gone:
-            await node.redis.aclose()
+            await _leave(node.redis)
 
     def _name_nodes(self) -> None:
         """Give each node a prefix whose slot it has, the same in every worker."""
@@ -457,11 +486,29 @@ class Cluster(Nodes):
                 return
 
 
+def _sorted(
+    answered: Iterable[tuple[Sequence[str], Sequence[T | Exception] | Exception]],
+) -> tuple[dict[str, T], str]:
+    """Return the answers by name, and in words the exceptions among them."""
+    found: dict[str, T] = {}
+    errors: list[Exception] = []
+    for names, answers in answered:
+        if isinstance(answers, Exception):
+            errors.append(answers)
+            continue
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, Exception):
+                errors.append(answer)
+            else:
+                found[name] = answer
+    return found, "; ".join(dict.fromkeys(f"{type(e).__name__}: {e}" for e in errors))
+
+
 async def _within(
     node: Node | None,
     names: Sequence[str],
-    ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T]]],
-) -> Sequence[T] | Exception:
+    ask: Callable[[Any, Sequence[str]], Awaitable[Sequence[T | Exception]]],
+) -> Sequence[T | Exception] | Exception:
     """Return what a node answers in EACH_WITHIN_S, or why it does not."""
     if not node:
         return ClusterDownError("slots that no node is known to have")

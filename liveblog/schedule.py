@@ -8,6 +8,7 @@ Rules: no clock of its own; decides nothing but when to ask.
 
 import asyncio
 import logging
+from functools import partial
 from typing import Final
 
 from liveblog.broker import Broker
@@ -26,19 +27,27 @@ async def run(broker: Broker, publishing: Publishing) -> None:
     """
     while True:
         await asyncio.sleep(EVERY_S)
-        try:
-            await publish_due(broker, publishing)
-            await broker.rewrite_if_wanted()
-        except StoreDown as error:
-            log.debug("the schedule waits for the store: %s", error)
+        for part in (partial(publish_due, broker, publishing), broker.rewrite_if_wanted):
+            try:
+                await part()
+            except StoreDown as error:
+                log.debug("the schedule waits for the store: %s", error)
 
 
 async def publish_due(broker: Broker, publishing: Publishing) -> int:
-    """Publish everything that is due now, and return how many this worker published."""
-    published = 0
+    """Publish everything that is due now, and return how many this worker published.
+
+    An entry that cannot go out does not hold up the others, nor does a blog that takes no writes.
+    """
+    published, waiting = 0, set()
     for slug, id, now in await broker.due():
+        if slug in waiting:
+            continue
         try:
             published += await publishing.publish_due(slug, id, now)
-        except Problem as problem:  # one entry that cannot go out must not hold the others
+        except Problem as problem:
             log.error("blog %s: scheduled entry %s: %s", slug, id, problem)
+        except StoreDown as error:
+            waiting.add(slug)
+            log.warning("blog %s: what is due waits for the store: %s", slug, error)
     return published

@@ -7,35 +7,53 @@ Rules: knows no readers and no store; how a worker ends is app's matter.
 """
 
 import logging
+from socket import socket
+from typing import Final
 
+from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 log = logging.getLogger(__name__)
 
+START_WITHIN_S: Final = 30.0  # for a new worker to serve, else the old ones stay
+
 
 class Supervisor(Multiprocess):
     """Runs `config.workers` processes; SIGHUP exchanges them, SIGTERM and SIGINT end them."""
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        super().__init__(config, sockets)
+        self._going: list[Process] = []  # told to end, and not yet gone
 
     def restart_all(self) -> None:
         """Start as many new workers, and send the old ones' readers away when all of them serve.
 
         Old and new listen on the same sockets, and the old ones stop that first: so each reader
         comes back once. For the time of a drain there are twice as many processes. When a new one
-        does not serve within `timeout_worker_healthcheck`, the old ones stay.
+        does not serve within START_WITHIN_S, the old ones stay.
         """
         fresh = [Process(self.config, self.sockets) for _ in self.processes]
         for process in fresh:
             process.start()
-        if all(self._serves(process) for process in fresh):
-            gone, self.processes = self.processes, fresh
-        else:
+        if not all(it.wait_until_ready(START_WITHIN_S, self.should_exit) for it in fresh):
             log.error("a new worker does not serve: the old ones stay")
-            gone = fresh
-        for process in gone:
+            for process in fresh:
+                process.kill()
+                process.join()
+            return
+        self._going += self.processes
+        for process in self.processes:
             process.terminate()
-        for process in gone:
-            process.join()
+        self.processes = fresh
 
-    def _serves(self, process: Process) -> bool:
-        return process.wait_until_ready(self.config.timeout_worker_healthcheck, self.should_exit)
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that died, and forget those that were to end and have."""
+        super().keep_subprocess_alive()
+        self._going = [going for going in self._going if going.process.is_alive()]
+
+    def join_all(self) -> None:
+        """Wait until all have gone, those too that were told to before."""
+        super().join_all()
+        for process in self._going:
+            process.join()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import redis
 
 HEADER = "#blog"
+PAGE_ENTRIES = 20
 
 
 class Position(NamedTuple):
@@ -246,6 +247,14 @@ class _Reading:
         self._at, self._held, self._page = page.position, dict(page.entries), page
         self._may_jump = False
         self._compare()
+        self._check_window(page)
+
+    def _check_window(self, page: Page) -> None:
+        """Hold a page of the newest entries to its size: it may not call its own window small."""
+        deeds = self._between(0, page.position).values()
+        living = sum(bool(deed.mark) for _, deed in deeds)
+        if page.below is None and len(page.entries) < min(PAGE_ENTRIES, living):
+            self._find("lost", f"a page of {len(page.entries)} entries, of {living}")
 
     def _compare(self) -> None:
         """Compare what is held with the state at its position."""
@@ -259,7 +268,7 @@ class _Reading:
         for id, shown in self._held.items():
             if id not in living:
                 self._find("lost", f"{id} is shown, and gone")
-            elif not _is(shown.offset, shown.html, state[id]):
+            elif not _is(shown, state[id]):
                 self._find("lost", f"{id} is shown as of {shown.offset}, not {state[id]}")
 
     def _apply(self, frame: dict[str, Any], to: Position) -> None:
@@ -289,7 +298,7 @@ class _Reading:
         for (id, offset), change in zip(got, frame["changes"], strict=True):
             if id not in expected or expected[id][0] != offset:
                 self._find("duplicated", f"{id} of {offset} in the frame to {to}")
-            elif change["op"] == "put" and not _is(offset, change["html"], expected[id]):
+            elif not _tells(change, expected[id][1]):
                 self._find("lost", f"{expected[id]} came as {change}")
 
     def _put(self, change: dict[str, Any]) -> None:
@@ -301,6 +310,16 @@ class _Reading:
             self._held.pop(change["id"], None)
 
 
-def _is(offset: int, html: str, expected: tuple[int, Deed]) -> bool:
+def _tells(change: dict[str, Any], deed: Deed) -> bool:
+    """Say whether a change of a frame is what was done: the right kind, text and order."""
+    if deed.id == HEADER:
+        return bool(change["op"] == "blog")
+    if not deed.mark:
+        return bool(change["op"] == "del")
+    is_text = change["op"] == "put" and f"{deed.mark} " in change["html"]
+    return is_text and bool(change["order"] == deed.order)
+
+
+def _is(shown: Shown, expected: tuple[int, Deed]) -> bool:
     at, deed = expected
-    return offset == at and f"{deed.mark} " in html
+    return shown.offset == at and shown.order == deed.order and f"{deed.mark} " in shown.html

@@ -37,6 +37,7 @@ const KEEP_MS = 1_000;
 const REFRESH_MS = 150;
 /** Colleagues' drafts come by no stream. */
 const LOOK_MS = 30_000;
+const LOAD_MS = 10_000;
 
 // -- a new entry
 
@@ -225,9 +226,9 @@ function refresh() {
 }
 
 async function load() {
-  const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, '')).catch(
-    () => null,
-  );
+  const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, ''), {
+    signal: AbortSignal.timeout(LOAD_MS),
+  }).catch(() => null);
   if (answer?.status === 503) showStore('down');
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;

@@ -60,8 +60,15 @@ const STORE = {
 };
 let store = 'up';
 
-/** @param {string} state how the store is, one of the above; what came back older stays said */
+/**
+ * @param {string} state how the store is, one of the above; what came back older stays said.
+ *   "unheld": it is there, and the worker that was asked does not hold this blog
+ */
 export function showStore(state) {
+  if (state === 'unheld') {
+    if (store === 'lacks') return;
+    state = 'up';
+  }
   if (state === store || (state === 'up' && store === 'older')) return;
   const isBack = state === 'up';
   store = state;
@@ -74,7 +81,9 @@ export function showStore(state) {
 /** Ask how the store is, while the page is looked at. */
 export async function askStore() {
   if (document.hidden) return;
-  const answer = await fetch(`/desk/blogs/${slug}/store`).catch(() => null);
+  const answer = await fetch(`/desk/blogs/${slug}/store`, {
+    signal: AbortSignal.timeout(STORE_MS),
+  }).catch(() => null);
   const said = (await answer?.json().catch(() => null)) ?? {};
   if (said.store) showStore(said.store);
 }

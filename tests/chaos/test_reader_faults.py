@@ -43,10 +43,10 @@ async def test_when_all_sockets_are_cut_at_once_all_come_back_and_miss_nothing(
 async def test_readers_who_come_and_go_while_anything_goes_wrong_miss_nothing(
     stage: Stage, store: StoreProcess
 ) -> None:
-    trouble = Trouble(stage, store, random.Random(3))
+    trouble = Trouble(stage, store, random.Random(3), every_s=length(2, 0.2))
     fault = "50 readers a second come and go, faults at random"
     async with stage.play(fault, within_s=RECONNECT_S) as show:
         async with asyncio.TaskGroup() as work:
-            work.create_task(show.audience.churn(50, length(30, 6)))
-            work.create_task(trouble.make(show, length(30, 6)))
+            work.create_task(show.audience.churn(50, length(30, 9)))
+            work.create_task(trouble.make(show, length(30, 9)))
         show.over()

@@ -21,7 +21,7 @@ from redis.retry import Retry
 from servers import Server, StoreProcess, free_port, store_process
 from stage import RECONNECT_S, SETTINGS, Stage, doors, servers_on, stage_on
 from stores import binary_of
-from waiting import until, until_sync
+from waiting import SCALE, until, until_sync
 from watching import stays_in_step
 from windows import open_page, window
 
@@ -120,7 +120,7 @@ async def test_a_server_that_is_stopped_sends_its_readers_away_one_after_the_oth
         assert await asyncio.to_thread(server.wait) == 0
         show.over()
         byes = sorted(at_s for viewer in show.audience.viewers for at_s in viewer.byes)
-        assert DRAIN_S * 0.8 <= byes[-1] - byes[0] <= DRAIN_S * 1.5
+        assert DRAIN_S * 0.5 <= byes[-1] - byes[0] <= DRAIN_S * 1.5 * SCALE
         assert not server.status("/readyz")
         await asyncio.to_thread(server.start)
     assert show.reconnects() == len(byes)
@@ -269,6 +269,8 @@ async def test_a_clock_that_is_set_back_and_forward_changes_nothing(
             for hours in (1, -1):
                 shift.write_bytes(struct.pack("q", hours * 3600))
                 await show.changes(8)
+            shown = [record["updated_at"] for record in show.kept.entries().values()]
+            assert max(shown) - min(shown) > 3_600_000  # milliseconds: the clocks did move
             show.over()
     assert show.reconnects() == 0
 

@@ -51,6 +51,7 @@ class Newsroom:
         self.published = 0
         self.acknowledged: list[Acknowledged] = []
         self.unsure = 0  # calls that had to be repeated
+        self.refused: list[str] = []  # what a store that lost nothing would have done
         self.patient = False  # asks again also when the store knows neither editor nor blog
         self._headers = {"authorization": f"Bearer {token}"}
         self._over = asyncio.Event()
@@ -158,6 +159,7 @@ class _Editor:
             return done
         assert held, answer.text
         assert answer.status_code in (404, 409, 410, 412), answer.text
+        self._newsroom.refused.append(f"{method} {path}: {answer.text}")
         self._held.remove(held)
         return None
 

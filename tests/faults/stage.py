@@ -30,6 +30,7 @@ READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
 PLAY_S: Final = 180.0  # one row takes, at most
+MOST: Final = 0.5  # of those who come and go join; the others find nobody there
 CONVERGE_S: Final = 5.0
 RECONNECT_S: Final = 15.0
 SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
@@ -215,21 +216,27 @@ class Stage:
         )
         row = matrix.Row(
             fault,
-            len(stories) + len(left),
-            show.newsroom.published,
-            len(show.newsroom.acknowledged),
-            gone,
-            verdict.lost,
-            verdict.duplicated,
-            verdict.reordered,
-            verdict.unannounced,
-            show.reconnects(),
-            converged_s,
-            within_s,
+            readers=len(stories) + len(left),
+            published=show.newsroom.published,
+            acknowledged=len(show.newsroom.acknowledged),
+            gone=gone,
+            lost=verdict.lost,
+            duplicated=verdict.duplicated,
+            reordered=verdict.reordered,
+            unannounced=verdict.unannounced,
+            reconnects=show.reconnects(),
+            converged_s=converged_s,
+            within_s=within_s,
         )
         matrix.ROWS.append(row)
         assert verdict.is_clean, "\n".join(verdict.because)
-        assert converged_s <= within_s, f"converged after {converged_s:.1f} s, not {within_s:g}"
+        if not show.forfeited_until_s:
+            assert not show.newsroom.refused, show.newsroom.refused
+        came = sum(bool(viewer.joins) for viewer in show.audience.left)
+        assert came >= len(left) * MOST, f"of {len(left)} who came and went, {came} joined"
+        assert converged_s <= within_s * SCALE, (
+            f"converged after {converged_s:.1f} s, not {within_s:g}"
+        )
 
 
 def gauge(server: Server, name: str) -> int:

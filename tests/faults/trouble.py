@@ -20,10 +20,13 @@ UNRELIABLE: Final[Sequence[Sequence[float]]] = ([], [0.0], [0.0, 0.0], [0.3], [0
 
 
 class Trouble:
-    """What goes wrong on a stage. `counts`: how often what did."""
+    """What goes wrong on a stage, with a pause of `every_s` after each."""
 
-    def __init__(self, stage: Stage, store: StoreProcess, chance: random.Random) -> None:
-        self._stage, self._store, self._chance = stage, store, chance
+    def __init__(
+        self, stage: Stage, store: StoreProcess, chance: random.Random, every_s: float = EVERY_S
+    ) -> None:
+        self._stage, self._store, self._chance, self._every_s = stage, store, chance, every_s
+        self._left: list[str] = []
         self._deeds = [name for name in vars(Trouble) if not name.startswith(("_", "make"))]
 
     async def make(self, show: Show, seconds: float) -> None:
@@ -31,8 +34,14 @@ class Trouble:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         while loop.time() < end_s:
-            await getattr(self, self._chance.choice(self._deeds))(show)
-            await asyncio.sleep(EVERY_S)
+            await getattr(self, self._next())(show)
+            await asyncio.sleep(self._every_s)
+
+    def _next(self) -> str:
+        """Return what goes wrong next: everything once before anything twice, in any order."""
+        if not self._left:
+            self._left = self._chance.sample(self._deeds, len(self._deeds))
+        return self._left.pop()
 
     def _door(self) -> Proxy:
         return self._chance.choice(self._stage.proxies)

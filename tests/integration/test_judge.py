@@ -91,6 +91,18 @@ LOST: dict[str, list[Step]] = {
         frame(1, at(3), FIRST | {"html": "<p>m0-1 text</p>"}, SECOND),
         *CLEAN[2:],
     ],
+    "a living entry is taken away, and comes again": [
+        EMPTY,
+        frame(1, at(3), {"op": "del", "id": "ea", "offset": 2}, SECOND),
+        *CLEAN[2:],
+    ],
+    "an entry comes with another order": [
+        *CLEAN[:2],
+        frame(3, at(4), EDITED | {"order": 9}),
+        CLEAN[3],
+    ],
+    "a page has another order": [WHOLE._replace(entries={"ea": Shown(4, 9, "<p>m1-2 text</p>")})],
+    "a page has a smaller window than it may": [Page(at(5), {}, lowest=1_000)],
     "a page lacks an entry": [Page(at(3), {"eb": Shown(3, 3, "<p>m2-1 text</p>")}), *CLEAN[2:]],
     "a page shows what is gone": [WHOLE._replace(entries={"eb": Shown(3, 3, "<p>m2-1 text</p>")})],
     "a page shows an old text": [WHOLE._replace(entries={"ea": Shown(2, 2, "<p>m1-1 text</p>")})],

@@ -184,3 +184,41 @@ async def _is_past(client: Any, id: str) -> bool:
     seconds, micros = await client.time()
     score = await client.zscore(key(SLUG, "due"), id)
     return bool(score < seconds * 1000 + micros // 1000)
+
+
+async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_takedowns_rewrite(
+    store_client: redis.asyncio.Redis,
+) -> None:
+    broker = Broker(One(store_client))
+    publishing = Publishing(broker, now_ms)
+    due: dict[str, str] = {}
+    for slug in ("bad", "good"):
+        await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
+        fields = {"body": "Planned.", "publish_at": in_seconds(SOON_S)}
+        due[slug] = (await publishing.create_entry(SYSTEM, slug, fields)).entry.id
+    await broker.want_rewrite("good", again=False)
+    await store_client.set(key("bad", "marked"), "of a wrong type")
+    running = asyncio.create_task(schedule.run(broker, publishing))
+    try:
+        await until(lambda: store_client.hexists(key("good", "entries"), due["good"]))
+        await until(lambda: _is_rewritten(store_client))
+    finally:
+        running.cancel()
+    assert await store_client.hexists(key("bad", "drafts"), due["bad"])
+
+
+async def _is_rewritten(client: redis.asyncio.Redis) -> bool:
+    return not await client.exists("lb:rewrite")
+
+
+async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asyncio.Redis) -> None:
+    broker = Broker(One(store_client))
+    publishing = Publishing(broker, now_ms)
+    for slug in ("bad", "good"):
+        await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
+    await store_client.delete(key("bad", "blog"))
+    await store_client.set(key("bad", "blog"), "of a wrong type")
+    heads = await broker.heads(["bad", "good"])
+    assert (list(heads.positions), "WRONGTYPE" in heads.away) == (["good"], True)
+    assert [stand.blog.slug for stand in await broker.blogs()] == ["good"]
+    assert await broker.due() == []

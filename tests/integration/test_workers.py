@@ -171,6 +171,26 @@ def test_what_is_sent_on_a_connection_that_was_just_closed_is_a_lost_connection(
         runner.run(send())
 
 
+async def test_with_a_connection_that_breaks_the_idle_ones_are_closed_without_a_farewell(
+    store_url: str,
+) -> None:
+    """TLS would wait for one, from an end that is gone, and the pool lose the connection."""
+    async with connect(store_url) as client:
+        pool: Any = client.at("lb:blogs").connection_pool
+        broken, idle = [await pool.get_connection() for _ in range(2)]
+        await pool.release(idle)
+        closed: list[bool] = []
+
+        async def disconnect(nowait: bool = False, **_: Any) -> None:
+            closed.append(nowait)
+
+        idle.disconnect = disconnect
+        await broken.disconnect(error=TimeoutError())
+        await pool.release(broken)
+        assert (closed, pool._in_use_connections) == ([True], set())
+        del idle.disconnect
+
+
 @pytest.mark.parametrize("turns", range(5))
 async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the_next(
     store_client: Any, turns: int

@@ -1494,8 +1494,13 @@ async def test_while_a_part_of_the_store_is_away_the_blogs_of_the_others_are_com
             False,
             True,
         ]
+        assert [hub.store_of(slug) for slug in ("b0", "b1", "other")] == ["down", "up", "down"]
         store.away.clear()
         await until(lambda: hub.store_up)
+        assert [hub.store_of(slug) for slug in ("b0", "b1", "other")] == ["up", "up", "unheld"]
+        store.lacks.add("b1")
+        await until(lambda: hub.store_of("b1") == "lacks")
+        store.lacks.clear()
         await settle(hub)
         assert all(live.position == store.pasts[live.slug].position for live in lives if live)
 
