@@ -46,7 +46,7 @@ class Newsroom:
     def __init__(self, urls: Sequence[str], token: str, history: History) -> None:
         self.urls = list(urls)
         self.history = history
-        self.gap_s = 0.2  # of each editor
+        self.gap_s = 0.12  # of each editor
         self.text = "the council votes at nine."
         self.published = 0
         self.acknowledged: list[Acknowledged] = []
