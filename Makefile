@@ -72,7 +72,7 @@ screenshots: $(VENV)/.installed-test tools
 bench: $(VENV)/.installed-test tools peer
 	@$(BIN)/python tests/load/bench.py $(ARGS)
 
-# Every fault at its full length, and the matrix of what each of them showed; a quarter of an hour.
+# Every fault at its full length, and the matrix of what each of them showed; 6 minutes.
 .PHONY: chaos soak
 chaos: $(VENV)/.installed-test tools
 	@CHAOS_LONG=1 $(BIN)/pytest --quiet tests/chaos
