@@ -54,6 +54,9 @@ from liveblog.timeline import (
 
 log = logging.getLogger(__name__)
 
+# What reading damaged keys raises: a value that is missing, of another kind, or not UTF-8. It is
+# one blog's trouble, and must end neither a worker nor an answer about the others.
+NONSENSE: Final = (msgspec.DecodeError, ValueError, TypeError, AttributeError, LookupError)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -99,9 +102,9 @@ async def asking() -> AsyncIterator[None]:
     except ResponseError as error:
         log.error("the store refused: %s", error)
         raise StoreDown(str(error)) from error
-    except msgspec.DecodeError as error:
-        log.error("the store holds a record that makes no sense: %s", error)
-        raise StoreDown(f"a stored record makes no sense: {error}") from error
+    except NONSENSE as error:
+        log.exception("the store holds something that makes no sense")
+        raise StoreDown(f"what is stored makes no sense: {error!r}") from error
     except (RedisError, OSError) as error:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
@@ -374,17 +377,24 @@ class Broker:
 
     async def _slugs(self, limit: int) -> list[str]:
         found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)
-        return [slug.decode() for slug in found]
+        return [slug.decode(errors="replace") for slug in found]
 
     @_asking
     async def reindex(self) -> None:
         """Put blogs into the index that a lost best-effort write left out."""
         for node in self.nodes.everyone():
             async for name in node.redis.scan_iter(match="lb:{*}:blog", count=1000):
-                slug = name.decode()[4:-6]
-                stand = await self.stand(slug)
-                if stand:
-                    await self._index(slug, stand.blog.updated_at)
+                await self._index_again(name.decode(errors="replace")[4:-6])
+
+    async def _index_again(self, slug: str) -> None:
+        """Put one blog into the index, unless it cannot be read: that must not keep others out."""
+        try:
+            stand = await self.stand(slug)
+        except StoreDown as error:
+            log.warning("blog %s is not put into the list of blogs: %s", slug, error)
+            return
+        if stand:
+            await self._index(slug, stand.blog.updated_at)
 
     @_asking
     async def stored(self, slug: str, id: str) -> Stored | None:
@@ -545,6 +555,8 @@ class Broker:
         wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
         entries = await self._entries(slug, "entries", wanted)
         top = int(offset)
+        if len(chain) != 8 * min(top, KEPT_CHANGES + 1):
+            raise ValueError(f"{slug} has no check for each of its {top} changes")
         position = Position(epoch.decode(), top, chain[-8:].decode())
         held = [entry for entry in entries if (entry.offset or 0) <= top]
         window = int(listed[-1][1]) if len(listed) == WINDOW else 0
@@ -656,7 +668,10 @@ async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | None | Exc
 def _head(answer: Any) -> Position | None | Exception:
     if isinstance(answer, Exception):
         return answer
-    return _position(*answer) if all(answer) else None
+    try:
+        return _position(*answer) if any(answer) else None
+    except NONSENSE as error:
+        return error
 
 
 async def _due(redis: Any, slugs: Sequence[str]) -> list[list[Due] | Exception]:
@@ -675,7 +690,8 @@ def _due_at(now: int, slug: str, status: Any, rows: Any) -> list[Due] | Exceptio
     for answer in (status, rows):
         if isinstance(answer, Exception):
             return answer
-    return [Due(slug, id.decode(), now) for id, at in rows if at <= now and status != b"ended"]
+    found = [id.decode(errors="replace") for id, at in rows if at <= now]
+    return [Due(slug, id, now) for id in found] if status != b"ended" else []
 
 
 def _position(epoch: bytes, offset: bytes, check: bytes) -> Position:
@@ -693,7 +709,7 @@ def _stand(
         return None
     try:
         return Stand(_blog_of(header), _position(epoch, offset, check), header)
-    except msgspec.DecodeError:
+    except NONSENSE:
         log.exception("the store holds a blog that makes no sense: %.200r", header)
         return None
 

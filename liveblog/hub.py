@@ -942,14 +942,21 @@ class Hub:
             slot, asks = beats % SLOTS, (beats // SLOTS + 1) % PING_EVERY == 0
             now = format_time(self.now())
             for live in list(self.lives.values()):
-                live.beat(slot, now, asks)
+                self._safely(live, partial(live.beat, slot, now, asks))
 
     async def _each_second(self) -> None:
         while True:
             await asyncio.sleep(1)
             for live in list(self.lives.values()):
-                live.free_stalled()
-                live.close_ended()
+                self._safely(live, live.free_stalled)
+                self._safely(live, live.close_ended)
+
+    def _safely(self, live: Live, act: Callable[[], None]) -> None:
+        """Do what is done to all blogs in turn: one that fails must not end it for the others."""
+        try:
+            act()
+        except Exception:
+            log.exception("blog %s: what is done now and then failed", live.slug)
 
     async def _watch(self) -> None:
         """Compare the store's heads with ours, for inequality: what pub/sub lost is found here."""
@@ -982,8 +989,8 @@ class Hub:
 
         "unheld": it is there, but this worker does not hold the blog and cannot say.
         """
-        live = self.lives.get(slug)
-        if not live:
+        live = self.held(slug)
+        if not live:  # nor is it told that there is a draft
             return "unheld" if self.store_up else "down"
         if slug not in self._answered:
             return "up" if self.store_up else "down"  # held since the last comparison

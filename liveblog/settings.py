@@ -122,7 +122,23 @@ def _store_url(text: str) -> str:
             "must begin with redis://, rediss://, unix:// or valkey://, or with redis+sentinel:// "
             "or redis+cluster:// (rediss+… for TLS)"
         )
+    if not plus and base != "unix":
+        _check_server(rest)
     return f"{_STORE_SCHEMES[base]}{plus}{kind}://{rest}"
+
+
+def _check_server(rest: str) -> None:
+    """Raise ValueError for what is no `user:password@host:port/…`, without any part of it."""
+    try:
+        parts = urlsplit(f"redis://{rest}")
+        is_server = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_server = False
+    if not is_server:
+        raise ValueError(
+            "must name a host, and a port from 1 to 65535 if any; in a password %, @, /, ?, # and "
+            "brackets must be percent-encoded"
+        ) from None
 
 
 def _origin(text: str) -> str:

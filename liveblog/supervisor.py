@@ -7,8 +7,9 @@ Rules: knows no readers and no store; how a worker ends is app's matter.
 """
 
 import logging
+import signal
 from socket import socket
-from typing import Final
+from typing import Any, Final
 
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
@@ -16,6 +17,7 @@ from uvicorn.supervisors.multiprocess import Process
 
 log = logging.getLogger(__name__)
 
+ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 START_WITHIN_S: Final = 30.0  # for a new worker to serve, else the old ones stay
 
 
@@ -36,8 +38,9 @@ class Supervisor(Multiprocess):
         fresh = [Process(self.config, self.sockets) for _ in self.processes]
         for process in fresh:
             process.start()
-        if not all(it.wait_until_ready(START_WITHIN_S, self.should_exit) for it in fresh):
-            log.error("a new worker does not serve: the old ones stay")
+        ending: Any = self  # an Event, as far as it is asked
+        if not all(it.wait_until_ready(START_WITHIN_S, ending) for it in fresh):
+            log.error("not all new workers serve: the old ones stay")
             for process in fresh:
                 process.kill()
                 process.join()
@@ -46,6 +49,23 @@ class Supervisor(Multiprocess):
         for process in self.processes:
             process.terminate()
         self.processes = fresh
+
+    def handle_signals(self) -> None:
+        """Obey what waits: the end before all else, several exchanges as one."""
+        ending = [number for number in self.signal_queue if number in ENDING]
+        self.signal_queue[:] = ending[:1] or dict.fromkeys(self.signal_queue)
+        super().handle_signals()
+
+    def handle_hup(self) -> None:
+        """Exchange the workers, but not while those of the last exchange are still going."""
+        if self._going:
+            log.warning("SIGHUP: the last exchange has not ended; ask again later")
+        else:
+            super().handle_hup()
+
+    def is_set(self) -> bool:
+        """Say whether all shall end, also by a signal that waits; asked during an exchange."""
+        return self.should_exit.is_set() or any(it in ENDING for it in self.signal_queue)
 
     def keep_subprocess_alive(self) -> None:
         """Replace workers that died, and forget those that were to end and have."""

@@ -1,6 +1,7 @@
 """Scheduled entries: published when they fall due, once, by whichever worker is first."""
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from waiting import until
 
 from liveblog import schedule
 from liveblog.broker import Broker, key
-from liveblog.model import SYSTEM, Problem
+from liveblog.model import SYSTEM, Problem, StoreDown
 from liveblog.nodes import One
 from liveblog.publishing import Publishing
 
@@ -222,3 +223,34 @@ async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asy
     assert (list(heads.positions), "WRONGTYPE" in heads.away) == (["good"], True)
     assert [stand.blog.slug for stand in await broker.blogs()] == ["good"]
     assert await broker.due() == []
+
+
+DAMAGE: dict[str, list[tuple[Any, ...]]] = {
+    "an offset that is none": [("HSET", key("bad", "blog"), "offset", "1.5")],
+    "an epoch that is not UTF-8": [("HSET", key("bad", "blog"), "epoch", b"\xff\xfe")],
+    "no offset": [("HDEL", key("bad", "blog"), "offset")],
+    "no chain": [("DEL", key("bad", "chain"))],
+    "a due entry that is not UTF-8": [("ZADD", key("bad", "due"), "1", b"\xff\xfe")],
+    "a slug that is not UTF-8": [("ZADD", "lb:blogs", "1", b"\xff\xfe")],
+    "a key that is not UTF-8": [("HSET", b"lb:{\xff\xfe}:blog", "epoch", "x")],
+}
+
+
+@pytest.mark.parametrize("commands", DAMAGE.values(), ids=DAMAGE)
+async def test_one_damaged_blog_ends_no_worker_and_no_answer_about_the_others(
+    store_client: redis.asyncio.Redis, commands: list[tuple[Any, ...]]
+) -> None:
+    broker = Broker(One(store_client))
+    publishing = Publishing(broker, now_ms)
+    for slug in ("bad", "good"):
+        await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
+    for command in commands:
+        await store_client.execute_command(*command)
+    await broker.reindex()
+    await broker.due()
+    assert "good" in (await broker.heads(["bad", "good"])).positions
+    assert "good" in [stand.blog.slug for stand in await broker.blogs()]
+    assert await broker.load("good")
+    for ask in (broker.load, broker.stand):
+        with contextlib.suppress(StoreDown):
+            await ask("bad")

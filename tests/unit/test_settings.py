@@ -159,3 +159,22 @@ def test_every_default_is_within_its_own_limits() -> None:
 
 def test_the_static_files_are_found() -> None:
     assert static_dir().name == "static"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:s3cr/etX9@127.0.0.1:6379",
+        "redis://:s3cr#etX9@127.0.0.1",
+        "redis://:s3cr?etX9@127.0.0.1",
+        "redis://:s3cr[etX9@127.0.0.1",
+        "redis://:s3cretX9@127.0.0.1:99999",
+        "redis://:s3cretX9@127.0.0.1:0",
+        "rediss://:s3cretX9@:6379",
+    ],
+)
+def test_a_store_url_that_cannot_be_read_is_refused_without_any_part_of_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL must name a host") as refused:
+        load({"REDIS_URL": url})
+    assert "s3cr" not in str(refused.value)
+    assert "etX9" not in str(refused.value)

@@ -1,5 +1,7 @@
 """Workers are exchanged as a whole, or not at all."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +18,7 @@ class Worker:
 
     log: Log
     starts: Iterator[bool]
-    made: int
+    made = 0
 
     def __init__(self, *_: Any) -> None:
         type(self).made += 1
@@ -54,7 +56,8 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
         Worker.log, Worker.starts, Worker.made = [], iter(starts), 0
         monkeypatch.setattr(supervisor, "Process", Worker)
         made: Any = Supervisor.__new__(Supervisor)
-        made.config, made.sockets, made.should_exit = Config, [], None
+        made.config, made.sockets = Config, []
+        made.should_exit, made.signal_queue = threading.Event(), []
         made.processes, made._going = [Worker(), Worker()], []
         made.restart_all()
         return [worker.name for worker in made.processes], Worker.log
@@ -84,3 +87,36 @@ def test_when_a_new_worker_does_not_serve_the_old_ones_stay(exchanged: Any) -> N
         ("kill", "worker 4"),
         ("join", "worker 4"),
     ]
+
+
+def supervisor_of(*waiting: int) -> Any:
+    """Return a supervisor with signals that wait, and no workers."""
+    made: Any = Supervisor.__new__(Supervisor)
+    made.should_exit, made.signal_queue, made._going = threading.Event(), [*waiting], []
+    made.exchanges = 0
+
+    def exchange() -> None:
+        made.exchanges += 1
+
+    made.restart_all = exchange
+    return made
+
+
+def test_several_exchanges_that_wait_are_one() -> None:
+    made = supervisor_of(signal.SIGHUP, signal.SIGHUP, signal.SIGHUP)
+    made.handle_signals()
+    assert (made.exchanges, made.signal_queue) == (1, [])
+
+
+def test_the_end_comes_before_an_exchange_and_is_seen_during_one() -> None:
+    made = supervisor_of(signal.SIGHUP, signal.SIGTERM)
+    assert made.is_set()
+    made.handle_signals()
+    assert (made.exchanges, made.should_exit.is_set()) == (0, True)
+
+
+def test_no_exchange_begins_while_the_last_ones_workers_are_going() -> None:
+    made = supervisor_of(signal.SIGHUP)
+    made._going = [Worker()]
+    made.handle_signals()
+    assert made.exchanges == 0
