@@ -46,7 +46,11 @@ YOUNG_MAX: Final = 20_000  # objects between two collections, 700 as Python has 
 # Full collections: failures leave cycles that got old before they were garbage, and the collector
 # comes to those by itself once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
 COLLECT_EVERY_S: Final = 60.0
+CONTACT_EVERY_S: Final = 0.05  # between two looks for the first contact with the store
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
+
+
+contacted = threading.Event()  # this process has heard from the store
 
 
 def create() -> ASGIApp:
@@ -74,7 +78,7 @@ def create_app(settings: Settings) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         for_ever = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
-        parts = *for_ever, metrics.run(), _collect(), _reindex(broker)
+        parts = *for_ever, metrics.run(), _collect(), _reindex(broker), _note_contact(hub)
         with _draining_first(lane, settings):
             try:
                 async with _running(*parts):
@@ -121,6 +125,13 @@ async def _running(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
     finally:
         await stop(tasks)
+
+
+async def _note_contact(hub: Hub) -> None:
+    """Say when the store was first heard from, to who exchanges workers."""
+    while not hub.store_seen:  # noqa: ASYNC110 - the hub tells nobody
+        await asyncio.sleep(CONTACT_EVERY_S)
+    contacted.set()
 
 
 async def _collect() -> None:

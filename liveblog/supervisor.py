@@ -15,10 +15,24 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
+from liveblog.app import contacted
+
 log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 START_WITHIN_S: Final = 30.0  # for a new worker to serve, else the old ones stay
+
+
+class Successor(Process):
+    """A worker that is to take another's place: it serves when it has heard from the store.
+
+    Before, it could not give the pages that the old one holds.
+    """
+
+    def pong(self) -> None:
+        """Answer one question of the supervisor's; in the worker's process."""
+        self.child_conn.recv()
+        self.child_conn.send(self.server.started and contacted.is_set())
 
 
 class Supervisor(Multiprocess):
@@ -35,7 +49,7 @@ class Supervisor(Multiprocess):
         comes back once. For the time of a drain there are twice as many processes. When a new one
         does not serve within START_WITHIN_S, the old ones stay.
         """
-        fresh = [Process(self.config, self.sockets) for _ in self.processes]
+        fresh: list[Process] = [Successor(self.config, self.sockets) for _ in self.processes]
         for process in fresh:
             process.start()
         ending: Any = self  # an Event, as far as it is asked

@@ -457,6 +457,28 @@ async def _published(server: Server, slug: str) -> Any:
     return None
 
 
+async def test_workers_are_not_exchanged_before_the_new_ones_have_heard_from_the_store(
+    own_store: StoreProcess, tmp_path: Path
+) -> None:
+    """The old ones hold pages that no new one could give."""
+    own_store.start()
+    with serving(tmp_path / "log", "--workers", "2", REDIS_URL=own_store.url) as server:
+        async with server.editor() as editor:
+            blog = await editor.blog()
+        path, old = f"/blogs/{blog['slug']}", set(workers_of(server.pid))
+        async with websocket(Ask(server.url, blog["slug"])) as stream:
+            await stream.next("hello")
+            with own_store.stopped():
+                os.kill(server.pid, signal.SIGHUP)
+                await until(lambda: len(workers_of(server.pid)) == 4)
+                await until(lambda: server.said().count("Application startup complete") == 4)
+                assert old <= set(workers_of(server.pid))
+                assert server.status("/readyz") in (200, 503)
+            assert await stream.rest(30) == [BYE]
+        await until(lambda: server.status(path) == 200)
+        await until(lambda: not old & set(workers_of(server.pid)))
+
+
 async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:

@@ -54,7 +54,7 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def exchange(*starts: bool) -> tuple[list[str], Log]:
         Worker.log, Worker.starts, Worker.made = [], iter(starts), 0
-        monkeypatch.setattr(supervisor, "Process", Worker)
+        monkeypatch.setattr(supervisor, "Successor", Worker)
         made: Any = Supervisor.__new__(Supervisor)
         made.config, made.sockets = Config, []
         made.should_exit, made.signal_queue = threading.Event(), []
