@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import ConstantBackoff, NoBackoff
@@ -163,7 +163,7 @@ def _options(named: Several) -> dict[str, Any]:
     return _limits() | said
 
 
-class _Lost:
+class _Lost(AbstractConnection):
     """A connection whose loss is always a ConnectionError.
 
     uvloop raises RuntimeError for a write to a transport that is closed already
@@ -172,18 +172,26 @@ class _Lost:
 
     async def send_packed_command(self, *args: Any, **more: Any) -> None:
         try:
-            await super().send_packed_command(*args, **more)  # type: ignore[misc]
+            await super().send_packed_command(*args, **more)
         except RuntimeError as error:
             await self.disconnect(nowait=True)
             raise exceptions.ConnectionError(f"closed while it was written to: {error}") from error
 
-    async def disconnect(self, nowait: bool = False, error: Any = None, **more: Any) -> None:
+    async def disconnect(
+        self,
+        nowait: bool = False,
+        error: Exception | None = None,
+        failure_count: int | None = None,
+        health_check_failed: bool = False,
+    ) -> None:
         """Close; after an error without a farewell.
 
         With TLS that would be waited for as long as for an answer, and its absence told in place of
         the error.
         """
-        await super().disconnect(nowait=nowait or bool(error), error=error, **more)  # type: ignore[misc]
+        await super().disconnect(
+            nowait or error is not None, error, failure_count, health_check_failed
+        )
 
 
 class _Pool(BlockingConnectionPool):

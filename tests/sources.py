@@ -23,6 +23,7 @@ from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
 from liveblog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 
 SLUG: Final = "election"
+FOR_PAGES: Final = "a hub only hands this to pages, and asks it never"
 FAR: Final = 500  # more missed than this, and a repair read says "far"
 
 _serial = itertools.count(
@@ -271,16 +272,16 @@ class FakeStore:
             return Heads(heads, ", ".join(self.away))
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
-        raise NotImplementedError  # the hub hands it to pages
+        raise AssertionError(FOR_PAGES)
 
     async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
-        raise NotImplementedError
+        raise AssertionError(FOR_PAGES)
 
     async def entry(self, slug: str, id: str) -> Entry | None:
-        raise NotImplementedError
+        raise AssertionError(FOR_PAGES)
 
     async def recent(self, limit: int) -> list[Blog]:
-        raise NotImplementedError
+        raise AssertionError(FOR_PAGES)
 
 
 def _repair(past: Past | None, position: Position) -> Changes | Moved:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import struct
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -193,7 +193,7 @@ http {{
 
 
 @contextlib.contextmanager
-def balanced(ports: list[int], directory: Path):  # type: ignore[no-untyped-def]
+def balanced(ports: list[int], directory: Path) -> Iterator[str]:
     """Run an nginx before servers on these ports, and yield its URL."""
     directory.mkdir()
     port = free_port()
