@@ -18,6 +18,7 @@ again when it turns out to be laid out otherwise.
 
 import asyncio
 import hashlib
+import logging
 import re
 import secrets
 import time
@@ -46,6 +47,8 @@ from liveblog.model import (
     not_found,
 )
 from liveblog.nodes import Nodes
+
+log = logging.getLogger(__name__)
 
 SESSION_IDLE_S: Final = 24 * 3600  # unused for so long, a session is over: a shift and a night
 SESSION_MAX_S: Final = 14 * 24 * 3600  # and in any case after two weeks
@@ -292,7 +295,7 @@ class Accounts:
 
     async def _all(self, key: str, kind: type[T]) -> list[T]:
         records = await self._ask(key, lambda redis: redis.hvals(key))
-        found = [msgspec.json.decode(record, type=kind) for record in records]
+        found = [account for record in records if (account := _decode(record, kind))]
         return sorted(found, key=lambda account: str(getattr(account, "name", "")))
 
     async def _run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
@@ -381,7 +384,12 @@ def _user_caller(user: User) -> Caller:
 
 
 def _decode(record: bytes | str | None, kind: type[T]) -> T | None:
-    return None if record is None else msgspec.json.decode(record, type=kind)
+    """Return what a record says; a damaged one is nobody's no, but a store that is down."""
+    try:
+        return None if record is None else msgspec.json.decode(record, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.error("the store holds a %s that makes no sense: %s", kind.__name__, error)
+        raise StoreDown("accounts: what is stored makes no sense") from error
 
 
 def _digest(secret: str) -> str:

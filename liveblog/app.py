@@ -318,8 +318,13 @@ def _meant(request: Request) -> str | None:
 
 
 async def _on_fault(_: Request, __: Exception) -> Response:
-    """Answer for a fault of ours; Starlette has the traceback logged by the server."""
-    return auth.problem_response(Problem(500, "fault", "A fault of the server's; it is logged."))
+    """Answer for a fault of ours; Starlette has the traceback logged by the server.
+
+    uvicorn closes the connection then, which a caller who keeps it must be told.
+    """
+    answer = auth.problem_response(Problem(500, "fault", "A fault of the server's; it is logged."))
+    answer.headers["connection"] = "close"
+    return answer
 
 
 def _health(hub: Hub, metrics: Metrics) -> list[BaseRoute]:

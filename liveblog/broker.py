@@ -268,6 +268,12 @@ class Known(msgspec.Struct):
 Refusal = Literal["other", "exists", "absent", "stale", "ended", "full"]
 
 
+class Nonsense(NamedTuple):
+    """Why nothing can be said of a blog, though the server that keeps it answers."""
+
+    why: str
+
+
 class Due(NamedTuple):
     """A scheduled entry that is due at `now`, the store's time."""
 
@@ -293,14 +299,18 @@ class Broker:
 
         With `wait_for_replica`, StoreDown ("unconfirmed") also when no replica confirmed in time.
         """
-        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.idem}"]
-        keys = [key(slug, name) for name in names]
         # What could not be read again is never stored.
         decode_record(orjson.dumps(write.record | {"id": write.id}))
+        return await self._commit(slug, write)
+
+    async def _commit(self, slug: str, write: Write) -> Committed | Known | Refusal:
+        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.idem}"]
+        keys = [key(slug, name) for name in names]
         arguments = [*write.arguments(slug), "publish", self._publish]
         answer = await self._durably("publish", keys, arguments)
         if answer[0] == b"known":
-            return msgspec.json.decode(answer[1], type=Known)
+            async with asking():  # it may make no sense
+                return msgspec.json.decode(answer[1], type=Known)
         if answer[0] != b"ok":
             refusal: Refusal = answer[0].decode()
             return refusal
@@ -319,7 +329,7 @@ class Broker:
         if not await self._exists(key(slug, f"idem:{idem}")):
             return None
         nothing = Write(op="keep", id="", seen=b"-", record={}, request=request, idem=idem)
-        return await self.commit(slug, nothing)
+        return await self._commit(slug, nothing)
 
     async def _durably(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
         if not self.wait_for_replica:
@@ -588,9 +598,11 @@ class Broker:
         """Return where the store is, for each blog; None for one it lacks.
 
         Asks even when there are none. In a cluster every node is asked: blogs on one that gives no
-        answer are left out, and `away` says why.
+        answer are left out, and `away` says why. So is a blog whose keys make no sense, but no part
+        of the store is away for that.
         """
-        return Heads(*await self.nodes.each(slugs, _heads))
+        found, away = await self.nodes.each(slugs, _heads)
+        return Heads({s: head for s, head in found.items() if not isinstance(head, Nonsense)}, away)
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         """Return published entries below order `before` (None: the newest), the highest first."""
@@ -653,8 +665,8 @@ async def _stands(redis: Any, slugs: Sequence[str]) -> list[Stand | None | Excep
     return [it if isinstance(it, Exception) else _stand(*it) for it in answers]
 
 
-async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | None | Exception]:
-    heads: list[Position | None | Exception] = []
+async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | Nonsense | None | Exception]:
+    heads: list[Position | Nonsense | None | Exception] = []
     if not slugs:
         await redis.ping()
     for i in range(0, len(slugs), BATCH):
@@ -665,13 +677,13 @@ async def _heads(redis: Any, slugs: Sequence[str]) -> list[Position | None | Exc
     return heads
 
 
-def _head(answer: Any) -> Position | None | Exception:
+def _head(answer: Any) -> Position | Nonsense | None | Exception:
     if isinstance(answer, Exception):
-        return answer
+        return Nonsense(str(answer)) if str(answer).startswith("WRONGTYPE") else answer
     try:
         return _position(*answer) if any(answer) else None
     except NONSENSE as error:
-        return error
+        return Nonsense(str(error))
 
 
 async def _due(redis: Any, slugs: Sequence[str]) -> list[list[Due] | Exception]:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import math
 import multiprocessing
 import os
 import signal
@@ -39,7 +38,8 @@ if TYPE_CHECKING:
     from liveblog.bench import Result
     from liveblog.nodes import Nodes
 
-GRACE_S: Final = 15  # for requests that run when the readers are gone
+GRACE_S: Final = 10  # for requests that run when the readers are gone
+LAST_S: Final = 5  # for the last farewells and the end of all parts of a worker
 STORE_TRIES: Final = 30  # to reach a store that must be seen to be durable, a second apart
 KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
 BACKLOG: Final = 4_096
@@ -164,7 +164,7 @@ def _run_uvicorn(chosen: Settings) -> None:
         listeners = _listeners(config, chosen.send_buffer_bytes)
         if config.workers > 1:
             with _shared_metrics():
-                Supervisor(config, sockets=listeners).run()
+                Supervisor(config, listeners, _end_within_s(chosen)).run()
         else:
             server.run(sockets=listeners)
             code = 0 if server.started else 1
@@ -194,6 +194,11 @@ def _listeners(config: "uvicorn.Config", send_buffer_bytes: int) -> list[socket.
     return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
 
 
+def _end_within_s(chosen: Settings) -> float:
+    """Return how long a worker that is told to end may take, until it counts as hanging."""
+    return chosen.drain_lead_s + chosen.drain_s + GRACE_S + LAST_S
+
+
 def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
     return {
         "factory": True,
@@ -213,7 +218,7 @@ def _uvicorn_options(chosen: Settings) -> dict[str, Any]:
         "server_header": False,
         "backlog": BACKLOG,
         "timeout_keep_alive": KEEP_ALIVE_S,
-        "timeout_graceful_shutdown": math.ceil(chosen.drain_s) + GRACE_S,
+        "timeout_graceful_shutdown": GRACE_S,
     }
 
 

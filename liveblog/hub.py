@@ -17,7 +17,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator, Set
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar
@@ -796,7 +796,7 @@ class Hub:
         self._loading: dict[str, asyncio.Task[Live | None]] = {}
         self._early: dict[str, deque[Changes]] = {}
         self._unknown: dict[str, float] = {}
-        self._answered: Set[str] = frozenset()  # blogs that the last comparison was about
+        self._answers: dict[str, bool] = {}  # of the last comparison: could it be made for a blog
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- blogs
@@ -962,15 +962,16 @@ class Hub:
         """Compare the store's heads with ours, for inequality: what pub/sub lost is found here."""
         while True:
             try:
-                heads = await self.source.heads(list(self.lives))
+                asked = list(self.lives)
+                heads = await self.source.heads(asked)
                 self.store_seen = True
-                self._answered = heads.positions.keys()
                 self._note_store(heads.away)
+                self._note_answers({slug: slug in heads.positions for slug in asked})
                 for slug, head in heads.positions.items():
                     self._compare(slug, head)
             except StoreDown as error:
-                self._answered = frozenset()
                 self._note_store(f"all of it: {error}")
+                self._note_answers({})
             await asyncio.sleep(HEADS_EVERY_S)
 
     def _note_store(self, away: str) -> None:
@@ -978,6 +979,13 @@ class Hub:
         if away and self.store_up:
             log.error("the store is away: %s", away)
         self.store_up = not away
+
+    def _note_answers(self, answers: dict[str, bool]) -> None:
+        """Note of which blogs the store says something; a single one it cannot read is damaged."""
+        for slug, is_told in answers.items():
+            if self.store_up and not is_told and self._answers.get(slug, True):
+                log.error("blog %s: the store holds it in a form that cannot be read", slug)
+        self._answers = answers
 
     def _compare(self, slug: str, head: Position | None) -> None:
         live = self.lives.get(slug)
@@ -992,8 +1000,8 @@ class Hub:
         live = self.held(slug)
         if not live:  # nor is it told that there is a draft
             return "unheld" if self.store_up else "down"
-        if slug not in self._answered:
-            return "up" if self.store_up else "down"  # held since the last comparison
+        if not self._answers.get(slug, self.store_up):  # it may be held since the last comparison
+            return "down"
         return "lacks" if live.lost else "up"
 
     # -- the end

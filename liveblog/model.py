@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -44,6 +44,11 @@ BODY_BYTES_MAX: Final = 1 << 20  # of a request
 HTML_BYTES_MAX: Final = 160 * 1024  # made of a body or summary: a frame with it still fits 256 KiB
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Inside these, every zone's local time can be computed and has a year of four digits.
+TIME_MIN_MS: Final = (datetime(1000, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+TIME_MAX_MS: Final = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 BLOG_ID: Final = "#blog"  # the header's id among entry ids, which cannot begin with "#"
 
@@ -156,6 +161,12 @@ class Position(NamedTuple):
         return cls(found[1], int(found[2]), found[3]) if found else None
 
 
+# What is stored is checked as it is read: whatever else stands there is not ours, and could be
+# neither shown nor told.
+Time = Annotated[int, msgspec.Meta(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
+EntryId = Annotated[str, msgspec.Meta(pattern=rf"\A{_ENTRY_ID.pattern}\Z")]
+
+
 class Link(msgspec.Struct, frozen=True):
     """A link with its text, to an http(s) URL or a path on this site."""
 
@@ -176,9 +187,14 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
     status: BlogStatus = "draft"
     full_coverage: Link | None = None
     successor: Link | None = None
-    created_at: int = 0
-    updated_at: int = 0
+    created_at: Time = 0
+    updated_at: Time = 0
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a zone in which no time can be told."""
+        if self.timezone not in _zones():
+            raise ValueError(f"{self.timezone[:100]!r} is no time zone of the IANA database")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +203,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     Its current revision, or with `deleted` a tombstone that keeps only its numbers.
     """
 
-    id: str
+    id: EntryId
     headline: str | None = None
     body: str | None = None  # Markdown
     body_html: str | None = None  # made by render.markdown, safe
@@ -198,12 +214,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool = False
     status: EntryStatus = "draft"
     revision: int = 1
-    publish_at: int | None = None
+    publish_at: Time | None = None
     note_kind: NoteKind | None = None
     note: str | None = None
     author: str | None = None  # Caller.ident of who made it
-    published_at: int | None = None
-    updated_at: int = 0
+    published_at: Time | None = None
+    updated_at: Time = 0
     offset: int | None = None  # of its last change; None until published
     order: int | None = None  # the offset of its first publication
     deleted: bool = False
@@ -482,10 +498,7 @@ def new_id(prefix: str, length: int) -> str:
     return prefix + "".join(_ALPHABET[number // size**place % size] for place in range(length))
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Inside these, every zone's local time can be computed and has a year of four digits.
-TIME_MIN_MS: Final = (datetime(1000, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
-TIME_MAX_MS: Final = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 
 # -- times -----------------------------------------------------------------------------------------
 

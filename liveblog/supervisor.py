@@ -8,6 +8,8 @@ Rules: knows no readers and no store; how a worker ends is app's matter.
 
 import logging
 import signal
+import time
+from collections.abc import Iterable
 from socket import socket
 from typing import Any, Final
 
@@ -36,11 +38,15 @@ class Successor(Process):
 
 
 class Supervisor(Multiprocess):
-    """Runs `config.workers` processes; SIGHUP exchanges them, SIGTERM and SIGINT end them."""
+    """Runs `config.workers` processes; SIGHUP exchanges them, SIGTERM and SIGINT end them.
 
-    def __init__(self, config: Config, sockets: list[socket]) -> None:
+    A worker that has not ended `end_within_s` after it was told to is killed.
+    """
+
+    def __init__(self, config: Config, sockets: list[socket], end_within_s: float) -> None:
         super().__init__(config, sockets)
-        self._going: list[Process] = []  # told to end, and not yet gone
+        self._end_within_s = end_within_s
+        self._going: dict[Process, float] = {}  # told to end, and when each is killed
 
     def restart_all(self) -> None:
         """Start as many new workers, and send the old ones' readers away when all of them serve.
@@ -59,9 +65,7 @@ class Supervisor(Multiprocess):
                 process.kill()
                 process.join()
             return
-        self._going += self.processes
-        for process in self.processes:
-            process.terminate()
+        self._tell_to_end(self.processes)
         self.processes = fresh
 
     def handle_signals(self) -> None:
@@ -82,12 +86,32 @@ class Supervisor(Multiprocess):
         return self.should_exit.is_set() or any(it in ENDING for it in self.signal_queue)
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died, and forget those that were to end and have."""
+        """Replace workers that died, and see to those that were told to end."""
         super().keep_subprocess_alive()
-        self._going = [going for going in self._going if going.process.is_alive()]
+        now = time.monotonic()
+        for process, at in list(self._going.items()):
+            if now >= at or not process.process.is_alive():
+                self._see_gone(process, 0)
+
+    def terminate_all(self) -> None:
+        """Tell all workers to end."""
+        self._tell_to_end(self.processes)
 
     def join_all(self) -> None:
         """Wait until all have gone, those too that were told to before."""
-        super().join_all()
-        for process in self._going:
+        for process, at in list(self._going.items()):
+            self._see_gone(process, max(0.0, at - time.monotonic()))
+
+    def _tell_to_end(self, processes: Iterable[Process]) -> None:
+        for process in processes:
+            process.terminate()
+            self._going[process] = time.monotonic() + self._end_within_s
+
+    def _see_gone(self, process: Process, within_s: float) -> None:
+        """Wait until a worker has ended, and kill one that does not come to it."""
+        process.process.join(within_s)
+        if process.process.is_alive():
+            log.error("worker %s has not ended in %g s: killed", process.pid, self._end_within_s)
+            process.kill()
             process.join()
+        del self._going[process]

@@ -52,8 +52,8 @@ class Moved(NamedTuple):
 class Heads(NamedTuple):
     """Where the store is, by blog; None for one it lacks.
 
-    `away` says what is wrong with a part of the store that does not answer, "" when all does: then
-    the blogs that are kept there are not among `positions`.
+    `away` says what is wrong with a part of the store that does not answer, "" when all does. The
+    blogs that are kept there are not among `positions`, nor is one whose keys are damaged.
     """
 
     positions: dict[str, Position | None]

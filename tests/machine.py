@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(zone=picks)
     def change_zone(self, zone: int) -> None:
-        self._run(lambda: self.store.tell(self.past.rotate(timezone=f"Zone/{zone}")))
+        self._run(lambda: self.store.tell(self.past.rotate(timezone=f"Etc/GMT+{zone}")))
 
     # -- the network between the store and a worker
 

@@ -1,11 +1,15 @@
 """Workers are exchanged as a whole, or not at all."""
 
+import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from uvicorn.supervisors.multiprocess import Process
 
 from liveblog import supervisor
 from liveblog.supervisor import Supervisor
@@ -58,7 +62,7 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
         made: Any = Supervisor.__new__(Supervisor)
         made.config, made.sockets = Config, []
         made.should_exit, made.signal_queue = threading.Event(), []
-        made.processes, made._going = [Worker(), Worker()], []
+        made.processes, made._going, made._end_within_s = [Worker(), Worker()], {}, 1.0
         made.restart_all()
         return [worker.name for worker in made.processes], Worker.log
 
@@ -92,7 +96,7 @@ def test_when_a_new_worker_does_not_serve_the_old_ones_stay(exchanged: Any) -> N
 def supervisor_of(*waiting: int) -> Any:
     """Return a supervisor with signals that wait, and no workers."""
     made: Any = Supervisor.__new__(Supervisor)
-    made.should_exit, made.signal_queue, made._going = threading.Event(), [*waiting], []
+    made.should_exit, made.signal_queue, made._going = threading.Event(), [*waiting], {}
     made.exchanges = 0
 
     def exchange() -> None:
@@ -117,6 +121,45 @@ def test_the_end_comes_before_an_exchange_and_is_seen_during_one() -> None:
 
 def test_no_exchange_begins_while_the_last_ones_workers_are_going() -> None:
     made = supervisor_of(signal.SIGHUP)
-    made._going = [Worker()]
+    made._going = {Worker(): 0.0}
     made.handle_signals()
     assert made.exchanges == 0
+
+
+@pytest.fixture
+def stuck() -> Iterator[Any]:
+    """A supervisor of one worker: a process that stands still (SIGSTOP) and hears no SIGTERM."""
+    made, worker = supervisor_of(), Process.__new__(Process)
+    worker.process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    worker.parent_conn, worker.child_conn = multiprocessing.Pipe()
+    worker.process.start()
+    assert worker.process.pid
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    os.waitpid(worker.process.pid, os.WUNTRACED)  # until it does
+    made.processes, made.processes_num, made._end_within_s = [worker], 1, 0.2
+    try:
+        yield made
+    finally:
+        worker.process.kill()
+        worker.process.join()
+
+
+def test_at_the_end_a_worker_that_hangs_is_killed_when_its_time_is_over(
+    stuck: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    [worker] = stuck.processes
+    stuck.terminate_all()
+    stuck.join_all()
+    assert (worker.process.exitcode, stuck._going) == (-signal.SIGKILL, {})
+    assert "has not ended in 0.2 s: killed" in caplog.text
+
+
+def test_after_an_exchange_a_worker_that_hangs_is_killed_when_its_time_is_over(stuck: Any) -> None:
+    [worker] = stuck.processes
+    stuck.terminate_all()
+    stuck.processes = []  # others are in its place by now
+    stuck.keep_subprocess_alive()
+    assert worker.process.is_alive()
+    worker.process.join(0.3)
+    stuck.keep_subprocess_alive()
+    assert (worker.process.exitcode, stuck._going) == (-signal.SIGKILL, {})

@@ -1,0 +1,260 @@
+"""A store that holds nonsense: everybody is told that it is down for that, and no call breaks.
+
+Each damage is done to one blog or account of a running server; then every call that could read it
+is made. Never may one answer 500, and what is not damaged answers as before.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx2
+import pytest
+import redis.asyncio
+from servers import Editor, Server, http
+from waiting import until
+
+from liveblog.accounts import Accounts
+from liveblog.broker import key
+from liveblog.model import Caller
+from liveblog.nodes import One
+
+NONE = b"\xff\xfe no JSON, no UTF-8"
+Damage = Callable[[Any, str, str], Any]
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+async def client(site: Server) -> AsyncIterator[Any]:
+    """A client of the store that `site` uses."""
+    async with redis.asyncio.Redis.from_url(site.store_url) as made:
+        yield made
+
+
+def entry_is(**fields: Any) -> Damage:
+    """Return what stores an entry with other values than anybody can have written."""
+
+    async def damage(client: Any, slug: str, id: str) -> None:
+        record = json.loads(await client.hget(key(slug, "entries"), id) or "{}")
+        await client.hset(key(slug, "entries"), id, json.dumps(record | fields))
+
+    return damage
+
+
+def header_is(**fields: Any) -> Damage:
+    """Return what stores a header with other values than anybody can have written."""
+
+    async def damage(client: Any, slug: str, _: str) -> None:
+        record = json.loads(await client.hget(key(slug, "blog"), "header") or "{}")
+        await client.hset(key(slug, "blog"), "header", json.dumps(record | fields))
+
+    return damage
+
+
+def command(*words: Any) -> Damage:
+    """Return what runs a command; KEY:name in it is a key of the blog, ID the entry's."""
+
+    async def damage(client: Any, slug: str, id: str) -> None:
+        def meant(word: Any) -> Any:
+            is_key = isinstance(word, str) and word.startswith("KEY:")
+            return key(slug, word[4:].replace("ID", id)) if is_key else id if word == "ID" else word
+
+        await client.execute_command(*map(meant, words))
+
+    return damage
+
+
+def of_a_wrong_type(name: str) -> Damage:
+    async def damage(client: Any, slug: str, id: str) -> None:
+        at = key(slug, name.replace("ID", id))
+        await client.delete(at)
+        await client.pfadd(at, "a string, but of another kind than any of ours")
+        if name == "chain":
+            await client.delete(at)
+            await client.lpush(at, "no string")
+
+    return damage
+
+
+FAR = 9_007_199_254_740_993  # a time that is in no calendar
+DAMAGES: dict[str, Damage] = {
+    "an entry that is no JSON": command("HSET", "KEY:entries", "ID", NONE),
+    "an entry that is the header": command("HSET", "KEY:entries", "ID", b'{"id":"#blog"}'),
+    "an entry that is a list": command("HSET", "KEY:entries", "ID", b"[]"),
+    "an entry published in no year": entry_is(published_at=FAR),
+    "an entry updated in no year": entry_is(updated_at=-FAR),
+    "an entry scheduled in no year": entry_is(publish_at=FAR),
+    "an entry with an offset beyond all": entry_is(offset=10**15),
+    "an entry with an offset below all": entry_is(offset=-5),
+    "an entry with an order that is text": entry_is(order="1"),
+    "an entry with another's id": entry_is(id="e000000000000"),
+    "an entry with an id that is none": entry_is(id="../../etc"),
+    "a draft that is no JSON": command("HSET", "KEY:drafts", "e00000000000d", NONE),
+    "earlier revisions that are no JSON": command("LPUSH", "KEY:rev:ID", NONE),
+    "a header that is no JSON": command("HSET", "KEY:blog", "header", NONE),
+    "a header updated in no year": header_is(updated_at=FAR),
+    "a header with a zone that is none": header_is(timezone="Nowhere/At all"),
+    "a header with a language that is none": header_is(language="\x00"),
+    "a header with another's slug": header_is(slug="../another"),
+    "no header": command("HDEL", "KEY:blog", "header"),
+    "no offset": command("HDEL", "KEY:blog", "offset"),
+    "an offset that is none": command("HSET", "KEY:blog", "offset", "1.5"),
+    "an offset beyond all": command("HSET", "KEY:blog", "offset", "9" * 30),
+    "no base": command("HDEL", "KEY:blog", "base"),
+    "no epoch": command("HDEL", "KEY:blog", "epoch"),
+    "an epoch that is not UTF-8": command("HSET", "KEY:blog", "epoch", NONE),
+    "no check": command("HDEL", "KEY:blog", "check"),
+    "no chain": command("DEL", "KEY:chain"),
+    "a chain that is garbage": command("SET", "KEY:chain", b"\xff" * 16),
+    "a changed member without an entry": command("ZADD", "KEY:changed", "2", "e00000000000x"),
+    "a changed member that is not UTF-8": command("ZADD", "KEY:changed", "2", NONE),
+    "an order member without an entry": command("ZADD", "KEY:order", "9", "e00000000000x"),
+    "an order that is no number": command("ZADD", "KEY:order", "inf", "ID"),
+    **{
+        f"{name} of a wrong type": of_a_wrong_type(name)
+        for name in (
+            "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev:ID"
+        )
+    },
+}  # fmt: skip
+
+
+async def _statuses(site: Server, editor: Editor, slug: str, id: str) -> dict[str, int]:
+    """Make every call that could read the blog or its entry, and return what each answered."""
+    entry, at = f"/{slug}/entries/{id}", {"if_match": '"1"'}
+    calls: list[tuple[str, str, Any]] = [
+        ("GET", f"/{slug}", None),
+        *(("GET", f"/{slug}/entries?status={status}", None) for status in STATUSES),
+        ("GET", f"/{slug}/entries?before={id}", None),
+        ("GET", entry, None),
+        ("PATCH", entry, {"headline": "Another"}),
+        ("PATCH", entry, {"pinned": True}),
+        ("DELETE", entry, None),
+        ("POST", f"{entry}/restore", None),
+        ("DELETE", f"{entry}?takedown=1", None),
+        ("POST", f"/{slug}/entries", {"body": "One more."}),
+        ("PATCH", f"/{slug}", {"title": "Another"}),
+    ]
+    found: dict[str, int] = {}
+    for method, path, body in calls:
+        answer = await editor(method, path, body, **(at if method == "PATCH" else {}))
+        found[f"{method} {path}"] = answer.status_code
+    async with http(base_url=site.url) as reader:
+        for path in (
+            f"/blogs/{slug}", f"/blogs/{slug}?before={id}", f"/blogs/{slug}/entries/{id}",
+            f"/blogs/{slug}?after={id}", f"/blogs/{slug}/changes?since=",
+        ):  # fmt: skip
+            answer = await reader.get(path)
+            found[path] = answer.status_code
+    return found
+
+
+STATUSES = ("draft", "submitted", "scheduled", "published", "retracted")
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "not held"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_no_call_breaks_on_a_damaged_blog_and_the_others_go_on(
+    site: Server,
+    editor: Editor,
+    client: Any,
+    damage: Damage,
+    *,
+    is_held: bool,
+) -> None:
+    bad, good = await editor.blog(), await editor.blog()
+    entry = await editor.publish(bad["slug"])
+    if is_held:
+        assert site.status(f"/blogs/{bad['slug']}") == 200
+    assert site.status(f"/blogs/{good['slug']}") == 200
+    await damage(client, bad["slug"], entry["id"])
+    try:
+        statuses = await _statuses(site, editor, bad["slug"], entry["id"])
+        assert [call for call, status in statuses.items() if status == 500] == []
+        assert site.get("/readyz") == {"status": "ready", "store": "up"}
+        await editor.publish(good["slug"])
+        assert good["slug"] in [it["slug"] for it in (await editor.ok("GET", ""))["blogs"]]
+        assert site.status(f"/blogs/{good['slug']}") == site.status("/") == 200
+    finally:
+        await _remove(client, bad["slug"])
+
+
+async def _remove(client: Any, slug: str) -> None:
+    await client.zrem("lb:blogs", slug)
+    names = [name async for name in client.scan_iter(match=f"lb:{{{slug}}}:*")]
+    if names:
+        await client.delete(*names)
+
+
+async def test_a_repeated_call_whose_remembered_result_is_garbage_is_503(
+    editor: Editor, client: Any
+) -> None:
+    blog = await editor.blog()
+    named = {"idempotency_key": f"key-{os.urandom(4).hex()}"}
+    path, body = f"/{blog['slug']}/entries", {"body": "Once."}
+    before = await _remembered(client, blog["slug"])
+    await editor.ok("POST", path, body, **named)
+    [idem] = await _remembered(client, blog["slug"]) - before
+    request = (await client.get(idem))[:41]
+    for result in (NONE, b"{}", b'{"status":"x"}', b""):
+        await client.set(idem, request + result)
+        assert (await editor("POST", path, body, **named)).status_code == 503
+
+
+async def _remembered(client: Any, slug: str) -> set[bytes]:
+    return {name async for name in client.scan_iter(match=f"lb:{{{slug}}}:idem:*")}
+
+
+@pytest.mark.parametrize("record", [NONE, b"{}", b'{"name":1}', b"[]"], ids=repr)
+async def test_a_damaged_account_is_told_that_the_store_is_down_and_no_other_is(
+    site: Server, editor: Editor, client: Any, record: bytes
+) -> None:
+    name = f"dana-{os.urandom(4).hex()}"
+    accounts = Accounts(One(client))
+    token = await accounts.create_token(name)
+    await accounts.add_user(name, PASSWORD)
+    session = await accounts.open_session(Caller(f"user:{name}", "editor"))
+    digest = await client.hget("lb:{tokens}:names", name)
+    kept = await client.hget("lb:{tokens}:secrets", digest), await client.hget("lb:users", name)
+    await client.hset("lb:{tokens}:secrets", digest, record)
+    await client.hset("lb:users", name, record)
+    try:
+        async with http(base_url=site.url) as caller:
+            bearer = {"authorization": f"Bearer {token}"}
+            assert (await caller.get("/api/blogs", headers=bearer)).status_code == 503
+            signed = await _sign_in(caller, name)
+            assert signed.status_code == 503
+            cookie = {"cookie": f"__Host-liveblog={session}"}
+            assert (await caller.get("/desk", headers=cookie)).status_code == 503
+        await editor.ok("GET", "")
+    finally:
+        await client.hset("lb:{tokens}:secrets", digest, kept[0])
+        await client.hset("lb:users", name, kept[1])
+
+
+async def _sign_in(caller: httpx2.AsyncClient, name: str) -> httpx2.Response:
+    form = {"name": name, "password": PASSWORD}
+    return await caller.post(
+        "/desk/sign-in", data=form, headers={"origin": str(caller.base_url).rstrip("/")}
+    )
+
+
+async def test_a_blog_that_cannot_be_read_leaves_the_server_ready(
+    site: Server, editor: Editor, client: Any
+) -> None:
+    blog, other = await editor.blog(), await editor.blog()
+    for slug in (blog["slug"], other["slug"]):
+        assert site.status(f"/blogs/{slug}") == 200
+    await client.delete(key(blog["slug"], "blog"))
+    await client.set(key(blog["slug"], "blog"), "of a wrong type")
+    try:
+        await until(lambda: _store_of(site, blog["slug"], "down"))
+        assert site.get("/readyz") == {"status": "ready", "store": "up"}
+        assert await _store_of(site, other["slug"], "up")
+    finally:
+        await _remove(client, blog["slug"])
+
+
+async def _store_of(site: Server, slug: str, state: str) -> bool:
+    return bool(site.get(f"/desk/blogs/{slug}/store") == {"store": state})
