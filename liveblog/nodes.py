@@ -28,7 +28,7 @@ from redis.backoff import ConstantBackoff, NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, RedisError
 
-from liveblog.settings import Several, several
+from liveblog.store_url import Several, several
 from liveblog.tasks import stop
 
 SOCKET_TIMEOUT_S: Final = 2.0  # for one try; a call has two

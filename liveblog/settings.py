@@ -3,8 +3,8 @@
 The fields of `Settings` are that list. It makes the attributes everything else uses, `--help`, the
 README's table and the refusal of misspelt names, so that none of them can disagree.
 
-Rules: nothing of ours is imported here; nothing else reads the environment for a setting; the value
-of a secret never stands in a message.
+Rules: of ours only the form of a store's URL is imported here; nothing else reads the environment
+for a setting; the value of a secret never stands in a message.
 """
 
 import math
@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+from liveblog.store_url import store_url
 
 PREFIX: Final = "LIVEBLOG_"
 FILE_SUFFIX: Final = "_FILE"
@@ -24,21 +26,6 @@ LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 _DATA_DIR: Final = Path("data")
-_STORE_SCHEMES: Final = {
-    "redis": "redis",
-    "rediss": "rediss",
-    "unix": "unix",
-    "valkey": "redis",  # the same protocol under its newer name, which redis-py does not know
-    "valkeys": "rediss",
-}
-_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[^][@:,/?#\s]+)(?::\d{1,5})?"
-_SEVERAL: Final = re.compile(
-    r"(?P<scheme>rediss?|valkeys?)\+(?P<kind>sentinel|cluster)://"
-    rf"(?P<login>[^/?#\s]*@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
-    r"(?:/(?P<service>[^/?#\s]*))?(?:\?(?P<options>[^#\s]*))?",
-    re.IGNORECASE,
-)
-_USUAL_PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
 
 
 class SettingsError(Exception):
@@ -69,76 +56,6 @@ class Row:
 def _row(env: str, default: Any, text: str, **more: Any) -> Any:
     row = Row(env, text, **more)
     return field(default=default, repr=not row.secret, metadata={"row": row})
-
-
-class Several(NamedTuple):
-    """What a URL says that names several servers: sentinels, or nodes of a cluster.
-
-    `login` is empty or ends with "@", as in a URL; `service` is the sentinels' name for the primary
-    and its replicas; `options` is the query, as redis-py reads it.
-    """
-
-    kind: str  # "sentinel" or "cluster"
-    is_secure: bool
-    login: str
-    hosts: tuple[tuple[str, int], ...]
-    service: str
-    options: str
-
-
-def several(url: str) -> Several | None:
-    """Return what a URL of several servers says; None for another's.
-
-    Raises ValueError for a malformed one, without its text: it is a secret.
-    """
-    kind = url.partition("://")[0].rpartition("+")[2].lower()
-    if "+" not in url.partition("://")[0] or kind not in _USUAL_PORTS:
-        return None
-    found = _SEVERAL.fullmatch(url)
-    service = (found["service"] or "") if found else ""
-    if not found or (kind == "sentinel") != bool(service):
-        raise ValueError(
-            "must be like redis+sentinel://host:26379,host:26379/service"
-            if kind == "sentinel"
-            else "must be like redis+cluster://host:6379,host:6379, without a path"
-        )
-    hosts = tuple(_host(text, _USUAL_PORTS[kind]) for text in found["hosts"].split(","))
-    secure = _STORE_SCHEMES[found["scheme"].lower()] == "rediss"
-    return Several(kind, secure, found["login"] or "", hosts, service, found["options"] or "")
-
-
-def _host(text: str, usual_port: int) -> tuple[str, int]:
-    """Return host and port. Raises ValueError for a port that is none, without the text."""
-    parts = urlsplit(f"//{text}")
-    return parts.hostname or "", parts.port or usual_port
-
-
-def _store_url(text: str) -> str:
-    """Return the URL as redis-py spells it. Raises ValueError, without the text: it is a secret."""
-    scheme, colon, rest = text.partition("://")
-    base, plus, kind = scheme.lower().partition("+")
-    if not colon or not rest or base not in _STORE_SCHEMES or (plus and not several(text)):
-        raise ValueError(
-            "must begin with redis://, rediss://, unix:// or valkey://, or with redis+sentinel:// "
-            "or redis+cluster:// (rediss+… for TLS)"
-        )
-    if not plus and base != "unix":
-        _check_server(rest)
-    return f"{_STORE_SCHEMES[base]}{plus}{kind}://{rest}"
-
-
-def _check_server(rest: str) -> None:
-    """Raise ValueError for what is no `user:password@host:port/…`, without any part of it."""
-    try:
-        parts = urlsplit(f"redis://{rest}")
-        is_server = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_server = False
-    if not is_server:
-        raise ValueError(
-            "must name a host, and a port from 1 to 65535 if any; in a password %, @, /, ?, # and "
-            "brackets must be percent-encoded"
-        ) from None
 
 
 def _origin(text: str) -> str:
@@ -175,7 +92,7 @@ class Settings:
         "(`redis://`, `rediss://`, `unix://`, `valkey://`); one that sentinels watch over "
         "(`redis+sentinel://host:26379,host:26379/service`), or a cluster "
         "(`redis+cluster://host:6379,host:6379`), with `rediss+` for TLS",
-        shown="an embedded one in `DATA_DIR`", secret=True, parse=_store_url,
+        shown="an embedded one in `DATA_DIR`", secret=True, parse=store_url,
     )  # fmt: skip
     host: str = _row("HOST", "127.0.0.1", "address to listen on")
     port: int = _row("PORT", 8000, "port to listen on; 0 takes a free one", low=0, high=65_535)

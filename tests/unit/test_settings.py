@@ -7,13 +7,12 @@ import pytest
 from liveblog.settings import (
     Settings,
     SettingsError,
-    Several,
     load,
-    several,
     static_dir,
     table,
     variables,
 )
+from liveblog.store_url import Several, several
 
 
 def refusal(**environ: str) -> str:
@@ -61,6 +60,9 @@ def test_what_such_a_url_says_is_taken_apart() -> None:
     assert several("rediss+sentinel://u:p%40@a,[::1]:26380/live?db=1") == Several(
         "sentinel", True, "u:p%40@", (("a", 26379), ("::1", 26380)), "live", "db=1"
     )
+    coded = several("redis+sentinel://a/my%20service")
+    assert coded
+    assert coded.service == "my service"
     cluster = several("redis+cluster://a:7000,b")
     assert cluster
     assert (cluster.kind, cluster.hosts) == ("cluster", (("a", 7000), ("b", 6379)))
@@ -78,6 +80,9 @@ def test_what_such_a_url_says_is_taken_apart() -> None:
         ("redis+cluster://:s3cret@host,/", "without a path"),
         ("redis+cluster://:s3cret@host/0", "without a path"),
         ("redis+cluster://:s3cret@host:70000", "ort"),
+        ("redis+cluster://:s3cret@host:0", "ports from 1 to 65535"),
+        ("redis+sentinel://:s3cret@host,host:0/live", "ports from 1 to 65535"),
+        ("redis+cluster://:s3cret@host?db=1", "it can have password, username"),
         ("unix+cluster://:s3cret@host", "redis+cluster://"),
         ("redis+other://:s3cret@host", "redis+sentinel://"),
     ],
@@ -178,3 +183,44 @@ def test_a_store_url_that_cannot_be_read_is_refused_without_any_part_of_it(url: 
         load({"REDIS_URL": url})
     assert "s3cr" not in str(refused.value)
     assert "etX9" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h?protocol=3", "an option that such a URL cannot have"),
+        ("redis://h?decode_responses=1", "it can have db, password, username"),
+        ("redis://h?foo=s3cret", "an option that such a URL cannot have"),
+        ("redis://h?s3cret", "an option that such a URL cannot have"),
+        ("redis://h?db=s3cret", "an option db that must be the number of a database"),
+        ("redis://h?db", "an option db that must be the number of a database"),
+        ("redis://h?socket_timeout=s3cret", "an option that such a URL cannot have"),
+        ("redis://h?retry=3", "an option that such a URL cannot have"),
+        ("redis://h/s3cret", "the number of a database"),
+        ("redis://h/0/s3cret", "the number of a database"),
+        ("redis://h?ssl_cert_reqs=none", "an option that such a URL cannot have"),
+        ("rediss://h?ssl_cert_reqs=s3cret", "must be none, optional or required"),
+        ("rediss://h?ssl_ca_certs=/no/s3cret", "ssl_ca_certs that must name a file"),
+        ("unix:///run/s?foo=s3cret", "an option that such a URL cannot have"),
+        ("redis+sentinel://h/live?sentinel_password=", "must not be empty"),
+    ],
+)
+def test_an_option_of_a_store_url_that_cannot_work_is_refused_at_once(url: str, said: str) -> None:
+    refused = refusal(REDIS_URL=url)
+    assert said in refused
+    assert "s3cret" not in refused
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h/3",
+        "redis://h?db=3",
+        "redis://h?username=u&password=p%26",
+        "rediss://h?ssl_cert_reqs=none&ssl_check_hostname=false",
+        "unix:///run/s?db=2",
+        "redis+sentinel://h/live?db=1&sentinel_username=u&sentinel_password=p",
+    ],
+)
+def test_an_option_of_a_store_url_that_works_is_taken(url: str) -> None:
+    assert load({"REDIS_URL": url}).redis_url == url

@@ -1,0 +1,164 @@
+"""How a store's URL is written: one server, one that sentinels watch over, or a cluster.
+
+redis-py leaves out what it cannot read (a path that is no number, an option without a value) and
+hands on what it does not know, which fails with the first connection. So all of a URL is checked
+here, before anything is started.
+
+Rules: pure; imports nothing of ours. A URL is a secret: no message has any part of it but the names
+of options that we know.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_SCHEMES: Final = {
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+    "valkey": "redis",  # the same protocol under its newer name, which redis-py does not know
+    "valkeys": "rediss",
+}
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[^][@:,/?#\s]+)(?::\d{1,5})?"
+_SEVERAL: Final = re.compile(
+    r"(?P<scheme>rediss?|valkeys?)\+(?P<kind>sentinel|cluster)://"
+    rf"(?P<login>[^/?#\s]*@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
+    r"(?:/(?P<service>[^/?#\s]*))?(?:\?(?P<options>[^#\s]*))?",
+    re.IGNORECASE,
+)
+_USUAL_PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
+
+
+class Several(NamedTuple):
+    """What a URL says that names several servers: sentinels, or nodes of a cluster.
+
+    `login` is empty or ends with "@", as in a URL; `service` is the sentinels' name for the primary
+    and its replicas; `options` is the query, as redis-py reads it.
+    """
+
+    kind: str  # "sentinel" or "cluster"
+    is_secure: bool
+    login: str
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    options: str
+
+
+def several(url: str) -> Several | None:
+    """Return what a URL of several servers says; None for another's.
+
+    Raises ValueError for a malformed one, without its text: it is a secret.
+    """
+    kind = url.partition("://")[0].rpartition("+")[2].lower()
+    if "+" not in url.partition("://")[0] or kind not in _USUAL_PORTS:
+        return None
+    found = _SEVERAL.fullmatch(url)
+    service = unquote(found["service"] or "") if found else ""
+    if not found or (kind == "sentinel") != bool(service):
+        raise ValueError(
+            "must be like redis+sentinel://host:26379,host:26379/service"
+            if kind == "sentinel"
+            else "must be like redis+cluster://host:6379,host:6379, without a path"
+        )
+    hosts = tuple(_host(text, _USUAL_PORTS[kind]) for text in found["hosts"].split(","))
+    secure = _SCHEMES[found["scheme"].lower()] == "rediss"
+    return Several(kind, secure, found["login"] or "", hosts, service, found["options"] or "")
+
+
+def _host(text: str, usual_port: int) -> tuple[str, int]:
+    """Return host and port. Raises ValueError for a port that is none, without the text."""
+    parts = urlsplit(f"//{text}")
+    port = usual_port if parts.port is None else parts.port
+    if not port:
+        raise ValueError("must have ports from 1 to 65535")
+    return parts.hostname or "", port
+
+
+def store_url(text: str) -> str:
+    """Return the URL as redis-py spells it. Raises ValueError, without the text: it is a secret."""
+    scheme, colon, rest = text.partition("://")
+    base, plus, kind = scheme.lower().partition("+")
+    if not colon or not rest or base not in _SCHEMES or (plus and not several(text)):
+        raise ValueError(
+            "must begin with redis://, rediss://, unix:// or valkey://, or with redis+sentinel:// "
+            "or redis+cluster:// (rediss+… for TLS)"
+        )
+    if not plus and base != "unix":
+        _check_server(rest)
+    _check_options(_allowed(_SCHEMES[base], kind), rest.partition("?")[2])
+    return f"{_SCHEMES[base]}{plus}{kind}://{rest}"
+
+
+def _check_server(rest: str) -> None:
+    """Raise ValueError for what is no `user:password@host:port/…`, without any part of it."""
+    try:
+        parts = urlsplit(f"redis://{rest}")
+        is_server = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_server = False
+    if not is_server:
+        raise ValueError(
+            "must name a host, and a port from 1 to 65535 if any; in a password %, @, /, ?, # and "
+            "brackets must be percent-encoded"
+        ) from None
+    if not re.fullmatch(r"/?|/\d{1,4}", parts.path):
+        raise ValueError("must end with the number of a database if with any path, as in host/0")
+
+
+# -- options: each with its form, and in words
+
+
+def _is_file(text: str) -> bool:
+    try:
+        with Path(text).open("rb"):
+            return True
+    except OSError:
+        return False
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    return lambda text: bool(re.fullmatch(pattern, text))
+
+
+_FILE: Final = (_is_file, "must name a file that can be read")
+_TEXT: Final = (_matches(r".+"), "must not be empty")
+_DATABASE: Final = {"db": (_matches(r"\d{1,4}"), "must be the number of a database")}
+_LOGIN: Final = {"username": _TEXT, "password": _TEXT}
+_TLS: Final = {
+    "ssl_ca_certs": _FILE,
+    "ssl_certfile": _FILE,
+    "ssl_keyfile": _FILE,
+    "ssl_cert_reqs": (_matches(r"none|optional|required"), "must be none, optional or required"),
+    "ssl_check_hostname": (_matches(r"(?i:true|false)"), "must be true or false"),
+}
+_SENTINELS: Final = {"sentinel_username": _TEXT, "sentinel_password": _TEXT}
+_Options = dict[str, tuple[Callable[[str], bool], str]]
+
+
+def _allowed(scheme: str, kind: str) -> _Options:
+    """Return the options that a URL may have: by its scheme, and the kind of several servers."""
+    return {
+        **_LOGIN,
+        **({} if kind == "cluster" else _DATABASE),  # a cluster has but one
+        **(_TLS if scheme == "rediss" else {}),
+        **(_SENTINELS if kind == "sentinel" else {}),
+    }
+
+
+def _check_options(allowed: _Options, query: str) -> None:
+    """Raise ValueError for an option that is not allowed, or has a value that is none of its own.
+
+    A name that is unknown is not told: behind an unescaped `?` it may be a password.
+    """
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in allowed:
+            raise ValueError(f"has an option that such a URL cannot have; it can {_names(allowed)}")
+        is_right, said = allowed[name]
+        if not is_right(value):
+            raise ValueError(f"has an option {name} that {said}")
+
+
+def _names(allowed: Iterable[str]) -> str:
+    return f"have {', '.join(sorted(allowed))}"
