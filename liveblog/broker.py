@@ -65,10 +65,11 @@ REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000
 TOUCH_WITHIN_S: Final = 1.0  # a confirmed write does not wait longer for the list of blogs
 INDEX: Final = "lb:blogs"
-# Of each server: set while a takedown's text may still stand in its append-only file, and which of
-# these its last rewrite was for, in which run of the server.
-REWRITE: Final = "rewrite"
-REWRITING: Final = "rewriting"
+# By the name of the node: set while a takedown's text may still stand in its append-only file, and
+# which of these its last rewrite was for, in which run of the server. Not on the node itself, whose
+# keys go elsewhere with their slots.
+REWRITES: Final = "lb:rewrites"
+REWRITING: Final = "lb:rewriting"
 REVISIONS_AT_ONCE: Final = 50
 LOAD_TRIES_MAX: Final = 5
 DUE_AT_ONCE: Final = 20  # scheduled entries of one blog looked at in one pass
@@ -77,7 +78,10 @@ _SCRIPTS = {
     name: files("liveblog").joinpath(f"{name}.lua").read_text()
     for name in ("publish", "repair", "rotate")
 }
-_FORGET = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1])"
+_FORGET = """
+local wanted = redis.call('HGET', KEYS[1], ARGV[1])
+return wanted == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])
+"""
 _KEYS = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
 _CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
 _entry_of = msgspec.json.Decoder(Entry).decode
@@ -480,11 +484,11 @@ class Broker:
     async def want_rewrite(self, slug: str, *, again: bool) -> None:
         """Note that erased text must leave the append-only file; `rewrite_if_wanted` sees to it.
 
-        Kept on the server that has the blog, whose file it is. `again`: the takedown itself was
+        Noted for the server that has the blog, whose file it is. `again`: the takedown itself was
         done before, and may have been noted then.
         """
-        node = self.nodes.node(slug)
-        await node.redis.set(node.prefix + REWRITE, new_id("", 12), nx=again)
+        name, redis = self.nodes.node(slug).name, self.nodes.at(REWRITES)
+        await (redis.hsetnx if again else redis.hset)(REWRITES, name, new_id("", 12))
 
     async def rewrite_if_wanted(self) -> bool:
         """Have each append-only file rewritten that a takedown asks for; called again and again.
@@ -493,35 +497,36 @@ class Broker:
         well, or when the store keeps no such file or forbids asking. Says whether any was wanted.
         One server that is away does not keep the others' from being rewritten.
         """
-        nodes = await self._everyone()
-        answers = await asyncio.gather(*map(self._rewrite_on, nodes), return_exceptions=True)
+        wanted = await self._wanted_rewrites()
+        answers = await asyncio.gather(
+            *(self._rewrite_on(*each) for each in wanted), return_exceptions=True
+        )
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return any(answers)
+        return bool(answers)
 
     @_asking
-    async def _everyone(self) -> Sequence[Node]:
-        return self.nodes.everyone()
+    async def _wanted_rewrites(self) -> list[tuple[Node, bytes]]:
+        """Return the servers whose files are to be rewritten, with the marks that ask for it."""
+        async with asyncio.timeout(EACH_WITHIN_S):  # the schedule waits for it
+            wanted = await self.nodes.at(REWRITES).hgetall(REWRITES)
+        everyone = self.nodes.everyone()
+        return [(it, mark) for it in everyone if (mark := wanted.get(it.name.encode()))]
 
     @_asking
-    async def _rewrite_on(self, node: Node) -> bool:
-        redis = node.redis
-        async with asyncio.timeout(EACH_WITHIN_S):  # most often all: the schedule waits for it
-            wanted = await redis.get(node.prefix + REWRITE)
-        if not wanted:
-            return False
-        info = await _persistence(redis)
+    async def _rewrite_on(self, node: Node, wanted: bytes) -> None:
+        info = await _persistence(node.redis)
         if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
-            return True
+            return
         asked = b"%b %b" % (wanted, str(info.get("run_id", "")).encode())
-        was_asked = await redis.get(node.prefix + REWRITING) == asked
+        was_asked = await self.nodes.at(REWRITING).hget(REWRITING, node.name) == asked
         has_ended = was_asked and info.get("aof_last_bgrewrite_status") == "ok"
-        is_done = has_ended or info.get("aof_enabled") == 0
-        # Where INFO is forbidden, that it was asked for is all that can be known.
-        if is_done or not await _rewrite(node, asked) or not info:
-            await redis.eval(_FORGET, 1, node.prefix + REWRITE, wanted)
-        return True
+        if not has_ended and info.get("aof_enabled") != 0 and await _rewrite(node):
+            await self.nodes.at(REWRITING).hset(REWRITING, node.name, asked)
+            if info:  # where it is forbidden, that it was asked for is all that can be known
+                return
+        await self.nodes.at(REWRITES).eval(_FORGET, 1, REWRITES, node.name, wanted)
 
     # -- the worker's side (the hub's `Source`)
 
@@ -641,8 +646,8 @@ async def _persistence(redis: Any) -> dict[str, Any]:
         return {}
 
 
-async def _rewrite(node: Node, asked: bytes) -> bool:
-    """Ask for a rewrite, and note for which takedown; False when the server forbids it."""
+async def _rewrite(node: Node) -> bool:
+    """Ask for a rewrite; False when the server forbids it."""
     try:
         await node.redis.bgrewriteaof()
     except ResponseError as error:
@@ -650,7 +655,6 @@ async def _rewrite(node: Node, asked: bytes) -> bool:
             return True
         log.error("erased text stays in the store's file until its next rewrite: %s", error)
         return False
-    await node.redis.set(node.prefix + REWRITING, asked)
     return True
 
 

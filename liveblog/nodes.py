@@ -56,13 +56,14 @@ _LEFT: Final = (
 class Node:
     """One server that takes writes.
 
-    `prefix` begins the names of keys and channels that are this server's own; in a cluster it has a
-    hash tag, which is another when slots have moved.
+    `name` is where it is, "" where there is but one. `prefix` begins the names of channels that are
+    this server's own; in a cluster it has a hash tag, which is another when slots have moved.
     """
 
-    def __init__(self, redis: Any, prefix: str = "lb:") -> None:
+    def __init__(self, redis: Any, name: str = "") -> None:
         self.redis = redis  # redis-py's hints make every reply str or bytes at once
-        self.prefix = prefix
+        self.name = name
+        self.prefix = "lb:"
 
 
 class Nodes(ABC):
@@ -472,7 +473,7 @@ class Cluster(Nodes):
         addresses = {address for _, _, address in view.slots}
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - addresses]
         for address in addresses - self._nodes.keys():
-            self._nodes[address] = Node(self._client(address))
+            self._nodes[address] = Node(self._client(address), "{}:{}".format(*address))
         owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, address in view.slots:
             owners[first : last + 1] = [self._nodes[address]] * (last + 1 - first)

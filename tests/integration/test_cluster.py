@@ -449,6 +449,26 @@ async def test_a_takedowns_text_leaves_the_file_of_the_node_that_had_it(
     assert [aof_rewrites(it) for it in others] == before
 
 
+async def test_a_takedowns_text_leaves_the_file_also_when_slots_move_before_it_is_rewritten(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    broker, (other, node) = Broker(nodes), shards.primaries[1:]
+    slug = await create(publishing, shards.slug_on(node))
+    id = (await publishing.create_entry(SYSTEM, slug, {"body": SECRET})).entry.id
+    await publishing.delete_entry(SYSTEM, slug, id, takedown=True)
+    own_slot = nodes.node(slug).prefix.split(":")[1].strip("{}")
+    for name in (own_slot, slug):
+        shards.move_whole(name, other)
+    await nodes.look_again()
+    assert nodes.node(slug).name == other.address
+    await until(lambda: _is_rewritten(broker, node))
+
+
+async def _is_rewritten(broker: Broker, node: Process) -> bool:
+    await broker.rewrite_if_wanted()
+    return SECRET not in node.files()
+
+
 def aof_rewrites(node: Process) -> int:
     return int(node.info("persistence")["aof_rewrites"])
 

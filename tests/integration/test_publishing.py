@@ -171,8 +171,8 @@ async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
     id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
     await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
     await until(broker.rewrite_if_wanted)
-    assert await store_client.get("lb:rewrite")
-    await store_client.set("lb:rewriting", b"as of a store that was killed meanwhile")
+    assert await store_client.hget("lb:rewrites", "")
+    await store_client.hset("lb:rewriting", "", b"as of a store that was killed meanwhile")
     before = (await store_client.info("persistence"))["aof_rewrites"]
     await until(lambda: _is_forgotten(broker, store_client))
     assert (await store_client.info("persistence"))["aof_rewrites"] > before
@@ -201,4 +201,4 @@ async def test_a_takedown_on_a_store_that_forbids_info_and_rewriting_is_forgotte
 
 async def _is_forgotten(broker: Broker, client: redis.asyncio.Redis) -> bool:
     await broker.rewrite_if_wanted()
-    return not await client.exists("lb:rewrite")
+    return not await client.exists("lb:rewrites")

@@ -209,7 +209,7 @@ async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_tak
 
 
 async def _is_rewritten(client: redis.asyncio.Redis) -> bool:
-    return not await client.exists("lb:rewrite")
+    return not await client.exists("lb:rewrites")
 
 
 async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asyncio.Redis) -> None:
