@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
+WITHIN_S: Final = 600  # for one mutant
 ROUNDS: Final = 5  # each with a seed of its own: one seed's examples are much alike
 EXAMPLES: Final = 40  # of a round, of 40 steps each; the hardest mutant takes 90 in all
 ORIGINAL: Final = "nothing"
@@ -202,7 +203,7 @@ def judge(breaks: str, rounds: int = ROUNDS) -> Verdict:
     Raises AssertionError when it ended otherwise than by an invariant.
     """
     command = [sys.executable, __file__, breaks, str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr
     return Verdict(*json.loads(done.stdout))
 
@@ -255,9 +256,12 @@ def run(rounds: int) -> Verdict:
 
 def main() -> None:
     print(LINE.format("a mutant in which", "dies of", "example", "step"))
+    survivors = 0
     for mutant in MUTANTS:
         invariant, example, step = judge(mutant.breaks)
+        survivors += invariant is None
         print(LINE.format(mutant.breaks, invariant or "- it survives", example, step), flush=True)
+    raise SystemExit(survivors > 0)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ CHURN_PER_S: Final = 50.0
 ACT_S: Final = 20.0
 READERS: Final = 100  # who stay for the whole act
 WARM_UP: Final = 6  # acts
+LOSSES: Final = ("lost", "duplicated", "reordered", "unannounced")
 SLOPE_MB_MAX: Final = 1.0  # per 10 minutes
 # What is kept of earlier acts' blogs would be taken for a leak.
 SETTINGS: Final = {"LIVEBLOG_BLOGS_MAX": "2"}
@@ -82,6 +83,12 @@ class Soak:
         steady = self.samples[WARM_UP:]
         times = [sample.at_s / 600 for sample in steady]
         return statistics.linear_regression(times, [it.memory_mb for it in steady]).slope
+
+    def is_good(self) -> bool:
+        """Say whether nothing was lost, and memory and descriptors stayed."""
+        lost = [getattr(row, name) for row in matrix.ROWS for name in LOSSES]
+        same = {tuple(it.descriptors) for it in self.samples[WARM_UP:]}
+        return not any(lost) and len(same) == 1 and self.slope_mb() <= SLOPE_MB_MAX
 
 
 def _readers(server: Server) -> int:
@@ -143,8 +150,7 @@ def report(soak: Soak) -> str:
         "readers who came": f"{sum(row.readers for row in rows):,}",
         "changes acknowledged": f"{sum(row.acknowledged for row in rows):,}",
         "lost, duplicated, reordered, unannounced resets": ", ".join(
-            str(sum(getattr(row, name) for row in rows))
-            for name in ("lost", "duplicated", "reordered", "unannounced")
+            str(sum(getattr(row, name) for row in rows)) for name in LOSSES
         ),
         "memory of both workers after warm-up, then at the end": (
             f"{steady[0].memory_mb:.1f} MB, {steady[-1].memory_mb:.1f} MB"
@@ -163,7 +169,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    print(report(asyncio.run(run(asked.minutes, asked.seed))))
+    soak = asyncio.run(run(asked.minutes, asked.seed))
+    print(report(soak))
+    raise SystemExit(not soak.is_good())
 
 
 if __name__ == "__main__":
