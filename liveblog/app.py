@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from liveblog import __version__, api, assets, auth, desk, page, render, schedule, sockets
+from liveblog import __version__, api, assets, auth, desk, page, render, schedule, scripts, sockets
 from liveblog.accounts import Accounts
 from liveblog.answer import SECURITY
 from liveblog.assets import Assets
@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> ASGIApp:
     follower = Follower(nodes, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
-    files = Assets(assets.read(static_dir()))
+    files = Assets(scripts.with_reader(assets.read(static_dir())))
     render.link_static(files.prefix)
     metrics = Metrics(door)
     lane = Lane(door, settings.forwarded_allow_ips)

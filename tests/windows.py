@@ -2,13 +2,21 @@
 
 import asyncio
 import contextlib
+import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
-from servers import Server
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Route,
+    async_playwright,
+)
+from servers import Editor, Server
 
 from liveblog.accounts import Accounts
 from liveblog.nodes import connect
@@ -29,11 +37,16 @@ CLOSE_S = 20.0
 
 
 @contextlib.asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """Yield the system's Chromium, else the one that `playwright install` brought."""
+async def chromium(without: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """Yield the system's Chromium, else the one that `playwright install` brought.
+
+    `without`: arguments that Playwright gives by itself, and shall not.
+    """
     system = shutil.which("chromium") or shutil.which("google-chrome")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=system, args=[*ARGUMENTS])
+        browser = await playwright.chromium.launch(
+            executable_path=system, args=[*ARGUMENTS], ignore_default_args=[*without]
+        )
         try:
             yield browser
         finally:
@@ -41,8 +54,13 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @contextlib.asynccontextmanager
-async def window(browser: Browser, **options: Any) -> AsyncIterator[Page]:
-    """Yield a page in a context of its own. Whatever its scripts complain about fails the block."""
+async def window(
+    browser: Browser, *, expected: str = "(?!)", **options: Any
+) -> AsyncIterator[Page]:
+    """Yield a page in a context of its own.
+
+    Whatever its scripts complain about fails the block, but for what the pattern `expected` is found in.
+    """
     context: BrowserContext = await browser.new_context(**options)
     context.set_default_timeout(WAIT_MS)
     page = await context.new_page()
@@ -54,7 +72,8 @@ async def window(browser: Browser, **options: Any) -> AsyncIterator[Page]:
     finally:
         async with asyncio.timeout(CLOSE_S):
             await context.close()
-    assert not complaints
+    unexpected = [it for it in complaints if not re.search(expected, it)]
+    assert not unexpected, unexpected
 
 
 def _note(said: Any, complaints: list[str]) -> None:
@@ -100,3 +119,56 @@ async def headlines(page: Page) -> list[str]:
 
 
 SCREENSHOTS = Path(__file__).parent / "browser" / "screenshots"
+CLIP = Path(__file__).parent / "browser" / "clip.webm"
+
+
+# -- what readers do
+
+PARAGRAPHS = "\n\n".join(
+    f"What a reader may be in the middle of, part {n}. " * 10 for n in range(3)
+)
+
+
+async def filled(editor: Editor, entries: int = 8, **fields: Any) -> str:
+    """Return the slug of a blog with entries that are higher than a window, the last one newest."""
+    slug = str((await editor.blog(**fields))["slug"])
+    for number in range(entries):
+        await editor.publish(slug, PARAGRAPHS, headline=f"Entry {number}")
+    return slug
+
+
+async def scroll_to(page: Page, headline: str) -> Locator:
+    """Put an entry's text in the middle of the window, and return its paragraph there."""
+    paragraph = page.locator("article", has_text=headline).locator("p").last
+    await paragraph.evaluate("it => it.scrollIntoView({block: 'center'})")
+    return paragraph
+
+
+async def top(element: Locator) -> float:
+    return float(await element.evaluate("it => it.getBoundingClientRect().top"))
+
+
+async def hide(page: Page, *, is_hidden: bool) -> None:
+    """Have the page believe that its tab is not seen."""
+    await page.evaluate(
+        "is => { Object.defineProperty(document, 'hidden', {configurable: true, get: () => is});"
+        " document.dispatchEvent(new Event('visibilitychange', {bubbles: true})); }",
+        is_hidden,
+    )
+
+
+async def serve_clip(page: Page) -> None:
+    """Have a video at an address of the site."""
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(path=CLIP, content_type="video/webm")
+
+    await page.route("**/static/clip.webm", answer)
+
+
+PLAY = """async place => {
+  const video = document.createElement('video');
+  Object.assign(video, {src: '/static/clip.webm', muted: true, loop: true, width: 160, height: 90});
+  place.append(video);
+  await video.play();
+}"""

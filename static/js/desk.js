@@ -25,9 +25,9 @@ import {
   valuesOf,
   write,
 } from './desk_send.js';
-import { follow } from './live.js';
+import { Live } from './live.js';
+import { morph, parseHtml } from './morph.js';
 import { parse } from './timeline.js';
-import { morph, parseHtml } from './view.js';
 
 /** @import {Entry, Values} from './desk_form.js' */
 /** @import {Answer} from './desk_send.js' */
@@ -280,7 +280,7 @@ function start() {
   setInterval(watchEdit, KEEP_MS);
   addEventListener('visibilitychange', () => document.hidden || stale());
   if (main.dataset.status === 'draft') decorate(main);
-  else follow(main, arrived, startOver);
+  else new Live(main, { decorate: arrived, startOver }).start();
   setInterval(askStore, STORE_MS);
   setInterval(() => document.hidden || stale(), LOOK_MS);
 }

@@ -21,7 +21,7 @@ import {
   valuesOf,
   write,
 } from './desk_send.js';
-import { parseHtml } from './view.js';
+import { parseHtml } from './morph.js';
 
 /** @import {Entry, Values} from './desk_form.js' */
 

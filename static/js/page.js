@@ -1,8 +1,91 @@
-// The reader's page: live, with sharing, and with the linked entry in sight.
+// The reader's page: what its buttons do, and where it opens.
 
-import { follow } from './live.js';
+import { Arrivals } from './arrivals.js';
+import { Live } from './live.js';
+import { safely } from './time.js';
 
 const COPIED_MS = 2_000;
+
+const main = /** @type {HTMLElement} */ (document.querySelector('main[data-blog]'));
+const blogUrl = `${location.origin}/blogs/${main.dataset.blog}`;
+
+const arrivals = new Arrivals(main, (order) => {
+  location.assign(`${blogUrl}#unread-${order}`);
+});
+const live = new Live(main, { arrivals, decorate: offerSharing });
+
+/** @param {string} id @returns {any} */
+const one = (id) => document.getElementById(id);
+
+// -- what is remembered: of the reader everywhere, of this page while the window is open
+
+/** @param {'localStorage' | 'sessionStorage'} store @param {string} name */
+const recall = (store, name) =>
+  safely(() => JSON.parse(window[store].getItem(`liveblog:${name}`) ?? ''));
+
+/** @param {'localStorage' | 'sessionStorage'} store @param {string} name @param {any} value */
+const remember = (store, name, value) =>
+  safely(() => window[store].setItem(`liveblog:${name}`, JSON.stringify(value)));
+
+/**
+ * A button with two states, the second of which is remembered.
+ *
+ * @param {string} id @param {[string, string]} texts what it offers @param {(isOn: boolean) => void} act
+ */
+function toggle(id, texts, act) {
+  const button = one(id);
+  let isOn = recall('localStorage', id) === true;
+  const show = () => {
+    button.textContent = texts[Number(isOn)];
+    act(isOn);
+  };
+  if (isOn) show();
+  button.addEventListener('click', () => {
+    isOn = !isOn;
+    remember('localStorage', id, isOn);
+    show();
+  });
+}
+
+// -- buttons
+
+/** @param {boolean} isUp the oldest entry first */
+function setOrder(isUp) {
+  const { feed } = live.view;
+  main.dataset.first = isUp ? 'oldest' : 'newest';
+  feed.append(...[...feed.children].reverse());
+  if (isUp) feed.before(one('older'));
+  else one('empty').after(one('older'));
+  live.view.settle();
+}
+
+/** @param {boolean} isOwn */
+function setZone(isOwn) {
+  live.times.isOwn = isOwn;
+  live.times.refresh(main);
+  live.view.settle();
+}
+
+function setUpPause() {
+  const button = one('pause');
+  let isPaused = false;
+  button.addEventListener('click', () => {
+    isPaused = !isPaused;
+    button.firstChild.data = isPaused ? 'Resume' : 'Pause';
+    live.stream.pause(isPaused);
+  });
+}
+
+/** For another window. @param {MouseEvent} event */
+const isModified = (event) => event.metaKey || event.ctrlKey || event.shiftKey;
+
+/** @param {MouseEvent} event */
+async function loadOlder(event) {
+  const link = /** @type {any} */ (event.target).closest('#older a');
+  if (!link || isModified(event)) return;
+  event.preventDefault();
+  if (!(await live.loadOlder())) location.assign(link.href);
+}
 
 /** In the line of the time, so that nothing moves. @param {Element} root */
 function offerSharing(root) {
@@ -14,32 +97,82 @@ function offerSharing(root) {
   }
 }
 
-/** Without a clipboard (plain http) the link is followed. @param {any} event */
+const canShare = !!(navigator.share || navigator.clipboard); // not without https
+
+/** @param {MouseEvent} event */
 function share(event) {
-  const link = event.target.closest('[data-share]');
-  if (!link || !navigator.clipboard) return;
+  const link = /** @type {any} */ (event.target).closest('[data-share]');
+  if (!link || !canShare) return;
   event.preventDefault();
-  const shared = navigator.share ? navigator.share({ url: link.href }) : copy(link);
+  const url = link.href ?? blogUrl;
+  const shared = navigator.share ? navigator.share({ url }) : copy(url, link);
   shared.catch(() => {}); // the reader thought better of it
 }
 
-/** @param {any} link */
-async function copy(link) {
-  await navigator.clipboard.writeText(link.href);
+/** @param {string} url @param {HTMLElement} link */
+async function copy(url, link) {
+  await navigator.clipboard.writeText(url);
   link.textContent = 'Link copied';
+  arrivals.say('Link copied');
   setTimeout(() => (link.textContent = 'Share'), COPIED_MS);
+}
+
+/** To an entry on this page; it may be waiting, or was not here at first. @param {MouseEvent} event */
+function jump(event) {
+  const id = /** @type {any} */ (event.target).closest('#key-events li')?.dataset.entry;
+  if (!one(id) || isModified(event)) return;
+  event.preventDefault();
+  if (one(id).hidden) arrivals.reveal();
+  location.hash = id;
+  one(id).scrollIntoView({ behavior: 'instant' });
+}
+
+// -- where the page opens
+
+const isArrival = /** @type {any} */ (performance.getEntriesByType('navigation')[0])?.type === 'navigate';
+const pageKey = location.pathname + location.search;
+
+function keepPlace() {
+  const seen = [...live.view.feed.children].find((it) => it.getBoundingClientRect().bottom > 0);
+  const { top } = seen?.getBoundingClientRect() ?? {};
+  remember('sessionStorage', pageKey, { lowest: live.timeline.lowest ?? 0, id: seen?.id, top });
+}
+
+/** The browser goes back to where the reader was; older pages must be there again first. */
+async function restorePlace() {
+  const kept = recall('sessionStorage', pageKey);
+  if (!(kept?.lowest < (live.timeline.lowest ?? 0))) return;
+  await live.reach(kept.lowest);
+  const { top } = one(kept.id)?.getBoundingClientRect() ?? {};
+  if (top) scrollBy({ top: top - kept.top, behavior: 'instant' });
+}
+
+/** @param {number} from the order from which on nothing was read */
+async function showUnread(from) {
+  history.replaceState(history.state, '', pageKey);
+  await live.reach(from);
+  const isNew = (/** @type {any} */ it) => Number(it.dataset.order) >= from;
+  const entries = [...live.view.feed.children].filter(isNew);
+  const first = main.dataset.first === 'oldest' ? entries[0] : entries.at(-1);
+  if (first) arrivals.show(/** @type {HTMLElement} */ (first));
 }
 
 /** @param {string} id */
 function showLinked(id) {
-  const article = document.getElementById(id);
-  const [{ type }] = /** @type {any} */ (performance.getEntriesByType('navigation'));
-  article?.classList.add('linked');
-  // Else the browser goes back to where this reader was.
-  if (type === 'navigate') article?.scrollIntoView();
+  one(id)?.classList.add('linked');
+  if (isArrival) one(id)?.scrollIntoView();
 }
 
-const main = /** @type {HTMLElement | null} */ (document.querySelector('main[data-blog]'));
-if (main) follow(main, offerSharing);
-if (main?.dataset.permalink) showLinked(main.dataset.permalink);
-document.addEventListener('click', share);
+toggle('order', ['Oldest first', 'Newest first'], setOrder);
+toggle('zone', ['My time', 'Local time'], setZone);
+one('zone').hidden = !live.times.differs();
+one('share').hidden = !canShare;
+setUpPause();
+for (const act of [loadOlder, share, jump]) document.addEventListener('click', act);
+addEventListener('pagehide', keepPlace);
+
+const [, unread] = /^#unread-(\d{1,15})$/.exec(location.hash) ?? [];
+if (unread) showUnread(Number(unread));
+else if (main.dataset.permalink) showLinked(main.dataset.permalink);
+if (!isArrival) restorePlace();
+live.start();

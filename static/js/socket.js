@@ -1,7 +1,7 @@
 // A stream that comes back by itself: WebSocket, else Server-Sent Events, else polling. What frames
 // mean is the reader's affair. Rules: no DOM; sockets, timers, clock, chance come from `world`.
 
-import { parse } from './timeline.js';
+import { decode, parse } from './timeline.js';
 
 /** @import {Frame, Reader, State, Urls, Wait, Window, World} from './types.js' */
 
@@ -15,7 +15,7 @@ const WAIT_MS = {
   ended: [540_000, 660_000],
 };
 /** Without `hello` by then it was swallowed on the way. */
-const HELLO_MS = 10_000;
+export const HELLO_MS = 10_000;
 /** Before the next transport; one that has worked gets more. */
 const TRIES = 2;
 const TRIES_PROVEN = 6;
@@ -23,7 +23,6 @@ const TRIES_PROVEN = 6;
 const POLLS = 12;
 
 const CUT = 1006;
-const DRAINED = 4001;
 const ENDED = 4510;
 const AWAY = [4500, 4504];
 const LATER = [1002, 1003, 1007, 1008, 1009];
@@ -31,15 +30,6 @@ const LATER = [1002, 1003, 1007, 1008, 1009];
 // The transports, best first; 1 is Server-Sent Events.
 const WEBSOCKET = 0;
 const POLLING = 2;
-
-/** @param {string} text @returns {any} */
-function decode(text) {
-  try {
-    return JSON.parse(text) ?? {};
-  } catch {
-    return {};
-  }
-}
 
 export class Stream {
   #lane = WEBSOCKET;
@@ -49,9 +39,9 @@ export class Stream {
   #proven = new Set();
   /** Better transports are tried while polling works. */
   #isQuiet = false;
-  #isResting = false;
-  #isAway = false;
-  #isAsleep = false;
+  #hasWarned = false;
+  /** @type {'' | 'asleep' | 'away' | 'ended' | 'paused'} why there is to be no stream */
+  #rests = '';
 
   /** The connection's number: what belongs to an earlier one is void. */
   #turn = 0;
@@ -74,16 +64,15 @@ export class Stream {
   }
 
   start() {
-    this.#isAsleep = false;
-    this.#isResting = this.reader.hasEnded();
+    this.#rests = this.reader.hasEnded() ? 'ended' : '';
     this.#connect();
   }
 
   /** The page is seen again. */
   wake() {
-    if (this.#isAway) return;
-    if (this.#isAsleep) return this.start();
-    if (this.#isResting) return this.#connect();
+    if (this.#rests === 'asleep') return this.start();
+    if (this.#rests === 'ended') return this.#connect();
+    if (this.#rests) return;
     if (this.#hurry) return this.#hurry();
     if (this.#opened_ms && this.#now() - this.#seen_ms > this.#silence_ms) this.#connect();
   }
@@ -96,12 +85,21 @@ export class Stream {
   }
 
   offline() {
-    if (!this.#isAway && !this.#isAsleep && !this.#isResting) this.#lost(CUT);
+    if (!this.#rests) this.#lost(CUT);
+  }
+
+  /** As the reader wants it; what comes meanwhile is caught up with. @param {boolean} isPaused */
+  pause(isPaused) {
+    if (this.#rests === 'away') return;
+    if (!isPaused) return this.start();
+    this.#rests = 'paused';
+    this.#stop();
+    this.#show('paused');
   }
 
   /** The page is left or frozen. */
   sleep() {
-    this.#isAsleep = true;
+    if (!['away', 'paused'].includes(this.#rests)) this.#rests = 'asleep';
     this.#stop();
   }
 
@@ -121,8 +119,9 @@ export class Stream {
 
   #connect() {
     this.#stop();
-    if (this.#isResting) this.#show('ended');
-    if (this.#isResting || this.#lane === POLLING) return void this.#poll();
+    const hasEnded = this.#rests === 'ended';
+    if (hasEnded) this.#show('ended');
+    if (hasEnded || this.#lane === POLLING) return void this.#poll();
     this.#watch(HELLO_MS);
     try {
       this.#open(this.#turn);
@@ -158,6 +157,7 @@ export class Stream {
   #receive(text) {
     this.#watch(this.#silence_ms);
     const frame = decode(text);
+    if (!frame) return this.#refuse();
     if (frame.t === 'hello') this.#hello(frame.heartbeat_s);
     if (frame.t === 'changes') this.#take(frame);
     if (frame.t === 'beat') this.#beat(frame);
@@ -177,9 +177,18 @@ export class Stream {
 
   /** @param {Frame} frame */
   #take(frame) {
-    const isInStep = ['applied', 'ignored'].includes(this.reader.take(frame));
-    if (!isInStep) this.#lost(CUT);
-    return isInStep;
+    const outcome = this.reader.take(frame);
+    if (outcome === 'refused') this.#refuse();
+    else if (outcome === 'gap' || outcome === 'foreign') this.#lost(CUT);
+    else return true;
+    return false;
+  }
+
+  /** What makes no sense is not applied, no part of it; what is so missed is asked for. */
+  #refuse() {
+    if (!this.#hasWarned) this.world.console.warn('liveblog: a frame makes no sense');
+    this.#hasWarned = true;
+    this.#lost(CUT);
   }
 
   /** @param {{position: string | null, now: string | null}} frame */
@@ -194,14 +203,14 @@ export class Stream {
   #goodbye(after_ms) {
     this.#bye = after_ms;
     if (this.#lane === WEBSOCKET) return; // a code follows
-    this.#lost(after_ms ? DRAINED : this.reader.hasEnded() ? ENDED : AWAY[0]);
+    this.#lost(after_ms ? CUT : this.reader.hasEnded() ? ENDED : AWAY[0]);
   }
 
   /** @param {number} code with the `bye` before it decides what comes next */
   #lost(code) {
     const [bye, opened_ms] = [this.#bye, this.#opened_ms];
     this.#stop();
-    if (code === ENDED || this.#isResting) return this.#rest();
+    if (code === ENDED || this.#rests) return this.#rest();
     if (AWAY.includes(code) || bye === null) return this.#leave();
     if (!opened_ms) this.#miss();
     const asked = LATER.includes(code) ? WAIT_MS.later : bye;
@@ -225,20 +234,20 @@ export class Stream {
     const wait_ms = from_ms + this.world.Math.random() * (to_ms - from_ms);
     this.#timer = this.world.setTimeout(then, wait_ms);
     this.#hurry = isBinding ? null : then;
-    if (!isLost || this.#isResting) return;
+    if (!isLost || this.#rests) return;
     this.#show(this.world.navigator.onLine ? 'lost' : 'offline', this.#now() + wait_ms);
   }
 
   /** Ended: no stream, but a look now and then. */
   #rest() {
-    this.#isResting = true;
+    this.#rests = 'ended';
     this.#show('ended');
     this.#wait(WAIT_MS.ended);
   }
 
   /** Stay away until the page is loaded anew. */
   #leave() {
-    this.#isAway = true;
+    this.#rests = 'away';
     this.#show('lost');
   }
 
@@ -247,15 +256,16 @@ export class Stream {
     const { status, text } = await this.#get(this.urls.changes(this.reader.position()));
     if (turn !== this.#turn) return;
     if (status === 404) return this.#leave();
-    const frame = status === 200 ? decode(text) : {};
-    if (frame.t === 'reset') return this.#reset(frame);
-    if (frame.t !== 'changes') return this.#lost(CUT);
+    if (status !== 200) return this.#lost(CUT);
+    const frame = decode(text);
+    if (frame?.t === 'reset') return this.#reset(frame);
+    if (frame?.t !== 'changes') return this.#refuse();
     if (this.#take(frame)) this.#polled();
   }
 
   #polled() {
     if (this.reader.hasEnded()) return this.#rest();
-    if (this.#isResting) return this.start();
+    if (this.#rests) return this.start();
     this.#show('live');
     this.#wait(WAIT_MS.poll, { isLost: false });
     this.#tries = 0;

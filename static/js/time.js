@@ -1,5 +1,6 @@
-// Relative times, by the server's clock, before the server's absolute ones. Rules: its text is
-// never rewritten; only a date that is today's in the blog's zone is hidden.
+// Relative times, by the server's clock, before the server's absolute ones. Rules: the server's
+// text stands, in the blog's zone, unless the reader asks for their own; a date that is today's is
+// hidden, and days are told apart in the feed.
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
@@ -8,8 +9,8 @@ const UNITS = [
   ['day', 86_400_000],
   ['hour', 3_600_000],
   ['minute', 60_000],
+  ['second', 1_000],
 ];
-const REFRESH_MS = 30_000;
 
 /**
  * "now" also for the future: a reader's clock is wrong more often than a newsroom's.
@@ -18,18 +19,37 @@ const REFRESH_MS = 30_000;
  */
 export function ago(then_ms, now_ms, language) {
   const age_ms = now_ms - then_ms;
-  for (const [unit, unit_ms] of UNITS) {
-    if (age_ms < unit_ms) continue;
-    return new Intl.RelativeTimeFormat(language).format(-Math.floor(age_ms / unit_ms), unit);
-  }
-  return new Intl.RelativeTimeFormat(language, { numeric: 'auto' }).format(0, 'second');
+  return age_ms < 60_000 ? inWords(0, language) : inWords(-age_ms, language);
+}
+
+/** In the largest unit that fits. @param {number} ms from now on @param {string} language */
+export function inWords(ms, language) {
+  const words = new Intl.RelativeTimeFormat(language, { numeric: ms ? 'always' : 'auto' });
+  const [unit, unit_ms] = UNITS.find((it) => Math.abs(ms) >= it[1]) ?? UNITS[5];
+  return words.format(Math.trunc(ms / unit_ms), unit);
 }
 
 /** @param {number} a_ms @param {number} b_ms @param {string} timeZone */
-export function isSameDay(a_ms, b_ms, timeZone) {
-  const day = new Intl.DateTimeFormat('en', { timeZone, dateStyle: 'short' });
-  return day.format(a_ms) === day.format(b_ms);
+export const isSameDay = (a_ms, b_ms, timeZone) =>
+  dayOf(a_ms, 'en', timeZone) === dayOf(b_ms, 'en', timeZone);
+
+/** @type {Map<string, Intl.DateTimeFormat>} making one takes longer than using it a hundred times */
+const formats = new Map();
+
+/** @param {string} language @param {Intl.DateTimeFormatOptions} options */
+function format(language, options) {
+  const name = language + JSON.stringify(options);
+  const found = formats.get(name) ?? new Intl.DateTimeFormat(language, options);
+  formats.set(name, found);
+  return found;
 }
+
+/** @param {number} ms @param {string} language @param {string} timeZone */
+const dayOf = (ms, language, timeZone) => format(language, { timeZone, dateStyle: 'full' }).format(ms);
+
+/** The time of day with the zone's name at that instant. @param {number} ms @param {string} language @param {string} timeZone */
+export const clockOf = (ms, language, timeZone) =>
+  format(language, { timeZone, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' }).format(ms);
 
 /** @param {any} when @param {string} text */
 function writeBefore(when, text) {
@@ -37,8 +57,23 @@ function writeBefore(when, text) {
   if (when.firstChild.data !== text) when.firstChild.data = text;
 }
 
+/** @param {Element | null} time */
+const instantOf = (time) => Date.parse(time?.getAttribute('datetime') ?? '');
+
+/** Nothing where this browser does not know, or forbids, what is needed. @param {() => any} act */
+export function safely(act) {
+  try {
+    return act();
+  } catch {
+    return null;
+  }
+}
+
 export class Times {
   #ahead_ms = 0;
+  /** In the reader's zone. */
+  isOwn = false;
+  ownZone = format('en', {}).resolvedOptions().timeZone;
 
   /** @param {DOMStringMap} blog `language` and `zone` @param {() => number} now */
   constructor(blog, now) {
@@ -51,25 +86,73 @@ export class Times {
     if (server_now) this.#ahead_ms = Date.parse(server_now) - this.now();
   }
 
+  get #now_ms() {
+    return this.now() + this.#ahead_ms;
+  }
+
+  get language() {
+    return this.blog.language ?? 'en';
+  }
+
+  get zone() {
+    return this.isOwn ? this.ownZone : (this.blog.zone ?? 'UTC');
+  }
+
+  /** Whether the reader's zone shows other times. */
+  differs() {
+    const [here, there] = [this.ownZone, this.blog.zone ?? ''];
+    return safely(() => clockOf(0, 'en', here) !== clockOf(0, 'en', there));
+  }
+
   /** @param {ParentNode} root may not be part of the page yet */
   refresh(root) {
-    const { language = 'en', zone = 'UTC' } = this.blog;
-    const now_ms = this.now() + this.#ahead_ms;
-    for (const when of root.querySelectorAll('.when')) {
-      const [time, date] = ['time', '.date'].map((it) => when.querySelector(it));
-      const then_ms = Date.parse(time?.getAttribute('datetime') ?? '');
-      try {
-        if (when.matches('p')) writeBefore(when, `${ago(then_ms, now_ms, language)} / `);
-        date?.toggleAttribute('hidden', isSameDay(then_ms, now_ms, zone));
-      } catch {
-        // A zone or language unknown to this browser: the server's text stands.
-      }
+    for (const time of root.querySelectorAll('time')) safely(() => this.#place(time));
+    for (const when of root.querySelectorAll('.when')) safely(() => this.#tell(when));
+    for (const left of root.querySelectorAll('.countdown')) safely(() => this.#countDown(left));
+  }
+
+  /** @param {Element} when */
+  #tell(when) {
+    const then_ms = instantOf(when.querySelector('time'));
+    const now_ms = this.#now_ms;
+    if (when.matches('p')) writeBefore(when, `${ago(then_ms, now_ms, this.language)} / `);
+    const isToday = isSameDay(then_ms, now_ms, this.zone);
+    when.querySelector('.date')?.toggleAttribute('hidden', isToday);
+  }
+
+  /** Put an absolute time into the reader's zone, or back into the blog's. @param {HTMLElement} time */
+  #place(time) {
+    const [clock, date] = [/** @type {any} */ (time.firstChild), time.querySelector('.date')];
+    const { dataset } = time;
+    if (this.isOwn) {
+      dataset.clock ??= clock.data;
+      if (date) dataset.date ??= date.textContent ?? '';
+      const at_ms = instantOf(time);
+      clock.data = clockOf(at_ms, this.language, this.zone);
+      const options = /** @type {const} */ ({ timeZone: this.zone, dateStyle: 'long' });
+      if (date) date.textContent = ` · ${format(this.language, options).format(at_ms)}`;
+    } else if (dataset.clock) {
+      clock.data = dataset.clock;
+      if (date) date.textContent = dataset.date ?? '';
     }
   }
 
-  /** @param {ParentNode} root @param {{setInterval: typeof setInterval}} world */
-  keep(root, world) {
-    this.refresh(root);
-    world.setInterval(() => this.refresh(root), REFRESH_MS);
+  /** @param {Element} left */
+  #countDown(left) {
+    const left_ms = instantOf(left.parentElement?.querySelector('time') ?? null) - this.#now_ms;
+    left.textContent = left_ms > 0 ? ` (${inWords(left_ms, this.language)})` : '';
+  }
+
+  /** Mark entries of another day than the entry before. @param {Element} feed */
+  separate(feed) {
+    safely(() => {
+      let before = '';
+      for (const entry of feed.querySelectorAll('article:not([hidden])')) {
+        const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);
+        if (before && day !== before) entry.setAttribute('data-day', day);
+        else entry.removeAttribute('data-day');
+        before = day;
+      }
+    });
   }
 }

@@ -4,8 +4,46 @@
 
 /** @import {Applied, Change, Frame, Header, Outcome, Page, Timeline} from './types.js' */
 
+/** @param {any} value */
+const isPosition = (value) => typeof value === 'string' && /^\w+\.\d{1,15}\.\w+$/.test(value);
+
+/** @param {any} value */
+const isWindow = (value) => value?.length === 2 && value.every(Number.isFinite);
+
+/** @type {Record<string, (frame: any) => boolean>} they may throw, too */
+const KINDS = {
+  __proto__: /** @type {any} */ (null), // what every object has is no kind
+  hello: (it) => isPosition(it.position) && it.heartbeat_s > 0,
+  changes: (it) =>
+    isPosition(it.position) &&
+    Number.isInteger(it.from) &&
+    it.changes.every((/** @type {any} */ change) => isChange(change, parse(it.position).offset)),
+  beat: (it) => it.position === null || isPosition(it.position),
+  reset: (it) => isPosition(it.position) && isWindow(it.after_ms),
+  bye: (it) => it.after_ms === null || isWindow(it.after_ms),
+};
+
+/** @param {any} it @param {number} top nothing is beyond it */
+function isChange(it, top) {
+  if (!(it.offset > 0 && it.offset <= top)) return false;
+  if (it.op === 'del') return typeof it.id === 'string';
+  if (typeof it.html !== 'string') return false;
+  if (it.op === 'blog') return typeof it.status === 'string';
+  return it.op === 'put' && typeof it.id === 'string' && it.order > 0 && it.order <= it.offset;
+}
+
+/** @param {string} text @returns {any} the frame that it is; null for what none can be */
+export function decode(text) {
+  try {
+    const frame = JSON.parse(text);
+    return KINDS[frame.t](frame) ? frame : null;
+  } catch {
+    return null;
+  }
+}
+
 /** @param {Change} change */
-const idOf = (change) => (change.op === 'blog' ? '#blog' : change.id);
+const nameOf = (change) => (change.op === 'blog' ? '#blog' : change.id);
 
 /** @param {string} position */
 export function parse(position) {
@@ -15,7 +53,7 @@ export function parse(position) {
 
 /** @param {Page} page @returns {Timeline} */
 export function create({ position, changes = [], lowest = null, below = null }) {
-  const latest = new Map(changes.map((change) => [idOf(change), change]));
+  const latest = new Map(changes.map((change) => [nameOf(change), change]));
   return { position, latest, lowest, below };
 }
 
@@ -31,15 +69,33 @@ function judge(held, frame) {
 export function apply(timeline, frame) {
   const outcome = judge(timeline.position, frame);
   if (outcome !== 'applied') return { outcome, timeline, changes: [], fresh: [] };
-  const latest = new Map(timeline.latest);
-  const changes = frame.changes.filter((change) => {
-    const isNews = change.offset > (latest.get(idOf(change))?.offset ?? 0);
-    if (isNews) latest.set(idOf(change), change);
-    return isNews;
-  });
+  const [latest, changes] = news(timeline, frame.changes);
   const { offset } = parse(timeline.position);
   const fresh = changes.flatMap((it) => (it.op === 'put' && it.order > offset ? it.id : []));
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
+}
+
+/** @param {Timeline} timeline @param {Change[]} changes @returns {[Map<string, Change>, Change[]]} */
+function news(timeline, changes) {
+  const latest = new Map(timeline.latest);
+  const those = changes.filter((change) => {
+    const isNews = change.offset > (latest.get(nameOf(change))?.offset ?? 0);
+    if (isNews) latest.set(nameOf(change), change);
+    return isNews;
+  });
+  return [latest, those];
+}
+
+/**
+ * Take in the next older page; null for one of another history, or from before what is held.
+ *
+ * @param {Timeline} timeline @param {Page} page
+ */
+export function extend(timeline, page) {
+  const [mine, theirs] = [timeline.position, page.position].map(parse);
+  if (mine.epoch !== theirs.epoch || theirs.offset < mine.offset) return null;
+  const [latest] = news(timeline, page.changes ?? []);
+  return { ...timeline, latest, lowest: page.lowest ?? null };
 }
 
 /** Other entries concern the key and pinned lists. @param {Timeline} _ @param {number} order */

@@ -1,6 +1,4 @@
-// The shapes that the reader's scripts share, with what is to be said about them: this file is for
-// people and the type checker and never loaded, while the scripts are served as they are, comments
-// included, and are to stay below 10 KiB compressed.
+// The shapes that the reader's scripts share: for people and the type checker, and never loaded.
 
 /** An entry published, edited or restored. */
 export interface Put {
@@ -42,8 +40,8 @@ export interface Page {
   below?: number | null;
 }
 
-/** What became of a frame; only "applied" moves a timeline, after the last two one reconnects. */
-export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign';
+/** What became of a frame; only "applied" moves a timeline, after the last three one reconnects. */
+export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'refused';
 
 /** A blog at a position, as far as it is loaded. Never altered, only succeeded. */
 export interface Timeline {
@@ -67,7 +65,7 @@ export interface Applied {
 
 /** What to tell people about the stream. */
 export interface State {
-  name: 'live' | 'lost' | 'offline' | 'ended';
+  name: 'live' | 'lost' | 'offline' | 'paused' | 'ended';
   /** When the next try is due, milliseconds since 1970; null: there will be none. */
   retry_at: number | null;
 }
@@ -103,6 +101,7 @@ export interface World {
   Date: { now(): number };
   Math: { random(): number };
   navigator: { onLine: boolean };
+  console: { warn(text: string): void };
 }
 
 /** Bounds of a random wait, milliseconds. */
@@ -115,4 +114,22 @@ export interface Wait {
   isLost?: boolean;
   /** Instead of connecting. */
   then?: () => void;
+}
+
+/** What a view is given. */
+export interface ViewParts {
+  /** Adds what needs a script to what is to be shown. */
+  decorate(root: Element): void;
+  /** Called when lists have changed. */
+  settled(): void;
+  /** Without it every entry is shown as it comes. */
+  arrivals?: import('./arrivals.js').Arrivals;
+}
+
+/** How a page differs from others that are live. */
+export interface LiveParts {
+  arrivals?: import('./arrivals.js').Arrivals;
+  decorate?: (root: Element) => void;
+  /** Told of a page that takes the place of what is held, and of the position held. */
+  startOver?: (page: HTMLElement, held: string) => void;
 }

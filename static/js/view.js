@@ -1,57 +1,16 @@
-// The page. Feed, pinned copies and key events are lists of one kind: by the entry's id, newest
-// order first. Rules: idempotent. All markup is the server's, and nothing else parses it.
+// The page. Feed, pinned copies and key events are lists of one kind: by the entry's id and order.
+// Rules: idempotent. What a script has set on an entry outlives its edits (OWN).
 
+import { idOf, isHostile, morph, parseHtml } from './morph.js';
 import { isLoaded } from './timeline.js';
 
-/** @import {Applied, Change, Page, State, Timeline} from './types.js' */
+/** @import {Applied, Change, Page, State, Timeline, ViewParts} from './types.js' */
 
 const LISTS = ['[role=feed]', '#pinned [data-list]', '#key-events [data-list]'];
-
-const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('liveblog', {
-  createHTML: (/** @type {string} */ html) => html,
-});
-
-/** @param {string} html nothing in it runs or loads */
-export function parseHtml(html) {
-  const template = document.createElement('template');
-  template.innerHTML = policy?.createHTML(html) ?? html;
-  return template.content;
-}
-
-/**
- * Make `old` look like `fresh`, which is used up. What is equal at both ends stays itself, with
- * its focus, selection and running players.
- *
- * @param {Node} old @param {Node} fresh
- */
-export function morph(old, fresh) {
-  if (old.isEqualNode(fresh)) return;
-  const isElements = old instanceof Element && fresh instanceof Element;
-  if (!isElements || old.nodeName !== fresh.nodeName || idOf(old) !== idOf(fresh)) {
-    return void old.parentNode?.replaceChild(fresh, old);
-  }
-  for (const name of old.getAttributeNames()) {
-    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-  }
-  for (const { name, value } of fresh.attributes) old.setAttribute(name, value);
-  morphChildren(old, [...old.childNodes], [...fresh.childNodes]);
-}
-
-/** @param {Element} parent @param {ChildNode[]} olds @param {ChildNode[]} fresh */
-function morphChildren(parent, olds, fresh) {
-  /** @type {ChildNode | undefined} */
-  let tail;
-  for (; fresh[0]?.isEqualNode(olds[0] ?? null); fresh.shift()) olds.shift();
-  for (; fresh.at(-1)?.isEqualNode(olds.at(-1) ?? null); fresh.pop()) tail = olds.pop();
-  fresh.forEach((node, i) => {
-    if (olds[i]) morph(olds[i], node);
-    else parent.insertBefore(node, tail ?? null);
-  });
-  for (const node of olds.slice(fresh.length)) node.remove();
-}
-
-/** @param {Element} node */
-const idOf = (node) => node.id || node.getAttribute('data-entry');
+const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
+/** What is kept in place, in entries that are in sight. */
+const LINES = '.when, h3, .body > *';
+const READ_MAX = 10;
 
 /** @param {Element} node */
 const orderOf = (node) => Number(node.getAttribute('data-order'));
@@ -59,25 +18,24 @@ const orderOf = (node) => Number(node.getAttribute('data-order'));
 /** @param {Element} list @param {string | null} id */
 const find = (list, id) => [...list.children].find((node) => idOf(node) === id);
 
-/** @param {Element} list @param {Element} node */
-function place(list, node) {
+/** @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first */
+function place(list, node, isUp) {
   const old = find(list, idOf(node));
-  if (old) return morph(old, node);
-  const next = [...list.children].find((other) => orderOf(other) < orderOf(node));
-  list.insertBefore(node, next ?? null);
+  if (old) {
+    for (const name of OWN) {
+      const value = old.getAttribute(name);
+      if (value !== null) node.setAttribute(name, value);
+    }
+    return morph(old, node);
+  }
+  const isNext = (/** @type {Element} */ it) => orderOf(it) < orderOf(node) !== !!isUp;
+  list.insertBefore(node, [...list.children].find(isNext) ?? null);
 }
 
-/** @param {Element} list @param {Element[]} nodes */
-function fill(list, nodes) {
-  const ids = new Set(nodes.map(idOf));
-  for (const old of [...list.children]) if (!ids.has(idOf(old))) old.remove();
-  for (const node of nodes) place(list, node);
-}
-
-/** @param {HTMLElement} main @returns {Page} */
-export function read(main) {
+/** @param {HTMLElement} main @param {string} [nodes] @returns {Page} */
+export function read(main, nodes = 'header, article') {
   const { position = '', lowest, below } = main.dataset;
-  const changes = [...main.querySelectorAll('header, article')].map(change);
+  const changes = [...main.querySelectorAll(nodes)].map(change);
   return { position, changes, lowest: Number(lowest) || null, below: Number(below) || null };
 }
 
@@ -89,6 +47,15 @@ function change(node) {
   return { op: 'put', id: idOf(node) ?? '', offset, order };
 }
 
+/** @param {Change} it @returns {HTMLElement | null} null also for what does not fit the change */
+export function nodeOf(it) {
+  if (it.op === 'del') return null;
+  const content = parseHtml(it.html ?? '');
+  const node = /** @type {HTMLElement | null} */ (content.firstElementChild);
+  const fits = it.op === 'blog' ? node?.matches('header[data-status]') : node?.id === it.id;
+  return fits && content.childElementCount === 1 && !isHostile(content) ? node : null;
+}
+
 /**
  * What is announced, and the countdown, which is only seen.
  *
@@ -96,6 +63,7 @@ function change(node) {
  */
 export function words({ name, retry_at }, status, now_ms) {
   if (status === 'ended') return ['Coverage has ended', ''];
+  if (name === 'paused') return ['Paused', ''];
   if (name === 'offline') return ['You are offline', ''];
   if (name === 'live') return [status === 'live' ? 'Live' : 'Waiting for coverage to begin', ''];
   if (!retry_at) return ['No live updates, reload the page', ''];
@@ -104,26 +72,36 @@ export function words({ name, retry_at }, status, now_ms) {
 }
 
 /** @param {Element} element @param {string} text */
-function write(element, text) {
+export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 /** @param {Element} node */
 const top = (node) => node.getBoundingClientRect().top;
 
+/** @param {Element[]} nodes one below the other @param {number} height @returns those not above it */
+function below(nodes, height) {
+  let [from, to] = [0, nodes.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (nodes[middle].getBoundingClientRect().bottom > height) to = middle;
+    else from = middle + 1;
+  }
+  return nodes.slice(from);
+}
+
 export class View {
   /** @type {State | null} */
   #state = null;
-  /** @type {Set<string>} new entries, on an older page */
-  #newer = new Set();
+  /** @type {[Applied, (HTMLElement | null)[]][]} to be shown with the next paint */
+  #queue = [];
 
-  /**
-   * @param {HTMLElement} main @param {(root: Element) => void} decorate @param {() => number} now
-   */
-  constructor(main, decorate, now) {
+  /** @param {HTMLElement} main @param {ViewParts} parts */
+  constructor(main, { decorate, settled, arrivals }) {
     this.main = main;
     this.decorate = decorate;
-    this.now = now;
+    this.settled = settled;
+    this.arrivals = arrivals;
   }
 
   /** @param {string} selector @returns {HTMLElement} */
@@ -131,42 +109,122 @@ export class View {
     return /** @type {any} */ (root.querySelector(selector));
   }
 
-  /** @param {Applied} applied */
-  apply({ timeline, changes, fresh }) {
-    this.#steadily(() => {
-      for (const it of changes) this.#change(it, timeline);
-      for (const id of fresh) {
-        if (timeline.below) this.#newer.add(id);
-        find(this.#one(LISTS[0]), id)?.classList.add('fresh');
+  get feed() {
+    return this.#one(LISTS[0]);
+  }
+
+  get #isUp() {
+    return this.main.dataset.first === 'oldest';
+  }
+
+  /** @param {Applied} applied @param {(HTMLElement | null)[]} nodes of its changes */
+  apply(applied, nodes) {
+    this.#queue.push([applied, nodes]);
+    if (document.hidden) this.#flush(); // nothing is painted, so nothing would be shown
+    else if (this.#queue.length === 1) requestAnimationFrame(() => this.#flush());
+  }
+
+  #flush() {
+    const queue = this.#queue;
+    const timeline = queue.at(-1)?.[0].timeline;
+    this.#queue = [];
+    if (!timeline) return;
+    this.steadily((isShown) => {
+      for (const [{ changes }, nodes] of queue) {
+        changes.forEach((it, i) => this.#change(it, nodes[i], timeline));
       }
+      this.#arrive(queue.flatMap(([{ fresh }]) => fresh), timeline, isShown);
       this.main.dataset.position = timeline.position;
-      this.#settle();
+      this.settle();
     });
   }
 
-  /** @param {HTMLElement} page another rendering's <main> */
-  replace(page) {
-    this.#steadily(() => {
+  /** @param {string[]} ids @param {Timeline} timeline @param {boolean} isShown or they wait */
+  #arrive(ids, { latest, below }, isShown) {
+    for (const id of ids) {
+      const put = latest.get(id);
+      if (put?.op !== 'put') continue;
+      const node = find(this.feed, id);
+      if (node && isShown) node.classList.add('fresh');
+      else if (node) node.toggleAttribute('hidden', true);
+      else if (below) this.arrivals?.note(id, put.order);
+    }
+    this.arrivals?.count(ids.length);
+  }
+
+  /**
+   * Entries below its lowest stay, to be loaded anew.
+   *
+   * @param {HTMLElement} page another rendering's <main> @param {Timeline} timeline of it
+   */
+  replace(page, timeline) {
+    this.#queue = [];
+    this.steadily((isShown) => {
+      const newest = Math.max(0, ...[...this.feed.children].map(orderOf));
       for (const name of ['lowest', 'below']) delete this.main.dataset[name];
       Object.assign(this.main.dataset, page.dataset);
       this.decorate(page);
       for (const part of ['header', '#newest', '#older']) {
         morph(this.#one(part), this.#one(part, page));
       }
-      for (const list of LISTS) fill(this.#one(list), [...this.#one(list, page).children]);
-      this.#newer.clear();
-      this.#settle();
+      for (const list of LISTS) {
+        const from = list === LISTS[0] ? timeline.lowest : 0;
+        this.#fill(this.#one(list), [...this.#one(list, page).children], from ?? 0);
+      }
+      const fresh = [...this.feed.children].filter((node) => orderOf(node) > newest);
+      this.#arrive(fresh.map((node) => node.id), timeline, isShown);
+      this.settle();
     });
   }
 
-  /** @param {Change} it @param {Timeline} timeline */
-  #change(it, timeline) {
+  /**
+   * Entries with orders outside of the bounds stay.
+   *
+   * @param {Element} list @param {Element[]} nodes @param {number} [from] @param {number} [to]
+   */
+  #fill(list, nodes, from = 0, to = Infinity) {
+    const ids = new Set(nodes.map(idOf));
+    for (const old of [...list.children]) {
+      const order = orderOf(old);
+      if (order >= from && order < to && !ids.has(idOf(old))) old.remove();
+    }
+    for (const node of nodes) place(list, node, list === this.feed && this.#isUp);
+  }
+
+  /** The lowest order in the feed. */
+  get lowest() {
+    return Math.min(...[...this.feed.children].map(orderOf));
+  }
+
+  /** Remove what is older than what is loaded. @param {Timeline} timeline */
+  prune({ lowest }) {
+    for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
+  }
+
+  /** @param {HTMLElement} page the next older one @param {Timeline} timeline with it */
+  extend(page, timeline) {
+    this.steadily(() => {
+      this.decorate(page);
+      const nodes = [...this.#one(LISTS[0], page).children].filter((node) => {
+        const latest = timeline.latest.get(node.id);
+        return latest?.op === 'put' && latest.offset <= Number(node.getAttribute('data-offset'));
+      });
+      const { lowest } = this.main.dataset;
+      this.#fill(this.feed, nodes, timeline.lowest ?? 0, Number(lowest));
+      morph(this.#one('#older'), this.#one('#older', page));
+      if (timeline.lowest) this.main.dataset.lowest = `${timeline.lowest}`;
+      else delete this.main.dataset.lowest;
+      this.settle();
+    });
+  }
+
+  /** @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline */
+  #change(it, node, timeline) {
     const [feed, pinned, keys] = LISTS.map((list) => this.#one(list));
     if (it.op === 'del') {
       for (const list of [feed, pinned, keys]) find(list, it.id)?.remove();
-      return void this.#newer.delete(it.id);
+      return void this.arrivals?.forget(it.id);
     }
-    const node = parseHtml(it.html ?? '').firstElementChild;
     if (!node) return;
     this.decorate(node);
     if (it.op === 'blog') return morph(this.#one('header'), node);
@@ -179,49 +237,51 @@ export class View {
     else find(keys, it.id)?.remove();
     if (it.pinned) place(pinned, copy);
     else find(pinned, it.id)?.remove();
-    if (!isLoaded(timeline, it.order)) return;
-    item?.firstElementChild?.setAttribute('href', `#${it.id}`);
-    place(feed, node);
+    if (isLoaded(timeline, it.order)) place(feed, node, this.#isUp);
   }
 
-  #settle() {
-    for (const list of LISTS.slice(1)) {
-      const { children, parentElement } = this.#one(list);
-      if (parentElement) parentElement.hidden = !children.length;
-    }
-    const count = this.#newer.size;
-    if (count) write(this.#one('#newest a'), `${count} new update${count > 1 ? 's' : ''}`);
-    this.#showStatus();
+  /** Bring what depends on the lists up to date. */
+  settle() {
+    this.settled();
+    this.arrivals?.settle();
+    this.tick();
   }
 
   /** @param {State} state */
   show(state) {
     this.#state = state;
-    this.#showStatus();
+    this.tick();
   }
 
+  /** The countdown goes on. */
   tick() {
-    if (this.#state?.retry_at) this.#showStatus();
-  }
-
-  #showStatus() {
     if (!this.#state) return;
     const { status = '' } = this.#one('header').dataset;
     const element = this.#one('#status');
     element.dataset.state = status === 'ended' ? status : this.#state.name;
-    const texts = words(this.#state, status, this.now());
+    const texts = words(this.#state, status, Date.now());
     texts.forEach((text, i) => write(element.children[i], text));
-    element.toggleAttribute('data-urgent', !!texts[1]);
   }
 
-  /** Keep what is read in place, once the feed's top is out of sight. @param {() => void} change */
-  #steadily(change) {
-    const feed = this.#one(LISTS[0]);
-    const nodes = top(feed) < 0 ? [...feed.children] : [];
-    const inSight = nodes.filter((node) => node.getBoundingClientRect().bottom > 0);
-    const tops = inSight.map(top);
-    change();
-    const i = inSight.findIndex((node) => node.isConnected);
-    if (i >= 0) scrollBy({ top: top(inSight[i]) - tops[i], behavior: 'instant' });
+  /**
+   * Keep what is read in place while something changes.
+   *
+   * @param {(isShown: boolean) => void} change told whether new entries are shown at once
+   */
+  steadily(change) {
+    const kept = scrollY > 0 ? this.#read() : [];
+    const tops = kept.map(top);
+    change(this.arrivals?.isOpen() ?? true);
+    const i = kept.findIndex((node) => node.isConnected);
+    if (kept[i]) scrollBy({ top: top(kept[i]) - tops[i], behavior: 'instant' });
+  }
+
+  /** What is in sight, first what is in the middle; the feed only once its top is out of sight. */
+  #read() {
+    const shown = [...this.feed.children].filter((node) => !node.hasAttribute('hidden'));
+    const above = [...this.main.querySelectorAll('header > *, #pinned article')];
+    const nodes = below(top(this.feed) < 0 ? shown : above, 0).slice(0, READ_MAX);
+    const lines = nodes.slice(0, READ_MAX / 2).flatMap((it) => [...it.querySelectorAll(LINES)]);
+    return [...below(lines, innerHeight / 2), ...nodes];
   }
 }

@@ -1,11 +1,11 @@
-// What a reader's browser loads stays small: scripts and styles are served as they are written.
+// What a reader's browser loads stays small; the scripts are weighed as they are served, in
+// tests/unit/test_scripts.py.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
-const SCRIPTS_BYTES_MAX = 10 * 1024;
 const STYLES_BYTES_MAX = 6 * 1024;
 
 /** @param {string[]} files @returns {number} bytes on the way, each file compressed by itself */
@@ -13,12 +13,6 @@ const weigh = (files) =>
   files
     .map((file) => readFileSync(new URL(`../../static/${file}`, import.meta.url)))
     .reduce((sum, bytes) => sum + gzipSync(bytes, { level: 9 }).length, 0);
-
-test('the scripts of a page are at most 10 KiB compressed', () => {
-  const names = ['page', 'live', 'socket', 'timeline', 'time', 'view'];
-  const bytes = weigh(names.map((name) => `js/${name}.js`));
-  assert.ok(bytes <= SCRIPTS_BYTES_MAX, `${bytes} bytes`);
-});
 
 test('the styles of a page are at most 6 KiB compressed', () => {
   const bytes = weigh(['css/tokens.css', 'css/page.css']);

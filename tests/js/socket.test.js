@@ -23,7 +23,7 @@ const frame = (from, to, changes = [], epoch = 'aa') => ({
 });
 
 /** @param {string} status @param {number} offset */
-const header = (status, offset) => ({ op: 'blog', offset, status });
+const header = (status, offset) => ({ op: 'blog', offset, status, html: '<header>' });
 
 /** A reader's page in short: a timeline, and what was shown. @param {string} status */
 function setUp(status = 'live') {
@@ -108,13 +108,63 @@ test('only applied changes move the position that it comes back with', () => {
   assert.equal(fake.socket.url, '/live/aa.5.00000000');
 });
 
-test('a frame of unknown type, or none at all, is passed over', () => {
-  const { fake, state } = live();
-  fake.socket.send({ t: 'news' });
-  fake.socket.send('not json');
-  fake.socket.send('null');
-  assert.equal(state(), 'live');
+const PUT = { op: 'put', id: 'e00000000000a', offset: 4, order: 4, html: '<article>' };
+const NONSENSE = {
+  'no JSON': 'not json',
+  'JSON that is no object': 'null',
+  'a frame of unknown type': { t: 'news' },
+  'a frame named like what every object has': { t: 'toString' },
+  'a hello without a heartbeat': { t: 'hello', position: POSITION },
+  'changes that are no list': { ...frame(3, 4), changes: {} },
+  'a change of unknown kind': frame(3, 4, [{ ...PUT, op: 'move' }]),
+  'an entry without html': frame(3, 4, [{ ...PUT, html: undefined }]),
+  'an entry without an id': frame(3, 4, [{ ...PUT, id: 7 }]),
+  'a change from the future': frame(3, 4, [{ ...PUT, offset: 5 }]),
+  'an order from the future': frame(3, 4, [{ ...PUT, order: 5 }]),
+  'a change that is null': frame(3, 4, [/** @type {any} */ (null)]),
+  'a header without a status': frame(3, 4, [{ op: 'blog', offset: 4, html: '<header>' }]),
+  'a position that is garbage': { ...frame(3, 4), position: 'x' },
+  'a position with an offset that is none': { ...frame(3, 4), position: 'aa.4e9.00000000' },
+  'a reset without a window': { t: 'reset', position: POSITION, after_ms: 5 },
+  'a farewell with half a window': { t: 'bye', after_ms: [0] },
+};
+for (const [name, it] of Object.entries(NONSENSE)) {
+  test(`${name} is not applied, is warned of once, and what was missed is asked for`, () => {
+    const { fake, state } = live();
+    for (const times of [1, 2]) {
+      fake.socket.send(it);
+      assert.ok(fake.socket.isClosed);
+      assert.equal(state(), 'lost');
+      fake.pass(10_000);
+      assert.equal(fake.opened.length, 1 + times);
+      assert.equal(fake.socket.url, `/live/${POSITION}`);
+      fake.socket.send(HELLO);
+    }
+    assert.equal(fake.warnings.length, 1);
+  });
+}
+
+test('what the page refuses to show is warned of, and asked for again', () => {
+  const { fake, stream } = live();
+  stream.reader.take = () => 'refused';
+  fake.socket.send(frame(3, 4, [PUT]));
+  assert.ok(fake.socket.isClosed);
+  assert.equal(fake.warnings.length, 1);
+});
+
+test('a reader who pauses has no stream, whatever wakes the page, and then catches up', () => {
+  const { fake, stream, state } = live();
+  stream.pause(true);
+  assert.equal(state(), 'paused');
+  assert.ok(fake.socket.isClosed);
+  for (const wake of [() => stream.wake(), () => stream.online(), () => stream.offline()]) wake();
+  stream.sleep();
+  stream.wake();
+  fake.pass(MINUTE_MS);
   assert.equal(fake.opened.length, 1);
+  stream.pause(false);
+  assert.equal(fake.socket.url, `/live/${POSITION}`);
+  assert.equal(fake.opened.length, 2);
 });
 
 const OUT_OF_STEP = {

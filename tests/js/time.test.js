@@ -96,20 +96,3 @@ test('a zone that the browser does not know leaves the text of the server as it 
   new Times({ zone: 'Mars/Olympus' }, () => NOW).refresh(root(line));
   assert.equal(line.date.isHidden, false);
 });
-
-test('one timer keeps all times right', () => {
-  let now = NOW;
-  /** @type {(() => void)[]} */
-  const timers = [];
-  const lines = [new Line('2026-11-22T14:05:00Z'), new Line('2026-11-22T14:04:00Z')];
-  const world = /** @type {any} */ ({ setInterval: (/** @type {any} */ run) => timers.push(run) });
-  new Times({ zone: 'UTC' }, () => now).keep(root(...lines), world);
-  assert.equal(lines[0].firstChild.data, 'now / ');
-  now += MINUTE;
-  timers.forEach((run) => run());
-  assert.equal(timers.length, 1);
-  assert.deepEqual(
-    lines.map((line) => line.firstChild.data),
-    ['1 minute ago / ', '2 minutes ago / '],
-  );
-});

@@ -50,6 +50,8 @@ export class FakeWorld {
   opened = [];
   /** @type {{url: string, answer: (status: number, body?: object | string) => Promise<void>}[]} */
   requests = [];
+  /** @type {string[]} */
+  warnings = [];
   /** @type {Map<number, {at_ms: number, run: () => void}>} */
   #timers = new Map();
   #next = 1;
@@ -73,6 +75,7 @@ export class FakeWorld {
       Date: { now: () => this.now_ms },
       Math: { random: () => this.chance },
       navigator: this.#navigator(),
+      console: { warn: (/** @type {string} */ text) => this.warnings.push(text) },
     });
   }
 

@@ -1,0 +1,104 @@
+// Markup: read without running any of it, and one piece made to look like another. Rules: all
+// markup is the server's; nothing else parses it.
+
+const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('liveblog', {
+  createHTML: (/** @type {string} */ html) => html,
+});
+
+/** @param {string} html nothing in it runs or loads */
+export function parseHtml(html) {
+  const template = document.createElement('template');
+  template.innerHTML = policy?.createHTML(html) ?? html;
+  return template.content;
+}
+
+/**
+ * What no entry has: it would run, or load what the page does not allow.
+ *
+ * @param {ParentNode} root @returns {boolean}
+ */
+export function isHostile(root) {
+  return [...root.querySelectorAll('*')].some(
+    (/** @type {any} */ node) =>
+      node.matches('script, link, meta, object, embed') ||
+      node.getAttributeNames().some((/** @type {string} */ name) => name.startsWith('on')) ||
+      (node.content && isHostile(node.content)), // a template
+  );
+}
+
+/**
+ * Make `old` look like `fresh`, which is used up. What is equal, or plays the same, stays itself,
+ * with its focus, selection and position.
+ *
+ * @param {Node} old @param {Node} fresh
+ */
+export function morph(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  if (!isSame(old, fresh)) return void old.parentNode?.replaceChild(fresh, old);
+  if (!(old instanceof Element && fresh instanceof Element)) {
+    return void (old.nodeValue = fresh.nodeValue);
+  }
+  for (const name of old.getAttributeNames()) {
+    if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value); // else players load anew
+  }
+  morphChildren(old, [...old.childNodes], [...fresh.childNodes]);
+}
+
+/** @param {Element} parent @param {ChildNode[]} olds @param {ChildNode[]} fresh */
+function morphChildren(parent, olds, fresh) {
+  /** @type {Map<ChildNode, ChildNode>} */
+  const kept = new Map();
+  pair(olds, fresh, kept);
+  const staying = new Set(kept.values());
+  for (const node of olds) if (!staying.has(node)) node.remove();
+  let next = parent.firstChild;
+  for (const node of fresh) {
+    const old = kept.get(node);
+    if (!old) parent.insertBefore(node, next);
+    else {
+      next = old.nextSibling;
+      morph(old, node);
+    }
+  }
+}
+
+/**
+ * Find which nodes become which, in order: never is one moved, since a player that is moved stops.
+ *
+ * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
+ */
+function pair(olds, fresh, kept) {
+  [olds, fresh] = [[...olds], [...fresh]];
+  for (; fresh[0]?.isEqualNode(olds[0] ?? null); fresh.shift()) {
+    kept.set(fresh[0], /** @type {ChildNode} */ (olds.shift()));
+  }
+  for (; fresh.at(-1)?.isEqualNode(olds.at(-1) ?? null); fresh.pop()) {
+    kept.set(/** @type {any} */ (fresh.at(-1)), /** @type {any} */ (olds.pop()));
+  }
+  const keys = olds.map(keyOf);
+  const at = fresh.findIndex((node) => keyOf(node) && keys.includes(keyOf(node)));
+  if (at < 0) {
+    fresh.forEach((node, i) => olds[i] && isSame(olds[i], node) && kept.set(node, olds[i]));
+    return;
+  }
+  const was = keys.indexOf(keyOf(fresh[at]));
+  kept.set(fresh[at], olds[was]);
+  pair(olds.slice(0, was), fresh.slice(0, at), kept);
+  pair(olds.slice(was + 1), fresh.slice(at + 1), kept);
+}
+
+/** @param {Node} old @param {Node} fresh */
+const isSame = (old, fresh) => old.nodeName === fresh.nodeName && keyOf(old) === keyOf(fresh);
+
+/** What makes an element itself: an entry's id, or what plays in it. @param {Node} node */
+function keyOf(node) {
+  if (!(node instanceof Element)) return null;
+  const player = node.hasAttribute('src') ? node : node.querySelector('[src]');
+  return idOf(node) || (player?.getAttribute('src') ?? null);
+}
+
+/** @param {Element} node */
+export const idOf = (node) => node.id || node.getAttribute('data-entry');

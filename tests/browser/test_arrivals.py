@@ -1,0 +1,260 @@
+"""New entries on an open page: shown where the reader is, else waiting behind one button."""
+
+import re
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+from servers import Editor, Server
+from windows import (
+    PARAGRAPHS,
+    PLAY,
+    filled,
+    headlines,
+    hide,
+    open_page,
+    scroll_to,
+    serve_clip,
+    top,
+    window,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def button(page: Page) -> Locator:
+    return page.locator("#new")
+
+
+async def icon(page: Page) -> str:
+    return str(await page.get_attribute("link[rel=icon]", "href"))
+
+
+async def test_at_the_top_of_a_page_in_sight_a_new_entry_is_shown_at_once(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    entry = await editor.publish(slug, headline="Polls are open")
+    await expect(reader.locator("article").first).to_contain_text("Polls are open")
+    await expect(reader.locator(f"#{entry['id']}")).to_have_class("fresh")
+    await expect(button(reader)).to_be_hidden()
+    assert await reader.title() == "Council"
+    assert await reader.evaluate("document.activeElement === document.body")
+
+
+async def test_while_something_else_is_read_new_entries_wait_and_are_counted(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    plain = await icon(reader)
+    paragraph = await scroll_to(reader, "Entry 5")
+    before = await top(paragraph)
+    for number in range(3):
+        await editor.publish(slug, headline=f"New {number}")
+        await expect(button(reader)).to_have_text(f"{number + 1} new update{'s' if number else ''}")
+    await expect(reader).to_have_title("(3) Council")
+    assert (await icon(reader)) == plain.replace(".svg", "-new.svg")
+    assert (await reader.request.get(server.url + await icon(reader))).ok
+    assert await top(paragraph) == before
+    await expect(reader.locator("article", has_text="New 1")).to_be_hidden()
+
+
+async def test_the_button_leads_to_the_first_unread_and_shows_what_was_read(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    plain = await icon(reader)
+    await scroll_to(reader, "Entry 5")
+    for number in range(3):
+        await editor.publish(slug, PARAGRAPHS, headline=f"New {number}")
+    await expect(button(reader)).to_have_text("3 new updates")
+    await reader.evaluate("scrollTo(0, 0)")  # nothing comes in by scrolling
+    await expect(reader.locator("article", has_text="New 0")).to_be_hidden()
+    await button(reader).focus()
+    await reader.keyboard.press("Enter")
+    heading = reader.get_by_role("heading", name="New 0")
+    await expect(heading).to_be_focused()
+    await expect(heading).to_be_in_viewport()
+    assert await top(heading) > 40  # clear of the button
+    divider = reader.locator("[data-unread]")
+    await expect(divider).to_contain_text("New 0")
+    drawn = await divider.evaluate("it => getComputedStyle(it, '::after').content")
+    assert drawn == '"New since you left"'
+    await expect(button(reader)).to_be_hidden()
+    await expect(reader).to_have_title("Council")
+    assert await icon(reader) == plain
+    assert (await headlines(reader))[:4] == ["New 2", "New 1", "New 0", "Entry 7"]
+
+
+async def test_the_count_is_right_when_waiting_entries_are_edited_and_deleted(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    made = [await editor.publish(slug, headline=f"New {n}") for n in range(3)]
+    await expect(button(reader)).to_have_text("3 new updates")
+    edited = await editor.edit(made[0], headline="New 0, edited")
+    await editor.edit(edited, note_kind="correction", note="It was the other one.")
+    await editor.delete(made[1])
+    await expect(button(reader)).to_have_text("2 new updates")
+    await editor.restore(made[1])
+    await editor.delete(made[2])
+    await expect(button(reader)).to_have_text("1 new update")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="New 0, edited")).to_be_focused()
+    assert (await headlines(reader))[:3] == ["New 1", "New 0, edited", "Entry 7"]
+
+
+async def test_when_all_that_waits_is_deleted_the_button_goes(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    entry = await editor.publish(slug, headline="A slip")
+    await expect(button(reader)).to_have_text("1 new update")
+    await editor.delete(entry)
+    await expect(button(reader)).to_be_hidden()
+    await expect(reader).to_have_title("Council")
+
+
+async def test_in_a_tab_that_is_not_seen_entries_wait(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await hide(reader, is_hidden=True)
+    await editor.publish(slug, headline="While away")
+    await expect(reader).to_have_title("(1) Council")
+    await hide(reader, is_hidden=False)
+    await expect(button(reader)).to_have_text("1 new update")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="While away")).to_be_focused()
+
+
+async def test_a_playing_video_holds_new_entries_back_until_it_is_stopped(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await serve_clip(reader)
+    await open_page(reader, server, slug)
+    await reader.locator("article .body").evaluate(PLAY)
+    await editor.publish(slug, headline="During the video")
+    await expect(button(reader)).to_have_text("1 new update")
+    await expect(reader.locator("article", has_text="During the video")).to_be_hidden()
+    await reader.evaluate("document.querySelector('video').pause()")
+    await button(reader).click()
+    await editor.publish(slug, headline="After it")
+    await reader.evaluate("scrollTo(0, 0)")
+    await expect(reader.locator("article", has_text="After it")).to_have_count(1)
+
+
+async def test_on_an_older_page_the_button_leads_to_the_live_page_at_the_first_unread(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    newest = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await reader.goto(f"{server.url}/blogs/{slug}?before={newest[20]['id']}")
+    await reader.wait_for_selector("#status[data-state=live]")
+    made = [await editor.publish(slug, PARAGRAPHS, headline=f"New {n}") for n in range(25)]
+    await expect(button(reader)).to_have_text("25 new updates")
+    await editor.delete(made[0])
+    await expect(button(reader)).to_have_text("24 new updates")
+    await expect(reader).to_have_title(re.compile(r"^\(24\) "))
+    await button(reader).click()
+    await reader.wait_for_url(f"{server.url}/blogs/{slug}")
+    await expect(reader.get_by_role("heading", name="New 1", exact=True)).to_be_focused()
+    await expect(reader.locator("[data-unread]")).to_contain_text("New 1")
+    assert (await headlines(reader))[22:25] == ["New 2", "New 1", "Entry 24"]
+
+
+async def test_on_a_permalink_page_of_an_older_entry_it_does_so_too(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=30)
+    oldest = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-1]
+    await reader.goto(f"{server.url}/blogs/{slug}/entries/{oldest['id']}")
+    await reader.wait_for_selector("#status[data-state=live]")
+    await editor.publish(slug, headline="The latest")
+    await expect(button(reader)).to_have_text("1 new update")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="The latest")).to_be_focused()
+
+
+async def test_garbage_behind_the_address_or_in_storage_is_passed_over(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await reader.goto(f"{server.url}/blogs/{slug}")
+    for garbage in ("not json", '{"lowest": {}}', "[]", '"x"'):
+        await reader.evaluate(
+            "text => { for (const name of ['order', 'zone', location.pathname])"
+            " for (const store of [localStorage, sessionStorage])"
+            " store.setItem(`liveblog:${name}`, text); }",
+            garbage,
+        )
+        for behind in (
+            "#unread-",
+            "#unread-99999999999999999",
+            "#unread-1e3",
+            "?at=x.y#%00",
+            "#ex",
+        ):
+            await reader.goto(f"{server.url}/blogs/{slug}{behind}")
+            await reader.reload()
+            await reader.wait_for_selector("#status[data-state=live]")
+            assert await headlines(reader) == ["Entry 0"]
+
+
+async def test_new_entries_are_announced_by_their_count_and_not_more_often_than_every_ten_seconds(
+    browser: Browser, server: Server, editor: Editor
+) -> None:
+    slug = await filled(editor)
+    async with window(browser) as page:
+        await page.clock.install()
+        await open_page(page, server, slug)
+        said = page.locator("#status span").last
+        await editor.publish(slug, headline="New 0")
+        await expect(page.locator("article")).to_have_count(9)
+        await page.clock.run_for(1_100)
+        await expect(said).to_have_text("1 new update")
+        for number in (1, 2):
+            await editor.publish(slug, headline=f"New {number}")
+        await expect(page.locator("article")).to_have_count(11)
+        await page.clock.run_for(4_000)
+        await expect(said).to_have_text("1 new update")
+        await page.clock.run_for(4_000)
+        await expect(said).to_have_text("")
+        await page.clock.run_for(2_500)
+        await expect(said).to_have_text("2 new updates")
+    assert await is_polite(server, slug, browser)
+
+
+async def is_polite(server: Server, slug: str, browser: Browser) -> bool:
+    """Say whether one status region, outside of the feed, is all that is announced."""
+    async with window(browser) as page:
+        await open_page(page, server, slug)
+        regions = "[role=status], [role=alert], [aria-live], output"
+        found = page.locator(regions)
+        assert await page.locator(f"[role=feed] :is({regions})").count() == 0
+        return await found.count() == 1 and await found.get_attribute("id") == "status"
+
+
+async def test_with_the_oldest_first_new_entries_are_shown_when_the_end_is_in_sight(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await reader.get_by_role("button", name="Oldest first").click()
+    await editor.publish(slug, PARAGRAPHS, headline="Out of sight")
+    await expect(button(reader)).to_have_text("1 new update")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="Out of sight")).to_be_focused()
+    await reader.evaluate("scrollTo(0, document.body.scrollHeight)")
+    await editor.publish(slug, headline="In sight")
+    await expect(reader.locator("article").last).to_contain_text("In sight")
+    await expect(reader.locator("article").last).to_be_visible()
+    assert (await headlines(reader))[-3:] == ["Entry 7", "Out of sight", "In sight"]

@@ -1,0 +1,281 @@
+"""A reader's page whose connection goes and comes back: what it says, and that it lacks nothing."""
+
+import json
+from functools import partial
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+from servers import Editor, Server
+from waiting import until
+from windows import (
+    PLAY,
+    chromium,
+    filled,
+    headlines,
+    hide,
+    open_page,
+    scroll_to,
+    serve_clip,
+    top,
+    window,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AT_ONCE = "Math.random = () => 0;"
+NO_WEBSOCKET = "window.WebSocket = class { constructor() { throw new Error('blocked'); } };"
+NO_EVENTS = "window.EventSource = class { constructor() { throw new Error('blocked'); } };"
+# What a test does to the page's sockets: `isMute` loses what comes, `inject` hands over a text.
+HOOK = """
+window.opened = 0;
+const Plain = WebSocket;
+window.WebSocket = class extends Plain {
+  constructor(...given) {
+    if (window.isBroken) throw new Error('broken');
+    super(...given);
+    window.opened += 1;
+    window.cut = () => this.onclose({code: 1006});
+  }
+  set onmessage(handler) {
+    super.onmessage = (event) => window.isMute || handler(event);
+    window.inject = (data) => handler({data});
+  }
+};
+"""
+
+
+async def _opened(page: Page, sockets: int) -> bool:
+    return bool(await page.evaluate("window.opened") == sockets)
+
+
+def status(page: Page) -> Any:
+    return page.locator("#status")
+
+
+# -- the transports
+
+
+@pytest.mark.parametrize(
+    ("blocked", "path"),
+    [("", "/live"), (NO_WEBSOCKET, "/events"), (NO_WEBSOCKET + NO_EVENTS, "/changes")],
+    ids=["websocket", "events", "polling"],
+)
+async def test_each_transport_keeps_the_page_live_without_a_word(
+    server: Server, editor: Editor, reader: Page, blocked: str, path: str
+) -> None:
+    slug = await filled(editor, entries=1)
+    asked: list[str] = []
+    reader.on("request", lambda it: asked.append(it.url))
+    reader.on("websocket", lambda it: asked.append(it.url))
+    await reader.add_init_script(AT_ONCE + blocked)
+    await open_page(reader, server, slug)
+    await expect(status(reader)).to_have_text("Live")
+    await editor.publish(slug, headline="Polls are open")
+    await expect(reader.get_by_role("heading", name="Polls are open")).to_have_count(
+        1, timeout=20_000
+    )
+    assert any(f"{slug}{path}?since=" in url for url in asked)
+    await expect(status(reader)).to_have_text("Live")
+
+
+# -- what the status line says
+
+
+async def test_a_lost_connection_is_told_with_the_seconds_to_the_next_try(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await reader.add_init_script(f"{HOOK} Math.random = () => 0.8;")
+    await open_page(reader, server, slug)
+    await reader.evaluate("window.isBroken = true; window.cut()")
+    await expect(status(reader)).to_have_attribute("data-state", "lost")
+    await expect(status(reader)).to_have_text("Connection lost, retrying in 7 s")
+    await expect(status(reader)).to_have_text("Connection lost, retrying in 5 s")
+    await editor.publish(slug, headline="Meanwhile")
+    await reader.evaluate("window.isBroken = false")
+    await hide(reader, is_hidden=False)  # seen again: at once
+    await expect(status(reader)).to_have_text("Live")
+    await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(1)
+    assert await reader.evaluate("window.sameDocument")
+
+
+async def test_a_reader_who_is_offline_is_told_so_and_is_back_at_once(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await open_page(reader, server, slug)
+    await reader.context.set_offline(True)
+    await expect(status(reader)).to_have_text("You are offline")
+    await expect(status(reader)).to_have_attribute("data-state", "offline")
+    await editor.publish(slug, headline="Meanwhile")
+    await reader.context.set_offline(False)
+    await expect(status(reader)).to_have_text("Live")
+    await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(1)
+
+
+async def test_a_connection_that_says_nothing_for_two_heartbeats_is_dead(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await reader.add_init_script(HOOK + AT_ONCE)
+    await open_page(reader, server, slug)
+    await reader.evaluate("window.isMute = true")
+    await editor.publish(slug, headline="Unheard")
+    await until(lambda: _opened(reader, 2))
+    await reader.evaluate("window.isMute = false; window.cut()")
+    await expect(reader.get_by_role("heading", name="Unheard")).to_have_count(1)
+    await expect(status(reader)).to_have_text("Live")
+
+
+async def test_a_page_from_the_back_forward_cache_is_live_again_and_lacks_nothing(
+    server: Server, editor: Editor
+) -> None:
+    slug = await filled(editor, entries=2)
+    without = ["--disable-back-forward-cache"]
+    async with chromium(without) as browser, window(browser) as page:
+        await open_page(page, server, slug)
+        await page.evaluate(
+            "() => addEventListener('pageshow', (event) => { window.isKept = event.persisted; })"
+        )
+        await page.goto(f"{server.url}/")
+        await editor.publish(slug, headline="Meanwhile")
+        await page.go_back(wait_until="commit")
+        await expect(page.get_by_role("heading", name="Meanwhile")).to_have_count(1)
+        await expect(status(page)).to_have_text("Live")
+        assert await page.evaluate("window.isKept && window.sameDocument")
+
+
+async def test_a_reader_can_pause_and_catch_up_by_keyboard(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await open_page(reader, server, slug)
+    button = reader.get_by_role("button", name="Pause live updates")
+    await button.focus()
+    await reader.keyboard.press("Enter")
+    await expect(status(reader)).to_have_text("Paused")
+    await expect(status(reader)).to_have_attribute("data-state", "paused")
+    await editor.publish(slug, headline="Meanwhile")
+    await hide(reader, is_hidden=False)
+    await expect(status(reader)).to_have_text("Paused")
+    await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(0)
+    await reader.keyboard.press("Enter")
+    await expect(reader.get_by_role("button", name="Pause live updates")).to_have_count(1)
+    await expect(status(reader)).to_have_text("Live")
+    await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(1)
+
+
+# -- a reset, and the end
+
+
+async def test_a_reset_changes_what_has_changed_and_leaves_the_rest_where_it_is(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=45)
+    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await serve_clip(reader)
+    await open_page(reader, server, slug)
+    for count in (40, 45):
+        await reader.locator("#older a").click()
+        await expect(reader.locator("[role=feed] > article")).to_have_count(count)
+    paragraph = await scroll_to(reader, "Entry 10")
+    await reader.locator(f"#{entries[0]['id']} .when").evaluate(PLAY)
+    before = await top(paragraph)
+    await reader.context.set_offline(True)
+    await editor.delete(entries[40])
+    await editor.edit(entries[1], headline="Edited meanwhile")
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await expect(reader.get_by_role("heading", name="Edited meanwhile")).to_have_count(1)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(44)
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    await until(lambda: _is_steady(reader, before))
+    assert await reader.evaluate("window.sameDocument")
+
+
+async def _is_steady(page: Page, at: float) -> bool:
+    paragraph = page.locator("article", has_text="Entry 10").locator("p").last
+    return abs(await top(paragraph) - at) <= 1
+
+
+async def test_after_the_end_there_is_no_stream_and_late_corrections_come_all_the_same(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=2)
+    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][0]
+    successor = {"text": "The next day", "url": "https://live.example/next"}
+    await editor.alter(slug, status="ended", successor=successor)
+    await reader.add_init_script(HOOK)
+    await reader.goto(f"{server.url}/blogs/{slug}")
+    await expect(status(reader)).to_have_text("Coverage has ended")
+    await expect(status(reader)).to_have_attribute("data-state", "ended")
+    await expect(reader.get_by_role("link", name="The next day")).to_have_count(1)
+    await expect(reader.get_by_role("button", name="Pause live updates")).to_be_hidden()
+    await editor.edit(entry, body="Corrected.", note_kind="correction", note="Late.")
+    await until(lambda: _seen(reader, "Correction: Late."))
+    assert await reader.evaluate("window.opened") == 0
+    await editor.alter(slug, status="live", successor=None)
+    await until(lambda: _seen(reader, "Live"))
+    await editor.publish(slug, headline="Once more")
+    await expect(reader.get_by_role("heading", name="Once more")).to_have_count(1)
+
+
+async def _seen(page: Page, text: str) -> bool:
+    """Look at the page, as somebody does who comes back to its tab."""
+    await hide(page, is_hidden=False)
+    return await page.get_by_text(text, exact=True).count() > 0
+
+
+# -- what makes no sense
+
+PUT = {"op": "put", "id": "e00000000000a", "order": 90, "offset": 90}
+ARTICLE = '<article id="e00000000000a" data-offset="90" data-order="90">Half'
+
+
+def frame(*changes: dict[str, Any]) -> dict[str, Any]:
+    return {"t": "changes", "from": 0, "position": "EPOCH.99.00000000", "changes": [*changes]}
+
+
+GARBAGE: dict[str, Any] = {
+    "no JSON": '{"t":"changes"',
+    "a frame of an unknown type": {"t": "news"},
+    "a change of an unknown kind": frame({**PUT, "op": "move", "html": ARTICLE}),
+    "an entry without html": frame(PUT),
+    "html of no entry": frame({**PUT, "html": "<p>Half</p>"}),
+    "html of another entry": frame({**PUT, "html": ARTICLE.replace("0000a", "0000b")}),
+    "html of two entries": frame({**PUT, "html": f"{ARTICLE}</article>{ARTICLE}"}),
+    "html with a script": frame({**PUT, "html": f"{ARTICLE}<script>window.isOwned=1</script>"}),
+    "html with a handler": frame({**PUT, "html": f"{ARTICLE}<img src=x onerror=isOwned=1>"}),
+    "html with a handler in a template": frame(
+        {**PUT, "html": f"{ARTICLE}<template><b onclick=isOwned=1>x</b></template>"}
+    ),
+    "an offset from the future": frame({**PUT, "offset": 100, "html": ARTICLE}),
+    "a position that is garbage": {**frame(), "position": "\u0000"},
+    "a good change and a bad one": frame(
+        {**PUT, "html": f"{ARTICLE}</article>"}, {**PUT, "id": "e00000000000b", "html": "x"}
+    ),
+}
+
+
+@pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
+async def test_what_makes_no_sense_is_warned_of_and_the_page_catches_up_and_is_whole(
+    browser: Browser, server: Server, editor: Editor, sent: Any
+) -> None:
+    slug = await filled(editor, entries=1)
+    said: list[str] = []
+    async with window(browser, expected="makes no sense|inline event handler") as page:
+        page.on("console", lambda it: said.append(it.text))
+        await page.add_init_script(HOOK + AT_ONCE)
+        await open_page(page, server, slug)
+        epoch = await page.evaluate("document.querySelector('main').dataset.position.split('.')[0]")
+        text = sent if isinstance(sent, str) else json.dumps(sent)
+        for opened in (2, 3):
+            await page.evaluate("text => window.inject(text)", text.replace("EPOCH", epoch))
+            await until(partial(_opened, page, opened))
+            await page.wait_for_selector("#status[data-state=live]")
+        await editor.publish(slug, headline="And on it goes")
+        await expect(page.get_by_role("heading", name="And on it goes")).to_have_count(1)
+        assert await headlines(page) == ["And on it goes", "Entry 0"]
+        assert await page.evaluate("window.isOwned") is None
+        assert len([it for it in said if "makes no sense" in it]) == 1

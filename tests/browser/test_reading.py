@@ -1,0 +1,432 @@
+"""A reader's page while it is read: edits in place, times, order, older updates, links and sharing."""
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+from servers import Editor, Server
+from waiting import until
+from windows import (
+    PARAGRAPHS,
+    PLAY,
+    filled,
+    headlines,
+    open_page,
+    scroll_to,
+    serve_clip,
+    top,
+    window,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# -- edits
+
+
+async def test_what_is_read_stays_in_place_whatever_changes_above_it(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, summary="Short.")
+    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await open_page(reader, server, slug)
+    paragraph = await scroll_to(reader, "Entry 3")
+    before = await top(paragraph)
+    await editor.edit(entries[0], body=f"{PARAGRAPHS}\n\n{PARAGRAPHS}")
+    await editor.edit(entries[1], body="Much shorter.")
+    await editor.delete(entries[2])
+    await editor.mark(entries[3], pinned=True)
+    await editor.mark(entries[3], key=True, key_title="A key event")
+    await editor.alter(slug, summary=PARAGRAPHS, title="Another title")
+    await editor.publish(slug, PARAGRAPHS, headline="New")
+    await expect(reader.locator("#new")).to_have_text("1 new update")
+    await expect(reader.locator("h1")).to_have_text("Another title")
+    assert abs(await top(paragraph) - before) <= 1
+
+
+async def test_a_paragraph_stays_in_place_when_its_own_entry_grows_above_it(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=3)
+    entry = await editor.publish(slug, f"First.\n\n{PARAGRAPHS}\n\nLast of it.", headline="Long")
+    await editor.publish(slug, PARAGRAPHS, headline="Above")
+    await open_page(reader, server, slug)
+    paragraph = await scroll_to(reader, "Long")
+    before = await top(paragraph)
+    await editor.edit(entry, body=f"First.\n\n{PARAGRAPHS}\n\n{PARAGRAPHS}\n\nLast of it.")
+    await expect(reader.locator("article", has_text="Long").locator("p")).to_have_count(9)
+    assert abs(await top(paragraph) - before) <= 1
+
+
+MORPH = """async ([before, after]) => {
+  const {morph, parseHtml} = await import('/static/js/morph.js');
+  const place = document.body.appendChild(document.createElement('div'));
+  place.append(parseHtml(before));
+  const video = place.querySelector('video');
+  video.muted = true;
+  await video.play();
+  const fresh = place.cloneNode();
+  fresh.append(parseHtml(after));
+  morph(place, fresh);
+  const now = place.querySelector('video');
+  return [now === video, !video.paused, place.innerHTML === after];
+}"""
+VIDEO = '<video src="/static/clip.webm" loop=""></video>'
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        f"<p>One.</p>\n<p>New.</p>\n{VIDEO}\n<p>Two, edited.</p>",
+        f"{VIDEO}\n<p>Two.</p>",
+        f"<p>New.</p>\n{VIDEO}",
+        f"<h4>All</h4>\n<ul><li>new</li></ul>\n{VIDEO}<p>One.</p>\n<p>Two.</p>\n<p>Three.</p>",
+        f"<p>One.</p>{VIDEO}",
+    ],
+)
+async def test_a_video_plays_on_when_what_stands_around_it_is_edited(
+    server: Server, reader: Page, after: str
+) -> None:
+    await serve_clip(reader)
+    await reader.goto(server.url)  # which has no scripts of its own
+    before = f"<p>One.</p>\n{VIDEO}\n<p>Two.</p>"
+    assert await reader.evaluate(MORPH, [before, after]) == [True] * 3
+
+
+async def test_an_edit_elsewhere_on_the_page_does_not_stop_a_video(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=2)
+    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await serve_clip(reader)
+    await open_page(reader, server, slug)
+    await reader.locator(f"#{entries[1]['id']} .body").evaluate(PLAY)
+    await editor.edit(entries[0], body="Shorter.")
+    await editor.delete(entries[0])
+    await expect(reader.locator("article")).to_have_count(1)
+    assert await reader.evaluate("!document.querySelector('video').paused")
+
+
+async def test_labels_tell_updates_and_corrections_and_nothing_of_what_is_minor(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=3)
+    minor, update, correction = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await open_page(reader, server, slug)
+    await editor.edit(minor, body="A comma, moved.", note_kind="minor")
+    await editor.edit(update, body="More of it.", note_kind="update")
+    await editor.edit(correction, body="Right.", note_kind="correction", note="It was Tuesday.")
+    label = reader.locator(f"#{correction['id']} .note")
+    await expect(label).to_have_text("Correction: It was Tuesday.")
+    await expect(reader.locator(f"#{update['id']} .note")).to_contain_text("Updated")
+    await expect(reader.locator(f"#{minor['id']} .body")).to_have_text("A comma, moved.")
+    await expect(reader.locator(f"#{minor['id']} .note")).to_have_count(0)
+
+
+async def test_a_deleted_entry_vanishes_everywhere_and_a_retracted_one_stays_struck_through(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=2)
+    marks = {"key": True, "pinned": True}
+    deleted = await editor.publish(slug, headline="To be deleted", **marks)
+    retracted = await editor.publish(slug, headline="To be retracted", **marks)
+    await open_page(reader, server, slug)
+    await expect(reader.get_by_text("To be deleted")).to_have_count(3)
+    await editor.delete(deleted)
+    await editor.edit(retracted, status="retracted", note="We had it from one source.")
+    await expect(reader.get_by_text("To be deleted")).to_have_count(0)
+    article = reader.locator(f"#{retracted['id']}")
+    await expect(article.locator("del h3")).to_have_text("To be retracted")
+    await expect(article.locator(".note")).to_have_text("Retracted: We had it from one source.")
+
+
+HOLD = """
+window.held = [];
+window.isHolding = false;
+const Plain = WebSocket;
+window.WebSocket = class extends Plain {
+  set onmessage(handler) {
+    super.onmessage = (event) => {
+      const isHeld = window.isHolding && event.data.includes('"changes"');
+      if (isHeld) window.heldTo = JSON.parse(event.data).changes.at(-1).offset;
+      if (isHeld) window.held.push(() => handler(event));
+      else handler(event);
+    };
+  }
+};
+"""
+RELEASE = """async () => {
+  const feed = document.querySelector('[role=feed]');
+  const counts = [feed.children.length];
+  for (const hand of window.held) hand();
+  for (let frame = 0; frame < 10; frame += 1) {
+    await new Promise(requestAnimationFrame);
+    counts.push(feed.children.length);
+  }
+  return [...new Set(counts)];
+}"""
+
+
+async def test_a_burst_of_fifty_changes_is_one_paint(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """All frames are handed over in one go; the feed is looked at with every frame painted."""
+    slug = await filled(editor, entries=2)
+    await reader.add_init_script(HOLD)
+    await open_page(reader, server, slug)
+    await reader.evaluate("window.isHolding = true")
+    last = [await editor.publish(slug, headline=f"New {n}") for n in range(50)][-1]
+    await until(lambda: _is_held(reader, last["offset"]))
+    assert await reader.evaluate(RELEASE) == [2, 52]
+
+
+async def _is_held(page: Page, offset: int) -> bool:
+    return bool(await page.evaluate("window.heldTo") == offset)
+
+
+# -- times
+
+
+async def told(page: Page, headline: str) -> str:
+    """Return the line of times of an entry, as it is read."""
+    line = page.locator("article", has_text=headline).locator("p.when")
+    return str(await line.evaluate("it => it.innerText")).split("\n")[0].replace("\u202f", " ")
+
+
+async def with_times(editor: Editor, zone: str, *instants: str) -> str:
+    """Return the slug of a blog in a zone whose entries were published at past instants."""
+    slug = str((await editor.blog(timezone=zone))["slug"])
+    for instant in instants:
+        await editor.publish(slug, headline=f"At {instant}", published_at=instant)
+    return slug
+
+
+async def test_each_time_is_in_the_blogs_zone_with_its_abbreviation_at_that_instant(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    """An hour that comes twice, and one that never was: the days on which clocks are changed."""
+    expected = {
+        "2025-03-09T06:59:00Z": "1:59 AM EST · March 9, 2025",
+        "2025-03-09T07:00:00Z": "3:00 AM EDT · March 9, 2025",
+        "2025-11-02T05:30:00Z": "1:30 AM EDT · November 2, 2025",
+        "2025-11-02T06:30:00Z": "1:30 AM EST · November 2, 2025",
+    }
+    slug = await with_times(editor, "America/New_York", *expected)
+    async with window(browser, timezone_id="Asia/Tokyo") as page:
+        await open_page(page, server, slug)
+        for instant, text in expected.items():
+            before, _, after = (await told(page, instant)).partition(" / ")
+            assert after.startswith(text)
+            assert before.endswith("ago")
+
+
+async def test_the_readers_own_zone_is_shown_when_asked_for_and_remembered(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await with_times(editor, "America/New_York", "2025-11-02T05:30:00Z")
+    async with window(browser, timezone_id="Europe/London") as page:
+        await open_page(page, server, slug)
+        await page.get_by_role("button", name="My time").click()
+        assert " / 5:30 AM GMT · November 2, 2025" in await told(page, "At 2025")
+        late = await editor.publish(slug, headline="Later", published_at="2025-06-01T12:00:00Z")
+        await expect(page.locator(f"#{late['id']}")).to_have_count(1)
+        assert " / 1:00 PM GMT+1 · June 1, 2025" in await told(page, "Later")
+        await page.reload()
+        await page.wait_for_selector("#status[data-state=live]")
+        assert " / 5:30 AM GMT" in await told(page, "At 2025")
+        await page.get_by_role("button", name="Local time").click()
+        assert " / 1:30 AM EDT · November 2, 2025" in await told(page, "At 2025")
+        await page.reload()
+        await page.wait_for_selector("#status[data-state=live]")
+        assert " / 1:30 AM EDT" in await told(page, "At 2025")
+
+
+async def test_who_is_in_the_blogs_zone_is_not_offered_another(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await with_times(editor, "Europe/Paris")
+    async with window(browser, timezone_id="Europe/Berlin") as page:
+        await open_page(page, server, slug)
+        await expect(page.get_by_role("button", name="My time")).to_be_hidden()
+
+
+async def test_entries_of_different_days_are_told_apart_at_midnight_in_the_zone_shown(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    instants = ("2025-06-01T21:30:00Z", "2025-06-01T22:30:00Z", "2025-06-02T23:30:00Z")
+    slug = await with_times(editor, "UTC", *instants)
+    async with window(browser, timezone_id="Europe/Paris") as page:
+        await open_page(page, server, slug)
+        days = "all => all.map(it => it.dataset.day ?? '')"
+        assert await page.eval_on_selector_all("[role=feed] article", days) == [
+            "", "Sunday, June 1, 2025", "",
+        ]  # fmt: skip
+        await page.get_by_role("button", name="My time").click()
+        assert await page.eval_on_selector_all("[role=feed] article", days) == [
+            "", "Monday, June 2, 2025", "Sunday, June 1, 2025",
+        ]  # fmt: skip
+        await page.get_by_role("button", name="Oldest first").click()
+        assert await page.eval_on_selector_all("[role=feed] article", days) == [
+            "", "Monday, June 2, 2025", "Tuesday, June 3, 2025",
+        ]  # fmt: skip
+
+
+async def test_the_date_is_shown_unless_it_is_todays_and_a_wrong_clock_is_corrected(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = str((await editor.blog())["slug"])
+    await editor.publish(slug, headline="Just now")
+    async with window(browser) as page:
+        await page.clock.install(time="2031-05-05T12:00:00Z")
+        await open_page(page, server, slug)
+        assert (await told(page, "Just now")).split(" / ")[0] != "now"
+        await page.clock.run_for(31_000)  # a beat has come, and then all times are told anew
+        await until(lambda: _is_now(page))
+        await expect(page.locator("article .date").first).to_be_hidden()
+
+
+async def _is_now(page: Page) -> bool:
+    await page.clock.run_for(1_000)
+    return (await told(page, "Just now")).startswith("now / ")
+
+
+# -- order, older updates, links
+
+
+async def test_the_order_is_chosen_and_remembered(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=3)
+    await open_page(reader, server, slug)
+    await reader.get_by_role("button", name="Oldest first").click()
+    assert await headlines(reader) == ["Entry 0", "Entry 1", "Entry 2"]
+    await reader.reload()
+    await reader.wait_for_selector("#status[data-state=live]")
+    assert await headlines(reader) == ["Entry 0", "Entry 1", "Entry 2"]
+    await reader.get_by_role("button", name="Newest first").click()
+    assert await headlines(reader) == ["Entry 2", "Entry 1", "Entry 0"]
+
+
+async def test_older_updates_come_below_and_what_is_read_stays(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=45)
+    await open_page(reader, server, slug)
+    paragraph = await scroll_to(reader, "Entry 25")
+    before = await top(paragraph)
+    for count in (40, 45):
+        await reader.locator("#older a").evaluate("it => it.click()")
+        await expect(reader.locator("[role=feed] > article")).to_have_count(count)
+    assert await top(paragraph) == before
+    assert await headlines(reader) == [f"Entry {n}" for n in reversed(range(45))]
+    await expect(reader.locator("#older")).to_be_hidden()
+    assert await reader.evaluate("window.sameDocument")
+
+
+async def test_what_was_loaded_below_is_live_too(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    oldest, other = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-2:]
+    await open_page(reader, server, slug)
+    await reader.locator("#older a").click()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await editor.edit(oldest, headline="Edited late")
+    await editor.delete(other)
+    await expect(reader.get_by_role("heading", name="Edited late")).to_have_count(1)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(24)
+
+
+async def test_the_back_button_returns_to_the_same_place_among_older_updates(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=45)
+    await open_page(reader, server, slug)
+    for count in (40, 45):
+        await reader.locator("#older a").click()
+        await expect(reader.locator("[role=feed] > article")).to_have_count(count)
+    paragraph = await scroll_to(reader, "Entry 3")
+    before = await top(paragraph)
+    await reader.goto(f"{server.url}/")
+    await reader.go_back()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(45)
+    await until(lambda: _is_at(reader, "Entry 3", before))
+
+
+async def _is_at(page: Page, headline: str, at: float) -> bool:
+    paragraph = page.locator("article", has_text=headline).locator("p").last
+    return abs(await top(paragraph) - at) <= 1
+
+
+async def test_a_key_event_leads_to_its_entry_wherever_that_is(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = str((await editor.blog())["slug"])
+    await editor.publish(slug, PARAGRAPHS, headline="Long ago", key=True)
+    for number in range(25):
+        await editor.publish(slug, PARAGRAPHS, headline=f"Entry {number}", key=number == 10)
+    await open_page(reader, server, slug)
+    events = reader.locator("#key-events")
+    await events.get_by_role("link", name="Entry 10").click()
+    await expect(reader.get_by_role("heading", name="Entry 10")).to_be_in_viewport()
+    assert await reader.evaluate("window.sameDocument")
+    await events.get_by_role("link", name="Long ago").click()
+    await reader.wait_for_url("**/entries/*")
+    await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
+
+
+async def test_a_key_event_leads_to_an_entry_that_waits(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    await editor.publish(slug, headline="It has begun", key=True)
+    await expect(reader.locator("#new")).to_have_text("1 new update")
+    link = reader.locator("#key-events").get_by_role("link", name="It has begun")
+    await link.evaluate("it => it.click()")
+    await expect(reader.get_by_role("heading", name="It has begun")).to_be_in_viewport()
+    await expect(reader.locator("#new")).to_be_hidden()
+
+
+async def test_a_permalink_opens_at_its_entry_which_is_marked_and_clear_of_the_button(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][4]
+    await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    article = reader.locator(f"#{entry['id']}")
+    await expect(article).to_have_class("linked")
+    await until(lambda: _is_clear(article))
+    await editor.edit(entry, headline="Edited meanwhile")
+    await expect(reader.get_by_role("heading", name="Edited meanwhile")).to_have_count(1)
+    await expect(article).to_have_class("linked")
+
+
+async def _is_clear(article: Locator) -> bool:
+    return 48 <= await top(article) <= 200
+
+
+SHARE = "navigator.share = async (what) => { window.shared = what; };"
+
+
+async def test_entries_and_the_page_are_shared_by_what_the_system_offers(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await reader.add_init_script(SHARE)
+    await open_page(reader, server, slug)
+    await reader.get_by_role("button", name="Share").click()
+    assert await reader.evaluate("window.shared.url") == f"{server.url}/blogs/{slug}"
+    await reader.locator("article").get_by_role("link", name="Share").click()
+    assert "/entries/e" in await reader.evaluate("window.shared.url")
+
+
+async def test_without_that_the_pages_link_is_copied(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await reader.add_init_script("delete Navigator.prototype.share")
+    await open_page(reader, server, slug)
+    await reader.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await reader.get_by_role("button", name="Share").click()
+    await expect(reader.get_by_role("button", name="Link copied")).to_have_count(1)
+    copied = await reader.evaluate("navigator.clipboard.readText()")
+    assert copied == f"{server.url}/blogs/{slug}"
