@@ -28,7 +28,17 @@ from starlette.routing import BaseRoute, Route
 
 from liveblog import auth, render
 from liveblog.accounts import Accounts
-from liveblog.model import Blog, Caller, Entry, Problem, StoreDown, format_time, is_entry_id, new_id
+from liveblog.model import (
+    Blog,
+    Caller,
+    Entry,
+    Problem,
+    StoreDown,
+    format_time,
+    is_entry_id,
+    is_timezone,
+    new_id,
+)
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
@@ -222,7 +232,7 @@ class _Desk:
         form = await _form(request)
         try:
             made = await self._publishing.create_blog(
-                caller, {"slug": form.get("slug", ""), **header_fields(form)}, _key(form)
+                caller, {"slug": form.get("slug", ""), **header_fields(form, "UTC")}, _key(form)
             )
         except Problem as problem:
             _reraise_unless_shown(problem)
@@ -284,16 +294,21 @@ class _Desk:
 
     async def edit_blog(self, request: Request, caller: Caller) -> Response:
         form = await _form(request)
-        return await self._change_blog(request, caller, form, header_fields(form), "header")
+        zone = await self._zone(request, caller)
+        return await self._change_blog(request, caller, form, header_fields(form, zone), "header")
 
     async def end(self, request: Request, caller: Caller) -> Response:
         form = await _form(request)
-        fields = {"status": "ended", **header_fields(form)}
+        fields = {"status": "ended", **header_fields(form, await self._zone(request, caller))}
         return await self._change_blog(request, caller, form, fields, "ended")
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
         form = await _form(request)
         return await self._change_blog(request, caller, form, {"status": "live"}, "reopened")
+
+    async def _zone(self, request: Request, caller: Caller) -> str:
+        blog = (await self._publishing.blog(caller, request.path_params["slug"])).blog
+        return blog.timezone
 
     async def _change_blog(
         self, request: Request, caller: Caller, form: Form, fields: dict[str, Any], done: str
@@ -509,14 +524,31 @@ def _timing(form: Mapping[str, str], zone: str) -> dict[str, Any]:
     return {**kept_back, "publish_at": instant_of(at, zone)}
 
 
-def header_fields(form: Mapping[str, str]) -> dict[str, Any]:
-    """Return a blog's fields as the API takes them, of the boxes there are; empty ones are None."""
+def header_fields(form: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return a blog's fields as the API takes them, of the boxes there are; empty ones are None.
+
+    `starts_at` is the wall clock of the zone that the form gives the blog, else of `zone`.
+    """
     fields: dict[str, Any] = {n: form[n] if form[n].strip() else None for n in _HEADER if n in form}
     for name in _LINKS:
         if f"{name}_url" in form:
             text, url = form.get(f"{name}_text", "").strip(), form[f"{name}_url"].strip()
             fields[name] = {"text": text or url, "url": url} if text or url else None
-    return fields
+    return fields | _start(form, zone)
+
+
+def _start(form: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return the start asked for; nothing when it stands as it was shown, and its zone too.
+
+    A box has neither milliseconds nor which of two equal hours is meant: saving the rest of the
+    header must not move the start by them. A zone that does not exist is refused by itself, so
+    the start is not read in it.
+    """
+    is_same = all(form.get(f"{n}_was") == form.get(n) for n in ("starts_at", "timezone"))
+    if "starts_at" not in form or is_same:
+        return {}
+    local, named = form["starts_at"].strip(), form.get("timezone", "")
+    return {"starts_at": instant_of(local, named if is_timezone(named) else zone) or None}
 
 
 def header_values(blog: Blog) -> Form:
@@ -528,7 +560,8 @@ def header_values(blog: Blog) -> Form:
             f"{name}_text": link.text if link else "",
             f"{name}_url": link.url if link else "",
         }
-    return values
+    values["starts_at"] = local_time(blog.starts_at, blog.timezone)
+    return values | {f"{name}_was": values[name] for name in ("starts_at", "timezone")}
 
 
 def entry_values(entry: Entry, zone: str) -> Form:

@@ -185,6 +185,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"  # IANA
     language: str = "en"  # BCP 47
     status: BlogStatus = "draft"
+    starts_at: Time | None = None  # shown while upcoming; nothing happens by itself then
     full_coverage: Link | None = None
     successor: Link | None = None
     created_at: Time = 0
@@ -193,7 +194,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a zone in which no time can be told."""
-        if self.timezone not in _zones():
+        if not is_timezone(self.timezone):
             raise ValueError(f"{self.timezone[:100]!r} is no time zone of the IANA database")
 
 
@@ -276,6 +277,7 @@ class BlogFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     timezone: str | UnsetType = UNSET
     language: str | UnsetType = UNSET
     status: BlogStatus | UnsetType = UNSET
+    starts_at: str | None | UnsetType = UNSET
     full_coverage: dict[str, Any] | None | UnsetType = UNSET
     successor: dict[str, Any] | None | UnsetType = UNSET
 
@@ -348,7 +350,7 @@ def _zones() -> frozenset[str]:
 
 
 def _timezone(pointer: str, value: str) -> Errors:
-    if value not in _zones():
+    if not is_timezone(value):
         yield pointer, f"is not a time zone of the IANA database: {value[:100]!r}"
 
 
@@ -413,6 +415,7 @@ RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
     "summary": text(SUMMARY_MAX),
     "timezone": _timezone,
     "language": _language,
+    "starts_at": _instant,
     "full_coverage": _link,
     "successor": _link,
     "headline": line(HEADLINE_MAX),
@@ -466,6 +469,10 @@ def check_name(value: str, pointer: str = "/name") -> str:
 
 def is_slug(value: str) -> bool:
     return not any(_slug("", value))
+
+
+def is_timezone(value: str) -> bool:
+    return value in _zones()
 
 
 def is_entry_id(value: str) -> bool:
@@ -541,6 +548,7 @@ def blog_json(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
     """
     return {
         **{name: getattr(blog, name) for name in _BLOG_SHAPE},
+        "starts_at": format_time(blog.starts_at),
         "full_coverage": _link_json(blog.full_coverage),
         "successor": _link_json(blog.successor),
         "position": str(position),

@@ -666,6 +666,8 @@ def _merge_blog(blog: Blog, given: dict[str, Any]) -> Blog:
     for name in ("full_coverage", "successor"):
         if fields.get(name):
             fields[name] = Link(**fields[name])
+    if fields.get("starts_at") is not None:
+        fields["starts_at"] = parse_time(fields["starts_at"])
     return msgspec.structs.replace(blog, **fields)
 
 

@@ -281,8 +281,19 @@ def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False) -> str:
 
 
 def header_html(blog: Blog) -> str:
-    """Return the <header> of a blog: title, dek, status, summary, where else to read."""
+    """Return the <header> of a blog: title, dek, status, start, summary, where else to read.
+
+    It depends on the blog only: once its time has come it goes on saying "about to start", until
+    an editor gives the blog another status.
+    """
     return _header_template.render(blog=blog, summary=_safe(blog.summary_html))
+
+
+def starts_of(blog: Blog) -> When | None:
+    """Return when an upcoming blog starts; None when nobody said, and for any other blog."""
+    if blog.status != "upcoming" or blog.starts_at is None:
+        return None
+    return when(blog.starts_at, blog)
 
 
 def entry_name(entry: Entry, blog: Blog) -> str:
@@ -329,6 +340,7 @@ env.globals.update(
     header_html=lambda blog: _safe(header_html(blog)),
     entry_name=entry_name,
     key_title=key_title,
+    starts_of=starts_of,
     when=when,
     direction=direction,
 )

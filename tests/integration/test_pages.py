@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from waiting import until
 
 from liveblog import broker, page, render
+from liveblog.accounts import Accounts
 from liveblog.broker import Broker, Write, entry_record
 from liveblog.hub import Hub, Live
-from liveblog.model import SYSTEM, Entry, new_id
+from liveblog.model import SYSTEM, Caller, Entry, new_id
 from liveblog.nodes import One, connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
@@ -183,6 +184,92 @@ async def test_the_list_of_blogs_has_the_newest_activity_first_and_no_drafts(
         return slugs[:2] == [first["slug"], second["slug"]]
 
     await until(listed)
+
+
+@pytest.mark.parametrize(
+    ("instant", "said"),
+    [
+        ("2026-06-01T18:30:00Z", "7:30 PM BST · June 1, 2026"),
+        ("2026-12-01T19:30:00Z", "7:30 PM GMT · December 1, 2026"),
+    ],
+)
+async def test_an_upcoming_blog_says_when_it_starts_until_it_is_live(
+    editor: Editor, browser: Browser, instant: str, said: str
+) -> None:
+    fields = {"status": "upcoming", "timezone": "Europe/London", "starts_at": instant}
+    slug = (await editor.blog(**fields))["slug"]
+    starts = r'<p class="starts">(.*?)</p>'
+
+    async def is_listed() -> bool:
+        listed = f'{starts}\n<h2 dir="auto"><a href="/blogs/{slug}">'
+        found = re.search(listed, (await browser.get("/")).text)
+        return found is not None and said in render.plain(found[1])
+
+    shown = await browser.get(f"/blogs/{slug}")
+    assert render.plain(shown.said(starts)) == f"About to start: {said}"
+    await until(is_listed)
+    live = await editor.alter(slug, status="live")
+    assert "About to start" not in (await browser.get(f"/blogs/{slug}?at={live['position']}")).text
+
+
+@dataclass
+class Desk:
+    """An editor without scripts, at one blog's header."""
+
+    client: httpx2.AsyncClient
+    path: str
+
+    async def boxes(self) -> dict[str, str]:
+        """Return what stands in the boxes that the start is about, and the form's key."""
+        page = (await self.client.get(self.path)).text
+        _, _, form = page.partition('<form id="header"')
+        names = "timezone|timezone_was|starts_at|starts_at_was|idempotency_key"
+        found = re.findall(rf'<input[^>]* name="({names})"[^>]* value="([^"]*)"', form)
+        return {name: html.unescape(value) for name, value in reversed(found)}
+
+    async def send(self, **altered: str) -> dict[str, str]:
+        """Send the form with some boxes altered; return all as they were sent."""
+        sent = await self.boxes() | altered
+        answer = await self.client.post(f"{self.path}/header", data=sent)
+        assert answer.status_code == 303, answer.text
+        return sent
+
+
+@pytest.fixture
+async def desk(site: Server, editor: Editor) -> AsyncIterator[Desk]:
+    blog = await editor.blog(status="upcoming", timezone="Europe/London")
+    name = f"dana-{blog['slug']}"
+    async with connect(site.store_url) as client:
+        accounts = Accounts(client)
+        await accounts.add_user(name, "a long password")
+        secret = await accounts.open_session(Caller(f"user:{name}", "editor"))
+    headers = {"cookie": f"__Host-liveblog={secret}", "sec-fetch-site": "same-origin"}
+    async with http(base_url=site.url, headers=headers) as client:
+        yield Desk(client, f"/desk/blogs/{blog['slug']}")
+
+
+async def test_a_start_goes_from_the_desks_form_to_the_page_and_back(
+    editor: Editor, browser: Browser, desk: Desk
+) -> None:
+    slug = desk.path.rpartition("/")[2]
+
+    async def says(clock: str) -> bool:
+        return clock in (await browser.get(f"/blogs/{slug}")).text
+
+    sent = await desk.send(starts_at="2026-12-01T19:30")
+    await until(lambda: says(">7:30 PM GMT<"))
+    assert (await desk.boxes())["starts_at"] == "2026-12-01T19:30"
+    await desk.send(timezone="America/New_York")
+    await until(lambda: says(">7:30 PM EST<"))
+    await desk.send(timezone="Europe/Paris", starts_at="2026-06-01T20:00")
+    await until(lambda: says(">8:00 PM CEST<"))
+    await editor.alter(slug, starts_at="2026-10-25T01:30:00.999Z")  # 2:30 for the second time
+    assert (await desk.boxes())["starts_at"] == "2026-10-25T02:30"
+    await desk.send()
+    assert (await desk.send(**sent)) == sent  # known already: done once
+    assert (await editor.ok("GET", f"/{slug}"))["starts_at"] == "2026-10-25T01:30:00.999Z"
+    await desk.send(starts_at="")
+    assert (await editor.ok("GET", f"/{slug}"))["starts_at"] is None
 
 
 async def test_a_blog_that_is_unknown_or_a_draft_is_404(editor: Editor, browser: Browser) -> None:

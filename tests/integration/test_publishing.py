@@ -65,6 +65,34 @@ async def test_a_schedule_beyond_what_can_be_shown_is_refused(publishing: Publis
     assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
 
 
+async def test_a_start_is_stored_as_an_instant_and_stays_while_other_fields_change(
+    publishing: Publishing, store_client: redis.asyncio.Redis
+) -> None:
+    stated = {"status": "upcoming", "starts_at": "1969-07-16T09:32:00-04:00"}
+    await publishing.edit_blog(EDITOR, "council", stated)
+    await publishing.edit_blog(EDITOR, "council", {"dek": "Soon.", "timezone": "Asia/Tokyo"})
+    assert (await publishing.blog(EDITOR, "council")).blog.starts_at == -14_552_880_000
+    assert b'"starts_at":-14552880000' in await _header(store_client)
+
+
+async def test_a_blog_stored_before_there_were_starts_has_none(
+    publishing: Publishing, store_client: redis.asyncio.Redis
+) -> None:
+    stored = await _header(store_client)
+    older = stored.replace(b'"starts_at":null,', b"")
+    assert older != stored
+    await store_client.hset("lb:{council}:blog", "header", older)
+    assert (await publishing.blog(EDITOR, "council")).blog.starts_at is None
+    await publishing.edit_blog(EDITOR, "council", {"starts_at": LATER})
+    assert (await publishing.blog(EDITOR, "council")).blog.starts_at
+
+
+async def _header(client: redis.asyncio.Redis) -> bytes:
+    stored = await client.hget("lb:{council}:blog", "header")
+    assert isinstance(stored, bytes)
+    return stored
+
+
 async def test_a_contributor_cannot_delete_or_bring_back_what_an_editor_scheduled(
     publishing: Publishing,
 ) -> None:

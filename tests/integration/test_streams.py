@@ -303,6 +303,28 @@ async def test_a_beat_comes_in_every_heartbeat_and_carries_the_position(
 
 
 @each_stream
+async def test_a_start_is_told_to_connected_readers_in_both_forms(
+    editor: Editor, lane: Server, open_stream: Open
+) -> None:
+    blog = await editor.blog(status="upcoming", timezone="Europe/London")
+    ask = Ask(lane.url, blog["slug"])
+    async with open_stream(ask) as html, open_stream(replace(ask, as_data=True)) as data:
+        await html.next("hello")
+        await data.next("hello")
+        await editor.alter(blog["slug"], starts_at="2090-06-01T19:30:00+01:00")
+        (as_html,) = (await html.next("changes"))["changes"]
+        (as_data,) = (await data.next("changes"))["changes"]
+        assert '<time datetime="2090-06-01T18:30:00.000Z"' in as_html["html"]
+        assert ">7:30 PM BST<" in as_html["html"]
+        assert as_data["blog"]["starts_at"] == "2090-06-01T18:30:00.000Z"
+        await editor.alter(blog["slug"], status="live")
+        (as_html,) = (await html.next("changes"))["changes"]
+        (as_data,) = (await data.next("changes"))["changes"]
+        assert "starts" not in as_html["html"]
+        assert as_data["blog"]["starts_at"] == "2090-06-01T18:30:00.000Z"
+
+
+@each_stream
 async def test_readers_of_both_forms_share_one_blog(
     editor: Editor, blog: Any, ask: Ask, open_stream: Open
 ) -> None:

@@ -7,6 +7,7 @@ from html import unescape
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -24,6 +25,14 @@ DANA = Caller("user:dana", "editor")
 CLEO = Caller("user:cleo", "contributor")
 BOSS = Caller("user:boss", "admin")
 BLOG = Blog(slug="moon", title="The Moon", timezone=NEW_YORK, status="live")
+UPCOMING = Blog(
+    slug="moon",
+    title="The Moon",
+    timezone=NEW_YORK,
+    status="upcoming",
+    starts_at=1_782_921_600_000,  # noon of July 1, 2026
+)
+SECOND_HALF_PAST_ONE = 1_793_514_600_999  # of November 1, 2026, in EST; an hour after that in EDT
 ENTRY = Entry(
     id=ID,
     headline="Lift-off",
@@ -176,12 +185,19 @@ def value_of(page: str, name: str) -> str:
     return unescape((found or area)[1])  # type: ignore[index]
 
 
-def reason_of(page: str, name: str) -> str:
+def reason_of(page: str, name: str, form: str = "compose") -> str:
     """Return the reason beside a box, which the box must point to."""
-    found = re.search(rf'id="compose-{name}-reason"[^>]*>([^<]*)<', page)
+    found = re.search(rf'id="{form}-{name}-reason"[^>]*>([^<]*)<', page)
     assert found
-    assert f'aria-describedby="compose-{name}-reason' in page
+    assert f'aria-describedby="{form}-{name}-reason' in page
     return unescape(found[1])
+
+
+def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
+    """Return what is asked for of a blog's start when its header's form is sent."""
+    browser.post("/desk/blogs/moon/header", boxes)
+    *_, fields, _ = browser.publishing.calls[-1]
+    return {name: value for name, value in fields.items() if name.startswith("starts_at")}
 
 
 # -- coming in
@@ -484,6 +500,78 @@ def test_a_header_is_saved_with_its_links(browser: Browser) -> None:
         "successor": None,
     }
     assert browser.publishing.calls == [("edit_blog", fields, None)]
+
+
+def test_a_start_stands_in_its_box_and_is_read_there_in_the_zone_of_the_blog(
+    browser: Browser,
+) -> None:
+    browser.publishing.blog_is = UPCOMING
+    page = browser.get("/desk/blogs/moon").text
+    assert re.search(r'<input id="header-starts_at"[^>]* type="datetime-local"', page)
+    assert value_of(page, "starts_at") == "2026-07-01T12:00"
+    noon = {"starts_at": "2026-12-01T17:00:00.000Z"}
+    assert start_sent(browser, starts_at="2026-12-01T12:00") == noon
+    assert start_sent(browser, starts_at="2026-12-01T12:00", timezone=NEW_YORK) == noon
+    assert start_sent(browser, starts_at=" ", timezone=NEW_YORK) == {"starts_at": None}
+
+
+@pytest.mark.parametrize("at", [1_782_921_600_000, SECOND_HALF_PAST_ONE, None])
+def test_a_start_left_as_it_stands_is_not_moved_by_what_its_box_cannot_hold(
+    browser: Browser, at: int | None
+) -> None:
+    browser.publishing.blog_is = replace(UPCOMING, starts_at=at)
+    page = browser.get("/desk/blogs/moon").text
+    names = ("starts_at", "starts_at_was", "timezone", "timezone_was")
+    boxes = {name: value_of(page, name) for name in names}
+    assert start_sent(browser, **boxes) == {}
+    cleared = {"starts_at": None} if at else {}
+    assert start_sent(browser, **boxes | {"starts_at": ""}) == cleared
+
+
+def test_a_start_sent_with_another_zone_is_meant_there_even_when_it_stands_as_it_was(
+    browser: Browser,
+) -> None:
+    browser.publishing.blog_is = UPCOMING
+    page = browser.get("/desk/blogs/moon").text
+    boxes = {name: value_of(page, name) for name in ("starts_at", "starts_at_was", "timezone_was")}
+    sent = start_sent(browser, **boxes, timezone="Europe/London")
+    assert sent == {"starts_at": "2026-07-01T11:00:00.000Z"}
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "../UTC", "America", "/etc/localtime", "\0", ""])
+def test_a_zone_that_does_not_exist_is_refused_alone_and_the_start_stays_in_its_box(
+    browser: Browser, zone: str
+) -> None:
+    browser.publishing.blog_is = UPCOMING
+    browser.publishing.problem = invalid(("/timezone", "is not a time zone"))
+    given = {"starts_at": "2026-12-01T12:00", "timezone": zone}
+    page = browser.post("/desk/blogs/moon/header", given).text
+    assert browser.publishing.calls[0][1]["starts_at"] == "2026-12-01T17:00:00.000Z"
+    assert value_of(page, "starts_at") == "2026-12-01T12:00"
+    assert reason_of(page, "timezone", "header") == "Is not a time zone."
+
+
+def test_a_start_that_is_no_time_has_its_reason_beside_its_box(browser: Browser) -> None:
+    browser.publishing.problem = invalid(("/starts_at", "is not a time that exists"))
+    answer = browser.post("/desk/blogs/moon/header", {"starts_at": "2026-02-30T12:00"})
+    assert browser.publishing.calls[0][1] == {"starts_at": "2026-02-30T12:00"}
+    assert answer.status_code == 422
+    assert reason_of(answer.text, "starts_at", "header") == "Is not a time that exists."
+    assert value_of(answer.text, "starts_at") == "2026-02-30T12:00"
+    assert re.search(r'<details[^>]*id="header-panel" open>', answer.text)
+
+
+@pytest.mark.parametrize(
+    ("zone", "instant"),
+    [(NEW_YORK, "2026-06-01T23:30:00.000Z"), ("", "2026-06-01T19:30:00.000Z")],
+)
+def test_a_new_blogs_start_is_read_in_the_zone_of_its_form(
+    browser: Browser, zone: str, instant: str
+) -> None:
+    assert 'name="starts_at"' in browser.get("/desk").text
+    given = {"slug": "moon", "title": "The Moon", "starts_at": "2026-06-01T19:30", "timezone": zone}
+    browser.post("/desk/blogs", given)
+    assert browser.publishing.calls[0][1]["starts_at"] == instant
 
 
 def test_coverage_ends_in_one_action_with_its_successor_and_reopens(browser: Browser) -> None:

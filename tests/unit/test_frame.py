@@ -32,6 +32,7 @@ BLOG = Blog(
     summary="*So far*",
     summary_html="<p><em>So far</em></p>",
     status="live",
+    starts_at=1_795_356_300_000,
     offset=60,
 )
 
@@ -144,6 +145,7 @@ def test_as_data_gives_the_apis_shapes_without_what_only_editors_need() -> None:
     blog = frames.blog_data(BLOG, AT_60, BASE_URL)
     assert "summary" not in blog
     assert blog["summary_html"] == "<p><em>So far</em></p>"
+    assert blog["starts_at"] == "2026-11-22T14:05:00.000Z"
     assert blog["position"] == "k3xq9a.60.1d40e2b7"
     piece = frames.put(ENTRY, entry=entry).encoded(0)
     assert json.loads(piece)["entry"] == entry

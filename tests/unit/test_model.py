@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from liveblog import model
 from liveblog.model import (
+    Blog,
     BlogFields,
     Caller,
     EntryFields,
     Position,
     Problem,
+    blog_json,
     check_fields,
     check_name,
     convert,
@@ -411,10 +413,26 @@ def test_what_is_written_is_read_again(ms: int) -> None:
     ],
 )
 def test_a_time_that_some_zone_could_not_show_is_refused(text: str) -> None:
-    for name in ("publish_at", "published_at"):
+    for name in ("publish_at", "published_at", "starts_at"):
         ((pointer, detail),) = refused(**{name: text})
         assert pointer == f"/{name}"
         assert text in detail
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-06-01T19:30", "2026-06-01", "2026-02-30T00:00:00Z"])
+def test_a_blog_starts_at_an_instant_and_at_nothing_else(text: str) -> None:
+    assert check(starts_at="2026-06-01T19:30:00+01:00")
+    assert check(starts_at=None) == check(starts_at=" ") == {"starts_at": None}
+    ((pointer, detail),) = refused(starts_at=text)
+    assert pointer == "/starts_at"
+    assert text in detail
+
+
+def test_the_api_gives_a_start_in_utc_and_null_for_none() -> None:
+    at = Position("k3xq9a", 57, "9f2c01ab")
+    blog = Blog(slug="vote", title="The vote", timezone="Europe/London", starts_at=0)
+    assert blog_json(blog, at, "")["starts_at"] == "1970-01-01T00:00:00.000Z"
+    assert blog_json(Blog(slug="vote", title="The vote"), at, "")["starts_at"] is None
 
 
 def test_the_limits_are_those_of_the_contract() -> None:

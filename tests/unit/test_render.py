@@ -295,6 +295,63 @@ def test_only_an_ended_blog_names_its_successor() -> None:
     assert "Next day" not in render.header_html(blog(successor=successor))
 
 
+@pytest.mark.parametrize(
+    ("at", "zone", "clock", "date", "full"),
+    [
+        (
+            ms(2026, 6, 1, 18, 30),
+            "Europe/London",
+            "7:30 PM BST",
+            "June 1, 2026",
+            "Monday, June 1, 2026, 7:30 PM BST (Europe/London)",
+        ),
+        (
+            ms(2026, 12, 1, 19, 30),
+            "Europe/London",
+            "7:30 PM GMT",
+            "December 1, 2026",
+            "Tuesday, December 1, 2026, 7:30 PM GMT (Europe/London)",
+        ),
+        (
+            ms(1970, 1, 1),  # 0: a start like any other
+            "America/New_York",
+            "7:00 PM EST",
+            "December 31, 1969",
+            "Wednesday, December 31, 1969, 7:00 PM EST (America/New_York)",
+        ),
+    ],
+)
+def test_an_upcoming_blog_says_when_it_starts_in_its_zone_as_it_is_then(
+    at: int, zone: str, clock: str, date: str, full: str
+) -> None:
+    html = render.header_html(blog(status="upcoming", starts_at=at, timezone=zone))
+    iso = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%dT%H:%M}:00.000Z"
+    assert (
+        f'<p class="starts">About to start: <time datetime="{iso}" title="{full}">{clock}'
+        f'<span class="date"> · {date}</span></time>'
+        '<span class="countdown" aria-hidden="true"></span></p>'
+    ) in html
+    assert text_of(html) == f"Upcoming About to start: {clock} · {date} The vote"
+
+
+def test_a_start_is_told_in_the_language_of_the_blog() -> None:
+    at, fields = ms(2026, 6, 1, 18, 30), {"timezone": "Europe/Berlin", "language": "de"}
+    html = render.header_html(blog(status="upcoming", starts_at=at, **fields))
+    assert "About to start: 20:30 CEST · 1. Juni 2026" in text_of(html)
+
+
+def test_an_upcoming_blog_whose_start_nobody_said_is_upcoming_and_no_more() -> None:
+    assert text_of(render.header_html(blog(status="upcoming"))) == "Upcoming The vote"
+
+
+@pytest.mark.parametrize("status", ["draft", "live", "ended"])
+def test_only_an_upcoming_blog_says_when_it_starts(status: str) -> None:
+    it = blog(status=status, starts_at=ms(2026, 6, 1, 18, 30))
+    for html in (render.header_html(it), render.home_html(blogs=[it], public_url="")):
+        assert "About to start" not in html
+        assert "2026" not in html
+
+
 # -- pages
 
 
@@ -374,6 +431,14 @@ def test_the_home_page_lists_blogs_in_the_order_given() -> None:
     html = render.home_html(blogs=blogs, public_url="https://news.example")
     assert re.findall(r'href="/blogs/(\w)"', html) == ["b", "a"]
     assert "There is no coverage yet." in render.home_html(blogs=[], public_url="")
+
+
+def test_the_home_page_says_when_upcoming_blogs_start() -> None:
+    upcoming = {"status": "upcoming", "timezone": "Europe/London", "language": "en-GB"}
+    blogs = [blog(title="A", starts_at=ms(2026, 12, 1, 19, 30), **upcoming), blog(title="B")]
+    html = render.home_html(blogs=[*blogs, blog(title="C", **upcoming)], public_url="")
+    said = "Upcoming About to start: 19:30 GMT · 1 December 2026 A Live B Upcoming C"
+    assert said in text_of(html)
 
 
 @pytest.mark.parametrize("status", [404, 410, 503])
