@@ -161,7 +161,21 @@ export function headerFields(values, base) {
     const [text, url] = [`${name}_text`, `${name}_url`];
     if (text in altered || url in altered) fields[name] = linkOf(values[text], values[url]);
   }
-  return fields;
+  const isMeant = 'starts_at' in altered || 'timezone' in altered;
+  return 'starts_at' in values && isMeant ? { ...fields, ...startOf(values) } : fields;
+}
+
+/**
+ * Return the start, in the zone of the same form; nothing for a zone that is none, which is refused.
+ * @param {Values} values
+ */
+function startOf({ starts_at: local = '', timezone = '' }) {
+  if (!local.trim()) return { starts_at: null };
+  try {
+    return { starts_at: instantOf(local.trim(), timezone) ?? local.trim() };
+  } catch {
+    return {};
+  }
 }
 
 /** @param {string} text */

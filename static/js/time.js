@@ -107,7 +107,7 @@ export class Times {
   /** @param {ParentNode} root may not be part of the page yet */
   refresh(root) {
     for (const time of root.querySelectorAll('time')) safely(() => this.#place(time));
-    for (const when of root.querySelectorAll('.when')) safely(() => this.#tell(when));
+    for (const when of root.querySelectorAll('.when, .starts')) safely(() => this.#tell(when));
     for (const left of root.querySelectorAll('.countdown')) safely(() => this.#countDown(left));
   }
 
@@ -115,7 +115,7 @@ export class Times {
   #tell(when) {
     const then_ms = instantOf(when.querySelector('time'));
     const now_ms = this.#now_ms;
-    if (when.matches('p')) writeBefore(when, `${ago(then_ms, now_ms, this.language)} / `);
+    if (when.matches('p.when')) writeBefore(when, `${ago(then_ms, now_ms, this.language)} / `);
     const isToday = isSameDay(then_ms, now_ms, this.zone);
     when.querySelector('.date')?.toggleAttribute('hidden', isToday);
   }

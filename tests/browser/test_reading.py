@@ -1,5 +1,8 @@
 """A reader's page while it is read: edits in place, times, order, older updates, links and sharing."""
 
+import re
+from typing import Any
+
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 from servers import Editor, Server
@@ -124,7 +127,7 @@ async def test_a_deleted_entry_vanishes_everywhere_and_a_retracted_one_stays_str
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
-    marks = {"key": True, "pinned": True}
+    marks: dict[str, Any] = {"key": True, "pinned": True}
     deleted = await editor.publish(slug, headline="To be deleted", **marks)
     retracted = await editor.publish(slug, headline="To be retracted", **marks)
     await open_page(reader, server, slug)
@@ -430,3 +433,147 @@ async def test_without_that_the_pages_link_is_copied(
     await expect(reader.get_by_role("button", name="Link copied")).to_have_count(1)
     copied = await reader.evaluate("navigator.clipboard.readText()")
     assert copied == f"{server.url}/blogs/{slug}"
+
+
+# -- before, and never
+
+
+async def test_an_upcoming_blog_tells_when_it_begins_and_counts_down(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    fields = {"status": "upcoming", "timezone": "America/New_York"}
+    slug = str((await editor.blog(**fields, starts_at="2030-06-01T18:00:00Z"))["slug"])
+    async with window(browser) as page:
+        await page.clock.install(time="2030-06-01T15:30:00Z")
+        await page.goto(f"{server.url}/blogs/{slug}")
+        starts = page.locator(".starts")
+        await expect(starts).to_contain_text("About to start: 2:00")
+        await expect(starts).to_contain_text("EDT")
+        await expect(starts.locator(".countdown")).to_have_text("(in 2 hours)")
+        await expect(starts.locator(".date")).to_be_hidden()
+        await expect(page.locator("#status")).to_have_text("Waiting for coverage to begin")
+
+
+async def test_the_countdown_goes_down_to_seconds_and_the_blog_begins_on_the_open_page(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = str((await editor.blog(status="upcoming", starts_at="2030-06-01T18:00:00Z"))["slug"])
+    async with window(browser) as page:
+        await page.add_init_script("delete window.WebSocket; delete window.EventSource;")
+        await page.add_init_script(
+            "window.fetch = () => new Promise(() => {});"
+        )  # no server's clock
+        await page.clock.install(time="2030-06-01T17:58:30Z")
+        await page.goto(f"{server.url}/blogs/{slug}")
+        left = page.locator(".countdown")
+        await expect(left).to_have_text("(in 1 minute)")
+        await page.clock.run_for(60_000)
+        await expect(left).to_have_text(re.compile(r"\(in \d\d seconds\)"))
+        await page.clock.run_for(60_000)
+        await expect(left).to_have_text("")
+
+
+async def test_a_draft_is_not_found_by_readers_and_one_made_a_draft_sends_them_away(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = str((await editor.blog(status="draft"))["slug"])
+    answer = await reader.goto(f"{server.url}/blogs/{slug}")
+    assert answer
+    assert answer.status == 404
+    await editor.alter(slug, status="live")
+    await open_page(reader, server, slug)
+    await editor.alter(slug, status="draft")
+    await expect(reader.locator("#status")).to_have_text("No live updates, reload the page")
+
+
+# -- for everybody
+
+
+@pytest.mark.parametrize("width", [320, 640])  # 640: 1280 at 200 %
+async def test_nothing_is_cut_off_in_a_narrow_window(
+    server: Server, editor: Editor, browser: Browser, width: int
+) -> None:
+    long = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
+    slug = await filled(editor, entries=2, title=long, dek=f"https://{'long' * 30}.example")
+    body = f"{long}\n\n| a | {long} |\n| --- | --- |\n| 1 | 2 |\n\n    {long * 3}"
+    await editor.publish(slug, body, headline=long, key=True, pinned=True, dateline=long)
+    async with window(browser, viewport={"width": width, "height": 640}) as page:
+        await open_page(page, server, slug)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_whatever_can_be_pressed_is_24_pixels_high_and_wide_or_has_room(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    """WCAG 2.2, 2.5.8; links within a sentence are excepted."""
+    slug = await filled(editor, entries=25)
+    await editor.publish(slug, headline="A key event", key=True, pinned=True)
+    async with window(browser, viewport={"width": 390, "height": 844}) as page:
+        await open_page(page, server, slug)
+        small = await page.eval_on_selector_all(
+            "button, a",
+            "all => all.filter(it => it.checkVisibility() && !it.closest('.body, .hint'))"
+            ".map(it => [it.innerText, it.getBoundingClientRect()])"
+            ".filter(([, {width, height}]) => width < 24 || height < 24)"
+            ".map(([text, {width, height}]) => `${text}: ${width} x ${height}`)",
+        )
+        assert small == []
+
+
+async def test_everything_can_be_reached_and_seen_by_keyboard(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await editor.publish(slug, headline="A key event", key=True)
+    await open_page(reader, server, slug)
+    wanted = await reader.eval_on_selector_all(
+        "button, a", "all => all.filter(it => it.checkVisibility()).length"
+    )
+    outlines: list[str] = []
+    for _ in range(wanted):
+        await reader.keyboard.press("Tab")
+        outlines.append(
+            await reader.evaluate(
+                "(() => { const it = document.activeElement; window.reached ??= new Set();"
+                " window.reached.add(it); return getComputedStyle(it).outlineStyle; })()"
+            )
+        )
+    assert await reader.evaluate("window.reached.size") == wanted
+    assert set(outlines) == {"solid"}
+
+
+async def test_who_wants_less_motion_sees_none(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await filled(editor, entries=1)
+    async with window(browser, reduced_motion="reduce") as page:
+        await open_page(page, server, slug)
+        entry = await editor.publish(slug, headline="New")
+        article = page.locator(f"#{entry['id']}")
+        await expect(article).to_have_class("fresh")
+        assert await article.evaluate("it => it.getAnimations().length") == 0
+
+
+async def test_a_printed_page_has_the_text_and_no_buttons(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=2)
+    await open_page(reader, server, slug)
+    await reader.emulate_media(media="print")
+    assert await reader.locator("button:visible, [data-share]:visible").count() == 0
+    await expect(reader.get_by_role("heading", name="Entry 1")).to_be_visible()
+
+
+async def test_without_scripts_all_can_be_read_and_there_is_a_link_to_refresh(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await filled(editor, entries=45)
+    async with window(browser, java_script_enabled=False) as page:
+        await page.goto(f"{server.url}/blogs/{slug}")
+        await expect(page.get_by_role("link", name="Refresh this page")).to_be_visible()
+        assert await page.locator("button:visible").count() == 0
+        read = await page.locator("article h3").all_inner_texts()
+        while await page.get_by_role("link", name="Older updates").count():
+            await page.get_by_role("link", name="Older updates").click()
+            read += await page.locator("article h3").all_inner_texts()
+        assert read == [f"Entry {n}" for n in reversed(range(45))]

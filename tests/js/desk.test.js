@@ -110,6 +110,24 @@ test('a header sends only what was altered, and a link as a whole', () => {
   assert.deepEqual(headerFields(base, base), {});
 });
 
+test('a start is an instant of the zone in the same form, sent when either was altered', () => {
+  const base = { title: 'Council', timezone: NEW_YORK, starts_at: '2026-07-01T20:00' };
+  const sent = (/** @type {Record<string, string>} */ altered) =>
+    headerFields({ ...base, ...altered }, base);
+  assert.deepEqual(sent({ title: 'Another' }), { title: 'Another' });
+  assert.deepEqual(sent({ starts_at: '2026-12-01T20:00' }), {
+    starts_at: '2026-12-02T01:00:00.000Z',
+  });
+  assert.deepEqual(sent({ timezone: 'Europe/London' }), {
+    timezone: 'Europe/London',
+    starts_at: '2026-07-01T19:00:00.000Z',
+  });
+  assert.deepEqual(sent({ starts_at: ' ' }), { starts_at: null });
+  assert.deepEqual(sent({ starts_at: 'soon' }), { starts_at: 'soon' });
+  assert.deepEqual(sent({ timezone: 'Mars/Olympus' }), { timezone: 'Mars/Olympus' });
+  assert.deepEqual(headerFields({ status: 'ended' }, {}), { status: 'ended' });
+});
+
 test('a pointer of the API names its box', () => {
   assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxOf), [
     'body',
