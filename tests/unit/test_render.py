@@ -398,7 +398,6 @@ def test_pinned_and_key_entries_stand_beside_the_feed_and_no_id_twice() -> None:
     for it in (html, elsewhere):
         ids = re.findall(r'\sid="([^"]+)"', it)
         assert len(ids) == len(set(ids))
-    assert '<section id="pinned" aria-labelledby="pinned-title" hidden>' in page(entry(1))
 
 
 @pytest.mark.parametrize(
