@@ -577,3 +577,44 @@ async def test_without_scripts_all_can_be_read_and_there_is_a_link_to_refresh(
             await page.get_by_role("link", name="Older updates").click()
             read += await page.locator("article h3").all_inner_texts()
         assert read == [f"Entry {n}" for n in reversed(range(45))]
+
+
+async def test_a_page_asks_nobody_else_keeps_no_cookie_and_has_one_timer(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    asked: list[str] = []
+    reader.on("request", lambda it: asked.append(it.url))
+    await reader.add_init_script(
+        "window.timers = 0; const plain = setInterval;"
+        "window.setInterval = (...given) => { window.timers += 1; return plain(...given); };"
+    )
+    await open_page(reader, server, slug)
+    await reader.locator("#older a").click()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    assert [url for url in asked if not url.startswith(f"{server.url}/")] == []
+    assert len([url for url in asked if url.endswith(".js")]) == 1
+    assert await reader.context.cookies() == []
+    assert await reader.evaluate("window.timers") == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "document.body.innerHTML = '<p>x'",
+        "document.body.setAttribute('onclick', 'x')",
+        "document.createElement('script').src = 'https://other.example/x.js'",
+        "trustedTypes.createPolicy('liveblog', {})",
+        "eval('1')",
+    ],
+)
+async def test_nothing_gets_markup_or_scripts_into_a_page_but_through_its_own_policy(
+    server: Server, editor: Editor, browser: Browser, act: str
+) -> None:
+    slug = await filled(editor, entries=1)
+    async with window(browser, expected="Content Security Policy|Trusted") as page:
+        await open_page(page, server, slug)
+        tried = (
+            f"() => {{ try {{ {act}; return 'done'; }} catch (error) {{ return error.name; }} }}"
+        )
+        assert await page.evaluate(tried) in ("TypeError", "EvalError")
