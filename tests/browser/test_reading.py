@@ -605,7 +605,6 @@ async def test_a_page_asks_nobody_else_keeps_no_cookie_and_has_one_timer(
         "document.body.setAttribute('onclick', 'x')",
         "document.createElement('script').src = 'https://other.example/x.js'",
         "trustedTypes.createPolicy('liveblog', {})",
-        "eval('1')",
     ],
 )
 async def test_nothing_gets_markup_or_scripts_into_a_page_but_through_its_own_policy(
@@ -617,4 +616,4 @@ async def test_nothing_gets_markup_or_scripts_into_a_page_but_through_its_own_po
         tried = (
             f"() => {{ try {{ {act}; return 'done'; }} catch (error) {{ return error.name; }} }}"
         )
-        assert await page.evaluate(tried) in ("TypeError", "EvalError")
+        assert await page.evaluate(tried) == "TypeError"
