@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 NPM := npm install --no-package-lock --no-audit --no-fund --loglevel=error
 
-.PHONY: run test check format tools clean
+.PHONY: run test check lint format tools clean
 .DEFAULT_GOAL := run
 
 # The server with the embedded store (in ./data) and the sample blog.
@@ -19,15 +19,19 @@ run: $(VENV)/.installed
 
 # Everything. The last line is pytest's count.
 test: $(VENV)/.installed-test tools
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest tests
 
-# What is fast: format, lint, types, unit tests, the scripts' tests and types.
+# What is fast: all of lint, and the unit tests.
 check: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest --quiet tests/unit
+
+# Format, lint, types, the scripts' tests and types.
+lint: $(VENV)/.installed-test
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/pytest --quiet tests/unit
 	@if command -v node >/dev/null; then $(MAKE) --no-print-directory scripts; \
 	  else echo "no node: the scripts' tests are left out" >&2; fi
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \
