@@ -15,7 +15,8 @@ const PAGES_MAX = 25;
 
 /** @implements {Reader} */
 export class Live {
-  #isLoading = false;
+  /** @type {Promise<boolean> | null} */
+  #loading = null;
 
   /** @param {HTMLElement} main @param {LiveParts} [parts] */
   constructor(main, { arrivals, decorate = () => {}, startOver = () => {} } = {}) {
@@ -119,31 +120,19 @@ export class Live {
   }
 
   /** Load the next older page below what is there; false when it cannot be had now. */
-  async loadOlder() {
-    const link = /** @type {HTMLAnchorElement | null} */ (this.main.querySelector('#older a'));
-    if (!link || this.#isLoading) return false;
-    this.#isLoading = true;
-    try {
-      return this.#extend(await this.#fetch(link.href));
-    } catch {
-      return false;
-    } finally {
-      this.#isLoading = false;
-    }
+  loadOlder() {
+    this.#loading ??= this.#load().catch(() => false).finally(() => (this.#loading = null));
+    return this.#loading;
   }
 
-  /** @param {string} href */
-  async #fetch(href) {
-    const url = new URL(href);
+  async #load() {
+    const link = /** @type {HTMLAnchorElement} */ (this.main.querySelector('#older a'));
+    const url = new URL(link.href);
     url.searchParams.set('at', this.timeline.position);
     const answer = await fetch(url, { signal: AbortSignal.timeout(HELLO_MS) });
-    return answer.ok ? mainOf(await answer.text()) : null;
-  }
-
-  /** @param {HTMLElement | null} page of another epoch it is left to the stream, which is reset */
-  #extend(page) {
+    const page = mainOf(await answer.text());
     const timeline = page && extend(this.timeline, read(page, '[role=feed] article'));
-    if (!timeline) return false;
+    if (!timeline) return false; // of another epoch: the stream will be reset
     this.timeline = timeline;
     this.view.extend(page, timeline);
     return true;

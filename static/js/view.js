@@ -160,7 +160,7 @@ export class View {
   replace(page, timeline) {
     this.#queue = [];
     this.steadily((isShown) => {
-      const newest = Math.max(0, ...[...this.feed.children].map(orderOf));
+      const newest = this.#newest;
       for (const name of ['lowest', 'below']) delete this.main.dataset[name];
       Object.assign(this.main.dataset, page.dataset);
       this.decorate(page);
@@ -171,9 +171,7 @@ export class View {
         const from = list === LISTS[0] ? timeline.lowest : 0;
         this.#fill(this.#one(list), [...this.#one(list, page).children], from ?? 0);
       }
-      const fresh = [...this.feed.children].filter((node) => orderOf(node) > newest);
-      this.#arrive(fresh.map((node) => node.id), timeline, isShown);
-      this.settle();
+      this.#arriveAfter(newest, timeline, isShown);
     });
   }
 
@@ -191,6 +189,22 @@ export class View {
     for (const node of nodes) place(list, node, list === this.feed && this.#isUp);
   }
 
+  /** @param {number} order @param {Timeline} timeline @param {boolean} isShown */
+  #arriveAfter(order, timeline, isShown) {
+    const fresh = this.#shown.filter((node) => orderOf(node) > order);
+    this.#arrive(fresh.map((node) => node.id), timeline, isShown);
+    this.settle();
+  }
+
+  /** The highest order that is shown. */
+  get #newest() {
+    return Math.max(0, ...this.#shown.map(orderOf));
+  }
+
+  get #shown() {
+    return [...this.feed.children].filter((node) => !node.hasAttribute('hidden'));
+  }
+
   /** The lowest order in the feed. */
   get lowest() {
     return Math.min(...[...this.feed.children].map(orderOf));
@@ -203,7 +217,8 @@ export class View {
 
   /** @param {HTMLElement} page the next older one @param {Timeline} timeline with it */
   extend(page, timeline) {
-    this.steadily(() => {
+    this.steadily((isShown) => {
+      const newest = this.#newest;
       this.decorate(page);
       const nodes = [...this.#one(LISTS[0], page).children].filter((node) => {
         const latest = timeline.latest.get(node.id);
@@ -214,7 +229,7 @@ export class View {
       morph(this.#one('#older'), this.#one('#older', page));
       if (timeline.lowest) this.main.dataset.lowest = `${timeline.lowest}`;
       else delete this.main.dataset.lowest;
-      this.settle();
+      this.#arriveAfter(newest, timeline, isShown); // of those missed, after a reset
     });
   }
 
@@ -278,9 +293,8 @@ export class View {
 
   /** What is in sight, first what is in the middle; the feed only once its top is out of sight. */
   #read() {
-    const shown = [...this.feed.children].filter((node) => !node.hasAttribute('hidden'));
     const above = [...this.main.querySelectorAll('header > *, #pinned article')];
-    const nodes = below(top(this.feed) < 0 ? shown : above, 0).slice(0, READ_MAX);
+    const nodes = below(top(this.feed) < 0 ? this.#shown : above, 0).slice(0, READ_MAX);
     const lines = nodes.slice(0, READ_MAX / 2).flatMap((it) => [...it.querySelectorAll(LINES)]);
     return [...below(lines, innerHeight / 2), ...nodes];
   }

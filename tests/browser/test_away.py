@@ -190,13 +190,36 @@ async def test_a_reset_changes_what_has_changed_and_leaves_the_rest_where_it_is(
     await expect(reader.get_by_role("heading", name="Edited meanwhile")).to_have_count(1)
     await expect(reader.locator("[role=feed] > article")).to_have_count(44)
     await expect(reader.locator("article .when").first).to_contain_text("E")
-    await until(lambda: _is_steady(reader, before))
+    await until(lambda: _is_steady(reader, "Entry 10", before))
     assert await reader.evaluate("window.sameDocument")
 
 
-async def _is_steady(page: Page, at: float) -> bool:
-    paragraph = page.locator("article", has_text="Entry 10").locator("p").last
+async def _is_steady(page: Page, headline: str, at: float) -> bool:
+    paragraph = page.locator("article", has_text=headline).locator("p").last
     return abs(await top(paragraph) - at) <= 1
+
+
+async def test_after_a_reset_all_that_was_missed_waits_and_is_counted(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """More than the page of a reset holds: the rest comes with the older pages behind it."""
+    slug = await filled(editor, entries=25)
+    await open_page(reader, server, slug)
+    await reader.locator("#older a").click()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    paragraph = await scroll_to(reader, "Entry 3")
+    before = await top(paragraph)
+    await reader.context.set_offline(True)
+    for number in range(45):
+        await editor.publish(slug, headline=f"New {number}")
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(70)
+    await expect(reader.locator("#new")).to_have_text("45 new updates")
+    await until(lambda: _is_steady(reader, "Entry 3", before))
+    await reader.locator("#new").click()
+    await expect(reader.get_by_role("heading", name="New 0", exact=True)).to_be_focused()
+    await expect(reader.locator("[data-unread]")).to_contain_text("New 0")
 
 
 async def test_after_the_end_there_is_no_stream_and_late_corrections_come_all_the_same(

@@ -323,6 +323,16 @@ async def test_older_updates_come_below_and_what_is_read_stays(
     assert await reader.evaluate("window.sameDocument")
 
 
+async def test_older_updates_asked_for_twice_at_once_come_once(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=45)
+    await open_page(reader, server, slug)
+    await reader.locator("#older a").dblclick()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(40)
+    assert await reader.evaluate("window.sameDocument")
+
+
 async def test_what_was_loaded_below_is_live_too(
     server: Server, editor: Editor, reader: Page
 ) -> None:
