@@ -5,7 +5,7 @@ import { write } from './view.js';
 
 const ANNOUNCE_MS = 10_000; // between two announcements
 const HEARD_MS = 5_000; // then it is cleared, so that the same words are news again
-const NEAR_PX = 8;
+const NEAR_PX = 8; // a finger does not come to the very top
 
 /** @param {number} count */
 const updates = (count) => `${count} new update${count === 1 ? '' : 's'}`;
@@ -16,22 +16,29 @@ const isPlaying = () =>
 export class Arrivals {
   /** @type {Map<string, number>} new entries, with their order, of which this page is too old */
   #elsewhere = new Map();
+  /** There may be more elsewhere than are known. */
+  #isVague = false;
   #unheard = 0;
   #announced_ms = -ANNOUNCE_MS;
 
   /**
    * @param {HTMLElement} main
-   * @param {(order: number) => void} leave goes to the page of an entry that is not on this one
+   * @param {{leave: (order: number) => void, revealed: () => void}} told to go to the page of an
+   *   entry that is not on this one; and that nothing waits any more
    */
-  constructor(main, leave) {
-    this.main = main;
-    this.leave = leave;
+  constructor(main, told) {
     const one = (/** @type {string} */ it) => /** @type {any} */ (document.querySelector(it));
+    this.main = main;
+    this.told = told;
     this.feed = /** @type {HTMLElement} */ (one('[role=feed]'));
     this.button = one('#new');
     this.said = one('#status').children[2];
     this.icon = one('link[rel=icon]');
-    this.plain = { title: document.title, icon: this.icon.getAttribute('href'), heading: this.#heading };
+    this.plainIcon = this.icon.getAttribute('href');
+    // The title of a blog's page begins with its heading, that of an entry's page ends with it.
+    const [entry, rest] = [main.dataset.permalink, document.title];
+    this.before = entry ? rest.slice(0, -this.#heading.length) : '';
+    this.after = entry ? '' : rest.slice(this.#heading.length);
     this.button.addEventListener('click', () => this.open());
   }
 
@@ -44,15 +51,14 @@ export class Arrivals {
   }
 
   /** @returns {HTMLElement[]} the oldest first */
-  waiting() {
-    /** @type {HTMLElement[]} */
-    const found = [...this.feed.querySelectorAll('article[hidden]')].map((it) => /** @type {any} */ (it));
-    return this.#isUp ? found : found.reverse();
+  #waiting() {
+    const found = [...this.feed.children].filter((it) => it.hasAttribute('hidden'));
+    return /** @type {any} */ (this.#isUp ? found : found.reverse());
   }
 
   /** Whether a new entry would stand where the reader is. */
   isOpen() {
-    if (document.hidden || isPlaying() || this.waiting().length) return false;
+    if (document.hidden || isPlaying() || this.#waiting().length) return false;
     const { top, bottom } = this.feed.getBoundingClientRect();
     return this.#isUp ? bottom <= innerHeight + NEAR_PX : top >= -NEAR_PX;
   }
@@ -65,21 +71,31 @@ export class Arrivals {
   /** @param {string} id of a deleted one */
   forget(id) {
     this.#elsewhere.delete(id);
+    if (id !== this.main.dataset.permalink) return;
+    this.before = '';
+    document.querySelector('meta[name=description]')?.remove();
   }
 
-  /** @param {number} fresh how many have come, to be announced */
-  count(fresh) {
-    this.#unheard += fresh;
+  /** What was noted is void. @param {boolean} isOlder the page is, and what is newer is not known */
+  startOver(isOlder) {
+    this.#elsewhere.clear();
+    this.#isVague = isOlder;
   }
 
-  settle() {
-    const count = this.waiting().length + this.#elsewhere.size;
-    this.button.hidden = !count;
-    if (count) write(this.button, updates(count));
-    const { title, heading, icon } = this.plain;
-    const text = title.replace(heading, () => this.#heading); // which is live
+  /** One has come, to be announced. */
+  count() {
+    this.#unheard += 1;
+  }
+
+  /** Tell how many wait, on the button, in the title and by the icon. */
+  tell() {
+    const count = this.#waiting().length + this.#elsewhere.size;
+    const isNews = count > 0 || this.#isVague;
+    this.button.hidden = !isNews;
+    if (isNews) write(this.button, this.#isVague ? 'New updates' : updates(count));
+    const text = this.before + this.#heading + this.after;
     document.title = count ? `(${count}) ${text}` : text;
-    const href = count ? icon.replace('.svg', '-new.svg') : icon;
+    const href = isNews ? this.plainIcon.replace('.svg', '-new.svg') : this.plainIcon;
     if (this.icon.getAttribute('href') !== href) this.icon.setAttribute('href', href);
   }
 
@@ -100,22 +116,23 @@ export class Arrivals {
 
   /** Show what waits, and go to the first of it. */
   open() {
-    if (this.#elsewhere.size) return this.leave(Math.min(...this.#elsewhere.values()));
+    const elsewhere = [...this.#elsewhere.values()];
+    if (elsewhere.length || this.#isVague) return this.told.leave(Math.min(...elsewhere));
     const [first] = this.reveal();
-    if (first) this.show(first);
+    if (first) this.goTo(first);
   }
 
   /** @returns {HTMLElement[]} what waited */
   reveal() {
-    const waiting = this.waiting();
+    const waiting = this.#waiting();
     for (const it of waiting) it.hidden = false;
-    this.settle();
+    this.told.revealed();
     return waiting;
   }
 
   /** Draw the line to what was read before, and go there. @param {HTMLElement} first unread */
-  show(first) {
-    for (const it of this.feed.querySelectorAll('[data-unread]')) it.removeAttribute('data-unread');
+  goTo(first) {
+    for (const it of this.feed.children) it.removeAttribute('data-unread');
     first.dataset.unread = 'New since you left';
     const heading = /** @type {HTMLElement} */ (first.querySelector('h3') ?? first);
     heading.tabIndex = -1;

@@ -3,13 +3,12 @@
 import { parseHtml } from './morph.js';
 import { HELLO_MS, Stream } from './socket.js';
 import { Times } from './time.js';
-import { apply, create, extend, header, isAcceptable } from './timeline.js';
+import { apply, create, extend, header, isAcceptable, parse } from './timeline.js';
 import { View, nodeOf, read } from './view.js';
 
-/** @import {Arrivals} from './arrivals.js' */
 /** @import {Frame, LiveParts, Reader, State, Urls} from './types.js' */
 
-const REFRESH_S = 30;
+const REFRESH_MS = 30_000; // times are told in minutes
 /** Older pages that are loaded to come to a place, at most. */
 const PAGES_MAX = 25;
 
@@ -17,10 +16,13 @@ const PAGES_MAX = 25;
 export class Live {
   /** @type {Promise<boolean> | null} */
   #loading = null;
+  #refreshed_ms = 0;
 
   /** @param {HTMLElement} main @param {LiveParts} [parts] */
-  constructor(main, { arrivals, decorate = () => {}, startOver = () => {} } = {}) {
+  constructor(main, parts = {}) {
+    const { arrivals, decorate = () => {}, startOver = () => {}, settled = () => {} } = parts;
     this.main = main;
+    this.arrivals = arrivals;
     this.startOver = startOver;
     this.times = new Times(main.dataset, Date.now);
     this.view = new View(main, {
@@ -28,35 +30,43 @@ export class Live {
         this.times.refresh(root);
         decorate(root);
       },
-      settled: () => this.times.separate(this.view.feed),
+      settled: () => {
+        this.times.separate(this.view.feed);
+        settled();
+      },
       arrivals,
     });
     this.timeline = create(read(main));
     this.stream = new Stream(this, urls(main.dataset.blog), /** @type {any} */ (window));
-    this.view.decorate(main);
-    this.view.settle();
-    this.#keepTime(arrivals);
   }
 
-  /** @param {Arrivals} [arrivals] */
-  #keepTime(arrivals) {
-    let seconds = 0;
-    setInterval(() => {
-      this.view.tick();
-      arrivals?.tick();
-      seconds += 1;
-      if (seconds % REFRESH_S && !this.main.querySelector('.countdown')) return;
-      this.times.refresh(this.main);
-    }, 1_000);
+  #tick() {
+    this.view.tick();
+    this.arrivals?.tick();
+    this.times.countDown(this.main);
+    if (Date.now() - this.#refreshed_ms > REFRESH_MS) this.refresh();
+  }
+
+  /** Tell all times anew. */
+  refresh() {
+    this.#refreshed_ms = Date.now();
+    this.view.steadily(() => this.times.refresh(this.main));
   }
 
   start() {
-    const { stream } = this;
+    const { main, stream, view } = this;
+    view.decorate(main);
+    view.settle();
+    setInterval(() => this.#tick(), 1_000);
+    const wake = () => {
+      this.refresh();
+      stream.wake();
+    };
     addEventListener('pagehide', () => stream.sleep());
-    addEventListener('pageshow', () => stream.wake());
+    addEventListener('pageshow', (event) => event.persisted && wake());
     addEventListener('online', () => stream.online());
     addEventListener('offline', () => stream.offline());
-    addEventListener('visibilitychange', () => document.hidden || stream.wake());
+    addEventListener('visibilitychange', () => document.hidden || wake());
     stream.start();
   }
 
@@ -84,16 +94,17 @@ export class Live {
   /** @param {string} html @param {string} reset */
   replace(html, reset) {
     const page = mainOf(html);
-    const position = page?.dataset.position ?? '';
-    if (!page || !isAcceptable(position, reset, this.timeline.position)) return false;
-    this.startOver(page, this.timeline.position);
+    const [position, held] = [page?.dataset.position ?? '', this.timeline.position];
+    if (!page || !isAcceptable(position, reset, held)) return false;
+    this.startOver(page, held);
     this.timeline = create(read(page));
-    this.view.replace(page, this.timeline);
+    this.view.replace(page, this.timeline, parse(held).offset);
+    this.#loading = null; // what is on its way does not follow any more
     this.#reload();
     return true;
   }
 
-  /** @param {string | null} server_now */
+  /** @param {string | null} [server_now] */
   correctClock(server_now) {
     this.times.correct(server_now);
   }
@@ -121,8 +132,11 @@ export class Live {
 
   /** Load the next older page below what is there; false when it cannot be had now. */
   loadOlder() {
-    this.#loading ??= this.#load().catch(() => false).finally(() => (this.#loading = null));
-    return this.#loading;
+    const loading = (this.#loading ??= this.#load().catch(() => false));
+    loading.then(() => {
+      if (this.#loading === loading) this.#loading = null;
+    });
+    return loading;
   }
 
   async #load() {
@@ -131,11 +145,16 @@ export class Live {
     url.searchParams.set('at', this.timeline.position);
     const answer = await fetch(url, { signal: AbortSignal.timeout(HELLO_MS) });
     const page = mainOf(await answer.text());
-    const timeline = page && extend(this.timeline, read(page, '[role=feed] article'));
-    if (!timeline) return false; // of another epoch: the stream will be reset
-    this.timeline = timeline;
-    this.view.extend(page, timeline);
-    return true;
+    if (!page) return false;
+    const timeline = extend(this.timeline, read(page, '[role=feed] article'));
+    const { position = '' } = page.dataset;
+    if (timeline) {
+      this.timeline = timeline;
+      this.view.extend(page, timeline);
+    } else if (parse(position).epoch !== parse(this.timeline.position).epoch) {
+      this.stream.startOver(position);
+    }
+    return !!timeline;
   }
 }
 

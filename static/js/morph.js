@@ -80,15 +80,37 @@ function pair(olds, fresh, kept) {
   }
   const keys = olds.map(keyOf);
   const at = fresh.findIndex((node) => keyOf(node) && keys.includes(keyOf(node)));
-  if (at < 0) {
-    fresh.forEach((node, i) => olds[i] && isSame(olds[i], node) && kept.set(node, olds[i]));
-    return;
-  }
+  if (at < 0) return pairEqual(olds, fresh, kept);
   const was = keys.indexOf(keyOf(fresh[at]));
   kept.set(fresh[at], olds[was]);
   pair(olds.slice(0, was), fresh.slice(0, at), kept);
   pair(olds.slice(was + 1), fresh.slice(at + 1), kept);
 }
+
+/**
+ * Pair the elements that are equal, as far as their order allows, and what stands between them by
+ * its place.
+ *
+ * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
+ */
+function pairEqual(olds, fresh, kept) {
+  /** @type {Map<string, number>} the first of several */
+  const places = new Map();
+  olds.forEach((node, i) => places.has(htmlOf(node)) || places.set(htmlOf(node), i));
+  let [from, next] = [0, 0];
+  for (let i = 0; i <= fresh.length; i += 1) {
+    const was = i < fresh.length ? (places.get(htmlOf(fresh[i])) ?? -1) : olds.length;
+    if (was < from) continue;
+    for (let j = next; j < i && from < was; j += 1, from += 1) {
+      if (isSame(olds[from], fresh[j])) kept.set(fresh[j], olds[from]);
+    }
+    if (olds[was]) kept.set(fresh[i], olds[was]);
+    [from, next] = [was + 1, i + 1];
+  }
+}
+
+/** @param {Node} node @returns {any} undefined for text, of which much is alike */
+const htmlOf = (node) => /** @type {any} */ (node).outerHTML;
 
 /** @param {Node} old @param {Node} fresh */
 const isSame = (old, fresh) => old.nodeName === fresh.nodeName && keyOf(old) === keyOf(fresh);

@@ -9,10 +9,11 @@ const COPIED_MS = 2_000;
 const main = /** @type {HTMLElement} */ (document.querySelector('main[data-blog]'));
 const blogUrl = `${location.origin}/blogs/${main.dataset.blog}`;
 
-const arrivals = new Arrivals(main, (order) => {
-  location.assign(`${blogUrl}#unread-${order}`);
+const arrivals = new Arrivals(main, {
+  leave: (order) => location.assign(`${blogUrl}?at=${live.position()}#unread-${order}`),
+  revealed: () => live.view.see(),
 });
-const live = new Live(main, { arrivals, decorate: offerSharing });
+const live = new Live(main, { arrivals, decorate, settled: offerZone });
 
 /** @param {string} id @returns {any} */
 const one = (id) => document.getElementById(id);
@@ -51,28 +52,33 @@ function toggle(id, texts, act) {
 
 /** @param {boolean} isUp the oldest entry first */
 function setOrder(isUp) {
-  const { feed } = live.view;
-  main.dataset.first = isUp ? 'oldest' : 'newest';
-  feed.append(...[...feed.children].reverse());
-  if (isUp) feed.before(one('older'));
-  else one('empty').after(one('older'));
-  live.view.settle();
+  const { view } = live;
+  view.steadily(() => {
+    main.dataset.first = isUp ? 'oldest' : 'newest';
+    view.feed.append(...[...view.feed.children].reverse());
+    if (isUp) view.feed.before(one('older'));
+    else one('empty').after(one('older'));
+    view.settle();
+  });
 }
 
 /** @param {boolean} isOwn */
 function setZone(isOwn) {
   live.times.isOwn = isOwn;
-  live.times.refresh(main);
+  live.refresh();
   live.view.settle();
+}
+
+function offerZone() {
+  one('zone').hidden = !live.times.isOwn && !live.times.differs();
 }
 
 function setUpPause() {
   const button = one('pause');
   let isPaused = false;
   button.addEventListener('click', () => {
-    isPaused = !isPaused;
+    if (live.stream.pause(!isPaused)) isPaused = !isPaused;
     button.firstChild.data = isPaused ? 'Resume' : 'Pause';
-    live.stream.pause(isPaused);
   });
 }
 
@@ -84,7 +90,15 @@ async function loadOlder(event) {
   const link = /** @type {any} */ (event.target).closest('#older a');
   if (!link || isModified(event)) return;
   event.preventDefault();
-  if (!(await live.loadOlder())) location.assign(link.href);
+  const isLoaded = await live.loadOlder();
+  if (!isLoaded) link.textContent = 'Older updates could not be loaded. Try again';
+}
+
+/** @param {Element} root */
+function decorate(root) {
+  // Or an edit would take the focus that was put there.
+  for (const heading of root.querySelectorAll('h3')) heading.tabIndex = -1;
+  offerSharing(root);
 }
 
 /** In the line of the time, so that nothing moves. @param {Element} root */
@@ -106,7 +120,9 @@ function share(event) {
   event.preventDefault();
   const url = link.href ?? blogUrl;
   const shared = navigator.share ? navigator.share({ url }) : copy(url, link);
-  shared.catch(() => {}); // the reader thought better of it
+  shared.catch((error) => {
+    if (error.name !== 'AbortError') copy(url, link); // else the reader thought better of it
+  });
 }
 
 /** @param {string} url @param {HTMLElement} link */
@@ -117,14 +133,19 @@ async function copy(url, link) {
   setTimeout(() => (link.textContent = 'Share'), COPIED_MS);
 }
 
-/** To an entry on this page; it may be waiting, or was not here at first. @param {MouseEvent} event */
+/** @param {MouseEvent} event */
 function jump(event) {
   const id = /** @type {any} */ (event.target).closest('#key-events li')?.dataset.entry;
   if (!one(id) || isModified(event)) return;
   event.preventDefault();
-  if (one(id).hidden) arrivals.reveal();
   location.hash = id;
-  one(id).scrollIntoView({ behavior: 'instant' });
+  goTo(id);
+}
+
+/** To an entry on this page, which may be waiting. @param {string} id */
+function goTo(id) {
+  if (one(id)?.hidden) arrivals.reveal();
+  one(id)?.scrollIntoView({ behavior: 'instant' });
 }
 
 // -- where the page opens
@@ -149,12 +170,12 @@ async function restorePlace() {
 
 /** @param {number} from the order from which on nothing was read */
 async function showUnread(from) {
-  history.replaceState(history.state, '', pageKey);
+  history.replaceState(history.state, '', location.pathname); // not at an instant any more
   await live.reach(from);
   const isNew = (/** @type {any} */ it) => Number(it.dataset.order) >= from;
   const entries = [...live.view.feed.children].filter(isNew);
   const first = main.dataset.first === 'oldest' ? entries[0] : entries.at(-1);
-  if (first) arrivals.show(/** @type {HTMLElement} */ (first));
+  if (first) arrivals.goTo(/** @type {HTMLElement} */ (first));
 }
 
 /** @param {string} id */
@@ -165,14 +186,17 @@ function showLinked(id) {
 
 toggle('order', ['Oldest first', 'Newest first'], setOrder);
 toggle('zone', ['My time', 'Local time'], setZone);
-one('zone').hidden = !live.times.differs();
 one('share').hidden = !canShare;
+live.start();
 setUpPause();
 for (const act of [loadOlder, share, jump]) document.addEventListener('click', act);
+document.addEventListener('animationend', (event) => {
+  /** @type {any} */ (event.target).classList.remove('fresh'); // moved, it would play again
+});
+addEventListener('hashchange', () => goTo(location.hash.slice(1)));
 addEventListener('pagehide', keepPlace);
 
 const [, unread] = /^#unread-(\d{1,15})$/.exec(location.hash) ?? [];
 if (unread) showUnread(Number(unread));
 else if (main.dataset.permalink) showLinked(main.dataset.permalink);
 if (!isArrival) restorePlace();
-live.start();

@@ -40,6 +40,8 @@ export class Stream {
   /** Better transports are tried while polling works. */
   #isQuiet = false;
   #hasWarned = false;
+  /** Where something was refused: there twice, and the page is fetched. */
+  #refused_at = '';
   /** @type {'' | 'asleep' | 'away' | 'ended' | 'paused'} why there is to be no stream */
   #rests = '';
 
@@ -55,6 +57,8 @@ export class Stream {
   #timer;
   /** @type {(() => void) | null} cuts a wait short */
   #hurry = null;
+  /** The server asked for the wait. */
+  #isBound = false;
 
   /** @param {Reader} reader @param {Urls} urls @param {World} world */
   constructor(reader, urls, world) {
@@ -85,16 +89,26 @@ export class Stream {
   }
 
   offline() {
-    if (!this.#rests) this.#lost(CUT);
+    if (this.#rests) return;
+    if (this.#isBound) this.#show('offline');
+    else this.#lost(CUT);
   }
 
   /** As the reader wants it; what comes meanwhile is caught up with. @param {boolean} isPaused */
   pause(isPaused) {
-    if (this.#rests === 'away') return;
-    if (!isPaused) return this.start();
-    this.#rests = 'paused';
-    this.#stop();
-    this.#show('paused');
+    if (this.#rests === 'away') return false;
+    if (!isPaused) this.start();
+    else {
+      this.#rests = 'paused';
+      this.#stop();
+      this.#show('paused');
+    }
+    return true;
+  }
+
+  /** A page of another epoch was seen: what is held is void. @param {string} position of it */
+  startOver(position) {
+    if (!this.#rests) this.#reset({ position, after_ms: [0, 0] });
   }
 
   /** The page is left or frozen. */
@@ -113,6 +127,7 @@ export class Stream {
     this.#close = () => {};
     this.world.clearTimeout(this.#timer);
     this.#hurry = null;
+    this.#isBound = false;
     this.#bye = undefined;
     this.#opened_ms = 0;
   }
@@ -188,7 +203,11 @@ export class Stream {
   #refuse() {
     if (!this.#hasWarned) this.world.console.warn('liveblog: a frame makes no sense');
     this.#hasWarned = true;
-    this.#lost(CUT);
+    const position = this.reader.position();
+    const isAgain = this.#refused_at === position;
+    this.#refused_at = position;
+    if (isAgain) this.#reset({ position, after_ms: WAIT_MS.retry });
+    else this.#lost(CUT);
   }
 
   /** @param {{position: string | null, now: string | null}} frame */
@@ -212,7 +231,8 @@ export class Stream {
     this.#stop();
     if (code === ENDED || this.#rests) return this.#rest();
     if (AWAY.includes(code) || bye === null) return this.#leave();
-    if (!opened_ms) this.#miss();
+    const isUnheard = !opened_ms && code === CUT && !bye;
+    if (isUnheard && this.#miss()) return this.#connect();
     const asked = LATER.includes(code) ? WAIT_MS.later : bye;
     if (asked) return this.#wait(asked, { isBinding: true });
     if (this.#isQuiet) return this.#connect();
@@ -220,13 +240,16 @@ export class Stream {
     this.#wait(wasStable ? WAIT_MS.soon : WAIT_MS.retry);
   }
 
+  /** Say whether the next transport is to be tried at once: none was ever heard of. */
   #miss() {
     this.#tries += 1;
-    const tries_max = this.#proven.has(this.#lane) ? TRIES_PROVEN : TRIES;
-    if (this.#tries < tries_max && !this.#isQuiet) return;
+    const isNew = !this.#proven.size;
+    const tries_max = isNew ? 1 : this.#proven.has(this.#lane) ? TRIES_PROVEN : TRIES;
+    if (this.#tries < tries_max && !this.#isQuiet) return false;
     if (this.#lane === POLLING) this.#isQuiet = false;
     this.#lane = (this.#lane + 1) % 3;
     this.#tries = 0;
+    return isNew && this.#lane !== WEBSOCKET;
   }
 
   /** @param {Window} window @param {Wait} [how] */
@@ -234,6 +257,7 @@ export class Stream {
     const wait_ms = from_ms + this.world.Math.random() * (to_ms - from_ms);
     this.#timer = this.world.setTimeout(then, wait_ms);
     this.#hurry = isBinding ? null : then;
+    this.#isBound = !!isBinding;
     if (!isLost || this.#rests) return;
     this.#show(this.world.navigator.onLine ? 'lost' : 'offline', this.#now() + wait_ms);
   }
@@ -296,6 +320,7 @@ export class Stream {
   async #get(url) {
     try {
       const answer = await this.world.fetch(url, { signal: AbortSignal.timeout(HELLO_MS) });
+      this.reader.correctClock(answer.headers?.get('date'));
       return { status: answer.status, text: await answer.text() };
     } catch {
       return { status: 0, text: '' };

@@ -12,6 +12,8 @@ const UNITS = [
   ['second', 1_000],
 ];
 
+const HALF_YEAR_MS = 183 * 86_400_000;
+
 /**
  * "now" also for the future: a reader's clock is wrong more often than a newsroom's.
  *
@@ -71,6 +73,8 @@ export function safely(act) {
 
 export class Times {
   #ahead_ms = 0;
+  /** @type {Map<string, string>} */
+  #days = new Map();
   /** In the reader's zone. */
   isOwn = false;
   ownZone = format('en', {}).resolvedOptions().timeZone;
@@ -81,7 +85,7 @@ export class Times {
     this.now = now;
   }
 
-  /** @param {string | null} server_now */
+  /** @param {string | null} [server_now] */
   correct(server_now) {
     if (server_now) this.#ahead_ms = Date.parse(server_now) - this.now();
   }
@@ -98,17 +102,23 @@ export class Times {
     return this.isOwn ? this.ownZone : (this.blog.zone ?? 'UTC');
   }
 
-  /** Whether the reader's zone shows other times. */
+  /** Whether the reader's zone shows other times, in summer or in winter. */
   differs() {
-    const [here, there] = [this.ownZone, this.blog.zone ?? ''];
-    return safely(() => clockOf(0, 'en', here) !== clockOf(0, 'en', there));
+    const times = (/** @type {string} */ zone) =>
+      safely(() => [0, HALF_YEAR_MS].map((it) => clockOf(this.now() + it, 'en', zone)).join());
+    return times(this.ownZone) !== times(this.blog.zone ?? '');
   }
 
   /** @param {ParentNode} root may not be part of the page yet */
   refresh(root) {
     for (const time of root.querySelectorAll('time')) safely(() => this.#place(time));
     for (const when of root.querySelectorAll('.when, .starts')) safely(() => this.#tell(when));
-    for (const left of root.querySelectorAll('.countdown')) safely(() => this.#countDown(left));
+    this.countDown(root);
+  }
+
+  /** @param {ParentNode} root */
+  countDown(root) {
+    for (const left of root.querySelectorAll('.countdown')) safely(() => this.#tellLeft(left));
   }
 
   /** @param {Element} when */
@@ -138,9 +148,17 @@ export class Times {
   }
 
   /** @param {Element} left */
-  #countDown(left) {
+  #tellLeft(left) {
     const left_ms = instantOf(left.parentElement?.querySelector('time') ?? null) - this.#now_ms;
     left.textContent = left_ms > 0 ? ` (${inWords(left_ms, this.language)})` : '';
+  }
+
+  /** A page of 500 entries is looked through with every change. @param {string} instant */
+  #dayOf(instant) {
+    const name = `${this.language} ${this.zone} ${instant}`;
+    const day = this.#days.get(name) ?? dayOf(Date.parse(instant), this.language, this.zone);
+    this.#days.set(name, day);
+    return day;
   }
 
   /** Mark entries of another day than the entry before. @param {Element} feed */
@@ -148,7 +166,7 @@ export class Times {
     safely(() => {
       let before = '';
       for (const entry of feed.querySelectorAll('article:not([hidden])')) {
-        const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);
+        const day = this.#dayOf(entry.querySelector('time')?.dateTime ?? '');
         if (before && day !== before) entry.setAttribute('data-day', day);
         else entry.removeAttribute('data-day');
         before = day;

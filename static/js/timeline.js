@@ -75,27 +75,34 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
+/** All the markup of a night would stay in memory. */
+const FORGOTTEN = { html: undefined };
+
 /** @param {Timeline} timeline @param {Change[]} changes @returns {[Map<string, Change>, Change[]]} */
 function news(timeline, changes) {
   const latest = new Map(timeline.latest);
   const those = changes.filter((change) => {
     const isNews = change.offset > (latest.get(nameOf(change))?.offset ?? 0);
-    if (isNews) latest.set(nameOf(change), change);
+    if (isNews) latest.set(nameOf(change), { ...change, ...FORGOTTEN });
     return isNews;
   });
   return [latest, those];
 }
 
 /**
- * Take in the next older page; null for one of another history, or from before what is held.
+ * Take in the next older page; null for one of another history, from before what is held, or that
+ * does not follow. What it has ahead of the timeline counts as of now: the frame that tells it is
+ * still to be heard by the lists beside the feed.
  *
  * @param {Timeline} timeline @param {Page} page
  */
-export function extend(timeline, page) {
-  const [mine, theirs] = [timeline.position, page.position].map(parse);
-  if (mine.epoch !== theirs.epoch || theirs.offset < mine.offset) return null;
-  const [latest] = news(timeline, page.changes ?? []);
-  return { ...timeline, latest, lowest: page.lowest ?? null };
+export function extend(timeline, { position, changes = [], lowest = null, below = null }) {
+  const [mine, theirs] = [timeline.position, position].map(parse);
+  const isBehind = mine.epoch !== theirs.epoch || theirs.offset < mine.offset;
+  if (isBehind || below !== timeline.lowest) return null;
+  const known = changes.map((it) => ({ ...it, offset: Math.min(it.offset, mine.offset) }));
+  const [latest] = news(timeline, known);
+  return { ...timeline, latest, lowest };
 }
 
 /** Other entries concern the key and pinned lists. @param {Timeline} _ @param {number} order */

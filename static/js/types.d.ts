@@ -78,7 +78,7 @@ export interface Reader {
   take(frame: Frame): Outcome;
   /** Take over a page fetched after the reset to that position; false when it must not be. */
   replace(page: string, reset: string): boolean;
-  correctClock(server_now: string | null): void;
+  correctClock(server_now: string | null | undefined): void;
   show(state: State): void;
 }
 
@@ -95,7 +95,11 @@ export interface Urls {
 export interface World {
   WebSocket: new (url: string, protocols: string[]) => WebSocket;
   EventSource: new (url: string) => EventSource;
-  fetch(url: string, options?: { signal: AbortSignal }): Promise<{ status: number; text(): Promise<string> }>;
+  fetch(url: string, options?: { signal: AbortSignal }): Promise<{
+    status: number;
+    headers?: { get(name: string): string | null };
+    text(): Promise<string>;
+  }>;
   setTimeout(run: () => void, wait_ms: number): any;
   clearTimeout(timer: any): void;
   Date: { now(): number };
@@ -132,4 +136,6 @@ export interface LiveParts {
   decorate?: (root: Element) => void;
   /** Told of a page that takes the place of what is held, and of the position held. */
   startOver?: (page: HTMLElement, held: string) => void;
+  /** Called when the lists have changed. */
+  settled?: () => void;
 }

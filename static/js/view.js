@@ -2,15 +2,15 @@
 // Rules: idempotent. What a script has set on an entry outlives its edits (OWN).
 
 import { idOf, isHostile, morph, parseHtml } from './morph.js';
+import { steadily } from './steady.js';
 import { isLoaded } from './timeline.js';
 
 /** @import {Applied, Change, Page, State, Timeline, ViewParts} from './types.js' */
 
-const LISTS = ['[role=feed]', '#pinned [data-list]', '#key-events [data-list]'];
+const FEED = '[role=feed]';
+const PINNED = '#pinned [data-list]';
+const KEYS = '#key-events [data-list]';
 const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
-/** What is kept in place, in entries that are in sight. */
-const LINES = '.when, h3, .body > *';
-const READ_MAX = 10;
 
 /** @param {Element} node */
 const orderOf = (node) => Number(node.getAttribute('data-order'));
@@ -35,12 +35,12 @@ function place(list, node, isUp) {
 /** @param {HTMLElement} main @param {string} [nodes] @returns {Page} */
 export function read(main, nodes = 'header, article') {
   const { position = '', lowest, below } = main.dataset;
-  const changes = [...main.querySelectorAll(nodes)].map(change);
+  const changes = [...main.querySelectorAll(nodes)].map(changeOf);
   return { position, changes, lowest: Number(lowest) || null, below: Number(below) || null };
 }
 
 /** @param {Element} node @returns {Change} */
-function change(node) {
+function changeOf(node) {
   const { dataset } = /** @type {HTMLElement} */ (node);
   const [offset, order] = [Number(dataset.offset), Number(dataset.order)];
   if (dataset.status) return { op: 'blog', offset, status: dataset.status };
@@ -76,25 +76,13 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** @param {Element} node */
-const top = (node) => node.getBoundingClientRect().top;
-
-/** @param {Element[]} nodes one below the other @param {number} height @returns those not above it */
-function below(nodes, height) {
-  let [from, to] = [0, nodes.length];
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    if (nodes[middle].getBoundingClientRect().bottom > height) to = middle;
-    else from = middle + 1;
-  }
-  return nodes.slice(from);
-}
-
 export class View {
   /** @type {State | null} */
   #state = null;
   /** @type {[Applied, (HTMLElement | null)[]][]} to be shown with the next paint */
   #queue = [];
+  /** Entries of a higher order that come from pages were not seen yet. */
+  #seen = Infinity;
 
   /** @param {HTMLElement} main @param {ViewParts} parts */
   constructor(main, { decorate, settled, arrivals }) {
@@ -110,12 +98,30 @@ export class View {
   }
 
   get feed() {
-    return this.#one(LISTS[0]);
+    return this.#one(FEED);
   }
 
-  get #isUp() {
-    return this.main.dataset.first === 'oldest';
+  get #shown() {
+    return [...this.feed.children].filter((node) => !node.hasAttribute('hidden'));
   }
+
+  /** The lowest order in the feed. */
+  get lowest() {
+    return Math.min(...[...this.feed.children].map(orderOf));
+  }
+
+  /**
+   * Keep what is read in place; at the very top of the page that is the page itself.
+   *
+   * @param {() => void} change @param {boolean} [isOpen] new entries push the rest down
+   * @param {boolean} [isAtTop]
+   */
+  steadily(change, isOpen = false, isAtTop = !scrollY) {
+    if (isAtTop) change();
+    else steadily(this.main, isOpen ? [] : this.#shown, change);
+  }
+
+  // -- what frames tell
 
   /** @param {Applied} applied @param {(HTMLElement | null)[]} nodes of its changes */
   apply(applied, nodes) {
@@ -129,14 +135,48 @@ export class View {
     const timeline = queue.at(-1)?.[0].timeline;
     this.#queue = [];
     if (!timeline) return;
-    this.steadily((isShown) => {
+    const fresh = queue.flatMap((it) => it[0].fresh);
+    const isOpen = this.#isOpen;
+    this.steadily(() => {
       for (const [{ changes }, nodes] of queue) {
         changes.forEach((it, i) => this.#change(it, nodes[i], timeline));
       }
-      this.#arrive(queue.flatMap(([{ fresh }]) => fresh), timeline, isShown);
+      this.#arrive(fresh, timeline, isOpen);
       this.main.dataset.position = timeline.position;
       this.settle();
-    });
+    }, isOpen && fresh.length > 0);
+  }
+
+  get #isOpen() {
+    return this.arrivals?.isOpen() ?? true;
+  }
+
+  /** @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline */
+  #change(it, node, timeline) {
+    if (it.op === 'del') return this.#remove(it.id);
+    if (!node) return;
+    this.decorate(node);
+    if (it.op === 'blog') return morph(this.#one('header'), node);
+    const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
+    copy.removeAttribute('id');
+    copy.dataset.entry = it.id;
+    this.#mark(PINNED, it.id, it.pinned && copy);
+    this.#mark(KEYS, it.id, it.key && node.querySelector('template')?.content.firstElementChild);
+    if (isLoaded(timeline, it.order)) place(this.feed, node, this.#isUp);
+  }
+
+  /** @param {string} id */
+  #remove(id) {
+    for (const list of [FEED, PINNED, KEYS]) find(this.#one(list), id)?.remove();
+    this.arrivals?.forget(id);
+  }
+
+  /** @param {string} name @param {string} id @param {any} node what stands in the list; none: nothing */
+  #mark(name, id, node) {
+    const list = this.#one(name);
+    if (!node) return void find(list, id)?.remove();
+    this.decorate(node);
+    place(list, node);
   }
 
   /** @param {string[]} ids @param {Timeline} timeline @param {boolean} isShown or they wait */
@@ -148,66 +188,84 @@ export class View {
       if (node && isShown) node.classList.add('fresh');
       else if (node) node.toggleAttribute('hidden', true);
       else if (below) this.arrivals?.note(id, put.order);
+      this.arrivals?.count();
     }
-    this.arrivals?.count(ids.length);
   }
+
+  get #isUp() {
+    return this.main.dataset.first === 'oldest';
+  }
+
+  // -- what pages tell
 
   /**
    * Entries below its lowest stay, to be loaded anew.
    *
    * @param {HTMLElement} page another rendering's <main> @param {Timeline} timeline of it
+   * @param {number} seen the offset that was held
    */
-  replace(page, timeline) {
+  replace(page, timeline, seen) {
     this.#queue = [];
-    this.steadily((isShown) => {
-      const newest = this.#newest;
+    this.#seen = seen;
+    const isOpen = this.#isOpen;
+    this.steadily(() => {
       for (const name of ['lowest', 'below']) delete this.main.dataset[name];
       Object.assign(this.main.dataset, page.dataset);
       this.decorate(page);
       for (const part of ['header', '#newest', '#older']) {
         morph(this.#one(part), this.#one(part, page));
       }
-      for (const list of LISTS) {
-        const from = list === LISTS[0] ? timeline.lowest : 0;
-        this.#fill(this.#one(list), [...this.#one(list, page).children], from ?? 0);
-      }
-      this.#arriveAfter(newest, timeline, isShown);
-    });
+      this.#fill(PINNED, [...this.#one(PINNED, page).children]);
+      this.#fill(KEYS, [...this.#one(KEYS, page).children]);
+      this.#fill(FEED, [...this.#one(FEED, page).children], timeline.lowest ?? 0);
+      this.arrivals?.startOver(!!timeline.below);
+      this.#arriveUnseen(timeline, isOpen);
+    }, isOpen);
+  }
+
+  /** @param {HTMLElement} page the next older one @param {Timeline} timeline with it */
+  extend(page, timeline) {
+    const isOpen = this.#isOpen;
+    this.steadily(() => {
+      this.decorate(page);
+      const nodes = [...this.#one(FEED, page).children].filter((node) => {
+        const latest = timeline.latest.get(node.id);
+        return latest?.op === 'put' && latest.offset <= Number(node.getAttribute('data-offset'));
+      });
+      this.#fill(FEED, nodes, timeline.lowest ?? 0, Number(this.main.dataset.lowest));
+      morph(this.#one('#older'), this.#one('#older', page));
+      if (timeline.lowest) this.main.dataset.lowest = `${timeline.lowest}`;
+      else delete this.main.dataset.lowest;
+      this.#arriveUnseen(timeline, isOpen);
+    }, false, !this.#isUp && !scrollY);
   }
 
   /**
    * Entries with orders outside of the bounds stay.
    *
-   * @param {Element} list @param {Element[]} nodes @param {number} [from] @param {number} [to]
+   * @param {string} name @param {Element[]} nodes @param {number} [from] @param {number} [to]
    */
-  #fill(list, nodes, from = 0, to = Infinity) {
+  #fill(name, nodes, from = 0, to = Infinity) {
+    const list = this.#one(name);
     const ids = new Set(nodes.map(idOf));
     for (const old of [...list.children]) {
       const order = orderOf(old);
       if (order >= from && order < to && !ids.has(idOf(old))) old.remove();
     }
-    for (const node of nodes) place(list, node, list === this.feed && this.#isUp);
+    for (const node of nodes) place(list, node, name === FEED && this.#isUp);
   }
 
-  /** @param {number} order @param {Timeline} timeline @param {boolean} isShown */
-  #arriveAfter(order, timeline, isShown) {
-    const fresh = this.#shown.filter((node) => orderOf(node) > order);
+  /** @param {Timeline} timeline @param {boolean} isShown */
+  #arriveUnseen(timeline, isShown) {
+    const fresh = this.#shown.filter((node) => orderOf(node) > this.#seen);
     this.#arrive(fresh.map((node) => node.id), timeline, isShown);
     this.settle();
   }
 
-  /** The highest order that is shown. */
-  get #newest() {
-    return Math.max(0, ...this.#shown.map(orderOf));
-  }
-
-  get #shown() {
-    return [...this.feed.children].filter((node) => !node.hasAttribute('hidden'));
-  }
-
-  /** The lowest order in the feed. */
-  get lowest() {
-    return Math.min(...[...this.feed.children].map(orderOf));
+  /** All that came was seen. */
+  see() {
+    this.#seen = Infinity;
+    this.settle();
   }
 
   /** Remove what is older than what is loaded. @param {Timeline} timeline */
@@ -215,52 +273,14 @@ export class View {
     for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
   }
 
-  /** @param {HTMLElement} page the next older one @param {Timeline} timeline with it */
-  extend(page, timeline) {
-    this.steadily((isShown) => {
-      const newest = this.#newest;
-      this.decorate(page);
-      const nodes = [...this.#one(LISTS[0], page).children].filter((node) => {
-        const latest = timeline.latest.get(node.id);
-        return latest?.op === 'put' && latest.offset <= Number(node.getAttribute('data-offset'));
-      });
-      const { lowest } = this.main.dataset;
-      this.#fill(this.feed, nodes, timeline.lowest ?? 0, Number(lowest));
-      morph(this.#one('#older'), this.#one('#older', page));
-      if (timeline.lowest) this.main.dataset.lowest = `${timeline.lowest}`;
-      else delete this.main.dataset.lowest;
-      this.#arriveAfter(newest, timeline, isShown); // of those missed, after a reset
-    });
-  }
-
-  /** @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline */
-  #change(it, node, timeline) {
-    const [feed, pinned, keys] = LISTS.map((list) => this.#one(list));
-    if (it.op === 'del') {
-      for (const list of [feed, pinned, keys]) find(list, it.id)?.remove();
-      return void this.arrivals?.forget(it.id);
-    }
-    if (!node) return;
-    this.decorate(node);
-    if (it.op === 'blog') return morph(this.#one('header'), node);
-    const item = node.querySelector('template')?.content.firstElementChild;
-    const copy = /** @type {Element} */ (node.cloneNode(true));
-    copy.removeAttribute('id');
-    copy.setAttribute('data-entry', it.id);
-    if (item) this.decorate(item);
-    if (it.key && item) place(keys, item);
-    else find(keys, it.id)?.remove();
-    if (it.pinned) place(pinned, copy);
-    else find(pinned, it.id)?.remove();
-    if (isLoaded(timeline, it.order)) place(feed, node, this.#isUp);
-  }
-
   /** Bring what depends on the lists up to date. */
   settle() {
     this.settled();
-    this.arrivals?.settle();
+    this.arrivals?.tell();
     this.tick();
   }
+
+  // -- the status line
 
   /** @param {State} state */
   show(state) {
@@ -276,26 +296,5 @@ export class View {
     element.dataset.state = status === 'ended' ? status : this.#state.name;
     const texts = words(this.#state, status, Date.now());
     texts.forEach((text, i) => write(element.children[i], text));
-  }
-
-  /**
-   * Keep what is read in place while something changes.
-   *
-   * @param {(isShown: boolean) => void} change told whether new entries are shown at once
-   */
-  steadily(change) {
-    const kept = scrollY > 0 ? this.#read() : [];
-    const tops = kept.map(top);
-    change(this.arrivals?.isOpen() ?? true);
-    const i = kept.findIndex((node) => node.isConnected);
-    if (kept[i]) scrollBy({ top: top(kept[i]) - tops[i], behavior: 'instant' });
-  }
-
-  /** What is in sight, first what is in the middle; the feed only once its top is out of sight. */
-  #read() {
-    const above = [...this.main.querySelectorAll('header > *, #pinned article')];
-    const nodes = below(top(this.feed) < 0 ? this.#shown : above, 0).slice(0, READ_MAX);
-    const lines = nodes.slice(0, READ_MAX / 2).flatMap((it) => [...it.querySelectorAll(LINES)]);
-    return [...below(lines, innerHeight / 2), ...nodes];
   }
 }

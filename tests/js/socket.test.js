@@ -48,7 +48,7 @@ function setUp(status = 'live') {
       page.timeline = timelines.create({ position, changes: [blog] });
       return true;
     },
-    correctClock: (now) => void clocks.push(now),
+    correctClock: (now) => void clocks.push(now ?? null),
     show: (state) => void shown.push(state),
   };
   const url = (/** @type {string} */ kind) => (/** @type {string} */ at) => `/${kind}/${at}`;
@@ -80,10 +80,7 @@ function live() {
 async function polling() {
   const all = setUp();
   all.stream.start();
-  for (let i = 0; i < 4; i += 1) {
-    all.fake.socket.end(1006);
-    all.fake.pass(10_000);
-  }
+  for (let i = 0; i < 2; i += 1) all.fake.socket.end(1006);
   await all.fake.request.answer(200, frame(3, 3));
   return all;
 }
@@ -131,15 +128,16 @@ const NONSENSE = {
 for (const [name, it] of Object.entries(NONSENSE)) {
   test(`${name} is not applied, is warned of once, and what was missed is asked for`, () => {
     const { fake, state } = live();
-    for (const times of [1, 2]) {
-      fake.socket.send(it);
-      assert.ok(fake.socket.isClosed);
-      assert.equal(state(), 'lost');
-      fake.pass(10_000);
-      assert.equal(fake.opened.length, 1 + times);
-      assert.equal(fake.socket.url, `/live/${POSITION}`);
-      fake.socket.send(HELLO);
-    }
+    fake.socket.send(it);
+    assert.ok(fake.socket.isClosed);
+    assert.equal(state(), 'lost');
+    fake.pass(10_000);
+    assert.equal(fake.opened.length, 2);
+    assert.equal(fake.socket.url, `/live/${POSITION}`);
+    fake.socket.send(HELLO);
+    fake.socket.send(it); // it is what the server has: then the page is asked for
+    fake.pass(10_000);
+    assert.equal(fake.request.url, `/page/${POSITION}`);
     assert.equal(fake.warnings.length, 1);
   });
 }
@@ -204,8 +202,9 @@ test('a connection that never says hello is given up after ten seconds', () => {
   const { fake, stream, state } = setUp();
   stream.start();
   fake.pass(10_000);
-  assert.ok(fake.socket.isClosed);
-  assert.equal(state(), 'lost');
+  assert.ok(fake.opened[0].isClosed);
+  assert.equal(fake.socket.url, `/events/${POSITION}`);
+  assert.equal(state(), undefined); // nobody is told before all three were tried
 });
 
 test('after a cut of a stable stream the first try comes within a second', () => {
@@ -428,13 +427,11 @@ test('offline it says so, tries on, and connects at once when the network is bac
 
 // -- other transports -----------------------------------------------------------------------------
 
-test('where no WebSocket comes up it takes Server-Sent Events', () => {
+test('where no WebSocket comes up it takes Server-Sent Events, at once and without a word', () => {
   const { fake, stream, state } = setUp();
   stream.start();
-  for (let i = 0; i < 2; i += 1) {
-    fake.socket.end(1006);
-    fake.pass(10_000);
-  }
+  fake.socket.end(1006);
+  assert.equal(state(), undefined);
   assert.equal(fake.socket.url, `/events/${POSITION}`);
   fake.socket.send(HELLO);
   assert.equal(state(), 'live');
@@ -447,10 +444,7 @@ test('where no WebSocket comes up it takes Server-Sent Events', () => {
 test('a stream of events that ends in an ended blog means rest', () => {
   const { fake, stream, state } = setUp();
   stream.start();
-  for (let i = 0; i < 2; i += 1) {
-    fake.socket.end(1006);
-    fake.pass(10_000);
-  }
+  fake.socket.end(1006);
   fake.socket.send(HELLO);
   fake.socket.send(frame(3, 4, [header('ended', 4)]));
   fake.socket.end(0);
@@ -521,6 +515,42 @@ test('what a policy of the browser forbids is a try in vain', () => {
   const { stream, shown } = setUp();
   stream.world = /** @type {any} */ (world);
   stream.start();
-  assert.equal(shown.at(-1)?.name, 'lost');
-  assert.equal(state(), undefined);
+  assert.equal(fake.socket.url, `/events/${POSITION}`);
+  assert.deepEqual([shown.length, state()], [0, undefined]);
+});
+
+test('when nothing at all comes up people are told, and the next round waits', async () => {
+  const { fake, stream, state } = setUp();
+  stream.start();
+  for (let i = 0; i < 2; i += 1) fake.socket.end(1006);
+  await fake.request.answer(0);
+  assert.equal(state(), 'lost');
+  assert.equal(fake.opened.length, 2);
+  fake.pass(10_000);
+  assert.equal(fake.socket.url, `/live/${POSITION}`);
+});
+
+test('a refusal is no reason to try another transport', () => {
+  const { fake, stream } = setUp();
+  stream.start();
+  fake.socket.send({ t: 'bye', after_ms: [0, 20_000], why: 'full' });
+  fake.socket.end(4002);
+  fake.pass(10_000);
+  assert.equal(fake.opened.length, 2);
+  assert.equal(fake.socket.url, `/live/${POSITION}`);
+});
+
+test('a wait that the server asked for is not cut short by a network that comes and goes', () => {
+  for (const [code, wait_ms] of [[1008, 35_000], [4001, 20_000]]) {
+    const { fake, stream, state } = live();
+    if (code === 4001) fake.socket.send({ t: 'bye', after_ms: [20_000, 20_000] });
+    fake.socket.end(code);
+    stream.offline();
+    assert.equal(state(), 'offline');
+    stream.online();
+    fake.pass(wait_ms - 1);
+    assert.equal(fake.opened.length, 1);
+    fake.pass(1);
+    assert.equal(fake.opened.length, 2);
+  }
 });

@@ -43,13 +43,6 @@ def test_modules_are_joined_behind_those_they_import_each_once() -> None:
     assert "${it} // no comment" in text
 
 
-def test_private_names_are_shortened_and_texts_like_them_are_not() -> None:
-    text = joined({"js/one.js": ONE, "js/two.js": TWO}, "js/one.js").decode()
-    assert text.count("#hidden") == text.count("#tell") == 1  # in quotes
-    assert "='#hidden'" in text
-    assert "('#tell')" in text
-
-
 @pytest.mark.parametrize(
     ("two", "said"),
     [
