@@ -4,6 +4,7 @@ Frames are looked at from within, by browser/probe.js. Pages must be opened with
 """
 
 import contextlib
+import itertools
 import json
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -81,7 +82,7 @@ async def shift_of_arrivals(page: Page, editor: Editor, slug: str, count: int = 
 async def shift_of_edit(page: Page, editor: Editor, entries: list[Any]) -> float:
     """Return the layout shift of an entry that grows above the viewport; `entries` of its blog."""
     await page.evaluate(f"probe.read({READ})")
-    nearest, *_ = await _above(page, entries)
+    nearest, *_ = await _where(page, "above", entries)
 
     async def act() -> int:
         return offset_of(await editor.edit(nearest, body=LONG))
@@ -89,9 +90,9 @@ async def shift_of_edit(page: Page, editor: Editor, entries: list[Any]) -> float
     return await shift_during(page, act)
 
 
-async def _above(page: Page, entries: list[Any]) -> list[Any]:
-    """Return those of `entries` that are wholly above the viewport, oldest first."""
-    ids = await page.evaluate("probe.above()")
+async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
+    """Return those of `entries` that the probe's `place` names, oldest first."""
+    ids = await page.evaluate(f"probe.{place}()")
     by_id = {entry["id"]: entry for entry in entries}
     return [by_id[id] for id in reversed(ids) if id in by_id]
 
@@ -105,15 +106,36 @@ class Movement(NamedTuple):
     jump_px: float  # the largest between two frames
 
 
-async def movement(
-    page: Page, changes: Callable[[list[Any]], Changes], entries: list[Any], count: int = 50
+async def movement_by_changes(
+    page: Page, editor: Editor, entries: list[Any], count: int = 50
 ) -> Movement:
-    """Return how far the paragraph in the middle of the viewport moves during changes above it."""
+    """Make changes of every kind above the viewport; `entries` are the page's."""
     await page.evaluate(f"probe.read({READ})")
-    above = changes(await _above(page, entries))
+    changes = Changes(editor, await _where(page, "above", entries))
+    return await _movement(page, changes.make, count)
+
+
+async def movement_by_edits(
+    page: Page, editor: Editor, entries: list[Any], count: int = 10
+) -> Movement:
+    """Edit an entry that stands across the viewport's upper edge, or first below it."""
+    await page.evaluate(f"probe.read({READ})")
+    *_, entry = await _where(page, "aboveInSight", entries)
+    bodies = itertools.cycle((LONG, SHORT))
+
+    async def edit() -> int:
+        nonlocal entry
+        entry = await editor.edit(entry, body=next(bodies))
+        return offset_of(entry)
+
+    return await _movement(page, edit, count)
+
+
+async def _movement(page: Page, change: Callable[[], Awaitable[int]], count: int) -> Movement:
+    """Return how far the paragraph in the middle of the viewport moves meanwhile."""
     await page.evaluate("probe.hold()")
     for _ in range(count):
-        await page.evaluate("n => probe.reached(n)", await above.make())
+        await page.evaluate("n => probe.reached(n)", await change())
     await page.evaluate(f"probe.frames({SETTLED_FRAMES})")
     found = Movement(**await page.evaluate("probe.release()"))
     assert found.frames > count, "changes came between the frames"

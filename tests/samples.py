@@ -82,12 +82,12 @@ def offset_of(answer: Any) -> int:
 class Changes:
     """Changes of every kind to one blog, over and over; each cycle publishes as many as it deletes.
 
-    `entries` are those it may alter, oldest first, at least 8. One caller at a time; for more
+    `entries` are those of the blog that it may alter, oldest first, at least 8. One caller at a time; for more
     speed several of these with entries of their own.
     """
 
-    def __init__(self, editor: Editor, slug: str, entries: list[Any]) -> None:
-        self._editor, self._slug = editor, slug
+    def __init__(self, editor: Editor, entries: list[Any]) -> None:
+        self._editor, self._slug = editor, entries[0]["blog"]
         self.entries = [*entries]
         self._made = 0
 

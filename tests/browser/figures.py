@@ -9,7 +9,6 @@ must. What each figure is and how it is taken stands with its function, in audit
 
 import argparse
 import asyncio
-import functools
 import itertools
 import statistics
 import sys
@@ -23,7 +22,8 @@ from painting import (
     Movement,
     crowd,
     delays,
-    movement,
+    movement_by_changes,
+    movement_by_edits,
     shift_of_arrivals,
     shift_of_edit,
     shift_on_load,
@@ -126,19 +126,24 @@ async def _blog_to_read(stage: Stage) -> Blog:
 
 async def by_movement(stage: Stage) -> Figures:
     for name, is_anchored in {"": True, ", browser's anchoring off": False}.items():
-        moved = [await _movement(stage, viewport, is_anchored) for viewport in SIZES.values()]
-        total, jump = max(it.moved_px for it in moved), max(it.jump_px for it in moved)
-        yield Figure(f"movement of what is read, 50 changes above{name}", 1, total, " px")
+        moved = [await _movements(stage, it, is_anchored) for it in SIZES.values()]
+        changes, edits = zip(*moved, strict=True)
+        far, jump = max(it.moved_px for it in changes), max(it.jump_px for it in changes)
+        yield Figure(f"movement of what is read, 50 changes above{name}", 1, far, " px")
         yield Figure(f"the same, from one frame to the next{name}", 1, jump, " px")
+        far = max(it.moved_px for it in edits)
+        yield Figure(f"the same, 10 edits in sight, above what is read{name}", 1, far, " px")
 
 
-async def _movement(stage: Stage, viewport: Any, is_anchored: bool) -> Movement:
-    blog = await _blog_to_read(stage)
-    changes = functools.partial(Changes, stage.editor, blog.slug)
-    async with watched(stage.browser, blog.url, viewport=viewport) as page:
-        if not is_anchored:
-            await page.evaluate("probe.withoutAnchoring()")
-        return await movement(page, changes, blog.entries)
+async def _movements(stage: Stage, viewport: Any, is_anchored: bool) -> tuple[Movement, Movement]:
+    found = []
+    for by in (movement_by_changes, movement_by_edits):
+        blog = await _blog_to_read(stage)
+        async with watched(stage.browser, blog.url, viewport=viewport) as page:
+            if not is_anchored:
+                await page.evaluate("probe.withoutAnchoring()")
+            found.append(await by(page, stage.editor, blog.entries))
+    return found[0], found[1]
 
 
 async def by_paint(stage: Stage) -> Figures:
@@ -156,7 +161,7 @@ async def by_memory(stage: Stage) -> Figures:
     blog = await _blog_to_read(stage)
     more = await stage.editor.publish_many(blog.slug, 5 * WRITERS)
     own = [blog.entries[n::WRITERS] + more[n::WRITERS] for n in range(WRITERS)]
-    writers = [Changes(stage.editor, blog.slug, entries) for entries in own]
+    writers = [Changes(stage.editor, entries) for entries in own]
     async with watched(stage.browser, blog.url) as page:
         await _make(page, writers, WARM)
         before = await held(page)

@@ -104,9 +104,16 @@
     await frames(3);
   }
 
-  /** @returns {string[]} the ids of articles wholly above the viewport, from the top */
-  const above = () =>
-    articles().filter((it) => it.getBoundingClientRect().bottom <= 0).map((it) => it.id);
+  /** @returns {string[]} the ids of articles wholly above a line of the viewport, from the top */
+  const above = (line_px = 0) =>
+    articles().filter((it) => it.getBoundingClientRect().bottom <= line_px).map((it) => it.id);
+
+  /** @returns {string[]} the ids of those between what is out of sight and what is read */
+  function aboveInSight() {
+    const { id } = paragraph();
+    const { top } = document.getElementById(id).getBoundingClientRect();
+    return above(top).slice(above().length);
+  }
 
   /** Where to find the paragraph nearest to the middle again: its article's id, and which of its. */
   function paragraph() {
@@ -126,9 +133,10 @@
    * Begin to note where the paragraph in the middle is in every rendered frame.
    *
    * In each frame it is observed anew, since an IntersectionObserver reports where things are when
-   * the frame is rendered: after all the page's corrections, and the browser's own.
+   * the frame is rendered: after all the page's corrections, and the browser's own. Resolves once its
+   * first place is noted.
    */
-  function hold() {
+  async function hold() {
     const { id, i } = paragraph();
     const node = () => document.getElementById(id)?.querySelectorAll('p')[i];
     const tops = [];
@@ -141,6 +149,7 @@
       held.request = requestAnimationFrame(observe);
     };
     held = { tops, observer, request: requestAnimationFrame(observe) };
+    while (!tops.length) await frames(1);
   }
 
   const topOf = ({ boundingClientRect }) => boundingClientRect.top;
@@ -166,6 +175,6 @@
   }
 
   window.probe = {
-    above, frames, hold, painted, reached, read, release, shifts, watchShifts, withoutAnchoring,
+    above, aboveInSight, frames, hold, painted, reached, read, release, shifts, watchShifts, withoutAnchoring,
   };
 })();
