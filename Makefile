@@ -18,7 +18,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/liveblog serve --host 127.0.0.1 --port $(PORT)
 
 # Everything. The last line is pytest's count.
-test: $(VENV)/.installed-test tools
+test: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest tests
 
@@ -68,6 +68,11 @@ format: $(VENV)/.installed-test
 delay: $(VENV)/.installed-test tools
 	@PYTHONPATH=tests $(BIN)/python tests/browser/delay.py
 
+# What the reader's page must keep to, as a table; 4 minutes. ARGS="--only axe,memory" for a part.
+.PHONY: page
+page: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
+	@PYTHONPATH=tests $(BIN)/python tests/browser/figures.py $(ARGS)
+
 screenshots: $(VENV)/.installed-test tools
 	@PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
 
@@ -94,7 +99,7 @@ peer:
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@rm -rf tests/js/node_modules
+	@rm -rf tests/js/node_modules tests/browser/node_modules
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -112,8 +117,9 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
-tests/js/node_modules/.installed: tests/js/package.json
-	@cd tests/js && $(NPM)
+tests/js/node_modules/.installed tests/browser/node_modules/.installed: \
+  tests/%/node_modules/.installed: tests/%/package.json
+	@cd tests/$* && $(NPM)
 	@touch $@
 
 # What pip does not bring. RUNLEVEL=1 keeps Debian from starting a Redis of its own.

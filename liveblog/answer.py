@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
-# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only morph.js makes HTML
-# from text.
+# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only morph.js makes
+# HTML from text.
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "media-src 'self'; "

@@ -33,7 +33,17 @@ ARGUMENTS = (
 )
 PASSWORD = "correct horse battery"
 WAIT_MS = 15_000
+SETTLED = "#status:is([data-state=live], [data-state=ended])"
+SIZES: dict[str, Any] = {
+    "desktop": {"width": 1280, "height": 900},
+    "phone": {"width": 390, "height": 844},
+}
+SCHEMES: tuple[Any, ...] = ("light", "dark")
 CLOSE_S = 20.0
+
+
+def system_chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @contextlib.asynccontextmanager
@@ -42,10 +52,9 @@ async def chromium(without: Sequence[str] = ()) -> AsyncIterator[Browser]:
 
     `without`: arguments that Playwright gives by itself, and shall not.
     """
-    system = shutil.which("chromium") or shutil.which("google-chrome")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=system, args=[*ARGUMENTS], ignore_default_args=[*without]
+            executable_path=system_chromium(), args=[*ARGUMENTS], ignore_default_args=[*without]
         )
         try:
             yield browser

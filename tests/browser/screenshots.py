@@ -1,4 +1,4 @@
-"""Pictures of page and desk with the sample blog: phone and desktop, light and dark.
+"""Pictures of page and desk with the sample blog: phone and desktop, light and dark; and of a page in Arabic.
 
 make screenshots
 """
@@ -9,42 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser
+from samples import DEMO, fill_demo, fill_football
 from servers import Server, serving
-from windows import SCREENSHOTS, add_editor, chromium, open_desk, window
-
-from liveblog.accounts import Accounts
-from liveblog.broker import Broker
-from liveblog.demo import fill
-from liveblog.nodes import connect
-from liveblog.publishing import Publishing
-
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-
-
-async def fill_sample(server: Server) -> None:
-    async with connect(server.store_url) as client:
-        await fill(Publishing(Broker(client), lambda: 4_000_000_000_000), Accounts(client))
+from windows import SCHEMES, SCREENSHOTS, SETTLED, SIZES, add_editor, chromium, open_desk, window
 
 
 async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> None:
-    width, height = SIZES[size]
-    look: dict[str, Any] = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
-    async with window(browser, **look) as page:
-        await page.goto(f"{server.url}/blogs/apollo-11")
+    async with window(browser, viewport=SIZES[size], color_scheme=scheme) as page:
+        await page.goto(server.url + DEMO)
         await page.wait_for_selector(".when [data-share]")
         await page.screenshot(path=SCREENSHOTS / f"page-{size}-{scheme}.png")
         await open_desk(page, server, "apollo-11-quarantine")
         await page.screenshot(path=SCREENSHOTS / f"desk-{size}-{scheme}.png")
 
 
+async def shoot_arabic(browser: Browser, url: str, size: str) -> None:
+    async with window(browser, viewport=SIZES[size]) as page:
+        await page.goto(url)
+        await page.wait_for_selector(SETTLED)
+        await page.screenshot(path=SCREENSHOTS / f"page-{size}-rtl.png")
+
+
 async def run(server: Server) -> None:
-    await fill_sample(server)
+    await fill_demo(server)
     await add_editor(server)
+    async with server.editor() as editor:
+        paths = await fill_football(editor, "ar")
     SCREENSHOTS.mkdir(exist_ok=True)
     async with chromium() as browser:
         for size in SIZES:
-            for scheme in ("light", "dark"):
+            for scheme in SCHEMES:
                 await shoot(browser, server, size, scheme)
+            await shoot_arabic(browser, server.url + paths["reader page"], size)
 
 
 def main() -> None:

@@ -1,0 +1,28 @@
+"""What readers see, and the desk's door, has nothing that axe-core objects to, however it is looked at."""
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from audits import barriers
+from playwright.async_api import Browser
+from samples import LANGUAGES, SIGHTS, Language, fill_football
+from servers import Server
+from windows import SCHEMES
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def paths(server: Server) -> dict[Language, dict[str, str]]:
+    """The pages to be judged, by language and kind."""
+    async with server.editor() as editor:
+        return {language: await fill_football(editor, language) for language in LANGUAGES}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("kind", "language"), SIGHTS)
+async def test_a_page_breaks_no_rule_of_wcag_2_2_aa_nor_best_practice(
+    browser: Browser, server: Server, paths: Any, kind: str, language: Language, scheme: str
+) -> None:
+    assert await barriers(browser, server.url + paths[language][kind], scheme) == []

@@ -1,0 +1,113 @@
+"""What `make page` measures with sees what it is to see: each is shown a page with that fault."""
+
+import math
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from audits import violations
+from painting import PROBE, busy_ms, delays, largest_session, watched
+from playwright.async_api import Browser, Page
+from servers import Editor, Server
+from weighing import held
+from windows import window
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+WORDS = "This paragraph is long enough to be taken for the one that somebody is reading."
+PAGE = f"""<!doctype html><html lang="en"><title>A page</title><style>* {{ margin: 0; overflow-anchor: none }}</style>
+<main data-blog="moon" data-position="k3xq9a.7.9f2c01ab"><h1>A page</h1><div role="feed">
+{"".join(f'<article id="a{n}"><p>{WORDS}</p><p>{"<br>" * 12}</p></article>' for n in range(9))}
+</div></main>"""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page without scripts of its own, scrolled to the middle of its feed."""
+    async with window(browser) as opened:
+        await opened.add_init_script(path=PROBE)
+        await opened.goto("about:blank")
+        await opened.set_content(PAGE)
+        await opened.evaluate("probe.read(5)")
+        yield opened
+
+
+async def test_what_grows_above_moves_what_is_read_and_shifts_the_layout(page: Page) -> None:
+    await page.evaluate("probe.watchShifts()")
+    await page.evaluate("probe.hold()")
+    for _ in range(2):
+        await page.evaluate(
+            "a1.style.paddingTop = `${(parseInt(a1.style.paddingTop) || 0) + 40}px`"
+        )
+        await page.evaluate("probe.frames(3)")
+    found = await page.evaluate("probe.release()")
+    assert (found["moved_px"], found["jump_px"]) == (80, 40)
+    assert found["frames"] >= 6
+    assert len(await page.evaluate("probe.shifts")) == 2
+
+
+async def test_nothing_moves_when_the_page_corrects_itself_in_the_frame(page: Page) -> None:
+    await page.evaluate("probe.hold()")
+    await page.evaluate("""requestAnimationFrame(() => {
+        a1.style.paddingTop = '40px';
+        scrollBy({ top: 40, behavior: 'instant' });
+    }), probe.frames(3)""")
+    assert (await page.evaluate("probe.release()"))["moved_px"] == 0
+
+
+async def test_what_is_read_may_not_vanish(page: Page) -> None:
+    await page.evaluate("probe.hold()")
+    await page.evaluate("a5.remove(), probe.frames(3)")
+    assert (await page.evaluate("probe.release()"))["moved_px"] == math.inf
+
+
+async def test_articles_that_a_script_keeps_are_counted_until_it_lets_go(page: Page) -> None:
+    await page.evaluate("window.kept = [a0, a1], kept.map((it) => it.remove()), 0")
+    assert (await held(page)).detached == 2
+    await page.evaluate("kept = null")
+    assert (await held(page)).detached == 0
+
+
+async def test_memory_that_is_kept_shows(page: Page) -> None:
+    before = await held(page)
+    await page.evaluate("window.kept = Array.from({ length: 1e6 }, (_, n) => n + 0.5), 0")
+    assert 7 < (await held(page)).heap_mb - before.heap_mb < 20
+
+
+async def test_axe_names_rule_and_place(page: Page) -> None:
+    assert await violations(page) == []
+    await page.evaluate("a0.append(document.createElement('button')), 0")
+    (line,) = await violations(page)
+    assert line.startswith("button-name: Buttons must have discernible text: button: ")
+
+
+async def test_a_session_of_shifts_ends_before_a_second_of_rest_and_after_five() -> None:
+    assert largest_session([]) == 0
+    assert largest_session([(0, 1), (999, 2), (1_999, 4)]) == 4
+    assert largest_session([(at, 1) for at in range(0, 9_001, 900)]) == 6
+
+
+async def test_the_busy_time_is_of_the_marks_thread_and_between_the_marks() -> None:
+    def task(ts: float, dur: float, tid: int = 1) -> dict[str, object]:
+        name = "ThreadControllerImpl::RunTask"
+        return {"name": name, "ph": "X", "pid": 1, "tid": tid, "ts": ts, "dur": dur}
+
+    def mark(name: str, ts: float) -> dict[str, object]:
+        return {"name": name, "ph": "I", "pid": 1, "tid": 1, "ts": ts}
+
+    marks = [mark("arrived", 1_500), mark("painted", 4_500)]
+    tasks = [task(0, 500), task(1_000, 1_000), task(2_000, 1_000, 2), task(4_000, 1_000)]
+    assert busy_ms([*marks, *tasks]) == [1.5]
+
+
+async def test_a_page_that_dawdles_before_it_paints_is_told_by_the_clock_and_by_the_busy_thread(
+    browser: Browser, server: Server, editor: Editor
+) -> None:
+    slug = (await editor.blog())["slug"]
+    async with watched(browser, f"{server.url}/blogs/{slug}") as page:
+        await page.evaluate("""new MutationObserver(() => {
+            for (const end = performance.now() + 60; performance.now() < end; );
+        }).observe(document.querySelector('[role=feed]'), { childList: true })""")
+        took = await delays(browser, page, editor, slug, count=3)
+    assert took.paint_ms > 60
+    assert took.work_ms > 60
