@@ -108,6 +108,65 @@ async def test_the_count_is_right_when_waiting_entries_are_edited_and_deleted(
     assert (await headlines(reader))[:3] == ["New 1", "New 0, edited", "Entry 7"]
 
 
+async def test_a_retraction_of_a_waiting_entry_is_seen_when_it_is_shown(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    entry = await editor.publish(slug, headline="Too early")
+    await expect(button(reader)).to_have_text("1 new update")
+    await editor.edit(entry, status="retracted", note="It is not official.")
+    await expect(reader.locator(f"#{entry['id']} del")).to_have_count(1)
+    await expect(reader.locator(f"#{entry['id']}")).to_be_hidden()
+    await button(reader).click()
+    await expect(reader.locator(f"#{entry['id']} .note")).to_be_visible()
+
+
+async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+    await editor.edit(entry, headline="News, mended", note_kind="update")
+    await expect(reader.get_by_role("heading", name="News, mended")).to_be_focused()
+    await editor.alter(slug, timezone="America/New_York")
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    await expect(reader.get_by_role("heading", name="News, mended")).to_be_focused()
+    await expect(reader.locator("[data-unread]")).to_contain_text("News, mended")
+
+
+async def test_midnight_is_marked_among_entries_that_waited_too(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    for day in ("2025-06-01", "2025-06-02"):
+        await editor.publish(slug, headline=day, published_at=f"{day}T12:00:00Z")
+    await expect(button(reader)).to_have_text("2 new updates")
+    await button(reader).click()
+    marked = reader.locator("article", has_text="2025-06-01")
+    await expect(marked).to_have_attribute("data-day", "Sunday, June 1, 2025")
+
+
+async def test_a_link_to_a_waiting_entry_shows_it(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    entry = await editor.publish(slug, headline="News")
+    await expect(button(reader)).to_have_text("1 new update")
+    await reader.evaluate("id => { location.hash = id; }", entry["id"])
+    await expect(reader.get_by_role("heading", name="News")).to_be_in_viewport()
+    await expect(button(reader)).to_be_hidden()
+
+
 async def test_when_all_that_waits_is_deleted_the_button_goes(
     server: Server, editor: Editor, reader: Page
 ) -> None:
@@ -147,9 +206,10 @@ async def test_a_playing_video_holds_new_entries_back_until_it_is_stopped(
     await expect(reader.locator("article", has_text="During the video")).to_be_hidden()
     await reader.evaluate("document.querySelector('video').pause()")
     await button(reader).click()
-    await editor.publish(slug, headline="After it")
     await reader.evaluate("scrollTo(0, 0)")
-    await expect(reader.locator("article", has_text="After it")).to_have_count(1)
+    await editor.publish(slug, headline="After it")
+    await expect(reader.locator("article", has_text="After it")).to_be_visible()
+    await expect(button(reader)).to_be_hidden()
 
 
 async def test_on_an_older_page_the_button_leads_to_the_live_page_at_the_first_unread(
@@ -169,6 +229,34 @@ async def test_on_an_older_page_the_button_leads_to_the_live_page_at_the_first_u
     await expect(reader.get_by_role("heading", name="New 1", exact=True)).to_be_focused()
     await expect(reader.locator("[data-unread]")).to_contain_text("New 1")
     assert (await headlines(reader))[22:25] == ["New 2", "New 1", "Entry 24"]
+
+
+async def test_when_the_first_unread_is_deleted_meanwhile_it_leads_to_the_next(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=2)
+    made = [await editor.publish(slug, headline=f"New {n}") for n in range(2)]
+    await editor.delete(made[0])
+    await reader.goto(f"{server.url}/blogs/{slug}#unread-{made[0]['order']}")
+    await expect(reader.get_by_role("heading", name="New 1")).to_be_focused()
+    await expect(reader).to_have_url(f"{server.url}/blogs/{slug}")
+
+
+async def test_on_an_older_page_that_was_reset_there_is_news_without_a_number(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """What came meanwhile is not known there, and what went neither."""
+    slug = await filled(editor, entries=25)
+    newest = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await reader.goto(f"{server.url}/blogs/{slug}?before={newest[20]['id']}")
+    await reader.wait_for_selector("#status[data-state=live]")
+    await editor.publish(slug, headline="New")
+    await expect(button(reader)).to_have_text("1 new update")
+    await editor.alter(slug, timezone="America/New_York")
+    await expect(button(reader)).to_have_text("New updates")
+    await button(reader).click()
+    await reader.wait_for_url(lambda url: "before" not in url)
+    await expect(reader.get_by_role("heading", name="New")).to_be_visible()
 
 
 async def test_on_a_permalink_page_of_an_older_entry_it_does_so_too(

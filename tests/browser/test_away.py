@@ -9,7 +9,6 @@ from playwright.async_api import Browser, Page, expect
 from servers import Editor, Server
 from waiting import until
 from windows import (
-    PLAY,
     chromium,
     filled,
     headlines,
@@ -26,6 +25,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 AT_ONCE = "Math.random = () => 0;"
 NO_WEBSOCKET = "window.WebSocket = class { constructor() { throw new Error('blocked'); } };"
 NO_EVENTS = "window.EventSource = class { constructor() { throw new Error('blocked'); } };"
+# All that the status line says, from the begin.
+SAID = """
+window.said = [];
+addEventListener('DOMContentLoaded', () => {
+  const status = document.querySelector('#status');
+  const note = () => window.said.push(status.children[0].textContent);
+  note();
+  new MutationObserver(note).observe(status, {subtree: true, childList: true, characterData: true});
+});
+"""
 # What a test does to the page's sockets: `isMute` loses what comes, `inject` hands over a text.
 HOOK = """
 window.opened = 0;
@@ -68,15 +77,15 @@ async def test_each_transport_keeps_the_page_live_without_a_word(
     asked: list[str] = []
     reader.on("request", lambda it: asked.append(it.url))
     reader.on("websocket", lambda it: asked.append(it.url))
-    await reader.add_init_script(AT_ONCE + blocked)
+    await reader.add_init_script(blocked)
+    await reader.add_init_script(SAID)
     await open_page(reader, server, slug)
-    await expect(status(reader)).to_have_text("Live")
     await editor.publish(slug, headline="Polls are open")
     await expect(reader.get_by_role("heading", name="Polls are open")).to_have_count(
         1, timeout=20_000
     )
     assert any(f"{slug}{path}?since=" in url for url in asked)
-    await expect(status(reader)).to_have_text("Live")
+    assert set(await reader.evaluate("window.said")) <= {"Connecting", "Live"}
 
 
 # -- what the status line says
@@ -174,13 +183,11 @@ async def test_a_reset_changes_what_has_changed_and_leaves_the_rest_where_it_is(
 ) -> None:
     slug = await filled(editor, entries=45)
     entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
-    await serve_clip(reader)
     await open_page(reader, server, slug)
     for count in (40, 45):
         await reader.locator("#older a").click()
         await expect(reader.locator("[role=feed] > article")).to_have_count(count)
     paragraph = await scroll_to(reader, "Entry 10")
-    await reader.locator(f"#{entries[0]['id']} .when").evaluate(PLAY)
     before = await top(paragraph)
     await reader.context.set_offline(True)
     await editor.delete(entries[40])
@@ -220,6 +227,82 @@ async def test_after_a_reset_all_that_was_missed_waits_and_is_counted(
     await reader.locator("#new").click()
     await expect(reader.get_by_role("heading", name="New 0", exact=True)).to_be_focused()
     await expect(reader.locator("[data-unread]")).to_contain_text("New 0")
+
+
+async def test_a_reset_stops_no_video_and_takes_no_node_away(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """The video stands beside the entries, and as one of them, in both renderings of the page."""
+    slug = await filled(editor, entries=3)
+    await serve_clip(reader)
+
+    async def with_video(route: Any) -> None:
+        answer = await route.fetch()
+        video = '<video src="/static/clip.webm" muted loop></video>'
+        await route.fulfill(
+            response=answer, body=(await answer.text()).replace("<p>What", f"{video}<p>What", 1)
+        )
+
+    await reader.route(f"**/blogs/{slug}*", with_video)
+    await open_page(reader, server, slug)
+    await reader.evaluate("() => document.querySelector('video').play()")
+    gone = "new MutationObserver((all) => { window.gone.push(...all.flatMap((it) =>"
+    gone += " [...it.removedNodes].filter((node) => node.nodeType === 1).map((node) => node.nodeName))); })"
+    await reader.evaluate(
+        f"() => {{ window.gone = []; {gone}.observe(document.querySelector('[role=feed]'),"
+        " {childList: true, subtree: true}); }"
+    )
+    await editor.alter(slug, timezone="America/New_York")
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    assert await reader.evaluate("!document.querySelector('video').paused")
+    assert await reader.evaluate("window.gone") == []
+
+
+async def test_older_updates_on_their_way_when_a_reset_comes_leave_no_hole(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_page(reader, server, slug)
+    held: list[Any] = []
+
+    async def hold(route: Any) -> None:
+        if held:
+            await route.continue_()
+        else:
+            held.append(route)
+
+    await reader.route("**/*before=*", hold)
+    await reader.locator("#older a").click()
+    await until(lambda: bool(held))
+    await reader.context.set_offline(True)
+    for number in range(45):
+        await editor.publish(slug, headline=f"New {number}")
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await expect(reader.locator("#older a")).to_have_count(1)
+    await expect(reader.locator("#newest + *, #pinned").first).to_have_count(1)
+    await until(lambda: _has(reader, "New 44"))
+    await held[0].continue_()
+    for _ in range(3):
+        if await reader.locator("#older a").is_visible():
+            await reader.locator("#older a").evaluate("it => it.click()")
+            await reader.wait_for_load_state("networkidle")
+    expected = [f"New {n}" for n in reversed(range(45))] + [
+        f"Entry {n}" for n in reversed(range(25))
+    ]
+    await until(lambda: _reads(reader, expected))
+
+
+async def _has(page: Page, headline: str) -> bool:
+    return headline in await headlines(page)
+
+
+async def _reads(page: Page, expected: list[str]) -> bool:
+    """Say whether all headlines are there in order, waiting ones too."""
+    found = await page.eval_on_selector_all(
+        "[role=feed] article h3", "all => all.map(it => it.textContent)"
+    )
+    return bool(found == expected)
 
 
 async def test_after_the_end_there_is_no_stream_and_late_corrections_come_all_the_same(

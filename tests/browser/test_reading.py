@@ -58,6 +58,74 @@ async def test_a_paragraph_stays_in_place_when_its_own_entry_grows_above_it(
     assert abs(await top(paragraph) - before) <= 1
 
 
+async def test_the_first_entry_stays_in_place_when_the_header_above_it_grows(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, summary="Short.")
+    await open_page(reader, server, slug)
+    await reader.locator("#status").evaluate("it => it.scrollIntoView()")  # the header is above
+    paragraph = reader.locator("article p:not(.when)").first
+    before = await top(paragraph)
+    await editor.alter(slug, summary=PARAGRAPHS)
+    await editor.publish(slug, headline="A key event", key=True, pinned=True)
+    await expect(reader.locator(".summary p")).to_have_count(3)
+    assert abs(await top(reader.locator("article p:not(.when)").nth(1)) - before) >= 0
+    paragraph = reader.locator("article", has_text="Entry 7").locator("p:not(.when)").first
+    held = await top(paragraph)
+    await editor.alter(slug, summary="Short again.")
+    await expect(reader.locator(".summary p")).to_have_count(1)
+    assert abs(await top(paragraph) - held) <= 1
+
+
+async def test_with_the_oldest_first_what_is_read_stays_in_place_too(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=45)
+    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await open_page(reader, server, slug)
+    await reader.get_by_role("button", name="Oldest first").click()
+    paragraph = await scroll_to(reader, "Entry 27")
+    before = await top(paragraph)
+    await editor.edit(entries[19], body=f"{PARAGRAPHS}\n\n{PARAGRAPHS}")
+    await expect(reader.locator(f"#{entries[19]['id']} p")).to_have_count(7)
+    await reader.locator("#older a").evaluate("it => it.click()")
+    await expect(reader.locator("[role=feed] > article")).to_have_count(40)
+    assert abs(await top(paragraph) - before) <= 1
+
+
+async def test_a_paragraph_between_two_edits_stays_in_place(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=3)
+    parts = [f"Part {n} of what is told here. " * 8 for n in range(8)]
+    entry = await editor.publish(slug, "\n\n".join(parts), headline="Long")
+    await editor.publish(slug, PARAGRAPHS, headline="Above")
+    await open_page(reader, server, slug)
+    paragraph = reader.locator("p", has_text="Part 5")
+    await paragraph.evaluate("it => it.scrollIntoView({block: 'center'})")
+    before = await top(paragraph)
+    parts[6] += "A typo was mended."
+    await editor.edit(entry, body="\n\n".join([parts[0], PARAGRAPHS, *parts[1:]]))
+    await expect(reader.locator("p", has_text="A typo was mended.")).to_have_count(1)
+    assert abs(await top(paragraph) - before) <= 1
+
+
+async def test_what_is_read_stays_in_place_when_midnight_makes_the_lines_of_times_longer(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await filled(editor, entries=12)
+    async with window(browser, viewport={"width": 320, "height": 640}) as page:
+        now = await page.evaluate("new Date().toISOString()")
+        await page.clock.install(time=f"{now[:10]}T23:59:00Z")
+        await page.add_init_script("Date.parse = ((plain) => (text) => plain(text))(Date.parse)")
+        await open_page(page, server, slug)
+        paragraph = await scroll_to(page, "Entry 3")
+        before = await top(paragraph)
+        await page.clock.run_for(120_000)
+        await expect(page.locator("article .date").first).to_be_visible()
+        assert abs(await top(paragraph) - before) <= 1
+
+
 MORPH = """async ([before, after]) => {
   const {morph, parseHtml} = await import('/static/js/morph.js');
   const place = document.body.appendChild(document.createElement('div'));
@@ -241,6 +309,28 @@ async def test_the_readers_own_zone_is_shown_when_asked_for_and_remembered(
         assert " / 1:30 AM EDT" in await told(page, "At 2025")
 
 
+@pytest.mark.parametrize("zone", ["Europe/London", "Africa/Lagos", "America/Phoenix"])
+async def test_whoever_has_another_time_in_some_season_is_offered_their_own(
+    server: Server, editor: Editor, browser: Browser, zone: str
+) -> None:
+    slug = await with_times(editor, "Europe/Paris", "2025-06-01T12:00:00Z")
+    async with window(browser, timezone_id=zone) as page:
+        await open_page(page, server, slug)
+        await expect(page.get_by_role("button", name="My time")).to_be_visible()
+
+
+async def test_who_has_chosen_their_own_time_elsewhere_can_always_go_back(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await with_times(editor, "Europe/Paris", "2025-06-01T12:00:00Z")
+    async with window(browser, timezone_id="Europe/Berlin") as page:
+        await page.goto(f"{server.url}/blogs/{slug}")
+        await page.evaluate("localStorage.setItem('liveblog:zone', 'true')")
+        await page.reload()
+        await page.get_by_role("button", name="Local time").click()
+        await expect(page.get_by_role("button", name="My time")).to_be_hidden()
+
+
 async def test_who_is_in_the_blogs_zone_is_not_offered_another(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
@@ -305,6 +395,9 @@ async def test_the_order_is_chosen_and_remembered(
     assert await headlines(reader) == ["Entry 0", "Entry 1", "Entry 2"]
     await reader.get_by_role("button", name="Newest first").click()
     assert await headlines(reader) == ["Entry 2", "Entry 1", "Entry 0"]
+    await editor.publish(slug, headline="New")
+    await expect(reader.locator(".fresh")).to_have_count(1)
+    await expect(reader.locator(".fresh")).to_have_count(0)  # or it would be lit up again
 
 
 async def test_older_updates_come_below_and_what_is_read_stays(
@@ -321,6 +414,36 @@ async def test_older_updates_come_below_and_what_is_read_stays(
     assert await headlines(reader) == [f"Entry {n}" for n in reversed(range(45))]
     await expect(reader.locator("#older")).to_be_hidden()
     assert await reader.evaluate("window.sameDocument")
+
+
+async def test_older_updates_that_cannot_be_had_leave_the_page_and_say_so(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_page(reader, server, slug)
+    await reader.context.set_offline(True)
+    await reader.locator("#older a").click()
+    again = reader.get_by_role("link", name="Older updates could not be loaded. Try again")
+    await expect(again).to_have_count(1)
+    await reader.context.set_offline(False)
+    await again.click()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    assert await reader.evaluate("window.sameDocument")
+
+
+async def test_what_changed_while_paused_reaches_the_lists_although_older_updates_had_it(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    oldest = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-1]
+    await open_page(reader, server, slug)
+    await reader.get_by_role("button", name="Pause live updates").click()
+    await editor.mark(oldest, pinned=True, key=True)
+    await reader.locator("#older a").click()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await reader.get_by_role("button", name="Resume live updates").click()
+    await expect(reader.locator("#pinned article")).to_have_count(1)
+    await expect(reader.locator("#key-events li")).to_have_count(1)
 
 
 async def test_older_updates_asked_for_twice_at_once_come_once(
@@ -415,6 +538,21 @@ async def test_a_permalink_opens_at_its_entry_which_is_marked_and_clear_of_the_b
 
 async def _is_clear(article: Locator) -> bool:
     return 48 <= await top(article) <= 200
+
+
+async def test_after_a_takedown_nothing_of_the_entry_is_left_on_its_open_page(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """Not in the title either, where an entry's headline may begin with the blog's own."""
+    slug = await filled(editor, entries=1)
+    entry = await editor.publish(slug, "Libel, word by word.", headline="Council libels Smith")
+    await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    await reader.wait_for_selector("#status[data-state=live]")
+    await editor.alter(slug, title="Town hall")
+    await expect(reader).to_have_title("Council libels Smith · Town hall")
+    await editor.delete(entry, takedown=True)
+    await expect(reader).to_have_title("Town hall")
+    assert "ibel" not in await reader.content()
 
 
 SHARE = "navigator.share = async (what) => { window.shared = what; };"
