@@ -154,7 +154,7 @@ async def by_paint(stage: Stage) -> Figures:
     on = f"on a page of {count} entries, median"
     yield Figure("entries on the page for the next two figures", 500, count, at_least=True)
     yield Figure(f"socket message to painted entry, {on}", 33, took.paint_ms, " ms")
-    yield Figure(f"main thread busy in it, {on}", 8, took.work_ms, " ms")
+    yield Figure(f"CPU time of the main thread in it, {on}", 8, took.work_ms, " ms")
 
 
 async def by_memory(stage: Stage) -> Figures:

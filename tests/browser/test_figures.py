@@ -87,17 +87,10 @@ async def test_a_session_of_shifts_ends_before_a_second_of_rest_and_after_five()
     assert largest_session([(at, 1) for at in range(0, 9_001, 900)]) == 6
 
 
-async def test_the_busy_time_is_of_the_marks_thread_and_between_the_marks() -> None:
-    def task(ts: float, dur: float, tid: int = 1) -> dict[str, object]:
-        name = "ThreadControllerImpl::RunTask"
-        return {"name": name, "ph": "X", "pid": 1, "tid": tid, "ts": ts, "dur": dur}
-
-    def mark(name: str, ts: float) -> dict[str, object]:
-        return {"name": name, "ph": "I", "pid": 1, "tid": 1, "ts": ts}
-
-    marks = [mark("arrived", 1_500), mark("painted", 4_500)]
-    tasks = [task(0, 500), task(1_000, 1_000), task(2_000, 1_000, 2), task(4_000, 1_000)]
-    assert busy_ms([*marks, *tasks]) == [1.5]
+async def test_the_busy_time_is_by_the_threads_own_clock_from_mark_to_mark() -> None:
+    times = {"arrived": (9_000, 1_500), "painted": (11_000, 4_500), "another": (1_600, 1_600)}
+    marks = [{"name": name, "ts": 0, "tts": tts} for name in times for tts in times[name]]
+    assert busy_ms(marks) == [3, 2]
 
 
 async def test_a_page_that_dawdles_before_it_paints_is_told_by_the_clock_and_by_the_busy_thread(
@@ -110,4 +103,4 @@ async def test_a_page_that_dawdles_before_it_paints_is_told_by_the_clock_and_by_
         }).observe(document.querySelector('[role=feed]'), { childList: true })""")
         took = await delays(browser, page, editor, slug, count=3)
     assert took.paint_ms > 60
-    assert took.work_ms > 60
+    assert took.work_ms > 20  # of the loop's 60, if others have the core, too
