@@ -365,7 +365,10 @@ when(0, Blog(slug="", title=""))
 
 
 class _Head(NamedTuple):
-    """What a page says of itself to browsers and search engines."""
+    """What a page says of itself to browsers and search engines.
+
+    `canonical` is its address; "" where the site's is not known: a relative one says nothing.
+    """
 
     title: str
     description: str
@@ -377,7 +380,7 @@ def home_html(*, blogs: Sequence[Blog], public_url: str) -> str:
 
     `public_url` is the site's address without a slash at the end, here and below.
     """
-    head = _Head(SITE_NAME, "Live and recent coverage.", f"{public_url}/")
+    head = _Head(SITE_NAME, "Live and recent coverage.", f"{public_url}/" if public_url else "")
     return env.get_template("home.html").render(head=head, blogs=blogs)
 
 
@@ -402,7 +405,7 @@ def blog_html(
     for an entry of this blog, which a worker need not make anew for each page.
     """
     return env.get_template("blog.html").render(
-        head=_blog_head(blog, before, permalink, f"{public_url}/blogs/{blog.slug}"),
+        head=_blog_head(blog, before, permalink, public_url),
         blog=blog,
         position=position,
         entries=entries,
@@ -416,16 +419,21 @@ def blog_html(
     )
 
 
-def _blog_head(blog: Blog, before: Entry | None, permalink: Entry | None, url: str) -> _Head:
+def _blog_head(
+    blog: Blog, before: Entry | None, permalink: Entry | None, public_url: str
+) -> _Head:
+    url = f"{public_url}/blogs/{blog.slug}"
     about = blog.dek or shorten(plain(blog.summary_html), DESCRIPTION_MAX) or blog.title
     if permalink:
         text = shorten(plain(permalink.body_html), DESCRIPTION_MAX) or about
         name = entry_name(permalink, blog)
-        return _Head(f"{name} · {blog.title}", text, f"{url}/entries/{permalink.id}")
-    if before:
+        head = _Head(f"{name} · {blog.title}", text, f"{url}/entries/{permalink.id}")
+    elif before:
         title = f"{blog.title} · earlier updates"
-        return _Head(title, f"Earlier updates: {about}", f"{url}?before={before.id}")
-    return _Head(blog.title, about, url)
+        head = _Head(title, f"Earlier updates: {about}", f"{url}?before={before.id}")
+    else:
+        head = _Head(blog.title, about, url)
+    return head if public_url else head._replace(canonical="")
 
 
 # What a page that is not there says instead: title and note.

@@ -52,7 +52,7 @@ export class Arrivals {
 
   /** @returns {HTMLElement[]} the oldest first */
   #waiting() {
-    const found = [...this.feed.children].filter((it) => it.hasAttribute('hidden'));
+    const found = [...this.feed.querySelectorAll('article[hidden]')];
     return /** @type {any} */ (this.#isUp ? found : found.reverse());
   }
 
@@ -94,7 +94,8 @@ export class Arrivals {
     this.button.hidden = !isNews;
     if (isNews) write(this.button, this.#isVague ? 'New updates' : updates(count));
     const text = this.before + this.#heading + this.after;
-    document.title = count ? `(${count}) ${text}` : text;
+    const title = count ? `(${count}) ${text}` : text;
+    if (document.title !== title) document.title = title; // else it is set anew
     const href = isNews ? this.plainIcon.replace('.svg', '-new.svg') : this.plainIcon;
     if (this.icon.getAttribute('href') !== href) this.icon.setAttribute('href', href);
   }

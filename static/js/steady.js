@@ -29,6 +29,18 @@ function inSight(nodes) {
   return [...lines.filter((it) => !isAbove(it, innerHeight / 2)), ...nodes];
 }
 
+/** Windows are scrolled by whole pixels: what was left over the last time. */
+let owed = 0;
+
+/** @param {number} distance */
+function scrollOn(distance) {
+  const wanted = distance + owed;
+  const before = scrollY;
+  scrollBy({ top: wanted, behavior: 'instant' });
+  const left = wanted - (scrollY - before);
+  owed = Math.abs(left) < 1 ? left : 0; // more than that: it cannot be scrolled so far
+}
+
 /**
  * Change something, and scroll by what that moved.
  *
@@ -42,5 +54,5 @@ export function steadily(main, entries, change) {
   const tops = kept.map(topOf);
   change();
   const i = kept.findIndex((node) => node.isConnected);
-  if (kept[i]) scrollBy({ top: topOf(kept[i]) - tops[i], behavior: 'instant' });
+  if (kept[i]) scrollOn(topOf(kept[i]) - tops[i]);
 }

@@ -73,8 +73,8 @@ export function safely(act) {
 
 export class Times {
   #ahead_ms = 0;
-  /** @type {Map<string, string>} */
-  #days = new Map();
+  /** @type {WeakMap<Element, {state: string, day: string}>} */
+  #days = new WeakMap();
   /** In the reader's zone. */
   isOwn = false;
   ownZone = format('en', {}).resolvedOptions().timeZone;
@@ -153,11 +153,13 @@ export class Times {
     left.textContent = left_ms > 0 ? ` (${inWords(left_ms, this.language)})` : '';
   }
 
-  /** A page of 500 entries is looked through with every change. @param {string} instant */
-  #dayOf(instant) {
-    const name = `${this.language} ${this.zone} ${instant}`;
-    const day = this.#days.get(name) ?? dayOf(Date.parse(instant), this.language, this.zone);
-    this.#days.set(name, day);
+  /** The day of an entry; a page of 500 is looked through with every change. @param {HTMLElement} entry */
+  #dayOf(entry) {
+    const state = `${this.zone} ${entry.dataset.revision}`;
+    const known = this.#days.get(entry);
+    if (known?.state === state) return known.day;
+    const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);
+    this.#days.set(entry, { state, day });
     return day;
   }
 
@@ -165,10 +167,11 @@ export class Times {
   separate(feed) {
     safely(() => {
       let before = '';
-      for (const entry of feed.querySelectorAll('article:not([hidden])')) {
-        const day = this.#dayOf(entry.querySelector('time')?.dateTime ?? '');
-        if (before && day !== before) entry.setAttribute('data-day', day);
-        else entry.removeAttribute('data-day');
+      for (const entry of /** @type {any} */ (feed.children)) {
+        if (entry.hidden) continue;
+        const day = this.#dayOf(entry);
+        if (before && day !== before) entry.dataset.day = day;
+        else if (entry.dataset.day) delete entry.dataset.day;
         before = day;
       }
     });

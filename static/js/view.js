@@ -16,7 +16,10 @@ const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
 const orderOf = (node) => Number(node.getAttribute('data-order'));
 
 /** @param {Element} list @param {string | null} id */
-const find = (list, id) => [...list.children].find((node) => idOf(node) === id);
+function find(list, id) {
+  for (const node of list.children) if (idOf(node) === id) return node;
+  return undefined;
+}
 
 /** @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first */
 function place(list, node, isUp) {
@@ -28,8 +31,10 @@ function place(list, node, isUp) {
     }
     return morph(old, node);
   }
-  const isNext = (/** @type {Element} */ it) => orderOf(it) < orderOf(node) !== !!isUp;
-  list.insertBefore(node, [...list.children].find(isNext) ?? null);
+  const order = orderOf(node);
+  let next = list.firstElementChild;
+  while (next && orderOf(next) > order === !isUp) next = next.nextElementSibling;
+  list.insertBefore(node, next);
 }
 
 /** @param {HTMLElement} main @param {string} [nodes] @returns {Page} */
@@ -275,6 +280,8 @@ export class View {
 
   /** Bring what depends on the lists up to date. */
   settle() {
+    const busy = `${!this.feed.querySelector('article:not([hidden])')}`; // without entries it is none
+    if (this.feed.ariaBusy !== busy) this.feed.ariaBusy = busy;
     this.settled();
     this.arrivals?.tell();
     this.tick();

@@ -432,6 +432,12 @@ def test_the_home_page_lists_blogs_in_the_order_given() -> None:
     assert "There is no coverage yet." in render.home_html(blogs=[], public_url="")
 
 
+def test_without_the_sites_address_no_page_claims_a_canonical_one() -> None:
+    assert "canonical" not in render.home_html(blogs=[], public_url="")
+    for more in ({}, {"before": entry(5)}, {"permalink": entry(1)}):
+        assert "canonical" not in page(entry(1), public_url="", **more)
+
+
 def test_the_home_page_says_when_upcoming_blogs_start() -> None:
     upcoming = {"status": "upcoming", "timezone": "Europe/London", "language": "en-GB"}
     blogs = [blog(title="A", starts_at=ms(2026, 12, 1, 19, 30), **upcoming), blog(title="B")]
