@@ -419,9 +419,7 @@ def blog_html(
     )
 
 
-def _blog_head(
-    blog: Blog, before: Entry | None, permalink: Entry | None, public_url: str
-) -> _Head:
+def _blog_head(blog: Blog, before: Entry | None, permalink: Entry | None, public_url: str) -> _Head:
     url = f"{public_url}/blogs/{blog.slug}"
     about = blog.dek or shorten(plain(blog.summary_html), DESCRIPTION_MAX) or blog.title
     if permalink:

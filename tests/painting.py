@@ -158,7 +158,9 @@ async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
     await page.evaluate("n => probe.reached(n)", max(offset_of(it) for it in made))
     await page.evaluate("scrollTo(0, 0), probe.frames(3)")
     # So many new ones are lit up at once on no page that is read.
-    await page.evaluate("Promise.all(document.getAnimations().map((it) => it.finished)).then(() => 0)")
+    await page.evaluate(
+        "Promise.all(document.getAnimations().map((it) => it.finished)).then(() => 0)"
+    )
     return await page.locator("[role=feed] article[id]").count()
 
 

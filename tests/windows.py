@@ -87,7 +87,7 @@ async def window(
 
 def _note(said: Any, complaints: list[str]) -> None:
     # A server that is down on purpose, and a refused answer, are logged by the browser itself.
-    harmless = ("ERR_CONNECTION", "WebSocket connection", "status of")
+    harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
     if said.type in ("error", "warning") and not any(it in said.text for it in harmless):
         complaints.append(said.text)
 

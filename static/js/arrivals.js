@@ -11,13 +11,19 @@ const NEAR_PX = 8; // a finger does not come to the very top
 const updates = (count) => `${count} new update${count === 1 ? '' : 's'}`;
 
 const isPlaying = () =>
-  [...document.querySelectorAll('video, audio')].some((it) => !(/** @type {any} */ (it).paused));
+  ['video', 'audio'].some((name) =>
+    [...document.getElementsByTagName(name)].some((it) => !(/** @type {any} */ (it).paused)),
+  );
+
+/** @param {Element} entry @returns {any} */
+const headingOf = (entry) => entry.querySelector('h3') ?? entry;
 
 export class Arrivals {
   /** @type {Map<string, number>} new entries, with their order, of which this page is too old */
   #elsewhere = new Map();
   /** There may be more elsewhere than are known. */
   #isVague = false;
+  #mayWait = false;
   #unheard = 0;
   #announced_ms = -ANNOUNCE_MS;
 
@@ -52,8 +58,9 @@ export class Arrivals {
 
   /** @returns {HTMLElement[]} the oldest first */
   #waiting() {
-    const found = [...this.feed.querySelectorAll('article[hidden]')];
-    return /** @type {any} */ (this.#isUp ? found : found.reverse());
+    if (!this.#mayWait) return []; // most often, and 500 need not be asked
+    const found = /** @type {any[]} */ ([...this.feed.children]).filter((it) => it.hidden);
+    return this.#isUp ? found : found.reverse();
   }
 
   /** Whether a new entry would stand where the reader is. */
@@ -61,6 +68,11 @@ export class Arrivals {
     if (document.hidden || isPlaying() || this.#waiting().length) return false;
     const { top, bottom } = this.feed.getBoundingClientRect();
     return this.#isUp ? bottom <= innerHeight + NEAR_PX : top >= -NEAR_PX;
+  }
+
+  /** Let a new entry wait. @param {HTMLElement} entry */
+  hold(entry) {
+    entry.hidden = this.#mayWait = true;
   }
 
   /** @param {string} id of a new entry that is not on this page @param {number} order */
@@ -94,7 +106,7 @@ export class Arrivals {
     this.button.hidden = !isNews;
     if (isNews) write(this.button, this.#isVague ? 'New updates' : updates(count));
     const text = this.before + this.#heading + this.after;
-    const title = count ? `(${count}) ${text}` : text;
+    const title = count && !this.#isVague ? `(${count}) ${text}` : text;
     if (document.title !== title) document.title = title; // else it is set anew
     const href = isNews ? this.plainIcon.replace('.svg', '-new.svg') : this.plainIcon;
     if (this.icon.getAttribute('href') !== href) this.icon.setAttribute('href', href);
@@ -127,6 +139,7 @@ export class Arrivals {
   reveal() {
     const waiting = this.#waiting();
     for (const it of waiting) it.hidden = false;
+    this.#mayWait = false;
     this.told.revealed();
     return waiting;
   }
@@ -134,10 +147,28 @@ export class Arrivals {
   /** Draw the line to what was read before, and go there. @param {HTMLElement} first unread */
   goTo(first) {
     for (const it of this.feed.children) it.removeAttribute('data-unread');
+    this.#draw(first);
+    this.focus(first);
+    first.scrollIntoView({ behavior: 'instant' });
+  }
+
+  /** @param {HTMLElement} first unread */
+  #draw(first) {
     first.dataset.unread = 'New since you left';
-    const heading = /** @type {HTMLElement} */ (first.querySelector('h3') ?? first);
+  }
+
+  /** @param {Element} entry */
+  focus(entry) {
+    const heading = headingOf(entry);
     heading.tabIndex = -1;
     heading.focus({ preventScroll: true });
-    first.scrollIntoView({ behavior: 'instant' });
+  }
+
+  /** To the next newer entry: the line, and the focus. @param {Element} gone an entry to be removed */
+  handOn(gone) {
+    const next = this.#isUp ? gone.nextElementSibling : gone.previousElementSibling;
+    if (!next) return;
+    if (gone.hasAttribute('data-unread')) this.#draw(/** @type {HTMLElement} */ (next));
+    if (gone.contains(document.activeElement)) this.focus(next);
   }
 }

@@ -10,7 +10,9 @@ import { View, nodeOf, read } from './view.js';
 
 const REFRESH_MS = 30_000; // times are told in minutes
 /** Older pages that are loaded to come to a place, at most. */
-const PAGES_MAX = 25;
+const PAGES_MAX = 50;
+/** For one, since the blog goes on meanwhile. */
+const TRIES_MAX = 4;
 
 /** @implements {Reader} */
 export class Live {
@@ -100,7 +102,7 @@ export class Live {
     this.timeline = create(read(page));
     this.view.replace(page, this.timeline, parse(held).offset);
     this.#loading = null; // what is on its way does not follow any more
-    this.#reload();
+    this.reach(this.view.lowest); // what was loaded below the page's own entries, anew
     return true;
   }
 
@@ -115,12 +117,6 @@ export class Live {
   }
 
   // -- older pages
-
-  /** What was loaded below the page's own entries is loaded anew after a reset. */
-  async #reload() {
-    await this.reach(this.view.lowest);
-    this.view.prune(this.timeline);
-  }
 
   /** Load older pages until an entry would be there. @param {number} order */
   async reach(order) {
@@ -139,22 +135,27 @@ export class Live {
     return loading;
   }
 
-  async #load() {
+  /** @returns {Promise<boolean>} */
+  async #load(tries = TRIES_MAX) {
+    const asked = this.timeline.position;
     const link = /** @type {HTMLAnchorElement} */ (this.main.querySelector('#older a'));
     const url = new URL(link.href);
-    url.searchParams.set('at', this.timeline.position);
+    url.searchParams.set('at', asked);
     const answer = await fetch(url, { signal: AbortSignal.timeout(HELLO_MS) });
     const page = mainOf(await answer.text());
     if (!page) return false;
-    const timeline = extend(this.timeline, read(page, '[role=feed] article'));
-    const { position = '' } = page.dataset;
-    if (timeline) {
-      this.timeline = timeline;
-      this.view.extend(page, timeline);
-    } else if (parse(position).epoch !== parse(this.timeline.position).epoch) {
-      this.stream.startOver(position);
-    }
-    return !!timeline;
+    const timeline = extend(this.timeline, read(page, '[role=feed] article'), asked);
+    if (!timeline) return this.#isOther(page) || tries < 1 ? false : this.#load(tries - 1);
+    this.timeline = timeline;
+    this.view.extend(page, timeline);
+    return true;
+  }
+
+  /** Whether a page is of another epoch than what is held, which is void then. @param {HTMLElement} page */
+  #isOther({ dataset: { position = '' } }) {
+    const isOther = parse(position).epoch !== parse(this.timeline.position).epoch;
+    if (isOther) this.stream.startOver(position);
+    return isOther;
   }
 }
 

@@ -20,7 +20,8 @@ export function parseHtml(html) {
 export function isHostile(root) {
   return [...root.querySelectorAll('*')].some(
     (/** @type {any} */ node) =>
-      node.matches('script, link, meta, object, embed') ||
+      node.matches('script, link, meta, base, style, object, embed, iframe, form') ||
+      /^\s*javascript:/i.test(node.getAttribute('href') ?? '') ||
       node.getAttributeNames().some((/** @type {string} */ name) => name.startsWith('on')) ||
       (node.content && isHostile(node.content)), // a template
   );

@@ -90,7 +90,11 @@ async function loadOlder(event) {
   const link = /** @type {any} */ (event.target).closest('#older a');
   if (!link || isModified(event)) return;
   event.preventDefault();
+  const { feed } = live.view;
+  const known = new Set(feed.children);
   const isLoaded = await live.loadOlder();
+  const first = [...feed.children].find((entry) => !known.has(entry));
+  if (first && document.activeElement === document.body) arrivals.focus(first); // the link has gone
   if (!isLoaded) link.textContent = 'Older updates could not be loaded. Try again';
 }
 

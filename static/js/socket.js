@@ -310,8 +310,8 @@ export class Stream {
     const turn = this.#turn;
     const { status, text } = await this.#get(this.urls.page(position, isGone));
     if (turn !== this.#turn) return;
-    if (status === 404) return this.#leave();
-    if (status === 410 && !isGone) return void this.#refetch(position, true);
+    if (status === 404 && isGone) return this.#leave();
+    if (status === 404 || status === 410) return void this.#refetch(position, true);
     if (status === 200 && this.reader.replace(text, position)) return this.start();
     this.#wait(WAIT_MS.retry, { then: () => this.#refetch(position, isGone) });
   }

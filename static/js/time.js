@@ -26,7 +26,7 @@ export function ago(then_ms, now_ms, language) {
 
 /** In the largest unit that fits. @param {number} ms from now on @param {string} language */
 export function inWords(ms, language) {
-  const words = new Intl.RelativeTimeFormat(language, { numeric: ms ? 'always' : 'auto' });
+  const words = new Intl.RelativeTimeFormat([language, 'en'], { numeric: ms ? 'always' : 'auto' });
   const [unit, unit_ms] = UNITS.find((it) => Math.abs(ms) >= it[1]) ?? UNITS[5];
   return words.format(Math.trunc(ms / unit_ms), unit);
 }
@@ -41,7 +41,7 @@ const formats = new Map();
 /** @param {string} language @param {Intl.DateTimeFormatOptions} options */
 function format(language, options) {
   const name = language + JSON.stringify(options);
-  const found = formats.get(name) ?? new Intl.DateTimeFormat(language, options);
+  const found = formats.get(name) ?? new Intl.DateTimeFormat([language, 'en'], options);
   formats.set(name, found);
   return found;
 }
@@ -155,7 +155,7 @@ export class Times {
 
   /** The day of an entry; a page of 500 is looked through with every change. @param {HTMLElement} entry */
   #dayOf(entry) {
-    const state = `${this.zone} ${entry.dataset.revision}`;
+    const state = `${this.zone} ${entry.getAttribute('data-revision')}`;
     const known = this.#days.get(entry);
     if (known?.state === state) return known.day;
     const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);
@@ -168,10 +168,10 @@ export class Times {
     safely(() => {
       let before = '';
       for (const entry of /** @type {any} */ (feed.children)) {
-        if (entry.hidden) continue;
+        if (entry.hasAttribute('hidden')) continue;
         const day = this.#dayOf(entry);
         if (before && day !== before) entry.dataset.day = day;
-        else if (entry.dataset.day) delete entry.dataset.day;
+        else entry.removeAttribute('data-day');
         before = day;
       }
     });

@@ -26,10 +26,11 @@ const KINDS = {
 /** @param {any} it @param {number} top nothing is beyond it */
 function isChange(it, top) {
   if (!(it.offset > 0 && it.offset <= top)) return false;
-  if (it.op === 'del') return typeof it.id === 'string';
+  const isNamed = /^\w+$/.test(it.id);
+  if (it.op === 'del') return isNamed;
   if (typeof it.html !== 'string') return false;
   if (it.op === 'blog') return typeof it.status === 'string';
-  return it.op === 'put' && typeof it.id === 'string' && it.order > 0 && it.order <= it.offset;
+  return it.op === 'put' && isNamed && it.order > 0 && it.order <= it.offset;
 }
 
 /** @param {string} text @returns {any} the frame that it is; null for what none can be */
@@ -90,16 +91,20 @@ function news(timeline, changes) {
 }
 
 /**
- * Take in the next older page; null for one of another history, from before what is held, or that
- * does not follow. What it has ahead of the timeline counts as of now: the frame that tells it is
- * still to be heard by the lists beside the feed.
+ * Take in the next older page; null for one of another history, from before it was asked for, that
+ * does not follow, or in which something was altered meanwhile. What it has ahead of the timeline
+ * counts as of now: the frame that tells it is still to be heard by the lists beside the feed.
  *
- * @param {Timeline} timeline @param {Page} page
+ * @param {Timeline} timeline @param {Page} page @param {string} asked the position then held
  */
-export function extend(timeline, { position, changes = [], lowest = null, below = null }) {
-  const [mine, theirs] = [timeline.position, position].map(parse);
-  const isBehind = mine.epoch !== theirs.epoch || theirs.offset < mine.offset;
-  if (isBehind || below !== timeline.lowest) return null;
+export function extend(timeline, { position, changes = [], lowest = null, below = null }, asked) {
+  const [mine, theirs, then] = [timeline.position, position, asked].map(parse);
+  const isBehind = mine.epoch !== theirs.epoch || theirs.offset < then.offset;
+  const isStale = changes.some((it) => {
+    const latest = timeline.latest.get(nameOf(it));
+    return latest?.op === 'put' && latest.offset > it.offset;
+  });
+  if (isBehind || isStale || below !== timeline.lowest) return null;
   const known = changes.map((it) => ({ ...it, offset: Math.min(it.offset, mine.offset) }));
   const [latest] = news(timeline, known);
   return { ...timeline, latest, lowest };

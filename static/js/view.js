@@ -15,10 +15,10 @@ const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
 /** @param {Element} node */
 const orderOf = (node) => Number(node.getAttribute('data-order'));
 
-/** @param {Element} list @param {string | null} id */
+/** @param {Element} list @param {any} id @returns {HTMLElement | null} */
 function find(list, id) {
-  for (const node of list.children) if (idOf(node) === id) return node;
-  return undefined;
+  const node = document.getElementById(id);
+  return node?.parentElement === list ? node : list.querySelector(`:scope > [data-entry="${id}"]`);
 }
 
 /** @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first */
@@ -172,7 +172,10 @@ export class View {
 
   /** @param {string} id */
   #remove(id) {
-    for (const list of [FEED, PINNED, KEYS]) find(this.#one(list), id)?.remove();
+    const gone = find(this.feed, id);
+    if (gone) this.arrivals?.handOn(gone);
+    gone?.remove();
+    for (const list of [PINNED, KEYS]) find(this.#one(list), id)?.remove();
     this.arrivals?.forget(id);
   }
 
@@ -191,7 +194,7 @@ export class View {
       if (put?.op !== 'put') continue;
       const node = find(this.feed, id);
       if (node && isShown) node.classList.add('fresh');
-      else if (node) node.toggleAttribute('hidden', true);
+      else if (node) this.arrivals?.hold(node);
       else if (below) this.arrivals?.note(id, put.order);
       this.arrivals?.count();
     }
@@ -271,11 +274,6 @@ export class View {
   see() {
     this.#seen = Infinity;
     this.settle();
-  }
-
-  /** Remove what is older than what is loaded. @param {Timeline} timeline */
-  prune({ lowest }) {
-    for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
   }
 
   /** Bring what depends on the lists up to date. */

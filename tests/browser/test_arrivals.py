@@ -140,6 +140,21 @@ async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
     await expect(reader.locator("[data-unread]")).to_contain_text("News, mended")
 
 
+async def test_the_line_and_the_focus_go_to_the_next_unread_when_the_first_is_deleted(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await scroll_to(reader, "Entry 5")
+    made = [await editor.publish(slug, headline=f"New {n}") for n in range(2)]
+    await expect(button(reader)).to_have_text("2 new updates")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="New 0")).to_be_focused()
+    await editor.delete(made[0])
+    await expect(reader.get_by_role("heading", name="New 1")).to_be_focused()
+    await expect(reader.locator("[data-unread]")).to_contain_text("New 1")
+
+
 async def test_midnight_is_marked_among_entries_that_waited_too(
     server: Server, editor: Editor, reader: Page
 ) -> None:

@@ -352,6 +352,12 @@ GARBAGE: dict[str, Any] = {
     "html of another entry": frame({**PUT, "html": ARTICLE.replace("0000a", "0000b")}),
     "html of two entries": frame({**PUT, "html": f"{ARTICLE}</article>{ARTICLE}"}),
     "html with a script": frame({**PUT, "html": f"{ARTICLE}<script>window.isOwned=1</script>"}),
+    "html with a script's address": frame(
+        {**PUT, "html": f'{ARTICLE}<a href=" javascript:isOwned=1">x</a>'}
+    ),
+    "html with a frame": frame({**PUT, "html": f"{ARTICLE}<iframe srcdoc=x></iframe>"}),
+    "html with a form": frame({**PUT, "html": f"{ARTICLE}<form name=querySelector></form>"}),
+    "html with another base": frame({**PUT, "html": f"{ARTICLE}<base href=https://x.example>"}),
     "html with a handler": frame({**PUT, "html": f"{ARTICLE}<img src=x onerror=isOwned=1>"}),
     "html with a handler in a template": frame(
         {**PUT, "html": f"{ARTICLE}<template><b onclick=isOwned=1>x</b></template>"}

@@ -126,6 +126,30 @@ async def test_what_is_read_stays_in_place_when_midnight_makes_the_lines_of_time
         assert abs(await top(paragraph) - before) <= 1
 
 
+async def test_the_first_key_event_moves_nothing_sideways(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await filled(editor)
+    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][0]
+    async with window(browser, viewport={"width": 1280, "height": 900}) as page:
+        await open_page(page, server, slug)
+        paragraph = await scroll_to(page, "Entry 3")
+        box = "it => { const {x, width} = it.getBoundingClientRect(); return [x, width]; }"
+        before = await paragraph.evaluate(box)
+        for is_key in (True, False):
+            await editor.mark(entry, key=is_key)
+            await expect(page.locator("#key-events li")).to_have_count(int(is_key))
+            assert await paragraph.evaluate(box) == before
+        await editor.mark(entry, key=True)
+        await page.reload()
+        await expect(page.locator("#key-events li")).to_have_count(1)
+        wide = await paragraph.evaluate(box)
+        assert wide != before
+        await editor.mark(entry, key=False)
+        await expect(page.locator("#key-events li")).to_have_count(0)
+        assert await paragraph.evaluate(box) == wide
+
+
 MORPH = """async ([before, after]) => {
   const {morph, parseHtml} = await import('/static/js/morph.js');
   const place = document.body.appendChild(document.createElement('div'));
@@ -444,6 +468,45 @@ async def test_what_changed_while_paused_reaches_the_lists_although_older_update
     await reader.get_by_role("button", name="Resume live updates").click()
     await expect(reader.locator("#pinned article")).to_have_count(1)
     await expect(reader.locator("#key-events li")).to_have_count(1)
+
+
+async def test_older_updates_come_although_the_blog_goes_on_meanwhile(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """A change that arrives while the page is on its way, and one of an entry that is in it."""
+    slug = await filled(editor, entries=25)
+    oldest = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-1]
+    await open_page(reader, server, slug)
+    asked: list[str] = []
+
+    async def slowly(route: Any) -> None:
+        asked.append(route.request.url)
+        answer = await route.fetch()
+        if len(asked) == 1:
+            entry = await editor.edit(oldest, headline="Edited meanwhile")
+            await until(lambda: _is_at_offset(reader, entry["offset"]))
+        await route.fulfill(response=answer)
+
+    await reader.route("**/*before=*", slowly)
+    await reader.locator("#older a").click()
+    await expect(reader.get_by_role("heading", name="Edited meanwhile")).to_have_count(1)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    assert len(asked) == 2
+
+
+async def _is_at_offset(page: Page, offset: int) -> bool:
+    position = await page.get_attribute("main", "data-position")
+    return int(str(position).split(".")[1]) >= offset
+
+
+async def test_who_loads_older_updates_by_keyboard_goes_on_at_the_first_of_them(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_page(reader, server, slug)
+    await reader.locator("#older a").focus()
+    await reader.keyboard.press("Enter")
+    await expect(reader.get_by_role("heading", name="Entry 4")).to_be_focused()
 
 
 async def test_older_updates_asked_for_twice_at_once_come_once(

@@ -115,7 +115,8 @@ const NONSENSE = {
   'changes that are no list': { ...frame(3, 4), changes: {} },
   'a change of unknown kind': frame(3, 4, [{ ...PUT, op: 'move' }]),
   'an entry without html': frame(3, 4, [{ ...PUT, html: undefined }]),
-  'an entry without an id': frame(3, 4, [{ ...PUT, id: 7 }]),
+  'an entry without an id': frame(3, 4, [{ ...PUT, id: '' }]),
+  'an entry with an id that is none': frame(3, 4, [{ ...PUT, id: 'e"]' }]),
   'a change from the future': frame(3, 4, [{ ...PUT, offset: 5 }]),
   'an order from the future': frame(3, 4, [{ ...PUT, order: 5 }]),
   'a change that is null': frame(3, 4, [/** @type {any} */ (null)]),
@@ -333,6 +334,8 @@ test('on reset of a blog that is no more it stays away', async () => {
   const { fake, shown } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
+  await fake.request.answer(404);
+  assert.equal(fake.request.url, '/blog/bb.9.00000000'); // perhaps only this page of it is gone
   await fake.request.answer(404);
   assert.deepEqual(shown.at(-1), { name: 'lost', retry_at: null });
   assert.equal(fake.wait_ms, null);
