@@ -160,9 +160,9 @@ export class View {
   #change(it, node, timeline) {
     if (it.op === 'del') return this.#remove(it.id);
     if (!node) return;
+    const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
     this.decorate(node);
     if (it.op === 'blog') return morph(this.#one('header'), node);
-    const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
     copy.removeAttribute('id');
     copy.dataset.entry = it.id;
     this.#mark(PINNED, it.id, it.pinned && copy);
@@ -278,8 +278,9 @@ export class View {
 
   /** Bring what depends on the lists up to date. */
   settle() {
-    const busy = `${!this.feed.querySelector('article:not([hidden])')}`; // without entries it is none
-    if (this.feed.ariaBusy !== busy) this.feed.ariaBusy = busy;
+    const { feed } = this;
+    const busy = `${!feed.querySelector('article:not([hidden])')}`; // without entries it is none
+    if (feed.getAttribute('aria-busy') !== busy) feed.setAttribute('aria-busy', busy);
     this.settled();
     this.arrivals?.tell();
     this.tick();

@@ -126,6 +126,31 @@ async def test_what_is_read_stays_in_place_when_midnight_makes_the_lines_of_time
         assert abs(await top(paragraph) - before) <= 1
 
 
+async def test_a_pinned_copy_is_like_the_one_that_the_page_came_with(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=2)
+    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][0]
+    await open_page(reader, server, slug)
+    marked = await editor.mark(entry, pinned=True, key=True)
+    await expect(reader.locator("#pinned [data-share]")).to_have_count(1)
+    await editor.edit(marked, headline="Edited")
+    await expect(reader.locator("#pinned h3")).to_have_text("Edited")
+    live = await _told_beside(reader)
+    await reader.reload()
+    await reader.wait_for_selector("#status[data-state=live]")
+    assert await _told_beside(reader) == live
+
+
+async def _told_beside(page: Page) -> list[str]:
+    """Return the links and words of the lists beside the feed."""
+    lists = page.locator("#pinned, #key-events")
+    return [
+        f"{await lists.nth(n).inner_text()} {await lists.nth(n).locator('a').count()}"
+        for n in range(2)
+    ]
+
+
 async def test_the_first_key_event_moves_nothing_sideways(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
