@@ -124,9 +124,9 @@ function share(event) {
   event.preventDefault();
   const url = link.href ?? blogUrl;
   const shared = navigator.share ? navigator.share({ url }) : copy(url, link);
-  shared.catch((error) => {
-    if (error.name !== 'AbortError') copy(url, link); // else the reader thought better of it
-  });
+  shared
+    .catch(({ name }) => (name === 'AbortError' ? undefined : copy(url, link))) // thought better
+    .catch(() => {}); // it is forbidden
 }
 
 /** @param {string} url @param {HTMLElement} link */
