@@ -102,7 +102,9 @@ export class Live {
     this.timeline = create(read(page));
     this.view.replace(page, this.timeline, parse(held).offset);
     this.#loading = null; // what is on its way does not follow any more
-    this.reach(this.view.lowest); // what was loaded below the page's own entries, anew
+    // What was loaded below the page's own entries is loaded anew; the desk loads nothing there.
+    if (this.arrivals) this.reach(this.view.lowest);
+    else this.view.prune(this.timeline);
     return true;
   }
 

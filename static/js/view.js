@@ -276,6 +276,11 @@ export class View {
     this.settle();
   }
 
+  /** Remove what is older than what is loaded. @param {Timeline} timeline */
+  prune({ lowest }) {
+    for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
+  }
+
   /** Bring what depends on the lists up to date. */
   settle() {
     const { feed } = this;
