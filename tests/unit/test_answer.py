@@ -91,6 +91,10 @@ def test_the_coding_is_the_one_that_is_liked_most_on_both_sides(accept: str, cod
     assert best_coding(accept.encode()) == coding
 
 
+async def nothing() -> Any:
+    raise AssertionError("an answer reads nothing")
+
+
 async def test_several_header_lines_count_as_one_list() -> None:
     sent: list[Any] = []
 
@@ -98,7 +102,7 @@ async def test_several_header_lines_count_as_one_list() -> None:
         sent.append(message)
 
     lines = [(b"accept-encoding", b"br;q=0.1"), (b"accept-encoding", b"gzip")]
-    await page()({"type": "http", "method": "GET", "headers": lines}, None, send)  # type: ignore[arg-type]
+    await page()({"type": "http", "method": "GET", "headers": lines}, nothing, send)
     assert (b"content-encoding", b"gzip") in sent[0]["headers"]
 
 

@@ -179,10 +179,11 @@ def browser() -> Iterator[Browser]:
 
 def value_of(page: str, name: str) -> str:
     """Return what stands in the first box of a name."""
-    found = re.search(rf'<input[^>]* name="{name}"[^>]* value="([^"]*)"', page)
+    line = re.search(rf'<input[^>]* name="{name}"[^>]* value="([^"]*)"', page)
     area = re.search(rf'<textarea[^>]* name="{name}"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
-    assert found or area, name
-    return unescape((found or area)[1])  # type: ignore[index]
+    found = line or area
+    assert found, name
+    return unescape(found[1])
 
 
 def reason_of(page: str, name: str, form: str = "compose") -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
+from unittest.mock import call, patch
 
 import pytest
 from sources import (
@@ -46,9 +47,11 @@ class Scene:
     def wire(self) -> Wire:
         return self.store.wires[0]
 
-    def reader(self, since: Position | None = None, **how: Any) -> FakeReader:
+    def reader(
+        self, since: Position | None = None, kind: type[FakeReader] = FakeReader, **how: Any
+    ) -> FakeReader:
         """Let a reader join; from now on when no position is given."""
-        reader = FakeReader(**how)
+        reader = kind(**how)
         self.live.join(reader, since)
         return reader
 
@@ -205,12 +208,11 @@ async def test_what_is_too_much_is_found_out_once() -> None:
     scene = await make_scene(entries=201)
     render = scene.hub.render
     assert isinstance(render, FakeRender)
-    tried = []
-    original = scene.live.timeline.changes
-    scene.live.timeline.changes = lambda since: tried.append(since) or original(since)  # type: ignore[method-assign, func-returns-value]
-    for _ in range(3):
-        assert scene.reader(scene.past.at(1)).code == 4005
-    assert tried == [1]
+    timeline = scene.live.timeline
+    with patch.object(timeline, "changes", wraps=timeline.changes) as tried:
+        for _ in range(3):
+            assert scene.reader(scene.past.at(1)).code == 4005
+    assert tried.mock_calls == [call(1)]
 
 
 # -- bringing everybody to the top -----------------------------------------------------------------
@@ -1086,12 +1088,15 @@ async def test_a_reader_freed_at_its_very_hello_waits_for_nothing() -> None:
     assert (live.count(), live.waiting, hub.held_bytes) == (0, set(), 0)
 
 
+class AnsweringReader(FakeReader):
+    answers_pings = True
+
+
 @in_virtual_time
 async def test_a_reader_from_whose_end_nothing_comes_is_freed_and_one_that_answers_stays() -> None:
     scene = await make_scene()
-    dead, alive, deaf = scene.reader(), scene.reader(), scene.reader()
-    for reader in (dead, alive):
-        reader.answers_pings = True  # type: ignore[misc]
+    dead, alive = scene.reader(kind=AnsweringReader), scene.reader(kind=AnsweringReader)
+    deaf = scene.reader()
     async with running(scene.hub):
         for seconds in range(81):
             alive.unheard = 0

@@ -12,8 +12,8 @@ from liveblog.model import Blog, Entry, Link, Position
 POSITION = Position("k3xq9a", 57, "9f2c01ab")
 
 
-def ms(*parts: int) -> int:
-    return int(datetime(*parts, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc,arg-type]
+def ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> int:
+    return int(datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp() * 1000)
 
 
 def blog(**fields: Any) -> Blog:
