@@ -15,6 +15,7 @@ from playwright.async_api import (
     Page,
     Route,
     async_playwright,
+    expect,
 )
 from servers import Editor, Server
 
@@ -181,3 +182,18 @@ PLAY = """async place => {
   place.append(video);
   await video.play();
 }"""
+
+
+async def read_below(page: Page, server: Server, editor: Editor) -> str:
+    """Open a page of 8 entries and read the third from the top; return its slug."""
+    slug = await filled(editor)
+    await open_page(page, server, slug)
+    await scroll_to(page, "Entry 5")
+    return slug
+
+
+async def load_older(page: Page, *counts: int) -> None:
+    """Ask for older updates, each time until the feed has so many entries."""
+    for count in counts:
+        await page.locator("#older a").click()
+        await expect(page.locator("[role=feed] > article")).to_have_count(count)

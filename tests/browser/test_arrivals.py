@@ -12,6 +12,7 @@ from windows import (
     headlines,
     hide,
     open_page,
+    read_below,
     scroll_to,
     serve_clip,
     top,
@@ -91,9 +92,7 @@ async def test_the_button_leads_to_the_first_unread_and_shows_what_was_read(
 async def test_the_count_is_right_when_waiting_entries_are_edited_and_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     made = [await editor.publish(slug, headline=f"New {n}") for n in range(3)]
     await expect(button(reader)).to_have_text("3 new updates")
     edited = await editor.edit(made[0], headline="New 0, edited")
@@ -111,9 +110,7 @@ async def test_the_count_is_right_when_waiting_entries_are_edited_and_deleted(
 async def test_a_retraction_of_a_waiting_entry_is_seen_when_it_is_shown(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     entry = await editor.publish(slug, headline="Too early")
     await expect(button(reader)).to_have_text("1 new update")
     await editor.edit(entry, status="retracted", note="It is not official.")
@@ -126,9 +123,7 @@ async def test_a_retraction_of_a_waiting_entry_is_seen_when_it_is_shown(
 async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     entry = await editor.publish(slug, PARAGRAPHS, headline="News")
     await button(reader).click()
     await expect(reader.get_by_role("heading", name="News")).to_be_focused()
@@ -143,9 +138,7 @@ async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
 async def test_the_line_and_the_focus_go_to_the_next_unread_when_the_first_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     made = [await editor.publish(slug, headline=f"New {n}") for n in range(2)]
     await expect(button(reader)).to_have_text("2 new updates")
     await button(reader).click()
@@ -158,9 +151,7 @@ async def test_the_line_and_the_focus_go_to_the_next_unread_when_the_first_is_de
 async def test_midnight_is_marked_among_entries_that_waited_too(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     for day in ("2025-06-01", "2025-06-02"):
         await editor.publish(slug, headline=day, published_at=f"{day}T12:00:00Z")
     await expect(button(reader)).to_have_text("2 new updates")
@@ -172,9 +163,7 @@ async def test_midnight_is_marked_among_entries_that_waited_too(
 async def test_a_link_to_a_waiting_entry_shows_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     entry = await editor.publish(slug, headline="News")
     await expect(button(reader)).to_have_text("1 new update")
     await reader.evaluate("id => { location.hash = id; }", entry["id"])
@@ -185,9 +174,7 @@ async def test_a_link_to_a_waiting_entry_shows_it(
 async def test_when_all_that_waits_is_deleted_the_button_goes(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     entry = await editor.publish(slug, headline="A slip")
     await expect(button(reader)).to_have_text("1 new update")
     await editor.delete(entry)

@@ -13,6 +13,7 @@ from windows import (
     filled,
     headlines,
     hide,
+    load_older,
     open_page,
     scroll_to,
     serve_clip,
@@ -184,9 +185,7 @@ async def test_a_reset_changes_what_has_changed_and_leaves_the_rest_where_it_is(
     slug = await filled(editor, entries=45)
     entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
     await open_page(reader, server, slug)
-    for count in (40, 45):
-        await reader.locator("#older a").click()
-        await expect(reader.locator("[role=feed] > article")).to_have_count(count)
+    await load_older(reader, 40, 45)
     paragraph = await scroll_to(reader, "Entry 10")
     before = await top(paragraph)
     await reader.context.set_offline(True)
@@ -212,8 +211,7 @@ async def test_after_a_reset_all_that_was_missed_waits_and_is_counted(
     """More than the page of a reset holds: the rest comes with the older pages behind it."""
     slug = await filled(editor, entries=25)
     await open_page(reader, server, slug)
-    await reader.locator("#older a").click()
-    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await load_older(reader, 25)
     paragraph = await scroll_to(reader, "Entry 3")
     before = await top(paragraph)
     await reader.context.set_offline(True)

@@ -12,7 +12,9 @@ from windows import (
     PLAY,
     filled,
     headlines,
+    load_older,
     open_page,
+    read_below,
     scroll_to,
     serve_clip,
     top,
@@ -483,8 +485,7 @@ async def test_what_changed_while_paused_reaches_the_lists_although_older_update
     await open_page(reader, server, slug)
     await reader.get_by_role("button", name="Pause live updates").click()
     await editor.mark(oldest, pinned=True, key=True)
-    await reader.locator("#older a").click()
-    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await load_older(reader, 25)
     await reader.get_by_role("button", name="Resume live updates").click()
     await expect(reader.locator("#pinned article")).to_have_count(1)
     await expect(reader.locator("#key-events li")).to_have_count(1)
@@ -545,8 +546,7 @@ async def test_what_was_loaded_below_is_live_too(
     slug = await filled(editor, entries=25)
     oldest, other = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-2:]
     await open_page(reader, server, slug)
-    await reader.locator("#older a").click()
-    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await load_older(reader, 25)
     await editor.edit(oldest, headline="Edited late")
     await editor.delete(other)
     await expect(reader.get_by_role("heading", name="Edited late")).to_have_count(1)
@@ -558,9 +558,7 @@ async def test_the_back_button_returns_to_the_same_place_among_older_updates(
 ) -> None:
     slug = await filled(editor, entries=45)
     await open_page(reader, server, slug)
-    for count in (40, 45):
-        await reader.locator("#older a").click()
-        await expect(reader.locator("[role=feed] > article")).to_have_count(count)
+    await load_older(reader, 40, 45)
     paragraph = await scroll_to(reader, "Entry 3")
     before = await top(paragraph)
     await reader.goto(f"{server.url}/")
@@ -594,9 +592,7 @@ async def test_a_key_event_leads_to_its_entry_wherever_that_is(
 async def test_a_key_event_leads_to_an_entry_that_waits(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor)
-    await open_page(reader, server, slug)
-    await scroll_to(reader, "Entry 5")
+    slug = await read_below(reader, server, editor)
     await editor.publish(slug, headline="It has begun", key=True)
     await expect(reader.locator("#new")).to_have_text("1 new update")
     link = reader.locator("#key-events").get_by_role("link", name="It has begun")
@@ -821,8 +817,7 @@ async def test_a_page_asks_nobody_else_keeps_no_cookie_and_has_one_timer(
         "window.setInterval = (...given) => { window.timers += 1; return plain(...given); };"
     )
     await open_page(reader, server, slug)
-    await reader.locator("#older a").click()
-    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await load_older(reader, 25)
     assert [url for url in asked if not url.startswith(f"{server.url}/")] == []
     assert len([url for url in asked if url.endswith(".js")]) == 1
     assert await reader.context.cookies() == []
