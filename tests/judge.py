@@ -136,17 +136,17 @@ class History:
 
     def has(self, position: Position) -> bool:
         """Say whether the last branch that was looked at holds this position."""
-        return self._holds(self.branches[-1], position)
+        return self.holds(self.branches[-1], position)
 
     @staticmethod
-    def _holds(branch: list[str], position: Position) -> bool:
+    def holds(branch: list[str], position: Position) -> bool:
         return 0 < position.offset <= len(branch) and (
             branch[position.offset - 1] == position.check
         )
 
     def between(self, since: int, position: Position) -> dict[str, tuple[int, Deed]]:
         """Return the last deed of every id after `since`, up to a position, with its offset."""
-        branch = next((b for b in reversed(self.branches) if self._holds(b, position)), None)
+        branch = next((b for b in reversed(self.branches) if self.holds(b, position)), None)
         assert branch, f"the store never was at {position}"
         found: dict[str, tuple[int, Deed]] = {}
         for at in range(since + 1, position.offset + 1):

@@ -165,7 +165,7 @@ async def test_with_durability_replica_nothing_acknowledged_is_lost(tmp_path: Pa
                 seen = show.head()
                 await until(lambda: not show.behind(seen))
                 await replicas.kill_primary(show)
-            show.forfeited_until_s = 0
+            show.forfeited = []
             await replicas.promote()
             show.turn_to(replicas.client())
             show.over()

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,11 +22,6 @@ FEW: Final = 3  # entries that an editor writes before altering any
 
 _serial = itertools.count(1)
 Body = dict[str, Any]
-
-
-class Acknowledged(NamedTuple):
-    position: Position
-    at_s: float  # of time.monotonic()
 
 
 class Held(NamedTuple):
@@ -49,7 +43,7 @@ class Newsroom:
         self.gap_s = 0.12  # of each editor
         self.text = "the council votes at nine."
         self.published = 0
-        self.acknowledged: list[Acknowledged] = []
+        self.acknowledged: list[Position] = []
         self.unsure = 0  # calls that had to be repeated
         self.refused: list[str] = []  # what a store that lost nothing would have done
         self.patient = False  # asks again also when the store knows neither editor nor blog
@@ -127,7 +121,7 @@ class Newsroom:
     def note(self, position: str, deed: Deed) -> None:
         at = Position.of(position)
         self.history.note(at, deed)
-        self.acknowledged.append(Acknowledged(at, time.monotonic()))
+        self.acknowledged.append(at)
 
 
 class _Editor:

@@ -52,7 +52,7 @@ class Show:
     audience: Audience
     store: redis.Redis
     within_s: float
-    forfeited_until_s: float = 0.0  # what was acknowledged before may be gone with an old primary
+    forfeited: list[str] = field(default_factory=list)  # the branch that an old primary took along
     over_s: float = 0.0
     _converged_s: float = 0.0
     reconnects_before: int = 0
@@ -136,9 +136,12 @@ class Show:
         self.over_s = time.monotonic()
 
     def forfeit(self) -> None:
-        """Say that what was acknowledged up to now may be gone: the row's fault is that loss."""
+        """Say that all that the store has now may be gone: the row's fault is that loss.
+
+        The store takes no writes meanwhile. An editor may hear of such a change later than this.
+        """
         self.history.look(self.kept)
-        self.forfeited_until_s = time.monotonic()
+        self.forfeited = self.history.branches[-1]
 
     def reconnects(self) -> int:
         return self.audience.reconnects() - self.reconnects_before
@@ -201,24 +204,18 @@ class Stage:
             self._judge(fault, show, converged_s, within_s)
 
     def _judge(self, fault: str, show: Show, converged_s: float, within_s: float) -> None:
-        owed = [
-            done.position
-            for done in show.newsroom.acknowledged
-            if done.at_s > show.forfeited_until_s
-        ]
+        acknowledged = show.newsroom.acknowledged
+        forfeited = [it for it in acknowledged if show.history.holds(show.forfeited, it)]
+        owed = [it for it in acknowledged if it not in forfeited]
         stories = [viewer.story for viewer in show.audience.viewers]
         left = [viewer.story for viewer in show.audience.left]
         verdict = judge(show.history, stories, show.kept, owed, left)
-        gone = sum(
-            not show.history.has(done.position)
-            for done in show.newsroom.acknowledged
-            if done.at_s <= show.forfeited_until_s
-        )
+        gone = sum(not show.history.has(it) for it in forfeited)
         row = matrix.Row(
             fault,
             readers=len(stories) + len(left),
             published=show.newsroom.published,
-            acknowledged=len(show.newsroom.acknowledged),
+            acknowledged=len(acknowledged),
             gone=gone,
             lost=verdict.lost,
             duplicated=verdict.duplicated,
@@ -230,7 +227,7 @@ class Stage:
         )
         matrix.ROWS.append(row)
         assert verdict.is_clean, "\n".join(verdict.because)
-        if not show.forfeited_until_s:
+        if not show.forfeited:
             assert not show.newsroom.refused, show.newsroom.refused
         came = sum(bool(viewer.joins) for viewer in show.audience.left)
         assert came >= len(left) * MOST, f"of {len(left)} who came and went, {came} joined"
