@@ -8,6 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 NPM := npm install --no-package-lock --no-audit --no-fund --loglevel=error
+# Debian has nginx where not every user looks.
+export PATH := $(PATH):/usr/sbin
 
 .PHONY: run test check lint format tools clean
 .DEFAULT_GOAL := run

@@ -232,6 +232,7 @@ class Bench:
         while wait_s is not None:
             await asyncio.sleep(wait_s)
             wait_s = await self._once(slug, seat)
+        seat.connected(False)  # and will not be again
 
     async def _once(self, slug: str, seat: Seat) -> float | None:
         """Read one connection to its end; return after how long to come back, None for never."""
