@@ -126,8 +126,15 @@ export class Times {
     const then_ms = instantOf(when.querySelector('time'));
     const now_ms = this.#now_ms;
     if (when.matches('p.when')) writeBefore(when, `${ago(then_ms, now_ms, this.language)} / `);
-    const isToday = isSameDay(then_ms, now_ms, this.zone);
-    when.querySelector('.date')?.toggleAttribute('hidden', isToday);
+    this.#date(when.querySelector('time'), now_ms);
+    const updated = when.parentElement?.querySelector('.note time');
+    if (updated) this.#date(updated, then_ms);
+  }
+
+  /** Leave out the date where it is known. @param {Element | null} time @param {number} known_ms an instant of that day */
+  #date(time, known_ms) {
+    const isKnown = isSameDay(instantOf(time), known_ms, this.zone);
+    time?.querySelector('.date')?.toggleAttribute('hidden', isKnown);
   }
 
   /** Put an absolute time into the reader's zone, or back into the blog's. @param {HTMLElement} time */

@@ -1,6 +1,7 @@
 """A reader's page while it is read: edits in place, times, order, older updates, links and sharing."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -353,6 +354,30 @@ async def test_the_readers_own_zone_is_shown_when_asked_for_and_remembered(
         await page.reload()
         await page.wait_for_selector("#status[data-state=live]")
         assert " / 1:30 AM EDT" in await told(page, "At 2025")
+
+
+def zone_where_it_is(hour: int) -> str:
+    """Return a zone, of those without summer times, where it is this hour now."""
+    ahead = (hour - datetime.now(UTC).hour + 12) % 24 - 12
+    return f"Etc/GMT{-ahead:+}"  # signed as POSIX does: west of Greenwich is positive
+
+
+async def test_the_time_of_an_update_has_a_date_where_that_is_another_day_than_the_entrys(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    """Published 12 hours ago and updated now: in the blog's zone today, in the reader's overnight."""
+    then = (datetime.now(UTC) - timedelta(hours=12)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    slug = str((await editor.blog(timezone=zone_where_it_is(20)))["slug"])
+    entry = await editor.publish(slug, published_at=then)
+    await editor.edit(entry, body="Counted again.", note_kind="update")
+    async with window(browser, timezone_id=zone_where_it_is(1)) as page:
+        await open_page(page, server, slug)
+        date = page.locator(".note .date")
+        await expect(date).to_be_hidden()
+        await page.get_by_role("button", name="My time").click()
+        await expect(date).to_be_visible()
+        await page.get_by_role("button", name="Local time").click()
+        await expect(date).to_be_hidden()
 
 
 @pytest.mark.parametrize("zone", ["Europe/London", "Africa/Lagos", "America/Phoenix"])

@@ -50,7 +50,7 @@ class Line {
         this.date.isHidden = isSet;
       },
     };
-    this.time = { getAttribute: () => datetime };
+    this.time = { getAttribute: () => datetime, querySelector: () => this.date };
   }
 
   matches = () => true;
@@ -61,7 +61,7 @@ class Line {
 
   /** @param {string} selector */
   querySelector(selector) {
-    return { time: this.time, '.date': this.date }[selector] ?? null;
+    return selector === 'time' ? this.time : null;
   }
 }
 
