@@ -18,13 +18,17 @@ const isPlaying = () =>
 /** @param {Element} entry @returns {any} */
 const headingOf = (entry) => entry.querySelector('h3') ?? entry;
 
+/** @param {any} entry @returns {HTMLElement | null} */
+const inView = (entry) => (entry?.hidden ? null : entry);
+
 export class Arrivals {
   /** @type {Map<string, number>} new entries, with their order, of which this page is too old */
   #elsewhere = new Map();
-  /** There may be more elsewhere than are known. */
-  #isVague = false;
+  /** From this order on there may be more elsewhere than are known; 0: they are all known. */
+  #vague = 0;
   #mayWait = false;
-  #unheard = 0;
+  /** @type {Set<string>} new entries that are to be announced */
+  #unheard = new Set();
   #announced_ms = -ANNOUNCE_MS;
 
   /**
@@ -42,9 +46,7 @@ export class Arrivals {
     this.icon = one('link[rel=icon]');
     this.plainIcon = this.icon.getAttribute('href');
     // The title of a blog's page begins with its heading, that of an entry's page ends with it.
-    const [entry, rest] = [main.dataset.permalink, document.title];
-    this.before = entry ? rest.slice(0, -this.#heading.length) : '';
-    this.after = entry ? '' : rest.slice(this.#heading.length);
+    this.after = main.dataset.permalink ? '' : document.title.slice(this.#heading.length);
     this.button.addEventListener('click', () => this.open());
   }
 
@@ -83,42 +85,48 @@ export class Arrivals {
   /** @param {string} id of a deleted one */
   forget(id) {
     this.#elsewhere.delete(id);
-    if (id !== this.main.dataset.permalink) return;
-    this.before = '';
-    document.querySelector('meta[name=description]')?.remove();
+    this.#unheard.delete(id);
   }
 
-  /** What was noted is void. @param {boolean} isOlder the page is, and what is newer is not known */
-  startOver(isOlder) {
+  /** What was noted is void. @param {number} from on a page that is too old: from which order on */
+  startOver(from) {
+    this.#vague = from && Math.min(from, this.#vague || from, ...this.#elsewhere.values());
     this.#elsewhere.clear();
-    this.#isVague = isOlder;
   }
 
-  /** One has come, to be announced. */
-  count() {
-    this.#unheard += 1;
+  /** @param {string} id of one that has come, to be announced */
+  count(id) {
+    this.#unheard.add(id);
   }
 
   /** Tell how many wait, on the button, in the title and by the icon. */
   tell() {
     const count = this.#waiting().length + this.#elsewhere.size;
-    const isNews = count > 0 || this.#isVague;
+    const isNews = count > 0 || this.#vague > 0;
     this.button.hidden = !isNews;
-    if (isNews) write(this.button, this.#isVague ? 'New updates' : updates(count));
-    const text = this.before + this.#heading + this.after;
-    const title = count && !this.#isVague ? `(${count}) ${text}` : text;
-    if (document.title !== title) document.title = title; // else it is set anew
+    if (isNews) write(this.button, this.#vague ? 'New updates' : updates(count));
+    this.#tellTitle(this.#vague ? '' : count);
     const href = isNews ? this.plainIcon.replace('.svg', '-new.svg') : this.plainIcon;
     if (this.icon.getAttribute('href') !== href) this.icon.setAttribute('href', href);
+  }
+
+  /** What is gone, or called otherwise, is so there too. @param {number | ''} count */
+  #tellTitle(count) {
+    const { permalink } = this.main.dataset;
+    const entry = document.getElementById(permalink ?? '');
+    if (permalink && !entry) document.querySelector('meta[name=description]')?.remove();
+    const name = entry ? `${entry.getAttribute('aria-label')} · ` : '';
+    const title = (count ? `(${count}) ` : '') + name + this.#heading + this.after;
+    if (document.title !== title) document.title = title; // else it is set anew
   }
 
   /** Announce what has come since the last time. */
   tick() {
     const age_ms = Date.now() - this.#announced_ms;
     if (age_ms > HEARD_MS) write(this.said, '');
-    if (!this.#unheard || age_ms < ANNOUNCE_MS) return;
-    this.say(updates(this.#unheard));
-    this.#unheard = 0;
+    if (!this.#unheard.size || age_ms < ANNOUNCE_MS) return;
+    this.say(updates(this.#unheard.size));
+    this.#unheard.clear();
   }
 
   /** @param {string} text for who does not see the page */
@@ -130,7 +138,8 @@ export class Arrivals {
   /** Show what waits, and go to the first of it. */
   open() {
     const elsewhere = [...this.#elsewhere.values()];
-    if (elsewhere.length || this.#isVague) return this.told.leave(Math.min(...elsewhere));
+    const from = this.#vague || Math.min(...elsewhere);
+    if (from < Infinity) return this.told.leave(from);
     const [first] = this.reveal();
     if (first) this.goTo(first);
   }
@@ -164,11 +173,17 @@ export class Arrivals {
     heading.focus({ preventScroll: true });
   }
 
-  /** To the next newer entry: the line, and the focus. @param {Element} gone an entry to be removed */
+  /**
+   * To the next newer entry: the line, and the focus, which else goes to an older one. What waits
+   * gets neither.
+   *
+   * @param {Element} gone an entry to be removed
+   */
   handOn(gone) {
-    const next = this.#isUp ? gone.nextElementSibling : gone.previousElementSibling;
-    if (!next) return;
-    if (gone.hasAttribute('data-unread')) this.#draw(/** @type {HTMLElement} */ (next));
-    if (gone.contains(document.activeElement)) this.focus(next);
+    const sides = [gone.nextElementSibling, gone.previousElementSibling];
+    const [newer, older] = (this.#isUp ? sides : sides.reverse()).map(inView);
+    if (newer && gone.hasAttribute('data-unread')) this.#draw(newer);
+    const next = newer ?? older;
+    if (next && gone.contains(document.activeElement)) this.focus(next);
   }
 }

@@ -19,6 +19,8 @@ export class Live {
   /** @type {Promise<boolean> | null} */
   #loading = null;
   #refreshed_ms = 0;
+  /** How often it has started over. */
+  #turn = 0;
 
   /** @param {HTMLElement} main @param {LiveParts} [parts] */
   constructor(main, parts = {}) {
@@ -39,7 +41,7 @@ export class Live {
       arrivals,
     });
     this.timeline = create(read(main));
-    this.stream = new Stream(this, urls(main.dataset.blog), /** @type {any} */ (window));
+    this.stream = new Stream(this, urls(main.dataset), /** @type {any} */ (window));
   }
 
   #tick() {
@@ -103,8 +105,10 @@ export class Live {
     this.view.replace(page, this.timeline, parse(held).offset);
     this.#loading = null; // what is on its way does not follow any more
     // What was loaded below the page's own entries is loaded anew; the desk loads nothing there.
-    if (this.arrivals) this.reach(this.view.lowest);
-    else this.view.prune(this.timeline);
+    // What cannot be had is removed: it may have been taken down.
+    const turn = (this.#turn += 1);
+    const loaded = this.arrivals ? this.reach(this.view.lowest) : Promise.resolve();
+    loaded.then(() => turn === this.#turn && this.view.prune(this.timeline));
     return true;
   }
 
@@ -164,15 +168,17 @@ export class Live {
 /** @param {string} html @returns {HTMLElement | null} */
 const mainOf = (html) => parseHtml(html).querySelector('main[data-blog]');
 
-/** @param {string | undefined} slug @returns {Urls} */
-function urls(slug) {
-  const blog = `${location.origin}/blogs/${slug}`;
+/** @param {DOMStringMap} held @returns {Urls} */
+function urls(held) {
+  const blog = `${location.origin}/blogs/${held.blog}`;
   return {
     live: (since) => `${blog.replace('http', 'ws')}/live?since=${since}`,
     events: (since) => `${blog}/events?since=${since}`,
     changes: (since) => `${blog}/changes?since=${since}`,
     page(at, isGone) {
-      const url = new URL(isGone ? blog : location.href);
+      // An entry's page that has all newer ones is the blog's page by now.
+      const isWhole = isGone || (held.permalink && !held.below);
+      const url = new URL(isWhole ? blog : location.href);
       url.searchParams.set('at', at);
       return url.href;
     },

@@ -94,7 +94,8 @@ async function loadOlder(event) {
   const known = new Set(feed.children);
   const isLoaded = await live.loadOlder();
   const first = [...feed.children].find((entry) => !known.has(entry));
-  if (first && document.activeElement === document.body) arrivals.focus(first); // the link has gone
+  // Who pressed the link goes on at the first of them; who went elsewhere meanwhile stays there.
+  if (first && [link, document.body].includes(document.activeElement)) arrivals.focus(first);
   if (!isLoaded) link.textContent = 'Older updates could not be loaded. Try again';
 }
 
@@ -155,17 +156,20 @@ function goTo(id) {
 // -- where the page opens
 
 const isArrival = /** @type {any} */ (performance.getEntriesByType('navigation')[0])?.type === 'navigate';
-const pageKey = location.pathname + location.search;
+const pageKey = () => location.pathname + location.search;
 
 function keepPlace() {
   const seen = [...live.view.feed.children].find((it) => it.getBoundingClientRect().bottom > 0);
-  const { top } = seen?.getBoundingClientRect() ?? {};
-  remember('sessionStorage', pageKey, { lowest: live.timeline.lowest ?? 0, id: seen?.id, top });
+  remember('sessionStorage', pageKey(), {
+    lowest: live.timeline.lowest ?? 0,
+    id: scrollY && seen?.id, // at the very top the page itself is kept in place
+    top: seen?.getBoundingClientRect().top,
+  });
 }
 
 /** The browser goes back to where the reader was; older pages must be there again first. */
 async function restorePlace() {
-  const kept = recall('sessionStorage', pageKey);
+  const kept = recall('sessionStorage', pageKey());
   if (!(kept?.lowest < (live.timeline.lowest ?? 0))) return;
   await live.reach(kept.lowest);
   const { top } = one(kept.id)?.getBoundingClientRect() ?? {};
@@ -180,6 +184,11 @@ async function showUnread(from) {
   const entries = [...live.view.feed.children].filter(isNew);
   const first = main.dataset.first === 'oldest' ? entries[0] : entries.at(-1);
   if (first) arrivals.goTo(/** @type {HTMLElement} */ (first));
+}
+
+/** To an entry that was on this page when its address was copied. @param {string} id */
+function goToLinked(id) {
+  if (!one(id)) location.replace(`${blogUrl}/entries/${id}`);
 }
 
 /** @param {string} id */
@@ -203,4 +212,5 @@ addEventListener('pagehide', keepPlace);
 const [, unread] = /^#unread-(\d{1,15})$/.exec(location.hash) ?? [];
 if (unread) showUnread(Number(unread));
 else if (main.dataset.permalink) showLinked(main.dataset.permalink);
+else if (isArrival && /^#e\w{12}$/.test(location.hash)) goToLinked(location.hash.slice(1));
 if (!isArrival) restorePlace();

@@ -59,6 +59,7 @@ export class Stream {
   #hurry = null;
   /** The server asked for the wait. */
   #isBound = false;
+  #retry_at = 0;
 
   /** @param {Reader} reader @param {Urls} urls @param {World} world */
   constructor(reader, urls, world) {
@@ -85,6 +86,7 @@ export class Stream {
   online() {
     this.#lane = WEBSOCKET;
     this.#tries = 0;
+    if (this.#isBound && !this.#rests) this.#show('lost', this.#retry_at);
     this.wake();
   }
 
@@ -258,8 +260,9 @@ export class Stream {
     this.#timer = this.world.setTimeout(then, wait_ms);
     this.#hurry = isBinding ? null : then;
     this.#isBound = !!isBinding;
+    this.#retry_at = this.#now() + wait_ms;
     if (!isLost || this.#rests) return;
-    this.#show(this.world.navigator.onLine ? 'lost' : 'offline', this.#now() + wait_ms);
+    this.#show(this.world.navigator.onLine ? 'lost' : 'offline', this.#retry_at);
   }
 
   /** Ended: no stream, but a look now and then. */

@@ -162,7 +162,7 @@ export class Times {
 
   /** The day of an entry; a page of 500 is looked through with every change. @param {HTMLElement} entry */
   #dayOf(entry) {
-    const state = `${this.zone} ${entry.getAttribute('data-revision')}`;
+    const state = `${this.zone} ${this.language} ${entry.getAttribute('data-revision')}`;
     const known = this.#days.get(entry);
     if (known?.state === state) return known.day;
     const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);

@@ -140,6 +140,7 @@ export class View {
     const timeline = queue.at(-1)?.[0].timeline;
     this.#queue = [];
     if (!timeline) return;
+    const read = document.activeElement?.closest('article');
     const fresh = queue.flatMap((it) => it[0].fresh);
     const isOpen = this.#isOpen;
     this.steadily(() => {
@@ -150,6 +151,8 @@ export class View {
       this.main.dataset.position = timeline.position;
       this.settle();
     }, isOpen && fresh.length > 0);
+    // What had the focus is gone, and its entry is not.
+    if (read?.isConnected && document.activeElement === document.body) this.arrivals?.focus(read);
   }
 
   get #isOpen() {
@@ -173,10 +176,15 @@ export class View {
   /** @param {string} id */
   #remove(id) {
     const gone = find(this.feed, id);
-    if (gone) this.arrivals?.handOn(gone);
-    gone?.remove();
+    if (gone) this.#takeAway(gone);
     for (const list of [PINNED, KEYS]) find(this.#one(list), id)?.remove();
     this.arrivals?.forget(id);
+  }
+
+  /** @param {Element} gone */
+  #takeAway(gone) {
+    this.arrivals?.handOn(gone);
+    gone.remove();
   }
 
   /** @param {string} name @param {string} id @param {any} node what stands in the list; none: nothing */
@@ -196,7 +204,7 @@ export class View {
       if (node && isShown) node.classList.add('fresh');
       else if (node) this.arrivals?.hold(node);
       else if (below) this.arrivals?.note(id, put.order);
-      this.arrivals?.count();
+      this.arrivals?.count(id);
     }
   }
 
@@ -214,20 +222,22 @@ export class View {
    */
   replace(page, timeline, seen) {
     this.#queue = [];
-    this.#seen = seen;
+    this.#seen = Math.min(this.#seen, seen);
     const isOpen = this.#isOpen;
     this.steadily(() => {
       for (const name of ['lowest', 'below']) delete this.main.dataset[name];
       Object.assign(this.main.dataset, page.dataset);
+      for (const name of /** @type {const} */ (['lang', 'dir'])) this.main[name] = page[name];
       this.decorate(page);
       for (const part of ['header', '#newest', '#older']) {
         morph(this.#one(part), this.#one(part, page));
       }
       this.#fill(PINNED, [...this.#one(PINNED, page).children]);
       this.#fill(KEYS, [...this.#one(KEYS, page).children]);
-      this.#fill(FEED, [...this.#one(FEED, page).children], timeline.lowest ?? 0);
-      this.arrivals?.startOver(!!timeline.below);
-      this.#arriveUnseen(timeline, isOpen);
+      const nodes = [...this.#one(FEED, page).children];
+      this.#fill(FEED, nodes, timeline.lowest ?? 0);
+      this.arrivals?.startOver(timeline.below ? seen + 1 : 0);
+      this.#arriveUnseen(nodes, timeline, isOpen);
     }, isOpen);
   }
 
@@ -244,7 +254,7 @@ export class View {
       morph(this.#one('#older'), this.#one('#older', page));
       if (timeline.lowest) this.main.dataset.lowest = `${timeline.lowest}`;
       else delete this.main.dataset.lowest;
-      this.#arriveUnseen(timeline, isOpen);
+      this.#arriveUnseen(nodes, timeline, isOpen);
     }, false, !this.#isUp && !scrollY);
   }
 
@@ -258,14 +268,17 @@ export class View {
     const ids = new Set(nodes.map(idOf));
     for (const old of [...list.children]) {
       const order = orderOf(old);
-      if (order >= from && order < to && !ids.has(idOf(old))) old.remove();
+      if (order >= from && order < to && !ids.has(idOf(old))) this.#takeAway(old);
     }
     for (const node of nodes) place(list, node, name === FEED && this.#isUp);
   }
 
-  /** @param {Timeline} timeline @param {boolean} isShown */
-  #arriveUnseen(timeline, isShown) {
-    const fresh = this.#shown.filter((node) => orderOf(node) > this.#seen);
+  /**
+   * @param {Element[]} nodes of a page; those that are in the feed now were not there before
+   * @param {Timeline} timeline @param {boolean} isShown
+   */
+  #arriveUnseen(nodes, timeline, isShown) {
+    const fresh = nodes.filter((node) => node.isConnected && orderOf(node) > this.#seen);
     this.#arrive(fresh.map((node) => node.id), timeline, isShown);
     this.settle();
   }
@@ -279,6 +292,7 @@ export class View {
   /** Remove what is older than what is loaded. @param {Timeline} timeline */
   prune({ lowest }) {
     for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
+    this.settle();
   }
 
   /** Bring what depends on the lists up to date. */

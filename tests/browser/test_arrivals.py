@@ -135,6 +135,33 @@ async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
     await expect(reader.locator("[data-unread]")).to_contain_text("News, mended")
 
 
+async def test_the_focus_stays_in_an_entry_that_is_retracted(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await read_below(reader, server, editor)
+    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+    await editor.edit(entry, status="retracted", note="It was not so.")
+    await expect(reader.locator("[data-retracted]")).to_have_count(1)
+    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+
+
+async def test_when_the_entry_with_the_focus_is_deleted_none_that_waits_gets_it(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await read_below(reader, server, editor)
+    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
+    await button(reader).click()
+    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+    await scroll_to(reader, "Entry 6")
+    await editor.publish(slug, headline="Later")
+    await expect(button(reader)).to_have_text("1 new update")
+    await editor.delete(entry)
+    await expect(reader.get_by_role("heading", name="Entry 7")).to_be_focused()
+    assert await reader.locator("[data-unread][hidden]").count() == 0
+
+
 async def test_the_line_and_the_focus_go_to_the_next_unread_when_the_first_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
@@ -274,6 +301,32 @@ async def test_on_a_permalink_page_of_an_older_entry_it_does_so_too(
     await expect(reader.get_by_role("heading", name="The latest")).to_be_focused()
 
 
+async def test_a_corrected_headline_is_corrected_in_the_title_of_its_page_too(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    blog = await editor.blog(title="A night  of results")
+    entry = await editor.publish(blog["slug"], headline="Smith stole it")
+    await reader.goto(f"{server.url}/blogs/{blog['slug']}/entries/{entry['id']}")
+    await expect(reader).to_have_title("Smith stole it · A night of results")
+    await editor.edit(entry, headline="Police question a man", note_kind="correction", note="x")
+    await expect(reader).to_have_title("Police question a man · A night of results")
+    await hide(reader, is_hidden=True)
+    await editor.publish(blog["slug"])
+    await expect(reader).to_have_title("(1) Police question a man · A night of results")
+
+
+async def test_while_the_first_entry_of_all_waits_the_page_does_not_say_that_there_is_none(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    blog = await editor.blog()
+    await open_page(reader, server, blog["slug"])
+    await expect(reader.locator("#empty")).to_be_visible()
+    await hide(reader, is_hidden=True)
+    await editor.publish(blog["slug"])
+    await expect(button(reader)).to_have_text("1 new update")
+    await expect(reader.locator("#empty")).to_be_hidden()
+
+
 async def test_garbage_behind_the_address_or_in_storage_is_passed_over(
     server: Server, editor: Editor, reader: Page
 ) -> None:
@@ -311,8 +364,9 @@ async def test_new_entries_are_announced_by_their_count_and_not_more_often_than_
         await expect(page.locator("article")).to_have_count(9)
         await page.clock.run_for(1_100)
         await expect(said).to_have_text("1 new update")
-        for number in (1, 2):
-            await editor.publish(slug, headline=f"New {number}")
+        made = [await editor.publish(slug, headline=f"New {number}") for number in (1, 2, 3)]
+        await expect(page.locator("article")).to_have_count(12)
+        await editor.delete(made[0])
         await expect(page.locator("article")).to_have_count(11)
         await page.clock.run_for(4_000)
         await expect(said).to_have_text("1 new update")

@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Page, expect
 from servers import Editor, Server
 from waiting import until
 from windows import (
+    AT_ONCE,
     chromium,
     filled,
     headlines,
@@ -23,7 +24,6 @@ from windows import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-AT_ONCE = "Math.random = () => 0;"
 NO_WEBSOCKET = "window.WebSocket = class { constructor() { throw new Error('blocked'); } };"
 NO_EVENTS = "window.EventSource = class { constructor() { throw new Error('blocked'); } };"
 # All that the status line says, from the begin.

@@ -548,11 +548,13 @@ async def _is_at_offset(page: Page, offset: int) -> bool:
 async def test_who_loads_older_updates_by_keyboard_goes_on_at_the_first_of_them(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await filled(editor, entries=25)
+    slug = await filled(editor, entries=45)
     await open_page(reader, server, slug)
-    await reader.locator("#older a").focus()
-    await reader.keyboard.press("Enter")
-    await expect(reader.get_by_role("heading", name="Entry 4")).to_be_focused()
+    for first in (24, 4):
+        await reader.locator("#older a").focus()
+        await reader.keyboard.press("Enter")
+        heading = reader.get_by_role("heading", name=f"Entry {first}", exact=True)
+        await expect(heading).to_be_focused()
 
 
 async def test_older_updates_asked_for_twice_at_once_come_once(
@@ -592,9 +594,56 @@ async def test_the_back_button_returns_to_the_same_place_among_older_updates(
     await until(lambda: _is_at(reader, "Entry 3", before))
 
 
+async def test_it_does_so_too_on_a_page_that_began_at_the_first_unread(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=45)
+    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    await reader.goto(f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
+    await reader.wait_for_selector("#status[data-state=live]")
+    await editor.publish(slug, headline="New")
+    await reader.locator("#new").click()
+    await expect(reader.get_by_role("heading", name="New")).to_be_focused()
+    await load_older(reader, 40, 46)
+    before = await top(await scroll_to(reader, "Entry 3"))
+    await reader.goto(f"{server.url}/")
+    await reader.go_back()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(46)
+    await until(lambda: _is_at(reader, "Entry 3", before))
+
+
+async def test_who_was_at_the_top_and_loads_the_page_again_is_at_the_top(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_page(reader, server, slug)
+    await reader.get_by_role("button", name="Pause live updates").click()
+    for number in range(2):
+        await editor.publish(slug, PARAGRAPHS, headline=f"New {number}")
+    await reader.reload()
+    await reader.wait_for_selector("#status[data-state=live]")
+    await expect(reader.locator("[role=feed] > article")).to_have_count(27)
+    assert await reader.evaluate("scrollY") == 0
+
+
 async def _is_at(page: Page, headline: str, at: float) -> bool:
     paragraph = page.locator("article", has_text=headline).locator("p").last
     return abs(await top(paragraph) - at) <= 1
+
+
+async def test_a_copied_address_leads_to_its_entry_when_that_is_not_among_the_newest_any_more(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = str((await editor.blog())["slug"])
+    entry = await editor.publish(slug, headline="Long ago", key=True)
+    await open_page(reader, server, slug)
+    await reader.locator("#key-events").get_by_role("link", name="Long ago").click()
+    copied = reader.url
+    await editor.publish_many(slug, 20)
+    await reader.goto("about:blank")
+    await reader.goto(copied)
+    await reader.wait_for_url(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
 
 
 async def test_a_key_event_leads_to_its_entry_wherever_that_is(

@@ -551,6 +551,7 @@ test('a wait that the server asked for is not cut short by a network that comes 
     stream.offline();
     assert.equal(state(), 'offline');
     stream.online();
+    assert.equal(state(), 'lost');
     fake.pass(wait_ms - 1);
     assert.equal(fake.opened.length, 1);
     fake.pass(1);

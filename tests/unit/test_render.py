@@ -360,7 +360,7 @@ def test_a_page_says_at_which_position_it_was_rendered() -> None:
     html = page(entry(2), entry(1))
     assert (
         '<main data-blog="vote" data-position="k3xq9a.57.9f2c01ab" data-language="en"'
-        ' data-zone="America/New_York">'
+        ' data-zone="America/New_York" lang="en" dir="ltr">'
     ) in html
     assert re.findall(r'<article id="(\w+)"', html) == ["e000000000002", "e000000000001"]
     assert '<nav id="older" aria-label="Older updates" hidden>' in html

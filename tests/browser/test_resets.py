@@ -1,0 +1,189 @@
+"""A page that starts over from another rendering of it: nothing read twice, nothing gone still shown."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+from servers import Editor, Server
+from waiting import until
+from windows import (
+    AT_ONCE,
+    PARAGRAPHS,
+    filled,
+    headlines,
+    load_older,
+    scroll_to,
+    top,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+NEW = "[role=feed] > article[hidden]"
+
+
+async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America/New_York") -> None:
+    """Have all readers start over, and wait until this one has."""
+    await editor.alter(slug, timezone=zone)
+    name = "E" if zone == "America/New_York" else "GMT"
+    await expect(page.locator("article .when").first).to_contain_text(name)
+    await page.wait_for_selector("#status[data-state=live]")
+
+
+async def entries_of(editor: Editor, slug: str) -> list[Any]:
+    """Return a blog's entries, the newest first."""
+    return list((await editor.ok("GET", f"/{slug}/entries"))["entries"])
+
+
+async def open_at_once(page: Page, url: str) -> None:
+    """Open a page whose script waits for nothing that it may not wait for."""
+    await page.add_init_script(AT_ONCE)
+    await page.goto(url)
+    await page.wait_for_selector("#status[data-state=live]")
+
+
+async def test_what_was_read_after_a_reset_is_not_taken_for_new_when_older_updates_come(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await start_over(reader, editor, slug)
+    for number in range(3):
+        await editor.publish(slug, headline=f"New {number}")
+    await expect(reader.get_by_role("heading", name="New 2")).to_be_in_viewport()
+    await load_older(reader, 28)
+    assert await reader.locator(NEW).count() == 0
+    await expect(reader.locator("#new")).to_be_hidden()
+
+
+async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_unread(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await load_older(reader, 25)
+    await scroll_to(reader, "Entry 3")
+    held: list[Any] = []
+
+    async def hold(route: Any) -> None:
+        if held:
+            await route.continue_()
+        else:
+            held.append(route)
+
+    await reader.route("**/*before=*", hold)
+    await reader.context.set_offline(True)
+    for number in range(25):
+        await editor.publish(slug, headline=f"New {number}")
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await until(lambda: bool(held))
+    await start_over(reader, editor, slug, "Europe/London")
+    await held[0].continue_()
+    await expect(reader.locator("#new")).to_have_text("25 new updates")
+    await expect(reader.locator("[role=feed] > article")).to_have_count(50)
+
+
+async def test_what_was_taken_down_is_also_gone_from_the_title_and_the_description(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    entry = await editor.publish(slug, "Libel, word by word.", headline="Smith stole it")
+    await open_at_once(reader, f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    await reader.context.set_offline(True)
+    await editor.delete(entry, takedown=True)
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    content = await reader.content()
+    assert "Libel" not in content
+    assert "Smith" not in content
+
+
+async def test_when_the_first_unread_is_gone_the_line_and_the_focus_go_to_the_next(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await scroll_to(reader, "Entry 5")
+    entry, _ = [await editor.publish(slug, PARAGRAPHS, headline=f"News {n}") for n in range(2)]
+    await expect(reader.locator("#new")).to_have_text("2 new updates")
+    await reader.locator("#new").click()
+    await expect(reader.get_by_role("heading", name="News 0")).to_be_focused()
+    await reader.context.set_offline(True)
+    await editor.delete(entry)
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    await expect(reader.get_by_role("heading", name="News 1")).to_be_focused()
+    await expect(reader.locator("[data-unread]")).to_contain_text("News 1")
+
+
+async def test_where_older_updates_cannot_be_loaded_anew_nothing_stale_stays(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """Else what was taken down would be shown for as long as the page is open."""
+    slug = await filled(editor, entries=25)
+    entries = await entries_of(editor, slug)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await load_older(reader, 25)
+    await scroll_to(reader, "Entry 3")
+    await reader.context.set_offline(True)
+    await editor.delete(entries[-2], takedown=True)
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.route("**/*before=*", lambda route: route.fulfill(status=503, body="no"))
+    await reader.context.set_offline(False)
+    await expect(reader.get_by_role("heading", name="Entry 1", exact=True)).to_have_count(0)
+    await reader.unroute("**/*before=*")
+    await load_older(reader, 24)
+    assert await headlines(reader) == [f"Entry {n}" for n in reversed(range(25)) if n != 1]
+
+
+async def test_on_a_permalink_page_a_reset_keeps_what_is_read_and_its_place(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=3)
+    [entry, *_] = await entries_of(editor, slug)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    await reader.evaluate("scrollTo(0, 0)")
+    for number in range(10, 40):
+        await editor.publish(slug, PARAGRAPHS, headline=f"News {number}")
+    await expect(reader.locator("[role=feed] > article")).to_have_count(33)
+    if await reader.locator("#new").is_visible():
+        await reader.locator("#new").click()
+    before = await top(await scroll_to(reader, "News 30"))
+    await start_over(reader, editor, slug)
+    paragraph = reader.locator("article", has_text="News 30").locator("p").last
+    assert abs(await top(paragraph) - before) <= 1
+
+
+async def test_on_an_older_page_that_was_reset_the_button_leads_to_the_first_unread(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    entries = await entries_of(editor, slug)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
+    for number in range(2):
+        await editor.publish(slug, headline=f"Unread {number}")
+    await expect(reader.locator("#new")).to_have_text("2 new updates")
+    await editor.alter(slug, timezone="America/New_York")
+    await expect(reader.locator("#new")).to_have_text("New updates")
+    await editor.publish(slug, headline="Unread 2")
+    await reader.locator("#new").click()
+    await expect(reader.get_by_role("heading", name="Unread 0")).to_be_focused()
+    assert reader.url == f"{server.url}/blogs/{slug}"
+
+
+async def test_a_change_of_language_is_told_to_screen_readers_and_in_the_days(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = str((await editor.blog())["slug"])
+    for day in (6, 8):
+        await editor.publish(slug, published_at=f"2024-11-0{day}T10:00:00Z")
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    midnight = reader.locator("[data-day]")
+    await expect(midnight).to_have_attribute("data-day", "Wednesday, November 6, 2024")
+    await editor.alter(slug, language="ar")
+    await expect(midnight).not_to_have_attribute("data-day", "Wednesday, November 6, 2024")
+    main = reader.locator("main")
+    await expect(main).to_have_attribute("lang", "ar")
+    await expect(main).to_have_attribute("dir", "rtl")
