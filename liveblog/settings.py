@@ -173,7 +173,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Return the settings an environment makes; an empty value counts as not set.
 
     Raises SettingsError with every fault at once: a `LIVEBLOG_` name that is not in the list, a
-    value outside its limits, a secret given twice, an unreadable `_FILE`.
+    value outside its limits, a secret given twice, an unreadable or empty `_FILE`.
     """
     faults = [*_unknown(environ)]
     values: dict[str, Any] = {}
@@ -239,10 +239,13 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     if given:
         raise ValueError(f"{row.env} and {row.env}{FILE_SUFFIX} are both set; set one")
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None
+    if not secret:  # as one that is still to be written; not the same as none
+        raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} is empty")
+    return secret
 
 
 def _parsed(item: "Field[Any]", given: str) -> Any:

@@ -145,6 +145,12 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert "HOST_FILE" not in variables()
 
 
+def test_a_secrets_file_that_is_empty_is_refused_and_not_taken_for_none(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(" \n")
+    assert refusal(REDIS_URL_FILE=str(file)) == f"REDIS_URL_FILE: {file} is empty"
+
+
 def test_the_embedded_store_has_no_replica_to_wait_for() -> None:
     assert "REDIS_URL" in refusal(LIVEBLOG_DURABILITY="replica")
 
