@@ -89,6 +89,7 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     os.environ.update({name: text for name, text in given.items() if text is not None})
     chosen = settings.load(os.environ)
     configure_logging(chosen)
+    _check_certificate(chosen)
     _raise_file_limit()
     # Before uvicorn takes the signals over, and after it: unwind, so that the store is stopped.
     signal.signal(signal.SIGTERM, _exit)
@@ -100,6 +101,24 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
             os.environ.update({"REDIS_URL": url, "LIVEBLOG_DURABILITY": chosen.durability})
         asyncio.run(_state_promise(url, chosen.durability))
         _run_uvicorn(chosen)
+
+
+def _check_certificate(chosen: Settings) -> None:
+    """Raise SettingsError for a certificate that no worker could serve with.
+
+    Here, since a supervisor starts a worker that fails at it again, for ever.
+    """
+    if not chosen.tls_cert:
+        return
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    except OSError as error:  # ssl.SSLError is one, too
+        raise SettingsError(
+            "LIVEBLOG_TLS_CERT and LIVEBLOG_TLS_KEY hold no certificate with its key (PEM): "
+            f"{error.strerror}"
+        ) from None
 
 
 def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it

@@ -129,6 +129,16 @@ def test_an_option_of_serve_is_checked_like_its_variable() -> None:
     assert done.stderr == "Error: PORT must be a whole number from 0 to 65,535, not '70000'\n"
 
 
+def test_a_certificate_that_is_none_is_one_clear_line_however_many_workers(tmp_path: Path) -> None:
+    file = tmp_path / "pem"
+    file.write_text("s3cret, and no PEM")
+    tls = {"LIVEBLOG_TLS_CERT": str(file), "LIVEBLOG_TLS_KEY": str(file)}
+    done = run("serve", "--port", "0", "--workers", "2", DATA_DIR=str(tmp_path / "data"), **tls)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "LIVEBLOG_TLS_CERT and LIVEBLOG_TLS_KEY hold no certificate" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 def test_serve_refuses_a_store_that_loses_what_was_confirmed(store_url: str, lossy: None) -> None:
     done = run("serve", "--port", "0", REDIS_URL=store_url, LIVEBLOG_DURABILITY="disk")
     assert done.returncode == 1
