@@ -22,7 +22,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -60,7 +60,10 @@ _USERS: Final = "lb:users"
 _TOKENS: Final = ("lb:{tokens}:names", "lb:{tokens}:secrets")
 _TOKEN: Final = re.compile(r"lbt_[A-Za-z0-9_-]{43}")
 
+NONSENSE: Final = (msgspec.DecodeError, UnicodeDecodeError)
+
 T = TypeVar("T")
+Listed = TypeVar("Listed", "User", "Token")
 Ts = TypeVarTuple("Ts")
 
 # Keep a token under its name unless another has it. HEXISTS comes first so that a key of a wrong
@@ -127,6 +130,19 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: int
 
 
+class Damaged(StoreDown):
+    """What the store holds makes no sense.
+
+    Raised for a list, it has the `names` of the damaged ones, and the `others`, by name.
+    """
+
+    def __init__(
+        self, said: str, names: Sequence[str] = (), others: Sequence[User | Token] = ()
+    ) -> None:
+        super().__init__(said)
+        self.names, self.others = names, others
+
+
 def _wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -173,7 +189,10 @@ class Accounts:
         return msgspec.json.decode(record, type=User)
 
     async def users(self) -> list[User]:
-        """Return all users by name, without their passwords."""
+        """Return all users by name, without their passwords.
+
+        Raises Damaged, with the others, when some make no sense.
+        """
         return await self._all(_USERS, User)
 
     async def disable_user(self, name: str) -> None:
@@ -181,9 +200,13 @@ class Accounts:
 
         Raises Problem 404 for an unknown name. Sessions end because each use of one looks at its
         user. Nothing else changes a stored user and no user is ever enabled again, so a plain HSET
-        overwrites nothing and no session comes back.
+        overwrites nothing and no session comes back. One whose record makes no sense stays, too, as
+        a user without rights: were the name free, who takes it would have the old sessions.
         """
-        user = await self._user(name)
+        try:
+            user = await self._user(name)
+        except Damaged:
+            user = self._nobody_named(name)
         if user is None:
             raise not_found(f"There is no user named {name!r}.")
         record = msgspec.json.encode(msgspec.structs.replace(user, disabled=True))
@@ -201,6 +224,11 @@ class Accounts:
         user = None if found is None or found.disabled else found
         is_right = await self._passwords.verify(user.password if user else None, password)
         return _user_caller(user) if user and is_right else None
+
+    def _nobody_named(self, name: str) -> _StoredUser:
+        return _StoredUser(
+            name=name, role="contributor", blogs=(), created_at=self._now(), password=""
+        )
 
     async def _user(self, name: str) -> _StoredUser | None:
         # A lone surrogate is in no stored name; encoded this way it is no error and finds nobody.
@@ -225,8 +253,15 @@ class Accounts:
         return secret
 
     async def tokens(self) -> list[Token]:
-        """Return all tokens by name, without their secrets."""
-        return await self._all(_TOKENS[1], Token)
+        """Return all tokens by name, without their secrets.
+
+        Raises Damaged, with the others, when some make no sense; one without a name is named by its
+        digest.
+        """
+        digests = await self._ask(_TOKENS[0], lambda redis: redis.hgetall(_TOKENS[0]))
+        return await self._all(
+            _TOKENS[1], Token, {digest: name for name, digest in digests.items()}
+        )
 
     async def revoke_token(self, name: str) -> None:
         """Refuse this token from now on; its name is free again.
@@ -293,10 +328,22 @@ class Accounts:
 
     # -- the store
 
-    async def _all(self, key: str, kind: type[T]) -> list[T]:
-        records = await self._ask(key, lambda redis: redis.hvals(key))
-        found = [account for record in records if (account := _decode(record, kind))]
-        return sorted(found, key=lambda account: str(getattr(account, "name", "")))
+    async def _all(
+        self, key: str, kind: type[Listed], names: Mapping[bytes, bytes] | None = None
+    ) -> list[Listed]:
+        """Return all accounts of a kind; `names` are those of the damaged, by their fields."""
+        records = await self._ask(key, lambda redis: redis.hgetall(key))
+        found, damaged = [], []
+        for field, record in records.items():
+            try:
+                found.append(msgspec.json.decode(record, type=kind))
+            except NONSENSE:
+                damaged.append((names or {}).get(field, field).decode(errors="backslashreplace"))
+        found.sort(key=lambda account: account.name)
+        if damaged:
+            said = f"the store holds what makes no sense as a {kind.__name__.lower()}: "
+            raise Damaged(said + ", ".join(map(repr, sorted(damaged))), sorted(damaged), found)
+        return found
 
     async def _run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
         # The whole text each time: a few hundred bytes, and no NOSCRIPT after a store restart.
@@ -387,9 +434,9 @@ def _decode(record: bytes | str | None, kind: type[T]) -> T | None:
     """Return what a record says; a damaged one is nobody's no, but a store that is down."""
     try:
         return None if record is None else msgspec.json.decode(record, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NONSENSE as error:
         log.error("the store holds a %s that makes no sense: %s", kind.__name__, error)
-        raise StoreDown("accounts: what is stored makes no sense") from error
+        raise Damaged("accounts: what is stored makes no sense") from error
 
 
 def _digest(secret: str) -> str:

@@ -60,13 +60,19 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except StoreDown as error:
-            raise click.ClickException(f"the store cannot be reached: {error}") from None
+            raise click.ClickException(_said(error)) from None
         except (Problem, SettingsError, store.StoreError) as error:
             raise click.ClickException(str(error)) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the settings as they are: a table must not be wrapped."""
         formatter.write(f"\nEnvironment:\n\n{settings.table()}\n")
+
+
+def _said(error: StoreDown) -> str:
+    from liveblog.accounts import Damaged
+
+    return str(error) if isinstance(error, Damaged) else f"the store cannot be reached: {error}"
 
 
 @click.group(cls=_Commands)
@@ -441,8 +447,7 @@ def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
 @user.command("list")
 def user_list() -> None:
     """List the users."""
-    users: list[User] = _with_accounts(_quiet_settings(), lambda accounts: accounts.users())
-    _print_rows((u.name, _standing(u), _bound(u.blogs)) for u in users)
+    _print_accounts(lambda accounts: accounts.users())
 
 
 @user.command("disable")
@@ -473,8 +478,7 @@ def token_create(name: str, role: Role, blogs: tuple[str, ...]) -> None:
 @token.command("list")
 def token_list() -> None:
     """List the tokens, without their secrets."""
-    tokens: list[Token] = _with_accounts(_quiet_settings(), lambda accounts: accounts.tokens())
-    _print_rows((t.name, t.role, _bound(t.blogs)) for t in tokens)
+    _print_accounts(lambda accounts: accounts.tokens())
 
 
 @token.command("revoke")
@@ -507,6 +511,17 @@ def _password() -> str:
     return line
 
 
+def _print_accounts(ask: "Callable[[Accounts], Awaitable[Sequence[User | Token]]]") -> None:
+    """Print a row for each; those that make no sense are the error that comes after."""
+    from liveblog.accounts import Damaged
+
+    try:
+        _print_rows(map(_account_row, _with_accounts(_quiet_settings(), ask)))
+    except Damaged as damaged:
+        _print_rows(map(_account_row, damaged.others))
+        raise
+
+
 def _with_accounts(chosen: Settings, ask: "Callable[[Accounts], Awaitable[T]]") -> T:
     """Return what the accounts in the configured store answer."""
     from liveblog.accounts import Accounts
@@ -522,8 +537,10 @@ async def _with_store(url: str, ask: "Callable[[Nodes], Awaitable[T]]") -> T:
         return await ask(nodes)
 
 
-def _standing(listed: "User") -> str:
-    return f"{listed.role} (disabled)" if listed.disabled else listed.role
+def _account_row(listed: "User | Token") -> tuple[str, str, str]:
+    is_disabled = getattr(listed, "disabled", False)
+    standing = f"{listed.role} (disabled)" if is_disabled else listed.role
+    return listed.name, standing, _bound(listed.blogs)
 
 
 def _bound(blogs: Iterable[str]) -> str:

@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from starlette.requests import Request
 
 from liveblog import accounts as accounts_module
-from liveblog import auth
-from liveblog.accounts import BOUND_BLOGS_MAX, SESSION_IDLE_S, SESSION_MAX_S, Accounts
+from liveblog import auth, demo
+from liveblog.accounts import BOUND_BLOGS_MAX, SESSION_IDLE_S, SESSION_MAX_S, Accounts, Damaged
 from liveblog.model import Caller, Problem, Role, StoreDown
 from liveblog.nodes import One
 from liveblog.settings import Settings
@@ -299,6 +299,52 @@ async def test_disabling_an_unknown_user_is_404(accounts: Accounts) -> None:
     with pytest.raises(Problem) as raised:
         await accounts.disable_user("nobody")
     assert raised.value.status == 404
+
+
+async def test_a_user_whose_record_is_damaged_hides_no_other_and_can_be_disabled_for_ever(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    await accounts.add_user("zoe", PASSWORD)
+    await accounts.add_user("dana", PASSWORD)
+    session = await accounts.open_session(Caller("user:dana", "editor"))
+    await store_client.hset("lb:users", "dana", b"\xff no JSON")
+    with pytest.raises(Damaged, match="'dana'") as raised:
+        await accounts.users()
+    assert ([user.name for user in raised.value.others], raised.value.names) == (["zoe"], ["dana"])
+    await accounts.disable_user("dana")
+    assert [(user.name, user.disabled) for user in await accounts.users()] == [
+        ("dana", True),
+        ("zoe", False),
+    ]
+    assert await accounts.check_password("dana", PASSWORD) is None
+    assert await accounts.check_password("dana", "") is None
+    assert await accounts.session_caller(session) is None
+    with pytest.raises(Problem):
+        await accounts.add_user("dana", PASSWORD)
+
+
+async def test_a_damaged_token_hides_no_other_and_can_be_revoked(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    secret = await accounts.create_token("wire")
+    await accounts.create_token("agency")
+    await store_client.hset("lb:{tokens}:secrets", hashlib.sha256(secret.encode()).hexdigest(), "{")
+    await store_client.hset("lb:{tokens}:secrets", "nobody's digest", "{")
+    with pytest.raises(Damaged) as raised:
+        await accounts.tokens()
+    assert [token.name for token in raised.value.others] == ["agency"]
+    assert raised.value.names == ["nobody's digest", "wire"]
+    await accounts.revoke_token("wire")
+    assert await accounts.token_caller(secret) is None
+
+
+async def test_a_store_with_damaged_users_only_is_not_one_without_users(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    await store_client.hset("lb:users", "dana", "{")
+    with pytest.raises(StoreDown):
+        await demo._first_user(accounts)
+    assert await store_client.hkeys("lb:users") == [b"dana"]
 
 
 async def test_a_session_expires_when_idle_and_each_use_puts_it_off(

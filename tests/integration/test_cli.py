@@ -101,6 +101,19 @@ def test_a_disabled_user_stays_listed(liveblog: Run) -> None:
     assert liveblog("user", "disable", "eve").returncode == 1
 
 
+def test_a_damaged_user_is_named_beside_the_others_and_can_be_disabled(
+    liveblog: Run, store_url: str
+) -> None:
+    dana = '{"name":"dana","role":"editor","blogs":[],"created_at":0,"password":"none"}'
+    with contextlib.closing(redis.Redis.from_url(store_url)) as client:
+        client.hset("lb:users", mapping={"dana": dana, "bad": b"\xff"})
+    done = liveblog("user", "list")
+    assert (done.returncode, done.stdout) == (1, "dana  editor  all blogs\n")
+    assert done.stderr == "Error: the store holds what makes no sense as a user: 'bad'\n"
+    assert liveblog("user", "disable", "bad").returncode == 0
+    assert "bad   contributor (disabled)  all blogs\n" in liveblog("user", "list").stdout
+
+
 def test_without_a_server_a_command_starts_the_store_briefly(tmp_path: Path) -> None:
     directory = str(tmp_path / "with a space")
     assert run("user", "add", "dana", given=PASSWORD, DATA_DIR=directory).returncode == 0
