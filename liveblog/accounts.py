@@ -79,11 +79,12 @@ redis.call('HSET', KEYS[1], name, digest)
 return 1
 """
 
+# Forget a token by the digest that was read for its name. A repeated call finds nothing and changes
+# nothing, also when somebody has taken the name in between.
 _REVOKE: Final = """
-local digest = redis.call('HGET', KEYS[1], ARGV[1])
-if not digest then return 0 end
+local name, digest = ARGV[1], ARGV[2]
 redis.call('HDEL', KEYS[2], digest)
-redis.call('HDEL', KEYS[1], ARGV[1])
+if redis.call('HGET', KEYS[1], name) == digest then redis.call('HDEL', KEYS[1], name) end
 return 1
 """
 
@@ -268,8 +269,10 @@ class Accounts:
 
         Raises Problem 404 for an unknown name.
         """
-        if not await self._run(_REVOKE, _TOKENS, name):
+        digest = await self._ask(_TOKENS[0], lambda redis: redis.hget(_TOKENS[0], name))
+        if digest is None:
             raise not_found(f"There is no token named {name!r}.")
+        await self._run(_REVOKE, _TOKENS, name, digest)
 
     async def token_caller(self, secret: str) -> Caller | None:
         """Return whose token this is, None when it is nobody's.

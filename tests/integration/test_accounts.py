@@ -128,10 +128,13 @@ async def test_a_write_repeated_after_a_lost_answer_counts_as_done(
 
     monkeypatch.setattr(store_client, "execute_command", twice)
     await accounts.add_user("dana", PASSWORD)
-    token = await accounts.create_token("wire")
+    token, gone = await accounts.create_token("wire"), await accounts.create_token("agency")
+    await accounts.revoke_token("agency")
     monkeypatch.undo()
     assert await accounts.check_password("dana", PASSWORD)
     assert await accounts.token_caller(token)
+    assert await accounts.token_caller(gone) is None
+    assert [it.name for it in await accounts.tokens()] == ["wire"]
 
 
 @pytest.mark.parametrize(
