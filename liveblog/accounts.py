@@ -199,11 +199,13 @@ class Accounts:
     async def disable_user(self, name: str) -> None:
         """Refuse this user from now on and end all their sessions.
 
-        Raises Problem 404 for an unknown name. Sessions end because each use of one looks at its
-        user. Nothing else changes a stored user and no user is ever enabled again, so a plain HSET
-        overwrites nothing and no session comes back. One whose record makes no sense stays, too, as
-        a user without rights: were the name free, who takes it would have the old sessions.
+        Raises Problem: 422 for a bad name, 404 for an unknown one. Sessions end because each use of
+        one looks at its user. Nothing else changes a stored user and no user is ever enabled again,
+        so a plain HSET overwrites nothing and no session comes back. One whose record makes no
+        sense stays, too, as a user without rights: were the name free, who takes it would have the
+        old sessions.
         """
+        check_name(name)
         try:
             user = await self._user(name)
         except Damaged:
@@ -267,8 +269,9 @@ class Accounts:
     async def revoke_token(self, name: str) -> None:
         """Refuse this token from now on; its name is free again.
 
-        Raises Problem 404 for an unknown name.
+        Raises Problem: 422 for a bad name, 404 for an unknown one.
         """
+        check_name(name)
         digest = await self._ask(_TOKENS[0], lambda redis: redis.hget(_TOKENS[0], name))
         if digest is None:
             raise not_found(f"There is no token named {name!r}.")

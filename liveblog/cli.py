@@ -380,7 +380,7 @@ def bench(
     """
     from liveblog.bench import Bench, BenchError, checked_url
 
-    token = token_file.readline().strip() if token_file else ""
+    token = _token_in(token_file) if token_file else ""
     if not token and not blog:
         raise click.UsageError("name the blog to watch with --blog, or give --token-file")
     _raise_file_limit()
@@ -401,6 +401,15 @@ def bench(
     else:
         _print_rows(result.rows())
     raise SystemExit(0 if result.is_whole else 1)
+
+
+def _token_in(file: IO[str]) -> str:
+    """Return the token in a file's first line."""
+    with contextlib.suppress(UnicodeDecodeError):
+        token = file.readline().strip()
+        if token.isascii():  # no header could carry it otherwise
+            return token
+    raise click.ClickException(f"{file.name} holds no token")
 
 
 def _progress(what: str, done: int, total: int) -> None:

@@ -371,6 +371,8 @@ def _is_held(lock: Path) -> bool:
             return not _try_lock(file.fileno(), lock)
     except FileNotFoundError:
         return False
+    except OSError as error:  # another user's, most often
+        raise StoreError(f"{lock} cannot be opened: {error.strerror}") from None
 
 
 def _refuse_unsafe_files(directory: Path) -> None:

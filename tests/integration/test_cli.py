@@ -159,6 +159,29 @@ def test_serve_refuses_a_store_that_loses_what_was_confirmed(store_url: str, los
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", [("token", "revoke"), ("user", "disable")])
+def test_a_name_that_is_no_text_is_one_clear_line(liveblog: Run, command: tuple[str, ...]) -> None:
+    done = liveblog(*command, "a\udcff")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "visible characters" in done.stderr
+
+
+def test_a_data_directory_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "store.lock").mkdir()  # no file that anybody could open, whoever runs the tests
+    done = run("user", "list", DATA_DIR=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"{tmp_path / 'store.lock'} cannot be opened" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", "lbt_\u00e9\n".encode()], ids=repr)
+def test_a_token_file_without_a_token_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    done = run("bench", "http://127.0.0.1:1", "--token-file", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {file} holds no token\n"
+
+
 def test_replaying_needs_a_server_that_shows_it(tmp_path: Path) -> None:
     done = run("demo", "--replay", DATA_DIR=str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
