@@ -149,8 +149,7 @@ async def _state_promise(url: str, durability: str) -> None:
         for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):
             try:
                 async with asking():
-                    for sentence in await nodes.ask(lambda: _promises(nodes, durability)):
-                        log.info("%s", sentence)
+                    _log_promises(await nodes.ask(lambda: _promises(nodes, durability)))
                     return
             except StoreDown as error:
                 log.warning("the store cannot be reached yet: %s", error)
@@ -163,14 +162,22 @@ async def _state_promise(url: str, durability: str) -> None:
         )
 
 
-async def _promises(nodes: "Nodes", durability: str) -> list[str]:
-    """Return what all servers that take writes promise, each sentence once."""
+async def _promises(nodes: "Nodes", durability: str) -> list[store.Promise]:
+    """Return what all servers that take writes promise."""
     promises = [await store.inspect(node.redis, durability) for node in nodes.everyone()]
     if any(promise.in_cluster for promise in promises) and not nodes.is_cluster:
         raise store.StoreError(
             "the store is a node of a cluster; REDIS_URL must begin with redis+cluster://"
         )
-    return list(dict.fromkeys(promise.sentence for promise in promises))
+    return promises
+
+
+def _log_promises(promises: Sequence[store.Promise]) -> None:
+    """Log each sentence once, and what keeps a server from its promise."""
+    for sentence in dict.fromkeys(promise.sentence for promise in promises):
+        log.info("%s", sentence)
+    for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):
+        log.warning("%s", warning)
 
 
 def _run_uvicorn(chosen: Settings) -> None:

@@ -65,7 +65,8 @@ class StoreError(Exception):
 class Promise:
     """What a store says of itself. None: it cannot be read (managed stores forbid CONFIG, or INFO).
 
-    `in_cluster`: it is one node of a cluster.
+    `in_cluster`: it is one node of a cluster. `warning`: why nothing can be published now; "" when
+    nothing speaks against it.
     """
 
     server: str
@@ -75,6 +76,7 @@ class Promise:
     policy: str | None
     in_cluster: bool
     sentence: str
+    warning: str = ""
 
 
 @contextlib.contextmanager
@@ -456,7 +458,20 @@ def _judged(info: Mapping[str, Any], config: Mapping[str, str], durability: str)
     sentence = f"The store is {server} {version}: {promised}."
     appendonly, appendfsync = config.get("appendonly"), config.get("appendfsync")
     in_cluster = str(info.get("cluster_enabled", "0")) == "1"
-    return Promise(server, version, appendonly, appendfsync, policy, in_cluster, sentence)
+    warning = _hindrance(info, durability)
+    return Promise(server, version, appendonly, appendfsync, policy, in_cluster, sentence, warning)
+
+
+def _hindrance(info: Mapping[str, Any], durability: str) -> str:
+    """Return why no change can be confirmed now, which need not be so for ever; "" for nothing."""
+    if info.get("role") == "slave" and str(info.get("slave_read_only", "1")) == "1":
+        return "The store is a read-only replica: no change can be published; name its primary."
+    if durability == "replica" and str(info.get("connected_slaves", "")) == "0":
+        return (
+            "LIVEBLOG_DURABILITY is replica, and the store has no replica: no change is confirmed "
+            "until it has one."
+        )
+    return ""
 
 
 def _named(info: Mapping[str, Any]) -> tuple[str, str]:

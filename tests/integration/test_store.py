@@ -314,6 +314,25 @@ async def test_a_store_that_forbids_info_too_is_taken_at_its_word(
     assert "of unknown version: what it keeps over a crash cannot be read" in promise.sentence
 
 
+async def test_a_store_without_the_replica_that_is_waited_for_is_warned_of(
+    store_client: redis.asyncio.Redis,
+) -> None:
+    assert "no change is confirmed" in (await store.inspect(store_client, "replica")).warning
+    assert (await store.inspect(store_client, "store")).warning == ""
+
+
+async def test_a_store_that_is_a_read_only_replica_is_warned_of(
+    store_client: redis.asyncio.Redis,
+) -> None:
+    await store_client.replicaof("127.0.0.1", "1")  # where nobody is
+    try:
+        for durability in ("store", "disk", "replica"):
+            promise = await store.inspect(store_client, durability)
+            assert "read-only replica" in promise.warning
+    finally:
+        await store_client.replicaof("NO", "ONE")
+
+
 def test_an_old_store_is_refused() -> None:
     with pytest.raises(StoreError, match=r"Redis 6\.2\.7; Redis 7\.0"):
         store._judged({"redis_version": "6.2.7"}, {}, "store")
