@@ -7,6 +7,9 @@ Rules: no Redis and no password hashes (accounts), no permission to do anything 
 """
 
 import asyncio
+import logging
+import time
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -25,9 +28,13 @@ from liveblog.model import (
 )
 from liveblog.settings import Settings
 
+log = logging.getLogger(__name__)
+
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 BODY_WAIT_S: Final = 30.0  # for a whole request body
 STORE_RETRY_AFTER_S: Final = 2
+REASON_AGAIN_S: Final = 60.0  # until the log says again why the store is down
+REASONS_MAX: Final = 10  # that the log says in this time
 UNREAD: Final = (401, 408, 413)  # answers before the body was read: who dribbles one is cut off
 
 # Tries at passwords in SIGN_IN_WINDOW_S; a successful one is taken back and costs nothing.
@@ -278,7 +285,7 @@ def _too_large(bytes_max: int) -> Problem:
 def problem_response(problem: Problem | StoreDown) -> Response:
     """Return the answer for a problem as RFC 9457 has it, and for a store that is away."""
     if isinstance(problem, StoreDown):
-        problem = store_down()
+        problem = store_down(problem)
     headers = {"Cache-Control": "no-store"}
     if problem.status in UNREAD:
         headers["Connection"] = "close"
@@ -290,8 +297,32 @@ def problem_response(problem: Problem | StoreDown) -> Response:
     return Response(body, problem.status, headers, "application/problem+json")
 
 
-def store_down() -> Problem:
+class Reasons:
+    """Logs why the store is down, which callers are not told: each reason once a minute.
+
+    Many may ask again every few seconds, so the rest is not logged, nor are more than
+    REASONS_MAX reasons a minute. `now` is in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._said: dict[str, float] = {}  # and when
+
+    def say(self, error: StoreDown) -> None:
+        """Log the reason, unless it was just logged."""
+        reason, now = str(error), self._now()
+        self._said = {it: at for it, at in self._said.items() if now - at < REASON_AGAIN_S}
+        if reason not in self._said and len(self._said) < REASONS_MAX:
+            self._said[reason] = now
+            log.warning("a request is answered that the store is down: %s", reason)
+
+
+_reasons = Reasons()
+
+
+def store_down(error: StoreDown) -> Problem:
     """Return the problem that StoreDown is to a caller; a write may or may not have happened."""
+    _reasons.say(error)
     detail = (
         "The store cannot be reached. What was sent may or may not be stored; sending it again "
         "with the same Idempotency-Key makes it certain, and one."

@@ -135,8 +135,8 @@ class _Desk:
         async def answer(request: Request) -> Response:
             try:
                 response = await endpoint(request)
-            except StoreDown:
-                response = await self._stopped(request, auth.store_down())
+            except StoreDown as error:
+                response = await self._stopped(request, auth.store_down(error))
             except Problem as problem:
                 response = await self._stopped(request, problem)
             response.headers["Cache-Control"] = "no-store"

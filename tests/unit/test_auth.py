@@ -334,6 +334,26 @@ def test_a_store_that_is_away_is_503_with_a_time_to_come_back() -> None:
     assert "secret address" not in body_of(response)["detail"]
 
 
+def test_why_the_store_is_down_is_logged_once_a_minute_however_many_ask(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_s = 0.0
+    monkeypatch.setattr(auth, "_reasons", auth.Reasons(lambda: at_s))
+    for _ in range(3):
+        for reason in ("unconfirmed", "a read-only replica"):
+            auth.problem_response(StoreDown(reason))
+    assert [record.args for record in caplog.records] == [
+        ("unconfirmed",),
+        ("a read-only replica",),
+    ]
+    at_s = auth.REASON_AGAIN_S
+    auth.problem_response(StoreDown("unconfirmed"))
+    assert len(caplog.records) == 3
+    for number in range(100):
+        auth.problem_response(StoreDown(f"another, {number}"))
+    assert len(caplog.records) == 2 + auth.REASONS_MAX
+
+
 def test_401_says_how_to_ask() -> None:
     response = auth.problem_response(Problem(401, "unauthorized", "Who?"))
     assert response.headers["www-authenticate"] == 'Bearer realm="liveblog"'
