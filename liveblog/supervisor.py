@@ -60,7 +60,8 @@ class Supervisor(Multiprocess):
             process.start()
         ending: Any = self  # an Event, as far as it is asked
         if not all(it.wait_until_ready(START_WITHIN_S, ending) for it in fresh):
-            log.error("not all new workers serve: the old ones stay")
+            if not self.is_set():
+                log.error("not all new workers serve: the old ones stay")
             for process in fresh:
                 process.kill()
                 process.join()
@@ -70,8 +71,10 @@ class Supervisor(Multiprocess):
 
     def handle_signals(self) -> None:
         """Obey what waits: the end before all else, several exchanges as one."""
-        ending = [number for number in self.signal_queue if number in ENDING]
-        self.signal_queue[:] = ending[:1] or dict.fromkeys(self.signal_queue)
+        # One by one: another may be put in between any two steps of ours.
+        waiting = [self.signal_queue.pop(0) for _ in range(len(self.signal_queue))]
+        ending = [number for number in waiting if number in ENDING]
+        self.signal_queue[:0] = ending[:1] or dict.fromkeys(waiting)
         super().handle_signals()
 
     def handle_hup(self) -> None:

@@ -56,12 +56,12 @@ class Config:
 def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that exchanges two workers, and gives who serves then and what was done."""
 
-    def exchange(*starts: bool) -> tuple[list[str], Log]:
+    def exchange(*starts: bool, waiting: tuple[int, ...] = ()) -> tuple[list[str], Log]:
         Worker.log, Worker.starts, Worker.made = [], iter(starts), 0
         monkeypatch.setattr(supervisor, "Successor", Worker)
         made: Any = Supervisor.__new__(Supervisor)
         made.config, made.sockets = Config, []
-        made.should_exit, made.signal_queue = threading.Event(), []
+        made.should_exit, made.signal_queue = threading.Event(), [*waiting]
         made.processes, made._going, made._end_within_s = [Worker(), Worker()], {}, 1.0
         made.restart_all()
         return [worker.name for worker in made.processes], Worker.log
@@ -82,8 +82,11 @@ def test_the_old_workers_are_sent_away_when_all_new_ones_serve(exchanged: Any) -
     ]
 
 
-def test_when_a_new_worker_does_not_serve_the_old_ones_stay(exchanged: Any) -> None:
+def test_when_a_new_worker_does_not_serve_the_old_ones_stay(
+    exchanged: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     serving, log = exchanged(True, False)
+    assert "not all new workers serve" in caplog.text
     assert serving == ["worker 1", "worker 2"]
     assert [entry for entry in log if entry[0] in ("terminate", "kill", "join")] == [
         ("kill", "worker 3"),
@@ -91,6 +94,15 @@ def test_when_a_new_worker_does_not_serve_the_old_ones_stay(exchanged: Any) -> N
         ("kill", "worker 4"),
         ("join", "worker 4"),
     ]
+
+
+def test_an_exchange_that_the_end_comes_into_is_no_error(
+    exchanged: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving, log = exchanged(False, waiting=(signal.SIGTERM,))
+    assert serving == ["worker 1", "worker 2"]
+    assert [name for what, name in log if what == "kill"] == ["worker 3", "worker 4"]
+    assert caplog.text == ""
 
 
 def supervisor_of(*waiting: int) -> Any:
@@ -117,6 +129,21 @@ def test_the_end_comes_before_an_exchange_and_is_seen_during_one() -> None:
     assert made.is_set()
     made.handle_signals()
     assert (made.exchanges, made.should_exit.is_set()) == (0, True)
+
+
+class Interrupted(list[int]):
+    """Signals that wait; one more comes just before they are put in order."""
+
+    def __setitem__(self, at: Any, value: Any) -> None:
+        self.append(signal.SIGTERM)
+        super().__setitem__(at, value)
+
+
+def test_a_signal_that_comes_while_others_are_put_in_order_is_not_lost() -> None:
+    made = supervisor_of()
+    made.signal_queue = Interrupted([signal.SIGHUP, signal.SIGHUP])
+    made.handle_signals()
+    assert (made.exchanges, made.is_set()) == (1, True)
 
 
 def test_no_exchange_begins_while_the_last_ones_workers_are_going() -> None:
