@@ -313,6 +313,7 @@ class Broker:
         arguments = [*write.arguments(slug), "publish", self._publish]
         answer = await self._durably("publish", keys, arguments)
         if answer[0] == b"known":
+            await self._touch(slug)  # the answer to the first call was perhaps lost before that
             async with asking():  # it may make no sense
                 return msgspec.json.decode(answer[1], type=Known)
         if answer[0] != b"ok":
@@ -320,6 +321,7 @@ class Broker:
             return refusal
         record = decode_record(answer[4])
         if write.op == "keep":
+            await self._touch(slug)  # no activity, but the schedule asks only listed blogs
             return Committed(record, None)
         await self._touch(slug, record.updated_at)
         return Committed(record, Position(answer[1].decode(), int(answer[2]), answer[3].decode()))
@@ -355,14 +357,16 @@ class Broker:
         pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
         return await pipeline.execute()
 
-    async def _touch(self, slug: str, at: int) -> None:
-        """Note the activity.
+    async def _touch(self, slug: str, at: int | None = None) -> None:
+        """Note the activity; without `at` only that there is the blog, whose place stays.
 
         Best effort: the index is rebuilt at start, and the write itself is done.
         """
         try:
             async with asyncio.timeout(TOUCH_WITHIN_S):
-                await self.nodes.ask(lambda: self._index(slug, at))
+                await self.nodes.ask(
+                    lambda: self._index(slug, at) if at is not None else self._index_again(slug)
+                )
         except (RedisError, OSError) as error:
             log.warning("the list of blogs was not updated: %s: %s", type(error).__name__, error)
 

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
+from proxy import Proxy
 from readers import Ask, websocket
 from servers import Editor, Server
 from waiting import until
@@ -15,7 +17,7 @@ from waiting import until
 from liveblog import schedule
 from liveblog.broker import Broker, key
 from liveblog.model import SYSTEM, Problem, StoreDown
-from liveblog.nodes import One
+from liveblog.nodes import One, connect
 from liveblog.publishing import Publishing
 
 SLUG = "council"
@@ -185,6 +187,34 @@ async def _is_past(client: Any, id: str) -> bool:
     seconds, micros = await client.time()
     score = await client.zscore(key(SLUG, "due"), id)
     return bool(score < seconds * 1000 + micros // 1000)
+
+
+async def test_a_blog_is_listed_and_goes_out_though_the_answer_to_its_creation_was_lost(
+    store_url: str,
+) -> None:
+    proxy = Proxy(Path(store_url.removeprefix("unix://")))
+    await proxy.start()
+    async with connect(proxy.url) as nodes:
+        broker = Broker(nodes)
+        publishing = Publishing(broker, now_ms)
+        proxy.lose_next_answer(b":idem:")
+        await publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Council", "status": "live"})
+        assert proxy.answers_lost == 1
+        assert [at.blog.slug for at in await publishing.blogs(SYSTEM)] == [SLUG]
+        id = await planned(publishing)
+        await until(lambda: due(broker, id))
+    await proxy.stop()
+
+
+async def test_what_is_scheduled_in_a_blog_that_no_list_has_goes_out(
+    desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
+) -> None:
+    broker, publishing = desk
+    place = await store_client.zscore("lb:blogs", SLUG)
+    await store_client.delete("lb:blogs")
+    id = await planned(publishing)
+    await until(lambda: due(broker, id))
+    assert await store_client.zscore("lb:blogs", SLUG) == place
 
 
 async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_takedowns_rewrite(
