@@ -54,9 +54,18 @@ from liveblog.timeline import (
 
 log = logging.getLogger(__name__)
 
-# What reading damaged keys raises: a value that is missing, of another kind, or not UTF-8. It is
-# one blog's trouble, and must end neither a worker nor an answer about the others.
-NONSENSE: Final = (msgspec.DecodeError, ValueError, TypeError, AttributeError, LookupError)
+# What reading damaged keys raises: a value that is missing, of another kind, too large, nested too
+# deep, or not UTF-8. It is one blog's trouble, and must end neither a worker nor an answer about
+# the others.
+NONSENSE: Final = (
+    msgspec.DecodeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    OverflowError,
+)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -159,7 +168,7 @@ def decode_message(raw: bytes) -> Changes | None:
         return Changes(
             int(first) - 1, previous, position, checks, [decode_record(r) for r in records]
         )
-    except (ValueError, msgspec.DecodeError):
+    except NONSENSE:
         return None
 
 
@@ -303,8 +312,8 @@ class Broker:
 
         With `wait_for_replica`, StoreDown ("unconfirmed") also when no replica confirmed in time.
         """
-        # What could not be read again is never stored.
-        decode_record(orjson.dumps(write.record | {"id": write.id}))
+        async with asking():  # what could not be read again is never stored
+            decode_record(orjson.dumps(write.record | {"id": write.id}))
         return await self._commit(slug, write)
 
     async def _commit(self, slug: str, write: Write) -> Committed | Known | Refusal:

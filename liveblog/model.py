@@ -44,6 +44,7 @@ BODY_BYTES_MAX: Final = 1 << 20  # of a request
 HTML_BYTES_MAX: Final = 160 * 1024  # made of a body or summary: a frame with it still fits 256 KiB
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
+COUNT_MAX: Final = 2**53 - 1  # of what is counted: what browsers and the store's Lua can tell apart
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Inside these, every zone's local time can be computed and has a year of four digits.
@@ -164,6 +165,7 @@ class Position(NamedTuple):
 # What is stored is checked as it is read: whatever else stands there is not ours, and could be
 # neither shown nor told.
 Time = Annotated[int, msgspec.Meta(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 EntryId = Annotated[str, msgspec.Meta(pattern=rf"\A{_ENTRY_ID.pattern}\Z")]
 
 
@@ -190,7 +192,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
     successor: Link | None = None
     created_at: Time = 0
     updated_at: Time = 0
-    offset: int = 0
+    offset: Count = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a zone in which no time can be told."""
@@ -214,18 +216,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     key_title: str | None = None
     pinned: bool = False
     status: EntryStatus = "draft"
-    revision: int = 1
+    revision: Count = 1
     publish_at: Time | None = None
     note_kind: NoteKind | None = None
     note: str | None = None
     author: str | None = None  # Caller.ident of who made it
     published_at: Time | None = None
     updated_at: Time = 0
-    offset: int | None = None  # of its last change; None until published
-    order: int | None = None  # the offset of its first publication
+    offset: Count | None = None  # of its last change; None until published
+    order: Count | None = None  # the offset of its first publication
     deleted: bool = False
     takedown: bool = False
-    revisions_erased: int = 0
+    revisions_erased: Count = 0
 
 
 # What the store itself puts into the record of a change.

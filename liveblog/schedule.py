@@ -50,4 +50,6 @@ async def publish_due(broker: Broker, publishing: Publishing) -> int:
         except StoreDown as error:
             waiting.add(slug)
             log.warning("blog %s: what is due waits for the store: %s", slug, error)
+        except Exception:
+            log.exception("blog %s: scheduled entry %s cannot go out", slug, id)
     return published

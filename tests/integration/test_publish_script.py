@@ -242,6 +242,17 @@ async def test_a_chain_that_does_not_fit_the_offset_stops_every_numbered_write(r
     assert await room.contents() == before
 
 
+@pytest.mark.parametrize("revision", [2**53, 10**25, -1])
+async def test_a_record_that_could_not_be_read_again_is_not_stored(
+    room: Room, revision: int
+) -> None:
+    write = await _numbered(room)
+    before = await room.contents()
+    with pytest.raises(StoreDown):
+        await room.broker.commit(SLUG, replace(write, record=write.record | {"revision": revision}))
+    assert await room.contents() == before
+
+
 # -- numbers and checks
 
 
@@ -287,6 +298,12 @@ async def test_a_message_whose_check_does_not_fit_its_bytes_is_not_believed(room
     assert decode_message(room.heard[1].replace(b"True.", b"Fake.")) is None
     assert decode_message(b"") is None
     assert decode_message(b"a b c d e\n{}") is None
+
+
+def test_a_message_nested_deeper_than_can_be_read_is_not_believed() -> None:
+    record = b'{"id":"#blog","x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    check = hashlib.sha1(b"abcdefgh" + record).hexdigest()[:8]
+    assert decode_message(b"k 2 2 abcdefgh %b\n%b" % (check.encode(), record)) is None
 
 
 async def test_the_numbering_has_no_holes_under_concurrent_writers(

@@ -155,8 +155,9 @@ async def test_what_was_put_off_after_it_was_listed_as_due_does_not_go_out(
     assert await broker.listed(SLUG, None, 10) == []
 
 
+@pytest.mark.parametrize("why", [Problem(422, "invalid-field", "Refused."), TypeError("A bug.")])
 async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
-    desk: tuple[Broker, Publishing], monkeypatch: pytest.MonkeyPatch
+    desk: tuple[Broker, Publishing], monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
     broker, publishing = desk
     stuck, fine = await planned(publishing, 0.04), await planned(publishing)
@@ -165,7 +166,7 @@ async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
 
     async def refuse(slug: str, id: str, now: int) -> bool:
         if id == stuck:
-            raise Problem(422, "invalid-field", "Refused.")
+            raise why
         return await publish(slug, id, now)
 
     monkeypatch.setattr(publishing, "publish_due", refuse)
