@@ -11,10 +11,10 @@ What asks the store may run twice, when a cluster turns out to be laid out other
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from importlib.resources import files
 from typing import Any, Concatenate, Final, Literal, NamedTuple, ParamSpec, TypeVar
 
@@ -35,6 +35,7 @@ from liveblog.model import (
     REVISIONS_MAX,
     STAMPED,
     Blog,
+    Damaged,
     Entry,
     Position,
     StoreDown,
@@ -91,6 +92,10 @@ _FORGET = """
 local wanted = redis.call('HGET', KEYS[1], ARGV[1])
 return wanted == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])
 """
+_UNSCHEDULE = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[2], ARGV[1])
+return (stored and redis.sha1hex(stored) or '') == ARGV[2] and redis.call('ZREM', KEYS[3], ARGV[1])
+"""
 _KEYS = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
 _CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
 _entry_of = msgspec.json.Decoder(Entry).decode
@@ -107,7 +112,7 @@ def channel(slug: str) -> str:
 
 @asynccontextmanager
 async def asking() -> AsyncIterator[None]:
-    """Turn whatever Redis cannot do now into StoreDown."""
+    """Turn whatever Redis cannot do now into StoreDown, and what makes no sense into Damaged."""
     try:
         yield
     except (AskError, ClusterDownError, ReadOnlyError, TryAgainError) as error:
@@ -117,7 +122,7 @@ async def asking() -> AsyncIterator[None]:
         raise StoreDown(str(error)) from error
     except NONSENSE as error:
         log.exception("the store holds something that makes no sense")
-        raise StoreDown(f"what is stored makes no sense: {error!r}") from error
+        raise Damaged(f"what is stored makes no sense: {error!r}") from error
     except (RedisError, OSError) as error:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
@@ -234,7 +239,7 @@ class Write:
             "request": self.request,
             "ttl_s": REMEMBERED_S,
             "id": self.id,
-            "seen": hashlib.sha1(self.seen, usedforsecurity=False).hexdigest() if self.seen else "",
+            "seen": _digest(self.seen),
             "record": orjson.dumps(self.record),
             "epoch": new_id("", 6),
             "fresh": int(self.fresh),
@@ -255,6 +260,10 @@ class Write:
             "channel": channel(slug),
         }
         return [part for pair in values.items() for part in pair]
+
+
+def _digest(seen: bytes | None) -> str:
+    return hashlib.sha1(seen, usedforsecurity=False).hexdigest() if seen else ""
 
 
 def _or_empty(value: int | None) -> int | str:
@@ -483,15 +492,23 @@ class Broker:
         return found
 
     @_asking
-    async def due(self) -> list[Due]:
+    async def due(self, passed: Mapping[str, int] | None = None) -> list[Due]:
         """Return what is due by the store's clock, in all blogs that have not ended.
 
-        In a cluster by each node's own, with which it stamps, and without blogs that are away.
+        In a cluster by each node's own, with which it stamps, and without blogs that are away. Of
+        each blog DUE_AT_ONCE, the first due first, after as many as `passed` says of it.
         """
-        found, away = await self.nodes.each(await self._slugs(0), _due)
+        ask = partial(_due, passed=passed or {})
+        found, away = await self.nodes.each(await self._slugs(0), ask)
         if away:
             log.debug("the schedule of some blogs waits: %s", away)
         return [due for dues in found.values() for due in dues]
+
+    @_asking
+    async def unschedule(self, slug: str, id: str, seen: bytes | None) -> None:
+        """Take an id out of the schedule if `seen`, no scheduled entry, is still its record."""
+        keys = [key(slug, name) for name in ("entries", "drafts", "due")]
+        await self.nodes.at(slug).eval(_UNSCHEDULE, len(keys), *keys, id, _digest(seen))
 
     @_asking
     async def want_rewrite(self, slug: str, *, again: bool) -> None:
@@ -703,12 +720,15 @@ def _head(answer: Any) -> Position | Nonsense | None | Exception:
         return Nonsense(str(error))
 
 
-async def _due(redis: Any, slugs: Sequence[str]) -> list[list[Due] | Exception]:
+async def _due(
+    redis: Any, slugs: Sequence[str], passed: Mapping[str, int]
+) -> list[list[Due] | Exception]:
     pipeline = redis.pipeline(transaction=False)
     pipeline.time()
     for slug in slugs:
         pipeline.hget(key(slug, "blog"), "status")
-        pipeline.zrange(key(slug, "due"), 0, DUE_AT_ONCE - 1, withscores=True)
+        first = passed.get(slug, 0)
+        pipeline.zrange(key(slug, "due"), first, first + DUE_AT_ONCE - 1, withscores=True)
     (seconds, micros), *answers = await pipeline.execute(raise_on_error=False)
     now = seconds * 1000 + micros // 1000
     return [_due_at(now, *it) for it in zip(slugs, answers[::2], answers[1::2], strict=True)]
@@ -719,7 +739,8 @@ def _due_at(now: int, slug: str, status: Any, rows: Any) -> list[Due] | Exceptio
     for answer in (status, rows):
         if isinstance(answer, Exception):
             return answer
-    found = [id.decode(errors="replace") for id, at in rows if at <= now]
+    # One that is not UTF-8 is told as it is: it can be asked for as little, and is Damaged then.
+    found = [id.decode(errors="surrogateescape") for id, at in rows if at <= now]
     return [Due(slug, id, now) for id in found] if status != b"ended" else []
 
 

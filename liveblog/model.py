@@ -142,6 +142,10 @@ class StoreDown(Exception):
     """The store cannot be asked now. A write that raised this may or may not have happened."""
 
 
+class Damaged(StoreDown):
+    """The store answers, but what it holds there makes no sense; other things can be asked for."""
+
+
 class Position(NamedTuple):
     """Where a reader is in a blog.
 

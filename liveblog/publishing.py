@@ -475,6 +475,7 @@ class Publishing:
         """
         stored = await self._broker.stored(slug, id)
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:
+            await self._broker.unschedule(slug, id, stored.raw if stored else None)
             return False
         if (stored.entry.publish_at or 0) > now:  # put off since it was listed
             return False

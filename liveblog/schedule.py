@@ -8,11 +8,13 @@ Rules: no clock of its own; decides nothing but when to ask.
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from liveblog.broker import Broker
-from liveblog.model import Problem, StoreDown
+from liveblog.broker import DUE_AT_ONCE, Broker, Due
+from liveblog.model import Damaged, Problem, StoreDown
 from liveblog.publishing import Publishing
 
 log = logging.getLogger(__name__)
@@ -25,31 +27,50 @@ async def run(broker: Broker, publishing: Publishing) -> None:
 
     While the store is away everything waits, and goes out after.
     """
+    passed: Counter[str] = Counter()
     while True:
         await asyncio.sleep(EVERY_S)
-        for part in (partial(publish_due, broker, publishing), broker.rewrite_if_wanted):
+        for part in (partial(publish_due, broker, publishing, passed), broker.rewrite_if_wanted):
             try:
                 await part()
             except StoreDown as error:
                 log.debug("the schedule waits for the store: %s", error)
 
 
-async def publish_due(broker: Broker, publishing: Publishing) -> int:
-    """Publish everything that is due now, and return how many this worker published.
+async def publish_due(
+    broker: Broker, publishing: Publishing, passed: Counter[str] | None = None
+) -> int:
+    """Publish what is due now, and return how many this worker published.
 
     An entry that cannot go out does not hold up the others, nor does a blog that takes no writes.
+    `passed` is kept from pass to pass: how many of a blog's first ones are left out, since a whole
+    page is looked at and those stay. After the last page it is the first one's turn again.
     """
-    published, waiting = 0, set()
-    for slug, id, now in await broker.due():
+    passed = Counter() if passed is None else passed
+    dues = await broker.due(passed)
+    published, waiting, stuck = 0, set(), Counter[str]()
+    for slug, id, now in dues:
         if slug in waiting:
             continue
         try:
             published += await publishing.publish_due(slug, id, now)
-        except Problem as problem:
-            log.error("blog %s: scheduled entry %s: %s", slug, id, problem)
+        except (Problem, Damaged) as error:
+            stuck[slug] += 1
+            log.error("blog %s: scheduled entry %s: %s", slug, id, error)
         except StoreDown as error:
             waiting.add(slug)
             log.warning("blog %s: what is due waits for the store: %s", slug, error)
         except Exception:
+            stuck[slug] += 1
             log.exception("blog %s: scheduled entry %s cannot go out", slug, id)
+    _turn_pages(passed, dues, stuck)
     return published
+
+
+def _turn_pages(passed: Counter[str], dues: Sequence[Due], stuck: Counter[str]) -> None:
+    """Go on behind what is stuck where there may be more, else begin again."""
+    looked_at = Counter(due.slug for due in dues)
+    whole = [slug for slug, count in looked_at.items() if count == DUE_AT_ONCE]
+    now_passed = {slug: passed[slug] + stuck[slug] for slug in whole}
+    passed.clear()
+    passed.update(now_passed)

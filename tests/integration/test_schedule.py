@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from servers import Editor, Server
 from waiting import until
 
 from liveblog import schedule
-from liveblog.broker import Broker, key
+from liveblog.broker import DUE_AT_ONCE, Broker, key
 from liveblog.model import SYSTEM, Problem, StoreDown
 from liveblog.nodes import One, connect
 from liveblog.publishing import Publishing
@@ -160,7 +162,7 @@ async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
     desk: tuple[Broker, Publishing], monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
     broker, publishing = desk
-    stuck, fine = await planned(publishing, 0.04), await planned(publishing)
+    stuck, fine = await planned(publishing), await planned(publishing)
     await until(lambda: due(broker, stuck, fine))
     publish = publishing.publish_due
 
@@ -172,6 +174,69 @@ async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
     monkeypatch.setattr(publishing, "publish_due", refuse)
     assert await schedule.publish_due(broker, publishing) == 1
     assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+
+
+def _as_stored(**fields: Any) -> bytes:
+    return json.dumps({"id": "e000000000000", "status": "scheduled", **fields}).encode()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"{broken", b"[]", _as_stored(revision=10**25), b"[" * 200_000],
+    ids=["no JSON", "a list", "a revision beyond all", "nested too deep"],
+)
+async def test_a_damaged_scheduled_entry_does_not_hold_the_others(
+    desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis, record: bytes
+) -> None:
+    broker, publishing = desk
+    damaged, fine = await planned(publishing), await planned(publishing)
+    await store_client.hset(key(SLUG, "drafts"), damaged, record)
+    await until(lambda: due(broker, damaged, fine))
+    assert await schedule.publish_due(broker, publishing) == 1
+    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+
+
+async def test_more_damaged_entries_than_one_pass_looks_at_hold_nothing_behind_them(
+    desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
+) -> None:
+    broker, publishing = desk
+    broken, fine = await planned(publishing), await planned(publishing)
+    await until(lambda: due(broker, broken, fine))
+    record: Any = await store_client.hget(key(SLUG, "drafts"), broken)
+    ids = [*(f"e{n:012d}" for n in range(DUE_AT_ONCE - 1)), broken]
+    await store_client.hset(key(SLUG, "drafts"), mapping=dict.fromkeys(ids, b"{broken"))
+    await store_client.zadd(key(SLUG, "due"), {**dict.fromkeys(ids, 1), b"\xff\xfe": 2})
+    passed: Counter[str] = Counter()
+    done = [await schedule.publish_due(broker, publishing, passed) for _ in range(2)]
+    assert done == [0, 1]
+    await store_client.hset(key(SLUG, "drafts"), broken, record)
+    assert await schedule.publish_due(broker, publishing, passed) == 1
+    assert {e.id for e in await broker.listed(SLUG, None, 10)} == {broken, fine}
+
+
+async def test_what_is_due_without_a_scheduled_entry_is_forgotten_and_holds_nothing_behind_it(
+    desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
+) -> None:
+    broker, publishing = desk
+    fine = await planned(publishing)
+    await until(lambda: due(broker, fine))
+    orphans = dict.fromkeys((f"e{n:012d}" for n in range(DUE_AT_ONCE)), 1)
+    await store_client.zadd(key(SLUG, "due"), orphans)
+    assert [await schedule.publish_due(broker, publishing) for _ in range(2)] == [0, 1]
+    assert await store_client.zcard(key(SLUG, "due")) == 0
+
+
+async def test_what_was_scheduled_since_it_was_read_is_not_forgotten(
+    desk: tuple[Broker, Publishing],
+) -> None:
+    broker, publishing = desk
+    id = (await publishing.create_entry(SYSTEM, SLUG, {"body": "B.", "status": "draft"})).entry.id
+    draft = await broker.stored(SLUG, id)
+    assert draft
+    await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(0.05)}, 1)
+    await broker.unschedule(SLUG, id, draft.raw)
+    await broker.unschedule(SLUG, id, None)
+    await until(lambda: due(broker, id))
 
 
 async def test_more_than_one_pass_can_carry_goes_out_in_the_next(
