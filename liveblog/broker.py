@@ -479,10 +479,14 @@ class Broker:
 
     @_asking
     async def drafts(self, slug: str) -> list[Entry]:
-        """Return everything unpublished, tombstones left out, the newest alteration first."""
-        raws = await self.nodes.at(slug).hvals(key(slug, "drafts"))
-        entries = [entry for entry in map(_entry_of, raws) if not entry.deleted]
-        return sorted(entries, key=lambda e: (e.updated_at, e.id), reverse=True)
+        """Return everything unpublished, the newest alteration first.
+
+        Tombstones are left out, and what makes no sense: one must not hide the rest.
+        """
+        raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
+        drafts = [_draft(slug, id, raw) for id, raw in raws.items()]
+        living = [draft for draft in drafts if draft and not draft.deleted]
+        return sorted(living, key=lambda e: (e.updated_at, e.id), reverse=True)
 
     async def _entries(self, slug: str, name: str, ids: Sequence[bytes]) -> list[Entry]:
         found: list[Entry] = []
@@ -761,6 +765,15 @@ def _stand(
         return Stand(_blog_of(header), _position(epoch, offset, check), header)
     except NONSENSE:
         log.exception("the store holds a blog that makes no sense: %.200r", header)
+        return None
+
+
+def _draft(slug: str, id: bytes, raw: bytes) -> Entry | None:
+    """Return a draft, None for one that makes no sense."""
+    try:
+        return _entry_of(raw)
+    except NONSENSE as error:
+        log.error("blog %s: draft %r makes no sense: %r", slug, id, error)
         return None
 
 

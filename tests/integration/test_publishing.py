@@ -52,6 +52,18 @@ async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
 
 
+async def test_a_stored_draft_that_makes_no_sense_hides_no_other(
+    publishing: Publishing, store_client: redis.asyncio.Redis
+) -> None:
+    fields = {"body": "Fine.", "status": "draft"}
+    fine = (await publishing.create_entry(EDITOR, "council", fields)).entry
+    broken: Any = {"e00000000000d": b"{x", b"\xff": b"\xff", "e00000000000e": b"[" * 200_000}
+    await store_client.hset("lb:{council}:drafts", mapping=broken)
+    assert await publishing.unpublished(EDITOR, "council") == [fine]
+    [listed], _ = await publishing.entries(EDITOR, "council", status="draft")
+    assert listed.entry == fine
+
+
 @pytest.mark.parametrize("time_", ["0001-01-01T00:00:00+14:00", "0999-12-31T00:00:00Z"])
 async def test_a_time_that_no_page_could_show_is_refused(
     publishing: Publishing, time_: str
