@@ -387,6 +387,9 @@ class Publishing:
 
         async def attempt() -> Any:
             stored = await self._readable(caller, slug, id)
+            known = await self._known(slug, call, key)
+            if known:
+                return known
             _may_remove(caller, stored.entry)
             return await self._broker.commit(
                 slug, await self._removal(slug, stored, takedown, call)

@@ -11,7 +11,7 @@ from waiting import until
 from liveblog.broker import Broker
 from liveblog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
 from liveblog.nodes import One
-from liveblog.publishing import Publishing
+from liveblog.publishing import Deleted, Publishing
 
 EDITOR = Caller("user:dana", "editor")
 CONTRIBUTOR = Caller("user:kim", "contributor")
@@ -116,6 +116,22 @@ async def test_a_contributor_cannot_delete_or_bring_back_what_an_editor_schedule
     assert (await refused(publishing.delete_entry(CONTRIBUTOR, "council", id))).status == 403
     await publishing.delete_entry(EDITOR, "council", id)
     assert (await refused(publishing.restore_entry(CONTRIBUTOR, "council", id))).status == 403
+
+
+async def test_a_contributors_deletion_repeated_is_the_same_though_an_editor_published_the_entry(
+    publishing: Publishing,
+) -> None:
+    fields = {"body": "Mine.", "status": "submitted"}
+    id = (await publishing.create_entry(CONTRIBUTOR, "council", fields)).entry.id
+
+    async def delete() -> Deleted:
+        return await publishing.delete_entry(CONTRIBUTOR, "council", id, key="once")
+
+    first = await delete()
+    await publishing.restore_entry(EDITOR, "council", id)
+    await publishing.edit_entry(EDITOR, "council", id, {"status": "published"}, 1)
+    assert await delete() == first._replace(replayed=True)
+    assert (await publishing.entry(EDITOR, "council", id)).entry.status == "published"
 
 
 async def test_what_was_scheduled_comes_back_as_a_draft(publishing: Publishing) -> None:
