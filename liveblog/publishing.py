@@ -40,6 +40,7 @@ from liveblog.model import (
     Blog,
     BlogFields,
     Caller,
+    Damaged,
     Entry,
     EntryFields,
     EntryStatus,
@@ -183,8 +184,9 @@ class Publishing:
         if isinstance(done, Known):
             stand = await self._broker.stand(slug)
             position = Position.parse(done.position or "")
-            if stand and position:
-                return BlogAt(stand.blog, position, done.status, replayed=True)
+            if not stand or not position:
+                raise Damaged(f"what is stored of blog {slug} makes no sense")
+            return BlogAt(stand.blog, position, done.status, replayed=True)
         if isinstance(done, Committed) and isinstance(done.record, Blog) and done.position:
             return BlogAt(done.record, done.position, status)
         raise _refused(done)

@@ -202,6 +202,19 @@ async def test_a_repeated_call_whose_remembered_result_is_garbage_is_503(
         assert (await editor("POST", path, body, **named)).status_code == 503
 
 
+async def test_a_repeated_creation_of_a_blog_whose_header_is_damaged_is_503(
+    editor: Editor, client: Any
+) -> None:
+    slug = f"council-{os.urandom(4).hex()}"
+    call, named = ("POST", "", {"slug": slug, "title": "Council"}), {"idempotency_key": slug}
+    await editor.ok(*call, **named)
+    await client.hset(key(slug, "blog"), "header", NONE)
+    try:
+        assert (await editor(*call, **named)).status_code == 503
+    finally:
+        await _remove(client, slug)
+
+
 async def _remembered(client: Any, slug: str) -> set[bytes]:
     return {name async for name in client.scan_iter(match=f"lb:{{{slug}}}:idem:*")}
 
