@@ -253,7 +253,8 @@ class Publishing:
         found: list[Entry] = []
         for _ in range(0, SCANNED_MAX, LIST_MAX):
             batch = await self._broker.listed(slug, order, LIST_MAX)
-            found += [entry for entry in batch if entry.status in statuses]
+            # One may have been deleted since its id was read.
+            found += [it for it in batch if it.status in statuses and not it.deleted]
             if len(found) > limit:
                 return found[:limit], found[limit - 1].id
             if len(batch) < LIST_MAX:

@@ -185,6 +185,24 @@ async def test_a_rare_status_is_looked_for_page_by_page(
     assert end is None
 
 
+async def test_what_is_deleted_while_a_list_is_read_is_not_in_it(
+    publishing: Publishing, store_client: redis.asyncio.Redis
+) -> None:
+    kept, deleted = [
+        (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
+        for _ in range(2)
+    ]
+    place = await store_client.zscore("lb:{council}:order", deleted)
+    assert place
+    await publishing.delete_entry(EDITOR, "council", deleted)
+    await store_client.zadd("lb:{council}:order", {deleted: place})  # as it was read before
+    for page, after in (
+        await publishing.entries(EDITOR, "council"),
+        await publishing.shown(EDITOR, "council", None, 1),
+    ):
+        assert ([it.entry.id for it in page], after) == ([kept], None)
+
+
 async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
     publishing: Publishing,
 ) -> None:
