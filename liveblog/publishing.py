@@ -161,7 +161,8 @@ class Publishing:
     ) -> BlogAt:
         """Merge `fields` into the header.
 
-        A new zone or language begins a new epoch, since every entry's HTML changes.
+        A new zone or language begins a new epoch, since every entry's HTML changes. Without fields
+        nothing is written, and the answer is the blog as it is.
         """
         given = check_fields(convert(fields, BlogFields))
         call = _call(caller, f"PATCH {slug}", key, fields)
@@ -174,6 +175,9 @@ class Publishing:
 
         async def attempt() -> Any:
             stand = await self._stand(caller, slug)
+            if not given:
+                known = await self._known(slug, call, key)
+                return known or BlogAt(stand.blog, stand.position)
             blog = _merge_blog(stand.blog, merged)
             write = _blog_write("header", stand, blog, call)
             return await self._broker.commit(slug, write)
@@ -181,6 +185,8 @@ class Publishing:
         return await self._blog_result(slug, await _until_fresh(attempt))
 
     async def _blog_result(self, slug: str, done: Any, status: int = 200) -> BlogAt:
+        if isinstance(done, BlogAt):
+            return done
         if isinstance(done, Known):
             stand = await self._broker.stand(slug)
             position = Position.parse(done.position or "")
@@ -329,6 +335,8 @@ class Publishing:
     ) -> Written:
         """Merge `fields` into an entry of which the caller saw `revision`.
 
+        Without fields nothing is written, and the answer is the entry as it is.
+
         Raises 412 with `current` (a Written) when another revision is stored, 428 when `revision`
         is None and more than key, key_title and pinned is mentioned, 409 for a status that cannot
         follow, 410 when it is deleted.
@@ -351,6 +359,8 @@ class Publishing:
                 )
             if revision not in (None, current.revision):
                 raise await self._conflict(slug, current)
+            if not given:
+                return (await self._at(slug, [current]))[0]
             entry = self._merged(caller, _next_status(current, given), given)
             return await self._broker.commit(slug, self._edit(stored, entry, given, call))
 
@@ -533,6 +543,8 @@ class Publishing:
         return await self._broker.known(slug, call.idem, call.request) if key else None
 
     async def _result(self, slug: str, done: Any, status: int = 200) -> Written:
+        if isinstance(done, Written):
+            return done
         if isinstance(done, Committed) and isinstance(done.record, Entry):
             return Written(done.record, done.position, status)
         if isinstance(done, Known):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from contents import contents
 from waiting import until
 
 from liveblog.broker import Broker
@@ -201,6 +202,39 @@ async def test_what_is_deleted_while_a_list_is_read_is_not_in_it(
         await publishing.shown(EDITOR, "council", None, 1),
     ):
         assert ([it.entry.id for it in page], after) == ([kept], None)
+
+
+@pytest.mark.parametrize("status", ["published", "draft"])
+async def test_an_edit_that_mentions_nothing_writes_nothing_and_gives_what_is_there(
+    publishing: Publishing, store_client: redis.asyncio.Redis, status: str
+) -> None:
+    fields = {"body": "B.", "status": status}
+    made = await publishing.create_entry(EDITOR, "council", fields, "made")
+    before = await contents(store_client)
+    id, now = made.entry.id, made._replace(status=200)
+    for revision in (None, 1):
+        assert await publishing.edit_entry(EDITOR, "council", id, {}, revision, "key") == now
+    edit_blog = publishing.edit_blog
+    assert await edit_blog(EDITOR, "council", {}, "key") == await publishing.blog(EDITOR, "council")
+    assert await contents(store_client) == before
+
+
+async def test_an_edit_that_mentions_nothing_is_judged_as_any_other(
+    publishing: Publishing,
+) -> None:
+    id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
+    await publishing.edit_blog(EDITOR, "council", {"dek": "D."}, "key")
+    await publishing.edit_entry(EDITOR, "council", id, {"pinned": True}, None, "key")
+    edits: list[tuple[int, Any]] = [
+        (403, publishing.edit_blog(CONTRIBUTOR, "council", {})),
+        (422, publishing.edit_blog(EDITOR, "council", {}, "key")),
+        (403, publishing.edit_entry(CONTRIBUTOR, "council", id, {}, 1)),
+        (412, publishing.edit_entry(EDITOR, "council", id, {}, 7)),
+        (422, publishing.edit_entry(EDITOR, "council", id, {}, None, "key")),
+    ]
+    assert [(await refused(edit)).status for _, edit in edits] == [status for status, _ in edits]
+    await publishing.delete_entry(EDITOR, "council", id)
+    assert (await refused(publishing.edit_entry(EDITOR, "council", id, {}, 1))).status == 410
 
 
 async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
