@@ -63,11 +63,15 @@ end
 if arg.fresh == "1" and blog[4] == "ended" then
   return { "ended" }
 end
-if arg.op == "keep" and not stored and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) then
+local function is_deleted(entry)
+  -- JSON escapes quotes, so no text can look like a tombstone.
+  return string.find(entry, '"deleted":true', 1, true)
+end
+local is_one_more = arg.op == "keep" and not is_deleted(arg.record) and (not stored or is_deleted(stored))
+if is_one_more and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) then
   local living = 0
   for _, draft in ipairs(redis.call("HVALS", key.drafts)) do
-    -- JSON escapes quotes, so no text can look like a tombstone.
-    if not string.find(draft, '"deleted":true', 1, true) then
+    if not is_deleted(draft) then
       living = living + 1
     end
   end

@@ -262,6 +262,21 @@ async def test_deleted_drafts_do_not_count_against_the_limit(
     assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 409
 
 
+async def test_no_more_drafts_are_restored_than_there_may_be(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveblog.broker.DRAFTS_MAX", 2)
+    fields = {"body": "B.", "status": "draft"}
+    first, second = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(2)]
+    await publishing.delete_entry(EDITOR, "council", first.entry.id)
+    third = await publishing.create_entry(EDITOR, "council", fields)
+    restore = publishing.restore_entry(EDITOR, "council", first.entry.id)
+    assert (await refused(restore)).status == 409
+    await publishing.edit_entry(EDITOR, "council", second.entry.id, {"body": "Better."}, 1)
+    await publishing.delete_entry(EDITOR, "council", third.entry.id)
+    await publishing.restore_entry(EDITOR, "council", first.entry.id)
+
+
 async def test_fifty_edits_of_one_record_at_once_are_all_done(publishing: Publishing) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
     edits = [
