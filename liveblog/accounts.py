@@ -37,6 +37,7 @@ from liveblog.model import (
     PASSWORD_MIN,
     ROLES,
     Caller,
+    Damaged,
     Problem,
     Role,
     StoreDown,
@@ -131,15 +132,10 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: int
 
 
-class Damaged(StoreDown):
-    """What the store holds makes no sense.
+class DamagedAccounts(Damaged):
+    """Some of a list make no sense: `names` are theirs, and `others` are those that do, by name."""
 
-    Raised for a list, it has the `names` of the damaged ones, and the `others`, by name.
-    """
-
-    def __init__(
-        self, said: str, names: Sequence[str] = (), others: Sequence[User | Token] = ()
-    ) -> None:
+    def __init__(self, said: str, names: Sequence[str], others: Sequence[User | Token]) -> None:
         super().__init__(said)
         self.names, self.others = names, others
 
@@ -192,7 +188,7 @@ class Accounts:
     async def users(self) -> list[User]:
         """Return all users by name, without their passwords.
 
-        Raises Damaged, with the others, when some make no sense.
+        Raises DamagedAccounts, with the others, when some make no sense.
         """
         return await self._all(_USERS, User)
 
@@ -258,8 +254,8 @@ class Accounts:
     async def tokens(self) -> list[Token]:
         """Return all tokens by name, without their secrets.
 
-        Raises Damaged, with the others, when some make no sense; one without a name is named by its
-        digest.
+        Raises DamagedAccounts, with the others, when some make no sense; what has no name is named
+        by its digest.
         """
         digests = await self._ask(_TOKENS[0], lambda redis: redis.hgetall(_TOKENS[0]))
         return await self._all(
@@ -348,7 +344,9 @@ class Accounts:
         found.sort(key=lambda account: account.name)
         if damaged:
             said = f"the store holds what makes no sense as a {kind.__name__.lower()}: "
-            raise Damaged(said + ", ".join(map(repr, sorted(damaged))), sorted(damaged), found)
+            raise DamagedAccounts(
+                said + ", ".join(map(repr, sorted(damaged))), sorted(damaged), found
+            )
         return found
 
     async def _run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:

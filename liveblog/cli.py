@@ -27,7 +27,7 @@ import click
 
 from liveblog import __version__, settings, store
 from liveblog.log import configuration, configure_logging
-from liveblog.model import ROLES, Problem, Role, StoreDown
+from liveblog.model import ROLES, Damaged, Problem, Role, StoreDown
 from liveblog.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -70,8 +70,6 @@ class _Commands(click.Group):
 
 
 def _said(error: StoreDown) -> str:
-    from liveblog.accounts import Damaged
-
     return str(error) if isinstance(error, Damaged) else f"the store cannot be reached: {error}"
 
 
@@ -529,11 +527,11 @@ def _password() -> str:
 
 def _print_accounts(ask: "Callable[[Accounts], Awaitable[Sequence[User | Token]]]") -> None:
     """Print a row for each; those that make no sense are the error that comes after."""
-    from liveblog.accounts import Damaged
+    from liveblog.accounts import DamagedAccounts
 
     try:
         _print_rows(map(_account_row, _with_accounts(_quiet_settings(), ask)))
-    except Damaged as damaged:
+    except DamagedAccounts as damaged:
         _print_rows(map(_account_row, damaged.others))
         raise
 

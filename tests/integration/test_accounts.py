@@ -16,7 +16,13 @@ from starlette.requests import Request
 
 from liveblog import accounts as accounts_module
 from liveblog import auth, demo
-from liveblog.accounts import BOUND_BLOGS_MAX, SESSION_IDLE_S, SESSION_MAX_S, Accounts, Damaged
+from liveblog.accounts import (
+    BOUND_BLOGS_MAX,
+    SESSION_IDLE_S,
+    SESSION_MAX_S,
+    Accounts,
+    DamagedAccounts,
+)
 from liveblog.model import Caller, Problem, Role, StoreDown
 from liveblog.nodes import One
 from liveblog.settings import Settings
@@ -311,7 +317,7 @@ async def test_a_user_whose_record_is_damaged_hides_no_other_and_can_be_disabled
     await accounts.add_user("dana", PASSWORD)
     session = await accounts.open_session(Caller("user:dana", "editor"))
     await store_client.hset("lb:users", "dana", b"\xff no JSON")
-    with pytest.raises(Damaged, match="'dana'") as raised:
+    with pytest.raises(DamagedAccounts, match="'dana'") as raised:
         await accounts.users()
     assert ([user.name for user in raised.value.others], raised.value.names) == (["zoe"], ["dana"])
     await accounts.disable_user("dana")
@@ -333,7 +339,7 @@ async def test_a_damaged_token_hides_no_other_and_can_be_revoked(
     await accounts.create_token("agency")
     await store_client.hset("lb:{tokens}:secrets", hashlib.sha256(secret.encode()).hexdigest(), "{")
     await store_client.hset("lb:{tokens}:secrets", "nobody's digest", "{")
-    with pytest.raises(Damaged) as raised:
+    with pytest.raises(DamagedAccounts) as raised:
         await accounts.tokens()
     assert [token.name for token in raised.value.others] == ["agency"]
     assert raised.value.names == ["nobody's digest", "wire"]

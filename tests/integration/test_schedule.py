@@ -105,7 +105,7 @@ async def desk(store_client: redis.asyncio.Redis) -> tuple[Broker, Publishing]:
     return broker, publishing
 
 
-async def planned(publishing: Publishing, seconds: float = 0.05) -> str:
+async def planned(publishing: Publishing, seconds: float = 0.3) -> str:
     fields = {"body": "Planned.", "publish_at": in_seconds(seconds)}
     return (await publishing.create_entry(SYSTEM, SLUG, fields)).entry.id
 
@@ -233,7 +233,7 @@ async def test_what_was_scheduled_since_it_was_read_is_not_forgotten(
     id = (await publishing.create_entry(SYSTEM, SLUG, {"body": "B.", "status": "draft"})).entry.id
     draft = await broker.stored(SLUG, id)
     assert draft
-    await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(0.05)}, 1)
+    await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(SOON_S)}, 1)
     await broker.unschedule(SLUG, id, draft.raw)
     await broker.unschedule(SLUG, id, None)
     await until(lambda: due(broker, id))
