@@ -13,7 +13,7 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing's). 
 import codecs
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
@@ -61,6 +61,7 @@ NOTICES: Final = {
     "restored": "Restored.",
     "created": "The blog is made.",
     "header": "The header is saved.",
+    "unaltered": "Nothing was altered.",
     "ended": "Coverage has ended.",
     "reopened": "The blog is open again.",
 }
@@ -294,8 +295,10 @@ class _Desk:
 
     async def edit_blog(self, request: Request, caller: Caller) -> Response:
         form = await _form(request)
-        zone = await self._zone(request, caller)
-        return await self._change_blog(request, caller, form, header_fields(form, zone), "header")
+        fields = header_fields(form, await self._zone(request, caller))
+        if not fields:
+            return _then(f"/desk/blogs/{request.path_params['slug']}", "unaltered")
+        return await self._change_blog(request, caller, form, fields, "header")
 
     async def end(self, request: Request, caller: Caller) -> Response:
         form = await _form(request)
@@ -371,7 +374,7 @@ class _Desk:
         form = await _form(request)
         blog = (await self._publishing.blog(caller, slug)).blog
         try:
-            fields, revision = altered(form, entry_fields(form, blog.timezone)), _revision(form)
+            fields, revision = entry_fields(altered(form), blog.timezone), _revision(form)
             if fields.get("status") in ("draft", "submitted"):
                 fields.pop("publish_at", None)  # the box still holds the time of the schedule left
             saved = await self._publishing.edit_entry(
@@ -509,10 +512,14 @@ def entry_fields(form: Mapping[str, str], zone: str) -> dict[str, Any]:
     return fields | _timing(form, zone)
 
 
-def altered(form: Mapping[str, str], fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave out marks that stand as they were shown: editing must not undo a colleague's pin."""
-    same = {n for n in ("key", "pinned") if n in form and form.get(f"{n}_was") == form[n]}
-    return {name: value for name, value in fields.items() if name not in same}
+def altered(form: Mapping[str, str]) -> Form:
+    """Leave out boxes that stand as they were shown: saving must not undo what a colleague did."""
+    return {name: text for name, text in form.items() if form.get(f"{name}_was") != text}
+
+
+def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Form:
+    """Return the values, and for `altered` what the boxes of these names show."""
+    return {**values, **{f"{name}_was": values[name] for name in names}}
 
 
 def _timing(form: Mapping[str, str], zone: str) -> dict[str, Any]:
@@ -525,14 +532,15 @@ def _timing(form: Mapping[str, str], zone: str) -> dict[str, Any]:
 
 
 def header_fields(form: Mapping[str, str], zone: str) -> dict[str, Any]:
-    """Return a blog's fields as the API takes them, of the boxes there are; empty ones are None.
+    """Return a blog's fields as the API takes them, of the altered boxes; empty ones are None.
 
     `starts_at` is the wall clock of the zone that the form gives the blog, else of `zone`.
     """
-    fields: dict[str, Any] = {n: form[n] if form[n].strip() else None for n in _HEADER if n in form}
+    new = altered(form)
+    fields: dict[str, Any] = {n: new[n] if new[n].strip() else None for n in _HEADER if n in new}
     for name in _LINKS:
-        if f"{name}_url" in form:
-            text, url = form.get(f"{name}_text", "").strip(), form[f"{name}_url"].strip()
+        if new.keys() & {f"{name}_text", f"{name}_url"}:
+            text, url = (form.get(f"{name}_{part}", "").strip() for part in ("text", "url"))
             fields[name] = {"text": text or url, "url": url} if text or url else None
     return fields | _start(form, zone)
 
@@ -544,8 +552,7 @@ def _start(form: Mapping[str, str], zone: str) -> dict[str, Any]:
     header must not move the start by them. A zone that does not exist is refused by itself, so
     the start is not read in it.
     """
-    is_same = all(form.get(f"{n}_was") == form.get(n) for n in ("starts_at", "timezone"))
-    if "starts_at" not in form or is_same:
+    if "starts_at" not in form or not altered(form).keys() & {"starts_at", "timezone"}:
         return {}
     local, named = form["starts_at"].strip(), form.get("timezone", "")
     return {"starts_at": instant_of(local, named if is_timezone(named) else zone) or None}
@@ -561,17 +568,21 @@ def header_values(blog: Blog) -> Form:
             f"{name}_url": link.url if link else "",
         }
     values["starts_at"] = local_time(blog.starts_at, blog.timezone)
-    return values | {f"{name}_was": values[name] for name in ("starts_at", "timezone")}
+    return _with_shown(values, values)
 
 
 def entry_values(entry: Entry, zone: str) -> Form:
-    """Return what stands in an entry's boxes."""
+    """Return what stands in an entry's boxes.
+
+    Its marks can be altered without a new revision; a box for a time has no milliseconds, and not
+    which of two equal hours is meant.
+    """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
     values["byline"] = ", ".join(entry.byline)
     values["publish_at"] = local_time(entry.publish_at, zone)
     values["revision"] = str(entry.revision)
-    return values
+    return _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
 
 
 def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Form:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import forms
 import httpx2
 import pytest
 import redis.asyncio
@@ -220,12 +221,8 @@ class Desk:
     path: str
 
     async def boxes(self) -> dict[str, str]:
-        """Return what stands in the boxes that the start is about, and the form's key."""
-        page = (await self.client.get(self.path)).text
-        _, _, form = page.partition('<form id="header"')
-        names = "timezone|timezone_was|starts_at|starts_at_was|idempotency_key"
-        found = re.findall(rf'<input[^>]* name="({names})"[^>]* value="([^"]*)"', form)
-        return {name: html.unescape(value) for name, value in reversed(found)}
+        """Return what stands in the boxes of the header's form."""
+        return forms.sent((await self.client.get(self.path)).text, "header")
 
     async def send(self, **altered: str) -> dict[str, str]:
         """Send the form with some boxes altered; return all as they were sent."""
@@ -270,6 +267,20 @@ async def test_a_start_goes_from_the_desks_form_to_the_page_and_back(
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] == "2026-10-25T01:30:00.999Z"
     await desk.send(starts_at="")
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] is None
+
+
+async def test_a_header_saved_from_an_old_desk_undoes_nothing_that_colleagues_did(
+    editor: Editor, desk: Desk
+) -> None:
+    slug = desk.path.rpartition("/")[2]
+    old = await desk.boxes()
+    theirs = {"status": "ended", "title": "The last night", "timezone": "Europe/Paris"}
+    before = await editor.alter(slug, **theirs)
+    await desk.send(**old | {"dek": "Mine"})
+    after = await editor.ok("GET", f"/{slug}")
+    assert {name: after[name] for name in theirs} == theirs
+    epochs = {blog["position"].partition(".")[0] for blog in (before, after)}
+    assert (after["dek"], len(epochs)) == ("Mine", 1)
 
 
 async def test_a_blog_that_is_unknown_or_a_draft_is_404(editor: Editor, browser: Browser) -> None:

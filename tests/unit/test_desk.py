@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, cast
 
+import forms
 import pytest
 from msgspec.structs import replace
 from starlette.applications import Starlette
@@ -31,6 +32,13 @@ UPCOMING = Blog(
     timezone=NEW_YORK,
     status="upcoming",
     starts_at=1_782_921_600_000,  # noon of July 1, 2026
+)
+FULL = replace(
+    UPCOMING,
+    dek="One & two",
+    summary="\nOne\n\nTwo",
+    full_coverage=Link("All", "/all"),
+    successor=Link("Mars", "/blogs/mars"),
 )
 SECOND_HALF_PAST_ONE = 1_793_514_600_999  # of November 1, 2026, in EST; an hour after that in EDT
 ENTRY = Entry(
@@ -196,7 +204,7 @@ def reason_of(page: str, name: str, form: str = "compose") -> str:
 
 def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
     """Return what is asked for of a blog's start when its header's form is sent."""
-    browser.post("/desk/blogs/moon/header", boxes)
+    browser.post("/desk/blogs/moon/header", {"title": "The Moon", **boxes})
     *_, fields, _ = browser.publishing.calls[-1]
     return {name: value for name, value in fields.items() if name.startswith("starts_at")}
 
@@ -429,6 +437,36 @@ def test_an_edit_leaves_marks_alone_that_it_does_not_alter(browser: Browser) -> 
     assert browser.publishing.calls[0][2] == {"body": "x", "pinned": False}
 
 
+def test_an_edit_leaves_alone_what_colleagues_alter_without_a_new_revision(
+    browser: Browser,
+) -> None:
+    path = f"/desk/blogs/moon/entries/{ID}"
+    given = forms.sent(browser.get(path).text, "edit") | {"body": "Mine"}
+    theirs = replace(ENTRY, body="Theirs", revision=4, pinned=True, key=True, key_title="Up")
+    extra = {"current": Written(theirs, AT)}
+    browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
+    again = forms.sent(browser.post(path, given).text, "edit")
+    browser.post(path, again | {"key": "true"})
+    first, second = [call[2] for call in browser.publishing.calls]
+    assert not first.keys() & {"pinned", "key", "key_title"}
+    assert (second.keys() & {"pinned", "key", "key_title"}, second["key"]) == ({"key"}, True)
+
+
+@pytest.mark.parametrize("at", [SECOND_HALF_PAST_ONE, 1_782_921_600_000])
+def test_an_edit_does_not_move_a_schedule_by_what_its_box_cannot_hold(
+    browser: Browser, at: int
+) -> None:
+    browser.publishing.entry_is = replace(ENTRY, status="scheduled", publish_at=at)
+    path = f"/desk/blogs/moon/entries/{ID}"
+    boxes = forms.sent(browser.get(path).text, "edit")
+    browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
+    browser.post(path, boxes)
+    browser.post(path, boxes | {"publish_at": "2026-12-01T12:00"})
+    first, second = [call[2] for call in browser.publishing.calls]
+    assert "publish_at" not in first
+    assert second["publish_at"] == "2026-12-01T12:00:00.000Z"
+
+
 def test_a_pin_needs_no_revision(browser: Browser) -> None:
     browser.post(f"/desk/blogs/moon/entries/{ID}", {"pinned": "true"})
     assert browser.publishing.calls == [("edit_entry", ID, {"pinned": True}, None, None)]
@@ -501,6 +539,37 @@ def test_a_header_is_saved_with_its_links(browser: Browser) -> None:
         "successor": None,
     }
     assert browser.publishing.calls == [("edit_blog", fields, None)]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "fields"),
+    [
+        ({"dek": "Three"}, {"dek": "Three"}),
+        ({"dek": "", "summary": "One\r\nTwo"}, {"dek": None, "summary": "One\nTwo"}),
+        ({"successor_text": "Venus"}, {"successor": {"text": "Venus", "url": "/blogs/mars"}}),
+        ({"status": "live"}, {"status": "live"}),
+        ({"language": "de"}, {"language": "de"}),
+    ],
+)
+def test_a_header_is_saved_without_what_stands_as_it_was_shown_also_after_a_refusal(
+    browser: Browser, boxes: dict[str, str], fields: dict[str, Any]
+) -> None:
+    browser.publishing.blog_is, path = FULL, "/desk/blogs/moon/header"
+    page = browser.get("/desk/blogs/moon").text
+    browser.publishing.blog_is = replace(FULL, title="Theirs", status="ended")
+    browser.publishing.problem = invalid(("/dek", "is refused"))
+    again = browser.post(path, forms.sent(page, "header") | boxes).text
+    browser.post(path, forms.sent(again, "header"))
+    assert [call[1] for call in browser.publishing.calls] == [fields, fields]
+
+
+def test_a_header_of_which_nothing_was_altered_is_not_written(browser: Browser) -> None:
+    browser.publishing.blog_is = FULL
+    boxes = forms.sent(browser.get("/desk/blogs/moon").text, "header")
+    assert boxes["summary"] == "\r\nOne\r\n\r\nTwo"
+    answer = browser.post("/desk/blogs/moon/header", boxes)
+    assert "Nothing was altered." in browser.get(answer.headers["location"]).text
+    assert browser.publishing.calls == []
 
 
 def test_a_start_stands_in_its_box_and_is_read_there_in_the_zone_of_the_blog(
@@ -584,6 +653,13 @@ def test_coverage_ends_in_one_action_with_its_successor_and_reopens(browser: Bro
         {"status": "ended", "successor": successor},
         {"status": "live"},
     ]
+
+
+def test_coverage_ends_without_altering_the_successor_that_was_shown(browser: Browser) -> None:
+    browser.publishing.blog_is = FULL
+    boxes = forms.sent(browser.get("/desk/blogs/moon").text, "end")
+    browser.post("/desk/blogs/moon/end", boxes)
+    assert browser.publishing.calls[0][1] == {"status": "ended"}
 
 
 def test_a_wrong_link_has_its_reason_beside_its_box(browser: Browser) -> None:

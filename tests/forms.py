@@ -1,0 +1,19 @@
+"""The desk's forms as a browser without scripts sends them."""
+
+import re
+from html import unescape
+
+
+def sent(page: str, form: str) -> dict[str, str]:
+    """Return what is sent of the form with an id when its boxes are left as they stand.
+
+    Boxes to tick count as not ticked; line breaks are CRLF (HTML, "normalize newlines").
+    """
+    _, _, rest = page.partition(f'<form id="{form}"')
+    inside = rest.partition("</form>")[0]
+    lines = re.findall(r'<input[^>]* name="([^"]*)"[^>]* value="([^"]*)"', inside)
+    areas = re.findall(r'<textarea[^>]* name="([^"]*)"[^>]*>\n(.*?)</textarea>', inside, re.DOTALL)
+    chosen = r'<select[^>]* name="([^"]*)"(?:(?!</select>).)*? value="([^"]*)" selected'
+    choices = re.findall(chosen, inside, re.DOTALL)
+    boxes = [*lines, *areas, *choices]
+    return {name: unescape(value).replace("\n", "\r\n") for name, value in boxes}
