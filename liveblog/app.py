@@ -50,7 +50,7 @@ CONTACT_EVERY_S: Final = 0.05  # between two looks for the first contact with th
 FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away last
 
 
-contacted = threading.Event()  # this process has heard from the store
+succeeds = threading.Event()  # this process takes another's place: it waits for the store
 
 
 def create() -> ASGIApp:
@@ -78,10 +78,12 @@ def create_app(settings: Settings) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         for_ever = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
-        parts = *for_ever, metrics.run(), _collect(), _reindex(broker), _note_contact(hub)
+        parts = *for_ever, metrics.run(), _collect(), _reindex(broker)
         with _draining_first(lane, settings):
             try:
                 async with _running(*parts):
+                    if succeeds.is_set():
+                        await _contact(hub)
                     yield {"lane": lane}  # for uvicorn's protocols
             finally:
                 await hub.close()
@@ -127,11 +129,16 @@ async def _running(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await stop(tasks)
 
 
-async def _note_contact(hub: Hub) -> None:
-    """Say when the store was first heard from, to who exchanges workers."""
+async def _contact(hub: Hub) -> None:
+    """Wait until the store was first heard from; only in a main thread.
+
+    The server does not listen before: there is nobody to send away, and SIGTERM ends the process at
+    once. uvicorn's handler would have it wait here.
+    """
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while not hub.store_seen:  # noqa: ASYNC110 - the hub tells nobody
         await asyncio.sleep(CONTACT_EVERY_S)
-    contacted.set()
+    signal.signal(signal.SIGTERM, before)
 
 
 async def _collect() -> None:

@@ -11,30 +11,32 @@ import signal
 import time
 from collections.abc import Iterable
 from socket import socket
-from typing import Any, Final
+from typing import Final
 
 from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from liveblog.app import contacted
+from liveblog.app import succeeds
 
 log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-START_WITHIN_S: Final = 30.0  # for a new worker to serve, else the old ones stay
+START_WITHIN_S: Final = 30.0  # for the new workers to serve, else the old ones stay
+LOOK_EVERY_S: Final = 0.1  # whether they do
+ANSWER_WITHIN_S: Final = 1.0  # for one of them to say so
 
 
 class Successor(Process):
-    """A worker that is to take another's place: it serves when it has heard from the store.
+    """A worker that is to take another's place: it listens when it has heard from the store.
 
     Before, it could not give the pages that the old one holds.
     """
 
-    def pong(self) -> None:
-        """Answer one question of the supervisor's; in the worker's process."""
-        self.child_conn.recv()
-        self.child_conn.send(self.server.started and contacted.is_set())
+    def target(self, sockets: list[socket] | None = None) -> None:
+        """Run the worker; in its process."""
+        succeeds.set()
+        super().target(sockets)
 
 
 class Supervisor(Multiprocess):
@@ -53,21 +55,30 @@ class Supervisor(Multiprocess):
 
         Old and new listen on the same sockets, and the old ones stop that first: so each reader
         comes back once. For the time of a drain there are twice as many processes. When a new one
-        does not serve within START_WITHIN_S, the old ones stay.
+        does not serve within START_WITHIN_S, the old ones stay, and the new ones send away whom
+        they have.
         """
         fresh: list[Process] = [Successor(self.config, self.sockets) for _ in self.processes]
         for process in fresh:
             process.start()
-        ending: Any = self  # an Event, as far as it is asked
-        if not all(it.wait_until_ready(START_WITHIN_S, ending) for it in fresh):
-            if not self.is_set():
+        if not self._come_to_serve(fresh):
+            if not self.is_ending():
                 log.error("not all new workers serve: the old ones stay")
-            for process in fresh:
-                process.kill()
-                process.join()
+            self._tell_to_end(fresh)
             return
         self._tell_to_end(self.processes)
         self.processes = fresh
+
+    def _come_to_serve(self, fresh: list[Process]) -> bool:
+        """Wait until all of them serve, and replace old ones that die meanwhile."""
+        until = time.monotonic() + START_WITHIN_S
+        while not all(it.is_ready(ANSWER_WITHIN_S) for it in fresh):
+            self.keep_subprocess_alive()
+            is_late = time.monotonic() >= until
+            if is_late or self.is_ending() or not all(it.process.is_alive() for it in fresh):
+                return False
+            time.sleep(LOOK_EVERY_S)
+        return True
 
     def handle_signals(self) -> None:
         """Obey what waits: the end before all else, several exchanges as one."""
@@ -84,7 +95,7 @@ class Supervisor(Multiprocess):
         else:
             super().handle_hup()
 
-    def is_set(self) -> bool:
+    def is_ending(self) -> bool:
         """Say whether all shall end, also by a signal that waits; asked during an exchange."""
         return self.should_exit.is_set() or any(it in ENDING for it in self.signal_queue)
 

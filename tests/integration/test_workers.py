@@ -30,6 +30,7 @@ from liveblog.nodes import Node, One, connect
 from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
+ASKED = 20  # times: several for each worker that listens
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
 
@@ -466,17 +467,41 @@ async def test_workers_are_not_exchanged_before_the_new_ones_have_heard_from_the
         async with server.editor() as editor:
             blog = await editor.blog()
         path, old = f"/blogs/{blog['slug']}", set(workers_of(server.pid))
+        await until(lambda: _listening(server) == 2)
         async with websocket(Ask(server.url, blog["slug"])) as stream:
             await stream.next("hello")
             with own_store.stopped():
                 os.kill(server.pid, signal.SIGHUP)
-                await until(lambda: len(workers_of(server.pid)) == 4)
-                await until(lambda: server.said().count("Application startup complete") == 4)
+                await until(lambda: _have_begun(server, 4), 20)
                 assert old <= set(workers_of(server.pid))
-                assert server.status("/readyz") in (200, 503)
+                assert {server.status("/readyz") for _ in range(ASKED)} <= {200, 503}
+                assert _listening(server) == 2
             assert await stream.rest(30) == [BYE]
         await until(lambda: server.status(path) == 200)
         await until(lambda: not old & set(workers_of(server.pid)))
+
+
+async def test_the_end_is_not_delayed_by_new_workers_that_wait_for_the_store(
+    own_store: StoreProcess, tmp_path: Path
+) -> None:
+    own_store.start()
+    with (
+        serving(tmp_path / "log", "--workers", "2", REDIS_URL=own_store.url) as server,
+        own_store.stopped(),
+    ):
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: _have_begun(server, 4), 20)
+        server.terminate()
+        assert await asyncio.to_thread(server.wait) == 0
+        assert "has not ended" not in server.said()
+
+
+def _listening(server: Server) -> int:
+    return server.said().count("Application startup complete")
+
+
+def _have_begun(server: Server, workers: int) -> bool:
+    return server.said().count("Waiting for application startup") == workers
 
 
 async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(

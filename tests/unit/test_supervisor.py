@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from uvicorn.supervisors import multiprocess as uvicorn
 from uvicorn.supervisors.multiprocess import Process
 
 from liveblog import supervisor
@@ -18,22 +19,27 @@ Log = list[tuple[str, str]]
 
 
 class Worker:
-    """A process that is only noted; `starts` says of each new one whether it comes to serve."""
+    """A process that is only noted; `starts` has the new ones that come to serve at once."""
 
     log: Log
-    starts: Iterator[bool]
+    starts: set[str]
     made = 0
 
     def __init__(self, *_: Any) -> None:
         type(self).made += 1
         self.name = f"worker {type(self).made}"
+        self.process, self.pid, self.exitcode = self, 0, -signal.SIGKILL
+        self.lives = True
 
     def start(self) -> None:
         self._note("start")
 
-    def wait_until_ready(self, *_: Any) -> bool:
+    def is_ready(self, _: float) -> bool:
         self._note("wait")
-        return next(self.starts)
+        return self.name in self.starts
+
+    def is_alive(self, timeout: float = 0) -> bool:
+        return self.lives
 
     def terminate(self) -> None:
         self._note("terminate")
@@ -54,15 +60,26 @@ class Config:
 
 @pytest.fixture
 def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that exchanges two workers, and gives who serves then and what was done."""
+    """Return a function that exchanges two workers, and gives who serves then and what was done.
 
-    def exchange(*starts: bool, waiting: tuple[int, ...] = ()) -> tuple[list[str], Log]:
-        Worker.log, Worker.starts, Worker.made = [], iter(starts), 0
-        monkeypatch.setattr(supervisor, "Successor", Worker)
+    It takes the new ones that come to serve, and an old one that dies before; all have as good as
+    no time.
+    """
+
+    def exchange(
+        *starts: str, dies: int | None = None, waiting: tuple[int, ...] = ()
+    ) -> tuple[list[str], Log]:
+        Worker.log, Worker.starts, Worker.made = [], set(starts), 0
+        for where, name in ((supervisor, "Successor"), (uvicorn, "Process")):
+            monkeypatch.setattr(where, name, Worker)
+        for limit in ("START_WITHIN_S", "LOOK_EVERY_S"):
+            monkeypatch.setattr(supervisor, limit, 0.01)
         made: Any = Supervisor.__new__(Supervisor)
         made.config, made.sockets = Config, []
         made.should_exit, made.signal_queue = threading.Event(), [*waiting]
         made.processes, made._going, made._end_within_s = [Worker(), Worker()], {}, 1.0
+        if dies is not None:
+            made.processes[dies].lives = False
         made.restart_all()
         return [worker.name for worker in made.processes], Worker.log
 
@@ -70,7 +87,7 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_old_workers_are_sent_away_when_all_new_ones_serve(exchanged: Any) -> None:
-    serving, log = exchanged(True, True)
+    serving, log = exchanged("worker 3", "worker 4")
     assert serving == ["worker 3", "worker 4"]
     assert log == [
         ("start", "worker 3"),
@@ -82,27 +99,33 @@ def test_the_old_workers_are_sent_away_when_all_new_ones_serve(exchanged: Any) -
     ]
 
 
-def test_when_a_new_worker_does_not_serve_the_old_ones_stay(
+def test_when_a_new_worker_does_not_serve_the_old_ones_stay_and_all_new_ones_are_told_to_end(
     exchanged: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serving, log = exchanged(True, False)
+    serving, log = exchanged("worker 3")
     assert "not all new workers serve" in caplog.text
     assert serving == ["worker 1", "worker 2"]
     assert [entry for entry in log if entry[0] in ("terminate", "kill", "join")] == [
-        ("kill", "worker 3"),
-        ("join", "worker 3"),
-        ("kill", "worker 4"),
-        ("join", "worker 4"),
+        ("terminate", "worker 3"),
+        ("terminate", "worker 4"),
     ]
 
 
 def test_an_exchange_that_the_end_comes_into_is_no_error(
     exchanged: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serving, log = exchanged(False, waiting=(signal.SIGTERM,))
+    serving, log = exchanged(waiting=(signal.SIGTERM,))
     assert serving == ["worker 1", "worker 2"]
-    assert [name for what, name in log if what == "kill"] == ["worker 3", "worker 4"]
+    assert [name for what, name in log if what == "terminate"] == ["worker 3", "worker 4"]
     assert caplog.text == ""
+
+
+def test_an_old_worker_that_dies_while_the_new_ones_are_waited_for_is_replaced(
+    exchanged: Any,
+) -> None:
+    serving, log = exchanged(dies=1)
+    assert serving == ["worker 1", "worker 5"]
+    assert ("start", "worker 5") in log
 
 
 def supervisor_of(*waiting: int) -> Any:
@@ -126,7 +149,7 @@ def test_several_exchanges_that_wait_are_one() -> None:
 
 def test_the_end_comes_before_an_exchange_and_is_seen_during_one() -> None:
     made = supervisor_of(signal.SIGHUP, signal.SIGTERM)
-    assert made.is_set()
+    assert made.is_ending()
     made.handle_signals()
     assert (made.exchanges, made.should_exit.is_set()) == (0, True)
 
@@ -143,7 +166,7 @@ def test_a_signal_that_comes_while_others_are_put_in_order_is_not_lost() -> None
     made = supervisor_of()
     made.signal_queue = Interrupted([signal.SIGHUP, signal.SIGHUP])
     made.handle_signals()
-    assert (made.exchanges, made.is_set()) == (1, True)
+    assert (made.exchanges, made.is_ending()) == (1, True)
 
 
 def test_no_exchange_begins_while_the_last_ones_workers_are_going() -> None:
