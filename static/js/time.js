@@ -73,8 +73,10 @@ export function safely(act) {
 
 export class Times {
   #ahead_ms = 0;
-  /** @type {WeakMap<Element, {state: string, day: string}>} */
+  /** @type {WeakMap<Element, {revision: string | null, day: string}>} */
   #days = new WeakMap();
+  /** In which zone and language they are told. */
+  #dayName = '';
   /** In the reader's zone. */
   isOwn = false;
   ownZone = format('en', {}).resolvedOptions().timeZone;
@@ -162,16 +164,19 @@ export class Times {
 
   /** The day of an entry; a page of 500 is looked through with every change. @param {HTMLElement} entry */
   #dayOf(entry) {
-    const state = `${this.zone} ${this.language} ${entry.getAttribute('data-revision')}`;
+    const revision = entry.getAttribute('data-revision');
     const known = this.#days.get(entry);
-    if (known?.state === state) return known.day;
+    if (known?.revision === revision) return known.day;
     const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);
-    this.#days.set(entry, { state, day });
+    this.#days.set(entry, { revision, day });
     return day;
   }
 
   /** Mark entries of another day than the entry before. @param {Element} feed */
   separate(feed) {
+    const name = `${this.zone} ${this.language}`;
+    if (name !== this.#dayName) this.#days = new WeakMap();
+    this.#dayName = name;
     safely(() => {
       let before = '';
       for (const entry of /** @type {any} */ (feed.children)) {
