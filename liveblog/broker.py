@@ -400,16 +400,21 @@ class Broker:
         return found
 
     @_asking
-    async def blogs(self, limit: int = BATCH) -> list[Stand]:
-        """Return the blogs with the newest activity first.
+    async def blogs(self, limit: int = BATCH, of: Sequence[str] = ()) -> list[Stand]:
+        """Return the blogs with the newest activity first, `of` these slugs if there are any.
 
         Those whose part of a cluster is away are left out.
         """
-        slugs = await self._slugs(limit)
+        slugs = await self._by_activity(of) if of else await self._slugs(limit)
         found, away = await self.nodes.each(slugs, _stands)
         if away:
             log.warning("the list of blogs has not all: %s", away)
         return [stand for slug in slugs if (stand := found.get(slug))]
+
+    async def _by_activity(self, slugs: Sequence[str]) -> list[str]:
+        scores = await self.nodes.at(INDEX).zmscore(INDEX, [*slugs])
+        found = [(at, slug) for at, slug in zip(scores, slugs, strict=True) if at is not None]
+        return [slug for _, slug in sorted(found, reverse=True)]
 
     async def _slugs(self, limit: int) -> list[str]:
         found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)

@@ -62,6 +62,7 @@ from liveblog.model import (
 PAUSE_S: Final = 0.01  # the longest wait after the first lost race; longer after each
 TRIES_MAX: Final = 20  # lost races for one record before the caller hears of it
 LIST_MAX: Final = 100
+BLOGS_LISTED_MAX: Final = 500  # for callers who are bound to none
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 MARKS: Final = {
     "key",
@@ -128,9 +129,12 @@ class Publishing:
     # -- blogs
 
     async def blogs(self, caller: Caller) -> list[BlogAt]:
-        """Return the blogs the caller may see, newest activity first."""
-        stands = await self._broker.blogs()
-        return [BlogAt(s.blog, s.position) for s in stands if caller.sees(s.blog.slug)]
+        """Return the blogs the caller may see, newest activity first.
+
+        Of a caller who is bound to no blogs the BLOGS_LISTED_MAX with the newest activity.
+        """
+        stands = await self._broker.blogs(BLOGS_LISTED_MAX, caller.blogs)
+        return [BlogAt(stand.blog, stand.position) for stand in stands]
 
     async def blog(self, caller: Caller, slug: str) -> BlogAt:
         stand = await self._stand(caller, slug)

@@ -9,6 +9,7 @@ import redis.asyncio
 from contents import contents
 from waiting import until
 
+from liveblog import publishing as publishing_module
 from liveblog.broker import Broker
 from liveblog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
 from liveblog.nodes import One
@@ -42,6 +43,17 @@ async def test_a_blog_with_a_blank_where_something_must_be_is_refused_and_hides_
     assert problem.status == 422
     assert problem.errors[0][0] == f"/{name}"
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
+
+
+async def test_who_is_bound_to_blogs_is_told_of_them_however_many_are_newer(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing_module, "BLOGS_LISTED_MAX", 2)
+    for slug in ("oldest", "old", "newer", "newest"):
+        await publishing.create_blog(EDITOR, {"slug": slug, "title": "Vote"})
+    bound = Caller("user:kim", "editor", ("oldest", "old", "never-made"))
+    assert [at.blog.slug for at in await publishing.blogs(bound)] == ["old", "oldest"]
+    assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["newest", "newer"]
 
 
 async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
