@@ -289,8 +289,13 @@ export class View {
     this.settle();
   }
 
-  /** Remove what is older than what is loaded. @param {Timeline} timeline */
+  /**
+   * All that can be had anew is there: what is older goes, and what pages bring later is not new.
+   *
+   * @param {Timeline} timeline
+   */
   prune({ lowest }) {
+    this.#seen = Infinity;
     for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
     this.settle();
   }

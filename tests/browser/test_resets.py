@@ -55,6 +55,23 @@ async def test_what_was_read_after_a_reset_is_not_taken_for_new_when_older_updat
     await expect(reader.locator("#new")).to_be_hidden()
 
 
+async def test_what_was_read_is_not_taken_for_new_when_it_is_loaded_again_later(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """Read after one reset, and removed at the next, since it could not be had then."""
+    slug = await filled(editor, entries=2)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await start_over(reader, editor, slug)
+    await editor.publish_many(slug, 25)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(27)
+    await reader.route("**/*before=*", lambda route: route.fulfill(status=503, body="no"))
+    await start_over(reader, editor, slug, "Europe/London")
+    await expect(reader.locator("[role=feed] > article")).to_have_count(20)
+    await reader.unroute("**/*before=*")
+    await load_older(reader, 27)
+    assert await reader.locator(NEW).count() == 0
+
+
 async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_unread(
     server: Server, editor: Editor, reader: Page
 ) -> None:
