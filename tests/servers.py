@@ -254,6 +254,10 @@ class Editor:
         made = await asyncio.gather(*(one(number) for number in range(count)))
         return sorted(made, key=lambda entry: int(entry["order"]))
 
+    async def entries(self, slug: str) -> list[Any]:
+        """Return a blog's published entries, the newest first."""
+        return list((await self.ok("GET", f"/{slug}/entries"))["entries"])
+
     async def edit(self, entry: Any, **fields: Any) -> Any:
         path = f"/{entry['blog']}/entries/{entry['id']}"
         return await self.ok("PATCH", path, fields, if_match=f'"{entry["revision"]}"')

@@ -196,6 +196,27 @@ async def read_below(page: Page, server: Server, editor: Editor) -> str:
     return slug
 
 
+async def open_older(page: Page, server: Server, editor: Editor, slug: str) -> None:
+    """Open the page of what is older than the 21 newest entries, live."""
+    entries = await editor.entries(slug)
+    await page.goto(f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
+    await page.wait_for_selector("#status[data-state=live]")
+
+
+async def hold_first(page: Page, pattern: str) -> list[Route]:
+    """Hold the first request for a pattern back; it is in the list when it was made."""
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        if held:
+            await route.continue_()
+        else:
+            held.append(route)
+
+    await page.route(pattern, hold)
+    return held
+
+
 async def load_older(page: Page, *counts: int) -> None:
     """Ask for older updates, each time until the feed has so many entries."""
     for count in counts:

@@ -1,6 +1,7 @@
 """New entries on an open page: shown where the reader is, else waiting behind one button."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
@@ -11,6 +12,7 @@ from windows import (
     filled,
     headlines,
     hide,
+    open_older,
     open_page,
     read_below,
     scroll_to,
@@ -120,13 +122,19 @@ async def test_a_retraction_of_a_waiting_entry_is_seen_when_it_is_shown(
     await expect(reader.locator(f"#{entry['id']} .note")).to_be_visible()
 
 
+async def read_news(page: Page, server: Server, editor: Editor) -> tuple[str, Any]:
+    """Have an entry "News" come, and go to it; return the blog's slug and the entry."""
+    slug = await read_below(page, server, editor)
+    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
+    await button(page).click()
+    await expect(page.get_by_role("heading", name="News")).to_be_focused()
+    return slug, entry
+
+
 async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await read_below(reader, server, editor)
-    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
-    await button(reader).click()
-    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+    slug, entry = await read_news(reader, server, editor)
     await editor.edit(entry, headline="News, mended", note_kind="update")
     await expect(reader.get_by_role("heading", name="News, mended")).to_be_focused()
     await editor.alter(slug, timezone="America/New_York")
@@ -138,10 +146,7 @@ async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
 async def test_the_focus_stays_in_an_entry_that_is_retracted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await read_below(reader, server, editor)
-    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
-    await button(reader).click()
-    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+    _, entry = await read_news(reader, server, editor)
     await editor.edit(entry, status="retracted", note="It was not so.")
     await expect(reader.locator("[data-retracted]")).to_have_count(1)
     await expect(reader.get_by_role("heading", name="News")).to_be_focused()
@@ -150,10 +155,7 @@ async def test_the_focus_stays_in_an_entry_that_is_retracted(
 async def test_when_the_entry_with_the_focus_is_deleted_none_that_waits_gets_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    slug = await read_below(reader, server, editor)
-    entry = await editor.publish(slug, PARAGRAPHS, headline="News")
-    await button(reader).click()
-    await expect(reader.get_by_role("heading", name="News")).to_be_focused()
+    slug, entry = await read_news(reader, server, editor)
     await scroll_to(reader, "Entry 6")
     await editor.publish(slug, headline="Later")
     await expect(button(reader)).to_have_text("1 new update")
@@ -245,9 +247,7 @@ async def test_on_an_older_page_the_button_leads_to_the_live_page_at_the_first_u
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
-    newest = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
-    await reader.goto(f"{server.url}/blogs/{slug}?before={newest[20]['id']}")
-    await reader.wait_for_selector("#status[data-state=live]")
+    await open_older(reader, server, editor, slug)
     made = [await editor.publish(slug, PARAGRAPHS, headline=f"New {n}") for n in range(25)]
     await expect(button(reader)).to_have_text("25 new updates")
     await editor.delete(made[0])
@@ -276,9 +276,7 @@ async def test_on_an_older_page_that_was_reset_there_is_news_without_a_number(
 ) -> None:
     """What came meanwhile is not known there, and what went neither."""
     slug = await filled(editor, entries=25)
-    newest = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
-    await reader.goto(f"{server.url}/blogs/{slug}?before={newest[20]['id']}")
-    await reader.wait_for_selector("#status[data-state=live]")
+    await open_older(reader, server, editor, slug)
     await editor.publish(slug, headline="New")
     await expect(button(reader)).to_have_text("1 new update")
     await editor.alter(slug, timezone="America/New_York")
@@ -292,7 +290,7 @@ async def test_on_a_permalink_page_of_an_older_entry_it_does_so_too(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=30)
-    oldest = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-1]
+    oldest = (await editor.entries(slug))[-1]
     await reader.goto(f"{server.url}/blogs/{slug}/entries/{oldest['id']}")
     await reader.wait_for_selector("#status[data-state=live]")
     await editor.publish(slug, headline="The latest")

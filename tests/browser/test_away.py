@@ -14,6 +14,7 @@ from windows import (
     filled,
     headlines,
     hide,
+    hold_first,
     load_older,
     open_page,
     scroll_to,
@@ -183,7 +184,7 @@ async def test_a_reset_changes_what_has_changed_and_leaves_the_rest_where_it_is(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
-    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    entries = await editor.entries(slug)
     await open_page(reader, server, slug)
     await load_older(reader, 40, 45)
     paragraph = await scroll_to(reader, "Entry 10")
@@ -261,15 +262,7 @@ async def test_older_updates_on_their_way_when_a_reset_comes_leave_no_hole(
 ) -> None:
     slug = await filled(editor, entries=25)
     await open_page(reader, server, slug)
-    held: list[Any] = []
-
-    async def hold(route: Any) -> None:
-        if held:
-            await route.continue_()
-        else:
-            held.append(route)
-
-    await reader.route("**/*before=*", hold)
+    held = await hold_first(reader, "**/*before=*")
     await reader.locator("#older a").click()
     await until(lambda: bool(held))
     await reader.context.set_offline(True)
@@ -308,7 +301,7 @@ async def test_after_the_end_there_is_no_stream_and_late_corrections_come_all_th
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
-    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][0]
+    entry = (await editor.entries(slug))[0]
     successor = {"text": "The next day", "url": "https://live.example/next"}
     await editor.alter(slug, status="ended", successor=successor)
     await reader.add_init_script(HOOK)

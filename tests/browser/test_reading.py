@@ -14,6 +14,7 @@ from windows import (
     filled,
     headlines,
     load_older,
+    open_older,
     open_page,
     read_below,
     scroll_to,
@@ -31,7 +32,7 @@ async def test_what_is_read_stays_in_place_whatever_changes_above_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, summary="Short.")
-    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    entries = await editor.entries(slug)
     await open_page(reader, server, slug)
     paragraph = await scroll_to(reader, "Entry 3")
     before = await top(paragraph)
@@ -79,7 +80,7 @@ async def test_with_the_oldest_first_what_is_read_stays_in_place_too(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
-    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    entries = await editor.entries(slug)
     await open_page(reader, server, slug)
     await reader.get_by_role("button", name="Oldest first").click()
     paragraph = await scroll_to(reader, "Entry 27")
@@ -128,7 +129,7 @@ async def test_a_pinned_copy_is_like_the_one_that_the_page_came_with(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
-    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][0]
+    entry = (await editor.entries(slug))[0]
     await open_page(reader, server, slug)
     marked = await editor.mark(entry, pinned=True, key=True)
     await expect(reader.locator("#pinned [data-share]")).to_have_count(1)
@@ -153,7 +154,7 @@ async def test_the_first_key_event_moves_nothing_sideways(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await filled(editor)
-    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][0]
+    entry = (await editor.entries(slug))[0]
     async with window(browser, viewport={"width": 1280, "height": 900}) as page:
         await open_page(page, server, slug)
         paragraph = await scroll_to(page, "Entry 3")
@@ -212,7 +213,7 @@ async def test_an_edit_elsewhere_on_the_page_does_not_stop_a_video(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
-    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    entries = await editor.entries(slug)
     await serve_clip(reader)
     await open_page(reader, server, slug)
     await reader.locator(f"#{entries[1]['id']} .body").evaluate(PLAY)
@@ -226,7 +227,7 @@ async def test_labels_tell_updates_and_corrections_and_nothing_of_what_is_minor(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
-    minor, update, correction = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
+    minor, update, correction = await editor.entries(slug)
     await open_page(reader, server, slug)
     await editor.edit(minor, body="A comma, moved.", note_kind="minor")
     await editor.edit(update, body="More of it.", note_kind="update")
@@ -506,7 +507,7 @@ async def test_what_changed_while_paused_reaches_the_lists_although_older_update
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
-    oldest = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-1]
+    oldest = (await editor.entries(slug))[-1]
     await open_page(reader, server, slug)
     await reader.get_by_role("button", name="Pause live updates").click()
     await editor.mark(oldest, pinned=True, key=True)
@@ -521,7 +522,7 @@ async def test_older_updates_come_although_the_blog_goes_on_meanwhile(
 ) -> None:
     """A change that arrives while the page is on its way, and one of an entry that is in it."""
     slug = await filled(editor, entries=25)
-    oldest = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-1]
+    oldest = (await editor.entries(slug))[-1]
     await open_page(reader, server, slug)
     asked: list[str] = []
 
@@ -571,7 +572,7 @@ async def test_what_was_loaded_below_is_live_too(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
-    oldest, other = (await editor.ok("GET", f"/{slug}/entries"))["entries"][-2:]
+    oldest, other = (await editor.entries(slug))[-2:]
     await open_page(reader, server, slug)
     await load_older(reader, 25)
     await editor.edit(oldest, headline="Edited late")
@@ -598,9 +599,7 @@ async def test_it_does_so_too_on_a_page_that_began_at_the_first_unread(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
-    entries = (await editor.ok("GET", f"/{slug}/entries"))["entries"]
-    await reader.goto(f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
-    await reader.wait_for_selector("#status[data-state=live]")
+    await open_older(reader, server, editor, slug)
     await editor.publish(slug, headline="New")
     await reader.locator("#new").click()
     await expect(reader.get_by_role("heading", name="New")).to_be_focused()
@@ -679,7 +678,7 @@ async def test_a_permalink_opens_at_its_entry_which_is_marked_and_clear_of_the_b
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
-    entry = (await editor.ok("GET", f"/{slug}/entries"))["entries"][4]
+    entry = (await editor.entries(slug))[4]
     await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
     article = reader.locator(f"#{entry['id']}")
     await expect(article).to_have_class("linked")

@@ -1,7 +1,5 @@
 """A page that starts over from another rendering of it: nothing read twice, nothing gone still shown."""
 
-from typing import Any
-
 import pytest
 from playwright.async_api import Page, expect
 from servers import Editor, Server
@@ -11,7 +9,9 @@ from windows import (
     PARAGRAPHS,
     filled,
     headlines,
+    hold_first,
     load_older,
+    open_older,
     scroll_to,
     top,
 )
@@ -27,11 +27,6 @@ async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America
     name = "E" if zone == "America/New_York" else "GMT"
     await expect(page.locator("article .when").first).to_contain_text(name)
     await page.wait_for_selector("#status[data-state=live]")
-
-
-async def entries_of(editor: Editor, slug: str) -> list[Any]:
-    """Return a blog's entries, the newest first."""
-    return list((await editor.ok("GET", f"/{slug}/entries"))["entries"])
 
 
 async def open_at_once(page: Page, url: str) -> None:
@@ -79,15 +74,7 @@ async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_u
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     await load_older(reader, 25)
     await scroll_to(reader, "Entry 3")
-    held: list[Any] = []
-
-    async def hold(route: Any) -> None:
-        if held:
-            await route.continue_()
-        else:
-            held.append(route)
-
-    await reader.route("**/*before=*", hold)
+    held = await hold_first(reader, "**/*before=*")
     await reader.context.set_offline(True)
     for number in range(25):
         await editor.publish(slug, headline=f"New {number}")
@@ -140,7 +127,7 @@ async def test_where_older_updates_cannot_be_loaded_anew_nothing_stale_stays(
 ) -> None:
     """Else what was taken down would be shown for as long as the page is open."""
     slug = await filled(editor, entries=25)
-    entries = await entries_of(editor, slug)
+    entries = await editor.entries(slug)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     await load_older(reader, 25)
     await scroll_to(reader, "Entry 3")
@@ -159,7 +146,7 @@ async def test_on_a_permalink_page_a_reset_keeps_what_is_read_and_its_place(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
-    [entry, *_] = await entries_of(editor, slug)
+    [entry, *_] = await editor.entries(slug)
     await open_at_once(reader, f"{server.url}/blogs/{slug}/entries/{entry['id']}")
     await reader.evaluate("scrollTo(0, 0)")
     for number in range(10, 40):
@@ -177,8 +164,8 @@ async def test_on_an_older_page_that_was_reset_the_button_leads_to_the_first_unr
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
-    entries = await entries_of(editor, slug)
-    await open_at_once(reader, f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
+    await reader.add_init_script(AT_ONCE)
+    await open_older(reader, server, editor, slug)
     for number in range(2):
         await editor.publish(slug, headline=f"Unread {number}")
     await expect(reader.locator("#new")).to_have_text("2 new updates")
