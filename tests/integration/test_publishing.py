@@ -49,11 +49,11 @@ async def test_who_is_bound_to_blogs_is_told_of_them_however_many_are_newer(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing_module, "BLOGS_LISTED_MAX", 2)
-    for slug in ("oldest", "old", "newer", "newest"):
+    for slug in ("one", "p-two", "q-three", "r-four"):  # also where two are of one millisecond
         await publishing.create_blog(EDITOR, {"slug": slug, "title": "Vote"})
-    bound = Caller("user:kim", "editor", ("oldest", "old", "never-made"))
-    assert [at.blog.slug for at in await publishing.blogs(bound)] == ["old", "oldest"]
-    assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["newest", "newer"]
+    bound = Caller("user:kim", "editor", ("one", "p-two", "never-made"))
+    assert [at.blog.slug for at in await publishing.blogs(bound)] == ["p-two", "one"]
+    assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["r-four", "q-three"]
 
 
 async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
