@@ -139,6 +139,9 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, up_writer)
+        if self._refuses:  # since the store was asked: who comes through would stay all the time
+            link.abort()
+            return
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as both:
