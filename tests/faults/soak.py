@@ -31,6 +31,7 @@ READERS: Final = 100  # who stay for the whole act
 WARM_UP: Final = 6  # acts
 LOSSES: Final = ("lost", "duplicated", "reordered", "unannounced")
 SLOPE_MB_MAX: Final = 1.0  # per 10 minutes
+CLOSED_WITHIN_S: Final = 10.0  # an idle connection is closed after 5 to 5.5 s
 # What is kept of earlier acts' blogs would be taken for a leak.
 SETTINGS: Final = {"LIVEBLOG_BLOGS_MAX": "2"}
 
@@ -68,14 +69,14 @@ class Soak:
         self.samples.append(Sample(self.age_s(), memory_mb, descriptors))
 
     async def _descriptors(self) -> list[int]:
-        """Return how many the workers have; a moment later, if editors' are being closed just now."""
+        """Return how many the workers have, once connections on which nothing is asked are closed."""
 
         def count() -> list[int]:
             return [_own_descriptors(it, self.stage) for it in range(len(self.stage.servers))]
 
         if self.samples:
             with contextlib.suppress(TimeoutError):
-                await until(lambda: count() == self.samples[0].descriptors, 5)
+                await until(lambda: count() == self.samples[0].descriptors, CLOSED_WITHIN_S)
         return count()
 
     def slope_mb(self) -> float:
@@ -108,7 +109,10 @@ def _own_descriptors(number: int, stage: Stage) -> int:
     Those are kept for later, CONNECTIONS_MAX at most, also when the other end has gone meanwhile.
     """
     pid = stage.servers[number].pid
-    links = [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    links: list[str] = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            links.append(str(file.readlink()))
     to_store = _sockets_to(stage.proxies[number].port)
     return sum(link not in to_store for link in links)
 
