@@ -33,6 +33,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from redis.exceptions import RedisError
 
 from liveblog.model import (
+    NONSENSE,
     PASSWORD_MAX,
     PASSWORD_MIN,
     ROLES,
@@ -60,8 +61,6 @@ PASSWORDS_WAITING_MAX: Final = 40  # about 2 s of waiting; beyond it: 503, try a
 _USERS: Final = "lb:users"
 _TOKENS: Final = ("lb:{tokens}:names", "lb:{tokens}:secrets")
 _TOKEN: Final = re.compile(r"lbt_[A-Za-z0-9_-]{43}")
-
-NONSENSE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 
 T = TypeVar("T")
 Listed = TypeVar("Listed", "User", "Token")

@@ -32,6 +32,7 @@ from redis.exceptions import (
 from liveblog.model import (
     BLOG_ID,
     DRAFTS_MAX,
+    NONSENSE,
     REVISIONS_MAX,
     STAMPED,
     Blog,
@@ -55,18 +56,6 @@ from liveblog.timeline import (
 
 log = logging.getLogger(__name__)
 
-# What reading damaged keys raises: a value that is missing, of another kind, too large, nested too
-# deep, or not UTF-8. It is one blog's trouble, and must end neither a worker nor an answer about
-# the others.
-NONSENSE: Final = (
-    msgspec.DecodeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    OverflowError,
-)
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -146,6 +146,20 @@ class Damaged(StoreDown):
     """The store answers, but what it holds there makes no sense; other things can be asked for."""
 
 
+# What reading damaged keys raises: a value that is missing, of another kind, too large, nested too
+# deep, or not UTF-8. It is one blog's or account's trouble, and must end neither a worker nor an
+# answer about the others.
+NONSENSE: Final = (
+    msgspec.DecodeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    OverflowError,
+)
+
+
 class Position(NamedTuple):
     """Where a reader is in a blog.
 

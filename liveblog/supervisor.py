@@ -77,7 +77,7 @@ class Supervisor(Multiprocess):
             is_late = time.monotonic() >= until
             if is_late or self.is_ending() or not all(it.process.is_alive() for it in fresh):
                 return False
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)  # no event loop runs here; workers say it when they are asked
         return True
 
     def handle_signals(self) -> None:

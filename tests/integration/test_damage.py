@@ -219,7 +219,14 @@ async def _remembered(client: Any, slug: str) -> set[bytes]:
     return {name async for name in client.scan_iter(match=f"lb:{{{slug}}}:idem:*")}
 
 
-@pytest.mark.parametrize("record", [NONE, b"{}", b'{"name":1}', b"[]"], ids=repr)
+NESTED = b'{"x":' + b"[" * 10_000
+
+
+@pytest.mark.parametrize(
+    "record",
+    [NONE, b"{}", b'{"name":1}', b"[]", pytest.param(NESTED, id="nested too deep")],
+    ids=repr,
+)
 async def test_a_damaged_account_is_told_that_the_store_is_down_and_no_other_is(
     site: Server, editor: Editor, client: Any, record: bytes
 ) -> None:
