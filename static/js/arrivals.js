@@ -10,11 +10,6 @@ const NEAR_PX = 8; // a finger does not come to the very top
 /** @param {number} count */
 const updates = (count) => `${count} new update${count === 1 ? '' : 's'}`;
 
-const isPlaying = () =>
-  ['video', 'audio'].some((name) =>
-    [...document.getElementsByTagName(name)].some((it) => !(/** @type {any} */ (it).paused)),
-  );
-
 /** @param {Element} entry @returns {any} */
 const headingOf = (entry) => entry.querySelector('h3') ?? entry;
 
@@ -30,6 +25,8 @@ export class Arrivals {
   /** @type {Set<string>} new entries that are to be announced */
   #unheard = new Set();
   #announced_ms = -ANNOUNCE_MS;
+  /** @type {Set<any>} what may play; to look for it among 500 entries takes longer than all else */
+  #players = new Set(document.querySelectorAll('video, audio'));
 
   /**
    * @param {HTMLElement} main
@@ -48,6 +45,7 @@ export class Arrivals {
     // The title of a blog's page begins with its heading, that of an entry's page ends with it.
     this.after = main.dataset.permalink ? '' : document.title.slice(this.#heading.length);
     this.button.addEventListener('click', () => this.open());
+    document.addEventListener('play', ({ target }) => this.#players.add(target), true);
   }
 
   get #heading() {
@@ -65,9 +63,14 @@ export class Arrivals {
     return this.#isUp ? found : found.reverse();
   }
 
+  #isPlaying() {
+    for (const it of this.#players) if (it.paused) this.#players.delete(it);
+    return this.#players.size > 0;
+  }
+
   /** Whether a new entry would stand where the reader is. */
   isOpen() {
-    if (document.hidden || isPlaying() || this.#waiting().length) return false;
+    if (document.hidden || this.#isPlaying() || this.#waiting().length) return false;
     const { top, bottom } = this.feed.getBoundingClientRect();
     return this.#isUp ? bottom <= innerHeight + NEAR_PX : top >= -NEAR_PX;
   }

@@ -26,7 +26,7 @@ export function ago(then_ms, now_ms, language) {
 
 /** In the largest unit that fits. @param {number} ms from now on @param {string} language */
 export function inWords(ms, language) {
-  const words = new Intl.RelativeTimeFormat([language, 'en'], { numeric: ms ? 'always' : 'auto' });
+  const words = format(language, { numeric: ms ? 'always' : 'auto' }, Intl.RelativeTimeFormat);
   const [unit, unit_ms] = UNITS.find((it) => Math.abs(ms) >= it[1]) ?? UNITS[5];
   return words.format(Math.trunc(ms / unit_ms), unit);
 }
@@ -35,13 +35,16 @@ export function inWords(ms, language) {
 export const isSameDay = (a_ms, b_ms, timeZone) =>
   dayOf(a_ms, 'en', timeZone) === dayOf(b_ms, 'en', timeZone);
 
-/** @type {Map<string, Intl.DateTimeFormat>} making one takes longer than using it a hundred times */
+/** @type {Map<string, any>} making one takes longer than using it a hundred times */
 const formats = new Map();
 
-/** @param {string} language @param {Intl.DateTimeFormatOptions} options */
-function format(language, options) {
+/**
+ * @param {string} language @param {any} options which no two kinds share
+ * @param {any} [Kind]
+ */
+function format(language, options, Kind = Intl.DateTimeFormat) {
   const name = language + JSON.stringify(options);
-  const found = formats.get(name) ?? new Intl.DateTimeFormat([language, 'en'], options);
+  const found = formats.get(name) ?? new Kind([language, 'en'], options);
   formats.set(name, found);
   return found;
 }

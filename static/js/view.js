@@ -303,6 +303,7 @@ export class View {
   /** Bring what depends on the lists up to date. */
   settle() {
     const { feed } = this;
+    feed.toggleAttribute('data-empty', !feed.firstElementChild);
     const busy = `${!feed.querySelector('article:not([hidden])')}`; // without entries it is none
     if (feed.getAttribute('aria-busy') !== busy) feed.setAttribute('aria-busy', busy);
     this.settled();
