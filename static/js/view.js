@@ -143,9 +143,10 @@ export class View {
     const read = document.activeElement?.closest('article');
     const fresh = queue.flatMap((it) => it[0].fresh);
     const isOpen = this.#isOpen;
+    const waiting = isOpen ? [] : fresh;
     this.steadily(() => {
       for (const [{ changes }, nodes] of queue) {
-        changes.forEach((it, i) => this.#change(it, nodes[i], timeline));
+        changes.forEach((it, i) => this.#change(it, nodes[i], timeline, waiting));
       }
       this.#arrive(fresh, timeline, isOpen);
       this.main.dataset.position = timeline.position;
@@ -159,8 +160,11 @@ export class View {
     return this.arrivals?.isOpen() ?? true;
   }
 
-  /** @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline */
-  #change(it, node, timeline) {
+  /**
+   * @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline
+   * @param {string[]} waiting neither the focus nor the line goes to them
+   */
+  #change(it, node, timeline, waiting) {
     if (it.op === 'del') return this.#remove(it.id);
     if (!node) return;
     const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
@@ -170,6 +174,7 @@ export class View {
     copy.dataset.entry = it.id;
     this.#mark(PINNED, it.id, it.pinned && copy);
     this.#mark(KEYS, it.id, it.key && node.querySelector('template')?.content.firstElementChild);
+    node.hidden = waiting.includes(it.id);
     if (isLoaded(timeline, it.order)) place(this.feed, node, this.#isUp);
   }
 

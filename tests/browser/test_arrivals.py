@@ -158,9 +158,23 @@ async def test_when_the_entry_with_the_focus_is_deleted_none_that_waits_gets_it(
     slug, entry = await read_news(reader, server, editor)
     await scroll_to(reader, "Entry 6")
     await editor.publish(slug, headline="Later")
-    await expect(button(reader)).to_have_text("1 new update")
+    await expect(button(reader)).to_be_visible()
     await editor.delete(entry)
     await expect(reader.get_by_role("heading", name="Entry 7")).to_be_focused()
+    assert await reader.locator("[data-unread][hidden]").count() == 0
+
+
+async def test_nor_one_that_comes_in_the_same_frame_and_is_to_wait(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug, entry = await read_news(reader, server, editor)
+    await scroll_to(reader, "Entry 6")
+    await reader.evaluate("dispatchEvent(new Event('pagehide'))")
+    await editor.publish(slug, headline="Later")
+    await editor.delete(entry)
+    await reader.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    await expect(reader.get_by_role("heading", name="Entry 7")).to_be_focused()
+    await expect(button(reader)).to_be_visible()
     assert await reader.locator("[data-unread][hidden]").count() == 0
 
 
