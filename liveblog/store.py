@@ -224,25 +224,25 @@ class _Embedded:
             self._keeper.join()
 
     def _keep(self) -> None:
-        while self._begin():
-            assert self._process
-            code = self._process.wait()
+        while True:
+            how = self._run_once()
             if self._stopping.is_set() or not self._ready.is_set():
                 break
-            log.error("the embedded store ended with %d and is started again", code)
+            log.error("the embedded store %s and is started again", how)
             self._stopping.wait(RESTART_PAUSE_S)
         self._ended.set()
 
-    def _begin(self) -> bool:
+    def _run_once(self) -> str:
+        """Run the store until it ends, and say how; a machine may be too short of memory to."""
         with self._changing:
             if self._stopping.is_set():
-                return False
+                return "is to stop"
             try:
                 self._process = self._spawn()
             except OSError as error:
                 self._error = error
-                return False
-            return True
+                return f"could not be started ({error.strerror})"
+        return f"ended with {self._process.wait()}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """Start the process: its own session, so Ctrl-C on the terminal does not reach it."""

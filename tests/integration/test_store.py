@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,22 @@ async def test_a_store_that_was_killed_is_started_again(tmp_path: Path, binary: 
             return None
 
         assert await until(new_pid) != pid
+        assert read(url, "key") == "value"
+
+
+def test_a_store_that_could_not_be_started_again_is_tried_again(
+    tmp_path: Path, binary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the machine is too short of memory for a moment."""
+    own, away = tmp_path / "binary", tmp_path / "away"
+    shutil.copy(binary, own)
+    with store.own(tmp_path / "data", binary=own) as url:
+        write(url, "key", "value")
+        own.rename(away)
+        os.kill(pid_of(url), signal.SIGKILL)
+        until_sync(lambda: "could not be started" in caplog.text)
+        away.rename(own)
+        until_sync(lambda: store._answers(Path(unquote(url.removeprefix("unix://")))))
         assert read(url, "key") == "value"
 
 
