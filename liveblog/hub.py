@@ -793,6 +793,7 @@ class Hub:
     def __post_init__(self) -> None:
         self.unheard_max = max(1, int(UNHEARD_S / self.rules.heartbeat_s / PING_EVERY))
         self.lives: OrderedDict[str, Live] = OrderedDict()  # the least recently used first
+        self._asking: dict[str, asyncio.Task[bool]] = {}  # whether there is a blog
         self._loading: dict[str, asyncio.Task[Live | None]] = {}
         self._early: dict[str, deque[Changes]] = {}
         self._unknown: dict[str, float] = {}
@@ -824,7 +825,7 @@ class Hub:
     async def _loaded(self, slug: str) -> Live | None:
         if self.clock() < self._unknown.get(slug, 0):
             return None
-        if slug not in self._loading and not await self.source.exists(slug):
+        if slug not in self._loading and not await self._exists(slug):
             self._note_unknown(slug)  # cheaply: made-up names must not crowd out real ones
             return None
         if slug not in self._loading and slug not in self.lives:
@@ -833,6 +834,13 @@ class Hub:
             self._loading[slug] = self.spawn(self._load(slug))
         loading = self._loading.get(slug)
         return await asyncio.shield(loading) if loading else self.lives.get(slug)
+
+    async def _exists(self, slug: str) -> bool:
+        """Ask whether there is a blog, once for all who want to know before the answer is there."""
+        if slug not in self._asking:
+            asking = self._asking[slug] = self.spawn(self.source.exists(slug))
+            asking.add_done_callback(lambda _: self._asking.pop(slug))
+        return await asyncio.shield(self._asking[slug])
 
     async def _load(self, slug: str) -> Live | None:
         """Subscribe, wait for the confirmation, load, merge what arrived meanwhile."""

@@ -1273,6 +1273,20 @@ async def test_callers_share_one_load() -> None:
 
 
 @in_virtual_time
+async def test_callers_share_one_question_whether_there_is_a_blog() -> None:
+    """10,000 readers who come to a new worker at once would take all connections to the store."""
+    store, hub = blogs(1)
+    for slug in ("b0", "nothing"):
+        await asyncio.gather(*(hub.live(slug) for _ in range(20)))
+        assert store.count("exists", slug) == 1
+    store.is_down = True
+    down = await asyncio.gather(*(hub.live("other") for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in down] == [StoreDown] * 3
+    store.is_down = False
+    assert await hub.live("other") is None
+
+
+@in_virtual_time
 async def test_one_caller_who_goes_away_does_not_end_the_others_load() -> None:
     _, hub = blogs(1)
     first, second = (asyncio.create_task(hub.live("b0")) for _ in range(2))
