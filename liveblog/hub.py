@@ -576,10 +576,10 @@ class Live:
                 try:
                     await self._repair_once()
                     wait_s = RETRY_S[0]
-                except Exception as error:  # whatever it is, the blog must not stay as it is
+                except Exception as error:  # whatever it is, what is held must not stay as it is
                     said = log.warning if isinstance(error, StoreDown) else log.exception
                     said("blog %s: a repair is tried again after: %s", self.slug, error)
-                    self._repair_wanted = True
+                    self._repair_wanted = self.hub.lives.get(self.slug) is self
                     await asyncio.sleep(wait_s)
                     wait_s = min(RETRY_S[1], wait_s * 2)
                 else:

@@ -19,7 +19,7 @@ import msgspec
 from liveblog import timeline as timelines
 from liveblog.frame import Frame, form_of
 from liveblog.hub import Hub, Reader, Rules
-from liveblog.model import BLOG_ID, Blog, Entry, Position, StoreDown
+from liveblog.model import BLOG_ID, Blog, Damaged, Entry, Position, StoreDown
 from liveblog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 
 SLUG: Final = "election"
@@ -209,6 +209,7 @@ class FakeStore:
         self.calls: list[Call] = []
         self.is_down = False
         self.lacks: set[str] = set()
+        self.damaged: set[str] = set()  # what is stored of them makes no sense
         self.away: set[str] = set()  # kept in a part of the store that gives no answer
         self.latency_s: Callable[[], float] = lambda: 0.001
         self.loses_while_loading: Callable[[], None] | None = None
@@ -230,14 +231,16 @@ class FakeStore:
     async def asked(self, what: str, slug: str = "") -> AsyncIterator[Past | None]:
         self.calls.append(Call(what, slug, asyncio.get_running_loop().time()))
         await asyncio.sleep(self.latency_s())
-        self._answer()
+        self._answer(slug)
         yield None if slug in self.lacks else self.pasts.get(slug)
         await asyncio.sleep(self.latency_s())
-        self._answer()
+        self._answer(slug)
 
-    def _answer(self) -> None:
+    def _answer(self, slug: str) -> None:
         if self.is_down:
             raise StoreDown("the store is away")
+        if slug in self.damaged:
+            raise Damaged("what is stored makes no sense")
 
     async def exists(self, slug: str) -> bool:
         async with self.asked("exists", slug) as past:

@@ -1394,6 +1394,22 @@ async def test_the_least_recently_used_blog_without_readers_makes_room() -> None
 
 
 @in_virtual_time
+async def test_a_blog_that_made_room_is_not_read_any_more() -> None:
+    store, hub = blogs(2, blogs_max=1)
+    live = await hub.live("b0")
+    assert live
+    await settle(hub)
+    store.damaged.add("b0")
+    live.repair()
+    await asyncio.sleep(1)
+    assert await hub.live("b1")
+    await asyncio.sleep(10)
+    tries = store.count("repair", "b0")
+    await asyncio.sleep(100)
+    assert store.count("repair", "b0") == tries
+
+
+@in_virtual_time
 async def test_a_waiting_reader_keeps_its_blog() -> None:
     store, hub = blogs(2, blogs_max=1)
     live = await hub.live("b0")
