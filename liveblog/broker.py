@@ -727,8 +727,10 @@ async def _due(
         pipeline.hget(key(slug, "blog"), "status")
         first = passed.get(slug, 0)
         pipeline.zrange(key(slug, "due"), first, first + DUE_AT_ONCE - 1, withscores=True)
-    (seconds, micros), *answers = await pipeline.execute(raise_on_error=False)
-    now = seconds * 1000 + micros // 1000
+    time, *answers = await pipeline.execute(raise_on_error=False)
+    if isinstance(time, Exception):  # busy with a script: no part of it can be asked now
+        raise time
+    now = time[0] * 1000 + time[1] // 1000
     return [_due_at(now, *it) for it in zip(slugs, answers[::2], answers[1::2], strict=True)]
 
 

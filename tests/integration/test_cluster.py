@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from clusters import Cluster, Process, cluster, ended, free_port
 from readers import Ask, Stream, each_stream, websocket
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
@@ -425,6 +426,32 @@ async def test_scheduled_entries_go_out_on_every_node(
         return all([await broker.listed(slug, None, 1) for slug in slugs])
 
     await until(all_out)
+
+
+async def test_what_is_due_goes_out_also_while_another_node_is_busy_with_a_script(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    broker, (first, _, busy) = Broker(nodes), shards.primaries
+    soon = (datetime.now(UTC) + timedelta(seconds=0.05)).isoformat()
+    slug, other = [await create(publishing, shards.slug_on(node)) for node in (first, busy)]
+    made = await publishing.create_entry(SYSTEM, slug, {"body": "Planned.", "publish_at": soon})
+    async with connect(f"redis://{busy.address}") as alone:
+        busy.ask("CONFIG SET", "busy-reply-threshold", 10)
+        endless = asyncio.create_task(alone.at("").eval("while true do end", 0))
+        try:
+            await until(lambda: _is_busy(busy))
+            due = await until(broker.due)
+        finally:
+            busy.ask("SCRIPT KILL")
+            await asyncio.gather(endless, return_exceptions=True)
+    assert [(it.slug, it.id) for it in due] == [(slug, made.entry.id)]
+    assert await broker.stand(other)
+
+
+def _is_busy(node: Process) -> bool:
+    with contextlib.suppress(redis.ResponseError):
+        return not node.ask("TIME")
+    return True
 
 
 async def test_blogs_that_the_list_lacks_are_put_into_it_from_every_node(
