@@ -64,6 +64,7 @@ TRIES_MAX: Final = 20  # lost races for one record before the caller hears of it
 LIST_MAX: Final = 100
 BLOGS_LISTED_MAX: Final = 500  # for callers who are bound to none
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
+RENDERINGS_MAX: Final = 100  # texts in the one thread and before it; 0.3 s for the most hostile one
 MARKS: Final = {
     "key",
     "key_title",
@@ -590,12 +591,29 @@ def _first_status(caller: Caller, given: dict[str, Any]) -> EntryStatus:
     return "scheduled" if scheduled else status
 
 
-# One thread: more would only take more turns from the event loop (they share one interpreter lock).
-_RENDERING: Final = ThreadPoolExecutor(1, thread_name_prefix="markdown")
+class _Markdown:
+    """Rendering off the event loop, RENDERINGS_MAX texts at once.
+
+    In one thread: more would only take more turns from the loop (they share one interpreter lock).
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="markdown")
+        self._waiting = 0
+
+    async def html(self, text: str) -> str:
+        """Return a text's HTML. Raises Problem 503 when too many wait already."""
+        if self._waiting >= RENDERINGS_MAX:
+            raise Problem(503, "busy", "Too much is being written just now.", retry_after_s=1)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, render.markdown, text)
+        finally:
+            self._waiting -= 1
 
 
-async def _in_thread(work: Callable[[str], str], text: str) -> str:
-    return await asyncio.get_running_loop().run_in_executor(_RENDERING, work, text)
+_MARKDOWN: Final = _Markdown()
 
 
 async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
@@ -603,11 +621,11 @@ async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
 
     Hostile text takes long.
 
-    Raises 422 when it makes more than HTML_BYTES_MAX.
+    Raises 422 when it makes more than HTML_BYTES_MAX, 503 when too many texts wait.
     """
     if name not in given:
         return given
-    html = await _in_thread(render.markdown, given[name]) if given[name] else None
+    html = await _MARKDOWN.html(given[name]) if given[name] else None
     size = len(html.encode()) if html else 0
     if size > HTML_BYTES_MAX:
         raise invalid((f"/{name}", f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))

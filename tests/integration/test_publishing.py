@@ -1,6 +1,7 @@
 """What `Publishing` decides, against a real store: times, blanks, who may bring what back."""
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -172,6 +173,25 @@ async def test_a_text_that_makes_too_much_html_is_refused(
     fields = {"body": "x" * 20_000}
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
+
+
+async def test_no_more_texts_wait_to_be_rendered_than_may(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third of a second for each hostile one, and colleagues' entries wait behind them."""
+    go_on = threading.Event()
+    monkeypatch.setattr(publishing_module, "RENDERINGS_MAX", 3)
+    monkeypatch.setattr("liveblog.render.markdown", lambda _: str(go_on.wait(20)))
+    made = [
+        asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
+        for _ in range(5)
+    ]
+    await until(lambda: sum(task.done() for task in made) == 2)
+    busy = [await refused(task) for task in made if task.done()]
+    assert [(it.status, it.name, it.retry_after_s) for it in busy] == [(503, "busy", 1)] * 2
+    go_on.set()
+    await asyncio.gather(*made, return_exceptions=True)
+    assert await publishing.create_entry(EDITOR, "council", {"body": "Text."})
 
 
 async def test_a_hostile_table_costs_no_more_than_other_hostile_text(
