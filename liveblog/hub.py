@@ -51,6 +51,7 @@ ENDED_GRACE_S: Final = 60.0  # connected readers of a blog that ended stay this 
 ENDED_PACE_S: Final = 10.0  # and are then closed over this time
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is believed this long
 UNKNOWN_MAX: Final = 10_000
+ASKING_MAX: Final = 500  # names at once of which it is asked whether there is such a blog
 LOADING_MAX: Final = 100  # blogs that are being loaded at once
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
 ARTICLES_MAX: Final = 100  # rendered entries of one blog: the newest page, and a few others
@@ -838,6 +839,8 @@ class Hub:
     async def _exists(self, slug: str) -> bool:
         """Ask whether there is a blog, once for all who want to know before the answer is there."""
         if slug not in self._asking:
+            if len(self._asking) >= ASKING_MAX:
+                raise StoreDown("too many blogs are asked for at once")
             asking = self._asking[slug] = self.spawn(self.source.exists(slug))
             asking.add_done_callback(lambda _: self._asking.pop(slug))
         return await asyncio.shield(self._asking[slug])

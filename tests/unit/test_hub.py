@@ -1360,6 +1360,18 @@ async def test_made_up_names_do_not_crowd_out_a_blog_that_is_there() -> None:
 
 
 @in_virtual_time
+async def test_made_up_names_do_not_take_all_connections_to_the_store() -> None:
+    """Editors' calls and the probes of pub/sub wait for the same ones."""
+    store, hub = blogs(1)
+    store.latency_s = lambda: 0.5
+    names = [f"u{n}" for n in range(hubs.ASKING_MAX + 2)]
+    found = await asyncio.gather(*map(hub.live, names), return_exceptions=True)
+    assert [type(it) for it in found if it] == [StoreDown] * 2
+    assert sum(call.what == "exists" for call in store.calls) == hubs.ASKING_MAX
+    assert await hub.live("b0")
+
+
+@in_virtual_time
 async def test_a_blog_that_cannot_be_loaded_is_store_down_and_tried_again() -> None:
     store, hub = blogs(1)
     store.is_down = True
