@@ -64,7 +64,9 @@ TRIES_MAX: Final = 20  # lost races for one record before the caller hears of it
 LIST_MAX: Final = 100
 BLOGS_LISTED_MAX: Final = 500  # for callers who are bound to none
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
-RENDERINGS_MAX: Final = 100  # texts in the one thread and before it; 0.3 s for the most hostile one
+# What is in the one thread that renders and waits for it: 1,000 usual texts, or 50 of the longest,
+# which are 15 s of work when they are hostile.
+RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
 MARKS: Final = {
     "key",
     "key_title",
@@ -592,7 +594,7 @@ def _first_status(caller: Caller, given: dict[str, Any]) -> EntryStatus:
 
 
 class _Markdown:
-    """Rendering off the event loop, RENDERINGS_MAX texts at once.
+    """Rendering off the event loop, RENDERED_AT_ONCE_MAX at once.
 
     In one thread: more would only take more turns from the loop (they share one interpreter lock).
     """
@@ -602,15 +604,15 @@ class _Markdown:
         self._waiting = 0
 
     async def html(self, text: str) -> str:
-        """Return a text's HTML. Raises Problem 503 when too many wait already."""
-        if self._waiting >= RENDERINGS_MAX:
+        """Return a text's HTML. Raises Problem 503 when too much waits already."""
+        if self._waiting + len(text) > RENDERED_AT_ONCE_MAX:
             raise Problem(503, "busy", "Too much is being written just now.", retry_after_s=1)
-        self._waiting += 1
+        self._waiting += len(text)
         try:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._pool, render.markdown, text)
         finally:
-            self._waiting -= 1
+            self._waiting -= len(text)
 
 
 _MARKDOWN: Final = _Markdown()
@@ -621,7 +623,7 @@ async def _rendered(given: dict[str, Any], name: str) -> dict[str, Any]:
 
     Hostile text takes long.
 
-    Raises 422 when it makes more than HTML_BYTES_MAX, 503 when too many texts wait.
+    Raises 422 when it makes more than HTML_BYTES_MAX, 503 when too much waits.
     """
     if name not in given:
         return given

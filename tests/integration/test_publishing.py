@@ -175,12 +175,12 @@ async def test_a_text_that_makes_too_much_html_is_refused(
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
 
 
-async def test_no_more_texts_wait_to_be_rendered_than_may(
+async def test_no_more_text_waits_to_be_rendered_than_may(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A third of a second for each hostile one, and colleagues' entries wait behind them."""
     go_on = threading.Event()
-    monkeypatch.setattr(publishing_module, "RENDERINGS_MAX", 3)
+    monkeypatch.setattr(publishing_module, "RENDERED_AT_ONCE_MAX", 15)
     monkeypatch.setattr("liveblog.render.markdown", lambda _: str(go_on.wait(20)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
