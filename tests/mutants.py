@@ -156,7 +156,8 @@ MUTANTS: Final = [
     Mutant(
         "a repair that failed is not tried again",
         "hub",
-        "self._repair_wanted = True\n                    await asyncio.sleep(wait_s)",
+        "self._repair_wanted = self.hub.lives.get(self.slug) is self\n"
+        "                    await asyncio.sleep(wait_s)",
         "await asyncio.sleep(wait_s)",
     ),
     Mutant(
