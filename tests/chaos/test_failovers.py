@@ -175,6 +175,22 @@ async def test_with_durability_replica_nothing_acknowledged_is_lost(tmp_path: Pa
 # -- emptied, and filled with an old copy
 
 
+def copied(store: Any) -> dict[Any, Any]:
+    """Return every key's value, all of one moment."""
+    names, pipeline = store.keys("*"), store.pipeline()
+    for name in names:
+        pipeline.dump(name)
+    return {name: value for name, value in zip(names, pipeline.execute(), strict=True) if value}
+
+
+def bring_back(store: Any, copy: dict[Any, Any]) -> None:
+    """Put a copy's keys in place all at once, as a store does that starts with an old file."""
+    pipeline = store.pipeline()
+    for name, value in copy.items():
+        pipeline.restore(name, 0, value, replace=True)
+    pipeline.execute()
+
+
 async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_the_desk_says_so(
     stage: Stage, browser: Browser
 ) -> None:
@@ -188,8 +204,7 @@ async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_
         await open_page(page, first, show.slug)
         await open_desk(desk, first, show.slug)
         await desk.evaluate("window.sameDocument = true")
-        names: Any = show.store.keys("*")
-        copy: dict[Any, Any] = {name: show.store.dump(name) for name in names}
+        copy = copied(show.store)
         before = show.head()
         await show.changes(AHEAD)
         show.newsroom.patient = True
@@ -202,8 +217,7 @@ async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_
         await expect(desk.locator("#store")).to_contain_text("lacks this blog")
         pages = await asyncio.to_thread(first.status, f"/blogs/{show.slug}")
         assert pages == 200
-        for name, value in copy.items():
-            show.store.restore(name, 0, value, replace=True)
+        bring_back(show.store, copy)
         show.over()
         show.newsroom.patient = False
         await expect(desk.locator("#store")).to_contain_text("older state")
