@@ -2,9 +2,16 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from liveblog.settings import Settings, load, variables
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
