@@ -99,8 +99,9 @@ async def test_a_page_that_dawdles_before_it_paints_is_told_by_the_clock_and_by_
     slug = (await editor.blog())["slug"]
     async with watched(browser, f"{server.url}/blogs/{slug}") as page:
         await page.evaluate("""new MutationObserver(() => {
-            for (const end = performance.now() + 60; performance.now() < end; );
+            // So often that it is work also where others have the core most of the time.
+            for (let n = 0, end = performance.now() + 60; n < 2e6 || performance.now() < end; n += 1);
         }).observe(document.querySelector('[role=feed]'), { childList: true })""")
         took = await delays(browser, page, editor, slug, count=3)
     assert took.paint_ms > 60
-    assert took.work_ms > 20  # of the loop's 60, if others have the core, too
+    assert took.work_ms > 20
