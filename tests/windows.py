@@ -18,6 +18,7 @@ from playwright.async_api import (
     expect,
 )
 from servers import Editor, Server
+from waiting import SCALE
 
 from liveblog.accounts import Accounts
 from liveblog.nodes import connect
@@ -33,7 +34,8 @@ ARGUMENTS = (
     "--disable-sync",
 )
 PASSWORD = "correct horse battery"
-WAIT_MS = 15_000
+WAIT_MS = 15_000 * SCALE
+expect.set_options(timeout=WAIT_MS)
 SETTLED = "#status:is([data-state=live], [data-state=ended])"
 SIZES: dict[str, Any] = {
     "desktop": {"width": 1280, "height": 900},
