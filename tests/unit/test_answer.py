@@ -21,6 +21,12 @@ DECODE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have answers wait for their compression also where others have the core."""
+    monkeypatch.setattr(answer, "WAIT_S", 10)
+
+
 class Got(NamedTuple):
     """What a client got."""
 
