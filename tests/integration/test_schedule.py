@@ -24,6 +24,7 @@ from liveblog.publishing import Publishing
 
 SLUG = "council"
 SOON_S = 0.3
+CALL_S = 2.0  # for a call to arrive, and not be about the past
 
 
 def in_seconds(seconds: float) -> str:
@@ -31,8 +32,9 @@ def in_seconds(seconds: float) -> str:
     return at.isoformat(timespec="milliseconds")
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+def slow_clock() -> int:
+    """Return milliseconds of a clock for which nothing planned here is past, however late it is."""
+    return time.time_ns() // 1_000_000 - 60_000
 
 
 async def is_published(editor: Editor, entry: Any) -> Any:
@@ -58,7 +60,7 @@ async def test_a_scheduled_entry_goes_out_once_however_many_workers_there_are(
         for stream in (here, there):
             await stream.next("hello")
         made = [
-            await editor.publish(blog["slug"], f"Planned {n}.", publish_at=in_seconds(SOON_S))
+            await editor.publish(blog["slug"], f"Planned {n}.", publish_at=in_seconds(CALL_S))
             for n in range(5)
         ]
         assert {(e["status"], e["offset"], e["position"]) for e in made} == {
@@ -81,9 +83,10 @@ async def test_in_an_ended_blog_it_stays_scheduled_and_goes_out_at_the_reopening
     editor: Editor,
 ) -> None:
     ended, other = await editor.blog(), await editor.blog()
-    planned = await editor.publish(ended["slug"], "Planned.", publish_at=in_seconds(SOON_S))
+    planned = await editor.publish(ended["slug"], "Planned.", publish_at=in_seconds(3_600))
     await editor.alter(ended["slug"], status="ended")
-    later = await editor.publish(other["slug"], "Later.", publish_at=in_seconds(SOON_S))
+    planned = await editor.edit(planned, publish_at=in_seconds(CALL_S))
+    later = await editor.publish(other["slug"], "Later.", publish_at=in_seconds(CALL_S))
     await published(editor, later)
     overdue = await editor.ok("GET", f"/{ended['slug']}/entries/{planned['id']}")
     assert (overdue["status"], overdue["offset"]) == ("scheduled", None)
@@ -99,7 +102,7 @@ async def test_in_an_ended_blog_it_stays_scheduled_and_goes_out_at_the_reopening
 async def desk(store_client: redis.asyncio.Redis) -> tuple[Broker, Publishing]:
     """One live blog on an empty store."""
     broker = Broker(One(store_client))
-    publishing = Publishing(broker, now_ms)
+    publishing = Publishing(broker, slow_clock)
     fields = {"slug": SLUG, "title": "Council", "status": "live"}
     await publishing.create_blog(SYSTEM, fields)
     return broker, publishing
@@ -262,7 +265,7 @@ async def test_a_blog_is_listed_and_goes_out_though_the_answer_to_its_creation_w
     await proxy.start()
     async with connect(proxy.url) as nodes:
         broker = Broker(nodes)
-        publishing = Publishing(broker, now_ms)
+        publishing = Publishing(broker, slow_clock)
         proxy.lose_next_answer(b":idem:")
         await publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Council", "status": "live"})
         assert proxy.answers_lost == 1
@@ -287,7 +290,7 @@ async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_tak
     store_client: redis.asyncio.Redis,
 ) -> None:
     broker = Broker(One(store_client))
-    publishing = Publishing(broker, now_ms)
+    publishing = Publishing(broker, slow_clock)
     due: dict[str, str] = {}
     for slug in ("bad", "good"):
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
@@ -310,7 +313,7 @@ async def _is_rewritten(client: redis.asyncio.Redis) -> bool:
 
 async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asyncio.Redis) -> None:
     broker = Broker(One(store_client))
-    publishing = Publishing(broker, now_ms)
+    publishing = Publishing(broker, slow_clock)
     for slug in ("bad", "good"):
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     await store_client.delete(key("bad", "blog"))
@@ -337,7 +340,7 @@ async def test_one_damaged_blog_ends_no_worker_and_no_answer_about_the_others(
     store_client: redis.asyncio.Redis, commands: list[tuple[Any, ...]]
 ) -> None:
     broker = Broker(One(store_client))
-    publishing = Publishing(broker, now_ms)
+    publishing = Publishing(broker, slow_clock)
     for slug in ("bad", "good"):
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     for command in commands:
