@@ -17,7 +17,7 @@ from processes import descendants, is_alive, workers_of
 from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
 from servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
 from stores import binary_of
-from waiting import until
+from waiting import SCALE, until
 
 from liveblog import app, broker, schedule
 from liveblog.broker import Broker
@@ -31,6 +31,7 @@ from liveblog.publishing import Publishing
 from liveblog.settings import Settings
 
 ASKED = 20  # times: several for each worker that listens
+LEAD_S = f"{4 * SCALE:g}"  # for all that is asked of a server that drains
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
 
@@ -508,7 +509,9 @@ async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
     blog = await editor.blog()
-    with serving(tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_LEAD_S="1") as server:
+    with serving(
+        tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_LEAD_S=LEAD_S
+    ) as server:
         ask = Ask(server.url, blog["slug"])
         async with websocket(ask) as stream:
             await stream.next("hello")
