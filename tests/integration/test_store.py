@@ -242,10 +242,16 @@ def test_a_command_beside_a_running_server_uses_its_store(
 
 
 async def test_a_command_does_not_use_the_store_of_another_command(
-    tmp_path: Path, settings: Settings
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(settings, data_dir=tmp_path)
     order: list[str] = []
+    looks: list[Path] = []
+    is_held = store._is_held
+
+    def look(lock: Path) -> bool:
+        looks.append(lock)
+        return is_held(lock)
 
     def second() -> None:
         with store.use(settings) as url:
@@ -253,8 +259,9 @@ async def test_a_command_does_not_use_the_store_of_another_command(
             write(url, "key", "value")
 
     with store.use(settings):
+        monkeypatch.setattr(store, "_is_held", look)
         task = asyncio.create_task(asyncio.to_thread(second))
-        await until(lambda: store._is_held(tmp_path / "store.lock"))
+        await until(lambda: len(looks) > 1)  # it waits
         order.append("first")
     await task
     assert order == ["first", "second"]
