@@ -14,6 +14,7 @@ from windows import (
     PLAY,
     filled,
     headlines,
+    hold_first,
     load_older,
     open_older,
     open_page,
@@ -568,8 +569,14 @@ async def test_older_updates_asked_for_twice_at_once_come_once(
 ) -> None:
     slug = await filled(editor, entries=45)
     await open_page(reader, server, slug)
+    asked: list[str] = []
+    reader.on("request", lambda it: asked.append(it.url))
+    held = await hold_first(reader, "**/*before=*")
     await reader.locator("#older a").dblclick()
+    await until(lambda: bool(held))
+    await held[0].continue_()
     await expect(reader.locator("[role=feed] > article")).to_have_count(40)
+    assert len([url for url in asked if "before=" in url]) == 1
     assert await reader.evaluate("window.sameDocument")
 
 
