@@ -180,6 +180,19 @@ async def test_the_first_key_event_moves_nothing_sideways(
         assert await paragraph.evaluate(box) == wide
 
 
+async def test_key_events_that_have_no_column_do_not_stay_above_the_text(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    slug = await filled(editor)
+    entry = (await editor.entries(slug))[0]
+    async with window(browser, viewport={"width": 1280, "height": 900}) as page:
+        await open_page(page, server, slug)
+        await editor.mark(entry, key=True)
+        await expect(page.locator("#key-events li")).to_be_in_viewport()
+        await scroll_to(page, "Entry 3")
+        await expect(page.locator("#key-events")).not_to_be_in_viewport()
+
+
 MORPH = """async ([before, after]) => {
   const {morph, parseHtml} = await import('/static/js/morph.js');
   const place = document.body.appendChild(document.createElement('div'));
