@@ -3,6 +3,8 @@
 /** What an entry is kept by: blocks that are read as one. */
 const LINES = '.when, h3, .body > *';
 const ABOVE = 'header > *, #key-events li, #pinned article';
+/** A column beside what is read, and then positioned; what is in it stays by itself. */
+const COLUMN = 'key-events';
 /** Enough that one of them survives any change. */
 const KEPT_MAX = 10;
 
@@ -49,7 +51,9 @@ function scrollOn(distance) {
  * @param {() => void} change
  */
 export function steadily(main, entries, change) {
-  const above = [...main.querySelectorAll(ABOVE)].filter((node) => !isAbove(node, 0));
+  const above = [...main.querySelectorAll(ABOVE)].filter(
+    (/** @type {any} */ node) => !isAbove(node, 0) && node.offsetParent?.id !== COLUMN,
+  );
   const kept = inSight([...above, ...notAbove(entries, 0).slice(0, KEPT_MAX)]);
   const tops = kept.map(topOf);
   change();

@@ -193,6 +193,22 @@ async def test_key_events_that_have_no_column_do_not_stay_above_the_text(
         await expect(page.locator("#key-events")).not_to_be_in_viewport()
 
 
+async def test_a_key_event_in_the_column_beside_moves_nothing_that_is_read(
+    server: Server, editor: Editor, browser: Browser
+) -> None:
+    """Not even where the column reaches below the middle of the window."""
+    slug = await filled(editor)
+    for entry in await editor.entries(slug):
+        await editor.mark(entry, key=True, key_title="A key event of more than one line. " * 3)
+    async with window(browser, viewport={"width": 1280, "height": 720}) as page:
+        await open_page(page, server, slug)
+        paragraph = await scroll_to(page, "Entry 3")
+        before = await top(paragraph)
+        await editor.publish(slug, headline="New", key=True)
+        await expect(page.locator("#key-events li")).to_have_count(9)
+        assert abs(await top(paragraph) - before) <= 1
+
+
 MORPH = """async ([before, after]) => {
   const {morph, parseHtml} = await import('/static/js/morph.js');
   const place = document.body.appendChild(document.createElement('div'));
