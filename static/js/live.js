@@ -151,15 +151,21 @@ export class Live {
     const page = mainOf(await answer.text());
     if (!page) return false;
     const timeline = extend(this.timeline, read(page, '[role=feed] article'), asked);
-    if (!timeline) return this.#isOther(page) || tries < 1 ? false : this.#load(tries - 1);
+    if (!timeline) return this.#isOther(page, asked) || tries < 1 ? false : this.#load(tries - 1);
     this.timeline = timeline;
     this.view.extend(page, timeline);
     return true;
   }
 
-  /** Whether a page is of another epoch than what is held, which is void then. @param {HTMLElement} page */
-  #isOther({ dataset: { position = '' } }) {
-    const isOther = parse(position).epoch !== parse(this.timeline.position).epoch;
+  /**
+   * Whether a page is of another epoch than what is held, which is void then; but not one that was
+   * asked for before a reset.
+   *
+   * @param {HTMLElement} page @param {string} asked the position then held
+   */
+  #isOther({ dataset: { position = '' } }, asked) {
+    const [theirs, mine, then] = [position, this.timeline.position, asked].map((it) => parse(it).epoch);
+    const isOther = theirs !== mine && mine === then;
     if (isOther) this.stream.startOver(position);
     return isOther;
   }

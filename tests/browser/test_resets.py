@@ -1,7 +1,7 @@
 """A page that starts over from another rendering of it: nothing read twice, nothing gone still shown."""
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import APIResponse, Page, Route, expect
 from servers import Editor, Server
 from waiting import until
 from windows import (
@@ -86,6 +86,29 @@ async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_u
     await held[0].continue_()
     await expect(reader.locator("#new")).to_have_text("25 new updates")
     await expect(reader.locator("[role=feed] > article")).to_have_count(50)
+
+
+async def test_older_updates_from_before_a_reset_that_come_after_it_void_nothing(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """Else the page would wait for ever for one that is of the epoch before."""
+    slug = await filled(editor, entries=25)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    held: list[tuple[Route, APIResponse]] = []
+
+    async def hold_answer(route: Route) -> None:
+        held.append((route, await route.fetch()))
+
+    await reader.route("**/*before=*", hold_answer, times=1)
+    await reader.locator("#older a").click()
+    await until(lambda: bool(held))
+    await start_over(reader, editor, slug)
+    [(route, answer)] = held
+    await route.fulfill(response=answer)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    await editor.publish(slug, headline="And on it goes")
+    await expect(reader.locator("#new")).to_have_text("1 new update")
+    await expect(reader.locator("#status")).to_have_text("Live")
 
 
 async def test_what_was_taken_down_is_also_gone_from_the_title_and_the_description(
