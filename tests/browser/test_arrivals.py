@@ -339,6 +339,17 @@ async def test_while_the_first_entry_of_all_waits_the_page_does_not_say_that_the
     await expect(reader.locator("#empty")).to_be_hidden()
 
 
+async def test_a_tab_that_is_not_seen_has_what_comes_though_nothing_of_it_is_painted(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await open_page(reader, server, slug)
+    await hide(reader, is_hidden=True)
+    await reader.evaluate("window.requestAnimationFrame = () => 0")
+    await editor.publish(slug)
+    await expect(reader).to_have_title(re.compile(r"^\(1\) "))
+
+
 async def test_garbage_behind_the_address_or_in_storage_is_passed_over(
     server: Server, editor: Editor, reader: Page
 ) -> None:

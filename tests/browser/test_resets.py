@@ -88,6 +88,33 @@ async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_u
     await expect(reader.locator("[role=feed] > article")).to_have_count(50)
 
 
+async def test_older_updates_that_could_not_be_loaded_before_a_second_reset_remove_nothing(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await load_older(reader, 25)
+    read = await scroll_to(reader, "Entry 3")
+    before = await top(read)
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await reader.route("**/*before=*", hold)
+    await start_over(reader, editor, slug)
+    await until(lambda: len(held) == 1)
+    await start_over(reader, editor, slug, GMT_ALL_YEAR)
+    await until(lambda: len(held) == 2)
+    async with reader.expect_response("**/*before=*"):
+        await held[0].fulfill(status=503, body="no")
+    await reader.evaluate("new Promise(requestAnimationFrame)")
+    assert abs(await top(read) - before) <= 1
+    await held[1].continue_()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(25)
+    assert abs(await top(read) - before) <= 1
+
+
 async def test_older_updates_from_before_a_reset_that_come_after_it_void_nothing(
     server: Server, editor: Editor, reader: Page
 ) -> None:
