@@ -110,7 +110,7 @@ export class Stream {
 
   /** A page of another epoch was seen: what is held is void. @param {string} position of it */
   startOver(position) {
-    if (!this.#rests) this.#reset({ position, after_ms: [0, 0] });
+    if (['', 'ended'].includes(this.#rests)) this.#reset({ position, after_ms: [0, 0] });
   }
 
   /** The page is left or frozen. */

@@ -138,6 +138,21 @@ async def test_older_updates_from_before_a_reset_that_come_after_it_void_nothing
     await expect(reader.locator("#status")).to_have_text("Live")
 
 
+async def test_older_updates_of_a_blog_that_has_ended_can_be_had_after_a_reset(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """Without a stream it is the older page that tells of the reset."""
+    slug = await filled(editor, entries=25)
+    await editor.alter(slug, status="ended")
+    asked = f"**/blogs/{slug}/changes?since=*"
+    async with reader.expect_response(asked):
+        await reader.goto(f"{server.url}/blogs/{slug}")
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.locator("#older a").click()
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    await load_older(reader, 25)
+
+
 async def test_what_was_taken_down_is_also_gone_from_the_title_and_the_description(
     server: Server, editor: Editor, reader: Page
 ) -> None:
