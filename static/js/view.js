@@ -301,8 +301,12 @@ export class View {
    */
   prune({ lowest }) {
     this.#seen = Infinity;
-    for (const node of [...this.feed.children]) if (orderOf(node) < (lowest ?? 0)) node.remove();
-    this.settle();
+    this.steadily(() => {
+      for (const node of [...this.feed.children]) {
+        if (orderOf(node) < (lowest ?? 0)) this.#takeAway(node);
+      }
+      this.settle();
+    });
   }
 
   /** Bring what depends on the lists up to date. */

@@ -209,6 +209,21 @@ async def test_where_older_updates_cannot_be_loaded_anew_nothing_stale_stays(
     assert await headlines(reader) == [f"Entry {n}" for n in reversed(range(25)) if n != 1]
 
 
+async def test_with_the_oldest_first_what_is_read_stays_in_place_when_what_is_stale_above_it_goes(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=25)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}")
+    await load_older(reader, 25)
+    await reader.get_by_role("button", name="Oldest first").click()
+    paragraph = await scroll_to(reader, "Entry 15")
+    before = await top(paragraph)
+    await reader.route("**/*before=*", lambda route: route.fulfill(status=503, body="no"))
+    await start_over(reader, editor, slug)
+    await expect(reader.locator("[role=feed] > article")).to_have_count(20)
+    assert abs(await top(paragraph) - before) <= 1
+
+
 async def test_on_a_permalink_page_a_reset_keeps_what_is_read_and_its_place(
     server: Server, editor: Editor, reader: Page
 ) -> None:
