@@ -234,7 +234,7 @@ export class View {
       Object.assign(this.main.dataset, page.dataset);
       for (const name of /** @type {const} */ (['lang', 'dir'])) this.main[name] = page[name];
       this.decorate(page);
-      for (const part of ['header', '#newest', '#older']) {
+      for (const part of ['header', '#updates-title', '#newest', '#older']) {
         morph(this.#one(part), this.#one(part, page));
       }
       this.#fill(PINNED, [...this.#one(PINNED, page).children]);

@@ -259,6 +259,23 @@ async def test_on_an_older_page_that_was_reset_the_button_leads_to_the_first_unr
     assert reader.url == f"{server.url}/blogs/{slug}"
 
 
+async def test_when_a_linked_entry_is_gone_the_newest_updates_are_not_called_earlier_ones(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    [entry] = await editor.entries(slug)
+    await editor.publish_many(slug, 25)
+    await open_at_once(reader, f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    title = reader.locator("#updates-title")
+    await expect(title).to_have_text("Earlier updates")
+    await reader.context.set_offline(True)
+    await editor.delete(entry)
+    await editor.alter(slug, timezone="America/New_York")
+    await reader.context.set_offline(False)
+    await expect(reader.locator("article .when").first).to_contain_text("E")
+    await expect(title).to_have_text("Latest updates")
+
+
 async def test_a_change_of_language_is_told_to_screen_readers_and_in_the_days(
     server: Server, editor: Editor, reader: Page
 ) -> None:
