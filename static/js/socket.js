@@ -307,8 +307,12 @@ export class Stream {
     this.#wait(after_ms, { isBinding: true, then: () => this.#refetch(position) });
   }
 
-  /** @param {string} position @param {boolean} isGone */
-  async #refetch(position, isGone = false) {
+  /**
+   * After so many tries the server says anew what holds: the store may be back at what is held.
+   *
+   * @param {string} position @param {boolean} isGone
+   */
+  async #refetch(position, isGone = false, tries = TRIES_PROVEN) {
     this.#stop();
     const turn = this.#turn;
     const { status, text } = await this.#get(this.urls.page(position, isGone));
@@ -316,7 +320,8 @@ export class Stream {
     if (status === 404 && isGone) return this.#leave();
     if (status === 404 || status === 410) return void this.#refetch(position, true);
     if (status === 200 && this.reader.replace(text, position)) return this.start();
-    this.#wait(WAIT_MS.retry, { then: () => this.#refetch(position, isGone) });
+    const again = () => (tries > 1 ? this.#refetch(position, isGone, tries - 1) : this.start());
+    this.#wait(WAIT_MS.retry, { then: again });
   }
 
   /** @param {string} url */

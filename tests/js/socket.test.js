@@ -320,6 +320,20 @@ test('on reset it fetches again while the page is too old or cannot be had', asy
   assert.equal(page.timeline.position, 'bb.9.00000000');
 });
 
+test('on reset it asks its stream anew when the page never comes to what was said', async () => {
+  const { fake, state } = live();
+  fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
+  fake.pass(0);
+  for (let tries = 0; tries < 6; tries += 1) {
+    assert.equal(fake.opened.length, 1);
+    await fake.request.answer(200, 'aa.3.00000000'); // what is held
+    fake.pass(5_000);
+  }
+  assert.equal(fake.socket.url, '/live/aa.3.00000000');
+  fake.socket.send(HELLO);
+  assert.equal(state(), 'live');
+});
+
 test('on reset a page that is gone is replaced by that of the blog', async () => {
   const { fake } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
