@@ -24,7 +24,7 @@ export class Arrivals {
   #mayWait = false;
   /** @type {Set<string>} new entries that are to be announced */
   #unheard = new Set();
-  #announced_ms = -ANNOUNCE_MS;
+  #announced_ms = -ANNOUNCE_MS; // on a clock that nobody sets
   /** @type {Set<any>} what may play; to look for it among 500 entries takes longer than all else */
   #players = new Set(document.querySelectorAll('video, audio'));
 
@@ -125,7 +125,7 @@ export class Arrivals {
 
   /** Announce what has come since the last time. */
   tick() {
-    const age_ms = Date.now() - this.#announced_ms;
+    const age_ms = performance.now() - this.#announced_ms;
     if (age_ms > HEARD_MS) write(this.said, '');
     if (!this.#unheard.size || age_ms < ANNOUNCE_MS) return;
     this.say(updates(this.#unheard.size));
@@ -135,7 +135,7 @@ export class Arrivals {
   /** @param {string} text for who does not see the page */
   say(text) {
     write(this.said, text);
-    this.#announced_ms = Date.now();
+    this.#announced_ms = performance.now();
   }
 
   /** Show what waits, and go to the first of it. */

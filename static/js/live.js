@@ -48,12 +48,12 @@ export class Live {
     this.view.tick();
     this.arrivals?.tick();
     this.times.countDown(this.main);
-    if (Date.now() - this.#refreshed_ms > REFRESH_MS) this.refresh();
+    if (performance.now() - this.#refreshed_ms > REFRESH_MS) this.refresh();
   }
 
   /** Tell all times anew. */
   refresh() {
-    this.#refreshed_ms = Date.now();
+    this.#refreshed_ms = performance.now();
     this.view.steadily(() => this.times.refresh(this.main));
   }
 

@@ -413,6 +413,25 @@ async def test_new_entries_are_announced_by_their_count_and_not_more_often_than_
     assert await is_polite(server, slug, browser)
 
 
+async def test_when_a_clock_is_set_back_times_are_told_anew_and_arrivals_are_announced_all_the_same(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=1)
+    await reader.clock.install()
+    await open_page(reader, server, slug)
+    said = reader.locator("#status span").last
+    await editor.publish(slug, headline="New 0")
+    await expect(reader.locator("article")).to_have_count(2)
+    await reader.clock.run_for(1_100)
+    await expect(said).to_have_text("1 new update")
+    await reader.evaluate("() => { const { now } = Date; Date.now = () => now() - 3_600_000; }")
+    when = reader.locator("article .when").first
+    await when.evaluate("it => it.firstChild.data = 'not told anew'")
+    await reader.clock.run_for(31_000)
+    await expect(said).to_have_text("")
+    await expect(when).not_to_contain_text("not told anew")
+
+
 async def is_polite(server: Server, slug: str, browser: Browser) -> bool:
     """Say whether one status region, outside of the feed, is all that is announced."""
     async with window(browser) as page:
