@@ -186,9 +186,10 @@ async function showUnread(from) {
   if (first) arrivals.goTo(/** @type {HTMLElement} */ (first));
 }
 
-/** To an entry that was on this page when its address was copied. @param {string} id */
-function goToLinked(id) {
-  if (!one(id)) location.replace(`${blogUrl}/entries/${id}`);
+/** To an entry that was on this page when its address was copied, or a link to it written. */
+function goToLinked() {
+  const [, id] = /^#(e\w{12})$/.exec(location.hash) ?? [];
+  if (id && !one(id)) location.replace(`${blogUrl}/entries/${id}`);
 }
 
 /** @param {string} id */
@@ -206,11 +207,14 @@ for (const act of [loadOlder, share, jump]) document.addEventListener('click', a
 document.addEventListener('animationend', (event) => {
   /** @type {any} */ (event.target).classList.remove('fresh'); // moved, it would play again
 });
-addEventListener('hashchange', () => goTo(location.hash.slice(1)));
+addEventListener('hashchange', () => {
+  goTo(location.hash.slice(1));
+  goToLinked();
+});
 addEventListener('pagehide', keepPlace);
 
 const [, unread] = /^#unread-(\d{1,15})$/.exec(location.hash) ?? [];
 if (unread) showUnread(Number(unread));
 else if (main.dataset.permalink) showLinked(main.dataset.permalink);
-else if (isArrival && /^#e\w{12}$/.test(location.hash)) goToLinked(location.hash.slice(1));
+else if (isArrival) goToLinked();
 if (!isArrival) restorePlace();

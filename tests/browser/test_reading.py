@@ -686,6 +686,21 @@ async def test_a_copied_address_leads_to_its_entry_when_that_is_not_among_the_ne
     await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
 
 
+async def test_a_link_in_an_entry_leads_to_another_one_of_the_blog_wherever_that_is(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """Its address is of this page, so the page is not loaded anew."""
+    slug = str((await editor.blog())["slug"])
+    entry = await editor.publish(slug, headline="Long ago")
+    await editor.publish_many(slug, 20)
+    address = f"{server.url}/blogs/{slug}#{entry['id']}"
+    await editor.publish(slug, f"As [we reported]({address}).")
+    await open_page(reader, server, slug)
+    await reader.get_by_role("link", name="we reported").click()
+    await reader.wait_for_url(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
+    await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
+
+
 async def test_a_key_event_leads_to_its_entry_wherever_that_is(
     server: Server, editor: Editor, reader: Page
 ) -> None:
