@@ -159,20 +159,21 @@ const isArrival = /** @type {any} */ (performance.getEntriesByType('navigation')
 const pageKey = () => location.pathname + location.search;
 
 function keepPlace() {
-  const seen = [...live.view.feed.children].find((it) => it.getBoundingClientRect().bottom > 0);
+  const { feed } = live.view;
+  const seen = [...feed.children].find((it) => it.getBoundingClientRect().bottom > 0);
   remember('sessionStorage', pageKey(), {
     lowest: live.timeline.lowest ?? 0,
-    id: scrollY && seen?.id, // at the very top the page itself is kept in place
+    id: feed.getBoundingClientRect().top < 0 && seen?.id, // above it the page itself is kept in place
     top: seen?.getBoundingClientRect().top,
   });
 }
 
-/** The browser goes back to where the reader was; older pages must be there again first. */
+/** To where the reader was, whatever came above it; older pages must be there again first. */
 async function restorePlace() {
   const kept = recall('sessionStorage', pageKey());
-  if (!(kept?.lowest < (live.timeline.lowest ?? 0))) return;
-  await live.reach(kept.lowest);
-  const { top } = one(kept.id)?.getBoundingClientRect() ?? {};
+  history.scrollRestoration = kept?.id ? 'manual' : 'auto'; // or the browser would scroll later
+  if (kept?.lowest < (live.timeline.lowest ?? 0)) await live.reach(kept.lowest);
+  const { top } = one(kept?.id)?.getBoundingClientRect() ?? {};
   if (top) scrollBy({ top: top - kept.top, behavior: 'instant' });
 }
 

@@ -671,6 +671,32 @@ async def _is_at(page: Page, headline: str, at: float) -> bool:
     return abs(await top(paragraph) - at) <= 1
 
 
+async def test_who_loads_the_page_again_is_at_the_same_place_although_entries_came_above(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    """A phone does so with a tab that was not seen for a while."""
+    slug = await read_below(reader, server, editor)
+    paragraph = reader.locator("article", has_text="Entry 5").locator("p").last
+    before = await top(paragraph)
+    for number in range(3):
+        await editor.publish(slug, PARAGRAPHS, headline=f"New {number}")
+    await expect(reader.locator("#new")).to_have_text("3 new updates")
+    for _ in range(2):
+        await reader.reload()
+        await reader.wait_for_selector("#status[data-state=live]")
+        await until(lambda: _is_in_place(paragraph, before))
+    await reader.evaluate("scrollTo(0, 10)")
+    await editor.publish(slug, PARAGRAPHS, headline="New 3")
+    await expect(reader.get_by_role("heading", name="New 3")).to_have_count(1)
+    await reader.reload()
+    await reader.wait_for_selector("#status[data-state=live]")
+    await expect(reader.get_by_role("heading", name="New 3")).to_be_in_viewport()
+
+
+async def _is_in_place(paragraph: Locator, place: float) -> bool:
+    return abs(await top(paragraph) - place) <= 1
+
+
 async def test_a_copied_address_leads_to_its_entry_when_that_is_not_among_the_newest_any_more(
     server: Server, editor: Editor, reader: Page
 ) -> None:
