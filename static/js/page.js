@@ -165,6 +165,7 @@ function keepPlace() {
     lowest: live.timeline.lowest ?? 0,
     id: feed.getBoundingClientRect().top < 0 && seen?.id, // above it the page itself is kept in place
     top: seen?.getBoundingClientRect().top,
+    y: scrollY, // where it is, should it be gone
   });
 }
 
@@ -173,8 +174,9 @@ async function restorePlace() {
   const kept = recall('sessionStorage', pageKey());
   history.scrollRestoration = kept?.id ? 'manual' : 'auto'; // or the browser would scroll later
   if (kept?.lowest < (live.timeline.lowest ?? 0)) await live.reach(kept.lowest);
-  const { top } = one(kept?.id)?.getBoundingClientRect() ?? {};
-  if (top) scrollBy({ top: top - kept.top, behavior: 'instant' });
+  if (!kept?.id) return;
+  const top = one(kept.id)?.getBoundingClientRect().top ?? kept.top + kept.y - scrollY;
+  scrollBy({ top: top - kept.top, behavior: 'instant' });
 }
 
 /** @param {number} from the order from which on nothing was read */

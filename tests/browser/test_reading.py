@@ -693,6 +693,26 @@ async def test_who_loads_the_page_again_is_at_the_same_place_although_entries_ca
     await expect(reader.get_by_role("heading", name="New 3")).to_be_in_viewport()
 
 
+async def test_who_loads_the_page_again_when_the_entry_is_gone_is_where_it_was(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor, entries=30)
+    await open_page(reader, server, slug)
+    await load_older(reader, 30)
+    await scroll_to(reader, "Entry 6")
+    at = await reader.evaluate("scrollY")
+    await reader.evaluate("dispatchEvent(new Event('pagehide'))")  # it hears of nothing more
+    for entry in (await editor.entries(slug))[22:25]:
+        await editor.delete(entry)
+    await reader.reload()
+    await expect(reader.locator("[role=feed] > article")).to_have_count(27)
+    await until(lambda: _is_scrolled_to(reader, at))
+
+
+async def _is_scrolled_to(page: Page, place: float) -> bool:
+    return abs(float(await page.evaluate("scrollY")) - place) <= 1
+
+
 async def _is_in_place(paragraph: Locator, place: float) -> bool:
     return abs(await top(paragraph) - place) <= 1
 
