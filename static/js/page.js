@@ -169,10 +169,15 @@ function keepPlace() {
   });
 }
 
+/** @param {boolean} isAuto whether it keeps the place of this step of the history */
+function leaveToBrowser(isAuto) {
+  history.scrollRestoration = isAuto ? 'auto' : 'manual';
+}
+
 /** To where the reader was, whatever came above it; older pages must be there again first. */
 async function restorePlace() {
   const kept = recall('sessionStorage', pageKey());
-  history.scrollRestoration = kept?.id ? 'manual' : 'auto'; // or the browser would scroll later
+  leaveToBrowser(!kept?.id); // which would scroll later
   if (kept?.lowest < (live.timeline.lowest ?? 0)) await live.reach(kept.lowest);
   if (!kept?.id) return;
   const top = one(kept.id)?.getBoundingClientRect().top ?? kept.top + kept.y - scrollY;
@@ -206,6 +211,7 @@ toggle('zone', ['My time', 'Local time'], setZone);
 one('share').hidden = !canShare;
 live.start();
 setUpPause();
+document.addEventListener('click', () => leaveToBrowser(true), true); // who goes on from here comes back
 for (const act of [loadOlder, share, jump]) document.addEventListener('click', act);
 document.addEventListener('animationend', (event) => {
   /** @type {any} */ (event.target).classList.remove('fresh'); // moved, it would play again

@@ -693,6 +693,21 @@ async def test_who_loads_the_page_again_is_at_the_same_place_although_entries_ca
     await expect(reader.get_by_role("heading", name="New 3")).to_be_in_viewport()
 
 
+async def test_who_loads_the_page_again_and_follows_a_key_event_comes_back_to_the_place(
+    server: Server, editor: Editor, reader: Page
+) -> None:
+    slug = await filled(editor)
+    await editor.mark((await editor.entries(slug))[0], key=True, key_title="The first")
+    await open_page(reader, server, slug)
+    before = await top(await scroll_to(reader, "Entry 3"))
+    await reader.reload()
+    await reader.wait_for_selector("#status[data-state=live]")
+    await reader.locator("#key-events a").dispatch_event("click")  # in the column, or scrolled away
+    await expect(reader.get_by_role("heading", name="Entry 7")).to_be_in_viewport()
+    await reader.go_back()
+    await until(lambda: _is_at(reader, "Entry 3", before))
+
+
 async def test_who_loads_the_page_again_when_the_entry_is_gone_is_where_it_was(
     server: Server, editor: Editor, reader: Page
 ) -> None:
