@@ -165,11 +165,13 @@ def _options(named: Several) -> dict[str, Any]:
 
 
 class _Lost(AbstractConnection):
-    """A connection whose loss is always a ConnectionError.
+    """A connection whose loss is always a ConnectionError, and that knows of it.
 
     uvloop raises RuntimeError for a write to a transport that is closed already
     (uvloop/handles/handle.pyx, `_ensure_alive`).
     """
+
+    broke = False  # in this call, which may have gone well at its second try
 
     async def send_packed_command(self, *args: Any, **more: Any) -> None:
         try:
@@ -190,6 +192,7 @@ class _Lost(AbstractConnection):
         With TLS that would be waited for as long as for an answer, and its absence told in place of
         the error.
         """
+        self.broke |= error is not None
         await super().disconnect(
             nowait or error is not None, error, failure_count, health_check_failed
         )
@@ -208,10 +211,11 @@ class _Pool(BlockingConnectionPool):
 
     async def release(self, connection: Any) -> None:
         """Take a connection back; with a broken one all idle ones are closed."""
-        is_broken = not connection.is_connected
+        is_broken = connection.broke or not connection.is_connected
+        connection.broke = False
         await super().release(connection)
         if is_broken:
-            await _hang_up(self._available_connections)
+            await _hang_up(it for it in self._available_connections if it is not connection)
 
 
 async def _hang_up(connections: Iterable[Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import redis
 import uvloop
 from processes import descendants, is_alive, workers_of
+from proxy import Proxy
 from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
 from servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
 from stores import binary_of
@@ -191,6 +192,24 @@ async def test_with_a_connection_that_breaks_the_idle_ones_are_closed_without_a_
         await pool.release(broken)
         assert (closed, pool._in_use_connections) == ([True], set())
         del idle.disconnect
+
+
+async def test_so_they_are_when_the_call_itself_went_well_at_its_second_try(
+    store_url: str,
+) -> None:
+    proxy = Proxy(Path(store_url.removeprefix("unix://")))
+    await proxy.start()
+    async with connect(proxy.url) as nodes:
+        client: Any = nodes.at("lb:blogs")
+        pool = client.connection_pool
+        idle, broken = [await pool.get_connection() for _ in range(2)]
+        for connection in (idle, broken):
+            await pool.release(connection)
+        with proxy.half_open():
+            pass  # and so it stays for the connections of now
+        assert await client.ping()
+        assert (idle.is_connected, broken.is_connected) == (False, True)
+    await proxy.stop()
 
 
 @pytest.mark.parametrize("turns", range(5))
