@@ -48,7 +48,7 @@ long: $(VENV)/.installed-test
 # Bugs put into hub and timeline on purpose, and which invariant each breaks, as a table.
 .PHONY: mutants
 mutants: $(VENV)/.installed-test
-	@$(BIN)/python tests/mutants.py
+	@PYTHONPATH=tests $(BIN)/python -m kit.mutants
 
 # All of the output when one fails, else only the counts.
 .PHONY: scripts
@@ -68,20 +68,20 @@ format: $(VENV)/.installed-test
 # From the editor's key press to the painted change in a reader's window, as a table.
 .PHONY: delay screenshots bench peer
 delay: $(VENV)/.installed-test tools
-	@PYTHONPATH=tests $(BIN)/python tests/browser/delay.py
+	@PYTHONPATH=tests $(BIN)/python -m measure.delay
 
 # What the reader's page must keep to, as a table; 4 minutes. ARGS="--only axe,memory" for a part.
 .PHONY: page
 page: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
-	@PYTHONPATH=tests $(BIN)/python tests/browser/figures.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m measure.figures $(ARGS)
 
 screenshots: $(VENV)/.installed-test tools
-	@PYTHONPATH=tests $(BIN)/python tests/browser/screenshots.py
+	@PYTHONPATH=tests $(BIN)/python -m measure.screenshots
 
 # The figures of the fan-out engine, side by side with nginx/nchan and a C program, as a table; half
 # an hour. ARGS="--only against --readers 2000 --rounds 1" for a part of it.
 bench: $(VENV)/.installed-test tools peer
-	@$(BIN)/python tests/load/bench.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m measure.bench $(ARGS)
 
 # Every fault at its full length, and the matrix of what each of them showed; 6 minutes.
 .PHONY: chaos soak
@@ -90,7 +90,7 @@ chaos: $(VENV)/.installed-test tools
 
 # Readers who come and go, and faults at random, for as long as it is told; then a table.
 soak: $(VENV)/.installed-test
-	@PYTHONPATH=tests:tests/faults $(BIN)/python tests/faults/soak.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m measure.soak $(ARGS)
 
 # nchan to compare with, where it can be had. RUNLEVEL=1 keeps Debian from starting an nginx.
 peer:

@@ -23,21 +23,25 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from liveblog import __version__, api, assets, auth, desk, page, render, schedule, scripts, sockets
-from liveblog.accounts import Accounts
 from liveblog.answer import SECURITY
-from liveblog.assets import Assets
-from liveblog.broker import Broker
-from liveblog.direct import Lane
-from liveblog.door import Door
-from liveblog.follow import Follower
-from liveblog.hub import Hub, Rules
-from liveblog.metrics import CONTENT_TYPE, Metrics
-from liveblog.model import Problem, StoreDown
-from liveblog.nodes import connect
-from liveblog.publishing import Publishing
+from liveblog.blog.model import Problem, StoreDown
+from liveblog.editors import api, auth, desk, schedule
+from liveblog.editors.publishing import Publishing
+from liveblog.html import render
+from liveblog.live import portable as sockets
+from liveblog.live.direct import Lane
+from liveblog.live.door import Door
+from liveblog.live.hub import Hub, Rules
+from liveblog.live.metrics import CONTENT_TYPE, Metrics
+from liveblog.pages import assets, page, scripts
+from liveblog.pages.assets import Assets
 from liveblog.settings import Settings, load, static_dir
+from liveblog.store.accounts import Accounts
+from liveblog.store.broker import Broker
+from liveblog.store.follow import Follower
+from liveblog.store.nodes import connect
 from liveblog.tasks import stop
+from liveblog.version import __version__
 
 log = logging.getLogger(__name__)
 

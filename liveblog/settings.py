@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from liveblog.store_url import store_url
+from liveblog.store.url import store_url
 
 PREFIX: Final = "LIVEBLOG_"
 FILE_SUFFIX: Final = "_FILE"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from kit.servers import Editor, Server, serving
+from kit.windows import add_editor, chromium, window
 from playwright.async_api import Browser, Page
-from servers import Editor, Server, serving
-from windows import add_editor, chromium, window
 
 OpenWindow = Callable[..., AbstractAsyncContextManager[Page]]
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from audits import barriers
+from kit.audits import barriers
+from kit.samples import LANGUAGES, SIGHTS, Language, fill_football
+from kit.servers import Server
+from kit.windows import SCHEMES
 from playwright.async_api import Browser
-from samples import LANGUAGES, SIGHTS, Language, fill_football
-from servers import Server
-from windows import SCHEMES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,9 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
-from servers import Editor, Server
-from windows import (
+from kit.servers import Editor, Server
+from kit.windows import (
     PARAGRAPHS,
     PLAY,
     filled,
@@ -20,6 +19,7 @@ from windows import (
     top,
     window,
 )
+from playwright.async_api import Browser, Locator, Page, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

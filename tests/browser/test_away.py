@@ -6,10 +6,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
-from servers import Editor, Server
-from waiting import until
-from windows import (
+from kit.servers import Editor, Server
+from kit.waiting import until
+from kit.windows import (
     AT_ONCE,
     chromium,
     filled,
@@ -23,6 +22,7 @@ from windows import (
     top,
     window,
 )
+from playwright.async_api import Browser, Page, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

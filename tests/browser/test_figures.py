@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from audits import violations
-from painting import PROBE, busy_ms, delays, largest_session, watched
+from kit.audits import violations
+from kit.painting import PROBE, busy_ms, delays, largest_session, watched
+from kit.servers import Editor, Server
+from kit.weighing import held
+from kit.windows import window
 from playwright.async_api import Browser, Page
-from servers import Editor, Server
-from weighing import held
-from windows import window
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from kit.servers import Editor, Server, StoreProcess, serving, store_process
+from kit.waiting import until
+from kit.windows import add_editor, headlines, open_desk, open_page, sign_in, window
 from playwright.async_api import Browser, Page, expect
-from servers import Editor, Server, StoreProcess, serving, store_process
-from waiting import until
-from windows import add_editor, headlines, open_desk, open_page, sign_in, window
 
-from liveblog import store
+from liveblog.store import embedded as store
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

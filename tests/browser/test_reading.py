@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
-from servers import Editor, Server
-from waiting import until
-from windows import (
+from kit.servers import Editor, Server
+from kit.waiting import until
+from kit.windows import (
     NO_ANSWERS,
     PARAGRAPHS,
     PLAY,
@@ -24,6 +23,7 @@ from windows import (
     top,
     window,
 )
+from playwright.async_api import Browser, Locator, Page, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

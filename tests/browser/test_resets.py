@@ -1,10 +1,9 @@
 """A page that starts over from another rendering of it: nothing read twice, nothing gone still shown."""
 
 import pytest
-from playwright.async_api import APIResponse, Page, Route, expect
-from servers import Editor, Server
-from waiting import until
-from windows import (
+from kit.servers import Editor, Server
+from kit.waiting import until
+from kit.windows import (
     AT_ONCE,
     PARAGRAPHS,
     filled,
@@ -15,6 +14,7 @@ from windows import (
     scroll_to,
     top,
 )
+from playwright.async_api import APIResponse, Page, Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import matrix
 import pytest
 import pytest_asyncio
+from kit import matrix
+from kit.servers import StoreProcess, store_process
+from kit.stage import Stage, stage_on
+from kit.stores import binary_of
+from kit.windows import chromium
 from playwright.async_api import Browser
-from servers import StoreProcess, store_process
-from stage import Stage, stage_on
-from stores import binary_of
-from windows import chromium
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from servers import http
-from stage import Show, Stage
-from waiting import until
+from kit.servers import http
+from kit.stage import Show, Stage
+from kit.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import redis
+from kit.proxy import Proxy
+from kit.servers import StoreProcess, store_process
+from kit.stage import RECONNECT_S, Show, Stage, doors, servers_on
+from kit.stores import binary_of
+from kit.waiting import until
+from kit.watching import stays_in_step
+from kit.windows import open_desk, open_page, window
 from playwright.async_api import Browser, expect
-from proxy import Proxy
-from servers import StoreProcess, store_process
-from stage import RECONNECT_S, Show, Stage, doors, servers_on
-from stores import binary_of
-from waiting import until
-from watching import stays_in_step
-from windows import open_desk, open_page, window
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import httpx2
 import pytest
-from audience import Lane, read_page
-from judge import Page
-from readers import Ask, websocket
-from servers import http
-from stage import RECONNECT_S, Show, Stage, length, repairs
+from kit.audience import Lane, read_page
+from kit.judge import Page
+from kit.readers import Ask, websocket
+from kit.servers import http
+from kit.stage import RECONNECT_S, Show, Stage, length, repairs
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import pytest
-from proxy import Proxy
-from stage import Show, Stage, repairs
-from waiting import SCALE, until
+from kit.proxy import Proxy
+from kit.stage import Show, Stage, repairs
+from kit.waiting import SCALE, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

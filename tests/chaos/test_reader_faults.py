@@ -4,11 +4,11 @@ import asyncio
 import random
 
 import pytest
-from audience import STABLE_S
-from servers import StoreProcess
-from stage import RECONNECT_S, Stage, gauge, length
-from trouble import Trouble
-from waiting import until
+from kit.audience import STABLE_S
+from kit.servers import StoreProcess
+from kit.stage import RECONNECT_S, Stage, gauge, length
+from kit.trouble import Trouble
+from kit.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

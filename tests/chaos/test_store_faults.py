@@ -5,9 +5,9 @@ from functools import partial
 
 import httpx2
 import pytest
-from servers import StoreProcess, http
-from stage import Show, Stage, length
-from waiting import until
+from kit.servers import StoreProcess, http
+from kit.stage import Show, Stage, length
+from kit.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import redis
+from kit.preload import preloaded
+from kit.processes import descendants, is_alive, workers_of
+from kit.servers import Server, StoreProcess, free_port, store_process
+from kit.stage import RECONNECT_S, SETTINGS, Stage, doors, servers_on, stage_on
+from kit.stores import binary_of
+from kit.waiting import SCALE, until, until_sync
+from kit.watching import stays_in_step
+from kit.windows import open_page, window
 from playwright.async_api import Browser
-from preload import preloaded
-from processes import descendants, is_alive, workers_of
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from servers import Server, StoreProcess, free_port, store_process
-from stage import RECONNECT_S, SETTINGS, Stage, doors, servers_on, stage_on
-from stores import binary_of
-from waiting import SCALE, until, until_sync
-from watching import stays_in_step
-from windows import open_page, window
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

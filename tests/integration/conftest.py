@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import redis
 import redis.asyncio
-from preload import preloaded
-from servers import Editor, Server, StoreProcess, serving, store_process
-from stores import DELAY_MS, FLAVOURS, DelayedStore, StartDelayed, binary_of
+from kit.preload import preloaded
+from kit.servers import Editor, Server, StoreProcess, serving, store_process
+from kit.stores import DELAY_MS, FLAVOURS, DelayedStore, StartDelayed, binary_of
 
-from liveblog import store
+from liveblog.store import embedded as store
 
 
 @pytest.fixture(scope="session", params=FLAVOURS)

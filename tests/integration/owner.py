@@ -12,7 +12,7 @@ from types import FrameType
 
 import redis
 
-from liveblog import store
+from liveblog.store import embedded as store
 
 AFTER_SIGINT = 50
 

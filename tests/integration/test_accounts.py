@@ -8,24 +8,25 @@ from typing import Any, Literal
 
 import pytest
 from argon2 import Parameters, PasswordHasher, extract_parameters
-from contents import contents
+from kit.contents import contents
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.requests import Request
 
-from liveblog import accounts as accounts_module
-from liveblog import auth, demo
-from liveblog.accounts import (
+from liveblog.blog.model import Caller, Problem, Role, StoreDown
+from liveblog.commands import demo
+from liveblog.editors import auth
+from liveblog.settings import Settings
+from liveblog.store import accounts as accounts_module
+from liveblog.store.accounts import (
     BOUND_BLOGS_MAX,
     SESSION_IDLE_S,
     SESSION_MAX_S,
     Accounts,
     DamagedAccounts,
 )
-from liveblog.model import Caller, Problem, Role, StoreDown
-from liveblog.nodes import One
-from liveblog.settings import Settings
+from liveblog.store.nodes import One
 
 PASSWORD = "correct horse battery"
 NOW = 1_800_000_000_000

@@ -10,19 +10,20 @@ from typing import Any, Final
 import httpx2
 import orjson
 import pytest
-from contents import contents
+from kit.contents import contents
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.applications import Starlette
 
-from liveblog import api
-from liveblog.accounts import Accounts
-from liveblog.broker import Broker
-from liveblog.model import BODY_BYTES_MAX, Caller, Role, format_time
-from liveblog.nodes import One
-from liveblog.publishing import Publishing
+import liveblog
+from liveblog.blog.model import BODY_BYTES_MAX, Caller, Role, format_time
+from liveblog.editors import api
+from liveblog.editors.publishing import Publishing
 from liveblog.settings import Settings
+from liveblog.store.accounts import Accounts
+from liveblog.store.broker import Broker
+from liveblog.store.nodes import One
 
 SITE: Final = "https://live.example"
 ABSENT: Final = "e000000000000"
@@ -466,7 +467,7 @@ async def test_every_problem_that_a_refusal_names_is_explained(ask: Asking) -> N
 
 
 def test_every_problem_that_the_code_raises_is_explained() -> None:
-    paths = Path(api.__file__).parent.glob("*.py")
+    paths = Path(liveblog.__path__[0]).rglob("*.py")
     sources = [path.read_text() for path in paths if path.stem != "desk"]  # it answers with pages
     raised = {n for text in sources for n in re.findall(r'Problem\(\s*\d+,\s*"(.+?)"', text)}
     assert {"invalid-field", "store-down"} < raised

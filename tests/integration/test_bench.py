@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from servers import Editor, Server, serving
-from waiting import until
+from kit.servers import Editor, Server, serving
+from kit.waiting import until
 
-from liveblog.bench import OPEN_S, Bench
+from liveblog.commands.bench import OPEN_S, Bench
 
-COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()", "bench", "--json")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "from liveblog.commands.main import main; main()",
+    "bench",
+    "--json",
+)
 
 
 async def bench(*arguments: str, token: str | None = None) -> tuple[int, Any, str]:

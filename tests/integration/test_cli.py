@@ -13,7 +13,7 @@ import redis
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()")
 PASSWORD = "correct horse battery\n"
 
 

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 import redis
-from clusters import Cluster, Process, cluster, ended, free_port
-from readers import Ask, Stream, each_stream, websocket
+from kit.clusters import Cluster, Process, cluster, ended, free_port
+from kit.readers import Ask, Stream, each_stream, websocket
+from kit.servers import COMMAND, Editor, Server, environment, serving
+from kit.stores import binary_of
+from kit.waiting import SCALE, until
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
-from servers import COMMAND, Editor, Server, environment, serving
-from stores import binary_of
-from waiting import SCALE, until
 
-from liveblog import nodes as nodes_module
-from liveblog import schedule
-from liveblog.accounts import Accounts
-from liveblog.broker import Broker, channel
-from liveblog.follow import Follower
-from liveblog.model import SYSTEM, Caller, Position, StoreDown
-from liveblog.nodes import Nodes, connect
-from liveblog.publishing import Publishing
-from liveblog.timeline import Changes
+from liveblog.blog.model import SYSTEM, Caller, Position, StoreDown
+from liveblog.blog.timeline import Changes
+from liveblog.editors import schedule
+from liveblog.editors.publishing import Publishing
+from liveblog.store import nodes as nodes_module
+from liveblog.store.accounts import Accounts
+from liveblog.store.broker import Broker, channel
+from liveblog.store.follow import Follower
+from liveblog.store.nodes import Nodes, connect
 
 SECRET = "the witness is Ms Vanterpool"
 
@@ -602,7 +602,9 @@ async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
                 async with asyncio.timeout(4 * SCALE):  # the list does not hold it up for longer
                     made = [await editor.publish(blog["slug"])]
-                monkeypatch.setattr("liveblog.broker.channel", lambda slug: f"lost:{{{slug}}}")
+                monkeypatch.setattr(
+                    "liveblog.store.broker.channel", lambda slug: f"lost:{{{slug}}}"
+                )
                 lost = await publishing_on(nodes).create_entry(
                     SYSTEM, blog["slug"], {"body": "Lost."}
                 )

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 import uvicorn
-from raw import UPGRADE, Wire, masked, request, wire
-from readers import Ask, changes, events, websocket
-from servers import LANES, Editor, Server, free_port, serving
-from sources import SLUG, FakeStore, Past, make_hub
-from waiting import until
+from kit.raw import UPGRADE, Wire, masked, request, wire
+from kit.readers import Ask, changes, events, websocket
+from kit.servers import LANES, Editor, Server, free_port, serving
+from kit.sources import SLUG, FakeStore, Past, make_hub
+from kit.waiting import until
 
-from liveblog import connections, direct
-from liveblog.connections import Front, SocketReader
-from liveblog.direct import Deadlines, Lane
-from liveblog.door import Door
-from liveblog.frame import Frame
+from liveblog.live import connections, direct
+from liveblog.live.connections import Front, SocketReader
+from liveblog.live.direct import Deadlines, Lane
+from liveblog.live.door import Door
+from liveblog.live.frame import Frame
 
 DIRECT = ["direct", "direct on asyncio"]
 

@@ -12,13 +12,13 @@ from typing import Any
 import httpx2
 import pytest
 import redis.asyncio
-from servers import Editor, Server, http
-from waiting import until
+from kit.servers import Editor, Server, http
+from kit.waiting import until
 
-from liveblog.accounts import Accounts
-from liveblog.broker import key
-from liveblog.model import Caller
-from liveblog.nodes import One
+from liveblog.blog.model import Caller
+from liveblog.store.accounts import Accounts
+from liveblog.store.broker import key
+from liveblog.store.nodes import One
 
 NONE = b"\xff\xfe no JSON, no UTF-8"
 Damage = Callable[[Any, str, str], Any]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from readers import Ask, Stream, events, websocket
-from servers import COMMAND, Server, environment, serving
-from stores import DelayedStore, StartDelayed
-from waiting import until
+from kit.readers import Ask, Stream, events, websocket
+from kit.servers import COMMAND, Server, environment, serving
+from kit.stores import DelayedStore, StartDelayed
+from kit.waiting import until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from judge import Announced, Deed, History, Kept, Page, Position, Shown, Step, Verdict, judge
+from kit.judge import Announced, Deed, History, Kept, Page, Position, Shown, Step, Verdict, judge
 
 SLUG = "election"
 # What each offset did; each check is 8 times its number's last digit.

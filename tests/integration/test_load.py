@@ -1,18 +1,13 @@
 """The measuring programs measure what they say; on counts only, never on times."""
 
 import asyncio
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
-from servers import free_port
-from waiting import until_sync
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "load"))
-
-from subjects import Floor, Liveblog, Readers, Subject, compiled
+from kit.servers import free_port
+from kit.waiting import until_sync
+from measure.subjects import Floor, Liveblog, Readers, Subject, compiled
 
 READERS, ENTRIES = 50, 5
 

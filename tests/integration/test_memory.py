@@ -11,21 +11,21 @@ import brotli
 import httpx2
 import pytest
 import redis.asyncio
-from servers import Editor, Server, http
+from kit.servers import Editor, Server, http
+from kit.waiting import until
 from starlette.types import ASGIApp
-from waiting import until
 
 from liveblog import answer as answers
 from liveblog import app as apps
-from liveblog import hub as hubs
-from liveblog import page
 from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
-from liveblog.broker import Broker
-from liveblog.hub import Hub
-from liveblog.model import SYSTEM
-from liveblog.nodes import One
-from liveblog.publishing import Publishing
+from liveblog.blog.model import SYSTEM
+from liveblog.editors.publishing import Publishing
+from liveblog.live import hub as hubs
+from liveblog.live.hub import Hub
+from liveblog.pages import page
 from liveblog.settings import Settings
+from liveblog.store.broker import Broker
+from liveblog.store.nodes import One
 
 SECRET = "Nobody may ever read this again"
 ORIGIN = "https://news.example"  # one that `site` allows

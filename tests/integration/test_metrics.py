@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from kit.raw import UPGRADE, masked, request, wire
+from kit.readers import Ask, events, websocket
+from kit.servers import Server, http, serving
+from kit.waiting import until
 from prometheus_client.parser import text_string_to_metric_families
-from raw import UPGRADE, masked, request, wire
-from readers import Ask, events, websocket
-from servers import Server, http, serving
-from waiting import until
 
 
 async def scrape(server: Server) -> dict[str, float]:

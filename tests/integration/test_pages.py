@@ -7,23 +7,25 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import forms
 import httpx2
 import pytest
 import redis.asyncio
-from servers import Editor, Server, http
+from kit import forms
+from kit.servers import Editor, Server, http
+from kit.waiting import until
 from starlette.applications import Starlette
-from waiting import until
 
-from liveblog import broker, page, render
-from liveblog.accounts import Accounts
-from liveblog.broker import Broker, Write, entry_record
-from liveblog.hub import Hub, Live
-from liveblog.model import SYSTEM, Caller, Entry, new_id
-from liveblog.nodes import One, connect
-from liveblog.publishing import Publishing
+from liveblog.blog.model import SYSTEM, Caller, Entry, new_id
+from liveblog.blog.timeline import Changes
+from liveblog.editors.publishing import Publishing
+from liveblog.html import render
+from liveblog.live.hub import Hub, Live
+from liveblog.pages import page
 from liveblog.settings import Settings
-from liveblog.timeline import Changes
+from liveblog.store import broker
+from liveblog.store.accounts import Accounts
+from liveblog.store.broker import Broker, Write, entry_record
+from liveblog.store.nodes import One, connect
 
 ABSENT = "e000000000000"
 SECRET = "Nobody may ever read this again"

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from contents import contents
+from kit.contents import contents
+from kit.waiting import until
 from redis.asyncio import Redis
-from waiting import until
 
-from liveblog import broker
-from liveblog.broker import (
+from liveblog.blog.model import SYSTEM, Blog, Entry, Position, Problem, StoreDown, format_time
+from liveblog.blog.timeline import Changes, Moved
+from liveblog.editors.publishing import Publishing, Written
+from liveblog.store import broker
+from liveblog.store.broker import (
     Broker,
     Committed,
     Known,
@@ -24,10 +27,7 @@ from liveblog.broker import (
     entry_record,
     key,
 )
-from liveblog.model import SYSTEM, Blog, Entry, Position, Problem, StoreDown, format_time
-from liveblog.nodes import connect
-from liveblog.publishing import Publishing, Written
-from liveblog.timeline import Changes, Moved
+from liveblog.store.nodes import connect
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
@@ -666,7 +666,7 @@ async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room
 async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
     room: Room, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.nodes.CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)
     async with connect(store_url) as nodes:
         publishing = Publishing(Broker(nodes), now_ms)
         calls = [publishing.create_entry(SYSTEM, SLUG, {"body": "Text."}) for _ in range(20)]

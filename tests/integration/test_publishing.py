@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from contents import contents
-from waiting import until
+from kit.contents import contents
+from kit.waiting import until
 
-from liveblog import publishing as publishing_module
-from liveblog.broker import Broker
-from liveblog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
-from liveblog.nodes import One
-from liveblog.publishing import Deleted, Publishing
+from liveblog.blog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
+from liveblog.editors import publishing as publishing_module
+from liveblog.editors.publishing import Deleted, Publishing
+from liveblog.store.broker import Broker
+from liveblog.store.nodes import One
 
 EDITOR = Caller("user:dana", "editor")
 CONTRIBUTOR = Caller("user:kim", "contributor")
@@ -169,7 +169,7 @@ async def test_a_time_with_a_status_that_keeps_back_is_refused_and_no_time_unsch
 async def test_a_text_that_makes_too_much_html_is_refused(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.render.markdown", lambda text: text * 9)
+    monkeypatch.setattr("liveblog.html.render.markdown", lambda text: text * 9)
     fields = {"body": "x" * 20_000}
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
@@ -181,7 +181,7 @@ async def test_no_more_text_waits_to_be_rendered_than_may(
     """A third of a second for each hostile one, and colleagues' entries wait behind them."""
     go_on = threading.Event()
     monkeypatch.setattr(publishing_module, "RENDERED_AT_ONCE_MAX", 15)
-    monkeypatch.setattr("liveblog.render.markdown", lambda _: str(go_on.wait(20)))
+    monkeypatch.setattr("liveblog.html.render.markdown", lambda _: str(go_on.wait(20)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
         for _ in range(5)
@@ -205,7 +205,7 @@ async def test_a_hostile_table_costs_no_more_than_other_hostile_text(
 async def test_a_rare_status_is_looked_for_page_by_page(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.publishing.SCANNED_MAX", 100)
+    monkeypatch.setattr("liveblog.editors.publishing.SCANNED_MAX", 100)
     made = [await publishing.create_entry(SYSTEM, "council", {"body": "B."}) for _ in range(130)]
     await publishing.edit_entry(
         SYSTEM, "council", made[0].entry.id, {"status": "retracted", "note": "Wrong."}, 1
@@ -282,7 +282,7 @@ async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
 async def test_deleted_drafts_do_not_count_against_the_limit(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.broker.DRAFTS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.broker.DRAFTS_MAX", 3)
     fields = {"body": 'Like "deleted":true in a text.', "status": "draft"}
     made = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(3)]
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
@@ -297,7 +297,7 @@ async def test_deleted_drafts_do_not_count_against_the_limit(
 async def test_no_more_drafts_are_restored_than_there_may_be(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.broker.DRAFTS_MAX", 2)
+    monkeypatch.setattr("liveblog.store.broker.DRAFTS_MAX", 2)
     fields = {"body": "B.", "status": "draft"}
     first, second = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(2)]
     await publishing.delete_entry(EDITOR, "council", first.entry.id)

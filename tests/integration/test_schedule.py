@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from proxy import Proxy
-from readers import Ask, websocket
-from servers import Editor, Server
-from waiting import until
+from kit.proxy import Proxy
+from kit.readers import Ask, websocket
+from kit.servers import Editor, Server
+from kit.waiting import until
 
-from liveblog import schedule
-from liveblog.broker import DUE_AT_ONCE, Broker, key
-from liveblog.model import SYSTEM, Problem, StoreDown
-from liveblog.nodes import One, connect
-from liveblog.publishing import Publishing
+from liveblog.blog.model import SYSTEM, Problem, StoreDown
+from liveblog.editors import schedule
+from liveblog.editors.publishing import Publishing
+from liveblog.store.broker import DUE_AT_ONCE, Broker, key
+from liveblog.store.nodes import One, connect
 
 SLUG = "council"
 SOON_S = 0.3

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
-from clusters import SERVICE, Watched, watched
-from readers import Ask, Stream, websocket
+from kit.clusters import SERVICE, Watched, watched
+from kit.readers import Ask, Stream, websocket
+from kit.servers import Editor, Server, serving
+from kit.waiting import until
 from redis.asyncio.sentinel import MasterNotFoundError
-from servers import Editor, Server, serving
-from waiting import until
 
-from liveblog.broker import Broker
-from liveblog.model import SYSTEM, StoreDown
-from liveblog.nodes import connect
-from liveblog.publishing import Publishing
+from liveblog.blog.model import SYSTEM, StoreDown
+from liveblog.editors.publishing import Publishing
+from liveblog.store.broker import Broker
+from liveblog.store.nodes import connect
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
 async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
     group: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.nodes.CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)
     async with connect(group.url) as nodes:
         await asyncio.gather(*(nodes.at("").ping() for _ in range(20)))
         assert len(nodes.at("").connection_pool._available_connections) <= 3

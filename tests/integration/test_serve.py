@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from processes import descendants, is_alive
-from waiting import until_sync
+from kit.processes import descendants, is_alive
+from kit.waiting import until_sync
 from websockets.sync.client import connect
 
-COMMAND = (sys.executable, "-c", "from liveblog.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()")
 
 
 @dataclass

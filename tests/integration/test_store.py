@@ -17,13 +17,13 @@ from urllib.parse import unquote
 import pytest
 import redis
 import redis.asyncio
-from processes import is_alive
-from stores import DelayedStore, StartDelayed
-from waiting import until, until_sync
+from kit.processes import is_alive
+from kit.stores import DelayedStore, StartDelayed
+from kit.waiting import until, until_sync
 
-from liveblog import store
 from liveblog.settings import Settings
-from liveblog.store import StoreError
+from liveblog.store import embedded as store
+from liveblog.store.embedded import StoreError
 
 OWNER = Path(__file__).with_name("owner.py")
 

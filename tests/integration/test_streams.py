@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from readers import (
+from kit.readers import (
     STREAMS,
     TRANSPORTS,
     Ask,
@@ -23,10 +23,10 @@ from readers import (
     socket,
     websocket,
 )
-from servers import LANES, Editor, Server, StoreProcess, http, serving
-from waiting import until
+from kit.servers import LANES, Editor, Server, StoreProcess, http, serving
+from kit.waiting import until
 
-from liveblog.model import Position
+from liveblog.blog.model import Position
 
 HEARTBEAT_S = 0.25
 LEFT_OUT = {"body", "publish_at", "summary"}

@@ -13,23 +13,25 @@ from typing import Any
 import pytest
 import redis
 import uvloop
-from processes import descendants, is_alive, workers_of
-from proxy import Proxy
-from readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
-from servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
-from stores import binary_of
-from waiting import SCALE, until
+from kit.processes import descendants, is_alive, workers_of
+from kit.proxy import Proxy
+from kit.readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
+from kit.servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
+from kit.stores import binary_of
+from kit.waiting import SCALE, until
 
-from liveblog import app, broker, schedule
-from liveblog.broker import Broker
-from liveblog.direct import Lane
-from liveblog.door import Door
-from liveblog.follow import Follower, Line
-from liveblog.hub import Hub
-from liveblog.model import SYSTEM, Position
-from liveblog.nodes import Node, One, connect
-from liveblog.publishing import Publishing
+from liveblog import app
+from liveblog.blog.model import SYSTEM, Position
+from liveblog.editors import schedule
+from liveblog.editors.publishing import Publishing
+from liveblog.live.direct import Lane
+from liveblog.live.door import Door
+from liveblog.live.hub import Hub
 from liveblog.settings import Settings
+from liveblog.store import broker
+from liveblog.store.broker import Broker
+from liveblog.store.follow import Follower, Line
+from liveblog.store.nodes import Node, One, connect
 
 ASKED = 20  # times: several for each worker that listens
 LEAD_S = f"{4 * SCALE:g}"  # for all that is asked of a server that drains

@@ -15,11 +15,11 @@ import {
   namesOf,
   outcomeOf,
   sentence,
-} from '../../static/js/desk_form.js';
+} from '../../static/js/desk/form.js';
 
 const NEW_YORK = 'America/New_York';
 
-/** @param {Partial<import('../../static/js/desk_form.js').Entry>} fields */
+/** @param {Partial<import('../../static/js/desk/form.js').Entry>} fields */
 const entry = (fields) => ({
   id: 'e000000000001',
   headline: null,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import brotli
 import pytest
-from waiting import until
+from kit.waiting import until
 
 from liveblog import answer
 from liveblog.answer import CACHED_1_S, Answer, best_coding

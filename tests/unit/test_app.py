@@ -8,11 +8,13 @@ import weakref
 from typing import Any
 
 import pytest
+from kit.virtual import in_virtual_time
 from starlette.testclient import TestClient
-from virtual import in_virtual_time
 
-from liveblog import app, cli, store
+from liveblog import app
+from liveblog.commands import main as cli
 from liveblog.settings import Settings
+from liveblog.store import embedded as store
 
 
 async def test_a_part_that_must_always_run_and_fails_ends_the_worker_as_failed(
@@ -74,7 +76,7 @@ def test_every_answer_has_the_security_headers_that_of_a_fault_too(
     def broken(**_: Any) -> str:
         raise LookupError("broken")
 
-    monkeypatch.setattr("liveblog.render.message_html", broken)
+    monkeypatch.setattr("liveblog.html.render.message_html", broken)
     made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
     client = TestClient(made, raise_server_exceptions=False)
     for path, status in (("/healthz", 200), ("/api/nothing", 404), ("/nothing", 500)):

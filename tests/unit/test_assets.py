@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from liveblog import assets
 from liveblog.answer import CACHED_1_S, IMMUTABLE
-from liveblog.assets import Assets
-from liveblog.model import Problem
+from liveblog.blog.model import Problem
+from liveblog.pages import assets
+from liveblog.pages.assets import Assets
 from liveblog.settings import SettingsError, static_dir
 
 FILES = {"js/page.js": b"import './view.js';", "css/page.css": b"p{}", "icon.svg": b"<svg/>"}

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from liveblog import auth
-from liveblog.accounts import SESSION_MAX_S, Accounts
-from liveblog.model import Caller, Problem, StoreDown, invalid
+from liveblog.blog.model import Caller, Problem, StoreDown, invalid
+from liveblog.editors import auth
 from liveblog.settings import Settings
+from liveblog.store.accounts import SESSION_MAX_S, Accounts
 
 DANA = Caller("user:dana", "editor")
 WIRE = Caller("token:wire", "contributor", ("council",))

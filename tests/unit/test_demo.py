@@ -7,9 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from liveblog import demo
-from liveblog.accounts import Accounts
-from liveblog.model import (
+from liveblog.blog.model import (
     BlogFields,
     Caller,
     EntryFields,
@@ -20,7 +18,9 @@ from liveblog.model import (
     convert,
     parse_time,
 )
-from liveblog.publishing import Publishing
+from liveblog.commands import demo
+from liveblog.editors.publishing import Publishing
+from liveblog.store.accounts import Accounts
 
 STORY = demo.stories()[demo.MAIN]
 ENTRIES = [step.fields for step in STORY.steps if step.is_new]

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from html import unescape
 from typing import Any, cast
 
-import forms
 import pytest
+from kit import forms
 from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog import desk
-from liveblog.accounts import Accounts
-from liveblog.model import Blog, Caller, Entry, Link, Position, Problem, StoreDown, invalid
-from liveblog.publishing import BlogAt, Deleted, Publishing, Written
+from liveblog.blog.model import Blog, Caller, Entry, Link, Position, Problem, StoreDown, invalid
+from liveblog.editors import desk
+from liveblog.editors.publishing import BlogAt, Deleted, Publishing, Written
 from liveblog.settings import Settings
+from liveblog.store.accounts import Accounts
 
 AT = Position("k3xq9a", 7, "9f2c01ab")
 ID = "e000000000001"

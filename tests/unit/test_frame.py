@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveblog import frame as frames
-from liveblog.frame import MISSED_BYTES_MAX, Frame, Piece
-from liveblog.model import Blog, Entry, Position
+from liveblog.blog.model import Blog, Entry, Position
+from liveblog.live import frame as frames
+from liveblog.live.frame import MISSED_BYTES_MAX, Frame, Piece
 
 AT_57 = Position("k3xq9a", 57, "9f2c01ab")
 AT_60 = Position("k3xq9a", 60, "1d40e2b7")

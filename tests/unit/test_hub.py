@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import call, patch
 
 import pytest
-from sources import (
+from kit.sources import (
     SLUG,
     Clock,
     FakeReader,
@@ -23,14 +23,14 @@ from sources import (
     make_hub,
     running,
 )
-from virtual import in_virtual_time
-from waiting import until
+from kit.virtual import in_virtual_time
+from kit.waiting import until
 
-from liveblog import hub as hubs
-from liveblog import timeline as timelines
-from liveblog.frame import MISSED_BYTES_MAX
-from liveblog.hub import Hub, Live
-from liveblog.model import Position, StoreDown
+from liveblog.blog import timeline as timelines
+from liveblog.blog.model import Position, StoreDown
+from liveblog.live import hub as hubs
+from liveblog.live.frame import MISSED_BYTES_MAX
+from liveblog.live.hub import Hub, Live
 
 
 class Scene:

@@ -7,7 +7,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from machine import Machine, small_limits
+from kit.machine import Machine, small_limits
 
 EXAMPLES = 10_000 if os.environ.get("LONG") else 200
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.sources import FakeStore, make_hub
+from kit.virtual import in_virtual_time
 from prometheus_client.parser import text_string_to_metric_families
-from sources import FakeStore, make_hub
-from virtual import in_virtual_time
 
-from liveblog import metrics as module
-from liveblog.door import Door
-from liveblog.metrics import DIRECTORY, Metrics
+from liveblog.live import metrics as module
+from liveblog.live.door import Door
+from liveblog.live.metrics import DIRECTORY, Metrics
 
-PROGRAM = Path(__file__).parents[1] / "counting.py"
+PROGRAM = Path(__file__).parents[1] / "kit" / "counting.py"
 
 
 def samples(text: bytes | str) -> dict[str, float]:
@@ -150,7 +150,7 @@ class Worker:
     """A process that counts."""
 
     def __init__(self, directory: Path, program: list[str] | None = None) -> None:
-        paths = [str(PROGRAM.parents[1]), str(PROGRAM.parent)]
+        paths = [str(PROGRAM.parents[2]), str(PROGRAM.parents[1])]
         self.process = subprocess.Popen(
             [sys.executable, *(program or [str(PROGRAM)])],
             stdin=subprocess.PIPE,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from liveblog import model
-from liveblog.model import (
+from liveblog.blog import model
+from liveblog.blog.model import (
     Blog,
     BlogFields,
     Caller,

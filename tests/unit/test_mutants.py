@@ -1,7 +1,7 @@
 """The model finds the bugs that we might have written: see mutants.py."""
 
 import pytest
-from mutants import MUTANTS, ORIGINAL, Mutant, judge
+from kit.mutants import MUTANTS, ORIGINAL, Mutant, judge
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.breaks)

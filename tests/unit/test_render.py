@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from liveblog import render
-from liveblog.model import Blog, Entry, Link, Position
+from liveblog.blog.model import Blog, Entry, Link, Position
+from liveblog.html import render
 
 POSITION = Position("k3xq9a", 57, "9f2c01ab")
 

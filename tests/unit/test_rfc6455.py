@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw import masked
+from kit.raw import masked
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.extensions.permessage_deflate import PerMessageDeflate
@@ -22,8 +22,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from liveblog import rfc6455
-from liveblog.rfc6455 import Accepted, BadHandshake, Heard, accept, hear
+from liveblog.live import rfc6455
+from liveblog.live.rfc6455 import Accepted, BadHandshake, Heard, accept, hear
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
 READ_MAX = 200  # more than a control frame may hold; an oracle waits for no more of a payload

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from liveblog import assets
-from liveblog.scripts import READER, joined, with_reader
+from liveblog.pages import assets
+from liveblog.pages.scripts import READER, joined, with_reader
 from liveblog.settings import static_dir
 
 READER_BYTES_MAX = 10 * 1024

@@ -12,7 +12,7 @@ from liveblog.settings import (
     table,
     variables,
 )
-from liveblog.store_url import Several, several
+from liveblog.store.url import Several, several
 
 
 def refusal(**environ: str) -> str:

@@ -3,13 +3,13 @@
 import asyncio
 from typing import Any
 
-from sources import SLUG, FakeStore, Past, make_hub
+from kit.sources import SLUG, FakeStore, Past, make_hub
+from kit.virtual import in_virtual_time
 from starlette.requests import Request
-from virtual import in_virtual_time
 
-from liveblog import sockets
-from liveblog.door import GONE, Door, read_ask
-from liveblog.sockets import EventStream
+from liveblog.live import portable as sockets
+from liveblog.live.door import GONE, Door, read_ask
+from liveblog.live.portable import EventStream
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
 

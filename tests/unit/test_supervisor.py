@@ -12,8 +12,8 @@ import pytest
 from uvicorn.supervisors import multiprocess as uvicorn
 from uvicorn.supervisors.multiprocess import Process
 
-from liveblog import supervisor
-from liveblog.supervisor import Supervisor
+from liveblog.commands import supervisor
+from liveblog.commands.supervisor import Supervisor
 
 Log = list[tuple[str, str]]
 

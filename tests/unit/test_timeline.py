@@ -12,11 +12,11 @@ from unittest.mock import patch
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sources import Past
+from kit.sources import Past
 
-from liveblog import timeline as timelines
-from liveblog.model import BLOG_ID, Blog, Entry, Position
-from liveblog.timeline import Changes, Record, Snapshot, Timeline, id_of
+from liveblog.blog import timeline as timelines
+from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
+from liveblog.blog.timeline import Changes, Record, Snapshot, Timeline, id_of
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "timeline.json").read_text())
 

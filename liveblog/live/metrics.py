@@ -1,0 +1,181 @@
+"""What a worker counts, as Prometheus reads it: `GET /metrics`.
+
+The paths that are taken for every reader count in plain ints, of the hub and the door; they are
+copied into the library's metrics once a second and at each scrape. With several workers these
+stand in a directory that all of them map (the library's multiprocess mode, which it takes from
+`PROMETHEUS_MULTIPROC_DIR` when it is imported): whichever worker is asked answers for all.
+
+Rules: no label holds what a reader or an editor chose; every label has few values.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from liveblog.live.door import Door
+from liveblog.live.hub import Hub
+
+FLUSH_S: Final = 1.0
+DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+# What has a label of its own, shown from the start as zero: else `rate` would miss the first of
+# each, and a worker keep the gauges of a dead one whose number it got. The rest is "other". Codes:
+# RFC 6455, section 7.4.1, and the contract.
+_TRANSPORTS: Final = ("websocket", "events")
+_RESULTS: Final = (
+    *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),
+)
+_CODES: Final = (
+    *(1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013),
+    *(4001, 4002, 4003, 4004, 4005, 4500, 4504, 4510),
+)
+
+# When each counter was made would be as many series again, and is not known of several workers.
+disable_created_metrics()
+
+
+class Metrics:
+    """The metrics of one worker, and the text of all.
+
+    Made once in a process, before there are readers: `run` is a task for as long as it serves, and
+    `text` the answer to `GET /metrics`, with CONTENT_TYPE.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door, self._copied = door, dict[tuple[str, str], int]()
+        self._registry = CollectorRegistry()
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._fanout = Histogram(
+            "liveblog_fanout_seconds",
+            "Time from the first to the last reader of a change, waits for other work included",
+            registry=self._registry,
+            buckets=FANOUT_BUCKETS_S,
+        )
+        door.hub.on_pass = self._fanout.observe
+
+    async def run(self) -> None:
+        """Copy what was counted, so that another worker's scrape sees it; until cancelled."""
+        while True:
+            self._copy()
+            await asyncio.sleep(FLUSH_S)
+
+    def text(self) -> bytes:
+        """Return the metrics of all workers, this one's up to now."""
+        self._copy()
+        directory = os.environ.get(DIRECTORY)
+        if not directory:
+            return generate_latest(self._registry)
+        _forget_the_dead(Path(directory))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, directory)
+        return generate_latest(registry)
+
+    def _copy(self) -> None:
+        hub, door = self._door.hub, self._door
+        for name, text, value in _gauges(hub):
+            self._gauge(name, text).set(value)
+        for transport, count in _by_label(door.readers, _TRANSPORTS).items():
+            self._gauge("readers", "Readers now", "transport").labels(transport).set(count)
+        for name, text, total in _totals(hub):
+            self._count(name, text, {"": total})
+        self._count("freed", "Readers freed, and why", _freed(hub), "why")
+        self._count("accepts", "Requests for a stream", _by_label(door.accepts, _RESULTS), "result")
+        self._count("closes", "Ends of streams", _by_label(door.closes, _CODES), "code")
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        if name not in self._gauges:
+            mode: Any = "livemin" if name == "store_up" else "livesum"
+            self._gauges[name] = Gauge(
+                f"liveblog_{name}", text, labels, registry=self._registry, multiprocess_mode=mode
+            )
+        return self._gauges[name]
+
+    def _count(self, name: str, text: str, totals: Mapping[str, int], *labels: str) -> None:
+        """Raise a counter by what was counted since the last time."""
+        if name not in self._counters:
+            self._counters[name] = Counter(
+                f"liveblog_{name}_total", text, labels, registry=self._registry
+            )
+        counter = self._counters[name]
+        for label, total in totals.items():
+            more = total - self._copied.get((name, label), 0)
+            (counter.labels(label) if labels else counter).inc(more)
+            self._copied[name, label] = total
+
+
+def _gauges(hub: Hub) -> list[tuple[str, str, float]]:
+    behind = sum(len(live.behind) for live in hub.lives.values())
+    return [
+        ("readers_behind", "Readers whose sockets are full", behind),
+        (
+            "held_bytes",
+            "Bytes of frames that wait for the sockets of readers behind",
+            hub.held_bytes,
+        ),
+        ("cached_bytes", "Bytes of frames and pages kept", hub.cached_bytes()),
+        ("blogs", "Blogs held", len(hub.lives)),
+        ("store_up", "Whether all of the store answered last time", hub.store_up),
+    ]
+
+
+def _totals(hub: Hub) -> list[tuple[str, str, int]]:
+    counts = hub.counts
+    return [
+        ("deliveries", "Changes frames taken by readers", counts.deliveries),
+        ("sent_bytes", "Bytes of these on the wire", counts.sent_bytes),
+        ("repairs", "Reads of the store's state after a gap", counts.repairs),
+        ("resets", "Readers told to start over", counts.resets),
+    ]
+
+
+def _freed(hub: Hub) -> dict[str, int]:
+    return {"stalled": hub.counts.stalled, "unheard": hub.counts.unheard}
+
+
+def _by_label(counts: Mapping[Any, int], known: Sequence[Any]) -> dict[str, int]:
+    """Return counts by label, the unknown ones as one: a reader may close with any code."""
+    shown = {str(label): counts.get(label, 0) for label in known}
+    if others := sum(count for label, count in counts.items() if label not in known):
+        shown["other"] = others
+    return shown
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Have gauges of workers that ended count no more; their counters go on counting."""
+    pids = {int(found[1]) for file in directory.iterdir() if (found := _LIVE.fullmatch(file.name))}
+    for pid in pids:
+        if not _is_running(pid):
+            # Another worker, asked at the same moment, may remove the same files; what is left
+            # then is removed when next asked.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(pid, str(directory))
+
+
+_LIVE: Final = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

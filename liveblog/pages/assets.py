@@ -1,0 +1,90 @@
+"""Scripts, styles and icons, from memory.
+
+All are read when the program starts, and have a name that is good for ever:
+`/static/{version}/js/page.js`, where `version` is made of every file's name and content. One
+version for all, since the scripts import each other by relative names.
+
+Under another version, or none, a file is what it is here now, and caches ask again: while a release
+is rolled out, the page of one worker asks another, which must neither fail nor put its own content
+under the other's name for a year.
+
+Rules: nothing is read after the start; a path is only ever looked up in a dict.
+"""
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route
+
+from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
+from liveblog.blog.model import not_found
+from liveblog.settings import SettingsError
+
+BYTES_MAX: Final = 16 * 1024 * 1024  # of all files together
+
+# Our own list: the machine's, which `mimetypes` reads, would have a say in what browsers run.
+_TYPES: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+}
+
+
+def read(directory: Path) -> dict[str, bytes]:
+    """Return the files below a directory by their paths in it, hidden ones left out.
+
+    Raises SettingsError when they are more than BYTES_MAX.
+    """
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    shown = {path.relative_to(directory).as_posix(): path for path in paths}
+    shown = {name: path for name, path in shown.items() if "/." not in f"/{name}"}
+    if sum(path.stat().st_size for path in shown.values()) > BYTES_MAX:
+        raise SettingsError(f"the files in {directory} are more than {BYTES_MAX:,} bytes")
+    return {name: path.read_bytes() for name, path in shown.items()}
+
+
+class Assets:
+    """What is served below `/static`; `prefix` is what pages put before a file's name."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._version = _version(files)
+        self.prefix = f"/static/{self._version}"
+        self._immutable = dict(_answers(files, IMMUTABLE))
+        self._other = dict(_answers(files, CACHED_1_S))
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/static/{path:path}", self._get)]
+
+    async def _get(self, request: Request) -> Answer:
+        found = self._find(request.path_params["path"])
+        if not found:
+            raise not_found("There is no such file.")
+        return found
+
+    def _find(self, path: str) -> Answer | None:
+        version, _, name = path.partition("/")
+        if version == self._version:
+            return self._immutable.get(name)
+        return self._other.get(path) or self._other.get(name)
+
+
+def _version(files: Mapping[str, bytes]) -> str:
+    whole = sha256()
+    for name, content in sorted(files.items()):
+        whole.update(b"%b\0%d\0%b" % (name.encode(), len(content), content))
+    return whole.hexdigest()[:12]
+
+
+def _answers(files: Mapping[str, bytes], cache_control: str) -> Iterator[tuple[str, Answer]]:
+    for name, content in files.items():
+        kind = _TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
+        yield name, Answer(content, kind, cache_control)

@@ -1,0 +1,189 @@
+// Editing an entry, in a dialog: what is written is kept until it is saved, and nobody's words are
+// written over unseen.
+// Rules: the form is the server's; theirs and mine are only ever shown as text.
+
+import { alteredOf, entryFields, merge, outcomeOf, TEXTS, textOf } from './form.js';
+import {
+  boxOf,
+  call,
+  drop,
+  explain,
+  keep,
+  kept,
+  keyOf,
+  newKey,
+  onSubmit,
+  one,
+  SAID,
+  say,
+  showStore,
+  stale,
+  valuesOf,
+  write,
+} from './send.js';
+import { parseHtml } from '../morph.js';
+
+/** @import {Entry, Values} from './form.js' */
+
+/** @type {HTMLDialogElement} */
+export const dialog = one('#editing');
+/** What stood in the boxes before the editor wrote. @type {Values} */
+let base = {};
+
+/** @param {string} url of the entry's page on the desk */
+export async function edit(url) {
+  const answer = await fetch(url).catch(() => null);
+  const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
+  if (!answer?.ok || !panel) {
+    if (answer?.status === 503) showStore('down');
+    return say(
+      answer?.status === 410
+        ? 'Someone deleted this entry.'
+        : 'The entry cannot be loaded now. Try again.',
+    );
+  }
+  dialog.replaceChildren(panel);
+  const form = /** @type {HTMLFormElement} */ (one('#edit', dialog));
+  base = valuesOf(form);
+  restore(form);
+  onSubmit(form, (values) => save(form, values));
+  dialog.showModal();
+  boxOf(form, 'body')?.focus();
+}
+
+/**
+ * Put back what was written and not saved, on the revision it was written on: if another one is
+ * stored now, saving shows both.
+ *
+ * @param {HTMLFormElement} form
+ */
+function restore(form) {
+  const { entry: id = '' } = form.dataset;
+  const found = kept(id);
+  if (!found) return;
+  for (const [name, text] of Object.entries(found.values)) write(form, name, text);
+  one('[name=revision]', form).value = found.values.revision ?? '';
+  keyOf(form).value = found.key;
+  const reason = 'What you had not saved is back in its box.';
+  explain(form, { kind: 'done', reason, fields: {} });
+  const discard = one('#discard').content.firstElementChild.cloneNode(true);
+  one('[data-reason=""]', form).append(' ', discard);
+  discard.addEventListener('click', () => {
+    drop(id);
+    dialog.close();
+    edit(form.action);
+  });
+}
+
+/** @param {HTMLFormElement} form @param {Values} values */
+async function save(form, values) {
+  const { entry: id } = form.dataset;
+  const { revision, ...altered } = { ...alteredOf(values, base), revision: values.revision };
+  const fields = entryFields(altered, form.dataset.zone ?? 'UTC');
+  if (id && !Object.keys(fields).length) return finish('Nothing was altered.');
+  const key = { 'Idempotency-Key': keyOf(form).value };
+  const { outcome, content } = id
+    ? await call('PATCH', `/entries/${id}`, fields, { ...key, 'If-Match': `"${revision}"` })
+    : await call('POST', '/entries', anew(values, form), key);
+  if (outcome.kind === 'done') {
+    drop(id ?? form.dataset.was ?? '');
+    const isMoved = !id || 'status' in fields || 'publish_at' in fields;
+    return finish(isMoved ? SAID[content.status] : 'Saved.');
+  }
+  if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
+  explain(form, outcome);
+  if (outcome.kind === 'conflict') compare(form, values, content.current);
+  if (outcome.kind === 'gone') orphan(form);
+}
+
+/** @param {Values} values @param {HTMLFormElement} form @returns a new entry's fields */
+function anew(values, form) {
+  const all = Object.entries(entryFields(values, form.dataset.zone ?? 'UTC'));
+  const left = ['note_kind', 'note'];
+  return Object.fromEntries(all.filter(([name, value]) => value !== null && !left.includes(name)));
+}
+
+/** @param {string} text */
+function finish(text) {
+  dialog.close();
+  say(text);
+  stale();
+}
+
+/**
+ * Show both texts of every box that both wrote; boxes that only the other wrote take theirs.
+ *
+ * @param {HTMLFormElement} form
+ * @param {Values} values
+ * @param {Entry} theirs
+ */
+function compare(form, values, theirs) {
+  const { taken, both } = merge(values, base, theirs);
+  for (const name of Object.keys(TEXTS)) together(form, name);
+  for (const [name, text] of Object.entries(taken)) write(form, name, text);
+  for (const { name, theirs: text } of both) beside(form, name, text);
+  for (const name of Object.keys(TEXTS)) base[name] = textOf(theirs[/** @type {'body'} */ (name)]);
+  one('[name=revision]', form).value = String(theirs.revision);
+  const what = both.length
+    ? 'Both texts are shown. Bring them together, or choose, and save.'
+    : 'They wrote in other boxes than you: theirs are taken over. Save again to save yours.';
+  const reason = `Someone saved this entry while you were editing it. ${what}`;
+  explain(form, { kind: 'conflict', reason, fields: {} });
+  (both[0] ? boxOf(form, both[0].name) : one('button.primary', form))?.focus();
+}
+
+/** @param {HTMLFormElement} form @param {keyof typeof TEXTS} name @param {string} text */
+function beside(form, name, text) {
+  const mine = boxOf(form, name);
+  const part = one('#theirs').content.firstElementChild.cloneNode(true);
+  const box = one('textarea', part);
+  box.value = text;
+  box.rows = name === 'body' ? 6 : 2;
+  box.setAttribute('aria-label', `${TEXTS[name]}, theirs`);
+  one('button', part).addEventListener('click', () => {
+    write(form, name, text);
+    together(form, name);
+    mine?.focus();
+  });
+  const both = document.createElement('div');
+  both.className = 'both';
+  const wrapped = mine?.closest('.box');
+  wrapped?.replaceWith(both);
+  both.append(wrapped ?? '', part);
+}
+
+/** @param {HTMLFormElement} form @param {string} name the box that stands alone again */
+function together(form, name) {
+  const box = boxOf(form, name)?.closest('.box');
+  if (box) box.closest('.both')?.replaceWith(box);
+}
+
+/** @param {HTMLFormElement} form its entry was deleted: the text stays, and can become another */
+function orphan(form) {
+  if (!form.dataset.entry) return;
+  form.dataset.was = form.dataset.entry;
+  delete form.dataset.entry;
+  one('button.primary', form).textContent = 'Publish as a new entry';
+  for (const button of form.querySelectorAll('button[name=status]')) button.remove();
+  while (form.nextElementSibling) form.nextElementSibling.remove();
+}
+
+/** Each second: keep what is written, and say when the entry changes or goes meanwhile. */
+export function watchEdit() {
+  const form = /** @type {HTMLFormElement | null} */ (dialog.open ? one('#edit', dialog) : null);
+  const { entry: id } = form?.dataset ?? {};
+  if (!form || !id) return;
+  const values = valuesOf(form);
+  if (Object.keys(alteredOf(values, base)).length) keep(id, form);
+  const article = document.getElementById(id);
+  const wasThere = dialog.dataset.shown === id;
+  if (article) dialog.dataset.shown = id;
+  if (!article && wasThere) {
+    explain(form, outcomeOf(410, {}));
+    orphan(form);
+  } else if (Number(article?.dataset.revision) > Number(values.revision)) {
+    const reason = 'Someone has just saved this entry. When you save, you see both texts.';
+    if (!one('[data-reason=""]', form).textContent)
+      explain(form, { kind: 'conflict', reason, fields: {} });
+  }
+}

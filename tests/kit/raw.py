@@ -1,0 +1,87 @@
+"""Bare connections for tests: bytes to a server and back, with deadlines; frames by hand."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from kit.waiting import SCALE
+
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+WAIT_S = 10.0
+
+
+def request(path: str, headers: str = "", method: str = "GET") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode()
+
+
+def masked(first: int, payload: bytes = b"", key: bytes = b"mask") -> bytes:
+    """Return a frame as a client sends it; `payload` is short."""
+    body = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
+    return bytes((first, 0x80 | len(payload))) + key + body
+
+
+class Wire:
+    """One TCP connection; every wait has a deadline."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> bytes:
+        """Return the next answer's head."""
+        async with asyncio.timeout(WAIT_S * SCALE):
+            return await self.reader.readuntil(b"\r\n\r\n")
+
+    async def rest(self) -> bytes:
+        """Return everything up to the end of the connection, which must come."""
+        async with asyncio.timeout(WAIT_S * SCALE):
+            with contextlib.suppress(ConnectionError):
+                return await self.reader.read()
+        return b""
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Return the next frame's first byte and payload."""
+        async with asyncio.timeout(WAIT_S * SCALE):
+            first, size = await self.reader.readexactly(2)
+            if size > 125:
+                size = int.from_bytes(await self.reader.readexactly(2 if size == 126 else 8), "big")
+            return first, await self.reader.readexactly(size)
+
+    async def frame_of(self, first: int) -> bytes:
+        """Return the payload of the next frame that begins so."""
+        while (frame := await self.frame())[0] != first:
+            pass
+        return frame[1]
+
+    async def close_code(self) -> int:
+        """Return the code in the server's close frame, after which nothing but the end comes."""
+        code = int.from_bytes((await self.frame_of(0x88))[:2], "big")
+        self.writer.write(masked(0x88, code.to_bytes(2, "big")))
+        assert await self.rest() == b""
+        return code
+
+
+@contextlib.asynccontextmanager
+async def wire(url: str, first: bytes = b"", **more: Any) -> AsyncIterator[Wire]:
+    """Yield a connection to a server of ours, after some first bytes."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        more["ssl"] = ssl._create_unverified_context()
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, **more)
+    try:
+        made = Wire(reader, writer)
+        await made.send(first)
+        yield made
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

@@ -1,0 +1,179 @@
+"""Readers for tests: each transport of the contract behind one small interface.
+
+A reader's story is the frames it got, in order, and how its connection ended: the close code of a
+WebSocket, the status of an HTTP answer. Frames are decoded JSON.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin, Subprotocol
+
+from kit.servers import http
+from kit.waiting import SCALE
+
+FRAME_S = 10.0
+
+Frame = dict[str, Any]
+
+
+class Event(NamedTuple):
+    """One Server-Sent Event: its id, None without one, and its frame."""
+
+    id: str | None
+    frame: Frame
+
+
+class Stream:
+    """An open stream; its methods fail the test at their deadline."""
+
+    def __init__(self, frames: "AsyncIterator[Event]") -> None:
+        self._frames = frames
+        self.code = 0  # WebSocket close code; 200 for a stream of events that ended
+        self.subprotocol: str | None = None
+        self.status = 0  # of the HTTP answer
+        self.headers: dict[str, str] = {}
+        self.ids: list[str | None] = []
+
+    async def get(self, within_s: float = FRAME_S) -> Frame:
+        """Return the next frame. Raises EOFError when the stream has ended."""
+        async with asyncio.timeout(within_s * SCALE):
+            event = await anext(self._frames, None)
+        if event is None:
+            raise EOFError(self.code)
+        self.ids.append(event.id)
+        return event.frame
+
+    async def next(self, *kinds: str, within_s: float = FRAME_S) -> Frame:
+        """Return the next frame that is no beat; it must be of one of these kinds, if any."""
+        async with asyncio.timeout(within_s * SCALE):
+            while True:
+                frame = await self.get(within_s)
+                if frame["t"] != "beat" or "beat" in kinds:
+                    assert not kinds or frame["t"] in kinds, frame
+                    return frame
+
+    async def rest(self, within_s: float = FRAME_S) -> list[Frame]:
+        """Return all frames but beats up to the end, which must come."""
+        found: list[Frame] = []
+        async with asyncio.timeout(within_s * SCALE):
+            with contextlib.suppress(EOFError):
+                while True:
+                    found.append(await self.next())
+        return found
+
+
+@dataclass
+class Ask:
+    """What a reader asks for; `address` is the local address it comes from."""
+
+    url: str
+    slug: str
+    since: Any = None
+    as_data: bool = False
+    origin: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+
+    def path(self, transport: str) -> str:
+        asked = {"since": self.since} if self.since is not None else {}
+        query = urlencode(asked | ({"as": "data"} if self.as_data else {}))
+        return f"{self.url}/blogs/{self.slug}/{transport}{'?' if query else ''}{query}"
+
+    def all_headers(self) -> dict[str, str]:
+        return {**self.headers, **({"origin": self.origin} if self.origin else {})}
+
+
+@contextlib.asynccontextmanager
+async def socket(ask: Ask, subprotocols: list[str] | None = None) -> AsyncIterator[Any]:
+    """Yield a bare WebSocket connection of the `websockets` package."""
+    async with connect(
+        ask.path("live").replace("http://", "ws://", 1),
+        origin=Origin(ask.origin) if ask.origin else None,
+        additional_headers=ask.headers,
+        subprotocols=[Subprotocol(name) for name in subprotocols] if subprotocols else None,
+        local_addr=(ask.address, 0),
+        open_timeout=FRAME_S * SCALE,
+        close_timeout=2,
+        max_size=None,
+        proxy=None,
+    ) as connection:
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def websocket(ask: Ask, subprotocols: list[str] | None = None) -> AsyncIterator[Stream]:
+    async with socket(ask, subprotocols) as connection:
+
+        async def frames() -> AsyncIterator[Event]:
+            try:
+                while True:
+                    yield Event(None, json.loads(await connection.recv()))
+            except ConnectionClosed as closed:
+                stream.code = closed.rcvd.code if closed.rcvd else 1006
+
+        stream = Stream(frames())
+        stream.status, stream.subprotocol = 101, connection.subprotocol
+        yield stream
+
+
+@contextlib.asynccontextmanager
+async def events(ask: Ask) -> AsyncIterator[Stream]:
+    """Open a stream of events; its code is the status, 204 for "stay away"."""
+    async with (
+        http(ask.address) as client,
+        client.stream("GET", ask.path("events"), headers=ask.all_headers()) as answer,
+    ):
+
+        async def frames() -> AsyncIterator[Event]:
+            id: str | None = None
+            try:
+                async for line in answer.aiter_lines():
+                    name, _, value = line.partition(": ")
+                    if name == "id":
+                        id = value
+                    elif name == "data":
+                        yield Event(id, json.loads(value))
+                        id = None
+            except httpx2.RemoteProtocolError:  # cut off
+                stream.code = 1006
+            else:
+                stream.code = answer.status_code
+
+        stream = Stream(frames())
+        stream.status, stream.headers = answer.status_code, dict(answer.headers)
+        yield stream
+
+
+@contextlib.asynccontextmanager
+async def changes(ask: Ask) -> AsyncIterator[Stream]:
+    """Ask once for the changes; the stream is that one frame."""
+    async with http(ask.address) as client:
+        answer = await client.get(ask.path("changes"), headers=ask.all_headers())
+
+    async def frames() -> AsyncIterator[Event]:
+        if answer.status_code == 200:
+            yield Event(None, answer.json())
+        stream.code = answer.status_code
+
+    stream = Stream(frames())
+    stream.status, stream.headers = answer.status_code, dict(answer.headers)
+    yield stream
+
+
+Open = Callable[[Ask], contextlib.AbstractAsyncContextManager[Stream]]
+
+STREAMS = {"websocket": websocket, "events": events}
+TRANSPORTS: dict[str, Open] = {**STREAMS, "changes": changes}
+
+each_stream = pytest.mark.parametrize("open_stream", STREAMS.values(), ids=STREAMS)
+each_transport = pytest.mark.parametrize("open_stream", TRANSPORTS.values(), ids=TRANSPORTS)

@@ -1,0 +1,345 @@
+"""Real servers and stores for tests: child processes on free ports, ended by their own pids.
+
+`serving` runs `liveblog serve` and waits until it answers; `StoreProcess` is a store that a test
+may kill and start again, where the one that `liveblog.store.embedded` owns would start again by itself. What
+readers do is in readers.py.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import httpx2
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from kit.waiting import SCALE, until_sync
+from liveblog.settings import Settings, variables
+from liveblog.store import embedded as store
+from liveblog.store.accounts import Accounts
+from liveblog.store.nodes import connect
+
+COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()", "serve")
+# How readers' streams may be carried: straight from our own protocols on either event loop, and by
+# any ASGI server, here uvicorn as it comes.
+LANES = {
+    "direct": COMMAND,
+    "direct on asyncio": (
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['uvloop'] = None; from liveblog.commands.main import main; main()",
+        "serve",
+    ),
+    "portable": (sys.executable, "-m", "uvicorn", "liveblog.app:create", "--factory"),
+}
+TRUSTING = ssl._create_unverified_context()  # our own servers, with certificates of the tests
+START_S = 20.0
+STOP_S = 20.0
+ANSWER_S = 10.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Return our environment with these settings and no others; drains at once unless told."""
+    others = {n: v for n, v in os.environ.items() if n not in variables()}
+    return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
+
+
+def ending_with_us() -> Callable[[], None]:
+    """Return what a child runs first, so that tests which are killed leave nothing behind (Linux)."""
+    us = os.getpid()
+    return lambda: store.die_with(us, signal.SIGTERM)
+
+
+def http(address: str = "127.0.0.1", **more: Any) -> httpx2.AsyncClient:
+    """Return a client that comes from a local address; no TLS: certificates load slowly."""
+    transport = httpx2.AsyncHTTPTransport(verify=False, local_address=address)
+    return httpx2.AsyncClient(transport=transport, timeout=20, **more)
+
+
+class Server:
+    """A `liveblog serve` of its own; `settings` are its environment variables."""
+
+    def __init__(
+        self, log: Path, *arguments: str, command: Sequence[str] = COMMAND, **settings: str
+    ) -> None:
+        self.port = free_port()
+        scheme = "https" if "LIVEBLOG_TLS_CERT" in settings else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self._log, self._settings = log, settings
+        self._command = [*command, "--port", str(self.port), *arguments]
+        self._tokens: dict[str, str] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    @property
+    def store_url(self) -> str:
+        """The store it uses; its embedded one's when it was given none."""
+        if url := self._settings.get("REDIS_URL"):
+            return url
+        with store.use(Settings(data_dir=Path(self._settings["DATA_DIR"])), must_run=True) as url:
+            return url
+
+    def start(self, path: str = "/readyz") -> None:
+        """Start it and wait until `path` answers 200. After its end: again, on the same port."""
+        env = environment(**self._settings)
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self._command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
+            )
+        try:
+            until_sync(lambda: self._answers(path), START_S)
+        except TimeoutError:
+            self.kill()
+            raise AssertionError(f"the server did not start:\n{self.said()}") from None
+
+    def _answers(self, path: str) -> bool:
+        assert self.process
+        assert self.process.poll() is None, f"the server ended at once:\n{self.said()}"
+        return self.status(path) == 200
+
+    def status(self, path: str) -> int:
+        """Return the status a path answers with now; 0 when nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5, context=TRUSTING) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def get(self, path: str) -> Any:
+        """Return the JSON at a path, whatever its status."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            return json.load(error)
+
+    def text(self, path: str) -> str:
+        """Return what a path answers with 200."""
+        with urllib.request.urlopen(self.url + path, timeout=10, context=TRUSTING) as answer:
+            return str(answer.read().decode())
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Return its exit code, once it has ended."""
+        assert self.process
+        return self.process.wait(STOP_S)
+
+    def stop(self) -> None:
+        self.terminate()
+        try:
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not stop:\n{self.said()[-3000:]}") from None
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+    async def token(self, role: Any = "admin") -> str:
+        """Return a token of a role, made in the store when it is first asked for."""
+        if role not in self._tokens:
+            async with connect(self.store_url) as client:
+                name = f"{role} of {self.pid}"
+                self._tokens[role] = await Accounts(client).create_token(name, role)
+        return self._tokens[role]
+
+    @contextlib.asynccontextmanager
+    async def editor(self, role: Any = "admin") -> AsyncIterator["Editor"]:
+        """Yield the calls of somebody who writes."""
+        headers = {"authorization": f"Bearer {await self.token(role)}"}
+        async with http(base_url=self.url, headers=headers) as client:
+            yield Editor(client)
+
+
+@contextlib.contextmanager
+def serving(
+    log: Path,
+    *arguments: str,
+    path: str = "/readyz",
+    command: Sequence[str] = COMMAND,
+    **settings: str,
+) -> Iterator[Server]:
+    """Run a server until the block ends; it stops as asked then, or the test fails."""
+    server = Server(log, *arguments, command=command, **settings)
+    server.start(path)
+    try:
+        yield server
+    except BaseException:
+        server.kill()
+        raise
+    else:
+        server.stop()
+
+
+class Editor:
+    """The API as a script calls it. Every method asserts success and returns the JSON."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self.client = client
+        self._blogs = 0
+
+    async def __call__(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> httpx2.Response:
+        """Call /api/blogs{path}; `if_match="…"` and the like become headers."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.request(method, f"/api/blogs{path}", json=body, headers=named)
+
+    async def ok(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        answer = await self(method, path, body, **headers)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    async def blog(self, **fields: Any) -> Any:
+        """Create a live blog with a slug that no other test has."""
+        slug = f"blog-{os.urandom(5).hex()}"
+        return await self.ok(
+            "POST", "", {"slug": slug, "title": "Council", "status": "live", **fields}
+        )
+
+    async def alter(self, slug: str, **fields: Any) -> Any:
+        return await self.ok("PATCH", f"/{slug}", fields)
+
+    async def publish(
+        self, slug: str, body: str = "The council votes at nine.", **fields: Any
+    ) -> Any:
+        return await self.ok("POST", f"/{slug}/entries", {"body": body, **fields})
+
+    async def publish_many(self, slug: str, count: int) -> list[Any]:
+        """Publish `count` entries, several at a time, and return them by order."""
+        gate = asyncio.Semaphore(16)
+
+        async def one(number: int) -> Any:
+            async with gate:
+                return await self.publish(slug, f"Entry number {number}.")
+
+        made = await asyncio.gather(*(one(number) for number in range(count)))
+        return sorted(made, key=lambda entry: int(entry["order"]))
+
+    async def entries(self, slug: str) -> list[Any]:
+        """Return a blog's published entries, the newest first."""
+        return list((await self.ok("GET", f"/{slug}/entries"))["entries"])
+
+    async def edit(self, entry: Any, **fields: Any) -> Any:
+        path = f"/{entry['blog']}/entries/{entry['id']}"
+        return await self.ok("PATCH", path, fields, if_match=f'"{entry["revision"]}"')
+
+    async def mark(self, entry: Any, **marks: Any) -> Any:
+        return await self.ok("PATCH", f"/{entry['blog']}/entries/{entry['id']}", marks)
+
+    async def delete(self, entry: Any, *, takedown: bool = False) -> Any:
+        query = "?takedown=1" if takedown else ""
+        return await self.ok("DELETE", f"/{entry['blog']}/entries/{entry['id']}{query}")
+
+    async def restore(self, entry: Any) -> Any:
+        return await self.ok("POST", f"/{entry['blog']}/entries/{entry['id']}/restore")
+
+
+class StoreProcess:
+    """A store that a test stops and starts; durable, on a unix socket in its own directory.
+
+    `more` are arguments after our own, `environ` is added to the environment.
+    """
+
+    def __init__(
+        self, directory: Path, binary: Path, *more: str, environ: dict[str, str] | None = None
+    ) -> None:
+        self._directory, self._binary, self._more = directory, binary, more
+        self._environ = {**os.environ, **(environ or {})}
+        self.socket = directory / "s"
+        self.url = store.url_of(self.socket)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [str(self._binary), *store.ARGUMENTS, "--dir", str(self._directory)]
+        command += ["--unixsocket", str(self.socket), *self._more]
+        with self._log().open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
+            )
+        until_sync(self._answers)
+
+    def _log(self) -> Path:
+        return self._directory / "log"
+
+    def _answers(self) -> bool:
+        with contextlib.closing(self.client()) as client, contextlib.suppress(redis.RedisError):
+            return bool(client.ping())
+        return False
+
+    def client(self) -> redis.Redis:
+        """Return a client that does not try twice; it answers bytes."""
+        return redis.Redis.from_url(
+            self.url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S * SCALE
+        )
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it do nothing inside the block (SIGSTOP)."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a power cut would, but for the disk."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def store_process(
+    directory: Path, binary: Path, *more: str, environ: dict[str, str] | None = None
+) -> Iterator[StoreProcess]:
+    """Yield a store that does not run yet; it is gone when the block ends."""
+    process = StoreProcess(directory, binary, *more, environ=environ)
+    try:
+        yield process
+    finally:
+        process.kill()

@@ -1,0 +1,431 @@
+"""A store with its pub/sub for tests of the core, in memory: it forks, loses, repeats, delays and
+is away when told to.
+
+`Past` is one blog's whole history, from which everything is computed in the plainest way, so that
+what the program computes cleverly has something to be compared with. `FakeStore` and `Wire` give it
+to a hub.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from liveblog.blog import timeline as timelines
+from liveblog.blog.model import BLOG_ID, Blog, Damaged, Entry, Position, StoreDown
+from liveblog.blog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
+from liveblog.live.frame import Frame, form_of
+from liveblog.live.hub import Hub, Reader, Rules
+
+SLUG: Final = "election"
+FOR_PAGES: Final = "a hub only hands this to pages, and asks it never"
+FAR: Final = 500  # more missed than this, and a repair read says "far"
+
+_serial = itertools.count(
+    1
+)  # no two records, ids or epochs are ever the same, on whichever branch of a fork
+
+
+class Past:
+    """Everything that ever happened in a blog: the record numbered n is log[n - 1]."""
+
+    def __init__(self, slug: str = SLUG, **header: Any) -> None:
+        self.slug = slug
+        self.log: list[Record] = []
+        self.checks: list[str] = []
+        self.logs: dict[Position, list[Record]] = {}  # every log there ever was, by its end
+        self.eras = [(1, _epoch())]  # (first offset, epoch)
+        self._write(Blog(slug=slug, **{"title": "Election night", "status": "live", **header}))
+
+    # -- what is
+
+    @property
+    def top(self) -> int:
+        return len(self.log)
+
+    @property
+    def epoch(self) -> str:
+        return self.eras[-1][1]
+
+    @property
+    def position(self) -> Position:
+        return self.at(self.top)
+
+    def at(self, offset: int) -> Position:
+        epoch = next(epoch for base, epoch in reversed(self.eras) if base <= offset)
+        return Position(epoch, offset, self.checks[offset - 1])
+
+    def has(self, position: Position) -> bool:
+        return position.offset <= self.top and self.at(position.offset) == position
+
+    def state(self, top: int | None = None) -> dict[str, Record]:
+        """Return the last record of every id up to an offset, ascending by offset."""
+        return _last(self.log[:top])
+
+    def ever(self, position: Position) -> dict[str, Record]:
+        """Return the state at a position of this history, or of one that is lost."""
+        return _last(self.logs[position])
+
+    def entries(self, top: int | None = None) -> list[Entry]:
+        return to_show(self.state(top))
+
+    def ids(self, *, deleted: bool = False) -> list[str]:
+        entries = [record for record in self.state().values() if isinstance(record, Entry)]
+        return [entry.id for entry in entries if entry.deleted == deleted]
+
+    def entry(self, id: str) -> Entry:
+        record = self.state()[id]
+        assert isinstance(record, Entry)
+        return record
+
+    @property
+    def blog(self) -> Blog:
+        record = self.state()[BLOG_ID]
+        assert isinstance(record, Blog)
+        return record
+
+    # -- what is told
+
+    def message(self, first: int, last: int) -> Changes:
+        """Return what pub/sub says of the changes from `first` to `last`."""
+        seed = dict(self.eras).get(first)
+        previous = seed or self.checks[first - 2]
+        checks = "".join(self.checks[first - 1 : last])
+        return Changes(first - 1, previous, self.at(last), checks, self.log[first - 1 : last])
+
+    def changes(self, since: int, top: int | None = None) -> Changes:
+        """Return what a repair read by a worker at `since` answers when the store is at `top`."""
+        top = self.top if top is None else top
+        records = [r for r in self.state(top).values() if (r.offset or 0) > since]
+        checks = "".join(self.checks[since:top])
+        return Changes(since, self.checks[since - 1], self.at(top), checks, records)
+
+    def snapshot(self, top: int | None = None) -> Snapshot:
+        """Return what a worker loads, within the limits that `timeline` states at the moment."""
+        top = self.top if top is None else top
+        base = max(base for base, _ in self.eras if base <= top)
+        shown = self.entries(top)
+        state = list(self.state(top).values())
+        listed = shown[: timelines.WINDOW]
+        marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
+        recent = state[-timelines.KEPT_CHANGES :]
+        wanted = {id_of(record) for record in [*listed, *marked, *recent]}
+        entries = [r for r in state if isinstance(r, Entry) and r.id in wanted]
+        window = listed[-1].order or 0 if len(listed) == timelines.WINDOW else 0
+        checks = "".join(self.checks[:top][-timelines.KEPT_CHANGES - 1 :])
+        blog = self.state(top)[BLOG_ID]
+        assert isinstance(blog, Blog)
+        return Snapshot(self.at(top), base, window, checks, blog, entries)
+
+    # -- what happens: each returns its message
+
+    def publish(self, **fields: Any) -> Changes:
+        serial = next(_serial)
+        fields = {"headline": f"h{serial}", "status": "published", **fields}
+        return self._write(Entry(id=f"e{serial:012d}", order=self.top + 1, **fields))
+
+    def release(self, count: int) -> Changes:
+        """Publish several entries at once: one message."""
+        first = self.top + 1
+        for _ in range(count):
+            self.publish()
+        return self.message(first, self.top)
+
+    def edit(self, id: str, **fields: Any) -> Changes:
+        was = self.entry(id)
+        fields = {"headline": f"h{next(_serial)}", "revision": was.revision + 1, **fields}
+        return self._write(msgspec.structs.replace(was, **fields))
+
+    def delete(self, id: str) -> Changes:
+        was = self.entry(id)
+        tomb = Entry(id=id, order=was.order, revision=was.revision, status=was.status, deleted=True)
+        return self._write(tomb)
+
+    def restore(self, id: str) -> Changes:
+        """Bring a deleted entry back with its old order and text."""
+        kept = [r for r in self.log if isinstance(r, Entry) and r.id == id and not r.deleted]
+        return self._write(kept[-1])
+
+    def header(self, **fields: Any) -> Changes:
+        return self._write(msgspec.structs.replace(self.blog, **fields))
+
+    def rotate(self, **fields: Any) -> Changes:
+        """Begin a new epoch: the header again is the next change."""
+        self.eras.append((self.top + 1, _epoch()))
+        return self.header(**fields)
+
+    def lose(self, count: int) -> None:
+        """Go back by `count` changes, as a failover or an old backup does. The blog's creation
+        stays."""
+        keep = max(1, self.top - count)
+        del self.log[keep:], self.checks[keep:]
+        self.eras = [era for era in self.eras if era[0] <= keep]
+
+    def _write(self, record: Record) -> Changes:
+        offset = self.top + 1
+        record = msgspec.structs.replace(record, offset=offset, updated_at=next(_serial))
+        previous = dict(self.eras).get(offset) or self.checks[-1]
+        digest = hashlib.sha1(previous.encode() + msgspec.json.encode(record)).hexdigest()
+        self.log.append(record)
+        self.checks.append(digest[:8])
+        self.logs[self.position] = self.log.copy()
+        return self.message(offset, offset)
+
+
+def to_show(state: dict[str, Record]) -> list[Entry]:
+    """Return the entries to show, newest first."""
+    entries = [r for r in state.values() if isinstance(r, Entry) and not r.deleted]
+    return sorted(entries, key=lambda entry: entry.order or 0, reverse=True)
+
+
+def _last(log: list[Record]) -> dict[str, Record]:
+    last = {id_of(record): record for record in log}
+    return dict(sorted(last.items(), key=lambda item: item[1].offset or 0))
+
+
+def _epoch() -> str:
+    return f"epoch{next(_serial)}"
+
+
+class Call(NamedTuple):
+    """One question to the store, and when it was asked."""
+
+    what: str
+    slug: str
+    at_s: float
+
+
+class FakeStore:
+    """A hub's `Source`. Answers are of the moment between two latencies."""
+
+    def __init__(self, *pasts: Past) -> None:
+        self.pasts = {past.slug: past for past in pasts}
+        self.wires: list[Wire] = []
+        self.calls: list[Call] = []
+        self.is_down = False
+        self.lacks: set[str] = set()
+        self.damaged: set[str] = set()  # what is stored of them makes no sense
+        self.away: set[str] = set()  # kept in a part of the store that gives no answer
+        self.latency_s: Callable[[], float] = lambda: 0.001
+        self.loses_while_loading: Callable[[], None] | None = None
+        self._repairing: set[str] = set()
+
+    def count(self, what: str, slug: str = SLUG) -> int:
+        return len(self.times(what, slug))
+
+    def times(self, what: str, slug: str = SLUG) -> list[float]:
+        return [call.at_s for call in self.calls if (call.what, call.slug) == (what, slug)]
+
+    def tell(self, changes: Changes, slug: str = SLUG) -> Changes:
+        """Publish a message to every worker that follows the blog."""
+        for wire in self.wires:
+            wire.hand(slug, changes)
+        return changes
+
+    @asynccontextmanager
+    async def asked(self, what: str, slug: str = "") -> AsyncIterator[Past | None]:
+        self.calls.append(Call(what, slug, asyncio.get_running_loop().time()))
+        await asyncio.sleep(self.latency_s())
+        self._answer(slug)
+        yield None if slug in self.lacks else self.pasts.get(slug)
+        await asyncio.sleep(self.latency_s())
+        self._answer(slug)
+
+    def _answer(self, slug: str) -> None:
+        if self.is_down:
+            raise StoreDown("the store is away")
+        if slug in self.damaged:
+            raise Damaged("what is stored makes no sense")
+
+    async def exists(self, slug: str) -> bool:
+        async with self.asked("exists", slug) as past:
+            return past is not None
+
+    async def load(self, slug: str) -> Snapshot | None:
+        async with self.asked("load", slug) as past:
+            return past.snapshot() if past else None
+
+    async def repair(self, slug: str, position: Position) -> Changes | Moved:
+        alone = len(self.wires) == 1
+        assert not alone or slug not in self._repairing, "two repair reads of a blog at a time"
+        self._repairing.add(slug)
+        try:
+            async with self.asked("repair", slug) as past:
+                return _repair(past, position)
+        finally:
+            self._repairing.discard(slug)
+
+    async def rotate(self, slug: str, position: Position) -> bool:
+        async with self.asked("rotate", slug) as past:
+            if not past or _repair(past, position) != Moved("fork"):
+                return False
+            self.tell(past.rotate(), slug)
+            return True
+
+    async def heads(self, slugs: list[str]) -> Heads:
+        async with self.asked("heads"):
+            asked = [slug for slug in slugs if slug not in self.away]
+            held = {slug: self.pasts[slug] for slug in asked if slug not in self.lacks}
+            heads = {slug: held[slug].position if slug in held else None for slug in asked}
+            return Heads(heads, ", ".join(self.away))
+
+    async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
+        raise AssertionError(FOR_PAGES)
+
+    async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
+        raise AssertionError(FOR_PAGES)
+
+    async def entry(self, slug: str, id: str) -> Entry | None:
+        raise AssertionError(FOR_PAGES)
+
+    async def recent(self, limit: int) -> list[Blog]:
+        raise AssertionError(FOR_PAGES)
+
+
+def _repair(past: Past | None, position: Position) -> Changes | Moved:
+    if not past:
+        return Moved("absent")
+    if past.epoch != position.epoch:
+        return Moved("moved")
+    if position.offset > past.top or past.checks[position.offset - 1] != position.check:
+        return Moved("fork")
+    if past.top - position.offset > FAR:
+        return Moved("far")
+    return past.changes(position.offset)
+
+
+class Wire:
+    """A worker's `Subscriptions`: hands on what it follows, unless `fate` has other plans.
+
+    `fate` says for each message after how many seconds it arrives: once, several times, or never.
+    """
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.followed: set[str] = set()
+        self.fate: Callable[[], Sequence[float]] = lambda: [0.0]
+        self.hub: Hub | None = None
+        self.told: tuple[Position, float] | None = None  # the store's top last heard of, and when
+        store.wires.append(self)
+
+    async def follow(self, slug: str) -> None:
+        async with self._store.asked("follow", slug):
+            self.followed.add(slug)
+
+    def unfollow(self, slug: str) -> None:
+        self.followed.discard(slug)
+
+    def hand(self, slug: str, changes: Changes) -> None:
+        for delay_s in [] if self._store.is_down else self.fate():
+            if delay_s:
+                asyncio.get_running_loop().call_later(delay_s, self._arrive, slug, changes)
+            else:
+                self._arrive(slug, changes)
+
+    def _arrive(self, slug: str, changes: Changes) -> None:
+        if self.hub and slug in self.followed:
+            if changes.position == self._store.pasts[slug].position:
+                self.told = changes.position, asyncio.get_running_loop().time()
+            self.hub.receive(slug, changes)
+
+
+class FakeRender:
+    """HTML that says what it was made of."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def entry_html(self, entry: Entry, blog: Blog) -> str:
+        self.made.append(entry.id)
+        return f"<article>{entry.headline} {blog.timezone}</article>"
+
+    def header_html(self, blog: Blog) -> str:
+        self.made.append(BLOG_ID)
+        return f"<header>{blog.title} {blog.updated_at}</header>"
+
+
+class FakeReader(Reader):
+    """A reader that keeps what it was given. While `stalled` its socket is full after each
+    frame."""
+
+    def __init__(self, *, as_data: bool = False, stalled: bool = False) -> None:
+        super().__init__(form_of(as_data, "text"))
+        self.frames: list[dict[str, Any]] = []
+        self.raw: list[str] = []
+        self.stalled = stalled
+        self.ended: tuple[dict[str, Any] | None, int] | None = None
+
+    def take(self, data: str) -> None:
+        assert not self.behind, "a frame for a reader whose socket is full"
+        assert not self.ended, "a frame after the end"
+        self.raw.append(data)
+        self.frames.append(json.loads(data))
+        if self.stalled:
+            self.fell_behind(len(data))
+
+    def end(self, frame: Frame | None, code: int) -> None:
+        assert not self.ended, "an end after the end"
+        self.ended = json.loads(frame.json) if frame else None, code
+
+    def abort(self) -> None:
+        self.end(None, 1006)
+
+    def drain(self) -> None:
+        self.stalled = False
+        self.drained()
+
+    def kinds(self) -> list[str]:
+        return [frame["t"] for frame in self.frames]
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """Yield the `changes` frames."""
+        return (frame for frame in self.frames if frame["t"] == "changes")
+
+    @property
+    def code(self) -> int | None:
+        return self.ended[1] if self.ended else None
+
+
+class Clock:
+    """A clock that goes a little further each time it is looked at, so that long work takes
+    time."""
+
+    def __init__(self, tick_s: float = 0.0) -> None:
+        self.tick_s, self._spent_s = tick_s, 0.0
+
+    def __call__(self) -> float:
+        self._spent_s += self.tick_s
+        return asyncio.get_running_loop().time() + self._spent_s
+
+
+def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **rules: Any) -> Hub:
+    """Return a hub on `store`, with a wire of its own; nothing moves by itself."""
+    wire = Wire(store)
+    clock = clock or Clock()
+    hub = Hub(
+        store, wire, FakeRender(), Rules(**rules), clock=clock, now=lambda: int(clock() * 1000)
+    )
+    wire.hub = hub
+    return hub
+
+
+@asynccontextmanager
+async def running(*hubs: Hub) -> AsyncIterator[None]:
+    """Run hubs: they beat and watch. Their tasks end with the block."""
+    tasks = [asyncio.create_task(hub.run()) for hub in hubs]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for hub in hubs:
+            await hub.close()
+    for how in ended:
+        if not isinstance(how, asyncio.CancelledError):
+            raise AssertionError("a hub stopped by itself") from how

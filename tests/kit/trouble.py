@@ -1,0 +1,103 @@
+"""Trouble at random: what may go wrong between workers and their store, and on readers' ways.
+
+Every deed ends by itself and leaves the stage as it was; none ends a worker, so that its memory can
+be watched over many of them.
+"""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+from kit.proxy import Proxy
+from kit.servers import StoreProcess
+from kit.stage import Show, Stage
+
+EVERY_S: Final = 2.0
+UNRELIABLE: Final[Sequence[Sequence[float]]] = ([], [0.0], [0.0, 0.0], [0.3], [0.05], [0.0, 0.7])
+
+
+class Trouble:
+    """What goes wrong on a stage, with a pause of `every_s` after each."""
+
+    def __init__(
+        self, stage: Stage, store: StoreProcess, chance: random.Random, every_s: float = EVERY_S
+    ) -> None:
+        self._stage, self._store, self._chance, self._every_s = stage, store, chance, every_s
+        self._left: list[str] = []
+        self._deeds = [name for name in vars(Trouble) if not name.startswith(("_", "make"))]
+
+    async def make(self, show: Show, seconds: float) -> None:
+        """Have one thing after the other go wrong, for about so long."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + seconds
+        while loop.time() < end_s:
+            await getattr(self, self._next())(show)
+            await asyncio.sleep(self._every_s)
+
+    def _next(self) -> str:
+        """Return what goes wrong next: everything once before anything twice, in any order."""
+        if not self._left:
+            self._left = self._chance.sample(self._deeds, len(self._deeds))
+        return self._left.pop()
+
+    def _door(self) -> Proxy:
+        return self._chance.choice(self._stage.proxies)
+
+    async def cut(self, _: Show) -> None:
+        self._door().cut()
+
+    async def cut_pubsub(self, _: Show) -> None:
+        self._door().cut(only_pubsub=True)
+
+    async def forget_pubsub(self, _: Show) -> None:
+        self._door().swallow_pubsub()
+
+    async def refuse(self, _: Show) -> None:
+        with self._door().refusing():
+            await asyncio.sleep(1)
+
+    async def stall(self, _: Show) -> None:
+        with self._door().stalled():
+            await asyncio.sleep(1)
+
+    async def forget(self, _: Show) -> None:
+        with self._door().half_open():
+            await asyncio.sleep(1)
+
+    async def lose_an_answer(self, _: Show) -> None:
+        self._door().lose_next_answer(b":idem:")
+
+    async def garble_messages(self, _: Show) -> None:
+        door = self._door()
+        door.fate = lambda _: self._chance.choice(UNRELIABLE)
+        await asyncio.sleep(2)
+        door.fate = None
+
+    async def stop_the_store(self, _: Show) -> None:
+        with self._store.stopped():
+            await asyncio.sleep(1)
+
+    async def kill_the_store(self, _: Show) -> None:
+        self._store.kill()
+        await asyncio.to_thread(self._store.start)
+
+    async def stop_a_worker(self, _: Show) -> None:
+        pid = self._chance.choice(self._stage.servers).pid
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(1)
+        os.kill(pid, signal.SIGCONT)
+
+    async def cut_readers(self, show: Show) -> None:
+        for viewer in self._chance.sample(show.audience.viewers, 20):
+            viewer.cut()
+
+    async def stall_readers(self, show: Show) -> None:
+        stalled = self._chance.sample(show.audience.viewers, 20)
+        for viewer in stalled:
+            viewer.stall()
+        await asyncio.sleep(2)
+        for viewer in stalled:
+            viewer.read_on()

@@ -1,0 +1,229 @@
+"""Browser windows for tests and for the commands beside them: a real Chromium, a real server, people who sign in."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Route,
+    async_playwright,
+    expect,
+)
+
+from kit.servers import Editor, Server
+from kit.waiting import SCALE
+from liveblog.store.accounts import Accounts
+from liveblog.store.nodes import connect
+
+# Containers have no user namespaces for Chromium's sandbox, and no network for its own errands.
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PASSWORD = "correct horse battery"
+WAIT_MS = 15_000 * SCALE
+expect.set_options(timeout=WAIT_MS)
+SETTLED = "#status:is([data-state=live], [data-state=ended])"
+SIZES: dict[str, Any] = {
+    "desktop": {"width": 1280, "height": 900},
+    "phone": {"width": 390, "height": 844},
+}
+SCHEMES: tuple[Any, ...] = ("light", "dark")
+CLOSE_S = 20.0
+
+
+def system_chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@contextlib.asynccontextmanager
+async def chromium(without: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """Yield the system's Chromium, else the one that `playwright install` brought.
+
+    `without`: arguments that Playwright gives by itself, and shall not.
+    """
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=system_chromium(), args=[*ARGUMENTS], ignore_default_args=[*without]
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def window(
+    browser: Browser, *, expected: str = "(?!)", **options: Any
+) -> AsyncIterator[Page]:
+    """Yield a page in a context of its own.
+
+    Whatever its scripts complain about fails the block, but for what the pattern `expected` is found in.
+    """
+    context: BrowserContext = await browser.new_context(**options)
+    context.set_default_timeout(WAIT_MS)
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: _note(said, complaints))
+    try:
+        yield page
+    finally:
+        async with asyncio.timeout(CLOSE_S):
+            await context.close()
+    unexpected = [it for it in complaints if not re.search(expected, it)]
+    assert not unexpected, unexpected
+
+
+def _note(said: Any, complaints: list[str]) -> None:
+    # A server that is down on purpose, and a refused answer, are logged by the browser itself.
+    harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
+    if said.type in ("error", "warning") and not any(it in said.text for it in harmless):
+        complaints.append(said.text)
+
+
+async def add_editor(server: Server, name: str = "dana", role: Any = "editor") -> None:
+    async with connect(server.store_url) as client:
+        await Accounts(client).add_user(name, PASSWORD, role)
+
+
+async def sign_in(page: Page, server: Server, name: str = "dana") -> None:
+    await page.goto(f"{server.url}/desk/sign-in")
+    await page.fill("[name=name]", name)
+    await page.fill("[name=password]", PASSWORD)
+    await page.click("#sign-in button")
+    await page.wait_for_url(f"{server.url}/desk")
+
+
+async def open_desk(page: Page, server: Server, slug: str) -> None:
+    """Sign in and open a blog's desk, live."""
+    await sign_in(page, server)
+    await page.goto(f"{server.url}/desk/blogs/{slug}")
+    await page.wait_for_selector("#status[data-state=live]")
+
+
+async def open_page(page: Page, server: Server, slug: str) -> None:
+    """Open a reader's page, live; a mark on the window shows later that it was never loaded again."""
+    await page.goto(f"{server.url}/blogs/{slug}")
+    await page.wait_for_selector("#status[data-state=live]")
+    await page.evaluate("window.sameDocument = true")
+
+
+async def headlines(page: Page) -> list[str]:
+    """Return the feed's headlines from the top."""
+    texts: list[str] = await page.eval_on_selector_all(
+        "[role=feed] article", "all => all.map(it => it.querySelector('h3')?.innerText ?? '')"
+    )
+    return texts
+
+
+SCREENSHOTS = Path(__file__).parents[1] / "browser" / "screenshots"
+CLIP = Path(__file__).parents[1] / "browser" / "clip.webm"
+
+
+# -- what readers do
+
+PARAGRAPHS = "\n\n".join(
+    f"What a reader may be in the middle of, part {n}. " * 10 for n in range(3)
+)
+
+
+async def filled(editor: Editor, entries: int = 8, **fields: Any) -> str:
+    """Return the slug of a blog with entries that are higher than a window, the last one newest."""
+    slug = str((await editor.blog(**fields))["slug"])
+    for number in range(entries):
+        await editor.publish(slug, PARAGRAPHS, headline=f"Entry {number}")
+    return slug
+
+
+async def scroll_to(page: Page, headline: str) -> Locator:
+    """Put an entry's text in the middle of the window, and return its paragraph there."""
+    paragraph = page.locator("article", has_text=headline).locator("p").last
+    await paragraph.evaluate("it => it.scrollIntoView({block: 'center'})")
+    return paragraph
+
+
+async def top(element: Locator) -> float:
+    return float(await element.evaluate("it => it.getBoundingClientRect().top"))
+
+
+async def hide(page: Page, *, is_hidden: bool) -> None:
+    """Have the page believe that its tab is not seen."""
+    await page.evaluate(
+        "is => { Object.defineProperty(document, 'hidden', {configurable: true, get: () => is});"
+        " document.dispatchEvent(new Event('visibilitychange', {bubbles: true})); }",
+        is_hidden,
+    )
+
+
+async def serve_clip(page: Page) -> None:
+    """Have a video at an address of the site."""
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(path=CLIP, content_type="video/webm")
+
+    await page.route("**/static/clip.webm", answer)
+
+
+AT_ONCE = (
+    "Math.random = () => 0;"  # a script that waits for a random time waits as little as it may
+)
+
+# A page that never hears from the server keeps its own clock, which a beat would correct.
+NO_ANSWERS = "delete window.WebSocket; delete window.EventSource; window.fetch = () => new Promise(() => {});"
+
+PLAY = """async place => {
+  const video = document.createElement('video');
+  Object.assign(video, {src: '/static/clip.webm', muted: true, loop: true, width: 160, height: 90});
+  place.append(video);
+  await video.play();
+}"""
+
+
+async def read_below(page: Page, server: Server, editor: Editor) -> str:
+    """Open a page of 8 entries and read the third from the top; return its slug."""
+    slug = await filled(editor)
+    await open_page(page, server, slug)
+    await scroll_to(page, "Entry 5")
+    return slug
+
+
+async def open_older(page: Page, server: Server, editor: Editor, slug: str) -> None:
+    """Open the page of what is older than the 21 newest entries, live."""
+    entries = await editor.entries(slug)
+    await page.goto(f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
+    await page.wait_for_selector("#status[data-state=live]")
+
+
+async def hold_first(page: Page, pattern: str) -> list[Route]:
+    """Hold the first request for a pattern back; it is in the list when it was made."""
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        if held:
+            await route.continue_()
+        else:
+            held.append(route)
+
+    await page.route(pattern, hold)
+    return held
+
+
+async def load_older(page: Page, *counts: int) -> None:
+    """Ask for older updates, each time until the feed has so many entries."""
+    for count in counts:
+        await page.locator("#older a").click()
+        await expect(page.locator("[role=feed] > article")).to_have_count(count)

@@ -1,0 +1,418 @@
+"""Two workers on one store, and readers' browsers that come back whatever happens to them.
+
+Everything moves in virtual time, and the same deeds give the same world every time.
+"""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from kit import judge
+from kit.clients import RESET, Client, Invariant, Page, Seat, hold, make_page, page_of, render
+from kit.sources import SLUG, Clock, FakeStore, Past, Wire, make_hub, to_show
+from kit.waiting import until
+from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, StoreDown
+from liveblog.blog.timeline import Changes, Record
+from liveblog.live import hub as hubs
+from liveblog.live.hub import Live
+
+T = TypeVar("T")
+
+WORKERS: Final = 2
+VISITORS: Final = 6
+LATE_S: Final = 3.0  # a message's longest way to a worker
+OUTAGE_S: Final = 4.0  # the longest
+POLL_S: Final = 5.0  # the contract says 10 minutes
+PAGES_TRIED: Final = 10
+STAY_AWAY: Final = 4504
+ENDED: Final = 4510
+SOON_S: Final = 8.0  # in which a worker that is told of the top gets there, retries included
+REST_S: Final = 150.0  # in which everybody gets there when nothing is told: two looks at the heads
+
+
+def chosen(things: Sequence[T], pick: int) -> T:
+    return things[pick % len(things)]
+
+
+def _look_otherwise(_: float) -> None:
+    """Let the next walk bring one reader a turn, or three: it may find what the last one left."""
+    hubs.LOOK_EVERY = 4 - hubs.LOOK_EVERY  # type: ignore[misc]
+
+
+class Worker:
+    """A hub that runs, and what becomes of the next messages to it."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self.hub = make_hub(store, Clock(tick_s=0.0004))
+        assert isinstance(self.hub.subscriptions, Wire)
+        self.wire = self.hub.subscriptions
+        self.hub.on_pass = _look_otherwise
+        self.wire.fate = lambda: self.fate
+        self.fate = [0.0]  # after how many seconds a message arrives: once, several times, or never
+        self.running = asyncio.create_task(self.hub.run())
+
+    @property
+    def live(self) -> Live | None:
+        return self.hub.lives.get(SLUG)
+
+    def beat(self) -> None:
+        """Give every slot its heartbeat, one closely after the other."""
+        if self.live:
+            for slot in range(hubs.SLOTS):
+                self.live.beat(slot, None)
+
+    async def stop(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+        await self.hub.close()
+
+
+class Crashes(logging.Handler):
+    """What went wrong by itself: logged with its traceback, or seen by nobody but the loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.seen.append(self.format(record))
+
+    def note(self, _: object, context: dict[str, Any]) -> None:
+        self.seen.append(str(context))
+
+
+class World:
+    """The store, its workers and their visitors."""
+
+    def __init__(self) -> None:
+        hubs.LOOK_EVERY = 1  # type: ignore[misc]
+        self.store = FakeStore(Past())
+        self.past = self.store.pasts[SLUG]
+        self.past.release(3)
+        self.workers = [Worker(self.store) for _ in range(WORKERS)]
+        self.visitors = [Visitor(self, number) for number in range(VISITORS)]
+        self.crashes = Crashes()
+        self._pages: dict[Position, Page] = {}
+
+    async def open(self) -> None:
+        """Let the first visitors come; the others join when they are told to."""
+        for visitor in self.visitors[:5]:
+            visitor.join()
+        await asyncio.sleep(2)
+
+    def page_at(self, position: Position) -> Page:
+        """Return what a page shows at a position, of a history that is lost, too."""
+        hold(Invariant.STATE, position in self.past.logs, f"{position} never was")
+        if position not in self._pages:
+            state = self.past.ever(position)
+            blog = state[BLOG_ID]
+            assert isinstance(blog, Blog)
+            self._pages[position] = make_page(
+                to_show(state), blog, lambda entry: render.entry_html(entry, blog)
+            )
+        return self._pages[position]
+
+    async def kill(self, which: int) -> None:
+        """Kill a worker; another is started in its place."""
+        worker = self.workers[which]
+        self.workers[which] = Worker(self.store)
+        self.store.wires.remove(worker.wire)
+        for visitor in self.visitors:
+            if visitor.sits_at(worker):
+                visitor.cut()
+        await worker.stop()
+
+    def present(self) -> list["Visitor"]:
+        return [visitor for visitor in self.visitors if visitor.is_here]
+
+    def away(self) -> list["Visitor"]:
+        return [visitor for visitor in self.visitors if not visitor.is_here]
+
+    def slow(self) -> list["Visitor"]:
+        return [visitor for visitor in self.visitors if visitor.slow_s != 0]
+
+    def bring_back(self, count: int) -> None:
+        """Let the store have the blog again, without its last changes.
+
+        No worker is told, so that none is expected to know.
+        """
+        self.past.lose(count)
+        self.store.lacks.discard(SLUG)
+        for worker in self.workers:
+            worker.wire.told = None
+
+    async def send(self, worker: int, fates: list[list[float]], pick: int, apart_s: float) -> None:
+        """Make a change for each of `fates`: after how many seconds its message arrives at a
+        worker; once, several times, or never."""
+        for i, fate in enumerate(fates):
+            if i:
+                await asyncio.sleep(apart_s)
+            self.workers[worker].fate = fate
+            self.store.tell(self._change(pick + i))
+            self.workers[worker].fate = [0.0]
+
+    def _change(self, pick: int) -> Changes:
+        ids = self.past.ids()
+        changes: list[Callable[[], Changes]] = [self.past.publish]
+        changes += [partial(self.past.edit, id) for id in ids]
+        changes += [partial(self.past.delete, id) for id in ids[:2]]
+        return chosen(changes, pick)()
+
+    async def beat(self, worker: int) -> None:
+        self.store.tell(self.past.publish())
+        await asyncio.sleep(0)
+        self.workers[worker].beat()
+
+    # -- what the judge looks at
+
+    def check(self) -> None:
+        """Raise what was broken, and what a task raised."""
+        assert not self.crashes.seen, self.crashes.seen
+        for visitor in self.visitors:
+            visitor.check()
+        for worker in self.workers:
+            if worker.running.done():
+                worker.running.result()
+
+    def check_who_was_told(self) -> None:
+        """Expect every reader at the top whose worker was told of it SOON_S ago.
+
+        Who is below the top must not wait for the next comparison with the store; that has to find
+        who is on a lost history, and that a blog is there again.
+        """
+        before = asyncio.get_running_loop().time() - SOON_S
+        for worker in self.workers:
+            top, told_at_s = worker.wire.told or (None, 0)
+            if top == self.past.position and told_at_s <= before and self._is_behind(worker):
+                self._check_at_top(worker, self.past.position)
+
+    def _is_behind(self, worker: Worker) -> bool:
+        """Say whether a worker is in the store's history, maybe below its top."""
+        live = worker.live
+        return live is not None and not live.lost and self.past.has(live.position)
+
+    def _check_at_top(self, worker: Worker, top: Position) -> None:
+        for visitor in self.visitors:
+            if visitor.sits_at(worker) and visitor.client and visitor.slow_s is not None:
+                at = visitor.client.position
+                hold(Invariant.END, at == top, f"told of {top}, a reader is left at {at}")
+
+    # -- the end
+
+    async def heal(self) -> None:
+        """End all faults and have everybody come back. Outages end by themselves."""
+        for visitor in self.visitors:
+            visitor.slow_down(0.0)
+            visitor.join()
+
+    async def check_the_end(self) -> None:
+        """Expect everybody to come to the store's state, and to stay there.
+
+        What was still on its way to a worker may be of a history that is lost by now.
+        """
+        await asyncio.sleep(LATE_S + OUTAGE_S + SOON_S)
+        self.check_who_was_told()
+        with suppress(TimeoutError):
+            await until(self._is_at_rest, REST_S)
+        await asyncio.sleep(30)
+        top = self.past.position
+        for visitor in self.visitors:
+            at = visitor.client and visitor.client.position
+            hold(Invariant.END, at == top, f"a reader is left at {at}, the store is at {top}")
+        stories = [visitor.client.story for visitor in self.visitors if visitor.client]
+        verdict = judge.judge(history_of(self.past), stories, Remembered(self.past), ())
+        hold(Invariant.STATE, verdict.is_clean, verdict.because)
+
+    def _is_at_rest(self) -> bool:
+        self.check()
+        top = self.past.position
+        held = [worker.live.position for worker in self.workers if worker.live]
+        seen = [visitor.client and visitor.client.position for visitor in self.visitors]
+        return all(position == top for position in [*held, *seen])
+
+    async def stop(self) -> None:
+        for visitor in self.visitors:
+            await visitor.leave()
+        for worker in self.workers:
+            await worker.stop()
+
+
+class Remembered:
+    """A blog's present, as the judge asks for it."""
+
+    def __init__(self, past: Past) -> None:
+        self._past = past
+
+    def position(self) -> judge.Position:
+        return judge.Position(*self._past.position)
+
+    def chain(self) -> list[str]:
+        return self._past.checks
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Return the entries; FakeRender shows of each its headline, first."""
+        entries = [it for it in self._past.state().values() if isinstance(it, Entry)]
+        return {
+            it.id: {
+                "offset": it.offset,
+                "order": it.order,
+                "deleted": it.deleted,
+                "body": it.headline,
+            }
+            for it in entries
+        }
+
+
+def history_of(past: Past) -> judge.History:
+    """Return what every offset did, on every branch there ever was."""
+    history = judge.History(past.slug)
+    checks = {id(log[-1]): position.check for position, log in past.logs.items()}
+    for position, log in past.logs.items():
+        history.note(judge.Position(*position), _deed(log[-1]))
+        history.branches.append([checks[id(record)] for record in log])
+    return history
+
+
+def _deed(record: Record) -> judge.Deed:
+    if isinstance(record, Blog):
+        return judge.Deed(judge.HEADER)
+    return judge.Deed(record.id, record.order or 0, None if record.deleted else record.headline)
+
+
+class Visitor:
+    """A reader's browser: one stream after another from its own position, until it leaves."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.client: Client | None = None
+        self.slow_s: float | None = 0.0  # how long its socket takes for a frame; None: for ever
+        self._world, self._number = world, number
+        self._seat: Seat | None = None
+        self._random = random.Random(number)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_here(self) -> bool:
+        return self._task is not None
+
+    def sits_at(self, worker: Worker) -> bool:
+        return bool(self._seat and self._seat.live and self._seat.live.hub is worker.hub)
+
+    def join(self) -> None:
+        """Come, or come back with what is held."""
+        if not self._task:
+            self._task = asyncio.create_task(self._live())
+
+    async def leave(self) -> None:
+        self.cut()
+        task, self._task = self._task, None
+        if task:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def cut(self) -> None:
+        if self._seat:
+            self._seat.cut()
+
+    def slow_down(self, slow_s: float | None) -> None:
+        self.slow_s = slow_s
+        if self._seat:
+            self._seat.slow_down(slow_s)
+
+    def check(self) -> None:
+        if self.client and self.client.broken:
+            raise self.client.broken
+        if self._task and self._task.done():
+            self._task.result()
+
+    # -- its life
+
+    async def _live(self) -> None:
+        if not self.client:
+            self.client = Client(*await self._page())
+        while True:
+            code, reset = await self._sit(self.client)
+            assert code != STAY_AWAY
+            if code == RESET and reset:
+                await self._start_over(self.client, reset)
+            elif code == ENDED:
+                await self._poll(self.client)
+
+    async def _sit(self, client: Client) -> tuple[int, Position | None]:
+        await asyncio.sleep(self._random.random())
+        try:
+            live = await self._any_live()
+        except StoreDown:
+            return 1013, None
+        seat = self._seat = Seat(self._number, client, self.slow_s)
+        live.join(seat, client.position)
+        try:
+            return await seat.ended, seat.reset
+        finally:
+            seat.cut()
+            live.leave(seat)
+
+    async def _any_live(self) -> Live:
+        # Most go to the first one, whose passes take some turns for that.
+        worker = self._world.workers[self._random.random() < 0.25]
+        try:
+            live = await worker.hub.live(SLUG)
+        except asyncio.CancelledError:
+            if not self._task or worker in self._world.workers:
+                raise  # this visitor left
+            raise StoreDown("the worker was killed") from None
+        if not live or worker not in self._world.workers:  # 404 while the store lacks the blog
+            raise StoreDown("there is no blog, or no worker any more")
+        return live
+
+    async def _page(self, at: Position | None = None) -> tuple[Position, Page]:
+        """Fetch a page, of the position `at` or later if the worker can know of it.
+
+        A page is always the blog's state at its position.
+        """
+        while True:
+            try:
+                live = await self._any_live()
+                if at and (at.epoch != live.position.epoch or at.offset > live.position.offset):
+                    await live.confirm(1.0)
+            except StoreDown:
+                await asyncio.sleep(self._random.random())
+                continue
+            position, page = live.position, page_of(live)
+            hold(Invariant.STATE, page == self._world.page_at(position), f"a page of {position}")
+            return position, page
+
+    async def _start_over(self, client: Client, reset: Position) -> None:
+        """Take a page that the contract accepts; any, when it has not come for long.
+
+        A store that loses its own rotation goes back to the epoch held: the contract's rule alone
+        would never end.
+        """
+        for _ in range(PAGES_TRIED):
+            await asyncio.sleep(3 * self._random.random())
+            position, page = await self._page(reset)
+            if client.accepts(position, reset):
+                break
+        client.start_over(position, page)
+
+    async def _poll(self, client: Client) -> None:
+        """Ask for `changes` until one says that the blog is open again."""
+        while client.status == "ended":
+            await asyncio.sleep(POLL_S)
+            try:
+                live = await self._any_live()
+                if live.timeline.standing(client.position) == "ask":
+                    await live.confirm(1.0)
+            except StoreDown:
+                continue
+            here = live.timeline.standing(client.position) == "here"
+            frame = live.frame(client.position.offset, as_data=False) if here else None
+            if frame:
+                client.take(json.loads(frame.json))
+            else:
+                await self._start_over(client, live.position)
