@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liveblog.answer import SECURITY
-from liveblog.blog.model import Problem, StoreDown
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import api, auth, desk, schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.html import render

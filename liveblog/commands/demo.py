@@ -16,7 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from liveblog.blog.model import PUBLISHED, SYSTEM, Problem, new_id, parse_time
+from liveblog.blog.instant import parse_time
+from liveblog.blog.model import PUBLISHED, SYSTEM, new_id
+from liveblog.blog.problem import Problem
 from liveblog.editors.publishing import LIST_MAX, MARKS, Publishing
 from liveblog.store.accounts import Accounts
 

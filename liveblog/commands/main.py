@@ -26,7 +26,8 @@ from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from liveblog import settings
-from liveblog.blog.model import ROLES, Damaged, Problem, Role, StoreDown
+from liveblog.blog.model import ROLES, Role
+from liveblog.blog.problem import Damaged, Problem, StoreDown
 from liveblog.log import configuration, configure_logging
 from liveblog.settings import Settings, SettingsError
 from liveblog.store import embedded as store

@@ -17,16 +17,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from liveblog.blog.model import (
-    IDEMPOTENCY_KEY_MAX,
-    Caller,
-    Problem,
-    StoreDown,
-    blog_json,
-    decode_json,
-    entry_json,
-    not_found,
-)
+from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json
+from liveblog.blog.model import Caller
+from liveblog.blog.problem import Problem, StoreDown, not_found
+from liveblog.blog.shapes import blog_json, entry_json
 from liveblog.editors.auth import caller_of, problem_response, read_body, site_url
 from liveblog.editors.publishing import LIST_MAX, BlogAt, Deleted, Publishing, Written
 from liveblog.settings import Settings

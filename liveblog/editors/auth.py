@@ -17,14 +17,10 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from liveblog.blog.model import (
-    BODY_BYTES_MAX,
-    Caller,
-    Problem,
-    StoreDown,
-    counted_address,
-    forbidden,
-)
+from liveblog.address import counted_address
+from liveblog.blog.fields import BODY_BYTES_MAX
+from liveblog.blog.model import Caller
+from liveblog.blog.problem import Problem, StoreDown, forbidden
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
 

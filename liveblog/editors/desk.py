@@ -26,17 +26,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from liveblog.blog.model import (
-    Blog,
-    Caller,
-    Entry,
-    Problem,
-    StoreDown,
-    format_time,
-    is_entry_id,
-    is_timezone,
-    new_id,
-)
+from liveblog.blog.instant import format_time
+from liveblog.blog.model import Blog, Caller, Entry, is_entry_id, is_timezone, new_id
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import auth
 from liveblog.editors.publishing import Publishing
 from liveblog.html import render

@@ -20,33 +20,24 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
+from liveblog.blog.fields import HTML_BYTES_MAX, BlogFields, EntryFields, check_fields, convert
+from liveblog.blog.instant import parse_time
 from liveblog.blog.model import (
     BLOG_ID,
     DRAFTS_MAX,
-    HTML_BYTES_MAX,
     PUBLISHED,
     SYSTEM,
     Blog,
-    BlogFields,
     Caller,
-    Damaged,
     Entry,
-    EntryFields,
     EntryStatus,
     Link,
     Position,
-    Problem,
-    check_fields,
-    conflict,
-    convert,
-    forbidden,
-    invalid,
     is_entry_id,
     is_slug,
     new_id,
-    not_found,
-    parse_time,
 )
+from liveblog.blog.problem import Damaged, Problem, conflict, forbidden, invalid, not_found
 from liveblog.html import render
 from liveblog.store.broker import (
     Broker,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from liveblog.blog.model import Damaged, Problem, StoreDown
+from liveblog.blog.problem import Damaged, Problem, StoreDown
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import DUE_AT_ONCE, Broker, Due
 

@@ -26,7 +26,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from liveblog.blog import model
+from liveblog.blog import instant
 from liveblog.blog.model import Blog, Entry, Position
 
 SITE_NAME: Final = "Live blogs"
@@ -208,7 +208,7 @@ def _when(ms: int, timezone: str, language: str) -> When:
     date = _plain_spaces(format_date(local.date(), "long", locale=locale))
     day = _plain_spaces(format_date(local.date(), "full", locale=locale))
     zone = "" if clock.endswith(f" {timezone}") else f" ({timezone})"
-    return When(model.format_time(ms) or "", clock, date, f"{day}, {clock}{zone}")
+    return When(instant.format_time(ms) or "", clock, date, f"{day}, {clock}{zone}")
 
 
 def _local(ms: int, zone: tzinfo) -> datetime:

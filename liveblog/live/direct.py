@@ -22,10 +22,11 @@ import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from liveblog.address import counted_address
 from liveblog.answer import SECURITY
-from liveblog.blog.model import counted_address
 from liveblog.live import frame as frames
 from liveblog.live import rfc6455
+from liveblog.live.blog import Live
 from liveblog.live.door import (
     EVENT_HEADERS,
     GONE,
@@ -38,7 +39,7 @@ from liveblog.live.door import (
     read_ask,
 )
 from liveblog.live.frame import Form, Frame, form_of
-from liveblog.live.hub import ENDED, Live, Reader
+from liveblog.live.reader import ENDED, Reader
 from liveblog.live.rfc6455 import BadHandshake
 
 HEAD_S: Final = 5.0  # for a whole request head, from the connection's or its first byte

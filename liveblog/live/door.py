@@ -16,18 +16,19 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from liveblog.blog.model import Position, StoreDown
+from liveblog.blog.model import Position
+from liveblog.blog.problem import StoreDown
 from liveblog.live import frame as frames
+from liveblog.live.blog import Live
 from liveblog.live.frame import Frame
-from liveblog.live.hub import (
+from liveblog.live.hub import Hub
+from liveblog.live.reader import (
     DRAINED,
     NO_SUCH_BLOG,
     OVERLOAD_WINDOW_MS,
     RESET,
     RESET_WINDOW_MS,
     RESTART_WINDOW_MS,
-    Hub,
-    Live,
     Reader,
 )
 

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
-from liveblog.blog.model import Blog, Entry, Position, blog_json, entry_json
+from liveblog.blog.model import Blog, Entry, Position
+from liveblog.blog.shapes import blog_json, entry_json
 from liveblog.live import rfc6455
 
 MISSED_BYTES_MAX: Final = 256 * 1024  # a longer `changes` is a `reset`

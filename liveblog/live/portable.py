@@ -20,9 +20,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from liveblog.address import counted_address
 from liveblog.answer import CACHED_1_S, Answer
-from liveblog.blog.model import Position, StoreDown, counted_address, not_found
+from liveblog.blog.model import Position
+from liveblog.blog.problem import StoreDown, not_found
 from liveblog.live import frame as frames
+from liveblog.live.blog import Live
 from liveblog.live.door import (
     EVENT_HEADERS,
     GONE,
@@ -36,7 +39,7 @@ from liveblog.live.door import (
     read_ask,
 )
 from liveblog.live.frame import Form, Frame, form_of
-from liveblog.live.hub import ENDED, RESET_WINDOW_MS, Live, Reader
+from liveblog.live.reader import ENDED, RESET_WINDOW_MS, Reader
 
 CLOSE_S: Final = 5.0
 FREED_S: Final = 10.0  # for a server to give up the connection of who takes nothing

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 
 from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
-from liveblog.blog.model import not_found
+from liveblog.blog.problem import not_found
 from liveblog.settings import SettingsError
 
 BYTES_MAX: Final = 16 * 1024 * 1024  # of all files together

@@ -19,9 +19,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog.answer import CACHED_1_S, Answer
-from liveblog.blog.model import Blog, Entry, Position, Problem, StoreDown, is_entry_id, not_found
+from liveblog.blog.model import Blog, Entry, Position, is_entry_id
+from liveblog.blog.problem import Problem, StoreDown, not_found
 from liveblog.html import render
-from liveblog.live.hub import Hub, Live
+from liveblog.live.blog import Live
+from liveblog.live.hub import Hub
 from liveblog.settings import Settings
 
 log = logging.getLogger(__name__)

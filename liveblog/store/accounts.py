@@ -32,20 +32,15 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from redis.exceptions import RedisError
 
-from liveblog.blog.model import (
+from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
+from liveblog.blog.model import ROLES, Caller, Role, is_slug
+from liveblog.blog.problem import (
     NONSENSE,
-    PASSWORD_MAX,
-    PASSWORD_MIN,
-    ROLES,
-    Caller,
     Damaged,
     Problem,
-    Role,
     StoreDown,
-    check_name,
     conflict,
     invalid,
-    is_slug,
     not_found,
 )
 from liveblog.store.nodes import Nodes

@@ -32,16 +32,14 @@ from redis.exceptions import (
 from liveblog.blog.model import (
     BLOG_ID,
     DRAFTS_MAX,
-    NONSENSE,
     REVISIONS_MAX,
     STAMPED,
     Blog,
-    Damaged,
     Entry,
     Position,
-    StoreDown,
     new_id,
 )
+from liveblog.blog.problem import NONSENSE, Damaged, StoreDown
 from liveblog.blog.timeline import (
     KEPT_CHANGES,
     MARKED_MAX,

@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from redis.exceptions import MovedError, RedisError
 
-from liveblog.blog.model import StoreDown, new_id
+from liveblog.blog.model import new_id
+from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
 from liveblog.store.broker import channel, decode_message
 from liveblog.store.nodes import Node, Nodes

@@ -14,7 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from starlette.requests import Request
 
-from liveblog.blog.model import Caller, Problem, Role, StoreDown
+from liveblog.blog.model import Caller, Role
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.commands import demo
 from liveblog.editors import auth
 from liveblog.settings import Settings

@@ -17,7 +17,9 @@ from redis.backoff import NoBackoff
 from starlette.applications import Starlette
 
 import liveblog
-from liveblog.blog.model import BODY_BYTES_MAX, Caller, Role, format_time
+from liveblog.blog.fields import BODY_BYTES_MAX
+from liveblog.blog.instant import format_time
+from liveblog.blog.model import Caller, Role
 from liveblog.editors import api
 from liveblog.editors.publishing import Publishing
 from liveblog.settings import Settings

@@ -18,7 +18,8 @@ from kit.stores import binary_of
 from kit.waiting import SCALE, until
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from liveblog.blog.model import SYSTEM, Caller, Position, StoreDown
+from liveblog.blog.model import SYSTEM, Caller, Position
+from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing

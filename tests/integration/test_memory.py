@@ -20,7 +20,7 @@ from liveblog import app as apps
 from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
 from liveblog.blog.model import SYSTEM
 from liveblog.editors.publishing import Publishing
-from liveblog.live import hub as hubs
+from liveblog.live import blog as lives
 from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
@@ -378,7 +378,7 @@ async def test_what_is_compressed_counts_before_it_is_made(
     live = worker.hub.lives["council"]
     kept: Answer = live.kept(page.NEWEST)
     assert worker.hub.cached_bytes() == kept.bytes_max >= 3 * len(kept.body)
-    monkeypatch.setattr(hubs, "CACHED_BYTES_MAX", kept.bytes_max + 10)
+    monkeypatch.setattr(lives, "CACHED_BYTES_MAX", kept.bytes_max + 10)
     await ask(worker.short, "/blogs/other", "GET", b"", {})
     assert live.kept(page.NEWEST) is None
 

@@ -19,7 +19,8 @@ from liveblog.blog.model import SYSTEM, Caller, Entry, new_id
 from liveblog.blog.timeline import Changes
 from liveblog.editors.publishing import Publishing
 from liveblog.html import render
-from liveblog.live.hub import Hub, Live
+from liveblog.live.blog import Live
+from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
 from liveblog.store import broker

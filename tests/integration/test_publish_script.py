@@ -12,7 +12,9 @@ from kit.contents import contents
 from kit.waiting import until
 from redis.asyncio import Redis
 
-from liveblog.blog.model import SYSTEM, Blog, Entry, Position, Problem, StoreDown, format_time
+from liveblog.blog.instant import format_time
+from liveblog.blog.model import SYSTEM, Blog, Entry, Position
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.blog.timeline import Changes, Moved
 from liveblog.editors.publishing import Publishing, Written
 from liveblog.store import broker

@@ -10,7 +10,9 @@ import redis.asyncio
 from kit.contents import contents
 from kit.waiting import until
 
-from liveblog.blog.model import HTML_BYTES_MAX, SYSTEM, Caller, Problem
+from liveblog.blog.fields import HTML_BYTES_MAX
+from liveblog.blog.model import SYSTEM, Caller
+from liveblog.blog.problem import Problem
 from liveblog.editors import publishing as publishing_module
 from liveblog.editors.publishing import Deleted, Publishing
 from liveblog.store.broker import Broker

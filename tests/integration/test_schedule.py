@@ -16,7 +16,8 @@ from kit.readers import Ask, websocket
 from kit.servers import Editor, Server
 from kit.waiting import until
 
-from liveblog.blog.model import SYSTEM, Problem, StoreDown
+from liveblog.blog.model import SYSTEM
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import DUE_AT_ONCE, Broker, key

@@ -12,7 +12,8 @@ from kit.servers import Editor, Server, serving
 from kit.waiting import until
 from redis.asyncio.sentinel import MasterNotFoundError
 
-from liveblog.blog.model import SYSTEM, StoreDown
+from liveblog.blog.model import SYSTEM
+from liveblog.blog.problem import StoreDown
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
 from liveblog.store.nodes import connect

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from kit import judge
 from kit.sources import FakeRender
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
+from liveblog.live.blog import Live
 from liveblog.live.frame import Frame, form_of
-from liveblog.live.hub import Live, Reader
+from liveblog.live.reader import Reader
 
 RESET = 4005
 LOST = 1006

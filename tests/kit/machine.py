@@ -24,15 +24,17 @@ from kit.virtual import VirtualLoop
 from kit.world import LATE_S, OUTAGE_S, WORKERS, World, chosen
 from liveblog.blog import timeline as timelines
 from liveblog.blog.timeline import Changes
+from liveblog.live import blog as lives
 from liveblog.live import hub as hubs
 
-LOG: Final = logging.getLogger(hubs.__name__)
+LOG: Final = logging.getLogger("liveblog.live")
 
 # Limits that a few steps reach. Heads are compared seldom, so that this does not mend at once what
 # the fast path lost; a pass yields as often as it can, so that the next step finds it half done.
 SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
     timelines: {"KEPT_CHANGES": 6, "MISSED_MAX": 5, "TRIM_EVERY": 2},
-    hubs: {"EARLY_MAX": 2, "HEADS_EVERY_S": 60.0, "LOOK_EVERY": 1, "SLICE_S": 0.0},
+    lives: {"EARLY_MAX": 2, "LOOK_EVERY": 1, "SLICE_S": 0.0},
+    hubs: {"EARLY_MAX": 2, "HEADS_EVERY_S": 60.0},
     sources: {"FAR": 10},
 }
 

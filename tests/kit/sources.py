@@ -17,10 +17,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from liveblog.blog import timeline as timelines
-from liveblog.blog.model import BLOG_ID, Blog, Damaged, Entry, Position, StoreDown
+from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
+from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.blog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 from liveblog.live.frame import Frame, form_of
-from liveblog.live.hub import Hub, Reader, Rules
+from liveblog.live.hub import Hub, Rules
+from liveblog.live.reader import Reader
 
 SLUG: Final = "election"
 FOR_PAGES: Final = "a hub only hands this to pages, and asks it never"

@@ -16,10 +16,11 @@ from kit import judge
 from kit.clients import RESET, Client, Invariant, Page, Seat, hold, make_page, page_of, render
 from kit.sources import SLUG, Clock, FakeStore, Past, Wire, make_hub, to_show
 from kit.waiting import until
-from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, StoreDown
+from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
+from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Record
-from liveblog.live import hub as hubs
-from liveblog.live.hub import Live
+from liveblog.live import blog as lives
+from liveblog.live.blog import Live
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def chosen(things: Sequence[T], pick: int) -> T:
 
 def _look_otherwise(_: float) -> None:
     """Let the next walk bring one reader a turn, or three: it may find what the last one left."""
-    hubs.LOOK_EVERY = 4 - hubs.LOOK_EVERY  # type: ignore[misc]
+    lives.LOOK_EVERY = 4 - lives.LOOK_EVERY  # type: ignore[misc]
 
 
 class Worker:
@@ -63,7 +64,7 @@ class Worker:
     def beat(self) -> None:
         """Give every slot its heartbeat, one closely after the other."""
         if self.live:
-            for slot in range(hubs.SLOTS):
+            for slot in range(lives.SLOTS):
                 self.live.beat(slot, None)
 
     async def stop(self) -> None:
@@ -91,7 +92,7 @@ class World:
     """The store, its workers and their visitors."""
 
     def __init__(self) -> None:
-        hubs.LOOK_EVERY = 1  # type: ignore[misc]
+        lives.LOOK_EVERY = 1  # type: ignore[misc]
         self.store = FakeStore(Past())
         self.past = self.store.pasts[SLUG]
         self.past.release(3)

@@ -15,7 +15,9 @@ from itertools import count, cycle
 
 import msgspec
 
-from liveblog.blog.model import Blog, BlogFields, Entry, EntryFields, Position, convert, parse_time
+from liveblog.blog.fields import BlogFields, EntryFields, convert
+from liveblog.blog.instant import parse_time
+from liveblog.blog.model import Blog, Entry, Position
 from liveblog.commands import demo
 from liveblog.html import render
 from liveblog.live import frame as frames

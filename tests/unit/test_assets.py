@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from liveblog.answer import CACHED_1_S, IMMUTABLE
-from liveblog.blog.model import Problem
+from liveblog.blog.problem import Problem
 from liveblog.pages import assets
 from liveblog.pages.assets import Assets
 from liveblog.settings import SettingsError, static_dir

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from liveblog.blog.model import Caller, Problem, StoreDown, invalid
+from liveblog.blog.model import Caller
+from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import auth
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts

@@ -7,17 +7,10 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 
-from liveblog.blog.model import (
-    BlogFields,
-    Caller,
-    EntryFields,
-    Link,
-    Problem,
-    check_fields,
-    conflict,
-    convert,
-    parse_time,
-)
+from liveblog.blog.fields import BlogFields, EntryFields, check_fields, convert
+from liveblog.blog.instant import parse_time
+from liveblog.blog.model import Caller, Link
+from liveblog.blog.problem import Problem, conflict
 from liveblog.commands import demo
 from liveblog.editors.publishing import Publishing
 from liveblog.store.accounts import Accounts

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog.blog.model import Blog, Caller, Entry, Link, Position, Problem, StoreDown, invalid
+from liveblog.blog.model import Blog, Caller, Entry, Link, Position
+from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
 from liveblog.editors.publishing import BlogAt, Deleted, Publishing, Written
 from liveblog.settings import Settings

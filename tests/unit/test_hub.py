@@ -27,10 +27,13 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog import timeline as timelines
-from liveblog.blog.model import Position, StoreDown
+from liveblog.blog.model import Position
+from liveblog.blog.problem import StoreDown
+from liveblog.live import blog as lives
 from liveblog.live import hub as hubs
+from liveblog.live.blog import Live
 from liveblog.live.frame import MISSED_BYTES_MAX
-from liveblog.live.hub import Hub, Live
+from liveblog.live.hub import Hub
 
 
 class Scene:
@@ -255,7 +258,7 @@ async def test_an_entry_is_rendered_once_for_frames_and_pages_until_it_changes()
 
 @in_virtual_time
 async def test_so_many_rendered_entries_of_a_blog_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hubs, "ARTICLES_MAX", 2)
+    monkeypatch.setattr(lives, "ARTICLES_MAX", 2)
     scene = await make_scene()
     for _ in range(5):
         scene.tell(scene.past.publish)
@@ -286,7 +289,7 @@ async def test_the_cache_is_bounded_and_what_it_held_before_a_change_does_not_co
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = await make_scene()
-    monkeypatch.setattr(hubs, "CACHED_BYTES_MAX", 4_000)
+    monkeypatch.setattr(lives, "CACHED_BYTES_MAX", 4_000)
     for _ in range(3):
         for since in (3, 2, 1):
             made = scene.live.frame(since, as_data=False)
@@ -313,7 +316,7 @@ async def test_one_pass_at_a_time_brings_the_readers_of_a_blog() -> None:
 async def test_a_change_during_a_pass_raises_the_top_and_everybody_gets_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hubs, "LOOK_EVERY", 1)
+    monkeypatch.setattr(lives, "LOOK_EVERY", 1)
     scene = await make_scene(clock=Clock(tick_s=0.0004))  # a pass yields every other reader
     early = [scene.reader() for _ in range(60)]
     scene.tell(scene.past.publish)
@@ -342,7 +345,7 @@ async def some_are_brought(readers: list[FakeReader]) -> None:
 async def in_the_middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
     """Return ten readers of each slot, of whom some are brought to the top already."""
     scene = await make_scene(clock=Clock(tick_s=0.0004))
-    readers = [scene.reader() for _ in range(10 * hubs.SLOTS)]
+    readers = [scene.reader() for _ in range(10 * lives.SLOTS)]
     scene.tell(scene.past.publish)
     await some_are_brought(readers)
     return scene, readers
@@ -364,15 +367,15 @@ def assert_brought(reader: FakeReader, start: int, top: int) -> None:
 async def test_a_pass_lets_others_run_about_every_millisecond(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hubs, "LOOK_EVERY", 1)
+    monkeypatch.setattr(lives, "LOOK_EVERY", 1)
     scene = await make_scene(clock=Clock(tick_s=0.0002))
-    readers = [scene.reader() for _ in range(2 * hubs.SLOTS)]
+    readers = [scene.reader() for _ in range(2 * lives.SLOTS)]
     scene.tell(scene.past.publish)
     brought = 0
     while brought < len(readers):
         await asyncio.sleep(0)
         before, brought = brought, sum(len(r.frames) > 1 for r in readers)
-        assert brought - before <= 1 + hubs.SLICE_S / 0.0002
+        assert brought - before <= 1 + lives.SLICE_S / 0.0002
 
 
 @in_virtual_time
@@ -505,7 +508,7 @@ async def test_more_messages_during_a_repair_than_are_held_only_mean_another_rep
     scene.past.publish()  # lost
     scene.tell(scene.past.publish)
     await asyncio.sleep(0.6)
-    for _ in range(hubs.EARLY_MAX + 1):
+    for _ in range(lives.EARLY_MAX + 1):
         scene.tell(scene.past.publish)
     await settle(scene.hub)
     assert scene.live.position == scene.past.position
@@ -929,7 +932,7 @@ async def test_confirm_of_a_blog_that_the_store_lacks_ends() -> None:
 async def test_who_is_at_the_top_hears_something_at_least_every_heartbeat() -> None:
     scene = await make_scene()
     readers = []
-    for _ in range(2 * hubs.SLOTS):
+    for _ in range(2 * lives.SLOTS):
         readers.append(scene.reader())
         await asyncio.sleep(0.37)
     heard: dict[int, list[float]] = {i: [] for i in range(len(readers))}
@@ -956,7 +959,7 @@ async def test_no_beat_for_who_is_below_the_top_or_stalled() -> None:
     behind, below, top = scene.reader(stalled=True), scene.reader(), scene.reader()
     scene.live.timeline.apply(scene.past.publish())  # the pass has not come to them
     top.offset = scene.past.top
-    for slot in range(hubs.SLOTS):
+    for slot in range(lives.SLOTS):
         scene.live.beat(slot, "2026-11-22T14:05:00.000Z")
     assert (behind.kinds(), below.kinds()) == (["hello"], ["hello"])
     assert top.frames[1:] == [
@@ -991,8 +994,8 @@ async def test_a_beat_waits_for_the_next_one_at_most_however_long_a_pass_takes()
 @in_virtual_time
 async def test_beats_are_spread_over_the_interval() -> None:
     scene = await make_scene()
-    readers = [scene.reader() for _ in range(5 * hubs.SLOTS)]
-    for slot in range(hubs.SLOTS):
+    readers = [scene.reader() for _ in range(5 * lives.SLOTS)]
+    for slot in range(lives.SLOTS):
         scene.live.beat(slot, None)
         assert sum(len(reader.frames) > 1 for reader in readers) == 5 * (slot + 1)
 
@@ -1169,11 +1172,11 @@ async def test_stalled_readers_do_not_keep_the_others_of_an_ended_blog() -> None
 @in_virtual_time
 async def test_a_change_just_before_the_close_of_an_ended_blog_is_still_sent() -> None:
     scene = await make_scene()
-    readers = [scene.reader() for _ in range(hubs.SLOTS)]
+    readers = [scene.reader() for _ in range(lives.SLOTS)]
     scene.tell(scene.past.header, status="ended")
     await asyncio.sleep(60)
     scene.tell(scene.past.edit, scene.past.entries()[0].id)  # its pass has not begun
-    for _ in range(hubs.SLOTS):
+    for _ in range(lives.SLOTS):
         scene.live.close_ended()
     assert {reader.code for reader in readers} == {4510}
     for reader in readers:

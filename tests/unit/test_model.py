@@ -6,25 +6,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from liveblog.blog import model
-from liveblog.blog.model import (
-    Blog,
+from liveblog.blog import fields, instant, model
+from liveblog.blog.fields import (
     BlogFields,
-    Caller,
     EntryFields,
-    Position,
-    Problem,
-    blog_json,
     check_fields,
     check_name,
     convert,
     decode_json,
-    format_time,
-    is_entry_id,
-    is_slug,
-    new_id,
-    parse_time,
 )
+from liveblog.blog.instant import format_time, parse_time
+from liveblog.blog.model import Blog, Caller, Position, is_entry_id, is_slug, new_id
+from liveblog.blog.problem import Problem
+from liveblog.blog.shapes import blog_json
 
 
 def check(**fields: Any) -> dict[str, Any]:
@@ -396,9 +390,9 @@ def test_a_time_is_written_in_utc_with_milliseconds_and_z() -> None:
     assert format_time(None) is None
 
 
-@given(st.integers(model.TIME_MIN_MS, model.TIME_MAX_MS))
-@example(model.TIME_MIN_MS)
-@example(model.TIME_MAX_MS)
+@given(st.integers(instant.TIME_MIN_MS, instant.TIME_MAX_MS))
+@example(instant.TIME_MIN_MS)
+@example(instant.TIME_MAX_MS)
 def test_what_is_written_is_read_again(ms: int) -> None:
     assert parse_time(format_time(ms) or "") == ms
 
@@ -436,8 +430,8 @@ def test_the_api_gives_a_start_in_utc_and_null_for_none() -> None:
 
 
 def test_the_limits_are_those_of_the_contract() -> None:
-    assert {name: getattr(model, f"{name.upper()}_MAX") for name in LIMITS} == LIMITS
-    assert (model.SLUG_MAX, model.NAME_MAX, model.URL_MAX) == (80, 64, 2_048)
-    assert (model.LINK_TEXT_MAX, model.BYLINE_NAME_MAX, model.BYLINE_NAMES_MAX) == (200, 200, 10)
-    assert (model.PASSWORD_MIN, model.PASSWORD_MAX) == (12, 1_024)
-    assert (model.IDEMPOTENCY_KEY_MAX, model.BODY_BYTES_MAX) == (255, 1 << 20)
+    assert {name: getattr(fields, f"{name.upper()}_MAX") for name in LIMITS} == LIMITS
+    assert (model.SLUG_MAX, fields.NAME_MAX, fields.URL_MAX) == (80, 64, 2_048)
+    assert (fields.LINK_TEXT_MAX, fields.BYLINE_NAME_MAX, fields.BYLINE_NAMES_MAX) == (200, 200, 10)
+    assert (fields.PASSWORD_MIN, fields.PASSWORD_MAX) == (12, 1_024)
+    assert (fields.IDEMPOTENCY_KEY_MAX, fields.BODY_BYTES_MAX) == (255, 1 << 20)

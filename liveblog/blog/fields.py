@@ -1,0 +1,259 @@
+"""Fields that callers send: their types, their limits, and the problem when one is broken.
+
+Input becomes `EntryFields` or `BlogFields` here, or a `Problem` that names the field, the limit and
+the value.
+
+Rules: pure, no I/O, no clock.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from liveblog.blog.instant import parse_time
+from liveblog.blog.model import _SLUG, SLUG_MAX, BlogStatus, EntryStatus, NoteKind, is_timezone
+from liveblog.blog.problem import Problem, invalid
+
+# Limits, in code points unless the name says otherwise. Promised to editors.
+TITLE_MAX: Final = 300
+DEK_MAX: Final = 500
+SUMMARY_MAX: Final = 20_000
+BODY_MAX: Final = 20_000
+HEADLINE_MAX: Final = 300
+BYLINE_NAME_MAX: Final = 200
+BYLINE_NAMES_MAX: Final = 10
+DATELINE_MAX: Final = 100
+KEY_TITLE_MAX: Final = 120
+NOTE_MAX: Final = 500
+LINK_TEXT_MAX: Final = 200
+URL_MAX: Final = 2_048
+NAME_MAX: Final = 64
+PASSWORD_MIN: Final = 12
+PASSWORD_MAX: Final = 1_024
+IDEMPOTENCY_KEY_MAX: Final = 255
+BODY_BYTES_MAX: Final = 1 << 20  # of a request
+HTML_BYTES_MAX: Final = 160 * 1024  # made of a body or summary: a frame with it still fits 256 KiB
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+([ ][^\s\x00-\x1f\x7f\ud800-\udfff]+)*")
+_LANGUAGE = re.compile(
+    r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*"
+)
+_NO_HOST = re.compile(r"[%<>^|]")  # what no host has (URL Standard, 3.2)
+_URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+T = TypeVar("T")
+
+
+class EntryFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An entry's fields as a caller gave them; UNSET is "not mentioned", None is "none"."""
+
+    headline: str | None | UnsetType = UNSET
+    body: str | None | UnsetType = UNSET
+    byline: list[str] | None | UnsetType = UNSET
+    dateline: str | None | UnsetType = UNSET
+    key: bool | UnsetType = UNSET
+    key_title: str | None | UnsetType = UNSET
+    pinned: bool | UnsetType = UNSET
+    status: EntryStatus | UnsetType = UNSET
+    publish_at: str | None | UnsetType = UNSET
+    published_at: str | None | UnsetType = UNSET
+    note_kind: NoteKind | None | UnsetType = UNSET
+    note: str | None | UnsetType = UNSET
+
+
+class BlogFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A blog's fields as a caller gave them; UNSET is "not mentioned", None is "none"."""
+
+    slug: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    dek: str | None | UnsetType = UNSET
+    summary: str | None | UnsetType = UNSET
+    timezone: str | UnsetType = UNSET
+    language: str | UnsetType = UNSET
+    status: BlogStatus | UnsetType = UNSET
+    starts_at: str | None | UnsetType = UNSET
+    full_coverage: dict[str, Any] | None | UnsetType = UNSET
+    successor: dict[str, Any] | None | UnsetType = UNSET
+
+
+def decode_json(body: bytes, kind: Any = dict[str, Any]) -> Any:
+    """Decode and check the JSON of a request.
+
+    400 for broken JSON or UTF-8, 422 for a field's type or name.
+    """
+    try:
+        return msgspec.json.decode(body.decode(), type=kind)
+    except msgspec.ValidationError as error:
+        raise _from_msgspec(error) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Problem(400, "broken-json", f"The body is not JSON in UTF-8: {error}") from None
+
+
+def convert(fields: dict[str, Any], kind: type[T]) -> T:
+    """Return `fields` as `kind` (EntryFields, BlogFields), or raise 422 naming the field."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise _from_msgspec(error) from None
+
+
+def _from_msgspec(error: msgspec.ValidationError) -> Problem:
+    """Turn "Expected `str`, got `int` - at `$.byline[0]`" into one at the pointer /byline/0."""
+    detail, _, path = str(error).partition(" - at `$")
+    pointer = re.sub(r"[.\[]", "/", path.rstrip("`").replace("]", "").replace("[...]", ""))
+    unknown = re.search(r"unknown field `(.*)`", detail)
+    return invalid((f"{pointer}/{unknown[1]}" if unknown else pointer, detail))
+
+
+# -- rules of single fields: each yields what is wrong ---------------------------------------------
+
+Errors = Iterator[tuple[str, str]]
+
+
+def line(limit: int) -> Callable[[str, Any], Errors]:
+    """Make a rule for text of one line, at most `limit` code points, no control characters."""
+    return _text_rule(limit, _CONTROL_OR_NEWLINE, "a control character or line break")
+
+
+def text(limit: int) -> Callable[[str, Any], Errors]:
+    """Make a rule for text of several lines, at most `limit` code points."""
+    return _text_rule(limit, _CONTROL, "a control character")
+
+
+def _text_rule(limit: int, refused: re.Pattern[str], what: str) -> Callable[[str, Any], Errors]:
+    def rule(pointer: str, value: Any) -> Errors:
+        if len(value) > limit:
+            yield pointer, f"has {len(value)} characters; the limit is {limit}"
+        elif found := refused.search(value):
+            yield pointer, f"has {what} (U+{ord(found[0]):04X}) at character {found.start() + 1}"
+
+    return rule
+
+
+def _slug(pointer: str, value: str) -> Errors:
+    if len(value) > SLUG_MAX or not _SLUG.fullmatch(value):
+        yield (
+            pointer,
+            f"must be 1 to {SLUG_MAX} of a-z, 0-9 and single hyphens between, not {value[:100]!r}",
+        )
+
+
+def _timezone(pointer: str, value: str) -> Errors:
+    if not is_timezone(value):
+        yield pointer, f"is not a time zone of the IANA database: {value[:100]!r}"
+
+
+def _language(pointer: str, value: str) -> Errors:
+    if len(value) > 35 or not _LANGUAGE.fullmatch(value):
+        yield pointer, f"is not a BCP 47 language tag: {value[:100]!r}"
+
+
+def _names(pointer: str, value: list[str]) -> Errors:
+    if len(value) > BYLINE_NAMES_MAX:
+        yield pointer, f"has {len(value)} names; the limit is {BYLINE_NAMES_MAX}"
+        return
+    for i, name in enumerate(value):
+        if not name.strip():
+            yield f"{pointer}/{i}", "is empty"
+        yield from line(BYLINE_NAME_MAX)(f"{pointer}/{i}", name)
+
+
+def _instant(pointer: str, value: str) -> Errors:
+    try:
+        parse_time(value)
+    except ValueError as error:
+        yield pointer, str(error)
+
+
+def _link(pointer: str, value: dict[str, Any]) -> Errors:
+    for name in value.keys() - {"text", "url"}:
+        yield f"{pointer}/{name}", "is an unknown field; a link has text and url"
+    for name in ("text", "url"):
+        if not isinstance(value.get(name), str) or not value[name].strip():
+            yield f"{pointer}/{name}", "is needed, as text"
+            return
+    yield from line(LINK_TEXT_MAX)(f"{pointer}/text", value["text"])
+    yield from line(URL_MAX)(f"{pointer}/url", value["url"])
+    if not _URL.fullmatch(value["url"]):
+        yield f"{pointer}/url", "must begin with https://, http:// or a single /"
+    else:
+        yield from _address(f"{pointer}/url", value["url"])
+
+
+def _address(pointer: str, url: str) -> Errors:
+    """Yield a host that cannot be, and a name before it, which hides where one goes."""
+    try:
+        parts = urlsplit(url)
+        is_here = url.startswith("/")
+        is_host = bool(parts.hostname) and not _NO_HOST.search(parts.netloc)
+        is_valid = is_here or (is_host and parts.port != 0)
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        yield pointer, "is not a valid address"
+    elif "@" in parts.netloc:
+        yield pointer, "must have no user name"
+
+
+NEVER_EMPTY: Final = ("slug", "title", "timezone", "language")
+RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
+    "slug": _slug,
+    "title": line(TITLE_MAX),
+    "dek": line(DEK_MAX),
+    "summary": text(SUMMARY_MAX),
+    "timezone": _timezone,
+    "language": _language,
+    "starts_at": _instant,
+    "full_coverage": _link,
+    "successor": _link,
+    "headline": line(HEADLINE_MAX),
+    "body": text(BODY_MAX),
+    "byline": _names,
+    "dateline": line(DATELINE_MAX),
+    "key_title": line(KEY_TITLE_MAX),
+    "note": line(NOTE_MAX),
+    "publish_at": _instant,
+    "published_at": _instant,
+}
+
+
+def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
+    """Return the fields that were mentioned, or raise 422 with everything that is wrong with them.
+
+    Text that is empty or only white space counts as none; other text is kept byte for byte.
+    """
+    given = {
+        name: _none_if_blank(value)
+        for name in fields.__struct_fields__
+        if (value := getattr(fields, name)) is not UNSET
+    }
+    errors = [
+        error
+        for name, value in given.items()
+        if value is not None and name in RULES
+        for error in RULES[name](f"/{name}", value)
+    ]
+    errors += [
+        (f"/{name}", "cannot be empty") for name in NEVER_EMPTY if given.get(name, "") is None
+    ]
+    if errors:
+        raise invalid(*errors)
+    return given
+
+
+def _none_if_blank(value: Any) -> Any:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def check_name(value: str, pointer: str = "/name") -> str:
+    """Return the name of a user or token, or raise 422.
+
+    1 to 64 visible characters with single spaces between.
+    """
+    if len(value) > NAME_MAX or not _NAME.fullmatch(value):
+        raise invalid((pointer, f"must be 1 to {NAME_MAX} visible characters, not {value[:80]!r}"))
+    return value
