@@ -16,7 +16,7 @@ from liveblog.blog.model import Blog, Entry, Position
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Record, Snapshot, Timeline, id_of
 from liveblog.live import frame as frames
-from liveblog.live.frame import Form, Frame, Piece
+from liveblog.live.frame import Encoding, Frame, Piece
 from liveblog.live.reader import (
     DRAINED,
     ENDED,
@@ -355,21 +355,21 @@ class Live:
         """
         clock, top = self.hub.clock, self.timeline.offset
         until = clock() + SLICE_S
-        since, form, shared, taken = -1, None, b"", 0
+        since, encoding, shared, taken = -1, None, b"", 0
         while some := list(itertools.islice(readers, LOOK_EVERY)):
             for reader in some:
                 if not reader.follows:  # left, or fell behind, since the list was made
                     continue
-                if reader.offset == since and reader.form is form:
+                if reader.offset == since and reader.encoding is encoding:
                     reader.offset = top
                     reader.take(shared)
                     taken += 1
                 else:
                     if taken:
                         self._count(taken, taken * len(shared))
-                    since, form, taken = reader.offset, reader.form, 0
+                    since, encoding, taken = reader.offset, reader.encoding, 0
                     self._bring(reader)
-                    shared = self._shared(since, form)
+                    shared = self._shared(since, encoding)
                     if not shared:
                         since = -1
             if clock() >= until:
@@ -381,12 +381,12 @@ class Live:
         self.hub.counts.deliveries += taken
         self.hub.counts.sent_bytes += taken_bytes
 
-    def _shared(self, since: int, form: Form) -> Any:
+    def _shared(self, since: int, encoding: Encoding) -> Any:
         """Return what all at `since` get; nothing where each must be looked at by itself."""
         if since >= self.timeline.offset or self.blog.status == "ended":
             return b""
-        frame = self.frame(since, form.as_data)
-        return frame.encoded(form) if frame else b""
+        frame = self.frame(since, encoding.as_data)
+        return frame.encoded(encoding) if frame else b""
 
     def _bring(self, reader: Reader) -> None:
         """Bring one registered reader to the top, with the shared frame or a reset."""
@@ -394,12 +394,12 @@ class Live:
             if reader.leaves:
                 self._close(reader)
             return
-        frame = self.frame(reader.offset, reader.form.as_data)
+        frame = self.frame(reader.offset, reader.encoding.as_data)
         if frame is None:
             self._reset(reader)
             return
         reader.offset = self.timeline.offset
-        data = frame.encoded(reader.form)
+        data = frame.encoded(reader.encoding)
         self._count(1, len(data))
         reader.take(data)
         if reader.leaves and not reader.behind:

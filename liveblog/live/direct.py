@@ -33,12 +33,12 @@ from liveblog.live.door import (
     STAY_AWAY,
     SUBPROTOCOL,
     TOO_MUCH,
-    Ask,
     Door,
     Refusal,
-    read_ask,
+    StreamRequest,
+    read_request,
 )
-from liveblog.live.frame import Form, Frame, form_of
+from liveblog.live.frame import Encoding, Frame, encoding_of
 from liveblog.live.reader import ENDED, Reader
 from liveblog.live.rfc6455 import BadHandshake
 
@@ -216,7 +216,9 @@ class DirectReader(Reader, asyncio.Protocol):
     """
 
     transport_name: ClassVar[str]
-    forms: ClassVar[Sequence[Form]]  # that it may take; the first unless the handshake says else
+    forms: ClassVar[
+        Sequence[Encoding]
+    ]  # that it may take; the first unless the handshake says else
 
     __slots__ = (
         "_address",  # what it is counted by; None: not counted
@@ -273,14 +275,14 @@ class DirectReader(Reader, asyncio.Protocol):
         lane, door = self._lane, self._lane.door
         scheme = "https" if self._is_tls else "http"
         scheme, address = lane.origin(self._transport, head.headers, scheme)
-        ask = read_ask(head.slug, head.query, head.headers, scheme, address)
+        ask = read_request(head.slug, head.query, head.headers, scheme, address)
         refusal = door.refusal(ask)
         if refusal:
             self._refuse(refusal)
             lane.uncork_later(self)
             return
         door.entered(self.transport_name, address)
-        self._address, self.form = address, form_of(ask.as_data, self.form.encoding)
+        self._address, self.encoding = address, encoding_of(ask.as_data, self.encoding.name)
         live = door.hub.held(ask.slug)
         if live:
             self._join(live, ask)
@@ -288,7 +290,7 @@ class DirectReader(Reader, asyncio.Protocol):
         else:
             door.hub.spawn(self._find(ask))
 
-    async def _find(self, ask: Ask) -> None:
+    async def _find(self, ask: StreamRequest) -> None:
         """Join a blog that this worker does not hold yet; who is answered has joined."""
         found = await self._lane.door.find(ask.slug)
         if self._is_ending or self._transport.is_closing():
@@ -303,7 +305,7 @@ class DirectReader(Reader, asyncio.Protocol):
         self._lane.door.accepts[refusal.why] += 1
         self.end(refusal.farewell, refusal.code)
 
-    def _join(self, live: Live, ask: Ask) -> None:
+    def _join(self, live: Live, ask: StreamRequest) -> None:
         self._lane.door.accepts["accepted"] += 1
         self._lane.door.join(self, live, ask)
 
@@ -397,7 +399,7 @@ class SocketReader(DirectReader):
     """A reader by WebSocket (RFC 6455)."""
 
     transport_name = "websocket"
-    forms = form_of(False, "framed"), form_of(False, "deflated")
+    forms = encoding_of(False, "framed"), encoding_of(False, "deflated")
     answers_pings = True
 
     __slots__ = (
@@ -417,7 +419,7 @@ class SocketReader(DirectReader):
         if head.is_old:  # RFC 6455, section 4.2.1
             raise BadHandshake("A WebSocket needs HTTP/1.1.")
         accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
-        self.form = self.forms[accepted.deflates]
+        self.encoding = self.forms[accepted.deflates]
         return [accepted.answer]
 
     def _hear(self, data: bytes) -> None:
@@ -427,7 +429,7 @@ class SocketReader(DirectReader):
             self.unheard = self._heard_bytes = 0
         left = HEARD_BYTES_MAX - self._heard_bytes
         self._heard_bytes += len(data)
-        heard = rfc6455.hear(self._rest + data[:left], self.form.encoding == "deflated")
+        heard = rfc6455.hear(self._rest + data[:left], self.encoding.name == "deflated")
         self._rest = heard.rest
         if heard.code is not None:
             self._end_as_heard(heard)
@@ -471,7 +473,7 @@ class SocketReader(DirectReader):
 
     def end(self, frame: Frame | None, code: int) -> None:
         """Say farewell and start the closing handshake (section 7.1.2)."""
-        last: bytes = frame.encoded(self.form) if frame else b""
+        last: bytes = frame.encoded(self.encoding) if frame else b""
         self._say(last + rfc6455.close(code))
         self._left(code)
 
@@ -488,7 +490,7 @@ class EventReader(DirectReader):
     """
 
     transport_name = "events"
-    forms = form_of(False, "chunk"), form_of(False, "event")
+    forms = encoding_of(False, "chunk"), encoding_of(False, "event")
 
     __slots__ = (
         "_default_headers",
@@ -505,7 +507,7 @@ class EventReader(DirectReader):
     def _welcome(self, head: Head) -> list[bytes]:
         if not head.is_old or b"host" in head.headers:
             rfc6455.need_host(head.headers)
-        self.form = self.forms[head.is_old]
+        self.encoding = self.forms[head.is_old]
         origin = head.headers.get(b"origin", b"").decode("latin-1")
         cors = self._lane.door.cors(origin)
         framing = _CLOSING if head.is_old else _CHUNKED
@@ -517,7 +519,7 @@ class EventReader(DirectReader):
         lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items()]
         return STATUS_LINE[status] + b"".join(lines) + b"\r\n"
 
-    def _join(self, live: Live, ask: Ask) -> None:
+    def _join(self, live: Live, ask: StreamRequest) -> None:
         is_over = live.blog.status == "ended" and not ask.is_malformed
         if is_over and ask.since in (None, live.position):
             self._stay_away()
@@ -537,8 +539,8 @@ class EventReader(DirectReader):
             return
         if code == ENDED:
             frame = frames.bye(None, "ended")
-        last: bytes = frame.encoded(self.form) if frame else b""
-        self._say(self._head + last + (_LAST_CHUNK if self.form.encoding == "chunk" else b""))
+        last: bytes = frame.encoded(self.encoding) if frame else b""
+        self._say(self._head + last + (_LAST_CHUNK if self.encoding.name == "chunk" else b""))
         self._close(code)
 
     def _stay_away(self) -> None:

@@ -57,7 +57,7 @@ EVENT_HEADERS: Final = {
 }
 
 
-class Ask(NamedTuple):
+class StreamRequest(NamedTuple):
     """What a reader's request says.
 
     `since` None: from now on. `is_malformed`: a position was given, and is none. `address` is what
@@ -81,9 +81,9 @@ class Refusal(NamedTuple):
     why: str
 
 
-def read_ask(
+def read_request(
     slug: str, query: bytes, headers: Mapping[bytes, bytes], scheme: str, address: str
-) -> Ask:
+) -> StreamRequest:
     """Read a reader's request from its parts; header names are in lower case.
 
     `Last-Event-ID` wins over `since`.
@@ -94,7 +94,7 @@ def read_ask(
     since = Position.parse(text) if text else None
     origin = headers.get(b"origin")
     host = headers.get(b"host", b"").decode("latin-1")
-    return Ask(
+    return StreamRequest(
         slug,
         since,
         bool(text) and since is None,
@@ -122,7 +122,7 @@ class Door:
 
     # -- who may come in
 
-    def refusal(self, ask: Ask) -> Refusal | None:
+    def refusal(self, ask: StreamRequest) -> Refusal | None:
         """Say why a reader may not come in; None when it may."""
         if ask.origin and ask.origin not in self.origins and ask.origin != ask.own_origin:
             return _refusal(None, BAD_ORIGIN, "origin")
@@ -158,7 +158,7 @@ class Door:
             return _refusal(OVERLOAD_WINDOW_MS, FAULT, "fault")
         return live or _refusal(None, NO_SUCH_BLOG, "gone")
 
-    def join(self, reader: Reader, live: Live, ask: Ask) -> None:
+    def join(self, reader: Reader, live: Live, ask: StreamRequest) -> None:
         """Let a reader in, or reset it at once when what it gave as its position is none."""
         if ask.is_malformed:
             reader.end(frames.reset(live.position, RESET_WINDOW_MS), RESET)

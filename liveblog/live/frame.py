@@ -25,15 +25,15 @@ _ENTRY_LEFT_OUT = ("body", "publish_at")
 _BLOG_LEFT_OUT = ("summary",)
 
 
-class Form(NamedTuple):
+class Encoding(NamedTuple):
     """How a reader gets its frames: with which content, and as which attribute of a Frame."""
 
     as_data: bool
-    encoding: Literal["text", "framed", "deflated", "event", "chunk"]
+    name: Literal["text", "framed", "deflated", "event", "chunk"]
 
 
 # One object each, so that to compare two is to compare identities.
-form_of: Final = lru_cache(maxsize=16)(Form)
+encoding_of: Final = lru_cache(maxsize=16)(Encoding)
 
 
 class Frame:
@@ -45,9 +45,9 @@ class Frame:
     def __init__(self, json: bytes, position: Position | None = None) -> None:
         self.json, self.position = json, position
 
-    def encoded(self, form: Form) -> Any:
-        """Return this frame as a reader of that form takes it: bytes, or str for "text"."""
-        return getattr(self, form.encoding)
+    def encoded(self, encoding: Encoding) -> Any:
+        """Return this frame as a reader of that encoding takes it: bytes, or str for "text"."""
+        return getattr(self, encoding.name)
 
     @property
     def bytes_max(self) -> int:

@@ -159,7 +159,7 @@ class Hub:
         return await asyncio.shield(loading) if loading else self.lives.get(slug)
 
     async def _exists(self, slug: str) -> bool:
-        """Ask whether there is a blog, once for all who want to know before the answer is there."""
+        """Ask whether a blog exists, once for all callers that wait for the answer."""
         if slug not in self._asking:
             if len(self._asking) >= ASKING_MAX:
                 raise StoreDown("too many blogs are asked for at once")

@@ -33,12 +33,12 @@ from liveblog.live.door import (
     STAY_AWAY,
     SUBPROTOCOL,
     TOO_SLOW,
-    Ask,
     Door,
     Refusal,
-    read_ask,
+    StreamRequest,
+    read_request,
 )
-from liveblog.live.frame import Form, Frame, form_of
+from liveblog.live.frame import Encoding, Frame, encoding_of
 from liveblog.live.reader import ENDED, RESET_WINDOW_MS, Reader
 
 CLOSE_S: Final = 5.0
@@ -53,8 +53,8 @@ class TaskReader(Reader):
 
     __slots__ = ("_hand", "_last", "_wake", "_writing")
 
-    def __init__(self, form: Form) -> None:
-        super().__init__(form)
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__(encoding)
         self._hand: Any = None
         self._last: End | None = None
         self._wake = asyncio.Event()
@@ -110,7 +110,7 @@ class SocketEndpoint:
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             await self._serve(socket, _ask(socket))
 
-    async def _serve(self, socket: WebSocket, ask: Ask) -> None:
+    async def _serve(self, socket: WebSocket, ask: StreamRequest) -> None:
         refusal = self._door.refusal(ask)
         if refusal:
             await self._refuse(socket, refusal)
@@ -121,12 +121,12 @@ class SocketEndpoint:
         finally:
             self._door.left("websocket", ask.address)
 
-    async def _join(self, socket: WebSocket, ask: Ask) -> None:
+    async def _join(self, socket: WebSocket, ask: StreamRequest) -> None:
         found = await self._door.find(ask.slug)
         if isinstance(found, Refusal):
             await self._refuse(socket, found)
             return
-        reader = TaskReader(form_of(ask.as_data, "text"))
+        reader = TaskReader(encoding_of(ask.as_data, "text"))
         self._door.accepts["accepted"] += 1
         self._door.join(reader, found, ask)
         try:
@@ -199,7 +199,7 @@ class EventStream(Response):
     There are no codes here: `bye` and the end of the response, and 204 for "stay away".
     """
 
-    def __init__(self, door: Door, request: Request, live: Live, ask: Ask) -> None:
+    def __init__(self, door: Door, request: Request, live: Live, ask: StreamRequest) -> None:
         self._door, self._request, self._live, self._ask = door, request, live, ask
         self.background = None
 
@@ -207,7 +207,7 @@ class EventStream(Response):
         async def write(data: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
-        reader = TaskReader(form_of(self._ask.as_data, "event"))
+        reader = TaskReader(encoding_of(self._ask.as_data, "event"))
         self._live.join(reader, self._ask.since)
         try:
             headers = _raw({**EVENT_HEADERS, **_cors(self._door, self._request)})
@@ -277,7 +277,7 @@ class EventsEndpoint:
         finally:
             self._door.left("events", ask.address)
 
-    async def _admitted(self, request: Request, ask: Ask) -> Response:
+    async def _admitted(self, request: Request, ask: StreamRequest) -> Response:
         found = await self._door.find(ask.slug)
         if isinstance(found, Refusal):
             return self._refused(request, found)
@@ -358,13 +358,13 @@ def _as_json(frame: Frame, cors: dict[str, str]) -> Answer:
 # -- what a request says ---------------------------------------------------------------------------
 
 
-def _ask(connection: HTTPConnection) -> Ask:
+def _ask(connection: HTTPConnection) -> StreamRequest:
     """Return what a stream's request says, from the address that a trusted proxy names."""
     scope = connection.scope
     scheme = scope["scheme"].replace("ws", "http")
     address = counted_address(connection.client.host if connection.client else "")
     slug = connection.path_params["slug"]
-    return read_ask(slug, scope["query_string"], dict(scope["headers"]), scheme, address)
+    return read_request(slug, scope["query_string"], dict(scope["headers"]), scheme, address)
 
 
 def _since(text: str | None) -> tuple[Position | None, bool]:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from liveblog.blog.model import Position
-from liveblog.live.frame import Form, Frame
+from liveblog.live.frame import Encoding, Frame
 
 if TYPE_CHECKING:
     from liveblog.live.blog import Live
@@ -33,8 +33,8 @@ class Reader(ABC):
 
     __slots__ = (
         "behind",
+        "encoding",
         "follows",
-        "form",
         "held_bytes",
         "leaves",
         "live",
@@ -44,8 +44,8 @@ class Reader(ABC):
         "waits_for",
     )
 
-    def __init__(self, form: Form) -> None:
-        self.form = form
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
         self.offset = 0
         self.follows = False  # to be brought forward: of the blog, judged, not behind
         self.behind = False
@@ -59,11 +59,11 @@ class Reader(ABC):
 
     def send(self, frame: Frame) -> None:
         """Take one frame; called only when not `behind`."""
-        self.take(frame.encoded(self.form))
+        self.take(frame.encoded(self.encoding))
 
     @abstractmethod
     def take(self, data: Any) -> None:
-        """Take what `Frame.encoded` made of a frame in this reader's form."""
+        """Take what `Frame.encoded` made of a frame in this reader's encoding."""
 
     @abstractmethod
     def end(self, frame: Frame | None, code: int) -> None:

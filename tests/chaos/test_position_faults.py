@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from kit.audience import Lane, read_page
 from kit.judge import Page
-from kit.readers import Ask, websocket
+from kit.readers import Target, websocket
 from kit.servers import http
 from kit.stage import RECONNECT_S, Show, Stage, length, repairs
 
@@ -67,7 +67,7 @@ async def test_forged_positions_rotate_nothing_and_cost_one_read_a_second(stage:
         async with asyncio.TaskGroup() as storm:
             for _ in range(int(length(2_000, 400))):
                 await gate.acquire()
-                ask = Ask(chance.choice(urls), show.slug, since=forged(show, chance))
+                ask = Target(chance.choice(urls), show.slug, since=forged(show, chance))
                 storm.create_task(refused(ask)).add_done_callback(lambda _: gate.release())
         took_s = time.monotonic() - began
         for server, was in zip(stage.servers, before, strict=True):
@@ -93,7 +93,7 @@ def forged(show: Show, chance: random.Random) -> str:
     )
 
 
-async def refused(ask: Ask) -> None:
+async def refused(ask: Target) -> None:
     """Open a stream with a position that never was: it is reset, and told nothing else."""
     async with websocket(ask) as stream:
         with contextlib.suppress(EOFError):

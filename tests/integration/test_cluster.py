@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 from kit.clusters import Cluster, Process, cluster, ended, free_port
-from kit.readers import Ask, Stream, each_stream, websocket
+from kit.readers import Stream, Target, each_stream, websocket
 from kit.servers import COMMAND, Editor, Server, environment, serving
 from kit.stores import binary_of
 from kit.waiting import SCALE, until
@@ -123,7 +123,7 @@ async def test_blogs_on_all_nodes_are_written_listed_and_followed_through_two_se
         assert shards.owner(blog["slug"]) is node
         assert node.ask("EXISTS", f"lb:{{{blog['slug']}}}:blog") == 1
         async with contextlib.AsyncExitStack() as stack:
-            asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+            asks = [Target(server.url, blog["slug"], since=blog["position"]) for server in servers]
             streams = [await stack.enter_async_context(open_stream(ask)) for ask in asks]
             for stream in streams:
                 await stream.next("hello")
@@ -140,7 +140,7 @@ async def test_the_servers_follow_each_blog_on_the_node_that_has_it(
 ) -> None:
     for node in shards.primaries:
         blog = await editor.blog(slug=shards.slug_on(node))
-        asks = [Ask(server.url, blog["slug"]) for server in servers]
+        asks = [Target(server.url, blog["slug"]) for server in servers]
         async with websocket(asks[0]) as here, websocket(asks[1]) as there:
             for stream in (here, there):
                 await stream.next("hello")
@@ -154,7 +154,7 @@ async def test_each_connection_proves_itself_by_a_probe_in_a_slot_of_its_own_nod
 ) -> None:
     for node in shards.primaries:
         blog = await editor.blog(slug=shards.slug_on(node))
-        asks = [Ask(server.url, blog["slug"]) for server in servers]
+        asks = [Target(server.url, blog["slug"]) for server in servers]
         async with websocket(asks[0]) as here, websocket(asks[1]) as there:
             for stream in (here, there):
                 await stream.next("hello")
@@ -290,7 +290,7 @@ async def test_a_slot_that_moves_while_entries_are_published_loses_nothing(
 ) -> None:
     home, other = shards.primaries[0], shards.primaries[2]
     blog = await editor.blog(slug=shards.slug_on(home))
-    asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+    asks = [Target(server.url, blog["slug"], since=blog["position"]) for server in servers]
     async with websocket(asks[0]) as here, websocket(asks[1]) as there:
         for stream in (here, there):
             await stream.next("hello")
@@ -563,7 +563,9 @@ async def test_a_dead_nodes_blogs_come_back_with_its_replica_and_the_others_go_o
             blogs = [await editor.blog(slug=fragile.slug_on(node)) for node in (dying, other)]
             streams: list[list[Stream]] = []
             for blog in blogs:
-                asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+                asks = [
+                    Target(server.url, blog["slug"], since=blog["position"]) for server in servers
+                ]
                 opened = [await stack.enter_async_context(websocket(ask)) for ask in asks]
                 for stream in opened:
                     await stream.next("hello")
@@ -593,8 +595,8 @@ async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
         async with servers[0].editor() as editor:
             away, blog = [await editor.blog(slug=fragile.slug_on(node)) for node in (gone, left)]
             async with (
-                websocket(Ask(servers[0].url, away["slug"])) as other,
-                websocket(Ask(servers[1].url, blog["slug"], since=blog["position"])) as stream,
+                websocket(Target(servers[0].url, away["slug"])) as other,
+                websocket(Target(servers[1].url, blog["slug"], since=blog["position"])) as stream,
                 connect(fragile.url) as nodes,
             ):
                 for it in (other, stream):

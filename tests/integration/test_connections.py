@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 from kit.raw import UPGRADE, Wire, masked, request, wire
-from kit.readers import Ask, changes, events, websocket
+from kit.readers import Target, changes, events, websocket
 from kit.servers import LANES, Editor, Server, free_port, serving
 from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.waiting import until
@@ -597,7 +597,7 @@ async def test_who_offers_compression_gets_one_shared_frame_and_small_ones_plain
         packed = await one.frame_of(0xC1)
         assert packed == await two.frame_of(0xC1)
         assert len(packed) < 900
-    async with websocket(Ask(lane.url, blog["slug"], since=blog["position"])) as stream:
+    async with websocket(Target(lane.url, blog["slug"], since=blog["position"])) as stream:
         await stream.next("hello")
         assert (await stream.next("changes"))["from"] == 1
 
@@ -683,11 +683,11 @@ async def test_readers_behind_a_trusted_proxy_are_counted_by_the_address_it_name
     with serving(
         tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_READERS_PER_ADDRESS_MAX="1"
     ) as server:
-        ask = Ask(server.url, blog["slug"])
+        ask = Target(server.url, blog["slug"])
 
         async def kind(address: str, forwarded: str) -> str:
             headers = {"x-forwarded-for": forwarded}
-            asked = Ask(ask.url, ask.slug, headers=headers, address=address)
+            asked = Target(ask.url, ask.slug, headers=headers, address=address)
             stream = await stack.enter_async_context(websocket(asked))
             return str((await stream.next())["t"])
 
@@ -1040,7 +1040,7 @@ async def test_accepts_and_closes_are_counted(small: Any) -> None:
 
 
 async def test_the_streams_of_one_blog_agree(lane: Server, editor: Editor, blog: Any) -> None:
-    ask = Ask(lane.url, blog["slug"], since=blog["position"])
+    ask = Target(lane.url, blog["slug"], since=blog["position"])
     await editor.publish(blog["slug"])
     told = []
     for open_stream in (websocket, events, changes):

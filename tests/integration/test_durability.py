@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.readers import Ask, Stream, events, websocket
+from kit.readers import Stream, Target, events, websocket
 from kit.servers import COMMAND, Server, environment, serving
 from kit.stores import DelayedStore, StartDelayed
 from kit.waiting import until
@@ -27,7 +27,7 @@ async def test_neither_a_201_nor_a_frame_comes_before_the_change_is_on_disk(
 ) -> None:
     async with server.editor() as editor:
         blog = await editor.blog()
-        ask = Ask(server.url, blog["slug"])
+        ask = Target(server.url, blog["slug"])
         async with websocket(ask) as socket, events(ask) as stream:
             heard = [asyncio.create_task(_heard(reader)) for reader in (socket, stream)]
             await until(lambda: socket.ids and stream.ids)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from kit.raw import UPGRADE, masked, request, wire
-from kit.readers import Ask, events, websocket
+from kit.readers import Target, events, websocket
 from kit.servers import Server, http, serving
 from kit.waiting import until
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,7 +38,7 @@ async def test_readers_deliveries_accepts_and_closes_are_counted(
     with serving(tmp_path / "log", "--workers", workers, DATA_DIR=str(tmp_path / "data")) as server:
         async with server.editor() as editor, contextlib.AsyncExitStack() as stack:
             blog = await editor.blog()
-            ask = Ask(server.url, blog["slug"])
+            ask = Target(server.url, blog["slug"])
             streams = [
                 await stack.enter_async_context(open_stream(ask))
                 for open_stream in (websocket, websocket, websocket, events)
@@ -57,7 +57,7 @@ async def test_readers_deliveries_accepts_and_closes_are_counted(
                 await made.frame_of(0x81) if await made.head() else None
                 await made.send(masked(0x88, (3333).to_bytes(2, "big")))
                 assert await made.close_code() == 3333
-            async with websocket(Ask(server.url, "nothing-here")) as stream:
+            async with websocket(Target(server.url, "nothing-here")) as stream:
                 await stream.rest()
 
             expected = {
@@ -91,7 +91,9 @@ async def test_the_readers_of_a_worker_that_was_killed_count_no_more(tmp_path: P
         async with server.editor() as editor, contextlib.AsyncExitStack() as stack:
             blog = await editor.blog()
             for _ in range(12):
-                stream = await stack.enter_async_context(websocket(Ask(server.url, blog["slug"])))
+                stream = await stack.enter_async_context(
+                    websocket(Target(server.url, blog["slug"]))
+                )
                 await stream.next("hello")
 
             async def readers() -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from kit.proxy import Proxy
-from kit.readers import Ask, websocket
+from kit.readers import Target, websocket
 from kit.servers import Editor, Server
 from kit.waiting import until
 
@@ -55,8 +55,8 @@ async def test_a_scheduled_entry_goes_out_once_however_many_workers_there_are(
 ) -> None:
     blog = await editor.blog()
     async with (
-        websocket(Ask(site.url, blog["slug"])) as here,
-        websocket(Ask(twin.url, blog["slug"])) as there,
+        websocket(Target(site.url, blog["slug"])) as here,
+        websocket(Target(twin.url, blog["slug"])) as there,
     ):
         for stream in (here, there):
             await stream.next("hello")

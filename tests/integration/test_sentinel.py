@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kit.clusters import SERVICE, Watched, watched
-from kit.readers import Ask, Stream, websocket
+from kit.readers import Stream, Target, websocket
 from kit.servers import Editor, Server, serving
 from kit.waiting import until
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -76,7 +76,7 @@ async def got_all(stream: Stream, entries: Sequence[Any]) -> None:
 async def followed(servers: list[Server], blog: Any) -> AsyncIterator[list[Stream]]:
     """Yield a reader on each server."""
     async with contextlib.AsyncExitStack() as stack:
-        asks = [Ask(server.url, blog["slug"], since=blog["position"]) for server in servers]
+        asks = [Target(server.url, blog["slug"], since=blog["position"]) for server in servers]
         streams = [await stack.enter_async_context(websocket(ask)) for ask in asks]
         for stream in streams:
             await stream.next("hello")

@@ -12,10 +12,10 @@ import pytest
 from kit.readers import (
     STREAMS,
     TRANSPORTS,
-    Ask,
     Frame,
     Open,
     Stream,
+    Target,
     changes,
     each_stream,
     each_transport,
@@ -59,11 +59,11 @@ def lane(
 
 
 @pytest.fixture
-def ask(lane: Server, blog: Any) -> Ask:
-    return Ask(lane.url, blog["slug"])
+def ask(lane: Server, blog: Any) -> Target:
+    return Target(lane.url, blog["slug"])
 
 
-async def missed(open_stream: Open, ask: Ask) -> Frame:
+async def missed(open_stream: Open, ask: Target) -> Frame:
     """Return the frame that says what a reader missed."""
     async with open_stream(ask) as stream:
         while (frame := await stream.next())["t"] == "hello":
@@ -83,7 +83,7 @@ def position(text: str) -> Position:
 @each_stream
 @pytest.mark.parametrize("since", [None, ""])
 async def test_a_reader_without_since_starts_from_now(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open, since: str | None
+    editor: Editor, blog: Any, ask: Target, open_stream: Open, since: str | None
 ) -> None:
     entry = await editor.publish(blog["slug"])
     async with open_stream(replace(ask, since=since)) as stream:
@@ -96,7 +96,7 @@ async def test_a_reader_without_since_starts_from_now(
 
 @each_stream
 async def test_a_reader_is_greeted_at_its_own_position_and_then_told_what_it_missed(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     since = blog["position"]
     entry = await editor.publish(blog["slug"])
@@ -112,7 +112,7 @@ async def test_a_reader_is_greeted_at_its_own_position_and_then_told_what_it_mis
 
 @each_transport
 async def test_what_was_missed_is_each_entry_once_in_its_current_state_by_offset(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     slug = blog["slug"]
     old = await editor.publish(slug, "Old.")
@@ -145,7 +145,7 @@ async def test_what_was_missed_is_each_entry_once_in_its_current_state_by_offset
 
 @each_transport
 async def test_as_data_gives_the_shapes_of_the_api(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     since = blog["position"]
     entry = await editor.publish(blog["slug"], "Some *text*.", byline=["Dana"])
@@ -160,7 +160,7 @@ async def test_as_data_gives_the_shapes_of_the_api(
 
 @each_transport
 async def test_a_script_that_missed_nothing_is_told_so(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     entry = await editor.publish(blog["slug"])
     async with open_stream(replace(ask, since=entry["position"])) as stream:
@@ -173,7 +173,9 @@ async def test_a_script_that_missed_nothing_is_told_so(
             assert (await stream.next("beat"))["position"] == entry["position"]
 
 
-async def test_more_than_200_entries_missed_is_a_reset(editor: Editor, blog: Any, ask: Ask) -> None:
+async def test_more_than_200_entries_missed_is_a_reset(
+    editor: Editor, blog: Any, ask: Target
+) -> None:
     entries = await editor.publish_many(blog["slug"], 201)
     now = entries[-1]["position"]
     for open_stream in TRANSPORTS.values():
@@ -183,7 +185,7 @@ async def test_more_than_200_entries_missed_is_a_reset(editor: Editor, blog: Any
         assert frame == {"t": "reset", "position": now, "after_ms": [0, 3000]}
 
 
-async def test_more_than_256_kib_missed_is_a_reset(editor: Editor, blog: Any, ask: Ask) -> None:
+async def test_more_than_256_kib_missed_is_a_reset(editor: Editor, blog: Any, ask: Target) -> None:
     texts = ["word " * 4_000] * 14
     entries = [await editor.publish(blog["slug"], text) for text in texts]
     for open_stream in TRANSPORTS.values():
@@ -200,7 +202,7 @@ MALFORMED = ["x", "a.1", "a.01.00000000", "A.1.00000000", "a.1.0000000g", "😀"
 
 @each_transport
 async def test_a_malformed_since_is_a_reset_at_once_without_hello(
-    blog: Any, ask: Ask, open_stream: Open
+    blog: Any, ask: Target, open_stream: Open
 ) -> None:
     for since in MALFORMED:
         async with open_stream(replace(ask, since=since)) as stream:
@@ -213,7 +215,7 @@ async def test_a_malformed_since_is_a_reset_at_once_without_hello(
 @each_transport
 @pytest.mark.parametrize("what", ["foreign", "ahead", "forged"])
 async def test_a_since_that_the_store_does_not_know_is_a_reset_of_that_reader_alone(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open, what: str
+    editor: Editor, blog: Any, ask: Target, open_stream: Open, what: str
 ) -> None:
     entry = await editor.publish(blog["slug"])
     now = position(entry["position"])
@@ -237,7 +239,7 @@ async def test_a_since_that_the_store_does_not_know_is_a_reset_of_that_reader_al
 
 @each_stream
 async def test_another_zone_resets_every_reader(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
         await stream.next("hello")
@@ -254,7 +256,7 @@ async def test_another_zone_resets_every_reader(
 
 @each_stream
 async def test_every_change_comes_as_it_is_made_and_moves_the_reader_on(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     slug = blog["slug"]
     async with open_stream(replace(ask, since=blog["position"])) as stream:
@@ -279,7 +281,7 @@ async def test_every_change_comes_as_it_is_made_and_moves_the_reader_on(
 
 @each_stream
 async def test_drafts_never_reach_a_reader(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
         await stream.next("hello")
@@ -291,7 +293,7 @@ async def test_drafts_never_reach_a_reader(
 
 @each_stream
 async def test_a_beat_comes_in_every_heartbeat_and_carries_the_position(
-    blog: Any, ask: Ask, open_stream: Open
+    blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
         await stream.next("hello")
@@ -307,7 +309,7 @@ async def test_a_start_is_told_to_connected_readers_in_both_forms(
     editor: Editor, lane: Server, open_stream: Open
 ) -> None:
     blog = await editor.blog(status="upcoming", timezone="Europe/London")
-    ask = Ask(lane.url, blog["slug"])
+    ask = Target(lane.url, blog["slug"])
     async with open_stream(ask) as html, open_stream(replace(ask, as_data=True)) as data:
         await html.next("hello")
         await data.next("hello")
@@ -326,7 +328,7 @@ async def test_a_start_is_told_to_connected_readers_in_both_forms(
 
 @each_stream
 async def test_readers_of_both_forms_share_one_blog(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as html, open_stream(replace(ask, as_data=True)) as data:
         await html.next("hello")
@@ -345,16 +347,16 @@ async def test_readers_of_both_forms_share_one_blog(
 @each_transport
 async def test_an_unknown_blog_is_told_so_and_to_stay_away(lane: Server, open_stream: Open) -> None:
     for slug in ("never-heard-of", "A", "a%20b", "%7B%7D", "%00", "a" * 81):
-        await _no_such_blog(Ask(lane.url, slug), open_stream)
+        await _no_such_blog(Target(lane.url, slug), open_stream)
 
 
 @each_transport
 async def test_a_draft_is_an_unknown_blog(editor: Editor, lane: Server, open_stream: Open) -> None:
     blog = await editor.blog(status="draft")
-    await _no_such_blog(Ask(lane.url, blog["slug"]), open_stream)
+    await _no_such_blog(Target(lane.url, blog["slug"]), open_stream)
 
 
-async def _no_such_blog(ask: Ask, open_stream: Open) -> None:
+async def _no_such_blog(ask: Target, open_stream: Open) -> None:
     async with open_stream(ask) as stream:
         frames = await stream.rest()
     if open_stream is websocket:
@@ -367,7 +369,7 @@ async def _no_such_blog(ask: Ask, open_stream: Open) -> None:
 
 @each_stream
 async def test_a_blog_set_back_to_draft_sends_its_readers_away(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
         await stream.next("hello")
@@ -382,7 +384,7 @@ async def test_a_blog_set_back_to_draft_sends_its_readers_away(
 
 @each_stream
 async def test_who_joins_an_ended_blog_gets_what_it_missed_and_goes(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     since = blog["position"]
     await editor.publish(blog["slug"])
@@ -405,7 +407,7 @@ async def test_who_joins_an_ended_blog_gets_what_it_missed_and_goes(
 
 @each_stream
 async def test_who_joins_an_ended_blog_from_elsewhere_is_reset(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     ended = await editor.alter(blog["slug"], status="ended")
     since = position(ended["position"])._replace(epoch="other")
@@ -415,7 +417,7 @@ async def test_who_joins_an_ended_blog_from_elsewhere_is_reset(
 
 @each_stream
 async def test_connected_readers_of_a_blog_that_ends_get_the_last_changes_and_later_ones(
-    editor: Editor, blog: Any, ask: Ask, open_stream: Open
+    editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     entry = await editor.publish(blog["slug"])
     async with open_stream(replace(ask, since=entry["position"])) as stream:
@@ -429,7 +431,7 @@ async def test_connected_readers_of_a_blog_that_ends_get_the_last_changes_and_la
 
 
 async def test_the_changes_of_an_ended_blog_can_still_be_asked_for(
-    editor: Editor, blog: Any, ask: Ask
+    editor: Editor, blog: Any, ask: Target
 ) -> None:
     await editor.alter(blog["slug"], status="ended")
     async with changes(replace(ask, since=blog["position"])) as stream:
@@ -439,7 +441,7 @@ async def test_the_changes_of_an_ended_blog_can_still_be_asked_for(
 # -- each transport's own
 
 
-async def test_the_subprotocol_is_taken_when_offered_and_only_then(blog: Any, ask: Ask) -> None:
+async def test_the_subprotocol_is_taken_when_offered_and_only_then(blog: Any, ask: Target) -> None:
     for offered, taken in ((["liveblog.v1"], "liveblog.v1"), (["x", "liveblog.v1"], "liveblog.v1")):
         async with websocket(ask, offered) as stream:
             await stream.next("hello")
@@ -451,7 +453,7 @@ async def test_the_subprotocol_is_taken_when_offered_and_only_then(blog: Any, as
 
 
 @pytest.mark.parametrize("said", ["hello", b"hello", ""])
-async def test_a_reader_that_speaks_is_closed_with_1003(ask: Ask, said: str | bytes) -> None:
+async def test_a_reader_that_speaks_is_closed_with_1003(ask: Target, said: str | bytes) -> None:
     async with socket(ask) as connection:
         await connection.recv()
         await connection.send(said)
@@ -459,7 +461,7 @@ async def test_a_reader_that_speaks_is_closed_with_1003(ask: Ask, said: str | by
         assert connection.close_code == 1003
 
 
-async def test_a_readers_ping_is_answered(ask: Ask) -> None:
+async def test_a_readers_ping_is_answered(ask: Target) -> None:
     async with socket(ask) as connection:
         async with asyncio.timeout(5):
             await (await connection.ping())
@@ -467,7 +469,7 @@ async def test_a_readers_ping_is_answered(ask: Ask) -> None:
 
 @each_stream
 async def test_our_own_origins_and_the_allowed_ones_may_read(
-    lane: Server, ask: Ask, open_stream: Open
+    lane: Server, ask: Target, open_stream: Open
 ) -> None:
     for origin in (None, lane.url, "https://live.example", "https://news.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
@@ -478,7 +480,7 @@ async def test_our_own_origins_and_the_allowed_ones_may_read(
 
 
 @each_stream
-async def test_any_other_origin_is_told_to_stay_away(ask: Ask, open_stream: Open) -> None:
+async def test_any_other_origin_is_told_to_stay_away(ask: Target, open_stream: Open) -> None:
     for origin in ("https://evil.example", "null", "http://live.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
             frames = await stream.rest()
@@ -490,7 +492,7 @@ async def test_any_other_origin_is_told_to_stay_away(ask: Ask, open_stream: Open
 
 
 async def test_only_hello_and_changes_carry_an_event_id(
-    editor: Editor, blog: Any, ask: Ask
+    editor: Editor, blog: Any, ask: Target
 ) -> None:
     async with events(replace(ask, since=blog["position"])) as stream:
         await stream.next("hello")
@@ -508,7 +510,7 @@ async def test_only_hello_and_changes_carry_an_event_id(
         assert stream.ids == [None]
 
 
-async def test_the_last_event_id_wins_over_since(editor: Editor, blog: Any, ask: Ask) -> None:
+async def test_the_last_event_id_wins_over_since(editor: Editor, blog: Any, ask: Target) -> None:
     first = await editor.publish(blog["slug"])
     second = await editor.publish(blog["slug"])
     again = replace(ask, since=blog["position"], headers={"last-event-id": first["position"]})
@@ -518,14 +520,14 @@ async def test_the_last_event_id_wins_over_since(editor: Editor, blog: Any, ask:
         assert (frame["from"], frame["position"]) == (2, second["position"])
 
 
-async def test_an_event_stream_is_never_stored_or_held_back(ask: Ask) -> None:
+async def test_an_event_stream_is_never_stored_or_held_back(ask: Target) -> None:
     async with events(ask) as stream:
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert stream.headers["cache-control"] == "no-store"
         assert stream.headers["x-accel-buffering"] == "no"
 
 
-async def test_changes_may_be_kept_by_a_cache_for_a_second(ask: Ask) -> None:
+async def test_changes_may_be_kept_by_a_cache_for_a_second(ask: Target) -> None:
     async with changes(ask) as stream:
         assert stream.headers["cache-control"] == "public, max-age=0, s-maxage=1"
         assert stream.headers["content-type"] == "application/json"
@@ -554,7 +556,7 @@ def small(
 async def test_readers_beyond_the_limits_are_sent_away_to_come_back(
     small: Server, blog: Any, open_stream: Open
 ) -> None:
-    ask = Ask(small.url, blog["slug"])
+    ask = Target(small.url, blog["slug"])
     async with contextlib.AsyncExitStack() as stack:
 
         async def enter(address: str) -> Stream:
@@ -584,18 +586,18 @@ async def test_readers_who_come_at_once_to_a_blog_that_must_be_loaded_are_counte
     all_are_told = asyncio.Barrier(8)
 
     async def told() -> str:
-        async with open_stream(Ask(small.url, blog["slug"])) as stream:
+        async with open_stream(Target(small.url, blog["slug"])) as stream:
             frame = await stream.next()
             await all_are_told.wait()
             return str(frame["t"])
 
     other = await editor.blog()
-    await until(lambda: _is_admitted(open_stream, Ask(small.url, other["slug"])))
+    await until(lambda: _is_admitted(open_stream, Target(small.url, other["slug"])))
     frames = await asyncio.gather(*(told() for _ in range(8)))
     assert sorted(frames) == ["bye"] * 6 + ["hello"] * 2
 
 
-async def _is_admitted(open_stream: Open, ask: Ask) -> bool:
+async def _is_admitted(open_stream: Open, ask: Target) -> bool:
     async with open_stream(ask) as stream:
         return bool((await stream.next())["t"] == "hello")
 
@@ -638,7 +640,7 @@ async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
         "store": "down",
     }
     assert alone.status("/readyz") == 503
-    ask = Ask(alone.url, "council")
+    ask = Target(alone.url, "council")
 
     async def farewell(transport: str) -> tuple[list[Frame], int]:
         async with TRANSPORTS[transport](ask) as stream:
@@ -656,7 +658,7 @@ async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
     await until(lambda: alone.status("/readyz") == 200)
     async with alone.editor() as editor:
         blog = await editor.blog()
-    async with websocket(Ask(alone.url, blog["slug"])) as stream:
+    async with websocket(Target(alone.url, blog["slug"])) as stream:
         await stream.next("hello")
 
 
@@ -668,7 +670,7 @@ async def test_reading_goes_on_while_the_store_is_away(
         editor = await stack.enter_async_context(alone.editor())
         blog = await editor.blog()
         entry = await editor.publish(blog["slug"])
-        ask = Ask(alone.url, blog["slug"], since=entry["position"])
+        ask = Target(alone.url, blog["slug"], since=entry["position"])
         streams = [await stack.enter_async_context(s(ask)) for s in STREAMS.values()]
         for stream in streams:
             await stream.next("hello")

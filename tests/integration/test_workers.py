@@ -15,7 +15,7 @@ import redis
 import uvloop
 from kit.processes import descendants, is_alive, workers_of
 from kit.proxy import Proxy
-from kit.readers import STREAMS, Ask, Frame, Open, Stream, each_stream, events, websocket
+from kit.readers import STREAMS, Frame, Open, Stream, Target, each_stream, events, websocket
 from kit.servers import COMMAND, Editor, Server, StoreProcess, http, serving, store_process
 from kit.stores import binary_of
 from kit.waiting import SCALE, until
@@ -64,7 +64,7 @@ async def test_a_change_through_either_server_reaches_the_readers_of_both(
     site: Server, twin: Server, editor: Editor, open_stream: Open
 ) -> None:
     blog = await editor.blog()
-    ask = Ask("", blog["slug"], since=blog["position"])
+    ask = Target("", blog["slug"], since=blog["position"])
     async with (
         twin.editor() as other,
         open_stream(replace(ask, url=site.url)) as here,
@@ -84,7 +84,7 @@ async def test_readers_of_a_killed_server_get_exactly_what_they_missed_after_the
 ) -> None:
     blog = await editor.blog()
     seen = await editor.publish(blog["slug"])
-    ask = Ask(twin.url, blog["slug"], since=seen["position"])
+    ask = Target(twin.url, blog["slug"], since=seen["position"])
     async with websocket(ask) as socket, events(ask) as stream:
         for reader in (socket, stream):
             await reader.next("hello")
@@ -113,7 +113,7 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
     site: Server, twin: Server, editor: Editor, open_stream: Open
 ) -> None:
     blog = await editor.blog()
-    ask = Ask("", blog["slug"], since=blog["position"])
+    ask = Target("", blog["slug"], since=blog["position"])
     async with (
         connect(site.store_url) as nodes,
         open_stream(replace(ask, url=site.url)) as here,
@@ -276,7 +276,7 @@ async def test_a_change_whose_message_was_lost_is_found_by_comparing_with_the_st
     site: Server, editor: Editor, silent: Publishing
 ) -> None:
     blog = await editor.blog()
-    async with websocket(Ask(site.url, blog["slug"])) as stream:
+    async with websocket(Target(site.url, blog["slug"])) as stream:
         await stream.next("hello")
         lost = await silent.create_entry(SYSTEM, blog["slug"], {"body": "Lost."})
         frame = await stream.next("changes")
@@ -288,7 +288,7 @@ async def test_a_message_after_a_lost_one_brings_both(
     site: Server, editor: Editor, silent: Publishing, open_stream: Open
 ) -> None:
     blog = await editor.blog()
-    async with open_stream(Ask(site.url, blog["slug"])) as stream:
+    async with open_stream(Target(site.url, blog["slug"])) as stream:
         await stream.next("hello")
         lost = await silent.create_entry(SYSTEM, blog["slug"], {"body": "Lost."})
         entry = await editor.publish(blog["slug"])
@@ -300,10 +300,10 @@ async def test_a_reader_ahead_of_its_server_is_told_nothing_false(
     site: Server, editor: Editor, silent: Publishing
 ) -> None:
     blog = await editor.blog()
-    async with websocket(Ask(site.url, blog["slug"])) as stream:
+    async with websocket(Target(site.url, blog["slug"])) as stream:
         await stream.next("hello")
     lost = await silent.create_entry(SYSTEM, blog["slug"], {"body": "Lost."})
-    async with websocket(Ask(site.url, blog["slug"], since=lost.position)) as stream:
+    async with websocket(Target(site.url, blog["slug"], since=lost.position)) as stream:
         assert (await stream.next())["position"] == str(lost.position)
         while (beat := await stream.next("beat"))["position"] is None:
             pass
@@ -347,7 +347,7 @@ async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader
         with contextlib.closing(risky_store.client()) as client:
             copy = dumped(client)
             lost = await editor.publish(blog["slug"], "Lost with the store.")
-            ask = Ask("", blog["slug"], since=lost["position"])
+            ask = Target("", blog["slug"], since=lost["position"])
             streams = [
                 await stack.enter_async_context(open_stream(replace(ask, url=server.url)))
                 for server in servers
@@ -373,7 +373,7 @@ async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader
         entry = await editor.publish(blog["slug"], "After.")
         assert entry["offset"] == 4
         for server in servers:
-            async with websocket(Ask(server.url, blog["slug"], since=resets[0])) as stream:
+            async with websocket(Target(server.url, blog["slug"], since=resets[0])) as stream:
                 await stream.next("hello")
                 assert (await stream.next("changes"))["position"] == entry["position"]
 
@@ -387,7 +387,7 @@ async def test_a_history_that_forked_under_the_same_numbers_is_found(
         with contextlib.closing(risky_store.client()) as client:
             copy = dumped(client)
             lost = await editor.publish(blog["slug"], "Lost with the store.")
-            async with websocket(Ask(first.url, blog["slug"], since=lost["position"])) as stream:
+            async with websocket(Target(first.url, blog["slug"], since=lost["position"])) as stream:
                 await stream.next("hello")
                 client.flushall()
                 for name, value in copy.items():
@@ -434,7 +434,7 @@ async def test_both_workers_tell_their_readers_and_sigterm_sends_all_away_in_ord
     async with contextlib.AsyncExitStack() as stack:
         editor = await stack.enter_async_context(many.editor())
         blog = await editor.blog()
-        ask = Ask(many.url, blog["slug"], since=blog["position"])
+        ask = Target(many.url, blog["slug"], since=blog["position"])
         streams = [
             await stack.enter_async_context(open_stream(ask))
             for _ in range(8)
@@ -461,14 +461,14 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_readers_come_back(
         blog = await editor.blog()
         children = workers_of(many.pid)
         assert len(children) == 2
-        async with websocket(Ask(many.url, blog["slug"])) as stream:
+        async with websocket(Target(many.url, blog["slug"])) as stream:
             await stream.next("hello")
             for child in children:
                 os.kill(child, signal.SIGKILL)
             assert await stream.rest() == []
         await until(lambda: len(set(workers_of(many.pid)) - set(children)) == 2, 20)
         entry = await until(lambda: _published(many, blog["slug"]))
-        async with websocket(Ask(many.url, blog["slug"], since=blog["position"])) as stream:
+        async with websocket(Target(many.url, blog["slug"], since=blog["position"])) as stream:
             await stream.next("hello")
             assert (await stream.next("changes"))["position"] == entry["position"]
 
@@ -490,7 +490,7 @@ async def test_workers_are_not_exchanged_before_the_new_ones_have_heard_from_the
             blog = await editor.blog()
         path, old = f"/blogs/{blog['slug']}", set(workers_of(server.pid))
         await until(lambda: _listening(server) == 2)
-        async with websocket(Ask(server.url, blog["slug"])) as stream:
+        async with websocket(Target(server.url, blog["slug"])) as stream:
             await stream.next("hello")
             with own_store.stopped():
                 os.kill(server.pid, signal.SIGHUP)
@@ -533,7 +533,7 @@ async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
     with serving(
         tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_LEAD_S=LEAD_S
     ) as server:
-        ask = Ask(server.url, blog["slug"])
+        ask = Target(server.url, blog["slug"])
         async with websocket(ask) as stream:
             await stream.next("hello")
             server.terminate()
@@ -554,7 +554,7 @@ async def test_while_readers_are_sent_away_nobody_new_is_let_in(
     """Who comes back at once finds another worker, not this one again."""
     blog = await editor.blog()
     with serving(tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_S="2") as server:
-        ask = Ask(server.url, blog["slug"])
+        ask = Target(server.url, blog["slug"])
         async with websocket(ask) as first, websocket(ask) as second:
             for stream in (first, second):
                 await stream.next("hello")
@@ -579,7 +579,7 @@ async def test_however_many_readers_there_are_each_is_told_before_the_server_end
 ) -> None:
     blog = await editor.blog()
     with serving(tmp_path / "log", REDIS_URL=site.store_url) as server:
-        ask = Ask(server.url, blog["slug"])
+        ask = Target(server.url, blog["slug"])
         async with contextlib.AsyncExitStack() as stack:
             opened = [open_stream(ask) for open_stream in (websocket, events) * 40]
             streams = [await stack.enter_async_context(stream) for stream in opened]

@@ -13,7 +13,7 @@ from kit import judge
 from kit.sources import FakeRender
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 from liveblog.live.blog import Live
-from liveblog.live.frame import Frame, form_of
+from liveblog.live.frame import Frame, encoding_of
 from liveblog.live.reader import Reader
 
 RESET = 4005
@@ -162,7 +162,7 @@ class Seat(Reader):
     None."""
 
     def __init__(self, number: int, client: Client, slow_s: float | None) -> None:
-        super().__init__(form_of(False, "text"))
+        super().__init__(encoding_of(False, "text"))
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.reset: Position | None = None
         self._slow_s = slow_s

@@ -97,8 +97,8 @@ MUTANTS: Final = [
     Mutant(
         "all readers of a pass get the first one's frame",
         "live.blog",
-        "if reader.offset == since and reader.form is form:",
-        "if since >= 0 and reader.form is form:",
+        "if reader.offset == since and reader.encoding is encoding:",
+        "if since >= 0 and reader.encoding is encoding:",
     ),
     Mutant(
         "a pass forgets whom it has brought",

@@ -73,7 +73,7 @@ class Stream:
 
 
 @dataclass
-class Ask:
+class Target:
     """What a reader asks for; `address` is the local address it comes from."""
 
     url: str
@@ -94,7 +94,7 @@ class Ask:
 
 
 @contextlib.asynccontextmanager
-async def socket(ask: Ask, subprotocols: list[str] | None = None) -> AsyncIterator[Any]:
+async def socket(ask: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Any]:
     """Yield a bare WebSocket connection of the `websockets` package."""
     async with connect(
         ask.path("live").replace("http://", "ws://", 1),
@@ -111,7 +111,7 @@ async def socket(ask: Ask, subprotocols: list[str] | None = None) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def websocket(ask: Ask, subprotocols: list[str] | None = None) -> AsyncIterator[Stream]:
+async def websocket(ask: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Stream]:
     async with socket(ask, subprotocols) as connection:
 
         async def frames() -> AsyncIterator[Event]:
@@ -127,7 +127,7 @@ async def websocket(ask: Ask, subprotocols: list[str] | None = None) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def events(ask: Ask) -> AsyncIterator[Stream]:
+async def events(ask: Target) -> AsyncIterator[Stream]:
     """Open a stream of events; its code is the status, 204 for "stay away"."""
     async with (
         http(ask.address) as client,
@@ -155,7 +155,7 @@ async def events(ask: Ask) -> AsyncIterator[Stream]:
 
 
 @contextlib.asynccontextmanager
-async def changes(ask: Ask) -> AsyncIterator[Stream]:
+async def changes(ask: Target) -> AsyncIterator[Stream]:
     """Ask once for the changes; the stream is that one frame."""
     async with http(ask.address) as client:
         answer = await client.get(ask.path("changes"), headers=ask.all_headers())
@@ -170,7 +170,7 @@ async def changes(ask: Ask) -> AsyncIterator[Stream]:
     yield stream
 
 
-Open = Callable[[Ask], contextlib.AbstractAsyncContextManager[Stream]]
+Open = Callable[[Target], contextlib.AbstractAsyncContextManager[Stream]]
 
 STREAMS = {"websocket": websocket, "events": events}
 TRANSPORTS: dict[str, Open] = {**STREAMS, "changes": changes}

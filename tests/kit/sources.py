@@ -20,7 +20,7 @@ from liveblog.blog import timeline as timelines
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.blog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
-from liveblog.live.frame import Frame, form_of
+from liveblog.live.frame import Frame, encoding_of
 from liveblog.live.hub import Hub, Rules
 from liveblog.live.reader import Reader
 
@@ -356,7 +356,7 @@ class FakeReader(Reader):
     frame."""
 
     def __init__(self, *, as_data: bool = False, stalled: bool = False) -> None:
-        super().__init__(form_of(as_data, "text"))
+        super().__init__(encoding_of(as_data, "text"))
         self.frames: list[dict[str, Any]] = []
         self.raw: list[str] = []
         self.stalled = stalled

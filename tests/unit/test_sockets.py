@@ -8,7 +8,7 @@ from kit.virtual import in_virtual_time
 from starlette.requests import Request
 
 from liveblog.live import portable as sockets
-from liveblog.live.door import GONE, Door, read_ask
+from liveblog.live.door import GONE, Door, read_request
 from liveblog.live.portable import EventStream
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
@@ -33,7 +33,7 @@ async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() ->
     async def receive() -> Any:
         return await asyncio.get_running_loop().create_future()
 
-    ask = read_ask(SLUG, b"", {}, "http", "")
+    ask = read_request(SLUG, b"", {}, "http", "")
     stream = EventStream(door, Request(SCOPE), live, ask)
     serving = asyncio.create_task(stream(SCOPE, receive, send))
     await asyncio.sleep(1)
