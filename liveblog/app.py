@@ -31,8 +31,9 @@ from liveblog.html import render
 from liveblog.live import portable as sockets
 from liveblog.live.direct import Lane
 from liveblog.live.door import Door
-from liveblog.live.hub import Hub, Rules
+from liveblog.live.hub import Hub
 from liveblog.live.metrics import CONTENT_TYPE, Metrics
+from liveblog.live.worker import Rules
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.settings import Settings, load, static_dir

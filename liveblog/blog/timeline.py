@@ -87,6 +87,10 @@ class Timeline:
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self.replace(snapshot)
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Replace the whole state by a snapshot of any epoch and offset."""
         self.epoch, self.offset, _ = snapshot.position
         self.blog = snapshot.blog
         held_checks = len(snapshot.checks) // 8

@@ -204,7 +204,7 @@ def read_head(data: bytes) -> Head:
 # -- readers ---------------------------------------------------------------------------------------
 
 
-class DirectReader(Reader, asyncio.Protocol):
+class DirectReader(Reader[bytes], asyncio.Protocol):
     """A reader whose frames are written straight to its socket.
 
     Its first `data_received` is given a whole request head. uvicorn's `ws=` calls it before it
@@ -217,7 +217,7 @@ class DirectReader(Reader, asyncio.Protocol):
 
     transport_name: ClassVar[str]
     forms: ClassVar[
-        Sequence[Encoding]
+        Sequence[Encoding[bytes]]
     ]  # that it may take; the first unless the handshake says else
 
     __slots__ = (
@@ -282,7 +282,7 @@ class DirectReader(Reader, asyncio.Protocol):
             lane.uncork_later(self)
             return
         door.entered(self.transport_name, address)
-        self._address, self.encoding = address, encoding_of(ask.as_data, self.encoding.name)
+        self._address, self.encoding = address, self.encoding.of_content(ask.as_data)
         live = door.hub.held(ask.slug)
         if live:
             self._join(live, ask)
@@ -473,7 +473,7 @@ class SocketReader(DirectReader):
 
     def end(self, frame: Frame | None, code: int) -> None:
         """Say farewell and start the closing handshake (section 7.1.2)."""
-        last: bytes = frame.encoded(self.encoding) if frame else b""
+        last = frame.encoded(self.encoding) if frame else b""
         self._say(last + rfc6455.close(code))
         self._left(code)
 
@@ -539,7 +539,7 @@ class EventReader(DirectReader):
             return
         if code == ENDED:
             frame = frames.bye(None, "ended")
-        last: bytes = frame.encoded(self.encoding) if frame else b""
+        last = frame.encoded(self.encoding) if frame else b""
         self._say(self._head + last + (_LAST_CHUNK if self.encoding.name == "chunk" else b""))
         self._close(code)
 

@@ -29,7 +29,7 @@ from liveblog.live.reader import (
     RESET,
     RESET_WINDOW_MS,
     RESTART_WINDOW_MS,
-    Reader,
+    AnyReader,
 )
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class Door:
             return _refusal(OVERLOAD_WINDOW_MS, FAULT, "fault")
         return live or _refusal(None, NO_SUCH_BLOG, "gone")
 
-    def join(self, reader: Reader, live: Live, ask: StreamRequest) -> None:
+    def join(self, reader: AnyReader, live: Live, ask: StreamRequest) -> None:
         """Let a reader in, or reset it at once when what it gave as its position is none."""
         if ask.is_malformed:
             reader.end(frames.reset(live.position, RESET_WINDOW_MS), RESET)

@@ -1,14 +1,14 @@
 """Frames: the JSON that readers get, encoded once and shared by all of them.
 
-`{"t":"hello"|"changes"|"beat"|"reset"|"bye", …}` as the contract has it. The parts of a `changes`
-frame are made once per entry and joined, since 10,000 readers who come back to the same position
-must cost one encoding.
+`{"t":"hello"|"changes"|"beat"|"reset"|"bye", …}`, in the form that docs/streams.md specifies. Each
+entry of a `changes` frame is encoded once as a `Piece`, and pieces are joined: 10,000 readers that
+return to one position must cost one encoding.
 
-Rules: bytes in, bytes out; no I/O, no clock. HTML comes in ready made.
+Rules: bytes in, bytes out; no I/O, no clock, no rendering.
 """
 
-from functools import cached_property, lru_cache
-from typing import Any, Final, Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args, overload
 
 import orjson
 
@@ -17,46 +17,73 @@ from liveblog.blog.shapes import blog_json, entry_json
 from liveblog.live import rfc6455
 
 MISSED_BYTES_MAX: Final = 256 * 1024  # a longer `changes` is a `reset`
-FORMS_MAX: Final = 6  # of one frame, none longer: JSON, text, framed, deflated, event, chunk
-OVERHEAD_BYTES: Final = 1_000  # of the objects around them
+FORMS_MAX: Final = 6  # of one frame: JSON, text, framed, deflated, event, chunk; each about as long
+OVERHEAD_BYTES: Final = 1_000  # of the objects around the forms of a frame
 
-# What `as=data` leaves out of the API's shapes.
+# Fields of the API's shapes that `as=data` leaves out.
 _ENTRY_LEFT_OUT = ("body", "publish_at")
 _BLOG_LEFT_OUT = ("summary",)
 
+Data = TypeVar("Data", bound=str | bytes)
+Shape: TypeAlias = dict[str, object]  # a JSON object of the API
+TextForm = Literal["text"]
+BytesForm = Literal["framed", "deflated", "event", "chunk"]
 
-class Encoding(NamedTuple):
-    """How a reader gets its frames: with which content, and as which attribute of a Frame."""
+
+class Encoding(NamedTuple, Generic[Data]):
+    """The content of a reader's frames, and their form: the name of an attribute of `Frame`.
+
+    `Data` is the type of that attribute: str for "text", else bytes.
+    """
 
     as_data: bool
-    name: Literal["text", "framed", "deflated", "event", "chunk"]
+    name: TextForm | BytesForm
+
+    def of_content(self, as_data: bool) -> "Encoding[Data]":
+        """Return the encoding of the same form with this content."""
+        return _ENCODINGS[as_data, self.name]
 
 
-# One object each, so that to compare two is to compare identities.
-encoding_of: Final = lru_cache(maxsize=16)(Encoding)
+_FORMS: Final = (*get_args(TextForm), *get_args(BytesForm))
+# One object each, so that encodings can be compared by identity. The type of `Data` follows from
+# the form; only `encoding_of` and `of_content` look here.
+_ENCODINGS: Final[dict[tuple[bool, str], Encoding[Any]]] = {
+    (as_data, name): Encoding(as_data, name) for as_data in (False, True) for name in _FORMS
+}
+
+
+@overload
+def encoding_of(as_data: bool, name: TextForm) -> Encoding[str]: ...
+@overload
+def encoding_of(as_data: bool, name: BytesForm) -> Encoding[bytes]: ...
+def encoding_of(as_data: bool, name: TextForm | BytesForm) -> Encoding[str] | Encoding[bytes]:
+    """Return the encoding of a content and a form, the same object every time."""
+    return _ENCODINGS[as_data, name]
 
 
 class Frame:
     """One frame in the forms that transports need, each made on first use.
 
-    `position` is the SSE event id; None for frames that move nobody.
+    `position` is the id of the Server-Sent Event; None for frames that leave a reader's position
+    unchanged.
     """
 
     def __init__(self, json: bytes, position: Position | None = None) -> None:
         self.json, self.position = json, position
 
-    def encoded(self, encoding: Encoding) -> Any:
-        """Return this frame as a reader of that encoding takes it: bytes, or str for "text"."""
-        return getattr(self, encoding.name)
+    def encoded(self, encoding: Encoding[Data]) -> Data:
+        """Return this frame in an encoding."""
+        data: Data = getattr(self, encoding.name)
+        return data
 
     @property
     def bytes_max(self) -> int:
-        """The memory that this frame may come to take."""
+        """The memory that this frame takes when all its forms are made."""
         return FORMS_MAX * len(self.json) + OVERHEAD_BYTES
 
     @cached_property
     def text(self) -> str:
-        """The payload of a WebSocket text frame, for servers that frame it themselves."""
+        """The payload of a WebSocket text frame, for ASGI servers, which frame it themselves."""
         return self.json.decode()
 
     @cached_property
@@ -66,25 +93,26 @@ class Frame:
 
     @cached_property
     def deflated(self) -> bytes:
-        """A whole WebSocket frame for who negotiated compression."""
+        """A whole WebSocket frame for readers that negotiated compression."""
         return rfc6455.compressed_text(self.json)
 
     @cached_property
     def event(self) -> bytes:
-        """A Server-Sent Event. JSON has no raw line breaks, so it is one `data` line."""
+        """A Server-Sent Event, with one `data` line: JSON has no raw line breaks."""
         id_line = b"id: %b\n" % str(self.position).encode() if self.position else b""
         return b"%bdata: %b\n\n" % (id_line, self.json)
 
     @cached_property
     def chunk(self) -> bytes:
-        """That event as one chunk of an HTTP/1.1 answer (RFC 9112, section 7.1)."""
+        """The Server-Sent Event as one chunk of an HTTP/1.1 answer (RFC 9112, section 7.1)."""
         return b"%x\r\n%b\r\n" % (len(self.event), self.event)
 
 
 class Piece(NamedTuple):
     """One change, encoded.
 
-    `order` is an entry's, between whose halves `new` is written; 0 when there is no `new`.
+    `order` is the entry's order; `encoded` compares it with a reader's offset and writes the member
+    `new` between head and tail. 0: a change without `new`, all of it in `head`.
     """
 
     head: bytes
@@ -101,7 +129,7 @@ class Piece(NamedTuple):
         )
 
 
-def put(entry: Entry, /, **content: Any) -> Piece:
+def put(entry: Entry, /, **content: object) -> Piece:
     """Encode an entry's present state; `content` is html=… or entry=…."""
     head = {
         "op": "put",
@@ -118,29 +146,29 @@ def delete(entry: Entry) -> Piece:
     return Piece(orjson.dumps({"op": "del", "id": entry.id, "offset": entry.offset}))
 
 
-def header(blog: Blog, /, **content: Any) -> Piece:
+def header(blog: Blog, /, **content: object) -> Piece:
     """Encode the blog's header and status; `content` is html=… or blog=…."""
     return Piece(
         orjson.dumps({"op": "blog", "offset": blog.offset, "status": blog.status, **content})
     )
 
 
-def entry_data(entry: Entry, slug: str, position: Position | None, base_url: str) -> dict[str, Any]:
-    """Return what `as=data` shows of an entry."""
+def entry_data(entry: Entry, slug: str, position: Position | None, base_url: str) -> Shape:
+    """Return the fields of an entry that `as=data` sends."""
     shape = entry_json(entry, slug, position, base_url)
     return {name: value for name, value in shape.items() if name not in _ENTRY_LEFT_OUT}
 
 
-def blog_data(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
-    """Return what `as=data` shows of a blog."""
+def blog_data(blog: Blog, position: Position, base_url: str) -> Shape:
+    """Return the fields of a blog that `as=data` sends."""
     shape = blog_json(blog, position, base_url)
     return {name: value for name, value in shape.items() if name not in _BLOG_LEFT_OUT}
 
 
 def changes(since: int, position: Position, pieces: list[Piece]) -> Frame | None:
-    """Join pieces, ascending by offset, into what a reader at `since` misses.
+    """Join pieces, ascending by offset, into the frame from `since` to `position`.
 
-    None when it is too much.
+    None when the pieces are longer than MISSED_BYTES_MAX.
     """
     parts = [piece.encoded(since) for piece in pieces]
     if sum(map(len, parts)) > MISSED_BYTES_MAX:
@@ -158,11 +186,11 @@ def hello(position: Position, heartbeat_s: float) -> Frame:
     return Frame(json, position)
 
 
-class _Asking(Frame):
+class _PingingBeat(Frame):
     """A heartbeat with a WebSocket ping in the same bytes.
 
-    The beat tells the reader's page that the server is there, the pong tells the server that the
-    reader's end is.
+    The beat shows the reader's page that the server is alive; the pong shows the server that the
+    reader's browser is alive.
     """
 
     @cached_property
@@ -174,13 +202,13 @@ class _Asking(Frame):
         return self.framed  # too short to shrink
 
 
-def beat(position: Position | None, now: str | None, asks: bool = False) -> Frame:
-    """Encode a heartbeat; `asks`: for a sign of life.
+def beat(position: Position | None, now: str | None, pings: bool = False) -> Frame:
+    """Encode a heartbeat; `pings`: with a ping.
 
-    `position` None is proof of life only, to a reader who waits for the store.
+    `position` None: for a reader whose position the store has not verified.
     """
     shown = str(position) if position else None
-    kind = _Asking if asks else Frame
+    kind = _PingingBeat if pings else Frame
     return kind(orjson.dumps({"t": "beat", "position": shown, "now": now}))
 
 
@@ -189,5 +217,5 @@ def reset(position: Position, after_ms: tuple[int, int]) -> Frame:
 
 
 def bye(after_ms: tuple[int, int] | None, why: str) -> Frame:
-    """Encode a farewell: come back after a random wait in the window, or with None stay away."""
+    """Encode a farewell: reconnect after a random wait in the window; None: do not reconnect."""
     return Frame(orjson.dumps({"t": "bye", "after_ms": after_ms, "why": why}))

@@ -121,15 +121,15 @@ class Metrics:
 
 
 def _gauges(hub: Hub) -> list[tuple[str, str, float]]:
-    behind = sum(len(live.behind) for live in hub.lives.values())
+    behind = sum(len(live.roster.behind) for live in hub.lives.values())
     return [
         ("readers_behind", "Readers whose sockets are full", behind),
         (
             "held_bytes",
             "Bytes of frames that wait for the sockets of readers behind",
-            hub.held_bytes,
+            hub.held_budget.bytes,
         ),
-        ("cached_bytes", "Bytes of frames and pages kept", hub.cached_bytes()),
+        ("cached_bytes", "Bytes of frames and pages kept", hub.cache_budget.used()),
         ("blogs", "Blogs held", len(hub.lives)),
         ("store_up", "Whether all of the store answered last time", hub.store_up),
     ]

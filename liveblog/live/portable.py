@@ -38,7 +38,7 @@ from liveblog.live.door import (
     StreamRequest,
     read_request,
 )
-from liveblog.live.frame import Encoding, Frame, encoding_of
+from liveblog.live.frame import Data, Encoding, Frame, encoding_of
 from liveblog.live.reader import ENDED, RESET_WINDOW_MS, Reader
 
 CLOSE_S: Final = 5.0
@@ -48,19 +48,19 @@ ASK_S: Final = 1.0
 End = tuple[Frame | None, int]  # the last frame and the close code
 
 
-class TaskReader(Reader):
+class TaskReader(Reader[Data]):
     """A reader whose socket is written by a task of its own, from one frame in hand."""
 
     __slots__ = ("_hand", "_last", "_wake", "_writing")
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, encoding: Encoding[Data]) -> None:
         super().__init__(encoding)
-        self._hand: Any = None
+        self._hand: Data | None = None
         self._last: End | None = None
         self._wake = asyncio.Event()
         self._writing = asyncio.timeout(None)
 
-    def take(self, data: Any) -> None:
+    def take(self, data: Data) -> None:
         self._hand = data
         self.fell_behind(len(data))
         self._wake.set()
@@ -76,7 +76,7 @@ class TaskReader(Reader):
         with contextlib.suppress(RuntimeError):  # nothing is being written
             self._writing.reschedule(asyncio.get_running_loop().time())
 
-    async def run(self, write: Callable[[Any], Awaitable[None]]) -> End:
+    async def run(self, write: Callable[[Data], Awaitable[None]]) -> End:
         """Write what comes into the hand until the end, and return how it ends.
 
         Raises TimeoutError when the hub gave the reader up.
@@ -142,7 +142,7 @@ class SocketEndpoint:
         await _farewell(socket, refusal.farewell, refusal.code)
 
 
-async def _talk(socket: WebSocket, reader: TaskReader) -> End:
+async def _talk(socket: WebSocket, reader: TaskReader[str]) -> End:
     """Write to a reader until it ends, or leaves, or speaks (readers send nothing)."""
 
     async def write(text: str) -> None:
@@ -331,10 +331,10 @@ class ChangesEndpoint:
         if not frame:
             return _as_json(frames.reset(live.position, RESET_WINDOW_MS), cors)
         key = (frame, cors.get("access-control-allow-origin"))
-        kept: Answer | None = live.kept(key)
+        kept = live.kept(key)
         if not kept:
             kept = _as_json(frame, cors)
-            live.keep(key, kept, kept.bytes_max)
+            live.keep(key, kept)
         return kept
 
     async def _frame(self, live: Live, since: Position | None, as_data: bool) -> Frame | None:

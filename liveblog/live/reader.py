@@ -1,16 +1,13 @@
-"""A reader: where it is, and whether its socket is full. Transports subclass `Reader`.
+"""A reader: its position in a blog, and whether its socket is full.
 
-Rules: no I/O.
+Rules: no I/O. Transports subclass `Reader`; only the parts of a `Live` move its offset.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias
 
 from liveblog.blog.model import Position
-from liveblog.live.frame import Encoding, Frame
-
-if TYPE_CHECKING:
-    from liveblog.live.blog import Live
+from liveblog.live.frame import Data, Encoding, Frame
 
 RESET_WINDOW_MS: Final = (0, 3_000)
 RESTART_WINDOW_MS: Final = (0, 1_000)
@@ -21,15 +18,25 @@ NO_SUCH_BLOG: Final = 4504
 ENDED: Final = 4510
 
 
-class Reader(ABC):
-    """A cursor: where a reader is, and whether its socket is full. Transports subclass it.
+class JoinedBlog(Protocol):
+    """The blog that a reader has joined, as far as the reader calls it."""
 
-    `send`, `end` and `abort` are plain calls that never wait and never raise; after `end` or
-    `abort` nothing more comes. A reader that took a frame which its socket did not calls
-    `fell_behind`, and `drained` when it can take the next. Only the hub moves `offset`.
+    def leave(self, reader: "AnyReader") -> None: ...
+    def close(self, reader: "AnyReader", farewell: Frame | None, code: int) -> None: ...
+    def fell_behind(self, reader: "AnyReader", held_bytes: int) -> None: ...
+    def drained(self, reader: "AnyReader") -> None: ...
+
+
+class Reader(ABC, Generic[Data]):
+    """A cursor in a blog, and the state of one socket.
+
+    `Data` is the type of an encoded frame: str where the ASGI server encodes WebSocket text, else
+    bytes. `send`, `end` and `abort` are plain calls that never wait and never raise; no frame
+    follows an `end` or an `abort`. A transport calls `fell_behind` when the socket has not accepted
+    the whole frame, and `drained` when the socket can accept the next frame.
     """
 
-    answers_pings: ClassVar = False  # whether silence means that nobody is there
+    answers_pings: ClassVar = False  # whether silence means that the peer is gone
 
     __slots__ = (
         "behind",
@@ -44,43 +51,51 @@ class Reader(ABC):
         "waits_for",
     )
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, encoding: Encoding[Data]) -> None:
         self.encoding = encoding
         self.offset = 0
-        self.follows = False  # to be brought forward: of the blog, judged, not behind
-        self.behind = False
-        self.held_bytes = 0  # of a frame, for its socket, while behind
+        self.follows = False  # whether passes send this reader the changes
+        self.behind = False  # whether the socket is full
+        self.held_bytes = 0  # of a frame that the socket has not accepted, while behind
         self.unheard = 0  # pings since the last sign of life
-        # A position that the store has not judged yet, and how many repairs had begun.
+        # An unverified position, and the number of repair reads that had started when it came.
         self.waits_for: tuple[Position, int] | None = None
-        self.live: Live | None = None
+        self.live: JoinedBlog | None = None
         self.slot = 0
-        self.leaves = False  # joined a blog that has ended: goes when it has what it missed
+        self.leaves = False  # of an ended blog: closed when it has reached the top
 
     def send(self, frame: Frame) -> None:
-        """Take one frame; called only when not `behind`."""
+        """Write one frame; called only when the reader is not `behind`."""
         self.take(frame.encoded(self.encoding))
 
     @abstractmethod
-    def take(self, data: Any) -> None:
-        """Take what `Frame.encoded` made of a frame in this reader's encoding."""
+    def take(self, data: Data) -> None:
+        """Write one frame that `Frame.encoded` made in this reader's encoding."""
 
     @abstractmethod
     def end(self, frame: Frame | None, code: int) -> None:
-        """Take at most one last frame after what is in hand, then close (RFC 6455, section 7.4)."""
+        """Write at most one last frame after the pending one, then close.
+
+        `code` is a close code (RFC 6455, section 7.4).
+        """
 
     @abstractmethod
     def abort(self) -> None:
-        """Free the connection at once; its peer takes nothing, or is not there any more."""
+        """Drop the connection at once, with all pending bytes."""
 
     def fell_behind(self, held_bytes: int) -> None:
-        """Say that the socket is full: so much of a frame still waits for it."""
+        """Note that the socket is full and that `held_bytes` of a frame are pending."""
         self.behind = True
         if self.live:
             self.live.fell_behind(self, held_bytes)
 
     def drained(self) -> None:
-        """Say that the next frame can be taken: one to the top follows, if this is below it."""
+        """Note that the socket is writable; a reader below the top gets one frame to the top."""
         self.behind = False
         if self.live:
             self.live.drained(self)
+
+
+# A blog's readers are of both kinds. Each gets only frames in its own encoding, which the type of
+# a mixed collection cannot express.
+AnyReader: TypeAlias = Reader[Any]

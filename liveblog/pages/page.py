@@ -163,7 +163,7 @@ class _Pages:
 
     def _keep(self, live: Live, key: PageKey, window: Window, permalink: str | None) -> Answer:
         made = _answer(self._page(live, window, permalink))
-        live.keep(key, made, made.bytes_max)
+        live.keep(key, made)
         return made
 
     def _page(self, live: Live, window: Window, permalink: str | None) -> str:
@@ -184,8 +184,7 @@ class _Pages:
 
 
 def _kept(live: Live, key: PageKey) -> Answer | None:
-    kept: Answer | None = live.kept(key)
-    return kept
+    return live.kept(key)
 
 
 def _is_ahead(position: Position, live: Live) -> bool:
@@ -204,7 +203,7 @@ async def _below(live: Live, before: Entry | None) -> Window:
     order = before.order if before else None
     found = live.timeline.page(PAGE_ENTRIES + 1, order)
     if found is None:
-        read = await live.hub.source.older(live.slug, order, PAGE_ENTRIES + 1)
+        read = await live.source.older(live.slug, order, PAGE_ENTRIES + 1)
         found = _as_held(live, read)
     return _window(found, before)
 
@@ -226,7 +225,7 @@ async def _holding(live: Live, id: str) -> Window:
     if newest and any(shown.id == entry.id for shown in newest.entries):
         return newest
     order = entry.order or 0
-    newer = _as_held(live, await live.hub.source.newer(live.slug, order, NEWER_SHOWN + 1))
+    newer = _as_held(live, await live.source.newer(live.slug, order, NEWER_SHOWN + 1))
     above = newer[NEWER_SHOWN] if len(newer) > NEWER_SHOWN else None
     rest = await _below(live, entry)
     shown = [*reversed(newer[:NEWER_SHOWN]), entry, *rest.entries]
@@ -248,7 +247,7 @@ async def _published(live: Live, id: str) -> Entry:
     """Return an entry or tombstone by an id ever published in the blog; raise 404 for any other."""
     if not is_entry_id(id):
         raise not_found("There is no such entry.")
-    entry = live.timeline.get(id) or await live.hub.source.entry(live.slug, id)
+    entry = live.timeline.get(id) or await live.source.entry(live.slug, id)
     if not entry or entry.order is None:
         raise not_found("There is no such entry.")
     return entry

@@ -831,7 +831,7 @@ def _with_state(lane: Lane) -> Any:
 async def _behind(lane: Lane) -> SocketReader:
     """Return the one reader there is, when so much was written that its socket is full."""
     await until(lambda: lane.door.hub.count() == 1)
-    (reader,) = lane.door.hub.lives[SLUG].followers
+    (reader,) = lane.door.hub.lives[SLUG].roster.followers
     assert isinstance(reader, SocketReader)
     while not reader.behind:
         reader._say(b"\x81\x7e\x80\x00" + b"x" * 32_768)
@@ -944,7 +944,7 @@ async def test_a_long_frame_is_not_copied_for_each_reader_that_comes_back(
     monkeypatch.setattr(SocketReader, "uncork", look)
     live = await lane.door.hub.live(SLUG)
     assert live
-    monkeypatch.setattr(live, "_make_frame", lambda *_: Frame(b"x" * 100_000))
+    monkeypatch.setattr(live.cache, "_make_frame", lambda *_: Frame(b"x" * 100_000))
     since = live.position._replace(offset=0)
     monkeypatch.setattr(live.timeline, "standing", lambda _: "here")
     for _ in range(2):
@@ -977,7 +977,7 @@ async def test_a_reader_is_no_connection_of_uvicorns_and_holds_neither_task_nor_
         await until(lambda: lane.door.hub.count() == 1)
         await until(lambda: len(asyncio.all_tasks()) == tasks)
         assert not server.server_state.connections
-        (reader,) = lane.door.hub.lives[SLUG].followers
+        (reader,) = lane.door.hub.lives[SLUG].roster.followers
         assert not hasattr(reader, "__dict__")
     await until(lambda: lane.door.hub.count() == 0)
     assert lane.door.closes == {1006: 1}

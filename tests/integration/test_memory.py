@@ -17,10 +17,10 @@ from starlette.types import ASGIApp
 
 from liveblog import answer as answers
 from liveblog import app as apps
-from liveblog.answer import CACHED_1_S, IMMUTABLE, Answer
+from liveblog.answer import CACHED_1_S, IMMUTABLE
 from liveblog.blog.model import SYSTEM
 from liveblog.editors.publishing import Publishing
-from liveblog.live import blog as lives
+from liveblog.live import budget as budgets
 from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
@@ -376,9 +376,10 @@ async def test_what_is_compressed_counts_before_it_is_made(
     for coding in CODINGS:
         await ask(worker.short, "/blogs/council", "GET", b"", {"accept-encoding": coding})
     live = worker.hub.lives["council"]
-    kept: Answer = live.kept(page.NEWEST)
-    assert worker.hub.cached_bytes() == kept.bytes_max >= 3 * len(kept.body)
-    monkeypatch.setattr(lives, "CACHED_BYTES_MAX", kept.bytes_max + 10)
+    kept = live.kept(page.NEWEST)
+    assert kept
+    assert worker.hub.cache_budget.used() == kept.bytes_max >= 3 * len(kept.body)
+    monkeypatch.setattr(budgets, "CACHED_BYTES_MAX", kept.bytes_max + 10)
     await ask(worker.short, "/blogs/other", "GET", b"", {})
     assert live.kept(page.NEWEST) is None
 
@@ -400,10 +401,14 @@ async def test_a_change_drops_every_copy_and_a_late_compression_brings_none_back
     live = worker.hub.lives["council"]
     (entry,) = live.timeline.newest(1)
     assert live.kept(page.NEWEST)
-    assert live._articles
+    assert live.cache._articles
     await worker.publishing.delete_entry(SYSTEM, "council", entry.id, takedown=True)
     await worker.catch_up()
     for _ in range(2):
-        assert (live.kept(page.NEWEST), live._articles, live.cached_bytes) == (None, {}, 0)
+        assert (live.kept(page.NEWEST), live.cache._articles, live.cache.cached_bytes) == (
+            None,
+            {},
+            0,
+        )
         late.set()
         await asking

@@ -157,7 +157,7 @@ def assert_well_formed(frame: dict[str, Any]) -> None:
             assert change["new"] == (change["order"] > frame["from"])
 
 
-class Seat(Reader):
+class Seat(Reader[str]):
     """A client's stream: its socket takes a frame in `slow_s`, at once when 0, not at all when
     None."""
 

@@ -24,8 +24,10 @@ from kit.virtual import VirtualLoop
 from kit.world import LATE_S, OUTAGE_S, WORKERS, World, chosen
 from liveblog.blog import timeline as timelines
 from liveblog.blog.timeline import Changes
-from liveblog.live import blog as lives
-from liveblog.live import hub as hubs
+from liveblog.live import fanout as fanouts
+from liveblog.live import loading as loadings
+from liveblog.live import repair as repairs
+from liveblog.live import watch as watches
 
 LOG: Final = logging.getLogger("liveblog.live")
 
@@ -33,8 +35,10 @@ LOG: Final = logging.getLogger("liveblog.live")
 # the fast path lost; a pass yields as often as it can, so that the next step finds it half done.
 SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
     timelines: {"KEPT_CHANGES": 6, "MISSED_MAX": 5, "TRIM_EVERY": 2},
-    lives: {"EARLY_MAX": 2, "LOOK_EVERY": 1, "SLICE_S": 0.0},
-    hubs: {"EARLY_MAX": 2, "HEADS_EVERY_S": 60.0},
+    fanouts: {"LOOK_EVERY": 1, "SLICE_S": 0.0},
+    repairs: {"QUEUED_MAX": 2},
+    loadings: {"QUEUED_MAX": 2},
+    watches: {"HEADS_EVERY_S": 60.0},
     sources: {"FAR": 10},
 }
 

@@ -21,8 +21,9 @@ from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.blog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 from liveblog.live.frame import Frame, encoding_of
-from liveblog.live.hub import Hub, Rules
+from liveblog.live.hub import Hub
 from liveblog.live.reader import Reader
+from liveblog.live.worker import Rules
 
 SLUG: Final = "election"
 FOR_PAGES: Final = "a hub only hands this to pages, and asks it never"
@@ -351,7 +352,7 @@ class FakeRender:
         return f"<header>{blog.title} {blog.updated_at}</header>"
 
 
-class FakeReader(Reader):
+class FakeReader(Reader[str]):
     """A reader that keeps what it was given. While `stalled` its socket is full after each
     frame."""
 

@@ -19,8 +19,9 @@ from kit.waiting import until
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Record
-from liveblog.live import blog as lives
+from liveblog.live import fanout as fanouts
 from liveblog.live.blog import Live
+from liveblog.live.roster import SLOTS
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def chosen(things: Sequence[T], pick: int) -> T:
 
 def _look_otherwise(_: float) -> None:
     """Let the next walk bring one reader a turn, or three: it may find what the last one left."""
-    lives.LOOK_EVERY = 4 - lives.LOOK_EVERY  # type: ignore[misc]
+    fanouts.LOOK_EVERY = 4 - fanouts.LOOK_EVERY  # type: ignore[misc]
 
 
 class Worker:
@@ -64,8 +65,8 @@ class Worker:
     def beat(self) -> None:
         """Give every slot its heartbeat, one closely after the other."""
         if self.live:
-            for slot in range(lives.SLOTS):
-                self.live.beat(slot, None)
+            for slot in range(SLOTS):
+                self.live.beats.send(slot, None)
 
     async def stop(self) -> None:
         self.running.cancel()
@@ -92,7 +93,7 @@ class World:
     """The store, its workers and their visitors."""
 
     def __init__(self) -> None:
-        lives.LOOK_EVERY = 1  # type: ignore[misc]
+        fanouts.LOOK_EVERY = 1  # type: ignore[misc]
         self.store = FakeStore(Past())
         self.past = self.store.pasts[SLUG]
         self.past.release(3)
@@ -302,7 +303,7 @@ class Visitor:
         return self._task is not None
 
     def sits_at(self, worker: Worker) -> bool:
-        return bool(self._seat and self._seat.live and self._seat.live.hub is worker.hub)
+        return bool(worker.live and self._seat and worker.live.roster.has(self._seat))
 
     def join(self) -> None:
         """Come, or come back with what is held."""

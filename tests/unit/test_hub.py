@@ -26,14 +26,20 @@ from kit.sources import (
 from kit.virtual import in_virtual_time
 from kit.waiting import until
 
+from liveblog.answer import CACHED_1_S, Answer
 from liveblog.blog import timeline as timelines
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
-from liveblog.live import blog as lives
-from liveblog.live import hub as hubs
+from liveblog.live import budget as budgets
+from liveblog.live import cache as caches
+from liveblog.live import fanout as fanouts
+from liveblog.live import loading as loadings
+from liveblog.live import repair as repairs
+from liveblog.live import watch as watches
 from liveblog.live.blog import Live
 from liveblog.live.frame import MISSED_BYTES_MAX
 from liveblog.live.hub import Hub
+from liveblog.live.roster import SLOTS
 
 
 class Scene:
@@ -253,18 +259,18 @@ async def test_an_entry_is_rendered_once_for_frames_and_pages_until_it_changes()
     assert "new" in live.article(edited)
     assert render.made == [*made, entry.id, entry.id]
     scene.tell(scene.past.delete, entry.id)
-    assert live._articles.keys().isdisjoint({entry.id})
+    assert live.cache._articles.keys().isdisjoint({entry.id})
 
 
 @in_virtual_time
 async def test_so_many_rendered_entries_of_a_blog_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lives, "ARTICLES_MAX", 2)
+    monkeypatch.setattr(caches, "ARTICLES_MAX", 2)
     scene = await make_scene()
     for _ in range(5):
         scene.tell(scene.past.publish)
         for entry in scene.live.timeline.newest(20):
             assert scene.live.article(entry)
-            assert len(scene.live._articles) <= 2
+            assert len(scene.live.cache._articles) <= 2
 
 
 @in_virtual_time
@@ -273,7 +279,7 @@ async def test_after_a_change_nothing_encoded_before_it_is_given_out() -> None:
     id = scene.past.entries()[0].id
     since = scene.past.at(2)
     scene.reader(since)
-    scene.live.keep("page", "a page", 6)
+    scene.live.keep("page", Answer(b"a page", "text/html", CACHED_1_S))
     scene.tell(scene.past.delete, id)
     assert scene.live.kept("page") is None
     (missed,) = scene.reader(since).news()
@@ -289,16 +295,16 @@ async def test_the_cache_is_bounded_and_what_it_held_before_a_change_does_not_co
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = await make_scene()
-    monkeypatch.setattr(lives, "CACHED_BYTES_MAX", 4_000)
+    monkeypatch.setattr(budgets, "CACHED_BYTES_MAX", 4_000)
     for _ in range(3):
         for since in (3, 2, 1):
             made = scene.live.frame(since, as_data=False)
             assert made
             kept = scene.live.frame(since, as_data=False) is made
             assert kept == (made.bytes_max <= 4_000)
-            assert scene.hub.cached_bytes() <= 4_000
+            assert scene.hub.cache_budget.used() <= 4_000
         scene.tell(scene.past.edit, scene.past.entries()[0].id)
-        assert scene.hub.cached_bytes() == 0
+        assert scene.hub.cache_budget.used() == 0
 
 
 @in_virtual_time
@@ -316,7 +322,7 @@ async def test_one_pass_at_a_time_brings_the_readers_of_a_blog() -> None:
 async def test_a_change_during_a_pass_raises_the_top_and_everybody_gets_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lives, "LOOK_EVERY", 1)
+    monkeypatch.setattr(fanouts, "LOOK_EVERY", 1)
     scene = await make_scene(clock=Clock(tick_s=0.0004))  # a pass yields every other reader
     early = [scene.reader() for _ in range(60)]
     scene.tell(scene.past.publish)
@@ -345,7 +351,7 @@ async def some_are_brought(readers: list[FakeReader]) -> None:
 async def in_the_middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
     """Return ten readers of each slot, of whom some are brought to the top already."""
     scene = await make_scene(clock=Clock(tick_s=0.0004))
-    readers = [scene.reader() for _ in range(10 * lives.SLOTS)]
+    readers = [scene.reader() for _ in range(10 * SLOTS)]
     scene.tell(scene.past.publish)
     await some_are_brought(readers)
     return scene, readers
@@ -367,15 +373,15 @@ def assert_brought(reader: FakeReader, start: int, top: int) -> None:
 async def test_a_pass_lets_others_run_about_every_millisecond(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lives, "LOOK_EVERY", 1)
+    monkeypatch.setattr(fanouts, "LOOK_EVERY", 1)
     scene = await make_scene(clock=Clock(tick_s=0.0002))
-    readers = [scene.reader() for _ in range(2 * lives.SLOTS)]
+    readers = [scene.reader() for _ in range(2 * SLOTS)]
     scene.tell(scene.past.publish)
     brought = 0
     while brought < len(readers):
         await asyncio.sleep(0)
         before, brought = brought, sum(len(r.frames) > 1 for r in readers)
-        assert brought - before <= 1 + lives.SLICE_S / 0.0002
+        assert brought - before <= 1 + fanouts.SLICE_S / 0.0002
 
 
 @in_virtual_time
@@ -388,7 +394,7 @@ async def test_who_leaves_during_a_pass_gets_nothing_more() -> None:
         scene.live.leave(reader)  # again is nothing
     await settle(scene.hub)
     assert all(len(r.frames) == 1 for r in waiting)
-    assert scene.live.count() == len(readers) - len(waiting)
+    assert scene.live.roster.count() == len(readers) - len(waiting)
 
 
 @in_virtual_time
@@ -415,7 +421,7 @@ async def test_a_stalled_reader_who_missed_too_much_is_reset_when_it_drains() ->
     assert stalled.code is None
     stalled.drain()
     assert stalled.code == 4005
-    assert scene.live.count() == 0
+    assert scene.live.roster.count() == 0
 
 
 @in_virtual_time
@@ -450,9 +456,9 @@ async def test_a_message_that_was_lost_is_found_by_comparing_heads() -> None:
         await asyncio.sleep(2.5)
         scene.past.publish()  # lost
         assert not scene.repairs()
-        await asyncio.sleep(hubs.HEADS_EVERY_S)
+        await asyncio.sleep(watches.HEADS_EVERY_S)
         assert [offsets(f) for f in reader.news()] == [[5]]
-        await asyncio.sleep(10 * hubs.HEADS_EVERY_S)
+        await asyncio.sleep(10 * watches.HEADS_EVERY_S)
     assert scene.repairs() == 1
 
 
@@ -508,7 +514,7 @@ async def test_more_messages_during_a_repair_than_are_held_only_mean_another_rep
     scene.past.publish()  # lost
     scene.tell(scene.past.publish)
     await asyncio.sleep(0.6)
-    for _ in range(lives.EARLY_MAX + 1):
+    for _ in range(repairs.QUEUED_MAX + 1):
         scene.tell(scene.past.publish)
     await settle(scene.hub)
     assert scene.live.position == scene.past.position
@@ -557,10 +563,10 @@ async def test_a_reload_that_messages_have_overtaken_does_not_take_the_timeline_
     for message in (*messages, last):  # pub/sub was only slow
         scene.live.receive(message)
     assert scene.live.position == scene.past.position
-    held = scene.live.timeline
     reader = scene.reader(scene.past.position)
-    await settle(scene.hub)
-    assert scene.live.timeline is held
+    with patch.object(scene.live.timeline, "replace") as replaced:
+        await settle(scene.hub)
+    assert not replaced.called
     assert reader.kinds() == ["hello"]
     assert reader.code is None
 
@@ -618,7 +624,7 @@ async def test_a_fork_rotates_once_and_resets_the_readers_of_every_worker() -> N
             {"t": "reset", "position": text(scene.past.position), "after_ms": [0, 3000]},
             4005,
         )
-    assert scene.live.count() == live.count() == 0
+    assert scene.live.roster.count() == live.roster.count() == 0
 
 
 @in_virtual_time
@@ -802,7 +808,7 @@ async def test_while_the_store_is_away_who_must_be_judged_waits_with_null_beats(
             assert reader.code is None
         scene.store.is_down = False
         await until(lambda: all(reader.code == 4005 for reader in readers))
-    assert scene.live.count() == 0
+    assert scene.live.roster.count() == 0
 
 
 @in_virtual_time
@@ -847,7 +853,7 @@ async def test_readers_claims_cost_at_most_one_repair_read_a_second() -> None:
     times = scene.store.times("repair")
     assert 5 <= len(times) <= 6
     assert min(b - a for a, b in pairwise(times)) > 0.999
-    await until(lambda: not scene.live.waiting)
+    await until(lambda: not scene.live.roster.waiting)
 
 
 @in_virtual_time
@@ -857,7 +863,7 @@ async def test_who_leaves_while_waiting_is_forgotten() -> None:
     scene.live.leave(reader)
     await asyncio.sleep(3)
     assert (reader.code, reader.kinds()) == (None, ["hello"])
-    assert scene.live.count() == 0
+    assert scene.live.roster.count() == 0
 
 
 @in_virtual_time
@@ -914,7 +920,7 @@ async def test_confirm_fails_when_the_store_does_not_answer_in_time_and_leaves_n
     with pytest.raises(StoreDown):
         await scene.live.confirm(1.0)
     assert asyncio.get_running_loop().time() < 3
-    assert not scene.live._settled
+    assert not scene.live.repairs._confirming
 
 
 @in_virtual_time
@@ -932,7 +938,7 @@ async def test_confirm_of_a_blog_that_the_store_lacks_ends() -> None:
 async def test_who_is_at_the_top_hears_something_at_least_every_heartbeat() -> None:
     scene = await make_scene()
     readers = []
-    for _ in range(2 * lives.SLOTS):
+    for _ in range(2 * SLOTS):
         readers.append(scene.reader())
         await asyncio.sleep(0.37)
     heard: dict[int, list[float]] = {i: [] for i in range(len(readers))}
@@ -959,8 +965,8 @@ async def test_no_beat_for_who_is_below_the_top_or_stalled() -> None:
     behind, below, top = scene.reader(stalled=True), scene.reader(), scene.reader()
     scene.live.timeline.apply(scene.past.publish())  # the pass has not come to them
     top.offset = scene.past.top
-    for slot in range(lives.SLOTS):
-        scene.live.beat(slot, "2026-11-22T14:05:00.000Z")
+    for slot in range(SLOTS):
+        scene.live.beats.send(slot, "2026-11-22T14:05:00.000Z")
     assert (behind.kinds(), below.kinds()) == (["hello"], ["hello"])
     assert top.frames[1:] == [
         {"t": "beat", "position": text(scene.past.position), "now": "2026-11-22T14:05:00.000Z"}
@@ -970,7 +976,7 @@ async def test_no_beat_for_who_is_below_the_top_or_stalled() -> None:
 @in_virtual_time
 async def test_a_beat_during_a_pass_comes_when_all_are_at_the_top() -> None:
     scene, readers = await in_the_middle_of_a_pass()
-    scene.live.beat(0, None)
+    scene.live.beats.send(0, None)
     assert all("beat" not in reader.kinds() for reader in readers)
     await settle(scene.hub)
     beaten = [reader for reader in readers if "beat" in reader.kinds()]
@@ -982,10 +988,10 @@ async def test_a_beat_waits_for_the_next_one_at_most_however_long_a_pass_takes()
     scene, readers = await in_the_middle_of_a_pass()
     brought = [reader for reader in readers if "changes" in reader.kinds()]
     first, second = (next(r for r in brought if r.slot == slot) for slot in (1, 2))
-    scene.live.beat(1, None)
-    scene.live.beat(2, None)
+    scene.live.beats.send(1, None)
+    scene.live.beats.send(2, None)
     assert [reader.kinds()[2:] for reader in (first, second)] == [["beat"], []]
-    scene.live.beat(3, None)
+    scene.live.beats.send(3, None)
     assert second.kinds()[2:] == ["beat"]
     await settle(scene.hub)
     assert [reader.kinds()[2:] for reader in (first, second)] == [["beat"], ["beat"]]
@@ -994,9 +1000,9 @@ async def test_a_beat_waits_for_the_next_one_at_most_however_long_a_pass_takes()
 @in_virtual_time
 async def test_beats_are_spread_over_the_interval() -> None:
     scene = await make_scene()
-    readers = [scene.reader() for _ in range(5 * lives.SLOTS)]
-    for slot in range(lives.SLOTS):
-        scene.live.beat(slot, None)
+    readers = [scene.reader() for _ in range(5 * SLOTS)]
+    for slot in range(SLOTS):
+        scene.live.beats.send(slot, None)
         assert sum(len(reader.frames) > 1 for reader in readers) == 5 * (slot + 1)
 
 
@@ -1007,7 +1013,7 @@ async def test_beats_are_spread_over_the_interval() -> None:
 async def test_a_reader_that_is_behind_is_not_looked_at_until_it_drains() -> None:
     scene = await make_scene()
     reader = scene.reader(stalled=True)
-    assert (list(scene.live.followers), list(scene.live.behind)) == ([], [reader])
+    assert (list(scene.live.roster.followers), list(scene.live.roster.behind)) == ([], [reader])
     for _ in range(3):
         scene.tell(scene.past.publish)
         await settle(scene.hub)
@@ -1015,7 +1021,7 @@ async def test_a_reader_that_is_behind_is_not_looked_at_until_it_drains() -> Non
     reader.drain()
     assert_brought(reader, 4, 7)
     assert [offsets(f) for f in reader.news()] == [[5, 6, 7]]
-    assert (list(scene.live.followers), list(scene.live.behind)) == ([reader], [])
+    assert (list(scene.live.roster.followers), list(scene.live.roster.behind)) == ([reader], [])
 
 
 @in_virtual_time
@@ -1042,8 +1048,8 @@ async def test_a_reader_whose_socket_takes_nothing_for_45_s_is_freed() -> None:
         assert stalled.code is None
         await asyncio.sleep(7)
         assert [stalled.code, slow.code] == [1006, None]
-    assert scene.live.count() == 1
-    assert (scene.hub.held_bytes, scene.hub.counts.stalled) == (0, 1)
+    assert scene.live.roster.count() == 1
+    assert (scene.hub.held_budget.bytes, scene.hub.counts.stalled) == (0, 1)
 
 
 @in_virtual_time
@@ -1059,22 +1065,22 @@ async def test_over_the_limit_of_held_bytes_the_longest_behind_go_first() -> Non
         readers.append(FakeReader(stalled=True))
         live.join(readers[-1], None)
         await asyncio.sleep(1)
-        assert hub.held_bytes <= 200
+        assert hub.held_budget.bytes <= 200
     hello = len(readers[0].raw[0])
     kept = 200 // hello
     assert [r.code for r in readers] == [1006] * (4 - kept) + [None] * kept
     for reader in readers[-kept:]:
         reader.drain()
-    assert hub.held_bytes == 0
+    assert hub.held_budget.bytes == 0
 
 
 async def test_positions_that_are_only_claimed_do_not_fill_the_cache() -> None:
     scene = await make_scene()
     scene.reader()
-    before = scene.hub.cached_bytes()
+    before = scene.hub.cache_budget.used()
     for offset in range(20):
         scene.live.join(FakeReader(), Position("other", offset, "c" * 8))
-    assert scene.hub.cached_bytes() == before
+    assert scene.hub.cache_budget.used() == before
 
 
 @in_virtual_time
@@ -1088,7 +1094,7 @@ async def test_a_reader_freed_at_its_very_hello_waits_for_nothing() -> None:
     reader = FakeReader(stalled=True)
     live.join(reader, past.position._replace(epoch="other"))
     assert reader.code == 1006
-    assert (live.count(), live.waiting, hub.held_bytes) == (0, set(), 0)
+    assert (live.roster.count(), live.roster.waiting, hub.held_budget.bytes) == (0, set(), 0)
 
 
 class AnsweringReader(FakeReader):
@@ -1124,9 +1130,9 @@ async def test_readers_of_a_blog_that_ends_get_the_last_changes_and_leave_after_
         await asyncio.sleep(29.9)
         assert not any(reader.ended for reader in readers)
         for _ in range(14):
-            gone = scene.live.count()
+            gone = scene.live.roster.count()
             await asyncio.sleep(1)
-            assert gone - scene.live.count() <= 40  # paced
+            assert gone - scene.live.roster.count() <= 40  # paced
     for reader in readers:
         assert reader.ended == (None, 4510)
         assert [offsets(f) for f in reader.news()] == [[5], [6]]
@@ -1172,12 +1178,12 @@ async def test_stalled_readers_do_not_keep_the_others_of_an_ended_blog() -> None
 @in_virtual_time
 async def test_a_change_just_before_the_close_of_an_ended_blog_is_still_sent() -> None:
     scene = await make_scene()
-    readers = [scene.reader() for _ in range(lives.SLOTS)]
+    readers = [scene.reader() for _ in range(SLOTS)]
     scene.tell(scene.past.header, status="ended")
     await asyncio.sleep(60)
     scene.tell(scene.past.edit, scene.past.entries()[0].id)  # its pass has not begun
-    for _ in range(lives.SLOTS):
-        scene.live.close_ended()
+    for _ in range(SLOTS):
+        scene.live.ending.close_some()
     assert {reader.code for reader in readers} == {4510}
     for reader in readers:
         assert [offsets(f) for f in reader.news()] == [[5], [6]]
@@ -1195,7 +1201,7 @@ async def test_who_joins_an_ended_blog_gets_hello_what_it_missed_and_leaves() ->
     assert scene.reader(Position(scene.past.epoch, 0, "00000000")).code == 4005
     wrong = scene.reader(Position("forged", 1, "00000000"))
     await until(lambda: wrong.code == 4005)
-    assert scene.live.count() == 0
+    assert scene.live.roster.count() == 0
 
 
 @in_virtual_time
@@ -1356,7 +1362,7 @@ async def test_an_unknown_blog_is_asked_for_once_a_second_and_not_followed() -> 
 async def test_made_up_names_do_not_crowd_out_a_blog_that_is_there() -> None:
     store, hub = blogs(1)
     store.latency_s = lambda: 0.5
-    names = [f"u{n}" for n in range(3 * hubs.LOADING_MAX)]
+    names = [f"u{n}" for n in range(3 * loadings.LOADING_MAX)]
     *unknown, real = await asyncio.gather(*map(hub.live, [*names, "b0"]))
     assert unknown == [None] * len(names)
     assert real
@@ -1367,10 +1373,10 @@ async def test_made_up_names_do_not_take_all_connections_to_the_store() -> None:
     """Editors' calls and the probes of pub/sub wait for the same ones."""
     store, hub = blogs(1)
     store.latency_s = lambda: 0.5
-    names = [f"u{n}" for n in range(hubs.ASKING_MAX + 2)]
+    names = [f"u{n}" for n in range(loadings.PROBES_MAX + 2)]
     found = await asyncio.gather(*map(hub.live, names), return_exceptions=True)
     assert [type(it) for it in found if it] == [StoreDown] * 2
-    assert sum(call.what == "exists" for call in store.calls) == hubs.ASKING_MAX
+    assert sum(call.what == "exists" for call in store.calls) == loadings.PROBES_MAX
     assert await hub.live("b0")
 
 
@@ -1539,7 +1545,7 @@ async def test_while_a_part_of_the_store_is_away_the_blogs_of_the_others_are_com
         await until(lambda: not hub.store_up)
         for past in store.pasts.values():
             past.publish()  # lost
-        await asyncio.sleep(2 * hubs.HEADS_EVERY_S)
+        await asyncio.sleep(2 * watches.HEADS_EVERY_S)
         assert [live.position == store.pasts[live.slug].position for live in lives if live] == [
             False,
             True,

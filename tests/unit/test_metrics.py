@@ -46,7 +46,7 @@ def test_every_count_is_shown_under_its_name() -> None:
     counts = door.hub.counts
     counts.deliveries, counts.sent_bytes, counts.repairs, counts.resets = 7, 900, 3, 2
     counts.stalled, counts.unheard = 5, 6
-    door.hub.held_bytes, door.hub.store_up = 64, True
+    door.hub.held_budget.bytes, door.hub.store.up = 64, True
     door.readers.update(websocket=4, events=1)
     door.accepts.update(accepted=8, origin=9)
     door.closes.update({1003: 10, 4002: 11})
@@ -86,7 +86,7 @@ def test_a_scrape_shows_totals_however_often_it_is_asked() -> None:
 def test_what_falls_is_a_gauge() -> None:
     door, metrics = made()
     for readers in (4, 1, 0):
-        door.readers["websocket"] = door.hub.held_bytes = readers
+        door.readers["websocket"] = door.hub.held_budget.bytes = readers
         found = samples(metrics.text())
         assert (found["readers websocket"], found["held_bytes"]) == (readers, readers)
 

@@ -37,8 +37,8 @@ async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() ->
     stream = EventStream(door, Request(SCOPE), live, ask)
     serving = asyncio.create_task(stream(SCOPE, receive, send))
     await asyncio.sleep(1)
-    (reader,) = live.behind
-    live.free(reader)
+    (reader,) = live.roster.behind
+    live.roster.abort(reader)
     await asyncio.sleep(sockets.FREED_S / 2)
     assert not serving.done()
     is_lost.set()

@@ -1,0 +1,78 @@
+"""Heartbeats of one blog, spread over the readers' slots.
+
+Rules: no I/O but `Reader.send`, no timer: the hub calls `send` once for each slot.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from liveblog.blog.timeline import Timeline
+from liveblog.live import frame as frames
+from liveblog.live.frame import Frame
+from liveblog.live.reader import AnyReader
+from liveblog.live.roster import Roster
+from liveblog.live.worker import Counts
+
+
+class Passes(Protocol):
+    """The passes of the blog."""
+
+    @property
+    def is_passing(self) -> bool: ...
+
+
+class Beats:
+    """The heartbeats of one blog.
+
+    A reader with more than `unheard_max` unanswered pings is aborted.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        roster: Roster,
+        passes: Passes,
+        counts: Counts,
+        unheard_max: int,
+    ) -> None:
+        self._timeline, self._roster, self._passes = timeline, roster, passes
+        self._counts, self._unheard_max = counts, unheard_max
+        self._late: Callable[[], None] | None = None  # delayed until the pass has ended
+
+    def send(self, slot: int, now: str | None, pings: bool = False) -> None:
+        """Send a heartbeat to the readers of one slot: those at the top, and those that wait.
+
+        `now` is the time shown in the beat. `pings`: with a ping, for readers that can answer
+        pings. During a pass the beat is delayed until the pass ends or the next beat is due: 500
+        readers' beats take 5 ms, and not all readers are at the top during a pass.
+        """
+        self.send_late()
+        if self._passes.is_passing:
+            self._late = partial(self._send_now, slot, now, pings)
+        else:
+            self._send_now(slot, now, pings)
+
+    def send_late(self) -> None:
+        """Send the delayed heartbeat, if there is one."""
+        if self._late:
+            send, self._late = self._late, None
+            send()
+
+    def _send_now(self, slot: int, now: str | None, pings: bool) -> None:
+        at_top = frames.beat(self._timeline.position, now, pings)
+        without_position = frames.beat(None, now, pings)
+        for reader in [r for r in self._roster.followers if r.slot == slot]:
+            if reader.offset == self._timeline.offset:
+                self._send(reader, at_top, pings)
+        for reader in [r for r in self._roster.waiting if r.slot == slot and not r.behind]:
+            self._send(reader, without_position, pings)
+
+    def _send(self, reader: AnyReader, beat: Frame, pings: bool) -> None:
+        if reader.answers_pings and pings:
+            reader.unheard += 1
+        if reader.unheard > self._unheard_max:
+            self._counts.unheard += 1
+            self._roster.abort(reader)
+        else:
+            reader.send(beat)

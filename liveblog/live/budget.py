@@ -1,0 +1,81 @@
+"""Limits on the memory that all blogs of a worker take together.
+
+`HeldBytes` limits the frames that wait for the full sockets of readers; the longest behind are
+aborted first. `CacheBudget` limits cached frames and pages; all caches are evicted at once.
+
+Rules: no I/O. The limits are known here, the memory belongs to others.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from liveblog.live.reader import AnyReader
+from liveblog.live.worker import Counts
+
+CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs at their present tops
+
+
+class ReadersBehind(Protocol):
+    """Readers of one blog whose sockets are full, and since when; the longest behind first."""
+
+    behind: dict[AnyReader, float]
+
+    def abort(self, reader: AnyReader) -> None: ...
+
+
+class HeldBytes:
+    """Bytes of frames that wait for sockets, over all blogs of a worker.
+
+    `rosters` returns the readers of each blog.
+    """
+
+    def __init__(
+        self, bytes_max: int, rosters: Callable[[], Iterable[ReadersBehind]], counts: Counts
+    ) -> None:
+        self._bytes_max, self._rosters, self._counts = bytes_max, rosters, counts
+        self.bytes = 0
+
+    def add(self, held_bytes: int) -> None:
+        """Count bytes that wait; above the limit, abort the readers that are behind the longest."""
+        self.bytes += held_bytes
+        while self.bytes > self._bytes_max:
+            self._abort_longest_behind()
+
+    def remove(self, held_bytes: int) -> None:
+        self.bytes -= held_bytes
+
+    def _abort_longest_behind(self) -> None:
+        full = [roster for roster in self._rosters() if roster.behind]
+        roster = min(full, key=lambda roster: next(iter(roster.behind.values())))
+        self._counts.stalled += 1
+        roster.abort(next(iter(roster.behind)))
+
+
+class Cached(Protocol):
+    """The cache of one blog."""
+
+    cached_bytes: int
+
+    def clear(self) -> None: ...
+
+
+class CacheBudget:
+    """Bytes of cached frames and pages, over all blogs of a worker."""
+
+    def __init__(self, caches: Callable[[], Iterable[Cached]]) -> None:
+        self._caches = caches
+
+    def used(self) -> int:
+        return sum(cache.cached_bytes for cache in self._caches())
+
+    def make_room(self, size: int) -> bool:
+        """Evict the caches of all blogs when `size` bytes more would exceed the limit.
+
+        Returns False when `size` alone exceeds the limit.
+        """
+        if size > CACHED_BYTES_MAX:
+            return False
+        if self.used() + size > CACHED_BYTES_MAX:
+            for cache in self._caches():
+                cache.clear()
+        return True

@@ -1,0 +1,176 @@
+"""Frames, HTML and answers made from one blog's state, each made once.
+
+Frames and answers show the top: the next change evicts all of them. Encoded changes and entry HTML
+stay cached until their entry changes.
+
+Rules: no I/O. Nothing made from an old top is returned after a change.
+"""
+
+import logging
+from collections.abc import Hashable, Iterable
+from typing import Final, Protocol
+
+from liveblog.answer import Answer
+from liveblog.blog.model import Blog, Entry, Position
+from liveblog.blog.timeline import Record, Timeline, id_of
+from liveblog.live import frame as frames
+from liveblog.live.budget import CacheBudget
+from liveblog.live.frame import Frame, Piece
+from liveblog.live.worker import Rules
+
+log = logging.getLogger(__name__)
+
+PIECES_MAX: Final = 2_800  # encoded changes of one blog
+ARTICLES_MAX: Final = 100  # rendered entries of one blog: the newest page, and a few others
+
+
+class Render(Protocol):
+    """Entries and headers as HTML."""
+
+    def entry_html(self, entry: Entry, blog: Blog) -> str: ...
+    def header_html(self, blog: Blog) -> str: ...
+
+
+class BlogCache:
+    """Everything made from the state of one blog. `cached_bytes` counts frames and answers."""
+
+    def __init__(
+        self, slug: str, timeline: Timeline, render: Render, rules: Rules, budget: CacheBudget
+    ) -> None:
+        self._slug, self._timeline = slug, timeline
+        self._render, self._rules, self._budget = render, rules, budget
+        self.cached_bytes = 0
+        self._hellos: dict[Position, Frame] = {}
+        self._frames: dict[tuple[int, bool], Frame | None] = {}
+        self._answers: dict[Hashable, Answer] = {}
+        self._pieces: dict[tuple[str, bool], Piece] = {}
+        self._articles: dict[str, str] = {}  # the HTML of entries in their present state, by id
+
+    # -- of the top
+
+    def hello(self, at: Position) -> Frame:
+        """Return the `hello` to a reader at a position, encoded once: most join at the top."""
+        if at in self._hellos:
+            return self._hellos[at]
+        made = frames.hello(at, self._rules.heartbeat_s)
+        # Forged positions must not fill the cache.
+        if self._timeline.standing(at) == "here" and self._count(made.bytes_max):
+            self._hellos[at] = made
+        return made
+
+    def frame(self, since: int, as_data: bool) -> Frame | None:
+        """Return the `changes` from offset `since` to the top, encoded once.
+
+        None when the reader must start over: too much has changed, or `since` is too old.
+        """
+        key = since, as_data
+        if key in self._frames:
+            return self._frames[key]
+        made = self._make_frame(since, as_data)
+        if self._count(made.bytes_max if made else 0):
+            self._frames[key] = made
+        return made
+
+    def kept(self, key: Hashable) -> Answer | None:
+        """Return the answer that was kept under a key since the last change, None without one."""
+        return self._answers.get(key)
+
+    def keep(self, key: Hashable, answer: Answer) -> None:
+        """Cache an answer until the next change, or until the caches are evicted."""
+        if self._count(answer.bytes_max):
+            self._answers[key] = answer
+
+    def _count(self, size: int) -> bool:
+        """Count bytes about to be cached; False when they are too many to cache."""
+        has_room = self._budget.make_room(size)
+        if has_room:
+            self.cached_bytes += size
+        return has_room
+
+    # -- evicting
+
+    def clear(self) -> None:
+        """Evict what was made of the top."""
+        self._hellos.clear()
+        self._frames.clear()
+        self._answers.clear()
+        self.cached_bytes = 0
+
+    def drop(self, records: Iterable[Record]) -> None:
+        """Evict what was made of the top, and of changed records."""
+        self.clear()
+        for record in records:
+            self._articles.pop(id_of(record), None)
+            for as_data in (False, True):
+                self._pieces.pop(_piece_key(record, as_data), None)
+        if len(self._pieces) > PIECES_MAX:
+            self._pieces.clear()
+
+    def drop_all(self) -> None:
+        """Evict everything: the timeline has got another state."""
+        self.clear()
+        self._pieces.clear()
+        self._articles.clear()
+
+    # -- making
+
+    def _make_frame(self, since: int, as_data: bool) -> Frame | None:
+        missed = self._timeline.changes(since)
+        if missed is None:
+            return None
+        pieces = [self._piece(record, as_data) for record in missed]
+        return frames.changes(since, self._timeline.position, pieces)
+
+    def _piece(self, record: Record, as_data: bool) -> Piece:
+        key = _piece_key(record, as_data)
+        if key not in self._pieces:
+            self._pieces[key] = self._encode_safely(record, as_data)
+        return self._pieces[key]
+
+    def _encode_safely(self, record: Record, as_data: bool) -> Piece:
+        """Encode one change, without its content when that fails: other changes must not wait."""
+        try:
+            return self._encode(record, as_data)
+        except Exception:
+            log.exception("blog %s: encoding a change failed: %s", self._slug, id_of(record))
+            if isinstance(record, Blog):
+                return frames.header(record)
+            return frames.delete(record)
+
+    def _encode(self, record: Record, as_data: bool) -> Piece:
+        base_url = self._rules.base_url
+        if isinstance(record, Blog):
+            if as_data:
+                return frames.header(
+                    record, blog=frames.blog_data(record, self._at(record), base_url)
+                )
+            return frames.header(record, html=self._render.header_html(record))
+        if record.deleted:
+            return frames.delete(record)
+        if as_data:
+            position = self._timeline.position_of(record)
+            return frames.put(
+                record, entry=frames.entry_data(record, self._slug, position, base_url)
+            )
+        return frames.put(record, html=self.article(record))
+
+    def _at(self, blog: Blog) -> Position:
+        return Position(self._timeline.epoch, blog.offset, self._timeline.check(blog.offset))
+
+    def article(self, entry: Entry) -> str:
+        """Return an entry's HTML, rendered once for frames and pages until the entry changes.
+
+        The HTML of an entry that the timeline does not hold in this state (a page read it from the
+        store) is not cached.
+        """
+        if self._timeline.get(entry.id) is not entry:
+            return self._render.entry_html(entry, self._timeline.blog)
+        if entry.id not in self._articles:
+            if len(self._articles) >= ARTICLES_MAX:
+                self._articles.clear()
+            self._articles[entry.id] = self._render.entry_html(entry, self._timeline.blog)
+        return self._articles[entry.id]
+
+
+def _piece_key(record: Record, as_data: bool) -> tuple[str, bool]:
+    return record.id if isinstance(record, Entry) else "", as_data

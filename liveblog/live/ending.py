@@ -1,0 +1,49 @@
+"""The end of a blog: its readers stay for a minute, then their streams are closed, paced.
+
+Rules: no I/O, no timer: the hub calls `close_some` each second.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from liveblog.blog.timeline import Timeline
+from liveblog.live.fanout import Fanout
+from liveblog.live.roster import Roster
+
+ENDED_GRACE_S: Final = 60.0  # connected readers of an ended blog stay this long
+ENDED_PACE_S: Final = 10.0  # closing all of them takes this long
+
+
+class Ending:
+    """When a blog ended, and which readers have to leave."""
+
+    def __init__(
+        self, timeline: Timeline, roster: Roster, fanout: Fanout, clock: Callable[[], float]
+    ) -> None:
+        self._timeline, self._roster, self._fanout = timeline, roster, fanout
+        self._clock = clock
+        self._ended_at: float | None = None  # None: the blog has not ended, or was reopened
+
+    def note_status(self) -> None:
+        """Start or stop the grace period. Called after each change."""
+        if self._timeline.blog.status != "ended":
+            self._ended_at = None
+        elif self._ended_at is None:
+            self._ended_at = self._clock()
+
+    def close_some(self) -> None:
+        """Close a share of the readers of a blog that ended ENDED_GRACE_S ago.
+
+        A reader is closed at the top; a reader that is behind, after it has drained and has got
+        what it missed.
+        """
+        if self._ended_at is None or self._clock() < self._ended_at + ENDED_GRACE_S:
+            return
+        for reader in self._roster.behind:
+            reader.leaves = True
+        staying = [reader for reader in self._roster.followers if not reader.leaves]
+        left_s = self._ended_at + ENDED_GRACE_S + ENDED_PACE_S - self._clock()
+        for reader in staying[: math.ceil(len(staying) / max(1, left_s))]:
+            reader.leaves = True
+            self._fanout.catch_up(reader)

@@ -1,0 +1,86 @@
+"""Periodic tasks of all blogs: heartbeats, aborting stalled readers, closing ended blogs.
+
+Rules: no I/O but the readers'. A task that fails for one blog goes on for all others.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, Protocol
+
+from liveblog.blog.instant import format_time
+from liveblog.live.roster import SLOTS
+
+log = logging.getLogger(__name__)
+
+# A reader whose peer answers no ping in this time is aborted when the next ping is due. At least
+# one ping stays unanswered before: with a heartbeat of 20 s that is 36 to 73 s after the last sign
+# of life.
+UNHEARD_S: Final = 45.0
+PING_EVERY: Final = 2  # beats: reading a pong costs more than writing the beat
+
+
+def unheard_max(heartbeat_s: float) -> int:
+    """Return how many pings of a reader may stay unanswered."""
+    return max(1, int(UNHEARD_S / heartbeat_s / PING_EVERY))
+
+
+class _Beats(Protocol):
+    def send(self, slot: int, now: str | None, pings: bool = False) -> None: ...
+
+
+class _Roster(Protocol):
+    def abort_stalled(self) -> None: ...
+
+
+class _Ending(Protocol):
+    def close_some(self) -> None: ...
+
+
+class Ticked(Protocol):
+    """A blog's parts that have periodic tasks."""
+
+    @property
+    def beats(self) -> _Beats: ...
+    @property
+    def roster(self) -> _Roster: ...
+    @property
+    def ending(self) -> _Ending: ...
+
+
+class PeriodicTasks:
+    """The periodic tasks of a worker. `now` returns milliseconds since 1970."""
+
+    def __init__(
+        self, blogs: Mapping[str, Ticked], heartbeat_s: float, now: Callable[[], int]
+    ) -> None:
+        self._blogs, self._heartbeat_s, self._now = blogs, heartbeat_s, now
+
+    async def beat(self) -> None:
+        """Send each slot its beat, a little less than heartbeat_s apart; until cancelled.
+
+        The interval has two steps more than slots, since a beat may be late by one step.
+        """
+        step_s = self._heartbeat_s / (SLOTS + 2)
+        for beats in itertools.count():
+            await asyncio.sleep(step_s)
+            slot, pings = beats % SLOTS, (beats // SLOTS + 1) % PING_EVERY == 0
+            now = format_time(self._now())
+            for slug, live in list(self._blogs.items()):
+                self._run(slug, partial(live.beats.send, slot, now, pings))
+
+    async def tick(self) -> None:
+        """Abort stalled readers and close ended blogs, each second; until cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            for slug, live in list(self._blogs.items()):
+                self._run(slug, live.roster.abort_stalled)
+                self._run(slug, live.ending.close_some)
+
+    def _run(self, slug: str, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception:
+            log.exception("blog %s: periodic task failed", slug)

@@ -1,0 +1,238 @@
+"""Repair: keep one timeline at the state of the store.
+
+Messages are hints; the stored state is the truth. A message that continues the timeline is applied.
+Any other message starts a repair read of the store's state, and so do comparisons with the store,
+confirmed subscriptions and readers whose position is unknown.
+
+Rules: one repair read at a time for each blog. The timeline goes forwards only within an epoch.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol
+
+from liveblog.blog.model import Position
+from liveblog.blog.problem import StoreDown
+from liveblog.blog.timeline import Changes, Moved, Record, Snapshot, Timeline
+from liveblog.live.worker import Counts
+
+log = logging.getLogger(__name__)
+
+QUEUED_MAX: Final = 200  # messages queued while a blog loads or is repaired; more cost a repair
+RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
+REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this far apart
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class State(Protocol):
+    """The part of a Source that repairs read."""
+
+    async def load(self, slug: str) -> Snapshot | None: ...
+    async def repair(self, slug: str, position: Position) -> Changes | Moved: ...
+    async def rotate(self, slug: str, position: Position) -> bool: ...
+
+
+class RepairedBlog(Protocol):
+    """The blog around the timeline, which reacts to what a repair finds."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the worker still holds the blog; failed repairs of others are not retried."""
+
+    def advanced(self, records: Iterable[Record]) -> None:
+        """React to changes that were applied."""
+
+    def replaced(self, was: Position) -> None:
+        """React to another state in the timeline, which was at `was` before."""
+
+    def verify_waiting(self, read: int) -> None:
+        """Decide about readers that came before repair read number `read` started.
+
+        0: the read decides nothing.
+        """
+
+
+class Repair:
+    """The repairs of one blog.
+
+    `lost` is true while the store lacks the blog. `reads_started` numbers the repair reads.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        timeline: Timeline,
+        source: State,
+        blog: RepairedBlog,
+        *,
+        counts: Counts,
+        clock: Callable[[], float],
+        spawn: Spawn,
+    ) -> None:
+        self._slug, self._timeline, self._source, self._blog = slug, timeline, source, blog
+        self._counts, self._clock, self._spawn = counts, clock, spawn
+        self.lost = False
+        self.reads_started = 0
+        self._queue: deque[Changes] = deque(maxlen=QUEUED_MAX)
+        self._is_wanted = False
+        self._is_running = False
+        self._requested_at = -REQUEST_EVERY_S
+        self._request_timer: asyncio.TimerHandle | None = None
+        # Callers of `confirm`, and the number of reads that had started when each of them called.
+        self._confirming: dict[asyncio.Future[None], int] = {}
+
+    # -- messages
+
+    def receive(self, changes: Changes) -> None:
+        """Apply a message from pub/sub, or repair when it does not continue the timeline.
+
+        A message that is not ahead of the timeline is ignored.
+        """
+        if self._apply(changes):
+            return
+        if self._is_running:
+            self._queue.append(changes)
+        else:
+            self.start()
+
+    def _apply(self, changes: Changes) -> bool:
+        """Apply or ignore changes; return False when only the store's state can tell which."""
+        outcome = self._timeline.apply(changes)
+        if outcome == "applied":
+            self._blog.advanced(changes.records)
+        return outcome in ("applied", "ignored")
+
+    # -- reads
+
+    def start(self) -> None:
+        """Start a repair read, or have another one follow the read under way."""
+        self._is_wanted = True
+        if not self._is_running:
+            self._is_running = True
+            self._spawn(self._run())
+
+    async def _run(self) -> None:
+        wait_s = RETRY_S[0]
+        try:
+            while self._is_wanted:
+                self._is_wanted = False
+                self.reads_started += 1
+                read = self.reads_started
+                try:
+                    await self._read()
+                    wait_s = RETRY_S[0]
+                except Exception as error:  # of any kind: the timeline may be below the store's top
+                    self._log_failure(error, wait_s)
+                    self._is_wanted = self._blog.is_held
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(RETRY_S[1], wait_s * 2)
+                else:
+                    self._finish(read)
+        finally:
+            self._is_running = False
+
+    def _log_failure(self, error: Exception, wait_s: float) -> None:
+        write = log.warning if isinstance(error, StoreDown) else log.exception
+        write("blog %s: repair failed, retrying in %.1f s: %s", self._slug, wait_s, error)
+
+    async def _read(self) -> None:
+        position = self._timeline.position
+        self._counts.repairs += 1
+        answer = await self._source.repair(self._slug, position)
+        if isinstance(answer, Changes):
+            self._note_lost(False)
+            if not self._apply(answer):
+                self._is_wanted = True
+            self._apply_queue()
+        elif answer.why == "absent":
+            self._note_lost(True)
+        else:
+            if answer.why == "fork":
+                await self._rotate(position)
+            await self._reload()
+
+    async def _rotate(self, position: Position) -> None:
+        rotated = await self._source.rotate(self._slug, position)
+        log.error(
+            "blog %s: the store's history forks from %s; rotated: %s", self._slug, position, rotated
+        )
+
+    async def _reload(self) -> None:
+        snapshot = await self._source.load(self._slug)
+        if not snapshot:
+            self._note_lost(True)
+            return
+        self._note_lost(False)
+        self._replace(snapshot)
+        self._is_wanted = True  # for changes published while the snapshot was read
+        self._apply_queue()
+
+    def _replace(self, snapshot: Snapshot) -> None:
+        """Replace the timeline's state, unless messages have overtaken a snapshot of its epoch."""
+        was, now = self._timeline.position, snapshot.position
+        if now.epoch != was.epoch or now.offset > was.offset:
+            self._timeline.replace(snapshot)
+            self._blog.replaced(was)
+
+    def _apply_queue(self) -> None:
+        queued, is_full = list(self._queue), len(self._queue) == QUEUED_MAX
+        self._queue.clear()
+        for changes in queued:
+            if not self._apply(changes):
+                self._is_wanted = True
+        self._is_wanted |= is_full
+
+    def _note_lost(self, lost: bool) -> None:
+        if lost and not self.lost:
+            log.error(
+                "blog %s: the store lacks it; serving the state in memory of this worker",
+                self._slug,
+            )
+        self.lost = lost
+
+    def _finish(self, read: int) -> None:
+        """Release the callers and verify the readers that came before this read started.
+
+        A store that lacks the blog verifies nobody: it may return with a longer history than the
+        timeline's.
+        """
+        self._blog.verify_waiting(0 if self.lost else read)
+        for future, reads_started in self._confirming.items():
+            if reads_started < read and not future.done():
+                future.set_result(None)
+
+    # -- requests
+
+    def request(self) -> None:
+        """Start a repair read for a reader or caller, at most one in REQUEST_EVERY_S."""
+        if not self._request_timer:
+            loop = asyncio.get_running_loop()
+            self._request_timer = loop.call_later(self._wait_for_turn_s(), self._start_requested)
+
+    def _wait_for_turn_s(self) -> float:
+        return max(0.0, self._requested_at + REQUEST_EVERY_S - self._clock())
+
+    def _start_requested(self) -> None:
+        self._request_timer = None
+        self._requested_at = self._clock()
+        self.start()
+
+    async def confirm(self, timeout_s: float) -> None:
+        """Wait for a repair read that starts after this call.
+
+        Raises StoreDown when the read has not ended `timeout_s` after its turn; at most one
+        requested read starts in REQUEST_EVERY_S.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._confirming[future] = self.reads_started
+        self.request()
+        try:
+            async with asyncio.timeout(timeout_s + self._wait_for_turn_s()):
+                await future
+        except TimeoutError:
+            raise StoreDown("the store did not answer in time") from None
+        finally:
+            del self._confirming[future]

@@ -1,0 +1,127 @@
+"""The readers of one blog in this worker, by state.
+
+A reader *follows*: passes send it the changes. A reader is *behind*: its socket is full, and
+changes cost nothing until the socket drains. A reader *waits*: the store has not verified its
+position. A waiting reader may be behind too.
+
+Rules: no I/O; makes no frames.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from liveblog.blog.model import Position
+from liveblog.live.budget import HeldBytes
+from liveblog.live.frame import Frame
+from liveblog.live.reader import AnyReader
+from liveblog.live.worker import Counts
+
+SLOTS: Final = 20  # beats in one heartbeat interval; each reader gets one of them
+STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is aborted
+
+
+class Roster:
+    """The readers of one blog.
+
+    `on_drained` is called with a reader whose socket has drained and whose position is verified;
+    such a reader does not follow yet.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        held: HeldBytes,
+        counts: Counts,
+        on_drained: Callable[[AnyReader], None],
+    ) -> None:
+        self._clock, self._held, self._counts, self._on_drained = clock, held, counts, on_drained
+        # In the order of joining, which is about the order of the sockets in memory: any other
+        # order makes each write 0.6 us more expensive (10,000 sockets, loopback).
+        self.followers: dict[AnyReader, None] = {}
+        self.waiting: set[AnyReader] = set()
+        self.behind: dict[AnyReader, float] = {}  # since when; the longest first
+        self._last_slot = 0
+
+    def all(self) -> list[AnyReader]:
+        return [*self.verified(), *self.waiting]
+
+    def verified(self) -> list[AnyReader]:
+        """Return the readers in the history held here; a waiting reader may be in another."""
+        return [*self.followers, *(self.behind.keys() - self.waiting)]
+
+    def count(self) -> int:
+        return len(self.followers) + len(self.waiting | self.behind.keys())
+
+    def enter(self, reader: AnyReader, offset: int) -> None:
+        """Register a reader at an offset. The reader neither follows nor waits yet."""
+        reader.live, reader.offset = self, offset
+        reader.slot = self._last_slot = (self._last_slot + 1) % SLOTS
+
+    def has(self, reader: AnyReader) -> bool:
+        return reader.live is self
+
+    def follow(self, reader: AnyReader) -> None:
+        reader.follows = True
+        self.followers[reader] = None
+
+    def wait(self, reader: AnyReader, position: Position, reads_started: int) -> None:
+        """Let a reader wait until the store has verified its position.
+
+        Only a repair read that starts after the first `reads_started` can refute the position.
+        """
+        reader.waits_for = position, reads_started
+        self.waiting.add(reader)
+
+    def stop_waiting(self, reader: AnyReader) -> None:
+        reader.waits_for = None
+        self.waiting.discard(reader)
+
+    def leave(self, reader: AnyReader) -> None:
+        """Remove a reader; does nothing when the reader has left already."""
+        if reader.live is self:
+            reader.follows = False
+            self.followers.pop(reader, None)
+            self.waiting.discard(reader)
+            self._drop_behind(reader)
+            reader.live = None
+
+    def close(self, reader: AnyReader, farewell: Frame | None, code: int) -> None:
+        """Close a reader's stream, unless the reader has left already."""
+        if reader.live is self:
+            self.leave(reader)
+            reader.end(farewell, code)
+
+    def abort(self, reader: AnyReader) -> None:
+        """Abort a reader's connection, unless the reader has left already."""
+        if reader.live is self:
+            self.leave(reader)
+            reader.abort()
+
+    def fell_behind(self, reader: AnyReader, held_bytes: int) -> None:
+        """Set a reader aside, where a change costs nothing, until its socket drains."""
+        self._drop_behind(reader)
+        reader.follows = False
+        self.followers.pop(reader, None)
+        self.behind[reader] = self._clock()
+        reader.held_bytes = held_bytes
+        self._held.add(held_bytes)
+
+    def drained(self, reader: AnyReader) -> None:
+        """Pass a reader on to `on_drained`, unless its position is unverified."""
+        if reader in self.behind:
+            self._drop_behind(reader)
+            if reader not in self.waiting:
+                self._on_drained(reader)
+
+    def _drop_behind(self, reader: AnyReader) -> None:
+        if self.behind.pop(reader, None) is not None:
+            self._held.remove(reader.held_bytes)
+
+    def abort_stalled(self) -> None:
+        """Abort the readers whose sockets accepted nothing for STALLED_S. Called each second."""
+        before = self._clock() - STALLED_S
+        for reader, since in list(self.behind.items()):
+            if since > before:
+                return
+            self._counts.stalled += 1
+            self.abort(reader)

@@ -1,0 +1,28 @@
+"""The limits and the counters that all blogs of one worker share.
+
+Rules: plain values; nothing here acts.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The settings of a hub. `base_url` is the site's address, for frames with `as=data`."""
+
+    heartbeat_s: float = 20.0
+    blogs_max: int = 200
+    held_bytes_max: int = 256 * 1024 * 1024
+    base_url: str = "http://127.0.0.1:8000"
+
+
+@dataclass
+class Counts:
+    """Events since the worker started."""
+
+    deliveries: int = 0  # of `changes` frames to readers
+    sent_bytes: int = 0  # of these frames; characters where the ASGI server encodes the text
+    repairs: int = 0
+    resets: int = 0
+    stalled: int = 0  # readers aborted because their sockets accepted nothing
+    unheard: int = 0  # readers aborted because their pings stayed unanswered
