@@ -63,7 +63,7 @@ class Live:
         counts, clock, spawn = worker.counts, worker.clock, worker.spawn
         self.timeline = timeline = Timeline(snapshot)
         self.cache = BlogCache(slug, timeline, worker.render, worker.rules, worker.cache_budget)
-        self.roster = roster = Roster(clock, worker.held_budget, counts, self._admit)
+        self.roster = roster = Roster(clock, worker.held_budget, counts)
         self.fanout = Fanout(
             timeline,
             self.cache,
@@ -74,6 +74,7 @@ class Live:
             on_pass=worker.note_pass,
             on_idle=lambda: self.beats.send_late(),  # noqa: PLW0108 - beats are made below
         )
+        roster.on_drained = self.fanout.admit
         self.waiting = WaitingReaders(timeline, roster, self.fanout)
         self.beats = Beats(timeline, roster, self.fanout, counts, worker.unheard_max)
         self.ending = Ending(timeline, roster, self.fanout, clock)
@@ -133,9 +134,6 @@ class Live:
     def leave(self, reader: AnyReader) -> None:
         """Remove a reader; does nothing when the reader has left already."""
         self.roster.leave(reader)
-
-    def _admit(self, reader: AnyReader) -> None:
-        self.fanout.admit(reader)
 
     # -- frames, pages
 

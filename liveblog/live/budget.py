@@ -26,7 +26,8 @@ class ReadersBehind(Protocol):
 class HeldBytes:
     """Bytes of frames that wait for sockets, over all blogs of a worker.
 
-    `rosters` returns the readers of each blog.
+    `rosters` returns the readers of each blog. A roster calls `add`, and subtracts from `bytes`
+    when a socket has drained.
     """
 
     def __init__(
@@ -40,9 +41,6 @@ class HeldBytes:
         self.bytes += held_bytes
         while self.bytes > self._bytes_max:
             self._abort_longest_behind()
-
-    def remove(self, held_bytes: int) -> None:
-        self.bytes -= held_bytes
 
     def _abort_longest_behind(self) -> None:
         full = [roster for roster in self._rosters() if roster.behind]

@@ -23,18 +23,12 @@ STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is 
 class Roster:
     """The readers of one blog.
 
-    `on_drained` is called with a reader whose socket has drained and whose position is verified;
-    such a reader does not follow yet.
+    `on_drained` gets each reader whose socket has drained and whose position is verified.
     """
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        held: HeldBytes,
-        counts: Counts,
-        on_drained: Callable[[AnyReader], None],
-    ) -> None:
-        self._clock, self._held, self._counts, self._on_drained = clock, held, counts, on_drained
+    def __init__(self, clock: Callable[[], float], held: HeldBytes, counts: Counts) -> None:
+        self._clock, self._held, self._counts = clock, held, counts
+        self.on_drained: Callable[[AnyReader], None] = self.follow
         # In the order of joining, which is about the order of the sockets in memory: any other
         # order makes each write 0.6 us more expensive (10,000 sockets, loopback).
         self.followers: dict[AnyReader, None] = {}
@@ -82,7 +76,8 @@ class Roster:
             reader.follows = False
             self.followers.pop(reader, None)
             self.waiting.discard(reader)
-            self._drop_behind(reader)
+            if reader in self.behind:
+                self._drop_behind(reader)
             reader.live = None
 
     def close(self, reader: AnyReader, farewell: Frame | None, code: int) -> None:
@@ -99,7 +94,8 @@ class Roster:
 
     def fell_behind(self, reader: AnyReader, held_bytes: int) -> None:
         """Set a reader aside, where a change costs nothing, until its socket drains."""
-        self._drop_behind(reader)
+        if reader in self.behind:
+            self._drop_behind(reader)
         reader.follows = False
         self.followers.pop(reader, None)
         self.behind[reader] = self._clock()
@@ -111,11 +107,11 @@ class Roster:
         if reader in self.behind:
             self._drop_behind(reader)
             if reader not in self.waiting:
-                self._on_drained(reader)
+                self.on_drained(reader)
 
     def _drop_behind(self, reader: AnyReader) -> None:
-        if self.behind.pop(reader, None) is not None:
-            self._held.remove(reader.held_bytes)
+        del self.behind[reader]
+        self._held.bytes -= reader.held_bytes
 
     def abort_stalled(self) -> None:
         """Abort the readers whose sockets accepted nothing for STALLED_S. Called each second."""
