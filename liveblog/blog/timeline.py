@@ -1,8 +1,8 @@
-"""A blog's state at a position: what the store knows, as far as a worker holds it.
+"""A blog's state at a position, as far as a worker holds it.
 
-Pure: bytes and sockets are elsewhere. A change is a record (`Blog` for the header, else `Entry`,
-which may be a tombstone) that carries its own offset. The twin in the browser is
-static/js/timeline.js; both are held to tests/vectors/timeline.json.
+A change is a record that carries its own offset: a `Blog` for the header, else an `Entry`, which may
+be a tombstone. The browser's counterpart is static/js/timeline.js; tests/vectors/timeline.json tests
+both.
 
 Rules: no I/O, no clock, no await. `apply` goes forwards only; applying twice is applying once.
 """
@@ -15,9 +15,9 @@ from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 
 WINDOW: Final = 200  # the newest entries that a worker holds
 MARKED_MAX: Final = 500  # pinned and key entries held beyond the window, newest first
-KEPT_CHANGES: Final = 1_000  # offsets below the top that can be caught up from
-MISSED_MAX: Final = 200  # more missed than this: start over from the page
-TRIM_EVERY: Final = 100  # changes between two clean-ups, each O(held)
+KEPT_CHANGES: Final = 1_000  # offsets below the top from which readers can catch up
+MISSED_MAX: Final = 200  # a reader that missed more entries starts over from the page
+TRIM_EVERY: Final = 100  # changes between two trims, which visit every held entry
 
 Record = Blog | Entry
 Outcome = Literal["applied", "ignored", "gap", "foreign"]
@@ -25,12 +25,11 @@ Standing = Literal["here", "old", "ask"]
 
 
 class Changes(NamedTuple):
-    """What changed after offset `since`, up to and with `position`.
+    """The changes after offset `since`, up to and including `position`.
 
-    Each record once, ascending by offset.
-
-    `previous` is the check at `since`, None when whoever made this has compared it; `checks` are
-    those of the offsets since + 1 to position.offset, 8 hex digits each, without separators.
+    Each record stands once, ascending by offset. `previous` is the check at `since`; None when the
+    store has compared that check already. `checks` has the checks of the offsets since + 1 to
+    position.offset, 8 hex digits each, without separators.
     """
 
     since: int
@@ -41,19 +40,19 @@ class Changes(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """Why a repair read gave no changes.
+    """The reason why a repair read returned no changes.
 
-    "absent": the store lacks the blog; the rest: see repair.lua.
+    "absent": the store lacks the blog. repair.lua explains the other reasons.
     """
 
     why: Literal["absent", "moved", "fork", "far"]
 
 
 class Heads(NamedTuple):
-    """Where the store is, by blog; None for one it lacks.
+    """The store's position of each blog; None for a blog that the store lacks.
 
-    `away` says what is wrong with a part of the store that does not answer, "" when all does. The
-    blogs that are kept there are not among `positions`, nor is one whose keys are damaged.
+    `away` describes the unreachable part of the store, "" when all parts answer. `positions` leaves
+    out the blogs in an unreachable part, and blogs whose keys are corrupt.
     """
 
     positions: dict[str, Position | None]
@@ -61,10 +60,11 @@ class Heads(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A blog as loaded: `base` is its epoch's first offset, `checks` end with that of `position`.
+    """A blog as read from the store.
 
-    `window` is the order from which on every entry is among `entries`; 0 when all of the blog's
-    are.
+    `base` is the first offset of the epoch. `checks` has the checks of consecutive offsets, the
+    last of them `position.offset`. `entries` has every entry whose order is `window` or higher; 0
+    when it has all entries of the blog.
     """
 
     position: Position
@@ -80,10 +80,11 @@ def id_of(record: Record) -> str:
 
 
 class Timeline:
-    """The newest entries, everything pinned or key, and what changed lately, at one position.
+    """The newest entries, pinned and key entries, and recent changes, at one position.
 
-    `floor` is the oldest offset that `changes` can start from. Entries are held in their current
-    state only, so nothing here can bring deleted text back.
+    `floor` is the oldest offset that `changes` can start from. `window` is the order from which on
+    every entry is held; 0 when all entries are. Entries are held in their current state only, so a
+    timeline cannot restore deleted text.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -98,11 +99,10 @@ class Timeline:
         first = self.offset - held_checks + 1
         self._checks = {first + i: snapshot.checks[8 * i : 8 * i + 8] for i in range(held_checks)}
         self._base = snapshot.base
-        self.window = snapshot.window  # the order from which on all entries are held; 0: all
+        self.window = snapshot.window
         self._records: dict[str, Entry] = {}
-        self._recent: dict[
-            str, int
-        ] = {}  # id -> offset of its last change, ascending, all above the floor
+        # The offset of the last change of each id, ascending, all above the floor.
+        self._recent: dict[str, int] = {}
         self._orders: list[int] = []  # of the entries to show, ascending
         self._by_order: dict[int, str] = {}
         self._trim_at = self.offset + TRIM_EVERY
@@ -130,10 +130,7 @@ class Timeline:
         return Position(self.epoch, entry.offset or 0, check) if check else None
 
     def get(self, id: str) -> Entry | None:
-        """Return an entry or its tombstone.
-
-        None when it is not held (it may exist in the store).
-        """
+        """Return an entry or its tombstone; None when it is not held, though the store may have it."""
         return self._records.get(id)
 
     def newest(self, limit: int, before: int | None = None) -> list[Entry]:
@@ -142,21 +139,22 @@ class Timeline:
         return [self._at(order) for order in reversed(self._orders[max(0, end - limit) : end])]
 
     def page(self, limit: int, before: int | None = None) -> list[Entry] | None:
-        """Return what `newest` does, None when entries would belong to it that are not held."""
+        """Return the same as `newest`; None when entries of that page are not held."""
         found = self.newest(limit, before)
         whole = not self.window or (len(found) == limit and (found[-1].order or 0) >= self.window)
         return found if whole else None
 
     def marked(self, mark: Literal["key", "pinned"], limit: int = MARKED_MAX) -> list[Entry]:
-        """Return the entries to show that are key, or pinned, newest first."""
+        """Return up to `limit` entries with a mark, newest first, without deleted ones."""
         shown = (self._at(order) for order in reversed(self._orders))
         return list(islice((entry for entry in shown if getattr(entry, mark)), limit))
 
     def standing(self, position: Position) -> Standing:
-        """Say what a reader's position is to this worker.
+        """Compare a reader's position with this timeline.
 
-        "here": in this history, `changes` can tell what it misses. "old": older than what is kept.
-        "ask": another epoch, ahead, or another check; only the store can say who is right.
+        "here": the position is in this history, and `changes` returns what the reader missed. "old":
+        the position is below the floor. "ask": the position has another epoch, another check, or an
+        offset ahead of the top; only the store can verify it.
         """
         if position.epoch != self.epoch or position.offset > self.offset:
             return "ask"
@@ -165,10 +163,10 @@ class Timeline:
         return "here" if self._checks[position.offset] == position.check else "ask"
 
     def changes(self, since: int) -> list[Record] | None:
-        """Return what changed after `since`, each record once as it is now, ascending by offset.
+        """Return the records changed after `since`, each once in its state now, ascending by offset.
 
-        None ("reset") below the floor, ahead of the top, or when it is more than MISSED_MAX
-        entries; the header does not count.
+        None when the reader must start over: `since` is below the floor or ahead of the top, or
+        more than MISSED_MAX entries changed. The header does not count.
         """
         if not self.floor <= since <= self.offset:
             return None
@@ -186,10 +184,11 @@ class Timeline:
     # -- applying
 
     def apply(self, changes: Changes) -> Outcome:
-        """Go forward to the position of `changes`.
+        """Move the timeline forward to the position of `changes`.
 
-        Returns "applied"; "ignored" when it is not ahead; "gap" when it begins above the top or on
-        another history; "foreign" when it is of another epoch. Only "applied" alters anything.
+        Returns "applied"; "ignored" when that position is not ahead of the top; "gap" when the
+        changes start above the top or belong to another history; "foreign" when their epoch is
+        another. Only "applied" alters the timeline.
         """
         if changes.position.epoch != self.epoch:
             return "foreign"
@@ -198,7 +197,7 @@ class Timeline:
         if changes.since > self.offset or not self._continues(changes):
             return "gap"
         for record in changes.records:
-            if (record.offset or 0) > self.offset:  # the others are part of this state already
+            if (record.offset or 0) > self.offset:  # the state has the other records already
                 self._put(record)
         for i in range(changes.position.offset - changes.since):
             self._checks[changes.since + 1 + i] = changes.checks[8 * i : 8 * i + 8]
@@ -208,9 +207,9 @@ class Timeline:
         return "applied"
 
     def _continues(self, changes: Changes) -> bool:
-        """Say whether the history of `changes` is the one held.
+        """Return whether `changes` belong to the history of this timeline.
 
-        Its check at our top is ours, and covers all before.
+        They do when they have the same check at the top, since a check covers all changes before.
         """
         known = self.offset - changes.since
         theirs = changes.checks[8 * known - 8 : 8 * known] if known else changes.previous
@@ -240,12 +239,12 @@ class Timeline:
         return self._records[self._by_order[order]]
 
     def _marked_orders(self) -> list[int]:
-        """Return the newest MARKED_MAX orders of pinned and key entries, as a load brings."""
+        """Return the orders of the newest MARKED_MAX pinned and key entries, as a snapshot has."""
         marked = (order for order in reversed(self._orders) if _is_marked(self._at(order)))
         return list(islice(marked, MARKED_MAX))
 
     def _trim(self) -> None:
-        """Forget what is neither in the window, nor marked, nor changed above the floor."""
+        """Drop the entries outside the window without a mark or a change above the floor."""
         self._trim_at = self.offset + TRIM_EVERY
         self.floor = max(self.floor, self._base, self.offset - KEPT_CHANGES)
         self._checks = {n: check for n, check in self._checks.items() if n >= self.floor}

@@ -1,5 +1,4 @@
-"""The timeline against the vectors it shares with the browser's, and against the whole history of a
-blog."""
+"""The timeline, compared with the browser's by shared vectors, and with a blog's whole history."""
 
 import hashlib
 import json
@@ -23,12 +22,12 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "timeline.json").r
 # -- the vectors -----------------------------------------------------------------------------------
 
 
-def made_up(epoch: str, offset: int) -> str:
+def invented_check(epoch: str, offset: int) -> str:
     return hashlib.sha1(f"{epoch}.{offset}".encode()).hexdigest()[:8]
 
 
 class Vector:
-    """One case of the vectors in Python's shapes. Checks that no position states are made up."""
+    """One case of the vectors, in Python's types. A check that no position states is invented."""
 
     def __init__(self, case: dict[str, Any]) -> None:
         self._stated: dict[tuple[str, int], str] = {}
@@ -42,7 +41,7 @@ class Vector:
     def _checks(self, epoch: str, first: int, last: Position) -> str:
         """Return the checks of `first` to `last`, the last one as written."""
         offsets = range(first, last.offset)
-        known = [self._stated.get((epoch, n)) or made_up(epoch, n) for n in offsets]
+        known = [self._stated.get((epoch, n)) or invented_check(epoch, n) for n in offsets]
         return "".join([*known, last.check])
 
     def _snapshot(self, position: str, changes: list[dict[str, Any]]) -> Snapshot:
@@ -76,7 +75,7 @@ def record_of(change: dict[str, Any]) -> Record:
     return Entry(**numbers, **marks, status="published")
 
 
-orders: dict[str, int] = {}  # a tombstone in the store keeps its order; a `del` does not tell it
+orders: dict[str, int] = {}  # a tombstone in the store keeps its order; a `del` has none
 
 
 def brief(records: list[Record] | None) -> str | list[list[Any]]:
@@ -92,7 +91,7 @@ def op_of(record: Record) -> str:
 
 
 @pytest.mark.parametrize("case", VECTORS, ids=lambda case: str(case["name"]))
-def test_vector(case: dict[str, Any]) -> None:
+def test_timeline_agrees_with_the_shared_vectors(case: dict[str, Any]) -> None:
     orders.clear()
     for change in everything(case):
         if change["op"] == "put":
@@ -117,7 +116,7 @@ def everything(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from step.get("frame", {}).get("changes", [])
 
 
-# -- what is held, and what it is compared with ----------------------------------------------------
+# -- comparing with a whole history ----------------------------------------------------------------
 
 
 @contextmanager
@@ -128,13 +127,13 @@ def limits(sizes: dict[str, int]) -> Iterator[None]:
         yield
 
 
-# Limits so small that a short history meets them all, and the real ones.
+# Limits so small that a short history reaches all of them, and the real limits.
 SMALL = {"WINDOW": 3, "MARKED_MAX": 2, "KEPT_CHANGES": 6, "MISSED_MAX": 4, "TRIM_EVERY": 2}
 ROOMY = {name: getattr(timelines, name) for name in SMALL}
 
 
 def assert_is(held: Timeline, past: Past) -> None:
-    """Compare everything a timeline says with the whole history at its offset."""
+    """Compare everything that a timeline returns with the whole history at its offset."""
     top = held.offset
     assert held.position == past.at(top)
     assert held.blog == past.state(top)[BLOG_ID]
@@ -159,8 +158,7 @@ def deleted_within_window(past: Past, top: int) -> Iterator[bool]:
 
 
 def assert_marked(held: Timeline, shown: list[Entry]) -> None:
-    """Expect the newest marked entries; at most MARKED_MAX were kept, and of both marks together
-    when loaded."""
+    """Expect the newest marked entries: a snapshot has at most MARKED_MAX of both marks together."""
     marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
     assert [e for e in held.marked("key") if e in marked] == [e for e in marked if e.key]
     assert [e for e in held.marked("pinned") if e in marked] == [e for e in marked if e.pinned]
@@ -181,7 +179,7 @@ Happening = Callable[[Past, int], Any]
 
 
 def one_of(choose: Callable[[Past], list[str]], act: Callable[[Past, str], Any]) -> Happening:
-    """Let `act` happen to one of the chosen ids; to nothing when there is none."""
+    """Return a happening that acts on one of the chosen ids; on nothing when there is none."""
 
     def happen(past: Past, pick: int) -> None:
         ids = choose(past)
@@ -220,7 +218,7 @@ def make_past(history: list[tuple[str, int]]) -> Past:
 
 
 @given(st.lists(happenings, max_size=40), st.integers(1, 41))
-def test_a_loaded_timeline_is_the_state_at_its_position(
+def test_timeline_equals_the_state_when_loaded_at_any_position(
     history: list[tuple[str, int]], top: int
 ) -> None:
     past = make_past(history)
@@ -234,10 +232,10 @@ deliveries = st.lists(
         happenings,
         st.tuples(
             st.just("message"), st.integers(0, 100)
-        ),  # any, at any time: late, twice or never
+        ),  # any message, at any time: late, twice or never
         st.tuples(st.just("next message"), st.integers(0, 5)),
         st.tuples(st.just("release"), st.integers(0, 100)),  # one message of several changes
-        st.tuples(st.just("ask"), st.just(0)),  # a repair read…
+        st.tuples(st.just("read"), st.just(0)),  # a repair read…
         st.tuples(st.just("answer"), st.integers(0, 100)),  # …whose answer comes at any time
     ),
     max_size=60,
@@ -245,7 +243,7 @@ deliveries = st.lists(
 
 
 class Delivery:
-    """A worker on a network that repeats, drops and reorders, and the store that it hears of."""
+    """A worker and its store, with a network between them that repeats, drops and reorders."""
 
     def __init__(self) -> None:
         self.past = Past()
@@ -262,7 +260,7 @@ class Delivery:
         elif name == "release" and past.top > 1:
             first = 2 + pick % (past.top - 1)
             self.take(past.message(first, min(past.top, first + pick % 4)))
-        elif name == "ask":
+        elif name == "read":
             self.answers.append(past.changes(held.offset))
         elif name == "answer" and self.answers:
             self.take(self.answers[pick % len(self.answers)])
@@ -286,12 +284,12 @@ class Delivery:
 @example(
     [
         *[("publish", 0)] * 13,
-        ("ask", 0),
+        ("read", 0),
         *[("next message", 0)] * 12,
         ("answer", 0),  # reaches below the floor
     ]
 )
-def test_whatever_is_repeated_dropped_and_reordered_a_worker_is_at_some_state_and_ends_at_the_last(
+def test_timeline_converges_when_messages_repeat_drop_and_reorder(
     steps: list[tuple[str, int]],
 ) -> None:
     for sizes in (SMALL, ROOMY):
@@ -304,7 +302,7 @@ def test_whatever_is_repeated_dropped_and_reordered_a_worker_is_at_some_state_an
 
 
 @given(st.lists(happenings, max_size=40))
-def test_what_was_missed_brings_a_reader_from_anywhere_to_the_top(
+def test_changes_lead_to_the_top_from_every_offset(
     history: list[tuple[str, int]],
 ) -> None:
     past = make_past(history)
@@ -329,7 +327,7 @@ def published(count: int, **fields: Any) -> Past:
     return past
 
 
-def test_a_message_on_another_history_is_a_gap() -> None:
+def test_apply_returns_gap_when_the_message_is_of_another_history() -> None:
     past = published(3)
     held = Timeline(past.snapshot())
     past.lose(1)
@@ -338,7 +336,7 @@ def test_a_message_on_another_history_is_a_gap() -> None:
     assert held.offset == 4
 
 
-def test_a_longer_message_whose_beginning_is_another_history_is_a_gap() -> None:
+def test_apply_returns_gap_when_the_first_change_is_of_another_history() -> None:
     past = published(3)
     held = Timeline(past.snapshot())
     past.lose(2)
@@ -348,7 +346,7 @@ def test_a_longer_message_whose_beginning_is_another_history_is_a_gap() -> None:
     assert (held.position, held.newest(10)) == before
 
 
-def test_a_repair_read_that_a_fork_has_overtaken_is_a_gap() -> None:
+def test_apply_returns_gap_when_a_fork_has_overtaken_the_repair_read() -> None:
     past = published(2)
     held = Timeline(past.snapshot())
     at = held.offset
@@ -359,7 +357,7 @@ def test_a_repair_read_that_a_fork_has_overtaken_is_a_gap() -> None:
     assert held.apply(past.changes(at)) == "gap"
 
 
-def test_another_epoch_is_foreign_whatever_its_offset() -> None:
+def test_apply_returns_foreign_when_the_epoch_is_another() -> None:
     past = published(3)
     held = Timeline(past.snapshot())
     rotation = past.rotate()
@@ -369,7 +367,7 @@ def test_another_epoch_is_foreign_whatever_its_offset() -> None:
     assert held.position == past.position
 
 
-def test_after_a_rotation_nobody_is_caught_up_from_before_it() -> None:
+def test_changes_start_no_lower_than_the_rotation() -> None:
     past = published(5)
     past.rotate()
     past.publish()
@@ -383,7 +381,7 @@ def test_after_a_rotation_nobody_is_caught_up_from_before_it() -> None:
         assert held.get(entry.id) == entry
 
 
-def test_a_rotated_blog_keeps_the_new_epochs_floor_when_it_is_trimmed() -> None:
+def test_trim_keeps_the_floor_at_the_start_of_the_epoch() -> None:
     past = published(5)
     past.rotate()
     held = Timeline(past.snapshot())
@@ -392,7 +390,7 @@ def test_a_rotated_blog_keeps_the_new_epochs_floor_when_it_is_trimmed() -> None:
     assert held.floor == 7
 
 
-def test_standing_is_here_old_or_ask() -> None:
+def test_standing_returns_here_old_or_ask() -> None:
     with limits({**SMALL, "KEPT_CHANGES": 3}):
         past = published(9)
         held = Timeline(past.snapshot())
@@ -406,7 +404,7 @@ def test_standing_is_here_old_or_ask() -> None:
         assert held.standing(Position(top.epoch, 0, "00000000")) == "old"
 
 
-def test_two_hundred_missed_are_told_and_one_more_is_a_reset() -> None:
+def test_changes_returns_none_when_more_than_200_entries_are_missed() -> None:
     past = published(timelines.MISSED_MAX + 1)
     held = Timeline(past.snapshot())
     missed = held.changes(2)
@@ -415,7 +413,7 @@ def test_two_hundred_missed_are_told_and_one_more_is_a_reset() -> None:
     assert held.changes(1) is None
 
 
-def test_the_header_does_not_count_among_the_entries_missed() -> None:
+def test_changes_does_not_count_the_header_as_an_entry() -> None:
     past = published(timelines.MISSED_MAX)
     past.header(status="ended")
     missed = Timeline(past.snapshot()).changes(1)
@@ -423,7 +421,7 @@ def test_the_header_does_not_count_among_the_entries_missed() -> None:
     assert len(missed) == timelines.MISSED_MAX + 1
 
 
-def test_an_entry_edited_a_thousand_times_is_missed_once() -> None:
+def test_changes_has_an_entry_once_when_it_was_edited_999_times() -> None:
     past = published(1)
     held = Timeline(past.snapshot())
     id = past.entries()[0].id
@@ -433,7 +431,7 @@ def test_an_entry_edited_a_thousand_times_is_missed_once() -> None:
 
 
 @pytest.mark.parametrize("kept", [timelines.KEPT_CHANGES, timelines.KEPT_CHANGES - 1])
-def test_a_loaded_timeline_tells_the_last_thousand_changes(kept: int) -> None:
+def test_changes_reaches_back_1000_offsets_after_a_load(kept: int) -> None:
     past = published(1)
     id = past.entries()[0].id
     for _ in range(kept - 1):
@@ -448,7 +446,7 @@ def test_a_loaded_timeline_tells_the_last_thousand_changes(kept: int) -> None:
     assert held.floor == max(1, past.top - timelines.KEPT_CHANGES)
 
 
-def test_the_floor_follows_the_top_and_what_is_below_it_is_forgotten() -> None:
+def test_trim_raises_the_floor_and_drops_what_is_below() -> None:
     past = published(10)
     held = Timeline(past.snapshot())
     for _ in range(timelines.KEPT_CHANGES + 3 * timelines.TRIM_EVERY):
@@ -462,7 +460,7 @@ def test_the_floor_follows_the_top_and_what_is_below_it_is_forgotten() -> None:
     assert held.get(past.entries()[-1].id) is None
 
 
-def test_beyond_the_window_a_page_is_not_claimed() -> None:
+def test_page_returns_none_when_it_reaches_below_the_window() -> None:
     past = published(timelines.WINDOW + 50)
     held = Timeline(past.snapshot())
     shown = past.entries()
@@ -474,7 +472,7 @@ def test_beyond_the_window_a_page_is_not_claimed() -> None:
 
 
 @pytest.mark.parametrize("mark", ["key", "pinned"])
-def test_an_entry_kept_for_its_mark_is_no_part_of_a_page_below_the_window(
+def test_page_leaves_out_marked_entries_below_the_window(
     mark: Literal["key", "pinned"],
 ) -> None:
     with limits(SMALL):
@@ -489,7 +487,7 @@ def test_an_entry_kept_for_its_mark_is_no_part_of_a_page_below_the_window(
         assert held.page(1, before=past.entries()[2].order) is None
 
 
-def test_after_deletions_in_a_full_window_the_rest_is_read_from_the_store() -> None:
+def test_page_returns_none_when_deletions_shorten_a_full_window() -> None:
     with limits(SMALL):
         past = published(10)
         held = Timeline(past.snapshot())
@@ -498,14 +496,14 @@ def test_after_deletions_in_a_full_window_the_rest_is_read_from_the_store() -> N
         assert held.page(3) is None
 
 
-def test_a_blog_whose_entries_are_all_held_has_a_last_page() -> None:
+def test_page_has_an_end_when_all_entries_are_held() -> None:
     past = published(3)
     held = Timeline(past.snapshot())
     assert held.page(20) == past.entries()
     assert held.page(20, before=past.entries()[-1].order) == []
 
 
-def test_a_restored_entry_comes_back_to_its_old_place() -> None:
+def test_restored_entry_returns_to_its_old_place() -> None:
     past = published(3)
     held = Timeline(past.snapshot())
     first, second, third = past.entries()
@@ -519,7 +517,7 @@ def test_a_restored_entry_comes_back_to_its_old_place() -> None:
     assert held.changes(4) == [past.entry(second.id)]
 
 
-def test_a_tombstone_is_remembered_while_somebody_may_have_missed_it() -> None:
+def test_tombstone_stays_until_the_floor_passes_it() -> None:
     with limits(SMALL):
         past = published(3)
         held = Timeline(past.snapshot())
@@ -531,7 +529,7 @@ def test_a_tombstone_is_remembered_while_somebody_may_have_missed_it() -> None:
         assert held.get(id) is None
 
 
-def test_a_pin_taken_away_lets_the_entry_go() -> None:
+def test_trim_drops_an_old_entry_when_its_pin_is_removed() -> None:
     with limits(SMALL):
         past = Past()
         past.publish(pinned=True)
@@ -548,10 +546,22 @@ def test_a_pin_taken_away_lets_the_entry_go() -> None:
         assert held.get(id) is None
 
 
-def test_the_position_of_an_entry_is_known_as_far_as_checks_are() -> None:
+def test_position_of_returns_none_when_the_check_is_not_held() -> None:
     with limits(SMALL):
         past = published(10)
         held = Timeline(past.snapshot())
         assert held.position_of(past.entries()[0]) == past.position
         old = past.entries()[-1]
         assert held.position_of(old) is None
+
+
+def test_replace_takes_the_state_of_another_epoch() -> None:
+    past = published(3)
+    held = Timeline(past.snapshot())
+    past.lose(2)
+    past.rotate()
+    past.publish()
+    held.replace(past.snapshot())
+    assert_is(held, past)
+    assert held.standing(past.position) == "here"
+    assert [entry.id for entry in held.newest(10)] == [entry.id for entry in past.entries()]
