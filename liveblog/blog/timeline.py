@@ -1,8 +1,8 @@
 """A blog's state at a position, as far as a worker holds it.
 
-A change is a record that carries its own offset: a `Blog` for the header, else an `Entry`, which may
-be a tombstone. The browser's counterpart is static/js/timeline.js; tests/vectors/timeline.json tests
-both.
+A change is a record that carries its own offset: a `Blog` for the header, else an `Entry`, which
+may be a tombstone. The browser's counterpart is static/js/timeline.js; the cases in
+tests/vectors/timeline.json test both.
 
 Rules: no I/O, no clock, no await. `apply` goes forwards only; applying twice is applying once.
 """
@@ -130,7 +130,10 @@ class Timeline:
         return Position(self.epoch, entry.offset or 0, check) if check else None
 
     def get(self, id: str) -> Entry | None:
-        """Return an entry or its tombstone; None when it is not held, though the store may have it."""
+        """Return an entry or its tombstone.
+
+        None when the timeline does not hold the entry; the store may have it.
+        """
         return self._records.get(id)
 
     def newest(self, limit: int, before: int | None = None) -> list[Entry]:
@@ -152,9 +155,9 @@ class Timeline:
     def standing(self, position: Position) -> Standing:
         """Compare a reader's position with this timeline.
 
-        "here": the position is in this history, and `changes` returns what the reader missed. "old":
-        the position is below the floor. "ask": the position has another epoch, another check, or an
-        offset ahead of the top; only the store can verify it.
+        "here": the position is in this history, and `changes` returns what the reader missed.
+        "old": the position is below the floor. "ask": the position has another epoch, another
+        check, or an offset ahead of the top; only the store can verify it.
         """
         if position.epoch != self.epoch or position.offset > self.offset:
             return "ask"
@@ -163,7 +166,7 @@ class Timeline:
         return "here" if self._checks[position.offset] == position.check else "ask"
 
     def changes(self, since: int) -> list[Record] | None:
-        """Return the records changed after `since`, each once in its state now, ascending by offset.
+        """Return the records changed after `since`, ascending by offset, in their current state.
 
         None when the reader must start over: `since` is below the floor or ahead of the top, or
         more than MISSED_MAX entries changed. The header does not count.

@@ -1,4 +1,4 @@
-"""Frames, byte for byte as the contract writes them."""
+"""Frames, compared byte for byte with docs/streams.md."""
 
 import json
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from liveblog.blog.model import Blog, Entry, Position
 from liveblog.live import frame as frames
-from liveblog.live.frame import MISSED_BYTES_MAX, Frame, Piece
+from liveblog.live.frame import MISSED_BYTES_MAX, BytesForm, Frame, Piece, encoding_of
 
 AT_57 = Position("k3xq9a", 57, "9f2c01ab")
 AT_60 = Position("k3xq9a", 60, "1d40e2b7")
@@ -37,13 +37,13 @@ BLOG = Blog(
 )
 
 
-def test_hello() -> None:
+def test_hello_has_position_and_heartbeat() -> None:
     frame = frames.hello(AT_57, 20.0)
     assert frame.json == b'{"t":"hello","position":"k3xq9a.57.9f2c01ab","heartbeat_s":20}'
     assert frames.hello(AT_57, 0.25).json.endswith(b'"heartbeat_s":0.25}')
 
 
-def test_changes() -> None:
+def test_changes_joins_put_del_and_blog() -> None:
     pieces = [
         frames.put(ENTRY, html='<article class="entry">é\n</article>'),
         frames.delete(Entry(id="eba9876543210", offset=59, order=12, deleted=True)),
@@ -60,7 +60,7 @@ def test_changes() -> None:
     )
 
 
-def test_beat() -> None:
+def test_beat_has_position_or_null() -> None:
     frame = frames.beat(AT_60, "2026-11-22T14:05:00.000Z")
     assert frame.json == (
         b'{"t":"beat","position":"k3xq9a.60.1d40e2b7","now":"2026-11-22T14:05:00.000Z"}'
@@ -69,25 +69,25 @@ def test_beat() -> None:
     assert waiting.json == b'{"t":"beat","position":null,"now":"2026-11-22T14:05:00.000Z"}'
 
 
-def test_reset() -> None:
+def test_reset_has_position_and_window() -> None:
     frame = frames.reset(Position("z81m2c", 4, "77aa03f1"), (0, 3000))
     assert frame.json == b'{"t":"reset","position":"z81m2c.4.77aa03f1","after_ms":[0,3000]}'
 
 
-def test_bye() -> None:
+def test_bye_has_window_and_reason() -> None:
     frame = frames.bye((0, 1000), "restart")
     assert frame.json == b'{"t":"bye","after_ms":[0,1000],"why":"restart"}'
     assert frames.bye(None, "gone").json == b'{"t":"bye","after_ms":null,"why":"gone"}'
 
 
-def test_an_entry_is_new_to_who_was_before_its_first_publication() -> None:
+def test_put_is_new_when_the_reader_is_below_its_first_publication() -> None:
     edited = Entry(id="e0123456789ab", status="published", offset=60, order=58, revision=2)
     piece = frames.put(edited, html="")
     assert b'"revision":2,"new":true,' in piece.encoded(57)
     assert b'"revision":2,"new":false,' in piece.encoded(58)
 
 
-def test_only_hello_and_changes_carry_an_id_and_all_are_one_line_of_data() -> None:
+def test_event_has_one_data_line_and_an_id_for_hello_and_changes() -> None:
     changes = frames.changes(57, AT_60, [frames.put(ENTRY, html="a\r\nb\u2028c\rd")])
     assert changes
     assert changes.event == b"id: k3xq9a.60.1d40e2b7\ndata: %b\n\n" % changes.json
@@ -102,24 +102,24 @@ def test_only_hello_and_changes_carry_an_id_and_all_are_one_line_of_data() -> No
         assert b"\r" not in line
 
 
-def test_text_is_the_same_as_json() -> None:
+def test_text_equals_json() -> None:
     assert Frame('{"é":1}'.encode()).text == '{"é":1}'
 
 
-def test_nothing_missed_is_a_frame_without_changes() -> None:
+def test_changes_is_empty_when_nothing_was_missed() -> None:
     frame = frames.changes(60, AT_60, [])
     assert frame
     assert frame.json == (b'{"t":"changes","from":60,"position":"k3xq9a.60.1d40e2b7","changes":[]}')
 
 
-def test_256_kib_are_a_frame_and_one_byte_more_is_none() -> None:
+def test_changes_returns_none_when_longer_than_256_kib() -> None:
     half = MISSED_BYTES_MAX // 2
     assert MISSED_BYTES_MAX == 262_144
     assert frames.changes(57, AT_60, [Piece(b"x" * half), Piece(b"x" * half)])
     assert frames.changes(57, AT_60, [Piece(b"x" * half), Piece(b"x" * (half + 1))]) is None
 
 
-def test_as_data_gives_the_apis_shapes_without_what_only_editors_need() -> None:
+def test_as_data_has_the_apis_shapes_without_editors_fields() -> None:
     entry = frames.entry_data(ENTRY, "election", AT_57, BASE_URL)
     assert entry == {
         "id": "e0123456789ab",
@@ -153,7 +153,7 @@ def test_as_data_gives_the_apis_shapes_without_what_only_editors_need() -> None:
 
 
 @given(st.text(), st.booleans(), st.integers(0, 100))
-def test_whatever_the_text_is_it_comes_out_as_it_went_in(text: str, key: bool, since: int) -> None:
+def test_put_keeps_any_text_unchanged(text: str, key: bool, since: int) -> None:
     entry = Entry(id="e0123456789ab", status="published", offset=58, order=50, key=key)
     try:
         text.encode()
@@ -165,3 +165,15 @@ def test_whatever_the_text_is_it_comes_out_as_it_went_in(text: str, key: bool, s
     assert frame
     (change,) = json.loads(frame.json)["changes"]
     assert (change["html"], change["key"], change["new"]) == (text, key, since < 50)
+
+
+@pytest.mark.parametrize("name", ["framed", "deflated", "event", "chunk"])
+def test_encoding_selects_the_attribute_of_a_frame(name: BytesForm) -> None:
+    frame = Frame(b'{"t":"beat"}')
+    assert frame.encoded(encoding_of(False, name)) is getattr(frame, name)
+    assert frame.encoded(encoding_of(False, "text")) == '{"t":"beat"}'
+
+
+def test_encoding_is_one_object_for_each_content_and_form() -> None:
+    assert encoding_of(True, "event") is encoding_of(True, "event")
+    assert encoding_of(False, "event").of_content(True) is encoding_of(True, "event")
