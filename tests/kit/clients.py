@@ -1,6 +1,6 @@
-"""A client written from the contract's text alone, and the judge: what no reader may ever see.
+"""A client written from docs/streams.md alone, and the invariants that every reader checks.
 
-Rules: knows frames and positions, not how a server comes by them.
+Rules: uses frames and positions, nothing of the server but its interface to a reader.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ render = FakeRender()
 
 
 class Invariant(StrEnum):
-    """What holds for every reader, whatever happens to the network, the store and the workers."""
+    """The invariants of every reader under all faults of the network, store and workers."""
 
     STATE = "every reader's entries equal the store's state at its position"
     GROWS = "positions only grow within an epoch"
-    FROM = "no frame begins ahead of its reader"
+    FROM = "no frame starts ahead of its reader"
     ONCE = "no change is applied twice"
-    EPOCH = "an epoch changes only with an announced reset"
+    EPOCH = "an epoch changes only with a reset"
     END = "every published change is there at the end"
-    BEAT = "a heartbeat says where its reader is"
-    FULL = "a full socket is given nothing"
+    BEAT = "a heartbeat has its reader's position"
+    FULL = "a full socket gets no frame"
 
 
 class Broken(AssertionError):
-    """An invariant does not hold. `seen` shows it."""
+    """An invariant does not hold. `seen` is the evidence."""
 
     def __init__(self, invariant: Invariant, seen: object) -> None:
         super().__init__(f"{invariant}: {seen}")
@@ -49,7 +49,7 @@ def hold(invariant: Invariant, holds: bool, seen: object) -> None:
 
 
 class Page(NamedTuple):
-    """What a page shows: each entry's offset, order and HTML, and the header's."""
+    """The content of a page: each entry's offset, order and HTML, the header and the status."""
 
     entries: dict[str, tuple[int, int, str]]
     header: str
@@ -70,9 +70,9 @@ def page_of(live: Live) -> Page:
 
 
 class Client:
-    """What a reader's browser holds. It moves by pages and applied `changes` only.
+    """A reader's browser: its position and entries, moved only by pages and applied `changes`.
 
-    What a frame broke is kept in `broken`, since a socket cannot raise it.
+    `broken` keeps the first broken invariant, since a socket cannot raise it.
     """
 
     def __init__(self, position: Position, page: Page) -> None:
@@ -109,8 +109,8 @@ class Client:
         if frame["t"] == "hello":
             assert frame["position"] == str(self.position)
         elif frame["t"] == "beat":
-            said = frame["position"]
-            hold(Invariant.BEAT, said in (None, str(self.position)), (said, self.position))
+            at = frame["position"]
+            hold(Invariant.BEAT, at in (None, str(self.position)), (at, self.position))
         elif frame["t"] == "changes":
             self._apply(frame)
 
@@ -142,7 +142,7 @@ class Client:
             self.shown.pop(change["id"], None)
 
     def holds(self, page: Page) -> bool:
-        """Say whether what is shown is what a page shows."""
+        """Return whether the browser shows the content of a page."""
         shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
         return (self.shown, self.header, self.status) == (shown, page.header, page.status)
 
@@ -158,8 +158,7 @@ def assert_well_formed(frame: dict[str, Any]) -> None:
 
 
 class Seat(Reader[str]):
-    """A client's stream: its socket takes a frame in `slow_s`, at once when 0, not at all when
-    None."""
+    """A client's stream. Its socket accepts a frame after `slow_s`: 0 at once, None never."""
 
     def __init__(self, number: int, client: Client, slow_s: float | None) -> None:
         super().__init__(encoding_of(False, "text"))
@@ -167,7 +166,7 @@ class Seat(Reader[str]):
         self.reset: Position | None = None
         self._slow_s = slow_s
         self._number, self._client = number, client
-        self._hand: dict[str, Any] | None = None
+        self._pending: dict[str, Any] | None = None
         self._is_cut = False
 
     def __hash__(self) -> int:
@@ -184,23 +183,23 @@ class Seat(Reader[str]):
         if self._slow_s == 0:
             self._client.take(frame)
             return
-        self._hand = frame
+        self._pending = frame
         self.fell_behind(len(data))
         self.slow_down(self._slow_s)
 
     def slow_down(self, slow_s: float | None) -> None:
-        """Take `slow_s` for the frame in hand, too."""
+        """Accept frames after `slow_s` from now on, the pending one too."""
         self._slow_s = slow_s
         if slow_s is not None:
             asyncio.get_running_loop().call_later(slow_s, self._drain)
 
     def _drain(self) -> None:
-        if self._hand and self.live:
-            self._take_hand()
+        if self._pending and self.live:
+            self._take_pending()
             self.drained()
 
-    def _take_hand(self) -> None:
-        frame, self._hand = self._hand, None
+    def _take_pending(self) -> None:
+        frame, self._pending = self._pending, None
         if frame:
             self._client.take(frame)
 
@@ -210,14 +209,14 @@ class Seat(Reader[str]):
     def end(self, frame: Frame | None, code: int) -> None:
         if self.ended.done():
             return
-        self._take_hand()
+        self._take_pending()
         farewell = json.loads(frame.json) if frame else {}
         if farewell.get("t") == "reset":
             self.reset = Position.parse(farewell["position"])
         self.ended.set_result(code)
 
     def cut(self) -> None:
-        """Lose the connection, and what was on its way."""
-        self._is_cut, self._hand = True, None
+        """Lose the connection, and the pending frame."""
+        self._is_cut, self._pending = True, None
         if not self.ended.done():
             self.ended.set_result(LOST)

@@ -1,7 +1,7 @@
-"""The model: what can happen to a blog, its store, its workers and its readers, one rule each, and
-the judge that looks after every step.
+"""The model: events of a blog, its store, its workers and its readers, one rule for each.
 
-hypothesis chooses the steps. Time is virtual and passes only where a rule says so.
+hypothesis chooses the steps, and the invariants are checked after each step. Time is virtual and
+passes only in the rules that wait.
 """
 
 import asyncio
@@ -31,8 +31,9 @@ from liveblog.live import watch as watches
 
 LOG: Final = logging.getLogger("liveblog.live")
 
-# Limits that a few steps reach. Heads are compared seldom, so that this does not mend at once what
-# the fast path lost; a pass yields as often as it can, so that the next step finds it half done.
+# Limits that a few steps reach. Heads are compared seldom, because a comparison would repair at once
+# what the fast path has lost. A pass yields as often as it can, so that the next step comes in the
+# middle of the pass.
 SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
     timelines: {"KEPT_CHANGES": 6, "MISSED_MAX": 5, "TRIM_EVERY": 2},
     fanouts: {"LOOK_EVERY": 1, "SLICE_S": 0.0},
@@ -45,14 +46,14 @@ SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
 workers = st.sampled_from(range(WORKERS))
 few = st.sampled_from([1, 2, 3])
 picks = st.sampled_from(range(8))
-pauses = st.sampled_from([0.0, 0.5, 1.5])  # of the store's latency, which a read takes twice
+pauses = st.sampled_from([0.0, 0.5, 1.5])  # in latencies of the store; a read takes two
 latencies = st.sampled_from([0.001, 0.1, 0.4])
 outages = st.sampled_from([0.05, 0.5, OUTAGE_S])
 
 
 @contextmanager
 def small_limits() -> Iterator[None]:
-    """Lower the limits of the modules meanwhile, and keep their log from being printed."""
+    """Lower the limits of the modules, and silence their log, until the block ends."""
     patches = [mock.patch.multiple(module, **limits) for module, limits in SMALL.items()]
     for patch in patches:
         patch.start()
@@ -66,11 +67,11 @@ def small_limits() -> Iterator[None]:
 
 
 class Machine(RuleBasedStateMachine):
-    """A blog's life. Run it within `small_limits`."""
+    """A generated story of one blog. Run it within `small_limits`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.step = 1  # the one under way
+        self.step = 1  # the present step
         self.is_broken = False
         self._loop = VirtualLoop()
         self.world: World = self._run(World)
@@ -81,7 +82,7 @@ class Machine(RuleBasedStateMachine):
         self._were: list[tuple[Client, str, int, int]] = []
 
     @initialize(latency_s=latencies)
-    def begin_with(self, latency_s: float) -> None:
+    def start_with(self, latency_s: float) -> None:
         self.answer_in(latency_s)
 
     # -- editors
@@ -93,13 +94,13 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(count=few)
     def publish(self, count: int) -> None:
-        """All in one message."""
-        self._run(lambda: self.store.tell(self.past.release(count)))
+        """Publish entries in one message."""
+        self._run(lambda: self.store.announce(self.past.release(count)))
 
     @precondition(lambda self: self.can_write)
     @rule(pick=picks, count=few, apart=pauses)
     def change_some(self, pick: int, count: int, apart: float) -> None:
-        """One message after the other."""
+        """Make changes, with one message for each."""
         self._send(0, [[0.0]] * (count + 1), pick, apart)
 
     @precondition(lambda self: self.can_write and self.past.ids())
@@ -120,35 +121,35 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(status=st.sampled_from(["live", "ended"]))
     def end_or_open(self, status: str) -> None:
-        self._run(lambda: self.store.tell(self.past.header(status=status)))
+        self._run(lambda: self.store.announce(self.past.header(status=status)))
 
     @precondition(lambda self: self.can_write)
     @rule(zone=picks)
     def change_zone(self, zone: int) -> None:
-        self._run(lambda: self.store.tell(self.past.rotate(timezone=f"Etc/GMT+{zone}")))
+        self._run(lambda: self.store.announce(self.past.rotate(timezone=f"Etc/GMT+{zone}")))
 
     # -- the network between the store and a worker
 
     @precondition(lambda self: self.can_write)
     @rule(worker=workers, pick=picks, arrive=st.lists(st.booleans(), max_size=5), apart=pauses)
     def lose(self, worker: int, pick: int, arrive: list[bool], apart: float) -> None:
-        """Some changes of which not every message arrives, the first one's never."""
+        """Make changes; some of their messages are lost, the first one always."""
         self._send(worker, [[], *[[0.0] if it else [] for it in arrive]], pick, apart)
 
     @precondition(lambda self: self.can_write)
     @rule(worker=workers, pick=picks, again_s=st.sampled_from([0.0, 0.4, LATE_S]))
     def repeat(self, worker: int, pick: int, again_s: float) -> None:
-        """A change whose message arrives twice."""
+        """Make a change whose message arrives twice."""
         self._send(worker, [[0.0, again_s]], pick)
 
     @precondition(lambda self: self.can_write)
     @rule(worker=workers, pick=picks, delays_s=st.permutations([0.0, 0.05, 0.5, LATE_S]))
     def reorder(self, worker: int, pick: int, delays_s: list[float]) -> None:
-        """Some changes whose messages arrive late, and later ones before them."""
+        """Make changes whose messages arrive late and in another order."""
         self._send(worker, [[delay_s] for delay_s in delays_s], pick)
 
     def _send(self, worker: int, fates: list[list[float]], pick: int, apart: float = 0.0) -> None:
-        """Change something so many times; the messages arrive at one worker as `fates` say."""
+        """Make one change for each of `fates`, the delays of its message to one worker."""
         apart_s = apart * self.store.latency_s()
         self._run(lambda: self.world.send(worker, fates, pick, apart_s))
 
@@ -158,10 +159,10 @@ class Machine(RuleBasedStateMachine):
 
     # -- readers
 
-    @precondition(lambda self: self.world.away())
+    @precondition(lambda self: self.world.absent())
     @rule(pick=picks)
     def join(self, pick: int) -> None:
-        self._run(lambda: chosen(self.world.away(), pick).join())
+        self._run(lambda: chosen(self.world.absent(), pick).join())
 
     @precondition(lambda self: self.world.present())
     @rule(pick=picks)
@@ -171,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.present())
     @rule(pick=picks)
     def cut(self, pick: int) -> None:
-        """The connection breaks; the reader comes back."""
+        """Cut the connection; the reader reconnects."""
         self._run(lambda: chosen(self.world.present(), pick).cut())
 
     @precondition(lambda self: self.world.present())
@@ -182,7 +183,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.present())
     @rule(pick=picks)
     def stall(self, pick: int) -> None:
-        """The socket is full after the next frame."""
+        """Let the socket be full after the next frame."""
         self._run(lambda: chosen(self.world.present(), pick).slow_down(None))
 
     @precondition(lambda self: self.world.slow())
@@ -194,22 +195,22 @@ class Machine(RuleBasedStateMachine):
 
     @rule(count=few)
     def fork(self, count: int) -> None:
-        """The store loses its last changes, and will use their numbers again."""
+        """Let the store lose its last changes; their offsets will be used again."""
         self.past.lose(count)
 
     @precondition(lambda self: self.can_write)
     @rule(count=st.sampled_from([0, 2, 6]), seconds=outages)
     def flush(self, count: int, seconds: float) -> None:
-        """The store lacks the blog; then it has it back, as it was some changes ago."""
+        """Let the store lose the blog, and restore an older state of it after some seconds."""
         self.store.lacks.add(SLUG)
-        self._loop.call_later(seconds, self.world.bring_back, count)
+        self._loop.call_later(seconds, self.world.restore, count)
 
     @precondition(lambda self: self.can_write and not self.store.is_down)
     @rule(seconds=outages, worker=workers, pick=picks, lost=st.booleans())
     def cut_the_store(self, seconds: float, worker: int, pick: int, lost: bool) -> None:
-        """For some time no worker reaches the store, and no message a worker.
+        """Cut all workers from the store, and from its messages, for some seconds.
 
-        After a lost message it is a repair that is cut short.
+        `lost`: after a lost message, so that the cut interrupts a repair.
         """
         if lost:
             self._send(worker, [[], [0.0]], pick)
@@ -230,7 +231,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(worker=workers)
     def beat(self, worker: int) -> None:
-        """Every slot's heartbeat falls due in the middle of a pass, as when that takes long."""
+        """Let every slot's heartbeat fall due in the middle of a pass, as in a long pass."""
         self._run(lambda: self.world.beat(worker))
 
     # -- time
@@ -239,14 +240,14 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self._run(lambda: asyncio.sleep(seconds))
 
-    @rule()  # the one without arguments, of the first name: hypothesis takes it most often
+    @rule()  # hypothesis chooses it most often: it has no arguments, and its name sorts first
     def wait_until_quiet(self) -> None:
         self._run(lambda: asyncio.sleep(15))
-        self._run(self.world.check_who_was_told)
+        self._run(self.world.check_informed_readers)
 
     @rule()
     def wait_very_long(self) -> None:
-        """Who is stalled is freed, who reads what has ended is sent away."""
+        """Wait until stalled readers are aborted and readers of an ended blog are closed."""
         self._run(lambda: asyncio.sleep(75))
 
     # -- the judge
@@ -290,10 +291,10 @@ class Machine(RuleBasedStateMachine):
     # -- doing it
 
     def _write(self, write: Callable[[str], Changes], ids: list[str], pick: int) -> None:
-        self._run(lambda: self.store.tell(write(chosen(ids, pick))))
+        self._run(lambda: self.store.announce(write(chosen(ids, pick))))
 
     def _run(self, deed: Callable[[], Any]) -> Any:
-        """Do something within the loop; what is under way goes on a turn or two, no more."""
+        """Run `deed` within the loop; other tasks run for a turn or two of the loop, no more."""
 
         async def done() -> Any:
             result = deed()

@@ -1,10 +1,10 @@
-"""Bugs that we might have written, one line each: does the model find them?
+"""Mutants: likely bugs, one line each, that the model must find.
 
-`make mutants` runs the model against each of them in a process of its own, and prints which
-invariant it died of.
+`make mutants` runs the model against each mutant in a process of its own, and prints the invariant
+that the mutant broke.
 
-Rules: each mutant is a real bug of the domain that leaves no trace but a broken invariant; the line
-that it replaces stands in its module once, so that no mutant can vanish when the code changes.
+Rules: each mutant is a likely bug that raises nothing and breaks an invariant. The line that it
+replaces stands in its module once, so that no mutant can vanish when the code changes.
 """
 
 import json
@@ -17,14 +17,14 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
-ROUNDS: Final = 5  # each with a seed of its own: one seed's examples are much alike
-EXAMPLES: Final = 40  # of a round, of 40 steps each; the hardest mutant takes 90 in all
+ROUNDS: Final = 5  # each with a seed of its own: the examples of one seed are much alike
+EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90 in all
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:60}  {:62}  {:>7}  {:>4}"
 
 
 class Mutant(NamedTuple):
-    """One line of a module, and what stands in its place. `breaks` is a sentence."""
+    """One line of a module, and the line that replaces it. `breaks` describes the bug."""
 
     breaks: str
     module: str
@@ -187,9 +187,9 @@ MUTANTS: Final = [
 
 
 class Verdict(NamedTuple):
-    """What a run found: the invariant broken (None: none), in which example, at which step.
+    """The result of a run: the broken invariant (None: none), its example and step.
 
-    One more than the example has steps: at the end, when everything is healed.
+    A step after the last step of the example means the check at the end, without faults.
     """
 
     invariant: str | None
@@ -200,7 +200,7 @@ class Verdict(NamedTuple):
 def judge(breaks: str, rounds: int = ROUNDS) -> Verdict:
     """Run the model against a mutant in a fresh process.
 
-    Raises AssertionError when it ended otherwise than by an invariant.
+    Raises AssertionError when the process failed for another reason than an invariant.
     """
     command = [sys.executable, "-m", "kit.mutants", breaks, str(rounds)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -210,7 +210,7 @@ def judge(breaks: str, rounds: int = ROUNDS) -> Verdict:
 
 
 def apply(mutant: Mutant) -> None:
-    """Put the mutant in its module's place. Nothing may have imported that yet."""
+    """Import the mutant in place of its module, which must not be imported yet."""
     name = f"liveblog.{mutant.module}"
     assert name not in sys.modules
     spec = util.find_spec(name)
@@ -251,18 +251,18 @@ def run(rounds: int) -> Verdict:
         with small_limits():
             for number in range(rounds):
                 run_state_machine_as_test(seed(number)(Counted), settings=only)
-    except Broken as error:  # raised by the example that is tried once more, to be reported
+    except Broken as error:  # raised by the example that hypothesis repeats to report it
         return Verdict(error.invariant, Counted.tried - 1, Counted.last.step)
     return Verdict(None, Counted.tried, 0)
 
 
 def main() -> None:
-    print(LINE.format("a mutant in which", "dies of", "example", "step"))
+    print(LINE.format("a mutant in which", "breaks", "example", "step"))
     survivors = 0
     for mutant in MUTANTS:
         invariant, example, step = judge(mutant.breaks)
         survivors += invariant is None
-        print(LINE.format(mutant.breaks, invariant or "- it survives", example, step), flush=True)
+        print(LINE.format(mutant.breaks, invariant or "- survives", example, step), flush=True)
     raise SystemExit(survivors > 0)
 
 

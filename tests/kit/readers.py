@@ -1,7 +1,7 @@
-"""Readers for tests: each transport of the contract behind one small interface.
+"""Readers for tests: each transport behind one small interface.
 
-A reader's story is the frames it got, in order, and how its connection ended: the close code of a
-WebSocket, the status of an HTTP answer. Frames are decoded JSON.
+A `Stream` returns the frames in order, as decoded JSON. When the connection has ended, its `code` is
+the close code of a WebSocket or the status of an HTTP answer.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Frame = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """One Server-Sent Event: its id, None without one, and its frame."""
+    """One Server-Sent Event: its frame, and its id; None: it had no id."""
 
     id: str | None
     frame: Frame
@@ -54,7 +54,7 @@ class Stream:
         return event.frame
 
     async def next(self, *kinds: str, within_s: float = FRAME_S) -> Frame:
-        """Return the next frame that is no beat; it must be of one of these kinds, if any."""
+        """Return the next frame but beats, and assert that it is of one of `kinds`, if given."""
         async with asyncio.timeout(within_s * SCALE):
             while True:
                 frame = await self.get(within_s)
@@ -63,7 +63,7 @@ class Stream:
                     return frame
 
     async def rest(self, within_s: float = FRAME_S) -> list[Frame]:
-        """Return all frames but beats up to the end, which must come."""
+        """Return all frames but beats up to the end. Raises TimeoutError without an end."""
         found: list[Frame] = []
         async with asyncio.timeout(within_s * SCALE):
             with contextlib.suppress(EOFError):
@@ -74,7 +74,7 @@ class Stream:
 
 @dataclass
 class Target:
-    """What a reader asks for; `address` is the local address it comes from."""
+    """A reader's request; `address` is the local address of its connection."""
 
     url: str
     slug: str
@@ -85,8 +85,8 @@ class Target:
     address: str = "127.0.0.1"
 
     def path(self, transport: str) -> str:
-        asked = {"since": self.since} if self.since is not None else {}
-        query = urlencode(asked | ({"as": "data"} if self.as_data else {}))
+        since = {"since": self.since} if self.since is not None else {}
+        query = urlencode(since | ({"as": "data"} if self.as_data else {}))
         return f"{self.url}/blogs/{self.slug}/{transport}{'?' if query else ''}{query}"
 
     def all_headers(self) -> dict[str, str]:
@@ -128,7 +128,7 @@ async def websocket(ask: Target, subprotocols: list[str] | None = None) -> Async
 
 @contextlib.asynccontextmanager
 async def events(ask: Target) -> AsyncIterator[Stream]:
-    """Open a stream of events; its code is the status, 204 for "stay away"."""
+    """Open a stream of events; its code is the status, 204 for "do not reconnect"."""
     async with (
         http(ask.address) as client,
         client.stream("GET", ask.path("events"), headers=ask.all_headers()) as answer,
@@ -144,7 +144,7 @@ async def events(ask: Target) -> AsyncIterator[Stream]:
                     elif name == "data":
                         yield Event(id, json.loads(value))
                         id = None
-            except httpx2.RemoteProtocolError:  # cut off
+            except httpx2.RemoteProtocolError:  # aborted
                 stream.code = 1006
             else:
                 stream.code = answer.status_code
@@ -156,7 +156,7 @@ async def events(ask: Target) -> AsyncIterator[Stream]:
 
 @contextlib.asynccontextmanager
 async def changes(ask: Target) -> AsyncIterator[Stream]:
-    """Ask once for the changes; the stream is that one frame."""
+    """Request the changes once; the stream has that one frame."""
     async with http(ask.address) as client:
         answer = await client.get(ask.path("changes"), headers=ask.all_headers())
 

@@ -1,9 +1,9 @@
-"""A store with its pub/sub for tests of the core, in memory: it forks, loses, repeats, delays and
-is away when told to.
+"""A store with its pub/sub for tests of the core, in memory.
 
-`Past` is one blog's whole history, from which everything is computed in the plainest way, so that
-what the program computes cleverly has something to be compared with. `FakeStore` and `Wire` give it
-to a hub.
+A test makes the store fork, or lose, repeat and delay messages, or become unreachable.
+
+`Past` is one blog's whole history, and computes every answer in the plainest way; tests compare the
+program's answers with it. `FakeStore` and `Wire` connect a `Past` to a hub.
 """
 
 import asyncio
@@ -26,26 +26,25 @@ from liveblog.live.reader import Reader
 from liveblog.live.worker import Rules
 
 SLUG: Final = "election"
-FOR_PAGES: Final = "a hub only hands this to pages, and asks it never"
-FAR: Final = 500  # more missed than this, and a repair read says "far"
+FOR_PAGES: Final = "only pages call this"
+FAR: Final = 500  # a repair read that would return more changes answers "far"
 
-_serial = itertools.count(
-    1
-)  # no two records, ids or epochs are ever the same, on whichever branch of a fork
+# No two records, ids or epochs are ever the same, on any branch of a fork.
+_serial = itertools.count(1)
 
 
 class Past:
-    """Everything that ever happened in a blog: the record numbered n is log[n - 1]."""
+    """The whole history of a blog: the record with offset n is log[n - 1]."""
 
     def __init__(self, slug: str = SLUG, **header: Any) -> None:
         self.slug = slug
         self.log: list[Record] = []
         self.checks: list[str] = []
-        self.logs: dict[Position, list[Record]] = {}  # every log there ever was, by its end
+        self.logs: dict[Position, list[Record]] = {}  # every log, on all branches, by its end
         self.eras = [(1, _epoch())]  # (first offset, epoch)
         self._write(Blog(slug=slug, **{"title": "Election night", "status": "live", **header}))
 
-    # -- what is
+    # -- state
 
     @property
     def top(self) -> int:
@@ -71,7 +70,7 @@ class Past:
         return _last(self.log[:top])
 
     def ever(self, position: Position) -> dict[str, Record]:
-        """Return the state at a position of this history, or of one that is lost."""
+        """Return the state at a position of this history, or of a lost history."""
         return _last(self.logs[position])
 
     def entries(self, top: int | None = None) -> list[Entry]:
@@ -92,24 +91,24 @@ class Past:
         assert isinstance(record, Blog)
         return record
 
-    # -- what is told
+    # -- answers
 
     def message(self, first: int, last: int) -> Changes:
-        """Return what pub/sub says of the changes from `first` to `last`."""
+        """Return the pub/sub message of the changes from `first` to `last`."""
         seed = dict(self.eras).get(first)
         previous = seed or self.checks[first - 2]
         checks = "".join(self.checks[first - 1 : last])
         return Changes(first - 1, previous, self.at(last), checks, self.log[first - 1 : last])
 
     def changes(self, since: int, top: int | None = None) -> Changes:
-        """Return what a repair read by a worker at `since` answers when the store is at `top`."""
+        """Return the answer to a repair read at `since` when the store is at `top`."""
         top = self.top if top is None else top
         records = [r for r in self.state(top).values() if (r.offset or 0) > since]
         checks = "".join(self.checks[since:top])
         return Changes(since, self.checks[since - 1], self.at(top), checks, records)
 
     def snapshot(self, top: int | None = None) -> Snapshot:
-        """Return what a worker loads, within the limits that `timeline` states at the moment."""
+        """Return what a worker loads, within the limits that `timeline` has at the moment."""
         top = self.top if top is None else top
         base = max(base for base, _ in self.eras if base <= top)
         shown = self.entries(top)
@@ -125,7 +124,7 @@ class Past:
         assert isinstance(blog, Blog)
         return Snapshot(self.at(top), base, window, checks, blog, entries)
 
-    # -- what happens: each returns its message
+    # -- changes: each returns its message
 
     def publish(self, **fields: Any) -> Changes:
         serial = next(_serial)
@@ -150,7 +149,7 @@ class Past:
         return self._write(tomb)
 
     def restore(self, id: str) -> Changes:
-        """Bring a deleted entry back with its old order and text."""
+        """Restore a deleted entry with its old order and text."""
         kept = [r for r in self.log if isinstance(r, Entry) and r.id == id and not r.deleted]
         return self._write(kept[-1])
 
@@ -158,13 +157,12 @@ class Past:
         return self._write(msgspec.structs.replace(self.blog, **fields))
 
     def rotate(self, **fields: Any) -> Changes:
-        """Begin a new epoch: the header again is the next change."""
+        """Start a new epoch; its first change is the header."""
         self.eras.append((self.top + 1, _epoch()))
         return self.header(**fields)
 
     def lose(self, count: int) -> None:
-        """Go back by `count` changes, as a failover or an old backup does. The blog's creation
-        stays."""
+        """Lose `count` changes, as a failover or an old backup does; the first change stays."""
         keep = max(1, self.top - count)
         del self.log[keep:], self.checks[keep:]
         self.eras = [era for era in self.eras if era[0] <= keep]
@@ -196,7 +194,7 @@ def _epoch() -> str:
 
 
 class Call(NamedTuple):
-    """One question to the store, and when it was asked."""
+    """One call of the store, and its time."""
 
     what: str
     slug: str
@@ -204,7 +202,7 @@ class Call(NamedTuple):
 
 
 class FakeStore:
-    """A hub's `Source`. Answers are of the moment between two latencies."""
+    """A hub's `Source`. A call takes two latencies; its answer is the state between them."""
 
     def __init__(self, *pasts: Past) -> None:
         self.pasts = {past.slug: past for past in pasts}
@@ -212,10 +210,9 @@ class FakeStore:
         self.calls: list[Call] = []
         self.is_down = False
         self.lacks: set[str] = set()
-        self.damaged: set[str] = set()  # what is stored of them makes no sense
-        self.away: set[str] = set()  # kept in a part of the store that gives no answer
+        self.corrupt: set[str] = set()
+        self.unreachable: set[str] = set()  # in a part of the store that does not answer
         self.latency_s: Callable[[], float] = lambda: 0.001
-        self.loses_while_loading: Callable[[], None] | None = None
         self._repairing: set[str] = set()
 
     def count(self, what: str, slug: str = SLUG) -> int:
@@ -224,14 +221,14 @@ class FakeStore:
     def times(self, what: str, slug: str = SLUG) -> list[float]:
         return [call.at_s for call in self.calls if (call.what, call.slug) == (what, slug)]
 
-    def tell(self, changes: Changes, slug: str = SLUG) -> Changes:
+    def announce(self, changes: Changes, slug: str = SLUG) -> Changes:
         """Publish a message to every worker that follows the blog."""
         for wire in self.wires:
-            wire.hand(slug, changes)
+            wire.deliver(slug, changes)
         return changes
 
     @asynccontextmanager
-    async def asked(self, what: str, slug: str = "") -> AsyncIterator[Past | None]:
+    async def call(self, what: str, slug: str = "") -> AsyncIterator[Past | None]:
         self.calls.append(Call(what, slug, asyncio.get_running_loop().time()))
         await asyncio.sleep(self.latency_s())
         self._answer(slug)
@@ -241,16 +238,16 @@ class FakeStore:
 
     def _answer(self, slug: str) -> None:
         if self.is_down:
-            raise StoreDown("the store is away")
-        if slug in self.damaged:
-            raise Damaged("what is stored makes no sense")
+            raise StoreDown("the store is unreachable")
+        if slug in self.corrupt:
+            raise Damaged("the data is corrupt")
 
     async def exists(self, slug: str) -> bool:
-        async with self.asked("exists", slug) as past:
+        async with self.call("exists", slug) as past:
             return past is not None
 
     async def load(self, slug: str) -> Snapshot | None:
-        async with self.asked("load", slug) as past:
+        async with self.call("load", slug) as past:
             return past.snapshot() if past else None
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
@@ -258,24 +255,24 @@ class FakeStore:
         assert not alone or slug not in self._repairing, "two repair reads of a blog at a time"
         self._repairing.add(slug)
         try:
-            async with self.asked("repair", slug) as past:
+            async with self.call("repair", slug) as past:
                 return _repair(past, position)
         finally:
             self._repairing.discard(slug)
 
     async def rotate(self, slug: str, position: Position) -> bool:
-        async with self.asked("rotate", slug) as past:
+        async with self.call("rotate", slug) as past:
             if not past or _repair(past, position) != Moved("fork"):
                 return False
-            self.tell(past.rotate(), slug)
+            self.announce(past.rotate(), slug)
             return True
 
     async def heads(self, slugs: list[str]) -> Heads:
-        async with self.asked("heads"):
-            asked = [slug for slug in slugs if slug not in self.away]
-            held = {slug: self.pasts[slug] for slug in asked if slug not in self.lacks}
-            heads = {slug: held[slug].position if slug in held else None for slug in asked}
-            return Heads(heads, ", ".join(self.away))
+        async with self.call("heads"):
+            reached = [slug for slug in slugs if slug not in self.unreachable]
+            held = {slug: self.pasts[slug] for slug in reached if slug not in self.lacks}
+            heads = {slug: held[slug].position if slug in held else None for slug in reached}
+            return Heads(heads, ", ".join(self.unreachable))
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         raise AssertionError(FOR_PAGES)
@@ -303,9 +300,10 @@ def _repair(past: Past | None, position: Position) -> Changes | Moved:
 
 
 class Wire:
-    """A worker's `Subscriptions`: hands on what it follows, unless `fate` has other plans.
+    """A worker's `Subscriptions`.
 
-    `fate` says for each message after how many seconds it arrives: once, several times, or never.
+    `fate` returns for each message the delays in seconds after which it arrives: once, several
+    times, or never.
     """
 
     def __init__(self, store: FakeStore) -> None:
@@ -313,17 +311,17 @@ class Wire:
         self.followed: set[str] = set()
         self.fate: Callable[[], Sequence[float]] = lambda: [0.0]
         self.hub: Hub | None = None
-        self.told: tuple[Position, float] | None = None  # the store's top last heard of, and when
+        self.announced: tuple[Position, float] | None = None  # the store's top, and its arrival
         store.wires.append(self)
 
     async def follow(self, slug: str) -> None:
-        async with self._store.asked("follow", slug):
+        async with self._store.call("follow", slug):
             self.followed.add(slug)
 
     def unfollow(self, slug: str) -> None:
         self.followed.discard(slug)
 
-    def hand(self, slug: str, changes: Changes) -> None:
+    def deliver(self, slug: str, changes: Changes) -> None:
         for delay_s in [] if self._store.is_down else self.fate():
             if delay_s:
                 asyncio.get_running_loop().call_later(delay_s, self._arrive, slug, changes)
@@ -333,12 +331,12 @@ class Wire:
     def _arrive(self, slug: str, changes: Changes) -> None:
         if self.hub and slug in self.followed:
             if changes.position == self._store.pasts[slug].position:
-                self.told = changes.position, asyncio.get_running_loop().time()
+                self.announced = changes.position, asyncio.get_running_loop().time()
             self.hub.receive(slug, changes)
 
 
 class FakeRender:
-    """HTML that says what it was made of."""
+    """HTML that shows the fields from which it was made. `made` lists the ids rendered."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -353,8 +351,7 @@ class FakeRender:
 
 
 class FakeReader(Reader[str]):
-    """A reader that keeps what it was given. While `stalled` its socket is full after each
-    frame."""
+    """A reader that keeps its frames. While `stalled` its socket is full after each frame."""
 
     def __init__(self, *, as_data: bool = False, stalled: bool = False) -> None:
         super().__init__(encoding_of(as_data, "text"))
@@ -395,8 +392,7 @@ class FakeReader(Reader[str]):
 
 
 class Clock:
-    """A clock that goes a little further each time it is looked at, so that long work takes
-    time."""
+    """The loop's time, which advances by `tick_s` at each call, so that long work takes time."""
 
     def __init__(self, tick_s: float = 0.0) -> None:
         self.tick_s, self._spent_s = tick_s, 0.0
@@ -407,7 +403,7 @@ class Clock:
 
 
 def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **rules: Any) -> Hub:
-    """Return a hub on `store`, with a wire of its own; nothing moves by itself."""
+    """Return a hub on `store` with a wire of its own; its periodic tasks do not run."""
     wire = Wire(store)
     clock = clock or Clock()
     hub = Hub(
@@ -419,7 +415,7 @@ def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **rules
 
 @asynccontextmanager
 async def running(*hubs: Hub) -> AsyncIterator[None]:
-    """Run hubs: they beat and watch. Their tasks end with the block."""
+    """Run the periodic tasks of hubs until the block ends."""
     tasks = [asyncio.create_task(hub.run()) for hub in hubs]
     try:
         yield
@@ -431,4 +427,4 @@ async def running(*hubs: Hub) -> AsyncIterator[None]:
             await hub.close()
     for how in ended:
         if not isinstance(how, asyncio.CancelledError):
-            raise AssertionError("a hub stopped by itself") from how
+            raise AssertionError("a hub stopped before the test did") from how

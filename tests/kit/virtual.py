@@ -1,7 +1,7 @@
-"""Virtual time for tests of timers: a loop that jumps to the next timer instead of waiting for it.
+"""Virtual time for tests of timers: a loop that jumps to the next timer instead of waiting.
 
-An hour passes at once, in the same order every time. A test that waits for what can never come
-fails at once too.
+An hour passes at once, in the same order every time. A test that waits while no timer is set fails
+at once.
 """
 
 import asyncio
@@ -14,20 +14,20 @@ P = ParamSpec("P")
 
 
 class _Jumping(selectors.SelectSelector):
-    """Says that `timeout` has passed instead of waiting for it."""
+    """A selector that advances `now` by the timeout instead of waiting."""
 
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready and timeout is None:
-            raise RuntimeError("the test waits for what can never come: no timer is set")
+            raise RuntimeError("the test waits, but no timer is set")
         self.now += 0.0 if ready else timeout or 0.0
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in virtual time, which begins at 0."""
+    """An event loop in virtual time, which starts at 0."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()
@@ -38,9 +38,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a coroutine function as a test of its own loop, in virtual time.
+    """Run a coroutine function as a test, in virtual time, with a loop of its own.
 
-    What a task or callback raised that nobody awaited fails the test too.
+    An exception that no task awaited fails the test too.
     """
 
     @functools.wraps(test)

@@ -1,6 +1,6 @@
-"""Two workers on one store, and readers' browsers that come back whatever happens to them.
+"""The world of the model: two workers on one store, and visitors that always reconnect.
 
-Everything moves in virtual time, and the same deeds give the same world every time.
+Time is virtual, and the same steps give the same world every time.
 """
 
 import asyncio
@@ -27,35 +27,35 @@ T = TypeVar("T")
 
 WORKERS: Final = 2
 VISITORS: Final = 6
-LATE_S: Final = 3.0  # a message's longest way to a worker
-OUTAGE_S: Final = 4.0  # the longest
-POLL_S: Final = 5.0  # the contract says 10 minutes
+LATE_S: Final = 3.0  # the longest delay of a message to a worker
+OUTAGE_S: Final = 4.0  # the longest outage of the store
+POLL_S: Final = 5.0  # 10 minutes in docs/streams.md
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
 ENDED: Final = 4510
-SOON_S: Final = 8.0  # in which a worker that is told of the top gets there, retries included
-REST_S: Final = 150.0  # in which everybody gets there when nothing is told: two looks at the heads
+SOON_S: Final = 8.0  # in which readers reach a top whose message has arrived, with retries
+REST_S: Final = 150.0  # in which all readers reach the top by two comparisons of heads
 
 
 def chosen(things: Sequence[T], pick: int) -> T:
     return things[pick % len(things)]
 
 
-def _look_otherwise(_: float) -> None:
-    """Let the next walk bring one reader a turn, or three: it may find what the last one left."""
+def _alternate_turns(_: float) -> None:
+    """Alternate between one and three readers a turn, so that walks stop at different readers."""
     fanouts.LOOK_EVERY = 4 - fanouts.LOOK_EVERY  # type: ignore[misc]
 
 
 class Worker:
-    """A hub that runs, and what becomes of the next messages to it."""
+    """A running hub, and the fate of the next messages to it."""
 
     def __init__(self, store: FakeStore) -> None:
         self.hub = make_hub(store, Clock(tick_s=0.0004))
         assert isinstance(self.hub.subscriptions, Wire)
         self.wire = self.hub.subscriptions
-        self.hub.on_pass = _look_otherwise
+        self.hub.on_pass = _alternate_turns
         self.wire.fate = lambda: self.fate
-        self.fate = [0.0]  # after how many seconds a message arrives: once, several times, or never
+        self.fate = [0.0]  # the delays of a message in seconds; empty: it is lost
         self.running = asyncio.create_task(self.hub.run())
 
     @property
@@ -63,7 +63,7 @@ class Worker:
         return self.hub.lives.get(SLUG)
 
     def beat(self) -> None:
-        """Give every slot its heartbeat, one closely after the other."""
+        """Send every slot its heartbeat, without waiting between them."""
         if self.live:
             for slot in range(SLOTS):
                 self.live.beats.send(slot, None)
@@ -75,7 +75,7 @@ class Worker:
 
 
 class Crashes(logging.Handler):
-    """What went wrong by itself: logged with its traceback, or seen by nobody but the loop."""
+    """Exceptions that only the log or the loop has seen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,13 +103,13 @@ class World:
         self._pages: dict[Position, Page] = {}
 
     async def open(self) -> None:
-        """Let the first visitors come; the others join when they are told to."""
+        """Let the first visitors join; the others join in later steps."""
         for visitor in self.visitors[:5]:
             visitor.join()
         await asyncio.sleep(2)
 
     def page_at(self, position: Position) -> Page:
-        """Return what a page shows at a position, of a history that is lost, too."""
+        """Return the content of a page at a position, also of a lost history."""
         hold(Invariant.STATE, position in self.past.logs, f"{position} never was")
         if position not in self._pages:
             state = self.past.ever(position)
@@ -121,7 +121,7 @@ class World:
         return self._pages[position]
 
     async def kill(self, which: int) -> None:
-        """Kill a worker; another is started in its place."""
+        """Kill a worker, and start another in its place."""
         worker = self.workers[which]
         self.workers[which] = Worker(self.store)
         self.store.wires.remove(worker.wire)
@@ -133,30 +133,29 @@ class World:
     def present(self) -> list["Visitor"]:
         return [visitor for visitor in self.visitors if visitor.is_here]
 
-    def away(self) -> list["Visitor"]:
+    def absent(self) -> list["Visitor"]:
         return [visitor for visitor in self.visitors if not visitor.is_here]
 
     def slow(self) -> list["Visitor"]:
         return [visitor for visitor in self.visitors if visitor.slow_s != 0]
 
-    def bring_back(self, count: int) -> None:
-        """Let the store have the blog again, without its last changes.
+    def restore(self, count: int) -> None:
+        """Restore the blog in the store, without its last changes.
 
-        No worker is told, so that none is expected to know.
+        No message announces this, so no reader is expected at the new top soon.
         """
         self.past.lose(count)
         self.store.lacks.discard(SLUG)
         for worker in self.workers:
-            worker.wire.told = None
+            worker.wire.announced = None
 
     async def send(self, worker: int, fates: list[list[float]], pick: int, apart_s: float) -> None:
-        """Make a change for each of `fates`: after how many seconds its message arrives at a
-        worker; once, several times, or never."""
+        """Make one change for each of `fates`, the delays in seconds of its message to a worker."""
         for i, fate in enumerate(fates):
             if i:
                 await asyncio.sleep(apart_s)
             self.workers[worker].fate = fate
-            self.store.tell(self._change(pick + i))
+            self.store.announce(self._change(pick + i))
             self.workers[worker].fate = [0.0]
 
     def _change(self, pick: int) -> Changes:
@@ -167,14 +166,14 @@ class World:
         return chosen(changes, pick)()
 
     async def beat(self, worker: int) -> None:
-        self.store.tell(self.past.publish())
+        self.store.announce(self.past.publish())
         await asyncio.sleep(0)
         self.workers[worker].beat()
 
-    # -- what the judge looks at
+    # -- checks
 
     def check(self) -> None:
-        """Raise what was broken, and what a task raised."""
+        """Raise broken invariants, and exceptions of tasks."""
         assert not self.crashes.seen, self.crashes.seen
         for visitor in self.visitors:
             visitor.check()
@@ -182,20 +181,20 @@ class World:
             if worker.running.done():
                 worker.running.result()
 
-    def check_who_was_told(self) -> None:
-        """Expect every reader at the top whose worker was told of it SOON_S ago.
+    def check_informed_readers(self) -> None:
+        """Expect a reader at the top when its worker got the top's message SOON_S ago.
 
-        Who is below the top must not wait for the next comparison with the store; that has to find
-        who is on a lost history, and that a blog is there again.
+        A reader below the top must not have to wait for the next comparison with the store. Only a
+        lost history, and a blog that was restored, are left to the comparison.
         """
         before = asyncio.get_running_loop().time() - SOON_S
         for worker in self.workers:
-            top, told_at_s = worker.wire.told or (None, 0)
-            if top == self.past.position and told_at_s <= before and self._is_behind(worker):
+            top, arrived_at_s = worker.wire.announced or (None, 0)
+            if top == self.past.position and arrived_at_s <= before and self._is_behind(worker):
                 self._check_at_top(worker, self.past.position)
 
     def _is_behind(self, worker: Worker) -> bool:
-        """Say whether a worker is in the store's history, maybe below its top."""
+        """Return whether a worker is in the store's history, at or below its top."""
         live = worker.live
         return live is not None and not live.lost and self.past.has(live.position)
 
@@ -203,23 +202,27 @@ class World:
         for visitor in self.visitors:
             if visitor.sits_at(worker) and visitor.client and visitor.slow_s is not None:
                 at = visitor.client.position
-                hold(Invariant.END, at == top, f"told of {top}, a reader is left at {at}")
+                hold(
+                    Invariant.END,
+                    at == top,
+                    f"the message of {top} has arrived, a reader is left at {at}",
+                )
 
     # -- the end
 
     async def heal(self) -> None:
-        """End all faults and have everybody come back. Outages end by themselves."""
+        """End all faults, and let all visitors join. Outages end by themselves."""
         for visitor in self.visitors:
             visitor.slow_down(0.0)
             visitor.join()
 
     async def check_the_end(self) -> None:
-        """Expect everybody to come to the store's state, and to stay there.
+        """Expect all visitors to reach the store's state, and to stay there.
 
-        What was still on its way to a worker may be of a history that is lost by now.
+        Messages still on their way to a worker may belong to a history that is lost by now.
         """
         await asyncio.sleep(LATE_S + OUTAGE_S + SOON_S)
-        self.check_who_was_told()
+        self.check_informed_readers()
         with suppress(TimeoutError):
             await until(self._is_at_rest, REST_S)
         await asyncio.sleep(30)
@@ -246,7 +249,7 @@ class World:
 
 
 class Remembered:
-    """A blog's present, as the judge asks for it."""
+    """A blog's present state, for the judge."""
 
     def __init__(self, past: Past) -> None:
         self._past = past
@@ -258,7 +261,7 @@ class Remembered:
         return self._past.checks
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return the entries; FakeRender shows of each its headline, first."""
+        """Return the entries; an entry's body is its headline, which FakeRender shows first."""
         entries = [it for it in self._past.state().values() if isinstance(it, Entry)]
         return {
             it.id: {
@@ -272,7 +275,7 @@ class Remembered:
 
 
 def history_of(past: Past) -> judge.History:
-    """Return what every offset did, on every branch there ever was."""
+    """Return the change of every offset, on every branch."""
     history = judge.History(past.slug)
     checks = {id(log[-1]): position.check for position, log in past.logs.items()}
     for position, log in past.logs.items():
@@ -288,11 +291,11 @@ def _deed(record: Record) -> judge.Deed:
 
 
 class Visitor:
-    """A reader's browser: one stream after another from its own position, until it leaves."""
+    """A reader's browser, which reconnects from its own position until it leaves."""
 
     def __init__(self, world: World, number: int) -> None:
         self.client: Client | None = None
-        self.slow_s: float | None = 0.0  # how long its socket takes for a frame; None: for ever
+        self.slow_s: float | None = 0.0  # until its socket accepts a frame; None: never
         self._world, self._number = world, number
         self._seat: Seat | None = None
         self._random = random.Random(number)
@@ -306,7 +309,7 @@ class Visitor:
         return bool(worker.live and self._seat and worker.live.roster.has(self._seat))
 
     def join(self) -> None:
-        """Come, or come back with what is held."""
+        """Connect, from the position held if there is one."""
         if not self._task:
             self._task = asyncio.create_task(self._live())
 
@@ -332,7 +335,7 @@ class Visitor:
         if self._task and self._task.done():
             self._task.result()
 
-    # -- its life
+    # -- streams and pages
 
     async def _live(self) -> None:
         if not self.client:
@@ -360,7 +363,7 @@ class Visitor:
             live.leave(seat)
 
     async def _any_live(self) -> Live:
-        # Most go to the first one, whose passes take some turns for that.
+        # Most join the first worker, so that its passes take several turns.
         worker = self._world.workers[self._random.random() < 0.25]
         try:
             live = await worker.hub.live(SLUG)
@@ -369,13 +372,13 @@ class Visitor:
                 raise  # this visitor left
             raise StoreDown("the worker was killed") from None
         if not live or worker not in self._world.workers:  # 404 while the store lacks the blog
-            raise StoreDown("there is no blog, or no worker any more")
+            raise StoreDown("there is no blog, or the worker was killed")
         return live
 
     async def _page(self, at: Position | None = None) -> tuple[Position, Page]:
-        """Fetch a page, of the position `at` or later if the worker can know of it.
+        """Fetch a page, at the position `at` or later if the store confirms that position.
 
-        A page is always the blog's state at its position.
+        Holds the page against the blog's state at its position.
         """
         while True:
             try:
@@ -390,10 +393,10 @@ class Visitor:
             return position, page
 
     async def _start_over(self, client: Client, reset: Position) -> None:
-        """Take a page that the contract accepts; any, when it has not come for long.
+        """Replace everything by a page that the reset allows; after PAGES_TRIED pages, by any.
 
-        A store that loses its own rotation goes back to the epoch held: the contract's rule alone
-        would never end.
+        A store that loses its own rotation returns to the epoch held by the client: the rule for
+        resets alone would then wait without end.
         """
         for _ in range(PAGES_TRIED):
             await asyncio.sleep(3 * self._random.random())
@@ -403,7 +406,7 @@ class Visitor:
         client.start_over(position, page)
 
     async def _poll(self, client: Client) -> None:
-        """Ask for `changes` until one says that the blog is open again."""
+        """Request `changes` until a header reopens the blog."""
         while client.status == "ended":
             await asyncio.sleep(POLL_S)
             try:

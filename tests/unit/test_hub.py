@@ -66,7 +66,7 @@ class Scene:
 
     def tell(self, happen: Callable[..., Any], *what: Any, **fields: Any) -> None:
         """Let something happen in the blog and be announced."""
-        self.store.tell(happen(*what, **fields))
+        self.store.announce(happen(*what, **fields))
 
     def repairs(self) -> int:
         return self.store.count("repair")
@@ -1322,7 +1322,7 @@ async def test_what_is_published_while_a_blog_loads_is_merged() -> None:
     loading = asyncio.create_task(hub.live("b0"))
     for _ in range(8):  # before the confirmation, between, and after the state was read
         await asyncio.sleep(0.25)
-        store.tell(past.publish(), "b0")
+        store.announce(past.publish(), "b0")
     live = await loading
     assert live
     reader = FakeReader()
@@ -1396,7 +1396,7 @@ async def test_a_draft_is_no_blog_for_readers_until_it_is_opened() -> None:
     store = FakeStore(Past("b0", status="draft"))
     hub = make_hub(store)
     assert await hub.live("b0") is None
-    store.tell(store.pasts["b0"].header(status="upcoming"), "b0")
+    store.announce(store.pasts["b0"].header(status="upcoming"), "b0")
     assert await hub.live("b0")
 
 
@@ -1420,7 +1420,7 @@ async def test_a_blog_that_made_room_is_not_read_any_more() -> None:
     live = await hub.live("b0")
     assert live
     await settle(hub)
-    store.damaged.add("b0")
+    store.corrupt.add("b0")
     live.repair()
     await asyncio.sleep(1)
     assert await hub.live("b1")
@@ -1541,7 +1541,7 @@ async def test_while_a_part_of_the_store_is_away_the_blogs_of_the_others_are_com
     lives = [await hub.live(f"b{i}") for i in range(2)]
     async with running(hub):
         await until(lambda: hub.store_up)
-        store.away = {"b0"}
+        store.unreachable = {"b0"}
         await until(lambda: not hub.store_up)
         for past in store.pasts.values():
             past.publish()  # lost
@@ -1551,7 +1551,7 @@ async def test_while_a_part_of_the_store_is_away_the_blogs_of_the_others_are_com
             True,
         ]
         assert [hub.store_of(slug) for slug in ("b0", "b1", "other")] == ["down", "up", "down"]
-        store.away.clear()
+        store.unreachable.clear()
         await until(lambda: hub.store_up)
         assert [hub.store_of(slug) for slug in ("b0", "b1", "other")] == ["up", "up", "unheld"]
         store.lacks.add("b1")
