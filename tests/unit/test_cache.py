@@ -1,0 +1,115 @@
+"""The cache of a blog: each frame and article made once, nothing returned after a change."""
+
+from unittest.mock import call, patch
+
+import pytest
+from kit.scene import make_scene, until_idle
+from kit.sources import FakeReader, FakeRender
+from kit.virtual import in_virtual_time
+
+from liveblog.answer import CACHED_1_S, Answer
+from liveblog.blog.model import Position
+from liveblog.live import budget as budgets
+from liveblog.live import cache as caches
+
+
+@in_virtual_time
+async def test_frame_is_computed_once_when_too_much_was_missed() -> None:
+    scene = await make_scene(entries=201)
+    render = scene.hub.render
+    assert isinstance(render, FakeRender)
+    timeline = scene.live.timeline
+    with patch.object(timeline, "changes", wraps=timeline.changes) as tried:
+        for _ in range(3):
+            assert scene.reader(scene.past.at(1)).code == 4005
+    assert tried.mock_calls == [call(1)]
+
+
+@in_virtual_time
+async def test_article_is_rendered_once_until_its_entry_changes() -> None:
+    scene = await make_scene()
+    render, live = scene.hub.render, scene.live
+    assert isinstance(render, FakeRender)
+    render.made.clear()
+    entry = live.timeline.newest(1)[0]
+    live.frame(1, as_data=False)
+    made = list(render.made)
+    live.article(entry)
+    assert render.made == made
+    scene.announce(scene.past.edit, entry.id, headline="new")
+    edited = live.timeline.newest(1)[0]
+    assert "new" in live.article(edited)
+    assert "new" not in live.article(entry)  # the old state is not cached as the new one
+    assert "new" in live.article(edited)
+    assert render.made == [*made, entry.id, entry.id]
+    scene.announce(scene.past.delete, entry.id)
+    assert live.cache._articles.keys().isdisjoint({entry.id})
+
+
+@in_virtual_time
+async def test_articles_are_evicted_when_more_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(caches, "ARTICLES_MAX", 2)
+    scene = await make_scene()
+    for _ in range(5):
+        scene.announce(scene.past.publish)
+        for entry in scene.live.timeline.newest(20):
+            assert scene.live.article(entry)
+            assert len(scene.live.cache._articles) <= 2
+
+
+@in_virtual_time
+async def test_change_evicts_everything_made_of_the_old_top() -> None:
+    scene = await make_scene()
+    id = scene.past.entries()[0].id
+    since = scene.past.at(2)
+    scene.reader(since)
+    scene.live.keep("page", Answer(b"a page", "text/html", CACHED_1_S))
+    scene.announce(scene.past.delete, id)
+    assert scene.live.kept("page") is None
+    (missed,) = scene.reader(since).news()
+    assert [(c["op"], c["offset"]) for c in missed["changes"]] == [("put", 3), ("del", 5)]
+    scene.announce(scene.past.restore, id)
+    scene.announce(scene.past.edit, id, headline="new")
+    (missed,) = scene.reader(since).news()
+    assert "new" in missed["changes"][1]["html"]
+
+
+@in_virtual_time
+async def test_cache_stays_below_its_limit_and_a_change_empties_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await make_scene()
+    monkeypatch.setattr(budgets, "CACHED_BYTES_MAX", 4_000)
+    for _ in range(3):
+        for since in (3, 2, 1):
+            made = scene.live.frame(since, as_data=False)
+            assert made
+            kept = scene.live.frame(since, as_data=False) is made
+            assert kept == (made.bytes_max <= 4_000)
+            assert scene.hub.cache_budget.used() <= 4_000
+        scene.announce(scene.past.edit, scene.past.entries()[0].id)
+        assert scene.hub.cache_budget.used() == 0
+
+
+async def test_hello_is_not_cached_when_the_position_is_forged() -> None:
+    scene = await make_scene()
+    scene.reader()
+    before = scene.hub.cache_budget.used()
+    for offset in range(20):
+        scene.live.join(FakeReader(), Position("other", offset, "c" * 8))
+    assert scene.hub.cache_budget.used() == before
+
+
+@in_virtual_time
+async def test_new_time_zone_evicts_all_rendered_entries() -> None:
+    scene = await make_scene()
+    scene.reader(scene.past.at(1))  # encodes all entries
+    scene.announce(scene.past.rotate, timezone="Europe/Paris")
+    id = scene.past.entries()[0].id
+    since = scene.past.position
+    scene.announce(scene.past.edit, id, revision=1)
+    await until_idle(scene.hub)
+    (frame,) = scene.reader(since).news()
+    assert "Europe/Paris" in frame["changes"][0]["html"]

@@ -1,0 +1,148 @@
+"""Loading a blog on first interest."""
+
+import asyncio
+
+from kit.scene import (
+    blogs,
+    until_idle,
+)
+from kit.sources import (
+    FakeReader,
+    FakeStore,
+    Past,
+    make_hub,
+)
+from kit.virtual import in_virtual_time
+
+from liveblog.blog.problem import StoreDown
+from liveblog.live import loading as loadings
+
+
+@in_virtual_time
+async def test_callers_share_one_load() -> None:
+    store, hub = blogs(1)
+    found = await asyncio.gather(*(hub.live("b0") for _ in range(20)))
+    assert found[0]
+    assert set(found) == {found[0]}
+    assert (store.count("follow", "b0"), store.count("load", "b0")) == (1, 1)
+    assert await hub.live("b0") is found[0]
+    assert store.count("load", "b0") == 1
+
+
+@in_virtual_time
+async def test_callers_share_one_existence_read() -> None:
+    """10,000 readers who come to a new worker at once would take all connections to the store."""
+    store, hub = blogs(1)
+    for slug in ("b0", "nothing"):
+        await asyncio.gather(*(hub.live(slug) for _ in range(20)))
+        assert store.count("exists", slug) == 1
+    store.is_down = True
+    down = await asyncio.gather(*(hub.live("other") for _ in range(3)), return_exceptions=True)
+    assert [type(error) for error in down] == [StoreDown] * 3
+    store.is_down = False
+    assert await hub.live("other") is None
+
+
+@in_virtual_time
+async def test_load_continues_when_one_caller_is_cancelled() -> None:
+    _, hub = blogs(1)
+    first, second = (asyncio.create_task(hub.live("b0")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second
+
+
+@in_virtual_time
+async def test_subscription_is_confirmed_before_the_state_is_read() -> None:
+    store, hub = blogs(1)
+    store.latency_s = lambda: 0.5
+    await hub.live("b0")
+    assert [call.what for call in store.calls][:3] == ["exists", "follow", "load"]
+    assert store.times("load", "b0")[0] >= store.times("follow", "b0")[0] + 0.5
+
+
+@in_virtual_time
+async def test_messages_during_a_load_are_applied_after_it() -> None:
+    store, hub = blogs(1)
+    past = store.pasts["b0"]
+    past.publish()
+    store.latency_s = lambda: 0.5
+    loading = asyncio.create_task(hub.live("b0"))
+    for _ in range(8):  # before the confirmation, before the state is read, and after
+        await asyncio.sleep(0.25)
+        store.announce(past.publish(), "b0")
+    live = await loading
+    assert live
+    reader = FakeReader()
+    live.join(reader, past.position)
+    assert reader.kinds() == ["hello"]
+    assert live.position == past.position
+
+
+@in_virtual_time
+async def test_messages_lost_during_a_load_are_read_after_it() -> None:
+    store, hub = blogs(1)
+    past = store.pasts["b0"]
+    store.latency_s = lambda: 0.5
+    loading = asyncio.create_task(hub.live("b0"))
+    await asyncio.sleep(1.75)
+    past.publish()
+    live = await loading
+    assert live
+    await until_idle(hub)
+    assert live.position == past.position
+
+
+@in_virtual_time
+async def test_unknown_blog_is_read_once_a_second_and_not_followed() -> None:
+    store, hub = blogs(0)
+    for _ in range(10):
+        assert await hub.live("nothing") is None
+    assert store.count("exists", "nothing") == 1
+    assert store.count("load", "nothing") == store.count("follow", "nothing") == 0
+    assert not store.wires[0].followed
+    store.pasts["nothing"] = Past("nothing")
+    await asyncio.sleep(1)
+    assert await hub.live("nothing")
+
+
+@in_virtual_time
+async def test_real_blog_loads_while_many_unknown_slugs_are_read() -> None:
+    store, hub = blogs(1)
+    store.latency_s = lambda: 0.5
+    names = [f"u{n}" for n in range(3 * loadings.LOADING_MAX)]
+    *unknown, real = await asyncio.gather(*map(hub.live, [*names, "b0"]))
+    assert unknown == [None] * len(names)
+    assert real
+
+
+@in_virtual_time
+async def test_unknown_slugs_are_refused_when_too_many_are_read_at_once() -> None:
+    """Editors' calls and the probes of pub/sub wait for the same ones."""
+    store, hub = blogs(1)
+    store.latency_s = lambda: 0.5
+    names = [f"u{n}" for n in range(loadings.PROBES_MAX + 2)]
+    found = await asyncio.gather(*map(hub.live, names), return_exceptions=True)
+    assert [type(it) for it in found if it] == [StoreDown] * 2
+    assert sum(call.what == "exists" for call in store.calls) == loadings.PROBES_MAX
+    assert await hub.live("b0")
+
+
+@in_virtual_time
+async def test_load_raises_store_down_and_succeeds_when_the_store_returns() -> None:
+    store, hub = blogs(1)
+    store.is_down = True
+    results = await asyncio.gather(*(hub.live("b0") for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [StoreDown] * 3
+    assert not store.wires[0].followed
+    store.is_down = False
+    assert await hub.live("b0")
+
+
+@in_virtual_time
+async def test_draft_is_not_found_until_it_is_opened() -> None:
+    store = FakeStore(Past("b0", status="draft"))
+    hub = make_hub(store)
+    assert await hub.live("b0") is None
+    store.announce(store.pasts["b0"].header(status="upcoming"), "b0")
+    assert await hub.live("b0")
