@@ -4,6 +4,7 @@ import asyncio
 import json
 from itertools import pairwise
 
+from kit.alone import past_of, roster_alone
 from kit.scene import (
     make_scene,
     middle_of_a_pass,
@@ -16,7 +17,10 @@ from kit.sources import (
 )
 from kit.virtual import in_virtual_time
 
+from liveblog.blog.timeline import Timeline
+from liveblog.live.beats import Beats
 from liveblog.live.roster import SLOTS
+from liveblog.live.worker import Counts
 
 
 class AnsweringReader(FakeReader):
@@ -107,3 +111,46 @@ async def test_reader_is_aborted_when_it_answers_no_pings() -> None:
             await asyncio.sleep(1)
     assert (dead.code, alive.code, deaf.code) == (1006, None, None)
     assert scene.hub.counts.unheard == 1
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+class Passes:
+    """A pass that a test starts and ends."""
+
+    is_passing = False
+
+
+def test_beat_waits_for_the_pass_and_shows_the_top_at_that_time() -> None:
+    past, passes = past_of(1), Passes()
+    timeline = Timeline(past.snapshot())
+    roster, _ = roster_alone()
+    beats = Beats(timeline, roster, passes, Counts(), unheard_max=1)
+    reader = FakeReader()
+    roster.enter(reader, timeline.offset)
+    roster.follow(reader)
+    passes.is_passing = True
+    beats.send(reader.slot, None)
+    assert reader.frames == []
+    timeline.apply(past.publish())
+    reader.offset = timeline.offset
+    beats.send_late()
+    beats.send_late()
+    assert [frame["position"] for frame in reader.frames] == [text(past.position)]
+
+
+def test_beat_aborts_a_reader_when_too_many_pings_are_unanswered() -> None:
+    timeline = Timeline(past_of(1).snapshot())
+    roster, _ = roster_alone()
+    counts = Counts()
+    beats = Beats(timeline, roster, Passes(), counts, unheard_max=2)
+    reader = AnsweringReader()
+    roster.enter(reader, timeline.offset)
+    roster.follow(reader)
+    for _ in range(2):
+        beats.send(reader.slot, None, pings=True)
+        beats.send(reader.slot, None)
+    assert (reader.code, len(reader.frames), reader.unheard) == (None, 4, 2)
+    beats.send(reader.slot, None, pings=True)
+    assert (reader.code, counts.unheard) == (1006, 1)

@@ -1,14 +1,18 @@
 """The cache of a blog: each frame and article made once, nothing returned after a change."""
 
+import json
+from typing import Any
 from unittest.mock import call, patch
 
 import pytest
+from kit.alone import cache_alone, past_of
 from kit.scene import make_scene, until_idle
 from kit.sources import FakeReader, FakeRender
 from kit.virtual import in_virtual_time
 
 from liveblog.answer import CACHED_1_S, Answer
 from liveblog.blog.model import Position
+from liveblog.blog.timeline import Timeline
 from liveblog.live import budget as budgets
 from liveblog.live import cache as caches
 
@@ -113,3 +117,53 @@ async def test_new_time_zone_evicts_all_rendered_entries() -> None:
     await until_idle(scene.hub)
     (frame,) = scene.reader(since).news()
     assert "Europe/Paris" in frame["changes"][0]["html"]
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+def test_frame_is_the_same_object_until_the_next_change() -> None:
+    past = past_of(3)
+    timeline = Timeline(past.snapshot())
+    cache, render = cache_alone(timeline)
+    frame = cache.frame(1, as_data=False)
+    assert frame
+    assert cache.frame(1, as_data=False) is frame
+    assert cache.cached_bytes == frame.bytes_max
+    made = len(render.made)
+    changes = past.publish()
+    timeline.apply(changes)
+    cache.drop(changes.records)
+    assert cache.cached_bytes == 0
+    assert cache.frame(1, as_data=False) is not frame
+    assert len(render.made) == made + 1  # the other entries are encoded already
+
+
+def test_change_that_cannot_be_rendered_is_encoded_as_a_deletion(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    past = past_of(2)
+    cache, render = cache_alone(Timeline(past.snapshot()))
+
+    def fail(*_: Any) -> str:
+        raise ValueError("no template")
+
+    monkeypatch.setattr(render, "entry_html", fail)
+    frame = cache.frame(1, as_data=False)
+    assert frame
+    assert [change["op"] for change in json.loads(frame.json)["changes"]] == ["del", "del"]
+    assert "blog election: encoding a change failed: " in caplog.text
+
+
+def test_drop_all_evicts_articles_and_encoded_changes() -> None:
+    past = past_of(1)
+    timeline = Timeline(past.snapshot())
+    cache, render = cache_alone(timeline)
+    entry = timeline.newest(1)[0]
+    for _ in range(2):
+        cache.frame(1, as_data=False)
+        cache.article(entry)
+    assert render.made == [entry.id]
+    cache.drop_all()
+    cache.frame(1, as_data=False)
+    assert render.made == [entry.id] * 2

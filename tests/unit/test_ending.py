@@ -2,6 +2,7 @@
 
 import asyncio
 
+from kit.alone import FanoutAlone, Seconds, past_of
 from kit.scene import (
     assert_caught_up,
     make_scene,
@@ -9,12 +10,14 @@ from kit.scene import (
     until_idle,
 )
 from kit.sources import (
+    FakeReader,
     running,
 )
 from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog.model import Position
+from liveblog.live.ending import ENDED_GRACE_S, ENDED_PACE_S, Ending
 from liveblog.live.roster import SLOTS
 
 
@@ -127,4 +130,39 @@ async def test_slow_reader_stays_when_the_blog_reopens() -> None:
     scene.announce(scene.past.publish)
     await until_idle(scene.hub)
     assert_caught_up(reader, 2, 6)
+    assert reader.code is None
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+def test_close_some_closes_a_share_each_second_after_the_grace_period() -> None:
+    alone, seconds = FanoutAlone(past_of(1, status="ended")), Seconds()
+    ending = Ending(alone.timeline, alone.roster, alone.fanout, seconds)
+    readers = [FakeReader() for _ in range(100)]
+    for reader in readers:
+        alone.roster.enter(reader, alone.timeline.offset)
+        alone.roster.follow(reader)
+    ending.note_status()
+    seconds.now = ENDED_GRACE_S - 0.1
+    ending.close_some()
+    assert alone.roster.count() == 100
+    for second in range(int(ENDED_PACE_S)):
+        seconds.now = ENDED_GRACE_S + second
+        ending.close_some()
+        assert 100 - alone.roster.count() == 10 * (second + 1)
+    assert {reader.code for reader in readers} == {4510}
+
+
+def test_close_some_closes_nobody_when_the_blog_has_reopened() -> None:
+    alone, seconds = FanoutAlone(past_of(1, status="ended")), Seconds()
+    ending = Ending(alone.timeline, alone.roster, alone.fanout, seconds)
+    reader = FakeReader()
+    alone.roster.enter(reader, alone.timeline.offset)
+    alone.roster.follow(reader)
+    ending.note_status()
+    alone.timeline.apply(alone.past.header(status="live"))
+    ending.note_status()
+    seconds.now = 2 * ENDED_GRACE_S
+    ending.close_some()
     assert reader.code is None

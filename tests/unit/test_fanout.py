@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from kit.alone import FanoutAlone, past_of
 from kit.scene import (
     assert_caught_up,
     make_scene,
@@ -13,6 +14,7 @@ from kit.scene import (
 )
 from kit.sources import (
     Clock,
+    FakeReader,
     FakeRender,
 )
 from kit.virtual import in_virtual_time
@@ -125,3 +127,55 @@ async def test_stalled_reader_is_reset_when_it_missed_too_much() -> None:
     stalled.drain()
     assert stalled.code == 4005
     assert scene.live.roster.count() == 0
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_pass_serves_readers_at_different_offsets_and_encodings() -> None:
+    alone = FanoutAlone(past_of(3))
+    readers = [FakeReader(), FakeReader(), FakeReader(as_data=True), FakeReader()]
+    for reader, offset in zip(readers, (4, 4, 4, 2), strict=True):
+        alone.roster.enter(reader, offset)
+        alone.roster.follow(reader)
+    alone.publish()
+    assert alone.fanout.is_passing
+    await alone.spawned.run()
+    assert [[f["from"] for f in reader.frames] for reader in readers] == [[4], [4], [4], [2]]
+    assert [reader.offset for reader in readers] == [5] * 4
+    assert readers[0].raw[0] is readers[1].raw[0]
+    assert alone.counts.deliveries == 4
+    assert alone.counts.sent_bytes == sum(len(reader.raw[0]) for reader in readers)
+    assert (alone.fanout.is_passing, alone.passes, alone.idle) == (False, [0.0], 1)
+
+
+@in_virtual_time
+async def test_start_starts_no_pass_when_nobody_follows() -> None:
+    alone = FanoutAlone(past_of(1))
+    alone.publish()
+    assert not alone.spawned.work
+    assert not alone.fanout.is_passing
+
+
+@in_virtual_time
+async def test_reader_behind_is_served_once_when_it_drains() -> None:
+    alone = FanoutAlone(past_of(1))
+    reader = FakeReader(stalled=True)
+    alone.roster.enter(reader, 2)
+    alone.fanout.admit(reader)
+    for _ in range(3):
+        alone.publish()
+        await alone.spawned.run()
+    assert [offsets(frame) for frame in reader.frames] == [[3]]
+    reader.drain()
+    assert [offsets(frame) for frame in reader.frames] == [[3], [4, 5]]
+
+
+def test_reset_closes_a_reader_once() -> None:
+    alone = FanoutAlone(past_of(1))
+    reader = FakeReader()
+    alone.roster.enter(reader, 1)
+    alone.fanout.reset(reader)
+    alone.fanout.reset(reader)
+    assert (reader.code, alone.counts.resets) == (4005, 1)

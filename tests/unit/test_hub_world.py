@@ -1,6 +1,6 @@
-"""Every reader ends with the store's state, whatever happened.
+"""Readers converge on the stored state under loss, duplication, reordering, forks and crashes.
 
-`LONG=1` tries 10,000 stories in place of some hundred (`make long`).
+`LONG=1` tries 10,000 generated stories instead of 200 (`make long`).
 """
 
 import os
@@ -19,6 +19,6 @@ many = settings(
 )
 
 
-def test_every_reader_ends_with_the_stores_state() -> None:
+def test_readers_converge_on_the_stored_state_under_all_faults() -> None:
     with small_limits():
         run_state_machine_as_test(Machine, settings=many)

@@ -1,7 +1,10 @@
 """Loading a blog on first interest."""
 
 import asyncio
+from collections import deque
 
+import pytest
+from kit.alone import Seconds
 from kit.scene import (
     blogs,
     until_idle,
@@ -10,12 +13,15 @@ from kit.sources import (
     FakeReader,
     FakeStore,
     Past,
+    Wire,
     make_hub,
 )
 from kit.virtual import in_virtual_time
 
 from liveblog.blog.problem import StoreDown
+from liveblog.blog.timeline import Changes, Snapshot
 from liveblog.live import loading as loadings
+from liveblog.live.loading import Loading
 
 
 @in_virtual_time
@@ -146,3 +152,64 @@ async def test_draft_is_not_found_until_it_is_opened() -> None:
     assert await hub.live("b0") is None
     store.announce(store.pasts["b0"].header(status="upcoming"), "b0")
     assert await hub.live("b0")
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """The blogs of a worker: notes which of them were adopted, and with which messages."""
+
+    def __init__(self) -> None:
+        self.lives: dict[str, int] = {}
+        self.is_full = False
+
+    def make_room(self) -> None:
+        if self.is_full:
+            raise StoreDown("no room")
+
+    def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
+        self.lives[slug] = snapshot.position.offset
+        self.lives[f"{slug} early"] = len(early)
+
+
+def loading_alone(*pasts: Past) -> tuple[FakeStore, Wire, Shelf, Loading]:
+    store, shelf = FakeStore(*pasts), Shelf()
+    wire = Wire(store)
+    loading = Loading(store, wire, shelf, clock=Seconds(), spawn=asyncio.create_task)
+    return store, wire, shelf, loading
+
+
+@in_virtual_time
+async def test_load_adopts_the_state_and_the_messages_of_the_meantime() -> None:
+    past = Past("b0")
+    store, wire, shelf, loading = loading_alone(past)
+    store.latency_s = lambda: 0.5
+    task = asyncio.create_task(loading.load("b0"))
+    await asyncio.sleep(2.75)  # the state is read, and on its way
+    loading.receive("b0", past.publish())
+    loading.receive("b1", past.publish())  # of no blog that is loaded: dropped
+    assert await task
+    assert (shelf.lives, wire.followed) == ({"b0": 1, "b0 early": 1}, {"b0"})
+
+
+@in_virtual_time
+async def test_load_unfollows_when_there_is_no_room() -> None:
+    _, wire, shelf, loading = loading_alone(Past("b0"))
+    shelf.is_full = True
+    with pytest.raises(StoreDown):
+        await loading.load("b0")
+    assert (shelf.lives, wire.followed) == ({}, set())
+    shelf.is_full = False
+    assert await loading.load("b0")
+
+
+@in_virtual_time
+async def test_unknown_slugs_are_forgotten_when_more_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loadings, "UNKNOWN_MAX", 2)
+    store, _, _, loading = loading_alone()
+    for slug in ("a", "b", "a", "c", "a"):
+        assert not await loading.load(slug)
+    assert store.count("exists", "a") == 2

@@ -1,13 +1,13 @@
-"""The model finds the bugs that we might have written: see mutants.py."""
+"""The model finds each mutant of `kit/mutants.py`."""
 
 import pytest
 from kit.mutants import MUTANTS, ORIGINAL, Mutant, judge
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.breaks)
-def test_a_mutant_dies_of_an_invariant(mutant: Mutant) -> None:
+def test_mutant_breaks_an_invariant(mutant: Mutant) -> None:
     assert judge(mutant.breaks).invariant
 
 
-def test_the_code_as_it_is_breaks_no_invariant() -> None:
+def test_unchanged_code_breaks_no_invariant() -> None:
     assert judge(ORIGINAL).invariant is None

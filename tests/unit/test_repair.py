@@ -1,10 +1,12 @@
 """Repair: the timeline reaches the store's state whatever messages are lost."""
 
 import asyncio
+from collections.abc import Iterable
 from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
+from kit.alone import past_of
 from kit.scene import (
     assert_caught_up,
     make_scene,
@@ -14,7 +16,10 @@ from kit.scene import (
 )
 from kit.sources import (
     SLUG,
+    Clock,
     FakeReader,
+    FakeStore,
+    Past,
     make_hub,
     running,
 )
@@ -23,7 +28,10 @@ from kit.waiting import until
 
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
+from liveblog.blog.timeline import Record, Timeline
 from liveblog.live import repair as repairs
+from liveblog.live.repair import RETRY_S, Repair
+from liveblog.live.worker import Counts
 
 
 @in_virtual_time
@@ -335,3 +343,93 @@ async def test_waiting_readers_start_at_most_one_read_a_second() -> None:
     assert 5 <= len(times) <= 6
     assert min(b - a for a, b in pairwise(times)) > 0.999
     await until(lambda: not scene.live.roster.waiting)
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+class AroundBlog:
+    """The blog around a repaired timeline: notes the calls of `Repair`."""
+
+    def __init__(self) -> None:
+        self.is_held = True
+        self.calls: list[object] = []
+
+    def advanced(self, records: Iterable[Record]) -> None:
+        self.calls.append([record.offset for record in records])
+
+    def replaced(self, was: Position) -> None:
+        self.calls.append(was)
+
+    def verify_waiting(self, read: int) -> None:
+        self.calls.append(read)
+
+
+class RepairAlone:
+    """A repair with a timeline and a store, and nothing else of a live blog."""
+
+    def __init__(self, past: Past) -> None:
+        self.past, self.store, self.timeline = past, FakeStore(past), Timeline(past.snapshot())
+        self.blog, self.tasks = AroundBlog(), set[asyncio.Task[None]]()
+        self.repair = Repair(
+            SLUG,
+            self.timeline,
+            self.store,
+            self.blog,
+            counts=Counts(),
+            clock=Clock(),
+            spawn=lambda work: self.tasks.add(asyncio.create_task(work)),
+        )
+
+    async def end(self) -> None:
+        await asyncio.gather(*self.tasks)
+
+
+@in_virtual_time
+async def test_receive_applies_a_message_without_a_read() -> None:
+    alone = RepairAlone(past_of(1))
+    alone.repair.receive(alone.past.publish())
+    assert (alone.blog.calls, alone.tasks) == ([[3]], set())
+
+
+@in_virtual_time
+async def test_read_tells_the_blog_the_changes_and_then_its_number() -> None:
+    alone = RepairAlone(past_of(1))
+    alone.past.publish()  # lost
+    alone.repair.start()
+    await alone.end()
+    assert alone.blog.calls == [[3], 1]
+    assert alone.repair.reads_started == 1
+
+
+@in_virtual_time
+async def test_read_replaces_the_state_when_the_epoch_is_another() -> None:
+    alone = RepairAlone(past_of(1))
+    was = alone.past.position
+    alone.past.rotate()
+    alone.repair.start()
+    await alone.end()
+    assert alone.timeline.position == alone.past.position
+    assert alone.blog.calls == [was, 1, 2]
+
+
+@in_virtual_time
+async def test_read_verifies_nobody_when_the_store_lacks_the_blog() -> None:
+    alone = RepairAlone(past_of(1))
+    alone.store.lacks.add(SLUG)
+    alone.repair.start()
+    await alone.end()
+    assert (alone.blog.calls, alone.repair.lost) == ([0], True)
+
+
+@in_virtual_time
+async def test_failed_read_is_logged_and_not_retried_when_the_blog_was_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    alone = RepairAlone(past_of(1))
+    alone.store.is_down, alone.blog.is_held = True, False
+    alone.repair.start()
+    await alone.end()
+    assert alone.store.count("repair") == 1
+    wait = f"retrying in {RETRY_S[0]:.1f} s"
+    assert f"blog election: repair failed, {wait}: the store is unreachable" in caplog.text

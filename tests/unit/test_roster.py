@@ -2,6 +2,7 @@
 
 import asyncio
 
+from kit.alone import Seconds, roster_alone
 from kit.scene import (
     assert_caught_up,
     make_scene,
@@ -17,6 +18,9 @@ from kit.sources import (
     running,
 )
 from kit.virtual import in_virtual_time
+
+from liveblog.blog.model import Position
+from liveblog.live.roster import SLOTS, STALLED_S
 
 
 @in_virtual_time
@@ -92,3 +96,81 @@ async def test_longest_behind_are_aborted_when_too_many_bytes_are_held() -> None
     for reader in readers[-kept:]:
         reader.drain()
     assert hub.held_budget.bytes == 0
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+def test_enter_registers_a_reader_that_neither_follows_nor_waits() -> None:
+    roster, _ = roster_alone()
+    readers = [FakeReader() for _ in range(SLOTS + 1)]
+    for reader in readers:
+        roster.enter(reader, 7)
+    assert roster.has(readers[0])
+    assert (readers[0].offset, readers[0].follows, roster.all()) == (7, False, [])
+    assert readers[0].slot == readers[SLOTS].slot
+    assert len({reader.slot for reader in readers}) == SLOTS
+
+
+def test_count_has_a_reader_once_when_it_waits_and_is_behind() -> None:
+    roster, _ = roster_alone()
+    follower, both = FakeReader(), FakeReader()
+    for reader in (follower, both):
+        roster.enter(reader, 1)
+    roster.follow(follower)
+    roster.wait(both, Position("e", 9, "00000000"), 0)
+    both.fell_behind(10)
+    assert roster.count() == len(roster.all()) == 2
+    assert roster.verified() == [follower]
+
+
+def test_drained_reader_follows_only_when_its_position_is_verified() -> None:
+    roster, _ = roster_alone()
+    reader = FakeReader()
+    roster.enter(reader, 1)
+    roster.wait(reader, Position("e", 9, "00000000"), 0)
+    reader.fell_behind(10)
+    reader.drained()
+    assert not roster.followers
+    roster.stop_waiting(reader)
+    reader.fell_behind(10)
+    reader.drained()
+    assert (list(roster.followers), reader.follows, roster.behind) == ([reader], True, {})
+
+
+def test_held_bytes_follow_the_readers_behind() -> None:
+    roster, held = roster_alone()
+    readers = [FakeReader(), FakeReader()]
+    for reader in readers:
+        roster.enter(reader, 1)
+        reader.fell_behind(10)
+    readers[0].fell_behind(30)  # the socket is still full, of more
+    assert held.bytes == 40
+    readers[0].drained()
+    roster.leave(readers[1])
+    assert held.bytes == 0
+
+
+def test_close_and_abort_do_nothing_when_the_reader_has_left() -> None:
+    roster, _ = roster_alone()
+    reader = FakeReader()
+    roster.enter(reader, 1)
+    roster.leave(reader)
+    roster.leave(reader)
+    roster.close(reader, None, 4510)
+    roster.abort(reader)
+    assert reader.ended is None
+    assert reader.live is None
+
+
+def test_abort_stalled_aborts_only_the_longest_behind() -> None:
+    seconds = Seconds()
+    roster, _ = roster_alone(seconds)
+    early, late = FakeReader(), FakeReader()
+    for reader in (early, late):
+        roster.enter(reader, 1)
+        reader.fell_behind(10)
+        seconds.now += 1
+    seconds.now = STALLED_S
+    roster.abort_stalled()
+    assert (early.code, late.code) == (1006, None)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from kit.alone import FanoutAlone, past_of
 from kit.scene import (
     assert_caught_up,
     make_scene,
@@ -13,12 +14,14 @@ from kit.scene import (
 )
 from kit.sources import (
     SLUG,
+    FakeReader,
     running,
 )
 from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog.model import Position
+from liveblog.live.waiting import WaitingReaders
 
 CLAIMS: dict[str, Callable[[Position], Position]] = {
     "another epoch": lambda top: top._replace(epoch="other"),
@@ -164,3 +167,37 @@ async def test_waiting_reader_behind_is_admitted_when_it_drains() -> None:
     assert reader.kinds() == ["hello"]
     reader.drain()
     assert_caught_up(reader, 5, 6)
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+def waiting_alone() -> tuple[FanoutAlone, WaitingReaders]:
+    alone = FanoutAlone(past_of(2))
+    return alone, WaitingReaders(alone.timeline, alone.roster, alone.fanout)
+
+
+def test_recheck_resets_only_readers_that_came_before_the_read() -> None:
+    alone, waiting = waiting_alone()
+    early, late = FakeReader(), FakeReader()
+    for reads_started, reader in enumerate((early, late)):
+        alone.roster.enter(reader, 9)
+        alone.roster.wait(reader, Position("other", 9, "00000000"), reads_started)
+    waiting.recheck()
+    assert (early.code, late.code) == (None, None)
+    waiting.recheck(read=1)
+    assert (early.code, late.code) == (4005, None)
+    assert alone.roster.waiting == {late}
+
+
+def test_recheck_admits_a_reader_whose_position_has_become_known() -> None:
+    alone, waiting = waiting_alone()
+    changes = alone.past.publish()
+    reader = FakeReader()
+    alone.roster.enter(reader, alone.past.top)
+    alone.roster.wait(reader, alone.past.position, 0)
+    waiting.recheck()
+    assert not reader.follows
+    alone.timeline.apply(changes)
+    waiting.recheck()
+    assert (reader.follows, reader.waits_for, alone.roster.waiting) == (True, None, set())

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from kit.scene import (
     blogs,
     make_scene,
@@ -9,12 +10,16 @@ from kit.scene import (
     until_idle,
 )
 from kit.sources import (
+    FakeStore,
+    Past,
     running,
 )
 from kit.virtual import in_virtual_time
 from kit.waiting import until
 
+from liveblog.blog.model import Position
 from liveblog.live import watch as watches
+from liveblog.live.watch import StoreWatch
 
 
 @in_virtual_time
@@ -69,3 +74,54 @@ async def test_blogs_are_compared_while_a_part_of_the_store_is_unreachable() -> 
         store.lacks.clear()
         await until_idle(hub)
         assert all(live.position == store.pasts[live.slug].position for live in lives if live)
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+class Held:
+    """A blog at a position that counts its repairs."""
+
+    def __init__(self, position: Position, lost: bool = False) -> None:
+        self.position, self.lost = position, lost
+        self.repairs = 0
+
+    def repair(self) -> None:
+        self.repairs += 1
+
+
+async def one_comparison(watch: StoreWatch) -> None:
+    task = asyncio.create_task(watch.run())
+    await asyncio.sleep(watches.HEADS_EVERY_S / 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_comparison_repairs_blogs_that_differ_or_are_lost() -> None:
+    pasts = [Past(f"b{i}") for i in range(4)]
+    held = {past.slug: Held(past.position) for past in pasts}
+    pasts[1].publish()
+    held["b2"].lost = True
+    held["b3"].position = pasts[3].position._replace(offset=9)  # ahead of the store
+    watch = StoreWatch(FakeStore(*pasts), held)
+    assert (watch.seen, watch.up, watch.state_of("b0")) == (False, False, "down")
+    await one_comparison(watch)
+    assert [blog.repairs for blog in held.values()] == [0, 1, 1, 1]
+    assert (watch.seen, watch.up) == (True, True)
+    states = [watch.state_of(slug) for slug in ("b0", "b2", "other")]
+    assert states == ["up", "lacks", "unheld"]
+
+
+@in_virtual_time
+async def test_comparison_logs_a_store_that_becomes_unreachable_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = FakeStore(Past("b0"))
+    watch = StoreWatch(store, {"b0": Held(store.pasts["b0"].position)})
+    await one_comparison(watch)
+    store.is_down = True
+    for _ in range(2):
+        await one_comparison(watch)
+    assert caplog.messages == ["the store is unreachable: all of it: the store is unreachable"]
+    assert watch.state_of("b0") == "down"
