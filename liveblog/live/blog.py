@@ -1,8 +1,8 @@
 """One live blog in this worker: a timeline, its readers, and the parts that serve them.
 
-`Repair` keeps the timeline at the store's state. `BlogCache` makes frames of it, `Fanout` sends
-them to the followers in the `Roster`. `WaitingReaders`, `Beats` and `Ending` are the other reasons
-to write to a reader.
+`Repair` keeps the timeline at the store's state. `BlogCache` makes frames of the timeline, and
+`Fanout` sends them to the followers in the `Roster`. `WaitingReaders` admits or resets readers
+whose position was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
 
 Rules: no Redis, no ASGI. Nothing awaits a reader.
 """
@@ -29,7 +29,7 @@ from liveblog.live.worker import Counts, Rules
 
 
 class Worker(Protocol):
-    """What all blogs of a worker share; the hub."""
+    """Everything that the blogs of a worker share. The hub implements it."""
 
     source: Source
     render: Render
@@ -53,8 +53,9 @@ class Worker(Protocol):
 class Live:
     """One blog in this worker.
 
-    Pages and doors use `position`, `timeline`, `join`, `leave`, `frame`, `article`, `kept`, `keep`
-    and `confirm`. The hub calls `receive` and `repair`, and the parts for periodic tasks.
+    Pages and transports use `blog`, `position`, `timeline`, `join`, `leave`, `frame`, `article`,
+    `kept`, `keep` and `confirm`. The hub calls `receive` and `repair`, and the periodic tasks of
+    the parts.
     """
 
     def __init__(self, worker: Worker, slug: str, snapshot: Snapshot) -> None:
@@ -168,7 +169,7 @@ class Live:
         await self.repairs.confirm(timeout_s)
 
     def advanced(self, records: Iterable[Record]) -> None:
-        """Evict what was made of the old top, and start a pass to the new top."""
+        """Evict frames of the old top, and start a pass to the new top."""
         self.cache.drop(records)
         self.ending.note_status()
         if not self.is_open:
@@ -187,5 +188,5 @@ class Live:
         self.advanced([])
 
     def verify_waiting(self, read: int) -> None:
-        """Reset waiting readers whose position repair read number `read` did not prove."""
+        """Admit or reset the waiting readers that repair read number `read` decides about."""
         self.waiting.recheck(read)

@@ -3,7 +3,7 @@
 `HeldBytes` limits the frames that wait for the full sockets of readers; the longest behind are
 aborted first. `CacheBudget` limits cached frames and pages; all caches are evicted at once.
 
-Rules: no I/O. The limits are known here, the memory belongs to others.
+Rules: no I/O. Counts bytes; rosters and caches hold the frames and pages.
 """
 
 from collections.abc import Callable, Iterable

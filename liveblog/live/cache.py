@@ -49,7 +49,7 @@ class BlogCache:
     # -- of the top
 
     def hello(self, at: Position) -> Frame:
-        """Return the `hello` to a reader at a position, encoded once: most join at the top."""
+        """Return the `hello` for a position, encoded once: most readers join at the top."""
         if at in self._hellos:
             return self._hellos[at]
         made = frames.hello(at, self._rules.heartbeat_s)
@@ -90,14 +90,14 @@ class BlogCache:
     # -- evicting
 
     def clear(self) -> None:
-        """Evict what was made of the top."""
+        """Evict all frames and answers; they show the top."""
         self._hellos.clear()
         self._frames.clear()
         self._answers.clear()
         self.cached_bytes = 0
 
     def drop(self, records: Iterable[Record]) -> None:
-        """Evict what was made of the top, and of changed records."""
+        """Evict all frames and answers, and the encoded changes and HTML of changed records."""
         self.clear()
         for record in records:
             self._articles.pop(id_of(record), None)
@@ -107,7 +107,7 @@ class BlogCache:
             self._pieces.clear()
 
     def drop_all(self) -> None:
-        """Evict everything: the timeline has got another state."""
+        """Evict everything, after the timeline's state was replaced."""
         self.clear()
         self._pieces.clear()
         self._articles.clear()
@@ -128,7 +128,10 @@ class BlogCache:
         return self._pieces[key]
 
     def _encode_safely(self, record: Record, as_data: bool) -> Piece:
-        """Encode one change, without its content when that fails: other changes must not wait."""
+        """Encode one change; when that fails, encode the change without its content.
+
+        Other changes must not wait for a change that cannot be rendered.
+        """
         try:
             return self._encode(record, as_data)
         except Exception:

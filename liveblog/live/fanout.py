@@ -4,21 +4,19 @@ Rules: no I/O but `Reader.take`, which never waits. One pass at a time for each 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from liveblog.blog.timeline import Timeline
 from liveblog.live import frame as frames
 from liveblog.live.frame import Data, Encoding, Frame
 from liveblog.live.reader import ENDED, RESET, RESET_WINDOW_MS, AnyReader
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts
+from liveblog.live.worker import Counts, Spawn
 
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 LOOK_EVERY: Final = 16  # readers served between two looks at the clock: 0.1 ms
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Frames(Protocol):
@@ -54,7 +52,7 @@ class Fanout:
     # -- one reader
 
     def admit(self, reader: AnyReader) -> None:
-        """Let a reader follow, with one frame to the top; a reader behind is admitted later."""
+        """Let a reader follow, with one frame to the top; does nothing when it is behind."""
         if not reader.behind:
             self._roster.follow(reader)
             self.catch_up(reader)
@@ -147,7 +145,11 @@ class Fanout:
         return bool(some)
 
     def _shared(self, since: int, encoding: Encoding[Data]) -> Data | bytes:
-        """Return what all readers at `since` get; empty where each reader needs a look-up."""
+        """Return the bytes or text that all readers at `since` get in an encoding.
+
+        Empty when each reader needs a look-up of its own: at the top, in an ended blog, or when the
+        frame is a reset.
+        """
         if since >= self._timeline.offset or self._timeline.blog.status == "ended":
             return b""
         frame = self._cache.frame(since, encoding.as_data)

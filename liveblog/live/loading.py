@@ -3,7 +3,8 @@
 The order is subscribe, wait for the confirmation, read the state, apply the messages that arrived
 meanwhile. So no change falls between the state and the subscription.
 
-Rules: every wait is shared by its callers and limited in number. Slugs without a blog are cheap.
+Rules: callers share each read, and the number of reads is limited. A slug without a blog costs one
+small read a second.
 """
 
 import asyncio

@@ -15,9 +15,8 @@ from liveblog.live.roster import SLOTS
 
 log = logging.getLogger(__name__)
 
-# A reader whose peer answers no ping in this time is aborted when the next ping is due. At least
-# one ping stays unanswered before: with a heartbeat of 20 s that is 36 to 73 s after the last sign
-# of life.
+# A reader is aborted when all pings of this time, at least one, stayed unanswered and the next ping
+# is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last sign of life.
 UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # beats: reading a pong costs more than writing the beat
 

@@ -1,8 +1,8 @@
 """Repair: keep one timeline at the state of the store.
 
 Messages are hints; the stored state is the truth. A message that continues the timeline is applied.
-Any other message starts a repair read of the store's state, and so do comparisons with the store,
-confirmed subscriptions and readers whose position is unknown.
+Any other message starts a repair read of the store's state. Comparisons with the store, confirmed
+subscriptions and readers with an unknown position start one too.
 
 Rules: one repair read at a time for each blog. The timeline goes forwards only within an epoch.
 """
@@ -10,21 +10,19 @@ Rules: one repair read at a time for each blog. The timeline goes forwards only 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Moved, Record, Snapshot, Timeline
-from liveblog.live.worker import Counts
+from liveblog.live.worker import Counts, Spawn
 
 log = logging.getLogger(__name__)
 
 QUEUED_MAX: Final = 200  # messages queued while a blog loads or is repaired; more cost a repair
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
 REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this far apart
-
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class State(Protocol):
@@ -46,7 +44,7 @@ class RepairedBlog(Protocol):
         """React to changes that were applied."""
 
     def replaced(self, was: Position) -> None:
-        """React to another state in the timeline, which was at `was` before."""
+        """React to a replaced state; `was` is the position before."""
 
     def verify_waiting(self, read: int) -> None:
         """Decide about readers that came before repair read number `read` started.
@@ -99,7 +97,7 @@ class Repair:
             self.start()
 
     def _apply(self, changes: Changes) -> bool:
-        """Apply or ignore changes; return False when only the store's state can tell which."""
+        """Apply changes or ignore old ones; return False when they do not fit the timeline."""
         outcome = self._timeline.apply(changes)
         if outcome == "applied":
             self._blog.advanced(changes.records)
@@ -108,7 +106,7 @@ class Repair:
     # -- reads
 
     def start(self) -> None:
-        """Start a repair read, or have another one follow the read under way."""
+        """Start a repair read; while a read is running, start another one after it."""
         self._is_wanted = True
         if not self._is_running:
             self._is_running = True

@@ -2,7 +2,7 @@
 
 A reader may come with a position that this worker cannot verify: another epoch, an offset ahead of
 the top, or another check. The reader waits for a repair read that starts after its arrival. Until
-then a change may prove the position right, but nothing proves it wrong.
+then a message may prove the position right, but nothing can refute it.
 
 Rules: no I/O; reads nothing from the store.
 """

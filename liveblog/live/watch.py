@@ -1,6 +1,6 @@
-"""Watch the store: does it answer, and at which position does it hold each blog.
+"""Watch the store: whether it answers, and its position of each blog.
 
-The comparison finds what pub/sub has lost.
+The comparison of positions finds changes whose messages pub/sub has lost.
 
 Rules: one read for all blogs every HEADS_EVERY_S. Repairs nothing itself.
 """
@@ -71,7 +71,7 @@ class StoreWatch:
             self._compare(slug, head)
 
     def _compare(self, slug: str, head: Position | None) -> None:
-        """Repair a blog whose head differs, for inequality: a fork may be below the timeline."""
+        """Repair a blog when its head is another position, even a lower one: that is a fork."""
         live = self._blogs.get(slug)
         if live and (head != live.position or live.lost):
             live.repair()

@@ -1,9 +1,13 @@
-"""The limits and the counters that all blogs of one worker share.
+"""The settings and counters that all blogs of one worker share.
 
-Rules: plain values; nothing here acts.
+Rules: plain values, no behaviour.
 """
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]  # runs a coroutine as a task of the hub
 
 
 @dataclass(frozen=True, kw_only=True)

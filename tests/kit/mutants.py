@@ -20,7 +20,7 @@ WITHIN_S: Final = 600  # for one mutant
 ROUNDS: Final = 5  # each with a seed of its own: the examples of one seed are much alike
 EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90 in all
 ORIGINAL: Final = "nothing"
-LINE: Final = "{:60}  {:62}  {:>7}  {:>4}"
+LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
 
 
 class Mutant(NamedTuple):
