@@ -21,7 +21,7 @@ TRIM_EVERY: Final = 100  # changes between two trims, which visit every held ent
 
 Record = Blog | Entry
 Outcome = Literal["applied", "ignored", "gap", "foreign"]
-Standing = Literal["here", "old", "ask"]
+Standing = Literal["here", "old", "unknown"]
 
 
 class Changes(NamedTuple):
@@ -156,14 +156,14 @@ class Timeline:
         """Compare a reader's position with this timeline.
 
         "here": the position is in this history, and `changes` returns what the reader missed.
-        "old": the position is below the floor. "ask": the position has another epoch, another
+        "old": the position is below the floor. "unknown": the position has another epoch, another
         check, or an offset ahead of the top; only the store can verify it.
         """
         if position.epoch != self.epoch or position.offset > self.offset:
-            return "ask"
+            return "unknown"
         if position.offset < self.floor:
             return "old"
-        return "here" if self._checks[position.offset] == position.check else "ask"
+        return "here" if self._checks[position.offset] == position.check else "unknown"
 
     def changes(self, since: int) -> list[Record] | None:
         """Return the records changed after `since`, ascending by offset, in their current state.

@@ -124,7 +124,7 @@ class Live:
         reader.send(self.cache.hello(at))
         if not self.roster.has(reader):  # aborted at once: too many bytes were held already
             return
-        if standing == "ask":
+        if standing == "unknown":
             self.roster.wait(reader, at, self.repairs.reads_started)
             self.repairs.request()
         elif standing == "old":
@@ -182,7 +182,7 @@ class Live:
     def replaced(self, was: Position) -> None:
         """Evict everything, and reset the verified readers of another history."""
         self.cache.drop_all()
-        if self.timeline.standing(was) == "ask":  # another history
+        if self.timeline.standing(was) == "unknown":  # another history
             for reader in self.roster.verified():
                 self.fanout.reset(reader)
         self.advanced([])

@@ -340,7 +340,7 @@ class ChangesEndpoint:
     async def _frame(self, live: Live, since: Position | None, as_data: bool) -> Frame | None:
         if since is None:
             return live.frame(live.timeline.offset, as_data)
-        if live.timeline.standing(since) == "ask":
+        if live.timeline.standing(since) == "unknown":
             await live.confirm(ASK_S)
             if live.lost:  # it judges nobody
                 raise StoreDown("the store lacks this blog now")

@@ -293,11 +293,11 @@ class Machine(RuleBasedStateMachine):
     def _write(self, write: Callable[[str], Changes], ids: list[str], pick: int) -> None:
         self._run(lambda: self.store.announce(write(chosen(ids, pick))))
 
-    def _run(self, deed: Callable[[], Any]) -> Any:
-        """Run `deed` within the loop; other tasks run for a turn or two of the loop, no more."""
+    def _run(self, act: Callable[[], Any]) -> Any:
+        """Run `act` within the loop; other tasks run for a turn or two of the loop, no more."""
 
         async def done() -> Any:
-            result = deed()
+            result = act()
             return await result if inspect.isawaitable(result) else result
 
         try:

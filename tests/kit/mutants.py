@@ -48,7 +48,7 @@ MUTANTS: Final = [
     Mutant(
         "a position's check is not compared",
         "blog.timeline",
-        'return "here" if self._checks[position.offset] == position.check else "ask"',
+        'return "here" if self._checks[position.offset] == position.check else "unknown"',
         'return "here"',
     ),
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS: Final = [
     Mutant(
         "readers of another history are not reset",
         "live.blog",
-        'if self.timeline.standing(was) == "ask":  # another history',
+        'if self.timeline.standing(was) == "unknown":  # another history',
         'if self.timeline.standing(was) == "old":',
     ),
     Mutant(

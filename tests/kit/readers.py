@@ -94,14 +94,14 @@ class Target:
 
 
 @contextlib.asynccontextmanager
-async def socket(ask: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Any]:
+async def socket(target: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Any]:
     """Yield a bare WebSocket connection of the `websockets` package."""
     async with connect(
-        ask.path("live").replace("http://", "ws://", 1),
-        origin=Origin(ask.origin) if ask.origin else None,
-        additional_headers=ask.headers,
+        target.path("live").replace("http://", "ws://", 1),
+        origin=Origin(target.origin) if target.origin else None,
+        additional_headers=target.headers,
         subprotocols=[Subprotocol(name) for name in subprotocols] if subprotocols else None,
-        local_addr=(ask.address, 0),
+        local_addr=(target.address, 0),
         open_timeout=FRAME_S * SCALE,
         close_timeout=2,
         max_size=None,
@@ -111,8 +111,8 @@ async def socket(ask: Target, subprotocols: list[str] | None = None) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def websocket(ask: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Stream]:
-    async with socket(ask, subprotocols) as connection:
+async def websocket(target: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Stream]:
+    async with socket(target, subprotocols) as connection:
 
         async def frames() -> AsyncIterator[Event]:
             try:
@@ -127,11 +127,11 @@ async def websocket(ask: Target, subprotocols: list[str] | None = None) -> Async
 
 
 @contextlib.asynccontextmanager
-async def events(ask: Target) -> AsyncIterator[Stream]:
+async def events(target: Target) -> AsyncIterator[Stream]:
     """Open a stream of events; its code is the status, 204 for "do not reconnect"."""
     async with (
-        http(ask.address) as client,
-        client.stream("GET", ask.path("events"), headers=ask.all_headers()) as answer,
+        http(target.address) as client,
+        client.stream("GET", target.path("events"), headers=target.all_headers()) as answer,
     ):
 
         async def frames() -> AsyncIterator[Event]:
@@ -155,10 +155,10 @@ async def events(ask: Target) -> AsyncIterator[Stream]:
 
 
 @contextlib.asynccontextmanager
-async def changes(ask: Target) -> AsyncIterator[Stream]:
+async def changes(target: Target) -> AsyncIterator[Stream]:
     """Request the changes once; the stream has that one frame."""
-    async with http(ask.address) as client:
-        answer = await client.get(ask.path("changes"), headers=ask.all_headers())
+    async with http(target.address) as client:
+        answer = await client.get(target.path("changes"), headers=target.all_headers())
 
     async def frames() -> AsyncIterator[Event]:
         if answer.status_code == 200:

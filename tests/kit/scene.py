@@ -96,7 +96,7 @@ async def middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
 def assert_caught_up(reader: FakeReader, start: int, top: int) -> None:
     """Expect that a reader's frames lead from `start` to `top` without a hole or an overlap."""
     at = start
-    for frame in reader.news():
+    for frame in reader.changes():
         position = Position.parse(frame["position"])
         assert position
         assert frame["from"] == at

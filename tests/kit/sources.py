@@ -382,7 +382,7 @@ class FakeReader(Reader[str]):
     def kinds(self) -> list[str]:
         return [frame["t"] for frame in self.frames]
 
-    def news(self) -> Iterator[dict[str, Any]]:
+    def changes(self) -> Iterator[dict[str, Any]]:
         """Yield the `changes` frames."""
         return (frame for frame in self.frames if frame["t"] == "changes")
 

@@ -411,7 +411,7 @@ class Visitor:
             await asyncio.sleep(POLL_S)
             try:
                 live = await self._any_live()
-                if live.timeline.standing(client.position) == "ask":
+                if live.timeline.standing(client.position) == "unknown":
                     await live.confirm(1.0)
             except StoreDown:
                 continue

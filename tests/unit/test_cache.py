@@ -72,11 +72,11 @@ async def test_change_evicts_everything_made_of_the_old_top() -> None:
     scene.live.keep("page", Answer(b"a page", "text/html", CACHED_1_S))
     scene.announce(scene.past.delete, id)
     assert scene.live.kept("page") is None
-    (missed,) = scene.reader(since).news()
+    (missed,) = scene.reader(since).changes()
     assert [(c["op"], c["offset"]) for c in missed["changes"]] == [("put", 3), ("del", 5)]
     scene.announce(scene.past.restore, id)
     scene.announce(scene.past.edit, id, headline="new")
-    (missed,) = scene.reader(since).news()
+    (missed,) = scene.reader(since).changes()
     assert "new" in missed["changes"][1]["html"]
 
 
@@ -115,7 +115,7 @@ async def test_new_time_zone_evicts_all_rendered_entries() -> None:
     since = scene.past.position
     scene.announce(scene.past.edit, id, revision=1)
     await until_idle(scene.hub)
-    (frame,) = scene.reader(since).news()
+    (frame,) = scene.reader(since).changes()
     assert "Europe/Paris" in frame["changes"][0]["html"]
 
 

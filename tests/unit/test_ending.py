@@ -38,7 +38,7 @@ async def test_readers_get_the_last_changes_and_are_closed_after_a_minute() -> N
             assert gone - scene.live.roster.count() <= 40  # paced
     for reader in readers:
         assert reader.ended == (None, 4510)
-        assert [offsets(f) for f in reader.news()] == [[5], [6]]
+        assert [offsets(f) for f in reader.changes()] == [[5], [6]]
 
 
 @in_virtual_time
@@ -75,7 +75,7 @@ async def test_stalled_readers_do_not_delay_the_closing_of_others() -> None:
         for reader in stalled:
             reader.drain()
     assert all(reader.code == 4510 for reader in stalled)
-    assert [offsets(f) for f in stalled[0].news()] == [[5], [6]]
+    assert [offsets(f) for f in stalled[0].changes()] == [[5], [6]]
 
 
 @in_virtual_time
@@ -89,7 +89,7 @@ async def test_last_change_is_sent_when_it_comes_just_before_the_close() -> None
         scene.live.ending.close_some()
     assert {reader.code for reader in readers} == {4510}
     for reader in readers:
-        assert [offsets(f) for f in reader.news()] == [[5], [6]]
+        assert [offsets(f) for f in reader.changes()] == [[5], [6]]
 
 
 @in_virtual_time

@@ -45,7 +45,7 @@ async def test_changes_share_one_pass_when_they_come_together() -> None:
         scene.announce(scene.past.publish)
     assert len(scene.hub._tasks) == 1
     await until_idle(scene.hub)
-    assert [offsets(f) for f in readers[0].news()] == [[5, 6, 7]]
+    assert [offsets(f) for f in readers[0].changes()] == [[5, 6, 7]]
 
 
 @in_virtual_time
@@ -66,10 +66,10 @@ async def test_all_readers_reach_the_top_when_changes_come_during_a_pass(
     await until_idle(scene.hub)
     for reader in early:
         assert_caught_up(reader, 4, 7)
-        assert 1 <= len(list(reader.news())) <= 3
+        assert 1 <= len(list(reader.changes())) <= 3
     assert_caught_up(joined, 5, 7)
     assert_caught_up(since_4, 4, 7)
-    assert {len(list(reader.news())) for reader in early} > {
+    assert {len(list(reader.changes())) for reader in early} > {
         1
     }  # some readers got all changes in one frame
 
@@ -110,10 +110,10 @@ async def test_stalled_reader_delays_nobody_and_catches_up_in_one_frame() -> Non
     for _ in range(4):
         scene.announce(scene.past.publish)
         await until_idle(scene.hub)
-    assert all(len(list(other.news())) == 4 for other in others)
+    assert all(len(list(other.changes())) == 4 for other in others)
     assert stalled.kinds() == ["hello"]
     stalled.drain()
-    assert [(f["from"], offsets(f)) for f in stalled.news()] == [(4, [5, 6, 7, 8])]
+    assert [(f["from"], offsets(f)) for f in stalled.changes()] == [(4, [5, 6, 7, 8])]
 
 
 @in_virtual_time

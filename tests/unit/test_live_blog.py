@@ -1,4 +1,4 @@
-"""A live blog: what a reader gets when it joins, and who may join."""
+"""A live blog: the frames of a joining reader, and the reasons to refuse one."""
 
 import asyncio
 import json
@@ -61,7 +61,7 @@ async def test_join_sends_the_apis_shapes_when_as_data() -> None:
     live = await scene.hub.live(SLUG)
     assert live
     scene.live = live
-    (missed,) = scene.reader(scene.past.at(3), as_data=True).news()
+    (missed,) = scene.reader(scene.past.at(3), as_data=True).changes()
     put, header = missed["changes"]
     assert put["entry"]["position"] == text(scene.past.at(4))
     assert put["entry"]["blog"] == SLUG
@@ -77,14 +77,14 @@ async def test_join_between_two_changes_gets_the_second() -> None:
     reader = scene.reader()
     scene.announce(scene.past.publish)
     await until_idle(scene.hub)
-    assert [offsets(frame) for frame in reader.news()] == [[6]]
-    assert next(reader.news())["from"] == 5
+    assert [offsets(frame) for frame in reader.changes()] == [[6]]
+    assert next(reader.changes())["from"] == 5
 
 
 @in_virtual_time
 async def test_join_resets_when_more_than_200_entries_were_missed() -> None:
     scene = await make_scene(entries=201)
-    (missed,) = scene.reader(scene.past.at(2)).news()
+    (missed,) = scene.reader(scene.past.at(2)).changes()
     assert len(missed["changes"]) == 200
     late = scene.reader(scene.past.at(1))
     assert late.kinds() == ["hello"]
@@ -101,11 +101,11 @@ async def test_join_resets_when_more_than_256_kib_were_missed() -> None:
     empty = len('{"op":"put","id":"e000000000000","offset":5,"order":5,"revision":1,"new":true,')
     empty += len('"key":false,"pinned":false,"html":"<article> UTC</article>"}')
     scene.announce(scene.past.publish, headline="x" * (MISSED_BYTES_MAX - empty))
-    (missed,) = scene.reader(since).news()
+    (missed,) = scene.reader(since).changes()
     assert len(json.dumps(missed["changes"][0], separators=(",", ":"))) == MISSED_BYTES_MAX
     scene.announce(scene.past.publish, headline="")
     assert scene.reader(since).code == 4005
-    assert next(scene.reader(scene.past.at(5)).news())["from"] == 5
+    assert next(scene.reader(scene.past.at(5)).changes())["from"] == 5
 
 
 @in_virtual_time
@@ -119,7 +119,7 @@ async def test_join_resets_when_since_is_below_the_floor() -> None:
     assert floor > early.offset
     assert scene.reader(early).code == 4005
     assert scene.reader(scene.past.at(floor - 1)).code == 4005
-    assert [offsets(f) for f in scene.reader(scene.past.at(floor)).news()] == [[scene.past.top]]
+    assert [offsets(f) for f in scene.reader(scene.past.at(floor)).changes()] == [[scene.past.top]]
 
 
 @in_virtual_time
@@ -129,7 +129,7 @@ async def test_readers_share_one_frame_when_they_join_at_one_position() -> None:
     data = scene.reader(scene.past.at(2), as_data=True)
     assert a.raw[1] is b.raw[1]
     for reader, has, lacks in ((a, "html", "entry"), (data, "entry", "html")):
-        for change in next(reader.news())["changes"]:
+        for change in next(reader.changes())["changes"]:
             assert has in change
             assert lacks not in change
 

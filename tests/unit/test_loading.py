@@ -37,7 +37,7 @@ async def test_callers_share_one_load() -> None:
 
 @in_virtual_time
 async def test_callers_share_one_existence_read() -> None:
-    """10,000 readers who come to a new worker at once would take all connections to the store."""
+    """10,000 readers that join a new worker at once must not use all connections to the store."""
     store, hub = blogs(1)
     for slug in ("b0", "nothing"):
         await asyncio.gather(*(hub.live(slug) for _ in range(20)))
@@ -124,7 +124,7 @@ async def test_real_blog_loads_while_many_unknown_slugs_are_read() -> None:
 
 @in_virtual_time
 async def test_unknown_slugs_are_refused_when_too_many_are_read_at_once() -> None:
-    """Editors' calls and the probes of pub/sub wait for the same ones."""
+    """Editors' calls and the probes of pub/sub need connections too."""
     store, hub = blogs(1)
     store.latency_s = lambda: 0.5
     names = [f"u{n}" for n in range(loadings.PROBES_MAX + 2)]

@@ -41,7 +41,7 @@ async def test_lost_message_is_repaired_when_the_next_arrives() -> None:
     scene.past.publish()  # lost
     scene.announce(scene.past.publish)
     await until_idle(scene.hub)
-    assert [offsets(f) for f in reader.news()] == [[5, 6]]
+    assert [offsets(f) for f in reader.changes()] == [[5, 6]]
     assert scene.repairs() == 1
 
 
@@ -54,7 +54,7 @@ async def test_repeated_or_late_message_starts_no_repair() -> None:
     for changes in (message, message, late, message, late):
         scene.live.receive(changes)
     await until_idle(scene.hub)
-    assert [offsets(f) for f in reader.news()] == [[5, 6]]
+    assert [offsets(f) for f in reader.changes()] == [[5, 6]]
     assert not scene.repairs()
 
 
@@ -116,7 +116,7 @@ async def test_repair_is_retried_until_the_store_is_reachable() -> None:
     assert reader.kinds() == ["hello"]
     scene.store.is_down = False
     await asyncio.sleep(2.1)
-    assert [offsets(f) for f in reader.news()] == [[5]]
+    assert [offsets(f) for f in reader.changes()] == [[5]]
 
 
 @in_virtual_time
@@ -129,9 +129,9 @@ async def test_repair_reloads_in_the_same_epoch_when_far_behind() -> None:
     scene.hub.resubscribed(SLUG)
     await until_idle(scene.hub)
     assert scene.store.count("load") == 1
-    assert [offsets(f) for f in reader.news()] == [[505]]
+    assert [offsets(f) for f in reader.changes()] == [[505]]
     stalled.drain()
-    assert [f["from"] for f in stalled.news()] == [4]
+    assert [f["from"] for f in stalled.changes()] == [4]
 
 
 @in_virtual_time
@@ -237,7 +237,7 @@ async def test_editors_rotation_resets_readers_without_another_rotation() -> Non
     again = scene.reader(scene.past.position)
     scene.announce(scene.past.edit, scene.past.entries()[0].id)
     await until_idle(scene.hub)
-    (frame,) = again.news()
+    (frame,) = again.changes()
     assert "Europe/Paris" in frame["changes"][0]["html"]
 
 
@@ -251,13 +251,13 @@ async def test_worker_keeps_serving_when_the_store_lacks_the_blog() -> None:
         await asyncio.sleep(30)
         assert await scene.hub.live(SLUG) is scene.live
         late = scene.reader(scene.past.at(2))
-        assert [offsets(f) for f in late.news()] == [[3, 4]]
+        assert [offsets(f) for f in late.changes()] == [[3, 4]]
         assert "beat" in reader.kinds()
         scene.store.lacks.clear()
         scene.past.publish()  # lost
         await until(lambda: not scene.live.lost)
         await asyncio.sleep(1)
-    assert [offsets(f) for f in reader.news()] == [[5]]
+    assert [offsets(f) for f in reader.changes()] == [[5]]
     assert reader.code is None
 
 

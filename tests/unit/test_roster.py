@@ -44,7 +44,7 @@ async def test_reader_behind_gets_no_frame_until_it_drains() -> None:
     assert reader.kinds() == ["hello"]
     reader.drain()
     assert_caught_up(reader, 4, 7)
-    assert [offsets(f) for f in reader.news()] == [[5, 6, 7]]
+    assert [offsets(f) for f in reader.changes()] == [[5, 6, 7]]
     assert (list(scene.live.roster.followers), list(scene.live.roster.behind)) == ([reader], [])
 
 

@@ -374,7 +374,7 @@ def test_changes_start_no_lower_than_the_rotation() -> None:
     held = Timeline(past.snapshot())
     assert held.floor == past.top - 1
     assert held.standing(past.at(past.top - 1)) == "here"
-    assert held.standing(past.at(past.top - 2)) == "ask"
+    assert held.standing(past.at(past.top - 2)) == "unknown"
     assert held.standing(Position(past.epoch, past.top - 2, past.checks[-3])) == "old"
     assert len(held.newest(10)) == 6
     for entry in past.entries():
@@ -390,17 +390,17 @@ def test_trim_keeps_the_floor_at_the_start_of_the_epoch() -> None:
     assert held.floor == 7
 
 
-def test_standing_returns_here_old_or_ask() -> None:
+def test_standing_returns_here_old_or_unknown() -> None:
     with limits({**SMALL, "KEPT_CHANGES": 3}):
         past = published(9)
         held = Timeline(past.snapshot())
         assert held.floor == 7
         assert [held.standing(past.at(n)) for n in (1, 6, 7, 10)] == ["old", "old", "here", "here"]
         top = past.position
-        assert held.standing(top._replace(check="00000000")) == "ask"
-        assert held.standing(top._replace(offset=11)) == "ask"
-        assert held.standing(top._replace(epoch="other")) == "ask"
-        assert held.standing(Position("other", 1, top.check)) == "ask"
+        assert held.standing(top._replace(check="00000000")) == "unknown"
+        assert held.standing(top._replace(offset=11)) == "unknown"
+        assert held.standing(top._replace(epoch="other")) == "unknown"
+        assert held.standing(Position("other", 1, top.check)) == "unknown"
         assert held.standing(Position(top.epoch, 0, "00000000")) == "old"
 
 

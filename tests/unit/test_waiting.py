@@ -63,7 +63,7 @@ async def test_waiting_reader_is_admitted_when_a_repair_proves_its_position() ->
     reader = scene.reader(since)
     await until_idle(scene.hub)
     await until(lambda: len(reader.frames) > 1)
-    assert [(f["from"], offsets(f)) for f in reader.news()] == [(5, [6])]
+    assert [(f["from"], offsets(f)) for f in reader.changes()] == [(5, [6])]
 
 
 @in_virtual_time
@@ -122,7 +122,7 @@ async def test_waiting_reader_keeps_waiting_while_the_store_lacks_the_blog() -> 
         assert {f["position"] for f in reader.frames if f["t"] == "beat"} == {None}
         scene.store.lacks.clear()
         scene.past.publish()
-        await until(lambda: list(reader.news()))
+        await until(lambda: list(reader.changes()))
     assert_caught_up(reader, 5, 6)
 
 

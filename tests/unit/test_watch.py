@@ -31,7 +31,7 @@ async def test_lost_message_is_found_by_comparing_heads() -> None:
         scene.past.publish()  # lost
         assert not scene.repairs()
         await asyncio.sleep(watches.HEADS_EVERY_S)
-        assert [offsets(f) for f in reader.news()] == [[5]]
+        assert [offsets(f) for f in reader.changes()] == [[5]]
         await asyncio.sleep(10 * watches.HEADS_EVERY_S)
     assert scene.repairs() == 1
 
