@@ -50,8 +50,9 @@ class BlogCache:
 
     def hello(self, at: Position) -> Frame:
         """Return the `hello` for a position, encoded once: most readers join at the top."""
-        if at in self._hellos:
-            return self._hellos[at]
+        cached = self._hellos.get(at)
+        if cached:
+            return cached
         made = frames.hello(at, self._rules.heartbeat_s)
         # Forged positions must not fill the cache.
         if self._timeline.standing(at) == "here" and self._count(made.bytes_max):
