@@ -51,12 +51,12 @@ class Moved(NamedTuple):
 class Heads(NamedTuple):
     """The store's position of each blog; None for a blog that the store lacks.
 
-    `away` describes the unreachable part of the store, "" when all parts answer. `positions` leaves
-    out the blogs in an unreachable part, and blogs whose keys are corrupt.
+    `unreachable` describes the part of the store that does not answer, "" when all parts answer.
+    `positions` leaves out the blogs in that part, and blogs whose keys are corrupt.
     """
 
     positions: dict[str, Position | None]
-    away: str = ""
+    unreachable: str = ""
 
 
 class Snapshot(NamedTuple):

@@ -65,7 +65,7 @@ class StoreWatch:
             self._note_readable({})
             return
         self.seen = True
-        self._note_store(heads.away)
+        self._note_store(heads.unreachable)
         self._note_readable({slug: slug in heads.positions for slug in held})
         for slug, head in heads.positions.items():
             self._compare(slug, head)

@@ -316,7 +316,7 @@ async def test_a_client_with_an_old_map_asks_the_right_node_at_once(
     await publishing.create_entry(SYSTEM, slug, {"body": "Text."})
     shards.move(slug, shards.primaries[0])
     heads = await Broker(nodes).heads([slug])
-    assert (offset(heads.positions[slug]), heads.away) == (2, "")
+    assert (offset(heads.positions[slug]), heads.unreachable) == (2, "")
 
 
 async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
@@ -614,4 +614,4 @@ async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
                 await got_all(stream, [*made, {"id": lost.entry.id}])
                 heads = await Broker(nodes).heads([away["slug"], blog["slug"]])
                 assert heads.positions == {blog["slug"]: lost.position}
-                assert "did not answer" in heads.away
+                assert "did not answer" in heads.unreachable

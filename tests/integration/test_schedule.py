@@ -320,7 +320,7 @@ async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asy
     await store_client.delete(key("bad", "blog"))
     await store_client.set(key("bad", "blog"), "of a wrong type")
     heads = await broker.heads(["bad", "good"])
-    assert (list(heads.positions), heads.away) == (["good"], "")
+    assert (list(heads.positions), heads.unreachable) == (["good"], "")
     assert [stand.blog.slug for stand in await broker.blogs()] == ["good"]
     assert await broker.due() == []
 
