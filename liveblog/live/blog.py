@@ -50,7 +50,7 @@ class Worker(Protocol):
     def spawn(self, work: Coroutine[Any, Any, None]) -> object: ...
 
 
-class Live:
+class LiveBlog:
     """One blog in this worker.
 
     Pages and transports use `blog`, `position`, `timeline`, `join`, `leave`, `frame`, `article`,

@@ -26,7 +26,7 @@ from liveblog.address import counted_address
 from liveblog.answer import SECURITY
 from liveblog.live import frame as frames
 from liveblog.live import rfc6455
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.door import (
     EVENT_HEADERS,
     GONE,
@@ -305,7 +305,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         self._lane.door.accepts[refusal.why] += 1
         self.end(refusal.farewell, refusal.code)
 
-    def _join(self, live: Live, ask: StreamRequest) -> None:
+    def _join(self, live: LiveBlog, ask: StreamRequest) -> None:
         self._lane.door.accepts["accepted"] += 1
         self._lane.door.join(self, live, ask)
 
@@ -519,7 +519,7 @@ class EventReader(DirectReader):
         lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers.items()]
         return STATUS_LINE[status] + b"".join(lines) + b"\r\n"
 
-    def _join(self, live: Live, ask: StreamRequest) -> None:
+    def _join(self, live: LiveBlog, ask: StreamRequest) -> None:
         is_over = live.blog.status == "ended" and not ask.is_malformed
         if is_over and ask.since in (None, live.position):
             self._stay_away()

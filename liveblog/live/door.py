@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
 from liveblog.live import frame as frames
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.frame import Frame
 from liveblog.live.hub import Hub
 from liveblog.live.reader import (
@@ -144,7 +144,7 @@ class Door:
         allowed = {"access-control-allow-origin": origin} if origin in self.origins else {}
         return {"vary": "Origin", **allowed}
 
-    async def find(self, slug: str) -> Live | Refusal:
+    async def find(self, slug: str) -> LiveBlog | Refusal:
         """Return the blog, loaded on first interest, or why there is none to read now.
 
         A fault of ours is one such reason: who waits must not be left without an answer.
@@ -158,7 +158,7 @@ class Door:
             return _refusal(OVERLOAD_WINDOW_MS, FAULT, "fault")
         return live or _refusal(None, NO_SUCH_BLOG, "gone")
 
-    def join(self, reader: AnyReader, live: Live, ask: StreamRequest) -> None:
+    def join(self, reader: AnyReader, live: LiveBlog, ask: StreamRequest) -> None:
         """Let a reader in, or reset it at once when what it gave as its position is none."""
         if ask.is_malformed:
             reader.end(frames.reset(live.position, RESET_WINDOW_MS), RESET)

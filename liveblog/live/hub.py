@@ -1,6 +1,6 @@
 """The hub: all live blogs of one worker.
 
-Changes arrive as hints from pub/sub (`Hub.receive`) and go to the `Live` that they concern.
+Changes arrive as hints from pub/sub (`Hub.receive`) and go to the `LiveBlog` that they concern.
 `Loading` makes a blog live on first interest, `StoreWatch` compares all blogs with the store.
 
 Rules: no Redis, no ASGI. Nothing awaits a reader. No await stands between deciding what a reader
@@ -19,7 +19,7 @@ from liveblog.blog.model import is_slug
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Snapshot
 from liveblog.live import frame as frames
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.budget import CacheBudget, HeldBytes
 from liveblog.live.cache import Render
 from liveblog.live.loading import Loading
@@ -53,7 +53,7 @@ class Hub:
     on_pass: Callable[[float], None] = lambda _: None  # gets the seconds of each walk of a pass
 
     def __post_init__(self) -> None:
-        self.lives: OrderedDict[str, Live] = OrderedDict()  # the least recently used first
+        self.lives: OrderedDict[str, LiveBlog] = OrderedDict()  # the least recently used first
         self.unheard_max = unheard_max(self.rules.heartbeat_s)
         self.held_budget = HeldBytes(
             self.rules.held_bytes_max,
@@ -70,7 +70,7 @@ class Hub:
 
     # -- blogs
 
-    def held(self, slug: str) -> Live | None:
+    def held(self, slug: str) -> LiveBlog | None:
         """Return a blog that readers may see, None when this worker does not hold it."""
         live = self.lives.get(slug)
         if not live:
@@ -78,7 +78,7 @@ class Hub:
         self.lives.move_to_end(slug)
         return live if live.is_open else None
 
-    async def live(self, slug: str) -> Live | None:
+    async def live(self, slug: str) -> LiveBlog | None:
         """Return a blog that readers may see, loaded on first interest; None when there is none.
 
         Raises StoreDown when the blog is not held and cannot be loaded now.
@@ -105,7 +105,7 @@ class Hub:
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
         """Hold a loaded blog, and apply the messages that arrived while it was loaded."""
         self.make_room()
-        live = self.lives[slug] = Live(self, slug, snapshot)
+        live = self.lives[slug] = LiveBlog(self, slug, snapshot)
         for changes in early:
             live.receive(changes)
         live.repair()

@@ -25,7 +25,7 @@ from liveblog.answer import CACHED_1_S, Answer
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown, not_found
 from liveblog.live import frame as frames
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.door import (
     EVENT_HEADERS,
     GONE,
@@ -199,7 +199,7 @@ class EventStream(Response):
     There are no codes here: `bye` and the end of the response, and 204 for "stay away".
     """
 
-    def __init__(self, door: Door, request: Request, live: Live, ask: StreamRequest) -> None:
+    def __init__(self, door: Door, request: Request, live: LiveBlog, ask: StreamRequest) -> None:
         self._door, self._request, self._live, self._ask = door, request, live, ask
         self.background = None
 
@@ -337,7 +337,7 @@ class ChangesEndpoint:
             live.keep(key, kept)
         return kept
 
-    async def _frame(self, live: Live, since: Position | None, as_data: bool) -> Frame | None:
+    async def _frame(self, live: LiveBlog, since: Position | None, as_data: bool) -> Frame | None:
         if since is None:
             return live.frame(live.timeline.offset, as_data)
         if live.timeline.standing(since) == "unknown":

@@ -1,6 +1,6 @@
 """A reader: its position in a blog, and whether its socket is full.
 
-Rules: no I/O. Transports subclass `Reader`; only the parts of a `Live` move its offset.
+Rules: no I/O. Transports subclass `Reader`; only the parts of a `LiveBlog` move its offset.
 """
 
 from abc import ABC, abstractmethod

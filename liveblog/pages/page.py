@@ -22,7 +22,7 @@ from liveblog.answer import CACHED_1_S, Answer
 from liveblog.blog.model import Blog, Entry, Position, is_entry_id
 from liveblog.blog.problem import Problem, StoreDown, not_found
 from liveblog.html import render
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
 
@@ -127,7 +127,7 @@ class _Pages:
             gone = render.message_html(status=410, blog=live.blog)
             return HTMLResponse(gone, 410, headers={"cache-control": CACHED_1_S})
 
-    async def _live(self, request: Request) -> Live:
+    async def _live(self, request: Request) -> LiveBlog:
         """Return the blog, not older than `at` as far as the store knows that position."""
         live = await self._hub.live(request.path_params["slug"])
         if not live:
@@ -139,7 +139,7 @@ class _Pages:
 
     async def _cached(
         self,
-        live: Live,
+        live: LiveBlog,
         key: PageKey,
         read: Callable[[], Awaitable[Window]],
         permalink: str | None = None,
@@ -161,12 +161,12 @@ class _Pages:
                 return _kept(live, key) or self._keep(live, key, window, permalink)
         raise StoreDown("the blog changes faster than its older entries can be read")
 
-    def _keep(self, live: Live, key: PageKey, window: Window, permalink: str | None) -> Answer:
+    def _keep(self, live: LiveBlog, key: PageKey, window: Window, permalink: str | None) -> Answer:
         made = _answer(self._page(live, window, permalink))
         live.keep(key, made)
         return made
 
-    def _page(self, live: Live, window: Window, permalink: str | None) -> str:
+    def _page(self, live: LiveBlog, window: Window, permalink: str | None) -> str:
         """Render one page from what the worker holds now."""
         timeline = live.timeline
         return render.blog_html(
@@ -183,23 +183,23 @@ class _Pages:
         )
 
 
-def _kept(live: Live, key: PageKey) -> Answer | None:
+def _kept(live: LiveBlog, key: PageKey) -> Answer | None:
     return live.kept(key)
 
 
-def _is_ahead(position: Position, live: Live) -> bool:
+def _is_ahead(position: Position, live: LiveBlog) -> bool:
     return position.epoch != live.timeline.epoch or position.offset > live.timeline.offset
 
 
 # -- which entries ---------------------------------------------------------------------------------
 
 
-def _newest_held(live: Live) -> Window | None:
+def _newest_held(live: LiveBlog) -> Window | None:
     found = live.timeline.page(PAGE_ENTRIES + 1)
     return _window(found, None) if found is not None else None
 
 
-async def _below(live: Live, before: Entry | None) -> Window:
+async def _below(live: LiveBlog, before: Entry | None) -> Window:
     order = before.order if before else None
     found = live.timeline.page(PAGE_ENTRIES + 1, order)
     if found is None:
@@ -212,7 +212,7 @@ class _Deleted(Exception):
     """The entry was here, and is not any more."""
 
 
-async def _holding(live: Live, id: str) -> Window:
+async def _holding(live: LiveBlog, id: str) -> Window:
     """Return the newest entries when the linked one is among them, else it and its neighbours.
 
     The entry is read here too, so that a page which is read again never has an older one. Raises
@@ -236,14 +236,14 @@ def _window(found: list[Entry], before: Entry | None) -> Window:
     return Window(found[:PAGE_ENTRIES], before, len(found) > PAGE_ENTRIES)
 
 
-def _as_held(live: Live, read: list[Entry]) -> list[Entry]:
+def _as_held(live: LiveBlog, read: list[Entry]) -> list[Entry]:
     """Return what was read, as this worker knows it better, without what was deleted."""
     known = [(entry, live.timeline.get(entry.id)) for entry in read]
     best = [held if held and (held.offset or 0) >= (e.offset or 0) else e for e, held in known]
     return [entry for entry in best if not entry.deleted]
 
 
-async def _published(live: Live, id: str) -> Entry:
+async def _published(live: LiveBlog, id: str) -> Entry:
     """Return an entry or tombstone by an id ever published in the blog; raise 404 for any other."""
     if not is_entry_id(id):
         raise not_found("There is no such entry.")

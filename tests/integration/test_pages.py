@@ -19,7 +19,7 @@ from liveblog.blog.model import SYSTEM, Caller, Entry, new_id
 from liveblog.blog.timeline import Changes
 from liveblog.editors.publishing import Publishing
 from liveblog.html import render
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
@@ -522,7 +522,7 @@ class Worker:
     slug: str = "council"
 
     @property
-    def live(self) -> Live:
+    def live(self) -> LiveBlog:
         return self.hub.lives[self.slug]
 
     async def publish(self, body: str = "Text.") -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from kit import judge
 from kit.sources import FakeRender
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.frame import Frame, encoding_of
 from liveblog.live.reader import Reader
 
@@ -61,7 +61,7 @@ def make_page(entries: list[Entry], blog: Blog, html: Callable[[Entry], str]) ->
     return Page(shown, render.header_html(blog), blog.status)
 
 
-def page_of(live: Live) -> Page:
+def page_of(live: LiveBlog) -> Page:
     """Return the page that a worker serves now."""
     held = live.timeline.page(10) or live.timeline.newest(1_000)
     whole = live.timeline.newest(1_000)

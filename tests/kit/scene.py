@@ -16,7 +16,7 @@ from kit.sources import (
 from kit.waiting import until
 from liveblog.blog.model import Position
 from liveblog.blog.timeline import Changes
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.live.roster import SLOTS
 
@@ -24,7 +24,7 @@ from liveblog.live.roster import SLOTS
 class Scene:
     """One blog with some entries, its store, and one worker that holds it."""
 
-    def __init__(self, store: FakeStore, hub: Hub, live: Live) -> None:
+    def __init__(self, store: FakeStore, hub: Hub, live: LiveBlog) -> None:
         self.store, self.hub, self.live = store, hub, live
 
     @property

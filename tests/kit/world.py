@@ -20,7 +20,7 @@ from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Record
 from liveblog.live import fanout as fanouts
-from liveblog.live.blog import Live
+from liveblog.live.blog import LiveBlog
 from liveblog.live.roster import SLOTS
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Worker:
         self.running = asyncio.create_task(self.hub.run())
 
     @property
-    def live(self) -> Live | None:
+    def live(self) -> LiveBlog | None:
         return self.hub.lives.get(SLUG)
 
     def beat(self) -> None:
@@ -362,7 +362,7 @@ class Visitor:
             seat.cut()
             live.leave(seat)
 
-    async def _any_live(self) -> Live:
+    async def _any_live(self) -> LiveBlog:
         # Most join the first worker, so that its passes take several turns.
         worker = self._world.workers[self._random.random() < 0.25]
         try:
