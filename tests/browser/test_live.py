@@ -267,10 +267,12 @@ async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes
                 await open_desk(desk, server, slug)
                 await open_page(page, server, slug)
                 process.kill()
-                await expect(desk.locator("#store")).to_contain_text("away", timeout=30_000)
+                await expect(desk.locator("#store")).to_contain_text("unavailable", timeout=30_000)
                 await desk.fill("#compose [name=body]", "Written while the store was away.")
                 await desk.press("#compose [name=body]", "Control+Enter")
-                await expect(desk.locator("#compose [data-reason='']")).to_contain_text("away")
+                await expect(desk.locator("#compose [data-reason='']")).to_contain_text(
+                    "unavailable"
+                )
                 await expect(desk.locator("#compose [name=body]")).to_have_value(
                     "Written while the store was away."
                 )

@@ -385,7 +385,7 @@ async def test_the_readers_own_zone_is_shown_when_asked_for_and_remembered(
         await page.reload()
         await page.wait_for_selector("#status[data-state=live]")
         assert " / 5:30 AM GMT" in await told(page, "At 2025")
-        await page.get_by_role("button", name="Local time").click()
+        await page.get_by_role("button", name="Blog time").click()
         assert " / 1:30 AM EDT · November 2, 2025" in await told(page, "At 2025")
         await page.reload()
         await page.wait_for_selector("#status[data-state=live]")
@@ -412,7 +412,7 @@ async def test_the_time_of_an_update_has_a_date_where_that_is_another_day_than_t
         await expect(date).to_be_hidden()
         await page.get_by_role("button", name="My time").click()
         await expect(date).to_be_visible()
-        await page.get_by_role("button", name="Local time").click()
+        await page.get_by_role("button", name="Blog time").click()
         await expect(date).to_be_hidden()
 
 
@@ -434,7 +434,7 @@ async def test_who_has_chosen_their_own_time_elsewhere_can_always_go_back(
         await page.goto(f"{server.url}/blogs/{slug}")
         await page.evaluate("localStorage.setItem('liveblog:zone', 'true')")
         await page.reload()
-        await page.get_by_role("button", name="Local time").click()
+        await page.get_by_role("button", name="Blog time").click()
         await expect(page.get_by_role("button", name="My time")).to_be_hidden()
 
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 
 import {
   alteredOf,
-  boxOf,
+  boxNameOf,
   entryFields,
   headerFields,
   instantOf,
@@ -129,7 +129,7 @@ test('a start is an instant of the zone in the same form, sent when either was a
 });
 
 test('a pointer of the API names its box', () => {
-  assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxOf), [
+  assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxNameOf), [
     'body',
     'byline',
     'successor_url',
@@ -152,7 +152,7 @@ test('no answer and 5xx leave it unknown what was stored, and trying again is sa
   for (const status of [0, 500, 503]) {
     const { kind, reason } = outcomeOf(status, {});
     assert.equal(kind, 'unknown');
-    assert.match(reason, /cannot publish it twice/);
+    assert.match(reason, /will not be published twice/);
   }
 });
 

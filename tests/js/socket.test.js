@@ -25,8 +25,12 @@ const frame = (from, to, changes = [], epoch = 'aa') => ({
 /** @param {string} status @param {number} offset */
 const header = (status, offset) => ({ op: 'blog', offset, status, html: '<header>' });
 
-/** A reader's page in short: a timeline, and what was shown. @param {string} status */
-function setUp(status = 'live') {
+/**
+ * Make a stream with a minimal reader: a timeline, and a record of what was shown.
+ *
+ * @param {string} [status] of the blog @param {object} [lacks] members of the world to replace
+ */
+function setUp(status = 'live', lacks = {}) {
   const fake = new FakeWorld();
   /** @type {State[]} */
   const shown = [];
@@ -37,7 +41,7 @@ function setUp(status = 'live') {
   /** @type {Reader} */
   const reader = {
     position: () => page.timeline.position,
-    hasEnded: () => timelines.header(page.timeline)?.status === 'ended',
+    hasEnded: () => timelines.headerOf(page.timeline)?.status === 'ended',
     take(it) {
       const applied = timelines.apply(page.timeline, it);
       page.timeline = applied.timeline;
@@ -59,7 +63,7 @@ function setUp(status = 'live') {
     page: (/** @type {string} */ at, /** @type {boolean} */ isGone) =>
       `/${isGone ? 'blog' : 'page'}/${at}`,
   };
-  const stream = new Stream(reader, urls, fake.world);
+  const stream = new Stream(reader, urls, { ...fake.world, ...lacks });
   const state = () => shown.at(-1)?.name;
   return { fake, stream, page, shown, clocks, state };
 }
@@ -526,11 +530,8 @@ test('an answer that comes after the page was left is void', async () => {
   assert.equal(fake.wait_ms, null);
 });
 
-test('what a policy of the browser forbids is a try in vain', () => {
-  const { fake, state } = setUp();
-  const world = { ...fake.world, WebSocket: undefined };
-  const { stream, shown } = setUp();
-  stream.world = /** @type {any} */ (world);
+test('a transport that a policy of the browser forbids counts as a failed try', () => {
+  const { fake, stream, state, shown } = setUp('live', { WebSocket: undefined });
   stream.start();
   assert.equal(fake.socket.url, `/events/${POSITION}`);
   assert.deepEqual([shown.length, state()], [0, undefined]);

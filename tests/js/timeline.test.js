@@ -41,7 +41,7 @@ for (const { name, start, steps, end } of CASES) {
     const loaded = entries(timeline).map((it) => [it.id, it.offset, it.order]);
     assert.equal(timeline.position, end.position);
     assert.deepEqual(loaded, end.entries);
-    assert.equal(timelines.header(timeline)?.offset ?? null, end.blog);
+    assert.equal(timelines.headerOf(timeline)?.offset ?? null, end.blog);
   });
 }
 
@@ -151,7 +151,7 @@ function missed(states, from, to) {
 /** What a page at this offset holds: its `size` newest entries. @param {Timeline} state */
 function page(state, size = 5) {
   const shown = entries(state);
-  const header = timelines.header(state);
+  const header = timelines.headerOf(state);
   return timelines.create({
     position: state.position,
     changes: [...(header ? [header] : []), ...shown.slice(0, size)],
@@ -182,6 +182,6 @@ test('whoever joins anywhere and whatever is repeated, dropped or reordered, all
     const wanted = entries(end).filter((it) => timelines.isLoaded(reader, it.order));
     assert.equal(reader.position, end.position, `seed ${seed}`);
     assert.deepEqual(entries(reader), wanted, `seed ${seed}`);
-    if (timelines.header(end)) assert.deepEqual(timelines.header(reader), timelines.header(end));
+    if (timelines.headerOf(end)) assert.deepEqual(timelines.headerOf(reader), timelines.headerOf(end));
   }
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { words } from '../../static/js/view.js';
+import { words } from '../../static/js/status.js';
 
 /** @import {State} from '../../static/js/types.js' */
 
