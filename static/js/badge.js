@@ -1,6 +1,6 @@
-// How the page shows that new entries wait: on its button, in the title and in the icon. It also
-// announces them to screen readers.
-// Rules: idempotent; a change of what is already so would be announced or drawn again.
+// Shows that new entries wait: on the button, in the title and in the icon. Announces new entries to
+// screen readers.
+// Rules: idempotent; setting an equal text would make screen readers announce the text again.
 
 import { announced, summary, updates } from './arrivals.js';
 import { write } from './status.js';
@@ -20,7 +20,7 @@ export class Badge {
   #plainIcon = this.#icon.getAttribute('href');
   button = pick('#new');
 
-  /** @param {HTMLElement} main @param {() => number} now on a clock that nobody sets */
+  /** @param {HTMLElement} main @param {() => number} now a clock that is never set back */
   constructor(main, now) {
     this.main = main;
     this.now = now;
@@ -42,7 +42,12 @@ export class Badge {
     if (this.#icon.getAttribute('href') !== href) this.#icon.setAttribute('href', href);
   }
 
-  /** Show the count and the entry's current name; drop both words of a deleted entry. @param {string} count */
+  /**
+   * Show the count in the title, and on an entry's page the entry's current name. When the entry was
+   * deleted, its name and its description disappear.
+   *
+   * @param {string} count
+   */
   #showTitle(count) {
     const { permalink } = this.main.dataset;
     const entry = document.getElementById(permalink ?? '');

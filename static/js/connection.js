@@ -55,8 +55,8 @@ export class Connection {
     this.world.clearTimeout(this.#watchdog);
   }
 
-  /** Record the hello: from now on two heartbeats of silence mean that the connection is dead. */
-  start(/** @type {number} */ heartbeat_s) {
+  /** Record the hello. From now on two silent heartbeats end the connection. @param {number} heartbeat_s */
+  start(heartbeat_s) {
     this.#watch(2_000 * heartbeat_s);
     this.#live_ms = this.#now;
   }
@@ -66,7 +66,7 @@ export class Connection {
     return this.#live_ms ? this.#now - this.#live_ms : null;
   }
 
-  /** Whether a live connection was silent for too long, which timers miss while a machine sleeps. */
+  /** Whether a live connection was silent for too long. Timers miss that while the machine sleeps. */
   get isStale() {
     return this.#live_ms > 0 && this.#now - this.#seen_ms > this.#silence_ms;
   }

@@ -23,7 +23,7 @@ function drawLine(first) {
 }
 
 export class Feed {
-  /** Whether an entry may be waiting; otherwise 500 entries need no search. */
+  /** Whether an entry may be waiting. If not, `waiting` need not search 500 entries. */
   #mayWait = false;
   /** Entries of a higher order that come with a page are new to the reader. */
   #seen = Infinity;
@@ -73,7 +73,7 @@ export class Feed {
     return this.#players.size > 0;
   }
 
-  /** Whether a new entry is shown at once: the reader looks at the place where it would be. */
+  /** Whether a new entry is shown at once, since the reader looks at its place. */
   get isOpen() {
     if (!this.isForReaders) return true;
     if (document.hidden || this.#isPlaying || this.waiting.length) return false;

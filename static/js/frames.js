@@ -74,8 +74,8 @@ export class Frames {
 
   /** @param {Frame} frame @returns {Verdict} */
   #apply(frame) {
-    const outcome = this.reader.take(frame);
-    if (outcome === 'refused') return this.#reject();
+    const outcome = this.reader.receive(frame);
+    if (outcome === 'rejected') return this.#reject();
     return { t: outcome === 'gap' || outcome === 'foreign' ? 'cut' : 'ok' };
   }
 

@@ -47,7 +47,7 @@ export function fill(list, nodes) {
 }
 
 /**
- * Put an entry into a list, or take the entry out when there is no node.
+ * Insert or edit an entry of a list; without a node, remove the entry.
  *
  * @param {Element} list @param {string} id @param {Element | null | undefined | false} node
  */

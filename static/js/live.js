@@ -88,11 +88,11 @@ export class Live {
   }
 
   /** @param {Frame} frame @returns {import('./types.js').Outcome} */
-  take(frame) {
+  receive(frame) {
     const applied = apply(this.timeline, frame);
     if (applied.outcome !== 'applied') return applied.outcome;
     const nodes = applied.changes.map(nodeOf);
-    if (applied.changes.some((it, i) => it.op !== 'del' && !nodes[i])) return 'refused';
+    if (applied.changes.some((it, i) => it.op !== 'del' && !nodes[i])) return 'rejected';
     this.timeline = applied.timeline;
     this.view.apply(applied, nodes);
     return 'applied';
@@ -171,8 +171,8 @@ export class Live {
   }
 
   /**
-   * Return whether an older page has another epoch, and start over then, since the held state is
-   * outdated. The answer to a request from before a reset has another epoch too, and starts nothing.
+   * Start over when an older page has another epoch, since the held state is then outdated. Return
+   * whether this is so. A page that was requested before a reset does not count.
    *
    * @param {HTMLElement} page @param {string} asked the position when the page was requested
    */

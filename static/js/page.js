@@ -33,7 +33,7 @@ live.ontick = () => {
 
 /** @param {Element} root */
 function decorate(root) {
-  // Headings are focusable from the start; an edit would otherwise take a focused one's focus.
+  // An edit keeps the focus of a heading only when both versions are focusable.
   for (const heading of root.querySelectorAll('h3')) heading.tabIndex = -1;
   offerSharing(root);
 }
@@ -128,7 +128,7 @@ one('share').hidden = !canShare;
 live.start();
 setUpPause();
 badge.button.addEventListener('click', openNew);
-// A reader who follows a link from here may come back to the same place.
+// When a reader follows a link and returns, the browser restores the scroll position.
 document.addEventListener('click', () => leaveToBrowser(true), true);
 document.addEventListener('click', loadOlder);
 document.addEventListener('click', jump);
@@ -136,7 +136,7 @@ document.addEventListener('click', (event) =>
   share(event, blogUrl, (text) => badge.announce(text)),
 );
 document.addEventListener('animationend', (event) => {
-  /** @type {any} */ (event.target).classList.remove('fresh'); // an entry that moves would play it again
+  /** @type {any} */ (event.target).classList.remove('fresh'); // otherwise a moved entry would play the animation again
 });
 addEventListener('hashchange', () => opening.follow());
 addEventListener('pagehide', () => opening.keep());

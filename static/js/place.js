@@ -56,15 +56,15 @@ export class Place {
     const seen = entries.find((it) => it.getBoundingClientRect().bottom > 0);
     remember('sessionStorage', pageKey(), {
       lowest: this.live.timeline.lowest ?? 0,
-      id: list.getBoundingClientRect().top < 0 && seen?.id, // above the feed no entry is kept
+      id: list.getBoundingClientRect().top < 0 && seen?.id, // above the feed the position alone is kept
       top: seen?.getBoundingClientRect().top,
-      y: scrollY, // for an entry that is deleted by then
+      y: scrollY, // for the case that the entry is deleted
     });
   }
 
   /**
-   * Restore the scroll position when a reader returns to a reloaded page. Entries may have come
-   * above it, and older pages must be loaded first.
+   * Restore the scroll position when a reader returns to a reloaded page. New entries above that
+   * position do not matter; older pages are loaded first.
    */
   async #restore() {
     const kept = recall('sessionStorage', pageKey());

@@ -41,7 +41,7 @@ export interface Page {
 }
 
 /** The result of a frame. Only "applied" moves a timeline; the last three make the stream reconnect. */
-export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'refused';
+export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'rejected';
 
 /** The loaded part of a blog's state at a position. No function alters a timeline. */
 export interface Timeline {
@@ -75,7 +75,7 @@ export interface Reader {
   position(): string;
   /** Whether the blog's status is "ended". */
   hasEnded(): boolean;
-  take(frame: Frame): Outcome;
+  receive(frame: Frame): Outcome;
   /** Show a page fetched after a reset to a position. False: the page is too old. */
   replace(page: string, reset: string): boolean;
   correctClock(server_now: string | null | undefined): void;

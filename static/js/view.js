@@ -228,7 +228,7 @@ export class View {
     return waiting;
   }
 
-  /** Bring up to date what depends on the lists. */
+  /** Update everything that depends on the lists. */
   settle() {
     this.feed.settle();
     this.times.separate(this.feed.list);

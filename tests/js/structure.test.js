@@ -55,3 +55,15 @@ test('functions have at most 7 lines in the median, 16 at the 90th percentile an
   assert.ok(at(0.9).length <= 16);
   assert.ok(at(1).length <= 45, at(1).name);
 });
+
+test('no module imports itself through others', () => {
+  /** @param {string} name @param {string[]} path */
+  const walk = (name, path) => {
+    assert.ok(!path.includes(name), [...path, name].join(' -> '));
+    const imports = linesOf(name).join('\n').matchAll(/^(?:import .*|\}) from '(.+)';$/gm);
+    for (const [, other] of imports) {
+      walk(new URL(other, `file:///${name}`).pathname.slice(1), [...path, name]);
+    }
+  };
+  for (const name of FILES) walk(name, []);
+});

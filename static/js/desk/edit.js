@@ -14,8 +14,8 @@ import {
   newKey,
   onSubmit,
   one,
-  SAID,
-  say,
+  NOTICES,
+  notify,
   showStore,
   stale,
   valuesOf,
@@ -36,7 +36,7 @@ export async function edit(url) {
   const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
   if (!answer?.ok || !panel) {
     if (answer?.status === 503) showStore('down');
-    return say(
+    return notify(
       answer?.status === 410
         ? 'Someone deleted this entry.'
         : 'The entry cannot be loaded now. Try again.',
@@ -88,7 +88,7 @@ async function save(form, values) {
   if (outcome.kind === 'done') {
     drop(id ?? form.dataset.was ?? '');
     const isMoved = !id || 'status' in fields || 'publish_at' in fields;
-    return finish(isMoved ? SAID[content.status] : 'Saved.');
+    return finish(isMoved ? NOTICES[content.status] : 'Saved.');
   }
   if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
   explain(form, outcome);
@@ -106,7 +106,7 @@ function newEntry(values, form) {
 /** @param {string} text */
 function finish(text) {
   dialog.close();
-  say(text);
+  notify(text);
   stale();
 }
 

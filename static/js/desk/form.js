@@ -23,7 +23,7 @@
  * @property {number} revision
  */
 /**
- * @typedef {'done' | 'refused' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
+ * @typedef {'done' | 'rejected' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
  *   | 'wait'} Kind
  */
 /**
@@ -230,7 +230,7 @@ function kindOf(status, problem) {
   if (status === 410) return 'gone';
   if (status === 412) return 'conflict';
   if (status === 429) return 'wait';
-  return isReused(problem) ? 'already' : 'refused';
+  return isReused(problem) ? 'already' : 'rejected';
 }
 
 /**

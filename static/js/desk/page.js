@@ -15,8 +15,8 @@ import {
   newKey,
   onSubmit,
   one,
-  SAID,
-  say,
+  NOTICES,
+  notify,
   setBusy,
   showStore,
   slug,
@@ -51,7 +51,7 @@ function compose(form) {
   if (found) {
     for (const [name, text] of Object.entries(found.values)) fillBox(form, name, text);
     keyOf(form).value = found.key;
-    say(
+    notify(
       [one('#notice').innerText.trim(), 'Your unpublished text was restored.'].join(' '),
     );
   }
@@ -82,7 +82,7 @@ function clear(form, sent, entry) {
   }
   keyOf(form).value = newKey();
   keep('new', form);
-  say(SAID[entry.status]);
+  notify(NOTICES[entry.status]);
   boxOf(form, 'body')?.focus();
 }
 
@@ -100,10 +100,10 @@ async function act(event) {
   const { outcome, content } = await acted(what, path, valuesOf(form)).finally(() =>
     setBusy(form, false),
   );
-  if (outcome.kind !== 'done') say(outcome.reason.replace(/ Your text is safe here\./, ''));
-  else if (what === 'delete') say('Deleted.', id);
-  else if (what === 'restore') say('Restored.');
-  else if (what === 'status') say(SAID[content.status]);
+  if (outcome.kind !== 'done') notify(outcome.reason.replace(/ Your text is safe here\./, ''));
+  else if (what === 'delete') notify('Deleted.', id);
+  else if (what === 'restore') notify('Restored.');
+  else if (what === 'status') notify(NOTICES[content.status]);
   if (what === 'delete' && outcome.kind === 'done' && dialog.open) dialog.close();
   stale();
 }
@@ -139,7 +139,7 @@ function header(form) {
     // With another status the page has other forms, and starts or ends the stream.
     if (!isWhole || values.status !== stated) return open(`?done=${form.dataset.header}`);
     filled.set(form, values);
-    say('Header saved.');
+    notify('Header saved.');
     stale();
   });
 }

@@ -87,8 +87,8 @@ export async function askStore() {
   const answer = await fetch(`/desk/blogs/${slug}/store`, {
     signal: AbortSignal.timeout(STORE_MS),
   }).catch(() => null);
-  const said = (await answer?.json().catch(() => null)) ?? {};
-  if (said.store) showStore(said.store);
+  const content = (await answer?.json().catch(() => null)) ?? {};
+  if (content.store) showStore(content.store);
 }
 
 // -- forms
@@ -167,7 +167,7 @@ export function onSubmit(form, send) {
 let clearing;
 
 /** @param {string} text @param {string} [undo] id of the entry whose deletion can be undone */
-export function say(text, undo) {
+export function notify(text, undo) {
   const line = document.createElement('p');
   line.textContent = text;
   const parts = /** @type {Node[]} */ ([line]);
@@ -182,7 +182,7 @@ export function say(text, undo) {
 }
 
 /** @type {Record<string, string>} */
-export const SAID = {
+export const NOTICES = {
   published: 'Published.',
   scheduled: 'Scheduled.',
   draft: 'Saved as a draft.',
