@@ -86,15 +86,17 @@ export class Feed {
     place(this.list, node, this.isUp);
   }
 
-  /**
-   * Show a new entry highlighted, or hold it. Return false when the feed does not have it.
-   *
-   * @param {string} id @param {boolean} isOpen
-   */
-  arrive(id, isOpen) {
+  /** Highlight a new entry. Return false when the feed does not have it. @param {string} id */
+  highlight(id) {
     const entry = find(this.list, id);
-    if (entry && isOpen) entry.classList.add('fresh');
-    else if (entry) entry.hidden = this.#mayWait = true;
+    entry?.classList.add('fresh');
+    return !!entry;
+  }
+
+  /** Let a new entry wait. Return false when the feed does not have it. @param {string} id */
+  hold(id) {
+    const entry = find(this.list, id);
+    if (entry) entry.hidden = this.#mayWait = true;
     return !!entry;
   }
 

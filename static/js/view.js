@@ -156,7 +156,8 @@ export class View {
     for (const id of ids) {
       const put = latest.get(id);
       if (put?.op !== 'put') continue;
-      const isMissing = !this.feed.arrive(id, isOpen) && below;
+      const isThere = isOpen ? this.feed.highlight(id) : this.feed.hold(id);
+      const isMissing = !isThere && below;
       this.arrivals = isMissing ? miss(this.arrivals, id, put.order) : arrive(this.arrivals, id);
     }
     this.settle();

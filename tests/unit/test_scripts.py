@@ -106,7 +106,9 @@ def test_stripped_keeps_a_line_break_when_it_may_end_a_statement(text: str, expe
     assert stripped(text) == expected
 
 
-@pytest.mark.parametrize("text", ["a = 'b", 'a = "b\n"', "a = `b", "`${`a`}`", "`${{}}`"])
+@pytest.mark.parametrize(
+    "text", ["a = 'b", 'a = "b\n"', "a = `b", "`${`a`}`", "`${{}}`", "a = /* b */ /c/;"]
+)
 def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
     with pytest.raises(ValueError, match="cannot be stripped"):
         stripped(text)
