@@ -139,6 +139,6 @@ export interface Arrivals {
   readonly missing: ReadonlyMap<string, number>;
   /** Unknown entries may be missing from this order on; 0: all missing ones are known. */
   readonly from: number;
-  /** Ids of entries that screen readers have not been told of. */
+  /** Ids of entries that were not announced to screen readers. */
   readonly unannounced: ReadonlySet<string>;
 }

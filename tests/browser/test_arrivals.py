@@ -377,9 +377,9 @@ async def test_a_page_ignores_garbage_when_address_or_storage_has_it(
 
 # The page's clocks and its timer stand still; `pass_ms` moves them.
 STANDS_STILL = """
-const [begun_ms, here_ms] = [Date.now(), performance.now()];
+const [start_ms, here_ms] = [Date.now(), performance.now()];
 Object.assign(window, { passed_ms: 0, set_ms: 0 });
-Date.now = () => begun_ms + window.set_ms + window.passed_ms;
+Date.now = () => start_ms + window.set_ms + window.passed_ms;
 performance.now = () => here_ms + window.passed_ms;
 window.setInterval = (tick) => { window.tick = tick; return 1; };
 """
@@ -427,10 +427,10 @@ async def test_times_and_announcements_go_on_when_the_clock_is_set_back(
     await expect(line).to_have_text("1 new update")
     await reader.evaluate("window.set_ms = -3_600_000")
     when = reader.locator("article .when").first
-    await when.evaluate("it => it.firstChild.data = 'not told anew'")
+    await when.evaluate("it => it.firstChild.data = 'not written again'")
     await pass_ms(reader, 31_000)
     await expect(line).to_have_text("")
-    await expect(when).not_to_contain_text("not told anew")
+    await expect(when).not_to_contain_text("not written again")
 
 
 async def is_polite(server: Server, slug: str, browser: Browser) -> bool:

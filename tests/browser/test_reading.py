@@ -98,7 +98,7 @@ async def test_a_paragraph_stays_in_place_when_edits_surround_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
-    parts = [f"Part {n} of what is told here. " * 8 for n in range(8)]
+    parts = [f"Part {n} of the long report. " * 8 for n in range(8)]
     entry = await editor.publish(slug, "\n\n".join(parts), headline="Long")
     await editor.publish(slug, PARAGRAPHS, headline="Above")
     await open_page(reader, server, slug)
