@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> ASGIApp:
     follower = Follower(nodes, broker.probe)
     hub = Hub(broker, follower, render, _rules(settings))
     door = _door(hub, settings)
-    files = Assets(scripts.with_reader(assets.read(static_dir())))
+    files = Assets(scripts.with_scripts(assets.read(static_dir())))
     render.link_static(files.prefix)
     metrics = Metrics(door)
     lane = Lane(door, settings.forwarded_allow_ips)

@@ -1,14 +1,14 @@
-"""Scripts, styles and icons, from memory.
+"""Scripts, styles and icons, served from memory.
 
-All are read when the program starts, and have a name that is good for ever:
-`/static/{version}/js/page.js`, where `version` is made of every file's name and content. One
-version for all, since the scripts import each other by relative names.
+The program reads all files when it starts. Each has an immutable address:
+`/static/{version}/js/reader.js`, where `version` is a hash of every file's name and content. All
+files share one version, since a stylesheet or script may name another file.
 
-Under another version, or none, a file is what it is here now, and caches ask again: while a release
-is rolled out, the page of one worker asks another, which must neither fail nor put its own content
-under the other's name for a year.
+Under another version, or none, the answer is the current file, and caches revalidate it. While a
+release is rolled out, a page of one worker asks another worker for its files. That worker must not
+fail, and its own content must not stay in a cache for a year under the other worker's version.
 
-Rules: nothing is read after the start; a path is only ever looked up in a dict.
+Rules: no file is read after the start; a path is only looked up in a dict.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ from liveblog.settings import SettingsError
 
 BYTES_MAX: Final = 16 * 1024 * 1024  # of all files together
 
-# Our own list: the machine's, which `mimetypes` reads, would have a say in what browsers run.
+# Our own list: `mimetypes` reads the machine's, which could then decide what browsers run.
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".ico": "image/x-icon",
@@ -40,9 +40,9 @@ _TYPES: Final = {
 
 
 def read(directory: Path) -> dict[str, bytes]:
-    """Return the files below a directory by their paths in it, hidden ones left out.
+    """Return the files below a directory, by their paths in it, without hidden ones.
 
-    Raises SettingsError when they are more than BYTES_MAX.
+    Raises SettingsError when all files together have more than BYTES_MAX bytes.
     """
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     shown = {path.relative_to(directory).as_posix(): path for path in paths}
@@ -53,7 +53,7 @@ def read(directory: Path) -> dict[str, bytes]:
 
 
 class Assets:
-    """What is served below `/static`; `prefix` is what pages put before a file's name."""
+    """The files below `/static`. Pages put `prefix` before a file's name."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._version = _version(files)

@@ -1,17 +1,20 @@
-// Keeps an open page live. Rules: alone knows both the network's side (socket) and the page's.
+// Keeps an open page live: takes frames and pages from the stream and gives them to the view.
+// Rules: no other module knows both the stream and the view.
 
+import { answerOf } from './answer.js';
 import { parseHtml } from './morph.js';
-import { HELLO_MS, Stream } from './socket.js';
-import { Times } from './time.js';
-import { apply, create, extend, header, isAcceptable, parse } from './timeline.js';
-import { View, nodeOf, read } from './view.js';
+import { Stream } from './socket.js';
+import { showStatus } from './status.js';
+import { apply, create, extend, headerOf, isAcceptable, parse } from './timeline.js';
+import { nodeOf, readPage } from './view.js';
 
-/** @import {Frame, LiveParts, Reader, State, Urls} from './types.js' */
+/** @import {Frame, LiveWorld, Reader, State, Urls} from './types.js' */
+/** @import {View} from './view.js' */
 
-const REFRESH_MS = 30_000; // times are told in minutes
-/** Older pages that are loaded to come to a place, at most. */
+const REFRESH_MS = 30_000; // relative times count minutes
+/** Older pages that are loaded, at most, to reach a place. */
 const PAGES_MAX = 50;
-/** For one, since the blog goes on meanwhile. */
+/** Requests for one older page: a change meanwhile makes the answer useless. */
 const TRIES_MAX = 4;
 
 /** @implements {Reader} */
@@ -19,49 +22,36 @@ export class Live {
   /** @type {Promise<boolean> | null} */
   #loading = null;
   #refreshed_ms = 0;
-  /** How often it has started over. */
+  /** How many pages have replaced the held state. */
   #turn = 0;
+  /** @type {State | null} */
+  #state = null;
 
-  /** @param {HTMLElement} main @param {LiveParts} [parts] */
-  constructor(main, parts = {}) {
-    const { arrivals, decorate = () => {}, startOver = () => {}, settled = () => {} } = parts;
+  /** Called after the lists have changed. */
+  onsettle = () => {};
+  /** Called every second. */
+  ontick = () => {};
+  /** @param {HTMLElement} _page that replaces the held state @param {string} _held position */
+  onreplace = (_page, _held) => {};
+
+  /** @param {HTMLElement} main @param {View} view @param {LiveWorld} world */
+  constructor(main, view, world) {
     this.main = main;
-    this.arrivals = arrivals;
-    this.startOver = startOver;
-    this.times = new Times(main.dataset, Date.now);
-    this.view = new View(main, {
-      decorate: (root) => {
-        this.times.refresh(root);
-        decorate(root);
-      },
-      settled: () => {
-        this.times.separate(this.view.feed);
-        settled();
-      },
-      arrivals,
-    });
-    this.timeline = create(read(main));
-    this.stream = new Stream(this, urls(main.dataset), /** @type {any} */ (window));
-  }
-
-  #tick() {
-    this.view.tick();
-    this.arrivals?.tick();
-    this.times.countDown(this.main);
-    if (performance.now() - this.#refreshed_ms > REFRESH_MS) this.refresh();
-  }
-
-  /** Tell all times anew. */
-  refresh() {
-    this.#refreshed_ms = performance.now();
-    this.view.steadily(() => this.times.refresh(this.main));
+    this.view = view;
+    this.world = world;
+    this.timeline = create(readPage(main));
+    this.stream = new Stream(this, urls(main.dataset), world);
+    view.onsettle = () => {
+      this.onsettle();
+      this.#showStatus(); // a changed header may have changed the blog's status
+    };
   }
 
   start() {
     const { main, stream, view } = this;
     view.decorate(main);
     view.settle();
-    setInterval(() => this.#tick(), 1_000);
+    this.world.setInterval(() => this.#tick(), 1_000);
     const wake = () => {
       this.refresh();
       stream.wake();
@@ -74,22 +64,35 @@ export class Live {
     stream.start();
   }
 
-  // -- whom the stream serves
+  #tick() {
+    this.#showStatus();
+    this.ontick();
+    this.view.times.countDown(this.main);
+    if (this.world.performance.now() - this.#refreshed_ms > REFRESH_MS) this.refresh();
+  }
+
+  /** Write all relative times again. */
+  refresh() {
+    this.#refreshed_ms = this.world.performance.now();
+    this.view.steadily(() => this.view.times.refresh(this.main));
+  }
+
+  // -- what the stream calls
 
   position() {
     return this.timeline.position;
   }
 
   hasEnded() {
-    return header(this.timeline)?.status === 'ended';
+    return headerOf(this.timeline)?.status === 'ended';
   }
 
   /** @param {Frame} frame @returns {import('./types.js').Outcome} */
-  take(frame) {
+  receive(frame) {
     const applied = apply(this.timeline, frame);
     if (applied.outcome !== 'applied') return applied.outcome;
     const nodes = applied.changes.map(nodeOf);
-    if (applied.changes.some((it, i) => it.op !== 'del' && !nodes[i])) return 'refused';
+    if (applied.changes.some((it, i) => it.op !== 'del' && !nodes[i])) return 'rejected';
     this.timeline = applied.timeline;
     this.view.apply(applied, nodes);
     return 'applied';
@@ -100,31 +103,42 @@ export class Live {
     const page = mainOf(html);
     const [position, held] = [page?.dataset.position ?? '', this.timeline.position];
     if (!page || !isAcceptable(position, reset, held)) return false;
-    this.startOver(page, held);
-    this.timeline = create(read(page));
+    this.onreplace(page, held);
+    this.timeline = create(readPage(page));
     this.view.replace(page, this.timeline, parse(held).offset);
-    this.#loading = null; // what is on its way does not follow any more
-    // What was loaded below the page's own entries is loaded anew; the desk loads nothing there.
-    // What cannot be had is removed: it may have been taken down.
-    const turn = (this.#turn += 1);
-    const loaded = this.arrivals ? this.reach(this.view.lowest) : Promise.resolve();
-    loaded.then(() => turn === this.#turn && this.view.prune(this.timeline));
+    this.#loading = null; // an older page on its way no longer follows the loaded entries
+    this.#reload();
     return true;
+  }
+
+  /**
+   * Load the older pages again that were loaded before the reset, and remove entries that are not
+   * in them: an editor may have taken them down. The desk loads no older pages.
+   */
+  async #reload() {
+    const turn = (this.#turn += 1);
+    if (this.view.feed.isForReaders) await this.reach(this.view.feed.lowest);
+    if (turn === this.#turn) this.view.prune(this.timeline);
   }
 
   /** @param {string | null} [server_now] */
   correctClock(server_now) {
-    this.times.correct(server_now);
+    this.view.times.correct(server_now);
   }
 
   /** @param {State} state */
   show(state) {
-    this.view.show(state);
+    this.#state = state;
+    this.#showStatus();
+  }
+
+  #showStatus() {
+    if (this.#state) showStatus(this.main, this.#state, this.world.Date.now());
   }
 
   // -- older pages
 
-  /** Load older pages until an entry would be there. @param {number} order */
+  /** Load older pages until an entry of this order has a place. @param {number} order */
   async reach(order) {
     const isThere = () => (this.timeline.lowest ?? 0) <= order;
     for (let pages = 0; pages < PAGES_MAX && !isThere(); pages += 1) {
@@ -132,7 +146,7 @@ export class Live {
     }
   }
 
-  /** Load the next older page below what is there; false when it cannot be had now. */
+  /** Load the next older page. Return false when that is not possible now. */
   loadOlder() {
     const loading = (this.#loading ??= this.#load().catch(() => false));
     loading.then(() => {
@@ -147,10 +161,9 @@ export class Live {
     const link = /** @type {HTMLAnchorElement} */ (this.main.querySelector('#older a'));
     const url = new URL(link.href);
     url.searchParams.set('at', asked);
-    const answer = await fetch(url, { signal: AbortSignal.timeout(HELLO_MS) });
-    const page = mainOf(await answer.text());
+    const page = mainOf((await answerOf(this.world, url)).text);
     if (!page) return false;
-    const timeline = extend(this.timeline, read(page, '[role=feed] article'), asked);
+    const timeline = extend(this.timeline, readPage(page, '[role=feed] article'), asked);
     if (!timeline) return this.#isOther(page, asked) || tries < 1 ? false : this.#load(tries - 1);
     this.timeline = timeline;
     this.view.extend(page, timeline);
@@ -158,10 +171,10 @@ export class Live {
   }
 
   /**
-   * Whether a page is of another epoch than what is held, which is void then; but not one that was
-   * asked for before a reset.
+   * Start over when an older page has another epoch, since the held state is then outdated. Return
+   * whether this is so. A page that was requested before a reset does not count.
    *
-   * @param {HTMLElement} page @param {string} asked the position then held
+   * @param {HTMLElement} page @param {string} asked the position when the page was requested
    */
   #isOther({ dataset: { position = '' } }, asked) {
     const [theirs, mine, then] = [position, this.timeline.position, asked].map((it) => parse(it).epoch);
@@ -174,16 +187,16 @@ export class Live {
 /** @param {string} html @returns {HTMLElement | null} */
 const mainOf = (html) => parseHtml(html).querySelector('main[data-blog]');
 
-/** @param {DOMStringMap} held @returns {Urls} */
-function urls(held) {
-  const blog = `${location.origin}/blogs/${held.blog}`;
+/** @param {DOMStringMap} data of <main> @returns {Urls} */
+function urls(data) {
+  const blog = `${location.origin}/blogs/${data.blog}`;
   return {
     live: (since) => `${blog.replace('http', 'ws')}/live?since=${since}`,
     events: (since) => `${blog}/events?since=${since}`,
     changes: (since) => `${blog}/changes?since=${since}`,
     page(at, isGone) {
-      // An entry's page that has all newer ones is the blog's page by now.
-      const isWhole = isGone || (held.permalink && !held.below);
+      // An entry's page that has loaded all newer entries is by now the blog's page.
+      const isWhole = isGone || (data.permalink && !data.below);
       const url = new URL(isWhole ? blog : location.href);
       url.searchParams.set('at', at);
       return url.href;

@@ -1,11 +1,11 @@
-// Markup: read without running any of it, and one piece made to look like another. Rules: all
-// markup is the server's; nothing else parses it.
+// Markup: parse it without running it, and make one element equal to another in place.
+// Rules: all markup comes from the server; no other module parses markup.
 
 const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('liveblog', {
   createHTML: (/** @type {string} */ html) => html,
 });
 
-/** @param {string} html nothing in it runs or loads */
+/** Parse markup; nothing in it runs or loads. @param {string} html */
 export function parseHtml(html) {
   const template = document.createElement('template');
   template.innerHTML = policy?.createHTML(html) ?? html;
@@ -13,7 +13,7 @@ export function parseHtml(html) {
 }
 
 /**
- * What no entry has: it would run, or load what the page does not allow.
+ * Return whether markup would run a script, or load what the page forbids. No entry has such markup.
  *
  * @param {ParentNode} root @returns {boolean}
  */
@@ -28,14 +28,14 @@ export function isHostile(root) {
 }
 
 /**
- * Make `old` look like `fresh`, which is used up. What is equal, or plays the same, stays itself,
- * with its focus, selection and position.
+ * Make `old` equal to `fresh`, which must not be used afterwards. Equal nodes and players of the same
+ * source stay in place, with their focus, selection and playback.
  *
  * @param {Node} old @param {Node} fresh
  */
 export function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
-  if (!isSame(old, fresh)) return void old.parentNode?.replaceChild(fresh, old);
+  if (!isSameNode(old, fresh)) return void old.parentNode?.replaceChild(fresh, old);
   if (!(old instanceof Element && fresh instanceof Element)) {
     return void (old.nodeValue = fresh.nodeValue);
   }
@@ -43,7 +43,7 @@ export function morph(old, fresh) {
     if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    if (old.getAttribute(name) !== value) old.setAttribute(name, value); // else players load anew
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value); // setting an equal value would reload a player
   }
   morphChildren(old, [...old.childNodes], [...fresh.childNodes]);
 }
@@ -67,7 +67,7 @@ function morphChildren(parent, olds, fresh) {
 }
 
 /**
- * Find which nodes become which, in order: never is one moved, since a player that is moved stops.
+ * Match old nodes with fresh ones, in order. No node is moved, since a moved player stops.
  *
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
@@ -79,23 +79,22 @@ function pair(olds, fresh, kept) {
   for (; fresh.at(-1)?.isEqualNode(olds.at(-1) ?? null); fresh.pop()) {
     kept.set(/** @type {any} */ (fresh.at(-1)), /** @type {any} */ (olds.pop()));
   }
-  const keys = olds.map(keyOf);
-  const at = fresh.findIndex((node) => keyOf(node) && keys.includes(keyOf(node)));
+  const keys = olds.map(identityOf);
+  const at = fresh.findIndex((node) => identityOf(node) && keys.includes(identityOf(node)));
   if (at < 0) return pairEqual(olds, fresh, kept);
-  const was = keys.indexOf(keyOf(fresh[at]));
+  const was = keys.indexOf(identityOf(fresh[at]));
   kept.set(fresh[at], olds[was]);
   pair(olds.slice(0, was), fresh.slice(0, at), kept);
   pair(olds.slice(was + 1), fresh.slice(at + 1), kept);
 }
 
 /**
- * Pair the elements that are equal, as far as their order allows, and what stands between them by
- * its place.
+ * Match equal elements as far as their order allows, and the nodes between them by position.
  *
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
 function pairEqual(olds, fresh, kept) {
-  /** @type {Map<string, number>} the first of several */
+  /** @type {Map<string, number>} of equal ones, the first */
   const places = new Map();
   olds.forEach((node, i) => places.has(htmlOf(node)) || places.set(htmlOf(node), i));
   let [from, next] = [0, 0];
@@ -103,21 +102,21 @@ function pairEqual(olds, fresh, kept) {
     const was = i < fresh.length ? (places.get(htmlOf(fresh[i])) ?? -1) : olds.length;
     if (was < from) continue;
     for (let j = next; j < i && from < was; j += 1, from += 1) {
-      if (isSame(olds[from], fresh[j])) kept.set(fresh[j], olds[from]);
+      if (isSameNode(olds[from], fresh[j])) kept.set(fresh[j], olds[from]);
     }
     if (olds[was]) kept.set(fresh[i], olds[was]);
     [from, next] = [was + 1, i + 1];
   }
 }
 
-/** @param {Node} node @returns {any} undefined for text, of which much is alike */
+/** @param {Node} node @returns {any} undefined for text, which is often equal by chance */
 const htmlOf = (node) => /** @type {any} */ (node).outerHTML;
 
 /** @param {Node} old @param {Node} fresh */
-const isSame = (old, fresh) => old.nodeName === fresh.nodeName && keyOf(old) === keyOf(fresh);
+const isSameNode = (old, fresh) => old.nodeName === fresh.nodeName && identityOf(old) === identityOf(fresh);
 
-/** What makes an element itself: an entry's id, or what plays in it. @param {Node} node */
-function keyOf(node) {
+/** Return an element's identity: an entry's id, or the source of a player. @param {Node} node */
+function identityOf(node) {
   if (!(node instanceof Element)) return null;
   const player = node.hasAttribute('src') ? node : node.querySelector('[src]');
   return idOf(node) || (player?.getAttribute('src') ?? null);

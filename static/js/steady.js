@@ -1,11 +1,12 @@
-// What is read stays where it is on the screen while something else on the page changes.
+// Keeps what the reader reads in place on the screen while something else on the page changes.
+// Rules: the browser's own scroll anchoring is off (page.css), so that all browsers do the same.
 
-/** What an entry is kept by: blocks that are read as one. */
+/** The blocks of an entry that a reader reads as one. */
 const LINES = '.when, h3, .body > *';
 const ABOVE = 'header > *, #key-events li, #pinned article';
-/** A column beside what is read, and then positioned; what is in it stays by itself. */
+/** The id of the column beside the feed. It is positioned, so its content moves nothing. */
 const COLUMN = 'key-events';
-/** Enough that one of them survives any change. */
+/** Enough entries that one of them survives any change. */
 const KEPT_MAX = 10;
 
 /** @param {Element} node */
@@ -14,7 +15,7 @@ const topOf = (node) => node.getBoundingClientRect().top;
 /** @param {Element} node @param {number} height */
 const isAbove = (node, height) => node.getBoundingClientRect().bottom <= height;
 
-/** @param {Element[]} nodes one below the other @param {number} height @returns those not above it */
+/** Return the nodes that are not above a height. @param {Element[]} nodes from the top down @param {number} height */
 function notAbove(nodes, height) {
   let [from, to] = [0, nodes.length];
   while (from < to) {
@@ -25,13 +26,13 @@ function notAbove(nodes, height) {
   return nodes.slice(from);
 }
 
-/** What is in sight, the lines from the middle of the window down first. @param {Element[]} nodes */
+/** Return the lines and nodes in sight, first the lines below the middle of the window. @param {Element[]} nodes */
 function inSight(nodes) {
   const lines = nodes.flatMap((it) => (it.matches('article') ? [...it.querySelectorAll(LINES)] : it));
   return [...lines.filter((it) => !isAbove(it, innerHeight / 2)), ...nodes];
 }
 
-/** Windows are scrolled by whole pixels: what was left over the last time. */
+/** Browsers scroll by whole pixels; this is the fraction that the last scroll left out. */
 let owed = 0;
 
 /** @param {number} distance */
@@ -40,14 +41,14 @@ function scrollOn(distance) {
   const before = scrollY;
   scrollBy({ top: wanted, behavior: 'instant' });
   const left = wanted - (scrollY - before);
-  owed = Math.abs(left) < 1 ? left : 0; // more than that: it cannot be scrolled so far
+  owed = Math.abs(left) < 1 ? left : 0; // a larger rest: the page ends there
 }
 
 /**
- * Change something, and scroll by what that moved.
+ * Change something, and scroll by the distance that the change moved what is read.
  *
- * @param {ParentNode} main @param {Element[]} entries what is read of the feed; none where new ones
- *   are to push the rest down
+ * @param {ParentNode} main @param {Element[]} entries of the feed, to be kept in place; none when new
+ *   entries shall push the others down
  * @param {() => void} change
  */
 export function steadily(main, entries, change) {

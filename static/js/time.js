@@ -1,6 +1,6 @@
-// Relative times, by the server's clock, before the server's absolute ones. Rules: the server's
-// text stands, in the blog's zone, unless the reader asks for their own; a date that is today's is
-// hidden, and days are told apart in the feed.
+// Times on the page: relative times by the server's clock, dates, days and time zones.
+// Rules: absolute times keep the server's text, in the blog's zone, until the reader chooses their
+// own zone. Today's date is hidden. The feed marks where a day ends.
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
@@ -15,7 +15,8 @@ const UNITS = [
 const HALF_YEAR_MS = 183 * 86_400_000;
 
 /**
- * "now" also for the future: a reader's clock is wrong more often than a newsroom's.
+ * Return how long ago an instant was, in words. A time in the future is "now": the reader's clock
+ * is wrong more often than the newsroom's.
  *
  * @param {number} then_ms @param {number} now_ms @param {string} language
  */
@@ -24,7 +25,7 @@ export function ago(then_ms, now_ms, language) {
   return age_ms < 60_000 ? inWords(0, language) : inWords(-age_ms, language);
 }
 
-/** In the largest unit that fits. @param {number} ms from now on @param {string} language */
+/** Return a duration in its largest unit. @param {number} ms from now on @param {string} language */
 export function inWords(ms, language) {
   const words = format(language, { numeric: ms ? 'always' : 'auto' }, Intl.RelativeTimeFormat);
   const [unit, unit_ms] = UNITS.find((it) => Math.abs(ms) >= it[1]) ?? UNITS[5];
@@ -35,11 +36,11 @@ export function inWords(ms, language) {
 export const isSameDay = (a_ms, b_ms, timeZone) =>
   dayOf(a_ms, 'en', timeZone) === dayOf(b_ms, 'en', timeZone);
 
-/** @type {Map<string, any>} making one takes longer than using it a hundred times */
+/** @type {Map<string, any>} making a format costs more than using it a hundred times */
 const formats = new Map();
 
 /**
- * @param {string} language @param {any} options which no two kinds share
+ * @param {string} language @param {any} options no two kinds of format have the same
  * @param {any} [Kind]
  */
 function format(language, options, Kind = Intl.DateTimeFormat) {
@@ -52,7 +53,11 @@ function format(language, options, Kind = Intl.DateTimeFormat) {
 /** @param {number} ms @param {string} language @param {string} timeZone */
 const dayOf = (ms, language, timeZone) => format(language, { timeZone, dateStyle: 'full' }).format(ms);
 
-/** The time of day with the zone's name at that instant. @param {number} ms @param {string} language @param {string} timeZone */
+/**
+ * Return the time of day with the zone's name at that instant.
+ *
+ * @param {number} ms @param {string} language @param {string} timeZone
+ */
 export const clockOf = (ms, language, timeZone) =>
   format(language, { timeZone, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' }).format(ms);
 
@@ -63,9 +68,9 @@ function writeBefore(when, text) {
 }
 
 /** @param {Element | null} time */
-const instantOf = (time) => Date.parse(time?.getAttribute('datetime') ?? '');
+const msOf = (time) => Date.parse(time?.getAttribute('datetime') ?? '');
 
-/** Nothing where this browser does not know, or forbids, what is needed. @param {() => any} act */
+/** Return null where this browser lacks or forbids what is needed. @param {() => any} act */
 export function safely(act) {
   try {
     return act();
@@ -75,12 +80,12 @@ export function safely(act) {
 }
 
 export class Times {
-  #ahead_ms = 0;
+  #ahead_ms = 0; // the server's clock before the reader's
   /** @type {WeakMap<Element, {revision: string | null, day: string}>} */
   #days = new WeakMap();
-  /** In which zone and language they are told. */
+  /** The zone and language of `#days`. */
   #dayName = '';
-  /** In the reader's zone. */
+  /** Whether times are in the reader's zone. */
   isOwn = false;
   ownZone = format('en', {}).resolvedOptions().timeZone;
 
@@ -107,28 +112,28 @@ export class Times {
     return this.isOwn ? this.ownZone : (this.blog.zone ?? 'UTC');
   }
 
-  /** Whether the reader's zone shows other times, in summer or in winter. */
+  /** Return whether the reader's zone shows other times, in summer or in winter. */
   differs() {
     const times = (/** @type {string} */ zone) =>
       safely(() => [0, HALF_YEAR_MS].map((it) => clockOf(this.now() + it, 'en', zone)).join());
     return times(this.ownZone) !== times(this.blog.zone ?? '');
   }
 
-  /** @param {ParentNode} root may not be part of the page yet */
+  /** Write all times within `root`, which need not be on the page yet. @param {ParentNode} root */
   refresh(root) {
     for (const time of root.querySelectorAll('time')) safely(() => this.#place(time));
-    for (const when of root.querySelectorAll('.when, .starts')) safely(() => this.#tell(when));
+    for (const when of root.querySelectorAll('.when, .starts')) safely(() => this.#write(when));
     this.countDown(root);
   }
 
   /** @param {ParentNode} root */
   countDown(root) {
-    for (const left of root.querySelectorAll('.countdown')) safely(() => this.#tellLeft(left));
+    for (const left of root.querySelectorAll('.countdown')) safely(() => this.#writeLeft(left));
   }
 
   /** @param {Element} when */
-  #tell(when) {
-    const then_ms = instantOf(when.querySelector('time'));
+  #write(when) {
+    const then_ms = msOf(when.querySelector('time'));
     const now_ms = this.#now_ms;
     if (when.matches('p.when')) writeBefore(when, `${ago(then_ms, now_ms, this.language)} / `);
     this.#date(when.querySelector('time'), now_ms);
@@ -136,20 +141,20 @@ export class Times {
     if (updated) this.#date(updated, then_ms);
   }
 
-  /** Leave out the date where it is known. @param {Element | null} time @param {number} known_ms an instant of that day */
+  /** Hide a date that is known. @param {Element | null} time @param {number} known_ms an instant of that day */
   #date(time, known_ms) {
-    const isKnown = isSameDay(instantOf(time), known_ms, this.zone);
+    const isKnown = isSameDay(msOf(time), known_ms, this.zone);
     time?.querySelector('.date')?.toggleAttribute('hidden', isKnown);
   }
 
-  /** Put an absolute time into the reader's zone, or back into the blog's. @param {HTMLElement} time */
+  /** Write an absolute time in the reader's zone, or in the blog's again. @param {HTMLElement} time */
   #place(time) {
     const [clock, date] = [/** @type {any} */ (time.firstChild), time.querySelector('.date')];
     const { dataset } = time;
     if (this.isOwn) {
       dataset.clock ??= clock.data;
       if (date) dataset.date ??= date.textContent ?? '';
-      const at_ms = instantOf(time);
+      const at_ms = msOf(time);
       clock.data = clockOf(at_ms, this.language, this.zone);
       const options = /** @type {const} */ ({ timeZone: this.zone, dateStyle: 'long' });
       if (date) date.textContent = ` · ${format(this.language, options).format(at_ms)}`;
@@ -160,22 +165,22 @@ export class Times {
   }
 
   /** @param {Element} left */
-  #tellLeft(left) {
-    const left_ms = instantOf(left.parentElement?.querySelector('time') ?? null) - this.#now_ms;
+  #writeLeft(left) {
+    const left_ms = msOf(left.parentElement?.querySelector('time') ?? null) - this.#now_ms;
     left.textContent = left_ms > 0 ? ` (${inWords(left_ms, this.language)})` : '';
   }
 
-  /** The day of an entry; a page of 500 is looked through with every change. @param {HTMLElement} entry */
+  /** Return an entry's day, from a cache: each change asks for the days of up to 500 entries. @param {HTMLElement} entry */
   #dayOf(entry) {
     const revision = entry.getAttribute('data-revision');
     const known = this.#days.get(entry);
     if (known?.revision === revision) return known.day;
-    const day = dayOf(instantOf(entry.querySelector('time')), this.language, this.zone);
+    const day = dayOf(msOf(entry.querySelector('time')), this.language, this.zone);
     this.#days.set(entry, { revision, day });
     return day;
   }
 
-  /** Mark entries of another day than the entry before. @param {Element} feed */
+  /** Mark each entry whose day differs from the entry before. @param {Element} feed */
   separate(feed) {
     const name = `${this.zone} ${this.language}`;
     if (name !== this.#dayName) this.#days = new WeakMap();

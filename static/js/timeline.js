@@ -1,47 +1,8 @@
-// A blog at a position, and what a frame makes of it, as a reader needs it; the server's is
-// liveblog/timeline.py, both held to tests/vectors/timeline.json. Rules: pure. A timeline is never
-// altered, only succeeded.
+// A blog's state at a position, and the result of applying a frame to that state. The server's
+// counterpart is liveblog/blog/timeline.py; both pass tests/vectors/timeline.json.
+// Rules: pure. No function alters a timeline; each returns a new one.
 
 /** @import {Applied, Change, Frame, Header, Outcome, Page, Timeline} from './types.js' */
-
-/** @param {any} value */
-const isPosition = (value) => typeof value === 'string' && /^\w+\.\d{1,15}\.\w+$/.test(value);
-
-/** @param {any} value */
-const isWindow = (value) => value?.length === 2 && value.every(Number.isFinite);
-
-/** @type {Record<string, (frame: any) => boolean>} they may throw, too */
-const KINDS = {
-  __proto__: /** @type {any} */ (null), // what every object has is no kind
-  hello: (it) => isPosition(it.position) && it.heartbeat_s > 0,
-  changes: (it) =>
-    isPosition(it.position) &&
-    Number.isInteger(it.from) &&
-    it.changes.every((/** @type {any} */ change) => isChange(change, parse(it.position).offset)),
-  beat: (it) => it.position === null || isPosition(it.position),
-  reset: (it) => isPosition(it.position) && isWindow(it.after_ms),
-  bye: (it) => it.after_ms === null || isWindow(it.after_ms),
-};
-
-/** @param {any} it @param {number} top nothing is beyond it */
-function isChange(it, top) {
-  if (!(it.offset > 0 && it.offset <= top)) return false;
-  const isNamed = /^\w+$/.test(it.id);
-  if (it.op === 'del') return isNamed;
-  if (typeof it.html !== 'string') return false;
-  if (it.op === 'blog') return typeof it.status === 'string';
-  return it.op === 'put' && isNamed && it.order > 0 && it.order <= it.offset;
-}
-
-/** @param {string} text @returns {any} the frame that it is; null for what none can be */
-export function decode(text) {
-  try {
-    const frame = JSON.parse(text);
-    return KINDS[frame.t](frame) ? frame : null;
-  } catch {
-    return null;
-  }
-}
 
 /** @param {Change} change */
 const nameOf = (change) => (change.op === 'blog' ? '#blog' : change.id);
@@ -76,26 +37,36 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
-/** All the markup of a night would stay in memory. */
-const FORGOTTEN = { html: undefined };
+/** Drops the markup of each stored change; a night's markup would fill the memory. */
+const WITHOUT_HTML = { html: undefined };
 
-/** @param {Timeline} timeline @param {Change[]} changes @returns {[Map<string, Change>, Change[]]} */
+/**
+ * Return the latest changes with `changes` added, and those of `changes` that were new.
+ *
+ * @param {Timeline} timeline @param {Change[]} changes
+ * @returns {[Map<string, Change>, Change[]]}
+ */
 function news(timeline, changes) {
   const latest = new Map(timeline.latest);
-  const those = changes.filter((change) => {
+  const added = changes.filter((change) => {
     const isNews = change.offset > (latest.get(nameOf(change))?.offset ?? 0);
-    if (isNews) latest.set(nameOf(change), { ...change, ...FORGOTTEN });
+    if (isNews) latest.set(nameOf(change), { ...change, ...WITHOUT_HTML });
     return isNews;
   });
-  return [latest, those];
+  return [latest, added];
 }
 
 /**
- * Take in the next older page; null for one of another history, from before it was asked for, that
- * does not follow, or in which something was altered meanwhile. What it has ahead of the timeline
- * counts as of now: the frame that tells it is still to be heard by the lists beside the feed.
+ * Return the timeline with the next older page added.
  *
- * @param {Timeline} timeline @param {Page} page @param {string} asked the position then held
+ * Null means that the page cannot be added: its epoch differs, the request was made after the page
+ * was rendered, the page does not follow the loaded entries, or an entry of the page changed
+ * meanwhile. A page may be ahead of the timeline; its entries then count as changed at the
+ * timeline's offset, so that the later frame with the same change still updates the lists beside
+ * the feed.
+ *
+ * @param {Timeline} timeline @param {Page} page
+ * @param {string} asked the timeline's position when the page was requested
  */
 export function extend(timeline, { position, changes = [], lowest = null, below = null }, asked) {
   const [mine, theirs, then] = [timeline.position, position, asked].map(parse);
@@ -110,15 +81,21 @@ export function extend(timeline, { position, changes = [], lowest = null, below 
   return { ...timeline, latest, lowest };
 }
 
-/** Other entries concern the key and pinned lists. @param {Timeline} _ @param {number} order */
+/**
+ * Return whether the feed has a place for an order. Entries of other orders appear only in the
+ * lists of key events and pinned entries.
+ *
+ * @param {Timeline} _ @param {number} order
+ */
 export const isLoaded = ({ lowest, below }, order) =>
   order >= (lowest ?? 0) && order < (below ?? Infinity);
 
 /** @param {Timeline} timeline @returns {Header | undefined} */
-export const header = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));
+export const headerOf = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));
 
 /**
- * Whether a page may replace what is held: it has reached the reset, or its epoch is newer.
+ * Return whether a fetched page may replace the held state: the page has reached the reset's
+ * position, or its epoch is a third one.
  *
  * @param {string} page @param {string} reset @param {string} held
  */

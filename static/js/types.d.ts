@@ -1,4 +1,4 @@
-// The shapes that the reader's scripts share: for people and the type checker, and never loaded.
+// The types that the scripts share. Only the type checker loads this file.
 
 /** An entry published, edited or restored. */
 export interface Put {
@@ -6,7 +6,7 @@ export interface Put {
   id: string;
   offset: number;
   order: number;
-  /** From here on: in frames only, not in what a page is found to hold. */
+  /** This member and those below are in frames, not in changes read from a page. */
   revision?: number;
   key?: boolean;
   pinned?: boolean;
@@ -32,7 +32,7 @@ export interface Frame {
   changes: Change[];
 }
 
-/** What a rendered page is found to hold. `lowest` and `below` as in Timeline. */
+/** The content of a rendered page. `lowest` and `below` as in Timeline. */
 export interface Page {
   position: string;
   changes?: Change[];
@@ -40,15 +40,15 @@ export interface Page {
   below?: number | null;
 }
 
-/** What became of a frame; only "applied" moves a timeline, after the last three one reconnects. */
-export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'refused';
+/** The result of a frame. Only "applied" moves a timeline; the last three make the stream reconnect. */
+export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'rejected';
 
-/** A blog at a position, as far as it is loaded. Never altered, only succeeded. */
+/** The loaded part of a blog's state at a position. No function alters a timeline. */
 export interface Timeline {
   readonly position: string;
-  /** The last change of every id, deletions and the header (id #blog) included. */
+  /** The last change of every entry, and of the header (#blog). Deletions stay. */
   readonly latest: ReadonlyMap<string, Change>;
-  /** Order of the oldest loaded entry; null: there are no older pages, so no lower end. */
+  /** Order of the oldest loaded entry; null: everything older is loaded. */
   readonly lowest: number | null;
   /** All loaded entries have a lower order than this; null: loaded up to the newest. */
   readonly below: number | null;
@@ -57,41 +57,41 @@ export interface Timeline {
 export interface Applied {
   outcome: Outcome;
   timeline: Timeline;
-  /** Those of the frame that told something new, in its order. */
+  /** The changes of the frame that were new, in the frame's order. */
   changes: Change[];
   /** Ids of entries first published after the timeline's own offset (not the frame's `from`). */
   fresh: string[];
 }
 
-/** What to tell people about the stream. */
+/** The state of the stream, for the status line. */
 export interface State {
   name: 'live' | 'lost' | 'offline' | 'paused' | 'ended';
-  /** When the next try is due, milliseconds since 1970; null: there will be none. */
+  /** When the next try is due, milliseconds since 1970; null: no try will follow. */
   retry_at: number | null;
 }
 
-/** Whom a stream serves: it holds the timeline, and with it the position. */
+/** The user of a stream; holds the timeline and its position. */
 export interface Reader {
   position(): string;
   /** Whether the blog's status is "ended". */
   hasEnded(): boolean;
-  take(frame: Frame): Outcome;
-  /** Take over a page fetched after the reset to that position; false when it must not be. */
+  receive(frame: Frame): Outcome;
+  /** Show a page fetched after a reset to a position. False: the page is too old. */
   replace(page: string, reset: string): boolean;
   correctClock(server_now: string | null | undefined): void;
   show(state: State): void;
 }
 
-/** Addresses, each for a position. */
+/** The addresses of a blog, each for a position. */
 export interface Urls {
   live(since: string): string;
   events(since: string): string;
   changes(since: string): string;
-  /** This page; with `isGone` (it was answered 410) the blog's instead. */
+  /** This page; the blog's page when this one `isGone` (410). */
   page(at: string, isGone: boolean): string;
 }
 
-/** What a stream needs of a browser: `window`, or a test's stand-in. */
+/** The part of a browser that a stream uses: `window`, or a test's stand-in. */
 export interface World {
   WebSocket: new (url: string, protocols: string[]) => WebSocket;
   EventSource: new (url: string) => EventSource;
@@ -112,30 +112,33 @@ export interface World {
 export type Window = [number, number];
 
 export interface Wait {
-  /** The server asked for it: whatever wakes the stream, it is not cut short. */
+  /** The server asked for this wait, so no event ends the wait early. */
   isBinding?: boolean;
-  /** Whether people are told that there is no connection; they are unless polling works. */
+  /** Whether the status line shows a lost connection; not while polling works. */
   isLost?: boolean;
-  /** Instead of connecting. */
+  /** Runs after the wait, instead of connecting. */
   then?: () => void;
 }
 
-/** What a view is given. */
-export interface ViewParts {
-  /** Adds what needs a script to what is to be shown. */
-  decorate(root: Element): void;
-  /** Called when lists have changed. */
-  settled(): void;
-  /** Without it every entry is shown as it comes. */
-  arrivals?: import('./arrivals.js').Arrivals;
+/** The part of a browser that an open page uses. */
+export interface LiveWorld extends World {
+  setInterval(run: () => void, every_ms: number): any;
+  performance: { now(): number };
 }
 
-/** How a page differs from others that are live. */
-export interface LiveParts {
-  arrivals?: import('./arrivals.js').Arrivals;
-  decorate?: (root: Element) => void;
-  /** Told of a page that takes the place of what is held, and of the position held. */
-  startOver?: (page: HTMLElement, held: string) => void;
-  /** Called when the lists have changed. */
-  settled?: () => void;
+/** What a frame asks of the stream: nothing (ok), a reconnect (cut), or what the frame says. */
+export type Verdict =
+  | { t: 'ok' | 'cut' }
+  | { t: 'hello'; heartbeat_s: number }
+  | { t: 'reset'; position: string; after_ms: Window }
+  | { t: 'bye'; after_ms: Window | null };
+
+/** New entries that the reader has not seen. No function alters an Arrivals. */
+export interface Arrivals {
+  /** New entries that this page cannot show because it shows older ones: id to order. */
+  readonly missing: ReadonlyMap<string, number>;
+  /** Unknown entries may be missing from this order on; 0: all missing ones are known. */
+  readonly from: number;
+  /** Ids of entries that were not announced to screen readers. */
+  readonly unannounced: ReadonlySet<string>;
 }

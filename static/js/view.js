@@ -1,44 +1,26 @@
-// The page. Feed, pinned copies and key events are lists of one kind: by the entry's id and order.
-// Rules: idempotent. What a script has set on an entry outlives its edits (OWN).
+// Shows changes and fetched pages: the header, the feed and the lists beside the feed.
+// Rules: rendering is idempotent. What the reader reads stays in place.
 
+import { arrive, forget, miss, NO_ARRIVALS, startOver } from './arrivals.js';
+import { focusOn } from './feed.js';
+import { fill, mark } from './list.js';
 import { idOf, isHostile, morph, parseHtml } from './morph.js';
 import { steadily } from './steady.js';
 import { isLoaded } from './timeline.js';
 
-/** @import {Applied, Change, Page, State, Timeline, ViewParts} from './types.js' */
+/** @import {Applied, Change, Page, Timeline} from './types.js' */
+/** @import {Feed} from './feed.js' */
+/** @import {Times} from './time.js' */
 
 const FEED = '[role=feed]';
 const PINNED = '#pinned [data-list]';
 const KEYS = '#key-events [data-list]';
-const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
 
-/** @param {Element} node */
-const orderOf = (node) => Number(node.getAttribute('data-order'));
-
-/** @param {Element} list @param {any} id @returns {HTMLElement | null} */
-function find(list, id) {
-  const node = document.getElementById(id);
-  return node?.parentElement === list ? node : list.querySelector(`:scope > [data-entry="${id}"]`);
-}
-
-/** @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first */
-function place(list, node, isUp) {
-  const old = find(list, idOf(node));
-  if (old) {
-    for (const name of OWN) {
-      const value = old.getAttribute(name);
-      if (value !== null) node.setAttribute(name, value);
-    }
-    return morph(old, node);
-  }
-  const order = orderOf(node);
-  let next = list.firstElementChild;
-  while (next && orderOf(next) > order === !isUp) next = next.nextElementSibling;
-  list.insertBefore(node, next);
-}
+/** @param {ParentNode} root @param {string} selector @returns {HTMLElement} */
+const part = (root, selector) => /** @type {any} */ (root.querySelector(selector));
 
 /** @param {HTMLElement} main @param {string} [nodes] @returns {Page} */
-export function read(main, nodes = 'header, article') {
+export function readPage(main, nodes = 'header, article') {
   const { position = '', lowest, below } = main.dataset;
   const changes = [...main.querySelectorAll(nodes)].map(changeOf);
   return { position, changes, lowest: Number(lowest) || null, below: Number(below) || null };
@@ -52,7 +34,11 @@ function changeOf(node) {
   return { op: 'put', id: idOf(node) ?? '', offset, order };
 }
 
-/** @param {Change} it @returns {HTMLElement | null} null also for what does not fit the change */
+/**
+ * Return a change's element; null for a deletion and for markup that does not fit the change.
+ *
+ * @param {Change} it @returns {HTMLElement | null}
+ */
 export function nodeOf(it) {
   if (it.op === 'del') return null;
   const content = parseHtml(it.html ?? '');
@@ -61,77 +47,54 @@ export function nodeOf(it) {
   return fits && content.childElementCount === 1 && !isHostile(content) ? node : null;
 }
 
-/**
- * What is announced, and the countdown, which is only seen.
- *
- * @param {State} state @param {string} status @param {number} now_ms
- */
-export function words({ name, retry_at }, status, now_ms) {
-  if (status === 'ended') return ['Coverage has ended', ''];
-  if (name === 'paused') return ['Paused', ''];
-  if (name === 'offline') return ['You are offline', ''];
-  if (name === 'live') return [status === 'live' ? 'Live' : 'Waiting for coverage to begin', ''];
-  if (!retry_at) return ['No live updates, reload the page', ''];
-  const wait_s = Math.ceil((retry_at - now_ms) / 1_000);
-  return ['Connection lost', wait_s > 0 ? `, retrying in ${wait_s} s` : ', retrying'];
-}
-
-/** @param {Element} element @param {string} text */
-export function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+/** Return the copy of an entry for the list of pinned ones. @param {HTMLElement} node */
+function copyOf(node) {
+  const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
+  copy.removeAttribute('id');
+  copy.dataset.entry = node.id;
+  return copy;
 }
 
 export class View {
-  /** @type {State | null} */
-  #state = null;
-  /** @type {[Applied, (HTMLElement | null)[]][]} to be shown with the next paint */
+  arrivals = NO_ARRIVALS;
+  /** @type {[Applied, (HTMLElement | null)[]][]} changes that the next frame paints */
   #queue = [];
-  /** Entries of a higher order that come from pages were not seen yet. */
-  #seen = Infinity;
 
-  /** @param {HTMLElement} main @param {ViewParts} parts */
-  constructor(main, { decorate, settled, arrivals }) {
+  /** Called after the lists have changed. */
+  onsettle = () => {};
+
+  /**
+   * @param {HTMLElement} main @param {Feed} feed @param {Times} times
+   * @param {(root: Element) => void} decorate adds client-only markup to what is to be shown
+   */
+  constructor(main, feed, times, decorate) {
     this.main = main;
-    this.decorate = decorate;
-    this.settled = settled;
-    this.arrivals = arrivals;
-  }
-
-  /** @param {string} selector @returns {HTMLElement} */
-  #one(selector, root = this.main) {
-    return /** @type {any} */ (root.querySelector(selector));
-  }
-
-  get feed() {
-    return this.#one(FEED);
-  }
-
-  get #shown() {
-    return [...this.feed.children].filter((node) => !node.hasAttribute('hidden'));
-  }
-
-  /** The lowest order in the feed. */
-  get lowest() {
-    return Math.min(...[...this.feed.children].map(orderOf));
+    this.feed = feed;
+    this.times = times;
+    this.decorate = (/** @type {Element} */ root) => {
+      times.refresh(root);
+      decorate(root);
+    };
   }
 
   /**
-   * Keep what is read in place; at the very top of the page that is the page itself.
+   * Change something and keep what the reader reads in place. At the very top of the page nothing
+   * needs to be kept.
    *
-   * @param {() => void} change @param {boolean} [isOpen] new entries push the rest down
+   * @param {() => void} change @param {boolean} [isOpen] whether new entries push the rest down
    * @param {boolean} [isAtTop]
    */
   steadily(change, isOpen = false, isAtTop = !scrollY) {
     if (isAtTop) change();
-    else steadily(this.main, isOpen ? [] : this.#shown, change);
+    else steadily(this.main, isOpen ? [] : this.feed.shown, change);
   }
 
-  // -- what frames tell
+  // -- changes of frames
 
   /** @param {Applied} applied @param {(HTMLElement | null)[]} nodes of its changes */
   apply(applied, nodes) {
     this.#queue.push([applied, nodes]);
-    if (document.hidden) this.#flush(); // nothing is painted, so nothing would be shown
+    if (document.hidden) this.#flush(); // a hidden page paints no frame
     else if (this.#queue.length === 1) requestAnimationFrame(() => this.#flush());
   }
 
@@ -142,199 +105,134 @@ export class View {
     if (!timeline) return;
     const read = document.activeElement?.closest('article');
     const fresh = queue.flatMap((it) => it[0].fresh);
-    const isOpen = this.#isOpen;
+    const { isOpen } = this.feed;
     const waiting = isOpen ? [] : fresh;
     this.steadily(() => {
       for (const [{ changes }, nodes] of queue) {
         changes.forEach((it, i) => this.#change(it, nodes[i], timeline, waiting));
       }
-      this.#arrive(fresh, timeline, isOpen);
       this.main.dataset.position = timeline.position;
-      this.settle();
+      this.#arrive(fresh, timeline, isOpen);
     }, isOpen && fresh.length > 0);
-    // What had the focus is gone, and its entry is not.
-    if (read?.isConnected && document.activeElement === document.body) this.arrivals?.focus(read);
+    if (read?.isConnected && this.feed.isForReaders) this.#refocus(read);
   }
 
-  get #isOpen() {
-    return this.arrivals?.isOpen() ?? true;
+  /** Focus an entry when its focused element was replaced. @param {Element} entry */
+  #refocus(entry) {
+    if (document.activeElement === document.body) focusOn(entry);
   }
 
   /**
    * @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline
-   * @param {string[]} waiting neither the focus nor the line goes to them
+   * @param {string[]} waiting the focus and the line skip these entries
    */
   #change(it, node, timeline, waiting) {
     if (it.op === 'del') return this.#remove(it.id);
     if (!node) return;
-    const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
+    const copy = it.op === 'put' && it.pinned && copyOf(node);
     this.decorate(node);
-    if (it.op === 'blog') return morph(this.#one('header'), node);
-    copy.removeAttribute('id');
-    copy.dataset.entry = it.id;
-    this.#mark(PINNED, it.id, it.pinned && copy);
+    if (it.op === 'blog') return morph(part(this.main, 'header'), node);
+    this.#mark(PINNED, it.id, copy);
     this.#mark(KEYS, it.id, it.key && node.querySelector('template')?.content.firstElementChild);
     node.hidden = waiting.includes(it.id);
-    if (isLoaded(timeline, it.order)) place(this.feed, node, this.#isUp);
+    if (isLoaded(timeline, it.order)) this.feed.put(node);
   }
 
   /** @param {string} id */
   #remove(id) {
-    const gone = find(this.feed, id);
-    if (gone) this.#takeAway(gone);
-    for (const list of [PINNED, KEYS]) find(this.#one(list), id)?.remove();
-    this.arrivals?.forget(id);
+    this.feed.remove(id);
+    for (const name of [PINNED, KEYS]) mark(part(this.main, name), id, null);
+    this.arrivals = forget(this.arrivals, id);
   }
 
-  /** @param {Element} gone */
-  #takeAway(gone) {
-    this.arrivals?.handOn(gone);
-    gone.remove();
-  }
-
-  /** @param {string} name @param {string} id @param {any} node what stands in the list; none: nothing */
+  /** @param {string} name @param {string} id @param {Element | null | undefined | false} node */
   #mark(name, id, node) {
-    const list = this.#one(name);
-    if (!node) return void find(list, id)?.remove();
-    this.decorate(node);
-    place(list, node);
+    if (node) this.decorate(node);
+    mark(part(this.main, name), id, node);
   }
 
-  /** @param {string[]} ids @param {Timeline} timeline @param {boolean} isShown or they wait */
-  #arrive(ids, { latest, below }, isShown) {
+  /** @param {string[]} ids of new entries @param {Timeline} timeline @param {boolean} isOpen */
+  #arrive(ids, { latest, below }, isOpen) {
     for (const id of ids) {
       const put = latest.get(id);
       if (put?.op !== 'put') continue;
-      const node = find(this.feed, id);
-      if (node && isShown) node.classList.add('fresh');
-      else if (node) this.arrivals?.hold(node);
-      else if (below) this.arrivals?.note(id, put.order);
-      this.arrivals?.count(id);
+      const isThere = isOpen ? this.feed.highlight(id) : this.feed.hold(id);
+      const isMissing = !isThere && below;
+      this.arrivals = isMissing ? miss(this.arrivals, id, put.order) : arrive(this.arrivals, id);
     }
+    this.settle();
   }
 
-  get #isUp() {
-    return this.main.dataset.first === 'oldest';
-  }
-
-  // -- what pages tell
+  // -- fetched pages
 
   /**
-   * Entries below its lowest stay, to be loaded anew.
+   * Show another rendering of this page. Entries below its lowest order stay until `prune`.
    *
-   * @param {HTMLElement} page another rendering's <main> @param {Timeline} timeline of it
-   * @param {number} seen the offset that was held
+   * @param {HTMLElement} page its <main> @param {Timeline} timeline @param {number} seen the offset
+   *   that was held
    */
   replace(page, timeline, seen) {
     this.#queue = [];
-    this.#seen = Math.min(this.#seen, seen);
-    const isOpen = this.#isOpen;
+    this.feed.startOver(seen);
+    const { isOpen } = this.feed;
     this.steadily(() => {
-      for (const name of ['lowest', 'below']) delete this.main.dataset[name];
-      Object.assign(this.main.dataset, page.dataset);
-      for (const name of /** @type {const} */ (['lang', 'dir'])) this.main[name] = page[name];
-      this.decorate(page);
-      for (const part of ['header', '#updates-title', '#newest', '#older']) {
-        morph(this.#one(part), this.#one(part, page));
+      this.#adopt(page);
+      for (const it of ['header', '#updates-title', '#newest', '#older']) {
+        morph(part(this.main, it), part(page, it));
       }
-      this.#fill(PINNED, [...this.#one(PINNED, page).children]);
-      this.#fill(KEYS, [...this.#one(KEYS, page).children]);
-      const nodes = [...this.#one(FEED, page).children];
-      this.#fill(FEED, nodes, timeline.lowest ?? 0);
-      this.arrivals?.startOver(timeline.below ? seen + 1 : 0);
-      this.#arriveUnseen(nodes, timeline, isOpen);
+      for (const it of [PINNED, KEYS]) fill(part(this.main, it), [...part(page, it).children]);
+      const unseen = this.feed.fill([...part(page, FEED).children], timeline.lowest ?? 0);
+      this.arrivals = startOver(this.arrivals, timeline.below ? seen + 1 : 0);
+      this.#arrive(unseen, timeline, isOpen);
     }, isOpen);
   }
 
-  /** @param {HTMLElement} page the next older one @param {Timeline} timeline with it */
+  /** Take over the attributes of <main>, then decorate. @param {HTMLElement} page */
+  #adopt(page) {
+    const { main } = this;
+    for (const name of ['lowest', 'below']) delete main.dataset[name];
+    Object.assign(main.dataset, page.dataset);
+    for (const name of /** @type {const} */ (['lang', 'dir'])) main[name] = page[name];
+    this.decorate(page);
+  }
+
+  /** Add the next older page. @param {HTMLElement} page @param {Timeline} timeline with that page */
   extend(page, timeline) {
-    const isOpen = this.#isOpen;
+    const { isOpen } = this.feed;
     this.steadily(() => {
       this.decorate(page);
-      const nodes = [...this.#one(FEED, page).children].filter((node) => {
+      const nodes = [...part(page, FEED).children].filter((node) => {
         const latest = timeline.latest.get(node.id);
         return latest?.op === 'put' && latest.offset <= Number(node.getAttribute('data-offset'));
       });
-      this.#fill(FEED, nodes, timeline.lowest ?? 0, Number(this.main.dataset.lowest));
-      morph(this.#one('#older'), this.#one('#older', page));
+      const to = Number(this.main.dataset.lowest);
+      const unseen = this.feed.fill(nodes, timeline.lowest ?? 0, to);
+      morph(part(this.main, '#older'), part(page, '#older'));
       if (timeline.lowest) this.main.dataset.lowest = `${timeline.lowest}`;
       else delete this.main.dataset.lowest;
-      this.#arriveUnseen(nodes, timeline, isOpen);
-    }, false, !this.#isUp && !scrollY);
+      this.#arrive(unseen, timeline, isOpen);
+    }, false, !this.feed.isUp && !scrollY);
   }
 
-  /**
-   * Entries with orders outside of the bounds stay.
-   *
-   * @param {string} name @param {Element[]} nodes @param {number} [from] @param {number} [to]
-   */
-  #fill(name, nodes, from = 0, to = Infinity) {
-    const list = this.#one(name);
-    const ids = new Set(nodes.map(idOf));
-    for (const old of [...list.children]) {
-      const order = orderOf(old);
-      if (order >= from && order < to && !ids.has(idOf(old))) this.#takeAway(old);
-    }
-    for (const node of nodes) place(list, node, name === FEED && this.#isUp);
-  }
-
-  /**
-   * @param {Element[]} nodes of a page; those that are in the feed now were not there before
-   * @param {Timeline} timeline @param {boolean} isShown
-   */
-  #arriveUnseen(nodes, timeline, isShown) {
-    const fresh = nodes.filter((node) => node.isConnected && orderOf(node) > this.#seen);
-    this.#arrive(fresh.map((node) => node.id), timeline, isShown);
-    this.settle();
-  }
-
-  /** All that came was seen. */
-  see() {
-    this.#seen = Infinity;
-    this.settle();
-  }
-
-  /**
-   * All that can be had anew is there: what is older goes, and what pages bring later is not new.
-   *
-   * @param {Timeline} timeline
-   */
+  /** Remove entries that no fetched page has confirmed. @param {Timeline} timeline */
   prune({ lowest }) {
-    this.#seen = Infinity;
     this.steadily(() => {
-      for (const node of [...this.feed.children]) {
-        if (orderOf(node) < (lowest ?? 0)) this.#takeAway(node);
-      }
+      this.feed.prune(lowest ?? 0);
       this.settle();
     });
   }
 
-  /** Bring what depends on the lists up to date. */
+  /** Show the waiting entries. Return them, the oldest first. */
+  reveal() {
+    const waiting = this.feed.reveal();
+    this.settle();
+    return waiting;
+  }
+
+  /** Update everything that depends on the lists. */
   settle() {
-    const { feed } = this;
-    feed.toggleAttribute('data-empty', !feed.firstElementChild);
-    const busy = `${!feed.querySelector('article:not([hidden])')}`; // without entries it is none
-    if (feed.getAttribute('aria-busy') !== busy) feed.setAttribute('aria-busy', busy);
-    this.settled();
-    this.arrivals?.tell();
-    this.tick();
-  }
-
-  // -- the status line
-
-  /** @param {State} state */
-  show(state) {
-    this.#state = state;
-    this.tick();
-  }
-
-  /** The countdown goes on. */
-  tick() {
-    if (!this.#state) return;
-    const { status = '' } = this.#one('header').dataset;
-    const element = this.#one('#status');
-    element.dataset.state = status === 'ended' ? status : this.#state.name;
-    const texts = words(this.#state, status, Date.now());
-    texts.forEach((text, i) => write(element.children[i], text));
+    this.feed.settle();
+    this.times.separate(this.feed.list);
+    this.onsettle();
   }
 }

@@ -1,10 +1,10 @@
-// What only the page itself can see of its frames. Runs before the page's own scripts and gives them
-// `window.probe`. Relies on no markup but the contract's: main[data-position], [role=feed] article[id].
+// Observes a page's frames from within. Runs before the page's own scripts and defines
+// `window.probe`. Uses only documented markup: main[data-position] and [role=feed] article[id].
 
 (() => {
   const POSITION = 'data-position';
 
-  // A listener of the constructor's comes before any the page adds. Own work in it is a comparison.
+  // A listener added by the constructor runs before the page's own. This one only compares a prefix.
   window.WebSocket = class extends WebSocket {
     constructor(...args) {
       super(...args);
@@ -14,7 +14,7 @@
     }
   };
 
-  let waiting = null; // {arrived_ms}, while `painted` waits
+  let waiting = null; // {arrived_ms} while `painted` waits
 
   function arrive() {
     waiting.arrived_ms ??= performance.now();
@@ -22,12 +22,12 @@
   }
 
   /**
-   * Resolves to the milliseconds from the next changes frame's arrival to the painted article, null
-   * when it is out of sight.
+   * Resolve to the milliseconds from the arrival of the next changes frame to the painted article;
+   * null when the article is out of sight.
    *
-   * A ResizeObserver calls back while the first frame with its target is rendered, and a message
-   * posted then comes after that frame is painted. requestAnimationFrame would not do: when the page
-   * itself changes things in one, it calls back a frame late.
+   * A ResizeObserver calls back while the browser renders the first frame with its target. A message
+   * posted then arrives after that frame is painted. requestAnimationFrame calls back one frame late
+   * when the page itself makes its changes in such a callback.
    */
   function painted() {
     const { promise, resolve } = Promise.withResolvers();
@@ -63,7 +63,7 @@
     port2.postMessage(null);
   }
 
-  /** Resolves once the page's position has this offset and two more frames were rendered. */
+  /** Resolve when the page's position has this offset and two more frames were rendered. */
   async function reached(offset) {
     const { promise, resolve } = Promise.withResolvers();
     const look = () => {
@@ -78,7 +78,7 @@
     await frames(2);
   }
 
-  /** Resolves in a task after the n-th frame from now. */
+  /** Resolve in a task after the n-th frame from now. */
   async function frames(n) {
     for (; n > 0; n -= 1) await new Promise(requestAnimationFrame);
     await new Promise(soon);
@@ -86,7 +86,7 @@
 
   const shifts = []; // [milliseconds, value] each
 
-  /** Collect layout shifts, also those before now (the browser keeps the first 150). */
+  /** Collect layout shifts, earlier ones too; the browser keeps the first 150. */
   function watchShifts() {
     const note = (list) => {
       for (const it of list.getEntries()) {
@@ -104,18 +104,18 @@
     await frames(3);
   }
 
-  /** @returns {string[]} the ids of articles wholly above a line of the viewport, from the top */
+  /** @returns {string[]} the ids of articles entirely above a line of the viewport, from the top */
   const above = (line_px = 0) =>
     articles().filter((it) => it.getBoundingClientRect().bottom <= line_px).map((it) => it.id);
 
-  /** @returns {string[]} the ids of those between what is out of sight and what is read */
+  /** @returns {string[]} the ids of articles in sight above the one being read */
   function aboveInSight() {
     const { id } = paragraph();
     const { top } = document.getElementById(id).getBoundingClientRect();
     return above(top).slice(above().length);
   }
 
-  /** Where to find the paragraph nearest to the middle again: its article's id, and which of its. */
+  /** Return the paragraph nearest to the middle: its article's id and its index there. */
   function paragraph() {
     const middle = (node) => {
       const { top, bottom } = node.getBoundingClientRect();
@@ -130,11 +130,10 @@
   let held = null;
 
   /**
-   * Begin to note where the paragraph in the middle is in every rendered frame.
+   * Record the place of the paragraph in the middle, in every rendered frame from now on.
    *
-   * In each frame it is observed anew, since an IntersectionObserver reports where things are when
-   * the frame is rendered: after all the page's corrections, and the browser's own. Resolves once its
-   * first place is noted.
+   * Each frame observes the paragraph again: an IntersectionObserver reports places as the frame is
+   * rendered, after all corrections by the page and the browser. Resolves with the first place.
    */
   async function hold() {
     const { id, i } = paragraph();
@@ -145,7 +144,7 @@
       observer.disconnect();
       const target = node();
       if (target) observer.observe(target);
-      else tops.push(Infinity); // what was read is gone
+      else tops.push(Infinity); // the paragraph was removed
       held.request = requestAnimationFrame(observe);
     };
     held = { tops, observer, request: requestAnimationFrame(observe) };
@@ -154,7 +153,7 @@
 
   const topOf = ({ boundingClientRect }) => boundingClientRect.top;
 
-  /** End it. @returns {{frames: number, moved_px: number, jump_px: number}} see painting.Movement */
+  /** Stop recording. @returns {{frames: number, moved_px: number, jump_px: number}} see painting.Movement */
   function release() {
     const { tops, observer, request } = held;
     cancelAnimationFrame(request);
@@ -167,9 +166,9 @@
     };
   }
 
-  /** Take the browser's own anchoring away, as one without it would show the page. */
+  /** Turn off the browser's scroll anchoring, which some browsers lack. */
   function withoutAnchoring() {
-    const sheet = new CSSStyleSheet(); // the policy has nothing against it
+    const sheet = new CSSStyleSheet(); // the page's policy allows this
     sheet.replaceSync('* { overflow-anchor: none !important }');
     document.adoptedStyleSheets.push(sheet);
   }

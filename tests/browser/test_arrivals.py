@@ -1,4 +1,4 @@
-"""New entries on an open page: shown where the reader is, else waiting behind one button."""
+"""New entries on an open page: shown where the reader is, otherwise waiting behind one button."""
 
 import re
 from typing import Any
@@ -32,7 +32,7 @@ async def icon(page: Page) -> str:
     return str(await page.get_attribute("link[rel=icon]", "href"))
 
 
-async def test_at_the_top_of_a_page_in_sight_a_new_entry_is_shown_at_once(
+async def test_a_new_entry_appears_at_once_when_the_reader_is_at_the_top(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -45,7 +45,7 @@ async def test_at_the_top_of_a_page_in_sight_a_new_entry_is_shown_at_once(
     assert await reader.evaluate("document.activeElement === document.body")
 
 
-async def test_while_something_else_is_read_new_entries_wait_and_are_counted(
+async def test_new_entries_wait_and_are_counted_when_the_reader_reads_others(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -63,7 +63,7 @@ async def test_while_something_else_is_read_new_entries_wait_and_are_counted(
     await expect(reader.locator("article", has_text="New 1")).to_be_hidden()
 
 
-async def test_the_button_leads_to_the_first_unread_and_shows_what_was_read(
+async def test_the_button_reveals_the_first_unread_entry_and_draws_the_line(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -73,7 +73,7 @@ async def test_the_button_leads_to_the_first_unread_and_shows_what_was_read(
     for number in range(3):
         await editor.publish(slug, PARAGRAPHS, headline=f"New {number}")
     await expect(button(reader)).to_have_text("3 new updates")
-    await reader.evaluate("scrollTo(0, 0)")  # nothing comes in by scrolling
+    await reader.evaluate("scrollTo(0, 0)")  # scrolling reveals nothing
     await expect(reader.locator("article", has_text="New 0")).to_be_hidden()
     await button(reader).focus()
     await reader.keyboard.press("Enter")
@@ -91,7 +91,7 @@ async def test_the_button_leads_to_the_first_unread_and_shows_what_was_read(
     assert (await headlines(reader))[:4] == ["New 2", "New 1", "New 0", "Entry 7"]
 
 
-async def test_the_count_is_right_when_waiting_entries_are_edited_and_deleted(
+async def test_the_count_stays_right_when_waiting_entries_change(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
@@ -109,7 +109,7 @@ async def test_the_count_is_right_when_waiting_entries_are_edited_and_deleted(
     assert (await headlines(reader))[:3] == ["New 1", "New 0, edited", "Entry 7"]
 
 
-async def test_a_retraction_of_a_waiting_entry_is_seen_when_it_is_shown(
+async def test_a_waiting_entry_shows_its_retraction_when_revealed(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
@@ -123,7 +123,7 @@ async def test_a_retraction_of_a_waiting_entry_is_seen_when_it_is_shown(
 
 
 async def read_news(page: Page, server: Server, editor: Editor) -> tuple[str, Any]:
-    """Have an entry "News" come, and go to it; return the blog's slug and the entry."""
+    """Publish an entry "News" and go to it; return the blog's slug and the entry."""
     slug = await read_below(page, server, editor)
     entry = await editor.publish(slug, PARAGRAPHS, headline="News")
     await button(page).click()
@@ -131,19 +131,19 @@ async def read_news(page: Page, server: Server, editor: Editor) -> tuple[str, An
     return slug, entry
 
 
-async def test_the_focus_on_the_first_unread_survives_edits_and_a_reset(
+async def test_the_focus_on_the_first_unread_entry_survives_edits_and_a_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug, entry = await read_news(reader, server, editor)
-    await editor.edit(entry, headline="News, mended", note_kind="update")
-    await expect(reader.get_by_role("heading", name="News, mended")).to_be_focused()
+    await editor.edit(entry, headline="News, corrected", note_kind="update")
+    await expect(reader.get_by_role("heading", name="News, corrected")).to_be_focused()
     await editor.alter(slug, timezone="America/New_York")
     await expect(reader.locator("article .when").first).to_contain_text("E")
-    await expect(reader.get_by_role("heading", name="News, mended")).to_be_focused()
-    await expect(reader.locator("[data-unread]")).to_contain_text("News, mended")
+    await expect(reader.get_by_role("heading", name="News, corrected")).to_be_focused()
+    await expect(reader.locator("[data-unread]")).to_contain_text("News, corrected")
 
 
-async def test_the_focus_stays_in_an_entry_that_is_retracted(
+async def test_the_focus_stays_in_an_entry_when_it_is_retracted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     _, entry = await read_news(reader, server, editor)
@@ -152,7 +152,7 @@ async def test_the_focus_stays_in_an_entry_that_is_retracted(
     await expect(reader.get_by_role("heading", name="News")).to_be_focused()
 
 
-async def test_when_the_entry_with_the_focus_is_deleted_none_that_waits_gets_it(
+async def test_the_focus_skips_waiting_entries_when_its_entry_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug, entry = await read_news(reader, server, editor)
@@ -164,7 +164,7 @@ async def test_when_the_entry_with_the_focus_is_deleted_none_that_waits_gets_it(
     assert await reader.locator("[data-unread][hidden]").count() == 0
 
 
-async def test_nor_one_that_comes_in_the_same_frame_and_is_to_wait(
+async def test_the_focus_skips_an_entry_that_arrives_with_the_deletion(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug, entry = await read_news(reader, server, editor)
@@ -178,7 +178,7 @@ async def test_nor_one_that_comes_in_the_same_frame_and_is_to_wait(
     assert await reader.locator("[data-unread][hidden]").count() == 0
 
 
-async def test_the_line_and_the_focus_go_to_the_next_unread_when_the_first_is_deleted(
+async def test_line_and_focus_go_to_the_next_unread_when_the_first_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
@@ -191,7 +191,7 @@ async def test_the_line_and_the_focus_go_to_the_next_unread_when_the_first_is_de
     await expect(reader.locator("[data-unread]")).to_contain_text("New 1")
 
 
-async def test_midnight_is_marked_among_entries_that_waited_too(
+async def test_midnight_is_marked_when_waiting_entries_are_revealed(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
@@ -203,7 +203,7 @@ async def test_midnight_is_marked_among_entries_that_waited_too(
     await expect(marked).to_have_attribute("data-day", "Sunday, June 1, 2025")
 
 
-async def test_a_link_to_a_waiting_entry_shows_it(
+async def test_a_waiting_entry_appears_when_a_link_to_it_is_followed(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
@@ -214,7 +214,7 @@ async def test_a_link_to_a_waiting_entry_shows_it(
     await expect(button(reader)).to_be_hidden()
 
 
-async def test_when_all_that_waits_is_deleted_the_button_goes(
+async def test_the_button_disappears_when_all_waiting_entries_are_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
@@ -225,7 +225,7 @@ async def test_when_all_that_waits_is_deleted_the_button_goes(
     await expect(reader).to_have_title("Council")
 
 
-async def test_in_a_tab_that_is_not_seen_entries_wait(
+async def test_new_entries_wait_when_the_tab_is_hidden(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -239,7 +239,7 @@ async def test_in_a_tab_that_is_not_seen_entries_wait(
     await expect(reader.get_by_role("heading", name="While away")).to_be_focused()
 
 
-async def test_a_playing_video_holds_new_entries_back_until_it_is_stopped(
+async def test_new_entries_wait_when_a_video_plays(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -257,7 +257,7 @@ async def test_a_playing_video_holds_new_entries_back_until_it_is_stopped(
     await expect(button(reader)).to_be_hidden()
 
 
-async def test_on_an_older_page_the_button_leads_to_the_live_page_at_the_first_unread(
+async def test_the_button_opens_the_live_page_when_this_one_shows_older_entries(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -274,7 +274,7 @@ async def test_on_an_older_page_the_button_leads_to_the_live_page_at_the_first_u
     assert (await headlines(reader))[22:25] == ["New 2", "New 1", "Entry 24"]
 
 
-async def test_when_the_first_unread_is_deleted_meanwhile_it_leads_to_the_next(
+async def test_an_unread_link_leads_to_the_next_entry_when_its_own_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
@@ -285,10 +285,10 @@ async def test_when_the_first_unread_is_deleted_meanwhile_it_leads_to_the_next(
     await expect(reader).to_have_url(f"{server.url}/blogs/{slug}")
 
 
-async def test_on_an_older_page_that_was_reset_there_is_news_without_a_number(
+async def test_the_button_has_no_number_when_an_older_page_was_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """What came meanwhile is not known there, and what went neither."""
+    """After a reset such a page does not know how many entries came or went."""
     slug = await filled(editor, entries=25)
     await open_older(reader, server, editor, slug)
     await editor.publish(slug, headline="New")
@@ -300,7 +300,7 @@ async def test_on_an_older_page_that_was_reset_there_is_news_without_a_number(
     await expect(reader.get_by_role("heading", name="New")).to_be_visible()
 
 
-async def test_on_a_permalink_page_of_an_older_entry_it_does_so_too(
+async def test_the_button_opens_the_live_page_when_this_one_is_a_permalink(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=30)
@@ -313,7 +313,7 @@ async def test_on_a_permalink_page_of_an_older_entry_it_does_so_too(
     await expect(reader.get_by_role("heading", name="The latest")).to_be_focused()
 
 
-async def test_a_corrected_headline_is_corrected_in_the_title_of_its_page_too(
+async def test_the_title_of_an_entrys_page_changes_when_its_headline_does(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     blog = await editor.blog(title="A night  of results")
@@ -327,7 +327,7 @@ async def test_a_corrected_headline_is_corrected_in_the_title_of_its_page_too(
     await expect(reader).to_have_title("(1) Police question a man · A night of results")
 
 
-async def test_while_the_first_entry_of_all_waits_the_page_does_not_say_that_there_is_none(
+async def test_the_note_that_there_are_no_entries_goes_when_the_first_one_waits(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     blog = await editor.blog()
@@ -339,7 +339,7 @@ async def test_while_the_first_entry_of_all_waits_the_page_does_not_say_that_the
     await expect(reader.locator("#empty")).to_be_hidden()
 
 
-async def test_a_tab_that_is_not_seen_has_what_comes_though_nothing_of_it_is_painted(
+async def test_new_entries_reach_the_document_when_the_tab_is_hidden(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -350,7 +350,7 @@ async def test_a_tab_that_is_not_seen_has_what_comes_though_nothing_of_it_is_pai
     await expect(reader).to_have_title(re.compile(r"^\(1\) "))
 
 
-async def test_garbage_behind_the_address_or_in_storage_is_passed_over(
+async def test_a_page_ignores_garbage_when_address_or_storage_has_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -375,11 +375,11 @@ async def test_garbage_behind_the_address_or_in_storage_is_passed_over(
             assert await headlines(reader) == ["Entry 0"]
 
 
-# The page's clocks, and what it does each second, go on only by `pass_ms`.
+# The page's clocks and its timer stand still; `pass_ms` moves them.
 STANDS_STILL = """
-const [begun_ms, here_ms] = [Date.now(), performance.now()];
+const [start_ms, here_ms] = [Date.now(), performance.now()];
 Object.assign(window, { passed_ms: 0, set_ms: 0 });
-Date.now = () => begun_ms + window.set_ms + window.passed_ms;
+Date.now = () => start_ms + window.set_ms + window.passed_ms;
 performance.now = () => here_ms + window.passed_ms;
 window.setInterval = (tick) => { window.tick = tick; return 1; };
 """
@@ -389,52 +389,52 @@ async def pass_ms(page: Page, ms: int) -> None:
     await page.evaluate("ms => { window.passed_ms += ms; window.tick(); }", ms)
 
 
-async def test_new_entries_are_announced_by_their_count_and_not_more_often_than_every_ten_seconds(
+async def test_new_entries_are_announced_as_a_count_at_most_every_ten_seconds(
     browser: Browser, server: Server, editor: Editor
 ) -> None:
     slug = await filled(editor)
     async with window(browser) as page:
         await page.add_init_script(STANDS_STILL)
         await open_page(page, server, slug)
-        said = page.locator("#status span").last
+        line = page.locator("#status span").last
         await editor.publish(slug, headline="New 0")
         await expect(page.locator("article")).to_have_count(9)
         await pass_ms(page, 1_000)
-        await expect(said).to_have_text("1 new update")
+        await expect(line).to_have_text("1 new update")
         made = [await editor.publish(slug, headline=f"New {number}") for number in (1, 2, 3)]
         await expect(page.locator("article")).to_have_count(12)
         await editor.delete(made[0])
         await expect(page.locator("article")).to_have_count(11)
         await pass_ms(page, 4_000)
-        await expect(said).to_have_text("1 new update")
+        await expect(line).to_have_text("1 new update")
         await pass_ms(page, 4_000)
-        await expect(said).to_have_text("")
+        await expect(line).to_have_text("")
         await pass_ms(page, 2_500)
-        await expect(said).to_have_text("2 new updates")
+        await expect(line).to_have_text("2 new updates")
     assert await is_polite(server, slug, browser)
 
 
-async def test_when_a_clock_is_set_back_times_are_told_anew_and_arrivals_are_announced_all_the_same(
+async def test_times_and_announcements_go_on_when_the_clock_is_set_back(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
     await reader.add_init_script(STANDS_STILL)
     await open_page(reader, server, slug)
-    said = reader.locator("#status span").last
+    line = reader.locator("#status span").last
     await editor.publish(slug, headline="New 0")
     await expect(reader.locator("article")).to_have_count(2)
     await pass_ms(reader, 1_000)
-    await expect(said).to_have_text("1 new update")
+    await expect(line).to_have_text("1 new update")
     await reader.evaluate("window.set_ms = -3_600_000")
     when = reader.locator("article .when").first
-    await when.evaluate("it => it.firstChild.data = 'not told anew'")
+    await when.evaluate("it => it.firstChild.data = 'not written again'")
     await pass_ms(reader, 31_000)
-    await expect(said).to_have_text("")
-    await expect(when).not_to_contain_text("not told anew")
+    await expect(line).to_have_text("")
+    await expect(when).not_to_contain_text("not written again")
 
 
 async def is_polite(server: Server, slug: str, browser: Browser) -> bool:
-    """Say whether one status region, outside of the feed, is all that is announced."""
+    """Return whether the page announces only one status region, outside of the feed."""
     async with window(browser) as page:
         await open_page(page, server, slug)
         regions = "[role=status], [role=alert], [aria-live], output"
@@ -443,7 +443,7 @@ async def is_polite(server: Server, slug: str, browser: Browser) -> bool:
         return await found.count() == 1 and await found.get_attribute("id") == "status"
 
 
-async def test_with_the_oldest_first_new_entries_are_shown_when_the_end_is_in_sight(
+async def test_new_entries_appear_in_oldest_first_order_when_the_end_is_in_sight(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)

@@ -1,4 +1,4 @@
-"""A reader's page whose connection goes and comes back: what it says, and that it lacks nothing."""
+"""A reader's page that loses its connection: the status line, and catching up after the return."""
 
 import json
 import re
@@ -28,17 +28,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NO_WEBSOCKET = "window.WebSocket = class { constructor() { throw new Error('blocked'); } };"
 NO_EVENTS = "window.EventSource = class { constructor() { throw new Error('blocked'); } };"
-# All that the status line says, from the begin.
-SAID = """
-window.said = [];
+# Records every text of the status line, from the start.
+RECORD = """
+window.texts = [];
 addEventListener('DOMContentLoaded', () => {
   const status = document.querySelector('#status');
-  const note = () => window.said.push(status.children[0].textContent);
+  const note = () => window.texts.push(status.children[0].textContent);
   note();
   new MutationObserver(note).observe(status, {subtree: true, childList: true, characterData: true});
 });
 """
-# What a test does to the page's sockets: `isMute` loses what comes, `inject` hands over a text.
+# A test controls the page's sockets: `isMute` drops messages, `inject` delivers a text.
 HOOK = """
 window.opened = 0;
 const Plain = WebSocket;
@@ -66,7 +66,7 @@ def status(page: Page) -> Any:
 
 
 def state(page: Page) -> Any:
-    """Return what the status line says without what it announces, for some seconds, of entries."""
+    """Return the part of the status line about the stream, without announcements of entries."""
     return page.locator("#status > span").first
 
 
@@ -78,28 +78,28 @@ def state(page: Page) -> Any:
     [("", "/live"), (NO_WEBSOCKET, "/events"), (NO_WEBSOCKET + NO_EVENTS, "/changes")],
     ids=["websocket", "events", "polling"],
 )
-async def test_each_transport_keeps_the_page_live_without_a_word(
+async def test_each_transport_keeps_the_page_live_without_showing_a_loss(
     server: Server, editor: Editor, reader: Page, blocked: str, path: str
 ) -> None:
     slug = await filled(editor, entries=1)
-    asked: list[str] = []
-    reader.on("request", lambda it: asked.append(it.url))
-    reader.on("websocket", lambda it: asked.append(it.url))
+    requested: list[str] = []
+    reader.on("request", lambda it: requested.append(it.url))
+    reader.on("websocket", lambda it: requested.append(it.url))
     await reader.add_init_script(blocked)
-    await reader.add_init_script(SAID)
+    await reader.add_init_script(RECORD)
     await open_page(reader, server, slug)
     await editor.publish(slug, headline="Polls are open")
     await expect(reader.get_by_role("heading", name="Polls are open")).to_have_count(
         1, timeout=20_000
     )
-    assert any(f"{slug}{path}?since=" in url for url in asked)
-    assert set(await reader.evaluate("window.said")) <= {"Connecting", "Live"}
+    assert any(f"{slug}{path}?since=" in url for url in requested)
+    assert set(await reader.evaluate("window.texts")) <= {"Connecting", "Live"}
 
 
-# -- what the status line says
+# -- the status line
 
 
-async def test_a_lost_connection_is_told_with_the_seconds_to_the_next_try(
+async def test_the_status_line_counts_down_to_the_next_try_when_cut(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -111,13 +111,13 @@ async def test_a_lost_connection_is_told_with_the_seconds_to_the_next_try(
     await expect(status(reader)).to_have_text(re.compile("^Connection lost, retrying in [2345] s$"))
     await editor.publish(slug, headline="Meanwhile")
     await reader.evaluate("window.isBroken = false")
-    await hide(reader, is_hidden=False)  # seen again: at once
+    await hide(reader, is_hidden=False)  # a visible page reconnects at once
     await expect(state(reader)).to_have_text("Live")
     await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(1)
     assert await reader.evaluate("window.sameDocument")
 
 
-async def test_a_reader_who_is_offline_is_told_so_and_is_back_at_once(
+async def test_a_page_reconnects_at_once_when_the_network_is_back(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -131,7 +131,7 @@ async def test_a_reader_who_is_offline_is_told_so_and_is_back_at_once(
     await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(1)
 
 
-async def test_a_connection_that_says_nothing_for_two_heartbeats_is_dead(
+async def test_a_page_reconnects_when_two_heartbeats_are_missing(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -145,7 +145,7 @@ async def test_a_connection_that_says_nothing_for_two_heartbeats_is_dead(
     await expect(state(reader)).to_have_text("Live")
 
 
-async def test_a_page_from_the_back_forward_cache_is_live_again_and_lacks_nothing(
+async def test_a_page_catches_up_when_it_returns_from_the_back_forward_cache(
     server: Server, editor: Editor
 ) -> None:
     slug = await filled(editor, entries=2)
@@ -163,7 +163,7 @@ async def test_a_page_from_the_back_forward_cache_is_live_again_and_lacks_nothin
         assert await page.evaluate("window.isKept && window.sameDocument")
 
 
-async def test_a_reader_can_pause_and_catch_up_by_keyboard(
+async def test_a_reader_can_pause_and_resume_by_keyboard(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -186,7 +186,7 @@ async def test_a_reader_can_pause_and_catch_up_by_keyboard(
 # -- a reset, and the end
 
 
-async def test_a_reset_changes_what_has_changed_and_leaves_the_rest_where_it_is(
+async def test_a_reset_replaces_only_changed_entries_and_keeps_the_place(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -212,10 +212,10 @@ async def _is_steady(page: Page, headline: str, at: float) -> bool:
     return abs(await top(paragraph) - at) <= 1
 
 
-async def test_after_a_reset_all_that_was_missed_waits_and_is_counted(
+async def test_missed_entries_wait_and_are_counted_when_a_reset_brings_them(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """More than the page of a reset holds: the rest comes with the older pages behind it."""
+    """More entries than one page holds: the rest comes with older pages."""
     slug = await filled(editor, entries=25)
     await open_page(reader, server, slug)
     await load_older(reader, 25)
@@ -234,10 +234,10 @@ async def test_after_a_reset_all_that_was_missed_waits_and_is_counted(
     await expect(reader.locator("[data-unread]")).to_contain_text("New 0")
 
 
-async def test_a_reset_stops_no_video_and_takes_no_node_away(
+async def test_a_reset_stops_no_video_and_removes_no_node(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The video stands beside the entries, and as one of them, in both renderings of the page."""
+    """Both renderings of the page have the video, within an entry."""
     slug = await filled(editor, entries=3)
     await serve_clip(reader)
 
@@ -263,7 +263,7 @@ async def test_a_reset_stops_no_video_and_takes_no_node_away(
     assert await reader.evaluate("window.gone") == []
 
 
-async def test_older_updates_on_their_way_when_a_reset_comes_leave_no_hole(
+async def test_older_entries_leave_no_gap_when_a_reset_comes_while_they_load(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -286,7 +286,7 @@ async def test_older_updates_on_their_way_when_a_reset_comes_leave_no_hole(
 
 
 async def _has_all(page: Page) -> bool:
-    """Ask for older updates, and say whether there are none any more."""
+    """Request older entries; return whether all are loaded."""
     ask = "() => { const it = document.querySelector('#older a'); it?.click(); return !it; }"
     return bool(await page.evaluate(ask))
 
@@ -296,14 +296,14 @@ async def _has(page: Page, headline: str) -> bool:
 
 
 async def _reads(page: Page, expected: list[str]) -> bool:
-    """Say whether all headlines are there in order, waiting ones too."""
+    """Return whether all headlines are there in order, those of waiting entries too."""
     found = await page.eval_on_selector_all(
         "[role=feed] article h3", "all => all.map(it => it.textContent)"
     )
     return bool(found == expected)
 
 
-async def test_after_the_end_there_is_no_stream_and_late_corrections_come_all_the_same(
+async def test_late_corrections_arrive_without_a_stream_when_coverage_has_ended(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
@@ -326,12 +326,12 @@ async def test_after_the_end_there_is_no_stream_and_late_corrections_come_all_th
 
 
 async def _seen(page: Page, text: str) -> bool:
-    """Look at the page, as somebody does who comes back to its tab."""
+    """Make the page visible again; return whether it has a text."""
     await hide(page, is_hidden=False)
     return await page.get_by_text(text, exact=True).count() > 0
 
 
-# -- what makes no sense
+# -- invalid frames
 
 PUT = {"op": "put", "id": "e00000000000a", "order": 90, "offset": 90}
 ARTICLE = '<article id="e00000000000a" data-offset="90" data-order="90">Half'
@@ -369,13 +369,13 @@ GARBAGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
-async def test_what_makes_no_sense_is_warned_of_and_the_page_catches_up_and_is_whole(
+async def test_a_page_warns_and_catches_up_when_a_frame_is_invalid(
     browser: Browser, server: Server, editor: Editor, sent: Any
 ) -> None:
     slug = await filled(editor, entries=1)
-    said: list[str] = []
-    async with window(browser, expected="makes no sense|inline event handler") as page:
-        page.on("console", lambda it: said.append(it.text))
+    warnings: list[str] = []
+    async with window(browser, expected="frame rejected|inline event handler") as page:
+        page.on("console", lambda it: warnings.append(it.text))
         await page.add_init_script(HOOK + AT_ONCE)
         await open_page(page, server, slug)
         epoch = await page.evaluate("document.querySelector('main').dataset.position.split('.')[0]")
@@ -384,8 +384,8 @@ async def test_what_makes_no_sense_is_warned_of_and_the_page_catches_up_and_is_w
             await page.evaluate("text => window.inject(text)", text.replace("EPOCH", epoch))
             await until(partial(_opened, page, opened))
             await page.wait_for_selector("#status[data-state=live]")
-        await editor.publish(slug, headline="And on it goes")
-        await expect(page.get_by_role("heading", name="And on it goes")).to_have_count(1)
-        assert await headlines(page) == ["And on it goes", "Entry 0"]
+        await editor.publish(slug, headline="The next entry")
+        await expect(page.get_by_role("heading", name="The next entry")).to_have_count(1)
+        assert await headlines(page) == ["The next entry", "Entry 0"]
         assert await page.evaluate("window.isOwned") is None
-        assert len([it for it in said if "makes no sense" in it]) == 1
+        assert len([it for it in warnings if "frame rejected" in it]) == 1

@@ -1,4 +1,4 @@
-"""Two windows: what an editor does at the desk is seen on the reader's page, which is never loaded again."""
+"""Two windows: an editor's actions at the desk appear on the reader's page without a reload."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ async def is_same_document(page: Page) -> bool:
     return bool(await page.evaluate("window.sameDocument === true"))
 
 
-async def test_an_entry_published_with_the_keyboard_appears_on_the_open_page(
+async def test_an_entry_appears_on_the_open_page_when_published_by_keyboard(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -36,7 +36,7 @@ async def test_an_entry_published_with_the_keyboard_appears_on_the_open_page(
     assert await is_same_document(reader)
 
 
-async def test_each_entry_offers_its_link_to_share_also_one_that_comes_or_changes_later(
+async def test_each_entry_offers_its_link_when_it_arrives_or_changes(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -71,7 +71,7 @@ async def test_an_edit_changes_the_entry_in_place(
     assert await is_same_document(reader)
 
 
-async def test_a_deletion_removes_the_entry_and_undo_brings_it_back_in_its_place(
+async def test_a_deleted_entry_returns_to_its_place_when_the_deletion_is_undone(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -87,7 +87,7 @@ async def test_a_deletion_removes_the_entry_and_undo_brings_it_back_in_its_place
     assert await is_same_document(reader)
 
 
-async def test_pins_and_key_events_appear_and_go(
+async def test_pinned_entries_and_key_events_appear_and_disappear(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -106,7 +106,7 @@ async def test_pins_and_key_events_appear_and_go(
     assert await is_same_document(reader)
 
 
-async def test_the_end_of_coverage_with_its_successor_and_the_re_opening_are_seen(
+async def test_an_open_page_shows_when_coverage_ends_and_reopens(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -126,7 +126,7 @@ async def test_the_end_of_coverage_with_its_successor_and_the_re_opening_are_see
     assert await is_same_document(reader)
 
 
-async def test_the_header_is_live_too(
+async def test_an_open_page_shows_changes_of_the_header(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -141,7 +141,7 @@ async def test_the_header_is_live_too(
     assert await is_same_document(reader)
 
 
-async def test_a_conflict_shows_both_texts_and_loses_none(
+async def test_the_desk_shows_both_texts_when_two_editors_save_one_entry(
     server: Server, editor: Editor, desk: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -157,7 +157,7 @@ async def test_a_conflict_shows_both_texts_and_loses_none(
     await expect(desk.locator(f"#{entry['id']} .body")).to_have_text("What Dana wrote.")
 
 
-async def test_without_javascript_the_page_reads_and_the_form_publishes(
+async def test_reading_and_publishing_work_without_javascript(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -179,7 +179,7 @@ async def test_without_javascript_the_page_reads_and_the_form_publishes(
         await expect(page.locator("[role=feed] article h3", has_text="Entry 0")).to_have_count(1)
 
 
-async def test_without_javascript_a_refused_form_keeps_the_text_and_gives_the_reason_beside_the_box(
+async def test_a_rejected_form_keeps_text_and_gives_reasons_without_javascript(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -193,7 +193,7 @@ async def test_without_javascript_a_refused_form_keeps_the_text_and_gives_the_re
         await expect(page.locator("#compose [name=body]")).to_have_value("Kept as it is.")
 
 
-async def test_a_refused_publish_keeps_the_text_with_the_reason_beside_the_box(
+async def test_a_rejected_entry_keeps_its_text_and_shows_the_reason(
     server: Server, editor: Editor, desk: Page
 ) -> None:
     slug = (await editor.blog())["slug"]
@@ -206,7 +206,9 @@ async def test_a_refused_publish_keeps_the_text_with_the_reason_beside_the_box(
     assert len(await desk.input_value("#compose [name=body]")) == 20_001
 
 
-async def test_markup_in_a_text_never_runs(server: Server, editor: Editor, reader: Page) -> None:
+async def test_markup_in_an_editors_text_never_runs(
+    server: Server, editor: Editor, reader: Page
+) -> None:
     slug = (await editor.blog())["slug"]
     await open_page(reader, server, slug)
     hostile = '<img src=x onerror="window.ran=1"><script>window.ran=1</script> [x](javascript:window.ran=1)'
@@ -218,7 +220,7 @@ async def test_markup_in_a_text_never_runs(server: Server, editor: Editor, reade
     assert await reader.locator("[role=feed] article .body img, [role=feed] script").count() == 0
 
 
-async def test_after_its_server_was_killed_the_page_catches_up_in_order_none_twice(
+async def test_a_page_catches_up_in_order_when_its_server_was_killed(
     browser: Browser, tmp_path: Path
 ) -> None:
     (tmp_path / "store").mkdir()
@@ -254,7 +256,7 @@ async def _has(page: Page, names: list[str]) -> bool:
     return await headlines(page) == names
 
 
-async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes_one_entry(
+async def test_publishing_again_makes_one_entry_when_the_store_was_unreachable(
     browser: Browser, tmp_path: Path
 ) -> None:
     (tmp_path / "store").mkdir()
@@ -267,12 +269,14 @@ async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes
                 await open_desk(desk, server, slug)
                 await open_page(page, server, slug)
                 process.kill()
-                await expect(desk.locator("#store")).to_contain_text("away", timeout=30_000)
-                await desk.fill("#compose [name=body]", "Written while the store was away.")
+                await expect(desk.locator("#store")).to_contain_text("unavailable", timeout=30_000)
+                await desk.fill("#compose [name=body]", "Written while the store was unreachable.")
                 await desk.press("#compose [name=body]", "Control+Enter")
-                await expect(desk.locator("#compose [data-reason='']")).to_contain_text("away")
+                await expect(desk.locator("#compose [data-reason='']")).to_contain_text(
+                    "unavailable"
+                )
                 await expect(desk.locator("#compose [name=body]")).to_have_value(
-                    "Written while the store was away."
+                    "Written while the store was unreachable."
                 )
                 process.start()
                 await expect(desk.locator("#store")).to_be_hidden(timeout=30_000)
@@ -281,10 +285,10 @@ async def test_while_the_store_is_away_the_text_stays_and_publishing_again_makes
                 await expect(desk.locator("#compose [name=body]")).to_have_value("")
 
 
-async def test_another_time_zone_is_no_older_state(
+async def test_the_desk_warns_of_no_loss_when_only_the_time_zone_changes(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
-    """It begins a new epoch, as a store does that lost changes."""
+    """A new time zone starts a new epoch, as a loss of changes does."""
     slug = (await editor.blog())["slug"]
     await editor.publish(slug, headline="Seen in two zones")
     await open_desk(desk, server, slug)

@@ -1,4 +1,4 @@
-"""A reader's page while it is read: edits in place, times, order, older updates, links and sharing."""
+"""A reader's page: edits in place, times, order, older entries, links and sharing."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 # -- edits
 
 
-async def test_what_is_read_stays_in_place_whatever_changes_above_it(
+async def test_the_text_being_read_stays_in_place_when_anything_above_changes(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, summary="Short.")
@@ -78,7 +78,7 @@ async def test_the_first_entry_stays_in_place_when_the_header_above_it_grows(
         assert abs(await top(paragraph) - before) <= 1
 
 
-async def test_with_the_oldest_first_what_is_read_stays_in_place_too(
+async def test_the_text_being_read_stays_in_place_in_oldest_first_order(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -94,29 +94,29 @@ async def test_with_the_oldest_first_what_is_read_stays_in_place_too(
     assert abs(await top(paragraph) - before) <= 1
 
 
-async def test_a_paragraph_between_two_edits_stays_in_place(
+async def test_a_paragraph_stays_in_place_when_edits_surround_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
-    parts = [f"Part {n} of what is told here. " * 8 for n in range(8)]
+    parts = [f"Part {n} of the long report. " * 8 for n in range(8)]
     entry = await editor.publish(slug, "\n\n".join(parts), headline="Long")
     await editor.publish(slug, PARAGRAPHS, headline="Above")
     await open_page(reader, server, slug)
     paragraph = reader.locator("p", has_text="Part 5")
     await paragraph.evaluate("it => it.scrollIntoView({block: 'center'})")
     before = await top(paragraph)
-    parts[6] += "A typo was mended."
+    parts[6] += "A typo was corrected."
     await editor.edit(entry, body="\n\n".join([parts[0], PARAGRAPHS, *parts[1:]]))
-    await expect(reader.locator("p", has_text="A typo was mended.")).to_have_count(1)
+    await expect(reader.locator("p", has_text="A typo was corrected.")).to_have_count(1)
     assert abs(await top(paragraph) - before) <= 1
 
 
-async def test_what_is_read_stays_in_place_when_midnight_makes_the_lines_of_times_longer(
+async def test_the_text_being_read_stays_in_place_when_midnight_adds_dates(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await filled(editor, entries=12)
     day = (await editor.entries(slug))[0]["published_at"][:10]
-    # So narrow that a date takes a line of its own, whatever the time.
+    # In a window this narrow a date always takes a line of its own.
     async with window(browser, viewport={"width": 160, "height": 640}) as page:
         await page.clock.install(time=f"{day}T23:59:00Z")
         await page.add_init_script(NO_ANSWERS)
@@ -131,7 +131,7 @@ async def test_what_is_read_stays_in_place_when_midnight_makes_the_lines_of_time
         assert abs(await top(paragraph) - before) <= 1
 
 
-async def test_a_pinned_copy_is_like_the_one_that_the_page_came_with(
+async def test_a_pinned_copy_equals_the_servers_when_an_entry_is_pinned(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
@@ -141,14 +141,14 @@ async def test_a_pinned_copy_is_like_the_one_that_the_page_came_with(
     await expect(reader.locator("#pinned [data-share]")).to_have_count(1)
     await editor.edit(marked, headline="Edited")
     await expect(reader.locator("#pinned h3")).to_have_text("Edited")
-    live = await _told_beside(reader)
+    live = await _text_beside(reader)
     await reader.reload()
     await reader.wait_for_selector("#status[data-state=live]")
-    assert await _told_beside(reader) == live
+    assert await _text_beside(reader) == live
 
 
-async def _told_beside(page: Page) -> list[str]:
-    """Return the links and words of the lists beside the feed."""
+async def _text_beside(page: Page) -> list[str]:
+    """Return the text and the number of links of the lists beside the feed."""
     lists = page.locator("#pinned, #key-events")
     return [
         f"{await lists.nth(n).inner_text()} {await lists.nth(n).locator('a').count()}"
@@ -156,7 +156,7 @@ async def _told_beside(page: Page) -> list[str]:
     ]
 
 
-async def test_the_first_key_event_moves_nothing_sideways(
+async def test_nothing_moves_sideways_when_the_first_key_event_arrives(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await filled(editor)
@@ -180,7 +180,7 @@ async def test_the_first_key_event_moves_nothing_sideways(
         assert await paragraph.evaluate(box) == wide
 
 
-async def test_key_events_that_have_no_column_do_not_stay_above_the_text(
+async def test_key_events_scroll_away_when_they_have_no_column(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await filled(editor)
@@ -193,10 +193,10 @@ async def test_key_events_that_have_no_column_do_not_stay_above_the_text(
         await expect(page.locator("#key-events")).not_to_be_in_viewport()
 
 
-async def test_a_key_event_in_the_column_beside_moves_nothing_that_is_read(
+async def test_the_text_being_read_stays_in_place_when_a_key_event_arrives(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """Not even where the column reaches below the middle of the window."""
+    """The column reaches below the middle of the window."""
     slug = await filled(editor)
     for entry in await editor.entries(slug):
         await editor.mark(entry, key=True, key_title="A key event of more than one line. " * 3)
@@ -235,16 +235,16 @@ VIDEO = '<video src="/static/clip.webm" loop=""></video>'
         f"<p>One.</p>{VIDEO}",
     ],
 )
-async def test_a_video_plays_on_when_what_stands_around_it_is_edited(
+async def test_a_video_plays_on_when_the_text_around_it_is_edited(
     server: Server, reader: Page, after: str
 ) -> None:
     await serve_clip(reader)
-    await reader.goto(server.url)  # which has no scripts of its own
+    await reader.goto(server.url)  # the home page has no scripts
     before = f"<p>One.</p>\n{VIDEO}\n<p>Two.</p>"
     assert await reader.evaluate(MORPH, [before, after]) == [True] * 3
 
 
-async def test_an_edit_elsewhere_on_the_page_does_not_stop_a_video(
+async def test_a_video_plays_on_when_another_entry_is_edited(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
@@ -258,7 +258,7 @@ async def test_an_edit_elsewhere_on_the_page_does_not_stop_a_video(
     assert await reader.evaluate("!document.querySelector('video').paused")
 
 
-async def test_labels_tell_updates_and_corrections_and_nothing_of_what_is_minor(
+async def test_an_edit_gets_a_label_unless_it_is_minor(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
@@ -274,7 +274,7 @@ async def test_labels_tell_updates_and_corrections_and_nothing_of_what_is_minor(
     await expect(reader.locator(f"#{minor['id']} .note")).to_have_count(0)
 
 
-async def test_a_deleted_entry_vanishes_everywhere_and_a_retracted_one_stays_struck_through(
+async def test_a_deleted_entry_disappears_and_a_retracted_one_is_struck_through(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=2)
@@ -318,10 +318,10 @@ RELEASE = """async () => {
 }"""
 
 
-async def test_a_burst_of_fifty_changes_is_one_paint(
+async def test_a_burst_of_fifty_changes_is_painted_once(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """All frames are handed over in one go; the feed is looked at with every frame painted."""
+    """The socket delivers all frames at once; the test counts entries with every painted frame."""
     slug = await filled(editor, entries=2)
     await reader.add_init_script(HOLD)
     await open_page(reader, server, slug)
@@ -338,24 +338,24 @@ async def _is_held(page: Page, offset: int) -> bool:
 # -- times
 
 
-async def told(page: Page, headline: str) -> str:
-    """Return the line of times of an entry, as it is read."""
+async def times_of(page: Page, headline: str) -> str:
+    """Return the visible times of an entry."""
     line = page.locator("article", has_text=headline).locator("p.when")
     return str(await line.evaluate("it => it.innerText")).split("\n")[0].replace("\u202f", " ")
 
 
 async def with_times(editor: Editor, zone: str, *instants: str) -> str:
-    """Return the slug of a blog in a zone whose entries were published at past instants."""
+    """Return the slug of a blog in a zone, with one entry for each past instant."""
     slug = str((await editor.blog(timezone=zone))["slug"])
     for instant in instants:
         await editor.publish(slug, headline=f"At {instant}", published_at=instant)
     return slug
 
 
-async def test_each_time_is_in_the_blogs_zone_with_its_abbreviation_at_that_instant(
+async def test_each_time_is_in_the_blogs_zone_with_the_abbreviation_of_that_day(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """An hour that comes twice, and one that never was: the days on which clocks are changed."""
+    """On days when clocks change, one hour comes twice and another is skipped."""
     expected = {
         "2025-03-09T06:59:00Z": "1:59 AM EST · March 9, 2025",
         "2025-03-09T07:00:00Z": "3:00 AM EDT · March 9, 2025",
@@ -366,42 +366,42 @@ async def test_each_time_is_in_the_blogs_zone_with_its_abbreviation_at_that_inst
     async with window(browser, timezone_id="Asia/Tokyo") as page:
         await open_page(page, server, slug)
         for instant, text in expected.items():
-            before, _, after = (await told(page, instant)).partition(" / ")
+            before, _, after = (await times_of(page, instant)).partition(" / ")
             assert after.startswith(text)
             assert before.endswith("ago")
 
 
-async def test_the_readers_own_zone_is_shown_when_asked_for_and_remembered(
+async def test_times_are_in_the_readers_zone_when_they_choose_it(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await with_times(editor, "America/New_York", "2025-11-02T05:30:00Z")
     async with window(browser, timezone_id="Europe/London") as page:
         await open_page(page, server, slug)
         await page.get_by_role("button", name="My time").click()
-        assert " / 5:30 AM GMT · November 2, 2025" in await told(page, "At 2025")
+        assert " / 5:30 AM GMT · November 2, 2025" in await times_of(page, "At 2025")
         late = await editor.publish(slug, headline="Later", published_at="2025-06-01T12:00:00Z")
         await expect(page.locator(f"#{late['id']}")).to_have_count(1)
-        assert " / 1:00 PM GMT+1 · June 1, 2025" in await told(page, "Later")
+        assert " / 1:00 PM GMT+1 · June 1, 2025" in await times_of(page, "Later")
         await page.reload()
         await page.wait_for_selector("#status[data-state=live]")
-        assert " / 5:30 AM GMT" in await told(page, "At 2025")
-        await page.get_by_role("button", name="Local time").click()
-        assert " / 1:30 AM EDT · November 2, 2025" in await told(page, "At 2025")
+        assert " / 5:30 AM GMT" in await times_of(page, "At 2025")
+        await page.get_by_role("button", name="Blog time").click()
+        assert " / 1:30 AM EDT · November 2, 2025" in await times_of(page, "At 2025")
         await page.reload()
         await page.wait_for_selector("#status[data-state=live]")
-        assert " / 1:30 AM EDT" in await told(page, "At 2025")
+        assert " / 1:30 AM EDT" in await times_of(page, "At 2025")
 
 
 def zone_where_it_is(hour: int) -> str:
-    """Return a zone, of those without summer times, where it is this hour now."""
+    """Return a zone without summer time where it is this hour now."""
     ahead = (hour - datetime.now(UTC).hour + 12) % 24 - 12
     return f"Etc/GMT{-ahead:+}"  # signed as POSIX does: west of Greenwich is positive
 
 
-async def test_the_time_of_an_update_has_a_date_where_that_is_another_day_than_the_entrys(
+async def test_an_updates_time_has_a_date_when_the_entrys_day_is_another(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """Published 12 hours ago and updated now: in the blog's zone today, in the reader's overnight."""
+    """The entry is 12 hours older than its update: the same day in the blog's zone, not in the reader's."""
     then = (datetime.now(UTC) - timedelta(hours=12)).strftime("%Y-%m-%dT%H:%M:%SZ")
     slug = str((await editor.blog(timezone=zone_where_it_is(20)))["slug"])
     entry = await editor.publish(slug, published_at=then)
@@ -412,12 +412,12 @@ async def test_the_time_of_an_update_has_a_date_where_that_is_another_day_than_t
         await expect(date).to_be_hidden()
         await page.get_by_role("button", name="My time").click()
         await expect(date).to_be_visible()
-        await page.get_by_role("button", name="Local time").click()
+        await page.get_by_role("button", name="Blog time").click()
         await expect(date).to_be_hidden()
 
 
 @pytest.mark.parametrize("zone", ["Europe/London", "Africa/Lagos", "America/Phoenix"])
-async def test_whoever_has_another_time_in_some_season_is_offered_their_own(
+async def test_readers_can_choose_their_zone_when_it_differs_in_some_season(
     server: Server, editor: Editor, browser: Browser, zone: str
 ) -> None:
     slug = await with_times(editor, "Europe/Paris", "2025-06-01T12:00:00Z")
@@ -426,7 +426,7 @@ async def test_whoever_has_another_time_in_some_season_is_offered_their_own(
         await expect(page.get_by_role("button", name="My time")).to_be_visible()
 
 
-async def test_who_has_chosen_their_own_time_elsewhere_can_always_go_back(
+async def test_readers_can_choose_blog_time_when_they_chose_theirs_elsewhere(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await with_times(editor, "Europe/Paris", "2025-06-01T12:00:00Z")
@@ -434,11 +434,11 @@ async def test_who_has_chosen_their_own_time_elsewhere_can_always_go_back(
         await page.goto(f"{server.url}/blogs/{slug}")
         await page.evaluate("localStorage.setItem('liveblog:zone', 'true')")
         await page.reload()
-        await page.get_by_role("button", name="Local time").click()
+        await page.get_by_role("button", name="Blog time").click()
         await expect(page.get_by_role("button", name="My time")).to_be_hidden()
 
 
-async def test_who_is_in_the_blogs_zone_is_not_offered_another(
+async def test_no_zone_is_offered_when_the_reader_is_in_the_blogs_zone(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await with_times(editor, "Europe/Paris")
@@ -447,7 +447,7 @@ async def test_who_is_in_the_blogs_zone_is_not_offered_another(
         await expect(page.get_by_role("button", name="My time")).to_be_hidden()
 
 
-async def test_entries_of_different_days_are_told_apart_at_midnight_in_the_zone_shown(
+async def test_midnight_in_the_shown_zone_separates_entries_of_two_days(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     instants = ("2025-06-01T21:30:00Z", "2025-06-01T22:30:00Z", "2025-06-02T23:30:00Z")
@@ -468,29 +468,29 @@ async def test_entries_of_different_days_are_told_apart_at_midnight_in_the_zone_
         ]  # fmt: skip
 
 
-async def test_the_date_is_shown_unless_it_is_todays_and_a_wrong_clock_is_corrected(
+async def test_todays_date_is_hidden_when_a_wrong_clock_was_corrected(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = str((await editor.blog(timezone=zone_where_it_is(12)))["slug"])
     await editor.publish(slug, headline="Just now")
-    heard: list[str] = []
+    received: list[str] = []
     async with window(browser) as page:
         page.on(
-            "websocket", lambda it: it.on("framereceived", lambda text: heard.append(str(text)))
+            "websocket", lambda it: it.on("framereceived", lambda text: received.append(str(text)))
         )
         await page.clock.install(time="2031-05-05T12:00:00Z")
         await open_page(page, server, slug)
-        assert (await told(page, "Just now")).split(" / ")[0] != "now"
-        await until(lambda: any('"beat"' in text for text in heard))
-        await page.clock.run_for(31_000)  # then all times are told anew
-        assert (await told(page, "Just now")).startswith("now / ")
+        assert (await times_of(page, "Just now")).split(" / ")[0] != "now"
+        await until(lambda: any('"beat"' in text for text in received))
+        await page.clock.run_for(31_000)  # the page writes all times every 30 s
+        assert (await times_of(page, "Just now")).startswith("now / ")
         await expect(page.locator("article .date").first).to_be_hidden()
 
 
-# -- order, older updates, links
+# -- order, older entries, links
 
 
-async def test_the_order_is_chosen_and_remembered(
+async def test_the_order_is_remembered_when_a_reader_chooses_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
@@ -504,10 +504,12 @@ async def test_the_order_is_chosen_and_remembered(
     assert await headlines(reader) == ["Entry 2", "Entry 1", "Entry 0"]
     await editor.publish(slug, headline="New")
     await expect(reader.locator(".fresh")).to_have_count(1)
-    await expect(reader.locator(".fresh")).to_have_count(0)  # or it would be lit up again
+    await expect(reader.locator(".fresh")).to_have_count(
+        0
+    )  # otherwise the highlight would play again
 
 
-async def test_older_updates_come_below_and_what_is_read_stays(
+async def test_the_text_being_read_stays_in_place_when_older_entries_load(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -523,7 +525,7 @@ async def test_older_updates_come_below_and_what_is_read_stays(
     assert await reader.evaluate("window.sameDocument")
 
 
-async def test_older_updates_that_cannot_be_had_leave_the_page_and_say_so(
+async def test_a_message_offers_another_try_when_older_entries_do_not_load(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -538,7 +540,7 @@ async def test_older_updates_that_cannot_be_had_leave_the_page_and_say_so(
     assert await reader.evaluate("window.sameDocument")
 
 
-async def test_what_changed_while_paused_reaches_the_lists_although_older_updates_had_it(
+async def test_the_lists_get_changes_that_older_entries_brought_while_paused(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -552,10 +554,10 @@ async def test_what_changed_while_paused_reaches_the_lists_although_older_update
     await expect(reader.locator("#key-events li")).to_have_count(1)
 
 
-async def test_older_updates_come_although_the_blog_goes_on_meanwhile(
+async def test_older_entries_load_when_the_blog_changes_meanwhile(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """A change that arrives while the page is on its way, and one of an entry that is in it."""
+    """A change arrives while the older page is on its way, and that page has the changed entry."""
     slug = await filled(editor, entries=25)
     oldest = (await editor.entries(slug))[-1]
     await open_page(reader, server, slug)
@@ -581,7 +583,7 @@ async def _is_at_offset(page: Page, offset: int) -> bool:
     return int(str(position).split(".")[1]) >= offset
 
 
-async def test_who_loads_older_updates_by_keyboard_goes_on_at_the_first_of_them(
+async def test_the_focus_goes_to_the_first_older_entry_when_loaded_by_keyboard(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -593,7 +595,7 @@ async def test_who_loads_older_updates_by_keyboard_goes_on_at_the_first_of_them(
         await expect(heading).to_be_focused()
 
 
-async def test_older_updates_asked_for_twice_at_once_come_once(
+async def test_older_entries_load_once_when_requested_twice_at_once(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -609,7 +611,7 @@ async def test_older_updates_asked_for_twice_at_once_come_once(
     assert await reader.evaluate("window.sameDocument")
 
 
-async def test_what_was_loaded_below_is_live_too(
+async def test_older_entries_change_live_when_they_are_loaded(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -622,7 +624,7 @@ async def test_what_was_loaded_below_is_live_too(
     await expect(reader.locator("[role=feed] > article")).to_have_count(24)
 
 
-async def test_the_back_button_returns_to_the_same_place_among_older_updates(
+async def test_the_back_button_restores_the_place_among_older_entries(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -636,7 +638,7 @@ async def test_the_back_button_returns_to_the_same_place_among_older_updates(
     await until(lambda: _is_at(reader, "Entry 3", before))
 
 
-async def test_it_does_so_too_on_a_page_that_began_at_the_first_unread(
+async def test_the_back_button_restores_the_place_when_opened_at_the_unread(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -652,7 +654,7 @@ async def test_it_does_so_too_on_a_page_that_began_at_the_first_unread(
     await until(lambda: _is_at(reader, "Entry 3", before))
 
 
-async def test_who_was_at_the_top_and_loads_the_page_again_is_at_the_top(
+async def test_a_reloaded_page_is_at_the_top_when_the_reader_was_there(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -671,10 +673,10 @@ async def _is_at(page: Page, headline: str, at: float) -> bool:
     return abs(await top(paragraph) - at) <= 1
 
 
-async def test_who_loads_the_page_again_is_at_the_same_place_although_entries_came_above(
+async def test_a_reloaded_page_restores_the_place_when_entries_came_above(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """A phone does so with a tab that was not seen for a while."""
+    """Phones reload a tab that was hidden for a while."""
     slug = await read_below(reader, server, editor)
     paragraph = reader.locator("article", has_text="Entry 5").locator("p").last
     before = await top(paragraph)
@@ -693,7 +695,7 @@ async def test_who_loads_the_page_again_is_at_the_same_place_although_entries_ca
     await expect(reader.get_by_role("heading", name="New 3")).to_be_in_viewport()
 
 
-async def test_who_loads_the_page_again_and_follows_a_key_event_comes_back_to_the_place(
+async def test_the_back_button_restores_the_place_after_a_key_event_and_reload(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -702,13 +704,15 @@ async def test_who_loads_the_page_again_and_follows_a_key_event_comes_back_to_th
     before = await top(await scroll_to(reader, "Entry 3"))
     await reader.reload()
     await reader.wait_for_selector("#status[data-state=live]")
-    await reader.locator("#key-events a").dispatch_event("click")  # in the column, or scrolled away
+    await reader.locator("#key-events a").dispatch_event(
+        "click"
+    )  # the link may be scrolled out of sight
     await expect(reader.get_by_role("heading", name="Entry 7")).to_be_in_viewport()
     await reader.go_back()
     await until(lambda: _is_at(reader, "Entry 3", before))
 
 
-async def test_who_loads_the_page_again_when_the_entry_is_gone_is_where_it_was(
+async def test_a_reloaded_page_restores_the_place_when_the_entry_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=30)
@@ -716,7 +720,7 @@ async def test_who_loads_the_page_again_when_the_entry_is_gone_is_where_it_was(
     await load_older(reader, 30)
     await scroll_to(reader, "Entry 6")
     at = await reader.evaluate("scrollY")
-    await reader.evaluate("dispatchEvent(new Event('pagehide'))")  # it hears of nothing more
+    await reader.evaluate("dispatchEvent(new Event('pagehide'))")  # this closes the stream
     for entry in (await editor.entries(slug))[22:25]:
         await editor.delete(entry)
     await reader.reload()
@@ -732,7 +736,7 @@ async def _is_in_place(paragraph: Locator, place: float) -> bool:
     return abs(await top(paragraph) - place) <= 1
 
 
-async def test_a_copied_address_leads_to_its_entry_when_that_is_not_among_the_newest_any_more(
+async def test_a_copied_address_leads_to_its_entry_when_it_is_an_older_one(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = str((await editor.blog())["slug"])
@@ -747,10 +751,10 @@ async def test_a_copied_address_leads_to_its_entry_when_that_is_not_among_the_ne
     await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
 
 
-async def test_a_link_in_an_entry_leads_to_another_one_of_the_blog_wherever_that_is(
+async def test_a_link_in_an_entry_leads_to_another_when_that_is_not_loaded(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Its address is of this page, so the page is not loaded anew."""
+    """The link has this page's address, so the browser does not reload the page."""
     slug = str((await editor.blog())["slug"])
     entry = await editor.publish(slug, headline="Long ago")
     await editor.publish_many(slug, 20)
@@ -762,7 +766,7 @@ async def test_a_link_in_an_entry_leads_to_another_one_of_the_blog_wherever_that
     await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
 
 
-async def test_a_key_event_leads_to_its_entry_wherever_that_is(
+async def test_a_key_event_leads_to_its_entry_when_loaded_or_not(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = str((await editor.blog())["slug"])
@@ -779,19 +783,19 @@ async def test_a_key_event_leads_to_its_entry_wherever_that_is(
     await expect(reader.get_by_role("heading", name="Long ago")).to_be_in_viewport()
 
 
-async def test_a_key_event_leads_to_an_entry_that_waits(
+async def test_a_key_event_leads_to_its_entry_when_that_is_waiting(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await read_below(reader, server, editor)
-    await editor.publish(slug, headline="It has begun", key=True)
+    await editor.publish(slug, headline="The count has started", key=True)
     await expect(reader.locator("#new")).to_have_text("1 new update")
-    link = reader.locator("#key-events").get_by_role("link", name="It has begun")
+    link = reader.locator("#key-events").get_by_role("link", name="The count has started")
     await link.evaluate("it => it.click()")
-    await expect(reader.get_by_role("heading", name="It has begun")).to_be_in_viewport()
+    await expect(reader.get_by_role("heading", name="The count has started")).to_be_in_viewport()
     await expect(reader.locator("#new")).to_be_hidden()
 
 
-async def test_a_permalink_opens_at_its_entry_which_is_marked_and_clear_of_the_button(
+async def test_a_permalink_opens_at_its_entry_and_highlights_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -809,10 +813,10 @@ async def _is_clear(article: Locator) -> bool:
     return 48 <= await top(article) <= 200
 
 
-async def test_after_a_takedown_nothing_of_the_entry_is_left_on_its_open_page(
+async def test_nothing_of_an_entry_stays_on_its_page_when_it_is_taken_down(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Not in the title either, where an entry's headline may begin with the blog's own."""
+    """Nor in the title, where the entry's headline may start with the blog's."""
     slug = await filled(editor, entries=1)
     entry = await editor.publish(slug, "Libel, word by word.", headline="Council libels Smith")
     await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
@@ -827,7 +831,7 @@ async def test_after_a_takedown_nothing_of_the_entry_is_left_on_its_open_page(
 SHARE = "navigator.share = async (what) => { window.shared = what; };"
 
 
-async def test_entries_and_the_page_are_shared_by_what_the_system_offers(
+async def test_sharing_uses_the_systems_dialog_when_there_is_one(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -839,7 +843,7 @@ async def test_entries_and_the_page_are_shared_by_what_the_system_offers(
     assert "/entries/e" in await reader.evaluate("window.shared.url")
 
 
-async def test_without_that_the_pages_link_is_copied(
+async def test_sharing_copies_the_link_when_the_system_has_no_dialog(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -852,10 +856,10 @@ async def test_without_that_the_pages_link_is_copied(
     assert copied == f"{server.url}/blogs/{slug}"
 
 
-# -- before, and never
+# -- before coverage, and drafts
 
 
-async def test_an_upcoming_blog_tells_when_it_begins_and_counts_down(
+async def test_an_upcoming_blog_shows_its_start_and_counts_down(
     server: Server, editor: Editor, browser: Browser, reader: Page
 ) -> None:
     fields = {"status": "upcoming", "timezone": "America/New_York"}
@@ -873,7 +877,7 @@ async def test_an_upcoming_blog_tells_when_it_begins_and_counts_down(
     await expect(reader.locator("#status")).to_have_text("Waiting for coverage to begin")
 
 
-async def test_the_countdown_goes_down_to_seconds_and_the_blog_begins_on_the_open_page(
+async def test_the_countdown_counts_seconds_and_is_empty_after_the_start(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = str((await editor.blog(status="upcoming", starts_at="2030-06-01T18:00:00Z"))["slug"])
@@ -889,7 +893,7 @@ async def test_the_countdown_goes_down_to_seconds_and_the_blog_begins_on_the_ope
         await expect(left).to_have_text("")
 
 
-async def test_a_draft_is_not_found_by_readers_and_one_made_a_draft_sends_them_away(
+async def test_a_blog_is_not_found_and_its_readers_leave_when_it_is_a_draft(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = str((await editor.blog(status="draft"))["slug"])
@@ -902,11 +906,11 @@ async def test_a_draft_is_not_found_by_readers_and_one_made_a_draft_sends_them_a
     await expect(reader.locator("#status")).to_have_text("No live updates, reload the page")
 
 
-# -- for everybody
+# -- accessibility
 
 
 @pytest.mark.parametrize("width", [320, 640])  # 640: 1280 at 200 %
-async def test_nothing_is_cut_off_in_a_narrow_window(
+async def test_nothing_is_cut_off_when_the_window_is_narrow(
     server: Server, editor: Editor, browser: Browser, width: int
 ) -> None:
     long = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
@@ -918,10 +922,10 @@ async def test_nothing_is_cut_off_in_a_narrow_window(
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_whatever_can_be_pressed_is_24_pixels_high_and_wide_or_has_room(
+async def test_every_target_is_at_least_24_pixels_high_and_wide(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """WCAG 2.2, 2.5.8; links within a sentence are excepted."""
+    """WCAG 2.2, 2.5.8, which excepts links within a sentence."""
     slug = await filled(editor, entries=25)
     await editor.publish(slug, headline="A key event", key=True, pinned=True)
     async with window(browser, viewport={"width": 390, "height": 844}) as page:
@@ -936,7 +940,7 @@ async def test_whatever_can_be_pressed_is_24_pixels_high_and_wide_or_has_room(
         assert small == []
 
 
-async def test_everything_can_be_reached_and_seen_by_keyboard(
+async def test_every_control_is_reached_and_outlined_by_keyboard(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -958,7 +962,7 @@ async def test_everything_can_be_reached_and_seen_by_keyboard(
     assert set(outlines) == {"solid"}
 
 
-async def test_who_wants_less_motion_sees_none(
+async def test_nothing_moves_when_the_reader_prefers_reduced_motion(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -980,7 +984,7 @@ async def test_a_printed_page_has_the_text_and_no_buttons(
     await expect(reader.get_by_role("heading", name="Entry 1")).to_be_visible()
 
 
-async def test_without_scripts_all_can_be_read_and_there_is_a_link_to_refresh(
+async def test_all_entries_and_a_refresh_link_are_there_without_scripts(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = await filled(editor, entries=45)
@@ -995,7 +999,7 @@ async def test_without_scripts_all_can_be_read_and_there_is_a_link_to_refresh(
         assert read == [f"Entry {n}" for n in reversed(range(45))]
 
 
-async def test_a_page_asks_nobody_else_keeps_no_cookie_and_has_one_timer(
+async def test_a_page_has_one_script_one_timer_no_cookie_and_no_third_party(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -1022,7 +1026,7 @@ async def test_a_page_asks_nobody_else_keeps_no_cookie_and_has_one_timer(
         "trustedTypes.createPolicy('liveblog', {})",
     ],
 )
-async def test_nothing_gets_markup_or_scripts_into_a_page_but_through_its_own_policy(
+async def test_the_browser_blocks_markup_and_scripts_outside_the_pages_policy(
     server: Server, editor: Editor, browser: Browser, act: str
 ) -> None:
     slug = await filled(editor, entries=1)

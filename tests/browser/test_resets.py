@@ -1,4 +1,4 @@
-"""A page that starts over from another rendering of it: nothing read twice, nothing gone still shown."""
+"""A page that starts over from another rendering: no entry counts as new twice, no deleted one stays."""
 
 import pytest
 from kit.servers import Editor, Server
@@ -23,7 +23,7 @@ GMT_ALL_YEAR = "Africa/Abidjan"
 
 
 async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America/New_York") -> None:
-    """Have all readers start over, and wait until this one has."""
+    """Reset all readers of a blog, and wait until this one has started over."""
     await editor.alter(slug, timezone=zone)
     name = "E" if zone == "America/New_York" else "GMT"
     await expect(page.locator("article .when").first).to_contain_text(name)
@@ -31,13 +31,13 @@ async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America
 
 
 async def open_at_once(page: Page, url: str) -> None:
-    """Open a page whose script waits for nothing that it may not wait for."""
+    """Open a page whose random waits are as short as possible."""
     await page.add_init_script(AT_ONCE)
     await page.goto(url)
     await page.wait_for_selector("#status[data-state=live]")
 
 
-async def test_what_was_read_after_a_reset_is_not_taken_for_new_when_older_updates_come(
+async def test_read_entries_do_not_wait_when_older_ones_load_after_a_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -51,10 +51,10 @@ async def test_what_was_read_after_a_reset_is_not_taken_for_new_when_older_updat
     await expect(reader.locator("#new")).to_be_hidden()
 
 
-async def test_what_was_read_is_not_taken_for_new_when_it_is_loaded_again_later(
+async def test_read_entries_do_not_wait_when_they_are_loaded_again_later(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Read after one reset, and removed at the next, since it could not be had then."""
+    """Entries are read after one reset and removed at the next, since they do not load then."""
     slug = await filled(editor, entries=2)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     await start_over(reader, editor, slug)
@@ -68,7 +68,7 @@ async def test_what_was_read_is_not_taken_for_new_when_it_is_loaded_again_later(
     assert await reader.locator(NEW).count() == 0
 
 
-async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_unread(
+async def test_unread_entries_stay_counted_when_a_second_reset_interrupts(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -88,7 +88,7 @@ async def test_a_second_reset_while_older_updates_load_forgets_nothing_that_is_u
     await expect(reader.locator("[role=feed] > article")).to_have_count(50)
 
 
-async def test_older_updates_that_could_not_be_loaded_before_a_second_reset_remove_nothing(
+async def test_failed_older_entries_remove_nothing_when_a_second_reset_follows(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -115,10 +115,10 @@ async def test_older_updates_that_could_not_be_loaded_before_a_second_reset_remo
     assert abs(await top(read) - before) <= 1
 
 
-async def test_older_updates_from_before_a_reset_that_come_after_it_void_nothing(
+async def test_older_entries_from_before_a_reset_change_nothing_when_late(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Else the page would wait for ever for one that is of the epoch before."""
+    """Otherwise the page would wait for a page of the earlier epoch, which never comes."""
     slug = await filled(editor, entries=25)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     held: list[tuple[Route, APIResponse]] = []
@@ -133,19 +133,19 @@ async def test_older_updates_from_before_a_reset_that_come_after_it_void_nothing
     [(route, answer)] = held
     await route.fulfill(response=answer)
     await expect(reader.locator("[role=feed] > article")).to_have_count(25)
-    await editor.publish(slug, headline="And on it goes")
+    await editor.publish(slug, headline="The next entry")
     await expect(reader.locator("#new")).to_have_text("1 new update")
     await expect(reader.locator("#status")).to_have_text("Live")
 
 
-async def test_older_updates_of_a_blog_that_has_ended_can_be_had_after_a_reset(
+async def test_older_entries_of_an_ended_blog_load_when_it_was_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Without a stream it is the older page that tells of the reset."""
+    """Without a stream, only the older page shows that there was a reset."""
     slug = await filled(editor, entries=25)
     await editor.alter(slug, status="ended")
-    asked = f"**/blogs/{slug}/changes?since=*"
-    async with reader.expect_response(asked):
+    requested = f"**/blogs/{slug}/changes?since=*"
+    async with reader.expect_response(requested):
         await reader.goto(f"{server.url}/blogs/{slug}")
     await editor.alter(slug, timezone="America/New_York")
     await reader.locator("#older a").click()
@@ -153,7 +153,7 @@ async def test_older_updates_of_a_blog_that_has_ended_can_be_had_after_a_reset(
     await load_older(reader, 25)
 
 
-async def test_what_was_taken_down_is_also_gone_from_the_title_and_the_description(
+async def test_title_and_description_lose_an_entry_when_it_is_taken_down(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -169,7 +169,7 @@ async def test_what_was_taken_down_is_also_gone_from_the_title_and_the_descripti
     assert "Smith" not in content
 
 
-async def test_when_the_first_unread_is_gone_the_line_and_the_focus_go_to_the_next(
+async def test_line_and_focus_go_to_the_next_unread_when_a_reset_removes_it(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor)
@@ -188,10 +188,10 @@ async def test_when_the_first_unread_is_gone_the_line_and_the_focus_go_to_the_ne
     await expect(reader.locator("[data-unread]")).to_contain_text("News 1")
 
 
-async def test_where_older_updates_cannot_be_loaded_anew_nothing_stale_stays(
+async def test_stale_entries_are_removed_when_older_ones_do_not_load_again(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Else what was taken down would be shown for as long as the page is open."""
+    """Otherwise an entry that was taken down would stay on the open page."""
     slug = await filled(editor, entries=25)
     entries = await editor.entries(slug)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
@@ -209,7 +209,7 @@ async def test_where_older_updates_cannot_be_loaded_anew_nothing_stale_stays(
     assert await headlines(reader) == [f"Entry {n}" for n in reversed(range(25)) if n != 1]
 
 
-async def test_with_the_oldest_first_what_is_read_stays_in_place_when_what_is_stale_above_it_goes(
+async def test_the_text_being_read_stays_when_stale_entries_above_are_removed(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -224,7 +224,7 @@ async def test_with_the_oldest_first_what_is_read_stays_in_place_when_what_is_st
     assert abs(await top(paragraph) - before) <= 1
 
 
-async def test_on_a_permalink_page_a_reset_keeps_what_is_read_and_its_place(
+async def test_a_permalink_page_keeps_the_text_being_read_when_it_is_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=3)
@@ -242,7 +242,7 @@ async def test_on_a_permalink_page_a_reset_keeps_what_is_read_and_its_place(
     assert abs(await top(paragraph) - before) <= 1
 
 
-async def test_on_an_older_page_that_was_reset_the_button_leads_to_the_first_unread(
+async def test_the_button_leads_to_the_first_unread_when_an_older_page_was_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=25)
@@ -259,7 +259,7 @@ async def test_on_an_older_page_that_was_reset_the_button_leads_to_the_first_unr
     assert reader.url == f"{server.url}/blogs/{slug}"
 
 
-async def test_when_a_linked_entry_is_gone_the_newest_updates_are_not_called_earlier_ones(
+async def test_the_title_of_the_feed_changes_when_the_linked_entry_is_deleted(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = await filled(editor, entries=1)
@@ -276,7 +276,7 @@ async def test_when_a_linked_entry_is_gone_the_newest_updates_are_not_called_ear
     await expect(title).to_have_text("Latest updates")
 
 
-async def test_a_change_of_language_is_told_to_screen_readers_and_in_the_days(
+async def test_language_attributes_and_days_change_when_the_language_does(
     server: Server, editor: Editor, reader: Page
 ) -> None:
     slug = str((await editor.blog())["slug"])

@@ -214,7 +214,7 @@ async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_
             forget.client_unpause()
             forget.flushall()
             forget.execute()
-        await expect(desk.locator("#store")).to_contain_text("lacks this blog")
+        await expect(desk.locator("#store")).to_contain_text("no longer has this blog")
         pages = await asyncio.to_thread(first.status, f"/blogs/{show.slug}")
         assert pages == 200
         bring_back(show.store, copy)

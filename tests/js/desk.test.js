@@ -1,11 +1,11 @@
-// What the desk's forms mean: to the API, and back from its answers.
+// The meaning of the desk's forms: from boxes to the API's fields, and from answers to words.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
   alteredOf,
-  boxOf,
+  boxNameOf,
   entryFields,
   headerFields,
   instantOf,
@@ -32,28 +32,28 @@ const entry = (fields) => ({
   ...fields,
 });
 
-test('names in a byline stand between commas or one a line', () => {
+test('names in a byline are separated by commas or lines', () => {
   assert.deepEqual(namesOf(' Ann One, Bo Two\r\nCy ,,\n'), ['Ann One', 'Bo Two', 'Cy']);
 });
 
-test('a time is read in the zone of the blog, in summer and in winter', () => {
+test('a time counts in the zone of the blog, in summer and in winter', () => {
   assert.equal(instantOf('2026-07-01T12:00', NEW_YORK), '2026-07-01T16:00:00.000Z');
   assert.equal(instantOf('2026-01-01T12:00:30', NEW_YORK), '2026-01-01T17:00:30.000Z');
   assert.equal(instantOf('2026-01-01T12:00', 'Asia/Kathmandu'), '2026-01-01T06:15:00.000Z');
 });
 
-test('an hour that comes twice is its first, a skipped one has the offset before it', () => {
+test('the first of two equal hours counts, and a skipped hour has the offset before it', () => {
   assert.equal(instantOf('2026-11-01T01:30', NEW_YORK), '2026-11-01T05:30:00.000Z');
   assert.equal(instantOf('2026-03-08T02:30', NEW_YORK), '2026-03-08T07:30:00.000Z');
 });
 
-test('what is no time is left for the API to refuse', () => {
+test('an invalid time is sent as it is, for the API to reject', () => {
   assert.equal(instantOf('tomorrow', 'UTC'), null);
   assert.equal(instantOf('2026-13-01T00:00', 'UTC'), null);
   assert.deepEqual(entryFields({ publish_at: 'tomorrow' }, 'UTC'), { publish_at: 'tomorrow' });
 });
 
-test('an entry has LF only, null for an empty box, and nothing of boxes that are not there', () => {
+test('an entry has line feeds only, null for an empty box and no field without a box', () => {
   const values = {
     headline: ' ',
     body: 'One\r\n\r\nTwo “quoted”',
@@ -70,7 +70,7 @@ test('an entry has LF only, null for an empty box, and nothing of boxes that are
   });
 });
 
-test('with a time, publishing is scheduling; a draft with a time is for the API to refuse', () => {
+test('publishing with a time means scheduling; the API rejects a draft with a time', () => {
   const at = { publish_at: '2030-01-01T00:00' };
   const publish_at = '2030-01-01T00:00:00.000Z';
   assert.deepEqual(entryFields({ status: 'published', ...at }, 'UTC'), { publish_at });
@@ -80,13 +80,13 @@ test('with a time, publishing is scheduling; a draft with a time is for the API 
   });
 });
 
-test('an edit sends only the boxes that were altered', () => {
+test('an edit sends only changed boxes', () => {
   assert.deepEqual(alteredOf({ body: 'b', pinned: 'true' }, { body: 'a', pinned: 'true' }), {
     body: 'b',
   });
 });
 
-test('a header sends only what was altered, and a link as a whole', () => {
+test('a header sends only changed boxes, and a link as a whole', () => {
   const base = {
     title: 'A',
     dek: 'D',
@@ -110,7 +110,7 @@ test('a header sends only what was altered, and a link as a whole', () => {
   assert.deepEqual(headerFields(base, base), {});
 });
 
-test('a start is an instant of the zone in the same form, sent when either was altered', () => {
+test('a start counts in the zone of the same form, and is sent when either changed', () => {
   const base = { title: 'Council', timezone: NEW_YORK, starts_at: '2026-07-01T20:00' };
   const sent = (/** @type {Record<string, string>} */ altered) =>
     headerFields({ ...base, ...altered }, base);
@@ -128,8 +128,8 @@ test('a start is an instant of the zone in the same form, sent when either was a
   assert.deepEqual(headerFields({ status: 'ended' }, {}), { status: 'ended' });
 });
 
-test('a pointer of the API names its box', () => {
-  assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxOf), [
+test('a JSON pointer of the API names its box', () => {
+  assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxNameOf), [
     'body',
     'byline',
     'successor_url',
@@ -137,42 +137,42 @@ test('a pointer of the API names its box', () => {
   ]);
 });
 
-test('a refusal has its reason at the box, as a sentence', () => {
+test('a rejection has its reason at the box, as a sentence', () => {
   const detail = 'has 20001 characters; the limit is 20000';
   const outcome = outcomeOf(422, {
     type: '/problems/invalid-field',
     detail: `body: ${detail}`,
     errors: [{ pointer: '/body', detail }],
   });
-  assert.equal(outcome.kind, 'refused');
+  assert.equal(outcome.kind, 'rejected');
   assert.deepEqual(outcome.fields, { body: 'Has 20001 characters; the limit is 20000.' });
 });
 
-test('no answer and 5xx leave it unknown what was stored, and trying again is safe', () => {
+test('without an answer, or with 5xx, the outcome is unknown and another try is safe', () => {
   for (const status of [0, 500, 503]) {
     const { kind, reason } = outcomeOf(status, {});
     assert.equal(kind, 'unknown');
-    assert.match(reason, /cannot publish it twice/);
+    assert.match(reason, /will not be published twice/);
   }
 });
 
-test('each other answer has its own meaning', () => {
+test('each other status has its own outcome', () => {
   const reused = { type: '/problems/idempotency-key-reused', detail: 'x' };
   assert.equal(outcomeOf(201, {}).kind, 'done');
   assert.equal(outcomeOf(401, {}).kind, 'signed-out');
-  assert.equal(outcomeOf(409, {}).kind, 'refused');
+  assert.equal(outcomeOf(409, {}).kind, 'rejected');
   assert.equal(outcomeOf(410, {}).kind, 'gone');
   assert.equal(outcomeOf(412, {}).kind, 'conflict');
   assert.equal(outcomeOf(422, reused).kind, 'already');
   assert.match(outcomeOf(429, {}, 7).reason, /7 seconds/);
 });
 
-test('a sentence begins with a capital and ends with a stop', () => {
+test('a sentence starts with a capital and ends with a full stop', () => {
   assert.equal(sentence('is empty'), 'Is empty.');
   assert.equal(sentence('Is it?'), 'Is it?');
 });
 
-test('of two edits, a box that one of them wrote is taken, a box of both shows both', () => {
+test('merging takes a box that one editor changed, and shows both texts of a box that both changed', () => {
   const base = { headline: 'H', body: 'B', byline: 'Ann, Bo', dateline: '', key_title: '' };
   const mine = { ...base, body: 'Mine', byline: 'Ann,Bo' };
   const theirs = entry({ headline: 'Theirs too', body: 'Theirs', byline: ['Ann', 'Bo'] });
@@ -182,7 +182,7 @@ test('of two edits, a box that one of them wrote is taken, a box of both shows b
   });
 });
 
-test('two edits that came to the same text are no conflict', () => {
+test('two edits with the same text are no conflict', () => {
   const base = { headline: '', body: 'B' };
   assert.deepEqual(merge({ ...base, body: 'Same\r\n' }, base, entry({ body: 'Same\n' })), {
     taken: {},
@@ -190,12 +190,12 @@ test('two edits that came to the same text are no conflict', () => {
   });
 });
 
-test('a form without words is empty, whatever is ticked', () => {
+test('a form without words is empty, whether boxes are ticked or not', () => {
   assert.equal(isEmpty({ body: ' \n', byline: 'Ann', pinned: 'true' }), true);
   assert.equal(isEmpty({ body: '', headline: 'H' }), false);
 });
 
-test('what was kept comes back whole or not at all', () => {
+test('saved text is restored as a whole or not at all', () => {
   const kept = { values: { body: 'Text' }, key: 'k1' };
   assert.deepEqual(keptOf(JSON.stringify(kept)), kept);
   for (const stored of [

@@ -1,5 +1,5 @@
-// What a reader's browser loads stays small; the scripts are weighed as they are served, in
-// tests/unit/test_scripts.py.
+// The styles that a reader's browser loads stay small. tests/integration/test_wheel.py measures the
+// scripts as a wheel serves them.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 
 const STYLES_BYTES_MAX = 6 * 1024;
 
-/** @param {string[]} files @returns {number} bytes on the way, each file compressed by itself */
+/** @param {string[]} files @returns {number} bytes on the way, each file compressed separately */
 const weigh = (files) =>
   files
     .map((file) => readFileSync(new URL(`../../static/${file}`, import.meta.url)))

@@ -1,5 +1,5 @@
-// The stream: when it connects, waits, changes transport and rests. Frames and codes as in the
-// contract with readers.
+// The stream: when it connects, waits, changes its transport and rests. docs/streams.md has the
+// frames and close codes.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -25,8 +25,12 @@ const frame = (from, to, changes = [], epoch = 'aa') => ({
 /** @param {string} status @param {number} offset */
 const header = (status, offset) => ({ op: 'blog', offset, status, html: '<header>' });
 
-/** A reader's page in short: a timeline, and what was shown. @param {string} status */
-function setUp(status = 'live') {
+/**
+ * Make a stream with a minimal reader: a timeline, and a record of what was shown.
+ *
+ * @param {string} [status] of the blog @param {object} [lacks] members of the world to replace
+ */
+function setUp(status = 'live', lacks = {}) {
   const fake = new FakeWorld();
   /** @type {State[]} */
   const shown = [];
@@ -37,8 +41,8 @@ function setUp(status = 'live') {
   /** @type {Reader} */
   const reader = {
     position: () => page.timeline.position,
-    hasEnded: () => timelines.header(page.timeline)?.status === 'ended',
-    take(it) {
+    hasEnded: () => timelines.headerOf(page.timeline)?.status === 'ended',
+    receive(it) {
       const applied = timelines.apply(page.timeline, it);
       page.timeline = applied.timeline;
       return applied.outcome;
@@ -59,12 +63,12 @@ function setUp(status = 'live') {
     page: (/** @type {string} */ at, /** @type {boolean} */ isGone) =>
       `/${isGone ? 'blog' : 'page'}/${at}`,
   };
-  const stream = new Stream(reader, urls, fake.world);
+  const stream = new Stream(reader, urls, { ...fake.world, ...lacks });
   const state = () => shown.at(-1)?.name;
   return { fake, stream, page, shown, clocks, state };
 }
 
-/** The same, with a stream that has been live for a minute. */
+/** Make a stream that has been live for a minute. */
 function live() {
   const all = setUp();
   all.stream.start();
@@ -76,7 +80,7 @@ function live() {
   return all;
 }
 
-/** The same, polling, because neither of the better transports ever said hello. */
+/** Make a stream that polls, because neither of the better transports said hello. */
 async function polling() {
   const all = setUp();
   all.stream.start();
@@ -85,7 +89,7 @@ async function polling() {
   return all;
 }
 
-test('it opens a WebSocket from the position of the page', () => {
+test('a stream opens a WebSocket from the position of the page', () => {
   const { fake, stream, state } = setUp();
   stream.start();
   assert.equal(fake.socket.url, `/live/${POSITION}`);
@@ -94,7 +98,7 @@ test('it opens a WebSocket from the position of the page', () => {
   assert.equal(state(), 'live');
 });
 
-test('only applied changes move the position that it comes back with', () => {
+test('only applied changes move the position that a stream reconnects from', () => {
   const { fake, page } = live();
   fake.socket.send(frame(3, 5));
   fake.socket.send(frame(3, 4));
@@ -106,28 +110,28 @@ test('only applied changes move the position that it comes back with', () => {
 });
 
 const PUT = { op: 'put', id: 'e00000000000a', offset: 4, order: 4, html: '<article>' };
-const NONSENSE = {
-  'no JSON': 'not json',
-  'JSON that is no object': 'null',
+const INVALID = {
+  'text that is not JSON': 'not json',
+  'JSON that is not an object': 'null',
   'a frame of unknown type': { t: 'news' },
-  'a frame named like what every object has': { t: 'toString' },
+  'a frame named like a member of every object': { t: 'toString' },
   'a hello without a heartbeat': { t: 'hello', position: POSITION },
-  'changes that are no list': { ...frame(3, 4), changes: {} },
+  'changes that are not a list': { ...frame(3, 4), changes: {} },
   'a change of unknown kind': frame(3, 4, [{ ...PUT, op: 'move' }]),
   'an entry without html': frame(3, 4, [{ ...PUT, html: undefined }]),
   'an entry without an id': frame(3, 4, [{ ...PUT, id: '' }]),
-  'an entry with an id that is none': frame(3, 4, [{ ...PUT, id: 'e"]' }]),
+  'an entry with an invalid id': frame(3, 4, [{ ...PUT, id: 'e"]' }]),
   'a change from the future': frame(3, 4, [{ ...PUT, offset: 5 }]),
   'an order from the future': frame(3, 4, [{ ...PUT, order: 5 }]),
   'a change that is null': frame(3, 4, [/** @type {any} */ (null)]),
   'a header without a status': frame(3, 4, [{ op: 'blog', offset: 4, html: '<header>' }]),
-  'a position that is garbage': { ...frame(3, 4), position: 'x' },
-  'a position with an offset that is none': { ...frame(3, 4), position: 'aa.4e9.00000000' },
+  'an invalid position': { ...frame(3, 4), position: 'x' },
+  'a position with an invalid offset': { ...frame(3, 4), position: 'aa.4e9.00000000' },
   'a reset without a window': { t: 'reset', position: POSITION, after_ms: 5 },
-  'a farewell with half a window': { t: 'bye', after_ms: [0] },
+  'a bye with half a window': { t: 'bye', after_ms: [0] },
 };
-for (const [name, it] of Object.entries(NONSENSE)) {
-  test(`${name} is not applied, is warned of once, and what was missed is asked for`, () => {
+for (const [name, it] of Object.entries(INVALID)) {
+  test(`a stream rejects ${name}, warns once and asks for the changes again`, () => {
     const { fake, state } = live();
     fake.socket.send(it);
     assert.ok(fake.socket.isClosed);
@@ -136,22 +140,22 @@ for (const [name, it] of Object.entries(NONSENSE)) {
     assert.equal(fake.opened.length, 2);
     assert.equal(fake.socket.url, `/live/${POSITION}`);
     fake.socket.send(HELLO);
-    fake.socket.send(it); // it is what the server has: then the page is asked for
+    fake.socket.send(it); // rejected at the same position again, so the stream fetches the page
     fake.pass(10_000);
     assert.equal(fake.request.url, `/page/${POSITION}`);
     assert.equal(fake.warnings.length, 1);
   });
 }
 
-test('what the page refuses to show is warned of, and asked for again', () => {
+test('a stream warns and reconnects when the page rejects a frame', () => {
   const { fake, stream } = live();
-  stream.reader.take = () => 'refused';
+  stream.reader.receive = () => 'rejected';
   fake.socket.send(frame(3, 4, [PUT]));
   assert.ok(fake.socket.isClosed);
   assert.equal(fake.warnings.length, 1);
 });
 
-test('a reader who pauses has no stream, whatever wakes the page, and then catches up', () => {
+test('a paused stream stays closed when the page wakes, and catches up when resumed', () => {
   const { fake, stream, state } = live();
   stream.pause(true);
   assert.equal(state(), 'paused');
@@ -173,7 +177,7 @@ const OUT_OF_STEP = {
   'a beat of another epoch': { t: 'beat', position: 'bb.3.00000000', now: null },
 };
 for (const [name, it] of Object.entries(OUT_OF_STEP)) {
-  test(`after ${name} it reconnects from its own position`, () => {
+  test(`a stream reconnects from its own position after ${name}`, () => {
     const { fake } = live();
     fake.socket.send(it);
     assert.ok(fake.socket.isClosed);
@@ -183,14 +187,14 @@ for (const [name, it] of Object.entries(OUT_OF_STEP)) {
   });
 }
 
-test('a beat without a position is proof of life only, and its time corrects the clock', () => {
+test('a beat without a position keeps the stream alive and corrects the clock', () => {
   const { fake, clocks, state } = live();
   fake.socket.send({ t: 'beat', position: null, now: '2026-11-22T14:05:00.000Z' });
   assert.equal(state(), 'live');
   assert.equal(clocks.at(-1), '2026-11-22T14:05:00.000Z');
 });
 
-test('no sign of life for twice the heartbeat means dead', () => {
+test('a connection is lost when nothing arrives for two heartbeats', () => {
   const { fake, state } = live();
   fake.pass(39_999);
   assert.equal(state(), 'live');
@@ -199,16 +203,16 @@ test('no sign of life for twice the heartbeat means dead', () => {
   assert.ok(fake.socket.isClosed);
 });
 
-test('a connection that never says hello is given up after ten seconds', () => {
+test('a connection is closed when it says no hello within ten seconds', () => {
   const { fake, stream, state } = setUp();
   stream.start();
   fake.pass(10_000);
   assert.ok(fake.opened[0].isClosed);
   assert.equal(fake.socket.url, `/events/${POSITION}`);
-  assert.equal(state(), undefined); // nobody is told before all three were tried
+  assert.equal(state(), undefined); // no loss is shown before all three were tried
 });
 
-test('after a cut of a stable stream the first try comes within a second', () => {
+test('a stream reconnects within a second when a stable connection is cut', () => {
   for (const [chance, wait_ms] of [[0, 0], [0.5, 500], [1, 1_000]]) {
     const { fake, shown } = live();
     fake.chance = chance;
@@ -218,7 +222,7 @@ test('after a cut of a stable stream the first try comes within a second', () =>
   }
 });
 
-test('after a cut of a young stream, and after each try in vain, it waits up to 10 s', () => {
+test('a stream waits up to 10 s when a young connection is cut or a try fails', () => {
   const { fake, stream } = setUp();
   stream.start();
   fake.socket.send(HELLO);
@@ -233,7 +237,7 @@ test('after a cut of a young stream, and after each try in vain, it waits up to 
 });
 
 for (const code of [1001, 1006, 1011, 1012, 1013, 4001, 4002, 4003, 4004, 4005, 4999]) {
-  test(`code ${code} means come back`, () => {
+  test(`a stream reconnects after code ${code}`, () => {
     const { fake } = live();
     fake.socket.end(code);
     fake.pass(1_000);
@@ -242,7 +246,7 @@ for (const code of [1001, 1006, 1011, 1012, 1013, 4001, 4002, 4003, 4004, 4005, 
 }
 
 for (const code of [1002, 1003, 1007, 1008, 1009]) {
-  test(`code ${code} means come back after at least 30 s, whatever wakes it`, () => {
+  test(`a stream reconnects at least 30 s after code ${code}, even when woken`, () => {
     const { fake, stream } = live();
     fake.chance = 0;
     fake.socket.end(code);
@@ -255,7 +259,7 @@ for (const code of [1002, 1003, 1007, 1008, 1009]) {
 }
 
 for (const code of [4500, 4504]) {
-  test(`code ${code} means stay away, whatever wakes it`, () => {
+  test(`a stream never reconnects after code ${code}, even when woken`, () => {
     const { fake, stream, shown } = live();
     fake.socket.end(code);
     assert.deepEqual(shown.at(-1), { name: 'lost', retry_at: null });
@@ -268,7 +272,7 @@ for (const code of [4500, 4504]) {
   });
 }
 
-test('after a bye it comes back at a random moment of the window, and not before', () => {
+test('a stream reconnects at a random time within the window of a bye, not before', () => {
   const { fake, stream } = live();
   fake.chance = 0.75;
   fake.socket.send({ t: 'bye', after_ms: [0, 20_000], why: 'busy' });
@@ -281,7 +285,7 @@ test('after a bye it comes back at a random moment of the window, and not before
   assert.equal(fake.opened.length, 2);
 });
 
-test('after a bye without a window it stays away', () => {
+test('a stream never reconnects after a bye without a window', () => {
   const { fake } = live();
   fake.socket.send({ t: 'bye', after_ms: null, why: 'no such blog' });
   fake.socket.end(1006);
@@ -290,7 +294,7 @@ test('after a bye without a window it stays away', () => {
 
 // -- reset ----------------------------------------------------------------------------------------
 
-test('on reset it waits in the window, fetches the page and goes on from it', async () => {
+test('a reset stream waits within the window, fetches the page and continues from there', async () => {
   const { fake, stream } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 3_000] });
   assert.ok(fake.socket.isClosed);
@@ -302,7 +306,7 @@ test('on reset it waits in the window, fetches the page and goes on from it', as
   assert.equal(fake.socket.url, '/live/bb.11.00000000');
 });
 
-test('on reset it fetches again while the page is too old or cannot be had', async () => {
+test('a reset stream fetches the page again when it is too old or does not load', async () => {
   const { fake, page } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
@@ -320,13 +324,13 @@ test('on reset it fetches again while the page is too old or cannot be had', asy
   assert.equal(page.timeline.position, 'bb.9.00000000');
 });
 
-test('on reset it asks its stream anew when the page never comes to what was said', async () => {
+test('a reset stream reconnects when the page never reaches the position', async () => {
   const { fake, state } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
   for (let tries = 0; tries < 6; tries += 1) {
     assert.equal(fake.opened.length, 1);
-    await fake.request.answer(200, 'aa.3.00000000'); // what is held
+    await fake.request.answer(200, 'aa.3.00000000'); // the held position
     fake.pass(5_000);
   }
   assert.equal(fake.socket.url, '/live/aa.3.00000000');
@@ -334,7 +338,7 @@ test('on reset it asks its stream anew when the page never comes to what was sai
   assert.equal(state(), 'live');
 });
 
-test('on reset a page that is gone is replaced by that of the blog', async () => {
+test('a reset stream fetches the page of the blog when its own page is gone', async () => {
   const { fake } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
@@ -344,12 +348,12 @@ test('on reset a page that is gone is replaced by that of the blog', async () =>
   assert.equal(fake.socket.url, '/live/bb.9.00000000');
 });
 
-test('on reset of a blog that is no more it stays away', async () => {
+test('a reset stream never reconnects when the blog is gone', async () => {
   const { fake, shown } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
   await fake.request.answer(404);
-  assert.equal(fake.request.url, '/blog/bb.9.00000000'); // perhaps only this page of it is gone
+  assert.equal(fake.request.url, '/blog/bb.9.00000000'); // perhaps only this page is gone
   await fake.request.answer(404);
   assert.deepEqual(shown.at(-1), { name: 'lost', retry_at: null });
   assert.equal(fake.wait_ms, null);
@@ -357,7 +361,7 @@ test('on reset of a blog that is no more it stays away', async () => {
 
 // -- ended ----------------------------------------------------------------------------------------
 
-test('after 4510 it looks every ten minutes, with jitter, and when it is seen', async () => {
+test('an ended stream polls every ten minutes, with jitter, and when the page is visible again', async () => {
   const { fake, stream, state } = live();
   fake.socket.send(frame(3, 4, [header('ended', 4)]));
   assert.equal(state(), 'live');
@@ -378,7 +382,7 @@ test('after 4510 it looks every ten minutes, with jitter, and when it is seen', 
   assert.equal(state(), 'ended');
 });
 
-test('a header that is not ended any more brings it back to the stream', async () => {
+test('a stream connects again when the blog is reopened', async () => {
   const { fake, stream } = setUp('ended');
   stream.start();
   assert.equal(fake.opened.length, 0);
@@ -386,7 +390,7 @@ test('a header that is not ended any more brings it back to the stream', async (
   assert.equal(fake.socket.url, '/live/aa.5.00000000');
 });
 
-test('a reset while it rests ends in rest again', async () => {
+test('an ended stream rests again after a reset', async () => {
   const { fake, stream, state } = setUp('ended');
   stream.start();
   await fake.request.answer(200, { t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
@@ -396,9 +400,9 @@ test('a reset while it rests ends in rest again', async () => {
   assert.equal(state(), 'ended');
 });
 
-// -- away and back --------------------------------------------------------------------------------
+// -- leaving and returning --------------------------------------------------------------------------------
 
-test('seen again while it waits after a cut, it connects at once', () => {
+test('a waiting stream reconnects at once when the page is visible again', () => {
   const { fake, stream } = live();
   fake.socket.end(1006);
   stream.wake();
@@ -407,16 +411,16 @@ test('seen again while it waits after a cut, it connects at once', () => {
   assert.equal(fake.opened.length, 2);
 });
 
-test('seen again after a sleep of the machine, it does not wait for the watchdog', () => {
+test('a stream reconnects without its watchdog when the machine has slept', () => {
   const { fake, stream } = live();
   stream.wake();
   assert.equal(fake.opened.length, 1);
-  fake.now_ms += 40_001; // timers stood still
+  fake.now_ms += 40_001; // timers did not run
   stream.wake();
   assert.equal(fake.opened.length, 2);
 });
 
-test('left, it holds nothing open, and comes back from its position', () => {
+test('a stream closes everything when the reader leaves, and returns from its position', () => {
   const { fake, stream } = live();
   const { socket } = fake;
   stream.sleep();
@@ -429,7 +433,7 @@ test('left, it holds nothing open, and comes back from its position', () => {
   assert.equal(fake.socket.url, `/live/${POSITION}`);
 });
 
-test('offline it says so, tries on, and connects at once when the network is back', () => {
+test('an offline stream shows its state, keeps trying and reconnects when online', () => {
   const { fake, stream, state } = live();
   fake.isOnline = false;
   stream.offline();
@@ -444,7 +448,7 @@ test('offline it says so, tries on, and connects at once when the network is bac
 
 // -- other transports -----------------------------------------------------------------------------
 
-test('where no WebSocket comes up it takes Server-Sent Events, at once and without a word', () => {
+test('a stream uses Server-Sent Events at once when no WebSocket opens, and shows no loss', () => {
   const { fake, stream, state } = setUp();
   stream.start();
   fake.socket.end(1006);
@@ -458,7 +462,7 @@ test('where no WebSocket comes up it takes Server-Sent Events, at once and witho
   assert.equal(fake.socket.url, `/events/${POSITION}`);
 });
 
-test('a stream of events that ends in an ended blog means rest', () => {
+test('a stream rests when an EventSource ends in an ended blog', () => {
   const { fake, stream, state } = setUp();
   stream.start();
   fake.socket.end(1006);
@@ -469,7 +473,7 @@ test('a stream of events that ends in an ended blog means rest', () => {
   assert.ok(fake.socket.isClosed);
 });
 
-test('a WebSocket that has worked gets more tries than one that never did', () => {
+test('a WebSocket that has worked gets more tries than one that has not', () => {
   const { fake } = live();
   for (let i = 0; i < 6; i += 1) {
     fake.socket.end(1006);
@@ -481,7 +485,7 @@ test('a WebSocket that has worked gets more tries than one that never did', () =
   assert.match(fake.socket.url, /^\/events/);
 });
 
-test('where nothing streams it polls, and says that it is live', async () => {
+test('a stream polls and shows "live" when nothing else works', async () => {
   const { fake, state, page } = await polling();
   assert.equal(state(), 'live');
   fake.pass(10_000);
@@ -491,7 +495,7 @@ test('where nothing streams it polls, and says that it is live', async () => {
   assert.equal(fake.request.url, '/changes/aa.6.00000000');
 });
 
-test('a poll that fails, or gives something else, is a cut', async () => {
+test('a stream is lost when a poll fails or its answer is invalid', async () => {
   for (const answer of [{ status: 503, body: '' }, { status: 200, body: '<html>' }]) {
     const { fake, state } = await polling();
     fake.pass(10_000);
@@ -500,7 +504,7 @@ test('a poll that fails, or gives something else, is a cut', async () => {
   }
 });
 
-test('while polling works the better transports are tried again, without a word', async () => {
+test('a polling stream tries the better transports again, and shows no loss', async () => {
   const { fake, shown } = await polling();
   const { length } = shown;
   for (let i = 0; i < 11; i += 1) {
@@ -517,7 +521,7 @@ test('while polling works the better transports are tried again, without a word'
   assert.ok(shown.slice(length).every(({ name }) => name === 'live'));
 });
 
-test('an answer that comes after the page was left is void', async () => {
+test('an answer changes nothing when the reader has left', async () => {
   const { fake, stream, page } = await polling();
   fake.pass(10_000);
   stream.sleep();
@@ -526,17 +530,14 @@ test('an answer that comes after the page was left is void', async () => {
   assert.equal(fake.wait_ms, null);
 });
 
-test('what a policy of the browser forbids is a try in vain', () => {
-  const { fake, state } = setUp();
-  const world = { ...fake.world, WebSocket: undefined };
-  const { stream, shown } = setUp();
-  stream.world = /** @type {any} */ (world);
+test('a transport that a policy of the browser forbids counts as a failed try', () => {
+  const { fake, stream, state, shown } = setUp('live', { WebSocket: undefined });
   stream.start();
   assert.equal(fake.socket.url, `/events/${POSITION}`);
   assert.deepEqual([shown.length, state()], [0, undefined]);
 });
 
-test('when nothing at all comes up people are told, and the next round waits', async () => {
+test('a stream shows a loss and waits when all transports fail', async () => {
   const { fake, stream, state } = setUp();
   stream.start();
   for (let i = 0; i < 2; i += 1) fake.socket.end(1006);
@@ -547,7 +548,7 @@ test('when nothing at all comes up people are told, and the next round waits', a
   assert.equal(fake.socket.url, `/live/${POSITION}`);
 });
 
-test('a refusal is no reason to try another transport', () => {
+test('a stream keeps its transport when the server rejects it', () => {
   const { fake, stream } = setUp();
   stream.start();
   fake.socket.send({ t: 'bye', after_ms: [0, 20_000], why: 'full' });
@@ -557,7 +558,7 @@ test('a refusal is no reason to try another transport', () => {
   assert.equal(fake.socket.url, `/live/${POSITION}`);
 });
 
-test('a wait that the server asked for is not cut short by a network that comes and goes', () => {
+test('a wait that the server asked for does not end early when the network changes', () => {
   for (const [code, wait_ms] of [[1008, 35_000], [4001, 20_000]]) {
     const { fake, stream, state } = live();
     if (code === 4001) fake.socket.send({ t: 'bye', after_ms: [20_000, 20_000] });

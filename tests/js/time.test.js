@@ -1,4 +1,4 @@
-// Relative times: which unit, which day, and by whose clock.
+// Relative times: the unit, the day, and the clock that counts.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -32,13 +32,13 @@ test('relative times are in the language of the blog', () => {
   assert.equal(ago(NOW - 2 * HOUR, NOW, 'fr'), 'il y a 2 heures');
 });
 
-test('a day begins at midnight in the zone of the blog', () => {
+test('a day starts at midnight in the zone of the blog', () => {
   const [late, early] = ['2026-11-22T04:59:59Z', '2026-11-22T05:00:00Z'].map(Date.parse);
   assert.ok(!isSameDay(late, early, 'America/New_York'));
   assert.ok(isSameDay(late, early, 'UTC'));
 });
 
-/** An entry's time line, with the parts that the server gives it. */
+/** The line of times of an entry, as the server renders it. */
 class Line {
   /** @param {string} datetime */
   constructor(datetime) {
@@ -68,21 +68,21 @@ class Line {
 /** @param {Line[]} lines @returns {any} */
 const root = (...lines) => ({ querySelectorAll: () => lines });
 
-test('the relative part is written in front, and only the date of today is hidden', () => {
+test('the relative time is inserted first, and only the date of today is hidden', () => {
   const [today, yesterday] = [new Line('2026-11-22T13:05:00Z'), new Line('2026-11-21T13:05:00Z')];
   new Times({ language: 'en', zone: 'UTC' }, () => NOW).refresh(root(today, yesterday));
   assert.deepEqual([today.firstChild.data, today.date.isHidden], ['1 hour ago / ', true]);
   assert.deepEqual([yesterday.firstChild.data, yesterday.date.isHidden], ['1 day ago / ', false]);
 });
 
-test('the time of a key event keeps its words, and only its date is hidden', () => {
+test('the time of a key event keeps its text, and only its date is hidden', () => {
   const item = new Line('2026-11-22T13:05:00Z');
   item.matches = () => false;
   new Times({ zone: 'UTC' }, () => NOW).refresh(root(item));
   assert.deepEqual([item.firstChild.data, item.date.isHidden], [undefined, true]);
 });
 
-test('a wrong clock is corrected by the server, and a beat without a time changes nothing', () => {
+test('the server corrects a wrong clock, and a beat without a time changes nothing', () => {
   const line = new Line('2026-11-22T13:05:00Z');
   const times = new Times({ zone: 'UTC' }, () => NOW + 3 * DAY);
   times.correct('2026-11-22T14:05:00.000Z');
@@ -91,7 +91,7 @@ test('a wrong clock is corrected by the server, and a beat without a time change
   assert.equal(line.firstChild.data, '1 hour ago / ');
 });
 
-test('a zone that the browser does not know leaves the text of the server as it is', () => {
+test('times keep the text of the server when the browser does not know the zone', () => {
   const line = new Line('2026-11-22T13:05:00Z');
   new Times({ zone: 'Mars/Olympus' }, () => NOW).refresh(root(line));
   assert.equal(line.date.isHidden, false);

@@ -1,4 +1,4 @@
-// The timeline against the vectors it shares with Python, and against histories made at random.
+// The timeline against the vectors that it shares with Python, and against random histories.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -21,7 +21,7 @@ function build({ position, changes }) {
   return timelines.apply(empty, { t: 'changes', from: 0, position, changes }).timeline;
 }
 
-/** @param {Timeline} timeline @returns {Put[]} those loaded, newest first */
+/** @param {Timeline} timeline @returns {Put[]} the loaded entries, newest first */
 const entries = (timeline) =>
   [...timeline.latest.values()]
     .flatMap((it) => (it.op === 'put' && timelines.isLoaded(timeline, it.order) ? it : []))
@@ -31,7 +31,7 @@ for (const { name, start, steps, end } of CASES) {
   test(name, () => {
     let timeline = build(start);
     for (const step of steps) {
-      if (!step.frame) continue; // what a server's is asked
+      if (!step.frame) continue; // a step for the server's timeline
       const before = timeline;
       const applied = timelines.apply(timeline, step.frame);
       timeline = applied.timeline;
@@ -41,7 +41,7 @@ for (const { name, start, steps, end } of CASES) {
     const loaded = entries(timeline).map((it) => [it.id, it.offset, it.order]);
     assert.equal(timeline.position, end.position);
     assert.deepEqual(loaded, end.entries);
-    assert.equal(timelines.header(timeline)?.offset ?? null, end.blog);
+    assert.equal(timelines.headerOf(timeline)?.offset ?? null, end.blog);
   });
 }
 
@@ -61,20 +61,20 @@ const at = (offset) => `k3xq9a.${offset}.00000000`;
 /** @param {number} from @param {number} to @param {Change[]} changes @returns {Frame} */
 const frame = (from, to, changes) => ({ t: 'changes', from, position: at(to), changes });
 
-test('an applied frame leaves the earlier timeline as it was', () => {
+test('applying a frame does not alter the earlier timeline', () => {
   const timeline = timelines.create({ position: at(3), changes: [put(2, 2), put(3, 3)] });
   timelines.apply(timeline, frame(3, 4, [put(4, 2)]));
   assert.equal(timeline.position, at(3));
   assert.equal(entries(timeline)[1].offset, 2);
 });
 
-test('fresh is what was first published after the own offset, not after that of the frame', () => {
+test('fresh entries were published after the offset of the timeline, not after that of the frame', () => {
   const timeline = timelines.create({ position: at(3), changes: [put(3, 3)] });
   const { fresh } = timelines.apply(timeline, frame(1, 5, [put(3, 3), put(4, 2), put(5, 5)]));
   assert.deepEqual(fresh, [put(5, 5).id]);
 });
 
-test('an entry below the window is news for key and pinned lists, but not among the loaded', () => {
+test('an entry below the loaded ones changes key and pinned lists only', () => {
   const page = { position: at(9), changes: [put(8, 8), put(9, 9)], lowest: 8 };
   const applied = timelines.apply(timelines.create(page), frame(9, 10, [put(10, 5)]));
   assert.deepEqual(applied.changes, [put(10, 5)]);
@@ -82,13 +82,13 @@ test('an entry below the window is news for key and pinned lists, but not among 
   assert.deepEqual(entries(applied.timeline).map((it) => it.order), [9, 8]);
 });
 
-test('without older pages the window has no lower end', () => {
+test('all orders are loaded when there are no older pages', () => {
   const page = { position: at(9), changes: [put(8, 8)], lowest: null };
   const { timeline } = timelines.apply(timelines.create(page), frame(9, 10, [put(10, 5)]));
   assert.deepEqual(entries(timeline).map((it) => it.order), [8, 5]);
 });
 
-test('an older page takes no entries from above it, and counts the new ones', () => {
+test('an older page does not show newer entries, but counts new ones', () => {
   const page = { position: at(9), changes: [put(3, 3)], lowest: 3, below: 4 };
   const applied = timelines.apply(
     timelines.create(page),
@@ -98,7 +98,7 @@ test('an older page takes no entries from above it, and counts the new ones', ()
   assert.deepEqual(applied.fresh, [put(11, 11).id]);
 });
 
-test('after a reset a page is taken when it has reached it, or when its epoch is news', () => {
+test('after a reset a page is accepted when it has reached the position, or has a new epoch', () => {
   const [held, reset] = ['aaaa.50.00000000', 'bbbb.9.00000000'];
   assert.ok(timelines.isAcceptable('bbbb.9.00000000', reset, held));
   assert.ok(timelines.isAcceptable('bbbb.12.00000000', reset, held));
@@ -107,7 +107,7 @@ test('after a reset a page is taken when it has reached it, or when its epoch is
   assert.ok(!timelines.isAcceptable('aaaa.60.00000000', reset, held));
 });
 
-// -- histories made at random ---------------------------------------------------------------------
+// -- random histories ---------------------------------------------------------------------
 
 /** @param {number} seed @returns {() => number} in [0, 1): mulberry32 */
 function chance(seed) {
@@ -120,7 +120,7 @@ function chance(seed) {
 }
 
 /**
- * A server's timelines at the offsets 0, 1, 2, …
+ * Return a server's timelines at the offsets 0, 1, 2, …
  *
  * @param {() => number} random
  */
@@ -148,10 +148,10 @@ function missed(states, from, to) {
   return frame(from, to, changed.sort((a, b) => a.offset - b.offset));
 }
 
-/** What a page at this offset holds: its `size` newest entries. @param {Timeline} state */
+/** Return the page of this state: its `size` newest entries. @param {Timeline} state */
 function page(state, size = 5) {
   const shown = entries(state);
-  const header = timelines.header(state);
+  const header = timelines.headerOf(state);
   return timelines.create({
     position: state.position,
     changes: [...(header ? [header] : []), ...shown.slice(0, size)],
@@ -165,7 +165,7 @@ function read(random, states) {
   const upTo = (/** @type {number} */ n) => Math.floor(random() * (n + 1));
   let reader = page(states[upTo(top)]);
   for (let i = 0; i < 60; i += 1) {
-    // Any frame that a server may have sent at any time: late, twice, out of order, or never.
+    // Any frame that a server may have sent: late, twice, out of order or never.
     const to = upTo(top);
     reader = timelines.apply(reader, missed(states, upTo(to), to)).timeline;
   }
@@ -173,7 +173,7 @@ function read(random, states) {
   return timelines.apply(reader, missed(states, offset, top)).timeline;
 }
 
-test('whoever joins anywhere and whatever is repeated, dropped or reordered, all end alike', () => {
+test('readers converge when they join anywhere and frames are repeated, dropped or reordered', () => {
   for (let seed = 1; seed <= HISTORIES; seed += 1) {
     const random = chance(seed);
     const states = history(random);
@@ -182,6 +182,6 @@ test('whoever joins anywhere and whatever is repeated, dropped or reordered, all
     const wanted = entries(end).filter((it) => timelines.isLoaded(reader, it.order));
     assert.equal(reader.position, end.position, `seed ${seed}`);
     assert.deepEqual(entries(reader), wanted, `seed ${seed}`);
-    if (timelines.header(end)) assert.deepEqual(timelines.header(reader), timelines.header(end));
+    if (timelines.headerOf(end)) assert.deepEqual(timelines.headerOf(reader), timelines.headerOf(end));
   }
 });

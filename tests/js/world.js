@@ -1,7 +1,7 @@
-// A browser's world for the stream: a clock that is moved by hand, chance that is chosen, sockets
-// and answers that the test plays.
+// A stand-in for the browser: the test sets the clock and the random numbers, and plays the sockets
+// and answers.
 
-/** A connection as the stream sees it, WebSocket or EventSource. */
+/** A WebSocket or EventSource, as the stream sees it. */
 class Connection {
   isClosed = false;
   /** @type {any} */
@@ -26,7 +26,7 @@ class Socket extends Connection {
   /** @type {any} */
   onclose = null;
 
-  /** The server or the network ends it. @param {number} code */
+  /** End the connection, as server or network do. @param {number} code */
   end(code) {
     this.onclose?.({ code });
   }
@@ -43,10 +43,10 @@ class Source extends Connection {
 
 export class FakeWorld {
   now_ms = 1_000_000;
-  /** What chance answers. */
+  /** The next random numbers. */
   chance = 0.5;
   isOnline = true;
-  /** @type {(Socket | Source)[]} in the order in which they were opened */
+  /** @type {(Socket | Source)[]} in the order of opening */
   opened = [];
   /** @type {{url: string, answer: (status: number, body?: object | string) => Promise<void>}[]} */
   requests = [];
@@ -56,7 +56,7 @@ export class FakeWorld {
   #timers = new Map();
   #next = 1;
 
-  /** What the stream is given. @returns {import('../../static/js/types.js').World} */
+  /** Return the world for the stream. @returns {import('../../static/js/types.js').World} */
   get world() {
     const open = (/** @type {Socket | Source} */ it) => this.opened[this.opened.push(it) - 1];
     return /** @type {any} */ ({
@@ -95,7 +95,7 @@ export class FakeWorld {
         const text = typeof body === 'string' ? body : JSON.stringify(body);
         if (status) resolve({ status, text: async () => text });
         else reject(new TypeError('network'));
-        await new Promise((done) => setImmediate(done)); // until the stream has dealt with it
+        await new Promise((done) => setImmediate(done)); // until the stream has handled the answer
       };
       this.requests.push({ url, answer });
     });
@@ -109,13 +109,13 @@ export class FakeWorld {
     return this.requests[this.requests.length - 1];
   }
 
-  /** How long until the next timer, null when there is none. */
+  /** Milliseconds until the next timer; null without one. */
   get wait_ms() {
     const due = [...this.#timers.values()].map(({ at_ms }) => at_ms - this.now_ms);
     return due.length ? Math.min(...due) : null;
   }
 
-  /** Let time pass, running what falls due in its order. @param {number} ms */
+  /** Let time pass, and run the timers that fall due, in order. @param {number} ms */
   pass(ms) {
     const end_ms = this.now_ms + ms;
     for (;;) {

@@ -1,4 +1,4 @@
-"""What others' tools say of a page: axe-core of its accessibility, Lighthouse of that and the rest.
+"""Audit a page with axe-core (accessibility) and Lighthouse (also performance, SEO and practice).
 
 Both come from npm (`make tests/browser/node_modules/.installed`).
 """
@@ -22,7 +22,7 @@ TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-pra
 CATEGORIES: Final = ("performance", "accessibility", "best-practices", "seo")
 LIGHTHOUSE_S: Final = 120.0  # for one run, which takes 13
 
-# By tags alone axe leaves out rules it has switched off: `target-size`, which is in WCAG 2.2 AA.
+# Tags do not enable a rule that axe disables by default. `target-size` is such a rule, of WCAG 2.2 AA.
 _RUN = f"""axe.run(document, {{
     runOnly: {[*TAGS]}, resultTypes: ['violations'], rules: {{ 'target-size': {{ enabled: true }} }},
 }}).then(({{ violations }}) => violations)"""
@@ -41,10 +41,10 @@ async def barriers(browser: Browser, url: str, scheme: Any) -> list[str]:
 
 
 async def violations(page: Page) -> list[str]:
-    """Return what breaks WCAG 2.2 A or AA, or axe's best practice, on a page: rule, help, and where.
+    """Return a page's violations of WCAG 2.2 A and AA and of axe's best practice: rule, help, element.
 
-    axe runs in a world of its own, which the page's policy for scripts lets in as it does any
-    extension, and which sees the same document. The page keeps its policy.
+    axe runs in an isolated world, as browser extensions do. Such a world sees the same document,
+    and the page's policy for scripts does not apply to it, so the page keeps its policy.
     """
     session = await page.context.new_cdp_session(page)
     try:
@@ -52,7 +52,7 @@ async def violations(page: Page) -> list[str]:
         world = await session.send(
             "Page.createIsolatedWorld", {"frameId": tree["frameTree"]["frame"]["id"]}
         )
-        said = await session.send(
+        answer = await session.send(
             "Runtime.evaluate",
             {
                 "expression": f"{_axe()}\n;{_RUN}",
@@ -63,8 +63,8 @@ async def violations(page: Page) -> list[str]:
         )
     finally:
         await session.detach()
-    assert "exceptionDetails" not in said, said["exceptionDetails"]
-    return [_line(rule, node) for rule in said["result"]["value"] for node in rule["nodes"]]
+    assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+    return [_line(rule, node) for rule in answer["result"]["value"] for node in rule["nodes"]]
 
 
 @cache
@@ -78,9 +78,9 @@ def _line(rule: dict[str, Any], node: dict[str, Any]) -> str:
 
 
 async def lighthouse(url: str, chrome: str) -> dict[str, float]:
-    """Return the scores of one run, 0 to 100, by category, on a simulated phone and slow network.
+    """Return the scores of one run by category, 0 to 100, for a simulated phone on a slow network.
 
-    `chrome` is the browser's path.
+    `chrome` is the path of the browser.
     """
     command = [
         "node",
@@ -94,7 +94,7 @@ async def lighthouse(url: str, chrome: str) -> dict[str, float]:
     try:
         output = await _output(command, CHROME_PATH=chrome)
     except AssertionError as error:
-        if "run Lighthouse again" not in str(error):  # its trace has missed the begin
+        if "run Lighthouse again" not in str(error):  # its trace lacks the start
             raise
         output = await _output(command, CHROME_PATH=chrome)
     report = json.loads(output)
@@ -121,5 +121,5 @@ async def _ending(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
         yield
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGINT)  # at which it ends its browser too
+            process.send_signal(signal.SIGINT)  # on SIGINT it ends its browser too
             await process.wait()

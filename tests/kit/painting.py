@@ -1,6 +1,6 @@
-"""What a reader's page does on the screen: what it shifts, whether what is read stays, how soon an entry is seen.
+"""Measure a reader's page on the screen: layout shift, movement of text being read, time to paint.
 
-Frames are looked at from within, by browser/probe.js. Pages must be opened with `watched`.
+browser/probe.js observes the frames from within the page. Open pages with `watched`.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from kit.servers import Editor
 from kit.windows import SETTLED, window
 
 PROBE: Final = Path(__file__).parents[1] / "browser" / "probe.js"
-SETTLED_FRAMES: Final = 30  # half a second: transitions are over, times are written
-READ: Final = 14  # of 20 entries: enough above to change, enough below to scroll
+SETTLED_FRAMES: Final = 30  # half a second: transitions have ended, times are written
+READ: Final = 14  # of 20 entries: enough above for changes, enough below to scroll
 SESSION_GAP_MS: Final = 1_000.0
 SESSION_MS: Final = 5_000.0
 
 
 @contextlib.asynccontextmanager
 async def watched(browser: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
-    """Open a reader's page with the probe in it, live or ended; `options` are the context's."""
+    """Open a reader's page with the probe in it, live or ended. `options` go to the browser context."""
     async with window(browser, **options) as page:
         await page.add_init_script(path=PROBE)
         await page.goto(url)
@@ -39,14 +39,14 @@ async def watched(browser: Browser, url: str, **options: Any) -> AsyncIterator[P
 
 
 async def shift_on_load(page: Page) -> float:
-    """Return the cumulative layout shift since navigation, of a page just opened."""
+    """Return the cumulative layout shift of a page just opened, since navigation."""
     await page.evaluate("probe.watchShifts()")
     await page.evaluate(f"probe.frames({SETTLED_FRAMES})")
     return largest_session(await page.evaluate("probe.shifts"))
 
 
 async def shift_during(page: Page, act: Callable[[], Awaitable[int]]) -> float:
-    """Return the sum of all layout shifts until the change that `act` returns is shown."""
+    """Return the sum of all layout shifts until the page shows the offset that `act` returns."""
     await page.evaluate("probe.watchShifts()")
     await page.evaluate("probe.frames(2)")
     before = len(await page.evaluate("probe.shifts"))
@@ -61,17 +61,17 @@ def largest_session(shifts: list[tuple[float, float]]) -> float:
 
     A window ends before a gap of 1 s, and after 5 s.
     """
-    worst, total, began, last = 0.0, 0.0, 0.0, float("-inf")
+    worst, total, start, last = 0.0, 0.0, 0.0, float("-inf")
     for at, value in shifts:
-        if at - last >= SESSION_GAP_MS or at - began >= SESSION_MS:
-            total, began = 0.0, at
+        if at - last >= SESSION_GAP_MS or at - start >= SESSION_MS:
+            total, start = 0.0, at
         total, last = total + value, at
         worst = max(worst, total)
     return worst
 
 
 async def shift_of_arrivals(page: Page, editor: Editor, slug: str, count: int = 10) -> float:
-    """Return the layout shift of `count` new entries, for who has scrolled away from them."""
+    """Return the layout shift of `count` new entries when the reader has scrolled away from them."""
 
     async def act() -> int:
         return max([offset_of(await editor.publish(slug, SHORT)) for _ in range(count)])
@@ -81,7 +81,10 @@ async def shift_of_arrivals(page: Page, editor: Editor, slug: str, count: int = 
 
 
 async def shift_of_edit(page: Page, editor: Editor, entries: list[Any]) -> float:
-    """Return the layout shift of an entry that grows above the viewport; `entries` of its blog."""
+    """Return the layout shift of an entry that grows above the viewport.
+
+    `entries` are those of the blog.
+    """
     await page.evaluate(f"probe.read({READ})")
     nearest, *_ = await _where(page, "above", entries)
 
@@ -92,7 +95,10 @@ async def shift_of_edit(page: Page, editor: Editor, entries: list[Any]) -> float
 
 
 async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
-    """Return those of `entries` that the probe's `place` names, oldest first."""
+    """Return the entries that the probe finds at a place, oldest first.
+
+    `place` is a function of the probe, such as "above".
+    """
     ids = await page.evaluate(f"probe.{place}()")
     by_id = {entry["id"]: entry for entry in entries}
     return [by_id[id] for id in reversed(ids) if id in by_id]
@@ -102,15 +108,15 @@ async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
 
 
 class Movement(NamedTuple):
-    frames: int  # in which the place was noted
-    moved_px: float  # the largest distance from where it was first, CSS px
+    frames: int  # in which the probe noted the place
+    moved_px: float  # the largest distance from the first place, CSS px
     jump_px: float  # the largest between two frames
 
 
 async def movement_by_changes(
     page: Page, editor: Editor, entries: list[Any], count: int = 50
 ) -> Movement:
-    """Make changes of every kind above the viewport; `entries` are the page's."""
+    """Make changes of every kind above the viewport; `entries` are those of the page."""
     await page.evaluate(f"probe.read({READ})")
     changes = Changes(editor, await _where(page, "above", entries))
     return await _movement(page, changes.make, count)
@@ -119,7 +125,7 @@ async def movement_by_changes(
 async def movement_by_edits(
     page: Page, editor: Editor, entries: list[Any], count: int = 10
 ) -> Movement:
-    """Edit an entry that stands across the viewport's upper edge, or first below it."""
+    """Edit an entry across the viewport's upper edge, or the first one below that edge."""
     await page.evaluate(f"probe.read({READ})")
     *_, entry = await _where(page, "aboveInSight", entries)
     bodies = itertools.cycle((LONG, SHORT))
@@ -133,13 +139,13 @@ async def movement_by_edits(
 
 
 async def _movement(page: Page, change: Callable[[], Awaitable[int]], count: int) -> Movement:
-    """Return how far the paragraph in the middle of the viewport moves meanwhile."""
+    """Make `count` changes; return how far the paragraph in the middle of the viewport moves."""
     await page.evaluate("probe.hold()")
     for _ in range(count):
         await page.evaluate("n => probe.reached(n)", await change())
     await page.evaluate(f"probe.frames({SETTLED_FRAMES})")
     found = Movement(**await page.evaluate("probe.release()"))
-    assert found.frames > count, "changes came between the frames"
+    assert found.frames > count, "some frames had no measurement"
     return found
 
 
@@ -150,15 +156,15 @@ class Delays(NamedTuple):
     """Medians, milliseconds."""
 
     paint_ms: float  # from the message's event to the task after the frame that shows the entry
-    work_ms: float  # the main thread's CPU time in between: script, style, layout, paint, all of it
+    work_ms: float  # the main thread's CPU time in between: script, style, layout and paint
 
 
 async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
-    """Fill an open page with entries, to its top; return how many it holds then."""
+    """Publish entries to an open page that is at its top; return how many the page has then."""
     made = await editor.publish_many(slug, count)
     await page.evaluate("n => probe.reached(n)", max(offset_of(it) for it in made))
     await page.evaluate("scrollTo(0, 0), probe.frames(3)")
-    # So many new ones are lit up at once on no page that is read.
+    # No reader's page highlights so many new entries at once, so wait until that ends.
     await page.evaluate(
         "Promise.all(document.getAnimations().map((it) => it.finished)).then(() => 0)"
     )
@@ -168,7 +174,7 @@ async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
 async def delays(
     browser: Browser, page: Page, editor: Editor, slug: str, count: int = 30
 ) -> Delays:
-    """Publish to a page that stands at its top, twice `count` times: by the clock, then traced."""
+    """Publish `count` entries timed by the clock, then `count` traced ones, to a page at its top."""
     took = [await _painted(page, editor, slug) for _ in range(count)]
     await browser.start_tracing(page=page, categories=["blink.user_timing"])
     for _ in range(count):
@@ -179,21 +185,21 @@ async def delays(
 
 
 async def _painted(page: Page, editor: Editor, slug: str) -> float:
-    # Waiting costs the page nothing: it is a promise, and nobody asks whether it is kept.
+    # The page waits on a promise, without polling, so that waiting costs the page nothing.
     await page.evaluate("window.seen = probe.painted(), 0")
     await editor.publish(slug, SHORT, headline="The council votes")
     took_ms = await page.evaluate("window.seen")
-    assert took_ms is not None, "the entry came, but out of sight"
+    assert took_ms is not None, "the entry arrived out of sight"
     return float(took_ms)
 
 
 def busy_ms(events: list[dict[str, Any]]) -> list[float]:
     """Return the CPU milliseconds of the marks' thread, from each `arrived` to the next `painted`.
 
-    Its own clock (`tts`, microseconds) stands while others have the core. Durations of tasks would
-    say the same on an idle machine, and on a busy one whose turn it was: 17 to 27 ms for one page.
+    The thread's own clock (`tts`, microseconds) stops while other programs have the core. Durations
+    of tasks equal that on an idle machine only; on a busy one they were 17 to 27 ms for one page.
     """
     arrived, painted = (
         sorted(it["tts"] for it in events if it["name"] == name) for name in ("arrived", "painted")
     )
-    return [(end - begin) / 1_000 for begin, end in zip(arrived, painted, strict=True)]
+    return [(end - start) / 1_000 for start, end in zip(arrived, painted, strict=True)]

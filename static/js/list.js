@@ -1,0 +1,57 @@
+// Lists of entries by id and order: the feed, the pinned copies and the key events.
+// Rules: rendering is idempotent. An edit keeps the attributes that a script has set (OWN).
+
+import { idOf, morph } from './morph.js';
+
+const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
+
+/** @param {Element} node */
+export const orderOf = (node) => Number(node.getAttribute('data-order'));
+
+/** @param {Element} list @param {any} id @returns {HTMLElement | null} */
+export function find(list, id) {
+  const node = document.getElementById(id);
+  return node?.parentElement === list ? node : list.querySelector(`:scope > [data-entry="${id}"]`);
+}
+
+/**
+ * Insert an entry at its place, or give the entry with this id the same content.
+ *
+ * @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first
+ */
+export function place(list, node, isUp) {
+  const old = find(list, idOf(node));
+  if (old) {
+    keepOwn(old, node);
+    return morph(old, node);
+  }
+  const order = orderOf(node);
+  let next = list.firstElementChild;
+  while (next && orderOf(next) > order === !isUp) next = next.nextElementSibling;
+  list.insertBefore(node, next);
+}
+
+/** @param {Element} old @param {Element} node */
+function keepOwn(old, node) {
+  for (const name of OWN) {
+    const value = old.getAttribute(name);
+    if (value !== null) node.setAttribute(name, value);
+  }
+}
+
+/** Make a list hold exactly these entries. @param {Element} list @param {Element[]} nodes */
+export function fill(list, nodes) {
+  const ids = new Set(nodes.map(idOf));
+  for (const old of [...list.children]) if (!ids.has(idOf(old))) old.remove();
+  for (const node of nodes) place(list, node);
+}
+
+/**
+ * Insert or edit an entry of a list; without a node, remove the entry.
+ *
+ * @param {Element} list @param {string} id @param {Element | null | undefined | false} node
+ */
+export function mark(list, id, node) {
+  if (node) place(list, node);
+  else find(list, id)?.remove();
+}

@@ -1,0 +1,13 @@
+// What the browser remembers: settings in every page, the scroll position while the window is open.
+
+import { safely } from './time.js';
+
+/** @typedef {'localStorage' | 'sessionStorage'} Storage */
+
+/** Return null where nothing is stored or the browser forbids storage. @param {Storage} storage @param {string} name */
+export const recall = (storage, name) =>
+  safely(() => JSON.parse(window[storage].getItem(`liveblog:${name}`) ?? ''));
+
+/** @param {Storage} storage @param {string} name @param {any} value */
+export const remember = (storage, name, value) =>
+  safely(() => window[storage].setItem(`liveblog:${name}`, JSON.stringify(value)));

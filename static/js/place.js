@@ -1,0 +1,98 @@
+// Where the page opens: at a linked entry, at the first unread one, or where the reader was before.
+
+import { recall, remember } from './memory.js';
+
+/** @import {Live} from './live.js' */
+
+/** @param {string} id */
+const byId = (id) => document.getElementById(id);
+
+/** Whether the reader came by a link, not by reloading or going back. */
+const isArrival =
+  /** @type {any} */ (performance.getEntriesByType('navigation')[0])?.type === 'navigate';
+const pageKey = () => location.pathname + location.search;
+
+/** @param {boolean} isAuto whether the browser restores the scroll position of this history entry */
+export function leaveToBrowser(isAuto) {
+  history.scrollRestoration = isAuto ? 'auto' : 'manual';
+}
+
+export class Place {
+  /** @param {Live} live @param {string} blogUrl */
+  constructor(live, blogUrl) {
+    this.live = live;
+    this.blogUrl = blogUrl;
+  }
+
+  get #feed() {
+    return this.live.view.feed;
+  }
+
+  /** Go to where the page's address or its history points. */
+  open() {
+    const { permalink } = this.live.main.dataset;
+    const [, unread] = /^#unread-(\d{1,15})$/.exec(location.hash) ?? [];
+    if (unread) this.#showUnread(Number(unread));
+    else if (permalink) this.#showLinked(permalink);
+    else if (isArrival) this.#goToLinked();
+    if (!isArrival) this.#restore();
+  }
+
+  /** Go to the entry in the address, on this page or on its own. */
+  follow() {
+    this.goTo(location.hash.slice(1));
+    this.#goToLinked();
+  }
+
+  /** Go to an entry on this page; reveal the waiting entries if it is one. @param {string} id */
+  goTo(id) {
+    if (byId(id)?.hidden) this.live.view.reveal();
+    byId(id)?.scrollIntoView({ behavior: 'instant' });
+  }
+
+  /** Remember the scroll position. */
+  keep() {
+    const { list, entries } = this.#feed;
+    const seen = entries.find((it) => it.getBoundingClientRect().bottom > 0);
+    remember('sessionStorage', pageKey(), {
+      lowest: this.live.timeline.lowest ?? 0,
+      id: list.getBoundingClientRect().top < 0 && seen?.id, // above the feed the position alone is kept
+      top: seen?.getBoundingClientRect().top,
+      y: scrollY, // for the case that the entry is deleted
+    });
+  }
+
+  /**
+   * Restore the scroll position when a reader returns to a reloaded page. New entries above that
+   * position do not matter; older pages are loaded first.
+   */
+  async #restore() {
+    const kept = recall('sessionStorage', pageKey());
+    leaveToBrowser(!kept?.id); // the browser would scroll later
+    if (kept?.lowest < (this.live.timeline.lowest ?? 0)) await this.live.reach(kept.lowest);
+    if (!kept?.id) return;
+    const top = byId(kept.id)?.getBoundingClientRect().top ?? kept.top + kept.y - scrollY;
+    scrollBy({ top: top - kept.top, behavior: 'instant' });
+  }
+
+  /** @param {number} from the lowest unread order */
+  async #showUnread(from) {
+    history.replaceState(history.state, '', location.pathname); // drops `at`: later loads are current
+    await this.live.reach(from);
+    const unread = this.#feed.entries.filter((it) => Number(it.dataset.order) >= from);
+    const first = this.#feed.isUp ? unread[0] : unread.at(-1);
+    if (first) this.#feed.goTo(first);
+  }
+
+  /** Go to the linked entry's own page when this page no longer has the entry. */
+  #goToLinked() {
+    const [, id] = /^#(e\w{12})$/.exec(location.hash) ?? [];
+    if (id && !byId(id)) location.replace(`${this.blogUrl}/entries/${id}`);
+  }
+
+  /** @param {string} id */
+  #showLinked(id) {
+    byId(id)?.classList.add('linked');
+    if (isArrival) byId(id)?.scrollIntoView();
+  }
+}

@@ -1,0 +1,59 @@
+// The choice between WebSocket, Server-Sent Events and polling.
+// Rules: pure; no clock, no network.
+
+// The transports, best first.
+export const WEBSOCKET = 0;
+export const EVENTS = 1;
+export const POLLING = 2;
+
+/** Failures before the next transport is tried; a transport that has worked gets more. */
+const TRIES = 2;
+export const TRIES_PROVEN = 6;
+/** Polls before the better transports are tried again. */
+const POLLS = 12;
+
+export class Transports {
+  current = WEBSOCKET;
+  /** Whether better transports are tried while polling works; then no loss is shown. */
+  isProbing = false;
+  #tries = 0;
+  #polls = 0;
+  /** @type {Set<number>} transports that have said hello */
+  #proven = new Set();
+
+  /** Start over with the best: on another network a transport that failed may work. */
+  restart() {
+    this.current = WEBSOCKET;
+    this.#tries = 0;
+  }
+
+  /** Record that the current transport said hello. */
+  worked() {
+    this.#proven.add(this.current);
+    this.#tries = this.#polls = 0;
+    this.isProbing = false;
+  }
+
+  /**
+   * Record that the current transport failed before its hello. Return whether to try the next one
+   * at once, which is so until one of them has worked.
+   */
+  failed() {
+    this.#tries += 1;
+    const isNew = !this.#proven.size;
+    const tries_max = isNew ? 1 : this.#proven.has(this.current) ? TRIES_PROVEN : TRIES;
+    if (this.#tries < tries_max && !this.isProbing) return false;
+    if (this.current === POLLING) this.isProbing = false;
+    this.current = (this.current + 1) % 3;
+    this.#tries = 0;
+    return isNew && this.current !== WEBSOCKET;
+  }
+
+  /** Record a poll that was answered. */
+  polled() {
+    this.#tries = 0;
+    this.#polls = (this.#polls + 1) % POLLS;
+    this.isProbing = this.#polls === 0;
+    if (this.isProbing) this.current = WEBSOCKET;
+  }
+}

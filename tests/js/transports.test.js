@@ -1,0 +1,44 @@
+// Which transport is tried next.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { EVENTS, POLLING, Transports, WEBSOCKET } from '../../static/js/transports.js';
+
+test('each transport is tried once, at once, while none has worked', () => {
+  const transports = new Transports();
+  const tried = [transports.current];
+  while (transports.failed()) tried.push(transports.current);
+  assert.deepEqual(tried, [WEBSOCKET, EVENTS, POLLING]);
+  assert.equal(transports.current, WEBSOCKET);
+});
+
+test('a transport that has worked gets six tries, another one two', () => {
+  const transports = new Transports();
+  transports.worked();
+  const tried = Array.from({ length: 8 }, () => (transports.failed(), transports.current));
+  assert.deepEqual(tried, [...Array(5).fill(WEBSOCKET), EVENTS, EVENTS, POLLING]);
+});
+
+test('every twelfth poll the better transports are tried again, once each', () => {
+  const transports = new Transports();
+  while (transports.current !== POLLING) transports.failed();
+  for (let polls = 1; polls < 12; polls += 1) {
+    transports.polled();
+    assert.equal(transports.isProbing, false);
+  }
+  transports.polled();
+  assert.deepEqual([transports.isProbing, transports.current], [true, WEBSOCKET]);
+  transports.failed();
+  transports.failed();
+  assert.deepEqual([transports.isProbing, transports.current], [true, POLLING]);
+  transports.failed();
+  assert.equal(transports.isProbing, false);
+});
+
+test('on another network the best transport is tried again', () => {
+  const transports = new Transports();
+  transports.failed();
+  transports.restart();
+  assert.equal(transports.current, WEBSOCKET);
+});
