@@ -16,20 +16,13 @@ from liveblog.blog.instant import format_time
 from liveblog.blog.model import SYSTEM, Blog, Entry, Position
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.blog.timeline import Changes, Moved
-from liveblog.editors.publishing import Publishing, Written
-from liveblog.store import broker
-from liveblog.store.broker import (
-    Broker,
-    Committed,
-    Known,
-    Write,
-    blog_record,
-    channel,
-    decode_message,
-    entry_record,
-    key,
-)
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import DeleteResult, EntryResult
+from liveblog.store import source
+from liveblog.store.broker import Broker
 from liveblog.store.nodes import connect
+from liveblog.store.records import blog_record, channel, decode_message, entry_record, key
+from liveblog.store.writes import Call, Refused, Stale, Write, entry_write
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
@@ -71,23 +64,25 @@ class Room:
     publishing: Publishing
     heard: list[bytes]
 
-    async def entry(self, **fields: Any) -> Written:
+    async def entry(self, **fields: Any) -> EntryResult:
         return await self.publishing.create_entry(SYSTEM, SLUG, {"body": "Text.", **fields})
 
-    async def edit(self, at: Written, revision: int | None = None, **fields: Any) -> Written:
+    async def edit(
+        self, at: EntryResult, revision: int | None = None, **fields: Any
+    ) -> EntryResult:
         seen = revision or (None if fields.keys() <= {"pinned"} else at.entry.revision)
         return await self.publishing.edit_entry(SYSTEM, SLUG, at.entry.id, fields, seen)
 
-    async def delete(self, at: Written, *, takedown: bool = False) -> Any:
+    async def delete(self, at: EntryResult, *, takedown: bool = False) -> DeleteResult:
         return await self.publishing.delete_entry(SYSTEM, SLUG, at.entry.id, takedown)
 
     async def offset(self) -> int:
-        stand = await self.broker.stand(SLUG)
+        stand = await self.broker.blogs.blog(SLUG)
         assert stand
         return stand.position.offset
 
     async def position(self) -> Position:
-        stand = await self.broker.stand(SLUG)
+        stand = await self.broker.blogs.blog(SLUG)
         assert stand
         return stand.position
 
@@ -133,19 +128,19 @@ def in_an_hour() -> str:
 # -- one step or nothing
 
 
-async def _numbered(room: Room) -> Write:
+async def _numbered(room: Room) -> Write[Any]:
     """An edit of a pinned entry that has an earlier revision: it touches the most keys."""
     at = await room.edit(await room.entry(pinned=True), body="Second.")
-    stored = await room.broker.stored(SLUG, at.entry.id)
+    stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
     record = entry_record(stored.entry) | {"revision": 3}
     return Write(
+        kind=Entry,
         op="number",
         id=at.entry.id,
         seen=stored.raw,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=Call("k", "f" * 40),
         history="push",
         order=stored.entry.order,
         listed=True,
@@ -154,60 +149,60 @@ async def _numbered(room: Room) -> Write:
     )
 
 
-async def _created(room: Room) -> Write:
+async def _created(room: Room) -> Write[Any]:
     record = entry_record(Entry(id="enew000000000", body="New.", status="published"))
     await room.entry(pinned=True)
     return Write(
+        kind=Entry,
         op="number",
         id="enew000000000",
         seen=None,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=Call("k", "f" * 40),
         listed=True,
     )
 
 
-async def _kept(room: Room) -> Write:
+async def _kept(room: Room) -> Write[Any]:
     at = await room.entry(publish_at=in_an_hour())
-    stored = await room.broker.stored(SLUG, at.entry.id)
+    stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
     record = entry_record(stored.entry) | {"published_at": None, "revision": 2}
     return Write(
+        kind=Entry,
         op="keep",
         id=at.entry.id,
         seen=stored.raw,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=Call("k", "f" * 40),
         history="push",
         due=stored.entry.publish_at,
         revision=2,
     )
 
 
-async def _header(room: Room) -> Write:
-    stand = await room.broker.stand(SLUG)
+async def _header(room: Room) -> Write[Any]:
+    stand = await room.broker.blogs.blog(SLUG)
     assert stand
     record = blog_record(stand.blog) | {"title": "Other"}
     return Write(
+        kind=Blog,
         op="header",
         id="#blog",
         seen=stand.raw,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=Call("k", "f" * 40),
         rotate=True,
     )
 
 
 @pytest.mark.parametrize("prepare", [_numbered, _created, _kept, _header])
 async def test_a_key_of_the_wrong_type_is_an_error_and_nothing_at_all_is_written(
-    room: Room, prepare: Callable[[Room], Awaitable[Write]]
+    room: Room, prepare: Callable[[Room], Awaitable[Write[Any]]]
 ) -> None:
     write = await prepare(room)
     names = {name: TYPES[name] for name in KEYS}
-    names |= {f"rev:{write.id}": b"list", f"idem:{write.idem}": b"string"}
+    names |= {f"rev:{write.id}": b"list", f"idem:{write.call.idem}": b"string"}
     heard = len(room.heard)
     for name, kind in names.items():
         was = await room.redis.dump(key(SLUG, name))
@@ -215,14 +210,14 @@ async def test_a_key_of_the_wrong_type_is_an_error_and_nothing_at_all_is_written
         await WRONG[kind](room.redis, key(SLUG, name))
         before = await room.contents()
         with pytest.raises(StoreDown, match="WRONGTYPE"):
-            await room.broker.commit(SLUG, write)
+            await room.broker.writes.commit(SLUG, write)
         assert await room.contents() == before, name
         await room.redis.delete(key(SLUG, name))
         if was:
             await room.redis.restore(key(SLUG, name), 0, was)
     assert len(room.heard) == heard
     offset = await room.offset()
-    assert isinstance(await room.broker.commit(SLUG, write), Committed)
+    assert (await room.broker.writes.commit(SLUG, write)).record
     assert await room.offset() == offset + (write.op != "keep")
 
 
@@ -251,7 +246,9 @@ async def test_a_record_that_could_not_be_read_again_is_not_stored(
     write = await _numbered(room)
     before = await room.contents()
     with pytest.raises(StoreDown):
-        await room.broker.commit(SLUG, replace(write, record=write.record | {"revision": revision}))
+        await room.broker.writes.commit(
+            SLUG, replace(write, record=write.record | {"revision": revision})
+        )
     assert await room.contents() == before
 
 
@@ -328,13 +325,13 @@ async def test_the_numbering_has_no_holes_under_concurrent_writers(
     assert await room.redis.get(key(SLUG, "chain")) == "".join(verified(messages)).encode()
     changed = await room.redis.zrange(key(SLUG, "changed"), 0, -1, withscores=True)
     assert len(changed) == 61
-    assert len(await room.broker.listed(SLUG, None, 100)) == 40
+    assert len(await room.broker.entries.below(SLUG, None, 100)) == 40
 
 
 async def test_of_many_edits_of_one_revision_exactly_one_wins_each_time(room: Room) -> None:
     at = await room.entry()
 
-    async def edit(number: int, revision: int) -> Written | Problem:
+    async def edit(number: int, revision: int) -> EntryResult | Problem:
         try:
             return await room.edit(at, revision, body=f"By writer {number}.")
         except Problem as problem:
@@ -342,7 +339,7 @@ async def test_of_many_edits_of_one_revision_exactly_one_wins_each_time(room: Ro
 
     for revision in (1, 2, 3):
         done = await asyncio.gather(*(edit(number, revision) for number in range(50)))
-        won = [result for result in done if isinstance(result, Written)]
+        won = [result for result in done if isinstance(result, EntryResult)]
         lost = [result for result in done if isinstance(result, Problem)]
         assert [w.entry.revision for w in won] == [revision + 1]
         assert {problem.status for problem in lost} == {412}
@@ -372,7 +369,7 @@ async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(
     await room.publishing.edit_blog(SYSTEM, SLUG, {"timezone": "Asia/Tokyo"})
     assert len(set(epochs)) == 3
     assert (await room.position())[:2] == (epochs[-1], 6)
-    stored = await room.broker.stored(SLUG, at.entry.id)
+    stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
     assert (stored.entry.offset, stored.entry.order) == (2, 2)
     assert [m.epoch for m in await room.messages(6)] == [
@@ -385,9 +382,9 @@ async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(
 
 async def test_an_absent_blog_is_404_and_mints_nothing(room: Room) -> None:
     before = await room.contents()
-    record = entry_record(Entry(id="enew000000000", body="New.", status="published"))
-    write = Write(op="number", id="enew000000000", seen=None, record=record, request="f", idem="k")
-    assert await room.broker.commit("absent", write) == "absent"
+    entry = Entry(id="enew000000000", body="New.", status="published")
+    with pytest.raises(Refused, match="absent"):
+        await room.broker.writes.commit("absent", entry_write(None, entry, Call("k", "f" * 40)))
     with pytest.raises(Problem) as caught:
         await room.publishing.create_entry(SYSTEM, "absent", {"body": "Text."})
     assert caught.value.status == 404
@@ -452,7 +449,7 @@ async def test_another_request_under_a_known_key_is_422_and_changes_nothing(room
 
 
 async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room: Room) -> None:
-    async def call() -> Written:
+    async def call() -> EntryResult:
         return await room.publishing.create_entry(SYSTEM, SLUG, {"body": "First."}, "key")
 
     first = await call()
@@ -464,7 +461,7 @@ async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room
 
 @pytest.mark.parametrize("takedown", [False, True])
 async def test_a_replay_after_a_deletion_is_410(room: Room, takedown: bool) -> None:
-    async def call() -> Written:
+    async def call() -> EntryResult:
         return await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
 
     await room.delete(await call(), takedown=takedown)
@@ -486,13 +483,16 @@ async def test_a_refused_call_is_not_remembered(room: Room) -> None:
 
 async def test_the_script_answers_a_known_key_before_it_compares(room: Room) -> None:
     write = await _created(room)
-    assert isinstance(await room.broker.commit(SLUG, write), Committed)
+    writes = room.broker.writes
+    assert (await writes.commit(SLUG, write)).record
     offset = await room.offset()
-    known = await room.broker.commit(SLUG, write)
-    assert isinstance(known, Known)
-    assert (known.id, known.status, known.position) == (write.id, 200, str(await room.position()))
-    assert await room.broker.commit(SLUG, replace(write, request="0" * 40)) == "other"
-    assert await room.broker.commit(SLUG, replace(write, idem="new")) == "stale"
+    first = await writes.commit(SLUG, write)
+    assert (first.is_replay, first.id, first.status) == (True, write.id, 200)
+    assert first.position == await room.position()
+    with pytest.raises(Refused, match="other"):
+        await writes.commit(SLUG, replace(write, call=Call("k", "0" * 40)))
+    with pytest.raises(Stale):
+        await writes.commit(SLUG, replace(write, call=Call("new", "f" * 40)))
     assert await room.offset() == offset
 
 
@@ -555,12 +555,12 @@ async def test_a_restored_entry_is_a_new_change_with_its_old_order_and_text(room
     at = await room.edit(await room.entry(body="First."), body="Second.")
     await room.entry()
     await room.delete(at)
-    assert (await room.broker.stored(SLUG, at.entry.id) or at).entry.body is None
+    assert (await room.broker.entries.stored(SLUG, at.entry.id) or at).entry.body is None
     restored = await room.publishing.restore_entry(SYSTEM, SLUG, at.entry.id)
     entry = restored.entry
     assert (entry.order, entry.offset, entry.revision, entry.body) == (2, 6, 2, "Second.")
     assert entry.published_at == at.entry.published_at
-    listed = await room.broker.listed(SLUG, None, 10)
+    listed = await room.broker.entries.below(SLUG, None, 10)
     assert [e.order for e in listed] == [4, 2]
 
 
@@ -583,7 +583,7 @@ async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state
     other = await room.entry()
     await room.delete(other)
     await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "New"})
-    answer = await room.broker.repair(SLUG, since)
+    answer = await room.broker.source.repair(SLUG, since)
     assert isinstance(answer, Changes)
     assert answer.position == await room.position()
     assert answer.since == since.offset
@@ -600,7 +600,7 @@ async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state
 async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) -> None:
     await room.entry()
     at = await room.position()
-    assert isinstance(await room.broker.repair(SLUG, at), Changes)
+    assert isinstance(await room.broker.source.repair(SLUG, at), Changes)
     refused: list[tuple[Position, Literal["moved", "fork"]]] = [
         (at._replace(epoch="other"), "moved"),
         (at._replace(offset=3), "fork"),
@@ -608,20 +608,20 @@ async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) 
         (at._replace(offset=1), "fork"),
     ]
     for position, why in refused:
-        assert await room.broker.repair(SLUG, position) == Moved(why), position
-    assert await room.broker.repair("absent", at) == Moved("absent")
+        assert await room.broker.source.repair(SLUG, position) == Moved(why), position
+    assert await room.broker.source.repair("absent", at) == Moved("absent")
 
 
 async def test_a_repair_read_of_too_much_is_far(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "BATCH", 5)
+    monkeypatch.setattr(source, "BATCH", 5)
     at = await room.position()
     for _ in range(5):
         await room.entry()
-    assert isinstance(await room.broker.repair(SLUG, at), Changes)
+    assert isinstance(await room.broker.source.repair(SLUG, at), Changes)
     await room.entry()
-    assert await room.broker.repair(SLUG, at) == Moved("far")
+    assert await room.broker.source.repair(SLUG, at) == Moved("far")
 
 
 async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room) -> None:
@@ -629,10 +629,10 @@ async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room
     at = await room.position()
     before = await room.contents()
     for position in (at, at._replace(epoch="other", offset=9)):
-        assert not await room.broker.rotate(SLUG, position)
+        assert not await room.broker.source.rotate(SLUG, position)
     assert await room.contents() == before
     forked = at._replace(check="00000000")
-    done = await asyncio.gather(*(room.broker.rotate(SLUG, forked) for _ in range(5)))
+    done = await asyncio.gather(*(room.broker.source.rotate(SLUG, forked) for _ in range(5)))
     assert sorted(done) == [False] * 4 + [True]
     now = await room.position()
     assert now.offset == at.offset + 1
@@ -641,7 +641,7 @@ async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room
     messages = await room.messages(3)
     assert verified(messages)[-1] == now.check
     assert messages[-1].previous == now.epoch
-    stand = await room.broker.stand(SLUG)
+    stand = await room.broker.blogs.blog(SLUG)
     assert stand
     assert stand.raw == messages[-1].records[0]
     assert (await room.entry()).entry.offset == now.offset + 1
@@ -656,7 +656,7 @@ async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room
         await WRONG[TYPES[name]](room.redis, key(SLUG, name))
         before = await room.contents()
         with pytest.raises(StoreDown, match="WRONGTYPE"):
-            await room.broker.rotate(SLUG, forked)
+            await room.broker.source.rotate(SLUG, forked)
         assert await room.contents() == before, name
         await room.redis.delete(key(SLUG, name))
         await room.redis.restore(key(SLUG, name), 0, was or b"")

@@ -13,9 +13,12 @@ from kit.waiting import until
 from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.model import SYSTEM, Caller
 from liveblog.blog.problem import Problem
-from liveblog.editors import publishing as publishing_module
-from liveblog.editors.publishing import Deleted, Publishing
+from liveblog.editors import reading, rendering
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import DeleteResult
+from liveblog.store.blogs import Blogs
 from liveblog.store.broker import Broker
+from liveblog.store.eraser import Eraser
 from liveblog.store.nodes import One
 
 EDITOR = Caller("user:dana", "editor")
@@ -51,7 +54,7 @@ async def test_a_blog_with_a_blank_where_something_must_be_is_refused_and_hides_
 async def test_who_is_bound_to_blogs_is_told_of_them_however_many_are_newer(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing_module, "BLOGS_LISTED_MAX", 2)
+    monkeypatch.setattr(reading, "BLOGS_LISTED_MAX", 2)
     for slug in ("one", "p-two", "q-three", "r-four"):  # also where two are of one millisecond
         await publishing.create_blog(EDITOR, {"slug": slug, "title": "Vote"})
     bound = Caller("user:kim", "editor", ("one", "p-two", "never-made"))
@@ -64,7 +67,7 @@ async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
 ) -> None:
     await publishing.create_blog(EDITOR, {"slug": "broken", "title": "T"})
     await store_client.hset("lb:{broken}:blog", "header", '{"slug":1}')
-    await Broker(One(store_client)).reindex()
+    await Blogs(One(store_client)).rebuild_index()
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
 
 
@@ -140,7 +143,7 @@ async def test_a_contributors_deletion_repeated_is_the_same_though_an_editor_pub
     fields = {"body": "Mine.", "status": "submitted"}
     id = (await publishing.create_entry(CONTRIBUTOR, "council", fields)).entry.id
 
-    async def delete() -> Deleted:
+    async def delete() -> DeleteResult:
         return await publishing.delete_entry(CONTRIBUTOR, "council", id, key="once")
 
     first = await delete()
@@ -182,7 +185,7 @@ async def test_no_more_text_waits_to_be_rendered_than_may(
 ) -> None:
     """A third of a second for each hostile one, and colleagues' entries wait behind them."""
     go_on = threading.Event()
-    monkeypatch.setattr(publishing_module, "RENDERED_AT_ONCE_MAX", 15)
+    monkeypatch.setattr(rendering, "RENDERED_AT_ONCE_MAX", 15)
     monkeypatch.setattr("liveblog.html.render.markdown", lambda _: str(go_on.wait(20)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
@@ -207,7 +210,7 @@ async def test_a_hostile_table_costs_no_more_than_other_hostile_text(
 async def test_a_rare_status_is_looked_for_page_by_page(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.editors.publishing.SCANNED_MAX", 100)
+    monkeypatch.setattr("liveblog.editors.reading.SCANNED_MAX", 100)
     made = [await publishing.create_entry(SYSTEM, "council", {"body": "B."}) for _ in range(130)]
     await publishing.edit_entry(
         SYSTEM, "council", made[0].entry.id, {"status": "retracted", "note": "Wrong."}, 1
@@ -284,7 +287,7 @@ async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
 async def test_deleted_drafts_do_not_count_against_the_limit(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.broker.DRAFTS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 3)
     fields = {"body": 'Like "deleted":true in a text.', "status": "draft"}
     made = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(3)]
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
@@ -299,7 +302,7 @@ async def test_deleted_drafts_do_not_count_against_the_limit(
 async def test_no_more_drafts_are_restored_than_there_may_be(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.broker.DRAFTS_MAX", 2)
+    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 2)
     fields = {"body": "B.", "status": "draft"}
     first, second = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(2)]
     await publishing.delete_entry(EDITOR, "council", first.entry.id)
@@ -324,14 +327,14 @@ async def test_fifty_edits_of_one_record_at_once_are_all_done(publishing: Publis
 async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
-    broker = Broker(One(store_client))
+    eraser = Eraser(One(store_client))
     id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
     await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
-    await until(broker.rewrite_if_wanted)
+    await until(eraser.rewrite_if_requested)
     assert await store_client.hget("lb:rewrites", "")
     await store_client.hset("lb:rewriting", "", b"as of a store that was killed meanwhile")
     before = (await store_client.info("persistence"))["aof_rewrites"]
-    await until(lambda: _is_forgotten(broker, store_client))
+    await until(lambda: _is_forgotten(eraser, store_client))
     assert (await store_client.info("persistence"))["aof_rewrites"] > before
 
 
@@ -350,12 +353,12 @@ async def test_a_takedown_on_a_store_that_forbids_info_and_rewriting_is_forgotte
     try:
         client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
         async with client:
-            await until(lambda: _is_forgotten(Broker(One(client)), store_client))
+            await until(lambda: _is_forgotten(Eraser(One(client)), store_client))
     finally:
         await store_client.acl_deluser("guest")
     assert "erased text stays in the store's file" in caplog.text
 
 
-async def _is_forgotten(broker: Broker, client: redis.asyncio.Redis) -> bool:
-    await broker.rewrite_if_wanted()
+async def _is_forgotten(eraser: Eraser, client: redis.asyncio.Redis) -> bool:
+    await eraser.rewrite_if_requested()
     return not await client.exists("lb:rewrites")

@@ -20,8 +20,10 @@ from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.store.broker import DUE_AT_ONCE, Broker, key
+from liveblog.store.broker import Broker
+from liveblog.store.due import DUE_AT_ONCE
 from liveblog.store.nodes import One, connect
+from liveblog.store.records import key
 
 SLUG = "council"
 SOON_S = 0.3
@@ -115,7 +117,7 @@ async def planned(publishing: Publishing, seconds: float = 0.3) -> str:
 
 
 async def due(broker: Broker, *ids: str) -> bool:
-    return {due.id for due in await broker.due()} >= set(ids)
+    return {due.id for due in await broker.due.due()} >= set(ids)
 
 
 async def test_of_many_passes_at_once_each_entry_is_published_by_one(
@@ -125,11 +127,11 @@ async def test_of_many_passes_at_once_each_entry_is_published_by_one(
     ids = [await planned(publishing) for _ in range(3)]
     later = await planned(publishing, 3_600)
     await until(lambda: due(broker, *ids))
-    done = await asyncio.gather(*(schedule.publish_due(broker, publishing) for _ in range(8)))
+    done = await asyncio.gather(*(schedule.publish_due(broker.due, publishing) for _ in range(8)))
     assert sum(done) == 3
-    assert {e.id for e in await broker.listed(SLUG, None, 10)} == set(ids)
-    assert await broker.due() == []
-    assert [e.id for e in await broker.drafts(SLUG)] == [later]
+    assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == set(ids)
+    assert await broker.due.due() == []
+    assert [e.id for e in await broker.entries.drafts(SLUG)] == [later]
 
 
 async def test_what_was_deleted_postponed_or_made_a_draft_does_not_go_out(
@@ -142,11 +144,11 @@ async def test_what_was_deleted_postponed_or_made_a_draft_does_not_go_out(
     await publishing.edit_entry(SYSTEM, SLUG, postponed, fields, 1)
     await publishing.edit_entry(SYSTEM, SLUG, draft, {"status": "draft"}, 1)
     await until(lambda: due(broker, unaltered))
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [unaltered]
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [unaltered]
     restored = await publishing.restore_entry(SYSTEM, SLUG, deleted)
     assert (restored.entry.status, restored.entry.publish_at) == ("draft", None)
-    assert await schedule.publish_due(broker, publishing) == 0
+    assert await schedule.publish_due(broker.due, publishing) == 0
 
 
 async def test_what_was_put_off_after_it_was_listed_as_due_does_not_go_out(
@@ -155,10 +157,10 @@ async def test_what_was_put_off_after_it_was_listed_as_due_does_not_go_out(
     broker, publishing = desk
     id = await planned(publishing)
     await until(lambda: due(broker, id))
-    [listed] = await broker.due()
+    [listed] = await broker.due.due()
     await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(3_600)}, 1)
     assert not await publishing.publish_due(*listed)
-    assert await broker.listed(SLUG, None, 10) == []
+    assert await broker.entries.below(SLUG, None, 10) == []
 
 
 @pytest.mark.parametrize("why", [Problem(422, "invalid-field", "Refused."), TypeError("A bug.")])
@@ -176,8 +178,8 @@ async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
         return await publish(slug, id, now)
 
     monkeypatch.setattr(publishing, "publish_due", refuse)
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [fine]
 
 
 def _as_stored(**fields: Any) -> bytes:
@@ -196,8 +198,8 @@ async def test_a_damaged_scheduled_entry_does_not_hold_the_others(
     damaged, fine = await planned(publishing), await planned(publishing)
     await store_client.hset(key(SLUG, "drafts"), damaged, record)
     await until(lambda: due(broker, damaged, fine))
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [fine]
 
 
 async def test_more_damaged_entries_than_one_pass_looks_at_hold_nothing_behind_them(
@@ -211,11 +213,11 @@ async def test_more_damaged_entries_than_one_pass_looks_at_hold_nothing_behind_t
     await store_client.hset(key(SLUG, "drafts"), mapping=dict.fromkeys(ids, b"{broken"))
     await store_client.zadd(key(SLUG, "due"), {**dict.fromkeys(ids, 1), b"\xff\xfe": 2})
     passed: Counter[str] = Counter()
-    done = [await schedule.publish_due(broker, publishing, passed) for _ in range(2)]
+    done = [await schedule.publish_due(broker.due, publishing, passed) for _ in range(2)]
     assert done == [0, 1]
     await store_client.hset(key(SLUG, "drafts"), broken, record)
-    assert await schedule.publish_due(broker, publishing, passed) == 1
-    assert {e.id for e in await broker.listed(SLUG, None, 10)} == {broken, fine}
+    assert await schedule.publish_due(broker.due, publishing, passed) == 1
+    assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == {broken, fine}
 
 
 async def test_what_is_due_without_a_scheduled_entry_is_forgotten_and_holds_nothing_behind_it(
@@ -226,7 +228,7 @@ async def test_what_is_due_without_a_scheduled_entry_is_forgotten_and_holds_noth
     await until(lambda: due(broker, fine))
     orphans = dict.fromkeys((f"e{n:012d}" for n in range(DUE_AT_ONCE)), 1)
     await store_client.zadd(key(SLUG, "due"), orphans)
-    assert [await schedule.publish_due(broker, publishing) for _ in range(2)] == [0, 1]
+    assert [await schedule.publish_due(broker.due, publishing) for _ in range(2)] == [0, 1]
     assert await store_client.zcard(key(SLUG, "due")) == 0
 
 
@@ -235,11 +237,11 @@ async def test_what_was_scheduled_since_it_was_read_is_not_forgotten(
 ) -> None:
     broker, publishing = desk
     id = (await publishing.create_entry(SYSTEM, SLUG, {"body": "B.", "status": "draft"})).entry.id
-    draft = await broker.stored(SLUG, id)
+    draft = await broker.entries.stored(SLUG, id)
     assert draft
     await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(SOON_S)}, 1)
-    await broker.unschedule(SLUG, id, draft.raw)
-    await broker.unschedule(SLUG, id, None)
+    await broker.due.unschedule(SLUG, id, draft.raw)
+    await broker.due.unschedule(SLUG, id, None)
     await until(lambda: due(broker, id))
 
 
@@ -249,7 +251,7 @@ async def test_more_than_one_pass_can_carry_goes_out_in_the_next(
     broker, publishing = desk
     ids = [await planned(publishing) for _ in range(25)]
     await until(lambda: _is_past(store_client, ids[-1]))
-    done = [await schedule.publish_due(broker, publishing) for _ in range(3)]
+    done = [await schedule.publish_due(broker.due, publishing) for _ in range(3)]
     assert done == [20, 5, 0]
 
 
@@ -297,7 +299,7 @@ async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_tak
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
         fields = {"body": "Planned.", "publish_at": in_seconds(SOON_S)}
         due[slug] = (await publishing.create_entry(SYSTEM, slug, fields)).entry.id
-    await broker.want_rewrite("good", again=False)
+    await broker.eraser.request("good", again=False)
     await store_client.set(key("bad", "marked"), "of a wrong type")
     running = asyncio.create_task(schedule.run(broker, publishing))
     try:
@@ -319,10 +321,10 @@ async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asy
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     await store_client.delete(key("bad", "blog"))
     await store_client.set(key("bad", "blog"), "of a wrong type")
-    heads = await broker.heads(["bad", "good"])
+    heads = await broker.source.heads(["bad", "good"])
     assert (list(heads.positions), heads.away) == (["good"], "")
-    assert [stand.blog.slug for stand in await broker.blogs()] == ["good"]
-    assert await broker.due() == []
+    assert [stored.blog.slug for stored in await broker.blogs.blogs()] == ["good"]
+    assert await broker.due.due() == []
 
 
 DAMAGE: dict[str, list[tuple[Any, ...]]] = {
@@ -346,11 +348,11 @@ async def test_one_damaged_blog_ends_no_worker_and_no_answer_about_the_others(
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     for command in commands:
         await store_client.execute_command(*command)
-    await broker.reindex()
-    await broker.due()
-    assert "good" in (await broker.heads(["bad", "good"])).positions
-    assert "good" in [stand.blog.slug for stand in await broker.blogs()]
-    assert await broker.load("good")
-    for ask in (broker.load, broker.stand):
+    await broker.blogs.rebuild_index()
+    await broker.due.due()
+    assert "good" in (await broker.source.heads(["bad", "good"])).positions
+    assert "good" in [stored.blog.slug for stored in await broker.blogs.blogs()]
+    assert await broker.source.load("good")
+    for ask in (broker.source.load, broker.blogs.blog):
         with contextlib.suppress(StoreDown):
             await ask("bad")
