@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple
 from liveblog.store.blogs import Blogs
 from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
-from liveblog.store.records import key
-from liveblog.store.writes import digest
+from liveblog.store.records import digest, key
 
 log = logging.getLogger(__name__)
 

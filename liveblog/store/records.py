@@ -34,6 +34,11 @@ def channel(slug: str) -> str:
     return key(slug, "changes")
 
 
+def digest(record: bytes | None) -> str:
+    """Return the fingerprint by which scripts compare a record, "" for no record."""
+    return hashlib.sha1(record, usedforsecurity=False).hexdigest() if record else ""
+
+
 class StoredEntry(NamedTuple):
     """An entry as the store has it.
 

@@ -1,10 +1,12 @@
-"""Writes of an editor: one call of publish.lua each, which compares, numbers, stores and announces.
+"""Writes of an editor: each is one call of publish.lua.
 
-Rules: the only module that alters a blog for an editor. A call may run twice (see
-`queries_store`): the script finds the idempotency key of the first run.
+The script compares the stored record with the one that the caller read, numbers the change, stores
+the new record, and announces it to all workers, in one atomic step.
+
+Rules: the only module that changes a blog for an editor. A call may run twice (`queries_store`):
+the second run of the script finds the idempotency key of the first.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -32,6 +34,7 @@ from liveblog.store.records import (
     StoredEntry,
     blog_record,
     channel,
+    digest,
     entry_record,
     key,
 )
@@ -62,8 +65,8 @@ class Refused(Exception):
 class Call(NamedTuple):
     """One unsafe call of an editor.
 
-    `idem` is the key under which the store remembers the call, `request` the fingerprint of what it
-    asks for. `is_repeatable`: the key is the caller's own, so the caller may repeat the call.
+    The store remembers the call under `idem`; `request` is the fingerprint of its arguments.
+    `is_repeatable` is True when the caller sent an Idempotency-Key, and so may repeat the call.
     """
 
     idem: str
@@ -75,7 +78,7 @@ class Call(NamedTuple):
 class Write(Generic[R]):
     """One write. The head of publish.lua explains the fields."""
 
-    kind: type[R]  # what the record is
+    kind: type[R]  # Blog or Entry: decodes the record
     op: Literal["create", "header", "number", "keep"]
     id: str
     seen: bytes | None
@@ -91,7 +94,7 @@ class Write(Generic[R]):
     due: int | None = None
     rotate: bool = False
     blog_status: str = ""
-    position: Position | None = None  # the answer to a "keep"
+    position: Position | None = None  # the outcome's position after a "keep"
     revision: int = 0
     erased: int = 0
 
@@ -123,11 +126,6 @@ class Write(Generic[R]):
             "channel": channel(slug),
         }
         return [part for pair in values.items() for part in pair]
-
-
-def digest(seen: bytes | None) -> str:
-    """Return the fingerprint of a record that the scripts compare with, "" for no record."""
-    return hashlib.sha1(seen, usedforsecurity=False).hexdigest() if seen else ""
 
 
 def _or_empty(value: int | None) -> int | str:
@@ -197,10 +195,10 @@ class _Remembered(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[R_co]):
-    """What a call did to one record: now, or when it was first made.
+    """What a call did to one record, now or when the caller first made the call.
 
-    `record` is the record as stored; None when the call is a repetition, since the store remembers
-    no texts. `position` is None when readers saw no change.
+    `record` is the record as stored. It is None for a repeated call, since the store remembers no
+    texts. `position` is None when readers saw no change.
     """
 
     status: int
@@ -212,7 +210,7 @@ class Outcome(Generic[R_co]):
 
     @property
     def is_replay(self) -> bool:
-        """Whether the call was made before and changed nothing now."""
+        """Return whether this is a repeated call, which changed nothing now."""
         return self.record is None
 
 
@@ -220,7 +218,8 @@ class Outcome(Generic[R_co]):
 class Writes:
     """Writes to blogs. Each method raises StoreDown when the outcome is unknown.
 
-    With `wait_for_replica` that is also so when no replica confirmed a write in REPLICA_WAIT_MS.
+    With `wait_for_replica`, the outcome is also unknown when no replica confirms the write within
+    REPLICA_WAIT_MS.
     """
 
     nodes: Nodes
@@ -229,15 +228,15 @@ class Writes:
 
     async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
         """Run publish.lua. Raises Stale, and Refused with the script's refusal."""
-        async with store_errors():  # never store what could not be read again
+        async with store_errors():  # a record that does not decode must never be stored
             _decode(orjson.dumps(write.record | {"id": write.id}), write.kind)
         return await self._commit(slug, write)
 
     async def remembered(self, slug: str, call: Call) -> Outcome[Never] | None:
         """Return the outcome of the first call under this key; None when there was no such call.
 
-        Raises Refused("other") when the key was used for another request. The script answers, and
-        not a GET, so that a WAIT covers what the store remembers.
+        Raises Refused("other") when the key was used for another request. publish.lua reads the
+        outcome, not a GET: the script also extends the key, so that a WAIT covers the outcome.
         """
         if not call.is_repeatable or not await self._exists(key(slug, f"idem:{call.idem}")):
             return None
@@ -254,7 +253,7 @@ class Writes:
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         status, *rest = await self._durably(keys, [*write.arguments(slug), "publish", publish])
         if status == b"known":
-            await self.blogs.touch(slug)  # the first call's answer was perhaps lost before its own
+            await self.blogs.touch(slug)  # the first call may have ended before it touched the list
             return await _first_outcome(rest[0])
         if status == b"stale":
             raise Stale
@@ -267,7 +266,7 @@ class Writes:
     ) -> Outcome[R]:
         record = _decode(raw, write.kind)
         is_numbered = write.op != "keep"
-        # Without a number there is no activity, but the schedule reads only listed blogs.
+        # A write that readers do not see is no activity, but the schedule reads only listed blogs.
         await self.blogs.touch(slug, record.updated_at if is_numbered else None)
         position = Position(epoch.decode(), int(offset), check.decode())
         return Outcome(
