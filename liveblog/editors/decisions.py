@@ -1,7 +1,7 @@
-"""Decisions about a write: who may do it, which status follows, and how fields merge.
+"""Decisions about a write: permission, the next status, and how fields merge.
 
-Each function takes what was read and what the caller asks for, and returns the new record or raises
-the Problem that the caller gets.
+Each function takes the stored record and the fields that the caller sent. It returns the new
+record, or raises the Problem that the caller gets.
 
 Rules: pure, no I/O, no clock: `now` is milliseconds since 1970.
 """
@@ -116,7 +116,7 @@ def merge_blog(blog: Blog, patch: BlogPatch) -> Blog:
     return msgspec.structs.replace(blog, **fields)
 
 
-# -- who may
+# -- permission
 
 
 def is_readable(caller: Caller, entry: Entry) -> bool:
@@ -129,7 +129,7 @@ def is_readable(caller: Caller, entry: Entry) -> bool:
 
 
 def check_owns(caller: Caller, entry: Entry, verb: Literal["edit", "delete", "restore"]) -> None:
-    """Raise 403 when a contributor alters what is not its own draft or submission."""
+    """Raise 403 when a contributor changes an entry that is not its own draft or submission."""
     is_own = entry.author == caller.ident and entry.status in CONTRIBUTORS_STATUS
     if caller.role == "contributor" and not is_own:
         raise forbidden(f"A contributor may {verb} only its own drafts and submissions.")

@@ -206,9 +206,9 @@ class Publishing:
 
         Without fields nothing is written, and the result is the entry as it is.
 
-        Raises 412 with `current` (an EntryResult) when another revision is stored, 428 when
-        `revision` is None and more than key, key_title and pinned is mentioned, 409 for a status
-        that cannot follow, 410 when the entry is deleted.
+        Raises 412 with `current` (an EntryResult) when another revision is stored. Raises 428 when
+        `revision` is None and `fields` has more than key, key_title and pinned. Raises 409 for a
+        status that cannot follow, 410 when the entry is deleted.
         """
         patch = entry_patch(fields)
         call = _call(caller, f"PATCH {slug} {id}", key, [dict(fields), revision])

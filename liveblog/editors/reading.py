@@ -1,4 +1,4 @@
-"""What a caller may read of blogs and entries; everything else is 404.
+"""Blogs and entries that a caller may read; all others are 404.
 
 Rules: writes nothing.
 """
@@ -15,7 +15,7 @@ from liveblog.store.entries import Entries
 from liveblog.store.records import StoredBlog, StoredEntry
 
 LIST_MAX: Final = 100
-BLOGS_LISTED_MAX: Final = 500  # for a caller who is bound to no blogs
+BLOGS_LISTED_MAX: Final = 500  # for a caller bound to no blogs
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 
 

@@ -19,8 +19,7 @@ RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
 class Renderer:
     """One thread that renders.
 
-    A second thread would only take more turns from the event loop: all threads share one
-    interpreter lock.
+    A second thread would only delay the event loop more: all threads share one interpreter lock.
     """
 
     def __init__(self) -> None:

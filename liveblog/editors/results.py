@@ -1,6 +1,6 @@
-"""What the editor's calls return, also when a caller repeats a call.
+"""Results of the editor's calls, also of repeated calls.
 
-In each result, `replayed` means: the call was made before and changed nothing now.
+In each result, `replayed` is True for a repeated call, which changed nothing now.
 
 Rules: writes nothing.
 """
@@ -36,7 +36,7 @@ class EntryResult(NamedTuple):
 
 
 class DeleteResult(NamedTuple):
-    """What a delete did; `offset` and `position` are None for a never published entry."""
+    """The result of a delete; `offset` and `position` are None for a never published entry."""
 
     id: str
     offset: int | None
@@ -88,7 +88,7 @@ class Results:
         return earlier
 
     async def delete(self, slug: str, outcome: Outcome[Entry]) -> DeleteResult:
-        """Return what a delete did; after a repeated call, whether it is a takedown by now."""
+        """Return the result of a delete; `takedown` is True if the entry is taken down by now."""
         tomb = outcome.record
         if not tomb:
             stored = await self._entries.stored(slug, outcome.id)

@@ -1,4 +1,4 @@
-"""What each worker does every second: publish due entries, and erase taken-down text for good.
+"""The schedule: every second, each worker publishes due entries and erases taken-down text.
 
 A worker reads the due entries of all blogs by the store's clock, in one pipeline for each server.
 Each entry has one idempotency key for its revision, so the first worker publishes it and no other.
@@ -44,11 +44,10 @@ async def publish_due(
 ) -> int:
     """Publish what is due now, and return how many entries this worker published.
 
-    A stuck entry does not hold up the others, nor does a blog that takes no writes.
-
-    `skipped`, kept from pass to pass, counts the first due entries of each blog that a pass leaves
-    out: a pass reads one page of a blog, and stuck entries would fill that page. After the last
-    page, the first entry's turn comes again.
+    An entry that cannot be published does not delay the others, nor does a blog that takes no
+    writes. A pass reads one page of each blog, which such entries would fill. So `skipped`, kept
+    from pass to pass, counts the first due entries of a blog that the next pass leaves out. After
+    the last page, the passes start again at the first entry.
     """
     skipped = Counter() if skipped is None else skipped
     entries = await due.due(skipped)
@@ -72,7 +71,7 @@ async def publish_due(
 
 
 def _turn_pages(skipped: Counter[str], entries: Sequence[Due], stuck: Counter[str]) -> None:
-    """Skip the stuck entries of a full page in the next pass; restart after the last page."""
+    """Skip a full page's stuck entries in the next pass; start again after the last page."""
     read = Counter(due.slug for due in entries)
     full = [slug for slug, count in read.items() if count == DUE_AT_ONCE]
     now_skipped = {slug: skipped[slug] + stuck[slug] for slug in full}

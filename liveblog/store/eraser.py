@@ -52,7 +52,8 @@ class Eraser:
 
         Return whether there was a request. A request is forgotten when a rewrite that was started
         for it, in the same run of the server, has ended well; also when the server has no
-        append-only file or forbids rewriting it. An unreachable server holds up no other.
+        append-only file or forbids rewriting it. An unreachable server does not
+        delay the others.
         """
         requested = await self._requested()
         steps = await asyncio.gather(
@@ -87,7 +88,7 @@ class Eraser:
 
 
 async def _persistence(redis: Any) -> Mapping[str, object]:
-    """Return what a server says of its file and its run; nothing where it forbids INFO."""
+    """Return the state of a server's file and its run id; empty when it forbids INFO."""
     try:
         info: dict[str, object] = await redis.info("persistence") | await redis.info("server")
         return info

@@ -1,6 +1,6 @@
-"""What Redis cannot do, as StoreDown or Damaged, and a second try after a cluster has changed.
+"""Errors of Redis as StoreDown or Damaged, and one retry after a cluster's map has changed.
 
-Rules: the only module that decides which of Redis's errors means what to the rest of the program.
+Rules: no other module but `accounts` translates errors of Redis.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What workers read of blogs: the hub's `Source` on Redis.
+"""The hub's `Source` on Redis: the reads of a worker.
 
 Rules: writes nothing but a rotation, which begins a new epoch after a fork.
 """
@@ -53,7 +53,7 @@ class StoreSource:
     entries: Entries
 
     async def load(self, slug: str) -> Snapshot | None:
-        """Return a blog as a worker holds it, in one state; None when there is no such blog.
+        """Return the part of a blog that a worker keeps, in one state; None for an unknown blog.
 
         Ids and checks come from one step, records in batches, and the changes made meanwhile from a
         repair read. Raises StoreDown also when the blog changes faster than it loads.
@@ -125,8 +125,9 @@ class StoreSource:
     async def heads(self, slugs: Sequence[str]) -> Heads:
         """Return each blog's position in the store; None for a blog that the store lacks.
 
-        Queries every node of a cluster, also for no slugs at all: `away` names what is unreachable.
-        Leaves out blogs on an unreachable node, and corrupt blogs, for which `away` stays "".
+        Queries every node of a cluster, also when there are no slugs. `away` is why a node gave no
+        answer. Leaves out blogs on an unreachable node, and corrupt blogs; the latter leave `away`
+        empty.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
         positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}

@@ -1,7 +1,7 @@
 """Writes of an editor: each is one call of publish.lua.
 
-The script compares the stored record with the one that the caller read, numbers the change, stores
-the new record, and announces it to all workers, in one atomic step.
+In one atomic step, the script compares the stored record with the record that the caller read,
+numbers the change, stores the new record, and announces the change to all workers.
 
 Rules: the only module that changes a blog for an editor. A call may run twice (`queries_store`):
 the second run of the script finds the idempotency key of the first.
@@ -184,7 +184,7 @@ def unnumbered(write: Write[Entry], entry: Entry, position: Position | None) -> 
 
 
 class _Remembered(msgspec.Struct):
-    """What publish.lua stores under an idempotency key."""
+    """The outcome that publish.lua stores under an idempotency key."""
 
     status: int
     id: str
@@ -195,7 +195,7 @@ class _Remembered(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[R_co]):
-    """What a call did to one record, now or when the caller first made the call.
+    """The effect of a call on one record, now or when the caller first made the call.
 
     `record` is the record as stored. It is None for a repeated call, since the store remembers no
     texts. `position` is None when readers saw no change.

@@ -1,4 +1,4 @@
-"""publish.lua, repair.lua and rotate.lua on both stores: one atomic step, or nothing at all."""
+"""publish.lua, repair.lua and rotate.lua on both stores: one atomic step, or no change."""
 
 import asyncio
 import hashlib
@@ -39,7 +39,7 @@ TYPES = dict(
 
 
 class Message(NamedTuple):
-    """One message of a blog's channel, taken apart without the code under test."""
+    """One message of a blog's channel, parsed without the code under test."""
 
     epoch: str
     first: int
@@ -49,7 +49,7 @@ class Message(NamedTuple):
     records: list[bytes]
 
 
-def taken_apart(raw: bytes) -> Message:
+def parsed(raw: bytes) -> Message:
     head, *records = raw.split(b"\n")
     epoch, first, last, previous, check = head.decode().split(" ")
     return Message(epoch, int(first), int(last), previous, check, records)
@@ -57,12 +57,12 @@ def taken_apart(raw: bytes) -> Message:
 
 @dataclass
 class Room:
-    """A store with one live blog, and what its channel said since then."""
+    """A store with one live blog, and the messages of its channel."""
 
     redis: Redis
     broker: Broker
     publishing: Publishing
-    heard: list[bytes]
+    raw_messages: list[bytes]
 
     async def entry(self, **fields: Any) -> EntryResult:
         return await self.publishing.create_entry(SYSTEM, SLUG, {"body": "Text.", **fields})
@@ -91,30 +91,30 @@ class Room:
         return await contents(self.redis)
 
     async def messages(self, count: int) -> list[Message]:
-        await until(lambda: len(self.heard) >= count)
-        return [taken_apart(raw) for raw in self.heard]
+        await until(lambda: len(self.raw_messages) >= count)
+        return [parsed(raw) for raw in self.raw_messages]
 
 
-async def _listen(pubsub: Any, heard: list[bytes]) -> None:
+async def _collect(pubsub: Any, raw_messages: list[bytes]) -> None:
     while True:
         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
         if message:
-            heard.append(message["data"])
+            raw_messages.append(message["data"])
 
 
 @pytest.fixture
 async def room(store_url: str) -> AsyncIterator[Room]:
     async with connect(store_url) as nodes, nodes.at(SLUG).pubsub() as pubsub:
-        heard: list[bytes] = []
+        raw_messages: list[bytes] = []
         publishing = Publishing(Broker(nodes), now_ms)
         await pubsub.subscribe(channel(SLUG))
 
-        listening = asyncio.create_task(_listen(pubsub, heard))
+        collecting = asyncio.create_task(_collect(pubsub, raw_messages))
         fields = {"slug": SLUG, "title": "Council", "status": "live"}
         await publishing.create_blog(SYSTEM, fields)
-        yield Room(nodes.at(SLUG), Broker(nodes), publishing, heard)
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        yield Room(nodes.at(SLUG), Broker(nodes), publishing, raw_messages)
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
 
 
 def now_ms() -> int:
@@ -125,11 +125,11 @@ def in_an_hour() -> str:
     return format_time(now_ms() + 3_600_000) or ""
 
 
-# -- one step or nothing
+# -- one atomic step
 
 
 async def _numbered(room: Room) -> Write[Any]:
-    """An edit of a pinned entry that has an earlier revision: it touches the most keys."""
+    """Return the write that touches the most keys: an edit of a pinned entry with a revision."""
     at = await room.edit(await room.entry(pinned=True), body="Second.")
     stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
@@ -197,13 +197,13 @@ async def _header(room: Room) -> Write[Any]:
 
 
 @pytest.mark.parametrize("prepare", [_numbered, _created, _kept, _header])
-async def test_a_key_of_the_wrong_type_is_an_error_and_nothing_at_all_is_written(
+async def test_write_stores_nothing_when_a_key_has_the_wrong_type(
     room: Room, prepare: Callable[[Room], Awaitable[Write[Any]]]
 ) -> None:
     write = await prepare(room)
     names = {name: TYPES[name] for name in KEYS}
     names |= {f"rev:{write.id}": b"list", f"idem:{write.call.idem}": b"string"}
-    heard = len(room.heard)
+    raw_messages = len(room.raw_messages)
     for name, kind in names.items():
         was = await room.redis.dump(key(SLUG, name))
         await room.redis.delete(key(SLUG, name))
@@ -215,13 +215,13 @@ async def test_a_key_of_the_wrong_type_is_an_error_and_nothing_at_all_is_written
         await room.redis.delete(key(SLUG, name))
         if was:
             await room.redis.restore(key(SLUG, name), 0, was)
-    assert len(room.heard) == heard
+    assert len(room.raw_messages) == raw_messages
     offset = await room.offset()
     assert (await room.broker.writes.commit(SLUG, write)).record
     assert await room.offset() == offset + (write.op != "keep")
 
 
-async def test_creating_a_blog_over_a_key_of_the_wrong_type_mints_nothing(room: Room) -> None:
+async def test_creation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:
     for name, kind in TYPES.items():
         await WRONG[kind](room.redis, key("other", name))
         before = await room.contents()
@@ -231,7 +231,7 @@ async def test_creating_a_blog_over_a_key_of_the_wrong_type_mints_nothing(room: 
         await room.redis.delete(key("other", name))
 
 
-async def test_a_chain_that_does_not_fit_the_offset_stops_every_numbered_write(room: Room) -> None:
+async def test_numbered_write_is_refused_when_the_chain_does_not_fit_the_offset(room: Room) -> None:
     await room.redis.append(key(SLUG, "chain"), "0")
     before = await room.contents()
     with pytest.raises(StoreDown, match="BROKENCHAIN"):
@@ -240,9 +240,7 @@ async def test_a_chain_that_does_not_fit_the_offset_stops_every_numbered_write(r
 
 
 @pytest.mark.parametrize("revision", [2**53, 10**25, -1])
-async def test_a_record_that_could_not_be_read_again_is_not_stored(
-    room: Room, revision: int
-) -> None:
+async def test_record_is_not_stored_when_it_would_not_decode(room: Room, revision: int) -> None:
     write = await _numbered(room)
     before = await room.contents()
     with pytest.raises(StoreDown):
@@ -269,7 +267,7 @@ def verified(messages: list[Message]) -> list[str]:
     return checks
 
 
-async def test_each_check_is_the_sha1_of_the_one_before_and_the_published_bytes(room: Room) -> None:
+async def test_check_is_the_sha1_of_the_previous_check_and_the_record(room: Room) -> None:
     first = await room.entry(body='Ärger "quoted" \\ \n שלום 👩‍👩‍👧', headline="H", byline=["Dana"])
     second = await room.edit(await room.entry(pinned=True, key=True), body="Altered.")
     await room.publishing.edit_entry(SYSTEM, SLUG, second.entry.id, {"pinned": False}, None)
@@ -284,28 +282,28 @@ async def test_each_check_is_the_sha1_of_the_one_before_and_the_published_bytes(
     position = await room.position()
     assert (position.offset, position.check) == (9, checks[-1])
     assert messages[-1].records[0] == await room.redis.hget(key(SLUG, "entries"), second.entry.id)
-    for raw, message in zip(room.heard, messages, strict=True):
+    for raw, message in zip(room.raw_messages, messages, strict=True):
         decoded = decode_message(raw)
         assert decoded
         assert decoded.position == Position(message.epoch, message.last, message.check)
 
 
-async def test_a_message_whose_check_does_not_fit_its_bytes_is_not_believed(room: Room) -> None:
+async def test_message_is_dropped_when_its_check_does_not_fit_its_bytes(room: Room) -> None:
     await room.entry(body="True.")
     await room.messages(2)
-    assert decode_message(room.heard[1])
-    assert decode_message(room.heard[1].replace(b"True.", b"Fake.")) is None
+    assert decode_message(room.raw_messages[1])
+    assert decode_message(room.raw_messages[1].replace(b"True.", b"Fake.")) is None
     assert decode_message(b"") is None
     assert decode_message(b"a b c d e\n{}") is None
 
 
-def test_a_message_nested_deeper_than_can_be_read_is_not_believed() -> None:
+def test_message_is_dropped_when_it_is_nested_too_deep() -> None:
     record = b'{"id":"#blog","x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     check = hashlib.sha1(b"abcdefgh" + record).hexdigest()[:8]
     assert decode_message(b"k 2 2 abcdefgh %b\n%b" % (check.encode(), record)) is None
 
 
-async def test_the_numbering_has_no_holes_under_concurrent_writers(
+async def test_numbering_has_no_holes_when_writers_are_concurrent(
     room: Room, store_url: str
 ) -> None:
     async with connect(store_url) as other:
@@ -328,7 +326,7 @@ async def test_the_numbering_has_no_holes_under_concurrent_writers(
     assert len(await room.broker.entries.below(SLUG, None, 100)) == 40
 
 
-async def test_of_many_edits_of_one_revision_exactly_one_wins_each_time(room: Room) -> None:
+async def test_one_edit_of_a_revision_wins_when_many_are_concurrent(room: Room) -> None:
     at = await room.entry()
 
     async def edit(number: int, revision: int) -> EntryResult | Problem:
@@ -359,7 +357,7 @@ async def test_drafts_take_no_offset_and_are_not_announced(room: Room) -> None:
     assert [m.first for m in await room.messages(2)] == [1, 2]
 
 
-async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(room: Room) -> None:
+async def test_epoch_begins_at_the_next_offset_when_zone_or_language_change(room: Room) -> None:
     at = await room.entry()
     epochs = [(await room.position()).epoch]
     for fields in ({"timezone": "Asia/Tokyo"}, {"language": "de"}):
@@ -380,7 +378,7 @@ async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(
     ]
 
 
-async def test_an_absent_blog_is_404_and_mints_nothing(room: Room) -> None:
+async def test_write_is_404_and_stores_nothing_when_the_blog_is_absent(room: Room) -> None:
     before = await room.contents()
     entry = Entry(id="enew000000000", body="New.", status="published")
     with pytest.raises(Refused, match="absent"):
@@ -391,7 +389,7 @@ async def test_an_absent_blog_is_404_and_mints_nothing(room: Room) -> None:
     assert await room.contents() == before
 
 
-async def test_a_blog_is_created_once(room: Room) -> None:
+async def test_creation_is_409_when_the_blog_exists(room: Room) -> None:
     before = await room.contents()
     with pytest.raises(Problem) as caught:
         await room.publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Again"})
@@ -399,7 +397,7 @@ async def test_a_blog_is_created_once(room: Room) -> None:
     assert await room.contents() == before
 
 
-async def test_an_ended_blog_takes_edits_but_nothing_new(room: Room) -> None:
+async def test_ended_blog_takes_edits_but_no_new_entries(room: Room) -> None:
     at, draft = await room.entry(), await room.entry(status="draft")
     await room.publishing.edit_blog(SYSTEM, SLUG, {"status": "ended"})
     for refused in (
@@ -417,10 +415,10 @@ async def test_an_ended_blog_takes_edits_but_nothing_new(room: Room) -> None:
     assert (await room.edit(draft, status="published")).entry.offset == 8
 
 
-# -- the same call again
+# -- repeated calls
 
 
-async def test_a_known_call_is_answered_again_however_often_and_at_once(room: Room) -> None:
+async def test_call_has_one_result_when_repeated_at_once(room: Room) -> None:
     calls = [
         room.publishing.create_entry(SYSTEM, SLUG, {"body": "Once."}, "key") for _ in range(20)
     ]
@@ -430,7 +428,7 @@ async def test_a_known_call_is_answered_again_however_often_and_at_once(room: Ro
     assert await room.offset() == 2
 
 
-async def test_a_key_is_remembered_for_a_day_and_of_the_text_nothing(room: Room) -> None:
+async def test_store_remembers_a_key_for_a_day_and_none_of_the_text(room: Room) -> None:
     await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
     names = [name async for name in room.redis.scan_iter(match="lb:*:idem:*")]
     assert len(names) == 2
@@ -439,7 +437,7 @@ async def test_a_key_is_remembered_for_a_day_and_of_the_text_nothing(room: Room)
         assert SECRET not in repr(await room.redis.get(name))
 
 
-async def test_another_request_under_a_known_key_is_422_and_changes_nothing(room: Room) -> None:
+async def test_call_is_422_when_its_key_was_used_for_another_request(room: Room) -> None:
     await room.publishing.create_entry(SYSTEM, SLUG, {"body": "Once."}, "key")
     before = await room.contents()
     with pytest.raises(Problem) as caught:
@@ -448,7 +446,7 @@ async def test_another_request_under_a_known_key_is_422_and_changes_nothing(room
     assert await room.contents() == before
 
 
-async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room: Room) -> None:
+async def test_repeated_call_returns_its_revision_when_it_was_edited_since(room: Room) -> None:
     async def call() -> EntryResult:
         return await room.publishing.create_entry(SYSTEM, SLUG, {"body": "First."}, "key")
 
@@ -460,7 +458,9 @@ async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room
 
 
 @pytest.mark.parametrize("takedown", [False, True])
-async def test_a_replay_after_a_deletion_is_410(room: Room, takedown: bool) -> None:
+async def test_repeated_call_is_410_when_its_entry_was_deleted_since(
+    room: Room, takedown: bool
+) -> None:
     async def call() -> EntryResult:
         return await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
 
@@ -471,7 +471,7 @@ async def test_a_replay_after_a_deletion_is_410(room: Room, takedown: bool) -> N
     assert SECRET not in caught.value.detail
 
 
-async def test_a_refused_call_is_not_remembered(room: Room) -> None:
+async def test_store_does_not_remember_a_refused_call(room: Room) -> None:
     at = await room.entry()
     request = {"body": "Edited."}
     with pytest.raises(Problem) as caught:
@@ -481,7 +481,7 @@ async def test_a_refused_call_is_not_remembered(room: Room) -> None:
     assert (edited.entry.revision, edited.replayed) == (2, False)
 
 
-async def test_the_script_answers_a_known_key_before_it_compares(room: Room) -> None:
+async def test_script_finds_a_repeated_call_before_it_compares(room: Room) -> None:
     write = await _created(room)
     writes = room.broker.writes
     assert (await writes.commit(SLUG, write)).record
@@ -499,7 +499,7 @@ async def test_the_script_answers_a_known_key_before_it_compares(room: Room) -> 
 # -- deletions and takedowns
 
 
-async def test_a_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
+async def test_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
     publishing = room.publishing
     at = await publishing.create_entry(SYSTEM, SLUG, {"body": SECRET, "headline": SECRET}, "first")
     fields = {"body": f"{SECRET}!", "byline": [SECRET], "note": SECRET, "key_title": SECRET}
@@ -518,7 +518,7 @@ async def test_a_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
     assert caught.value.status == 410
 
 
-async def test_a_takedown_of_what_was_deleted_or_never_published_erases_it_too(room: Room) -> None:
+async def test_takedown_erases_deleted_entries_and_drafts(room: Room) -> None:
     deleted = await room.entry(body=SECRET)
     tombstone = await room.delete(deleted)
     draft = await room.entry(body=SECRET, status="draft")
@@ -551,7 +551,7 @@ async def _value(redis: Redis, name: bytes) -> Any:
     return await (redis.get(name) if kind == b"string" else redis.zrange(name, 0, -1))
 
 
-async def test_a_restored_entry_is_a_new_change_with_its_old_order_and_text(room: Room) -> None:
+async def test_restored_entry_is_a_new_change_with_its_old_order_and_text(room: Room) -> None:
     at = await room.edit(await room.entry(body="First."), body="Second.")
     await room.entry()
     await room.delete(at)
@@ -564,7 +564,7 @@ async def test_a_restored_entry_is_a_new_change_with_its_old_order_and_text(room
     assert [e.order for e in listed] == [4, 2]
 
 
-async def test_a_deletion_repeated_is_the_same_and_takes_one_offset(room: Room) -> None:
+async def test_delete_takes_one_offset_when_repeated_without_a_key(room: Room) -> None:
     at = await room.entry()
     first, second = await room.delete(at), await room.delete(at)
     assert first == second
@@ -574,7 +574,7 @@ async def test_a_deletion_repeated_is_the_same_and_takes_one_offset(room: Room) 
 # -- repair and rotate
 
 
-async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state(
+async def test_repair_read_returns_each_changed_record_once_as_it_is_now(
     room: Room,
 ) -> None:
     at = await room.entry()
@@ -597,7 +597,7 @@ async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state
     assert (third.title, third.offset) == ("New", 7)
 
 
-async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) -> None:
+async def test_repair_read_returns_why_when_it_cannot_tell_the_changes(room: Room) -> None:
     await room.entry()
     at = await room.position()
     assert isinstance(await room.broker.source.repair(SLUG, at), Changes)
@@ -612,7 +612,7 @@ async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) 
     assert await room.broker.source.repair("absent", at) == Moved("absent")
 
 
-async def test_a_repair_read_of_too_much_is_far(
+async def test_repair_read_is_far_when_too_many_changes_are_missing(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "BATCH", 5)
@@ -624,7 +624,7 @@ async def test_a_repair_read_of_too_much_is_far(
     assert await room.broker.source.repair(SLUG, at) == Moved("far")
 
 
-async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room) -> None:
+async def test_rotation_happens_once_and_only_when_there_is_a_fork(room: Room) -> None:
     await room.entry()
     at = await room.position()
     before = await room.contents()
@@ -647,7 +647,7 @@ async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room
     assert (await room.entry()).entry.offset == now.offset + 1
 
 
-async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room) -> None:
+async def test_rotation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:
     await room.entry()
     forked = (await room.position())._replace(check="00000000")
     for name in ("blog", "chain", "changed"):
@@ -662,10 +662,10 @@ async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room
         await room.redis.restore(key(SLUG, name), 0, was or b"")
 
 
-# -- the way to the store
+# -- connections
 
 
-async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
+async def test_calls_wait_when_there_are_more_than_connections(
     room: Room, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)

@@ -130,7 +130,7 @@ async def test_before_is_422_when_no_such_entry_is_in_the_list() -> None:
         await held.drafts_page(EDITOR, SLUG, "e000000000001", 5, "draft")
 
 
-async def test_drafts_are_listed_by_status_and_only_the_callers_own_for_a_contributor() -> None:
+async def test_drafts_are_the_callers_own_when_the_caller_is_a_contributor() -> None:
     own = entry(4, "draft", author=CONTRIBUTOR.ident)
     held = reads(entry(1, "draft"), entry(2, "submitted"), entry(3, "draft"), own)
     assert await held.drafts(CONTRIBUTOR, SLUG) == [own]
