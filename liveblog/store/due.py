@@ -76,11 +76,17 @@ async def _read_due(
     return [_due_in(now, *it) for it in zip(slugs, replies[::2], replies[1::2], strict=True)]
 
 
-def _due_in(now: int, slug: str, status: Any, rows: Any) -> list[Due] | Exception:
-    """Return what is due in one blog, or the error that came in place of a reply."""
-    for reply in (status, rows):
-        if isinstance(reply, Exception):
-            return reply
+def _due_in(
+    now: int,
+    slug: str,
+    status: bytes | None | Exception,
+    rows: list[tuple[bytes, float]] | Exception,
+) -> list[Due] | Exception:
+    """Return the due entries of one blog, or the error that came in place of a reply."""
+    if isinstance(status, Exception):
+        return status
+    if isinstance(rows, Exception):
+        return rows
     # An id that is not UTF-8 keeps its bytes: no entry has the id, and publishing it logs Damaged.
     found = [id.decode(errors="surrogateescape") for id, at in rows if at <= now]
     return [Due(slug, id, now) for id in found] if status != b"ended" else []

@@ -171,7 +171,8 @@ async def _read_heads(
     return heads
 
 
-def _head(reply: Any) -> Position | _Corrupt | None | Exception:
+def _head(reply: list[bytes] | Exception) -> Position | _Corrupt | None | Exception:
+    """Return the position in a reply, or why there is none; None for a blog without fields."""
     if isinstance(reply, Exception):
         return _Corrupt(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
     try:

@@ -47,6 +47,7 @@ _KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "draft
 
 R = TypeVar("R", Blog, Entry)
 R_co = TypeVar("R_co", covariant=True)
+Arguments = Sequence[str | bytes | int]
 Refusal = Literal["other", "exists", "absent", "ended", "full"]
 
 
@@ -98,7 +99,7 @@ class Write(Generic[R]):
     revision: int = 0
     erased: int = 0
 
-    def arguments(self, slug: str) -> list[str | bytes | int]:
+    def arguments(self, slug: str) -> Arguments:
         """Return the script's ARGV: names and values in turn."""
         values: dict[str, str | bytes | int] = {
             "op": self.op,
@@ -282,7 +283,7 @@ class Writes:
     async def _exists(self, name: str) -> bool:
         return bool(await self.nodes.at(name).exists(name))
 
-    async def _durably(self, keys: list[str], arguments: Sequence[str | bytes | int]) -> Any:
+    async def _durably(self, keys: list[str], arguments: Arguments) -> Any:
         """Run the script; with `wait_for_replica` raise StoreDown when no replica confirmed it."""
         if not self.wait_for_replica:
             return await self._run(keys, arguments)
@@ -292,11 +293,11 @@ class Writes:
         return reply
 
     @queries_store
-    async def _run(self, keys: list[str], arguments: Sequence[str | bytes | int]) -> Any:
+    async def _run(self, keys: list[str], arguments: Arguments) -> Any:
         return await self.nodes.at(keys[0]).eval(_SCRIPT, len(keys), *keys, *arguments)
 
     @queries_store
-    async def _run_and_wait(self, keys: list[str], arguments: Sequence[str | bytes | int]) -> Any:
+    async def _run_and_wait(self, keys: list[str], arguments: Arguments) -> Any:
         # One pipeline, so one connection: WAIT counts what its own connection wrote.
         pipeline = self.nodes.at(keys[0]).pipeline(transaction=False)
         pipeline.eval(_SCRIPT, len(keys), *keys, *arguments)
