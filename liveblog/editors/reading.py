@@ -37,11 +37,11 @@ class Reading:
 
         A caller bound to no blogs gets the BLOGS_LISTED_MAX blogs with the newest activity.
         """
-        return await self._blogs.blogs(BLOGS_LISTED_MAX, caller.blogs)
+        return await self._blogs.recent(BLOGS_LISTED_MAX, caller.blogs)
 
     async def blog(self, caller: Caller, slug: str) -> StoredBlog:
         """Return a blog. Raises 404 when the caller may not see it, or there is none."""
-        stored = await self._blogs.blog(slug) if is_slug(slug) and caller.sees(slug) else None
+        stored = await self._blogs.read(slug) if is_slug(slug) and caller.sees(slug) else None
         if not stored:
             raise not_found(f"There is no blog {slug[:80]!r} that you may see.")
         return stored

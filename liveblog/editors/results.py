@@ -59,7 +59,7 @@ class Results:
         """Return the blog after a call; after a repeated call the blog as it is now."""
         if outcome.record and outcome.position:
             return BlogResult(outcome.record, outcome.position, outcome.status)
-        stored = await self._blogs.blog(slug)
+        stored = await self._blogs.read(slug)
         if not stored or not outcome.position:
             raise Damaged(f"the store returned a corrupt record of blog {slug}")
         return BlogResult(stored.blog, outcome.position, outcome.status, replayed=True)

@@ -50,7 +50,7 @@ async def publish_due(
     the last page, the passes start again at the first entry.
     """
     skipped = Counter() if skipped is None else skipped
-    entries = await due.due(skipped)
+    entries = await due.read(skipped)
     published, blocked, stuck = 0, set(), Counter[str]()
     for slug, id, now in entries:
         if slug in blocked:

@@ -33,7 +33,7 @@ class Blogs:
     nodes: Nodes
 
     @queries_store
-    async def blog(self, slug: str) -> StoredBlog | None:
+    async def read(self, slug: str) -> StoredBlog | None:
         """Return a blog; None when the store has no such blog."""
         [found] = await _read_blogs(self.nodes.at(slug), [slug])
         if isinstance(found, Exception):
@@ -41,7 +41,7 @@ class Blogs:
         return found
 
     @queries_store
-    async def blogs(self, limit: int = LISTED_MAX, of: Sequence[str] = ()) -> list[StoredBlog]:
+    async def recent(self, limit: int = LISTED_MAX, of: Sequence[str] = ()) -> list[StoredBlog]:
         """Return `limit` blogs, the newest activity first; with `of`, all blogs of these slugs.
 
         Leaves out corrupt blogs, and blogs on an unreachable node of a cluster.
@@ -94,7 +94,7 @@ class Blogs:
     async def _list_again(self, slug: str) -> None:
         """List a blog at its last change; an unreadable blog must not keep the others out."""
         try:
-            stored = await self.blog(slug)
+            stored = await self.read(slug)
         except StoreDown as error:
             log.warning("blog %s: not put into the list of blogs: %s", slug, error)
             return

@@ -39,7 +39,7 @@ class DueEntries:
     blogs: Blogs
 
     @queries_store
-    async def due(self, skipped: Mapping[str, int] | None = None) -> list[Due]:
+    async def read(self, skipped: Mapping[str, int] | None = None) -> list[Due]:
         """Return the due entries of all blogs that have not ended: per blog DUE_AT_ONCE.
 
         The entry that fell due first comes first, after as many as `skipped` has for the blog. In a

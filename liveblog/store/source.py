@@ -147,7 +147,7 @@ class StoreSource:
 
     async def recent(self, limit: int) -> list[Blog]:
         """Return the blogs with the newest activity first."""
-        return [stored.blog for stored in await self.blogs.blogs(limit)]
+        return [stored.blog for stored in await self.blogs.recent(limit)]
 
     @queries_store
     async def probe(self, name: str) -> None:

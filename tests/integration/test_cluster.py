@@ -333,7 +333,7 @@ async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
         return await view(address, redis)
 
     monkeypatch.setattr(nodes_module, "_view", noted)
-    await asyncio.gather(*(Broker(nodes).blogs.blog(slug) for _ in range(50)))
+    await asyncio.gather(*(Broker(nodes).blogs.read(slug) for _ in range(50)))
     assert 1 <= asked.count(("127.0.0.1", shards.replica.port)) <= 2
     shards.move(slug, shards.primaries[0])
 
@@ -357,7 +357,7 @@ async def test_nodes_that_do_not_say_their_hosts_are_where_they_were_asked(
 async def test_when_nobody_tells_the_map_it_is_said_why(shards: Cluster) -> None:
     async with connect(shards.url.replace("://", "://nobody:s3cret@")) as nodes:
         with pytest.raises(StoreDown, match="invalid username-password") as raised:
-            await Broker(nodes).blogs.blogs()
+            await Broker(nodes).blogs.recent()
         assert "s3cret" not in str(raised.value)
 
 
@@ -446,12 +446,12 @@ async def test_what_is_due_goes_out_also_while_another_node_is_busy_with_a_scrip
         endless = asyncio.create_task(alone.at("").eval("while true do end", 0))
         try:
             await until(lambda: _is_busy(busy))
-            due = await until(broker.due.due)
+            due = await until(broker.due.read)
         finally:
             busy.ask("SCRIPT KILL")
             await asyncio.gather(endless, return_exceptions=True)
     assert [(it.slug, it.id) for it in due] == [(slug, made.entry.id)]
-    assert await broker.blogs.blog(other)
+    assert await broker.blogs.read(other)
 
 
 def _is_busy(node: Process) -> bool:
@@ -466,7 +466,7 @@ async def test_blogs_that_the_list_lacks_are_put_into_it_from_every_node(
     slugs = {await create(publishing, shards.slug_on(node)) for node in shards.primaries}
     await nodes.at("lb:blogs").delete("lb:blogs")
     await Broker(nodes).blogs.rebuild_index()
-    assert {it.blog.slug for it in await Broker(nodes).blogs.blogs()} >= slugs
+    assert {it.blog.slug for it in await Broker(nodes).blogs.recent()} >= slugs
 
 
 async def test_a_takedowns_text_leaves_the_file_of_the_node_that_had_it(

@@ -77,12 +77,12 @@ class Room:
         return await self.publishing.delete_entry(SYSTEM, SLUG, at.entry.id, takedown)
 
     async def offset(self) -> int:
-        stand = await self.broker.blogs.blog(SLUG)
+        stand = await self.broker.blogs.read(SLUG)
         assert stand
         return stand.position.offset
 
     async def position(self) -> Position:
-        stand = await self.broker.blogs.blog(SLUG)
+        stand = await self.broker.blogs.read(SLUG)
         assert stand
         return stand.position
 
@@ -182,7 +182,7 @@ async def _kept(room: Room) -> Write[Any]:
 
 
 async def _header(room: Room) -> Write[Any]:
-    stand = await room.broker.blogs.blog(SLUG)
+    stand = await room.broker.blogs.read(SLUG)
     assert stand
     record = blog_record(stand.blog) | {"title": "Other"}
     return Write(
@@ -641,7 +641,7 @@ async def test_rotation_happens_once_and_only_when_there_is_a_fork(room: Room) -
     messages = await room.messages(3)
     assert verified(messages)[-1] == now.check
     assert messages[-1].previous == now.epoch
-    stand = await room.broker.blogs.blog(SLUG)
+    stand = await room.broker.blogs.read(SLUG)
     assert stand
     assert stand.raw == messages[-1].records[0]
     assert (await room.entry()).entry.offset == now.offset + 1

@@ -117,7 +117,7 @@ async def planned(publishing: Publishing, seconds: float = 0.3) -> str:
 
 
 async def due(broker: Broker, *ids: str) -> bool:
-    return {due.id for due in await broker.due.due()} >= set(ids)
+    return {due.id for due in await broker.due.read()} >= set(ids)
 
 
 async def test_entry_is_published_by_one_pass_when_many_run_at_once(
@@ -130,7 +130,7 @@ async def test_entry_is_published_by_one_pass_when_many_run_at_once(
     done = await asyncio.gather(*(schedule.publish_due(broker.due, publishing) for _ in range(8)))
     assert sum(done) == 3
     assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == set(ids)
-    assert await broker.due.due() == []
+    assert await broker.due.read() == []
     assert [e.id for e in await broker.entries.drafts(SLUG)] == [later]
 
 
@@ -157,7 +157,7 @@ async def test_entry_is_not_published_when_postponed_after_it_was_listed(
     broker, publishing = desk
     id = await planned(publishing)
     await until(lambda: due(broker, id))
-    [listed] = await broker.due.due()
+    [listed] = await broker.due.read()
     await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(3_600)}, 1)
     assert not await publishing.publish_due(*listed)
     assert await broker.entries.below(SLUG, None, 10) == []
@@ -325,8 +325,8 @@ async def test_blog_hides_no_other_when_its_key_has_the_wrong_type(
     await store_client.set(key("bad", "blog"), "of a wrong type")
     heads = await broker.source.heads(["bad", "good"])
     assert (list(heads.positions), heads.away) == (["good"], "")
-    assert [stored.blog.slug for stored in await broker.blogs.blogs()] == ["good"]
-    assert await broker.due.due() == []
+    assert [stored.blog.slug for stored in await broker.blogs.recent()] == ["good"]
+    assert await broker.due.read() == []
 
 
 DAMAGE: dict[str, list[tuple[Any, ...]]] = {
@@ -351,10 +351,10 @@ async def test_corrupt_blog_ends_no_query_about_the_others(
     for command in commands:
         await store_client.execute_command(*command)
     await broker.blogs.rebuild_index()
-    await broker.due.due()
+    await broker.due.read()
     assert "good" in (await broker.source.heads(["bad", "good"])).positions
-    assert "good" in [stored.blog.slug for stored in await broker.blogs.blogs()]
+    assert "good" in [stored.blog.slug for stored in await broker.blogs.recent()]
     assert await broker.source.load("good")
-    for query in (broker.source.load, broker.blogs.blog):
+    for query in (broker.source.load, broker.blogs.read):
         with contextlib.suppress(StoreDown):
             await query("bad")

@@ -16,7 +16,7 @@ class Listed:
     def __init__(self, **ids: list[str]) -> None:
         self.ids = ids
 
-    async def due(self, skipped: Mapping[str, int]) -> list[Due]:
+    async def read(self, skipped: Mapping[str, int]) -> list[Due]:
         return [
             Due(slug, id, 1)
             for slug, ids in self.ids.items()
