@@ -35,7 +35,7 @@ from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, Resu
 from liveblog.store.broker import Broker
 from liveblog.store.records import StoredBlog, StoredEntry
 from liveblog.store.writes import (
-    Call,
+    CallKey,
     Outcome,
     Refusal,
     Refused,
@@ -300,7 +300,7 @@ class Publishing:
             patch["body_html"] = await self._renderer.html(patch["body"], "/body")
 
     async def _alter(
-        self, caller: Caller, slug: str, id: str, call: Call, decide: Decide
+        self, caller: Caller, slug: str, id: str, call: CallKey, decide: Decide
     ) -> Outcome[Entry]:
         """Read an entry, decide, commit; again while other writes are faster.
 
@@ -331,7 +331,7 @@ class Publishing:
         return Problem(412, "revision-conflict", detail, extra={"current": theirs})
 
     async def _delete_write(
-        self, slug: str, stored: StoredEntry, takedown: bool, call: Call
+        self, slug: str, stored: StoredEntry, takedown: bool, call: CallKey
     ) -> Write[Entry]:
         was = stored.entry
         tomb = decisions.tombstone(was, stored.revisions, takedown=takedown)
@@ -375,7 +375,7 @@ def _problem_of(refusal: Refusal, slug: str) -> Problem:
     }[refusal]
 
 
-def _call(caller: Caller, what: str, key: str | None, asked: object) -> Call:
+def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
     """Return the name and the fingerprint of a call.
 
     Without a key of the caller's, the call gets a random key: a retry of our own then cannot write
@@ -383,14 +383,16 @@ def _call(caller: Caller, what: str, key: str | None, asked: object) -> Call:
     """
     scope = f"{caller.ident}\n{what}\n{key or new_id('', 24)}"
     asked_bytes = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
-    return Call(
+    return CallKey(
         hashlib.sha256(scope.encode()).hexdigest()[:32],
         hashlib.sha1(asked_bytes, usedforsecurity=False).hexdigest(),
         is_repeatable=bool(key),
     )
 
 
-def _edit_write(stored: StoredEntry, entry: Entry, patch: EntryPatch, call: Call) -> Write[Entry]:
+def _edit_write(
+    stored: StoredEntry, entry: Entry, patch: EntryPatch, call: CallKey
+) -> Write[Entry]:
     """Return the write of an edit, which keeps the earlier revision if it makes a new one."""
     if patch.keys() <= MARKS:
         return entry_write(stored, entry, call)

@@ -63,7 +63,7 @@ class Refused(Exception):
         self.why: Final = why
 
 
-class Call(NamedTuple):
+class CallKey(NamedTuple):
     """One unsafe call of an editor.
 
     The store remembers the call under `idem`; `request` is the fingerprint of its arguments.
@@ -84,7 +84,7 @@ class Write(Generic[R]):
     id: str
     seen: bytes | None
     record: dict[str, object]
-    call: Call
+    call: CallKey
     status: int = 200
     fresh: bool = False
     history: Literal["push", "pop", "erase", ""] = ""
@@ -134,7 +134,7 @@ def _or_empty(value: int | None) -> int | str:
 
 
 def blog_write(
-    op: Literal["create", "header"], stored: StoredBlog | None, blog: Blog, call: Call
+    op: Literal["create", "header"], stored: StoredBlog | None, blog: Blog, call: CallKey
 ) -> Write[Blog]:
     """Return the write of a header over `stored`. Another zone or language begins an epoch."""
     was = stored.blog if stored else blog
@@ -151,7 +151,7 @@ def blog_write(
 
 
 def entry_write(
-    stored: StoredEntry | None, entry: Entry, call: Call, *, fresh: bool = False
+    stored: StoredEntry | None, entry: Entry, call: CallKey, *, fresh: bool = False
 ) -> Write[Entry]:
     """Return the write of `entry` over `stored`: numbered if readers see the entry, else kept.
 
@@ -233,7 +233,7 @@ class Writes:
             _decode(orjson.dumps(write.record | {"id": write.id}), write.kind)
         return await self._commit(slug, write)
 
-    async def remembered(self, slug: str, call: Call) -> Outcome[Never] | None:
+    async def remembered(self, slug: str, call: CallKey) -> Outcome[Never] | None:
         """Return the outcome of the first call under this key; None when there was no such call.
 
         Raises Refused("other") when the key was used for another request. publish.lua reads the

@@ -27,7 +27,7 @@ from liveblog.store import writes
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.nodes import One, connect
-from liveblog.store.writes import Call, entry_write
+from liveblog.store.writes import CallKey, entry_write
 
 ABSENT = "e000000000000"
 SECRET = "Nobody may ever read this again"
@@ -458,7 +458,7 @@ async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
         id = new_id("e", 12)
         html = f"<p>No. {number}</p>"
         entry = Entry(id=id, body=f"No. {number}", body_html=html, status="published")
-        write = entry_write(None, entry, Call(id, "f" * 40))
+        write = entry_write(None, entry, CallKey(id, "f" * 40))
         async with gate:
             made = (await broker.writes.commit(slug, write)).record
         assert made

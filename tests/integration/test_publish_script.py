@@ -22,7 +22,7 @@ from liveblog.store import source
 from liveblog.store.broker import Broker
 from liveblog.store.nodes import connect
 from liveblog.store.records import blog_record, channel, decode_message, entry_record, key
-from liveblog.store.writes import Call, Refused, Stale, Write, entry_write
+from liveblog.store.writes import CallKey, Refused, Stale, Write, entry_write
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
@@ -140,7 +140,7 @@ async def _numbered(room: Room) -> Write[Any]:
         id=at.entry.id,
         seen=stored.raw,
         record=record,
-        call=Call("k", "f" * 40),
+        call=CallKey("k", "f" * 40),
         history="push",
         order=stored.entry.order,
         listed=True,
@@ -158,7 +158,7 @@ async def _created(room: Room) -> Write[Any]:
         id="enew000000000",
         seen=None,
         record=record,
-        call=Call("k", "f" * 40),
+        call=CallKey("k", "f" * 40),
         listed=True,
     )
 
@@ -174,7 +174,7 @@ async def _kept(room: Room) -> Write[Any]:
         id=at.entry.id,
         seen=stored.raw,
         record=record,
-        call=Call("k", "f" * 40),
+        call=CallKey("k", "f" * 40),
         history="push",
         due=stored.entry.publish_at,
         revision=2,
@@ -191,7 +191,7 @@ async def _header(room: Room) -> Write[Any]:
         id="#blog",
         seen=stand.raw,
         record=record,
-        call=Call("k", "f" * 40),
+        call=CallKey("k", "f" * 40),
         rotate=True,
     )
 
@@ -382,7 +382,7 @@ async def test_write_is_404_and_stores_nothing_when_the_blog_is_absent(room: Roo
     before = await room.contents()
     entry = Entry(id="enew000000000", body="New.", status="published")
     with pytest.raises(Refused, match="absent"):
-        await room.broker.writes.commit("absent", entry_write(None, entry, Call("k", "f" * 40)))
+        await room.broker.writes.commit("absent", entry_write(None, entry, CallKey("k", "f" * 40)))
     with pytest.raises(Problem) as caught:
         await room.publishing.create_entry(SYSTEM, "absent", {"body": "Text."})
     assert caught.value.status == 404
@@ -490,9 +490,9 @@ async def test_script_finds_a_repeated_call_before_it_compares(room: Room) -> No
     assert (first.is_replay, first.id, first.status) == (True, write.id, 200)
     assert first.position == await room.position()
     with pytest.raises(Refused, match="other"):
-        await writes.commit(SLUG, replace(write, call=Call("k", "0" * 40)))
+        await writes.commit(SLUG, replace(write, call=CallKey("k", "0" * 40)))
     with pytest.raises(Stale):
-        await writes.commit(SLUG, replace(write, call=Call("new", "f" * 40)))
+        await writes.commit(SLUG, replace(write, call=CallKey("new", "f" * 40)))
     assert await room.offset() == offset
 
 

@@ -11,13 +11,13 @@ from liveblog.blog.model import Blog, Entry, Link, Position
 from liveblog.blog.problem import NONSENSE
 from liveblog.store import records, writes
 from liveblog.store.records import StoredBlog, StoredEntry, decode_message, decode_record
-from liveblog.store.writes import Call, blog_write, entry_write, unnumbered
+from liveblog.store.writes import CallKey, blog_write, entry_write, unnumbered
 
 ENTRY = Entry(
     id="e000000000001", body="Text.", status="published", offset=3, order=2, published_at=7
 )
 BLOG = Blog(slug="council", title="Council", created_at=5, updated_at=9, offset=1)
-CALL = Call("key", "f" * 40)
+CALL = CallKey("key", "f" * 40)
 
 
 def encoded(record: Entry | Blog) -> bytes:
