@@ -33,7 +33,7 @@ from liveblog.editors.reading import Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, Results
 from liveblog.store.broker import Broker
-from liveblog.store.records import StoredBlog, StoredEntry
+from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.writes import (
     CallKey,
     Outcome,

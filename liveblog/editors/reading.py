@@ -11,8 +11,8 @@ from liveblog.blog.problem import invalid, not_found
 from liveblog.editors.decisions import is_readable
 from liveblog.editors.results import EntryResult
 from liveblog.store.blogs import Blogs
+from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
-from liveblog.store.records import StoredBlog, StoredEntry
 
 LIST_MAX: Final = 100
 BLOGS_LISTED_MAX: Final = 500  # for a caller bound to no blogs

@@ -15,9 +15,9 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from liveblog.blog.problem import StoreDown
+from liveblog.store.codec import StoredBlog, decode_stored_blog, key
 from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
-from liveblog.store.records import StoredBlog, decode_stored_blog, key
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from liveblog.store.blogs import Blogs
+from liveblog.store.codec import digest, key
 from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
-from liveblog.store.records import digest, key
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Errors of Redis as StoreDown or Damaged, and one retry after a cluster's map has changed.
 
-Rules: no other module but `accounts` translates errors of Redis.
+Rules: the one place that translates errors of queries about blogs.
 """
 
 import logging

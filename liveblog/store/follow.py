@@ -22,8 +22,8 @@ from redis.exceptions import MovedError, RedisError
 from liveblog.blog.model import new_id
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
+from liveblog.store.codec import channel, decode_message
 from liveblog.store.nodes import Node, Nodes
-from liveblog.store.records import channel, decode_message
 from liveblog.tasks import stop, until_one_ends
 
 log = logging.getLogger(__name__)

@@ -20,16 +20,16 @@ from liveblog.blog.timeline import (
     Snapshot,
 )
 from liveblog.store.blogs import Blogs
-from liveblog.store.entries import BATCH, Entries
-from liveblog.store.errors import queries_store, store_errors
-from liveblog.store.nodes import Nodes
-from liveblog.store.records import (
+from liveblog.store.codec import (
     channel,
     decode_blog,
     decode_position,
     decode_record,
     key,
 )
+from liveblog.store.entries import BATCH, Entries
+from liveblog.store.errors import queries_store, store_errors
+from liveblog.store.nodes import Nodes
 
 LOAD_TRIES_MAX: Final = 5
 _SCRIPTS: Final = {

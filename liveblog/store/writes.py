@@ -27,9 +27,7 @@ from liveblog.blog.model import (
 )
 from liveblog.blog.problem import StoreDown
 from liveblog.store.blogs import Blogs
-from liveblog.store.errors import queries_store, store_errors
-from liveblog.store.nodes import Nodes
-from liveblog.store.records import (
+from liveblog.store.codec import (
     StoredBlog,
     StoredEntry,
     blog_record,
@@ -38,6 +36,8 @@ from liveblog.store.records import (
     entry_record,
     key,
 )
+from liveblog.store.errors import queries_store, store_errors
+from liveblog.store.nodes import Nodes
 
 REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000

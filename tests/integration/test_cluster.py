@@ -26,9 +26,9 @@ from liveblog.editors.publishing import Publishing
 from liveblog.store import nodes as nodes_module
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
+from liveblog.store.codec import channel
 from liveblog.store.follow import Follower
 from liveblog.store.nodes import Nodes, connect
-from liveblog.store.records import channel
 
 SECRET = "the witness is Ms Vanterpool"
 

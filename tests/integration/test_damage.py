@@ -17,8 +17,8 @@ from kit.waiting import until
 
 from liveblog.blog.model import Caller
 from liveblog.store.accounts import Accounts
+from liveblog.store.codec import key
 from liveblog.store.nodes import One
-from liveblog.store.records import key
 
 NONE = b"\xff\xfe no JSON, no UTF-8"
 Damage = Callable[[Any, str, str], Any]

@@ -20,8 +20,8 @@ from liveblog.editors.publishing import Publishing
 from liveblog.editors.results import DeleteResult, EntryResult
 from liveblog.store import source
 from liveblog.store.broker import Broker
+from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
 from liveblog.store.nodes import connect
-from liveblog.store.records import blog_record, channel, decode_message, entry_record, key
 from liveblog.store.writes import CallKey, Refused, Stale, Write, entry_write
 
 SLUG = "council"

@@ -21,9 +21,9 @@ from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
+from liveblog.store.codec import key
 from liveblog.store.due import DUE_AT_ONCE
 from liveblog.store.nodes import One, connect
-from liveblog.store.records import key
 
 SLUG = "council"
 SOON_S = 0.3

@@ -12,8 +12,8 @@ from liveblog.editors import reading
 from liveblog.editors.reading import Reading
 from liveblog.editors.results import BlogResult, EntryResult, Results
 from liveblog.store.blogs import Blogs
+from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
-from liveblog.store.records import StoredBlog, StoredEntry
 from liveblog.store.writes import Outcome
 
 SLUG = "council"

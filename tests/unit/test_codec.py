@@ -9,8 +9,8 @@ from msgspec import json as msgspec_json
 
 from liveblog.blog.model import Blog, Entry, Link, Position
 from liveblog.blog.problem import NONSENSE
-from liveblog.store import records, writes
-from liveblog.store.records import StoredBlog, StoredEntry, decode_message, decode_record
+from liveblog.store import codec, writes
+from liveblog.store.codec import StoredBlog, StoredEntry, decode_message, decode_record
 from liveblog.store.writes import CallKey, blog_write, entry_write, unnumbered
 
 ENTRY = Entry(
@@ -37,8 +37,8 @@ def chained(previous: str, *raws: bytes) -> list[str]:
 
 
 def test_keys_of_a_blog_share_its_hash_tag() -> None:
-    assert records.key("council", "entries") == "lb:{council}:entries"
-    assert records.channel("council") == "lb:{council}:changes"
+    assert codec.key("council", "entries") == "lb:{council}:entries"
+    assert codec.channel("council") == "lb:{council}:changes"
 
 
 def test_record_is_decoded_as_a_header_only_when_its_id_is_the_headers() -> None:
@@ -56,15 +56,15 @@ def test_corrupt_record_raises_one_of_the_errors_of_decoding(raw: bytes) -> None
 
 
 def test_record_has_no_member_that_the_store_stamps() -> None:
-    assert not records.entry_record(ENTRY).keys() & {"offset", "order", "published_at"}
-    assert not records.blog_record(BLOG).keys() & {"offset", "updated_at"}
-    assert records.blog_record(BLOG)["created_at"] == 5
-    assert "created_at" not in records.blog_record(Blog(slug="new", title="New"))
+    assert not codec.entry_record(ENTRY).keys() & {"offset", "order", "published_at"}
+    assert not codec.blog_record(BLOG).keys() & {"offset", "updated_at"}
+    assert codec.blog_record(BLOG)["created_at"] == 5
+    assert "created_at" not in codec.blog_record(Blog(slug="new", title="New"))
 
 
 def test_header_record_decodes_to_the_blog_with_its_links() -> None:
     blog = Blog(slug="council", title="C", successor=Link("Next", "/next"))
-    assert decode_record(orjson.dumps(records.blog_record(blog))) == blog
+    assert decode_record(orjson.dumps(codec.blog_record(blog))) == blog
 
 
 HASH: list[Any] = [b"k1", b"12", b"0123abcd", encoded(BLOG)]
@@ -72,15 +72,15 @@ HASH: list[Any] = [b"k1", b"12", b"0123abcd", encoded(BLOG)]
 
 def test_stored_blog_is_none_when_a_field_is_missing_or_corrupt() -> None:
     position = Position("k1", 12, "0123abcd")
-    assert records.decode_stored_blog(*HASH) == StoredBlog(BLOG, position, HASH[3])
+    assert codec.decode_stored_blog(*HASH) == StoredBlog(BLOG, position, HASH[3])
     for i, value in [*((i, None) for i in range(4)), (1, b"x"), (0, b"\xff"), (3, b"{")]:
         fields = [*HASH[:i], value, *HASH[i + 1 :]]
-        assert records.decode_stored_blog(*fields) is None
+        assert codec.decode_stored_blog(*fields) is None
 
 
 def test_corrupt_draft_is_none() -> None:
-    assert records.decode_draft("council", b"e1", b"{x") is None
-    assert records.decode_draft("council", b"e1", encoded(ENTRY)) == ENTRY
+    assert codec.decode_draft("council", b"e1", b"{x") is None
+    assert codec.decode_draft("council", b"e1", encoded(ENTRY)) == ENTRY
 
 
 # -- messages
