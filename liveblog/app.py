@@ -72,8 +72,8 @@ def create_app(settings: Settings) -> ASGIApp:
     broker = Broker(nodes, wait_for_replica=settings.durability == "replica")
     accounts = Accounts(nodes)
     publishing = Publishing(broker, lambda: time.time_ns() // 1_000_000)
-    follower = Follower(nodes, broker.probe)
-    hub = Hub(broker, follower, render, _rules(settings))
+    follower = Follower(nodes, broker.source.probe)
+    hub = Hub(broker.source, follower, render, _rules(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
     render.link_static(files.prefix)
@@ -200,7 +200,7 @@ async def _reindex(broker: Broker) -> None:
     """Bring the list of blogs up to date once, as soon as the store answers."""
     while True:
         try:
-            return await broker.reindex()
+            return await broker.blogs.rebuild_index()
         except StoreDown:
             await asyncio.sleep(REINDEX_TRIES_S)
 

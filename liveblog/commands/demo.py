@@ -19,7 +19,9 @@ from typing import Any, Final, NamedTuple
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import PUBLISHED, SYSTEM, new_id
 from liveblog.blog.problem import Problem
-from liveblog.editors.publishing import LIST_MAX, MARKS, Publishing
+from liveblog.editors.decisions import MARKS
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.reading import LIST_MAX
 from liveblog.store.accounts import Accounts
 
 MAIN: Final = "apollo-11"

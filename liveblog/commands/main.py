@@ -143,13 +143,13 @@ async def _state_promise(url: str, durability: str) -> None:
     A promise about the disk is never made unseen: with `disk` a store that is away is waited for,
     STORE_TRIES seconds at most. Otherwise serving begins without it.
     """
-    from liveblog.store.broker import asking
+    from liveblog.store.errors import store_errors
     from liveblog.store.nodes import connect
 
     async with connect(url) as nodes:
         for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):
             try:
-                async with asking():
+                async with store_errors():
                     _log_promises(await nodes.ask(lambda: _promises(nodes, durability)))
                     return
             except StoreDown as error:

@@ -22,7 +22,9 @@ from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, StoreDown, not_found
 from liveblog.blog.shapes import blog_json, entry_json
 from liveblog.editors.auth import caller_of, problem_response, read_body, site_url
-from liveblog.editors.publishing import LIST_MAX, BlogAt, Deleted, Publishing, Written
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.reading import LIST_MAX
+from liveblog.editors.results import BlogResult, DeleteResult, EntryResult
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
@@ -161,7 +163,7 @@ async def _edit_blog(ask: Ask) -> Response:
     return _blog(ask, await ask.publishing.edit_blog(ask.caller, ask.slug, fields, key))
 
 
-def _blog(ask: Ask, at: BlogAt, headers: dict[str, str] | None = None) -> Response:
+def _blog(ask: Ask, at: BlogResult, headers: dict[str, str] | None = None) -> Response:
     content = blog_json(at.blog, at.position, ask.site)
     return _json(content, at.status, headers, replayed=at.replayed)
 
@@ -200,7 +202,7 @@ async def _edit_entry(ask: Ask) -> Response:
         )
     except Problem as problem:
         current = problem.extra.get("current")
-        if not isinstance(current, Written):
+        if not isinstance(current, EntryResult):
             raise
         problem.extra["current"] = _entry_json(ask, current)
         return problem_response(problem)
@@ -218,16 +220,16 @@ async def _restore_entry(ask: Ask) -> Response:
     return _entry(ask, await ask.publishing.restore_entry(ask.caller, ask.slug, ask.id, key))
 
 
-def _entry(ask: Ask, at: Written, headers: dict[str, str] | None = None) -> Response:
+def _entry(ask: Ask, at: EntryResult, headers: dict[str, str] | None = None) -> Response:
     headers = {"ETag": f'"{at.entry.revision}"', **(headers or {})}
     return _json(_entry_json(ask, at), at.status, headers, replayed=at.replayed)
 
 
-def _entry_json(ask: Ask, at: Written) -> dict[str, Any]:
+def _entry_json(ask: Ask, at: EntryResult) -> dict[str, Any]:
     return entry_json(at.entry, ask.slug, at.position, ask.site)
 
 
-def _deleted_json(done: Deleted) -> dict[str, Any]:
+def _deleted_json(done: DeleteResult) -> dict[str, Any]:
     return {
         "id": done.id,
         "offset": done.offset,

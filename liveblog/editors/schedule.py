@@ -1,9 +1,9 @@
-"""What is done each second: publishing what falls due, and erasing for good what was taken down.
+"""The schedule: every second, each worker publishes due entries and erases taken-down text.
 
-Every worker asks for what is due in all blogs by the store's clock, in one pipeline, and publishes
-it with a key made of the entry and its revision: whichever worker is first, it happens once.
+A worker reads the due entries of all blogs by the store's clock, in one pipeline for each server.
+Each entry has one idempotency key for its revision, so the first worker publishes it and no other.
 
-Rules: no clock of its own; decides nothing but when to ask.
+Rules: no clock of its own; decides only when to look.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from typing import Final
 
 from liveblog.blog.problem import Damaged, Problem, StoreDown
 from liveblog.editors.publishing import Publishing
-from liveblog.store.broker import DUE_AT_ONCE, Broker, Due
+from liveblog.store.broker import Broker
+from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries
 
 log = logging.getLogger(__name__)
 
@@ -23,54 +24,56 @@ EVERY_S: Final = 1.0
 
 
 async def run(broker: Broker, publishing: Publishing) -> None:
-    """Publish what is due, until cancelled.
+    """Publish due entries and run requested erasures, until cancelled.
 
-    While the store is away everything waits, and goes out after.
+    While the store is unreachable, entries stay scheduled; they are published when it is back.
     """
-    passed: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    publish = partial(publish_due, broker.due, publishing, skipped)
     while True:
         await asyncio.sleep(EVERY_S)
-        for part in (partial(publish_due, broker, publishing, passed), broker.rewrite_if_wanted):
+        for task in (publish, broker.eraser.rewrite_if_requested):
             try:
-                await part()
+                await task()
             except StoreDown as error:
-                log.debug("the schedule waits for the store: %s", error)
+                log.debug("schedule: skipped a pass, the store is unreachable: %s", error)
 
 
 async def publish_due(
-    broker: Broker, publishing: Publishing, passed: Counter[str] | None = None
+    due: DueEntries, publishing: Publishing, skipped: Counter[str] | None = None
 ) -> int:
-    """Publish what is due now, and return how many this worker published.
+    """Publish what is due now, and return how many entries this worker published.
 
-    An entry that cannot go out does not hold up the others, nor does a blog that takes no writes.
-    `passed` is kept from pass to pass: how many of a blog's first ones are left out, since a whole
-    page is looked at and those stay. After the last page it is the first one's turn again.
+    An entry that cannot be published does not delay the others, nor does a blog that takes no
+    writes. A pass reads one page of each blog, which such entries would fill. So `skipped`, kept
+    from pass to pass, counts the first due entries of a blog that the next pass leaves out. After
+    the last page, the passes start again at the first entry.
     """
-    passed = Counter() if passed is None else passed
-    dues = await broker.due(passed)
-    published, waiting, stuck = 0, set(), Counter[str]()
-    for slug, id, now in dues:
-        if slug in waiting:
+    skipped = Counter() if skipped is None else skipped
+    entries = await due.read(skipped)
+    published, blocked, stuck = 0, set(), Counter[str]()
+    for slug, id, now in entries:
+        if slug in blocked:
             continue
         try:
             published += await publishing.publish_due(slug, id, now)
         except (Problem, Damaged) as error:
             stuck[slug] += 1
-            log.error("blog %s: scheduled entry %s: %s", slug, id, error)
+            log.error("blog %s: scheduled entry %s not published: %s", slug, id, error)
         except StoreDown as error:
-            waiting.add(slug)
-            log.warning("blog %s: what is due waits for the store: %s", slug, error)
+            blocked.add(slug)
+            log.warning("blog %s: due entries not published, retrying: %s", slug, error)
         except Exception:
             stuck[slug] += 1
-            log.exception("blog %s: scheduled entry %s cannot go out", slug, id)
-    _turn_pages(passed, dues, stuck)
+            log.exception("blog %s: scheduled entry %s not published", slug, id)
+    _turn_pages(skipped, entries, stuck)
     return published
 
 
-def _turn_pages(passed: Counter[str], dues: Sequence[Due], stuck: Counter[str]) -> None:
-    """Go on behind what is stuck where there may be more, else begin again."""
-    looked_at = Counter(due.slug for due in dues)
-    whole = [slug for slug, count in looked_at.items() if count == DUE_AT_ONCE]
-    now_passed = {slug: passed[slug] + stuck[slug] for slug in whole}
-    passed.clear()
-    passed.update(now_passed)
+def _turn_pages(skipped: Counter[str], entries: Sequence[Due], stuck: Counter[str]) -> None:
+    """Skip a full page's stuck entries in the next pass; start again after the last page."""
+    read = Counter(due.slug for due in entries)
+    full = [slug for slug, count in read.items() if count == DUE_AT_ONCE]
+    now_skipped = {slug: skipped[slug] + stuck[slug] for slug in full}
+    skipped.clear()
+    skipped.update(now_skipped)

@@ -22,7 +22,7 @@ from redis.exceptions import MovedError, RedisError
 from liveblog.blog.model import new_id
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
-from liveblog.store.broker import channel, decode_message
+from liveblog.store.codec import channel, decode_message
 from liveblog.store.nodes import Node, Nodes
 from liveblog.tasks import stop, until_one_ends
 

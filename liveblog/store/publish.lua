@@ -1,20 +1,32 @@
 #!lua
--- One write of an editor, in one atomic step: remember the key, compare, number, store, announce.
+-- One write of an editor in one atomic step: find a repeated call, compare, number, store, announce.
 --
--- Redis does not roll scripts back, so everything is read, checked and composed before the first write.
+-- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write.
 -- KEYS: the ten of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
---   op        create | header | number | keep   (number: readers see it, it takes the next offset; keep: they do not)
---   request   40 hex, the fingerprint of the call; ttl_s: how long `idem` remembers it
---   id, seen  the record written, and sha1 of the record as the caller read it ("" for none): compare and set
---   record    its JSON object without the stamps that are put in front here
---   epoch     a fresh epoch's name, used by create and when rotate is 1
---   fresh     1: refused when the blog has ended
---   blog_status  a header's status
---   history   push | pop | erase | "": what happens to the earlier revisions
---   published_at, order, listed, marked, due, status, revision, erased, channel
---   publish   PUBLISH, or SPUBLISH in a cluster: the channel has the keys' hash tag, so it is this node's
--- Returns {"ok", epoch, offset, check, record}, or a refusal:
---   {"known", result} {"other"} {"exists"} {"absent"} {"stale"} {"ended"} {"full"}
+--   op           create | header | number | keep
+--                number: readers see the change, and it takes the next offset; keep: neither
+--   request      40 hex digits, the fingerprint of the call
+--   ttl_s        how many seconds the store remembers the call under `idem`
+--   id           the id of the record
+--   seen         sha1 of the record as the caller read it, "" for none: the script replaces no other record
+--   record       the record's JSON object without stamps; the script puts the stamps in front
+--   epoch        the name of a new epoch, used by create and when rotate is 1
+--   fresh        1: refused when the blog has ended
+--   blog_status  the status in a header
+--   history      push | pop | erase | "": what happens to the earlier revisions
+--   published_at, order      the entry's own, "" to stamp them
+--   listed, marked           1: the entry is in the index `order`, in the index `marked`
+--   due          when a scheduled entry is due, "" for any other
+--   drafts_max, revisions_max   limits of one blog and of one entry
+--   status, revision, erased, position   what a repeated call is answered; position only for keep
+--   channel      the blog's channel
+--   publish      PUBLISH, or SPUBLISH in a cluster: the channel has the keys' hash tag, so it is on this node
+-- Returns {"ok", epoch, offset, check, record}, or one of
+--   {"known", outcome}   the call was made before
+--   {"stale"}            `seen` is not the stored record
+--   {"other"}            the key was used for another request
+--   {"exists"} {"absent"} {"ended"}   of the blog
+--   {"full"}             the blog has drafts_max drafts
 
 local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
 local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
@@ -31,7 +43,7 @@ for i = 1, #ARGV, 2 do
   arg[ARGV[i]] = ARGV[i + 1]
 end
 
--- 1. A call that is known: its first result. The EXPIRE is a write, so that a WAIT after it covers this reply too.
+-- 1. A repeated call: return its first outcome. EXPIRE is a write, so that a WAIT after it covers this reply too.
 local known = redis.call("GET", key.idem)
 if known then
   redis.call("EXPIRE", key.idem, arg.ttl_s)
@@ -41,7 +53,7 @@ if known then
   return { "known", string.sub(known, 42) }
 end
 
--- 2. Compare.
+-- 2. Compare with what the caller read, and check the limits.
 local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status")
 local epoch, offset, header = blog[1], tonumber(blog[2] or "0"), blog[3]
 if arg.op == "create" then
@@ -64,7 +76,7 @@ if arg.fresh == "1" and blog[4] == "ended" then
   return { "ended" }
 end
 local function is_deleted(entry)
-  -- JSON escapes quotes, so no text can look like a tombstone.
+  -- JSON escapes quotes, so no text in an entry can look like a tombstone.
   return string.find(entry, '"deleted":true', 1, true)
 end
 local is_one_more = arg.op == "keep" and not is_deleted(arg.record) and (not stored or is_deleted(stored))
@@ -80,7 +92,7 @@ if is_one_more and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) th
   end
 end
 
--- 3. Compose: the stamps in front of the caller's fields, the number, the check.
+-- 3. Compose the record (stamps, then the caller's fields), the offset and the check.
 local time = redis.call("TIME")
 local now = string.format("%d%03d", time[1], math.floor(time[2] / 1000))
 local numbered = arg.op ~= "keep"
@@ -109,7 +121,7 @@ if numbered then
   check = string.sub(redis.sha1hex(previous .. record), 1, 8)
 end
 
--- 4. Write: nothing above this line has altered anything.
+-- 4. Write. Nothing above this line has written.
 if is_header then
   redis.call("HSET", key.blog, "epoch", epoch, "header", record, "status", arg.blog_status)
 end

@@ -1,9 +1,12 @@
 #!lua flags=no-writes
--- What a worker at (epoch, offset, check) lacks, or why that cannot be said.
+-- Return the changes that a worker at (epoch, offset, check) misses, or why there is no such answer.
 --
 -- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, records at most.
--- Returns {"absent"} {"moved"} {"fork"} {"far"}, or {"ok", offset, checks after mine, record, record, …} ascending.
--- A fork is only in the same epoch: the worker's offset is ahead, or the history at its offset is another.
+-- Returns {"ok", offset, checks after the worker's, record, record, …}, records ascending by offset, or one of
+--   {"absent"}  the store has no such blog
+--   {"moved"}   the blog is in another epoch
+--   {"fork"}    same epoch, but the worker's offset is ahead, or the history at its offset is another
+--   {"far"}     more changes than the limit
 
 local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")
 if not blog[1] then

@@ -1,9 +1,9 @@
 #!lua
--- Begin a new epoch, if the worker's (epoch, offset, check) is still a fork of what is stored.
+-- Begin a new epoch if the worker's (epoch, offset, check) is still a fork of the stored history.
 --
 -- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel, PUBLISH or SPUBLISH.
--- The rotation is the next change: the header again, at the store's offset + 1, its check seeded with the new epoch.
--- Returns 1, or 0 when there is no fork (any more): another worker was first.
+-- The rotation is the next change: the header again at the stored offset + 1, with a check seeded by the new epoch.
+-- Returns 1, or 0 when there is no fork: another worker was first.
 
 local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")
 if not blog[1] or blog[1] ~= ARGV[1] then

@@ -25,7 +25,8 @@ from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store import nodes as nodes_module
 from liveblog.store.accounts import Accounts
-from liveblog.store.broker import Broker, channel
+from liveblog.store.broker import Broker
+from liveblog.store.codec import channel
 from liveblog.store.follow import Follower
 from liveblog.store.nodes import Nodes, connect
 
@@ -188,7 +189,7 @@ async def heard(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
 
 @contextlib.asynccontextmanager
 async def listening(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
-    follower, heard = Follower(nodes, Broker(nodes).probe), Heard()
+    follower, heard = Follower(nodes, Broker(nodes).source.probe), Heard()
     running = asyncio.create_task(follower.run(heard))
     yield heard, follower
     running.cancel()
@@ -315,7 +316,7 @@ async def test_a_client_with_an_old_map_asks_the_right_node_at_once(
     shards.move(slug, shards.primaries[2])
     await publishing.create_entry(SYSTEM, slug, {"body": "Text."})
     shards.move(slug, shards.primaries[0])
-    heads = await Broker(nodes).heads([slug])
+    heads = await Broker(nodes).source.heads([slug])
     assert (offset(heads.positions[slug]), heads.unreachable) == (2, "")
 
 
@@ -332,7 +333,7 @@ async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
         return await view(address, redis)
 
     monkeypatch.setattr(nodes_module, "_view", noted)
-    await asyncio.gather(*(Broker(nodes).stand(slug) for _ in range(50)))
+    await asyncio.gather(*(Broker(nodes).blogs.read(slug) for _ in range(50)))
     assert 1 <= asked.count(("127.0.0.1", shards.replica.port)) <= 2
     shards.move(slug, shards.primaries[0])
 
@@ -356,7 +357,7 @@ async def test_nodes_that_do_not_say_their_hosts_are_where_they_were_asked(
 async def test_when_nobody_tells_the_map_it_is_said_why(shards: Cluster) -> None:
     async with connect(shards.url.replace("://", "://nobody:s3cret@")) as nodes:
         with pytest.raises(StoreDown, match="invalid username-password") as raised:
-            await Broker(nodes).blogs()
+            await Broker(nodes).blogs.recent()
         assert "s3cret" not in str(raised.value)
 
 
@@ -427,8 +428,8 @@ async def test_scheduled_entries_go_out_on_every_node(
         await publishing.create_entry(SYSTEM, slug, {"body": "Planned.", "publish_at": soon})
 
     async def all_out() -> bool:
-        await schedule.publish_due(broker, publishing)
-        return all([await broker.listed(slug, None, 1) for slug in slugs])
+        await schedule.publish_due(broker.due, publishing)
+        return all([await broker.entries.below(slug, None, 1) for slug in slugs])
 
     await until(all_out)
 
@@ -445,12 +446,12 @@ async def test_what_is_due_goes_out_also_while_another_node_is_busy_with_a_scrip
         endless = asyncio.create_task(alone.at("").eval("while true do end", 0))
         try:
             await until(lambda: _is_busy(busy))
-            due = await until(broker.due)
+            due = await until(broker.due.read)
         finally:
             busy.ask("SCRIPT KILL")
             await asyncio.gather(endless, return_exceptions=True)
     assert [(it.slug, it.id) for it in due] == [(slug, made.entry.id)]
-    assert await broker.stand(other)
+    assert await broker.blogs.read(other)
 
 
 def _is_busy(node: Process) -> bool:
@@ -464,8 +465,8 @@ async def test_blogs_that_the_list_lacks_are_put_into_it_from_every_node(
 ) -> None:
     slugs = {await create(publishing, shards.slug_on(node)) for node in shards.primaries}
     await nodes.at("lb:blogs").delete("lb:blogs")
-    await Broker(nodes).reindex()
-    assert {stand.blog.slug for stand in await Broker(nodes).blogs()} >= slugs
+    await Broker(nodes).blogs.rebuild_index()
+    assert {it.blog.slug for it in await Broker(nodes).blogs.recent()} >= slugs
 
 
 async def test_a_takedowns_text_leaves_the_file_of_the_node_that_had_it(
@@ -497,7 +498,7 @@ async def test_a_takedowns_text_leaves_the_file_also_when_slots_move_before_it_i
 
 
 async def _is_rewritten(broker: Broker, node: Process) -> bool:
-    await broker.rewrite_if_wanted()
+    await broker.eraser.rewrite_if_requested()
     return SECRET not in node.files()
 
 
@@ -606,12 +607,12 @@ async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
                 async with asyncio.timeout(4 * SCALE):  # the list does not hold it up for longer
                     made = [await editor.publish(blog["slug"])]
                 monkeypatch.setattr(
-                    "liveblog.store.broker.channel", lambda slug: f"lost:{{{slug}}}"
+                    "liveblog.store.writes.channel", lambda slug: f"lost:{{{slug}}}"
                 )
                 lost = await publishing_on(nodes).create_entry(
                     SYSTEM, blog["slug"], {"body": "Lost."}
                 )
                 await got_all(stream, [*made, {"id": lost.entry.id}])
-                heads = await Broker(nodes).heads([away["slug"], blog["slug"]])
+                heads = await Broker(nodes).source.heads([away["slug"], blog["slug"]])
                 assert heads.positions == {blog["slug"]: lost.position}
                 assert "did not answer" in heads.unreachable

@@ -1,7 +1,7 @@
-"""A store that holds nonsense: everybody is told that it is down for that, and no call breaks.
+"""A store with corrupt records: calls that need them are 503, and no other call fails.
 
-Each damage is done to one blog or account of a running server; then every call that could read it
-is made. Never may one answer 500, and what is not damaged answers as before.
+Each damage is done to one blog or account of a running server. Then a test makes every call that
+could read the record. No call may be 500, and calls about other blogs succeed as before.
 """
 
 import json
@@ -17,7 +17,7 @@ from kit.waiting import until
 
 from liveblog.blog.model import Caller
 from liveblog.store.accounts import Accounts
-from liveblog.store.broker import key
+from liveblog.store.codec import key
 from liveblog.store.nodes import One
 
 NONE = b"\xff\xfe no JSON, no UTF-8"
@@ -33,7 +33,7 @@ async def client(site: Server) -> AsyncIterator[Any]:
 
 
 def entry_is(**fields: Any) -> Damage:
-    """Return what stores an entry with other values than anybody can have written."""
+    """Return a damage: an entry with values that no caller can have written."""
 
     async def damage(client: Any, slug: str, id: str) -> None:
         record = json.loads(await client.hget(key(slug, "entries"), id) or "{}")
@@ -43,7 +43,7 @@ def entry_is(**fields: Any) -> Damage:
 
 
 def header_is(**fields: Any) -> Damage:
-    """Return what stores a header with other values than anybody can have written."""
+    """Return a damage: a header with values that no caller can have written."""
 
     async def damage(client: Any, slug: str, _: str) -> None:
         record = json.loads(await client.hget(key(slug, "blog"), "header") or "{}")
@@ -53,7 +53,7 @@ def header_is(**fields: Any) -> Damage:
 
 
 def command(*words: Any) -> Damage:
-    """Return what runs a command; KEY:name in it is a key of the blog, ID the entry's."""
+    """Return a damage: a command in which KEY:name is a key of the blog and ID the entry's id."""
 
     async def damage(client: Any, slug: str, id: str) -> None:
         def meant(word: Any) -> Any:
@@ -69,7 +69,7 @@ def of_a_wrong_type(name: str) -> Damage:
     async def damage(client: Any, slug: str, id: str) -> None:
         at = key(slug, name.replace("ID", id))
         await client.delete(at)
-        await client.pfadd(at, "a string, but of another kind than any of ours")
+        await client.pfadd(at, "a string, but no record of ours")
         if name == "chain":
             await client.delete(at)
             await client.lpush(at, "no string")
@@ -77,36 +77,36 @@ def of_a_wrong_type(name: str) -> Damage:
     return damage
 
 
-FAR = 9_007_199_254_740_993  # a time that is in no calendar
+FAR = 9_007_199_254_740_993  # a time outside every calendar
 DAMAGES: dict[str, Damage] = {
     "an entry that is no JSON": command("HSET", "KEY:entries", "ID", NONE),
     "an entry that is the header": command("HSET", "KEY:entries", "ID", b'{"id":"#blog"}'),
     "an entry that is a list": command("HSET", "KEY:entries", "ID", b"[]"),
-    "an entry published in no year": entry_is(published_at=FAR),
-    "an entry updated in no year": entry_is(updated_at=-FAR),
-    "an entry scheduled in no year": entry_is(publish_at=FAR),
-    "an entry with an offset beyond all": entry_is(offset=10**15),
-    "an entry with an offset below all": entry_is(offset=-5),
-    "an entry with an order that is text": entry_is(order="1"),
+    "an entry published in an impossible year": entry_is(published_at=FAR),
+    "an entry updated in an impossible year": entry_is(updated_at=-FAR),
+    "an entry scheduled in an impossible year": entry_is(publish_at=FAR),
+    "an entry with an offset too large": entry_is(offset=10**15),
+    "an entry with an offset below 0": entry_is(offset=-5),
+    "an entry with text for an order": entry_is(order="1"),
     "an entry with another's id": entry_is(id="e000000000000"),
-    "an entry with an id that is none": entry_is(id="../../etc"),
+    "an entry with an id that is malformed": entry_is(id="../../etc"),
     "a draft that is no JSON": command("HSET", "KEY:drafts", "e00000000000d", NONE),
     "earlier revisions that are no JSON": command("LPUSH", "KEY:rev:ID", NONE),
     "a header that is no JSON": command("HSET", "KEY:blog", "header", NONE),
-    "a header updated in no year": header_is(updated_at=FAR),
-    "a header with a zone that is none": header_is(timezone="Nowhere/At all"),
-    "a header with a language that is none": header_is(language="\x00"),
+    "a header updated in an impossible year": header_is(updated_at=FAR),
+    "a header with an unknown zone": header_is(timezone="Nowhere/At all"),
+    "a header with a malformed language": header_is(language="\x00"),
     "a header with another's slug": header_is(slug="../another"),
     "no header": command("HDEL", "KEY:blog", "header"),
     "no offset": command("HDEL", "KEY:blog", "offset"),
-    "an offset that is none": command("HSET", "KEY:blog", "offset", "1.5"),
-    "an offset beyond all": command("HSET", "KEY:blog", "offset", "9" * 30),
+    "an offset that is no number": command("HSET", "KEY:blog", "offset", "1.5"),
+    "an offset too large": command("HSET", "KEY:blog", "offset", "9" * 30),
     "no base": command("HDEL", "KEY:blog", "base"),
     "no epoch": command("HDEL", "KEY:blog", "epoch"),
     "an epoch that is not UTF-8": command("HSET", "KEY:blog", "epoch", NONE),
     "no check": command("HDEL", "KEY:blog", "check"),
     "no chain": command("DEL", "KEY:chain"),
-    "a chain that is garbage": command("SET", "KEY:chain", b"\xff" * 16),
+    "a chain that is no hex": command("SET", "KEY:chain", b"\xff" * 16),
     "a changed member without an entry": command("ZADD", "KEY:changed", "2", "e00000000000x"),
     "a changed member that is not UTF-8": command("ZADD", "KEY:changed", "2", NONE),
     "an order member without an entry": command("ZADD", "KEY:order", "9", "e00000000000x"),
@@ -121,7 +121,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 async def _statuses(site: Server, editor: Editor, slug: str, id: str) -> dict[str, int]:
-    """Make every call that could read the blog or its entry, and return what each answered."""
+    """Make every call that could read the blog or its entry, and return the status of each."""
     entry, at = f"/{slug}/entries/{id}", {"if_match": '"1"'}
     calls: list[tuple[str, str, Any]] = [
         ("GET", f"/{slug}", None),
@@ -155,7 +155,7 @@ STATUSES = ("draft", "submitted", "scheduled", "published", "retracted")
 
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "not held"])
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-async def test_no_call_breaks_on_a_damaged_blog_and_the_others_go_on(
+async def test_no_call_is_500_and_other_blogs_work_when_a_blog_is_corrupt(
     site: Server,
     editor: Editor,
     client: Any,
@@ -187,7 +187,7 @@ async def _remove(client: Any, slug: str) -> None:
         await client.delete(*names)
 
 
-async def test_a_repeated_call_whose_remembered_result_is_garbage_is_503(
+async def test_repeated_call_is_503_when_its_remembered_outcome_is_corrupt(
     editor: Editor, client: Any
 ) -> None:
     blog = await editor.blog()
@@ -202,7 +202,7 @@ async def test_a_repeated_call_whose_remembered_result_is_garbage_is_503(
         assert (await editor("POST", path, body, **named)).status_code == 503
 
 
-async def test_a_repeated_creation_of_a_blog_whose_header_is_damaged_is_503(
+async def test_repeated_creation_is_503_when_the_header_is_corrupt(
     editor: Editor, client: Any
 ) -> None:
     slug = f"council-{os.urandom(4).hex()}"
@@ -227,7 +227,7 @@ NESTED = b'{"x":' + b"[" * 10_000
     [NONE, b"{}", b'{"name":1}', b"[]", pytest.param(NESTED, id="nested too deep")],
     ids=repr,
 )
-async def test_a_damaged_account_is_told_that_the_store_is_down_and_no_other_is(
+async def test_account_is_503_and_no_other_is_when_it_is_corrupt(
     site: Server, editor: Editor, client: Any, record: bytes
 ) -> None:
     name = f"dana-{os.urandom(4).hex()}"
@@ -260,7 +260,7 @@ async def _sign_in(caller: httpx2.AsyncClient, name: str) -> httpx2.Response:
     )
 
 
-async def test_a_blog_that_cannot_be_read_leaves_the_server_ready(
+async def test_server_stays_ready_when_a_blog_cannot_be_read(
     site: Server, editor: Editor, client: Any
 ) -> None:
     blog, other = await editor.blog(), await editor.blog()

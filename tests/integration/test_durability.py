@@ -1,4 +1,4 @@
-"""What a 201 means on a slow disk: on it, before anybody hears of the change."""
+"""With LIVEBLOG_DURABILITY=disk, a change is on a slow disk before its 201 and its frames."""
 
 import asyncio
 import subprocess
@@ -15,7 +15,7 @@ from kit.waiting import until
 
 @pytest.fixture
 def server(delayed_store: DelayedStore, tmp_path: Path) -> Iterator[Server]:
-    """A server whose store's disk can be made slow."""
+    """A server with a store whose disk a test can make slow."""
     with serving(
         tmp_path / "server.log", REDIS_URL=delayed_store.url, LIVEBLOG_DURABILITY="disk"
     ) as started:
@@ -27,27 +27,27 @@ async def test_neither_a_201_nor_a_frame_comes_before_the_change_is_on_disk(
 ) -> None:
     async with server.editor() as editor:
         blog = await editor.blog()
-        ask = Target(server.url, blog["slug"])
-        async with websocket(ask) as socket, events(ask) as stream:
-            heard = [asyncio.create_task(_heard(reader)) for reader in (socket, stream)]
+        target = Target(server.url, blog["slug"])
+        async with websocket(target) as socket, events(target) as stream:
+            arrivals = [asyncio.create_task(_arrival(reader)) for reader in (socket, stream)]
             await until(lambda: socket.ids and stream.ids)
             with delayed_store.delayed():
                 sent = time.monotonic()
                 await editor.publish(blog["slug"])
                 answered = time.monotonic()
-                received = await asyncio.gather(*heard)
+                received = await asyncio.gather(*arrivals)
     start, end = delayed_store.syncs(since=sent)[0]
     assert end - start >= delayed_store.delay_s
     assert end <= min(answered, *received)
 
 
-async def _heard(stream: Stream) -> float:
+async def _arrival(stream: Stream) -> float:
     await stream.next("hello")
     await stream.next("changes")
     return time.monotonic()
 
 
-def test_disk_durability_refuses_to_start_on_a_store_that_loses_writes_and_names_the_setting(
+def test_server_does_not_start_when_a_disk_durable_store_loses_writes(
     start_delayed: StartDelayed,
 ) -> None:
     with start_delayed(["--appendfsync", "everysec"]) as lossy:

@@ -23,10 +23,11 @@ from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
-from liveblog.store import broker
+from liveblog.store import writes
 from liveblog.store.accounts import Accounts
-from liveblog.store.broker import Broker, Write, entry_record
+from liveblog.store.broker import Broker
 from liveblog.store.nodes import One, connect
+from liveblog.store.writes import CallKey, entry_write
 
 ABSENT = "e000000000000"
 SECRET = "Nobody may ever read this again"
@@ -107,7 +108,7 @@ def path(blog: Any) -> str:
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
     """Writes on the store of `site` whose messages are lost on their way."""
-    monkeypatch.setattr(broker, "channel", lambda slug: f"lost:{slug}")
+    monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 
@@ -451,18 +452,16 @@ async def _is_status(browser: Browser, at: str, status: int) -> bool:
 
 async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
     """Publish by the script alone, without what the API reads before and after."""
-    door, gate = Broker(store), asyncio.Semaphore(50)
+    broker, gate = Broker(store), asyncio.Semaphore(50)
 
     async def one(number: int) -> Entry:
         id = new_id("e", 12)
-        entry = Entry(id=id, body=f"No. {number}", body_html=f"<p>No. {number}</p>")
-        record = entry_record(entry) | {"status": "published"}
-        write = Write(
-            op="number", id=id, seen=None, record=record, request="f" * 40, idem=id, listed=True
-        )
+        html = f"<p>No. {number}</p>"
+        entry = Entry(id=id, body=f"No. {number}", body_html=html, status="published")
+        write = entry_write(None, entry, CallKey(id, "f" * 40))
         async with gate:
-            done: Any = await door.commit(slug, write)
-        made: Entry = done.record
+            made = (await broker.writes.commit(slug, write)).record
+        assert made
         return made
 
     made = await asyncio.gather(*(one(number) for number in range(count)))
@@ -530,7 +529,7 @@ class Worker:
         return (await self.publishing.create_entry(SYSTEM, self.slug, fields)).entry.id
 
     async def catch_up(self) -> None:
-        answer = await self.broker.repair(self.slug, self.live.position)
+        answer = await self.broker.source.repair(self.slug, self.live.position)
         assert isinstance(answer, Changes)
         self.live.receive(answer)
 
@@ -540,14 +539,14 @@ class Worker:
 
 @pytest.fixture
 async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
-    door = Broker(One(store_client))
-    publishing = Publishing(door, lambda: 0)
+    broker = Broker(One(store_client))
+    publishing = Publishing(broker, lambda: 0)
     await publishing.create_blog(SYSTEM, {"slug": "council", "title": "C", "status": "live"})
-    hub = Hub(door, Here(), render)
+    hub = Hub(broker.source, Here(), render)
     app = Starlette(routes=page.routes(hub, Settings()))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield Worker(client, hub, door, publishing)
+        yield Worker(client, hub, broker, publishing)
     await hub.close()
 
 
@@ -556,7 +555,7 @@ async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_i
 ) -> None:
     ids = [await worker.publish(SECRET), *[await worker.publish() for _ in range(25)]]
     assert (await worker.get()).status_code == 200
-    newer = worker.broker.newer
+    newer = worker.broker.source.newer
 
     async def taken_down_meanwhile(slug: str, after: int, limit: int) -> list[Entry]:
         found = await newer(slug, after, limit)
@@ -564,7 +563,7 @@ async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_i
         await worker.catch_up()
         return found
 
-    monkeypatch.setattr(worker.broker, "newer", taken_down_meanwhile)
+    monkeypatch.setattr(worker.broker.source, "newer", taken_down_meanwhile)
     for _ in range(2):
         answer = await worker.get(f"/entries/{ids[0]}")
         assert (answer.status_code, SECRET in answer.text) == (410, False)
@@ -575,7 +574,7 @@ async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
 ) -> None:
     ids = [await worker.publish() for _ in range(30)]
     assert (await worker.get()).status_code == 200
-    newer, moves = worker.broker.newer, [1, 2, 3]
+    newer, moves = worker.broker.source.newer, [1, 2, 3]
 
     async def edited_meanwhile(slug: str, after: int, limit: int) -> list[Entry]:
         found = await newer(slug, after, limit)
@@ -586,7 +585,7 @@ async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
             await worker.catch_up()
         return found
 
-    monkeypatch.setattr(worker.broker, "newer", edited_meanwhile)
+    monkeypatch.setattr(worker.broker.source, "newer", edited_meanwhile)
     answer = await worker.get(f"/entries/{ids[0]}")
     assert str(worker.live.position) in answer.text
     assert "Edit no. 3." in answer.text

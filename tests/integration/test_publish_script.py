@@ -1,4 +1,4 @@
-"""publish.lua, repair.lua and rotate.lua on both stores: one atomic step, or nothing at all."""
+"""publish.lua, repair.lua and rotate.lua on both stores: one atomic step, or no change."""
 
 import asyncio
 import hashlib
@@ -16,20 +16,13 @@ from liveblog.blog.instant import format_time
 from liveblog.blog.model import SYSTEM, Blog, Entry, Position
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.blog.timeline import Changes, Moved
-from liveblog.editors.publishing import Publishing, Written
-from liveblog.store import broker
-from liveblog.store.broker import (
-    Broker,
-    Committed,
-    Known,
-    Write,
-    blog_record,
-    channel,
-    decode_message,
-    entry_record,
-    key,
-)
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import DeleteResult, EntryResult
+from liveblog.store import source
+from liveblog.store.broker import Broker
+from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
 from liveblog.store.nodes import connect
+from liveblog.store.writes import CallKey, Refused, Stale, Write, entry_write
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
@@ -46,7 +39,7 @@ TYPES = dict(
 
 
 class Message(NamedTuple):
-    """One message of a blog's channel, taken apart without the code under test."""
+    """One message of a blog's channel, parsed without the code under test."""
 
     epoch: str
     first: int
@@ -56,7 +49,7 @@ class Message(NamedTuple):
     records: list[bytes]
 
 
-def taken_apart(raw: bytes) -> Message:
+def parsed(raw: bytes) -> Message:
     head, *records = raw.split(b"\n")
     epoch, first, last, previous, check = head.decode().split(" ")
     return Message(epoch, int(first), int(last), previous, check, records)
@@ -64,30 +57,32 @@ def taken_apart(raw: bytes) -> Message:
 
 @dataclass
 class Room:
-    """A store with one live blog, and what its channel said since then."""
+    """A store with one live blog, and the messages of its channel."""
 
     redis: Redis
     broker: Broker
     publishing: Publishing
-    heard: list[bytes]
+    raw_messages: list[bytes]
 
-    async def entry(self, **fields: Any) -> Written:
+    async def entry(self, **fields: Any) -> EntryResult:
         return await self.publishing.create_entry(SYSTEM, SLUG, {"body": "Text.", **fields})
 
-    async def edit(self, at: Written, revision: int | None = None, **fields: Any) -> Written:
+    async def edit(
+        self, at: EntryResult, revision: int | None = None, **fields: Any
+    ) -> EntryResult:
         seen = revision or (None if fields.keys() <= {"pinned"} else at.entry.revision)
         return await self.publishing.edit_entry(SYSTEM, SLUG, at.entry.id, fields, seen)
 
-    async def delete(self, at: Written, *, takedown: bool = False) -> Any:
+    async def delete(self, at: EntryResult, *, takedown: bool = False) -> DeleteResult:
         return await self.publishing.delete_entry(SYSTEM, SLUG, at.entry.id, takedown)
 
     async def offset(self) -> int:
-        stand = await self.broker.stand(SLUG)
+        stand = await self.broker.blogs.read(SLUG)
         assert stand
         return stand.position.offset
 
     async def position(self) -> Position:
-        stand = await self.broker.stand(SLUG)
+        stand = await self.broker.blogs.read(SLUG)
         assert stand
         return stand.position
 
@@ -96,30 +91,30 @@ class Room:
         return await contents(self.redis)
 
     async def messages(self, count: int) -> list[Message]:
-        await until(lambda: len(self.heard) >= count)
-        return [taken_apart(raw) for raw in self.heard]
+        await until(lambda: len(self.raw_messages) >= count)
+        return [parsed(raw) for raw in self.raw_messages]
 
 
-async def _listen(pubsub: Any, heard: list[bytes]) -> None:
+async def _collect(pubsub: Any, raw_messages: list[bytes]) -> None:
     while True:
         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
         if message:
-            heard.append(message["data"])
+            raw_messages.append(message["data"])
 
 
 @pytest.fixture
 async def room(store_url: str) -> AsyncIterator[Room]:
     async with connect(store_url) as nodes, nodes.at(SLUG).pubsub() as pubsub:
-        heard: list[bytes] = []
+        raw_messages: list[bytes] = []
         publishing = Publishing(Broker(nodes), now_ms)
         await pubsub.subscribe(channel(SLUG))
 
-        listening = asyncio.create_task(_listen(pubsub, heard))
+        collecting = asyncio.create_task(_collect(pubsub, raw_messages))
         fields = {"slug": SLUG, "title": "Council", "status": "live"}
         await publishing.create_blog(SYSTEM, fields)
-        yield Room(nodes.at(SLUG), Broker(nodes), publishing, heard)
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        yield Room(nodes.at(SLUG), Broker(nodes), publishing, raw_messages)
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
 
 
 def now_ms() -> int:
@@ -130,22 +125,22 @@ def in_an_hour() -> str:
     return format_time(now_ms() + 3_600_000) or ""
 
 
-# -- one step or nothing
+# -- one atomic step
 
 
-async def _numbered(room: Room) -> Write:
-    """An edit of a pinned entry that has an earlier revision: it touches the most keys."""
+async def _numbered(room: Room) -> Write[Any]:
+    """Return the write that touches the most keys: an edit of a pinned entry with a revision."""
     at = await room.edit(await room.entry(pinned=True), body="Second.")
-    stored = await room.broker.stored(SLUG, at.entry.id)
+    stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
     record = entry_record(stored.entry) | {"revision": 3}
     return Write(
+        kind=Entry,
         op="number",
         id=at.entry.id,
         seen=stored.raw,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=CallKey("k", "f" * 40),
         history="push",
         order=stored.entry.order,
         listed=True,
@@ -154,79 +149,79 @@ async def _numbered(room: Room) -> Write:
     )
 
 
-async def _created(room: Room) -> Write:
+async def _created(room: Room) -> Write[Any]:
     record = entry_record(Entry(id="enew000000000", body="New.", status="published"))
     await room.entry(pinned=True)
     return Write(
+        kind=Entry,
         op="number",
         id="enew000000000",
         seen=None,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=CallKey("k", "f" * 40),
         listed=True,
     )
 
 
-async def _kept(room: Room) -> Write:
+async def _kept(room: Room) -> Write[Any]:
     at = await room.entry(publish_at=in_an_hour())
-    stored = await room.broker.stored(SLUG, at.entry.id)
+    stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
     record = entry_record(stored.entry) | {"published_at": None, "revision": 2}
     return Write(
+        kind=Entry,
         op="keep",
         id=at.entry.id,
         seen=stored.raw,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=CallKey("k", "f" * 40),
         history="push",
         due=stored.entry.publish_at,
         revision=2,
     )
 
 
-async def _header(room: Room) -> Write:
-    stand = await room.broker.stand(SLUG)
+async def _header(room: Room) -> Write[Any]:
+    stand = await room.broker.blogs.read(SLUG)
     assert stand
     record = blog_record(stand.blog) | {"title": "Other"}
     return Write(
+        kind=Blog,
         op="header",
         id="#blog",
         seen=stand.raw,
         record=record,
-        request="f" * 40,
-        idem="k",
+        call=CallKey("k", "f" * 40),
         rotate=True,
     )
 
 
 @pytest.mark.parametrize("prepare", [_numbered, _created, _kept, _header])
-async def test_a_key_of_the_wrong_type_is_an_error_and_nothing_at_all_is_written(
-    room: Room, prepare: Callable[[Room], Awaitable[Write]]
+async def test_write_stores_nothing_when_a_key_has_the_wrong_type(
+    room: Room, prepare: Callable[[Room], Awaitable[Write[Any]]]
 ) -> None:
     write = await prepare(room)
     names = {name: TYPES[name] for name in KEYS}
-    names |= {f"rev:{write.id}": b"list", f"idem:{write.idem}": b"string"}
-    heard = len(room.heard)
+    names |= {f"rev:{write.id}": b"list", f"idem:{write.call.idem}": b"string"}
+    raw_messages = len(room.raw_messages)
     for name, kind in names.items():
         was = await room.redis.dump(key(SLUG, name))
         await room.redis.delete(key(SLUG, name))
         await WRONG[kind](room.redis, key(SLUG, name))
         before = await room.contents()
         with pytest.raises(StoreDown, match="WRONGTYPE"):
-            await room.broker.commit(SLUG, write)
+            await room.broker.writes.commit(SLUG, write)
         assert await room.contents() == before, name
         await room.redis.delete(key(SLUG, name))
         if was:
             await room.redis.restore(key(SLUG, name), 0, was)
-    assert len(room.heard) == heard
+    assert len(room.raw_messages) == raw_messages
     offset = await room.offset()
-    assert isinstance(await room.broker.commit(SLUG, write), Committed)
+    assert (await room.broker.writes.commit(SLUG, write)).record
     assert await room.offset() == offset + (write.op != "keep")
 
 
-async def test_creating_a_blog_over_a_key_of_the_wrong_type_mints_nothing(room: Room) -> None:
+async def test_creation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:
     for name, kind in TYPES.items():
         await WRONG[kind](room.redis, key("other", name))
         before = await room.contents()
@@ -236,7 +231,7 @@ async def test_creating_a_blog_over_a_key_of_the_wrong_type_mints_nothing(room: 
         await room.redis.delete(key("other", name))
 
 
-async def test_a_chain_that_does_not_fit_the_offset_stops_every_numbered_write(room: Room) -> None:
+async def test_numbered_write_is_refused_when_the_chain_does_not_fit_the_offset(room: Room) -> None:
     await room.redis.append(key(SLUG, "chain"), "0")
     before = await room.contents()
     with pytest.raises(StoreDown, match="BROKENCHAIN"):
@@ -245,13 +240,13 @@ async def test_a_chain_that_does_not_fit_the_offset_stops_every_numbered_write(r
 
 
 @pytest.mark.parametrize("revision", [2**53, 10**25, -1])
-async def test_a_record_that_could_not_be_read_again_is_not_stored(
-    room: Room, revision: int
-) -> None:
+async def test_record_is_not_stored_when_it_would_not_decode(room: Room, revision: int) -> None:
     write = await _numbered(room)
     before = await room.contents()
     with pytest.raises(StoreDown):
-        await room.broker.commit(SLUG, replace(write, record=write.record | {"revision": revision}))
+        await room.broker.writes.commit(
+            SLUG, replace(write, record=write.record | {"revision": revision})
+        )
     assert await room.contents() == before
 
 
@@ -272,7 +267,7 @@ def verified(messages: list[Message]) -> list[str]:
     return checks
 
 
-async def test_each_check_is_the_sha1_of_the_one_before_and_the_published_bytes(room: Room) -> None:
+async def test_check_is_the_sha1_of_the_previous_check_and_the_record(room: Room) -> None:
     first = await room.entry(body='Ärger "quoted" \\ \n שלום 👩‍👩‍👧', headline="H", byline=["Dana"])
     second = await room.edit(await room.entry(pinned=True, key=True), body="Altered.")
     await room.publishing.edit_entry(SYSTEM, SLUG, second.entry.id, {"pinned": False}, None)
@@ -287,28 +282,28 @@ async def test_each_check_is_the_sha1_of_the_one_before_and_the_published_bytes(
     position = await room.position()
     assert (position.offset, position.check) == (9, checks[-1])
     assert messages[-1].records[0] == await room.redis.hget(key(SLUG, "entries"), second.entry.id)
-    for raw, message in zip(room.heard, messages, strict=True):
+    for raw, message in zip(room.raw_messages, messages, strict=True):
         decoded = decode_message(raw)
         assert decoded
         assert decoded.position == Position(message.epoch, message.last, message.check)
 
 
-async def test_a_message_whose_check_does_not_fit_its_bytes_is_not_believed(room: Room) -> None:
+async def test_message_is_dropped_when_its_check_does_not_fit_its_bytes(room: Room) -> None:
     await room.entry(body="True.")
     await room.messages(2)
-    assert decode_message(room.heard[1])
-    assert decode_message(room.heard[1].replace(b"True.", b"Fake.")) is None
+    assert decode_message(room.raw_messages[1])
+    assert decode_message(room.raw_messages[1].replace(b"True.", b"Fake.")) is None
     assert decode_message(b"") is None
     assert decode_message(b"a b c d e\n{}") is None
 
 
-def test_a_message_nested_deeper_than_can_be_read_is_not_believed() -> None:
+def test_message_is_dropped_when_it_is_nested_too_deep() -> None:
     record = b'{"id":"#blog","x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     check = hashlib.sha1(b"abcdefgh" + record).hexdigest()[:8]
     assert decode_message(b"k 2 2 abcdefgh %b\n%b" % (check.encode(), record)) is None
 
 
-async def test_the_numbering_has_no_holes_under_concurrent_writers(
+async def test_numbering_has_no_holes_when_writers_are_concurrent(
     room: Room, store_url: str
 ) -> None:
     async with connect(store_url) as other:
@@ -328,13 +323,13 @@ async def test_the_numbering_has_no_holes_under_concurrent_writers(
     assert await room.redis.get(key(SLUG, "chain")) == "".join(verified(messages)).encode()
     changed = await room.redis.zrange(key(SLUG, "changed"), 0, -1, withscores=True)
     assert len(changed) == 61
-    assert len(await room.broker.listed(SLUG, None, 100)) == 40
+    assert len(await room.broker.entries.below(SLUG, None, 100)) == 40
 
 
-async def test_of_many_edits_of_one_revision_exactly_one_wins_each_time(room: Room) -> None:
+async def test_one_edit_of_a_revision_wins_when_many_are_concurrent(room: Room) -> None:
     at = await room.entry()
 
-    async def edit(number: int, revision: int) -> Written | Problem:
+    async def edit(number: int, revision: int) -> EntryResult | Problem:
         try:
             return await room.edit(at, revision, body=f"By writer {number}.")
         except Problem as problem:
@@ -342,7 +337,7 @@ async def test_of_many_edits_of_one_revision_exactly_one_wins_each_time(room: Ro
 
     for revision in (1, 2, 3):
         done = await asyncio.gather(*(edit(number, revision) for number in range(50)))
-        won = [result for result in done if isinstance(result, Written)]
+        won = [result for result in done if isinstance(result, EntryResult)]
         lost = [result for result in done if isinstance(result, Problem)]
         assert [w.entry.revision for w in won] == [revision + 1]
         assert {problem.status for problem in lost} == {412}
@@ -362,7 +357,7 @@ async def test_drafts_take_no_offset_and_are_not_announced(room: Room) -> None:
     assert [m.first for m in await room.messages(2)] == [1, 2]
 
 
-async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(room: Room) -> None:
+async def test_epoch_begins_at_the_next_offset_when_zone_or_language_change(room: Room) -> None:
     at = await room.entry()
     epochs = [(await room.position()).epoch]
     for fields in ({"timezone": "Asia/Tokyo"}, {"language": "de"}):
@@ -372,7 +367,7 @@ async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(
     await room.publishing.edit_blog(SYSTEM, SLUG, {"timezone": "Asia/Tokyo"})
     assert len(set(epochs)) == 3
     assert (await room.position())[:2] == (epochs[-1], 6)
-    stored = await room.broker.stored(SLUG, at.entry.id)
+    stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
     assert (stored.entry.offset, stored.entry.order) == (2, 2)
     assert [m.epoch for m in await room.messages(6)] == [
@@ -383,18 +378,18 @@ async def test_another_zone_or_language_begins_a_new_epoch_with_the_next_offset(
     ]
 
 
-async def test_an_absent_blog_is_404_and_mints_nothing(room: Room) -> None:
+async def test_write_is_404_and_stores_nothing_when_the_blog_is_absent(room: Room) -> None:
     before = await room.contents()
-    record = entry_record(Entry(id="enew000000000", body="New.", status="published"))
-    write = Write(op="number", id="enew000000000", seen=None, record=record, request="f", idem="k")
-    assert await room.broker.commit("absent", write) == "absent"
+    entry = Entry(id="enew000000000", body="New.", status="published")
+    with pytest.raises(Refused, match="absent"):
+        await room.broker.writes.commit("absent", entry_write(None, entry, CallKey("k", "f" * 40)))
     with pytest.raises(Problem) as caught:
         await room.publishing.create_entry(SYSTEM, "absent", {"body": "Text."})
     assert caught.value.status == 404
     assert await room.contents() == before
 
 
-async def test_a_blog_is_created_once(room: Room) -> None:
+async def test_creation_is_409_when_the_blog_exists(room: Room) -> None:
     before = await room.contents()
     with pytest.raises(Problem) as caught:
         await room.publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Again"})
@@ -402,7 +397,7 @@ async def test_a_blog_is_created_once(room: Room) -> None:
     assert await room.contents() == before
 
 
-async def test_an_ended_blog_takes_edits_but_nothing_new(room: Room) -> None:
+async def test_ended_blog_takes_edits_but_no_new_entries(room: Room) -> None:
     at, draft = await room.entry(), await room.entry(status="draft")
     await room.publishing.edit_blog(SYSTEM, SLUG, {"status": "ended"})
     for refused in (
@@ -420,10 +415,10 @@ async def test_an_ended_blog_takes_edits_but_nothing_new(room: Room) -> None:
     assert (await room.edit(draft, status="published")).entry.offset == 8
 
 
-# -- the same call again
+# -- repeated calls
 
 
-async def test_a_known_call_is_answered_again_however_often_and_at_once(room: Room) -> None:
+async def test_call_has_one_result_when_repeated_at_once(room: Room) -> None:
     calls = [
         room.publishing.create_entry(SYSTEM, SLUG, {"body": "Once."}, "key") for _ in range(20)
     ]
@@ -433,7 +428,7 @@ async def test_a_known_call_is_answered_again_however_often_and_at_once(room: Ro
     assert await room.offset() == 2
 
 
-async def test_a_key_is_remembered_for_a_day_and_of_the_text_nothing(room: Room) -> None:
+async def test_store_remembers_a_key_for_a_day_and_none_of_the_text(room: Room) -> None:
     await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
     names = [name async for name in room.redis.scan_iter(match="lb:*:idem:*")]
     assert len(names) == 2
@@ -442,7 +437,7 @@ async def test_a_key_is_remembered_for_a_day_and_of_the_text_nothing(room: Room)
         assert SECRET not in repr(await room.redis.get(name))
 
 
-async def test_another_request_under_a_known_key_is_422_and_changes_nothing(room: Room) -> None:
+async def test_call_is_422_when_its_key_was_used_for_another_request(room: Room) -> None:
     await room.publishing.create_entry(SYSTEM, SLUG, {"body": "Once."}, "key")
     before = await room.contents()
     with pytest.raises(Problem) as caught:
@@ -451,8 +446,8 @@ async def test_another_request_under_a_known_key_is_422_and_changes_nothing(room
     assert await room.contents() == before
 
 
-async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room: Room) -> None:
-    async def call() -> Written:
+async def test_repeated_call_returns_its_revision_when_it_was_edited_since(room: Room) -> None:
+    async def call() -> EntryResult:
         return await room.publishing.create_entry(SYSTEM, SLUG, {"body": "First."}, "key")
 
     first = await call()
@@ -463,8 +458,10 @@ async def test_a_replay_after_an_edit_gives_the_first_revision_and_position(room
 
 
 @pytest.mark.parametrize("takedown", [False, True])
-async def test_a_replay_after_a_deletion_is_410(room: Room, takedown: bool) -> None:
-    async def call() -> Written:
+async def test_repeated_call_is_410_when_its_entry_was_deleted_since(
+    room: Room, takedown: bool
+) -> None:
+    async def call() -> EntryResult:
         return await room.publishing.create_entry(SYSTEM, SLUG, {"body": SECRET}, "key")
 
     await room.delete(await call(), takedown=takedown)
@@ -474,7 +471,7 @@ async def test_a_replay_after_a_deletion_is_410(room: Room, takedown: bool) -> N
     assert SECRET not in caught.value.detail
 
 
-async def test_a_refused_call_is_not_remembered(room: Room) -> None:
+async def test_store_does_not_remember_a_refused_call(room: Room) -> None:
     at = await room.entry()
     request = {"body": "Edited."}
     with pytest.raises(Problem) as caught:
@@ -484,22 +481,25 @@ async def test_a_refused_call_is_not_remembered(room: Room) -> None:
     assert (edited.entry.revision, edited.replayed) == (2, False)
 
 
-async def test_the_script_answers_a_known_key_before_it_compares(room: Room) -> None:
+async def test_script_finds_a_repeated_call_before_it_compares(room: Room) -> None:
     write = await _created(room)
-    assert isinstance(await room.broker.commit(SLUG, write), Committed)
+    writes = room.broker.writes
+    assert (await writes.commit(SLUG, write)).record
     offset = await room.offset()
-    known = await room.broker.commit(SLUG, write)
-    assert isinstance(known, Known)
-    assert (known.id, known.status, known.position) == (write.id, 200, str(await room.position()))
-    assert await room.broker.commit(SLUG, replace(write, request="0" * 40)) == "other"
-    assert await room.broker.commit(SLUG, replace(write, idem="new")) == "stale"
+    first = await writes.commit(SLUG, write)
+    assert (first.is_replay, first.id, first.status) == (True, write.id, 200)
+    assert first.position == await room.position()
+    with pytest.raises(Refused, match="other"):
+        await writes.commit(SLUG, replace(write, call=CallKey("k", "0" * 40)))
+    with pytest.raises(Stale):
+        await writes.commit(SLUG, replace(write, call=CallKey("new", "f" * 40)))
     assert await room.offset() == offset
 
 
 # -- deletions and takedowns
 
 
-async def test_a_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
+async def test_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
     publishing = room.publishing
     at = await publishing.create_entry(SYSTEM, SLUG, {"body": SECRET, "headline": SECRET}, "first")
     fields = {"body": f"{SECRET}!", "byline": [SECRET], "note": SECRET, "key_title": SECRET}
@@ -518,7 +518,7 @@ async def test_a_takedown_leaves_no_copy_in_any_key(room: Room) -> None:
     assert caught.value.status == 410
 
 
-async def test_a_takedown_of_what_was_deleted_or_never_published_erases_it_too(room: Room) -> None:
+async def test_takedown_erases_deleted_entries_and_drafts(room: Room) -> None:
     deleted = await room.entry(body=SECRET)
     tombstone = await room.delete(deleted)
     draft = await room.entry(body=SECRET, status="draft")
@@ -551,20 +551,20 @@ async def _value(redis: Redis, name: bytes) -> Any:
     return await (redis.get(name) if kind == b"string" else redis.zrange(name, 0, -1))
 
 
-async def test_a_restored_entry_is_a_new_change_with_its_old_order_and_text(room: Room) -> None:
+async def test_restored_entry_is_a_new_change_with_its_old_order_and_text(room: Room) -> None:
     at = await room.edit(await room.entry(body="First."), body="Second.")
     await room.entry()
     await room.delete(at)
-    assert (await room.broker.stored(SLUG, at.entry.id) or at).entry.body is None
+    assert (await room.broker.entries.stored(SLUG, at.entry.id) or at).entry.body is None
     restored = await room.publishing.restore_entry(SYSTEM, SLUG, at.entry.id)
     entry = restored.entry
     assert (entry.order, entry.offset, entry.revision, entry.body) == (2, 6, 2, "Second.")
     assert entry.published_at == at.entry.published_at
-    listed = await room.broker.listed(SLUG, None, 10)
+    listed = await room.broker.entries.below(SLUG, None, 10)
     assert [e.order for e in listed] == [4, 2]
 
 
-async def test_a_deletion_repeated_is_the_same_and_takes_one_offset(room: Room) -> None:
+async def test_delete_takes_one_offset_when_repeated_without_a_key(room: Room) -> None:
     at = await room.entry()
     first, second = await room.delete(at), await room.delete(at)
     assert first == second
@@ -574,7 +574,7 @@ async def test_a_deletion_repeated_is_the_same_and_takes_one_offset(room: Room) 
 # -- repair and rotate
 
 
-async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state(
+async def test_repair_read_returns_each_changed_record_once_as_it_is_now(
     room: Room,
 ) -> None:
     at = await room.entry()
@@ -583,7 +583,7 @@ async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state
     other = await room.entry()
     await room.delete(other)
     await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "New"})
-    answer = await room.broker.repair(SLUG, since)
+    answer = await room.broker.source.repair(SLUG, since)
     assert isinstance(answer, Changes)
     assert answer.position == await room.position()
     assert answer.since == since.offset
@@ -597,10 +597,10 @@ async def test_a_repair_read_gives_each_changed_record_once_in_its_current_state
     assert (third.title, third.offset) == ("New", 7)
 
 
-async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) -> None:
+async def test_repair_read_returns_why_when_it_cannot_tell_the_changes(room: Room) -> None:
     await room.entry()
     at = await room.position()
-    assert isinstance(await room.broker.repair(SLUG, at), Changes)
+    assert isinstance(await room.broker.source.repair(SLUG, at), Changes)
     refused: list[tuple[Position, Literal["moved", "fork"]]] = [
         (at._replace(epoch="other"), "moved"),
         (at._replace(offset=3), "fork"),
@@ -608,31 +608,31 @@ async def test_a_repair_read_says_why_it_cannot_say_what_is_missing(room: Room) 
         (at._replace(offset=1), "fork"),
     ]
     for position, why in refused:
-        assert await room.broker.repair(SLUG, position) == Moved(why), position
-    assert await room.broker.repair("absent", at) == Moved("absent")
+        assert await room.broker.source.repair(SLUG, position) == Moved(why), position
+    assert await room.broker.source.repair("absent", at) == Moved("absent")
 
 
-async def test_a_repair_read_of_too_much_is_far(
+async def test_repair_read_is_far_when_too_many_changes_are_missing(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "BATCH", 5)
+    monkeypatch.setattr(source, "BATCH", 5)
     at = await room.position()
     for _ in range(5):
         await room.entry()
-    assert isinstance(await room.broker.repair(SLUG, at), Changes)
+    assert isinstance(await room.broker.source.repair(SLUG, at), Changes)
     await room.entry()
-    assert await room.broker.repair(SLUG, at) == Moved("far")
+    assert await room.broker.source.repair(SLUG, at) == Moved("far")
 
 
-async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room) -> None:
+async def test_rotation_happens_once_and_only_when_there_is_a_fork(room: Room) -> None:
     await room.entry()
     at = await room.position()
     before = await room.contents()
     for position in (at, at._replace(epoch="other", offset=9)):
-        assert not await room.broker.rotate(SLUG, position)
+        assert not await room.broker.source.rotate(SLUG, position)
     assert await room.contents() == before
     forked = at._replace(check="00000000")
-    done = await asyncio.gather(*(room.broker.rotate(SLUG, forked) for _ in range(5)))
+    done = await asyncio.gather(*(room.broker.source.rotate(SLUG, forked) for _ in range(5)))
     assert sorted(done) == [False] * 4 + [True]
     now = await room.position()
     assert now.offset == at.offset + 1
@@ -641,13 +641,13 @@ async def test_only_a_fork_rotates_and_of_many_workers_only_the_first(room: Room
     messages = await room.messages(3)
     assert verified(messages)[-1] == now.check
     assert messages[-1].previous == now.epoch
-    stand = await room.broker.stand(SLUG)
+    stand = await room.broker.blogs.read(SLUG)
     assert stand
     assert stand.raw == messages[-1].records[0]
     assert (await room.entry()).entry.offset == now.offset + 1
 
 
-async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room) -> None:
+async def test_rotation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:
     await room.entry()
     forked = (await room.position())._replace(check="00000000")
     for name in ("blog", "chain", "changed"):
@@ -656,16 +656,16 @@ async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room
         await WRONG[TYPES[name]](room.redis, key(SLUG, name))
         before = await room.contents()
         with pytest.raises(StoreDown, match="WRONGTYPE"):
-            await room.broker.rotate(SLUG, forked)
+            await room.broker.source.rotate(SLUG, forked)
         assert await room.contents() == before, name
         await room.redis.delete(key(SLUG, name))
         await room.redis.restore(key(SLUG, name), 0, was or b"")
 
 
-# -- the way to the store
+# -- connections
 
 
-async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
+async def test_calls_wait_when_there_are_more_than_connections(
     room: Room, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)

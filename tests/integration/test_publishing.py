@@ -1,4 +1,4 @@
-"""What `Publishing` decides, against a real store: times, blanks, who may bring what back."""
+"""Calls of `Publishing` against a real store: times, blank fields, restores, limits, erasing."""
 
 import asyncio
 import threading
@@ -13,9 +13,12 @@ from kit.waiting import until
 from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.model import SYSTEM, Caller
 from liveblog.blog.problem import Problem
-from liveblog.editors import publishing as publishing_module
-from liveblog.editors.publishing import Deleted, Publishing
+from liveblog.editors import reading, rendering
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import DeleteResult
+from liveblog.store.blogs import Blogs
 from liveblog.store.broker import Broker
+from liveblog.store.eraser import Eraser
 from liveblog.store.nodes import One
 
 EDITOR = Caller("user:dana", "editor")
@@ -38,7 +41,7 @@ async def refused(work: Any) -> Problem:
 
 @pytest.mark.parametrize("name", ["title", "slug", "timezone", "language"])
 @pytest.mark.parametrize("blank", ["", " "])
-async def test_a_blog_with_a_blank_where_something_must_be_is_refused_and_hides_no_other(
+async def test_blog_is_422_and_hides_no_other_when_a_needed_field_is_blank(
     publishing: Publishing, name: str, blank: str
 ) -> None:
     fields = {"slug": "poison", "title": "T", name: blank}
@@ -48,27 +51,27 @@ async def test_a_blog_with_a_blank_where_something_must_be_is_refused_and_hides_
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
 
 
-async def test_who_is_bound_to_blogs_is_told_of_them_however_many_are_newer(
+async def test_bound_caller_lists_its_blogs_when_many_others_are_newer(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing_module, "BLOGS_LISTED_MAX", 2)
-    for slug in ("one", "p-two", "q-three", "r-four"):  # also where two are of one millisecond
+    monkeypatch.setattr(reading, "BLOGS_LISTED_MAX", 2)
+    for slug in ("one", "p-two", "q-three", "r-four"):  # perhaps two in one millisecond
         await publishing.create_blog(EDITOR, {"slug": slug, "title": "Vote"})
     bound = Caller("user:kim", "editor", ("one", "p-two", "never-made"))
     assert [at.blog.slug for at in await publishing.blogs(bound)] == ["p-two", "one"]
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["r-four", "q-three"]
 
 
-async def test_a_stored_blog_that_makes_no_sense_hides_no_other(
+async def test_blog_hides_no_other_when_its_header_is_corrupt(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
     await publishing.create_blog(EDITOR, {"slug": "broken", "title": "T"})
     await store_client.hset("lb:{broken}:blog", "header", '{"slug":1}')
-    await Broker(One(store_client)).reindex()
+    await Blogs(One(store_client)).rebuild_index()
     assert [at.blog.slug for at in await publishing.blogs(EDITOR)] == ["council"]
 
 
-async def test_a_stored_draft_that_makes_no_sense_hides_no_other(
+async def test_draft_hides_no_other_when_it_is_corrupt(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
     fields = {"body": "Fine.", "status": "draft"}
@@ -81,19 +84,19 @@ async def test_a_stored_draft_that_makes_no_sense_hides_no_other(
 
 
 @pytest.mark.parametrize("time_", ["0001-01-01T00:00:00+14:00", "0999-12-31T00:00:00Z"])
-async def test_a_time_that_no_page_could_show_is_refused(
+async def test_entry_is_422_when_no_page_could_show_its_time(
     publishing: Publishing, time_: str
 ) -> None:
     fields = {"body": "Old.", "published_at": time_}
     assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
 
 
-async def test_a_schedule_beyond_what_can_be_shown_is_refused(publishing: Publishing) -> None:
+async def test_entry_is_422_when_no_page_could_show_its_schedule(publishing: Publishing) -> None:
     fields = {"body": "Far.", "publish_at": "9999-12-31T23:59:59Z"}
     assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
 
 
-async def test_a_start_is_stored_as_an_instant_and_stays_while_other_fields_change(
+async def test_start_is_an_instant_and_stays_when_other_fields_change(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
     stated = {"status": "upcoming", "starts_at": "1969-07-16T09:32:00-04:00"}
@@ -103,7 +106,7 @@ async def test_a_start_is_stored_as_an_instant_and_stays_while_other_fields_chan
     assert b'"starts_at":-14552880000' in await _header(store_client)
 
 
-async def test_a_blog_stored_before_there_were_starts_has_none(
+async def test_blog_has_no_start_when_it_was_stored_before_starts_existed(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
     stored = await _header(store_client)
@@ -121,7 +124,7 @@ async def _header(client: redis.asyncio.Redis) -> bytes:
     return stored
 
 
-async def test_a_contributor_cannot_delete_or_bring_back_what_an_editor_scheduled(
+async def test_contributor_is_403_when_it_deletes_what_an_editor_scheduled(
     publishing: Publishing,
 ) -> None:
     made = await publishing.create_entry(
@@ -134,13 +137,13 @@ async def test_a_contributor_cannot_delete_or_bring_back_what_an_editor_schedule
     assert (await refused(publishing.restore_entry(CONTRIBUTOR, "council", id))).status == 403
 
 
-async def test_a_contributors_deletion_repeated_is_the_same_though_an_editor_published_the_entry(
+async def test_repeated_delete_is_the_same_when_an_editor_published_meanwhile(
     publishing: Publishing,
 ) -> None:
     fields = {"body": "Mine.", "status": "submitted"}
     id = (await publishing.create_entry(CONTRIBUTOR, "council", fields)).entry.id
 
-    async def delete() -> Deleted:
+    async def delete() -> DeleteResult:
         return await publishing.delete_entry(CONTRIBUTOR, "council", id, key="once")
 
     first = await delete()
@@ -150,14 +153,14 @@ async def test_a_contributors_deletion_repeated_is_the_same_though_an_editor_pub
     assert (await publishing.entry(EDITOR, "council", id)).entry.status == "published"
 
 
-async def test_what_was_scheduled_comes_back_as_a_draft(publishing: Publishing) -> None:
+async def test_restored_entry_is_a_draft_when_it_was_scheduled(publishing: Publishing) -> None:
     made = await publishing.create_entry(EDITOR, "council", {"body": "B.", "publish_at": LATER})
     await publishing.delete_entry(EDITOR, "council", made.entry.id)
     back = await publishing.restore_entry(EDITOR, "council", made.entry.id)
     assert (back.entry.status, back.entry.publish_at, back.entry.body) == ("draft", None, "B.")
 
 
-async def test_a_time_with_a_status_that_keeps_back_is_refused_and_no_time_unschedules(
+async def test_edit_is_422_when_a_draft_has_a_time_and_no_time_unschedules(
     publishing: Publishing,
 ) -> None:
     made = await publishing.create_entry(EDITOR, "council", {"body": "B.", "publish_at": LATER})
@@ -168,7 +171,7 @@ async def test_a_time_with_a_status_that_keeps_back_is_refused_and_no_time_unsch
     assert (none.entry.status, none.entry.publish_at) == ("draft", None)
 
 
-async def test_a_text_that_makes_too_much_html_is_refused(
+async def test_entry_is_422_when_its_text_makes_too_much_html(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liveblog.html.render.markdown", lambda text: text * 9)
@@ -177,12 +180,12 @@ async def test_a_text_that_makes_too_much_html_is_refused(
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
 
 
-async def test_no_more_text_waits_to_be_rendered_than_may(
+async def test_entry_is_503_when_too_much_text_waits_to_be_rendered(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A third of a second for each hostile one, and colleagues' entries wait behind them."""
+    """Rendering a hostile text takes a third of a second; other editors' texts wait behind it."""
     go_on = threading.Event()
-    monkeypatch.setattr(publishing_module, "RENDERED_AT_ONCE_MAX", 15)
+    monkeypatch.setattr(rendering, "RENDERED_AT_ONCE_MAX", 15)
     monkeypatch.setattr("liveblog.html.render.markdown", lambda _: str(go_on.wait(20)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
@@ -196,7 +199,7 @@ async def test_no_more_text_waits_to_be_rendered_than_may(
     assert await publishing.create_entry(EDITOR, "council", {"body": "Text."})
 
 
-async def test_a_hostile_table_costs_no_more_than_other_hostile_text(
+async def test_html_of_a_hostile_table_stays_short(
     publishing: Publishing,
 ) -> None:
     table = ("|" + "a|" * 1_000 + "\n|" + "-|" * 1_000 + "\n" + "a\n" * 9_000)[:20_000]
@@ -204,10 +207,10 @@ async def test_a_hostile_table_costs_no_more_than_other_hostile_text(
     assert len(made.entry.body_html or "") < 100_000
 
 
-async def test_a_rare_status_is_looked_for_page_by_page(
+async def test_list_continues_page_by_page_when_a_status_is_rare(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.editors.publishing.SCANNED_MAX", 100)
+    monkeypatch.setattr("liveblog.editors.reading.SCANNED_MAX", 100)
     made = [await publishing.create_entry(SYSTEM, "council", {"body": "B."}) for _ in range(130)]
     await publishing.edit_entry(
         SYSTEM, "council", made[0].entry.id, {"status": "retracted", "note": "Wrong."}, 1
@@ -220,7 +223,7 @@ async def test_a_rare_status_is_looked_for_page_by_page(
     assert end is None
 
 
-async def test_what_is_deleted_while_a_list_is_read_is_not_in_it(
+async def test_list_leaves_out_an_entry_when_it_is_deleted_meanwhile(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
     kept, deleted = [
@@ -230,7 +233,9 @@ async def test_what_is_deleted_while_a_list_is_read_is_not_in_it(
     place = await store_client.zscore("lb:{council}:order", deleted)
     assert place
     await publishing.delete_entry(EDITOR, "council", deleted)
-    await store_client.zadd("lb:{council}:order", {deleted: place})  # as it was read before
+    await store_client.zadd(
+        "lb:{council}:order", {deleted: place}
+    )  # as a list read before the delete has it
     for page, after in (
         await publishing.entries(EDITOR, "council"),
         await publishing.shown(EDITOR, "council", None, 1),
@@ -239,7 +244,7 @@ async def test_what_is_deleted_while_a_list_is_read_is_not_in_it(
 
 
 @pytest.mark.parametrize("status", ["published", "draft"])
-async def test_an_edit_that_mentions_nothing_writes_nothing_and_gives_what_is_there(
+async def test_edit_writes_nothing_when_it_mentions_no_fields(
     publishing: Publishing, store_client: redis.asyncio.Redis, status: str
 ) -> None:
     fields = {"body": "B.", "status": status}
@@ -253,7 +258,7 @@ async def test_an_edit_that_mentions_nothing_writes_nothing_and_gives_what_is_th
     assert await contents(store_client) == before
 
 
-async def test_an_edit_that_mentions_nothing_is_judged_as_any_other(
+async def test_edit_is_refused_like_any_other_when_it_mentions_no_fields(
     publishing: Publishing,
 ) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
@@ -271,7 +276,7 @@ async def test_an_edit_that_mentions_nothing_is_judged_as_any_other(
     assert (await refused(publishing.edit_entry(EDITOR, "council", id, {}, 1))).status == 410
 
 
-async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
+async def test_call_happens_once_when_repeated_at_once_with_one_key(
     publishing: Publishing,
 ) -> None:
     fields = {"body": "Once."}
@@ -284,7 +289,7 @@ async def test_the_same_call_many_times_at_once_under_one_key_is_done_once(
 async def test_deleted_drafts_do_not_count_against_the_limit(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.broker.DRAFTS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 3)
     fields = {"body": 'Like "deleted":true in a text.', "status": "draft"}
     made = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(3)]
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
@@ -296,10 +301,10 @@ async def test_deleted_drafts_do_not_count_against_the_limit(
     assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 409
 
 
-async def test_no_more_drafts_are_restored_than_there_may_be(
+async def test_restore_is_409_when_the_blog_has_its_limit_of_drafts(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.broker.DRAFTS_MAX", 2)
+    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 2)
     fields = {"body": "B.", "status": "draft"}
     first, second = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(2)]
     await publishing.delete_entry(EDITOR, "council", first.entry.id)
@@ -311,7 +316,7 @@ async def test_no_more_drafts_are_restored_than_there_may_be(
     await publishing.restore_entry(EDITOR, "council", first.entry.id)
 
 
-async def test_fifty_edits_of_one_record_at_once_are_all_done(publishing: Publishing) -> None:
+async def test_fifty_edits_are_all_stored_when_made_at_once(publishing: Publishing) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
     edits = [
         publishing.edit_entry(EDITOR, "council", id, {"pinned": bool(n % 2)}, None)
@@ -321,21 +326,21 @@ async def test_fifty_edits_of_one_record_at_once_are_all_done(publishing: Publis
     assert len({it.entry.offset for it in done}) == 50
 
 
-async def test_a_takedown_is_forgotten_only_when_its_rewrite_has_ended(
+async def test_erasure_is_forgotten_only_when_its_rewrite_has_ended(
     publishing: Publishing, store_client: redis.asyncio.Redis
 ) -> None:
-    broker = Broker(One(store_client))
+    eraser = Eraser(One(store_client))
     id = (await publishing.create_entry(EDITOR, "council", {"body": "Secret."})).entry.id
     await publishing.delete_entry(SYSTEM, "council", id, takedown=True)
-    await until(broker.rewrite_if_wanted)
+    await until(eraser.rewrite_if_requested)
     assert await store_client.hget("lb:rewrites", "")
     await store_client.hset("lb:rewriting", "", b"as of a store that was killed meanwhile")
     before = (await store_client.info("persistence"))["aof_rewrites"]
-    await until(lambda: _is_forgotten(broker, store_client))
+    await until(lambda: _is_forgotten(eraser, store_client))
     assert (await store_client.info("persistence"))["aof_rewrites"] > before
 
 
-async def test_a_takedown_on_a_store_that_forbids_info_and_rewriting_is_forgotten_and_logged(
+async def test_erasure_is_forgotten_and_logged_when_the_store_forbids_rewriting(
     publishing: Publishing,
     store_client: redis.asyncio.Redis,
     store_url: str,
@@ -350,12 +355,12 @@ async def test_a_takedown_on_a_store_that_forbids_info_and_rewriting_is_forgotte
     try:
         client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
         async with client:
-            await until(lambda: _is_forgotten(Broker(One(client)), store_client))
+            await until(lambda: _is_forgotten(Eraser(One(client)), store_client))
     finally:
         await store_client.acl_deluser("guest")
     assert "erased text stays in the store's file" in caplog.text
 
 
-async def _is_forgotten(broker: Broker, client: redis.asyncio.Redis) -> bool:
-    await broker.rewrite_if_wanted()
+async def _is_forgotten(eraser: Eraser, client: redis.asyncio.Redis) -> bool:
+    await eraser.rewrite_if_requested()
     return not await client.exists("lb:rewrites")

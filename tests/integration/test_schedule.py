@@ -1,4 +1,4 @@
-"""Scheduled entries: published when they fall due, once, by whichever worker is first."""
+"""Scheduled entries: published when they fall due, once, by the first worker that tries."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,14 @@ from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.store.broker import DUE_AT_ONCE, Broker, key
+from liveblog.store.broker import Broker
+from liveblog.store.codec import key
+from liveblog.store.due import DUE_AT_ONCE
 from liveblog.store.nodes import One, connect
 
 SLUG = "council"
 SOON_S = 0.3
-CALL_S = 2.0  # for a call to arrive, and not be about the past
+CALL_S = 2.0  # until due: the call must arrive while the time is in the future
 
 
 def in_seconds(seconds: float) -> str:
@@ -34,7 +36,7 @@ def in_seconds(seconds: float) -> str:
 
 
 def slow_clock() -> int:
-    """Return milliseconds of a clock for which nothing planned here is past, however late it is."""
+    """Return milliseconds of a clock a minute slow: no time that a test plans is past for it."""
     return time.time_ns() // 1_000_000 - 60_000
 
 
@@ -50,7 +52,7 @@ async def published(editor: Editor, entry: Any) -> Any:
 # -- two servers
 
 
-async def test_a_scheduled_entry_goes_out_once_however_many_workers_there_are(
+async def test_scheduled_entry_is_published_once_when_there_are_many_workers(
     site: Server, twin: Server, editor: Editor
 ) -> None:
     blog = await editor.blog()
@@ -80,7 +82,7 @@ async def test_a_scheduled_entry_goes_out_once_however_many_workers_there_are(
             assert sorted(ids) == sorted(e["id"] for e in [*made, last])
 
 
-async def test_in_an_ended_blog_it_stays_scheduled_and_goes_out_at_the_reopening(
+async def test_scheduled_entry_waits_when_its_blog_has_ended(
     editor: Editor,
 ) -> None:
     ended, other = await editor.blog(), await editor.blog()
@@ -96,7 +98,7 @@ async def test_in_an_ended_blog_it_stays_scheduled_and_goes_out_at_the_reopening
     assert (await published(editor, planned))["offset"] == 4
 
 
-# -- the pass over what is due, on both stores
+# -- one pass over due entries, on both stores
 
 
 @pytest.fixture
@@ -115,24 +117,24 @@ async def planned(publishing: Publishing, seconds: float = 0.3) -> str:
 
 
 async def due(broker: Broker, *ids: str) -> bool:
-    return {due.id for due in await broker.due()} >= set(ids)
+    return {due.id for due in await broker.due.read()} >= set(ids)
 
 
-async def test_of_many_passes_at_once_each_entry_is_published_by_one(
+async def test_entry_is_published_by_one_pass_when_many_run_at_once(
     desk: tuple[Broker, Publishing],
 ) -> None:
     broker, publishing = desk
     ids = [await planned(publishing) for _ in range(3)]
     later = await planned(publishing, 3_600)
     await until(lambda: due(broker, *ids))
-    done = await asyncio.gather(*(schedule.publish_due(broker, publishing) for _ in range(8)))
+    done = await asyncio.gather(*(schedule.publish_due(broker.due, publishing) for _ in range(8)))
     assert sum(done) == 3
-    assert {e.id for e in await broker.listed(SLUG, None, 10)} == set(ids)
-    assert await broker.due() == []
-    assert [e.id for e in await broker.drafts(SLUG)] == [later]
+    assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == set(ids)
+    assert await broker.due.read() == []
+    assert [e.id for e in await broker.entries.drafts(SLUG)] == [later]
 
 
-async def test_what_was_deleted_postponed_or_made_a_draft_does_not_go_out(
+async def test_entry_is_not_published_when_deleted_postponed_or_a_draft(
     desk: tuple[Broker, Publishing],
 ) -> None:
     broker, publishing = desk
@@ -142,27 +144,27 @@ async def test_what_was_deleted_postponed_or_made_a_draft_does_not_go_out(
     await publishing.edit_entry(SYSTEM, SLUG, postponed, fields, 1)
     await publishing.edit_entry(SYSTEM, SLUG, draft, {"status": "draft"}, 1)
     await until(lambda: due(broker, unaltered))
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [unaltered]
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [unaltered]
     restored = await publishing.restore_entry(SYSTEM, SLUG, deleted)
     assert (restored.entry.status, restored.entry.publish_at) == ("draft", None)
-    assert await schedule.publish_due(broker, publishing) == 0
+    assert await schedule.publish_due(broker.due, publishing) == 0
 
 
-async def test_what_was_put_off_after_it_was_listed_as_due_does_not_go_out(
+async def test_entry_is_not_published_when_postponed_after_it_was_listed(
     desk: tuple[Broker, Publishing],
 ) -> None:
     broker, publishing = desk
     id = await planned(publishing)
     await until(lambda: due(broker, id))
-    [listed] = await broker.due()
+    [listed] = await broker.due.read()
     await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(3_600)}, 1)
     assert not await publishing.publish_due(*listed)
-    assert await broker.listed(SLUG, None, 10) == []
+    assert await broker.entries.below(SLUG, None, 10) == []
 
 
 @pytest.mark.parametrize("why", [Problem(422, "invalid-field", "Refused."), TypeError("A bug.")])
-async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
+async def test_stuck_entry_does_not_hold_up_the_others(
     desk: tuple[Broker, Publishing], monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
     broker, publishing = desk
@@ -176,8 +178,8 @@ async def test_one_entry_that_cannot_go_out_does_not_hold_the_others(
         return await publish(slug, id, now)
 
     monkeypatch.setattr(publishing, "publish_due", refuse)
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [fine]
 
 
 def _as_stored(**fields: Any) -> bytes:
@@ -187,20 +189,20 @@ def _as_stored(**fields: Any) -> bytes:
 @pytest.mark.parametrize(
     "record",
     [b"{broken", b"[]", _as_stored(revision=10**25), b"[" * 200_000],
-    ids=["no JSON", "a list", "a revision beyond all", "nested too deep"],
+    ids=["no JSON", "a list", "a revision too large", "nested too deep"],
 )
-async def test_a_damaged_scheduled_entry_does_not_hold_the_others(
+async def test_corrupt_scheduled_entry_does_not_hold_up_the_others(
     desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis, record: bytes
 ) -> None:
     broker, publishing = desk
     damaged, fine = await planned(publishing), await planned(publishing)
     await store_client.hset(key(SLUG, "drafts"), damaged, record)
     await until(lambda: due(broker, damaged, fine))
-    assert await schedule.publish_due(broker, publishing) == 1
-    assert [e.id for e in await broker.listed(SLUG, None, 10)] == [fine]
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [fine]
 
 
-async def test_more_damaged_entries_than_one_pass_looks_at_hold_nothing_behind_them(
+async def test_full_page_of_corrupt_entries_does_not_hold_up_the_others(
     desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
 ) -> None:
     broker, publishing = desk
@@ -210,15 +212,15 @@ async def test_more_damaged_entries_than_one_pass_looks_at_hold_nothing_behind_t
     ids = [*(f"e{n:012d}" for n in range(DUE_AT_ONCE - 1)), broken]
     await store_client.hset(key(SLUG, "drafts"), mapping=dict.fromkeys(ids, b"{broken"))
     await store_client.zadd(key(SLUG, "due"), {**dict.fromkeys(ids, 1), b"\xff\xfe": 2})
-    passed: Counter[str] = Counter()
-    done = [await schedule.publish_due(broker, publishing, passed) for _ in range(2)]
+    skipped: Counter[str] = Counter()
+    done = [await schedule.publish_due(broker.due, publishing, skipped) for _ in range(2)]
     assert done == [0, 1]
     await store_client.hset(key(SLUG, "drafts"), broken, record)
-    assert await schedule.publish_due(broker, publishing, passed) == 1
-    assert {e.id for e in await broker.listed(SLUG, None, 10)} == {broken, fine}
+    assert await schedule.publish_due(broker.due, publishing, skipped) == 1
+    assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == {broken, fine}
 
 
-async def test_what_is_due_without_a_scheduled_entry_is_forgotten_and_holds_nothing_behind_it(
+async def test_due_id_is_forgotten_when_it_has_no_scheduled_entry(
     desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
 ) -> None:
     broker, publishing = desk
@@ -226,30 +228,30 @@ async def test_what_is_due_without_a_scheduled_entry_is_forgotten_and_holds_noth
     await until(lambda: due(broker, fine))
     orphans = dict.fromkeys((f"e{n:012d}" for n in range(DUE_AT_ONCE)), 1)
     await store_client.zadd(key(SLUG, "due"), orphans)
-    assert [await schedule.publish_due(broker, publishing) for _ in range(2)] == [0, 1]
+    assert [await schedule.publish_due(broker.due, publishing) for _ in range(2)] == [0, 1]
     assert await store_client.zcard(key(SLUG, "due")) == 0
 
 
-async def test_what_was_scheduled_since_it_was_read_is_not_forgotten(
+async def test_due_id_stays_when_its_entry_was_scheduled_since_the_read(
     desk: tuple[Broker, Publishing],
 ) -> None:
     broker, publishing = desk
     id = (await publishing.create_entry(SYSTEM, SLUG, {"body": "B.", "status": "draft"})).entry.id
-    draft = await broker.stored(SLUG, id)
+    draft = await broker.entries.stored(SLUG, id)
     assert draft
     await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(SOON_S)}, 1)
-    await broker.unschedule(SLUG, id, draft.raw)
-    await broker.unschedule(SLUG, id, None)
+    await broker.due.unschedule(SLUG, id, draft.raw)
+    await broker.due.unschedule(SLUG, id, None)
     await until(lambda: due(broker, id))
 
 
-async def test_more_than_one_pass_can_carry_goes_out_in_the_next(
+async def test_due_entries_are_published_in_the_next_pass_when_there_are_many(
     desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
 ) -> None:
     broker, publishing = desk
     ids = [await planned(publishing) for _ in range(25)]
     await until(lambda: _is_past(store_client, ids[-1]))
-    done = [await schedule.publish_due(broker, publishing) for _ in range(3)]
+    done = [await schedule.publish_due(broker.due, publishing) for _ in range(3)]
     assert done == [20, 5, 0]
 
 
@@ -259,7 +261,7 @@ async def _is_past(client: Any, id: str) -> bool:
     return bool(score < seconds * 1000 + micros // 1000)
 
 
-async def test_a_blog_is_listed_and_goes_out_though_the_answer_to_its_creation_was_lost(
+async def test_blog_is_listed_when_the_reply_to_its_creation_was_lost(
     store_url: str,
 ) -> None:
     proxy = Proxy(Path(store_url.removeprefix("unix://")))
@@ -276,7 +278,7 @@ async def test_a_blog_is_listed_and_goes_out_though_the_answer_to_its_creation_w
     await proxy.stop()
 
 
-async def test_what_is_scheduled_in_a_blog_that_no_list_has_goes_out(
+async def test_scheduled_entry_is_due_when_the_list_lacks_its_blog(
     desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
 ) -> None:
     broker, publishing = desk
@@ -287,7 +289,7 @@ async def test_what_is_scheduled_in_a_blog_that_no_list_has_goes_out(
     assert await store_client.zscore("lb:blogs", SLUG) == place
 
 
-async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_takedowns_rewrite(
+async def test_blog_that_takes_no_writes_holds_up_neither_others_nor_a_rewrite(
     store_client: redis.asyncio.Redis,
 ) -> None:
     broker = Broker(One(store_client))
@@ -297,7 +299,7 @@ async def test_a_blog_that_takes_no_writes_holds_up_neither_the_others_nor_a_tak
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
         fields = {"body": "Planned.", "publish_at": in_seconds(SOON_S)}
         due[slug] = (await publishing.create_entry(SYSTEM, slug, fields)).entry.id
-    await broker.want_rewrite("good", again=False)
+    await broker.eraser.request("good", again=False)
     await store_client.set(key("bad", "marked"), "of a wrong type")
     running = asyncio.create_task(schedule.run(broker, publishing))
     try:
@@ -312,21 +314,23 @@ async def _is_rewritten(client: redis.asyncio.Redis) -> bool:
     return not await client.exists("lb:rewrites")
 
 
-async def test_a_blog_that_cannot_be_read_hides_no_other(store_client: redis.asyncio.Redis) -> None:
+async def test_blog_hides_no_other_when_its_key_has_the_wrong_type(
+    store_client: redis.asyncio.Redis,
+) -> None:
     broker = Broker(One(store_client))
     publishing = Publishing(broker, slow_clock)
     for slug in ("bad", "good"):
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     await store_client.delete(key("bad", "blog"))
     await store_client.set(key("bad", "blog"), "of a wrong type")
-    heads = await broker.heads(["bad", "good"])
+    heads = await broker.source.heads(["bad", "good"])
     assert (list(heads.positions), heads.unreachable) == (["good"], "")
-    assert [stand.blog.slug for stand in await broker.blogs()] == ["good"]
-    assert await broker.due() == []
+    assert [stored.blog.slug for stored in await broker.blogs.recent()] == ["good"]
+    assert await broker.due.read() == []
 
 
 DAMAGE: dict[str, list[tuple[Any, ...]]] = {
-    "an offset that is none": [("HSET", key("bad", "blog"), "offset", "1.5")],
+    "an offset that is no number": [("HSET", key("bad", "blog"), "offset", "1.5")],
     "an epoch that is not UTF-8": [("HSET", key("bad", "blog"), "epoch", b"\xff\xfe")],
     "no offset": [("HDEL", key("bad", "blog"), "offset")],
     "no chain": [("DEL", key("bad", "chain"))],
@@ -337,7 +341,7 @@ DAMAGE: dict[str, list[tuple[Any, ...]]] = {
 
 
 @pytest.mark.parametrize("commands", DAMAGE.values(), ids=DAMAGE)
-async def test_one_damaged_blog_ends_no_worker_and_no_answer_about_the_others(
+async def test_corrupt_blog_ends_no_query_about_the_others(
     store_client: redis.asyncio.Redis, commands: list[tuple[Any, ...]]
 ) -> None:
     broker = Broker(One(store_client))
@@ -346,11 +350,11 @@ async def test_one_damaged_blog_ends_no_worker_and_no_answer_about_the_others(
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     for command in commands:
         await store_client.execute_command(*command)
-    await broker.reindex()
-    await broker.due()
-    assert "good" in (await broker.heads(["bad", "good"])).positions
-    assert "good" in [stand.blog.slug for stand in await broker.blogs()]
-    assert await broker.load("good")
-    for ask in (broker.load, broker.stand):
+    await broker.blogs.rebuild_index()
+    await broker.due.read()
+    assert "good" in (await broker.source.heads(["bad", "good"])).positions
+    assert "good" in [stored.blog.slug for stored in await broker.blogs.recent()]
+    assert await broker.source.load("good")
+    for query in (broker.source.load, broker.blogs.read):
         with contextlib.suppress(StoreDown):
-            await ask("bad")
+            await query("bad")

@@ -125,7 +125,7 @@ async def test_any_sentinel_that_is_left_is_enough_to_find_the_primary_and_none_
             first.kill()
             with pytest.raises(MasterNotFoundError, match="no sentinel names a primary of live"):
                 await nodes.look_again()
-            assert not (await Broker(nodes).heads([])).unreachable
+            assert not (await Broker(nodes).source.heads([])).unreachable
     finally:
         for sentinel in group.sentinels:
             if not sentinel.is_running:

@@ -28,7 +28,7 @@ from liveblog.live.direct import Lane
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
-from liveblog.store import broker
+from liveblog.store import writes
 from liveblog.store.broker import Broker
 from liveblog.store.follow import Follower, Line
 from liveblog.store.nodes import Node, One, connect
@@ -267,7 +267,7 @@ class Deaf:
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
     """Writes on the store of `site` whose messages are lost on their way."""
-    monkeypatch.setattr(broker, "channel", lambda slug: f"lost:{slug}")
+    monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 from liveblog.blog.model import Blog, Caller, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
-from liveblog.editors.publishing import BlogAt, Deleted, Publishing, Written
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import BlogResult, DeleteResult, EntryResult
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
@@ -108,52 +109,52 @@ class NotedPublishing:
         if self.problem:
             raise self.problem
 
-    async def blogs(self, caller: Caller) -> list[BlogAt]:
-        return [BlogAt(self.blog_is, AT)]
+    async def blogs(self, caller: Caller) -> list[BlogResult]:
+        return [BlogResult(self.blog_is, AT)]
 
-    async def blog(self, caller: Caller, slug: str) -> BlogAt:
+    async def blog(self, caller: Caller, slug: str) -> BlogResult:
         if self.held:
             raise self.held
-        return BlogAt(self.blog_is, AT)
+        return BlogResult(self.blog_is, AT)
 
     async def shown(
         self, caller: Caller, slug: str, before: Any, limit: int
-    ) -> tuple[list[Written], str | None]:
-        return [Written(self.entry_is, AT)], None
+    ) -> tuple[list[EntryResult], str | None]:
+        return [EntryResult(self.entry_is, AT)], None
 
     async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
         return [DRAFT]
 
-    async def entry(self, caller: Caller, slug: str, id: str) -> Written:
-        return Written(self.entry_is, AT)
+    async def entry(self, caller: Caller, slug: str, id: str) -> EntryResult:
+        return EntryResult(self.entry_is, AT)
 
-    async def create_blog(self, caller: Caller, fields: Any, key: Any) -> BlogAt:
+    async def create_blog(self, caller: Caller, fields: Any, key: Any) -> BlogResult:
         self._note("create_blog", fields, key)
-        return BlogAt(self.blog_is, AT)
+        return BlogResult(self.blog_is, AT)
 
-    async def edit_blog(self, caller: Caller, slug: str, fields: Any, key: Any) -> BlogAt:
+    async def edit_blog(self, caller: Caller, slug: str, fields: Any, key: Any) -> BlogResult:
         self._note("edit_blog", fields, key)
-        return BlogAt(self.blog_is, AT)
+        return BlogResult(self.blog_is, AT)
 
-    async def create_entry(self, caller: Caller, slug: str, fields: Any, key: Any) -> Written:
+    async def create_entry(self, caller: Caller, slug: str, fields: Any, key: Any) -> EntryResult:
         self._note("create_entry", fields, key)
-        return Written(self.entry_is, AT, 201)
+        return EntryResult(self.entry_is, AT, 201)
 
     async def edit_entry(
         self, caller: Caller, slug: str, id: str, fields: Any, revision: Any, key: Any
-    ) -> Written:
+    ) -> EntryResult:
         self._note("edit_entry", id, fields, revision, key)
-        return Written(self.entry_is, AT)
+        return EntryResult(self.entry_is, AT)
 
     async def delete_entry(
         self, caller: Caller, slug: str, id: str, takedown: bool, key: Any
-    ) -> Deleted:
+    ) -> DeleteResult:
         self._note("delete_entry", id, takedown)
-        return Deleted(id, 8, AT, takedown, 0)
+        return DeleteResult(id, 8, AT, takedown, 0)
 
-    async def restore_entry(self, caller: Caller, slug: str, id: str, key: Any) -> Written:
+    async def restore_entry(self, caller: Caller, slug: str, id: str, key: Any) -> EntryResult:
         self._note("restore_entry", id)
-        return Written(self.entry_is, AT)
+        return EntryResult(self.entry_is, AT)
 
 
 @dataclass
@@ -444,7 +445,7 @@ def test_an_edit_leaves_alone_what_colleagues_alter_without_a_new_revision(
     path = f"/desk/blogs/moon/entries/{ID}"
     given = forms.sent(browser.get(path).text, "edit") | {"body": "Mine"}
     theirs = replace(ENTRY, body="Theirs", revision=4, pinned=True, key=True, key_title="Up")
-    extra = {"current": Written(theirs, AT)}
+    extra = {"current": EntryResult(theirs, AT)}
     browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
     again = forms.sent(browser.post(path, given).text, "edit")
     browser.post(path, again | {"key": "true"})
@@ -475,7 +476,7 @@ def test_a_pin_needs_no_revision(browser: Browser) -> None:
 
 def test_a_conflict_shows_both_texts_and_goes_on_from_theirs(browser: Browser) -> None:
     theirs = Entry(id=ID, body="Theirs", status="published", revision=4)
-    extra = {"current": Written(theirs, AT)}
+    extra = {"current": EntryResult(theirs, AT)}
     browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
     given = {"body": "Mine", "headline": "", "revision": "3"}
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)

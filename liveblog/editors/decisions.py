@@ -1,0 +1,320 @@
+"""Decisions about a write: permission, the next status, and how fields merge.
+
+Each function takes the stored record and the fields that the caller sent. It returns the new
+record, or raises the Problem that the caller gets.
+
+Rules: pure, no I/O, no clock: `now` is milliseconds since 1970.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final, Literal, TypedDict, cast
+
+import msgspec
+
+from liveblog.blog.fields import BlogFields, EntryFields, check_fields, convert
+from liveblog.blog.instant import parse_time
+from liveblog.blog.model import (
+    PUBLISHED,
+    Blog,
+    BlogStatus,
+    Caller,
+    Entry,
+    EntryStatus,
+    Link,
+    NoteKind,
+)
+from liveblog.blog.problem import Problem, conflict, forbidden, invalid
+
+# Fields that may change without If-Match; a change of these alone makes no new revision.
+MARKS: Final = {"key", "key_title", "pinned"}
+UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
+CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
+
+
+class EntryPatch(TypedDict, total=False):
+    """The fields of an entry that a caller mentions, checked; None removes a field's value."""
+
+    headline: str | None
+    body: str | None
+    body_html: str | None  # made from the body, never sent by a caller
+    byline: list[str] | None
+    dateline: str | None
+    key: bool
+    key_title: str | None
+    pinned: bool
+    status: EntryStatus
+    publish_at: str | None
+    published_at: str | None
+    note_kind: NoteKind | None
+    note: str | None
+
+
+class BlogPatch(TypedDict, total=False):
+    """The fields of a blog that a caller mentions, checked; None removes a field's value."""
+
+    slug: str
+    title: str
+    dek: str | None
+    summary: str | None
+    summary_html: str | None  # made from the summary, never sent by a caller
+    timezone: str
+    language: str
+    status: BlogStatus
+    starts_at: str | None
+    full_coverage: dict[str, str] | None
+    successor: dict[str, str] | None
+
+
+def entry_patch(fields: Mapping[str, object]) -> EntryPatch:
+    """Return the fields that a caller sent for an entry. Raises 422 for fields that break a rule.
+
+    Text that is empty or only white space becomes None.
+    """
+    return cast(EntryPatch, check_fields(convert(dict(fields), EntryFields)))
+
+
+def blog_patch(fields: Mapping[str, object]) -> BlogPatch:
+    """Return the fields that a caller sent for a blog. Raises 422 for fields that break a rule.
+
+    Text that is empty or only white space becomes None.
+    """
+    return cast(BlogPatch, check_fields(convert(dict(fields), BlogFields)))
+
+
+# -- blogs
+
+
+def check_may_create_blog(caller: Caller, patch: BlogPatch) -> None:
+    """Raise 422 without slug and title, 403 for a contributor or a caller bound to blogs."""
+    missing = [name for name in ("slug", "title") if name not in patch]
+    if missing:
+        raise invalid(*((f"/{name}", "is needed") for name in missing))
+    if caller.role == "contributor" or caller.blogs:
+        raise forbidden("Creating a blog needs the role editor, bound to no blog.")
+
+
+def check_may_edit_blog(caller: Caller, slug: str, patch: BlogPatch) -> None:
+    """Raise 403 for a contributor, 422 for another slug."""
+    if caller.role == "contributor":
+        raise forbidden("Editing a blog needs the role editor.")
+    if patch.get("slug", slug) != slug:
+        raise invalid(("/slug", "cannot be changed; it is the blog's address"))
+
+
+def merge_blog(blog: Blog, patch: BlogPatch) -> Blog:
+    """Return the blog with the patch's fields."""
+    fields: dict[str, object] = {**patch}
+    for name, link in (
+        ("full_coverage", patch.get("full_coverage")),
+        ("successor", patch.get("successor")),
+    ):
+        if link:
+            fields[name] = Link(**link)
+    starts_at = patch.get("starts_at")
+    if starts_at is not None:
+        fields["starts_at"] = parse_time(starts_at)
+    return msgspec.structs.replace(blog, **fields)
+
+
+# -- permission
+
+
+def is_readable(caller: Caller, entry: Entry) -> bool:
+    """Return whether the caller may know of the entry.
+
+    A contributor may know of published entries and of its own.
+    """
+    was_published = entry.order is not None
+    return was_published or caller.role != "contributor" or entry.author == caller.ident
+
+
+def check_owns(caller: Caller, entry: Entry, verb: Literal["edit", "delete", "restore"]) -> None:
+    """Raise 403 when a contributor changes an entry that is not its own draft or submission."""
+    is_own = entry.author == caller.ident and entry.status in CONTRIBUTORS_STATUS
+    if caller.role == "contributor" and not is_own:
+        raise forbidden(f"A contributor may {verb} only its own drafts and submissions.")
+
+
+def check_may_take_down(caller: Caller) -> None:
+    """Raise 403 for another role than admin."""
+    if caller.role != "admin":
+        raise forbidden("A takedown needs the role admin.")
+
+
+def check_not_deleted(entry: Entry) -> None:
+    """Raise 410 for a tombstone."""
+    if entry.deleted:
+        raise gone("The entry is deleted.")
+
+
+def check_if_match(revision: int | None, mentioned: Collection[str]) -> None:
+    """Raise 428 when the caller names no revision and mentions more than MARKS."""
+    if revision is None and not set(mentioned) <= MARKS:
+        raise Problem(
+            428, "if-match-needed", 'Send If-Match: "{revision}" with the revision you saw.'
+        )
+
+
+def gone(detail: str) -> Problem:
+    """Return the 410 for an entry that was deleted or taken down."""
+    return Problem(410, "gone", detail)
+
+
+# -- entries
+
+
+def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
+    """Return the first revision of an entry that the caller creates.
+
+    Raises 422 for fields that do not fit each other, 403 for what a contributor may not do.
+    """
+    entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
+    return _merged(caller, entry, patch, now)
+
+
+def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
+    """Return the entry with the patch's fields, a new revision unless only MARKS change.
+
+    Raises 409 for a status that cannot follow, else as `new_entry` does.
+    """
+    edited = _merged(caller, _next_status(entry, patch), patch, now)
+    is_marking = patch.keys() <= MARKS
+    return msgspec.structs.replace(edited, revision=entry.revision + (not is_marking))
+
+
+def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
+    """Return what is left of a deleted entry: its numbers, and no text.
+
+    `revisions` is the number of earlier revisions that the store keeps. A second takedown keeps the
+    count of erased revisions that the first one noted.
+    """
+    erased = entry.revisions_erased
+    if takedown and not entry.takedown:
+        erased = revisions + (not entry.deleted)
+    return Entry(
+        id=entry.id,
+        revision=entry.revision,
+        status=entry.status,
+        author=entry.author,
+        offset=entry.offset,
+        order=entry.order,
+        published_at=entry.published_at,
+        deleted=True,
+        takedown=takedown or entry.takedown,
+        revisions_erased=erased,
+    )
+
+
+def check_restorable(entry: Entry) -> None:
+    """Raise 409 when the entry is not deleted."""
+    if not entry.deleted:
+        raise conflict("The entry is not deleted.")
+
+
+def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
+    """Return the entry that a restore puts in place of a tombstone: the latest kept revision.
+
+    A scheduled entry returns as a draft, since its time was deleted with it. Raises 410 after a
+    takedown.
+    """
+    if deleted.takedown or not earlier:
+        raise gone("The entry was taken down; nothing of it is kept.")
+    if earlier.status != "scheduled":
+        return earlier
+    return msgspec.structs.replace(earlier, status="draft", publish_at=None)
+
+
+def published_entry(entry: Entry) -> Entry:
+    """Return a scheduled entry as published."""
+    return msgspec.structs.replace(entry, status="published", publish_at=None)
+
+
+# -- statuses and fields
+
+
+def _first_status(caller: Caller, patch: EntryPatch) -> EntryStatus:
+    """Return a new entry's status.
+
+    Published unless the caller asks for another status or is a contributor, whose new entry is a
+    draft. `publish_at` schedules the entry.
+    """
+    is_scheduled = patch.get("publish_at") is not None
+    default: EntryStatus = "draft" if caller.role == "contributor" else "published"
+    status = patch.get("status", "scheduled" if is_scheduled else default)
+    if status == "retracted":
+        raise invalid(("/status", "must be published, draft or submitted for a new entry"))
+    if is_scheduled and status in CONTRIBUTORS_STATUS:
+        raise invalid(("/publish_at", f"schedules, so status cannot be {status!r}"))
+    if not is_scheduled and status == "scheduled":
+        raise invalid(("/publish_at", "is needed to schedule"))
+    return "scheduled" if is_scheduled else status
+
+
+def _next_status(entry: Entry, patch: EntryPatch) -> Entry:
+    """Return the entry with the status that the patch asks for, or raise 409.
+
+    Draft, submitted and scheduled change into each other or to published; published changes to
+    retracted and back.
+    """
+    status = _asked_status(entry, patch)
+    family = PUBLISHED if entry.status in PUBLISHED else (*UNPUBLISHED, "published")
+    if status not in family:
+        raise conflict(f"An entry that is {entry.status} cannot become {status}.")
+    if status == "scheduled" and patch.get("publish_at") is None and entry.publish_at is None:
+        raise invalid(("/publish_at", "is needed to schedule"))
+    publish_at = entry.publish_at if status == "scheduled" else None
+    return msgspec.structs.replace(entry, status=status, publish_at=publish_at)
+
+
+def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
+    status = patch.get("status", entry.status)
+    if patch.get("publish_at") is not None:
+        if entry.status in PUBLISHED:
+            raise invalid(("/publish_at", "cannot schedule what is published"))
+        if patch.get("status") in CONTRIBUTORS_STATUS:
+            raise invalid(("/publish_at", f"schedules, so status cannot be {status!r}"))
+        return "scheduled"
+    if "publish_at" in patch and status == "scheduled":
+        return "draft"  # the caller removed the time
+    return status
+
+
+def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
+    """Return the entry with the patch's fields but its status, which is decided already."""
+    merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
+    is_marked = patch.get("key") or patch.get("pinned")
+    if caller.role == "contributor" and is_marked:
+        raise forbidden("Marking an entry as key or pinned needs the role editor.")
+    if not merged.headline and not merged.body:
+        raise invalid(("/body", "an entry needs a headline or a body"))
+    if caller.role == "contributor" and merged.status not in CONTRIBUTORS_STATUS:
+        raise forbidden(f"A contributor may keep drafts and submit them, not set {merged.status}.")
+    return merged
+
+
+def _content(entry: Entry, patch: EntryPatch, now: int) -> dict[str, object]:
+    """Return the members of the entry that the patch replaces, with its times as instants."""
+    times = ("status", "published_at", "publish_at")
+    fields: dict[str, object] = {n: v for n, v in patch.items() if n not in times}
+    if "byline" in patch:
+        fields["byline"] = patch["byline"] or []
+    publish_at, published_at = patch.get("publish_at"), patch.get("published_at")
+    if entry.status == "scheduled" and publish_at is not None:
+        fields["publish_at"] = _future(publish_at, now)
+    if published_at is not None:
+        fields["published_at"] = _past(published_at, now)
+    return fields
+
+
+def _future(value: str, now: int) -> int:
+    at = parse_time(value)
+    if at <= now:
+        raise invalid(("/publish_at", f"is in the past: {value}"))
+    return at
+
+
+def _past(value: str, now: int) -> int:
+    at = parse_time(value)
+    if at > now:
+        raise invalid(("/published_at", f"is in the future: {value}"))
+    return at

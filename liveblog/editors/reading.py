@@ -1,0 +1,106 @@
+"""Blogs and entries that a caller may read; all others are 404.
+
+Rules: writes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from liveblog.blog.model import Caller, Entry, is_entry_id, is_slug
+from liveblog.blog.problem import invalid, not_found
+from liveblog.editors.decisions import is_readable
+from liveblog.editors.results import EntryResult
+from liveblog.store.blogs import Blogs
+from liveblog.store.codec import StoredBlog, StoredEntry
+from liveblog.store.entries import Entries
+
+LIST_MAX: Final = 100
+BLOGS_LISTED_MAX: Final = 500  # for a caller bound to no blogs
+SCANNED_MAX: Final = 2_000  # entries read for one page of a list
+
+
+class Page(NamedTuple):
+    """A page of a list, and the id to continue `before`; None at the list's end."""
+
+    entries: list[Entry]
+    before: str | None
+
+
+class Reading:
+    """Reads for callers. Each method raises StoreDown."""
+
+    def __init__(self, blogs: Blogs, entries: Entries) -> None:
+        self._blogs, self._entries = blogs, entries
+
+    async def blogs(self, caller: Caller) -> list[StoredBlog]:
+        """Return the blogs that the caller may see, newest activity first.
+
+        A caller bound to no blogs gets the BLOGS_LISTED_MAX blogs with the newest activity.
+        """
+        return await self._blogs.recent(BLOGS_LISTED_MAX, caller.blogs)
+
+    async def blog(self, caller: Caller, slug: str) -> StoredBlog:
+        """Return a blog. Raises 404 when the caller may not see it, or there is none."""
+        stored = await self._blogs.read(slug) if is_slug(slug) and caller.sees(slug) else None
+        if not stored:
+            raise not_found(f"There is no blog {slug[:80]!r} that you may see.")
+        return stored
+
+    async def entry(self, caller: Caller, slug: str, id: str) -> StoredEntry:
+        """Return an entry, draft or tombstone of a blog that the caller may see.
+
+        Raises 404 when it is unknown, or another contributor's draft.
+        """
+        stored = await self._entries.stored(slug, id) if is_entry_id(id) else None
+        if not stored or not is_readable(caller, stored.entry):
+            raise not_found(f"There is no entry {id[:40]!r} in this blog that you may see.")
+        return stored
+
+    async def results(self, slug: str, entries: Sequence[Entry]) -> list[EntryResult]:
+        """Return the entries with the positions of their last changes."""
+        positions = await self._entries.positions(slug, entries)
+        return [EntryResult(e, p) for e, p in zip(entries, positions, strict=True)]
+
+    async def published(
+        self, slug: str, before: str | None, limit: int, statuses: Sequence[str]
+    ) -> Page:
+        """Return a page of published entries with one of these statuses, newest first.
+
+        Looks through at most SCANNED_MAX entries: a page of a rare status may be short, or empty,
+        and still have a next page. Raises 422 for a `before` that was never published.
+        """
+        order = await self._order_of(slug, before) if before else None
+        found: list[Entry] = []
+        for _ in range(0, SCANNED_MAX, LIST_MAX):
+            batch = await self._entries.below(slug, order, LIST_MAX)
+            # An entry may have been deleted since its id was read.
+            found += [it for it in batch if it.status in statuses and not it.deleted]
+            if len(found) > limit:
+                return Page(found[:limit], found[limit - 1].id)
+            if len(batch) < LIST_MAX:
+                return Page(found, None)
+            order = batch[-1].order
+        return Page(found, batch[-1].id)
+
+    async def _order_of(self, slug: str, id: str) -> int:
+        entry = await self._entries.published(slug, id) if is_entry_id(id) else None
+        if not entry or entry.order is None:
+            raise invalid(("/before", "is not the id of an entry that was ever published here"))
+        return entry.order
+
+    async def drafts(self, caller: Caller, slug: str) -> list[Entry]:
+        """Return the unpublished entries that the caller may read, the newest edit first."""
+        drafts = await self._entries.drafts(slug)
+        return [draft for draft in drafts if is_readable(caller, draft)]
+
+    async def drafts_page(
+        self, caller: Caller, slug: str, before: str | None, limit: int, status: str
+    ) -> Page:
+        """Return a page of `drafts` with one status. Raises 422 for a `before` not among them."""
+        drafts = [draft for draft in await self.drafts(caller, slug) if draft.status == status]
+        if before:
+            at = next((i for i, draft in enumerate(drafts) if draft.id == before), None)
+            if at is None:
+                raise invalid(("/before", f"is not the id of an entry that is {status} now"))
+            drafts = drafts[at + 1 :]
+        return Page(drafts[:limit], drafts[limit - 1].id if len(drafts) > limit else None)

@@ -1,0 +1,50 @@
+"""Markdown to HTML in a thread, with a limit on the text that waits.
+
+Rules: nothing is rendered on the event loop; hostile text takes a third of a second.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from liveblog.blog.fields import HTML_BYTES_MAX
+from liveblog.blog.problem import Problem, invalid
+from liveblog.html import render
+
+# Text in the one thread that renders and in its queue: 1,000 usual texts, or 50 of the longest,
+# which are 15 s of work when they are hostile.
+RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
+
+
+class Renderer:
+    """One thread that renders.
+
+    A second thread would only delay the event loop more: all threads share one interpreter lock.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="markdown")
+        self._waiting = 0  # characters
+
+    async def html(self, text: str | None, pointer: str) -> str | None:
+        """Return the HTML of a field's Markdown, None for an empty field.
+
+        Raises 422 at `pointer` when the HTML is longer than HTML_BYTES_MAX, 503 when more than
+        RENDERED_AT_ONCE_MAX characters would wait.
+        """
+        html = await self._rendered(text) if text else None
+        size = len(html.encode()) if html else 0
+        if size > HTML_BYTES_MAX:
+            raise invalid((pointer, f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
+        return html
+
+    async def _rendered(self, text: str) -> str:
+        if self._waiting + len(text) > RENDERED_AT_ONCE_MAX:
+            detail = "Too many texts are waiting to be rendered."
+            raise Problem(503, "busy", detail, retry_after_s=1)
+        self._waiting += len(text)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, render.markdown, text)
+        finally:
+            self._waiting -= len(text)

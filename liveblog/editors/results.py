@@ -1,0 +1,103 @@
+"""Results of the editor's calls, also of repeated calls.
+
+In each result, `replayed` is True for a repeated call, which changed nothing now.
+
+Rules: writes nothing.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from liveblog.blog.model import Blog, Entry, Position
+from liveblog.blog.problem import Damaged
+from liveblog.editors.decisions import gone
+from liveblog.store.blogs import Blogs
+from liveblog.store.entries import Entries
+from liveblog.store.writes import Outcome
+
+
+class BlogResult(NamedTuple):
+    """A blog and its position; `status` is that of the HTTP answer."""
+
+    blog: Blog
+    position: Position
+    status: int = 200
+    replayed: bool = False
+
+
+class EntryResult(NamedTuple):
+    """An entry and the position of its last change, None until the entry is published."""
+
+    entry: Entry
+    position: Position | None
+    status: int = 200
+    replayed: bool = False
+
+
+class DeleteResult(NamedTuple):
+    """The result of a delete; `offset` and `position` are None for a never published entry."""
+
+    id: str
+    offset: int | None
+    position: Position | None
+    takedown: bool
+    revisions_erased: int
+    replayed: bool = False
+
+
+class Results:
+    """Results of the outcomes of calls. Each method raises StoreDown.
+
+    The store remembers no texts, so the result of a repeated call is read again.
+    """
+
+    def __init__(self, blogs: Blogs, entries: Entries) -> None:
+        self._blogs, self._entries = blogs, entries
+
+    async def blog(self, slug: str, outcome: Outcome[Blog]) -> BlogResult:
+        """Return the blog after a call; after a repeated call the blog as it is now."""
+        if outcome.record and outcome.position:
+            return BlogResult(outcome.record, outcome.position, outcome.status)
+        stored = await self._blogs.read(slug)
+        if not stored or not outcome.position:
+            raise Damaged(f"the store returned a corrupt record of blog {slug}")
+        return BlogResult(stored.blog, outcome.position, outcome.status, replayed=True)
+
+    async def entry(self, slug: str, outcome: Outcome[Entry]) -> EntryResult:
+        """Return the entry as the call left it.
+
+        Raises 410 for a repeated call whose text is no longer kept.
+        """
+        if outcome.record:
+            return EntryResult(outcome.record, outcome.position, outcome.status)
+        entry = await self._revision(slug, outcome.id, outcome.revision)
+        if outcome.position:
+            entry = msgspec.structs.replace(entry, offset=outcome.position.offset)
+        return EntryResult(entry, outcome.position, outcome.status, replayed=True)
+
+    async def _revision(self, slug: str, id: str, revision: int) -> Entry:
+        stored = await self._entries.stored(slug, id)
+        if not stored or stored.entry.deleted:
+            raise gone("This was done, and the entry was deleted since.")
+        if stored.entry.revision == revision:
+            return stored.entry
+        earlier = await self._entries.earlier(slug, id, revision)
+        if not earlier:
+            raise gone("This was done, but the text of that revision is no longer kept.")
+        return earlier
+
+    async def delete(self, slug: str, outcome: Outcome[Entry]) -> DeleteResult:
+        """Return the result of a delete; `takedown` is True if the entry is taken down by now."""
+        tomb = outcome.record
+        if not tomb:
+            stored = await self._entries.stored(slug, outcome.id)
+            tomb = stored.entry if stored else None
+        return DeleteResult(
+            outcome.id,
+            outcome.position.offset if outcome.position else None,
+            outcome.position,
+            bool(tomb and tomb.takedown),
+            outcome.revisions_erased,
+            outcome.is_replay,
+        )

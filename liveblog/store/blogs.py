@@ -1,0 +1,111 @@
+"""Blogs by slug: their headers, their positions, and the list of all blogs by activity.
+
+The list (INDEX) is one sorted set, on one node of a cluster. It is written beside the blogs and not
+in one step with them, so a write to it can be lost; `rebuild_index` puts lost blogs back.
+
+Rules: reads blogs and writes the list, never a blog.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from liveblog.blog.problem import StoreDown
+from liveblog.store.codec import StoredBlog, decode_stored_blog, key
+from liveblog.store.errors import queries_store
+from liveblog.store.nodes import Nodes
+
+log = logging.getLogger(__name__)
+
+INDEX: Final = "lb:blogs"
+TOUCH_WITHIN_S: Final = 1.0  # a confirmed write does not wait longer for the list of blogs
+LISTED_MAX: Final = 500
+
+
+@dataclass
+class Blogs:
+    """The blogs in the store. Each method but `touch` raises StoreDown."""
+
+    nodes: Nodes
+
+    @queries_store
+    async def read(self, slug: str) -> StoredBlog | None:
+        """Return a blog; None when the store has no such blog."""
+        [found] = await _read_blogs(self.nodes.at(slug), [slug])
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    @queries_store
+    async def recent(self, limit: int = LISTED_MAX, of: Sequence[str] = ()) -> list[StoredBlog]:
+        """Return `limit` blogs, the newest activity first; with `of`, all blogs of these slugs.
+
+        Leaves out corrupt blogs, and blogs on an unreachable node of a cluster.
+        """
+        slugs = await self._by_activity(of) if of else await self.slugs(limit)
+        found, unreachable = await self.nodes.each(slugs, _read_blogs)
+        if unreachable:
+            log.warning("list of blogs is incomplete: %s", unreachable)
+        return [blog for slug in slugs if (blog := found.get(slug))]
+
+    async def slugs(self, limit: int) -> list[str]:
+        """Return the slugs with the newest activity first; all of them when `limit` is 0.
+
+        Raises RedisError: a caller is a method that `queries_store` decorates.
+        """
+        found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)
+        return [slug.decode(errors="replace") for slug in found]
+
+    async def _by_activity(self, slugs: Sequence[str]) -> list[str]:
+        scores = await self.nodes.at(INDEX).zmscore(INDEX, [*slugs])
+        found = [(at, slug) for at, slug in zip(scores, slugs, strict=True) if at is not None]
+        return [slug for _, slug in sorted(found, reverse=True)]
+
+    async def touch(self, slug: str, at: int | None = None) -> None:
+        """Note in the list that the blog was active `at` (milliseconds since 1970).
+
+        Without `at`, put the blog into the list at its last change. Raises nothing: the write that
+        the caller notes is done, and a blog that the list lacks is put back at the next start.
+        """
+        try:
+            async with asyncio.timeout(TOUCH_WITHIN_S):
+                await self.nodes.ask(
+                    lambda: self._list(slug, at) if at is not None else self._list_again(slug)
+                )
+        except (RedisError, OSError) as error:
+            log.warning(
+                "blog %s: list of blogs not updated: %s: %s", slug, type(error).__name__, error
+            )
+
+    @queries_store
+    async def rebuild_index(self) -> None:
+        """Put every blog that the list lacks into the list."""
+        for node in self.nodes.everyone():
+            async for name in node.redis.scan_iter(match="lb:{*}:blog", count=1000):
+                await self._list_again(name.decode(errors="replace")[4:-6])
+
+    async def _list(self, slug: str, at: int) -> None:
+        await self.nodes.at(INDEX).zadd(INDEX, {slug: at}, gt=True)
+
+    async def _list_again(self, slug: str) -> None:
+        """List a blog at its last change; an unreadable blog must not keep the others out."""
+        try:
+            stored = await self.read(slug)
+        except StoreDown as error:
+            log.warning("blog %s: not put into the list of blogs: %s", slug, error)
+            return
+        if stored:
+            await self._list(slug, stored.blog.updated_at)
+
+
+async def _read_blogs(redis: Any, slugs: Sequence[str]) -> list[StoredBlog | None | Exception]:
+    """Return blogs that one server has, in the order of the slugs."""
+    pipeline = redis.pipeline(transaction=False)
+    for slug in slugs:
+        pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")
+    replies = await pipeline.execute(raise_on_error=False)
+    return [it if isinstance(it, Exception) else decode_stored_blog(*it) for it in replies]

@@ -1,0 +1,147 @@
+"""Keys, stored records and messages of a blog: what its bytes in Redis mean.
+
+A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. A record
+is stored as the exact bytes that were announced: first the stamps of the store (offset, order,
+times), then the fields that the editor's side made.
+
+Rules: pure, no I/O. Decoding raises one of NONSENSE for a corrupt record.
+"""
+
+import hashlib
+import logging
+from typing import NamedTuple
+
+import msgspec
+
+from liveblog.blog.model import BLOG_ID, STAMPED, Blog, Entry, Position
+from liveblog.blog.problem import NONSENSE
+from liveblog.blog.timeline import Changes, Record
+
+log = logging.getLogger(__name__)
+
+_CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
+decode_entry = msgspec.json.Decoder(Entry).decode
+decode_blog = msgspec.json.Decoder(Blog).decode
+
+
+def key(slug: str, name: str) -> str:
+    """Return the key of a blog that has this name, such as "entries" or "rev:e123"."""
+    return f"lb:{{{slug}}}:{name}"
+
+
+def channel(slug: str) -> str:
+    """Return the pub/sub channel that carries the blog's changes."""
+    return key(slug, "changes")
+
+
+def digest(record: bytes | None) -> str:
+    """Return the fingerprint by which scripts compare a record, "" for no record."""
+    return hashlib.sha1(record, usedforsecurity=False).hexdigest() if record else ""
+
+
+class StoredEntry(NamedTuple):
+    """An entry as the store has it.
+
+    `raw` is the record's bytes, which a write compares with; `revisions` is the number of earlier
+    revisions that the store keeps.
+    """
+
+    entry: Entry
+    raw: bytes
+    revisions: int
+
+
+class StoredBlog(NamedTuple):
+    """A blog as the store has it, at its position; `raw` is the bytes of the header's record."""
+
+    blog: Blog
+    position: Position
+    raw: bytes
+
+
+# -- records
+
+
+def decode_record(raw: bytes) -> Record:
+    """Return the Blog or Entry of a record.
+
+    JSON escapes quotes, so no text in an entry can look like the header's id.
+    """
+    return decode_blog(raw) if b'"id":"#blog"' in raw else decode_entry(raw)
+
+
+def decode_position(epoch: bytes, offset: bytes, check: bytes) -> Position:
+    """Return the position that three fields of a blog's hash name."""
+    return Position(epoch.decode(), int(offset), check.decode())
+
+
+def decode_stored_blog(
+    epoch: bytes | None, offset: bytes | None, check: bytes | None, header: bytes | None
+) -> StoredBlog | None:
+    """Return a blog from the fields of its hash.
+
+    None when a field is missing, and for a corrupt header: one blog must not hide the others.
+    """
+    if not (epoch and offset and check and header):
+        return None
+    try:
+        return StoredBlog(decode_blog(header), decode_position(epoch, offset, check), header)
+    except NONSENSE:
+        log.exception("the store has a corrupt blog header: %.200r", header)
+        return None
+
+
+def decode_draft(slug: str, id: bytes, raw: bytes) -> Entry | None:
+    """Return a draft, None for a corrupt one: one draft must not hide the others."""
+    try:
+        return decode_entry(raw)
+    except NONSENSE as error:
+        log.error("blog %s: draft %r is corrupt: %r", slug, id, error)
+        return None
+
+
+def entry_record(entry: Entry) -> dict[str, object]:
+    """Return the members of an entry's record that the store does not stamp."""
+    return {name: getattr(entry, name) for name in _CONTENT}
+
+
+def blog_record(blog: Blog) -> dict[str, object]:
+    """Return the members of a header's record that the store does not stamp.
+
+    The store stamps `created_at` once, when the blog is created; later records repeat the stamp.
+    """
+    stamped = {"offset", "updated_at"} | (set() if blog.created_at else {"created_at"})
+    fields = {n: getattr(blog, n) for n in Blog.__struct_fields__ if n not in stamped}
+    return {"id": BLOG_ID, **msgspec.to_builtins(fields)}
+
+
+# -- messages
+
+
+def decode_message(raw: bytes) -> Changes | None:
+    """Return the changes in a pub/sub message; None for one that is malformed or fails its checks.
+
+    The first line is `epoch first last previous check`; each further line is a record.
+    """
+    try:
+        head, *records = raw.split(b"\n")
+        epoch, first, last, previous, check = head.decode("ascii").split(" ")
+        checks = _chained(previous, records)
+        if (checks[-8:] or previous) != check or len(records) != int(last) - int(first) + 1:
+            return None
+        position = Position(epoch, int(last), check)
+        return Changes(
+            int(first) - 1, previous, position, checks, [decode_record(r) for r in records]
+        )
+    except NONSENSE:
+        return None
+
+
+def _chained(previous: str, records: list[bytes]) -> str:
+    """Return the checks of records that follow each other, 8 hex digits each."""
+    checks = ""
+    for record in records:
+        hashed = hashlib.sha1(previous.encode() + record, usedforsecurity=False)
+        previous = hashed.hexdigest()[:8]
+        checks += previous
+    return checks

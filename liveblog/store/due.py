@@ -1,0 +1,92 @@
+"""Scheduled entries that are due, by the store's clock.
+
+Rules: publishes nothing.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from liveblog.store.blogs import Blogs
+from liveblog.store.codec import digest, key
+from liveblog.store.errors import queries_store
+from liveblog.store.nodes import Nodes
+
+log = logging.getLogger(__name__)
+
+DUE_AT_ONCE: Final = 20  # scheduled entries of one blog in one reply
+_UNSCHEDULE: Final = """
+local stored = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[2], ARGV[1])
+return (stored and redis.sha1hex(stored) or '') == ARGV[2] and redis.call('ZREM', KEYS[3], ARGV[1])
+"""
+
+
+class Due(NamedTuple):
+    """A scheduled entry that is due at `now`, milliseconds since 1970 by the store's clock."""
+
+    slug: str
+    id: str
+    now: int
+
+
+@dataclass
+class DueEntries:
+    """The schedule in the store. Each method raises StoreDown."""
+
+    nodes: Nodes
+    blogs: Blogs
+
+    @queries_store
+    async def read(self, skipped: Mapping[str, int] | None = None) -> list[Due]:
+        """Return the due entries of all blogs that have not ended: per blog DUE_AT_ONCE.
+
+        The entry that fell due first comes first, after as many as `skipped` has for the blog. In a
+        cluster each node's clock counts, since the node stamps with it; blogs on an unreachable
+        node are left out.
+        """
+        read = partial(_read_due, skipped=skipped or {})
+        found, unreachable = await self.nodes.each(await self.blogs.slugs(0), read)
+        if unreachable:
+            log.debug("due entries of some blogs not read: %s", unreachable)
+        return [due for dues in found.values() for due in dues]
+
+    @queries_store
+    async def unschedule(self, slug: str, id: str, seen: bytes | None) -> None:
+        """Remove an id from the schedule if `seen` is still its record; None: if it has none."""
+        keys = [key(slug, name) for name in ("entries", "drafts", "due")]
+        await self.nodes.at(slug).eval(_UNSCHEDULE, len(keys), *keys, id, digest(seen))
+
+
+async def _read_due(
+    redis: Any, slugs: Sequence[str], skipped: Mapping[str, int]
+) -> list[list[Due] | Exception]:
+    """Return the due entries of blogs that one server has, in the order of the slugs."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.time()
+    for slug in slugs:
+        pipeline.hget(key(slug, "blog"), "status")
+        first = skipped.get(slug, 0)
+        pipeline.zrange(key(slug, "due"), first, first + DUE_AT_ONCE - 1, withscores=True)
+    time, *replies = await pipeline.execute(raise_on_error=False)
+    if isinstance(time, Exception):  # the server is busy with a script and answers nothing else
+        raise time
+    now = time[0] * 1000 + time[1] // 1000
+    return [_due_in(now, *it) for it in zip(slugs, replies[::2], replies[1::2], strict=True)]
+
+
+def _due_in(
+    now: int,
+    slug: str,
+    status: bytes | None | Exception,
+    rows: list[tuple[bytes, float]] | Exception,
+) -> list[Due] | Exception:
+    """Return the due entries of one blog, or the error that came in place of a reply."""
+    if isinstance(status, Exception):
+        return status
+    if isinstance(rows, Exception):
+        return rows
+    # An id that is not UTF-8 keeps its bytes: no entry has the id, and publishing it logs Damaged.
+    found = [id.decode(errors="surrogateescape") for id, at in rows if at <= now]
+    return [Due(slug, id, now) for id in found] if status != b"ended" else []

@@ -1,0 +1,106 @@
+"""Entries of one blog: reads by id, by order, and of what is not published.
+
+Rules: writes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from liveblog.blog.model import REVISIONS_MAX, Entry, Position
+from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
+from liveblog.store.errors import queries_store
+from liveblog.store.nodes import Nodes
+
+BATCH: Final = 500  # records in one reply of the store, at most
+REVISIONS_AT_ONCE: Final = 50
+
+
+@dataclass
+class Entries:
+    """The entries in the store. Each method raises StoreDown, and Damaged for a corrupt record."""
+
+    nodes: Nodes
+
+    @queries_store
+    async def stored(self, slug: str, id: str) -> StoredEntry | None:
+        """Return an entry, a draft or a tombstone; None for an id that was never used."""
+        pipeline = self.nodes.at(slug).pipeline(transaction=True)
+        pipeline.hget(key(slug, "entries"), id)
+        pipeline.hget(key(slug, "drafts"), id)
+        pipeline.llen(key(slug, f"rev:{id}"))
+        entry, draft, revisions = await pipeline.execute()
+        raw = entry or draft
+        return StoredEntry(decode_entry(raw), raw, revisions) if raw else None
+
+    @queries_store
+    async def published(self, slug: str, id: str) -> Entry | None:
+        """Return a published entry or its tombstone; None for an id that was never published."""
+        raw = await self.nodes.at(slug).hget(key(slug, "entries"), id)
+        return decode_entry(raw) if raw else None
+
+    @queries_store
+    async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
+        """Return an earlier revision of an entry: with None, the latest of the earlier ones.
+
+        None when the store does not keep it.
+        """
+        for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
+            end = start + REVISIONS_AT_ONCE - 1
+            raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
+            for entry in map(decode_entry, raws):
+                if revision in (None, entry.revision):
+                    return entry
+            if len(raws) < REVISIONS_AT_ONCE:
+                break
+        return None
+
+    @queries_store
+    async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
+        """Return the position of each entry's last change; None for a never published entry."""
+        pipeline = self.nodes.at(slug).pipeline(transaction=True)
+        pipeline.hget(key(slug, "blog"), "epoch")
+        for entry in entries:
+            at = (entry.offset or 1) * 8
+            pipeline.getrange(key(slug, "chain"), at - 8, at - 1)
+        epoch, *checks = await pipeline.execute()
+        return [
+            Position(epoch.decode(), entry.offset, check.decode()) if entry.offset else None
+            for entry, check in zip(entries, checks, strict=True)
+        ]
+
+    @queries_store
+    async def below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
+        """Return published entries below an order, the highest first; None: from the newest."""
+        top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
+        ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
+        return await self.by_id(slug, ids)
+
+    @queries_store
+    async def above(self, slug: str, order: int, limit: int) -> list[Entry]:
+        """Return the published entries just above an order, the lowest first."""
+        redis = self.nodes.at(slug)
+        ids = await redis.zrangebyscore(key(slug, "order"), f"({order}", "+inf", 0, limit)
+        return await self.by_id(slug, ids)
+
+    @queries_store
+    async def drafts(self, slug: str) -> list[Entry]:
+        """Return every entry that is not published, the newest edit first.
+
+        Leaves out tombstones and corrupt records.
+        """
+        raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
+        drafts = [decode_draft(slug, id, raw) for id, raw in raws.items()]
+        living = [draft for draft in drafts if draft and not draft.deleted]
+        return sorted(living, key=lambda e: (e.updated_at, e.id), reverse=True)
+
+    async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:
+        """Return the published entries of these ids, in their order; unknown ids are left out.
+
+        Raises RedisError: a caller is a method that `queries_store` decorates.
+        """
+        found: list[Entry] = []
+        for i in range(0, len(ids), BATCH):
+            raws = await self.nodes.at(slug).hmget(key(slug, "entries"), ids[i : i + BATCH])
+            found += [decode_entry(raw) for raw in raws if raw]
+        return found

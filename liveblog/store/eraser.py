@@ -1,0 +1,109 @@
+"""Erasing taken-down text from the store's append-only files.
+
+A takedown removes the text from all keys. The append-only file of the server keeps the text until
+the server rewrites the file, so every takedown requests a rewrite.
+
+Rules: a request is forgotten only when a rewrite that this module started has ended well.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from liveblog.blog.model import new_id
+from liveblog.store.errors import queries_store
+from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes
+
+log = logging.getLogger(__name__)
+
+# Two hashes by the name of the node: the open request of a node, and the request and run of the
+# server for which the last rewrite was started. They are not kept on the node itself, whose keys go
+# elsewhere when its slots move.
+REWRITES: Final = "lb:rewrites"
+REWRITING: Final = "lb:rewriting"
+_FORGET: Final = """
+local wanted = redis.call('HGET', KEYS[1], ARGV[1])
+return wanted == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])
+"""
+
+
+@dataclass
+class Eraser:
+    """Rewrites of append-only files. Each method raises StoreDown."""
+
+    nodes: Nodes
+
+    @queries_store
+    async def request(self, slug: str, *, again: bool) -> None:
+        """Request a rewrite on the server that has the blog; `rewrite_if_requested` starts it.
+
+        `again`: the takedown was a repeated call, whose first run perhaps requested a rewrite; an
+        open request then stays as it is.
+        """
+        name, redis = self.nodes.node(slug).name, self.nodes.at(REWRITES)
+        await (redis.hsetnx if again else redis.hset)(REWRITES, name, new_id("", 12))
+
+    async def rewrite_if_requested(self) -> bool:
+        """Start or check the requested rewrites, one step; call this again and again.
+
+        Return whether there was a request. A request is forgotten when a rewrite that was started
+        for it, in the same run of the server, has ended well; also when the server has no
+        append-only file or forbids rewriting it. An unreachable server does not
+        delay the others.
+        """
+        requested = await self._requested()
+        steps = await asyncio.gather(
+            *(self._step(*each) for each in requested), return_exceptions=True
+        )
+        for step in steps:
+            if isinstance(step, BaseException):
+                raise step
+        return bool(steps)
+
+    @queries_store
+    async def _requested(self) -> list[tuple[Node, bytes]]:
+        """Return the servers with an open request, each with the request."""
+        async with asyncio.timeout(EACH_WITHIN_S):  # the schedule waits for this
+            requests = await self.nodes.at(REWRITES).hgetall(REWRITES)
+        everyone = self.nodes.everyone()
+        return [(it, request) for it in everyone if (request := requests.get(it.name.encode()))]
+
+    @queries_store
+    async def _step(self, node: Node, request: bytes) -> None:
+        info = await _persistence(node.redis)
+        if info.get("aof_rewrite_in_progress") or info.get("aof_rewrite_scheduled"):
+            return
+        started = b"%b %b" % (request, str(info.get("run_id", "")).encode())
+        was_started = await self.nodes.at(REWRITING).hget(REWRITING, node.name) == started
+        has_ended = was_started and info.get("aof_last_bgrewrite_status") == "ok"
+        if not has_ended and info.get("aof_enabled") != 0 and await _start_rewrite(node):
+            await self.nodes.at(REWRITING).hset(REWRITING, node.name, started)
+            if info:  # where INFO is forbidden, the start of a rewrite is all that can be known
+                return
+        await self.nodes.at(REWRITES).eval(_FORGET, 1, REWRITES, node.name, request)
+
+
+async def _persistence(redis: Any) -> Mapping[str, object]:
+    """Return the state of a server's file and its run id; empty when it forbids INFO."""
+    try:
+        info: dict[str, object] = await redis.info("persistence") | await redis.info("server")
+        return info
+    except ResponseError as error:
+        log.warning("end of the store's rewrite is unknown: INFO is forbidden: %s", error)
+        return {}
+
+
+async def _start_rewrite(node: Node) -> bool:
+    """Have a server rewrite its file; False when the server forbids it."""
+    try:
+        await node.redis.bgrewriteaof()
+    except ResponseError as error:
+        if "in progress" in str(error):
+            return True
+        log.error("erased text stays in the store's file until its next rewrite: %s", error)
+        return False
+    return True

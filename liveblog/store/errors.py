@@ -1,0 +1,71 @@
+"""Errors of Redis as StoreDown or Damaged, and one retry after a cluster's map has changed.
+
+Rules: the one place that translates errors of queries about blogs.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from liveblog.blog.problem import NONSENSE, Damaged, StoreDown
+from liveblog.store.nodes import Nodes
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class HasNodes(Protocol):
+    """A part of the broker whose methods `queries_store` can decorate."""
+
+    @property
+    def nodes(self) -> Nodes: ...
+
+
+S = TypeVar("S", bound=HasNodes)
+
+
+@asynccontextmanager
+async def store_errors() -> AsyncIterator[None]:
+    """Raise StoreDown for what Redis cannot do now, Damaged for a record that does not decode."""
+    try:
+        yield
+    except (AskError, ClusterDownError, ReadOnlyError, TryAgainError) as error:
+        raise StoreDown(f"the cluster is moving slots or changing primaries: {error}") from error
+    except ResponseError as error:
+        log.error("the store refused a command: %s", error)
+        raise StoreDown(str(error)) from error
+    except NONSENSE as error:
+        log.exception("the store returned a corrupt record")
+        raise Damaged(f"the store returned a corrupt record: {error!r}") from error
+    except (RedisError, OSError) as error:
+        raise StoreDown(f"{type(error).__name__}: {error}") from error
+
+
+def queries_store(
+    method: Callable[Concatenate[S, P], Awaitable[T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that sends commands: retry it once when the cluster's map has changed.
+
+    The method must bear to run twice. Scripts that write do: the second run finds the idempotency
+    key of the first. Raises StoreDown and Damaged as `store_errors` does.
+    """
+
+    @wraps(method)
+    async def queried(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with store_errors():
+            return await self.nodes.ask(lambda: method(self, *args, **kwargs))
+
+    return queried

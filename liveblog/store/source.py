@@ -1,0 +1,194 @@
+"""The hub's `Source` on Redis: the reads of a worker.
+
+Rules: writes nothing but a rotation, which begins a new epoch after a fork.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, new_id
+from liveblog.blog.problem import NONSENSE, StoreDown
+from liveblog.blog.timeline import (
+    KEPT_CHANGES,
+    MARKED_MAX,
+    WINDOW,
+    Changes,
+    Heads,
+    Moved,
+    Snapshot,
+)
+from liveblog.store.blogs import Blogs
+from liveblog.store.codec import (
+    channel,
+    decode_blog,
+    decode_position,
+    decode_record,
+    key,
+)
+from liveblog.store.entries import BATCH, Entries
+from liveblog.store.errors import queries_store, store_errors
+from liveblog.store.nodes import Nodes
+
+LOAD_TRIES_MAX: Final = 5
+_SCRIPTS: Final = {
+    name: files("liveblog.store").joinpath(f"{name}.lua").read_text()
+    for name in ("repair", "rotate")
+}
+
+
+class _Corrupt(NamedTuple):
+    """Why a blog has no position, although the server that has the blog replies."""
+
+    why: str
+
+
+@dataclass
+class StoreSource:
+    """Blogs for the hub. Each method raises StoreDown."""
+
+    nodes: Nodes
+    blogs: Blogs
+    entries: Entries
+
+    async def load(self, slug: str) -> Snapshot | None:
+        """Return the part of a blog that a worker keeps, in one state; None for an unknown blog.
+
+        Ids and checks come from one step, records in batches, and the changes made meanwhile from a
+        repair read. Raises StoreDown also when the blog changes faster than it loads.
+        """
+        for _ in range(LOAD_TRIES_MAX):
+            snapshot = await self._read(slug)
+            if not snapshot:
+                return None
+            changes = await self.repair(slug, snapshot.position)
+            if isinstance(changes, Changes):
+                return brought_forward(snapshot, changes)
+        raise StoreDown("the blog changes faster than it can be loaded")
+
+    @queries_store
+    async def exists(self, slug: str) -> bool:
+        """Return whether there is such a blog: one cheap query before a load."""
+        return bool(await self.nodes.at(slug).exists(key(slug, "blog")))
+
+    @queries_store
+    async def _read(self, slug: str) -> Snapshot | None:
+        pipeline = self.nodes.at(slug).pipeline(transaction=True)
+        pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header", "base")
+        pipeline.getrange(key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1)
+        pipeline.zrevrange(key(slug, "order"), 0, WINDOW - 1, withscores=True)
+        pipeline.zrevrange(key(slug, "marked"), 0, MARKED_MAX - 1)
+        pipeline.zrevrange(key(slug, "changed"), 0, KEPT_CHANGES - 1)
+        (epoch, offset, header, base), chain, listed, *ids = await pipeline.execute()
+        if not epoch:
+            return None
+        ids.append([id for id, _ in listed])
+        wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
+        entries = await self.entries.by_id(slug, wanted)
+        top = int(offset)
+        if len(chain) != 8 * min(top, KEPT_CHANGES + 1):
+            raise ValueError(f"{slug} has no check for each of its {top} changes")
+        position = Position(epoch.decode(), top, chain[-8:].decode())
+        held = [entry for entry in entries if (entry.offset or 0) <= top]
+        window = int(listed[-1][1]) if len(listed) == WINDOW else 0
+        return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
+
+    async def repair(self, slug: str, position: Position) -> Changes | Moved:
+        """Return what a worker at `position` misses, or why the store cannot say (repair.lua)."""
+        keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
+        status, *rest = await self._run("repair", keys, position, BATCH)
+        async with store_errors():  # a record may be corrupt
+            if status != b"ok":
+                return Moved(status.decode())
+            offset, checks, *raws = rest
+            records = [decode_record(raw) for raw in raws]
+        top = Position(position.epoch, offset, checks[-8:].decode() or position.check)
+        return Changes(position.offset, position.check, top, checks.decode(), records)
+
+    async def rotate(self, slug: str, position: Position) -> bool:
+        """Begin a new epoch if the store's history still forks from `position`.
+
+        False when it does not.
+        """
+        keys = [key(slug, name) for name in ("blog", "chain", "changed")]
+        publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
+        more = new_id("", 6), channel(slug), publish
+        return bool(await self._run("rotate", keys, position, *more))
+
+    @queries_store
+    async def _run(self, name: str, keys: list[str], position: Position, *more: str | int) -> Any:
+        redis = self.nodes.at(keys[0])
+        return await redis.eval(_SCRIPTS[name], len(keys), *keys, *position, *more)
+
+    @queries_store
+    async def heads(self, slugs: Sequence[str]) -> Heads:
+        """Return each blog's position in the store; None for a blog that the store lacks.
+
+        Queries every node of a cluster, also when there are no slugs. `away` is why a node gave no
+        answer. Leaves out blogs on an unreachable node, and corrupt blogs; the latter leave `away`
+        empty.
+        """
+        found, unreachable = await self.nodes.each(slugs, _read_heads)
+        positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}
+        return Heads(positions, unreachable)
+
+    async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
+        """Return published entries below order `before` (None: the newest), the highest first."""
+        return await self.entries.below(slug, before, limit)
+
+    async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
+        """Return the published entries just above order `after`, the lowest first."""
+        return await self.entries.above(slug, after, limit)
+
+    async def entry(self, slug: str, id: str) -> Entry | None:
+        """Return a published entry or its tombstone; None for an id that was never published."""
+        return await self.entries.published(slug, id)
+
+    async def recent(self, limit: int) -> list[Blog]:
+        """Return the blogs with the newest activity first."""
+        return [stored.blog for stored in await self.blogs.recent(limit)]
+
+    @queries_store
+    async def probe(self, name: str) -> None:
+        """Publish an empty message to a channel, over the connections that commands use."""
+        publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
+        await self.nodes.at(name).execute_command(publish, name, b"")
+
+
+async def _read_heads(
+    redis: Any, slugs: Sequence[str]
+) -> list[Position | _Corrupt | None | Exception]:
+    """Return positions of blogs that one server has, in the order of the slugs."""
+    heads: list[Position | _Corrupt | None | Exception] = []
+    if not slugs:
+        await redis.ping()
+    for i in range(0, len(slugs), BATCH):
+        pipeline = redis.pipeline(transaction=False)
+        for slug in slugs[i : i + BATCH]:
+            pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check")
+        heads += [_head(reply) for reply in await pipeline.execute(raise_on_error=False)]
+    return heads
+
+
+def _head(reply: list[bytes] | Exception) -> Position | _Corrupt | None | Exception:
+    """Return the position in a reply, or why there is none; None for a blog without fields."""
+    if isinstance(reply, Exception):
+        return _Corrupt(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
+    try:
+        return decode_position(*reply) if any(reply) else None
+    except NONSENSE as error:
+        return _Corrupt(str(error))
+
+
+def brought_forward(snapshot: Snapshot, changes: Changes) -> Snapshot:
+    """Return the snapshot with later changes applied."""
+    entries = {entry.id: entry for entry in snapshot.entries}
+    entries |= {record.id: record for record in changes.records if isinstance(record, Entry)}
+    blogs = [record for record in changes.records if isinstance(record, Blog)]
+    return snapshot._replace(
+        position=changes.position,
+        checks=snapshot.checks + changes.checks,
+        blog=blogs[-1] if blogs else snapshot.blog,
+        entries=[*entries.values()],
+    )

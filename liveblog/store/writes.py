@@ -1,0 +1,322 @@
+"""Writes of an editor: each is one call of publish.lua.
+
+In one atomic step, the script compares the stored record with the record that the caller read,
+numbers the change, stores the new record, and announces the change to all workers.
+
+Rules: the only module that changes a blog for an editor. A call may run twice (`queries_store`):
+the second run of the script finds the idempotency key of the first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from typing import Any, Final, Generic, Literal, NamedTuple, Never, TypeVar, cast
+
+import msgspec
+import orjson
+
+from liveblog.blog.model import (
+    BLOG_ID,
+    DRAFTS_MAX,
+    PUBLISHED,
+    REVISIONS_MAX,
+    Blog,
+    Entry,
+    Position,
+    new_id,
+)
+from liveblog.blog.problem import StoreDown
+from liveblog.store.blogs import Blogs
+from liveblog.store.codec import (
+    StoredBlog,
+    StoredEntry,
+    blog_record,
+    channel,
+    digest,
+    entry_record,
+    key,
+)
+from liveblog.store.errors import queries_store, store_errors
+from liveblog.store.nodes import Nodes
+
+REMEMBERED_S: Final = 24 * 3600  # idempotency keys
+REPLICA_WAIT_MS: Final = 1_000
+_SCRIPT: Final = files("liveblog.store").joinpath("publish.lua").read_text()
+# The keys of a blog that the script uses, in the order in which the script names them.
+_KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
+
+R = TypeVar("R", Blog, Entry)
+R_co = TypeVar("R_co", covariant=True)
+Arguments = Sequence[str | bytes | int]
+Refusal = Literal["other", "exists", "absent", "ended", "full"]
+
+
+class Stale(Exception):
+    """Another write replaced the record after the caller had read it: read and decide again."""
+
+
+class Refused(Exception):
+    """The script refused a write; `why` is one of the refusals that publish.lua lists."""
+
+    def __init__(self, why: Refusal) -> None:
+        super().__init__(why)
+        self.why: Final = why
+
+
+class CallKey(NamedTuple):
+    """One unsafe call of an editor.
+
+    The store remembers the call under `idem`; `request` is the fingerprint of its arguments.
+    `is_repeatable` is True when the caller sent an Idempotency-Key, and so may repeat the call.
+    """
+
+    idem: str
+    request: str
+    is_repeatable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write(Generic[R]):
+    """One write. The head of publish.lua explains the fields."""
+
+    kind: type[R]  # Blog or Entry: decodes the record
+    op: Literal["create", "header", "number", "keep"]
+    id: str
+    seen: bytes | None
+    record: dict[str, object]
+    call: CallKey
+    status: int = 200
+    fresh: bool = False
+    history: Literal["push", "pop", "erase", ""] = ""
+    published_at: int | None = None
+    order: int | None = None
+    listed: bool = False
+    marked: bool = False
+    due: int | None = None
+    rotate: bool = False
+    blog_status: str = ""
+    position: Position | None = None  # the outcome's position after a "keep"
+    revision: int = 0
+    erased: int = 0
+
+    def arguments(self, slug: str) -> Arguments:
+        """Return the script's ARGV: names and values in turn."""
+        values: dict[str, str | bytes | int] = {
+            "op": self.op,
+            "request": self.call.request,
+            "ttl_s": REMEMBERED_S,
+            "id": self.id,
+            "seen": digest(self.seen),
+            "record": orjson.dumps(self.record),
+            "epoch": new_id("", 6),
+            "fresh": int(self.fresh),
+            "history": self.history,
+            "published_at": _or_empty(self.published_at),
+            "order": _or_empty(self.order),
+            "listed": int(self.listed),
+            "marked": int(self.marked),
+            "due": _or_empty(self.due),
+            "rotate": int(self.rotate),
+            "blog_status": self.blog_status,
+            "drafts_max": DRAFTS_MAX,
+            "status": self.status,
+            "position": f'"{self.position}"' if self.position else "null",
+            "revision": self.revision,
+            "erased": self.erased,
+            "revisions_max": REVISIONS_MAX,
+            "channel": channel(slug),
+        }
+        return [part for pair in values.items() for part in pair]
+
+
+def _or_empty(value: int | None) -> int | str:
+    return "" if value is None else value
+
+
+def blog_write(
+    op: Literal["create", "header"], stored: StoredBlog | None, blog: Blog, call: CallKey
+) -> Write[Blog]:
+    """Return the write of a header over `stored`. Another zone or language begins an epoch."""
+    was = stored.blog if stored else blog
+    return Write(
+        kind=Blog,
+        op=op,
+        id=BLOG_ID,
+        seen=stored.raw if stored else None,
+        record=blog_record(blog),
+        call=call,
+        blog_status=blog.status,
+        rotate=(blog.timezone, blog.language) != (was.timezone, was.language),
+    )
+
+
+def entry_write(
+    stored: StoredEntry | None, entry: Entry, call: CallKey, *, fresh: bool = False
+) -> Write[Entry]:
+    """Return the write of `entry` over `stored`: numbered if readers see the entry, else kept.
+
+    The record of an unpublished entry keeps the instant that an import stated for later.
+    """
+    is_numbered = entry.order is not None or entry.status in PUBLISHED
+    is_shown = is_numbered and not entry.deleted
+    kept: dict[str, object] = {} if is_numbered else {"published_at": entry.published_at}
+    return Write(
+        kind=Entry,
+        op="number" if is_numbered else "keep",
+        id=entry.id,
+        seen=stored.raw if stored else None,
+        record=entry_record(entry) | kept,
+        call=call,
+        fresh=fresh,
+        published_at=entry.published_at,
+        order=entry.order,
+        listed=is_shown,
+        marked=is_shown and (entry.key or entry.pinned),
+        due=entry.publish_at if entry.status == "scheduled" and not entry.deleted else None,
+        revision=entry.revision,
+        erased=entry.revisions_erased,
+    )
+
+
+def unnumbered(write: Write[Entry], entry: Entry, position: Position | None) -> Write[Entry]:
+    """Return a write that readers do not see: `entry` keeps its numbers and its `position`."""
+    numbers = {name: getattr(entry, name) for name in ("offset", "order", "published_at")}
+    return replace(write, op="keep", record=entry_record(entry) | numbers, position=position)
+
+
+class _Remembered(msgspec.Struct):
+    """The outcome that publish.lua stores under an idempotency key."""
+
+    status: int
+    id: str
+    revision: int
+    position: str | None
+    revisions_erased: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Generic[R_co]):
+    """The effect of a call on one record, now or when the caller first made the call.
+
+    `record` is the record as stored. It is None for a repeated call, since the store remembers no
+    texts. `position` is None when readers saw no change.
+    """
+
+    status: int
+    id: str
+    revision: int
+    position: Position | None
+    revisions_erased: int = 0
+    record: R_co | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Return whether this is a repeated call, which changed nothing now."""
+        return self.record is None
+
+
+@dataclass
+class Writes:
+    """Writes to blogs. Each method raises StoreDown when the outcome is unknown.
+
+    With `wait_for_replica`, the outcome is also unknown when no replica confirms the write within
+    REPLICA_WAIT_MS.
+    """
+
+    nodes: Nodes
+    blogs: Blogs
+    wait_for_replica: bool = False
+
+    async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
+        """Run publish.lua. Raises Stale, and Refused with the script's refusal."""
+        async with store_errors():  # a record that does not decode must never be stored
+            _decode(orjson.dumps(write.record | {"id": write.id}), write.kind)
+        return await self._commit(slug, write)
+
+    async def remembered(self, slug: str, call: CallKey) -> Outcome[Never] | None:
+        """Return the outcome of the first call under this key; None when there was no such call.
+
+        Raises Refused("other") when the key was used for another request. publish.lua reads the
+        outcome, not a GET: the script also extends the key, so that a WAIT covers the outcome.
+        """
+        if not call.is_repeatable or not await self._exists(key(slug, f"idem:{call.idem}")):
+            return None
+        # Compares with a record that no entry has: a key forgotten just now makes it stale.
+        probe = Write(kind=Entry, op="keep", id="", seen=b"-", record={}, call=call)
+        try:
+            return cast(Outcome[Never], await self._commit(slug, probe))
+        except Stale:
+            return None
+
+    async def _commit(self, slug: str, write: Write[R]) -> Outcome[R]:
+        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.call.idem}"]
+        keys = [key(slug, name) for name in names]
+        publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
+        status, *rest = await self._durably(keys, [*write.arguments(slug), "publish", publish])
+        if status == b"known":
+            await self.blogs.touch(slug)  # the first call may have ended before it touched the list
+            return await _first_outcome(rest[0])
+        if status == b"stale":
+            raise Stale
+        if status != b"ok":
+            raise Refused(status.decode())
+        return await self._committed(slug, write, *rest)
+
+    async def _committed(
+        self, slug: str, write: Write[R], epoch: bytes, offset: int, check: bytes, raw: bytes
+    ) -> Outcome[R]:
+        record = _decode(raw, write.kind)
+        is_numbered = write.op != "keep"
+        # A write that readers do not see is no activity, but the schedule reads only listed blogs.
+        await self.blogs.touch(slug, record.updated_at if is_numbered else None)
+        position = Position(epoch.decode(), int(offset), check.decode())
+        return Outcome(
+            status=write.status,
+            id=write.id,
+            revision=write.revision,
+            position=position if is_numbered else write.position,
+            revisions_erased=write.erased,
+            record=record,
+        )
+
+    @queries_store
+    async def _exists(self, name: str) -> bool:
+        return bool(await self.nodes.at(name).exists(name))
+
+    async def _durably(self, keys: list[str], arguments: Arguments) -> Any:
+        """Run the script; with `wait_for_replica` raise StoreDown when no replica confirmed it."""
+        if not self.wait_for_replica:
+            return await self._run(keys, arguments)
+        reply, confirmed = await self._run_and_wait(keys, arguments)
+        if confirmed < 1 and reply[0] in (b"ok", b"known"):
+            raise StoreDown("unconfirmed: no replica acknowledged the write in time")
+        return reply
+
+    @queries_store
+    async def _run(self, keys: list[str], arguments: Arguments) -> Any:
+        return await self.nodes.at(keys[0]).eval(_SCRIPT, len(keys), *keys, *arguments)
+
+    @queries_store
+    async def _run_and_wait(self, keys: list[str], arguments: Arguments) -> Any:
+        # One pipeline, so one connection: WAIT counts what its own connection wrote.
+        pipeline = self.nodes.at(keys[0]).pipeline(transaction=False)
+        pipeline.eval(_SCRIPT, len(keys), *keys, *arguments)
+        pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
+        return await pipeline.execute()
+
+
+def _decode(raw: bytes, kind: type[R]) -> R:
+    return msgspec.json.decode(raw, type=kind)
+
+
+async def _first_outcome(raw: bytes) -> Outcome[Never]:
+    """Return the outcome that the store remembers. Raises Damaged for a corrupt one."""
+    async with store_errors():
+        first = msgspec.json.decode(raw, type=_Remembered)
+    return Outcome(
+        status=first.status,
+        id=first.id,
+        revision=first.revision,
+        position=Position.parse(first.position or ""),
+        revisions_erased=first.revisions_erased,
+    )

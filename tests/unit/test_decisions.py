@@ -1,0 +1,265 @@
+"""Who may write what, which status follows, and how fields merge: decisions without a store."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+from msgspec.structs import replace
+
+from liveblog.blog.model import PUBLISHED, Blog, Caller, Entry, EntryStatus, Link
+from liveblog.blog.problem import Problem
+from liveblog.editors import decisions
+from liveblog.editors.decisions import MARKS, UNPUBLISHED, blog_patch, entry_patch
+
+NOW = 1_800_000_000_000
+LATER, EARLIER = "2090-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
+LATER_MS, EARLIER_MS = 3_786_912_000_000, 1_577_836_800_000
+ID = "e000000000001"
+ADMIN = Caller("user:ada", "admin")
+EDITOR = Caller("user:dana", "editor")
+CONTRIBUTOR = Caller("user:kim", "contributor")
+STATUSES: tuple[EntryStatus, ...] = get_args(EntryStatus)
+
+
+def refused(work: Callable[[], object]) -> Problem:
+    with pytest.raises(Problem) as caught:
+        work()
+    return caught.value
+
+
+def entry(status: EntryStatus = "published", **fields: Any) -> Entry:
+    """Return an entry of the contributor's, numbered when readers see it."""
+    numbers = {"offset": 5, "order": 5, "published_at": 1} if status in PUBLISHED else {}
+    given: dict[str, Any] = {"body": "Text.", "author": CONTRIBUTOR.ident, **numbers, **fields}
+    return Entry(id=ID, status=status, **given)
+
+
+def new(caller: Caller = EDITOR, **fields: Any) -> Entry:
+    return decisions.new_entry(caller, ID, entry_patch({"body": "Text.", **fields}), NOW)
+
+
+def edited(was: Entry, caller: Caller = EDITOR, **fields: Any) -> Entry:
+    return decisions.edited_entry(caller, was, entry_patch(fields), NOW)
+
+
+# -- a new entry
+
+
+def test_new_entry_is_published_for_an_editor_and_a_draft_for_a_contributor() -> None:
+    assert (new().status, new(CONTRIBUTOR).status) == ("published", "draft")
+    assert (new().author, new().revision) == (EDITOR.ident, 1)
+
+
+@pytest.mark.parametrize("status", ["draft", "submitted"])
+def test_new_entry_has_the_status_that_the_caller_names(status: str) -> None:
+    assert new(status=status).status == new(CONTRIBUTOR, status=status).status == status
+
+
+def test_new_entry_is_scheduled_when_it_has_a_time() -> None:
+    for fields in ({"publish_at": LATER}, {"publish_at": LATER, "status": "published"}):
+        made = new(EDITOR, **fields)
+        assert (made.status, made.publish_at) == ("scheduled", LATER_MS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"status": "retracted"}, "/status"),
+        ({"status": "scheduled"}, "/publish_at"),
+        ({"status": "draft", "publish_at": LATER}, "/publish_at"),
+        ({"publish_at": EARLIER}, "/publish_at"),
+        ({"published_at": LATER}, "/published_at"),
+        ({"body": None}, "/body"),
+        ({"body": " ", "headline": ""}, "/body"),
+    ],
+)
+def test_new_entry_is_refused_when_its_fields_do_not_fit(fields: Any, pointer: str) -> None:
+    problem = refused(lambda: new(**fields))
+    assert (problem.status, problem.errors[0][0]) == (422, pointer)
+
+
+def test_new_entry_keeps_the_instant_that_an_import_states() -> None:
+    assert new(published_at=EARLIER).published_at == EARLIER_MS
+
+
+@pytest.mark.parametrize(
+    "fields", [{"key": True}, {"pinned": True}, {"status": "published"}, {"publish_at": LATER}]
+)
+def test_contributor_is_refused_when_it_marks_or_publishes(fields: Any) -> None:
+    assert refused(lambda: new(CONTRIBUTOR, **fields)).status == 403
+
+
+def test_byline_becomes_empty_when_the_caller_removes_it() -> None:
+    assert new(byline=None).byline == []
+
+
+# -- an edited entry
+
+
+@pytest.mark.parametrize(("was", "then"), [*itertools.product(STATUSES, STATUSES)])
+def test_status_follows_only_inside_its_family(was: EntryStatus, then: EntryStatus) -> None:
+    family = PUBLISHED if was in PUBLISHED else (*UNPUBLISHED, "published")
+    before = entry(was, publish_at=LATER_MS)
+    if then in family:
+        after = edited(before, status=then)
+        assert (after.status, after.publish_at) == (
+            then,
+            LATER_MS if then == "scheduled" else None,
+        )
+    else:
+        assert refused(lambda: edited(before, status=then)).status == 409
+
+
+def test_time_schedules_a_draft_and_its_removal_unschedules() -> None:
+    scheduled = edited(entry("draft"), publish_at=LATER)
+    assert (scheduled.status, scheduled.publish_at) == ("scheduled", LATER_MS)
+    draft = edited(scheduled, publish_at=None)
+    assert (draft.status, draft.publish_at) == ("draft", None)
+
+
+@pytest.mark.parametrize(
+    ("was", "fields"),
+    [
+        ("published", {"publish_at": LATER}),
+        ("scheduled", {"publish_at": LATER, "status": "draft"}),
+        ("draft", {"status": "scheduled"}),
+    ],
+)
+def test_schedule_is_refused_when_it_does_not_fit_the_status(was: Any, fields: Any) -> None:
+    problem = refused(lambda: edited(entry(was), **fields))
+    assert (problem.status, problem.errors[0][0]) == (422, "/publish_at")
+
+
+def test_revision_grows_when_more_than_marks_change() -> None:
+    assert edited(entry(revision=3), body="New.").revision == 4
+    assert edited(entry(revision=3), body="New.", pinned=True).revision == 4
+    for marks in ({"pinned": True}, {"key": True, "key_title": "Vote"}):
+        assert edited(entry(revision=3), **marks).revision == 3
+
+
+def test_edit_keeps_what_the_caller_does_not_mention() -> None:
+    was = entry(headline="H", note="N", byline=["Dana"])
+    after = edited(was, headline=None)
+    assert after == replace(was, headline=None, revision=2)
+
+
+# -- who may
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_contributor_alters_only_its_own_drafts_and_submissions(status: EntryStatus) -> None:
+    own, others = entry(status), entry(status, author=EDITOR.ident)
+    decisions.check_owns(EDITOR, others, "edit")
+    problem = refused(lambda: decisions.check_owns(CONTRIBUTOR, others, "delete"))
+    assert (problem.status, "may delete only" in problem.detail) == (403, True)
+    if status in ("draft", "submitted"):
+        decisions.check_owns(CONTRIBUTOR, own, "restore")
+    else:
+        assert refused(lambda: decisions.check_owns(CONTRIBUTOR, own, "edit")).status == 403
+
+
+def test_contributor_reads_what_is_published_and_its_own() -> None:
+    others = entry("draft", author=EDITOR.ident)
+    assert decisions.is_readable(EDITOR, others)
+    assert not decisions.is_readable(CONTRIBUTOR, others)
+    assert decisions.is_readable(CONTRIBUTOR, entry("draft"))
+    assert decisions.is_readable(CONTRIBUTOR, entry("retracted", author=EDITOR.ident))
+
+
+def test_takedown_needs_the_role_admin() -> None:
+    decisions.check_may_take_down(ADMIN)
+    for caller in (EDITOR, CONTRIBUTOR):
+        assert refused(lambda it=caller: decisions.check_may_take_down(it)).status == 403  # type: ignore[misc]
+
+
+def test_edit_without_if_match_is_428_when_it_mentions_more_than_marks() -> None:
+    decisions.check_if_match(None, MARKS)
+    decisions.check_if_match(None, [])
+    decisions.check_if_match(1, ["body"])
+    assert refused(lambda: decisions.check_if_match(None, ["body", "key"])).status == 428
+
+
+def test_deleted_entry_is_410_and_a_living_one_is_not_restored() -> None:
+    decisions.check_not_deleted(entry())
+    decisions.check_restorable(entry(deleted=True))
+    assert refused(lambda: decisions.check_not_deleted(entry(deleted=True))).status == 410
+    assert refused(lambda: decisions.check_restorable(entry())).status == 409
+
+
+# -- deleting and restoring
+
+
+def test_tombstone_keeps_numbers_and_no_text() -> None:
+    was = entry(headline="H", note="N", byline=["Dana"], dateline="Bonn", key_title="K", key=True)
+    tomb = decisions.tombstone(was, 4, takedown=False)
+    assert tomb == Entry(
+        id=ID,
+        status="published",
+        author=was.author,
+        revision=was.revision,
+        offset=5,
+        order=5,
+        published_at=1,
+        deleted=True,
+    )
+
+
+def test_takedown_counts_the_revisions_that_it_erases_once() -> None:
+    living, deleted = entry(), decisions.tombstone(entry(), 4, takedown=False)
+    assert decisions.tombstone(living, 4, takedown=True).revisions_erased == 5
+    erased = decisions.tombstone(deleted, 4, takedown=True)
+    assert (erased.revisions_erased, erased.takedown) == (4, True)
+    for takedown in (True, False):
+        assert decisions.tombstone(erased, 0, takedown=takedown) == erased
+
+
+def test_restored_entry_is_the_latest_kept_revision() -> None:
+    tomb = decisions.tombstone(entry(), 0, takedown=False)
+    assert decisions.restored_entry(tomb, entry()) == entry()
+    back = decisions.restored_entry(tomb, entry("scheduled", publish_at=LATER_MS))
+    assert (back.status, back.publish_at) == ("draft", None)
+
+
+def test_restore_is_410_when_nothing_is_kept() -> None:
+    erased = decisions.tombstone(entry(), 0, takedown=True)
+    assert refused(lambda: decisions.restored_entry(erased, entry())).status == 410
+    deleted = decisions.tombstone(entry(), 0, takedown=False)
+    assert refused(lambda: decisions.restored_entry(deleted, None)).status == 410
+
+
+def test_published_entry_has_no_time_left() -> None:
+    due = decisions.published_entry(entry("scheduled", publish_at=EARLIER_MS))
+    assert (due.status, due.publish_at) == ("published", None)
+
+
+# -- blogs
+
+
+def test_blog_needs_slug_and_title() -> None:
+    problem = refused(lambda: decisions.check_may_create_blog(EDITOR, blog_patch({"dek": "D."})))
+    assert [pointer for pointer, _ in problem.errors] == ["/slug", "/title"]
+
+
+@pytest.mark.parametrize("caller", [CONTRIBUTOR, EDITOR._replace(blogs=("council",))])
+def test_blog_is_not_created_by_a_contributor_or_a_bound_caller(caller: Caller) -> None:
+    patch = blog_patch({"slug": "council", "title": "Council"})
+    decisions.check_may_create_blog(EDITOR, patch)
+    assert refused(lambda: decisions.check_may_create_blog(caller, patch)).status == 403
+
+
+def test_blog_edit_is_refused_for_a_contributor_and_for_another_slug() -> None:
+    patch = blog_patch({"slug": "council", "title": "New"})
+    decisions.check_may_edit_blog(EDITOR, "council", patch)
+    assert (
+        refused(lambda: decisions.check_may_edit_blog(CONTRIBUTOR, "council", patch)).status == 403
+    )
+    assert refused(lambda: decisions.check_may_edit_blog(EDITOR, "vote", patch)).status == 422
+
+
+def test_blog_merges_links_and_instants_and_keeps_the_rest() -> None:
+    blog = Blog(slug="council", title="Council", dek="D.", successor=Link("Next", "/next"))
+    link = {"text": "All", "url": "https://news.example/all"}
+    fields = {"full_coverage": link, "successor": None, "starts_at": LATER}
+    merged = decisions.merge_blog(blog, blog_patch(fields))
+    assert merged == replace(blog, full_coverage=Link(**link), successor=None, starts_at=LATER_MS)

@@ -1,0 +1,61 @@
+"""The loop that reads, decides and commits until no other write comes between."""
+
+import pytest
+
+from liveblog.blog.problem import Problem
+from liveblog.editors import publishing
+from liveblog.editors.publishing import until_fresh
+from liveblog.store.writes import Refusal, Refused, Stale
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "PAUSE_S", 0.0)
+
+
+class Attempts:
+    """Attempts to commit of which the first ones are stale."""
+
+    def __init__(self, stale: int, refusal: Refusal | None = None) -> None:
+        self.stale, self.refusal, self.made = stale, refusal, 0
+
+    async def __call__(self) -> str:
+        self.made += 1
+        if self.made <= self.stale:
+            raise Stale
+        if self.refusal:
+            raise Refused(self.refusal)
+        return "done"
+
+
+async def test_write_decides_again_when_another_write_was_faster() -> None:
+    attempts = Attempts(stale=3)
+    assert await until_fresh("council", attempts) == "done"
+    assert attempts.made == 4
+
+
+async def test_write_is_503_when_other_writes_are_always_faster() -> None:
+    attempts = Attempts(stale=1_000)
+    with pytest.raises(Problem) as caught:
+        await until_fresh("council", attempts)
+    assert (caught.value.status, caught.value.name, caught.value.retry_after_s) == (503, "busy", 1)
+    assert attempts.made == publishing.TRIES_MAX
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "name"),
+    [
+        ("other", 422, "idempotency-key-reused"),
+        ("ended", 409, "conflict"),
+        ("absent", 404, "not-found"),
+        ("exists", 409, "conflict"),
+        ("full", 409, "conflict"),
+    ],
+)
+async def test_refusal_becomes_a_problem_and_ends_the_loop(
+    refusal: Refusal, status: int, name: str
+) -> None:
+    attempts = Attempts(1, refusal)
+    with pytest.raises(Problem) as caught:
+        await until_fresh("council", attempts)
+    assert (caught.value.status, caught.value.name, attempts.made) == (status, name, 2)

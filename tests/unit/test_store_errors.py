@@ -1,0 +1,95 @@
+"""What Redis cannot do reaches callers as StoreDown or Damaged, after a retry by a new map."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+from redis import exceptions
+
+from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.store.errors import queries_store, store_errors
+from liveblog.store.nodes import One
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ConnectionError("lost"),
+        exceptions.TimeoutError("late"),
+        exceptions.ReadOnlyError("a replica"),
+        exceptions.TryAgainError("moving"),
+        exceptions.ClusterDownError("down"),
+        exceptions.ResponseError("WRONGTYPE"),
+        ConnectionRefusedError("refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_error_of_redis_becomes_store_down(error: Exception) -> None:
+    with pytest.raises(StoreDown) as caught:
+        async with store_errors():
+            raise error
+    assert not isinstance(caught.value, Damaged)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        msgspec.DecodeError("no JSON"),
+        ValueError("no number"),
+        RecursionError("nested"),
+        TypeError("None"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> None:
+    with pytest.raises(Damaged, match="corrupt"):
+        async with store_errors():
+            raise error
+
+
+class Moving(One):
+    """Servers whose map changes when it is read again, if it is to."""
+
+    def __init__(self, maps: list[int]) -> None:
+        super().__init__(None)
+        self.maps = maps
+
+    @property
+    def map(self) -> object:
+        return self.maps[0]
+
+    async def look_again(self) -> None:
+        self.maps = self.maps[1:] or self.maps
+
+
+@dataclass
+class Part:
+    """A part of the broker whose query fails as often as it is told to."""
+
+    nodes: Moving
+    failures: int
+    calls: list[str] = field(default_factory=list)
+
+    @queries_store
+    async def query(self, word: str) -> str:
+        self.calls.append(word)
+        if len(self.calls) <= self.failures:
+            raise exceptions.MovedError("1 127.0.0.1:1")
+        return word
+
+
+async def test_query_runs_again_when_the_map_has_changed() -> None:
+    part = Part(Moving([1, 2]), failures=1)
+    assert await part.query("blog") == "blog"
+    assert part.calls == ["blog"] * 2
+
+
+@pytest.mark.parametrize(("maps", "calls"), [([1, 1], 1), ([1, 2, 3], 2)])
+async def test_query_is_store_down_when_the_new_map_does_not_help(
+    maps: list[int], calls: int
+) -> None:
+    part = Part(Moving(maps), failures=9)
+    with pytest.raises(StoreDown):
+        await part.query("blog")
+    assert len(part.calls) == calls
