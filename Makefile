@@ -76,7 +76,7 @@ page: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@PYTHONPATH=tests $(BIN)/python -m measure.figures $(ARGS)
 
 screenshots: $(VENV)/.installed-test tools
-	@PYTHONPATH=tests $(BIN)/python -m measure.screenshots
+	@PYTHONPATH=tests $(BIN)/python -m measure.screenshots $(ARGS)
 
 # The figures of the fan-out engine, side by side with nginx/nchan and a C program, as a table; half
 # an hour. ARGS="--only against --readers 2000 --rounds 1" for a part of it.
