@@ -29,11 +29,12 @@ check: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest --quiet tests/unit
 
-# Format, lint, types, the scripts' tests and types.
+# Format, lint, types, words, the scripts' tests and types.
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@PYTHONPATH=tests $(BIN)/python -m kit.words
 	@if command -v node >/dev/null; then $(MAKE) --no-print-directory scripts; \
 	  else echo "no node: the scripts' tests are left out" >&2; fi
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \

@@ -11,7 +11,7 @@ import io
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kit.samples import DEMO
 from kit.servers import Server, environment
@@ -137,7 +137,7 @@ async def replaying(server: Server, data_dir: str) -> AsyncIterator[None]:
 
 async def record(browser: Browser, server: Server, data_dir: str, path: Path = MOTION) -> None:
     """Record the animation against a server that has the user of `add_editor`."""
-    options = {"device_scale_factor": SHOWN * SHARP, "color_scheme": "light"}
+    options: dict[str, Any] = {"device_scale_factor": SHOWN * SHARP, "color_scheme": "light"}
     async with (
         replaying(server, data_dir),
         window(browser, viewport=_viewport(DESK), **options) as desk,

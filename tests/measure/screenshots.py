@@ -22,8 +22,9 @@ from kit.windows import (
     open_desk,
     window,
 )
-from measure import motion
 from playwright.async_api import Browser
+
+from measure import motion
 
 
 async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> None:
