@@ -218,12 +218,24 @@ def test_every_field_has_a_row() -> None:
         assert set(kind.__struct_fields__) - in_rows - in_status == set()
 
 
-def test_every_type_of_a_problem_is_listed_with_its_status() -> None:
-    _, _, table = doc("docs/api.md").partition("| status | types |")
-    listed = set(
-        re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| \d{3} \|.*$", table, re.MULTILINE)))
-    )
+def test_every_type_of_a_problem_is_listed() -> None:
+    _, _, rest = doc("docs/api.md").partition("| status | types |")
+    table, _, _ = rest.partition("\n\n")
+    listed = set(re.findall(r"`([a-z-]+)`", table))
     assert listed - {"current"} == set(PROBLEMS)
+
+
+# -- the desk --------------------------------------------------------------------------------------
+
+
+def test_every_label_that_the_desks_page_names_is_on_the_desk() -> None:
+    sources = [*(ROOT / "liveblog/html/templates/desk").rglob("*.html")]
+    sources += [*(ROOT / "static/js/desk").rglob("*.js")]
+    shown = "\n".join(path.read_text() for path in sources).replace("\u2019", "'")
+    named = re.findall(r"\*\*([^*]+)\*\*", doc("docs/desk.md"))
+    assert len(named) > 15
+    for label in named:
+        assert label.replace("\u2019", "'").rstrip(":") in shown, label
 
 
 # -- streams ---------------------------------------------------------------------------------------
