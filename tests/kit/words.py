@@ -111,9 +111,7 @@ def _plain(line: str) -> str:
 
 def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
     """Yield docstrings, comments and names of tests; `with_texts`: every text of three words, too."""
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            yield Text(token.start[0], token.string.lstrip("# "))
+    yield from _comments(source)
     tree = ast.parse(source)
     docstrings = {id(node) for node in _docstrings(tree)}
     for node in ast.walk(tree):
@@ -124,6 +122,27 @@ def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
             is_text = with_texts and len(node.value.split()) >= 3
             if id(node) in docstrings or is_text:
                 yield Text(node.lineno, node.value)
+
+
+def _comments(source: str) -> Iterator[Text]:
+    """Yield comments; lines that stand alone and follow each other are one."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    start, lines = 0, list[str]()
+    for token in tokens:
+        if token.type != tokenize.COMMENT:
+            continue
+        line, column = token.start
+        stands_alone = not token.line[:column].strip()
+        if lines and not (stands_alone and line == start + len(lines)):
+            yield Text(start, "\n".join(lines))
+            lines = []
+        start = start if lines else line
+        lines.append(token.string.lstrip("# "))
+        if not stands_alone:
+            yield Text(start, "\n".join(lines))
+            lines = []
+    if lines:
+        yield Text(start, "\n".join(lines))
 
 
 def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:

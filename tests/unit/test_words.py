@@ -68,6 +68,11 @@ def test_a_clause_is_reported_when_it_is_the_subject(tmp_path: Path, start: str)
     assert found(tmp_path, "a.py", f'"""{sentence}"""\n') == [f"1 {sentence}"]
 
 
+def test_a_comment_of_several_lines_is_one_text(tmp_path: Path) -> None:
+    text = "# The reader gets\n# what it missed.\nx = 1  # anew\n# It is made\n# anew.\n"
+    assert found(tmp_path, "a.py", text) == ["3 anew", "5 anew"]
+
+
 def test_a_question_may_start_with_who(tmp_path: Path) -> None:
     assert found(tmp_path, "a.md", "Who may publish?\n") == []
 
