@@ -29,11 +29,12 @@ check: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest --quiet tests/unit
 
-# Format, lint, types, the scripts' tests and types.
+# Format, lint, types, words, the scripts' tests and types.
 lint: $(VENV)/.installed-test
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@PYTHONPATH=tests $(BIN)/python -m kit.words
 	@if command -v node >/dev/null; then $(MAKE) --no-print-directory scripts; \
 	  else echo "no node: the scripts' tests are left out" >&2; fi
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory types; \
@@ -76,7 +77,7 @@ page: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@PYTHONPATH=tests $(BIN)/python -m measure.figures $(ARGS)
 
 screenshots: $(VENV)/.installed-test tools
-	@PYTHONPATH=tests $(BIN)/python -m measure.screenshots
+	@PYTHONPATH=tests $(BIN)/python -m measure.screenshots $(ARGS)
 
 # The figures of the fan-out engine, side by side with nginx/nchan and a C program, as a table; half
 # an hour. ARGS="--only against --readers 2000 --rounds 1" for a part of it.

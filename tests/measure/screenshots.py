@@ -1,8 +1,10 @@
-"""Pictures of page and desk with the sample blog: phone and desktop, light and dark; and of a page in Arabic.
+"""Take pictures of page and desk with the sample blog, and record the README's animation.
 
-make screenshots
+The pictures show phone and desktop, light and dark, and a page in Arabic. The animation is made by
+`measure.motion`. Run by `make screenshots`; `--only motion` or `--only pictures` makes a part.
 """
 
+import argparse
 import asyncio
 import tempfile
 from pathlib import Path
@@ -22,6 +24,8 @@ from kit.windows import (
 )
 from playwright.async_api import Browser
 
+from measure import motion
+
 
 async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> None:
     async with window(browser, viewport=SIZES[size], color_scheme=scheme) as page:
@@ -39,25 +43,34 @@ async def shoot_arabic(browser: Browser, url: str, size: str) -> None:
         await page.screenshot(path=SCREENSHOTS / f"page-{size}-rtl.png")
 
 
-async def run(server: Server) -> None:
+async def take_pictures(browser: Browser, server: Server) -> None:
     await fill_demo(server)
-    await add_editor(server)
     async with server.editor() as editor:
         paths = await fill_football(editor, "ar")
     SCREENSHOTS.mkdir(exist_ok=True)
+    for size in SIZES:
+        for scheme in SCHEMES:
+            await shoot(browser, server, size, scheme)
+        await shoot_arabic(browser, server.url + paths["reader page"], size)
+
+
+async def run(server: Server, data_dir: str, only: str | None) -> None:
+    await add_editor(server)
     async with chromium() as browser:
-        for size in SIZES:
-            for scheme in SCHEMES:
-                await shoot(browser, server, size, scheme)
-            await shoot_arabic(browser, server.url + paths["reader page"], size)
+        if only != "pictures":
+            await motion.record(browser, server, data_dir)
+        if only != "motion":
+            await take_pictures(browser, server)
 
 
 def main() -> None:
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server,
-    ):
-        asyncio.run(run(server))
+    parser = argparse.ArgumentParser(description="Take the pictures of README and docs.")
+    parser.add_argument("--only", choices=("motion", "pictures"), help="make a part")
+    only = parser.parse_args().only
+    with tempfile.TemporaryDirectory() as scratch:
+        data_dir = f"{scratch}/data"
+        with serving(Path(scratch) / "log", DATA_DIR=data_dir) as server:
+            asyncio.run(run(server, data_dir, only))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
-"""ARCHITECTURE.md is held to the code: the rules between packages, the modules, the named tests."""
+"""ARCHITECTURE.md agrees with the code: packages, modules, functions, limits and tests."""
 
 import ast
+import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from liveblog import settings
+from liveblog.settings import variables
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "liveblog"
 ROOMS = {"blog", "html", "store", "editors", "live", "pages", "commands"}
 RULE = re.compile(r"^\| `(\w+)/?` \| [^|]+ \| ([^|]*)\|$", re.MULTILINE)
+SPAN = re.compile(r"`([^`\n]+)`")
 MODULE = re.compile(r"^- `([\w/]+\.py)`: \S", re.MULTILINE)
 
 
@@ -101,5 +104,102 @@ def test_every_named_test_of_the_failure_table_exists() -> None:
         assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
 
 
-def test_the_readmes_settings_are_the_codes() -> None:
-    assert settings.table().strip() in (ROOT / "README.md").read_text()
+# -- names in backticks ----------------------------------------------------------------------------
+
+
+class Names:
+    """The names that the package defines.
+
+    `functions` has bare names, and names with their class or module: `join`, `Live.join`,
+    `page.routes`. `constants` has those at the level of a module.
+    """
+
+    def __init__(self) -> None:
+        self.functions: set[str] = set()
+        self.classes: dict[str, list[str]] = {}  # name -> names of its bases
+        self.constants: set[str] = set()
+        for path in files():
+            self._read(path.stem, ast.parse(path.read_text()))
+
+    def _read(self, module: str, tree: ast.Module) -> None:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                self.classes[node.name] = [it.id for it in node.bases if isinstance(it, ast.Name)]
+                self._note(node.name, node.body)
+        self._note(module, tree.body)
+        for statement in tree.body:
+            targets = statement.targets if isinstance(statement, ast.Assign) else []
+            targets = [statement.target] if isinstance(statement, ast.AnnAssign) else targets
+            self.constants |= {it.id for it in targets if isinstance(it, ast.Name)}
+
+    def _note(self, holder: str, body: list[ast.stmt]) -> None:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                self.functions |= {node.name, f"{holder}.{node.name}"}
+
+    def has_function(self, name: str) -> bool:
+        """Say whether there is such a function; a method may be an inherited one."""
+        if name in self.functions:
+            return True
+        holder, _, method = name.rpartition(".")
+        return any(self.has_function(f"{base}.{method}") for base in self.classes.get(holder, []))
+
+
+@cache
+def names() -> Names:
+    return Names()
+
+
+def spans() -> list[str]:
+    """Return what stands in backticks, outside of code blocks."""
+    return SPAN.findall(re.sub(r"```.*?```", "", text(), flags=re.DOTALL))
+
+
+def test_every_named_function_exists() -> None:
+    named = {span[:-2] for span in spans() if re.fullmatch(r"[A-Za-z_][\w.]*\(\)", span)}
+    assert len(named) > 30
+    assert {name for name in named if not names().has_function(name)} == set()
+
+
+def test_every_named_class_exists() -> None:
+    named = {span for span in spans() if re.fullmatch(r"[A-Z][a-z]\w*", span)}
+    assert len(named) > 10
+    assert named - names().classes.keys() == set()
+
+
+def test_every_named_constant_exists_and_its_limit_is_stated() -> None:
+    named = {span for span in spans() if re.fullmatch(r"[A-Z][A-Z_]+", span)}
+    assert named - names().constants - set(variables()) == set()
+    stated = {
+        name: re.search(rf"\| ([\d,]+)( KiB)?[^|]*\| `{name}` in `([\w/]+)\.py`", text())
+        for name in ("KEPT_CHANGES", "MISSED_MAX", "MISSED_BYTES_MAX")
+    }
+    for name, found in stated.items():
+        assert found, f"the table of limits lacks {name}"
+        module = importlib.import_module(f"liveblog.{found[3].replace('/', '.')}")
+        scale = 1024 if found[2] else 1
+        assert getattr(module, name) == int(found[1].replace(",", "")) * scale
+
+
+def test_every_named_file_exists() -> None:
+    places = (PACKAGE, PACKAGE / "store", ROOT, ROOT / "static" / "js")
+    named = {s for s in spans() if re.fullmatch(r"[\w/.]+(/|\.(py|js|lua|md))", s)}
+    assert len(named) > 50
+    missing = {s for s in named if not any((place / s).exists() for place in places)}
+    assert missing == set()
+
+
+def test_every_script_of_the_page_and_the_desk_is_listed() -> None:
+    scripts = ROOT / "static" / "js"
+    listed = re.findall(r"^- `([\w/]+\.js)`: \S", text(), re.MULTILINE)
+    assert sorted(listed) == sorted(str(p.relative_to(scripts)) for p in scripts.rglob("*.js"))
+
+
+def test_the_questions_of_a_newcomer_have_an_answer_and_its_link_leads_there() -> None:
+    headings = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text(), re.MULTILINE)
+    }
+    links = set(re.findall(r"\]\(#([\w-]+)\)", text()))
+    assert len(links) >= 5
+    assert links - headings == set()

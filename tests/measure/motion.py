@@ -1,0 +1,199 @@
+"""The README's animation: an editor publishes at the desk, and a phone shows every change.
+
+The sample blog is replayed by `liveblog demo --replay` while a person types an entry at the desk.
+Each frame of the animation is one screenshot of both windows. A frame's time is scripted, not
+measured, so a slow machine produces the same animation.
+"""
+
+import asyncio
+import contextlib
+import io
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from kit.samples import DEMO
+from kit.servers import Server, environment
+from kit.windows import open_desk, open_page, window
+from PIL import Image, ImageDraw, ImageFont
+from playwright.async_api import Browser, Page
+
+MOTION: Final = Path(__file__).parents[2] / "docs" / "motion.webp"
+BYTES_MAX: Final = 1_500_000
+SLUG: Final = f"{DEMO.removeprefix('/blogs/')}-replay"
+REPLAY: Final = "from liveblog.commands.main import main; main()"
+GAP_S: Final = 3.0  # between two changes of the replay; a frame takes about 0.3 s to capture
+ENTRIES_BEFORE: Final = 3  # entries that both windows show when the animation starts
+
+DESK: Final = (820, 800)  # CSS pixels
+PHONE: Final = (375, 800)
+SHOWN: Final = 0.8  # pixels of the animation for one CSS pixel
+SHARP: Final = 2  # screenshots are so many times larger, and then reduced
+MARGIN: Final = 28
+BAR: Final = 30  # the desk's title bar
+BEZEL: Final = 10  # around the phone
+BACKGROUND: Final = "#e4e1da"
+INK: Final = "#1d1d1f"
+
+# The phone's reader keeps the newest entry in sight, below the line of the status.
+FOLLOW: Final = """document.querySelector('.bar').scrollIntoView({behavior: 'instant'})"""
+STYLE: Final = """text => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(text);
+  document.adoptedStyleSheets = [sheet];
+}"""
+HIDE_PINNED: Final = "#pinned, .tools { display: none !important }"  # room for the entries
+
+HEADLINE: Final = "Still looking up"
+TEXT: Final = (
+    "The flame is gone, and on the beach *nobody has moved*. One man keeps waving his hat."
+)
+
+
+class Recorder:
+    """Frames of two windows side by side; `shoot` adds one."""
+
+    def __init__(self, desk: Page, phone: Page) -> None:
+        self._desk, self._phone = desk, phone
+        self._frames: list[Image.Image] = []
+        self._times_ms: list[int] = []
+
+    async def shoot(self, time_ms: int = 120) -> None:
+        """Add what both windows show now, for `time_ms`; a frame like the last one prolongs it."""
+        await self._phone.evaluate(FOLLOW)
+        desk, phone = await asyncio.gather(self._desk.screenshot(), self._phone.screenshot())
+        frame = composed(_reduced(desk, DESK), _reduced(phone, PHONE))
+        if self._frames and frame.tobytes() == self._frames[-1].tobytes():
+            self._times_ms[-1] += time_ms
+        else:
+            self._frames.append(frame)
+            self._times_ms.append(time_ms)
+
+    def save(self, path: Path) -> None:
+        """Write the animation. Raises AssertionError when the file is larger than BYTES_MAX."""
+        first, *others = self._frames
+        first.save(
+            path,
+            save_all=True,
+            append_images=others,
+            duration=self._times_ms,
+            loop=0,
+            quality=82,
+            method=6,
+            minimize_size=True,
+        )
+        assert path.stat().st_size < BYTES_MAX, f"{path} has {path.stat().st_size} bytes"
+
+
+def _reduced(png: bytes, size: tuple[int, int]) -> Image.Image:
+    width, height = (round(side * SHOWN) for side in size)
+    shot = Image.open(io.BytesIO(png)).convert("RGB")
+    return shot.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def composed(desk: Image.Image, phone: Image.Image) -> Image.Image:
+    """Return both pictures side by side: the desk in a window's frame, the phone in its bezel."""
+    width = desk.width + phone.width + 3 * MARGIN + 2 * BEZEL
+    height = desk.height + BAR + 2 * MARGIN
+    whole = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(whole)
+    left, top = MARGIN, MARGIN
+    draw.rounded_rectangle((left, top, left + desk.width, height - MARGIN), 10, "#f7f6f3")
+    for n, colour in enumerate(("#e2665c", "#e5b84b", "#6cb865")):
+        draw.ellipse((left + 14 + 18 * n, top + 10, left + 24 + 18 * n, top + 20), colour)
+    draw.text(
+        (left + desk.width / 2, top + BAR / 2),
+        "The editor's desk",
+        "#5b5b60",
+        ImageFont.load_default(14),
+        anchor="mm",
+    )
+    whole.paste(desk, (left, top + BAR))
+    left += desk.width + MARGIN
+    top = (height - phone.height) // 2
+    outer = (left, top - BEZEL, left + phone.width + 2 * BEZEL, top + phone.height + BEZEL)
+    draw.rounded_rectangle(outer, 26, INK)
+    mask = Image.new("L", phone.size, 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, phone.width - 1, phone.height - 1), 18, 255)
+    whole.paste(phone, (left + BEZEL, top), mask)
+    return whole
+
+
+@contextlib.asynccontextmanager
+async def replaying(server: Server, data_dir: str) -> AsyncIterator[None]:
+    """Run `liveblog demo --replay` beside the block."""
+    replay = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", REPLAY, "demo", "--replay", "--gap", str(GAP_S)),
+        env=environment(DATA_DIR=data_dir, PORT=str(server.port)),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        replay.terminate()
+        await replay.wait()
+
+
+async def record(browser: Browser, server: Server, data_dir: str, path: Path = MOTION) -> None:
+    """Record the animation against a server that has the user of `add_editor`."""
+    options: dict[str, Any] = {"device_scale_factor": SHOWN * SHARP, "color_scheme": "light"}
+    async with (
+        replaying(server, data_dir),
+        window(browser, viewport=_viewport(DESK), **options) as desk,
+        window(browser, viewport=_viewport(PHONE), **options) as phone,
+    ):
+        await _has_begun(server)
+        await open_desk(desk, server, SLUG)
+        await open_page(phone, server, SLUG)
+        await phone.evaluate(STYLE, HIDE_PINNED)
+        recorder = Recorder(desk, phone)
+        await _publish(recorder, desk)
+        await _watch(recorder, desk)
+        recorder.save(path)
+
+
+def _viewport(size: tuple[int, int]) -> dict[str, int]:
+    return dict(zip(("width", "height"), size, strict=True))
+
+
+async def _has_begun(server: Server) -> None:
+    """Wait until the replay has published ENTRIES_BEFORE entries."""
+    async with asyncio.timeout(60), server.editor() as editor:
+        while True:
+            answer = await editor("GET", f"/{SLUG}/entries")
+            if answer.is_success and len(answer.json()["entries"]) >= ENTRIES_BEFORE:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def _publish(recorder: Recorder, desk: Page) -> None:
+    """Type an entry, publish it, and show that it arrived."""
+    await recorder.shoot(900)
+    for name, text, step in (("headline", HEADLINE, 2), ("body", TEXT, 4)):
+        await desk.focus(f"#compose [name={name}]")
+        for start in range(0, len(text), step):
+            await desk.keyboard.insert_text(text[start : start + step])
+            await recorder.shoot(110)
+    await recorder.shoot(500)
+    await desk.click("#compose button.primary")
+    await desk.wait_for_selector("#notice p")
+    for _ in range(6):
+        await recorder.shoot(150)
+    await recorder.shoot(900)
+
+
+async def _watch(recorder: Recorder, desk: Page) -> None:
+    """Scroll the desk to its published entries, and follow the replay."""
+    for _ in range(8):
+        await desk.evaluate("scrollBy({top: 90, behavior: 'instant'})")
+        await recorder.shoot(60)
+    for _ in range(4):
+        count = await desk.locator("[role=feed] > article").count()
+        for _ in range(60):
+            await recorder.shoot(70)
+            if await desk.locator("[role=feed] > article").count() > count:
+                break
+        for _ in range(3):
+            await recorder.shoot(150)
+        await recorder.shoot(1_200)
