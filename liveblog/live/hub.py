@@ -21,6 +21,7 @@ from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Entry, Position, is_slug
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Heads, Moved, Snapshot
+from liveblog.clock import now_ms
 from liveblog.live import frame as frames
 from liveblog.live.blog import EARLY_MAX, SLOTS, Live
 from liveblog.live.reader import DRAINED, RESTART_WINDOW_MS
@@ -105,7 +106,7 @@ class Hub:
     render: Render
     rules: Rules = field(default_factory=Rules)
     clock: Callable[[], float] = time.monotonic
-    now: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    now: Callable[[], int] = now_ms
     counts: Counts = field(default_factory=Counts)
     draining: bool = False
     store_seen: bool = False
