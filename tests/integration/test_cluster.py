@@ -23,11 +23,12 @@ from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.store import nodes as nodes_module
+from liveblog.store import cluster as cluster_module
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker, channel
+from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
-from liveblog.store.nodes import Nodes, connect
+from liveblog.store.nodes import Nodes
 
 SECRET = "the witness is Ms Vanterpool"
 
@@ -218,7 +219,7 @@ async def test_a_login_in_the_url_is_used_on_every_node(shards: Cluster) -> None
     async with connect(shards.url.replace("://", "://live:p%40ss@")) as nodes:
         await nodes.look_again()
         for node in shards.primaries:
-            assert await nodes.at(shards.slug_on(node)).acl_whoami() == "live"
+            assert await nodes.at(shards.slug_on(node)).execute_command("ACL WHOAMI") == b"live"
 
 
 @pytest.fixture
@@ -325,13 +326,13 @@ async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
     """Counted here and not at a node, which the servers ask as well: they find it wrong, too."""
     slug = await create(publishing, shards.slug_on(shards.primaries[0]))
     shards.move(slug, shards.primaries[2])
-    view, asked = nodes_module._view, list[Any]()
+    view, asked = cluster_module._view, list[Any]()
 
     async def noted(address: Any, redis: Any) -> Any:
         asked.append(address)
         return await view(address, redis)
 
-    monkeypatch.setattr(nodes_module, "_view", noted)
+    monkeypatch.setattr(cluster_module, "_view", noted)
     await asyncio.gather(*(Broker(nodes).stand(slug) for _ in range(50)))
     assert 1 <= asked.count(("127.0.0.1", shards.replica.port)) <= 2
     shards.move(slug, shards.primaries[0])

@@ -26,7 +26,8 @@ from liveblog.settings import Settings
 from liveblog.store import broker
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker, Write, entry_record
-from liveblog.store.nodes import One, connect
+from liveblog.store.connect import connect
+from liveblog.store.nodes import One
 
 ABSENT = "e000000000000"
 SECRET = "Nobody may ever read this again"

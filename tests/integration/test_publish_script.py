@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 from kit.contents import contents
@@ -29,7 +29,8 @@ from liveblog.store.broker import (
     entry_record,
     key,
 )
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
+from liveblog.store.nodes import Nodes
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due"]
@@ -107,9 +108,14 @@ async def _listen(pubsub: Any, heard: list[bytes]) -> None:
             heard.append(message["data"])
 
 
+def redis_of(nodes: Nodes) -> Redis:
+    """Return the whole client, of which the program's type has a part."""
+    return cast(Redis, nodes.at(SLUG))
+
+
 @pytest.fixture
 async def room(store_url: str) -> AsyncIterator[Room]:
-    async with connect(store_url) as nodes, nodes.at(SLUG).pubsub() as pubsub:
+    async with connect(store_url) as nodes, redis_of(nodes).pubsub() as pubsub:
         heard: list[bytes] = []
         publishing = Publishing(Broker(nodes), now_ms)
         await pubsub.subscribe(channel(SLUG))
@@ -117,7 +123,7 @@ async def room(store_url: str) -> AsyncIterator[Room]:
         listening = asyncio.create_task(_listen(pubsub, heard))
         fields = {"slug": SLUG, "title": "Council", "status": "live"}
         await publishing.create_blog(SYSTEM, fields)
-        yield Room(nodes.at(SLUG), Broker(nodes), publishing, heard)
+        yield Room(redis_of(nodes), Broker(nodes), publishing, heard)
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
 
@@ -668,7 +674,7 @@ async def test_a_rotation_over_a_key_of_the_wrong_type_writes_nothing(room: Room
 async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
     room: Room, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.pool.CONNECTIONS_MAX", 3)
     async with connect(store_url) as nodes:
         publishing = Publishing(Broker(nodes), now_ms)
         calls = [publishing.create_entry(SYSTEM, SLUG, {"body": "Text."}) for _ in range(20)]

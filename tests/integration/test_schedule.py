@@ -21,7 +21,8 @@ from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import DUE_AT_ONCE, Broker, key
-from liveblog.store.nodes import One, connect
+from liveblog.store.connect import connect
+from liveblog.store.nodes import One
 
 SLUG = "council"
 SOON_S = 0.3

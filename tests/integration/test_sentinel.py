@@ -16,7 +16,7 @@ from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import StoreDown
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
     url = group.url.replace("://", "://live:p%40ss@")
     url += "?sentinel_username=seer&sentinel_password=s%40%40n"
     async with connect(url) as nodes:
-        assert await nodes.at("").acl_whoami() == "live"
+        assert await nodes.at("").execute_command("ACL WHOAMI") == b"live"
         users = ["user=seer" in str(it.ask("CLIENT", "LIST")) for it in group.sentinels]
         assert any(users)
 
@@ -149,7 +149,7 @@ async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
 async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
     group: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.pool.CONNECTIONS_MAX", 3)
     async with connect(group.url) as nodes:
         await asyncio.gather(*(nodes.at("").ping() for _ in range(20)))
         assert len(nodes.at("").connection_pool._available_connections) <= 3

@@ -9,9 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from urllib.parse import unquote
 
 import pytest
@@ -21,9 +20,12 @@ from kit.processes import is_alive
 from kit.stores import DelayedStore, StartDelayed
 from kit.waiting import until, until_sync
 
-from liveblog.settings import Settings
+from liveblog.store import directory as directory_module
 from liveblog.store import embedded as store
-from liveblog.store.embedded import StoreError
+from liveblog.store.client import Client
+from liveblog.store.directory import answers, owner_of
+from liveblog.store.error import StoreError
+from liveblog.store.promise import Promise, inspect, judge
 
 OWNER = Path(__file__).with_name("owner.py")
 
@@ -85,7 +87,7 @@ def test_a_data_directory_may_have_any_name(tmp_path: Path, binary: Path, name: 
             assert read(url, "key") == expected
             write(url, "key", "value")
             socket = Path(unquote(url.removeprefix("unix://")))
-            assert len(os.fsencode(socket)) <= store.SOCKET_PATH_BYTES_MAX
+            assert len(os.fsencode(socket)) <= directory_module.SOCKET_PATH_BYTES_MAX
             assert socket.stat().st_mode & 0o077 == 0
         assert not socket.exists()
 
@@ -96,7 +98,7 @@ def test_a_socket_outside_its_directory_is_cleared_after_a_killed_owner(
     directory = tmp_path / ("x" * 120)
     with owner_process(directory, binary) as process:
         pid = int(lines_of(process).readline())
-        socket = Path(store._noted(directory / "store.lock")["socket"])
+        socket = Path(owner_of(directory)["socket"])
     until_sync(lambda: not is_alive(pid))
     assert socket.parent.parent != directory
     with store.own(directory, binary=binary):
@@ -152,9 +154,9 @@ def test_a_store_that_could_not_be_started_again_is_tried_again(
         write(url, "key", "value")
         own.rename(away)
         os.kill(pid_of(url), signal.SIGKILL)
-        until_sync(lambda: "could not be started" in caplog.text)
+        until_sync(lambda: "start failed" in caplog.text)
         away.rename(own)
-        until_sync(lambda: store._answers(Path(unquote(url.removeprefix("unix://")))))
+        until_sync(lambda: answers(Path(unquote(url.removeprefix("unix://")))))
         assert read(url, "key") == "value"
 
 
@@ -227,39 +229,35 @@ def test_ctrl_c_does_not_reach_the_store_before_its_owner_has_drained(
 
 
 def test_a_command_uses_the_store_that_is_configured() -> None:
-    with store.use(Settings(redis_url="redis://host")) as url:
+    with store.use("redis://host", Path("data")) as url:
         assert url == "redis://host"
 
 
-def test_a_command_beside_a_running_server_uses_its_store(
-    tmp_path: Path, settings: Settings
-) -> None:
-    settings = replace(settings, data_dir=tmp_path)
-    with store.own(tmp_path) as servers, store.use(settings) as url:
+def test_a_command_beside_a_running_server_uses_its_store(tmp_path: Path) -> None:
+    with store.own(tmp_path) as servers, store.use("", tmp_path) as url:
         assert url == servers
-    with store.use(settings) as url:
+    with store.use("", tmp_path) as url:
         assert pid_of(url)
 
 
 async def test_a_command_does_not_use_the_store_of_another_command(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(settings, data_dir=tmp_path)
     order: list[str] = []
     looks: list[Path] = []
-    is_held = store._is_held
+    is_held = directory_module.is_held
 
     def look(lock: Path) -> bool:
         looks.append(lock)
         return is_held(lock)
 
     def second() -> None:
-        with store.use(settings) as url:
+        with store.use("", tmp_path) as url:
             order.append("second")
             write(url, "key", "value")
 
-    with store.use(settings):
-        monkeypatch.setattr(store, "_is_held", look)
+    with store.use("", tmp_path):
+        monkeypatch.setattr(directory_module, "is_held", look)
         task = asyncio.create_task(asyncio.to_thread(second))
         await until(lambda: len(looks) > 1)  # it waits
         order.append("first")
@@ -270,10 +268,14 @@ async def test_a_command_does_not_use_the_store_of_another_command(
 # What a store promises
 
 
+async def promise_of(client: redis.asyncio.Redis, durability: str) -> Promise:
+    return await inspect(cast(Client, client), durability)
+
+
 async def test_the_embedded_store_promises_the_disk(
     store_client: redis.asyncio.Redis, flavour: str
 ) -> None:
-    promise = await store.inspect(store_client, "disk")
+    promise = await promise_of(store_client, "disk")
     assert promise.server.lower() == flavour
     assert (promise.appendonly, promise.appendfsync) == ("yes", "always")
     assert promise.policy == "noeviction"
@@ -295,8 +297,8 @@ async def test_disk_durability_is_refused_on_a_store_that_loses_writes(
     await store_client.config_set(name, value)
     try:
         with pytest.raises(StoreError, match=f"{name} is {value} and must be {usual}"):
-            await store.inspect(store_client, "disk")
-        assert name in (await store.inspect(store_client, "store")).sentence
+            await promise_of(store_client, "disk")
+        assert name in (await promise_of(store_client, "store")).sentence
     finally:
         await store_client.config_set(name, usual)
 
@@ -305,7 +307,7 @@ async def test_a_store_that_evicts_is_refused(store_client: redis.asyncio.Redis)
     await store_client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(StoreError, match="maxmemory-policy is allkeys-lru"):
-            await store.inspect(store_client, "store")
+            await promise_of(store_client, "store")
     finally:
         await store_client.config_set("maxmemory-policy", "noeviction")
 
@@ -317,7 +319,7 @@ async def test_a_store_that_forbids_config_says_what_cannot_be_read(
     try:
         client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
         async with client:
-            promise = await store.inspect(client, "disk")
+            promise = await promise_of(client, "disk")
     finally:
         await store_client.acl_deluser("guest")
     assert promise.appendfsync is None
@@ -332,7 +334,7 @@ async def test_a_store_that_forbids_info_too_is_taken_at_its_word(
     try:
         client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
         async with client:
-            promise = await store.inspect(client, "disk")
+            promise = await promise_of(client, "disk")
     finally:
         await store_client.acl_deluser("guest")
     assert "of unknown version: what it keeps over a crash cannot be read" in promise.sentence
@@ -341,8 +343,8 @@ async def test_a_store_that_forbids_info_too_is_taken_at_its_word(
 async def test_a_store_without_the_replica_that_is_waited_for_is_warned_of(
     store_client: redis.asyncio.Redis,
 ) -> None:
-    assert "no change is confirmed" in (await store.inspect(store_client, "replica")).warning
-    assert (await store.inspect(store_client, "store")).warning == ""
+    assert "no change is confirmed" in (await promise_of(store_client, "replica")).warning
+    assert (await promise_of(store_client, "store")).warning == ""
 
 
 async def test_a_store_that_is_a_read_only_replica_is_warned_of(
@@ -351,7 +353,7 @@ async def test_a_store_that_is_a_read_only_replica_is_warned_of(
     await store_client.replicaof("127.0.0.1", "1")  # where nobody is
     try:
         for durability in ("store", "disk", "replica"):
-            promise = await store.inspect(store_client, durability)
+            promise = await promise_of(store_client, durability)
             assert "read-only replica" in promise.warning
     finally:
         await store_client.replicaof("NO", "ONE")
@@ -359,7 +361,7 @@ async def test_a_store_that_is_a_read_only_replica_is_warned_of(
 
 def test_an_old_store_is_refused() -> None:
     with pytest.raises(StoreError, match=r"Redis 6\.2\.7; Redis 7\.0"):
-        store._judged({"redis_version": "6.2.7"}, {}, "store")
+        judge({"redis_version": "6.2.7"}, {}, "store")
 
 
 # What durable means
