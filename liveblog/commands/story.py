@@ -143,23 +143,23 @@ async def replay(
     publishing: Publishing,
     gap_s: float = 3.0,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    say: Callable[[str], object] = print,
+    report: Callable[[str], object] = print,
 ) -> str:
     """Publish the coverage as if it happened now, into a new blog, a step every `gap_s` seconds.
 
-    Returns the blog's slug. `say` gets a line for each step, when it is done.
+    Returns the blog's slug. `report` gets a line for each step, after the step.
     """
     for story in stories().values():
         if story.slug != MAIN:  # the banner at the end links to it
             await _complete(publishing, story)
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")
-    say(f"/blogs/{slug}: {len(story.steps)} changes, one every {gap_s:g} s")
+    report(f"/blogs/{slug}: {len(story.steps)} changes, one every {gap_s:g} s")
     telling = _Telling(publishing, slug)
     for n, step in enumerate(story.steps, 1):
         await sleep(gap_s)
         await telling.perform(_as_of_now(step), f"demo:{n}")
-        say(_described(step))
+        report(_described(step))
     return slug
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from kit.servers import Editor, Server, serving
 from kit.waiting import until
 
-from liveblog.commands.bench import OPEN_S, Bench
+from liveblog.commands.load import OPEN_S, Bench
 
 COMMAND = (
     sys.executable,

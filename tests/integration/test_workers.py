@@ -22,6 +22,7 @@ from kit.waiting import SCALE, until
 
 from liveblog import app
 from liveblog.blog.model import SYSTEM, Position
+from liveblog.drain import drain
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.live.direct import Lane
@@ -30,8 +31,9 @@ from liveblog.live.hub import Hub
 from liveblog.settings import Settings
 from liveblog.store import broker
 from liveblog.store.broker import Broker
+from liveblog.store.connect import connect
 from liveblog.store.follow import Follower, Line
-from liveblog.store.nodes import Node, One, connect
+from liveblog.store.nodes import Node, One
 
 ASKED = 20  # times: several for each worker that listens
 LEAD_S = f"{4 * SCALE:g}"  # for all that is asked of a server that drains
@@ -125,7 +127,7 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
         for number in range(24):
             if number % 8 == 4:
                 await until(lambda: _both_follow(nodes.at("")))
-                assert await nodes.at("").client_kill_filter(_type="pubsub") == 2
+                assert await nodes.at("").execute_command("CLIENT KILL", "TYPE", "pubsub") == 2
             published.append(await editor.publish(blog["slug"], f"Entry {number}."))
         for stream in (here, there):
             got = await caught_up(stream, published[-1]["position"])
@@ -597,7 +599,7 @@ async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
     door, ended = Door(hub), asyncio.Event()
     door.entered("websocket", "")
     deaf = asyncio.Event()
-    work = app.drain(Lane(door), Settings(drain_s=0), deaf.set, ended.set)
+    work = drain(Lane(door), 0, 0, deaf.set, ended.set)
     drained = asyncio.create_task(work)
     await until(lambda: hub.draining)
     assert deaf.is_set()

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from kit.virtual import in_virtual_time
+from kit.waiting import until
 from starlette.testclient import TestClient
 
-from liveblog import app
-from liveblog.commands import main as cli
+from liveblog import app, worker
+from liveblog.commands import serve
 from liveblog.settings import Settings
-from liveblog.store import embedded as store
+from liveblog.store.error import StoreError
+from liveblog.worker import Worker
 
 
 async def test_a_part_that_must_always_run_and_fails_ends_the_worker_as_failed(
@@ -26,20 +28,17 @@ async def test_a_part_that_must_always_run_and_fails_ends_the_worker_as_failed(
     async def fail() -> None:
         raise LookupError("broken")
 
-    task = asyncio.create_task(fail())
-    await asyncio.wait({task})
-    app._end_if_failed(task)
+    made = Worker()
+    async with made.running(fail()):
+        await until(lambda: made.has_failed)
     assert sent == [(os.getpid(), signal.SIGTERM)]
-    assert app.failed.is_set()
-    app.failed.clear()
 
 
 async def test_a_part_that_is_cancelled_has_not_failed() -> None:
-    task = asyncio.create_task(asyncio.sleep(60))
-    task.cancel()
-    await asyncio.wait({task})
-    app._end_if_failed(task)
-    assert not app.failed.is_set()
+    made = Worker()
+    async with made.running(asyncio.sleep(60)):
+        pass
+    assert not made.has_failed
 
 
 def test_an_address_with_a_slash_too_many_leads_to_the_right_one_on_this_site() -> None:
@@ -61,13 +60,13 @@ def test_an_address_with_a_slash_too_many_leads_to_the_right_one_on_this_site() 
 async def test_with_disk_durability_a_store_that_cannot_be_seen_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "STORE_TRIES", 1)
-    with pytest.raises(store.StoreError, match="appendfsync always"):
-        await cli._state_promise("unix:///nowhere/store.sock", "disk")
+    monkeypatch.setattr(serve, "STORE_TRIES", 1)
+    with pytest.raises(StoreError, match="appendfsync always"):
+        await serve._log_promise("unix:///nowhere/store.sock", "disk")
 
 
 async def test_with_store_durability_serving_begins_before_the_store_is_there() -> None:
-    await cli._state_promise("unix:///nowhere/store.sock", "store")
+    await serve._log_promise("unix:///nowhere/store.sock", "store")
 
 
 def test_every_answer_has_the_security_headers_that_of_a_fault_too(
@@ -85,6 +84,7 @@ def test_every_answer_has_the_security_headers_that_of_a_fault_too(
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.json()["type"] == "/problems/fault"
+    assert answer.json()["detail"] == "Internal server error. It has been logged."
 
 
 @in_virtual_time
@@ -98,8 +98,8 @@ async def test_what_failures_leave_in_cycles_is_freed_also_when_it_is_old() -> N
         left.itself = left
         is_there = weakref.ref(left)
         del left
-        collecting = asyncio.create_task(app._collect())
-        await asyncio.sleep(app.COLLECT_EVERY_S - 1)
+        collecting = asyncio.create_task(worker.collect())
+        await asyncio.sleep(worker.COLLECT_EVERY_S - 1)
         assert is_there()
         await asyncio.sleep(2)
         assert not is_there()

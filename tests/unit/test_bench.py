@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from liveblog.commands.bench import MARK, BenchError, Result, Seat, Tally, checked_url, percentile
+from liveblog.commands.load import MARK, BenchError, Result, Seat, Tally, checked_url, percentile
 
 NOW = 1_764_000_000.0
 

@@ -11,7 +11,7 @@ from liveblog.blog.fields import BlogFields, EntryFields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Caller, Link
 from liveblog.blog.problem import Problem, conflict
-from liveblog.commands import demo
+from liveblog.commands import story as demo
 from liveblog.editors.publishing import Publishing
 from liveblog.store.accounts import Accounts
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from uvicorn.supervisors import multiprocess as uvicorn
 from uvicorn.supervisors.multiprocess import Process
 
 from liveblog.commands import supervisor
@@ -25,7 +24,7 @@ class Worker:
     starts: set[str]
     made = 0
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, replaces_another: bool = False) -> None:
         type(self).made += 1
         self.name = f"worker {type(self).made}"
         self.process, self.pid, self.exitcode = self, 0, -signal.SIGKILL
@@ -70,14 +69,13 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
         *starts: str, dies: int | None = None, waiting: tuple[int, ...] = ()
     ) -> tuple[list[str], Log]:
         Worker.log, Worker.starts, Worker.made = [], set(starts), 0
-        for where, name in ((supervisor, "Successor"), (uvicorn, "Process")):
-            monkeypatch.setattr(where, name, Worker)
+        monkeypatch.setattr(supervisor, "WorkerProcess", Worker)
         for limit in ("START_WITHIN_S", "LOOK_EVERY_S"):
             monkeypatch.setattr(supervisor, limit, 0.01)
         made: Any = Supervisor.__new__(Supervisor)
         made.config, made.sockets = Config, []
         made.should_exit, made.signal_queue = threading.Event(), [*waiting]
-        made.processes, made._going, made._end_within_s = [Worker(), Worker()], {}, 1.0
+        made.processes, made._ending, made._end_within_s = [Worker(), Worker()], {}, 1.0
         if dies is not None:
             made.processes[dies].lives = False
         made.restart_all()
@@ -103,7 +101,7 @@ def test_when_a_new_worker_does_not_serve_the_old_ones_stay_and_all_new_ones_are
     exchanged: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     serving, log = exchanged("worker 3")
-    assert "not all new workers serve" in caplog.text
+    assert "not all new workers serve, keeping the old workers" in caplog.text
     assert serving == ["worker 1", "worker 2"]
     assert [entry for entry in log if entry[0] in ("terminate", "kill", "join")] == [
         ("terminate", "worker 3"),
@@ -131,7 +129,7 @@ def test_an_old_worker_that_dies_while_the_new_ones_are_waited_for_is_replaced(
 def supervisor_of(*waiting: int) -> Any:
     """Return a supervisor with signals that wait, and no workers."""
     made: Any = Supervisor.__new__(Supervisor)
-    made.should_exit, made.signal_queue, made._going = threading.Event(), [*waiting], {}
+    made.should_exit, made.signal_queue, made._ending = threading.Event(), [*waiting], {}
     made.exchanges = 0
 
     def exchange() -> None:
@@ -169,9 +167,9 @@ def test_a_signal_that_comes_while_others_are_put_in_order_is_not_lost() -> None
     assert (made.exchanges, made.is_ending()) == (1, True)
 
 
-def test_no_exchange_begins_while_the_last_ones_workers_are_going() -> None:
+def test_no_exchange_begins_while_the_last_ones_workers_are_ending() -> None:
     made = supervisor_of(signal.SIGHUP)
-    made._going = {Worker(): 0.0}
+    made._ending = {Worker(): 0.0}
     made.handle_signals()
     assert made.exchanges == 0
 
@@ -200,8 +198,8 @@ def test_at_the_end_a_worker_that_hangs_is_killed_when_its_time_is_over(
     [worker] = stuck.processes
     stuck.terminate_all()
     stuck.join_all()
-    assert (worker.process.exitcode, stuck._going) == (-signal.SIGKILL, {})
-    assert "has not ended in 0.2 s: killed" in caplog.text
+    assert (worker.process.exitcode, stuck._ending) == (-signal.SIGKILL, {})
+    assert "not ended after 0.2 s, killed" in caplog.text
 
 
 def test_after_an_exchange_a_worker_that_hangs_is_killed_when_its_time_is_over(stuck: Any) -> None:
@@ -212,4 +210,4 @@ def test_after_an_exchange_a_worker_that_hangs_is_killed_when_its_time_is_over(s
     assert worker.process.is_alive()
     worker.process.join(0.3)
     stuck.keep_subprocess_alive()
-    assert (worker.process.exitcode, stuck._going) == (-signal.SIGKILL, {})
+    assert (worker.process.exitcode, stuck._ending) == (-signal.SIGKILL, {})
