@@ -1,12 +1,12 @@
-"""Load against a running server, as an operator measures it: readers, entries, what arrived, when.
+"""A load test of a running server: many readers, and which entries reach them after what delay.
 
-Readers are WebSockets of the `websockets` client, in this process, and follow the contract as a
-browser's script does: each knows its position, counts what a frame skips or repeats, and comes back
-after a `bye`, a `reset` or a cut. With a token entries are published into a blog of their own; when
-they were published stands in their text. Without one the blog is only watched, and delays are
-reckoned from the change's own time, so both clocks must agree.
+The readers are WebSockets of the `websockets` client, in this process, and behave as a browser's
+script does. Each knows its position, counts the offsets that a frame skips or repeats, and
+reconnects after a `bye`, a `reset` or a cut. With a token, entries are published into a new blog,
+and each entry's text states its instant. Without a token a blog is only watched, and a delay is
+measured from the entry's own time, so both clocks must agree.
 
-Rules: nothing of a server's is imported; what is measured is what any client sees.
+Rules: imports nothing of the server; measures only what any client sees.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ READERS_MAX: Final = 20_000
 OPENING_MAX: Final = 100  # handshakes at once
 OPEN_S: Final = 30.0
 CALL_S: Final = 30.0
-SETTLE_S: Final = 10.0  # for the last frames to arrive, after the last entry
-RETRY_S: Final = 10.0  # after a cut: a random wait up to this, as browsers' scripts have
+SETTLE_S: Final = 10.0  # after the last entry, for the last frames to arrive
+RETRY_S: Final = 10.0  # after a cut: the longest random wait, as in browsers' scripts
 MARK: Final = "published at "
 WORDS: Final = "The river rose above the second mark at noon and the council opened the hall. "
 
 
 class BenchError(Exception):
-    """Why there is nothing to measure, for the operator."""
+    """Nothing can be measured; the text tells the operator why."""
 
 
 @dataclass
 class Tally:
-    """What all readers got, together."""
+    """What all readers received, counted together."""
 
     delivered: int = 0
     repeated: int = 0
@@ -50,13 +50,13 @@ class Tally:
     resets: int = 0
     delays_ms: list[float] = field(default_factory=list)
     closes: Counter[int] = field(default_factory=Counter)
-    failed: int = 0  # readers that could not connect; at the end, that are not connected
+    failed: int = 0  # readers whose last try to connect failed; at the end, those not connected
     open: int = 0
 
 
 @dataclass
 class Result:
-    """What is printed; `lost` None when it cannot be known, since entries were only watched."""
+    """The result of one measurement. `lost` is None when entries were only watched."""
 
     readers: int
     entries: int
@@ -65,6 +65,7 @@ class Result:
     lost: int | None
 
     def rows(self) -> list[tuple[str, str]]:
+        """Return the lines of the printed table: name and value."""
         tally, delays = self.tally, sorted(self.tally.delays_ms)
         closes = ", ".join(f"{code}: {count}" for code, count in sorted(tally.closes.items()))
         shown = {
@@ -89,13 +90,16 @@ class Result:
 
 
 def percentile(ascending: list[float], share: float) -> float:
-    """Return the smallest value that at least this share of all do not exceed (nearest rank)."""
+    """Return the smallest value that at least this share of all values do not exceed.
+
+    That is the nearest-rank percentile; `share` is from 0 to 1.
+    """
     rank = -(-len(ascending) * share // 1)
     return ascending[max(0, int(rank) - 1)]
 
 
-class Seat:
-    """One reader: where it is, and what its frames say of that."""
+class Reader:
+    """One reader's position, and what its frames do to the position and to the tally."""
 
     def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
         self.position = ""
@@ -107,12 +111,12 @@ class Seat:
         return int(self.position.split(".")[1]) if self.position else 0
 
     def connected(self, is_so: bool) -> None:
-        """Note how the last try to connect went; a reader that fails again counts once."""
+        """Count the last try to connect; a reader that fails several times counts once."""
         self._tally.failed += (not is_so) - self._is_failed
         self._is_failed = not is_so
 
-    def take(self, text: str) -> dict[str, Any]:
-        """Take one frame and return it; its entries count once, in their order."""
+    def receive(self, text: str) -> dict[str, Any]:
+        """Apply one frame and return it. Each entry counts once."""
         frame: dict[str, Any] = json.loads(text)
         if frame["t"] == "hello":
             self.position = frame["position"]
@@ -137,7 +141,7 @@ class Seat:
 
 
 def _published(entry: dict[str, Any]) -> float:
-    """Return when an entry was published, in seconds since 1970: by its text, or by the server."""
+    """Return an entry's instant in seconds since 1970: as its text states, else the server's."""
     text = entry["headline"] or ""
     if text.startswith(MARK):
         return float(text[len(MARK) :])
@@ -145,19 +149,19 @@ def _published(entry: dict[str, Any]) -> float:
 
 
 class Bench:
-    """One measurement against `url`; `say` is told how far it is: what, done, of how many."""
+    """One measurement of the server at `url`. `progress` gets the phase, how much of how many."""
 
     def __init__(
-        self, url: str, readers: int, token: str, say: Callable[[str, int, int], None]
+        self, url: str, readers: int, token: str, progress: Callable[[str, int, int], None]
     ) -> None:
         self.url, self.readers = url.rstrip("/"), readers
         self.tally = Tally()
-        self._token, self._say = token, say
+        self._token, self._progress = token, progress
         self._opening = asyncio.Semaphore(OPENING_MAX)
         self._is_over = False
 
     async def publish(self, blog: str, entries: int, rate: float) -> Result:
-        """Publish into `blog`, into a new one when it is "", and count what every reader got."""
+        """Publish into `blog`, "" for a new blog, and count what every reader receives."""
         slug = blog or await self._new_blog()
         try:
             return await self._with_readers(slug, lambda: self._entries(slug, entries, rate))
@@ -166,7 +170,7 @@ class Bench:
                 await self._call("PATCH", f"/api/blogs/{slug}", {"status": "draft"})
 
     async def watch(self, blog: str, seconds: float) -> Result:
-        """Count what every reader gets of what others publish."""
+        """Count what every reader receives of the entries that others publish."""
         return await self._with_readers(blog, lambda: self._wait(seconds))
 
     async def _with_readers(self, slug: str, work: Callable[[], Any]) -> Result:
@@ -175,7 +179,7 @@ class Bench:
             await self._until_open()
             started, before = time.monotonic(), self.tally.delivered
             entries = 0
-            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C: what there is so far
+            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C: the result so far
                 entries = await work()
             seconds = time.monotonic() - started
             self.tally.failed = self.readers - self.tally.open
@@ -190,18 +194,18 @@ class Bench:
     async def _until_open(self) -> None:
         deadline = time.monotonic() + OPEN_S
         while (there := self.tally.open + self.tally.failed) < self.readers:
-            self._say("opening", there, self.readers)
+            self._progress("opening", there, self.readers)
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(0.05)
-        self._say("opening", there, self.readers)
+        self._progress("opening", there, self.readers)
         if not self.tally.open:
             closes = ", ".join(map(str, self.tally.closes)) or "no answer"
-            raise BenchError(f"no reader was let in at {self.url}: {closes}")
+            raise BenchError(f"no reader was admitted at {self.url}: {closes}")
 
     async def _wait(self, seconds: float) -> int:
         for passed in range(int(seconds)):
-            self._say("watching", passed, int(seconds))
+            self._progress("watching", passed, int(seconds))
             await asyncio.sleep(1)
         return 0
 
@@ -209,7 +213,7 @@ class Bench:
         started, done = time.monotonic(), 0
         with contextlib.suppress(asyncio.CancelledError):
             for done in range(entries):
-                self._say("publishing", done, entries)
+                self._progress("publishing", done, entries)
                 await asyncio.sleep(max(0.0, started + done / rate - time.monotonic()))
                 entry = {"headline": f"{MARK}{time.time():.6f}", "body": WORDS * 8}
                 await self._call("POST", f"/api/blogs/{slug}/entries", entry)
@@ -220,23 +224,23 @@ class Bench:
     async def _until_delivered(self, entries: int) -> None:
         deadline = time.monotonic() + SETTLE_S
         while self.tally.delivered < self.readers * entries and time.monotonic() < deadline:
-            self._say("waiting", self.tally.delivered, self.readers * entries)
+            self._progress("waiting", self.tally.delivered, self.readers * entries)
             await asyncio.sleep(0.05)
 
     # -- readers
 
     async def _read(self, slug: str) -> None:
-        """Be one reader until the end, as the contract's client is."""
-        seat = Seat(self.tally)
+        """Run one reader that reconnects, until the end or a code that forbids it."""
+        reader = Reader(self.tally)
         wait_s: float | None = 0.0
         while wait_s is not None:
             await asyncio.sleep(wait_s)
-            wait_s = await self._once(slug, seat)
-        seat.connected(False)  # and will not be again
+            wait_s = await self._once(slug, reader)
+        reader.connected(False)  # it does not reconnect
 
-    async def _once(self, slug: str, seat: Seat) -> float | None:
-        """Read one connection to its end; return after how long to come back, None for never."""
-        since = f"&since={seat.position}" if seat.position else ""
+    async def _once(self, slug: str, reader: Reader) -> float | None:
+        """Read one connection to its end; return the seconds to reconnect after, None for never."""
+        since = f"&since={reader.position}" if reader.position else ""
         address = f"{self.url.replace('http', 'ws', 1)}/blogs/{slug}/live?as=data{since}"
         try:
             async with self._opening:
@@ -244,21 +248,21 @@ class Bench:
                     address, proxy=None, max_size=None, open_timeout=OPEN_S, ping_interval=None
                 )
         except (OSError, InvalidHandshake, TimeoutError):
-            seat.connected(False)
+            reader.connected(False)
             return random.uniform(0, RETRY_S)  # noqa: S311 - spreads load
-        seat.connected(True)
+        reader.connected(True)
         try:
-            return await self._follow(connection, seat)
+            return await self._follow(connection, reader)
         finally:
             with contextlib.suppress(Exception):
                 await connection.close()
 
-    async def _follow(self, connection: ClientConnection, seat: Seat) -> float | None:
+    async def _follow(self, connection: ClientConnection, reader: Reader) -> float | None:
         window: list[int] | None = [0, int(RETRY_S * 1_000)]
         is_open = False
         try:
             while True:
-                frame = seat.take(str(await connection.recv()))
+                frame = reader.receive(str(await connection.recv()))
                 if frame["t"] in ("bye", "reset"):
                     window = frame["after_ms"]
                 elif not is_open:
@@ -299,7 +303,7 @@ class Bench:
 
 
 def checked_url(url: str) -> str:
-    """Return a server's address without a slash at the end. Raises BenchError for none."""
+    """Return a server's address without a slash at its end. Raises BenchError for no address."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BenchError(f"the address must be like http://127.0.0.1:8000, not {url!r}")

@@ -1,10 +1,10 @@
 """The sample blog: Apollo 11, published as an editor would publish it.
 
-It exists so that whoever installs the program sees, one command later, what every feature looks
-like on real coverage. `fill` publishes it with the times of 1969; `replay` publishes it live, step
-by step, so that an open page has something to follow.
+One command after the installation, an operator sees every feature on real coverage. `fill`
+publishes the blog with the times of 1969. `replay` publishes it live, step by step, so that an open
+page receives changes.
 
-Rules: writes only through `publishing`, as any caller does; holds no text, which is in demo.toml.
+Rules: writes only through `publishing`, as any caller does. All texts are in demo.toml.
 """
 
 import asyncio
@@ -27,21 +27,22 @@ USER: Final = "editor"
 PASSWORD_CHARACTERS: Final = 24  # of 0-9a-z: 124 bits
 REPLAYS_MAX: Final = 1_000  # numbered slugs tried before giving up
 
-# What a step may meet in a blog others work on: it has ended, the entry is deleted, or was edited.
+# Why a step can fail in a blog that editors change too: the blog ended, or the entry was deleted or
+# edited.
 _OVERTAKEN: Final = (409, 410, 412)
 
 
 class Step(NamedTuple):
-    """One change of the story: of the entry `entry`, or of the blog's header when that is None."""
+    """One change of the story: of an entry, or of the blog's header."""
 
-    entry: str | None  # the entry's name in the story, not its id
+    entry: str | None  # the entry's name in the story, not its id; None: the header
     is_new: bool
-    revision: int | None  # which an edit expects; None: it makes no revision
+    revision: int | None  # the revision that an edit replaces; None: marks only, no new revision
     fields: dict[str, Any]  # as the API takes them
 
 
 class Story(NamedTuple):
-    """A blog as it begins, and everything that happens to it, in order."""
+    """A blog's first header, and all its changes in order."""
 
     header: dict[str, Any]
     steps: list[Step]
@@ -56,7 +57,7 @@ class Story(NamedTuple):
 
 @cache
 def stories() -> dict[str, Story]:
-    """Return the stories of demo.toml by slug, in the order in which they are to be published."""
+    """Return the stories of demo.toml by slug, in the order of their publication."""
     tables = tomllib.loads(Path(__file__).with_name("demo.toml").read_text("utf-8"))["blog"]
     return {table["slug"]: _story(table) for table in tables}
 
@@ -68,7 +69,7 @@ def _story(table: dict[str, Any]) -> Story:
 
 
 def _step(table: dict[str, Any], revisions: Counter[str]) -> Step:
-    """Return one step; `revisions` counts, by entry, those made so far."""
+    """Return one step. `revisions` counts each entry's revisions so far, and is updated."""
     fields = {name: _field(value) for name, value in table.items()}
     published, edited = fields.pop("publish", None), fields.pop("edit", None)
     if published:
@@ -81,7 +82,7 @@ def _step(table: dict[str, Any], revisions: Counter[str]) -> Step:
 
 
 def _field(value: Any) -> Any:
-    """Return a value as the API's JSON has it: a time in RFC 3339, a text without outer breaks."""
+    """Return a value in the API's form: a time in RFC 3339, a text without outer line breaks."""
     if isinstance(value, datetime):
         return value.isoformat()
     return value.strip("\n") if isinstance(value, str) else value
@@ -91,10 +92,11 @@ def _field(value: Any) -> Any:
 
 
 async def fill(publishing: Publishing, accounts: Accounts) -> tuple[str, str] | None:
-    """Publish what is missing of the sample blogs; create the first user when there is none.
+    """Publish the missing parts of the sample blogs, and create the first user.
 
-    A complete blog is left as it is, whatever editors have made of it since; one that a killed run
-    left half filled is completed. Returns the new user's name and password, None when there is one.
+    A complete blog stays as it is, with all that editors changed since. A blog that a killed run
+    left incomplete is completed. Return the new user's name and password; None when there was a
+    user already.
     """
     for story in stories().values():
         await _complete(publishing, story)
@@ -110,19 +112,19 @@ async def _first_user(accounts: Accounts) -> tuple[str, str] | None:
 
 
 async def _complete(publishing: Publishing, story: Story) -> None:
-    """Bring a blog to the end of its story; change nothing when it is there."""
-    if not await _create(publishing, story.header) and await _is_told(publishing, story.slug):
+    """Publish the steps that a blog lacks; change nothing when the blog is complete."""
+    if not await _create(publishing, story.header) and await _is_complete(publishing, story.slug):
         return
-    telling = _Telling(publishing, story.slug)
-    await telling.recognise(story)
+    run = _Run(publishing, story.slug)
+    await run.recognise(story)
     for n, step in enumerate(story.steps, 1):
-        await telling.perform(step, f"demo:{n}")
+        await run.perform(step, f"demo:{n}")
 
 
 async def _create(publishing: Publishing, header: dict[str, Any]) -> bool:
     """Create a blog; return False when its slug is taken.
 
-    Without a key of ours, on purpose: with one, a second run would hear that it created the blog.
+    Without an idempotency key: with a key, a second run would get the first run's success.
     """
     try:
         await publishing.create_blog(SYSTEM, header, None)
@@ -133,8 +135,8 @@ async def _create(publishing: Publishing, header: dict[str, Any]) -> bool:
     return True
 
 
-async def _is_told(publishing: Publishing, slug: str) -> bool:
-    """Say whether a blog came to the end of its story: its last step ends it or sets the links."""
+async def _is_complete(publishing: Publishing, slug: str) -> bool:
+    """Return whether a blog has its story's last step, which ends the blog or sets its links."""
     blog = (await publishing.blog(SYSTEM, slug)).blog
     return blog.status == "ended" or bool(blog.full_coverage or blog.successor)
 
@@ -145,9 +147,9 @@ async def replay(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     report: Callable[[str], object] = print,
 ) -> str:
-    """Publish the coverage as if it happened now, into a new blog, a step every `gap_s` seconds.
+    """Publish the coverage live into a new blog, a step every `gap_s` seconds.
 
-    Returns the blog's slug. `report` gets a line for each step, after the step.
+    Return the blog's slug. `report` gets a line for each step, after the step.
     """
     for story in stories().values():
         if story.slug != MAIN:  # the banner at the end links to it
@@ -155,21 +157,21 @@ async def replay(
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")
     report(f"/blogs/{slug}: {len(story.steps)} changes, one every {gap_s:g} s")
-    telling = _Telling(publishing, slug)
+    run = _Run(publishing, slug)
     for n, step in enumerate(story.steps, 1):
         await sleep(gap_s)
-        await telling.perform(_as_of_now(step), f"demo:{n}")
+        await run.perform(_as_of_now(step), f"demo:{n}")
         report(_described(step))
     return slug
 
 
 async def _create_numbered(publishing: Publishing, header: dict[str, Any], slug: str) -> str:
-    """Create a blog under `slug`, or the first of `slug`-2, -3 … that is free; return which."""
+    """Create a blog under the first free slug of `slug`, `slug`-2, `slug`-3 …, and return it."""
     for taken in range(REPLAYS_MAX):
         candidate = f"{slug}-{taken + 1}" if taken else slug
         if await _create(publishing, {**header, "slug": candidate}):
             return candidate
-    raise RuntimeError(f"{slug} and {REPLAYS_MAX - 1} numbered ones are all taken")
+    raise RuntimeError(f"{slug} and {REPLAYS_MAX - 1} numbered slugs are all taken")
 
 
 def _as_of_now(step: Step) -> Step:
@@ -186,17 +188,17 @@ def _described(step: Step) -> str:
     return f"edit: {step.entry}, {', '.join(step.fields)}"
 
 
-class _Telling:
-    """One run of a story into a blog: knows which entry there bears which of the story's names."""
+class _Run:
+    """One run of a story into a blog: maps the story's names of entries to their ids."""
 
     def __init__(self, publishing: Publishing, slug: str) -> None:
         self._publishing, self._slug = publishing, slug
         self._ids: dict[str, str] = {}
 
     async def recognise(self, story: Story) -> None:
-        """Find what an earlier run published, by its stated instants, of which no two are the same.
+        """Find the entries that an earlier run published, by their stated instants.
 
-        Idempotency keys do for a day; this does for ever.
+        No two instants of a story are the same. Idempotency keys would work for a day only.
         """
         names = {
             parse_time(step.fields["published_at"]): step.entry
@@ -212,7 +214,7 @@ class _Telling:
                     self._ids[names[entry.published_at]] = entry.id
 
     async def perform(self, step: Step, key: str) -> None:
-        """Make one change, once under `key`; what others did to the entry meanwhile stands."""
+        """Make one change under an idempotency key; changes by editors to the entry win."""
         if step.entry is None:
             await self._publishing.edit_blog(SYSTEM, self._slug, step.fields, key)
             return
