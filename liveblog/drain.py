@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from liveblog.live.direct import Lane
 
@@ -54,7 +54,7 @@ def draining_first(
             signal.signal(number, handler)
 
 
-def _call(handler: Any, number: int, frame: FrameType | None) -> None:
+def _call(handler: object, number: int, frame: FrameType | None) -> None:
     """Call a signal's handler; SIG_DFL, SIG_IGN and None are not callable."""
     if callable(handler):
         handler(number, frame)

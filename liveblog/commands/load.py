@@ -15,7 +15,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -173,7 +173,7 @@ class Bench:
         """Count what every reader receives of the entries that others publish."""
         return await self._with_readers(blog, lambda: self._wait(seconds))
 
-    async def _with_readers(self, slug: str, work: Callable[[], Any]) -> Result:
+    async def _with_readers(self, slug: str, work: Callable[[], Awaitable[int]]) -> Result:
         tasks = [asyncio.create_task(self._read(slug)) for _ in range(self.readers)]
         try:
             await self._until_open()

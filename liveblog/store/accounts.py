@@ -126,8 +126,8 @@ class Accounts:
         self._passwords = Passwords()
 
     async def check_store(self) -> None:
-        """Ping the server that has the users; raises StoreDown."""
-        await self._records.ask(_USERS, lambda redis: redis.ping())
+        """Raise StoreDown when the server that has the users is unreachable."""
+        await self._records.ask(_USERS, lambda redis: redis.exists(_USERS))
 
     # -- users
 

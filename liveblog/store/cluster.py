@@ -18,7 +18,7 @@ from redis.exceptions import ClusterDownError, RedisError
 
 from liveblog.store.client import Client
 from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes, Query, Reply, by_name
-from liveblog.store.pool import Pool, close_all
+from liveblog.store.pool import Pool
 from liveblog.tasks import stop
 
 LOOK_EVERY_S: Final = 0.25  # the least time between two reads of the map
@@ -114,7 +114,7 @@ class Cluster(Nodes):
 
     async def aclose(self) -> None:
         for node in [*self._seeds.values(), *self._nodes.values()]:
-            await close_all(node.redis)
+            await node.pool.close_all()
 
     async def _newest(self) -> _View:
         known = self._seeds | self._nodes
@@ -143,7 +143,7 @@ class Cluster(Nodes):
             self._owners = owners
             self._set_prefixes()
         for node in gone:
-            await close_all(node.redis)
+            await node.pool.close_all()
 
     def _set_prefixes(self) -> None:
         """Give each node a prefix whose slot the node has; every worker finds the same prefix."""

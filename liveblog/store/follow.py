@@ -282,7 +282,7 @@ class Line:
             wait_s = min(RETRY_S[1], wait_s * 2)
 
     async def _session(self) -> None:
-        connection = self._node.redis.connection_pool.make_connection()
+        connection = self._node.pool.make_connection()
         self._probed.clear()
         # In a cluster the probe's slot is one of this node's, so that the probe tests this very
         # connection. A slot that moves takes the probe with it, which ends the session.

@@ -10,7 +10,7 @@ that they are.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -36,7 +36,7 @@ _WRONG_MAP: Final = (
 
 
 class Node:
-    """One server that accepts writes.
+    """One server that accepts writes, its client and the pool of the client's connections.
 
     `name` is the server's address, "" where there is only one server. `prefix` starts the names of
     the server's own channels. In a cluster it has a hash tag, which changes when slots move.
@@ -44,6 +44,7 @@ class Node:
 
     def __init__(self, redis: Redis, name: str = "") -> None:
         self.redis = cast(Client, redis)
+        self.pool: Any = redis.connection_pool  # redis-py's types omit half of its methods
         self.name = name
         self.prefix = "lb:"
 
@@ -135,7 +136,7 @@ class One(Nodes):
     """One server: the same client for every name."""
 
     def __init__(self, redis: Redis) -> None:
-        self._node = Node(redis)
+        self._redis, self._node = redis, Node(redis)
 
     @property
     def map(self) -> object:
@@ -154,4 +155,4 @@ class One(Nodes):
         """Do nothing: the server's address is in the URL."""
 
     async def aclose(self) -> None:
-        await self._node.redis.aclose()
+        await self._redis.aclose()

@@ -12,8 +12,6 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from liveblog.store.client import Client
-
 SOCKET_TIMEOUT_S: Final = 2.0  # for one try; a call has two
 CONNECTIONS_MAX: Final = 100  # to one server
 
@@ -96,11 +94,6 @@ class Pool(BlockingConnectionPool):
     async def close_all(self) -> None:
         """Close all connections without a closing handshake, those in use too."""
         await _close([*self._available_connections, *self._in_use_connections])
-
-
-async def close_all(client: Client) -> None:
-    """Close all connections of a client whose server may be gone, those in use too."""
-    await client.connection_pool.close_all()
 
 
 async def _close(connections: Iterable[AbstractConnection]) -> None:

@@ -28,12 +28,11 @@ class Watched(One):
 
     def __init__(self, redis: Redis, sentinels: Sentinel) -> None:
         super().__init__(redis)
-        self._pool: Any = redis.connection_pool
         self._sentinels = sentinels
 
     @property
     def map(self) -> object:
-        return self._pool.master_address
+        return self._node.pool.master_address
 
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
         # Workers query all servers every second or two. A deposed primary that is alive accepts
@@ -44,7 +43,7 @@ class Watched(One):
 
     async def look_again(self) -> None:
         """Ask the sentinels; the pool closes idle connections to any other server."""
-        await self._pool.get_master_address()
+        await self._node.pool.get_master_address()
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -348,7 +348,7 @@ async def test_node_without_a_host_is_where_it_was_asked(
         async with connect(shards.url) as nodes:
             await nodes.look_again()
             for node in shards.primaries:
-                assert await nodes.at(shards.slug_on(node)).ping()
+                assert await nodes.at(shards.slug_on(node)).execute_command("PING")
     finally:
         for node in shards.all:
             node.ask("CONFIG SET", name, "ip")

@@ -120,7 +120,7 @@ async def test_primary_is_found_with_one_sentinel_and_kept_with_none(
     try:
         async with connect(group.url) as nodes:
             await asyncio.gather(*(nodes.look_again() for _ in range(20)))
-            assert await nodes.at("").ping()
+            assert await nodes.at("").execute_command("PING")
             first.start()
             third.kill()
             await nodes.look_again()
@@ -153,8 +153,8 @@ async def test_calls_wait_when_there_are_more_than_connections(
 ) -> None:
     monkeypatch.setattr("liveblog.store.pool.CONNECTIONS_MAX", 3)
     async with connect(group.url) as nodes:
-        await asyncio.gather(*(nodes.at("").ping() for _ in range(20)))
-        assert len(nodes.at("").connection_pool._available_connections) <= 3
+        await asyncio.gather(*(nodes.at("").execute_command("PING") for _ in range(20)))
+        assert len(nodes.node("").pool._available_connections) <= 3
 
 
 async def test_server_that_accepts_no_writes_counts_as_unreachable(

@@ -167,7 +167,7 @@ def test_connection_raises_connection_error_when_it_was_just_closed(
 
     async def send() -> None:
         async with connect(store_url) as client:
-            pool: Any = client.at("lb:blogs").connection_pool
+            pool = client.node("lb:blogs").pool
             connection = pool.make_connection()
             await connection.connect()
             connection._writer.transport.abort()
@@ -183,7 +183,7 @@ async def test_pool_closes_idle_connections_when_one_breaks(
 ) -> None:
     """A closing handshake with TLS would wait for an end that is gone, and block the pool."""
     async with connect(store_url) as client:
-        pool: Any = client.at("lb:blogs").connection_pool
+        pool = client.node("lb:blogs").pool
         broken, idle = [await pool.get_connection() for _ in range(2)]
         await pool.release(idle)
         closed: list[bool] = []
