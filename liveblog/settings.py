@@ -173,9 +173,9 @@ class Settings:
 
     @property
     def base_url(self) -> str:
-        """The site's address without a slash at its end, as far as the settings tell.
+        """The site's address, without a slash at its end.
 
-        Without `public_url`, the address at which a browser on this machine finds the server.
+        Without `public_url`, the address at which a browser on this machine reaches the server.
         """
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
         host = f"[{host}]" if ":" in host else host

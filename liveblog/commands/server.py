@@ -29,7 +29,7 @@ BACKLOG: Final = 4_096
 # takes a turn for each reader who reconnects. With this many descriptors of the one socket, it
 # accepts this many in a turn.
 ACCEPTS: Final = 16
-STARTUP_FAILURE: Final = 3  # uvicorn's exit code: a supervisor does not restart the worker
+STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE  # a supervisor restarts no such worker
 
 log = logging.getLogger(__name__)
 

@@ -55,8 +55,8 @@ class Records:
 def decode(record: bytes | str | None, kind: type[T]) -> T | None:
     """Return a record; None for None.
 
-    Raises Damaged for a record that does not decode: a corrupt record refuses nobody, the request
-    fails as with an unreachable store.
+    Raises Damaged for a record that does not decode. The request then fails as with an unreachable
+    store: a corrupt record must not look like a wrong password or an unknown token.
     """
     try:
         return None if record is None else msgspec.json.decode(record, type=kind)

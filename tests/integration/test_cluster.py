@@ -166,7 +166,7 @@ def probes(node: Process) -> int:
     return len(node.ask("PUBSUB SHARDCHANNELS", "*:probe:*"))
 
 
-class Heard:
+class Received:
     """A sink that collects changes, and never compares them with the store."""
 
     def __init__(self) -> None:
@@ -182,24 +182,24 @@ class Heard:
 
 
 @pytest.fixture
-async def heard(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
+async def received(nodes: Nodes) -> AsyncIterator[tuple[Received, Follower]]:
     async with listening(nodes) as both:
         yield both
 
 
 @contextlib.asynccontextmanager
-async def listening(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
-    follower, heard = Follower(nodes, Broker(nodes).probe), Heard()
-    running = asyncio.create_task(follower.run(heard))
-    yield heard, follower
+async def listening(nodes: Nodes) -> AsyncIterator[tuple[Received, Follower]]:
+    follower, received = Follower(nodes, Broker(nodes).probe), Received()
+    running = asyncio.create_task(follower.run(received))
+    yield received, follower
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_change_arrives_by_sharded_pubsub_alone(
-    shards: Cluster, publishing: Publishing, heard: tuple[Heard, Follower]
+    shards: Cluster, publishing: Publishing, received: tuple[Received, Follower]
 ) -> None:
-    listener, follower = heard
+    listener, follower = received
     slugs = [await create(publishing, shards.slug_on(node)) for node in shards.primaries]
     for slug in slugs:
         await follower.follow(slug)
@@ -208,8 +208,8 @@ async def test_change_arrives_by_sharded_pubsub_alone(
     await until(lambda: sorted(listener.changes) == sorted((slug, 2) for slug in slugs))
     follower.unfollow(slugs[0])
     await until(lambda: subscribers(shards.primaries[0], slugs[0]) == 0)
-    await publishing.create_entry(SYSTEM, slugs[0], {"body": "Not heard."})
-    await publishing.create_entry(SYSTEM, slugs[1], {"body": "Heard."})
+    await publishing.create_entry(SYSTEM, slugs[0], {"body": "Not received."})
+    await publishing.create_entry(SYSTEM, slugs[1], {"body": "Received."})
     await until(lambda: listener.changes[3:] == [(slugs[1], 3)])
 
 
@@ -255,20 +255,20 @@ async def test_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[st
         node.ask("CLUSTER ADDSLOTSRANGE", 0, REDIS_CLUSTER_HASH_SLOTS - 1)
         await until(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok")
         url = f"rediss+cluster://127.0.0.1:{port}?ssl_ca_certs={cert}"
-        async with connect(url) as nodes, listening(nodes) as (heard, follower):
+        async with connect(url) as nodes, listening(nodes) as (received, follower):
             slug = await create(publishing_on(nodes), "council")
             await follower.follow(slug)
             await publishing_on(nodes).create_entry(SYSTEM, slug, {"body": "Text."})
-            await until(lambda: heard.changes == [(slug, 2)])
+            await until(lambda: received.changes == [(slug, 2)])
 
 
 # -- slots that move
 
 
 async def test_follower_resubscribes_when_a_slot_moves(
-    shards: Cluster, publishing: Publishing, heard: tuple[Heard, Follower]
+    shards: Cluster, publishing: Publishing, received: tuple[Received, Follower]
 ) -> None:
-    listener, follower = heard
+    listener, follower = received
     home, other = shards.primaries[0], shards.primaries[2]
     slug = await create(publishing, shards.slug_on(home))
     await follower.follow(slug)

@@ -150,7 +150,7 @@ async def test_follower_stops_when_it_is_losing_its_connection(
             cancelled.set()
             await release.wait()
 
-    running = asyncio.create_task(Follower(One(store_client), probe).run(Deaf()))
+    running = asyncio.create_task(Follower(One(store_client), probe).run(Ignoring()))
     await until(lambda: store_client.client_kill_filter(_type="pubsub"))
     await until(cancelled.is_set)
     running.cancel()
@@ -246,17 +246,17 @@ async def test_worker_ends_when_a_part_of_it_forgets_its_cancellation(
 
     monkeypatch.setattr(schedule, "run", forgetful)
     application = app.create_app(Settings(redis_url=store_url))
-    heard: asyncio.Queue[Any] = asyncio.Queue()
-    said: asyncio.Queue[Any] = asyncio.Queue()
-    living = asyncio.ensure_future(application({"type": "lifespan"}, heard.get, said.put))
+    events_in: asyncio.Queue[Any] = asyncio.Queue()
+    events_out: asyncio.Queue[Any] = asyncio.Queue()
+    living = asyncio.ensure_future(application({"type": "lifespan"}, events_in.get, events_out.put))
     for step in ("startup", "shutdown"):
-        await heard.put({"type": f"lifespan.{step}"})
+        await events_in.put({"type": f"lifespan.{step}"})
         async with asyncio.timeout(5):
-            assert (await said.get())["type"] == f"lifespan.{step}.complete"
+            assert (await events_out.get())["type"] == f"lifespan.{step}.complete"
     await living
 
 
-class Deaf:
+class Ignoring:
     """A sink that ignores everything."""
 
     def receive(self, slug: str, changes: object) -> None:
@@ -517,7 +517,7 @@ async def test_server_ends_at_once_when_new_workers_wait_for_the_store(
         await until(lambda: _have_begun(server, 4), 20)
         server.terminate()
         assert await asyncio.to_thread(server.wait) == 0
-        assert "has not ended" not in server.said()
+        assert "not ended after" not in server.said()
 
 
 def _listening(server: Server) -> int:
@@ -590,8 +590,8 @@ async def test_every_reader_gets_a_farewell_before_the_server_ends(
             for stream in streams:
                 await stream.next("hello")
             server.terminate()
-            told = await asyncio.gather(*(stream.rest() for stream in streams))
-            assert told == [[BYE]] * 80
+            farewells = await asyncio.gather(*(stream.rest() for stream in streams))
+            assert farewells == [[BYE]] * 80
             assert {stream.code for stream in streams} == {4001, 200}
         assert await asyncio.to_thread(server.wait) == 0
 

@@ -53,8 +53,8 @@ def is_edited(**wanted: Any) -> bool:
 def distance(step: demo.Step) -> int:
     """Return how many entries are published between an entry and its edit."""
     end = STORY.steps.index(step)
-    begin = next(i for i, s in enumerate(STORY.steps) if s.is_new and s.entry == step.entry)
-    return sum(s.is_new for s in STORY.steps[begin + 1 : end])
+    start = next(i for i, s in enumerate(STORY.steps) if s.is_new and s.entry == step.entry)
+    return sum(s.is_new for s in STORY.steps[start + 1 : end])
 
 
 def share_a_minute() -> bool:
