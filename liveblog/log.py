@@ -60,8 +60,8 @@ def configure_logging(settings: Settings) -> None:
 class NoSockets(logging.Filter):
     """Drops the records of uvicorn and websockets about a single socket.
 
-    Those are a line with the query string for every accepted socket, a line for every closed one,
-    and a traceback for every frame that is not UTF-8: thousands a second when readers reconnect.
+    They log each accepted socket with its query string, each closed socket, and a traceback for
+    each frame that is not UTF-8. Reconnecting readers cause thousands of records a second.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

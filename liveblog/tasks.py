@@ -1,8 +1,8 @@
 """Tasks that run concurrently and are certain to end.
 
-Why not a TaskGroup: on Python 3.11 and 3.12 a group that ends because one of its tasks failed does
-not pass a later cancellation on, and redis-py's `wait_for` can swallow the first cancellation. A
-worker would then never stop.
+Why not a TaskGroup: on Python 3.11 and 3.12 a group whose task failed does not pass a later
+cancellation on. redis-py's `wait_for` can swallow the first cancellation. With both, a worker would
+never stop.
 
 Rules: knows nothing of what the tasks do.
 """

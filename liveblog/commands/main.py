@@ -1,6 +1,6 @@
 """The command line: the group of all commands, its help and its errors.
 
-The result of a command goes to standard output and every remark to standard error, so that
+The result of a command goes to standard output and every remark to standard error. So
 `TOKEN=$(liveblog token create wire)` holds a token and nothing else. A failure is one clear line
 and exit code 1.
 

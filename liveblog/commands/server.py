@@ -25,9 +25,9 @@ from liveblog.worker import Worker
 GRACE_S: Final = 10  # for running requests, after the readers have left
 KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
 BACKLOG: Final = 4_096
-# libuv accepts one connection of a listening socket in each turn of its loop, so after a cut it
-# takes a turn for each reader who reconnects. With this many descriptors of the one socket, it
-# accepts this many in a turn.
+# libuv accepts one connection of a listening socket in each turn of its loop. After a cut it would
+# take one turn for each reader that reconnects. With this many descriptors of the one socket, it
+# accepts this many readers in a turn.
 ACCEPTS: Final = 16
 STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE  # a supervisor restarts no such worker
 
@@ -67,7 +67,7 @@ def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.soc
     """Return ACCEPTS descriptors of one bound socket.
 
     Accepted connections inherit the socket's send buffer. Without our limit the kernel buffers 2 to
-    4 MB for a reader that does not read (loopback, Linux 6.1), and no count of ours includes them.
+    4 MB for a reader that does not read (loopback, Linux 6.1). No count of ours includes those.
     """
     listener = config.bind_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)

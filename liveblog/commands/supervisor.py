@@ -1,7 +1,7 @@
 """Worker processes and their supervisor: started, replaced when they die, exchanged on SIGHUP.
 
-This is uvicorn's supervisor with another exchange. uvicorn replaces one worker after the other, so
-a reader whom the first old worker sends away would often reach the second and be sent away again.
+This is uvicorn's supervisor with another exchange. uvicorn replaces one worker after the other.
+A reader would often reconnect from the first old worker to the second, and be sent away again.
 
 Rules: knows no readers and no store; `drain` decides how a worker ends.
 """

@@ -62,8 +62,8 @@ class _Watchful(AbstractConnection):
     ) -> None:
         """Close the connection; after an error, without the closing handshake.
 
-        TLS waits for the other end's part of that handshake as long as for a reply, and then
-        redis-py would raise the handshake's timeout in place of the error.
+        TLS waits for the other end's part of that handshake as long as for a reply. Then redis-py
+        would raise the handshake's timeout in place of the error.
         """
         self.broke |= error is not None
         await super().disconnect(
