@@ -66,11 +66,12 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
 
 
 def _handle_signals(*, has_supervisor: bool) -> None:
-    """Handle the signals that arrive while uvicorn does not: unwind, so that the store is stopped.
+    """Handle the signals that arrive before and after uvicorn handles them.
 
-    A closed terminal (SIGHUP) ends a server without workers as SIGTERM does; the default action
-    would cut all readers off. To a supervisor SIGHUP means an exchange of its workers, so before it
-    has any there is nothing to do. `nohup` has SIGHUP ignored, which stays.
+    SIGTERM unwinds, so that the store is stopped. SIGHUP (a closed terminal) ends a server without
+    workers as SIGTERM does, since its default action would disconnect all readers. A supervisor
+    exchanges its workers on SIGHUP, and ignores the signal while it has none. Under `nohup` SIGHUP
+    stays ignored.
     """
     signal.signal(signal.SIGTERM, _exit)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

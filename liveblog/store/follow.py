@@ -15,8 +15,9 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import MovedError, RedisError
 
 from liveblog.blog.model import new_id
@@ -246,7 +247,7 @@ class Line:
         self._probe = ""
         self._probed = asyncio.Event()
         self._leaving: set[asyncio.Task[None]] = set()  # a task without a reference may vanish
-        self._connection: Any = None
+        self._connection: AbstractConnection | None = None
 
     async def join(self, name: str) -> None:
         """Start to carry a channel."""
@@ -282,7 +283,7 @@ class Line:
             wait_s = min(RETRY_S[1], wait_s * 2)
 
     async def _session(self) -> None:
-        connection = self._node.pool.make_connection()
+        connection: AbstractConnection = self._node.pool.make_connection()
         self._probed.clear()
         # In a cluster the probe's slot is one of this node's, so that the probe tests this very
         # connection. A slot that moves takes the probe with it, which ends the session.
@@ -299,12 +300,12 @@ class Line:
             self._follower.lost(self)
             await connection.disconnect(nowait=True)
 
-    async def _subscribe(self, connection: Any, names: list[str]) -> None:
+    async def _subscribe(self, connection: AbstractConnection, names: list[str]) -> None:
         """Send one command; in a cluster one for each channel, since the slots differ."""
         for some in [[name] for name in names] if self._is_sharded else [names]:
             await connection.send_command(self._words.subscribe, *some)
 
-    async def _read(self, connection: Any) -> None:
+    async def _read(self, connection: AbstractConnection) -> None:
         words, follower = self._words, self._follower
         while True:
             try:
