@@ -84,7 +84,7 @@ def test_user_add_reads_the_password_from_one_line_of_standard_input(liveblog: R
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("", "standard input has no line"),
         ("\n", "standard input has no line"),
@@ -92,11 +92,11 @@ def test_user_add_reads_the_password_from_one_line_of_standard_input(liveblog: R
     ],
 )
 def test_user_add_prints_one_line_when_the_password_is_invalid(
-    liveblog: Run, given: str, said: str
+    liveblog: Run, given: str, message: str
 ) -> None:
     done = liveblog("user", "add", "dana", given=given)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert said in done.stderr
+    assert message in done.stderr
     assert liveblog("user", "list").stdout == ""
 
 

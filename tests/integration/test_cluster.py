@@ -530,15 +530,15 @@ def test_disk_durability_is_refused_when_one_node_loses_writes(shards: Cluster) 
     node = shards.primaries[2]
     node.ask("CONFIG SET", "appendfsync", "everysec")
     try:
-        said = refusal(REDIS_URL=shards.url, LIVEBLOG_DURABILITY="disk")
+        text = refusal(REDIS_URL=shards.url, LIVEBLOG_DURABILITY="disk")
     finally:
         node.ask("CONFIG SET", "appendfsync", "always")
-    assert "appendfsync is everysec and must be always" in said
+    assert "appendfsync is everysec and must be always" in text
 
 
 def test_node_of_a_cluster_is_refused_as_a_single_store(shards: Cluster) -> None:
-    said = refusal(REDIS_URL=f"redis://{shards.primaries[0].address}")
-    assert "must begin with redis+cluster://" in said
+    text = refusal(REDIS_URL=f"redis://{shards.primaries[0].address}")
+    assert "must begin with redis+cluster://" in text
 
 
 def test_promises_of_all_nodes_are_logged_once_when_they_are_equal(servers: list[Server]) -> None:

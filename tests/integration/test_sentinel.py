@@ -84,8 +84,8 @@ async def followed(servers: list[Server], blog: Any) -> AsyncIterator[list[Strea
 
 
 async def test_server_logs_what_the_primary_promises(servers: list[Server]) -> None:
-    said = servers[0].said()
-    assert "a confirmed change is on a replica, and a confirmed change is on its disk" in said
+    text = servers[0].said()
+    assert "a confirmed change is on a replica, and a confirmed change is on its disk" in text
 
 
 async def test_deposed_primary_is_left_at_once_and_refuses_no_write(

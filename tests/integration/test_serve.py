@@ -180,8 +180,8 @@ def test_server_leaves_no_process_and_can_restart_when_it_is_killed(
 
 def test_commands_use_the_store_of_a_running_server(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        said = command(tmp_path, "demo")
-        assert re.search(r"sign in as editor with the password \S{12,}\n", said)
+        printed = command(tmp_path, "demo")
+        assert re.search(r"sign in as editor with the password \S{12,}\n", printed)
         assert server.answers("/blogs/apollo-11")
         assert "password" not in command(tmp_path, "demo")
 

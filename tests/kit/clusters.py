@@ -126,8 +126,8 @@ class Process:
         with contextlib.suppress(
             redis.RedisError
         ):  # a server that becomes a replica cuts its connections
-            said = self.info("replication")
-            return said.get("master_port") == primary.port and self.is_in_step()
+            reply = self.info("replication")
+            return reply.get("master_port") == primary.port and self.is_in_step()
         return False
 
     def files(self) -> str:
@@ -174,9 +174,9 @@ class Cluster:
         until_sync(self.replica.is_in_step)
 
     def _is_whole(self, node: Process) -> bool:
-        said = node.ask("CLUSTER INFO")
-        is_ok = said["cluster_state"] == "ok"
-        return is_ok and int(said["cluster_known_nodes"]) == len(self.all)
+        reply = node.ask("CLUSTER INFO")
+        is_ok = reply["cluster_state"] == "ok"
+        return is_ok and int(reply["cluster_known_nodes"]) == len(self.all)
 
     def _knows_replica(self, node: Process) -> bool:
         return any(len(row) > 3 for row in node.ask("CLUSTER SLOTS"))
@@ -276,8 +276,8 @@ class Watched:
     def present(self) -> Process:
         """Return the primary that the sentinels name at present."""
         with contextlib.closing(self._sentinel().client()) as client:
-            said: Any = client.sentinel_get_master_addr_by_name(SERVICE)
-        return next(it for it in self._stores if it.port == said[1])
+            reply: Any = client.sentinel_get_master_addr_by_name(SERVICE)
+        return next(it for it in self._stores if it.port == reply[1])
 
     def _sentinel(self) -> Process:
         return next(it for it in self.sentinels if it.is_running)
@@ -289,8 +289,8 @@ class Watched:
 
     def _sees_all(self, sentinel: Process) -> bool:
         with contextlib.closing(sentinel.client()) as client:
-            said: Any = client.sentinel_master(SERVICE)
-        return (said["num-slaves"], said["num-other-sentinels"]) == (2, 2)
+            reply: Any = client.sentinel_master(SERVICE)
+        return (reply["num-slaves"], reply["num-other-sentinels"]) == (2, 2)
 
 
 @contextlib.contextmanager

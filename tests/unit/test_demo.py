@@ -400,18 +400,18 @@ async def test_fill_gives_each_user_another_password() -> None:
 
 async def replay_into(book: Book) -> tuple[str, list[float], list[str]]:
     waits: list[float] = []
-    said: list[str] = []
+    lines: list[str] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    slug = await replay(cast(Publishing, book), 0.5, sleep, said.append)
-    return slug, waits, said
+    slug = await replay(cast(Publishing, book), 0.5, sleep, lines.append)
+    return slug, waits, lines
 
 
 async def test_replay_makes_every_change_in_order_after_a_gap() -> None:
     book = Book()
-    slug, waits, said = await replay_into(book)
+    slug, waits, lines = await replay_into(book)
     calls = [(what, fields) for what, where, fields in book.calls if where == slug]
     expected = [("create_blog", {**STORY.header, "slug": slug})]
     for step in STORY.steps:
@@ -422,7 +422,7 @@ async def test_replay_makes_every_change_in_order_after_a_gap() -> None:
         expected.append((what, fields))
     assert calls == expected
     assert waits == [0.5] * len(STORY.steps)
-    assert len(said) == 1 + len(STORY.steps)
+    assert len(lines) == 1 + len(STORY.steps)
 
 
 async def test_replay_ends_with_the_texts_of_the_filled_blog() -> None:

@@ -71,7 +71,7 @@ def test_several_returns_the_parts_of_a_url_of_several_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("redis+sentinel://:s3cret@host", "redis+sentinel://host:26379,host:26379/service"),
         ("redis+sentinel://:s3cret@host/", "/service"),
@@ -88,9 +88,9 @@ def test_several_returns_the_parts_of_a_url_of_several_servers() -> None:
         ("redis+other://:s3cret@host", "redis+sentinel://"),
     ],
 )
-def test_refusal_hides_a_malformed_url_of_several_servers(given: str, said: str) -> None:
+def test_refusal_hides_a_malformed_url_of_several_servers(given: str, message: str) -> None:
     refused = refusal(REDIS_URL=given)
-    assert said in refused
+    assert message in refused
     assert "s3cret" not in refused
 
 
@@ -110,14 +110,14 @@ def test_settings_reject_a_text_that_is_no_origin(given: str) -> None:
 
 
 def test_settings_name_the_nearest_setting_when_a_name_is_unknown() -> None:
-    said = refusal(LIVEBLOG_HEARTBEET_S="20")
-    assert said == "LIVEBLOG_HEARTBEET_S is not a setting; the nearest is LIVEBLOG_HEARTBEAT_S"
+    message = refusal(LIVEBLOG_HEARTBEET_S="20")
+    assert message == "LIVEBLOG_HEARTBEET_S is not a setting; the nearest is LIVEBLOG_HEARTBEAT_S"
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "301", "nan", "1_0", "20s", "1e3"])
 def test_settings_name_variable_limit_and_value_when_a_number_is_invalid(given: str) -> None:
-    said = refusal(LIVEBLOG_HEARTBEAT_S=given)
-    assert said == f"LIVEBLOG_HEARTBEAT_S must be a number from 0.05 to 300 s, not {given!r}"
+    message = refusal(LIVEBLOG_HEARTBEAT_S=given)
+    assert message == f"LIVEBLOG_HEARTBEAT_S must be a number from 0.05 to 300 s, not {given!r}"
 
 
 def test_settings_name_the_choices_when_a_word_is_none_of_them() -> None:
@@ -126,8 +126,8 @@ def test_settings_name_the_choices_when_a_word_is_none_of_them() -> None:
 
 
 def test_settings_name_all_faults_in_one_error() -> None:
-    said = refusal(PORT="70000", LIVEBLOG_DRAIN_S="x", LIVEBLOG_NOTHING="1")
-    assert all(name in said for name in ("PORT", "LIVEBLOG_DRAIN_S", "LIVEBLOG_NOTHING"))
+    message = refusal(PORT="70000", LIVEBLOG_DRAIN_S="x", LIVEBLOG_NOTHING="1")
+    assert all(name in message for name in ("PORT", "LIVEBLOG_DRAIN_S", "LIVEBLOG_NOTHING"))
 
 
 def test_settings_never_show_a_secret() -> None:
@@ -207,7 +207,7 @@ def test_refusal_hides_a_store_url_that_cannot_be_parsed(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("redis://h?protocol=3", "an option that such a URL cannot have"),
         ("redis://h?decode_responses=1", "it can have db, password, username"),
@@ -226,9 +226,9 @@ def test_refusal_hides_a_store_url_that_cannot_be_parsed(url: str) -> None:
         ("redis+sentinel://h/live?sentinel_password=", "must not be empty"),
     ],
 )
-def test_settings_reject_an_option_of_a_store_url_that_cannot_work(url: str, said: str) -> None:
+def test_settings_reject_an_option_of_a_store_url_that_cannot_work(url: str, message: str) -> None:
     refused = refusal(REDIS_URL=url)
-    assert said in refused
+    assert message in refused
     assert "s3cret" not in refused
 
 
