@@ -1,6 +1,6 @@
-"""How the log is written: lines for people or JSON for machines, on standard error.
+"""The format of the log: text for people or JSON for machines, on standard error.
 
-Rules: standard library logging only; no address and no query string of a reader in any line.
+Rules: standard library logging only. No line contains a reader's address or query string.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from liveblog.settings import Settings
 
-# What a LogRecord has anyway; everything else came with `extra=` and goes into the JSON line.
+# The attributes of every LogRecord. All others came with `extra=` and go into the JSON line.
 _USUAL: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "asctime",
     "color_message",
@@ -53,25 +53,25 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Write the log of this process as the settings say."""
+    """Configure the log of this process by the settings."""
     logging.config.dictConfig(configuration(settings))
 
 
 class NoSockets(logging.Filter):
-    """Drop what uvicorn and websockets say about each single socket.
+    """Drops the records of uvicorn and websockets about a single socket.
 
-    They write a line with the query string for every accepted socket, one for every end, and a
-    traceback for every frame that is not UTF-8: thousands a second when readers come back.
+    They log each accepted socket with its query string, each closed socket, and a traceback for
+    each frame that is not UTF-8. Reconnecting readers cause thousands of records a second.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a record is about more than one socket."""
+        """Return False for a record about a single socket."""
         text = str(record.msg)
         return '"WebSocket %s"' not in text and not text.startswith(_OF_ONE_SOCKET)
 
 
 class Text(logging.Formatter):
-    """One line: instant, level, logger, message."""
+    """Formats a record as one line: instant, level, logger, message."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -81,15 +81,15 @@ class Text(logging.Formatter):
         record: logging.LogRecord,
         datefmt: str | None = None,  # noqa: ARG002
     ) -> str:
-        """Return the record's instant in RFC 3339, in UTC with milliseconds."""
+        """Return the record's instant in RFC 3339 form, in UTC with milliseconds."""
         return _instant(record)
 
 
 class Json(logging.Formatter):
-    """One JSON object a line, with what came as `extra=` beside the usual members."""
+    """Formats a record as one JSON object a line; members of `extra=` are members of the object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line."""
+        """Return the record as one line of JSON."""
         line: dict[str, Any] = {
             "time": _instant(record),
             "level": record.levelname.lower(),

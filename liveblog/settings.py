@@ -1,10 +1,10 @@
-"""What an operator can set: one list of environment variables, read once, checked, never changed.
+"""The settings: one list of environment variables, read once, checked, never changed.
 
-The fields of `Settings` are that list. It makes the attributes everything else uses, `--help`, the
-README's table and the refusal of misspelt names, so that none of them can disagree.
+The fields of `Settings` are that list. The attributes, `--help`, the documented table and the
+rejection of misspelt names are all made from the list, so they cannot disagree.
 
-Rules: of ours only the form of a store's URL is imported here; nothing else reads the environment
-for a setting; the value of a secret never stands in a message.
+Rules: imports only `store.url` of ours, for the form of a store's URL; `store` imports no settings.
+No other module reads a setting from the environment. No message contains a secret's value.
 """
 
 import math
@@ -29,17 +29,18 @@ _DATA_DIR: Final = Path("data")
 
 
 class SettingsError(Exception):
-    """The environment cannot be used; the text names each variable, its limit and its value."""
+    """The environment is invalid; the text names each variable, its limit and its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One environment variable.
 
-    `env`: its full name. `text`: for the operator, without a full stop. `low` and `high`: the range
-    in `unit`, both included; None: no limit. `choices`: the allowed words; empty: any. `shown`: the
-    default in words, where the value itself would say nothing. `secret`: the value is never shown
-    and may also be read from the file that `{env}_FILE` names.
+    `env`: its full name. `text`: the description in Markdown, without a full stop. `low` and
+    `high`: the range in `unit`, both included; None: no limit. `choices`: the allowed words; empty:
+    any text. `shown`: the default in words, where the value itself would not explain it. `secret`:
+    no message contains the value, and the file that `{env}_FILE` names may hold it. `parse`:
+    returns the value of a text, or raises ValueError.
     """
 
     env: str
@@ -85,60 +86,62 @@ def _origins(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is set. Made by `load` in a server, directly in tests: `Settings(heartbeat_s=0.2)`."""
+    """The settings. `load` makes a program's; a test makes its own: `Settings(heartbeat_s=0.2)`."""
 
     redis_url: str = _row(
         "REDIS_URL", "", "the store: Redis 7.0 or newer, or Valkey "
-        "(`redis://`, `rediss://`, `unix://`, `valkey://`); one that sentinels watch over "
-        "(`redis+sentinel://host:26379,host:26379/service`), or a cluster "
-        "(`redis+cluster://host:6379,host:6379`), with `rediss+` for TLS",
-        shown="an embedded one in `DATA_DIR`", secret=True, parse=store_url,
+        "(`redis://`, `rediss://`, `unix://`, `valkey://`); a primary watched by sentinels "
+        "(`redis+sentinel://host:26379,host:26379/service`); or a cluster "
+        "(`redis+cluster://host:6379,host:6379`); `rediss+` for TLS",
+        shown="an embedded store in `DATA_DIR`", secret=True, parse=store_url,
     )  # fmt: skip
     host: str = _row("HOST", "127.0.0.1", "address to listen on")
-    port: int = _row("PORT", 8000, "port to listen on; 0 takes a free one", low=0, high=65_535)
+    port: int = _row("PORT", 8000, "port to listen on; 0: a free port", low=0, high=65_535)
     web_concurrency: int = _row("WEB_CONCURRENCY", 1, "worker processes", low=1, high=1_024)
     forwarded_allow_ips: str = _row(
         "FORWARDED_ALLOW_IPS", "127.0.0.1",
-        "addresses of proxies whose `X-Forwarded-*` are believed, with commas; `*`: any",
+        "addresses of proxies whose `X-Forwarded-*` headers are trusted, comma-separated; "
+        "`*`: any address",
     )  # fmt: skip
-    log_level: str = _row("LOG_LEVEL", "info", "least level that is logged", choices=LOG_LEVELS)
-    log_format: str = _row("LOG_FORMAT", "text", "form of a log line", choices=LOG_FORMATS)
+    log_level: str = _row("LOG_LEVEL", "info", "lowest level that is logged", choices=LOG_LEVELS)
+    log_format: str = _row("LOG_FORMAT", "text", "format of a log line", choices=LOG_FORMATS)
     data_dir: Path = _row("DATA_DIR", _DATA_DIR, "directory of the embedded store")
     public_url: str = _row(
         "PUBLIC_URL", "",
-        "where readers find this server, like `https://live.example`; `as=data` needs it",
-        shown="as each request says", parse=_origin,
+        "the site's address for readers, like `https://live.example`; `as=data` needs it",
+        shown="the address of each request", parse=_origin,
     )  # fmt: skip
     durability: str = _row(
-        "LIVEBLOG_DURABILITY", "", "what a confirmed change has reached: `disk` (the store must "
-        "have `appendfsync always`), `replica` (a replica has it), `store` (what the store is "
-        "set to, stated at start)",
+        "LIVEBLOG_DURABILITY", "", "where a change is before it is confirmed: `disk` (the store "
+        "must have `appendfsync always`), `replica` (on a replica), `store` (as the store is "
+        "configured, logged at start)",
         choices=DURABILITIES, shown="`disk` embedded, `store` with `REDIS_URL`",
     )  # fmt: skip
     allowed_origins: tuple[str, ...] = _row(
         "LIVEBLOG_ALLOWED_ORIGINS", (),
-        "other sites whose pages may open streams here, and write with the session of an editor "
-        "who is signed in; with commas", parse=_origins,
+        "other sites whose pages may open streams, and may write with a signed-in editor's "
+        "session; comma-separated", parse=_origins,
     )  # fmt: skip
     heartbeat_s: float = _row(
         "LIVEBLOG_HEARTBEAT_S", 20.0, "longest silence on a stream",
         unit="s", low=0.05, high=300,
     )  # fmt: skip
     drain_s: float = _row(
-        "LIVEBLOG_DRAIN_S", 10.0, "time over which readers are sent away at a stop",
+        "LIVEBLOG_DRAIN_S", 10.0, "time over which a stopping server sends its readers away",
         unit="s", low=0, high=600,
     )  # fmt: skip
     drain_lead_s: float = _row(
         "LIVEBLOG_DRAIN_LEAD_S", 0.0,
-        "time in which a stopping server still listens, for balancers to notice",
+        "time for which a stopping server still listens before that, so that balancers notice",
         unit="s", low=0, high=600,
     )  # fmt: skip
     readers_max: int = _row(
-        "LIVEBLOG_READERS_MAX", 0, "readers of one worker; 0: the file limit less 500",
+        "LIVEBLOG_READERS_MAX", 0, "most readers of one worker; 0: the file limit less 500",
         unit="readers", low=0,
     )  # fmt: skip
     readers_per_address_max: int = _row(
-        "LIVEBLOG_READERS_PER_ADDRESS_MAX", 0, "one address's readers in a worker; 0: no limit",
+        "LIVEBLOG_READERS_PER_ADDRESS_MAX", 0,
+        "most readers from one address in a worker; 0: no limit",
         unit="readers", low=0,
     )  # fmt: skip
     send_buffer_bytes: int = _row(
@@ -147,12 +150,12 @@ class Settings:
     )  # fmt: skip
     held_bytes_max: int = _row(
         "LIVEBLOG_HELD_BYTES_MAX", 268_435_456,
-        "memory that one worker spends on what slow readers "
-        "have not taken yet; over it, those who are behind the longest are cut off",
+        "memory that one worker uses for frames that slow readers have not received; above it, "
+        "the readers that are behind the longest are disconnected",
         unit="bytes", low=1_048_576, high=1_099_511_627_776,
     )  # fmt: skip
     tls_cert: str = _row(
-        "LIVEBLOG_TLS_CERT", "", "file with the certificate and its chain (PEM), to serve https "
+        "LIVEBLOG_TLS_CERT", "", "file with the certificate and its chain (PEM), to serve HTTPS "
         "without a proxy; needs `LIVEBLOG_TLS_KEY`", shown="none", parse=_file,
     )  # fmt: skip
     tls_key: str = _row(
@@ -160,7 +163,7 @@ class Settings:
         shown="none", parse=_file,
     )  # fmt: skip
     blogs_max: int = _row(
-        "LIVEBLOG_BLOGS_MAX", 200, "blogs one worker holds in memory",
+        "LIVEBLOG_BLOGS_MAX", 200, "most blogs that one worker keeps in memory",
         unit="blogs", low=1, high=100_000,
     )  # fmt: skip
 
@@ -168,12 +171,23 @@ class Settings:
         if not self.durability:
             object.__setattr__(self, "durability", "store" if self.redis_url else "disk")
 
+    @property
+    def base_url(self) -> str:
+        """The site's address, without a slash at its end.
+
+        Without `public_url`, the address at which a browser on this machine reaches the server.
+        """
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        scheme = "https" if self.tls_cert else "http"
+        return self.public_url or f"{scheme}://{host}:{self.port}"
+
 
 def load(environ: Mapping[str, str]) -> Settings:
-    """Return the settings an environment makes; an empty value counts as not set.
+    """Return the settings of an environment; an empty value counts as not set.
 
-    Raises SettingsError with every fault at once: a `LIVEBLOG_` name that is not in the list, a
-    value outside its limits, a secret given twice, an unreadable or empty `_FILE`.
+    Raises SettingsError, which names every fault: a `LIVEBLOG_` name that is not in the list, a
+    value outside its limits, a secret that is set twice, an unreadable or empty `_FILE`.
     """
     faults = [*_unknown(environ)]
     values: dict[str, Any] = {}
@@ -194,10 +208,18 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def table() -> str:
-    """Return the list as a Markdown table, for the README and `liveblog --help`."""
-    lines = ["| variable | default | what |", "| --- | --- | --- |"]
+    """Return the list as a Markdown table, for the documents."""
+    lines = ["| variable | default | description |", "| --- | --- | --- |"]
     lines += [f"| `{row.env}` | {default} | {text} |" for row, default, text in _described()]
     return "\n".join(lines)
+
+
+def listing() -> list[tuple[str, str]]:
+    """Return the list as plain text, for a terminal: each name with its description."""
+    return [
+        (row.env, f"{text}; default: {default}".replace("`", ""))
+        for row, default, text in _described()
+    ]
 
 
 def variables() -> list[str]:
@@ -206,9 +228,9 @@ def variables() -> list[str]:
 
 
 def static_dir() -> Path:
-    """Return the directory of scripts and styles: in the package when installed, else beside it.
+    """Return the directory of scripts and styles: in the installed package, or beside a checkout's.
 
-    Raises SettingsError when neither is there: then the installation is broken.
+    Raises SettingsError when the installation is broken and neither exists.
     """
     package = Path(__file__).resolve().parent
     for directory in (package / "static", package.parent / "static"):
@@ -231,7 +253,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _given(row: Row, environ: Mapping[str, str]) -> str:
-    """Return the text set for a row, its file's content included; empty when there is none."""
+    """Return the text that is set for a row, from its file too; empty when none is set."""
     given = environ.get(row.env, "").strip()
     file = environ.get(row.env + FILE_SUFFIX, "") if row.secret else ""
     if not file:
@@ -243,13 +265,13 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None
-    if not secret:  # as one that is still to be written; not the same as none
+    if not secret:  # its file may still have to be written; none is set by leaving `_FILE` out
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} is empty")
     return secret
 
 
 def _parsed(item: "Field[Any]", given: str) -> Any:
-    """Return the value of a given text. Raises ValueError that names variable, limit and value."""
+    """Return the value of a text. Raises ValueError, which names variable, limit and value."""
     row: Row = item.metadata["row"]
     shown = "" if row.secret else f", not {given!r}"
     try:
@@ -273,7 +295,10 @@ def _choice(row: Row, given: str) -> str:
 
 
 def _number(row: Row, kind: Any, given: str) -> float:
-    """Return the number. Python's own forms that nobody means (`1_0`, `nan`) are refused."""
+    """Return the number of a text. Rejects Python's special forms, which are typing errors here.
+
+    Those are `1_0`, `1e3` and `nan`.
+    """
     form = r"-?\d+" if kind is int else r"-?\d+(\.\d+)?"
     number = kind(given) if re.fullmatch(form, given, re.ASCII) else math.nan
     if not (row.low is None or number >= row.low) or not (row.high is None or number <= row.high):

@@ -1,8 +1,8 @@
-"""Tasks that run side by side and end for certain.
+"""Tasks that run concurrently and are certain to end.
 
-Why not a TaskGroup: on Python 3.11 and 3.12 one that is already ending because a part failed does
-not pass a later cancellation on, and redis-py's `wait_for` can swallow the first: a worker that
-stops would then never end.
+Why not a TaskGroup: on Python 3.11 and 3.12 a group whose task failed does not pass a later
+cancellation on. redis-py's `wait_for` can swallow the first cancellation. With both, a worker would
+never stop.
 
 Rules: knows nothing of what the tasks do.
 """
@@ -15,10 +15,9 @@ CANCEL_AGAIN_S: Final = 0.5
 
 
 async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all at once until one ends, stop the others, and raise what it raised.
+    """Run coroutines concurrently until the first ends, then stop the others.
 
-    Not a TaskGroup: when one part has failed and the others are still ending, it forgets that it is
-    cancelled itself (Python 3.11 and 3.12), and a worker that stops then never ends.
+    Raises what the first raised.
     """
     tasks = [asyncio.create_task(part) for part in work]
     try:
@@ -30,10 +29,11 @@ async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
 
 
 async def stop(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks that talk to the store, and return when they have ended.
+    """Cancel tasks that may use the store, and return when all have ended.
 
-    Once is not enough: redis-py sends with wait_for, which before Python 3.12 forgets a
-    cancellation that comes with its result (CPython issue 86296).
+    A task is cancelled every CANCEL_AGAIN_S until it ends. redis-py sends with wait_for, which
+    before Python 3.12 forgets a cancellation that arrives together with its result (CPython issue
+    86296).
     """
     running = set(tasks)
     while running:

@@ -1,306 +1,107 @@
-"""Load against a running server, as an operator measures it: readers, entries, what arrived, when.
+"""The command `liveblog bench`.
 
-Readers are WebSockets of the `websockets` client, in this process, and follow the contract as a
-browser's script does: each knows its position, counts what a frame skips or repeats, and comes back
-after a `bye`, a `reset` or a cut. With a token entries are published into a blog of their own; when
-they were published stands in their text. Without one the blog is only watched, and delays are
-reckoned from the change's own time, so both clocks must agree.
-
-Rules: nothing of a server's is imported; what is measured is what any client sees.
+Rules: no work of its own; `load` does it. Imports nothing slow at the top; see `main`.
 """
 
 import asyncio
 import contextlib
 import json
-import random
-import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+import signal
+import sys
+from typing import IO, TYPE_CHECKING
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+import click
 
-READERS_MAX: Final = 20_000
-OPENING_MAX: Final = 100  # handshakes at once
-OPEN_S: Final = 30.0
-CALL_S: Final = 30.0
-SETTLE_S: Final = 10.0  # for the last frames to arrive, after the last entry
-RETRY_S: Final = 10.0  # after a cut: a random wait up to this, as browsers' scripts have
-MARK: Final = "published at "
-WORDS: Final = "The river rose above the second mark at noon and the council opened the hall. "
+from liveblog.commands.oneshot import print_rows
+from liveblog.filelimit import raise_file_limit
+
+if TYPE_CHECKING:
+    from liveblog.commands.load import Result
 
 
-class BenchError(Exception):
-    """Why there is nothing to measure, for the operator."""
+@click.command()
+@click.argument("url")
+@click.option("--readers", default=1_000, show_default=True, type=click.IntRange(1, 20_000))
+@click.option("--entries", default=20, show_default=True, type=click.IntRange(1, 100_000))
+@click.option(
+    "--rate",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 100),
+    help="Entries a second.",
+)
+@click.option(
+    "--blog",
+    default="",
+    metavar="SLUG",
+    help="Publish into this blog, or watch it. Default: publish into a new blog, left as a draft.",
+)
+@click.option(
+    "--token-file",
+    type=click.File(),
+    metavar="FILE",
+    help="File with a token that may publish; - for standard input. Without it: watch.",
+)
+@click.option(
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(1, 86_400),
+    help="How long to watch.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def bench(
+    url: str,
+    readers: int,
+    entries: int,
+    rate: float,
+    blog: str,
+    token_file: IO[str] | None,
+    seconds: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Measure delivery to many readers of the running server at URL.
+
+    Opens the readers, publishes or watches, and prints what arrived and when. Exits with 1 when a
+    reader lost, repeated or skipped anything.
+    """
+    from liveblog.commands.load import Bench, BenchError, checked_url
+
+    token = _token_in(token_file) if token_file else ""
+    if not token and not blog:
+        raise click.UsageError("name the blog to watch with --blog, or give --token-file")
+    raise_file_limit()
+
+    async def measure() -> "Result":
+        made = Bench(checked_url(url), readers, token, _progress)
+        work = made.publish(blog, entries, rate) if token else made.watch(blog, seconds)
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+        return await task
+
+    try:
+        result = asyncio.run(measure())
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(dict(result.rows())))
+    else:
+        print_rows(result.rows())
+    raise SystemExit(0 if result.is_whole else 1)
 
 
-@dataclass
-class Tally:
-    """What all readers got, together."""
-
-    delivered: int = 0
-    repeated: int = 0
-    skipped: int = 0  # frames that began after the reader's position
-    resets: int = 0
-    delays_ms: list[float] = field(default_factory=list)
-    closes: Counter[int] = field(default_factory=Counter)
-    failed: int = 0  # readers that could not connect; at the end, that are not connected
-    open: int = 0
+def _token_in(file: IO[str]) -> str:
+    """Return the token in a file's first line."""
+    with contextlib.suppress(UnicodeDecodeError):
+        token = file.readline().strip()
+        if token.isascii():  # no header can carry any other text
+            return token
+    raise click.ClickException(f"{file.name} holds no token")
 
 
-@dataclass
-class Result:
-    """What is printed; `lost` None when it cannot be known, since entries were only watched."""
-
-    readers: int
-    entries: int
-    seconds: float
-    tally: Tally
-    lost: int | None
-
-    def rows(self) -> list[tuple[str, str]]:
-        tally, delays = self.tally, sorted(self.tally.delays_ms)
-        closes = ", ".join(f"{code}: {count}" for code, count in sorted(tally.closes.items()))
-        shown = {
-            "readers": f"{self.readers:,}",
-            "entries": f"{self.entries:,}",
-            "delivered": f"{tally.delivered:,}",
-            "lost": "not known: only watched" if self.lost is None else f"{self.lost:,}",
-            "repeated": f"{tally.repeated:,}",
-            "skipped": f"{tally.skipped:,}",
-            "resets": f"{tally.resets:,}",
-            "failed": f"{tally.failed:,}",
-            "closed": closes or "none",
-            "per second": f"{tally.delivered / self.seconds:,.0f}" if self.seconds else "0",
-            "p50": f"{percentile(delays, 0.5):.1f} ms" if delays else "none",
-            "p99": f"{percentile(delays, 0.99):.1f} ms" if delays else "none",
-        }
-        return list(shown.items())
-
-    @property
-    def is_whole(self) -> bool:
-        return not (self.lost or self.tally.repeated or self.tally.skipped or self.tally.failed)
-
-
-def percentile(ascending: list[float], share: float) -> float:
-    """Return the smallest value that at least this share of all do not exceed (nearest rank)."""
-    rank = -(-len(ascending) * share // 1)
-    return ascending[max(0, int(rank) - 1)]
-
-
-class Seat:
-    """One reader: where it is, and what its frames say of that."""
-
-    def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
-        self.position = ""
-        self._is_failed = False
-        self._tally, self._clock = tally, clock
-
-    @property
-    def offset(self) -> int:
-        return int(self.position.split(".")[1]) if self.position else 0
-
-    def connected(self, is_so: bool) -> None:
-        """Note how the last try to connect went; a reader that fails again counts once."""
-        self._tally.failed += (not is_so) - self._is_failed
-        self._is_failed = not is_so
-
-    def take(self, text: str) -> dict[str, Any]:
-        """Take one frame and return it; its entries count once, in their order."""
-        frame: dict[str, Any] = json.loads(text)
-        if frame["t"] == "hello":
-            self.position = frame["position"]
-        elif frame["t"] == "changes":
-            self._apply(frame)
-        elif frame["t"] == "reset":
-            self._tally.resets += 1
-            self.position = ""
-        return frame
-
-    def _apply(self, frame: dict[str, Any]) -> None:
-        at = int(frame["position"].split(".")[1])
-        if at <= self.offset:
-            self._tally.repeated += 1
-            return
-        self._tally.skipped += frame["from"] > self.offset
-        self.position = frame["position"]
-        new = [change for change in frame["changes"] if change["op"] == "put" and change["new"]]
-        self._tally.delivered += len(new)
-        now = self._clock()
-        self._tally.delays_ms += [(now - _published(change["entry"])) * 1_000 for change in new]
-
-
-def _published(entry: dict[str, Any]) -> float:
-    """Return when an entry was published, in seconds since 1970: by its text, or by the server."""
-    text = entry["headline"] or ""
-    if text.startswith(MARK):
-        return float(text[len(MARK) :])
-    return datetime.fromisoformat(entry["updated_at"]).timestamp()
-
-
-class Bench:
-    """One measurement against `url`; `say` is told how far it is: what, done, of how many."""
-
-    def __init__(
-        self, url: str, readers: int, token: str, say: Callable[[str, int, int], None]
-    ) -> None:
-        self.url, self.readers = url.rstrip("/"), readers
-        self.tally = Tally()
-        self._token, self._say = token, say
-        self._opening = asyncio.Semaphore(OPENING_MAX)
-        self._is_over = False
-
-    async def publish(self, blog: str, entries: int, rate: float) -> Result:
-        """Publish into `blog`, into a new one when it is "", and count what every reader got."""
-        slug = blog or await self._new_blog()
-        try:
-            return await self._with_readers(slug, lambda: self._entries(slug, entries, rate))
-        finally:
-            if not blog:
-                await self._call("PATCH", f"/api/blogs/{slug}", {"status": "draft"})
-
-    async def watch(self, blog: str, seconds: float) -> Result:
-        """Count what every reader gets of what others publish."""
-        return await self._with_readers(blog, lambda: self._wait(seconds))
-
-    async def _with_readers(self, slug: str, work: Callable[[], Any]) -> Result:
-        tasks = [asyncio.create_task(self._read(slug)) for _ in range(self.readers)]
-        try:
-            await self._until_open()
-            started, before = time.monotonic(), self.tally.delivered
-            entries = 0
-            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C: what there is so far
-                entries = await work()
-            seconds = time.monotonic() - started
-            self.tally.failed = self.readers - self.tally.open
-        finally:
-            self._is_over = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        lost = self.readers * entries - (self.tally.delivered - before) if self._token else None
-        return Result(self.readers, entries, seconds, self.tally, lost)
-
-    async def _until_open(self) -> None:
-        deadline = time.monotonic() + OPEN_S
-        while (there := self.tally.open + self.tally.failed) < self.readers:
-            self._say("opening", there, self.readers)
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.05)
-        self._say("opening", there, self.readers)
-        if not self.tally.open:
-            closes = ", ".join(map(str, self.tally.closes)) or "no answer"
-            raise BenchError(f"no reader was let in at {self.url}: {closes}")
-
-    async def _wait(self, seconds: float) -> int:
-        for passed in range(int(seconds)):
-            self._say("watching", passed, int(seconds))
-            await asyncio.sleep(1)
-        return 0
-
-    async def _entries(self, slug: str, entries: int, rate: float) -> int:
-        started, done = time.monotonic(), 0
-        with contextlib.suppress(asyncio.CancelledError):
-            for done in range(entries):
-                self._say("publishing", done, entries)
-                await asyncio.sleep(max(0.0, started + done / rate - time.monotonic()))
-                entry = {"headline": f"{MARK}{time.time():.6f}", "body": WORDS * 8}
-                await self._call("POST", f"/api/blogs/{slug}/entries", entry)
-            done = entries
-        await self._until_delivered(done)
-        return done
-
-    async def _until_delivered(self, entries: int) -> None:
-        deadline = time.monotonic() + SETTLE_S
-        while self.tally.delivered < self.readers * entries and time.monotonic() < deadline:
-            self._say("waiting", self.tally.delivered, self.readers * entries)
-            await asyncio.sleep(0.05)
-
-    # -- readers
-
-    async def _read(self, slug: str) -> None:
-        """Be one reader until the end, as the contract's client is."""
-        seat = Seat(self.tally)
-        wait_s: float | None = 0.0
-        while wait_s is not None:
-            await asyncio.sleep(wait_s)
-            wait_s = await self._once(slug, seat)
-        seat.connected(False)  # and will not be again
-
-    async def _once(self, slug: str, seat: Seat) -> float | None:
-        """Read one connection to its end; return after how long to come back, None for never."""
-        since = f"&since={seat.position}" if seat.position else ""
-        address = f"{self.url.replace('http', 'ws', 1)}/blogs/{slug}/live?as=data{since}"
-        try:
-            async with self._opening:
-                connection = await connect(
-                    address, proxy=None, max_size=None, open_timeout=OPEN_S, ping_interval=None
-                )
-        except (OSError, InvalidHandshake, TimeoutError):
-            seat.connected(False)
-            return random.uniform(0, RETRY_S)  # noqa: S311 - spreads load
-        seat.connected(True)
-        try:
-            return await self._follow(connection, seat)
-        finally:
-            with contextlib.suppress(Exception):
-                await connection.close()
-
-    async def _follow(self, connection: ClientConnection, seat: Seat) -> float | None:
-        window: list[int] | None = [0, int(RETRY_S * 1_000)]
-        is_open = False
-        try:
-            while True:
-                frame = seat.take(str(await connection.recv()))
-                if frame["t"] in ("bye", "reset"):
-                    window = frame["after_ms"]
-                elif not is_open:
-                    is_open = True
-                    self.tally.open += 1
-        except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else 1006
-            if not self._is_over:
-                self.tally.closes[code] += 1
-            if 4500 <= code <= 4599 or window is None:
-                return None
-            return random.uniform(*window) / 1_000  # noqa: S311 - spreads load
-        finally:
-            self.tally.open -= is_open
-
-    # -- the API
-
-    async def _new_blog(self) -> str:
-        slug = f"bench-{int(time.time())}-{random.randrange(10**6)}"  # noqa: S311 - only a name
-        blog = {"slug": slug, "title": "Measuring", "status": "live"}
-        await self._call("POST", "/api/blogs", blog)
-        return slug
-
-    async def _call(self, method: str, path: str, body: dict[str, Any]) -> Any:
-        return await asyncio.to_thread(self._call_now, method, path, body)
-
-    def _call_now(self, method: str, path: str, body: dict[str, Any]) -> Any:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
-        request = Request(self.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310 - checked by checked_url
-        try:
-            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310
-                return json.load(answer)
-        except HTTPError as error:
-            problem = json.loads(error.read() or b"{}").get("detail", error.reason)
-            raise BenchError(f"{method} {path} answered {error.code}: {problem}") from None
-        except (URLError, OSError) as error:
-            raise BenchError(f"{self.url} does not answer: {error}") from None
-
-
-def checked_url(url: str) -> str:
-    """Return a server's address without a slash at the end. Raises BenchError for none."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BenchError(f"the address must be like http://127.0.0.1:8000, not {url!r}")
-    return url.rstrip("/")
+def _progress(what: str, done: int, total: int) -> None:
+    """Draw a bar on a terminal; print nothing elsewhere."""
+    if sys.stderr.isatty():
+        filled = 30 * done // max(1, total)
+        bar = "#" * filled + "." * (30 - filled)
+        click.echo(f"\r{what:10} [{bar}] {done:,} of {total:,} ", err=True, nl=False)

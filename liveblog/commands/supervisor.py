@@ -1,9 +1,9 @@
 """Worker processes and their supervisor: started, replaced when they die, exchanged on SIGHUP.
 
-uvicorn's own, but for the exchange: it replaces one worker after the other, and a reader who is
-sent away from the first would often come back to the second and be sent away again.
+This is uvicorn's supervisor with another exchange. uvicorn replaces one worker after the other.
+A reader would often reconnect from the first old worker to the second, and be sent away again.
 
-Rules: knows no readers and no store; how a worker ends is app's matter.
+Rules: knows no readers and no store; `drain` decides how a worker ends.
 """
 
 import logging
@@ -17,115 +17,156 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from liveblog.app import succeeds
+from liveblog.commands.server import STARTUP_FAILURE, attach, obey_supervisor
 
 log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-START_WITHIN_S: Final = 30.0  # for the new workers to serve, else the old ones stay
-LOOK_EVERY_S: Final = 0.1  # whether they do
-ANSWER_WITHIN_S: Final = 1.0  # for one of them to say so
+START_WITHIN_S: Final = 30.0  # for new workers to serve, else the old workers stay
+LOOK_EVERY_S: Final = 0.1  # between two questions whether the new workers serve
+ANSWER_WITHIN_S: Final = 1.0  # for a worker's answer to that question
 
 
-class Successor(Process):
-    """A worker that is to take another's place: it listens when it has heard from the store.
+class WorkerProcess(Process):
+    """A worker's process, which makes its server and attaches the application to it.
 
-    Before, it could not give the pages that the old one holds.
+    With `replaces_another` it listens only after its first contact with the store: before, it could
+    not serve the pages that the old worker holds.
     """
 
+    def __init__(
+        self, config: Config, sockets: list[socket], *, replaces_another: bool = False
+    ) -> None:
+        self._replaces_another = replaces_another
+        super().__init__(config, sockets)
+
     def target(self, sockets: list[socket] | None = None) -> None:
-        """Run the worker; in its process."""
-        succeeds.set()
+        """Run the worker; called in its process."""
+        obey_supervisor()
+        attach(self.server, replaces_another=self._replaces_another)
         super().target(sockets)
 
 
 class Supervisor(Multiprocess):
     """Runs `config.workers` processes; SIGHUP exchanges them, SIGTERM and SIGINT end them.
 
-    A worker that has not ended `end_within_s` after it was told to is killed.
+    A worker that still runs `end_within_s` seconds after its SIGTERM is killed.
     """
 
     def __init__(self, config: Config, sockets: list[socket], end_within_s: float) -> None:
         super().__init__(config, sockets)
         self._end_within_s = end_within_s
-        self._going: dict[Process, float] = {}  # told to end, and when each is killed
+        self._ending: dict[Process, float] = {}  # sent SIGTERM, by when each is killed
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        self.processes += [self._started() for _ in range(self.processes_num)]
+
+    def _started(self, *, replaces_another: bool = False) -> Process:
+        process = WorkerProcess(self.config, self.sockets, replaces_another=replaces_another)
+        process.start()
+        return process
+
+    # -- the exchange
 
     def restart_all(self) -> None:
-        """Start as many new workers, and send the old ones' readers away when all of them serve.
+        """Start as many new workers, and end the old workers when all new ones serve.
 
-        Old and new listen on the same sockets, and the old ones stop that first: so each reader
-        comes back once. For the time of a drain there are twice as many processes. When a new one
-        does not serve within START_WITHIN_S, the old ones stay, and the new ones send away whom
-        they have.
+        Old and new workers listen on the same sockets, and the old ones stop listening before they
+        send a reader away: each reader reconnects once. During a drain there are twice as many
+        processes. When a new worker does not serve within START_WITHIN_S, the old workers stay and
+        the new ones drain.
         """
-        fresh: list[Process] = [Successor(self.config, self.sockets) for _ in self.processes]
-        for process in fresh:
-            process.start()
-        if not self._come_to_serve(fresh):
+        fresh = [self._started(replaces_another=True) for _ in self.processes]
+        if not self._all_serve(fresh):
             if not self.is_ending():
-                log.error("not all new workers serve: the old ones stay")
-            self._tell_to_end(fresh)
+                log.error("exchange: not all new workers serve, keeping the old workers")
+            self._terminate(fresh)
             return
-        self._tell_to_end(self.processes)
+        self._terminate(self.processes)
         self.processes = fresh
 
-    def _come_to_serve(self, fresh: list[Process]) -> bool:
-        """Wait until all of them serve, and replace old ones that die meanwhile."""
+    def _all_serve(self, fresh: list[Process]) -> bool:
+        """Wait until all new workers serve, replacing old workers that die meanwhile."""
         until = time.monotonic() + START_WITHIN_S
         while not all(it.is_ready(ANSWER_WITHIN_S) for it in fresh):
             self.keep_subprocess_alive()
             is_late = time.monotonic() >= until
             if is_late or self.is_ending() or not all(it.process.is_alive() for it in fresh):
                 return False
-            time.sleep(LOOK_EVERY_S)  # no event loop runs here; workers say it when they are asked
+            time.sleep(LOOK_EVERY_S)  # no event loop runs here, and workers only answer questions
         return True
 
+    # -- signals
+
     def handle_signals(self) -> None:
-        """Obey what waits: the end before all else, several exchanges as one."""
-        # One by one: another may be put in between any two steps of ours.
+        """Handle the queued signals: an end before all others, several exchanges as one."""
+        # Popped one by one: a signal may be queued between any two steps of ours.
         waiting = [self.signal_queue.pop(0) for _ in range(len(self.signal_queue))]
         ending = [number for number in waiting if number in ENDING]
         self.signal_queue[:0] = ending[:1] or dict.fromkeys(waiting)
         super().handle_signals()
 
     def handle_hup(self) -> None:
-        """Exchange the workers, but not while those of the last exchange are still going."""
-        if self._going:
-            log.warning("SIGHUP: the last exchange has not ended; ask again later")
+        """Exchange the workers, except while workers of the last exchange still drain."""
+        if self._ending:
+            log.warning("exchange: refused, the workers of the last exchange have not ended")
         else:
             super().handle_hup()
 
+    def handle_ttin(self) -> None:
+        """Start one more worker."""
+        self.processes_num += 1
+        self.processes.append(self._started())
+
     def is_ending(self) -> bool:
-        """Say whether all shall end, also by a signal that waits; asked during an exchange."""
+        """Return whether the supervisor is to end; a queued signal counts, during an exchange."""
         return self.should_exit.is_set() or any(it in ENDING for it in self.signal_queue)
 
+    # -- dead and ending workers
+
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died, and see to those that were told to end."""
-        super().keep_subprocess_alive()
-        now = time.monotonic()
-        for process, at in list(self._going.items()):
-            if now >= at or not process.process.is_alive():
-                self._see_gone(process, 0)
+        """Replace workers that died or do not answer, and kill those that do not end in time.
 
-    def terminate_all(self) -> None:
-        """Tell all workers to end."""
-        self._tell_to_end(self.processes)
-
-    def join_all(self) -> None:
-        """Wait until all have gone, those too that were told to before."""
-        for process, at in list(self._going.items()):
-            self._see_gone(process, max(0.0, at - time.monotonic()))
-
-    def _tell_to_end(self, processes: Iterable[Process]) -> None:
-        for process in processes:
-            process.terminate()
-            self._going[process] = time.monotonic() + self._end_within_s
-
-    def _see_gone(self, process: Process, within_s: float) -> None:
-        """Wait until a worker has ended, and kill one that does not come to it."""
-        process.process.join(within_s)
-        if process.process.is_alive():
-            log.error("worker %s has not ended in %g s: killed", process.pid, self._end_within_s)
+        A worker that fails at its start ends the supervisor: the next worker would fail too.
+        """
+        for n, process in enumerate(self.processes):
+            if self.should_exit.is_set():
+                break
+            if process.is_alive(timeout=self.config.timeout_worker_healthcheck):
+                continue
             process.kill()
             process.join()
-        del self._going[process]
+            if process.exitcode == STARTUP_FAILURE:
+                log.error("worker %s: start failed, ending", process.pid)
+                self.should_exit.set()
+                break
+            log.warning("worker %s: died, starting another", process.pid)
+            self.processes[n] = self._started()
+        now = time.monotonic()
+        for process, at in list(self._ending.items()):
+            if now >= at or not process.process.is_alive():
+                self._reap(process, 0)
+
+    def terminate_all(self) -> None:
+        """Send SIGTERM to all workers."""
+        self._terminate(self.processes)
+
+    def join_all(self) -> None:
+        """Wait until all workers have ended, those of an exchange too."""
+        for process, at in list(self._ending.items()):
+            self._reap(process, max(0.0, at - time.monotonic()))
+
+    def _terminate(self, processes: Iterable[Process]) -> None:
+        for process in processes:
+            process.terminate()
+            self._ending[process] = time.monotonic() + self._end_within_s
+
+    def _reap(self, process: Process, within_s: float) -> None:
+        """Wait until a worker has ended, and kill a worker that does not end in time."""
+        process.process.join(within_s)
+        if process.process.is_alive():
+            log.error("worker %s: not ended after %g s, killed", process.pid, self._end_within_s)
+            process.kill()
+            process.join()
+        del self._ending[process]

@@ -12,7 +12,6 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing's). 
 
 import codecs
 import re
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from starlette.routing import BaseRoute, Route
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Caller, Entry, is_entry_id, is_timezone, new_id
 from liveblog.blog.problem import Problem, StoreDown
+from liveblog.clock import now_ms
 from liveblog.editors import auth
 from liveblog.editors.publishing import Publishing
 from liveblog.html import render
@@ -266,7 +266,7 @@ class _Desk:
             end=forms.get("end", Filled(header_values(blog))),
             notice=_notice(request),
             undo=_undo(request),
-            now=_now(),
+            now=now_ms(),
         )
 
     async def _timeline(
@@ -445,10 +445,6 @@ def _undo(request: Request) -> str:
     """Return the id of the entry whose deletion may be undone from this page, "" for none."""
     id = request.query_params.get("entry", "")
     return id if request.query_params.get("done") == "deleted" and is_entry_id(id) else ""
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 # -- forms -----------------------------------------------------------------------------------------

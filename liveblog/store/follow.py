@@ -1,13 +1,13 @@
-"""Following Redis pub/sub: supervised connections that carry the loaded blogs' channels.
+"""Redis pub/sub: supervised connections that carry the channels of the loaded blogs.
 
-One connection, or in a cluster one to each node that has such channels (sharded pub/sub). redis-py
-subscribes again silently after a lost connection, and what was published meanwhile is gone. So the
-connections are ours: subscriptions are altered only here, each confirmation makes the hub read the
-state, and a probe that we publish ourselves shows every PROBE_EVERY_S that messages arrive at all
-(a half-open connection gives no error).
+There is one connection; in a cluster one to each node that has such channels (sharded pub/sub).
+redis-py resubscribes silently after a lost connection, and the messages published meanwhile are
+lost. So the connections are ours: subscriptions change only here, and after each confirmation the
+hub reads the state. A half-open connection gives no error, so the follower publishes a probe every
+PROBE_EVERY_S and expects the probe to arrive.
 
-Rules: never fans out, only hands over; a task that reads too slowly is cut off by the store
-(client-output-buffer-limit pubsub).
+Rules: passes each message on, and never fans out. The store disconnects a reader of pub/sub that is
+too slow (client-output-buffer-limit pubsub).
 """
 
 import asyncio
@@ -15,8 +15,9 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import MovedError, RedisError
 
 from liveblog.blog.model import new_id
@@ -32,11 +33,11 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
-PLACE_AGAIN_S: Final = 0.5  # until channels that no node had are looked for once more
+PLACE_AGAIN_S: Final = 0.5  # until the follower looks again for channels that no node had
 
 
 class _Words(NamedTuple):
-    """How a kind of pub/sub is spoken: two commands, and what the store sends."""
+    """The words of one kind of pub/sub: two commands, and the kinds of messages from the store."""
 
     subscribe: str
     unsubscribe: str
@@ -50,7 +51,7 @@ _SHARDED: Final = _Words("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"sunsubsc
 
 
 class Sink(Protocol):
-    """Who is told: the hub."""
+    """The receiver of messages and confirmations: the hub."""
 
     def receive(self, slug: str, changes: Changes | None) -> None: ...
     def resubscribed(self, slug: str) -> None: ...
@@ -59,27 +60,27 @@ class Sink(Protocol):
 class Follower:
     """The channels of all loaded blogs, and the lines that carry them.
 
-    `publish_probe(name)` publishes to a channel over the command pool. Nothing is confirmed unless
-    `run` is running.
+    `publish_probe(name)` publishes to a channel over the command pool. No subscription is confirmed
+    unless `run` is running.
     """
 
     def __init__(self, nodes: Nodes, publish_probe: Callable[[str], Awaitable[None]]) -> None:
         self._nodes, self._publish_probe = nodes, publish_probe
         self._wanted: dict[str, asyncio.Future[None]] = {}  # slug -> done when confirmed
         self._slugs: dict[bytes, str] = {}
-        self._places: dict[str, Line] = {}  # slug -> the line that is to carry its channel
+        self._places: dict[str, Line] = {}  # slug -> the line that should carry its channel
         self._lines: dict[Node, Line] = {}
         self._running: dict[Line, asyncio.Task[None]] = {}
         self._sink: Sink | None = None  # while running
         self._wake = asyncio.Event()
-        self._unsettled = False  # channels may be elsewhere by now
+        self._is_unplaced = False  # channels may be on other nodes by now
         if not nodes.is_cluster:
-            self._line(nodes.node(""))  # kept up without channels too: the first need not wait
+            self._line(nodes.node(""))  # kept connected without channels: the first need not wait
 
     # -- subscriptions
 
     async def follow(self, slug: str) -> None:
-        """Subscribe, and return when the store has confirmed it.
+        """Subscribe to a blog's channel, and return when the store has confirmed the subscription.
 
         Raises StoreDown after CONFIRM_WITHIN_S.
         """
@@ -87,7 +88,7 @@ class Follower:
             self._wanted[slug] = asyncio.get_running_loop().create_future()
             self._slugs[channel(slug).encode()] = slug
             if not await self._place(slug):
-                self.unsettle()
+                self.place_again()
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
                 await asyncio.shield(self._wanted[slug])
@@ -95,7 +96,7 @@ class Follower:
             raise StoreDown("the store did not confirm the subscription in time") from None
 
     def unfollow(self, slug: str) -> None:
-        """Unsubscribe. Messages that still come are ignored."""
+        """Unsubscribe from a blog's channel. Messages that still arrive are ignored."""
         if slug in self._wanted:
             del self._wanted[slug]
             del self._slugs[channel(slug).encode()]
@@ -103,9 +104,10 @@ class Follower:
                 line.leave(channel(slug))
 
     async def _place(self, slug: str) -> bool:
-        """Have the line to the node that has a channel carry it, if none does or another did.
+        """Have a blog's channel carried by the line to the node that has the channel.
 
-        False when no node is known to have it.
+        Does nothing when that line carries the channel already. Returns False when no node is known
+        to have the channel.
         """
         try:
             line = self._line(self._nodes.node(slug))
@@ -124,22 +126,22 @@ class Follower:
     # -- running
 
     async def run(self, sink: Sink) -> None:
-        """Keep the lines up, and each channel on the one that can carry it; until cancelled."""
+        """Keep the lines connected, and each channel on the right line, until cancelled."""
         self._sink = sink
         try:
             for line in self._lines.values():
                 self._start(line)
             while True:
                 await self._woken()
-                if self._unsettled:
-                    self._unsettled = False
-                    await self._settle()
+                if self._is_unplaced:
+                    self._is_unplaced = False
+                    await self._place_all()
         finally:
             self._sink = None
             await stop(self._running.values())
 
     async def _woken(self) -> None:
-        """Return when there is something to do; raise what a line failed with, if one did."""
+        """Wait for work. Raises what a line failed with, if a line failed."""
         waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait(
@@ -161,18 +163,18 @@ class Follower:
 
     def _start(self, line: "Line") -> None:
         self._running[line] = asyncio.create_task(line.run())
-        self._wake.set()  # `run` waits for this one too from now on
+        self._wake.set()  # `run` waits for this task too from now on
 
-    def unsettle(self) -> None:
-        """Have it looked up where the channels are; in a cluster they move."""
+    def place_again(self) -> None:
+        """Have `run` read the map and place all channels again; in a cluster they move."""
         if self._nodes.is_cluster:
-            self._unsettled = True
+            self._is_unplaced = True
             self._wake.set()
 
-    async def _settle(self) -> None:
-        """Place all channels by a new map, and again later those that nobody has.
+    async def _place_all(self) -> None:
+        """Place all channels by a new map, and later those again that no node has.
 
-        Where a channel has not moved and is unconfirmed, it is subscribed to once more.
+        A channel that has not moved but is unconfirmed is subscribed to once more.
         """
         with contextlib.suppress(RedisError):
             await self._nodes.look_again()
@@ -180,22 +182,22 @@ class Follower:
         with contextlib.suppress(RedisError):
             await self._end_lines(set(self._lines) - set(self._nodes.everyone()))
         if not all(placed):
-            asyncio.get_running_loop().call_later(PLACE_AGAIN_S, self.unsettle)
+            asyncio.get_running_loop().call_later(PLACE_AGAIN_S, self.place_again)
 
     async def _end_lines(self, gone: Iterable[Node]) -> None:
         for node in gone:
             await stop([self._running.pop(self._lines.pop(node))])
 
-    # -- what lines tell
+    # -- called by lines
 
-    def heard(self, name: bytes, body: bytes) -> None:
-        """Hand a message over."""
+    def received(self, name: bytes, body: bytes) -> None:
+        """Pass a message to the hub; messages of unfollowed channels are ignored."""
         slug = self._slugs.get(name)
         if slug and self._sink:
             self._sink.receive(slug, decode_message(body))
 
     def subscribed(self, line: "Line", name: bytes) -> None:
-        """Note that the store has confirmed a subscription; the state is read after each."""
+        """Note a confirmed subscription; the hub reads the state after each."""
         slug = self._slugs.get(name)
         if slug and self._sink and self._places.get(slug) is line:
             if not self._wanted[slug].done():
@@ -203,10 +205,10 @@ class Follower:
             self._sink.resubscribed(slug)
 
     def unsubscribed(self, line: "Line", name: bytes) -> bool:
-        """Say whether a channel that the store has dropped is wanted after all.
+        """Note an ended subscription, and return whether the line must subscribe again.
 
-        An earlier `unfollow` was overtaken by a `follow` on its way; or a cluster has moved it, and
-        will say so to who subscribes again.
+        That is so when a `follow` came before the store had obeyed the last `unfollow`. It is also
+        so when a cluster has moved the channel: the store then replies with MOVED.
         """
         slug = self._slugs.get(name)
         if not slug or self._places.get(slug) is not line:
@@ -215,11 +217,11 @@ class Follower:
         return True
 
     def lost(self, line: "Line") -> None:
-        """Note that nothing is subscribed to on a line any more."""
+        """Note that a line has lost its connection, and with it all its subscriptions."""
         for slug, place in self._places.items():
             if place is line:
                 self._unconfirm(slug)
-        self.unsettle()
+        self.place_again()
 
     def _unconfirm(self, slug: str) -> None:
         if self._wanted[slug].done():
@@ -227,7 +229,7 @@ class Follower:
 
 
 class Line:
-    """One supervised connection to one node, and the channels that it is to carry."""
+    """One supervised connection to one node, and the channels that it should carry."""
 
     def __init__(
         self,
@@ -245,51 +247,51 @@ class Line:
         self._probe = ""
         self._probed = asyncio.Event()
         self._leaving: set[asyncio.Task[None]] = set()  # a task without a reference may vanish
-        self._connection: Any = None
+        self._connection: AbstractConnection | None = None
 
     async def join(self, name: str) -> None:
-        """Carry a channel from now on."""
+        """Start to carry a channel."""
         self._channels[name] = None
         await self._command(self._words.subscribe, name)
 
     def leave(self, name: str) -> None:
-        """Carry a channel no longer."""
+        """Stop carrying a channel."""
         self._channels.pop(name, None)
         leaving = asyncio.create_task(self._command(self._words.unsubscribe, name))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
     async def _command(self, *words: str) -> None:
-        """Send, when connected; else the next session subscribes to everything wanted."""
+        """Send a command, if connected; a new session subscribes to all channels anyway."""
         if self._connection:
             try:
                 await self._connection.send_command(*words)
             except (RedisError, OSError):
-                log.debug("a pub/sub connection was lost while sending %s", words[0])
+                log.debug("pub/sub: connection lost while sending %s", words[0])
 
     async def run(self) -> None:
-        """Keep a session up; until cancelled."""
+        """Keep a session open, reconnecting after each loss, until cancelled."""
         wait_s = RETRY_S[0]
         while True:
             try:
                 await self._session()
             except (RedisError, OSError, StoreDown) as error:
-                log.warning("pub/sub: connecting again after: %s", error)
+                log.warning("pub/sub: connection lost, reconnecting: %s", error)
             if self._probed.is_set():
                 wait_s = RETRY_S[0]
             await asyncio.sleep(wait_s)
             wait_s = min(RETRY_S[1], wait_s * 2)
 
     async def _session(self) -> None:
-        connection = self._node.redis.connection_pool.make_connection()
+        connection: AbstractConnection = self._node.pool.make_connection()
         self._probed.clear()
-        # In a cluster its slot is the node's own, so that it proves this very connection. By the
-        # present map: a slot that moves takes the probe away, and so ends the session.
+        # In a cluster the probe's slot is one of this node's, so that the probe tests this very
+        # connection. A slot that moves takes the probe with it, which ends the session.
         self._probe = f"{self._node.prefix}probe:{self._id}"
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
                 await connection.connect()
-            # Before the list is made, so that no `join` falls between.
+            # Set before the list of channels is read, so that no `join` is missed in between.
             self._connection = connection
             await self._subscribe(connection, [self._probe, *self._channels])
             await until_one_ends(self._read(connection), self._check())
@@ -298,40 +300,41 @@ class Line:
             self._follower.lost(self)
             await connection.disconnect(nowait=True)
 
-    async def _subscribe(self, connection: Any, names: list[str]) -> None:
-        """Send one command; in a cluster one for each channel, since their slots differ."""
+    async def _subscribe(self, connection: AbstractConnection, names: list[str]) -> None:
+        """Send one command; in a cluster one for each channel, since the slots differ."""
         for some in [[name] for name in names] if self._is_sharded else [names]:
             await connection.send_command(self._words.subscribe, *some)
 
-    async def _read(self, connection: Any) -> None:
-        words, told = self._words, self._follower
+    async def _read(self, connection: AbstractConnection) -> None:
+        words, follower = self._words, self._follower
         while True:
             try:
                 kind, name, body = await connection.read_response(timeout=math.inf)
             except MovedError:
-                told.unsettle()
+                follower.place_again()
                 continue
             if name == self._probe.encode():
                 self._probed.set()
             elif kind == words.message:
-                told.heard(name, body)
+                follower.received(name, body)
             elif kind == words.subscribed:
-                told.subscribed(self, name)
-            elif kind == words.unsubscribed and told.unsubscribed(self, name):
+                follower.subscribed(self, name)
+            elif kind == words.unsubscribed and follower.unsubscribed(self, name):
                 await connection.send_command(words.subscribe, name)
 
     async def _check(self) -> None:
-        """Publish a probe and expect it on the pub/sub connection.
+        """Publish probes and expect each on the pub/sub connection, until cancelled.
 
-        The end of the session when it does not come.
+        Raises TimeoutError when a probe does not arrive within PROBE_WITHIN_S, which ends the
+        session.
         """
         while True:
             self._probed.clear()
             await self._publish_probe(self._probe)
             try:
-                # Not wait_for, see `stop`.
+                # Not wait_for: it can forget a cancellation, see `tasks.stop`.
                 async with asyncio.timeout(PROBE_WITHIN_S):
                     await self._probed.wait()
             except TimeoutError:
-                raise TimeoutError("a probe did not come back; the connection is dead") from None
+                raise TimeoutError("a probe did not arrive, so the connection is dead") from None
             await asyncio.sleep(PROBE_EVERY_S)

@@ -1,11 +1,11 @@
-"""How a store's URL is written: one server, one that sentinels watch over, or a cluster.
+"""A store's URL: one server, a primary watched by sentinels, or a cluster.
 
-redis-py leaves out what it cannot read (a path that is no number, an option without a value) and
-hands on what it does not know, which fails with the first connection. So all of a URL is checked
-here, before anything is started.
+redis-py ignores the parts of a URL that it cannot read (a path that is no number, an option without
+a value). Options that it does not know fail with the first connection. So this module checks the
+whole URL before anything starts.
 
-Rules: pure; imports nothing of ours. A URL is a secret: no message has any part of it but the names
-of options that we know.
+Rules: pure; imports nothing of ours. A URL is a secret: no message contains any part of it, except
+the names of options that we know.
 """
 
 import re
@@ -32,10 +32,10 @@ _USUAL_PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
 
 
 class Several(NamedTuple):
-    """What a URL says that names several servers: sentinels, or nodes of a cluster.
+    """The parts of a URL that names several servers: sentinels, or nodes of a cluster.
 
-    `login` is empty or ends with "@", as in a URL; `service` is the sentinels' name for the primary
-    and its replicas; `options` is the query, as redis-py reads it.
+    `login` is empty or ends with "@", as in a URL. `service` is the sentinels' name for the primary
+    and its replicas. `options` is the query, in redis-py's form.
     """
 
     kind: str  # "sentinel" or "cluster"
@@ -47,9 +47,9 @@ class Several(NamedTuple):
 
 
 def several(url: str) -> Several | None:
-    """Return what a URL of several servers says; None for another's.
+    """Return the parts of a URL of several servers; None for a URL of one server.
 
-    Raises ValueError for a malformed one, without its text: it is a secret.
+    Raises ValueError for a malformed URL, without the URL's text: a URL is a secret.
     """
     kind = url.partition("://")[0].rpartition("+")[2].lower()
     if "+" not in url.partition("://")[0] or kind not in _USUAL_PORTS:
@@ -68,7 +68,7 @@ def several(url: str) -> Several | None:
 
 
 def _host(text: str, usual_port: int) -> tuple[str, int]:
-    """Return host and port. Raises ValueError for a port that is none, without the text."""
+    """Return host and port. Raises ValueError for an invalid port, without the text."""
     parts = urlsplit(f"//{text}")
     port = usual_port if parts.port is None else parts.port
     if not port:
@@ -77,7 +77,7 @@ def _host(text: str, usual_port: int) -> tuple[str, int]:
 
 
 def store_url(text: str) -> str:
-    """Return the URL as redis-py spells it. Raises ValueError, without the text: it is a secret."""
+    """Return a URL in redis-py's spelling. Raises ValueError, without the text: it is a secret."""
     scheme, colon, rest = text.partition("://")
     base, plus, kind = scheme.lower().partition("+")
     if not colon or not rest or base not in _SCHEMES or (plus and not several(text)):
@@ -92,7 +92,7 @@ def store_url(text: str) -> str:
 
 
 def _check_server(rest: str) -> None:
-    """Raise ValueError for what is no `user:password@host:port/…`, without any part of it."""
+    """Raise ValueError, without the text, unless it is like `user:password@host:port/…`."""
     try:
         parts = urlsplit(f"redis://{rest}")
         is_server = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -104,10 +104,10 @@ def _check_server(rest: str) -> None:
             "brackets must be percent-encoded"
         ) from None
     if not re.fullmatch(r"/?|/\d{1,4}", parts.path):
-        raise ValueError("must end with the number of a database if with any path, as in host/0")
+        raise ValueError("must have no path, or the number of a database as its path: host/0")
 
 
-# -- options: each with its form, and in words
+# -- options: each with a check of its value, and the check in words
 
 
 def _is_file(text: str) -> bool:
@@ -138,26 +138,26 @@ _Options = dict[str, tuple[Callable[[str], bool], str]]
 
 
 def _allowed(scheme: str, kind: str) -> _Options:
-    """Return the options that a URL may have: by its scheme, and the kind of several servers."""
+    """Return the options of a URL with a scheme and a kind of several servers, "" for one."""
     return {
         **_LOGIN,
-        **({} if kind == "cluster" else _DATABASE),  # a cluster has but one
+        **({} if kind == "cluster" else _DATABASE),  # a cluster has one database only
         **(_TLS if scheme == "rediss" else {}),
         **(_SENTINELS if kind == "sentinel" else {}),
     }
 
 
 def _check_options(allowed: _Options, query: str) -> None:
-    """Raise ValueError for an option that is not allowed, or has a value that is none of its own.
+    """Raise ValueError for an option that is not allowed, or whose value is invalid.
 
-    A name that is unknown is not told: behind an unescaped `?` it may be a password.
+    The message leaves an unknown name out: behind an unescaped `?` it may be part of a password.
     """
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in allowed:
             raise ValueError(f"has an option that such a URL cannot have; it can {_names(allowed)}")
-        is_right, said = allowed[name]
-        if not is_right(value):
-            raise ValueError(f"has an option {name} that {said}")
+        is_valid, rule = allowed[name]
+        if not is_valid(value):
+            raise ValueError(f"has an option {name} that {rule}")
 
 
 def _names(allowed: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """Own a directory's store and write to it; every printed number is an acknowledged write.
 
-Run as a program by test_store.py: `owner.py DIRECTORY BINARY`. The first line printed is the
-store's process. SIGINT makes it drain: it writes some more, says so and ends.
+test_store.py runs this program: `owner.py DIRECTORY BINARY`. Its first line is the store's process.
+On SIGINT it writes AFTER_SIGINT numbers more, prints "drained" and ends.
 """
 
 import signal

@@ -16,10 +16,10 @@ from starlette.requests import Request
 
 from liveblog.blog.model import Caller, Role
 from liveblog.blog.problem import Problem, StoreDown
-from liveblog.commands import demo
+from liveblog.commands import story
 from liveblog.editors import auth
 from liveblog.settings import Settings
-from liveblog.store import accounts as accounts_module
+from liveblog.store import passwords
 from liveblog.store.accounts import (
     BOUND_BLOGS_MAX,
     SESSION_IDLE_S,
@@ -53,7 +53,7 @@ def accounts(store_client: Redis, clock: Clock) -> Accounts:
 
 @pytest.fixture
 async def away() -> AsyncIterator[Accounts]:
-    """Accounts whose store is not there."""
+    """Accounts whose store is unreachable."""
     async with Redis(unix_socket_path="/nonexistent/store", retry=Retry(NoBackoff(), 0)) as client:
         yield Accounts(One(client))
 
@@ -61,7 +61,7 @@ async def away() -> AsyncIterator[Accounts]:
 # -- users
 
 
-async def test_a_user_signs_in_with_the_password_and_no_other(accounts: Accounts) -> None:
+async def test_user_signs_in_only_with_the_right_password(accounts: Accounts) -> None:
     await accounts.add_user("Dana Ruiz", PASSWORD, "editor", ["council", "council", "storm"])
     dana = Caller("user:Dana Ruiz", "editor", ("council", "storm"))
     assert await accounts.check_password("Dana Ruiz", PASSWORD) == dana
@@ -79,7 +79,7 @@ async def test_a_user_signs_in_with_the_password_and_no_other(accounts: Accounts
         assert await accounts.check_password(name, password) is None
 
 
-async def test_the_store_holds_no_secret(accounts: Accounts, store_client: Redis) -> None:
+async def test_store_holds_no_secret(accounts: Accounts, store_client: Redis) -> None:
     await accounts.add_user("dana", PASSWORD)
     token = await accounts.create_token("wire")
     session = await accounts.open_session(Caller("user:dana", "editor"))
@@ -90,7 +90,7 @@ async def test_the_store_holds_no_secret(accounts: Accounts, store_client: Redis
     assert hashlib.sha256(token.encode()).hexdigest() in kept
 
 
-async def test_listed_users_come_by_name_and_without_passwords(accounts: Accounts) -> None:
+async def test_users_are_listed_by_name_without_passwords(accounts: Accounts) -> None:
     assert await accounts.users() == []
     await accounts.add_user("zoe", PASSWORD, "contributor", ["storm"])
     await accounts.add_user("ana", PASSWORD, "admin")
@@ -103,7 +103,9 @@ async def test_listed_users_come_by_name_and_without_passwords(accounts: Account
     assert "argon2" not in repr(listed)
 
 
-async def test_a_name_is_one_users_for_ever(accounts: Accounts, store_client: Redis) -> None:
+async def test_user_is_refused_when_a_disabled_one_has_the_name(
+    accounts: Accounts, store_client: Redis
+) -> None:
     await accounts.add_user("dana", PASSWORD)
     await accounts.disable_user("dana")
     before = await contents(store_client)
@@ -113,7 +115,7 @@ async def test_a_name_is_one_users_for_ever(accounts: Accounts, store_client: Re
     assert await contents(store_client) == before
 
 
-async def test_of_many_who_take_a_name_at_once_one_gets_it(accounts: Accounts) -> None:
+async def test_one_user_gets_the_name_when_many_ask_for_it_at_once(accounts: Accounts) -> None:
     passwords = [f"password number {n}" for n in range(4)]
     tries = [accounts.add_user("dana", password) for password in passwords]
     done = await asyncio.gather(*tries, return_exceptions=True)
@@ -123,13 +125,13 @@ async def test_of_many_who_take_a_name_at_once_one_gets_it(accounts: Accounts) -
         assert bool(await accounts.check_password("dana", password)) == (n == winner)
 
 
-async def test_a_write_repeated_after_a_lost_answer_counts_as_done(
+async def test_write_counts_as_done_when_it_is_repeated_after_a_lost_reply(
     accounts: Accounts, store_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once: Any = store_client.execute_command
 
     async def twice(*args: object, **options: object) -> object:
-        """Do as redis-py does when a connection ends between a write and its answer."""
+        """Send a write twice, as redis-py does when a connection ends before the reply."""
         if args[0] in ("HSETNX", "EVAL"):
             await once(*args, **options)
         return await once(*args, **options)
@@ -159,7 +161,7 @@ async def test_a_write_repeated_after_a_lost_answer_counts_as_done(
         ("dana", PASSWORD, "editor", [f"b{n}" for n in range(BOUND_BLOGS_MAX + 1)], "/blogs"),
     ],
 )
-async def test_what_breaks_a_rule_is_422_and_nothing_is_stored(
+async def test_account_is_422_and_not_stored_when_it_breaks_a_rule(
     accounts: Accounts,
     store_client: Redis,
     name: str,
@@ -179,12 +181,12 @@ async def test_what_breaks_a_rule_is_422_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("password", ["x" * 12, "x" * 1_024, "пароль-длинный", "\U0001f511" * 12])
-async def test_passwords_are_counted_in_characters(accounts: Accounts, password: str) -> None:
+async def test_password_length_is_in_characters(accounts: Accounts, password: str) -> None:
     await accounts.add_user("dana", password)
     assert await accounts.check_password("dana", password)
 
 
-async def test_a_refusal_costs_the_same_whether_the_name_exists_or_not(
+async def test_refusal_costs_the_same_when_the_name_is_unknown(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accounts.add_user("dana", PASSWORD)
@@ -197,17 +199,17 @@ async def test_a_refusal_costs_the_same_whether_the_name_exists_or_not(
             costs.append(extract_parameters(str(hash)))
             return super().verify(hash, password)
 
-    monkeypatch.setattr(accounts_module, "_hasher", CountingHasher)
+    monkeypatch.setattr(passwords, "_hasher", CountingHasher)
     for name in ("dana", "gone", "nobody", "\udc80"):
         assert await accounts.check_password(name, "wrong password") is None
     assert len(costs) == 4
     assert len(set(map(repr, costs))) == 1
 
 
-async def test_two_passwords_are_checked_at_a_time_and_a_long_queue_is_refused(
+async def test_password_check_is_503_when_the_queue_is_full(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts_module, "PASSWORDS_WAITING_MAX", 3)
+    monkeypatch.setattr(passwords, "WAITING_MAX", 3)
     tries = [accounts.check_password("nobody", PASSWORD) for _ in range(5)]
     done = await asyncio.gather(*tries, return_exceptions=True)
     refused = [one for one in done if isinstance(one, Problem)]
@@ -219,7 +221,7 @@ async def test_two_passwords_are_checked_at_a_time_and_a_long_queue_is_refused(
 # -- tokens
 
 
-async def test_a_token_is_43_characters_that_only_its_holder_has(accounts: Accounts) -> None:
+async def test_token_is_43_characters_and_no_other_text_is_accepted(accounts: Accounts) -> None:
     secret = await accounts.create_token("wire", "contributor", ["council"])
     assert re.fullmatch(r"lbt_[A-Za-z0-9_-]{43}", secret)
     wire = Caller("token:wire", "contributor", ("council",))
@@ -229,7 +231,7 @@ async def test_a_token_is_43_characters_that_only_its_holder_has(accounts: Accou
         assert await accounts.token_caller(wrong) is None
 
 
-async def test_tokens_are_listed_by_name_and_revoked_at_once(accounts: Accounts) -> None:
+async def test_tokens_are_listed_by_name_and_refused_once_revoked(accounts: Accounts) -> None:
     secrets = {name: await accounts.create_token(name) for name in ("wire", "agency")}
     assert [token.name for token in await accounts.tokens()] == ["agency", "wire"]
     await accounts.revoke_token("wire")
@@ -239,12 +241,10 @@ async def test_tokens_are_listed_by_name_and_revoked_at_once(accounts: Accounts)
     with pytest.raises(Problem) as raised:
         await accounts.revoke_token("wire")
     assert raised.value.status == 404
-    again = await accounts.create_token("wire")
-    assert await accounts.token_caller(again)
     assert await accounts.token_caller(secrets["wire"]) is None
 
 
-async def test_a_tokens_name_is_taken_until_it_is_revoked(
+async def test_token_is_refused_when_its_name_is_taken(
     accounts: Accounts, store_client: Redis
 ) -> None:
     secret = await accounts.create_token("wire", "contributor")
@@ -256,13 +256,26 @@ async def test_a_tokens_name_is_taken_until_it_is_revoked(
     assert await accounts.token_caller(secret) == Caller("token:wire", "contributor")
 
 
-async def test_users_and_tokens_have_names_of_their_own(accounts: Accounts) -> None:
+async def test_token_is_refused_when_a_revoked_one_had_its_name(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    """Drafts belong to the caller's name: the next holder would read those of the first."""
+    await accounts.create_token("wire", "contributor")
+    await accounts.revoke_token("wire")
+    before = await contents(store_client)
+    with pytest.raises(Problem, match="There was a token named 'wire'") as raised:
+        await accounts.create_token("wire", "contributor")
+    assert raised.value.status == 409
+    assert await contents(store_client) == before
+
+
+async def test_user_and_token_may_have_the_same_name(accounts: Accounts) -> None:
     await accounts.add_user("wire", PASSWORD)
     assert await accounts.create_token("wire")
 
 
 @pytest.mark.parametrize("broken", ["lb:{tokens}:names", "lb:{tokens}:secrets"])
-async def test_a_script_that_fails_leaves_no_half_token(
+async def test_create_token_stores_nothing_when_its_script_fails(
     accounts: Accounts, store_client: Redis, broken: str
 ) -> None:
     await store_client.set(broken, "not a hash")
@@ -274,7 +287,7 @@ async def test_a_script_that_fails_leaves_no_half_token(
 # -- sessions
 
 
-async def test_a_session_is_its_users_with_the_rights_they_have_now(accounts: Accounts) -> None:
+async def test_session_has_its_users_present_rights(accounts: Accounts) -> None:
     await accounts.add_user("dana", PASSWORD, "contributor", ["council"])
     dana = Caller("user:dana", "contributor", ("council",))
     secret = await accounts.open_session(Caller("user:dana", "admin"))
@@ -283,7 +296,7 @@ async def test_a_session_is_its_users_with_the_rights_they_have_now(accounts: Ac
     assert await accounts.token_caller(secret) is None
 
 
-async def test_a_closed_session_is_over_and_others_are_not(accounts: Accounts) -> None:
+async def test_session_ends_alone_when_it_is_closed(accounts: Accounts) -> None:
     await accounts.add_user("dana", PASSWORD)
     dana = Caller("user:dana", "editor")
     one, other = await accounts.open_session(dana), await accounts.open_session(dana)
@@ -293,7 +306,7 @@ async def test_a_closed_session_is_over_and_others_are_not(accounts: Accounts) -
     assert await accounts.session_caller(other) == dana
 
 
-async def test_disabling_a_user_ends_every_session_and_the_password(accounts: Accounts) -> None:
+async def test_disable_user_ends_all_sessions_and_the_password(accounts: Accounts) -> None:
     await accounts.add_user("dana", PASSWORD)
     await accounts.add_user("zoe", PASSWORD)
     sessions = [await accounts.open_session(Caller("user:dana", "editor")) for _ in range(2)]
@@ -306,13 +319,13 @@ async def test_disabling_a_user_ends_every_session_and_the_password(accounts: Ac
     assert [user.disabled for user in await accounts.users()] == [True, False]
 
 
-async def test_disabling_an_unknown_user_is_404(accounts: Accounts) -> None:
+async def test_disable_user_is_404_when_the_user_is_unknown(accounts: Accounts) -> None:
     with pytest.raises(Problem) as raised:
         await accounts.disable_user("nobody")
     assert raised.value.status == 404
 
 
-async def test_a_user_whose_record_is_damaged_hides_no_other_and_can_be_disabled_for_ever(
+async def test_corrupt_user_hides_no_other_and_can_be_disabled(
     accounts: Accounts, store_client: Redis
 ) -> None:
     await accounts.add_user("zoe", PASSWORD)
@@ -334,7 +347,7 @@ async def test_a_user_whose_record_is_damaged_hides_no_other_and_can_be_disabled
         await accounts.add_user("dana", PASSWORD)
 
 
-async def test_a_damaged_token_hides_no_other_and_can_be_revoked(
+async def test_corrupt_token_hides_no_other_and_can_be_revoked(
     accounts: Accounts, store_client: Redis
 ) -> None:
     secret = await accounts.create_token("wire")
@@ -349,16 +362,16 @@ async def test_a_damaged_token_hides_no_other_and_can_be_revoked(
     assert await accounts.token_caller(secret) is None
 
 
-async def test_a_store_with_damaged_users_only_is_not_one_without_users(
+async def test_demo_creates_no_user_when_the_only_user_is_corrupt(
     accounts: Accounts, store_client: Redis
 ) -> None:
     await store_client.hset("lb:users", "dana", "{")
     with pytest.raises(StoreDown):
-        await demo._first_user(accounts)
+        await story._first_user(accounts)
     assert await store_client.hkeys("lb:users") == [b"dana"]
 
 
-async def test_a_session_expires_when_idle_and_each_use_puts_it_off(
+async def test_session_expires_when_idle_and_each_use_extends_it(
     accounts: Accounts, store_client: Redis
 ) -> None:
     await accounts.add_user("dana", PASSWORD)
@@ -370,7 +383,7 @@ async def test_a_session_expires_when_idle_and_each_use_puts_it_off(
     assert await store_client.ttl(key) > 60
 
 
-async def test_a_session_ends_in_any_case_after_its_longest_life(
+async def test_session_ends_after_its_longest_life_when_it_is_used(
     accounts: Accounts, clock: Clock
 ) -> None:
     await accounts.add_user("dana", PASSWORD)
@@ -384,7 +397,7 @@ async def test_a_session_ends_in_any_case_after_its_longest_life(
 # -- tries
 
 
-async def test_tries_are_counted_in_windows_that_end(
+async def test_tries_are_counted_in_windows_of_fixed_length(
     accounts: Accounts, store_client: Redis
 ) -> None:
     assert [await accounts.wait_s("door", 2, 60) for _ in range(2)] == [0, 0]
@@ -396,7 +409,7 @@ async def test_tries_are_counted_in_windows_that_end(
         if await is_spent(key, store_client)
     ]
     await store_client.pexpire(key, 1_500)
-    assert await accounts.wait_s("door", 2, 60) in (1, 2)  # a try does not make the window longer
+    assert await accounts.wait_s("door", 2, 60) in (1, 2)  # a try does not extend the window
     await store_client.delete(key)
     assert await accounts.wait_s("door", 2, 60) == 0
 
@@ -405,7 +418,7 @@ async def is_spent(key: bytes, client: Redis) -> bool:
     return int(await client.get(key) or 0) > 1
 
 
-async def test_a_try_taken_back_may_be_made_again(accounts: Accounts) -> None:
+async def test_try_is_allowed_again_when_one_was_forgotten(accounts: Accounts) -> None:
     await accounts.forget_try("door")
     for _ in range(5):
         assert await accounts.wait_s("door", 1, 60) == 0
@@ -432,7 +445,7 @@ def from_address(address: str, cookie: str = "") -> Request:
 
 
 async def sign_in(accounts: Accounts, address: str, password: str, name: str = "dana") -> int:
-    """Return the status of a try to sign in: 200, or what it is refused with."""
+    """Return the status of a try to sign in."""
     trying = auth.sign_in(from_address(address), accounts, Settings(), name, password)
     (done,) = await asyncio.gather(trying, return_exceptions=True)
     if isinstance(done, str):
@@ -441,7 +454,7 @@ async def sign_in(accounts: Accounts, address: str, password: str, name: str = "
     return done.status
 
 
-async def test_a_refusal_for_too_many_tries_says_when_to_come_back(dana: Accounts) -> None:
+async def test_sign_in_is_429_with_retry_after_when_tried_too_often(dana: Accounts) -> None:
     for _ in range(auth.NAME_TRIES_MAX):
         await sign_in(dana, "192.0.2.1", "wrong password")
     with pytest.raises(Problem) as raised:
@@ -452,11 +465,11 @@ async def test_a_refusal_for_too_many_tries_says_when_to_come_back(dana: Account
 
 @pytest.fixture
 def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make passwords cost nothing: these tests count tries, and there are hundreds."""
+    """Make hashing fast: these tests make hundreds of tries."""
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     nobody = quick.hash("nobody's")
-    monkeypatch.setattr(accounts_module, "_hasher", lambda: quick)
-    monkeypatch.setattr(accounts_module, "_nobody", lambda: nobody)
+    monkeypatch.setattr(passwords, "_hasher", lambda: quick)
+    monkeypatch.setattr(passwords, "_decoy", lambda: nobody)
 
 
 @pytest.fixture
@@ -465,7 +478,7 @@ async def dana(accounts: Accounts, quick_passwords: None) -> Accounts:
     return accounts
 
 
-async def test_signing_in_opens_a_session_and_ends_the_browsers_old_one(dana: Accounts) -> None:
+async def test_sign_in_opens_a_session_and_ends_the_browsers_old_one(dana: Accounts) -> None:
     first = await auth.sign_in(from_address("192.0.2.1"), dana, Settings(), "dana", PASSWORD)
     again = from_address("192.0.2.1", cookie=first)
     second = await auth.sign_in(again, dana, Settings(), "dana", PASSWORD)
@@ -475,7 +488,7 @@ async def test_signing_in_opens_a_session_and_ends_the_browsers_old_one(dana: Ac
     assert await dana.session_caller(second) is None
 
 
-async def test_another_sites_page_cannot_sign_anybody_in_or_out(dana: Accounts) -> None:
+async def test_sign_in_and_out_are_refused_when_another_site_posts(dana: Accounts) -> None:
     secret = await auth.sign_in(from_address("192.0.2.1"), dana, Settings(), "dana", PASSWORD)
     request = from_address("192.0.2.1", cookie=secret)
     request.scope["headers"][1] = (b"sec-fetch-site", b"cross-site")
@@ -489,7 +502,7 @@ async def test_another_sites_page_cannot_sign_anybody_in_or_out(dana: Accounts) 
     assert await dana.session_caller(secret)
 
 
-async def test_one_address_has_few_tries_at_a_name_the_right_password_included(
+async def test_sign_in_limits_the_tries_of_an_address_at_one_name(
     dana: Accounts,
 ) -> None:
     tries = [await sign_in(dana, "192.0.2.1", "wrong password") for _ in range(12)]
@@ -497,7 +510,7 @@ async def test_one_address_has_few_tries_at_a_name_the_right_password_included(
     assert await sign_in(dana, "192.0.2.1", PASSWORD) == 429
 
 
-async def test_one_address_has_so_many_tries_at_all_names(dana: Accounts) -> None:
+async def test_sign_in_limits_the_tries_of_an_address_at_all_names(dana: Accounts) -> None:
     for n in range(auth.ADDRESS_TRIES_MAX):
         assert await sign_in(dana, "192.0.2.1", "wrong password", f"name{n}") == 401
     assert await sign_in(dana, "192.0.2.1", "wrong password", "another") == 429
@@ -505,14 +518,14 @@ async def test_one_address_has_so_many_tries_at_all_names(dana: Accounts) -> Non
     assert await sign_in(dana, "192.0.2.2", PASSWORD) == 200
 
 
-async def test_an_attacker_elsewhere_cannot_lock_an_editor_out(dana: Accounts) -> None:
+async def test_sign_in_works_when_another_address_was_refused(dana: Accounts) -> None:
     for n in range(auth.NAME_TRIES_EVERYWHERE * 2):
         await sign_in(dana, f"198.51.100.{n % 250}", "wrong password")
     assert await sign_in(dana, "192.0.2.1", PASSWORD) == 200
     assert [await sign_in(dana, "192.0.2.1", "a slip") for _ in range(2)] == [401, 401]
 
 
-async def test_a_name_guessed_at_from_everywhere_leaves_each_address_fewer_tries(
+async def test_sign_in_allows_fewer_tries_when_many_addresses_guess_a_name(
     dana: Accounts,
 ) -> None:
     for n in range(auth.NAME_TRIES_EVERYWHERE):
@@ -522,24 +535,26 @@ async def test_a_name_guessed_at_from_everywhere_leaves_each_address_fewer_tries
     assert await sign_in(dana, "203.0.113.9", "wrong password", "zoe") == 401
 
 
-async def test_one_address_cannot_make_a_name_look_guessed_at(dana: Accounts) -> None:
+async def test_sign_in_counts_one_address_once_among_those_that_guess_a_name(
+    dana: Accounts,
+) -> None:
     for _ in range(auth.NAME_TRIES_EVERYWHERE * 2):
         await sign_in(dana, "198.51.100.1", "wrong password")
     tries = [await sign_in(dana, "192.0.2.1", "wrong password") for _ in range(9)]
     assert tries == [401] * 9
 
 
-async def test_a_customers_many_ipv6_addresses_count_as_one(dana: Accounts) -> None:
+async def test_sign_in_counts_the_ipv6_addresses_of_one_network_as_one(dana: Accounts) -> None:
     tries = [await sign_in(dana, f"2001:db8::{n}", "wrong password") for n in range(12)]
     assert tries == [401] * auth.NAME_TRIES_MAX + [429] * 2
 
 
-async def test_signing_in_rightly_uses_nothing_up(dana: Accounts) -> None:
+async def test_sign_in_counts_no_try_when_the_password_is_right(dana: Accounts) -> None:
     for _ in range(auth.ADDRESS_TRIES_MAX + 5):
         assert await sign_in(dana, "192.0.2.1", PASSWORD) == 200
 
 
-async def test_many_tries_at_once_are_counted_before_any_is_checked(dana: Accounts) -> None:
+async def test_sign_in_counts_concurrent_tries_before_it_verifies_any(dana: Accounts) -> None:
     tries = [sign_in(dana, "192.0.2.1", "wrong password") for _ in range(30)]
     done = await asyncio.gather(*tries)
     assert done.count(401) == auth.NAME_TRIES_MAX
@@ -548,7 +563,7 @@ async def test_many_tries_at_once_are_counted_before_any_is_checked(dana: Accoun
 # -- the store
 
 
-async def test_a_store_that_is_away_is_never_a_no(away: Accounts) -> None:
+async def test_accounts_raise_store_down_when_the_store_is_unreachable(away: Accounts) -> None:
     dana = Caller("user:dana", "editor")
     for asking in (
         away.check_store(),

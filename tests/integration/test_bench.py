@@ -10,7 +10,7 @@ from typing import Any
 from kit.servers import Editor, Server, serving
 from kit.waiting import until
 
-from liveblog.commands.bench import OPEN_S, Bench
+from liveblog.commands.load import OPEN_S, Bench
 
 COMMAND = (
     sys.executable,
@@ -22,7 +22,7 @@ COMMAND = (
 
 
 async def bench(*arguments: str, token: str | None = None) -> tuple[int, Any, str]:
-    """Run it and return exit code, result and what it said."""
+    """Run the command and return exit code, result and standard error."""
     given = ["--token-file", "-"] if token else []
     done = await asyncio.to_thread(
         subprocess.run,
@@ -36,52 +36,52 @@ async def bench(*arguments: str, token: str | None = None) -> tuple[int, Any, st
     return done.returncode, result, done.stderr
 
 
-async def test_every_reader_gets_every_entry_and_the_blog_is_left_a_draft(
+async def test_bench_counts_every_entry_and_leaves_the_blog_a_draft(
     site: Server, editor: Editor
 ) -> None:
     token = await site.token()
     asked = ("--readers", "200", "--entries", "5", "--rate", "10")
-    code, result, said = await bench(site.url, *asked, token=token)
-    assert code == 0, said
+    code, result, printed = await bench(site.url, *asked, token=token)
+    assert code == 0, printed
     assert (result["delivered"], result["lost"]) == ("1,000", "0")
     assert (result["repeated"], result["skipped"], result["failed"]) == ("0", "0", "0")
     assert result["p99"].endswith(" ms")
-    assert said == ""  # a progress bar is for terminals
+    assert printed == ""  # a progress bar is for terminals
     blogs = (await editor.ok("GET", ""))["blogs"]
     assert [b["status"] for b in blogs if b["slug"].startswith("bench-")][-1:] == ["draft"]
 
 
-async def test_without_a_token_a_blog_is_watched(site: Server, editor: Editor) -> None:
+async def test_bench_watches_a_blog_when_it_has_no_token(site: Server, editor: Editor) -> None:
     blog = await editor.blog()
     asked = (site.url, "--readers", "20", "--seconds", "4", "--blog", blog["slug"])
     watching = asyncio.create_task(bench(*asked))
     while not watching.done():
         await editor.publish(blog["slug"])
         await asyncio.wait({watching}, timeout=0.5)
-    code, result, said = await watching
-    assert code == 0, said
+    code, result, printed = await watching
+    assert code == 0, printed
     assert int(result["delivered"].replace(",", "")) >= 20
     assert result["lost"].startswith("not known")
 
 
-async def test_a_wrong_token_an_unknown_blog_and_a_dead_address_are_one_clear_line(
+async def test_bench_prints_one_line_when_it_cannot_measure(
     site: Server,
 ) -> None:
-    code, _, said = await bench(site.url, token="lbt_wrong")
+    code, _, printed = await bench(site.url, token="lbt_wrong")
     assert code == 1
-    assert said.startswith("Error: POST /api/blogs answered 401")
-    async with asyncio.timeout(OPEN_S - 5):  # it does not wait for readers who never come back
-        code, _, said = await bench(site.url, "--blog", "nothing-here", "--readers", "1")
+    assert printed.startswith("Error: POST /api/blogs answered 401")
+    async with asyncio.timeout(OPEN_S - 5):  # it does not wait for readers that never reconnect
+        code, _, printed = await bench(site.url, "--blog", "nothing-here", "--readers", "1")
     assert code == 1
-    assert "4504" in said
-    code, _, said = await bench("http://127.0.0.1:9", token="lbt_wrong")
+    assert "4504" in printed
+    code, _, printed = await bench("http://127.0.0.1:9", token="lbt_wrong")
     assert code == 1
-    assert "does not answer" in said
-    code, _, said = await bench(site.url)
-    assert (code, "--token-file" in said) == (2, True)
+    assert "does not answer" in printed
+    code, _, printed = await bench(site.url)
+    assert (code, "--token-file" in printed) == (2, True)
 
 
-async def test_readers_cut_off_by_a_killed_server_come_back_and_lose_nothing(
+async def test_bench_counts_no_loss_when_the_server_is_killed_and_restarted(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
     blog = await editor.blog()

@@ -23,12 +23,13 @@ from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.store import nodes as nodes_module
+from liveblog.store import cluster as cluster_module
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.codec import channel
+from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
-from liveblog.store.nodes import Nodes, connect
+from liveblog.store.nodes import Nodes
 
 SECRET = "the witness is Ms Vanterpool"
 
@@ -83,7 +84,7 @@ async def create(publishing: Publishing, slug: str) -> str:
 
 
 async def published(editor: Editor, slug: str, body: str = "Text.") -> Any:
-    """Publish with one key until it is confirmed; 503 is the only other answer there may be."""
+    """Publish with one idempotency key until the entry is confirmed; only 503 may come before."""
     key = f"{slug}-{body}".replace(" ", "-")
 
     async def confirmed() -> Any:
@@ -96,7 +97,7 @@ async def published(editor: Editor, slug: str, body: str = "Text.") -> Any:
 
 
 async def got_all(stream: Stream, entries: Sequence[Any]) -> None:
-    """Take frames until the last of these entries is there; none may be missing or repeated."""
+    """Read frames until the last of these entries; none may be missing or repeated."""
     ids: list[str] = []
     while entries[-1]["id"] not in ids:
         ids += [change["id"] for change in (await stream.next("changes"))["changes"]]
@@ -116,7 +117,7 @@ def subscribers(node: Process, slug: str) -> int:
 
 
 @each_stream
-async def test_blogs_on_all_nodes_are_written_listed_and_followed_through_two_servers(
+async def test_two_servers_write_list_and_follow_blogs_on_all_nodes(
     shards: Cluster, servers: list[Server], editor: Editor, open_stream: Any
 ) -> None:
     blogs = [await editor.blog(slug=shards.slug_on(node)) for node in shards.primaries]
@@ -136,7 +137,7 @@ async def test_blogs_on_all_nodes_are_written_listed_and_followed_through_two_se
     assert listed >= {blog["slug"] for blog in blogs}
 
 
-async def test_the_servers_follow_each_blog_on_the_node_that_has_it(
+async def test_servers_follow_each_blog_on_the_node_that_has_it(
     shards: Cluster, servers: list[Server], editor: Editor
 ) -> None:
     for node in shards.primaries:
@@ -150,7 +151,7 @@ async def test_the_servers_follow_each_blog_on_the_node_that_has_it(
             ]
 
 
-async def test_each_connection_proves_itself_by_a_probe_in_a_slot_of_its_own_node(
+async def test_each_connection_has_a_probe_in_a_slot_of_its_node(
     shards: Cluster, servers: list[Server], editor: Editor
 ) -> None:
     for node in shards.primaries:
@@ -166,8 +167,8 @@ def probes(node: Process) -> int:
     return len(node.ask("PUBSUB SHARDCHANNELS", "*:probe:*"))
 
 
-class Heard:
-    """Somebody who only listens; nothing is compared with the store."""
+class Received:
+    """A sink that collects changes, and never compares them with the store."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, int]] = []
@@ -182,24 +183,24 @@ class Heard:
 
 
 @pytest.fixture
-async def heard(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
+async def received(nodes: Nodes) -> AsyncIterator[tuple[Received, Follower]]:
     async with listening(nodes) as both:
         yield both
 
 
 @contextlib.asynccontextmanager
-async def listening(nodes: Nodes) -> AsyncIterator[tuple[Heard, Follower]]:
-    follower, heard = Follower(nodes, Broker(nodes).source.probe), Heard()
-    running = asyncio.create_task(follower.run(heard))
-    yield heard, follower
+async def listening(nodes: Nodes) -> AsyncIterator[tuple[Received, Follower]]:
+    follower, received = Follower(nodes, Broker(nodes).source.probe), Received()
+    running = asyncio.create_task(follower.run(received))
+    yield received, follower
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_change_comes_by_sharded_pubsub_alone(
-    shards: Cluster, publishing: Publishing, heard: tuple[Heard, Follower]
+async def test_change_arrives_by_sharded_pubsub_alone(
+    shards: Cluster, publishing: Publishing, received: tuple[Received, Follower]
 ) -> None:
-    listener, follower = heard
+    listener, follower = received
     slugs = [await create(publishing, shards.slug_on(node)) for node in shards.primaries]
     for slug in slugs:
         await follower.follow(slug)
@@ -208,23 +209,23 @@ async def test_a_change_comes_by_sharded_pubsub_alone(
     await until(lambda: sorted(listener.changes) == sorted((slug, 2) for slug in slugs))
     follower.unfollow(slugs[0])
     await until(lambda: subscribers(shards.primaries[0], slugs[0]) == 0)
-    await publishing.create_entry(SYSTEM, slugs[0], {"body": "Not heard."})
-    await publishing.create_entry(SYSTEM, slugs[1], {"body": "Heard."})
+    await publishing.create_entry(SYSTEM, slugs[0], {"body": "Not received."})
+    await publishing.create_entry(SYSTEM, slugs[1], {"body": "Received."})
     await until(lambda: listener.changes[3:] == [(slugs[1], 3)])
 
 
-async def test_a_login_in_the_url_is_used_on_every_node(shards: Cluster) -> None:
+async def test_login_of_the_url_is_used_on_every_node(shards: Cluster) -> None:
     for node in shards.primaries:
         node.ask("ACL", "SETUSER", "live", "on", ">p@ss", "~*", "&*", "+@all")
     async with connect(shards.url.replace("://", "://live:p%40ss@")) as nodes:
         await nodes.look_again()
         for node in shards.primaries:
-            assert await nodes.at(shards.slug_on(node)).acl_whoami() == "live"
+            assert await nodes.at(shards.slug_on(node)).execute_command("ACL WHOAMI") == "live"
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[str, str]:
-    """The files of a certificate and its key."""
+    """Return the paths of a certificate and its key."""
     made = str(tmp_path / "cert"), str(tmp_path / "key")
     command = [
         "openssl",
@@ -243,7 +244,7 @@ def certificate(tmp_path: Path) -> tuple[str, str]:
     return made
 
 
-async def test_a_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[str, str]) -> None:
+async def test_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[str, str]) -> None:
     cert, key = certificate
     port = str(free_port())
     files = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
@@ -255,20 +256,20 @@ async def test_a_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[
         node.ask("CLUSTER ADDSLOTSRANGE", 0, REDIS_CLUSTER_HASH_SLOTS - 1)
         await until(lambda: node.ask("CLUSTER INFO")["cluster_state"] == "ok")
         url = f"rediss+cluster://127.0.0.1:{port}?ssl_ca_certs={cert}"
-        async with connect(url) as nodes, listening(nodes) as (heard, follower):
+        async with connect(url) as nodes, listening(nodes) as (received, follower):
             slug = await create(publishing_on(nodes), "council")
             await follower.follow(slug)
             await publishing_on(nodes).create_entry(SYSTEM, slug, {"body": "Text."})
-            await until(lambda: heard.changes == [(slug, 2)])
+            await until(lambda: received.changes == [(slug, 2)])
 
 
 # -- slots that move
 
 
-async def test_a_slot_that_moves_takes_its_channel_along(
-    shards: Cluster, publishing: Publishing, heard: tuple[Heard, Follower]
+async def test_follower_resubscribes_when_a_slot_moves(
+    shards: Cluster, publishing: Publishing, received: tuple[Received, Follower]
 ) -> None:
-    listener, follower = heard
+    listener, follower = received
     home, other = shards.primaries[0], shards.primaries[2]
     slug = await create(publishing, shards.slug_on(home))
     await follower.follow(slug)
@@ -286,7 +287,7 @@ async def test_a_slot_that_moves_takes_its_channel_along(
 
 
 @pytest.mark.parametrize("way", [Cluster.move, Cluster.move_whole])
-async def test_a_slot_that_moves_while_entries_are_published_loses_nothing(
+async def test_readers_miss_nothing_when_a_slot_moves_during_publishing(
     shards: Cluster, servers: list[Server], editor: Editor, way: Callable[..., None]
 ) -> None:
     home, other = shards.primaries[0], shards.primaries[2]
@@ -296,7 +297,7 @@ async def test_a_slot_that_moves_while_entries_are_published_loses_nothing(
         for stream in (here, there):
             await stream.next("hello")
         made: list[Any] = []
-        # As a whole, nothing is refused: every call must be a success at once.
+        # A slot that moves as a whole refuses nothing: every call must succeed at once.
         publish = partial(published, editor) if way is Cluster.move else editor.publish
         for to in (other, home, other):
             moving = asyncio.create_task(asyncio.to_thread(way, shards, blog["slug"], to))
@@ -309,7 +310,7 @@ async def test_a_slot_that_moves_while_entries_are_published_loses_nothing(
     assert [entry["offset"] for entry in made] == list(range(2, len(made) + 2))
 
 
-async def test_a_client_with_an_old_map_asks_the_right_node_at_once(
+async def test_client_asks_the_right_node_when_its_map_is_old(
     shards: Cluster, publishing: Publishing, nodes: Nodes
 ) -> None:
     slug = await create(publishing, shards.slug_on(shards.primaries[0]))
@@ -320,25 +321,25 @@ async def test_a_client_with_an_old_map_asks_the_right_node_at_once(
     assert (offset(heads.positions[slug]), heads.unreachable) == (2, "")
 
 
-async def test_however_many_calls_find_the_map_wrong_it_is_read_once(
+async def test_map_is_read_once_when_many_calls_find_it_wrong(
     shards: Cluster, publishing: Publishing, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted here and not at a node, which the servers ask as well: they find it wrong, too."""
+    """The reads of this process are counted: the servers of the test read the map too."""
     slug = await create(publishing, shards.slug_on(shards.primaries[0]))
     shards.move(slug, shards.primaries[2])
-    view, asked = nodes_module._view, list[Any]()
+    view, asked = cluster_module._view, list[Any]()
 
     async def noted(address: Any, redis: Any) -> Any:
         asked.append(address)
         return await view(address, redis)
 
-    monkeypatch.setattr(nodes_module, "_view", noted)
+    monkeypatch.setattr(cluster_module, "_view", noted)
     await asyncio.gather(*(Broker(nodes).blogs.read(slug) for _ in range(50)))
     assert 1 <= asked.count(("127.0.0.1", shards.replica.port)) <= 2
     shards.move(slug, shards.primaries[0])
 
 
-async def test_nodes_that_do_not_say_their_hosts_are_where_they_were_asked(
+async def test_node_without_a_host_is_where_it_was_asked(
     shards: Cluster,
 ) -> None:
     name = "cluster-preferred-endpoint-type"
@@ -348,20 +349,20 @@ async def test_nodes_that_do_not_say_their_hosts_are_where_they_were_asked(
         async with connect(shards.url) as nodes:
             await nodes.look_again()
             for node in shards.primaries:
-                assert await nodes.at(shards.slug_on(node)).ping()
+                assert await nodes.at(shards.slug_on(node)).execute_command("PING")
     finally:
         for node in shards.all:
             node.ask("CONFIG SET", name, "ip")
 
 
-async def test_when_nobody_tells_the_map_it_is_said_why(shards: Cluster) -> None:
+async def test_error_has_the_cause_when_no_node_returns_the_map(shards: Cluster) -> None:
     async with connect(shards.url.replace("://", "://nobody:s3cret@")) as nodes:
         with pytest.raises(StoreDown, match="invalid username-password") as raised:
             await Broker(nodes).blogs.recent()
         assert "s3cret" not in str(raised.value)
 
 
-async def test_while_the_keys_of_a_slot_are_carried_over_one_by_one_publishing_waits(
+async def test_publishing_is_503_while_the_keys_of_a_slot_move_one_by_one(
     shards: Cluster, servers: list[Server], editor: Editor
 ) -> None:
     blog = await editor.blog(slug=shards.slug_on(shards.primaries[0]))
@@ -375,10 +376,10 @@ async def test_while_the_keys_of_a_slot_are_carried_over_one_by_one_publishing_w
     assert "the store refused" not in servers[0].said()
 
 
-# -- what is kept for all blogs
+# -- records for all blogs
 
 
-async def test_users_tokens_sessions_and_counted_tries_work_in_a_cluster(nodes: Nodes) -> None:
+async def test_accounts_work_in_a_cluster(nodes: Nodes) -> None:
     accounts = Accounts(nodes)
     await accounts.add_user("dana", "correct horse battery")
     dana = await accounts.check_password("dana", "correct horse battery")
@@ -418,7 +419,7 @@ async def test_commands_work_on_a_cluster(shards: Cluster) -> None:
     assert "/blogs/apollo-11" in run("demo")
 
 
-async def test_scheduled_entries_go_out_on_every_node(
+async def test_scheduled_entries_are_published_on_every_node(
     shards: Cluster, publishing: Publishing, nodes: Nodes
 ) -> None:
     broker = Broker(nodes)
@@ -434,7 +435,7 @@ async def test_scheduled_entries_go_out_on_every_node(
     await until(all_out)
 
 
-async def test_what_is_due_goes_out_also_while_another_node_is_busy_with_a_script(
+async def test_due_entries_are_published_when_another_node_runs_a_long_script(
     shards: Cluster, publishing: Publishing, nodes: Nodes
 ) -> None:
     broker, (first, _, busy) = Broker(nodes), shards.primaries
@@ -460,7 +461,7 @@ def _is_busy(node: Process) -> bool:
     return True
 
 
-async def test_blogs_that_the_list_lacks_are_put_into_it_from_every_node(
+async def test_reindex_completes_the_list_of_blogs_from_every_node(
     shards: Cluster, publishing: Publishing, nodes: Nodes
 ) -> None:
     slugs = {await create(publishing, shards.slug_on(node)) for node in shards.primaries}
@@ -469,7 +470,7 @@ async def test_blogs_that_the_list_lacks_are_put_into_it_from_every_node(
     assert {it.blog.slug for it in await Broker(nodes).blogs.recent()} >= slugs
 
 
-async def test_a_takedowns_text_leaves_the_file_of_the_node_that_had_it(
+async def test_takedown_erases_the_text_from_its_nodes_file(
     shards: Cluster, editor: Editor
 ) -> None:
     node, *others = reversed(shards.primaries)
@@ -482,7 +483,7 @@ async def test_a_takedowns_text_leaves_the_file_of_the_node_that_had_it(
     assert [aof_rewrites(it) for it in others] == before
 
 
-async def test_a_takedowns_text_leaves_the_file_also_when_slots_move_before_it_is_rewritten(
+async def test_takedown_erases_the_text_when_its_slot_moves_before_the_rewrite(
     shards: Cluster, publishing: Publishing, nodes: Nodes
 ) -> None:
     broker, (other, node) = Broker(nodes), shards.primaries[1:]
@@ -509,7 +510,7 @@ def aof_rewrites(node: Process) -> int:
 # -- what the store promises
 
 
-async def test_a_change_is_confirmed_only_when_a_replica_of_its_node_has_it(
+async def test_change_is_confirmed_only_when_its_nodes_replica_has_it(
     shards: Cluster, nodes: Nodes
 ) -> None:
     careful = publishing_on(nodes, wait_for_replica=True)
@@ -530,18 +531,18 @@ def test_disk_durability_is_refused_when_one_node_loses_writes(shards: Cluster) 
     node = shards.primaries[2]
     node.ask("CONFIG SET", "appendfsync", "everysec")
     try:
-        said = refusal(REDIS_URL=shards.url, LIVEBLOG_DURABILITY="disk")
+        text = refusal(REDIS_URL=shards.url, LIVEBLOG_DURABILITY="disk")
     finally:
         node.ask("CONFIG SET", "appendfsync", "always")
-    assert "appendfsync is everysec and must be always" in said
+    assert "appendfsync is everysec and must be always" in text
 
 
-def test_a_node_of_a_cluster_is_refused_as_a_store_of_its_own(shards: Cluster) -> None:
-    said = refusal(REDIS_URL=f"redis://{shards.primaries[0].address}")
-    assert "must begin with redis+cluster://" in said
+def test_node_of_a_cluster_is_refused_as_a_single_store(shards: Cluster) -> None:
+    text = refusal(REDIS_URL=f"redis://{shards.primaries[0].address}")
+    assert "must begin with redis+cluster://" in text
 
 
-def test_all_nodes_promises_are_said_once_when_they_are_the_same(servers: list[Server]) -> None:
+def test_promises_of_all_nodes_are_logged_once_when_they_are_equal(servers: list[Server]) -> None:
     assert servers[0].said().count("The store is Valkey") == 1
 
 
@@ -555,7 +556,7 @@ def fragile(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-async def test_a_dead_nodes_blogs_come_back_with_its_replica_and_the_others_go_on_meanwhile(
+async def test_dead_nodes_blogs_return_with_its_replica_and_others_work_meanwhile(
     fragile: Cluster, tmp_path: Path
 ) -> None:
     dying, other = fragile.replicated, fragile.primaries[2]
@@ -588,10 +589,10 @@ async def test_a_dead_nodes_blogs_come_back_with_its_replica_and_the_others_go_o
             await until(lambda: servers[0].get("/readyz")["status"] == "ready")
 
 
-async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
+async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachable(
     fragile: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, left = fragile.primaries[0], fragile.primaries[2]  # gone with the list of blogs
+    gone, left = fragile.primaries[0], fragile.primaries[2]  # the first has the list of blogs
     with two_servers(tmp_path, fragile.url) as servers:
         async with servers[0].editor() as editor:
             away, blog = [await editor.blog(slug=fragile.slug_on(node)) for node in (gone, left)]
@@ -604,7 +605,7 @@ async def test_while_a_node_is_away_the_others_blogs_are_written_and_compared(
                     await it.next("hello")
                 gone.pause()
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
-                async with asyncio.timeout(4 * SCALE):  # the list does not hold it up for longer
+                async with asyncio.timeout(4 * SCALE):  # the unreachable list delays it no longer
                     made = [await editor.publish(blog["slug"])]
                 monkeypatch.setattr(
                     "liveblog.store.writes.channel", lambda slug: f"lost:{{{slug}}}"

@@ -1,4 +1,4 @@
-"""The measuring programs measure what they say; on counts only, never on times."""
+"""The measuring programs count correctly. Only counts are tested, never times."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def test_every_reader_of_a_subject_gets_every_entry_once(
     with kind() as subject, Readers(subject, READERS, "-e", ENTRIES, *more, stay_s=20) as load:
         for published in range(1, ENTRIES + 1):
             subject.publish()
-            if isinstance(subject, Liveblog):  # two at once may come to a reader as one frame
+            if isinstance(subject, Liveblog):  # two changes at once may reach a reader as one frame
                 until_sync(partial(_are_delivered, subject, published * READERS))
         got = load.result()
     assert (got["open"], got["failed"], got["closed"]) == (READERS, 0, 0)
@@ -51,7 +51,7 @@ STORIES = {
 
 
 @pytest.mark.parametrize("what", STORIES)
-async def test_the_reader_program_sees_what_is_lost_doubled_and_out_of_order(what: str) -> None:
+async def test_reader_program_counts_lost_doubled_and_disordered_entries(what: str) -> None:
     story, wrong = STORIES[what]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -26,7 +26,8 @@ from liveblog.settings import Settings
 from liveblog.store import writes
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
-from liveblog.store.nodes import One, connect
+from liveblog.store.connect import connect
+from liveblog.store.nodes import One
 from liveblog.store.writes import CallKey, entry_write
 
 ABSENT = "e000000000000"

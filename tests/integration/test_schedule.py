@@ -22,8 +22,9 @@ from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
 from liveblog.store.codec import key
+from liveblog.store.connect import connect
 from liveblog.store.due import DUE_AT_ONCE
-from liveblog.store.nodes import One, connect
+from liveblog.store.nodes import One
 
 SLUG = "council"
 SOON_S = 0.3

@@ -1,4 +1,4 @@
-"""A primary that sentinels watch over: it dies, or is put back, and a replica takes its place."""
+"""A primary watched by sentinels: it dies or is deposed, and a replica takes its place."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import StoreDown
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 @pytest.fixture(scope="module")
 def servers(group: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two servers that confirm what a replica has."""
+    """Two servers with replica durability."""
     logs = tmp_path_factory.mktemp("servers")
     more = {"REDIS_URL": group.url, "LIVEBLOG_DURABILITY": "replica"}
     with serving(logs / "first", **more) as one, serving(logs / "second", **more) as two:
@@ -37,14 +37,14 @@ def servers(group: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 async def editor(group: Watched, servers: list[Server]) -> AsyncIterator[Editor]:
-    """Somebody who writes; the primary has both of its replicas."""
+    """An editor; the primary has both of its replicas."""
     await until(lambda: len(group.followers_of(group.present())) == 2, 30)
     async with servers[0].editor() as calls:
         yield calls
 
 
 class Calls:
-    """Publishing entry after entry, each until it is confirmed; what 503 meant is known by then."""
+    """Publishes entry after entry, each with one key until it is confirmed."""
 
     def __init__(self, editor: Editor, slug: str) -> None:
         self.confirmed: list[Any] = []
@@ -65,7 +65,7 @@ class Calls:
 
 
 async def got_all(stream: Stream, entries: Sequence[Any]) -> None:
-    """Take frames until the last of these entries is there; none may be missing or repeated."""
+    """Read frames until the last of these entries; none may be missing or repeated."""
     ids: list[str] = []
     while entries[-1]["id"] not in ids:
         ids += [change["id"] for change in (await stream.next("changes"))["changes"]]
@@ -83,12 +83,12 @@ async def followed(servers: list[Server], blog: Any) -> AsyncIterator[list[Strea
         yield streams
 
 
-async def test_the_server_says_what_the_primary_promises(servers: list[Server]) -> None:
-    said = servers[0].said()
-    assert "a confirmed change is on a replica, and a confirmed change is on its disk" in said
+async def test_server_logs_what_the_primary_promises(servers: list[Server]) -> None:
+    text = servers[0].said()
+    assert "a confirmed change is on a replica, and a confirmed change is on its disk" in text
 
 
-async def test_a_primary_that_was_put_back_is_left_at_once_and_has_refused_nothing(
+async def test_deposed_primary_is_left_at_once_and_refuses_no_write(
     group: Watched, servers: list[Server], editor: Editor
 ) -> None:
     blog = await editor.blog()
@@ -98,7 +98,9 @@ async def test_a_primary_that_was_put_back_is_left_at_once_and_has_refused_nothi
         group.sentinels[0].ask("SENTINEL FAILOVER", SERVICE)
         await until(lambda: group.present() is not before, 30)
         await until(lambda: not before.is_used(), 5)
-        assert before.info("replication")["role"] == "master"  # for 10 s yet: writes would be lost
+        assert (
+            before.info("replication")["role"] == "master"
+        )  # for 10 s more: its writes would be lost
         for _ in range(3):
             await calls.publish()
         await until(lambda: before in group.followers_of(group.present()), 30)
@@ -109,7 +111,7 @@ async def test_a_primary_that_was_put_back_is_left_at_once_and_has_refused_nothi
     assert "the store refused" not in servers[0].said() + servers[1].said()
 
 
-async def test_any_sentinel_that_is_left_is_enough_to_find_the_primary_and_none_to_stay_with_it(
+async def test_primary_is_found_with_one_sentinel_and_kept_with_none(
     group: Watched,
 ) -> None:
     first, second, third = group.sentinels
@@ -118,7 +120,7 @@ async def test_any_sentinel_that_is_left_is_enough_to_find_the_primary_and_none_
     try:
         async with connect(group.url) as nodes:
             await asyncio.gather(*(nodes.look_again() for _ in range(20)))
-            assert await nodes.at("").ping()
+            assert await nodes.at("").execute_command("PING")
             first.start()
             third.kill()
             await nodes.look_again()
@@ -132,7 +134,7 @@ async def test_any_sentinel_that_is_left_is_enough_to_find_the_primary_and_none_
                 sentinel.start()
 
 
-async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
+async def test_url_has_one_login_for_the_store_and_one_for_the_sentinels(
     group: Watched,
 ) -> None:
     group.present().ask("ACL", "SETUSER", "live", "on", ">p@ss", "~*", "&*", "+@all")
@@ -141,21 +143,21 @@ async def test_the_url_has_a_login_for_the_store_and_another_for_the_sentinels(
     url = group.url.replace("://", "://live:p%40ss@")
     url += "?sentinel_username=seer&sentinel_password=s%40%40n"
     async with connect(url) as nodes:
-        assert await nodes.at("").acl_whoami() == "live"
+        assert await nodes.at("").execute_command("ACL WHOAMI") == "live"
         users = ["user=seer" in str(it.ask("CLIENT", "LIST")) for it in group.sentinels]
         assert any(users)
 
 
-async def test_more_calls_at_once_than_connections_wait_and_none_is_refused(
+async def test_calls_wait_when_there_are_more_than_connections(
     group: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.nodes.CONNECTIONS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.pool.CONNECTIONS_MAX", 3)
     async with connect(group.url) as nodes:
-        await asyncio.gather(*(nodes.at("").ping() for _ in range(20)))
-        assert len(nodes.at("").connection_pool._available_connections) <= 3
+        await asyncio.gather(*(nodes.at("").execute_command("PING") for _ in range(20)))
+        assert len(nodes.node("").pool._available_connections) <= 3
 
 
-async def test_a_server_that_takes_no_writes_is_away_and_has_refused_nothing(
+async def test_server_that_accepts_no_writes_counts_as_unreachable(
     group: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     [replica, *_] = group.followers_of(group.present())
@@ -166,7 +168,7 @@ async def test_a_server_that_takes_no_writes_is_away_and_has_refused_nothing(
     assert "refused" not in caplog.text
 
 
-async def test_when_the_primary_dies_nothing_is_lost_that_was_confirmed(
+async def test_no_confirmed_change_is_lost_when_the_primary_dies(
     group: Watched, servers: list[Server], editor: Editor
 ) -> None:
     blog = await editor.blog()

@@ -1,4 +1,4 @@
-"""`liveblog serve` as a process: how it starts, stops, and what is left when it is killed."""
+"""`liveblog serve` as a process: its start, its end, and what it leaves when it is killed."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ class Server:
         return found[1] if found else ""
 
     def answers(self, path: str) -> bool:
-        """Say whether a path answers 200."""
+        """Return whether a path answers 200."""
         assert self.process.poll() is None, self.log.read_text()
         with contextlib.suppress(OSError):
             return bool(urllib.request.urlopen(self.address + path, timeout=5).status == 200)
@@ -78,7 +78,7 @@ def started(server: Server) -> bool:
 
 
 def until_gone(family: list[int]) -> None:
-    # Not at the very moment: Python's own resource tracker ends when it sees its parent gone.
+    # Not at once: Python's own resource tracker ends after it has seen its parent end.
     until_sync(lambda: not any(map(is_alive, family)), 5)
 
 
@@ -93,7 +93,9 @@ def command(directory: Path, *arguments: str, given: str = "") -> str:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_stopped_server_ends_with_its_workers_and_its_store(tmp_path: Path, workers: str) -> None:
+def test_server_ends_with_its_workers_and_its_store_on_sigterm(
+    tmp_path: Path, workers: str
+) -> None:
     with serving(tmp_path, "--workers", workers) as server:
         family = server.family()
         assert len(family) > int(workers)
@@ -106,17 +108,17 @@ def test_a_stopped_server_ends_with_its_workers_and_its_store(tmp_path: Path, wo
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_ends_everything_in_order(tmp_path: Path, workers: str) -> None:
+def test_server_ends_in_order_on_ctrl_c(tmp_path: Path, workers: str) -> None:
     with serving(tmp_path, "--workers", workers) as server:
         family = server.family()
         os.killpg(server.process.pid, signal.SIGINT)
         assert server.process.wait(30) == 0
         until_gone(family)
     assert "Traceback" not in server.log.read_text()
-    assert "is started again" not in server.log.read_text()
+    assert "restarting" not in server.log.read_text()
 
 
-def test_a_server_without_workers_whose_terminal_is_closed_ends_in_order(tmp_path: Path) -> None:
+def test_server_without_workers_ends_in_order_when_its_terminal_closes(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         family = server.family()
         os.killpg(server.process.pid, signal.SIGHUP)
@@ -125,7 +127,34 @@ def test_a_server_without_workers_whose_terminal_is_closed_ends_in_order(tmp_pat
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_server_under_nohup_does_not_end_with_its_terminal(
+def test_server_with_workers_stays_on_sighup_before_its_supervisor(
+    tmp_path: Path,
+) -> None:
+    """A store that must be verified and is unreachable keeps the supervisor from starting."""
+    log = tmp_path / "server.log"
+    environ = {**os.environ, "REDIS_URL": f"unix://{tmp_path}/none", "LIVEBLOG_DURABILITY": "disk"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--workers", "2", "--port", "0"], env=environ, stderr=output
+        )
+    try:
+
+        def tries() -> int:
+            return log.read_text().count("unreachable")
+
+        until_sync(tries, 30)
+        before = tries()
+        process.send_signal(signal.SIGHUP)
+        until_sync(lambda: tries() > before or process.poll() is not None, 30)
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_server_under_nohup_stays_when_its_terminal_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "COMMAND", ("nohup", *COMMAND))
@@ -137,7 +166,7 @@ def test_a_server_under_nohup_does_not_end_with_its_terminal(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_killed_server_leaves_no_process_and_can_start_again_at_once(
+def test_server_leaves_no_process_and_can_restart_when_it_is_killed(
     tmp_path: Path, workers: str
 ) -> None:
     with serving(tmp_path, "--workers", workers) as server:
@@ -149,15 +178,15 @@ def test_a_killed_server_leaves_no_process_and_can_start_again_at_once(
         assert command(tmp_path, "token", "list").startswith("wire ")
 
 
-def test_commands_work_on_the_running_servers_store(tmp_path: Path) -> None:
+def test_commands_use_the_store_of_a_running_server(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        said = command(tmp_path, "demo")
-        assert re.search(r"sign in as editor with the password \S{12,}\n", said)
+        printed = command(tmp_path, "demo")
+        assert re.search(r"sign in as editor with the password \S{12,}\n", printed)
         assert server.answers("/blogs/apollo-11")
         assert "password" not in command(tmp_path, "demo")
 
 
-def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+def test_server_is_refused_when_another_uses_its_directory(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         environ = {**os.environ, "DATA_DIR": str(tmp_path / "data")}
         done = subprocess.run(
@@ -169,7 +198,7 @@ def test_a_second_server_on_the_same_directory_is_refused(tmp_path: Path) -> Non
         assert server.answers("/readyz")
 
 
-def test_a_server_whose_port_is_taken_ends_with_1_and_leaves_no_store(tmp_path: Path) -> None:
+def test_server_exits_with_1_and_leaves_no_store_when_its_port_is_taken(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         other = tmp_path / "other"
         port = server.address.rpartition(":")[2]
@@ -186,7 +215,7 @@ def test_a_server_whose_port_is_taken_ends_with_1_and_leaves_no_store(tmp_path: 
         assert server.answers("/readyz")
 
 
-def test_no_log_line_has_a_readers_query_string(tmp_path: Path) -> None:
+def test_log_has_no_readers_query_string(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         command(tmp_path, "demo")
         address = server.address.replace("http", "ws", 1)

@@ -1,4 +1,4 @@
-"""The embedded store: who owns it, what survives its owner, and what durable means."""
+"""The embedded store: its owner, what survives its owner, and what durable means."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 from urllib.parse import unquote
 
 import pytest
@@ -21,9 +20,12 @@ from kit.processes import is_alive
 from kit.stores import DelayedStore, StartDelayed
 from kit.waiting import until, until_sync
 
-from liveblog.settings import Settings
+from liveblog.store import directory as directory_module
 from liveblog.store import embedded as store
-from liveblog.store.embedded import StoreError
+from liveblog.store.client import Client
+from liveblog.store.directory import answers, owner_of
+from liveblog.store.error import StoreError
+from liveblog.store.promise import Promise, inspect, judge
 
 OWNER = Path(__file__).with_name("owner.py")
 
@@ -69,7 +71,7 @@ def read(url: str, key: str) -> object:
 # Owning
 
 
-def test_what_was_written_is_there_after_a_stop_and_a_start(tmp_path: Path, binary: Path) -> None:
+def test_store_keeps_its_data_when_it_is_stopped_and_started(tmp_path: Path, binary: Path) -> None:
     with store.own(tmp_path, binary=binary) as url:
         write(url, "key", "value")
         pid = pid_of(url)
@@ -79,31 +81,31 @@ def test_what_was_written_is_there_after_a_stop_and_a_start(tmp_path: Path, bina
 
 
 @pytest.mark.parametrize("name", ["a directory", "x" * 120, "quotes \"' %41 é", "deep/er"])
-def test_a_data_directory_may_have_any_name(tmp_path: Path, binary: Path, name: str) -> None:
+def test_data_directory_may_have_any_name(tmp_path: Path, binary: Path, name: str) -> None:
     for expected in (None, "value"):
         with store.own(tmp_path / name, binary=binary) as url:
             assert read(url, "key") == expected
             write(url, "key", "value")
             socket = Path(unquote(url.removeprefix("unix://")))
-            assert len(os.fsencode(socket)) <= store.SOCKET_PATH_BYTES_MAX
+            assert len(os.fsencode(socket)) <= directory_module.SOCKET_PATH_BYTES_MAX
             assert socket.stat().st_mode & 0o077 == 0
         assert not socket.exists()
 
 
-def test_a_socket_outside_its_directory_is_cleared_after_a_killed_owner(
+def test_socket_outside_its_directory_is_removed_after_a_killed_owner(
     tmp_path: Path, binary: Path
 ) -> None:
     directory = tmp_path / ("x" * 120)
     with owner_process(directory, binary) as process:
         pid = int(lines_of(process).readline())
-        socket = Path(store._noted(directory / "store.lock")["socket"])
+        socket = Path(owner_of(directory)["socket"])
     until_sync(lambda: not is_alive(pid))
     assert socket.parent.parent != directory
     with store.own(directory, binary=binary):
         assert not socket.parent.exists()
 
 
-def test_a_second_owner_is_refused_and_told_which_directory(tmp_path: Path, binary: Path) -> None:
+def test_second_owner_is_refused_with_the_directorys_name(tmp_path: Path, binary: Path) -> None:
     with store.own(tmp_path, binary=binary) as url:
         with pytest.raises(StoreError) as caught, store.own(tmp_path, binary=binary, wait_s=0):
             pass
@@ -112,9 +114,7 @@ def test_a_second_owner_is_refused_and_told_which_directory(tmp_path: Path, bina
         write(url, "key", "still served")
 
 
-async def test_an_owner_waits_for_a_command_that_is_about_to_end(
-    tmp_path: Path, binary: Path
-) -> None:
+async def test_owner_waits_when_a_command_uses_the_directory(tmp_path: Path, binary: Path) -> None:
     def serve() -> object:
         with store.own(tmp_path, binary=binary) as url:
             return read(url, "key")
@@ -127,7 +127,7 @@ async def test_an_owner_waits_for_a_command_that_is_about_to_end(
     assert await server == "of the command"
 
 
-async def test_a_store_that_was_killed_is_started_again(tmp_path: Path, binary: Path) -> None:
+async def test_store_is_restarted_when_it_is_killed(tmp_path: Path, binary: Path) -> None:
     with store.own(tmp_path, binary=binary) as url:
         write(url, "key", "value")
         pid = pid_of(url)
@@ -142,23 +142,25 @@ async def test_a_store_that_was_killed_is_started_again(tmp_path: Path, binary: 
         assert read(url, "key") == "value"
 
 
-def test_a_store_that_could_not_be_started_again_is_tried_again(
+def test_store_is_restarted_again_when_a_restart_fails(
     tmp_path: Path, binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As when the machine is too short of memory for a moment."""
+    """A machine can be short of memory for a moment."""
     own, away = tmp_path / "binary", tmp_path / "away"
     shutil.copy(binary, own)
     with store.own(tmp_path / "data", binary=own) as url:
         write(url, "key", "value")
         own.rename(away)
         os.kill(pid_of(url), signal.SIGKILL)
-        until_sync(lambda: "could not be started" in caplog.text)
+        until_sync(lambda: "start failed" in caplog.text)
         away.rename(own)
-        until_sync(lambda: store._answers(Path(unquote(url.removeprefix("unix://")))))
+        until_sync(lambda: answers(Path(unquote(url.removeprefix("unix://")))))
         assert read(url, "key") == "value"
 
 
-def test_a_store_that_cannot_start_says_why(tmp_path: Path, binary: Path) -> None:
+def test_store_error_has_the_cause_when_the_store_cannot_start(
+    tmp_path: Path, binary: Path
+) -> None:
     wrong = ("--maxmemory-policy", "nonsense")
     with (
         pytest.raises(StoreError, match=r"(?s)did not start.*maxmemory-policy"),
@@ -172,14 +174,14 @@ def test_a_store_that_cannot_start_says_why(tmp_path: Path, binary: Path) -> Non
         pass
 
 
-def test_a_directory_with_only_a_snapshot_is_refused(tmp_path: Path, binary: Path) -> None:
+def test_directory_is_refused_when_it_has_only_a_snapshot(tmp_path: Path, binary: Path) -> None:
     (tmp_path / "dump.rdb").write_bytes(b"REDIS0011")
     with pytest.raises(StoreError, match=r"dump\.rdb"), store.own(tmp_path, binary=binary):
         pass
     assert not (tmp_path / "appendonlydir").exists()
 
 
-def test_a_directory_whose_manifest_is_gone_is_refused(tmp_path: Path, binary: Path) -> None:
+def test_directory_is_refused_when_its_manifest_is_missing(tmp_path: Path, binary: Path) -> None:
     with store.own(tmp_path, binary=binary) as url:
         write(url, "key", "value")
     manifest = tmp_path / "appendonlydir" / "appendonly.aof.manifest"
@@ -194,7 +196,7 @@ def test_a_directory_whose_manifest_is_gone_is_refused(tmp_path: Path, binary: P
 # Owners that are killed, interrupted
 
 
-def test_a_killed_owner_leaves_no_store_and_no_acknowledged_write_is_lost(
+def test_killed_owner_leaves_no_store_and_loses_no_acknowledged_write(
     tmp_path: Path, binary: Path
 ) -> None:
     with owner_process(tmp_path, binary) as process:
@@ -210,7 +212,7 @@ def test_a_killed_owner_leaves_no_store_and_no_acknowledged_write_is_lost(
         assert found == [str(number) for number in acknowledged]
 
 
-def test_ctrl_c_does_not_reach_the_store_before_its_owner_has_drained(
+def test_ctrl_c_does_not_end_the_store_before_its_owner_has_drained(
     tmp_path: Path, binary: Path
 ) -> None:
     with owner_process(tmp_path, binary) as process:
@@ -226,40 +228,36 @@ def test_ctrl_c_does_not_reach_the_store_before_its_owner_has_drained(
 # One-shot commands
 
 
-def test_a_command_uses_the_store_that_is_configured() -> None:
-    with store.use(Settings(redis_url="redis://host")) as url:
+def test_command_uses_the_configured_store() -> None:
+    with store.use("redis://host", Path("data")) as url:
         assert url == "redis://host"
 
 
-def test_a_command_beside_a_running_server_uses_its_store(
-    tmp_path: Path, settings: Settings
-) -> None:
-    settings = replace(settings, data_dir=tmp_path)
-    with store.own(tmp_path) as servers, store.use(settings) as url:
+def test_command_uses_the_store_of_a_running_server(tmp_path: Path) -> None:
+    with store.own(tmp_path) as servers, store.use("", tmp_path) as url:
         assert url == servers
-    with store.use(settings) as url:
+    with store.use("", tmp_path) as url:
         assert pid_of(url)
 
 
-async def test_a_command_does_not_use_the_store_of_another_command(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+async def test_command_waits_when_another_command_uses_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(settings, data_dir=tmp_path)
     order: list[str] = []
     looks: list[Path] = []
-    is_held = store._is_held
+    is_held = directory_module.is_held
 
     def look(lock: Path) -> bool:
         looks.append(lock)
         return is_held(lock)
 
     def second() -> None:
-        with store.use(settings) as url:
+        with store.use("", tmp_path) as url:
             order.append("second")
             write(url, "key", "value")
 
-    with store.use(settings):
-        monkeypatch.setattr(store, "_is_held", look)
+    with store.use("", tmp_path):
+        monkeypatch.setattr(directory_module, "is_held", look)
         task = asyncio.create_task(asyncio.to_thread(second))
         await until(lambda: len(looks) > 1)  # it waits
         order.append("first")
@@ -270,10 +268,14 @@ async def test_a_command_does_not_use_the_store_of_another_command(
 # What a store promises
 
 
-async def test_the_embedded_store_promises_the_disk(
+async def promise_of(client: redis.asyncio.Redis, durability: str) -> Promise:
+    return await inspect(cast(Client, client), durability)
+
+
+async def test_embedded_store_promises_disk_durability(
     store_client: redis.asyncio.Redis, flavour: str
 ) -> None:
-    promise = await store.inspect(store_client, "disk")
+    promise = await promise_of(store_client, "disk")
     assert promise.server.lower() == flavour
     assert (promise.appendonly, promise.appendfsync) == ("yes", "always")
     assert promise.policy == "noeviction"
@@ -289,35 +291,35 @@ async def test_the_embedded_store_promises_the_disk(
         ("no-appendfsync-on-rewrite", "yes", "no"),
     ],
 )
-async def test_disk_durability_is_refused_on_a_store_that_loses_writes(
+async def test_disk_durability_is_refused_when_the_store_can_lose_writes(
     store_client: redis.asyncio.Redis, name: str, value: str, usual: str
 ) -> None:
     await store_client.config_set(name, value)
     try:
         with pytest.raises(StoreError, match=f"{name} is {value} and must be {usual}"):
-            await store.inspect(store_client, "disk")
-        assert name in (await store.inspect(store_client, "store")).sentence
+            await promise_of(store_client, "disk")
+        assert name in (await promise_of(store_client, "store")).sentence
     finally:
         await store_client.config_set(name, usual)
 
 
-async def test_a_store_that_evicts_is_refused(store_client: redis.asyncio.Redis) -> None:
+async def test_store_is_refused_when_it_evicts(store_client: redis.asyncio.Redis) -> None:
     await store_client.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(StoreError, match="maxmemory-policy is allkeys-lru"):
-            await store.inspect(store_client, "store")
+            await promise_of(store_client, "store")
     finally:
         await store_client.config_set("maxmemory-policy", "noeviction")
 
 
-async def test_a_store_that_forbids_config_says_what_cannot_be_read(
+async def test_promise_says_what_cannot_be_read_when_config_is_forbidden(
     store_client: redis.asyncio.Redis, store_url: str
 ) -> None:
     await store_client.acl_setuser("guest", enabled=True, nopass=True, commands=["+info"])
     try:
         client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
         async with client:
-            promise = await store.inspect(client, "disk")
+            promise = await promise_of(client, "disk")
     finally:
         await store_client.acl_deluser("guest")
     assert promise.appendfsync is None
@@ -325,41 +327,41 @@ async def test_a_store_that_forbids_config_says_what_cannot_be_read(
     assert "cannot be read" in promise.sentence
 
 
-async def test_a_store_that_forbids_info_too_is_taken_at_its_word(
+async def test_store_is_accepted_when_info_and_config_are_forbidden(
     store_client: redis.asyncio.Redis, store_url: str
 ) -> None:
     await store_client.acl_setuser("guest", enabled=True, nopass=True, commands=["+ping"])
     try:
         client = redis.asyncio.Redis.from_url(store_url, username="guest", password="any")
         async with client:
-            promise = await store.inspect(client, "disk")
+            promise = await promise_of(client, "disk")
     finally:
         await store_client.acl_deluser("guest")
     assert "of unknown version: what it keeps over a crash cannot be read" in promise.sentence
 
 
-async def test_a_store_without_the_replica_that_is_waited_for_is_warned_of(
+async def test_promise_warns_when_the_store_has_no_replica_to_wait_for(
     store_client: redis.asyncio.Redis,
 ) -> None:
-    assert "no change is confirmed" in (await store.inspect(store_client, "replica")).warning
-    assert (await store.inspect(store_client, "store")).warning == ""
+    assert "no change is confirmed" in (await promise_of(store_client, "replica")).warning
+    assert (await promise_of(store_client, "store")).warning == ""
 
 
-async def test_a_store_that_is_a_read_only_replica_is_warned_of(
+async def test_promise_warns_when_the_store_is_a_read_only_replica(
     store_client: redis.asyncio.Redis,
 ) -> None:
-    await store_client.replicaof("127.0.0.1", "1")  # where nobody is
+    await store_client.replicaof("127.0.0.1", "1")  # no server listens there
     try:
         for durability in ("store", "disk", "replica"):
-            promise = await store.inspect(store_client, durability)
+            promise = await promise_of(store_client, durability)
             assert "read-only replica" in promise.warning
     finally:
         await store_client.replicaof("NO", "ONE")
 
 
-def test_an_old_store_is_refused() -> None:
+def test_store_is_refused_when_its_version_is_old() -> None:
     with pytest.raises(StoreError, match=r"Redis 6\.2\.7; Redis 7\.0"):
-        store._judged({"redis_version": "6.2.7"}, {}, "store")
+        judge({"redis_version": "6.2.7"}, {}, "store")
 
 
 # What durable means
@@ -388,7 +390,7 @@ async def receive(pubsub: redis.asyncio.client.PubSub) -> float:
     return time.monotonic()
 
 
-async def test_neither_a_reply_nor_a_message_leaves_before_its_write_is_on_disk(
+async def test_reply_and_message_wait_until_the_write_is_on_disk(
     delayed_store: DelayedStore,
 ) -> None:
     with delayed_store.delayed():
@@ -398,7 +400,7 @@ async def test_neither_a_reply_nor_a_message_leaves_before_its_write_is_on_disk(
     assert end <= min(answered, received)
 
 
-async def test_a_store_that_does_not_wait_for_its_disk_would_be_seen(
+async def test_reply_comes_early_when_the_store_does_not_wait_for_its_disk(
     start_delayed: StartDelayed,
 ) -> None:
     with start_delayed(["--appendfsync", "everysec"]) as lossy:

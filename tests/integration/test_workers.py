@@ -1,4 +1,4 @@
-"""Several workers on one store: a change reaches everybody, whatever is killed or lost."""
+"""Several workers on one store: a change reaches every reader, whatever is killed or lost."""
 
 import asyncio
 import contextlib
@@ -22,6 +22,7 @@ from kit.waiting import SCALE, until
 
 from liveblog import app
 from liveblog.blog.model import SYSTEM, Position
+from liveblog.drain import drain
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.live.direct import Lane
@@ -30,11 +31,12 @@ from liveblog.live.hub import Hub
 from liveblog.settings import Settings
 from liveblog.store import writes
 from liveblog.store.broker import Broker
+from liveblog.store.connect import connect
 from liveblog.store.follow import Follower, Line
-from liveblog.store.nodes import Node, One, connect
+from liveblog.store.nodes import Node, One
 
-ASKED = 20  # times: several for each worker that listens
-LEAD_S = f"{4 * SCALE:g}"  # for all that is asked of a server that drains
+ASKED = 20  # requests: several for each worker that listens
+LEAD_S = f"{4 * SCALE:g}"  # for all requests of the test to a server that drains
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
 
@@ -60,7 +62,7 @@ async def caught_up(stream: Stream, to: str) -> list[Frame]:
 
 
 @each_stream
-async def test_a_change_through_either_server_reaches_the_readers_of_both(
+async def test_change_through_either_server_reaches_the_readers_of_both(
     site: Server, twin: Server, editor: Editor, open_stream: Open
 ) -> None:
     blog = await editor.blog()
@@ -79,7 +81,7 @@ async def test_a_change_through_either_server_reaches_the_readers_of_both(
             assert frames[0]["changes"][0]["id"] == frames[1]["changes"][0]["id"] == entry["id"]
 
 
-async def test_readers_of_a_killed_server_get_exactly_what_they_missed_after_the_restart(
+async def test_readers_get_exactly_what_they_missed_when_a_killed_server_restarts(
     twin: Server, editor: Editor
 ) -> None:
     blog = await editor.blog()
@@ -109,7 +111,7 @@ async def test_readers_of_a_killed_server_get_exactly_what_they_missed_after_the
 
 
 @each_stream
-async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_killed(
+async def test_readers_miss_nothing_and_stay_when_pubsub_connections_are_killed(
     site: Server, twin: Server, editor: Editor, open_stream: Open
 ) -> None:
     blog = await editor.blog()
@@ -125,7 +127,7 @@ async def test_nothing_is_lost_and_nobody_leaves_when_pubsub_connections_are_kil
         for number in range(24):
             if number % 8 == 4:
                 await until(lambda: _both_follow(nodes.at("")))
-                assert await nodes.at("").client_kill_filter(_type="pubsub") == 2
+                assert await nodes.at("").execute_command("CLIENT KILL", "TYPE", "pubsub") == 2
             published.append(await editor.publish(blog["slug"], f"Entry {number}."))
         for stream in (here, there):
             got = await caught_up(stream, published[-1]["position"])
@@ -136,7 +138,7 @@ async def _both_follow(client: Any) -> bool:
     return len(await client.client_list(_type="pubsub")) == 2
 
 
-async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
+async def test_follower_stops_when_it_is_losing_its_connection(
     store_client: Any,
 ) -> None:
     cancelled, release = asyncio.Event(), asyncio.Event()
@@ -148,7 +150,7 @@ async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
             cancelled.set()
             await release.wait()
 
-    running = asyncio.create_task(Follower(One(store_client), probe).run(Deaf()))
+    running = asyncio.create_task(Follower(One(store_client), probe).run(Ignoring()))
     await until(lambda: store_client.client_kill_filter(_type="pubsub"))
     await until(cancelled.is_set)
     running.cancel()
@@ -158,14 +160,14 @@ async def test_a_follower_that_is_stopped_while_it_loses_its_connection_stops(
     assert running.cancelled()
 
 
-def test_what_is_sent_on_a_connection_that_was_just_closed_is_a_lost_connection(
+def test_connection_raises_connection_error_when_it_was_just_closed(
     store_url: str,
 ) -> None:
-    """uvloop has a RuntimeError for it, which nobody expects of a store that is away."""
+    """uvloop raises RuntimeError, which no caller expects of an unreachable store."""
 
     async def send() -> None:
         async with connect(store_url) as client:
-            pool: Any = client.at("lb:blogs").connection_pool
+            pool = client.node("lb:blogs").pool
             connection = pool.make_connection()
             await connection.connect()
             connection._writer.transport.abort()
@@ -176,12 +178,12 @@ def test_what_is_sent_on_a_connection_that_was_just_closed_is_a_lost_connection(
         runner.run(send())
 
 
-async def test_with_a_connection_that_breaks_the_idle_ones_are_closed_without_a_farewell(
+async def test_pool_closes_idle_connections_when_one_breaks(
     store_url: str,
 ) -> None:
-    """TLS would wait for one, from an end that is gone, and the pool lose the connection."""
+    """A closing handshake with TLS would wait for an end that is gone, and block the pool."""
     async with connect(store_url) as client:
-        pool: Any = client.at("lb:blogs").connection_pool
+        pool = client.node("lb:blogs").pool
         broken, idle = [await pool.get_connection() for _ in range(2)]
         await pool.release(idle)
         closed: list[bool] = []
@@ -196,7 +198,7 @@ async def test_with_a_connection_that_breaks_the_idle_ones_are_closed_without_a_
         del idle.disconnect
 
 
-async def test_so_they_are_when_the_call_itself_went_well_at_its_second_try(
+async def test_pool_closes_idle_connections_when_the_second_try_succeeds(
     store_url: str,
 ) -> None:
     proxy = Proxy(Path(store_url.removeprefix("unix://")))
@@ -208,14 +210,14 @@ async def test_so_they_are_when_the_call_itself_went_well_at_its_second_try(
         for connection in (idle, broken):
             await pool.release(connection)
         with proxy.half_open():
-            pass  # and so it stays for the connections of now
+            pass  # the present connections stay half open
         assert await client.ping()
         assert (idle.is_connected, broken.is_connected) == (False, True)
     await proxy.stop()
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the_next(
+async def test_line_can_be_cancelled_when_its_probe_arrives_in_that_moment(
     store_client: Any, turns: int
 ) -> None:
     probes: list[str] = []
@@ -234,7 +236,7 @@ async def test_a_probe_that_comes_back_as_its_connection_ends_does_not_delay_the
     assert checking.cancelled()
 
 
-async def test_a_worker_ends_although_a_part_of_it_forgot_that_it_was_cancelled(
+async def test_worker_ends_when_a_part_of_it_forgets_its_cancellation(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def forgetful(*_: Any) -> None:
@@ -244,18 +246,18 @@ async def test_a_worker_ends_although_a_part_of_it_forgot_that_it_was_cancelled(
 
     monkeypatch.setattr(schedule, "run", forgetful)
     application = app.create_app(Settings(redis_url=store_url))
-    heard: asyncio.Queue[Any] = asyncio.Queue()
-    said: asyncio.Queue[Any] = asyncio.Queue()
-    living = asyncio.ensure_future(application({"type": "lifespan"}, heard.get, said.put))
+    events_in: asyncio.Queue[Any] = asyncio.Queue()
+    events_out: asyncio.Queue[Any] = asyncio.Queue()
+    living = asyncio.ensure_future(application({"type": "lifespan"}, events_in.get, events_out.put))
     for step in ("startup", "shutdown"):
-        await heard.put({"type": f"lifespan.{step}"})
+        await events_in.put({"type": f"lifespan.{step}"})
         async with asyncio.timeout(5):
-            assert (await said.get())["type"] == f"lifespan.{step}.complete"
+            assert (await events_out.get())["type"] == f"lifespan.{step}.complete"
     await living
 
 
-class Deaf:
-    """Somebody who is told of changes and does nothing."""
+class Ignoring:
+    """A sink that ignores everything."""
 
     def receive(self, slug: str, changes: object) -> None:
         pass
@@ -266,13 +268,13 @@ class Deaf:
 
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
-    """Writes on the store of `site` whose messages are lost on their way."""
+    """Return a `Publishing` on the store of `site` whose messages are lost."""
     monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 
 
-async def test_a_change_whose_message_was_lost_is_found_by_comparing_with_the_store(
+async def test_change_is_found_in_the_store_when_its_message_is_lost(
     site: Server, editor: Editor, silent: Publishing
 ) -> None:
     blog = await editor.blog()
@@ -284,7 +286,7 @@ async def test_a_change_whose_message_was_lost_is_found_by_comparing_with_the_st
 
 
 @each_stream
-async def test_a_message_after_a_lost_one_brings_both(
+async def test_readers_get_both_changes_when_the_first_message_is_lost(
     site: Server, editor: Editor, silent: Publishing, open_stream: Open
 ) -> None:
     blog = await editor.blog()
@@ -296,7 +298,7 @@ async def test_a_message_after_a_lost_one_brings_both(
         assert [change["id"] for change in got] == [lost.entry.id, entry["id"]]
 
 
-async def test_a_reader_ahead_of_its_server_is_told_nothing_false(
+async def test_reader_ahead_of_its_server_gets_no_false_frame(
     site: Server, editor: Editor, silent: Publishing
 ) -> None:
     blog = await editor.blog()
@@ -318,7 +320,7 @@ async def test_a_reader_ahead_of_its_server_is_told_nothing_false(
 
 @pytest.fixture(scope="module")
 def risky_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
-    """A store that tests empty and fill with an older state."""
+    """A store that a test may empty and restore to an older state."""
     with store_process(tmp_path_factory.mktemp("risky"), binary_of("valkey")) as process:
         process.start()
         yield process
@@ -337,7 +339,7 @@ def servers(
         yield [first, second]
 
 
-async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader(
+async def test_readers_are_reset_when_the_store_is_restored_from_an_old_copy(
     servers: list[Server], risky_store: StoreProcess
 ) -> None:
     first, second = servers
@@ -378,7 +380,7 @@ async def test_a_store_emptied_and_restored_from_an_old_copy_resets_every_reader
                 assert (await stream.next("changes"))["position"] == entry["position"]
 
 
-async def test_a_history_that_forked_under_the_same_numbers_is_found(
+async def test_fork_under_the_same_numbers_is_detected(
     servers: list[Server], risky_store: StoreProcess
 ) -> None:
     first, second = servers
@@ -428,7 +430,7 @@ def many(two_workers: Server) -> Server:
     return two_workers
 
 
-async def test_both_workers_tell_their_readers_and_sigterm_sends_all_away_in_order(
+async def test_both_workers_send_changes_and_a_farewell_on_sigterm(
     many: Server,
 ) -> None:
     async with contextlib.AsyncExitStack() as stack:
@@ -454,7 +456,7 @@ async def test_both_workers_tell_their_readers_and_sigterm_sends_all_away_in_ord
     await until(lambda: not any(is_alive(child) for child in children))
 
 
-async def test_a_worker_that_is_killed_is_replaced_and_its_readers_come_back(
+async def test_worker_is_replaced_and_its_readers_reconnect_when_it_is_killed(
     many: Server,
 ) -> None:
     async with many.editor() as editor:
@@ -480,10 +482,10 @@ async def _published(server: Server, slug: str) -> Any:
     return None
 
 
-async def test_workers_are_not_exchanged_before_the_new_ones_have_heard_from_the_store(
+async def test_exchange_waits_until_the_new_workers_have_reached_the_store(
     own_store: StoreProcess, tmp_path: Path
 ) -> None:
-    """The old ones hold pages that no new one could give."""
+    """The old workers hold pages that a new one could not serve."""
     own_store.start()
     with serving(tmp_path / "log", "--workers", "2", REDIS_URL=own_store.url) as server:
         async with server.editor() as editor:
@@ -503,7 +505,7 @@ async def test_workers_are_not_exchanged_before_the_new_ones_have_heard_from_the
         await until(lambda: not old & set(workers_of(server.pid)))
 
 
-async def test_the_end_is_not_delayed_by_new_workers_that_wait_for_the_store(
+async def test_server_ends_at_once_when_new_workers_wait_for_the_store(
     own_store: StoreProcess, tmp_path: Path
 ) -> None:
     own_store.start()
@@ -515,7 +517,7 @@ async def test_the_end_is_not_delayed_by_new_workers_that_wait_for_the_store(
         await until(lambda: _have_begun(server, 4), 20)
         server.terminate()
         assert await asyncio.to_thread(server.wait) == 0
-        assert "has not ended" not in server.said()
+        assert "not ended after" not in server.said()
 
 
 def _listening(server: Server) -> int:
@@ -526,7 +528,7 @@ def _have_begun(server: Server, workers: int) -> bool:
     return server.said().count("Waiting for application startup") == workers
 
 
-async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
+async def test_server_is_not_ready_and_refuses_readers_when_it_drains(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
     blog = await editor.blog()
@@ -548,10 +550,10 @@ async def test_while_it_drains_a_server_is_not_ready_and_refuses_new_readers(
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_while_readers_are_sent_away_nobody_new_is_let_in(
+async def test_server_stops_listening_when_it_sends_readers_away(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
-    """Who comes back at once finds another worker, not this one again."""
+    """A reader who reconnects at once must reach another worker."""
     blog = await editor.blog()
     with serving(tmp_path / "log", REDIS_URL=site.store_url, LIVEBLOG_DRAIN_S="2") as server:
         ask = Target(server.url, blog["slug"])
@@ -567,14 +569,16 @@ async def test_while_readers_are_sent_away_nobody_new_is_let_in(
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_as_many_files_may_be_open_as_the_system_allows(site: Server, tmp_path: Path) -> None:
+async def test_serve_raises_the_file_limit_to_the_systems_maximum(
+    site: Server, tmp_path: Path
+) -> None:
     command = ("sh", "-c", 'ulimit -Sn 600; exec "$@"', "sh", *COMMAND)
     with serving(tmp_path / "log", command=command, REDIS_URL=site.store_url) as server:
         soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
         assert soft == hard
 
 
-async def test_however_many_readers_there_are_each_is_told_before_the_server_ends(
+async def test_every_reader_gets_a_farewell_before_the_server_ends(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
     blog = await editor.blog()
@@ -586,18 +590,18 @@ async def test_however_many_readers_there_are_each_is_told_before_the_server_end
             for stream in streams:
                 await stream.next("hello")
             server.terminate()
-            told = await asyncio.gather(*(stream.rest() for stream in streams))
-            assert told == [[BYE]] * 80
+            farewells = await asyncio.gather(*(stream.rest() for stream in streams))
+            assert farewells == [[BYE]] * 80
             assert {stream.code for stream in streams} == {4001, 200}
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
+async def test_drain_ends_when_its_readers_have_left() -> None:
     hub = Hub(Unused(), Unused(), Unused())
     door, ended = Door(hub), asyncio.Event()
     door.entered("websocket", "")
     deaf = asyncio.Event()
-    work = app.drain(Lane(door), Settings(drain_s=0), deaf.set, ended.set)
+    work = drain(Lane(door), 0, 0, deaf.set, ended.set)
     drained = asyncio.create_task(work)
     await until(lambda: hub.draining)
     assert deaf.is_set()
@@ -610,7 +614,7 @@ async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
 
 
 class Unused:
-    """A part of a hub that a test has no use for."""
+    """A part of a hub that the test does not use."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(name)

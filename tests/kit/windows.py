@@ -21,7 +21,7 @@ from playwright.async_api import (
 from kit.servers import Editor, Server
 from kit.waiting import SCALE
 from liveblog.store.accounts import Accounts
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
 
 # Containers have no user namespaces for Chromium's sandbox, and no network for its services.
 ARGUMENTS = (

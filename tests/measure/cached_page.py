@@ -27,13 +27,13 @@ import uvloop
 from kit.servers import Server, free_port, http, serving
 from kit.waiting import until
 
-from liveblog.commands.demo import MAIN, fill
-from liveblog.commands.main import _uvicorn_options
+from liveblog.commands.server import options as uvicorn_options
+from liveblog.commands.story import MAIN, fill
 from liveblog.editors.publishing import Publishing
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
-from liveblog.store.nodes import connect
+from liveblog.store.connect import connect
 
 CODINGS = ("br", "gzip", "identity")
 SERVERS_CORE, LOAD_CORE = 0, 1
@@ -52,7 +52,7 @@ def serve_bare(port: int, url: str, coding: str) -> None:
 
     settings = Settings(port=port, log_level="warning")
     plain = {"lifespan": "off", "factory": False, "http": "httptools", "ws": "none"}
-    options = {**_uvicorn_options(settings), **plain}
+    options = {**uvicorn_options(settings), **plain}
     uvicorn.run(application, **options)
 
 

@@ -18,7 +18,7 @@ import msgspec
 from liveblog.blog.fields import BlogFields, EntryFields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Blog, Entry, Position
-from liveblog.commands import demo
+from liveblog.commands import story as demo
 from liveblog.html import render
 from liveblog.live import frame as frames
 from liveblog.live import rfc6455

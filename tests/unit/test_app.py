@@ -1,4 +1,4 @@
-"""What the whole program does when a part of it fails."""
+"""The composed application: failing parts, error answers, headers, and its store at the start."""
 
 import asyncio
 import gc
@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 from kit.virtual import in_virtual_time
+from kit.waiting import until
 from starlette.testclient import TestClient
 
-from liveblog import app
-from liveblog.commands import main as cli
+from liveblog import app, worker
+from liveblog.commands import serve
 from liveblog.settings import Settings
-from liveblog.store import embedded as store
+from liveblog.store.error import StoreError
+from liveblog.worker import Worker
 
 
-async def test_a_part_that_must_always_run_and_fails_ends_the_worker_as_failed(
+async def test_worker_ends_as_failed_when_a_part_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent: list[tuple[int, int]] = []
@@ -26,23 +28,20 @@ async def test_a_part_that_must_always_run_and_fails_ends_the_worker_as_failed(
     async def fail() -> None:
         raise LookupError("broken")
 
-    task = asyncio.create_task(fail())
-    await asyncio.wait({task})
-    app._end_if_failed(task)
+    made = Worker()
+    async with made.running(fail()):
+        await until(lambda: made.has_failed)
     assert sent == [(os.getpid(), signal.SIGTERM)]
-    assert app.failed.is_set()
-    app.failed.clear()
 
 
-async def test_a_part_that_is_cancelled_has_not_failed() -> None:
-    task = asyncio.create_task(asyncio.sleep(60))
-    task.cancel()
-    await asyncio.wait({task})
-    app._end_if_failed(task)
-    assert not app.failed.is_set()
+async def test_worker_has_not_failed_when_a_part_is_cancelled() -> None:
+    made = Worker()
+    async with made.running(asyncio.sleep(60)):
+        pass
+    assert not made.has_failed
 
 
-def test_an_address_with_a_slash_too_many_leads_to_the_right_one_on_this_site() -> None:
+def test_app_redirects_on_this_site_when_a_path_ends_with_slashes() -> None:
     made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
     client = TestClient(made, base_url="http://evil.example", follow_redirects=False)
     for path, place in (
@@ -58,19 +57,19 @@ def test_an_address_with_a_slash_too_many_leads_to_the_right_one_on_this_site() 
     assert client.post("/desk/sign-out/").status_code == 404
 
 
-async def test_with_disk_durability_a_store_that_cannot_be_seen_is_refused(
+async def test_serve_refuses_disk_durability_when_the_store_is_unreachable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "STORE_TRIES", 1)
-    with pytest.raises(store.StoreError, match="appendfsync always"):
-        await cli._state_promise("unix:///nowhere/store.sock", "disk")
+    monkeypatch.setattr(serve, "STORE_TRIES", 1)
+    with pytest.raises(StoreError, match="appendfsync always"):
+        await serve._log_promise("unix:///nowhere/store.sock", "disk")
 
 
-async def test_with_store_durability_serving_begins_before_the_store_is_there() -> None:
-    await cli._state_promise("unix:///nowhere/store.sock", "store")
+async def test_serve_starts_with_store_durability_when_the_store_is_unreachable() -> None:
+    await serve._log_promise("unix:///nowhere/store.sock", "store")
 
 
-def test_every_answer_has_the_security_headers_that_of_a_fault_too(
+def test_every_answer_has_the_security_headers_even_after_a_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(**_: Any) -> str:
@@ -85,21 +84,22 @@ def test_every_answer_has_the_security_headers_that_of_a_fault_too(
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.json()["type"] == "/problems/fault"
+    assert answer.json()["detail"] == "Internal server error. It has been logged."
 
 
 @in_virtual_time
-async def test_what_failures_leave_in_cycles_is_freed_also_when_it_is_old() -> None:
+async def test_collector_frees_old_reference_cycles_every_minute() -> None:
     class Left:
         itself: "Left"
 
-    gc.disable()  # the collector itself would come to it in many minutes
+    gc.disable()  # the collector alone would need many minutes
     try:
         left = Left()
         left.itself = left
         is_there = weakref.ref(left)
         del left
-        collecting = asyncio.create_task(app._collect())
-        await asyncio.sleep(app.COLLECT_EVERY_S - 1)
+        collecting = asyncio.create_task(worker.collect())
+        await asyncio.sleep(worker.COLLECT_EVERY_S - 1)
         assert is_there()
         await asyncio.sleep(2)
         assert not is_there()

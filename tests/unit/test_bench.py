@@ -1,11 +1,11 @@
-"""What `liveblog bench` makes of frames: who lost, repeated or skipped, and how late."""
+"""The counts of `liveblog bench`: frames lost, repeated or skipped, and their delays."""
 
 import json
 from typing import Any
 
 import pytest
 
-from liveblog.commands.bench import MARK, BenchError, Result, Seat, Tally, checked_url, percentile
+from liveblog.commands.load import MARK, BenchError, Reader, Result, Tally, checked_url, percentile
 
 NOW = 1_764_000_000.0
 
@@ -17,61 +17,61 @@ def changes(since: int, top: int, **entry: Any) -> str:
 
 
 @pytest.fixture
-def seat() -> Seat:
-    made = Seat(Tally(), clock=lambda: NOW)
-    made.take('{"t": "hello", "position": "e.3.x", "heartbeat_s": 20}')
+def reader() -> Reader:
+    made = Reader(Tally(), clock=lambda: NOW)
+    made.receive('{"t": "hello", "position": "e.3.x", "heartbeat_s": 20}')
     return made
 
 
-def test_a_frame_that_follows_is_delivered_and_its_delay_is_from_its_mark(seat: Seat) -> None:
-    seat.take(changes(3, 4))
-    tally = seat._tally
+def test_reader_counts_a_frame_that_follows_with_its_delay_from_the_mark(reader: Reader) -> None:
+    reader.receive(changes(3, 4))
+    tally = reader._tally
     assert (tally.delivered, tally.repeated, tally.skipped) == (1, 0, 0)
     assert tally.delays_ms == pytest.approx([250.0])
-    assert seat.position == "e.4.x"
+    assert reader.position == "e.4.x"
 
 
-def test_an_entry_without_a_mark_is_as_old_as_the_server_says(seat: Seat) -> None:
-    seat.take(changes(3, 4, headline=None, updated_at="2025-11-24T15:59:59.000Z"))
-    assert seat._tally.delays_ms == pytest.approx([1_000.0])
+def test_delay_is_from_the_servers_time_when_an_entry_has_no_mark(reader: Reader) -> None:
+    reader.receive(changes(3, 4, headline=None, updated_at="2025-11-24T15:59:59.000Z"))
+    assert reader._tally.delays_ms == pytest.approx([1_000.0])
 
 
-def test_a_frame_again_is_repeated_and_one_from_ahead_is_skipped(seat: Seat) -> None:
-    seat.take(changes(3, 4))
-    seat.take(changes(3, 4))
-    assert seat._tally.repeated == 1
-    seat.take(changes(5, 6))
-    assert seat._tally.skipped == 1
+def test_reader_counts_repeated_and_skipped_frames(reader: Reader) -> None:
+    reader.receive(changes(3, 4))
+    reader.receive(changes(3, 4))
+    assert reader._tally.repeated == 1
+    reader.receive(changes(5, 6))
+    assert reader._tally.skipped == 1
 
 
-def test_after_a_reset_a_reader_starts_from_now(seat: Seat) -> None:
-    seat.take('{"t": "reset", "position": "f.9.x", "after_ms": [0, 3000]}')
-    assert (seat._tally.resets, seat.position) == (1, "")
+def test_reader_starts_from_now_after_a_reset(reader: Reader) -> None:
+    reader.receive('{"t": "reset", "position": "f.9.x", "after_ms": [0, 3000]}')
+    assert (reader._tally.resets, reader.position) == (1, "")
 
 
-def test_percentiles_are_of_the_nearest_rank() -> None:
+def test_percentile_is_of_the_nearest_rank() -> None:
     values = [float(n) for n in range(1, 101)]
     assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
     assert percentile([7.0], 0.5) == 7.0
 
 
-def test_only_what_arrived_once_and_whole_is_whole() -> None:
+def test_result_is_whole_only_when_every_entry_arrived_once() -> None:
     assert Result(1, 1, 1.0, Tally(delivered=1), 0).is_whole
     for tally, lost in ((Tally(), 1), (Tally(repeated=1), 0), (Tally(skipped=1), 0)):
         assert not Result(1, 1, 1.0, tally, lost).is_whole
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8000", "ftp://x", "http://"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_checked_url_rejects_a_text_that_is_no_address(url: str) -> None:
     with pytest.raises(BenchError, match="must be like"):
         checked_url(url)
 
 
-def test_a_reader_that_fails_again_counts_once_and_not_when_it_came_in() -> None:
+def test_reader_counts_as_failed_once_until_it_connects() -> None:
     tally = Tally()
-    seat = Seat(tally)
-    seat.connected(False)
-    seat.connected(False)
+    reader = Reader(tally)
+    reader.connected(False)
+    reader.connected(False)
     assert tally.failed == 1
-    seat.connected(True)
+    reader.connected(True)
     assert tally.failed == 0

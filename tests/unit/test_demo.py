@@ -1,4 +1,4 @@
-"""The sample coverage shows what it is there to show, and publishing it is safe to repeat."""
+"""The sample coverage shows every feature, and publishing the coverage is safe to repeat."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ from liveblog.blog.fields import BlogFields, EntryFields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Caller, Link
 from liveblog.blog.problem import Problem, conflict
-from liveblog.commands import demo
+from liveblog.commands.story import MAIN, Step, Story, fill, replay, stories
 from liveblog.editors.publishing import Publishing
 from liveblog.store.accounts import Accounts
 
-STORY = demo.stories()[demo.MAIN]
+STORY = stories()[MAIN]
 ENTRIES = [step.fields for step in STORY.steps if step.is_new]
 EDITS = [step for step in STORY.steps if step.entry and not step.is_new]
 
@@ -27,14 +27,14 @@ NOT_ASCII = "\u201c\u201d\u2019\u2026\u00b0\u2032"  # quotes, apostrophe, ellips
 
 
 def texts() -> Iterator[str]:
-    for story in demo.stories().values():
+    for story in stories().values():
         for fields in (story.header, *(step.fields for step in story.steps)):
             for value in fields.values():
                 links = list(value.values()) if isinstance(value, dict) else value
                 yield from links if isinstance(links, list) else [str(value)]
 
 
-def instants(story: demo.Story) -> list[datetime]:
+def instants(story: Story) -> list[datetime]:
     return [
         datetime.fromtimestamp(parse_time(step.fields["published_at"]) / 1000, UTC)
         for step in story.steps
@@ -50,11 +50,11 @@ def is_edited(**wanted: Any) -> bool:
     return any(wanted.items() <= step.fields.items() for step in EDITS)
 
 
-def distance(step: demo.Step) -> int:
-    """How many entries are published between an entry and its edit."""
+def distance(step: Step) -> int:
+    """Return how many entries are published between an entry and its edit."""
     end = STORY.steps.index(step)
-    begin = next(i for i, s in enumerate(STORY.steps) if s.is_new and s.entry == step.entry)
-    return sum(s.is_new for s in STORY.steps[begin + 1 : end])
+    start = next(i for i, s in enumerate(STORY.steps) if s.is_new and s.entry == step.entry)
+    return sum(s.is_new for s in STORY.steps[start + 1 : end])
 
 
 def share_a_minute() -> bool:
@@ -107,17 +107,17 @@ FEATURES: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_the_coverage_shows(feature: str) -> None:
+def test_coverage_shows_every_feature(feature: str) -> None:
     assert FEATURES[feature]()
 
 
-def test_the_coverage_has_34_to_40_entries() -> None:
+def test_coverage_has_34_to_40_entries() -> None:
     assert 34 <= len(ENTRIES) <= 40
 
 
-@pytest.mark.parametrize("slug", demo.stories())
-def test_every_step_keeps_to_the_limits_of_the_api(slug: str) -> None:
-    story = demo.stories()[slug]
+@pytest.mark.parametrize("slug", stories())
+def test_steps_keep_to_the_limits_of_the_api(slug: str) -> None:
+    story = stories()[slug]
     check_fields(convert(story.header, BlogFields))
     for step in story.steps:
         if step.entry:
@@ -128,18 +128,18 @@ def test_every_step_keeps_to_the_limits_of_the_api(slug: str) -> None:
             assert step.fields.get("headline") or step.fields.get("body")
 
 
-@pytest.mark.parametrize("slug", demo.stories())
-def test_times_lie_inside_16_to_24_july_1969_in_order_and_no_two_are_the_same(slug: str) -> None:
-    times = instants(demo.stories()[slug])
+@pytest.mark.parametrize("slug", stories())
+def test_times_ascend_within_16_to_24_july_1969_without_repetition(slug: str) -> None:
+    times = instants(stories()[slug])
     assert times == sorted(set(times))
     assert times[0] > FIRST_DAY
     assert times[-1] < LAST_DAY + timedelta(days=1)
 
 
-@pytest.mark.parametrize("slug", demo.stories())
-def test_every_edit_is_of_an_entry_published_before(slug: str) -> None:
+@pytest.mark.parametrize("slug", stories())
+def test_edits_follow_the_publication_of_their_entry(slug: str) -> None:
     known: set[str] = set()
-    for step in demo.stories()[slug].steps:
+    for step in stories()[slug].steps:
         if step.is_new and step.entry:
             assert step.entry not in known
             known.add(step.entry)
@@ -147,9 +147,9 @@ def test_every_edit_is_of_an_entry_published_before(slug: str) -> None:
             assert step.entry is None or step.entry in known
 
 
-@pytest.mark.parametrize("slug", demo.stories())
-def test_the_last_step_of_a_story_tells_that_it_is_complete(slug: str) -> None:
-    story = demo.stories()[slug]
+@pytest.mark.parametrize("slug", stories())
+def test_last_step_of_a_story_shows_that_the_blog_is_complete(slug: str) -> None:
+    story = stories()[slug]
     links = {"full_coverage", "successor"}
     assert story.steps[-1].entry is None
     assert story.steps[-1].fields.keys() & links
@@ -157,13 +157,13 @@ def test_the_last_step_of_a_story_tells_that_it_is_complete(slug: str) -> None:
     assert not any(fields.keys() & links for fields in (story.header, *(s.fields for s in earlier)))
 
 
-def test_the_successor_is_the_other_sample_blog_and_is_live() -> None:
+def test_successor_is_the_other_sample_blog_and_is_live() -> None:
     url = STORY.steps[-1].fields["successor"]["url"]
-    other = demo.stories()[url.removeprefix("/blogs/")]
+    other = stories()[url.removeprefix("/blogs/")]
     assert other.steps[-1].fields["status"] == "live"
 
 
-def test_texts_hold_no_typographic_surprise() -> None:
+def test_texts_hold_no_unusual_characters() -> None:
     for text in texts():
         assert text == text.strip()
         assert "  " not in text
@@ -174,15 +174,15 @@ def test_texts_hold_no_typographic_surprise() -> None:
         assert all(c == "\n" or c.isprintable() for c in text)
 
 
-# -- publishing it --------------------------------------------------------------------------------
+# -- publishing ----------------------------------------------------------------------------------
 
 
 class Killed(Exception):
-    """The process ends here."""
+    """Stands for the end of the process."""
 
 
 class Written(NamedTuple):
-    """What a write or read answers: here anything with these names."""
+    """The result of a write or read: any attributes."""
 
     entry: Any = None
     blog: Any = None
@@ -196,7 +196,7 @@ class Record:
 
 
 class Book:
-    """A `Publishing` in memory with the rules that a repeated run meets; notes every call."""
+    """A `Publishing` in memory that logs every call, with the rules that matter to a repeated run."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
@@ -308,20 +308,20 @@ class People:
         self.added.append((name, password, role))
 
 
-async def fill(book: Book, people: People | None = None) -> tuple[str, str] | None:
+async def fill_into(book: Book, people: People | None = None) -> tuple[str, str] | None:
     accounts = cast(Accounts, people or People("dana"))
-    return await demo.fill(cast(Publishing, book), accounts)
+    return await fill(cast(Publishing, book), accounts)
 
 
 async def filled() -> Book:
     book = Book()
-    await fill(book)
+    await fill_into(book)
     return book
 
 
-async def test_a_filled_blog_is_at_the_end_of_its_story() -> None:
+async def test_fill_publishes_every_step_of_a_story() -> None:
     book = await filled()
-    header, entries = book.contents()[demo.MAIN]
+    header, entries = book.contents()[MAIN]
     assert header["status"] == "ended"
     assert [e["published_at"] for e in entries] == [parse_time(e["published_at"]) for e in ENTRIES]
     assert [e["headline"] for e in entries if e.get("pinned")] == ["A man on the Moon"]
@@ -332,86 +332,86 @@ async def test_a_filled_blog_is_at_the_end_of_its_story() -> None:
 
 
 @pytest.mark.parametrize("keys_are_kept", [True, False])
-async def test_filling_twice_changes_nothing(keys_are_kept: bool) -> None:
+async def test_fill_changes_nothing_when_the_blog_is_complete(keys_are_kept: bool) -> None:
     book = await filled()
     before = len(book.calls)
     if not keys_are_kept:
         book.known.clear()
-    await fill(book)
+    await fill_into(book)
     assert len(book.calls) == before
 
 
 @pytest.mark.parametrize("keys_are_kept", [True, False])
-async def test_a_run_completes_what_a_killed_one_left(keys_are_kept: bool) -> None:
+async def test_fill_completes_a_blog_that_a_killed_run_left(keys_are_kept: bool) -> None:
     whole = await filled()
     for writes in range(len(whole.calls)):
         book = Book()
         book.writes_left = writes
         with pytest.raises(Killed):
-            await fill(book)
+            await fill_into(book)
         book.writes_left = None
         if not keys_are_kept:
             book.known.clear()
-        await fill(book)
+        await fill_into(book)
         assert book.contents() == whole.contents()
 
 
-async def test_completing_a_blog_keeps_what_editors_made_of_its_first_half() -> None:
+async def test_fill_keeps_editors_changes_when_it_completes_a_blog() -> None:
     book = Book()
     book.writes_left = 30
     with pytest.raises(Killed):
-        await fill(book)
+        await fill_into(book)
     book.writes_left = None
-    deleted, altered = book.entries_of[demo.MAIN][0], book.entries_of[demo.MAIN][2]
+    deleted, altered = book.entries_of[MAIN][0], book.entries_of[MAIN][2]
     deleted.__dict__["deleted"] = True
     altered.__dict__.update(body="Ours.", revision=2)
-    await fill(book)
-    header, entries = book.contents()[demo.MAIN]
+    await fill_into(book)
+    header, entries = book.contents()[MAIN]
     assert header["status"] == "ended"
     assert len(entries) == len(ENTRIES)
     assert altered.__dict__["body"] == "Ours."
 
 
-async def test_a_blog_that_was_complete_and_is_open_again_is_left_alone() -> None:
+async def test_fill_changes_nothing_when_a_complete_blog_was_reopened() -> None:
     book = await filled()
-    book.headers[demo.MAIN].__dict__["status"] = "live"
+    book.headers[MAIN].__dict__["status"] = "live"
     before = len(book.calls)
-    await fill(book)
+    await fill_into(book)
     assert len(book.calls) == before
 
 
-async def test_the_user_is_created_only_when_there_is_none() -> None:
+async def test_fill_creates_the_user_only_when_there_is_none() -> None:
     people = People()
-    made = await fill(Book(), people)
+    made = await fill_into(Book(), people)
     assert made
     assert people.added == [(*made, "admin")]
     assert made[0] == "editor"
     assert len(made[1]) >= 20
-    assert await fill(Book(), people) is None
+    assert await fill_into(Book(), people) is None
     assert len(people.added) == 1
 
 
-async def test_two_passwords_differ() -> None:
-    assert await fill(Book(), People()) != await fill(Book(), People())
+async def test_fill_gives_each_user_another_password() -> None:
+    assert await fill_into(Book(), People()) != await fill_into(Book(), People())
 
 
-# -- replaying it ---------------------------------------------------------------------------------
+# -- replaying -----------------------------------------------------------------------------------
 
 
-async def replay(book: Book) -> tuple[str, list[float], list[str]]:
+async def replay_into(book: Book) -> tuple[str, list[float], list[str]]:
     waits: list[float] = []
-    said: list[str] = []
+    lines: list[str] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    slug = await demo.replay(cast(Publishing, book), 0.5, sleep, said.append)
-    return slug, waits, said
+    slug = await replay(cast(Publishing, book), 0.5, sleep, lines.append)
+    return slug, waits, lines
 
 
-async def test_a_replay_makes_every_change_in_order_with_a_gap_before_each() -> None:
+async def test_replay_makes_every_change_in_order_after_a_gap() -> None:
     book = Book()
-    slug, waits, said = await replay(book)
+    slug, waits, lines = await replay_into(book)
     calls = [(what, fields) for what, where, fields in book.calls if where == slug]
     expected = [("create_blog", {**STORY.header, "slug": slug})]
     for step in STORY.steps:
@@ -422,27 +422,27 @@ async def test_a_replay_makes_every_change_in_order_with_a_gap_before_each() -> 
         expected.append((what, fields))
     assert calls == expected
     assert waits == [0.5] * len(STORY.steps)
-    assert len(said) == 1 + len(STORY.steps)
+    assert len(lines) == 1 + len(STORY.steps)
 
 
-async def test_a_replay_ends_with_the_same_texts_as_the_filled_blog() -> None:
+async def test_replay_ends_with_the_texts_of_the_filled_blog() -> None:
     book = await filled()
-    slug, _, _ = await replay(book)
+    slug, _, _ = await replay_into(book)
     contents = book.contents()
-    for entry in (*contents[slug][1], *contents[demo.MAIN][1]):
+    for entry in (*contents[slug][1], *contents[MAIN][1]):
         del entry["published_at"]
-    assert contents[slug][1] == contents[demo.MAIN][1]
-    assert contents[slug][0] == {**contents[demo.MAIN][0], "slug": slug}
+    assert contents[slug][1] == contents[MAIN][1]
+    assert contents[slug][0] == {**contents[MAIN][0], "slug": slug}
 
 
-async def test_replays_are_numbered() -> None:
+async def test_replay_numbers_its_slug_when_the_slug_is_taken() -> None:
     book = Book()
-    slugs = [(await replay(book))[0] for _ in range(3)]
+    slugs = [(await replay_into(book))[0] for _ in range(3)]
     assert slugs == ["apollo-11-replay", "apollo-11-replay-2", "apollo-11-replay-3"]
 
 
-async def test_the_successor_of_a_replay_exists() -> None:
+async def test_replay_publishes_its_successor_first() -> None:
     book = Book()
-    slug, _, _ = await replay(book)
+    slug, _, _ = await replay_into(book)
     url = book.headers[slug].__dict__["successor"].url
     assert url.removeprefix("/blogs/") in book.headers

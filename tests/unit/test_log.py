@@ -1,4 +1,4 @@
-"""The log: one line a record, for people or for machines, and nothing about single readers."""
+"""The log: one line a record, as text or JSON, and no record about a single reader."""
 
 import json
 import logging
@@ -16,12 +16,12 @@ def record(message: str, *arguments: object, **extra: object) -> logging.LogReco
     return made
 
 
-def test_a_text_line_has_the_instant_in_utc() -> None:
+def test_text_line_starts_with_the_instant_in_utc() -> None:
     line = Text().format(record("%d readers", 7))
     assert line == "2023-11-14T22:13:20.250Z INFO liveblog.test: 7 readers"
 
 
-def test_a_json_line_has_what_was_given_beside_the_message() -> None:
+def test_json_line_has_the_extra_members_beside_the_message() -> None:
     line = json.loads(Json().format(record("%d readers", 7, blog="é", count=3)))
     assert line == {
         "time": "2023-11-14T22:13:20.250Z",
@@ -33,7 +33,7 @@ def test_a_json_line_has_what_was_given_beside_the_message() -> None:
     }
 
 
-def test_a_json_line_stays_one_line_with_an_exception() -> None:
+def test_json_line_stays_one_line_when_it_has_an_exception() -> None:
     made = record("failed")
     try:
         raise ValueError("why")
@@ -54,5 +54,5 @@ def test_a_json_line_stays_one_line_with_an_exception() -> None:
         ("the connection to the store is lost", True),
     ],
 )
-def test_what_is_about_one_socket_is_dropped(message: str, is_kept: bool) -> None:
+def test_filter_drops_records_about_a_single_socket(message: str, is_kept: bool) -> None:
     assert NoSockets().filter(record(message)) is is_kept

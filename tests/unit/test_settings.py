@@ -1,4 +1,4 @@
-"""The environment: what is read from it, what is refused, and how that is said."""
+"""The settings: values read from the environment, rejected values, and the texts of errors."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from liveblog.settings import (
     Settings,
     SettingsError,
+    listing,
     load,
     static_dir,
     table,
@@ -21,32 +22,32 @@ def refusal(**environ: str) -> str:
     return str(caught.value)
 
 
-def test_without_any_variable_the_store_is_embedded_and_changes_are_on_disk() -> None:
+def test_settings_default_to_an_embedded_store_with_disk_durability() -> None:
     settings = load({})
     assert (settings.redis_url, settings.data_dir) == ("", Path("data"))
     assert (settings.host, settings.port, settings.durability) == ("127.0.0.1", 8000, "disk")
     assert (settings.heartbeat_s, settings.send_buffer_bytes) == (20.0, 65_536)
 
 
-def test_with_a_store_of_the_operators_own_it_says_itself_what_is_durable() -> None:
+def test_durability_defaults_to_store_when_redis_url_is_set() -> None:
     assert load({"REDIS_URL": "redis://store"}).durability == "store"
     assert load({"REDIS_URL": "redis://s", "LIVEBLOG_DURABILITY": "disk"}).durability == "disk"
 
 
-def test_an_empty_variable_is_not_set() -> None:
+def test_variable_counts_as_not_set_when_it_is_empty() -> None:
     assert load({"PORT": "", "REDIS_URL": " ", "LIVEBLOG_DRAIN_S": ""}) == load({})
 
 
-def test_variables_of_other_programs_are_not_looked_at() -> None:
+def test_settings_ignore_variables_of_other_programs() -> None:
     assert load({"LIVEBLOGS": "x", "HEARTBEAT_S": "x"}) == load({})
 
 
-def test_a_valkey_url_is_a_redis_url() -> None:
+def test_redis_url_accepts_the_scheme_valkey() -> None:
     assert load({"REDIS_URL": "valkey://u@h:1/2"}).redis_url == "redis://u@h:1/2"
     assert load({"REDIS_URL": "valkeys://h"}).redis_url == "rediss://h"
 
 
-def test_a_url_may_name_sentinels_or_the_nodes_of_a_cluster() -> None:
+def test_redis_url_accepts_sentinels_and_clusters() -> None:
     for given, meant in {
         "redis+sentinel://u:p%40@a:26379,b:26380/live?db=1": "redis+sentinel://u:p%40@a:26379,b:26380/live?db=1",
         "VALKEYS+Sentinel://a/live": "rediss+sentinel://a/live",
@@ -56,7 +57,7 @@ def test_a_url_may_name_sentinels_or_the_nodes_of_a_cluster() -> None:
         assert load({"REDIS_URL": given}).redis_url == meant
 
 
-def test_what_such_a_url_says_is_taken_apart() -> None:
+def test_several_returns_the_parts_of_a_url_of_several_servers() -> None:
     assert several("rediss+sentinel://u:p%40@a,[::1]:26380/live?db=1") == Several(
         "sentinel", True, "u:p%40@", (("a", 26379), ("::1", 26380)), "live", "db=1"
     )
@@ -70,7 +71,7 @@ def test_what_such_a_url_says_is_taken_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ("redis+sentinel://:s3cret@host", "redis+sentinel://host:26379,host:26379/service"),
         ("redis+sentinel://:s3cret@host/", "/service"),
@@ -87,15 +88,13 @@ def test_what_such_a_url_says_is_taken_apart() -> None:
         ("redis+other://:s3cret@host", "redis+sentinel://"),
     ],
 )
-def test_a_malformed_url_of_several_servers_is_refused_without_its_text(
-    given: str, said: str
-) -> None:
+def test_refusal_hides_a_malformed_url_of_several_servers(given: str, message: str) -> None:
     refused = refusal(REDIS_URL=given)
-    assert said in refused
+    assert message in refused
     assert "s3cret" not in refused
 
 
-def test_origins_are_written_as_browsers_send_them() -> None:
+def test_origins_are_normalised_to_the_form_that_browsers_send() -> None:
     given = "HTTPS://News.Example/, http://a.test:80 ,http://[::1]:8000,"
     assert load({"LIVEBLOG_ALLOWED_ORIGINS": given}).allowed_origins == (
         "https://news.example",
@@ -105,38 +104,38 @@ def test_origins_are_written_as_browsers_send_them() -> None:
 
 
 @pytest.mark.parametrize("given", ["news.example", "https://a.b/c", "https://u@a.b", "*", "null"])
-def test_what_is_no_origin_is_refused(given: str) -> None:
+def test_settings_reject_a_text_that_is_no_origin(given: str) -> None:
     assert f"not {given!r}" in refusal(LIVEBLOG_ALLOWED_ORIGINS=given)
     assert f"not {given!r}" in refusal(PUBLIC_URL=given)
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
-    said = refusal(LIVEBLOG_HEARTBEET_S="20")
-    assert said == "LIVEBLOG_HEARTBEET_S is not a setting; the nearest is LIVEBLOG_HEARTBEAT_S"
+def test_settings_name_the_nearest_setting_when_a_name_is_unknown() -> None:
+    message = refusal(LIVEBLOG_HEARTBEET_S="20")
+    assert message == "LIVEBLOG_HEARTBEET_S is not a setting; the nearest is LIVEBLOG_HEARTBEAT_S"
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "301", "nan", "1_0", "20s", "1e3"])
-def test_a_bad_value_is_refused_with_the_variable_the_limit_and_the_value(given: str) -> None:
-    said = refusal(LIVEBLOG_HEARTBEAT_S=given)
-    assert said == f"LIVEBLOG_HEARTBEAT_S must be a number from 0.05 to 300 s, not {given!r}"
+def test_settings_name_variable_limit_and_value_when_a_number_is_invalid(given: str) -> None:
+    message = refusal(LIVEBLOG_HEARTBEAT_S=given)
+    assert message == f"LIVEBLOG_HEARTBEAT_S must be a number from 0.05 to 300 s, not {given!r}"
 
 
-def test_a_word_that_is_no_choice_is_refused_with_the_choices() -> None:
+def test_settings_name_the_choices_when_a_word_is_none_of_them() -> None:
     assert refusal(LOG_FORMAT="xml") == "LOG_FORMAT must be one of text, json, not 'xml'"
     assert load({"LOG_LEVEL": "WARNING"}).log_level == "warning"
 
 
-def test_all_faults_are_said_at_once() -> None:
-    said = refusal(PORT="70000", LIVEBLOG_DRAIN_S="x", LIVEBLOG_NOTHING="1")
-    assert all(name in said for name in ("PORT", "LIVEBLOG_DRAIN_S", "LIVEBLOG_NOTHING"))
+def test_settings_name_all_faults_in_one_error() -> None:
+    message = refusal(PORT="70000", LIVEBLOG_DRAIN_S="x", LIVEBLOG_NOTHING="1")
+    assert all(name in message for name in ("PORT", "LIVEBLOG_DRAIN_S", "LIVEBLOG_NOTHING"))
 
 
-def test_a_secrets_value_is_never_said() -> None:
+def test_settings_never_show_a_secret() -> None:
     assert "s3cret" not in refusal(REDIS_URL="http://u:s3cret@host")
     assert "s3cret" not in repr(load({"REDIS_URL": "redis://u:s3cret@host"}))
 
 
-def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+def test_secret_is_read_from_the_file_that_its_variable_names(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text("redis://u:p@host\n")
     assert load({"REDIS_URL_FILE": str(file)}).redis_url == "redis://u:p@host"
@@ -145,30 +144,46 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert "HOST_FILE" not in variables()
 
 
-def test_a_secrets_file_that_is_empty_is_refused_and_not_taken_for_none(tmp_path: Path) -> None:
+def test_settings_reject_a_secrets_file_when_it_is_empty(tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text(" \n")
     assert refusal(REDIS_URL_FILE=str(file)) == f"REDIS_URL_FILE: {file} is empty"
 
 
-def test_the_embedded_store_has_no_replica_to_wait_for() -> None:
+def test_settings_reject_replica_durability_when_the_store_is_embedded() -> None:
     assert "REDIS_URL" in refusal(LIVEBLOG_DURABILITY="replica")
 
 
-def test_the_table_names_every_variable_with_its_default() -> None:
+def test_table_has_every_variable_with_its_default() -> None:
     lines = table().splitlines()[2:]
     assert len(lines) == len([name for name in variables() if not name.endswith("_FILE")])
     assert "| `LIVEBLOG_DRAIN_S` | `10` s |" in table()
     assert all(line.count("|") == 4 for line in lines)
 
 
-def test_every_default_is_within_its_own_limits() -> None:
+def test_listing_is_plain_text_with_every_variable() -> None:
+    shown = dict(listing())
+    assert [*shown] == [name for name in variables() if not name.endswith("_FILE")]
+    assert shown["LIVEBLOG_DRAIN_S"].endswith("default: 10 s")
+    assert not any(mark in text for text in shown.values() for mark in "`|")
+
+
+def test_base_url_is_the_address_of_a_browser_on_this_machine() -> None:
+    assert Settings(host="0.0.0.0").base_url == "http://127.0.0.1:8000"
+    assert Settings(host="::1", port=80).base_url == "http://[::1]:80"
+    assert Settings(tls_cert="cert.pem").base_url == "https://127.0.0.1:8000"
+    assert Settings(public_url="https://live.example").base_url == "https://live.example"
+
+
+def test_every_default_is_within_its_limits() -> None:
     defaults = {r.metadata["row"].env: r.default for r in Settings.__dataclass_fields__.values()}
-    told = {name: f"{value}" for name, value in defaults.items() if isinstance(value, int | float)}
-    assert load(told) == load({})
+    numbers = {
+        name: f"{value}" for name, value in defaults.items() if isinstance(value, int | float)
+    }
+    assert load(numbers) == load({})
 
 
-def test_the_static_files_are_found() -> None:
+def test_static_dir_finds_the_files_of_a_checkout() -> None:
     assert static_dir().name == "static"
 
 
@@ -184,7 +199,7 @@ def test_the_static_files_are_found() -> None:
         "rediss://:s3cretX9@:6379",
     ],
 )
-def test_a_store_url_that_cannot_be_read_is_refused_without_any_part_of_it(url: str) -> None:
+def test_refusal_hides_a_store_url_that_cannot_be_parsed(url: str) -> None:
     with pytest.raises(SettingsError, match="REDIS_URL must name a host") as refused:
         load({"REDIS_URL": url})
     assert "s3cr" not in str(refused.value)
@@ -192,7 +207,7 @@ def test_a_store_url_that_cannot_be_read_is_refused_without_any_part_of_it(url: 
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("redis://h?protocol=3", "an option that such a URL cannot have"),
         ("redis://h?decode_responses=1", "it can have db, password, username"),
@@ -211,9 +226,9 @@ def test_a_store_url_that_cannot_be_read_is_refused_without_any_part_of_it(url: 
         ("redis+sentinel://h/live?sentinel_password=", "must not be empty"),
     ],
 )
-def test_an_option_of_a_store_url_that_cannot_work_is_refused_at_once(url: str, said: str) -> None:
+def test_settings_reject_an_option_of_a_store_url_that_cannot_work(url: str, message: str) -> None:
     refused = refusal(REDIS_URL=url)
-    assert said in refused
+    assert message in refused
     assert "s3cret" not in refused
 
 
@@ -228,5 +243,5 @@ def test_an_option_of_a_store_url_that_cannot_work_is_refused_at_once(url: str, 
         "redis+sentinel://h/live?db=1&sentinel_username=u&sentinel_password=p",
     ],
 )
-def test_an_option_of_a_store_url_that_works_is_taken(url: str) -> None:
+def test_settings_accept_an_option_of_a_store_url_that_works(url: str) -> None:
     assert load({"REDIS_URL": url}).redis_url == url

@@ -1,10 +1,12 @@
 """What Redis cannot do reaches callers as StoreDown or Damaged, after a retry by a new map."""
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 import pytest
 from redis import exceptions
+from redis.asyncio import Redis
 
 from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.store.errors import queries_store, store_errors
@@ -52,7 +54,7 @@ class Moving(One):
     """Servers whose map changes when it is read again, if it is to."""
 
     def __init__(self, maps: list[int]) -> None:
-        super().__init__(None)
+        super().__init__(cast(Redis, None))
         self.maps = maps
 
     @property

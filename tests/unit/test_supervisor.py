@@ -1,4 +1,4 @@
-"""Workers are exchanged as a whole, or not at all."""
+"""The supervisor: all workers are exchanged together or not at all, and hanging ones are killed."""
 
 import multiprocessing
 import os
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from uvicorn.supervisors import multiprocess as uvicorn
 from uvicorn.supervisors.multiprocess import Process
 
 from liveblog.commands import supervisor
@@ -19,13 +18,13 @@ Log = list[tuple[str, str]]
 
 
 class Worker:
-    """A process that is only noted; `starts` has the new ones that come to serve at once."""
+    """A worker process that only logs its calls. Those named in `starts` serve at once."""
 
     log: Log
     starts: set[str]
     made = 0
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: Any, replaces_another: bool = False) -> None:
         type(self).made += 1
         self.name = f"worker {type(self).made}"
         self.process, self.pid, self.exitcode = self, 0, -signal.SIGKILL
@@ -60,24 +59,23 @@ class Config:
 
 @pytest.fixture
 def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that exchanges two workers, and gives who serves then and what was done.
+    """Return a function that exchanges two workers, and returns the workers and the log of calls.
 
-    It takes the new ones that come to serve, and an old one that dies before; all have as good as
-    no time.
+    Its arguments are the new workers that serve, the number of an old worker that dies before, and
+    signals that are queued. The deadlines are almost zero.
     """
 
     def exchange(
         *starts: str, dies: int | None = None, waiting: tuple[int, ...] = ()
     ) -> tuple[list[str], Log]:
         Worker.log, Worker.starts, Worker.made = [], set(starts), 0
-        for where, name in ((supervisor, "Successor"), (uvicorn, "Process")):
-            monkeypatch.setattr(where, name, Worker)
+        monkeypatch.setattr(supervisor, "WorkerProcess", Worker)
         for limit in ("START_WITHIN_S", "LOOK_EVERY_S"):
             monkeypatch.setattr(supervisor, limit, 0.01)
         made: Any = Supervisor.__new__(Supervisor)
         made.config, made.sockets = Config, []
         made.should_exit, made.signal_queue = threading.Event(), [*waiting]
-        made.processes, made._going, made._end_within_s = [Worker(), Worker()], {}, 1.0
+        made.processes, made._ending, made._end_within_s = [Worker(), Worker()], {}, 1.0
         if dies is not None:
             made.processes[dies].lives = False
         made.restart_all()
@@ -86,7 +84,7 @@ def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
     return exchange
 
 
-def test_the_old_workers_are_sent_away_when_all_new_ones_serve(exchanged: Any) -> None:
+def test_exchange_ends_the_old_workers_when_all_new_ones_serve(exchanged: Any) -> None:
     serving, log = exchanged("worker 3", "worker 4")
     assert serving == ["worker 3", "worker 4"]
     assert log == [
@@ -99,11 +97,11 @@ def test_the_old_workers_are_sent_away_when_all_new_ones_serve(exchanged: Any) -
     ]
 
 
-def test_when_a_new_worker_does_not_serve_the_old_ones_stay_and_all_new_ones_are_told_to_end(
+def test_exchange_keeps_the_old_workers_when_a_new_one_does_not_serve(
     exchanged: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     serving, log = exchanged("worker 3")
-    assert "not all new workers serve" in caplog.text
+    assert "not all new workers serve, keeping the old workers" in caplog.text
     assert serving == ["worker 1", "worker 2"]
     assert [entry for entry in log if entry[0] in ("terminate", "kill", "join")] == [
         ("terminate", "worker 3"),
@@ -111,7 +109,7 @@ def test_when_a_new_worker_does_not_serve_the_old_ones_stay_and_all_new_ones_are
     ]
 
 
-def test_an_exchange_that_the_end_comes_into_is_no_error(
+def test_exchange_logs_no_error_when_the_supervisor_is_ending(
     exchanged: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     serving, log = exchanged(waiting=(signal.SIGTERM,))
@@ -120,7 +118,7 @@ def test_an_exchange_that_the_end_comes_into_is_no_error(
     assert caplog.text == ""
 
 
-def test_an_old_worker_that_dies_while_the_new_ones_are_waited_for_is_replaced(
+def test_exchange_replaces_an_old_worker_that_dies_meanwhile(
     exchanged: Any,
 ) -> None:
     serving, log = exchanged(dies=1)
@@ -129,9 +127,9 @@ def test_an_old_worker_that_dies_while_the_new_ones_are_waited_for_is_replaced(
 
 
 def supervisor_of(*waiting: int) -> Any:
-    """Return a supervisor with signals that wait, and no workers."""
+    """Return a supervisor with queued signals and no workers."""
     made: Any = Supervisor.__new__(Supervisor)
-    made.should_exit, made.signal_queue, made._going = threading.Event(), [*waiting], {}
+    made.should_exit, made.signal_queue, made._ending = threading.Event(), [*waiting], {}
     made.exchanges = 0
 
     def exchange() -> None:
@@ -141,13 +139,13 @@ def supervisor_of(*waiting: int) -> Any:
     return made
 
 
-def test_several_exchanges_that_wait_are_one() -> None:
+def test_supervisor_exchanges_once_when_several_sighups_are_queued() -> None:
     made = supervisor_of(signal.SIGHUP, signal.SIGHUP, signal.SIGHUP)
     made.handle_signals()
     assert (made.exchanges, made.signal_queue) == (1, [])
 
 
-def test_the_end_comes_before_an_exchange_and_is_seen_during_one() -> None:
+def test_supervisor_ends_before_an_exchange_when_both_are_queued() -> None:
     made = supervisor_of(signal.SIGHUP, signal.SIGTERM)
     assert made.is_ending()
     made.handle_signals()
@@ -155,37 +153,37 @@ def test_the_end_comes_before_an_exchange_and_is_seen_during_one() -> None:
 
 
 class Interrupted(list[int]):
-    """Signals that wait; one more comes just before they are put in order."""
+    """Queued signals; SIGTERM arrives just before they are sorted."""
 
     def __setitem__(self, at: Any, value: Any) -> None:
         self.append(signal.SIGTERM)
         super().__setitem__(at, value)
 
 
-def test_a_signal_that_comes_while_others_are_put_in_order_is_not_lost() -> None:
+def test_supervisor_loses_no_signal_that_arrives_while_it_sorts_others() -> None:
     made = supervisor_of()
     made.signal_queue = Interrupted([signal.SIGHUP, signal.SIGHUP])
     made.handle_signals()
     assert (made.exchanges, made.is_ending()) == (1, True)
 
 
-def test_no_exchange_begins_while_the_last_ones_workers_are_going() -> None:
+def test_supervisor_refuses_an_exchange_while_the_last_one_is_ending() -> None:
     made = supervisor_of(signal.SIGHUP)
-    made._going = {Worker(): 0.0}
+    made._ending = {Worker(): 0.0}
     made.handle_signals()
     assert made.exchanges == 0
 
 
 @pytest.fixture
 def stuck() -> Iterator[Any]:
-    """A supervisor of one worker: a process that stands still (SIGSTOP) and hears no SIGTERM."""
+    """A supervisor of one worker: a process that is stopped (SIGSTOP) and handles no SIGTERM."""
     made, worker = supervisor_of(), Process.__new__(Process)
     worker.process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     worker.parent_conn, worker.child_conn = multiprocessing.Pipe()
     worker.process.start()
     assert worker.process.pid
     os.kill(worker.process.pid, signal.SIGSTOP)
-    os.waitpid(worker.process.pid, os.WUNTRACED)  # until it does
+    os.waitpid(worker.process.pid, os.WUNTRACED)  # until it is stopped
     made.processes, made.processes_num, made._end_within_s = [worker], 1, 0.2
     try:
         yield made
@@ -194,22 +192,22 @@ def stuck() -> Iterator[Any]:
         worker.process.join()
 
 
-def test_at_the_end_a_worker_that_hangs_is_killed_when_its_time_is_over(
+def test_supervisor_kills_a_hanging_worker_at_its_end(
     stuck: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     [worker] = stuck.processes
     stuck.terminate_all()
     stuck.join_all()
-    assert (worker.process.exitcode, stuck._going) == (-signal.SIGKILL, {})
-    assert "has not ended in 0.2 s: killed" in caplog.text
+    assert (worker.process.exitcode, stuck._ending) == (-signal.SIGKILL, {})
+    assert "not ended after 0.2 s, killed" in caplog.text
 
 
-def test_after_an_exchange_a_worker_that_hangs_is_killed_when_its_time_is_over(stuck: Any) -> None:
+def test_supervisor_kills_a_hanging_worker_after_an_exchange(stuck: Any) -> None:
     [worker] = stuck.processes
     stuck.terminate_all()
-    stuck.processes = []  # others are in its place by now
+    stuck.processes = []  # new workers have replaced it
     stuck.keep_subprocess_alive()
     assert worker.process.is_alive()
     worker.process.join(0.3)
     stuck.keep_subprocess_alive()
-    assert (worker.process.exitcode, stuck._going) == (-signal.SIGKILL, {})
+    assert (worker.process.exitcode, stuck._ending) == (-signal.SIGKILL, {})

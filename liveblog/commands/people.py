@@ -1,0 +1,128 @@
+"""The commands `liveblog user` and `liveblog token`.
+
+Rules: no work of its own; `Accounts` does it. Imports nothing slow at the top; see `main`.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from liveblog.blog.model import ROLES, Role
+from liveblog.commands.oneshot import print_rows, quiet_settings, with_store
+from liveblog.settings import Settings
+
+if TYPE_CHECKING:
+    from liveblog.store.accounts import Accounts, Token, User
+
+T = TypeVar("T")
+
+_role = click.option("--role", type=click.Choice(ROLES), default="editor", show_default=True)
+_blogs = click.option(
+    "--blog", "blogs", metavar="SLUG", multiple=True, help="Only this blog. May be repeated."
+)
+
+
+@click.group()
+def user() -> None:
+    """Add, list and disable the people who sign in at the desk."""
+
+
+@user.command("add")
+@click.argument("name")
+@_role
+@_blogs
+def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
+    """Add a user. The password is prompted for, or read from one line of standard input."""
+    chosen = quiet_settings()
+    password = _password()  # before the store is used: typing must not block other commands
+    _with_accounts(chosen, lambda accounts: accounts.add_user(name, password, role, blogs))
+    click.echo(f"{name} can sign in: {role}, {_bound(blogs)}", err=True)
+
+
+@user.command("list")
+def user_list() -> None:
+    """List the users."""
+    _print_accounts(lambda accounts: accounts.users())
+
+
+@user.command("disable")
+@click.argument("name")
+def user_disable(name: str) -> None:
+    """Refuse a user from now on and end all their sessions."""
+    _with_accounts(quiet_settings(), lambda accounts: accounts.disable_user(name))
+    click.echo(f"{name} can no longer sign in", err=True)
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke the tokens with which scripts call the API."""
+
+
+@token.command("create")
+@click.argument("name")
+@_role
+@_blogs
+def token_create(name: str, role: Role, blogs: tuple[str, ...]) -> None:
+    """Create a token and print its secret. No later command prints it."""
+    chosen = quiet_settings()
+    secret = _with_accounts(chosen, lambda accounts: accounts.create_token(name, role, blogs))
+    click.echo(secret)
+    click.echo(f"{name} can call the API: {role}, {_bound(blogs)}", err=True)
+
+
+@token.command("list")
+def token_list() -> None:
+    """List the tokens, without their secrets."""
+    _print_accounts(lambda accounts: accounts.tokens())
+
+
+@token.command("revoke")
+@click.argument("name")
+def token_revoke(name: str) -> None:
+    """Refuse a token from now on. No later token can have its name."""
+    _with_accounts(quiet_settings(), lambda accounts: accounts.revoke_token(name))
+    click.echo(f"{name} can no longer call the API", err=True)
+
+
+def _password() -> str:
+    """Return a new password: prompted for twice on a terminal, else one line of standard input."""
+    if sys.stdin.isatty():
+        typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return typed
+    try:
+        line = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise click.ClickException("the password on standard input is not UTF-8") from None
+    if not line:
+        raise click.ClickException("standard input has no line with a password")
+    return line
+
+
+def _print_accounts(ask: "Callable[[Accounts], Awaitable[Sequence[User | Token]]]") -> None:
+    """Print a row for each intact account, and fail afterwards when others are corrupt."""
+    from liveblog.store.accounts import DamagedAccounts
+
+    try:
+        print_rows(map(_account_row, _with_accounts(quiet_settings(), ask)))
+    except DamagedAccounts as damaged:
+        print_rows(map(_account_row, damaged.others))
+        raise
+
+
+def _with_accounts(chosen: Settings, ask: "Callable[[Accounts], Awaitable[T]]") -> T:
+    """Return what a call returns that gets the accounts in the configured store."""
+    from liveblog.store.accounts import Accounts
+
+    return with_store(chosen, lambda nodes: ask(Accounts(nodes)))
+
+
+def _account_row(listed: "User | Token") -> tuple[str, str, str]:
+    is_disabled = getattr(listed, "disabled", False)
+    role = f"{listed.role} (disabled)" if is_disabled else listed.role
+    return listed.name, role, _bound(listed.blogs)
+
+
+def _bound(blogs: Iterable[str]) -> str:
+    return ", ".join(blogs) or "all blogs"

@@ -1,0 +1,211 @@
+"""The command `liveblog serve`: the store, what it promises, and one server or several.
+
+Rules: imports nothing slow at the top; see `main`. `server` knows uvicorn's server, `supervisor`
+the worker processes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from liveblog import settings
+from liveblog.blog.problem import StoreDown
+from liveblog.filelimit import raise_file_limit
+from liveblog.log import configure_logging
+from liveblog.settings import Settings, SettingsError
+from liveblog.store import embedded
+from liveblog.store.error import StoreError
+
+if TYPE_CHECKING:
+    import socket
+
+    import uvicorn
+
+    from liveblog.store.nodes import Nodes
+    from liveblog.store.promise import Promise
+
+LAST_S: Final = 5  # for the last farewells, and for all parts of a worker to end
+STORE_TRIES: Final = 30  # a second apart, to reach a store whose durability must be verified
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; overrides HOST.")
+@click.option("--port", help="Port to listen on; overrides PORT.")
+@click.option("--workers", help="Worker processes; overrides WEB_CONCURRENCY.")
+def serve(host: str | None, port: str | None, workers: str | None) -> None:
+    """Serve readers and editors until SIGTERM or Ctrl-C.
+
+    Without REDIS_URL, also run an embedded store in DATA_DIR.
+    """
+    given = {"HOST": host, "PORT": port, "WEB_CONCURRENCY": workers}
+    # Into the environment and not only into our settings: workers read theirs from it.
+    os.environ.update({name: text for name, text in given.items() if text is not None})
+    chosen = settings.load(os.environ)
+    _handle_signals(has_supervisor=chosen.web_concurrency > 1)
+    configure_logging(chosen)
+    _check_certificate(chosen)
+    raise_file_limit()
+    with contextlib.ExitStack() as stack:
+        url = chosen.redis_url or stack.enter_context(embedded.own(chosen.data_dir))
+        if not chosen.redis_url:
+            os.environ.update({"REDIS_URL": url, "LIVEBLOG_DURABILITY": chosen.durability})
+        asyncio.run(_log_promise(url, chosen.durability))
+        raise SystemExit(_run(chosen))
+
+
+# -- before the server, and after it
+
+
+def _handle_signals(*, has_supervisor: bool) -> None:
+    """Handle the signals that arrive before and after uvicorn handles them.
+
+    SIGTERM unwinds, so that the store is stopped. SIGHUP (a closed terminal) ends a server without
+    workers as SIGTERM does, since its default action would disconnect all readers. A supervisor
+    exchanges its workers on SIGHUP, and ignores the signal while it has none. Under `nohup` SIGHUP
+    stays ignored.
+    """
+    signal.signal(signal.SIGTERM, _exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _nothing if has_supervisor else _terminate)
+
+
+def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it
+    raise SystemExit(0)
+
+
+def _terminate(number: int, frame: object) -> None:  # noqa: ARG001
+    signal.raise_signal(signal.SIGTERM)
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Ignore a signal. The store's process would inherit SIG_IGN; it does not inherit a handler."""
+
+
+def _check_certificate(chosen: Settings) -> None:
+    """Raise SettingsError for a certificate that no worker could serve with.
+
+    A worker that failed at it would be restarted without end.
+    """
+    if not chosen.tls_cert:
+        return
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chosen.tls_cert, chosen.tls_key)
+    except OSError as error:  # ssl.SSLError is a subclass
+        raise SettingsError(
+            "LIVEBLOG_TLS_CERT and LIVEBLOG_TLS_KEY hold no certificate with its key (PEM): "
+            f"{error.strerror}"
+        ) from None
+
+
+# -- what the store promises
+
+
+async def _log_promise(url: str, durability: str) -> None:
+    """Log what the store promises. Raises StoreError for a store that must not be used.
+
+    With `disk` the store's settings must be verified, so an unreachable store is awaited for
+    STORE_TRIES seconds. Otherwise the server starts without the store.
+    """
+    from liveblog.store.connect import connect
+    from liveblog.store.errors import store_errors
+
+    async with connect(url) as nodes:
+        for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):
+            try:
+                async with store_errors():
+                    _log_promises(await nodes.ask(lambda: _promises(nodes, durability)))
+                    return
+            except StoreDown as error:
+                log.warning("store: unreachable: %s", error)
+            if tries_left:
+                await asyncio.sleep(1)
+    if durability == "disk":
+        raise StoreError(
+            "LIVEBLOG_DURABILITY is disk, but the store is unreachable, so its appendfsync always "
+            "cannot be verified"
+        )
+
+
+async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
+    """Return what each server that accepts writes promises."""
+    from liveblog.store.promise import inspect
+
+    promises = [await inspect(node.redis, durability) for node in nodes.everyone()]
+    if any(promise.in_cluster for promise in promises) and not nodes.is_cluster:
+        raise StoreError(
+            "the store is a node of a cluster; REDIS_URL must begin with redis+cluster://"
+        )
+    return promises
+
+
+def _log_promises(promises: "Sequence[Promise]") -> None:
+    """Log each different sentence once, and each different warning."""
+    for sentence in dict.fromkeys(promise.sentence for promise in promises):
+        log.info("%s", sentence)
+    for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):
+        log.warning("%s", warning)
+
+
+# -- the server
+
+
+def _run(chosen: Settings) -> int:
+    """Serve until a signal ends the server, and return the exit code."""
+    from liveblog.commands.server import config_of, listeners
+
+    config = config_of(chosen)
+    try:
+        bound = listeners(config, chosen.send_buffer_bytes)
+    except SystemExit:  # as uvicorn ends when the port is taken; it has logged that
+        return 1
+    if config.workers > 1:
+        _supervise(config, bound, chosen)
+        return 0
+    return _serve_here(config, bound)
+
+
+def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
+    """Run the server in this process, and return the exit code.
+
+    1 when the server did not start, or when a part of it failed that must always run.
+    """
+    import uvicorn
+
+    from liveblog.commands.server import attach
+
+    server = uvicorn.Server(config)
+    worker = attach(server)
+    code = 0
+    try:
+        server.run(sockets=bound)
+        code = 0 if server.started else 1
+    except SystemExit as stop:  # from `_exit`: uvicorn raises SIGTERM again after its shutdown
+        code = 1 if stop.code else 0
+    except KeyboardInterrupt:  # and SIGINT likewise
+        pass
+    return 1 if worker.has_failed else code
+
+
+def _supervise(config: "uvicorn.Config", bound: "list[socket.socket]", chosen: Settings) -> None:
+    """Run the worker processes.
+
+    Each worker puts its metrics into a shared directory, so that each can answer for all.
+    """
+    from liveblog.commands.server import GRACE_S
+    from liveblog.commands.supervisor import Supervisor
+
+    end_within_s = chosen.drain_lead_s + chosen.drain_s + GRACE_S + LAST_S
+    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        Supervisor(config, bound, end_within_s).run()

@@ -1,0 +1,129 @@
+"""The uvicorn server in this process, and the application that it runs.
+
+Rules: everything that we ask of uvicorn's server object is in this module.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from liveblog.log import configuration
+from liveblog.settings import Settings
+from liveblog.store.embedded import die_with
+from liveblog.worker import Worker
+
+GRACE_S: Final = 10  # for running requests, after the readers have left
+KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
+BACKLOG: Final = 4_096
+# libuv accepts one connection of a listening socket in each turn of its loop. After a cut it would
+# take one turn for each reader that reconnects. With this many descriptors of the one socket, it
+# accepts this many readers in a turn.
+ACCEPTS: Final = 16
+STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE  # a supervisor restarts no such worker
+
+log = logging.getLogger(__name__)
+
+
+def config_of(chosen: Settings) -> uvicorn.Config:
+    """Return the configuration of every server, for `attach`."""
+    return uvicorn.Config("", **options(chosen))  # `attach` sets the application
+
+
+def options(chosen: Settings) -> dict[str, Any]:
+    """Return uvicorn's options."""
+    return {
+        "factory": True,
+        "host": chosen.host,
+        "port": chosen.port,
+        "workers": chosen.web_concurrency,
+        "loop": "auto",
+        "http": "liveblog.live.connections:Front",
+        "ws": "liveblog.live.connections:SocketReader",
+        "ssl_certfile": chosen.tls_cert or None,
+        "ssl_keyfile": chosen.tls_key or None,
+        "lifespan": "on",
+        "log_config": configuration(chosen),
+        "access_log": False,
+        "proxy_headers": True,
+        "forwarded_allow_ips": chosen.forwarded_allow_ips,
+        "server_header": False,
+        "backlog": BACKLOG,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": GRACE_S,
+    }
+
+
+def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.socket]:
+    """Return ACCEPTS descriptors of one bound socket.
+
+    Accepted connections inherit the socket's send buffer. Without our limit the kernel buffers 2 to
+    4 MB for a reader that does not read (loopback, Linux 6.1). No count of ours includes those.
+    """
+    listener = config.bind_socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
+    return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
+
+
+def attach(server: uvicorn.Server, *, replaces_another: bool = False) -> Worker:
+    """Have a server run the application, and return the worker that the application knows."""
+    worker = Worker(partial(_stop_listening, server), replaces_another)
+    server.config.app = partial(_application, worker)
+    return worker
+
+
+def _stop_listening(server: uvicorn.Server) -> None:
+    """Close a server's listening sockets: a reader who reconnects reaches another worker."""
+    for listening in server.servers:
+        listening.close()
+
+
+def _application(worker: Worker) -> ASGIApp:
+    """Make the application; uvicorn's factory, called in the process that serves.
+
+    Raises SystemExit(STARTUP_FAILURE) when that fails. With any other exit code a supervisor would
+    restart the worker without end.
+    """
+    from liveblog.app import create_app
+    from liveblog.settings import load
+
+    try:
+        return create_app(load(os.environ), worker)
+    except Exception:
+        log.exception("worker: the application cannot be made")
+        raise SystemExit(STARTUP_FAILURE) from None
+
+
+def obey_supervisor() -> None:
+    """Leave the terminal's signals to the supervisor, and end this worker when it is killed.
+
+    Ctrl-C and a closed terminal signal every process. A worker must count none of them: a second
+    signal would end its drain. A worker that outlived its supervisor would hold the port.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        _end_with(parent.pid, parent.join)
+
+
+def _end_with(parent_pid: int, wait: Callable[[], object]) -> None:
+    """End this process at once when its parent dies."""
+    if sys.platform == "linux":
+        die_with(parent_pid, signal.SIGKILL)
+        return
+
+    def follow() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=follow, name="supervisor", daemon=True).start()

@@ -1,0 +1,84 @@
+"""The drain: send the readers to other workers before this process ends.
+
+A server alone would end them badly. uvicorn closes all WebSockets at once with 1012, and waits
+without a limit for the streams of Server-Sent Events, before the application's lifespan ends.
+
+Rules: a signal handler only starts the drain; everything else happens in the event loop.
+"""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+from liveblog.live.direct import Lane
+
+FAREWELL_S: Final = 2.0  # for the last readers to receive their farewell
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def draining_first(
+    lane: Lane, lead_s: float, window_s: float, stop_listening: Callable[[], None]
+) -> Iterator[None]:
+    """Drain on the first SIGTERM or SIGINT, then call the server's handler of that signal.
+
+    A second signal goes to the server's handler at once. Does nothing outside a main thread, where
+    servers have no handlers. `lead_s`, `window_s` and `stop_listening` are `drain`'s.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, hub = asyncio.get_running_loop(), lane.door.hub
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(number)]
+        if hub.draining or not callable(handler):
+            _call(handler, number, frame)
+            return
+        hub.draining = True
+        end = lambda: _call(handler, number, frame)  # noqa: E731
+        loop.call_soon_threadsafe(hub.spawn, drain(lane, lead_s, window_s, stop_listening, end))
+
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _call(handler: object, number: int, frame: FrameType | None) -> None:
+    """Call a signal's handler; SIG_DFL, SIG_IGN and None are not callable."""
+    if callable(handler):
+        handler(number, frame)
+
+
+async def drain(
+    lane: Lane,
+    lead_s: float,
+    window_s: float,
+    stop_listening: Callable[[], None],
+    end: Callable[[], None],
+) -> None:
+    """Send the readers away over `window_s` seconds, and call `end` when they have left.
+
+    For `lead_s` seconds before that the server still listens, so that balancers notice the drain.
+    Then `stop_listening` is called: a reader who reconnects reaches another worker. `end` waits for
+    the readers, since the server would close them with a code of its own in place of their
+    farewell.
+    """
+    try:
+        await asyncio.sleep(lead_s)
+        stop_listening()
+        await lane.door.hub.drain(window_s)
+        await lane.door.emptied(FAREWELL_S)
+    finally:
+        lane.end_all()
+        end()

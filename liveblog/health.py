@@ -1,0 +1,50 @@
+"""The endpoints for operators: is the process alive, may a balancer send readers, its counters.
+
+Rules: answers from memory, without a question to the store.
+"""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from liveblog.live.hub import Hub
+from liveblog.live.metrics import CONTENT_TYPE, Metrics
+from liveblog.version import __version__
+
+
+def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
+    """Return the routes for operators, and that of the desk's store light."""
+
+    async def healthz(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        # A store lost later is no reason for 503: reading continues, and every worker shares it.
+        store = "up" if hub.store_up else "down"
+        if hub.draining or not hub.store_seen:
+            return _json(
+                {"status": "draining" if hub.draining else "starting", "store": store}, 503
+            )
+        return _json({"status": "ready" if hub.store_up else "degraded", "store": store})
+
+    async def store(request: Request) -> Response:
+        return _json({"store": hub.store_of(request.path_params["slug"])})
+
+    async def version(_: Request) -> Response:
+        return _json({"version": __version__})
+
+    async def counters(_: Request) -> Response:
+        headers = {"cache-control": "no-store", "content-type": CONTENT_TYPE}
+        return Response(metrics.text(), headers=headers)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/desk/blogs/{slug}/store", store),
+        Route("/version", version),
+        Route("/metrics", counters),
+    ]
+
+
+def _json(body: dict[str, str], status: int = 200) -> Response:
+    return JSONResponse(body, status, headers={"cache-control": "no-store"})

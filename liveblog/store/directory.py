@@ -1,0 +1,225 @@
+"""The data directory of an embedded store: its lock, the note of its owner, its socket.
+
+One file lock means "this directory's store". The owner takes the lock and the store's process
+inherits it, so the lock is held while either of them lives.
+
+Rules: all names of files in a data directory are in this module. No process is started here.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from liveblog.store.error import StoreError
+
+# sockaddr_un holds 108 bytes on Linux and 104 on macOS, its final zero included.
+SOCKET_PATH_BYTES_MAX: Final = 103
+LOCK_WAIT_S: Final = 5.0  # longer than any one-shot command holds the lock
+POLL_S: Final = 0.02
+
+_LOCK: Final = "store.lock"
+_SOCKET: Final = "store.sock"
+_LOG: Final = "store.log"
+_TEMPORARY: Final = "liveblog-"
+
+
+def prepared(data_dir: Path) -> Path:
+    """Return the absolute path of a data directory, created when it is missing.
+
+    Raises StoreError when the directory cannot be created, and on Windows.
+    """
+    if sys.platform == "win32":
+        raise StoreError("there is no embedded store on Windows; set REDIS_URL")
+    directory = data_dir.absolute()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"DATA_DIR {directory} cannot be created: {error.strerror}") from None
+    return directory
+
+
+# -- the lock, and the note of its owner
+
+
+@contextlib.contextmanager
+def locked(directory: Path, wait_s: float) -> Iterator[int]:
+    """Hold the directory's lock and yield its descriptor.
+
+    Clears what an owner that was killed left behind. Raises StoreError when another process still
+    holds the lock after `wait_s`.
+    """
+    path = directory / _LOCK
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}") from None
+    try:
+        deadline = time.monotonic() + wait_s
+        while not _try_lock(fd, path):
+            if time.monotonic() > deadline:
+                raise StoreError(_in_use(directory, owner_of(directory)))
+            # flock(2) waits without a limit or not at all. No event loop runs yet to be blocked.
+            time.sleep(POLL_S)
+        _clear_traces(directory, fd)
+        yield fd
+    finally:
+        # Not unlinked: another process may already wait for this very file.
+        os.close(fd)
+
+
+def _try_lock(fd: int, path: Path) -> bool:
+    import fcntl  # not on Windows, where this module must still be importable
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{path} cannot be locked: {error.strerror}") from None
+    return True
+
+
+def _in_use(directory: Path, owner: Mapping[str, Any]) -> str:
+    process = f"process {owner['pid']}" if "pid" in owner else "another process"
+    return (
+        f"the store in {directory} is in use by {process}, or by the store that process left "
+        "behind; stop that process, or set DATA_DIR to another directory"
+    )
+
+
+def note_owner(lock_fd: int, path: Path, brief: bool) -> None:
+    """Write into the lock's file which process owns the store and where the store listens.
+
+    `brief`: the store stops soon, so other processes wait for the lock instead of using the store.
+    """
+    forget_owner(lock_fd)
+    note = {"pid": os.getpid(), "socket": str(path), "brief": brief}
+    os.pwrite(lock_fd, json.dumps(note).encode(), 0)
+
+
+def forget_owner(lock_fd: int) -> None:
+    """Empty the lock's file."""
+    os.ftruncate(lock_fd, 0)
+
+
+def owner_of(directory: Path) -> dict[str, Any]:
+    """Return the note in a lock's file: `pid`, `socket`, `brief`.
+
+    Empty while the owner has not written the note.
+    """
+    try:
+        note = json.loads((directory / _LOCK).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _clear_traces(directory: Path, lock_fd: int) -> None:
+    """Remove the note of an owner that was killed, and the socket it left outside its directory."""
+    left = Path(str(owner_of(directory).get("socket", "")))
+    forget_owner(lock_fd)
+    if left.parent.name.startswith(_TEMPORARY):
+        with contextlib.suppress(OSError):
+            left.unlink(missing_ok=True)
+            left.parent.rmdir()
+
+
+def owners_socket(directory: Path) -> Path | None:
+    """Return where a running server's store listens; None when no process holds the lock.
+
+    Waits for one-shot commands to end and for starting stores to answer. Raises StoreError after
+    LOCK_WAIT_S.
+    """
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while is_held(directory / _LOCK):
+        owner = owner_of(directory)
+        path = Path(str(owner.get("socket", "")))
+        if owner and not owner.get("brief") and answers(path):
+            return path
+        if time.monotonic() > deadline:
+            raise StoreError(f"{_in_use(directory, owner)} (the store does not answer)")
+        # Another process' file and socket give no event to wait for. No event loop runs yet.
+        time.sleep(POLL_S)
+    return None
+
+
+def is_held(lock: Path) -> bool:
+    """Return whether a process holds a lock's file. Raises StoreError when it cannot be opened."""
+    try:
+        with lock.open("rb") as file:
+            return not _try_lock(file.fileno(), lock)
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # mostly a file of another user
+        raise StoreError(f"{lock} cannot be opened: {error.strerror}") from None
+
+
+# -- data, log and socket
+
+
+def refuse_unsafe_files(directory: Path) -> None:
+    """Raise StoreError for data that a store with its append-only file on would read as empty."""
+    files = directory / "appendonlydir"
+    if any(files.glob("*.manifest")) or (directory / "appendonly.aof").exists():
+        return
+    if any(files.glob("*.aof")) or any(files.glob("*.rdb")):
+        raise StoreError(
+            f"{files} has data but no manifest: a store started there would be empty and then "
+            f"overwrite the data; restore its appendonly.aof.manifest, or move {files} elsewhere"
+        )
+    if (directory / "dump.rdb").exists():
+        raise StoreError(
+            f"{directory} has a dump.rdb but no append-only file: a store started there would be "
+            f"empty; run `valkey-server --dir '{directory}'`, then `valkey-cli config set "
+            "appendonly yes` and `valkey-cli shutdown save`, or move dump.rdb elsewhere"
+        )
+
+
+def fresh_log(directory: Path) -> Path:
+    """Return the path of the store's log; the previous start's log becomes `store.log.1`."""
+    path = directory / _LOG
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(directory / f"{_LOG}.1")
+    return path
+
+
+@contextlib.contextmanager
+def socket_path(directory: Path) -> Iterator[Path]:
+    """Yield the path of the store's socket, and remove the socket at the end.
+
+    The socket is beside the data. Where that path is too long, it is in a temporary directory.
+    """
+    path = directory / _SOCKET
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+        return
+    parent = tempfile.gettempdir()
+    is_short = len(os.fsencode(parent)) <= SOCKET_PATH_BYTES_MAX - 40
+    made = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent if is_short else "/tmp"))  # noqa: S108
+    try:
+        yield made / _SOCKET
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def answers(path: Path) -> bool:
+    """Return whether a store answers PING at a socket; a store that is still loading does not."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False

@@ -1,0 +1,126 @@
+"""What a server of the store promises: how much of what it confirmed survives a crash.
+
+Rules: reads the server's settings, changes nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from liveblog.store.client import Client
+from liveblog.store.error import StoreError
+
+VERSION_MIN: Final = (7, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One server's version and settings, with what they mean for a confirmed change.
+
+    `appendonly`, `appendfsync` and `policy` are None when the server forbids CONFIG or INFO, as
+    managed stores do. `in_cluster`: the server is one node of a cluster. `warning`: why no change
+    can be published now; "" when nothing prevents it.
+    """
+
+    server: str
+    version: str
+    appendonly: str | None
+    appendfsync: str | None
+    policy: str | None
+    in_cluster: bool
+    sentence: str
+    warning: str = ""
+
+
+async def inspect(client: Client, durability: str) -> Promise:
+    """Read one server's version and settings, and return what they promise.
+
+    Raises StoreError for a version below 7.0 and for an eviction policy. With durability "disk",
+    raises StoreError for settings that can be read and do not put every write on disk before its
+    reply. Raises what the client raises when the server is unreachable.
+    """
+    pipeline = client.pipeline(transaction=False)
+    pipeline.info()
+    pipeline.config_get("append*", "no-appendfsync-on-rewrite", "maxmemory-policy")
+    # Errors come as values: the server may forbid CONFIG or INFO, which is one of the findings.
+    answers = await pipeline.execute(raise_on_error=False)
+    info, config = (answer if isinstance(answer, dict) else {} for answer in answers)
+    return judge(info, config, durability)
+
+
+def judge(info: Mapping[str, Any], config: Mapping[str, str], durability: str) -> Promise:
+    """Return what the replies to INFO and CONFIG GET promise. Raises as `inspect` does."""
+    server, version = _product(info)
+    numbers = tuple(int(n) for n in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
+    if info and numbers < VERSION_MIN:
+        raise StoreError(f"the store is {server} {version}; Redis 7.0 or Valkey 8 is needed")
+    policy = config.get("maxmemory-policy", info.get("maxmemory_policy"))
+    if policy not in (None, "noeviction"):
+        raise StoreError(
+            f"the store may evict what was published: maxmemory-policy is {policy} and must be "
+            "noeviction"
+        )
+    if durability == "disk":
+        _refuse_lossy(config)
+    return Promise(
+        server,
+        version,
+        appendonly=config.get("appendonly"),
+        appendfsync=config.get("appendfsync"),
+        policy=policy,
+        in_cluster=str(info.get("cluster_enabled", "0")) == "1",
+        sentence=f"The store is {server} {version}: {_durability(config, durability)}.",
+        warning=_hindrance(info, durability),
+    )
+
+
+def _hindrance(info: Mapping[str, Any], durability: str) -> str:
+    """Return why no change can be confirmed at present; "" when nothing prevents it."""
+    if info.get("role") == "slave" and str(info.get("slave_read_only", "1")) == "1":
+        return (
+            "The store is a read-only replica: no change can be published. "
+            "Set REDIS_URL to its primary."
+        )
+    if durability == "replica" and str(info.get("connected_slaves", "")) == "0":
+        return (
+            "LIVEBLOG_DURABILITY is replica, and the store has no replica: no change is confirmed "
+            "until it has one."
+        )
+    return ""
+
+
+def _product(info: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the server's name and version."""
+    if "valkey_version" in info:
+        return "Valkey", str(info["valkey_version"])
+    return "Redis", str(info.get("redis_version", "of unknown version"))
+
+
+def _refuse_lossy(config: Mapping[str, str]) -> None:
+    """Raise StoreError when a setting that can be read lets a crash lose a confirmed change."""
+    needed = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+    wrong = [(name, config[name], want) for name, want in needed.items() if name in config]
+    wrong = [row for row in wrong if row[1] != row[2]]
+    if wrong:
+        raise StoreError(
+            "LIVEBLOG_DURABILITY is disk, but in the store "
+            + " and ".join(f"{name} is {value} and must be {want}" for name, value, want in wrong)
+        )
+
+
+def _durability(config: Mapping[str, str], durability: str) -> str:
+    """Return in words what a crash can lose."""
+    replica = "a confirmed change is on a replica, and " if durability == "replica" else ""
+    if "appendonly" not in config:
+        return replica + "what it keeps over a crash cannot be read (CONFIG is not allowed)"
+    if config["appendonly"] != "yes":
+        return replica + "a crash loses changes since its last snapshot (appendonly no)"
+    if config["appendfsync"] == "always" and config.get("no-appendfsync-on-rewrite") == "yes":
+        return replica + (
+            "a power cut while it rewrites its file loses changes (no-appendfsync-on-rewrite yes)"
+        )
+    return replica + {
+        "always": "a confirmed change is on its disk (appendfsync always)",
+        "everysec": "a power cut loses up to the last 2 s of changes (appendfsync everysec)",
+    }.get(config["appendfsync"], "a power cut loses what was not written back (appendfsync no)")
