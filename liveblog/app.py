@@ -24,10 +24,12 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liveblog.answer import SECURITY
-from liveblog.blog.problem import Problem, StoreDown
-from liveblog.editors import api, auth, desk, schedule
+from liveblog.blog.problem import Problem, StoreDown, http_error
+from liveblog.editors import api, desk, schedule
+from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.html import render
+from liveblog.html import entries
+from liveblog.html.pages import Pages
 from liveblog.live import portable as sockets
 from liveblog.live.direct import Lane
 from liveblog.live.door import Door
@@ -72,10 +74,11 @@ def create_app(settings: Settings) -> ASGIApp:
     accounts = Accounts(nodes)
     publishing = Publishing(broker, lambda: time.time_ns() // 1_000_000)
     follower = Follower(nodes, broker.probe)
-    hub = Hub(broker, follower, render, _rules(settings))
+    hub = Hub(broker, follower, entries, _rules(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_reader(assets.read(static_dir())))
-    render.link_static(files.prefix)
+    pages, problems = Pages(files.prefix), Problems()
+    errors = _Errors(pages, problems)
     metrics = Metrics(door)
     lane = Lane(door, settings.forwarded_allow_ips)
 
@@ -96,23 +99,23 @@ def create_app(settings: Settings) -> ASGIApp:
     starlette = Starlette(
         routes=[
             *sockets.routes(door),
-            *page.routes(hub, settings),
-            *api.routes(publishing, accounts, settings),
-            *desk.routes(publishing, accounts, settings),
+            *page.routes(hub, settings, pages),
+            *api.routes(publishing, accounts, settings, problems),
+            *desk.routes(publishing, accounts, settings, pages, problems),
             *_health(hub, metrics),
             *files.routes(),
         ],
         exception_handlers={
-            Problem: _on_problem,
-            StoreDown: _on_problem,
-            HTTPException: _on_http_error,
-            Exception: _on_fault,
+            Problem: errors.on_problem,
+            StoreDown: errors.on_problem,
+            HTTPException: errors.on_http_error,
+            Exception: errors.on_fault,
         },
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False  # `_meant` does it, without the Host header
     # Outside of Starlette, so that a fault's answer has them too; what is kept has its own.
-    return page.ShortWay(hub, SecurityHeaders(starlette))
+    return page.FastPath(hub, SecurityHeaders(starlette))
 
 
 @contextlib.asynccontextmanager
@@ -298,22 +301,36 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem | StoreDown)
-    shown = page.problem_page(error) if page.wants_page(request) else None
-    return shown or auth.problem_response(error)
+class _Errors:
+    """The error handlers: a problem is a page for readers, and problem+json for everything else."""
 
+    def __init__(self, pages: Pages, problems: Problems) -> None:
+        self._pages, self._problems = pages, problems
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    place = _meant(request) if error.status_code == 404 else None
-    if place:
-        return RedirectResponse(place, headers={"cache-control": "no-store"})
-    name = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
-    answer = await _on_problem(request, Problem(error.status_code, name, error.detail))
-    for header, value in (error.headers or {}).items():
-        answer.headers[header] = value
-    return answer
+    async def on_problem(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem | StoreDown)
+        shown = page.problem_page(self._pages, error) if page.wants_page(request) else None
+        return shown or self._problems.response(error)
+
+    async def on_http_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        place = _meant(request) if error.status_code == 404 else None
+        if place:
+            return RedirectResponse(place, headers={"cache-control": "no-store"})
+        answer = await self.on_problem(request, http_error(error.status_code, error.detail))
+        for header, value in (error.headers or {}).items():
+            answer.headers[header] = value
+        return answer
+
+    async def on_fault(self, _: Request, __: Exception) -> Response:
+        """Answer 500 for a fault of this program; Starlette has the server log the traceback.
+
+        uvicorn closes the connection then, so the answer tells the client to.
+        """
+        detail = "Internal server error. It has been logged."
+        answer = self._problems.response(Problem(500, "fault", detail))
+        answer.headers["connection"] = "close"
+        return answer
 
 
 def _meant(request: Request) -> str | None:
@@ -326,16 +343,6 @@ def _meant(request: Request) -> str | None:
         return None
     query = request.url.query
     return quote(path) + (f"?{query}" if query else "")
-
-
-async def _on_fault(_: Request, __: Exception) -> Response:
-    """Answer for a fault of ours; Starlette has the traceback logged by the server.
-
-    uvicorn closes the connection then, which a caller who keeps it must be told.
-    """
-    answer = auth.problem_response(Problem(500, "fault", "A fault of the server's; it is logged."))
-    answer.headers["connection"] = "close"
-    return answer
 
 
 def _health(hub: Hub, metrics: Metrics) -> list[BaseRoute]:

@@ -38,7 +38,7 @@ from liveblog.blog.model import (
     new_id,
 )
 from liveblog.blog.problem import Damaged, Problem, conflict, forbidden, invalid, not_found
-from liveblog.html import render
+from liveblog.html import markdown
 from liveblog.store.broker import (
     Broker,
     Committed,
@@ -601,7 +601,7 @@ class _Markdown:
         self._waiting += len(text)
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, render.markdown, text)
+            return await loop.run_in_executor(self._pool, markdown.to_html, text)
         finally:
             self._waiting -= len(text)
 

@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 from liveblog.blog.model import SYSTEM, Caller, Entry, new_id
 from liveblog.blog.timeline import Changes
 from liveblog.editors.publishing import Publishing
-from liveblog.html import render
+from liveblog.html import entries, markdown
+from liveblog.html.pages import Pages
 from liveblog.live.blog import Live
 from liveblog.live.hub import Hub
 from liveblog.pages import page
@@ -207,10 +208,10 @@ async def test_an_upcoming_blog_says_when_it_starts_until_it_is_live(
     async def is_listed() -> bool:
         listed = f'{starts}\n<h2 dir="auto"><a href="/blogs/{slug}">'
         found = re.search(listed, (await browser.get("/")).text)
-        return found is not None and said in render.plain(found[1])
+        return found is not None and said in markdown.plain(found[1])
 
     shown = await browser.get(f"/blogs/{slug}")
-    assert render.plain(shown.said(starts)) == f"About to start: {said}"
+    assert markdown.plain(shown.said(starts)) == f"About to start: {said}"
     await until(is_listed)
     live = await editor.alter(slug, status="live")
     assert "About to start" not in (await browser.get(f"/blogs/{slug}?at={live['position']}")).text
@@ -434,7 +435,7 @@ async def test_the_permalink_of_what_is_gone_is_410_with_a_plain_note(
     at = f"{path}/entries/{entry['id']}"
     await until(lambda: _is_status(browser, at, 410))
     shown = await browser.get(at)
-    assert "has been removed" in shown.text
+    assert "removed later" in shown.text
     assert SECRET not in shown.text
     assert SECRET not in (await browser.get(path)).text
     if not takedown:
@@ -543,8 +544,8 @@ async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
     door = Broker(One(store_client))
     publishing = Publishing(door, lambda: 0)
     await publishing.create_blog(SYSTEM, {"slug": "council", "title": "C", "status": "live"})
-    hub = Hub(door, Here(), render)
-    app = Starlette(routes=page.routes(hub, Settings()))
+    hub = Hub(door, Here(), entries)
+    app = Starlette(routes=page.routes(hub, Settings(), Pages()))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         yield Worker(client, hub, door, publishing)
@@ -598,12 +599,12 @@ async def test_the_newest_page_is_made_once_per_change_however_many_others_are_r
     ids = [await worker.publish() for _ in range(6)]
     made: list[Any] = []
 
-    def blog_html(**given: Any) -> str:
+    def blog(pages: Pages, **given: Any) -> str:
         made.append(given["before"])
-        return render_blog_html(**given)
+        return render(pages, **given)
 
-    render_blog_html = render.blog_html
-    monkeypatch.setattr(render, "blog_html", blog_html)
+    render = Pages.blog
+    monkeypatch.setattr(Pages, "blog", blog)
     for id in ids:
         assert (await worker.get(f"/entries/{id}")).status_code == 200
     made.clear()

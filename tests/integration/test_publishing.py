@@ -171,7 +171,7 @@ async def test_a_time_with_a_status_that_keeps_back_is_refused_and_no_time_unsch
 async def test_a_text_that_makes_too_much_html_is_refused(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.html.render.markdown", lambda text: text * 9)
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda text: text * 9)
     fields = {"body": "x" * 20_000}
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
@@ -183,7 +183,7 @@ async def test_no_more_text_waits_to_be_rendered_than_may(
     """A third of a second for each hostile one, and colleagues' entries wait behind them."""
     go_on = threading.Event()
     monkeypatch.setattr(publishing_module, "RENDERED_AT_ONCE_MAX", 15)
-    monkeypatch.setattr("liveblog.html.render.markdown", lambda _: str(go_on.wait(20)))
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda _: str(go_on.wait(20)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
         for _ in range(5)

@@ -73,10 +73,10 @@ async def test_with_store_durability_serving_begins_before_the_store_is_there() 
 def test_every_answer_has_the_security_headers_that_of_a_fault_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(**_: Any) -> str:
+    def broken(*_: Any, **__: Any) -> str:
         raise LookupError("broken")
 
-    monkeypatch.setattr("liveblog.html.render.message_html", broken)
+    monkeypatch.setattr("liveblog.html.pages.Pages.message", broken)
     made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
     client = TestClient(made, raise_server_exceptions=False)
     for path, status in (("/healthz", 200), ("/api/nothing", 404), ("/nothing", 500)):

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
 
-import orjson
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
 from liveblog.blog.model import Caller
-from liveblog.blog.problem import Problem, StoreDown, invalid
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import auth
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
@@ -304,64 +302,3 @@ async def test_a_body_that_never_ends_is_408(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Problem) as raised:
         await auth.read_body(request("POST", chunks=[b"1", b"(stuck)"]))
     assert raised.value.status == 408
-
-
-# -- what went wrong
-
-
-def body_of(response: Response) -> dict[str, Any]:
-    return cast(dict[str, Any], orjson.loads(bytes(response.body)))
-
-
-def test_a_problem_is_answered_as_rfc_9457_has_it() -> None:
-    response = auth.problem_response(invalid(("/body", "has 20001 characters; the limit is 20000")))
-    assert response.status_code == 422
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.headers["cache-control"] == "no-store"
-    assert body_of(response) == {
-        "type": "/problems/invalid-field",
-        "title": "Invalid field",
-        "status": 422,
-        "detail": "body: has 20001 characters; the limit is 20000",
-        "errors": [{"pointer": "/body", "detail": "has 20001 characters; the limit is 20000"}],
-    }
-
-
-def test_a_store_that_is_away_is_503_with_a_time_to_come_back() -> None:
-    response = auth.problem_response(StoreDown("secret address"))
-    assert response.status_code == 503
-    assert response.headers["retry-after"] == "2"
-    assert body_of(response)["type"] == "/problems/store-down"
-    assert "secret address" not in body_of(response)["detail"]
-
-
-def test_why_the_store_is_down_is_logged_once_a_minute_however_many_ask(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_s = 0.0
-    monkeypatch.setattr(auth, "_reasons", auth.Reasons(lambda: at_s))
-    for _ in range(3):
-        for reason in ("unconfirmed", "a read-only replica"):
-            auth.problem_response(StoreDown(reason))
-    assert [record.args for record in caplog.records] == [
-        ("unconfirmed",),
-        ("a read-only replica",),
-    ]
-    at_s = auth.REASON_AGAIN_S
-    auth.problem_response(StoreDown("unconfirmed"))
-    assert len(caplog.records) == 3
-    for number in range(100):
-        auth.problem_response(StoreDown(f"another, {number}"))
-    assert len(caplog.records) == 2 + auth.REASONS_MAX
-
-
-def test_401_says_how_to_ask() -> None:
-    response = auth.problem_response(Problem(401, "unauthorized", "Who?"))
-    assert response.headers["www-authenticate"] == 'Bearer realm="liveblog"'
-
-
-@pytest.mark.parametrize("status", [401, 408, 413])
-def test_an_answer_before_the_body_was_read_ends_the_connection(status: int) -> None:
-    answer = auth.problem_response(Problem(status, "too-large", "Too large."))
-    assert answer.headers["connection"] == "close"
-    assert "connection" not in auth.problem_response(Problem(404, "not-found", "No.")).headers

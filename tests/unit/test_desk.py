@@ -7,15 +7,17 @@ from html import unescape
 from typing import Any, cast
 
 import pytest
-from kit import forms
+from kit.forms import sent
 from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from liveblog.blog.model import Blog, Caller, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
-from liveblog.editors import desk
+from liveblog.editors import desk, forms
+from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import BlogAt, Deleted, Publishing, Written
+from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
@@ -179,7 +181,7 @@ class Browser:
 @pytest.fixture
 def browser() -> Iterator[Browser]:
     publishing, accounts = NotedPublishing(), KnownAccounts()
-    routes = desk.routes(cast(Publishing, publishing), accounts, Settings())
+    routes = desk.routes(cast(Publishing, publishing), accounts, Settings(), Pages(), Problems())
     with TestClient(Starlette(routes=routes), base_url=SITE, follow_redirects=False) as client:
         found = Browser(client, publishing, accounts)
         found.sign_in("dana")
@@ -360,7 +362,7 @@ def test_a_second_text_under_a_used_key_gets_a_new_key(browser: Browser) -> None
     browser.publishing.problem = Problem(422, "idempotency-key-reused", "used")
     given = {"body": "second", "idempotency_key": "k1"}
     page = browser.post("/desk/blogs/moon/entries", given).text
-    assert "What you sent first was stored after all" in page
+    assert "Your first text was stored after all" in page
     assert value_of(page, "body") == "second"
     assert value_of(page, "idempotency_key") not in ("", "k1")
 
@@ -442,11 +444,11 @@ def test_an_edit_leaves_alone_what_colleagues_alter_without_a_new_revision(
     browser: Browser,
 ) -> None:
     path = f"/desk/blogs/moon/entries/{ID}"
-    given = forms.sent(browser.get(path).text, "edit") | {"body": "Mine"}
+    given = sent(browser.get(path).text, "edit") | {"body": "Mine"}
     theirs = replace(ENTRY, body="Theirs", revision=4, pinned=True, key=True, key_title="Up")
     extra = {"current": Written(theirs, AT)}
     browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
-    again = forms.sent(browser.post(path, given).text, "edit")
+    again = sent(browser.post(path, given).text, "edit")
     browser.post(path, again | {"key": "true"})
     first, second = [call[2] for call in browser.publishing.calls]
     assert not first.keys() & {"pinned", "key", "key_title"}
@@ -459,7 +461,7 @@ def test_an_edit_does_not_move_a_schedule_by_what_its_box_cannot_hold(
 ) -> None:
     browser.publishing.entry_is = replace(ENTRY, status="scheduled", publish_at=at)
     path = f"/desk/blogs/moon/entries/{ID}"
-    boxes = forms.sent(browser.get(path).text, "edit")
+    boxes = sent(browser.get(path).text, "edit")
     browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
     browser.post(path, boxes)
     browser.post(path, boxes | {"publish_at": "2026-12-01T12:00"})
@@ -559,17 +561,17 @@ def test_a_header_is_saved_without_what_stands_as_it_was_shown_also_after_a_refu
     page = browser.get("/desk/blogs/moon").text
     browser.publishing.blog_is = replace(FULL, title="Theirs", status="ended")
     browser.publishing.problem = invalid(("/dek", "is refused"))
-    again = browser.post(path, forms.sent(page, "header") | boxes).text
-    browser.post(path, forms.sent(again, "header"))
+    again = browser.post(path, sent(page, "header") | boxes).text
+    browser.post(path, sent(again, "header"))
     assert [call[1] for call in browser.publishing.calls] == [fields, fields]
 
 
 def test_a_header_of_which_nothing_was_altered_is_not_written(browser: Browser) -> None:
     browser.publishing.blog_is = FULL
-    boxes = forms.sent(browser.get("/desk/blogs/moon").text, "header")
+    boxes = sent(browser.get("/desk/blogs/moon").text, "header")
     assert boxes["summary"] == "\r\nOne\r\n\r\nTwo"
     answer = browser.post("/desk/blogs/moon/header", boxes)
-    assert "Nothing was altered." in browser.get(answer.headers["location"]).text
+    assert "No changes." in browser.get(answer.headers["location"]).text
     assert browser.publishing.calls == []
 
 
@@ -658,7 +660,7 @@ def test_coverage_ends_in_one_action_with_its_successor_and_reopens(browser: Bro
 
 def test_coverage_ends_without_altering_the_successor_that_was_shown(browser: Browser) -> None:
     browser.publishing.blog_is = FULL
-    boxes = forms.sent(browser.get("/desk/blogs/moon").text, "end")
+    boxes = sent(browser.get("/desk/blogs/moon").text, "end")
     browser.post("/desk/blogs/moon/end", boxes)
     assert browser.publishing.calls[0][1] == {"status": "ended"}
 
@@ -712,9 +714,9 @@ def _fields(entry: Entry) -> dict[str, Any]:
     ],
 )
 def test_a_wall_clock_is_read_in_the_zone_of_the_blog(local: str, instant: str) -> None:
-    assert desk.instant_of(local, NEW_YORK) == instant
+    assert forms.instant_of(local, NEW_YORK) == instant
 
 
 def test_an_instant_stands_in_its_box_as_the_wall_clock_of_the_blog() -> None:
-    assert desk.local_time(1_782_921_600_000, NEW_YORK) == "2026-07-01T12:00"
-    assert desk.local_time(None, NEW_YORK) == ""
+    assert forms.local_time(1_782_921_600_000, NEW_YORK) == "2026-07-01T12:00"
+    assert forms.local_time(None, NEW_YORK) == ""
