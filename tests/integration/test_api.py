@@ -406,7 +406,7 @@ REFUSALS: Final = [
 
 
 @pytest.mark.parametrize("row", REFUSALS, ids=str)
-async def test_a_refusal_says_why_and_stores_nothing(world: Asking, row: Row) -> None:
+async def test_a_rejected_call_names_its_reason_and_stores_nothing(world: Asking, row: Row) -> None:
     before = await world.stored()
     content = row.content() if callable(row.content) else row.content
     answer = await world(
@@ -426,14 +426,14 @@ async def test_a_refusal_says_why_and_stores_nothing(world: Asking, row: Row) ->
     assert await world.stored() == before
 
 
-async def test_everything_wrong_with_a_request_is_said_at_once(ask: Asking) -> None:
+async def test_a_problem_lists_every_wrong_field_of_the_request(ask: Asking) -> None:
     wrong = {"headline": "x" * 301, "dateline": "x" * 101, "byline": ["", "x" * 201]}
     answer = await ask("POST", ENTRIES, wrong)
     pointers = [error["pointer"] for error in answer.json()["errors"]]
     assert pointers == ["/headline", "/byline/0", "/byline/1", "/dateline"]
 
 
-async def test_a_conflict_brings_their_version(world: Asking) -> None:
+async def test_a_revision_conflict_has_the_current_version(world: Asking) -> None:
     theirs = await world.ok("PATCH", ENTRY, {"headline": "Theirs"}, headers=SEEN)
     answer = await world("PATCH", ENTRY, {"headline": "Mine"}, headers=SEEN)
     assert answer.status_code == 412
@@ -441,24 +441,24 @@ async def test_a_conflict_brings_their_version(world: Asking) -> None:
     assert set(theirs) == ENTRY_FIELDS
 
 
-async def test_405_names_the_methods_there_are(ask: Asking) -> None:
+async def test_405_names_the_allowed_methods(ask: Asking) -> None:
     assert (await ask("PUT")).headers["allow"] == "GET, POST"
     assert (await ask("PUT", f"{ENTRIES}/x")).headers["allow"] == "GET, PATCH, DELETE"
 
 
-async def test_401_says_how_to_ask(ask: Asking) -> None:
+async def test_401_names_the_way_to_authenticate(ask: Asking) -> None:
     answer = await ask("GET", who=None)
     assert answer.headers["www-authenticate"] == 'Bearer realm="liveblog"'
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/users", "/api/blogs/", "/api//blogs"])
-async def test_every_other_address_of_the_api_is_404_as_json(ask: Asking, path: str) -> None:
+async def test_an_unknown_path_of_the_api_is_404_as_json(ask: Asking, path: str) -> None:
     answer = await ask.client.get(path)
     assert answer.status_code == 404
     assert answer.json()["type"] == "/problems/not-found"
 
 
-async def test_every_problem_that_a_refusal_names_is_explained(ask: Asking) -> None:
+async def test_every_problem_name_has_a_page_that_explains_it(ask: Asking) -> None:
     for name in {row.problem for row in REFUSALS} | set(PROBLEMS):
         page = await ask.client.get(f"/problems/{name}")
         assert page.status_code == 200
@@ -467,7 +467,7 @@ async def test_every_problem_that_a_refusal_names_is_explained(ask: Asking) -> N
     assert (await ask.client.get("/problems/none")).status_code == 404
 
 
-async def test_a_revoked_token_is_nobodys_at_once(ask: Asking) -> None:
+async def test_a_revoked_token_is_401_at_once(ask: Asking) -> None:
     await ask.ok("GET", who="editor")
     await ask.accounts.revoke_token("editor")
     assert (await ask("GET", who="editor")).status_code == 401
@@ -496,7 +496,7 @@ CALLS: Final = [
         {},
     ],
 )
-async def test_while_the_store_is_away_every_call_is_503_and_none_401(
+async def test_every_call_is_503_not_401_when_the_store_is_unreachable(
     method: str, path: str, body: Any, credential: dict[str, str]
 ) -> None:
     async with Redis(unix_socket_path="/nonexistent/store", retry=Retry(NoBackoff(), 0)) as redis:
@@ -511,7 +511,7 @@ async def test_while_the_store_is_away_every_call_is_503_and_none_401(
 # -- every call
 
 
-async def test_a_blog_is_made_read_altered_and_listed(ask: Asking) -> None:
+async def test_a_blog_is_created_read_edited_and_listed(ask: Asking) -> None:
     answer = await ask(
         "POST", "", {"slug": "storm", "title": "Storm", "timezone": "America/Bogota"}
     )
@@ -543,7 +543,7 @@ async def test_a_blog_is_made_read_altered_and_listed(ask: Asking) -> None:
     assert [blog["slug"] for blog in (await ask.ok("GET"))["blogs"]] == ["storm", "council"]
 
 
-async def test_a_start_is_stated_altered_and_left_open_again(ask: Asking) -> None:
+async def test_a_start_is_set_edited_and_cleared(ask: Asking) -> None:
     """Past ones too: an editor who is late to say so is no mistake."""
     blog = {"slug": "storm", "title": "Storm", "status": "upcoming"}
     made = await ask.ok("POST", "", {**blog, "starts_at": "2020-06-01T19:30:00+01:00"})
@@ -593,7 +593,7 @@ async def test_an_entry_is_published_read_edited_deleted_and_restored(ask: Askin
     assert (await ask("HEAD", at)).headers["etag"] == f'"{restored["revision"]}"'
 
 
-async def test_a_takedown_erases_and_says_how_much(ask: Asking) -> None:
+async def test_a_takedown_counts_the_erased_revisions(ask: Asking) -> None:
     made = await ask.entry(body="first libel")
     at = f"{ENTRIES}/{made['id']}"
     await ask.ok("PATCH", at, {"body": "second libel"}, headers=SEEN)
@@ -603,7 +603,7 @@ async def test_a_takedown_erases_and_says_how_much(ask: Asking) -> None:
     assert "libel" not in str(await ask.stored())
 
 
-async def test_deleting_what_was_never_published_takes_no_offset(ask: Asking) -> None:
+async def test_deleting_an_unpublished_entry_takes_no_offset(ask: Asking) -> None:
     draft = await ask.entry(status="draft", body="libel")
     at, before = f"{ENTRIES}/{draft['id']}", await ask.ok("GET", "/council")
     gone = await ask.ok("DELETE", at)
@@ -666,7 +666,7 @@ ROUND_TRIPS: Final = [
 
 
 @pytest.mark.parametrize("text", ROUND_TRIPS, ids=range(len(ROUND_TRIPS)))
-async def test_text_comes_back_byte_for_byte(ask: Asking, text: str) -> None:
+async def test_text_is_returned_byte_for_byte(ask: Asking, text: str) -> None:
     made = await ask.entry(body=text)
     assert made["body"] == text
     at = f"{ENTRIES}/{made['id']}"
@@ -677,7 +677,7 @@ async def test_text_comes_back_byte_for_byte(ask: Asking, text: str) -> None:
     assert (await ask.ok("PATCH", "/council", {"summary": text}))["summary"] == text
 
 
-async def test_texts_at_their_limits_are_taken(ask: Asking) -> None:
+async def test_texts_are_accepted_up_to_their_limits(ask: Asking) -> None:
     at_limits: dict[str, Any] = {
         "headline": "\U0001f5f3" * 300,
         "body": "x" * 20_000,
@@ -712,7 +712,7 @@ REPEATED: Final[list[tuple[str, str, Any]]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), REPEATED)
-async def test_a_call_repeated_under_its_key_is_answered_again_and_done_once(
+async def test_a_call_repeated_under_its_key_is_executed_once(
     world: Asking, method: str, path: str, body: Any
 ) -> None:
     headers = {"idempotency-key": "!~" * 127 + "k"}
@@ -730,7 +730,7 @@ async def test_a_call_repeated_under_its_key_is_answered_again_and_done_once(
     assert await world.stored() == stored
 
 
-async def test_a_key_is_known_after_the_blog_ended_and_the_text_was_erased(ask: Asking) -> None:
+async def test_a_key_stays_known_after_the_blog_ended_and_a_takedown(ask: Asking) -> None:
     headers = {"idempotency-key": "once"}
     first = await ask.ok("POST", ENTRIES, TEXT, headers=headers)
     await ask.ok("PATCH", "/council", {"status": "ended"})
@@ -741,7 +741,7 @@ async def test_a_key_is_known_after_the_blog_ended_and_the_text_was_erased(ask: 
     assert (erased.status_code, erased.json()["type"]) == (410, "/problems/gone")
 
 
-async def test_another_callers_key_is_another_key(ask: Asking) -> None:
+async def test_two_callers_with_one_key_do_not_share_it(ask: Asking) -> None:
     headers = {"idempotency-key": "same"}
     first = await ask.ok("POST", ENTRIES, TEXT, headers=headers)
     other = await ask("POST", ENTRIES, {"body": "Other."}, who="editor", headers=headers)
@@ -752,7 +752,7 @@ async def test_another_callers_key_is_another_key(ask: Asking) -> None:
 # -- the desk's session
 
 
-async def test_a_session_may_write_from_our_own_pages_only(ask: Asking) -> None:
+async def test_a_session_may_write_only_from_our_own_pages(ask: Asking) -> None:
     await ask.accounts.add_user("dana", "correct horse battery")
     secret = await ask.accounts.open_session(Caller("user:dana", "editor"))
     cookie = {"cookie": f"__Host-liveblog={secret}"}
@@ -905,7 +905,7 @@ ROLES: Final = ("admin", "editor", "contributor")
 
 
 @pytest.mark.parametrize("attempt", PERMISSIONS, ids=lambda attempt: attempt.__name__[1:])
-async def test_roles_and_bindings_decide_who_may_do_what(ask: Asking, attempt: Try) -> None:
+async def test_a_call_is_allowed_by_role_and_blogs_of_the_caller(ask: Asking, attempt: Try) -> None:
     expected: dict[str, int] = {}
     for role, status in zip(ROLES, PERMISSIONS[attempt], strict=True):
         bound = 403 if attempt is _create_blog else status
@@ -915,7 +915,7 @@ async def test_roles_and_bindings_decide_who_may_do_what(ask: Asking, attempt: T
     assert found == expected
 
 
-async def test_nobody_sees_blogs_they_are_not_bound_to(ask: Asking) -> None:
+async def test_a_restricted_caller_sees_only_its_blogs(ask: Asking) -> None:
     await ask.ok("POST", "", {"slug": "storm", "title": "Storm"})
     for who, slugs in [
         ("editor", ["storm", "council"]),
@@ -928,7 +928,7 @@ async def test_nobody_sees_blogs_they_are_not_bound_to(ask: Asking) -> None:
         assert [blog["slug"] for blog in listed["blogs"]] == slugs
 
 
-async def test_a_contributor_lists_its_own_drafts_and_nobody_elses(ask: Asking) -> None:
+async def test_a_contributor_lists_only_its_own_drafts(ask: Asking) -> None:
     theirs = await ask.entry(status="draft")
     own = await ask.entry(who="contributor")
     assert own["status"] == "draft"
@@ -941,7 +941,7 @@ async def test_a_contributor_lists_its_own_drafts_and_nobody_elses(ask: Asking) 
         assert {entry["id"] for entry in listed["entries"]} == {entry["id"] for entry in seen}
 
 
-async def test_once_published_an_entry_is_its_contributors_to_edit_no_more(ask: Asking) -> None:
+async def test_a_contributor_cannot_edit_its_entry_once_published(ask: Asking) -> None:
     at = f"{ENTRIES}/{(await ask.entry(who='contributor', status='submitted'))['id']}"
     await ask.ok("PATCH", at, {"status": "published"}, who="editor", headers=SEEN)
     seen = {"if-match": '"2"'}

@@ -116,7 +116,7 @@ async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 # -- what a page says
 
 
-async def test_a_page_says_its_position_and_its_entries_their_numbers(
+async def test_a_page_states_its_position_and_its_entries_numbers(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     assert (await browser.get(path)).position == blog["position"]
@@ -134,7 +134,7 @@ async def test_a_page_says_its_position_and_its_entries_their_numbers(
     assert (await browser.get(path)).said(r'id="status"[^>]* data-state="(\w+)"') == "ended"
 
 
-async def test_pages_have_the_headers_that_were_promised(
+async def test_a_page_has_the_headers_of_the_contract(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -154,7 +154,7 @@ async def test_pages_have_the_headers_that_were_promised(
         assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
 
 
-async def test_nothing_in_a_page_is_inline_script_or_style(
+async def test_a_page_has_no_inline_script_or_style(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     await editor.publish(blog["slug"], "**Bold** https://example.org", key=True, pinned=True)
@@ -164,7 +164,7 @@ async def test_nothing_in_a_page_is_inline_script_or_style(
         assert re.findall(r"<style|\sstyle=|\son\w+=", text) == []
 
 
-async def test_a_page_does_not_depend_on_the_host_or_who_looks(
+async def test_a_page_does_not_depend_on_the_host_or_the_reader(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     await editor.publish(blog["slug"])
@@ -175,7 +175,7 @@ async def test_a_page_does_not_depend_on_the_host_or_who_looks(
     assert "https://live.example/blogs/" in plain.text
 
 
-async def test_the_list_of_blogs_has_the_newest_activity_first_and_no_drafts(
+async def test_the_home_page_lists_the_newest_activity_first_and_no_drafts(
     editor: Editor, browser: Browser
 ) -> None:
     first, second = await editor.blog(title="First"), await editor.blog(title="Second")
@@ -198,7 +198,7 @@ async def test_the_list_of_blogs_has_the_newest_activity_first_and_no_drafts(
         ("2026-12-01T19:30:00Z", "7:30 PM GMT · December 1, 2026"),
     ],
 )
-async def test_an_upcoming_blog_says_when_it_starts_until_it_is_live(
+async def test_an_upcoming_blog_shows_its_start_until_it_is_live(
     editor: Editor, browser: Browser, instant: str, said: str
 ) -> None:
     fields = {"status": "upcoming", "timezone": "Europe/London", "starts_at": instant}
@@ -249,7 +249,7 @@ async def desk(site: Server, editor: Editor) -> AsyncIterator[Desk]:
         yield Desk(client, f"/desk/blogs/{blog['slug']}")
 
 
-async def test_a_start_goes_from_the_desks_form_to_the_page_and_back(
+async def test_a_start_set_on_the_desk_is_shown_on_the_page(
     editor: Editor, browser: Browser, desk: Desk
 ) -> None:
     slug = desk.path.rpartition("/")[2]
@@ -273,7 +273,7 @@ async def test_a_start_goes_from_the_desks_form_to_the_page_and_back(
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] is None
 
 
-async def test_a_header_saved_from_an_old_desk_undoes_nothing_that_colleagues_did(
+async def test_a_header_saved_from_an_old_form_keeps_a_colleagues_changes(
     editor: Editor, desk: Desk
 ) -> None:
     slug = desk.path.rpartition("/")[2]
@@ -287,7 +287,7 @@ async def test_a_header_saved_from_an_old_desk_undoes_nothing_that_colleagues_di
     assert (after["dek"], len(epochs)) == ("Mine", 1)
 
 
-async def test_a_blog_that_is_unknown_or_a_draft_is_404(editor: Editor, browser: Browser) -> None:
+async def test_a_blog_is_404_when_it_is_unknown_or_a_draft(editor: Editor, browser: Browser) -> None:
     draft = await editor.blog(status="draft")
     entry = await editor.publish(draft["slug"])
     for at in ("never-heard-of", "A", "a%20b", "%00", draft["slug"]):
@@ -312,7 +312,7 @@ async def _is_gone(browser: Browser, slug: str) -> bool:
 
 
 @pytest.mark.parametrize("rest", ["", "/entries/{id}", "?before={other}"])
-async def test_a_page_is_not_older_than_the_position_it_is_asked_for(
+async def test_a_page_is_not_older_than_the_position_in_at(
     editor: Editor, browser: Browser, blog: Any, path: str, silent: Publishing, rest: str
 ) -> None:
     entry, other = await editor.publish(blog["slug"]), await editor.publish(blog["slug"])
@@ -327,7 +327,7 @@ async def test_a_page_is_not_older_than_the_position_it_is_asked_for(
 
 
 @pytest.mark.parametrize("at", ["other.1.00000000", "{epoch}.999.00000000", "x", "", "{position}"])
-async def test_a_position_that_is_unknown_malformed_or_behind_gives_the_page_as_it_is(
+async def test_at_is_ignored_when_unknown_malformed_or_behind(
     editor: Editor, browser: Browser, blog: Any, path: str, at: str
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -337,7 +337,7 @@ async def test_a_position_that_is_unknown_malformed_or_behind_gives_the_page_as_
 
 
 @pytest.mark.parametrize("rest", ["?at=", "/changes?since="])
-async def test_what_is_asked_for_at_the_change_that_made_the_blog_a_draft_is_404(
+async def test_a_page_is_404_at_the_change_that_made_the_blog_a_draft(
     browser: Browser, blog: Any, path: str, silent: Publishing, rest: str
 ) -> None:
     assert (await browser.get(path)).status == 200
@@ -350,7 +350,7 @@ async def test_what_is_asked_for_at_the_change_that_made_the_blog_a_draft_is_404
 # -- older pages
 
 
-async def test_older_entries_are_found_by_links_each_once_in_order(
+async def test_links_lead_to_every_older_entry_once_in_order(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     made = await editor.publish_many(blog["slug"], 45)
@@ -365,7 +365,7 @@ async def test_older_entries_are_found_by_links_each_once_in_order(
     assert [len(shown.feed) for shown in await browser.walk(path)] == [20, 19]
 
 
-async def test_older_pages_never_shift(
+async def test_an_older_page_stays_the_same_when_entries_are_added(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     made = await editor.publish_many(blog["slug"], 30)
@@ -381,7 +381,7 @@ async def test_older_pages_never_shift(
 
 
 @pytest.mark.parametrize("takedown", [False, True])
-async def test_before_takes_the_id_of_what_was_deleted_or_taken_down(
+async def test_before_accepts_the_id_of_a_deleted_or_taken_down_entry(
     editor: Editor, browser: Browser, blog: Any, path: str, takedown: bool
 ) -> None:
     first, second, third = [await editor.publish(blog["slug"]) for _ in range(3)]
@@ -391,7 +391,7 @@ async def test_before_takes_the_id_of_what_was_deleted_or_taken_down(
     assert (await browser.get(f"{path}?before={third['id']}")).feed == [first["id"]]
 
 
-async def test_before_and_permalinks_of_what_was_never_published_here_are_404(
+async def test_before_and_permalinks_are_404_for_unpublished_entries(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     draft = await editor.publish(blog["slug"], SECRET, status="draft")
@@ -407,7 +407,7 @@ async def test_before_and_permalinks_of_what_was_never_published_here_are_404(
 # -- permalinks
 
 
-async def test_a_permalink_is_the_page_that_holds_the_entry_under_its_own_name(
+async def test_a_permalink_is_the_page_with_the_entry_under_its_own_title(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     made = await editor.publish_many(blog["slug"], 30)
@@ -427,7 +427,7 @@ async def test_a_permalink_is_the_page_that_holds_the_entry_under_its_own_name(
 
 
 @pytest.mark.parametrize("takedown", [False, True])
-async def test_the_permalink_of_what_is_gone_is_410_with_a_plain_note(
+async def test_a_permalink_is_410_with_a_note_when_the_entry_was_deleted(
     editor: Editor, browser: Browser, blog: Any, path: str, takedown: bool
 ) -> None:
     entry = await editor.publish(blog["slug"], SECRET)
@@ -470,7 +470,7 @@ async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
     return sorted(made, key=lambda entry: entry.order or 0)
 
 
-async def test_a_thousand_entries_with_most_of_the_newest_deleted_are_all_found_in_order(
+async def test_links_find_1000_entries_when_most_newest_ones_are_deleted(
     site: Server, twin: Server, editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     assert (await browser.get(path)).feed == []
@@ -552,7 +552,7 @@ async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
     await hub.close()
 
 
-async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_it(
+async def test_a_permalink_shows_no_text_taken_down_while_it_is_read(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await worker.publish(SECRET), *[await worker.publish() for _ in range(25)]]
@@ -571,7 +571,7 @@ async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_i
         assert (answer.status_code, SECRET in answer.text) == (410, False)
 
 
-async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
+async def test_a_page_shows_one_position_when_the_blog_changes_meanwhile(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await worker.publish() for _ in range(30)]
@@ -593,7 +593,7 @@ async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
     assert "Edit no. 3." in answer.text
 
 
-async def test_the_newest_page_is_made_once_per_change_however_many_others_are_read(
+async def test_the_newest_page_is_rendered_once_per_change(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await worker.publish() for _ in range(6)]

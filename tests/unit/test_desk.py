@@ -215,7 +215,7 @@ def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
 # -- coming in
 
 
-def test_a_page_without_a_session_leads_to_signing_in_and_back(browser: Browser) -> None:
+def test_a_page_redirects_to_sign_in_and_back_without_a_session(browser: Browser) -> None:
     browser.client.cookies.clear()
     answer = browser.get("/desk/blogs/moon")
     assert (answer.status_code, answer.headers["location"]) == (
@@ -235,7 +235,7 @@ def test_a_page_without_a_session_leads_to_signing_in_and_back(browser: Browser)
         "/blogs/a",
     ],
 )
-def test_signing_in_leads_only_to_pages_of_the_desk(browser: Browser, there: str) -> None:
+def test_signing_in_redirects_only_to_pages_of_the_desk(browser: Browser, there: str) -> None:
     given = {"name": "dana", "password": "a long password", "next": there}
     answer = browser.post("/desk/sign-in", given)
     assert (answer.status_code, answer.headers["location"]) == (303, "/desk")
@@ -243,7 +243,7 @@ def test_signing_in_leads_only_to_pages_of_the_desk(browser: Browser, there: str
     assert all(part in cookie for part in ("liveblog=dana", "httponly", "samesite=lax", "path=/"))
 
 
-def test_a_wrong_password_keeps_the_name_and_says_why(browser: Browser) -> None:
+def test_the_sign_in_page_keeps_the_name_after_a_wrong_password(browser: Browser) -> None:
     browser.client.cookies.clear()
     answer = browser.post("/desk/sign-in", {"name": "dana", "password": "wrong"})
     assert answer.status_code == 401
@@ -252,12 +252,12 @@ def test_a_wrong_password_keeps_the_name_and_says_why(browser: Browser) -> None:
     assert "wrong</" not in re.sub("is wrong", "", answer.text)
 
 
-def test_too_many_tries_say_when_the_next_is_allowed(browser: Browser) -> None:
+def test_too_many_tries_are_429_with_retry_after(browser: Browser) -> None:
     answer = browser.post("/desk/sign-in", {"name": "hammer", "password": "x"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
 
 
-def test_another_site_cannot_sign_a_browser_in_or_out(browser: Browser) -> None:
+def test_a_page_of_another_site_cannot_sign_in_or_out(browser: Browser) -> None:
     given = {"name": "dana", "password": "a long password"}
     assert browser.post("/desk/sign-in", given, **FOREIGN).status_code == 403
     assert browser.post("/desk/sign-out", **FOREIGN).status_code == 403
@@ -283,7 +283,7 @@ UNSAFE = (
 
 
 @pytest.mark.parametrize("path", UNSAFE)
-def test_nothing_is_done_for_another_sites_page(browser: Browser, path: str) -> None:
+def test_a_form_is_rejected_from_a_page_of_another_site(browser: Browser, path: str) -> None:
     answer = browser.post(path, {"body": "theirs"}, **FOREIGN)
     assert answer.status_code == 403
     assert "theirs" not in answer.text
@@ -291,7 +291,7 @@ def test_nothing_is_done_for_another_sites_page(browser: Browser, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/desk", "/desk/sign-in", "/desk/blogs/moon", *UNSAFE])
-def test_no_page_of_the_desk_is_kept_in_a_cache(browser: Browser, path: str) -> None:
+def test_every_answer_of_the_desk_is_no_store(browser: Browser, path: str) -> None:
     answer = browser.post(path) if path in UNSAFE else browser.get(path)
     assert answer.headers["cache-control"] == "no-store"
 
@@ -305,7 +305,7 @@ def test_pages_have_no_inline_script_or_style(browser: Browser) -> None:
 # -- writing
 
 
-def test_the_form_publishes_and_a_reload_repeats_nothing(browser: Browser) -> None:
+def test_the_form_publishes_and_redirects_so_a_reload_is_harmless(browser: Browser) -> None:
     given = {
         "headline": "",
         "body": "One\r\n\r\n“Two”",
@@ -333,18 +333,18 @@ def test_the_form_publishes_and_a_reload_repeats_nothing(browser: Browser) -> No
     assert "Published." in browser.get(answer.headers["location"]).text
 
 
-def test_a_form_with_a_text_alone_publishes(browser: Browser) -> None:
+def test_a_form_with_only_a_text_publishes(browser: Browser) -> None:
     assert browser.post("/desk/blogs/moon/entries", {"body": "Text"}).status_code == 303
     assert browser.publishing.calls == [("create_entry", {"body": "Text"}, None)]
 
 
-def test_a_time_is_that_of_the_blog_and_makes_publishing_scheduling(browser: Browser) -> None:
+def test_publishing_with_a_time_schedules_in_the_blogs_zone(browser: Browser) -> None:
     given = {"body": "x", "status": "published", "publish_at": "2026-07-01T12:00"}
     browser.post("/desk/blogs/moon/entries", given)
     assert browser.publishing.calls[0][1] == {"body": "x", "publish_at": "2026-07-01T16:00:00.000Z"}
 
 
-def test_a_refusal_keeps_text_and_key_and_says_why_beside_the_box(browser: Browser) -> None:
+def test_a_rejected_form_keeps_text_and_key_with_reasons_at_its_boxes(browser: Browser) -> None:
     browser.publishing.problem = invalid(("/body", "has 20001 characters; the limit is 20000"))
     text = "\n“First” line break & <b>stays</b>"
     given = {"body": text, "byline": "Ann, Bo", "pinned": "true", "idempotency_key": "k1"}
@@ -358,7 +358,7 @@ def test_a_refusal_keeps_text_and_key_and_says_why_beside_the_box(browser: Brows
     assert re.search(r'type="checkbox"[^>]*id="compose-pinned"[^>]* checked', answer.text)
 
 
-def test_a_second_text_under_a_used_key_gets_a_new_key(browser: Browser) -> None:
+def test_a_form_gets_a_new_key_when_its_key_was_used(browser: Browser) -> None:
     browser.publishing.problem = Problem(422, "idempotency-key-reused", "used")
     given = {"body": "second", "idempotency_key": "k1"}
     page = browser.post("/desk/blogs/moon/entries", given).text
@@ -367,7 +367,7 @@ def test_a_second_text_under_a_used_key_gets_a_new_key(browser: Browser) -> None
     assert value_of(page, "idempotency_key") not in ("", "k1")
 
 
-def test_while_the_store_is_away_the_text_is_kept_with_its_key(browser: Browser) -> None:
+def test_the_page_keeps_text_and_key_when_the_store_is_unreachable(browser: Browser) -> None:
     browser.publishing.held = StoreDown("away")
     given = {"body": "My <words>", "headline": "Mine", "idempotency_key": "k1"}
     answer = browser.post("/desk/blogs/moon/entries", given)
@@ -376,7 +376,7 @@ def test_while_the_store_is_away_the_text_is_kept_with_its_key(browser: Browser)
     assert [value_of(answer.text, name) for name in given] == [*given.values()]
 
 
-def test_a_text_sent_after_signing_out_is_kept(browser: Browser) -> None:
+def test_the_page_keeps_a_text_that_was_sent_after_signing_out(browser: Browser) -> None:
     browser.sign_in("nobody")
     answer = browser.post("/desk/blogs/moon/entries", {"body": "My words"})
     assert answer.status_code == 401
@@ -385,7 +385,7 @@ def test_a_text_sent_after_signing_out_is_kept(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("path", ["/desk", "/desk/sign-in", "/desk/blogs/moon"])
-def test_while_the_store_is_away_every_page_is_503(browser: Browser, path: str) -> None:
+def test_every_page_is_503_when_the_store_is_unreachable(browser: Browser, path: str) -> None:
     browser.accounts.is_store_up = False
     browser.client.cookies.clear()
     assert browser.get(path).status_code == 503
@@ -404,7 +404,7 @@ def test_while_the_store_is_away_every_page_is_503(browser: Browser, path: str) 
         (b"body=" + b"x" * (1 << 20), "application/x-www-form-urlencoded", 413),
     ],
 )
-def test_what_is_no_form_is_refused(browser: Browser, body: bytes, kind: str, status: int) -> None:
+def test_a_body_is_rejected_when_it_is_not_a_form(browser: Browser, body: bytes, kind: str, status: int) -> None:
     headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin"}
     answer = browser.client.post("/desk/blogs/moon/entries", content=body, headers=headers)
     assert answer.status_code == status
@@ -412,7 +412,7 @@ def test_what_is_no_form_is_refused(browser: Browser, body: bytes, kind: str, st
 
 
 @pytest.mark.parametrize("said", ["", ";", "; charset=utf8", '; charset="UTF-8"; x=y'])
-def test_a_form_may_say_that_it_is_in_utf_8(browser: Browser, said: str) -> None:
+def test_a_form_may_state_that_it_is_utf_8(browser: Browser, said: str) -> None:
     kind = f"application/x-www-form-urlencoded{said}"
     headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin"}
     browser.client.post("/desk/blogs/moon/entries", content=b"body=%C3%A9", headers=headers)
@@ -423,7 +423,7 @@ def test_a_form_may_say_that_it_is_in_utf_8(browser: Browser, said: str) -> None
 # -- editing
 
 
-def test_an_entry_stands_in_its_boxes_and_is_saved_on_its_revision(browser: Browser) -> None:
+def test_an_entry_is_shown_in_boxes_and_saved_on_its_revision(browser: Browser) -> None:
     page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
     assert value_of(page, "body") == ENTRY.body
     assert value_of(page, "byline") == "Ann One, Bo Two"
@@ -433,14 +433,14 @@ def test_an_entry_stands_in_its_boxes_and_is_saved_on_its_revision(browser: Brow
     assert answer.headers["location"] == f"/desk/blogs/moon?done=saved#{ID}"
 
 
-def test_an_edit_leaves_marks_alone_that_it_does_not_alter(browser: Browser) -> None:
+def test_an_edit_sends_only_the_marks_that_were_altered(browser: Browser) -> None:
     given = {"body": "x", "revision": "3"}
     marks = {"key": "true", "key_was": "true", "pinned": "false", "pinned_was": "true"}
     browser.post(f"/desk/blogs/moon/entries/{ID}", given | marks)
     assert browser.publishing.calls[0][2] == {"body": "x", "pinned": False}
 
 
-def test_an_edit_leaves_alone_what_colleagues_alter_without_a_new_revision(
+def test_an_edit_after_a_conflict_keeps_a_colleagues_marks(
     browser: Browser,
 ) -> None:
     path = f"/desk/blogs/moon/entries/{ID}"
@@ -456,7 +456,7 @@ def test_an_edit_leaves_alone_what_colleagues_alter_without_a_new_revision(
 
 
 @pytest.mark.parametrize("at", [SECOND_HALF_PAST_ONE, 1_782_921_600_000])
-def test_an_edit_does_not_move_a_schedule_by_what_its_box_cannot_hold(
+def test_an_edit_keeps_the_seconds_of_a_schedule_left_as_shown(
     browser: Browser, at: int
 ) -> None:
     browser.publishing.entry_is = replace(ENTRY, status="scheduled", publish_at=at)
@@ -475,7 +475,7 @@ def test_a_pin_needs_no_revision(browser: Browser) -> None:
     assert browser.publishing.calls == [("edit_entry", ID, {"pinned": True}, None, None)]
 
 
-def test_a_conflict_shows_both_texts_and_goes_on_from_theirs(browser: Browser) -> None:
+def test_a_conflict_shows_both_texts_and_the_newer_revision(browser: Browser) -> None:
     theirs = Entry(id=ID, body="Theirs", status="published", revision=4)
     extra = {"current": Written(theirs, AT)}
     browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
@@ -488,7 +488,7 @@ def test_a_conflict_shows_both_texts_and_goes_on_from_theirs(browser: Browser) -
     assert value_of(answer.text, "revision") == "4"
 
 
-def test_a_text_whose_entry_was_deleted_can_become_a_new_entry(browser: Browser) -> None:
+def test_a_text_can_become_a_new_entry_when_its_entry_was_deleted(browser: Browser) -> None:
     browser.publishing.problem = Problem(410, "gone", "The entry is deleted.")
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}", {"body": "Mine", "revision": "3"})
     assert answer.status_code == 410
@@ -496,7 +496,7 @@ def test_a_text_whose_entry_was_deleted_can_become_a_new_entry(browser: Browser)
     assert 'action="/desk/blogs/moon/entries"' in answer.text
 
 
-def test_a_deletion_can_be_undone_from_the_next_page(browser: Browser) -> None:
+def test_a_deletion_can_be_undone_on_the_next_page(browser: Browser) -> None:
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}/delete")
     page = browser.get(answer.headers["location"]).text
     undo = f"/desk/blogs/moon/entries/{ID}/restore"
@@ -505,7 +505,7 @@ def test_a_deletion_can_be_undone_from_the_next_page(browser: Browser) -> None:
     assert [call[0] for call in browser.publishing.calls] == ["delete_entry", "restore_entry"]
 
 
-def test_a_takedown_is_offered_to_admins_alone(browser: Browser) -> None:
+def test_a_takedown_is_offered_only_to_admins(browser: Browser) -> None:
     path = f"/desk/blogs/moon/entries/{ID}"
     assert "takedown" not in browser.get(path).text
     browser.sign_in("boss")
@@ -517,7 +517,7 @@ def test_a_takedown_is_offered_to_admins_alone(browser: Browser) -> None:
 # -- the blog
 
 
-def test_a_new_blog_leads_to_its_desk(browser: Browser) -> None:
+def test_creating_a_blog_redirects_to_its_desk(browser: Browser) -> None:
     given = {"slug": "moon", "title": "The Moon", "dek": "", "status": "live"}
     answer = browser.post("/desk/blogs", given)
     fields = {"slug": "moon", "title": "The Moon", "dek": None, "status": "live"}
@@ -554,7 +554,7 @@ def test_a_header_is_saved_with_its_links(browser: Browser) -> None:
         ({"language": "de"}, {"language": "de"}),
     ],
 )
-def test_a_header_is_saved_without_what_stands_as_it_was_shown_also_after_a_refusal(
+def test_a_header_form_sends_only_altered_boxes_also_when_sent_again(
     browser: Browser, boxes: dict[str, str], fields: dict[str, Any]
 ) -> None:
     browser.publishing.blog_is, path = FULL, "/desk/blogs/moon/header"
@@ -566,7 +566,7 @@ def test_a_header_is_saved_without_what_stands_as_it_was_shown_also_after_a_refu
     assert [call[1] for call in browser.publishing.calls] == [fields, fields]
 
 
-def test_a_header_of_which_nothing_was_altered_is_not_written(browser: Browser) -> None:
+def test_a_header_is_not_saved_when_no_box_was_altered(browser: Browser) -> None:
     browser.publishing.blog_is = FULL
     boxes = sent(browser.get("/desk/blogs/moon").text, "header")
     assert boxes["summary"] == "\r\nOne\r\n\r\nTwo"
@@ -575,7 +575,7 @@ def test_a_header_of_which_nothing_was_altered_is_not_written(browser: Browser) 
     assert browser.publishing.calls == []
 
 
-def test_a_start_stands_in_its_box_and_is_read_there_in_the_zone_of_the_blog(
+def test_a_start_is_shown_and_read_in_the_blogs_zone(
     browser: Browser,
 ) -> None:
     browser.publishing.blog_is = UPCOMING
@@ -589,7 +589,7 @@ def test_a_start_stands_in_its_box_and_is_read_there_in_the_zone_of_the_blog(
 
 
 @pytest.mark.parametrize("at", [1_782_921_600_000, SECOND_HALF_PAST_ONE, None])
-def test_a_start_left_as_it_stands_is_not_moved_by_what_its_box_cannot_hold(
+def test_a_start_left_as_shown_keeps_its_seconds(
     browser: Browser, at: int | None
 ) -> None:
     browser.publishing.blog_is = replace(UPCOMING, starts_at=at)
@@ -601,7 +601,7 @@ def test_a_start_left_as_it_stands_is_not_moved_by_what_its_box_cannot_hold(
     assert start_sent(browser, **boxes | {"starts_at": ""}) == cleared
 
 
-def test_a_start_sent_with_another_zone_is_meant_there_even_when_it_stands_as_it_was(
+def test_a_start_moves_to_the_new_zone_when_only_the_zone_was_altered(
     browser: Browser,
 ) -> None:
     browser.publishing.blog_is = UPCOMING
@@ -612,7 +612,7 @@ def test_a_start_sent_with_another_zone_is_meant_there_even_when_it_stands_as_it
 
 
 @pytest.mark.parametrize("zone", ["Mars/Base", "../UTC", "America", "/etc/localtime", "\0", ""])
-def test_a_zone_that_does_not_exist_is_refused_alone_and_the_start_stays_in_its_box(
+def test_an_unknown_zone_is_rejected_and_the_start_stays_in_its_box(
     browser: Browser, zone: str
 ) -> None:
     browser.publishing.blog_is = UPCOMING
@@ -624,7 +624,7 @@ def test_a_zone_that_does_not_exist_is_refused_alone_and_the_start_stays_in_its_
     assert reason_of(page, "timezone", "header") == "Is not a time zone."
 
 
-def test_a_start_that_is_no_time_has_its_reason_beside_its_box(browser: Browser) -> None:
+def test_a_wrong_start_has_its_reason_at_its_box(browser: Browser) -> None:
     browser.publishing.problem = invalid(("/starts_at", "is not a time that exists"))
     answer = browser.post("/desk/blogs/moon/header", {"starts_at": "2026-02-30T12:00"})
     assert browser.publishing.calls[0][1] == {"starts_at": "2026-02-30T12:00"}
@@ -647,7 +647,7 @@ def test_a_new_blogs_start_is_read_in_the_zone_of_its_form(
     assert browser.publishing.calls[0][1]["starts_at"] == instant
 
 
-def test_coverage_ends_in_one_action_with_its_successor_and_reopens(browser: Browser) -> None:
+def test_coverage_ends_in_one_step_with_its_successor_and_reopens(browser: Browser) -> None:
     given = {"successor_text": "Mars", "successor_url": "/blogs/mars"}
     assert browser.post("/desk/blogs/moon/end", given).status_code == 303
     assert browser.post("/desk/blogs/moon/reopen").status_code == 303
@@ -658,21 +658,21 @@ def test_coverage_ends_in_one_action_with_its_successor_and_reopens(browser: Bro
     ]
 
 
-def test_coverage_ends_without_altering_the_successor_that_was_shown(browser: Browser) -> None:
+def test_ending_coverage_keeps_the_successor_that_was_shown(browser: Browser) -> None:
     browser.publishing.blog_is = FULL
     boxes = sent(browser.get("/desk/blogs/moon").text, "end")
     browser.post("/desk/blogs/moon/end", boxes)
     assert browser.publishing.calls[0][1] == {"status": "ended"}
 
 
-def test_a_wrong_link_has_its_reason_beside_its_box(browser: Browser) -> None:
+def test_a_wrong_link_has_its_reason_at_its_box(browser: Browser) -> None:
     browser.publishing.problem = invalid(("/successor/url", "must begin with https://"))
     page = browser.post("/desk/blogs/moon/end", {"successor_url": "nonsense"}).text
     assert re.search(r'id="end-successor_url"[^>]*aria-invalid="true"', page)
     assert re.search(r'<details[^>]*id="end-panel" open>', page)
 
 
-def test_an_ended_blog_can_be_reopened_and_not_ended(browser: Browser) -> None:
+def test_an_ended_blog_offers_to_reopen_and_not_to_end(browser: Browser) -> None:
     link = Link("Mars", "/blogs/mars")
     browser.publishing.blog_is = Blog(slug="moon", title="M", status="ended", successor=link)
     page = browser.get("/desk/blogs/moon").text
@@ -680,7 +680,7 @@ def test_an_ended_blog_can_be_reopened_and_not_ended(browser: Browser) -> None:
     assert 'id="end"' not in page
 
 
-def test_a_contributor_sees_only_what_the_role_may_do(browser: Browser) -> None:
+def test_a_contributor_sees_only_the_buttons_of_the_role(browser: Browser) -> None:
     browser.sign_in("cleo")
     page = browser.get("/desk/blogs/moon").text
     assert "Submit for approval" in page
@@ -689,7 +689,7 @@ def test_a_contributor_sees_only_what_the_role_may_do(browser: Browser) -> None:
     assert 'id="new"' not in browser.get("/desk").text
 
 
-def test_what_is_retracted_stays_in_the_list(browser: Browser) -> None:
+def test_a_retracted_entry_stays_in_the_list(browser: Browser) -> None:
     browser.publishing.entry_is = Entry(**{**_fields(ENTRY), "status": "retracted"})
     page = browser.get("/desk/blogs/moon").text
     assert "data-retracted" in page
@@ -713,10 +713,10 @@ def _fields(entry: Entry) -> dict[str, Any]:
         ("soon", "soon"),
     ],
 )
-def test_a_wall_clock_is_read_in_the_zone_of_the_blog(local: str, instant: str) -> None:
+def test_a_local_time_is_read_in_the_zone_of_the_blog(local: str, instant: str) -> None:
     assert forms.instant_of(local, NEW_YORK) == instant
 
 
-def test_an_instant_stands_in_its_box_as_the_wall_clock_of_the_blog() -> None:
+def test_an_instant_is_shown_as_local_time_of_the_blog() -> None:
     assert forms.local_time(1_782_921_600_000, NEW_YORK) == "2026-07-01T12:00"
     assert forms.local_time(None, NEW_YORK) == ""

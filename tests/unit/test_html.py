@@ -75,14 +75,14 @@ def page(*entries: Entry, **fields: Any) -> str:
         (ms(1, 1, 1), "America/New_York", "en", "12:00 AM UTC", "January 1, 1"),
     ],
 )
-def test_times_read_as_people_write_them(
+def test_a_time_reads_as_is_usual_in_its_zone_and_language(
     at: int, zone: str, language: str, clock: str, date: str
 ) -> None:
     shown = when(at, blog(timezone=zone, language=language))
     assert (shown.clock, shown.date) == (clock, date)
 
 
-def test_the_time_line_has_time_and_date_and_begins_with_its_link() -> None:
+def test_the_time_line_has_a_link_with_time_and_date() -> None:
     html = entry_html(entry(), blog())
     assert (
         '<p class="when"><a href="/blogs/vote/entries/e000000000001">'
@@ -92,7 +92,7 @@ def test_the_time_line_has_time_and_date_and_begins_with_its_link() -> None:
     ) in html
 
 
-def test_a_zone_that_its_abbreviation_names_already_is_named_once() -> None:
+def test_a_full_time_names_the_zone_once_when_both_names_are_equal() -> None:
     shown = when(ms(2024, 7, 1, 12), blog(timezone="UTC"))
     assert shown.full == "Monday, July 1, 2024, 12:00 PM UTC"
 
@@ -100,7 +100,7 @@ def test_a_zone_that_its_abbreviation_names_already_is_named_once() -> None:
 # -- entries
 
 
-def test_an_entry_escapes_everything_that_is_not_markdown() -> None:
+def test_an_entry_escapes_every_field_that_is_not_markdown() -> None:
     bad = "<b>\"'&"
     html = entry_html(
         entry(headline=bad, byline=[bad], dateline=bad, key=True, key_title=bad, note=bad), blog()
@@ -110,7 +110,7 @@ def test_an_entry_escapes_everything_that_is_not_markdown() -> None:
     assert bad in text_of(html)
 
 
-def test_an_entry_carries_its_numbers_and_a_copy_no_id() -> None:
+def test_an_entry_has_its_numbers_and_a_copy_has_no_id() -> None:
     it = entry(7, offset=9, revision=3, headline="Called")
     html = entry_html(it, blog())
     assert html.startswith(
@@ -122,7 +122,7 @@ def test_an_entry_carries_its_numbers_and_a_copy_no_id() -> None:
     assert " id=" not in copy
 
 
-def test_an_entry_without_a_headline_is_named_by_its_first_words_or_its_time() -> None:
+def test_an_entrys_name_is_its_first_words_or_time_without_a_headline() -> None:
     assert entry_name(entry(body="One *two*"), blog()) == "One two"
     assert entry_name(entry(body=None), blog()) == "1:57 AM EST"
     assert "<h3" not in entry_html(entry(), blog())
@@ -136,7 +136,7 @@ def test_an_entry_without_a_headline_is_named_by_its_first_words_or_its_time() -
         ("*One*", '<p><span class="dateline">ROME</span> — <em>One</em></p>'),
     ],
 )
-def test_the_dateline_stands_before_the_first_words(body: str, html: str) -> None:
+def test_the_dateline_is_placed_before_the_first_words(body: str, html: str) -> None:
     assert html in entry_html(entry(body=body, dateline="ROME"), blog())
 
 
@@ -166,7 +166,7 @@ def test_key_and_pinned_entries_are_marked() -> None:
         ({"status": "retracted"}, "Retracted"),
     ],
 )
-def test_an_edit_says_what_it_was(fields: dict[str, Any], label: str) -> None:
+def test_an_entry_shows_the_note_of_its_last_edit(fields: dict[str, Any], label: str) -> None:
     html = entry_html(entry(**fields), blog())
     notes = re.findall(r'<p class="note" dir="auto">(.*?)</p>', html)
     seen = [re.sub(r"<span [^>]*hidden>.*?</span>", "", note) for note in notes]
@@ -175,14 +175,14 @@ def test_an_edit_says_what_it_was(fields: dict[str, Any], label: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["minor", None])
-def test_a_minor_edit_says_nothing(kind: str | None) -> None:
+def test_an_entry_shows_no_note_after_a_minor_edit(kind: str | None) -> None:
     assert "note" not in entry_html(entry(note_kind=kind, revision=2, note="x"), blog())
 
 
 # -- headers
 
 
-def test_a_header_has_everything_a_reader_is_to_know() -> None:
+def test_a_header_has_status_title_dek_summary_and_link() -> None:
     html = header_html(
         blog(
             dek="Who & why",
@@ -195,7 +195,7 @@ def test_a_header_has_everything_a_reader_is_to_know() -> None:
     assert 'href="https://x.example/?a&amp;b"' in html
 
 
-def test_only_an_ended_blog_names_its_successor() -> None:
+def test_a_header_names_the_successor_only_when_the_blog_ended() -> None:
     successor = Link("Next day", "/blogs/next")
     ended = header_html(blog(status="ended", successor=successor))
     assert "Coverage has ended" in ended
@@ -229,7 +229,7 @@ def test_only_an_ended_blog_names_its_successor() -> None:
         ),
     ],
 )
-def test_an_upcoming_blog_says_when_it_starts_in_its_zone_as_it_is_then(
+def test_an_upcoming_blog_shows_its_start_in_the_zones_time_on_that_day(
     at: int, zone: str, clock: str, date: str, full: str
 ) -> None:
     html = header_html(blog(status="upcoming", starts_at=at, timezone=zone))
@@ -242,18 +242,18 @@ def test_an_upcoming_blog_says_when_it_starts_in_its_zone_as_it_is_then(
     assert text_of(html) == f"Upcoming About to start: {clock} · {date} The vote"
 
 
-def test_a_start_is_told_in_the_language_of_the_blog() -> None:
+def test_a_start_is_written_in_the_blogs_language() -> None:
     at, fields = ms(2026, 6, 1, 18, 30), {"timezone": "Europe/Berlin", "language": "de"}
     html = header_html(blog(status="upcoming", starts_at=at, **fields))
     assert "About to start: 20:30 CEST · 1. Juni 2026" in text_of(html)
 
 
-def test_an_upcoming_blog_whose_start_nobody_said_is_upcoming_and_no_more() -> None:
+def test_an_upcoming_blog_shows_no_start_when_it_has_none() -> None:
     assert text_of(header_html(blog(status="upcoming"))) == "Upcoming The vote"
 
 
 @pytest.mark.parametrize("status", ["draft", "live", "ended"])
-def test_only_an_upcoming_blog_says_when_it_starts(status: str) -> None:
+def test_a_blog_shows_no_start_when_it_is_not_upcoming(status: str) -> None:
     it = blog(status=status, starts_at=ms(2026, 6, 1, 18, 30))
     for html in (header_html(it), PAGES.home(blogs=[it], public_url="")):
         assert "About to start" not in html
@@ -263,7 +263,7 @@ def test_only_an_upcoming_blog_says_when_it_starts(status: str) -> None:
 # -- pages
 
 
-def test_a_page_says_at_which_position_it_was_rendered() -> None:
+def test_a_page_states_the_position_it_was_rendered_at() -> None:
     html = page(entry(2), entry(1))
     assert (
         '<main data-blog="vote" data-position="k3xq9a.57.9f2c01ab" data-language="en"'
@@ -274,13 +274,13 @@ def test_a_page_says_at_which_position_it_was_rendered() -> None:
     assert '<p id="newest" hidden>' in html
 
 
-def test_a_page_with_older_ones_links_to_them_from_its_last_entry() -> None:
+def test_a_page_links_to_older_entries_when_there_are_some() -> None:
     html = page(entry(2), entry(1), older=True)
     assert 'href="/blogs/vote?before=e000000000001"' in html
     assert 'data-lowest="1"' in html
 
 
-def test_an_older_page_leads_back_to_the_newest() -> None:
+def test_an_older_page_links_to_the_newest() -> None:
     html = page(entry(2), before=entry(5, deleted=True, body=None))
     assert 'data-below="5"' in html
     assert '<p id="newest"><a href="/blogs/vote">Newest updates</a></p>' in html
@@ -297,7 +297,7 @@ def test_a_permalink_page_has_its_own_title_description_and_address() -> None:
     assert 'data-permalink="e000000000002"' in html
 
 
-def test_pinned_and_key_entries_stand_beside_the_feed_and_no_id_twice() -> None:
+def test_pinned_and_key_lists_repeat_no_id_of_the_feed() -> None:
     html = page(entry(3, key=True, key_title="Won"), entry(2, pinned=True))
     elsewhere = page(entry(3), key_events=[entry(1, key=True)], pinned=[entry(2, pinned=True)])
     assert '<li data-entry="e000000000003" data-order="3"><a href="#e000000000003">' in html
@@ -311,7 +311,7 @@ def test_pinned_and_key_entries_stand_beside_the_feed_and_no_id_twice() -> None:
 @pytest.mark.parametrize(
     ("language", "direction"), [("en", "ltr"), ("ar", "rtl"), ("he-IL", "rtl")]
 )
-def test_a_page_is_in_the_language_and_direction_of_its_blog(language: str, direction: str) -> None:
+def test_a_page_has_the_language_and_direction_of_its_blog(language: str, direction: str) -> None:
     html = page(entry(), blog=blog(language=language))
     assert f'<html lang="{language}" dir="{direction}">' in html
 
@@ -319,11 +319,11 @@ def test_a_page_is_in_the_language_and_direction_of_its_blog(language: str, dire
 @pytest.mark.parametrize(
     ("status", "state"), [("live", "lost"), ("upcoming", "lost"), ("ended", "ended")]
 )
-def test_a_page_claims_no_connection_before_there_is_one(status: str, state: str) -> None:
+def test_a_page_states_no_connection_before_its_script_connects(status: str, state: str) -> None:
     assert f'dir="auto" data-state="{state}"' in page(blog=blog(status=status))
 
 
-def test_no_page_has_a_script_or_style_of_its_own() -> None:
+def test_no_page_has_an_inline_script_or_style() -> None:
     pages = [
         page(entry(1, key=True, pinned=True)),
         PAGES.home(blogs=[blog()], public_url=""),
@@ -340,13 +340,13 @@ def test_the_home_page_lists_blogs_in_the_order_given() -> None:
     assert "There is no coverage yet." in PAGES.home(blogs=[], public_url="")
 
 
-def test_without_the_sites_address_no_page_claims_a_canonical_one() -> None:
+def test_a_page_has_no_canonical_link_when_the_address_is_unknown() -> None:
     assert "canonical" not in PAGES.home(blogs=[], public_url="")
     for more in ({}, {"before": entry(5)}, {"permalink": entry(1)}):
         assert "canonical" not in page(entry(1), public_url="", **more)
 
 
-def test_the_home_page_says_when_upcoming_blogs_start() -> None:
+def test_the_home_page_shows_the_start_of_upcoming_blogs() -> None:
     upcoming = {"status": "upcoming", "timezone": "Europe/London", "language": "en-GB"}
     blogs = [blog(title="A", starts_at=ms(2026, 12, 1, 19, 30), **upcoming), blog(title="B")]
     html = PAGES.home(blogs=[*blogs, blog(title="C", **upcoming)], public_url="")
@@ -355,7 +355,7 @@ def test_the_home_page_says_when_upcoming_blogs_start() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410, 503])
-def test_what_is_not_there_gets_a_plain_note_and_a_way_on(status: int) -> None:
+def test_a_message_page_has_a_note_and_a_link(status: int) -> None:
     html = PAGES.message(status=status, blog=blog() if status == 410 else None)
     assert ('href="/blogs/vote"' in html) == (status == 410)
     assert '<meta name="robots" content="noindex">' in html

@@ -17,7 +17,7 @@ from liveblog.html import markdown
         "https://example.com/%D0%BF?a=1&b=%22",
     ],
 )
-def test_text_comes_out_as_it_went_in(text: str) -> None:
+def test_plain_text_stays_the_same_in_html(text: str) -> None:
     assert markdown.plain(markdown.to_html(text)) == text
 
 
@@ -39,7 +39,7 @@ def test_text_comes_out_as_it_went_in(text: str) -> None:
         "[a]: javascript:alert(1)\n\n[a]",
     ],
 )
-def test_markup_in_markdown_never_reaches_a_page(text: str) -> None:
+def test_hostile_markup_never_reaches_the_html(text: str) -> None:
     html = markdown.to_html(text)
     tags = re.findall(r"<(\w+)((?:[^>\"]|\"[^\"]*\")*)>", html)
     assert {name for name, _ in tags} <= {"p", "a", "code", "pre", "em"}
@@ -65,18 +65,18 @@ def test_markup_in_markdown_never_reaches_a_page(text: str) -> None:
         ("[m](mailto:a@b.c)", '<p><a href="mailto:a@b.c" rel="noopener">m</a></p>'),
     ],
 )
-def test_markdown_becomes(text: str, html: str) -> None:
+def test_markdown_becomes_this_html(text: str, html: str) -> None:
     assert markdown.to_html(text) == html
 
 
-def test_a_text_of_brackets_is_given_no_links_since_trying_them_all_takes_a_second() -> None:
+def test_a_text_gets_no_links_when_it_has_too_many_brackets() -> None:
     link = "[a](/b)"
     most = "[" * (markdown.BRACKETS_MAX - 1)
     assert "<a " in markdown.to_html(f"{link} {most}")
     assert markdown.to_html(f"{link} {most}[ *b*") == f"<p>{link} {most}[ <em>b</em></p>"
 
 
-def test_a_text_of_many_nested_quotes_has_none_since_each_looks_at_all_lines_below() -> None:
+def test_a_text_gets_no_quotes_when_they_are_nested_too_deep() -> None:
     most, lazy = ">" * markdown.MARKS_MAX, "a\n" * 9
     assert markdown.to_html(f"{most}a\n{lazy}").count("<blockquote>") == markdown.MARKS_MAX
     text = markdown.to_html(f"{most}>a\n{lazy}*b*")
@@ -84,24 +84,24 @@ def test_a_text_of_many_nested_quotes_has_none_since_each_looks_at_all_lines_bel
     assert text.endswith("<em>b</em></p>")
 
 
-def test_a_line_across_counts_as_no_list() -> None:
+def test_a_horizontal_rule_does_not_count_as_a_list() -> None:
     assert "<li>" in markdown.to_html("- a\n\n" + "- " * (markdown.MARKS_MAX + 1))
 
 
-def test_however_deep_a_list_is_none_of_its_text_is_left_out() -> None:
+def test_a_deep_list_loses_none_of_its_text() -> None:
     for depth in (9, markdown.LEVELS_MAX // 2 - 2, markdown.LEVELS_MAX):
         text = "".join(f"{'  ' * level}- word{level}\n" for level in range(depth))
         html = markdown.to_html(text)
         assert [level for level in range(depth) if f"word{level}" not in html] == []
 
 
-def test_text_is_shortened_at_a_word_and_where_there_is_none() -> None:
+def test_shorten_cuts_at_a_word_or_inside_one_without_spaces() -> None:
     assert markdown.shorten("one two three", 13) == "one two three"
     assert markdown.shorten("one two three", 10) == "one two…"
     assert markdown.shorten("今日は選挙の日です", 5) == "今日は選…"
 
 
-def test_a_text_full_of_schemes_links_no_bare_addresses_and_an_ordinary_one_does() -> None:
+def test_bare_addresses_are_not_linked_when_there_are_too_many() -> None:
     assert 'href="https://news.example"' in markdown.to_html("See https://news.example for more.")
     assert "<a" not in markdown.to_html("https://news.example " * 200)
     assert 'href="https://news.example"' in markdown.to_html(
