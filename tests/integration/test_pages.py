@@ -1,4 +1,4 @@
-"""Readers' pages over a real server: whole without script, never older than asked for."""
+"""Readers' pages over a real server: complete without scripts, never older than `at`."""
 
 import asyncio
 import html
@@ -36,7 +36,7 @@ CACHED = "public, max-age=0, s-maxage=1"
 
 @dataclass
 class Page:
-    """A page as a reader without script has it."""
+    """A page as a reader without scripts gets it."""
 
     status: int
     headers: httpx2.Headers
@@ -71,7 +71,7 @@ class Page:
 
 
 class Browser:
-    """A reader who follows links and runs no script."""
+    """A browser that follows links and runs no script."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
@@ -81,7 +81,7 @@ class Browser:
         return Page(answer.status_code, answer.headers, answer.text)
 
     async def walk(self, path: str) -> list[Page]:
-        """Return a page and all the older ones behind its links."""
+        """Return a page and all older pages that its links lead to."""
         pages = [await self.get(path)]
         while pages[-1].older:
             pages.append(await self.get(pages[-1].older))
@@ -107,13 +107,13 @@ def path(blog: Any) -> str:
 
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
-    """Writes on the store of `site` whose messages are lost on their way."""
+    """Publishing on the store of `site`, with every announcement lost."""
     monkeypatch.setattr(broker, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 
 
-# -- what a page says
+# -- contents
 
 
 async def test_a_page_states_its_position_and_its_entries_numbers(
@@ -219,17 +219,17 @@ async def test_an_upcoming_blog_shows_its_start_until_it_is_live(
 
 @dataclass
 class Desk:
-    """An editor without scripts, at one blog's header."""
+    """The header's form of one blog, used without scripts."""
 
     client: httpx2.AsyncClient
     path: str
 
     async def boxes(self) -> dict[str, str]:
-        """Return what stands in the boxes of the header's form."""
+        """Return the contents of the boxes of the header's form."""
         return forms.sent((await self.client.get(self.path)).text, "header")
 
     async def send(self, **altered: str) -> dict[str, str]:
-        """Send the form with some boxes altered; return all as they were sent."""
+        """Send the form with some boxes altered; return all boxes sent."""
         sent = await self.boxes() | altered
         answer = await self.client.post(f"{self.path}/header", data=sent)
         assert answer.status_code == 303, answer.text
@@ -264,10 +264,10 @@ async def test_a_start_set_on_the_desk_is_shown_on_the_page(
     await until(lambda: says(">7:30 PM EST<"))
     await desk.send(timezone="Europe/Paris", starts_at="2026-06-01T20:00")
     await until(lambda: says(">8:00 PM CEST<"))
-    await editor.alter(slug, starts_at="2026-10-25T01:30:00.999Z")  # 2:30 for the second time
+    await editor.alter(slug, starts_at="2026-10-25T01:30:00.999Z")  # 2:30, second occurrence
     assert (await desk.boxes())["starts_at"] == "2026-10-25T02:30"
     await desk.send()
-    assert (await desk.send(**sent)) == sent  # known already: done once
+    assert (await desk.send(**sent)) == sent  # a known key: executed once
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] == "2026-10-25T01:30:00.999Z"
     await desk.send(starts_at="")
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] is None
@@ -287,7 +287,9 @@ async def test_a_header_saved_from_an_old_form_keeps_a_colleagues_changes(
     assert (after["dek"], len(epochs)) == ("Mine", 1)
 
 
-async def test_a_blog_is_404_when_it_is_unknown_or_a_draft(editor: Editor, browser: Browser) -> None:
+async def test_a_blog_is_404_when_it_is_unknown_or_a_draft(
+    editor: Editor, browser: Browser
+) -> None:
     draft = await editor.blog(status="draft")
     entry = await editor.publish(draft["slug"])
     for at in ("never-heard-of", "A", "a%20b", "%00", draft["slug"]):
@@ -374,7 +376,7 @@ async def test_an_older_page_stays_the_same_when_entries_are_added(
     before = (await browser.get(older)).feed
     assert before == [entry["id"] for entry in reversed(made[:10])]
     await editor.publish_many(blog["slug"], 5)
-    await editor.delete(made[10])  # the one that the link names
+    await editor.delete(made[10])  # the linked entry
     await editor.delete(made[25])
     await editor.restore(made[25])
     assert (await browser.get(older)).feed == before
@@ -451,7 +453,7 @@ async def _is_status(browser: Browser, at: str, status: int) -> bool:
 
 
 async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
-    """Publish by the script alone, without what the API reads before and after."""
+    """Publish with the store's script alone, without the reads that the API does."""
     door, gate = Broker(store), asyncio.Semaphore(50)
 
     async def one(number: int) -> Entry:
@@ -499,11 +501,11 @@ async def test_links_find_1000_entries_when_most_newest_ones_are_deleted(
             assert shown.feed == left[5:25]
 
 
-# -- what a worker keeps, seen from inside
+# -- a worker's cache
 
 
 class Here:
-    """Subscriptions that are always confirmed; the test itself hands the messages over."""
+    """Subscriptions that are always confirmed; the test itself delivers the messages."""
 
     async def follow(self, slug: str) -> None:
         pass
@@ -514,7 +516,7 @@ class Here:
 
 @dataclass
 class Worker:
-    """Pages over a hub in this process, on a real store."""
+    """Pages over a hub in this process, with a real store."""
 
     client: httpx2.AsyncClient
     hub: Hub

@@ -1,4 +1,4 @@
-"""Who is asking, from where, and how much: what auth decides without a store."""
+"""Credentials, origins, cookies and body sizes, as auth checks them without a store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -20,14 +20,14 @@ Headers = dict[str, str] | Sequence[tuple[str, str]]
 
 
 class KnownAccounts(Accounts):
-    """One token and one session, and no store behind them."""
+    """Accounts with one token and one session, without a store."""
 
     def __init__(self, *, is_store_up: bool = True) -> None:
         self.is_store_up = is_store_up
 
     async def check_store(self) -> None:
         if not self.is_store_up:
-            raise StoreDown("away")
+            raise StoreDown("unreachable")
 
     async def token_caller(self, secret: str) -> Caller | None:
         await self.check_store()
@@ -86,7 +86,7 @@ async def problem(asked: Request, settings: Settings | None = None) -> Problem:
     return raised.value
 
 
-# -- who is asking
+# -- credentials
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -148,7 +148,7 @@ async def test_caller_of_raises_store_down_when_the_store_is_unreachable(headers
         await auth.caller_of(request(headers=headers), KnownAccounts(is_store_up=False), Settings())
 
 
-# -- from where
+# -- origins
 
 SESSION = ("cookie", "liveblog=dana's")
 
@@ -189,7 +189,9 @@ async def test_a_session_may_write_from_an_allowed_page(method: str, said: dict[
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
-async def test_a_session_is_rejected_from_a_page_of_another_site(method: str, said: dict[str, str]) -> None:
+async def test_a_session_is_rejected_from_a_page_of_another_site(
+    method: str, said: dict[str, str]
+) -> None:
     found = await problem(request(method, {"cookie": "liveblog=dana's"} | said))
     assert (found.status, found.name) == (403, "forbidden")
 
@@ -228,7 +230,9 @@ def test_tries_are_counted_by_ipv4_address_or_ipv6_network(
         ("https://public.example", "http", "https://public.example"),
     ],
 )
-def test_the_site_url_is_public_url_or_the_requests_own(public_url: str, scheme: str, url: str) -> None:
+def test_the_site_url_is_public_url_or_the_requests_own(
+    public_url: str, scheme: str, url: str
+) -> None:
     asked = request(scheme=scheme)
     assert auth.site_url(asked, Settings(public_url=public_url)) == url
 
@@ -263,7 +267,7 @@ def test_a_cleared_cookie_expires_at_once() -> None:
     assert "Max-Age=0" in response.headers["set-cookie"]
 
 
-# -- how much
+# -- bodies
 
 
 async def test_read_body_returns_a_body_of_the_limits_size() -> None:
@@ -276,7 +280,7 @@ async def test_read_body_returns_a_body_of_the_limits_size() -> None:
     [
         ({"content-length": "11"}, []),
         ({"content-length": "9" * 5_000}, []),
-        ({}, [b"12345", b"678901", b"never asked for"]),
+        ({}, [b"12345", b"678901", b"never read"]),
         ({"content-length": "3"}, [b"12345678901"]),
     ],
 )
@@ -288,7 +292,7 @@ async def test_read_body_stops_with_413_when_the_body_is_too_long(
         await auth.read_body(asked, 10)
     assert (raised.value.status, raised.value.name) == (413, "too-large")
     if len(chunks) > 2:
-        assert (await asked.receive())["body"] == b"never asked for"
+        assert (await asked.receive())["body"] == b"never read"
 
 
 async def test_read_body_raises_400_when_the_sender_disconnects() -> None:
@@ -297,7 +301,9 @@ async def test_read_body_raises_400_when_the_sender_disconnects() -> None:
     assert raised.value.status == 400
 
 
-async def test_read_body_raises_408_when_the_body_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read_body_raises_408_when_the_body_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(auth, "BODY_WAIT_S", 0.01)
     with pytest.raises(Problem) as raised:
         await auth.read_body(request("POST", chunks=[b"1", b"(stuck)"]))

@@ -1,4 +1,4 @@
-"""The desk's pages and forms: without scripts, without a store, against editing that is noted."""
+"""The desk's pages and forms, without scripts and without a store: writes are recorded."""
 
 import re
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
 
 
 class KnownAccounts(Accounts):
-    """Sessions named after whose they are, and a store that can be away."""
+    """Accounts whose session secrets are the users' names; the store can be unreachable."""
 
     def __init__(self) -> None:
         self.is_store_up = True
@@ -72,7 +72,7 @@ class KnownAccounts(Accounts):
 
     async def check_store(self) -> None:
         if not self.is_store_up:
-            raise StoreDown("away")
+            raise StoreDown("unreachable")
 
     async def session_caller(self, secret: str) -> Caller | None:
         await self.check_store()
@@ -96,16 +96,16 @@ class KnownAccounts(Accounts):
 
 
 @dataclass
-class NotedPublishing:
-    """Notes what it is asked, and answers with one blog, one entry and one draft, or a problem."""
+class RecordingPublishing:
+    """Records every write, and answers with one blog, one entry and one draft, or a problem."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     problem: Exception | None = None
-    held: Exception | None = None  # on reading
+    read_problem: Exception | None = None  # raised by reads
     blog_is: Blog = BLOG
     entry_is: Entry = ENTRY
 
-    def _note(self, *call: Any) -> None:
+    def _record(self, *call: Any) -> None:
         self.calls.append(call)
         if self.problem:
             raise self.problem
@@ -114,8 +114,8 @@ class NotedPublishing:
         return [BlogAt(self.blog_is, AT)]
 
     async def blog(self, caller: Caller, slug: str) -> BlogAt:
-        if self.held:
-            raise self.held
+        if self.read_problem:
+            raise self.read_problem
         return BlogAt(self.blog_is, AT)
 
     async def shown(
@@ -130,40 +130,40 @@ class NotedPublishing:
         return Written(self.entry_is, AT)
 
     async def create_blog(self, caller: Caller, fields: Any, key: Any) -> BlogAt:
-        self._note("create_blog", fields, key)
+        self._record("create_blog", fields, key)
         return BlogAt(self.blog_is, AT)
 
     async def edit_blog(self, caller: Caller, slug: str, fields: Any, key: Any) -> BlogAt:
-        self._note("edit_blog", fields, key)
+        self._record("edit_blog", fields, key)
         return BlogAt(self.blog_is, AT)
 
     async def create_entry(self, caller: Caller, slug: str, fields: Any, key: Any) -> Written:
-        self._note("create_entry", fields, key)
+        self._record("create_entry", fields, key)
         return Written(self.entry_is, AT, 201)
 
     async def edit_entry(
         self, caller: Caller, slug: str, id: str, fields: Any, revision: Any, key: Any
     ) -> Written:
-        self._note("edit_entry", id, fields, revision, key)
+        self._record("edit_entry", id, fields, revision, key)
         return Written(self.entry_is, AT)
 
     async def delete_entry(
         self, caller: Caller, slug: str, id: str, takedown: bool, key: Any
     ) -> Deleted:
-        self._note("delete_entry", id, takedown)
+        self._record("delete_entry", id, takedown)
         return Deleted(id, 8, AT, takedown, 0)
 
     async def restore_entry(self, caller: Caller, slug: str, id: str, key: Any) -> Written:
-        self._note("restore_entry", id)
+        self._record("restore_entry", id)
         return Written(self.entry_is, AT)
 
 
 @dataclass
 class Browser:
-    """A browser without scripts, signed in as dana unless it is told otherwise."""
+    """A browser without scripts, signed in as dana until `sign_in` changes that."""
 
     client: TestClient
-    publishing: NotedPublishing
+    publishing: RecordingPublishing
     accounts: KnownAccounts
 
     def sign_in(self, name: str) -> None:
@@ -180,7 +180,7 @@ class Browser:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    publishing, accounts = NotedPublishing(), KnownAccounts()
+    publishing, accounts = RecordingPublishing(), KnownAccounts()
     routes = desk.routes(cast(Publishing, publishing), accounts, Settings(), Pages(), Problems())
     with TestClient(Starlette(routes=routes), base_url=SITE, follow_redirects=False) as client:
         found = Browser(client, publishing, accounts)
@@ -189,7 +189,7 @@ def browser() -> Iterator[Browser]:
 
 
 def value_of(page: str, name: str) -> str:
-    """Return what stands in the first box of a name."""
+    """Return the content of the first box of a name."""
     line = re.search(rf'<input[^>]* name="{name}"[^>]* value="([^"]*)"', page)
     area = re.search(rf'<textarea[^>]* name="{name}"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
     found = line or area
@@ -198,7 +198,7 @@ def value_of(page: str, name: str) -> str:
 
 
 def reason_of(page: str, name: str, form: str = "compose") -> str:
-    """Return the reason beside a box, which the box must point to."""
+    """Return the reason at a box; the box must refer to it by aria-describedby."""
     found = re.search(rf'id="{form}-{name}-reason"[^>]*>([^<]*)<', page)
     assert found
     assert f'aria-describedby="{form}-{name}-reason' in page
@@ -206,13 +206,13 @@ def reason_of(page: str, name: str, form: str = "compose") -> str:
 
 
 def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
-    """Return what is asked for of a blog's start when its header's form is sent."""
+    """Send the header's form, and return the start that the desk asks Publishing to save."""
     browser.post("/desk/blogs/moon/header", {"title": "The Moon", **boxes})
     *_, fields, _ = browser.publishing.calls[-1]
     return {name: value for name, value in fields.items() if name.startswith("starts_at")}
 
 
-# -- coming in
+# -- signing in
 
 
 def test_a_page_redirects_to_sign_in_and_back_without_a_session(browser: Browser) -> None:
@@ -368,7 +368,7 @@ def test_a_form_gets_a_new_key_when_its_key_was_used(browser: Browser) -> None:
 
 
 def test_the_page_keeps_text_and_key_when_the_store_is_unreachable(browser: Browser) -> None:
-    browser.publishing.held = StoreDown("away")
+    browser.publishing.read_problem = StoreDown("unreachable")
     given = {"body": "My <words>", "headline": "Mine", "idempotency_key": "k1"}
     answer = browser.post("/desk/blogs/moon/entries", given)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
@@ -404,7 +404,9 @@ def test_every_page_is_503_when_the_store_is_unreachable(browser: Browser, path:
         (b"body=" + b"x" * (1 << 20), "application/x-www-form-urlencoded", 413),
     ],
 )
-def test_a_body_is_rejected_when_it_is_not_a_form(browser: Browser, body: bytes, kind: str, status: int) -> None:
+def test_a_body_is_rejected_when_it_is_not_a_form(
+    browser: Browser, body: bytes, kind: str, status: int
+) -> None:
     headers = {"Content-Type": kind, "Sec-Fetch-Site": "same-origin"}
     answer = browser.client.post("/desk/blogs/moon/entries", content=body, headers=headers)
     assert answer.status_code == status
@@ -456,9 +458,7 @@ def test_an_edit_after_a_conflict_keeps_a_colleagues_marks(
 
 
 @pytest.mark.parametrize("at", [SECOND_HALF_PAST_ONE, 1_782_921_600_000])
-def test_an_edit_keeps_the_seconds_of_a_schedule_left_as_shown(
-    browser: Browser, at: int
-) -> None:
+def test_an_edit_keeps_the_seconds_of_a_schedule_left_as_shown(browser: Browser, at: int) -> None:
     browser.publishing.entry_is = replace(ENTRY, status="scheduled", publish_at=at)
     path = f"/desk/blogs/moon/entries/{ID}"
     boxes = sent(browser.get(path).text, "edit")
@@ -589,9 +589,7 @@ def test_a_start_is_shown_and_read_in_the_blogs_zone(
 
 
 @pytest.mark.parametrize("at", [1_782_921_600_000, SECOND_HALF_PAST_ONE, None])
-def test_a_start_left_as_shown_keeps_its_seconds(
-    browser: Browser, at: int | None
-) -> None:
+def test_a_start_left_as_shown_keeps_its_seconds(browser: Browser, at: int | None) -> None:
     browser.publishing.blog_is = replace(UPCOMING, starts_at=at)
     page = browser.get("/desk/blogs/moon").text
     names = ("starts_at", "starts_at_was", "timezone", "timezone_was")
@@ -707,9 +705,15 @@ def _fields(entry: Entry) -> dict[str, Any]:
     ("local", "instant"),
     [
         ("2026-01-01T12:00", "2026-01-01T17:00:00.000Z"),
-        ("2026-11-01T01:30", "2026-11-01T05:30:00.000Z"),  # comes twice: the first
-        ("2026-03-08T02:30", "2026-03-08T07:30:00.000Z"),  # is skipped: the offset before
-        ("2026-02-30T00:00", "2026-02-30T00:00"),  # does not exist: left to be refused
+        ("2026-11-01T01:30", "2026-11-01T05:30:00.000Z"),  # occurs twice: the first occurrence
+        (
+            "2026-03-08T02:30",
+            "2026-03-08T07:30:00.000Z",
+        ),  # is skipped: the offset before the change
+        (
+            "2026-02-30T00:00",
+            "2026-02-30T00:00",
+        ),  # does not exist: passed on, and rejected by the API
         ("soon", "soon"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What becomes HTML, and what must never become HTML."""
+"""Times, entries, headers and pages as HTML: their content, and that they escape all text."""
 
 import re
 from datetime import UTC, datetime
@@ -221,7 +221,7 @@ def test_a_header_names_the_successor_only_when_the_blog_ended() -> None:
             "Tuesday, December 1, 2026, 7:30 PM GMT (Europe/London)",
         ),
         (
-            ms(1970, 1, 1),  # 0: a start like any other
+            ms(1970, 1, 1),  # 0 is a valid start
             "America/New_York",
             "7:00 PM EST",
             "December 31, 1969",

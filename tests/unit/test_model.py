@@ -1,4 +1,4 @@
-"""What callers may send: positions, names, times, and every limit at its edge."""
+"""Values that callers send: positions, names, times, and every limit at its edge."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ from liveblog.blog.shapes import blog_json
 
 
 def check(**fields: Any) -> dict[str, Any]:
-    """Check fields of a blog or entry, whichever has the first one."""
+    """Check fields of an entry if the first field is one of an entry's, else of a blog."""
     if next(iter(fields)) in EntryFields.__struct_fields__:
         return check_fields(convert(fields, EntryFields))
     return check_fields(convert(fields, BlogFields))
 
 
-def refused(**fields: Any) -> list[tuple[str, str]]:
+def rejected(**fields: Any) -> list[tuple[str, str]]:
     with pytest.raises(Problem) as caught:
         check(**fields)
     assert caught.value.status == 422
@@ -89,7 +89,7 @@ def test_a_slug_has_lower_case_letters_digits_and_single_hyphens(slug: str) -> N
 )
 def test_a_slug_is_rejected_when_it_has_another_form(slug: str) -> None:
     assert not is_slug(slug)
-    ((pointer, detail),) = refused(slug=slug)
+    ((pointer, detail),) = rejected(slug=slug)
     assert pointer == "/slug"
     assert "1 to 80" in detail
 
@@ -138,7 +138,7 @@ LIMITS = {
 def test_text_is_rejected_when_it_exceeds_its_limit(name: str, limit: int) -> None:
     for character in ("x", "é", "👩"):
         assert check(**{name: character * limit}) == {name: character * limit}
-    ((pointer, detail),) = refused(**{name: "x" * (limit + 1)})
+    ((pointer, detail),) = rejected(**{name: "x" * (limit + 1)})
     assert pointer == f"/{name}"
     assert str(limit) in detail
     assert str(limit + 1) in detail
@@ -147,10 +147,10 @@ def test_text_is_rejected_when_it_exceeds_its_limit(name: str, limit: int) -> No
 def test_a_byline_has_at_most_10_names_of_200_characters() -> None:
     names = ["x" * 200] * 10
     assert check(byline=names) == {"byline": names}
-    assert refused(byline=["x"] * 11) == [("/byline", "has 11 names; the limit is 10")]
-    assert [pointer for pointer, _ in refused(byline=["a", "x" * 201])] == ["/byline/1"]
-    assert refused(byline=["a", " ", "b"]) == [("/byline/1", "is empty")]
-    assert [pointer for pointer, _ in refused(byline=["a\nb"])] == ["/byline/0"]
+    assert rejected(byline=["x"] * 11) == [("/byline", "has 11 names; the limit is 10")]
+    assert [pointer for pointer, _ in rejected(byline=["a", "x" * 201])] == ["/byline/1"]
+    assert rejected(byline=["a", " ", "b"]) == [("/byline/1", "is empty")]
+    assert [pointer for pointer, _ in rejected(byline=["a\nb"])] == ["/byline/0"]
 
 
 @pytest.mark.parametrize("name", ["full_coverage", "successor"])
@@ -158,12 +158,12 @@ def test_a_link_has_a_text_and_a_url_of_limited_length(name: str) -> None:
     url = "https://" + "x" * (2048 - 8)
     link = {"text": "x" * 200, "url": url}
     assert check(**{name: link}) == {name: link}
-    assert refused(**{name: {**link, "text": "x" * 201}})[0][0] == f"/{name}/text"
-    assert refused(**{name: {**link, "url": url + "x"}})[0][0] == f"/{name}/url"
-    assert refused(**{name: {"text": "a"}})[0][0] == f"/{name}/url"
-    assert refused(**{name: {"url": url}})[0][0] == f"/{name}/text"
-    assert refused(**{name: {**link, "rel": "x"}})[0][0] == f"/{name}/rel"
-    assert refused(**{name: {"text": 1, "url": url}})[0][0] == f"/{name}/text"
+    assert rejected(**{name: {**link, "text": "x" * 201}})[0][0] == f"/{name}/text"
+    assert rejected(**{name: {**link, "url": url + "x"}})[0][0] == f"/{name}/url"
+    assert rejected(**{name: {"text": "a"}})[0][0] == f"/{name}/url"
+    assert rejected(**{name: {"url": url}})[0][0] == f"/{name}/text"
+    assert rejected(**{name: {**link, "rel": "x"}})[0][0] == f"/{name}/rel"
+    assert rejected(**{name: {"text": 1, "url": url}})[0][0] == f"/{name}/text"
     assert check(**{name: None}) == {name: None}
 
 
@@ -192,7 +192,7 @@ def test_a_link_goes_to_http_or_a_path_of_this_site(url: str) -> None:
     ],
 )
 def test_a_link_is_rejected_when_it_goes_elsewhere(url: str) -> None:
-    assert refused(successor={"text": "a", "url": url})[0][0] == "/successor/url"
+    assert rejected(successor={"text": "a", "url": url})[0][0] == "/successor/url"
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kolkata"])
@@ -204,7 +204,7 @@ def test_a_time_zone_is_a_name_of_the_iana_database(zone: str) -> None:
     "zone", ["Mars/Phobos", "EDT!", "../UTC", "/etc/localtime", "utc", "+01:00"]
 )
 def test_a_time_zone_is_rejected_when_iana_does_not_list_it(zone: str) -> None:
-    assert refused(timezone=zone)[0][0] == "/timezone"
+    assert rejected(timezone=zone)[0][0] == "/timezone"
 
 
 @pytest.mark.parametrize("language", ["en", "de-AT", "zh-Hant-TW", "es-419", "sl-nedis"])
@@ -214,7 +214,7 @@ def test_a_language_is_a_bcp_47_tag(language: str) -> None:
 
 @pytest.mark.parametrize("language", ["english", "e", "en_US", "en-", "en-USA", "x" * 36])
 def test_a_language_is_rejected_when_it_is_not_a_bcp_47_tag(language: str) -> None:
-    assert refused(language=language)[0][0] == "/language"
+    assert rejected(language=language)[0][0] == "/language"
 
 
 # -- text ------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_text_becomes_none_when_it_is_empty_or_white_space(blank: str) -> None:
 @pytest.mark.parametrize("blank", ["", " ", "\n"])
 @pytest.mark.parametrize("name", ["slug", "title", "timezone", "language"])
 def test_a_required_field_of_a_blog_is_rejected_when_empty(name: str, blank: str) -> None:
-    assert refused(**{name: blank})[0][0] == f"/{name}"
+    assert rejected(**{name: blank})[0][0] == f"/{name}"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_required_field_of_a_blog_is_rejected_when_empty(name: str, blank: str
 )
 def test_text_is_rejected_with_control_characters_or_surrogates(character: str) -> None:
     for name in LIMITS:
-        ((pointer, detail),) = refused(**{name: f"ab{character}"})
+        ((pointer, detail),) = rejected(**{name: f"ab{character}"})
         assert pointer == f"/{name}"
         assert f"U+{ord(character):04X}" in detail
         assert "character 3" in detail
@@ -265,7 +265,7 @@ def test_only_body_and_summary_may_have_several_lines(character: str) -> None:
         if name in ("body", "summary"):
             assert check(**{name: f"a{character}b"})
         else:
-            assert refused(**{name: f"a{character}b"})[0][0] == f"/{name}"
+            assert rejected(**{name: f"a{character}b"})[0][0] == f"/{name}"
 
 
 def test_fields_not_sent_are_left_out_and_null_stays_none() -> None:
@@ -275,7 +275,7 @@ def test_fields_not_sent_are_left_out_and_null_stays_none() -> None:
 
 
 def test_a_problem_names_every_wrong_field() -> None:
-    found = refused(headline="x" * 301, dateline="a\nb", publish_at="tomorrow", body="fine")
+    found = rejected(headline="x" * 301, dateline="a\nb", publish_at="tomorrow", body="fine")
     assert [pointer for pointer, _ in found] == ["/headline", "/dateline", "/publish_at"]
 
 
@@ -381,10 +381,10 @@ def test_a_time_is_rfc_3339_with_an_offset(text: str, ms: int) -> None:
     ],
 )
 def test_a_time_is_rejected_when_it_is_not_rfc_3339(text: str) -> None:
-    with pytest.raises(ValueError, match="RFC 3339|does not exist"):
+    with pytest.raises(ValueError, match=r"RFC 3339|does not exist"):
         parse_time(text)
     for name in ("publish_at", "published_at"):
-        assert refused(**{name: text or "x"})[0][0] == f"/{name}"
+        assert rejected(**{name: text or "x"})[0][0] == f"/{name}"
 
 
 def test_a_time_is_written_in_utc_with_milliseconds_and_z() -> None:
@@ -403,15 +403,15 @@ def test_parse_time_reads_every_time_that_format_time_writes(ms: int) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "0001-01-01T00:00:00+01:00",  # in UTC of the year 0
-        "9999-12-31T23:59:59-01:00",  # in UTC of the year 10000
+        "0001-01-01T00:00:00+01:00",  # the year 0 in UTC
+        "9999-12-31T23:59:59-01:00",  # the year 10000 in UTC
         "0999-12-31T23:59:59Z",
         "9999-01-01T00:00:00Z",
     ],
 )
 def test_a_time_is_rejected_when_some_zone_cannot_show_it(text: str) -> None:
     for name in ("publish_at", "published_at", "starts_at"):
-        ((pointer, detail),) = refused(**{name: text})
+        ((pointer, detail),) = rejected(**{name: text})
         assert pointer == f"/{name}"
         assert text in detail
 
@@ -420,7 +420,7 @@ def test_a_time_is_rejected_when_some_zone_cannot_show_it(text: str) -> None:
 def test_a_start_is_rejected_when_it_is_not_an_instant(text: str) -> None:
     assert check(starts_at="2026-06-01T19:30:00+01:00")
     assert check(starts_at=None) == check(starts_at=" ") == {"starts_at": None}
-    ((pointer, detail),) = refused(starts_at=text)
+    ((pointer, detail),) = rejected(starts_at=text)
     assert pointer == "/starts_at"
     assert text in detail
 
