@@ -1,4 +1,4 @@
-"""Problems: why a call cannot be answered, and what each problem's name means.
+"""Problems: the reasons for which a call fails, and the meaning of each problem's name.
 
 Rules: imports nothing of ours.
 """
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-# What `type` in an answer points to: a problem's name, what it means and what the caller can do.
+# Each problem's name, with its meaning and its remedy. The `type` of an answer links to this text.
 # A test fails when the code raises a name that is missing here.
 PROBLEMS: Final = {
     "ambiguous-credentials": "The request has more than one credential. Send a token or a session"
@@ -122,9 +122,9 @@ class Damaged(StoreDown):
     """The store returned a corrupt record. Other records of the store may still be readable."""
 
 
-# What reading a corrupt record raises: a value is missing, of another kind, too large, nested too
-# deep, or not UTF-8. The fault concerns one blog or account. It must not end a worker, nor an
-# answer about the others.
+# Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
+# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
+# nor an answer about other blogs or accounts.
 NONSENSE: Final = (
     msgspec.DecodeError,
     ValueError,

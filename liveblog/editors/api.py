@@ -324,7 +324,7 @@ def _json(
 
 
 def _explanation(name: str, problems: Problems) -> Response:
-    """Answer what a problem's `type` links to, for developers."""
+    """Return the page that explains a problem's name; an answer's `type` links to it."""
     if name not in PROBLEMS:
         return problems.response(not_found(f"There is no problem named {name[:80]!r}."))
     return PlainTextResponse(f"{name}\n\n{PROBLEMS[name]}\n")

@@ -139,7 +139,7 @@ def _is_allowed_origin(request: Request, settings: Settings) -> bool:
 def client_address(request: Request) -> str:
     """Return the address by which sign-in tries are counted.
 
-    It reads no header: the server has already applied those of trusted proxies
+    No header is read here: the server has already applied the headers of trusted proxies
     (FORWARDED_ALLOW_IPS).
     """
     return counted_address(request.client.host if request.client else "")

@@ -30,7 +30,7 @@ from liveblog.store.accounts import Accounts
 ENTRIES: Final = 30  # published entries on one page of the desk
 UNPUBLISHED_MAX: Final = 300  # drafts, submissions and scheduled entries shown
 
-# What the page after a redirect says, by `done` in its query.
+# The notice on the page after a redirect, by `done` in the page's query.
 NOTICES: Final = {
     "published": "Published.",
     "scheduled": "Scheduled.",
@@ -276,8 +276,8 @@ class _Entries:
     ) -> Response:
         """Answer with an entry's page.
 
-        `entry` is None when it was deleted. `theirs` are the texts of another editor's version that
-        differ, by box.
+        `entry` is None for a deleted entry. `theirs` maps a box to another editor's text, where the
+        text differs from the form's.
         """
         html = self._pages.desk(
             "entry", editor=caller, blog=blog, entry=entry, form=form, theirs=theirs or {}

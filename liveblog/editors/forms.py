@@ -1,7 +1,7 @@
 """The desk's forms: from boxes to the API's fields, and from entries and headers back to boxes.
 
-A form without scripts sends every box. A hidden box `{name}_was` says what a box showed, so that
-saving leaves a colleague's change of another box as it is.
+A form without scripts sends every box. A hidden box `{name}_was` contains the value that a box
+showed. Only altered boxes are saved, so that a colleague's change of another box stays.
 
 Rules: pure. No request, no HTML, no clock.
 """
@@ -42,11 +42,11 @@ Boxes = dict[str, str]  # what a form's boxes contain, by the box's name
 
 @dataclass(frozen=True, slots=True)
 class FormView:
-    """A form as a page shows it: the contents of its boxes, and what was wrong with them.
+    """A form as a page shows it: the contents of its boxes, and the reasons of a rejection.
 
-    `errors` has the reason of each wrong box by its name; `problem` is the reason for the whole
-    form. `key` is the Idempotency-Key. It stays the same until the form is accepted, so that
-    sending the form again changes nothing.
+    `errors` maps a box's name to its reason; `problem` is the reason for the whole form. `key` is
+    the Idempotency-Key. The key stays the same until the form is accepted, so that sending the form
+    again changes nothing.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class FormView:
     key: str = field(default_factory=partial(new_id, "", KEY_LENGTH))
 
 
-# -- what a browser sent ---------------------------------------------------------------------------
+# -- reading a form --------------------------------------------------------------------------------
 
 
 def check_form_type(content_type: str) -> None:
@@ -111,7 +111,7 @@ def revision_of(boxes: Mapping[str, str]) -> int | None:
 
 
 def altered(boxes: Mapping[str, str]) -> Boxes:
-    """Return the boxes without those that still contain what they showed."""
+    """Return the boxes that the editor altered: those that differ from their `{name}_was`."""
     return {name: text for name, text in boxes.items() if boxes.get(f"{name}_was") != text}
 
 
@@ -153,7 +153,7 @@ def _text_or_none(text: str) -> str | None:
 
 
 def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
-    """Return the status and time that the form asks for; with a time "publish" is "schedule"."""
+    """Return the form's status and time; with a time, "publish" schedules."""
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
         return {"status": status} if status else {}
@@ -176,11 +176,11 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
 
 
 def _start(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
-    """Return the start that the form asks for; nothing if neither it nor the zone was altered.
+    """Return the form's start; nothing if neither the start nor the zone was altered.
 
-    A box has no milliseconds, and does not say which of two equal hours it means. Saving the rest
-    of the header must not move the start by them. The API rejects an unknown zone with a reason of
-    its own, so the start is not read in that zone.
+    A box has no milliseconds, and does not tell two equal hours apart. So a start left as shown is
+    not sent: saving the rest of the header must not move it. In an unknown zone, which the API
+    rejects, the start is read in `zone`.
     """
     if "starts_at" not in boxes or not altered(boxes).keys() & {"starts_at", "timezone"}:
         return {}
@@ -207,9 +207,8 @@ def header_values(blog: Blog) -> Boxes:
 def entry_values(entry: Entry, zone: str) -> Boxes:
     """Return the contents of an entry's boxes.
 
-    For the marks and the time the form also says what it showed. Marks change without a new
-    revision; the box of a time has no milliseconds, and does not say which of two equal hours it
-    means.
+    Marks and the time also have a `{name}_was`. Marks change without a new revision. The box of a
+    time has no milliseconds, and does not tell two equal hours apart.
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
@@ -220,7 +219,7 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
 
 
 def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
-    """Return the values, and for `altered` what the boxes of these names show."""
+    """Return the values, with a `{name}_was` for each of these names, as `altered` needs them."""
     return {**values, **{f"{name}_was": values[name] for name in names}}
 
 
@@ -235,8 +234,8 @@ def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes
 def rejected(boxes: Boxes, problem: Problem) -> FormView:
     """Return the form as the editor sent it, with the problem's reasons at its boxes.
 
-    The key stays, except when it was used for another text. That text is stored, and sending this
-    one makes another entry.
+    The key stays, except when it was used for another text. The other text is stored, so sending
+    this text makes a second entry.
     """
     if problem.name == "idempotency-key-reused":
         return FormView(boxes, problem=REUSED)

@@ -1,6 +1,6 @@
 """Answers for problems: problem+json for callers, and the reason in the log.
 
-Rules: no Redis. A caller never learns why the store is unreachable; the log does.
+Rules: no Redis. The reason for an unreachable store goes to the log, never to a caller.
 """
 
 import logging

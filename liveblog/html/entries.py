@@ -32,7 +32,7 @@ def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False) -> str:
 def header_html(blog: Blog) -> str:
     """Return the <header> of a blog: title, dek, status, start, summary and links.
 
-    An upcoming blog says "About to start" until an editor changes its status, even after its start.
+    An upcoming blog shows "About to start", also after its start, until its status changes.
     """
     return _header_template.render(blog=blog, summary=safe(blog.summary_html))
 

@@ -33,5 +33,5 @@ def environment(**names: object) -> Environment:
 
 
 def safe(html: str | None) -> Markup:
-    """Mark HTML as safe; None becomes empty. Allowed for the results of `to_html` and templates."""
+    """Mark HTML as safe, None as empty; use it only for results of `to_html` and of templates."""
     return Markup(html or "")  # noqa: S704

@@ -228,7 +228,7 @@ class _Deleted(Exception):
 async def _around(live: Live, id: str) -> Window:
     """Return the newest entries if the linked entry is among them, else the entries around it.
 
-    The linked entry is read here as well, so that a second read never shows an older state of it.
+    The linked entry is read here as well, so that a second read never shows its older state.
     Raises _Deleted.
     """
     entry = await _published(live, id)
