@@ -59,6 +59,11 @@ FAREWELL_S: Final = 2.0  # for the last frame and close of who was sent away las
 succeeds = threading.Event()  # this process takes another's place: it waits for the store
 
 
+def now_ms() -> int:
+    """Return the wall clock in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 def create() -> ASGIApp:
     """Make the application from the environment; uvicorn's factory."""
     return create_app(load(os.environ))
@@ -72,7 +77,7 @@ def create_app(settings: Settings) -> ASGIApp:
     nodes = connect(settings.redis_url)
     broker = Broker(nodes, wait_for_replica=settings.durability == "replica")
     accounts = Accounts(nodes)
-    publishing = Publishing(broker, lambda: time.time_ns() // 1_000_000)
+    publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.probe)
     hub = Hub(broker, follower, entries, _rules(settings))
     door = _door(hub, settings)
@@ -101,7 +106,7 @@ def create_app(settings: Settings) -> ASGIApp:
             *sockets.routes(door),
             *page.routes(hub, settings, pages),
             *api.routes(publishing, accounts, settings, problems),
-            *desk.routes(publishing, accounts, settings, pages, problems),
+            *desk.routes(publishing, accounts, settings, pages, problems, now_ms),
             *_health(hub, metrics),
             *files.routes(),
         ],

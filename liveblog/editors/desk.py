@@ -7,8 +7,7 @@ boxes and the reasons beside them.
 Rules: no Redis, no HTML in strings, no permission decided here (publishing decides).
 """
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -57,10 +56,11 @@ def routes(
     settings: Settings,
     pages: Pages,
     problems: Problems,
+    now_ms: Callable[[], int],
 ) -> list[BaseRoute]:
-    """Return the routes under /desk."""
+    """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
     gate = Gate(accounts, settings, pages, problems)
-    blogs = _Blogs(publishing, pages)
+    blogs = _Blogs(publishing, pages, now_ms)
     entries = _Entries(publishing, pages, blogs)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"
 
@@ -91,8 +91,8 @@ def routes(
 class _Blogs:
     """The list of blogs, and the desk of one blog."""
 
-    def __init__(self, publishing: Publishing, pages: Pages) -> None:
-        self._publishing, self._pages = publishing, pages
+    def __init__(self, publishing: Publishing, pages: Pages, now_ms: Callable[[], int]) -> None:
+        self._publishing, self._pages, self._now_ms = publishing, pages, now_ms
 
     async def home(self, request: Request, caller: Caller) -> Response:
         return await self._home(request, caller, FormView({"timezone": "UTC", "language": "en"}))
@@ -148,7 +148,7 @@ class _Blogs:
             held=await self._unpublished(caller, slug),
             notice=_notice(request),
             undo=_undo(request),
-            now=_now(),
+            now=self._now_ms(),
             **given,
         )
         return page_response(html, status)
@@ -308,7 +308,3 @@ def _raise_unless_shown(problem: Problem) -> None:
     """Raise a problem again when the caller may not see the page of the form."""
     if problem.status in (401, 403, 404, 503):
         raise problem
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -24,6 +24,7 @@ from liveblog.store.accounts import Accounts
 AT = Position("k3xq9a", 7, "9f2c01ab")
 ID = "e000000000001"
 SITE = "http://testserver"
+NOW_MS = 1_782_921_600_000  # noon of July 1, 2026, in New York
 NEW_YORK = "America/New_York"
 DANA = Caller("user:dana", "editor")
 CLEO = Caller("user:cleo", "contributor")
@@ -104,6 +105,7 @@ class RecordingPublishing:
     read_problem: Exception | None = None  # raised by reads
     blog_is: Blog = BLOG
     entry_is: Entry = ENTRY
+    unpublished_are: list[Entry] = field(default_factory=lambda: [DRAFT])
 
     def _record(self, *call: Any) -> None:
         self.calls.append(call)
@@ -124,7 +126,7 @@ class RecordingPublishing:
         return [Written(self.entry_is, AT)], None
 
     async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
-        return [DRAFT]
+        return [*self.unpublished_are]
 
     async def entry(self, caller: Caller, slug: str, id: str) -> Written:
         return Written(self.entry_is, AT)
@@ -181,7 +183,9 @@ class Browser:
 @pytest.fixture
 def browser() -> Iterator[Browser]:
     publishing, accounts = RecordingPublishing(), KnownAccounts()
-    routes = desk.routes(cast(Publishing, publishing), accounts, Settings(), Pages(), Problems())
+    routes = desk.routes(
+        cast(Publishing, publishing), accounts, Settings(), Pages(), Problems(), lambda: NOW_MS
+    )
     with TestClient(Starlette(routes=routes), base_url=SITE, follow_redirects=False) as client:
         found = Browser(client, publishing, accounts)
         found.sign_in("dana")
@@ -676,6 +680,20 @@ def test_an_ended_blog_offers_to_reopen_and_not_to_end(browser: Browser) -> None
     page = browser.get("/desk/blogs/moon").text
     assert 'id="reopen"' in page
     assert 'id="end"' not in page
+
+
+@pytest.mark.parametrize(
+    ("at", "label"),
+    [
+        (NOW_MS - 1, "Overdue since 11:59 AM EDT"),
+        (NOW_MS, "Scheduled for 12:00 PM EDT"),
+    ],
+)
+def test_a_scheduled_entry_is_overdue_when_its_time_has_passed(
+    browser: Browser, at: int, label: str
+) -> None:
+    browser.publishing.unpublished_are = [replace(DRAFT, status="scheduled", publish_at=at)]
+    assert label in browser.get("/desk/blogs/moon").text
 
 
 def test_a_contributor_sees_only_the_buttons_of_the_role(browser: Browser) -> None:
