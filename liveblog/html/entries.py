@@ -67,10 +67,10 @@ def _body(entry: Entry) -> Markup:
     body = safe(entry.body_html)
     if not entry.dateline:
         return body
-    dateline = Markup('<span class="dateline">{}</span> — ').format(entry.dateline)
+    dateline = safe('<span class="dateline">{}</span> — ').format(entry.dateline)
     if body.startswith("<p>"):
-        return Markup("<p>") + dateline + body[3:]
-    return Markup("<p>{}</p>\n").format(dateline) + body
+        return safe("<p>") + dateline + body[3:]
+    return safe("<p>{}</p>\n").format(dateline) + body
 
 
 templates: Final[Environment] = environment(

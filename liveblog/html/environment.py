@@ -1,7 +1,7 @@
 """The template environment: loads every template, and marks strings as safe HTML.
 
-Rules: no other module of the project marks a string safe. Only HTML that a template or
-`markdown.to_html` has made may be marked.
+Rules: no other module of the project marks a string safe. Only literals, and HTML that a template
+or `markdown.to_html` has made, may be marked.
 """
 
 from pathlib import Path
@@ -33,5 +33,5 @@ def environment(**names: object) -> Environment:
 
 
 def safe(html: str | None) -> Markup:
-    """Mark HTML as safe, None as empty; use it only for results of `to_html` and of templates."""
+    """Mark HTML as safe; None becomes empty. The module's rules state which HTML may be marked."""
     return Markup(html or "")  # noqa: S704

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from liveblog.blog.model import Blog, Caller, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
-from liveblog.editors import desk, forms
+from liveblog.editors import desk
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import BlogAt, Deleted, Publishing, Written
 from liveblog.html.pages import Pages
@@ -714,31 +714,3 @@ def test_a_retracted_entry_stays_in_the_list(browser: Browser) -> None:
 
 def _fields(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in entry.__struct_fields__}
-
-
-# -- times
-
-
-@pytest.mark.parametrize(
-    ("local", "instant"),
-    [
-        ("2026-01-01T12:00", "2026-01-01T17:00:00.000Z"),
-        ("2026-11-01T01:30", "2026-11-01T05:30:00.000Z"),  # occurs twice: the first occurrence
-        (
-            "2026-03-08T02:30",
-            "2026-03-08T07:30:00.000Z",
-        ),  # is skipped: the offset before the change
-        (
-            "2026-02-30T00:00",
-            "2026-02-30T00:00",
-        ),  # does not exist: passed on, and rejected by the API
-        ("soon", "soon"),
-    ],
-)
-def test_a_local_time_is_read_in_the_zone_of_the_blog(local: str, instant: str) -> None:
-    assert forms.instant_of(local, NEW_YORK) == instant
-
-
-def test_an_instant_is_shown_as_local_time_of_the_blog() -> None:
-    assert forms.local_time(1_782_921_600_000, NEW_YORK) == "2026-07-01T12:00"
-    assert forms.local_time(None, NEW_YORK) == ""

@@ -2,10 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import liveblog
 from liveblog.blog.model import Blog, Entry, Link, Position
 from liveblog.html.entries import entry_html, entry_name, header_html
 from liveblog.html.markdown import plain, to_html
@@ -321,6 +323,18 @@ def test_a_page_has_the_language_and_direction_of_its_blog(language: str, direct
 )
 def test_a_page_states_no_connection_before_its_script_connects(status: str, state: str) -> None:
     assert f'dir="auto" data-state="{state}"' in page(blog=blog(status=status))
+
+
+def test_pages_load_scripts_and_styles_from_their_own_prefix() -> None:
+    mine, other = (Pages(f"/static/{version}") for version in ("a1", "b2"))
+    for pages, prefix in ((mine, "a1"), (other, "b2"), (mine, "a1")):
+        found = re.findall(r'(?:src|href)="/static/(\w+)/', pages.home(blogs=[], public_url=""))
+        assert set(found) == {prefix}
+
+
+def test_only_the_environment_marks_strings_as_safe() -> None:
+    sources = {path.name: path.read_text() for path in Path(liveblog.__path__[0]).rglob("*.py")}
+    assert [name for name, text in sources.items() if "Markup(" in text] == ["environment.py"]
 
 
 def test_no_page_has_an_inline_script_or_style() -> None:
