@@ -45,9 +45,9 @@ def football() -> dict[str, Any]:
 async def fill_football(editor: Editor, language: Language) -> dict[str, str]:
     """Publish the football match in an empty store, with times of 2025; return the pages' paths by kind."""
     story = football()[language]
-    entries = await _tell(editor, story, language, status="live")
-    await _tell(editor, story["upcoming"], language, status="upcoming")
-    await _tell(editor, story["ended"] | {"entries": story["entries"][:3]}, language)
+    entries = await _create_blog(editor, story, language, status="live")
+    await _create_blog(editor, story["upcoming"], language, status="upcoming")
+    await _create_blog(editor, story["ended"] | {"entries": story["entries"][:3]}, language)
     await editor.alter(story["ended"]["slug"], status="ended")
     page = f"/blogs/{story['slug']}"
     return _OTHERS | {
@@ -58,7 +58,7 @@ async def fill_football(editor: Editor, language: Language) -> dict[str, str]:
     }
 
 
-async def _tell(
+async def _create_blog(
     editor: Editor, story: dict[str, Any], language: str, status: str = "live"
 ) -> list[Any]:
     fields = {n: v for n, v in story.items() if n not in ("entries", "upcoming", "ended")}
