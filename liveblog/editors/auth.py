@@ -38,9 +38,9 @@ GUESSED_NAME_TRIES_MAX: Final = 2  # from one address for such a name: the passw
 async def caller_of(request: Request, accounts: Accounts, settings: Settings) -> Caller:
     """Return the caller that a bearer token or the desk's session cookie identifies.
 
-    Raises Problem: 400 for more than one credential (a proxy and this server could each use a
-    different one), 401 for a missing or invalid credential, 403 for an unsafe method with a session
-    from a page that is not ours. Raises StoreDown, not 401, while the store is unreachable.
+    Raises Problem: 401 for a missing or invalid credential, 403 for an unsafe method with a session
+    from a page of another site. 400 for several credentials, since a proxy and this server could
+    trust different ones. Raises StoreDown, not 401, while the store is unreachable.
     """
     token, session = _bearer(request), session_secret(request, settings)
     if token is not None and session:
@@ -153,8 +153,8 @@ async def sign_in(
 ) -> str:
     """Open a session and return its secret, for `set_session_cookie`; end the browser's old one.
 
-    Raises Problem: 401 for a wrong name or password, 403 from another site's page, 429 after too
-    many tries, 503 when too many editors sign in at once.
+    Raises Problem: 401 for a wrong name or password, 403 for a page of another site, 429 after too
+    many tries. 503 when too many editors sign in at once.
     """
     _reject_foreign_page(request, settings)
     old = session_secret(request, settings)
@@ -184,9 +184,9 @@ async def _count_try(accounts: Accounts, address: str, name: str) -> list[str]:
 
     An address is limited by its own tries only. If the tries of others counted, anyone with an
     editor's name could lock that editor out. Guesses of one name from many addresses reduce each
-    address's share from 10 to 2, never to 0: an editor with the right password needs one try.
-    One address alone cannot reduce the share, since its 10 tries a window stay below 100. An
-    attacker keeps 192 tries a day and address, few against 12 characters and argon2id.
+    address's share from 10 to 2, never to 0. An editor with the right password needs one try. One
+    address alone cannot reduce the share, since its 10 tries a window stay below 100. An attacker
+    keeps 192 tries a day and address, few against 12 characters and argon2id.
     """
     here, there = f"address {address}", f"pair {address} {name}"
     await _admit(accounts, here, ADDRESS_TRIES_MAX)

@@ -1,7 +1,7 @@
 """The desk: the list of blogs, one blog's desk, and the pages of its entries.
 
-Every form is a plain HTML form that posts and redirects, so the desk works without scripts; with
-scripts, the same boxes go to the API. A rejected form is shown again with the editor's text in its
+Every form is a plain HTML form that posts and redirects, so the desk works without scripts. With
+scripts, the same boxes go to the API. A rejected form is shown again, with the editor's text in its
 boxes and the reasons beside them.
 
 Rules: no Redis, no HTML in strings, no permission decided here (publishing decides).

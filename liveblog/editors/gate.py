@@ -1,8 +1,7 @@
 """The gate of the desk: admits signed-in editors, and shows problems as pages.
 
-An editor's text is never lost. When the desk cannot show a page (store unreachable, session
-expired), the problem's page contains the text and a button that sends it again under the same
-Idempotency-Key.
+An editor's text is never lost. While the store is unreachable, or after the session expired, the
+problem's page contains the text. Its button sends the text again under the same Idempotency-Key.
 
 Rules: no Redis, no HTML in strings, no permission to write (publishing decides that). Every answer
 is `no-store`.

@@ -20,8 +20,8 @@ from markdown_it.utils import OptionsDict
 # a link, up to the end of the text. 20,000 of them took 0.5 to 1.2 s, and 0.07 s without the link
 # rules. The other limits below are for other hostile texts of 20,000 characters.
 BRACKETS_MAX: Final = 1_000
-# Lines times the most "|" in one line. Above this limit the text gets no tables: markdown-it fills
-# every row up to the width of the head, so 20,000 characters made 65,000 cells (2 s, 675 KB).
+# Lines times the most "|" in one line. Above this limit the text gets no tables. markdown-it fills
+# every row up to the width of the head: 20,000 characters made 65,000 cells (2 s, 675 KB).
 CELLS_MAX: Final = 5_000
 # Number of ":" and "//". Above this limit bare addresses are not linked: the search takes time
 # quadratic in their number. 20,000 characters of "://" took 4 s, 300 of them 0.3 s.
