@@ -18,7 +18,7 @@ DESCRIPTION_MAX: Final = 160  # characters that search engines show
 
 # Title and note of a page without content, by status.
 _MESSAGES: Final = {
-    404: ("Not found", "There is nothing at this address. Check it for typing errors."),
+    404: ("Not found", "There is nothing at this address. Check the address for typing errors."),
     410: ("This entry was removed", "It was published here and removed later."),
     503: ("Please try again shortly", "This page cannot be shown at the moment."),
 }
