@@ -12,15 +12,18 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from liveblog import errors, health
+from liveblog import health
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
 from liveblog.drain import draining_first
 from liveblog.editors import api, desk, schedule
+from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
+from liveblog.errors import Errors
 from liveblog.filelimit import readers_max
 from liveblog.headers import SecurityHeaders
-from liveblog.html import render
+from liveblog.html import entries
+from liveblog.html.pages import Pages
 from liveblog.live import portable as sockets
 from liveblog.live.direct import Lane
 from liveblog.live.door import Door
@@ -56,10 +59,10 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     accounts = Accounts(nodes)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
-    hub = Hub(broker.source, follower, render, _rules(settings))
+    hub = Hub(broker.source, follower, entries, _rules(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
-    render.link_static(files.prefix)
+    pages, problems = Pages(files.prefix), Problems()
     metrics = Metrics(door)
     lane = Lane(door, settings.forwarded_allow_ips)
 
@@ -81,18 +84,18 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     starlette = Starlette(
         routes=[
             *sockets.routes(door),
-            *page.routes(hub, settings),
-            *api.routes(publishing, accounts, settings),
-            *desk.routes(publishing, accounts, settings),
+            *page.routes(hub, settings, pages),
+            *api.routes(publishing, accounts, settings, problems),
+            *desk.routes(publishing, accounts, settings, pages, problems, now_ms),
             *health.routes(hub, metrics),
             *files.routes(),
         ],
-        exception_handlers=errors.HANDLERS,
+        exception_handlers=Errors(pages, problems).handlers,
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False  # `errors` redirects without the Host header
     # Kept answers leave before any routing and have security headers of their own.
-    return page.ShortWay(hub, SecurityHeaders(starlette))
+    return page.FastPath(hub, SecurityHeaders(starlette))
 
 
 def _rules(settings: Settings) -> Rules:

@@ -3,7 +3,6 @@
 Rules: an answer says what the caller can do. Details of a fault of ours go to the log only.
 """
 
-from typing import Final
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -12,27 +11,52 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ExceptionHandler
 
-from liveblog.blog.problem import Problem, StoreDown
-from liveblog.editors import auth
+from liveblog.blog.problem import Problem, StoreDown, http_error
+from liveblog.editors.problems import Problems
+from liveblog.html.pages import Pages
 from liveblog.pages import page
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem | StoreDown)
-    shown = page.problem_page(error) if page.wants_page(request) else None
-    return shown or auth.problem_response(error)
+class Errors:
+    """The error handlers: a problem is a page for readers, and problem+json for everything else."""
 
+    def __init__(self, pages: Pages, problems: Problems) -> None:
+        self._pages, self._problems = pages, problems
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    path = _path_without_slashes(request) if error.status_code == 404 else None
-    if path:
-        return RedirectResponse(path, headers={"cache-control": "no-store"})
-    name = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
-    answer = await _on_problem(request, Problem(error.status_code, name, error.detail))
-    for header, value in (error.headers or {}).items():
-        answer.headers[header] = value
-    return answer
+    @property
+    def handlers(self) -> dict[type[Exception], ExceptionHandler]:
+        """Return the handlers as Starlette takes them."""
+        return {
+            Problem: self._on_problem,
+            StoreDown: self._on_problem,
+            HTTPException: self._on_http_error,
+            Exception: self._on_fault,
+        }
+
+    async def _on_problem(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem | StoreDown)
+        shown = page.problem_page(self._pages, error) if page.wants_page(request) else None
+        return shown or self._problems.response(error)
+
+    async def _on_http_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = _path_without_slashes(request) if error.status_code == 404 else None
+        if path:
+            return RedirectResponse(path, headers={"cache-control": "no-store"})
+        answer = await self._on_problem(request, http_error(error.status_code, error.detail))
+        for header, value in (error.headers or {}).items():
+            answer.headers[header] = value
+        return answer
+
+    async def _on_fault(self, _: Request, __: Exception) -> Response:
+        """Answer 500 for a fault of this program. Starlette re-raises it; the server logs it.
+
+        uvicorn closes the connection after a fault, so the answer tells a client not to reuse it.
+        """
+        detail = "Internal server error. It has been logged."
+        answer = self._problems.response(Problem(500, "fault", detail))
+        answer.headers["connection"] = "close"
+        return answer
 
 
 def _path_without_slashes(request: Request) -> str | None:
@@ -49,22 +73,3 @@ def _path_without_slashes(request: Request) -> str | None:
         return None
     query = request.url.query
     return quote(path) + (f"?{query}" if query else "")
-
-
-async def _on_fault(_: Request, __: Exception) -> Response:
-    """Answer for a fault of ours. Starlette re-raises it, and the server logs the traceback.
-
-    uvicorn closes the connection after a fault, so a caller that would reuse it must know.
-    """
-    detail = "Internal server error. It has been logged."
-    answer = auth.problem_response(Problem(500, "fault", detail))
-    answer.headers["connection"] = "close"
-    return answer
-
-
-HANDLERS: Final[dict[type[Exception], ExceptionHandler]] = {
-    Problem: _on_problem,
-    StoreDown: _on_problem,
-    HTTPException: _on_http_error,
-    Exception: _on_fault,
-}

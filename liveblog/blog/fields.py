@@ -1,7 +1,7 @@
-"""Fields that callers send: their types, their limits, and the problem when one is broken.
+"""Fields that callers send: their types and limits, and the problem for a field that breaks one.
 
-Input becomes `EntryFields` or `BlogFields` here, or a `Problem` that names the field, the limit and
-the value.
+A request's JSON becomes `EntryFields` or `BlogFields`, or a `Problem` that names each wrong field,
+its limit and its value.
 
 Rules: pure, no I/O, no clock.
 """
@@ -15,10 +15,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from liveblog.blog.instant import parse_time
-from liveblog.blog.model import _SLUG, SLUG_MAX, BlogStatus, EntryStatus, NoteKind, is_timezone
+from liveblog.blog.model import SLUG_MAX, BlogStatus, EntryStatus, NoteKind, is_slug, is_timezone
 from liveblog.blog.problem import Problem, invalid
 
-# Limits, in code points unless the name says otherwise. Promised to editors.
+# Limits, in code points unless the name has another unit. The contract promises them to editors.
 TITLE_MAX: Final = 300
 DEK_MAX: Final = 500
 SUMMARY_MAX: Final = 20_000
@@ -35,13 +35,15 @@ NAME_MAX: Final = 64
 PASSWORD_MIN: Final = 12
 PASSWORD_MAX: Final = 1_024
 IDEMPOTENCY_KEY_MAX: Final = 255
-BODY_BYTES_MAX: Final = 1 << 20  # of a request
-HTML_BYTES_MAX: Final = 160 * 1024  # made of a body or summary: a frame with it still fits 256 KiB
+BODY_BYTES_MAX: Final = 1 << 20  # of a request's body
+HTML_BYTES_MAX: Final = 160 * 1024  # of a body or summary, so that its frame stays below 256 KiB
+
+_LANGUAGE_MAX: Final = 35  # RFC 5646, section 4.4.1
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+([ ][^\s\x00-\x1f\x7f\ud800-\udfff]+)*")
 _LANGUAGE = re.compile(
     r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*"
 )
-_NO_HOST = re.compile(r"[%<>^|]")  # what no host has (URL Standard, 3.2)
+_NO_HOST = re.compile(r"[%<>^|]")  # forbidden in a host (URL Standard, 3.2)
 _URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
@@ -49,7 +51,7 @@ T = TypeVar("T")
 
 
 class EntryFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """An entry's fields as a caller gave them; UNSET is "not mentioned", None is "none"."""
+    """An entry's fields as a caller sent them; UNSET for a field not sent, None for null."""
 
     headline: str | None | UnsetType = UNSET
     body: str | None | UnsetType = UNSET
@@ -66,7 +68,7 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class BlogFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A blog's fields as a caller gave them; UNSET is "not mentioned", None is "none"."""
+    """A blog's fields as a caller sent them; UNSET for a field not sent, None for null."""
 
     slug: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
@@ -81,20 +83,23 @@ class BlogFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def decode_json(body: bytes, kind: Any = dict[str, Any]) -> Any:
-    """Decode and check the JSON of a request.
+    """Return a request's JSON as `kind`.
 
-    400 for broken JSON or UTF-8, 422 for a field's type or name.
+    Raises Problem: 400 for broken JSON or UTF-8, 422 for a wrong type or an unknown field.
     """
     try:
         return msgspec.json.decode(body.decode(), type=kind)
     except msgspec.ValidationError as error:
         raise _from_msgspec(error) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Problem(400, "broken-json", f"The body is not JSON in UTF-8: {error}") from None
+        raise Problem(400, "broken-json", f"The body is not valid JSON in UTF-8: {error}") from None
 
 
 def convert(fields: dict[str, Any], kind: type[T]) -> T:
-    """Return `fields` as `kind` (EntryFields, BlogFields), or raise 422 naming the field."""
+    """Return `fields` as `kind`, EntryFields or BlogFields.
+
+    Raises Problem 422, naming the field, for a wrong type or an unknown field.
+    """
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
@@ -102,54 +107,73 @@ def convert(fields: dict[str, Any], kind: type[T]) -> T:
 
 
 def _from_msgspec(error: msgspec.ValidationError) -> Problem:
-    """Turn "Expected `str`, got `int` - at `$.byline[0]`" into one at the pointer /byline/0."""
-    detail, _, path = str(error).partition(" - at `$")
+    """Return the 422 for a type error: msgspec's `$.byline[0]` becomes the pointer /byline/0."""
+    message, _, path = str(error).partition(" - at `$")
     pointer = re.sub(r"[.\[]", "/", path.rstrip("`").replace("]", "").replace("[...]", ""))
-    unknown = re.search(r"unknown field `(.*)`", detail)
-    return invalid((f"{pointer}/{unknown[1]}" if unknown else pointer, detail))
+    if unknown := re.search(r"unknown field `(.*)`", message):
+        return invalid((f"{pointer}/{unknown[1]}", "is an unknown field"))
+    if types := re.fullmatch(r"Expected `(.*)`, got `(.*)`", message):
+        expected, given = (_type_names(types[n]) for n in (1, 2))
+        return invalid((pointer, f"must be {expected}, not {given}"))
+    if value := re.fullmatch(r"Invalid enum value (.*)", message):
+        return invalid((pointer, f"has an unknown value: {value[1][:100]}"))
+    return invalid((pointer, message))
 
 
-# -- rules of single fields: each yields what is wrong ---------------------------------------------
+_TYPE_NAMES: Final = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "an integer",
+    "object": "an object",
+    "str": "a string",
+}
+
+
+def _type_names(types: str) -> str:
+    """Return msgspec's "str | null" as "a string or null"."""
+    return " or ".join(_TYPE_NAMES.get(name, name) for name in types.split(" | "))
+
+
+# -- rules of single fields: each yields (pointer, detail) for every fault -------------------------
 
 Errors = Iterator[tuple[str, str]]
 
 
-def line(limit: int) -> Callable[[str, Any], Errors]:
-    """Make a rule for text of one line, at most `limit` code points, no control characters."""
+def _line(limit: int) -> Callable[[str, Any], Errors]:
+    """Return the rule for one line of text: at most `limit` code points, no control characters."""
     return _text_rule(limit, _CONTROL_OR_NEWLINE, "a control character or line break")
 
 
-def text(limit: int) -> Callable[[str, Any], Errors]:
-    """Make a rule for text of several lines, at most `limit` code points."""
+def _text(limit: int) -> Callable[[str, Any], Errors]:
+    """Return the rule for text of several lines: at most `limit` code points."""
     return _text_rule(limit, _CONTROL, "a control character")
 
 
-def _text_rule(limit: int, refused: re.Pattern[str], what: str) -> Callable[[str, Any], Errors]:
+def _text_rule(limit: int, forbidden: re.Pattern[str], what: str) -> Callable[[str, Any], Errors]:
     def rule(pointer: str, value: Any) -> Errors:
         if len(value) > limit:
             yield pointer, f"has {len(value)} characters; the limit is {limit}"
-        elif found := refused.search(value):
+        elif found := forbidden.search(value):
             yield pointer, f"has {what} (U+{ord(found[0]):04X}) at character {found.start() + 1}"
 
     return rule
 
 
 def _slug(pointer: str, value: str) -> Errors:
-    if len(value) > SLUG_MAX or not _SLUG.fullmatch(value):
-        yield (
-            pointer,
-            f"must be 1 to {SLUG_MAX} of a-z, 0-9 and single hyphens between, not {value[:100]!r}",
-        )
+    if not is_slug(value):
+        rule = f"1 to {SLUG_MAX} characters: a-z, 0-9, and single hyphens between them"
+        yield pointer, f"must be {rule}, not {value[:100]!r}"
 
 
 def _timezone(pointer: str, value: str) -> Errors:
     if not is_timezone(value):
-        yield pointer, f"is not a time zone of the IANA database: {value[:100]!r}"
+        yield pointer, f"must be a time zone of the IANA database, not {value[:100]!r}"
 
 
 def _language(pointer: str, value: str) -> Errors:
-    if len(value) > 35 or not _LANGUAGE.fullmatch(value):
-        yield pointer, f"is not a BCP 47 language tag: {value[:100]!r}"
+    if len(value) > _LANGUAGE_MAX or not _LANGUAGE.fullmatch(value):
+        yield pointer, f"must be a BCP 47 language tag, such as en or pt-BR, not {value[:100]!r}"
 
 
 def _names(pointer: str, value: list[str]) -> Errors:
@@ -159,7 +183,7 @@ def _names(pointer: str, value: list[str]) -> Errors:
     for i, name in enumerate(value):
         if not name.strip():
             yield f"{pointer}/{i}", "is empty"
-        yield from line(BYLINE_NAME_MAX)(f"{pointer}/{i}", name)
+        yield from _line(BYLINE_NAME_MAX)(f"{pointer}/{i}", name)
 
 
 def _instant(pointer: str, value: str) -> Errors:
@@ -171,13 +195,13 @@ def _instant(pointer: str, value: str) -> Errors:
 
 def _link(pointer: str, value: dict[str, Any]) -> Errors:
     for name in value.keys() - {"text", "url"}:
-        yield f"{pointer}/{name}", "is an unknown field; a link has text and url"
+        yield f"{pointer}/{name}", "is an unknown field; a link has only text and url"
     for name in ("text", "url"):
         if not isinstance(value.get(name), str) or not value[name].strip():
-            yield f"{pointer}/{name}", "is needed, as text"
+            yield f"{pointer}/{name}", "must be a string that is not empty"
             return
-    yield from line(LINK_TEXT_MAX)(f"{pointer}/text", value["text"])
-    yield from line(URL_MAX)(f"{pointer}/url", value["url"])
+    yield from _line(LINK_TEXT_MAX)(f"{pointer}/text", value["text"])
+    yield from _line(URL_MAX)(f"{pointer}/url", value["url"])
     if not _URL.fullmatch(value["url"]):
         yield f"{pointer}/url", "must begin with https://, http:// or a single /"
     else:
@@ -185,46 +209,47 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
 
 
 def _address(pointer: str, url: str) -> Errors:
-    """Yield a host that cannot be, and a name before it, which hides where one goes."""
+    """Yield an impossible host, and a user name in front of it, which hides where the link goes."""
     try:
         parts = urlsplit(url)
-        is_here = url.startswith("/")
+        is_local = url.startswith("/")
         is_host = bool(parts.hostname) and not _NO_HOST.search(parts.netloc)
-        is_valid = is_here or (is_host and parts.port != 0)
+        is_valid = is_local or (is_host and parts.port != 0)
     except ValueError:
         is_valid = False
     if not is_valid:
         yield pointer, "is not a valid address"
     elif "@" in parts.netloc:
-        yield pointer, "must have no user name"
+        yield pointer, "must not contain a user name"
 
 
 NEVER_EMPTY: Final = ("slug", "title", "timezone", "language")
 RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
     "slug": _slug,
-    "title": line(TITLE_MAX),
-    "dek": line(DEK_MAX),
-    "summary": text(SUMMARY_MAX),
+    "title": _line(TITLE_MAX),
+    "dek": _line(DEK_MAX),
+    "summary": _text(SUMMARY_MAX),
     "timezone": _timezone,
     "language": _language,
     "starts_at": _instant,
     "full_coverage": _link,
     "successor": _link,
-    "headline": line(HEADLINE_MAX),
-    "body": text(BODY_MAX),
+    "headline": _line(HEADLINE_MAX),
+    "body": _text(BODY_MAX),
     "byline": _names,
-    "dateline": line(DATELINE_MAX),
-    "key_title": line(KEY_TITLE_MAX),
-    "note": line(NOTE_MAX),
+    "dateline": _line(DATELINE_MAX),
+    "key_title": _line(KEY_TITLE_MAX),
+    "note": _line(NOTE_MAX),
     "publish_at": _instant,
     "published_at": _instant,
 }
 
 
 def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
-    """Return the fields that were mentioned, or raise 422 with everything that is wrong with them.
+    """Return the fields that the caller sent, by name.
 
-    Text that is empty or only white space counts as none; other text is kept byte for byte.
+    Text that is empty or only white space becomes None; other text stays byte for byte. Raises
+    Problem 422 with every fault of every field.
     """
     given = {
         name: _none_if_blank(value)
@@ -238,7 +263,7 @@ def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
         for error in RULES[name](f"/{name}", value)
     ]
     errors += [
-        (f"/{name}", "cannot be empty") for name in NEVER_EMPTY if given.get(name, "") is None
+        (f"/{name}", "must not be empty") for name in NEVER_EMPTY if given.get(name, "") is None
     ]
     if errors:
         raise invalid(*errors)
@@ -250,10 +275,11 @@ def _none_if_blank(value: Any) -> Any:
 
 
 def check_name(value: str, pointer: str = "/name") -> str:
-    """Return the name of a user or token, or raise 422.
+    """Return the name of a user or token: 1 to 64 visible characters and single spaces.
 
-    1 to 64 visible characters with single spaces between.
+    Raises Problem 422 for any other name.
     """
     if len(value) > NAME_MAX or not _NAME.fullmatch(value):
-        raise invalid((pointer, f"must be 1 to {NAME_MAX} visible characters, not {value[:80]!r}"))
+        rule = f"1 to {NAME_MAX} visible characters, with single spaces between them"
+        raise invalid((pointer, f"must be {rule}, not {value[:80]!r}"))
     return value

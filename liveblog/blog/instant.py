@@ -1,4 +1,4 @@
-"""Instants: milliseconds since 1970 in UTC, and RFC 3339 for callers.
+"""Instants: milliseconds since 1970 in UTC, written as RFC 3339 for callers.
 
 Rules: pure, no clock.
 """
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Inside these, every zone's local time can be computed and has a year of four digits.
+# Between these limits every zone's local time can be computed and has a year of four digits.
 TIME_MIN_MS: Final = (datetime(1000, 1, 2, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 TIME_MAX_MS: Final = (datetime(9998, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
 _RFC3339 = re.compile(
@@ -16,28 +16,21 @@ _RFC3339 = re.compile(
 )
 
 
-# Inside these, every zone's local time can be computed and has a year of four digits.
-
-# -- times -----------------------------------------------------------------------------------------
-
-
 def parse_time(value: str) -> int:
-    """Return the milliseconds since 1970 of an RFC 3339 time with an offset.
+    """Return an RFC 3339 time with an offset as milliseconds since 1970.
 
-    Raises ValueError with a reason fit for the caller.
+    Raises ValueError with a detail for the caller: the rule and the value.
     """
     if not _RFC3339.fullmatch(value):
-        raise ValueError(
-            "is not an RFC 3339 time with an offset such as 2026-11-22T14:05:00.000Z: "
-            f"{value[:60]!r}"
-        )
+        rule = "an RFC 3339 time with an offset, such as 2026-11-22T14:05:00.000Z"
+        raise ValueError(f"must be {rule}, not {value[:60]!r}")
     try:
         at = datetime.fromisoformat(value.upper())
         ms = (at - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
-        raise ValueError(f"is not a time that exists: {value[:60]!r}") from None
+        raise ValueError(f"is a time that does not exist: {value[:60]!r}") from None
     if not TIME_MIN_MS <= ms <= TIME_MAX_MS:
-        raise ValueError(f"must lie in the years 1000 to 9998: {value[:60]!r}")
+        raise ValueError(f"must be in the years 1000 to 9998, not {value[:60]!r}")
     return ms
 
 

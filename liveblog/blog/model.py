@@ -1,4 +1,4 @@
-"""Blogs, entries, positions and callers: what everything else passes around.
+"""Blogs, entries, positions and callers: the values that all other modules pass around.
 
 Rules: pure, no I/O, no clock.
 """
@@ -16,14 +16,14 @@ from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS
 SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
-COUNT_MAX: Final = 2**53 - 1  # of what is counted: what browsers and the store's Lua can tell apart
-BLOG_ID: Final = "#blog"  # the header's id among entry ids, which cannot begin with "#"
+COUNT_MAX: Final = 2**53 - 1  # of any number: browsers and the store's Lua use doubles
+BLOG_ID: Final = "#blog"  # the header's id among entry ids, which never start with "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
 EntryStatus = Literal["draft", "submitted", "scheduled", "published", "retracted"]
 NoteKind = Literal["minor", "update", "correction", "retraction"]
 Role = Literal["admin", "editor", "contributor"]
 ROLES: Final[tuple[Role, ...]] = ("admin", "editor", "contributor")
-PUBLISHED: Final = ("published", "retracted")  # numbered, and in readers' sight
+PUBLISHED: Final = ("published", "retracted")  # statuses with an offset, visible to readers
 _SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _ENTRY_ID = re.compile(r"e[0-9a-z]{12}")
 _POSITION = re.compile(r"([0-9a-z]{1,16})\.(0|[1-9][0-9]{0,14})\.([0-9a-f]{8})", re.ASCII)
@@ -31,9 +31,9 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Position(NamedTuple):
-    """Where a reader is in a blog.
+    """A reader's position in a blog, written `epoch.offset.check`.
 
-    Written `epoch.offset.check`, opaque to clients but for the offset.
+    Clients use only the offset; the rest is opaque to them.
     """
 
     epoch: str
@@ -45,13 +45,13 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Position | None":
-        """Return the position that `text` writes, None when it is malformed."""
+        """Return the position in `text`, None for malformed text."""
         found = _POSITION.fullmatch(text)
         return cls(found[1], int(found[2]), found[3]) if found else None
 
 
-# What is stored is checked as it is read: whatever else stands there is not ours, and could be
-# neither shown nor told.
+# Records are checked as they are read from the store. A value outside these limits comes from
+# another program or from corruption, and could not be shown or sent.
 Time = Annotated[int, msgspec.Meta(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 EntryId = Annotated[str, msgspec.Meta(pattern=rf"\A{_ENTRY_ID.pattern}\Z")]
@@ -65,17 +65,17 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Blog(msgspec.Struct, frozen=True, kw_only=True):
-    """A blog's own fields, as stored at its last change."""
+    """A blog's header and settings, as stored at its last change."""
 
     slug: str
     title: str
     dek: str | None = None
     summary: str | None = None  # Markdown
-    summary_html: str | None = None  # made by render.markdown, safe
+    summary_html: str | None = None  # safe, made by markdown.to_html
     timezone: str = "UTC"  # IANA
     language: str = "en"  # BCP 47
     status: BlogStatus = "draft"
-    starts_at: Time | None = None  # shown while upcoming; nothing happens by itself then
+    starts_at: Time | None = None  # shown while upcoming; it changes no status
     full_coverage: Link | None = None
     successor: Link | None = None
     created_at: Time = 0
@@ -83,21 +83,18 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
     offset: Count = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a zone in which no time can be told."""
+        """Raise ValueError for an unknown time zone."""
         if not is_timezone(self.timezone):
-            raise ValueError(f"{self.timezone[:100]!r} is no time zone of the IANA database")
+            raise ValueError(f"{self.timezone[:100]!r} is not a time zone of the IANA database")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry as stored.
-
-    Its current revision, or with `deleted` a tombstone that keeps only its numbers.
-    """
+    """An entry's current revision, as stored; with `deleted` a tombstone with only its numbers."""
 
     id: EntryId
     headline: str | None = None
     body: str | None = None  # Markdown
-    body_html: str | None = None  # made by render.markdown, safe
+    body_html: str | None = None  # safe, made by markdown.to_html
     byline: list[str] = []
     dateline: str | None = None
     key: bool = False
@@ -108,7 +105,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     publish_at: Time | None = None
     note_kind: NoteKind | None = None
     note: str | None = None
-    author: str | None = None  # Caller.ident of who made it
+    author: str | None = None  # Caller.ident of the caller that created it
     published_at: Time | None = None
     updated_at: Time = 0
     offset: Count | None = None  # of its last change; None until published
@@ -118,16 +115,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     revisions_erased: Count = 0
 
 
-# What the store itself puts into the record of a change.
+# Fields that the store itself writes into a record.
 STAMPED: Final = ("offset", "order", "published_at", "updated_at")
 
 
 class Caller(NamedTuple):
-    """Who asks: a signed-in user, a token, or this program itself."""
+    """The caller of a write or read: a signed-in user, a token, or this program itself."""
 
     ident: str  # "user:dana", "token:wire", "system:demo"
     role: Role
-    blogs: tuple[str, ...] = ()  # the blogs it is bound to; none: all
+    blogs: tuple[str, ...] = ()  # slugs that the caller is restricted to; empty for all blogs
 
     @property
     def name(self) -> str:
@@ -142,7 +139,7 @@ SYSTEM: Final = Caller("system:liveblog", "admin")
 
 @cache
 def _zones() -> frozenset[str]:
-    # Two of them are the machine's own: browsers know neither.
+    # These two belong to the machine; browsers do not know them.
     return frozenset(available_timezones()) - {"Factory", "localtime"}
 
 
@@ -161,7 +158,8 @@ def is_entry_id(value: str) -> bool:
 def new_id(prefix: str, length: int) -> str:
     """Return `prefix` and `length` random characters of 0-9a-z.
 
-    All from one number: to ask the system for each character takes five times as long.
+    All characters come from one random number: one system call a character takes five times as
+    long.
     """
     size = len(_ALPHABET)
     number = secrets.randbelow(size**length)

@@ -1,4 +1,4 @@
-"""Why a call cannot be answered: the caller's mistakes, and a store that cannot be asked.
+"""Problems: the reasons for which a call fails, and the meaning of each problem's name.
 
 Rules: imports nothing of ours.
 """
@@ -7,12 +7,56 @@ from typing import Any, Final
 
 import msgspec
 
+# Each problem's name, with its meaning and its remedy. The `type` of an answer links to this text.
+# A test fails when the code raises a name that is missing here.
+PROBLEMS: Final = {
+    "ambiguous-credentials": "The request has more than one credential. Send a token or a session"
+    " cookie.",
+    "bad-header": "A header of the request does not have the form that the detail states.",
+    "bad-parameter": "A parameter in the URL does not have a value that the detail allows.",
+    "broken-form": "The form is not valid UTF-8, or has too many fields.",
+    "broken-json": "The body is not valid JSON in UTF-8.",
+    "busy": "The server is doing too much of this right now. Repeat the request after the seconds"
+    " in Retry-After.",
+    "conflict": "The stored state does not allow this: a name is taken, a blog has ended, or a"
+    " status cannot follow another. The detail names the reason.",
+    "fault": "Internal server error. The server has logged it.",
+    "forbidden": "The caller is known but may not do this: the role or the page's origin does not"
+    " allow it.",
+    "gone": "The entry was deleted or taken down.",
+    "http": "The server cannot answer this kind of request. The status names the reason.",
+    "idempotency-key-reused": "The Idempotency-Key was used for another request in the last 24"
+    " hours. Make a new key for each new request.",
+    "if-match-needed": "An edit of text needs If-Match with the revision that was edited, so that"
+    " no editor overwrites an unseen revision.",
+    "incomplete": "The connection ended before the request did.",
+    "invalid-field": "A field breaks a rule. `errors` has a pointer to each field, with limit and"
+    " value.",
+    "method-not-allowed": "The address exists, but not with this method. The header Allow lists its"
+    " methods.",
+    "not-a-form": "The body is not a form in UTF-8. Send application/x-www-form-urlencoded.",
+    "not-found": "There is nothing at this address, or this caller may not see it.",
+    "revision-conflict": "Another editor saved the entry first. `current` is their version: merge,"
+    " and send again with its revision.",
+    "sign-in-refused": "The name or the password is wrong.",
+    "store-down": "The store is unreachable. A write may or may not have been stored. Repeat it"
+    " with the same Idempotency-Key: it is stored once.",
+    "too-large": "The body has more than 1 MiB.",
+    "too-many-tries": "There were too many tries to sign in. Repeat the request after the seconds"
+    " in Retry-After.",
+    "too-slow": "The body did not arrive in time.",
+    "unauthorized": "The request has no valid token or session.",
+    "unsupported-media-type": "Send the body as application/json, not compressed.",
+}
+
+_OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed"}
+
 
 class Problem(Exception):
-    """What a caller did wrong or cannot have now; the API's answer as RFC 9457 problem+json.
+    """A mistake of the caller, or an answer that is impossible now: problem+json of RFC 9457.
 
-    `errors` are (JSON pointer, detail) pairs; `extra` are more members of the answer (412's
-    `current`); `retry_after_s` becomes a Retry-After header.
+    `name` is a key of PROBLEMS. `errors` are (JSON pointer, detail) pairs. `extra` are more members
+    of the answer, such as `current` of a 412. `retry_after_s` becomes a Retry-After header.
     """
 
     def __init__(
@@ -32,7 +76,7 @@ class Problem(Exception):
         self.retry_after_s = retry_after_s
 
     def to_json(self) -> dict[str, Any]:
-        """Return the members of RFC 9457, section 3.1, with ours beside them."""
+        """Return the members of RFC 9457, section 3.1, then `errors` and `extra`."""
         return {
             "type": f"/problems/{self.name}",
             "title": self.name.replace("-", " ").capitalize(),
@@ -46,19 +90,18 @@ class Problem(Exception):
 def invalid(*errors: tuple[str, str]) -> Problem:
     """Return the 422 for fields that break a rule.
 
-    Each error is (JSON pointer, what and which limit).
-
-    The pointer "" is the whole body (RFC 6901, section 5).
+    Each error is (JSON pointer, detail); the detail continues a sentence that starts with the
+    field's name, and names the limit. The pointer "" is the whole body (RFC 6901, section 5).
     """
-    said = "; ".join(f"{p[1:]}: {d}" if p else d for p, d in errors)
-    return Problem(422, "invalid-field", said, [*errors])
+    detail = "; ".join(f"{p[1:]}: {d}" if p else d for p, d in errors)
+    return Problem(422, "invalid-field", detail, [*errors])
 
 
 def forbidden(detail: str) -> Problem:
     return Problem(403, "forbidden", detail)
 
 
-def not_found(detail: str = "There is nothing here that you may see.") -> Problem:
+def not_found(detail: str = "There is nothing at this address that you may see.") -> Problem:
     return Problem(404, "not-found", detail)
 
 
@@ -66,17 +109,22 @@ def conflict(detail: str) -> Problem:
     return Problem(409, "conflict", detail)
 
 
+def http_error(status: int, detail: str) -> Problem:
+    """Return the problem for an error that the web framework raised."""
+    return Problem(status, _OF_STATUS.get(status, "http"), detail)
+
+
 class StoreDown(Exception):
-    """The store cannot be asked now. A write that raised this may or may not have happened."""
+    """The store is unreachable. A write that raised this may or may not have been stored."""
 
 
 class Damaged(StoreDown):
-    """The store answers, but what it holds there makes no sense; other things can be asked for."""
+    """The store returned a corrupt record. Other records of the store may still be readable."""
 
 
-# What reading damaged keys raises: a value that is missing, of another kind, too large, nested too
-# deep, or not UTF-8. It is one blog's or account's trouble, and must end neither a worker nor an
-# answer about the others.
+# Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
+# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
+# nor an answer about other blogs or accounts.
 NONSENSE: Final = (
     msgspec.DecodeError,
     ValueError,

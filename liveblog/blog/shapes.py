@@ -1,58 +1,24 @@
-"""The JSON shapes of blogs and entries in the API and in `as=data` streams.
+"""The JSON shapes of blogs and entries, in the API and in `as=data` streams.
 
-Rules: pure. Absent is null, never missing.
+Rules: pure. Every field is always present; an absent value is null.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Entry, Link, Position
 
-# -- the API's shapes ------------------------------------------------------------------------------
-
-
-def blog_json(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
-    """Return a blog as the API gives it.
-
-    `base_url` is the site's address without a slash at the end.
-    """
-    return {
-        **{name: getattr(blog, name) for name in _BLOG_SHAPE},
-        "starts_at": format_time(blog.starts_at),
-        "full_coverage": _link_json(blog.full_coverage),
-        "successor": _link_json(blog.successor),
-        "position": str(position),
-        "url": f"{base_url}/blogs/{blog.slug}",
-        "created_at": format_time(blog.created_at),
-        "updated_at": format_time(blog.updated_at),
-    }
-
-
-_BLOG_SHAPE = ("slug", "title", "dek", "summary", "summary_html", "timezone", "language", "status")
-
-
-def _link_json(link: Link | None) -> dict[str, str] | None:
-    return {"text": link.text, "url": link.url} if link else None
-
-
-def entry_json(entry: Entry, slug: str, position: Position | None, base_url: str) -> dict[str, Any]:
-    """Return an entry as the API gives it.
-
-    `position` is that of its last change, None until published.
-    """
-    return {
-        "id": entry.id,
-        "blog": slug,
-        **{name: getattr(entry, name) for name in _ENTRY_SHAPE},
-        "position": str(position) if position else None,
-        "published_at": format_time(entry.published_at),
-        "updated_at": format_time(entry.updated_at),
-        "publish_at": format_time(entry.publish_at),
-        "url": f"{base_url}/blogs/{slug}/entries/{entry.id}",
-    }
-
-
-_ENTRY_SHAPE = (
+_BLOG_COPIED: Final = (
+    "slug",
+    "title",
+    "dek",
+    "summary",
+    "summary_html",
+    "timezone",
+    "language",
+    "status",
+)
+_ENTRY_COPIED: Final = (
     "headline",
     "body",
     "body_html",
@@ -68,3 +34,41 @@ _ENTRY_SHAPE = (
     "note_kind",
     "note",
 )
+
+
+def blog_json(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
+    """Return a blog in the API's shape.
+
+    `base_url` is the site's address without a trailing slash, here and below.
+    """
+    return {
+        **{name: getattr(blog, name) for name in _BLOG_COPIED},
+        "starts_at": format_time(blog.starts_at),
+        "full_coverage": _link_json(blog.full_coverage),
+        "successor": _link_json(blog.successor),
+        "position": str(position),
+        "url": f"{base_url}/blogs/{blog.slug}",
+        "created_at": format_time(blog.created_at),
+        "updated_at": format_time(blog.updated_at),
+    }
+
+
+def _link_json(link: Link | None) -> dict[str, str] | None:
+    return {"text": link.text, "url": link.url} if link else None
+
+
+def entry_json(entry: Entry, slug: str, position: Position | None, base_url: str) -> dict[str, Any]:
+    """Return an entry in the API's shape.
+
+    `position` is the position of the entry's last change, None for an unpublished entry.
+    """
+    return {
+        "id": entry.id,
+        "blog": slug,
+        **{name: getattr(entry, name) for name in _ENTRY_COPIED},
+        "position": str(position) if position else None,
+        "published_at": format_time(entry.published_at),
+        "updated_at": format_time(entry.updated_at),
+        "publish_at": format_time(entry.publish_at),
+        "url": f"{base_url}/blogs/{slug}/entries/{entry.id}",
+    }

@@ -9,7 +9,7 @@ from typing import Final
 
 from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.problem import Problem, invalid
-from liveblog.html import render
+from liveblog.html import markdown
 
 # Text in the one thread that renders and in its queue: 1,000 usual texts, or 50 of the longest,
 # which are 15 s of work when they are hostile.
@@ -45,6 +45,6 @@ class Renderer:
         self._waiting += len(text)
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, render.markdown, text)
+            return await loop.run_in_executor(self._pool, markdown.to_html, text)
         finally:
             self._waiting -= len(text)

@@ -1,10 +1,10 @@
-"""The readers' pages, from what this worker holds; older entries come from the store.
+"""The readers' pages: rendered from the timelines that this worker has, and cached.
 
-A page is made in one `def` from what was read at the position it names: when a change is applied
-while older entries are read, they are read again. It is made at most once per change.
-`at={position}` asks for a page that is not older than what the reader has already seen.
+A page shows one position. If a change is applied while older entries are read from the store, they
+are read again. A page is rendered at most once per change. With `at={position}` a reader gets a
+page that is not older than that position.
 
-Rules: never imports the broker. Nothing in a page depends on who looks, on when, or on the Host
+Rules: never imports the broker. A page does not depend on the reader, on the time, or on the Host
 header.
 """
 
@@ -19,9 +19,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog.answer import CACHED_1_S, Answer
-from liveblog.blog.model import Blog, Entry, Position, is_entry_id
+from liveblog.blog.model import Entry, Position, is_entry_id
 from liveblog.blog.problem import Problem, StoreDown, not_found
-from liveblog.html import render
+from liveblog.html.pages import Pages
 from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
@@ -32,19 +32,16 @@ BLOGS: Final = "/blogs/"
 PAGE_ENTRIES: Final = 20
 PINNED_SHOWN: Final = 20
 KEY_EVENTS_SHOWN: Final = 100
-NEWER_SHOWN: Final = 4  # entries above a linked one that is not among the newest
-AT_WAIT_S: Final = 1.0
+NEWER_SHOWN: Final = 4  # entries above a linked entry that is not among the newest
+AT_WAIT_S: Final = 1.0  # for the store to confirm the position in `at`
 HOME_BLOGS: Final = 50
-HOME_READ: Final = 200  # of which those that readers may see are shown
-HOME_KEPT_S: Final = 1.0
-READ_TRIES_MAX: Final = 5
+HOME_READ: Final = 200  # blogs read for the home page; drafts among them are not shown
+HOME_CACHED_S: Final = 1.0
+READ_TRIES_MAX: Final = 5  # of older entries, while changes are applied
 
 
 class PageKey(NamedTuple):
-    """What a page in a blog's cache shows.
-
-    The newest, what is before an entry, or the one that holds it.
-    """
+    """A page in a blog's cache: the newest, the one before an entry, or the one with an entry."""
 
     what: Literal["newest", "before", "entry"]
     id: str = ""
@@ -54,9 +51,10 @@ NEWEST: Final = PageKey("newest")
 
 
 class Window(NamedTuple):
-    """Which entries a page shows, newest first.
+    """The entries that a page shows, newest first.
 
-    `before`: the entry just above, None when there is none.
+    `before` is the entry directly above them, None at the top. `older` is true if the blog has
+    entries below them.
     """
 
     entries: list[Entry]
@@ -64,71 +62,82 @@ class Window(NamedTuple):
     older: bool
 
 
-def routes(hub: Hub, settings: Settings) -> list[BaseRoute]:
-    """Return the pages for readers."""
-    pages = _Pages(hub, settings.public_url)
+def routes(hub: Hub, settings: Settings, pages: Pages) -> list[BaseRoute]:
+    """Return the routes of the readers' pages."""
+    home = _Home(hub, settings.public_url, pages)
+    blogs = _BlogPages(hub, settings.public_url, pages)
     return [
-        Route("/", pages.home),
-        Route("/blogs/{slug}", pages.blog),
-        Route("/blogs/{slug}/entries/{id}", pages.entry),
+        Route("/", home.answer),
+        Route("/blogs/{slug}", blogs.blog),
+        Route("/blogs/{slug}/entries/{id}", blogs.entry),
     ]
 
 
-class _Pages:
-    def __init__(self, hub: Hub, public_url: str) -> None:
-        self._hub, self._public_url = hub, public_url
-        self._home: Answer | None = None
-        self._home_until = 0.0
-        self._home_lock = asyncio.Lock()
+class _Home:
+    """The home page, cached for HOME_CACHED_S and while the store is unreachable."""
 
-    async def home(self, _: Request) -> Answer:
-        """Answer with the live and recent blogs.
+    def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
+        self._hub, self._public_url, self._pages = hub, public_url, pages
+        self._cached: Answer | None = None
+        self._fresh_until = 0.0  # by the hub's clock
+        self._lock = asyncio.Lock()
 
-        While the store is away, with those of last time.
+    async def answer(self, _: Request) -> Answer:
+        """Answer with the live and recent blogs; with the last list if the store is unreachable.
+
+        Raises StoreDown if this worker has never read the list.
         """
-        if not self._home_fresh():
-            async with self._home_lock:  # one asks, the others wait for what it got
-                if not self._home_fresh():
-                    await self._renew_home()
-        if not self._home:
+        if not self._is_fresh():
+            async with self._lock:  # one request reads the list, the others wait for it
+                if not self._is_fresh():
+                    await self._refresh()
+        if not self._cached:
             raise StoreDown("the list of blogs was never read")
-        return self._home
+        return self._cached
 
-    def _home_fresh(self) -> bool:
-        return self._hub.clock() < self._home_until
+    def _is_fresh(self) -> bool:
+        return self._hub.clock() < self._fresh_until
 
-    async def _renew_home(self) -> None:
+    async def _refresh(self) -> None:
         try:
             found = await self._hub.source.recent(HOME_READ)
             shown = [blog for blog in found if blog.status != "draft"][:HOME_BLOGS]
-            made = _answer(render.home_html(blogs=shown, public_url=self._public_url))
-            if not self._home or self._home.body != made.body:  # else it is compressed already
-                self._home = made
+            answer = _answer(self._pages.home(blogs=shown, public_url=self._public_url))
+            # An equal page stays: its compressed forms are made already.
+            if not self._cached or self._cached.body != answer.body:
+                self._cached = answer
         except StoreDown as error:
-            log.warning("the list of blogs stays as it was: %s", error)
-        self._home_until = self._hub.clock() + HOME_KEPT_S
+            log.warning("home page: reading the list of blogs failed, showing the last: %s", error)
+        self._fresh_until = self._hub.clock() + HOME_CACHED_S
+
+
+class _BlogPages:
+    """The pages of blogs, each in its blog's cache until the next change."""
+
+    def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
+        self._hub, self._public_url, self._pages = hub, public_url, pages
 
     async def blog(self, request: Request) -> Answer:
-        """Answer with the newest entries, or with `before` the next older ones."""
+        """Answer with the newest entries, or with those before the entry in `before`."""
         live = await self._live(request)
         before = request.query_params.get("before")
         if before is None:
-            return await self._cached(live, NEWEST, lambda: _below(live, None))
+            return await self._page(live, NEWEST, lambda: _below(live, None))
         entry = await _published(live, before)
-        return await self._cached(live, PageKey("before", entry.id), lambda: _below(live, entry))
+        return await self._page(live, PageKey("before", entry.id), lambda: _below(live, entry))
 
     async def entry(self, request: Request) -> Answer | Response:
-        """Answer with the page that holds an entry; 410 when it is deleted."""
+        """Answer with the page that contains an entry; 410 for a deleted entry."""
         live = await self._live(request)
         id = request.path_params["id"]
         try:
-            return await self._cached(live, PageKey("entry", id), lambda: _holding(live, id), id)
+            return await self._page(live, PageKey("entry", id), lambda: _around(live, id), id)
         except _Deleted:
-            gone = render.message_html(status=410, blog=live.blog)
-            return HTMLResponse(gone, 410, headers={"cache-control": CACHED_1_S})
+            html = self._pages.message(status=410, blog=live.blog)
+            return HTMLResponse(html, 410, headers={"cache-control": CACHED_1_S})
 
     async def _live(self, request: Request) -> LiveBlog:
-        """Return the blog, not older than `at` as far as the store knows that position."""
+        """Return the blog, repaired up to the position in `at` if the store has that position."""
         live = await self._hub.live(request.path_params["slug"])
         if not live:
             raise not_found("There is no such blog.")
@@ -137,39 +146,40 @@ class _Pages:
             await live.confirm(AT_WAIT_S)
         return live
 
-    async def _cached(
+    async def _page(
         self,
         live: LiveBlog,
         key: PageKey,
         read: Callable[[], Awaitable[Window]],
         permalink: str | None = None,
     ) -> Answer:
-        """Return a page, kept until the next change.
+        """Return a page from the blog's cache, else render it from the window that `read` returns.
 
-        What was read belongs to the position only if no change was applied meanwhile; then it is
-        read again. Raises 404 when the blog became a draft, as it may while the store was asked.
+        A window belongs to the position only if no change was applied during `read`; otherwise it
+        is read again. Raises Problem 404 if the blog becomes a draft meanwhile, and StoreDown after
+        READ_TRIES_MAX windows.
         """
         for _ in range(READ_TRIES_MAX):
             if not live.is_open:
                 raise not_found("There is no such blog.")
-            if kept := _kept(live, key):
-                return kept
+            if cached := _cached(live, key):
+                return cached
             position = live.position
             window = await read()
             if position == live.position:
-                # Another may have read the same, and been faster.
-                return _kept(live, key) or self._keep(live, key, window, permalink)
+                # Another request may have cached the same page meanwhile.
+                return _cached(live, key) or self._cache(live, key, window, permalink)
         raise StoreDown("the blog changes faster than its older entries can be read")
 
-    def _keep(self, live: LiveBlog, key: PageKey, window: Window, permalink: str | None) -> Answer:
-        made = _answer(self._page(live, window, permalink))
-        live.keep(key, made)
-        return made
+    def _cache(self, live: LiveBlog, key: PageKey, window: Window, permalink: str | None) -> Answer:
+        answer = _answer(self._html(live, window, permalink))
+        live.keep(key, answer)
+        return answer
 
-    def _page(self, live: LiveBlog, window: Window, permalink: str | None) -> str:
-        """Render one page from what the worker holds now."""
+    def _html(self, live: LiveBlog, window: Window, permalink: str | None) -> str:
+        """Render a page of the blog's present position."""
         timeline = live.timeline
-        return render.blog_html(
+        return self._pages.blog(
             blog=live.blog,
             position=live.position,
             entries=window.entries,
@@ -183,49 +193,52 @@ class _Pages:
         )
 
 
-def _kept(live: LiveBlog, key: PageKey) -> Answer | None:
-    return live.kept(key)
+def _cached(live: LiveBlog, key: PageKey) -> Answer | None:
+    cached: Answer | None = live.kept(key)
+    return cached
 
 
 def _is_ahead(position: Position, live: LiveBlog) -> bool:
     return position.epoch != live.timeline.epoch or position.offset > live.timeline.offset
 
 
-# -- which entries ---------------------------------------------------------------------------------
+# -- windows ---------------------------------------------------------------------------------------
 
 
-def _newest_held(live: LiveBlog) -> Window | None:
+def _newest(live: LiveBlog) -> Window | None:
+    """Return the newest entries, None if the timeline has too few of them."""
     found = live.timeline.page(PAGE_ENTRIES + 1)
     return _window(found, None) if found is not None else None
 
 
 async def _below(live: LiveBlog, before: Entry | None) -> Window:
+    """Return the entries below an entry, or the newest; from the store if not in the timeline."""
     order = before.order if before else None
     found = live.timeline.page(PAGE_ENTRIES + 1, order)
     if found is None:
         read = await live.source.older(live.slug, order, PAGE_ENTRIES + 1)
-        found = _as_held(live, read)
+        found = _current(live, read)
     return _window(found, before)
 
 
 class _Deleted(Exception):
-    """The entry was here, and is not any more."""
+    """The linked entry was deleted or taken down."""
 
 
-async def _holding(live: LiveBlog, id: str) -> Window:
-    """Return the newest entries when the linked one is among them, else it and its neighbours.
+async def _around(live: LiveBlog, id: str) -> Window:
+    """Return the newest entries if the linked entry is among them, else the entries around it.
 
-    The entry is read here too, so that a page which is read again never has an older one. Raises
-    _Deleted.
+    The linked entry is read here as well, so that a second read never shows its older state.
+    Raises _Deleted.
     """
     entry = await _published(live, id)
     if entry.deleted:
         raise _Deleted
-    newest = _newest_held(live)
+    newest = _newest(live)
     if newest and any(shown.id == entry.id for shown in newest.entries):
         return newest
     order = entry.order or 0
-    newer = _as_held(live, await live.source.newer(live.slug, order, NEWER_SHOWN + 1))
+    newer = _current(live, await live.source.newer(live.slug, order, NEWER_SHOWN + 1))
     above = newer[NEWER_SHOWN] if len(newer) > NEWER_SHOWN else None
     rest = await _below(live, entry)
     shown = [*reversed(newer[:NEWER_SHOWN]), entry, *rest.entries]
@@ -236,15 +249,18 @@ def _window(found: list[Entry], before: Entry | None) -> Window:
     return Window(found[:PAGE_ENTRIES], before, len(found) > PAGE_ENTRIES)
 
 
-def _as_held(live: LiveBlog, read: list[Entry]) -> list[Entry]:
-    """Return what was read, as this worker knows it better, without what was deleted."""
-    known = [(entry, live.timeline.get(entry.id)) for entry in read]
-    best = [held if held and (held.offset or 0) >= (e.offset or 0) else e for e, held in known]
-    return [entry for entry in best if not entry.deleted]
+def _current(live: LiveBlog, read: list[Entry]) -> list[Entry]:
+    """Return entries read from the store, in the timeline's state if that is newer.
+
+    Deleted entries are left out.
+    """
+    pairs = [(entry, live.timeline.get(entry.id)) for entry in read]
+    newest = [own if own and (own.offset or 0) >= (e.offset or 0) else e for e, own in pairs]
+    return [entry for entry in newest if not entry.deleted]
 
 
 async def _published(live: LiveBlog, id: str) -> Entry:
-    """Return an entry or tombstone by an id ever published in the blog; raise 404 for any other."""
+    """Return an entry or tombstone that was published in the blog; raise Problem 404 for others."""
     if not is_entry_id(id):
         raise not_found("There is no such entry.")
     entry = live.timeline.get(id) or await live.source.entry(live.slug, id)
@@ -260,43 +276,43 @@ def _answer(html: str) -> Answer:
     return Answer(html.encode(), "text/html; charset=utf-8", CACHED_1_S)
 
 
-class ShortWay:
-    """Answers from memory for the newest page of a blog, and hands on whatever else comes.
+class FastPath:
+    """Answers a blog's newest page from its cache; every other request goes to `app`.
 
-    It stands in front of routing, which would cost more than the answer. What it gives is what
-    `_Pages.blog` would have given: a page that is kept is the one of the present top, of a blog
-    that readers may see.
+    It runs before routing, which would take longer than the answer. It gives the same answer as
+    `_BlogPages.blog`: a cached page always shows the present position of a blog that readers may
+    see.
     """
 
     def __init__(self, hub: Hub, app: ASGIApp) -> None:
         self._hub, self._app = hub, app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self._held(scope) or self._app)(scope, receive, send)
+        await (self._cached_answer(scope) or self._app)(scope, receive, send)
 
-    def _held(self, scope: Scope) -> Answer | None:
+    def _cached_answer(self, scope: Scope) -> Answer | None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             return None
         path: str = scope["path"]
         if scope["query_string"] or not path.startswith(BLOGS):
             return None
         live = self._hub.lives.get(path[len(BLOGS) :])
-        answer = _kept(live, NEWEST) if live else None
+        answer = _cached(live, NEWEST) if live else None
         if live and answer:
-            self._hub.lives.move_to_end(live.slug)  # the most recently used
+            self._hub.lives.move_to_end(live.slug)  # mark it as the most recently used
         return answer
 
 
 def wants_page(request: Request) -> bool:
-    """Say whether a problem with this request is shown to a person."""
+    """Return whether a person gets the answer, so that a problem is shown as a page."""
     path = request.url.path
     return not path.startswith(("/api/", "/static/")) and not path.endswith(("/changes", "/events"))
 
 
-def problem_page(problem: Problem | StoreDown, blog: Blog | None = None) -> Response | None:
-    """Return the plain page for a problem; None when there is none for its status."""
+def problem_page(pages: Pages, problem: Problem | StoreDown) -> Response | None:
+    """Return the plain page for a problem of status 404, 410 or 503; None for any other status."""
     status = problem.status if isinstance(problem, Problem) else 503
     if status not in (404, 410, 503):
         return None
     headers = {"cache-control": "no-store"} | ({"retry-after": "2"} if status == 503 else {})
-    return HTMLResponse(render.message_html(status=status, blog=blog), status, headers=headers)
+    return HTMLResponse(pages.message(status=status), status, headers=headers)

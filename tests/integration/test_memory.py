@@ -269,7 +269,7 @@ class Here:
 
 
 class Worker(NamedTuple):
-    """The whole application over a real store, and the way around `page.ShortWay`."""
+    """The whole application over a real store, and the way around `page.FastPath`."""
 
     hub: Hub
     publishing: Publishing
@@ -305,7 +305,7 @@ async def worker(
     monkeypatch.setattr(answers, "WAIT_S", 10)
     monkeypatch.setattr(apps, "connect", lambda url: One(store_client))
     short = apps.create_app(Settings(redis_url="unix://"))
-    assert isinstance(short, page.ShortWay)
+    assert isinstance(short, page.FastPath)
     yield Worker(made[0], publishing, short, short._app)
     await made[0].close()
 

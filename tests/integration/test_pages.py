@@ -1,4 +1,4 @@
-"""Readers' pages over a real server: whole without script, never older than asked for."""
+"""Readers' pages over a real server: complete without scripts, never older than `at`."""
 
 import asyncio
 import html
@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 from liveblog.blog.model import SYSTEM, Caller, Entry, new_id
 from liveblog.blog.timeline import Changes
 from liveblog.editors.publishing import Publishing
-from liveblog.html import render
+from liveblog.html import entries, markdown
+from liveblog.html.pages import Pages
 from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.pages import page
@@ -37,7 +38,7 @@ CACHED = "public, max-age=0, s-maxage=1"
 
 @dataclass
 class Page:
-    """A page as a reader without script has it."""
+    """A page as a reader without scripts gets it."""
 
     status: int
     headers: httpx2.Headers
@@ -72,7 +73,7 @@ class Page:
 
 
 class Browser:
-    """A reader who follows links and runs no script."""
+    """A browser that follows links and runs no script."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
@@ -82,7 +83,7 @@ class Browser:
         return Page(answer.status_code, answer.headers, answer.text)
 
     async def walk(self, path: str) -> list[Page]:
-        """Return a page and all the older ones behind its links."""
+        """Return a page and all older pages that its links lead to."""
         pages = [await self.get(path)]
         while pages[-1].older:
             pages.append(await self.get(pages[-1].older))
@@ -108,16 +109,16 @@ def path(blog: Any) -> str:
 
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
-    """Writes on the store of `site` whose messages are lost on their way."""
+    """Publishing on the store of `site`, with every announcement lost."""
     monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 
 
-# -- what a page says
+# -- contents
 
 
-async def test_a_page_says_its_position_and_its_entries_their_numbers(
+async def test_a_page_states_its_position_and_its_entries_numbers(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     assert (await browser.get(path)).position == blog["position"]
@@ -135,7 +136,7 @@ async def test_a_page_says_its_position_and_its_entries_their_numbers(
     assert (await browser.get(path)).said(r'id="status"[^>]* data-state="(\w+)"') == "ended"
 
 
-async def test_pages_have_the_headers_that_were_promised(
+async def test_a_page_has_the_headers_of_the_contract(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -155,7 +156,7 @@ async def test_pages_have_the_headers_that_were_promised(
         assert headers["referrer-policy"] == "strict-origin-when-cross-origin"
 
 
-async def test_nothing_in_a_page_is_inline_script_or_style(
+async def test_a_page_has_no_inline_script_or_style(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     await editor.publish(blog["slug"], "**Bold** https://example.org", key=True, pinned=True)
@@ -165,7 +166,7 @@ async def test_nothing_in_a_page_is_inline_script_or_style(
         assert re.findall(r"<style|\sstyle=|\son\w+=", text) == []
 
 
-async def test_a_page_does_not_depend_on_the_host_or_who_looks(
+async def test_a_page_does_not_depend_on_the_host_or_the_reader(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     await editor.publish(blog["slug"])
@@ -176,7 +177,7 @@ async def test_a_page_does_not_depend_on_the_host_or_who_looks(
     assert "https://live.example/blogs/" in plain.text
 
 
-async def test_the_list_of_blogs_has_the_newest_activity_first_and_no_drafts(
+async def test_the_home_page_lists_the_newest_activity_first_and_no_drafts(
     editor: Editor, browser: Browser
 ) -> None:
     first, second = await editor.blog(title="First"), await editor.blog(title="Second")
@@ -199,7 +200,7 @@ async def test_the_list_of_blogs_has_the_newest_activity_first_and_no_drafts(
         ("2026-12-01T19:30:00Z", "7:30 PM GMT · December 1, 2026"),
     ],
 )
-async def test_an_upcoming_blog_says_when_it_starts_until_it_is_live(
+async def test_an_upcoming_blog_shows_its_start_until_it_is_live(
     editor: Editor, browser: Browser, instant: str, said: str
 ) -> None:
     fields = {"status": "upcoming", "timezone": "Europe/London", "starts_at": instant}
@@ -209,10 +210,10 @@ async def test_an_upcoming_blog_says_when_it_starts_until_it_is_live(
     async def is_listed() -> bool:
         listed = f'{starts}\n<h2 dir="auto"><a href="/blogs/{slug}">'
         found = re.search(listed, (await browser.get("/")).text)
-        return found is not None and said in render.plain(found[1])
+        return found is not None and said in markdown.plain(found[1])
 
     shown = await browser.get(f"/blogs/{slug}")
-    assert render.plain(shown.said(starts)) == f"About to start: {said}"
+    assert markdown.plain(shown.said(starts)) == f"About to start: {said}"
     await until(is_listed)
     live = await editor.alter(slug, status="live")
     assert "About to start" not in (await browser.get(f"/blogs/{slug}?at={live['position']}")).text
@@ -220,17 +221,17 @@ async def test_an_upcoming_blog_says_when_it_starts_until_it_is_live(
 
 @dataclass
 class Desk:
-    """An editor without scripts, at one blog's header."""
+    """The header's form of one blog, used without scripts."""
 
     client: httpx2.AsyncClient
     path: str
 
     async def boxes(self) -> dict[str, str]:
-        """Return what stands in the boxes of the header's form."""
+        """Return the contents of the boxes of the header's form."""
         return forms.sent((await self.client.get(self.path)).text, "header")
 
     async def send(self, **altered: str) -> dict[str, str]:
-        """Send the form with some boxes altered; return all as they were sent."""
+        """Send the form with some boxes altered; return all boxes sent."""
         sent = await self.boxes() | altered
         answer = await self.client.post(f"{self.path}/header", data=sent)
         assert answer.status_code == 303, answer.text
@@ -250,7 +251,7 @@ async def desk(site: Server, editor: Editor) -> AsyncIterator[Desk]:
         yield Desk(client, f"/desk/blogs/{blog['slug']}")
 
 
-async def test_a_start_goes_from_the_desks_form_to_the_page_and_back(
+async def test_a_start_set_on_the_desk_is_shown_on_the_page(
     editor: Editor, browser: Browser, desk: Desk
 ) -> None:
     slug = desk.path.rpartition("/")[2]
@@ -265,16 +266,16 @@ async def test_a_start_goes_from_the_desks_form_to_the_page_and_back(
     await until(lambda: says(">7:30 PM EST<"))
     await desk.send(timezone="Europe/Paris", starts_at="2026-06-01T20:00")
     await until(lambda: says(">8:00 PM CEST<"))
-    await editor.alter(slug, starts_at="2026-10-25T01:30:00.999Z")  # 2:30 for the second time
+    await editor.alter(slug, starts_at="2026-10-25T01:30:00.999Z")  # 2:30, second occurrence
     assert (await desk.boxes())["starts_at"] == "2026-10-25T02:30"
     await desk.send()
-    assert (await desk.send(**sent)) == sent  # known already: done once
+    assert (await desk.send(**sent)) == sent  # a known key: executed once
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] == "2026-10-25T01:30:00.999Z"
     await desk.send(starts_at="")
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] is None
 
 
-async def test_a_header_saved_from_an_old_desk_undoes_nothing_that_colleagues_did(
+async def test_a_header_saved_from_an_old_form_keeps_a_colleagues_changes(
     editor: Editor, desk: Desk
 ) -> None:
     slug = desk.path.rpartition("/")[2]
@@ -288,7 +289,9 @@ async def test_a_header_saved_from_an_old_desk_undoes_nothing_that_colleagues_di
     assert (after["dek"], len(epochs)) == ("Mine", 1)
 
 
-async def test_a_blog_that_is_unknown_or_a_draft_is_404(editor: Editor, browser: Browser) -> None:
+async def test_a_blog_is_404_when_it_is_unknown_or_a_draft(
+    editor: Editor, browser: Browser
+) -> None:
     draft = await editor.blog(status="draft")
     entry = await editor.publish(draft["slug"])
     for at in ("never-heard-of", "A", "a%20b", "%00", draft["slug"]):
@@ -313,7 +316,7 @@ async def _is_gone(browser: Browser, slug: str) -> bool:
 
 
 @pytest.mark.parametrize("rest", ["", "/entries/{id}", "?before={other}"])
-async def test_a_page_is_not_older_than_the_position_it_is_asked_for(
+async def test_a_page_is_not_older_than_the_position_in_at(
     editor: Editor, browser: Browser, blog: Any, path: str, silent: Publishing, rest: str
 ) -> None:
     entry, other = await editor.publish(blog["slug"]), await editor.publish(blog["slug"])
@@ -328,7 +331,7 @@ async def test_a_page_is_not_older_than_the_position_it_is_asked_for(
 
 
 @pytest.mark.parametrize("at", ["other.1.00000000", "{epoch}.999.00000000", "x", "", "{position}"])
-async def test_a_position_that_is_unknown_malformed_or_behind_gives_the_page_as_it_is(
+async def test_at_is_ignored_when_unknown_malformed_or_behind(
     editor: Editor, browser: Browser, blog: Any, path: str, at: str
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -338,7 +341,7 @@ async def test_a_position_that_is_unknown_malformed_or_behind_gives_the_page_as_
 
 
 @pytest.mark.parametrize("rest", ["?at=", "/changes?since="])
-async def test_what_is_asked_for_at_the_change_that_made_the_blog_a_draft_is_404(
+async def test_a_page_is_404_at_the_change_that_made_the_blog_a_draft(
     browser: Browser, blog: Any, path: str, silent: Publishing, rest: str
 ) -> None:
     assert (await browser.get(path)).status == 200
@@ -351,7 +354,7 @@ async def test_what_is_asked_for_at_the_change_that_made_the_blog_a_draft_is_404
 # -- older pages
 
 
-async def test_older_entries_are_found_by_links_each_once_in_order(
+async def test_links_lead_to_every_older_entry_once_in_order(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     made = await editor.publish_many(blog["slug"], 45)
@@ -366,7 +369,7 @@ async def test_older_entries_are_found_by_links_each_once_in_order(
     assert [len(shown.feed) for shown in await browser.walk(path)] == [20, 19]
 
 
-async def test_older_pages_never_shift(
+async def test_an_older_page_stays_the_same_when_entries_are_added(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     made = await editor.publish_many(blog["slug"], 30)
@@ -375,14 +378,14 @@ async def test_older_pages_never_shift(
     before = (await browser.get(older)).feed
     assert before == [entry["id"] for entry in reversed(made[:10])]
     await editor.publish_many(blog["slug"], 5)
-    await editor.delete(made[10])  # the one that the link names
+    await editor.delete(made[10])  # the linked entry
     await editor.delete(made[25])
     await editor.restore(made[25])
     assert (await browser.get(older)).feed == before
 
 
 @pytest.mark.parametrize("takedown", [False, True])
-async def test_before_takes_the_id_of_what_was_deleted_or_taken_down(
+async def test_before_accepts_the_id_of_a_deleted_or_taken_down_entry(
     editor: Editor, browser: Browser, blog: Any, path: str, takedown: bool
 ) -> None:
     first, second, third = [await editor.publish(blog["slug"]) for _ in range(3)]
@@ -392,7 +395,7 @@ async def test_before_takes_the_id_of_what_was_deleted_or_taken_down(
     assert (await browser.get(f"{path}?before={third['id']}")).feed == [first["id"]]
 
 
-async def test_before_and_permalinks_of_what_was_never_published_here_are_404(
+async def test_before_and_permalinks_are_404_for_unpublished_entries(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     draft = await editor.publish(blog["slug"], SECRET, status="draft")
@@ -408,7 +411,7 @@ async def test_before_and_permalinks_of_what_was_never_published_here_are_404(
 # -- permalinks
 
 
-async def test_a_permalink_is_the_page_that_holds_the_entry_under_its_own_name(
+async def test_a_permalink_is_the_page_with_the_entry_under_its_own_title(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     made = await editor.publish_many(blog["slug"], 30)
@@ -428,7 +431,7 @@ async def test_a_permalink_is_the_page_that_holds_the_entry_under_its_own_name(
 
 
 @pytest.mark.parametrize("takedown", [False, True])
-async def test_the_permalink_of_what_is_gone_is_410_with_a_plain_note(
+async def test_a_permalink_is_410_with_a_note_when_the_entry_was_deleted(
     editor: Editor, browser: Browser, blog: Any, path: str, takedown: bool
 ) -> None:
     entry = await editor.publish(blog["slug"], SECRET)
@@ -436,7 +439,7 @@ async def test_the_permalink_of_what_is_gone_is_410_with_a_plain_note(
     at = f"{path}/entries/{entry['id']}"
     await until(lambda: _is_status(browser, at, 410))
     shown = await browser.get(at)
-    assert "has been removed" in shown.text
+    assert "removed later" in shown.text
     assert SECRET not in shown.text
     assert SECRET not in (await browser.get(path)).text
     if not takedown:
@@ -452,7 +455,7 @@ async def _is_status(browser: Browser, at: str, status: int) -> bool:
 
 
 async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
-    """Publish by the script alone, without what the API reads before and after."""
+    """Publish with the store's script alone, without the reads that the API does."""
     broker, gate = Broker(store), asyncio.Semaphore(50)
 
     async def one(number: int) -> Entry:
@@ -469,7 +472,7 @@ async def publish_fast(store: Any, slug: str, count: int) -> list[Entry]:
     return sorted(made, key=lambda entry: entry.order or 0)
 
 
-async def test_a_thousand_entries_with_most_of_the_newest_deleted_are_all_found_in_order(
+async def test_links_find_1000_entries_when_most_newest_ones_are_deleted(
     site: Server, twin: Server, editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     assert (await browser.get(path)).feed == []
@@ -498,11 +501,11 @@ async def test_a_thousand_entries_with_most_of_the_newest_deleted_are_all_found_
             assert shown.feed == left[5:25]
 
 
-# -- what a worker keeps, seen from inside
+# -- a worker's cache
 
 
 class Here:
-    """Subscriptions that are always confirmed; the test itself hands the messages over."""
+    """Subscriptions that are always confirmed; the test itself delivers the messages."""
 
     async def follow(self, slug: str) -> None:
         pass
@@ -513,7 +516,7 @@ class Here:
 
 @dataclass
 class Worker:
-    """Pages over a hub in this process, on a real store."""
+    """Pages over a hub in this process, with a real store."""
 
     client: httpx2.AsyncClient
     hub: Hub
@@ -543,15 +546,15 @@ async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
     broker = Broker(One(store_client))
     publishing = Publishing(broker, lambda: 0)
     await publishing.create_blog(SYSTEM, {"slug": "council", "title": "C", "status": "live"})
-    hub = Hub(broker.source, Here(), render)
-    app = Starlette(routes=page.routes(hub, Settings()))
+    hub = Hub(broker.source, Here(), entries)
+    app = Starlette(routes=page.routes(hub, Settings(), Pages()))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         yield Worker(client, hub, broker, publishing)
     await hub.close()
 
 
-async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_it(
+async def test_a_permalink_shows_no_text_taken_down_while_it_is_read(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await worker.publish(SECRET), *[await worker.publish() for _ in range(25)]]
@@ -570,7 +573,7 @@ async def test_a_permalink_read_while_its_entry_is_taken_down_shows_nothing_of_i
         assert (answer.status_code, SECRET in answer.text) == (410, False)
 
 
-async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
+async def test_a_page_shows_one_position_when_the_blog_changes_meanwhile(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await worker.publish() for _ in range(30)]
@@ -592,18 +595,18 @@ async def test_a_page_that_is_read_while_the_blog_moves_is_of_one_position(
     assert "Edit no. 3." in answer.text
 
 
-async def test_the_newest_page_is_made_once_per_change_however_many_others_are_read(
+async def test_the_newest_page_is_rendered_once_per_change(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [await worker.publish() for _ in range(6)]
     made: list[Any] = []
 
-    def blog_html(**given: Any) -> str:
+    def blog(pages: Pages, **given: Any) -> str:
         made.append(given["before"])
-        return render_blog_html(**given)
+        return render(pages, **given)
 
-    render_blog_html = render.blog_html
-    monkeypatch.setattr(render, "blog_html", blog_html)
+    render = Pages.blog
+    monkeypatch.setattr(Pages, "blog", blog)
     for id in ids:
         assert (await worker.get(f"/entries/{id}")).status_code == 200
     made.clear()

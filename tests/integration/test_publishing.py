@@ -174,7 +174,7 @@ async def test_edit_is_422_when_a_draft_has_a_time_and_no_time_unschedules(
 async def test_entry_is_422_when_its_text_makes_too_much_html(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.html.render.markdown", lambda text: text * 9)
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda text: text * 9)
     fields = {"body": "x" * 20_000}
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
@@ -186,7 +186,7 @@ async def test_entry_is_503_when_too_much_text_waits_to_be_rendered(
     """Rendering a hostile text takes a third of a second; other editors' texts wait behind it."""
     go_on = threading.Event()
     monkeypatch.setattr(rendering, "RENDERED_AT_ONCE_MAX", 15)
-    monkeypatch.setattr("liveblog.html.render.markdown", lambda _: str(go_on.wait(20)))
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda _: str(go_on.wait(20)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
         for _ in range(5)

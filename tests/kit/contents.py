@@ -1,4 +1,4 @@
-"""Everything a store holds, by value: two of these are equal when nothing was written between."""
+"""The contents of a store by value: two are equal if no write happened between them."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from redis.asyncio import Redis
 
 
 async def contents(client: Redis) -> dict[str, Any]:
-    """Return every key with its value; DUMP would not do, since it differs while a hash is resized.
+    """Return every key with its value; `client` must return bytes.
 
-    `client` must answer bytes.
+    DUMP does not serve: its bytes change while the server resizes a hash.
     """
     found: dict[str, Any] = {}
     async for key in client.scan_iter(count=1_000):
@@ -27,4 +27,4 @@ async def _value(client: Any, key: bytes) -> Any:
         case b"list":
             return await client.lrange(key, 0, -1)
         case other:
-            raise AssertionError(f"{key!r} is a {other!r}, which nothing here writes")
+            raise AssertionError(f"{key!r} is a {other!r}, a type that liveblog does not write")

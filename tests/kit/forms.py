@@ -5,9 +5,9 @@ from html import unescape
 
 
 def sent(page: str, form: str) -> dict[str, str]:
-    """Return what is sent of the form with an id when its boxes are left as they stand.
+    """Return the boxes that a browser sends of the form with the id `form`, left unchanged.
 
-    Boxes to tick count as not ticked; line breaks are CRLF (HTML, "normalize newlines").
+    Checkboxes count as not ticked. Line breaks are CRLF (HTML, "normalize newlines").
     """
     _, _, rest = page.partition(f'<form id="{form}"')
     inside = rest.partition("</form>")[0]

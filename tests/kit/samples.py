@@ -1,4 +1,4 @@
-"""Blogs to picture, judge and measure pages with: the demo, an evening of football, and changes of every kind."""
+"""Sample blogs for screenshots, judges and measurements: the demo, a football match, and changes of every kind."""
 
 import tomllib
 from collections.abc import Awaitable, Callable
@@ -15,14 +15,14 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 
-Language = Literal["en", "ar"]  # one for each direction of writing
+Language = Literal["en", "ar"]  # one for each writing direction
 
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 DEMO: Final = "/blogs/apollo-11"
 SHORT: Final = "The council votes at nine, and the doors stay open until the last speaker is done."
 LONG: Final = "\n\n".join([f"{SHORT} Outside the rain goes on. {SHORT}"] * 6)
 
-# Pages by kind, and the languages each is to be seen in: those without one of their own show both.
+# Each kind of page with the languages to picture it in. A page without a language of its own is pictured once.
 _BLOGS: Final = ("reader page", "permalink", "upcoming", "ended")
 _OTHERS: Final = {"home": "/", "desk sign-in": "/desk/sign-in"}
 SIGHTS: Final[tuple[tuple[str, Language], ...]] = (
@@ -32,7 +32,7 @@ SIGHTS: Final[tuple[tuple[str, Language], ...]] = (
 
 
 async def fill_demo(server: Server) -> None:
-    """Publish what `liveblog demo` does."""
+    """Publish the blog of `liveblog demo`."""
     async with connect(server.store_url) as client:
         await fill(Publishing(Broker(client), lambda: 4_000_000_000_000), Accounts(client))
 
@@ -43,11 +43,11 @@ def football() -> dict[str, Any]:
 
 
 async def fill_football(editor: Editor, language: Language) -> dict[str, str]:
-    """Publish the evening, once in a store, and return the pages' paths by kind; times are of 2025."""
+    """Publish the football match in an empty store, with times of 2025; return the pages' paths by kind."""
     story = football()[language]
-    entries = await _tell(editor, story, language, status="live")
-    await _tell(editor, story["upcoming"], language, status="upcoming")
-    await _tell(editor, story["ended"] | {"entries": story["entries"][:3]}, language)
+    entries = await _create_blog(editor, story, language, status="live")
+    await _create_blog(editor, story["upcoming"], language, status="upcoming")
+    await _create_blog(editor, story["ended"] | {"entries": story["entries"][:3]}, language)
     await editor.alter(story["ended"]["slug"], status="ended")
     page = f"/blogs/{story['slug']}"
     return _OTHERS | {
@@ -58,7 +58,7 @@ async def fill_football(editor: Editor, language: Language) -> dict[str, str]:
     }
 
 
-async def _tell(
+async def _create_blog(
     editor: Editor, story: dict[str, Any], language: str, status: str = "live"
 ) -> list[Any]:
     fields = {n: v for n, v in story.items() if n not in ("entries", "upcoming", "ended")}
@@ -74,15 +74,15 @@ async def _publish(editor: Editor, slug: str, fields: dict[str, Any]) -> Any:
 
 
 def offset_of(answer: Any) -> int:
-    """Return the number of the change that the API answered with."""
+    """Return the offset in an answer of the API."""
     return int(answer["position"].split(".")[1])
 
 
 class Changes:
-    """Changes of every kind to one blog, over and over; each cycle publishes as many as it deletes.
+    """Makes changes of every kind to one blog, in cycles; a cycle publishes as many entries as it deletes.
 
-    `entries` are those of the blog that it may alter, oldest first, at least 8. One caller at a time; for more
-    speed several of these with entries of their own.
+    `entries` are the entries that it may alter, oldest first, at least 8. It allows one caller at a time. For
+    more changes at once, use several objects with different entries.
     """
 
     def __init__(self, editor: Editor, entries: list[Any]) -> None:
@@ -97,7 +97,7 @@ class Changes:
         return offset_of(await kind(self))
 
     async def make_many(self, count: int) -> int:
-        """Make so many, one after another, and return the last one's offset."""
+        """Make `count` changes one after another, and return the offset of the last."""
         return [await self.make() for _ in range(count)][-1]
 
     async def publish(self) -> Any:
@@ -138,7 +138,7 @@ class Changes:
         return self.entries[which]
 
 
-# The oldest are deleted last: the deletions of one cycle are of what was retracted in earlier ones.
+# Deletions come last and remove the oldest entries: those were retracted in earlier cycles.
 _CYCLE: Final[tuple[Callable[[Changes], Awaitable[Any]], ...]] = (
     Changes.publish,
     Changes.publish,

@@ -19,7 +19,7 @@ from liveblog.blog.fields import BlogFields, EntryFields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Blog, Entry, Position
 from liveblog.commands import story as demo
-from liveblog.html import render
+from liveblog.html import entries, markdown
 from liveblog.live import frame as frames
 from liveblog.live import rfc6455
 from liveblog.live.frame import MISSED_BYTES_MAX, Frame, Piece
@@ -53,7 +53,7 @@ def _article(
     body = str(known.get("body") or "")
     made = {
         "id": f"e{number:012d}",
-        "body_html": render.markdown(body) if body else None,
+        "body_html": markdown.to_html(body) if body else None,
         "status": "published",
         "published_at": published,
         "updated_at": published,
@@ -64,7 +64,7 @@ def _article(
     convert(header, BlogFields)
     of_blog = {name: value for name, value in header.items() if name in _OF_BLOG}
     blog = msgspec.convert(of_blog, Blog)
-    return entry, render.entry_html(entry, blog)
+    return entry, entries.entry_html(entry, blog)
 
 
 _OF_BLOG = ("slug", "title", "timezone", "language")

@@ -72,10 +72,10 @@ async def test_serve_starts_with_store_durability_when_the_store_is_unreachable(
 def test_every_answer_has_the_security_headers_even_after_a_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(**_: Any) -> str:
+    def broken(*_: Any, **__: Any) -> str:
         raise LookupError("broken")
 
-    monkeypatch.setattr("liveblog.html.render.message_html", broken)
+    monkeypatch.setattr("liveblog.html.pages.Pages.message", broken)
     made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
     client = TestClient(made, raise_server_exceptions=False)
     for path, status in (("/healthz", 200), ("/api/nothing", 404), ("/nothing", 500)):

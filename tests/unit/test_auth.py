@@ -1,17 +1,15 @@
-"""Who is asking, from where, and how much: what auth decides without a store."""
+"""Credentials, origins, cookies and body sizes, as auth checks them without a store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
 
-import orjson
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
 from liveblog.blog.model import Caller
-from liveblog.blog.problem import Problem, StoreDown, invalid
+from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import auth
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
@@ -22,14 +20,14 @@ Headers = dict[str, str] | Sequence[tuple[str, str]]
 
 
 class KnownAccounts(Accounts):
-    """One token and one session, and no store behind them."""
+    """Accounts with one token and one session, without a store."""
 
     def __init__(self, *, is_store_up: bool = True) -> None:
         self.is_store_up = is_store_up
 
     async def check_store(self) -> None:
         if not self.is_store_up:
-            raise StoreDown("away")
+            raise StoreDown("unreachable")
 
     async def token_caller(self, secret: str) -> Caller | None:
         await self.check_store()
@@ -88,15 +86,15 @@ async def problem(asked: Request, settings: Settings | None = None) -> Problem:
     return raised.value
 
 
-# -- who is asking
+# -- credentials
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_a_bearer_token_names_its_caller(scheme: str) -> None:
+async def test_a_bearer_token_identifies_its_caller(scheme: str) -> None:
     assert await caller(request(headers={"authorization": f"{scheme} lbt_wire"})) == WIRE
 
 
-async def test_a_session_cookie_names_its_user() -> None:
+async def test_a_session_cookie_identifies_its_user() -> None:
     cookies = {"cookie": "theme=dark; liveblog=dana's; __Host-liveblog=other"}
     assert await caller(request(headers=cookies)) == DANA
 
@@ -116,7 +114,7 @@ async def test_a_session_cookie_names_its_user() -> None:
         {"cookie": "Liveblog=dana's"},
     ],
 )
-async def test_nobody_known_is_401(headers: Headers) -> None:
+async def test_caller_of_raises_401_without_a_valid_credential(headers: Headers) -> None:
     found = await problem(request(headers=headers))
     assert (found.status, found.name) == (401, "unauthorized")
 
@@ -131,12 +129,12 @@ async def test_nobody_known_is_401(headers: Headers) -> None:
         [("cookie", "liveblog=dana's"), ("cookie", "liveblog=other")],
     ],
 )
-async def test_more_than_one_credential_is_400(headers: Headers) -> None:
+async def test_caller_of_raises_400_for_several_credentials(headers: Headers) -> None:
     found = await problem(request(headers=headers))
     assert (found.status, found.name) == (400, "ambiguous-credentials")
 
 
-async def test_a_proxys_own_password_does_not_hide_the_session() -> None:
+async def test_a_session_is_accepted_beside_a_proxys_basic_password() -> None:
     headers = {"authorization": "Basic c3RhZ2luZzpx", "cookie": "liveblog=dana's"}
     assert await caller(request(headers=headers)) == DANA
 
@@ -145,12 +143,12 @@ async def test_a_proxys_own_password_does_not_hide_the_session() -> None:
     "headers",
     [{}, {"authorization": "Bearer x"}, {"authorization": "Basic x"}, {"cookie": "liveblog=x"}],
 )
-async def test_while_the_store_is_away_nobody_is_told_401(headers: Headers) -> None:
+async def test_caller_of_raises_store_down_when_the_store_is_unreachable(headers: Headers) -> None:
     with pytest.raises(StoreDown):
         await auth.caller_of(request(headers=headers), KnownAccounts(is_store_up=False), Settings())
 
 
-# -- from where
+# -- origins
 
 SESSION = ("cookie", "liveblog=dana's")
 
@@ -167,7 +165,7 @@ SESSION = ("cookie", "liveblog=dana's")
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
-async def test_our_own_pages_may_use_the_session(method: str, said: dict[str, str]) -> None:
+async def test_a_session_may_write_from_an_allowed_page(method: str, said: dict[str, str]) -> None:
     settings = Settings(
         public_url="https://public.example", allowed_origins=("https://partner.example",)
     )
@@ -191,12 +189,14 @@ async def test_our_own_pages_may_use_the_session(method: str, said: dict[str, st
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
-async def test_other_sites_pages_may_not_use_the_session(method: str, said: dict[str, str]) -> None:
+async def test_a_session_is_rejected_from_a_page_of_another_site(
+    method: str, said: dict[str, str]
+) -> None:
     found = await problem(request(method, {"cookie": "liveblog=dana's"} | said))
     assert (found.status, found.name) == (403, "forbidden")
 
 
-async def test_reading_with_a_session_and_writing_with_a_token_need_no_origin() -> None:
+async def test_no_origin_is_needed_to_read_or_to_write_with_a_token() -> None:
     assert await caller(request("GET", [SESSION])) == DANA
     assert await caller(request("HEAD", [SESSION])) == DANA
     assert await caller(request("POST", {"authorization": "Bearer lbt_wire"})) == WIRE
@@ -215,7 +215,7 @@ async def test_reading_with_a_session_and_writing_with_a_token_need_no_origin() 
         (("", 0), "unix"),
     ],
 )
-def test_tries_are_counted_by_what_one_customer_has(
+def test_tries_are_counted_by_ipv4_address_or_ipv6_network(
     client: tuple[str, int] | None, address: str
 ) -> None:
     headers = {"x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9"}
@@ -230,7 +230,9 @@ def test_tries_are_counted_by_what_one_customer_has(
         ("https://public.example", "http", "https://public.example"),
     ],
 )
-def test_the_sites_address_is_what_is_set_or_asked(public_url: str, scheme: str, url: str) -> None:
+def test_the_site_url_is_public_url_or_the_requests_own(
+    public_url: str, scheme: str, url: str
+) -> None:
     asked = request(scheme=scheme)
     assert auth.site_url(asked, Settings(public_url=public_url)) == url
 
@@ -247,7 +249,7 @@ def test_the_sites_address_is_what_is_set_or_asked(public_url: str, scheme: str,
         ("http://public.example", "http", "liveblog", False),
     ],
 )
-def test_the_session_cookie_is_out_of_scripts_reach(
+def test_the_session_cookie_is_http_only_and_same_site(
     public_url: str, scheme: str, name: str, *, is_secure: bool
 ) -> None:
     response, asked = Response(), request(scheme=scheme)
@@ -258,17 +260,17 @@ def test_the_session_cookie_is_out_of_scripts_reach(
     assert set(attributes) == wanted | ({"Secure"} if is_secure else set())
 
 
-def test_a_cleared_cookie_is_over_at_once() -> None:
+def test_a_cleared_cookie_expires_at_once() -> None:
     response = Response()
     auth.clear_session_cookie(response, request(), Settings())
     assert 'liveblog=""; ' in response.headers["set-cookie"]
     assert "Max-Age=0" in response.headers["set-cookie"]
 
 
-# -- how much
+# -- bodies
 
 
-async def test_a_body_is_read_up_to_its_limit() -> None:
+async def test_read_body_returns_a_body_of_the_limits_size() -> None:
     asked = request("POST", chunks=[b"12345", b"67890"])
     assert await auth.read_body(asked, 10) == b"1234567890"
 
@@ -278,11 +280,11 @@ async def test_a_body_is_read_up_to_its_limit() -> None:
     [
         ({"content-length": "11"}, []),
         ({"content-length": "9" * 5_000}, []),
-        ({}, [b"12345", b"678901", b"never asked for"]),
+        ({}, [b"12345", b"678901", b"never read"]),
         ({"content-length": "3"}, [b"12345678901"]),
     ],
 )
-async def test_a_longer_body_is_413_and_not_read_to_its_end(
+async def test_read_body_stops_with_413_when_the_body_is_too_long(
     headers: Headers, chunks: list[bytes]
 ) -> None:
     asked = request("POST", headers, chunks=chunks)
@@ -290,78 +292,19 @@ async def test_a_longer_body_is_413_and_not_read_to_its_end(
         await auth.read_body(asked, 10)
     assert (raised.value.status, raised.value.name) == (413, "too-large")
     if len(chunks) > 2:
-        assert (await asked.receive())["body"] == b"never asked for"
+        assert (await asked.receive())["body"] == b"never read"
 
 
-async def test_a_sender_who_goes_away_is_no_crash() -> None:
+async def test_read_body_raises_400_when_the_sender_disconnects() -> None:
     with pytest.raises(Problem) as raised:
         await auth.read_body(request("POST", chunks=[b"1", b"(gone)"]))
     assert raised.value.status == 400
 
 
-async def test_a_body_that_never_ends_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_read_body_raises_408_when_the_body_never_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(auth, "BODY_WAIT_S", 0.01)
     with pytest.raises(Problem) as raised:
         await auth.read_body(request("POST", chunks=[b"1", b"(stuck)"]))
     assert raised.value.status == 408
-
-
-# -- what went wrong
-
-
-def body_of(response: Response) -> dict[str, Any]:
-    return cast(dict[str, Any], orjson.loads(bytes(response.body)))
-
-
-def test_a_problem_is_answered_as_rfc_9457_has_it() -> None:
-    response = auth.problem_response(invalid(("/body", "has 20001 characters; the limit is 20000")))
-    assert response.status_code == 422
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.headers["cache-control"] == "no-store"
-    assert body_of(response) == {
-        "type": "/problems/invalid-field",
-        "title": "Invalid field",
-        "status": 422,
-        "detail": "body: has 20001 characters; the limit is 20000",
-        "errors": [{"pointer": "/body", "detail": "has 20001 characters; the limit is 20000"}],
-    }
-
-
-def test_a_store_that_is_away_is_503_with_a_time_to_come_back() -> None:
-    response = auth.problem_response(StoreDown("secret address"))
-    assert response.status_code == 503
-    assert response.headers["retry-after"] == "2"
-    assert body_of(response)["type"] == "/problems/store-down"
-    assert "secret address" not in body_of(response)["detail"]
-
-
-def test_why_the_store_is_down_is_logged_once_a_minute_however_many_ask(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    at_s = 0.0
-    monkeypatch.setattr(auth, "_reasons", auth.Reasons(lambda: at_s))
-    for _ in range(3):
-        for reason in ("unconfirmed", "a read-only replica"):
-            auth.problem_response(StoreDown(reason))
-    assert [record.args for record in caplog.records] == [
-        ("unconfirmed",),
-        ("a read-only replica",),
-    ]
-    at_s = auth.REASON_AGAIN_S
-    auth.problem_response(StoreDown("unconfirmed"))
-    assert len(caplog.records) == 3
-    for number in range(100):
-        auth.problem_response(StoreDown(f"another, {number}"))
-    assert len(caplog.records) == 2 + auth.REASONS_MAX
-
-
-def test_401_says_how_to_ask() -> None:
-    response = auth.problem_response(Problem(401, "unauthorized", "Who?"))
-    assert response.headers["www-authenticate"] == 'Bearer realm="liveblog"'
-
-
-@pytest.mark.parametrize("status", [401, 408, 413])
-def test_an_answer_before_the_body_was_read_ends_the_connection(status: int) -> None:
-    answer = auth.problem_response(Problem(status, "too-large", "Too large."))
-    assert answer.headers["connection"] == "close"
-    assert "connection" not in auth.problem_response(Problem(404, "not-found", "No.")).headers

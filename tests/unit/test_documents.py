@@ -11,9 +11,9 @@ import pytest
 
 from liveblog import settings
 from liveblog.blog import fields, model
+from liveblog.blog.problem import PROBLEMS
 from liveblog.blog.shapes import blog_json, entry_json
 from liveblog.commands.main import main
-from liveblog.editors.api import PROBLEMS
 from liveblog.live import frame, metrics
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ async def test_renderer_returns_html_and_none_for_an_empty_field() -> None:
 async def test_renderer_refuses_text_when_its_html_is_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("liveblog.html.render.markdown", lambda text: text * 9)
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda text: text * 9)
     with pytest.raises(Problem) as caught:
         await Renderer().html("ä" * 10_000, "/summary")
     [(pointer, detail)] = caught.value.errors
@@ -33,7 +33,7 @@ async def test_renderer_refuses_text_when_its_html_is_too_long(
 async def test_renderer_is_busy_when_too_much_text_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     monkeypatch.setattr(rendering, "RENDERED_AT_ONCE_MAX", 15)
-    monkeypatch.setattr("liveblog.html.render.markdown", lambda _: str(go_on.wait(20)))
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda _: str(go_on.wait(20)))
     renderer = Renderer()
     waiting = [asyncio.create_task(renderer.html("Text.", "/body")) for _ in range(4)]
     await until(waiting[3].done)
@@ -53,7 +53,7 @@ async def test_renderer_admits_text_again_when_rendering_failed(
         raise ValueError("a fault")
 
     monkeypatch.setattr(rendering, "RENDERED_AT_ONCE_MAX", 5)
-    monkeypatch.setattr("liveblog.html.render.markdown", fail)
+    monkeypatch.setattr("liveblog.html.markdown.to_html", fail)
     renderer = Renderer()
     for _ in range(2):
         with pytest.raises(ValueError, match="a fault"):

@@ -1,14 +1,20 @@
-"""What becomes HTML, and what must never become HTML."""
+"""Times, entries, headers and pages as HTML: their content, and that they escape all text."""
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import liveblog
 from liveblog.blog.model import Blog, Entry, Link, Position
-from liveblog.html import render
+from liveblog.html.entries import entry_html, entry_name, header_html
+from liveblog.html.markdown import plain, to_html
+from liveblog.html.pages import Pages
+from liveblog.html.when import when
 
+PAGES = Pages("/static/9f2c01ab")
 POSITION = Position("k3xq9a", 57, "9f2c01ab")
 
 
@@ -31,12 +37,12 @@ def entry(number: int = 1, **fields: Any) -> Entry:
         "published_at": ms(2024, 11, 6, 6, 57),
         "updated_at": ms(2024, 11, 6, 6, 57),
     } | fields
-    given["body_html"] = render.markdown(given["body"]) if given["body"] else None
+    given["body_html"] = to_html(given["body"]) if given["body"] else None
     return Entry(**given)
 
 
 def text_of(html: str) -> str:
-    return render.plain(re.sub(r"<template>.*?</template>", "", html, flags=re.DOTALL))
+    return plain(re.sub(r"<template>.*?</template>", "", html, flags=re.DOTALL))
 
 
 def page(*entries: Entry, **fields: Any) -> str:
@@ -51,104 +57,7 @@ def page(*entries: Entry, **fields: Any) -> str:
         "permalink": None,
         "public_url": "https://news.example",
     } | fields
-    return render.blog_html(article=lambda entry: render.entry_html(entry, given["blog"]), **given)
-
-
-# -- Markdown
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "\"straight\" and 'straight', “curly” and ‘curly’, -- ... (c)",  # noqa: RUF001
-        "AT&T, 1 < 2 > 0, a & b &",
-        "مرحبا بالعالم and English",
-        "👩‍🚀 🎉 é e\u0301 \u200f",
-        "https://example.com/%D0%BF?a=1&b=%22",
-    ],
-)
-def test_text_comes_out_as_it_went_in(text: str) -> None:
-    assert render.plain(render.markdown(text)) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "<iframe src=//evil.example></iframe>",
-        "<style>*{}</style><svg/onload=alert(1)>",
-        "[a](javascript:alert(1))",
-        "[a](JaVaScRiPt:alert(1))",
-        "[a](data:text/html,x)",
-        "[a](vbscript:x) [b](//evil.example) [c](/\\evil.example) [d](ftp://x.example)",
-        "<javascript:alert(1)>",
-        "![x](javascript:alert(1))",
-        '[a](https://x.example "><script>alert(1)</script>")',
-        "```html onclick=x\n<script>\n```",
-        "[a]: javascript:alert(1)\n\n[a]",
-    ],
-)
-def test_markup_in_markdown_never_reaches_a_page(text: str) -> None:
-    html = render.markdown(text)
-    tags = re.findall(r"<(\w+)((?:[^>\"]|\"[^\"]*\")*)>", html)
-    assert {name for name, _ in tags} <= {"p", "a", "code", "pre", "em"}
-    for _, attributes in tags:
-        assert re.fullmatch(
-            r'( (href="(https://|/%5C)[^"]*"|title="[^"]*"|rel="noopener"))*', attributes
-        )
-
-
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        ("a *b* **c** ~~d~~ `e`", "<p>a <em>b</em> <strong>c</strong> <s>d</s> <code>e</code></p>"),
-        ("# One\n\nTwo\n---", "<h4>One</h4>\n<h4>Two</h4>"),
-        ("3. x", '<ol start="3">\n<li>x</li>\n</ol>'),
-        ("![a *map*](https://x.example/m.png)", "<p>a *map*</p>"),
-        ("[a](/blogs/b)", '<p><a href="/blogs/b" rel="noopener">a</a></p>'),
-        ("report.md e.g.it a@b.c", "<p>report.md e.g.it a@b.c</p>"),
-        (
-            "https://x.example",
-            '<p><a href="https://x.example" rel="noopener">https://x.example</a></p>',
-        ),
-        ("[m](mailto:a@b.c)", '<p><a href="mailto:a@b.c" rel="noopener">m</a></p>'),
-    ],
-)
-def test_markdown_becomes(text: str, html: str) -> None:
-    assert render.markdown(text) == html
-
-
-def test_a_text_of_brackets_is_given_no_links_since_trying_them_all_takes_a_second() -> None:
-    link = "[a](/b)"
-    most = "[" * (render.BRACKETS_MAX - 1)
-    assert "<a " in render.markdown(f"{link} {most}")
-    assert render.markdown(f"{link} {most}[ *b*") == f"<p>{link} {most}[ <em>b</em></p>"
-
-
-def test_a_text_of_many_nested_quotes_has_none_since_each_looks_at_all_lines_below() -> None:
-    most, lazy = ">" * render.MARKS_MAX, "a\n" * 9
-    assert render.markdown(f"{most}a\n{lazy}").count("<blockquote>") == render.MARKS_MAX
-    text = render.markdown(f"{most}>a\n{lazy}*b*")
-    assert text.startswith("<p>&gt;&gt;&gt;&gt;&gt;&gt;a\n")
-    assert text.endswith("<em>b</em></p>")
-
-
-def test_a_line_across_counts_as_no_list() -> None:
-    assert "<li>" in render.markdown("- a\n\n" + "- " * (render.MARKS_MAX + 1))
-
-
-def test_however_deep_a_list_is_none_of_its_text_is_left_out() -> None:
-    for depth in (9, render.LEVELS_MAX // 2 - 2, render.LEVELS_MAX):
-        text = "".join(f"{'  ' * level}- word{level}\n" for level in range(depth))
-        html = render.markdown(text)
-        assert [level for level in range(depth) if f"word{level}" not in html] == []
-
-
-def test_text_is_shortened_at_a_word_and_where_there_is_none() -> None:
-    assert render.shorten("one two three", 13) == "one two three"
-    assert render.shorten("one two three", 10) == "one two…"
-    assert render.shorten("今日は選挙の日です", 5) == "今日は選…"
+    return PAGES.blog(article=lambda entry: entry_html(entry, given["blog"]), **given)
 
 
 # -- times
@@ -168,15 +77,15 @@ def test_text_is_shortened_at_a_word_and_where_there_is_none() -> None:
         (ms(1, 1, 1), "America/New_York", "en", "12:00 AM UTC", "January 1, 1"),
     ],
 )
-def test_times_read_as_people_write_them(
+def test_a_time_reads_as_is_usual_in_its_zone_and_language(
     at: int, zone: str, language: str, clock: str, date: str
 ) -> None:
-    shown = render.when(at, blog(timezone=zone, language=language))
+    shown = when(at, blog(timezone=zone, language=language))
     assert (shown.clock, shown.date) == (clock, date)
 
 
-def test_the_time_line_has_time_and_date_and_begins_with_its_link() -> None:
-    html = render.entry_html(entry(), blog())
+def test_the_time_line_has_a_link_with_time_and_date() -> None:
+    html = entry_html(entry(), blog())
     assert (
         '<p class="when"><a href="/blogs/vote/entries/e000000000001">'
         '<time datetime="2024-11-06T06:57:00.000Z"'
@@ -185,17 +94,17 @@ def test_the_time_line_has_time_and_date_and_begins_with_its_link() -> None:
     ) in html
 
 
-def test_a_zone_that_its_abbreviation_names_already_is_named_once() -> None:
-    shown = render.when(ms(2024, 7, 1, 12), blog(timezone="UTC"))
+def test_a_full_time_names_the_zone_once_when_both_names_are_equal() -> None:
+    shown = when(ms(2024, 7, 1, 12), blog(timezone="UTC"))
     assert shown.full == "Monday, July 1, 2024, 12:00 PM UTC"
 
 
 # -- entries
 
 
-def test_an_entry_escapes_everything_that_is_not_markdown() -> None:
+def test_an_entry_escapes_every_field_that_is_not_markdown() -> None:
     bad = "<b>\"'&"
-    html = render.entry_html(
+    html = entry_html(
         entry(headline=bad, byline=[bad], dateline=bad, key=True, key_title=bad, note=bad), blog()
     )
     assert "<b>" not in html
@@ -203,22 +112,22 @@ def test_an_entry_escapes_everything_that_is_not_markdown() -> None:
     assert bad in text_of(html)
 
 
-def test_an_entry_carries_its_numbers_and_a_copy_no_id() -> None:
+def test_an_entry_has_its_numbers_and_a_copy_has_no_id() -> None:
     it = entry(7, offset=9, revision=3, headline="Called")
-    html = render.entry_html(it, blog())
+    html = entry_html(it, blog())
     assert html.startswith(
         '<article id="e000000000007" data-offset="9" data-order="7"'
         ' data-revision="3" aria-label="Called">'
     )
-    copy = render.entry_html(it, blog(), is_copy=True)
+    copy = entry_html(it, blog(), is_copy=True)
     assert copy.startswith('<article data-entry="e000000000007" data-offset="9"')
     assert " id=" not in copy
 
 
-def test_an_entry_without_a_headline_is_named_by_its_first_words_or_its_time() -> None:
-    assert render.entry_name(entry(body="One *two*"), blog()) == "One two"
-    assert render.entry_name(entry(body=None), blog()) == "1:57 AM EST"
-    assert "<h3" not in render.entry_html(entry(), blog())
+def test_an_entrys_name_is_its_first_words_or_time_without_a_headline() -> None:
+    assert entry_name(entry(body="One *two*"), blog()) == "One two"
+    assert entry_name(entry(body=None), blog()) == "1:57 AM EST"
+    assert "<h3" not in entry_html(entry(), blog())
 
 
 @pytest.mark.parametrize(
@@ -229,16 +138,16 @@ def test_an_entry_without_a_headline_is_named_by_its_first_words_or_its_time() -
         ("*One*", '<p><span class="dateline">ROME</span> — <em>One</em></p>'),
     ],
 )
-def test_the_dateline_stands_before_the_first_words(body: str, html: str) -> None:
-    assert html in render.entry_html(entry(body=body, dateline="ROME"), blog())
+def test_the_dateline_is_placed_before_the_first_words(body: str, html: str) -> None:
+    assert html in entry_html(entry(body=body, dateline="ROME"), blog())
 
 
 def test_key_and_pinned_entries_are_marked() -> None:
-    html = render.entry_html(entry(key=True, key_title="A & B", pinned=True), blog())
+    html = entry_html(entry(key=True, key_title="A & B", pinned=True), blog())
     assert 'data-key-title="A &amp; B"' in html
     assert " data-pinned" in html
     assert "Pinned Key event" in text_of(html.replace("</span>", "</span> "))
-    plain_html = render.entry_html(entry(), blog())
+    plain_html = entry_html(entry(), blog())
     assert "data-key-title" not in plain_html
     assert "data-pinned" not in plain_html
     assert "<template>" not in plain_html
@@ -259,27 +168,27 @@ def test_key_and_pinned_entries_are_marked() -> None:
         ({"status": "retracted"}, "Retracted"),
     ],
 )
-def test_an_edit_says_what_it_was(fields: dict[str, Any], label: str) -> None:
-    html = render.entry_html(entry(**fields), blog())
+def test_an_entry_shows_the_note_of_its_last_edit(fields: dict[str, Any], label: str) -> None:
+    html = entry_html(entry(**fields), blog())
     notes = re.findall(r'<p class="note" dir="auto">(.*?)</p>', html)
     seen = [re.sub(r"<span [^>]*hidden>.*?</span>", "", note) for note in notes]
-    assert [render.plain(note) for note in seen] == [label]
+    assert [plain(note) for note in seen] == [label]
     assert ("<del>" in html) == ("status" in fields)
 
 
 @pytest.mark.parametrize("kind", ["minor", None])
-def test_a_minor_edit_says_nothing(kind: str | None) -> None:
-    assert "note" not in render.entry_html(entry(note_kind=kind, revision=2, note="x"), blog())
+def test_an_entry_shows_no_note_after_a_minor_edit(kind: str | None) -> None:
+    assert "note" not in entry_html(entry(note_kind=kind, revision=2, note="x"), blog())
 
 
 # -- headers
 
 
-def test_a_header_has_everything_a_reader_is_to_know() -> None:
-    html = render.header_html(
+def test_a_header_has_status_title_dek_summary_and_link() -> None:
+    html = header_html(
         blog(
             dek="Who & why",
-            summary_html=render.markdown("**Now**"),
+            summary_html=to_html("**Now**"),
             full_coverage=Link("All of it", "https://x.example/?a&b"),
         )
     )
@@ -288,12 +197,12 @@ def test_a_header_has_everything_a_reader_is_to_know() -> None:
     assert 'href="https://x.example/?a&amp;b"' in html
 
 
-def test_only_an_ended_blog_names_its_successor() -> None:
+def test_a_header_names_the_successor_only_when_the_blog_ended() -> None:
     successor = Link("Next day", "/blogs/next")
-    ended = render.header_html(blog(status="ended", successor=successor))
+    ended = header_html(blog(status="ended", successor=successor))
     assert "Coverage has ended" in ended
     assert '<a href="/blogs/next" dir="auto">Next day</a>' in ended
-    assert "Next day" not in render.header_html(blog(successor=successor))
+    assert "Next day" not in header_html(blog(successor=successor))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +223,7 @@ def test_only_an_ended_blog_names_its_successor() -> None:
             "Tuesday, December 1, 2026, 7:30 PM GMT (Europe/London)",
         ),
         (
-            ms(1970, 1, 1),  # 0: a start like any other
+            ms(1970, 1, 1),  # 0 is a valid start
             "America/New_York",
             "7:00 PM EST",
             "December 31, 1969",
@@ -322,10 +231,10 @@ def test_only_an_ended_blog_names_its_successor() -> None:
         ),
     ],
 )
-def test_an_upcoming_blog_says_when_it_starts_in_its_zone_as_it_is_then(
+def test_an_upcoming_blog_shows_its_start_in_the_zones_time_on_that_day(
     at: int, zone: str, clock: str, date: str, full: str
 ) -> None:
-    html = render.header_html(blog(status="upcoming", starts_at=at, timezone=zone))
+    html = header_html(blog(status="upcoming", starts_at=at, timezone=zone))
     iso = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%dT%H:%M}:00.000Z"
     assert (
         f'<p class="starts">About to start: <time datetime="{iso}" title="{full}">{clock}'
@@ -335,20 +244,20 @@ def test_an_upcoming_blog_says_when_it_starts_in_its_zone_as_it_is_then(
     assert text_of(html) == f"Upcoming About to start: {clock} · {date} The vote"
 
 
-def test_a_start_is_told_in_the_language_of_the_blog() -> None:
+def test_a_start_is_written_in_the_blogs_language() -> None:
     at, fields = ms(2026, 6, 1, 18, 30), {"timezone": "Europe/Berlin", "language": "de"}
-    html = render.header_html(blog(status="upcoming", starts_at=at, **fields))
+    html = header_html(blog(status="upcoming", starts_at=at, **fields))
     assert "About to start: 20:30 CEST · 1. Juni 2026" in text_of(html)
 
 
-def test_an_upcoming_blog_whose_start_nobody_said_is_upcoming_and_no_more() -> None:
-    assert text_of(render.header_html(blog(status="upcoming"))) == "Upcoming The vote"
+def test_an_upcoming_blog_shows_no_start_when_it_has_none() -> None:
+    assert text_of(header_html(blog(status="upcoming"))) == "Upcoming The vote"
 
 
 @pytest.mark.parametrize("status", ["draft", "live", "ended"])
-def test_only_an_upcoming_blog_says_when_it_starts(status: str) -> None:
+def test_a_blog_shows_no_start_when_it_is_not_upcoming(status: str) -> None:
     it = blog(status=status, starts_at=ms(2026, 6, 1, 18, 30))
-    for html in (render.header_html(it), render.home_html(blogs=[it], public_url="")):
+    for html in (header_html(it), PAGES.home(blogs=[it], public_url="")):
         assert "About to start" not in html
         assert "2026" not in html
 
@@ -356,7 +265,7 @@ def test_only_an_upcoming_blog_says_when_it_starts(status: str) -> None:
 # -- pages
 
 
-def test_a_page_says_at_which_position_it_was_rendered() -> None:
+def test_a_page_states_the_position_it_was_rendered_at() -> None:
     html = page(entry(2), entry(1))
     assert (
         '<main data-blog="vote" data-position="k3xq9a.57.9f2c01ab" data-language="en"'
@@ -367,13 +276,13 @@ def test_a_page_says_at_which_position_it_was_rendered() -> None:
     assert '<p id="newest" hidden>' in html
 
 
-def test_a_page_with_older_ones_links_to_them_from_its_last_entry() -> None:
+def test_a_page_links_to_older_entries_when_there_are_some() -> None:
     html = page(entry(2), entry(1), older=True)
     assert 'href="/blogs/vote?before=e000000000001"' in html
     assert 'data-lowest="1"' in html
 
 
-def test_an_older_page_leads_back_to_the_newest() -> None:
+def test_an_older_page_links_to_the_newest() -> None:
     html = page(entry(2), before=entry(5, deleted=True, body=None))
     assert 'data-below="5"' in html
     assert '<p id="newest"><a href="/blogs/vote">Newest updates</a></p>' in html
@@ -390,7 +299,7 @@ def test_a_permalink_page_has_its_own_title_description_and_address() -> None:
     assert 'data-permalink="e000000000002"' in html
 
 
-def test_pinned_and_key_entries_stand_beside_the_feed_and_no_id_twice() -> None:
+def test_pinned_and_key_lists_repeat_no_id_of_the_feed() -> None:
     html = page(entry(3, key=True, key_title="Won"), entry(2, pinned=True))
     elsewhere = page(entry(3), key_events=[entry(1, key=True)], pinned=[entry(2, pinned=True)])
     assert '<li data-entry="e000000000003" data-order="3"><a href="#e000000000003">' in html
@@ -404,7 +313,7 @@ def test_pinned_and_key_entries_stand_beside_the_feed_and_no_id_twice() -> None:
 @pytest.mark.parametrize(
     ("language", "direction"), [("en", "ltr"), ("ar", "rtl"), ("he-IL", "rtl")]
 )
-def test_a_page_is_in_the_language_and_direction_of_its_blog(language: str, direction: str) -> None:
+def test_a_page_has_the_language_and_direction_of_its_blog(language: str, direction: str) -> None:
     html = page(entry(), blog=blog(language=language))
     assert f'<html lang="{language}" dir="{direction}">' in html
 
@@ -412,15 +321,27 @@ def test_a_page_is_in_the_language_and_direction_of_its_blog(language: str, dire
 @pytest.mark.parametrize(
     ("status", "state"), [("live", "lost"), ("upcoming", "lost"), ("ended", "ended")]
 )
-def test_a_page_claims_no_connection_before_there_is_one(status: str, state: str) -> None:
+def test_a_page_states_no_connection_before_its_script_connects(status: str, state: str) -> None:
     assert f'dir="auto" data-state="{state}"' in page(blog=blog(status=status))
 
 
-def test_no_page_has_a_script_or_style_of_its_own() -> None:
+def test_pages_load_scripts_and_styles_from_their_own_prefix() -> None:
+    mine, other = (Pages(f"/static/{version}") for version in ("a1", "b2"))
+    for pages, prefix in ((mine, "a1"), (other, "b2"), (mine, "a1")):
+        found = re.findall(r'(?:src|href)="/static/(\w+)/', pages.home(blogs=[], public_url=""))
+        assert set(found) == {prefix}
+
+
+def test_only_the_environment_marks_strings_as_safe() -> None:
+    sources = {path.name: path.read_text() for path in Path(liveblog.__path__[0]).rglob("*.py")}
+    assert [name for name, text in sources.items() if "Markup(" in text] == ["environment.py"]
+
+
+def test_no_page_has_an_inline_script_or_style() -> None:
     pages = [
         page(entry(1, key=True, pinned=True)),
-        render.home_html(blogs=[blog()], public_url=""),
-        render.message_html(status=404),
+        PAGES.home(blogs=[blog()], public_url=""),
+        PAGES.message(status=404),
     ]
     for html in pages:
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! type=\"module\" src=)", html)
@@ -428,36 +349,28 @@ def test_no_page_has_a_script_or_style_of_its_own() -> None:
 
 def test_the_home_page_lists_blogs_in_the_order_given() -> None:
     blogs = [blog(slug="b", title="B", dek="x"), blog(slug="a", title="A", status="ended")]
-    html = render.home_html(blogs=blogs, public_url="https://news.example")
+    html = PAGES.home(blogs=blogs, public_url="https://news.example")
     assert re.findall(r'href="/blogs/(\w)"', html) == ["b", "a"]
-    assert "There is no coverage yet." in render.home_html(blogs=[], public_url="")
+    assert "There is no coverage yet." in PAGES.home(blogs=[], public_url="")
 
 
-def test_without_the_sites_address_no_page_claims_a_canonical_one() -> None:
-    assert "canonical" not in render.home_html(blogs=[], public_url="")
+def test_a_page_has_no_canonical_link_when_the_address_is_unknown() -> None:
+    assert "canonical" not in PAGES.home(blogs=[], public_url="")
     for more in ({}, {"before": entry(5)}, {"permalink": entry(1)}):
         assert "canonical" not in page(entry(1), public_url="", **more)
 
 
-def test_the_home_page_says_when_upcoming_blogs_start() -> None:
+def test_the_home_page_shows_the_start_of_upcoming_blogs() -> None:
     upcoming = {"status": "upcoming", "timezone": "Europe/London", "language": "en-GB"}
     blogs = [blog(title="A", starts_at=ms(2026, 12, 1, 19, 30), **upcoming), blog(title="B")]
-    html = render.home_html(blogs=[*blogs, blog(title="C", **upcoming)], public_url="")
+    html = PAGES.home(blogs=[*blogs, blog(title="C", **upcoming)], public_url="")
     said = "Upcoming About to start: 19:30 GMT · 1 December 2026 A Live B Upcoming C"
     assert said in text_of(html)
 
 
 @pytest.mark.parametrize("status", [404, 410, 503])
-def test_what_is_not_there_gets_a_plain_note_and_a_way_on(status: int) -> None:
-    html = render.message_html(status=status, blog=blog() if status == 410 else None)
+def test_a_message_page_has_a_note_and_a_link(status: int) -> None:
+    html = PAGES.message(status=status, blog=blog() if status == 410 else None)
     assert ('href="/blogs/vote"' in html) == (status == 410)
     assert '<meta name="robots" content="noindex">' in html
     assert "canonical" not in html
-
-
-def test_a_text_full_of_schemes_links_no_bare_addresses_and_an_ordinary_one_does() -> None:
-    assert 'href="https://news.example"' in render.markdown("See https://news.example for more.")
-    assert "<a" not in render.markdown("https://news.example " * 200)
-    assert 'href="https://news.example"' in render.markdown(
-        "[x](https://news.example) " + "://" * 200
-    )

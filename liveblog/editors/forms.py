@@ -1,0 +1,284 @@
+"""The desk's forms: from boxes to the API's fields, and from entries and headers back to boxes.
+
+A form without scripts sends every box. A hidden box `{name}_was` contains the value that a box
+showed. Only altered boxes are saved, so that a colleague's change of another box stays.
+
+Rules: pure. No request, no HTML, no clock.
+"""
+
+import codecs
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import Message
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
+
+from liveblog.blog.instant import format_time
+from liveblog.blog.model import Blog, Entry, is_timezone, new_id
+from liveblog.blog.problem import Problem
+
+BOXES_MAX: Final = 100  # in one form
+KEY_LENGTH: Final = 24  # of an Idempotency-Key made here
+
+REUSED: Final = (
+    "Your first text was stored after all. Check it, and send this text again if it is still"
+    " needed."
+)
+
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", re.ASCII)
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # as the API accepts it
+_TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
+_COMPARED: Final = ("headline", "body", "byline", "dateline", "key_title")
+_HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
+_LINKS: Final = ("full_coverage", "successor")
+_WRITTEN: Final = {"body", "headline", "title"}  # boxes that hold an editor's own words
+
+Boxes = dict[str, str]  # what a form's boxes contain, by the box's name
+
+
+@dataclass(frozen=True, slots=True)
+class FormView:
+    """A form as a page shows it: the contents of its boxes, and the reasons of a rejection.
+
+    `errors` maps a box's name to its reason; `problem` is the reason for the whole form. `key` is
+    the Idempotency-Key. The key stays the same until the form is accepted, so that sending the form
+    again changes nothing.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+    key: str = field(default_factory=partial(new_id, "", KEY_LENGTH))
+
+
+# -- reading a form --------------------------------------------------------------------------------
+
+
+def check_form_type(content_type: str) -> None:
+    """Raise Problem 415 unless a Content-Type is that of a form in UTF-8."""
+    header = Message()
+    header["content-type"] = content_type
+    is_form = header.get_content_type() == "application/x-www-form-urlencoded"
+    if not is_form or not _is_utf_8(str(header.get_content_charset("utf-8"))):
+        raise Problem(415, "not-a-form", "Send application/x-www-form-urlencoded in UTF-8.")
+
+
+def _is_utf_8(charset: str) -> bool:
+    try:
+        return codecs.lookup(charset).name == "utf-8"
+    except LookupError:
+        return False
+
+
+def decode(body: bytes) -> Boxes:
+    """Return the boxes of a form; of boxes with one name, the last.
+
+    Browsers send line breaks as CRLF (HTML, "normalize newlines"); the store has LF. Raises
+    Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
+    """
+    try:
+        boxes = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=BOXES_MAX,
+        )
+    except ValueError as error:
+        detail = f"The form is not UTF-8, or has more than {BOXES_MAX} fields: {error}"
+        raise Problem(400, "broken-form", detail) from None
+    return {name: re.sub(r"\r\n?", "\n", value) for name, value in boxes}
+
+
+def has_words(boxes: Mapping[str, str]) -> bool:
+    """Return whether a form has a box for an editor's own words."""
+    return bool(boxes.keys() & _WRITTEN)
+
+
+def key_of(boxes: Mapping[str, str]) -> str | None:
+    """Return a form's Idempotency-Key, None without a valid key."""
+    key = boxes.get("idempotency_key", "")
+    return key if _KEY.fullmatch(key) else None
+
+
+def revision_of(boxes: Mapping[str, str]) -> int | None:
+    """Return the revision that the editor edited, None without a valid number."""
+    text = boxes.get("revision", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def altered(boxes: Mapping[str, str]) -> Boxes:
+    """Return the boxes that the editor altered: those that differ from their `{name}_was`."""
+    return {name: text for name, text in boxes.items() if boxes.get(f"{name}_was") != text}
+
+
+# -- from boxes to fields --------------------------------------------------------------------------
+
+
+def new_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return the fields of a new entry as the API takes them, without the empty ones."""
+    fields = entry_fields(boxes, zone)
+    return {name: value for name, value in fields.items() if value not in (None, [])}
+
+
+def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return the fields of the altered boxes, as the API takes them.
+
+    An entry that goes back to draft or approval leaves its schedule, though its box still has the
+    time.
+    """
+    fields = entry_fields(altered(boxes), zone)
+    if fields.get("status") in ("draft", "submitted"):
+        fields.pop("publish_at", None)
+    return fields
+
+
+def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return an entry's fields as the API takes them, of the boxes given; empty ones are None.
+
+    Commas or line breaks separate the names of a byline. `publish_at` is local time in `zone`.
+    """
+    fields: dict[str, Any] = {n: _text_or_none(boxes[n]) for n in _TEXTS if n in boxes}
+    if "byline" in boxes:
+        fields["byline"] = [n.strip() for n in re.split(r"[,\n]", boxes["byline"]) if n.strip()]
+    fields |= {name: boxes[name] == "true" for name in ("key", "pinned") if name in boxes}
+    return fields | _timing(boxes, zone)
+
+
+def _text_or_none(text: str) -> str | None:
+    return text if text.strip() else None
+
+
+def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return the form's status and time; with a time, "publish" schedules."""
+    status, at = boxes.get("status", ""), boxes.get("publish_at", "")
+    if not at:
+        return {"status": status} if status else {}
+    unpublished = {"status": status} if status in ("draft", "submitted") else {}
+    return {**unpublished, "publish_at": instant_of(at, zone)}
+
+
+def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return a blog's fields as the API takes them, of the altered boxes; empty ones are None.
+
+    `starts_at` is local time in the zone that the form gives the blog, else in `zone`.
+    """
+    new = altered(boxes)
+    fields: dict[str, Any] = {n: _text_or_none(new[n]) for n in _HEADER if n in new}
+    for name in _LINKS:
+        if new.keys() & {f"{name}_text", f"{name}_url"}:
+            text, url = (boxes.get(f"{name}_{part}", "").strip() for part in ("text", "url"))
+            fields[name] = {"text": text or url, "url": url} if text or url else None
+    return fields | _start(boxes, zone)
+
+
+def _start(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+    """Return the form's start; nothing if neither the start nor the zone was altered.
+
+    A box has no milliseconds, and does not tell two equal hours apart. So a start left as shown is
+    not sent: saving the rest of the header must not move it. In an unknown zone, which the API
+    rejects, the start is read in `zone`.
+    """
+    if "starts_at" not in boxes or not altered(boxes).keys() & {"starts_at", "timezone"}:
+        return {}
+    local, named = boxes["starts_at"].strip(), boxes.get("timezone", "")
+    return {"starts_at": instant_of(local, named if is_timezone(named) else zone) or None}
+
+
+# -- from stored values to boxes -------------------------------------------------------------------
+
+
+def header_values(blog: Blog) -> Boxes:
+    """Return the contents of the boxes of a blog's header."""
+    values = {name: getattr(blog, name) or "" for name in _HEADER}
+    for name in _LINKS:
+        link = getattr(blog, name)
+        values |= {
+            f"{name}_text": link.text if link else "",
+            f"{name}_url": link.url if link else "",
+        }
+    values["starts_at"] = local_time(blog.starts_at, blog.timezone)
+    return _with_shown(values, values)
+
+
+def entry_values(entry: Entry, zone: str) -> Boxes:
+    """Return the contents of an entry's boxes.
+
+    Marks and the time also have a `{name}_was`. Marks change without a new revision. The box of a
+    time has no milliseconds, and does not tell two equal hours apart.
+    """
+    values = {name: getattr(entry, name) or "" for name in _TEXTS}
+    values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
+    values["byline"] = ", ".join(entry.byline)
+    values["publish_at"] = local_time(entry.publish_at, zone)
+    values["revision"] = str(entry.revision)
+    return _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
+
+
+def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
+    """Return the values, with a `{name}_was` for each of these names, as `altered` needs them."""
+    return {**values, **{f"{name}_was": values[name] for name in names}}
+
+
+def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes:
+    """Return the other editor's texts of the boxes in which both versions differ."""
+    return {name: theirs[name] for name in _COMPARED if mine.get(name, "") != theirs[name]}
+
+
+# -- a rejected form -------------------------------------------------------------------------------
+
+
+def rejected(boxes: Boxes, problem: Problem) -> FormView:
+    """Return the form as the editor sent it, with the problem's reasons at its boxes.
+
+    The key stays, except when it was used for another text. The other text is stored, so sending
+    this text makes a second entry.
+    """
+    if problem.name == "idempotency-key-reused":
+        return FormView(boxes, problem=REUSED)
+    errors: Boxes = {}
+    for pointer, detail in problem.errors:
+        errors.setdefault(_box_of(pointer), sentence(detail))
+    key = key_of(boxes) or new_id("", KEY_LENGTH)
+    return FormView(boxes, errors, sentence(problem.detail), key)
+
+
+def _box_of(pointer: str) -> str:
+    """Return the box of a JSON pointer: /byline/0 is byline, /successor/url successor_url."""
+    _, name, *rest = (*pointer.split("/"), "")
+    return f"{name}_{rest[0]}" if rest[0] in ("text", "url") else name
+
+
+def sentence(detail: str) -> str:
+    """Return a problem's detail as a sentence: a capital first, a full stop last."""
+    text = detail[:1].upper() + detail[1:]
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+# -- times -----------------------------------------------------------------------------------------
+
+
+def instant_of(local: str, zone: str) -> str:
+    """Return the RFC 3339 instant of a local time in a zone; any other text unchanged.
+
+    An hour that occurs twice is its first occurrence. A skipped hour is read with the offset before
+    the change.
+    """
+    if not _LOCAL_TIME.fullmatch(local):
+        return local
+    try:
+        at = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone))
+        return format_time(round(at.timestamp() * 1000)) or local
+    except (ValueError, OverflowError):
+        return local
+
+
+def local_time(ms: int | None, zone: str) -> str:
+    """Return an instant as a datetime-local box in a zone contains it; "" for None."""
+    if ms is None:
+        return ""
+    at = datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone))
+    return f"{at:%Y-%m-%dT%H:%M:%S}" if at.second else f"{at:%Y-%m-%dT%H:%M}"

@@ -1,0 +1,185 @@
+"""The gate of the desk: admits signed-in editors, and shows problems as pages.
+
+An editor's text is never lost. While the store is unreachable, or after the session expired, the
+problem's page contains the text. Its button sends the text again under the same Idempotency-Key.
+
+Rules: no Redis, no HTML in strings, no permission to write (publishing decides that). Every answer
+is `no-store`.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from liveblog.blog.model import Caller
+from liveblog.blog.problem import Problem, StoreDown
+from liveblog.editors import auth, forms
+from liveblog.editors.forms import Boxes
+from liveblog.editors.problems import Problems
+from liveblog.html.pages import Pages
+from liveblog.settings import Settings
+from liveblog.store.accounts import Accounts
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+EditorEndpoint = Callable[[Request, Caller], Awaitable[Response]]
+
+_TITLES: Final = {
+    401: "You are signed out",
+    403: "Not allowed",
+    404: "Not found",
+    410: "Deleted",
+}
+_DESK_PATH: Final = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
+
+
+class Gate:
+    """Wraps the desk's endpoints, and has the pages for signing in and out."""
+
+    def __init__(
+        self, accounts: Accounts, settings: Settings, pages: Pages, problems: Problems
+    ) -> None:
+        self._accounts, self._settings = accounts, settings
+        self._pages, self._problems = pages, problems
+
+    def signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
+        """Return the endpoint for signed-in editors; it sends everyone else to sign in."""
+
+        async def answer(request: Request) -> Response:
+            caller = await auth.caller_of(request, self._accounts, self._settings)
+            return await endpoint(request, caller)
+
+        return self.open(answer)
+
+    def open(self, endpoint: Endpoint) -> Endpoint:
+        """Return the endpoint for everyone, with problems shown as pages and nothing cached."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                response = await endpoint(request)
+            except StoreDown as error:
+                response = await self._problem_page(request, self._problems.store_down(error))
+            except Problem as problem:
+                response = await self._problem_page(request, problem)
+            response.headers["Cache-Control"] = "no-store"
+            return response
+
+        return answer
+
+    # -- signing in and out
+
+    async def sign_in_page(self, request: Request) -> Response:
+        path = _desk_path(request.query_params.get("next", ""))
+        try:
+            await auth.caller_of(request, self._accounts, self._settings)
+        except Problem:
+            return self._sign_in_page(path)
+        return RedirectResponse(path, 303)
+
+    async def sign_in(self, request: Request) -> Response:
+        boxes = await read_form(request)
+        name, password = boxes.get("name", "").strip(), boxes.get("password", "")
+        path = _desk_path(boxes.get("next", ""))
+        try:
+            secret = await auth.sign_in(request, self._accounts, self._settings, name, password)
+        except Problem as problem:
+            if problem.status not in (401, 429):
+                raise
+            return self._sign_in_page(path, name, problem)
+        response = RedirectResponse(path, 303)
+        auth.set_session_cookie(response, request, self._settings, secret)
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        await auth.sign_out(request, self._accounts, self._settings)
+        response = RedirectResponse("/desk/sign-in", 303)
+        auth.clear_session_cookie(response, request, self._settings)
+        return response
+
+    def _sign_in_page(self, path: str, name: str = "", problem: Problem | None = None) -> Response:
+        reason = problem.detail if problem else ""
+        html = self._pages.desk("sign_in", editor=None, next=path, name=name, problem=reason)
+        return page_response(html, problem.status if problem else 200, problem)
+
+    # -- problems
+
+    async def _problem_page(self, request: Request, problem: Problem) -> Response:
+        """Answer with the problem's page, which contains the editor's text to send again.
+
+        The page repeats the form only when the same form may succeed later, or when it has text.
+        """
+        boxes = await self._own_form(request)
+        signed_out, may_succeed = problem.status == 401, problem.status in (401, 503)
+        if not may_succeed and not forms.has_words(boxes):
+            boxes = {}
+        if signed_out and not boxes:
+            return _redirect_to_sign_in(request)
+        title, detail = _title_and_detail(problem)
+        html = self._pages.desk(
+            "problem",
+            editor=None,
+            title=title,
+            detail=detail,
+            action=request.url.path,
+            form=boxes,
+            signed_out=signed_out,
+        )
+        return page_response(html, problem.status, problem)
+
+    async def _own_form(self, request: Request) -> Boxes:
+        """Return the form that a page of ours sent; empty for a form of another site's page."""
+        site = request.headers.get("sec-fetch-site")
+        own = auth.site_url(request, self._settings)
+        is_own = site == "same-origin" if site else request.headers.get("origin") == own
+        if request.method != "POST" or not is_own or request.url.path == "/desk/sign-in":
+            return {}
+        try:
+            return await read_form(request)
+        except Problem:
+            return {}
+
+
+def page_response(html: str, status: int = 200, problem: Problem | None = None) -> Response:
+    """Return the answer with a page; Retry-After is the problem's."""
+    retry_after_s = problem.retry_after_s if problem else None
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return Response(html, status, headers, "text/html")
+
+
+async def read_form(request: Request) -> Boxes:
+    """Return the boxes of the form that the request contains.
+
+    Raises Problem: 413, 415, 400 for a body that is not a form in UTF-8.
+    """
+    forms.check_form_type(request.headers.get("content-type", "text/plain"))
+    return forms.decode(await _body_once(request))
+
+
+async def _body_once(request: Request) -> bytes:
+    """Return the body; a second call returns it again, for the page that repeats the form."""
+    if not hasattr(request.state, "body"):
+        request.state.body = await auth.read_body(request)
+    body: bytes = request.state.body
+    return body
+
+
+def _title_and_detail(problem: Problem) -> tuple[str, str]:
+    if problem.status == 401:
+        return _TITLES[401], "Your session has expired."
+    if problem.name == "store-down":
+        detail = "The desk cannot load or save anything at the moment. Readers are not affected."
+        return "Publishing is unavailable right now", detail
+    return _TITLES.get(problem.status, "The request failed"), forms.sentence(problem.detail)
+
+
+def _redirect_to_sign_in(request: Request) -> Response:
+    path = request.url.path if request.method == "GET" else ""
+    return RedirectResponse(f"/desk/sign-in?next={quote(_desk_path(path))}", 303)
+
+
+def _desk_path(path: str) -> str:
+    """Return a path to open after signing in: one of the desk's pages, "/desk" for any other."""
+    return path if _DESK_PATH.fullmatch(path) else "/desk"

@@ -1,0 +1,80 @@
+"""The HTML of entries and headers, the same bytes in pages and in frames.
+
+Rules: pure, no clock. An entry's HTML depends on the entry and its blog's slug, zone and language
+only; a header's depends on the blog only.
+"""
+
+from typing import Final, NamedTuple
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from liveblog.blog.model import Blog, Entry
+from liveblog.html.environment import environment, safe
+from liveblog.html.markdown import plain, shorten
+from liveblog.html.when import When, direction, start_of, when
+
+NAME_MAX: Final = 80  # characters of an entry's text that replace a missing headline
+
+
+def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False) -> str:
+    """Return the <article> of a published entry; a copy in the pinned list has no id."""
+    return _entry_template.render(
+        entry=entry,
+        blog=blog,
+        is_copy=is_copy,
+        published=when(entry.published_at or 0, blog),
+        updated=_updated(entry, blog),
+        body=_body(entry),
+    )
+
+
+def header_html(blog: Blog) -> str:
+    """Return the <header> of a blog: title, dek, status, start, summary and links.
+
+    An upcoming blog shows "About to start", also after its start, until its status changes.
+    """
+    return _header_template.render(blog=blog, summary=safe(blog.summary_html))
+
+
+def entry_name(entry: Entry, blog: Blog) -> str:
+    """Return an entry's headline, else the first words of its text, else its time."""
+    if entry.headline:
+        return entry.headline
+    words = shorten(plain(entry.body_html), NAME_MAX)
+    return words or when(entry.published_at or 0, blog).clock
+
+
+def key_title(entry: Entry, blog: Blog) -> str:
+    """Return an entry's title in the list of key events."""
+    return entry.key_title or entry_name(entry, blog)
+
+
+class _Updated(NamedTuple):
+    at: When
+    is_same_day: bool
+
+
+def _updated(entry: Entry, blog: Blog) -> _Updated:
+    """Return the time of the last edit, or of publication if an import claims an earlier edit."""
+    published_at = entry.published_at or 0
+    at = when(max(entry.updated_at, published_at), blog)
+    return _Updated(at, at.date == when(published_at, blog).date)
+
+
+def _body(entry: Entry) -> Markup:
+    """Return the text with the dateline before its first words, or on a line of its own."""
+    body = safe(entry.body_html)
+    if not entry.dateline:
+        return body
+    dateline = safe('<span class="dateline">{}</span> — ').format(entry.dateline)
+    if body.startswith("<p>"):
+        return safe("<p>") + dateline + body[3:]
+    return safe("<p>{}</p>\n").format(dateline) + body
+
+
+templates: Final[Environment] = environment(
+    direction=direction, entry_name=entry_name, key_title=key_title, start_of=start_of, when=when
+)
+_entry_template: Final = templates.get_template("reader/entry.html")
+_header_template: Final = templates.get_template("reader/header.html")

@@ -1,0 +1,37 @@
+"""The template environment: loads every template, and marks strings as safe HTML.
+
+Rules: no other module of the project marks a string safe. Only literals, and HTML that a template
+or `markdown.to_html` has made, may be marked.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def environment(**names: object) -> Environment:
+    """Return an environment with every template compiled; templates can use `names`.
+
+    Compiling takes 0.1 s. Done later, it would delay the first reader of each page.
+    """
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.globals.update(names)
+    for name in made.list_templates():
+        made.get_template(name)
+    return made
+
+
+def safe(html: str | None) -> Markup:
+    """Mark HTML as safe; None becomes empty. The module's rules state which HTML may be marked."""
+    return Markup(html or "")  # noqa: S704

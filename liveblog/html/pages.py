@@ -1,0 +1,129 @@
+"""Whole pages: the readers' home page, blogs and messages, and the desk's pages.
+
+Rules: pure, no clock. A page depends on its arguments only.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from markupsafe import Markup
+
+from liveblog.blog.model import Blog, Entry, Position
+from liveblog.html.entries import entry_html, entry_name, header_html, templates
+from liveblog.html.environment import safe
+from liveblog.html.markdown import plain, shorten
+
+SITE_NAME: Final = "Live blogs"
+DESCRIPTION_MAX: Final = 160  # characters that search engines show
+
+# Title and note of a page without content, by status.
+_MESSAGES: Final = {
+    404: ("Not found", "There is nothing at this address. Check the address for typing errors."),
+    410: ("This entry was removed", "It was published here and removed later."),
+    503: ("Please try again shortly", "This page cannot be shown at the moment."),
+}
+
+
+class _Head(NamedTuple):
+    """A page's title, description and address for browsers and search engines.
+
+    `canonical` is "" when the site's address is unknown: a relative one has no meaning.
+    """
+
+    title: str
+    description: str
+    canonical: str
+
+
+class Pages:
+    """Renders pages that load scripts and styles from below `static_prefix`."""
+
+    def __init__(self, static_prefix: str = "/static") -> None:
+        self._static = static_prefix
+
+    def home(self, *, blogs: Sequence[Blog], public_url: str) -> str:
+        """Return the list of blogs, in the order given.
+
+        `public_url` is the site's address without a trailing slash, here and below; "" if unknown.
+        """
+        url = f"{public_url}/" if public_url else ""
+        head = _Head(SITE_NAME, "Live and recent coverage.", url)
+        return self._render("reader/home.html", head=head, blogs=blogs)
+
+    def blog(
+        self,
+        *,
+        blog: Blog,
+        position: Position,
+        entries: Sequence[Entry],
+        pinned: Sequence[Entry],
+        key_events: Sequence[Entry],
+        before: Entry | None,
+        older: bool,
+        permalink: Entry | None,
+        public_url: str,
+        article: Callable[[Entry], str],
+    ) -> str:
+        """Return a blog's page: the newest entries, older ones, or those around a linked entry.
+
+        `entries`, `pinned` and `key_events` are newest first. `before` is the entry or tombstone
+        directly above `entries`; None if `entries` include the newest. `older` is true if the blog
+        has entries below them. `permalink` is one of `entries`. `article` returns the `entry_html`
+        of an entry of this blog; a worker passes its cache.
+        """
+        return self._render(
+            "reader/blog.html",
+            head=_blog_head(blog, before, permalink, public_url),
+            blog=blog,
+            position=position,
+            entries=entries,
+            pinned=pinned,
+            key_events=key_events,
+            shown={entry.id for entry in entries},
+            before=before,
+            older=older,
+            permalink=permalink,
+            article=lambda entry: safe(article(entry)),
+        )
+
+    def message(self, *, status: int, blog: Blog | None = None) -> str:
+        """Return the plain page of a 404, 410 or 503, with a link to `blog` if given."""
+        title, note = _MESSAGES[status]
+        head = _Head(title, note, "")
+        return self._render("reader/message.html", head=head, note=note, blog=blog)
+
+    def desk(self, template: str, /, **context: Any) -> str:
+        """Return the page that `templates/desk/{template}.html` makes of `context`."""
+        return self._render(f"desk/{template}.html", **context)
+
+    def _render(self, template: str, /, **context: Any) -> str:
+        return templates.get_template(template).render(
+            static=self._static,
+            site_name=SITE_NAME,
+            entry_html=_safe_entry,
+            header_html=_safe_header,
+            **context,
+        )
+
+
+def _safe_entry(entry: Entry, blog: Blog, *, is_copy: bool = False) -> Markup:
+    return safe(entry_html(entry, blog, is_copy=is_copy))
+
+
+def _safe_header(blog: Blog) -> Markup:
+    return safe(header_html(blog))
+
+
+def _blog_head(blog: Blog, before: Entry | None, permalink: Entry | None, public_url: str) -> _Head:
+    url = f"{public_url}/blogs/{blog.slug}"
+    about = blog.dek or shorten(plain(blog.summary_html), DESCRIPTION_MAX) or blog.title
+    if permalink:
+        text = shorten(plain(permalink.body_html), DESCRIPTION_MAX) or about
+        name = entry_name(permalink, blog)
+        head = _Head(f"{name} · {blog.title}", text, f"{url}/entries/{permalink.id}")
+    elif before:
+        title = f"{blog.title} · earlier updates"
+        head = _Head(title, f"Earlier updates: {about}", f"{url}?before={before.id}")
+    else:
+        head = _Head(blog.title, about, url)
+    return head if public_url else head._replace(canonical="")

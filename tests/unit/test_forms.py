@@ -1,0 +1,146 @@
+"""The desk's forms alone: boxes become fields of the API, and stored values become boxes."""
+
+import pytest
+
+from liveblog.blog.model import Blog, Entry, Link
+from liveblog.blog.problem import Problem, invalid
+from liveblog.editors import forms
+
+NEW_YORK = "America/New_York"
+ENTRY = Entry(id="e000000000001", headline="Lift-off", body="Text", byline=["Ann", "Bo"], key=True)
+
+
+# -- reading a form
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=utf8", '; charset="UTF-8"; x=y'])
+def test_a_form_type_is_accepted_in_utf_8(charset: str) -> None:
+    forms.check_form_type(f"application/x-www-form-urlencoded{charset}")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/x-www-form-urlencoded; charset=utf-16"]
+)
+def test_a_form_type_is_415_when_it_is_another(content_type: str) -> None:
+    with pytest.raises(Problem) as raised:
+        forms.check_form_type(content_type)
+    assert (raised.value.status, raised.value.name) == (415, "not-a-form")
+
+
+def test_decode_returns_the_last_box_of_a_name_with_line_feeds() -> None:
+    assert forms.decode(b"key=false&key=true&body=a%0D%0Ab%0Dc&note=") == {
+        "key": "true",
+        "body": "a\nb\nc",
+        "note": "",
+    }
+
+
+@pytest.mark.parametrize("body", [b"body=%FF", b"body=\xff", b"&".join([b"a=1"] * 101)])
+def test_decode_raises_400_when_the_form_is_broken(body: bytes) -> None:
+    with pytest.raises(Problem) as raised:
+        forms.decode(body)
+    assert (raised.value.status, raised.value.name) == (400, "broken-form")
+
+
+@pytest.mark.parametrize(
+    ("key", "found"), [("k1", "k1"), ("", None), ("two words", None), ("k" * 256, None)]
+)
+def test_a_key_is_none_when_the_api_would_reject_it(key: str, found: str | None) -> None:
+    assert forms.key_of({"idempotency_key": key}) == found
+
+
+@pytest.mark.parametrize(("text", "revision"), [("3", 3), ("", None), ("-1", None), ("x", None)])
+def test_a_revision_is_none_when_it_is_not_a_number(text: str, revision: int | None) -> None:
+    assert forms.revision_of({"revision": text}) == revision
+
+
+# -- from boxes to fields
+
+
+def test_a_new_entrys_fields_leave_out_empty_boxes() -> None:
+    boxes = {"headline": " ", "body": "Text", "byline": "", "key": "false", "publish_at": ""}
+    assert forms.new_entry_fields(boxes, "UTC") == {"body": "Text", "key": False}
+
+
+def test_edited_fields_are_those_of_the_altered_boxes() -> None:
+    boxes = forms.entry_values(ENTRY, "UTC") | {"body": "New", "pinned": "true"}
+    fields = forms.edited_entry_fields(boxes, "UTC")
+    assert not fields.keys() & {"key", "key_title", "publish_at"}
+    assert (fields["body"], fields["pinned"]) == ("New", True)
+
+
+@pytest.mark.parametrize("status", ["draft", "submitted"])
+def test_edited_fields_leave_out_the_schedule_of_a_draft(status: str) -> None:
+    boxes = {"status": status, "publish_at": "2026-07-01T12:00"}
+    assert forms.edited_entry_fields(boxes, "UTC") == {"status": status}
+
+
+def test_entry_fields_schedule_when_a_time_is_given() -> None:
+    boxes = {"status": "published", "publish_at": "2026-07-01T12:00"}
+    assert forms.entry_fields(boxes, NEW_YORK) == {"publish_at": "2026-07-01T16:00:00.000Z"}
+
+
+def test_header_fields_use_the_address_as_a_missing_link_text() -> None:
+    boxes = {"successor_text": "", "successor_url": " /blogs/mars "}
+    link = {"text": "/blogs/mars", "url": "/blogs/mars"}
+    assert forms.header_fields(boxes, "UTC") == {"successor": link}
+
+
+def test_header_fields_are_empty_when_every_box_is_as_shown() -> None:
+    blog = Blog(slug="moon", title="The Moon", starts_at=999, successor=Link("Mars", "/mars"))
+    assert forms.header_fields(forms.header_values(blog), blog.timezone) == {}
+
+
+# -- rejected forms
+
+
+def test_differing_texts_are_the_other_editors() -> None:
+    theirs = forms.entry_values(ENTRY, "UTC")
+    mine = theirs | {"body": "Mine", "key": "false"}
+    assert forms.differing_texts(mine, theirs) == {"body": "Text"}
+
+
+@pytest.mark.parametrize(
+    ("pointer", "box"),
+    [("/body", "body"), ("/byline/0", "byline"), ("/successor/url", "successor_url")],
+)
+def test_a_rejected_form_has_the_first_reason_of_each_box(pointer: str, box: str) -> None:
+    problem = invalid((pointer, "is wrong"), (pointer, "is very wrong"))
+    shown = forms.rejected({"body": "Text", "idempotency_key": "k1"}, problem)
+    assert (shown.values["body"], shown.key) == ("Text", "k1")
+    assert shown.errors == {box: "Is wrong."}
+
+
+def test_a_rejected_form_gets_a_new_key_when_its_key_was_used() -> None:
+    problem = Problem(422, "idempotency-key-reused", "Used.")
+    shown = forms.rejected({"idempotency_key": "k1"}, problem)
+    assert (shown.problem, shown.errors) == (forms.REUSED, {})
+    assert len(shown.key) == forms.KEY_LENGTH
+
+
+# -- times
+
+
+@pytest.mark.parametrize(
+    ("local", "instant"),
+    [
+        ("2026-01-01T12:00", "2026-01-01T17:00:00.000Z"),
+        ("2026-11-01T01:30", "2026-11-01T05:30:00.000Z"),  # occurs twice: the first occurrence
+        (
+            "2026-03-08T02:30",
+            "2026-03-08T07:30:00.000Z",
+        ),  # is skipped: the offset before the change
+        (
+            "2026-02-30T00:00",
+            "2026-02-30T00:00",
+        ),  # does not exist: passed on, and rejected by the API
+        ("soon", "soon"),
+    ],
+)
+def test_a_local_time_is_read_in_the_zone_of_the_blog(local: str, instant: str) -> None:
+    assert forms.instant_of(local, NEW_YORK) == instant
+
+
+def test_an_instant_is_shown_as_local_time_of_the_blog() -> None:
+    assert forms.local_time(1_782_921_600_000, NEW_YORK) == "2026-07-01T12:00"
+    assert forms.local_time(None, NEW_YORK) == ""

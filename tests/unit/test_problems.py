@@ -1,0 +1,124 @@
+"""Problems: their names, and how they are answered and logged."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import pytest
+from starlette.responses import Response
+
+import liveblog
+from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, http_error, invalid
+from liveblog.editors import problems
+from liveblog.editors.problems import Problems
+
+PACKAGE = Path(liveblog.__path__[0])
+
+
+def nodes() -> Iterator[tuple[Path, ast.AST]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def raised() -> Iterator[tuple[str, ast.expr]]:
+    """Yield where each Problem is made, and the expression of its name."""
+    for path, node in nodes():
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Problem":
+            named = {word.arg: word.value for word in node.keywords}
+            name = node.args[1] if len(node.args) > 1 else named["name"]
+            yield f"{path.relative_to(PACKAGE)}:{node.lineno}", name
+
+
+def compared() -> set[object]:
+    """Return the literals that the code compares with a problem's name."""
+    comparisons = [node for _, node in nodes() if isinstance(node, ast.Compare)]
+    return {
+        constant.value
+        for node in comparisons
+        if ast.unparse(node.left) == "problem.name"
+        for constant in node.comparators
+        if isinstance(constant, ast.Constant)
+    }
+
+
+def body_of(response: Response) -> dict[str, Any]:
+    return cast(dict[str, Any], orjson.loads(bytes(response.body)))
+
+
+# -- names
+
+
+def test_every_problem_in_the_code_has_a_known_name() -> None:
+    found = dict(raised())
+    literals = {w: n.value for w, n in found.items() if isinstance(n, ast.Constant)}
+    assert [where for where, name in literals.items() if name not in PROBLEMS] == []
+    # `http_error` is the only function that chooses a name by other means; see the next test.
+    assert [w.partition(":")[0] for w in found if w not in literals] == ["blog/problem.py"]
+    assert compared() <= PROBLEMS.keys()
+    assert {"store-down", "idempotency-key-reused"} <= compared()
+
+
+def test_every_known_name_is_used() -> None:
+    literals = {name.value for _, name in raised() if isinstance(name, ast.Constant)}
+    by_status = {http_error(status, "").name for status in range(400, 600)}
+    assert by_status == {"http", "method-not-allowed", "not-found"}
+    assert literals | by_status == PROBLEMS.keys()
+
+
+# -- answers
+
+
+def test_a_problem_is_answered_as_rfc_9457_defines_it() -> None:
+    response = Problems().response(invalid(("/body", "has 20001 characters; the limit is 20000")))
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["cache-control"] == "no-store"
+    assert body_of(response) == {
+        "type": "/problems/invalid-field",
+        "title": "Invalid field",
+        "status": 422,
+        "detail": "body: has 20001 characters; the limit is 20000",
+        "errors": [{"pointer": "/body", "detail": "has 20001 characters; the limit is 20000"}],
+    }
+
+
+def test_an_unreachable_store_is_503_with_a_time_to_retry() -> None:
+    response = Problems().response(StoreDown("secret address"))
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "2"
+    assert body_of(response)["type"] == "/problems/store-down"
+    assert "secret address" not in body_of(response)["detail"]
+
+
+def test_each_reason_for_an_unreachable_store_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    at_s = 0.0
+    answers = Problems(lambda: at_s)
+    for _ in range(3):
+        for reason in ("unconfirmed", "a read-only replica"):
+            answers.response(StoreDown(reason))
+    assert [record.args for record in caplog.records] == [
+        ("unconfirmed",),
+        ("a read-only replica",),
+    ]
+    at_s = problems.LOG_AGAIN_S
+    answers.response(StoreDown("unconfirmed"))
+    assert len(caplog.records) == 3
+    for number in range(100):
+        answers.response(StoreDown(f"another, {number}"))
+    assert len(caplog.records) == 2 + problems.LOGGED_MAX
+
+
+def test_401_names_the_way_to_authenticate() -> None:
+    response = Problems().response(Problem(401, "unauthorized", "Who?"))
+    assert response.headers["www-authenticate"] == 'Bearer realm="liveblog"'
+
+
+@pytest.mark.parametrize("status", [401, 408, 413])
+def test_an_answer_before_the_body_was_read_closes_the_connection(status: int) -> None:
+    answer = Problems().response(Problem(status, "too-large", "Too large."))
+    assert answer.headers["connection"] == "close"
+    assert "connection" not in Problems().response(Problem(404, "not-found", "No.")).headers
