@@ -1,10 +1,9 @@
-"""One stage for the faults that leave it as it was; the matrix at the end of a run."""
+"""One stage, shared by the faults that leave its servers as they were."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from kit import matrix
 from kit.servers import StoreProcess, store_process
 from kit.stage import Stage, stage_on
 from kit.stores import binary_of
@@ -32,9 +31,3 @@ async def stage(
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as started:
         yield started
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if matrix.ROWS:
-        terminalreporter.section("the fault matrix")
-        terminalreporter.line(matrix.table())

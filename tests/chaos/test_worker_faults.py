@@ -212,6 +212,7 @@ def balanced(ports: list[int], directory: Path) -> Iterator[str]:
         process.wait(10)
 
 
+@pytest.mark.real
 async def test_behind_a_balancer_a_rolling_restart_loses_nothing_and_moves_each_reader_once(
     store: StoreProcess, tmp_path: Path
 ) -> None:

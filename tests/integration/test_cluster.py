@@ -29,6 +29,8 @@ from liveblog.store.broker import Broker, channel
 from liveblog.store.follow import Follower
 from liveblog.store.nodes import Nodes, connect
 
+pytestmark = pytest.mark.real
+
 SECRET = "the witness is Ms Vanterpool"
 
 

@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,34 @@ TRUSTING = ssl._create_unverified_context()  # our own servers, with certificate
 START_S = 20.0
 STOP_S = 20.0
 ANSWER_S = 10.0
+RESERVED_MAX = 200  # of the 1,024 descriptors that a process may have; a module uses 30 at most
+
+_reserved: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody else gets while this process runs."""
+    return reserve(0)
+
+
+def reserve(port: int) -> int:
+    """Reserve a port of 127.0.0.1, any free port for 0, and return it. Raises OSError when taken.
+
+    A bound socket that does not listen holds the port: the kernel gives the port to no other
+    process, neither for `bind` to port 0 nor for an outgoing connection. A server may bind the port
+    by its number, because both sockets have SO_REUSEADDR; so may a server that starts again.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+    except BaseException:
+        held.close()
+        raise
+    _reserved.append(held)
+    if len(_reserved) > RESERVED_MAX:
+        _reserved.popleft().close()
+    return int(held.getsockname()[1])
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -71,7 +94,7 @@ def ending_with_us() -> Callable[[], None]:
 def http(address: str = "127.0.0.1", **more: Any) -> httpx2.AsyncClient:
     """Return a client that comes from a local address; no TLS: certificates load slowly."""
     transport = httpx2.AsyncHTTPTransport(verify=False, local_address=address)
-    return httpx2.AsyncClient(transport=transport, timeout=20, **more)
+    return httpx2.AsyncClient(transport=transport, timeout=2 * ANSWER_S * SCALE, **more)
 
 
 class Server:
@@ -127,7 +150,9 @@ class Server:
     def status(self, path: str) -> int:
         """Return the status a path answers with now; 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5, context=TRUSTING) as answer:
+            with urllib.request.urlopen(
+                self.url + path, timeout=ANSWER_S / 2, context=TRUSTING
+            ) as answer:
                 return int(answer.status)
         except HTTPError as error:
             return error.code
@@ -137,14 +162,16 @@ class Server:
     def get(self, path: str) -> Any:
         """Return the JSON at a path, whatever its status."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=ANSWER_S * SCALE) as answer:
                 return json.load(answer)
         except HTTPError as error:
             return json.load(error)
 
     def text(self, path: str) -> str:
         """Return what a path answers with 200."""
-        with urllib.request.urlopen(self.url + path, timeout=10, context=TRUSTING) as answer:
+        with urllib.request.urlopen(
+            self.url + path, timeout=ANSWER_S * SCALE, context=TRUSTING
+        ) as answer:
             return str(answer.read().decode())
 
     def said(self) -> str:
@@ -158,7 +185,7 @@ class Server:
     def wait(self) -> int:
         """Return its exit code, once it has ended."""
         assert self.process
-        return self.process.wait(STOP_S)
+        return self.process.wait(STOP_S * SCALE)
 
     def stop(self) -> None:
         self.terminate()
