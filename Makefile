@@ -114,7 +114,8 @@ soak: $(VENV)/.installed-test
 
 # nchan to compare with, where it can be had. RUNLEVEL=1 keeps Debian from starting an nginx.
 peer:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v nginx >/dev/null; then \
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && ! [ -e /usr/share/nginx/modules/ngx_nchan_module.so ]; then \
 	  { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends nginx libnginx-mod-nchan iproute2; } >&2 </dev/null; \
 	fi

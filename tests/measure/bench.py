@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measure.fanout import FanOut, publish, settle, shown
 from measure.subjects import KINDS, Liveblog, Readers, Subject, has_nchan, pinned, say
 
-SETTLE_S = 1.5
 UNTIL_S = 30.0
 
 
@@ -66,7 +66,11 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.wrong: list[str] = []
+        self.fan_out = FanOut(args.readers, args.entries, args.rate)
+
+    @property
+    def wrong(self) -> list[str]:
+        return self.fan_out.wrong
 
     def run(self, names: list[str], rows: list[Row]) -> None:
         """Add the rows of these measurements as they come."""
@@ -86,12 +90,9 @@ class Bench:
             for name in names:
                 kind = KINDS.get(name, Liveblog)
                 more = ["-z"] if name == "deflate" else []
-                row = self._fan_out(kind(), self.args.readers, self.args.entries, *more)
+                row = self.fan_out.run(kind(), *more)
                 rounds[name].append(row)
-                say(
-                    f"round {number + 1} {name:9} "
-                    + " ".join(f"{k}={v:.4g}" for k, v in row.items())
-                )
+                say(f"round {number + 1} {name:9} {shown(row)}")
         median = {
             name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
             for name, rows in rounds.items()
@@ -116,45 +117,6 @@ class Bench:
         yield Row("accepts per second", None, None, ours["accepts_per_s"])
         yield Row("p99 from publish to reader, against nchan", 1.1, 1.0, ratio("p99_ms", nchan))
         yield Row("p99 from publish to reader", None, None, ours["p99_ms"], " ms")
-
-    def _fan_out(
-        self, subject: Subject, readers: int, entries: int, *more: Any
-    ) -> dict[str, float]:
-        """Connect readers, publish at the rate, and return what it cost and what they got."""
-        with subject:
-            _settle()
-            rss, cpu = subject.rss_kb(), subject.cpu_us()
-            with Readers(subject, readers, "-e", entries, *more) as load:
-                _settle()
-                rss_ready, cpu_ready = subject.rss_kb(), subject.cpu_us()
-                self._publish(subject, entries)
-                got = load.result()
-            cpu_done = subject.cpu_us()
-        self._judge(subject.name, got, readers, entries)
-        return {
-            "accepts_per_s": load.ready["accepts_per_s"],
-            "accept_us": (cpu_ready - cpu) / readers,
-            "kb_per_reader": (rss_ready - rss) / readers,
-            "us_per_delivery": (cpu_done - cpu_ready) / max(1, got["delivered"]),
-            "p50_ms": got.get("p50_ms", 0),
-            "p99_ms": got.get("p99_ms", 0),
-            "bytes_per_frame": got["bytes"] / max(1, got["delivered"]),
-        }
-
-    def _publish(self, subject: Subject, entries: int, rate: float | None = None) -> None:
-        started = time.perf_counter()
-        for i in range(entries):
-            due = started + i / (rate or self.args.rate)
-            time.sleep(max(0, due - time.perf_counter()))  # the rate is what is asked for
-            subject.publish()
-
-    def _judge(self, name: str, got: dict[str, float], readers: int, entries: int) -> None:
-        """Note everything that a reader lost, or got twice, or out of order."""
-        is_whole = got["least"] == got["most"] == entries and got["open"] == readers
-        kept = ("failed", "closed", "repeated", "disordered", "unchained")
-        if not is_whole or any(got[key] for key in kept):
-            self.wrong.append(f"{name}: {got}")
-            say(f"LOST {name}: {got}")
 
     # -- readers that stall
 
@@ -194,10 +156,10 @@ class Bench:
         with Liveblog(body=1_000) as subject:
             more = ["-S", count] if count else []
             with Readers(subject, self.args.readers, *more, stay_s=entries / rate + 60) as load:
-                _settle()
+                settle()
                 rss = subject.rss_kb()
-                self._publish(subject, entries, rate)
-                _settle()
+                publish(subject, entries, rate)
+                settle()
                 row = {
                     "rss_kb": subject.rss_kb() - rss,
                     "behind": subject.metric("liveblog_readers_behind"),
@@ -227,7 +189,7 @@ class Bench:
     def _pages_during(self, subject: Subject, path: str) -> list[float]:
         seconds = self.args.page_seconds
         with Readers(subject, self.args.readers, stay_s=seconds + 60) as load:
-            _settle()
+            settle()
             client = [
                 sys.executable,
                 Path(__file__).with_name("page_client.py"),
@@ -236,10 +198,10 @@ class Bench:
                 seconds,
             ]
             with pinned(1, ["nice", "-n", "-10", *client], stdout=subprocess.PIPE) as loading:
-                self._publish(subject, int(seconds * 4), rate=4)
+                publish(subject, int(seconds * 4), rate=4)
                 out = loading.communicate()[0]
             got = load.stop()
-        self._judge(subject.name, got, self.args.readers, int(seconds * 4))
+        self.fan_out.judge(subject.name, got, self.args.readers, int(seconds * 4))
         return [float(line) for line in out.split()]
 
     def cached(self) -> Iterator[Row]:
@@ -261,7 +223,7 @@ class Bench:
             Liveblog() as subject,
             Readers(subject, self.args.readers, stay_s=seconds + 60) as load,
         ):
-            _settle()
+            settle()
             cpu = subject.cpu_us()
             time.sleep(seconds)  # what passes in this time is the measurement
             percent = (subject.cpu_us() - cpu) / seconds / 1e4
@@ -281,7 +243,7 @@ class Bench:
         found: dict[int, list[float]] = {1_000: [], 5_000: [], 18_000: []}
         for _ in range(self.args.rounds):
             for readers, costs in found.items():
-                row = self._fan_out(Liveblog(), readers, self.args.entries)
+                row = self.fan_out.run(Liveblog(), readers=readers)
                 costs.append(row["us_per_delivery"])
                 say(f"{readers} readers: {costs[-1]:.2f} us per delivery")
         few, some, many = (statistics.median(costs) for costs in found.values())
@@ -292,15 +254,6 @@ class Bench:
         yield Row("CPU per delivery at 5,000 readers", None, None, some, " us")
         yield Row("CPU per delivery at 18,000 readers", None, None, many, " us")
         yield Row("fixed CPU per entry, from 1,000 readers", None, None, fixed_ms, " ms")
-
-
-def _settle() -> None:
-    """Let a server get over its start, or over connecting readers, before its counters are read.
-
-    What it still does then (collecting, memory given back, the last handshakes' acknowledgements)
-    shows in no metric that could be awaited, and must not be counted as the cost of what follows.
-    """
-    time.sleep(SETTLE_S)
 
 
 def _until(is_so: Callable[[], bool]) -> None:

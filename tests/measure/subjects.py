@@ -16,19 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kit.servers import free_port
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 NCHAN = Path("/usr/share/nginx/modules/ngx_nchan_module.so")
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
-LIVEBLOG = [sys.executable, "-c", "from liveblog.commands.main import main; main()"]
 WORDS = "The river rose above the second mark at noon and the council opened the school hall. "
 # Bytes added to the peers' text, so that their frames are as long as liveblog's (1.2 KB): on one
 # machine 370 bytes more made a delivery of the floor 13 % dearer, on another 1 %.
@@ -187,12 +188,30 @@ class Nchan(Subject):
         self.request("POST", "/publish", {"html": text(self.body + ENVELOPE)})
 
 
+class Build(NamedTuple):
+    """A checkout of liveblog, of any version whose packages `python` has."""
+
+    directory: Path
+    python: Path = Path(sys.executable)
+
+    def command(self) -> list[str]:
+        """Return the command line of `liveblog`; -P keeps the working directory's modules out."""
+        project = tomllib.loads((self.directory / "pyproject.toml").read_text())["project"]
+        module, _, function = project["scripts"]["liveblog"].partition(":")
+        return [str(self.python), "-P", "-c", f"from {module} import {function}; {function}()"]
+
+
 class Liveblog(Subject):
     name, path = "liveblog", "/blogs/bench/live"
+
+    def __init__(self, body: int = 600, build: Build = Build(ROOT), **settings: str) -> None:  # noqa: B008 - a constant
+        super().__init__(body, **settings)
+        self._build = build
 
     def start(self) -> None:
         self.environment = {
             **os.environ,
+            "PYTHONPATH": str(self._build.directory),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "DATA_DIR": str(self.scratch / "data"),
@@ -201,14 +220,14 @@ class Liveblog(Subject):
             **self.settings,
         }
         self.environment.pop("REDIS_URL", None)
-        self._spawn([*LIVEBLOG, "serve"], env=self.environment)
+        self._spawn([*self._build.command(), "serve"], env=self.environment)
         self.wait_for("/readyz")
         token = self.command("token", "create", "bench", "--role", "admin").strip()
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self.call("POST", "/api/blogs", {"slug": "bench", "title": "Bench", "status": "live"})
 
     def command(self, *arguments: str) -> str:
-        command = [*LIVEBLOG, *arguments]
+        command = [*self._build.command(), *arguments]
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=True
         )
