@@ -1,6 +1,7 @@
 """Fixtures of every test, and how a run shares its tests out among processes."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Sharing(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape lone surrogates in captured output; pytest-xdist sends reports as UTF-8."""
+    report = yield
+    escaped = [(name, text.encode("utf-8", "backslashreplace")) for name, text in report.sections]
+    report.sections = [(name, text.decode()) for name, text in escaped]
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
