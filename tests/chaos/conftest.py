@@ -1,4 +1,4 @@
-"""One stage, shared by the faults that leave its servers as they were."""
+"""One store, stage and browser for all faults that leave them as they were."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,7 +13,7 @@ from playwright.async_api import Browser
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
-    """A durable store that a test may stop, kill and start."""
+    """Yield a running, durable store that a test may stop, kill and start again."""
     with store_process(tmp_path_factory.mktemp("store"), binary_of("valkey")) as process:
         process.start()
         yield process
