@@ -1,12 +1,11 @@
-"""Every figure of the fan-out engine in one run, as a table: what must be, what we aim at, what is.
+"""Every figure of the fan-out engine in one run, as a table of limit, aim and measurement.
 
-    make bench                       all of it, about 25 minutes
+    make bench                       all figures, in about 25 minutes
     make bench ARGS="--only against,idle --readers 2000 --rounds 1"
 
-One worker on core 0, readers and publisher on core 1, everything on 127.0.0.1; ratios are of
-medians of alternating rounds in this run. Needs Linux, two cores, cc and `ss`; nchan's rows need
-Debian's nginx and libnginx-mod-nchan. Exits with 1 when a reader lost, repeated or disordered
-anything.
+One worker runs on core 0, readers and publisher on core 1, all on 127.0.0.1. Ratios are those of
+medians over alternating rounds. Needs Linux, two cores, cc and `ss`; nchan's rows need Debian's
+nginx and libnginx-mod-nchan. Exits with 1 when a reader lost, repeated or reordered an entry.
 """
 
 import argparse
@@ -28,14 +27,14 @@ UNTIL_S = 30.0
 
 
 class Row(NamedTuple):
-    """One line of the table; `must` and `aim` are limits, met when the value is at most so."""
+    """One row of the table. The value must not exceed the limits `must` and `aim`."""
 
     figure: str
     must: float | None
     aim: float | None
     value: float | None
     unit: str = ""
-    at_least: bool = False  # the limits are lower ones
+    at_least: bool = False  # the value must reach the limits instead
 
     def verdict(self) -> str:
         if self.value is None:
@@ -73,7 +72,7 @@ class Bench:
         return self.fan_out.wrong
 
     def run(self, names: list[str], rows: list[Row]) -> None:
-        """Add the rows of these measurements as they come."""
+        """Run measurements by name, and append each row as soon as it is measured."""
         for name in names:
             say(f"-- {name}")
             for row in ALL[name](self):
@@ -83,7 +82,7 @@ class Bench:
     # -- side by side
 
     def against(self) -> Iterator[Row]:
-        """Publish to all readers of each server in turn: CPU, memory, accepts, delay, losses."""
+        """Compare CPU, memory, accepts and delay of the servers in alternating rounds."""
         names = ["floor", *(["nchan"] if has_nchan() else []), "liveblog", "deflate"]
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for number in range(self.args.rounds):
@@ -118,10 +117,10 @@ class Bench:
         yield Row("p99 from publish to reader, against nchan", 1.1, 1.0, ratio("p99_ms", nchan))
         yield Row("p99 from publish to reader", None, None, ours["p99_ms"], " ms")
 
-    # -- readers that stall
+    # -- stalled readers
 
     def stalled(self) -> Iterator[Row]:
-        """Compare runs in which a fifth of the readers do not read with runs in which all do."""
+        """Compare runs in which a fifth of the readers stall with runs in which none does."""
         rounds: dict[float, list[dict[str, float]]] = {0.0: [], 0.2: []}
         for _ in range(self.args.rounds):
             for share, rows in rounds.items():
@@ -166,9 +165,9 @@ class Bench:
                     "buffer_kib": _largest_send_buffer(subject.port) / 1024,
                 }
                 load.resume()
-                _until(lambda: _all_is_taken(subject))
+                _until(lambda: _is_drained(subject))
                 got = load.stop()
-        # Who missed more than 200 entries starts over from the page (4005), as the contract says.
+        # A reader that missed more than 200 entries is reset (4005), as the contract says.
         is_whole = (
             got["bottom"] == got["top"] and got["closed"] == got.get("close_4005", 0) <= count
         )
@@ -180,7 +179,7 @@ class Bench:
     # -- pages under load
 
     def pages(self) -> Iterator[Row]:
-        """Load the page over a new connection, 25 times a second, while entries go to all."""
+        """Load the page 25 times a second over new connections, while readers get entries."""
         with Liveblog() as subject:
             waits = self._pages_during(subject, "/blogs/bench")
         yield Row("page load p99 while 4 entries a second go to all", 15, 8, _p99(waits), " ms")
@@ -214,10 +213,10 @@ class Bench:
         figure = "cached page per second, against a bare ASGI function"
         yield Row(figure, 0.8, None, min(ratios), at_least=True)
 
-    # -- at rest, and in size
+    # -- idle readers, and numbers of readers
 
     def idle(self) -> Iterator[Row]:
-        """Measure what readers cost to whom nothing is published."""
+        """Measure the CPU of readers while nothing is published."""
         seconds = self.args.idle_seconds
         with (
             Liveblog() as subject,
@@ -225,13 +224,13 @@ class Bench:
         ):
             settle()
             cpu = subject.cpu_us()
-            time.sleep(seconds)  # what passes in this time is the measurement
+            time.sleep(seconds)  # the length of the measurement
             percent = (subject.cpu_us() - cpu) / seconds / 1e4
             load.stop()
         yield Row("idle CPU, heartbeats and pings included", 2, None, percent, " %")
 
     def wire(self) -> Iterator[Row]:
-        """Publish the sample blog's entries; compare each frame compressed with itself plain."""
+        """Publish the sample blog's entries, and compare each frame's sizes, compressed and plain."""
         with Liveblog() as subject:
             subject.command("demo")
             entries = subject.call("GET", "/api/blogs/apollo-11/entries?limit=100")["entries"]
@@ -247,7 +246,7 @@ class Bench:
                 costs.append(row["us_per_delivery"])
                 say(f"{readers} readers: {costs[-1]:.2f} us per delivery")
         few, some, many = (statistics.median(costs) for costs in found.values())
-        # Two sizes give the cost per delivery and the fixed one per entry, of which 5,000 carry little.
+        # Two numbers of readers give two unknowns: the cost per delivery, and the fixed cost per entry.
         fixed_ms = (few - some) / (1 / 1_000 - 1 / 5_000) / 1_000
         yield Row("CPU per delivery at 18,000 readers, against 5,000", 1.25, 1.1, many / some)
         yield Row("the same, the other way", 1.25, 1.1, some / many)
@@ -260,12 +259,12 @@ def _until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + UNTIL_S
     while not is_so():
         if time.monotonic() > deadline:
-            raise SystemExit("what was stalled did not catch up")
-        time.sleep(0.1)  # this program has no event loop; the deadline is above
+            raise SystemExit("the stalled readers did not catch up")
+        time.sleep(0.1)  # this program has no event loop, and the deadline is above
 
 
-def _all_is_taken(subject: Liveblog) -> bool:
-    """Say whether nobody is behind, and no byte waits in the kernel on either side."""
+def _is_drained(subject: Liveblog) -> bool:
+    """Return whether no reader is behind, and the kernel buffers of both sides are empty."""
     if subject.metric("liveblog_readers_behind"):
         return False
     ends = f"( sport = :{subject.port} or dport = :{subject.port} )"
@@ -283,7 +282,7 @@ def _p99(values: list[float]) -> float:
 
 
 def _largest_send_buffer(port: int) -> float:
-    """Return the bytes the kernel lets one of a server's sockets hold for its peer (`tb`)."""
+    """Return the largest send buffer in bytes of a server's sockets (`tb` of `ss`)."""
     found = re.findall(r"\btb(\d+)", _ss("-tmnH", f"sport = :{port}"))
     return max((float(size) for size in found), default=0)
 
@@ -326,7 +325,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default=",".join(ALL), help="which, with commas")
+    parser.add_argument("--only", default=",".join(ALL), help="measurements, comma-separated")
     parser.add_argument("--readers", type=int, default=10_000)
     parser.add_argument("--entries", type=int, default=20)
     parser.add_argument("--rate", type=float, default=2, help="entries a second")
@@ -339,7 +338,7 @@ def main() -> int:
     rows: list[Row] = []
     try:
         bench.run(args.only.split(","), rows)
-    finally:  # also what there is before a fault, or Ctrl-C
+    finally:  # also after an error or Ctrl-C
         _print_table(bench, rows)
     return 1 if bench.wrong else 0
 

@@ -1,18 +1,18 @@
 /* fanload: many readers on one machine.
  *
- * Opens N reader connections (WebSocket, or Server-Sent Events with -s) to a push server and reports what every one of them got and how late.
- * A message counts when it contains the mark "lbns" followed by digits: the wall clock in nanoseconds at which it was published.
- * A message may hold several marks, each of them another entry.
- * Marks grow, so a reader that sees one twice was given it twice, and one that sees an older one was given them out of order.
- * Of liveblog's frames the chain is checked, too: `from` is the offset of the position before.
+ * Opens N reader connections (WebSocket, or Server-Sent Events with -s) to a push server, and reports what each reader got and how late.
+ * A mark is "lbns" followed by digits: the wall clock in nanoseconds at which an entry was published. A message with a mark counts;
+ * a message with several marks has several entries.
+ * Marks grow: a repeated mark is an entry delivered twice, and a smaller mark an entry out of order.
+ * In liveblog's frames fanload also checks the chain: `from` is the offset of the previous position.
  * One thread, epoll, no dependencies:  cc -O2 -o fanload fanload.c
  *
  *   -H host (127.0.0.1)  -p port  -u path  -n readers  -c handshakes in flight (512)  -i source addresses 127.0.0.2.. (1; each gives 28,000 ports)
- *   -d seconds to stay after all are connected (10)  -e stop once every reader has had this many  -S of them do not read (stalled) before SIGUSR1
+ *   -d seconds to stay after all are connected (10)  -e stop once every reader has this many entries  -S number of readers that stall until SIGUSR1
  *   -s SSE  -z offer permessage-deflate  -x "Header: value"  -q do not answer pings
  *
- * Prints READY on stderr when all are connected, one line of key=value on stdout at the end, and a line per close code seen.
- * Exit 0. It sends traffic to the given host only, and stops by itself.
+ * Prints READY on stderr when all readers are connected, one line of key=value on stdout at the end, and a line per close code.
+ * Exit 0. It connects to the given host only, and stops by itself.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -102,7 +102,7 @@ static void on_message(reader *r, uint8_t *p, size_t n, int64_t now, int is_comp
     chain(r, p, n);
     for (int64_t same = 0; q; q = memmem(q, end - q, "lbns", 4)) {
         int64_t v = number(q += 4, end);
-        if (v == same) continue; /* the text of one entry, in another place of the message */
+        if (v == same) continue; /* the same entry, a second time in one message */
         same = v, marked++, r->marked++;
         repeated += v == r->mark, disordered += v < r->mark, r->mark = v;
         if (r - R >= n_stalled && v > 1000000000000000000LL && n_late < cap_late) late[n_late++] = now - v;
