@@ -9,8 +9,9 @@ Rules: knows the contract and the keys of a blog in the store, and imports nothi
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -163,6 +164,45 @@ def mark_of(record: dict[str, Any]) -> str:
     return str(record["body"]).split()[0]
 
 
+class Rule(Enum):
+    """A rule of `changes` frames that needs no history, and the count for frames that break it."""
+
+    EPOCH = "unannounced", "an epoch changes only with a reset"
+    FROM = "lost", "a frame starts at its reader's offset or below"
+    GROWS = "duplicated", "a position only grows"
+    ONCE = "duplicated", "no change is applied twice"
+    RANGE = "duplicated", "no change is ahead of its frame's position"
+    ORDER = "reordered", "changes are sorted by offset"
+
+
+def broken_rules(at: Position, frame: dict[str, Any]) -> Iterator[tuple[Rule, str]]:
+    """Yield the rules that a frame breaks for a reader at a position, each with the evidence."""
+    to, since = Position.of(frame["position"]), frame["from"]
+    if to.epoch != at.epoch:
+        yield Rule.EPOCH, f"a frame of {to}"
+        return
+    if since > at.offset:
+        yield Rule.FROM, f"a frame from {since}"
+    if to.offset < at.offset:
+        yield Rule.GROWS, f"a frame from {since} to {to.offset}"
+    yield from _broken_by_changes(at, to, frame["changes"])
+
+
+def _broken_by_changes(
+    at: Position, to: Position, changes: list[dict[str, Any]]
+) -> Iterator[tuple[Rule, str]]:
+    offsets = [change["offset"] for change in changes]
+    ids = [change.get("id", HEADER) for change in changes]
+    if offsets and min(offsets) <= at.offset:
+        yield Rule.ONCE, f"offsets {offsets} at {at.offset}"
+    if offsets and max(offsets) > to.offset:
+        yield Rule.RANGE, f"offsets {offsets} in a frame to {to.offset}"
+    if offsets != sorted(offsets):
+        yield Rule.ORDER, f"offsets {offsets}"
+    if len(ids) != len(set(ids)) or len(offsets) != len(set(offsets)):
+        yield Rule.ONCE, f"an id or offset twice among {list(zip(ids, offsets, strict=True))}"
+
+
 @dataclass
 class Verdict:
     """Counts of readers' wrong steps by kind; `because` describes the first 20."""
@@ -277,25 +317,20 @@ class _Reading:
 
     def _apply(self, frame: dict[str, Any], to: Position) -> None:
         assert self._at
+        for rule, evidence in broken_rules(self._at, frame):
+            self._find(rule.value[0], evidence)
         if to.epoch != self._at.epoch:
-            self._find("unannounced", f"a frame of {to}")
             return
-        if frame["from"] > self._at.offset:
-            self._find("lost", f"a frame from {frame['from']}")
-        if frame["from"] < self._at.offset or to.offset < self._at.offset:
+        if frame["from"] < self._at.offset:
             self._find("duplicated", f"a frame from {frame['from']} to {to.offset}")
-        self._check_changes(frame, to)
+        self._compare_changes(frame, to)
         for change in frame["changes"]:
             self._put(change)
         self._at = to
 
-    def _check_changes(self, frame: dict[str, Any], to: Position) -> None:
+    def _compare_changes(self, frame: dict[str, Any], to: Position) -> None:
+        """Compare a frame's changes with the history between its two positions."""
         got = [(change.get("id", HEADER), change["offset"]) for change in frame["changes"]]
-        offsets = [offset for _, offset in got]
-        if offsets != sorted(offsets):
-            self._find("reordered", f"offsets {offsets}")
-        if len(got) != len({id for id, _ in got}):
-            self._find("duplicated", f"an id twice among {got}")
         expected = self._between(frame["from"], to)
         for id in expected.keys() - dict(got).keys():
             self._find("lost", f"{id} of {expected[id]} is not in the frame to {to}")
