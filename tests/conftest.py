@@ -37,6 +37,12 @@ def pytest_report_header() -> str:
     return f"cores: {os.cpu_count()}"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the mutants of every model: `make check` leaves them out."""
+    if item.path.stem.startswith("test_mutants"):
+        item.add_marker("model")
+
+
 # -- several processes (`pytest -n`)
 
 

@@ -76,7 +76,7 @@ async def test_readers_stay_when_store_connections_are_half_open(stage: Stage) -
 
 
 async def test_readers_miss_nothing_when_the_store_is_300_ms_distant(stage: Stage) -> None:
-    async with stage.play("store 300 ms away") as show:
+    async with stage.play("store 300 ms distant") as show:
         for proxy in stage.proxies:
             proxy.delay_s = 0.15
         await show.changes(6)

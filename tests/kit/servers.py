@@ -34,7 +34,7 @@ from liveblog.store.nodes import connect
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()", "serve")
 # The commands that serve readers: the direct transport on both event loops, and the portable
 # transport, which works on any ASGI server, here plain uvicorn.
-LANES = {
+COMMANDS = {
     "direct": COMMAND,
     "direct on asyncio": (
         sys.executable,

@@ -85,7 +85,7 @@ class Show:
                 and chain[at.offset - 1] == at.check
             )
 
-        return [who for who, at in self.audience.positions().items() if not is_there(at)]
+        return [it for it, at in self.audience.positions().items() if not is_there(at)]
 
     async def caught_up(self, wanted: Position | None = None, within_s: float = 10) -> None:
         """Wait until no reader is behind. Raises AssertionError with those that are."""

@@ -151,7 +151,7 @@ def report(soak: Soak) -> str:
     exact = {tuple(sample.descriptors) for sample in steady}
     figures = {
         "time": f"{soak.age_s() / 60:.1f} minutes",
-        "readers who came": f"{sum(row.readers for row in rows):,}",
+        "readers": f"{sum(row.readers for row in rows):,}",
         "changes acknowledged": f"{sum(row.acknowledged for row in rows):,}",
         "lost, duplicated, reordered, unannounced resets": ", ".join(
             str(sum(getattr(row, name) for row in rows)) for name in LOSSES

@@ -3,8 +3,6 @@
 import pytest
 from kit.mutants import MUTANTS, ORIGINAL, Mutant, judge
 
-pytestmark = pytest.mark.model
-
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.breaks)
 def test_a_mutant_dies_of_an_invariant(mutant: Mutant) -> None:
