@@ -24,7 +24,7 @@ from kit.readers import (
     websocket,
 )
 from kit.servers import COMMANDS, Editor, Server, StoreProcess, http, serving
-from kit.waiting import until
+from kit.waiting import SCALE, until
 
 from liveblog.blog.model import Position
 
@@ -463,7 +463,7 @@ async def test_a_reader_that_speaks_is_closed_with_1003(ask: Target, said: str |
 
 async def test_a_readers_ping_is_answered(ask: Target) -> None:
     async with socket(ask) as connection:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SCALE):
             await (await connection.ping())
 
 

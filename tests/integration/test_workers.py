@@ -249,7 +249,7 @@ async def test_a_worker_ends_although_a_part_of_it_forgot_that_it_was_cancelled(
     living = asyncio.ensure_future(application({"type": "lifespan"}, heard.get, said.put))
     for step in ("startup", "shutdown"):
         await heard.put({"type": f"lifespan.{step}"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SCALE):
             assert (await said.get())["type"] == f"lifespan.{step}.complete"
     await living
 
