@@ -196,7 +196,7 @@ class Viewer:
                 assert Position.of(frame["position"]) == self.position, (frame, self.position)
                 self.joins += 1
                 self.is_on = True
-                self._silence_s = 2 * frame["heartbeat_s"]
+                self._silence_s = 2 * frame["heartbeat_s"] * SCALE
             case "changes":
                 return self._apply(frame)
             case "beat" if frame["position"]:

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import httpx2
 
 from kit.judge import HEADER, Deed, History, Position, mark_of
-from kit.waiting import until
+from kit.waiting import SCALE, until
 
 CALLS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
-TRY_S: Final = 2.0
+TRY_S: Final = 2.0 * SCALE  # a call takes 1.2 s when the store is 300 ms distant
 PAUSE_S: Final = 0.15  # between two tries; a browser waits for its editor
 FEW: Final = 3  # entries that an editor writes before altering any
 
