@@ -1,10 +1,9 @@
-"""One stage for the faults that leave it as it was; the matrix at the end of a run."""
+"""One store, stage and browser for all faults that leave them as they were."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from kit import matrix
 from kit.servers import StoreProcess, store_process
 from kit.stage import Stage, stage_on
 from kit.stores import binary_of
@@ -14,7 +13,7 @@ from playwright.async_api import Browser
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
-    """A durable store that a test may stop, kill and start."""
+    """Yield a running, durable store that a test may stop, kill and start again."""
     with store_process(tmp_path_factory.mktemp("store"), binary_of("valkey")) as process:
         process.start()
         yield process
@@ -32,9 +31,3 @@ async def stage(
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as started:
         yield started
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if matrix.ROWS:
-        terminalreporter.section("the fault matrix")
-        terminalreporter.line(matrix.table())

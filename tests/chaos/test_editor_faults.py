@@ -1,4 +1,4 @@
-"""Editors who press the button many times, and two who save at once, while connections are cut."""
+"""Editors' faults: one publish sent many times, and two editors who save one revision."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ async def headers_of(stage: Stage) -> dict[str, str]:
 
 
 async def tried(call: Any) -> httpx2.Response | None:
-    """Return the answer; None for a call whose outcome is unknown."""
+    """Await a call and return its answer; None when its outcome is unknown."""
     try:
         answer: httpx2.Response = await call
     except httpx2.HTTPError:
@@ -27,7 +27,7 @@ async def tried(call: Any) -> httpx2.Response | None:
     return None if answer.status_code == 503 else answer
 
 
-async def test_a_storm_of_one_publish_with_one_key_makes_one_entry(stage: Stage) -> None:
+async def test_publish_makes_one_entry_when_sent_40_times_with_one_key(stage: Stage) -> None:
     async with stage.play("one publish sent 40 times at once with one key") as show:
         headers = await headers_of(stage)
         lost = sum(proxy.answers_lost for proxy in stage.proxies)
@@ -37,7 +37,7 @@ async def test_a_storm_of_one_publish_with_one_key_makes_one_entry(stage: Stage)
                 first = answers[0].json()
                 assert {answer.json()["position"] for answer in answers} == {first["position"]}
                 replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
-                assert replayed.count(None) <= 1  # its answer may be one of those that were lost
+                assert replayed.count(None) <= 1  # 0 when the first answer was lost
                 show.newsroom.note_by_hand(first)
         assert sum(proxy.answers_lost for proxy in stage.proxies) - lost >= 5
         show.over()
@@ -51,12 +51,12 @@ async def test_a_storm_of_one_publish_with_one_key_makes_one_entry(stage: Stage)
 async def storm(
     stage: Stage, show: Show, client: httpx2.AsyncClient, number: int
 ) -> list[httpx2.Response]:
-    """Send one publish many times to both servers, which lose its first answers, and then all."""
+    """Send one publish 40 times to both servers, and lose answers and connections meanwhile."""
     body = {"body": f"storm{number}-1 the same."}
     key = {"idempotency-key": f"{show.slug}-{number}"}
     lost = [proxy.answers_lost for proxy in stage.proxies]
     for proxy in stage.proxies:
-        for _ in range(2):  # the second try's too
+        for _ in range(2):  # a server retries a call once
             proxy.lose_next_answer(body["body"].encode())
     sent = [
         asyncio.create_task(
@@ -79,7 +79,7 @@ async def storm(
     return known
 
 
-async def test_of_two_editors_who_save_one_revision_one_is_told_of_the_others(
+async def test_editor_gets_the_others_text_when_two_save_one_revision(
     stage: Stage,
 ) -> None:
     async with stage.play("two editors save the same revision") as show:
@@ -96,7 +96,7 @@ async def test_of_two_editors_who_save_one_revision_one_is_told_of_the_others(
 async def both_save(
     stage: Stage, show: Show, client: httpx2.AsyncClient, entry: Any, number: int
 ) -> Any:
-    """Save one revision through both servers at once; return the entry as it is then."""
+    """Save one revision through both servers at once; return the entry that results."""
 
     def save(turn: int) -> Any:
         server = stage.servers[turn]

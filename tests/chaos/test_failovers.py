@@ -1,4 +1,4 @@
-"""A store that comes back with less than it had: another takes its place, or an old copy of it."""
+"""Stores that lose changes: a replica that lacks them takes over, or an old copy is restored."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import pytest
 import redis
 from kit.proxy import Proxy
 from kit.servers import StoreProcess, store_process
-from kit.stage import RECONNECT_S, Show, Stage, doors, servers_on
+from kit.stage import RECONNECT_S, Show, Stage, proxies_of, servers_on
 from kit.stores import binary_of
 from kit.waiting import until
 from kit.watching import stays_in_step
@@ -21,16 +21,16 @@ from playwright.async_api import Browser, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-AHEAD = 12  # changes that the old primary alone has
+AHEAD = 12  # changes that only the old primary has
 
 
 @dataclass
 class Replicas:
-    """A primary, and two replicas behind links that can be cut; doors lead to the primary."""
+    """A primary and two replicas. `links` are the replicas' proxies, `proxies` the servers'."""
 
     stores: list[StoreProcess]
     links: list[Proxy]
-    doors: list[Proxy]
+    proxies: list[Proxy]
 
     @property
     def primary(self) -> StoreProcess:
@@ -40,7 +40,7 @@ class Replicas:
         return self.primary.client()
 
     async def replicate(self) -> None:
-        """Have the replicas follow the primary, and wait until they do."""
+        """Make the replicas follow the primary, and wait until they are in step."""
         following = zip(self.stores[1:], self.links, strict=False)
         await asyncio.gather(*(self._replicate(store, link) for store, link in following))
 
@@ -52,20 +52,20 @@ class Replicas:
             await until(partial(_is_in_step, client), 30)
 
     async def kill_primary(self, show: Show) -> None:
-        """Kill the primary, once it is known what it alone had."""
+        """Kill the primary after noting the changes that only it had."""
         with contextlib.closing(self.client()) as client:
-            client.client_pause(60_000, all=False)  # writes
+            client.client_pause(60_000, all=False)  # only writes
             show.forfeit()
             self.primary.kill()
 
     async def promote(self) -> None:
-        """Put the first replica in the primary's place; the second follows it."""
+        """Promote the first replica; the second replica follows it."""
         del self.stores[0]
         with contextlib.closing(self.client()) as client:
             client.replicaof("NO", "ONE")
-        for door in self.doors:
-            door.upstream = self.primary.socket
-            door.cut()
+        for proxy in self.proxies:
+            proxy.upstream = self.primary.socket
+            proxy.cut()
         await self.replicate()
 
 
@@ -82,21 +82,21 @@ async def replicated(tmp_path: Path) -> AsyncIterator[Replicas]:
             store = stack.enter_context(store_process(tmp_path / name, binary_of("valkey")))
             store.start()
             stores.append(store)
-        links = await stack.enter_async_context(doors(stores[0]))
-        entrances = await stack.enter_async_context(doors(stores[0]))
-        replicas = Replicas(stores, links, entrances)
+        links = await stack.enter_async_context(proxies_of(stores[0]))
+        proxies = await stack.enter_async_context(proxies_of(stores[0]))
+        replicas = Replicas(stores, links, proxies)
         await replicas.replicate()
         yield replicas
 
 
 @contextlib.asynccontextmanager
 async def staged(replicas: Replicas, logs: Path, **settings: str) -> AsyncIterator[Stage]:
-    urls = [door.url for door in replicas.doors]
+    urls = [proxy.url for proxy in replicas.proxies]
     async with servers_on(urls, logs, **settings) as servers:
-        yield Stage(replicas.client, replicas.doors, servers)
+        yield Stage(replicas.client, replicas.proxies, servers)
 
 
-async def test_a_replica_that_lacks_the_last_changes_takes_over_and_reuses_their_numbers(
+async def test_readers_start_over_when_a_replica_reuses_lost_offsets(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with (
@@ -108,12 +108,12 @@ async def test_a_replica_that_lacks_the_last_changes_takes_over_and_reuses_their
         async with stage.play(fault, within_s=RECONNECT_S) as show:
             await open_page(page, stage.servers[0], show.slug)
             was = await _lose_changes(replicas, show)
-            late = [(door, door.heard[-AHEAD:]) for door in replicas.doors]
+            late = [(proxy, proxy.heard[-AHEAD:]) for proxy in replicas.proxies]
             await replicas.promote()
             show.turn_to(replicas.client())
             await until(lambda: show.head().epoch != was.epoch)
-            for door, messages in late:  # of the old primary, which were on their way for long
-                door.say(b"".join(messages))
+            for proxy, messages in late:  # of the old primary, late in the network
+                proxy.inject(b"".join(messages))
             show.over()
             await stays_in_step(page, show)
         now = show.head()
@@ -123,7 +123,7 @@ async def test_a_replica_that_lacks_the_last_changes_takes_over_and_reuses_their
 
 
 async def _lose_changes(replicas: Replicas, show: Show) -> Any:
-    """Have the primary acknowledge changes that no replica has, and die; return where it was."""
+    """Kill a primary that acknowledged changes which no replica has; return its position."""
     with contextlib.ExitStack() as cut:
         for link in replicas.links:
             cut.enter_context(link.refusing())
@@ -134,8 +134,8 @@ async def _lose_changes(replicas: Replicas, show: Show) -> Any:
     return head
 
 
-async def test_only_readers_remember_the_changes_that_a_failover_lost(tmp_path: Path) -> None:
-    """Every worker is started again meanwhile: none holds the lost history."""
+async def test_readers_start_over_when_workers_forgot_the_lost_changes(tmp_path: Path) -> None:
+    """All workers restart during the failover, so only readers hold the lost history."""
     async with replicated(tmp_path) as replicas, staged(replicas, tmp_path) as stage:
         fault = "the same, and every worker restarted in between"
         async with stage.play(fault, within_s=RECONNECT_S) as show:
@@ -149,8 +149,10 @@ async def test_only_readers_remember_the_changes_that_a_failover_lost(tmp_path: 
         assert show.resets() >= len(show.audience.viewers)
 
 
-async def test_with_durability_replica_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    """What no replica confirmed was seen by readers, but acknowledged to nobody."""
+async def test_failover_loses_no_acknowledged_change_with_durability_replica(
+    tmp_path: Path,
+) -> None:
+    """Readers saw changes that no replica confirmed; no editor got an acknowledgement of them."""
     async with (
         replicated(tmp_path) as replicas,
         staged(replicas, tmp_path, LIVEBLOG_DURABILITY="replica") as stage,
@@ -172,26 +174,26 @@ async def test_with_durability_replica_nothing_acknowledged_is_lost(tmp_path: Pa
         assert show.resets()
 
 
-# -- emptied, and filled with an old copy
+# -- an emptied store that restores an old copy
 
 
 def copied(store: Any) -> dict[Any, Any]:
-    """Return every key's value, all of one moment."""
+    """Return every key's value, all of one moment, as DUMP gives them."""
     names, pipeline = store.keys("*"), store.pipeline()
     for name in names:
         pipeline.dump(name)
     return {name: value for name, value in zip(names, pipeline.execute(), strict=True) if value}
 
 
-def bring_back(store: Any, copy: dict[Any, Any]) -> None:
-    """Put a copy's keys in place all at once, as a store does that starts with an old file."""
+def restore(store: Any, copy: dict[Any, Any]) -> None:
+    """Restore a copy's keys in one transaction, like a store that starts with an old file."""
     pipeline = store.pipeline()
     for name, value in copy.items():
         pipeline.restore(name, 0, value, replace=True)
     pipeline.execute()
 
 
-async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_the_desk_says_so(
+async def test_pages_and_desk_reconcile_when_a_store_restores_an_old_copy(
     stage: Stage, browser: Browser
 ) -> None:
     first = stage.servers[0]
@@ -217,7 +219,7 @@ async def test_an_emptied_store_that_gets_an_old_copy_reconciles_every_page_and_
         await expect(desk.locator("#store")).to_contain_text("no longer has this blog")
         pages = await asyncio.to_thread(first.status, f"/blogs/{show.slug}")
         assert pages == 200
-        bring_back(show.store, copy)
+        restore(show.store, copy)
         show.over()
         show.newsroom.patient = False
         await expect(desk.locator("#store")).to_contain_text("older state")

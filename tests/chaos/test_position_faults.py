@@ -1,4 +1,4 @@
-"""Readers whose positions are stale, ahead of their server, or made up."""
+"""Readers whose positions are stale, ahead of their server, or forged."""
 
 import asyncio
 import contextlib
@@ -8,23 +8,24 @@ from collections.abc import Sequence
 
 import httpx2
 import pytest
-from kit.audience import Lane, read_page
+from kit.audience import Transport, read_page
 from kit.judge import Page
 from kit.readers import Target, websocket
 from kit.servers import http
-from kit.stage import RECONNECT_S, Show, Stage, length, repairs
+from kit.stage import RECONNECT_S, Show, Stage, repairs
+from kit.waiting import length
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AT_ONCE = 40
-STREAMS: Sequence[Lane] = ("socket", "events")  # who polls is told to ask again
+STREAMS: Sequence[Transport] = ("socket", "events")  # a poll would get 503
 
 
-async def test_a_reader_ahead_of_its_server_waits_for_it_and_misses_nothing(stage: Stage) -> None:
-    """The page came from one server, the stream is on another that cannot reach the store."""
+async def test_reader_misses_nothing_when_ahead_of_its_server(stage: Stage) -> None:
+    """The page comes from one server, the stream from another that cannot reach the store."""
     ahead, late = stage.servers
     fault = "page from one server, stream on one that is behind"
-    # Who polls, and asked the server that is behind, asks again within 10 s.
+    # A viewer that polls the server that is behind retries within 10 s.
     async with stage.play(fault, within_s=RECONNECT_S, desks=[ahead.url]) as show:
         with stage.proxies[1].half_open():
             await show.changes(10)
@@ -35,7 +36,7 @@ async def test_a_reader_ahead_of_its_server_waits_for_it_and_misses_nothing(stag
     assert show.resets() == 0
 
 
-async def test_pages_from_a_cache_that_is_behind_catch_up(stage: Stage) -> None:
+async def test_page_catches_up_when_a_cache_serves_an_old_one(stage: Stage) -> None:
     async with stage.play("pages and older pages from a cache that is behind") as show:
         async with http(base_url=stage.servers[0].url) as browser:
             await show.changes(25)
@@ -56,7 +57,7 @@ async def fetched(browser: httpx2.AsyncClient, show: Show, query: str) -> Page:
     return read_page(answer.text)
 
 
-async def test_forged_positions_rotate_nothing_and_cost_one_read_a_second(stage: Stage) -> None:
+async def test_forged_positions_cost_one_store_read_a_second(stage: Stage) -> None:
     chance = random.Random(2)
     async with stage.play("a storm of forged and stale positions") as show:
         epoch = show.head().epoch
@@ -94,7 +95,7 @@ def forged(show: Show, chance: random.Random) -> str:
 
 
 async def refused(ask: Target) -> None:
-    """Open a stream with a position that never was: it is reset, and told nothing else."""
+    """Open a stream with a forged position, and expect nothing but a reset."""
     async with websocket(ask) as stream:
         with contextlib.suppress(EOFError):
             while (frame := await stream.get())["t"] != "reset":

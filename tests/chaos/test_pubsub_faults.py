@@ -1,4 +1,4 @@
-"""Announcements that are lost, repeated, late, or of another history: never a proof of anything."""
+"""Pub/sub messages that are lost, repeated, late, or of another history."""
 
 import random
 import time
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 NOTICED_S = 5.0
 
 
-async def test_killed_pubsub_connections_lose_nothing_and_nobody_leaves(stage: Stage) -> None:
+async def test_readers_stay_and_miss_nothing_when_pubsub_is_killed(stage: Stage) -> None:
     async with stage.play("pub/sub connections killed, again and again") as show:
         for _ in range(5):
             assert show.store.client_kill_filter(_type="pubsub")
@@ -25,11 +25,11 @@ async def test_killed_pubsub_connections_lose_nothing_and_nobody_leaves(stage: S
 
 
 def unreliable(chance: random.Random) -> Sequence[float]:
-    """Say when the copies of a message arrive: lost, on time, twice, late, or late and again."""
+    """Return when the copies of a message arrive: never, on time, twice, late, or late and twice."""
     return chance.choice(([], [0.0], [0.0, 0.0], [0.3], [0.05], [0.0, 0.7], [1.5]))
 
 
-async def test_messages_lost_doubled_and_out_of_order_lose_nothing(stage: Stage) -> None:
+async def test_readers_miss_nothing_when_messages_are_lost_or_reordered(stage: Stage) -> None:
     chance = random.Random(1)
     async with stage.play("messages lost, doubled, out of order") as show:
         for proxy in stage.proxies:
@@ -41,14 +41,14 @@ async def test_messages_lost_doubled_and_out_of_order_lose_nothing(stage: Stage)
     assert show.reconnects() == show.resets() == 0
 
 
-async def test_late_and_forged_messages_prove_nothing(stage: Stage) -> None:
+async def test_readers_miss_nothing_when_messages_are_late_or_forged(stage: Stage) -> None:
     async with stage.play("late messages of an old primary, forged ones") as show:
         epoch = show.head().epoch
         for turn in range(6):
             for proxy in stage.proxies:
                 for message in proxy.heard[-12:]:
-                    proxy.say(message)
-                    proxy.say(another_history(message, turn))
+                    proxy.inject(message)
+                    proxy.inject(another_history(message, turn))
             await show.changes(4)
         show.over()
         assert show.head().epoch == epoch
@@ -56,7 +56,7 @@ async def test_late_and_forged_messages_prove_nothing(stage: Stage) -> None:
 
 
 def another_history(message: bytes, turn: int) -> bytes:
-    """Return a message with offsets that are ahead, and checks that are wrong or missing."""
+    """Return a forged message: offsets ahead, wrong or missing checks, another epoch, garbage."""
     *head, body, end = message.split(b"\r\n")
     place, _, record = body.partition(b"\n")
     epoch, first, last, previous, check = place.split(b" ")
@@ -76,8 +76,8 @@ def another_history(message: bytes, turn: int) -> bytes:
 # -- silence
 
 
-async def _heard(stage: Stage, show: Show, since_s: float) -> float:
-    """Return after how long all readers had the one change that was just made."""
+async def _caught_up_s(show: Show, since_s: float) -> float:
+    """Wait until all readers have the store's last change; return the seconds since `since_s`."""
     head = show.head()
     await until(lambda: not show.behind(head), 30)
     return time.monotonic() - since_s
@@ -87,7 +87,7 @@ def _has_heard_more(proxy: Proxy, than: int) -> bool:
     return len(proxy.heard) > than
 
 
-async def test_a_silent_pubsub_is_noticed_within_5_s_on_an_idle_blog(stage: Stage) -> None:
+async def test_worker_repairs_within_5_s_when_pubsub_falls_silent(stage: Stage) -> None:
     async with stage.play("pub/sub silent, on an idle blog") as show:
         await show.newsroom.rest()
         before = [repairs(server) for server in stage.servers]
@@ -96,16 +96,16 @@ async def test_a_silent_pubsub_is_noticed_within_5_s_on_an_idle_blog(stage: Stag
         began = time.monotonic()
         async with stage.servers[0].editor() as editor:
             await show.publish(editor)
-        assert await _heard(stage, show, began) <= NOTICED_S * SCALE
+        assert await _caught_up_s(show, began) <= NOTICED_S * SCALE
         made = [repairs(server) - was for server, was in zip(stage.servers, before, strict=True)]
-        # One for the gap; one after each subscription that was confirmed anew.
+        # One repair for the gap, and one after each newly confirmed subscription.
         assert all(1 <= count <= 2 for count in made), made
         show.over()
         show.newsroom.resume()
     assert show.reconnects() == 0
 
 
-async def test_a_lost_message_is_noticed_at_the_next_and_repaired_once(stage: Stage) -> None:
+async def test_worker_repairs_once_when_one_message_is_lost(stage: Stage) -> None:
     async with stage.play("one message lost, on a busy blog") as show:
         await show.newsroom.rest()
         await until(lambda: not show.behind())
@@ -120,9 +120,9 @@ async def test_a_lost_message_is_noticed_at_the_next_and_repaired_once(stage: St
                 proxy.fate = None
             began = time.monotonic()
             await show.publish(editor)
-        assert await _heard(stage, show, began) <= NOTICED_S * SCALE
+        assert await _caught_up_s(show, began) <= NOTICED_S * SCALE
         made = [repairs(server) - was for server, was in zip(stage.servers, before, strict=True)]
-        # One for the gap. The head check may have come between the store's change and its message.
+        # One repair for the gap. A second when a head check came before the change's message.
         assert all(1 <= count <= 2 for count in made), made
         show.over()
         show.newsroom.resume()

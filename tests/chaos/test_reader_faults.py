@@ -1,4 +1,4 @@
-"""Readers who stall, and readers who are all cut off at once."""
+"""Readers' faults: some stall, all lose their connections at once, and many come and go."""
 
 import asyncio
 import random
@@ -6,14 +6,14 @@ import random
 import pytest
 from kit.audience import STABLE_S
 from kit.servers import StoreProcess
-from kit.stage import RECONNECT_S, Stage, gauge, length
+from kit.stage import RECONNECT_S, Stage, gauge
 from kit.trouble import Trouble
-from kit.waiting import until
+from kit.waiting import length, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_stalled_readers_disturb_nobody_and_get_what_they_missed(stage: Stage) -> None:
+async def test_stalled_readers_catch_up_and_delay_no_other_reader(stage: Stage) -> None:
     async with stage.play("20 % of the readers stall") as show:
         stalled = [viewer for viewer in show.audience.viewers if viewer.number % 10 in (0, 4)]
         others = set(show.audience.viewers) - set(stalled)
@@ -31,17 +31,17 @@ async def test_stalled_readers_disturb_nobody_and_get_what_they_missed(stage: St
     assert show.reconnects() == show.resets() == 0
 
 
-async def test_when_all_sockets_are_cut_at_once_all_come_back_and_miss_nothing(
+async def test_readers_reconnect_when_all_sockets_are_cut_at_once(
     stage: Stage,
 ) -> None:
     async with stage.play("all sockets cut at once", within_s=RECONNECT_S) as show:
-        await asyncio.sleep(STABLE_S)  # then they come back within 1 s, before it within 10
+        await asyncio.sleep(STABLE_S)  # a stable stream reconnects within 1 s, a young one later
         cut = [viewer for viewer in show.audience.viewers if viewer.cut()]
         show.over()
     assert show.reconnects() == len(cut)
 
 
-async def test_readers_who_come_and_go_while_anything_goes_wrong_miss_nothing(
+async def test_passing_readers_miss_nothing_amid_random_faults(
     stage: Stage, store: StoreProcess
 ) -> None:
     trouble = Trouble(stage, store, random.Random(3), every_s=length(2, 0.2))

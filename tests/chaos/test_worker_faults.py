@@ -1,4 +1,4 @@
-"""Workers and their machine: killed, stopped, drained, exchanged, their clocks set, their power cut."""
+"""Workers' faults: killed, stopped, drained, exchanged, clocks set, and the power cut."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ import redis
 from kit.preload import preloaded
 from kit.processes import descendants, is_alive, workers_of
 from kit.servers import Server, StoreProcess, free_port, store_process
-from kit.stage import RECONNECT_S, SETTINGS, Stage, doors, servers_on, stage_on
+from kit.stage import RECONNECT_S, SETTINGS, Stage, proxies_of, servers_on, stage_on
 from kit.stores import binary_of
 from kit.waiting import SCALE, until, until_sync
 from kit.watching import stays_in_step
@@ -32,12 +32,12 @@ DRAIN_S = float(SETTINGS["LIVEBLOG_DRAIN_S"])
 
 @contextlib.asynccontextmanager
 async def two_workers(store: StoreProcess, logs: Path) -> AsyncIterator[Stage]:
-    """Yield a stage with one server of two workers."""
+    """Run a stage with one server of two workers."""
     async with (
-        doors(store, 1) as [door],
-        servers_on([door.url], logs, "--workers", "2") as servers,
+        proxies_of(store, 1) as [proxy],
+        servers_on([proxy.url], logs, "--workers", "2") as servers,
     ):
-        yield Stage(store.client, [door], servers)
+        yield Stage(store.client, [proxy], servers)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -51,7 +51,9 @@ async def workers(
 # -- killed
 
 
-async def test_a_killed_worker_loses_nothing(workers: Stage, browser: Browser) -> None:
+async def test_readers_miss_nothing_when_a_worker_is_killed(
+    workers: Stage, browser: Browser
+) -> None:
     server = workers.servers[0]
     async with (
         window(browser) as page,
@@ -66,7 +68,7 @@ async def test_a_killed_worker_loses_nothing(workers: Stage, browser: Browser) -
     assert 0 < show.reconnects() <= len(show.audience.viewers)
 
 
-async def test_a_killed_supervisor_leaves_no_worker_and_its_readers_come_back(
+async def test_workers_exit_and_readers_reconnect_when_supervisor_is_killed(
     workers: Stage, browser: Browser
 ) -> None:
     server = workers.servers[0]
@@ -84,7 +86,7 @@ async def test_a_killed_supervisor_leaves_no_worker_and_its_readers_come_back(
     assert show.reconnects() <= len(show.audience.viewers)
 
 
-async def test_a_killed_owner_of_the_embedded_store_loses_nothing_acknowledged(
+async def test_embedded_store_loses_nothing_when_its_owner_is_killed(
     tmp_path: Path,
 ) -> None:
     settings = {**SETTINGS, "DATA_DIR": str(tmp_path / "data")}
@@ -110,7 +112,7 @@ async def test_a_killed_owner_of_the_embedded_store_loses_nothing_acknowledged(
 # -- drained and exchanged
 
 
-async def test_a_server_that_is_stopped_sends_its_readers_away_one_after_the_other(
+async def test_server_spreads_its_readers_over_the_drain_when_stopped(
     stage: Stage,
 ) -> None:
     server = stage.servers[0]
@@ -126,27 +128,27 @@ async def test_a_server_that_is_stopped_sends_its_readers_away_one_after_the_oth
     assert show.reconnects() == len(byes)
 
 
-async def test_a_request_that_runs_when_its_server_is_stopped_is_answered(
+async def test_request_is_answered_when_its_server_is_stopped_meanwhile(
     store: StoreProcess, tmp_path: Path
 ) -> None:
-    async with doors(store, 1) as [door], servers_on([door.url], tmp_path) as [server]:
+    async with proxies_of(store, 1) as [proxy], servers_on([proxy.url], tmp_path) as [server]:
         async with server.editor() as editor:
             blog = await editor.blog()
-            with door.stalled():
+            with proxy.stalled():
                 publishing = asyncio.create_task(editor.publish(blog["slug"]))
-                await until(lambda: door.asks(b"lb:{tokens}"))
+                await until(lambda: proxy.asks(b"lb:{tokens}"))
                 server.terminate()
                 await until(lambda: not server.status("/readyz"))
             assert (await publishing)["offset"] == 2
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_on_sighup_new_workers_take_over_and_each_reader_comes_back_once(
+async def test_each_reader_reconnects_once_when_sighup_exchanges_workers(
     workers: Stage,
 ) -> None:
     server = workers.servers[0]
     async with workers.play(
-        "SIGHUP, workers exchanged", within_s=RECONNECT_S, lanes=("socket", "events")
+        "SIGHUP, workers exchanged", within_s=RECONNECT_S, transports=("socket", "events")
     ) as show:
         old = set(workers_of(server.pid))
         os.kill(server.pid, signal.SIGHUP)
@@ -194,7 +196,7 @@ http {{
 
 @contextlib.contextmanager
 def balanced(ports: list[int], directory: Path) -> Iterator[str]:
-    """Run an nginx before servers on these ports, and yield its URL."""
+    """Run nginx in front of servers on these ports, and yield nginx's URL."""
     directory.mkdir()
     port = free_port()
     servers = " ".join(f"server 127.0.0.1:{it} max_fails=0;" for it in ports)
@@ -212,22 +214,22 @@ def balanced(ports: list[int], directory: Path) -> Iterator[str]:
         process.wait(10)
 
 
-async def test_behind_a_balancer_a_rolling_restart_loses_nothing_and_moves_each_reader_once(
+@pytest.mark.real
+async def test_each_reader_moves_once_when_servers_restart_behind_nginx(
     store: StoreProcess, tmp_path: Path
 ) -> None:
-    """New servers are started, and the old ones stopped one after the other; connections go to the
-    least busy."""
-    async with doors(store, 1) as [door]:
-        spare = [Server(tmp_path / f"new-{n}", REDIS_URL=door.url, **SETTINGS) for n in range(2)]
-        async with servers_on([door.url] * 2, tmp_path) as servers:
+    """New servers start, and the old servers stop one after the other, behind `least_conn`."""
+    async with proxies_of(store, 1) as [proxy]:
+        spare = [Server(tmp_path / f"new-{n}", REDIS_URL=proxy.url, **SETTINGS) for n in range(2)]
+        async with servers_on([proxy.url] * 2, tmp_path) as servers:
             ports = [server.port for server in (*servers, *spare)]
             with balanced(ports, tmp_path / "nginx") as url:
-                stage = Stage(store.client, [door], servers, [url])
+                stage = Stage(store.client, [proxy], servers, [url])
                 fault = "rolling restart of two servers behind nginx"
-                # Their short connections would count as busy, too.
+                # Editors write to the servers directly: nginx would count their connections too.
                 desks = [server.url for server in (*servers, *spare)]
                 async with stage.play(
-                    fault, within_s=RECONNECT_S, desks=desks, lanes=("socket", "events")
+                    fault, within_s=RECONNECT_S, desks=desks, transports=("socket", "events")
                 ) as show:
                     await asyncio.gather(*(asyncio.to_thread(new.start) for new in spare))
                     for old in servers:
@@ -243,7 +245,7 @@ async def test_behind_a_balancer_a_rolling_restart_loses_nothing_and_moves_each_
 # -- time
 
 
-async def test_an_event_loop_that_stands_still_for_2_s_loses_nothing(stage: Stage) -> None:
+async def test_readers_stay_when_a_worker_is_stopped_for_2_s(stage: Stage) -> None:
     async with stage.play("worker stands still for 2 s") as show:
         os.kill(stage.servers[0].pid, signal.SIGSTOP)
         await asyncio.sleep(2)
@@ -252,7 +254,7 @@ async def test_an_event_loop_that_stands_still_for_2_s_loses_nothing(stage: Stag
     assert show.reconnects() == 0
 
 
-async def test_a_clock_that_is_set_back_and_forward_changes_nothing(
+async def test_readers_stay_when_the_clock_is_set_forward_and_back(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     library = preloaded("clock_shift", tmp_path_factory.mktemp("preload"))
@@ -270,12 +272,12 @@ async def test_a_clock_that_is_set_back_and_forward_changes_nothing(
                 shift.write_bytes(struct.pack("q", hours * 3600))
                 await show.changes(8)
             shown = [record["updated_at"] for record in show.kept.entries().values()]
-            assert max(shown) - min(shown) > 3_600_000  # milliseconds: the clocks did move
+            assert max(shown) - min(shown) > 3_600_000  # ms; else the preload has no effect
             show.over()
     assert show.reconnects() == 0
 
 
-async def test_at_a_power_cut_what_was_not_on_disk_was_neither_acknowledged_nor_seen(
+async def test_unsynced_changes_are_neither_acknowledged_nor_seen_at_power_cut(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     library = preloaded("fdatasync_delay", tmp_path_factory.mktemp("preload"))
@@ -304,5 +306,5 @@ async def test_at_a_power_cut_what_was_not_on_disk_was_neither_acknowledged_nor_
 
 
 def on_disk(log: Path) -> int:
-    """Return how long the file was when the last fsync that has ended began."""
+    """Return the file's length in bytes at the start of the last finished fsync."""
     return int(log.read_text().splitlines()[-1].split()[2])

@@ -1,4 +1,8 @@
-"""Real stores for tests: the embedded Valkey and Debian's Redis, one of each for a whole run."""
+"""Real stores for tests: the embedded Valkey and Debian's Redis, and servers that tests share.
+
+A test that uses a store runs on both flavours. A module with `FLAVOURS = ("valkey",)` tests neither
+scripts nor the store's answers, and runs on one.
+"""
 
 import contextlib
 import os
@@ -15,9 +19,15 @@ from kit.stores import DELAY_MS, FLAVOURS, DelayedStore, StartDelayed, binary_of
 from liveblog.store import embedded as store
 
 
-@pytest.fixture(scope="session", params=FLAVOURS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "flavour" in metafunc.fixturenames:
+        flavours = getattr(metafunc.module, "FLAVOURS", FLAVOURS)
+        metafunc.parametrize("flavour", flavours, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def flavour(request: pytest.FixtureRequest) -> str:
-    """Which server a test runs against; a test that asks for it, or for a store, runs twice."""
+    """The store's flavour."""
     return str(request.param)
 
 
@@ -42,20 +52,20 @@ def store_url(running_store: str) -> str:
 
 @pytest.fixture
 async def store_client(store_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    """An asyncio client of an empty store; it answers bytes."""
+    """An asyncio client of an empty store; its answers are bytes."""
     async with redis.asyncio.Redis.from_url(store_url) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def fdatasync_delay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The preloadable library, compiled with the machine's C compiler."""
+    """The library for LD_PRELOAD that delays fsyncs."""
     return preloaded("fdatasync_delay", tmp_path_factory.mktemp("preload"))
 
 
 @pytest.fixture
 def start_delayed(binary: Path, fdatasync_delay: Path, tmp_path: Path) -> StartDelayed:
-    """Return a function that starts a `DelayedStore`, with more arguments if any."""
+    """Return a function that starts a `DelayedStore` with further arguments."""
 
     @contextlib.contextmanager
     def start(arguments: Sequence[str] = ()) -> Iterator[DelayedStore]:
@@ -76,14 +86,14 @@ def start_delayed(binary: Path, fdatasync_delay: Path, tmp_path: Path) -> StartD
 
 @pytest.fixture
 def delayed_store(start_delayed: StartDelayed) -> Iterator[DelayedStore]:
-    """A durable store, as `serve` starts it, whose disk can be made slow."""
+    """A durable store, as `serve` starts one, with a disk that a test can slow down."""
     with start_delayed() as started:
         yield started
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the embedded store, for all tests that neither stop it nor need it empty."""
+    """A server with the embedded store, shared by tests that neither stop nor empty it."""
     directory = tmp_path_factory.mktemp("site")
     with serving(
         directory / "log",
@@ -97,7 +107,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def twin(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A second server on the store of `site`; a test may kill it, and starts it again then."""
+    """A second server on the store of `site`; a test that kills it starts it again."""
     log = tmp_path_factory.mktemp("twin") / "log"
     with serving(log, REDIS_URL=site.store_url, LIVEBLOG_HEARTBEAT_S="0.25") as server:
         yield server
@@ -105,13 +115,13 @@ def twin(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @pytest.fixture
 async def editor(site: Server) -> AsyncIterator[Editor]:
-    """Somebody who writes on `site`."""
+    """An editor on `site`."""
     async with site.editor() as calls:
         yield calls
 
 
 @pytest.fixture
 def own_store(tmp_path: Path) -> Iterator[StoreProcess]:
-    """A store that the test may stop and start; it does not run yet."""
+    """A store for the test to start and stop."""
     with store_process(tmp_path, binary_of("valkey")) as process:
         yield process

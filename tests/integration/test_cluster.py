@@ -31,6 +31,8 @@ from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
 from liveblog.store.nodes import Nodes
 
+pytestmark = pytest.mark.real
+
 SECRET = "the witness is Ms Vanterpool"
 
 

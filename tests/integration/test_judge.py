@@ -1,4 +1,4 @@
-"""The judge of the fault tests finds each fault that it is there for, and nothing in a clean story."""
+"""The judge of the fault tests finds each kind of fault, and no fault in a clean story."""
 
 import contextlib
 import json
@@ -9,8 +9,9 @@ import pytest
 import redis
 from kit.judge import Announced, Deed, History, Kept, Page, Position, Shown, Step, Verdict, judge
 
+FLAVOURS = ("valkey",)  # only HSET, SET and their reading
 SLUG = "election"
-# What each offset did; each check is 8 times its number's last digit.
+# The deed of each offset. A check is the last digit of its offset, eight times.
 DEEDS = {2: ("ea", 2, "m1-1"), 3: ("eb", 3, "m2-1"), 4: ("ea", 2, "m1-2"), 5: ("eb", 3, None)}
 
 
@@ -68,7 +69,7 @@ def judged(store: redis.Redis, *story: Step, acknowledged: tuple[Position, ...] 
     return judge(history, [story], Kept(store, SLUG), acknowledged)
 
 
-def test_a_clean_story_has_no_faults(store: redis.Redis) -> None:
+def test_judge_finds_nothing_when_a_story_is_clean(store: redis.Redis) -> None:
     for story in (
         CLEAN,
         [WHOLE],
@@ -91,7 +92,7 @@ LOST: dict[str, list[Step]] = {
         frame(1, at(3), FIRST | {"html": "<p>m0-1 text</p>"}, SECOND),
         *CLEAN[2:],
     ],
-    "a living entry is taken away, and comes again": [
+    "a published entry is removed, and put back later": [
         EMPTY,
         frame(1, at(3), {"op": "del", "id": "ea", "offset": 2}, SECOND),
         *CLEAN[2:],
@@ -102,62 +103,66 @@ LOST: dict[str, list[Step]] = {
         CLEAN[3],
     ],
     "a page has another order": [WHOLE._replace(entries={"ea": Shown(4, 9, "<p>m1-2 text</p>")})],
-    "a page has a smaller window than it may": [Page(at(5), {}, lowest=1_000)],
+    "a page's window is too small": [Page(at(5), {}, lowest=1_000)],
     "a page lacks an entry": [Page(at(3), {"eb": Shown(3, 3, "<p>m2-1 text</p>")}), *CLEAN[2:]],
-    "a page shows what is gone": [WHOLE._replace(entries={"eb": Shown(3, 3, "<p>m2-1 text</p>")})],
+    "a page shows a deleted entry": [
+        WHOLE._replace(entries={"eb": Shown(3, 3, "<p>m2-1 text</p>")})
+    ],
     "a page shows an old text": [WHOLE._replace(entries={"ea": Shown(2, 2, "<p>m1-1 text</p>")})],
 }
 
 
 @pytest.mark.parametrize("story", LOST.values(), ids=LOST)
-def test_what_is_lost_is_found(store: redis.Redis, story: list[Step]) -> None:
+def test_judge_finds_what_a_story_lost(store: redis.Redis, story: list[Step]) -> None:
     assert judged(store, *story).lost
 
 
 DOUBLED: dict[str, list[Step]] = {
     "a frame comes twice": [*CLEAN[:3], CLEAN[2], CLEAN[3]],
-    "a frame begins too early": [*CLEAN[:2], frame(1, at(4), SECOND, EDITED), CLEAN[3]],
+    "a frame starts too early": [*CLEAN[:2], frame(1, at(4), SECOND, EDITED), CLEAN[3]],
     "an id comes twice": [EMPTY, frame(1, at(4), FIRST, SECOND, EDITED), CLEAN[3]],
     "an old change comes again": [*CLEAN[:2], frame(3, at(4), SECOND, EDITED), CLEAN[3]],
 }
 
 
 @pytest.mark.parametrize("story", DOUBLED.values(), ids=DOUBLED)
-def test_what_is_doubled_is_found(store: redis.Redis, story: list[Step]) -> None:
+def test_judge_finds_what_a_story_has_twice(store: redis.Redis, story: list[Step]) -> None:
     assert judged(store, *story).duplicated
 
 
-def test_what_is_out_of_order_is_found(store: redis.Redis) -> None:
+def test_judge_finds_changes_when_they_are_out_of_order(store: redis.Redis) -> None:
     assert judged(store, EMPTY, frame(1, at(3), SECOND, FIRST), *CLEAN[2:]).reordered
 
 
 UNANNOUNCED: dict[str, list[Step]] = {
-    "a page out of the blue": [*CLEAN[:2], WHOLE],
+    "a page without a reset": [*CLEAN[:2], WHOLE],
     "a frame of another epoch": [*CLEAN[:3], frame(4, at(5, "two"), DELETED)],
 }
 
 
 @pytest.mark.parametrize("story", UNANNOUNCED.values(), ids=UNANNOUNCED)
-def test_a_reset_that_was_not_announced_is_found(store: redis.Redis, story: list[Step]) -> None:
+def test_judge_finds_a_reset_when_it_was_not_announced(
+    store: redis.Redis, story: list[Step]
+) -> None:
     assert judged(store, *story).unannounced
 
 
-def test_an_acknowledged_change_that_the_store_lacks_is_found(store: redis.Redis) -> None:
+def test_judge_finds_an_acknowledged_change_when_the_store_lacks_it(store: redis.Redis) -> None:
     for lacking in (at(6), at(3)._replace(check="ffffffff")):
         assert judged(store, *CLEAN, acknowledged=(lacking,)).lost == 1
 
 
-def test_a_publish_that_made_two_entries_is_found(store: redis.Redis) -> None:
+def test_judge_finds_two_entries_when_one_publish_made_both(store: redis.Redis) -> None:
     twin = {"offset": 3, "order": 3, "deleted": False, "body": "m1-1 text"}
     store.hset(f"lb:{{{SLUG}}}:entries", "eb", json.dumps(twin))
     history = History(SLUG)
     assert judge(history, [], Kept(store, SLUG), ()).duplicated == 1
 
 
-def test_readers_of_a_lost_branch_are_judged_by_it_until_they_are_reset(
+def test_judge_compares_readers_with_their_branch_until_a_reset(
     store: redis.Redis,
 ) -> None:
-    """Two histories with the same numbers: what was seen of the lost one was right then."""
+    """A fork: what readers saw of the lost history was right when they saw it."""
     history = History(SLUG)
     for offset, (id, order, mark) in DEEDS.items():
         history.note(at(offset), Deed(id, order, mark))

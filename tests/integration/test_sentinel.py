@@ -18,6 +18,8 @@ from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:

@@ -23,8 +23,8 @@ from kit.readers import (
     socket,
     websocket,
 )
-from kit.servers import LANES, Editor, Server, StoreProcess, http, serving
-from kit.waiting import until
+from kit.servers import COMMANDS, Editor, Server, StoreProcess, http, serving
+from kit.waiting import SCALE, until
 
 from liveblog.blog.model import Position
 
@@ -38,7 +38,7 @@ async def blog(editor: Editor) -> Any:
     return await editor.blog()
 
 
-@pytest.fixture(scope="module", params=LANES)
+@pytest.fixture(scope="module", params=COMMANDS)
 def lane(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -48,7 +48,7 @@ def lane(
         return
     with serving(
         tmp_path_factory.mktemp("lane") / "log",
-        command=LANES[request.param],
+        command=COMMANDS[request.param],
         REDIS_URL=site.store_url,
         PUBLIC_URL="https://live.example",
         LIVEBLOG_ALLOWED_ORIGINS="https://news.example",
@@ -463,7 +463,7 @@ async def test_a_reader_that_speaks_is_closed_with_1003(ask: Target, said: str |
 
 async def test_a_readers_ping_is_answered(ask: Target) -> None:
     async with socket(ask) as connection:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SCALE):
             await (await connection.ping())
 
 
@@ -544,7 +544,7 @@ def small(
     """A server for two readers of one address and three in all, on the store of `site`."""
     with serving(
         tmp_path_factory.mktemp("small") / "log",
-        command=LANES[request.param],
+        command=COMMANDS[request.param],
         REDIS_URL=site.store_url,
         LIVEBLOG_READERS_MAX="3",
         LIVEBLOG_READERS_PER_ADDRESS_MAX="2",
@@ -619,7 +619,7 @@ def alone(
     with serving(
         tmp_path / "server.log",
         path="/healthz",
-        command=LANES[request.param],
+        command=COMMANDS[request.param],
         REDIS_URL=own_store.url,
         LIVEBLOG_HEARTBEAT_S=str(HEARTBEAT_S),
     ) as server:

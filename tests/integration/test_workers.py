@@ -251,7 +251,7 @@ async def test_worker_ends_when_a_part_of_it_forgets_its_cancellation(
     living = asyncio.ensure_future(application({"type": "lifespan"}, events_in.get, events_out.put))
     for step in ("startup", "shutdown"):
         await events_in.put({"type": f"lifespan.{step}"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(5 * SCALE):
             assert (await events_out.get())["type"] == f"lifespan.{step}.complete"
     await living
 

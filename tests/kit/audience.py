@@ -1,8 +1,9 @@
-"""Readers of a blog as the contract describes their browsers: on bare sockets, by none of our code.
+"""Readers that follow the contract on bare sockets, without any of the server's code.
 
-A `Viewer` opens the page, follows a stream (WebSocket, events or polls) from the page's position,
-comes back as it is told to, and starts over when it is reset. What it applied is its `story`, which
-the judge reads. Frames are parsed once for all of them, since the server sends all the same bytes.
+A `Viewer` loads the page, follows a stream (WebSocket, events or polls) from the page's position,
+reconnects within the window that the server gives, and starts over after a reset. Its `story` is
+the list of pages and frames that it applied, for the judge. All viewers share a cache of parsed
+frames, because the server sends the same bytes to all.
 """
 
 import asyncio
@@ -18,19 +19,22 @@ from urllib.parse import urlsplit
 
 from kit.judge import Announced, Page, Position, Shown, Step
 from kit.raw import UPGRADE, masked, request
-from kit.waiting import until
+from kit.waiting import SCALE, length, until
 
-Lane = Literal["socket", "events", "polls"]
+Transport = Literal["socket", "events", "polls"]
 Window = tuple[float, float]
 
-# Of ten readers; one in ten polls, one takes events.
-LANES: Final[Sequence[Lane]] = ("socket",) * 4 + ("events",) + ("socket",) * 4 + ("polls",)
+# The transports of ten readers: eight sockets, one stream of events, one that polls.
+TRANSPORTS: Final[Sequence[Transport]] = (
+    *(("socket",) * 4 + ("events",)),
+    *(("socket",) * 4 + ("polls",)),
+)
 SOON: Final[Window] = (0, 1)
-RETRY: Final[Window] = (0, 10)
-POLL: Final[Window] = (0.2, 0.6)  # a browser's are 8 to 12 s apart
-STABLE_S: Final = 5.0
-HELLO_S: Final = 10.0
-ANSWER_S: Final = 10.0
+RETRY: Final[Window] = (0, length(10, 3))  # seconds; a browser waits up to 10
+POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 12
+STABLE_S: Final = length(5, 2)  # after so long a viewer reconnects SOON; a browser after 5
+HELLO_S: Final = 10.0 * SCALE
+ANSWER_S: Final = 10.0 * SCALE
 CUT: Final = 1006
 RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
 
@@ -45,6 +49,7 @@ decoded: Callable[[bytes], Any] = lru_cache(maxsize=4_096)(json.loads)
 
 @lru_cache(maxsize=256)
 def read_page(html: str) -> Page:
+    """Return a page's position, entries and window."""
     main = _MAIN.search(html)
     assert main, html[:500]
     feed = html[html.index('<div role="feed"') :]
@@ -61,23 +66,24 @@ class Answer(NamedTuple):
 
 
 class Wire(NamedTuple):
-    """An open connection to a server."""
+    """One TCP connection to a server."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def head(self) -> int:
-        """Read an answer's head and return its status."""
+        """Read the head of an answer, and return its status."""
         async with asyncio.timeout(ANSWER_S):
             return int((await self.reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
 
 
 class Viewer:
-    """One reader. `urls` are the servers behind a balancer: a try goes to one that is there.
+    """One reader.
 
-    `pages`: where its pages come from, when not from there. `opens`: a page that a cache gave it.
-    `query`: what the page's address asks for, as `before=e…` of an older page. `lane`: how it
-    follows.
+    `urls` are the servers behind a balancer; each connection goes to a server that accepts it.
+    `pages` are the servers of its pages, by default the same. `opens` is a page from a cache, which
+    the viewer takes instead of loading one. `query` is the page's query, for example `before=e…`
+    for an older page.
     """
 
     def __init__(
@@ -89,16 +95,16 @@ class Viewer:
         pages: Sequence[str] = (),
         opens: Page | None = None,
         query: str = "",
-        lane: Lane = "socket",
+        transport: Transport = "socket",
     ) -> None:
         self.urls, self.slug = list(urls), slug
         self._pages, self._opens, self._query = list(pages or urls), opens, query
-        self.lane: Lane = lane
+        self.transport: Transport = transport
         self.story: list[Step] = []
         self.position: Position | None = None
         self.joins = 0
-        self.byes: list[float] = []  # when it was sent away
-        self.is_on = False  # a stream that has said hello
+        self.byes: list[float] = []  # the loop's time of each
+        self.is_on = False  # since the hello of its present stream
         self.resets = 0
         self.number = number
         self._random = random.Random(number)
@@ -108,25 +114,25 @@ class Viewer:
         self._silence_s = HELLO_S
         self._bye: Window | None = None
 
-    # -- what is done to it
+    # -- faults
 
     def stall(self) -> None:
-        """Read nothing more of the stream."""
+        """Stop reading the stream, until `read_on`."""
         self._reads.clear()
 
     def read_on(self) -> None:
         self._reads.set()
 
     def cut(self) -> bool:
-        """Lose the connection, as a network that goes away; False when there was none."""
+        """Reset the connection; return False when there is none."""
         if self._wire:
             self._wire.writer.transport.abort()
         return self._wire is not None
 
-    # -- its life
+    # -- following
 
     async def live(self) -> None:
-        """Read and follow, until cancelled."""
+        """Load the page and follow the blog, until cancelled."""
         if self._opens:
             self._take_page(self._opens)
         else:
@@ -136,7 +142,7 @@ class Viewer:
             await asyncio.sleep(self._random.uniform(*window))
 
     async def _open(self, at: str, accepts: Callable[[Position], bool] = lambda _: True) -> None:
-        """Take the page, when there is one that will do."""
+        """Load the page until its position is one that `accepts` returns True for."""
         asked = "&".join(part for part in (self._query, at) if part)
         while True:
             with contextlib.suppress(OSError, EOFError, TimeoutError):
@@ -164,13 +170,13 @@ class Viewer:
         await self._open(f"at={_text(reset)}", accepts)
 
     async def _follow(self) -> Window:
-        """Follow one stream to its end, and return the window for the wait after it."""
+        """Follow one stream to its end, and return the window of the pause after it."""
         loop = asyncio.get_running_loop()
         opened, joins = loop.time(), self.joins
         self._silence_s, self._bye = HELLO_S, None
         try:
             frames = {"socket": self._socket, "events": self._events, "polls": self._poll}
-            async for frame in frames[self.lane]():
+            async for frame in frames[self.transport]():
                 over = await self._take(frame)
                 if over:
                     return over
@@ -184,13 +190,13 @@ class Viewer:
         return SOON if was_stable else RETRY
 
     async def _take(self, frame: dict[str, Any]) -> Window | None:
-        """Take a frame; a window: the stream is over for this reader."""
+        """Apply a frame; return a window when the frame ends the stream, else None."""
         match frame["t"]:
             case "hello":
                 assert Position.of(frame["position"]) == self.position, (frame, self.position)
                 self.joins += 1
                 self.is_on = True
-                self._silence_s = 2 * frame["heartbeat_s"]
+                self._silence_s = 2 * frame["heartbeat_s"] * SCALE
             case "changes":
                 return self._apply(frame)
             case "beat" if frame["position"]:
@@ -200,13 +206,13 @@ class Viewer:
                 await self._start_over(Position.of(frame["position"]))
                 return 0, 0
             case "bye":
-                assert frame["after_ms"], f"told to stay away: {frame}"
+                assert frame["after_ms"], f"a bye without a window: {frame}"
                 self.byes.append(asyncio.get_running_loop().time())
                 self._bye = _window(frame)
         return None
 
     def _apply(self, frame: dict[str, Any]) -> Window | None:
-        """Apply `changes`. What is wrong with them is the judge's to say."""
+        """Apply `changes` unchecked; the judge checks the story later."""
         self.story.append(frame)
         self.position = Position.of(frame["position"])
         return None
@@ -214,14 +220,14 @@ class Viewer:
     # -- transports
 
     async def _connect(self, urls: list[str]) -> Wire:
-        """Connect to a server that is there: the first time by its number, then to any."""
+        """Connect to a server: first to that of the viewer's number, later to a random one."""
         turn = (
             self.number + self.number // 10 if not self.joins else self._random.randrange(len(urls))
         )
         for url in urls[turn % len(urls) :] + urls[: turn % len(urls)]:
             with contextlib.suppress(OSError):
                 return await _dial(url)
-        raise ConnectionRefusedError(f"none of {urls} is there")
+        raise ConnectionRefusedError(f"none of {urls} accepts a connection")
 
     async def _get(self, path: str, urls: list[str]) -> Answer:
         wire = await self._connect(urls)
@@ -270,7 +276,7 @@ class Viewer:
                         yield decoded(line[6:])
 
     async def _poll(self) -> AsyncIterator[dict[str, Any]]:
-        """Ask again and again; a reader who polls joins with each answer."""
+        """Poll `changes` until an answer is an error; the first answer counts as joining."""
         while True:
             path = f"/blogs/{self.slug}/changes?since={_text(self.position)}"
             answer = await self._get(path, self.urls)
@@ -283,7 +289,7 @@ class Viewer:
             await self._reads.wait()
 
     async def _read(self, reading: Any) -> Any:
-        """Await a part of the stream; silence is the stream's end, unless it is ours."""
+        """Await a part of the stream, unless stalled. Raises TimeoutError after a silence."""
         try:
             await self._reads.wait()
             async with asyncio.timeout(self._silence_s):
@@ -294,19 +300,19 @@ class Viewer:
 
 async def _dial(url: str) -> Wire:
     parts = urlsplit(url)
-    door = socket.socket()
-    door.setblocking(False)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     try:
-        await asyncio.get_running_loop().sock_connect(door, (parts.hostname, parts.port))
+        await asyncio.get_running_loop().sock_connect(connection, (parts.hostname, parts.port))
     except BaseException:
-        door.close()
+        connection.close()
         raise
-    return Wire(*await asyncio.open_connection(sock=door, limit=RECEIVE_BYTES))
+    return Wire(*await asyncio.open_connection(sock=connection, limit=RECEIVE_BYTES))
 
 
 async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Return a server's frame (RFC 6455, section 5.2): its first byte and its payload."""
+    """Return the first byte and the payload of a server's frame (RFC 6455, section 5.2)."""
     first, size = await reader.readexactly(2)
     if size > 125:
         size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
@@ -324,14 +330,19 @@ def _text(position: Position | None) -> str:
 
 
 class Audience:
-    """Many viewers at once."""
+    """Many viewers of one blog; `left` are passing viewers that have left, or will soon."""
 
     def __init__(
-        self, count: int, urls: Sequence[str], slug: str, lanes: Sequence[Lane] = LANES
+        self,
+        count: int,
+        urls: Sequence[str],
+        slug: str,
+        transports: Sequence[Transport] = TRANSPORTS,
     ) -> None:
-        self._count, self._urls, self._slug, self._lanes = count, urls, slug, lanes
+        self._count, self._urls, self._slug = count, urls, slug
+        self._transports = transports
         self.viewers: list[Viewer] = []
-        self.left: list[Viewer] = []  # who came and went
+        self.left: list[Viewer] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Audience":
@@ -342,13 +353,13 @@ class Audience:
         self,
         count: int,
         urls: Sequence[str] = (),
-        lanes: Sequence[Lane] = (),
+        transports: Sequence[Transport] = (),
         **more: Any,
     ) -> list[Viewer]:
-        """Let more viewers in, and return them when all have joined a stream."""
+        """Start more viewers, and return them once all have joined a stream."""
         first = len(self.viewers)
         late = [
-            self._viewer(number, urls or self._urls, lanes or self._lanes, **more)
+            self._viewer(number, urls or self._urls, transports or self._transports, **more)
             for number in range(first, first + count)
         ]
         self.viewers += late
@@ -362,21 +373,22 @@ class Audience:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _viewer(
-        self, number: int, urls: Sequence[str], lanes: Sequence[Lane], **more: Any
+        self, number: int, urls: Sequence[str], transports: Sequence[Transport], **more: Any
     ) -> Viewer:
-        return Viewer(number, urls, self._slug, lane=lanes[number % len(lanes)], **more)
+        transport = transports[number % len(transports)]
+        return Viewer(number, urls, self._slug, transport=transport, **more)
 
     async def churn(self, per_s: float, seconds: float) -> None:
-        """Have viewers come all the time, so many a second, and go again after a few seconds."""
+        """Start `per_s` viewers a second; each leaves after 1 to 4 s."""
         async with asyncio.TaskGroup() as passing:
             for turn in range(int(per_s * seconds)):
-                viewer = self._viewer(len(self.left), self._urls, self._lanes)
+                viewer = self._viewer(len(self.left), self._urls, self._transports)
                 self.left.append(viewer)
                 passing.create_task(_pass_by(viewer, 1 + turn % 4))
                 await asyncio.sleep(1 / per_s)
 
     def _alive(self) -> Sequence[Viewer]:
-        """Return all viewers. Raises what one of them found impossible."""
+        """Return all viewers. Raises the exception of a viewer that failed."""
         for task in self._tasks:
             if task.done():
                 task.result()
@@ -389,7 +401,7 @@ class Audience:
         return sum(viewer.resets for viewer in self.viewers)
 
     def positions(self) -> dict[Viewer, Position | None]:
-        """Return where everybody is."""
+        """Return the position of each viewer."""
         return {viewer: viewer.position for viewer in self._alive()}
 
 

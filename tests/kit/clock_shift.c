@@ -1,7 +1,7 @@
-/* Preloaded into workers and stores: the wall clock is off by what a file says.
+/* For LD_PRELOAD into workers and stores: shifts the wall clock by a number of seconds.
  *
- * CLOCK_SHIFT_FILE: 8 bytes, a signed number of seconds in the machine's byte order, read at each
- * call from a mapping of it. Monotonic clocks stay as they are, as when somebody sets the date.
+ * CLOCK_SHIFT_FILE: 8 bytes, a signed number of seconds in the machine's byte order. Each call reads
+ * the number from a mapping of the file. Monotonic clocks stay, as when an operator sets the date.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

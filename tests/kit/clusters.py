@@ -7,7 +7,6 @@ directory. Timeouts are short: the others detect a dead node within NODE_TIMEOUT
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,12 +17,14 @@ from redis.backoff import NoBackoff
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.retry import Retry
 
+from kit import servers
 from kit.servers import ending_with_us
-from kit.waiting import until_sync
+from kit.waiting import SCALE, until_sync
 from liveblog.store import embedded as store
 
-NODE_TIMEOUT_MS = 1_000
-SENTINEL_DOWN_MS = 500
+NODE_TIMEOUT_MS = round(1_000 * SCALE)
+SENTINEL_DOWN_MS = round(500 * SCALE)
+FAILOVER_MS = round(3_000 * SCALE)
 BUS_OFFSET = 10_000  # a node's bus listens on the node's port plus this
 SERVICE = "live"
 
@@ -38,12 +39,10 @@ _CLUSTERED = (
 def free_port() -> int:
     """Return a free port whose bus port is free too."""
     while True:
-        with socket.socket() as probe, socket.socket() as bus:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            with contextlib.suppress(OSError, OverflowError):
-                bus.bind(("127.0.0.1", port + BUS_OFFSET))
-                return port
+        port = servers.free_port()
+        with contextlib.suppress(OSError, OverflowError):
+            servers.reserve(port + BUS_OFFSET)
+            return port
 
 
 class Process:
@@ -253,7 +252,7 @@ class Watched:
         config = f"""
             sentinel monitor {SERVICE} 127.0.0.1 {self.primary.port} 2
             sentinel down-after-milliseconds {SERVICE} {SENTINEL_DOWN_MS}
-            sentinel failover-timeout {SERVICE} 3000
+            sentinel failover-timeout {SERVICE} {FAILOVER_MS}
         """
         self.sentinels = [
             Process(directory / f"sentinel{n}", "--sentinel", config=config) for n in range(3)

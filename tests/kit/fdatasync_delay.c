@@ -1,11 +1,12 @@
-/* Preloaded into a store: fdatasync and fsync take longer while a file exists, and are logged.
+/* For LD_PRELOAD into a store: delays fdatasync and fsync while a file exists, and logs each call.
  *
- * SIGKILL cannot show that a reply came before its data was on disk, since the page cache survives
- * the process. A slow disk can: whatever leaves the store before the delayed call returns, left it
- * too early.
+ * SIGKILL cannot show that a reply preceded its data's way to the disk, because the page cache
+ * survives the process. A slow disk shows a reply that leaves the store before fdatasync returns.
  *
- * FSYNC_LOG: one line a call, "start end size": seconds of CLOCK_MONOTONIC, and the file's bytes
- * when the call began, which are on disk when it has ended. FSYNC_DELAY_FILE: calls are delayed while it exists. FSYNC_DELAY_MS: for how long, before the real call.
+ * FSYNC_LOG: a file with a line "start end size" for each call. Times are seconds of
+ * CLOCK_MONOTONIC. `size` is the file's length at the start; so many bytes are on disk at the end.
+ * FSYNC_DELAY_FILE: calls are delayed while this file exists.
+ * FSYNC_DELAY_MS: the delay before the real call.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

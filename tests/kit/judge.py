@@ -1,14 +1,17 @@
-"""The judge of fault tests: did every reader get exactly what the store's history says?
+"""The judge of fault tests: it compares what readers applied with the store's history.
 
-Knows the contract and how a store holds a blog, and nothing of the server's code. A `History` says
-what each offset of a blog did, on every branch that the store ever had; a reader's story is what it
-applied, in order; `judge` compares the two, step by step and at the end. The model of the hub
-(machine.py) and the fault matrix (chaos/) are judged here.
+A `History` has the deed of each offset of a blog, on every branch that the store ever had. A
+reader's story is the list of pages and frames that the reader applied, in order. `judge` compares
+stories with the history at every step and at the end. It serves the hub's model (machine.py) and
+the fault matrix (chaos/).
+
+Rules: knows the contract and the keys of a blog in the store, and imports nothing of the server.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -19,7 +22,7 @@ PAGE_ENTRIES = 20
 
 
 class Position(NamedTuple):
-    """`epoch.offset.check`, taken apart."""
+    """A parsed `epoch.offset.check`."""
 
     epoch: str
     offset: int
@@ -32,7 +35,7 @@ class Position(NamedTuple):
 
 
 class Deed(NamedTuple):
-    """What one change did: to which entry, and the mark its text bears since; None: it is gone."""
+    """The effect of one change: the entry's id, and the mark in its text; None for a deletion."""
 
     id: str
     order: int = 0
@@ -40,7 +43,7 @@ class Deed(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An entry as a reader holds it."""
+    """An entry as a reader shows it."""
 
     offset: int
     order: int
@@ -48,7 +51,7 @@ class Shown(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that a reader took, of the orders from `lowest` up to and without `below`, if any."""
+    """A page that a reader loaded, with the orders from `lowest` up to, but without, `below`."""
 
     position: Position
     entries: dict[str, Shown]
@@ -60,27 +63,27 @@ class Page(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """The reader was told to start over from a page, or got one of another epoch with `at`."""
+    """A reset: the server announced that the reader must start over from a page."""
 
 
 Step = Page | Announced | dict[str, Any]
 
 
 class Store(Protocol):
-    """What the judge asks about one blog."""
+    """One blog of the store, as the judge needs it."""
 
     def position(self) -> Position: ...
     def chain(self) -> list[str]:
-        """Return the check of every offset."""
+        """Return the check of every offset, of the first one first."""
         ...
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return the record of each entry ever published, tombstones included."""
+        """Return the record of each entry ever published by id, with those of deleted entries."""
         ...
 
 
 class Kept:
-    """A blog in Redis or Valkey."""
+    """A blog that Redis or Valkey stores."""
 
     def __init__(self, client: redis.Redis, slug: str) -> None:
         self._client, self._slug = client, slug
@@ -109,10 +112,11 @@ class Kept:
 
 @dataclass
 class History:
-    """What every offset of a blog did.
+    """The deed of every offset of a blog, on every branch of its history.
 
-    `note` takes what editors were told, `look` what the store says now: before it is made to lose
-    something, and at the end. Changes that neither knows are the header's.
+    `note` adds a change that the API confirmed. `look` adds the store's present branch; a test
+    calls it before the store loses something, and at the end. A change known to neither altered
+    the header.
     """
 
     slug: str
@@ -123,19 +127,19 @@ class History:
         self.deeds[position.offset, position.check] = deed
 
     def look(self, store: Store) -> Position:
-        """Take down the store's present branch, and return where it is."""
+        """Add the store's present branch, and return the store's position."""
         where, chain = store.position(), store.chain()
         self.branches.append(chain)
         for id, record in store.entries().items():
             at = record["offset"]
             known = self.deeds.get((at, chain[at - 1]))
             deed = Deed(id, record["order"], None if record.get("deleted") else mark_of(record))
-            assert known in (None, deed), f"an editor was told {known} of offset {at}, not {deed}"
+            assert known in (None, deed), f"offset {at}: an editor got {known}, not {deed}"
             self.note(Position(where.epoch, at, chain[at - 1]), deed)
         return where
 
     def has(self, position: Position) -> bool:
-        """Say whether the last branch that was looked at holds this position."""
+        """Return whether the branch added last has this position."""
         return self.holds(self.branches[-1], position)
 
     @staticmethod
@@ -145,9 +149,9 @@ class History:
         )
 
     def between(self, since: int, position: Position) -> dict[str, tuple[int, Deed]]:
-        """Return the last deed of every id after `since`, up to a position, with its offset."""
+        """Return the last offset and deed of every id after `since` and up to `position`."""
         branch = next((b for b in reversed(self.branches) if self.holds(b, position)), None)
-        assert branch, f"the store never was at {position}"
+        assert branch, f"the store was never at {position}"
         found: dict[str, tuple[int, Deed]] = {}
         for at in range(since + 1, position.offset + 1):
             deed = self.deeds.get((at, branch[at - 1]), Deed(HEADER))
@@ -156,13 +160,52 @@ class History:
 
 
 def mark_of(record: dict[str, Any]) -> str:
-    """Return the mark in an entry's text: its first word, `{which call made it}-{revision}`."""
+    """Return the mark of an entry, the first word of its text: `{the editor's call}-{revision}`."""
     return str(record["body"]).split()[0]
+
+
+class Rule(Enum):
+    """A rule of `changes` frames that needs no history, and the count for frames that break it."""
+
+    EPOCH = "unannounced", "an epoch changes only with a reset"
+    FROM = "lost", "a frame starts at its reader's offset or below"
+    GROWS = "duplicated", "a position only grows"
+    ONCE = "duplicated", "no change is applied twice"
+    RANGE = "duplicated", "no change is ahead of its frame's position"
+    ORDER = "reordered", "changes are sorted by offset"
+
+
+def broken_rules(at: Position, frame: dict[str, Any]) -> Iterator[tuple[Rule, str]]:
+    """Yield the rules that a frame breaks for a reader at a position, each with the evidence."""
+    to, since = Position.of(frame["position"]), frame["from"]
+    if to.epoch != at.epoch:
+        yield Rule.EPOCH, f"a frame of {to}"
+        return
+    if since > at.offset:
+        yield Rule.FROM, f"a frame from {since}"
+    if to.offset < at.offset:
+        yield Rule.GROWS, f"a frame from {since} to {to.offset}"
+    yield from _broken_by_changes(at, to, frame["changes"])
+
+
+def _broken_by_changes(
+    at: Position, to: Position, changes: list[dict[str, Any]]
+) -> Iterator[tuple[Rule, str]]:
+    offsets = [change["offset"] for change in changes]
+    ids = [change.get("id", HEADER) for change in changes]
+    if offsets and min(offsets) <= at.offset:
+        yield Rule.ONCE, f"offsets {offsets} at {at.offset}"
+    if offsets and max(offsets) > to.offset:
+        yield Rule.RANGE, f"offsets {offsets} in a frame to {to.offset}"
+    if offsets != sorted(offsets):
+        yield Rule.ORDER, f"offsets {offsets}"
+    if len(ids) != len(set(ids)) or len(offsets) != len(set(offsets)):
+        yield Rule.ONCE, f"an id or offset twice among {list(zip(ids, offsets, strict=True))}"
 
 
 @dataclass
 class Verdict:
-    """How many readers' steps were wrong in which way; `because` says the first few in words."""
+    """Counts of readers' wrong steps by kind; `because` describes the first 20."""
 
     lost: int = 0
     duplicated: int = 0
@@ -187,9 +230,10 @@ def judge(
     acknowledged: Iterable[Position],
     left: Sequence[Sequence[Step]] = (),
 ) -> Verdict:
-    """Compare what readers applied with what the store holds; all must be at its position now.
+    """Compare readers' stories with the store; every story must end at the store's position.
 
-    `left`: the stories of those who went away before, wherever they were then.
+    `left` are the stories of readers that left earlier, at any position. Every `acknowledged`
+    position must be in the store's history.
     """
     verdict = Verdict()
     final = history.look(store)
@@ -197,16 +241,16 @@ def judge(
     for number, story in enumerate(stories):
         _Reading(f"reader {number}", between, verdict).follow(story, final)
     for number, story in enumerate(left):
-        _Reading(f"reader {number} of those who left", between, verdict).follow(story, None)
+        _Reading(f"passing reader {number}", between, verdict).follow(story, None)
     for position in acknowledged:
         if not history.has(position):
-            verdict.find("lost", f"{position} was acknowledged, and the store lacks it")
+            verdict.find("lost", f"the store lacks {position}, which was acknowledged")
     _find_twins(store, verdict)
     return verdict
 
 
 def _find_twins(store: Store, verdict: Verdict) -> None:
-    """Find entries that one call of an editor made twice: each call's text has a mark of its own."""
+    """Find pairs of entries with one mark: a single call of an editor published both."""
     marks = [
         mark_of(record).partition("-")[0]
         for record in store.entries().values()
@@ -217,17 +261,17 @@ def _find_twins(store: Store, verdict: Verdict) -> None:
 
 
 class _Reading:
-    """One reader's story, read again from its begin."""
+    """One reader's story, replayed from its first page."""
 
-    def __init__(self, who: str, between: Any, verdict: Verdict) -> None:
-        self._who, self._between, self._verdict = who, between, verdict
+    def __init__(self, name: str, between: Any, verdict: Verdict) -> None:
+        self._name, self._between, self._verdict = name, between, verdict
         self._at: Position | None = None
         self._held: dict[str, Shown] = {}
         self._page: Page | None = None
         self._may_jump = True
 
     def _find(self, what: str, because: str) -> None:
-        self._verdict.find(what, f"{self._who} at {self._at}: {because}")
+        self._verdict.find(what, f"{self._name} at {self._at}: {because}")
 
     def follow(self, story: Sequence[Step], final: Position | None) -> None:
         for step in story:
@@ -238,68 +282,63 @@ class _Reading:
             else:
                 self._apply(step, Position.of(step["position"]))
         if final and self._at != final:
-            self._find("lost", f"ended here, and the store at {final}")
+            self._find("lost", f"the story ends before the store's {final}")
         self._compare()
 
     def _open(self, page: Page) -> None:
         if not self._may_jump:
-            self._find("unannounced", f"a page of {page.position} in place of what was held")
+            self._find("unannounced", f"a page of {page.position} without a reset")
         self._at, self._held, self._page = page.position, dict(page.entries), page
         self._may_jump = False
         self._compare()
         self._check_window(page)
 
     def _check_window(self, page: Page) -> None:
-        """Hold a page of the newest entries to its size: it may not call its own window small."""
+        """Find a page of the newest entries that has fewer than it must have."""
         deeds = self._between(0, page.position).values()
         living = sum(bool(deed.mark) for _, deed in deeds)
         if page.below is None and len(page.entries) < min(PAGE_ENTRIES, living):
             self._find("lost", f"a page of {len(page.entries)} entries, of {living}")
 
     def _compare(self) -> None:
-        """Compare what is held with the state at its position."""
+        """Compare the entries that the reader shows with the history at its position."""
         if not self._at or not self._page:
             return
         deeds = self._between(0, self._at).items()
         state = {id: it for id, it in deeds if id != HEADER and self._page.has(it[1].order)}
         living = {id for id, (_, deed) in state.items() if deed.mark}
         for id in living - self._held.keys():
-            self._find("lost", f"{id} is not shown")
+            self._find("lost", f"{id} is missing")
         for id, shown in self._held.items():
             if id not in living:
-                self._find("lost", f"{id} is shown, and gone")
+                self._find("lost", f"{id} is shown, but deleted")
             elif not _is(shown, state[id]):
-                self._find("lost", f"{id} is shown as of {shown.offset}, not {state[id]}")
+                self._find("lost", f"{id} is shown at offset {shown.offset}, not {state[id]}")
 
     def _apply(self, frame: dict[str, Any], to: Position) -> None:
         assert self._at
+        for rule, evidence in broken_rules(self._at, frame):
+            self._find(rule.value[0], evidence)
         if to.epoch != self._at.epoch:
-            self._find("unannounced", f"a frame of {to}")
             return
-        if frame["from"] > self._at.offset:
-            self._find("lost", f"a frame from {frame['from']}")
-        if frame["from"] < self._at.offset or to.offset < self._at.offset:
+        if frame["from"] < self._at.offset:
             self._find("duplicated", f"a frame from {frame['from']} to {to.offset}")
-        self._check_changes(frame, to)
+        self._compare_changes(frame, to)
         for change in frame["changes"]:
             self._put(change)
         self._at = to
 
-    def _check_changes(self, frame: dict[str, Any], to: Position) -> None:
+    def _compare_changes(self, frame: dict[str, Any], to: Position) -> None:
+        """Compare a frame's changes with the history between its two positions."""
         got = [(change.get("id", HEADER), change["offset"]) for change in frame["changes"]]
-        offsets = [offset for _, offset in got]
-        if offsets != sorted(offsets):
-            self._find("reordered", f"offsets {offsets}")
-        if len(got) != len({id for id, _ in got}):
-            self._find("duplicated", f"an id twice among {got}")
         expected = self._between(frame["from"], to)
         for id in expected.keys() - dict(got).keys():
             self._find("lost", f"{id} of {expected[id]} is not in the frame to {to}")
         for (id, offset), change in zip(got, frame["changes"], strict=True):
             if id not in expected or expected[id][0] != offset:
                 self._find("duplicated", f"{id} of {offset} in the frame to {to}")
-            elif not _tells(change, expected[id][1]):
-                self._find("lost", f"{expected[id]} came as {change}")
+            elif not _matches(change, expected[id][1]):
+                self._find("lost", f"{change} does not match {expected[id]}")
 
     def _put(self, change: dict[str, Any]) -> None:
         assert self._page
@@ -310,8 +349,8 @@ class _Reading:
             self._held.pop(change["id"], None)
 
 
-def _tells(change: dict[str, Any], deed: Deed) -> bool:
-    """Say whether a change of a frame is what was done: the right kind, text and order."""
+def _matches(change: dict[str, Any], deed: Deed) -> bool:
+    """Return whether a frame's change has the kind, text and order of a deed."""
     if deed.id == HEADER:
         return bool(change["op"] == "blog")
     if not deed.mark:

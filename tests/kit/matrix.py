@@ -1,10 +1,13 @@
-"""The fault matrix: what each row of it showed, as a table in Markdown."""
+"""The fault matrix: the figures of each fault, as a table in Markdown."""
 
 from typing import Final, NamedTuple
 
 
 class Row(NamedTuple):
-    """One fault. `gone`: acknowledged, and lost with a store that the fault took away on purpose."""
+    """The figures of one fault.
+
+    `gone` counts acknowledged changes that the fault lost on purpose, together with a store.
+    """
 
     fault: str
     readers: int
@@ -29,7 +32,7 @@ HEAD: Final = (
 
 
 def table() -> str:
-    """Return what was played, in the order in which it was."""
+    """Return the rows of this run, in the order in which they ran."""
     lines = [HEAD, "| --- |" + " ---: |" * (HEAD.count("|") - 2)]
     lines += [_line(row) for row in ROWS]
     return "\n".join(lines)

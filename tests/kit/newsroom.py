@@ -1,7 +1,7 @@
-"""Editors who never stop: they publish, edit, pin, delete and restore, and make every call certain.
+"""Editors who write without pause: they publish, edit, pin, delete and restore entries.
 
-A call is repeated with its key until an answer says what became of it. What was confirmed is noted
-in the history; each text begins with a mark that no other call has.
+An editor repeats each call with its idempotency key until an answer confirms or refuses it. The
+history gets every confirmed change. Each text starts with a mark that no other call has.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import httpx2
 
 from kit.judge import HEADER, Deed, History, Position, mark_of
-from kit.waiting import until
+from kit.waiting import SCALE, until
 
-DEEDS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
-TRY_S: Final = 2.0
+CALLS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
+TRY_S: Final = 2.0 * SCALE  # a call takes 1.2 s when the store is 300 ms distant
 PAUSE_S: Final = 0.15  # between two tries; a browser waits for its editor
 FEW: Final = 3  # entries that an editor writes before altering any
 
@@ -26,7 +26,7 @@ Body = dict[str, Any]
 
 
 class Held(NamedTuple):
-    """An entry as its editor knows it."""
+    """An entry as its editor last saw it."""
 
     id: str
     order: int
@@ -36,7 +36,11 @@ class Held(NamedTuple):
 
 
 class Newsroom:
-    """The editors of one blog; each alters only what it wrote itself."""
+    """The editors of one blog; each alters only its own entries.
+
+    `unsure` counts repeated calls, `refused` those that only a store with lost changes refuses. A
+    `patient` newsroom also repeats calls while the store lacks the editor or the blog.
+    """
 
     def __init__(self, urls: Sequence[str], token: str, history: History) -> None:
         self.urls = list(urls)
@@ -45,9 +49,9 @@ class Newsroom:
         self.text = "the council votes at nine."
         self.published = 0
         self.acknowledged: list[Position] = []
-        self.unsure = 0  # calls that had to be repeated
-        self.refused: list[str] = []  # what a store that lost nothing would have done
-        self.patient = False  # asks again also when the store knows neither editor nor blog
+        self.unsure = 0
+        self.refused: list[str] = []
+        self.patient = False
         self._headers = {"authorization": f"Bearer {token}"}
         self._over = asyncio.Event()
         self._works = asyncio.Event()
@@ -63,7 +67,7 @@ class Newsroom:
         await self.close()
 
     async def rest(self) -> None:
-        """Let every editor finish what it began, and begin nothing until `resume`."""
+        """Wait until every editor has finished its call; they pause until `resume`."""
         self._works.clear()
         await until(lambda: not self._busy, 30)
 
@@ -71,7 +75,7 @@ class Newsroom:
         self._works.set()
 
     async def close(self) -> None:
-        """Let every editor finish what it began."""
+        """Stop every editor after its present call."""
         self._over.set()
         self.resume()
         await asyncio.gather(*self._tasks)
@@ -93,7 +97,7 @@ class Newsroom:
     async def certain(
         self, client: httpx2.AsyncClient, method: str, path: str, body: Body | None, **headers: str
     ) -> httpx2.Response:
-        """Call until it is known what became of it: done, or refused for good."""
+        """Repeat a call until an answer confirms it, or refuses it for good."""
         key = f"key-{next(_serial)}-{id(self)}"
         sent = {**self._headers, **headers, "idempotency-key": key}
         self.published += 1
@@ -111,7 +115,7 @@ class Newsroom:
         raise AssertionError
 
     def note_by_hand(self, entry: Body) -> None:
-        """Note a write that a test made itself, as the API confirmed it."""
+        """Note an entry that a test itself wrote, as the API confirmed it."""
         self.published += 1
         self.note_entry(entry)
 
@@ -133,8 +137,8 @@ class _Editor:
         self._held: list[Held] = []
 
     async def act(self) -> None:
-        deed = "publish" if len(self._held) < FEW else self._chance.choice(DEEDS)
-        await getattr(self, f"_{deed}")()
+        call = "publish" if len(self._held) < FEW else self._chance.choice(CALLS)
+        await getattr(self, f"_{call}")()
 
     def _pick(self, *, deleted: bool = False) -> Held | None:
         chosen = [held for held in self._held if held.is_deleted is deleted]
@@ -147,7 +151,7 @@ class _Editor:
     async def _call(
         self, method: str, path: str, body: Body | None, held: Held | None, **headers: str
     ) -> Body | None:
-        """Return the answer; None when the entry is not there any more, as after a failover."""
+        """Return the answer; None when the entry no longer exists, as after a failover."""
         answer = await self._newsroom.certain(self._client, method, path, body, **headers)
         if answer.is_success:
             done: Body = answer.json()

@@ -1,4 +1,4 @@
-"""Libraries that are preloaded into processes of the tests, compiled with the machine's compiler."""
+"""C libraries for LD_PRELOAD, compiled for the processes of a test."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 
 
 def preloaded(name: str, directory: Path) -> Path:
-    """Compile one of the libraries beside this file."""
+    """Compile the C file `name` beside this module, and return the library in `directory`."""
     library = directory / f"{name}.so"
     command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror"]
     subprocess.run([*command, "-o", library, HERE / f"{name}.c", "-ldl"], check=True)

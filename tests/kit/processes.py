@@ -1,11 +1,11 @@
-"""Looking at processes in tests (Linux's /proc)."""
+"""Questions about processes, answered from Linux's /proc."""
 
 import contextlib
 from pathlib import Path
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process runs; a zombie waiting for its reaper does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -14,7 +14,8 @@ def is_alive(pid: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    # A child belongs to the thread that forked it: the store's keeper has a thread of its own.
+    """Return the pids of a process's children, their children, and so on."""
+    # A child belongs to the thread that forked it: the store's keeper forks in its own thread.
     children = [c for task in Path(f"/proc/{pid}/task").glob("*") for c in children_of(task)]
     return [found for child in children for found in (int(child), *descendants(int(child)))]
 
@@ -26,7 +27,7 @@ def children_of(task: Path) -> list[str]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Return the pids of a supervisor's workers that live."""
+    """Return the pids of a supervisor's running workers."""
     return [child for child in descendants(pid) if is_alive(child) and _is_worker(child)]
 
 

@@ -1,8 +1,8 @@
-"""A door to a store on which things go wrong when told to.
+"""A faulty network between a worker and its store.
 
-Workers connect to its TCP port, and it to the store's socket. What can be done to connections:
-cut them, refuse them, hold what they carry, swallow it (as a network does that has forgotten them),
-delay it, lose one answer, and do with pub/sub messages as `fate` says.
+Workers connect to the proxy's TCP port, and the proxy connects to the store's socket. A test may
+cut connections, refuse them, stall their bytes, drop their bytes silently (as a network does after
+it lost its state), delay them, lose one answer, and drop, repeat or delay pub/sub messages.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ CHUNK = 65_536
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n"
 SHARDED = b"*3\r\n$8\r\nsmessage\r\n"
 
-# After how many seconds each copy of a message arrives: [] never, [0, 0] twice.
+# The delay in seconds of each copy of a pub/sub message: [] loses it, [0, 0] delivers it twice.
 Fate = Callable[[bytes], Sequence[float]]
 
 
 def reply_end(data: bytes, at: int = 0) -> int:
-    """Return where the RESP reply that begins at `at` ends; -1 when a part of it is missing."""
+    """Return the end of the RESP reply that starts at `at`; -1 when a part of it is missing."""
     line = data.find(b"\r\n", at)
     if line < 0:
         return -1
@@ -40,7 +40,11 @@ def reply_end(data: bytes, at: int = 0) -> int:
 
 
 class Proxy:
-    """One worker's door to the store, on a port of its own."""
+    """One worker's way to the store, on a port of its own.
+
+    `heard` has the pub/sub messages in the order in which the store sent them; `held` has the
+    bytes that wait for the end of a stall.
+    """
 
     def __init__(self, upstream: Path) -> None:
         self.upstream = upstream
@@ -48,7 +52,7 @@ class Proxy:
         self.fate: Fate | None = None
         self.delay_s = 0.0
         self.answers_lost = 0
-        self.heard: list[bytes] = []  # pub/sub messages, in the order in which the store sent them
+        self.heard: list[bytes] = []
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
@@ -56,7 +60,7 @@ class Proxy:
         self._refuses = False
         self._swallows = False
         self._lose: list[bytes] = []
-        self.held: list[bytes] = []  # what waits for a stall to end
+        self.held: list[bytes] = []
 
     @property
     def url(self) -> str:
@@ -73,10 +77,10 @@ class Proxy:
         await self._server.wait_closed()
         await until(lambda: not self._links)
 
-    # -- what goes wrong
+    # -- faults
 
     def cut(self, *, only_pubsub: bool = False) -> int:
-        """End all connections at once, with a reset; return how many."""
+        """Reset all connections at once; return how many."""
         cut = [link for link in self._links if link.is_pubsub or not only_pubsub]
         for link in cut:
             link.abort()
@@ -84,7 +88,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
-        """Let nobody in, as a store that is not there."""
+        """Refuse new connections inside the block, and cut those there are."""
         self._refuses = True
         self.cut()
         try:
@@ -94,7 +98,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
-        """Pass nothing on; it comes later."""
+        """Hold all bytes inside the block, and pass them on after it."""
         self._open.clear()
         try:
             yield
@@ -103,7 +107,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Lose all bytes without a word; the connections of this time never work again."""
+        """Drop all bytes silently inside the block; its connections never work again."""
         self._swallows = True
         for link in self._links:
             link.is_dead = True
@@ -113,16 +117,16 @@ class Proxy:
             self._swallows = False
 
     def swallow_pubsub(self) -> None:
-        """Have the network forget the pub/sub connections of now, without a word."""
+        """Drop the bytes of the present pub/sub connections silently, until they end."""
         for link in self._links:
             link.is_dead = link.is_dead or link.is_pubsub
 
     def lose_next_answer(self, to: bytes) -> None:
-        """Pass on the next request that has these bytes, and cut instead of passing its answer on."""
+        """Pass on the next request that contains `to`, and cut the connection before its answer."""
         self._lose.append(to)
 
-    def say(self, message: bytes) -> None:
-        """Send a message of the store's to whoever is subscribed."""
+    def inject(self, message: bytes) -> None:
+        """Send a pub/sub message to all subscribers, as if the store had sent it."""
         for link in self._links:
             if link.is_pubsub:
                 link.to_client.write(message)
@@ -139,7 +143,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, up_writer)
-        if self._refuses:  # since the store was asked: who comes through would stay all the time
+        if self._refuses:  # set while the store was asked; the link would outlive the fault
             link.abort()
             return
         self._links.add(link)
@@ -154,7 +158,7 @@ class Proxy:
             link.abort()
 
     def takes(self, request: bytes) -> bool:
-        """Say whether the answer to this request shall be lost; each order is carried out once."""
+        """Return whether to lose the answer to this request; each order applies once."""
         found = next((part for part in self._lose if part in request), None)
         if found is None:
             return False
@@ -166,7 +170,7 @@ class Proxy:
         return self._swallows
 
     def asks(self, part: bytes) -> bool:
-        """Say whether a request with these bytes waits for a stall to end."""
+        """Return whether a request with these bytes waits for the end of a stall."""
         return any(part in data for data in self.held)
 
     async def gate(self, data: bytes) -> None:
@@ -194,7 +198,7 @@ class _Link:
         self._to_store.transport.abort()
 
     async def requests(self, reader: asyncio.StreamReader) -> None:
-        """Pass on what the client asks; when it leaves, all is over."""
+        """Pass the client's requests on; close both sides when the client leaves."""
         async for data in self._passed(reader):
             if b"SUBSCRIBE\r\n" in data:
                 self.is_pubsub = True
@@ -203,7 +207,7 @@ class _Link:
         self.abort()
 
     async def answers(self, reader: asyncio.StreamReader) -> None:
-        """Pass on what the store says; that it left is not told through a dead link."""
+        """Pass the store's answers on; close both sides when the store leaves, unless dead."""
         rest = b""
         async for data in self._passed(reader):
             if self._loses_answer:
@@ -217,14 +221,14 @@ class _Link:
             self.abort()
 
     async def _passed(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """Yield what comes, but for what is swallowed."""
+        """Yield received bytes, except those of a dead link."""
         while data := await reader.read(CHUNK):
             await self._proxy.gate(data)
             if not self.is_dead:
                 yield data
 
     def _messages(self, data: bytes) -> bytes:
-        """Pass whole replies on, messages as `fate` says; return what is not whole yet."""
+        """Pass whole replies on, and messages according to `fate`; return the incomplete rest."""
         at = 0
         while (end := reply_end(data, at)) > 0:
             self._pass(data[at:end])

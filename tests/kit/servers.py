@@ -1,8 +1,7 @@
-"""Real servers and stores for tests: child processes on free ports, ended by their own pids.
+"""Real servers and stores for tests: child processes on reserved ports, ended by their own pids.
 
-`serving` runs `liveblog serve` and waits until it answers; `StoreProcess` is a store that a test
-may kill and start again, where the one that `liveblog.store.embedded` owns would start again by itself. What
-readers do is in readers.py.
+`serving` runs `liveblog serve` and waits until it answers. `StoreProcess` is a store that a test
+kills and starts again; the store of `liveblog.store.embedded` would restart by itself.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()", "serve")
-# How readers' streams may be carried: straight from our own protocols on either event loop, and by
-# any ASGI server, here uvicorn as it comes.
-LANES = {
+# The commands that serve readers: the direct transport on both event loops, and the portable
+# transport, which works on any ASGI server, here plain uvicorn.
+COMMANDS = {
     "direct": COMMAND,
     "direct on asyncio": (
         sys.executable,
@@ -48,34 +48,59 @@ TRUSTING = ssl._create_unverified_context()  # our own servers, with certificate
 START_S = 20.0
 STOP_S = 20.0
 ANSWER_S = 10.0
+RESERVED_MAX = 200  # of the 1,024 descriptors that a process may have; a module uses 30 at most
+
+_reserved: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody else gets while this process runs."""
+    return reserve(0)
+
+
+def reserve(port: int) -> int:
+    """Reserve a port of 127.0.0.1, any free port for 0, and return it. Raises OSError when taken.
+
+    A bound socket that does not listen holds the port: the kernel gives the port to no other
+    process, neither for `bind` to port 0 nor for an outgoing connection. A server may bind the port
+    by its number, because both sockets have SO_REUSEADDR; so may a server that starts again.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", port))
+    except BaseException:
+        held.close()
+        raise
+    _reserved.append(held)
+    if len(_reserved) > RESERVED_MAX:
+        _reserved.popleft().close()
+    return int(held.getsockname()[1])
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return our environment with these settings and no others; drains at once unless told."""
+    """Return this process's environment with only these settings, and no drain by default."""
     others = {n: v for n, v in os.environ.items() if n not in variables()}
     return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
 
 
 def ending_with_us() -> Callable[[], None]:
-    """Return what a child runs first, so that tests which are killed leave nothing behind (Linux)."""
+    """Return a function for a child to run first: on Linux the child dies with this process."""
     us = os.getpid()
     return lambda: store.die_with(us, signal.SIGTERM)
 
 
 def http(address: str = "127.0.0.1", **more: Any) -> httpx2.AsyncClient:
-    """Return a client that comes from a local address; no TLS: certificates load slowly."""
+    """Return a client that connects from a local address.
+
+    The client does not verify TLS certificates, because loading them takes 0.2 s.
+    """
     transport = httpx2.AsyncHTTPTransport(verify=False, local_address=address)
-    return httpx2.AsyncClient(transport=transport, timeout=20, **more)
+    return httpx2.AsyncClient(transport=transport, timeout=2 * ANSWER_S * SCALE, **more)
 
 
 class Server:
-    """A `liveblog serve` of its own; `settings` are its environment variables."""
+    """A `liveblog serve` process; `settings` are its environment variables."""
 
     def __init__(
         self, log: Path, *arguments: str, command: Sequence[str] = COMMAND, **settings: str
@@ -95,14 +120,14 @@ class Server:
 
     @property
     def store_url(self) -> str:
-        """The store it uses; its embedded one's when it was given none."""
+        """The URL of the server's store: of REDIS_URL, else of its embedded store."""
         if url := self._settings.get("REDIS_URL"):
             return url
         with store.use("", Path(self._settings["DATA_DIR"]), must_run=True) as url:
             return url
 
     def start(self, path: str = "/readyz") -> None:
-        """Start it and wait until `path` answers 200. After its end: again, on the same port."""
+        """Start the server and wait until `path` answers 200; a restart uses the same port."""
         env = environment(**self._settings)
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -117,17 +142,19 @@ class Server:
             until_sync(lambda: self._answers(path), START_S)
         except TimeoutError:
             self.kill()
-            raise AssertionError(f"the server did not start:\n{self.said()}") from None
+            raise AssertionError(f"server did not start:\n{self.said()}") from None
 
     def _answers(self, path: str) -> bool:
         assert self.process
-        assert self.process.poll() is None, f"the server ended at once:\n{self.said()}"
+        assert self.process.poll() is None, f"server exited at its start:\n{self.said()}"
         return self.status(path) == 200
 
     def status(self, path: str) -> int:
-        """Return the status a path answers with now; 0 when nobody answers."""
+        """Return the present status of a path; 0 without an answer."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5, context=TRUSTING) as answer:
+            with urllib.request.urlopen(
+                self.url + path, timeout=ANSWER_S / 2, context=TRUSTING
+            ) as answer:
                 return int(answer.status)
         except HTTPError as error:
             return error.code
@@ -135,30 +162,33 @@ class Server:
             return 0
 
     def get(self, path: str) -> Any:
-        """Return the JSON at a path, whatever its status."""
+        """Return the JSON of a path, also of an error."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=ANSWER_S * SCALE) as answer:
                 return json.load(answer)
         except HTTPError as error:
             return json.load(error)
 
     def text(self, path: str) -> str:
-        """Return what a path answers with 200."""
-        with urllib.request.urlopen(self.url + path, timeout=10, context=TRUSTING) as answer:
+        """Return the text of a path. Raises HTTPError for a status other than 200."""
+        with urllib.request.urlopen(
+            self.url + path, timeout=ANSWER_S * SCALE, context=TRUSTING
+        ) as answer:
             return str(answer.read().decode())
 
     def said(self) -> str:
+        """Return the server's log."""
         return self._log.read_text(errors="replace")
 
     def terminate(self) -> None:
-        """Ask it to end, without waiting."""
+        """Send SIGTERM, without waiting for the end."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Return its exit code, once it has ended."""
+        """Wait for the end, and return the exit code."""
         assert self.process
-        return self.process.wait(STOP_S)
+        return self.process.wait(STOP_S * SCALE)
 
     def stop(self) -> None:
         self.terminate()
@@ -166,7 +196,7 @@ class Server:
             self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"the server did not stop:\n{self.said()[-3000:]}") from None
+            raise AssertionError(f"server did not stop:\n{self.said()[-3000:]}") from None
 
     def kill(self) -> None:
         if self.process:
@@ -174,7 +204,7 @@ class Server:
             self.process.wait()
 
     async def token(self, role: Any = "admin") -> str:
-        """Return a token of a role, made in the store when it is first asked for."""
+        """Return a token of a role; the first call creates it in the store."""
         if role not in self._tokens:
             async with connect(self.store_url) as client:
                 name = f"{role} of {self.pid}"
@@ -183,7 +213,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def editor(self, role: Any = "admin") -> AsyncIterator["Editor"]:
-        """Yield the calls of somebody who writes."""
+        """Yield an editor's calls."""
         headers = {"authorization": f"Bearer {await self.token(role)}"}
         async with http(base_url=self.url, headers=headers) as client:
             yield Editor(client)
@@ -197,7 +227,7 @@ def serving(
     command: Sequence[str] = COMMAND,
     **settings: str,
 ) -> Iterator[Server]:
-    """Run a server until the block ends; it stops as asked then, or the test fails."""
+    """Run a server until the block ends. The test fails when SIGTERM does not stop the server."""
     server = Server(log, *arguments, command=command, **settings)
     server.start(path)
     try:
@@ -210,7 +240,7 @@ def serving(
 
 
 class Editor:
-    """The API as a script calls it. Every method asserts success and returns the JSON."""
+    """An editor's script: its methods call the API, assert success and return the JSON."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
@@ -219,7 +249,7 @@ class Editor:
     async def __call__(
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> httpx2.Response:
-        """Call /api/blogs{path}; `if_match="…"` and the like become headers."""
+        """Call /api/blogs{path} with `headers`, where `if_match` stands for `if-match`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.request(method, f"/api/blogs{path}", json=body, headers=named)
 
@@ -274,9 +304,9 @@ class Editor:
 
 
 class StoreProcess:
-    """A store that a test stops and starts; durable, on a unix socket in its own directory.
+    """A durable store on a unix socket in `directory`, which a test stops and starts.
 
-    `more` are arguments after our own, `environ` is added to the environment.
+    `more` are further arguments of the server, `environ` further environment variables.
     """
 
     def __init__(
@@ -311,14 +341,14 @@ class StoreProcess:
         return False
 
     def client(self) -> redis.Redis:
-        """Return a client that does not try twice; it answers bytes."""
+        """Return a client that never retries; its answers are bytes."""
         return redis.Redis.from_url(
             self.url, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S * SCALE
         )
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """Let it do nothing inside the block (SIGSTOP)."""
+        """Stop the process inside the block, with SIGSTOP."""
         assert self.process
         self.process.send_signal(signal.SIGSTOP)
         try:
@@ -327,7 +357,7 @@ class StoreProcess:
             self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a power cut would, but for the disk."""
+        """End the process with SIGKILL; its files keep every byte that it wrote."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -337,7 +367,7 @@ class StoreProcess:
 def store_process(
     directory: Path, binary: Path, *more: str, environ: dict[str, str] | None = None
 ) -> Iterator[StoreProcess]:
-    """Yield a store that does not run yet; it is gone when the block ends."""
+    """Yield a store that does not run yet, and kill it after the block."""
     process = StoreProcess(directory, binary, *more, environ=environ)
     try:
         yield process

@@ -1,13 +1,11 @@
-"""The stage of a fault: a store, two workers that reach it through doors on which things go wrong,
-editors who never stop, and readers on both workers.
+"""The stage of a fault: a store, two workers behind faulty networks, busy editors, and readers.
 
-`Stage.play` runs one row of the matrix: everybody at work, the fault, everybody caught up within the
-row's limit, and the judge.
+`Stage.play` runs one row of the fault matrix: editors publish and readers follow, the fault happens,
+all readers catch up within the row's limit, and the judge compares their stories with the store.
 """
 
 import asyncio
 import contextlib
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,7 +16,7 @@ from typing import Any, Final
 import redis
 
 from kit import matrix
-from kit.audience import LANES, Audience, Lane, Viewer
+from kit.audience import TRANSPORTS, Audience, Transport, Viewer
 from kit.judge import History, Kept, Position, judge
 from kit.newsroom import Newsroom
 from kit.proxy import Proxy
@@ -26,25 +24,23 @@ from kit.servers import Editor, Server, StoreProcess
 from kit.waiting import SCALE, until
 from kit.windows import add_editor
 
-LONG: Final = bool(os.environ.get("CHAOS_LONG"))  # the faults' full lengths
 READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
-PLAY_S: Final = 180.0  # one row takes, at most
-MOST: Final = 0.5  # of those who come and go join; the others find nobody there
+PLAY_S: Final = 180.0  # the longest row takes 60 s
+JOINED_MIN: Final = 0.5  # of passing readers; the others find a server that is down
 CONVERGE_S: Final = 5.0
-RECONNECT_S: Final = 15.0
+RECONNECT_S: Final = 15.0  # readers reconnect within 10 s, and then catch up
 SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
-
-
-def length(long_s: float, short_s: float) -> float:
-    """Return how long a fault lasts: all of it in `make chaos`, less in `make test`."""
-    return long_s if LONG else short_s
 
 
 @dataclass
 class Show:
-    """One row while it is played."""
+    """One row while it is played.
+
+    `forfeited` is the branch of history that a lost primary took with it. `over_s` is when the
+    fault ended.
+    """
 
     server: Server
     blog: dict[str, Any]
@@ -53,7 +49,7 @@ class Show:
     audience: Audience
     store: redis.Redis
     within_s: float
-    forfeited: list[str] = field(default_factory=list)  # the branch that an old primary took along
+    forfeited: list[str] = field(default_factory=list)
     over_s: float = 0.0
     _converged_s: float = 0.0
     reconnects_before: int = 0
@@ -72,9 +68,10 @@ class Show:
         return self.kept.position()
 
     def behind(self, wanted: Position | None = None) -> list[Viewer]:
-        """Return who is not on the store's history, or below a position of it; None: below its top.
+        """Return the readers that are below a position or not on the store's history.
 
-        Of a position of an earlier epoch: who is below the begin of the present one.
+        `wanted` None is the store's top. For a position of an earlier epoch, these are the readers
+        below the first offset of the present epoch.
         """
         (epoch, top, _), chain, least = self.head(), self.kept.chain(), 0
         if wanted:
@@ -88,35 +85,35 @@ class Show:
                 and chain[at.offset - 1] == at.check
             )
 
-        return [who for who, at in self.audience.positions().items() if not is_there(at)]
+        return [it for it, at in self.audience.positions().items() if not is_there(at)]
 
     async def caught_up(self, wanted: Position | None = None, within_s: float = 10) -> None:
-        """Wait until nobody is behind. Raises AssertionError that says who is, and where."""
+        """Wait until no reader is behind. Raises AssertionError with those that are."""
         try:
             await until(lambda: not self.behind(wanted), within_s)
         except TimeoutError:
-            late = [f"{it.number} ({it.lane}) at {it.position}" for it in self.behind(wanted)]
-            said = f"{len(late)} are not where the store is, {self.head()}: {late[:5]}"
-            raise AssertionError(said) from None
+            late = [f"{it.number} ({it.transport}) at {it.position}" for it in self.behind(wanted)]
+            problem = f"{len(late)} readers are not at {self.head()}: {late[:5]}"
+            raise AssertionError(problem) from None
 
     async def changes(self, count: int = WARM) -> None:
-        """Wait for so many more confirmed changes."""
+        """Wait until editors have had `count` more changes confirmed."""
         wanted = len(self.newsroom.acknowledged) + count
         await until(lambda: len(self.newsroom.acknowledged) >= wanted, 60)
 
     async def publish(self, editor: Editor) -> None:
-        """Publish one entry, and note it as the newsroom does."""
+        """Publish one entry, and note it in the newsroom's history."""
         mark = f"x{len(self.newsroom.acknowledged)}-1"
         self.newsroom.note_by_hand(await editor.publish(self.slug, f"{mark} by hand."))
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Have the store take no writes inside the block; who ends that is the block's matter."""
+        """Have the store accept no writes. The block ends the pause itself."""
         self.store.client_pause(60_000, all=False)
         yield
 
     def turn_to(self, store: redis.Redis) -> None:
-        """Judge by another store from now on: the one that took over."""
+        """Judge by another store from now on: the store that took over."""
         self.store.close()
         self.store = store
 
@@ -124,7 +121,7 @@ class Show:
         await add_editor(self.server, name)
 
     async def converged(self) -> float:
-        """Wait until all readers have what was confirmed after the fault; return how long it took."""
+        """Wait until all readers have a change confirmed after the fault; return the seconds."""
         if not self._converged_s:
             self.over_s = self.over_s or time.monotonic()
             await self.changes(1)
@@ -133,13 +130,13 @@ class Show:
         return self._converged_s
 
     def over(self) -> None:
-        """Say that the fault ends now; from here on the time to converge is taken."""
+        """Note that the fault ends now. The time to converge counts from here."""
         self.over_s = time.monotonic()
 
     def forfeit(self) -> None:
-        """Say that all that the store has now may be gone: the row's fault is that loss.
+        """Note that the fault loses the store's present changes on purpose.
 
-        The store takes no writes meanwhile. An editor may hear of such a change later than this.
+        The store accepts no writes meanwhile. An editor may get the answer to such a change later.
         """
         self.history.look(self.kept)
         self.forfeited = self.history.branches[-1]
@@ -153,16 +150,20 @@ class Show:
 
 @dataclass
 class Stage:
-    """A store, its doors and the servers behind them. `urls`: what readers and editors are given."""
+    """A store, the proxies before it, and servers that reach it through them.
 
-    client: Callable[[], redis.Redis]  # speaks to the store itself, past the doors
+    `client` returns a client of the store itself, without a proxy. Readers and editors use `urls`;
+    by default those of the servers.
+    """
+
+    client: Callable[[], redis.Redis]
     proxies: list[Proxy]
     servers: list[Server]
     urls: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Have the network forget all connections to the store, and those made inside the block."""
+        """Drop the bytes of all connections to the store silently, and of those made inside."""
         with contextlib.ExitStack() as stack:
             for proxy in self.proxies:
                 stack.enter_context(proxy.half_open())
@@ -176,13 +177,13 @@ class Stage:
         within_s: float = CONVERGE_S,
         readers: int = READERS,
         desks: Sequence[str] = (),
-        lanes: Sequence[Lane] = LANES,
+        transports: Sequence[Transport] = TRANSPORTS,
     ) -> AsyncIterator[Show]:
-        """Play one row; its block is the fault.
+        """Play one row; the block is the fault.
 
-        After it every reader must reach, within `within_s` of the fault's end, where the store was
-        then; and when the editors have stopped, where it is. Then the judge is asked, and the row
-        kept for the matrix. `desks`: the servers that the editors write to, if not the readers'.
+        After the block every reader must reach a change of the fault's end within `within_s`, and
+        the store's top once the editors have stopped. Then the judge decides, and the row is added
+        to the matrix. `desks` are the servers that editors write to, by default the readers'.
         """
         urls = self.urls or [server.url for server in self.servers]
         async with asyncio.timeout(PLAY_S * SCALE), contextlib.AsyncExitStack() as stack:
@@ -192,7 +193,9 @@ class Stage:
             history = History(blog["slug"])
             token = await self.servers[0].token()
             newsroom = await stack.enter_async_context(Newsroom(desks or urls, token, history))
-            audience = await stack.enter_async_context(Audience(readers, urls, blog["slug"], lanes))
+            audience = await stack.enter_async_context(
+                Audience(readers, urls, blog["slug"], transports)
+            )
             show = Show(self.servers[0], blog, history, newsroom, audience, store, within_s)
             await show.changes()
             show.reconnects_before = audience.reconnects()
@@ -231,7 +234,7 @@ class Stage:
         if not show.forfeited:
             assert not show.newsroom.refused, show.newsroom.refused
         came = sum(bool(viewer.joins) for viewer in show.audience.left)
-        assert came >= len(left) * MOST, f"of {len(left)} who came and went, {came} joined"
+        assert came >= len(left) * JOINED_MIN, f"{came} of {len(left)} passing readers joined"
         assert converged_s <= within_s * SCALE, (
             f"converged after {converged_s:.1f} s, not {within_s:g}"
         )
@@ -245,7 +248,7 @@ def gauge(server: Server, name: str) -> int:
 
 
 def repairs(server: Server) -> int:
-    """Return how many repair reads a server has made since it started."""
+    """Return how many repair reads a server has made since its start."""
     return gauge(server, "liveblog_repairs_total")
 
 
@@ -253,9 +256,9 @@ def repairs(server: Server) -> int:
 async def servers_on(
     urls: Sequence[str], logs: Path, *arguments: str, **settings: str
 ) -> AsyncIterator[list[Server]]:
-    """Run a server for each URL of a store, until the block ends; all of them stop as asked then.
+    """Run a server for each URL of a store until the block ends, and stop each with SIGTERM.
 
-    Started and stopped in threads, since their doors to the store are in this one.
+    Threads start and stop them, because their proxies run in this thread's event loop.
     """
     made = [
         Server(logs / f"server-{number}", *arguments, REDIS_URL=url, **{**SETTINGS, **settings})
@@ -271,8 +274,8 @@ async def servers_on(
 
 
 @contextlib.asynccontextmanager
-async def doors(store: StoreProcess, count: int = 2) -> AsyncIterator[list[Proxy]]:
-    """Open doors to a store."""
+async def proxies_of(store: StoreProcess, count: int = 2) -> AsyncIterator[list[Proxy]]:
+    """Run proxies before a store until the block ends."""
     proxies = [Proxy(store.socket) for _ in range(count)]
     for proxy in proxies:
         await proxy.start()
@@ -285,9 +288,9 @@ async def doors(store: StoreProcess, count: int = 2) -> AsyncIterator[list[Proxy
 
 @contextlib.asynccontextmanager
 async def stage_on(store: StoreProcess, logs: Path, **settings: str) -> AsyncIterator[Stage]:
-    """Yield a stage on a store that runs: two servers of one worker, each with its own door."""
+    """Yield a stage on a running store: two servers of one worker, each behind its own proxy."""
     async with (
-        doors(store) as proxies,
+        proxies_of(store) as proxies,
         servers_on([proxy.url for proxy in proxies], logs, **settings) as servers,
     ):
         yield Stage(store.client, proxies, servers)

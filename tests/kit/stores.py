@@ -1,4 +1,4 @@
-"""Which stores tests run against, and one whose disk can be made slow."""
+"""The stores that tests run against, and a store whose disk a test can slow down."""
 
 import contextlib
 import shutil
@@ -14,6 +14,7 @@ DELAY_MS = 300
 
 
 def binary_of(flavour: str) -> Path:
+    """Return the server binary of a flavour. Raises AssertionError when Redis is not installed."""
     if flavour == "valkey":
         return store.find_binary()
     found = shutil.which("redis-server")
@@ -23,7 +24,7 @@ def binary_of(flavour: str) -> Path:
 
 @dataclass(frozen=True)
 class DelayedStore:
-    """A store whose disk can be made slow; its fsyncs are logged (see fdatasync_delay.c)."""
+    """A store with a disk that a test can slow down; it logs its fsyncs (see fdatasync_delay.c)."""
 
     url: str
     _log: Path
@@ -40,9 +41,9 @@ class DelayedStore:
             self._delay_file.unlink()
 
     def syncs(self, since: float = 0.0) -> list[tuple[float, float]]:
-        """Return (start, end) of the finished fsyncs that began at or after `since`.
+        """Return (start, end) of the finished fsyncs that started at or after `since`.
 
-        Times are of `time.monotonic()`.
+        Times are those of `time.monotonic()`.
         """
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         pairs = [(float(a), float(b)) for a, b, _ in (line.split() for line in lines)]

@@ -1,7 +1,7 @@
-"""Trouble at random: what may go wrong between workers and their store, and on readers' ways.
+"""Random faults between workers and their store, and between workers and readers.
 
-Every deed ends by itself and leaves the stage as it was; none ends a worker, so that its memory can
-be watched over many of them.
+Every fault ends by itself and leaves the stage as it was. No fault ends a worker, so that a soak
+can watch a worker's memory over many faults.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ UNRELIABLE: Final[Sequence[Sequence[float]]] = ([], [0.0], [0.0, 0.0], [0.3], [0
 
 
 class Trouble:
-    """What goes wrong on a stage, with a pause of `every_s` after each."""
+    """Faults of a stage, one after the other, with a pause of `every_s` after each."""
 
     def __init__(
         self, stage: Stage, store: StoreProcess, chance: random.Random, every_s: float = EVERY_S
     ) -> None:
         self._stage, self._store, self._chance, self._every_s = stage, store, chance, every_s
         self._left: list[str] = []
-        self._deeds = [name for name in vars(Trouble) if not name.startswith(("_", "make"))]
+        self._faults = [name for name in vars(Trouble) if not name.startswith(("_", "make"))]
 
     async def make(self, show: Show, seconds: float) -> None:
-        """Have one thing after the other go wrong, for about so long."""
+        """Cause one fault after the other for `seconds`; the last fault may end later."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + seconds
         while loop.time() < end_s:
@@ -38,43 +38,43 @@ class Trouble:
             await asyncio.sleep(self._every_s)
 
     def _next(self) -> str:
-        """Return what goes wrong next: everything once before anything twice, in any order."""
+        """Return the next fault: each once, in random order, before any repeats."""
         if not self._left:
-            self._left = self._chance.sample(self._deeds, len(self._deeds))
+            self._left = self._chance.sample(self._faults, len(self._faults))
         return self._left.pop()
 
-    def _door(self) -> Proxy:
+    def _proxy(self) -> Proxy:
         return self._chance.choice(self._stage.proxies)
 
     async def cut(self, _: Show) -> None:
-        self._door().cut()
+        self._proxy().cut()
 
     async def cut_pubsub(self, _: Show) -> None:
-        self._door().cut(only_pubsub=True)
+        self._proxy().cut(only_pubsub=True)
 
     async def forget_pubsub(self, _: Show) -> None:
-        self._door().swallow_pubsub()
+        self._proxy().swallow_pubsub()
 
     async def refuse(self, _: Show) -> None:
-        with self._door().refusing():
+        with self._proxy().refusing():
             await asyncio.sleep(1)
 
     async def stall(self, _: Show) -> None:
-        with self._door().stalled():
+        with self._proxy().stalled():
             await asyncio.sleep(1)
 
     async def forget(self, _: Show) -> None:
-        with self._door().half_open():
+        with self._proxy().half_open():
             await asyncio.sleep(1)
 
     async def lose_an_answer(self, _: Show) -> None:
-        self._door().lose_next_answer(b":idem:")
+        self._proxy().lose_next_answer(b":idem:")
 
     async def garble_messages(self, _: Show) -> None:
-        door = self._door()
-        door.fate = lambda _: self._chance.choice(UNRELIABLE)
+        proxy = self._proxy()
+        proxy.fate = lambda _: self._chance.choice(UNRELIABLE)
         await asyncio.sleep(2)
-        door.fate = None
+        proxy.fate = None
 
     async def stop_the_store(self, _: Show) -> None:
         with self._store.stopped():

@@ -1,4 +1,4 @@
-"""A real page in Chromium as a reader of the fault tests: does it hold what the store does?"""
+"""A page in Chromium as a reader of the fault tests, compared with the store."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ ARTICLES = "all => all.map(it => [it.id, Number(it.dataset.offset)])"
 
 
 async def holds_what_the_store_does(page: Page, show: Show) -> bool:
-    """Say whether the feed has each living entry of its window once, as it is in the store now."""
+    """Return whether the feed has each published entry of its window once, as the store has it."""
     feed = await page.eval_on_selector_all("[role=feed] article", ARTICLES)
     lowest = int(await page.get_attribute("main", "data-lowest") or 0)
     living = [it for it in show.kept.entries().values() if not it.get("deleted")]
@@ -21,7 +21,7 @@ async def holds_what_the_store_does(page: Page, show: Show) -> bool:
 
 
 async def stays_in_step(page: Page, show: Show) -> None:
-    """Wait, after the fault, until a page holds what the store does; it was never loaded again."""
+    """Wait after the fault until a page holds the store's entries, without ever reloading."""
     await show.converged()
     await show.newsroom.rest()
     await until(partial(holds_what_the_store_does, page, show), RECONNECT_S)

@@ -1,12 +1,11 @@
-"""Every figure of the fan-out engine in one run, as a table: what must be, what we aim at, what is.
+"""Every figure of the fan-out engine in one run, as a table of limit, aim and measurement.
 
-    make bench                       all of it, about 25 minutes
+    make bench                       all figures, in about 25 minutes
     make bench ARGS="--only against,idle --readers 2000 --rounds 1"
 
-One worker on core 0, readers and publisher on core 1, everything on 127.0.0.1; ratios are of
-medians of alternating rounds in this run. Needs Linux, two cores, cc and `ss`; nchan's rows need
-Debian's nginx and libnginx-mod-nchan. Exits with 1 when a reader lost, repeated or disordered
-anything.
+One worker runs on core 0, readers and publisher on core 1, all on 127.0.0.1. Ratios are those of
+medians over alternating rounds. Needs Linux, two cores, cc and `ss`; nchan's rows need Debian's
+nginx and libnginx-mod-nchan. Exits with 1 when a reader lost, repeated or reordered an entry.
 """
 
 import argparse
@@ -21,21 +20,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from measure.fanout import FanOut, publish, settle, shown
 from measure.subjects import KINDS, Liveblog, Readers, Subject, has_nchan, pinned, say
 
-SETTLE_S = 1.5
 UNTIL_S = 30.0
 
 
 class Row(NamedTuple):
-    """One line of the table; `must` and `aim` are limits, met when the value is at most so."""
+    """One row of the table. The value must not exceed the limits `must` and `aim`."""
 
     figure: str
     must: float | None
     aim: float | None
     value: float | None
     unit: str = ""
-    at_least: bool = False  # the limits are lower ones
+    at_least: bool = False  # the value must reach the limits instead
 
     def verdict(self) -> str:
         if self.value is None:
@@ -66,10 +65,14 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
-        self.wrong: list[str] = []
+        self.fan_out = FanOut(args.readers, args.entries, args.rate)
+
+    @property
+    def wrong(self) -> list[str]:
+        return self.fan_out.wrong
 
     def run(self, names: list[str], rows: list[Row]) -> None:
-        """Add the rows of these measurements as they come."""
+        """Run measurements by name, and append each row as soon as it is measured."""
         for name in names:
             say(f"-- {name}")
             for row in ALL[name](self):
@@ -79,19 +82,16 @@ class Bench:
     # -- side by side
 
     def against(self) -> Iterator[Row]:
-        """Publish to all readers of each server in turn: CPU, memory, accepts, delay, losses."""
+        """Compare CPU, memory, accepts and delay of the servers in alternating rounds."""
         names = ["floor", *(["nchan"] if has_nchan() else []), "liveblog", "deflate"]
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for number in range(self.args.rounds):
             for name in names:
                 kind = KINDS.get(name, Liveblog)
                 more = ["-z"] if name == "deflate" else []
-                row = self._fan_out(kind(), self.args.readers, self.args.entries, *more)
+                row = self.fan_out.run(kind(), *more)
                 rounds[name].append(row)
-                say(
-                    f"round {number + 1} {name:9} "
-                    + " ".join(f"{k}={v:.4g}" for k, v in row.items())
-                )
+                say(f"round {number + 1} {name:9} {shown(row)}")
         median = {
             name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
             for name, rows in rounds.items()
@@ -117,49 +117,10 @@ class Bench:
         yield Row("p99 from publish to reader, against nchan", 1.1, 1.0, ratio("p99_ms", nchan))
         yield Row("p99 from publish to reader", None, None, ours["p99_ms"], " ms")
 
-    def _fan_out(
-        self, subject: Subject, readers: int, entries: int, *more: Any
-    ) -> dict[str, float]:
-        """Connect readers, publish at the rate, and return what it cost and what they got."""
-        with subject:
-            _settle()
-            rss, cpu = subject.rss_kb(), subject.cpu_us()
-            with Readers(subject, readers, "-e", entries, *more) as load:
-                _settle()
-                rss_ready, cpu_ready = subject.rss_kb(), subject.cpu_us()
-                self._publish(subject, entries)
-                got = load.result()
-            cpu_done = subject.cpu_us()
-        self._judge(subject.name, got, readers, entries)
-        return {
-            "accepts_per_s": load.ready["accepts_per_s"],
-            "accept_us": (cpu_ready - cpu) / readers,
-            "kb_per_reader": (rss_ready - rss) / readers,
-            "us_per_delivery": (cpu_done - cpu_ready) / max(1, got["delivered"]),
-            "p50_ms": got.get("p50_ms", 0),
-            "p99_ms": got.get("p99_ms", 0),
-            "bytes_per_frame": got["bytes"] / max(1, got["delivered"]),
-        }
-
-    def _publish(self, subject: Subject, entries: int, rate: float | None = None) -> None:
-        started = time.perf_counter()
-        for i in range(entries):
-            due = started + i / (rate or self.args.rate)
-            time.sleep(max(0, due - time.perf_counter()))  # the rate is what is asked for
-            subject.publish()
-
-    def _judge(self, name: str, got: dict[str, float], readers: int, entries: int) -> None:
-        """Note everything that a reader lost, or got twice, or out of order."""
-        is_whole = got["least"] == got["most"] == entries and got["open"] == readers
-        kept = ("failed", "closed", "repeated", "disordered", "unchained")
-        if not is_whole or any(got[key] for key in kept):
-            self.wrong.append(f"{name}: {got}")
-            say(f"LOST {name}: {got}")
-
-    # -- readers that stall
+    # -- stalled readers
 
     def stalled(self) -> Iterator[Row]:
-        """Compare runs in which a fifth of the readers do not read with runs in which all do."""
+        """Compare runs in which a fifth of the readers stall with runs in which none does."""
         rounds: dict[float, list[dict[str, float]]] = {0.0: [], 0.2: []}
         for _ in range(self.args.rounds):
             for share, rows in rounds.items():
@@ -194,19 +155,19 @@ class Bench:
         with Liveblog(body=1_000) as subject:
             more = ["-S", count] if count else []
             with Readers(subject, self.args.readers, *more, stay_s=entries / rate + 60) as load:
-                _settle()
+                settle()
                 rss = subject.rss_kb()
-                self._publish(subject, entries, rate)
-                _settle()
+                publish(subject, entries, rate)
+                settle()
                 row = {
                     "rss_kb": subject.rss_kb() - rss,
                     "behind": subject.metric("liveblog_readers_behind"),
                     "buffer_kib": _largest_send_buffer(subject.port) / 1024,
                 }
                 load.resume()
-                _until(lambda: _all_is_taken(subject))
+                _until(lambda: _is_drained(subject))
                 got = load.stop()
-        # Who missed more than 200 entries starts over from the page (4005), as the contract says.
+        # A reader that missed more than 200 entries is reset (4005), as the contract says.
         is_whole = (
             got["bottom"] == got["top"] and got["closed"] == got.get("close_4005", 0) <= count
         )
@@ -218,7 +179,7 @@ class Bench:
     # -- pages under load
 
     def pages(self) -> Iterator[Row]:
-        """Load the page over a new connection, 25 times a second, while entries go to all."""
+        """Load the page 25 times a second over new connections, while readers get entries."""
         with Liveblog() as subject:
             waits = self._pages_during(subject, "/blogs/bench")
         yield Row("page load p99 while 4 entries a second go to all", 15, 8, _p99(waits), " ms")
@@ -227,7 +188,7 @@ class Bench:
     def _pages_during(self, subject: Subject, path: str) -> list[float]:
         seconds = self.args.page_seconds
         with Readers(subject, self.args.readers, stay_s=seconds + 60) as load:
-            _settle()
+            settle()
             client = [
                 sys.executable,
                 Path(__file__).with_name("page_client.py"),
@@ -236,10 +197,10 @@ class Bench:
                 seconds,
             ]
             with pinned(1, ["nice", "-n", "-10", *client], stdout=subprocess.PIPE) as loading:
-                self._publish(subject, int(seconds * 4), rate=4)
+                publish(subject, int(seconds * 4), rate=4)
                 out = loading.communicate()[0]
             got = load.stop()
-        self._judge(subject.name, got, self.args.readers, int(seconds * 4))
+        self.fan_out.judge(subject.name, got, self.args.readers, int(seconds * 4))
         return [float(line) for line in out.split()]
 
     def cached(self) -> Iterator[Row]:
@@ -252,24 +213,24 @@ class Bench:
         figure = "cached page per second, against a bare ASGI function"
         yield Row(figure, 0.8, None, min(ratios), at_least=True)
 
-    # -- at rest, and in size
+    # -- idle readers, and numbers of readers
 
     def idle(self) -> Iterator[Row]:
-        """Measure what readers cost to whom nothing is published."""
+        """Measure the CPU of readers while nothing is published."""
         seconds = self.args.idle_seconds
         with (
             Liveblog() as subject,
             Readers(subject, self.args.readers, stay_s=seconds + 60) as load,
         ):
-            _settle()
+            settle()
             cpu = subject.cpu_us()
-            time.sleep(seconds)  # what passes in this time is the measurement
+            time.sleep(seconds)  # the length of the measurement
             percent = (subject.cpu_us() - cpu) / seconds / 1e4
             load.stop()
         yield Row("idle CPU, heartbeats and pings included", 2, None, percent, " %")
 
     def wire(self) -> Iterator[Row]:
-        """Publish the sample blog's entries; compare each frame compressed with itself plain."""
+        """Publish the sample blog's entries, and compare each frame's sizes, compressed and plain."""
         with Liveblog() as subject:
             subject.command("demo")
             entries = subject.call("GET", "/api/blogs/apollo-11/entries?limit=100")["entries"]
@@ -281,11 +242,11 @@ class Bench:
         found: dict[int, list[float]] = {1_000: [], 5_000: [], 18_000: []}
         for _ in range(self.args.rounds):
             for readers, costs in found.items():
-                row = self._fan_out(Liveblog(), readers, self.args.entries)
+                row = self.fan_out.run(Liveblog(), readers=readers)
                 costs.append(row["us_per_delivery"])
                 say(f"{readers} readers: {costs[-1]:.2f} us per delivery")
         few, some, many = (statistics.median(costs) for costs in found.values())
-        # Two sizes give the cost per delivery and the fixed one per entry, of which 5,000 carry little.
+        # Two numbers of readers give two unknowns: the cost per delivery, and the fixed cost per entry.
         fixed_ms = (few - some) / (1 / 1_000 - 1 / 5_000) / 1_000
         yield Row("CPU per delivery at 18,000 readers, against 5,000", 1.25, 1.1, many / some)
         yield Row("the same, the other way", 1.25, 1.1, some / many)
@@ -294,25 +255,16 @@ class Bench:
         yield Row("fixed CPU per entry, from 1,000 readers", None, None, fixed_ms, " ms")
 
 
-def _settle() -> None:
-    """Let a server get over its start, or over connecting readers, before its counters are read.
-
-    What it still does then (collecting, memory given back, the last handshakes' acknowledgements)
-    shows in no metric that could be awaited, and must not be counted as the cost of what follows.
-    """
-    time.sleep(SETTLE_S)
-
-
 def _until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + UNTIL_S
     while not is_so():
         if time.monotonic() > deadline:
-            raise SystemExit("what was stalled did not catch up")
-        time.sleep(0.1)  # this program has no event loop; the deadline is above
+            raise SystemExit("the stalled readers did not catch up")
+        time.sleep(0.1)  # this program has no event loop, and the deadline is above
 
 
-def _all_is_taken(subject: Liveblog) -> bool:
-    """Say whether nobody is behind, and no byte waits in the kernel on either side."""
+def _is_drained(subject: Liveblog) -> bool:
+    """Return whether no reader is behind, and the kernel buffers of both sides are empty."""
     if subject.metric("liveblog_readers_behind"):
         return False
     ends = f"( sport = :{subject.port} or dport = :{subject.port} )"
@@ -330,7 +282,7 @@ def _p99(values: list[float]) -> float:
 
 
 def _largest_send_buffer(port: int) -> float:
-    """Return the bytes the kernel lets one of a server's sockets hold for its peer (`tb`)."""
+    """Return the largest send buffer in bytes of a server's sockets (`tb` of `ss`)."""
     found = re.findall(r"\btb(\d+)", _ss("-tmnH", f"sport = :{port}"))
     return max((float(size) for size in found), default=0)
 
@@ -373,7 +325,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default=",".join(ALL), help="which, with commas")
+    parser.add_argument("--only", default=",".join(ALL), help="measurements, comma-separated")
     parser.add_argument("--readers", type=int, default=10_000)
     parser.add_argument("--entries", type=int, default=20)
     parser.add_argument("--rate", type=float, default=2, help="entries a second")
@@ -386,7 +338,7 @@ def main() -> int:
     rows: list[Row] = []
     try:
         bench.run(args.only.split(","), rows)
-    finally:  # also what there is before a fault, or Ctrl-C
+    finally:  # also after an error or Ctrl-C
         _print_table(bench, rows)
     return 1 if bench.wrong else 0
 

@@ -1,10 +1,10 @@
-"""How many pages a second come from memory, against the least that an ASGI application can do. Prints a table.
+"""Cached pages a second, compared with the least that an ASGI application can do, as a table.
 
     PYTHONPATH=tests python -m measure.cached_page [--seconds 3] [--rounds 5] [--connections 32]
 
-`bare` is a function that answers each request with the page's own bytes, and as many header lines, on uvicorn with the
-options of `serve`. Both servers run on core 0 in turn, the load (this process) on core 1; rounds alternate. The ratio is
-that of the medians.
+`bare` is an ASGI function that answers each request with the page's bytes and headers, on uvicorn
+with the options of `serve`. Both servers run on core 0, the load (this process) on core 1. Rounds
+alternate, and the ratio is that of the medians.
 """
 
 import argparse
@@ -43,7 +43,7 @@ SERVERS_CORE, LOAD_CORE = 0, 1
 
 
 def serve_bare(port: int, url: str, coding: str) -> None:
-    """Serve what `url` answers, header lines and bytes, whatever is asked."""
+    """Answer every request with the headers and bytes of `url`."""
     headers, body = _answer(url, coding)
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -64,7 +64,7 @@ def _answer(url: str, coding: str) -> tuple[Any, bytes]:
 
 @contextlib.contextmanager
 def bare(page: str, coding: str) -> Iterator[str]:
-    """Yield the address of the bare function."""
+    """Run the bare function, and yield its URL."""
     port = free_port()
     process = subprocess.Popen([sys.executable, __file__, "--bare", str(port), page, coding])
     try:
@@ -79,7 +79,7 @@ def bare(page: str, coding: str) -> Iterator[str]:
 
 
 class Connection(asyncio.Protocol):
-    """Asks for the same page again as soon as it has come whole."""
+    """A connection that requests the page again as soon as the last byte has arrived."""
 
     def __init__(self, request: bytes) -> None:
         self._request, self._left, self.count = request, 0, 0
@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        if not self._left:  # the head comes in one piece: it is smaller than a packet
+        if not self._left:  # the head arrives whole, because it is smaller than a packet
             head, _, data = data.partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 200"), head
             self._left = int(head.lower().partition(b"content-length:")[2].split()[0])
@@ -147,7 +147,7 @@ async def is_answering(url: str) -> bool:
 
 
 async def compare(ours: str, coding: str, chosen: argparse.Namespace) -> str:
-    """Return a row of the table."""
+    """Measure alternating rounds, and return a row of the table."""
     with bare(ours, coding) as floor:
         await until(lambda: is_answering(floor))
         rates: dict[str, list[float]] = {floor: [], ours: []}

@@ -1,10 +1,11 @@
-"""What compressing readers' frames saves and costs. Prints two tables.
+"""Savings and costs of compressing readers' frames, as two tables.
 
     PYTHONPATH=tests python -m measure.deflate
 
-Every entry of the demo as the `changes` frame that publishing it makes, and the longest frame there is: as many of them as
-fit into MISSED_BYTES_MAX. `of plain` is bytes on the wire, headers included, against the uncompressed frame: the median, and
-the sum over all. Times are of this thread's CPU, the best of several.
+The frames are the `changes` of each entry of the demo, and the longest frame possible, with as many
+entries as fit into MISSED_BYTES_MAX. `of plain` divides bytes on the wire, with headers, by those
+of the uncompressed frame: the median, and the sum over all frames. Times are CPU times of this
+thread, the best of several rounds.
 """
 
 import statistics
@@ -34,7 +35,7 @@ ROUNDS = 7
 
 
 def articles() -> list[tuple[Entry, str]]:
-    """Return every entry of the demo's stories with its HTML, as it is first published."""
+    """Return every entry of the demo's stories, as first published, with its HTML."""
     return [
         _article(step.fields, story.header, number)
         for story in demo.stories().values()
@@ -82,7 +83,7 @@ def live_frames(made: list[tuple[Entry, str]]) -> list[bytes]:
 
 
 def longest_frame(made: list[tuple[Entry, str]]) -> bytes:
-    """Return the longest catch-up that is no reset, of entries that differ in their numbers at least."""
+    """Return the longest catch-up without a reset, of entries with different ids."""
     pieces, size, numbers = list[Piece](), 0, count(1)
     for entry, html in cycle(made):
         unlike = html.replace(entry.id, f"e{next(numbers):012d}")

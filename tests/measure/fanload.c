@@ -1,17 +1,18 @@
 /* fanload: many readers on one machine.
  *
- * Opens N reader connections (WebSocket, or Server-Sent Events with -s) to a push server and reports what every one of them got and how late.
- * A message counts when it contains the mark "lbns" followed by digits: the wall clock in nanoseconds at which it was published.
- * Marks grow, so a reader that sees one twice was given it twice, and one that sees an older one was given them out of order.
- * Of liveblog's frames the chain is checked, too: `from` is the offset of the position before.
+ * Opens N reader connections (WebSocket, or Server-Sent Events with -s) to a push server, and reports what each reader got and how late.
+ * A mark is "lbns" followed by digits: the wall clock in nanoseconds at which an entry was published. A message with a mark counts;
+ * a message with several marks has several entries.
+ * Marks grow: a repeated mark is an entry delivered twice, and a smaller mark an entry out of order.
+ * In liveblog's frames fanload also checks the chain: `from` is the offset of the previous position.
  * One thread, epoll, no dependencies:  cc -O2 -o fanload fanload.c
  *
  *   -H host (127.0.0.1)  -p port  -u path  -n readers  -c handshakes in flight (512)  -i source addresses 127.0.0.2.. (1; each gives 28,000 ports)
- *   -d seconds to stay after all are connected (10)  -e stop once every reader has had this many  -S of them do not read (stalled) before SIGUSR1
+ *   -d seconds to stay after all are connected (10)  -e stop once every reader has this many entries  -S number of readers that stall until SIGUSR1
  *   -s SSE  -z offer permessage-deflate  -x "Header: value"  -q do not answer pings
  *
- * Prints READY on stderr when all are connected, one line of key=value on stdout at the end, and a line per close code seen.
- * Exit 0. It sends traffic to the given host only, and stops by itself.
+ * Prints READY on stderr when all readers are connected, one line of key=value on stdout at the end, and a line per close code.
+ * Exit 0. It connects to the given host only, and stops by itself.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -44,7 +45,7 @@ static const char *host = "127.0.0.1", *path = "/", *extra = "";
 static double stay_s = 10;
 static long expected;
 static int ep, n_open, n_failed, n_closed;
-static uint64_t marked, unmarked, bytes, compressed, repeated, disordered, unchained, closes[5000];
+static uint64_t marked, unmarked, frames, bytes, compressed, repeated, disordered, unchained, closes[5000];
 static int64_t *late, first_ns, last_ns;
 static size_t n_late, cap_late = 1 << 25;
 static volatile sig_atomic_t stop, resume;
@@ -92,16 +93,20 @@ static void on_message(reader *r, uint8_t *p, size_t n, int64_t now, int is_comp
 {
     bytes += n;
     compressed += is_compressed;
-    uint8_t *q = memmem(p, n, "lbns", 4);
+    uint8_t *end = p + n, *q = memmem(p, n, "lbns", 4);
     if (!q && !is_compressed) { unmarked++; return; }
-    marked++, r->marked++;
+    frames++;
     if (!first_ns) first_ns = clock_ns(CLOCK_MONOTONIC);
     last_ns = clock_ns(CLOCK_MONOTONIC);
-    if (!q) return;
+    if (!q) { marked++, r->marked++; return; }
     chain(r, p, n);
-    int64_t v = number(q + 4, p + n);
-    repeated += v == r->mark, disordered += v < r->mark, r->mark = v;
-    if (r - R >= n_stalled && v > 1000000000000000000LL && n_late < cap_late) late[n_late++] = now - v;
+    for (int64_t same = 0; q; q = memmem(q, end - q, "lbns", 4)) {
+        int64_t v = number(q += 4, end);
+        if (v == same) continue; /* the same entry, a second time in one message */
+        same = v, marked++, r->marked++;
+        repeated += v == r->mark, disordered += v < r->mark, r->mark = v;
+        if (r - R >= n_stalled && v > 1000000000000000000LL && n_late < cap_late) late[n_late++] = now - v;
+    }
 }
 
 static void parse(reader *r)
@@ -215,7 +220,7 @@ int main(int ac, char **av)
         }
         if (!ready && ((started == n_readers && n_open + n_failed + n_closed >= n_readers) || t - t0 > 90000000000LL)) {
             ready = clock_ns(CLOCK_MONOTONIC);
-            marked = unmarked = bytes = compressed = n_late = 0, first_ns = last_ns = 0;
+            marked = unmarked = frames = bytes = compressed = n_late = 0, first_ns = last_ns = 0;
             for (int i = 0; i < n_readers; i++) R[i].marked = 0;
             fprintf(stderr, "READY open=%d failed=%d closed=%d connect_s=%.3f accepts_per_s=%.0f\n", n_open, n_failed, n_closed, (ready - t0) / 1e9, n_open / ((ready - t0) / 1e9));
         }
@@ -241,8 +246,8 @@ int main(int ac, char **av)
         if (R[i].offset < bottom) bottom = R[i].offset;
         if (R[i].offset > top) top = R[i].offset;
     }
-    printf("open=%d failed=%d closed=%d delivered=%lu least=%u most=%u other=%lu compressed=%lu repeated=%lu disordered=%lu unchained=%lu bottom=%ld top=%ld bytes=%lu span_s=%.3f per_s=%.0f", n_open, n_failed, n_closed, marked,
-           least == UINT32_MAX ? 0 : least, most, unmarked, compressed, repeated, disordered, unchained, bottom, top, bytes, (last_ns - first_ns) / 1e9, last_ns > first_ns ? marked / ((last_ns - first_ns) / 1e9) : 0);
+    printf("open=%d failed=%d closed=%d delivered=%lu least=%u most=%u frames=%lu other=%lu compressed=%lu repeated=%lu disordered=%lu unchained=%lu bottom=%ld top=%ld bytes=%lu span_s=%.3f per_s=%.0f", n_open, n_failed, n_closed, marked,
+           least == UINT32_MAX ? 0 : least, most, frames, unmarked, compressed, repeated, disordered, unchained, bottom, top, bytes, (last_ns - first_ns) / 1e9, last_ns > first_ns ? marked / ((last_ns - first_ns) / 1e9) : 0);
     if (n_late) printf(" p50_ms=%.2f p90_ms=%.2f p99_ms=%.2f max_ms=%.2f", late[n_late / 2] / 1e6, late[n_late * 9 / 10] / 1e6, late[n_late * 99 / 100] / 1e6, late[n_late - 1] / 1e6);
     puts("");
     for (int i = 0; i < 5000; i++) if (closes[i]) printf("close_%d=%lu\n", i, closes[i]);

@@ -1,4 +1,4 @@
-"""Load a page over and over, each time on a new connection; print the milliseconds of each.
+"""Load a page 25 times a second, each time on a new connection; print the milliseconds of each.
 
 python page_client.py PORT PATH SECONDS
 """
@@ -31,9 +31,7 @@ def main() -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip, br\r\n\r\n"
     started = time.perf_counter()
     for i in range(int(seconds / EVERY_S)):
-        time.sleep(
-            max(0.0, started + i * EVERY_S - time.perf_counter())
-        )  # the rate that is asked for
+        time.sleep(max(0.0, started + i * EVERY_S - time.perf_counter()))
         print(f"{load(port, request.encode()):.3f}")
 
 

@@ -1,10 +1,10 @@
-"""Hours of trouble: readers who come and go, editors who never stop, faults at random. Prints a table.
+"""A soak: readers come and go, editors write, and random faults happen for minutes or hours.
 
     make soak ARGS="--minutes 10"
 
-Two workers and a store. The time is made of acts, each with a blog of its own, at whose end all of
-its readers' stories are judged, everybody has left, and memory and descriptors of the workers are
-read. The first acts are the warm-up: a worker's memory grows until its caches are full.
+Two workers share a store. The soak is a sequence of acts, each with a blog of its own. At an act's
+end the judge compares all stories, all readers leave, and the soak reads the workers' memory and
+descriptors. The first acts are a warm-up, in which a worker's caches fill. Prints a table.
 """
 
 import argparse
@@ -27,18 +27,18 @@ from kit.waiting import until
 
 CHURN_PER_S: Final = 50.0
 ACT_S: Final = 20.0
-READERS: Final = 100  # who stay for the whole act
+READERS: Final = 100  # for the whole act
 WARM_UP: Final = 6  # acts
 LOSSES: Final = ("lost", "duplicated", "reordered", "unannounced")
 SLOPE_MB_MAX: Final = 1.0  # per 10 minutes
 CLOSED_WITHIN_S: Final = 10.0  # an idle connection is closed after 5 to 5.5 s
-# What is kept of earlier acts' blogs would be taken for a leak.
+# Cached blogs of earlier acts would look like a leak.
 SETTINGS: Final = {"LIVEBLOG_BLOGS_MAX": "2"}
 
 
 @dataclass
 class Sample:
-    """The workers between two acts: seconds since the begin, MB resident, descriptors."""
+    """The workers between two acts: seconds since the start, resident MB, descriptors."""
 
     at_s: float
     memory_mb: float
@@ -69,7 +69,7 @@ class Soak:
         self.samples.append(Sample(self.age_s(), memory_mb, descriptors))
 
     async def _descriptors(self) -> list[int]:
-        """Return how many the workers have, once connections on which nothing is asked are closed."""
+        """Return each worker's number of descriptors, once idle connections are closed."""
 
         def count() -> list[int]:
             return [_own_descriptors(it, self.stage) for it in range(len(self.stage.servers))]
@@ -80,13 +80,13 @@ class Soak:
         return count()
 
     def slope_mb(self) -> float:
-        """Return by how much the workers' memory grew in 10 minutes, by all samples after warm-up."""
+        """Return the growth of the workers' memory in MB per 10 minutes, without the warm-up."""
         steady = self.samples[WARM_UP:]
         times = [sample.at_s / 600 for sample in steady]
         return statistics.linear_regression(times, [it.memory_mb for it in steady]).slope
 
     def is_good(self) -> bool:
-        """Say whether nothing was lost, and memory and descriptors stayed."""
+        """Return whether nothing was lost, and memory and descriptors did not grow."""
         lost = [getattr(row, name) for row in matrix.ROWS for name in LOSSES]
         same = {tuple(it.descriptors) for it in self.samples[WARM_UP:]}
         return not any(lost) and len(same) == 1 and self.slope_mb() <= SLOPE_MB_MAX
@@ -106,7 +106,7 @@ def resident_mb(pid: int) -> float:
 def _own_descriptors(number: int, stage: Stage) -> int:
     """Return how many files a worker has open besides its connections to the store.
 
-    Those are kept for later, CONNECTIONS_MAX at most, also when the other end has gone meanwhile.
+    A worker keeps up to CONNECTIONS_MAX connections open, also those that the store has closed.
     """
     pid = stage.servers[number].pid
     links: list[str] = []
@@ -118,7 +118,7 @@ def _own_descriptors(number: int, stage: Stage) -> int:
 
 
 def _sockets_to(port: int) -> set[str]:
-    """Return the sockets whose other end is at a port, as /proc names open files."""
+    """Return the links in /proc/PID/fd of sockets that are connected to a port."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
 
@@ -151,7 +151,7 @@ def report(soak: Soak) -> str:
     exact = {tuple(sample.descriptors) for sample in steady}
     figures = {
         "time": f"{soak.age_s() / 60:.1f} minutes",
-        "readers who came": f"{sum(row.readers for row in rows):,}",
+        "readers": f"{sum(row.readers for row in rows):,}",
         "changes acknowledged": f"{sum(row.acknowledged for row in rows):,}",
         "lost, duplicated, reordered, unannounced resets": ", ".join(
             str(sum(getattr(row, name) for row in rows)) for name in LOSSES
@@ -169,7 +169,7 @@ def report(soak: Soak) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Readers who come and go, and faults at random.")
+    parser = argparse.ArgumentParser(description="Readers come and go amid random faults.")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Servers to measure, each on core 0: the C floor, nginx/nchan, and liveblog; readers on core 1.
+"""Servers to measure on core 0 (the C floor, nginx with nchan, and liveblog), and readers on core 1.
 
-liveblog's own store is moved to core 1, as its users' would be on another machine. CPU is user and
-system time of the serving processes, from /proc; memory is their resident set.
+liveblog's embedded store moves to core 1, because in production it runs on another machine. CPU is
+the user and system time of the serving processes from /proc; memory is their resident set.
 """
 
 import contextlib
@@ -16,22 +16,23 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kit.servers import free_port
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 NCHAN = Path("/usr/share/nginx/modules/ngx_nchan_module.so")
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
-LIVEBLOG = [sys.executable, "-c", "from liveblog.commands.main import main; main()"]
 WORDS = "The river rose above the second mark at noon and the council opened the school hall. "
-# Bytes added to the peers' text, so that their frames are as long as liveblog's (1.2 KB): on one
-# machine 370 bytes more made a delivery of the floor 13 % dearer, on another 1 %.
+# Bytes added to the peers' text, so that their frames are as long as liveblog's (1.2 KB). A frame
+# longer by 370 bytes made the floor's delivery 13 % more expensive on one machine, 1 % on another.
 ENVELOPE = 610
 START_S = 20.0
 
@@ -41,7 +42,7 @@ def say(text: str) -> None:
 
 
 def text(size: int) -> str:
-    """Return a text that says when it was made, for fanload to find."""
+    """Return a text with the mark that fanload looks for: the time of its creation."""
     return f"lbns{time.time_ns()} " + (WORDS * (size // len(WORDS) + 1))[:size]
 
 
@@ -50,7 +51,7 @@ def pinned(core: int, command: list[Any], **more: Any) -> "subprocess.Popen[str]
 
 
 class Subject(ABC):
-    """One server, on a port of its own; use as a context manager."""
+    """One server on a port of its own; a context manager."""
 
     name = ""
     path = "/live"
@@ -80,7 +81,7 @@ class Subject(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start the server, and return when it answers."""
+        """Start the server, and return once it answers."""
 
     @abstractmethod
     def publish(self) -> None:
@@ -103,7 +104,7 @@ class Subject(ABC):
         self._until(lambda: self.request("GET", path)[0] < 500)
 
     def wait_for_port(self) -> None:
-        """Wait until the server listens; for one that speaks too little HTTP to be asked."""
+        """Wait until the server listens; the floor answers no GET."""
 
         def listens() -> bool:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -117,14 +118,14 @@ class Subject(ABC):
             with contextlib.suppress(OSError):
                 if answers():
                     return
-            time.sleep(0.1)  # between tries; this program has no event loop, the deadline is above
+            time.sleep(0.1)  # this program has no event loop, and the deadline is above
         log = (self.scratch / "log").read_text()
         raise SystemExit(f"{self.name} does not answer:\n{log[-2000:]}")
 
-    # -- what it costs
+    # -- costs
 
     def pids(self) -> Iterator[int]:
-        """Yield the serving processes; stores are moved to core 1 and left out."""
+        """Yield the pids of the serving processes; move a store to core 1 instead."""
         assert self.process
         children: dict[int, list[int]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -165,7 +166,7 @@ class Floor(Subject):
         self._spawn([compiled("floor"), self.port])
         self.wait_for_port()
 
-    def publish(self) -> None:  # the floor reads a request in one piece
+    def publish(self) -> None:  # by hand, because the floor reads a request with one recv()
         body = json.dumps({"html": text(self.body + ENVELOPE)})
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(
@@ -187,12 +188,30 @@ class Nchan(Subject):
         self.request("POST", "/publish", {"html": text(self.body + ENVELOPE)})
 
 
+class Build(NamedTuple):
+    """A checkout of liveblog, of any version whose packages `python` has."""
+
+    directory: Path
+    python: Path = Path(sys.executable)
+
+    def command(self) -> list[str]:
+        """Return the command line of `liveblog`; -P keeps the working directory's modules out."""
+        project = tomllib.loads((self.directory / "pyproject.toml").read_text())["project"]
+        module, _, function = project["scripts"]["liveblog"].partition(":")
+        return [str(self.python), "-P", "-c", f"from {module} import {function}; {function}()"]
+
+
 class Liveblog(Subject):
     name, path = "liveblog", "/blogs/bench/live"
+
+    def __init__(self, body: int = 600, build: Build = Build(ROOT), **settings: str) -> None:  # noqa: B008 - a constant
+        super().__init__(body, **settings)
+        self._build = build
 
     def start(self) -> None:
         self.environment = {
             **os.environ,
+            "PYTHONPATH": str(self._build.directory),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "DATA_DIR": str(self.scratch / "data"),
@@ -201,14 +220,14 @@ class Liveblog(Subject):
             **self.settings,
         }
         self.environment.pop("REDIS_URL", None)
-        self._spawn([*LIVEBLOG, "serve"], env=self.environment)
+        self._spawn([*self._build.command(), "serve"], env=self.environment)
         self.wait_for("/readyz")
         token = self.command("token", "create", "bench", "--role", "admin").strip()
         self.headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self.call("POST", "/api/blogs", {"slug": "bench", "title": "Bench", "status": "live"})
 
     def command(self, *arguments: str) -> str:
-        command = [*LIVEBLOG, *arguments]
+        command = [*self._build.command(), *arguments]
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=True
         )
@@ -240,13 +259,13 @@ def has_nchan() -> bool:
 
 @cache
 def _workshop() -> "tempfile.TemporaryDirectory[str]":
-    """Return a directory for compiled programs, which goes with this process."""
+    """Return a directory for compiled programs, removed at this process's end."""
     return tempfile.TemporaryDirectory(prefix="bench-cc-")
 
 
 @cache
 def compiled(name: str) -> Path:
-    """Return the program made of a C file beside this one, compiled once."""
+    """Compile the C file `name` beside this module, once, and return the program."""
     program = Path(_workshop().name) / name
     flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-Wno-sign-compare"]
     subprocess.run(["cc", *flags, "-o", program, HERE / f"{name}.c"], check=True)
@@ -254,7 +273,10 @@ def compiled(name: str) -> Path:
 
 
 class Readers:
-    """fanload: many readers of one subject, on core 1. Use as a context manager."""
+    """Many readers of one subject, run by fanload on core 1; a context manager.
+
+    fanload exits after `stay_s`. `ready` has the figures of connecting.
+    """
 
     def __init__(self, subject: Subject, count: int, *more: Any, stay_s: float = 60) -> None:
         self._command = [compiled("fanload"), "-p", subject.port, "-u", subject.path, "-n", count]
@@ -272,7 +294,7 @@ class Readers:
         raise SystemExit("fanload ended before its readers were connected")
 
     def result(self) -> dict[str, float]:
-        """Wait for the end, and return what the readers got."""
+        """Wait for fanload's end, and return its figures."""
         return _pairs(self.process.communicate()[0])
 
     def stop(self) -> dict[str, float]:

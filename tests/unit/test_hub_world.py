@@ -1,13 +1,16 @@
 """Readers converge on the stored state under loss, duplication, reordering, forks and crashes.
 
-`LONG=1` tries 10,000 generated stories instead of 200 (`make long`).
+`LONG=1` tries 10,000 stories in place of some hundred (`make stories`).
 """
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from kit.machine import Machine, small_limits
+
+pytestmark = pytest.mark.model
 
 EXAMPLES = 10_000 if os.environ.get("LONG") else 200
 

@@ -1,6 +1,6 @@
 """What readers send, against `websockets` as the oracle; frames and handshakes for readers.
 
-`LONG=1` tries 100,000 generated streams in place of some hundred (`make long`).
+`LONG=1` tries 100,000 generated streams in place of some hundred (`make stories`).
 """
 
 import os
