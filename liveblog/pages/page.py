@@ -194,8 +194,7 @@ class _BlogPages:
 
 
 def _cached(live: LiveBlog, key: PageKey) -> Answer | None:
-    cached: Answer | None = live.kept(key)
-    return cached
+    return live.kept(key)
 
 
 def _is_ahead(position: Position, live: LiveBlog) -> bool:

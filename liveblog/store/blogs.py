@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
 from liveblog.blog.problem import StoreDown
+from liveblog.store.client import Client
 from liveblog.store.codec import StoredBlog, decode_stored_blog, key
 from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
@@ -102,7 +103,7 @@ class Blogs:
             await self._list(slug, stored.blog.updated_at)
 
 
-async def _read_blogs(redis: Any, slugs: Sequence[str]) -> list[StoredBlog | None | Exception]:
+async def _read_blogs(redis: Client, slugs: Sequence[str]) -> list[StoredBlog | None | Exception]:
     """Return blogs that one server has, in the order of the slugs."""
     pipeline = redis.pipeline(transaction=False)
     for slug in slugs:

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from liveblog.store.blogs import Blogs
+from liveblog.store.client import Client
 from liveblog.store.codec import digest, key
 from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
@@ -60,7 +61,7 @@ class DueEntries:
 
 
 async def _read_due(
-    redis: Any, slugs: Sequence[str], skipped: Mapping[str, int]
+    redis: Client, slugs: Sequence[str], skipped: Mapping[str, int]
 ) -> list[list[Due] | Exception]:
     """Return the due entries of blogs that one server has, in the order of the slugs."""
     pipeline = redis.pipeline(transaction=False)

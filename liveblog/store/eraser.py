@@ -10,11 +10,12 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import ResponseError
 
 from liveblog.blog.model import new_id
+from liveblog.store.client import Client
 from liveblog.store.errors import queries_store
 from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes
 
@@ -87,7 +88,7 @@ class Eraser:
         await self.nodes.at(REWRITES).eval(_FORGET, 1, REWRITES, node.name, request)
 
 
-async def _persistence(redis: Any) -> Mapping[str, object]:
+async def _persistence(redis: Client) -> Mapping[str, object]:
     """Return the state of a server's file and its run id; empty when it forbids INFO."""
     try:
         info: dict[str, object] = await redis.info("persistence") | await redis.info("server")

@@ -20,6 +20,7 @@ from liveblog.blog.timeline import (
     Snapshot,
 )
 from liveblog.store.blogs import Blogs
+from liveblog.store.client import Client
 from liveblog.store.codec import (
     channel,
     decode_blog,
@@ -157,7 +158,7 @@ class StoreSource:
 
 
 async def _read_heads(
-    redis: Any, slugs: Sequence[str]
+    redis: Client, slugs: Sequence[str]
 ) -> list[Position | _Corrupt | None | Exception]:
     """Return positions of blogs that one server has, in the order of the slugs."""
     heads: list[Position | _Corrupt | None | Exception] = []
