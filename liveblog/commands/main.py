@@ -143,8 +143,8 @@ async def _state_promise(url: str, durability: str) -> None:
     A promise about the disk is never made unseen: with `disk` a store that is away is waited for,
     STORE_TRIES seconds at most. Otherwise serving begins without it.
     """
-    from liveblog.store.errors import store_errors
     from liveblog.store.nodes import connect
+    from liveblog.store.queries import store_errors
 
     async with connect(url) as nodes:
         for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from liveblog.store.blogs import Blogs
 from liveblog.store.codec import digest, key
-from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from liveblog.blog.model import new_id
-from liveblog.store.errors import queries_store
 from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes
+from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import pytest
 from redis import exceptions
 
 from liveblog.blog.problem import Damaged, StoreDown
-from liveblog.store.errors import queries_store, store_errors
 from liveblog.store.nodes import One
+from liveblog.store.queries import queries_store, store_errors
 
 
 @pytest.mark.parametrize(
