@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import pytest
 from kit.contents import contents
@@ -21,7 +21,7 @@ from liveblog.editors.results import DeleteResult, EntryResult
 from liveblog.store import source
 from liveblog.store.broker import Broker
 from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
-from liveblog.store.nodes import connect
+from liveblog.store.nodes import Nodes, connect
 from liveblog.store.writes import CallKey, Refused, Stale, Write, entry_write
 
 SLUG = "council"
@@ -102,9 +102,14 @@ async def _collect(pubsub: Any, raw_messages: list[bytes]) -> None:
             raw_messages.append(message["data"])
 
 
+def redis_of(nodes: Nodes) -> Redis:
+    """Return the whole client, of which the program's type has a part."""
+    return cast(Redis, nodes.at(SLUG))
+
+
 @pytest.fixture
 async def room(store_url: str) -> AsyncIterator[Room]:
-    async with connect(store_url) as nodes, nodes.at(SLUG).pubsub() as pubsub:
+    async with connect(store_url) as nodes, redis_of(nodes).pubsub() as pubsub:
         raw_messages: list[bytes] = []
         publishing = Publishing(Broker(nodes), now_ms)
         await pubsub.subscribe(channel(SLUG))
@@ -112,7 +117,7 @@ async def room(store_url: str) -> AsyncIterator[Room]:
         collecting = asyncio.create_task(_collect(pubsub, raw_messages))
         fields = {"slug": SLUG, "title": "Council", "status": "live"}
         await publishing.create_blog(SYSTEM, fields)
-        yield Room(nodes.at(SLUG), Broker(nodes), publishing, raw_messages)
+        yield Room(redis_of(nodes), Broker(nodes), publishing, raw_messages)
         collecting.cancel()
         await asyncio.gather(collecting, return_exceptions=True)
 

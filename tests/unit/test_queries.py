@@ -1,6 +1,7 @@
 """What Redis cannot do reaches callers as StoreDown or Damaged, after a retry by a new map."""
 
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -52,7 +53,7 @@ class Moving(One):
     """Servers whose map changes when it is read again, if it is to."""
 
     def __init__(self, maps: list[int]) -> None:
-        super().__init__(None)
+        super().__init__(cast(Any, None))
         self.maps = maps
 
     @property
