@@ -1,11 +1,11 @@
 """What Redis cannot do reaches callers as StoreDown or Damaged, after a retry by a new map."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import msgspec
 import pytest
 from redis import exceptions
+from redis.asyncio import Redis
 
 from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.store.nodes import One
@@ -53,7 +53,7 @@ class Moving(One):
     """Servers whose map changes when it is read again, if it is to."""
 
     def __init__(self, maps: list[int]) -> None:
-        super().__init__(cast(Any, None))
+        super().__init__(Redis())  # connects at its first command
         self.maps = maps
 
     @property
