@@ -118,7 +118,7 @@ async def _log_promise(url: str, durability: str) -> None:
     STORE_TRIES seconds. Otherwise the server starts without the store.
     """
     from liveblog.store.connect import connect
-    from liveblog.store.errors import store_errors
+    from liveblog.store.queries import store_errors
 
     async with connect(url) as nodes:
         for tries_left in reversed(range(STORE_TRIES if durability == "disk" else 1)):

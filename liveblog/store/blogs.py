@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 from liveblog.blog.problem import StoreDown
 from liveblog.store.client import Client
 from liveblog.store.codec import StoredBlog, decode_stored_blog, key
-from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 

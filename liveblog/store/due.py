@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
 from liveblog.store.codec import digest, key
-from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from liveblog.blog.model import REVISIONS_MAX, Entry, Position
 from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
-from liveblog.store.errors import queries_store
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
 
 BATCH: Final = 500  # records in one reply of the store, at most
 REVISIONS_AT_ONCE: Final = 50

@@ -16,8 +16,8 @@ from redis.exceptions import ResponseError
 
 from liveblog.blog.model import new_id
 from liveblog.store.client import Client
-from liveblog.store.errors import queries_store
 from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes
+from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 

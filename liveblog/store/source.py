@@ -29,8 +29,8 @@ from liveblog.store.codec import (
     key,
 )
 from liveblog.store.entries import BATCH, Entries
-from liveblog.store.errors import queries_store, store_errors
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store, store_errors
 
 LOAD_TRIES_MAX: Final = 5
 _SCRIPTS: Final = {

@@ -36,8 +36,8 @@ from liveblog.store.codec import (
     entry_record,
     key,
 )
-from liveblog.store.errors import queries_store, store_errors
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store, store_errors
 
 REMEMBERED_S: Final = 24 * 3600  # idempotency keys
 REPLICA_WAIT_MS: Final = 1_000

@@ -1,7 +1,6 @@
 """What Redis cannot do reaches callers as StoreDown or Damaged, after a retry by a new map."""
 
 from dataclasses import dataclass, field
-from typing import cast
 
 import msgspec
 import pytest
@@ -9,8 +8,8 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from liveblog.blog.problem import Damaged, StoreDown
-from liveblog.store.errors import queries_store, store_errors
 from liveblog.store.nodes import One
+from liveblog.store.queries import queries_store, store_errors
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ class Moving(One):
     """Servers whose map changes when it is read again, if it is to."""
 
     def __init__(self, maps: list[int]) -> None:
-        super().__init__(cast(Redis, None))
+        super().__init__(Redis())  # connects at its first command
         self.maps = maps
 
     @property
