@@ -13,7 +13,7 @@ from liveblog.version import __version__
 
 
 def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
-    """Return the routes for operators, and that of the desk's store light."""
+    """Return the routes for operators, and the one with which the desk checks the store."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})

@@ -28,7 +28,7 @@ _OF_ONE_SOCKET: Final = (
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Return the dictionary for logging.config, which uvicorn also hands to its workers."""
+    """Return the dictionary for logging.config; uvicorn passes it to its workers."""
     level = settings.log_level.upper()
     return {
         "version": 1,

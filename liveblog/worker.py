@@ -38,7 +38,7 @@ class Worker:
     """The process in which the application runs.
 
     `stop_listening` closes the server's listening sockets. `replaces_another`: the process listens
-    only after its first contact with the store. `has_failed`: a part ended that must always run.
+    only after its first contact with the store. `has_failed`: a part that must always run failed.
     """
 
     stop_listening: Callable[[], None] = _keep_listening

@@ -230,7 +230,7 @@ class Bench:
     # -- readers
 
     async def _read(self, slug: str) -> None:
-        """Run one reader that reconnects, until the end or a code that forbids it."""
+        """Run one reader until a close code forbids it to reconnect."""
         reader = Reader(self.tally)
         wait_s: float | None = 0.0
         while wait_s is not None:

@@ -32,9 +32,9 @@ def quiet_settings() -> Settings:
 def with_store(
     chosen: Settings, call: "Callable[[Nodes], Awaitable[T]]", *, must_run: bool = False
 ) -> T:
-    """Return what a call returns that gets the nodes of the configured store.
+    """Call a function with the nodes of the configured store, and return its result.
 
-    `must_run`: raise StoreError when the store is the embedded one and no server runs on it.
+    `must_run`: raise StoreError when the store is an embedded one that no server runs.
     """
     from liveblog.store import embedded
     from liveblog.store.connect import connect

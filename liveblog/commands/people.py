@@ -112,7 +112,7 @@ def _print_accounts(ask: "Callable[[Accounts], Awaitable[Sequence[User | Token]]
 
 
 def _with_accounts(chosen: Settings, ask: "Callable[[Accounts], Awaitable[T]]") -> T:
-    """Return what a call returns that gets the accounts in the configured store."""
+    """Call a function with the accounts in the configured store, and return its result."""
     from liveblog.store.accounts import Accounts
 
     return with_store(chosen, lambda nodes: ask(Accounts(nodes)))

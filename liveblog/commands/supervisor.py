@@ -120,7 +120,7 @@ class Supervisor(Multiprocess):
         self.processes.append(self._started())
 
     def is_ending(self) -> bool:
-        """Return whether the supervisor is to end; a queued signal counts, during an exchange."""
+        """Return whether a signal has ended the supervisor or is queued to end it."""
         return self.should_exit.is_set() or any(it in ENDING for it in self.signal_queue)
 
     # -- dead and ending workers

@@ -75,7 +75,8 @@ class Follower:
         self._wake = asyncio.Event()
         self._is_unplaced = False  # channels may be on other nodes by now
         if not nodes.is_cluster:
-            self._line(nodes.node(""))  # kept connected without channels: the first need not wait
+            # Connected even without channels, so that the first subscription need not wait.
+            self._line(nodes.node(""))
 
     # -- subscriptions
 
@@ -172,9 +173,9 @@ class Follower:
             self._wake.set()
 
     async def _place_all(self) -> None:
-        """Place all channels by a new map, and later those again that no node has.
+        """Place all channels by a new map, and try again later with those that no node has.
 
-        A channel that has not moved but is unconfirmed is subscribed to once more.
+        A line subscribes once more to an unconfirmed channel that has not moved.
         """
         with contextlib.suppress(RedisError):
             await self._nodes.look_again()

@@ -38,7 +38,7 @@ def client_of(url: str) -> Redis:
 
 
 class _Watchful(AbstractConnection):
-    """A connection that raises ConnectionError for every kind of loss, and remembers the loss.
+    """A connection that raises ConnectionError for every kind of loss, and notes the loss.
 
     uvloop raises RuntimeError for a write to a transport that is closed already
     (uvloop/handles/handle.pyx, `_ensure_alive`).
