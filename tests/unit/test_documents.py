@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from liveblog import settings
@@ -115,10 +116,21 @@ def test_every_named_test_file_and_module_exists(name: str) -> None:
         assert (ROOT / "tests" / f"{module.replace('.', '/')}.py").exists(), module
 
 
+CONTEXT = click.Context(main)
+
+
+def command_of(name: str) -> click.Command:
+    """Return a command; those of click groups are loaded when they are asked for."""
+    found = main.get_command(CONTEXT, name)
+    assert found, name
+    return found
+
+
 def commands() -> Iterator[str]:
     """Yield the name of each command, with its group before it."""
-    for name, command in main.commands.items():
-        inside: Any = getattr(command, "commands", None)
+    for name in main.list_commands(CONTEXT):
+        command = command_of(name)
+        inside = command.list_commands(CONTEXT) if isinstance(command, click.Group) else []
         yield from (f"{name} {sub}" for sub in inside) if inside else [name]
 
 
@@ -142,7 +154,7 @@ def test_every_command_that_is_only_shown_has_known_options(name: str) -> None:
     shown = [text for language, text in blocks(ROOT / name) if language == "text"]
     for line in re.findall(r"^\.venv/bin/liveblog (.+)$", "".join(shown), re.MULTILINE):
         command, *arguments = line.split()
-        with main.commands[command].make_context(command, arguments):
+        with command_of(command).make_context(command, arguments):
             pass
 
 
