@@ -29,7 +29,7 @@ from liveblog.editors import api, auth, desk, schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.html import render
 from liveblog.live import portable as sockets
-from liveblog.live.direct import Lane
+from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub, Rules
 from liveblog.live.metrics import CONTENT_TYPE, Metrics
@@ -77,18 +77,18 @@ def create_app(settings: Settings) -> ASGIApp:
     files = Assets(scripts.with_reader(assets.read(static_dir())))
     render.link_static(files.prefix)
     metrics = Metrics(door)
-    lane = Lane(door, settings.forwarded_allow_ips)
+    direct = DirectTransport(door, settings.forwarded_allow_ips)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        for_ever = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
+        for_ever = hub.run(), follower.run(hub), schedule.run(broker, publishing), direct.run()
         parts = *for_ever, metrics.run(), _collect(), _reindex(broker)
-        with _draining_first(lane, settings):
+        with _draining_first(direct, settings):
             try:
                 async with _running(*parts):
                     if succeeds.is_set():
                         await _contact(hub)
-                    yield {"lane": lane}  # for uvicorn's protocols
+                    yield {"direct": direct}  # for uvicorn's protocols
             finally:
                 await hub.close()
                 await nodes.aclose()
@@ -208,7 +208,7 @@ async def _reindex(broker: Broker) -> None:
 
 
 @contextlib.contextmanager
-def _draining_first(lane: Lane, settings: Settings) -> Iterator[None]:
+def _draining_first(direct: DirectTransport, settings: Settings) -> Iterator[None]:
     """Send the readers away on the first SIGTERM or SIGINT, then let the server's handler run.
 
     uvicorn alone would close all WebSockets at once with 1012, and wait for ever for SSE streams,
@@ -218,7 +218,7 @@ def _draining_first(lane: Lane, settings: Settings) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop, hub = asyncio.get_running_loop(), lane.door.hub
+    loop, hub = asyncio.get_running_loop(), direct.door.hub
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
 
@@ -229,7 +229,7 @@ def _draining_first(lane: Lane, settings: Settings) -> Iterator[None]:
         else:
             hub.draining = True
             work = drain(
-                lane,
+                direct,
                 settings,
                 lambda: _stop_listening(then),
                 lambda: _call(then, number, frame),
@@ -260,7 +260,10 @@ def _stop_listening(handler: Any) -> None:
 
 
 async def drain(
-    lane: Lane, settings: Settings, stop_listening: Callable[[], None], then: Callable[[], None]
+    direct: DirectTransport,
+    settings: Settings,
+    stop_listening: Callable[[], None],
+    then: Callable[[], None],
 ) -> None:
     """Send the readers away after the lead, and call `then` when they have gone.
 
@@ -269,10 +272,10 @@ async def drain(
     try:
         await asyncio.sleep(settings.drain_lead_s)
         stop_listening()
-        await lane.door.hub.drain(settings.drain_s)
-        await lane.door.emptied(FAREWELL_S)
+        await direct.door.hub.drain(settings.drain_s)
+        await direct.door.emptied(FAREWELL_S)
     finally:
-        lane.end_all()
+        direct.end_all()
         then()
 
 

@@ -115,7 +115,7 @@ def _control(opcode: int, payload: bytes) -> bytes:
 # -- what a reader sends ---------------------------------------------------------------------------
 
 
-class Heard(NamedTuple):
+class Received(NamedTuple):
     """What the bytes of a reader came to.
 
     `replies`: the frames to write, if any. `code`: None while the connection goes on; else it ends,
@@ -134,7 +134,7 @@ class _Broken(Exception):
     """The reader broke the protocol; `args` are the close code and the reason."""
 
 
-def hear(data: bytes, deflates: bool = False) -> Heard:
+def receive(data: bytes, deflates: bool = False) -> Received:
     """Read the frames that a reader sent (section 5).
 
     What may not be is refused as soon as the two bytes of its header say so. Hence only a control
@@ -150,11 +150,11 @@ def hear(data: bytes, deflates: bool = False) -> Heard:
                 replies.append(pong(payload))
             elif opcode == CLOSE:
                 code = _close_code(payload)
-                return Heard([*replies, _control(CLOSE, payload)], code, True, b"")
+                return Received([*replies, _control(CLOSE, payload)], code, True, b"")
     except _Broken as error:
         code, reason = error.args
-        return Heard([*replies, close(code, reason)], code, False, b"")
-    return Heard(replies, None, False, data[at:] if at else data)
+        return Received([*replies, close(code, reason)], code, False, b"")
+    return Received(replies, None, False, data[at:] if at else data)
 
 
 def _next(data: bytes, at: int, deflates: bool) -> tuple[int, bytes, int] | None:

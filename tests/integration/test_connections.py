@@ -19,9 +19,10 @@ from kit.servers import LANES, Editor, Server, free_port, serving
 from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.waiting import until
 
-from liveblog.live import connections, direct
+from liveblog.live import direct
 from liveblog.live.connections import Front, SocketReader
-from liveblog.live.direct import Deadlines, Lane
+from liveblog.live.deadlines import Deadlines
+from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.frame import Frame
 
@@ -496,7 +497,7 @@ async def test_who_sends_without_end_while_events_are_read_is_cut_off(
 ) -> None:
     async with wire(lane.url, request(f"/blogs/{blog['slug']}/events")) as made:
         assert b" 200 " in await made.head()
-        await made.send(b"x" * direct.HEARD_BYTES_MAX)
+        await made.send(b"x" * direct.RECEIVED_BYTES_MAX)
         assert b"hello" in await made.reader.readuntil(b"\n\n")
         await made.send(b"x")
         await made.rest()
@@ -790,15 +791,17 @@ class Unsignalled(uvicorn.Server):
 
 
 @pytest.fixture
-async def small(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[uvicorn.Server, Lane, str]]:
+async def small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[tuple[uvicorn.Server, DirectTransport, str]]:
     """A server with direct connections in this process, and what it is made of."""
-    monkeypatch.setattr(connections, "UNDRAINED_S", 0.5)
+    monkeypatch.setattr(direct, "UNDRAINED_S", 0.5)
     monkeypatch.setattr(direct, "CLOSING_S", 0.5)
     monkeypatch.setattr(direct, "BODY_S", 0.5)
     past = Past()
     past.publish()
     hub = make_hub(FakeStore(past))
-    lane = Lane(Door(hub))
+    lane = DirectTransport(Door(hub))
     config = uvicorn.Config(
         App(),
         port=free_port(),
@@ -821,20 +824,20 @@ async def small(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[uvicorn.
     await hub.close()
 
 
-def _with_state(lane: Lane) -> Any:
+def _with_state(lane: DirectTransport) -> Any:
     def init(self: Any, _: Any) -> None:
-        self.should_exit, self.state = False, {"lane": lane}
+        self.should_exit, self.state = False, {"direct": lane}
 
     return init
 
 
-async def _behind(lane: Lane) -> SocketReader:
+async def _behind(lane: DirectTransport) -> SocketReader:
     """Return the one reader there is, when so much was written that its socket is full."""
     await until(lambda: lane.door.hub.count() == 1)
     (reader,) = lane.door.hub.lives[SLUG].followers
     assert isinstance(reader, SocketReader)
     while not reader.behind:
-        reader._say(b"\x81\x7e\x80\x00" + b"x" * 32_768)
+        reader._write(b"\x81\x7e\x80\x00" + b"x" * 32_768)
         await asyncio.sleep(0)
     return reader
 
@@ -852,7 +855,7 @@ async def test_a_stream_asked_for_before_a_page_is_taken_is_never_among_its_byte
 ) -> None:
     """Of a page whose answer is made, and waits for a peer that reads slowly."""
     server, lane, url = small
-    monkeypatch.setattr(connections, "UNDRAINED_S", 30)
+    lane.undrained = Deadlines(30, lane.clock)
     lane.closing = Deadlines(30, lane.clock)
     async with wire(url, request("/page"), limit=65_536) as made:
         await until(lambda: server.server_state.connections)
@@ -1014,7 +1017,7 @@ async def test_who_is_behind_and_breaks_the_protocol_leaves_no_traceback(
         await made.send(masked(0x89, b"owed"))
         await until(lambda: reader._pong)
         await made.send(masked(0x81))
-        await until(lambda: reader._is_ending)
+        await until(lambda: reader.is_ending)
         await made.rest()
     await until(lambda: lane.door.count == 0)
     assert not [record for record in caplog.records if record.exc_info]

@@ -24,7 +24,7 @@ from liveblog import app
 from liveblog.blog.model import SYSTEM, Position
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.live.direct import Lane
+from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
@@ -597,7 +597,7 @@ async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
     door, ended = Door(hub), asyncio.Event()
     door.entered("websocket", "")
     deaf = asyncio.Event()
-    work = app.drain(Lane(door), Settings(drain_s=0), deaf.set, ended.set)
+    work = app.drain(DirectTransport(door), Settings(drain_s=0), deaf.set, ended.set)
     drained = asyncio.create_task(work)
     await until(lambda: hub.draining)
     assert deaf.is_set()

@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from liveblog.live import rfc6455
-from liveblog.live.rfc6455 import Accepted, BadHandshake, Heard, accept, hear
+from liveblog.live.rfc6455 import Accepted, BadHandshake, Received, accept, receive
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
 READ_MAX = 200  # more than a control frame may hold; an oracle waits for no more of a payload
@@ -51,24 +51,24 @@ class Verdict(NamedTuple):
 def ours(chunks: list[bytes], deflates: bool) -> Verdict:
     pongs, rest = b"", b""
     for chunk in chunks:
-        heard = hear(rest + chunk, deflates)
-        rest = heard.rest
+        received = receive(rest + chunk, deflates)
+        rest = received.rest
         assert len(rest) <= 130
-        if heard.code is not None:
-            return _ended(pongs, heard)
-        pongs += b"".join(heard.replies)
+        if received.code is not None:
+            return _ended(pongs, received)
+        pongs += b"".join(received.replies)
     return Verdict(pongs)
 
 
-def _ended(pongs: bytes, heard: Heard) -> Verdict:
-    assert heard.code is not None
-    *owed, last = heard.replies
+def _ended(pongs: bytes, received: Received) -> Verdict:
+    assert received.code is not None
+    *owed, last = received.replies
     pongs += b"".join(owed)
-    if heard.is_close:
-        return Verdict(pongs, heard.code, last)
+    if received.is_close:
+        return Verdict(pongs, received.code, last)
     assert last[1] == len(last) - 2
-    assert Close.parse(last[2:]).code == heard.code
-    return Verdict(pongs, heard.code)
+    assert Close.parse(last[2:]).code == received.code
+    return Verdict(pongs, received.code)
 
 
 class _AsItIs:
@@ -238,17 +238,17 @@ def test_however_the_bytes_are_cut_they_mean_the_same(
 @fewer
 @given(frames)
 def test_after_the_end_nothing_more_is_read(stream: bytes) -> None:
-    heard = hear(masked(0x88, b"\x03\xe8") + stream)
-    assert heard == Heard([b"\x88\x02\x03\xe8"], 1000, True, b"")
-    heard = hear(masked(0x81, b"hi") + stream)
-    assert (heard.code, heard.is_close, heard.rest) == (1003, False, b"")
+    received = receive(masked(0x88, b"\x03\xe8") + stream)
+    assert received == Received([b"\x88\x02\x03\xe8"], 1000, True, b"")
+    received = receive(masked(0x81, b"hi") + stream)
+    assert (received.code, received.is_close, received.rest) == (1003, False, b"")
 
 
 def test_the_longest_that_is_waited_for_is_a_control_frame_less_one_byte() -> None:
     longest = masked(0x89, b"x" * 125)
-    assert hear(longest[:-1]) == Heard([], None, False, longest[:-1])
+    assert receive(longest[:-1]) == Received([], None, False, longest[:-1])
     assert len(longest) == 131
-    assert hear(longest).replies == [b"\x8a\x7d" + b"x" * 125]
+    assert receive(longest).replies == [b"\x8a\x7d" + b"x" * 125]
 
 
 RULES = {
@@ -281,23 +281,23 @@ RULES = {
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_of_the_protocol(rule: str) -> None:
     data, reply, code = RULES[rule]
-    heard = hear(data)
-    assert heard.code == code
+    received = receive(data)
+    assert received.code == code
     if reply or code is None:
-        assert b"".join(heard.replies) == reply
+        assert b"".join(received.replies) == reply
     else:
-        assert Close.parse(heard.replies[-1][2:]).code == code
+        assert Close.parse(received.replies[-1][2:]).code == code
 
 
 def test_a_compressed_text_is_refused_as_a_text_where_compression_was_negotiated() -> None:
-    assert hear(masked(0xC1), True).code == 1003
-    assert hear(masked(0xC9), True).code == 1002
+    assert receive(masked(0xC1), True).code == 1003
+    assert receive(masked(0xC9), True).code == 1002
 
 
 def test_pongs_that_are_owed_come_before_the_close() -> None:
-    heard = hear(masked(0x89, b"a") + masked(0x81))
-    assert heard.replies[0] == b"\x8a\x01a"
-    assert heard.replies[1].startswith(b"\x88")
+    received = receive(masked(0x89, b"a") + masked(0x81))
+    assert received.replies[0] == b"\x8a\x01a"
+    assert received.replies[1].startswith(b"\x88")
 
 
 # -- frames for readers ----------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from typing import Any
 
 from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.virtual import in_virtual_time
-from starlette.requests import Request
 
 from liveblog.live import portable as sockets
 from liveblog.live.door import GONE, Door, read_request
@@ -33,8 +32,7 @@ async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() ->
     async def receive() -> Any:
         return await asyncio.get_running_loop().create_future()
 
-    ask = read_request(SLUG, b"", {}, "http", "")
-    stream = EventStream(door, Request(SCOPE), live, ask)
+    stream = EventStream(door, live, read_request(SLUG, b"", {}, "http", ""), {})
     serving = asyncio.create_task(stream(SCOPE, receive, send))
     await asyncio.sleep(1)
     (reader,) = live.behind

@@ -1,0 +1,208 @@
+"""One HTTP connection as a state machine: how far its requests are, and what follows from that.
+
+Two tables decide. `MOVES` says which state follows when the parser reports an event. `DECISIONS`
+says what the connection does when something other than the parser's next event happens. h11 keeps
+its rules in the same form.
+
+```
+              OTHER_UPGRADE
+        +-------------------- REREAD
+        |                       ^
+        v  BEGIN                |
+IDLE ------> HEAD --------------+
+  ^           |  \
+  |           |   +---------> HANDSHAKE
+  |   REQUEST v     HANDSHAKE
+  +--------- BODY
+      END
+```
+
+Rules: no I/O, no clock, no parser. The protocol class translates its callbacks into events and
+carries out the decisions.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from liveblog.live.head import HEAD_BYTES_MAX
+
+
+class State(StrEnum):
+    """How far the client is with its requests."""
+
+    IDLE = "between requests"
+    HEAD = "within a request head"
+    BODY = "within a request body"
+    REREAD = "at the end of a head that is parsed again without its Upgrade"
+    HANDSHAKE = "at the end of a WebSocket handshake"
+
+
+class Event(StrEnum):
+    """What the parser reports."""
+
+    BEGIN = "the first byte of a request"
+    REQUEST = "the end of a head that has an answer"
+    HANDSHAKE = "the end of a head that asks to upgrade to WebSocket"
+    OTHER_UPGRADE = "the end of a head that asks to upgrade to an unknown protocol"
+    DATA = "bytes of a body"
+    END = "the end of a request"
+
+
+class Incident(StrEnum):
+    """What happens besides the parser's events."""
+
+    INVALID = "the parser or a limit rejects what came"
+    LATE = "the time for a request head is over"
+    EOF = "the client ended its side"
+    STOP = "the parser stopped at the end of a request to upgrade, or of a CONNECT"
+    STREAM = "the bytes that came are a whole head for a stream"
+
+
+class Owed(StrEnum):
+    """What the server owes for the last request whose head is complete."""
+
+    NOTHING = "no request, or an answer that has left"
+    NEXT = "an answer whose bytes come next on the connection"
+    LATER = "an answer that waits for the answers before it"
+    REST = "the rest of an answer"
+    BUFFER = "a complete answer that the client has not taken yet"
+
+
+class Decision(StrEnum):
+    """What the connection does."""
+
+    REFUSE = "answer with the fault, then close"
+    FINISH = "take nothing more, and close after the answers that are owed"
+    CLOSE = "close without a word"
+    WAIT = "give the head its time again"
+    DROP = "let the transport close the connection"
+    REREAD = "parse the head again without its Upgrade"
+    BECOME_READER = "hand the connection over to a direct reader"
+    PARSE = "let the parser have the bytes"
+
+
+MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
+    State.IDLE: {Event.BEGIN: State.HEAD},
+    State.HEAD: {
+        Event.REQUEST: State.BODY,  # also without a body: END follows at once
+        Event.HANDSHAKE: State.HANDSHAKE,
+        Event.OTHER_UPGRADE: State.REREAD,
+    },
+    State.BODY: {Event.DATA: State.BODY, Event.END: State.IDLE},
+    # The parser ends a request to upgrade after its head. A second parser reads that head next.
+    State.REREAD: {Event.END: State.REREAD, Event.BEGIN: State.HEAD},
+    # A handshake while answers are owed is not taken, and httptools reads on after it.
+    State.HANDSHAKE: {Event.END: State.HANDSHAKE, Event.BEGIN: State.HEAD},
+}
+
+# The parser cannot report these: it reports BEGIN once for each request, one of the three ends of a
+# head after BEGIN, and DATA and END only after the end of a head; a request to upgrade has no DATA.
+IMPOSSIBLE: Final[Mapping[State, frozenset[Event]]] = {
+    State.IDLE: frozenset(Event) - {Event.BEGIN},
+    State.HEAD: frozenset({Event.BEGIN, Event.DATA, Event.END}),
+    State.BODY: frozenset(Event) - {Event.DATA, Event.END},
+    State.REREAD: frozenset(Event) - {Event.END, Event.BEGIN},
+    State.HANDSHAKE: frozenset(Event) - {Event.END, Event.BEGIN},
+}
+
+_ANSWERED: Final = Decision.FINISH  # a refusal would be a second answer to the same request
+
+
+def _when_nothing_is_owed(then: Decision, other: Decision) -> Mapping[Owed, Decision]:
+    return {owed: then if owed is Owed.NOTHING else other for owed in Owed}
+
+
+def _always(decision: Decision) -> Mapping[Owed, Decision]:
+    return dict.fromkeys(Owed, decision)
+
+
+# A refusal must not pass for the answer to an earlier request.
+_REFUSE: Final = _when_nothing_is_owed(Decision.REFUSE, Decision.FINISH)
+# Of the request whose body comes; only an answer that comes next and has not started may be ours.
+_REFUSE_BODY: Final = {**_always(_ANSWERED), Owed.NEXT: Decision.REFUSE}
+# A client that asked in whole, and then ended its side, is answered. Not once its answer has
+# started: a client that ends its side while it reads a stream has left.
+_ANSWER_FIRST: Final = {
+    **_always(Decision.DROP),
+    Owed.NEXT: Decision.FINISH,
+    Owed.LATER: Decision.FINISH,
+}
+
+DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
+    Incident.INVALID: {
+        State.IDLE: _REFUSE,
+        State.HEAD: _REFUSE,
+        State.BODY: _REFUSE_BODY,
+        State.REREAD: _REFUSE,
+        State.HANDSHAKE: _REFUSE,
+    },
+    Incident.LATE: {  # no head is awaited in BODY; nothing else runs in REREAD
+        # Empty lines came: the client has not asked anything that an answer could belong to.
+        State.IDLE: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
+        State.HEAD: _when_nothing_is_owed(Decision.REFUSE, Decision.WAIT),
+        State.HANDSHAKE: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
+    },
+    Incident.EOF: {  # nothing else runs in REREAD
+        State.IDLE: _ANSWER_FIRST,
+        State.HEAD: _ANSWER_FIRST,
+        State.BODY: _always(Decision.DROP),
+        State.HANDSHAKE: _ANSWER_FIRST,
+    },
+    Incident.STOP: {  # the parser stops at an END: never in HEAD, never in BODY
+        State.IDLE: _always(Decision.FINISH),  # CONNECT, which has its answer like any request
+        State.REREAD: _always(Decision.REREAD),
+        # Frames must not go among answers.
+        State.HANDSHAKE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.FINISH),
+    },
+    Incident.STREAM: {  # nothing else runs in REREAD
+        State.IDLE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.PARSE),
+        State.HEAD: _always(Decision.PARSE),
+        State.BODY: _always(Decision.PARSE),
+        State.HANDSHAKE: _always(Decision.PARSE),
+    },
+}
+
+
+class Exchange:
+    """The state of one connection.
+
+    `unparsed_bytes` came since the parser last reported progress: the end of a head, a piece of a
+    body, the end of a request. So heads, trailers and the lengths of chunks have one limit, in
+    however many reads they come. Bytes that follow progress within the same read do not count;
+    that read bounds them.
+    """
+
+    __slots__ = ("may_be_long", "state", "unparsed_bytes")
+
+    def __init__(self) -> None:
+        self.state = State.IDLE
+        self.unparsed_bytes = 0
+        self.may_be_long = False  # the read that is parsed may end a head over HEAD_BYTES_MAX
+
+    def receive(self, size: int) -> None:
+        """Note a read of `size` bytes, before the parser has it."""
+        self.unparsed_bytes += size
+        self.may_be_long = size > HEAD_BYTES_MAX or self.unparsed_bytes > HEAD_BYTES_MAX
+
+    def on(self, event: Event) -> None:
+        """Move on by an event of the parser. Raises KeyError for an impossible event."""
+        self.state = MOVES[self.state][event]
+        if event is not Event.BEGIN:
+            self.unparsed_bytes = 0
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the client sends a head, a trailer or a chunk's length without an end."""
+        return self.unparsed_bytes > HEAD_BYTES_MAX
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether a request has started whose head is not complete; empty lines count as one."""
+        return self.state is not State.BODY and (
+            self.state is State.HEAD or self.unparsed_bytes > 0
+        )
+
+    def decide(self, incident: Incident, owed: Owed) -> Decision:
+        """Return what to do. Raises KeyError where `DECISIONS` has nothing."""
+        return DECISIONS[incident][self.state][owed]
