@@ -157,7 +157,7 @@ def _rules(settings: Settings) -> Rules:
         heartbeat_s=settings.heartbeat_s,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,
-        base_url=settings.public_url or f"http://{settings.host}:{settings.port}",
+        base_url=settings.site_url,
     )
 
 

@@ -168,6 +168,17 @@ class Settings:
         if not self.durability:
             object.__setattr__(self, "durability", "store" if self.redis_url else "disk")
 
+    @property
+    def site_url(self) -> str:
+        """The site's address where no request names it; without PUBLIC_URL, for this machine only.
+
+        A server that listens on every address is reached at the loopback address.
+        """
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
+        scheme = "https" if self.tls_cert else "http"
+        return self.public_url or f"{scheme}://{host}:{self.port}"
+
 
 def load(environ: Mapping[str, str]) -> Settings:
     """Return the settings an environment makes; an empty value counts as not set.

@@ -19,10 +19,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from liveblog.live import rfc6455
 from liveblog.live.direct import HEAD_S, AppState, DirectReader
 from liveblog.live.events import EventReader
-from liveblog.live.exchange import Decision, Event, Exchange, Incident, Owed, State
+from liveblog.live.exchange import (
+    BODY,
+    DATA,
+    END,
+    IDLE,
+    OTHER_UPGRADE,
+    PART,
+    REQUEST,
+    UPGRADE,
+    Decision,
+    Event,
+    Exchange,
+    Incident,
+    Owed,
+)
 from liveblog.live.head import (
     HEAD_BYTES_MAX,
     INVALID,
+    OTHER,
     STREAM_START,
     TOO_LONG,
     Fault,
@@ -139,8 +154,10 @@ class Http(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=int(self.scheme == "https"), low=0)
 
     def data_received(self, data: bytes) -> None:
-        if data.startswith(STREAM_START) and self._takes_over(data):
-            return
+        if data.startswith(STREAM_START):
+            kind = kind_of(data)
+            if kind and kind is not OTHER and self._takes_over(kind, data):
+                return
         exchange = self._exchange
         exchange.receive(len(data))
         self._unset_keepalive_if_required()
@@ -149,22 +166,29 @@ class Http(HttpToolsProtocol):
                 data = self._parse(data)
         except httptools.HttpParserError:
             self._meet(Incident.INVALID, self._fault)
+        in_head = self.scope is None or "method" not in self.scope  # uvicorn names it at the end
+        if in_head or exchange.unparsed_bytes or exchange.state is not IDLE or self._has_deadline:
+            self._note_rest(in_head)
+
+    def _note_rest(self, in_head: bool) -> None:
+        """Give a client its time for the rest of a request, and limit that rest."""
+        exchange = self._exchange
+        if in_head and self.scope is not None:
+            exchange.on(PART)
         if exchange.is_too_long:
             self._meet(Incident.INVALID, TOO_LONG)
-        if self._has_deadline or exchange.unparsed_bytes or exchange.state is not State.IDLE:
-            is_open, in_body = not self.transport.is_closing(), exchange.state is State.BODY
-            self._direct.bodies.note_while(is_open and in_body, self)
-            self._direct.heads.note_while(is_open and exchange.awaits_head, self)
-            self._has_deadline = in_body or exchange.awaits_head
+        is_open, in_body = not self.transport.is_closing(), exchange.state is BODY
+        self._direct.bodies.note_while(is_open and in_body, self)
+        self._direct.heads.note_while(is_open and exchange.awaits_head, self)
+        self._has_deadline = in_body or exchange.awaits_head
 
-    def _takes_over(self, data: bytes) -> bool:
-        """Hand the connection over when `data` is the head of a stream, and return whether."""
-        reader = READERS.get(kind_of(data) or Kind.OTHER)
-        if not reader or self.transport.is_closing():
+    def _takes_over(self, kind: Kind, data: bytes) -> bool:
+        """Hand the connection over to the reader of a stream, and return whether."""
+        if self.transport.is_closing():
             return False
         decision = self._meet(Incident.STREAM)
         if decision is Decision.BECOME_READER:
-            self._become(reader, data)
+            self._become(READERS[kind], data)
         return decision is Decision.BECOME_READER
 
     def _parse(self, data: bytes) -> bytes:
@@ -202,10 +226,6 @@ class Http(HttpToolsProtocol):
 
     # -- the parser's callbacks; an exception makes the parser fail, and the client gets `_fault`
 
-    def on_message_begin(self) -> None:
-        self._exchange.on(Event.BEGIN)
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         exchange, parser = self._exchange, self.parser
         if [name for name, _ in self.headers].count(b"host") != 1 or exchange.may_be_long:
@@ -213,27 +233,27 @@ class Http(HttpToolsProtocol):
             if fault:
                 self._fault = fault
                 raise _Rejected
-        event = self._upgrade() if parser.should_upgrade() else Event.REQUEST
-        if event is not Event.OTHER_UPGRADE:
+        event = self._upgrade() if parser.should_upgrade() else REQUEST
+        if event is not OTHER_UPGRADE:
             super().on_headers_complete()  # raises for an invalid address
         exchange.on(event)
-        if event is Event.REQUEST:
+        if event is REQUEST:
             self.headers = _TRAILERS
 
     def _upgrade(self) -> Event:
         if self._should_upgrade():
-            return Event.HANDSHAKE
+            return UPGRADE
         is_connect = self.parser.get_method() == b"CONNECT"
-        return Event.REQUEST if is_connect else Event.OTHER_UPGRADE
+        return REQUEST if is_connect else OTHER_UPGRADE
 
     def on_body(self, body: bytes) -> None:
-        self._exchange.on(Event.DATA)
+        self._exchange.on(DATA)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         exchange = self._exchange
-        exchange.on(Event.END)
-        if exchange.state is State.IDLE:
+        exchange.on(END)
+        if exchange.state is IDLE:
             super().on_message_complete()
 
     # -- decisions

@@ -44,12 +44,15 @@ class Kind(StrEnum):
     OTHER = "anything else"
 
 
+WEBSOCKET, EVENTS, OTHER = Kind  # `Kind.OTHER` costs 0.1 us in Python 3.11
+
+
 def kind_of(data: bytes) -> Kind | None:
     """Return what a connection's first bytes ask for; None when more bytes are needed."""
     found = _STREAM.match(data)
     if not found:
         is_undecided = b"\r\n" not in data and data.startswith(STREAM_START[: len(data)])
-        return None if is_undecided else Kind.OTHER
+        return None if is_undecided else OTHER
     return Kind(found[2].decode()) if b"\r\n\r\n" in data else None
 
 

@@ -1,6 +1,7 @@
 """The environment: what is read from it, what is refused, and how that is said."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,3 +231,18 @@ def test_an_option_of_a_store_url_that_cannot_work_is_refused_at_once(url: str, 
 )
 def test_an_option_of_a_store_url_that_works_is_taken(url: str) -> None:
     assert load({"REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "0.0.0.0"}, "http://127.0.0.1:8000"),
+        ({"host": "::", "port": 9000}, "http://[::1]:9000"),
+        ({"host": "2001:db8::1"}, "http://[2001:db8::1]:8000"),
+        ({"tls_cert": "cert", "tls_key": "key"}, "https://127.0.0.1:8000"),
+        ({"public_url": "https://live.example", "host": "::"}, "https://live.example"),
+    ],
+)
+def test_site_url_is_reachable_when_public_url_is_not_set(given: Any, url: str) -> None:
+    assert Settings(**given).site_url == url
