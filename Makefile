@@ -45,10 +45,11 @@ lint: $(VENV)/.installed-test
 long: $(VENV)/.installed-test
 	@LONG=1 $(BIN)/pytest tests/unit/test_rfc6455.py tests/unit/test_hub_world.py
 
-# Bugs put into hub and timeline on purpose, and which invariant each breaks, as a table.
+# Seeded bugs, and which invariant each breaks, as two tables: hub and timeline; door and connections.
 .PHONY: mutants
 mutants: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m kit.mutants
+	@PYTHONPATH=tests $(BIN)/python -m kit.mutants_door
 
 # All of the output when one fails, else only the counts.
 .PHONY: scripts
