@@ -29,7 +29,6 @@ from liveblog.live.exchange import (
     REQUEST,
     UPGRADE,
     Decision,
-    Event,
     Exchange,
     Incident,
     Owed,
@@ -233,18 +232,17 @@ class Http(HttpToolsProtocol):
             if fault:
                 self._fault = fault
                 raise _Rejected
-        event = self._upgrade() if parser.should_upgrade() else REQUEST
+        event = REQUEST
+        if parser.should_upgrade():
+            if self._should_upgrade():
+                event = UPGRADE
+            elif parser.get_method() != b"CONNECT":
+                event = OTHER_UPGRADE
         if event is not OTHER_UPGRADE:
             super().on_headers_complete()  # raises for an invalid address
         exchange.on(event)
         if event is REQUEST:
             self.headers = _TRAILERS
-
-    def _upgrade(self) -> Event:
-        if self._should_upgrade():
-            return UPGRADE
-        is_connect = self.parser.get_method() == b"CONNECT"
-        return REQUEST if is_connect else OTHER_UPGRADE
 
     def on_body(self, body: bytes) -> None:
         self._exchange.on(DATA)
