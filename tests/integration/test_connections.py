@@ -84,7 +84,7 @@ BAD_HANDSHAKES = {
 
 
 @pytest.mark.parametrize("what", BAD_HANDSHAKES)
-async def test_a_handshake_that_is_none_is_answered_400_with_the_reason(
+async def test_handshake_gets_400_with_a_reason_when_it_is_invalid(
     lane: Server, live: str, what: str
 ) -> None:
     headers, reason = BAD_HANDSHAKES[what]
@@ -100,7 +100,7 @@ PATHS = {"a stream": "/blogs/x/live?x=", "a page": "/blogs/x?x=", "an address": 
 
 @pytest.mark.parametrize("what", PATHS)
 @pytest.mark.parametrize("cut", [0, 1_000])
-async def test_a_head_over_8_kib_is_answered_431(lane: Server, what: str, cut: int) -> None:
+async def test_first_head_gets_431_when_it_is_over_8_kib(lane: Server, what: str, cut: int) -> None:
     data = request(PATHS[what], "Cookie: " + "a" * 9_000 + "\r\n")
     async with wire(lane.url, data[:cut]) as made:
         await made.send(data[cut:])
@@ -108,7 +108,7 @@ async def test_a_head_over_8_kib_is_answered_431(lane: Server, what: str, cut: i
 
 
 @pytest.mark.parametrize("cut", [0, 1_000])
-async def test_a_later_head_over_8_kib_is_answered_431(lane: Server, cut: int) -> None:
+async def test_later_head_gets_431_when_it_is_over_8_kib(lane: Server, cut: int) -> None:
     async with wire(lane.url, request("/healthz")) as made:
         assert b" 200 " in await made.head()
         await made.reader.readexactly(len(b'{"status":"ok"}'))
@@ -118,14 +118,14 @@ async def test_a_later_head_over_8_kib_is_answered_431(lane: Server, cut: int) -
         assert (await made.rest()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_head_without_an_end_is_cut_at_8_kib(lane: Server) -> None:
+async def test_head_gets_431_at_8_kib_when_it_has_no_end(lane: Server) -> None:
     for begin in (b"GET /blogs/x/live HTTP/1.1\r\nA: ", b"GET /blogs/", b"GET / HTTP/1.1\r\nA: "):
         async with wire(lane.url, begin) as made:
             await made.send(b"a" * 9_000)
             assert (await made.rest()).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_heads_with_bodies_on_a_kept_connection_are_not_one_long_head(lane: Server) -> None:
+async def test_head_limit_starts_over_when_a_request_is_complete(lane: Server) -> None:
     asked = request("/healthz", f"Cookie: {'a' * 800}\r\nContent-Length: 9000\r\n")
     async with wire(lane.url) as made:
         for _ in range(12):
@@ -134,7 +134,7 @@ async def test_heads_with_bodies_on_a_kept_connection_are_not_one_long_head(lane
             await made.reader.readexactly(len(b'{"status":"ok"}'))
 
 
-async def test_a_head_over_8_kib_behind_another_ends_the_connection_after_the_answer_to_that(
+async def test_long_head_closes_after_the_answers_when_it_is_pipelined(
     lane: Server,
 ) -> None:
     long = request("/healthz", "Cookie: " + "a" * 20_000 + "\r\n")
@@ -154,7 +154,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-async def test_what_has_no_end_is_cut_off(lane: Server, what: str) -> None:
+async def test_connection_is_cut_off_when_a_part_has_no_end(lane: Server, what: str) -> None:
     async with wire(lane.url, ENDLESS[what]) as made:
         with contextlib.suppress(ConnectionError):
             for _ in range(10):
@@ -163,7 +163,7 @@ async def test_what_has_no_end_is_cut_off(lane: Server, what: str) -> None:
         await made.rest()
 
 
-async def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(
+async def test_connection_closes_without_a_word_when_nothing_is_asked(
     lane: Server,
 ) -> None:
     async def rest(first: bytes) -> bytes:
@@ -185,7 +185,7 @@ DRIBBLES = {
 }
 
 
-async def test_a_request_dribbled_byte_by_byte_is_cut_off_after_5_s(lane: Server) -> None:
+async def test_head_gets_408_after_5_s_when_it_comes_byte_by_byte(lane: Server) -> None:
     loop = asyncio.get_running_loop()
 
     async def dribble(begin: bytes) -> tuple[bytes, float]:
@@ -203,7 +203,7 @@ async def test_a_request_dribbled_byte_by_byte_is_cut_off_after_5_s(lane: Server
         assert took_s > 4.5
 
 
-async def test_a_stream_asked_for_in_pieces_is_one(lane: Server, live: str) -> None:
+async def test_stream_opens_when_its_head_comes_in_pieces(lane: Server, live: str) -> None:
     data = request(live, UPGRADE)
     async with wire(lane.url) as made:
         for i in range(len(data)):
@@ -214,7 +214,7 @@ async def test_a_stream_asked_for_in_pieces_is_one(lane: Server, live: str) -> N
 
 
 @pytest.mark.parametrize("cut", [0, 60])
-async def test_an_upgrade_on_a_connection_that_was_kept_is_a_direct_reader(
+async def test_upgrade_makes_a_direct_reader_when_the_connection_was_kept(
     lane: Server, editor: Editor, blog: Any, live: str, cut: int
 ) -> None:
     async with wire(lane.url, request("/healthz")) as made:
@@ -232,7 +232,7 @@ async def test_an_upgrade_on_a_connection_that_was_kept_is_a_direct_reader(
         await made.frame_of(0xC1)
 
 
-async def test_a_handshake_before_an_answer_that_is_owed_ends_the_connection_after_it(
+async def test_handshake_is_ignored_when_answers_are_owed(
     lane: Server, live: str
 ) -> None:
     owed, frame = request("/healthz"), masked(0x89, b"early")
@@ -251,7 +251,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("kind", BODIES)
-async def test_the_body_of_a_request_to_upgrade_is_its_body_and_no_request(
+async def test_body_is_no_request_when_its_head_asks_to_upgrade(
     lane: Server, site: Server, blog: Any, kind: str
 ) -> None:
     asking = "Connection: Upgrade\r\nUpgrade: h2c\r\n"
@@ -269,7 +269,7 @@ async def test_the_body_of_a_request_to_upgrade_is_its_body_and_no_request(
         assert (await made.rest()).startswith(b"HTTP/1.1 201 ")
 
 
-async def test_what_breaks_a_body_is_refused_only_where_no_other_answer_goes(lane: Server) -> None:
+async def test_broken_body_is_refused_only_when_no_answer_has_started(lane: Server) -> None:
     """Else the refusal would be taken for the answer to an earlier request, or be a second one."""
     chunked = request("/healthz", "Transfer-Encoding: chunked\r\n", "POST")
     async with wire(lane.url, request("/healthz") + chunked + b"zz\r\n") as made:
@@ -281,7 +281,7 @@ async def test_what_breaks_a_body_is_refused_only_where_no_other_answer_goes(lan
 
 
 @pytest.mark.parametrize("count", [1, 5])
-async def test_an_upgrade_to_what_we_do_not_speak_is_answered_as_if_it_were_not_asked(
+async def test_upgrade_is_ignored_when_its_protocol_is_unknown(
     lane: Server, count: int
 ) -> None:
     asked = request("/healthz", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n")
@@ -291,7 +291,7 @@ async def test_an_upgrade_to_what_we_do_not_speak_is_answered_as_if_it_were_not_
         assert answers.count(b"HTTP/1.1 200 ") == answers.count(b'{"status":"ok"}') == count + 1
 
 
-async def test_what_comes_with_the_end_of_a_handshake_in_pieces_is_heard(
+async def test_ping_is_answered_when_it_comes_with_the_end_of_the_handshake(
     lane: Server, live: str
 ) -> None:
     handshake = request(live, UPGRADE)
@@ -307,7 +307,7 @@ async def test_what_comes_with_the_end_of_a_handshake_in_pieces_is_heard(
 
 
 @pytest.mark.parametrize("cut", [0, 60])
-async def test_a_handshake_in_http_1_0_is_answered_400(lane: Server, live: str, cut: int) -> None:
+async def test_handshake_gets_400_when_it_is_http_1_0(lane: Server, live: str, cut: int) -> None:
     handshake = request(live, UPGRADE).replace(b"HTTP/1.1", b"HTTP/1.0")
     async with wire(lane.url, request("/healthz") if cut else b"") as made:
         if cut:
@@ -321,7 +321,7 @@ async def test_a_handshake_in_http_1_0_is_answered_400(lane: Server, live: str, 
         assert b"HTTP/1.1" in answer.partition(b"\r\n\r\n")[2]
 
 
-async def test_events_in_http_1_0_are_not_in_chunks_and_end_with_the_connection(
+async def test_events_have_no_chunks_when_the_request_is_http_1_0(
     lane: Server, editor: Editor, blog: Any
 ) -> None:
     """As nginx asks for them, unless it is told to speak HTTP/1.1."""
@@ -344,7 +344,7 @@ async def test_events_in_http_1_0_are_not_in_chunks_and_end_with_the_connection(
 
 
 @pytest.mark.parametrize("path", ["/", "/api/blogs", "/blogs/x/changes"])
-async def test_a_request_without_exactly_one_host_is_answered_400(lane: Server, path: str) -> None:
+async def test_request_gets_400_when_it_has_no_host_or_two(lane: Server, path: str) -> None:
     one = request(path)
     without = one.replace(b"Host: 127.0.0.1\r\n", b"")
     for data in (without, request(path, "Host: other\r\n")):
@@ -357,13 +357,13 @@ async def test_a_request_without_exactly_one_host_is_answered_400(lane: Server, 
 
 
 @pytest.mark.parametrize("path", ["/", "/blogs/x/events"])
-async def test_in_http_1_0_two_hosts_are_too_many_and_none_is_not(lane: Server, path: str) -> None:
+async def test_http_1_0_request_gets_400_when_it_has_two_hosts(lane: Server, path: str) -> None:
     two = request(path, "Host: other\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
     async with wire(lane.url, two) as made:
         assert (await made.rest()).startswith(b"HTTP/1.1 400 ")
 
 
-async def test_who_ends_its_side_after_a_whole_request_is_answered(
+async def test_half_closed_client_is_answered_when_its_request_is_whole(
     lane: Server, blog: Any, site: Server
 ) -> None:
     body = b'{"body":"Sent, and the line closed."}'
@@ -378,7 +378,7 @@ async def test_who_ends_its_side_after_a_whole_request_is_answered(
         assert b"HTTP/1.1 201 " in answers
 
 
-async def test_who_ends_its_side_within_a_request_is_cut_off(
+async def test_half_closed_client_is_cut_off_when_its_request_is_not_whole(
     lane: Server, editor: Editor, blog: Any, site: Server
 ) -> None:
     given = f"Content-Type: application/json\r\nAuthorization: Bearer {await site.token()}\r\n"
@@ -391,7 +391,7 @@ async def test_who_ends_its_side_within_a_request_is_cut_off(
     assert not (await editor.ok("GET", f"/{blog['slug']}/entries"))["entries"]
 
 
-async def test_events_on_a_connection_that_was_kept_are_direct(lane: Server, blog: Any) -> None:
+async def test_events_are_direct_when_the_connection_was_kept(lane: Server, blog: Any) -> None:
     async with wire(lane.url, request("/healthz")) as made:
         await made.head()
         await made.reader.readexactly(len(b'{"status":"ok"}'))
@@ -402,7 +402,7 @@ async def test_events_on_a_connection_that_was_kept_are_direct(lane: Server, blo
         assert b"date: " in head
 
 
-async def test_anything_else_is_as_uvicorn_has_it(lane: Server) -> None:
+async def test_other_requests_are_answered_as_by_uvicorn(lane: Server) -> None:
     for data in (b"NONSENSE\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET /blogs/x/live HTTP/9\r\n\r\n"):
         async with wire(lane.url, data + b"\r\n\r\n") as made:
             assert (await made.rest()).startswith(b"HTTP/1.1 400 ")
@@ -441,7 +441,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-async def test_what_a_reader_may_not_send_ends_it_with_the_right_code(
+async def test_reader_gets_the_right_code_when_it_breaks_the_protocol(
     lane: Server, live: str, what: str
 ) -> None:
     data, code = WRONG[what]
@@ -450,13 +450,13 @@ async def test_what_a_reader_may_not_send_ends_it_with_the_right_code(
         assert await made.close_code() == code
 
 
-async def test_a_megabyte_of_text_still_gets_its_code(lane: Server, live: str) -> None:
+async def test_reader_gets_its_code_when_it_sends_a_megabyte(lane: Server, live: str) -> None:
     async with reading(lane, live) as made:
         await made.send(b"\x82\xff" + (1 << 20).to_bytes(8, "big") + b"mask" + b"x" * (1 << 20))
         assert await made.close_code() == 1003
 
 
-async def test_pings_are_answered_with_the_same_payload_however_they_are_cut(
+async def test_pong_has_the_payload_of_its_ping_when_it_comes_in_pieces(
     lane: Server, live: str
 ) -> None:
     async with reading(lane, live) as made:
@@ -467,14 +467,14 @@ async def test_pings_are_answered_with_the_same_payload_however_they_are_cut(
         assert await made.frame_of(0x8A) == b"b" * 125
 
 
-async def test_a_flood_of_pings_ends_with_1008(lane: Server, live: str) -> None:
+async def test_reader_gets_1008_when_it_floods_with_pings(lane: Server, live: str) -> None:
     async with reading(lane, live) as made:
         for _ in range(10):
             await made.send(masked(0x89, b"a" * 100) * 100)
         assert await made.close_code() == 1008
 
 
-async def test_pings_after_each_sign_of_life_asked_for_are_no_flood(
+async def test_ping_limit_starts_over_when_a_ping_was_answered(
     lane: Server, live: str
 ) -> None:
     async with reading(lane, live) as made:
@@ -486,13 +486,13 @@ async def test_pings_after_each_sign_of_life_asked_for_are_no_flood(
             await made.send(masked(0x8A))
 
 
-async def test_a_beat_carries_a_ping(lane: Server, live: str) -> None:
+async def test_beat_carries_a_ping(lane: Server, live: str) -> None:
     async with reading(lane, live) as made:
         assert json.loads(await made.frame_of(0x81))["t"] == "beat"
         assert await made.frame_of(0x89) == b""
 
 
-async def test_who_sends_without_end_while_events_are_read_is_cut_off(
+async def test_event_reader_is_cut_off_when_it_sends_without_end(
     lane: Server, blog: Any
 ) -> None:
     async with wire(lane.url, request(f"/blogs/{blog['slug']}/events")) as made:
@@ -503,7 +503,7 @@ async def test_who_sends_without_end_while_events_are_read_is_cut_off(
         await made.rest()
 
 
-async def test_garbage_costs_other_readers_nothing(
+async def test_readers_go_on_when_another_sends_garbage(
     lane: Server, editor: Editor, blog: Any, live: str
 ) -> None:
     async with reading(lane, live) as honest:
@@ -562,7 +562,7 @@ async def _ask_somehow(url: str, asked: list[bytes], chance: random.Random) -> N
                     await made.reader.read(1 << 20)
 
 
-async def test_whatever_is_asked_in_pieces_and_left_in_any_way_costs_other_readers_nothing(
+async def test_readers_go_on_when_clients_ask_and_leave_in_any_way(
     lane: Server, site: Server, editor: Editor, blog: Any, live: str
 ) -> None:
     asked, chance = _asked(await editor.blog(), await site.token()), random.Random(1)
@@ -589,7 +589,7 @@ async def _are_all_gone(server: Server) -> bool:
 # -- compression
 
 
-async def test_who_offers_compression_gets_one_shared_frame_and_small_ones_plain(
+async def test_compressed_frame_is_shared_and_small_frames_are_plain(
     lane: Server, editor: Editor, blog: Any, live: str
 ) -> None:
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
@@ -606,7 +606,7 @@ async def test_who_offers_compression_gets_one_shared_frame_and_small_ones_plain
 # -- slow readers
 
 
-async def test_a_reader_that_stalls_gets_one_frame_to_the_top_when_it_reads_again(
+async def test_stalled_reader_gets_one_frame_to_the_top_when_it_reads_again(
     lane: Server, editor: Editor, blog: Any, live: str
 ) -> None:
     stalled = socket.socket()
@@ -638,7 +638,7 @@ async def test_a_reader_that_stalls_gets_one_frame_to_the_top_when_it_reads_agai
 # -- descriptors
 
 
-async def test_no_frame_reaches_a_stranger_who_got_the_number_of_a_closed_connection(
+async def test_frame_reaches_no_stranger_when_a_descriptor_is_reused(
     lane: Server, editor: Editor
 ) -> None:
     """Readers of one blog come and go while others ask for something else: numbers are given again.
@@ -677,7 +677,7 @@ async def test_no_frame_reaches_a_stranger_who_got_the_number_of_a_closed_connec
 # -- who asks
 
 
-async def test_readers_behind_a_trusted_proxy_are_counted_by_the_address_it_names(
+async def test_readers_count_by_forwarded_address_when_the_proxy_is_trusted(
     site: Server, editor: Editor, tmp_path: Path
 ) -> None:
     blog = await editor.blog()
@@ -724,7 +724,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("loop", DIRECT)
-async def test_tls_on_the_worker_carries_streams_pages_and_catches_up_who_stalls(
+async def test_streams_and_pages_work_when_the_worker_serves_tls(
     site: Server, editor: Editor, tmp_path: Path, certificate: Path, loop: str
 ) -> None:
     blog = await editor.blog()
@@ -842,7 +842,7 @@ async def _behind(lane: DirectTransport) -> SocketReader:
     return reader
 
 
-async def test_a_peer_that_takes_nothing_of_a_page_is_freed(small: Any) -> None:
+async def test_connection_is_freed_when_its_client_takes_nothing(small: Any) -> None:
     server, _, url = small
     async with wire(url, request("/"), limit=1):
         await until(lambda: server.server_state.connections)
@@ -850,7 +850,7 @@ async def test_a_peer_that_takes_nothing_of_a_page_is_freed(small: Any) -> None:
 
 
 @pytest.mark.parametrize("stream", ["live", "events"])
-async def test_a_stream_asked_for_before_a_page_is_taken_is_never_among_its_bytes(
+async def test_stream_never_goes_among_the_bytes_of_a_page(
     small: Any, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a page whose answer is made, and waits for a peer that reads slowly."""
@@ -873,7 +873,7 @@ async def test_a_stream_asked_for_before_a_page_is_taken_is_never_among_its_byte
     assert not lane.door.hub.count()
 
 
-async def test_a_connection_that_is_closed_with_a_short_rest_is_freed_too(small: Any) -> None:
+async def test_connection_is_freed_when_a_short_rest_is_not_taken(small: Any) -> None:
     server, _, url = small
     async with wire(url, request("/short"), limit=1):
         await until(lambda: server.server_state.connections)
@@ -887,7 +887,7 @@ async def test_a_connection_that_is_closed_with_a_short_rest_is_freed_too(small:
         await until(lambda: not server.server_state.connections)
 
 
-async def test_who_goes_while_the_first_of_several_answers_is_made_ends_it(
+async def test_tasks_end_when_the_client_of_several_answers_leaves(
     small: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, _, url = small
@@ -900,14 +900,14 @@ async def test_who_goes_while_the_first_of_several_answers_is_made_ends_it(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_a_body_that_does_not_come_is_cut_off(small: Any) -> None:
+async def test_connection_is_cut_off_when_its_body_does_not_come(small: Any) -> None:
     _, _, url = small
     head = request("/body", "Content-Length: 10\r\n", "POST")
     async with wire(url, head + b"x") as made:
         assert await made.rest() == b""
 
 
-async def test_a_reader_of_a_blog_that_cannot_be_loaded_for_a_fault_is_told_to_come_back(
+async def test_reader_gets_1011_when_loading_its_blog_raises(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, lane, url = small
@@ -923,7 +923,7 @@ async def test_a_reader_of_a_blog_that_cannot_be_loaded_for_a_fault_is_told_to_c
     await until(lambda: lane.door.count == 0)
 
 
-async def test_who_is_behind_is_owed_the_last_pong_only(small: Any) -> None:
+async def test_reader_gets_the_last_pong_only_when_it_is_behind(small: Any) -> None:
     _, lane, url = small
     async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE), limit=1_000) as made:
         reader = await _behind(lane)
@@ -933,7 +933,7 @@ async def test_who_is_behind_is_owed_the_last_pong_only(small: Any) -> None:
         assert await made.frame_of(0x8A) == b"last"
 
 
-async def test_a_long_frame_is_not_copied_for_each_reader_that_comes_back(
+async def test_long_frame_is_shared_when_many_readers_reconnect(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, lane, url = small
@@ -959,7 +959,7 @@ async def test_a_long_frame_is_not_copied_for_each_reader_that_comes_back(
     assert first[-1] is second[-1]
 
 
-async def test_who_does_not_answer_a_close_is_freed(small: Any) -> None:
+async def test_reader_is_freed_when_it_does_not_answer_a_close(small: Any) -> None:
     _, lane, url = small
     async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE)) as made:
         await made.head()
@@ -970,7 +970,7 @@ async def test_who_does_not_answer_a_close_is_freed(small: Any) -> None:
     assert lane.door.closes == {4001: 1}
 
 
-async def test_a_reader_is_no_connection_of_uvicorns_and_holds_neither_task_nor_timer(
+async def test_reader_holds_no_task_no_timer_and_no_uvicorn_connection(
     small: Any,
 ) -> None:
     server, lane, url = small
@@ -986,7 +986,7 @@ async def test_a_reader_is_no_connection_of_uvicorns_and_holds_neither_task_nor_
     assert lane.door.closes == {1006: 1}
 
 
-async def test_the_descriptor_is_still_open_when_the_loop_says_that_the_connection_is_lost(
+async def test_descriptor_is_open_when_connection_lost_is_called(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `DirectReader` relies on: only after `connection_lost` may the number be another's."""
@@ -1007,7 +1007,7 @@ async def test_the_descriptor_is_still_open_when_the_loop_says_that_the_connecti
     assert seen == [True]
 
 
-async def test_who_is_behind_and_breaks_the_protocol_leaves_no_traceback(
+async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
     small: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A pong is owed, the close waits behind a full socket, and then the reader reads on."""
@@ -1023,7 +1023,7 @@ async def test_who_is_behind_and_breaks_the_protocol_leaves_no_traceback(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_accepts_and_closes_are_counted(small: Any) -> None:
+async def test_door_counts_accepts_and_closes(small: Any) -> None:
     _, lane, url = small
     for path, headers, awaited in (
         (f"/blogs/{SLUG}/live", UPGRADE, 0x81),
@@ -1042,7 +1042,7 @@ async def test_accepts_and_closes_are_counted(small: Any) -> None:
     assert lane.door.closes == {1001: 1, 4504: 1, 4500: 1}
 
 
-async def test_the_streams_of_one_blog_agree(lane: Server, editor: Editor, blog: Any) -> None:
+async def test_transports_give_the_same_changes(lane: Server, editor: Editor, blog: Any) -> None:
     ask = Target(lane.url, blog["slug"], since=blog["position"])
     await editor.publish(blog["slug"])
     told = []

@@ -14,7 +14,7 @@ SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "hea
 
 
 @in_virtual_time
-async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() -> None:
+async def test_event_stream_ends_its_answer_when_its_reader_takes_nothing() -> None:
     """A server logs an answer that is left open as a fault."""
     past = Past()
     past.publish()
