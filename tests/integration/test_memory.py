@@ -33,7 +33,7 @@ CODINGS = ("br", "gzip", "identity")
 
 
 class Got(NamedTuple):
-    """An answer with the bytes that were on the wire, and what they mean."""
+    """An answer with the bytes that were on the wire, and its decoded body."""
 
     status: int
     headers: httpx2.Headers
@@ -67,7 +67,7 @@ class Client:
         return await self.ask("GET", path, accept, **headers)
 
     async def get_in(self, coding: str, path: str, **headers: str) -> Got:
-        """Return an answer in a coding; one whose compression takes long comes without, at first."""
+        """Return an answer in a coding; the first answers are plain while compression takes long."""
 
         async def coded() -> Any:
             got = await self.get(path, coding, **headers)
@@ -130,17 +130,15 @@ async def test_cached_answer_has_a_tag_for_each_coding(
         }
 
 
-async def test_list_of_blogs_is_compressed_and_revalidated(
-    editor: Editor, client: Client
-) -> None:
+async def test_list_of_blogs_is_compressed_and_revalidated(editor: Editor, client: Client) -> None:
     await editor.blog(dek="What the council decides. " * 19)
 
-    async def is_told() -> bool:
+    async def is_compressed() -> bool:
         whole = await client.get("/", "br")
         again = await client.get("/", "br", if_none_match=whole.etag)
         return (whole.coding, again.status) == ("br", 304)
 
-    await until(is_told)
+    await until(is_compressed)
 
 
 @pytest.mark.parametrize("coding", CODINGS)
@@ -255,11 +253,11 @@ async def test_file_of_another_release_is_the_present_one_and_not_cached(
     assert (await client.ask("POST", "/static/js/view.js")).status == 405
 
 
-# -- the short way, and what a worker keeps, seen from inside
+# -- the short way, and the cache of a worker, seen from inside
 
 
 class Here:
-    """Subscriptions that are always confirmed; the test itself hands the messages over."""
+    """Subscriptions that are always confirmed; the test delivers the messages."""
 
     async def follow(self, slug: str) -> None:
         pass

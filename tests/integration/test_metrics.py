@@ -1,4 +1,4 @@
-"""`/metrics`: what one worker and several count, as Prometheus reads it."""
+"""`/metrics` of one worker and of several, as Prometheus reads them."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What readers are told, over a real server: WebSocket, Server-Sent Events and `changes` alike."""
+"""Streams of a real server: the same frames by WebSocket, Server-Sent Events and `changes`."""
 
 import asyncio
 import contextlib
@@ -34,20 +34,20 @@ LEFT_OUT = {"body", "publish_at", "summary"}
 
 @pytest.fixture
 async def blog(editor: Editor) -> Any:
-    """A live blog of its own."""
+    """Return a live blog that only this test uses."""
     return await editor.blog()
 
 
 @pytest.fixture(scope="module", params=LANES)
-def lane(
+def server(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server whose readers' streams are carried in one of the ways; all of them must be alike."""
+    """Yield a server with one of the transports; all of them must behave alike."""
     if request.param == "direct":
         yield site
         return
     with serving(
-        tmp_path_factory.mktemp("lane") / "log",
+        tmp_path_factory.mktemp("streams") / "log",
         command=LANES[request.param],
         REDIS_URL=site.store_url,
         PUBLIC_URL="https://live.example",
@@ -59,12 +59,12 @@ def lane(
 
 
 @pytest.fixture
-def ask(lane: Server, blog: Any) -> Target:
-    return Target(lane.url, blog["slug"])
+def ask(server: Server, blog: Any) -> Target:
+    return Target(server.url, blog["slug"])
 
 
 async def missed(open_stream: Open, ask: Target) -> Frame:
-    """Return the frame that says what a reader missed."""
+    """Return the frame with the changes that a reader missed."""
     async with open_stream(ask) as stream:
         while (frame := await stream.next())["t"] == "hello":
             pass
@@ -185,7 +185,9 @@ async def test_reader_is_reset_when_it_missed_more_than_200_entries(
         assert frame == {"t": "reset", "position": now, "after_ms": [0, 3000]}
 
 
-async def test_reader_is_reset_when_it_missed_more_than_256_kib(editor: Editor, blog: Any, ask: Target) -> None:
+async def test_reader_is_reset_when_it_missed_more_than_256_kib(
+    editor: Editor, blog: Any, ask: Target
+) -> None:
     texts = ["word " * 4_000] * 14
     entries = [await editor.publish(blog["slug"], text) for text in texts]
     for open_stream in TRANSPORTS.values():
@@ -306,10 +308,10 @@ async def test_beat_carries_the_position_in_every_heartbeat(
 
 @each_stream
 async def test_readers_of_both_forms_get_a_new_start_time(
-    editor: Editor, lane: Server, open_stream: Open
+    editor: Editor, server: Server, open_stream: Open
 ) -> None:
     blog = await editor.blog(status="upcoming", timezone="Europe/London")
-    ask = Target(lane.url, blog["slug"])
+    ask = Target(server.url, blog["slug"])
     async with open_stream(ask) as html, open_stream(replace(ask, as_data=True)) as data:
         await html.next("hello")
         await data.next("hello")
@@ -345,15 +347,19 @@ async def test_readers_of_both_forms_share_one_blog(
 
 
 @each_transport
-async def test_reader_is_sent_away_for_long_when_the_blog_is_unknown(lane: Server, open_stream: Open) -> None:
+async def test_reader_is_sent_away_for_long_when_the_blog_is_unknown(
+    server: Server, open_stream: Open
+) -> None:
     for slug in ("never-heard-of", "A", "a%20b", "%7B%7D", "%00", "a" * 81):
-        await _no_such_blog(Target(lane.url, slug), open_stream)
+        await _no_such_blog(Target(server.url, slug), open_stream)
 
 
 @each_transport
-async def test_reader_is_sent_away_for_long_when_the_blog_is_a_draft(editor: Editor, lane: Server, open_stream: Open) -> None:
+async def test_reader_is_sent_away_for_long_when_the_blog_is_a_draft(
+    editor: Editor, server: Server, open_stream: Open
+) -> None:
     blog = await editor.blog(status="draft")
-    await _no_such_blog(Target(lane.url, blog["slug"]), open_stream)
+    await _no_such_blog(Target(server.url, blog["slug"]), open_stream)
 
 
 async def _no_such_blog(ask: Target, open_stream: Open) -> None:
@@ -400,9 +406,9 @@ async def test_reader_of_an_ended_blog_gets_what_it_missed_then_4510(
             assert [f["after_ms"] for f in farewell] == [None]
     for nothing_missed in (ended["position"], None):
         async with open_stream(replace(ask, since=nothing_missed)) as stream:
-            told = [frame["t"] for frame in await stream.rest()]
+            given = [frame["t"] for frame in await stream.rest()]
             assert stream.code == (4510 if open_stream is websocket else 204)
-            assert told == (["hello"] if open_stream is websocket else [])
+            assert given == (["hello"] if open_stream is websocket else [])
 
 
 @each_stream
@@ -469,9 +475,9 @@ async def test_ping_of_a_reader_is_answered(ask: Target) -> None:
 
 @each_stream
 async def test_reader_is_admitted_when_its_origin_is_ours_or_allowed(
-    lane: Server, ask: Target, open_stream: Open
+    server: Server, ask: Target, open_stream: Open
 ) -> None:
-    for origin in (None, lane.url, "https://live.example", "https://news.example"):
+    for origin in (None, server.url, "https://live.example", "https://news.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
             await stream.next("hello")
             if open_stream is events:
@@ -480,7 +486,9 @@ async def test_reader_is_admitted_when_its_origin_is_ours_or_allowed(
 
 
 @each_stream
-async def test_reader_is_sent_away_when_its_origin_is_foreign(ask: Target, open_stream: Open) -> None:
+async def test_reader_is_sent_away_when_its_origin_is_foreign(
+    ask: Target, open_stream: Open
+) -> None:
     for origin in ("https://evil.example", "null", "http://live.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
             frames = await stream.rest()
@@ -541,7 +549,7 @@ async def test_changes_are_cacheable_for_a_second(ask: Target) -> None:
 def small(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server for two readers of one address and three in all, on the store of `site`."""
+    """Yield a server that admits two readers of one address and three in all."""
     with serving(
         tmp_path_factory.mktemp("small") / "log",
         command=LANES[request.param],
@@ -583,17 +591,17 @@ async def test_readers_are_told_to_come_back_when_a_limit_is_reached(
 async def test_readers_count_while_their_blog_is_loading(
     small: Server, editor: Editor, blog: Any, open_stream: Open
 ) -> None:
-    all_are_told = asyncio.Barrier(8)
+    all_have_joined = asyncio.Barrier(8)
 
-    async def told() -> str:
+    async def first() -> str:
         async with open_stream(Target(small.url, blog["slug"])) as stream:
             frame = await stream.next()
-            await all_are_told.wait()
+            await all_have_joined.wait()
             return str(frame["t"])
 
     other = await editor.blog()
     await until(lambda: _is_admitted(open_stream, Target(small.url, other["slug"])))
-    frames = await asyncio.gather(*(told() for _ in range(8)))
+    frames = await asyncio.gather(*(first() for _ in range(8)))
     assert sorted(frames) == ["bye"] * 6 + ["hello"] * 2
 
 
@@ -602,7 +610,7 @@ async def _is_admitted(open_stream: Open, ask: Target) -> bool:
         return bool((await stream.next())["t"] == "hello")
 
 
-# -- the store away
+# -- an unreachable store
 
 
 @pytest.fixture
@@ -615,7 +623,7 @@ def running_own_store(own_store: StoreProcess) -> StoreProcess:
 def alone(
     request: pytest.FixtureRequest, own_store: StoreProcess, tmp_path: Path
 ) -> Iterator[Server]:
-    """A server on that store, which may be away when it starts."""
+    """Yield a server on a store that may be unreachable when the server starts."""
     with serving(
         tmp_path / "server.log",
         path="/healthz",
@@ -647,10 +655,10 @@ async def test_blog_is_never_unknown_when_the_store_is_unreachable(
             return await stream.rest(), stream.code
 
     reading = asyncio.create_task(client.get(f"{alone.url}/blogs/council"))
-    told = await asyncio.gather(*map(farewell, TRANSPORTS))
+    given = await asyncio.gather(*map(farewell, TRANSPORTS))
     page = await reading
     bye = {"t": "bye", "after_ms": [0, 20_000], "why": "store"}
-    assert told == [([bye], 1013), ([bye], 200), ([], 503)]
+    assert given == [([bye], 1013), ([bye], 200), ([], 503)]
     assert page.status_code == 503
     assert page.headers["retry-after"].isdigit()
     assert page.headers["cache-control"] == "no-store"

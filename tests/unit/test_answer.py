@@ -1,4 +1,4 @@
-"""How an answer kept in memory is negotiated, compressed and revalidated."""
+"""Cached answers: negotiated, compressed and revalidated."""
 
 import asyncio
 import threading
@@ -23,12 +23,12 @@ DECODE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have answers wait for their compression also where others have the core."""
+    """Let answers wait for their compression when the machine is busy."""
     monkeypatch.setattr(answer, "WAIT_S", 10)
 
 
 class Got(NamedTuple):
-    """What a client got."""
+    """The answer that a client got."""
 
     status: int
     headers: dict[str, str]
@@ -199,7 +199,7 @@ async def test_vary_is_completed_when_one_is_given() -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which codings were made, and in which threads."""
+    """Records which codings were made, and in which threads."""
     done: list[str] = []
 
     def noting(coding: str, compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
@@ -217,7 +217,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Compressions wait until it is set."""
+    """Return an event that compressions wait for."""
     opened = threading.Event()
     compress = answer._COMPRESS["br"]
 

@@ -1,4 +1,4 @@
-"""What is counted in plain ints is shown to Prometheus, of one worker and of several."""
+"""Plain counters shown to Prometheus, of one worker and of several."""
 
 import asyncio
 import json
@@ -92,7 +92,7 @@ def test_number_is_a_gauge_when_it_can_fall() -> None:
 
 
 def test_series_is_zero_when_nothing_was_counted() -> None:
-    """Else `rate` misses the first of what it counts (Prometheus, "Avoid missing metrics")."""
+    """Without the zero `rate` misses the first count (Prometheus, "Avoid missing metrics")."""
     found = samples(made()[1].text())
     for name in ("readers websocket", "readers events", "accepts_total store", "closes_total 4002"):
         assert found[name] == 0
@@ -173,7 +173,7 @@ class Worker:
         return samples(self._ask(None))
 
     def kill(self) -> None:
-        """End the process by force, and wait until it is gone."""
+        """Kill the process, and wait until it has gone."""
         self.process.send_signal(signal.SIGKILL)
         self.close()
 
@@ -233,10 +233,8 @@ def test_killed_worker_keeps_its_counters_and_loses_its_gauges(start: Start) -> 
     assert found["deliveries_total"] == 11
 
 
-def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(
-    start: Start, tmp_path: Path
-) -> None:
-    """Numbers come again, in a container soon: its own is alive, so no scrape forgets that file."""
+def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_path: Path) -> None:
+    """Process numbers are reused, in a container soon. The number is alive, so its file stays."""
     dead = start()
     dead.count(readers=9, deliveries=5)
     dead.kill()
@@ -255,7 +253,7 @@ def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(
 
 
 def test_scrapes_succeed_when_they_remove_the_same_dead_worker(tmp_path: Path) -> None:
-    """Each lists the same files and finds some removed by another."""
+    """Each scrape lists the same files, and another scrape removes some of them first."""
     with ThreadPoolExecutor(8) as threads:
         for turn in range(200):
             dead = 2**30 + turn  # more than any kernel gives

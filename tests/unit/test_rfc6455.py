@@ -1,4 +1,4 @@
-"""What readers send, against `websockets` as the oracle; frames and handshakes for readers.
+"""Frames from readers, with `websockets` as the oracle; frames and handshakes for readers.
 
 `LONG=1` tries 100,000 generated streams in place of some hundred (`make long`).
 """
@@ -37,7 +37,7 @@ fewer = settings(max_examples=max(100, EXAMPLES // 10), deadline=None)
 
 
 class Verdict(NamedTuple):
-    """What bytes come to.
+    """The consequence of bytes from a reader.
 
     `pongs`, then how it ended: `code` None while it goes on. `echo` is the answer to the reader's
     own close frame, None when it is another end.
@@ -72,7 +72,7 @@ def _ended(pongs: bytes, received: Received) -> Verdict:
 
 
 class _AsItIs:
-    """Stands for the inflater: what a message holds is nothing to us, its header is."""
+    """Replaces the inflater: the tests compare headers, not the content of messages."""
 
     unconsumed_tail = b""
 
@@ -96,7 +96,7 @@ def oracle_of(deflates: bool) -> ServerProtocol:
 
 
 def theirs(chunks: list[bytes], deflates: bool) -> Verdict:
-    """Return the verdict of `websockets`, which differs from ours in two things by intention.
+    """Return the verdict of `websockets`; ours differs in two points on purpose.
 
     The first message ends the connection with 1003. So does, with 1002, a control frame whose
     length takes more bytes than it needs (section 5.2), which websockets lets pass.
@@ -132,7 +132,7 @@ def _is_padded(frame: bytes) -> bool:
 
 
 def compare(chunks: list[bytes], deflates: bool) -> Verdict:
-    """Compare the two. We refuse at a header, so the oracle is fed a payload to be done with it."""
+    """Compare both verdicts. We reject at a header; the oracle needs the payload as well."""
     mine = ours(chunks, deflates)
     is_refused = mine.code is not None and mine.echo is None
     assert mine == theirs([*chunks, FILLER] if is_refused else chunks, deflates)
@@ -148,7 +148,7 @@ def _cut(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def _frame(first: int, is_masked: bool, length: int, payload: bytes, key: bytes) -> bytes:
-    """Return a frame whose header may say anything; `length`: how many bytes to say it in."""
+    """Return a frame with any header; `length`: the bytes that its length takes."""
     size = len(payload)
     form = 127 if length == 127 or size > 65_535 else 126 if length == 126 or size > 125 else size
     head = bytes((first, (0x80 if is_masked else 0) | form))
@@ -438,7 +438,7 @@ def headers_of(**changed: str | None) -> Pairs:
 
 
 def joined(pairs: Pairs) -> dict[bytes, bytes]:
-    """Return headers as the front door gives them."""
+    """Return headers as `read_head` does."""
     found: dict[bytes, bytes] = {}
     for name, value in pairs:
         key, line = name.lower().encode(), value.encode("latin-1")
@@ -531,7 +531,7 @@ def test_connection_header_may_name_more_than_the_upgrade(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["sec-websocket-protocol", "sec-websocket-extensions"])
 def test_empty_header_beside_another_is_accepted(name: str) -> None:
-    """Joined, as RFC 9110 (section 5.3) allows, it is an empty element of a list: ignored."""
+    """Joined (RFC 9110, section 5.3) it is an empty element of a list, which is ignored."""
     given = {"sec-websocket-protocol": "liveblog.v1", "sec-websocket-extensions": "x"}[name]
     assert _answer([*headers_of(), (name, given), (name, "")])
     assert not _oracle_answer([*headers_of(), (name, given), (name, "")])

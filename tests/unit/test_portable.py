@@ -1,4 +1,4 @@
-"""The portable lane, against an ASGI server that is played here."""
+"""The portable transport, on an ASGI server in memory."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.virtual import in_virtual_time
 
-from liveblog.live import portable as sockets
+from liveblog.live import portable
 from liveblog.live.door import GONE, Door, read_request
 from liveblog.live.portable import EventStream
 
@@ -15,7 +15,7 @@ SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "hea
 
 @in_virtual_time
 async def test_event_stream_ends_its_answer_when_its_reader_takes_nothing() -> None:
-    """A server logs an answer that is left open as a fault."""
+    """A server logs an answer without an end as an error of the application."""
     past = Past()
     past.publish()
     door = Door(make_hub(FakeStore(past)))
@@ -37,7 +37,7 @@ async def test_event_stream_ends_its_answer_when_its_reader_takes_nothing() -> N
     await asyncio.sleep(1)
     (reader,) = live.behind
     live.free(reader)
-    await asyncio.sleep(sockets.FREED_S / 2)
+    await asyncio.sleep(portable.FREED_S / 2)
     assert not serving.done()
     is_lost.set()
     await serving
