@@ -1,20 +1,13 @@
-"""One HTTP connection as a state machine: how far its requests are, and what follows from that.
+"""One HTTP connection as a state machine: two tables that run.
 
-Two tables decide. `MOVES` says which state follows when the parser reports an event. `DECISIONS`
-says what the connection does when something other than the parser's next event happens. h11 keeps
-its rules in the same form.
+`MOVES` says which state follows when the parser reports an event. `DECISIONS` says what the
+connection does about an incident, which is anything else that happens. h11 keeps its rules so.
 
 ```
-           PART           REQUEST          DATA
-   IDLE ---------> HEAD ----------> BODY ------> BODY
-     |              |                 |
-     +--------------+                 +--> IDLE
-     | the same three                END
-     | ends of a head:
-     |  REQUEST ----------> BODY
-     |  UPGRADE ----------> HANDSHAKE
-     +- OTHER_UPGRADE ----> REREAD ---> BODY
-                                REQUEST
+IDLE        --PART-->           HEAD
+IDLE, HEAD  --REQUEST-->        BODY       --END-->      IDLE
+IDLE, HEAD  --UPGRADE-->        HANDSHAKE
+IDLE, HEAD  --OTHER_UPGRADE-->  REREAD     --REQUEST-->  BODY
 ```
 
 Rules: no I/O, no clock, no parser. The protocol class translates its callbacks into events and

@@ -7,7 +7,7 @@ readers and all other requests have the same scheme and address.
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -159,5 +159,5 @@ def _forwarded_scheme(headers: Headers) -> str:
     return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
 
 
-async def _no_application(*_: Any) -> None:
+async def _no_application(*_: object) -> None:
     """Stand for the application of a middleware whose list of trusted addresses alone is used."""

@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -31,6 +31,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
+
+Label = TypeVar("Label", str, int)
 
 FLUSH_S: Final = 1.0
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -104,7 +106,7 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         if name not in self._gauges:
-            mode: Any = "livemin" if name == "store_up" else "livesum"
+            mode: Literal["livemin", "livesum"] = "livemin" if name == "store_up" else "livesum"
             self._gauges[name] = Gauge(
                 f"liveblog_{name}", text, labels, registry=self._registry, multiprocess_mode=mode
             )
@@ -144,7 +146,7 @@ def _totals(hub: Hub) -> list[tuple[str, str, int]]:
         ("deliveries", "Changes frames taken by readers", counts.deliveries),
         ("sent_bytes", "Bytes of these on the wire", counts.sent_bytes),
         ("repairs", "Reads of the store's state after a gap", counts.repairs),
-        ("resets", "Readers told to start over", counts.resets),
+        ("resets", "Readers sent a reset", counts.resets),
     ]
 
 
@@ -152,7 +154,7 @@ def _freed(hub: Hub) -> dict[str, int]:
     return {"stalled": hub.counts.stalled, "unheard": hub.counts.unheard}
 
 
-def _by_label(counts: Mapping[Any, int], known: Sequence[Any]) -> dict[str, int]:
+def _by_label(counts: Mapping[Label, int], known: Sequence[Label]) -> dict[str, int]:
     """Return counts by label; unknown labels are summed, since a reader may send any code."""
     shown = {str(label): counts.get(label, 0) for label in known}
     if others := sum(count for label, count in counts.items() if label not in known):

@@ -12,7 +12,7 @@ ASGI server.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -50,10 +50,11 @@ FREED_S: Final = 10.0  # for a server to give up a connection whose reader takes
 CONFIRM_S: Final = 1.0  # for the store to judge a position, before `changes` answers
 
 T = TypeVar("T")
+Data = TypeVar("Data", str, bytes)  # a frame, as the server takes it
 End = tuple[Frame | None, int]  # the last frame and the close code
 
 
-class TaskReader(Reader):
+class TaskReader(Reader, Generic[Data]):
     """A reader whose frames are sent by a task of its own, one at a time."""
 
     __slots__ = (
@@ -65,12 +66,12 @@ class TaskReader(Reader):
 
     def __init__(self, encoding: Encoding) -> None:
         super().__init__(encoding)
-        self._hand: Any = None
+        self._hand: Data | None = None
         self._last: End | None = None
         self._wake = asyncio.Event()
         self._writing = asyncio.timeout(None)
 
-    def take(self, data: Any) -> None:
+    def take(self, data: Data) -> None:
         self._hand = data
         self.fell_behind(len(data))
         self._wake.set()
@@ -86,7 +87,7 @@ class TaskReader(Reader):
         with contextlib.suppress(RuntimeError):  # nothing is being sent
             self._writing.reschedule(asyncio.get_running_loop().time())
 
-    async def run(self, write: Callable[[Any], Awaitable[None]]) -> End:
+    async def run(self, write: Callable[[Data], Awaitable[None]]) -> End:
         """Send each frame with `write` until the end; return the last frame and the close code.
 
         Raises TimeoutError when the hub aborted the reader.
@@ -136,7 +137,7 @@ class SocketEndpoint:
         if isinstance(found, Refusal):
             await self._refuse(socket, found)
             return
-        reader = TaskReader(encoding_of(request.as_data, "text"))
+        reader = TaskReader[str](encoding_of(request.as_data, "text"))
         self._door.accepts["accepted"] += 1
         self._door.join(reader, found, request)
         try:
@@ -152,7 +153,7 @@ class SocketEndpoint:
         await _close(socket, refusal.farewell, refusal.code)
 
 
-async def _stream(socket: WebSocket, reader: TaskReader) -> End:
+async def _stream(socket: WebSocket, reader: TaskReader[str]) -> End:
     """Send a reader's frames until it ends, leaves, or sends something, which it may not."""
 
     async def write(text: str) -> None:
@@ -221,7 +222,7 @@ class EventStream(Response):
         async def write(data: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
-        reader = TaskReader(encoding_of(self._request.as_data, "event"))
+        reader = TaskReader[bytes](encoding_of(self._request.as_data, "event"))
         self._door.join(reader, self._live, self._request)
         try:
             start = {"type": "http.response.start", "status": 200, "headers": _raw(self._head)}

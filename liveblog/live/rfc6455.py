@@ -14,12 +14,15 @@ from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, NegotiationError, ProtocolError
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import Close
 from websockets.headers import parse_subprotocol
 from websockets.server import ServerProtocol
@@ -286,7 +289,7 @@ class _SharedDeflate(ServerPerMessageDeflateFactory):
 
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
-    ) -> Any:
+    ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
         for name, value in params:
             if name == "server_max_window_bits" and value != "15":
                 raise NegotiationError("frames are compressed with a window of 15 bits")
