@@ -4,7 +4,7 @@ A direct reader is a cursor with a file descriptor: no task, no queue, no timer.
 `write` of bytes that all readers share. Bytes that the socket does not take at once stay in the
 asyncio transport's buffer, and the reader is behind until the buffer has drained.
 
-Rules: the hub decides what a reader gets, the door who is admitted, rfc6455 what a reader may send.
+Rules: `hub` decides which frames a reader gets, `door` admits readers, `rfc6455` reads their bytes.
 Only readers write to a descriptor.
 """
 
@@ -55,7 +55,7 @@ class HeadConnection(Connection, Protocol):
 
 @dataclass
 class DirectTransport:
-    """What all connections of a worker share.
+    """The parts that all connections of a worker share: the door, deadlines, trusted proxies.
 
     `trusted`: the proxies whose X-Forwarded-* headers count, in uvicorn's notation.
     """
@@ -153,7 +153,7 @@ class DirectTransport:
     def _uncork_later(self, reader: "DirectReader") -> None:
         """Write a reader's answer when all readers of this turn of the event loop have joined.
 
-        Waking a peer that sleeps on this machine (a balancer after a cut) makes a write cost 25 us,
+        A write that wakes a sleeping peer on this machine (a balancer after a cut) costs 25 us,
         five times as much as a write to a peer that is awake. So a peer is woken once for all of
         its readers.
         """

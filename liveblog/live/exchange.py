@@ -1,7 +1,7 @@
 """One HTTP connection as a state machine: two tables that run.
 
 `MOVES` says which state follows when the parser reports an event. `DECISIONS` says what the
-connection does about an incident, which is anything else that happens. h11 keeps its rules so.
+connection does about an incident, which is anything else that happens. h11 has tables like these.
 
 ```
 IDLE        --PART-->           HEAD
@@ -38,7 +38,7 @@ class State(_Name):
 
 
 class Event(_Name):
-    """What the parser reports."""
+    """A report of the parser."""
 
     PART = "the end of a read within a request head"
     REQUEST = "the end of a head that has an answer"
@@ -49,7 +49,7 @@ class Event(_Name):
 
 
 class Incident(_Name):
-    """What happens besides the parser's events."""
+    """An occurrence that is no event of the parser."""
 
     INVALID = "the parser or a limit rejects what came"
     LATE = "the time for a request head is over"
@@ -59,7 +59,7 @@ class Incident(_Name):
 
 
 class Owed(_Name):
-    """What the server owes for the last request whose head is complete."""
+    """The server's debt for the last request whose head is complete."""
 
     NOTHING = "no request, or an answer that has left"
     NEXT = "an answer whose bytes come next on the connection"
@@ -69,7 +69,7 @@ class Owed(_Name):
 
 
 class Decision(_Name):
-    """What the connection does."""
+    """The connection's next action."""
 
     REFUSE = "answer with the fault, then close"
     FINISH = "take nothing more, and close after the answers that are owed"

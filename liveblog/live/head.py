@@ -1,4 +1,4 @@
-"""Request heads on the connections of `serve`: told apart, parsed, and checked.
+"""Request heads on the connections of `serve`: streams or not, parsed, and checked.
 
 Rules: bytes in, values out; no I/O. Trusted proxies are read as uvicorn reads them, so that direct
 readers and all other requests have the same scheme and address.
@@ -37,7 +37,7 @@ BAD_HOST: Final = Fault(400, "The request must have one Host header.")  # RFC 91
 
 
 class Kind(StrEnum):
-    """What a connection's first bytes ask for."""
+    """The kind of request that a connection starts with."""
 
     WEBSOCKET = "live"
     EVENTS = "events"
@@ -48,7 +48,7 @@ WEBSOCKET, EVENTS, OTHER = Kind  # `Kind.OTHER` costs 0.1 us in Python 3.11
 
 
 def kind_of(data: bytes) -> Kind | None:
-    """Return what a connection's first bytes ask for; None when more bytes are needed."""
+    """Return the kind of request that `data` starts; None when more bytes are needed."""
     found = _STREAM.match(data)
     if not found:
         is_undecided = b"\r\n" not in data and data.startswith(STREAM_START[: len(data)])

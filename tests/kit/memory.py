@@ -1,6 +1,6 @@
-"""Transports and descriptors in memory: what a kernel and its peers do, without sockets.
+"""Transports and descriptors in memory, in place of a kernel and its peers.
 
-A `Kernel` gives the lowest free number to each connection, as a real kernel does, so that a write to a
+A `Kernel` gives the lowest free number to each connection, as a real kernel does. So a write to a
 closed descriptor reaches a stranger.
 """
 
@@ -14,7 +14,7 @@ ENOUGH: Final = 1 << 30  # bytes that a peer takes before it stalls, unless a te
 
 
 class Rule(StrEnum):
-    """What holds for every connection, whatever its peer does."""
+    """Rules that every connection keeps, whatever its peer does."""
 
     ORDER = "bytes reach a peer in the order in which they were written"
     STRANGER = "bytes written to a descriptor reach its own connection only"

@@ -1,4 +1,4 @@
-"""Request heads: told apart by their first bytes, parsed, checked; trusted proxies; deadlines."""
+"""Request heads: their kinds, parsed and checked; trusted proxies; deadlines."""
 
 import pytest
 from kit.raw import UPGRADE, request
