@@ -107,7 +107,7 @@ class DirectTransport:
         request = read_request(head.slug, head.query, head.headers, scheme, address)
         found: Refusal | Live | None = self.door.refusal(request)
         if not found:
-            self.door.entered(reader.transport_name, address)
+            self.door.count_in(reader.transport_name, address)
             reader.address = address
             reader.encoding = encoding_of(request.as_data, reader.encoding.name)
             found = self.door.hub.held(request.slug)
@@ -322,4 +322,4 @@ class DirectReader(Reader, asyncio.Protocol):
         self._leave(GONE)
         self._direct.closing.forget(self)
         if self.address is not None:
-            self._direct.door.left(self.transport_name, self.address)
+            self._direct.door.count_out(self.transport_name, self.address)

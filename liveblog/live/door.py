@@ -198,14 +198,14 @@ class Door:
 
     # -- the number of readers
 
-    def entered(self, transport: str, address: str) -> None:
-        """Count a reader in; `left`, with the same arguments, counts it out, once."""
+    def count_in(self, transport: str, address: str) -> None:
+        """Count a reader in; `count_out`, with the same arguments, counts it out."""
         self.count += 1
         self.readers[transport] += 1
         if self.readers_per_address_max:
             self.addresses[address] += 1
 
-    def left(self, transport: str, address: str) -> None:
+    def count_out(self, transport: str, address: str) -> None:
         self.count -= 1
         self.readers[transport] -= 1
         if self.readers_per_address_max:

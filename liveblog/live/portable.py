@@ -126,11 +126,11 @@ class SocketEndpoint:
         if refusal:
             await self._refuse(socket, refusal)
             return
-        self._door.entered("websocket", request.address)
+        self._door.count_in("websocket", request.address)
         try:
             await self._join(socket, request)
         finally:
-            self._door.left("websocket", request.address)
+            self._door.count_out("websocket", request.address)
 
     async def _join(self, socket: WebSocket, request: StreamRequest) -> None:
         found = await self._door.find(request.slug)
@@ -285,12 +285,12 @@ class EventsEndpoint:
         if refusal:
             await self._refused(http, refusal)(scope, receive, send)
             return
-        self._door.entered("events", request.address)
+        self._door.count_in("events", request.address)
         try:
             response = await self._admitted(http, request)
             await response(scope, receive, send)
         finally:
-            self._door.left("events", request.address)
+            self._door.count_out("events", request.address)
 
     async def _admitted(self, http: Request, request: StreamRequest) -> Response:
         found = await self._door.find(request.slug)

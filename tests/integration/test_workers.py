@@ -595,7 +595,7 @@ async def test_however_many_readers_there_are_each_is_told_before_the_server_end
 async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
     hub = Hub(Unused(), Unused(), Unused())
     door, ended = Door(hub), asyncio.Event()
-    door.entered("websocket", "")
+    door.count_in("websocket", "")
     deaf = asyncio.Event()
     work = app.drain(DirectTransport(door), Settings(drain_s=0), deaf.set, ended.set)
     drained = asyncio.create_task(work)
@@ -604,7 +604,7 @@ async def test_a_server_ends_when_the_readers_it_sent_away_have_gone() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
         assert not ended.is_set()
-    door.left("websocket", "")
+    door.count_out("websocket", "")
     await drained
     assert ended.is_set()
 
