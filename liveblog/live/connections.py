@@ -34,11 +34,13 @@ from liveblog.live.exchange import (
     Owed,
 )
 from liveblog.live.head import (
+    EVENTS,
     HEAD_BYTES_MAX,
     INVALID,
     OTHER,
     STREAM_START,
     TOO_LONG,
+    WEBSOCKET,
     Fault,
     Kind,
     fault_of,
@@ -58,8 +60,8 @@ __all__ = ["Front", "Http", "SocketReader"]  # what uvicorn is given
 TOO_LATE: Final = Fault(408, f"The request head was not complete within {HEAD_S:g} s.")
 
 READERS: Final[Mapping[Kind, type[DirectReader]]] = {
-    Kind.WEBSOCKET: SocketReader,
-    Kind.EVENTS: EventReader,
+    WEBSOCKET: SocketReader,
+    EVENTS: EventReader,
 }
 
 

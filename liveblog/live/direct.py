@@ -103,7 +103,7 @@ class DirectTransport:
 
         A blog that this worker does not hold yet is looked up by a task of its own.
         """
-        scheme, address = self._sender(head.headers, transport)
+        scheme, address = self._sender(head.headers, transport, reader.is_tls)
         request = read_request(head.slug, head.query, head.headers, scheme, address)
         found: Refusal | Live | None = self.door.refusal(request)
         if not found:
@@ -138,9 +138,11 @@ class DirectTransport:
         else:
             self.door.join(reader, found, request)
 
-    def _sender(self, headers: Headers, transport: asyncio.Transport) -> tuple[str, str]:
+    def _sender(
+        self, headers: Headers, transport: asyncio.Transport, is_tls: bool
+    ) -> tuple[str, str]:
         """Return scheme and counted address of the client; "" where nobody counts addresses."""
-        scheme = "https" if is_tls(transport) else "http"
+        scheme = "https" if is_tls else "http"
         forwarded = is_forwarded(headers)
         if not forwarded and not self.door.readers_per_address_max:
             return scheme, ""
@@ -167,10 +169,6 @@ class DirectTransport:
             reader.uncork()
 
 
-def is_tls(transport: asyncio.BaseTransport) -> bool:
-    return transport.get_extra_info("sslcontext") is not None
-
-
 class DirectReader(Reader, asyncio.Protocol):
     """A reader whose frames are written straight to its socket.
 
@@ -192,10 +190,10 @@ class DirectReader(Reader, asyncio.Protocol):
         "_corked",  # bytes to be written at the end of the loop's turn, in order; None: uncorked
         "_direct",
         "_fd",  # -1: not writable directly (TLS, corked, ending)
-        "_is_tls",
         "_transport",
         "address",  # that the door counts this reader by; None: not counted
         "is_ending",  # the reader has left its blog, and its close is counted
+        "is_tls",
     )
 
     def __init__(
@@ -216,10 +214,10 @@ class DirectReader(Reader, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
-        self._is_tls = is_tls(transport)
+        self.is_tls = transport.get_extra_info("sslcontext") is not None
         # With asyncio's usual marks a small rest would neither pause nor resume anything. A plain
         # transport pauses above the mark, a TLS transport at the mark.
-        transport.set_write_buffer_limits(high=int(self._is_tls), low=0)
+        transport.set_write_buffer_limits(high=int(self.is_tls), low=0)
 
     def data_received(self, data: bytes) -> None:
         if self._begun:
@@ -283,7 +281,7 @@ class DirectReader(Reader, asyncio.Protocol):
         if not corked or self._transport.is_closing():
             return
         self._corked = None
-        if not self.is_ending and not self._is_tls:
+        if not self.is_ending and not self.is_tls:
             self._fd = self._transport.get_extra_info("socket").fileno()
         if len(corked[-1]) > COPIED_BYTES_MAX:
             self._transport.writelines(corked)

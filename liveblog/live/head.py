@@ -6,7 +6,7 @@ readers and all other requests have the same scheme and address.
 
 import re
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -36,15 +36,18 @@ INVALID: Final = Fault(400, "The request is not valid HTTP.")
 BAD_HOST: Final = Fault(400, "The request must have one Host header.")  # RFC 9112, section 3.2
 
 
-class Kind(StrEnum):
+class Kind(Enum):
     """The kind of request that a connection starts with."""
 
-    WEBSOCKET = "live"
-    EVENTS = "events"
-    OTHER = "anything else"
+    WEBSOCKET = "a stream by WebSocket"
+    EVENTS = "a stream of Server-Sent Events"
+    OTHER = "any other request"
+
+    __hash__ = object.__hash__  # Enum's own takes 0.1 us longer
 
 
 WEBSOCKET, EVENTS, OTHER = Kind  # `Kind.OTHER` costs 0.1 us in Python 3.11
+_STREAMS: Final = {b"live": WEBSOCKET, b"events": EVENTS}
 
 
 def kind_of(data: bytes) -> Kind | None:
@@ -53,7 +56,7 @@ def kind_of(data: bytes) -> Kind | None:
     if not found:
         is_undecided = b"\r\n" not in data and data.startswith(STREAM_START[: len(data)])
         return None if is_undecided else OTHER
-    return Kind(found[2].decode()) if b"\r\n\r\n" in data else None
+    return _STREAMS[found[2]] if b"\r\n\r\n" in data else None
 
 
 def head_bytes(data: bytes) -> int:

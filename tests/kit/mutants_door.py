@@ -103,7 +103,7 @@ MUTANTS: Final = [
     Mutant(
         "a frame is written past TLS",
         "live.direct",
-        "if not self.is_ending and not self._is_tls:",
+        "if not self.is_ending and not self.is_tls:",
         "if not self.is_ending:",
     ),
     Mutant(
