@@ -121,7 +121,7 @@ class Front(asyncio.Protocol):
 
 
 class Http(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with limits for what a client sends and for what it does not take.
+    """uvicorn's HTTP protocol, with limits on requests and on answers that a client does not take.
 
     Looks for a stream wherever a request starts: browsers open an EventSource on a connection that
     they have already.
@@ -142,11 +142,11 @@ class Http(HttpToolsProtocol):
         self._direct = app_state["direct"]
         self._exchange = Exchange()
         self._has_deadline = False  # noted in the deadlines for heads or for bodies
-        self._fault = INVALID  # the answer to what the parser rejects
+        self._fault = INVALID  # the answer when the parser rejects a request
         # The cycle that answers now; uvicorn's `cycle` is that of the last request.
         self._running: RequestResponseCycle | None = None
 
-    # -- what comes
+    # -- requests
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -172,7 +172,7 @@ class Http(HttpToolsProtocol):
             self._note_rest(in_head)
 
     def _note_rest(self, in_head: bool) -> None:
-        """Give a client its time for the rest of a request, and limit that rest."""
+        """Start or stop the deadlines for the rest of a request, and limit its length."""
         exchange = self._exchange
         if in_head and self.scope is not None:
             exchange.on(PART)
@@ -207,7 +207,7 @@ class Http(HttpToolsProtocol):
             decision = self._meet(Incident.STOP)
             if decision is Decision.REREAD:
                 lines = [line for line in self.headers if line[0] != b"upgrade"]
-                # The same parser would ignore what follows a request with `Connection: close`.
+                # The same parser would ignore bytes that follow a request with `Connection: close`.
                 self.parser = httptools.HttpRequestParser(self)
                 return write_head(method, self.url, version, lines) + rest
             if decision is Decision.BECOME_READER:

@@ -93,24 +93,21 @@ MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
     HEAD: {PART: HEAD, **_ENDS},
     BODY: {DATA: BODY, END: IDLE},  # a request without a body has its END at once
     # The parser ends a request to upgrade after its head. A second parser reads that head next.
-    # When the address is invalid, the state stays until the answers before it have left.
-    REREAD: {END: REREAD, REQUEST: BODY},
+    # When the second parser rejects the head, the connection closes after the answers before it.
+    REREAD: {END: REREAD, PART: HEAD, REQUEST: BODY},
     # A handshake while answers are owed is ignored, and httptools parses what follows it.
     HANDSHAKE: {END: HANDSHAKE, PART: HEAD, **_ENDS},
 }
 
-# The parser never reports these. DATA and END belong to a request whose head has ended, a request
-# to upgrade has no DATA, and no head follows before END. REREAD repeats a whole head in one piece,
-# and its Upgrade is gone.
+# The parser never reports these. DATA and END belong to a request whose head has ended. A request to
+# upgrade has no DATA. No head follows before END. The head that REREAD repeats has no Upgrade.
 IMPOSSIBLE: Final[Mapping[State, frozenset[Event]]] = {
     IDLE: frozenset({DATA, END}),
     HEAD: frozenset({DATA, END}),
     BODY: frozenset({PART, *_ENDS}),
-    REREAD: frozenset({PART, DATA, UPGRADE, OTHER_UPGRADE}),
+    REREAD: frozenset({DATA, UPGRADE, OTHER_UPGRADE}),
     HANDSHAKE: frozenset({DATA}),
 }
-
-_ANSWERED: Final = Decision.FINISH  # a refusal would be a second answer to the same request
 
 
 def _when_nothing_is_owed(then: Decision, other: Decision) -> Mapping[Owed, Decision]:
@@ -123,10 +120,11 @@ def _always(decision: Decision) -> Mapping[Owed, Decision]:
 
 # A refusal must not pass for the answer to an earlier request.
 _REFUSE: Final = _when_nothing_is_owed(Decision.REFUSE, Decision.FINISH)
-# Of the request whose body comes; only an answer that comes next and has not started may be ours.
-_REFUSE_BODY: Final = {**_always(_ANSWERED), Owed.NEXT: Decision.REFUSE}
-# A client that asked in whole, and then ended its side, is answered. Not once its answer has
-# started: a client that ends its side while it reads a stream has left.
+# While a body comes, a refusal is the answer to its request. So that answer must not have started,
+# and must be next.
+_REFUSE_BODY: Final = {**_always(Decision.FINISH), Owed.NEXT: Decision.REFUSE}
+# A client that ended its side after a whole request is answered. Once its answer has started, the
+# client has left: so ends a reader of a stream.
 _ANSWER_FIRST: Final = {
     **_always(Decision.DROP),
     Owed.NEXT: Decision.FINISH,
@@ -142,7 +140,7 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
         HANDSHAKE: _REFUSE,
     },
     Incident.LATE: {  # no head is awaited in BODY
-        # Empty lines came: the client has not asked anything that an answer could belong to.
+        # Only empty lines came: there is no request that an answer could belong to.
         IDLE: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
         HEAD: _when_nothing_is_owed(Decision.REFUSE, Decision.WAIT),
         REREAD: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
