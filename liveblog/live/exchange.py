@@ -99,7 +99,7 @@ MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
     HANDSHAKE: {END: HANDSHAKE, PART: HEAD, **_ENDS},
 }
 
-# The parser never reports these. DATA and END belong to a request whose head has ended. A request to
+# The parser never reports these. DATA and END follow the end of a head. A request to
 # upgrade has no DATA. No head follows before END. The head that REREAD repeats has no Upgrade.
 IMPOSSIBLE: Final[Mapping[State, frozenset[Event]]] = {
     IDLE: frozenset({DATA, END}),
