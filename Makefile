@@ -62,10 +62,11 @@ stories: $(VENV)/.installed-test
 real: $(VENV)/.installed-test tools
 	@TEST_TIME_SCALE=5 $(BIN)/pytest -m real --durations=10 tests
 
-# Bugs put into hub and timeline on purpose, and which invariant each breaks, as a table.
+# Seeded bugs, and which invariant each breaks, as two tables: hub and timeline; door and connections.
 .PHONY: mutants
 mutants: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m kit.mutants
+	@PYTHONPATH=tests $(BIN)/python -m kit.mutants_door
 
 # All of the output when one fails, else only the counts.
 .PHONY: scripts

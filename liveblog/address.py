@@ -1,12 +1,12 @@
-"""The address that a client is counted by."""
+"""The address that counts a client, for the limits on readers and on failed sign-ins."""
 
 import ipaddress
 
 
 def counted_address(host: str) -> str:
-    """Return what a client is counted by: its IPv4 address, or the /64 that one IPv6 customer has.
+    """Return the key that counts a client: its IPv4 address, or its IPv6 /64 network.
 
-    A unix socket has no address and counts as one.
+    A provider gives one IPv6 customer a whole /64. All clients of unix sockets count as "unix".
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -1,11 +1,11 @@
-"""A page, frame or file kept in memory: its bytes, compressed once, and what caches are told.
+"""A page, frame or file kept in memory: its bytes, compressed once, and its cache headers.
 
-An `Answer` is an ASGI application for GET and HEAD. Whoever makes one decides what it says and how
-long it is good; here it is decided in which coding it goes out, and whether it needs to go at all.
-It is whole: whatever middleware would add to every answer it has from the beginning.
+An `Answer` is an ASGI application for GET and HEAD. The caller decides its content and how long it
+is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has all headers
+that middleware adds to other answers.
 
-Rules: knows nothing of blogs. An answer never changes: what is made of its body lives inside it and
-goes with it, so that whoever forgets the answer has forgotten every copy.
+Rules: knows nothing of blogs. An answer never changes. It owns everything that is made of its body,
+so that evicting the answer from a cache frees every copy.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from starlette.types import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-# What caches are told. A shared cache asks once a second, however many readers come; a browser asks
-# every time, and is mostly told 304.
+# A shared cache revalidates once a second, for any number of readers. A browser revalidates every
+# time, and mostly gets a 304.
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
-# Cached pages cannot carry nonces, so nothing inline at all. Trusted Types: only morph.js makes
-# HTML from text.
+# A cached page cannot carry nonces, so inline scripts and styles are forbidden. Trusted Types: only
+# morph.js makes HTML from text.
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "media-src 'self'; "
@@ -46,24 +46,24 @@ SECURITY: Final = [
 
 COMPRESSED_BYTES_MIN: Final = 1_000  # below it body and headers fit in one packet anyway
 WAIT_S: Final = 0.25  # for a compression, 1 ms usually; then the body goes out as it is
-ACCEPT_BYTES_MAX: Final = 256  # of Accept-Encoding that are read; browsers send 25
+ACCEPT_BYTES_MAX: Final = 256  # of Accept-Encoding are read; browsers send 25
 
 IDENTITY: Final = "identity"
-# In the order in which we like them. On the page of the sample blog (30 KB) these levels take
-# 0.5 ms each and leave 5.7 and 6.2 KB; brotli's next better ones take 6 ms (9) and 36 ms (11).
+# The preferred coding first. On the page of the sample blog (30 KB) these levels take 0.5 ms each
+# and leave 5.7 and 6.2 KB. Brotli's next better levels take 6 ms (9) and 36 ms (11).
 _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "br": partial(brotli.compress, quality=5),
     "gzip": partial(zlib.compress, level=6, wbits=31),  # 31: in gzip's format, without a time
 }
-# One thread, and ours: more would only take cores from the event loop, and the default ones may all
-# be busy for longer than a page may take.
+# One thread: more threads would take cores from the event loop. Not the default executor, whose
+# threads may all be busy for longer than a page may take.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class _Coded(NamedTuple):
-    """A body in one coding, and all that is sent before it."""
+    """A body in one coding, its ETag and its headers."""
 
     tag: bytes
     headers: Headers
@@ -71,11 +71,11 @@ class _Coded(NamedTuple):
 
 
 class Answer:
-    """A 200 with its ETag, in each coding that is asked for; 304 for who has it already.
+    """A 200 with its ETag in each requested coding; a 304 for a client that has the body.
 
-    Each coding is made on first demand, once, in a thread; all who ask meanwhile wait for the same
-    one, WAIT_S at most. `headers` are sent as well; a Vary among them is completed. `bytes_max` is
-    what the answer may come to hold.
+    The first request for a coding starts its compression, once, in a thread. Requests that come
+    meanwhile wait for the same result, WAIT_S at most. `headers` are sent as well, with a complete
+    Vary. `bytes_max` is the memory that the answer may come to hold.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Answer:
         more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
-        # All that a 304 repeats, too.
+        # These headers are part of a 304 also.
         self._always = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
@@ -98,7 +98,7 @@ class Answer:
 
     @property
     def bytes_max(self) -> int:
-        """The body, and once more for each coding: one that is not smaller is not kept."""
+        """The body, and once more for each coding: only smaller results are kept."""
         return len(self.body) * (1 if self._is_small else 1 + len(_COMPRESS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,16 +107,16 @@ class Answer:
         coded = self._coded.get(coding)
         has = _given(scope, b"if-none-match")
         tag = coded.tag if coded else self._tag(coding)
-        if has and _names(has, tag):  # needs no compression: the tag says it was made before
+        if has and _names(has, tag):  # no compression is needed for a 304
             await _send(send, 304, [(b"etag", tag), *self._always])
             return
         coded = coded or await self._compressed(coding)
         await _send(send, 200, coded.headers, b"" if scope["method"] == "HEAD" else coded.body)
 
     async def _compressed(self, coding: str) -> _Coded:
-        """Return the body in a coding, or as it is where that fails, takes long or saves nothing.
+        """Return the body in a coding; plain when compression fails, takes long or saves nothing.
 
-        A caller who is cancelled leaves the compression to the others: `wait` cancels nothing.
+        When a caller is cancelled, the compression goes on for the others: `wait` cancels nothing.
         """
         if coding not in self._making:
             loop = asyncio.get_running_loop()
@@ -144,56 +144,56 @@ class Answer:
 
 
 def _smaller(coding: str, body: bytes) -> bytes | None:
-    """Return the compressed body; None when that failed or saves nothing."""
+    """Return the compressed body; None when compression fails or saves nothing."""
     try:
         made = _COMPRESS[coding](body)
     except Exception:
-        log.exception("%d bytes cannot be compressed with %s", len(body), coding)
+        log.exception("answer of %d bytes: compression with %s failed", len(body), coding)
         return None
     return made if len(made) < len(body) else None
 
 
-# -- what a request says ---------------------------------------------------------------------------
+# -- request headers -------------------------------------------------------------------------------
 
 _CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.IGNORECASE)
-_UNMENTIONED: Final = 0.0001  # below all that can be said: identity is welcome, but not asked for
+_UNMENTIONED: Final = 0.0001  # below every q that can be sent: identity is the last choice
 
 
 def _given(scope: Scope, name: bytes) -> bytes:
-    """Return a header's value, all its lines joined as a list; empty when there is none."""
+    """Return a header's value, all its lines joined with commas; empty when there is none."""
     return b",".join([value for key, value in scope["headers"] if key == name])
 
 
 def best_coding(accepted: bytes) -> str:
-    """Return the coding for an Accept-Encoding: of the highest q, the one we like best.
+    """Return the preferred coding among those with the highest q in an Accept-Encoding.
 
-    Identity too when nothing at all is acceptable, since a page helps more than a refusal (RFC
-    9110, section 12.5.3, which leaves it open). Malformed parts count as not said.
+    Returns identity when no coding is acceptable: a page helps more than a refusal, and RFC 9110,
+    section 12.5.3, leaves the choice to the server. Malformed parts are ignored.
     """
     return _best_coding(accepted[:ACCEPT_BYTES_MAX])
 
 
 @lru_cache(maxsize=256)
 def _best_coding(accepted: bytes) -> str:
-    said = dict(_weights(accepted.split(b",")))
-    rest = said.get("*", 0.0)
-    weights = {coding: said.get(coding, rest) for coding in _COMPRESS}
-    weights[IDENTITY] = said.get(IDENTITY, said.get("*", _UNMENTIONED))
+    given = dict(_weights(accepted.split(b",")))
+    rest = given.get("*", 0.0)
+    weights = {coding: given.get(coding, rest) for coding in _COMPRESS}
+    weights[IDENTITY] = given.get(IDENTITY, given.get("*", _UNMENTIONED))
     best = max(weights, key=weights.__getitem__)  # the first of equals
     return best if weights[best] else IDENTITY
 
 
 def _weights(parts: Iterable[bytes]) -> Iterator[tuple[str, float]]:
     for part in parts:
-        said = _CODING.fullmatch(part)
-        if said:
-            yield said[1].decode().lower(), float(said[2] or 1)
+        found = _CODING.fullmatch(part)
+        if found:
+            yield found[1].decode().lower(), float(found[2] or 1)
 
 
 def _names(has: bytes, tag: bytes) -> bool:
-    """Say whether an If-None-Match names a tag, weakly or not (RFC 9110, section 13.1.2).
+    """Return whether an If-None-Match names a tag, weak or not (RFC 9110, section 13.1.2).
 
-    A tag has its quotes, and no others within: to be in the list is to be a part of its text.
+    A tag includes its quotes and has no other quotes, so a search in the text of the list suffices.
     """
     return tag in has or has.strip() == b"*"
 

@@ -25,7 +25,7 @@ from liveblog.headers import SecurityHeaders
 from liveblog.html import entries
 from liveblog.html.pages import Pages
 from liveblog.live import portable as sockets
-from liveblog.live.direct import Lane
+from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 from liveblog.live.metrics import Metrics
@@ -64,19 +64,19 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
     pages, problems = Pages(files.prefix), Problems()
     metrics = Metrics(door)
-    lane = Lane(door, settings.forwarded_allow_ips)
+    direct = DirectTransport(door, settings.forwarded_allow_ips)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
-        endless = hub.run(), follower.run(hub), schedule.run(broker, publishing), lane.run()
+        endless = hub.run(), follower.run(hub), schedule.run(broker, publishing), direct.run()
         parts = *endless, metrics.run(), collect(), _reindex(broker)
         lead_s, window_s = settings.drain_lead_s, settings.drain_s
-        with draining_first(lane, lead_s, window_s, worker.stop_listening):
+        with draining_first(direct, lead_s, window_s, worker.stop_listening):
             try:
                 async with worker.running(*parts):
                     if worker.replaces_another:
                         await first_contact(lambda: hub.store_seen)
-                    yield {"lane": lane}  # for uvicorn's protocols
+                    yield {"direct": direct}  # for uvicorn's protocols
             finally:
                 await hub.close()
                 await nodes.aclose()
@@ -103,7 +103,7 @@ def _rules(settings: Settings) -> Rules:
         heartbeat_s=settings.heartbeat_s,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,
-        base_url=settings.base_url,
+        base_url=settings.site_url,
     )
 
 

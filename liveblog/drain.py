@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
-from liveblog.live.direct import Lane
+from liveblog.live.direct import DirectTransport
 
 FAREWELL_S: Final = 2.0  # for the last readers to receive their farewell
 
@@ -23,7 +23,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 @contextlib.contextmanager
 def draining_first(
-    lane: Lane, lead_s: float, window_s: float, stop_listening: Callable[[], None]
+    direct: DirectTransport, lead_s: float, window_s: float, stop_listening: Callable[[], None]
 ) -> Iterator[None]:
     """Drain on the first SIGTERM or SIGINT, then call the server's handler of that signal.
 
@@ -33,7 +33,7 @@ def draining_first(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop, hub = asyncio.get_running_loop(), lane.door.hub
+    loop, hub = asyncio.get_running_loop(), direct.door.hub
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -43,7 +43,7 @@ def draining_first(
             return
         hub.draining = True
         end = lambda: _call(handler, number, frame)  # noqa: E731
-        loop.call_soon_threadsafe(hub.spawn, drain(lane, lead_s, window_s, stop_listening, end))
+        loop.call_soon_threadsafe(hub.spawn, drain(direct, lead_s, window_s, stop_listening, end))
 
     for number in SIGNALS:
         signal.signal(number, on_signal)
@@ -61,7 +61,7 @@ def _call(handler: object, number: int, frame: FrameType | None) -> None:
 
 
 async def drain(
-    lane: Lane,
+    direct: DirectTransport,
     lead_s: float,
     window_s: float,
     stop_listening: Callable[[], None],
@@ -77,8 +77,8 @@ async def drain(
     try:
         await asyncio.sleep(lead_s)
         stop_listening()
-        await lane.door.hub.drain(window_s)
-        await lane.door.emptied(FAREWELL_S)
+        await direct.door.hub.drain(window_s)
+        await direct.door.emptied(FAREWELL_S)
     finally:
-        lane.end_all()
+        direct.end_all()
         end()

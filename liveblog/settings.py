@@ -172,12 +172,12 @@ class Settings:
             object.__setattr__(self, "durability", "store" if self.redis_url else "disk")
 
     @property
-    def base_url(self) -> str:
-        """The site's address, without a slash at its end.
+    def site_url(self) -> str:
+        """The site's address where no request names it; without PUBLIC_URL, for this machine only.
 
-        Without `public_url`, the address at which a browser on this machine reaches the server.
+        A server that listens on every address is reached at the loopback address.
         """
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         host = f"[{host}]" if ":" in host else host
         scheme = "https" if self.tls_cert else "http"
         return self.public_url or f"{scheme}://{host}:{self.port}"

@@ -36,8 +36,8 @@ def demo(replay: bool, gap: float) -> None:
         )
         return
     made = with_store(chosen, lambda nodes: story.fill(_publishing(nodes, chosen), Accounts(nodes)))
-    click.echo(f"page: {chosen.base_url}/blogs/{story.MAIN}")
-    click.echo(f"desk: {chosen.base_url}/desk")
+    click.echo(f"page: {chosen.site_url}/blogs/{story.MAIN}")
+    click.echo(f"desk: {chosen.site_url}/desk")
     if made:
         click.echo(f"sign in as {made[0]} with the password {made[1]}")
 

@@ -1,10 +1,11 @@
-"""The readers' door: who may come in, in which form, and how many there are.
+"""The door admits readers, refuses them with a reason, and counts them.
 
-Both lanes ask here, so origin, limits, blog and position are judged by one function each, and a
-reader gets the same answer whichever server carries it.
+The direct and the portable transport both ask the door. So one function each judges origin, limits,
+blog and position, and a reader gets the same answer from every server.
 
-Rules: never imports the broker, no sockets, no ASGI messages. A refused reader is accepted, gets at
-most a `bye`, then its code, since scripts cannot see the status of a failed handshake.
+Rules: never imports the broker, no sockets, no ASGI messages. A refused reader's connection is
+accepted and gets at most a `bye`, then a close code: scripts cannot see the status of a failed
+handshake.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from liveblog.live.frame import Frame
 from liveblog.live.hub import Hub
 from liveblog.live.reader import (
     DRAINED,
+    ENDED,
     NO_SUCH_BLOG,
     OVERLOAD_WINDOW_MS,
     RESET,
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 
 SUBPROTOCOL: Final = "liveblog.v1"
 
-# Close codes besides the hub's (RFC 6455, section 7.4, and the contract).
+# Close codes besides those in `reader` (RFC 6455, section 7.4, and the contract).
 NO_DATA: Final = 1003
 GONE: Final = 1006
 TOO_MUCH: Final = 1008
@@ -47,21 +49,22 @@ TOO_SLOW: Final = 4003
 TOO_MANY: Final = 4004
 BAD_ORIGIN: Final = 4500
 
-STAY_AWAY: Final = (BAD_ORIGIN, NO_SUCH_BLOG)
+# A stream of events has no codes: in place of these, an unanswered reader gets a 204.
+STAY_AWAY: Final = (BAD_ORIGIN, NO_SUCH_BLOG, ENDED)
+STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # the 204 is for one reader, at one time
 
-# Of every stream of events; nginx would hold them back.
 EVENT_HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
-    "x-accel-buffering": "no",
+    "x-accel-buffering": "no",  # nginx would buffer the events
 }
 
 
 class StreamRequest(NamedTuple):
-    """What a reader's request says.
+    """A reader's request for a stream.
 
-    `since` None: from now on. `is_malformed`: a position was given, and is none. `address` is what
-    the reader is counted by, "" where nobody counts.
+    `since` None: from now on. `is_malformed`: the text given as a position does not parse. The door
+    counts the reader by `address`; "" where it counts no addresses.
     """
 
     slug: str
@@ -74,7 +77,7 @@ class StreamRequest(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a reader is sent away: its farewell and close code, and a word for the metrics."""
+    """The last frame and the close code of a refused reader, and the reason's name in metrics."""
 
     farewell: Frame | None
     code: int
@@ -84,30 +87,57 @@ class Refusal(NamedTuple):
 def read_request(
     slug: str, query: bytes, headers: Mapping[bytes, bytes], scheme: str, address: str
 ) -> StreamRequest:
-    """Read a reader's request from its parts; header names are in lower case.
+    """Return a reader's request, read from its parts; header names are in lower case.
 
     `Last-Event-ID` wins over `since`.
     """
-    asked = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
+    fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
     last = headers.get(b"last-event-id")
-    text = last.decode("latin-1") if last else asked.get("since", "")
-    since = Position.parse(text) if text else None
+    since, is_malformed = read_since(last.decode("latin-1") if last else fields.get("since"))
     origin = headers.get(b"origin")
     host = headers.get(b"host", b"").decode("latin-1")
     return StreamRequest(
         slug,
         since,
-        bool(text) and since is None,
-        asked.get("as") == "data",
+        is_malformed,
+        fields.get("as") == "data",
         origin.decode("latin-1") if origin is not None else None,
         f"{scheme}://{host}",
         address,
     )
 
 
+def read_since(text: str | None) -> tuple[Position | None, bool]:
+    """Return the position in a request's `since`, None for none, and whether it is malformed."""
+    if not text:
+        return None, False
+    position = Position.parse(text)
+    return position, position is None
+
+
+# -- streams of events, which have no close codes
+
+
+def has_missed_nothing(live: LiveBlog, request: StreamRequest) -> bool:
+    """Return whether a stream of events is answered with 204, which keeps an EventSource away.
+
+    So when the blog has ended and the reader has all of it.
+    """
+    is_at_top = not request.is_malformed and request.since in (None, live.position)
+    return live.blog.status == "ended" and is_at_top
+
+
+def last_event(frame: Frame | None, code: int) -> Frame | None:
+    """Return the last frame of a stream of events; None for none."""
+    return frames.bye(None, "ended") if code == ENDED else frame
+
+
+# -- the door
+
+
 @dataclass
 class Door:
-    """Who may come in: origins, and how many readers in all and from one address (0: no limit)."""
+    """Admits readers by origin, by number in all and by number from one address (0: no limit)."""
 
     hub: Hub
     origins: frozenset[str] = frozenset()
@@ -116,28 +146,29 @@ class Door:
     readers: Counter[str] = field(default_factory=Counter)  # by transport
     addresses: Counter[str] = field(default_factory=Counter)
     accepts: Counter[str] = field(default_factory=Counter)  # by result
-    closes: Counter[int] = field(default_factory=Counter)  # by code; a stream of events has none
+    closes: Counter[int] = field(default_factory=Counter)  # by code, for events also
     count: int = 0
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
-    # -- who may come in
+    # -- admission
 
-    def refusal(self, ask: StreamRequest) -> Refusal | None:
-        """Say why a reader may not come in; None when it may."""
-        if ask.origin and ask.origin not in self.origins and ask.origin != ask.own_origin:
+    def refusal(self, request: StreamRequest) -> Refusal | None:
+        """Return why the door refuses a reader; None when it admits the reader."""
+        origin = request.origin
+        if origin and origin not in self.origins and origin != request.own_origin:
             return _refusal(None, BAD_ORIGIN, "origin")
         if self.hub.draining:
             return _refusal(RESTART_WINDOW_MS, DRAINED, "restart")
         if 0 < self.readers_max <= self.count:
             return _refusal(OVERLOAD_WINDOW_MS, FULL, "full")
-        if 0 < self.readers_per_address_max <= self.addresses[ask.address]:
+        if 0 < self.readers_per_address_max <= self.addresses[request.address]:
             return _refusal(OVERLOAD_WINDOW_MS, TOO_MANY, "address")
         return None
 
     def cors(self, origin: str) -> dict[str, str]:
-        """Return headers that let the scripts of allowed origins read an answer.
+        """Return headers that let scripts of an allowed origin read an answer.
 
-        For caches the answer then depends on the origin.
+        `Vary` says to caches that the answer depends on the origin.
         """
         if not self.origins:
             return {}
@@ -145,35 +176,36 @@ class Door:
         return {"vary": "Origin", **allowed}
 
     async def find(self, slug: str) -> LiveBlog | Refusal:
-        """Return the blog, loaded on first interest, or why there is none to read now.
+        """Return a blog, loaded for its first reader, or why the reader cannot have it now.
 
-        A fault of ours is one such reason: who waits must not be left without an answer.
+        An internal error is one of the reasons: a waiting reader must get an answer.
         """
         try:
             live = await self.hub.live(slug)
         except StoreDown:
             return _refusal(OVERLOAD_WINDOW_MS, TRY_AGAIN, "store")
         except Exception:
-            log.exception("blog %s cannot be loaded", slug)
+            log.exception("blog %s: loading failed", slug)
             return _refusal(OVERLOAD_WINDOW_MS, FAULT, "fault")
         return live or _refusal(None, NO_SUCH_BLOG, "gone")
 
-    def join(self, reader: AnyReader, live: LiveBlog, ask: StreamRequest) -> None:
-        """Let a reader in, or reset it at once when what it gave as its position is none."""
-        if ask.is_malformed:
+    def join(self, reader: AnyReader, live: LiveBlog, request: StreamRequest) -> None:
+        """Join a reader to its blog, or reset the reader when its position is malformed."""
+        if request.is_malformed:
             reader.end(frames.reset(live.position, RESET_WINDOW_MS), RESET)
         else:
-            live.join(reader, ask.since)
+            live.join(reader, request.since)
 
-    # -- who is in
+    # -- the number of readers
 
-    def entered(self, transport: str, address: str) -> None:
+    def count_in(self, transport: str, address: str) -> None:
+        """Count a reader in; `count_out`, with the same arguments, counts it out."""
         self.count += 1
         self.readers[transport] += 1
         if self.readers_per_address_max:
             self.addresses[address] += 1
 
-    def left(self, transport: str, address: str) -> None:
+    def count_out(self, transport: str, address: str) -> None:
         self.count -= 1
         self.readers[transport] -= 1
         if self.readers_per_address_max:
@@ -184,7 +216,7 @@ class Door:
             self._empty.set()
 
     async def emptied(self, within_s: float) -> None:
-        """Wait until all readers have left, `within_s` at most; for a hub that lets no more in."""
+        """Wait until all readers have left, `within_s` at most; for a hub that is draining."""
         self._empty.clear()
         if self.count:
             with contextlib.suppress(TimeoutError):

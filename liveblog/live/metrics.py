@@ -1,11 +1,14 @@
-"""What a worker counts, as Prometheus reads it: `GET /metrics`.
+"""The counters of hub and door in Prometheus' format: `GET /metrics`.
 
-The paths that are taken for every reader count in plain ints, of the hub and the door; they are
-copied into the library's metrics once a second and at each scrape. With several workers these
-stand in a directory that all of them map (the library's multiprocess mode, which it takes from
-`PROMETHEUS_MULTIPROC_DIR` when it is imported): whichever worker is asked answers for all.
+Code that runs for every reader counts in plain integers of the hub and the door. `Metrics` copies
+them into the library's metrics once a second and at each scrape. With several workers these metrics
+are in a directory that all workers map, so that any worker answers for all: the library's
+multiprocess mode, which reads `PROMETHEUS_MULTIPROC_DIR` when it is imported.
 
-Rules: no label holds what a reader or an editor chose; every label has few values.
+The files of a worker that has ended stay in the directory until the server ends, since its counters
+must go on counting: two files for each worker that was exchanged.
+
+Rules: no label holds text that a reader or an editor chose; every label has few values.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,14 +32,16 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 
+Label = TypeVar("Label", str, int)
+
 FLUSH_S: Final = 1.0
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# What has a label of its own, shown from the start as zero: else `rate` would miss the first of
-# each, and a worker keep the gauges of a dead one whose number it got. The rest is "other". Codes:
-# RFC 6455, section 7.4.1, and the contract.
+# These labels are shown from the start, as zero. Without it `rate` would miss the first count, and
+# a worker would keep the gauges of a dead worker with the same process number. Other labels are
+# shown as "other". Codes: RFC 6455, section 7.4.1, and the contract.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
     *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),
@@ -46,15 +51,15 @@ _CODES: Final = (
     *(4001, 4002, 4003, 4004, 4005, 4500, 4504, 4510),
 )
 
-# When each counter was made would be as many series again, and is not known of several workers.
+# A creation time would double the number of series, and is unknown with several workers.
 disable_created_metrics()
 
 
 class Metrics:
-    """The metrics of one worker, and the text of all.
+    """The metrics of one worker, and the text of all workers' metrics.
 
-    Made once in a process, before there are readers: `run` is a task for as long as it serves, and
-    `text` the answer to `GET /metrics`, with CONTENT_TYPE.
+    A process makes one, before it has readers. `run` is a task that runs while the worker serves;
+    `text` is the answer to `GET /metrics`, with CONTENT_TYPE.
     """
 
     def __init__(self, door: Door) -> None:
@@ -71,13 +76,13 @@ class Metrics:
         door.hub.on_pass = self._fanout.observe
 
     async def run(self) -> None:
-        """Copy what was counted, so that another worker's scrape sees it; until cancelled."""
+        """Copy the counts once in FLUSH_S, for scrapes of other workers; until cancelled."""
         while True:
             self._copy()
             await asyncio.sleep(FLUSH_S)
 
     def text(self) -> bytes:
-        """Return the metrics of all workers, this one's up to now."""
+        """Return the metrics of all workers; this worker's are of this moment."""
         self._copy()
         directory = os.environ.get(DIRECTORY)
         if not directory:
@@ -101,14 +106,14 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         if name not in self._gauges:
-            mode: Any = "livemin" if name == "store_up" else "livesum"
+            mode: Literal["livemin", "livesum"] = "livemin" if name == "store_up" else "livesum"
             self._gauges[name] = Gauge(
                 f"liveblog_{name}", text, labels, registry=self._registry, multiprocess_mode=mode
             )
         return self._gauges[name]
 
     def _count(self, name: str, text: str, totals: Mapping[str, int], *labels: str) -> None:
-        """Raise a counter by what was counted since the last time."""
+        """Raise a counter by the difference to the totals of the last call."""
         if name not in self._counters:
             self._counters[name] = Counter(
                 f"liveblog_{name}_total", text, labels, registry=self._registry
@@ -141,7 +146,7 @@ def _totals(hub: Hub) -> list[tuple[str, str, int]]:
         ("deliveries", "Changes frames taken by readers", counts.deliveries),
         ("sent_bytes", "Bytes of these on the wire", counts.sent_bytes),
         ("repairs", "Reads of the store's state after a gap", counts.repairs),
-        ("resets", "Readers told to start over", counts.resets),
+        ("resets", "Readers sent a reset", counts.resets),
     ]
 
 
@@ -149,8 +154,8 @@ def _freed(hub: Hub) -> dict[str, int]:
     return {"stalled": hub.counts.stalled, "unheard": hub.counts.unheard}
 
 
-def _by_label(counts: Mapping[Any, int], known: Sequence[Any]) -> dict[str, int]:
-    """Return counts by label, the unknown ones as one: a reader may close with any code."""
+def _by_label(counts: Mapping[Label, int], known: Sequence[Label]) -> dict[str, int]:
+    """Return counts by label; unknown labels are summed, since a reader may send any code."""
     shown = {str(label): counts.get(label, 0) for label in known}
     if others := sum(count for label, count in counts.items() if label not in known):
         shown["other"] = others
@@ -158,12 +163,12 @@ def _by_label(counts: Mapping[Any, int], known: Sequence[Any]) -> dict[str, int]
 
 
 def _forget_the_dead(directory: Path) -> None:
-    """Have gauges of workers that ended count no more; their counters go on counting."""
+    """Remove the gauges of workers that have ended; their counters go on counting."""
     pids = {int(found[1]) for file in directory.iterdir() if (found := _LIVE.fullmatch(file.name))}
     for pid in pids:
         if not _is_running(pid):
-            # Another worker, asked at the same moment, may remove the same files; what is left
-            # then is removed when next asked.
+            # Another worker's scrape may remove the same files at this moment. The next scrape
+            # removes the remaining files.
             with contextlib.suppress(FileNotFoundError):
                 mark_process_dead(pid, str(directory))
 

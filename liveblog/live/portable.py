@@ -1,23 +1,23 @@
-"""Readers' connections on any ASGI server: WebSocket, Server-Sent Events, the cacheable `changes`.
+"""The portable transport: WebSocket, Server-Sent Events and `changes` on any ASGI server.
 
-The portable lane, which also works in Starlette's TestClient; `liveblog serve` takes streams off
-its sockets in `connections` before they come here. Who may come in is the door's to say; what a
-reader gets is the hub's. A reader here has one task and no queue: one frame in hand at most, and
-while it is being sent the reader is behind.
+This transport also works in Starlette's TestClient. Under `liveblog serve`, `connections` takes
+streams off their sockets before they reach these endpoints. The door decides who is admitted, the
+hub what a reader gets. A portable reader has one task and no queue: it holds at most one frame, and
+is behind while the server sends that frame.
 
-Rules: never imports the broker. Pings, compression and limits of what readers send are the ASGI
-server's.
+Rules: never imports the broker. Pings, compression and limits of what readers send are left to the
+ASGI server.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from liveblog.address import counted_address
@@ -31,27 +31,37 @@ from liveblog.live.door import (
     GONE,
     NO_DATA,
     STAY_AWAY,
+    STAY_AWAY_HEADERS,
     SUBPROTOCOL,
     TOO_SLOW,
     Door,
     Refusal,
     StreamRequest,
+    has_missed_nothing,
+    last_event,
     read_request,
+    read_since,
 )
 from liveblog.live.frame import Data, Encoding, Frame, encoding_of
-from liveblog.live.reader import ENDED, RESET_WINDOW_MS, Reader
+from liveblog.live.reader import RESET_WINDOW_MS, Reader
 
-CLOSE_S: Final = 5.0
-FREED_S: Final = 10.0  # for a server to give up the connection of who takes nothing
-ASK_S: Final = 1.0
+CLOSE_S: Final = 5.0  # for the last frame and the close of a WebSocket
+FREED_S: Final = 10.0  # for a server to give up a connection whose reader takes nothing
+CONFIRM_S: Final = 1.0  # for the store to judge a position, before `changes` answers
 
+T = TypeVar("T")
 End = tuple[Frame | None, int]  # the last frame and the close code
 
 
 class TaskReader(Reader[Data]):
-    """A reader whose socket is written by a task of its own, from one frame in hand."""
+    """A reader whose frames are sent by a task of its own, one at a time."""
 
-    __slots__ = ("_hand", "_last", "_wake", "_writing")
+    __slots__ = (
+        "_hand",  # the frame that is to be sent next
+        "_last",
+        "_wake",
+        "_writing",
+    )
 
     def __init__(self, encoding: Encoding[Data]) -> None:
         super().__init__(encoding)
@@ -70,16 +80,16 @@ class TaskReader(Reader[Data]):
         self._wake.set()
 
     def abort(self) -> None:
-        """Give up the frame in hand, also when it is being written; `run` raises TimeoutError."""
+        """Drop the frame in hand, even while it is sent; `run` then raises TimeoutError."""
         self._hand = None
         self.end(None, TOO_SLOW)
-        with contextlib.suppress(RuntimeError):  # nothing is being written
+        with contextlib.suppress(RuntimeError):  # nothing is being sent
             self._writing.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, write: Callable[[Data], Awaitable[None]]) -> End:
-        """Write what comes into the hand until the end, and return how it ends.
+        """Send each frame with `write` until the end; return the last frame and the close code.
 
-        Raises TimeoutError when the hub gave the reader up.
+        Raises TimeoutError when the hub aborted the reader.
         """
         while True:
             await self._wake.wait()
@@ -106,44 +116,44 @@ class SocketEndpoint:
     async def __call__(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        # Gone, or deaf to the close: what it was owed, it asks for when it comes back.
+        # The reader has gone, or does not answer the close. It asks again from its own position.
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
-            await self._serve(socket, _ask(socket))
+            await self._serve(socket, _stream_request(socket))
 
-    async def _serve(self, socket: WebSocket, ask: StreamRequest) -> None:
-        refusal = self._door.refusal(ask)
+    async def _serve(self, socket: WebSocket, request: StreamRequest) -> None:
+        refusal = self._door.refusal(request)
         if refusal:
             await self._refuse(socket, refusal)
             return
-        self._door.entered("websocket", ask.address)
+        self._door.count_in("websocket", request.address)
         try:
-            await self._join(socket, ask)
+            await self._join(socket, request)
         finally:
-            self._door.left("websocket", ask.address)
+            self._door.count_out("websocket", request.address)
 
-    async def _join(self, socket: WebSocket, ask: StreamRequest) -> None:
-        found = await self._door.find(ask.slug)
+    async def _join(self, socket: WebSocket, request: StreamRequest) -> None:
+        found = await self._door.find(request.slug)
         if isinstance(found, Refusal):
             await self._refuse(socket, found)
             return
-        reader = TaskReader(encoding_of(ask.as_data, "text"))
+        reader = TaskReader[str](encoding_of(request.as_data, "text"))
         self._door.accepts["accepted"] += 1
-        self._door.join(reader, found, ask)
+        self._door.join(reader, found, request)
         try:
-            last, code = await _talk(socket, reader)
+            last, code = await _stream(socket, reader)
             self._door.closes[code] += 1
-            await _farewell(socket, last, code)
+            await _close(socket, last, code)
         finally:
             found.leave(reader)
 
     async def _refuse(self, socket: WebSocket, refusal: Refusal) -> None:
         self._door.accepts[refusal.why] += 1
         self._door.closes[refusal.code] += 1
-        await _farewell(socket, refusal.farewell, refusal.code)
+        await _close(socket, refusal.farewell, refusal.code)
 
 
-async def _talk(socket: WebSocket, reader: TaskReader[str]) -> End:
-    """Write to a reader until it ends, or leaves, or speaks (readers send nothing)."""
+async def _stream(socket: WebSocket, reader: TaskReader[str]) -> End:
+    """Send a reader's frames until it ends, leaves, or sends something, which it may not."""
 
     async def write(text: str) -> None:
         await _send(socket, text)
@@ -152,9 +162,9 @@ async def _talk(socket: WebSocket, reader: TaskReader[str]) -> End:
     listening = asyncio.create_task(socket.receive())
     try:
         await asyncio.wait({writing, listening}, return_when=asyncio.FIRST_COMPLETED)
-        return _outcome(writing) if writing.done() else _outcome_of_speech(listening)
+        return _outcome(writing) if writing.done() else _outcome_of_message(listening)
     finally:
-        await _cancel(writing, listening)  # before the farewell: two must not write
+        await _cancel(writing, listening)  # before the last frame: only one task may write
 
 
 def _outcome(writing: "asyncio.Task[End]") -> End:
@@ -166,21 +176,22 @@ def _outcome(writing: "asyncio.Task[End]") -> End:
     return writing.result()
 
 
-def _outcome_of_speech(listening: "asyncio.Task[Any]") -> End:
-    said = listening.result()
-    return None, said.get("code", GONE) if said["type"] == "websocket.disconnect" else NO_DATA
+def _outcome_of_message(listening: "asyncio.Task[Message]") -> End:
+    message = listening.result()
+    is_end = message["type"] == "websocket.disconnect"
+    return None, message.get("code", GONE) if is_end else NO_DATA
 
 
 async def _send(socket: WebSocket, text: str) -> None:
     """Send one frame. Raises WebSocketDisconnect when the reader has gone."""
     try:
         await socket.send_text(text)
-    except RuntimeError:  # uvicorn's answer when the reader's close was faster
+    except RuntimeError:  # raised by uvicorn when the reader has closed meanwhile
         raise WebSocketDisconnect from None
 
 
-async def _farewell(socket: WebSocket, frame: Frame | None, code: int) -> None:
-    """Say the last; to who has gone already, nothing."""
+async def _close(socket: WebSocket, frame: Frame | None, code: int) -> None:
+    """Send the last frame and the close code, unless the reader has gone."""
     if socket.client_state is not WebSocketState.CONNECTED or code == GONE:
         return
     async with asyncio.timeout(CLOSE_S):
@@ -194,32 +205,35 @@ async def _farewell(socket: WebSocket, frame: Frame | None, code: int) -> None:
 
 
 class EventStream(Response):
-    """`GET /blogs/{slug}/events`: joins when it is sent, so that no change falls between.
+    """The answer to `GET /blogs/{slug}/events`.
 
-    There are no codes here: `bye` and the end of the response, and 204 for "stay away".
+    The reader joins when the server starts to send the answer, so that it misses no change.
     """
 
-    def __init__(self, door: Door, request: Request, live: LiveBlog, ask: StreamRequest) -> None:
-        self._door, self._request, self._live, self._ask = door, request, live, ask
+    def __init__(
+        self, door: Door, live: LiveBlog, request: StreamRequest, headers: Mapping[str, str]
+    ) -> None:
+        self._door, self._live, self._request = door, live, request
+        self._head = headers
         self.background = None
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         async def write(data: bytes, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
-        reader = TaskReader(encoding_of(self._ask.as_data, "event"))
-        self._live.join(reader, self._ask.since)
+        reader = TaskReader[bytes](encoding_of(self._request.as_data, "event"))
+        self._door.join(reader, self._live, self._request)
         try:
-            headers = _raw({**EVENT_HEADERS, **_cors(self._door, self._request)})
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            start = {"type": "http.response.start", "status": 200, "headers": _raw(self._head)}
+            await send(start)
             last, code = await _until_gone(reader.run(write), receive)
             self._door.closes[code] += 1
-            last = last or (frames.bye(None, "ended") if code == ENDED else None)
+            last = last_event(last, code)
             await write(last.event if last else b"", more=False)
-        except (TimeoutError, OSError, _Gone):  # stalled, or gone
+        except (TimeoutError, OSError, _Gone):  # the reader stalled, or has gone
             self._door.closes[GONE] += 1
-            # A server logs an answer that is left open as a fault of ours. One that has given the
-            # connection up by now, as `connections.Http` does, takes this end; uvicorn alone waits.
+            # A server logs an answer without an end as an error of the application. A server that
+            # has given the connection up by now takes this end; uvicorn by itself waits.
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(FREED_S):
                     await write(b"", more=False)
@@ -228,11 +242,11 @@ class EventStream(Response):
 
 
 class _Gone(Exception):
-    """The browser closed the connection."""
+    """The reader closed the connection."""
 
 
-async def _until_gone(work: Any, receive: Receive) -> Any:
-    """Return what `work` returns. Raises _Gone when the client disconnects first."""
+async def _until_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """Return the result of `work`. Raises _Gone when the reader disconnects first."""
     working, listening = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
     try:
         await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -255,68 +269,59 @@ async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
 
 
 class EventsEndpoint:
-    """Admission to an event stream.
+    """`GET /blogs/{slug}/events`.
 
-    An ASGI app, so that a reader is counted from before its first wait to its end.
+    An ASGI application, so that the door counts a reader from before the first await to the end.
     """
 
     def __init__(self, door: Door) -> None:
         self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        ask = _ask(request)
-        refusal = self._door.refusal(ask)
+        http = Request(scope, receive)
+        request = _stream_request(http)
+        refusal = self._door.refusal(request)
         if refusal:
-            await self._refused(request, refusal)(scope, receive, send)
+            await self._refused(http, refusal)(scope, receive, send)
             return
-        self._door.entered("events", ask.address)
+        self._door.count_in("events", request.address)
         try:
-            response = await self._admitted(request, ask)
+            response = await self._admitted(http, request)
             await response(scope, receive, send)
         finally:
-            self._door.left("events", ask.address)
+            self._door.count_out("events", request.address)
 
-    async def _admitted(self, request: Request, ask: StreamRequest) -> Response:
-        found = await self._door.find(ask.slug)
+    async def _admitted(self, http: Request, request: StreamRequest) -> Response:
+        found = await self._door.find(request.slug)
         if isinstance(found, Refusal):
-            return self._refused(request, found)
-        if request.method == "HEAD":  # Starlette lets it in with GET
+            return self._refused(http, found)
+        if http.method == "HEAD":  # which Starlette routes here with GET
             return Response(headers=EVENT_HEADERS)
         self._door.accepts["accepted"] += 1
-        if ask.is_malformed:
-            return self._once(request, frames.reset(found.position, RESET_WINDOW_MS))
-        if found.blog.status == "ended" and ask.since in (None, found.position):
+        if has_missed_nothing(found, request):
             return _stay_away()
-        return EventStream(self._door, request, found, ask)
+        return EventStream(self._door, found, request, self._headers(http))
 
-    def _refused(self, request: Request, refusal: Refusal) -> Response:
+    def _refused(self, http: Request, refusal: Refusal) -> Response:
         self._door.accepts[refusal.why] += 1
         if refusal.code in STAY_AWAY or not refusal.farewell:
             return _stay_away()
-        return self._once(request, refusal.farewell)
+        return Response(refusal.farewell.event, headers=self._headers(http))
 
-    def _once(self, request: Request, frame: Frame) -> Response:
-        headers = {**EVENT_HEADERS, **_cors(self._door, request)}
-        return Response(frame.event, headers=headers)
+    def _headers(self, http: Request) -> dict[str, str]:
+        return {**EVENT_HEADERS, **_cors(self._door, http)}
 
 
 def _stay_away() -> Response:
-    """Answer 204, which EventSource takes as the end.
-
-    Kept by no cache, since it is for this reader now.
-    """
-    return Response(status_code=204, headers={"cache-control": "no-store"})
+    """Return a 204, which tells an EventSource not to reconnect."""
+    return Response(status_code=204, headers=STAY_AWAY_HEADERS)
 
 
 # -- changes ---------------------------------------------------------------------------------------
 
 
 class ChangesEndpoint:
-    """`GET /blogs/{slug}/changes`.
-
-    One `changes` or `reset` frame, which a cache may keep for a second.
-    """
+    """`GET /blogs/{slug}/changes`: one `changes` or `reset` frame, cacheable for a second."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -325,8 +330,8 @@ class ChangesEndpoint:
         live = await self._door.hub.live(request.path_params["slug"])
         if not live:
             raise not_found("There is no such blog.")
-        since, malformed = _since(request.query_params.get("since"))
-        frame = None if malformed else await self._frame(live, since, _as_data(request))
+        since, is_malformed = read_since(request.query_params.get("since"))
+        frame = None if is_malformed else await self._frame(live, since, _as_data(request))
         cors = _cors(self._door, request)
         if not frame:
             return _as_json(frames.reset(live.position, RESET_WINDOW_MS), cors)
@@ -338,11 +343,16 @@ class ChangesEndpoint:
         return kept
 
     async def _frame(self, live: LiveBlog, since: Position | None, as_data: bool) -> Frame | None:
+        """Return the changes after `since`, None for a reset.
+
+        Raises StoreDown and Problem (404) when the store could not judge `since`, or the blog has
+        gone meanwhile.
+        """
         if since is None:
             return live.frame(live.timeline.offset, as_data)
         if live.timeline.standing(since) == "unknown":
-            await live.confirm(ASK_S)
-            if live.lost:  # it judges nobody
+            await live.confirm(CONFIRM_S)
+            if live.lost:  # then no position is judged
                 raise StoreDown("the store lacks this blog now")
             if not live.is_open:
                 raise not_found("There is no such blog.")
@@ -355,24 +365,16 @@ def _as_json(frame: Frame, cors: dict[str, str]) -> Answer:
     return Answer(frame.json, "application/json", CACHED_1_S, cors)
 
 
-# -- what a request says ---------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------
 
 
-def _ask(connection: HTTPConnection) -> StreamRequest:
-    """Return what a stream's request says, from the address that a trusted proxy names."""
+def _stream_request(connection: HTTPConnection) -> StreamRequest:
+    """Return a reader's request; scheme and address are those that a trusted proxy forwards."""
     scope = connection.scope
     scheme = scope["scheme"].replace("ws", "http")
     address = counted_address(connection.client.host if connection.client else "")
     slug = connection.path_params["slug"]
     return read_request(slug, scope["query_string"], dict(scope["headers"]), scheme, address)
-
-
-def _since(text: str | None) -> tuple[Position | None, bool]:
-    """Return the position given, and whether it was malformed."""
-    if not text:
-        return None, False
-    position = Position.parse(text)
-    return position, position is None
 
 
 def _as_data(connection: HTTPConnection) -> bool:
@@ -383,12 +385,12 @@ def _cors(door: Door, request: Request) -> dict[str, str]:
     return door.cors(request.headers.get("origin", ""))
 
 
-def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def routes(door: Door) -> list[BaseRoute]:
-    """Return the readers' three transports."""
+    """Return the routes of the readers' three transports."""
     return [
         WebSocketRoute("/blogs/{slug}/live", _socket(door)),
         Route("/blogs/{slug}/events", EventsEndpoint(door), methods=["GET"]),

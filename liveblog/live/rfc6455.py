@@ -1,11 +1,11 @@
 """The WebSocket protocol as far as a reader needs it: bytes in, bytes out.
 
-A reader only receives, so what it may send is three kinds of control frames; everything else ends
-the connection with the code that RFC 6455 has for it. Frames for readers are made here once and
-shared by all. For the handshake's rules and for the negotiation of compression `websockets` is the
-reference: it is called where that is cheap, and is the oracle of the tests where it is not.
+A reader may send three kinds of control frames. Every other frame ends the connection with the code
+that RFC 6455 has for it. A frame for readers is made once and shared by all of them. The library
+`websockets` is the reference for handshakes and compression. This module calls the library where a
+call is cheap; elsewhere the tests compare the two.
 
-Rules: no I/O, no clock, nothing of ours.
+Rules: no I/O, no clock, no other module of the program.
 """
 
 import binascii
@@ -14,12 +14,15 @@ from binascii import a2b_base64
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, NegotiationError, ProtocolError
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import Close
 from websockets.headers import parse_subprotocol
 from websockets.server import ServerProtocol
@@ -43,14 +46,15 @@ CONTROL_BYTES_MAX: Final = 125  # section 5.5
 NO_CODE: Final = 1005  # a close frame without one; never on the wire
 ABNORMAL: Final = 1006  # never on the wire either
 
-# Compressing runs on the event loop. Measured (tests/load/deflate.py): level 6 brings a live frame
-# to 0.57 of its bytes in 0.01 ms; higher levels, more memory and other strategies do not better.
-# Below the first limit there is little to gain. At the second, level 6 takes 1 ms (4 ms for 256
-# KiB); above it level 1 takes 1.4 ms at most, for a quarter more bytes.
+# Compression runs on the event loop. Measured (tests/measure/deflate.py): level 6 reduces a live
+# frame to 0.57 of its bytes in 0.01 ms. Higher levels, memory and other strategies do no better.
+# Below the first limit there is little to gain. At the second limit level 6 takes 1 ms, and 4 ms
+# for 256 KiB. Above that limit level 1 takes 1.4 ms at most, for a quarter more bytes.
 DEFLATE_BYTES_MIN: Final = 200
 DEFLATE_WELL_BYTES_MAX: Final = 64 * 1024
 
-# Headers that all browsers send alike are read once; longer ones each time, so a cache is bounded.
+# All browsers send the same few headers, so the results are cached. Longer headers are read each
+# time, which bounds the cache.
 CACHED_BYTES_MAX: Final = 256
 CACHED_MAX: Final = 256
 
@@ -74,10 +78,10 @@ def text(payload: bytes) -> bytes:
 
 
 def compressed_text(payload: bytes) -> bytes:
-    """Return a text message for everybody who negotiated compression, plain where that is shorter.
+    """Return a text message for readers that negotiated compression; plain when plain is shorter.
 
     Each message is compressed by itself (`server_no_context_takeover`), so that one frame serves
-    all; the tail 00 00 ff ff is left out (RFC 7692, section 7.2.1).
+    all readers. The tail 00 00 ff ff is left out (RFC 7692, section 7.2.1).
     """
     if len(payload) < DEFLATE_BYTES_MIN:
         return text(payload)
@@ -90,17 +94,17 @@ def compressed_text(payload: bytes) -> bytes:
 
 
 def ping(payload: bytes = b"") -> bytes:
-    """Return a ping of at most CONTROL_BYTES_MAX bytes."""
+    """Return a ping. Raises ValueError for more than CONTROL_BYTES_MAX bytes."""
     return _control(PING, payload)
 
 
 def pong(payload: bytes = b"") -> bytes:
-    """Return the answer to a ping with that payload (section 5.5.3)."""
+    """Return the answer to a ping with this payload (section 5.5.3)."""
     return _control(PONG, payload)
 
 
 def close(code: int, reason: str = "") -> bytes:
-    """Return a close frame. Raises ValueError for codes that are never on the wire."""
+    """Return a close frame. Raises ValueError for a code that must not be sent."""
     if code in (NO_CODE, ABNORMAL, 1015):
         raise ValueError(f"{code} must not be sent (RFC 6455, section 7.4.1)")
     return _control(CLOSE, code.to_bytes(2, "big") + reason.encode())
@@ -112,16 +116,16 @@ def _control(opcode: int, payload: bytes) -> bytes:
     return _frame(FIN | opcode, payload)
 
 
-# -- what a reader sends ---------------------------------------------------------------------------
+# -- frames from readers ---------------------------------------------------------------------------
 
 
-class Heard(NamedTuple):
-    """What the bytes of a reader came to.
+class Received(NamedTuple):
+    """The consequence of bytes from a reader.
 
-    `replies`: the frames to write, if any. `code`: None while the connection goes on; else it ends,
-    the last of `replies` is the close frame, and what else the reader sends is not looked at. For a
-    close frame from the reader (`is_close`) the code is the reader's, NO_CODE when it gave none.
-    `rest`: the begin of a frame that is not whole yet, to be put before the next bytes.
+    `replies`: the frames to write, if any. `code`: None while the connection goes on. With a code
+    the connection ends: the last of `replies` is the close frame, and later bytes are ignored.
+    `is_close`: the reader sent a close frame; `code` is the reader's, NO_CODE when it gave none.
+    `rest`: the start of a frame that is not whole yet, to be put before the next bytes.
     """
 
     replies: list[bytes]
@@ -130,16 +134,17 @@ class Heard(NamedTuple):
     rest: bytes
 
 
-class _Broken(Exception):
+class _Violation(Exception):
     """The reader broke the protocol; `args` are the close code and the reason."""
 
 
-def hear(data: bytes, deflates: bool = False) -> Heard:
-    """Read the frames that a reader sent (section 5).
+def receive(data: bytes, deflates: bool = False) -> Received:
+    """Read the frames that a reader sent, and return what follows (section 5).
 
-    What may not be is refused as soon as the two bytes of its header say so. Hence only a control
-    frame is ever waited for, and `rest` is at most 130 bytes, one less than the longest of them. A
-    length in more bytes than it needs (section 5.2) is refused there too, as too long.
+    `deflates`: compression was negotiated. A forbidden frame is rejected by the first two bytes of
+    its header. So `rest` is always the start of a control frame, at most 130 bytes: one less than
+    the longest control frame. A length in more bytes than it needs (section 5.2) is rejected as
+    too long.
     """
     replies: list[bytes] = []
     at = 0
@@ -150,15 +155,18 @@ def hear(data: bytes, deflates: bool = False) -> Heard:
                 replies.append(pong(payload))
             elif opcode == CLOSE:
                 code = _close_code(payload)
-                return Heard([*replies, _control(CLOSE, payload)], code, True, b"")
-    except _Broken as error:
+                return Received([*replies, _control(CLOSE, payload)], code, True, b"")
+    except _Violation as error:
         code, reason = error.args
-        return Heard([*replies, close(code, reason)], code, False, b"")
-    return Heard(replies, None, False, data[at:] if at else data)
+        return Received([*replies, close(code, reason)], code, False, b"")
+    return Received(replies, None, False, data[at:] if at else data)
 
 
 def _next(data: bytes, at: int, deflates: bool) -> tuple[int, bytes, int] | None:
-    """Return the control frame at `at`, unmasked, and where the next begins; None: not whole."""
+    """Return opcode and payload of the frame at `at`, and the next frame's index; None: not whole.
+
+    Raises _Violation unless it is a control frame that a reader may send.
+    """
     if len(data) - at < 2:
         return None
     first, second = data[at], data[at + 1]
@@ -174,41 +182,41 @@ def _next(data: bytes, at: int, deflates: bool) -> tuple[int, bytes, int] | None
 
 
 def _check_header(first: int, second: int, opcode: int, deflates: bool) -> None:
-    """Raise _Broken unless this begins a control frame that a reader may send."""
+    """Raise _Violation unless these two bytes start a control frame that a reader may send."""
     if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-        raise _Broken(1002, "invalid opcode")
+        raise _Violation(1002, "invalid opcode")
     if not second & 0x80:
-        raise _Broken(1002, "incorrect masking")
+        raise _Violation(1002, "incorrect masking")
     is_data = opcode in (TEXT, BINARY)
     if first & (RSV & ~RSV1 if is_data and deflates else RSV):
-        raise _Broken(1002, "reserved bits must be 0")
+        raise _Violation(1002, "reserved bits must be 0")
     if is_data:
-        raise _Broken(1003, "readers send nothing")
+        raise _Violation(1003, "readers send nothing")
     if opcode == CONTINUATION:
-        raise _Broken(1002, "unexpected continuation frame")
+        raise _Violation(1002, "unexpected continuation frame")
     if second & 0x7F > CONTROL_BYTES_MAX:
-        raise _Broken(1002, "control frame too long")
+        raise _Violation(1002, "control frame too long")
     if not first & FIN:
-        raise _Broken(1002, "fragmented control frame")
+        raise _Violation(1002, "fragmented control frame")
 
 
 def _close_code(payload: bytes) -> int:
-    """Return the code in a close frame. Raises _Broken when there may be none such (7.4)."""
+    """Return the code in a close frame. Raises _Violation for an invalid one (section 7.4)."""
     if not payload:
         return NO_CODE
     try:
         return int(Close.parse(payload).code)
     except UnicodeDecodeError:
-        raise _Broken(1007, "the reason is not UTF-8") from None
+        raise _Violation(1007, "the reason is not UTF-8") from None
     except ProtocolError as error:
-        raise _Broken(1002, str(error)) from None
+        raise _Violation(1002, str(error)) from None
 
 
 # -- the handshake ---------------------------------------------------------------------------------
 
 
 class BadHandshake(Exception):
-    """A request that is no opening handshake; `answer` says so, as HTTP."""
+    """A request is not a valid opening handshake. `answer` is the HTTP answer to it."""
 
     def __init__(self, why: str, **headers: str) -> None:
         super().__init__(why)
@@ -216,18 +224,18 @@ class BadHandshake(Exception):
 
 
 class Accepted(NamedTuple):
-    """The answer to a handshake, and whether messages may be compressed."""
+    """The answer to a handshake; `deflates`: messages may be compressed."""
 
     answer: bytes
     deflates: bool
 
 
 def accept(headers: Mapping[bytes, bytes], subprotocol: str) -> Accepted:
-    """Answer the opening handshake of a GET by HTTP/1.1 (section 4.2).
+    """Return the answer to the opening handshake of a GET by HTTP/1.1 (section 4.2).
 
     Names of headers are in lower case, several of one name joined with commas. `subprotocol` is
-    taken when it is offered. What is asked for beyond section 4.2.1: one Host, and no body, which
-    nobody would read. `Connection` need only name the upgrade, whatever else is in it.
+    accepted when the reader offers it. Two rules go beyond section 4.2.1: one Host, and no body,
+    since nothing would read it. `Connection` may name more than the upgrade.
 
     Raises BadHandshake.
     """
@@ -277,11 +285,11 @@ def _is_key(key: bytes) -> bool:
 
 
 class _SharedDeflate(ServerPerMessageDeflateFactory):
-    """Accepts the offers that one compressed frame can serve."""
+    """Accepts the offers of readers that can all be sent the same compressed frame."""
 
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
-    ) -> Any:
+    ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
         for name, value in params:
             if name == "server_max_window_bits" and value != "15":
                 raise NegotiationError("frames are compressed with a window of 15 bits")
@@ -292,7 +300,7 @@ _reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_
 
 
 def _read(reading: Callable[[bytes], T], offered: bytes | None, nothing: T) -> T:
-    """Return what a header says, `nothing` when there is none. Raises BadHandshake."""
+    """Return what `reading` makes of a header; `nothing` without a header. Raises BadHandshake."""
     if offered is None:
         return nothing
     try:
@@ -315,7 +323,7 @@ def _subprotocols(offered: bytes) -> Sequence[str]:
 
 
 def _extensions(offered: bytes) -> tuple[bytes, bool]:
-    """Return the header line that answers an offer, "" for none, and whether it compresses."""
+    """Return the header line that answers an offer, "" for none; and whether to compress."""
     headers = Headers({"Sec-WebSocket-Extensions": offered.decode("latin-1")})
     answer, accepted = _reference.process_extensions(headers)
     line = b"Sec-WebSocket-Extensions: %b\r\n" % answer.encode() if answer else b""
@@ -323,7 +331,7 @@ def _extensions(offered: bytes) -> tuple[bytes, bool]:
 
 
 def refusal(status: int, why: str, **headers: str) -> bytes:
-    """Return an answer to a request that is refused and ends its connection."""
+    """Return the HTTP answer that refuses a request, before its connection closes."""
     body = f"{why}\n".encode()
     shown = {name.replace("_", "-"): value for name, value in headers.items()}
     shown |= {

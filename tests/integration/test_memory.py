@@ -33,7 +33,7 @@ CODINGS = ("br", "gzip", "identity")
 
 
 class Got(NamedTuple):
-    """An answer with the bytes that were on the wire, and what they mean."""
+    """An answer with the bytes that were on the wire, and its decoded body."""
 
     status: int
     headers: httpx2.Headers
@@ -67,7 +67,7 @@ class Client:
         return await self.ask("GET", path, accept, **headers)
 
     async def get_in(self, coding: str, path: str, **headers: str) -> Got:
-        """Return an answer in a coding; one whose compression takes long comes without, at first."""
+        """Return an answer in a coding; the first answers are plain while compression takes long."""
 
         async def coded() -> Any:
             got = await self.get(path, coding, **headers)
@@ -117,7 +117,7 @@ async def every_path(client: Client, blog: Any, path: str) -> list[str]:
 # -- in every coding
 
 
-async def test_whatever_is_kept_comes_in_every_coding_with_a_tag_of_its_own(
+async def test_cached_answer_has_a_tag_for_each_coding(
     client: Client, blog: Any, path: str
 ) -> None:
     for at in await every_path(client, blog, path):
@@ -130,21 +130,19 @@ async def test_whatever_is_kept_comes_in_every_coding_with_a_tag_of_its_own(
         }
 
 
-async def test_the_list_of_blogs_is_compressed_and_revalidated_too(
-    editor: Editor, client: Client
-) -> None:
+async def test_list_of_blogs_is_compressed_and_revalidated(editor: Editor, client: Client) -> None:
     await editor.blog(dek="What the council decides. " * 19)
 
-    async def is_told() -> bool:
+    async def is_compressed() -> bool:
         whole = await client.get("/", "br")
         again = await client.get("/", "br", if_none_match=whole.etag)
         return (whole.coding, again.status) == ("br", 304)
 
-    await until(is_told)
+    await until(is_compressed)
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_whoever_has_what_is_kept_is_told_304(
+async def test_cached_answer_is_a_304_when_the_client_has_it(
     client: Client, blog: Any, path: str, coding: str
 ) -> None:
     for at in await every_path(client, blog, path):
@@ -158,7 +156,7 @@ async def test_whoever_has_what_is_kept_is_told_304(
         assert head.headers["content-length"] == str(len(whole.raw))
 
 
-async def test_after_a_change_the_tag_is_another_and_the_old_one_is_answered_with_the_page(
+async def test_page_has_another_tag_when_the_blog_has_changed(
     editor: Editor, client: Client, blog: Any, path: str
 ) -> None:
     for coding in CODINGS:
@@ -173,7 +171,7 @@ async def test_after_a_change_the_tag_is_another_and_the_old_one_is_answered_wit
         assert (after.status, after.etag == before.etag) == (200, False)
 
 
-async def test_readers_of_one_worker_never_get_a_page_older_than_one_given_before(
+async def test_page_is_never_older_than_one_served_before(
     editor: Editor, client: Client, blog: Any, path: str
 ) -> None:
     last, done, seen = 0, False, set()
@@ -196,7 +194,7 @@ async def test_readers_of_one_worker_never_get_a_page_older_than_one_given_befor
     assert len(seen) > 5
 
 
-async def test_a_takedown_leaves_nothing_in_any_coding(
+async def test_takedown_leaves_nothing_in_any_coding(
     editor: Editor, client: Client, blog: Any, path: str
 ) -> None:
     entry = await editor.publish(blog["slug"], SECRET)
@@ -211,7 +209,7 @@ async def test_a_takedown_leaves_nothing_in_any_coding(
     await until(lambda: said(False))
 
 
-async def test_changes_are_for_an_origin_and_a_coding(client: Client, blog: Any, path: str) -> None:
+async def test_changes_differ_by_origin_and_coding(client: Client, blog: Any, path: str) -> None:
     at = f"{path}/changes?since={blog['position']}"
     for origin, allowed in ((ORIGIN, ORIGIN), ("https://evil.example", None), ("", None)):
         more = {"origin": origin} if origin else {}
@@ -226,7 +224,7 @@ async def test_changes_are_for_an_origin_and_a_coding(client: Client, blog: Any,
 # -- scripts and styles
 
 
-async def test_pages_load_scripts_and_styles_under_names_that_are_good_for_ever(
+async def test_page_loads_scripts_and_styles_under_immutable_names(
     client: Client, path: str
 ) -> None:
     text = (await client.get(path)).text
@@ -242,7 +240,7 @@ async def test_pages_load_scripts_and_styles_under_names_that_are_good_for_ever(
         assert script == link.endswith(".js")
 
 
-async def test_the_page_of_another_release_gets_the_present_files_which_no_cache_keeps(
+async def test_file_of_another_release_is_the_present_one_and_not_cached(
     client: Client,
 ) -> None:
     for at in ("/static/js/view.js", "/static/0123456789ab/js/view.js"):
@@ -255,11 +253,11 @@ async def test_the_page_of_another_release_gets_the_present_files_which_no_cache
     assert (await client.ask("POST", "/static/js/view.js")).status == 405
 
 
-# -- the short way, and what a worker keeps, seen from inside
+# -- the short way, and the cache of a worker, seen from inside
 
 
 class Here:
-    """Subscriptions that are always confirmed; the test itself hands the messages over."""
+    """Subscriptions that are always confirmed; the test delivers the messages."""
 
     async def follow(self, slug: str) -> None:
         pass
@@ -333,7 +331,7 @@ async def ask(
     return sent
 
 
-async def test_the_short_way_gives_exactly_what_the_long_way_gives(worker: Worker) -> None:
+async def test_short_way_gives_exactly_what_routing_gives(worker: Worker) -> None:
     first = await ask(worker.short, "/blogs/council", "GET", b"", {})
     tag = dict(first[0]["headers"])[b"etag"].decode()
     position, asked = worker.hub.lives["council"].position, 0
@@ -350,13 +348,13 @@ async def test_the_short_way_gives_exactly_what_the_long_way_gives(worker: Worke
     assert asked > 12
 
 
-async def test_the_short_way_makes_a_blog_the_most_recently_used(worker: Worker) -> None:
+async def test_short_way_makes_a_blog_the_most_recently_used(worker: Worker) -> None:
     for slug in ("council", "other", "council"):
         await ask(worker.short, f"/blogs/{slug}", "GET", b"", {})
         assert list(worker.hub.lives)[-1] == slug
 
 
-async def test_the_short_way_is_not_taken_to_what_is_not_there_any_more(worker: Worker) -> None:
+async def test_short_way_is_not_taken_when_the_blog_has_gone(worker: Worker) -> None:
     async def status() -> int:
         (start, _) = await ask(worker.short, "/blogs/council", "GET", b"", {})
         return int(start["status"])
@@ -370,7 +368,7 @@ async def test_the_short_way_is_not_taken_to_what_is_not_there_any_more(worker: 
     assert await status() == 200
 
 
-async def test_what_is_compressed_counts_before_it_is_made(
+async def test_compressed_bytes_count_before_they_are_made(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for coding in CODINGS:
@@ -384,7 +382,7 @@ async def test_what_is_compressed_counts_before_it_is_made(
     assert live.kept(page.NEWEST) is None
 
 
-async def test_a_change_drops_every_copy_and_a_late_compression_brings_none_back(
+async def test_change_evicts_every_copy_when_a_compression_is_late(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, late = threading.Event(), threading.Event()

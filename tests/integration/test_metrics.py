@@ -1,4 +1,4 @@
-"""`/metrics`: what one worker and several count, as Prometheus reads it."""
+"""`/metrics` of one worker and of several, as Prometheus reads them."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def _samples(answer: httpx2.Response) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_readers_deliveries_accepts_and_closes_are_counted(
+async def test_metrics_count_readers_deliveries_accepts_and_closes(
     tmp_path: Path, workers: str
 ) -> None:
     with serving(tmp_path / "log", "--workers", workers, DATA_DIR=str(tmp_path / "data")) as server:
@@ -86,7 +86,7 @@ async def test_readers_deliveries_accepts_and_closes_are_counted(
             assert found["liveblog_fanout_seconds_count"] >= 1
 
 
-async def test_the_readers_of_a_worker_that_was_killed_count_no_more(tmp_path: Path) -> None:
+async def test_metrics_drop_the_readers_of_a_killed_worker(tmp_path: Path) -> None:
     with serving(tmp_path / "log", "--workers", "2", DATA_DIR=str(tmp_path / "data")) as server:
         async with server.editor() as editor, contextlib.AsyncExitStack() as stack:
             blog = await editor.blog()

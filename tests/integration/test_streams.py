@@ -1,4 +1,4 @@
-"""What readers are told, over a real server: WebSocket, Server-Sent Events and `changes` alike."""
+"""Streams of a real server: the same frames by WebSocket, Server-Sent Events and `changes`."""
 
 import asyncio
 import contextlib
@@ -34,20 +34,20 @@ LEFT_OUT = {"body", "publish_at", "summary"}
 
 @pytest.fixture
 async def blog(editor: Editor) -> Any:
-    """A live blog of its own."""
+    """Return a live blog that only this test uses."""
     return await editor.blog()
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
-def lane(
+def server(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server whose readers' streams are carried in one of the ways; all of them must be alike."""
+    """Yield a server with one of the transports; all of them must behave alike."""
     if request.param == "direct":
         yield site
         return
     with serving(
-        tmp_path_factory.mktemp("lane") / "log",
+        tmp_path_factory.mktemp("streams") / "log",
         command=COMMANDS[request.param],
         REDIS_URL=site.store_url,
         PUBLIC_URL="https://live.example",
@@ -59,12 +59,12 @@ def lane(
 
 
 @pytest.fixture
-def ask(lane: Server, blog: Any) -> Target:
-    return Target(lane.url, blog["slug"])
+def ask(server: Server, blog: Any) -> Target:
+    return Target(server.url, blog["slug"])
 
 
 async def missed(open_stream: Open, ask: Target) -> Frame:
-    """Return the frame that says what a reader missed."""
+    """Return the frame with the changes that a reader missed."""
     async with open_stream(ask) as stream:
         while (frame := await stream.next())["t"] == "hello":
             pass
@@ -82,7 +82,7 @@ def position(text: str) -> Position:
 
 @each_stream
 @pytest.mark.parametrize("since", [None, ""])
-async def test_a_reader_without_since_starts_from_now(
+async def test_reader_starts_from_now_when_it_has_no_since(
     editor: Editor, blog: Any, ask: Target, open_stream: Open, since: str | None
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -95,7 +95,7 @@ async def test_a_reader_without_since_starts_from_now(
 
 
 @each_stream
-async def test_a_reader_is_greeted_at_its_own_position_and_then_told_what_it_missed(
+async def test_reader_gets_hello_at_its_position_then_missed_changes(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     since = blog["position"]
@@ -111,7 +111,7 @@ async def test_a_reader_is_greeted_at_its_own_position_and_then_told_what_it_mis
 
 
 @each_transport
-async def test_what_was_missed_is_each_entry_once_in_its_current_state_by_offset(
+async def test_missed_changes_hold_each_entry_once_by_offset(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     slug = blog["slug"]
@@ -159,7 +159,7 @@ async def test_as_data_gives_the_shapes_of_the_api(
 
 
 @each_transport
-async def test_a_script_that_missed_nothing_is_told_so(
+async def test_changes_is_empty_when_nothing_was_missed(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -173,7 +173,7 @@ async def test_a_script_that_missed_nothing_is_told_so(
             assert (await stream.next("beat"))["position"] == entry["position"]
 
 
-async def test_more_than_200_entries_missed_is_a_reset(
+async def test_reader_is_reset_when_it_missed_more_than_200_entries(
     editor: Editor, blog: Any, ask: Target
 ) -> None:
     entries = await editor.publish_many(blog["slug"], 201)
@@ -185,7 +185,9 @@ async def test_more_than_200_entries_missed_is_a_reset(
         assert frame == {"t": "reset", "position": now, "after_ms": [0, 3000]}
 
 
-async def test_more_than_256_kib_missed_is_a_reset(editor: Editor, blog: Any, ask: Target) -> None:
+async def test_reader_is_reset_when_it_missed_more_than_256_kib(
+    editor: Editor, blog: Any, ask: Target
+) -> None:
     texts = ["word " * 4_000] * 14
     entries = [await editor.publish(blog["slug"], text) for text in texts]
     for open_stream in TRANSPORTS.values():
@@ -201,7 +203,7 @@ MALFORMED = ["x", "a.1", "a.01.00000000", "A.1.00000000", "a.1.0000000g", "😀"
 
 
 @each_transport
-async def test_a_malformed_since_is_a_reset_at_once_without_hello(
+async def test_reader_is_reset_without_hello_when_its_since_is_malformed(
     blog: Any, ask: Target, open_stream: Open
 ) -> None:
     for since in MALFORMED:
@@ -214,7 +216,7 @@ async def test_a_malformed_since_is_a_reset_at_once_without_hello(
 
 @each_transport
 @pytest.mark.parametrize("what", ["foreign", "ahead", "forged"])
-async def test_a_since_that_the_store_does_not_know_is_a_reset_of_that_reader_alone(
+async def test_reader_alone_is_reset_when_the_store_lacks_its_position(
     editor: Editor, blog: Any, ask: Target, open_stream: Open, what: str
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -238,7 +240,7 @@ async def test_a_since_that_the_store_does_not_know_is_a_reset_of_that_reader_al
 
 
 @each_stream
-async def test_another_zone_resets_every_reader(
+async def test_readers_are_reset_when_the_timezone_changes(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
@@ -255,7 +257,7 @@ async def test_another_zone_resets_every_reader(
 
 
 @each_stream
-async def test_every_change_comes_as_it_is_made_and_moves_the_reader_on(
+async def test_reader_gets_every_change_as_it_is_made(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     slug = blog["slug"]
@@ -280,7 +282,7 @@ async def test_every_change_comes_as_it_is_made_and_moves_the_reader_on(
 
 
 @each_stream
-async def test_drafts_never_reach_a_reader(
+async def test_reader_gets_nothing_when_a_draft_is_saved(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
@@ -292,7 +294,7 @@ async def test_drafts_never_reach_a_reader(
 
 
 @each_stream
-async def test_a_beat_comes_in_every_heartbeat_and_carries_the_position(
+async def test_beat_carries_the_position_in_every_heartbeat(
     blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
@@ -305,11 +307,11 @@ async def test_a_beat_comes_in_every_heartbeat_and_carries_the_position(
 
 
 @each_stream
-async def test_a_start_is_told_to_connected_readers_in_both_forms(
-    editor: Editor, lane: Server, open_stream: Open
+async def test_readers_of_both_forms_get_a_new_start_time(
+    editor: Editor, server: Server, open_stream: Open
 ) -> None:
     blog = await editor.blog(status="upcoming", timezone="Europe/London")
-    ask = Target(lane.url, blog["slug"])
+    ask = Target(server.url, blog["slug"])
     async with open_stream(ask) as html, open_stream(replace(ask, as_data=True)) as data:
         await html.next("hello")
         await data.next("hello")
@@ -345,15 +347,19 @@ async def test_readers_of_both_forms_share_one_blog(
 
 
 @each_transport
-async def test_an_unknown_blog_is_told_so_and_to_stay_away(lane: Server, open_stream: Open) -> None:
+async def test_reader_is_sent_away_for_long_when_the_blog_is_unknown(
+    server: Server, open_stream: Open
+) -> None:
     for slug in ("never-heard-of", "A", "a%20b", "%7B%7D", "%00", "a" * 81):
-        await _no_such_blog(Target(lane.url, slug), open_stream)
+        await _no_such_blog(Target(server.url, slug), open_stream)
 
 
 @each_transport
-async def test_a_draft_is_an_unknown_blog(editor: Editor, lane: Server, open_stream: Open) -> None:
+async def test_reader_is_sent_away_for_long_when_the_blog_is_a_draft(
+    editor: Editor, server: Server, open_stream: Open
+) -> None:
     blog = await editor.blog(status="draft")
-    await _no_such_blog(Target(lane.url, blog["slug"]), open_stream)
+    await _no_such_blog(Target(server.url, blog["slug"]), open_stream)
 
 
 async def _no_such_blog(ask: Target, open_stream: Open) -> None:
@@ -368,7 +374,7 @@ async def _no_such_blog(ask: Target, open_stream: Open) -> None:
 
 
 @each_stream
-async def test_a_blog_set_back_to_draft_sends_its_readers_away(
+async def test_readers_are_sent_away_when_the_blog_becomes_a_draft(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     async with open_stream(ask) as stream:
@@ -383,7 +389,7 @@ async def test_a_blog_set_back_to_draft_sends_its_readers_away(
 
 
 @each_stream
-async def test_who_joins_an_ended_blog_gets_what_it_missed_and_goes(
+async def test_reader_of_an_ended_blog_gets_what_it_missed_then_4510(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     since = blog["position"]
@@ -400,13 +406,13 @@ async def test_who_joins_an_ended_blog_gets_what_it_missed_and_goes(
             assert [f["after_ms"] for f in farewell] == [None]
     for nothing_missed in (ended["position"], None):
         async with open_stream(replace(ask, since=nothing_missed)) as stream:
-            told = [frame["t"] for frame in await stream.rest()]
+            given = [frame["t"] for frame in await stream.rest()]
             assert stream.code == (4510 if open_stream is websocket else 204)
-            assert told == (["hello"] if open_stream is websocket else [])
+            assert given == (["hello"] if open_stream is websocket else [])
 
 
 @each_stream
-async def test_who_joins_an_ended_blog_from_elsewhere_is_reset(
+async def test_reader_of_an_ended_blog_is_reset_when_its_epoch_is_another(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     ended = await editor.alter(blog["slug"], status="ended")
@@ -416,7 +422,7 @@ async def test_who_joins_an_ended_blog_from_elsewhere_is_reset(
 
 
 @each_stream
-async def test_connected_readers_of_a_blog_that_ends_get_the_last_changes_and_later_ones(
+async def test_connected_readers_get_later_changes_when_the_blog_has_ended(
     editor: Editor, blog: Any, ask: Target, open_stream: Open
 ) -> None:
     entry = await editor.publish(blog["slug"])
@@ -430,7 +436,7 @@ async def test_connected_readers_of_a_blog_that_ends_get_the_last_changes_and_la
         assert (await stream.next("changes"))["changes"][0]["status"] == "live"
 
 
-async def test_the_changes_of_an_ended_blog_can_still_be_asked_for(
+async def test_changes_are_answered_when_the_blog_has_ended(
     editor: Editor, blog: Any, ask: Target
 ) -> None:
     await editor.alter(blog["slug"], status="ended")
@@ -441,7 +447,7 @@ async def test_the_changes_of_an_ended_blog_can_still_be_asked_for(
 # -- each transport's own
 
 
-async def test_the_subprotocol_is_taken_when_offered_and_only_then(blog: Any, ask: Target) -> None:
+async def test_subprotocol_is_accepted_only_when_it_is_offered(blog: Any, ask: Target) -> None:
     for offered, taken in ((["liveblog.v1"], "liveblog.v1"), (["x", "liveblog.v1"], "liveblog.v1")):
         async with websocket(ask, offered) as stream:
             await stream.next("hello")
@@ -453,7 +459,7 @@ async def test_the_subprotocol_is_taken_when_offered_and_only_then(blog: Any, as
 
 
 @pytest.mark.parametrize("said", ["hello", b"hello", ""])
-async def test_a_reader_that_speaks_is_closed_with_1003(ask: Target, said: str | bytes) -> None:
+async def test_reader_gets_1003_when_it_sends_a_message(ask: Target, said: str | bytes) -> None:
     async with socket(ask) as connection:
         await connection.recv()
         await connection.send(said)
@@ -461,17 +467,17 @@ async def test_a_reader_that_speaks_is_closed_with_1003(ask: Target, said: str |
         assert connection.close_code == 1003
 
 
-async def test_a_readers_ping_is_answered(ask: Target) -> None:
+async def test_ping_of_a_reader_is_answered(ask: Target) -> None:
     async with socket(ask) as connection:
         async with asyncio.timeout(5 * SCALE):
             await (await connection.ping())
 
 
 @each_stream
-async def test_our_own_origins_and_the_allowed_ones_may_read(
-    lane: Server, ask: Target, open_stream: Open
+async def test_reader_is_admitted_when_its_origin_is_ours_or_allowed(
+    server: Server, ask: Target, open_stream: Open
 ) -> None:
-    for origin in (None, lane.url, "https://live.example", "https://news.example"):
+    for origin in (None, server.url, "https://live.example", "https://news.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
             await stream.next("hello")
             if open_stream is events:
@@ -480,7 +486,9 @@ async def test_our_own_origins_and_the_allowed_ones_may_read(
 
 
 @each_stream
-async def test_any_other_origin_is_told_to_stay_away(ask: Target, open_stream: Open) -> None:
+async def test_reader_is_sent_away_when_its_origin_is_foreign(
+    ask: Target, open_stream: Open
+) -> None:
     for origin in ("https://evil.example", "null", "http://live.example"):
         async with open_stream(replace(ask, origin=origin)) as stream:
             frames = await stream.rest()
@@ -491,7 +499,7 @@ async def test_any_other_origin_is_told_to_stay_away(ask: Target, open_stream: O
             assert (frames, stream.code) == ([], 204)
 
 
-async def test_only_hello_and_changes_carry_an_event_id(
+async def test_event_has_an_id_only_when_it_is_hello_or_changes(
     editor: Editor, blog: Any, ask: Target
 ) -> None:
     async with events(replace(ask, since=blog["position"])) as stream:
@@ -510,7 +518,7 @@ async def test_only_hello_and_changes_carry_an_event_id(
         assert stream.ids == [None]
 
 
-async def test_the_last_event_id_wins_over_since(editor: Editor, blog: Any, ask: Target) -> None:
+async def test_last_event_id_wins_over_since(editor: Editor, blog: Any, ask: Target) -> None:
     first = await editor.publish(blog["slug"])
     second = await editor.publish(blog["slug"])
     again = replace(ask, since=blog["position"], headers={"last-event-id": first["position"]})
@@ -520,14 +528,14 @@ async def test_the_last_event_id_wins_over_since(editor: Editor, blog: Any, ask:
         assert (frame["from"], frame["position"]) == (2, second["position"])
 
 
-async def test_an_event_stream_is_never_stored_or_held_back(ask: Target) -> None:
+async def test_event_stream_forbids_caches_and_buffering(ask: Target) -> None:
     async with events(ask) as stream:
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert stream.headers["cache-control"] == "no-store"
         assert stream.headers["x-accel-buffering"] == "no"
 
 
-async def test_changes_may_be_kept_by_a_cache_for_a_second(ask: Target) -> None:
+async def test_changes_are_cacheable_for_a_second(ask: Target) -> None:
     async with changes(ask) as stream:
         assert stream.headers["cache-control"] == "public, max-age=0, s-maxage=1"
         assert stream.headers["content-type"] == "application/json"
@@ -541,7 +549,7 @@ async def test_changes_may_be_kept_by_a_cache_for_a_second(ask: Target) -> None:
 def small(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server for two readers of one address and three in all, on the store of `site`."""
+    """Yield a server that admits two readers of one address and three in all."""
     with serving(
         tmp_path_factory.mktemp("small") / "log",
         command=COMMANDS[request.param],
@@ -553,7 +561,7 @@ def small(
 
 
 @each_stream
-async def test_readers_beyond_the_limits_are_sent_away_to_come_back(
+async def test_readers_are_told_to_come_back_when_a_limit_is_reached(
     small: Server, blog: Any, open_stream: Open
 ) -> None:
     ask = Target(small.url, blog["slug"])
@@ -580,20 +588,20 @@ async def test_readers_beyond_the_limits_are_sent_away_to_come_back(
 
 
 @each_stream
-async def test_readers_who_come_at_once_to_a_blog_that_must_be_loaded_are_counted_too(
+async def test_readers_count_while_their_blog_is_loading(
     small: Server, editor: Editor, blog: Any, open_stream: Open
 ) -> None:
-    all_are_told = asyncio.Barrier(8)
+    all_have_joined = asyncio.Barrier(8)
 
-    async def told() -> str:
+    async def first() -> str:
         async with open_stream(Target(small.url, blog["slug"])) as stream:
             frame = await stream.next()
-            await all_are_told.wait()
+            await all_have_joined.wait()
             return str(frame["t"])
 
     other = await editor.blog()
     await until(lambda: _is_admitted(open_stream, Target(small.url, other["slug"])))
-    frames = await asyncio.gather(*(told() for _ in range(8)))
+    frames = await asyncio.gather(*(first() for _ in range(8)))
     assert sorted(frames) == ["bye"] * 6 + ["hello"] * 2
 
 
@@ -602,7 +610,7 @@ async def _is_admitted(open_stream: Open, ask: Target) -> bool:
         return bool((await stream.next())["t"] == "hello")
 
 
-# -- the store away
+# -- an unreachable store
 
 
 @pytest.fixture
@@ -615,7 +623,7 @@ def running_own_store(own_store: StoreProcess) -> StoreProcess:
 def alone(
     request: pytest.FixtureRequest, own_store: StoreProcess, tmp_path: Path
 ) -> Iterator[Server]:
-    """A server on that store, which may be away when it starts."""
+    """Yield a server on a store that may be unreachable when the server starts."""
     with serving(
         tmp_path / "server.log",
         path="/healthz",
@@ -632,7 +640,7 @@ async def client() -> AsyncIterator[httpx2.AsyncClient]:
         yield one
 
 
-async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
+async def test_blog_is_never_unknown_when_the_store_is_unreachable(
     own_store: StoreProcess, alone: Server, client: httpx2.AsyncClient
 ) -> None:
     assert (await client.get(f"{alone.url}/readyz")).json() == {
@@ -647,10 +655,10 @@ async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
             return await stream.rest(), stream.code
 
     reading = asyncio.create_task(client.get(f"{alone.url}/blogs/council"))
-    told = await asyncio.gather(*map(farewell, TRANSPORTS))
+    given = await asyncio.gather(*map(farewell, TRANSPORTS))
     page = await reading
     bye = {"t": "bye", "after_ms": [0, 20_000], "why": "store"}
-    assert told == [([bye], 1013), ([bye], 200), ([], 503)]
+    assert given == [([bye], 1013), ([bye], 200), ([], 503)]
     assert page.status_code == 503
     assert page.headers["retry-after"].isdigit()
     assert page.headers["cache-control"] == "no-store"
@@ -662,7 +670,7 @@ async def test_a_blog_not_loaded_while_the_store_is_away_is_never_unknown(
         await stream.next("hello")
 
 
-async def test_reading_goes_on_while_the_store_is_away(
+async def test_reading_goes_on_when_the_store_is_unreachable(
     running_own_store: StoreProcess, alone: Server, client: httpx2.AsyncClient
 ) -> None:
     await until(lambda: alone.status("/readyz") == 200)

@@ -25,7 +25,7 @@ from liveblog.blog.model import SYSTEM, Position
 from liveblog.drain import drain
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.live.direct import Lane
+from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
@@ -599,16 +599,16 @@ async def test_every_reader_gets_a_farewell_before_the_server_ends(
 async def test_drain_ends_when_its_readers_have_left() -> None:
     hub = Hub(Unused(), Unused(), Unused())
     door, ended = Door(hub), asyncio.Event()
-    door.entered("websocket", "")
+    door.count_in("websocket", "")
     deaf = asyncio.Event()
-    work = drain(Lane(door), 0, 0, deaf.set, ended.set)
+    work = drain(DirectTransport(door), 0, 0, deaf.set, ended.set)
     drained = asyncio.create_task(work)
     await until(lambda: hub.draining)
     assert deaf.is_set()
     for _ in range(20):
         await asyncio.sleep(0)
         assert not ended.is_set()
-    door.left("websocket", "")
+    door.count_out("websocket", "")
     await drained
     assert ended.is_set()
 

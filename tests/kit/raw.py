@@ -42,7 +42,7 @@ class Wire:
             return await self.reader.readuntil(b"\r\n\r\n")
 
     async def rest(self) -> bytes:
-        """Return everything up to the end of the connection, which must come."""
+        """Return everything up to the end of the connection. Raises TimeoutError without an end."""
         async with asyncio.timeout(WAIT_S * SCALE):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read()
@@ -57,13 +57,13 @@ class Wire:
             return first, await self.reader.readexactly(size)
 
     async def frame_of(self, first: int) -> bytes:
-        """Return the payload of the next frame that begins so."""
+        """Return the payload of the next frame with this first byte."""
         while (frame := await self.frame())[0] != first:
             pass
         return frame[1]
 
     async def close_code(self) -> int:
-        """Return the code in the server's close frame, after which nothing but the end comes."""
+        """Return the code in the server's close frame; the connection must end after it."""
         code = int.from_bytes((await self.frame_of(0x88))[:2], "big")
         self.writer.write(masked(0x88, code.to_bytes(2, "big")))
         assert await self.rest() == b""

@@ -1,4 +1,4 @@
-"""What a reader's page costs, and what is left of it without scripts: bytes, memory, what can be read."""
+"""The cost of a reader's page in bytes and memory, and its content without scripts."""
 
 import gzip
 import re
@@ -9,8 +9,8 @@ from playwright.async_api import Browser, CDPSession, Page
 
 from kit.windows import SETTLED, window
 
-# Articles that scripts hold, but that are in no document and no template of one. What is found has
-# the prototypes of other elements among it, which nothing can be asked.
+# Articles that scripts hold, but that are in no document and no template of one. The heap's list
+# includes prototypes of elements, which have no properties to read.
 _DETACHED = """function () {
     const kept = new Set([...document.querySelectorAll('template')].map((it) => it.content));
     const elements = this.filter((it) => !Object.hasOwn(it, 'constructor'));
@@ -21,7 +21,7 @@ MB: Final = 1_000_000
 
 
 class Held(NamedTuple):
-    """What a page holds after a collection of garbage."""
+    """The memory of a page after garbage collection."""
 
     heap_mb: float  # of scripts and of the document's objects
     detached: int  # articles that are out of the document and still held
@@ -94,7 +94,7 @@ def _gzipped(url: str) -> int:
 
 
 class Plain(NamedTuple):
-    """What who has no scripts gets to read."""
+    """The content that a reader without scripts can read."""
 
     ids: set[str]  # of entries
     says_how_to_refresh: bool

@@ -1,4 +1,4 @@
-"""How an answer kept in memory is negotiated, compressed and revalidated."""
+"""Cached answers: negotiated, compressed and revalidated."""
 
 import asyncio
 import threading
@@ -23,12 +23,12 @@ DECODE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have answers wait for their compression also where others have the core."""
+    """Let answers wait for their compression when the machine is busy."""
     monkeypatch.setattr(answer, "WAIT_S", 10)
 
 
 class Got(NamedTuple):
-    """What a client got."""
+    """The answer that a client got."""
 
     status: int
     headers: dict[str, str]
@@ -93,7 +93,7 @@ def page(body: bytes = TEXT, **more: Any) -> Answer:
         ("x" * 10_000 + ", br", "identity"),
     ],
 )
-def test_the_coding_is_the_one_that_is_liked_most_on_both_sides(accept: str, coding: str) -> None:
+def test_best_coding_has_the_highest_weight_then_our_preference(accept: str, coding: str) -> None:
     assert best_coding(accept.encode()) == coding
 
 
@@ -101,7 +101,7 @@ async def nothing() -> Any:
     raise AssertionError("an answer reads nothing")
 
 
-async def test_several_header_lines_count_as_one_list() -> None:
+async def test_answer_joins_header_lines_when_there_are_several() -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -113,7 +113,7 @@ async def test_several_header_lines_count_as_one_list() -> None:
 
 
 @pytest.mark.parametrize("coding", DECODE)
-async def test_each_coding_holds_the_same_bytes_and_says_so(coding: str) -> None:
+async def test_answer_has_the_same_body_in_each_coding(coding: str) -> None:
     got = await get(page(), coding)
     assert (got.status, got.coding) == (200, coding)
     assert DECODE[coding](got.body) == TEXT
@@ -124,14 +124,14 @@ async def test_each_coding_holds_the_same_bytes_and_says_so(coding: str) -> None
     assert len(got.body) < len(TEXT) / 10 or coding == "identity"
 
 
-async def test_a_small_body_is_not_compressed() -> None:
+async def test_answer_is_plain_when_its_body_is_small() -> None:
     small = page(b"x" * (answer.COMPRESSED_BYTES_MIN - 1))
     assert (await get(small, "br")).coding == "identity"
     assert small.bytes_max == len(small.body)
     assert (await get(page(b"x" * answer.COMPRESSED_BYTES_MIN), "br")).coding == "br"
 
 
-async def test_a_coding_that_saves_nothing_is_not_used() -> None:
+async def test_answer_is_plain_when_compression_saves_nothing() -> None:
     noise = brotli.compress(bytes(zlib.crc32(b"%d" % n) % 256 for n in range(5_000)))
     assert len(noise) > answer.COMPRESSED_BYTES_MIN
     got = await get(page(noise), "gzip")
@@ -145,7 +145,7 @@ async def test_a_coding_that_saves_nothing_is_not_used() -> None:
 # -- ETag and 304
 
 
-async def test_two_codings_or_two_contents_never_share_an_etag() -> None:
+async def test_etag_differs_when_coding_or_content_differs() -> None:
     other = page(TEXT + b".")
     tags = [(await get(app, c)).headers["etag"] for app in (page(), other) for c in DECODE]
     assert len(set(tags)) == 6
@@ -155,7 +155,7 @@ async def test_two_codings_or_two_contents_never_share_an_etag() -> None:
 
 @pytest.mark.parametrize("coding", DECODE)
 @pytest.mark.parametrize("form", ["{}", "W/{}", '"a", {}', 'W/"a",W/{} , "b"', "*", " * "])
-async def test_who_has_it_is_told_304_without_a_body(form: str, coding: str) -> None:
+async def test_answer_is_a_304_when_the_client_has_the_body(form: str, coding: str) -> None:
     app = page(headers={"vary": "Origin", "access-control-allow-origin": "https://a.example"})
     whole = await get(app, coding)
     got = await get(app, coding, has=form.format(whole.headers["etag"]))
@@ -168,12 +168,12 @@ async def test_who_has_it_is_told_304_without_a_body(form: str, coding: str) -> 
 @pytest.mark.parametrize(
     "has", ['"{}-brx"', '"x{}-br"', "{}-br", '"{}-gzip"', '"{}"', '"other"', "W/", '"*"']
 )
-async def test_who_has_another_gets_it_whole(has: str) -> None:
+async def test_answer_is_whole_when_the_client_has_another_tag(has: str) -> None:
     name = (await get(page())).headers["etag"].strip('"')
     assert (await get(page(), "br", has=has.format(name))).status == 200
 
 
-async def test_a_304_needs_no_compression(made: list[str]) -> None:
+async def test_answer_is_a_304_without_compressing_the_body(made: list[str]) -> None:
     tag = (await get(page(), "br")).headers["etag"]
     made.clear()
     assert (await get(page(), "br", has=tag)).status == 304
@@ -181,7 +181,7 @@ async def test_a_304_needs_no_compression(made: list[str]) -> None:
 
 
 @pytest.mark.parametrize("coding", DECODE)
-async def test_head_has_all_the_headers_and_no_body(coding: str) -> None:
+async def test_answer_to_head_has_all_headers_and_no_body(coding: str) -> None:
     app = page()
     whole, head = await get(app, coding), await get(app, coding, method="HEAD")
     assert (head.status, head.headers, head.body) == (200, whole.headers, b"")
@@ -189,7 +189,7 @@ async def test_head_has_all_the_headers_and_no_body(coding: str) -> None:
     assert (await get(app, coding, has=tag, method="HEAD")).status == 304
 
 
-async def test_a_vary_that_is_given_is_completed() -> None:
+async def test_vary_is_completed_when_one_is_given() -> None:
     got = await get(page(headers={"vary": "Origin"}))
     assert got.headers["vary"] == "Accept-Encoding, Origin"
 
@@ -199,7 +199,7 @@ async def test_a_vary_that_is_given_is_completed() -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which codings were made, and in which threads."""
+    """Records which codings were made, and in which threads."""
     done: list[str] = []
 
     def noting(coding: str, compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
@@ -217,7 +217,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Compressions wait until it is set."""
+    """Return an event that compressions wait for."""
     opened = threading.Event()
     compress = answer._COMPRESS["br"]
 
@@ -230,7 +230,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     opened.set()
 
 
-async def test_fifty_who_ask_at_once_get_one_compression(made: list[str]) -> None:
+async def test_compression_runs_once_when_fifty_requests_come_at_once(made: list[str]) -> None:
     app = page()
     got = await asyncio.gather(*(get(app, coding) for coding in ["br", "gzip"] * 25))
     assert sorted(made) == ["br", "gzip"]
@@ -239,7 +239,7 @@ async def test_fifty_who_ask_at_once_get_one_compression(made: list[str]) -> Non
     assert len(made) == 2
 
 
-async def test_who_leaves_does_not_take_the_compression_along(gate: threading.Event) -> None:
+async def test_compression_goes_on_when_one_of_its_clients_leaves(gate: threading.Event) -> None:
     app = page()
     leaving = [asyncio.create_task(get(app, "br")) for _ in range(3)]
     staying = asyncio.create_task(get(app, "br"))
@@ -251,7 +251,7 @@ async def test_who_leaves_does_not_take_the_compression_along(gate: threading.Ev
     assert (await staying).coding == "br"
 
 
-async def test_when_all_have_left_the_next_gets_what_was_made(
+async def test_compression_is_kept_when_all_its_clients_have_left(
     monkeypatch: pytest.MonkeyPatch, gate: threading.Event
 ) -> None:
     app = page()
@@ -265,7 +265,7 @@ async def test_when_all_have_left_the_next_gets_what_was_made(
     assert (await get(app, "br")).coding == "br"
 
 
-async def test_a_compression_that_takes_long_is_not_waited_for(
+async def test_answer_is_plain_when_compression_takes_long(
     monkeypatch: pytest.MonkeyPatch, gate: threading.Event
 ) -> None:
     monkeypatch.setattr(answer, "WAIT_S", 0.01)
@@ -277,7 +277,7 @@ async def test_a_compression_that_takes_long_is_not_waited_for(
     assert (await get(app, "br")).coding == "br"
 
 
-async def test_a_compression_that_fails_leaves_the_body_as_it_is(
+async def test_answer_is_plain_when_compression_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: bytes) -> bytes:
@@ -291,7 +291,7 @@ async def test_a_compression_that_fails_leaves_the_body_as_it_is(
     assert len(caplog.records) == 1
 
 
-async def test_an_answer_never_holds_more_than_it_says() -> None:
+async def test_answer_holds_at_most_its_stated_bytes() -> None:
     app = page()
     for coding in DECODE:
         await get(app, coding)

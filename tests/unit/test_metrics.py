@@ -1,4 +1,4 @@
-"""What is counted in plain ints is shown to Prometheus, of one worker and of several."""
+"""Plain counters shown to Prometheus, of one worker and of several."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def made() -> tuple[Door, Metrics]:
 # -- one worker ------------------------------------------------------------------------------------
 
 
-def test_every_count_is_shown_under_its_name() -> None:
+def test_scrape_shows_every_count_under_its_name() -> None:
     door, metrics = made()
     counts = door.hub.counts
     counts.deliveries, counts.sent_bytes, counts.repairs, counts.resets = 7, 900, 3, 2
@@ -73,7 +73,7 @@ def test_every_count_is_shown_under_its_name() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
-def test_a_scrape_shows_totals_however_often_it_is_asked() -> None:
+def test_scrape_shows_totals_when_it_is_repeated() -> None:
     door, metrics = made()
     for total in (2, 2, 5):
         door.hub.counts.deliveries = total
@@ -83,7 +83,7 @@ def test_a_scrape_shows_totals_however_often_it_is_asked() -> None:
             assert (found["deliveries_total"], found["accepts_total accepted"]) == (total, total)
 
 
-def test_what_falls_is_a_gauge() -> None:
+def test_number_is_a_gauge_when_it_can_fall() -> None:
     door, metrics = made()
     for readers in (4, 1, 0):
         door.readers["websocket"] = door.hub.held_budget.bytes = readers
@@ -91,14 +91,14 @@ def test_what_falls_is_a_gauge() -> None:
         assert (found["readers websocket"], found["held_bytes"]) == (readers, readers)
 
 
-def test_a_series_that_may_come_is_there_as_zero_from_the_start() -> None:
-    """Else `rate` misses the first of what it counts (Prometheus, "Avoid missing metrics")."""
+def test_series_is_zero_when_nothing_was_counted() -> None:
+    """Without the zero `rate` misses the first count (Prometheus, "Avoid missing metrics")."""
     found = samples(made()[1].text())
     for name in ("readers websocket", "readers events", "accepts_total store", "closes_total 4002"):
         assert found[name] == 0
 
 
-def test_each_pass_is_observed_once() -> None:
+def test_histogram_observes_each_pass_once() -> None:
     door, metrics = made()
     for seconds in (0.0005, 0.02, 9.0):
         door.hub.on_pass(seconds)
@@ -110,7 +110,7 @@ def test_each_pass_is_observed_once() -> None:
     assert found["fanout_seconds_bucket +Inf"] == 3
 
 
-def test_no_reader_makes_a_series() -> None:
+def test_reader_makes_no_series_when_it_sends_a_new_code() -> None:
     door, metrics = made()
     before = samples(metrics.text()).keys()
     door.closes.update(dict.fromkeys(range(3000, 5000), 1))
@@ -121,7 +121,7 @@ def test_no_reader_makes_a_series() -> None:
     assert sum(v for n, v in found.items() if n.startswith("closes_total")) == 2000
 
 
-def test_names_say_what_they_are_in() -> None:
+def test_metric_name_ends_in_its_unit() -> None:
     for family in text_string_to_metric_families(made()[1].text().decode()):
         assert family.name.startswith("liveblog_")
         assert family.documentation
@@ -133,7 +133,7 @@ def test_names_say_what_they_are_in() -> None:
 
 
 @in_virtual_time
-async def test_counts_are_copied_each_second_without_a_scrape() -> None:
+async def test_counts_are_copied_each_second_when_nothing_scrapes() -> None:
     door, metrics = made()
     task = asyncio.create_task(metrics.run())
     await asyncio.sleep(0.5)
@@ -173,7 +173,7 @@ class Worker:
         return samples(self._ask(None))
 
     def kill(self) -> None:
-        """End the process by force, and wait until it is gone."""
+        """Kill the process, and wait until it has gone."""
         self.process.send_signal(signal.SIGKILL)
         self.close()
 
@@ -198,7 +198,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             worker.close()
 
 
-def test_any_worker_answers_for_all(start: Start) -> None:
+def test_any_worker_answers_for_all_workers(start: Start) -> None:
     one, other = start(), start()
     one.count(readers=3, deliveries=5, seconds=0.002, store_up=True)
     other.count(readers=4, deliveries=6, seconds=0.2, store_up=True)
@@ -212,7 +212,7 @@ def test_any_worker_answers_for_all(start: Start) -> None:
         assert not [name for name in found if str(worker.process.pid) in name]
 
 
-def test_the_store_is_up_when_every_worker_reaches_it(start: Start) -> None:
+def test_store_is_up_when_every_worker_reaches_it(start: Start) -> None:
     one, other = start(), start()
     one.count(store_up=True)
     other.count(store_up=False)
@@ -221,7 +221,7 @@ def test_the_store_is_up_when_every_worker_reaches_it(start: Start) -> None:
     assert one.scrape()["store_up"] == 1
 
 
-def test_of_a_worker_that_was_killed_only_what_it_counted_stays(start: Start) -> None:
+def test_killed_worker_keeps_its_counters_and_loses_its_gauges(start: Start) -> None:
     one, other = start(), start()
     one.count(readers=3, deliveries=5, store_up=True)
     other.count(readers=4, deliveries=6)
@@ -233,10 +233,8 @@ def test_of_a_worker_that_was_killed_only_what_it_counted_stays(start: Start) ->
     assert found["deliveries_total"] == 11
 
 
-def test_a_worker_has_no_readers_of_a_dead_one_whose_number_it_got(
-    start: Start, tmp_path: Path
-) -> None:
-    """Numbers come again, in a container soon: its own is alive, so no scrape forgets that file."""
+def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_path: Path) -> None:
+    """Process numbers are reused, in a container soon. The number is alive, so its file stays."""
     dead = start()
     dead.count(readers=9, deliveries=5)
     dead.kill()
@@ -254,8 +252,8 @@ def test_a_worker_has_no_readers_of_a_dead_one_whose_number_it_got(
     assert found["deliveries_total"] == 5
 
 
-def test_scrapes_at_once_forget_the_dead_together(tmp_path: Path) -> None:
-    """Each lists the same files and finds some removed by another."""
+def test_scrapes_succeed_when_they_remove_the_same_dead_worker(tmp_path: Path) -> None:
+    """Each scrape lists the same files, and another scrape removes some of them first."""
     with ThreadPoolExecutor(8) as threads:
         for turn in range(200):
             dead = 2**30 + turn  # more than any kernel gives

@@ -1,4 +1,4 @@
-"""What readers send, against `websockets` as the oracle; frames and handshakes for readers.
+"""Frames from readers, with `websockets` as the oracle; frames and handshakes for readers.
 
 `LONG=1` tries 100,000 generated streams in place of some hundred (`make stories`).
 """
@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from liveblog.live import rfc6455
-from liveblog.live.rfc6455 import Accepted, BadHandshake, Heard, accept, hear
+from liveblog.live.rfc6455 import Accepted, BadHandshake, Received, accept, receive
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
 READ_MAX = 200  # more than a control frame may hold; an oracle waits for no more of a payload
@@ -37,7 +37,7 @@ fewer = settings(max_examples=max(100, EXAMPLES // 10), deadline=None)
 
 
 class Verdict(NamedTuple):
-    """What bytes come to.
+    """The consequence of bytes from a reader.
 
     `pongs`, then how it ended: `code` None while it goes on. `echo` is the answer to the reader's
     own close frame, None when it is another end.
@@ -51,28 +51,28 @@ class Verdict(NamedTuple):
 def ours(chunks: list[bytes], deflates: bool) -> Verdict:
     pongs, rest = b"", b""
     for chunk in chunks:
-        heard = hear(rest + chunk, deflates)
-        rest = heard.rest
+        received = receive(rest + chunk, deflates)
+        rest = received.rest
         assert len(rest) <= 130
-        if heard.code is not None:
-            return _ended(pongs, heard)
-        pongs += b"".join(heard.replies)
+        if received.code is not None:
+            return _ended(pongs, received)
+        pongs += b"".join(received.replies)
     return Verdict(pongs)
 
 
-def _ended(pongs: bytes, heard: Heard) -> Verdict:
-    assert heard.code is not None
-    *owed, last = heard.replies
+def _ended(pongs: bytes, received: Received) -> Verdict:
+    assert received.code is not None
+    *owed, last = received.replies
     pongs += b"".join(owed)
-    if heard.is_close:
-        return Verdict(pongs, heard.code, last)
+    if received.is_close:
+        return Verdict(pongs, received.code, last)
     assert last[1] == len(last) - 2
-    assert Close.parse(last[2:]).code == heard.code
-    return Verdict(pongs, heard.code)
+    assert Close.parse(last[2:]).code == received.code
+    return Verdict(pongs, received.code)
 
 
 class _AsItIs:
-    """Stands for the inflater: what a message holds is nothing to us, its header is."""
+    """Replaces the inflater: the tests compare headers, not the content of messages."""
 
     unconsumed_tail = b""
 
@@ -96,7 +96,7 @@ def oracle_of(deflates: bool) -> ServerProtocol:
 
 
 def theirs(chunks: list[bytes], deflates: bool) -> Verdict:
-    """Return the verdict of `websockets`, which differs from ours in two things by intention.
+    """Return the verdict of `websockets`; ours differs in two points on purpose.
 
     The first message ends the connection with 1003. So does, with 1002, a control frame whose
     length takes more bytes than it needs (section 5.2), which websockets lets pass.
@@ -132,7 +132,7 @@ def _is_padded(frame: bytes) -> bool:
 
 
 def compare(chunks: list[bytes], deflates: bool) -> Verdict:
-    """Compare the two. We refuse at a header, so the oracle is fed a payload to be done with it."""
+    """Compare both verdicts. We reject at a header; the oracle needs the payload as well."""
     mine = ours(chunks, deflates)
     is_refused = mine.code is not None and mine.echo is None
     assert mine == theirs([*chunks, FILLER] if is_refused else chunks, deflates)
@@ -148,7 +148,7 @@ def _cut(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def _frame(first: int, is_masked: bool, length: int, payload: bytes, key: bytes) -> bytes:
-    """Return a frame whose header may say anything; `length`: how many bytes to say it in."""
+    """Return a frame with any header; `length`: the bytes that its length takes."""
     size = len(payload)
     form = 127 if length == 127 or size > 65_535 else 126 if length == 126 or size > 125 else size
     head = bytes((first, (0x80 if is_masked else 0) | form))
@@ -210,7 +210,7 @@ cuts = st.lists(st.integers(0, 2_000), max_size=6)
 
 @many
 @given(streams, cuts, st.booleans())
-def test_what_a_reader_sends_means_what_it_means_to_websockets(
+def test_receive_agrees_with_websockets_on_any_stream(
     stream: bytes, cuts: list[int], deflates: bool
 ) -> None:
     compare(_cut(stream, cuts), deflates)
@@ -218,7 +218,7 @@ def test_what_a_reader_sends_means_what_it_means_to_websockets(
 
 @pytest.mark.parametrize("deflates", [False, True])
 @pytest.mark.parametrize("second", [0x00, 0x7D, 0x7E, 0x80, 0x81, 0xFD, 0xFE, 0xFF])
-def test_every_header_is_judged_by_its_two_bytes(second: int, deflates: bool) -> None:
+def test_receive_judges_a_frame_when_two_bytes_have_come(second: int, deflates: bool) -> None:
     for first in range(256):
         verdict = compare([bytes((first, second))], deflates)
         is_control = first in (0x88, 0x89, 0x8A) and 0x80 <= second <= 0xFD
@@ -227,7 +227,7 @@ def test_every_header_is_judged_by_its_two_bytes(second: int, deflates: bool) ->
 
 @fewer
 @given(streams, cuts, st.booleans())
-def test_however_the_bytes_are_cut_they_mean_the_same(
+def test_receive_has_one_result_however_bytes_are_cut(
     stream: bytes, cuts: list[int], deflates: bool
 ) -> None:
     whole = ours([stream], deflates)
@@ -237,18 +237,18 @@ def test_however_the_bytes_are_cut_they_mean_the_same(
 
 @fewer
 @given(frames)
-def test_after_the_end_nothing_more_is_read(stream: bytes) -> None:
-    heard = hear(masked(0x88, b"\x03\xe8") + stream)
-    assert heard == Heard([b"\x88\x02\x03\xe8"], 1000, True, b"")
-    heard = hear(masked(0x81, b"hi") + stream)
-    assert (heard.code, heard.is_close, heard.rest) == (1003, False, b"")
+def test_receive_ignores_bytes_when_the_stream_has_ended(stream: bytes) -> None:
+    received = receive(masked(0x88, b"\x03\xe8") + stream)
+    assert received == Received([b"\x88\x02\x03\xe8"], 1000, True, b"")
+    received = receive(masked(0x81, b"hi") + stream)
+    assert (received.code, received.is_close, received.rest) == (1003, False, b"")
 
 
-def test_the_longest_that_is_waited_for_is_a_control_frame_less_one_byte() -> None:
+def test_receive_keeps_at_most_a_control_frame_less_one_byte() -> None:
     longest = masked(0x89, b"x" * 125)
-    assert hear(longest[:-1]) == Heard([], None, False, longest[:-1])
+    assert receive(longest[:-1]) == Received([], None, False, longest[:-1])
     assert len(longest) == 131
-    assert hear(longest).replies == [b"\x8a\x7d" + b"x" * 125]
+    assert receive(longest).replies == [b"\x8a\x7d" + b"x" * 125]
 
 
 RULES = {
@@ -279,37 +279,37 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_of_the_protocol(rule: str) -> None:
+def test_receive_closes_with_the_code_of_the_broken_rule(rule: str) -> None:
     data, reply, code = RULES[rule]
-    heard = hear(data)
-    assert heard.code == code
+    received = receive(data)
+    assert received.code == code
     if reply or code is None:
-        assert b"".join(heard.replies) == reply
+        assert b"".join(received.replies) == reply
     else:
-        assert Close.parse(heard.replies[-1][2:]).code == code
+        assert Close.parse(received.replies[-1][2:]).code == code
 
 
-def test_a_compressed_text_is_refused_as_a_text_where_compression_was_negotiated() -> None:
-    assert hear(masked(0xC1), True).code == 1003
-    assert hear(masked(0xC9), True).code == 1002
+def test_compressed_text_is_rejected_as_text_when_compression_is_on() -> None:
+    assert receive(masked(0xC1), True).code == 1003
+    assert receive(masked(0xC9), True).code == 1002
 
 
-def test_pongs_that_are_owed_come_before_the_close() -> None:
-    heard = hear(masked(0x89, b"a") + masked(0x81))
-    assert heard.replies[0] == b"\x8a\x01a"
-    assert heard.replies[1].startswith(b"\x88")
+def test_pongs_come_before_the_close_when_both_are_due() -> None:
+    received = receive(masked(0x89, b"a") + masked(0x81))
+    assert received.replies[0] == b"\x8a\x01a"
+    assert received.replies[1].startswith(b"\x88")
 
 
 # -- frames for readers ----------------------------------------------------------------------------
 
 
 @given(st.text(max_size=300).map(str.encode))
-def test_a_text_frame_is_what_websockets_makes(payload: bytes) -> None:
+def test_text_frame_equals_that_of_websockets(payload: bytes) -> None:
     assert rfc6455.text(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
-def test_lengths_take_their_shortest_form(size: int) -> None:
+def test_frame_has_the_shortest_form_of_its_length(size: int) -> None:
     payload = b"x" * size
     assert rfc6455.text(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)
 
@@ -328,7 +328,7 @@ def _inflate(frame: bytes) -> tuple[bool, bytes]:
 
 
 @given(st.text("abcdefgh <>/=", min_size=100, max_size=3_000).map(str.encode))
-def test_a_compressed_frame_inflates_to_the_same_text_without_context(payload: bytes) -> None:
+def test_compressed_frame_inflates_when_there_is_no_context(payload: bytes) -> None:
     for _ in range(2):
         is_packed, text = _inflate(rfc6455.compressed_text(payload))
         assert text == payload
@@ -339,7 +339,7 @@ def test_a_compressed_frame_inflates_to_the_same_text_without_context(payload: b
     st.lists(st.sampled_from([*(b"The river rose %d. " % n for n in range(40))]), max_size=9_000)
 )
 @settings(max_examples=30, deadline=None)
-def test_websockets_reads_a_compressed_frame(words: list[bytes]) -> None:
+def test_compressed_frame_is_read_by_websockets(words: list[bytes]) -> None:
     payload = b"The river rose above the second mark at noon. " * 20 + b"".join(words)
     client = ClientProtocol(parse_uri("ws://live.example/"), state=State.OPEN, max_size=None)
     client.extensions = [PerMessageDeflate(True, False, 15, 15)]
@@ -351,14 +351,14 @@ def test_websockets_reads_a_compressed_frame(words: list[bytes]) -> None:
 @pytest.mark.parametrize(
     "size", [rfc6455.DEFLATE_WELL_BYTES_MAX, rfc6455.DEFLATE_WELL_BYTES_MAX + 1]
 )
-def test_a_compressed_frame_is_less_than_a_third_on_either_side_of_the_limit(size: int) -> None:
+def test_compressed_frame_is_a_third_on_both_sides_of_the_level_limit(size: int) -> None:
     payload = b"".join(b'<p class="entry">The river rose %d.</p>' % n for n in range(3_000))[:size]
     packed = rfc6455.compressed_text(payload)
     assert _inflate(packed) == (True, payload)
     assert len(packed) < size / 3
 
 
-def test_small_and_incompressible_texts_go_plain() -> None:
+def test_frame_is_plain_when_its_text_is_small_or_incompressible() -> None:
     small = b"x" * (rfc6455.DEFLATE_BYTES_MIN - 1)
     assert rfc6455.compressed_text(small) == rfc6455.text(small)
     noise = os.urandom(1_000)
@@ -367,7 +367,7 @@ def test_small_and_incompressible_texts_go_plain() -> None:
     assert _inflate(rfc6455.compressed_text(long)) == (True, long)
 
 
-def test_control_frames_have_their_limits() -> None:
+def test_control_frame_raises_when_it_breaks_a_limit() -> None:
     assert rfc6455.ping(b"x") == b"\x89\x01x"
     assert rfc6455.close(4001, "bye") == b"\x88\x05\x0f\xa1bye"
     for code in (1005, 1006, 1015):
@@ -438,7 +438,7 @@ def headers_of(**changed: str | None) -> Pairs:
 
 
 def joined(pairs: Pairs) -> dict[bytes, bytes]:
-    """Return headers as the front door gives them."""
+    """Return headers as `read_head` does."""
     found: dict[bytes, bytes] = {}
     for name, value in pairs:
         key, line = name.lower().encode(), value.encode("latin-1")
@@ -499,7 +499,7 @@ def handshakes(draw: st.DrawFn) -> Pairs:
 
 @settings(max_examples=max(1_000, EXAMPLES // 10), deadline=None)
 @given(handshakes())
-def test_a_handshake_is_answered_as_websockets_answers_it(pairs: Pairs) -> None:
+def test_handshake_is_answered_as_by_websockets(pairs: Pairs) -> None:
     answer, oracle = _answer(pairs), _oracle_answer(pairs)
     if oracle is None or answer is None:
         assert (oracle, answer) == (None, None)
@@ -508,7 +508,7 @@ def test_a_handshake_is_answered_as_websockets_answers_it(pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize("name", values)
-def test_every_value_alone_doubled_and_missing_is_judged_as_websockets_judges_it(name: str) -> None:
+def test_header_is_judged_as_by_websockets_when_doubled_or_missing(name: str) -> None:
     rest = [pair for pair in headers_of() if pair[0] != name]
     for value in values[name]:
         for pairs in ([(name, value)], [(name, value)] * 2, []):
@@ -516,7 +516,7 @@ def test_every_value_alone_doubled_and_missing_is_judged_as_websockets_judges_it
             assert (answer and _shown(answer.answer)) == (oracle and oracle[0]), value
 
 
-def test_a_wrong_version_is_told_the_right_one() -> None:
+def test_answer_names_the_version_when_the_handshake_has_another() -> None:
     for version in ("8", None):
         with pytest.raises(BadHandshake, match="Sec-WebSocket-Version") as caught:
             accept(joined(headers_of(sec_websocket_version=version)), "liveblog.v1")
@@ -524,21 +524,21 @@ def test_a_wrong_version_is_told_the_right_one() -> None:
 
 
 @pytest.mark.parametrize("value", ['"x", upgrade', "upgrade, @@", ", upgrade"])
-def test_looser_than_websockets_in_what_else_connection_says(value: str) -> None:
+def test_connection_header_may_name_more_than_the_upgrade(value: str) -> None:
     assert _answer(headers_of(connection=value))
     assert value == ", upgrade" or not _oracle_answer(headers_of(connection=value))
 
 
 @pytest.mark.parametrize("name", ["sec-websocket-protocol", "sec-websocket-extensions"])
-def test_looser_than_websockets_in_an_empty_header_beside_another(name: str) -> None:
-    """Joined, as RFC 9110 (section 5.3) allows, it is an empty element of a list: ignored."""
+def test_empty_header_beside_another_is_accepted(name: str) -> None:
+    """Joined (RFC 9110, section 5.3) it is an empty element of a list, which is ignored."""
     given = {"sec-websocket-protocol": "liveblog.v1", "sec-websocket-extensions": "x"}[name]
     assert _answer([*headers_of(), (name, given), (name, "")])
     assert not _oracle_answer([*headers_of(), (name, given), (name, "")])
     assert _oracle_answer([*headers_of(), (name, f"{given}, ")])
 
 
-def test_offers_are_read_once_unless_they_are_long() -> None:
+def test_offer_is_cached_unless_it_is_long() -> None:
     rfc6455._cached.cache_clear()
     for offer in ("permessage-deflate", "permessage-deflate, " * 100 + "x"):
         for _ in range(2):
@@ -550,7 +550,7 @@ def test_offers_are_read_once_unless_they_are_long() -> None:
     assert info.maxsize == rfc6455.CACHED_MAX
 
 
-def test_a_reason_of_any_characters_is_utf_8_as_the_answer_says() -> None:
+def test_refusal_is_utf_8_when_its_reason_has_any_characters() -> None:
     with pytest.raises(BadHandshake) as caught:
         accept(joined(headers_of(sec_websocket_extensions="x;\xe9")), "liveblog.v1")
     assert caught.value.answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -568,13 +568,13 @@ STRICTER: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.parametrize("what", STRICTER)
-def test_stricter_than_websockets_which_leaves_this_to_the_http_server(what: str) -> None:
+def test_handshake_is_rejected_when_it_has_a_body_or_two_hosts(what: str) -> None:
     assert not _answer(headers_of(**STRICTER[what]))
     assert _oracle_answer(headers_of(**STRICTER[what]))
 
 
 @pytest.mark.parametrize("bits", ["9", "14"])
-def test_an_offer_with_a_smaller_window_gets_no_compression_and_the_next_may(bits: str) -> None:
+def test_offer_is_skipped_when_its_window_is_smaller(bits: str) -> None:
     small = f"permessage-deflate; server_max_window_bits={bits}"
     for offer, deflates in ((small, False), (f"{small}, permessage-deflate", True)):
         answer = _answer(headers_of(sec_websocket_extensions=offer))
@@ -583,7 +583,7 @@ def test_an_offer_with_a_smaller_window_gets_no_compression_and_the_next_may(bit
         assert ("sec-websocket-extensions" in _shown(answer.answer)) is deflates
 
 
-def test_a_refusal_is_a_plain_answer_that_ends_the_connection() -> None:
+def test_refusal_is_a_text_answer_that_closes_the_connection() -> None:
     answer = rfc6455.refusal(431, "Too long.", retry_after="5")
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")

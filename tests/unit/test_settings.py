@@ -1,6 +1,7 @@
 """The settings: values read from the environment, rejected values, and the texts of errors."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,11 +169,11 @@ def test_listing_is_plain_text_with_every_variable() -> None:
     assert not any(mark in text for text in shown.values() for mark in "`|")
 
 
-def test_base_url_is_the_address_of_a_browser_on_this_machine() -> None:
-    assert Settings(host="0.0.0.0").base_url == "http://127.0.0.1:8000"
-    assert Settings(host="::1", port=80).base_url == "http://[::1]:80"
-    assert Settings(tls_cert="cert.pem").base_url == "https://127.0.0.1:8000"
-    assert Settings(public_url="https://live.example").base_url == "https://live.example"
+def test_site_url_is_the_address_of_a_browser_on_this_machine() -> None:
+    assert Settings(host="0.0.0.0").site_url == "http://127.0.0.1:8000"
+    assert Settings(host="::1", port=80).site_url == "http://[::1]:80"
+    assert Settings(tls_cert="cert.pem").site_url == "https://127.0.0.1:8000"
+    assert Settings(public_url="https://live.example").site_url == "https://live.example"
 
 
 def test_every_default_is_within_its_limits() -> None:
@@ -245,3 +246,18 @@ def test_settings_reject_an_option_of_a_store_url_that_cannot_work(url: str, mes
 )
 def test_settings_accept_an_option_of_a_store_url_that_works(url: str) -> None:
     assert load({"REDIS_URL": url}).redis_url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "0.0.0.0"}, "http://127.0.0.1:8000"),
+        ({"host": "::", "port": 9000}, "http://[::1]:9000"),
+        ({"host": "2001:db8::1"}, "http://[2001:db8::1]:8000"),
+        ({"tls_cert": "cert", "tls_key": "key"}, "https://127.0.0.1:8000"),
+        ({"public_url": "https://live.example", "host": "::"}, "https://live.example"),
+    ],
+)
+def test_site_url_is_reachable_when_public_url_is_not_set(given: Any, url: str) -> None:
+    assert Settings(**given).site_url == url

@@ -1,13 +1,12 @@
-"""The portable lane, against an ASGI server that is played here."""
+"""The portable transport, on an ASGI server in memory."""
 
 import asyncio
 from typing import Any
 
 from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.virtual import in_virtual_time
-from starlette.requests import Request
 
-from liveblog.live import portable as sockets
+from liveblog.live import portable
 from liveblog.live.door import GONE, Door, read_request
 from liveblog.live.portable import EventStream
 
@@ -15,8 +14,8 @@ SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "hea
 
 
 @in_virtual_time
-async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() -> None:
-    """A server logs an answer that is left open as a fault."""
+async def test_event_stream_ends_its_answer_when_its_reader_takes_nothing() -> None:
+    """A server logs an answer without an end as an error of the application."""
     past = Past()
     past.publish()
     door = Door(make_hub(FakeStore(past)))
@@ -33,13 +32,12 @@ async def test_a_stream_that_takes_nothing_is_given_up_and_its_answer_ended() ->
     async def receive() -> Any:
         return await asyncio.get_running_loop().create_future()
 
-    ask = read_request(SLUG, b"", {}, "http", "")
-    stream = EventStream(door, Request(SCOPE), live, ask)
+    stream = EventStream(door, live, read_request(SLUG, b"", {}, "http", ""), {})
     serving = asyncio.create_task(stream(SCOPE, receive, send))
     await asyncio.sleep(1)
     (reader,) = live.roster.behind
     live.roster.abort(reader)
-    await asyncio.sleep(sockets.FREED_S / 2)
+    await asyncio.sleep(portable.FREED_S / 2)
     assert not serving.done()
     is_lost.set()
     await serving

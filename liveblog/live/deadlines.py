@@ -1,0 +1,42 @@
+"""Connections with a deadline, all on one clock.
+
+Rules: no I/O, no timers. The caller asks which deadlines have passed and acts on the connections.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Deadlines(Generic[T]):
+    """Connections that must finish something within `seconds` of being noted.
+
+    One dictionary in place of a timer for each connection: its order is the order of the deadlines.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._since: dict[T, float] = {}
+
+    def note(self, connection: T) -> None:
+        """Start a connection's time, unless its time runs already."""
+        self._since.setdefault(connection, self._clock())
+
+    def forget(self, connection: T) -> None:
+        """Drop a connection's deadline, if it has one."""
+        self._since.pop(connection, None)
+
+    def note_while(self, is_due: bool, connection: T) -> None:
+        """Note a connection when `is_due`, else forget it."""
+        self.note(connection) if is_due else self.forget(connection)
+
+    def passed(self, *, all_of_them: bool = False) -> Iterator[T]:
+        """Yield and forget the connections whose deadline has passed, the oldest first."""
+        before = self._clock() - self._seconds
+        for connection, since in list(self._since.items()):
+            if since > before and not all_of_them:
+                return
+            # The caller may end a connection, and with it a later one of this list.
+            if self._since.pop(connection, None) is not None:
+                yield connection

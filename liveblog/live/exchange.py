@@ -1,0 +1,211 @@
+"""One HTTP connection as a state machine: two tables that run.
+
+`MOVES` says which state follows when the parser reports an event. `DECISIONS` says what the
+connection does about an incident, which is anything else that happens. h11 has tables like these.
+
+```
+IDLE        --PART-->           HEAD
+IDLE, HEAD  --REQUEST-->        BODY       --END-->      IDLE
+IDLE, HEAD  --UPGRADE-->        HANDSHAKE
+IDLE, HEAD  --OTHER_UPGRADE-->  REREAD     --REQUEST-->  BODY
+```
+
+Rules: no I/O, no clock, no parser. The protocol class translates its callbacks into events and
+carries out the decisions.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+from liveblog.live.head import HEAD_BYTES_MAX
+
+
+class _Name(Enum):
+    """An enumeration whose members are hashed by identity: by name takes 0.1 us longer."""
+
+    __hash__ = object.__hash__
+
+
+class State(_Name):
+    """How far the client is with its requests."""
+
+    IDLE = "between requests"
+    HEAD = "within a request head"
+    BODY = "within a request body"
+    REREAD = "at the end of a head that is parsed again without its Upgrade"
+    HANDSHAKE = "at the end of a WebSocket handshake"
+
+
+class Event(_Name):
+    """A report of the parser."""
+
+    PART = "the end of a read within a request head"
+    REQUEST = "the end of a head that has an answer"
+    UPGRADE = "the end of a head that asks to upgrade to WebSocket"
+    OTHER_UPGRADE = "the end of a head that asks to upgrade to an unknown protocol"
+    DATA = "bytes of a body"
+    END = "the end of a request"
+
+
+class Incident(_Name):
+    """An occurrence that is no event of the parser."""
+
+    INVALID = "the parser or a limit rejects what came"
+    LATE = "the time for a request head is over"
+    EOF = "the client ended its side"
+    STOP = "the parser stopped at the end of a request to upgrade, or of a CONNECT"
+    STREAM = "the bytes that came are a whole head for a stream"
+
+
+class Owed(_Name):
+    """The server's debt for the last request whose head is complete."""
+
+    NOTHING = "no request, or an answer that has left"
+    NEXT = "an answer whose bytes come next on the connection"
+    LATER = "an answer that waits for the answers before it"
+    REST = "the rest of an answer"
+    BUFFER = "a complete answer that the client has not taken yet"
+
+
+class Decision(_Name):
+    """The connection's next action."""
+
+    REFUSE = "answer with the fault, then close"
+    FINISH = "take nothing more, and close after the answers that are owed"
+    CLOSE = "close without a word"
+    WAIT = "give the head its time again"
+    DROP = "let the transport close the connection"
+    REREAD = "parse the head again without its Upgrade"
+    BECOME_READER = "hand the connection over to a direct reader"
+    PARSE = "let the parser have the bytes"
+
+
+# The members by name: `State.IDLE` costs 0.1 us in Python 3.11, and every request takes some.
+IDLE, HEAD, BODY, REREAD, HANDSHAKE = State
+PART, REQUEST, UPGRADE, OTHER_UPGRADE, DATA, END = Event
+
+# A head has three ends: it is answered, it is a handshake, or its Upgrade is ignored.
+_ENDS: Final = {REQUEST: BODY, UPGRADE: HANDSHAKE, OTHER_UPGRADE: REREAD}
+
+MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
+    IDLE: {PART: HEAD, **_ENDS},
+    HEAD: {PART: HEAD, **_ENDS},
+    BODY: {DATA: BODY, END: IDLE},  # a request without a body has its END at once
+    # The parser ends a request to upgrade after its head. A second parser reads that head next.
+    # When the second parser rejects the head, the connection closes after the answers before it.
+    REREAD: {END: REREAD, PART: HEAD, REQUEST: BODY},
+    # A handshake while answers are owed is ignored, and httptools parses what follows it.
+    HANDSHAKE: {END: HANDSHAKE, PART: HEAD, **_ENDS},
+}
+
+# The parser never reports these. DATA and END follow the end of a head. A request to
+# upgrade has no DATA. No head follows before END. The head that REREAD repeats has no Upgrade.
+IMPOSSIBLE: Final[Mapping[State, frozenset[Event]]] = {
+    IDLE: frozenset({DATA, END}),
+    HEAD: frozenset({DATA, END}),
+    BODY: frozenset({PART, *_ENDS}),
+    REREAD: frozenset({DATA, UPGRADE, OTHER_UPGRADE}),
+    HANDSHAKE: frozenset({DATA}),
+}
+
+
+def _when_nothing_is_owed(then: Decision, other: Decision) -> Mapping[Owed, Decision]:
+    return {owed: then if owed is Owed.NOTHING else other for owed in Owed}
+
+
+def _always(decision: Decision) -> Mapping[Owed, Decision]:
+    return dict.fromkeys(Owed, decision)
+
+
+# A refusal must not pass for the answer to an earlier request.
+_REFUSE: Final = _when_nothing_is_owed(Decision.REFUSE, Decision.FINISH)
+# While a body comes, a refusal is the answer to its request. So that answer must not have started,
+# and must be next.
+_REFUSE_BODY: Final = {**_always(Decision.FINISH), Owed.NEXT: Decision.REFUSE}
+# A client that ended its side after a whole request is answered. Once its answer has started, the
+# client has left: so ends a reader of a stream.
+_ANSWER_FIRST: Final = {
+    **_always(Decision.DROP),
+    Owed.NEXT: Decision.FINISH,
+    Owed.LATER: Decision.FINISH,
+}
+
+DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
+    Incident.INVALID: {
+        IDLE: _REFUSE,
+        HEAD: _REFUSE,
+        BODY: _REFUSE_BODY,
+        REREAD: _REFUSE,
+        HANDSHAKE: _REFUSE,
+    },
+    Incident.LATE: {  # no head is awaited in BODY
+        # Only empty lines came: there is no request that an answer could belong to.
+        IDLE: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
+        HEAD: _when_nothing_is_owed(Decision.REFUSE, Decision.WAIT),
+        REREAD: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
+        HANDSHAKE: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
+    },
+    Incident.EOF: {
+        IDLE: _ANSWER_FIRST,
+        HEAD: _ANSWER_FIRST,
+        BODY: _always(Decision.DROP),
+        REREAD: _ANSWER_FIRST,
+        HANDSHAKE: _ANSWER_FIRST,
+    },
+    Incident.STOP: {  # the parser stops at an END: never in HEAD, never in BODY
+        IDLE: _always(Decision.FINISH),  # CONNECT, which has its answer like any request
+        REREAD: _always(Decision.REREAD),
+        # Frames must not go among answers.
+        HANDSHAKE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.FINISH),
+    },
+    Incident.STREAM: {
+        IDLE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.PARSE),
+        HEAD: _always(Decision.PARSE),
+        BODY: _always(Decision.PARSE),
+        REREAD: _always(Decision.PARSE),
+        HANDSHAKE: _always(Decision.PARSE),
+    },
+}
+
+
+class Exchange:
+    """The state of one connection.
+
+    `unparsed_bytes` came since the parser last reported progress: the end of a head, a piece of a
+    body, the end of a request. So heads, trailers and the lengths of chunks have one limit, in
+    however many reads they come. Bytes that follow progress within the same read do not count;
+    that read bounds them.
+    """
+
+    __slots__ = ("may_be_long", "state", "unparsed_bytes")
+
+    def __init__(self) -> None:
+        self.state = IDLE
+        self.unparsed_bytes = 0
+        self.may_be_long = False  # the read that is parsed may end a head over HEAD_BYTES_MAX
+
+    def receive(self, size: int) -> None:
+        """Note a read of `size` bytes, before the parser has it."""
+        self.unparsed_bytes += size
+        self.may_be_long = size > HEAD_BYTES_MAX or self.unparsed_bytes > HEAD_BYTES_MAX
+
+    def on(self, event: Event) -> None:
+        """Move on by an event of the parser. Raises KeyError for an impossible event."""
+        self.state = MOVES[self.state][event]
+        if event is not PART:
+            self.unparsed_bytes = 0
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the client sends a head, a trailer or a chunk's length without an end."""
+        return self.unparsed_bytes > HEAD_BYTES_MAX
+
+    @property
+    def awaits_head(self) -> bool:
+        """Whether a request has started whose head is not complete; empty lines count as one."""
+        return self.state is not BODY and (self.state is HEAD or self.unparsed_bytes > 0)
+
+    def decide(self, incident: Incident, owed: Owed) -> Decision:
+        """Return what to do. Raises KeyError where `DECISIONS` has nothing."""
+        return DECISIONS[incident][self.state][owed]

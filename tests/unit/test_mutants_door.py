@@ -1,0 +1,16 @@
+"""The scenarios find seeded bugs in the door and the direct transport: see kit/mutants_door.py."""
+
+import subprocess
+import sys
+
+from kit.mutants import ROOT
+from kit.mutants_door import MUTANTS
+
+
+def test_scenarios_find_every_seeded_bug_and_no_other() -> None:
+    """In a process of its own, since a mutant must be imported before the program is."""
+    command = [sys.executable, "-m", "kit.mutants_door"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 1 + len(MUTANTS)
+    assert "survives" not in done.stdout
