@@ -16,7 +16,7 @@ from liveblog.live.roster import Roster
 from liveblog.live.worker import Counts, Spawn
 
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
-LOOK_EVERY: Final = 16  # readers served between two looks at the clock: 0.1 ms
+LOOK_EVERY: Final = 16  # readers served between two readings of the clock: 0.1 ms
 
 
 class Frames(Protocol):

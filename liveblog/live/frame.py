@@ -18,7 +18,7 @@ from liveblog.live import rfc6455
 
 MISSED_BYTES_MAX: Final = 256 * 1024  # a longer `changes` is a `reset`
 FORMS_MAX: Final = 6  # of one frame: JSON, text, framed, deflated, event, chunk; each about as long
-OVERHEAD_BYTES: Final = 1_000  # of the objects around the forms of a frame
+OVERHEAD_BYTES: Final = 1_000  # of a frame's Python objects, without their contents
 
 # Fields of the API's shapes that `as=data` leaves out.
 _ENTRY_LEFT_OUT = ("body", "publish_at")

@@ -158,7 +158,7 @@ class Hub:
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, StoreDown):  # which the callers of the task handle
+        if error and not isinstance(error, StoreDown):  # callers of the task handle StoreDown
             log.error("a task of the hub failed", exc_info=error)
 
     async def run(self) -> None:

@@ -77,7 +77,7 @@ class Loading:
         """
         if self._clock() < self._unknown.get(slug, 0):
             return False
-        # Before anything expensive: made-up names must not crowd out real blogs.
+        # A cheap read before the expensive load: made-up slugs must not crowd out real blogs.
         if slug not in self._loads and not await self._exists(slug):
             self._note_unknown(slug)
             return False

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # A reader is aborted when all pings of this time, at least one, stayed unanswered and the next ping
 # is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last sign of life.
 UNHEARD_S: Final = 45.0
-PING_EVERY: Final = 2  # beats: reading a pong costs more than writing the beat
+PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 
 
 def unheard_max(heartbeat_s: float) -> int:

@@ -56,13 +56,13 @@ class Reader(ABC, Generic[Data]):
         self.offset = 0
         self.follows = False  # whether passes send this reader the changes
         self.behind = False  # whether the socket is full
-        self.held_bytes = 0  # of a frame that the socket has not accepted, while behind
+        self.held_bytes = 0  # bytes of a frame that the full socket has not accepted
         self.unheard = 0  # pings since the last sign of life
         # An unverified position, and the number of repair reads that had started when it came.
         self.waits_for: tuple[Position, int] | None = None
         self.live: JoinedBlog | None = None
         self.slot = 0
-        self.leaves = False  # of an ended blog: closed when it has reached the top
+        self.leaves = False  # whether to close the reader at the top: its blog has ended
 
     def send(self, frame: Frame) -> None:
         """Write one frame; called only when the reader is not `behind`."""

@@ -20,7 +20,7 @@ from liveblog.live.worker import Counts, Spawn
 
 log = logging.getLogger(__name__)
 
-QUEUED_MAX: Final = 200  # messages queued while a blog loads or is repaired; more cost a repair
+QUEUED_MAX: Final = 200  # messages queued while a blog loads or is repaired; more: repair again
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
 REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this far apart
 

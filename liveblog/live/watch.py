@@ -102,6 +102,6 @@ class StoreWatch:
         live = self._blogs.get(slug)
         if not live:
             return "unheld" if self.up else "down"
-        if not self._readable.get(slug, self.up):  # without a comparison yet: as the whole store
+        if not self._readable.get(slug, self.up):  # a blog not compared yet: as the whole store
             return "down"
         return "lacks" if live.lost else "up"

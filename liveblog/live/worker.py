@@ -25,7 +25,7 @@ class Counts:
     """Events since the worker started."""
 
     deliveries: int = 0  # of `changes` frames to readers
-    sent_bytes: int = 0  # of these frames; characters where the ASGI server encodes the text
+    sent_bytes: int = 0  # of `changes` frames; characters, where the ASGI server encodes the text
     repairs: int = 0
     resets: int = 0
     stalled: int = 0  # readers aborted because their sockets accepted nothing

@@ -211,7 +211,7 @@ class FakeStore:
         self.is_down = False
         self.lacks: set[str] = set()
         self.corrupt: set[str] = set()
-        self.unreachable: set[str] = set()  # in a part of the store that does not answer
+        self.unreachable: set[str] = set()  # slugs in a part of the store that does not answer
         self.latency_s: Callable[[], float] = lambda: 0.001
         self._repairing: set[str] = set()
 

@@ -295,7 +295,7 @@ class Visitor:
 
     def __init__(self, world: World, number: int) -> None:
         self.client: Client | None = None
-        self.slow_s: float | None = 0.0  # until its socket accepts a frame; None: never
+        self.slow_s: float | None = 0.0  # seconds until its socket accepts a frame; None: never
         self._world, self._number = world, number
         self._seat: Seat | None = None
         self._random = random.Random(number)

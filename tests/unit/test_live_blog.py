@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from kit.alone import Seconds, Spawned, past_of
 from kit.scene import (
     Scene,
     make_scene,
@@ -13,6 +14,7 @@ from kit.scene import (
 from kit.sources import (
     SLUG,
     FakeReader,
+    FakeRender,
     FakeStore,
     Past,
     make_hub,
@@ -21,7 +23,12 @@ from kit.virtual import in_virtual_time
 
 from liveblog.blog import timeline as timelines
 from liveblog.blog.model import Position
+from liveblog.live.blog import LiveBlog
+from liveblog.live.budget import CacheBudget, HeldBytes
+from liveblog.live.cache import Render
 from liveblog.live.frame import MISSED_BYTES_MAX
+from liveblog.live.source import Source
+from liveblog.live.worker import Counts, Rules
 
 
 @in_virtual_time
@@ -188,3 +195,41 @@ async def test_join_sends_bye_when_the_worker_drains() -> None:
     assert reader.kinds() == []
     assert reader.ended == ({"t": "bye", "after_ms": [0, 1000], "why": "restart"}, 4001)
     assert scene.hub.count() == 0
+
+
+# -- alone -----------------------------------------------------------------------------------------
+
+
+class OneBlogWorker(Spawned):
+    """Everything that a live blog needs of its worker, without a hub."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+        self.render: Render = FakeRender()
+        self.rules, self.counts, self.clock = Rules(), Counts(), Seconds()
+        self.draining = False
+        self.held_budget = HeldBytes(1_000, list, self.counts)
+        self.cache_budget = CacheBudget(list)
+        self.unheard_max = 1
+        self.passes = 0
+        self.spawn = self.__call__
+
+    def note_pass(self, seconds: float) -> None:
+        self.passes += 1
+
+
+@in_virtual_time
+async def test_live_blog_serves_its_readers_without_a_hub() -> None:
+    past = past_of(2)
+    worker = OneBlogWorker(FakeStore(past))
+    live = LiveBlog(worker, SLUG, past.snapshot())
+    reader = FakeReader()
+    live.join(reader, past.at(2))
+    live.receive(past.publish())
+    await worker.run()
+    assert [offsets(frame) for frame in reader.changes()] == [[3], [4]]
+    assert (worker.passes, worker.counts.deliveries) == (1, 2)
+    live.leave(reader)
+    assert live.roster.count() == 0
+    assert not live.lost

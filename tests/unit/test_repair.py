@@ -38,7 +38,7 @@ from liveblog.live.worker import Counts
 async def test_lost_message_is_repaired_when_the_next_arrives() -> None:
     scene = await make_scene()
     reader = scene.reader()
-    scene.past.publish()  # lost
+    scene.past.publish()  # its message is lost
     scene.announce(scene.past.publish)
     await until_idle(scene.hub)
     assert [offsets(f) for f in reader.changes()] == [[5, 6]]
@@ -79,7 +79,7 @@ async def test_messages_during_a_repair_are_applied_without_a_second_read() -> N
     scene = await make_scene()
     scene.store.latency_s = lambda: 0.5
     reader = scene.reader()
-    scene.past.publish()  # lost
+    scene.past.publish()  # its message is lost
     scene.announce(scene.past.publish)
     await asyncio.sleep(0.6)  # the answer is on its way
     scene.announce(scene.past.publish)
@@ -94,7 +94,7 @@ async def test_messages_during_a_repair_are_applied_without_a_second_read() -> N
 async def test_repair_reads_again_when_more_messages_came_than_queue() -> None:
     scene = await make_scene()
     scene.store.latency_s = lambda: 0.5
-    scene.past.publish()  # lost
+    scene.past.publish()  # its message is lost
     scene.announce(scene.past.publish)
     await asyncio.sleep(0.6)
     for _ in range(repairs.QUEUED_MAX + 1):
@@ -254,7 +254,7 @@ async def test_worker_keeps_serving_when_the_store_lacks_the_blog() -> None:
         assert [offsets(f) for f in late.changes()] == [[3, 4]]
         assert "beat" in reader.kinds()
         scene.store.lacks.clear()
-        scene.past.publish()  # lost
+        scene.past.publish()  # its message is lost
         await until(lambda: not scene.live.lost)
         await asyncio.sleep(1)
     assert [offsets(f) for f in reader.changes()] == [[5]]
@@ -395,7 +395,7 @@ async def test_receive_applies_a_message_without_a_read() -> None:
 @in_virtual_time
 async def test_read_tells_the_blog_the_changes_and_then_its_number() -> None:
     alone = RepairAlone(past_of(1))
-    alone.past.publish()  # lost
+    alone.past.publish()  # its message is lost
     alone.repair.start()
     await alone.end()
     assert alone.blog.calls == [[3], 1]

@@ -57,7 +57,7 @@ async def test_waiting_reader_is_reset_when_the_store_refutes_its_position(
 @in_virtual_time
 async def test_waiting_reader_is_admitted_when_a_repair_proves_its_position() -> None:
     scene = await make_scene()
-    scene.past.publish()  # lost
+    scene.past.publish()  # its message is lost
     since = scene.past.position
     scene.past.publish()
     reader = scene.reader(since)
@@ -132,7 +132,7 @@ async def test_read_resets_no_reader_that_came_after_its_start() -> None:
     scene.store.latency_s = lambda: 0.5
     scene.live.repair()
     await asyncio.sleep(0.75)  # the store has answered, without the fifth change
-    scene.past.publish()  # lost
+    scene.past.publish()  # its message is lost
     reader = scene.reader(scene.past.position)
     await until_idle(scene.hub)
     assert reader.code is None

@@ -28,7 +28,7 @@ async def test_lost_message_is_found_by_comparing_heads() -> None:
     reader = scene.reader()
     async with running(scene.hub):
         await asyncio.sleep(2.5)
-        scene.past.publish()  # lost
+        scene.past.publish()  # its message is lost
         assert not scene.repairs()
         await asyncio.sleep(watches.HEADS_EVERY_S)
         assert [offsets(f) for f in reader.changes()] == [[5]]
@@ -59,7 +59,7 @@ async def test_blogs_are_compared_while_a_part_of_the_store_is_unreachable() -> 
         store.unreachable = {"b0"}
         await until(lambda: not hub.store_up)
         for past in store.pasts.values():
-            past.publish()  # lost
+            past.publish()  # its message is lost
         await asyncio.sleep(2 * watches.HEADS_EVERY_S)
         assert [live.position == store.pasts[live.slug].position for live in lives if live] == [
             False,
