@@ -43,7 +43,7 @@ CHECKED: Final = (
 )
 NOT_OURS: Final = {"node_modules", ".venv", "build", "dist", "data"}
 # A question may start with these words; a statement names its subject.
-CLAUSE: Final = re.compile(r"(who|whoever|whom|what|whatever)", re.IGNORECASE)
+CLAUSE: Final = re.compile(r"(who|whoever|whom|what|whatever)\b", re.IGNORECASE)
 
 VERB: Final = re.compile(
     r"\b(is|are|was|were|has|have|does|do|must|may|can|cannot|will|gets?|goes|stays?)\b"

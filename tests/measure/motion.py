@@ -1,20 +1,21 @@
 """The README's animation: an editor publishes at the desk, and a phone shows every change.
 
 The sample blog is replayed by `liveblog demo --replay` while a person types an entry at the desk.
-Each frame of the animation is one screenshot of both windows. A frame's time is scripted, not
-measured, so a slow machine produces the same animation.
+Each frame of the animation is one screenshot of both windows. A frame's time is scripted, and the
+replay stands still but for its steps, so a slow machine produces the same animation.
 """
 
 import asyncio
 import contextlib
 import io
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 from kit.samples import DEMO
-from kit.servers import Server, environment
+from kit.servers import Editor, Server, environment
 from kit.windows import open_desk, open_page, window
 from PIL import Image, ImageDraw, ImageFont
 from playwright.async_api import Browser, Page
@@ -23,7 +24,9 @@ MOTION: Final = Path(__file__).parents[2] / "docs" / "motion.webp"
 BYTES_MAX: Final = 1_500_000
 SLUG: Final = f"{DEMO.removeprefix('/blogs/')}-replay"
 REPLAY: Final = "from liveblog.commands.main import main; main()"
-GAP_S: Final = 3.0  # between two changes of the replay; a frame takes about 0.3 s to capture
+GAP_S: Final = 0.5  # between two changes of the replay while it runs
+SHOWN_S: Final = 0.3  # after it both windows show the last change
+STEPS: Final = 4  # of the replay, after the typed entry
 ENTRIES_BEFORE: Final = 3  # entries that both windows show when the animation starts
 
 DESK: Final = (820, 800)  # CSS pixels
@@ -120,36 +123,60 @@ def composed(desk: Image.Image, phone: Image.Image) -> Image.Image:
     return whole
 
 
+class Replay:
+    """A process of `liveblog demo --replay` that stands still between its steps."""
+
+    def __init__(self, process: asyncio.subprocess.Process, editor: Editor) -> None:
+        self._process, self._editor = process, editor
+
+    async def step(self, entries: int = 1) -> None:
+        """Let the replay run until it has published so many more entries."""
+        wanted = await self._count() + entries
+        self._process.send_signal(signal.SIGCONT)
+        async with asyncio.timeout(60):
+            while await self._count() < wanted:  # noqa: ASYNC110 - another process counts
+                await asyncio.sleep(0.05)
+        self._process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(SHOWN_S)
+
+    async def _count(self) -> int:
+        """Return how many entries the blog has; 0 before it is created."""
+        answer = await self._editor("GET", f"/{SLUG}/entries")
+        return len(answer.json()["entries"]) if answer.is_success else 0
+
+
 @contextlib.asynccontextmanager
-async def replaying(server: Server, data_dir: str) -> AsyncIterator[None]:
+async def replaying(server: Server, data_dir: str) -> AsyncIterator[Replay]:
     """Run `liveblog demo --replay` beside the block."""
-    replay = await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", REPLAY, "demo", "--replay", "--gap", str(GAP_S)),
         env=environment(DATA_DIR=data_dir, PORT=str(server.port)),
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        yield
+        async with server.editor() as editor:
+            yield Replay(process, editor)
     finally:
-        replay.terminate()
-        await replay.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def record(browser: Browser, server: Server, data_dir: str, path: Path = MOTION) -> None:
     """Record the animation against a server that has the user of `add_editor`."""
     options: dict[str, Any] = {"device_scale_factor": SHOWN * SHARP, "color_scheme": "light"}
     async with (
-        replaying(server, data_dir),
+        replaying(server, data_dir) as replay,
         window(browser, viewport=_viewport(DESK), **options) as desk,
         window(browser, viewport=_viewport(PHONE), **options) as phone,
     ):
-        await _has_begun(server)
+        await replay.step(ENTRIES_BEFORE)
         await open_desk(desk, server, SLUG)
         await open_page(phone, server, SLUG)
         await phone.evaluate(STYLE, HIDE_PINNED)
         recorder = Recorder(desk, phone)
-        await _publish(recorder, desk)
-        await _watch(recorder, desk)
+        await _publish(recorder, desk, replay)
+        await _watch(recorder, desk, replay)
         recorder.save(path)
 
 
@@ -157,43 +184,35 @@ def _viewport(size: tuple[int, int]) -> dict[str, int]:
     return dict(zip(("width", "height"), size, strict=True))
 
 
-async def _has_begun(server: Server) -> None:
-    """Wait until the replay has published ENTRIES_BEFORE entries."""
-    async with asyncio.timeout(60), server.editor() as editor:
-        while True:
-            answer = await editor("GET", f"/{SLUG}/entries")
-            if answer.is_success and len(answer.json()["entries"]) >= ENTRIES_BEFORE:
-                return
-            await asyncio.sleep(0.2)
-
-
-async def _publish(recorder: Recorder, desk: Page) -> None:
-    """Type an entry, publish it, and show that it arrived."""
+async def _publish(recorder: Recorder, desk: Page, replay: Replay) -> None:
+    """Type an entry while another one arrives, publish it, and show that it arrived."""
     await recorder.shoot(900)
-    for name, text, step in (("headline", HEADLINE, 2), ("body", TEXT, 4)):
-        await desk.focus(f"#compose [name={name}]")
-        for start in range(0, len(text), step):
-            await desk.keyboard.insert_text(text[start : start + step])
-            await recorder.shoot(110)
+    await _type(recorder, desk, "headline", HEADLINE, 2)
+    await replay.step()
+    await _type(recorder, desk, "body", TEXT, 4)
     await recorder.shoot(500)
     await desk.click("#compose button.primary")
     await desk.wait_for_selector("#notice p")
+    await asyncio.sleep(SHOWN_S)
     for _ in range(6):
         await recorder.shoot(150)
     await recorder.shoot(900)
 
 
-async def _watch(recorder: Recorder, desk: Page) -> None:
+async def _type(recorder: Recorder, desk: Page, name: str, text: str, step: int) -> None:
+    await desk.focus(f"#compose [name={name}]")
+    for start in range(0, len(text), step):
+        await desk.keyboard.insert_text(text[start : start + step])
+        await recorder.shoot(110)
+
+
+async def _watch(recorder: Recorder, desk: Page, replay: Replay) -> None:
     """Scroll the desk to its published entries, and follow the replay."""
     for _ in range(8):
         await desk.evaluate("scrollBy({top: 90, behavior: 'instant'})")
         await recorder.shoot(60)
-    for _ in range(4):
-        count = await desk.locator("[role=feed] > article").count()
-        for _ in range(60):
-            await recorder.shoot(70)
-            if await desk.locator("[role=feed] > article").count() > count:
-                break
+    for _ in range(STEPS):
+        await replay.step()
         for _ in range(3):
             await recorder.shoot(150)
         await recorder.shoot(1_200)

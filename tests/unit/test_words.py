@@ -77,6 +77,10 @@ def test_a_question_may_start_with_who(tmp_path: Path) -> None:
     assert found(tmp_path, "a.md", "Who may publish?\n") == []
 
 
+def test_a_word_that_begins_like_a_clause_is_allowed(tmp_path: Path) -> None:
+    assert found(tmp_path, "a.md", "Whole pages have an ETag.\n") == []
+
+
 def test_a_sentence_is_reported_when_it_has_too_many_words(tmp_path: Path) -> None:
     long = " ".join(["word"] * words.WORDS_MAX)
     assert found(tmp_path, "a.md", f"{long}.\n") == []
