@@ -19,15 +19,15 @@ run: $(VENV)/.installed
 	@HOST=127.0.0.1 PORT=$(PORT) $(BIN)/liveblog demo
 	@exec $(BIN)/liveblog serve --host 127.0.0.1 --port $(PORT)
 
-# Every test, those that need minutes in their short form, four at a time: most of a test is
-# waiting. Deadlines are three times as long as on a quiet machine; a passing test waits no longer
-# for that. The last line is pytest's count.
+# Every test, in four processes, because most tests wait most of the time. Tests that need minutes
+# have a short form here. Deadlines are three times as long as on a quiet machine, which costs a
+# passing test nothing. The last line is pytest's count.
 TESTS_AT_ONCE ?= 4
 test: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@$(MAKE) --no-print-directory lint
 	@TEST_TIME_SCALE=$${TEST_TIME_SCALE:-3} $(BIN)/pytest -n $(TESTS_AT_ONCE) --durations=10 tests
 
-# The fast ones: all of lint, and the unit tests without the model's worlds and mutants.
+# The fast checks: all of lint, and the unit tests without the model's worlds and mutants.
 check: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest --quiet -n 2 -m "not model" tests/unit
@@ -36,9 +36,9 @@ check: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory -j2 style words mypy \
 	  $$(if command -v node >/dev/null; then echo scripts; \
-	     else echo "no node: the scripts' tests are left out" >&2; fi) \
+	     else echo "no node: skipping the scripts' tests" >&2; fi) \
 	  $$(if command -v npm >/dev/null; then echo types; \
-	     else echo "no npm: the scripts' types are left out" >&2; fi)
+	     else echo "no npm: skipping the scripts' types" >&2; fi)
 
 .PHONY: style words mypy
 words: $(VENV)/.installed-test

@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis
 import pytest
 from kit import matrix
-from kit.sharing import Sharing, in_running_order
+from kit.sharing import APART, Sharing, in_running_order
 
 from liveblog.settings import Settings, load, variables
 
@@ -39,7 +39,7 @@ def pytest_report_header() -> str:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark the mutants of every model: `make check` leaves them out."""
-    if item.path.stem.startswith("test_mutants"):
+    if item.path.stem.startswith(APART):
         item.add_marker("model")
 
 

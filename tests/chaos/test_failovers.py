@@ -108,7 +108,7 @@ async def test_readers_start_over_when_a_replica_reuses_lost_offsets(
         async with stage.play(fault, within_s=RECONNECT_S) as show:
             await open_page(page, stage.servers[0], show.slug)
             was = await _lose_changes(replicas, show)
-            late = [(proxy, proxy.heard[-AHEAD:]) for proxy in replicas.proxies]
+            late = [(proxy, proxy.announced[-AHEAD:]) for proxy in replicas.proxies]
             await replicas.promote()
             show.turn_to(replicas.client())
             await until(lambda: show.head().epoch != was.epoch)

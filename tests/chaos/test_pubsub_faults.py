@@ -46,7 +46,7 @@ async def test_readers_miss_nothing_when_messages_are_late_or_forged(stage: Stag
         epoch = show.head().epoch
         for turn in range(6):
             for proxy in stage.proxies:
-                for message in proxy.heard[-12:]:
+                for message in proxy.announced[-12:]:
                     proxy.inject(message)
                     proxy.inject(another_history(message, turn))
             await show.changes(4)
@@ -69,8 +69,8 @@ def another_history(message: bytes, turn: int) -> bytes:
         4: b"%b %b %b %b %b" % (epoch, first, ahead, previous, check),
         5: b"\xff\xfe",
     }[turn % 6]
-    said = forged + b"\n" + record
-    return b"\r\n".join([*head[:-1], b"$%d" % len(said), said, end])
+    forged_body = forged + b"\n" + record
+    return b"\r\n".join([*head[:-1], b"$%d" % len(forged_body), forged_body, end])
 
 
 # -- silence
@@ -83,8 +83,8 @@ async def _caught_up_s(show: Show, since_s: float) -> float:
     return time.monotonic() - since_s
 
 
-def _has_heard_more(proxy: Proxy, than: int) -> bool:
-    return len(proxy.heard) > than
+def _has_more(proxy: Proxy, than: int) -> bool:
+    return len(proxy.announced) > than
 
 
 async def test_worker_repairs_within_5_s_when_pubsub_falls_silent(stage: Stage) -> None:
@@ -111,12 +111,12 @@ async def test_worker_repairs_once_when_one_message_is_lost(stage: Stage) -> Non
         await until(lambda: not show.behind())
         before = [repairs(server) for server in stage.servers]
         async with stage.servers[0].editor() as editor:
-            heard = [len(proxy.heard) for proxy in stage.proxies]
+            heard = [len(proxy.announced) for proxy in stage.proxies]
             for proxy in stage.proxies:
                 proxy.fate = lambda _: []
             await show.publish(editor)
             for proxy, before_it in zip(stage.proxies, heard, strict=True):
-                await until(partial(_has_heard_more, proxy, before_it))
+                await until(partial(_has_more, proxy, before_it))
                 proxy.fate = None
             began = time.monotonic()
             await show.publish(editor)

@@ -42,7 +42,7 @@ def reply_end(data: bytes, at: int = 0) -> int:
 class Proxy:
     """One worker's way to the store, on a port of its own.
 
-    `heard` has the pub/sub messages in the order in which the store sent them; `held` has the
+    `announced` has the pub/sub messages in the order in which the store sent them; `held` has the
     bytes that wait for the end of a stall.
     """
 
@@ -52,7 +52,7 @@ class Proxy:
         self.fate: Fate | None = None
         self.delay_s = 0.0
         self.answers_lost = 0
-        self.heard: list[bytes] = []
+        self.announced: list[bytes] = []
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
@@ -238,7 +238,7 @@ class _Link:
     def _pass(self, reply: bytes) -> None:
         is_message = reply.startswith((MESSAGE, SHARDED)) and b"lb:probe" not in reply
         if is_message:
-            self._proxy.heard.append(reply)
+            self._proxy.announced.append(reply)
         fate = self._proxy.fate
         for after_s in fate(reply) if fate and is_message else [0.0]:
             if after_s:

@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 # the end of the run.
 ORDER: Final = ("chaos", "browser", "integration", "unit")
 TOGETHER: Final = ("chaos",)
+APART: Final = "test_mutants"  # modules whose tests share nothing, and take seconds each
 
 
 def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.Item]:
@@ -29,10 +30,12 @@ def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.It
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Give whole modules to processes, and the directories of TOGETHER as a whole."""
+    """Give whole modules to processes, directories of TOGETHER as a whole, tests of APART singly."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that run in one process."""
         module = nodeid.partition("::")[0]
         parts = Path(module).parts
+        if parts[-1].startswith(APART):
+            return nodeid
         return next((name for name in TOGETHER if name in parts), module)

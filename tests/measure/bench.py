@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from measure.fanout import FanOut, publish, settle, shown
-from measure.subjects import KINDS, Liveblog, Readers, Subject, has_nchan, pinned, say
+from measure.subjects import KINDS, Liveblog, Readers, Subject, has_nchan, log, pinned
 
 UNTIL_S = 30.0
 
@@ -74,10 +74,10 @@ class Bench:
     def run(self, names: list[str], rows: list[Row]) -> None:
         """Run measurements by name, and append each row as soon as it is measured."""
         for name in names:
-            say(f"-- {name}")
+            log(f"-- {name}")
             for row in ALL[name](self):
                 rows.append(row)
-                say(row.line())
+                log(row.line())
 
     # -- side by side
 
@@ -91,7 +91,7 @@ class Bench:
                 more = ["-z"] if name == "deflate" else []
                 row = self.fan_out.run(kind(), *more)
                 rounds[name].append(row)
-                say(f"round {number + 1} {name:9} {shown(row)}")
+                log(f"round {number + 1} {name:9} {shown(row)}")
         median = {
             name: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
             for name, rows in rounds.items()
@@ -125,7 +125,7 @@ class Bench:
         for _ in range(self.args.rounds):
             for share, rows in rounds.items():
                 rows.append(self._with_stalled(int(self.args.readers * share)))
-                say(f"{share:.0%} stalled: {rows[-1]}")
+                log(f"{share:.0%} stalled: {rows[-1]}")
         none, some = (
             {key: statistics.median(row[key] for row in rows) for key in rows[0]}
             for rows in rounds.values()
@@ -173,7 +173,7 @@ class Bench:
         )
         if not is_whole or got["unchained"] or got["repeated"] or got["disordered"]:
             self.wrong.append(f"stalled: {got}")
-            say(f"LOST stalled: {got}")
+            log(f"LOST stalled: {got}")
         return {**row, "p99_ms": got["p99_ms"]}
 
     # -- pages under load
@@ -208,7 +208,7 @@ class Bench:
         command = [sys.executable, "-m", "measure.cached_page"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        say(done.stdout)
+        log(done.stdout)
         ratios = [float(line.split()[-1]) for line in done.stdout.splitlines()[1:]]
         figure = "cached page per second, against a bare ASGI function"
         yield Row(figure, 0.8, None, min(ratios), at_least=True)
@@ -244,7 +244,7 @@ class Bench:
             for readers, costs in found.items():
                 row = self.fan_out.run(Liveblog(), readers=readers)
                 costs.append(row["us_per_delivery"])
-                say(f"{readers} readers: {costs[-1]:.2f} us per delivery")
+                log(f"{readers} readers: {costs[-1]:.2f} us per delivery")
         few, some, many = (statistics.median(costs) for costs in found.values())
         # Two numbers of readers give two unknowns: the cost per delivery, and the fixed cost per entry.
         fixed_ms = (few - some) / (1 / 1_000 - 1 / 5_000) / 1_000

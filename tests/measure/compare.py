@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from measure.fanout import FanOut, Round, shown
-from measure.subjects import ROOT, Build, Floor, Liveblog, Nchan, Subject, has_nchan, say
+from measure.subjects import ROOT, Build, Floor, Liveblog, Nchan, Subject, has_nchan, log
 
 BURSTS: Final = 5
 BURST_CHANGES: Final = 20
@@ -96,12 +96,12 @@ class Comparison:
 
     def run(self, title: str) -> None:
         """Play the rounds, and print each."""
-        say(f"-- {title}")
+        log(f"-- {title}")
         for number in range(self._rounds):
             for name, make in self._makes.items():
                 row = self._play(make())
                 self.rows[name].append(row)
-                say(f"round {number + 1} {name:9} {shown(row)}")
+                log(f"round {number + 1} {name:9} {shown(row)}")
 
     def median_ratio(self, figure: Figure, other: str) -> float:
         """Return the median over the rounds of the first subject's figure against another's."""

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from measure.subjects import Readers, Subject, say
+from measure.subjects import Readers, Subject, log
 
 SETTLE_S: Final = 1.5
 NEVER: Final = ("failed", "closed", "repeated", "disordered", "unchained")
@@ -111,7 +111,7 @@ class FanOut:
         is_whole = got["least"] == got["most"] == entries and got["open"] == readers
         if not is_whole or any(got[key] for key in never):
             self.wrong.append(f"{name}: {got}")
-            say(f"LOST {name}: {got}")
+            log(f"LOST {name}: {got}")
 
 
 def shown(figures: Round) -> str:

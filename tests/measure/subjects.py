@@ -37,7 +37,7 @@ ENVELOPE = 610
 START_S = 20.0
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
