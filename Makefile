@@ -88,7 +88,7 @@ format: $(VENV)/.installed-test
 delay: $(VENV)/.installed-test tools
 	@PYTHONPATH=tests $(BIN)/python -m measure.delay
 
-# What the reader's page must keep to, as a table; 4 minutes. ARGS="--only axe,memory" for a part.
+# The figures of the reader's page and their limits, as a table; 4 minutes. ARGS="--only axe,memory" for a part.
 .PHONY: page
 page: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@PYTHONPATH=tests $(BIN)/python -m measure.figures $(ARGS)
@@ -149,7 +149,7 @@ tests/js/node_modules/.installed tests/browser/node_modules/.installed: \
 	@cd tests/$* && $(NPM)
 	@touch $@
 
-# What pip does not bring. RUNLEVEL=1 keeps Debian from starting a Redis of its own.
+# Programs that pip does not install. RUNLEVEL=1 keeps Debian from starting a Redis of its own.
 tools: $(VENV)/.installed-test
 	@missing=; \
 	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium nginx:nginx; do \

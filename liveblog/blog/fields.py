@@ -18,7 +18,7 @@ from liveblog.blog.instant import parse_time
 from liveblog.blog.model import SLUG_MAX, BlogStatus, EntryStatus, NoteKind, is_slug, is_timezone
 from liveblog.blog.problem import Problem, invalid
 
-# Limits, in code points unless the name has another unit. The contract promises them to editors.
+# Limits, in code points unless the name has another unit. docs/api.md promises them to editors.
 TITLE_MAX: Final = 300
 DEK_MAX: Final = 500
 SUMMARY_MAX: Final = 20_000

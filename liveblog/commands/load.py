@@ -42,7 +42,7 @@ class BenchError(Exception):
 
 @dataclass
 class Tally:
-    """What all readers received, counted together."""
+    """Counts of the frames that all readers received."""
 
     delivered: int = 0
     repeated: int = 0

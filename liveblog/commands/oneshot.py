@@ -1,4 +1,4 @@
-"""What the commands share that do one thing and end: settings, the store, rows of output.
+"""The shared parts of short commands: settings, the store, rows of output.
 
 Rules: imports nothing slow at the top; see `main`.
 """

@@ -37,7 +37,7 @@ _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
 _WRITTEN: Final = {"body", "headline", "title"}  # boxes that hold an editor's own words
 
-Boxes = dict[str, str]  # what a form's boxes contain, by the box's name
+Boxes = dict[str, str]  # the text of each box of a form, by the box's name
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
     from uvicorn.server import ServerState
 
-__all__ = ["Front", "Http", "SocketReader"]  # what uvicorn is given
+__all__ = ["Front", "Http", "SocketReader"]  # for uvicorn
 
 TOO_LATE: Final = Fault(408, f"The request head was not complete within {HEAD_S:g} s.")
 

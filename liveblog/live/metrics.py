@@ -41,7 +41,7 @@ FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 
 # These labels are shown from the start, as zero. Without it `rate` would miss the first count, and
 # a worker would keep the gauges of a dead worker with the same process number. Other labels are
-# shown as "other". Codes: RFC 6455, section 7.4.1, and the contract.
+# shown as "other". Codes: RFC 6455, section 7.4.1, and docs/streams.md.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
     *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),

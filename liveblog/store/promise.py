@@ -1,4 +1,4 @@
-"""What a server of the store promises: how much of what it confirmed survives a crash.
+"""The promise of a store's server: how much confirmed data survives a crash.
 
 Rules: reads the server's settings, changes nothing.
 """
@@ -113,7 +113,7 @@ def _durability(config: Mapping[str, str], durability: str) -> str:
     """Return in words what a crash can lose."""
     replica = "a confirmed change is on a replica, and " if durability == "replica" else ""
     if "appendonly" not in config:
-        return replica + "what it keeps over a crash cannot be read (CONFIG is not allowed)"
+        return replica + "the durability settings cannot be read (CONFIG is not allowed)"
     if config["appendonly"] != "yes":
         return replica + "a crash loses changes since its last snapshot (appendonly no)"
     if config["appendfsync"] == "always" and config.get("no-appendfsync-on-rewrite") == "yes":

@@ -1,4 +1,4 @@
-// What the browser remembers: settings in every page, the scroll position while the window is open.
+// The browser's memory: settings in every page, the scroll position while the window is open.
 
 import { safely } from './time.js';
 

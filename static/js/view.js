@@ -1,5 +1,5 @@
 // Shows changes and fetched pages: the header, the feed and the lists beside the feed.
-// Rules: rendering is idempotent. What the reader reads stays in place.
+// Rules: rendering is idempotent. The text being read stays in place.
 
 import { arrive, forget, miss, NO_ARRIVALS, startOver } from './arrivals.js';
 import { focusOn } from './feed.js';

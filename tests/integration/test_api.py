@@ -1,4 +1,4 @@
-"""The editors' API as the contract defines it: every call, every rejection, every permission."""
+"""The editors' API as docs/api.md defines it: every call, every rejection, every permission."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -207,7 +207,7 @@ async def test_long_frame_is_shared_when_many_readers_reconnect(
     monkeypatch.setattr(SocketReader, "uncork", look)
     live = await shared.door.hub.live(SLUG)
     assert live
-    monkeypatch.setattr(live, "_make_frame", lambda *_: Frame(b"x" * 100_000))
+    monkeypatch.setattr(live.cache, "_make_frame", lambda *_: Frame(b"x" * 100_000))
     since = live.position._replace(offset=0)
     monkeypatch.setattr(live.timeline, "standing", lambda _: "here")
     for _ in range(2):

@@ -108,7 +108,7 @@ async def test_metrics_drop_the_readers_of_a_killed_worker(tmp_path: Path) -> No
             os.kill(busiest, signal.SIGKILL)
             await until(lambda: _below(readers(), 12))
             accepted = (await scrape(server))["liveblog_accepts_total accepted"]
-            assert accepted == 12  # what was counted stays counted
+            assert accepted == 12  # counted streams stay counted
 
 
 async def _equals(value: Awaitable[float], expected: float) -> bool:

@@ -136,7 +136,7 @@ async def test_a_page_states_its_position_and_its_entries_numbers(
     assert (await browser.get(path)).said(r'id="status"[^>]* data-state="(\w+)"') == "ended"
 
 
-async def test_a_page_has_the_headers_of_the_contract(
+async def test_a_page_has_the_documented_headers(
     editor: Editor, browser: Browser, blog: Any, path: str
 ) -> None:
     entry = await editor.publish(blog["slug"])

@@ -260,7 +260,7 @@ async def test_record_is_not_stored_when_it_would_not_decode(room: Room, revisio
 
 
 def verified(messages: list[Message]) -> list[str]:
-    """Return the check of each message, computed from its bytes as the contract says."""
+    """Return the check of each message, computed from its bytes as ARCHITECTURE.md says."""
     checks, previous, epoch = [], "", ""
     for message in messages:
         previous = previous if message.epoch == epoch else message.epoch

@@ -265,7 +265,7 @@ async def test_command_waits_when_another_command_uses_the_directory(
     assert order == ["first", "second"]
 
 
-# What a store promises
+# The promises of a store
 
 
 async def promise_of(client: redis.asyncio.Redis, durability: str) -> Promise:
@@ -364,7 +364,7 @@ def test_store_is_refused_when_its_version_is_old() -> None:
         judge({"redis_version": "6.2.7"}, {}, "store")
 
 
-# What durable means
+# The meaning of durable
 
 
 async def first_seen(url: str) -> tuple[float, float, float]:

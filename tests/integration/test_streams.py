@@ -561,7 +561,7 @@ def small(
 
 
 @each_stream
-async def test_readers_are_told_to_come_back_when_a_limit_is_reached(
+async def test_readers_are_asked_to_reconnect_when_a_limit_is_reached(
     small: Server, blog: Any, open_stream: Open
 ) -> None:
     ask = Target(small.url, blog["slug"])

@@ -1,4 +1,4 @@
-"""Readers that follow the contract on bare sockets, without any of the server's code.
+"""Readers that follow docs/streams.md on bare sockets, without any of the server's code.
 
 A `Viewer` loads the page, follows a stream (WebSocket, events or polls) from the page's position,
 reconnects within the window that the server gives, and starts over after a reset. Its `story` is

@@ -5,7 +5,7 @@ reader's story is the list of pages and frames that the reader applied, in order
 stories with the history at every step and at the end. It serves the hub's model (machine.py) and
 the fault matrix (chaos/).
 
-Rules: knows the contract and the keys of a blog in the store, and imports nothing of the server.
+Rules: knows docs/streams.md and the keys of a blog in the store, and imports nothing of the server.
 """
 
 import json

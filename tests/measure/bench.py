@@ -167,7 +167,7 @@ class Bench:
                 load.resume()
                 _until(lambda: _is_drained(subject))
                 got = load.stop()
-        # A reader that missed more than 200 entries is reset (4005), as the contract says.
+        # A reader that missed more than 200 entries is reset (4005), as docs/streams.md says.
         is_whole = (
             got["bottom"] == got["top"] and got["closed"] == got.get("close_4005", 0) <= count
         )

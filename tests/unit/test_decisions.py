@@ -1,4 +1,4 @@
-"""Who may write what, which status follows, and how fields merge: decisions without a store."""
+"""Decisions without a store: permissions, the next status, merged fields."""
 
 import itertools
 from collections.abc import Callable

@@ -432,7 +432,7 @@ def test_blog_json_gives_a_start_in_utc_or_null() -> None:
     assert blog_json(Blog(slug="vote", title="The vote"), at, "")["starts_at"] is None
 
 
-def test_the_limits_are_those_of_the_contract() -> None:
+def test_the_limits_are_the_documented_ones() -> None:
     assert {name: getattr(fields, f"{name.upper()}_MAX") for name in LIMITS} == LIMITS
     assert (model.SLUG_MAX, fields.NAME_MAX, fields.URL_MAX) == (80, 64, 2_048)
     assert (fields.LINK_TEXT_MAX, fields.BYLINE_NAME_MAX, fields.BYLINE_NAMES_MAX) == (200, 200, 10)

@@ -1,4 +1,4 @@
-"""What Redis cannot do reaches callers as StoreDown or Damaged, after a retry by a new map."""
+"""Failures of Redis reach callers as StoreDown or Damaged, after a retry with a new map."""
 
 from dataclasses import dataclass, field
 
@@ -66,7 +66,7 @@ class Moving(One):
 
 @dataclass
 class Part:
-    """A part of the broker whose query fails as often as it is told to."""
+    """A part of the broker whose query fails `failures` times."""
 
     nodes: Moving
     failures: int

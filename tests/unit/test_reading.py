@@ -1,4 +1,4 @@
-"""What a caller may read, and what a repeated call returns, over entries held in memory."""
+"""Permissions to read, and results of repeated calls, with entries in memory."""
 
 from collections.abc import Sequence
 from typing import cast
