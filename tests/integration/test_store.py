@@ -337,7 +337,7 @@ async def test_store_is_accepted_when_info_and_config_are_forbidden(
             promise = await promise_of(client, "disk")
     finally:
         await store_client.acl_deluser("guest")
-    assert "of unknown version: what it keeps over a crash cannot be read" in promise.sentence
+    assert "of unknown version: the durability settings cannot be read" in promise.sentence
 
 
 async def test_promise_warns_when_the_store_has_no_replica_to_wait_for(
