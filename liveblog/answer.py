@@ -1,8 +1,8 @@
 """A page, frame or file kept in memory: its bytes, compressed once, and its cache headers.
 
 An `Answer` is an ASGI application for GET and HEAD. The caller decides its content and how long it
-is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has all headers
-that middleware adds to other answers.
+is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has the
+security headers, which `SecurityHeaders` adds to all other answers.
 
 Rules: knows nothing of blogs. An answer never changes. It owns everything that is made of its body,
 so that evicting the answer from a cache frees every copy.
@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 import brotli
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -208,3 +208,25 @@ def _raw(headers: Mapping[str, str]) -> Headers:
 async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class SecurityHeaders:
+    """Adds the security headers that an answer does not have yet.
+
+    Wraps the whole application, since Starlette answers for a fault outside of all middleware.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = message.get("headers", [])  # may be shared, so it is not changed
+                present = {name for name, _ in own}
+                message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
+            await send(message)
+
+        if scope["type"] == "lifespan":
+            scope.setdefault("state", {})  # only uvicorn has it, and its protocols alone need it
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from liveblog import health
+from liveblog.answer import SecurityHeaders
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
 from liveblog.drain import draining_first
@@ -21,7 +22,6 @@ from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.errors import Errors
 from liveblog.filelimit import readers_max
-from liveblog.headers import SecurityHeaders
 from liveblog.html import entries
 from liveblog.html.pages import Pages
 from liveblog.live import portable as sockets
