@@ -20,7 +20,6 @@ from liveblog.drain import draining_first
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.errors import Errors
 from liveblog.filelimit import readers_max
 from liveblog.html import entries
 from liveblog.html.pages import Pages
@@ -32,6 +31,7 @@ from liveblog.live.metrics import Metrics
 from liveblog.live.worker import Rules
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
+from liveblog.pages.errors import Errors
 from liveblog.settings import Settings, load, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
@@ -90,7 +90,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
             *health.routes(hub, metrics),
             *files.routes(),
         ],
-        exception_handlers=Errors(pages, problems).handlers,
+        exception_handlers=Errors(pages, problems.response).handlers,
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False  # `errors` redirects without the Host header
