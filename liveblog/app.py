@@ -12,7 +12,6 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from liveblog import health
 from liveblog.answer import SecurityHeaders
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
@@ -23,6 +22,7 @@ from liveblog.editors.publishing import Publishing
 from liveblog.filelimit import readers_max
 from liveblog.html import entries
 from liveblog.html.pages import Pages
+from liveblog.live import health
 from liveblog.live import portable as sockets
 from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
