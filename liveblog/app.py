@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 from liveblog.answer import SecurityHeaders
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
-from liveblog.drain import draining_first
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -26,6 +25,7 @@ from liveblog.live import health
 from liveblog.live import portable as sockets
 from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
+from liveblog.live.drain import draining_first
 from liveblog.live.hub import Hub
 from liveblog.live.metrics import Metrics
 from liveblog.live.worker import Rules

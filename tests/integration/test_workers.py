@@ -22,11 +22,11 @@ from kit.waiting import SCALE, until
 
 from liveblog import app
 from liveblog.blog.model import SYSTEM, Position
-from liveblog.drain import drain
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
+from liveblog.live.drain import drain
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
 from liveblog.store import writes
