@@ -18,7 +18,6 @@ from liveblog.clock import now_ms
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.filelimit import readers_max
 from liveblog.html import entries
 from liveblog.html.pages import Pages
 from liveblog.live import health
@@ -32,12 +31,12 @@ from liveblog.live.worker import Rules
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.pages.errors import Errors
+from liveblog.process import Worker, collect, first_contact, readers_max
 from liveblog.settings import Settings, load, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
-from liveblog.worker import Worker, collect, first_contact
 
 REINDEX_RETRY_S: Final = 2.0
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from liveblog.commands.oneshot import print_rows
-from liveblog.filelimit import raise_file_limit
+from liveblog.process import raise_file_limit
 
 if TYPE_CHECKING:
     from liveblog.commands.load import Result

@@ -17,8 +17,8 @@ import click
 
 from liveblog import settings
 from liveblog.blog.problem import StoreDown
-from liveblog.filelimit import raise_file_limit
 from liveblog.log import configure_logging
+from liveblog.process import raise_file_limit
 from liveblog.settings import Settings, SettingsError
 from liveblog.store import embedded
 from liveblog.store.error import StoreError

@@ -12,11 +12,11 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 from starlette.testclient import TestClient
 
-from liveblog import app, worker
+from liveblog import app, process
 from liveblog.commands import serve
+from liveblog.process import Worker
 from liveblog.settings import Settings
 from liveblog.store.error import StoreError
-from liveblog.worker import Worker
 
 
 async def test_worker_ends_as_failed_when_a_part_fails(
@@ -98,8 +98,8 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
         left.itself = left
         is_there = weakref.ref(left)
         del left
-        collecting = asyncio.create_task(worker.collect())
-        await asyncio.sleep(worker.COLLECT_EVERY_S - 1)
+        collecting = asyncio.create_task(process.collect())
+        await asyncio.sleep(process.COLLECT_EVERY_S - 1)
         assert is_there()
         await asyncio.sleep(2)
         assert not is_there()
