@@ -27,7 +27,7 @@ from liveblog.live.door import Door
 from liveblog.live.drain import draining_first
 from liveblog.live.hub import Hub
 from liveblog.live.metrics import Metrics
-from liveblog.live.worker import Rules
+from liveblog.live.shared import HubSettings
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.pages.errors import Errors
@@ -58,7 +58,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     accounts = Accounts(nodes)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
-    hub = Hub(broker.source, follower, entries, _rules(settings))
+    hub = Hub(broker.source, follower, entries, _hub_settings(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
     pages, problems = Pages(files.prefix), Problems()
@@ -97,8 +97,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     return page.FastPath(hub, SecurityHeaders(starlette))
 
 
-def _rules(settings: Settings) -> Rules:
-    return Rules(
+def _hub_settings(settings: Settings) -> HubSettings:
+    return HubSettings(
         heartbeat_s=settings.heartbeat_s,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,

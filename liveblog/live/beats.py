@@ -12,7 +12,7 @@ from liveblog.live import frame as frames
 from liveblog.live.frame import Frame
 from liveblog.live.reader import AnyReader
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 
 class Passes(Protocol):

@@ -13,7 +13,7 @@ from liveblog.live import frame as frames
 from liveblog.live.frame import Data, Encoding, Frame
 from liveblog.live.reader import ENDED, RESET, RESET_WINDOW_MS, AnyReader
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts, Spawn
+from liveblog.live.shared import Counts, Spawn
 
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 LOOK_EVERY: Final = 16  # readers served between two readings of the clock: 0.1 ms

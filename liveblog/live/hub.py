@@ -26,9 +26,9 @@ from liveblog.live.cache import Render
 from liveblog.live.loading import Loading
 from liveblog.live.periodic import PeriodicTasks, unheard_max
 from liveblog.live.reader import DRAINED, RESTART_WINDOW_MS
+from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source, Subscriptions
 from liveblog.live.watch import StoreState, StoreWatch
-from liveblog.live.worker import Counts, Rules
 from liveblog.tasks import stop, until_one_ends
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Hub:
     source: Source
     subscriptions: Subscriptions
     render: Render
-    rules: Rules = field(default_factory=Rules)
+    settings: HubSettings = field(default_factory=HubSettings)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], int] = now_ms
     counts: Counts = field(default_factory=Counts)
@@ -55,9 +55,9 @@ class Hub:
 
     def __post_init__(self) -> None:
         self.lives: OrderedDict[str, LiveBlog] = OrderedDict()  # the least recently used first
-        self.unheard_max = unheard_max(self.rules.heartbeat_s)
+        self.unheard_max = unheard_max(self.settings.heartbeat_s)
         self.held_budget = HeldBytes(
-            self.rules.held_bytes_max,
+            self.settings.held_bytes_max,
             lambda: [live.roster for live in self.lives.values()],
             self.counts,
         )
@@ -66,7 +66,7 @@ class Hub:
         self._loading = Loading(
             self.source, self.subscriptions, self, clock=self.clock, spawn=self.spawn
         )
-        self._periodic = PeriodicTasks(self.lives, self.rules.heartbeat_s, self.now)
+        self._periodic = PeriodicTasks(self.lives, self.settings.heartbeat_s, self.now)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- blogs
@@ -96,11 +96,11 @@ class Hub:
         Raises StoreDown when all blogs have readers.
         """
         for slug in [slug for slug, live in self.lives.items() if not live.roster.count()]:
-            if len(self.lives) < self.rules.blogs_max:
+            if len(self.lives) < self.settings.blogs_max:
                 return
             self.lives.pop(slug).is_held = False
             self.subscriptions.unfollow(slug)
-        if len(self.lives) >= self.rules.blogs_max:
+        if len(self.lives) >= self.settings.blogs_max:
             raise StoreDown("this worker holds as many blogs as it may, all with readers")
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:

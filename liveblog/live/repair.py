@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Moved, Record, Snapshot, Timeline
-from liveblog.live.worker import Counts, Spawn
+from liveblog.live.shared import Counts, Spawn
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from liveblog.blog.model import Position
 from liveblog.live.budget import HeldBytes
 from liveblog.live.frame import Frame
 from liveblog.live.reader import AnyReader
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 SLOTS: Final = 20  # beats in one heartbeat interval; each reader gets one of them
 STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is aborted

@@ -20,7 +20,7 @@ from kit.virtual import in_virtual_time
 from liveblog.blog.timeline import Timeline
 from liveblog.live.beats import Beats
 from liveblog.live.roster import SLOTS
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 
 class AnsweringReader(FakeReader):
