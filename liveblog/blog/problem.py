@@ -5,8 +5,6 @@ Rules: imports nothing of ours.
 
 from typing import Any, Final
 
-import msgspec
-
 # Each problem's name, with its meaning and its remedy. The `type` of an answer links to this text.
 # A test fails when the code raises a name that is missing here.
 PROBLEMS: Final = {
@@ -122,15 +120,5 @@ class Damaged(StoreDown):
     """The store returned a corrupt record. Other records of the store may still be readable."""
 
 
-# Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
-# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
-# nor an answer about other blogs or accounts.
-NONSENSE: Final = (
-    msgspec.DecodeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    OverflowError,
-)
+class UnusableStore(Exception):
+    """The store cannot be started or must not be used; the text names the cause and the remedy."""

@@ -14,9 +14,8 @@ from typing import Any, Final
 import click
 
 from liveblog import settings
-from liveblog.blog.problem import Damaged, Problem, StoreDown
+from liveblog.blog.problem import Damaged, Problem, StoreDown, UnusableStore
 from liveblog.settings import SettingsError
-from liveblog.store.error import StoreError
 from liveblog.version import __version__
 
 # Each command's module, in the order of the help.
@@ -50,7 +49,7 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from None
         except StoreDown as error:
             raise click.ClickException(f"the store is unreachable: {error}") from None
-        except (Problem, SettingsError, StoreError) as error:
+        except (Problem, SettingsError, UnusableStore) as error:
             raise click.ClickException(str(error)) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, new_id
-from liveblog.blog.problem import NONSENSE, StoreDown
+from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import (
     KEPT_CHANGES,
     MARKED_MAX,
@@ -22,6 +22,7 @@ from liveblog.blog.timeline import (
 from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
 from liveblog.store.codec import (
+    DECODE_ERRORS,
     channel,
     decode_blog,
     decode_position,
@@ -178,7 +179,7 @@ def _head(reply: list[bytes] | Exception) -> Position | _Corrupt | None | Except
         return _Corrupt(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
     try:
         return decode_position(*reply) if any(reply) else None
-    except NONSENSE as error:
+    except DECODE_ERRORS as error:
         return _Corrupt(str(error))
 
 

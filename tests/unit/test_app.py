@@ -13,10 +13,10 @@ from kit.waiting import until
 from starlette.testclient import TestClient
 
 from liveblog import app, process
+from liveblog.blog.problem import UnusableStore
 from liveblog.commands import serve
 from liveblog.process import Worker
 from liveblog.settings import Settings
-from liveblog.store.error import StoreError
 
 
 async def test_worker_ends_as_failed_when_a_part_fails(
@@ -61,7 +61,7 @@ async def test_serve_refuses_disk_durability_when_the_store_is_unreachable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(serve, "STORE_TRIES", 1)
-    with pytest.raises(StoreError, match="appendfsync always"):
+    with pytest.raises(UnusableStore, match="appendfsync always"):
         await serve._log_promise("unix:///nowhere/store.sock", "disk")
 
 
