@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from liveblog.blog.model import is_slug
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Snapshot
-from liveblog.clock import now_ms
 from liveblog.live import frame as frames
 from liveblog.live.blog import LiveBlog
 from liveblog.live.budget import CacheBudget, HeldBytes
@@ -46,9 +45,9 @@ class Hub:
     source: Source
     subscriptions: Subscriptions
     render: Render
+    now: Callable[[], int]
     settings: HubSettings = field(default_factory=HubSettings)
     clock: Callable[[], float] = time.monotonic
-    now: Callable[[], int] = now_ms
     counts: Counts = field(default_factory=Counts)
     draining: bool = False
     on_pass: Callable[[float], None] = lambda _: None  # gets the seconds of each walk of a pass

@@ -410,9 +410,9 @@ def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **setti
         store,
         wire,
         FakeRender(),
+        lambda: int(clock() * 1000),
         HubSettings(**settings),
         clock=clock,
-        now=lambda: int(clock() * 1000),
     )
     wire.hub = hub
     return hub
