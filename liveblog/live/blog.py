@@ -77,7 +77,9 @@ class LiveBlog:
         )
         roster.on_drained = self.fanout.admit
         self.waiting = WaitingReaders(timeline, roster, self.fanout)
-        self.beats = Beats(timeline, roster, self.fanout, counts, shared.unheard_max)
+        self.beats = Beats(
+            timeline, roster, lambda: self.fanout.is_passing, counts, shared.unheard_max
+        )
         self.ending = Ending(timeline, roster, self.fanout, clock)
         self.repairs = Repair(
             slug, timeline, shared.source, self, counts=counts, clock=clock, spawn=spawn

@@ -6,23 +6,18 @@ Rules: no I/O but `Reader.take`, which never waits. One pass at a time for each 
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from liveblog.blog.timeline import Timeline
 from liveblog.live import frame as frames
-from liveblog.live.frame import Data, Encoding, Frame
+from liveblog.live.cache import BlogCache
+from liveblog.live.frame import Data, Encoding
 from liveblog.live.reader import ENDED, RESET, RESET_WINDOW_MS, AnyReader
 from liveblog.live.roster import Roster
 from liveblog.live.shared import Counts, Spawn
 
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 LOOK_EVERY: Final = 16  # readers served between two readings of the clock: 0.1 ms
-
-
-class Frames(Protocol):
-    """The `changes` frames of a blog, each encoded once."""
-
-    def frame(self, since: int, as_data: bool) -> Frame | None: ...
 
 
 class Fanout:
@@ -35,7 +30,7 @@ class Fanout:
     def __init__(
         self,
         timeline: Timeline,
-        cache: Frames,
+        cache: BlogCache,
         roster: Roster,
         *,
         counts: Counts,
