@@ -59,14 +59,14 @@ _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 # threads may all be busy for longer than a page may take.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
-Headers = list[tuple[bytes, bytes]]
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 class _Coded(NamedTuple):
     """A body in one coding, its ETag and its headers."""
 
     tag: bytes
-    headers: Headers
+    headers: RawHeaders
     body: bytes
 
 
@@ -90,7 +90,7 @@ class Answer:
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
         # These headers are part of a 304 also.
-        self._always = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
+        self._always = [*raw_headers({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
         self._coded = {IDENTITY: self._in(IDENTITY, body)}
@@ -135,7 +135,7 @@ class Answer:
         encoding = {} if coding == IDENTITY else {"content-encoding": coding}
         about = {"content-type": self._content_type, "content-length": str(len(body)), **encoding}
         tag = self._tag(coding)
-        return _Coded(tag, [*_raw(about), (b"etag", tag), *self._always], body)
+        return _Coded(tag, [*raw_headers(about), (b"etag", tag), *self._always], body)
 
     def _tag(self, coding: str) -> bytes:
         """Return the strong ETag: no two codings share one (RFC 9110, section 8.8.1)."""
@@ -201,11 +201,11 @@ def _names(has: bytes, tag: bytes) -> bool:
 # -- ASGI ------------------------------------------------------------------------------------------
 
 
-def _raw(headers: Mapping[str, str]) -> Headers:
+def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+async def _send(send: Send, status: int, headers: RawHeaders, body: bytes = b"") -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -30,7 +30,7 @@ from liveblog.live.metrics import Metrics
 from liveblog.live.shared import HubSettings
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
-from liveblog.pages.errors import Errors
+from liveblog.pages.errors import ErrorHandlers
 from liveblog.process import Worker, collect, first_contact, readers_max
 from liveblog.settings import Settings, load, static_dir
 from liveblog.store.accounts import Accounts
@@ -89,7 +89,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
             *health.routes(hub, metrics),
             *files.routes(),
         ],
-        exception_handlers=Errors(pages, problems.response).handlers,
+        exception_handlers=ErrorHandlers(pages, problems.response).handlers,
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False  # `errors` redirects without the Host header

@@ -37,7 +37,7 @@ from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.writes import (
     CallKey,
     Outcome,
-    Refusal,
+    RefusalReason,
     Refused,
     Stale,
     Write,
@@ -362,7 +362,7 @@ async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
     raise Problem(503, "busy", "Others are editing this at the same time.", retry_after_s=1)
 
 
-def _problem_of(refusal: Refusal, slug: str) -> Problem:
+def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
     """Return the problem that the caller gets for a refusal of publish.lua."""
     return {
         "other": Problem(

@@ -16,7 +16,7 @@ from liveblog.blog.problem import Problem, StoreDown, http_error
 from liveblog.html.pages import Pages
 
 
-class Errors:
+class ErrorHandlers:
     """The error handlers: a problem is a page for readers, and problem+json for everything else.
 
     `as_json` returns the problem+json.
