@@ -26,7 +26,6 @@ from urllib.request import Request, urlopen
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-READERS_MAX: Final = 20_000
 OPENING_MAX: Final = 100  # handshakes at once
 OPEN_S: Final = 30.0
 CALL_S: Final = 30.0

@@ -224,12 +224,8 @@ class EventStream(Response):
         reader = TaskReader[bytes](encoding_of(self._request.as_data, "event"))
         self._door.join(reader, self._live, self._request)
         try:
-            start = {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": raw_headers(self._head),
-            }
-            await send(start)
+            headers = raw_headers(self._head)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             last, code = await _until_gone(reader.run(write), receive)
             self._door.closes[code] += 1
             last = last_event(last, code)
