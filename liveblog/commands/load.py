@@ -292,7 +292,7 @@ class Bench:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         request = Request(self.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310 - checked by checked_url
         try:
-            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310
+            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310 - the same
                 return json.load(answer)
         except HTTPError as error:
             problem = json.loads(error.read() or b"{}").get("detail", error.reason)

@@ -31,10 +31,10 @@ COMMANDS: Final = {
 class _Commands(click.Group):
     """The commands. Their expected failures are one line on standard error and exit code 1."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [*COMMANDS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(
@@ -52,7 +52,7 @@ class _Commands(click.Group):
         except (Problem, SettingsError, UnusableStore) as error:
             raise click.ClickException(str(error)) from None
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the list of the settings, aligned in columns."""
         with formatter.section("Environment"):
             formatter.write_dl(settings.listing())

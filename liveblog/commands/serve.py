@@ -81,7 +81,7 @@ def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signa
     raise SystemExit(0)
 
 
-def _terminate(number: int, frame: object) -> None:  # noqa: ARG001
+def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - likewise
     signal.raise_signal(signal.SIGTERM)
 
 

@@ -209,7 +209,7 @@ def socket_path(directory: Path) -> Iterator[Path]:
         return
     parent = tempfile.gettempdir()
     is_short = len(os.fsencode(parent)) <= SOCKET_PATH_BYTES_MAX - 40
-    made = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent if is_short else "/tmp"))  # noqa: S108
+    made = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent if is_short else "/tmp"))  # noqa: S108 - mkdtemp makes it private
     try:
         yield made / _SOCKET
     finally:

@@ -235,7 +235,7 @@ class _Embedded:
                 start_new_session=True,
                 # Runs between fork and exec. This hook is dangerous where it could wait for another
                 # thread's lock; ours makes two system calls and takes no lock.
-                preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509
+                preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509 - see above
             )
 
     def _reason(self) -> str:
