@@ -303,8 +303,8 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             self.is_ending = True
             self._direct.door.closes[code] += 1
             self._direct.closing.note(self)
-            if self.live:
-                self.live.leave(self)
+            if self.roster:
+                self.roster.leave(self)
 
     def abort(self) -> None:
         self._leave(GONE)

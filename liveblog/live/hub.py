@@ -183,8 +183,8 @@ class Hub:
             ahead_s = started + seconds * i / len(readers) - self.clock()
             if ahead_s > 0.005:
                 await asyncio.sleep(ahead_s)
-            if reader.live:
-                reader.live.close(reader, farewell, DRAINED)
+            if reader.roster:
+                reader.roster.close(reader, farewell, DRAINED)
 
     async def close(self) -> None:
         """Cancel the tasks that are still running."""

@@ -48,11 +48,11 @@ class Roster:
 
     def enter(self, reader: AnyReader, offset: int) -> None:
         """Register a reader at an offset. The reader neither follows nor waits yet."""
-        reader.live, reader.offset = self, offset
+        reader.roster, reader.offset = self, offset
         reader.slot = self._last_slot = (self._last_slot + 1) % SLOTS
 
     def has(self, reader: AnyReader) -> bool:
-        return reader.live is self
+        return reader.roster is self
 
     def follow(self, reader: AnyReader) -> None:
         reader.follows = True
@@ -72,23 +72,23 @@ class Roster:
 
     def leave(self, reader: AnyReader) -> None:
         """Remove a reader; does nothing when the reader has left already."""
-        if reader.live is self:
+        if reader.roster is self:
             reader.follows = False
             self.followers.pop(reader, None)
             self.waiting.discard(reader)
             if reader in self.behind:
                 self._drop_behind(reader)
-            reader.live = None
+            reader.roster = None
 
     def close(self, reader: AnyReader, farewell: Frame | None, code: int) -> None:
         """Close a reader's stream, unless the reader has left already."""
-        if reader.live is self:
+        if reader.roster is self:
             self.leave(reader)
             reader.end(farewell, code)
 
     def abort(self, reader: AnyReader) -> None:
         """Abort a reader's connection, unless the reader has left already."""
-        if reader.live is self:
+        if reader.roster is self:
             self.leave(reader)
             reader.abort()
 
