@@ -5,6 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import kit
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -120,3 +121,8 @@ def test_every_exception_from_lint_and_types_has_its_reason(name: str) -> None:
     text = text_of(name)
     assert re.findall(r".*# noqa(?:: [A-Z]+\d+)?$", text, re.MULTILINE) == []
     assert re.findall(r".*# type: ignore(?:\[[\w-]+\])?$", text, re.MULTILINE) == []
+
+
+def test_every_helper_of_the_tests_is_described() -> None:
+    files = {path.stem for path in (ROOT / "tests" / "kit").glob("[!_]*.py")}
+    assert set(re.findall(r"`(\w+)`", str(kit.__doc__))) == files
