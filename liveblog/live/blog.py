@@ -1,8 +1,8 @@
 """One live blog in this worker: a timeline, its readers, and the parts that serve them.
 
 `Repair` keeps the timeline at the store's state. `BlogCache` makes frames of the timeline, and
-`Fanout` sends them to the followers in the `Roster`. `WaitingReaders` admits or resets readers
-whose position was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
+`Fanout` sends them to the followers in the `Roster`, and admits or resets readers whose position
+was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
 
 Rules: no Redis, no ASGI. Nothing awaits a reader.
 """
@@ -25,7 +25,6 @@ from liveblog.live.repair import Repair
 from liveblog.live.roster import Roster
 from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source
-from liveblog.live.waiting import WaitingReaders
 
 
 class Shared(Protocol):
@@ -76,7 +75,6 @@ class LiveBlog:
             on_idle=lambda: self.beats.send_late(),  # noqa: PLW0108 - beats are made below
         )
         roster.on_drained = self.fanout.admit
-        self.waiting = WaitingReaders(timeline, roster, self.fanout)
         self.beats = Beats(
             timeline, roster, lambda: self.fanout.is_passing, counts, shared.unheard_max
         )
@@ -178,7 +176,7 @@ class LiveBlog:
             for reader in self.roster.all():
                 self.roster.close(reader, frames.bye(None, "gone"), NO_SUCH_BLOG)
             return
-        self.waiting.recheck()
+        self.fanout.admit_waiting()
         self.fanout.start()
 
     def replaced(self, was: Position) -> None:
@@ -191,4 +189,4 @@ class LiveBlog:
 
     def verify_waiting(self, read: int) -> None:
         """Admit or reset the waiting readers that repair read number `read` decides about."""
-        self.waiting.recheck(read)
+        self.fanout.admit_waiting(read)

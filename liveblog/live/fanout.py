@@ -1,4 +1,4 @@
-"""Fan-out: passes over the followers of one blog, until all of them are at the top.
+"""Fan-out: admits readers, and passes over the followers of one blog until all are at the top.
 
 Rules: no I/O but `Reader.take`, which never waits. One pass at a time for each blog.
 """
@@ -68,6 +68,26 @@ class Fanout:
         reader.take(data)
         if reader.leaves and not reader.behind:
             self._close_ended(reader)
+
+    def admit_waiting(self, read: int = 0) -> None:
+        """Admit waiting readers whose position has become known.
+
+        A position is unknown when it has another epoch, an offset ahead of the top, or another
+        check. A message may prove it right; only a repair read that starts after the reader came
+        can refute it. `read` is the number of the last repair read that ended: a reader that came
+        before this read started and whose position is still unknown is reset. 0: no read has ended,
+        reset nobody.
+        """
+        for reader in list(self._roster.waiting):
+            # Admitting one reader may abort another, when too many bytes are held.
+            if not self._roster.has(reader) or reader.waits_for is None:
+                continue
+            position, reads_started = reader.waits_for
+            if self._timeline.standing(position) == "here":
+                self._roster.stop_waiting(reader)
+                self.admit(reader)
+            elif reads_started < read:
+                self.reset(reader)
 
     def reset(self, reader: AnyReader) -> None:
         """Close a reader's stream with a `reset`, unless the reader has left already."""
