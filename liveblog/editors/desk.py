@@ -8,7 +8,7 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing deci
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -180,7 +180,7 @@ class _Blogs:
         return at.blog.timezone
 
     async def _save(
-        self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, Any], done: str
+        self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, object], done: str
     ) -> Response:
         slug = request.path_params["slug"]
         try:
