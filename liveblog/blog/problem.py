@@ -3,7 +3,7 @@
 Rules: imports nothing of ours.
 """
 
-from typing import Any, Final
+from typing import Final
 
 # Each problem's name, with its meaning and its remedy. The `type` of an answer links to this text.
 # A test fails when the code raises a name that is missing here.
@@ -64,7 +64,7 @@ class Problem(Exception):
         detail: str,
         errors: list[tuple[str, str]] | None = None,
         *,
-        extra: dict[str, Any] | None = None,
+        extra: dict[str, object] | None = None,
         retry_after_s: int | None = None,
     ) -> None:
         super().__init__(detail)
@@ -73,7 +73,7 @@ class Problem(Exception):
         self.extra = extra or {}
         self.retry_after_s = retry_after_s
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the members of RFC 9457, section 3.1, then `errors` and `extra`."""
         return {
             "type": f"/problems/{self.name}",

@@ -25,7 +25,7 @@ from liveblog.editors.auth import caller_of, read_body, site_url
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import LIST_MAX
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult
+from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
@@ -177,11 +177,8 @@ async def _edit_entry(call: Call) -> Response:
         edited = await call.publishing.edit_entry(
             call.caller, call.slug, call.id, fields, revision, key
         )
-    except Problem as problem:
-        current = problem.extra.get("current")
-        if not isinstance(current, EntryResult):
-            raise
-        problem.extra["current"] = _entry_json(call, current)
+    except RevisionConflict as conflict:
+        conflict.extra["current"] = _entry_json(call, conflict.current)
         raise
     return _entry(call, edited)
 
