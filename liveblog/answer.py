@@ -1,8 +1,8 @@
 """A page, frame or file kept in memory: its bytes, compressed once, and its cache headers.
 
 An `Answer` is an ASGI application for GET and HEAD. The caller decides its content and how long it
-is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has all headers
-that middleware adds to other answers.
+is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has the
+security headers, which `SecurityHeaders` adds to all other answers.
 
 Rules: knows nothing of blogs. An answer never changes. It owns everything that is made of its body,
 so that evicting the answer from a cache frees every copy.
@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 import brotli
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +59,14 @@ _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 # threads may all be busy for longer than a page may take.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
-Headers = list[tuple[bytes, bytes]]
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 class _Coded(NamedTuple):
     """A body in one coding, its ETag and its headers."""
 
     tag: bytes
-    headers: Headers
+    headers: RawHeaders
     body: bytes
 
 
@@ -90,7 +90,7 @@ class Answer:
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
         # These headers are part of a 304 also.
-        self._always = [*_raw({"cache-control": cache_control, **more}), *SECURITY]
+        self._always = [*raw_headers({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
         self._coded = {IDENTITY: self._in(IDENTITY, body)}
@@ -135,7 +135,7 @@ class Answer:
         encoding = {} if coding == IDENTITY else {"content-encoding": coding}
         about = {"content-type": self._content_type, "content-length": str(len(body)), **encoding}
         tag = self._tag(coding)
-        return _Coded(tag, [*_raw(about), (b"etag", tag), *self._always], body)
+        return _Coded(tag, [*raw_headers(about), (b"etag", tag), *self._always], body)
 
     def _tag(self, coding: str) -> bytes:
         """Return the strong ETag: no two codings share one (RFC 9110, section 8.8.1)."""
@@ -201,10 +201,32 @@ def _names(has: bytes, tag: bytes) -> bool:
 # -- ASGI ------------------------------------------------------------------------------------------
 
 
-def _raw(headers: Mapping[str, str]) -> Headers:
+def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
-async def _send(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+async def _send(send: Send, status: int, headers: RawHeaders, body: bytes = b"") -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+class SecurityHeaders:
+    """Adds the security headers that an answer does not have yet.
+
+    Wraps the whole application, since Starlette answers for a fault outside of all middleware.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = message.get("headers", [])  # may be shared, so it is not changed
+                present = {name for name, _ in own}
+                message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
+            await send(message)
+
+        if scope["type"] == "lifespan":
+            scope.setdefault("state", {})  # only uvicorn has it, and its protocols alone need it
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

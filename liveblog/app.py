@@ -12,32 +12,31 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from liveblog import health
+from liveblog.answer import SecurityHeaders
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
-from liveblog.drain import draining_first
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.errors import Errors
-from liveblog.filelimit import readers_max
-from liveblog.headers import SecurityHeaders
 from liveblog.html import entries
 from liveblog.html.pages import Pages
+from liveblog.live import health
 from liveblog.live import portable as sockets
 from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
+from liveblog.live.drain import draining_first
 from liveblog.live.hub import Hub
 from liveblog.live.metrics import Metrics
-from liveblog.live.worker import Rules
+from liveblog.live.shared import HubSettings
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
+from liveblog.pages.errors import ErrorHandlers
+from liveblog.process import Worker, collect, first_contact, readers_max
 from liveblog.settings import Settings, load, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
-from liveblog.worker import Worker, collect, first_contact
 
 REINDEX_RETRY_S: Final = 2.0
 
@@ -56,10 +55,10 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     worker = worker or Worker()
     nodes = connect(settings.redis_url)
     broker = Broker(nodes, wait_for_replica=settings.durability == "replica")
-    accounts = Accounts(nodes)
+    accounts = Accounts(nodes, now_ms)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
-    hub = Hub(broker.source, follower, entries, _rules(settings))
+    hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
     pages, problems = Pages(files.prefix), Problems()
@@ -90,7 +89,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
             *health.routes(hub, metrics),
             *files.routes(),
         ],
-        exception_handlers=Errors(pages, problems).handlers,
+        exception_handlers=ErrorHandlers(pages, problems.response).handlers,
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False  # `errors` redirects without the Host header
@@ -98,8 +97,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     return page.FastPath(hub, SecurityHeaders(starlette))
 
 
-def _rules(settings: Settings) -> Rules:
-    return Rules(
+def _hub_settings(settings: Settings) -> HubSettings:
+    return HubSettings(
         heartbeat_s=settings.heartbeat_s,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,

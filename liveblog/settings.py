@@ -177,7 +177,7 @@ class Settings:
 
         A server that listens on every address is reached at the loopback address.
         """
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         host = f"[{host}]" if ":" in host else host
         scheme = "https" if self.tls_cert else "http"
         return self.public_url or f"{scheme}://{host}:{self.port}"

@@ -3,9 +3,7 @@
 Rules: imports nothing of ours.
 """
 
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 # Each problem's name, with its meaning and its remedy. The `type` of an answer links to this text.
 # A test fails when the code raises a name that is missing here.
@@ -66,7 +64,7 @@ class Problem(Exception):
         detail: str,
         errors: list[tuple[str, str]] | None = None,
         *,
-        extra: dict[str, Any] | None = None,
+        extra: dict[str, object] | None = None,
         retry_after_s: int | None = None,
     ) -> None:
         super().__init__(detail)
@@ -75,7 +73,7 @@ class Problem(Exception):
         self.extra = extra or {}
         self.retry_after_s = retry_after_s
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the members of RFC 9457, section 3.1, then `errors` and `extra`."""
         return {
             "type": f"/problems/{self.name}",
@@ -122,15 +120,5 @@ class Damaged(StoreDown):
     """The store returned a corrupt record. Other records of the store may still be readable."""
 
 
-# Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
-# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
-# nor an answer about other blogs or accounts.
-NONSENSE: Final = (
-    msgspec.DecodeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    OverflowError,
-)
+class UnusableStore(Exception):
+    """The store cannot be started or must not be used; the text names the cause and the remedy."""

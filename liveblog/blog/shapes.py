@@ -3,10 +3,12 @@
 Rules: pure. Every field is always present; an absent value is null.
 """
 
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Entry, Link, Position
+
+Shape: TypeAlias = dict[str, object]  # a JSON object of the API
 
 _BLOG_COPIED: Final = (
     "slug",
@@ -36,7 +38,7 @@ _ENTRY_COPIED: Final = (
 )
 
 
-def blog_json(blog: Blog, position: Position, base_url: str) -> dict[str, Any]:
+def blog_json(blog: Blog, position: Position, base_url: str) -> Shape:
     """Return a blog in the API's shape.
 
     `base_url` is the site's address without a trailing slash, here and below.
@@ -57,7 +59,7 @@ def _link_json(link: Link | None) -> dict[str, str] | None:
     return {"text": link.text, "url": link.url} if link else None
 
 
-def entry_json(entry: Entry, slug: str, position: Position | None, base_url: str) -> dict[str, Any]:
+def entry_json(entry: Entry, slug: str, position: Position | None, base_url: str) -> Shape:
     """Return an entry in the API's shape.
 
     `position` is the position of the entry's last change, None for an unpublished entry.

@@ -20,7 +20,7 @@ MISSED_MAX: Final = 200  # a reader that missed more entries starts over from th
 TRIM_EVERY: Final = 100  # changes between two trims, which visit every held entry
 
 Record = Blog | Entry
-Outcome = Literal["applied", "ignored", "gap", "foreign"]
+Applying = Literal["applied", "ignored", "gap", "foreign"]
 Standing = Literal["here", "old", "unknown"]
 
 
@@ -186,7 +186,7 @@ class Timeline:
 
     # -- applying
 
-    def apply(self, changes: Changes) -> Outcome:
+    def apply(self, changes: Changes) -> Applying:
         """Move the timeline forward to the position of `changes`.
 
         Returns "applied"; "ignored" when that position is not ahead of the top; "gap" when the

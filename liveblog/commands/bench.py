@@ -8,20 +8,22 @@ import contextlib
 import json
 import signal
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
 from liveblog.commands.oneshot import print_rows
-from liveblog.filelimit import raise_file_limit
+from liveblog.process import raise_file_limit
 
 if TYPE_CHECKING:
     from liveblog.commands.load import Result
 
+READERS_MAX: Final = 20_000
+
 
 @click.command()
 @click.argument("url")
-@click.option("--readers", default=1_000, show_default=True, type=click.IntRange(1, 20_000))
+@click.option("--readers", default=1_000, show_default=True, type=click.IntRange(1, READERS_MAX))
 @click.option("--entries", default=20, show_default=True, type=click.IntRange(1, 100_000))
 @click.option(
     "--rate",

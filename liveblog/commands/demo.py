@@ -35,7 +35,10 @@ def demo(replay: bool, gap: float) -> None:
             must_run=True,
         )
         return
-    made = with_store(chosen, lambda nodes: story.fill(_publishing(nodes, chosen), Accounts(nodes)))
+    made = with_store(
+        chosen,
+        lambda nodes: story.fill(_publishing(nodes, chosen), Accounts(nodes, now_ms)),
+    )
     click.echo(f"page: {chosen.site_url}/blogs/{story.MAIN}")
     click.echo(f"desk: {chosen.site_url}/desk")
     if made:

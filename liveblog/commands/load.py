@@ -26,7 +26,6 @@ from urllib.request import Request, urlopen
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-READERS_MAX: Final = 20_000
 OPENING_MAX: Final = 100  # handshakes at once
 OPEN_S: Final = 30.0
 CALL_S: Final = 30.0
@@ -98,7 +97,7 @@ def percentile(ascending: list[float], share: float) -> float:
     return ascending[max(0, int(rank) - 1)]
 
 
-class Reader:
+class LoadReader:
     """One reader's position, and what its frames do to the position and to the tally."""
 
     def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
@@ -231,14 +230,14 @@ class Bench:
 
     async def _read(self, slug: str) -> None:
         """Run one reader until a close code forbids it to reconnect."""
-        reader = Reader(self.tally)
+        reader = LoadReader(self.tally)
         wait_s: float | None = 0.0
         while wait_s is not None:
             await asyncio.sleep(wait_s)
             wait_s = await self._once(slug, reader)
         reader.connected(False)  # it does not reconnect
 
-    async def _once(self, slug: str, reader: Reader) -> float | None:
+    async def _once(self, slug: str, reader: LoadReader) -> float | None:
         """Read one connection to its end; return the seconds to reconnect after, None for never."""
         since = f"&since={reader.position}" if reader.position else ""
         address = f"{self.url.replace('http', 'ws', 1)}/blogs/{slug}/live?as=data{since}"
@@ -257,7 +256,7 @@ class Bench:
             with contextlib.suppress(Exception):
                 await connection.close()
 
-    async def _follow(self, connection: ClientConnection, reader: Reader) -> float | None:
+    async def _follow(self, connection: ClientConnection, reader: LoadReader) -> float | None:
         window: list[int] | None = [0, int(RETRY_S * 1_000)]
         is_open = False
         try:
@@ -293,7 +292,7 @@ class Bench:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         request = Request(self.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310 - checked by checked_url
         try:
-            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310
+            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310 - the same
                 return json.load(answer)
         except HTTPError as error:
             problem = json.loads(error.read() or b"{}").get("detail", error.reason)

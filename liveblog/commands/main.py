@@ -14,9 +14,8 @@ from typing import Any, Final
 import click
 
 from liveblog import settings
-from liveblog.blog.problem import Damaged, Problem, StoreDown
+from liveblog.blog.problem import Damaged, Problem, StoreDown, UnusableStore
 from liveblog.settings import SettingsError
-from liveblog.store.error import StoreError
 from liveblog.version import __version__
 
 # Each command's module, in the order of the help.
@@ -32,10 +31,10 @@ COMMANDS: Final = {
 class _Commands(click.Group):
     """The commands. Their expected failures are one line on standard error and exit code 1."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [*COMMANDS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(
@@ -50,10 +49,10 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from None
         except StoreDown as error:
             raise click.ClickException(f"the store is unreachable: {error}") from None
-        except (Problem, SettingsError, StoreError) as error:
+        except (Problem, SettingsError, UnusableStore) as error:
             raise click.ClickException(str(error)) from None
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the list of the settings, aligned in columns."""
         with formatter.section("Environment"):
             formatter.write_dl(settings.listing())

@@ -34,7 +34,7 @@ def with_store(
 ) -> T:
     """Call a function with the nodes of the configured store, and return its result.
 
-    `must_run`: raise StoreError when the store is an embedded one that no server runs.
+    `must_run`: raise UnusableStore when the store is an embedded one that no server runs.
     """
     from liveblog.store import embedded
     from liveblog.store.connect import connect

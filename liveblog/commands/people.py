@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from liveblog.blog.model import ROLES, Role
+from liveblog.clock import now_ms
 from liveblog.commands.oneshot import print_rows, quiet_settings, with_store
 from liveblog.settings import Settings
 
@@ -115,7 +116,7 @@ def _with_accounts(chosen: Settings, ask: "Callable[[Accounts], Awaitable[T]]") 
     """Call a function with the accounts in the configured store, and return its result."""
     from liveblog.store.accounts import Accounts
 
-    return with_store(chosen, lambda nodes: ask(Accounts(nodes)))
+    return with_store(chosen, lambda nodes: ask(Accounts(nodes, now_ms)))
 
 
 def _account_row(listed: "User | Token") -> tuple[str, str, str]:

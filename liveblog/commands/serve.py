@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from liveblog import settings
-from liveblog.blog.problem import StoreDown
-from liveblog.filelimit import raise_file_limit
+from liveblog.blog.problem import StoreDown, UnusableStore
 from liveblog.log import configure_logging
+from liveblog.process import raise_file_limit
 from liveblog.settings import Settings, SettingsError
 from liveblog.store import embedded
-from liveblog.store.error import StoreError
 
 if TYPE_CHECKING:
     import socket
@@ -82,7 +81,7 @@ def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signa
     raise SystemExit(0)
 
 
-def _terminate(number: int, frame: object) -> None:  # noqa: ARG001
+def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - likewise
     signal.raise_signal(signal.SIGTERM)
 
 
@@ -112,7 +111,7 @@ def _check_certificate(chosen: Settings) -> None:
 
 
 async def _log_promise(url: str, durability: str) -> None:
-    """Log what the store promises. Raises StoreError for a store that must not be used.
+    """Log what the store promises. Raises UnusableStore for a store that must not be used.
 
     With `disk` the store's settings must be verified, so an unreachable store is awaited for
     STORE_TRIES seconds. Otherwise the server starts without the store.
@@ -131,7 +130,7 @@ async def _log_promise(url: str, durability: str) -> None:
             if tries_left:
                 await asyncio.sleep(1)
     if durability == "disk":
-        raise StoreError(
+        raise UnusableStore(
             "LIVEBLOG_DURABILITY is disk, but the store is unreachable, so its appendfsync always "
             "cannot be verified"
         )
@@ -143,7 +142,7 @@ async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
 
     promises = [await inspect(node.redis, durability) for node in nodes.everyone()]
     if any(promise.in_cluster for promise in promises) and not nodes.is_cluster:
-        raise StoreError(
+        raise UnusableStore(
             "the store is a node of a cluster; REDIS_URL must begin with redis+cluster://"
         )
     return promises

@@ -18,9 +18,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from liveblog.log import configuration
+from liveblog.process import Worker
 from liveblog.settings import Settings
 from liveblog.store.embedded import die_with
-from liveblog.worker import Worker
 
 GRACE_S: Final = 10  # for running requests, after the readers have left
 KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s

@@ -9,7 +9,7 @@ Rules: no Redis, no permission, no HTML. A handler makes one call of `Publishing
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -20,12 +20,12 @@ from starlette.types import Receive, Scope, Send
 from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
-from liveblog.blog.shapes import blog_json, entry_json
+from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.editors.auth import caller_of, read_body, site_url
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import LIST_MAX
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult
+from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
@@ -177,11 +177,8 @@ async def _edit_entry(call: Call) -> Response:
         edited = await call.publishing.edit_entry(
             call.caller, call.slug, call.id, fields, revision, key
         )
-    except Problem as problem:
-        current = problem.extra.get("current")
-        if not isinstance(current, EntryResult):
-            raise
-        problem.extra["current"] = _entry_json(call, current)
+    except RevisionConflict as conflict:
+        conflict.extra["current"] = _entry_json(call, conflict.current)
         raise
     return _entry(call, edited)
 
@@ -202,11 +199,11 @@ def _entry(call: Call, at: EntryResult, headers: dict[str, str] | None = None) -
     return _json(_entry_json(call, at), at.status, headers, replayed=at.replayed)
 
 
-def _entry_json(call: Call, at: EntryResult) -> dict[str, Any]:
+def _entry_json(call: Call, at: EntryResult) -> Shape:
     return entry_json(at.entry, call.slug, at.position, call.site)
 
 
-def _deleted_json(done: DeleteResult) -> dict[str, Any]:
+def _deleted_json(done: DeleteResult) -> Shape:
     return {
         "id": done.id,
         "offset": done.offset,
@@ -285,10 +282,10 @@ def _bad_parameter(detail: str) -> Problem:
     return Problem(422, "bad-parameter", detail)
 
 
-async def _fields(request: Request, media_types: tuple[str, ...]) -> dict[str, Any]:
+async def _fields(request: Request, media_types: tuple[str, ...]) -> dict[str, object]:
     """Return the JSON object in the body. Raises Problem 415, 413, 400 or 422, in this order."""
     _check_media_type(request, media_types)
-    fields: dict[str, Any] = decode_json(await read_body(request))
+    fields: dict[str, object] = decode_json(await read_body(request))
     return fields
 
 
@@ -313,7 +310,7 @@ def _unsupported(detail: str) -> Problem:
 
 
 def _json(
-    content: Any,
+    content: object,
     status: int = 200,
     headers: dict[str, str] | None = None,
     *,

@@ -8,7 +8,7 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing deci
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -22,6 +22,7 @@ from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -37,7 +38,7 @@ NOTICES: Final = {
     "submitted": "Submitted for approval.",
     "retracted": "Retracted.",
     "saved": "Saved.",
-    "deleted": "DeleteResult.",
+    "deleted": "Deleted.",
     "taken-down": "Taken down. Every revision was erased.",
     "restored": "Restored.",
     "created": "Blog created.",
@@ -180,7 +181,7 @@ class _Blogs:
         return at.blog.timezone
 
     async def _save(
-        self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, Any], done: str
+        self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, object], done: str
     ) -> Response:
         slug = request.path_params["slug"]
         try:
@@ -225,6 +226,8 @@ class _Entries:
             saved = await self._publishing.edit_entry(
                 caller, slug, id, fields, forms.revision_of(boxes), key_of(boxes)
             )
+        except RevisionConflict as conflict:
+            return self._conflict(caller, blog, boxes, conflict)
         except Problem as problem:
             return await self._rejected_edit(caller, blog, id, boxes, problem)
         has_new_status = "status" in fields or saved.entry.status == "scheduled"
@@ -252,16 +255,20 @@ class _Entries:
     async def _rejected_edit(
         self, caller: Caller, blog: Blog, id: str, boxes: Boxes, problem: Problem
     ) -> Response:
-        """Show the editor's text again: beside the other version, or alone for a deleted entry."""
+        """Show the editor's text again: beside the reasons, or alone for a deleted entry."""
         form = forms.rejected(boxes, problem)
         if problem.status == 410:
             return self._page(caller, blog, None, form, status=410)
         _raise_unless_shown(problem)
-        if problem.status != 412:
-            entry = (await self._publishing.entry(caller, blog.slug, id)).entry
-            return self._page(caller, blog, entry, form, status=problem.status)
-        theirs: Entry = problem.extra["current"].entry
-        form = forms.rejected({**boxes, "revision": str(theirs.revision)}, problem)
+        entry = (await self._publishing.entry(caller, blog.slug, id)).entry
+        return self._page(caller, blog, entry, form, status=problem.status)
+
+    def _conflict(
+        self, caller: Caller, blog: Blog, boxes: Boxes, conflict: RevisionConflict
+    ) -> Response:
+        """Show the editor's text again beside the version that another editor saved."""
+        theirs = conflict.current.entry
+        form = forms.rejected({**boxes, "revision": str(theirs.revision)}, conflict)
         differing = forms.differing_texts(boxes, forms.entry_values(theirs, blog.timezone))
         return self._page(caller, blog, theirs, form, differing, 412)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.message import Message
 from functools import partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
@@ -118,13 +118,13 @@ def altered(boxes: Mapping[str, str]) -> Boxes:
 # -- from boxes to fields --------------------------------------------------------------------------
 
 
-def new_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+def new_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return the fields of a new entry as the API takes them, without the empty ones."""
     fields = entry_fields(boxes, zone)
     return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
-def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return the fields of the altered boxes, as the API takes them.
 
     An entry that goes back to draft or approval leaves its schedule, though its box still has the
@@ -136,12 +136,12 @@ def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
     return fields
 
 
-def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return an entry's fields as the API takes them, of the boxes given; empty ones are None.
 
     Commas or line breaks separate the names of a byline. `publish_at` is local time in `zone`.
     """
-    fields: dict[str, Any] = {n: _text_or_none(boxes[n]) for n in _TEXTS if n in boxes}
+    fields: dict[str, object] = {n: _text_or_none(boxes[n]) for n in _TEXTS if n in boxes}
     if "byline" in boxes:
         fields["byline"] = [n.strip() for n in re.split(r"[,\n]", boxes["byline"]) if n.strip()]
     fields |= {name: boxes[name] == "true" for name in ("key", "pinned") if name in boxes}
@@ -152,7 +152,7 @@ def _text_or_none(text: str) -> str | None:
     return text if text.strip() else None
 
 
-def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return the form's status and time; with a time, "publish" schedules."""
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
@@ -161,13 +161,13 @@ def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
     return {**unpublished, "publish_at": instant_of(at, zone)}
 
 
-def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return a blog's fields as the API takes them, of the altered boxes; empty ones are None.
 
     `starts_at` is local time in the zone that the form gives the blog, else in `zone`.
     """
     new = altered(boxes)
-    fields: dict[str, Any] = {n: _text_or_none(new[n]) for n in _HEADER if n in new}
+    fields: dict[str, object] = {n: _text_or_none(new[n]) for n in _HEADER if n in new}
     for name in _LINKS:
         if new.keys() & {f"{name}_text", f"{name}_url"}:
             text, url = (boxes.get(f"{name}_{part}", "").strip() for part in ("text", "url"))
@@ -175,7 +175,7 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
     return fields | _start(boxes, zone)
 
 
-def _start(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
+def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return the form's start; nothing if neither the start nor the zone was altered.
 
     A box has no milliseconds, and does not tell two equal hours apart. So a start left as shown is

@@ -31,13 +31,19 @@ from liveblog.editors import decisions
 from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, blog_patch, entry_patch
 from liveblog.editors.reading import Reading
 from liveblog.editors.rendering import Renderer
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, Results
+from liveblog.editors.results import (
+    BlogResult,
+    DeleteResult,
+    EntryResult,
+    Results,
+    RevisionConflict,
+)
 from liveblog.store.broker import Broker
 from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.writes import (
     CallKey,
     Outcome,
-    Refusal,
+    RefusalReason,
     Refused,
     Stale,
     Write,
@@ -206,7 +212,7 @@ class Publishing:
 
         Without fields nothing is written, and the result is the entry as it is.
 
-        Raises 412 with `current` (an EntryResult) when another revision is stored. Raises 428 when
+        Raises RevisionConflict when another revision is stored. Raises 428 when
         `revision` is None and `fields` has more than key, key_title and pinned. Raises 409 for a
         status that cannot follow, 410 when the entry is deleted.
         """
@@ -221,7 +227,8 @@ class Publishing:
             decisions.check_owns(caller, current, "edit")
             decisions.check_if_match(revision, patch)
             if revision not in (None, current.revision):
-                raise await self._revision_conflict(slug, current)
+                [theirs] = await self._reading.results(slug, [current])
+                raise RevisionConflict(theirs)
             if not patch:
                 return None
             entry = decisions.edited_entry(caller, current, patch, self._now())
@@ -325,11 +332,6 @@ class Publishing:
             status=200, id=entry.id, revision=entry.revision, position=position, record=entry
         )
 
-    async def _revision_conflict(self, slug: str, current: Entry) -> Problem:
-        [theirs] = await self._reading.results(slug, [current])
-        detail = f"The entry was saved by someone else: it is at revision {current.revision} now."
-        return Problem(412, "revision-conflict", detail, extra={"current": theirs})
-
     async def _delete_write(
         self, slug: str, stored: StoredEntry, takedown: bool, call: CallKey
     ) -> Write[Entry]:
@@ -362,7 +364,7 @@ async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
     raise Problem(503, "busy", "Others are editing this at the same time.", retry_after_s=1)
 
 
-def _problem_of(refusal: Refusal, slug: str) -> Problem:
+def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
     """Return the problem that the caller gets for a refusal of publish.lua."""
     return {
         "other": Problem(

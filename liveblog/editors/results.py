@@ -1,4 +1,4 @@
-"""Results of the editor's calls, also of repeated calls.
+"""Results of the editor's calls, also of repeated calls, and the conflict that has a result.
 
 In each result, `replayed` is True for a repeated call, which changed nothing now.
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from liveblog.blog.model import Blog, Entry, Position
-from liveblog.blog.problem import Damaged
+from liveblog.blog.problem import Damaged, Problem
 from liveblog.editors.decisions import gone
 from liveblog.store.blogs import Blogs
 from liveblog.store.entries import Entries
@@ -33,6 +33,16 @@ class EntryResult(NamedTuple):
     position: Position | None
     status: int = 200
     replayed: bool = False
+
+
+class RevisionConflict(Problem):
+    """The 412 for an edit of another revision than the stored one; `current` is the stored one."""
+
+    def __init__(self, current: EntryResult) -> None:
+        revision = current.entry.revision
+        detail = f"The entry was saved by someone else: it is at revision {revision} now."
+        super().__init__(412, "revision-conflict", detail)
+        self.current = current
 
 
 class DeleteResult(NamedTuple):

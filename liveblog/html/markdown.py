@@ -134,10 +134,10 @@ class _Parser(MarkdownIt):
         self.core.ruler.push("flatten_headings", _flatten_headings)
         self.add_render_rule("image", _image_as_text)
 
-    def normalizeLinkText(self, link: str) -> str:  # noqa: N802
+    def normalizeLinkText(self, link: str) -> str:  # noqa: N802 - markdown-it's name
         return link
 
-    def validateLink(self, url: str) -> bool:  # noqa: N802
+    def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's name
         return bool(_LINK.match(url))
 
 

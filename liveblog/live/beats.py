@@ -5,21 +5,13 @@ Rules: no I/O but `Reader.send`, no timer: the hub calls `send` once for each sl
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from liveblog.blog.timeline import Timeline
 from liveblog.live import frame as frames
 from liveblog.live.frame import Frame
 from liveblog.live.reader import AnyReader
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts
-
-
-class Passes(Protocol):
-    """The passes of the blog."""
-
-    @property
-    def is_passing(self) -> bool: ...
+from liveblog.live.shared import Counts
 
 
 class Beats:
@@ -32,11 +24,11 @@ class Beats:
         self,
         timeline: Timeline,
         roster: Roster,
-        passes: Passes,
+        is_passing: Callable[[], bool],
         counts: Counts,
         unheard_max: int,
     ) -> None:
-        self._timeline, self._roster, self._passes = timeline, roster, passes
+        self._timeline, self._roster, self._is_passing = timeline, roster, is_passing
         self._counts, self._unheard_max = counts, unheard_max
         self._late: Callable[[], None] | None = None  # delayed until the pass has ended
 
@@ -48,7 +40,7 @@ class Beats:
         readers' beats take 5 ms, and not all readers are at the top during a pass.
         """
         self.send_late()
-        if self._passes.is_passing:
+        if self._is_passing():
             self._late = partial(self._send_now, slot, now, pings)
         else:
             self._send_now(slot, now, pings)

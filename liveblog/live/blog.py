@@ -1,8 +1,8 @@
 """One live blog in this worker: a timeline, its readers, and the parts that serve them.
 
 `Repair` keeps the timeline at the store's state. `BlogCache` makes frames of the timeline, and
-`Fanout` sends them to the followers in the `Roster`. `WaitingReaders` admits or resets readers
-whose position was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
+`Fanout` sends them to the followers in the `Roster`, and admits or resets readers whose position
+was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
 
 Rules: no Redis, no ASGI. Nothing awaits a reader.
 """
@@ -23,17 +23,16 @@ from liveblog.live.frame import Frame
 from liveblog.live.reader import DRAINED, NO_SUCH_BLOG, RESTART_WINDOW_MS, AnyReader
 from liveblog.live.repair import Repair
 from liveblog.live.roster import Roster
+from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source
-from liveblog.live.waiting import WaitingReaders
-from liveblog.live.worker import Counts, Rules
 
 
-class Worker(Protocol):
+class Shared(Protocol):
     """Everything that the blogs of a worker share. The hub implements it."""
 
     source: Source
     render: Render
-    rules: Rules
+    settings: HubSettings
     counts: Counts
     draining: bool
     held_budget: HeldBytes
@@ -58,13 +57,13 @@ class LiveBlog:
     the parts.
     """
 
-    def __init__(self, worker: Worker, slug: str, snapshot: Snapshot) -> None:
-        self._worker, self.slug, self.source = worker, slug, worker.source
+    def __init__(self, shared: Shared, slug: str, snapshot: Snapshot) -> None:
+        self._shared, self.slug, self.source = shared, slug, shared.source
         self.is_held = True  # False: the worker made room for another blog
-        counts, clock, spawn = worker.counts, worker.clock, worker.spawn
+        counts, clock, spawn = shared.counts, shared.clock, shared.spawn
         self.timeline = timeline = Timeline(snapshot)
-        self.cache = BlogCache(slug, timeline, worker.render, worker.rules, worker.cache_budget)
-        self.roster = roster = Roster(clock, worker.held_budget, counts)
+        self.cache = BlogCache(slug, timeline, shared.render, shared.settings, shared.cache_budget)
+        self.roster = roster = Roster(clock, shared.held_budget, counts)
         self.fanout = Fanout(
             timeline,
             self.cache,
@@ -72,15 +71,16 @@ class LiveBlog:
             counts=counts,
             clock=clock,
             spawn=spawn,
-            on_pass=worker.note_pass,
+            on_pass=shared.note_pass,
             on_idle=lambda: self.beats.send_late(),  # noqa: PLW0108 - beats are made below
         )
         roster.on_drained = self.fanout.admit
-        self.waiting = WaitingReaders(timeline, roster, self.fanout)
-        self.beats = Beats(timeline, roster, self.fanout, counts, worker.unheard_max)
+        self.beats = Beats(
+            timeline, roster, lambda: self.fanout.is_passing, counts, shared.unheard_max
+        )
         self.ending = Ending(timeline, roster, self.fanout, clock)
         self.repairs = Repair(
-            slug, timeline, worker.source, self, counts=counts, clock=clock, spawn=spawn
+            slug, timeline, shared.source, self, counts=counts, clock=clock, spawn=spawn
         )
         self.ending.note_status()
 
@@ -113,7 +113,7 @@ class LiveBlog:
         """
         standing = self.timeline.standing(since) if since else "here"
         at = since or self.position
-        if self._worker.draining:
+        if self._shared.draining:
             reader.end(frames.bye(RESTART_WINDOW_MS, "restart"), DRAINED)
             return
         if not self.is_open:
@@ -176,7 +176,7 @@ class LiveBlog:
             for reader in self.roster.all():
                 self.roster.close(reader, frames.bye(None, "gone"), NO_SUCH_BLOG)
             return
-        self.waiting.recheck()
+        self.fanout.admit_waiting()
         self.fanout.start()
 
     def replaced(self, was: Position) -> None:
@@ -189,4 +189,4 @@ class LiveBlog:
 
     def verify_waiting(self, read: int) -> None:
         """Admit or reset the waiting readers that repair read number `read` decides about."""
-        self.waiting.recheck(read)
+        self.fanout.admit_waiting(read)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from liveblog.live.reader import AnyReader
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs at their present tops
 

@@ -16,7 +16,7 @@ from liveblog.blog.timeline import Record, Timeline, id_of
 from liveblog.live import frame as frames
 from liveblog.live.budget import CacheBudget
 from liveblog.live.frame import Frame, Piece
-from liveblog.live.worker import Rules
+from liveblog.live.shared import HubSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,15 @@ class BlogCache:
     """Everything made from the state of one blog. `cached_bytes` counts frames and answers."""
 
     def __init__(
-        self, slug: str, timeline: Timeline, render: Render, rules: Rules, budget: CacheBudget
+        self,
+        slug: str,
+        timeline: Timeline,
+        render: Render,
+        settings: HubSettings,
+        budget: CacheBudget,
     ) -> None:
         self._slug, self._timeline = slug, timeline
-        self._render, self._rules, self._budget = render, rules, budget
+        self._render, self._settings, self._budget = render, settings, budget
         self.cached_bytes = 0
         self._hellos: dict[Position, Frame] = {}
         self._frames: dict[tuple[int, bool], Frame | None] = {}
@@ -53,7 +58,7 @@ class BlogCache:
         cached = self._hellos.get(at)
         if cached:
             return cached
-        made = frames.hello(at, self._rules.heartbeat_s)
+        made = frames.hello(at, self._settings.heartbeat_s)
         # Forged positions must not fill the cache.
         if self._timeline.standing(at) == "here" and self._count(made.bytes_max):
             self._hellos[at] = made
@@ -142,7 +147,7 @@ class BlogCache:
             return frames.delete(record)
 
     def _encode(self, record: Record, as_data: bool) -> Piece:
-        base_url = self._rules.base_url
+        base_url = self._settings.base_url
         if isinstance(record, Blog):
             if as_data:
                 return frames.header(

@@ -87,7 +87,7 @@ class Front(asyncio.Protocol):
         self._direct = app_state["direct"]
         self._data = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         self._transport = transport
         self._direct.heads.note(self)
 
@@ -115,7 +115,7 @@ class Front(asyncio.Protocol):
     def abort(self) -> None:
         self._transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._direct.heads.forget(self)
         self._direct.closing.forget(self)
 
@@ -148,7 +148,7 @@ class Http(HttpToolsProtocol):
 
     # -- requests
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         super().connection_made(transport)
         # With uvicorn's usual marks a rest of 64 KiB would start no clock. A plain transport pauses
         # above the mark, a TLS transport at the mark.
@@ -221,7 +221,7 @@ class Http(HttpToolsProtocol):
         self._forget()
         _hand_over(self.transport, reader(*self._parts), data)
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:  # type: ignore[override]  # narrower
         """Return whether asyncio keeps the connection open for the answers; over TLS it cannot."""
         return self.scheme != "https" and self._meet(Incident.EOF) is Decision.FINISH
 

@@ -199,7 +199,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
     def __init__(
         self,
         config: "Config",  # noqa: ARG002 - as uvicorn calls its protocol classes
-        server_state: "ServerState",  # noqa: ARG002
+        server_state: "ServerState",  # noqa: ARG002 - likewise
         app_state: AppState,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -212,7 +212,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     # -- the request
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         # With asyncio's usual marks a small rest would neither pause nor resume anything. A plain
@@ -303,8 +303,8 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             self.is_ending = True
             self._direct.door.closes[code] += 1
             self._direct.closing.note(self)
-            if self.live:
-                self.live.leave(self)
+            if self.roster:
+                self.roster.leave(self)
 
     def abort(self) -> None:
         self._leave(GONE)
@@ -316,7 +316,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         if self.behind:
             self._transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._leave(GONE)
         self._direct.closing.forget(self)
         if self.address is not None:

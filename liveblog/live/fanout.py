@@ -1,4 +1,4 @@
-"""Fan-out: passes over the followers of one blog, until all of them are at the top.
+"""Fan-out: admits readers, and passes over the followers of one blog until all are at the top.
 
 Rules: no I/O but `Reader.take`, which never waits. One pass at a time for each blog.
 """
@@ -6,23 +6,18 @@ Rules: no I/O but `Reader.take`, which never waits. One pass at a time for each 
 import asyncio
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final
 
 from liveblog.blog.timeline import Timeline
 from liveblog.live import frame as frames
-from liveblog.live.frame import Data, Encoding, Frame
+from liveblog.live.cache import BlogCache
+from liveblog.live.frame import Data, Encoding
 from liveblog.live.reader import ENDED, RESET, RESET_WINDOW_MS, AnyReader
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts, Spawn
+from liveblog.live.shared import Counts, Spawn
 
 SLICE_S: Final = 0.001  # a pass yields to the event loop this often
 LOOK_EVERY: Final = 16  # readers served between two readings of the clock: 0.1 ms
-
-
-class Frames(Protocol):
-    """The `changes` frames of a blog, each encoded once."""
-
-    def frame(self, since: int, as_data: bool) -> Frame | None: ...
 
 
 class Fanout:
@@ -35,7 +30,7 @@ class Fanout:
     def __init__(
         self,
         timeline: Timeline,
-        cache: Frames,
+        cache: BlogCache,
         roster: Roster,
         *,
         counts: Counts,
@@ -73,6 +68,26 @@ class Fanout:
         reader.take(data)
         if reader.leaves and not reader.behind:
             self._close_ended(reader)
+
+    def admit_waiting(self, read: int = 0) -> None:
+        """Admit waiting readers whose position has become known.
+
+        A position is unknown when it has another epoch, an offset ahead of the top, or another
+        check. A message may prove it right; only a repair read that starts after the reader came
+        can refute it. `read` is the number of the last repair read that ended: a reader that came
+        before this read started and whose position is still unknown is reset. 0: no read has ended,
+        reset nobody.
+        """
+        for reader in list(self._roster.waiting):
+            # Admitting one reader may abort another, when too many bytes are held.
+            if not self._roster.has(reader) or reader.waits_for is None:
+                continue
+            position, reads_started = reader.waits_for
+            if self._timeline.standing(position) == "here":
+                self._roster.stop_waiting(reader)
+                self.admit(reader)
+            elif reads_started < read:
+                self.reset(reader)
 
     def reset(self, reader: AnyReader) -> None:
         """Close a reader's stream with a `reset`, unless the reader has left already."""

@@ -8,12 +8,12 @@ Rules: bytes in, bytes out; no I/O, no clock, no rendering.
 """
 
 from functools import cached_property
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args, overload
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args, overload
 
 import orjson
 
 from liveblog.blog.model import Blog, Entry, Position
-from liveblog.blog.shapes import blog_json, entry_json
+from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.live import rfc6455
 
 MISSED_BYTES_MAX: Final = 256 * 1024  # a longer `changes` is a `reset`
@@ -25,7 +25,6 @@ _ENTRY_LEFT_OUT = ("body", "publish_at")
 _BLOG_LEFT_OUT = ("summary",)
 
 Data = TypeVar("Data", bound=str | bytes)
-Shape: TypeAlias = dict[str, object]  # a JSON object of the API
 TextForm = Literal["text"]
 BytesForm = Literal["framed", "deflated", "event", "chunk"]
 

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from liveblog.blog.model import is_slug
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Snapshot
-from liveblog.clock import now_ms
 from liveblog.live import frame as frames
 from liveblog.live.blog import LiveBlog
 from liveblog.live.budget import CacheBudget, HeldBytes
@@ -26,9 +25,9 @@ from liveblog.live.cache import Render
 from liveblog.live.loading import Loading
 from liveblog.live.periodic import PeriodicTasks, unheard_max
 from liveblog.live.reader import DRAINED, RESTART_WINDOW_MS
+from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source, Subscriptions
 from liveblog.live.watch import StoreState, StoreWatch
-from liveblog.live.worker import Counts, Rules
 from liveblog.tasks import stop, until_one_ends
 
 log = logging.getLogger(__name__)
@@ -46,18 +45,18 @@ class Hub:
     source: Source
     subscriptions: Subscriptions
     render: Render
-    rules: Rules = field(default_factory=Rules)
+    now: Callable[[], int]
+    settings: HubSettings = field(default_factory=HubSettings)
     clock: Callable[[], float] = time.monotonic
-    now: Callable[[], int] = now_ms
     counts: Counts = field(default_factory=Counts)
     draining: bool = False
     on_pass: Callable[[float], None] = lambda _: None  # gets the seconds of each walk of a pass
 
     def __post_init__(self) -> None:
         self.lives: OrderedDict[str, LiveBlog] = OrderedDict()  # the least recently used first
-        self.unheard_max = unheard_max(self.rules.heartbeat_s)
+        self.unheard_max = unheard_max(self.settings.heartbeat_s)
         self.held_budget = HeldBytes(
-            self.rules.held_bytes_max,
+            self.settings.held_bytes_max,
             lambda: [live.roster for live in self.lives.values()],
             self.counts,
         )
@@ -66,7 +65,7 @@ class Hub:
         self._loading = Loading(
             self.source, self.subscriptions, self, clock=self.clock, spawn=self.spawn
         )
-        self._periodic = PeriodicTasks(self.lives, self.rules.heartbeat_s, self.now)
+        self._periodic = PeriodicTasks(self.lives, self.settings.heartbeat_s, self.now)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- blogs
@@ -96,11 +95,11 @@ class Hub:
         Raises StoreDown when all blogs have readers.
         """
         for slug in [slug for slug, live in self.lives.items() if not live.roster.count()]:
-            if len(self.lives) < self.rules.blogs_max:
+            if len(self.lives) < self.settings.blogs_max:
                 return
             self.lives.pop(slug).is_held = False
             self.subscriptions.unfollow(slug)
-        if len(self.lives) >= self.rules.blogs_max:
+        if len(self.lives) >= self.settings.blogs_max:
             raise StoreDown("this worker holds as many blogs as it may, all with readers")
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
@@ -184,8 +183,8 @@ class Hub:
             ahead_s = started + seconds * i / len(readers) - self.clock()
             if ahead_s > 0.005:
                 await asyncio.sleep(ahead_s)
-            if reader.live:
-                reader.live.close(reader, farewell, DRAINED)
+            if reader.roster:
+                reader.roster.close(reader, farewell, DRAINED)
 
     async def close(self) -> None:
         """Cancel the tasks that are still running."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes, Snapshot
 from liveblog.live.repair import QUEUED_MAX
-from liveblog.live.source import Subscriptions
+from liveblog.live.source import Source, Subscriptions
 
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is cached this long
 UNKNOWN_MAX: Final = 10_000  # slugs cached as unknown
@@ -23,20 +23,7 @@ PROBES_MAX: Final = 500  # slugs whose existence is read at once
 LOADING_MAX: Final = 100  # blogs loaded at once
 
 
-class Loads(Protocol):
-    """The part of a Source that loading reads."""
-
-    async def exists(self, slug: str) -> bool: ...
-    async def load(self, slug: str) -> Snapshot | None: ...
-
-
-class Spawn(Protocol):
-    """Run a coroutine as a task that ends with the hub."""
-
-    def __call__(self, work: Coroutine[Any, Any, bool], /) -> "asyncio.Task[bool]": ...
-
-
-class Blogs(Protocol):
+class HeldBlogs(Protocol):
     """The blogs of a worker."""
 
     @property
@@ -51,16 +38,16 @@ class Blogs(Protocol):
 
 
 class Loading:
-    """The loads of one worker."""
+    """The loads of one worker. `spawn` runs a coroutine as a task that ends with the hub."""
 
     def __init__(
         self,
-        source: Loads,
+        source: Source,
         subscriptions: Subscriptions,
-        blogs: Blogs,
+        blogs: HeldBlogs,
         *,
         clock: Callable[[], float],
-        spawn: Spawn,
+        spawn: Callable[[Coroutine[Any, Any, bool]], "asyncio.Task[bool]"],
     ) -> None:
         self._source, self._subscriptions, self._blogs = source, subscriptions, blogs
         self._clock, self._spawn = clock, spawn

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from liveblog.address import counted_address
-from liveblog.answer import CACHED_1_S, Answer
+from liveblog.answer import CACHED_1_S, Answer, raw_headers
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown, not_found
 from liveblog.live import frame as frames
@@ -224,8 +224,8 @@ class EventStream(Response):
         reader = TaskReader[bytes](encoding_of(self._request.as_data, "event"))
         self._door.join(reader, self._live, self._request)
         try:
-            start = {"type": "http.response.start", "status": 200, "headers": _raw(self._head)}
-            await send(start)
+            headers = raw_headers(self._head)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
             last, code = await _until_gone(reader.run(write), receive)
             self._door.closes[code] += 1
             last = last_event(last, code)
@@ -383,10 +383,6 @@ def _as_data(connection: HTTPConnection) -> bool:
 
 def _cors(door: Door, request: Request) -> dict[str, str]:
     return door.cors(request.headers.get("origin", ""))
-
-
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def routes(door: Door) -> list[BaseRoute]:

@@ -18,8 +18,8 @@ NO_SUCH_BLOG: Final = 4504
 ENDED: Final = 4510
 
 
-class JoinedBlog(Protocol):
-    """The blog that a reader has joined, as far as the reader calls it."""
+class JoinedRoster(Protocol):
+    """The roster of the blog that a reader has joined, as far as the reader calls it."""
 
     def leave(self, reader: "AnyReader") -> None: ...
     def close(self, reader: "AnyReader", farewell: Frame | None, code: int) -> None: ...
@@ -44,8 +44,8 @@ class Reader(ABC, Generic[Data]):
         "follows",
         "held_bytes",
         "leaves",
-        "live",
         "offset",
+        "roster",
         "slot",
         "unheard",
         "waits_for",
@@ -60,7 +60,7 @@ class Reader(ABC, Generic[Data]):
         self.unheard = 0  # pings since the last sign of life
         # An unverified position, and the number of repair reads that had started when it came.
         self.waits_for: tuple[Position, int] | None = None
-        self.live: JoinedBlog | None = None
+        self.roster: JoinedRoster | None = None
         self.slot = 0
         self.leaves = False  # whether to close the reader at the top: its blog has ended
 
@@ -86,14 +86,14 @@ class Reader(ABC, Generic[Data]):
     def fell_behind(self, held_bytes: int) -> None:
         """Note that the socket is full and that `held_bytes` of a frame are pending."""
         self.behind = True
-        if self.live:
-            self.live.fell_behind(self, held_bytes)
+        if self.roster:
+            self.roster.fell_behind(self, held_bytes)
 
     def drained(self) -> None:
         """Note that the socket is writable; a reader below the top gets one frame to the top."""
         self.behind = False
-        if self.live:
-            self.live.drained(self)
+        if self.roster:
+            self.roster.drained(self)
 
 
 # A blog's readers are of both kinds. Each gets only frames in its own encoding, which the type of

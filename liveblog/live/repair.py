@@ -15,22 +15,15 @@ from typing import Final, Protocol
 
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
-from liveblog.blog.timeline import Changes, Moved, Record, Snapshot, Timeline
-from liveblog.live.worker import Counts, Spawn
+from liveblog.blog.timeline import Changes, Record, Snapshot, Timeline
+from liveblog.live.shared import Counts, Spawn
+from liveblog.live.source import Source
 
 log = logging.getLogger(__name__)
 
 QUEUED_MAX: Final = 200  # messages queued while a blog loads or is repaired; more: repair again
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
 REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this far apart
-
-
-class State(Protocol):
-    """The part of a Source that repairs read."""
-
-    async def load(self, slug: str) -> Snapshot | None: ...
-    async def repair(self, slug: str, position: Position) -> Changes | Moved: ...
-    async def rotate(self, slug: str, position: Position) -> bool: ...
 
 
 class RepairedBlog(Protocol):
@@ -63,7 +56,7 @@ class Repair:
         self,
         slug: str,
         timeline: Timeline,
-        source: State,
+        source: Source,
         blog: RepairedBlog,
         *,
         counts: Counts,

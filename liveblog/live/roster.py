@@ -14,7 +14,7 @@ from liveblog.blog.model import Position
 from liveblog.live.budget import HeldBytes
 from liveblog.live.frame import Frame
 from liveblog.live.reader import AnyReader
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 SLOTS: Final = 20  # beats in one heartbeat interval; each reader gets one of them
 STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is aborted
@@ -48,11 +48,11 @@ class Roster:
 
     def enter(self, reader: AnyReader, offset: int) -> None:
         """Register a reader at an offset. The reader neither follows nor waits yet."""
-        reader.live, reader.offset = self, offset
+        reader.roster, reader.offset = self, offset
         reader.slot = self._last_slot = (self._last_slot + 1) % SLOTS
 
     def has(self, reader: AnyReader) -> bool:
-        return reader.live is self
+        return reader.roster is self
 
     def follow(self, reader: AnyReader) -> None:
         reader.follows = True
@@ -72,23 +72,23 @@ class Roster:
 
     def leave(self, reader: AnyReader) -> None:
         """Remove a reader; does nothing when the reader has left already."""
-        if reader.live is self:
+        if reader.roster is self:
             reader.follows = False
             self.followers.pop(reader, None)
             self.waiting.discard(reader)
             if reader in self.behind:
                 self._drop_behind(reader)
-            reader.live = None
+            reader.roster = None
 
     def close(self, reader: AnyReader, farewell: Frame | None, code: int) -> None:
         """Close a reader's stream, unless the reader has left already."""
-        if reader.live is self:
+        if reader.roster is self:
             self.leave(reader)
             reader.end(farewell, code)
 
     def abort(self, reader: AnyReader) -> None:
         """Abort a reader's connection, unless the reader has left already."""
-        if reader.live is self:
+        if reader.roster is self:
             self.leave(reader)
             reader.abort()
 

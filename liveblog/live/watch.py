@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
-from liveblog.blog.timeline import Heads
+from liveblog.live.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,7 @@ HEADS_EVERY_S: Final = 2.0
 StoreState = Literal["up", "down", "lacks", "unheld"]
 
 
-class HeadReads(Protocol):
-    """The part of a Source that is read here."""
-
-    async def heads(self, slugs: list[str]) -> Heads: ...
-
-
-class Watched(Protocol):
+class ComparedBlog(Protocol):
     """A blog that this worker holds."""
 
     @property
@@ -44,7 +38,7 @@ class StoreWatch:
     answered the last time.
     """
 
-    def __init__(self, source: HeadReads, blogs: Mapping[str, Watched]) -> None:
+    def __init__(self, source: Source, blogs: Mapping[str, ComparedBlog]) -> None:
         self._source, self._blogs = source, blogs
         self.seen = False
         self.up = False

@@ -70,7 +70,7 @@ class SocketReader(DirectReader):
             self._end_as_received(received)
         elif len(data) > left:
             self._end_as_received(_TOO_MUCH)
-        elif received.replies and (self.behind or not (self.live or self.is_ending)):
+        elif received.replies and (self.behind or not (self.roster or self.is_ending)):
             self._pong = received.replies[-1]  # the socket is full, or the blog is looked up
         elif received.replies:
             self._write(b"".join(received.replies))

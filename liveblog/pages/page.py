@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog.answer import CACHED_1_S, Answer
 from liveblog.blog.model import Entry, Position, is_entry_id
-from liveblog.blog.problem import Problem, StoreDown, not_found
+from liveblog.blog.problem import StoreDown, not_found
 from liveblog.html.pages import Pages
 from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
@@ -295,23 +295,5 @@ class FastPath:
         path: str = scope["path"]
         if scope["query_string"] or not path.startswith(BLOGS):
             return None
-        live = self._hub.lives.get(path[len(BLOGS) :])
-        answer = _cached(live, NEWEST) if live else None
-        if live and answer:
-            self._hub.lives.move_to_end(live.slug)  # mark it as the most recently used
-        return answer
-
-
-def wants_page(request: Request) -> bool:
-    """Return whether a person gets the answer, so that a problem is shown as a page."""
-    path = request.url.path
-    return not path.startswith(("/api/", "/static/")) and not path.endswith(("/changes", "/events"))
-
-
-def problem_page(pages: Pages, problem: Problem | StoreDown) -> Response | None:
-    """Return the plain page for a problem of status 404, 410 or 503; None for any other status."""
-    status = problem.status if isinstance(problem, Problem) else 503
-    if status not in (404, 410, 503):
-        return None
-    headers = {"cache-control": "no-store"} | ({"retry-after": "2"} if status == 503 else {})
-    return HTMLResponse(pages.message(status=status), status, headers=headers)
+        live = self._hub.held(path[len(BLOGS) :])
+        return _cached(live, NEWEST) if live else None

@@ -25,7 +25,6 @@ import msgspec
 from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
 from liveblog.blog.model import ROLES, Caller, Role, is_slug
 from liveblog.blog.problem import Damaged, conflict, invalid, not_found
-from liveblog.clock import now_ms
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
 from liveblog.store.records import Records, decode
@@ -120,7 +119,7 @@ class Accounts:
     `now` returns milliseconds since 1970.
     """
 
-    def __init__(self, nodes: Nodes, now: Callable[[], int] = now_ms) -> None:
+    def __init__(self, nodes: Nodes, now: Callable[[], int]) -> None:
         self._records = Records(nodes)
         self._now = now
         self._passwords = Passwords()

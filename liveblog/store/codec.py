@@ -4,20 +4,32 @@ A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are 
 is stored as the exact bytes that were announced: first the stamps of the store (offset, order,
 times), then the fields that the editor's side made.
 
-Rules: pure, no I/O. Decoding raises one of NONSENSE for a corrupt record.
+Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
 
 import hashlib
 import logging
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from liveblog.blog.model import BLOG_ID, STAMPED, Blog, Entry, Position
-from liveblog.blog.problem import NONSENSE
 from liveblog.blog.timeline import Changes, Record
 
 log = logging.getLogger(__name__)
+
+# Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
+# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
+# nor an answer about other blogs or accounts.
+DECODE_ERRORS: Final = (
+    msgspec.DecodeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    OverflowError,
+)
 
 _CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
 decode_entry = msgspec.json.Decoder(Entry).decode
@@ -86,7 +98,7 @@ def decode_stored_blog(
         return None
     try:
         return StoredBlog(decode_blog(header), decode_position(epoch, offset, check), header)
-    except NONSENSE:
+    except DECODE_ERRORS:
         log.exception("the store has a corrupt blog header: %.200r", header)
         return None
 
@@ -95,7 +107,7 @@ def decode_draft(slug: str, id: bytes, raw: bytes) -> Entry | None:
     """Return a draft, None for a corrupt one: one draft must not hide the others."""
     try:
         return decode_entry(raw)
-    except NONSENSE as error:
+    except DECODE_ERRORS as error:
         log.error("blog %s: draft %r is corrupt: %r", slug, id, error)
         return None
 
@@ -133,7 +145,7 @@ def decode_message(raw: bytes) -> Changes | None:
         return Changes(
             int(first) - 1, previous, position, checks, [decode_record(r) for r in records]
         )
-    except NONSENSE:
+    except DECODE_ERRORS:
         return None
 
 

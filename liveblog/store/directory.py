@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from liveblog.store.error import StoreError
+from liveblog.blog.problem import UnusableStore
 
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, its final zero included.
 SOCKET_PATH_BYTES_MAX: Final = 103
@@ -34,15 +34,15 @@ _TEMPORARY: Final = "liveblog-"
 def prepared(data_dir: Path) -> Path:
     """Return the absolute path of a data directory, created when it is missing.
 
-    Raises StoreError when the directory cannot be created, and on Windows.
+    Raises UnusableStore when the directory cannot be created, and on Windows.
     """
     if sys.platform == "win32":
-        raise StoreError("there is no embedded store on Windows; set REDIS_URL")
+        raise UnusableStore("there is no embedded store on Windows; set REDIS_URL")
     directory = data_dir.absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"DATA_DIR {directory} cannot be created: {error.strerror}") from None
+        raise UnusableStore(f"DATA_DIR {directory} cannot be created: {error.strerror}") from None
     return directory
 
 
@@ -53,19 +53,19 @@ def prepared(data_dir: Path) -> Path:
 def locked(directory: Path, wait_s: float) -> Iterator[int]:
     """Hold the directory's lock and yield its descriptor.
 
-    Clears what an owner that was killed left behind. Raises StoreError when another process still
-    holds the lock after `wait_s`.
+    Clears what an owner that was killed left behind. Raises UnusableStore when another process
+    still holds the lock after `wait_s`.
     """
     path = directory / _LOCK
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(f"{path} cannot be opened: {error.strerror}") from None
+        raise UnusableStore(f"{path} cannot be opened: {error.strerror}") from None
     try:
         deadline = time.monotonic() + wait_s
         while not _try_lock(fd, path):
             if time.monotonic() > deadline:
-                raise StoreError(_in_use(directory, owner_of(directory)))
+                raise UnusableStore(_in_use(directory, owner_of(directory)))
             # flock(2) waits without a limit or not at all. No event loop runs yet to be blocked.
             time.sleep(POLL_S)
         _clear_traces(directory, fd)
@@ -83,7 +83,7 @@ def _try_lock(fd: int, path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        raise StoreError(f"{path} cannot be locked: {error.strerror}") from None
+        raise UnusableStore(f"{path} cannot be locked: {error.strerror}") from None
     return True
 
 
@@ -135,7 +135,7 @@ def _clear_traces(directory: Path, lock_fd: int) -> None:
 def owners_socket(directory: Path) -> Path | None:
     """Return where a running server's store listens; None when no process holds the lock.
 
-    Waits for one-shot commands to end and for starting stores to answer. Raises StoreError after
+    Waits for one-shot commands to end and for starting stores to answer. Raises UnusableStore after
     LOCK_WAIT_S.
     """
     deadline = time.monotonic() + LOCK_WAIT_S
@@ -145,38 +145,41 @@ def owners_socket(directory: Path) -> Path | None:
         if owner and not owner.get("brief") and answers(path):
             return path
         if time.monotonic() > deadline:
-            raise StoreError(f"{_in_use(directory, owner)} (the store does not answer)")
+            raise UnusableStore(f"{_in_use(directory, owner)} (the store does not answer)")
         # Another process' file and socket give no event to wait for. No event loop runs yet.
         time.sleep(POLL_S)
     return None
 
 
 def is_held(lock: Path) -> bool:
-    """Return whether a process holds a lock's file. Raises StoreError when it cannot be opened."""
+    """Return whether a process holds a lock's file.
+
+    Raises UnusableStore when the file cannot be opened.
+    """
     try:
         with lock.open("rb") as file:
             return not _try_lock(file.fileno(), lock)
     except FileNotFoundError:
         return False
     except OSError as error:  # mostly a file of another user
-        raise StoreError(f"{lock} cannot be opened: {error.strerror}") from None
+        raise UnusableStore(f"{lock} cannot be opened: {error.strerror}") from None
 
 
 # -- data, log and socket
 
 
 def refuse_unsafe_files(directory: Path) -> None:
-    """Raise StoreError for data that a store with its append-only file on would read as empty."""
+    """Raise UnusableStore for data that a store with an append-only file would read as empty."""
     files = directory / "appendonlydir"
     if any(files.glob("*.manifest")) or (directory / "appendonly.aof").exists():
         return
     if any(files.glob("*.aof")) or any(files.glob("*.rdb")):
-        raise StoreError(
+        raise UnusableStore(
             f"{files} has data but no manifest: a store started there would be empty and then "
             f"overwrite the data; restore its appendonly.aof.manifest, or move {files} elsewhere"
         )
     if (directory / "dump.rdb").exists():
-        raise StoreError(
+        raise UnusableStore(
             f"{directory} has a dump.rdb but no append-only file: a store started there would be "
             f"empty; run `valkey-server --dir '{directory}'`, then `valkey-cli config set "
             "appendonly yes` and `valkey-cli shutdown save`, or move dump.rdb elsewhere"
@@ -206,7 +209,7 @@ def socket_path(directory: Path) -> Iterator[Path]:
         return
     parent = tempfile.gettempdir()
     is_short = len(os.fsencode(parent)) <= SOCKET_PATH_BYTES_MAX - 40
-    made = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent if is_short else "/tmp"))  # noqa: S108
+    made = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent if is_short else "/tmp"))  # noqa: S108 - mkdtemp makes it private
     try:
         yield made / _SOCKET
     finally:

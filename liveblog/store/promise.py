@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from liveblog.blog.problem import UnusableStore
 from liveblog.store.client import Client
-from liveblog.store.error import StoreError
 
 VERSION_MIN: Final = (7, 0)
 
@@ -36,8 +36,8 @@ class Promise:
 async def inspect(client: Client, durability: str) -> Promise:
     """Read one server's version and settings, and return what they promise.
 
-    Raises StoreError for a version below 7.0 and for an eviction policy. With durability "disk",
-    raises StoreError for settings that can be read and do not put every write on disk before its
+    Raises UnusableStore for a version below 7.0 and for an eviction policy. With durability "disk",
+    raises UnusableStore for settings that can be read and do not put every write on disk before its
     reply. Raises what the client raises when the server is unreachable.
     """
     pipeline = client.pipeline(transaction=False)
@@ -54,10 +54,10 @@ def judge(info: Mapping[str, Any], config: Mapping[str, str], durability: str) -
     server, version = _product(info)
     numbers = tuple(int(n) for n in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
     if info and numbers < VERSION_MIN:
-        raise StoreError(f"the store is {server} {version}; Redis 7.0 or Valkey 8 is needed")
+        raise UnusableStore(f"the store is {server} {version}; Redis 7.0 or Valkey 8 is needed")
     policy = config.get("maxmemory-policy", info.get("maxmemory_policy"))
     if policy not in (None, "noeviction"):
-        raise StoreError(
+        raise UnusableStore(
             f"the store may evict what was published: maxmemory-policy is {policy} and must be "
             "noeviction"
         )
@@ -98,12 +98,12 @@ def _product(info: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _refuse_lossy(config: Mapping[str, str]) -> None:
-    """Raise StoreError when a setting that can be read lets a crash lose a confirmed change."""
+    """Raise UnusableStore when a setting that can be read lets a crash lose a confirmed change."""
     needed = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
     wrong = [(name, config[name], want) for name, want in needed.items() if name in config]
     wrong = [row for row in wrong if row[1] != row[2]]
     if wrong:
-        raise StoreError(
+        raise UnusableStore(
             "LIVEBLOG_DURABILITY is disk, but in the store "
             + " and ".join(f"{name} is {value} and must be {want}" for name, value, want in wrong)
         )

@@ -18,7 +18,8 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from liveblog.blog.problem import NONSENSE, Damaged, StoreDown
+from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.store.codec import DECODE_ERRORS
 from liveblog.store.nodes import Nodes
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ async def store_errors() -> AsyncIterator[None]:
     except ResponseError as error:
         log.error("the store refused a command: %s", error)
         raise StoreDown(str(error)) from error
-    except NONSENSE as error:
+    except DECODE_ERRORS as error:
         log.exception("the store returned a corrupt record")
         raise Damaged(f"the store returned a corrupt record: {error!r}") from error
     except (RedisError, OSError) as error:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import msgspec
 from redis.exceptions import RedisError
 
-from liveblog.blog.problem import NONSENSE, Damaged, StoreDown
+from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.store.client import Client
+from liveblog.store.codec import DECODE_ERRORS
 from liveblog.store.nodes import Nodes
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Records:
         for field, record in records.items():
             try:
                 found.append(msgspec.json.decode(record, type=kind))
-            except NONSENSE:
+            except DECODE_ERRORS:
                 corrupt.append(field)
         return found, corrupt
 
@@ -60,6 +61,6 @@ def decode(record: bytes | str | None, kind: type[T]) -> T | None:
     """
     try:
         return None if record is None else msgspec.json.decode(record, type=kind)
-    except NONSENSE as error:
+    except DECODE_ERRORS as error:
         log.error("accounts: a %s does not decode: %s", kind.__name__, error)
         raise Damaged("accounts: the store returned a record that does not decode") from error

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, new_id
-from liveblog.blog.problem import NONSENSE, StoreDown
+from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import (
     KEPT_CHANGES,
     MARKED_MAX,
@@ -22,6 +22,7 @@ from liveblog.blog.timeline import (
 from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
 from liveblog.store.codec import (
+    DECODE_ERRORS,
     channel,
     decode_blog,
     decode_position,
@@ -126,9 +127,8 @@ class StoreSource:
     async def heads(self, slugs: Sequence[str]) -> Heads:
         """Return each blog's position in the store; None for a blog that the store lacks.
 
-        Queries every node of a cluster, also when there are no slugs. `away` is why a node gave no
-        answer. Leaves out blogs on an unreachable node, and corrupt blogs; the latter leave `away`
-        empty.
+        Queries every node of a cluster, also when there are no slugs. Leaves out the blogs of an
+        unreachable node, which `unreachable` describes, and corrupt blogs, which it does not.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
         positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}
@@ -178,7 +178,7 @@ def _head(reply: list[bytes] | Exception) -> Position | _Corrupt | None | Except
         return _Corrupt(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
     try:
         return decode_position(*reply) if any(reply) else None
-    except NONSENSE as error:
+    except DECODE_ERRORS as error:
         return _Corrupt(str(error))
 
 

@@ -48,7 +48,7 @@ _KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "draft
 R = TypeVar("R", Blog, Entry)
 R_co = TypeVar("R_co", covariant=True)
 Arguments = Sequence[str | bytes | int]
-Refusal = Literal["other", "exists", "absent", "ended", "full"]
+RefusalReason = Literal["other", "exists", "absent", "ended", "full"]
 
 
 class Stale(Exception):
@@ -58,7 +58,7 @@ class Stale(Exception):
 class Refused(Exception):
     """The script refused a write; `why` is one of the refusals that publish.lua lists."""
 
-    def __init__(self, why: Refusal) -> None:
+    def __init__(self, why: RefusalReason) -> None:
         super().__init__(why)
         self.why: Final = why
 

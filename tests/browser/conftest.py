@@ -1,7 +1,6 @@
 """One Chromium and one server for all browser tests; each test has windows and a blog of its own."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import pytest_asyncio
 from kit.servers import Editor, Server, serving
 from kit.windows import add_editor, chromium, window
 from playwright.async_api import Browser, Page
-
-OpenWindow = Callable[..., AbstractAsyncContextManager[Page]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -55,7 +55,7 @@ def accounts(store_client: Redis, clock: Clock) -> Accounts:
 async def away() -> AsyncIterator[Accounts]:
     """Accounts whose store is unreachable."""
     async with Redis(unix_socket_path="/nonexistent/store", retry=Retry(NoBackoff(), 0)) as client:
-        yield Accounts(One(client))
+        yield Accounts(One(client), Clock())
 
 
 # -- users

@@ -113,7 +113,7 @@ def _role(name: str) -> Role:
 
 
 def api_calls(redis: Redis) -> ApiCalls:
-    accounts = Accounts(One(redis))
+    accounts = Accounts(One(redis), now_ms)
     publishing = Publishing(Broker(One(redis)), now_ms)
     app = Starlette(routes=api.routes(publishing, accounts, Settings(public_url=SITE), Problems()))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))

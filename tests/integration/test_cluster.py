@@ -21,6 +21,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from liveblog.blog.model import SYSTEM, Caller, Position
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
+from liveblog.clock import now_ms
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store import cluster as cluster_module
@@ -382,7 +383,7 @@ async def test_publishing_is_503_while_the_keys_of_a_slot_move_one_by_one(
 
 
 async def test_accounts_work_in_a_cluster(nodes: Nodes) -> None:
-    accounts = Accounts(nodes)
+    accounts = Accounts(nodes, now_ms)
     await accounts.add_user("dana", "correct horse battery")
     dana = await accounts.check_password("dana", "correct horse battery")
     assert dana

@@ -16,6 +16,7 @@ from kit.servers import Editor, Server, http
 from kit.waiting import until
 
 from liveblog.blog.model import Caller
+from liveblog.clock import now_ms
 from liveblog.store.accounts import Accounts
 from liveblog.store.codec import key
 from liveblog.store.nodes import One
@@ -231,7 +232,7 @@ async def test_account_is_503_and_no_other_is_when_it_is_corrupt(
     site: Server, editor: Editor, client: Any, record: bytes
 ) -> None:
     name = f"dana-{os.urandom(4).hex()}"
-    accounts = Accounts(One(client))
+    accounts = Accounts(One(client), now_ms)
     token = await accounts.create_token(name)
     await accounts.add_user(name, PASSWORD)
     session = await accounts.open_session(Caller(f"user:{name}", "editor"))

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from liveblog.blog.model import SYSTEM, Caller, Entry, new_id
 from liveblog.blog.timeline import Changes
+from liveblog.clock import now_ms
 from liveblog.editors.publishing import Publishing
 from liveblog.html import entries, markdown
 from liveblog.html.pages import Pages
@@ -243,7 +244,7 @@ async def desk(site: Server, editor: Editor) -> AsyncIterator[Desk]:
     blog = await editor.blog(status="upcoming", timezone="Europe/London")
     name = f"dana-{blog['slug']}"
     async with connect(site.store_url) as client:
-        accounts = Accounts(client)
+        accounts = Accounts(client, now_ms)
         await accounts.add_user(name, "a long password")
         secret = await accounts.open_session(Caller(f"user:{name}", "editor"))
     headers = {"cookie": f"__Host-liveblog={secret}", "sec-fetch-site": "same-origin"}
@@ -546,7 +547,7 @@ async def worker(store_client: redis.asyncio.Redis) -> AsyncIterator[Worker]:
     broker = Broker(One(store_client))
     publishing = Publishing(broker, lambda: 0)
     await publishing.create_blog(SYSTEM, {"slug": "council", "title": "C", "status": "live"})
-    hub = Hub(broker.source, Here(), entries)
+    hub = Hub(broker.source, Here(), entries, now_ms)
     app = Starlette(routes=page.routes(hub, Settings(), Pages()))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -17,7 +17,7 @@ from liveblog.blog.model import SYSTEM, Blog, Entry, Position
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.blog.timeline import Changes, Moved
 from liveblog.editors.publishing import Publishing
-from liveblog.editors.results import DeleteResult, EntryResult
+from liveblog.editors.results import DeleteResult, EntryResult, RevisionConflict
 from liveblog.store import source
 from liveblog.store.broker import Broker
 from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
@@ -344,10 +344,10 @@ async def test_one_edit_of_a_revision_wins_when_many_are_concurrent(room: Room) 
     for revision in (1, 2, 3):
         done = await asyncio.gather(*(edit(number, revision) for number in range(50)))
         won = [result for result in done if isinstance(result, EntryResult)]
-        lost = [result for result in done if isinstance(result, Problem)]
+        lost = [result for result in done if isinstance(result, RevisionConflict)]
         assert [w.entry.revision for w in won] == [revision + 1]
-        assert {problem.status for problem in lost} == {412}
-        assert {p.extra["current"].entry.body for p in lost} == {won[0].entry.body}
+        assert len(lost) == 49
+        assert {conflict.current.entry.body for conflict in lost} == {won[0].entry.body}
     assert await room.offset() == 5
 
 

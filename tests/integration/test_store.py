@@ -20,11 +20,11 @@ from kit.processes import is_alive
 from kit.stores import DelayedStore, StartDelayed
 from kit.waiting import until, until_sync
 
+from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as directory_module
 from liveblog.store import embedded as store
 from liveblog.store.client import Client
 from liveblog.store.directory import answers, owner_of
-from liveblog.store.error import StoreError
 from liveblog.store.promise import Promise, inspect, judge
 
 OWNER = Path(__file__).with_name("owner.py")
@@ -107,7 +107,7 @@ def test_socket_outside_its_directory_is_removed_after_a_killed_owner(
 
 def test_second_owner_is_refused_with_the_directorys_name(tmp_path: Path, binary: Path) -> None:
     with store.own(tmp_path, binary=binary) as url:
-        with pytest.raises(StoreError) as caught, store.own(tmp_path, binary=binary, wait_s=0):
+        with pytest.raises(UnusableStore) as caught, store.own(tmp_path, binary=binary, wait_s=0):
             pass
         assert str(tmp_path) in str(caught.value)
         assert str(os.getpid()) in str(caught.value)
@@ -163,12 +163,12 @@ def test_store_error_has_the_cause_when_the_store_cannot_start(
 ) -> None:
     wrong = ("--maxmemory-policy", "nonsense")
     with (
-        pytest.raises(StoreError, match=r"(?s)did not start.*maxmemory-policy"),
+        pytest.raises(UnusableStore, match=r"(?s)did not start.*maxmemory-policy"),
         store.own(tmp_path, binary=binary, arguments=wrong),
     ):
         pass
     with (
-        pytest.raises(StoreError, match="No such file"),
+        pytest.raises(UnusableStore, match="No such file"),
         store.own(tmp_path, binary=tmp_path / "nothing"),
     ):
         pass
@@ -176,7 +176,7 @@ def test_store_error_has_the_cause_when_the_store_cannot_start(
 
 def test_directory_is_refused_when_it_has_only_a_snapshot(tmp_path: Path, binary: Path) -> None:
     (tmp_path / "dump.rdb").write_bytes(b"REDIS0011")
-    with pytest.raises(StoreError, match=r"dump\.rdb"), store.own(tmp_path, binary=binary):
+    with pytest.raises(UnusableStore, match=r"dump\.rdb"), store.own(tmp_path, binary=binary):
         pass
     assert not (tmp_path / "appendonlydir").exists()
 
@@ -186,7 +186,7 @@ def test_directory_is_refused_when_its_manifest_is_missing(tmp_path: Path, binar
         write(url, "key", "value")
     manifest = tmp_path / "appendonlydir" / "appendonly.aof.manifest"
     manifest.rename(tmp_path / "kept")
-    with pytest.raises(StoreError, match="manifest"), store.own(tmp_path, binary=binary):
+    with pytest.raises(UnusableStore, match="manifest"), store.own(tmp_path, binary=binary):
         pass
     (tmp_path / "kept").rename(manifest)
     with store.own(tmp_path, binary=binary) as url:
@@ -296,7 +296,7 @@ async def test_disk_durability_is_refused_when_the_store_can_lose_writes(
 ) -> None:
     await store_client.config_set(name, value)
     try:
-        with pytest.raises(StoreError, match=f"{name} is {value} and must be {usual}"):
+        with pytest.raises(UnusableStore, match=f"{name} is {value} and must be {usual}"):
             await promise_of(store_client, "disk")
         assert name in (await promise_of(store_client, "store")).sentence
     finally:
@@ -306,7 +306,7 @@ async def test_disk_durability_is_refused_when_the_store_can_lose_writes(
 async def test_store_is_refused_when_it_evicts(store_client: redis.asyncio.Redis) -> None:
     await store_client.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.raises(StoreError, match="maxmemory-policy is allkeys-lru"):
+        with pytest.raises(UnusableStore, match="maxmemory-policy is allkeys-lru"):
             await promise_of(store_client, "store")
     finally:
         await store_client.config_set("maxmemory-policy", "noeviction")
@@ -360,7 +360,7 @@ async def test_promise_warns_when_the_store_is_a_read_only_replica(
 
 
 def test_store_is_refused_when_its_version_is_old() -> None:
-    with pytest.raises(StoreError, match=r"Redis 6\.2\.7; Redis 7\.0"):
+    with pytest.raises(UnusableStore, match=r"Redis 6\.2\.7; Redis 7\.0"):
         judge({"redis_version": "6.2.7"}, {}, "store")
 
 

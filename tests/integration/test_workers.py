@@ -22,11 +22,12 @@ from kit.waiting import SCALE, until
 
 from liveblog import app
 from liveblog.blog.model import SYSTEM, Position
-from liveblog.drain import drain
+from liveblog.clock import now_ms
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
+from liveblog.live.drain import drain
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
 from liveblog.store import writes
@@ -597,7 +598,7 @@ async def test_every_reader_gets_a_farewell_before_the_server_ends(
 
 
 async def test_drain_ends_when_its_readers_have_left() -> None:
-    hub = Hub(Unused(), Unused(), Unused())
+    hub = Hub(Unused(), Unused(), Unused(), now_ms)
     door, ended = Door(hub), asyncio.Event()
     door.count_in("websocket", "")
     deaf = asyncio.Event()

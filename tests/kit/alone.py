@@ -12,7 +12,7 @@ from liveblog.live.budget import CacheBudget, HeldBytes
 from liveblog.live.cache import BlogCache
 from liveblog.live.fanout import Fanout
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts, Rules
+from liveblog.live.shared import Counts, HubSettings
 
 
 class Seconds:
@@ -59,7 +59,7 @@ def roster_alone(
 def cache_alone(timeline: Timeline) -> tuple[BlogCache, FakeRender]:
     """Return the cache of a blog, and the render that counts what was made."""
     render = FakeRender()
-    cache = BlogCache(SLUG, timeline, render, Rules(), CacheBudget(lambda: [cache]))
+    cache = BlogCache(SLUG, timeline, render, HubSettings(), CacheBudget(lambda: [cache]))
     return cache, render
 
 

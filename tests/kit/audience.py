@@ -35,7 +35,6 @@ POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 
 STABLE_S: Final = length(5, 2)  # after so long a viewer reconnects SOON; a browser after 5
 HELLO_S: Final = 10.0 * SCALE
 ANSWER_S: Final = 10.0 * SCALE
-CUT: Final = 1006
 RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
 
 _MAIN = re.compile(r'<main data-blog="[^"]+" data-position="([^"]+)"[^>]*>')

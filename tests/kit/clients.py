@@ -197,7 +197,7 @@ class Seat(Reader[str]):
             asyncio.get_running_loop().call_later(slow_s, self._drain)
 
     def _drain(self) -> None:
-        if self._pending and self.live:
+        if self._pending and self.roster:
             self._take_pending()
             self.drained()
 

@@ -91,7 +91,7 @@ MUTANTS: Final = [
         "a reader that fell behind with its hello still gets what it missed",
         "live.fanout",
         "if not reader.behind:\n            self._roster.follow(reader)",
-        "if reader.live:\n            self._roster.follow(reader)",
+        "if reader.roster:\n            self._roster.follow(reader)",
     ),
     Mutant(
         "all readers of a pass get the first reader's frame",

@@ -121,8 +121,8 @@ MUTANTS: Final = [
     Mutant(
         "a reader that has left stays in its blog",
         "live.direct",
-        "if self.live:\n                self.live.leave(self)",
-        "if self.live and self.behind:\n                self.live.leave(self)",
+        "if self.roster:\n                self.roster.leave(self)",
+        "if self.roster and self.behind:\n                self.roster.leave(self)",
     ),
     Mutant(
         "a reader that ended while its blog loaded is joined",
@@ -133,8 +133,8 @@ MUTANTS: Final = [
     Mutant(
         "a reader that does not answer a close is never freed",
         "live.direct",
-        "self._direct.closing.note(self)\n            if self.live:",
-        "if self.live:",
+        "self._direct.closing.note(self)\n            if self.roster:",
+        "if self.roster:",
     ),
     Mutant(
         "of the readers that join in one turn only the first is answered",
@@ -151,7 +151,7 @@ MUTANTS: Final = [
     Mutant(
         "a pong goes to a reader that is behind",
         "live.websocket",
-        "and (self.behind or not (self.live or self.is_ending)):",
+        "and (self.behind or not (self.roster or self.is_ending)):",
         "and self._pong:",
     ),
     Mutant(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from kit.servers import Editor, Server
+from liveblog.clock import now_ms
 from liveblog.commands.story import fill
 from liveblog.editors.publishing import Publishing
 from liveblog.store.accounts import Accounts
@@ -34,7 +35,7 @@ SIGHTS: Final[tuple[tuple[str, Language], ...]] = (
 async def fill_demo(server: Server) -> None:
     """Publish the blog of `liveblog demo`."""
     async with connect(server.store_url) as client:
-        await fill(Publishing(Broker(client), lambda: 4_000_000_000_000), Accounts(client))
+        await fill(Publishing(Broker(client), lambda: 4_000_000_000_000), Accounts(client, now_ms))
 
 
 @cache

@@ -105,7 +105,7 @@ def assert_caught_up(reader: FakeReader, start: int, top: int) -> None:
     assert at == reader.offset == top
 
 
-def blogs(count: int, **rules: Any) -> tuple[FakeStore, Hub]:
+def blogs(count: int, **settings: Any) -> tuple[FakeStore, Hub]:
     """Return a store with blogs b0, b1, …, and a hub on the store that holds none of them."""
     store = FakeStore(*(Past(f"b{i}") for i in range(count)))
-    return store, make_hub(store, **rules)
+    return store, make_hub(store, **settings)

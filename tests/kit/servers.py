@@ -26,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kit.waiting import SCALE, until_sync
+from liveblog.clock import now_ms
 from liveblog.settings import variables
 from liveblog.store import embedded as store
 from liveblog.store.accounts import Accounts
@@ -208,7 +209,7 @@ class Server:
         if role not in self._tokens:
             async with connect(self.store_url) as client:
                 name = f"{role} of {self.pid}"
-                self._tokens[role] = await Accounts(client).create_token(name, role)
+                self._tokens[role] = await Accounts(client, now_ms).create_token(name, role)
         return self._tokens[role]
 
     @contextlib.asynccontextmanager

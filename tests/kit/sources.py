@@ -23,7 +23,7 @@ from liveblog.blog.timeline import Changes, Heads, Moved, Record, Snapshot, id_o
 from liveblog.live.frame import Frame, encoding_of
 from liveblog.live.hub import Hub
 from liveblog.live.reader import Reader
-from liveblog.live.worker import Rules
+from liveblog.live.shared import HubSettings
 
 SLUG: Final = "election"
 FOR_PAGES: Final = "only pages call this"
@@ -402,12 +402,17 @@ class Clock:
         return asyncio.get_running_loop().time() + self._spent_s
 
 
-def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **rules: Any) -> Hub:
+def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **settings: Any) -> Hub:
     """Return a hub on `store` with a wire of its own; its periodic tasks do not run."""
     wire = Wire(store)
     clock = clock or Clock()
     hub = Hub(
-        store, wire, FakeRender(), Rules(**rules), clock=clock, now=lambda: int(clock() * 1000)
+        store,
+        wire,
+        FakeRender(),
+        lambda: int(clock() * 1000),
+        HubSettings(**settings),
+        clock=clock,
     )
     wire.hub = hub
     return hub

@@ -20,6 +20,7 @@ from playwright.async_api import (
 
 from kit.servers import Editor, Server
 from kit.waiting import SCALE
+from liveblog.clock import now_ms
 from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
@@ -98,7 +99,7 @@ def _note(message: Any, complaints: list[str]) -> None:
 
 async def add_editor(server: Server, name: str = "dana", role: Any = "editor") -> None:
     async with connect(server.store_url) as client:
-        await Accounts(client).add_user(name, PASSWORD, role)
+        await Accounts(client, now_ms).add_user(name, PASSWORD, role)
 
 
 async def sign_in(page: Page, server: Server, name: str = "dana") -> None:

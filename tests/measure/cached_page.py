@@ -27,6 +27,7 @@ import uvloop
 from kit.servers import Server, free_port, http, serving
 from kit.waiting import until
 
+from liveblog.clock import now_ms
 from liveblog.commands.server import options as uvicorn_options
 from liveblog.commands.story import MAIN, fill
 from liveblog.editors.publishing import Publishing
@@ -136,7 +137,7 @@ async def pages_a_second(url: str, coding: str, connections: int, seconds: float
 
 async def fill_sample(server: Server) -> None:
     async with connect(server.store_url) as store:
-        await fill(Publishing(Broker(store), lambda: 0), Accounts(store))
+        await fill(Publishing(Broker(store), lambda: 0), Accounts(store, now_ms))
 
 
 async def is_answering(url: str) -> bool:

@@ -12,11 +12,11 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 from starlette.testclient import TestClient
 
-from liveblog import app, worker
+from liveblog import app, process
+from liveblog.blog.problem import UnusableStore
 from liveblog.commands import serve
+from liveblog.process import Worker
 from liveblog.settings import Settings
-from liveblog.store.error import StoreError
-from liveblog.worker import Worker
 
 
 async def test_worker_ends_as_failed_when_a_part_fails(
@@ -61,7 +61,7 @@ async def test_serve_refuses_disk_durability_when_the_store_is_unreachable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(serve, "STORE_TRIES", 1)
-    with pytest.raises(StoreError, match="appendfsync always"):
+    with pytest.raises(UnusableStore, match="appendfsync always"):
         await serve._log_promise("unix:///nowhere/store.sock", "disk")
 
 
@@ -98,8 +98,8 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
         left.itself = left
         is_there = weakref.ref(left)
         del left
-        collecting = asyncio.create_task(worker.collect())
-        await asyncio.sleep(worker.COLLECT_EVERY_S - 1)
+        collecting = asyncio.create_task(process.collect())
+        await asyncio.sleep(process.COLLECT_EVERY_S - 1)
         assert is_there()
         await asyncio.sleep(2)
         assert not is_there()
@@ -110,4 +110,4 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
 
 def test_data_addresses_are_reachable_and_secure_when_the_worker_serves_tls() -> None:
     settings = Settings(host="0.0.0.0", tls_cert="cert", tls_key="key")
-    assert app._rules(settings).base_url == "https://127.0.0.1:8000"
+    assert app._hub_settings(settings).base_url == "https://127.0.0.1:8000"

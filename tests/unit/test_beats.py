@@ -20,7 +20,7 @@ from kit.virtual import in_virtual_time
 from liveblog.blog.timeline import Timeline
 from liveblog.live.beats import Beats
 from liveblog.live.roster import SLOTS
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 
 class AnsweringReader(FakeReader):
@@ -116,21 +116,14 @@ async def test_reader_is_aborted_when_it_answers_no_pings() -> None:
 # -- alone -----------------------------------------------------------------------------------------
 
 
-class Passes:
-    """A pass that a test starts and ends."""
-
-    is_passing = False
-
-
 def test_beat_waits_for_the_pass_and_shows_the_top_at_that_time() -> None:
-    past, passes = past_of(1), Passes()
+    past = past_of(1)
     timeline = Timeline(past.snapshot())
     roster, _ = roster_alone()
-    beats = Beats(timeline, roster, passes, Counts(), unheard_max=1)
+    beats = Beats(timeline, roster, lambda: True, Counts(), unheard_max=1)
     reader = FakeReader()
     roster.enter(reader, timeline.offset)
     roster.follow(reader)
-    passes.is_passing = True
     beats.send(reader.slot, None)
     assert reader.frames == []
     timeline.apply(past.publish())
@@ -144,7 +137,7 @@ def test_beat_aborts_a_reader_when_too_many_pings_are_unanswered() -> None:
     timeline = Timeline(past_of(1).snapshot())
     roster, _ = roster_alone()
     counts = Counts()
-    beats = Beats(timeline, roster, Passes(), counts, unheard_max=2)
+    beats = Beats(timeline, roster, lambda: False, counts, unheard_max=2)
     reader = AnsweringReader()
     roster.enter(reader, timeline.offset)
     roster.follow(reader)

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from liveblog.commands.load import MARK, BenchError, Reader, Result, Tally, checked_url, percentile
+from liveblog.commands.load import (
+    MARK,
+    BenchError,
+    LoadReader,
+    Result,
+    Tally,
+    checked_url,
+    percentile,
+)
 
 NOW = 1_764_000_000.0
 
@@ -17,13 +25,15 @@ def changes(since: int, top: int, **entry: Any) -> str:
 
 
 @pytest.fixture
-def reader() -> Reader:
-    made = Reader(Tally(), clock=lambda: NOW)
+def reader() -> LoadReader:
+    made = LoadReader(Tally(), clock=lambda: NOW)
     made.receive('{"t": "hello", "position": "e.3.x", "heartbeat_s": 20}')
     return made
 
 
-def test_reader_counts_a_frame_that_follows_with_its_delay_from_the_mark(reader: Reader) -> None:
+def test_reader_counts_a_frame_that_follows_with_its_delay_from_the_mark(
+    reader: LoadReader,
+) -> None:
     reader.receive(changes(3, 4))
     tally = reader._tally
     assert (tally.delivered, tally.repeated, tally.skipped) == (1, 0, 0)
@@ -31,12 +41,12 @@ def test_reader_counts_a_frame_that_follows_with_its_delay_from_the_mark(reader:
     assert reader.position == "e.4.x"
 
 
-def test_delay_is_from_the_servers_time_when_an_entry_has_no_mark(reader: Reader) -> None:
+def test_delay_is_from_the_servers_time_when_an_entry_has_no_mark(reader: LoadReader) -> None:
     reader.receive(changes(3, 4, headline=None, updated_at="2025-11-24T15:59:59.000Z"))
     assert reader._tally.delays_ms == pytest.approx([1_000.0])
 
 
-def test_reader_counts_repeated_and_skipped_frames(reader: Reader) -> None:
+def test_reader_counts_repeated_and_skipped_frames(reader: LoadReader) -> None:
     reader.receive(changes(3, 4))
     reader.receive(changes(3, 4))
     assert reader._tally.repeated == 1
@@ -44,7 +54,7 @@ def test_reader_counts_repeated_and_skipped_frames(reader: Reader) -> None:
     assert reader._tally.skipped == 1
 
 
-def test_reader_starts_from_now_after_a_reset(reader: Reader) -> None:
+def test_reader_starts_from_now_after_a_reset(reader: LoadReader) -> None:
     reader.receive('{"t": "reset", "position": "f.9.x", "after_ms": [0, 3000]}')
     assert (reader._tally.resets, reader.position) == (1, "")
 
@@ -69,7 +79,7 @@ def test_checked_url_rejects_a_text_that_is_no_address(url: str) -> None:
 
 def test_reader_counts_as_failed_once_until_it_connects() -> None:
     tally = Tally()
-    reader = Reader(tally)
+    reader = LoadReader(tally)
     reader.connected(False)
     reader.connected(False)
     assert tally.failed == 1

@@ -7,7 +7,7 @@ from kit.sources import FakeReader
 from liveblog.live import budget as budgets
 from liveblog.live.budget import CacheBudget, HeldBytes
 from liveblog.live.roster import Roster
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 
 def test_held_bytes_abort_the_longest_behind_of_all_blogs() -> None:

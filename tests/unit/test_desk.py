@@ -17,7 +17,7 @@ from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult
+from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -453,8 +453,7 @@ def test_an_edit_after_a_conflict_keeps_a_colleagues_marks(
     path = f"/desk/blogs/moon/entries/{ID}"
     given = sent(browser.get(path).text, "edit") | {"body": "Mine"}
     theirs = replace(ENTRY, body="Theirs", revision=4, pinned=True, key=True, key_title="Up")
-    extra = {"current": EntryResult(theirs, AT)}
-    browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
+    browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
     again = sent(browser.post(path, given).text, "edit")
     browser.post(path, again | {"key": "true"})
     first, second = [call[2] for call in browser.publishing.calls]
@@ -482,8 +481,7 @@ def test_a_pin_needs_no_revision(browser: Browser) -> None:
 
 def test_a_conflict_shows_both_texts_and_the_newer_revision(browser: Browser) -> None:
     theirs = Entry(id=ID, body="Theirs", status="published", revision=4)
-    extra = {"current": EntryResult(theirs, AT)}
-    browser.publishing.problem = Problem(412, "revision-conflict", "Saved.", extra=extra)
+    browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
     given = {"body": "Mine", "headline": "", "revision": "3"}
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)
     assert answer.status_code == 412

@@ -164,6 +164,20 @@ def test_every_shown_store_url_is_accepted(name: str) -> None:
         assert settings.load({"REDIS_URL": url}).redis_url == url
 
 
+def test_the_documents_show_what_these_tests_look_for() -> None:
+    whole = "\n".join(doc(name) for name in IDS)
+    for pattern in (
+        r"^REDIS_URL=\S+",
+        r"^\.venv/bin/liveblog .+$",
+        r"\]\([^)\s#]+#[^)\s]+\)",
+        r"python -m [\w.]+`",
+        r"`tests/[\w/.]+",
+        r"`(?:\.venv/bin/)?liveblog [a-z]+",
+        r"`(?:time )?make \w+`",
+    ):
+        assert re.search(pattern, whole, re.MULTILINE), pattern
+
+
 # -- settings --------------------------------------------------------------------------------------
 
 

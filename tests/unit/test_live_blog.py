@@ -27,8 +27,8 @@ from liveblog.live.blog import LiveBlog
 from liveblog.live.budget import CacheBudget, HeldBytes
 from liveblog.live.cache import Render
 from liveblog.live.frame import MISSED_BYTES_MAX
+from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source
-from liveblog.live.worker import Counts, Rules
 
 
 @in_virtual_time
@@ -207,7 +207,7 @@ class OneBlogWorker(Spawned):
         super().__init__()
         self.source = source
         self.render: Render = FakeRender()
-        self.rules, self.counts, self.clock = Rules(), Counts(), Seconds()
+        self.settings, self.counts, self.clock = HubSettings(), Counts(), Seconds()
         self.draining = False
         self.held_budget = HeldBytes(1_000, list, self.counts)
         self.cache_budget = CacheBudget(list)

@@ -1,6 +1,7 @@
 """Problems: their names, and how they are answered and logged."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -22,10 +23,17 @@ def nodes() -> Iterator[tuple[Path, ast.AST]]:
         yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())))
 
 
+def is_problem(call: ast.Call) -> bool:
+    """Return whether a call makes a Problem: by its name, or in a subclass by status and name."""
+    called = ast.unparse(call.func)
+    has_status = bool(call.args) and re.fullmatch(r"[45]\d\d", ast.unparse(call.args[0]))
+    return called.split(".")[-1] == "Problem" or (called == "super().__init__" and bool(has_status))
+
+
 def raised() -> Iterator[tuple[str, ast.expr]]:
     """Yield where each Problem is made, and the expression of its name."""
     for path, node in nodes():
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "Problem":
+        if isinstance(node, ast.Call) and is_problem(node):
             named = {word.arg: word.value for word in node.keywords}
             name = node.args[1] if len(node.args) > 1 else named["name"]
             yield f"{path.relative_to(PACKAGE)}:{node.lineno}", name

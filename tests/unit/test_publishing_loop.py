@@ -5,7 +5,7 @@ import pytest
 from liveblog.blog.problem import Problem
 from liveblog.editors import publishing
 from liveblog.editors.publishing import until_fresh
-from liveblog.store.writes import Refusal, Refused, Stale
+from liveblog.store.writes import RefusalReason, Refused, Stale
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 class Attempts:
     """Attempts to commit of which the first ones are stale."""
 
-    def __init__(self, stale: int, refusal: Refusal | None = None) -> None:
+    def __init__(self, stale: int, refusal: RefusalReason | None = None) -> None:
         self.stale, self.refusal, self.made = stale, refusal, 0
 
     async def __call__(self) -> str:
@@ -53,7 +53,7 @@ async def test_write_is_503_when_other_writes_are_always_faster() -> None:
     ],
 )
 async def test_refusal_becomes_a_problem_and_ends_the_loop(
-    refusal: Refusal, status: int, name: str
+    refusal: RefusalReason, status: int, name: str
 ) -> None:
     attempts = Attempts(1, refusal)
     with pytest.raises(Problem) as caught:

@@ -31,7 +31,7 @@ from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Record, Timeline
 from liveblog.live import repair as repairs
 from liveblog.live.repair import RETRY_S, Repair
-from liveblog.live.worker import Counts
+from liveblog.live.shared import Counts
 
 
 @in_virtual_time

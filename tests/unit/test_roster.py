@@ -160,7 +160,7 @@ def test_close_and_abort_do_nothing_when_the_reader_has_left() -> None:
     roster.close(reader, None, 4510)
     roster.abort(reader)
     assert reader.ended is None
-    assert reader.live is None
+    assert reader.roster is None
 
 
 def test_abort_stalled_aborts_only_the_longest_behind() -> None:

@@ -11,8 +11,8 @@ from uvicorn.supervisors.multiprocess import Process
 
 from liveblog import app
 from liveblog.commands.server import ACCEPTS, attach, config_of, listeners
+from liveblog.process import Worker
 from liveblog.settings import Settings
-from liveblog.worker import Worker
 
 
 class Listening:

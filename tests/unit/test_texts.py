@@ -20,7 +20,7 @@ def scripts() -> str:
 SHARED = {
     forms.REUSED,
     *(desk.NOTICES[name] for name in ("published", "scheduled", "draft", "submitted")),
-    *(desk.NOTICES[name] for name in ("retracted", "unaltered", "header")),
+    *(desk.NOTICES[name] for name in ("retracted", "unaltered", "header", "deleted")),
 }
 
 

@@ -21,7 +21,6 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog.model import Position
-from liveblog.live.waiting import WaitingReaders
 
 CLAIMS: dict[str, Callable[[Position], Position]] = {
     "another epoch": lambda top: top._replace(epoch="other"),
@@ -172,32 +171,27 @@ async def test_waiting_reader_behind_is_admitted_when_it_drains() -> None:
 # -- alone -----------------------------------------------------------------------------------------
 
 
-def waiting_alone() -> tuple[FanoutAlone, WaitingReaders]:
+def test_admit_waiting_resets_only_readers_that_came_before_the_read() -> None:
     alone = FanoutAlone(past_of(2))
-    return alone, WaitingReaders(alone.timeline, alone.roster, alone.fanout)
-
-
-def test_recheck_resets_only_readers_that_came_before_the_read() -> None:
-    alone, waiting = waiting_alone()
     early, late = FakeReader(), FakeReader()
     for reads_started, reader in enumerate((early, late)):
         alone.roster.enter(reader, 9)
         alone.roster.wait(reader, Position("other", 9, "00000000"), reads_started)
-    waiting.recheck()
+    alone.fanout.admit_waiting()
     assert (early.code, late.code) == (None, None)
-    waiting.recheck(read=1)
+    alone.fanout.admit_waiting(read=1)
     assert (early.code, late.code) == (4005, None)
     assert alone.roster.waiting == {late}
 
 
-def test_recheck_admits_a_reader_whose_position_has_become_known() -> None:
-    alone, waiting = waiting_alone()
+def test_admit_waiting_admits_a_reader_whose_position_has_become_known() -> None:
+    alone = FanoutAlone(past_of(2))
     changes = alone.past.publish()
     reader = FakeReader()
     alone.roster.enter(reader, alone.past.top)
     alone.roster.wait(reader, alone.past.position, 0)
-    waiting.recheck()
+    alone.fanout.admit_waiting()
     assert not reader.follows
     alone.timeline.apply(changes)
-    waiting.recheck()
+    alone.fanout.admit_waiting()
     assert (reader.follows, reader.waits_for, alone.roster.waiting) == (True, None, set())

@@ -5,22 +5,19 @@
 import { alteredOf, entryFields, merge, outcomeOf, TEXTS, textOf } from './form.js';
 import {
   boxOf,
-  call,
-  drop,
   explain,
-  keep,
-  kept,
   keyOf,
   newKey,
   onSubmit,
   one,
   NOTICES,
   notify,
-  showStore,
   stale,
   valuesOf,
   fillBox,
-} from './send.js';
+} from './boxes.js';
+import { call, showStore } from './send.js';
+import { drop, keep, kept } from './unsent.js';
 import { parseHtml } from '../morph.js';
 
 /** @import {Entry, Values} from './form.js' */

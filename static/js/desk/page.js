@@ -4,12 +4,8 @@
 import { entryFields, headerFields, isEmpty } from './form.js';
 import { dialog, edit, watchEdit } from './edit.js';
 import {
-  askStore,
   boxOf,
-  call,
   explain,
-  keep,
-  kept,
   keyOf,
   main,
   newKey,
@@ -18,13 +14,13 @@ import {
   NOTICES,
   notify,
   setBusy,
-  showStore,
   slug,
   stale,
-  STORE_MS,
   valuesOf,
   fillBox,
-} from './send.js';
+} from './boxes.js';
+import { askStore, call, showStore, STORE_MS } from './send.js';
+import { keep, kept } from './unsent.js';
 import { Feed } from '../feed.js';
 import { Live } from '../live.js';
 import { morph, parseHtml } from '../morph.js';

@@ -11,7 +11,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]  # runs a coroutine as a t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class HubSettings:
     """The settings of a hub. `base_url` is the site's address, for frames with `as=data`."""
 
     heartbeat_s: float = 20.0

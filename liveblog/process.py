@@ -1,10 +1,10 @@
-"""The worker that this process is: the parts that always run, and what ends them.
+"""The process: the parts of a worker that always run, and the limit of open files.
 
 A `Worker` also carries what only the server knows: how to stop listening, and whether to wait for
 the store. `liveblog serve` passes one to `create_app`; under any other ASGI server the defaults
 apply.
 
-Rules: one for each process. Knows no readers and no requests.
+Rules: one worker for each process. Knows no readers and no requests.
 """
 
 import asyncio
@@ -25,6 +25,8 @@ YOUNG_MAX: Final = 20_000  # objects between two collections; Python's default i
 # of failures.
 COLLECT_EVERY_S: Final = 60.0
 CONTACT_EVERY_S: Final = 0.05  # between two looks for the first contact with the store
+KEPT_FILES: Final = 500  # for everything that is not a reader
+READERS_MIN: Final = 100  # admitted however low the limit of open files is
 
 log = logging.getLogger(__name__)
 
@@ -88,3 +90,29 @@ async def first_contact(has_contact: Callable[[], bool]) -> None:
     while not has_contact():  # noqa: ASYNC110 - the hub has no event for it
         await asyncio.sleep(CONTACT_EVERY_S)
     signal.signal(signal.SIGTERM, before)
+
+
+# -- open files, of which every connection is one
+
+
+def raise_file_limit() -> None:
+    """Raise this process' limit of open files to the highest value that the system allows."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def readers_max() -> int:
+    """Return how many readers the limit of open files allows: all files but KEPT_FILES.
+
+    0: there is no limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(READERS_MIN, soft - KEPT_FILES)

@@ -3,25 +3,27 @@
 Rules: an answer says what the caller can do. Details of a fault of ours go to the log only.
 """
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ExceptionHandler
 
 from liveblog.blog.problem import Problem, StoreDown, http_error
-from liveblog.editors.problems import Problems
 from liveblog.html.pages import Pages
-from liveblog.pages import page
 
 
-class Errors:
-    """The error handlers: a problem is a page for readers, and problem+json for everything else."""
+class ErrorHandlers:
+    """The error handlers: a problem is a page for readers, and problem+json for everything else.
 
-    def __init__(self, pages: Pages, problems: Problems) -> None:
-        self._pages, self._problems = pages, problems
+    `as_json` returns the problem+json.
+    """
+
+    def __init__(self, pages: Pages, as_json: Callable[[Problem | StoreDown], Response]) -> None:
+        self._pages, self._as_json = pages, as_json
 
     @property
     def handlers(self) -> dict[type[Exception], ExceptionHandler]:
@@ -35,8 +37,16 @@ class Errors:
 
     async def _on_problem(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Problem | StoreDown)
-        shown = page.problem_page(self._pages, error) if page.wants_page(request) else None
-        return shown or self._problems.response(error)
+        shown = self._page(error) if _wants_page(request) else None
+        return shown or self._as_json(error)
+
+    def _page(self, problem: Problem | StoreDown) -> Response | None:
+        """Return the plain page for a problem of status 404, 410 or 503; None for others."""
+        status = problem.status if isinstance(problem, Problem) else 503
+        if status not in (404, 410, 503):
+            return None
+        headers = {"cache-control": "no-store"} | ({"retry-after": "2"} if status == 503 else {})
+        return HTMLResponse(self._pages.message(status=status), status, headers=headers)
 
     async def _on_http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -54,9 +64,15 @@ class Errors:
         uvicorn closes the connection after a fault, so the answer tells a client not to reuse it.
         """
         detail = "Internal server error. It has been logged."
-        answer = self._problems.response(Problem(500, "fault", detail))
+        answer = self._as_json(Problem(500, "fault", detail))
         answer.headers["connection"] = "close"
         return answer
+
+
+def _wants_page(request: Request) -> bool:
+    """Return whether a person gets the answer, so that a problem is shown as a page."""
+    path = request.url.path
+    return not path.startswith(("/api/", "/static/")) and not path.endswith(("/changes", "/events"))
 
 
 def _path_without_slashes(request: Request) -> str | None:

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Final
 
@@ -27,37 +28,32 @@ def draining_first(
 ) -> Iterator[None]:
     """Drain on the first SIGTERM or SIGINT, then call the server's handler of that signal.
 
-    A second signal goes to the server's handler at once. Does nothing outside a main thread, where
-    servers have no handlers. `lead_s`, `window_s` and `stop_listening` are `drain`'s.
+    A second signal goes to the server's handler at once. A signal that the server does not handle
+    keeps its effect. Does nothing outside a main thread, where servers have no handlers. `lead_s`,
+    `window_s` and `stop_listening` are `drain`'s.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop, hub = asyncio.get_running_loop(), direct.door.hub
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        handler = before[signal.Signals(number)]
-        if hub.draining or not callable(handler):
-            _call(handler, number, frame)
+        end = partial(before[signal.Signals(number)], number, frame)
+        if hub.draining:
+            end()
             return
         hub.draining = True
-        end = lambda: _call(handler, number, frame)  # noqa: E731
         loop.call_soon_threadsafe(hub.spawn, drain(direct, lead_s, window_s, stop_listening, end))
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, on_signal)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _call(handler: object, number: int, frame: FrameType | None) -> None:
-    """Call a signal's handler; SIG_DFL, SIG_IGN and None are not callable."""
-    if callable(handler):
-        handler(number, frame)
 
 
 async def drain(

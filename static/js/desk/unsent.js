@@ -1,0 +1,38 @@
+// Unsent text, saved in the browser so that it survives a crash.
+
+import { isEmpty, keptOf } from './form.js';
+import { editor, keyOf, slug, valuesOf } from './boxes.js';
+
+/** @param {string} what */
+const keptName = (what) => `liveblog:${editor}:${slug}:${what}`;
+
+/** @param {string} what @param {HTMLFormElement} form */
+export function keep(what, form) {
+  const values = valuesOf(form);
+  const text = JSON.stringify({ values, key: keyOf(form).value });
+  try {
+    if (isEmpty(values)) localStorage.removeItem(keptName(what));
+    else if (localStorage.getItem(keptName(what)) !== text)
+      localStorage.setItem(keptName(what), text);
+  } catch {
+    // The browser has no storage, or a full one. The text is still in its box.
+  }
+}
+
+/** @param {string} what */
+export function kept(what) {
+  try {
+    return keptOf(localStorage.getItem(keptName(what)));
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} what */
+export function drop(what) {
+  try {
+    localStorage.removeItem(keptName(what));
+  } catch {
+    // See `keep`.
+  }
+}
