@@ -1,9 +1,9 @@
-"""The system's limit of open files, of which every connection is one."""
+"""The system's limit of open files; every connection is an open file."""
 
 from typing import Final
 
-KEPT_FILES: Final = 500  # for everything that is not a reader
-READERS_MIN: Final = 100  # admitted however low the limit is
+KEPT_FILES: Final = 500  # for everything except readers
+READERS_MIN: Final = 100  # admitted even when the limit is lower
 
 
 def raise_file_limit() -> None:
@@ -17,7 +17,7 @@ def raise_file_limit() -> None:
 
 
 def readers_max() -> int:
-    """Return how many readers the limit allows: all files but KEPT_FILES. 0: there is no limit."""
+    """Return how many readers the limit allows: its files less KEPT_FILES; 0 without a limit."""
     try:
         import resource
     except ImportError:

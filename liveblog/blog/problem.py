@@ -29,7 +29,7 @@ PROBLEMS: Final = {
     " hours. Make a new key for each new request.",
     "if-match-needed": "An edit of text needs If-Match with the revision that was edited, so that"
     " no editor overwrites an unseen revision.",
-    "incomplete": "The connection ended before the request did.",
+    "incomplete": "The connection ended before the request was complete.",
     "invalid-field": "A field breaks a rule. `errors` has a pointer to each field, with limit and"
     " value.",
     "method-not-allowed": "The address exists, but not with this method. The header Allow lists its"
@@ -123,8 +123,8 @@ class Damaged(StoreDown):
 
 
 # Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
-# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
-# nor an answer about other blogs or accounts.
+# too deep, or not UTF-8. Such an error concerns one blog or account, and must not affect
+# workers or answers about others.
 NONSENSE: Final = (
     msgspec.DecodeError,
     ValueError,

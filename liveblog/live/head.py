@@ -1,4 +1,4 @@
-"""Request heads on the connections of `serve`: streams or not, parsed, and checked.
+"""Request heads on the connections of `serve`: recognise streams, parse and check heads.
 
 Rules: bytes in, values out; no I/O. Trusted proxies are read as uvicorn reads them, so that direct
 readers and all other requests have the same scheme and address.
@@ -73,7 +73,7 @@ Lines = Iterable[tuple[bytes, bytes]]
 def fault_of(url: bytes, headers: Lines, version: str) -> Fault | None:
     """Return why a parsed head is rejected, None when it is not; names are in lower case.
 
-    HTTP/1.0 may name no host.
+    HTTP/1.0 needs no Host.
     """
     lines = list(headers)
     hosts = sum(name == b"host" for name, _ in lines)
@@ -163,4 +163,4 @@ def _forwarded_scheme(headers: Headers) -> str:
 
 
 async def _no_application(*_: object) -> None:
-    """Stand for the application of a middleware whose list of trusted addresses alone is used."""
+    """Stand in for an application: only the middleware's list of trusted addresses is used."""

@@ -1,6 +1,6 @@
 """Periodic tasks of all blogs: heartbeats, aborting stalled readers, closing ended blogs.
 
-Rules: no I/O but the readers'. A task that fails for one blog goes on for all others.
+Rules: no I/O but the readers'. A failure in one blog does not stop the task for the others.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from liveblog.live.roster import SLOTS
 
 log = logging.getLogger(__name__)
 
-# A reader is aborted when all pings of this time, at least one, stayed unanswered and the next ping
-# is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last sign of life.
+# A reader is aborted when it has answered no ping for this time (at least one ping) and the next
+# ping is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last answer.
 UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 

@@ -38,7 +38,7 @@ class RepairedBlog(Protocol):
 
     @property
     def is_held(self) -> bool:
-        """Whether the worker still holds the blog; failed repairs of others are not retried."""
+        """Whether the worker still holds the blog; if not, a failed repair is not retried."""
 
     def advanced(self, records: Iterable[Record]) -> None:
         """React to changes that were applied."""
@@ -122,7 +122,7 @@ class Repair:
                 try:
                     await self._read()
                     wait_s = RETRY_S[0]
-                except Exception as error:  # of any kind: the timeline may be below the store's top
+                except Exception as error:  # every error: the timeline may be below the top
                     self._log_failure(error, wait_s)
                     self._is_wanted = self._blog.is_held
                     await asyncio.sleep(wait_s)
@@ -186,7 +186,7 @@ class Repair:
     def _note_lost(self, lost: bool) -> None:
         if lost and not self.lost:
             log.error(
-                "blog %s: the store lacks it; serving the state in memory of this worker",
+                "blog %s: missing in the store; serving the state in this worker's memory",
                 self._slug,
             )
         self.lost = lost
@@ -194,8 +194,8 @@ class Repair:
     def _finish(self, read: int) -> None:
         """Release the callers and verify the readers that came before this read started.
 
-        A store that lacks the blog verifies nobody: it may return with a longer history than the
-        timeline's.
+        A store without the blog verifies no reader: the blog may come back with a longer history
+        than the timeline's.
         """
         self._blog.verify_waiting(0 if self.lost else read)
         for future, reads_started in self._confirming.items():
