@@ -30,7 +30,7 @@ export const forget = ({ missing, from, unannounced }, id) => ({
 });
 
 /**
- * Start over after a reset. Which entries are missing is then unknown, only from which order on.
+ * Start over after a reset: the missing entries are unknown, only their lowest order is known.
  *
  * @param {Arrivals} arrivals @param {number} from 0: this page shows the newest, so none is missing
  * @returns {Arrivals}
@@ -41,7 +41,7 @@ export const startOver = (arrivals, from) => ({
   unannounced: arrivals.unannounced,
 });
 
-/** Drop what was announced. @param {Arrivals} arrivals @returns {Arrivals} */
+/** Drop the announced entries from the count. @param {Arrivals} arrivals @returns {Arrivals} */
 export const announced = (arrivals) => ({ ...arrivals, unannounced: new Set() });
 
 /** Return the lowest order that is missing on this page, Infinity for none. @param {Arrivals} _ */
