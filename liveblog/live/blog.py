@@ -109,7 +109,7 @@ class LiveBlog:
     def join(self, reader: AnyReader, since: Position | None) -> None:
         """Register a reader, and send `hello` and what the reader missed after `since`.
 
-        `since` None: only later changes. Atomic: no change can come before the registration.
+        `since` None: only later changes. Atomic: no change can come between these two steps.
         """
         standing = self.timeline.standing(since) if since else "here"
         at = since or self.position

@@ -102,7 +102,7 @@ class Front(asyncio.Protocol):
             _hand_over(self._transport, protocol, self._data)
 
     def head_is_late(self) -> None:
-        """Answer 408 to an incomplete head. Close without bytes: browsers connect in advance."""
+        """Answer 408 to an incomplete head; close a connection that a browser opened in advance."""
         if self._data:
             self._refuse(TOO_LATE)
         else:

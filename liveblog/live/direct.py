@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 HEAD_S: Final = 5.0  # limit for a request head, from the connection or from its first byte
 BODY_S: Final = 60.0  # limit for a request body, from the end of its head
 CLOSING_S: Final = 5.0  # limit for the peer to read the last bytes and to answer a close
-UNDRAINED_S: Final = 50.0  # limit for an HTTP buffer; longer than STALLED_S, then a `bye`
+UNDRAINED_S: Final = 50.0  # limit for an HTTP buffer; longer than STALLED_S and a `bye`
 COPIED_BYTES_MAX: Final = 8 * 1024  # larger frames are not copied into one write with the answer
-RECEIVED_BYTES_MAX: Final = 16 * 1024  # limit between two pings of a reader; for events: in total
+RECEIVED_BYTES_MAX: Final = 16 * 1024  # sent by a reader between two pings; events: in all
 SWEEP_S: Final = 0.5  # between two checks of the deadlines
 
 AppState = dict[str, "DirectTransport"]  # the lifespan's state, under the key "direct"
@@ -182,7 +182,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     transport_name: ClassVar[str]
     has_close_codes: ClassVar[bool]
-    # The encodings of this transport; the first, unless the handshake selects another.
+    # The encodings of this transport; the first is used unless the handshake selects another.
     forms: ClassVar[Sequence[Encoding[bytes]]]
 
     __slots__ = (

@@ -64,7 +64,7 @@ class StreamRequest(NamedTuple):
     """A reader's request for a stream.
 
     `since` None: only later changes. `is_malformed`: the text of the position does not parse.
-    `address`: the door counts the reader under it; "": not counted by address.
+    `address`: the key for counting readers of one client; "": not counted.
     """
 
     slug: str

@@ -1,4 +1,4 @@
-"""The end of a blog: its readers stay for a minute, then their streams are closed, paced.
+"""The end of a blog: its readers stay for a minute, then their streams are closed over 10 s.
 
 Rules: no I/O, no timer: the hub calls `close_some` each second.
 """

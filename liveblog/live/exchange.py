@@ -120,8 +120,8 @@ def _always(decision: Decision) -> Mapping[Owed, Decision]:
 
 # A client must not mistake a refusal for the answer to an earlier request.
 _REFUSE: Final = _when_nothing_is_owed(Decision.REFUSE, Decision.FINISH)
-# During a body, a refusal answers the request of that body. So no answer to the request may have
-# started, and no earlier answer may be pending.
+# A refusal during a body is the answer to that body's request. So a refusal is sent only when no
+# answer to the request has started and no earlier answer is pending.
 _REFUSE_BODY: Final = {**_always(Decision.FINISH), Owed.NEXT: Decision.REFUSE}
 # A client that ends its side after a whole request still gets the answer. When the answer has
 # started, the client is considered gone: readers of streams leave in this way.
@@ -154,7 +154,7 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
         HANDSHAKE: _ANSWER_FIRST,
     },
     Incident.STOP: {  # the parser stops at an END: never in HEAD, never in BODY
-        IDLE: _always(Decision.FINISH),  # CONNECT, which has its answer like any request
+        IDLE: _always(Decision.FINISH),  # a CONNECT gets an answer like any request
         REREAD: _always(Decision.REREAD),
         # Frames must not come between answers.
         HANDSHAKE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.FINISH),

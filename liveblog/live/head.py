@@ -1,6 +1,6 @@
 """Request heads on the connections of `serve`: recognise streams, parse and check heads.
 
-Rules: bytes in, values out; no I/O. Trusted proxies are read as uvicorn reads them, so that direct
+Rules: bytes in, values out; no I/O. Trusted proxies are recognised as in uvicorn, so that direct
 readers and all other requests have the same scheme and address.
 """
 
@@ -157,7 +157,7 @@ def is_forwarded(headers: Headers) -> bool:
 
 
 def _forwarded_scheme(headers: Headers) -> str:
-    """Return the scheme that the proxy names; "" for none, or several, as uvicorn reads it."""
+    """Return the scheme that the proxy names; "" for none or several, like uvicorn."""
     scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").strip()
     return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
 

@@ -40,7 +40,7 @@ class Hub:
     """All blogs of this worker.
 
     `clock` returns monotonic seconds, `now` milliseconds since 1970. Heartbeats, comparisons and
-    limits in time need a running `run`.
+    time limits need a running `run`.
     """
 
     source: Source

@@ -24,7 +24,7 @@ LOADING_MAX: Final = 100  # concurrent loads
 
 
 class Loads(Protocol):
-    """The part of a Source that loading reads."""
+    """The reads of a Source that loading needs."""
 
     async def exists(self, slug: str) -> bool: ...
     async def load(self, slug: str) -> Snapshot | None: ...

@@ -1,6 +1,6 @@
 """Periodic tasks of all blogs: heartbeats, aborting stalled readers, closing ended blogs.
 
-Rules: no I/O but the readers'. A failure in one blog does not stop the task for the others.
+Rules: only readers do I/O. A failure in one blog does not stop the task for the others.
 """
 
 import asyncio
@@ -58,9 +58,9 @@ class PeriodicTasks:
         self._blogs, self._heartbeat_s, self._now = blogs, heartbeat_s, now
 
     async def beat(self) -> None:
-        """Send each slot its beat, a little less than heartbeat_s apart; until cancelled.
+        """Send each slot its beat, a little sooner than every heartbeat_s; until cancelled.
 
-        The interval has two steps more than slots, since a beat may be late by one step.
+        heartbeat_s has SLOTS + 2 steps: a beat that is late by one step is still in time.
         """
         step_s = self._heartbeat_s / (SLOTS + 2)
         for beats in itertools.count():

@@ -227,8 +227,8 @@ class EventStream(Response):
             await write(last.event if last else b"", more=False)
         except (TimeoutError, OSError, _Gone):  # the reader stalled, or has gone
             self._door.closes[GONE] += 1
-            # End the answer, since a server logs an unfinished answer as the application's error. A
-            # server that has dropped the connection returns at once; uvicorn waits until then.
+            # End the answer, since a server logs an unfinished answer as the application's error.
+            # uvicorn blocks here until the connection of a stalled reader is freed.
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(FREED_S):
                     await write(b"", more=False)

@@ -4,7 +4,7 @@ Messages are hints; the stored state is the truth. A message that continues the 
 Any other message starts a repair read of the store's state. Comparisons with the store, confirmed
 subscriptions and readers with an unknown position start one too.
 
-Rules: one repair read at a time for each blog. The timeline goes forwards only within an epoch.
+Rules: one repair read at a time for each blog. Within an epoch the timeline only moves forward.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this 
 
 
 class State(Protocol):
-    """The part of a Source that repairs read."""
+    """The reads of a Source that a repair needs."""
 
     async def load(self, slug: str) -> Snapshot | None: ...
     async def repair(self, slug: str, position: Position) -> Changes | Moved: ...
@@ -165,7 +165,7 @@ class Repair:
             return
         self._note_lost(False)
         self._replace(snapshot)
-        self._is_wanted = True  # for changes published while the snapshot was read
+        self._is_wanted = True  # read again: changes may have come while the snapshot was read
         self._apply_queue()
 
     def _replace(self, snapshot: Snapshot) -> None:
@@ -221,8 +221,8 @@ class Repair:
     async def confirm(self, timeout_s: float) -> None:
         """Wait for a repair read that starts after this call.
 
-        Raises StoreDown when the read has not ended `timeout_s` after its turn; at most one
-        requested read starts in REQUEST_EVERY_S.
+        Raises StoreDown when the read takes longer than `timeout_s`, not counting the wait for its
+        turn: at most one requested read starts in REQUEST_EVERY_S.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._confirming[future] = self.reads_started

@@ -139,7 +139,7 @@ class _Violation(Exception):
 
 
 def receive(data: bytes, deflates: bool = False) -> Received:
-    """Read the frames that a reader sent, and return what follows (section 5).
+    """Read the frames that a reader sent, and return the reaction (section 5).
 
     `deflates`: compression was negotiated. A forbidden frame is rejected by the first two bytes of
     its header, so `rest` is always the start of a control frame, at most 130 bytes: one less than

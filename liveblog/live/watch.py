@@ -22,7 +22,7 @@ StoreState = Literal["up", "down", "lacks", "unheld"]
 
 
 class HeadReads(Protocol):
-    """The part of a Source that is read here."""
+    """The read of a Source that the watch needs: the positions of blogs."""
 
     async def heads(self, slugs: list[str]) -> Heads: ...
 

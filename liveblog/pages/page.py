@@ -303,7 +303,7 @@ class FastPath:
 
 
 def wants_page(request: Request) -> bool:
-    """Return whether a problem is answered with a page: the address is not one for programs."""
+    """Return whether a problem at this address is answered with a page, not with JSON."""
     path = request.url.path
     return not path.startswith(("/api/", "/static/")) and not path.endswith(("/changes", "/events"))
 

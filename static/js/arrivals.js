@@ -6,14 +6,14 @@
 /** @type {Arrivals} */
 export const NO_ARRIVALS = { missing: new Map(), from: 0, unannounced: new Set() };
 
-/** Add a new entry of the feed. @param {Arrivals} arrivals @param {string} id @returns {Arrivals} */
+/** Count a new entry that the feed holds. @param {Arrivals} arrivals @param {string} id @returns {Arrivals} */
 export const arrive = (arrivals, id) => ({
   ...arrivals,
   unannounced: new Set([...arrivals.unannounced, id]),
 });
 
 /**
- * Add a new entry that is not in the feed, because this page shows older ones.
+ * Count a new entry that the feed lacks, because this page shows older entries.
  *
  * @param {Arrivals} arrivals @param {string} id @param {number} order @returns {Arrivals}
  */

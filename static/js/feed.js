@@ -25,7 +25,7 @@ function drawLine(first) {
 export class Feed {
   /** Whether an entry may be waiting. If not, `waiting` need not search 500 entries. */
   #mayWait = false;
-  /** Entries of a higher order that come with a page are new to the reader. */
+  /** The highest order that the reader has seen; higher entries of a fetched page are new. */
   #seen = Infinity;
   /** @type {Set<any>} players that may be playing; finding them among 500 entries takes long */
   #players = new Set(document.querySelectorAll('video, audio'));
@@ -46,7 +46,7 @@ export class Feed {
     return this.main.dataset.first === 'oldest';
   }
 
-  /** @returns {HTMLElement[]} as they are on the page, waiting ones too */
+  /** @returns {HTMLElement[]} all entries in their order on the page, waiting ones included */
   get entries() {
     return /** @type {any[]} */ ([...this.list.children]);
   }

@@ -44,7 +44,7 @@ export class Place {
     this.#goToLinked();
   }
 
-  /** Go to an entry on this page; reveal the waiting entries if it is one. @param {string} id */
+  /** Go to an entry on this page; when the entry waits, reveal the waiting entries. @param {string} id */
   goTo(id) {
     if (byId(id)?.hidden) this.live.view.reveal();
     byId(id)?.scrollIntoView({ behavior: 'instant' });

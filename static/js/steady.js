@@ -1,7 +1,7 @@
 // Keeps what the reader reads in place on the screen while something else on the page changes.
 // Rules: the browser's own scroll anchoring is off (page.css), so that all browsers do the same.
 
-/** The blocks of an entry that a reader reads as one. */
+/** The parts of an entry that are kept in place one by one: time, heading, paragraphs. */
 const LINES = '.when, h3, .body > *';
 const ABOVE = 'header > *, #key-events li, #pinned article';
 /** The id of the column beside the feed. It is positioned, so its content moves nothing. */

@@ -40,7 +40,7 @@ export const isSameDay = (a_ms, b_ms, timeZone) =>
 const formats = new Map();
 
 /**
- * @param {string} language @param {any} options the cache's key; each Kind has other options
+ * @param {string} language @param {any} options a key of the cache, so no two Kinds may share it
  * @param {any} [Kind]
  */
 function format(language, options, Kind = Intl.DateTimeFormat) {

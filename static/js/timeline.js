@@ -94,7 +94,7 @@ export const headerOf = ({ latest }) => /** @type {Header | undefined} */ (lates
 
 /**
  * Return whether a fetched page may replace the held state: the page has reached the reset's
- * position, or its epoch is a third one.
+ * position, or its epoch is neither the held one nor the reset's.
  *
  * @param {string} page @param {string} reset @param {string} held
  */

@@ -124,7 +124,7 @@ export class View {
 
   /**
    * @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline
-   * @param {string[]} waiting the focus and the line skip these entries
+   * @param {string[]} waiting entries that get neither the focus nor the line
    */
   #change(it, node, timeline, waiting) {
     if (it.op === 'del') return this.#remove(it.id);

@@ -93,7 +93,7 @@ export async function askStore() {
 
 // -- forms
 
-/** @param {HTMLFormElement} form @returns {Values} the last one of boxes with the same name */
+/** @param {HTMLFormElement} form @returns {Values} of boxes with the same name, the last one */
 export function valuesOf(form) {
   const values = /** @type {Values} */ (Object.fromEntries(new FormData(form)));
   delete values.idempotency_key;
