@@ -19,7 +19,8 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
         return _json({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        # A store that becomes unreachable later causes no 503: readers are served from memory.
+        # A store that becomes unreachable later causes no 503: reading continues, and all workers
+        # have the same store.
         store = "up" if hub.store_up else "down"
         if hub.draining or not hub.store_seen:
             return _json(

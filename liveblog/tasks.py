@@ -1,7 +1,8 @@
 """Tasks that run concurrently and are certain to end.
 
-A TaskGroup would not do: on Python 3.11 and 3.12, a group with a failed task does not cancel its
-tasks again. redis-py's `wait_for` can lose the first cancellation, so a worker would never stop.
+A TaskGroup would not do: on Python 3.11 and 3.12, a group with a failed task does not pass a later
+cancellation to its tasks. redis-py's `wait_for` can lose the first cancellation, so a worker would
+never stop.
 
 Rules: does not depend on the work of the tasks.
 """

@@ -19,7 +19,7 @@ from typing import Any, Final
 from liveblog.tasks import stop
 
 YOUNG_MAX: Final = 20_000  # new objects between two collections; Python's default is 700
-# Failed connections leave reference cycles in the collector's oldest generation. Python alone
+# Failures leave reference cycles in the collector's oldest generation. Python alone
 # collects that generation once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
 COLLECT_EVERY_S: Final = 60.0
 CONTACT_EVERY_S: Final = 0.05  # between two checks for the first contact with the store

@@ -64,7 +64,7 @@ class StreamRequest(NamedTuple):
     """A reader's request for a stream.
 
     `since` None: only later changes. `is_malformed`: the text of the position does not parse.
-    `address`: the key for counting readers of one client; "": not counted.
+    `address`: the key for counting readers of one client; "": no such count.
     """
 
     slug: str
