@@ -1,4 +1,4 @@
-"""The address that counts a client, for the limits on readers and on failed sign-ins."""
+"""The key under which a client is counted, for the limits on readers and on failed sign-ins."""
 
 import ipaddress
 

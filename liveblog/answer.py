@@ -4,8 +4,8 @@ An `Answer` is an ASGI application for GET and HEAD. The caller decides its cont
 is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has the
 security headers, which `SecurityHeaders` adds to all other answers.
 
-Rules: knows nothing of blogs. An answer never changes. It owns everything that is made of its body,
-so that evicting the answer from a cache frees every copy.
+Rules: knows no blogs. An answer never changes. An answer owns everything made from its body, so
+evicting the answer from a cache frees every copy.
 """
 
 import asyncio
@@ -44,19 +44,19 @@ SECURITY: Final = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 
-COMPRESSED_BYTES_MIN: Final = 1_000  # below it body and headers fit in one packet anyway
-WAIT_S: Final = 0.25  # for a compression, 1 ms usually; then the body goes out as it is
-ACCEPT_BYTES_MAX: Final = 256  # of Accept-Encoding are read; browsers send 25
+COMPRESSED_BYTES_MIN: Final = 1_000  # a smaller body fits in one packet with its headers
+WAIT_S: Final = 0.25  # longest wait for a compression (usually 1 ms); then the body is sent plain
+ACCEPT_BYTES_MAX: Final = 256  # of an Accept-Encoding are read; browsers send 25 bytes
 
 IDENTITY: Final = "identity"
 # The preferred coding first. On the page of the sample blog (30 KB) these levels take 0.5 ms each
-# and leave 5.7 and 6.2 KB. Brotli's next better levels take 6 ms (9) and 36 ms (11).
+# and give 5.7 and 6.2 KB. Brotli's next better levels take 6 ms (9) and 36 ms (11).
 _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "br": partial(brotli.compress, quality=5),
-    "gzip": partial(zlib.compress, level=6, wbits=31),  # 31: in gzip's format, without a time
+    "gzip": partial(zlib.compress, level=6, wbits=31),  # 31: gzip format, without a timestamp
 }
-# One thread: more threads would take cores from the event loop. Not the default executor, whose
-# threads may all be busy for longer than a page may take.
+# One thread: more threads would take CPU from the event loop. The threads of the default executor
+# may all be busy for longer than a page may take.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -73,9 +73,9 @@ class _Coded(NamedTuple):
 class Answer:
     """A 200 with its ETag in each requested coding; a 304 for a client that has the body.
 
-    The first request for a coding starts its compression, once, in a thread. Requests that come
-    meanwhile wait for the same result, WAIT_S at most. `headers` are sent as well, with a complete
-    Vary. `bytes_max` is the memory that the answer may come to hold.
+    The first request for a coding starts its compression, once, in a thread. Requests during the
+    compression wait for the same result, at most WAIT_S. `headers` are sent as well; their Vary is
+    completed. `bytes_max` is the most memory that the answer can take.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Answer:
 
     @property
     def bytes_max(self) -> int:
-        """The body, and once more for each coding: only smaller results are kept."""
+        """The memory of the body and of a copy for each coding; no copy is larger than the body."""
         return len(self.body) * (1 if self._is_small else 1 + len(_COMPRESS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +116,7 @@ class Answer:
     async def _compressed(self, coding: str) -> _Coded:
         """Return the body in a coding; plain when compression fails, takes long or saves nothing.
 
-        When a caller is cancelled, the compression goes on for the others: `wait` cancels nothing.
+        When one caller is cancelled, the compression continues: `wait` cancels no future.
         """
         if coding not in self._making:
             loop = asyncio.get_running_loop()
@@ -138,7 +138,7 @@ class Answer:
         return _Coded(tag, [*raw_headers(about), (b"etag", tag), *self._always], body)
 
     def _tag(self, coding: str) -> bytes:
-        """Return the strong ETag: no two codings share one (RFC 9110, section 8.8.1)."""
+        """Return the strong ETag, a different one for each coding (RFC 9110, section 8.8.1)."""
         suffix = "" if coding == IDENTITY else f"-{coding}"
         return f'"{self._name}{suffix}"'.encode()
 
@@ -156,7 +156,7 @@ def _smaller(coding: str, body: bytes) -> bytes | None:
 # -- request headers -------------------------------------------------------------------------------
 
 _CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.IGNORECASE)
-_UNMENTIONED: Final = 0.0001  # below every q that can be sent: identity is the last choice
+_UNMENTIONED: Final = 0.0001  # below every q that can be sent, so identity is the last choice
 
 
 def _given(scope: Scope, name: bytes) -> bytes:
@@ -165,7 +165,7 @@ def _given(scope: Scope, name: bytes) -> bytes:
 
 
 def best_coding(accepted: bytes) -> str:
-    """Return the preferred coding among those with the highest q in an Accept-Encoding.
+    """Return the coding with the highest q in an Accept-Encoding; among equals, the preferred one.
 
     Returns identity when no coding is acceptable: a page helps more than a refusal, and RFC 9110,
     section 12.5.3, leaves the choice to the server. Malformed parts are ignored.
@@ -193,7 +193,7 @@ def _weights(parts: Iterable[bytes]) -> Iterator[tuple[str, float]]:
 def _names(has: bytes, tag: bytes) -> bool:
     """Return whether an If-None-Match names a tag, weak or not (RFC 9110, section 13.1.2).
 
-    A tag includes its quotes and has no other quotes, so a search in the text of the list suffices.
+    A tag starts and ends with a quote and contains no other, so a search in the header is exact.
     """
     return tag in has or has.strip() == b"*"
 

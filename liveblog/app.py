@@ -1,6 +1,6 @@
-"""The whole program: every part is made here and given what it needs.
+"""Compose the application: make every part, and pass to each part the parts that it needs.
 
-Rules: composes only. Nothing reads anything from `app.state`.
+Rules: composes only. No part reads `app.state`.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     """Make the application.
 
     `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store. `worker` is
-    what the server provides; None: the server is an unknown one.
+    the process of `liveblog serve`; None: another ASGI server runs the application.
     """
     worker = worker or Worker()
     nodes = connect(settings.redis_url)
@@ -75,7 +75,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
                 async with worker.running(*parts):
                     if worker.replaces_another:
                         await first_contact(lambda: hub.store_seen)
-                    yield {"direct": direct}  # for uvicorn's protocols
+                    yield {"direct": direct}  # the protocols in `connections` read it
             finally:
                 await hub.close()
                 await nodes.aclose()
@@ -93,7 +93,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False  # `errors` redirects without the Host header
-    # Kept answers leave before any routing and have security headers of their own.
+    # Cached answers are sent before routing, with their own security headers.
     return page.FastPath(hub, SecurityHeaders(starlette))
 
 

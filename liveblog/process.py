@@ -1,8 +1,7 @@
 """The process: the parts of a worker that always run, and the limit of open files.
 
-A `Worker` also carries what only the server knows: how to stop listening, and whether to wait for
-the store. `liveblog serve` passes one to `create_app`; under any other ASGI server the defaults
-apply.
+`liveblog serve` passes a `Worker` to `create_app`, with facts that only the server knows: how to
+stop listening, and whether to wait for the store. Under other ASGI servers the defaults apply.
 
 Rules: one worker for each process. Knows no readers and no requests.
 """
@@ -19,10 +18,9 @@ from typing import Any, Final
 
 from liveblog.tasks import stop
 
-YOUNG_MAX: Final = 20_000  # objects between two collections; Python's default is 700
-# Full collections: failures leave reference cycles that grew old before they became garbage. The
-# collector alone reaches old cycles once in many minutes, and a worker grew by 2 MB in 10 minutes
-# of failures.
+YOUNG_MAX: Final = 20_000  # new objects between two collections; Python's default is 700
+# Failures leave reference cycles in the collector's oldest generation. Python alone
+# collects that generation once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
 COLLECT_EVERY_S: Final = 60.0
 CONTACT_EVERY_S: Final = 0.05  # between two looks for the first contact with the store
 KEPT_FILES: Final = 500  # for everything that is not a reader
@@ -51,9 +49,9 @@ class Worker:
     async def running(self, *parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         """Run the parts that must always run; end the process when one of them fails.
 
-        Also freezes the objects made so far for the garbage collector, which saves each full
-        collection 20 ms. Readers are in no reference cycle once they have left, so young objects
-        are collected less often.
+        Also exempts all present objects from garbage collection, which saves 20 ms in each full
+        collection. A reader that has left is in no reference cycle, so young objects are collected
+        less often.
         """
         tasks = [asyncio.create_task(part) for part in parts]
         for task in tasks:
@@ -66,7 +64,7 @@ class Worker:
             await stop(tasks)
 
     def _end_if_failed(self, task: "asyncio.Task[Any]") -> None:
-        """End the process when a part has failed; a supervisor starts another."""
+        """End the process when a part has failed; the supervisor starts another process."""
         if not task.cancelled() and task.exception():
             log.critical("worker: a part failed, ending", exc_info=task.exception())
             self.has_failed = True
@@ -81,10 +79,10 @@ async def collect() -> None:
 
 
 async def first_contact(has_contact: Callable[[], bool]) -> None:
-    """Wait until the store has answered once. Only in a main thread.
+    """Wait until the store has answered once. Call only in the main thread.
 
-    The server does not listen yet and has no readers, so SIGTERM ends the process at once. With
-    uvicorn's handler the process would wait here.
+    The server does not listen yet and has no readers, so SIGTERM may end the process at once.
+    uvicorn's handler would let the process wait here for the store.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while not has_contact():  # noqa: ASYNC110 - the hub has no event for it

@@ -3,7 +3,7 @@
 The fields of `Settings` are that list. The attributes, `--help`, the documented table and the
 rejection of misspelt names are all made from the list, so they cannot disagree.
 
-Rules: imports only `store.url` of ours, for the form of a store's URL; `store` imports no settings.
+Rules: imports only `store.url` of ours, to check a store's URL; `store` imports no settings.
 No other module reads a setting from the environment. No message contains a secret's value.
 """
 
@@ -86,7 +86,7 @@ def _origins(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings. `load` makes a program's; a test makes its own: `Settings(heartbeat_s=0.2)`."""
+    """The settings. `load` reads them from the environment; a test calls the constructor."""
 
     redis_url: str = _row(
         "REDIS_URL", "", "the store: Redis 7.0 or newer, or Valkey "
@@ -112,9 +112,9 @@ class Settings:
         shown="the address of each request", parse=_origin,
     )  # fmt: skip
     durability: str = _row(
-        "LIVEBLOG_DURABILITY", "", "where a change is before it is confirmed: `disk` (the store "
-        "must have `appendfsync always`), `replica` (on a replica), `store` (as the store is "
-        "configured, logged at start)",
+        "LIVEBLOG_DURABILITY", "", "where a change must be stored before it is confirmed: "
+        "`disk` (the store must have `appendfsync always`), `replica` (on a replica), `store` (as "
+        "the store is configured, logged at start)",
         choices=DURABILITIES, shown="`disk` embedded, `store` with `REDIS_URL`",
     )  # fmt: skip
     allowed_origins: tuple[str, ...] = _row(
@@ -127,12 +127,12 @@ class Settings:
         unit="s", low=0.05, high=300,
     )  # fmt: skip
     drain_s: float = _row(
-        "LIVEBLOG_DRAIN_S", 10.0, "time over which a stopping server sends its readers away",
+        "LIVEBLOG_DRAIN_S", 10.0, "time over which a stopping server disconnects its readers",
         unit="s", low=0, high=600,
     )  # fmt: skip
     drain_lead_s: float = _row(
         "LIVEBLOG_DRAIN_LEAD_S", 0.0,
-        "time for which a stopping server still listens before that, so that balancers notice",
+        "time for which a stopping server still listens before the drain, so that balancers notice",
         unit="s", low=0, high=600,
     )  # fmt: skip
     readers_max: int = _row(
@@ -173,9 +173,9 @@ class Settings:
 
     @property
     def site_url(self) -> str:
-        """The site's address where no request names it; without PUBLIC_URL, for this machine only.
+        """The site's address without a request: PUBLIC_URL, else an address on this machine.
 
-        A server that listens on every address is reached at the loopback address.
+        When the server listens on every address, that is the loopback address.
         """
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         host = f"[{host}]" if ":" in host else host
@@ -228,7 +228,7 @@ def variables() -> list[str]:
 
 
 def static_dir() -> Path:
-    """Return the directory of scripts and styles: in the installed package, or beside a checkout's.
+    """Return the directory of scripts and styles: in the package, or beside it in a checkout.
 
     Raises SettingsError when the installation is broken and neither exists.
     """
@@ -253,7 +253,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _given(row: Row, environ: Mapping[str, str]) -> str:
-    """Return the text that is set for a row, from its file too; empty when none is set."""
+    """Return the text of a setting, given directly or in a file; empty when it is not set."""
     given = environ.get(row.env, "").strip()
     file = environ.get(row.env + FILE_SUFFIX, "") if row.secret else ""
     if not file:
@@ -265,7 +265,7 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None
-    if not secret:  # its file may still have to be written; none is set by leaving `_FILE` out
+    if not secret:  # the file may not be written yet; a secret is unset without `_FILE`
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} is empty")
     return secret
 
@@ -295,9 +295,9 @@ def _choice(row: Row, given: str) -> str:
 
 
 def _number(row: Row, kind: Any, given: str) -> float:
-    """Return the number of a text. Rejects Python's special forms, which are typing errors here.
+    """Return the number in a text. Raises ValueError.
 
-    Those are `1_0`, `1e3` and `nan`.
+    Rejects `1_0`, `1e3` and `nan`, which Python accepts: in a setting they are typing errors.
     """
     form = r"-?\d+" if kind is int else r"-?\d+(\.\d+)?"
     number = kind(given) if re.fullmatch(form, given, re.ASCII) else math.nan

@@ -1,10 +1,10 @@
 """Tasks that run concurrently and are certain to end.
 
-Why not a TaskGroup: on Python 3.11 and 3.12 a group whose task failed does not pass a later
-cancellation on. redis-py's `wait_for` can swallow the first cancellation. With both, a worker would
+A TaskGroup would not do: on Python 3.11 and 3.12, a group with a failed task does not pass a later
+cancellation to its tasks. redis-py's `wait_for` can lose the first cancellation, so a worker would
 never stop.
 
-Rules: knows nothing of what the tasks do.
+Rules: does not depend on the work of the tasks.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ CANCEL_AGAIN_S: Final = 0.5
 async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
     """Run coroutines concurrently until the first ends, then stop the others.
 
-    Raises what the first raised.
+    Raises the exception of the first.
     """
     tasks = [asyncio.create_task(part) for part in work]
     try:

@@ -209,7 +209,7 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
 
 
 def _address(pointer: str, url: str) -> Errors:
-    """Yield an impossible host, and a user name in front of it, which hides where the link goes."""
+    """Yield the faults of an address: an impossible host, or a user name, which hides the host."""
     try:
         parts = urlsplit(url)
         is_local = url.startswith("/")

@@ -16,7 +16,7 @@ from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS
 SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
-COUNT_MAX: Final = 2**53 - 1  # of any number: browsers and the store's Lua use doubles
+COUNT_MAX: Final = 2**53 - 1  # of every number: browsers and the store's Lua use doubles
 BLOG_ID: Final = "#blog"  # the header's id among entry ids, which never start with "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
 EntryStatus = Literal["draft", "submitted", "scheduled", "published", "retracted"]
@@ -75,7 +75,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"  # IANA
     language: str = "en"  # BCP 47
     status: BlogStatus = "draft"
-    starts_at: Time | None = None  # shown while upcoming; it changes no status
+    starts_at: Time | None = None  # shown while upcoming; the status does not change by itself
     full_coverage: Link | None = None
     successor: Link | None = None
     created_at: Time = 0
@@ -89,7 +89,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry's current revision, as stored; with `deleted` a tombstone with only its numbers."""
+    """An entry's current revision, as stored; `deleted`: a tombstone, numbers and author only."""
 
     id: EntryId
     headline: str | None = None
@@ -108,7 +108,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     author: str | None = None  # Caller.ident of the caller that created it
     published_at: Time | None = None
     updated_at: Time = 0
-    offset: Count | None = None  # of its last change; None until published
+    offset: Count | None = None  # of the last change; None until published
     order: Count | None = None  # the offset of its first publication
     deleted: bool = False
     takedown: bool = False
@@ -139,7 +139,7 @@ SYSTEM: Final = Caller("system:liveblog", "admin")
 
 @cache
 def _zones() -> frozenset[str]:
-    # These two belong to the machine; browsers do not know them.
+    # Names for the machine's own setting; browsers do not know them.
     return frozenset(available_timezones()) - {"Factory", "localtime"}
 
 
@@ -158,8 +158,8 @@ def is_entry_id(value: str) -> bool:
 def new_id(prefix: str, length: int) -> str:
     """Return `prefix` and `length` random characters of 0-9a-z.
 
-    All characters come from one random number: one system call a character takes five times as
-    long.
+    All characters come from one random number, since a system call for each would take five times
+    as long.
     """
     size = len(_ALPHABET)
     number = secrets.randbelow(size**length)

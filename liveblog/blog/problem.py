@@ -27,7 +27,7 @@ PROBLEMS: Final = {
     " hours. Make a new key for each new request.",
     "if-match-needed": "An edit of text needs If-Match with the revision that was edited, so that"
     " no editor overwrites an unseen revision.",
-    "incomplete": "The connection ended before the request did.",
+    "incomplete": "The connection ended before the request was complete.",
     "invalid-field": "A field breaks a rule. `errors` has a pointer to each field, with limit and"
     " value.",
     "method-not-allowed": "The address exists, but not with this method. The header Allow lists its"

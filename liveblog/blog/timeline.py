@@ -4,7 +4,7 @@ A change is a record that carries its own offset: a `Blog` for the header, else 
 may be a tombstone. The browser's counterpart is static/js/timeline.js; the cases in
 tests/vectors/timeline.json test both.
 
-Rules: no I/O, no clock, no await. `apply` goes forwards only; applying twice is applying once.
+Rules: no I/O, no clock, no await. `apply` only moves forward, and ignores changes applied before.
 """
 
 from bisect import bisect_left, insort
@@ -27,7 +27,7 @@ Standing = Literal["here", "old", "unknown"]
 class Changes(NamedTuple):
     """The changes after offset `since`, up to and including `position`.
 
-    Each record stands once, ascending by offset. `previous` is the check at `since`; None when the
+    Each record appears once, ascending by offset. `previous` is the check at `since`; None when the
     store has compared that check already. `checks` has the checks of the offsets since + 1 to
     position.offset, 8 hex digits each, without separators.
     """
@@ -82,7 +82,8 @@ def id_of(record: Record) -> str:
 class Timeline:
     """The newest entries, pinned and key entries, and recent changes, at one position.
 
-    `floor` is the oldest offset that `changes` can start from. `window` is the order from which on
+    The *top* is the offset of `position`; `floor` is the oldest offset that `changes` can start
+    from. `window` is the order from which on
     every entry is held; 0 when all entries are. Entries are held in their current state only, so a
     timeline cannot restore deleted text.
     """
@@ -242,7 +243,7 @@ class Timeline:
         return self._records[self._by_order[order]]
 
     def _marked_orders(self) -> list[int]:
-        """Return the orders of the newest MARKED_MAX pinned and key entries, as a snapshot has."""
+        """Return the orders of the newest MARKED_MAX pinned and key entries, as in a snapshot."""
         marked = (order for order in reversed(self._orders) if _is_marked(self._at(order)))
         return list(islice(marked, MARKED_MAX))
 

@@ -49,7 +49,7 @@ class Tally:
     resets: int = 0
     delays_ms: list[float] = field(default_factory=list)
     closes: Counter[int] = field(default_factory=Counter)
-    failed: int = 0  # readers whose last try to connect failed; at the end, those not connected
+    failed: int = 0  # readers whose last try failed; in the end, all that are not connected
     open: int = 0
 
 

@@ -149,7 +149,7 @@ async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
 
 
 def _log_promises(promises: "Sequence[Promise]") -> None:
-    """Log each different sentence once, and each different warning."""
+    """Log the sentences and warnings of all servers, equal ones once."""
     for sentence in dict.fromkeys(promise.sentence for promise in promises):
         log.info("%s", sentence)
     for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):
@@ -189,7 +189,7 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
     try:
         server.run(sockets=bound)
         code = 0 if server.started else 1
-    except SystemExit as stop:  # from `_exit`: uvicorn raises SIGTERM again after its shutdown
+    except SystemExit as stop:  # `_exit`: uvicorn ends by raising SIGTERM again
         code = 1 if stop.code else 0
     except KeyboardInterrupt:  # and SIGINT likewise
         pass

@@ -154,7 +154,7 @@ async def replay(
     Return the blog's slug. `report` gets a line for each step, after the step.
     """
     for story in stories().values():
-        if story.slug != MAIN:  # the banner at the end links to it
+        if story.slug != MAIN:  # the replay's last banner links to this blog
             await _complete(publishing, story)
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")

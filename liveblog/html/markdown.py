@@ -16,7 +16,7 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-# More "[" than this, and the text gets no bracket links. markdown-it tries each "[" as the start of
+# A text with more "[" than this gets no bracket links. markdown-it tries each "[" as the start of
 # a link, up to the end of the text. 20,000 of them took 0.5 to 1.2 s, and 0.07 s without the link
 # rules. The other limits below are for other hostile texts of 20,000 characters.
 BRACKETS_MAX: Final = 1_000

@@ -36,8 +36,8 @@ class Beats:
         """Send a heartbeat to the readers of one slot: those at the top, and those that wait.
 
         `now` is the time shown in the beat. `pings`: with a ping, for readers that can answer
-        pings. During a pass the beat is delayed until the pass ends or the next beat is due: 500
-        readers' beats take 5 ms, and not all readers are at the top during a pass.
+        pings. During a pass the beat is delayed until the pass ends or the next beat is due. 500
+        readers' beats take 5 ms, and during a pass some readers are below the top.
         """
         self.send_late()
         if self._is_passing():

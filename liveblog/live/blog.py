@@ -109,7 +109,7 @@ class LiveBlog:
     def join(self, reader: AnyReader, since: Position | None) -> None:
         """Register a reader, and send `hello` and what the reader missed after `since`.
 
-        `since` None: from now on. Atomic: no change falls between the frames and the registration.
+        `since` None: only later changes. Atomic: no change can come between these two steps.
         """
         standing = self.timeline.standing(since) if since else "here"
         at = since or self.position
@@ -122,7 +122,7 @@ class LiveBlog:
         self.roster.enter(reader, at.offset)
         reader.leaves = self.blog.status == "ended"
         reader.send(self.cache.hello(at))
-        if not self.roster.has(reader):  # aborted at once: too many bytes were held already
+        if not self.roster.has(reader):  # aborted by `send`, as the worker holds too many bytes
             return
         if standing == "unknown":
             self.roster.wait(reader, at, self.repairs.reads_started)
@@ -147,7 +147,7 @@ class LiveBlog:
         return self.cache.article(entry)
 
     def kept(self, key: Hashable) -> Answer | None:
-        """Return the answer that was kept under a key since the last change, None without one."""
+        """Return the answer cached under a key since the last change; None when there is none."""
         return self.cache.kept(key)
 
     def keep(self, key: Hashable, answer: Answer) -> None:
@@ -180,7 +180,7 @@ class LiveBlog:
         self.fanout.start()
 
     def replaced(self, was: Position) -> None:
-        """Evict everything, and reset the verified readers of another history."""
+        """Evict everything; reset the verified readers when the new state has another history."""
         self.cache.drop_all()
         if self.timeline.standing(was) == "unknown":  # another history
             for reader in self.roster.verified():

@@ -1,9 +1,9 @@
 """Limits on the memory that all blogs of a worker take together.
 
-`HeldBytes` limits the frames that wait for the full sockets of readers; the longest behind are
-aborted first. `CacheBudget` limits cached frames and pages; all caches are evicted at once.
+`HeldBytes` limits the frames that wait for full sockets: it aborts the readers that are behind the
+longest. `CacheBudget` limits cached frames and pages: it evicts the caches of all blogs at once.
 
-Rules: no I/O. Counts bytes; rosters and caches hold the frames and pages.
+Rules: no I/O. Counts bytes only; the frames and pages are in rosters and caches.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,11 +12,11 @@ from typing import Final, Protocol
 from liveblog.live.reader import AnyReader
 from liveblog.live.shared import Counts
 
-CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs at their present tops
+CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs
 
 
 class ReadersBehind(Protocol):
-    """Readers of one blog whose sockets are full, and since when; the longest behind first."""
+    """The readers of one blog whose sockets are full, and since when; the earliest first."""
 
     behind: dict[AnyReader, float]
 

@@ -1,7 +1,7 @@
 """Frames, HTML and answers made from one blog's state, each made once.
 
-Frames and answers show the top: the next change evicts all of them. Encoded changes and entry HTML
-stay cached until their entry changes.
+Frames and answers show the top (the newest offset), so the next change evicts all of them. Encoded
+changes and entry HTML stay cached until their entry changes.
 
 Rules: no I/O. Nothing made from an old top is returned after a change.
 """
@@ -51,7 +51,7 @@ class BlogCache:
         self._pieces: dict[tuple[str, bool], Piece] = {}
         self._articles: dict[str, str] = {}  # the HTML of entries in their present state, by id
 
-    # -- of the top
+    # -- made from the top
 
     def hello(self, at: Position) -> Frame:
         """Return the `hello` for a position, encoded once: most readers join at the top."""
@@ -78,7 +78,7 @@ class BlogCache:
         return made
 
     def kept(self, key: Hashable) -> Answer | None:
-        """Return the answer that was kept under a key since the last change, None without one."""
+        """Return the answer cached under a key since the last change; None when there is none."""
         return self._answers.get(key)
 
     def keep(self, key: Hashable, answer: Answer) -> None:
@@ -87,7 +87,7 @@ class BlogCache:
             self._answers[key] = answer
 
     def _count(self, size: int) -> bool:
-        """Count bytes about to be cached; False when they are too many to cache."""
+        """Count bytes that the caller is about to cache; return False when there is no room."""
         has_room = self._budget.make_room(size)
         if has_room:
             self.cached_bytes += size
@@ -96,7 +96,7 @@ class BlogCache:
     # -- evicting
 
     def clear(self) -> None:
-        """Evict all frames and answers; they show the top."""
+        """Evict everything made from the top: frames and answers."""
         self._hellos.clear()
         self._frames.clear()
         self._answers.clear()
@@ -169,8 +169,7 @@ class BlogCache:
     def article(self, entry: Entry) -> str:
         """Return an entry's HTML, rendered once for frames and pages until the entry changes.
 
-        The HTML of an entry that the timeline does not hold in this state (a page read it from the
-        store) is not cached.
+        An entry that a page has read from the store is not cached, unless the timeline holds it.
         """
         if self._timeline.get(entry.id) is not entry:
             return self._render.entry_html(entry, self._timeline.blog)

@@ -1,12 +1,12 @@
 """The connections of `liveblog serve`: streams become direct readers, the rest is uvicorn's HTTP.
 
-uvicorn makes a `Front` for every connection (its setting `http=`). From the first bytes a `Front`
-tells a reader's stream from everything else. A stream becomes a `SocketReader` or an `EventReader`
-at once. Everything else becomes `Http`, uvicorn's HTTP protocol with more limits. An upgrade that
-comes later, on a connection that a balancer keeps open, becomes the same `SocketReader`.
+uvicorn makes a `Front` for every connection (its setting `http=`). A `Front` recognises a reader's
+stream by its first bytes, and gives the connection to a `SocketReader` or an `EventReader`. Every
+other connection goes to `Http`, uvicorn's HTTP protocol with more limits. `Http` does the same when
+a stream is requested later, on a connection that a browser or balancer keeps open.
 
-Rules: translates callbacks into events of `exchange` and carries out its decisions. Leans on names
-inside uvicorn; pyproject.toml bounds its version, and a test names each of them.
+Rules: translates callbacks into events of `exchange` and carries out its decisions. Uses private
+names of uvicorn; pyproject.toml limits its version, and a test lists the names.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def _hand_over(transport: asyncio.Transport, protocol: "DirectReader | Http", da
 
 
 class Front(asyncio.Protocol):
-    """The protocol of every new connection, until its first bytes tell what they ask for."""
+    """The protocol of a new connection, until its first bytes show the kind of request."""
 
     __slots__ = ("_data", "_direct", "_parts", "_transport")
 
@@ -102,7 +102,7 @@ class Front(asyncio.Protocol):
             _hand_over(self._transport, protocol, self._data)
 
     def head_is_late(self) -> None:
-        """Refuse a head that has started; a browser may open a connection ahead of time."""
+        """Answer 408 to an incomplete head; close a connection that a browser opened in advance."""
         if self._data:
             self._refuse(TOO_LATE)
         else:
@@ -121,13 +121,13 @@ class Front(asyncio.Protocol):
 
 
 class Http(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with limits on requests and on answers that a client does not take.
+    """uvicorn's HTTP protocol, with limits on requests and on answers that a client does not read.
 
-    Looks for a stream wherever a request starts: browsers open an EventSource on a connection that
-    they have already.
+    Looks for a stream at the start of every request: browsers open an EventSource on a connection
+    that is already open.
 
-    A cached page takes 30 us, so the work for every request is kept short: a head that came in one
-    read is measured only when the read is long.
+    A cached page takes 30 us, so each request gets little extra work. A head that came in one read
+    is measured only when the read is long.
     """
 
     def __init__(
@@ -141,17 +141,17 @@ class Http(HttpToolsProtocol):
         self._parts = config, server_state, app_state
         self._direct = app_state["direct"]
         self._exchange = Exchange()
-        self._has_deadline = False  # noted in the deadlines for heads or for bodies
+        self._has_deadline = False  # whether this connection has a deadline for a head or body
         self._fault = INVALID  # the answer when the parser rejects a request
-        # The cycle that answers now; uvicorn's `cycle` is that of the last request.
+        # The cycle whose answer is being sent; uvicorn's `cycle` belongs to the last request.
         self._running: RequestResponseCycle | None = None
 
     # -- requests
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         super().connection_made(transport)
-        # With uvicorn's usual marks a rest of 64 KiB would start no clock. A plain transport pauses
-        # above the mark, a TLS transport at the mark.
+        # With uvicorn's default marks, 64 KiB of unsent bytes would start no deadline. A plain
+        # transport pauses above the high mark, a TLS transport at that mark.
         transport.set_write_buffer_limits(high=int(self.scheme == "https"), low=0)
 
     def data_received(self, data: bytes) -> None:
@@ -167,7 +167,8 @@ class Http(HttpToolsProtocol):
                 data = self._parse(data)
         except httptools.HttpParserError:
             self._meet(Incident.INVALID, self._fault)
-        in_head = self.scope is None or "method" not in self.scope  # uvicorn names it at the end
+        # uvicorn sets "method" at the end of the head.
+        in_head = self.scope is None or "method" not in self.scope
         if in_head or exchange.unparsed_bytes or exchange.state is not IDLE or self._has_deadline:
             self._note_rest(in_head)
 
@@ -184,7 +185,7 @@ class Http(HttpToolsProtocol):
         self._has_deadline = in_body or exchange.awaits_head
 
     def _takes_over(self, kind: Kind, data: bytes) -> bool:
-        """Hand the connection over to the reader of a stream, and return whether."""
+        """Give the connection to a direct reader; return False when that is impossible."""
         if self.transport.is_closing():
             return False
         decision = self._meet(Incident.STREAM)
@@ -193,11 +194,11 @@ class Http(HttpToolsProtocol):
         return decision is Decision.BECOME_READER
 
     def _parse(self, data: bytes) -> bytes:
-        """Parse bytes, and return bytes that are to be parsed next, b"" for none.
+        """Parse bytes; return the bytes to parse next, b"" for none.
 
-        The parser takes every request to upgrade for a request without a body. So a request to
-        upgrade to an unknown protocol is parsed again without its Upgrade header, which a server
-        may ignore (RFC 9110, section 7.8).
+        The parser assumes that a request with an Upgrade header has no body. So a request to
+        upgrade to an unknown protocol is parsed again without that header, which a server may
+        ignore (RFC 9110, section 7.8).
         """
         try:
             self.parser.feed_data(data)
@@ -312,18 +313,18 @@ class Http(HttpToolsProtocol):
         self._direct.closing.forget(self)
 
     def _forget(self) -> None:
-        """Stop every clock of this connection."""
+        """Remove every deadline of this connection."""
         self._unset_keepalive_if_required()
         for deadlines in (self._direct.heads, self._direct.bodies, self._direct.undrained):
             deadlines.forget(self)
 
 
 class _Rejected(Exception):
-    """A request head is rejected."""
+    """Raised in a callback of the parser to reject a request head."""
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
-    """Drops trailers, which come after the headers and have no reader."""
+    """A list of headers that drops trailers, since no code reads them."""
 
     def append(self, _: tuple[bytes, bytes]) -> None:
         pass

@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Connections that must finish something within `seconds` of being noted.
+    """Connections that must finish something within `seconds` after `note`.
 
-    One dictionary in place of a timer for each connection: its order is the order of the deadlines.
+    One dictionary replaces a timer for each connection: its order is the order of the deadlines.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
@@ -20,7 +20,7 @@ class Deadlines(Generic[T]):
         self._since: dict[T, float] = {}
 
     def note(self, connection: T) -> None:
-        """Start a connection's time, unless its time runs already."""
+        """Set a connection's deadline, unless it has one already."""
         self._since.setdefault(connection, self._clock())
 
     def forget(self, connection: T) -> None:
@@ -28,7 +28,7 @@ class Deadlines(Generic[T]):
         self._since.pop(connection, None)
 
     def note_while(self, is_due: bool, connection: T) -> None:
-        """Note a connection when `is_due`, else forget it."""
+        """Set a connection's deadline when `is_due`, else drop it."""
         self.note(connection) if is_due else self.forget(connection)
 
     def passed(self, *, all_of_them: bool = False) -> Iterator[T]:
@@ -37,6 +37,6 @@ class Deadlines(Generic[T]):
         for connection, since in list(self._since.items()):
             if since > before and not all_of_them:
                 return
-            # The caller may end a connection, and with it a later one of this list.
+            # By ending one connection the caller may also end a later one in this list.
             if self._since.pop(connection, None) is not None:
                 yield connection

@@ -1,7 +1,7 @@
 """The direct transport of `liveblog serve`: readers whose sockets this worker writes itself.
 
 A direct reader is a cursor with a file descriptor: no task, no queue, no timer. A frame is one
-`write` of bytes that all readers share. Bytes that the socket does not take at once stay in the
+`write` of bytes that all readers share. Bytes that the socket does not accept at once stay in the
 asyncio transport's buffer, and the reader is behind until the buffer has drained.
 
 Rules: `hub` decides which frames a reader gets, `door` admits readers, `rfc6455` reads their bytes.
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-HEAD_S: Final = 5.0  # for a whole request head, from the connection's or its first byte
-BODY_S: Final = 60.0  # for a whole body, from the end of its head
-CLOSING_S: Final = 5.0  # for the peer to answer a close, and for the last bytes to leave
-UNDRAINED_S: Final = 50.0  # for a buffer of HTTP; the hub's STALLED_S and its farewell come first
-COPIED_BYTES_MAX: Final = 8 * 1024  # of a frame, to be one write with the answer before it
-RECEIVED_BYTES_MAX: Final = 16 * 1024  # from one reader, between two pings; of events: in all
-SWEEP_S: Final = 0.5  # between two looks at the deadlines
+HEAD_S: Final = 5.0  # limit for a request head, from the connection or from its first byte
+BODY_S: Final = 60.0  # limit for a request body, from the end of its head
+CLOSING_S: Final = 5.0  # limit for the peer to read the last bytes and to answer a close
+UNDRAINED_S: Final = 50.0  # limit for an HTTP buffer; longer than STALLED_S and a `bye`
+COPIED_BYTES_MAX: Final = 8 * 1024  # larger frames are not copied into one write with the answer
+RECEIVED_BYTES_MAX: Final = 16 * 1024  # sent by a reader between two pings; events: in all
+SWEEP_S: Final = 0.5  # between two checks of the deadlines
 
 AppState = dict[str, "DirectTransport"]  # the lifespan's state, under the key "direct"
 
 
 class Connection(Protocol):
-    """A connection that can be cut off."""
+    """A connection that can be aborted."""
 
     def abort(self) -> None: ...
 
 
 class HeadConnection(Connection, Protocol):
-    """A connection that may owe the rest of a request head."""
+    """A connection whose request head may be incomplete."""
 
     def head_is_late(self) -> None:
-        """Act on a head that is not whole within HEAD_S."""
+        """Reject a head that is incomplete after HEAD_S."""
 
 
 @dataclass
@@ -69,11 +69,11 @@ class DirectTransport:
         self.bodies = Deadlines[Connection](BODY_S, self.clock)
         self.closing = Deadlines[Connection](CLOSING_S, self.clock)
         self.undrained = Deadlines[Connection](UNDRAINED_S, self.clock)
-        self._corked: list[DirectReader] = []  # readers to uncork at the end of this loop turn
+        self._delayed: list[DirectReader] = []  # readers to flush at the end of this loop turn
         self._proxies = Proxies(self.trusted)
 
     async def run(self) -> None:
-        """Cut off clients that miss a deadline; until cancelled."""
+        """Abort connections that miss a deadline; until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_S)
             for late in self.heads.passed():
@@ -92,16 +92,16 @@ class DirectTransport:
             transport.close()
 
     def end_all(self) -> None:
-        """Abort what is still closing: the server would wait for it at its own end."""
+        """Abort the connections that are still closing: a stopping server would wait for them."""
         for connection in self.closing.passed(all_of_them=True):
             connection.abort()
 
     # -- admission
 
     def admit(self, reader: "DirectReader", head: Head, transport: asyncio.Transport) -> None:
-        """Let the door judge a reader whose handshake is valid, and join it to its blog.
+        """Ask the door to admit a reader with a valid handshake, and join the reader to its blog.
 
-        A blog that this worker does not hold yet is looked up by a task of its own.
+        A blog that this worker does not hold yet is loaded in a separate task.
         """
         scheme, address = self._sender(head.headers, transport, reader.is_tls)
         request = read_request(head.slug, head.query, head.headers, scheme, address)
@@ -113,7 +113,7 @@ class DirectTransport:
             found = self.door.hub.held(request.slug)
         if found:
             self._answer(reader, found, request)
-            self._uncork_later(reader)
+            self._flush_later(reader)
         else:
             self.door.hub.spawn(self._find(reader, request, transport))
 
@@ -123,7 +123,7 @@ class DirectTransport:
         found = await self.door.find(request.slug)
         if not (reader.is_ending or transport.is_closing()):
             self._answer(reader, found, request)
-            reader.uncork()
+            reader.flush()
 
     def _answer(
         self, reader: "DirectReader", found: LiveBlog | Refusal, request: StreamRequest
@@ -141,7 +141,7 @@ class DirectTransport:
     def _sender(
         self, headers: Headers, transport: asyncio.Transport, is_tls: bool
     ) -> tuple[str, str]:
-        """Return scheme and counted address of the client; "" where nobody counts addresses."""
+        """Return scheme and counted address of the client; "" when no address is needed."""
         scheme = "https" if is_tls else "http"
         forwarded = is_forwarded(headers)
         if not forwarded and not self.door.readers_per_address_max:
@@ -152,46 +152,46 @@ class DirectTransport:
             scheme, host = self._proxies.sender(host, headers, scheme)
         return scheme, counted_address(host)
 
-    def _uncork_later(self, reader: "DirectReader") -> None:
+    def _flush_later(self, reader: "DirectReader") -> None:
         """Write a reader's answer when all readers of this turn of the event loop have joined.
 
-        A write that wakes a sleeping peer on this machine (a balancer after a cut) costs 25 us,
-        five times as much as a write to a peer that is awake. So a peer is woken once for all of
-        its readers.
+        A write that wakes a sleeping peer on this machine costs 25 us, five times as much as a
+        write to a peer that is awake. A balancer reconnects many readers after a cut, and is so
+        woken once for all of them.
         """
-        if not self._corked:
-            asyncio.get_running_loop().call_soon(self._uncork)
-        self._corked.append(reader)
+        if not self._delayed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._delayed.append(reader)
 
-    def _uncork(self) -> None:
-        readers, self._corked = self._corked, []
+    def _flush(self) -> None:
+        readers, self._delayed = self._delayed, []
         for reader in readers:
-            reader.uncork()
+            reader.flush()
 
 
 class DirectReader(Reader[bytes], asyncio.Protocol):
     """A reader whose frames are written straight to its socket.
 
-    The first `data_received` is given a whole request head. uvicorn's `ws=` calls it before it
-    makes this the transport's protocol, and `connections` does the same.
+    The first `data_received` gets a whole request head, before this object becomes the transport's
+    protocol: uvicorn (`ws=`) and `connections` both call it so.
 
     The kernel gives the number of a closed descriptor to the next connection. asyncio and uvloop
-    close a descriptor only after `connection_lost`, so `connection_lost` drops the number here;
-    everything that ends the connection drops it earlier.
+    close a descriptor only after `connection_lost`, so `_fd` is dropped there at the latest, and
+    earlier when the worker ends the connection.
     """
 
     transport_name: ClassVar[str]
     has_close_codes: ClassVar[bool]
-    # The encodings that this reader may have, the first unless the handshake asks for another.
+    # The encodings of this transport; the first is used unless the handshake selects another.
     forms: ClassVar[Sequence[Encoding[bytes]]]
 
     __slots__ = (
         "_begun",  # the request head was read
-        "_corked",  # bytes to be written at the end of the loop's turn, in order; None: uncorked
+        "_delayed",  # bytes to write at the end of the loop's turn, in order; None: write at once
         "_direct",
-        "_fd",  # -1: not writable directly (TLS, corked, ending)
+        "_fd",  # -1: not writable directly (TLS, delayed bytes, ending)
         "_transport",
-        "address",  # that the door counts this reader by; None: not counted
+        "address",  # under which the door counts this reader; None: not counted
         "is_ending",  # the reader has left its blog, and its close is counted
         "is_tls",
     )
@@ -206,7 +206,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         super().__init__(self.forms[0])
         self._direct = app_state["direct"]
         self.address: str | None = None
-        self._corked: list[bytes] | None = []
+        self._delayed: list[bytes] | None = []
         self._begun = self.is_ending = False
         self._fd = -1
 
@@ -215,8 +215,8 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
-        # With asyncio's usual marks a small rest would neither pause nor resume anything. A plain
-        # transport pauses above the mark, a TLS transport at the mark.
+        # With asyncio's default marks, few unsent bytes would neither pause nor resume writing. A
+        # plain transport pauses above the high mark, a TLS transport at that mark.
         transport.set_write_buffer_limits(high=int(self.is_tls), low=0)
 
     def data_received(self, data: bytes) -> None:
@@ -226,7 +226,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         self._begun = True
         try:
             head = read_head(data)
-            self._corked = [self._answer(head)]
+            self._delayed = [self._answer(head)]
         except BadHandshake as error:
             # There was no stream, so no close is counted.
             self.is_ending = True
@@ -239,14 +239,14 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     @abstractmethod
     def _answer(self, head: Head) -> bytes:
-        """Return the head of the answer, and choose the form of frames.
+        """Return the head of the answer, and choose the encoding of frames.
 
         Raises BadHandshake.
         """
 
     @abstractmethod
     def _receive(self, data: bytes) -> None:
-        """Take bytes that the reader sends after its request head."""
+        """Handle bytes that the reader sends after its request head."""
 
     # -- frames
 
@@ -258,35 +258,35 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             sent = write(self._fd, data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:  # the peer has gone; `connection_lost` follows
+        except OSError:  # the peer is gone; `connection_lost` follows
             self.abort()
             return
         if sent < len(data):
             self._transport.write(memoryview(data)[sent:])
 
     def _write(self, data: bytes) -> None:
-        """Write through the transport; while corked, at the end of the loop's turn."""
-        if self._corked is None:
+        """Write through the transport, or delay the bytes until the end of the loop's turn."""
+        if self._delayed is None:
             self._transport.write(data)
         else:
-            self._corked.append(data)
+            self._delayed.append(data)
 
-    def uncork(self) -> None:
-        """Write the corked bytes, in one piece if they are short, and all later ones at once.
+    def flush(self) -> None:
+        """Write the delayed bytes, short ones in one piece; later bytes are written at once.
 
-        Many readers who reconnect after a cut share one long frame. A copy for each of them would
-        be held for every reader that does not read.
+        Many readers that reconnect after a cut share one long frame. In one piece with the answer
+        it would be a copy for each reader, held in memory for readers that do not read.
         """
-        corked = self._corked
-        if not corked or self._transport.is_closing():
+        delayed = self._delayed
+        if not delayed or self._transport.is_closing():
             return
-        self._corked = None
+        self._delayed = None
         if not self.is_ending and not self.is_tls:
             self._fd = self._transport.get_extra_info("socket").fileno()
-        if len(corked[-1]) > COPIED_BYTES_MAX:
-            self._transport.writelines(corked)
+        if len(delayed[-1]) > COPIED_BYTES_MAX:
+            self._transport.writelines(delayed)
         else:
-            self._transport.write(b"".join(corked))
+            self._transport.write(b"".join(delayed))
 
     def pause_writing(self) -> None:
         self.fell_behind(self._transport.get_write_buffer_size())

@@ -1,7 +1,7 @@
 """The door admits readers, refuses them with a reason, and counts them.
 
-The direct and the portable transport both ask the door. So one function each judges origin, limits,
-blog and position, and a reader gets the same answer from every server.
+The direct and the portable transport both ask the door about origin, limits, blog and position, so
+a reader gets the same answer from every server.
 
 Rules: never imports the broker, no sockets, no ASGI messages. A refused reader's connection is
 accepted and gets at most a `bye`, then a close code: scripts cannot see the status of a failed
@@ -49,9 +49,9 @@ TOO_SLOW: Final = 4003
 TOO_MANY: Final = 4004
 BAD_ORIGIN: Final = 4500
 
-# A stream of events has no codes: in place of these, an unanswered reader gets a 204.
+# Server-Sent Events have no close codes: instead of these codes, a refused reader gets a 204.
 STAY_AWAY: Final = (BAD_ORIGIN, NO_SUCH_BLOG, ENDED)
-STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # the 204 is for one reader, at one time
+STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # caches must not repeat the 204
 
 EVENT_HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -63,8 +63,8 @@ EVENT_HEADERS: Final = {
 class StreamRequest(NamedTuple):
     """A reader's request for a stream.
 
-    `since` None: from now on. `is_malformed`: the text given as a position does not parse. The door
-    counts the reader by `address`; "" where it counts no addresses.
+    `since` None: only later changes. `is_malformed`: the text of the position does not parse.
+    `address`: the key for counting readers of one client; "": no such count.
     """
 
     slug: str
@@ -108,27 +108,27 @@ def read_request(
 
 
 def read_since(text: str | None) -> tuple[Position | None, bool]:
-    """Return the position in a request's `since`, None for none, and whether it is malformed."""
+    """Return the position in a request's `since`, None without one, and whether it is malformed."""
     if not text:
         return None, False
     position = Position.parse(text)
     return position, position is None
 
 
-# -- streams of events, which have no close codes
+# -- Server-Sent Events, which have no close codes
 
 
 def has_missed_nothing(live: LiveBlog, request: StreamRequest) -> bool:
-    """Return whether a stream of events is answered with 204, which keeps an EventSource away.
+    """Return whether to answer a request for events with 204: an EventSource then stays closed.
 
-    So when the blog has ended and the reader has all of it.
+    True when the blog has ended and the reader has missed nothing.
     """
     is_at_top = not request.is_malformed and request.since in (None, live.position)
     return live.blog.status == "ended" and is_at_top
 
 
 def last_event(frame: Frame | None, code: int) -> Frame | None:
-    """Return the last frame of a stream of events; None for none."""
+    """Return the last frame of a stream of events; None when it ends without one."""
     return frames.bye(None, "ended") if code == ENDED else frame
 
 
@@ -137,7 +137,7 @@ def last_event(frame: Frame | None, code: int) -> Frame | None:
 
 @dataclass
 class Door:
-    """Admits readers by origin, by number in all and by number from one address (0: no limit)."""
+    """Admits readers of allowed origins, up to limits in all and for each address (0: no limit)."""
 
     hub: Hub
     origins: frozenset[str] = frozenset()
@@ -146,7 +146,7 @@ class Door:
     readers: Counter[str] = field(default_factory=Counter)  # by transport
     addresses: Counter[str] = field(default_factory=Counter)
     accepts: Counter[str] = field(default_factory=Counter)  # by result
-    closes: Counter[int] = field(default_factory=Counter)  # by code, for events also
+    closes: Counter[int] = field(default_factory=Counter)  # by code, for events, too
     count: int = 0
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -168,7 +168,7 @@ class Door:
     def cors(self, origin: str) -> dict[str, str]:
         """Return headers that let scripts of an allowed origin read an answer.
 
-        `Vary` says to caches that the answer depends on the origin.
+        `Vary` makes caches keep one answer for each origin.
         """
         if not self.origins:
             return {}
@@ -176,9 +176,9 @@ class Door:
         return {"vary": "Origin", **allowed}
 
     async def find(self, slug: str) -> LiveBlog | Refusal:
-        """Return a blog, loaded for its first reader, or why the reader cannot have it now.
+        """Return a blog, loaded for its first reader, or the refusal for the reader.
 
-        An internal error is one of the reasons: a waiting reader must get an answer.
+        An internal error becomes a refusal too: the waiting reader must get an answer.
         """
         try:
             live = await self.hub.live(slug)
@@ -216,7 +216,7 @@ class Door:
             self._empty.set()
 
     async def emptied(self, within_s: float) -> None:
-        """Wait until all readers have left, `within_s` at most; for a hub that is draining."""
+        """Wait until all readers have left, at most `within_s`; for a hub that is draining."""
         self._empty.clear()
         if self.count:
             with contextlib.suppress(TimeoutError):

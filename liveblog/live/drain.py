@@ -1,7 +1,7 @@
 """The drain: send the readers to other workers before this process ends.
 
-A server alone would end them badly. uvicorn closes all WebSockets at once with 1012, and waits
-without a limit for the streams of Server-Sent Events, before the application's lifespan ends.
+Without the drain, uvicorn closes all WebSockets at once with 1012. uvicorn also waits, without a
+limit, for Server-Sent Events to end, before it ends the application's lifespan.
 
 Rules: a signal handler only starts the drain; everything else happens in the event loop.
 """
@@ -17,7 +17,7 @@ from typing import Final
 
 from liveblog.live.direct import DirectTransport
 
-FAREWELL_S: Final = 2.0  # for the last readers to receive their farewell
+FAREWELL_S: Final = 2.0  # time for the last readers to receive their `bye`
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -63,12 +63,11 @@ async def drain(
     stop_listening: Callable[[], None],
     end: Callable[[], None],
 ) -> None:
-    """Send the readers away over `window_s` seconds, and call `end` when they have left.
+    """Close all readers with a `bye` over `window_s` seconds, then call `end`.
 
-    For `lead_s` seconds before that the server still listens, so that balancers notice the drain.
-    Then `stop_listening` is called: a reader who reconnects reaches another worker. `end` waits for
-    the readers, since the server would close them with a code of its own in place of their
-    farewell.
+    First the server still listens for `lead_s` seconds, so that balancers notice the drain. Then
+    `stop_listening` is called, and reconnecting readers reach another worker. `end` is called when
+    all readers have left: the server would close them with its own code instead of a `bye`.
     """
     try:
         await asyncio.sleep(lead_s)

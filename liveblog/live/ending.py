@@ -1,4 +1,4 @@
-"""The end of a blog: its readers stay for a minute, then their streams are closed, paced.
+"""The end of a blog: its readers stay for a minute, then their streams are closed over 10 s.
 
 Rules: no I/O, no timer: the hub calls `close_some` each second.
 """
@@ -16,7 +16,7 @@ ENDED_PACE_S: Final = 10.0  # closing all of them takes this long
 
 
 class Ending:
-    """When a blog ended, and which readers have to leave."""
+    """The end of one blog: since when it has ended, and which readers to close."""
 
     def __init__(
         self, timeline: Timeline, roster: Roster, fanout: Fanout, clock: Callable[[], float]
@@ -35,8 +35,8 @@ class Ending:
     def close_some(self) -> None:
         """Close a share of the readers of a blog that ended ENDED_GRACE_S ago.
 
-        A reader is closed at the top; a reader that is behind, after it has drained and has got
-        what it missed.
+        A reader at the top is closed at once. A reader that is behind is closed after it has
+        received everything that it missed.
         """
         if self._ended_at is None or self._clock() < self._ended_at + ENDED_GRACE_S:
             return

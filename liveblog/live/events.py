@@ -1,7 +1,7 @@
 """Direct readers of Server-Sent Events.
 
-A stream of events has no close codes: it ends with a last frame, and a status of 204 tells an
-EventSource to stay away.
+Server-Sent Events have no close codes. A stream ends with a last frame, and the status 204 makes an
+EventSource stay closed.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class EventReader(DirectReader):
-    """A reader of Server-Sent Events, in the chunks of one HTTP/1.1 answer.
+    """A reader of Server-Sent Events, sent as chunks of one HTTP/1.1 answer.
 
-    HTTP/1.0 has no chunks, and nginx asks by HTTP/1.0 unless it is configured otherwise.
+    HTTP/1.0 has no chunks, so its readers get plain events. nginx uses HTTP/1.0 by default.
     """
 
     transport_name = "events"
@@ -61,23 +61,23 @@ class EventReader(DirectReader):
         return _answer_head(200, self._default_headers, headers)
 
     def _receive(self, data: bytes) -> None:
-        """Ignore what comes: a request that follows is not answered on this connection."""
+        """Ignore the bytes: a second request on this connection gets no answer."""
         self._received_bytes += len(data)
         if self._received_bytes > RECEIVED_BYTES_MAX:
             self.abort()
 
     def end(self, frame: Frame | None, code: int) -> None:
-        is_unanswered = self._corked is not None and len(self._corked) == 1  # with its head alone
+        is_unanswered = self._delayed is not None and len(self._delayed) == 1  # only its head
         if is_unanswered and code in STAY_AWAY:
             headers = {**STAY_AWAY_HEADERS, **_CLOSING}
-            self._corked = [_answer_head(204, self._default_headers, headers)]
+            self._delayed = [_answer_head(204, self._default_headers, headers)]
             code = ENDED
         else:
             frame = last_event(frame, code)
             last: bytes = frame.encoded(self.encoding) if frame else b""
             self._write(last + (_LAST_CHUNK if self.encoding.name == "chunk" else b""))
         self._leave(code)
-        self.uncork()
+        self.flush()
         self._transport.close()
 
 

@@ -22,13 +22,13 @@ from liveblog.live.head import HEAD_BYTES_MAX
 
 
 class _Name(Enum):
-    """An enumeration whose members are hashed by identity: by name takes 0.1 us longer."""
+    """An enumeration with members hashed by identity; hashing by name takes 0.1 us longer."""
 
     __hash__ = object.__hash__
 
 
 class State(_Name):
-    """How far the client is with its requests."""
+    """The client's progress with its requests."""
 
     IDLE = "between requests"
     HEAD = "within a request head"
@@ -59,33 +59,33 @@ class Incident(_Name):
 
 
 class Owed(_Name):
-    """The server's debt for the last request whose head is complete."""
+    """The answer that the server owes to the last request with a complete head."""
 
     NOTHING = "no request, or an answer that has left"
     NEXT = "an answer whose bytes come next on the connection"
     LATER = "an answer that waits for the answers before it"
     REST = "the rest of an answer"
-    BUFFER = "a complete answer that the client has not taken yet"
+    BUFFER = "a complete answer that the client has not read yet"
 
 
 class Decision(_Name):
     """The connection's next action."""
 
     REFUSE = "answer with the fault, then close"
-    FINISH = "take nothing more, and close after the answers that are owed"
-    CLOSE = "close without a word"
-    WAIT = "give the head its time again"
+    FINISH = "read nothing more, and close after the answers that are owed"
+    CLOSE = "close without an answer"
+    WAIT = "restart the deadline of the head"
     DROP = "let the transport close the connection"
     REREAD = "parse the head again without its Upgrade"
     BECOME_READER = "hand the connection over to a direct reader"
     PARSE = "let the parser have the bytes"
 
 
-# The members by name: `State.IDLE` costs 0.1 us in Python 3.11, and every request takes some.
+# The members as globals: reading `State.IDLE` costs 0.1 us in Python 3.11.
 IDLE, HEAD, BODY, REREAD, HANDSHAKE = State
 PART, REQUEST, UPGRADE, OTHER_UPGRADE, DATA, END = Event
 
-# A head has three ends: it is answered, it is a handshake, or its Upgrade is ignored.
+# A complete head gets an answer, is a handshake, or has an Upgrade that is ignored.
 _ENDS: Final = {REQUEST: BODY, UPGRADE: HANDSHAKE, OTHER_UPGRADE: REREAD}
 
 MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
@@ -118,13 +118,13 @@ def _always(decision: Decision) -> Mapping[Owed, Decision]:
     return dict.fromkeys(Owed, decision)
 
 
-# A refusal must not pass for the answer to an earlier request.
+# A client must not mistake a refusal for the answer to an earlier request.
 _REFUSE: Final = _when_nothing_is_owed(Decision.REFUSE, Decision.FINISH)
-# While a body comes, a refusal is the answer to its request. So that answer must not have started,
-# and must be next.
+# A refusal during a body is the answer to that body's request. So a refusal is sent only when no
+# answer to the request has started and no earlier answer is pending.
 _REFUSE_BODY: Final = {**_always(Decision.FINISH), Owed.NEXT: Decision.REFUSE}
-# A client that ended its side after a whole request is answered. Once its answer has started, the
-# client has left: so ends a reader of a stream.
+# A client that ends its side after a whole request still gets the answer. When the answer has
+# started, the client is considered gone: readers of streams leave in this way.
 _ANSWER_FIRST: Final = {
     **_always(Decision.DROP),
     Owed.NEXT: Decision.FINISH,
@@ -154,9 +154,9 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
         HANDSHAKE: _ANSWER_FIRST,
     },
     Incident.STOP: {  # the parser stops at an END: never in HEAD, never in BODY
-        IDLE: _always(Decision.FINISH),  # CONNECT, which has its answer like any request
+        IDLE: _always(Decision.FINISH),  # a CONNECT gets an answer like any request
         REREAD: _always(Decision.REREAD),
-        # Frames must not go among answers.
+        # Frames must not come between answers.
         HANDSHAKE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.FINISH),
     },
     Incident.STREAM: {
@@ -172,10 +172,10 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
 class Exchange:
     """The state of one connection.
 
-    `unparsed_bytes` came since the parser last reported progress: the end of a head, a piece of a
-    body, the end of a request. So heads, trailers and the lengths of chunks have one limit, in
-    however many reads they come. Bytes that follow progress within the same read do not count;
-    that read bounds them.
+    `unparsed_bytes` counts bytes since the parser last reported progress: the end of a head, a
+    piece of a body, the end of a request. So one limit covers heads, trailers and lengths of
+    chunks, in any number of reads. Bytes after the progress in the same read are not counted; the
+    size of a read limits them.
     """
 
     __slots__ = ("may_be_long", "state", "unparsed_bytes")
@@ -183,7 +183,7 @@ class Exchange:
     def __init__(self) -> None:
         self.state = IDLE
         self.unparsed_bytes = 0
-        self.may_be_long = False  # the read that is parsed may end a head over HEAD_BYTES_MAX
+        self.may_be_long = False  # this read may complete a head longer than HEAD_BYTES_MAX
 
     def receive(self, size: int) -> None:
         """Note a read of `size` bytes, before the parser has it."""
@@ -191,7 +191,7 @@ class Exchange:
         self.may_be_long = size > HEAD_BYTES_MAX or self.unparsed_bytes > HEAD_BYTES_MAX
 
     def on(self, event: Event) -> None:
-        """Move on by an event of the parser. Raises KeyError for an impossible event."""
+        """Change the state by an event of the parser. Raises KeyError for an impossible event."""
         self.state = MOVES[self.state][event]
         if event is not PART:
             self.unparsed_bytes = 0
@@ -203,9 +203,9 @@ class Exchange:
 
     @property
     def awaits_head(self) -> bool:
-        """Whether a request has started whose head is not complete; empty lines count as one."""
+        """Whether a head has started and is not complete; empty lines count as its start."""
         return self.state is not BODY and (self.state is HEAD or self.unparsed_bytes > 0)
 
     def decide(self, incident: Incident, owed: Owed) -> Decision:
-        """Return what to do. Raises KeyError where `DECISIONS` has nothing."""
+        """Return the decision about an incident. Raises KeyError when `DECISIONS` has none."""
         return DECISIONS[incident][self.state][owed]

@@ -47,7 +47,7 @@ class Fanout:
     # -- one reader
 
     def admit(self, reader: AnyReader) -> None:
-        """Let a reader follow, with one frame to the top; does nothing when it is behind."""
+        """Make a reader follow, and send it one frame to the top; do nothing while it is behind."""
         if not reader.behind:
             self._roster.follow(reader)
             self.catch_up(reader)
@@ -105,7 +105,7 @@ class Fanout:
     # -- all readers
 
     def start(self) -> None:
-        """Start a pass. A pass under way sees the new top by itself."""
+        """Start a pass, unless one is running: a running pass continues to the new top."""
         if not self.is_passing and self._roster.followers:
             self.is_passing = True
             self._spawn(self._pass())
@@ -131,8 +131,8 @@ class Fanout:
     def _serve_some(self, readers: Iterator[AnyReader]) -> bool:
         """Serve the next readers for SLICE_S; return whether there may be more.
 
-        The worker spends its time here: two comparisons and a write for each reader. A reader at
-        the offset of the reader before gets the same bytes without another look-up.
+        The hot path of the worker: two comparisons and a write for each reader. A reader at the
+        same offset as the previous reader gets the same bytes without a look-up.
         """
         clock, top = self._clock, self._timeline.offset
         until = clock() + SLICE_S

@@ -39,13 +39,13 @@ class Encoding(NamedTuple, Generic[Data]):
     name: TextForm | BytesForm
 
     def of_content(self, as_data: bool) -> "Encoding[Data]":
-        """Return the encoding of the same form with this content."""
+        """Return the encoding with the same form, and with fields or HTML as its content."""
         return _ENCODINGS[as_data, self.name]
 
 
 _FORMS: Final = (*get_args(TextForm), *get_args(BytesForm))
-# One object each, so that encodings can be compared by identity. The type of `Data` follows from
-# the form; only `encoding_of` and `of_content` look here.
+# One object for each encoding, so that encodings can be compared by identity. The type of `Data`
+# follows from the form; only `encoding_of` and `of_content` read this dictionary.
 _ENCODINGS: Final[dict[tuple[bool, str], Encoding[Any]]] = {
     (as_data, name): Encoding(as_data, name) for as_data in (False, True) for name in _FORMS
 }
@@ -110,8 +110,8 @@ class Frame:
 class Piece(NamedTuple):
     """One change, encoded.
 
-    `order` is the entry's order; `encoded` compares it with a reader's offset and writes the member
-    `new` between head and tail. 0: a change without `new`, all of it in `head`.
+    `encoded` compares `order`, the entry's order, with a reader's offset, and writes the member
+    `new` between head and tail. Order 0: a change without `new`, all of it in `head`.
     """
 
     head: bytes
@@ -216,5 +216,5 @@ def reset(position: Position, after_ms: tuple[int, int]) -> Frame:
 
 
 def bye(after_ms: tuple[int, int] | None, why: str) -> Frame:
-    """Encode a farewell: reconnect after a random wait in the window; None: do not reconnect."""
+    """Encode a `bye`: reconnect after a random wait in `after_ms`; None: do not reconnect."""
     return Frame(orjson.dumps({"t": "bye", "after_ms": after_ms, "why": why}))

@@ -1,6 +1,6 @@
-"""Request heads on the connections of `serve`: streams or not, parsed, and checked.
+"""Request heads on the connections of `serve`: recognise streams, parse and check heads.
 
-Rules: bytes in, values out; no I/O. Trusted proxies are read as uvicorn reads them, so that direct
+Rules: bytes in, values out; no I/O. Trusted proxies are recognised as in uvicorn, so that direct
 readers and all other requests have the same scheme and address.
 """
 
@@ -46,7 +46,7 @@ class Kind(Enum):
     __hash__ = object.__hash__  # Enum's own takes 0.1 us longer
 
 
-WEBSOCKET, EVENTS, OTHER = Kind  # `Kind.OTHER` costs 0.1 us in Python 3.11
+WEBSOCKET, EVENTS, OTHER = Kind  # as globals: reading `Kind.OTHER` costs 0.1 us in Python 3.11
 _STREAMS: Final = {b"live": WEBSOCKET, b"events": EVENTS}
 
 
@@ -73,7 +73,7 @@ Lines = Iterable[tuple[bytes, bytes]]
 def fault_of(url: bytes, headers: Lines, version: str) -> Fault | None:
     """Return why a parsed head is rejected, None when it is not; names are in lower case.
 
-    HTTP/1.0 may name no host.
+    HTTP/1.0 needs no Host.
     """
     lines = list(headers)
     hosts = sum(name == b"host" for name, _ in lines)
@@ -157,10 +157,10 @@ def is_forwarded(headers: Headers) -> bool:
 
 
 def _forwarded_scheme(headers: Headers) -> str:
-    """Return the scheme that the proxy names; "" for none, or several, as uvicorn reads it."""
+    """Return the scheme that the proxy names; "" for none or several, like uvicorn."""
     scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").strip()
     return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
 
 
 async def _no_application(*_: object) -> None:
-    """Stand for the application of a middleware whose list of trusted addresses alone is used."""
+    """Stand in for an application: only the middleware's list of trusted addresses is used."""

@@ -1,6 +1,6 @@
-"""The endpoints for operators: is the process alive, may a balancer send readers, its counters.
+"""The endpoints for operators: health, readiness, version and metrics.
 
-Rules: answers from memory, without a question to the store.
+Rules: answers from memory; never calls the store.
 """
 
 from starlette.requests import Request
@@ -13,13 +13,14 @@ from liveblog.version import __version__
 
 
 def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
-    """Return the routes for operators, and the one with which the desk checks the store."""
+    """Return the routes for operators, and the route that tells the desk the state of the store."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        # A store lost later is no reason for 503: reading continues, and every worker shares it.
+        # A store that becomes unreachable later causes no 503: reading continues, and all workers
+        # have the same store.
         store = "up" if hub.store_up else "down"
         if hub.draining or not hub.store_seen:
             return _json(

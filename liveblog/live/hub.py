@@ -39,7 +39,7 @@ class Hub:
     """All blogs of this worker.
 
     `clock` returns monotonic seconds, `now` milliseconds since 1970. Heartbeats, comparisons and
-    limits in time need a running `run`.
+    time limits need a running `run`.
     """
 
     source: Source
@@ -136,7 +136,7 @@ class Hub:
         return self.store.up
 
     def store_of(self, slug: str) -> StoreState:
-        """Return the store's state for a blog; a draft is "unheld", as an unknown blog is."""
+        """Return the store's state for a blog; a draft is "unheld", like an unknown blog."""
         if self.held(slug):
             return self.store.state_of(slug)
         return "unheld" if self.store.up else "down"
@@ -161,7 +161,7 @@ class Hub:
             log.error("a task of the hub failed", exc_info=error)
 
     async def run(self) -> None:
-        """Send heartbeats, compare with the store, enforce limits in time; until cancelled."""
+        """Send heartbeats, compare with the store, enforce time limits; until cancelled."""
         await until_one_ends(self._periodic.beat(), self._periodic.tick(), self.store.run())
 
     # -- the end
@@ -171,7 +171,7 @@ class Hub:
         return sum(live.roster.count() for live in self.lives.values())
 
     async def drain(self, seconds: float) -> None:
-        """Close every reader with a `bye` to reconnect elsewhere, paced over `seconds`.
+        """Close every reader with a `bye` that asks it to reconnect, paced over `seconds`.
 
         New readers are refused from now on.
         """

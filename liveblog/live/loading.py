@@ -19,8 +19,8 @@ from liveblog.live.source import Source, Subscriptions
 
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is cached this long
 UNKNOWN_MAX: Final = 10_000  # slugs cached as unknown
-PROBES_MAX: Final = 500  # slugs whose existence is read at once
-LOADING_MAX: Final = 100  # blogs loaded at once
+PROBES_MAX: Final = 500  # concurrent reads of whether a blog exists
+LOADING_MAX: Final = 100  # concurrent loads
 
 
 class HeldBlogs(Protocol):
@@ -51,10 +51,10 @@ class Loading:
     ) -> None:
         self._source, self._subscriptions, self._blogs = source, subscriptions, blogs
         self._clock, self._spawn = clock, spawn
-        self._probes: dict[str, asyncio.Task[bool]] = {}  # does the store have the blog
+        self._probes: dict[str, asyncio.Task[bool]] = {}  # whether the store has the blog
         self._loads: dict[str, asyncio.Task[bool]] = {}
         self._early: dict[str, deque[Changes]] = {}
-        self._unknown: dict[str, float] = {}  # until when a slug is known to have no blog
+        self._unknown: dict[str, float] = {}  # by slug without a blog: until when this is cached
 
     async def load(self, slug: str) -> bool:
         """Load a blog; return False when there is none.

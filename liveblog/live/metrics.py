@@ -1,12 +1,11 @@
 """The counters of hub and door in Prometheus' format: `GET /metrics`.
 
 Code that runs for every reader counts in plain integers of the hub and the door. `Metrics` copies
-them into the library's metrics once a second and at each scrape. With several workers these metrics
-are in a directory that all workers map, so that any worker answers for all: the library's
-multiprocess mode, which reads `PROMETHEUS_MULTIPROC_DIR` when it is imported.
+them into the library's metrics once a second and at each scrape. Several workers keep these metrics
+in files of one directory, so that any worker answers for all. This is the library's multiprocess
+mode; the library reads `PROMETHEUS_MULTIPROC_DIR` when it is imported.
 
-The files of a worker that has ended stay in the directory until the server ends, since its counters
-must go on counting: two files for each worker that was exchanged.
+The two files of an ended worker stay in the directory until the server ends, so no total falls.
 
 Rules: no label holds text that a reader or an editor chose; every label has few values.
 """
@@ -39,9 +38,9 @@ DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# These labels are shown from the start, as zero. Without it `rate` would miss the first count, and
-# a worker would keep the gauges of a dead worker with the same process number. Other labels are
-# shown as "other". Codes: RFC 6455, section 7.4.1, and docs/streams.md.
+# These labels start as zero. Otherwise Prometheus' `rate` would miss the first count, and a worker
+# would show the gauges of a dead worker with the same process number. Other labels are summed as
+# "other". Codes: RFC 6455, section 7.4.1, and docs/streams.md.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
     *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),
@@ -76,13 +75,13 @@ class Metrics:
         door.hub.on_pass = self._fanout.observe
 
     async def run(self) -> None:
-        """Copy the counts once in FLUSH_S, for scrapes of other workers; until cancelled."""
+        """Copy the counts every FLUSH_S, for scrapes of other workers; until cancelled."""
         while True:
             self._copy()
             await asyncio.sleep(FLUSH_S)
 
     def text(self) -> bytes:
-        """Return the metrics of all workers; this worker's are of this moment."""
+        """Return the metrics of all workers; those of this worker are current."""
         self._copy()
         directory = os.environ.get(DIRECTORY)
         if not directory:
@@ -100,7 +99,7 @@ class Metrics:
             self._gauge("readers", "Readers now", "transport").labels(transport).set(count)
         for name, text, total in _totals(hub):
             self._count(name, text, {"": total})
-        self._count("freed", "Readers freed, and why", _freed(hub), "why")
+        self._count("freed", "Readers aborted, by reason", _freed(hub), "why")
         self._count("accepts", "Requests for a stream", _by_label(door.accepts, _RESULTS), "result")
         self._count("closes", "Ends of streams", _by_label(door.closes, _CODES), "code")
 
@@ -134,17 +133,17 @@ def _gauges(hub: Hub) -> list[tuple[str, str, float]]:
             "Bytes of frames that wait for the sockets of readers behind",
             hub.held_budget.bytes,
         ),
-        ("cached_bytes", "Bytes of frames and pages kept", hub.cache_budget.used()),
+        ("cached_bytes", "Bytes of frames and pages cached", hub.cache_budget.used()),
         ("blogs", "Blogs held", len(hub.lives)),
-        ("store_up", "Whether all of the store answered last time", hub.store_up),
+        ("store_up", "Whether all of the store answered the last read", hub.store_up),
     ]
 
 
 def _totals(hub: Hub) -> list[tuple[str, str, int]]:
     counts = hub.counts
     return [
-        ("deliveries", "Changes frames taken by readers", counts.deliveries),
-        ("sent_bytes", "Bytes of these on the wire", counts.sent_bytes),
+        ("deliveries", "Changes frames sent to readers", counts.deliveries),
+        ("sent_bytes", "Bytes of changes frames sent to readers", counts.sent_bytes),
         ("repairs", "Reads of the store's state after a gap", counts.repairs),
         ("resets", "Readers sent a reset", counts.resets),
     ]

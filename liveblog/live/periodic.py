@@ -1,6 +1,6 @@
 """Periodic tasks of all blogs: heartbeats, aborting stalled readers, closing ended blogs.
 
-Rules: no I/O but the readers'. A task that fails for one blog goes on for all others.
+Rules: only readers do I/O. A failure in one blog does not stop the task for the others.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from liveblog.live.roster import SLOTS
 
 log = logging.getLogger(__name__)
 
-# A reader is aborted when all pings of this time, at least one, stayed unanswered and the next ping
-# is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last sign of life.
+# A reader is aborted when it has answered no ping for this time (at least one ping) and the next
+# ping is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last answer.
 UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 
@@ -58,9 +58,9 @@ class PeriodicTasks:
         self._blogs, self._heartbeat_s, self._now = blogs, heartbeat_s, now
 
     async def beat(self) -> None:
-        """Send each slot its beat, a little less than heartbeat_s apart; until cancelled.
+        """Send each slot its beat, a little sooner than every heartbeat_s; until cancelled.
 
-        The interval has two steps more than slots, since a beat may be late by one step.
+        heartbeat_s has SLOTS + 2 steps: a beat that is late by one step is still in time.
         """
         step_s = self._heartbeat_s / (SLOTS + 2)
         for beats in itertools.count():

@@ -1,8 +1,8 @@
 """The portable transport: WebSocket, Server-Sent Events and `changes` on any ASGI server.
 
-This transport also works in Starlette's TestClient. Under `liveblog serve`, `connections` takes
-streams off their sockets before they reach these endpoints. The door decides who is admitted, the
-hub what a reader gets. A portable reader has one task and no queue: it holds at most one frame, and
+This transport also works in Starlette's TestClient. Under `liveblog serve`, `connections` handles
+streams before they reach these endpoints. The door admits readers, the hub decides which frames a
+reader gets. A portable reader has one task and no queue: it holds at most one frame, and
 is behind while the server sends that frame.
 
 Rules: never imports the broker. Pings, compression and limits of what readers send are left to the
@@ -45,9 +45,9 @@ from liveblog.live.door import (
 from liveblog.live.frame import Data, Encoding, Frame, encoding_of
 from liveblog.live.reader import RESET_WINDOW_MS, Reader
 
-CLOSE_S: Final = 5.0  # for the last frame and the close of a WebSocket
-FREED_S: Final = 10.0  # for a server to give up a connection whose reader takes nothing
-CONFIRM_S: Final = 1.0  # for the store to judge a position, before `changes` answers
+CLOSE_S: Final = 5.0  # limit for the last frame and the close of a WebSocket
+FREED_S: Final = 10.0  # limit for a server to drop a connection whose reader reads nothing
+CONFIRM_S: Final = 1.0  # limit for the store to verify a position, before `changes` answers
 
 T = TypeVar("T")
 End = tuple[Frame | None, int]  # the last frame and the close code
@@ -56,22 +56,17 @@ End = tuple[Frame | None, int]  # the last frame and the close code
 class TaskReader(Reader[Data]):
     """A reader whose frames are sent by a task of its own, one at a time."""
 
-    __slots__ = (
-        "_hand",  # the frame that is to be sent next
-        "_last",
-        "_wake",
-        "_writing",
-    )
+    __slots__ = ("_last", "_next", "_wake", "_writing")  # `_next`: the frame to send next
 
     def __init__(self, encoding: Encoding[Data]) -> None:
         super().__init__(encoding)
-        self._hand: Data | None = None
+        self._next: Data | None = None
         self._last: End | None = None
         self._wake = asyncio.Event()
         self._writing = asyncio.timeout(None)
 
     def take(self, data: Data) -> None:
-        self._hand = data
+        self._next = data
         self.fell_behind(len(data))
         self._wake.set()
 
@@ -80,8 +75,8 @@ class TaskReader(Reader[Data]):
         self._wake.set()
 
     def abort(self) -> None:
-        """Drop the frame in hand, even while it is sent; `run` then raises TimeoutError."""
-        self._hand = None
+        """Drop the next frame, or the one being sent; `run` then raises TimeoutError."""
+        self._next = None
         self.end(None, TOO_SLOW)
         with contextlib.suppress(RuntimeError):  # nothing is being sent
             self._writing.reschedule(asyncio.get_running_loop().time())
@@ -94,8 +89,8 @@ class TaskReader(Reader[Data]):
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._hand:
-                data, self._hand = self._hand, None
+            while self._next:
+                data, self._next = self._next, None
                 self._writing = asyncio.timeout(None)
                 async with self._writing:
                     await write(data)
@@ -116,7 +111,7 @@ class SocketEndpoint:
     async def __call__(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        # The reader has gone, or does not answer the close. It asks again from its own position.
+        # The reader is gone, or does not answer the close; it reconnects from its own position.
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             await self._serve(socket, _stream_request(socket))
 
@@ -153,7 +148,7 @@ class SocketEndpoint:
 
 
 async def _stream(socket: WebSocket, reader: TaskReader[str]) -> End:
-    """Send a reader's frames until it ends, leaves, or sends something, which it may not."""
+    """Send a reader's frames until the stream ends, or the reader leaves or sends something."""
 
     async def write(text: str) -> None:
         await _send(socket, text)
@@ -232,8 +227,8 @@ class EventStream(Response):
             await write(last.event if last else b"", more=False)
         except (TimeoutError, OSError, _Gone):  # the reader stalled, or has gone
             self._door.closes[GONE] += 1
-            # A server logs an answer without an end as an error of the application. A server that
-            # has given the connection up by now takes this end; uvicorn by itself waits.
+            # End the answer, since a server logs an unfinished answer as the application's error.
+            # uvicorn blocks here until the connection of a stalled reader is freed.
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(FREED_S):
                     await write(b"", more=False)
@@ -313,7 +308,7 @@ class EventsEndpoint:
 
 
 def _stay_away() -> Response:
-    """Return a 204, which tells an EventSource not to reconnect."""
+    """Return a 204, which stops an EventSource from reconnecting."""
     return Response(status_code=204, headers=STAY_AWAY_HEADERS)
 
 
@@ -345,14 +340,14 @@ class ChangesEndpoint:
     async def _frame(self, live: LiveBlog, since: Position | None, as_data: bool) -> Frame | None:
         """Return the changes after `since`, None for a reset.
 
-        Raises StoreDown and Problem (404) when the store could not judge `since`, or the blog has
-        gone meanwhile.
+        Raises StoreDown when the store could not verify `since`, and Problem (404) when the blog
+        was closed to readers meanwhile.
         """
         if since is None:
             return live.frame(live.timeline.offset, as_data)
         if live.timeline.standing(since) == "unknown":
             await live.confirm(CONFIRM_S)
-            if live.lost:  # then no position is judged
+            if live.lost:  # no position can be verified
                 raise StoreDown("the store lacks this blog now")
             if not live.is_open:
                 raise not_found("There is no such blog.")

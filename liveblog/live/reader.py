@@ -57,7 +57,7 @@ class Reader(ABC, Generic[Data]):
         self.follows = False  # whether passes send this reader the changes
         self.behind = False  # whether the socket is full
         self.held_bytes = 0  # bytes of a frame that the full socket has not accepted
-        self.unheard = 0  # pings since the last sign of life
+        self.unheard = 0  # pings since the reader's last answer
         # An unverified position, and the number of repair reads that had started when it came.
         self.waits_for: tuple[Position, int] | None = None
         self.roster: JoinedRoster | None = None
@@ -96,6 +96,6 @@ class Reader(ABC, Generic[Data]):
             self.roster.drained(self)
 
 
-# A blog's readers are of both kinds. Each gets only frames in its own encoding, which the type of
-# a mixed collection cannot express.
+# A blog has readers of text and readers of bytes. Each reader gets frames in its own encoding only,
+# which the type of a mixed collection cannot express.
 AnyReader: TypeAlias = Reader[Any]

@@ -4,7 +4,7 @@ Messages are hints; the stored state is the truth. A message that continues the 
 Any other message starts a repair read of the store's state. Comparisons with the store, confirmed
 subscriptions and readers with an unknown position start one too.
 
-Rules: one repair read at a time for each blog. The timeline goes forwards only within an epoch.
+Rules: one repair read at a time for each blog. Within an epoch the timeline only moves forward.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class RepairedBlog(Protocol):
 
     @property
     def is_held(self) -> bool:
-        """Whether the worker still holds the blog; failed repairs of others are not retried."""
+        """Whether the worker still holds the blog; if not, a failed repair is not retried."""
 
     def advanced(self, records: Iterable[Record]) -> None:
         """React to changes that were applied."""
@@ -115,7 +115,7 @@ class Repair:
                 try:
                     await self._read()
                     wait_s = RETRY_S[0]
-                except Exception as error:  # of any kind: the timeline may be below the store's top
+                except Exception as error:  # every error: the timeline may be below the top
                     self._log_failure(error, wait_s)
                     self._is_wanted = self._blog.is_held
                     await asyncio.sleep(wait_s)
@@ -158,7 +158,7 @@ class Repair:
             return
         self._note_lost(False)
         self._replace(snapshot)
-        self._is_wanted = True  # for changes published while the snapshot was read
+        self._is_wanted = True  # read again: changes may have come while the snapshot was read
         self._apply_queue()
 
     def _replace(self, snapshot: Snapshot) -> None:
@@ -179,7 +179,7 @@ class Repair:
     def _note_lost(self, lost: bool) -> None:
         if lost and not self.lost:
             log.error(
-                "blog %s: the store lacks it; serving the state in memory of this worker",
+                "blog %s: missing in the store; serving the state in this worker's memory",
                 self._slug,
             )
         self.lost = lost
@@ -187,8 +187,8 @@ class Repair:
     def _finish(self, read: int) -> None:
         """Release the callers and verify the readers that came before this read started.
 
-        A store that lacks the blog verifies nobody: it may return with a longer history than the
-        timeline's.
+        A store without the blog verifies no reader: the blog may come back with a longer history
+        than the timeline's.
         """
         self._blog.verify_waiting(0 if self.lost else read)
         for future, reads_started in self._confirming.items():
@@ -214,8 +214,8 @@ class Repair:
     async def confirm(self, timeout_s: float) -> None:
         """Wait for a repair read that starts after this call.
 
-        Raises StoreDown when the read has not ended `timeout_s` after its turn; at most one
-        requested read starts in REQUEST_EVERY_S.
+        Raises StoreDown when the read takes longer than `timeout_s`, not counting the wait for its
+        turn: at most one requested read starts in REQUEST_EVERY_S.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._confirming[future] = self.reads_started

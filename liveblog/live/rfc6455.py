@@ -120,7 +120,7 @@ def _control(opcode: int, payload: bytes) -> bytes:
 
 
 class Received(NamedTuple):
-    """The consequence of bytes from a reader.
+    """The reaction to bytes from a reader.
 
     `replies`: the frames to write, if any. `code`: None while the connection goes on. With a code
     the connection ends: the last of `replies` is the close frame, and later bytes are ignored.
@@ -139,10 +139,10 @@ class _Violation(Exception):
 
 
 def receive(data: bytes, deflates: bool = False) -> Received:
-    """Read the frames that a reader sent, and return what follows (section 5).
+    """Read the frames that a reader sent, and return the reaction (section 5).
 
     `deflates`: compression was negotiated. A forbidden frame is rejected by the first two bytes of
-    its header. So `rest` is always the start of a control frame, at most 130 bytes: one less than
+    its header, so `rest` is always the start of a control frame, at most 130 bytes: one less than
     the longest control frame. A length in more bytes than it needs (section 5.2) is rejected as
     too long.
     """
@@ -300,7 +300,7 @@ _reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_
 
 
 def _read(reading: Callable[[bytes], T], offered: bytes | None, nothing: T) -> T:
-    """Return what `reading` makes of a header; `nothing` without a header. Raises BadHandshake."""
+    """Return the header as `reading` parses it; `nothing` without a header. Raises BadHandshake."""
     if offered is None:
         return nothing
     try:

@@ -93,7 +93,7 @@ class Roster:
             reader.abort()
 
     def fell_behind(self, reader: AnyReader, held_bytes: int) -> None:
-        """Set a reader aside, where a change costs nothing, until its socket drains."""
+        """Note that a reader's socket is full; changes cost it nothing until the socket drains."""
         if reader in self.behind:
             self._drop_behind(reader)
         reader.follows = False

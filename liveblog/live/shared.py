@@ -24,7 +24,7 @@ class HubSettings:
 class Counts:
     """Events since the worker started."""
 
-    deliveries: int = 0  # of `changes` frames to readers
+    deliveries: int = 0  # `changes` frames sent to readers
     sent_bytes: int = 0  # of `changes` frames; characters, where the ASGI server encodes the text
     repairs: int = 0
     resets: int = 0

@@ -65,7 +65,7 @@ class StoreWatch:
             self._compare(slug, head)
 
     def _compare(self, slug: str, head: Position | None) -> None:
-        """Repair a blog when its head is another position, even a lower one: that is a fork."""
+        """Repair a blog when the store has another position; a lower one means a fork."""
         live = self._blogs.get(slug)
         if live and (head != live.position or live.lost):
             live.repair()
@@ -96,6 +96,7 @@ class StoreWatch:
         live = self._blogs.get(slug)
         if not live:
             return "unheld" if self.up else "down"
-        if not self._readable.get(slug, self.up):  # a blog not compared yet: as the whole store
+        # A blog that was not compared yet has the state of the whole store.
+        if not self._readable.get(slug, self.up):
             return "down"
         return "lacks" if live.lost else "up"

@@ -32,9 +32,9 @@ class SocketReader(DirectReader):
     answers_pings = True
 
     __slots__ = (
-        "_is_deaf",  # bytes that the reader sends are ignored
-        "_pong",  # owed to a reader that is behind: the last only, as section 5.5.3 allows
-        "_received_bytes",  # since the reader's last sign of life was asked for
+        "_ignores_input",  # whether bytes from the reader are ignored
+        "_pong",  # pending for a reader that is behind; only the last, as section 5.5.3 allows
+        "_received_bytes",  # since the last ping
         "_rest",  # the start of a frame from the reader that is not whole yet
     )
 
@@ -47,7 +47,7 @@ class SocketReader(DirectReader):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._received_bytes = 0
-        self._is_deaf = False
+        self._ignores_input = False
         self._pong = self._rest = b""
 
     def _answer(self, head: Head) -> bytes:
@@ -58,7 +58,7 @@ class SocketReader(DirectReader):
         return accepted.answer
 
     def _receive(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._ignores_input:
             return
         if self.unheard:
             self.unheard = self._received_bytes = 0
@@ -77,20 +77,20 @@ class SocketReader(DirectReader):
 
     def _end_as_received(self, received: rfc6455.Received) -> None:
         """Close because the reader closed or broke the protocol (section 7.1.7)."""
-        self._is_deaf = True
+        self._ignores_input = True
         if not self.is_ending:
             self._write(b"".join(received.replies))
             self._leave(received.code or GONE)
-        self.uncork()
+        self.flush()
         if received.is_close or not self._transport.can_write_eof():
             self._transport.close()
         else:
             # Closing with unread bytes in the kernel would reset the connection, and the code would
-            # be lost. The reader has CLOSING_S to take the code and to close.
+            # be lost. The reader has CLOSING_S to read the code and to close.
             self._transport.write_eof()
 
-    def uncork(self) -> None:
-        super().uncork()
+    def flush(self) -> None:
+        super().flush()
         self._pay_pong()
 
     def resume_writing(self) -> None:

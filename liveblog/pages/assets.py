@@ -25,7 +25,7 @@ from liveblog.settings import SettingsError
 
 BYTES_MAX: Final = 16 * 1024 * 1024  # of all files together
 
-# Our own list: `mimetypes` reads the machine's, which could then decide what browsers run.
+# A fixed list: `mimetypes` reads files of the machine, which could make a browser run a file.
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".ico": "image/x-icon",

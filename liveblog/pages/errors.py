@@ -1,6 +1,6 @@
 """The answers to requests that fail: a page for browsers, a problem as JSON for everything else.
 
-Rules: an answer says what the caller can do. Details of a fault of ours go to the log only.
+Rules: an answer says what the caller can do. Details of an internal error go to the log only.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class ErrorHandlers:
 
     @property
     def handlers(self) -> dict[type[Exception], ExceptionHandler]:
-        """Return the handlers as Starlette takes them."""
+        """Return the handlers in the form that Starlette expects."""
         return {
             Problem: self._on_problem,
             StoreDown: self._on_problem,
@@ -59,9 +59,9 @@ class ErrorHandlers:
         return answer
 
     async def _on_fault(self, _: Request, __: Exception) -> Response:
-        """Answer 500 for a fault of this program. Starlette re-raises it; the server logs it.
+        """Answer 500 to an internal error. Starlette raises it again, and the server logs it.
 
-        uvicorn closes the connection after a fault, so the answer tells a client not to reuse it.
+        uvicorn closes the connection after an error, so the answer has `Connection: close`.
         """
         detail = "Internal server error. It has been logged."
         answer = self._as_json(Problem(500, "fault", detail))
@@ -76,9 +76,10 @@ def _wants_page(request: Request) -> bool:
 
 
 def _path_without_slashes(request: Request) -> str | None:
-    """Return the request's path and query without the slashes at the path's end.
+    """Return the request's path and query without trailing slashes.
 
-    None when the path has none, when no route has the shorter path, and for unsafe methods.
+    None for a path without trailing slashes, for a shorter path without a route, and for methods
+    other than GET and HEAD.
     Starlette's own redirect would repeat the Host header, which a caller chooses.
     """
     path = request.scope["path"].rstrip("/")

@@ -33,11 +33,11 @@ PAGE_ENTRIES: Final = 20
 PINNED_SHOWN: Final = 20
 KEY_EVENTS_SHOWN: Final = 100
 NEWER_SHOWN: Final = 4  # entries above a linked entry that is not among the newest
-AT_WAIT_S: Final = 1.0  # for the store to confirm the position in `at`
+AT_WAIT_S: Final = 1.0  # limit for the store to confirm the position in `at`
 HOME_BLOGS: Final = 50
 HOME_READ: Final = 200  # blogs read for the home page; drafts among them are not shown
 HOME_CACHED_S: Final = 1.0
-READ_TRIES_MAX: Final = 5  # of older entries, while changes are applied
+READ_TRIES_MAX: Final = 5  # reads of older entries, repeated when a change comes meanwhile
 
 
 class PageKey(NamedTuple):
@@ -103,7 +103,7 @@ class _Home:
             found = await self._hub.source.recent(HOME_READ)
             shown = [blog for blog in found if blog.status != "draft"][:HOME_BLOGS]
             answer = _answer(self._pages.home(blogs=shown, public_url=self._public_url))
-            # An equal page stays: its compressed forms are made already.
+            # Keep an equal page: its compressed forms exist already.
             if not self._cached or self._cached.body != answer.body:
                 self._cached = answer
         except StoreDown as error:

@@ -1,8 +1,8 @@
 """Join the modules of a page into one script without comments: one request, a third of the bytes.
 
-Tests load single modules; pages load the joined script. A minifier also shortens names, which would
-save 2.7 of the reader's 13.4 KB (gzip). It would need a build step, or a dependency in each worker.
-We do without: a checkout and an installed wheel serve the same bytes.
+Tests load single modules; pages load the joined script. A minifier would save 2.7 of the reader's
+13.4 KB (gzip) by shorter names, but needs a build step or a dependency in each worker. Without a
+minifier, a checkout and an installed wheel serve the same bytes.
 
 Rules: reject every form that our modules do not use. A module imports only our modules, by name.
 All modules of a script share one scope, so no two of them declare the same name.
@@ -27,7 +27,7 @@ _STRING: Final = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _REGEX: Final = (
     r"/(?:[^/*\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])*/"
 )
-# A slash behind one of these signs or keywords starts a regular expression; others divide.
+# A slash after one of these signs or keywords starts a regular expression; others divide.
 _TOKEN: Final = re.compile(
     rf"""
     (?P<gap> (?: \s+ | //[^\n]* | /\*.*?\*/ )+ )
@@ -38,7 +38,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# A line break behind one of the first signs, or before one of the second, ends no statement.
+# A line break after an `_OPEN` sign, or before a `_CONTINUED` sign, ends no statement.
 _OPEN: Final = frozenset("{([,;=?:&|<>!~*%^")
 _CONTINUED: Final = frozenset(")],;=?:&|.*%^}")
 _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
@@ -67,9 +67,9 @@ def joined(files: Mapping[str, bytes], entry: str) -> bytes:
 
 
 def _collect(files: Mapping[str, bytes], path: str, modules: dict[str, str]) -> None:
-    """Add a module behind those that it imports."""
+    """Add a module after those that it imports."""
     text = files[path].decode()
-    modules[path] = ""  # where two modules import each other, one of them comes first
+    modules[path] = ""  # marks it as visited: two modules may import each other
     for name in _IMPORT.findall(text):
         other = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
         if other not in modules:
@@ -81,9 +81,9 @@ def _collect(files: Mapping[str, bytes], path: str, modules: dict[str, str]) -> 
 def stripped(text: str) -> str:
     """Return a script without its comments, its indentation and the white space it does not need.
 
-    Strings, templates and regular expressions stay as they are. A slash behind `)` or `}` divides.
+    Strings, templates and regular expressions stay as they are. A slash after `)` or `}` divides.
     Raises ValueError for a literal without an end, for a template with braces or templates in its
-    `${}`, and for a regular expression behind a comment.
+    `${}`, and for a regular expression after a comment.
     """
     parts = [""]
     gap = ""

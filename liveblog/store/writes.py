@@ -95,7 +95,7 @@ class Write(Generic[R]):
     due: int | None = None
     rotate: bool = False
     blog_status: str = ""
-    position: Position | None = None  # the outcome's position after a "keep"
+    position: Position | None = None  # stays the entry's position after a "keep"
     revision: int = 0
     erased: int = 0
 

@@ -6,14 +6,14 @@
 /** @type {Arrivals} */
 export const NO_ARRIVALS = { missing: new Map(), from: 0, unannounced: new Set() };
 
-/** Add a new entry of the feed. @param {Arrivals} arrivals @param {string} id @returns {Arrivals} */
+/** Count a new entry that the feed holds. @param {Arrivals} arrivals @param {string} id @returns {Arrivals} */
 export const arrive = (arrivals, id) => ({
   ...arrivals,
   unannounced: new Set([...arrivals.unannounced, id]),
 });
 
 /**
- * Add a new entry that is not in the feed, because this page shows older ones.
+ * Count a new entry that the feed lacks, because this page shows older entries.
  *
  * @param {Arrivals} arrivals @param {string} id @param {number} order @returns {Arrivals}
  */
@@ -30,7 +30,7 @@ export const forget = ({ missing, from, unannounced }, id) => ({
 });
 
 /**
- * Start over after a reset. Which entries are missing is then unknown, only from which order on.
+ * Start over after a reset: the missing entries are unknown, only their lowest order is known.
  *
  * @param {Arrivals} arrivals @param {number} from 0: this page shows the newest, so none is missing
  * @returns {Arrivals}
@@ -41,7 +41,7 @@ export const startOver = (arrivals, from) => ({
   unannounced: arrivals.unannounced,
 });
 
-/** Drop what was announced. @param {Arrivals} arrivals @returns {Arrivals} */
+/** Drop the announced entries from the count. @param {Arrivals} arrivals @returns {Arrivals} */
 export const announced = (arrivals) => ({ ...arrivals, unannounced: new Set() });
 
 /** Return the lowest order that is missing on this page, Infinity for none. @param {Arrivals} _ */

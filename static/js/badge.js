@@ -8,7 +8,7 @@ import { write } from './status.js';
 /** @import {Arrivals} from './types.js' */
 
 const ANNOUNCE_MS = 10_000; // between two announcements
-const CLEAR_MS = 5_000; // a cleared line makes the same words an announcement again
+const CLEAR_MS = 5_000; // then the line is cleared: screen readers announce only a changed text
 
 /** @param {string} selector @returns {any} */
 const pick = (selector) => document.querySelector(selector);

@@ -5,7 +5,7 @@ import { WEBSOCKET } from './transports.js';
 
 /** @import {World} from './types.js' */
 
-/** A proxy that swallows the stream never lets `hello` through. */
+/** The longest wait for a `hello`: some proxies hold a stream back. */
 const HELLO_MS = 10_000;
 /** The close code of a connection that was cut. */
 export const CUT = 1006;
@@ -44,7 +44,7 @@ export class Connection {
     const isCurrent = () => socket === this.#socket;
     socket.onmessage = ({ data }) => isCurrent() && this.#receive(data);
     if ('onclose' in socket) socket.onclose = ({ code }) => isCurrent() && this.onlost(code);
-    // An EventSource reconnects without jitter, so an error ends it. A 204 ends it here too.
+    // An EventSource reconnects without jitter, so the first error ends it; a 204 is an error here.
     else socket.onerror = () => isCurrent() && this.onlost(0);
   }
 
@@ -55,7 +55,7 @@ export class Connection {
     this.world.clearTimeout(this.#watchdog);
   }
 
-  /** Record the hello. From now on two silent heartbeats end the connection. @param {number} heartbeat_s */
+  /** Record the `hello`; from now on a silence of two heartbeats ends the connection. @param {number} heartbeat_s */
   start(heartbeat_s) {
     this.#watch(2_000 * heartbeat_s);
     this.#live_ms = this.#now;

@@ -25,7 +25,7 @@ function drawLine(first) {
 export class Feed {
   /** Whether an entry may be waiting. If not, `waiting` need not search 500 entries. */
   #mayWait = false;
-  /** Entries of a higher order that come with a page are new to the reader. */
+  /** The highest order that the reader has seen; higher entries of a fetched page are new. */
   #seen = Infinity;
   /** @type {Set<any>} players that may be playing; finding them among 500 entries takes long */
   #players = new Set(document.querySelectorAll('video, audio'));
@@ -46,7 +46,7 @@ export class Feed {
     return this.main.dataset.first === 'oldest';
   }
 
-  /** @returns {HTMLElement[]} as they are on the page, waiting ones too */
+  /** @returns {HTMLElement[]} all entries in their order on the page, waiting ones included */
   get entries() {
     return /** @type {any[]} */ ([...this.list.children]);
   }
@@ -103,7 +103,7 @@ export class Feed {
   /** Remove an entry, if it is there. @param {Element | string} entry or its id */
   remove(entry) {
     const gone = typeof entry === 'string' ? find(this.list, entry) : entry;
-    if (gone && this.isForReaders) this.#handOn(gone);
+    if (gone && this.isForReaders) this.#moveMarks(gone);
     gone?.remove();
   }
 
@@ -123,12 +123,12 @@ export class Feed {
     return nodes.filter((it) => it.isConnected && orderOf(it) > this.#seen).map((it) => it.id);
   }
 
-  /** Treat entries that changed after an offset as unseen, until all is seen. @param {number} offset */
+  /** Treat entries that changed after an offset as unseen, until the reader reveals them. @param {number} offset */
   startOver(offset) {
     this.#seen = Math.min(this.#seen, offset);
   }
 
-  /** Remove entries below an order; what pages bring from now on is not new. @param {number} lowest */
+  /** Remove entries below an order. Entries of pages loaded later are not new. @param {number} lowest */
   prune(lowest) {
     this.#seen = Infinity;
     for (const entry of this.entries) if (orderOf(entry) < lowest) this.remove(entry);
@@ -158,12 +158,12 @@ export class Feed {
   }
 
   /**
-   * Give the line to the next newer entry, and the focus to that or the next older one. A waiting
-   * entry gets neither.
+   * Move the line above an entry to the next newer entry, and the focus to that or the next older
+   * entry. A waiting entry gets neither.
    *
    * @param {Element} gone the entry to be removed
    */
-  #handOn(gone) {
+  #moveMarks(gone) {
     const sides = /** @type {any[]} */ ([gone.nextElementSibling, gone.previousElementSibling]);
     const [newer, older] = (this.isUp ? sides : sides.reverse()).map((it) => (it?.hidden ? null : it));
     if (newer && gone.hasAttribute('data-unread')) drawLine(newer);
@@ -171,8 +171,8 @@ export class Feed {
     if (next && gone.contains(document.activeElement)) focusOn(next);
   }
 
-  /** Mark whether there are entries, and whether one is shown; without one a feed counts as busy. */
-  settle() {
+  /** Mark a feed without entries as empty, and a feed without a shown entry as busy. */
+  update() {
     const { list } = this;
     list.toggleAttribute('data-empty', !list.firstElementChild);
     const busy = `${!list.querySelector('article:not([hidden])')}`;

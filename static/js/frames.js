@@ -1,4 +1,4 @@
-// The frames of a stream: what each one asks the stream to do.
+// The frames of a stream: checks each frame and decides the stream's reaction.
 // Rules: no DOM, no clock. A frame is applied as a whole or not at all.
 
 import { parse } from './timeline.js';
@@ -59,7 +59,7 @@ export class Frames {
   }
 
   /**
-   * Return what a frame asks of the stream.
+   * Return the reaction that a frame asks of the stream.
    *
    * @param {string} text @param {string[]} [kinds] the frames that may come here
    * @returns {Verdict}

@@ -14,7 +14,7 @@ import { nodeOf, readPage } from './view.js';
 const REFRESH_MS = 30_000; // relative times count minutes
 /** Older pages that are loaded, at most, to reach a place. */
 const PAGES_MAX = 50;
-/** Requests for one older page: a change meanwhile makes the answer useless. */
+/** Requests for one older page; a change during a request makes its answer useless. */
 const TRIES_MAX = 4;
 
 /** @implements {Reader} */
@@ -28,7 +28,7 @@ export class Live {
   #state = null;
 
   /** Called after the lists have changed. */
-  onsettle = () => {};
+  onupdate = () => {};
   /** Called every second. */
   ontick = () => {};
   /** @param {HTMLElement} _page that replaces the held state @param {string} _held position */
@@ -41,8 +41,8 @@ export class Live {
     this.world = world;
     this.timeline = create(readPage(main));
     this.stream = new Stream(this, urls(main.dataset), world);
-    view.onsettle = () => {
-      this.onsettle();
+    view.onupdate = () => {
+      this.onupdate();
       this.#showStatus(); // a changed header may have changed the blog's status
     };
   }
@@ -50,7 +50,7 @@ export class Live {
   start() {
     const { main, stream, view } = this;
     view.decorate(main);
-    view.settle();
+    view.update();
     this.world.setInterval(() => this.#tick(), 1_000);
     const wake = () => {
       this.refresh();
@@ -106,7 +106,7 @@ export class Live {
     this.onreplace(page, held);
     this.timeline = create(readPage(page));
     this.view.replace(page, this.timeline, parse(held).offset);
-    this.#loading = null; // an older page on its way no longer follows the loaded entries
+    this.#loading = null; // an older page that is still loading no longer follows the loaded entries
     this.#reload();
     return true;
   }
@@ -138,7 +138,7 @@ export class Live {
 
   // -- older pages
 
-  /** Load older pages until an entry of this order has a place. @param {number} order */
+  /** Load older pages until the feed reaches down to this order. @param {number} order */
   async reach(order) {
     const isThere = () => (this.timeline.lowest ?? 0) <= order;
     for (let pages = 0; pages < PAGES_MAX && !isThere(); pages += 1) {
@@ -171,8 +171,8 @@ export class Live {
   }
 
   /**
-   * Start over when an older page has another epoch, since the held state is then outdated. Return
-   * whether this is so. A page that was requested before a reset does not count.
+   * Return whether an older page has another epoch, and start over then: the held state is
+   * outdated. A page that was requested before a reset does not count.
    *
    * @param {HTMLElement} page @param {string} asked the position when the page was requested
    */

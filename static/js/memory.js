@@ -1,4 +1,4 @@
-// The browser's memory: settings in every page, the scroll position while the window is open.
+// The browser's memory: settings for all pages, scroll positions for one window.
 
 import { safely } from './time.js';
 

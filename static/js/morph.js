@@ -94,7 +94,7 @@ function pair(olds, fresh, kept) {
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
 function pairEqual(olds, fresh, kept) {
-  /** @type {Map<string, number>} of equal ones, the first */
+  /** @type {Map<string, number>} the first index of each markup */
   const places = new Map();
   olds.forEach((node, i) => places.has(htmlOf(node)) || places.set(htmlOf(node), i));
   let [from, next] = [0, 0];

@@ -23,7 +23,7 @@ const opening = new Place(live, blogUrl);
 /** @param {string} id @returns {any} */
 const one = (id) => document.getElementById(id);
 
-live.onsettle = () => {
+live.onupdate = () => {
   one('zone').hidden = !times.isOwn && !times.differs();
   badge.show(view.arrivals, feed.waiting.length);
 };
@@ -67,7 +67,7 @@ function setOrder(isUp) {
     feed.turn(isUp);
     if (isUp) feed.list.before(one('older'));
     else one('empty').after(one('older'));
-    view.settle();
+    view.update();
   });
 }
 
@@ -75,7 +75,7 @@ function setOrder(isUp) {
 function setZone(isOwn) {
   times.isOwn = isOwn;
   live.refresh();
-  view.settle();
+  view.update();
 }
 
 function setUpPause() {

@@ -44,7 +44,7 @@ export class Place {
     this.#goToLinked();
   }
 
-  /** Go to an entry on this page; reveal the waiting entries if it is one. @param {string} id */
+  /** Go to an entry on this page; when the entry waits, reveal the waiting entries. @param {string} id */
   goTo(id) {
     if (byId(id)?.hidden) this.live.view.reveal();
     byId(id)?.scrollIntoView({ behavior: 'instant' });
@@ -56,15 +56,15 @@ export class Place {
     const seen = entries.find((it) => it.getBoundingClientRect().bottom > 0);
     remember('sessionStorage', pageKey(), {
       lowest: this.live.timeline.lowest ?? 0,
-      id: list.getBoundingClientRect().top < 0 && seen?.id, // above the feed the position alone is kept
+      id: list.getBoundingClientRect().top < 0 && seen?.id, // above the feed only the position is kept
       top: seen?.getBoundingClientRect().top,
-      y: scrollY, // for the case that the entry is deleted
+      y: scrollY, // used when the entry was deleted
     });
   }
 
   /**
-   * Restore the scroll position when a reader returns to a reloaded page. New entries above that
-   * position do not matter; older pages are loaded first.
+   * Restore the scroll position when a reader returns to a reloaded page. Loads older pages first;
+   * new entries above the position do not move it.
    */
   async #restore() {
     const kept = recall('sessionStorage', pageKey());

@@ -5,7 +5,7 @@ const COPIED_MS = 2_000;
 /** Whether this browser can share; without https it cannot. */
 export const canShare = !!(navigator.share || navigator.clipboard);
 
-/** Add a link that shares to each entry, in the line of the time, where it moves nothing. @param {Element} root */
+/** Add a share link to each entry, beside its time, where the link moves no text. @param {Element} root */
 export function offerSharing(root) {
   for (const link of root.querySelectorAll('p.when > a')) {
     const share = /** @type {any} */ (link.cloneNode());

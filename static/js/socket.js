@@ -26,7 +26,7 @@ const LATER = [1002, 1003, 1007, 1008, 1009];
 
 export class Stream {
   #transports = new Transports();
-  /** @type {'' | 'asleep' | 'gone' | 'ended' | 'paused'} why the stream rests */
+  /** @type {'' | 'asleep' | 'gone' | 'ended' | 'paused'} why there is no stream */
   #rests = '';
   /** The number of the attempt: answers to an earlier one are dropped. */
   #turn = 0;
@@ -56,7 +56,7 @@ export class Stream {
     this.#connect();
   }
 
-  /** Reconnect when the page is visible again, unless the stream works or rests. */
+  /** Reconnect when the page is visible again, unless the stream works or is closed on purpose. */
   wake() {
     if (this.#rests === 'asleep') return this.start();
     if (this.#rests === 'ended') return this.#connect();
@@ -65,7 +65,7 @@ export class Stream {
     if (this.connection.isStale) this.#connect();
   }
 
-  /** Reconnect at once; the network may be another one. */
+  /** Reconnect at once when the browser is online again; the network may have changed. */
   online() {
     this.#transports.restart();
     if (this.#isBound && !this.#rests) this.#show('lost', this.#retry_at);
@@ -90,7 +90,7 @@ export class Stream {
     return true;
   }
 
-  /** Start over from the page, since a page of another epoch was seen. @param {string} position of that page */
+  /** Start over from the page, after a page of another epoch. @param {string} position of that page */
   startOver(position) {
     if (['', 'ended'].includes(this.#rests)) this.#reset({ position, after_ms: [0, 0] });
   }
@@ -169,8 +169,8 @@ export class Stream {
   }
 
   /**
-   * Keep no stream: for good when the blog is gone, until `start` when the reader paused. An ended
-   * blog is polled every ten minutes, since editors may correct or reopen it.
+   * Close the stream: for good when the blog is gone, until `start` when the reader has paused. An
+   * ended blog is polled every ten minutes, since editors may correct or reopen the blog.
    *
    * @param {'gone' | 'ended' | 'paused'} why
    */

@@ -1,12 +1,12 @@
 // Keeps what the reader reads in place on the screen while something else on the page changes.
 // Rules: the browser's own scroll anchoring is off (page.css), so that all browsers do the same.
 
-/** The blocks of an entry that a reader reads as one. */
+/** The parts of an entry that are kept in place one by one: time, heading, paragraphs. */
 const LINES = '.when, h3, .body > *';
 const ABOVE = 'header > *, #key-events li, #pinned article';
 /** The id of the column beside the feed. It is positioned, so its content moves nothing. */
 const COLUMN = 'key-events';
-/** Enough entries that one of them survives any change. */
+/** Entries to keep in place; a change leaves at least one of them. */
 const KEPT_MAX = 10;
 
 /** @param {Element} node */
@@ -41,7 +41,7 @@ function scrollOn(distance) {
   const before = scrollY;
   scrollBy({ top: wanted, behavior: 'instant' });
   const left = wanted - (scrollY - before);
-  owed = Math.abs(left) < 1 ? left : 0; // a larger rest: the page ends there
+  owed = Math.abs(left) < 1 ? left : 0; // a larger rest: the page cannot scroll further
 }
 
 /**

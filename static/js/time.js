@@ -40,7 +40,7 @@ export const isSameDay = (a_ms, b_ms, timeZone) =>
 const formats = new Map();
 
 /**
- * @param {string} language @param {any} options no two kinds of format have the same
+ * @param {string} language @param {any} options a key of the cache, so no two Kinds may share it
  * @param {any} [Kind]
  */
 function format(language, options, Kind = Intl.DateTimeFormat) {
@@ -80,7 +80,7 @@ export function safely(act) {
 }
 
 export class Times {
-  #ahead_ms = 0; // the server's clock before the reader's
+  #ahead_ms = 0; // how far the server's clock is ahead of the reader's
   /** @type {WeakMap<Element, {revision: string | null, day: string}>} */
   #days = new WeakMap();
   /** The zone and language of `#days`. */

@@ -37,7 +37,7 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
-/** Drops the markup of each stored change; a night's markup would fill the memory. */
+/** Drops the markup of a stored change; the markup of one night would fill the memory. */
 const WITHOUT_HTML = { html: undefined };
 
 /**
@@ -59,11 +59,10 @@ function news(timeline, changes) {
 /**
  * Return the timeline with the next older page added.
  *
- * Null means that the page cannot be added: its epoch differs, the request was made after the page
- * was rendered, the page does not follow the loaded entries, or an entry of the page changed
- * meanwhile. A page may be ahead of the timeline; its entries then count as changed at the
- * timeline's offset, so that the later frame with the same change still updates the lists beside
- * the feed.
+ * Null: the page cannot be added. Its epoch differs, it is older than `asked`, it does not follow
+ * the loaded entries, or one of its entries changed meanwhile. A page may be ahead of the timeline.
+ * Its entries then count as changed at the timeline's offset, so that the later frame with the same
+ * change still updates the lists beside the feed.
  *
  * @param {Timeline} timeline @param {Page} page
  * @param {string} asked the timeline's position when the page was requested
@@ -95,7 +94,7 @@ export const headerOf = ({ latest }) => /** @type {Header | undefined} */ (lates
 
 /**
  * Return whether a fetched page may replace the held state: the page has reached the reset's
- * position, or its epoch is a third one.
+ * position, or its epoch is neither the held one nor the reset's.
  *
  * @param {string} page @param {string} reset @param {string} held
  */

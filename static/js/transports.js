@@ -18,16 +18,16 @@ export class Transports {
   isProbing = false;
   #tries = 0;
   #polls = 0;
-  /** @type {Set<number>} transports that have said hello */
+  /** @type {Set<number>} transports that have received a `hello` */
   #proven = new Set();
 
-  /** Start over with the best: on another network a transport that failed may work. */
+  /** Start over with the best transport: on another network a failed transport may work. */
   restart() {
     this.current = WEBSOCKET;
     this.#tries = 0;
   }
 
-  /** Record that the current transport said hello. */
+  /** Record that the current transport received a `hello`. */
   worked() {
     this.#proven.add(this.current);
     this.#tries = this.#polls = 0;
@@ -35,8 +35,8 @@ export class Transports {
   }
 
   /**
-   * Record that the current transport failed before its hello. Return whether to try the next one
-   * at once, which is so until one of them has worked.
+   * Record that the current transport failed before its `hello`. Return whether to try the next
+   * transport at once: true until any transport has worked.
    */
   failed() {
     this.#tries += 1;

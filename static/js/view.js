@@ -61,7 +61,7 @@ export class View {
   #queue = [];
 
   /** Called after the lists have changed. */
-  onsettle = () => {};
+  onupdate = () => {};
 
   /**
    * @param {HTMLElement} main @param {Feed} feed @param {Times} times
@@ -124,7 +124,7 @@ export class View {
 
   /**
    * @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline
-   * @param {string[]} waiting the focus and the line skip these entries
+   * @param {string[]} waiting entries that get neither the focus nor the line
    */
   #change(it, node, timeline, waiting) {
     if (it.op === 'del') return this.#remove(it.id);
@@ -160,7 +160,7 @@ export class View {
       const isMissing = !isThere && below;
       this.arrivals = isMissing ? miss(this.arrivals, id, put.order) : arrive(this.arrivals, id);
     }
-    this.settle();
+    this.update();
   }
 
   // -- fetched pages
@@ -218,21 +218,21 @@ export class View {
   prune({ lowest }) {
     this.steadily(() => {
       this.feed.prune(lowest ?? 0);
-      this.settle();
+      this.update();
     });
   }
 
   /** Show the waiting entries. Return them, the oldest first. */
   reveal() {
     const waiting = this.feed.reveal();
-    this.settle();
+    this.update();
     return waiting;
   }
 
   /** Update everything that depends on the lists. */
-  settle() {
-    this.feed.settle();
+  update() {
+    this.feed.update();
     this.times.separate(this.feed.list);
-    this.onsettle();
+    this.onupdate();
   }
 }

@@ -198,13 +198,13 @@ async def test_long_frame_is_shared_when_many_readers_reconnect(
 ) -> None:
     _, shared, url = small
     written: list[list[bytes]] = []
-    uncork = SocketReader.uncork
+    flush = SocketReader.flush
 
     def look(self: SocketReader) -> None:
-        written.append(list(self._corked or ()))
-        uncork(self)
+        written.append(list(self._delayed or ()))
+        flush(self)
 
-    monkeypatch.setattr(SocketReader, "uncork", look)
+    monkeypatch.setattr(SocketReader, "flush", look)
     live = await shared.door.hub.live(SLUG)
     assert live
     monkeypatch.setattr(live.cache, "_make_frame", lambda *_: Frame(b"x" * 100_000))

@@ -139,8 +139,8 @@ MUTANTS: Final = [
     Mutant(
         "of the readers that join in one turn only the first is answered",
         "live.direct",
-        "readers, self._corked = self._corked, []",
-        "readers, self._corked = self._corked[:1], []",
+        "readers, self._delayed = self._delayed, []",
+        "readers, self._delayed = self._delayed[:1], []",
     ),
     Mutant(
         "the deadlines of the oldest connections alone are looked at",
@@ -163,7 +163,7 @@ MUTANTS: Final = [
     Mutant(
         "bytes after the end of a reader are answered",
         "live.websocket",
-        "if self._is_deaf:",
+        "if self._ignores_input:",
         "if not data:",
     ),
     Mutant(

@@ -34,7 +34,7 @@ import { View } from '../view.js';
 const KEEP_MS = 1_000;
 /** Changes within this time cause one request for the page. */
 const LOAD_DELAY_MS = 150;
-/** No stream brings colleagues' drafts. */
+/** Polls find colleagues' drafts, which no stream contains. */
 const LOOK_MS = 30_000;
 const LOAD_MS = 10_000;
 
@@ -132,7 +132,7 @@ function header(form) {
     explain(form, outcome);
     if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
     if (outcome.kind !== 'done') return;
-    // With another status the page has other forms, and starts or ends the stream.
+    // Another status needs a page with other forms, and starts or ends the stream.
     if (!isWhole || values.status !== stated) return open(`?done=${form.dataset.header}`);
     filled.set(form, values);
     notify('Header saved.');
@@ -176,7 +176,7 @@ function decorate(root) {
   }
 }
 
-/** Decorate a change's element. A draft may have become that entry, so the page is stale. @param {Element} root */
+/** Decorate a change's element. The entry may have been a draft on this page, which is then stale. @param {Element} root */
 function arrived(root) {
   decorate(root);
   if (root !== main) stale();
@@ -219,7 +219,7 @@ function toggle(box, isSet, undo) {
 /** @type {any} */
 let timer;
 
-/** Load what no stream brings: unpublished entries, and all of a blog that has no stream. */
+/** Load what is in no stream: unpublished entries, and everything in a blog without a stream. */
 function reload() {
   clearTimeout(timer);
   timer = setTimeout(load, LOAD_DELAY_MS);
