@@ -37,7 +37,7 @@ NOTICES: Final = {
     "submitted": "Submitted for approval.",
     "retracted": "Retracted.",
     "saved": "Saved.",
-    "deleted": "DeleteResult.",
+    "deleted": "Deleted.",
     "taken-down": "Taken down. Every revision was erased.",
     "restored": "Restored.",
     "created": "Blog created.",
