@@ -141,7 +141,7 @@ class Reader:
 
 
 def _published(entry: dict[str, Any]) -> float:
-    """Return an entry's instant in seconds since 1970: as its text states, else the server's."""
+    """Return when an entry was published, in seconds since 1970: as its text or the server says."""
     text = entry["headline"] or ""
     if text.startswith(MARK):
         return float(text[len(MARK) :])
@@ -149,7 +149,7 @@ def _published(entry: dict[str, Any]) -> float:
 
 
 class Bench:
-    """One measurement of the server at `url`. `progress` gets the phase, how much of how many."""
+    """One measurement of the server at `url`. `progress` gets a phase, the number done, and all."""
 
     def __init__(
         self, url: str, readers: int, token: str, progress: Callable[[str, int, int], None]
@@ -170,7 +170,7 @@ class Bench:
                 await self._call("PATCH", f"/api/blogs/{slug}", {"status": "draft"})
 
     async def watch(self, blog: str, seconds: float) -> Result:
-        """Count what every reader receives of the entries that others publish."""
+        """Count the entries of other publishers that the readers receive."""
         return await self._with_readers(blog, lambda: self._wait(seconds))
 
     async def _with_readers(self, slug: str, work: Callable[[], Awaitable[int]]) -> Result:
@@ -239,7 +239,7 @@ class Bench:
         reader.connected(False)  # it does not reconnect
 
     async def _once(self, slug: str, reader: Reader) -> float | None:
-        """Read one connection to its end; return the seconds to reconnect after, None for never."""
+        """Read one connection to its end; return the wait before reconnecting, None for never."""
         since = f"&since={reader.position}" if reader.position else ""
         address = f"{self.url.replace('http', 'ws', 1)}/blogs/{slug}/live?as=data{since}"
         try:

@@ -25,7 +25,7 @@ decode_blog = msgspec.json.Decoder(Blog).decode
 
 
 def key(slug: str, name: str) -> str:
-    """Return the key of a blog that has this name, such as "entries" or "rev:e123"."""
+    """Return a blog's key in Redis by its short name, such as "entries" or "rev:e123"."""
     return f"lb:{{{slug}}}:{name}"
 
 
@@ -71,7 +71,7 @@ def decode_record(raw: bytes) -> Record:
 
 
 def decode_position(epoch: bytes, offset: bytes, check: bytes) -> Position:
-    """Return the position that three fields of a blog's hash name."""
+    """Return the position from three fields of a blog's hash."""
     return Position(epoch.decode(), int(offset), check.decode())
 
 
@@ -138,7 +138,7 @@ def decode_message(raw: bytes) -> Changes | None:
 
 
 def _chained(previous: str, records: list[bytes]) -> str:
-    """Return the checks of records that follow each other, 8 hex digits each."""
+    """Return the checks of consecutive records after the check `previous`, 8 hex digits each."""
     checks = ""
     for record in records:
         hashed = hashlib.sha1(previous.encode() + record, usedforsecurity=False)

@@ -96,7 +96,7 @@ class StoreSource:
         return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
-        """Return what a worker at `position` misses, or why the store cannot say (repair.lua)."""
+        """Return the changes after `position`, or why repair.lua cannot return them."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run("repair", keys, position, BATCH)
         async with store_errors():  # a record may be corrupt
