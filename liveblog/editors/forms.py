@@ -153,7 +153,7 @@ def _text_or_none(text: str) -> str | None:
 
 
 def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, Any]:
-    """Return the form's status and time; with a time, "publish" schedules."""
+    """Return `status` and `publish_at`; a time without a draft's status schedules the entry."""
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
         return {"status": status} if status else {}

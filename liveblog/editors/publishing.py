@@ -46,7 +46,7 @@ from liveblog.store.writes import (
     unnumbered,
 )
 
-PAUSE_S: Final = 0.01  # the longest wait after the first lost race; longer after each
+PAUSE_S: Final = 0.01  # longest random wait after the first lost race; twice this after the second
 TRIES_MAX: Final = 20  # lost races for one record before the caller gets 503
 T = TypeVar("T")
 Fields = Mapping[str, object]  # JSON members that a caller sent

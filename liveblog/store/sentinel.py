@@ -35,8 +35,8 @@ class Watched(One):
         return self._node.pool.master_address
 
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        # Workers query all servers every second or two. A deposed primary that is alive accepts
-        # writes for 10 s more, until the sentinels make it a replica, and those writes are lost.
+        # Workers query all servers every second or two. After a failover, an old primary that still
+        # runs accepts writes for 10 s, until the sentinels demote it. Those writes are lost.
         with contextlib.suppress(RedisError):
             await self.look_again()
         return await super().each(names, ask)
