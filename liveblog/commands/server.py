@@ -23,7 +23,7 @@ from liveblog.store.embedded import die_with
 from liveblog.worker import Worker
 
 GRACE_S: Final = 10  # for running requests, after the readers have left
-KEEP_ALIVE_S: Final = 95  # longer than a balancer's idle time (60 to 90 s), else it sends 502s
+KEEP_ALIVE_S: Final = 95  # longer than balancers' 60 to 90 s; if shorter, a balancer answers 502
 BACKLOG: Final = 4_096
 # libuv accepts one connection for each listening descriptor in each turn of its loop. With one
 # descriptor, readers that reconnect after a cut would take a turn each. So the one socket has this

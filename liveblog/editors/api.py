@@ -76,8 +76,8 @@ def routes(
 class _Path:
     """One path of the API: calls the method's handler, and answers problems as problem+json.
 
-    This is an ASGI app, because Starlette itself answers a wrong method of a function, as plain
-    text.
+    This is an ASGI app and not a function. With a function, Starlette itself would answer a wrong
+    method, as plain text.
     """
 
     def __init__(

@@ -94,7 +94,7 @@ async def _persistence(redis: Client) -> Mapping[str, object]:
         info: dict[str, object] = await redis.info("persistence") | await redis.info("server")
         return info
     except ResponseError as error:
-        log.warning("end of the store's rewrite is unknown: INFO is forbidden: %s", error)
+        log.warning("rewrite of the store's file: end unknown, INFO is forbidden: %s", error)
         return {}
 
 
@@ -105,6 +105,6 @@ async def _start_rewrite(node: Node) -> bool:
     except ResponseError as error:
         if "in progress" in str(error):
             return True
-        log.error("erased text stays in the store's file until its next rewrite: %s", error)
+        log.error("rewrite of the store's file: failed, it still has erased text: %s", error)
         return False
     return True

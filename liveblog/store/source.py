@@ -126,9 +126,8 @@ class StoreSource:
     async def heads(self, slugs: Sequence[str]) -> Heads:
         """Return each blog's position in the store; None for a blog that the store lacks.
 
-        Queries every node of a cluster, also when there are no slugs. `away` is why a node gave no
-        answer. Leaves out blogs on an unreachable node, and corrupt blogs; the latter leave `away`
-        empty.
+        Queries every node of a cluster, also when there are no slugs. `unreachable` has the errors
+        of nodes that gave no answer. Leaves out blogs on such a node, and corrupt blogs.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
         positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}
