@@ -1,10 +1,10 @@
-"""A load test of a running server: many readers, and which entries reach them after what delay.
+"""A load test of a running server: whether each entry reaches each of many readers, and how late.
 
 The readers are WebSockets of the `websockets` client, in this process, and behave as a browser's
 script does. Each knows its position, counts the offsets that a frame skips or repeats, and
-reconnects after a `bye`, a `reset` or a cut. With a token, entries are published into a new blog,
-and each entry's text states its instant. Without a token a blog is only watched, and a delay is
-measured from the entry's own time, so both clocks must agree.
+reconnects after a `bye`, a `reset` or a cut. With a token the test publishes entries, and each
+entry's text states its instant. Without a token the test only watches a blog, and measures a delay
+from the entry's own time, so both clocks must agree.
 
 Rules: imports nothing of the server; measures only what any client sees.
 """

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Return the changes that a worker at (epoch, offset, check) misses, or why the worker must load the blog again.
+-- Return the changes that a worker at (epoch, offset, check) misses, or why the script cannot return them.
 --
 -- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, records at most.
 -- Returns {"ok", offset, checks after the worker's, record, record, …}, records ascending by offset, or one of
