@@ -1,7 +1,7 @@
 """The primaries of a cluster: the map of their slots, and a plain client for each.
 
-Why not redis-py's client for clusters: its pipelines forbid EVAL and WAIT on one connection, and
-its pub/sub was still being fixed in 8.1. A plain client for each node has neither problem.
+redis-py has a client for clusters. Its pipelines forbid EVAL and WAIT on one connection, and its
+pub/sub was still being fixed in 8.1. A plain client for each node has neither problem.
 
 Rules: knows no blogs. Only `look_again` changes the map.
 """

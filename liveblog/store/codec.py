@@ -1,8 +1,8 @@
-"""Keys, stored records and messages of a blog: what its bytes in Redis mean.
+"""Names of a blog's keys in Redis, and the format of its records and messages.
 
-A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. A record
-is stored as the exact bytes that were announced: first the stamps of the store (offset, order,
-times), then the fields that the editor's side made.
+A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. The store
+keeps the same bytes of a record that it announces: first the stamps of the store (offset, order,
+times), then the fields from the editor's side.
 
 Rules: pure, no I/O. Decoding raises one of NONSENSE for a corrupt record.
 """
