@@ -1,4 +1,4 @@
-"""Fixtures of every test, and how a run shares its tests out among processes."""
+"""Fixtures of every test, and the distribution of tests to processes."""
 
 import os
 from collections.abc import Generator
@@ -38,7 +38,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the mutants of every model: `make check` leaves them out."""
+    """Mark the models' mutants as `model`, which `make check` leaves out."""
     if item.path.stem.startswith(APART):
         item.add_marker("model")
 

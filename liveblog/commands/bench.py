@@ -98,7 +98,7 @@ def _token_in(file: IO[str]) -> str:
         token = file.readline().strip()
         if token.isascii():  # no header can carry any other text
             return token
-    raise click.ClickException(f"{file.name} holds no token")
+    raise click.ClickException(f"{file.name} has no token in its first line")
 
 
 def _progress(what: str, done: int, total: int) -> None:

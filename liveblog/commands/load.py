@@ -1,10 +1,10 @@
-"""A load test of a running server: many readers, and which entries reach them after what delay.
+"""A load test of a running server: whether each entry reaches each of many readers, and how late.
 
 The readers are WebSockets of the `websockets` client, in this process, and behave as a browser's
 script does. Each knows its position, counts the offsets that a frame skips or repeats, and
-reconnects after a `bye`, a `reset` or a cut. With a token, entries are published into a new blog,
-and each entry's text states its instant. Without a token a blog is only watched, and a delay is
-measured from the entry's own time, so both clocks must agree.
+reconnects after a `bye`, a `reset` or a cut. With a token the test publishes entries, and each
+entry's text states its instant. Without a token the test only watches a blog, and measures a delay
+from the entry's own time, so both clocks must agree.
 
 Rules: imports nothing of the server; measures only what any client sees.
 """
@@ -140,7 +140,7 @@ class LoadReader:
 
 
 def _published(entry: dict[str, Any]) -> float:
-    """Return an entry's instant in seconds since 1970: as its text states, else the server's."""
+    """Return when an entry was published, in seconds since 1970: as its text or the server says."""
     text = entry["headline"] or ""
     if text.startswith(MARK):
         return float(text[len(MARK) :])
@@ -148,7 +148,7 @@ def _published(entry: dict[str, Any]) -> float:
 
 
 class Bench:
-    """One measurement of the server at `url`. `progress` gets the phase, how much of how many."""
+    """One measurement of the server at `url`. `progress` gets a phase, the number done, and all."""
 
     def __init__(
         self, url: str, readers: int, token: str, progress: Callable[[str, int, int], None]
@@ -169,7 +169,7 @@ class Bench:
                 await self._call("PATCH", f"/api/blogs/{slug}", {"status": "draft"})
 
     async def watch(self, blog: str, seconds: float) -> Result:
-        """Count what every reader receives of the entries that others publish."""
+        """Count the entries of other publishers that the readers receive."""
         return await self._with_readers(blog, lambda: self._wait(seconds))
 
     async def _with_readers(self, slug: str, work: Callable[[], Awaitable[int]]) -> Result:

@@ -1,11 +1,11 @@
 """The command line: the group of all commands, its help and its errors.
 
-The result of a command goes to standard output and every remark to standard error. So
-`TOKEN=$(liveblog token create wire)` holds a token and nothing else. A failure is one clear line
-and exit code 1.
+A command prints its result on standard output and all other text on standard error. So
+`TOKEN=$(liveblog token create wire)` stores only the token. A failure is one clear line and exit
+code 1.
 
 Rules: a command's module is imported when the command is called, since a short command spends most
-of its time on imports. Such a module in turn imports in its functions what is slow to import.
+of its time on imports. A command's module imports slow modules inside its functions.
 """
 
 from importlib import import_module

@@ -51,7 +51,7 @@ def user_list() -> None:
 @user.command("disable")
 @click.argument("name")
 def user_disable(name: str) -> None:
-    """Refuse a user from now on and end all their sessions."""
+    """Reject a user from now on and end all the user's sessions."""
     _with_accounts(quiet_settings(), lambda accounts: accounts.disable_user(name))
     click.echo(f"{name} can no longer sign in", err=True)
 
@@ -82,7 +82,7 @@ def token_list() -> None:
 @token.command("revoke")
 @click.argument("name")
 def token_revoke(name: str) -> None:
-    """Refuse a token from now on. No later token can have its name."""
+    """Reject a token from now on. No later token can have its name."""
     _with_accounts(quiet_settings(), lambda accounts: accounts.revoke_token(name))
     click.echo(f"{name} can no longer call the API", err=True)
 

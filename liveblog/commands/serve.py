@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from liveblog.store.nodes import Nodes
     from liveblog.store.promise import Promise
 
-LAST_S: Final = 5  # for the last farewells, and for all parts of a worker to end
+LAST_S: Final = 5  # for the last `bye` frames, and for all parts of a worker to end
 STORE_TRIES: Final = 30  # a second apart, to reach a store whose durability must be verified
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     Without REDIS_URL, also run an embedded store in DATA_DIR.
     """
     given = {"HOST": host, "PORT": port, "WEB_CONCURRENCY": workers}
-    # Into the environment and not only into our settings: workers read theirs from it.
+    # Into the environment, from which each worker process reads its settings.
     os.environ.update({name: text for name, text in given.items() if text is not None})
     chosen = settings.load(os.environ)
     _handle_signals(has_supervisor=chosen.web_concurrency > 1)
@@ -67,10 +67,10 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
 def _handle_signals(*, has_supervisor: bool) -> None:
     """Handle the signals that arrive before and after uvicorn handles them.
 
-    SIGTERM unwinds, so that the store is stopped. SIGHUP (a closed terminal) ends a server without
-    workers as SIGTERM does, since its default action would disconnect all readers. A supervisor
-    exchanges its workers on SIGHUP, and ignores the signal while it has none. Under `nohup` SIGHUP
-    stays ignored.
+    SIGTERM raises SystemExit, so that the store is stopped. SIGHUP (a closed terminal) ends a
+    server without workers as SIGTERM does, since its default action would disconnect all readers. A
+    supervisor exchanges its workers on SIGHUP, and ignores the signal while it has none. Under
+    `nohup` SIGHUP stays ignored.
     """
     signal.signal(signal.SIGTERM, _exit)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -92,7 +92,7 @@ def _nothing(number: int, frame: object) -> None:
 def _check_certificate(chosen: Settings) -> None:
     """Raise SettingsError for a certificate that no worker could serve with.
 
-    A worker that failed at it would be restarted without end.
+    The supervisor would restart the failing worker without end.
     """
     if not chosen.tls_cert:
         return
@@ -166,7 +166,7 @@ def _run(chosen: Settings) -> int:
     config = config_of(chosen)
     try:
         bound = listeners(config, chosen.send_buffer_bytes)
-    except SystemExit:  # as uvicorn ends when the port is taken; it has logged that
+    except SystemExit:  # uvicorn raises SystemExit when the port is taken, and has logged it
         return 1
     if config.workers > 1:
         _supervise(config, bound, chosen)
@@ -191,7 +191,7 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
         code = 0 if server.started else 1
     except SystemExit as stop:  # `_exit`: uvicorn ends by raising SIGTERM again
         code = 1 if stop.code else 0
-    except KeyboardInterrupt:  # and SIGINT likewise
+    except KeyboardInterrupt:  # uvicorn also raises SIGINT again
         pass
     return 1 if worker.has_failed else code
 

@@ -23,11 +23,11 @@ from liveblog.settings import Settings
 from liveblog.store.embedded import die_with
 
 GRACE_S: Final = 10  # for running requests, after the readers have left
-KEEP_ALIVE_S: Final = 95  # above balancers' idle time (60 to 90 s): below it they see stray 502s
+KEEP_ALIVE_S: Final = 95  # longer than balancers' 60 to 90 s; if shorter, a balancer answers 502
 BACKLOG: Final = 4_096
-# libuv accepts one connection of a listening socket in each turn of its loop. After a cut it would
-# take one turn for each reader that reconnects. With this many descriptors of the one socket, it
-# accepts this many readers in a turn.
+# libuv accepts one connection for each listening descriptor in each turn of its loop. With one
+# descriptor, readers that reconnect after a cut would take a turn each. So the one socket has this
+# many descriptors.
 ACCEPTS: Final = 16
 STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE  # a supervisor restarts no such worker
 
@@ -67,7 +67,7 @@ def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.soc
     """Return ACCEPTS descriptors of one bound socket.
 
     Accepted connections inherit the socket's send buffer. Without our limit the kernel buffers 2 to
-    4 MB for a reader that does not read (loopback, Linux 6.1). No count of ours includes those.
+    4 MB for a reader that does not read (loopback, Linux 6.1), which no limit of ours counts.
     """
     listener = config.bind_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
@@ -104,10 +104,11 @@ def _application(worker: Worker) -> ASGIApp:
 
 
 def obey_supervisor() -> None:
-    """Leave the terminal's signals to the supervisor, and end this worker when it is killed.
+    """Ignore the terminal's signals, and end this worker when the supervisor is killed.
 
-    Ctrl-C and a closed terminal signal every process. A worker must count none of them: a second
-    signal would end its drain. A worker that outlived its supervisor would hold the port.
+    Ctrl-C and a closed terminal signal every process. The supervisor signals the workers itself,
+    and a second signal would end a worker's drain. A worker that outlived its supervisor would keep
+    the port.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

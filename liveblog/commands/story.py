@@ -1,8 +1,8 @@
 """The sample blog: Apollo 11, published as an editor would publish it.
 
-One command after the installation, an operator sees every feature on real coverage. `fill`
-publishes the blog with the times of 1969. `replay` publishes it live, step by step, so that an open
-page receives changes.
+The sample shows an operator every feature, one command after the installation. `fill` publishes the
+blog with the times of 1969. `replay` publishes the blog live, step by step, so that an open page
+receives changes.
 
 Rules: writes only through `publishing`, as any caller does. All texts are in demo.toml.
 """

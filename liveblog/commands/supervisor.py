@@ -1,7 +1,7 @@
 """Worker processes and their supervisor: started, replaced when they die, exchanged on SIGHUP.
 
-This is uvicorn's supervisor with another exchange. uvicorn replaces one worker after the other.
-A reader would often reconnect from the first old worker to the second, and be sent away again.
+This is uvicorn's supervisor with another exchange. uvicorn replaces one worker after the other, so
+many readers would reconnect from one old worker to another old worker.
 
 Rules: knows no readers and no store; `drain` decides how a worker ends.
 """
@@ -23,15 +23,15 @@ log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 START_WITHIN_S: Final = 30.0  # for new workers to serve, else the old workers stay
-LOOK_EVERY_S: Final = 0.1  # between two questions whether the new workers serve
-ANSWER_WITHIN_S: Final = 1.0  # for a worker's answer to that question
+LOOK_EVERY_S: Final = 0.1  # between two checks whether the new workers serve
+ANSWER_WITHIN_S: Final = 1.0  # for a worker's answer to such a check
 
 
 class WorkerProcess(Process):
     """A worker's process, which makes its server and attaches the application to it.
 
-    With `replaces_another` it listens only after its first contact with the store: before, it could
-    not serve the pages that the old worker holds.
+    With `replaces_another` the worker listens only after its first contact with the store. Before
+    that contact, it could not serve the pages that the old worker has.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Supervisor(Multiprocess):
     def __init__(self, config: Config, sockets: list[socket], end_within_s: float) -> None:
         super().__init__(config, sockets)
         self._end_within_s = end_within_s
-        self._ending: dict[Process, float] = {}  # sent SIGTERM, by when each is killed
+        self._ending: dict[Process, float] = {}  # sent SIGTERM; the value: when each is killed
 
     def init_processes(self) -> None:
         """Start the workers."""
@@ -94,7 +94,7 @@ class Supervisor(Multiprocess):
             is_late = time.monotonic() >= until
             if is_late or self.is_ending() or not all(it.process.is_alive() for it in fresh):
                 return False
-            time.sleep(LOOK_EVERY_S)  # no event loop runs here, and workers only answer questions
+            time.sleep(LOOK_EVERY_S)  # no event loop runs here, and workers announce nothing
         return True
 
     # -- signals

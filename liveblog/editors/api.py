@@ -1,8 +1,8 @@
 """The editors' JSON API: from an HTTP request to a call of `Publishing`, and back to JSON.
 
 `_TABLE` maps each path and method to its handler. A handler checks the request's headers, query and
-body, in this order; `Publishing` decides whether the caller may do it, and does it. Every answer
-under /api/ is JSON, also for an unknown path or method.
+body, in this order; `Publishing` checks the permission and makes the change. Every answer under
+/api/ is JSON, also for an unknown path or method.
 
 Rules: no Redis, no permission, no HTML. A handler makes one call of `Publishing`.
 """
@@ -76,8 +76,8 @@ def routes(
 class _Path:
     """One path of the API: calls the method's handler, and answers problems as problem+json.
 
-    An ASGI app, not a function: for a function, Starlette itself would answer a wrong method, as
-    plain text.
+    This is an ASGI app and not a function. With a function, Starlette itself would answer a wrong
+    method, as plain text.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ def _limit(given: str) -> int:
 
 
 def _takedown(request: Request) -> bool:
-    """Return whether to erase the entry. A misspelt value is rejected, never taken for a no."""
+    """Return whether to erase the entry. Any value but 0 and 1 is rejected, so no typo counts."""
     given = request.query_params.get("takedown", "0")
     if given not in ("0", "1"):
         raise _bad_parameter(f"takedown must be 1 or 0, not {given[:40]!r}.")

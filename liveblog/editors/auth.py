@@ -186,7 +186,7 @@ async def _count_try(accounts: Accounts, address: str, name: str) -> list[str]:
     editor's name could lock that editor out. Guesses of one name from many addresses reduce each
     address's share from 10 to 2, never to 0. An editor with the right password needs one try. One
     address alone cannot reduce the share, since its 10 tries a window stay below 100. An attacker
-    keeps 192 tries a day and address, few against 12 characters and argon2id.
+    keeps 192 tries a day from each address: few against 12 characters and argon2id.
     """
     here, there = f"address {address}", f"pair {address} {name}"
     await _admit(accounts, here, ADDRESS_TRIES_MAX)

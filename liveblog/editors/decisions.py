@@ -166,16 +166,16 @@ def gone(detail: str) -> Problem:
 def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """Return the first revision of an entry that the caller creates.
 
-    Raises 422 for fields that do not fit each other, 403 for what a contributor may not do.
+    Raises 422 for fields that contradict each other, 403 when a contributor may not do this.
     """
     entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
     return _merged(caller, entry, patch, now)
 
 
 def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
-    """Return the entry with the patch's fields, a new revision unless only MARKS change.
+    """Return the entry with the patch's fields, as a new revision unless only MARKS change.
 
-    Raises 409 for a status that cannot follow, else as `new_entry` does.
+    Raises 409 for a status that cannot follow the present one, and as `new_entry` does.
     """
     edited = _merged(caller, _next_status(entry, patch), patch, now)
     is_marking = patch.keys() <= MARKS
@@ -185,8 +185,8 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
 def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
     """Return what is left of a deleted entry: its numbers, and no text.
 
-    `revisions` is the number of earlier revisions that the store keeps. A second takedown keeps the
-    count of erased revisions that the first one noted.
+    `revisions` is the number of earlier revisions that the store keeps. A second takedown keeps
+    `revisions_erased` of the first.
     """
     erased = entry.revisions_erased
     if takedown and not entry.takedown:
@@ -280,7 +280,7 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
 
 
 def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
-    """Return the entry with the patch's fields but its status, which is decided already."""
+    """Return the entry with the patch's fields; the entry already has its next status."""
     merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
     is_marked = patch.get("key") or patch.get("pinned")
     if caller.role == "contributor" and is_marked:

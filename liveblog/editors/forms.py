@@ -75,7 +75,7 @@ def _is_utf_8(charset: str) -> bool:
 
 
 def decode(body: bytes) -> Boxes:
-    """Return the boxes of a form; of boxes with one name, the last.
+    """Return the boxes of a form; the last one, when several have one name.
 
     Browsers send line breaks as CRLF (HTML, "normalize newlines"); the store has LF. Raises
     Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
@@ -119,16 +119,16 @@ def altered(boxes: Mapping[str, str]) -> Boxes:
 
 
 def new_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return the fields of a new entry as the API takes them, without the empty ones."""
+    """Return a new entry's fields for the API, without the empty ones."""
     fields = entry_fields(boxes, zone)
     return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
 def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return the fields of the altered boxes, as the API takes them.
+    """Return an entry's fields for the API, from the altered boxes.
 
-    An entry that goes back to draft or approval leaves its schedule, though its box still has the
-    time.
+    A scheduled entry that becomes a draft or a submission loses its time, even when the form's box
+    still has the time.
     """
     fields = entry_fields(altered(boxes), zone)
     if fields.get("status") in ("draft", "submitted"):
@@ -137,7 +137,7 @@ def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object
 
 
 def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return an entry's fields as the API takes them, of the boxes given; empty ones are None.
+    """Return an entry's fields for the API, from the given boxes; None for an empty box.
 
     Commas or line breaks separate the names of a byline. `publish_at` is local time in `zone`.
     """
@@ -153,7 +153,7 @@ def _text_or_none(text: str) -> str | None:
 
 
 def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return the form's status and time; with a time, "publish" schedules."""
+    """Return `status` and `publish_at`; a time without a draft's status schedules the entry."""
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
         return {"status": status} if status else {}
@@ -162,9 +162,9 @@ def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
 
 
 def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return a blog's fields as the API takes them, of the altered boxes; empty ones are None.
+    """Return a blog's fields for the API, from the altered boxes; None for an empty box.
 
-    `starts_at` is local time in the zone that the form gives the blog, else in `zone`.
+    `starts_at` is local time in the form's own time zone; in `zone` if the form has no valid zone.
     """
     new = altered(boxes)
     fields: dict[str, object] = {n: _text_or_none(new[n]) for n in _HEADER if n in new}
@@ -176,11 +176,11 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
 
 
 def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return the form's start; nothing if neither the start nor the zone was altered.
+    """Return `starts_at`, if the editor altered the start or the zone; else no field.
 
-    A box has no milliseconds, and does not tell two equal hours apart. So a start left as shown is
-    not sent: saving the rest of the header must not move it. In an unknown zone, which the API
-    rejects, the start is read in `zone`.
+    The box has no milliseconds, and its hour may occur twice when clocks change. Sending an
+    unaltered start could move the start. In an unknown zone, which the API rejects, the start is
+    read in `zone`.
     """
     if "starts_at" not in boxes or not altered(boxes).keys() & {"starts_at", "timezone"}:
         return {}
@@ -207,8 +207,8 @@ def header_values(blog: Blog) -> Boxes:
 def entry_values(entry: Entry, zone: str) -> Boxes:
     """Return the contents of an entry's boxes.
 
-    Marks and the time also have a `{name}_was`. Marks change without a new revision. The box of a
-    time has no milliseconds, and does not tell two equal hours apart.
+    Marks and the time also have a `{name}_was`, so that only altered ones are saved. A colleague
+    can change marks without a new revision. A time's box has no milliseconds.
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
@@ -219,7 +219,7 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
 
 
 def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
-    """Return the values, with a `{name}_was` for each of these names, as `altered` needs them."""
+    """Return the values, with a `{name}_was` for each of the names; `altered` compares both."""
     return {**values, **{f"{name}_was": values[name] for name in names}}
 
 
@@ -264,8 +264,8 @@ def sentence(detail: str) -> str:
 def instant_of(local: str, zone: str) -> str:
     """Return the RFC 3339 instant of a local time in a zone; any other text unchanged.
 
-    An hour that occurs twice is its first occurrence. A skipped hour is read with the offset before
-    the change.
+    A local time that occurs twice means its first occurrence. A local time that clocks skip is read
+    with the offset before the change.
     """
     if not _LOCAL_TIME.fullmatch(local):
         return local
@@ -277,7 +277,7 @@ def instant_of(local: str, zone: str) -> str:
 
 
 def local_time(ms: int | None, zone: str) -> str:
-    """Return an instant as a datetime-local box in a zone contains it; "" for None."""
+    """Return an instant as the text of a datetime-local box, in a zone; "" for None."""
     if ms is None:
         return ""
     at = datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone))

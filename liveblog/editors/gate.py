@@ -143,7 +143,7 @@ class Gate:
 
 
 def page_response(html: str, status: int = 200, problem: Problem | None = None) -> Response:
-    """Return the answer with a page; Retry-After is the problem's."""
+    """Return the HTTP answer that contains a page, with the problem's Retry-After if any."""
     retry_after_s = problem.retry_after_s if problem else None
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return Response(html, status, headers, "text/html")
@@ -159,7 +159,7 @@ async def read_form(request: Request) -> Boxes:
 
 
 async def _body_once(request: Request) -> bytes:
-    """Return the body; a second call returns it again, for the page that repeats the form."""
+    """Return the request's body; a second call, for a problem's page, returns the same body."""
     if not hasattr(request.state, "body"):
         request.state.body = await auth.read_body(request)
     body: bytes = request.state.body

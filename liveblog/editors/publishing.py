@@ -52,7 +52,7 @@ from liveblog.store.writes import (
     unnumbered,
 )
 
-PAUSE_S: Final = 0.01  # the longest wait after the first lost race; longer after each
+PAUSE_S: Final = 0.01  # longest random wait after the first lost race; twice this after the second
 TRIES_MAX: Final = 20  # lost races for one record before the caller gets 503
 T = TypeVar("T")
 Fields = Mapping[str, object]  # JSON members that a caller sent
@@ -208,7 +208,7 @@ class Publishing:
         revision: int | None,
         key: str | None = None,
     ) -> EntryResult:
-        """Merge `fields` into an entry of which the caller saw `revision`.
+        """Merge `fields` into an entry; `revision` is the one that the caller saw.
 
         Without fields nothing is written, and the result is the entry as it is.
 
@@ -242,8 +242,8 @@ class Publishing:
     ) -> DeleteResult:
         """Remove an entry; with `takedown` also erase every revision, draft and copy of it.
 
-        Deleting a deleted entry has the same result again. Raises 403 for a takedown by another
-        role than admin.
+        Deleting a deleted entry returns the same result. Raises 403 for a takedown by another role
+        than admin.
         """
         call = _call(caller, f"DELETE {slug} {id}", key, takedown)
         await self._reading.blog(caller, slug)
@@ -309,10 +309,10 @@ class Publishing:
     async def _alter(
         self, caller: Caller, slug: str, id: str, call: CallKey, decide: Decide
     ) -> Outcome[Entry]:
-        """Read an entry, decide, commit; again while other writes are faster.
+        """Read an entry, decide, commit; retry while other writes are faster.
 
-        `decide` returns the write, or None to leave the entry as it is. A repeated call returns the
-        first outcome before the rules are checked again: they may forbid by now what was done.
+        `decide` returns the write, or None to leave the entry as it is. A repeated call returns its
+        first outcome without a check of the rules: the rules may forbid the call by now.
         """
 
         async def attempt() -> Outcome[Entry]:
@@ -350,7 +350,7 @@ class Publishing:
 
 
 async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what an attempt to read, decide and commit returns; try again while it is Stale.
+    """Return the result of `attempt`, which reads, decides and commits; retry while it is Stale.
 
     Raises 503 after TRIES_MAX attempts, and the Problem of a refusal of the store.
     """
@@ -380,7 +380,7 @@ def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
 def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
     """Return the name and the fingerprint of a call.
 
-    Without a key of the caller's, the call gets a random key: a retry of our own then cannot write
+    Without a key from the caller, the call gets a random key, so that our own retry cannot write
     twice.
     """
     scope = f"{caller.ident}\n{what}\n{key or new_id('', 24)}"

@@ -57,9 +57,9 @@ class DeleteResult(NamedTuple):
 
 
 class Results:
-    """Results of the outcomes of calls. Each method raises StoreDown.
+    """Turns the store's outcomes into results for callers. Each method raises StoreDown.
 
-    The store remembers no texts, so the result of a repeated call is read again.
+    The store remembers no texts of a call, so a repeated call reads the record again.
     """
 
     def __init__(self, blogs: Blogs, entries: Entries) -> None:
@@ -89,12 +89,12 @@ class Results:
     async def _revision(self, slug: str, id: str, revision: int) -> Entry:
         stored = await self._entries.stored(slug, id)
         if not stored or stored.entry.deleted:
-            raise gone("This was done, and the entry was deleted since.")
+            raise gone("The first call succeeded, but the entry was deleted later.")
         if stored.entry.revision == revision:
             return stored.entry
         earlier = await self._entries.earlier(slug, id, revision)
         if not earlier:
-            raise gone("This was done, but the text of that revision is no longer kept.")
+            raise gone("The first call succeeded, but the text of that revision is no longer kept.")
         return earlier
 
     async def delete(self, slug: str, outcome: Outcome[Entry]) -> DeleteResult:

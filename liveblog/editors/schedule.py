@@ -3,7 +3,7 @@
 A worker reads the due entries of all blogs by the store's clock, in one pipeline for each server.
 Each entry has one idempotency key for its revision, so the first worker publishes it and no other.
 
-Rules: no clock of its own; decides only when to look.
+Rules: the store's clock alone decides which entries are due.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ async def run(broker: Broker, publishing: Publishing) -> None:
 async def publish_due(
     due: DueEntries, publishing: Publishing, skipped: Counter[str] | None = None
 ) -> int:
-    """Publish what is due now, and return how many entries this worker published.
+    """Publish the entries that are due now, and return how many this worker published.
 
-    An entry that cannot be published does not delay the others, nor does a blog that takes no
-    writes. A pass reads one page of each blog, which such entries would fill. So `skipped`, kept
-    from pass to pass, counts the first due entries of a blog that the next pass leaves out. After
-    the last page, the passes start again at the first entry.
+    An entry that cannot be published, or a blog that rejects writes, does not delay other entries.
+    A pass reads one page of due entries of each blog, and entries that stay due could fill the
+    page. `skipped`, which callers keep between passes, therefore counts the entries of each blog
+    that the next pass skips. After the last page, a pass starts at the first entry again.
     """
     skipped = Counter() if skipped is None else skipped
     entries = await due.read(skipped)
@@ -71,7 +71,7 @@ async def publish_due(
 
 
 def _turn_pages(skipped: Counter[str], entries: Sequence[Due], stuck: Counter[str]) -> None:
-    """Skip a full page's stuck entries in the next pass; start again after the last page."""
+    """Make the next pass skip the stuck entries of each full page; after the last page, none."""
     read = Counter(due.slug for due in entries)
     full = [slug for slug, count in read.items() if count == DUE_AT_ONCE]
     now_skipped = {slug: skipped[slug] + stuck[slug] for slug in full}

@@ -27,7 +27,7 @@ _MESSAGES: Final = {
 class _Head(NamedTuple):
     """A page's title, description and address for browsers and search engines.
 
-    `canonical` is "" when the site's address is unknown: a relative one has no meaning.
+    `canonical` is an absolute address, "" when the site's address is unknown.
     """
 
     title: str

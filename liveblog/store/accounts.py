@@ -1,9 +1,9 @@
 """Users, tokens, sessions and rate limits, in Redis.
 
-The store holds proofs of secrets, never secrets: argon2id for passwords, SHA-256 for tokens and
-sessions. Those are 256 random bits, so no attacker can guess them and no slow hash is needed. Every
-record is written by one command or one script, so no half user exists. redis-py repeats a write
-whose reply was lost; the repetition finds its own record and counts as done.
+The store has only hashes of secrets: argon2id for passwords, SHA-256 for tokens and sessions. A
+token's or session's secret is 256 random bits, so nobody can guess it and no slow hash is needed.
+One command or script writes each record, so no half user exists. redis-py repeats a write whose
+reply was lost; the repetition finds its own record and succeeds.
 
     lb:users                HASH    name -> JSON of the user, with the password's hash
     lb:{tokens}:names       HASH    token name -> digest of its secret; "" once it is revoked
@@ -50,9 +50,9 @@ redis.call('HSET', KEYS[1], name, digest)
 return 1
 """
 
-# Remove a token by the digest that was read for its name. The name stays, with no digest: drafts
-# belong to a name, so its next holder would read those of the first. A repeated call changes
-# nothing.
+# Remove a token by the digest that was read for its name. The name stays taken: drafts belong to a
+# name, so a new token of that name could read the drafts of the revoked token. A repeated call
+# changes nothing.
 _REVOKE: Final = """
 local name, digest = ARGV[1], ARGV[2]
 redis.call('HDEL', KEYS[2], digest)
@@ -104,7 +104,7 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DamagedAccounts(Damaged):
-    """Some records of a list are corrupt: `names` are theirs, `others` the intact ones, by name."""
+    """Some listed accounts are corrupt: `names` has their names, `others` the intact accounts."""
 
     def __init__(self, kind: str, names: Sequence[str], others: Sequence[User | Token]) -> None:
         shown = ", ".join(map(repr, names))
@@ -165,13 +165,12 @@ class Accounts:
         return users
 
     async def disable_user(self, name: str) -> None:
-        """Refuse a user from now on and end all their sessions.
+        """Reject a user from now on and end all the user's sessions.
 
         Raises Problem: 422 for a bad name, 404 for an unknown one. The sessions end because each
-        use of a session reads its user. A plain HSET overwrites no other change: nothing else
-        changes a stored user, and no user is ever enabled again. A user whose record is corrupt
-        stays as well, without rights: if the name were free, its next holder would have the old
-        sessions.
+        use of a session reads its user. A plain HSET overwrites no other change, since nothing else
+        changes a stored user. A corrupt record is replaced by a disabled user without rights: with
+        a free name, a new user of that name would get the old sessions.
         """
         check_name(name)
         try:
@@ -202,7 +201,7 @@ class Accounts:
         )
 
     async def _user(self, name: str) -> _StoredUser | None:
-        # No stored name has a lone surrogate; encoded this way it raises nothing and matches none.
+        # Encoded this way, a name with a lone surrogate raises nothing, and matches no stored name.
         key = name.encode(errors="surrogatepass")
         raw = await self._records.ask(_USERS, lambda redis: redis.hget(_USERS, key))
         return decode(raw, _StoredUser)
@@ -246,7 +245,7 @@ class Accounts:
         return tokens
 
     async def revoke_token(self, name: str) -> None:
-        """Refuse a token from now on. Its name stays taken.
+        """Reject a token from now on. Its name stays taken.
 
         Raises Problem: 422 for a bad name, 404 for an unknown or revoked token.
         """
@@ -261,10 +260,10 @@ class Accounts:
         return await self._records.ask(_TOKENS[0], lambda redis: redis.hget(_TOKENS[0], name))
 
     async def token_caller(self, secret: str) -> Caller | None:
-        """Return the caller that a token's secret stands for, None for no token's secret.
+        """Return the caller of the token that has this secret, None when no token has it.
 
-        Text that cannot be a token is looked up all the same: while the store is unreachable, every
-        secret gets StoreDown.
+        Text that cannot be a secret is queried too, so that every text raises StoreDown while the
+        store is unreachable.
         """
         digest = _digest(secret)
         raw = await self._records.ask(_TOKENS[1], lambda redis: redis.hget(_TOKENS[1], digest))
@@ -311,7 +310,7 @@ class Accounts:
         return -(-int(wait_ms) // 1000)
 
     async def forget_try(self, what: str) -> None:
-        """Uncount one try of `what`."""
+        """Take one try of `what` off its count."""
         await self._records.run(_FORGET, (_rate_key(what),))
 
 

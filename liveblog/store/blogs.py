@@ -1,7 +1,7 @@
 """Blogs by slug: their headers, their positions, and the list of all blogs by activity.
 
-The list (INDEX) is one sorted set, on one node of a cluster. It is written beside the blogs and not
-in one step with them, so a write to it can be lost; `rebuild_index` puts lost blogs back.
+The list (INDEX) is one sorted set, on one node of a cluster. The list is not written in one step
+with a blog, so the list can miss a blog; `rebuild_index` adds missing blogs.
 
 Rules: reads blogs and writes the list, never a blog.
 """
@@ -69,8 +69,8 @@ class Blogs:
     async def touch(self, slug: str, at: int | None = None) -> None:
         """Note in the list that the blog was active `at` (milliseconds since 1970).
 
-        Without `at`, put the blog into the list at its last change. Raises nothing: the write that
-        the caller notes is done, and a blog that the list lacks is put back at the next start.
+        Without `at`, put the blog into the list at its last change. Raises nothing: the caller's
+        write is stored already, and the next start adds a blog that the list lacks.
         """
         try:
             async with asyncio.timeout(TOUCH_WITHIN_S):
@@ -93,7 +93,7 @@ class Blogs:
         await self.nodes.at(INDEX).zadd(INDEX, {slug: at}, gt=True)
 
     async def _list_again(self, slug: str) -> None:
-        """List a blog at its last change; an unreadable blog must not keep the others out."""
+        """Put a blog into the list at its last change; log and skip an unreadable blog."""
         try:
             stored = await self.read(slug)
         except StoreDown as error:

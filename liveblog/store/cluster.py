@@ -1,7 +1,7 @@
 """The primaries of a cluster: the map of their slots, and a plain client for each.
 
-Why not redis-py's client for clusters: its pipelines forbid EVAL and WAIT on one connection, and
-its pub/sub was still being repaired in 8.1. A plain client for each node has neither problem.
+redis-py has a client for clusters. Its pipelines forbid EVAL and WAIT on one connection, and its
+pub/sub was still being fixed in 8.1. A plain client for each node has neither problem.
 
 Rules: knows no blogs. Only `look_again` changes the map.
 """
@@ -91,7 +91,7 @@ class Cluster(Nodes):
         return by_name(replies)
 
     async def _at_once(self, names: Sequence[str], ask: Query[T]) -> list[Reply[T]]:
-        """Return what each node replied or raised, with the names that it was asked about."""
+        """Return each node's reply or exception, with the names of the query."""
         groups: dict[Node | None, list[str]] = {node: [] for node in self.everyone()}
         for name in names:
             groups.setdefault(self._owners[key_slot(name.encode())], []).append(name)
@@ -131,7 +131,7 @@ class Cluster(Nodes):
         return max(views, key=lambda view: (view.is_ok, view.epoch))
 
     async def _adopt(self, view: _View) -> None:
-        """Make a view the map, and close the clients of nodes that are no longer in it."""
+        """Replace the map by a view, and close the clients of nodes that the view lacks."""
         addresses = {address for _, _, address in view.slots}
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - addresses]
         for address in addresses - self._nodes.keys():
@@ -191,6 +191,6 @@ async def _view(address: Address, redis: Client) -> _View | Exception:
 
 
 def _address(primary: Sequence[Any], asked: Address) -> Address:
-    """Return a primary's address; one without a known host has the host of the node asked."""
+    """Return a primary's address; an unknown host means the host of the node asked."""
     host, port = primary[:2]
     return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)

@@ -1,8 +1,8 @@
-"""Keys, stored records and messages of a blog: what its bytes in Redis mean.
+"""Names of a blog's keys in Redis, and the format of its records and messages.
 
-A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. A record
-is stored as the exact bytes that were announced: first the stamps of the store (offset, order,
-times), then the fields that the editor's side made.
+A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. The store
+keeps the same bytes of a record that it announces: first the stamps of the store (offset, order,
+times), then the fields from the editor's side.
 
 Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
@@ -37,7 +37,7 @@ decode_blog = msgspec.json.Decoder(Blog).decode
 
 
 def key(slug: str, name: str) -> str:
-    """Return the key of a blog that has this name, such as "entries" or "rev:e123"."""
+    """Return a blog's key in Redis by its short name, such as "entries" or "rev:e123"."""
     return f"lb:{{{slug}}}:{name}"
 
 
@@ -83,7 +83,7 @@ def decode_record(raw: bytes) -> Record:
 
 
 def decode_position(epoch: bytes, offset: bytes, check: bytes) -> Position:
-    """Return the position that three fields of a blog's hash name."""
+    """Return the position from three fields of a blog's hash."""
     return Position(epoch.decode(), int(offset), check.decode())
 
 
@@ -150,7 +150,7 @@ def decode_message(raw: bytes) -> Changes | None:
 
 
 def _chained(previous: str, records: list[bytes]) -> str:
-    """Return the checks of records that follow each other, 8 hex digits each."""
+    """Return the checks of consecutive records after the check `previous`, 8 hex digits each."""
     checks = ""
     for record in records:
         hashed = hashlib.sha1(previous.encode() + record, usedforsecurity=False)

@@ -1,4 +1,4 @@
-"""From a URL to the servers that it names: one, one that sentinels watch over, or a cluster.
+"""Connects to the servers that a URL names: one server, a sentinels' primary, or a cluster.
 
 Rules: opens no connection; the first call does.
 """

@@ -1,7 +1,7 @@
 """The data directory of an embedded store: its lock, the note of its owner, its socket.
 
-One file lock means "this directory's store". The owner takes the lock and the store's process
-inherits it, so the lock is held while either of them lives.
+A process owns the directory's store while it holds the file lock. The store's process inherits the
+lock, so the lock is held while either process lives.
 
 Rules: all names of files in a data directory are in this module. No process is started here.
 """
@@ -53,8 +53,8 @@ def prepared(data_dir: Path) -> Path:
 def locked(directory: Path, wait_s: float) -> Iterator[int]:
     """Hold the directory's lock and yield its descriptor.
 
-    Clears what an owner that was killed left behind. Raises UnusableStore when another process
-    still holds the lock after `wait_s`.
+    Removes the note and the socket of an owner that was killed. Raises UnusableStore when another
+    process still holds the lock after `wait_s`.
     """
     path = directory / _LOCK
     try:
@@ -66,7 +66,7 @@ def locked(directory: Path, wait_s: float) -> Iterator[int]:
         while not _try_lock(fd, path):
             if time.monotonic() > deadline:
                 raise UnusableStore(_in_use(directory, owner_of(directory)))
-            # flock(2) waits without a limit or not at all. No event loop runs yet to be blocked.
+            # flock(2) waits without a limit or not at all. No event loop runs yet.
             time.sleep(POLL_S)
         _clear_traces(directory, fd)
         yield fd
@@ -146,7 +146,7 @@ def owners_socket(directory: Path) -> Path | None:
             return path
         if time.monotonic() > deadline:
             raise UnusableStore(f"{_in_use(directory, owner)} (the store does not answer)")
-        # Another process' file and socket give no event to wait for. No event loop runs yet.
+        # Another process' file and socket give no event to wait for; no event loop runs yet.
         time.sleep(POLL_S)
     return None
 
@@ -169,7 +169,7 @@ def is_held(lock: Path) -> bool:
 
 
 def refuse_unsafe_files(directory: Path) -> None:
-    """Raise UnusableStore for data that a store with an append-only file would read as empty."""
+    """Raise UnusableStore for data that a store with an append-only file would ignore."""
     files = directory / "appendonlydir"
     if any(files.glob("*.manifest")) or (directory / "appendonly.aof").exists():
         return

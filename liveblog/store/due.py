@@ -41,10 +41,10 @@ class DueEntries:
 
     @queries_store
     async def read(self, skipped: Mapping[str, int] | None = None) -> list[Due]:
-        """Return the due entries of all blogs that have not ended: per blog DUE_AT_ONCE.
+        """Return the due entries of all blogs that have not ended, at most DUE_AT_ONCE of each.
 
-        The entry that fell due first comes first, after as many as `skipped` has for the blog. In a
-        cluster each node's clock counts, since the node stamps with it; blogs on an unreachable
+        The earliest comes first, without the first `skipped[slug]` entries of a blog. In a cluster
+        each node's own clock decides, since that clock also stamps changes. Blogs on an unreachable
         node are left out.
         """
         read = partial(_read_due, skipped=skipped or {})
@@ -55,7 +55,7 @@ class DueEntries:
 
     @queries_store
     async def unschedule(self, slug: str, id: str, seen: bytes | None) -> None:
-        """Remove an id from the schedule if `seen` is still its record; None: if it has none."""
+        """Remove an id from the schedule if its record is still `seen` (None: no record)."""
         keys = [key(slug, name) for name in ("entries", "drafts", "due")]
         await self.nodes.at(slug).eval(_UNSCHEDULE, len(keys), *keys, id, digest(seen))
 

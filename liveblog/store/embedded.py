@@ -1,10 +1,10 @@
-"""The embedded store: a real Valkey that `serve` starts, owns and never leaves behind.
-
-Why not the start-up code of the package that ships the binary: there the server outlives a killed
-parent; a second start on the same directory succeeds and loses acknowledged writes; a space in the
-path breaks the start; Ctrl-C ends the store before the server has drained.
+"""The embedded store: a Valkey process that `serve` starts, owns and ends.
 
 On Linux the kernel ends the store when its owner dies.
+
+The package that ships the binary has start-up code, which has four faults. Its server outlives a
+killed parent. A second start on the same directory succeeds and loses acknowledged writes. A space
+in the path breaks the start. Ctrl-C ends the store before the server has drained.
 
 Rules: speaks plain bytes to the store that it started, and imports no client library. A holder of
 the store's URL uses `broker` or `accounts`.
@@ -29,7 +29,7 @@ from urllib.parse import quote
 from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as files
 
-START_S: Final = 60.0  # a gigabyte of append-only file loads in a third of it
+START_S: Final = 60.0  # an append-only file of 1 GB loads in a third of this time
 STOP_S: Final = 30.0  # then the store is killed; with `appendfsync always` that loses nothing
 RESTART_PAUSE_S: Final = 1.0
 
@@ -58,12 +58,12 @@ def own(
 ) -> Iterator[str]:
     """Start the store of a directory, yield its `unix://` URL, stop the store.
 
-    A store that ends by itself meanwhile is logged and restarted. `brief`: the store stops soon, so
+    A store that ends by itself is logged and restarted. `brief`: the store stops soon, so
     other processes wait for the lock instead of using this store. `binary`, `arguments` (after our
     own, so they win) and `environ` are for tests.
 
-    Raises UnusableStore when another process owns the directory and still does after `wait_s`, when
-    there is no binary, or when the store does not start.
+    Raises UnusableStore when another process still owns the directory after `wait_s`, when there is no
+    binary, or when the store does not start.
     """
     directory = files.prepared(data_dir)
     with files.locked(directory, wait_s) as lock_fd:
@@ -85,9 +85,9 @@ def own(
 def use(redis_url: str, data_dir: Path, *, must_run: bool = False) -> Iterator[str]:
     """Yield the URL of a one-shot command's store.
 
-    That is the configured store; else the store of a running server on the directory; else a store
-    that runs for the command alone. `must_run`: never the last, for a command that takes long and
-    would keep a server from starting. Raises UnusableStore as `own` does.
+    The command uses the configured store, else the store of a running server in the directory. Else
+    `use` starts a store for the command alone; with `must_run` it raises UnusableStore instead, since
+    a long command would keep a server from starting. Raises UnusableStore as `own` does.
     """
     if redis_url:
         yield redis_url
@@ -144,8 +144,8 @@ def die_with(parent_pid: int, signal_number: int) -> None:
 class _Embedded:
     """The store's process, and the thread that starts, awaits and restarts it.
 
-    The thread lives as long as the owner, so a death signal tied to the thread means the owner's
-    death.
+    The kernel signals the store when this thread ends (see `die_with`). The thread lives as long as
+    the owner, so the signal means that the owner died.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Entries of one blog: reads by id, by order, and of what is not published.
+"""Entries of one blog, read from the store: by id, by order, and all drafts.
 
 Rules: writes nothing.
 """
@@ -41,9 +41,9 @@ class Entries:
 
     @queries_store
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
-        """Return an earlier revision of an entry: with None, the latest of the earlier ones.
+        """Return an earlier revision of an entry; the latest earlier one without `revision`.
 
-        None when the store does not keep it.
+        None when the store does not keep that revision.
         """
         for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
             end = start + REVISIONS_AT_ONCE - 1

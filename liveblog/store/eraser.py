@@ -3,7 +3,8 @@
 A takedown removes the text from all keys. The append-only file of the server keeps the text until
 the server rewrites the file, so every takedown requests a rewrite.
 
-Rules: a request is forgotten only when a rewrite that this module started has ended well.
+Rules: a request is removed only after a rewrite that this module started has succeeded, or when no
+rewrite is possible.
 """
 
 import asyncio
@@ -21,9 +22,9 @@ from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 
-# Two hashes by the name of the node: the open request of a node, and the request and run of the
-# server for which the last rewrite was started. They are not kept on the node itself, whose keys go
-# elsewhere when its slots move.
+# Two hashes by node name. REWRITES has each node's open request. REWRITING has the request, and the
+# server's run id, for which the last rewrite was started. Each hash is on one node and lists all
+# nodes: keys on each node itself would leave the node when its slots move.
 REWRITES: Final = "lb:rewrites"
 REWRITING: Final = "lb:rewriting"
 _FORGET: Final = """
@@ -42,19 +43,18 @@ class Eraser:
     async def request(self, slug: str, *, again: bool) -> None:
         """Request a rewrite on the server that has the blog; `rewrite_if_requested` starts it.
 
-        `again`: the takedown was a repeated call, whose first run perhaps requested a rewrite; an
-        open request then stays as it is.
+        `again`: the takedown is a repeated call, and an open request of its first run stays as it
+        is.
         """
         name, redis = self.nodes.node(slug).name, self.nodes.at(REWRITES)
         await (redis.hsetnx if again else redis.hset)(REWRITES, name, new_id("", 12))
 
     async def rewrite_if_requested(self) -> bool:
-        """Start or check the requested rewrites, one step; call this again and again.
+        """Start or check each requested rewrite; call this periodically.
 
-        Return whether there was a request. A request is forgotten when a rewrite that was started
-        for it, in the same run of the server, has ended well; also when the server has no
-        append-only file or forbids rewriting it. An unreachable server does not
-        delay the others.
+        Return whether there was a request. A request is removed when its rewrite, started in the
+        same run of the server, has succeeded. A request is also removed when the server has no
+        append-only file or forbids a rewrite. An unreachable server does not delay the others.
         """
         requested = await self._requested()
         steps = await asyncio.gather(
@@ -94,7 +94,7 @@ async def _persistence(redis: Client) -> Mapping[str, object]:
         info: dict[str, object] = await redis.info("persistence") | await redis.info("server")
         return info
     except ResponseError as error:
-        log.warning("end of the store's rewrite is unknown: INFO is forbidden: %s", error)
+        log.warning("rewrite of the store's file: end unknown, INFO is forbidden: %s", error)
         return {}
 
 
@@ -105,6 +105,6 @@ async def _start_rewrite(node: Node) -> bool:
     except ResponseError as error:
         if "in progress" in str(error):
             return True
-        log.error("erased text stays in the store's file until its next rewrite: %s", error)
+        log.error("rewrite of the store's file: failed, it still has erased text: %s", error)
         return False
     return True

@@ -33,7 +33,7 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
-PLACE_AGAIN_S: Final = 0.5  # until the follower looks again for channels that no node had
+PLACE_AGAIN_S: Final = 0.5  # until the follower tries again to place channels that no node had
 
 
 class _Words(NamedTuple):
@@ -73,7 +73,7 @@ class Follower:
         self._running: dict[Line, asyncio.Task[None]] = {}
         self._sink: Sink | None = None  # while running
         self._wake = asyncio.Event()
-        self._is_unplaced = False  # channels may be on other nodes by now
+        self._is_unplaced = False  # channels may have moved to other nodes
         if not nodes.is_cluster:
             # Connected even without channels, so that the first subscription need not wait.
             self._line(nodes.node(""))
@@ -105,10 +105,9 @@ class Follower:
                 line.leave(channel(slug))
 
     async def _place(self, slug: str) -> bool:
-        """Have a blog's channel carried by the line to the node that has the channel.
+        """Assign a blog's channel to the line of its node; subscribe unless confirmed.
 
-        Does nothing when that line carries the channel already. Returns False when no node is known
-        to have the channel.
+        Returns False when no node is known to have the channel.
         """
         try:
             line = self._line(self._nodes.node(slug))
@@ -142,7 +141,7 @@ class Follower:
             await stop(self._running.values())
 
     async def _woken(self) -> None:
-        """Wait for work. Raises what a line failed with, if a line failed."""
+        """Wait for work. Raises the exception of a line that failed."""
         waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait(
@@ -167,13 +166,13 @@ class Follower:
         self._wake.set()  # `run` waits for this task too from now on
 
     def place_again(self) -> None:
-        """Have `run` read the map and place all channels again; in a cluster they move."""
+        """Make `run` read a cluster's map again and assign each channel to its present node."""
         if self._nodes.is_cluster:
             self._is_unplaced = True
             self._wake.set()
 
     async def _place_all(self) -> None:
-        """Place all channels by a new map, and try again later with those that no node has.
+        """Read the map and assign all channels; retry later for channels that no node has.
 
         A line subscribes once more to an unconfirmed channel that has not moved.
         """
@@ -208,8 +207,9 @@ class Follower:
     def unsubscribed(self, line: "Line", name: bytes) -> bool:
         """Note an ended subscription, and return whether the line must subscribe again.
 
-        That is so when a `follow` came before the store had obeyed the last `unfollow`. It is also
-        so when a cluster has moved the channel: the store then replies with MOVED.
+        The line must, when a `follow` came before the store had obeyed the last `unfollow`. The
+        line also must when a cluster has moved the channel: the store then replies MOVED, and the
+        follower reads the map.
         """
         slug = self._slugs.get(name)
         if not slug or self._places.get(slug) is not line:
@@ -247,7 +247,7 @@ class Line:
         self._id = new_id("", 12)
         self._probe = ""
         self._probed = asyncio.Event()
-        self._leaving: set[asyncio.Task[None]] = set()  # a task without a reference may vanish
+        self._leaving: set[asyncio.Task[None]] = set()  # asyncio has only weak references to tasks
         self._connection: AbstractConnection | None = None
 
     async def join(self, name: str) -> None:
@@ -286,8 +286,8 @@ class Line:
     async def _session(self) -> None:
         connection: AbstractConnection = self._node.pool.make_connection()
         self._probed.clear()
-        # In a cluster the probe's slot is one of this node's, so that the probe tests this very
-        # connection. A slot that moves takes the probe with it, which ends the session.
+        # In a cluster the probe's slot is on this node, so the probe tests this connection. When
+        # the slot moves, the probe no longer arrives, and the session ends.
         self._probe = f"{self._node.prefix}probe:{self._id}"
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):

@@ -1,11 +1,10 @@
-"""Which server has a key: the interface that one server, a sentinels' primary and a cluster share.
+"""The servers behind one URL, and which of them has a key.
 
-A caller passes a call that can be repeated. When a call fails because the map of the servers was
-wrong, the map is read again and the call is repeated.
+One server, a sentinels' primary and a cluster share this interface. `Nodes.ask` repeats a call that
+failed because the map of the servers had changed.
 
-Rules: knows no blogs. Calls are repeated here, so every write that comes through must tolerate a
-repetition: it is idempotent, or counts one try too many. Errors leave as the RedisError or OSError
-that they are.
+Rules: knows no blogs. Since `ask` repeats calls, every write must tolerate a repetition: the write
+is idempotent, or at worst counts one try too many. Raises RedisError and OSError unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -65,16 +64,16 @@ class Nodes(ABC):
     @property
     @abstractmethod
     def map(self) -> object:
-        """The map of the servers, as far as known: another value whenever the map has changed."""
+        """The known map of the servers. Compares unequal to an earlier map after each change."""
 
     @abstractmethod
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        """Query all servers at once, each about those of the names that the server has, if any.
+        """Query all servers at once, each about its own names; a server without names too.
 
         `ask(client, names)` returns replies in the order of its names, and an exception in place of
-        each missing reply. Return the replies by name, and in words the errors of names and servers
-        without a reply: "" when there are none. In a cluster each server has EACH_WITHIN_S.
-        Raises what one of the servers raised when no server replies.
+        each missing reply. Return the replies by name, and the text of all errors, "" without
+        errors. In a cluster each server has EACH_WITHIN_S. Raises one server's error when no server
+        replies.
         """
 
     @abstractmethod
@@ -114,9 +113,9 @@ Reply = tuple[Sequence[str], Sequence[T | Exception] | Exception]
 
 
 def by_name(replies: Iterable[Reply[T]]) -> tuple[dict[str, T], str]:
-    """Return the replies by name, and in words the exceptions among them.
+    """Return the replies by name, and the text of all exceptions among the replies.
 
-    Each of `replies` is the names that a server was asked about, and what it replied or raised.
+    Each item of `replies` has the names of one query, and one server's reply or exception.
     """
     found: dict[str, T] = {}
     errors: list[Exception] = []

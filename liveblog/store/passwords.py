@@ -40,7 +40,7 @@ class Passwords:
     async def verify(self, stored: str | None, password: str) -> bool:
         """Return whether `stored` is the hash of `password`.
 
-        None costs as much time as a hash, and is never right.
+        For None the call takes the same time, and returns False.
         """
         return await self._work(_verify, stored, _encoded(password))
 
@@ -66,7 +66,7 @@ def _decoy() -> str:
 
 
 def _verify(stored: str | None, password: bytes) -> bool:
-    # The decoy is made even where it is not needed: the first unknown name takes no longer.
+    # Made for every name, so that the first unknown name takes no longer than a known one.
     decoy = _decoy()
     try:
         return _hasher().verify(stored or decoy, password) and stored is not None

@@ -62,8 +62,8 @@ class _Watchful(AbstractConnection):
     ) -> None:
         """Close the connection; after an error, without the closing handshake.
 
-        TLS waits for the other end's part of that handshake as long as for a reply. Then redis-py
-        would raise the handshake's timeout in place of the error.
+        With TLS the handshake waits for the other end, up to SOCKET_TIMEOUT_S. redis-py would then
+        raise the handshake's timeout in place of the error.
         """
         self.broke |= error is not None
         await super().disconnect(
@@ -74,9 +74,8 @@ class _Watchful(AbstractConnection):
 class Pool(BlockingConnectionPool):
     """A pool that closes all idle connections when one connection breaks.
 
-    A network that silently dropped one connection has mostly dropped all of them, and each would
-    cost its caller two timeouts more. Those were 5 of the 10 s that readers waited after such a
-    fault.
+    A network that silently drops one connection usually drops all, and each dead connection costs
+    its caller two timeouts. These were 5 of the 10 s that readers waited after such a fault.
     """
 
     def __init__(self, connection_class: type = Connection, **more: Any) -> None:

@@ -43,7 +43,7 @@ async def inspect(client: Client, durability: str) -> Promise:
     pipeline = client.pipeline(transaction=False)
     pipeline.info()
     pipeline.config_get("append*", "no-appendfsync-on-rewrite", "maxmemory-policy")
-    # Errors come as values: the server may forbid CONFIG or INFO, which is one of the findings.
+    # Errors are returned, not raised: a server that forbids CONFIG or INFO can still be judged.
     answers = await pipeline.execute(raise_on_error=False)
     info, config = (answer if isinstance(answer, dict) else {} for answer in answers)
     return judge(info, config, durability)
@@ -123,4 +123,4 @@ def _durability(config: Mapping[str, str], durability: str) -> str:
     return replica + {
         "always": "a confirmed change is on its disk (appendfsync always)",
         "everysec": "a power cut loses up to the last 2 s of changes (appendfsync everysec)",
-    }.get(config["appendfsync"], "a power cut loses what was not written back (appendfsync no)")
+    }.get(config["appendfsync"], "a power cut loses changes not yet on its disk (appendfsync no)")

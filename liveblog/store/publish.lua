@@ -8,7 +8,7 @@
 --   request      40 hex digits, the fingerprint of the call
 --   ttl_s        how many seconds the store remembers the call under `idem`
 --   id           the id of the record
---   seen         sha1 of the record as the caller read it, "" for none: the script replaces no other record
+--   seen         sha1 of the record that the caller read, "" for none: the script replaces only this record
 --   record       the record's JSON object without stamps; the script puts the stamps in front
 --   epoch        the name of a new epoch, used by create and when rotate is 1
 --   fresh        1: refused when the blog has ended
@@ -18,7 +18,7 @@
 --   listed, marked           1: the entry is in the index `order`, in the index `marked`
 --   due          when a scheduled entry is due, "" for any other
 --   drafts_max, revisions_max   limits of one blog and of one entry
---   status, revision, erased, position   what a repeated call is answered; position only for keep
+--   status, revision, erased, position   the answer to a repeated call; position only for keep
 --   channel      the blog's channel
 --   publish      PUBLISH, or SPUBLISH in a cluster: the channel has the keys' hash tag, so it is on this node
 -- Returns {"ok", epoch, offset, check, record}, or one of

@@ -40,7 +40,7 @@ S = TypeVar("S", bound=HasNodes)
 
 @asynccontextmanager
 async def store_errors() -> AsyncIterator[None]:
-    """Raise StoreDown for what Redis cannot do now, Damaged for a record that does not decode."""
+    """Raise StoreDown for errors of Redis, Damaged for a record that does not decode."""
     try:
         yield
     except (AskError, ClusterDownError, ReadOnlyError, TryAgainError) as error:
@@ -60,8 +60,8 @@ def queries_store(
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """Decorate a method that sends commands: retry it once when the cluster's map has changed.
 
-    The method must bear to run twice. Scripts that write do: the second run finds the idempotency
-    key of the first. Raises StoreDown and Damaged as `store_errors` does.
+    The method must be safe to run twice. Scripts that write are: the second run finds the
+    idempotency key of the first. Raises StoreDown and Damaged as `store_errors` does.
     """
 
     @wraps(method)

@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 
 class Records:
-    """Calls to the server that has a key. Each method raises StoreDown when it is unreachable."""
+    """Reads and scripts on the server that has a key. Each method raises StoreDown."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
 
     async def ask(self, key: str, call: Callable[[Client], Awaitable[T]]) -> T:
-        """Return what a call to the server that has a key returns.
+        """Call a function with the client of the server that has a key, and return its result.
 
         The call is repeated when the map of a cluster has changed.
         """
@@ -38,7 +38,7 @@ class Records:
 
     async def run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
         """Return a script's reply. All keys must have one hash tag."""
-        # The whole text each time: a few hundred bytes, and no NOSCRIPT after a store restart.
+        # EVAL with the whole text: a few hundred bytes, and no NOSCRIPT after a store restart.
         return await self.ask(keys[0], lambda redis: redis.eval(script, len(keys), *keys, *args))
 
     async def all(self, key: str, kind: type[T]) -> tuple[list[T], list[bytes]]:

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
--- Return the changes that a worker at (epoch, offset, check) misses, or why there is no such answer.
+-- Return the changes that a worker at (epoch, offset, check) misses, or why the script cannot return them.
 --
 -- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, records at most.
 -- Returns {"ok", offset, checks after the worker's, record, record, …}, records ascending by offset, or one of
 --   {"absent"}  the store has no such blog
 --   {"moved"}   the blog is in another epoch
---   {"fork"}    same epoch, but the worker's offset is ahead, or the history at its offset is another
+--   {"fork"}    same epoch, but the worker's offset is ahead, or the stored check at its offset differs
 --   {"far"}     more changes than the limit
 
 local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")

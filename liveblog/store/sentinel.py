@@ -1,7 +1,7 @@
-"""The primary that sentinels name, wherever a failover moves it.
+"""The primary that sentinels name, also after a failover.
 
-Rules: knows no blogs. The primary's address is read again for each new connection and with each
-query to all servers.
+Rules: knows no blogs. Each new connection, and each query to all servers, reads the primary's
+address again.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ class Watched(One):
         return self._node.pool.master_address
 
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        # Workers query all servers every second or two. A deposed primary that is alive accepts
-        # writes for 10 s more, until the sentinels make it a replica, and those writes are lost.
+        # Workers query all servers every second or two. After a failover, an old primary that still
+        # runs accepts writes for 10 s, until the sentinels demote it. Those writes are lost.
         with contextlib.suppress(RedisError):
             await self.look_again()
         return await super().each(names, ask)
@@ -51,10 +51,10 @@ class Watched(One):
 
 
 class _Sentinels(Sentinel):
-    """The sentinels, asked one after the other; the last to answer is asked first.
+    """The sentinels, asked one after the other; the last that answered is asked first.
 
-    Not redis-py's order (8.1): when two calls at once find the first sentinel unreachable, the
-    second call drops a sentinel from the list for good.
+    redis-py (8.1) has a fault here: when two calls at once find the first sentinel unreachable, the
+    second call drops a sentinel from the list and never restores it.
     """
 
     def __init__(self, hosts: Iterable[tuple[str, int]], **options: Any) -> None:

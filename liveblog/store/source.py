@@ -97,7 +97,7 @@ class StoreSource:
         return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
-        """Return what a worker at `position` misses, or why the store cannot say (repair.lua)."""
+        """Return the changes after `position`, or why repair.lua cannot return them."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run("repair", keys, position, BATCH)
         async with store_errors():  # a record may be corrupt
@@ -127,8 +127,8 @@ class StoreSource:
     async def heads(self, slugs: Sequence[str]) -> Heads:
         """Return each blog's position in the store; None for a blog that the store lacks.
 
-        Queries every node of a cluster, also when there are no slugs. Leaves out the blogs of an
-        unreachable node, which `unreachable` describes, and corrupt blogs, which it does not.
+        Queries every node of a cluster, also when there are no slugs. `unreachable` has the errors
+        of nodes that gave no answer. Leaves out blogs on such a node, and corrupt blogs.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
         positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}

@@ -1,8 +1,8 @@
 """A store's URL: one server, a primary watched by sentinels, or a cluster.
 
 redis-py ignores the parts of a URL that it cannot read (a path that is no number, an option without
-a value). Options that it does not know fail with the first connection. So this module checks the
-whole URL before anything starts.
+a value). An option that redis-py does not know fails only at the first connection. So this module
+checks the whole URL before anything starts.
 
 Rules: pure; imports nothing of ours. A URL is a secret: no message contains any part of it, except
 the names of options that we know.
@@ -138,7 +138,7 @@ _Options = dict[str, tuple[Callable[[str], bool], str]]
 
 
 def _allowed(scheme: str, kind: str) -> _Options:
-    """Return the options of a URL with a scheme and a kind of several servers, "" for one."""
+    """Return the options that a URL may have; `kind` is "" for a URL of one server."""
     return {
         **_LOGIN,
         **({} if kind == "cluster" else _DATABASE),  # a cluster has one database only
@@ -150,7 +150,7 @@ def _allowed(scheme: str, kind: str) -> _Options:
 def _check_options(allowed: _Options, query: str) -> None:
     """Raise ValueError for an option that is not allowed, or whose value is invalid.
 
-    The message leaves an unknown name out: behind an unescaped `?` it may be part of a password.
+    The message omits an unknown name: after an unescaped `?`, the name may be part of a password.
     """
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in allowed:

@@ -155,7 +155,7 @@ def entry_write(
 ) -> Write[Entry]:
     """Return the write of `entry` over `stored`: numbered if readers see the entry, else kept.
 
-    The record of an unpublished entry keeps the instant that an import stated for later.
+    The record of an unpublished entry keeps `published_at`, which an import may have stated.
     """
     is_numbered = entry.order is not None or entry.status in PUBLISHED
     is_shown = is_numbered and not entry.deleted
@@ -241,7 +241,7 @@ class Writes:
         """
         if not call.is_repeatable or not await self._exists(key(slug, f"idem:{call.idem}")):
             return None
-        # Compares with a record that no entry has: a key forgotten just now makes it stale.
+        # `seen` matches no record: when the key has expired meanwhile, the script answers "stale".
         probe = Write(kind=Entry, op="keep", id="", seen=b"-", record={}, call=call)
         try:
             return cast(Outcome[Never], await self._commit(slug, probe))

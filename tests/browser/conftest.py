@@ -1,4 +1,4 @@
-"""One Chromium and one server for all browser tests; each test has windows and a blog of its own."""
+"""One Chromium and one server for all browser tests; each test has its own windows and blog."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

@@ -56,7 +56,7 @@
     return top < innerHeight && bottom > 0 ? took_ms : null;
   }
 
-  /** Call back in a task of its own, which no timer holds back. */
+  /** Call back in a new task, without a timer's delay. */
   function soon(callback) {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = callback;

@@ -395,7 +395,7 @@ async def test_times_are_in_the_readers_zone_when_they_choose_it(
 def zone_where_it_is(hour: int) -> str:
     """Return a zone without summer time where it is this hour now."""
     ahead = (hour - datetime.now(UTC).hour + 12) % 24 - 12
-    return f"Etc/GMT{-ahead:+}"  # signed as POSIX does: west of Greenwich is positive
+    return f"Etc/GMT{-ahead:+}"  # with the sign of POSIX: west of Greenwich is positive
 
 
 async def test_an_updates_time_has_a_date_when_the_entrys_day_is_another(
@@ -816,7 +816,7 @@ async def _is_clear(article: Locator) -> bool:
 async def test_nothing_of_an_entry_stays_on_its_page_when_it_is_taken_down(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Nor in the title, where the entry's headline may start with the blog's."""
+    """The title has none either; the entry's headline may start with the blog's title."""
     slug = await filled(editor, entries=1)
     entry = await editor.publish(slug, "Libel, word by word.", headline="Council libels Smith")
     await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")

@@ -1,4 +1,4 @@
-"""A page that starts over from another rendering: no entry counts as new twice, no deleted one stays."""
+"""A page that starts over from another rendering: no entry counts as new twice, and no deleted entry stays."""
 
 import pytest
 from kit.servers import Editor, Server

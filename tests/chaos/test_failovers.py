@@ -112,7 +112,7 @@ async def test_readers_start_over_when_a_replica_reuses_lost_offsets(
             await replicas.promote()
             show.turn_to(replicas.client())
             await until(lambda: show.head().epoch != was.epoch)
-            for proxy, messages in late:  # of the old primary, late in the network
+            for proxy, messages in late:  # a message of the old primary, delayed by the network
                 proxy.inject(b"".join(messages))
             show.over()
             await stays_in_step(page, show)
@@ -178,7 +178,7 @@ async def test_failover_loses_no_acknowledged_change_with_durability_replica(
 
 
 def copied(store: Any) -> dict[Any, Any]:
-    """Return every key's value, all of one moment, as DUMP gives them."""
+    """Return the DUMP of every key, all in one transaction."""
     names, pipeline = store.keys("*"), store.pipeline()
     for name in names:
         pipeline.dump(name)

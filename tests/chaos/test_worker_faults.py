@@ -272,7 +272,7 @@ async def test_readers_stay_when_the_clock_is_set_forward_and_back(
                 shift.write_bytes(struct.pack("q", hours * 3600))
                 await show.changes(8)
             shown = [record["updated_at"] for record in show.kept.entries().values()]
-            assert max(shown) - min(shown) > 3_600_000  # ms; else the preload has no effect
+            assert max(shown) - min(shown) > 3_600_000  # ms; if less, the preload has no effect
             show.over()
     assert show.reconnects() == 0
 

@@ -122,6 +122,6 @@ async def editor(site: Server) -> AsyncIterator[Editor]:
 
 @pytest.fixture
 def own_store(tmp_path: Path) -> Iterator[StoreProcess]:
-    """A store for the test to start and stop."""
+    """A store that the test starts and stops."""
     with store_process(tmp_path, binary_of("valkey")) as process:
         yield process

@@ -1,4 +1,4 @@
-"""Users, tokens, sessions and tries at passwords, against a real store."""
+"""Users, tokens, sessions and sign-in tries, on a real store."""
 
 import asyncio
 import hashlib
@@ -259,7 +259,7 @@ async def test_token_is_refused_when_its_name_is_taken(
 async def test_token_is_refused_when_a_revoked_one_had_its_name(
     accounts: Accounts, store_client: Redis
 ) -> None:
-    """Drafts belong to the caller's name: the next holder would read those of the first."""
+    """Drafts belong to the caller's name: a new token of that name could read them."""
     await accounts.create_token("wire", "contributor")
     await accounts.revoke_token("wire")
     before = await contents(store_client)

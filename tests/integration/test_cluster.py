@@ -300,7 +300,7 @@ async def test_readers_miss_nothing_when_a_slot_moves_during_publishing(
         for stream in (here, there):
             await stream.next("hello")
         made: list[Any] = []
-        # A slot that moves as a whole refuses nothing: every call must succeed at once.
+        # While a slot moves as a whole, every call must succeed at once.
         publish = partial(published, editor) if way is Cluster.move else editor.publish
         for to in (other, home, other):
             moving = asyncio.create_task(asyncio.to_thread(way, shards, blog["slug"], to))
@@ -327,7 +327,7 @@ async def test_client_asks_the_right_node_when_its_map_is_old(
 async def test_map_is_read_once_when_many_calls_find_it_wrong(
     shards: Cluster, publishing: Publishing, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reads of this process are counted: the servers of the test read the map too."""
+    """Only the reads of this process count, since the servers of the test read the map too."""
     slug = await create(publishing, shards.slug_on(shards.primaries[0]))
     shards.move(slug, shards.primaries[2])
     view, asked = cluster_module._view, list[Any]()
@@ -595,7 +595,7 @@ async def test_dead_nodes_blogs_return_with_its_replica_and_others_work_meanwhil
 async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachable(
     fragile: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, left = fragile.primaries[0], fragile.primaries[2]  # the first has the list of blogs
+    gone, left = fragile.primaries[0], fragile.primaries[2]  # the first node has the list of blogs
     with two_servers(tmp_path, fragile.url) as servers:
         async with servers[0].editor() as editor:
             away, blog = [await editor.blog(slug=fragile.slug_on(node)) for node in (gone, left)]
@@ -608,7 +608,7 @@ async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachabl
                     await it.next("hello")
                 gone.pause()
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
-                async with asyncio.timeout(4 * SCALE):  # the unreachable list delays it no longer
+                async with asyncio.timeout(4 * SCALE):  # the list's node delays no call
                     made = [await editor.publish(blog["slug"])]
                 monkeypatch.setattr(
                     "liveblog.store.writes.channel", lambda slug: f"lost:{{{slug}}}"

@@ -125,7 +125,7 @@ async def test_connection_is_cut_off_when_a_part_has_no_end(server: Server, what
     async with wire(server.url, ENDLESS[what]) as made:
         with contextlib.suppress(ConnectionError):
             for _ in range(10):
-                await asyncio.sleep(0.02)  # so that it comes in several pieces
+                await asyncio.sleep(0.02)  # so that the answer arrives in several pieces
                 await made.send(b"a" * 1_000)
         await made.rest()
 
@@ -189,11 +189,11 @@ async def test_upgrade_makes_a_direct_reader_when_the_connection_was_kept(
         await made.reader.readexactly(len(b'{"status":"ok"}'))
         data = request(live, UPGRADE + "Sec-WebSocket-Extensions: permessage-deflate\r\n")
         await made.send(data[:cut])
-        await asyncio.sleep(0.05)  # so that the halves arrive apart; either way must do
+        await asyncio.sleep(0.05)  # so that the halves arrive separately; both ways must work
         await made.send(data[cut:])
         head = await made.head()
         assert b" 101 " in head
-        assert b"server_no_context_takeover" in head  # uvicorn's own protocol does not offer it
+        assert b"server_no_context_takeover" in head  # uvicorn does not offer this
         await made.frame_of(0x81)
         await editor.publish(blog["slug"], "word " * 100)
         await made.frame_of(0xC1)
@@ -235,7 +235,7 @@ async def test_body_is_no_request_when_its_head_asks_to_upgrade(
 
 
 async def test_broken_body_is_refused_only_when_no_answer_has_started(server: Server) -> None:
-    """A refusal must not pass for the answer to an earlier request, nor be a second answer."""
+    """A refusal must not look like the answer to an earlier request, nor be a second answer."""
     chunked = request("/healthz", "Transfer-Encoding: chunked\r\n", "POST")
     async with wire(server.url, request("/healthz") + chunked + b"zz\r\n") as made:
         assert (await made.rest()).startswith(b"HTTP/1.1 200 ")
@@ -263,7 +263,7 @@ async def test_ping_is_answered_when_it_comes_with_the_end_of_the_handshake(
             assert b" 200 " in await made.head()
             await made.reader.readexactly(len(b'{"status":"ok"}'))
             await made.send(handshake[:cut])
-            await asyncio.sleep(0.05)  # so that the pieces arrive apart; either way must do
+            await asyncio.sleep(0.05)  # so that the pieces arrive separately; both ways must work
             await made.send(handshake[cut:] + masked(0x89, b"early"))
             assert b" 101 " in await made.head()
             assert await made.frame_of(0x8A) == b"early"
@@ -277,7 +277,7 @@ async def test_handshake_gets_400_when_it_is_http_1_0(server: Server, live: str,
             await made.head()
             await made.reader.readexactly(len(b'{"status":"ok"}'))
         await made.send(handshake[:cut])
-        await asyncio.sleep(0.05)  # so that the pieces arrive apart; either way must do
+        await asyncio.sleep(0.05)  # so that the pieces arrive separately; both ways must work
         await made.send(handshake[cut:])
         answer = await made.rest()
         assert answer.startswith(b"HTTP/1.1 400 ")
@@ -287,7 +287,7 @@ async def test_handshake_gets_400_when_it_is_http_1_0(server: Server, live: str,
 async def test_events_have_no_chunks_when_the_request_is_http_1_0(
     server: Server, editor: Editor, blog: Any
 ) -> None:
-    """nginx asks by HTTP/1.0 unless it is configured otherwise."""
+    """nginx uses HTTP/1.0 by default."""
     asked = request(f"/blogs/{blog['slug']}/events").replace(b"HTTP/1.1", b"HTTP/1.0")
     async with wire(server.url, asked.replace(b"Host: 127.0.0.1\r\n", b"")) as made:
         head = await made.head()

@@ -162,7 +162,7 @@ def _asked(blog: Any, token: str) -> list[bytes]:
 
 
 async def _ask_somehow(url: str, asked: list[bytes], chance: random.Random) -> None:
-    """Send some requests in pieces, one byte altered, and end the connection in some way."""
+    """Send some requests in pieces, one byte altered, and end the connection in a random way."""
     data = bytearray(b"".join(chance.choices(asked, k=chance.choice((1, 1, 2, 3, 6)))))
     if chance.random() < 0.25:
         data[chance.randrange(len(data))] = chance.randrange(256)
@@ -272,7 +272,7 @@ async def test_frame_reaches_no_stranger_when_a_descriptor_is_reused(
         while not done.is_set():
             async with wire(server.url, request(path, UPGRADE)) as made:
                 assert b" 101 " in await made.head()
-                if i % 2:  # a reset, in place of an orderly end
+                if i % 2:  # a TCP reset, in place of an orderly end
                     raw = made.writer.get_extra_info("socket")
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             await asyncio.sleep(0)

@@ -92,7 +92,7 @@ def _with_state(shared: DirectTransport) -> Any:
 
 
 async def _behind(shared: DirectTransport) -> SocketReader:
-    """Return the only reader, after so many writes that its socket is full."""
+    """Return the only reader, once writes have filled its socket."""
     await until(lambda: shared.door.hub.count() == 1)
     (reader,) = shared.door.hub.lives[SLUG].roster.followers
     assert isinstance(reader, SocketReader)
@@ -128,7 +128,7 @@ async def test_stream_never_goes_among_the_bytes_of_a_page(
     assert page.startswith(b"HTTP/1.1 200 ")
     if stream == "live":
         assert after == b"\r\n0\r\n\r\n"
-    else:  # by the application, in its turn
+    else:  # the application answers this request in its turn
         assert after.startswith(b"\r\n0\r\n\r\nHTTP/1.1 200 ")
     assert not shared.door.hub.count()
 

@@ -33,7 +33,7 @@ CODINGS = ("br", "gzip", "identity")
 
 
 class Got(NamedTuple):
-    """An answer with the bytes that were on the wire, and its decoded body."""
+    """An answer: the bytes as sent, and the decoded body."""
 
     status: int
     headers: httpx2.Headers
@@ -253,7 +253,7 @@ async def test_file_of_another_release_is_the_present_one_and_not_cached(
     assert (await client.ask("POST", "/static/js/view.js")).status == 405
 
 
-# -- the short way, and the cache of a worker, seen from inside
+# -- FastPath and the cache of a worker, seen from inside
 
 
 class Here:
@@ -267,7 +267,7 @@ class Here:
 
 
 class Worker(NamedTuple):
-    """The whole application over a real store, and the way around `page.FastPath`."""
+    """The whole application over a real store, and the routes without `page.FastPath`."""
 
     hub: Hub
     publishing: Publishing

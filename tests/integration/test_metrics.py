@@ -103,7 +103,7 @@ async def test_metrics_drop_the_readers_of_a_killed_worker(tmp_path: Path) -> No
             pids = {
                 int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", server.said())
             }
-            # The one with most descriptors: the other may have no reader at all.
+            # The worker with most descriptors: the other worker may have no reader.
             busiest = max(pids, key=lambda pid: len([*Path(f"/proc/{pid}/fd").iterdir()]))
             os.kill(busiest, signal.SIGKILL)
             await until(lambda: _below(readers(), 12))

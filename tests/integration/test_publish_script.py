@@ -1,4 +1,4 @@
-"""publish.lua, repair.lua and rotate.lua on both stores: one atomic step, or no change."""
+"""publish.lua, repair.lua and rotate.lua on both stores: each is one atomic step or changes nothing."""
 
 import asyncio
 import hashlib

@@ -28,7 +28,7 @@ from liveblog.store.nodes import One
 
 SLUG = "council"
 SOON_S = 0.3
-CALL_S = 2.0  # until due: the call must arrive while the time is in the future
+CALL_S = 2.0  # until the entry is due; the call must arrive before that time
 
 
 def in_seconds(seconds: float) -> str:
@@ -37,7 +37,7 @@ def in_seconds(seconds: float) -> str:
 
 
 def slow_clock() -> int:
-    """Return milliseconds of a clock a minute slow: no time that a test plans is past for it."""
+    """Return the milliseconds of a clock that is a minute slow, so that no planned time is past."""
     return time.time_ns() // 1_000_000 - 60_000
 
 

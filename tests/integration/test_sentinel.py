@@ -102,7 +102,7 @@ async def test_deposed_primary_is_left_at_once_and_refuses_no_write(
         await until(lambda: not before.is_used(), 5)
         assert (
             before.info("replication")["role"] == "master"
-        )  # for 10 s more: its writes would be lost
+        )  # the old primary accepts writes for 10 s more, and they would be lost
         for _ in range(3):
             await calls.publish()
         await until(lambda: before in group.followers_of(group.present()), 30)

@@ -1,4 +1,4 @@
-"""`liveblog serve` as a process: its start, its end, and what it leaves when it is killed."""
+"""`liveblog serve` as a process: its start, its end, and its remains after a kill."""
 
 import contextlib
 import os

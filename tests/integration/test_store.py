@@ -1,4 +1,4 @@
-"""The embedded store: its owner, what survives its owner, and what durable means."""
+"""The embedded store: its owner, its data after the owner's death, and durability."""
 
 import asyncio
 import contextlib

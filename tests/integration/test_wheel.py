@@ -31,7 +31,7 @@ print(json.dumps({"package": liveblog.__file__, "sizes": sizes}))
 
 @pytest.fixture(scope="module")
 def sizes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """Return the bytes on the way of each file, by name, as a wheel's files are served with gzip."""
+    """Return the gzip size of each file, by name, as an installed wheel serves it."""
     directory = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, timeout=BUILD_S)

@@ -182,7 +182,7 @@ def test_connection_raises_connection_error_when_it_was_just_closed(
 async def test_pool_closes_idle_connections_when_one_breaks(
     store_url: str,
 ) -> None:
-    """A closing handshake with TLS would wait for an end that is gone, and block the pool."""
+    """A closing TLS handshake would wait for a dead peer, and block the pool."""
     async with connect(store_url) as client:
         pool = client.node("lb:blogs").pool
         broken, idle = [await pool.get_connection() for _ in range(2)]
@@ -316,7 +316,7 @@ async def test_reader_ahead_of_its_server_gets_no_false_frame(
         assert (frame["from"], frame["position"]) == (2, entry["position"])
 
 
-# -- a store that loses its past
+# -- a store that loses changes
 
 
 @pytest.fixture(scope="module")
@@ -425,7 +425,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def many(two_workers: Server) -> Server:
-    """That server, running whatever the test before did to it."""
+    """The server of `two_workers`, started again when the test before stopped it."""
     if two_workers.process and two_workers.process.poll() is not None:
         two_workers.start()
     return two_workers

@@ -1,4 +1,4 @@
-"""The parts of a live blog, each made alone for unit tests.
+"""Parts of a live blog, each without the others, for unit tests.
 
 Rules: nothing here runs by itself; time passes when a test advances `Seconds`.
 """
@@ -49,7 +49,7 @@ def past_of(entries: int, **header: Any) -> Past:
 def roster_alone(
     clock: Seconds | None = None, held_bytes_max: int = 1_000
 ) -> tuple[Roster, HeldBytes]:
-    """Return a roster, and the budget that limits it alone."""
+    """Return a roster, and a budget for this one roster."""
     counts = Counts()
     held = HeldBytes(held_bytes_max, lambda: [roster], counts)
     roster = Roster(clock or Seconds(), held, counts)
@@ -57,7 +57,7 @@ def roster_alone(
 
 
 def cache_alone(timeline: Timeline) -> tuple[BlogCache, FakeRender]:
-    """Return the cache of a blog, and the render that counts what was made."""
+    """Return the cache of a blog, and the fake renderer, which counts its calls."""
     render = FakeRender()
     cache = BlogCache(SLUG, timeline, render, HubSettings(), CacheBudget(lambda: [cache]))
     return cache, render

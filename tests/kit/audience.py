@@ -32,7 +32,7 @@ TRANSPORTS: Final[Sequence[Transport]] = (
 SOON: Final[Window] = (0, 1)
 RETRY: Final[Window] = (0, length(10, 3))  # seconds; a browser waits up to 10
 POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 12
-STABLE_S: Final = length(5, 2)  # after so long a viewer reconnects SOON; a browser after 5
+STABLE_S: Final = length(5, 2)  # a stream of this age reconnects SOON; in a browser, one of 5 s
 HELLO_S: Final = 10.0 * SCALE
 ANSWER_S: Final = 10.0 * SCALE
 RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
@@ -211,7 +211,7 @@ class Viewer:
         return None
 
     def _apply(self, frame: dict[str, Any]) -> Window | None:
-        """Apply `changes` unchecked; the judge checks the story later."""
+        """Apply a `changes` frame without a check; the judge checks the story later."""
         self.story.append(frame)
         self.position = Position.of(frame["position"])
         return None

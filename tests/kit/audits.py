@@ -20,7 +20,7 @@ from kit.windows import ARGUMENTS, SETTLED, SIZES, window
 MODULES: Final = Path(__file__).parents[1] / "browser" / "node_modules"
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 CATEGORIES: Final = ("performance", "accessibility", "best-practices", "seo")
-LIGHTHOUSE_S: Final = 120.0  # for one run, which takes 13
+LIGHTHOUSE_S: Final = 120.0  # for one run, which usually takes 13 s
 
 # Tags do not enable a rule that axe disables by default. `target-size` is such a rule, of WCAG 2.2 AA.
 _RUN = f"""axe.run(document, {{
@@ -121,5 +121,5 @@ async def _ending(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
         yield
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGINT)  # on SIGINT it ends its browser too
+            process.send_signal(signal.SIGINT)  # on SIGINT, Lighthouse ends its browser too
             await process.wait()

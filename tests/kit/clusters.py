@@ -86,7 +86,7 @@ class Process:
         return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0))
 
     def kill(self) -> None:
-        """Kill the server, as a power cut would, except that its disk loses nothing."""
+        """Kill the server; its disk keeps all bytes, other than at a power cut."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -114,7 +114,7 @@ class Process:
         return bool(self.info("replication").get("master_link_status") == "up")
 
     def is_used(self) -> bool:
-        """Return whether redis-py has connections for commands open, besides this method's own."""
+        """Return whether redis-py has connections for commands open, besides the one of this query."""
         with contextlib.closing(self.client()) as client:
             others: Any = client.client_list(_type="normal")
             own = client.client_id()

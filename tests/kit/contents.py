@@ -1,4 +1,4 @@
-"""The contents of a store by value: two are equal if no write happened between them."""
+"""The contents of a store as values; equal when no write happened in between."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 async def contents(client: Redis) -> dict[str, Any]:
     """Return every key with its value; `client` must return bytes.
 
-    DUMP does not serve: its bytes change while the server resizes a hash.
+    DUMP is not used, because its bytes change while the server resizes a hash.
     """
     found: dict[str, Any] = {}
     async for key in client.scan_iter(count=1_000):

@@ -1,4 +1,4 @@
-"""A worker that only counts: its standard input says what, and asks for its metrics.
+"""A worker without readers, which counts what standard input tells it to count.
 
 A line is JSON: `{"readers": 3, "deliveries": 5, "seconds": 0.002, "store_up": true}`, all optional,
 is counted and copied; `null` asks for the text. Each is answered with a line of JSON.

@@ -1,4 +1,4 @@
-"""Servers with direct connections, and readers of their streams, for tests byte by byte."""
+"""Servers with direct connections, and readers of their streams, for tests that check bytes."""
 
 import contextlib
 import json

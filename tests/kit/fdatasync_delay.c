@@ -1,10 +1,10 @@
 /* For LD_PRELOAD into a store: delays fdatasync and fsync while a file exists, and logs each call.
  *
- * SIGKILL cannot show that a reply preceded its data's way to the disk, because the page cache
- * survives the process. A slow disk shows a reply that leaves the store before fdatasync returns.
+ * A test with SIGKILL cannot detect a reply that left before its data was on disk, because the page
+ * cache survives the process. With a slow disk, such a reply leaves before fdatasync returns.
  *
  * FSYNC_LOG: a file with a line "start end size" for each call. Times are seconds of
- * CLOCK_MONOTONIC. `size` is the file's length at the start; so many bytes are on disk at the end.
+ * CLOCK_MONOTONIC. `size` is the file's length at the start; all these bytes are on disk at the end.
  * FSYNC_DELAY_FILE: calls are delayed while this file exists.
  * FSYNC_DELAY_MS: the delay before the real call.
  */

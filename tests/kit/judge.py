@@ -35,7 +35,7 @@ class Position(NamedTuple):
 
 
 class Deed(NamedTuple):
-    """The effect of one change: the entry's id, and the mark in its text; None for a deletion."""
+    """The effect of one change: the entry's id, and the mark in its text, None for a deletion."""
 
     id: str
     order: int = 0
@@ -51,7 +51,7 @@ class Shown(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that a reader loaded, with the orders from `lowest` up to, but without, `below`."""
+    """A page that a reader loaded, with all orders from `lowest` to `below` - 1."""
 
     position: Position
     entries: dict[str, Shown]
@@ -250,7 +250,7 @@ def judge(
 
 
 def _find_twins(store: Store, verdict: Verdict) -> None:
-    """Find pairs of entries with one mark: a single call of an editor published both."""
+    """Find entries with the same mark: one call of an editor published both."""
     marks = [
         mark_of(record).partition("-")[0]
         for record in store.entries().values()

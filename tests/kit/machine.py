@@ -46,7 +46,7 @@ SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
 workers = st.sampled_from(range(WORKERS))
 few = st.sampled_from([1, 2, 3])
 picks = st.sampled_from(range(8))
-pauses = st.sampled_from([0.0, 0.5, 1.5])  # in units of the store's latency; a read lasts two
+pauses = st.sampled_from([0.0, 0.5, 1.5])  # unit: the store's latency; a read lasts two
 latencies = st.sampled_from([0.001, 0.1, 0.4])
 outages = st.sampled_from([0.05, 0.5, OUTAGE_S])
 
@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.present())
     @rule(pick=picks)
     def cut(self, pick: int) -> None:
-        """Cut the connection; the reader reconnects."""
+        """Cut a reader's connection; the reader reconnects."""
         self._run(lambda: chosen(self.world.present(), pick).cut())
 
     @precondition(lambda self: self.world.present())
@@ -240,7 +240,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self._run(lambda: asyncio.sleep(seconds))
 
-    @rule()  # hypothesis chooses it most often: it has no arguments, and its name sorts first
+    @rule()  # hypothesis chooses this rule most often: it has no arguments, and the first name
     def wait_until_quiet(self) -> None:
         self._run(lambda: asyncio.sleep(15))
         self._run(self.world.check_informed_readers)
@@ -294,7 +294,7 @@ class Machine(RuleBasedStateMachine):
         self._run(lambda: self.store.announce(write(chosen(ids, pick))))
 
     def _run(self, act: Callable[[], Any]) -> Any:
-        """Run `act` within the loop; other tasks run for a turn or two of the loop, no more."""
+        """Run `act` within the loop; other tasks run for at most two turns of the loop."""
 
         async def done() -> Any:
             result = act()

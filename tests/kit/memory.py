@@ -1,4 +1,4 @@
-"""Transports and descriptors in memory, in place of a kernel and its peers.
+"""Transports and descriptors in memory, in place of a real kernel and real clients.
 
 A `Kernel` gives the lowest free number to each connection, as a real kernel does. So a write to a
 closed descriptor reaches a stranger.
@@ -10,7 +10,7 @@ import json
 from enum import StrEnum
 from typing import Any, Final
 
-ENOUGH: Final = 1 << 30  # bytes that a peer takes before it stalls, unless a test says otherwise
+ENOUGH: Final = 1 << 30  # bytes that a peer reads before it stalls, by default
 
 
 class Rule(StrEnum):
@@ -29,7 +29,7 @@ class Rule(StrEnum):
 
 
 class Broken(AssertionError):
-    """A rule does not hold. `seen` shows it."""
+    """A rule does not hold; `seen` is the evidence."""
 
     def __init__(self, rule: Rule, seen: object) -> None:
         super().__init__(f"{rule}: {seen!r}")
@@ -79,7 +79,7 @@ class _Socket:
 
 
 class Wire(asyncio.Transport):
-    """A connection: the server's transport, and its peer, which takes `room` bytes, then stalls."""
+    """A connection: the server's transport, and its peer, which reads `room` bytes and then stalls."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Wire(asyncio.Transport):
             self.close()
 
     def leave(self) -> None:
-        """Close the connection from the peer's side, unread bytes and all."""
+        """Close the connection from the peer's side; the peer discards unread bytes."""
         self.abort()
 
     def head(self) -> bytes:
@@ -139,7 +139,7 @@ class Wire(asyncio.Transport):
         return bytes(self.received.partition(b"\r\n\r\n")[2])
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """Return the WebSocket frames that came whole: first byte and payload."""
+        """Return the first byte and payload of each complete WebSocket frame."""
         data, found = self.body(), []
         while len(data) >= 2:
             size, start = data[1], 2
@@ -166,7 +166,7 @@ class Wire(asyncio.Transport):
         return [str(frame["t"]) for frame in self.json()]
 
     def code(self) -> int | None:
-        """Return the close code that came, None for none."""
+        """Return the close code that the peer received; None without one."""
         first, payload = (self.frames() or [(0, b"")])[-1]
         return int.from_bytes(payload[:2], "big") if first == 0x88 else None
 

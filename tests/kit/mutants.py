@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
-ROUNDS: Final = 5  # each with a seed of its own: the examples of one seed are much alike
-EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90 in all
+ROUNDS: Final = 5  # each with its own seed: examples of one seed are similar
+EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90 examples in total
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
 
@@ -251,7 +251,7 @@ def run(rounds: int) -> Verdict:
         with small_limits():
             for number in range(rounds):
                 run_state_machine_as_test(seed(number)(Counted), settings=only)
-    except Broken as error:  # raised by the example that hypothesis repeats to report it
+    except Broken as error:  # hypothesis repeats the failing example, which raises again
         return Verdict(error.invariant, Counted.tried - 1, Counted.last.step)
     return Verdict(None, Counted.tried, 0)
 

@@ -267,7 +267,7 @@ class Verdict(NamedTuple):
 
 
 def judge(mutant: Mutant | None) -> Verdict:
-    """Run the scenarios on a mutant, None for the program as it is, in a fork of this process.
+    """Run the scenarios on a mutant, None for the unchanged program, in a fork of this process.
 
     Raises AssertionError when the fork fails by anything but a broken rule.
     """

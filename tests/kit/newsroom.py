@@ -67,7 +67,7 @@ class Newsroom:
         await self.close()
 
     async def rest(self) -> None:
-        """Wait until every editor has finished its call; they pause until `resume`."""
+        """Wait until every editor has finished its call; all editors pause until `resume`."""
         self._works.clear()
         await until(lambda: not self._busy, 30)
 
@@ -97,7 +97,7 @@ class Newsroom:
     async def certain(
         self, client: httpx2.AsyncClient, method: str, path: str, body: Body | None, **headers: str
     ) -> httpx2.Response:
-        """Repeat a call until an answer confirms it, or refuses it for good."""
+        """Repeat a call until an answer confirms it, or rejects it."""
         key = f"key-{next(_serial)}-{id(self)}"
         sent = {**self._headers, **headers, "idempotency-key": key}
         self.published += 1

@@ -26,7 +26,7 @@ SESSION_MS: Final = 5_000.0
 
 @contextlib.asynccontextmanager
 async def watched(browser: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
-    """Open a reader's page with the probe in it, live or ended. `options` go to the browser context."""
+    """Open a reader's page, live or ended, with the probe. `options` go to the browser context."""
     async with window(browser, **options) as page:
         await page.add_init_script(path=PROBE)
         await page.goto(url)
@@ -108,7 +108,7 @@ async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
 
 
 class Movement(NamedTuple):
-    frames: int  # in which the probe noted the place
+    frames: int  # frames in which the probe noted the place
     moved_px: float  # the largest distance from the first place, CSS px
     jump_px: float  # the largest between two frames
 

@@ -88,7 +88,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
-        """Refuse new connections inside the block, and cut those there are."""
+        """Cut all connections, and refuse new ones inside the block."""
         self._refuses = True
         self.cut()
         try:
@@ -107,7 +107,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Drop all bytes silently inside the block; its connections never work again."""
+        """Drop all bytes silently inside the block; these connections stay dead."""
         self._swallows = True
         for link in self._links:
             link.is_dead = True
@@ -143,7 +143,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, up_writer)
-        if self._refuses:  # set while the store was asked; the link would outlive the fault
+        if self._refuses:  # the fault began during the connect; this link would survive the cut
             link.abort()
             return
         self._links.add(link)

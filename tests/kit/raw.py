@@ -72,7 +72,7 @@ class Wire:
 
 @contextlib.asynccontextmanager
 async def wire(url: str, first: bytes = b"", **more: Any) -> AsyncIterator[Wire]:
-    """Yield a connection to a server of ours, after some first bytes."""
+    """Yield a connection to a local server that has sent these first bytes."""
     parts = urlsplit(url)
     if parts.scheme == "https":
         more["ssl"] = ssl._create_unverified_context()

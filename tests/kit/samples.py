@@ -23,7 +23,7 @@ DEMO: Final = "/blogs/apollo-11"
 SHORT: Final = "The council votes at nine, and the doors stay open until the last speaker is done."
 LONG: Final = "\n\n".join([f"{SHORT} Outside the rain goes on. {SHORT}"] * 6)
 
-# Each kind of page with the languages to picture it in. A page without a language of its own is pictured once.
+# Each kind of page with the languages of its screenshots. A page without a language of its own is pictured once.
 _BLOGS: Final = ("reader page", "permalink", "upcoming", "ended")
 _OTHERS: Final = {"home": "/", "desk sign-in": "/desk/sign-in"}
 SIGHTS: Final[tuple[tuple[str, Language], ...]] = (

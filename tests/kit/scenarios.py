@@ -50,7 +50,7 @@ class Site:
         setattr(direct, "write", self.kernel.write)  # noqa: B010 - os.write, as `direct` calls it
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer "ok", `/after/8` in 8 seconds, `/endless` never; take a body whole."""
+        """Answer "ok", `/after/8` in 8 seconds, `/endless` never; read a body to its end."""
         if scope["path"].startswith("/after/"):
             await asyncio.sleep(int(scope["path"].removeprefix("/after/")))
         while (await receive()).get("more_body"):
@@ -63,7 +63,7 @@ class Site:
         self.answered.append(scope["path"])
 
     def connect(self, data: bytes = b"", **more: Any) -> Wire:
-        """Return a new connection on which `data` has come."""
+        """Return a new connection that has received `data`."""
         wire = Wire(self.kernel, **more)
         wire.protocol = Front(self._config, self.state, {"direct": self.direct})
         wire.protocol.connection_made(wire)
@@ -87,7 +87,7 @@ class Site:
         return bool(at) and at[-1] == str(self.past.position)
 
     def check_counts(self, count: int) -> None:
-        """Hold what the door counts against `count` readers that are connected."""
+        """Compare the door's counts with `count` connected readers."""
         door = self.door
         seen = (door.count, door.readers, door.addresses, door.accepts, door.closes)
         hold(Rule.COUNT, door.count == sum(door.readers.values()) == count, seen)
@@ -99,7 +99,7 @@ class Site:
 
 
 async def turns() -> None:
-    """Let everything happen that needs no timer but the store's."""
+    """Run until nothing is left to do but timers other than the store's."""
     await asyncio.sleep(0.02)
 
 
@@ -363,7 +363,7 @@ async def pings_in_pieces_are_answered() -> None:
         pongs = [payload for first, payload in wire.frames() if first == 0x8A]
         hold(Rule.ANSWER, pongs == [b"a", b"b" * 125], pongs)
         reader = wire.protocol
-        for _ in range(4):  # 10 KiB of pings after each sign of life that was asked for
+        for _ in range(4):  # 10 KiB of pings after each pong
             reader.unheard = 1
             wire.send(PING * 100)
         hold(Rule.LIMIT, wire.code() is None, wire.frames()[-1])

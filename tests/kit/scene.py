@@ -81,11 +81,11 @@ def text(position: Position) -> str:
 async def some_are_served(readers: list[FakeReader]) -> None:
     """Wait, turn by turn of the loop, until a pass has served 20 readers."""
     while sum(len(reader.frames) > 1 for reader in readers) < 20:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # any event to wait for would come after the pass
+        await asyncio.sleep(0)  # no event comes before the end of the pass
 
 
 async def middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
-    """Return ten readers of each slot, in the middle of a pass that has served some of them."""
+    """Return ten readers of each slot, while a pass has served only some of them."""
     scene = await make_scene(clock=Clock(tick_s=0.0004))
     readers = [scene.reader() for _ in range(10 * SLOTS)]
     scene.announce(scene.past.publish)
@@ -94,7 +94,7 @@ async def middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
 
 
 def assert_caught_up(reader: FakeReader, start: int, top: int) -> None:
-    """Expect that a reader's frames lead from `start` to `top` without a hole or an overlap."""
+    """Expect that a reader's frames lead from `start` to `top` without a gap or an overlap."""
     at = start
     for frame in reader.changes():
         position = Position.parse(frame["position"])

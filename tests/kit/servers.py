@@ -55,7 +55,7 @@ _reserved: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody else gets while this process runs."""
+    """Return a port of 127.0.0.1 reserved for this process while it runs."""
     return reserve(0)
 
 
@@ -121,7 +121,7 @@ class Server:
 
     @property
     def store_url(self) -> str:
-        """The URL of the server's store: of REDIS_URL, else of its embedded store."""
+        """The URL of the server's store: REDIS_URL, else that of its embedded store."""
         if url := self._settings.get("REDIS_URL"):
             return url
         with store.use("", Path(self._settings["DATA_DIR"]), must_run=True) as url:

@@ -19,7 +19,7 @@ APART: Final = "test_mutants"  # modules whose tests share nothing, and take sec
 
 
 def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.Item]:
-    """Return the tests by directory, and those marked `model` before the rest of theirs."""
+    """Return the tests sorted by directory; in each directory, those marked `model` come first."""
 
     def rank(item: pytest.Item) -> tuple[int, bool]:
         directory = item.path.relative_to(root).parts[0]
@@ -30,7 +30,7 @@ def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.It
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Give whole modules to processes, directories of TOGETHER as a whole, tests of APART singly."""
+    """Give whole modules to processes, whole directories of TOGETHER, and single tests of APART."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that run in one process."""

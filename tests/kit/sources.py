@@ -40,7 +40,7 @@ class Past:
         self.slug = slug
         self.log: list[Record] = []
         self.checks: list[str] = []
-        self.logs: dict[Position, list[Record]] = {}  # every log, on all branches, by its end
+        self.logs: dict[Position, list[Record]] = {}  # by the log's last position
         self.eras = [(1, _epoch())]  # (first offset, epoch)
         self._write(Blog(slug=slug, **{"title": "Election night", "status": "live", **header}))
 
@@ -311,7 +311,7 @@ class Wire:
         self.followed: set[str] = set()
         self.fate: Callable[[], Sequence[float]] = lambda: [0.0]
         self.hub: Hub | None = None
-        self.announced: tuple[Position, float] | None = None  # the store's top, and its arrival
+        self.announced: tuple[Position, float] | None = None  # last message: top, arrival
         store.wires.append(self)
 
     async def follow(self, slug: str) -> None:

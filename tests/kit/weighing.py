@@ -9,7 +9,7 @@ from playwright.async_api import Browser, CDPSession, Page
 
 from kit.windows import SETTLED, window
 
-# Articles that scripts hold, but that are in no document and no template of one. The heap's list
+# Articles that scripts still reference, outside of every document and template. The heap's list
 # includes prototypes of elements, which have no properties to read.
 _DETACHED = """function () {
     const kept = new Set([...document.querySelectorAll('template')].map((it) => it.content));
@@ -65,7 +65,7 @@ async def _detached(session: CDPSession) -> int:
 
 
 class Weight(NamedTuple):
-    """Bytes on the way, each file compressed by itself with gzip, without headers."""
+    """Bytes sent, without headers; each file is compressed separately with gzip."""
 
     scripts: int
     styles: int

@@ -24,7 +24,7 @@ from liveblog.clock import now_ms
 from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
-# Containers have no user namespaces for Chromium's sandbox, and no network for its services.
+# In a container, Chromium's sandbox has no user namespaces and its services have no network.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -91,7 +91,7 @@ async def window(
 
 
 def _note(message: Any, complaints: list[str]) -> None:
-    # The browser itself logs a server that is down on purpose, and an error answer.
+    # The browser itself logs an error answer, and a server that a test has stopped.
     harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
     if message.type in ("error", "warning") and not any(it in message.text for it in harmless):
         complaints.append(message.text)
@@ -163,7 +163,7 @@ async def top(element: Locator) -> float:
 
 
 async def hide(page: Page, *, is_hidden: bool) -> None:
-    """Make the page believe that its tab is hidden, or visible again."""
+    """Report the tab as hidden to the page, or as visible again."""
     await page.evaluate(
         "is => { Object.defineProperty(document, 'hidden', {configurable: true, get: () => is});"
         " document.dispatchEvent(new Event('visibilitychange', {bubbles: true})); }",

@@ -33,8 +33,8 @@ POLL_S: Final = 5.0  # 10 minutes in docs/streams.md
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
 ENDED: Final = 4510
-SOON_S: Final = 8.0  # in which readers reach a top whose message has arrived, with retries
-REST_S: Final = 150.0  # in which all readers reach the top by two comparisons of heads
+SOON_S: Final = 8.0  # until readers reach a top whose message has arrived, retries included
+REST_S: Final = 150.0  # until all readers reach the top, by two comparisons of heads
 
 
 def chosen(things: Sequence[T], pick: int) -> T:
@@ -376,7 +376,7 @@ class Visitor:
         return live
 
     async def _page(self, at: Position | None = None) -> tuple[Position, Page]:
-        """Fetch a page, at the position `at` or later if the store confirms that position.
+        """Fetch a page; at position `at` or later, if the store confirms `at`.
 
         Holds the page against the blog's state at its position.
         """

@@ -25,9 +25,9 @@ BYTES_MAX: Final = 1_500_000
 SLUG: Final = f"{DEMO.removeprefix('/blogs/')}-replay"
 REPLAY: Final = "from liveblog.commands.main import main; main()"
 GAP_S: Final = 0.5  # between two changes of the replay while it runs
-SHOWN_S: Final = 0.3  # after it both windows show the last change
+SHOWN_S: Final = 0.3  # after this time both windows show the last change
 STEPS: Final = 4  # of the replay, after the typed entry
-ENTRIES_BEFORE: Final = 3  # entries that both windows show when the animation starts
+ENTRIES_BEFORE: Final = 3  # entries that both windows show at the start of the animation
 
 DESK: Final = (820, 800)  # CSS pixels
 PHONE: Final = (375, 800)

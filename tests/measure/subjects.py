@@ -166,7 +166,7 @@ class Floor(Subject):
         self._spawn([compiled("floor"), self.port])
         self.wait_for_port()
 
-    def publish(self) -> None:  # by hand, because the floor reads a request with one recv()
+    def publish(self) -> None:  # one send, because the floor reads a request with one recv()
         body = json.dumps({"html": text(self.body + ENVELOPE)})
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(

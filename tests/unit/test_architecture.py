@@ -28,7 +28,7 @@ def rules() -> dict[str, set[str]]:
 
 
 def files() -> list[Path]:
-    """Return every Python file of the package that holds code."""
+    """Return every Python file of the package that is not empty."""
     return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 

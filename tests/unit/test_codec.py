@@ -1,4 +1,4 @@
-"""Keys, records and messages of a blog: decoded, or told apart as corrupt, without a store."""
+"""Keys, records and messages of a blog: decoded, or rejected as corrupt, without a store."""
 
 import hashlib
 from typing import Any

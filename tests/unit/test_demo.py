@@ -178,7 +178,7 @@ def test_texts_hold_no_unusual_characters() -> None:
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 class Written(NamedTuple):
@@ -189,7 +189,7 @@ class Written(NamedTuple):
 
 
 class Record:
-    """An entry or a header: its fields as attributes."""
+    """An entry or a header, with its fields as attributes."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)

@@ -1,4 +1,4 @@
-"""The desk's pages and forms, without scripts and without a store: writes are recorded."""
+"""The desk's pages and forms, without scripts and without a store; a fake records the writes."""
 
 import re
 from collections.abc import Iterator
@@ -503,6 +503,7 @@ def test_a_deletion_can_be_undone_on_the_next_page(browser: Browser) -> None:
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}/delete")
     page = browser.get(answer.headers["location"]).text
     undo = f"/desk/blogs/moon/entries/{ID}/restore"
+    assert "<p>Deleted.</p>" in page
     assert f'action="{undo}"' in page
     assert browser.post(undo).status_code == 303
     assert [call[0] for call in browser.publishing.calls] == ["delete_entry", "restore_entry"]

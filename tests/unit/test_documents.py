@@ -23,7 +23,7 @@ CHANGELOG_LINES_MAX = 25  # before the first release
 MOTION_BYTES_MAX = 1_500_000
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-# Each kind of code block, and who looks at it. No other kind is allowed.
+# Each kind of code block, and the test that checks it. No other kind is allowed.
 LANGUAGES = {
     "bash": "tests/integration/test_examples.py runs it",
     "js": "tests/integration/test_examples.py runs it",
@@ -306,7 +306,7 @@ def test_a_documented_frame_has_the_members_of_a_real_one(kind: str) -> None:
 def test_the_limits_of_catching_up_are_the_codes() -> None:
     text = " ".join(doc("docs/streams.md").split())
     assert "more than 200 entries, more than 256 KiB" in text
-    assert "the last 1,000 changes" in text  # test_architecture compares these with the code
+    assert "the last 1,000 changes" in text  # compared with the code by test_architecture
 
 
 def test_every_close_code_of_ours_is_listed() -> None:

@@ -54,7 +54,7 @@ async def test_blog_is_not_dropped_while_a_reader_waits() -> None:
     live = await hub.live("b0")
     assert live
     await until_idle(hub)
-    store.lacks.add("b0")  # so that no position is verified
+    store.lacks.add("b0")  # so that the store verifies no position
     live.join(FakeReader(), Position("other", 1, "00000000"))
     with pytest.raises(StoreDown):
         await hub.live("b1")
@@ -107,7 +107,7 @@ async def test_drain_closes_all_readers_paced() -> None:
     assert 9 <= loop.time() - started <= 10
     assert readers[0].ended == ({"t": "bye", "after_ms": [0, 1000], "why": "restart"}, 4001)
     assert {reader.code for reader in readers} == {4001}
-    assert waiting.code in (4001, 4005)  # the store may have refuted its position by then
+    assert waiting.code in (4001, 4005)  # the store may have rejected the reader's position by then
     assert scene.hub.count() == 0
 
 

@@ -186,9 +186,9 @@ async def test_load_adopts_the_state_and_the_messages_of_the_meantime() -> None:
     store, wire, shelf, loading = loading_alone(past)
     store.latency_s = lambda: 0.5
     task = asyncio.create_task(loading.load("b0"))
-    await asyncio.sleep(2.75)  # the state is read, and on its way
+    await asyncio.sleep(2.75)  # the state is read, but has not arrived
     loading.receive("b0", past.publish())
-    loading.receive("b1", past.publish())  # of no blog that is loaded: dropped
+    loading.receive("b1", past.publish())  # its blog is not loading, so the message is dropped
     assert await task
     assert (shelf.lives, wire.followed) == ({"b0": 1, "b0 early": 1}, {"b0"})
 

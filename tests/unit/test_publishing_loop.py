@@ -1,4 +1,4 @@
-"""The loop that reads, decides and commits until no other write comes between."""
+"""The loop that reads, decides and commits, and retries while another write was faster."""
 
 import pytest
 

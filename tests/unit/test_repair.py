@@ -81,7 +81,7 @@ async def test_messages_during_a_repair_are_applied_without_a_second_read() -> N
     reader = scene.reader()
     scene.past.publish()  # its message is lost
     scene.announce(scene.past.publish)
-    await asyncio.sleep(0.6)  # the answer is on its way
+    await asyncio.sleep(0.6)  # the answer has not arrived
     scene.announce(scene.past.publish)
     scene.announce(scene.past.publish)
     await until_idle(scene.hub)
@@ -141,7 +141,7 @@ async def test_reload_keeps_the_timeline_when_messages_overtook_it() -> None:
     messages = [scene.past.publish() for _ in range(501)]
     scene.hub.resubscribed(SLUG)
     await until(lambda: scene.store.count("load"))
-    await asyncio.sleep(0.6)  # the snapshot is read, and on its way
+    await asyncio.sleep(0.6)  # the snapshot is read, but has not arrived
     last = scene.past.publish()
     for message in (*messages, last):  # pub/sub was slow
         scene.live.receive(message)
@@ -161,7 +161,7 @@ async def test_reload_reads_again_for_messages_lost_meanwhile() -> None:
     scene.past.rotate()
     scene.hub.resubscribed(SLUG)
     await until(lambda: scene.store.count("load"))
-    await asyncio.sleep(0.75)  # the snapshot is read, and on its way
+    await asyncio.sleep(0.75)  # the snapshot is read, but has not arrived
     scene.past.publish()
     await until_idle(scene.hub)
     assert scene.live.position == scene.past.position
@@ -173,7 +173,7 @@ async def test_repair_reads_again_when_the_answer_is_of_another_history() -> Non
     scene.store.latency_s = lambda: 0.5
     reader = scene.reader()
     scene.hub.resubscribed(SLUG)
-    scene.announce(scene.past.publish)  # on a primary that fails before it replicates the change
+    scene.announce(scene.past.publish)  # the primary fails before the change is replicated
     scene.past.lose(1)
     scene.past.publish()
     scene.past.publish()
@@ -197,7 +197,7 @@ async def test_fork_rotates_once_and_resets_the_readers_of_all_workers() -> None
         await until(lambda: all(reader.ended for reader in readers))
         await asyncio.sleep(5)
     assert scene.past.epoch != before
-    assert scene.past.top == 4  # three changes were left, and the rotation is one more
+    assert scene.past.top == 4  # three changes are left, and the rotation is the fourth
     assert live.position == scene.live.position == scene.past.position
     for reader in readers:
         assert reader.ended == (

@@ -26,8 +26,8 @@ from liveblog.live import rfc6455
 from liveblog.live.rfc6455 import Accepted, BadHandshake, Received, accept, receive
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
-READ_MAX = 200  # more than a control frame may hold; an oracle waits for no more of a payload
-FILLER = b"\xff" * (READ_MAX + 14)  # completes whatever frame an oracle is still waiting for
+READ_MAX = 200  # longer than a control frame; the oracle needs no more bytes of a payload
+FILLER = b"\xff" * (READ_MAX + 14)  # completes the frame for which the oracle still waits
 
 many = settings(max_examples=EXAMPLES, deadline=None)
 fewer = settings(max_examples=max(100, EXAMPLES // 10), deadline=None)

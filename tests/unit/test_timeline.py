@@ -236,7 +236,7 @@ deliveries = st.lists(
         st.tuples(st.just("next message"), st.integers(0, 5)),
         st.tuples(st.just("release"), st.integers(0, 100)),  # one message of several changes
         st.tuples(st.just("read"), st.just(0)),  # a repair read…
-        st.tuples(st.just("answer"), st.integers(0, 100)),  # …whose answer comes at any time
+        st.tuples(st.just("answer"), st.integers(0, 100)),  # the answer comes at any time
     ),
     max_size=60,
 )
@@ -351,7 +351,7 @@ def test_apply_returns_gap_when_a_fork_has_overtaken_the_repair_read() -> None:
     held = Timeline(past.snapshot())
     at = held.offset
     assert held.apply(past.publish()) == "applied"
-    past.lose(1)  # the answer is of the other history, and ahead
+    past.lose(1)  # the answer is from the other history, and ahead
     past.publish()
     past.publish()
     assert held.apply(past.changes(at)) == "gap"

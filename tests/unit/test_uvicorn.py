@@ -1,4 +1,4 @@
-"""The names inside uvicorn that the program leans on. A release that drops one fails here, by name."""
+"""uvicorn's private names that the program uses. A release without one of them fails here."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The word checker of `make lint`: its rules on small texts, and what it must not reject."""
+"""The word checker of `make lint`: its rules on small texts, and texts that are allowed."""
 
 import re
 from pathlib import Path
