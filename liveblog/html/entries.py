@@ -1,7 +1,7 @@
-"""The HTML of entries and headers, the same bytes in pages and in frames.
+"""The HTML of entries and headers, in pages and in frames.
 
 Rules: pure, no clock. An entry's HTML depends on the entry and its blog's slug, zone and language
-only; a header's depends on the blog only.
+only; a header's depends on the blog only. Both forms of an entry come from one template.
 """
 
 from typing import Final, NamedTuple
@@ -17,12 +17,17 @@ from liveblog.html.when import When, direction, start_of, when
 NAME_MAX: Final = 80  # characters of an entry's text that replace a missing headline
 
 
-def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False) -> str:
-    """Return the <article> of a published entry; a copy in the pinned list has no id."""
+def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False, in_frame: bool = False) -> str:
+    """Return the <article> of a published entry; a copy in the pinned list has no id.
+
+    In a frame it has no `data-offset`, `data-order` and `data-revision`, and no `title` of a time:
+    the client sets them.
+    """
     return _entry_template.render(
         entry=entry,
         blog=blog,
         is_copy=is_copy,
+        in_frame=in_frame,
         published=when(entry.published_at or 0, blog),
         updated=_updated(entry, blog),
         body=_body(entry),
@@ -67,7 +72,7 @@ def _body(entry: Entry) -> Markup:
     body = safe(entry.body_html)
     if not entry.dateline:
         return body
-    dateline = safe('<span class="dateline">{}</span> — ').format(entry.dateline)
+    dateline = safe("<span class=dateline>{}</span> — ").format(entry.dateline)
     if body.startswith("<p>"):
         return safe("<p>") + dateline + body[3:]
     return safe("<p>{}</p>\n").format(dateline) + body

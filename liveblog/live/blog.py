@@ -143,7 +143,7 @@ class LiveBlog:
         return self.cache.frame(since, as_data)
 
     def article(self, entry: Entry) -> str:
-        """Return an entry's HTML."""
+        """Return an entry's HTML for pages."""
         return self.cache.article(entry)
 
     def kept(self, key: Hashable) -> Answer | None:

@@ -27,7 +27,7 @@ ARTICLES_MAX: Final = 100  # rendered entries of one blog: the newest page, and 
 class Render(Protocol):
     """Entries and headers as HTML."""
 
-    def entry_html(self, entry: Entry, blog: Blog) -> str: ...
+    def entry_html(self, entry: Entry, blog: Blog, *, in_frame: bool = False) -> str: ...
     def header_html(self, blog: Blog) -> str: ...
 
 
@@ -49,7 +49,7 @@ class BlogCache:
         self._frames: dict[tuple[int, bool], Frame | None] = {}
         self._answers: dict[Hashable, Answer] = {}
         self._pieces: dict[tuple[str, bool], Piece] = {}
-        self._articles: dict[str, str] = {}  # the HTML of entries in their present state, by id
+        self._articles: dict[str, str] = {}  # pages' HTML of entries in their present state, by id
 
     # -- made from the top
 
@@ -161,13 +161,14 @@ class BlogCache:
             return frames.put(
                 record, entry=frames.entry_data(record, self._slug, position, base_url)
             )
-        return frames.put(record, html=self.article(record))
+        html = self._render.entry_html(record, self._timeline.blog, in_frame=True)
+        return frames.put(record, html=html)
 
     def _at(self, blog: Blog) -> Position:
         return Position(self._timeline.epoch, blog.offset, self._timeline.check(blog.offset))
 
     def article(self, entry: Entry) -> str:
-        """Return an entry's HTML, rendered once for frames and pages until the entry changes.
+        """Return an entry's HTML for pages, rendered once until the entry changes.
 
         An entry that a page has read from the store is not cached, unless the timeline holds it.
         """

@@ -62,8 +62,8 @@ def own(
     other processes wait for the lock instead of using this store. `binary`, `arguments` (after our
     own, so they win) and `environ` are for tests.
 
-    Raises UnusableStore when another process still owns the directory after `wait_s`, when there is no
-    binary, or when the store does not start.
+    Raises UnusableStore when another process still owns the directory after `wait_s`, when there is
+    no binary, or when the store does not start.
     """
     directory = files.prepared(data_dir)
     with files.locked(directory, wait_s) as lock_fd:
@@ -86,8 +86,8 @@ def use(redis_url: str, data_dir: Path, *, must_run: bool = False) -> Iterator[s
     """Yield the URL of a one-shot command's store.
 
     The command uses the configured store, else the store of a running server in the directory. Else
-    `use` starts a store for the command alone; with `must_run` it raises UnusableStore instead, since
-    a long command would keep a server from starting. Raises UnusableStore as `own` does.
+    `use` starts a store for the command alone; with `must_run` it raises UnusableStore instead,
+    since a long command would keep a server from starting. Raises UnusableStore as `own` does.
     """
     if redis_url:
         yield redis_url

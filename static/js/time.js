@@ -50,8 +50,15 @@ function format(language, options, Kind = Intl.DateTimeFormat) {
   return found;
 }
 
+/** The calendar and digits of the server in every language. */
+const LIKE_SERVER = { calendar: 'gregory', numberingSystem: 'latn' };
+
+/** @param {number} ms @param {string} language @param {object} options */
+const written = (ms, language, options) =>
+  format(language, { ...LIKE_SERVER, ...options }).format(ms).replace(/[\u202f\xa0]/g, ' ');
+
 /** @param {number} ms @param {string} language @param {string} timeZone */
-const dayOf = (ms, language, timeZone) => format(language, { timeZone, dateStyle: 'full' }).format(ms);
+const dayOf = (ms, language, timeZone) => written(ms, language, { timeZone, dateStyle: 'full' });
 
 /**
  * Return the time of day with the zone's name at that instant.
@@ -59,7 +66,17 @@ const dayOf = (ms, language, timeZone) => format(language, { timeZone, dateStyle
  * @param {number} ms @param {string} language @param {string} timeZone
  */
 export const clockOf = (ms, language, timeZone) =>
-  format(language, { timeZone, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' }).format(ms);
+  written(ms, language, { timeZone, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' });
+
+/**
+ * Return the title that the server gives a time: the day, the time and the blog's zone.
+ *
+ * @param {number} ms @param {string} clock as the server wrote it @param {string} language @param {string} zone
+ */
+export function titleOf(ms, clock, language, zone) {
+  const title = `${dayOf(ms, language, zone)}, ${clock}`;
+  return clock.endsWith(` ${zone}`) ? title : `${title} (${zone})`;
+}
 
 /** @param {any} when @param {string} text */
 function writeBefore(when, text) {
@@ -156,12 +173,19 @@ export class Times {
       if (date) dataset.date ??= date.textContent ?? '';
       const at_ms = msOf(time);
       clock.data = clockOf(at_ms, this.language, this.zone);
-      const options = /** @type {const} */ ({ timeZone: this.zone, dateStyle: 'long' });
-      if (date) date.textContent = ` · ${format(this.language, options).format(at_ms)}`;
+      const options = { timeZone: this.zone, dateStyle: 'long' };
+      if (date) date.textContent = ` · ${written(at_ms, this.language, options)}`;
     } else if (dataset.clock) {
       clock.data = dataset.clock;
       if (date) date.textContent = dataset.date ?? '';
     }
+    // A frame leaves the title out. It stays in the blog's zone.
+    time.title ||= titleOf(
+      msOf(time),
+      dataset.clock ?? clock.data,
+      this.language,
+      this.blog.zone ?? 'UTC',
+    );
   }
 
   /** @param {Element} left */

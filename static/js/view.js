@@ -8,7 +8,7 @@ import { idOf, isHostile, morph, parseHtml } from './morph.js';
 import { steadily } from './steady.js';
 import { isLoaded } from './timeline.js';
 
-/** @import {Applied, Change, Page, Timeline} from './types.js' */
+/** @import {Applied, Change, Page, Put, Timeline} from './types.js' */
 /** @import {Feed} from './feed.js' */
 /** @import {Times} from './time.js' */
 
@@ -34,6 +34,13 @@ function changeOf(node) {
   return { op: 'put', id: idOf(node) ?? '', offset, order };
 }
 
+/** Set what a page's markup has and a frame's leaves out. @param {HTMLElement} node @param {Put} it */
+function complete(node, { offset, order, revision }) {
+  Object.assign(node.dataset, { offset, order, revision });
+  const item = node.querySelector('template')?.content.firstElementChild;
+  item?.setAttribute('data-order', `${order}`);
+}
+
 /**
  * Return a change's element; null for a deletion and for markup that does not fit the change.
  *
@@ -44,7 +51,9 @@ export function nodeOf(it) {
   const content = parseHtml(it.html ?? '');
   const node = /** @type {HTMLElement | null} */ (content.firstElementChild);
   const fits = it.op === 'blog' ? node?.matches('header[data-status]') : node?.id === it.id;
-  return fits && content.childElementCount === 1 && !isHostile(content) ? node : null;
+  if (!node || !fits || content.childElementCount > 1 || isHostile(content)) return null;
+  if (it.op === 'put') complete(node, it);
+  return node;
 }
 
 /** Return the copy of an entry for the list of pinned ones. @param {HTMLElement} node */

@@ -1,6 +1,7 @@
 """Two windows: an editor's actions at the desk appear on the reader's page without a reload."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit.servers import Editor, Server, StoreProcess, serving, store_process
@@ -103,6 +104,50 @@ async def test_pinned_entries_and_key_events_appear_and_disappear(
     await actions.get_by_role("button", name="Unpin").click()
     await expect(reader.locator("#pinned")).to_be_hidden()
     assert await reader.locator(f"#{entry['id']}").count() == 1
+    assert await is_same_document(reader)
+
+
+# Every element of the three lists: its name, attributes and texts, without the class that plays an
+# animation. The link of a key event depends on whether the server knew that the page has the entry.
+ELEMENTS = """() => {
+  const isKept = (node, name) => name === 'class' ? !['', 'fresh'].includes(node.className)
+    : name !== 'href' || !node.closest('#key-events');
+  const attributesOf = (node) => node.getAttributeNames().filter((it) => isKept(node, it)).sort()
+    .map((it) => [it, node.getAttribute(it)]);
+  const read = (node) => node.nodeType === 3 ? node.data
+    : [node.nodeName, attributesOf(node), [...node.childNodes].map(read)];
+  const lists = ['[role=feed]', '#pinned [data-list]', '#key-events [data-list]'];
+  return lists.map((list) => [...document.querySelector(list).children].map(read));
+}"""
+
+
+async def test_an_entrys_elements_are_those_of_a_new_page_after_every_change(
+    server: Server, editor: Editor, desk: Page, reader: Page
+) -> None:
+    slug = (await editor.blog(timezone="America/New_York"))["slug"]
+    await open_page(reader, server, slug)
+
+    async def has_a_new_pages_elements(changed: Any) -> None:
+        position = changed["position"]
+        await expect(reader.locator("main")).to_have_attribute("data-position", position)
+        await open_page(desk, server, slug)
+        shown, new = [await page.evaluate(ELEMENTS) for page in (reader, desk)]
+        assert shown == new
+        assert "(America/New_York)" in str(shown[0])
+
+    for number in range(3):
+        one = await editor.publish(slug, headline=f'"Entry" {number}', byline=["A. O'Hara"])
+        await has_a_new_pages_elements(one)
+    for fields in (
+        {"headline": "Edited", "note_kind": "minor"},
+        {"body": "Corrected.", "note_kind": "correction", "note": "the name"},
+        {"pinned": True},
+        {"key": True, "key_title": "It's a key event"},
+        {"body": "Updated.", "note_kind": "update", "note": "more"},
+        {"status": "retracted", "note": "wrong"},
+    ):
+        one = await editor.edit(one, **fields)
+        await has_a_new_pages_elements(one)
     assert await is_same_document(reader)
 
 

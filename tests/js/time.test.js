@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Times, ago, isSameDay } from '../../static/js/time.js';
+import { Times, ago, clockOf, isSameDay, titleOf } from '../../static/js/time.js';
 
 const NOW = Date.parse('2026-11-22T14:05:00Z');
 const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000];
@@ -36,6 +36,28 @@ test('a day starts at midnight in the zone of the blog', () => {
   const [late, early] = ['2026-11-22T04:59:59Z', '2026-11-22T05:00:00Z'].map(Date.parse);
   assert.ok(!isSameDay(late, early, 'America/New_York'));
   assert.ok(isSameDay(late, early, 'UTC'));
+});
+
+/** Language, zone and clock of a title, and the title that liveblog/html/when.py makes. */
+const TITLES = [
+  ['en', 'America/New_York', '1:57 AM EST', 'Wednesday, November 6, 2024, 1:57 AM EST (America/New_York)'],
+  ['en-GB', 'Europe/London', '06:57 GMT', 'Wednesday, 6 November 2024, 06:57 GMT (Europe/London)'],
+  ['de', 'UTC', '06:57 UTC', 'Mittwoch, 6. November 2024, 06:57 UTC'],
+  ['ja', 'Asia/Tokyo', '15:57 JST', '2024年11月6日水曜日, 15:57 JST (Asia/Tokyo)'],
+  ['fa', 'Asia/Tehran', '10:27 UTC+3:30', 'چهارشنبه 6 نوامبر 2024, 10:27 UTC+3:30 (Asia/Tehran)'],
+  ['th', 'Asia/Bangkok', '13:57 น. UTC+7', 'วันพุธที่ 6 พฤศจิกายน ค.ศ. 2024, 13:57 น. UTC+7 (Asia/Bangkok)'],
+  ['ar', 'Africa/Cairo', '8:57 ص EET', 'الأربعاء، 6 نوفمبر 2024, 8:57 ص EET (Africa/Cairo)'],
+  ['xx-Nowhere', 'UTC', '6:57 AM UTC', 'Wednesday, November 6, 2024, 6:57 AM UTC'],
+];
+
+for (const [language, zone, clock, title] of TITLES) {
+  test(`the title of a time is the server's in ${language}`, () =>
+    assert.equal(titleOf(Date.parse('2024-11-06T06:57:00Z'), clock, language, zone), title));
+}
+
+test("a clock has the server's digits and spaces in every language", () => {
+  const clocks = ['en', 'fa'].map((it) => clockOf(Date.parse('2024-11-06T06:57:00Z'), it, 'UTC'));
+  assert.deepEqual(clocks, ['6:57 AM UTC', '6:57 (UTC)']);
 });
 
 /** The line of times of an entry, as the server renders it. */

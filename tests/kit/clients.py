@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from kit import judge
-from kit.sources import FakeRender
+from kit.sources import FakeRender, numbers_html
 from liveblog.blog.model import Blog, Entry, Position
 from liveblog.live.blog import LiveBlog
 from liveblog.live.frame import Frame, encoding_of
@@ -144,7 +144,7 @@ class Client:
 
     def _show_entry(self, change: dict[str, Any]) -> None:
         if change["op"] == "put":
-            self.shown[change["id"]] = change["order"], change["html"]
+            self.shown[change["id"]] = change["order"], completed(change)
         else:
             self.shown.pop(change["id"], None)
 
@@ -152,6 +152,12 @@ class Client:
         """Return whether the browser shows the content of a page."""
         shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
         return (self.shown, self.header, self.status) == (shown, page.header, page.status)
+
+
+def completed(put: dict[str, Any]) -> str:
+    """Return the HTML of a `put` as a page has it, with the attributes that a client sets."""
+    numbers = numbers_html(put["offset"], put["order"], put["revision"])
+    return str(put["html"]).replace("<article", f"<article{numbers}", 1)
 
 
 def assert_hints_are_right(frame: dict[str, Any]) -> None:

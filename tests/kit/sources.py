@@ -335,15 +335,21 @@ class Wire:
             self.hub.receive(slug, changes)
 
 
+def numbers_html(offset: int | None, order: int | None, revision: int) -> str:
+    """Return the attributes of an <article> that a frame has as members of JSON instead."""
+    return f' data-offset="{offset}" data-order="{order}" data-revision="{revision}"'
+
+
 class FakeRender:
     """HTML that shows the fields from which it was made. `made` lists the ids rendered."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
 
-    def entry_html(self, entry: Entry, blog: Blog) -> str:
+    def entry_html(self, entry: Entry, blog: Blog, *, in_frame: bool = False) -> str:
         self.made.append(entry.id)
-        return f"<article>{entry.headline} {blog.timezone}</article>"
+        numbers = "" if in_frame else numbers_html(entry.offset, entry.order, entry.revision)
+        return f"<article{numbers}>{entry.headline} {blog.timezone}</article>"
 
     def header_html(self, blog: Blog) -> str:
         self.made.append(BLOG_ID)

@@ -65,7 +65,7 @@ def _article(
     convert(header, BlogFields)
     of_blog = {name: value for name, value in header.items() if name in _OF_BLOG}
     blog = msgspec.convert(of_blog, Blog)
-    return entry, entries.entry_html(entry, blog)
+    return entry, entries.entry_html(entry, blog, in_frame=True)
 
 
 _OF_BLOG = ("slug", "title", "timezone", "language")

@@ -30,16 +30,17 @@ async def test_frame_is_computed_once_when_too_much_was_missed() -> None:
 
 
 @in_virtual_time
-async def test_article_is_rendered_once_until_its_entry_changes() -> None:
+async def test_article_is_rendered_once_for_pages_and_once_for_frames() -> None:
     scene = await make_scene()
     render, live = scene.hub.render, scene.live
     assert isinstance(render, FakeRender)
     render.made.clear()
     entry = live.timeline.newest(1)[0]
-    live.frame(1, as_data=False)
+    for _ in range(2):
+        live.frame(1, as_data=False)
+        live.article(entry)
     made = list(render.made)
-    live.article(entry)
-    assert render.made == made
+    assert made.count(entry.id) == 2
     scene.announce(scene.past.edit, entry.id, headline="new")
     edited = live.timeline.newest(1)[0]
     assert "new" in live.article(edited)
@@ -163,7 +164,8 @@ def test_drop_all_evicts_articles_and_encoded_changes() -> None:
     for _ in range(2):
         cache.frame(1, as_data=False)
         cache.article(entry)
-    assert render.made == [entry.id]
+    assert render.made == [entry.id] * 2
     cache.drop_all()
     cache.frame(1, as_data=False)
-    assert render.made == [entry.id] * 2
+    cache.article(entry)
+    assert render.made == [entry.id] * 4

@@ -2,10 +2,13 @@
 
 import re
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import liveblog
 from liveblog.blog.model import Blog, Entry, Link, Position
@@ -13,6 +16,7 @@ from liveblog.html.entries import entry_html, entry_name, header_html
 from liveblog.html.markdown import plain, to_html
 from liveblog.html.pages import Pages
 from liveblog.html.when import when
+from liveblog.live import frame as frames
 
 PAGES = Pages("/static/9f2c01ab")
 POSITION = Position("k3xq9a", 57, "9f2c01ab")
@@ -23,12 +27,12 @@ def ms(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> int:
 
 
 def blog(**fields: Any) -> Blog:
-    given = {"slug": "vote", "title": "The vote", "status": "live", "offset": 9, **fields}
-    return Blog(**({"timezone": "America/New_York"} | given))
+    made = {"slug": "vote", "title": "The vote", "status": "live", "offset": 9, **fields}
+    return Blog(**({"timezone": "America/New_York"} | made))
 
 
 def entry(number: int = 1, **fields: Any) -> Entry:
-    given: dict[str, Any] = {
+    made: dict[str, Any] = {
         "id": f"e{number:012}",
         "body": "Text.",
         "status": "published",
@@ -37,8 +41,8 @@ def entry(number: int = 1, **fields: Any) -> Entry:
         "published_at": ms(2024, 11, 6, 6, 57),
         "updated_at": ms(2024, 11, 6, 6, 57),
     } | fields
-    given["body_html"] = to_html(given["body"]) if given["body"] else None
-    return Entry(**given)
+    made["body_html"] = to_html(made["body"]) if made["body"] else None
+    return Entry(**made)
 
 
 def text_of(html: str) -> str:
@@ -46,7 +50,7 @@ def text_of(html: str) -> str:
 
 
 def page(*entries: Entry, **fields: Any) -> str:
-    given: dict[str, Any] = {
+    made: dict[str, Any] = {
         "blog": blog(),
         "position": POSITION,
         "entries": entries,
@@ -57,7 +61,7 @@ def page(*entries: Entry, **fields: Any) -> str:
         "permalink": None,
         "public_url": "https://news.example",
     } | fields
-    return PAGES.blog(article=lambda entry: entry_html(entry, given["blog"]), **given)
+    return PAGES.blog(article=lambda entry: entry_html(entry, made["blog"]), **made)
 
 
 # -- times
@@ -87,10 +91,10 @@ def test_a_time_reads_as_is_usual_in_its_zone_and_language(
 def test_the_time_line_has_a_link_with_time_and_date() -> None:
     html = entry_html(entry(), blog())
     assert (
-        '<p class="when"><a href="/blogs/vote/entries/e000000000001">'
+        "<p class=when><a href=/blogs/vote/entries/e000000000001>"
         '<time datetime="2024-11-06T06:57:00.000Z"'
         ' title="Wednesday, November 6, 2024, 1:57 AM EST (America/New_York)">'
-        '1:57 AM EST<span class="date"> · November 6, 2024</span></time></a></p>'
+        "1:57 AM EST<span class=date> · November 6, 2024</span></time></a></p>"
     ) in html
 
 
@@ -108,7 +112,8 @@ def test_an_entry_escapes_every_field_that_is_not_markdown() -> None:
         entry(headline=bad, byline=[bad], dateline=bad, key=True, key_title=bad, note=bad), blog()
     )
     assert "<b>" not in html
-    assert '<h3 dir="auto">&lt;b&gt;&#34;&#39;&amp;</h3>' in html
+    assert "<h3 dir=auto>&lt;b&gt;&#34;&#39;&amp;</h3>" in html
+    assert "data-key-title='&lt;b&gt;&#34;&#39;&amp;' aria-label='&lt;b&gt;" in html
     assert bad in text_of(html)
 
 
@@ -117,7 +122,7 @@ def test_an_entry_has_its_numbers_and_a_copy_has_no_id() -> None:
     html = entry_html(it, blog())
     assert html.startswith(
         '<article id="e000000000007" data-offset="9" data-order="7"'
-        ' data-revision="3" aria-label="Called">'
+        """ data-revision="3" aria-label='Called'>"""
     )
     copy = entry_html(it, blog(), is_copy=True)
     assert copy.startswith('<article data-entry="e000000000007" data-offset="9"')
@@ -133,9 +138,9 @@ def test_an_entrys_name_is_its_first_words_or_time_without_a_headline() -> None:
 @pytest.mark.parametrize(
     ("body", "html"),
     [
-        ("One\n\nTwo", '<p><span class="dateline">ROME</span> — One</p>\n<p>Two</p>'),
-        ("- One", '<p><span class="dateline">ROME</span> — </p>\n<ul>\n<li>One</li>\n</ul>'),
-        ("*One*", '<p><span class="dateline">ROME</span> — <em>One</em></p>'),
+        ("One\n\nTwo", "<p><span class=dateline>ROME</span> — One</p>\n<p>Two</p>"),
+        ("- One", "<p><span class=dateline>ROME</span> — </p>\n<ul>\n<li>One</li>\n</ul>"),
+        ("*One*", "<p><span class=dateline>ROME</span> — <em>One</em></p>"),
     ],
 )
 def test_the_dateline_is_placed_before_the_first_words(body: str, html: str) -> None:
@@ -144,7 +149,7 @@ def test_the_dateline_is_placed_before_the_first_words(body: str, html: str) -> 
 
 def test_key_and_pinned_entries_are_marked() -> None:
     html = entry_html(entry(key=True, key_title="A & B", pinned=True), blog())
-    assert 'data-key-title="A &amp; B"' in html
+    assert "data-key-title='A &amp; B'" in html
     assert " data-pinned" in html
     assert "Pinned Key event" in text_of(html.replace("</span>", "</span> "))
     plain_html = entry_html(entry(), blog())
@@ -170,7 +175,7 @@ def test_key_and_pinned_entries_are_marked() -> None:
 )
 def test_an_entry_shows_the_note_of_its_last_edit(fields: dict[str, Any], label: str) -> None:
     html = entry_html(entry(**fields), blog())
-    notes = re.findall(r'<p class="note" dir="auto">(.*?)</p>', html)
+    notes = re.findall(r"<p class=note dir=auto>(.*?)</p>", html)
     seen = [re.sub(r"<span [^>]*hidden>.*?</span>", "", note) for note in notes]
     assert [plain(note) for note in seen] == [label]
     assert ("<del>" in html) == ("status" in fields)
@@ -179,6 +184,81 @@ def test_an_entry_shows_the_note_of_its_last_edit(fields: dict[str, Any], label:
 @pytest.mark.parametrize("kind", ["minor", None])
 def test_an_entry_shows_no_note_after_a_minor_edit(kind: str | None) -> None:
     assert "note" not in entry_html(entry(note_kind=kind, revision=2, note="x"), blog())
+
+
+# Characters with a meaning in HTML or JSON, and an ordinary one.
+TEXTS = st.text(st.sampled_from("<>\"'&=`/ \n\\a"), max_size=8)
+ENTRIES = st.builds(
+    entry,
+    number=st.integers(1, 9_999),
+    revision=st.integers(1, 99),
+    headline=st.none() | TEXTS,
+    byline=st.lists(TEXTS, max_size=2),
+    dateline=st.none() | TEXTS,
+    body=st.none() | TEXTS | st.just('<time datetime="x" title="y"> and [a](/b "title")'),
+    key=st.booleans(),
+    key_title=st.none() | TEXTS,
+    pinned=st.booleans(),
+    status=st.sampled_from(["published", "retracted"]),
+    note_kind=st.sampled_from([None, "minor", "update", "correction", "retraction"]),
+    note=st.none() | TEXTS,
+    updated_at=st.sampled_from([ms(2024, 11, 6, 7), ms(2024, 11, 7, 7)]),
+)
+
+
+def without_numbers_and_titles(html: str) -> str:
+    """Return an entry's HTML of a page without what a client sets in that of a frame."""
+    html = re.sub(
+        r'^<article id="(\w+)" data-offset="\d+" data-order="\d+" data-revision="\d+"',
+        r"<article id=\1",
+        html,
+    )
+    html = re.sub(r'<time datetime="([^"]+)" title="[^"]*">', r"<time datetime=\1>", html)
+    return re.sub(r'<li data-entry="(\w+)" data-order="\d+">', r"<li data-entry=\1>", html)
+
+
+@given(ENTRIES)
+def test_a_frame_has_a_pages_html_without_numbers_and_titles(it: Entry) -> None:
+    html, framed = entry_html(it, blog()), entry_html(it, blog(), in_frame=True)
+    assert framed == without_numbers_and_titles(html)
+    if "[a](" not in (it.body or ""):
+        for said in ("data-offset", "data-order", "data-revision", "title="):
+            assert said not in framed.replace("data-key-title=", "")
+
+
+def test_the_frame_of_a_short_entry_has_at_most_1100_bytes() -> None:
+    """`make compare` measures the same frame."""
+    it = entry(10, headline="Bench", body="lbns1732000000000000000 " + "words" * 120)
+    html = entry_html(it, blog(slug="bench", timezone="UTC"), in_frame=True)
+    frame = frames.changes(9, Position("k3xq9a", 10, "9f2c01ab"), [frames.put(it, html=html)])
+    assert frame
+    assert len(frame.framed) <= 1_100
+
+
+class Attributes(HTMLParser):
+    """The attributes of every element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+@given(ENTRIES)
+def test_an_entrys_texts_end_no_attribute(it: Entry) -> None:
+    allowed = {"id", "class", "dir", "href", "datetime", "hidden", "rel", "title", "aria-label"}
+    for framed in (True, False):
+        (_, article), *rest = Attributes(entry_html(it, blog(), in_frame=framed)).seen
+        assert article["id"] == it.id
+        assert article["aria-label"] == entry_name(it, blog())
+        assert ("data-key-title" in article) == it.key
+        for tag, attributes in rest:
+            assert attributes.keys() <= allowed | {"data-entry", "data-order"}, tag
+            assert None not in {attributes.get(name, "") for name in ("class", "href", "datetime")}
 
 
 # -- headers
@@ -238,7 +318,7 @@ def test_an_upcoming_blog_shows_its_start_in_the_zones_time_on_that_day(
     iso = f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%dT%H:%M}:00.000Z"
     assert (
         f'<p class="starts">About to start: <time datetime="{iso}" title="{full}">{clock}'
-        f'<span class="date"> · {date}</span></time>'
+        f"<span class=date> · {date}</span></time>"
         '<span class="countdown" aria-hidden="true"></span></p>'
     ) in html
     assert text_of(html) == f"Upcoming About to start: {clock} · {date} The vote"
@@ -302,8 +382,8 @@ def test_a_permalink_page_has_its_own_title_description_and_address() -> None:
 def test_pinned_and_key_lists_repeat_no_id_of_the_feed() -> None:
     html = page(entry(3, key=True, key_title="Won"), entry(2, pinned=True))
     elsewhere = page(entry(3), key_events=[entry(1, key=True)], pinned=[entry(2, pinned=True)])
-    assert '<li data-entry="e000000000003" data-order="3"><a href="#e000000000003">' in html
-    assert '<a href="/blogs/vote/entries/e000000000001">' in elsewhere
+    assert '<li data-entry="e000000000003" data-order="3"><a href=#e000000000003>' in html
+    assert "<a href=/blogs/vote/entries/e000000000001>" in elsewhere
     assert '<article data-entry="e000000000002"' in elsewhere
     for it in (html, elsewhere):
         ids = re.findall(r'\sid="([^"]+)"', it)
