@@ -188,7 +188,7 @@ def test_bench_prints_one_line_when_the_token_file_has_no_token(
     file.write_bytes(content)
     done = run("bench", "http://127.0.0.1:1", "--token-file", str(file))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"Error: {file} holds no token\n"
+    assert done.stderr == f"Error: {file} has no token in its first line\n"
 
 
 def test_demo_replay_exits_with_1_when_no_server_runs(tmp_path: Path) -> None:
