@@ -27,7 +27,7 @@ from liveblog.blog.model import ROLES, Caller, Role, is_slug
 from liveblog.blog.problem import Damaged, conflict, invalid, not_found
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
-from liveblog.store.records import Records, decode
+from liveblog.store.records import AccountRecords, decode
 
 SESSION_IDLE_S: Final = 24 * 3600  # a session unused for this long expires: a shift and a night
 SESSION_MAX_S: Final = 14 * 24 * 3600  # the longest life of a session, however often it is used
@@ -120,7 +120,7 @@ class Accounts:
     """
 
     def __init__(self, nodes: Nodes, now: Callable[[], int]) -> None:
-        self._records = Records(nodes)
+        self._records = AccountRecords(nodes)
         self._now = now
         self._passwords = Passwords()
 
@@ -287,7 +287,9 @@ class Accounts:
         SESSION_MAX_S, or its user is disabled. Each use restarts the idle time.
         """
         key = _session_key(secret)
-        raw = await self._records.ask(key, lambda redis: redis.getex(key, ex=SESSION_IDLE_S))
+        raw = await self._records.ask(
+            key, lambda redis: redis.execute_command("GETEX", key, "EX", SESSION_IDLE_S)
+        )
         session = decode(raw, _Session)
         if session is None or self._now() - session.opened_at > SESSION_MAX_S * 1000:
             return None

@@ -101,7 +101,7 @@ async def _persistence(redis: Client) -> Mapping[str, object]:
 async def _start_rewrite(node: Node) -> bool:
     """Have a server rewrite its file; False when the server forbids it."""
     try:
-        await node.redis.bgrewriteaof()
+        await node.redis.execute_command("BGREWRITEAOF")
     except ResponseError as error:
         if "in progress" in str(error):
             return True

@@ -1,4 +1,4 @@
-"""Typed JSON records in Redis, outside of any blog.
+"""Records of accounts in Redis: typed JSON, outside of any blog.
 
 Rules: every Redis error leaves here as StoreDown, and every record that does not decode as Damaged.
 """
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Records:
-    """Reads and scripts on the server that has a key. Each method raises StoreDown."""
+class AccountRecords:
+    """Calls to the server that has a key. Each method raises StoreDown when it is unreachable."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes

@@ -163,7 +163,7 @@ async def _read_heads(
     """Return positions of blogs that one server has, in the order of the slugs."""
     heads: list[Position | _Corrupt | None | Exception] = []
     if not slugs:
-        await redis.ping()
+        await redis.execute_command("PING")
     for i in range(0, len(slugs), BATCH):
         pipeline = redis.pipeline(transaction=False)
         for slug in slugs[i : i + BATCH]:
