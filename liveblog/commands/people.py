@@ -27,7 +27,7 @@ _blogs = click.option(
 
 @click.group()
 def user() -> None:
-    """Add, list and disable the people who sign in at the desk."""
+    """Add, list and disable the users of the desk."""
 
 
 @user.command("add")

@@ -82,7 +82,7 @@ def attach(server: uvicorn.Server, *, replaces_another: bool = False) -> Worker:
 
 
 def _stop_listening(server: uvicorn.Server) -> None:
-    """Close a server's listening sockets: a reader who reconnects reaches another worker."""
+    """Close a server's listening sockets: reconnecting readers reach another worker."""
     for listening in server.servers:
         listening.close()
 
@@ -90,8 +90,8 @@ def _stop_listening(server: uvicorn.Server) -> None:
 def _application(worker: Worker) -> ASGIApp:
     """Make the application; uvicorn's factory, called in the process that serves.
 
-    Raises SystemExit(STARTUP_FAILURE) when that fails. With any other exit code a supervisor would
-    restart the worker without end.
+    Raises SystemExit(STARTUP_FAILURE) when the application cannot be made. After any other exit
+    code the supervisor would restart the worker without end.
     """
     from liveblog.app import create_app
     from liveblog.settings import load

@@ -153,7 +153,11 @@ def _text_or_none(text: str) -> str | None:
 
 
 def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return `status` and `publish_at`; a time without a draft's status schedules the entry."""
+    """Return an entry's `status` and `publish_at` for the API.
+
+    With a time, only the statuses draft and submitted are kept: otherwise the time schedules the
+    entry.
+    """
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
         return {"status": status} if status else {}
@@ -219,7 +223,10 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
 
 
 def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
-    """Return the values, with a `{name}_was` for each of the names; `altered` compares both."""
+    """Return the values and, for each of the names, a copy of its value as `{name}_was`.
+
+    The form sends the copies back. `altered` compares each box with its copy.
+    """
     return {**values, **{f"{name}_was": values[name] for name in names}}
 
 

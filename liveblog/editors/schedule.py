@@ -26,7 +26,8 @@ EVERY_S: Final = 1.0
 async def run(broker: Broker, publishing: Publishing) -> None:
     """Publish due entries and run requested erasures, until cancelled.
 
-    While the store is unreachable, entries stay scheduled; they are published when it is back.
+    While the store is unreachable, entries stay scheduled. The server publishes
+    overdue entries when the store answers again.
     """
     skipped: Counter[str] = Counter()
     publish = partial(publish_due, broker.due, publishing, skipped)

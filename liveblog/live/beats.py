@@ -36,8 +36,8 @@ class Beats:
         """Send a heartbeat to the readers of one slot: those at the top, and those that wait.
 
         `now` is the time shown in the beat. `pings`: with a ping, for readers that can answer
-        pings. During a pass the beat is delayed until the pass ends or the next beat is due. 500
-        readers' beats take 5 ms, and during a pass some readers are below the top.
+        pings. During a pass, delay the beat until the pass ends or the next beat is due: 500
+        beats would delay the pass by 5 ms, and readers below the top would get no beat.
         """
         self.send_late()
         if self._is_passing():

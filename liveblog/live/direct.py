@@ -141,7 +141,10 @@ class DirectTransport:
     def _sender(
         self, headers: Headers, transport: asyncio.Transport, is_tls: bool
     ) -> tuple[str, str]:
-        """Return scheme and counted address of the client; "" when no address is needed."""
+        """Return the client's scheme, and the address under which the door counts the client.
+
+        The address is "" when there are no proxy headers and no limit of readers per address.
+        """
         scheme = "https" if is_tls else "http"
         forwarded = is_forwarded(headers)
         if not forwarded and not self.door.readers_per_address_max:

@@ -92,8 +92,9 @@ MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
     IDLE: {PART: HEAD, **_ENDS},
     HEAD: {PART: HEAD, **_ENDS},
     BODY: {DATA: BODY, END: IDLE},  # a request without a body has its END at once
-    # The parser ends a request to upgrade after its head. A second parser reads that head next.
-    # When the second parser rejects the head, the connection closes after the answers before it.
+    # httptools reads no body after a head with an Upgrade. When the server ignores the Upgrade, a
+    # second parser reads the same head without this line. If the second parser rejects the head,
+    # the connection closes after the answers to earlier requests.
     REREAD: {END: REREAD, PART: HEAD, REQUEST: BODY},
     # A handshake while answers are owed is ignored, and httptools parses what follows it.
     HANDSHAKE: {END: HANDSHAKE, PART: HEAD, **_ENDS},

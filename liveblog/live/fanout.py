@@ -79,7 +79,7 @@ class Fanout:
         reset nobody.
         """
         for reader in list(self._roster.waiting):
-            # Admitting one reader may abort another, when too many bytes are held.
+            # Admitting one reader may abort another: `HeldBytes` limits waiting frames.
             if not self._roster.has(reader) or reader.waits_for is None:
                 continue
             position, reads_started = reader.waits_for

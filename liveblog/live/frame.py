@@ -39,7 +39,7 @@ class Encoding(NamedTuple, Generic[Data]):
     name: TextForm | BytesForm
 
     def of_content(self, as_data: bool) -> "Encoding[Data]":
-        """Return the encoding with the same form, and with fields or HTML as its content."""
+        """Return the encoding of the same form for fields (`as_data` is True) or for HTML."""
         return _ENCODINGS[as_data, self.name]
 
 
@@ -56,7 +56,10 @@ def encoding_of(as_data: bool, name: TextForm) -> Encoding[str]: ...
 @overload
 def encoding_of(as_data: bool, name: BytesForm) -> Encoding[bytes]: ...
 def encoding_of(as_data: bool, name: TextForm | BytesForm) -> Encoding[str] | Encoding[bytes]:
-    """Return the encoding of a content and a form, the same object every time."""
+    """Return the encoding of frames: fields or HTML (`as_data`), in the form `name`.
+
+    Equal arguments return the same object, so that callers can compare encodings by identity.
+    """
     return _ENCODINGS[as_data, name]
 
 

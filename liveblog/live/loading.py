@@ -28,7 +28,7 @@ class HeldBlogs(Protocol):
 
     @property
     def lives(self) -> Container[str]:
-        """The slugs of the blogs that the worker holds."""
+        """The slugs of the loaded blogs."""
 
     def make_room(self) -> None:
         """Drop unused blogs until one more fits. Raises StoreDown when that is impossible."""

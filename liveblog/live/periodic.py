@@ -15,8 +15,9 @@ from liveblog.live.roster import SLOTS
 
 log = logging.getLogger(__name__)
 
-# A reader is aborted when it has answered no ping for this time (at least one ping) and the next
-# ping is due. With a heartbeat of 20 s that is 36 to 73 s after the reader's last answer.
+# How long a reader may leave pings unanswered, rounded down to whole pings, at least one. The
+# server aborts the reader when the next ping is due: with a heartbeat of 20 s, 36 to 73 s after
+# the reader's last answer.
 UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 

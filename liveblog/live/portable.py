@@ -46,7 +46,7 @@ from liveblog.live.frame import Data, Encoding, Frame, encoding_of
 from liveblog.live.reader import RESET_WINDOW_MS, Reader
 
 CLOSE_S: Final = 5.0  # limit for the last frame and the close of a WebSocket
-FREED_S: Final = 10.0  # limit for a server to drop a connection whose reader reads nothing
+FREED_S: Final = 10.0  # limit for the ASGI server to end a stalled reader's answer
 CONFIRM_S: Final = 1.0  # limit for the store to verify a position, before `changes` answers
 
 T = TypeVar("T")

@@ -115,7 +115,7 @@ class Repair:
                 try:
                     await self._read()
                     wait_s = RETRY_S[0]
-                except Exception as error:  # every error: the timeline may be below the top
+                except Exception as error:  # retry after any error: the timeline may lack changes
                     self._log_failure(error, wait_s)
                     self._is_wanted = self._blog.is_held
                     await asyncio.sleep(wait_s)

@@ -33,7 +33,7 @@ class SocketReader(DirectReader):
 
     __slots__ = (
         "_ignores_input",  # whether bytes from the reader are ignored
-        "_pong",  # pending for a reader that is behind; only the last, as section 5.5.3 allows
+        "_pong",  # pending for a reader that is behind; only the last (RFC 6455, section 5.5.3)
         "_received_bytes",  # since the last ping
         "_rest",  # the start of a frame from the reader that is not whole yet
     )

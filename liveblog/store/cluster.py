@@ -146,7 +146,10 @@ class Cluster(Nodes):
             await node.pool.close_all()
 
     def _set_prefixes(self) -> None:
-        """Give each node a prefix whose slot the node has; every worker finds the same prefix."""
+        """Set each node's channel prefix: its hash tag must be in a slot that the node owns.
+
+        Workers with the same map choose the same prefixes: all try the numbers in order.
+        """
         nameless = set(self._nodes.values())
         for number in itertools.count():
             owner = self._owners[key_slot(b"%d" % number)]
@@ -191,6 +194,6 @@ async def _view(address: Address, redis: Client) -> _View | Exception:
 
 
 def _address(primary: Sequence[Any], asked: Address) -> Address:
-    """Return a primary's address; an unknown host means the host of the node asked."""
+    """Return a primary's address. If the reply has no host, use the host of the asked node."""
     host, port = primary[:2]
     return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)

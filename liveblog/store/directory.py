@@ -123,7 +123,10 @@ def owner_of(directory: Path) -> dict[str, Any]:
 
 
 def _clear_traces(directory: Path, lock_fd: int) -> None:
-    """Remove the note of an owner that was killed, and the socket it left outside its directory."""
+    """Remove a killed owner's note from the lock's file, and its socket from a temporary directory.
+
+    A socket beside the data stays: this function removes only sockets in temporary directories.
+    """
     left = Path(str(owner_of(directory).get("socket", "")))
     forget_owner(lock_fd)
     if left.parent.name.startswith(_TEMPORARY):
@@ -161,7 +164,7 @@ def is_held(lock: Path) -> bool:
             return not _try_lock(file.fileno(), lock)
     except FileNotFoundError:
         return False
-    except OSError as error:  # mostly a file of another user
+    except OSError as error:  # usually another user's file, so permission denied
         raise UnusableStore(f"{lock} cannot be opened: {error.strerror}") from None
 
 

@@ -67,7 +67,7 @@ class Eraser:
 
     @queries_store
     async def _requested(self) -> list[tuple[Node, bytes]]:
-        """Return the servers with an open request, each with the request."""
+        """Return the servers with an open request for a rewrite, each with the request."""
         async with asyncio.timeout(EACH_WITHIN_S):  # the schedule waits for this
             requests = await self.nodes.at(REWRITES).hgetall(REWRITES)
         everyone = self.nodes.everyone()

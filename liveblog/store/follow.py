@@ -33,7 +33,7 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
-PLACE_AGAIN_S: Final = 0.5  # until the follower tries again to place channels that no node had
+PLACE_AGAIN_S: Final = 0.5  # delay before the follower looks again for nodes of unplaced channels
 
 
 class _Words(NamedTuple):
@@ -141,7 +141,7 @@ class Follower:
             await stop(self._running.values())
 
     async def _woken(self) -> None:
-        """Wait for work. Raises the exception of a line that failed."""
+        """Wait until `_wake` is set or a line ends. Raises the exception of a failed line."""
         waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait(

@@ -91,7 +91,7 @@ class Nodes(ABC):
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await a call, and repeat the call once if the map has changed since its start.
 
-        Raises what the call raised, or RedisError when the map cannot be read.
+        Raises the call's own exception, or RedisError when the map cannot be read.
         """
         before = self.map
         try:

@@ -44,7 +44,7 @@ class _Watchful(AbstractConnection):
     (uvloop/handles/handle.pyx, `_ensure_alive`).
     """
 
-    broke = False  # during this call, which may have succeeded at its second try
+    broke = False  # whether an error closed the connection, even if a retry then succeeded
 
     async def send_packed_command(self, *args: Any, **more: Any) -> None:
         try:

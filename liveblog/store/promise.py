@@ -16,7 +16,7 @@ VERSION_MIN: Final = (7, 0)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One server's version and settings, with what they mean for a confirmed change.
+    """One server's version and settings, and their effect on a confirmed change.
 
     `appendonly`, `appendfsync` and `policy` are None when the server forbids CONFIG or INFO, as
     managed stores do. `in_cluster`: the server is one node of a cluster. `warning`: why no change
@@ -98,7 +98,10 @@ def _product(info: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _refuse_lossy(config: Mapping[str, str]) -> None:
-    """Raise UnusableStore when a setting that can be read lets a crash lose a confirmed change."""
+    """Reject settings with which a crash can lose a confirmed change.
+
+    Settings that the server does not show are not checked. Raises UnusableStore.
+    """
     needed = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
     wrong = [(name, config[name], want) for name, want in needed.items() if name in config]
     wrong = [row for row in wrong if row[1] != row[2]]

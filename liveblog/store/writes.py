@@ -298,7 +298,7 @@ class Writes:
 
     @queries_store
     async def _run_and_wait(self, keys: list[str], arguments: Arguments) -> Any:
-        # One pipeline, so one connection: WAIT counts what its own connection wrote.
+        # One pipeline, so one connection: WAIT counts only the writes of its own connection.
         pipeline = self.nodes.at(keys[0]).pipeline(transaction=False)
         pipeline.eval(_SCRIPT, len(keys), *keys, *arguments)
         pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
