@@ -222,7 +222,7 @@ async def test_pages_and_desk_reconcile_when_a_store_restores_an_old_copy(
         restore(show.store, copy)
         show.over()
         show.newsroom.patient = False
-        await expect(desk.locator("#store")).to_contain_text("older state")
+        await expect(desk.locator("#store")).to_contain_text("older version")
         await until(lambda: show.head().epoch != before.epoch)
         await stays_in_step(page, show)
         await stays_in_step(desk, show)

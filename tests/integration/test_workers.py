@@ -359,7 +359,7 @@ async def test_readers_are_reset_when_the_store_is_restored_from_an_old_copy(
             for stream in streams:
                 await stream.next("hello")
             client.flushall()
-            await until(lambda: "lacks it" in first.said() and "lacks it" in second.said())
+            await until(lambda: "missing in" in first.said() and "missing in" in second.said())
             for server in servers:
                 async with http() as browser:
                     page = await browser.get(f"{server.url}/blogs/{blog['slug']}")
