@@ -1,8 +1,8 @@
-"""A blog's state at a position, as far as a worker holds it.
+"""The part of a blog's state that a worker keeps in memory, at one position.
 
-A change is a record that carries its own offset: a `Blog` for the header, else an `Entry`, which
-may be a tombstone. The browser's counterpart is static/js/timeline.js; the cases in
-tests/vectors/timeline.json test both.
+A change is a record with an offset: a `Blog` for the header, else an `Entry`. A deleted entry is a
+tombstone, an `Entry` without content. The browser's counterpart is static/js/timeline.js; the cases
+in tests/vectors/timeline.json test both.
 
 Rules: no I/O, no clock, no await. `apply` only moves forward, and ignores changes applied before.
 """
@@ -13,11 +13,11 @@ from typing import Final, Literal, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 
-WINDOW: Final = 200  # the newest entries that a worker holds
-MARKED_MAX: Final = 500  # pinned and key entries held beyond the window, newest first
-KEPT_CHANGES: Final = 1_000  # offsets below the top from which readers can catch up
+WINDOW: Final = 200  # how many of the newest entries stay in a worker's memory
+MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in memory
+KEPT_CHANGES: Final = 1_000  # readers can catch up from this far below the newest offset
 MISSED_MAX: Final = 200  # a reader that missed more entries starts over from the page
-TRIM_EVERY: Final = 100  # changes between two trims, which visit every held entry
+TRIM_EVERY: Final = 100  # changes between two trims; a trim visits every entry in memory
 
 Record = Blog | Entry
 Applying = Literal["applied", "ignored", "gap", "foreign"]
@@ -27,9 +27,10 @@ Standing = Literal["here", "old", "unknown"]
 class Changes(NamedTuple):
     """The changes after offset `since`, up to and including `position`.
 
-    Each record appears once, ascending by offset. `previous` is the check at `since`; None when the
-    store has compared that check already. `checks` has the checks of the offsets since + 1 to
-    position.offset, 8 hex digits each, without separators.
+    Each record appears once, ascending by offset. A check is a fingerprint of the history to an
+    offset. `previous` is the check at `since`; None when the store has compared it already.
+    `checks` has the checks of the offsets since + 1 to position.offset, 8 hex digits each, without
+    separators.
     """
 
     since: int
@@ -63,8 +64,8 @@ class Snapshot(NamedTuple):
     """A blog as read from the store.
 
     `base` is the first offset of the epoch. `checks` has the checks of consecutive offsets, the
-    last of them `position.offset`. `entries` has every entry whose order is `window` or higher; 0
-    when it has all entries of the blog.
+    last of them `position.offset`. `entries` has every entry whose order is `window` or higher.
+    `window` is 0 when `entries` has all entries of the blog.
     """
 
     position: Position
@@ -82,10 +83,9 @@ def id_of(record: Record) -> str:
 class Timeline:
     """The newest entries, pinned and key entries, and recent changes, at one position.
 
-    The *top* is the offset of `position`; `floor` is the oldest offset that `changes` can start
-    from. `window` is the order from which on
-    every entry is held; 0 when all entries are. Entries are held in their current state only, so a
-    timeline cannot restore deleted text.
+    The *top* is the offset of `position`. `floor` is the lowest offset that `changes` accepts. The
+    timeline has every entry whose order is `window` or higher, and all entries when `window` is 0.
+    It has only the current state of each entry, so it cannot restore deleted text.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -102,9 +102,9 @@ class Timeline:
         self._base = snapshot.base
         self.window = snapshot.window
         self._records: dict[str, Entry] = {}
-        # The offset of the last change of each id, ascending, all above the floor.
+        # By id of each record that changed above the floor: the last change's offset, ascending.
         self._recent: dict[str, int] = {}
-        self._orders: list[int] = []  # of the entries to show, ascending
+        self._orders: list[int] = []  # orders of the entries that are not deleted, ascending
         self._by_order: dict[int, str] = {}
         self._trim_at = self.offset + TRIM_EVERY
         records: list[Record] = [*snapshot.entries, snapshot.blog]
@@ -126,14 +126,14 @@ class Timeline:
         return self._checks[offset]
 
     def position_of(self, entry: Entry) -> Position | None:
-        """Return the position of an entry's last change, None where its check is not held."""
+        """Return the position of an entry's last change, None when the check there is unknown."""
         check = self._checks.get(entry.offset or 0)
         return Position(self.epoch, entry.offset or 0, check) if check else None
 
     def get(self, id: str) -> Entry | None:
         """Return an entry or its tombstone.
 
-        None when the timeline does not hold the entry; the store may have it.
+        None when the entry is not in the timeline; the store may still have the entry.
         """
         return self._records.get(id)
 
@@ -143,22 +143,22 @@ class Timeline:
         return [self._at(order) for order in reversed(self._orders[max(0, end - limit) : end])]
 
     def page(self, limit: int, before: int | None = None) -> list[Entry] | None:
-        """Return the same as `newest`; None when entries of that page are not held."""
+        """Return the same as `newest`; None when the timeline lacks entries of that page."""
         found = self.newest(limit, before)
         whole = not self.window or (len(found) == limit and (found[-1].order or 0) >= self.window)
         return found if whole else None
 
     def marked(self, mark: Literal["key", "pinned"], limit: int = MARKED_MAX) -> list[Entry]:
-        """Return up to `limit` entries with a mark, newest first, without deleted ones."""
+        """Return up to `limit` entries with this mark, newest first, without deleted ones."""
         shown = (self._at(order) for order in reversed(self._orders))
         return list(islice((entry for entry in shown if getattr(entry, mark)), limit))
 
     def standing(self, position: Position) -> Standing:
         """Compare a reader's position with this timeline.
 
-        "here": the position is in this history, and `changes` returns what the reader missed.
-        "old": the position is below the floor. "unknown": the position has another epoch, another
-        check, or an offset ahead of the top; only the store can verify it.
+        "here": the position is in this history, so `changes` accepts the position's offset. "old":
+        the position is below the floor. "unknown": the position has another epoch, another check,
+        or an offset ahead of the top; only the store can verify such a position.
         """
         if position.epoch != self.epoch or position.offset > self.offset:
             return "unknown"
@@ -201,7 +201,7 @@ class Timeline:
         if changes.since > self.offset or not self._continues(changes):
             return "gap"
         for record in changes.records:
-            if (record.offset or 0) > self.offset:  # the state has the other records already
+            if (record.offset or 0) > self.offset:  # the timeline has the other records already
                 self._put(record)
         for i in range(changes.position.offset - changes.since):
             self._checks[changes.since + 1 + i] = changes.checks[8 * i : 8 * i + 8]
@@ -213,7 +213,8 @@ class Timeline:
     def _continues(self, changes: Changes) -> bool:
         """Return whether `changes` belong to the history of this timeline.
 
-        They do when they have the same check at the top, since a check covers all changes before.
+        They do when both have the same check at the timeline's top. Equal checks mean equal
+        histories: a check is the fingerprint of all changes up to its offset.
         """
         known = self.offset - changes.since
         theirs = changes.checks[8 * known - 8 : 8 * known] if known else changes.previous
@@ -248,7 +249,10 @@ class Timeline:
         return list(islice(marked, MARKED_MAX))
 
     def _trim(self) -> None:
-        """Drop the entries outside the window without a mark or a change above the floor."""
+        """Raise the floor, and drop the entries and checks that are no longer needed.
+
+        Needed entries are in the window, pinned or key, or changed above the floor.
+        """
         self._trim_at = self.offset + TRIM_EVERY
         self.floor = max(self.floor, self._base, self.offset - KEPT_CHANGES)
         self._checks = {n: check for n, check in self._checks.items() if n >= self.floor}

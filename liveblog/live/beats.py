@@ -1,6 +1,6 @@
-"""Heartbeats of one blog, spread over the readers' slots.
+"""Heartbeats of one blog. The heartbeat interval is divided into slots, and each reader has one.
 
-Rules: no I/O but `Reader.send`, no timer: the hub calls `send` once for each slot.
+Rules: no I/O but `Reader.send`, and no timer: the hub's periodic task calls `send` for each slot.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from liveblog.live.shared import Counts
 class Beats:
     """The heartbeats of one blog.
 
-    A reader with more than `unheard_max` unanswered pings is aborted.
+    `send` aborts a reader that has more than `unheard_max` unanswered pings.
     """
 
     def __init__(
@@ -30,14 +30,18 @@ class Beats:
     ) -> None:
         self._timeline, self._roster, self._is_passing = timeline, roster, is_passing
         self._counts, self._unheard_max = counts, unheard_max
-        self._late: Callable[[], None] | None = None  # delayed until the pass has ended
+        self._late: Callable[[], None] | None = None  # the beat that waits for the end of a pass
 
     def send(self, slot: int, now: str | None, pings: bool = False) -> None:
-        """Send a heartbeat to the readers of one slot: those at the top, and those that wait.
+        """Send a heartbeat to the readers of one slot.
 
-        `now` is the time shown in the beat. `pings`: with a ping, for readers that can answer
-        pings. During a pass, delay the beat until the pass ends or the next beat is due: 500
-        beats would delay the pass by 5 ms, and readers below the top would get no beat.
+        These are the readers that have every change, and the readers whose position is not
+        verified yet. `now` is the time shown in the beat. `pings` adds a ping, for readers that can
+        answer pings.
+
+        While a pass sends changes to the readers, the beat waits until the pass ends or the next
+        beat is due. Otherwise 500 beats would delay the pass by 5 ms, and readers that the pass has
+        not reached yet would get no beat.
         """
         self.send_late()
         if self._is_passing():
@@ -46,7 +50,7 @@ class Beats:
             self._send_now(slot, now, pings)
 
     def send_late(self) -> None:
-        """Send the delayed heartbeat, if there is one."""
+        """Send the heartbeat that a pass has delayed, if there is one."""
         if self._late:
             send, self._late = self._late, None
             send()

@@ -4,7 +4,7 @@
 `Fanout` sends them to the followers in the `Roster`, and admits or resets readers whose position
 was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
 
-Rules: no Redis, no ASGI. Nothing awaits a reader.
+Rules: no Redis, no ASGI. No call waits for a reader's socket.
 """
 
 from collections.abc import Callable, Coroutine, Hashable, Iterable
@@ -28,7 +28,7 @@ from liveblog.live.source import Source
 
 
 class Shared(Protocol):
-    """Everything that the blogs of a worker share. The hub implements it."""
+    """The objects and settings that all blogs of a worker share; the hub is one implementation."""
 
     source: Source
     render: Render
@@ -44,7 +44,7 @@ class Shared(Protocol):
         """Monotonic seconds."""
 
     def note_pass(self, seconds: float) -> None:
-        """Note how long a walk over the followers took."""
+        """Record how many seconds it took to send changes to all readers of a blog once."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> object: ...
 
@@ -59,7 +59,7 @@ class LiveBlog:
 
     def __init__(self, shared: Shared, slug: str, snapshot: Snapshot) -> None:
         self._shared, self.slug, self.source = shared, slug, shared.source
-        self.is_held = True  # False: the worker made room for another blog
+        self.is_held = True  # False after the worker has dropped this blog from memory
         counts, clock, spawn = shared.counts, shared.clock, shared.spawn
         self.timeline = timeline = Timeline(snapshot)
         self.cache = BlogCache(slug, timeline, shared.render, shared.settings, shared.cache_budget)
@@ -72,7 +72,7 @@ class LiveBlog:
             clock=clock,
             spawn=spawn,
             on_pass=shared.note_pass,
-            on_idle=lambda: self.beats.send_late(),  # noqa: PLW0108 - beats are made below
+            on_idle=lambda: self.beats.send_late(),  # noqa: PLW0108 - `self.beats` is assigned later
         )
         roster.on_drained = self.fanout.admit
         self.beats = Beats(
@@ -101,15 +101,16 @@ class LiveBlog:
 
     @property
     def lost(self) -> bool:
-        """Whether the store lacks the blog now."""
+        """Whether the blog was missing in the store at the last repair read."""
         return self.repairs.lost
 
     # -- readers
 
     def join(self, reader: AnyReader, since: Position | None) -> None:
-        """Register a reader, and send `hello` and what the reader missed after `since`.
+        """Register a reader, and send `hello` and the changes after position `since`.
 
-        `since` None: only later changes. Atomic: no change can come between these two steps.
+        `since` None: the reader gets only later changes. This method does not await, so no change
+        can arrive after the registration and before the first frame.
         """
         standing = self.timeline.standing(since) if since else "here"
         at = since or self.position
@@ -122,7 +123,7 @@ class LiveBlog:
         self.roster.enter(reader, at.offset)
         reader.leaves = self.blog.status == "ended"
         reader.send(self.cache.hello(at))
-        if not self.roster.has(reader):  # aborted by `send`, as the worker holds too many bytes
+        if not self.roster.has(reader):  # aborted by `send`: too many unsent bytes
             return
         if standing == "unknown":
             self.roster.wait(reader, at, self.repairs.reads_started)
@@ -139,7 +140,7 @@ class LiveBlog:
     # -- frames, pages
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
-        """Return the `changes` from offset `since` to the top; None when that is too much."""
+        """Return the `changes` frame from offset `since` to now; None: the reader starts over."""
         return self.cache.frame(since, as_data)
 
     def article(self, entry: Entry) -> str:
@@ -147,29 +148,29 @@ class LiveBlog:
         return self.cache.article(entry)
 
     def kept(self, key: Hashable) -> Answer | None:
-        """Return the answer cached under a key since the last change; None when there is none."""
+        """Return the HTTP answer that `keep` cached under a key since the last change, or None."""
         return self.cache.kept(key)
 
     def keep(self, key: Hashable, answer: Answer) -> None:
-        """Cache an answer made from the top until the next change."""
+        """Cache an HTTP answer that shows the current state; the next change evicts the answer."""
         self.cache.keep(key, answer)
 
     # -- changes
 
     def receive(self, changes: Changes) -> None:
-        """Apply a message from pub/sub, or repair when it does not continue the timeline."""
+        """Apply changes from pub/sub; start a repair when they do not continue the timeline."""
         self.repairs.receive(changes)
 
     def repair(self) -> None:
-        """Start a repair read of the store's state."""
+        """Start a repair read, which asks the store for the changes that the timeline lacks."""
         self.repairs.start()
 
     async def confirm(self, timeout_s: float) -> None:
-        """Wait for a repair read that starts after this call; raises StoreDown when it is late."""
+        """Wait for a repair read that starts after this call; raises StoreDown after a timeout."""
         await self.repairs.confirm(timeout_s)
 
     def advanced(self, records: Iterable[Record]) -> None:
-        """Evict frames of the old top, and start a pass to the new top."""
+        """React to new changes: evict outdated frames, and start to send the changes to readers."""
         self.cache.drop(records)
         self.ending.note_status()
         if not self.is_open:
@@ -180,7 +181,10 @@ class LiveBlog:
         self.fanout.start()
 
     def replaced(self, was: Position) -> None:
-        """Evict everything; reset the verified readers when the new state has another history."""
+        """React to a replaced state: evict everything that was made from the old state.
+
+        When the new state has another history, reset the readers that had a verified position.
+        """
         self.cache.drop_all()
         if self.timeline.standing(was) == "unknown":  # another history
             for reader in self.roster.verified():
@@ -188,5 +192,5 @@ class LiveBlog:
         self.advanced([])
 
     def verify_waiting(self, read: int) -> None:
-        """Admit or reset the waiting readers that repair read number `read` decides about."""
+        """Admit or reset the waiting readers, after repair read number `read` has ended."""
         self.fanout.admit_waiting(read)

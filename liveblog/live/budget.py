@@ -3,7 +3,7 @@
 `HeldBytes` limits the frames that wait for full sockets: it aborts the readers that are behind the
 longest. `CacheBudget` limits cached frames and pages: it evicts the caches of all blogs at once.
 
-Rules: no I/O. Counts bytes only; the frames and pages are in rosters and caches.
+Rules: no I/O. This module counts bytes; other modules store the frames and pages.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,11 +12,14 @@ from typing import Final, Protocol
 from liveblog.live.reader import AnyReader
 from liveblog.live.shared import Counts
 
-CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # frames and pages of all blogs
+CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # limit for the frames and pages of all blogs
 
 
 class ReadersBehind(Protocol):
-    """The readers of one blog whose sockets are full, and since when; the earliest first."""
+    """The readers of one blog whose sockets are full, and when each socket became full.
+
+    The socket that became full first comes first.
+    """
 
     behind: dict[AnyReader, float]
 
@@ -24,10 +27,10 @@ class ReadersBehind(Protocol):
 
 
 class HeldBytes:
-    """Bytes of frames that wait for sockets, over all blogs of a worker.
+    """The number of bytes that wait for full sockets, over all blogs of a worker.
 
-    `rosters` returns the readers of each blog. A roster calls `add`, and subtracts from `bytes`
-    when a socket has drained.
+    `rosters` returns one roster, the collection of readers, for each blog. A roster calls `add`
+    when a socket is full, and subtracts from `bytes` when the socket has drained.
     """
 
     def __init__(
@@ -37,7 +40,10 @@ class HeldBytes:
         self.bytes = 0
 
     def add(self, held_bytes: int) -> None:
-        """Count bytes that wait; above the limit, abort the readers that are behind the longest."""
+        """Count more bytes that wait for a socket.
+
+        Above the limit, abort the readers that are behind the longest.
+        """
         self.bytes += held_bytes
         while self.bytes > self._bytes_max:
             self._abort_longest_behind()
@@ -58,7 +64,7 @@ class Cached(Protocol):
 
 
 class CacheBudget:
-    """Bytes of cached frames and pages, over all blogs of a worker."""
+    """The limit on the bytes of cached frames and pages, over all blogs of a worker."""
 
     def __init__(self, caches: Callable[[], Iterable[Cached]]) -> None:
         self._caches = caches

@@ -3,7 +3,7 @@
 Frames and answers show the top (the newest offset), so the next change evicts all of them. Encoded
 changes and entry HTML stay cached until their entry changes.
 
-Rules: no I/O. Nothing made from an old top is returned after a change.
+Rules: no I/O. After a change, no frame or answer of the state before is returned.
 """
 
 import logging
@@ -25,14 +25,17 @@ ARTICLES_MAX: Final = 100  # rendered entries of one blog: the newest page, and 
 
 
 class Render(Protocol):
-    """Entries and headers as HTML."""
+    """Renders entries and blog headers as HTML."""
 
     def entry_html(self, entry: Entry, blog: Blog, *, in_frame: bool = False) -> str: ...
     def header_html(self, blog: Blog) -> str: ...
 
 
 class BlogCache:
-    """Everything made from the state of one blog. `cached_bytes` counts frames and answers."""
+    """The cache of one blog's frames, answers and HTML.
+
+    `cached_bytes` counts the bytes of frames and answers only.
+    """
 
     def __init__(
         self,
@@ -49,23 +52,24 @@ class BlogCache:
         self._frames: dict[tuple[int, bool], Frame | None] = {}
         self._answers: dict[Hashable, Answer] = {}
         self._pieces: dict[tuple[str, bool], Piece] = {}
-        self._articles: dict[str, str] = {}  # pages' HTML of entries in their present state, by id
+        self._articles: dict[str, str] = {}  # by entry id: the current HTML for pages
 
-    # -- made from the top
+    # -- made from the newest state
 
     def hello(self, at: Position) -> Frame:
-        """Return the `hello` for a position, encoded once: most readers join at the top."""
+        """Return the `hello` frame for a position, cached: most readers join at the newest one."""
         cached = self._hellos.get(at)
         if cached:
             return cached
         made = frames.hello(at, self._settings.heartbeat_s)
-        # Forged positions must not fill the cache.
+        # Only positions of the timeline are cached: positions that clients invent would fill the
+        # cache.
         if self._timeline.standing(at) == "here" and self._count(made.bytes_max):
             self._hellos[at] = made
         return made
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
-        """Return the `changes` from offset `since` to the top, encoded once.
+        """Return the `changes` frame from offset `since` to the top, encoded once.
 
         None when the reader must start over: too much has changed, or `since` is too old.
         """
@@ -78,11 +82,11 @@ class BlogCache:
         return made
 
     def kept(self, key: Hashable) -> Answer | None:
-        """Return the answer cached under a key since the last change; None when there is none."""
+        """Return the HTTP answer that `keep` cached under a key since the last change, or None."""
         return self._answers.get(key)
 
     def keep(self, key: Hashable, answer: Answer) -> None:
-        """Cache an answer until the next change, or until the caches are evicted."""
+        """Cache an HTTP answer until the next change, or until `CacheBudget` evicts the caches."""
         if self._count(answer.bytes_max):
             self._answers[key] = answer
 
@@ -96,14 +100,14 @@ class BlogCache:
     # -- evicting
 
     def clear(self) -> None:
-        """Evict everything made from the top: frames and answers."""
+        """Evict all frames and answers, which show the newest state only."""
         self._hellos.clear()
         self._frames.clear()
         self._answers.clear()
         self.cached_bytes = 0
 
     def drop(self, records: Iterable[Record]) -> None:
-        """Evict all frames and answers, and the encoded changes and HTML of changed records."""
+        """Evict all frames and answers, and everything made from the records that changed."""
         self.clear()
         for record in records:
             self._articles.pop(id_of(record), None)
@@ -170,7 +174,8 @@ class BlogCache:
     def article(self, entry: Entry) -> str:
         """Return an entry's HTML for pages, rendered once until the entry changes.
 
-        An entry that a page has read from the store is not cached, unless the timeline holds it.
+        Only entries in the timeline are cached. Pages also show older entries, which they read from
+        the store; the HTML of an older entry is rendered each time.
         """
         if self._timeline.get(entry.id) is not entry:
             return self._render.entry_html(entry, self._timeline.blog)

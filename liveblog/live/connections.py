@@ -2,8 +2,8 @@
 
 uvicorn makes a `Front` for every connection (its setting `http=`). A `Front` recognises a reader's
 stream by its first bytes, and gives the connection to a `SocketReader` or an `EventReader`. Every
-other connection goes to `Http`, uvicorn's HTTP protocol with more limits. `Http` does the same when
-a stream is requested later, on a connection that a browser or balancer keeps open.
+other connection goes to `Http`, uvicorn's HTTP protocol with more limits. A browser or balancer may
+keep such a connection open and request a stream later: then `Http` gives the connection away.
 
 Rules: translates callbacks into events of `exchange` and carries out its decisions. Uses private
 names of uvicorn; pyproject.toml limits its version, and a test lists the names.
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
     from uvicorn.server import ServerState
 
-__all__ = ["Front", "Http", "SocketReader"]  # for uvicorn
+__all__ = ["Front", "Http", "SocketReader"]  # uvicorn imports `Front` and `SocketReader`
 
 TOO_LATE: Final = Fault(408, f"The request head was not complete within {HEAD_S:g} s.")
 
@@ -72,7 +72,7 @@ def _hand_over(transport: asyncio.Transport, protocol: "DirectReader | Http", da
 
 
 class Front(asyncio.Protocol):
-    """The protocol of a new connection, until its first bytes show the kind of request."""
+    """The asyncio protocol of a new connection, until its first bytes show the kind of request."""
 
     __slots__ = ("_data", "_direct", "_parts", "_transport")
 
@@ -87,7 +87,7 @@ class Front(asyncio.Protocol):
         self._direct = app_state["direct"]
         self._data = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
         self._transport = transport
         self._direct.heads.note(self)
 
@@ -102,7 +102,10 @@ class Front(asyncio.Protocol):
             _hand_over(self._transport, protocol, self._data)
 
     def head_is_late(self) -> None:
-        """Answer 408 to an incomplete head; close a connection that a browser opened in advance."""
+        """Answer 408 to an incomplete head; close a connection on which no bytes have come.
+
+        Browsers open such connections in advance.
+        """
         if self._data:
             self._refuse(TOO_LATE)
         else:
@@ -123,11 +126,11 @@ class Front(asyncio.Protocol):
 class Http(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with limits on requests and on answers that a client does not read.
 
-    Looks for a stream at the start of every request: browsers open an EventSource on a connection
-    that is already open.
+    This class looks for a stream at the start of every request: browsers open an EventSource on a
+    connection that is already open.
 
-    A cached page takes 30 us, so each request gets little extra work. A head that came in one read
-    is measured only when the read is long.
+    A cached page takes 30 us, so checks of every request must be cheap. For example, the length of
+    a head that came in one read is checked only when the read is longer than the limit.
     """
 
     def __init__(
@@ -143,15 +146,17 @@ class Http(HttpToolsProtocol):
         self._exchange = Exchange()
         self._has_deadline = False  # whether this connection has a deadline for a head or body
         self._fault = INVALID  # the answer when the parser rejects a request
-        # The cycle whose answer is being sent; uvicorn's `cycle` belongs to the last request.
+        # A cycle is uvicorn's object for one request and its answer. `_running` is the cycle whose
+        # answer is being sent; uvicorn's `cycle` belongs to the last request.
         self._running: RequestResponseCycle | None = None
 
     # -- requests
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
         super().connection_made(transport)
-        # With uvicorn's default marks, 64 KiB of unsent bytes would start no deadline. A plain
-        # transport pauses above the high mark, a TLS transport at that mark.
+        # One unsent byte must pause writing, since the pause starts a deadline. With uvicorn's
+        # default limit, 64 KiB of unsent bytes would start none. A plain transport pauses above the
+        # limit `high`, a TLS transport at the limit.
         transport.set_write_buffer_limits(high=int(self.scheme == "https"), low=0)
 
     def data_received(self, data: bytes) -> None:
@@ -167,13 +172,13 @@ class Http(HttpToolsProtocol):
                 data = self._parse(data)
         except httptools.HttpParserError:
             self._meet(Incident.INVALID, self._fault)
-        # uvicorn sets "method" at the end of the head.
+        # uvicorn sets "method" in the scope when the head is complete.
         in_head = self.scope is None or "method" not in self.scope
         if in_head or exchange.unparsed_bytes or exchange.state is not IDLE or self._has_deadline:
             self._note_rest(in_head)
 
     def _note_rest(self, in_head: bool) -> None:
-        """Start or stop the deadlines for the rest of a request, and limit its length."""
+        """Set or drop the deadlines for the rest of a request; refuse a head that is too long."""
         exchange = self._exchange
         if in_head and self.scope is not None:
             exchange.on(PART)
@@ -196,9 +201,9 @@ class Http(HttpToolsProtocol):
     def _parse(self, data: bytes) -> bytes:
         """Parse bytes; return the bytes to parse next, b"" for none.
 
-        The parser assumes that a request with an Upgrade header has no body. So a request to
-        upgrade to an unknown protocol is parsed again without that header, which a server may
-        ignore (RFC 9110, section 7.8).
+        The parser assumes that a request with an Upgrade header has no body. A server may ignore
+        that header (RFC 9110, section 7.8). So when a request asks to upgrade to an unknown
+        protocol, its head is parsed again without the header, and its body is read.
         """
         try:
             self.parser.feed_data(data)
@@ -208,7 +213,7 @@ class Http(HttpToolsProtocol):
             decision = self._meet(Incident.STOP)
             if decision is Decision.REREAD:
                 lines = [line for line in self.headers if line[0] != b"upgrade"]
-                # The same parser would ignore bytes that follow a request with `Connection: close`.
+                # A new parser: the old one ignores all bytes after a `Connection: close` request.
                 self.parser = httptools.HttpRequestParser(self)
                 return write_head(method, self.url, version, lines) + rest
             if decision is Decision.BECOME_READER:
@@ -222,8 +227,11 @@ class Http(HttpToolsProtocol):
         self._forget()
         _hand_over(self.transport, reader(*self._parts), data)
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # narrower
-        """Return whether asyncio keeps the connection open for the answers; over TLS it cannot."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # a narrower type than asyncio's
+        """Return whether the connection stays open for the answers after the client's last byte.
+
+        Over TLS asyncio cannot keep such a connection open.
+        """
         return self.scheme != "https" and self._meet(Incident.EOF) is Decision.FINISH
 
     # -- the parser's callbacks; an exception makes the parser fail, and the client gets `_fault`
@@ -242,7 +250,7 @@ class Http(HttpToolsProtocol):
             elif parser.get_method() != b"CONNECT":
                 event = OTHER_UPGRADE
         if event is not OTHER_UPGRADE:
-            super().on_headers_complete()  # raises for an invalid address
+            super().on_headers_complete()  # raises when the URL is invalid
         exchange.on(event)
         if event is REQUEST:
             self.headers = _TRAILERS
@@ -260,13 +268,13 @@ class Http(HttpToolsProtocol):
     # -- decisions
 
     def _meet(self, incident: Incident, fault: Fault = INVALID) -> Decision:
-        """Carry out what the table decides, and return the decision."""
+        """Carry out and return the decision that the table `DECISIONS` has for an incident."""
         decision = self._exchange.decide(incident, self._owed())
         if decision is Decision.REFUSE:
             self._direct.close_with(rfc6455.refusal(*fault), self, self.transport)
         elif decision is Decision.FINISH:
             self.flow.pause_reading()
-            self.shutdown()  # when the last answer is complete
+            self.shutdown()  # closes when the last answer is complete
             if self.transport.is_closing():
                 self._direct.closing.note(self)
         elif decision is Decision.CLOSE:
@@ -306,7 +314,7 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         running = self._running
-        if running and running is not self.cycle:  # uvicorn wakes only `cycle`
+        if running and running is not self.cycle:  # uvicorn wakes only the last request's task
             running.disconnected = True
             running.message_event.set()
         self._forget()
@@ -324,7 +332,7 @@ class _Rejected(Exception):
 
 
 class _Trailers(list[tuple[bytes, bytes]]):
-    """A list of headers that drops trailers, since no code reads them."""
+    """A list that ignores added headers: no code reads trailers, the headers after a body."""
 
     def append(self, _: tuple[bytes, bytes]) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Connections with a deadline, all on one clock.
+"""Deadlines of connections, without a timer for each connection.
 
 Rules: no I/O, no timers. The caller asks which deadlines have passed and acts on the connections.
 """
@@ -12,7 +12,8 @@ T = TypeVar("T")
 class Deadlines(Generic[T]):
     """Connections that must finish something within `seconds` after `note`.
 
-    One dictionary replaces a timer for each connection: its order is the order of the deadlines.
+    All connections have the same time limit. So the order of the dictionary `_since` is the order
+    of the deadlines, and no connection needs a timer.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
@@ -37,6 +38,7 @@ class Deadlines(Generic[T]):
         for connection, since in list(self._since.items()):
             if since > before and not all_of_them:
                 return
-            # By ending one connection the caller may also end a later one in this list.
+            # The caller ends each connection before the next one is yielded. Thereby a later
+            # connection of this list may end, too. A connection without a deadline is skipped.
             if self._since.pop(connection, None) is not None:
                 yield connection

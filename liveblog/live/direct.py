@@ -1,11 +1,11 @@
 """The direct transport of `liveblog serve`: readers whose sockets this worker writes itself.
 
-A direct reader is a cursor with a file descriptor: no task, no queue, no timer. A frame is one
-`write` of bytes that all readers share. Bytes that the socket does not accept at once stay in the
-asyncio transport's buffer, and the reader is behind until the buffer has drained.
+A direct reader is an offset in a blog and a file descriptor: no task, no queue, no timer. A frame
+is one `write` of bytes that all readers share. Bytes that the socket does not accept at once stay
+in the asyncio transport's buffer, and the reader is behind until the buffer has drained.
 
 Rules: `hub` decides which frames a reader gets, `door` admits readers, `rfc6455` reads their bytes.
-Only readers write to a descriptor.
+Only `DirectReader` writes to a file descriptor.
 """
 
 import asyncio
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-HEAD_S: Final = 5.0  # limit for a request head, from the connection or from its first byte
-BODY_S: Final = 60.0  # limit for a request body, from the end of its head
-CLOSING_S: Final = 5.0  # limit for the peer to read the last bytes and to answer a close
-UNDRAINED_S: Final = 50.0  # limit for an HTTP buffer; longer than STALLED_S and a `bye`
-COPIED_BYTES_MAX: Final = 8 * 1024  # larger frames are not copied into one write with the answer
-RECEIVED_BYTES_MAX: Final = 16 * 1024  # sent by a reader between two pings; events: in all
-SWEEP_S: Final = 0.5  # between two checks of the deadlines
+HEAD_S: Final = 5.0  # time limit for a request head, from the connection or its first byte
+BODY_S: Final = 60.0  # time limit for a request body, from the end of its head
+CLOSING_S: Final = 5.0  # time for the peer to read the last bytes and to answer a close
+UNDRAINED_S: Final = 50.0  # time for a client to empty a write buffer; above STALLED_S plus a `bye`
+COPIED_BYTES_MAX: Final = 8 * 1024  # longer frames are not copied to join them with the answer head
+# A WebSocket reader may send this many bytes between two pings, a reader of events in all.
+RECEIVED_BYTES_MAX: Final = 16 * 1024
+SWEEP_S: Final = 0.5  # time between two checks of the deadlines
 
-AppState = dict[str, "DirectTransport"]  # the lifespan's state, under the key "direct"
+AppState = dict[str, "DirectTransport"]  # the lifespan's state; its key is "direct"
 
 
 class Connection(Protocol):
@@ -57,7 +58,7 @@ class HeadConnection(Connection, Protocol):
 class DirectTransport:
     """The parts that all connections of a worker share: the door, deadlines, trusted proxies.
 
-    `trusted`: the proxies whose X-Forwarded-* headers count, in uvicorn's notation.
+    `trusted`: the proxies whose X-Forwarded-* headers are believed, in uvicorn's notation.
     """
 
     door: Door
@@ -69,7 +70,7 @@ class DirectTransport:
         self.bodies = Deadlines[Connection](BODY_S, self.clock)
         self.closing = Deadlines[Connection](CLOSING_S, self.clock)
         self.undrained = Deadlines[Connection](UNDRAINED_S, self.clock)
-        self._delayed: list[DirectReader] = []  # readers to flush at the end of this loop turn
+        self._delayed: list[DirectReader] = []  # readers to flush when the event loop turn ends
         self._proxies = Proxies(self.trusted)
 
     async def run(self) -> None:
@@ -85,7 +86,7 @@ class DirectTransport:
     def close_with(
         self, answer: bytes, connection: Connection, transport: asyncio.Transport
     ) -> None:
-        """Write a connection's last answer and close; abort when CLOSING_S does not suffice."""
+        """Write a connection's last answer and close; abort when this takes CLOSING_S."""
         if not transport.is_closing():
             self.closing.note(connection)
             transport.write(answer)
@@ -101,7 +102,7 @@ class DirectTransport:
     def admit(self, reader: "DirectReader", head: Head, transport: asyncio.Transport) -> None:
         """Ask the door to admit a reader with a valid handshake, and join the reader to its blog.
 
-        A blog that this worker does not hold yet is loaded in a separate task.
+        A blog that is not in this worker's memory yet is loaded in a separate task.
         """
         scheme, address = self._sender(head.headers, transport, reader.is_tls)
         request = read_request(head.slug, head.query, head.headers, scheme, address)
@@ -143,7 +144,7 @@ class DirectTransport:
     ) -> tuple[str, str]:
         """Return the client's scheme, and the address under which the door counts the client.
 
-        The address is "" when there are no proxy headers and no limit of readers per address.
+        The address is "" when nothing needs it: no proxy headers, no limit of readers per address.
         """
         scheme = "https" if is_tls else "http"
         forwarded = is_forwarded(headers)
@@ -156,11 +157,11 @@ class DirectTransport:
         return scheme, counted_address(host)
 
     def _flush_later(self, reader: "DirectReader") -> None:
-        """Write a reader's answer when all readers of this turn of the event loop have joined.
+        """Write a reader's answer at the end of this turn of the event loop.
 
-        A write that wakes a sleeping peer on this machine costs 25 us, five times as much as a
-        write to a peer that is awake. A balancer reconnects many readers after a cut, and is so
-        woken once for all of them.
+        After a cut, many readers reconnect through one balancer. A write that wakes a sleeping
+        balancer on this machine costs 25 us, five times as much as a write to one that is awake.
+        Writing all answers together wakes the balancer once.
         """
         if not self._delayed:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -175,34 +176,34 @@ class DirectTransport:
 class DirectReader(Reader[bytes], asyncio.Protocol):
     """A reader whose frames are written straight to its socket.
 
-    The first `data_received` gets a whole request head, before this object becomes the transport's
-    protocol: uvicorn (`ws=`) and `connections` both call it so.
+    The first `data_received` must get a whole request head: uvicorn (`ws=`) and `connections` both
+    collect the head before they call this method.
 
-    The kernel gives the number of a closed descriptor to the next connection. asyncio and uvloop
-    close a descriptor only after `connection_lost`, so `_fd` is dropped there at the latest, and
-    earlier when the worker ends the connection.
+    The kernel gives the number of a closed descriptor to the next connection, so a late write could
+    reach another client. asyncio and uvloop close a descriptor only after `connection_lost`. So
+    `_fd` becomes -1 there at the latest, and earlier when the worker ends the connection.
     """
 
     transport_name: ClassVar[str]
     has_close_codes: ClassVar[bool]
-    # The encodings of this transport; the first is used unless the handshake selects another.
+    # The encodings of this transport; the first is used unless the request head selects another.
     forms: ClassVar[Sequence[Encoding[bytes]]]
 
     __slots__ = (
         "_begun",  # the request head was read
         "_delayed",  # bytes to write at the end of the loop's turn, in order; None: write at once
         "_direct",
-        "_fd",  # -1: not writable directly (TLS, delayed bytes, ending)
+        "_fd",  # -1: write through the transport (TLS, delayed bytes, ending)
         "_transport",
-        "address",  # under which the door counts this reader; None: not counted
-        "is_ending",  # the reader has left its blog, and its close is counted
+        "address",  # the door counts readers by address; None: not counted
+        "is_ending",  # whether the reader has left its blog, and its close is counted
         "is_tls",
     )
 
     def __init__(
         self,
-        config: "Config",  # noqa: ARG002 - as uvicorn calls its protocol classes
-        server_state: "ServerState",  # noqa: ARG002 - likewise
+        config: "Config",  # noqa: ARG002 - uvicorn's signature
+        server_state: "ServerState",  # noqa: ARG002 - uvicorn's signature
         app_state: AppState,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -215,11 +216,12 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     # -- the request
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # narrower
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
-        # With asyncio's default marks, few unsent bytes would neither pause nor resume writing. A
-        # plain transport pauses above the high mark, a TLS transport at that mark.
+        # One unsent byte must call `pause_writing`, since the reader is behind from then on. The
+        # default limits of asyncio are higher. A plain transport pauses above the limit `high`, a
+        # TLS transport at the limit.
         transport.set_write_buffer_limits(high=int(self.is_tls), low=0)
 
     def data_received(self, data: bytes) -> None:
@@ -231,7 +233,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             head = read_head(data)
             self._delayed = [self._answer(head)]
         except BadHandshake as error:
-            # There was no stream, so no close is counted.
+            # No stream has started, so `is_ending` is set: the close of a stream is not counted.
             self.is_ending = True
             self._direct.door.accepts["handshake"] += 1
             self._direct.close_with(error.answer, self, self._transport)
@@ -242,7 +244,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     @abstractmethod
     def _answer(self, head: Head) -> bytes:
-        """Return the head of the answer, and choose the encoding of frames.
+        """Return the head of the HTTP answer, and choose the encoding of this reader's frames.
 
         Raises BadHandshake.
         """
@@ -275,10 +277,10 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             self._delayed.append(data)
 
     def flush(self) -> None:
-        """Write the delayed bytes, short ones in one piece; later bytes are written at once.
+        """Write the delayed bytes, in one piece when short; later bytes are written at once.
 
-        Many readers that reconnect after a cut share one long frame. In one piece with the answer
-        it would be a copy for each reader, held in memory for readers that do not read.
+        A long frame is not joined with the answer's head. Many readers that reconnect after a cut
+        share one such frame; joining would need a copy in memory for each reader.
         """
         delayed = self._delayed
         if not delayed or self._transport.is_closing():
@@ -300,7 +302,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
     # -- the end
 
     def _leave(self, code: int) -> None:
-        """Leave the blog, drop the descriptor, and count the close code, once."""
+        """Leave the blog and stop using the descriptor; the first call counts the close code."""
         self._fd = -1
         if not self.is_ending:
             self.is_ending = True
@@ -314,7 +316,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         self._transport.abort()
 
     def eof_received(self) -> None:
-        """Let the transport close; abort where a full buffer would delay the close."""
+        """Let the transport close the connection; abort when a full buffer delays it."""
         self._leave(GONE)
         if self.behind:
             self._transport.abort()

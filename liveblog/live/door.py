@@ -3,9 +3,9 @@
 The direct and the portable transport both ask the door about origin, limits, blog and position, so
 a reader gets the same answer from every server.
 
-Rules: never imports the broker, no sockets, no ASGI messages. A refused reader's connection is
-accepted and gets at most a `bye`, then a close code: scripts cannot see the status of a failed
-handshake.
+Rules: never imports the broker, no sockets, no ASGI messages. To refuse a reader, the server first
+accepts the connection, then sends at most a `bye` and a close code. The reason is that scripts
+cannot see the status of a failed handshake.
 """
 
 import asyncio
@@ -49,14 +49,15 @@ TOO_SLOW: Final = 4003
 TOO_MANY: Final = 4004
 BAD_ORIGIN: Final = 4500
 
-# Server-Sent Events have no close codes: instead of these codes, a refused reader gets a 204.
+# Server-Sent Events have no close codes. Instead of these codes, a refused reader of events gets
+# the status 204, which stops an EventSource from reconnecting.
 STAY_AWAY: Final = (BAD_ORIGIN, NO_SUCH_BLOG, ENDED)
 STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # caches must not repeat the 204
 
 EVENT_HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
-    "x-accel-buffering": "no",  # nginx would buffer the events
+    "x-accel-buffering": "no",  # else nginx would buffer the events
 }
 
 
@@ -64,7 +65,7 @@ class StreamRequest(NamedTuple):
     """A reader's request for a stream.
 
     `since` None: only later changes. `is_malformed`: the text of the position does not parse.
-    `address`: the key for counting readers of one client; "": no such count.
+    `address` identifies the client whose readers are counted; "" when readers are not counted.
     """
 
     slug: str
@@ -87,9 +88,9 @@ class Refusal(NamedTuple):
 def read_request(
     slug: str, query: bytes, headers: Mapping[bytes, bytes], scheme: str, address: str
 ) -> StreamRequest:
-    """Return a reader's request, read from its parts; header names are in lower case.
+    """Build a reader's request from its URL and headers; header names are in lower case.
 
-    `Last-Event-ID` wins over `since`.
+    The header `Last-Event-ID` has priority over `since` in the query string.
     """
     fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
     last = headers.get(b"last-event-id")
@@ -119,16 +120,20 @@ def read_since(text: str | None) -> tuple[Position | None, bool]:
 
 
 def has_missed_nothing(live: LiveBlog, request: StreamRequest) -> bool:
-    """Return whether to answer a request for events with 204: an EventSource then stays closed.
+    """Return whether the blog has ended and the reader has missed nothing.
 
-    True when the blog has ended and the reader has missed nothing.
+    Then a request for events is answered with 204, which stops an EventSource from reconnecting.
     """
     is_at_top = not request.is_malformed and request.since in (None, live.position)
     return live.blog.status == "ended" and is_at_top
 
 
 def last_event(frame: Frame | None, code: int) -> Frame | None:
-    """Return the last frame of a stream of events; None when it ends without one."""
+    """Return the last frame of a stream of events, None for no frame.
+
+    `frame` and `code` would end a WebSocket. Events have no close codes, so the end of a blog needs
+    a `bye` frame instead of the code ENDED.
+    """
     return frames.bye(None, "ended") if code == ENDED else frame
 
 
@@ -137,23 +142,26 @@ def last_event(frame: Frame | None, code: int) -> Frame | None:
 
 @dataclass
 class Door:
-    """Admits readers of allowed origins, up to limits in all and for each address (0: no limit)."""
+    """Admits readers from allowed origins, up to two limits; 0 means no limit.
+
+    One limit is for all readers, the other for the readers of each client address.
+    """
 
     hub: Hub
     origins: frozenset[str] = frozenset()
     readers_max: int = 0
     readers_per_address_max: int = 0
-    readers: Counter[str] = field(default_factory=Counter)  # by transport
+    readers: Counter[str] = field(default_factory=Counter)  # connected readers, by transport
     addresses: Counter[str] = field(default_factory=Counter)
-    accepts: Counter[str] = field(default_factory=Counter)  # by result
-    closes: Counter[int] = field(default_factory=Counter)  # by code, for events, too
+    accepts: Counter[str] = field(default_factory=Counter)  # requests for a stream, by result
+    closes: Counter[int] = field(default_factory=Counter)  # ended streams, by close code
     count: int = 0
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     # -- admission
 
     def refusal(self, request: StreamRequest) -> Refusal | None:
-        """Return why the door refuses a reader; None when it admits the reader."""
+        """Return the door's refusal of a reader; None when the door admits the reader."""
         origin = request.origin
         if origin and origin not in self.origins and origin != request.own_origin:
             return _refusal(None, BAD_ORIGIN, "origin")
@@ -176,7 +184,7 @@ class Door:
         return {"vary": "Origin", **allowed}
 
     async def find(self, slug: str) -> LiveBlog | Refusal:
-        """Return a blog, loaded for its first reader, or the refusal for the reader.
+        """Return a blog, after loading the blog if necessary, or the refusal of the reader.
 
         An internal error becomes a refusal too: the waiting reader must get an answer.
         """
@@ -199,7 +207,7 @@ class Door:
     # -- the number of readers
 
     def count_in(self, transport: str, address: str) -> None:
-        """Count a reader in; `count_out`, with the same arguments, counts it out."""
+        """Count a connected reader, until `count_out` is called with the same arguments."""
         self.count += 1
         self.readers[transport] += 1
         if self.readers_per_address_max:
@@ -216,7 +224,10 @@ class Door:
             self._empty.set()
 
     async def emptied(self, within_s: float) -> None:
-        """Wait until all readers have left, at most `within_s`; for a hub that is draining."""
+        """Wait until all readers have left, at most `within_s` seconds.
+
+        Call it only while the hub drains: otherwise new readers may join.
+        """
         self._empty.clear()
         if self.count:
             with contextlib.suppress(TimeoutError):

@@ -29,8 +29,8 @@ def draining_first(
     """Drain on the first SIGTERM or SIGINT, then call the server's handler of that signal.
 
     A second signal goes to the server's handler at once. A signal that the server does not handle
-    keeps its effect. Does nothing outside a main thread, where servers have no handlers. `lead_s`,
-    `window_s` and `stop_listening` are `drain`'s.
+    keeps its effect. Outside the main thread this does nothing, since servers install no handlers
+    there. `lead_s`, `window_s` and `stop_listening` are passed to `drain`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -66,8 +66,9 @@ async def drain(
     """Close all readers with a `bye` over `window_s` seconds, then call `end`.
 
     First the server still listens for `lead_s` seconds, so that balancers notice the drain. Then
-    `stop_listening` is called, and reconnecting readers reach another worker. `end` is called when
-    all readers have left: the server would close them with its own code instead of a `bye`.
+    `stop_listening` is called, and reconnecting readers reach another worker. `end` stops the
+    server. It is called when all readers have left, at most FAREWELL_S after the last `bye`. An
+    earlier call would close the remaining readers with the server's code, without a `bye`.
     """
     try:
         await asyncio.sleep(lead_s)

@@ -16,7 +16,7 @@ ENDED_PACE_S: Final = 10.0  # closing all of them takes this long
 
 
 class Ending:
-    """The end of one blog: since when it has ended, and which readers to close."""
+    """The end of one blog: when the blog ended, and the gradual closing of its readers' streams."""
 
     def __init__(
         self, timeline: Timeline, roster: Roster, fanout: Fanout, clock: Callable[[], float]
@@ -26,7 +26,10 @@ class Ending:
         self._ended_at: float | None = None  # None: the blog has not ended, or was reopened
 
     def note_status(self) -> None:
-        """Start or stop the grace period. Called after each change."""
+        """Start the grace period when the blog has ended, stop it when the blog is reopened.
+
+        Called after each change.
+        """
         if self._timeline.blog.status != "ended":
             self._ended_at = None
         elif self._ended_at is None:
@@ -35,8 +38,8 @@ class Ending:
     def close_some(self) -> None:
         """Close a share of the readers of a blog that ended ENDED_GRACE_S ago.
 
-        A reader at the top is closed at once. A reader that is behind is closed after it has
-        received everything that it missed.
+        Each call closes some of the followers. A reader that is behind is closed when it has
+        received all changes.
         """
         if self._ended_at is None or self._clock() < self._ended_at + ENDED_GRACE_S:
             return

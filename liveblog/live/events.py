@@ -1,7 +1,7 @@
 """Direct readers of Server-Sent Events.
 
-Server-Sent Events have no close codes. A stream ends with a last frame, and the status 204 makes an
-EventSource stay closed.
+Server-Sent Events have no close codes. A stream ends with a last frame instead. The status 204
+stops an EventSource from reconnecting.
 """
 
 from collections.abc import Mapping
@@ -61,13 +61,13 @@ class EventReader(DirectReader):
         return _answer_head(200, self._default_headers, headers)
 
     def _receive(self, data: bytes) -> None:
-        """Ignore the bytes: a second request on this connection gets no answer."""
+        """Ignore later requests on this connection; abort after RECEIVED_BYTES_MAX bytes."""
         self._received_bytes += len(data)
         if self._received_bytes > RECEIVED_BYTES_MAX:
             self.abort()
 
     def end(self, frame: Frame | None, code: int) -> None:
-        is_unanswered = self._delayed is not None and len(self._delayed) == 1  # only its head
+        is_unanswered = self._delayed is not None and len(self._delayed) == 1  # no frame yet
         if is_unanswered and code in STAY_AWAY:
             headers = {**STAY_AWAY_HEADERS, **_CLOSING}
             self._delayed = [_answer_head(204, self._default_headers, headers)]

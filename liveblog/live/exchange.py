@@ -1,7 +1,8 @@
-"""One HTTP connection as a state machine: two tables that run.
+"""One HTTP connection as a state machine, in two tables.
 
-`MOVES` says which state follows when the parser reports an event. `DECISIONS` says what the
-connection does about an incident, which is anything else that happens. h11 has tables like these.
+`MOVES` has the next state for each event that the parser reports. `DECISIONS` has the connection's
+action for each incident. An incident is any other occurrence, such as a timeout. The library h11
+has similar tables.
 
 ```
 IDLE        --PART-->           HEAD
@@ -59,7 +60,7 @@ class Incident(_Name):
 
 
 class Owed(_Name):
-    """The answer that the server owes to the last request with a complete head."""
+    """The state of the answer to the last request with a complete head."""
 
     NOTHING = "no request, or an answer that has left"
     NEXT = "an answer whose bytes come next on the connection"
@@ -81,27 +82,29 @@ class Decision(_Name):
     PARSE = "let the parser have the bytes"
 
 
-# The members as globals: reading `State.IDLE` costs 0.1 us in Python 3.11.
+# The members are also globals, since reading `State.IDLE` costs 0.1 us in Python 3.11.
 IDLE, HEAD, BODY, REREAD, HANDSHAKE = State
 PART, REQUEST, UPGRADE, OTHER_UPGRADE, DATA, END = Event
 
-# A complete head gets an answer, is a handshake, or has an Upgrade that is ignored.
+# The states after a complete head: a request to answer, an ignored Upgrade, or a handshake.
 _ENDS: Final = {REQUEST: BODY, UPGRADE: HANDSHAKE, OTHER_UPGRADE: REREAD}
 
 MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
     IDLE: {PART: HEAD, **_ENDS},
     HEAD: {PART: HEAD, **_ENDS},
-    BODY: {DATA: BODY, END: IDLE},  # a request without a body has its END at once
+    BODY: {DATA: BODY, END: IDLE},  # END follows at once when there is no body
     # httptools reads no body after a head with an Upgrade. When the server ignores the Upgrade, a
     # second parser reads the same head without this line. If the second parser rejects the head,
-    # the connection closes after the answers to earlier requests.
+    # the connection closes: with a refusal, or after the answers to earlier requests.
     REREAD: {END: REREAD, PART: HEAD, REQUEST: BODY},
-    # A handshake while answers are owed is ignored, and httptools parses what follows it.
+    # The server ignores a handshake that comes before the answers to earlier requests are sent.
+    # httptools then parses later bytes as a new request, so the events of a head can follow.
     HANDSHAKE: {END: HANDSHAKE, PART: HEAD, **_ENDS},
 }
 
-# The parser never reports these. DATA and END follow the end of a head. A request to
-# upgrade has no DATA. No head follows before END. The head that REREAD repeats has no Upgrade.
+# Events that the parser never reports in a state, for four reasons. DATA and END come only after
+# the end of a head. A request to upgrade has no DATA. The next head comes only after an END. The
+# head that is parsed again in REREAD has no Upgrade.
 IMPOSSIBLE: Final[Mapping[State, frozenset[Event]]] = {
     IDLE: frozenset({DATA, END}),
     HEAD: frozenset({DATA, END}),
@@ -119,7 +122,8 @@ def _always(decision: Decision) -> Mapping[Owed, Decision]:
     return dict.fromkeys(Owed, decision)
 
 
-# A client must not mistake a refusal for the answer to an earlier request.
+# While an earlier answer is owed, the connection closes without a refusal: a client would mistake
+# the refusal for that answer.
 _REFUSE: Final = _when_nothing_is_owed(Decision.REFUSE, Decision.FINISH)
 # A refusal during a body is the answer to that body's request. So a refusal is sent only when no
 # answer to the request has started and no earlier answer is pending.
@@ -140,8 +144,8 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
         REREAD: _REFUSE,
         HANDSHAKE: _REFUSE,
     },
-    Incident.LATE: {  # no head is awaited in BODY
-        # Only empty lines came: there is no request that an answer could belong to.
+    Incident.LATE: {  # BODY has no entry: no head can be late there
+        # In IDLE only empty lines came. No request needs an answer, so the connection closes.
         IDLE: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
         HEAD: _when_nothing_is_owed(Decision.REFUSE, Decision.WAIT),
         REREAD: _when_nothing_is_owed(Decision.CLOSE, Decision.WAIT),
@@ -154,10 +158,10 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
         REREAD: _ANSWER_FIRST,
         HANDSHAKE: _ANSWER_FIRST,
     },
-    Incident.STOP: {  # the parser stops at an END: never in HEAD, never in BODY
+    Incident.STOP: {  # HEAD and BODY have no entries: the parser stops only after END
         IDLE: _always(Decision.FINISH),  # a CONNECT gets an answer like any request
         REREAD: _always(Decision.REREAD),
-        # Frames must not come between answers.
+        # A reader's frames must not come between the answers to earlier requests.
         HANDSHAKE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.FINISH),
     },
     Incident.STREAM: {
@@ -173,10 +177,10 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
 class Exchange:
     """The state of one connection.
 
-    `unparsed_bytes` counts bytes since the parser last reported progress: the end of a head, a
-    piece of a body, the end of a request. So one limit covers heads, trailers and lengths of
-    chunks, in any number of reads. Bytes after the progress in the same read are not counted; the
-    size of a read limits them.
+    `unparsed_bytes` counts the bytes that came since the parser last reported the end of a head, a
+    part of a body or the end of a request. So one limit covers heads, trailers and lengths of
+    chunks, in any number of reads. The count ignores bytes that came in the same read after such a
+    report; the size of a read limits these bytes.
     """
 
     __slots__ = ("may_be_long", "state", "unparsed_bytes")
@@ -184,10 +188,10 @@ class Exchange:
     def __init__(self) -> None:
         self.state = IDLE
         self.unparsed_bytes = 0
-        self.may_be_long = False  # this read may complete a head longer than HEAD_BYTES_MAX
+        self.may_be_long = False  # whether this read may complete a head that is too long
 
     def receive(self, size: int) -> None:
-        """Note a read of `size` bytes, before the parser has it."""
+        """Count a read of `size` bytes; called before the parser gets the bytes."""
         self.unparsed_bytes += size
         self.may_be_long = size > HEAD_BYTES_MAX or self.unparsed_bytes > HEAD_BYTES_MAX
 
@@ -199,7 +203,7 @@ class Exchange:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the client sends a head, a trailer or a chunk's length without an end."""
+        """Whether an unfinished head, trailer or chunk length is longer than HEAD_BYTES_MAX."""
         return self.unparsed_bytes > HEAD_BYTES_MAX
 
     @property

@@ -1,4 +1,7 @@
-"""Fan-out: admits readers, and passes over the followers of one blog until all are at the top.
+"""Fan-out: admits the readers of one blog, and sends them the changes in passes.
+
+A *follower* is a reader with a verified position and room in its socket. A *pass* walks over the
+followers until all of them are at the *top*, the newest offset.
 
 Rules: no I/O but `Reader.take`, which never waits. One pass at a time for each blog.
 """
@@ -16,8 +19,8 @@ from liveblog.live.reader import ENDED, RESET, RESET_WINDOW_MS, AnyReader
 from liveblog.live.roster import Roster
 from liveblog.live.shared import Counts, Spawn
 
-SLICE_S: Final = 0.001  # a pass yields to the event loop this often
-LOOK_EVERY: Final = 16  # readers served between two readings of the clock: 0.1 ms
+SLICE_S: Final = 0.001  # a pass yields to the event loop after this time
+LOOK_EVERY: Final = 16  # a pass reads the clock after this many readers, about each 0.1 ms
 
 
 class Fanout:
@@ -47,13 +50,17 @@ class Fanout:
     # -- one reader
 
     def admit(self, reader: AnyReader) -> None:
-        """Make a reader follow, and send it one frame to the top; do nothing while it is behind."""
+        """Make a reader a follower, and send the changes that the reader missed in one frame.
+
+        Does nothing while the reader's socket is full. When the socket has drained, the roster
+        calls `admit` again.
+        """
         if not reader.behind:
             self._roster.follow(reader)
             self.catch_up(reader)
 
     def catch_up(self, reader: AnyReader) -> None:
-        """Send one follower the shared frame from its offset to the top, or a reset."""
+        """Send one follower the changes that it missed, as a shared frame, or send a reset."""
         if reader.offset >= self._timeline.offset:
             if reader.leaves:
                 self._close_ended(reader)
@@ -73,13 +80,15 @@ class Fanout:
         """Admit waiting readers whose position has become known.
 
         A position is unknown when it has another epoch, an offset ahead of the top, or another
-        check. A message may prove it right; only a repair read that starts after the reader came
-        can refute it. `read` is the number of the last repair read that ended: a reader that came
-        before this read started and whose position is still unknown is reset. 0: no read has ended,
-        reset nobody.
+        check. The timeline may reach an unknown position by messages or by a repair read. Only a
+        repair read that starts after the reader came can refute the position.
+
+        `read` is the number of the repair read that has just ended, 0 for none. A reader is reset
+        when it came before this read started and its position is still unknown.
         """
         for reader in list(self._roster.waiting):
-            # Admitting one reader may abort another: `HeldBytes` limits waiting frames.
+            # `admit` may abort other readers of this list, when a full socket makes the worker
+            # exceed the limit of unsent bytes (`HeldBytes`).
             if not self._roster.has(reader) or reader.waits_for is None:
                 continue
             position, reads_started = reader.waits_for
@@ -105,7 +114,7 @@ class Fanout:
     # -- all readers
 
     def start(self) -> None:
-        """Start a pass, unless one is running: a running pass continues to the new top."""
+        """Start a pass, unless one is running: a running pass sends the newest changes, too."""
         if not self.is_passing and self._roster.followers:
             self.is_passing = True
             self._spawn(self._pass())
@@ -140,7 +149,7 @@ class Fanout:
         shared: str | bytes = b""
         while some := list(islice(readers, LOOK_EVERY)):
             for reader in some:
-                if not reader.follows:  # left, or fell behind, since the list was made
+                if not reader.follows:  # the reader left or fell behind meanwhile
                     continue
                 if reader.offset == since and reader.encoding is encoding:
                     reader.offset = top
@@ -162,8 +171,8 @@ class Fanout:
     def _shared(self, since: int, encoding: Encoding[Data]) -> Data | bytes:
         """Return the bytes or text that all readers at `since` get in an encoding.
 
-        Empty when each reader needs a look-up of its own: at the top, in an ended blog, or when the
-        frame is a reset.
+        Empty when nothing can be shared: these readers have every change, the blog has ended, or
+        the readers must be reset. Then `catch_up` serves each of them.
         """
         if since >= self._timeline.offset or self._timeline.blog.status == "ended":
             return b""

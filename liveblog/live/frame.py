@@ -1,8 +1,8 @@
 """Frames: the JSON that readers get, encoded once and shared by all of them.
 
-`{"t":"hello"|"changes"|"beat"|"reset"|"bye", …}`, in the form that docs/streams.md specifies. Each
-entry of a `changes` frame is encoded once as a `Piece`, and pieces are joined: 10,000 readers that
-return to one position must cost one encoding.
+docs/streams.md specifies the frames: `{"t":"hello"|"changes"|"beat"|"reset"|"bye", …}`. Each change
+in a `changes` frame is encoded once, as a `Piece`, and a frame joins pieces. So 10,000 readers that
+reconnect from the same position cost one encoding.
 
 Rules: bytes in, bytes out; no I/O, no clock, no rendering.
 """
@@ -16,11 +16,12 @@ from liveblog.blog.model import Blog, Entry, Position
 from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.live import rfc6455
 
-MISSED_BYTES_MAX: Final = 256 * 1024  # a longer `changes` is a `reset`
-FORMS_MAX: Final = 6  # of one frame: JSON, text, framed, deflated, event, chunk; each about as long
-OVERHEAD_BYTES: Final = 1_000  # of a frame's Python objects, without their contents
+MISSED_BYTES_MAX: Final = 256 * 1024  # readers get a `reset` instead of a longer frame
+# The forms of one frame: json, text, framed, deflated, event, chunk. All are about equally long.
+FORMS_MAX: Final = 6
+OVERHEAD_BYTES: Final = 1_000  # memory of a frame's Python objects, without their contents
 
-# Fields of the API's shapes that `as=data` leaves out.
+# Fields of the API's JSON objects that a stream with `as=data` leaves out.
 _ENTRY_LEFT_OUT = ("body", "publish_at")
 _BLOG_LEFT_OUT = ("summary",)
 
@@ -30,22 +31,23 @@ BytesForm = Literal["framed", "deflated", "event", "chunk"]
 
 
 class Encoding(NamedTuple, Generic[Data]):
-    """The content of a reader's frames, and their form: the name of an attribute of `Frame`.
+    """The content and the form of the frames that a reader gets.
 
-    `Data` is the type of that attribute: str for "text", else bytes.
+    `as_data`: the content is fields, else HTML. `name` is the form, the name of an attribute of
+    `Frame`. `Data` is the type of this attribute: str for "text", else bytes.
     """
 
     as_data: bool
     name: TextForm | BytesForm
 
     def of_content(self, as_data: bool) -> "Encoding[Data]":
-        """Return the encoding of the same form for fields (`as_data` is True) or for HTML."""
+        """Return the encoding with the same form, for fields (`as_data`) or for HTML."""
         return _ENCODINGS[as_data, self.name]
 
 
 _FORMS: Final = (*get_args(TextForm), *get_args(BytesForm))
-# One object for each encoding, so that encodings can be compared by identity. The type of `Data`
-# follows from the form; only `encoding_of` and `of_content` read this dictionary.
+# One object for each encoding, so that encodings can be compared by identity. The dictionary's type
+# cannot express that the form determines `Data`, so only `encoding_of` and `of_content` read it.
 _ENCODINGS: Final[dict[tuple[bool, str], Encoding[Any]]] = {
     (as_data, name): Encoding(as_data, name) for as_data in (False, True) for name in _FORMS
 }
@@ -85,7 +87,7 @@ class Frame:
 
     @cached_property
     def text(self) -> str:
-        """The payload of a WebSocket text frame, for ASGI servers, which frame it themselves."""
+        """The text of a WebSocket message, for ASGI servers, which add the frame's header."""
         return self.json.decode()
 
     @cached_property
@@ -111,10 +113,11 @@ class Frame:
 
 
 class Piece(NamedTuple):
-    """One change, encoded.
+    """One change as a JSON object, in two parts.
 
-    `encoded` compares `order`, the entry's order, with a reader's offset, and writes the member
-    `new` between head and tail. Order 0: a change without `new`, all of it in `head`.
+    `encoded` writes the member `new` between `head` and `tail`. `new` is true when `order`, the
+    entry's order, is above the reader's offset. Order 0: the change has no `new`, and `head` is the
+    whole object.
     """
 
     head: bytes
@@ -132,7 +135,7 @@ class Piece(NamedTuple):
 
 
 def put(entry: Entry, /, **content: object) -> Piece:
-    """Encode an entry's present state; `content` is html=… or entry=…."""
+    """Encode an entry's present state; `content` is either `html` or `entry`."""
     head = {
         "op": "put",
         "id": entry.id,
@@ -149,7 +152,7 @@ def delete(entry: Entry) -> Piece:
 
 
 def header(blog: Blog, /, **content: object) -> Piece:
-    """Encode the blog's header and status; `content` is html=… or blog=…."""
+    """Encode the blog's header and status; `content` is either `html` or `blog`."""
     return Piece(
         orjson.dumps({"op": "blog", "offset": blog.offset, "status": blog.status, **content})
     )
@@ -201,11 +204,11 @@ class _PingingBeat(Frame):
 
     @property
     def deflated(self) -> bytes:
-        return self.framed  # too short to shrink
+        return self.framed  # a heartbeat is too short to compress
 
 
 def beat(position: Position | None, now: str | None, pings: bool = False) -> Frame:
-    """Encode a heartbeat; `pings`: with a ping.
+    """Encode a heartbeat; `pings` adds a WebSocket ping.
 
     `position` None: for a reader whose position the store has not verified.
     """
@@ -219,5 +222,5 @@ def reset(position: Position, after_ms: tuple[int, int]) -> Frame:
 
 
 def bye(after_ms: tuple[int, int] | None, why: str) -> Frame:
-    """Encode a `bye`: reconnect after a random wait in `after_ms`; None: do not reconnect."""
+    """Encode a `bye`. The reader reconnects after a random wait in `after_ms`; None: never."""
     return Frame(orjson.dumps({"t": "bye", "after_ms": after_ms, "why": why}))

@@ -18,7 +18,7 @@ from liveblog.live.rfc6455 import BadHandshake
 HEAD_BYTES_MAX: Final = 8 * 1024
 STREAM_START: Final = b"GET /blogs/"  # how every stream's head starts; a cheap first test
 
-# A stream's request line: slug, transport, query, minor version.
+# A stream's request line, with groups for slug, transport, query and HTTP minor version.
 _STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.([01])\r\n")
 
 Headers = Mapping[bytes, bytes]  # names in lower case; several of one name joined with commas
@@ -43,7 +43,7 @@ class Kind(Enum):
     EVENTS = "a stream of Server-Sent Events"
     OTHER = "any other request"
 
-    __hash__ = object.__hash__  # Enum's own takes 0.1 us longer
+    __hash__ = object.__hash__  # by identity; Enum's own hash takes 0.1 us longer
 
 
 WEBSOCKET, EVENTS, OTHER = Kind  # as globals: reading `Kind.OTHER` costs 0.1 us in Python 3.11
@@ -60,7 +60,7 @@ def kind_of(data: bytes) -> Kind | None:
 
 
 def head_bytes(data: bytes) -> int:
-    """Return how many bytes of `data` belong to its first head, whole or not."""
+    """Return how many bytes of `data` belong to the first request head, complete or not."""
     end = data.find(b"\r\n\r\n")
     return len(data) if end < 0 else end
 
@@ -99,11 +99,11 @@ class Head(NamedTuple):
     query: bytes
     headers: Headers
     rest: bytes  # the bytes that came after the head
-    is_old: bool  # HTTP/1.0
+    is_old: bool  # whether the request is HTTP/1.0
 
 
 class _Headers(dict[bytes, bytes]):
-    """Headers as httptools finds them, several of one name joined."""
+    """The headers that httptools reports by `on_header`; several of one name are joined."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -143,7 +143,7 @@ class Proxies:
         self._trusted = ProxyHeadersMiddleware(_no_application, trusted).trusted_hosts
 
     def sender(self, peer: str, headers: Headers, scheme: str) -> tuple[str, str]:
-        """Return scheme and address of the client, as a trusted `peer` forwards them."""
+        """Return the client's scheme and address, from the proxy headers if `peer` is trusted."""
         if peer not in self._trusted:
             return scheme, peer
         hops = headers.get(b"x-forwarded-for", b"").decode("latin-1")

@@ -13,14 +13,14 @@ from liveblog.version import __version__
 
 
 def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
-    """Return the routes for operators, and the route that tells the desk the state of the store."""
+    """Return the routes for operators, and the desk's route for the state of the store."""
 
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        # A store that becomes unreachable later causes no 503: reading continues, and all workers
-        # have the same store.
+        # A store that becomes unreachable later causes no 503. Readers can still read, and another
+        # worker could not help, since all workers have the same store.
         store = "up" if hub.store_up else "down"
         if hub.draining or not hub.store_seen:
             return _json(

@@ -1,10 +1,11 @@
 """The hub: all live blogs of one worker.
 
-Changes arrive as hints from pub/sub (`Hub.receive`) and go to the `LiveBlog` that they concern.
-`Loading` makes a blog live on first interest, `StoreWatch` compares all blogs with the store.
+Changes arrive as messages from pub/sub (`Hub.receive`) and go to the `LiveBlog` of their blog.
+`Loading` loads a blog when a first reader asks for it. `StoreWatch` compares all blogs with the
+store, since pub/sub may lose messages.
 
-Rules: no Redis, no ASGI. Nothing awaits a reader. No await stands between deciding what a reader
-misses and registering the reader.
+Rules: no Redis, no ASGI. No call waits for a reader's socket. A reader is registered and its missed
+changes are determined without an await in between, so that no change is lost.
 """
 
 import asyncio
@@ -38,8 +39,8 @@ T = TypeVar("T")
 class Hub:
     """All blogs of this worker.
 
-    `clock` returns monotonic seconds, `now` milliseconds since 1970. Heartbeats, comparisons and
-    time limits need a running `run`.
+    `clock` returns monotonic seconds, `now` milliseconds since 1970. The coroutine `run` must be
+    running, for heartbeats, comparisons with the store and time limits.
     """
 
     source: Source
@@ -50,7 +51,7 @@ class Hub:
     clock: Callable[[], float] = time.monotonic
     counts: Counts = field(default_factory=Counts)
     draining: bool = False
-    on_pass: Callable[[float], None] = lambda _: None  # gets the seconds of each walk of a pass
+    on_pass: Callable[[float], None] = lambda _: None  # gets the seconds of each walk over readers
 
     def __post_init__(self) -> None:
         self.lives: OrderedDict[str, LiveBlog] = OrderedDict()  # the least recently used first
@@ -71,7 +72,7 @@ class Hub:
     # -- blogs
 
     def held(self, slug: str) -> LiveBlog | None:
-        """Return a blog that readers may see, None when this worker does not hold it."""
+        """Return a blog from this worker's memory; None when missing or closed to readers."""
         live = self.lives.get(slug)
         if not live:
             return None
@@ -79,18 +80,18 @@ class Hub:
         return live if live.is_open else None
 
     async def live(self, slug: str) -> LiveBlog | None:
-        """Return a blog that readers may see, loaded on first interest; None when there is none.
+        """Return a blog that readers may see, None when there is none; load the blog if necessary.
 
-        Raises StoreDown when the blog is not held and cannot be loaded now.
+        Raises StoreDown when the blog is not in memory and cannot be loaded now.
         """
         if not is_slug(slug) or (slug not in self.lives and not await self._loading.load(slug)):
             return None
-        if slug not in self.lives:  # dropped for another blog before this caller ran
+        if slug not in self.lives:  # the blog was dropped before this caller ran
             raise StoreDown("this worker holds as many blogs as it may")
         return self.held(slug)
 
     def make_room(self) -> None:
-        """Drop the least recently used blogs without readers until one more fits.
+        """Drop the least recently used blogs without readers until there is room for one more.
 
         Raises StoreDown when all blogs have readers.
         """
@@ -103,14 +104,14 @@ class Hub:
             raise StoreDown("this worker holds as many blogs as it may, all with readers")
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
-        """Hold a loaded blog, and apply the messages that arrived while it was loaded."""
+        """Add a loaded blog to this worker, and apply the messages that arrived meanwhile."""
         self.make_room()
         live = self.lives[slug] = LiveBlog(self, slug, snapshot)
         for changes in early:
             live.receive(changes)
         live.repair()
 
-    # -- the follower of the store
+    # -- messages from the store
 
     def receive(self, slug: str, changes: Changes | None) -> None:
         """Apply a message of a blog's channel; None: a corrupt message, which starts a repair."""
@@ -121,7 +122,7 @@ class Hub:
             self._loading.receive(slug, changes)
 
     def resubscribed(self, slug: str) -> None:
-        """Repair a blog after a confirmed subscription: earlier messages are lost."""
+        """Repair a blog when its subscription is confirmed: earlier messages may be lost."""
         if slug in self.lives:
             self.lives[slug].repair()
 
@@ -144,7 +145,7 @@ class Hub:
     # -- running
 
     def note_pass(self, seconds: float) -> None:
-        """Pass on how long a walk over the followers of a blog took."""
+        """Report to `on_pass` how many seconds it took to send changes to a blog's readers."""
         self.on_pass(seconds)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -157,7 +158,7 @@ class Hub:
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, StoreDown):  # callers of the task handle StoreDown
+        if error and not isinstance(error, StoreDown):  # the task's callers handle StoreDown
             log.error("a task of the hub failed", exc_info=error)
 
     async def run(self) -> None:

@@ -1,10 +1,10 @@
-"""Loading: make a blog live on first interest.
+"""Loading: read a blog from the store when a first reader asks for it.
 
 The order is subscribe, wait for the confirmation, read the state, apply the messages that arrived
-meanwhile. So no change falls between the state and the subscription.
+meanwhile. In this order no change can be missed between the state and the subscription.
 
-Rules: callers share each read, and the number of reads is limited. A slug without a blog costs one
-small read a second.
+Rules: concurrent requests for one blog share each read, and the number of reads is limited.
+Requests for a slug without a blog cost one small read a second.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ LOADING_MAX: Final = 100  # concurrent loads
 
 
 class HeldBlogs(Protocol):
-    """The blogs of a worker."""
+    """The blogs in a worker's memory; the hub implements this Protocol."""
 
     @property
     def lives(self) -> Container[str]:
@@ -34,7 +34,7 @@ class HeldBlogs(Protocol):
         """Drop unused blogs until one more fits. Raises StoreDown when that is impossible."""
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
-        """Hold a loaded blog; `early` are messages that arrived while it was loaded."""
+        """Add a loaded blog; `early` are the messages that arrived while it was loaded."""
 
 
 class Loading:
@@ -51,10 +51,10 @@ class Loading:
     ) -> None:
         self._source, self._subscriptions, self._blogs = source, subscriptions, blogs
         self._clock, self._spawn = clock, spawn
-        self._probes: dict[str, asyncio.Task[bool]] = {}  # whether the store has the blog
+        self._probes: dict[str, asyncio.Task[bool]] = {}  # reads of whether a blog exists
         self._loads: dict[str, asyncio.Task[bool]] = {}
         self._early: dict[str, deque[Changes]] = {}
-        self._unknown: dict[str, float] = {}  # by slug without a blog: until when this is cached
+        self._unknown: dict[str, float] = {}  # slugs without a blog, cached until this time
 
     async def load(self, slug: str) -> bool:
         """Load a blog; return False when there is none.

@@ -1,11 +1,12 @@
 """The counters of hub and door in Prometheus' format: `GET /metrics`.
 
-Code that runs for every reader counts in plain integers of the hub and the door. `Metrics` copies
-them into the library's metrics once a second and at each scrape. Several workers keep these metrics
-in files of one directory, so that any worker answers for all. This is the library's multiprocess
-mode; the library reads `PROMETHEUS_MULTIPROC_DIR` when it is imported.
+Code that runs for every reader counts in plain integers of the hub and the door, which is cheap.
+`Metrics` copies them into the metrics of `prometheus_client` once a second and at each scrape.
 
-The two files of an ended worker stay in the directory until the server ends, so no total falls.
+Several workers write their metrics to files in one directory, so that any worker can answer with
+the metrics of all. This is the multiprocess mode of `prometheus_client`, which reads the variable
+`PROMETHEUS_MULTIPROC_DIR` at import. After a worker has ended, its files of counters and histograms
+stay until the server ends, so that no total falls.
 
 Rules: no label holds text that a reader or an editor chose; every label has few values.
 """
@@ -38,9 +39,10 @@ DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-# These labels start as zero. Otherwise Prometheus' `rate` would miss the first count, and a worker
-# would show the gauges of a dead worker with the same process number. Other labels are summed as
-# "other". Codes: RFC 6455, section 7.4.1, and docs/streams.md.
+# A worker exports these labels from the start, with the value zero. Otherwise Prometheus' `rate`
+# would miss the first count, and the worker would show the gauges of a dead worker that had the
+# same process number. The counts of all other labels are summed as "other". RFC 6455, section
+# 7.4.1, and docs/streams.md explain the codes.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
     *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),
@@ -50,15 +52,16 @@ _CODES: Final = (
     *(4001, 4002, 4003, 4004, 4005, 4500, 4504, 4510),
 )
 
-# A creation time would double the number of series, and is unknown with several workers.
+# `prometheus_client` adds the creation time of each counter as a metric. That would double the
+# number of series, and with several workers the time is unknown.
 disable_created_metrics()
 
 
 class Metrics:
     """The metrics of one worker, and the text of all workers' metrics.
 
-    A process makes one, before it has readers. `run` is a task that runs while the worker serves;
-    `text` is the answer to `GET /metrics`, with CONTENT_TYPE.
+    Each process makes one `Metrics` before it has readers. The coroutine `run` runs as a task while
+    the worker serves. `text` returns the body of the answer to `GET /metrics`.
     """
 
     def __init__(self, door: Door) -> None:
@@ -81,7 +84,7 @@ class Metrics:
             await asyncio.sleep(FLUSH_S)
 
     def text(self) -> bytes:
-        """Return the metrics of all workers; those of this worker are current."""
+        """Return the metrics of all workers; those of other workers may be FLUSH_S old."""
         self._copy()
         directory = os.environ.get(DIRECTORY)
         if not directory:
@@ -112,7 +115,7 @@ class Metrics:
         return self._gauges[name]
 
     def _count(self, name: str, text: str, totals: Mapping[str, int], *labels: str) -> None:
-        """Raise a counter by the difference to the totals of the last call."""
+        """Increase a counter by the growth of each total since the last call."""
         if name not in self._counters:
             self._counters[name] = Counter(
                 f"liveblog_{name}_total", text, labels, registry=self._registry
@@ -162,7 +165,7 @@ def _by_label(counts: Mapping[Label, int], known: Sequence[Label]) -> dict[str, 
 
 
 def _forget_the_dead(directory: Path) -> None:
-    """Remove the gauges of workers that have ended; their counters go on counting."""
+    """Remove the gauges of workers that have ended; their counters stay in the totals."""
     pids = {int(found[1]) for file in directory.iterdir() if (found := _LIVE.fullmatch(file.name))}
     for pid in pids:
         if not _is_running(pid):

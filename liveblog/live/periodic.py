@@ -15,9 +15,9 @@ from liveblog.live.roster import SLOTS
 
 log = logging.getLogger(__name__)
 
-# How long a reader may leave pings unanswered, rounded down to whole pings, at least one. The
-# server aborts the reader when the next ping is due: with a heartbeat of 20 s, 36 to 73 s after
-# the reader's last answer.
+# A reader may leave pings unanswered for about this time: as many whole pings as fit, but at least
+# one. The server aborts the reader when the next ping is due. With a heartbeat of 20 s, this is 36
+# to 73 s after the reader's last answer.
 UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 
@@ -59,9 +59,10 @@ class PeriodicTasks:
         self._blogs, self._heartbeat_s, self._now = blogs, heartbeat_s, now
 
     async def beat(self) -> None:
-        """Send each slot its beat, a little sooner than every heartbeat_s; until cancelled.
+        """Send heartbeats, to the readers of one slot in each step; until cancelled.
 
-        heartbeat_s has SLOTS + 2 steps: a beat that is late by one step is still in time.
+        Every reader has one of SLOTS slots. A step takes heartbeat_s / (SLOTS + 2). So a beat that
+        is one step late still comes within heartbeat_s of the beat before.
         """
         step_s = self._heartbeat_s / (SLOTS + 2)
         for beats in itertools.count():

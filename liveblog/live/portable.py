@@ -2,8 +2,8 @@
 
 This transport also works in Starlette's TestClient. Under `liveblog serve`, `connections` handles
 streams before they reach these endpoints. The door admits readers, the hub decides which frames a
-reader gets. A portable reader has one task and no queue: it holds at most one frame, and
-is behind while the server sends that frame.
+reader gets. A portable reader has one task and no queue. At most one frame is pending, and the
+reader counts as behind until the server has sent this frame.
 
 Rules: never imports the broker. Pings, compression and limits of what readers send are left to the
 ASGI server.
@@ -75,16 +75,16 @@ class TaskReader(Reader[Data]):
         self._wake.set()
 
     def abort(self) -> None:
-        """Drop the next frame, or the one being sent; `run` then raises TimeoutError."""
+        """Drop the pending frame. If a frame is being sent, `run` raises TimeoutError."""
         self._next = None
         self.end(None, TOO_SLOW)
-        with contextlib.suppress(RuntimeError):  # nothing is being sent
+        with contextlib.suppress(RuntimeError):  # raised when no frame is being sent
             self._writing.reschedule(asyncio.get_running_loop().time())
 
     async def run(self, write: Callable[[Data], Awaitable[None]]) -> End:
-        """Send each frame with `write` until the end; return the last frame and the close code.
+        """Send frames with `write` until `end` is called; return the last frame and close code.
 
-        Raises TimeoutError when the hub aborted the reader.
+        Raises TimeoutError when the hub aborts the reader while `write` runs.
         """
         while True:
             await self._wake.wait()
@@ -103,7 +103,7 @@ class TaskReader(Reader[Data]):
 
 
 class SocketEndpoint:
-    """`GET /blogs/{slug}/live`."""
+    """The endpoint `GET /blogs/{slug}/live`: a blog's frames by WebSocket."""
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -111,7 +111,8 @@ class SocketEndpoint:
     async def __call__(self, socket: WebSocket) -> None:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        # The reader is gone, or does not answer the close; it reconnects from its own position.
+        # Both errors mean that the reader is gone or does not answer the close. No reaction is
+        # necessary: the reader reconnects from its own position.
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             await self._serve(socket, _stream_request(socket))
 
@@ -159,7 +160,7 @@ async def _stream(socket: WebSocket, reader: TaskReader[str]) -> End:
         await asyncio.wait({writing, listening}, return_when=asyncio.FIRST_COMPLETED)
         return _outcome(writing) if writing.done() else _outcome_of_message(listening)
     finally:
-        await _cancel(writing, listening)  # before the last frame: only one task may write
+        await _cancel(writing, listening)  # `_close` writes next, and only one task may write
 
 
 def _outcome(writing: "asyncio.Task[End]") -> End:
@@ -228,7 +229,7 @@ class EventStream(Response):
         except (TimeoutError, OSError, _Gone):  # the reader stalled, or has gone
             self._door.closes[GONE] += 1
             # End the answer, since a server logs an unfinished answer as the application's error.
-            # uvicorn blocks here until the connection of a stalled reader is freed.
+            # The call needs a limit: uvicorn blocks until a stalled reader's connection ends.
             with contextlib.suppress(TimeoutError, OSError):
                 async with asyncio.timeout(FREED_S):
                     await write(b"", more=False)
@@ -264,9 +265,10 @@ async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
 
 
 class EventsEndpoint:
-    """`GET /blogs/{slug}/events`.
+    """The endpoint `GET /blogs/{slug}/events`: a blog's frames as Server-Sent Events.
 
-    An ASGI application, so that the door counts a reader from before the first await to the end.
+    This is an ASGI application instead of a function that returns a response. So the door counts a
+    reader before the first await, and until the last byte of the answer.
     """
 
     def __init__(self, door: Door) -> None:
@@ -290,7 +292,7 @@ class EventsEndpoint:
         found = await self._door.find(request.slug)
         if isinstance(found, Refusal):
             return self._refused(http, found)
-        if http.method == "HEAD":  # which Starlette routes here with GET
+        if http.method == "HEAD":  # Starlette routes HEAD like GET
             return Response(headers=EVENT_HEADERS)
         self._door.accepts["accepted"] += 1
         if has_missed_nothing(found, request):
@@ -347,7 +349,7 @@ class ChangesEndpoint:
             return live.frame(live.timeline.offset, as_data)
         if live.timeline.standing(since) == "unknown":
             await live.confirm(CONFIRM_S)
-            if live.lost:  # no position can be verified
+            if live.lost:  # without the blog, the store cannot verify `since`
                 raise StoreDown("the store lacks this blog now")
             if not live.is_open:
                 raise not_found("There is no such blog.")
@@ -364,7 +366,7 @@ def _as_json(frame: Frame, cors: dict[str, str]) -> Answer:
 
 
 def _stream_request(connection: HTTPConnection) -> StreamRequest:
-    """Return a reader's request; scheme and address are those that a trusted proxy forwards."""
+    """Return a reader's request; the ASGI server has applied the headers of trusted proxies."""
     scope = connection.scope
     scheme = scope["scheme"].replace("ws", "http")
     address = counted_address(connection.client.host if connection.client else "")

@@ -19,7 +19,7 @@ ENDED: Final = 4510
 
 
 class JoinedRoster(Protocol):
-    """The roster of the blog that a reader has joined, as far as the reader calls it."""
+    """The methods that a reader calls of the roster, the collection of its blog's readers."""
 
     def leave(self, reader: "AnyReader") -> None: ...
     def close(self, reader: "AnyReader", farewell: Frame | None, code: int) -> None: ...
@@ -28,7 +28,7 @@ class JoinedRoster(Protocol):
 
 
 class Reader(ABC, Generic[Data]):
-    """A cursor in a blog, and the state of one socket.
+    """The offset up to which a reader has a blog's changes, and the state of the reader's socket.
 
     `Data` is the type of an encoded frame: str where the ASGI server encodes WebSocket text, else
     bytes. `send`, `end` and `abort` are plain calls that never wait and never raise; no frame
@@ -36,7 +36,7 @@ class Reader(ABC, Generic[Data]):
     the whole frame, and `drained` when the socket can accept the next frame.
     """
 
-    answers_pings: ClassVar = False  # whether silence means that the peer is gone
+    answers_pings: ClassVar = False  # whether unanswered pings abort the reader
 
     __slots__ = (
         "behind",
@@ -58,11 +58,12 @@ class Reader(ABC, Generic[Data]):
         self.behind = False  # whether the socket is full
         self.held_bytes = 0  # bytes of a frame that the full socket has not accepted
         self.unheard = 0  # pings since the reader's last answer
-        # An unverified position, and the number of repair reads that had started when it came.
+        # The reader's unverified position, and how many repair reads had started when the reader
+        # came. None: the position is verified.
         self.waits_for: tuple[Position, int] | None = None
         self.roster: JoinedRoster | None = None
         self.slot = 0
-        self.leaves = False  # whether to close the reader at the top: its blog has ended
+        self.leaves = False  # whether to close an ended blog's stream after the last change
 
     def send(self, frame: Frame) -> None:
         """Write one frame; called only when the reader is not `behind`."""
@@ -90,7 +91,7 @@ class Reader(ABC, Generic[Data]):
             self.roster.fell_behind(self, held_bytes)
 
     def drained(self) -> None:
-        """Note that the socket is writable; a reader below the top gets one frame to the top."""
+        """Note that the socket is writable; the reader gets the changes it missed in one frame."""
         self.behind = False
         if self.roster:
             self.roster.drained(self)

@@ -1,8 +1,9 @@
 """Repair: keep one timeline at the state of the store.
 
-Messages are hints; the stored state is the truth. A message that continues the timeline is applied.
-Any other message starts a repair read of the store's state. Comparisons with the store, confirmed
-subscriptions and readers with an unknown position start one too.
+Messages may be lost or come twice; only the stored state is the truth. A message that continues the
+timeline is applied, an old message is ignored. Any other message starts a repair read, which asks
+the store for the changes since the timeline's position. Comparisons with the store, confirmed
+subscriptions and readers with an unknown position start a repair read, too.
 
 Rules: one repair read at a time for each blog. Within an epoch the timeline only moves forward.
 """
@@ -21,17 +22,17 @@ from liveblog.live.source import Source
 
 log = logging.getLogger(__name__)
 
-QUEUED_MAX: Final = 200  # messages queued while a blog loads or is repaired; more: repair again
+QUEUED_MAX: Final = 200  # messages queued during a load or repair; a full queue starts a repair
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
 REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this far apart
 
 
 class RepairedBlog(Protocol):
-    """The blog around the timeline, which reacts to what a repair finds."""
+    """The blog that the timeline belongs to; the blog reacts to the results of repairs."""
 
     @property
     def is_held(self) -> bool:
-        """Whether the worker still holds the blog; if not, a failed repair is not retried."""
+        """Whether the blog is still in memory; if not, a failed repair is not retried."""
 
     def advanced(self, records: Iterable[Record]) -> None:
         """React to changes that were applied."""
@@ -40,16 +41,17 @@ class RepairedBlog(Protocol):
         """React to a replaced state; `was` is the position before."""
 
     def verify_waiting(self, read: int) -> None:
-        """Decide about readers that came before repair read number `read` started.
+        """Admit or reset the waiting readers that came before repair read number `read` started.
 
-        0: the read decides nothing.
+        `read` 0: reset no reader.
         """
 
 
 class Repair:
     """The repairs of one blog.
 
-    `lost` is true while the store lacks the blog. `reads_started` numbers the repair reads.
+    `lost`: the last repair read did not find the blog in the store. `reads_started` counts the
+    repair reads; the count after a read has started is the number of this read.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Repair:
         self._is_running = False
         self._requested_at = -REQUEST_EVERY_S
         self._request_timer: asyncio.TimerHandle | None = None
-        # Callers of `confirm`, and the number of reads that had started when each of them called.
+        # For each caller of `confirm`: how many repair reads had started when it called.
         self._confirming: dict[asyncio.Future[None], int] = {}
 
     # -- messages
@@ -162,7 +164,10 @@ class Repair:
         self._apply_queue()
 
     def _replace(self, snapshot: Snapshot) -> None:
-        """Replace the timeline's state, unless messages have overtaken a snapshot of its epoch."""
+        """Replace the timeline's state by the snapshot.
+
+        Within an epoch this happens only when the snapshot is ahead of the timeline.
+        """
         was, now = self._timeline.position, snapshot.position
         if now.epoch != was.epoch or now.offset > was.offset:
             self._timeline.replace(snapshot)
@@ -185,10 +190,10 @@ class Repair:
         self.lost = lost
 
     def _finish(self, read: int) -> None:
-        """Release the callers and verify the readers that came before this read started.
+        """Release the callers of `confirm`, and admit or reset the readers that wait for this read.
 
-        A store without the blog verifies no reader: the blog may come back with a longer history
-        than the timeline's.
+        When the store lacks the blog, no reader is reset. The blog may come back with a longer
+        history than the timeline's, and a reader's position may be in that history.
         """
         self._blog.verify_waiting(0 if self.lost else read)
         for future, reads_started in self._confirming.items():
@@ -198,7 +203,7 @@ class Repair:
     # -- requests
 
     def request(self) -> None:
-        """Start a repair read for a reader or caller, at most one in REQUEST_EVERY_S."""
+        """Start a repair read for a reader or a `confirm`, at most one in REQUEST_EVERY_S."""
         if not self._request_timer:
             loop = asyncio.get_running_loop()
             self._request_timer = loop.call_later(self._wait_for_turn_s(), self._start_requested)
@@ -214,8 +219,8 @@ class Repair:
     async def confirm(self, timeout_s: float) -> None:
         """Wait for a repair read that starts after this call.
 
-        Raises StoreDown when the read takes longer than `timeout_s`, not counting the wait for its
-        turn: at most one requested read starts in REQUEST_EVERY_S.
+        Raises StoreDown after `timeout_s`. This time does not include the wait before the read:
+        at most one requested read starts in REQUEST_EVERY_S.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._confirming[future] = self.reads_started

@@ -1,7 +1,7 @@
 """The WebSocket protocol as far as a reader needs it: bytes in, bytes out.
 
-A reader may send three kinds of control frames. Every other frame ends the connection with the code
-that RFC 6455 has for it. A frame for readers is made once and shared by all of them. The library
+A reader may only send control frames: close, ping and pong. Any other frame ends the connection
+with the code that RFC 6455 specifies. All readers share each frame that is sent. The library
 `websockets` is the reference for handshakes and compression. This module calls the library where a
 call is cheap; elsewhere the tests compare the two.
 
@@ -39,22 +39,23 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 FIN: Final = 0x80
-RSV1: Final = 0x40  # compressed (RFC 7692, section 6)
+RSV1: Final = 0x40  # set in a compressed message (RFC 7692, section 6)
 RSV: Final = 0x70
 
-CONTROL_BYTES_MAX: Final = 125  # section 5.5
-NO_CODE: Final = 1005  # a close frame without one; never on the wire
-ABNORMAL: Final = 1006  # never on the wire either
+CONTROL_BYTES_MAX: Final = 125  # the longest payload of a control frame (section 5.5)
+NO_CODE: Final = 1005  # stands for a close frame without a code; never sent
+ABNORMAL: Final = 1006  # stands for a connection without a close frame; never sent
 
-# Compression runs on the event loop. Measured (tests/measure/deflate.py): level 6 reduces a live
-# frame to 0.57 of its bytes in 0.01 ms. Higher levels, memory and other strategies do no better.
-# Below the first limit there is little to gain. At the second limit level 6 takes 1 ms, and 4 ms
-# for 256 KiB. Above that limit level 1 takes 1.4 ms at most, for a quarter more bytes.
+# Compression blocks the event loop, so these limits bound its time (tests/measure/deflate.py).
+# Level 6 reduces a live frame to 0.57 of its bytes in 0.01 ms. Higher levels, more memory and other
+# strategies do no better. Below DEFLATE_BYTES_MIN there is little to gain. Level 6 takes 1 ms for
+# DEFLATE_WELL_BYTES_MAX and 4 ms for 256 KiB. So longer frames get level 1, which takes 1.4 ms at
+# most, for a quarter more bytes.
 DEFLATE_BYTES_MIN: Final = 200
 DEFLATE_WELL_BYTES_MAX: Final = 64 * 1024
 
-# All browsers send the same few headers, so the results are cached. Longer headers are read each
-# time, which bounds the cache.
+# All browsers send the same few handshake headers, so parsed headers are cached. Headers longer
+# than CACHED_BYTES_MAX are parsed each time, which bounds the cache.
 CACHED_BYTES_MAX: Final = 256
 CACHED_MAX: Final = 256
 
@@ -63,7 +64,7 @@ CACHED_MAX: Final = 256
 
 
 def _frame(first: int, payload: bytes) -> bytes:
-    """Return an unmasked frame, with the shortest form of the length (section 5.2)."""
+    """Return an unmasked frame, its length in the shortest of the three forms (section 5.2)."""
     size = len(payload)
     if size < 126:
         return bytes((first, size)) + payload
@@ -122,10 +123,10 @@ def _control(opcode: int, payload: bytes) -> bytes:
 class Received(NamedTuple):
     """The reaction to bytes from a reader.
 
-    `replies`: the frames to write, if any. `code`: None while the connection goes on. With a code
-    the connection ends: the last of `replies` is the close frame, and later bytes are ignored.
-    `is_close`: the reader sent a close frame; `code` is the reader's, NO_CODE when it gave none.
-    `rest`: the start of a frame that is not whole yet, to be put before the next bytes.
+    `replies`: the frames to write, if any. `code`: the close code, None while the connection stays
+    open. With a code, the last of `replies` is the close frame, and later bytes are ignored.
+    `is_close`: the reader sent a close frame. Then `code` is the reader's code, NO_CODE for none.
+    `rest`: the start of an incomplete frame; the caller puts these bytes before the next bytes.
     """
 
     replies: list[bytes]
@@ -141,10 +142,10 @@ class _Violation(Exception):
 def receive(data: bytes, deflates: bool = False) -> Received:
     """Read the frames that a reader sent, and return the reaction (section 5).
 
-    `deflates`: compression was negotiated. A forbidden frame is rejected by the first two bytes of
-    its header, so `rest` is always the start of a control frame, at most 130 bytes: one less than
-    the longest control frame. A length in more bytes than it needs (section 5.2) is rejected as
-    too long.
+    `deflates`: compression was negotiated. The first two bytes of a header suffice to reject a
+    forbidden frame. So `rest` is always the start of a control frame, and at most 130 bytes: one
+    less than the longest control frame. A control frame whose length is written in a longer form
+    (section 5.2) is rejected as too long.
     """
     replies: list[bytes] = []
     at = 0
@@ -163,9 +164,9 @@ def receive(data: bytes, deflates: bool = False) -> Received:
 
 
 def _next(data: bytes, at: int, deflates: bool) -> tuple[int, bytes, int] | None:
-    """Return opcode and payload of the frame at `at`, and the next frame's index; None: not whole.
+    """Return opcode and payload of the frame at index `at`, and the index of the next frame.
 
-    Raises _Violation unless it is a control frame that a reader may send.
+    None when the frame is incomplete. Raises _Violation for a frame that a reader must not send.
     """
     if len(data) - at < 2:
         return None
@@ -234,8 +235,9 @@ def accept(headers: Mapping[bytes, bytes], subprotocol: str) -> Accepted:
     """Return the answer to the opening handshake of a GET by HTTP/1.1 (section 4.2).
 
     Names of headers are in lower case, several of one name joined with commas. `subprotocol` is
-    accepted when the reader offers it. Two rules go beyond section 4.2.1: one Host, and no body,
-    since nothing would read it. `Connection` may name more than the upgrade.
+    accepted when the reader offers it. Two checks go beyond section 4.2.1: a request must have one
+    Host, and no body, since no code would read a body. The header `Connection` may have other
+    values besides `Upgrade`.
 
     Raises BadHandshake.
     """
@@ -285,7 +287,7 @@ def _is_key(key: bytes) -> bool:
 
 
 class _SharedDeflate(ServerPerMessageDeflateFactory):
-    """Accepts the offers of readers that can all be sent the same compressed frame."""
+    """Accepts an offer of compression only if the reader can get the same frames as all others."""
 
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
@@ -300,7 +302,7 @@ _reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_
 
 
 def _read(reading: Callable[[bytes], T], offered: bytes | None, nothing: T) -> T:
-    """Return the header as `reading` parses it; `nothing` without a header. Raises BadHandshake."""
+    """Parse a header with `reading`; return `nothing` without a header. Raises BadHandshake."""
     if offered is None:
         return nothing
     try:
@@ -323,7 +325,10 @@ def _subprotocols(offered: bytes) -> Sequence[str]:
 
 
 def _extensions(offered: bytes) -> tuple[bytes, bool]:
-    """Return the header line that answers an offer, "" for none; and whether to compress."""
+    """Return the header line that answers an offer of compression, and whether to compress.
+
+    The line is empty when the offer is not accepted.
+    """
     headers = Headers({"Sec-WebSocket-Extensions": offered.decode("latin-1")})
     answer, accepted = _reference.process_extensions(headers)
     line = b"Sec-WebSocket-Extensions: %b\r\n" % answer.encode() if answer else b""

@@ -22,10 +22,10 @@ class HubSettings:
 
 @dataclass
 class Counts:
-    """Events since the worker started."""
+    """Counts of events since the worker started."""
 
     deliveries: int = 0  # `changes` frames sent to readers
-    sent_bytes: int = 0  # of `changes` frames; characters, where the ASGI server encodes the text
+    sent_bytes: int = 0  # of `changes` frames; characters, when frames are sent as str
     repairs: int = 0
     resets: int = 0
     stalled: int = 0  # readers aborted because their sockets accepted nothing

@@ -1,4 +1,4 @@
-"""The store as a hub sees it: reads of blogs, and subscriptions to their changes.
+"""The interface between a hub and the store: reads of blogs, and subscriptions to their changes.
 
 Rules: Protocols only. `store/` implements them; tests implement them in memory.
 """

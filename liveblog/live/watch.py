@@ -1,6 +1,6 @@
-"""Watch the store: whether it answers, and its position of each blog.
+"""Watch whether the store answers, and compare its position of each blog with this worker's.
 
-The comparison of positions finds changes whose messages pub/sub has lost.
+The comparison finds changes whose messages pub/sub has lost.
 
 Rules: one read for all blogs every HEADS_EVERY_S. Repairs nothing itself.
 """
@@ -22,7 +22,7 @@ StoreState = Literal["up", "down", "lacks", "unheld"]
 
 
 class ComparedBlog(Protocol):
-    """A blog that this worker holds."""
+    """A blog in this worker's memory."""
 
     @property
     def position(self) -> Position: ...
@@ -35,17 +35,17 @@ class StoreWatch:
     """The state of the store, as of the last comparison.
 
     `seen`: the store has answered once since the worker started. `up`: all parts of the store
-    answered the last time.
+    answered the last comparison.
     """
 
     def __init__(self, source: Source, blogs: Mapping[str, ComparedBlog]) -> None:
         self._source, self._blogs = source, blogs
         self.seen = False
         self.up = False
-        self._readable: dict[str, bool] = {}  # whether the last comparison read a blog's head
+        self._readable: dict[str, bool] = {}  # whether the last read got a blog's position
 
     async def run(self) -> None:
-        """Compare every HEADS_EVERY_S; until cancelled."""
+        """Compare all blogs with the store every HEADS_EVERY_S seconds; until cancelled."""
         while True:
             await self._compare_all()
             await asyncio.sleep(HEADS_EVERY_S)
@@ -65,22 +65,25 @@ class StoreWatch:
             self._compare(slug, head)
 
     def _compare(self, slug: str, head: Position | None) -> None:
-        """Repair a blog when the store has another position; a lower one means a fork."""
+        """Repair a blog whose position in the store differs, or that was missing in the store.
+
+        A lower position counts as well: then the store has lost changes, and the histories fork.
+        """
         live = self._blogs.get(slug)
         if live and (head != live.position or live.lost):
             live.repair()
 
     def _note_store(self, unreachable: str) -> None:
-        """Note which part of the store is unreachable, "" for none.
-
-        Blogs in an unreachable part keep their state.
-        """
+        """Note which part of the store is unreachable, "" for none, and log a new failure."""
         if unreachable and self.up:
             log.error("the store is unreachable: %s", unreachable)
         self.up = not unreachable
 
     def _note_readable(self, readable: dict[str, bool]) -> None:
-        """Note which blogs the store could read; a single unreadable blog is corrupt."""
+        """Note which blogs the store could read.
+
+        When the whole store answers, an unreadable blog is corrupt, and this is logged.
+        """
         for slug, is_readable in readable.items():
             if self.up and not is_readable and self._readable.get(slug, True):
                 log.error("blog %s: its data in the store is corrupt", slug)
@@ -89,14 +92,14 @@ class StoreWatch:
     def state_of(self, slug: str) -> StoreState:
         """Return the store's state for a blog.
 
-        "up": the store answers for it. "down": the store does not. "lacks": the store does not have
-        a blog that this worker holds. "unheld": the store answers, but this worker does not hold
-        the blog and cannot tell.
+        "up": the store can read the blog. "down": the store cannot. "lacks": this worker has the
+        blog in memory, but the store does not have the blog. "unheld": the store answers, but the
+        blog is not in this worker's memory, so the worker does not compare it.
         """
         live = self._blogs.get(slug)
         if not live:
             return "unheld" if self.up else "down"
-        # A blog that was not compared yet has the state of the whole store.
+        # A blog that was not compared yet gets the state of the whole store.
         if not self._readable.get(slug, self.up):
             return "down"
         return "lacks" if live.lost else "up"

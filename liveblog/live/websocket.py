@@ -33,9 +33,9 @@ class SocketReader(DirectReader):
 
     __slots__ = (
         "_ignores_input",  # whether bytes from the reader are ignored
-        "_pong",  # pending for a reader that is behind; only the last (RFC 6455, section 5.5.3)
-        "_received_bytes",  # since the last ping
-        "_rest",  # the start of a frame from the reader that is not whole yet
+        "_pong",  # pending while the reader is behind; the last suffices (RFC 6455, section 5.5.3)
+        "_received_bytes",  # received from the reader since the last ping
+        "_rest",  # the start of an incomplete frame from the reader
     )
 
     def __init__(
@@ -51,7 +51,7 @@ class SocketReader(DirectReader):
         self._pong = self._rest = b""
 
     def _answer(self, head: Head) -> bytes:
-        if head.is_old:  # RFC 6455, section 4.2.1
+        if head.is_old:  # too old for a handshake (RFC 6455, section 4.2.1)
             raise BadHandshake("A WebSocket needs HTTP/1.1.")
         accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
         self.encoding = self.forms[accepted.deflates]
@@ -71,12 +71,12 @@ class SocketReader(DirectReader):
         elif len(data) > left:
             self._end_as_received(_TOO_MUCH)
         elif received.replies and (self.behind or not (self.roster or self.is_ending)):
-            self._pong = received.replies[-1]  # the socket is full, or the blog is looked up
+            self._pong = received.replies[-1]  # sent later: socket full, or blog loading
         elif received.replies:
             self._write(b"".join(received.replies))
 
     def _end_as_received(self, received: rfc6455.Received) -> None:
-        """Close because the reader closed or broke the protocol (section 7.1.7)."""
+        """Close the connection after the reader closed it or broke the protocol (section 7.1.7)."""
         self._ignores_input = True
         if not self.is_ending:
             self._write(b"".join(received.replies))
@@ -85,8 +85,9 @@ class SocketReader(DirectReader):
         if received.is_close or not self._transport.can_write_eof():
             self._transport.close()
         else:
-            # Closing with unread bytes in the kernel would reset the connection, and the code would
-            # be lost. The reader has CLOSING_S to read the code and to close.
+            # End only the writing side. A close with unread bytes in the kernel would reset the
+            # connection, and the reader would not get the close code. The reader has CLOSING_S to
+            # read the code and to close the connection.
             self._transport.write_eof()
 
     def flush(self) -> None:
