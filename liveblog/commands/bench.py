@@ -1,6 +1,7 @@
 """The command `liveblog bench`.
 
-Rules: no work of its own; `load` does it. Imports nothing slow at the top; see `main`.
+Rules: only reads the options and prints; `load` measures. Imports no slow module at the top: `main`
+has the reason.
 """
 
 import asyncio
@@ -64,8 +65,8 @@ def bench(
 ) -> None:  # fmt: skip
     """Measure delivery to many readers of the running server at URL.
 
-    Opens the readers, publishes or watches, and prints what arrived and when. Exits with 1 when a
-    reader lost, repeated or skipped anything.
+    Connects the readers, publishes entries or only watches, and prints counts and delays. Exits
+    with 1 when a reader missed or repeated an entry, or was not connected at the end.
     """
     from liveblog.commands.load import Bench, BenchError, checked_url
 
@@ -96,7 +97,7 @@ def _token_in(file: IO[str]) -> str:
     """Return the token in a file's first line."""
     with contextlib.suppress(UnicodeDecodeError):
         token = file.readline().strip()
-        if token.isascii():  # no header can carry any other text
+        if token.isascii():  # the token goes into an HTTP header, which is ASCII
             return token
     raise click.ClickException(f"{file.name} has no token in its first line")
 

@@ -1,6 +1,7 @@
 """The command `liveblog demo`.
 
-Rules: no work of its own; `story` does it. Imports nothing slow at the top; see `main`.
+Rules: only reads the options and prints; `story` publishes. Imports no slow module at the top:
+`main` has the reason.
 """
 
 from typing import TYPE_CHECKING

@@ -1,12 +1,12 @@
-"""A load test of a running server: whether each entry reaches each of many readers, and how late.
+"""A load test of a running server: does each entry reach each of many readers, and how late?
 
 The readers are WebSockets of the `websockets` client, in this process, and behave as a browser's
 script does. Each knows its position, counts the offsets that a frame skips or repeats, and
-reconnects after a `bye`, a `reset` or a cut. With a token the test publishes entries, and each
-entry's text states its instant. Without a token the test only watches a blog, and measures a delay
-from the entry's own time, so both clocks must agree.
+reconnects after a `bye`, a `reset` or a lost connection. With a token the test publishes entries,
+and each headline contains the time of its publication. Without a token the test only watches a
+blog. A delay then starts at the entry's `updated_at`, so the clocks of both machines must agree.
 
-Rules: imports nothing of the server; measures only what any client sees.
+Rules: imports nothing of the server, and uses only frames and calls that any client can use.
 """
 
 import asyncio
@@ -26,17 +26,17 @@ from urllib.request import Request, urlopen
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-OPENING_MAX: Final = 100  # handshakes at once
+OPENING_MAX: Final = 100  # concurrent handshakes
 OPEN_S: Final = 30.0
 CALL_S: Final = 30.0
-SETTLE_S: Final = 10.0  # after the last entry, for the last frames to arrive
-RETRY_S: Final = 10.0  # after a cut: the longest random wait, as in browsers' scripts
+SETTLE_S: Final = 10.0  # how long the last frames may take after the last entry
+RETRY_S: Final = 10.0  # the longest random wait after a lost connection, as in the browser's script
 MARK: Final = "published at "
 WORDS: Final = "The river rose above the second mark at noon and the council opened the hall. "
 
 
 class BenchError(Exception):
-    """Nothing can be measured; the text tells the operator why."""
+    """Raised when the test cannot measure anything; its message gives the operator the reason."""
 
 
 @dataclass
@@ -45,17 +45,18 @@ class Tally:
 
     delivered: int = 0
     repeated: int = 0
-    skipped: int = 0  # frames that began after the reader's position
+    skipped: int = 0  # frames that left out changes after the reader's position
     resets: int = 0
     delays_ms: list[float] = field(default_factory=list)
     closes: Counter[int] = field(default_factory=Counter)
-    failed: int = 0  # readers whose last try failed; in the end, all that are not connected
+    # Readers whose last attempt to connect failed. In a Result: all readers without a connection.
+    failed: int = 0
     open: int = 0
 
 
 @dataclass
 class Result:
-    """The result of one measurement. `lost` is None when entries were only watched."""
+    """The result of one measurement. `lost` is None when the test only watched a blog."""
 
     readers: int
     entries: int
@@ -89,16 +90,16 @@ class Result:
 
 
 def percentile(ascending: list[float], share: float) -> float:
-    """Return the smallest value that at least this share of all values do not exceed.
+    """Return the nearest-rank percentile; `share` is from 0 to 1.
 
-    That is the nearest-rank percentile; `share` is from 0 to 1.
+    With a share of 0.99, at least 99 % of the values are at most the returned value.
     """
     rank = -(-len(ascending) * share // 1)
     return ascending[max(0, int(rank) - 1)]
 
 
 class LoadReader:
-    """One reader's position, and what its frames do to the position and to the tally."""
+    """One reader: applies frames to its position, and counts them in the tally."""
 
     def __init__(self, tally: Tally, clock: Callable[[], float] = time.time) -> None:
         self.position = ""
@@ -110,12 +111,15 @@ class LoadReader:
         return int(self.position.split(".")[1]) if self.position else 0
 
     def connected(self, is_so: bool) -> None:
-        """Count the last try to connect; a reader that fails several times counts once."""
+        """Note the result of an attempt to connect.
+
+        A reader that fails several times counts once.
+        """
         self._tally.failed += (not is_so) - self._is_failed
         self._is_failed = not is_so
 
     def receive(self, text: str) -> dict[str, Any]:
-        """Apply one frame and return it. Each entry counts once."""
+        """Apply one frame to the position and to the tally, and return the frame."""
         frame: dict[str, Any] = json.loads(text)
         if frame["t"] == "hello":
             self.position = frame["position"]
@@ -140,7 +144,10 @@ class LoadReader:
 
 
 def _published(entry: dict[str, Any]) -> float:
-    """Return when an entry was published, in seconds since 1970: as its text or the server says."""
+    """Return when an entry was published, in seconds since 1970.
+
+    The time is in the headline of an entry of this test. Other entries have `updated_at`.
+    """
     text = entry["headline"] or ""
     if text.startswith(MARK):
         return float(text[len(MARK) :])
@@ -148,7 +155,10 @@ def _published(entry: dict[str, Any]) -> float:
 
 
 class Bench:
-    """One measurement of the server at `url`. `progress` gets a phase, the number done, and all."""
+    """One measurement of the server at `url`.
+
+    `progress` is called with the name of a phase, the number of steps done, and the number of all.
+    """
 
     def __init__(
         self, url: str, readers: int, token: str, progress: Callable[[str, int, int], None]
@@ -160,7 +170,10 @@ class Bench:
         self._is_over = False
 
     async def publish(self, blog: str, entries: int, rate: float) -> Result:
-        """Publish into `blog`, "" for a new blog, and count what every reader receives."""
+        """Publish entries into `blog`, and count the entries that every reader receives.
+
+        With "", publish into a new blog, which is a draft at the end.
+        """
         slug = blog or await self._new_blog()
         try:
             return await self._with_readers(slug, lambda: self._entries(slug, entries, rate))
@@ -178,7 +191,7 @@ class Bench:
             await self._until_open()
             started, before = time.monotonic(), self.tally.delivered
             entries = 0
-            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C: the result so far
+            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C returns the result so far
                 entries = await work()
             seconds = time.monotonic() - started
             self.tally.failed = self.readers - self.tally.open
@@ -229,16 +242,19 @@ class Bench:
     # -- readers
 
     async def _read(self, slug: str) -> None:
-        """Run one reader until a close code forbids it to reconnect."""
+        """Connect one reader again and again, until the server forbids the reader to reconnect."""
         reader = LoadReader(self.tally)
         wait_s: float | None = 0.0
         while wait_s is not None:
             await asyncio.sleep(wait_s)
             wait_s = await self._once(slug, reader)
-        reader.connected(False)  # it does not reconnect
+        reader.connected(False)  # not connected, and not reconnecting
 
     async def _once(self, slug: str, reader: LoadReader) -> float | None:
-        """Read one connection to its end; return the seconds to reconnect after, None for never."""
+        """Read one connection to its end.
+
+        Return the seconds to wait before a reconnect; None when the server forbids a reconnect.
+        """
         since = f"&since={reader.position}" if reader.position else ""
         address = f"{self.url.replace('http', 'ws', 1)}/blogs/{slug}/live?as=data{since}"
         try:
@@ -292,7 +308,7 @@ class Bench:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         request = Request(self.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310 - checked by checked_url
         try:
-            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310 - the same
+            with urlopen(request, timeout=CALL_S) as answer:  # noqa: S310 - checked by checked_url
                 return json.load(answer)
         except HTTPError as error:
             problem = json.loads(error.read() or b"{}").get("detail", error.reason)
@@ -302,7 +318,7 @@ class Bench:
 
 
 def checked_url(url: str) -> str:
-    """Return a server's address without a slash at its end. Raises BenchError for no address."""
+    """Return a server's address without a slash at its end. Raises BenchError for other text."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BenchError(f"the address must be like http://127.0.0.1:8000, not {url!r}")

@@ -4,8 +4,8 @@ A command prints its result on standard output and all other text on standard er
 `TOKEN=$(liveblog token create wire)` stores only the token. A failure is one clear line and exit
 code 1.
 
-Rules: a command's module is imported when the command is called, since a short command spends most
-of its time on imports. A command's module imports slow modules inside its functions.
+Rules: a short command spends most of its time on imports. So a command's module is imported only
+when the command is called, and imports slow modules inside its functions.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ from liveblog.blog.problem import Damaged, Problem, StoreDown, UnusableStore
 from liveblog.settings import SettingsError
 from liveblog.version import __version__
 
-# Each command's module, in the order of the help.
+# The module of each command. The help lists the commands in this order.
 COMMANDS: Final = {
     "serve": "serve",
     "demo": "demo",
@@ -29,7 +29,7 @@ COMMANDS: Final = {
 
 
 class _Commands(click.Group):
-    """The commands. Their expected failures are one line on standard error and exit code 1."""
+    """The group of commands. An expected failure is one line on standard error, and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return [*COMMANDS]

@@ -1,6 +1,6 @@
 """The shared parts of short commands: settings, the store, rows of output.
 
-Rules: imports nothing slow at the top; see `main`.
+Rules: imports no slow module at the top: `main` has the reason.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ def with_store(
 ) -> T:
     """Call a function with the nodes of the configured store, and return its result.
 
-    `must_run`: raise UnusableStore when the store is an embedded one that no server runs.
+    With `must_run`, raise UnusableStore when the store is embedded and no server runs it at
+    present.
     """
     from liveblog.store import embedded
     from liveblog.store.connect import connect

@@ -1,6 +1,7 @@
 """The commands `liveblog user` and `liveblog token`.
 
-Rules: no work of its own; `Accounts` does it. Imports nothing slow at the top; see `main`.
+Rules: only reads the options and prints; `Accounts` reads and writes. Imports no slow module at the
+top: `main` has the reason.
 """
 
 import sys
@@ -37,7 +38,7 @@ def user() -> None:
 def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
     """Add a user. The password is prompted for, or read from one line of standard input."""
     chosen = quiet_settings()
-    password = _password()  # before the store is used: typing must not block other commands
+    password = _password()  # read first: an embedded store would be locked while the user types
     _with_accounts(chosen, lambda accounts: accounts.add_user(name, password, role, blogs))
     click.echo(f"{name} can sign in: {role}, {_bound(blogs)}", err=True)
 

@@ -1,7 +1,7 @@
-"""The command `liveblog serve`: the store, what it promises, and one server or several.
+"""The command `liveblog serve`: checks the store, then runs one server or several workers.
 
-Rules: imports nothing slow at the top; see `main`. `server` knows uvicorn's server, `supervisor`
-the worker processes.
+Rules: imports no slow module at the top: `main` has the reason. `server` configures uvicorn;
+`supervisor` runs the worker processes.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from liveblog.store.nodes import Nodes
     from liveblog.store.promise import Promise
 
-LAST_S: Final = 5  # for the last `bye` frames, and for all parts of a worker to end
-STORE_TRIES: Final = 30  # a second apart, to reach a store whose durability must be verified
+LAST_S: Final = 5  # for a worker to send the last `bye` frames and to stop its tasks
+STORE_TRIES: Final = 30  # attempts, a second apart, to reach a store and verify its settings
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     Without REDIS_URL, also run an embedded store in DATA_DIR.
     """
     given = {"HOST": host, "PORT": port, "WEB_CONCURRENCY": workers}
-    # Into the environment, from which each worker process reads its settings.
+    # Each worker process reads its settings from the environment, so options go there too.
     os.environ.update({name: text for name, text in given.items() if text is not None})
     chosen = settings.load(os.environ)
     _handle_signals(has_supervisor=chosen.web_concurrency > 1)
@@ -86,7 +86,7 @@ def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - likewise
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Ignore a signal. The store's process would inherit SIG_IGN; it does not inherit a handler."""
+    """Ignore a signal. A child process, such as the store, inherits SIG_IGN but no handler."""
 
 
 def _check_certificate(chosen: Settings) -> None:
@@ -107,14 +107,14 @@ def _check_certificate(chosen: Settings) -> None:
         ) from None
 
 
-# -- what the store promises
+# -- the durability that the store promises
 
 
 async def _log_promise(url: str, durability: str) -> None:
     """Log what the store promises. Raises UnusableStore for a store that must not be used.
 
-    With `disk` the store's settings must be verified, so an unreachable store is awaited for
-    STORE_TRIES seconds. Otherwise the server starts without the store.
+    With durability `disk` the store's settings must be verified: retry an unreachable store once a
+    second, STORE_TRIES times. Otherwise the server starts even when the store is unreachable.
     """
     from liveblog.store.connect import connect
     from liveblog.store.queries import store_errors
@@ -149,7 +149,7 @@ async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
 
 
 def _log_promises(promises: "Sequence[Promise]") -> None:
-    """Log the sentences and warnings of all servers, equal ones once."""
+    """Log the sentences and warnings of all servers, each distinct text once."""
     for sentence in dict.fromkeys(promise.sentence for promise in promises):
         log.info("%s", sentence)
     for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):
@@ -177,7 +177,7 @@ def _run(chosen: Settings) -> int:
 def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
     """Run the server in this process, and return the exit code.
 
-    1 when the server did not start, or when a part of it failed that must always run.
+    The code is 1 when the server did not start, or when a task failed that must always run.
     """
     import uvicorn
 
@@ -189,9 +189,9 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
     try:
         server.run(sockets=bound)
         code = 0 if server.started else 1
-    except SystemExit as stop:  # `_exit`: uvicorn ends by raising SIGTERM again
+    except SystemExit as stop:  # uvicorn raises SIGTERM again at its end: see `_exit`
         code = 1 if stop.code else 0
-    except KeyboardInterrupt:  # uvicorn also raises SIGINT again
+    except KeyboardInterrupt:  # likewise for SIGINT
         pass
     return 1 if worker.has_failed else code
 
@@ -199,7 +199,8 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
 def _supervise(config: "uvicorn.Config", bound: "list[socket.socket]", chosen: Settings) -> None:
     """Run the worker processes.
 
-    Each worker puts its metrics into a shared directory, so that each can answer for all.
+    Each worker writes its metrics into a shared directory. So any worker can answer a request for
+    the metrics of all workers.
     """
     from liveblog.commands.server import GRACE_S
     from liveblog.commands.supervisor import Supervisor

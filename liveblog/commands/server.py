@@ -1,6 +1,6 @@
 """The uvicorn server in this process, and the application that it runs.
 
-Rules: everything that we ask of uvicorn's server object is in this module.
+Rules: every use of uvicorn's server object is in this module.
 """
 
 import logging
@@ -22,20 +22,23 @@ from liveblog.process import Worker
 from liveblog.settings import Settings
 from liveblog.store.embedded import die_with
 
-GRACE_S: Final = 10  # for running requests, after the readers have left
-KEEP_ALIVE_S: Final = 95  # longer than balancers' 60 to 90 s; if shorter, a balancer answers 502
+GRACE_S: Final = 10  # for running requests to end, after the last reader has disconnected
+# Idle connections stay open longer than the 60 to 90 s of load balancers. A balancer that reuses a
+# connection just closed by the server answers 502.
+KEEP_ALIVE_S: Final = 95
 BACKLOG: Final = 4_096
-# libuv accepts one connection for each listening descriptor in each turn of its loop. With one
-# descriptor, readers that reconnect after a cut would take a turn each. So the one socket has this
-# many descriptors.
+# The number of descriptors of the one listening socket. libuv accepts one connection for each
+# descriptor in each turn of the event loop. With one descriptor, many readers that reconnect at
+# once would need one turn each.
 ACCEPTS: Final = 16
-STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE  # a supervisor restarts no such worker
+# The exit code of a worker that the supervisor does not restart; the supervisor ends instead.
+STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE
 
 log = logging.getLogger(__name__)
 
 
 def config_of(chosen: Settings) -> uvicorn.Config:
-    """Return the configuration of every server, for `attach`."""
+    """Return uvicorn's configuration, without an application."""
     return uvicorn.Config("", **options(chosen))  # `attach` sets the application
 
 
@@ -66,8 +69,9 @@ def options(chosen: Settings) -> dict[str, Any]:
 def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.socket]:
     """Return ACCEPTS descriptors of one bound socket.
 
-    Accepted connections inherit the socket's send buffer. Without our limit the kernel buffers 2 to
-    4 MB for a reader that does not read (loopback, Linux 6.1), which no limit of ours counts.
+    Accepted connections inherit the size of the socket's send buffer. Without this limit the kernel
+    buffers 2 to 4 MB for a reader that does not read (loopback, Linux 6.1). No other limit counts
+    those bytes.
     """
     listener = config.bind_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
@@ -75,7 +79,7 @@ def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.soc
 
 
 def attach(server: uvicorn.Server, *, replaces_another: bool = False) -> Worker:
-    """Have a server run the application, and return the worker that the application knows."""
+    """Set the application that a server runs, and return the Worker that the application gets."""
     worker = Worker(partial(_stop_listening, server), replaces_another)
     server.config.app = partial(_application, worker)
     return worker
@@ -88,7 +92,7 @@ def _stop_listening(server: uvicorn.Server) -> None:
 
 
 def _application(worker: Worker) -> ASGIApp:
-    """Make the application; uvicorn's factory, called in the process that serves.
+    """Return the application. uvicorn calls this factory in the worker's process.
 
     Raises SystemExit(STARTUP_FAILURE) when the application cannot be made. After any other exit
     code the supervisor would restart the worker without end.
@@ -106,9 +110,9 @@ def _application(worker: Worker) -> ASGIApp:
 def obey_supervisor() -> None:
     """Ignore the terminal's signals, and end this worker when the supervisor is killed.
 
-    Ctrl-C and a closed terminal signal every process. The supervisor signals the workers itself,
-    and a second signal would end a worker's drain. A worker that outlived its supervisor would keep
-    the port.
+    Ctrl-C and a closed terminal signal every process, but the supervisor signals the workers
+    itself. A second signal would end a worker's drain. A worker that outlives its supervisor would
+    keep the port in use.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -26,21 +26,21 @@ from liveblog.store.accounts import Accounts
 
 MAIN: Final = "apollo-11"
 USER: Final = "editor"
-PASSWORD_CHARACTERS: Final = 24  # of 0-9a-z: 124 bits
-REPLAYS_MAX: Final = 1_000  # numbered slugs tried before giving up
+PASSWORD_CHARACTERS: Final = 24  # each one of 36 characters, so 124 random bits in all
+REPLAYS_MAX: Final = 1_000  # slugs that `replay` tries before it fails
 
-# Why a step can fail in a blog that editors change too: the blog ended, or the entry was deleted or
-# edited.
+# Statuses of a step that fails because of an editor: the blog has ended, or the editor deleted or
+# edited the entry.
 _OVERTAKEN: Final = (409, 410, 412)
 
 
 class Step(NamedTuple):
     """One change of the story: of an entry, or of the blog's header."""
 
-    entry: str | None  # the entry's name in the story, not its id; None: the header
+    entry: str | None  # the entry's name in demo.toml, not its id; None: a change of the header
     is_new: bool
-    revision: int | None  # the revision that an edit replaces; None: marks only, no new revision
-    fields: dict[str, Any]  # as the API takes them
+    revision: int | None  # the revision that an edit replaces; None without a new revision
+    fields: dict[str, Any]  # a body of the API
 
 
 class Story(NamedTuple):
@@ -71,7 +71,10 @@ def _story(table: dict[str, Any]) -> Story:
 
 
 def _step(table: dict[str, Any], revisions: Counter[str]) -> Step:
-    """Return one step. `revisions` counts each entry's revisions so far, and is updated."""
+    """Return one step.
+
+    Also add the step's revision to `revisions`, the number of each entry so far.
+    """
     fields = {name: _field(value) for name, value in table.items()}
     published, edited = fields.pop("publish", None), fields.pop("edit", None)
     if published:
@@ -84,7 +87,7 @@ def _step(table: dict[str, Any], revisions: Counter[str]) -> Step:
 
 
 def _field(value: Any) -> Any:
-    """Return a value in the API's form: a time in RFC 3339, a text without outer line breaks."""
+    """Return a value in a form for the API: a time in RFC 3339, text without outer line breaks."""
     if isinstance(value, datetime):
         return value.isoformat()
     return value.strip("\n") if isinstance(value, str) else value
@@ -96,9 +99,9 @@ def _field(value: Any) -> Any:
 async def fill(publishing: Publishing, accounts: Accounts) -> tuple[str, str] | None:
     """Publish the missing parts of the sample blogs, and create the first user.
 
-    A complete blog stays as it is, with all that editors changed since. A blog that a killed run
-    left incomplete is completed. Return the new user's name and password; None when there was a
-    user already.
+    A complete blog stays unchanged, since editors may have edited it. A blog that a killed run left
+    incomplete gets the missing entries. Return the new user's name and password; None when there
+    was a user already.
     """
     for story in stories().values():
         await _complete(publishing, story)
@@ -126,7 +129,8 @@ async def _complete(publishing: Publishing, story: Story) -> None:
 async def _create(publishing: Publishing, header: dict[str, Any]) -> bool:
     """Create a blog; return False when its slug is taken.
 
-    Without an idempotency key: with a key, a second run would get the first run's success.
+    The call has no idempotency key. With a key, a second run would receive the first run's success,
+    and the function would return True.
     """
     try:
         await publishing.create_blog(SYSTEM, header, None)
@@ -154,7 +158,7 @@ async def replay(
     Return the blog's slug. `report` gets a line for each step, after the step.
     """
     for story in stories().values():
-        if story.slug != MAIN:  # the replay's last banner links to this blog
+        if story.slug != MAIN:  # published first: the replay's last banner links to this blog
             await _complete(publishing, story)
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")
@@ -177,7 +181,7 @@ async def _create_numbered(publishing: Publishing, header: dict[str, Any], slug:
 
 
 def _as_of_now(step: Step) -> Step:
-    """Return a step without the stated instant, so that the store's clock dates it."""
+    """Return a step without the time from demo.toml, so that the store sets the present time."""
     fields = {name: value for name, value in step.fields.items() if name != "published_at"}
     return step._replace(fields=fields)
 
@@ -191,16 +195,20 @@ def _described(step: Step) -> str:
 
 
 class _Run:
-    """One run of a story into a blog: maps the story's names of entries to their ids."""
+    """One publication of a story into a blog.
+
+    Maps the names of entries in demo.toml to their ids.
+    """
 
     def __init__(self, publishing: Publishing, slug: str) -> None:
         self._publishing, self._slug = publishing, slug
         self._ids: dict[str, str] = {}
 
     async def recognise(self, story: Story) -> None:
-        """Find the entries that an earlier run published, by their stated instants.
+        """Find the ids of the entries that an earlier run published.
 
-        No two instants of a story are the same. Idempotency keys would work for a day only.
+        An entry is found by its `published_at`: no two entries of a story have the same time. The
+        store forgets idempotency keys after a day, so they cannot find the entries.
         """
         names = {
             parse_time(step.fields["published_at"]): step.entry
@@ -216,7 +224,7 @@ class _Run:
                     self._ids[names[entry.published_at]] = entry.id
 
     async def perform(self, step: Step, key: str) -> None:
-        """Make one change under an idempotency key; changes by editors to the entry win."""
+        """Make one change under an idempotency key. Skip the change when an editor was first."""
         if step.entry is None:
             await self._publishing.edit_blog(SYSTEM, self._slug, step.fields, key)
             return

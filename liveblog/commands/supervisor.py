@@ -1,9 +1,10 @@
-"""Worker processes and their supervisor: started, replaced when they die, exchanged on SIGHUP.
+"""Worker processes and their supervisor, which starts, replaces and exchanges the workers.
 
-This is uvicorn's supervisor with another exchange. uvicorn replaces one worker after the other, so
-many readers would reconnect from one old worker to another old worker.
+An exchange (on SIGHUP) ends all workers after as many new ones serve. uvicorn's own supervisor
+replaces one worker after the other, so many readers would reconnect from one old worker to another
+old worker, and reconnect again later.
 
-Rules: knows no readers and no store; `drain` decides how a worker ends.
+Rules: knows no readers and no store; how a worker ends is in the module `drain`.
 """
 
 import logging
@@ -22,16 +23,17 @@ from liveblog.commands.server import STARTUP_FAILURE, attach, obey_supervisor
 log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-START_WITHIN_S: Final = 30.0  # for new workers to serve, else the old workers stay
-LOOK_EVERY_S: Final = 0.1  # between two checks whether the new workers serve
-ANSWER_WITHIN_S: Final = 1.0  # for a worker's answer to such a check
+START_WITHIN_S: Final = 30.0  # the limit for new workers to serve; afterwards the old workers stay
+LOOK_EVERY_S: Final = 0.1  # the pause between two checks whether the new workers serve
+ANSWER_WITHIN_S: Final = 1.0  # the limit for a worker's answer to such a check
 
 
 class WorkerProcess(Process):
     """A worker's process, which makes its server and attaches the application to it.
 
-    With `replaces_another` the worker listens only after its first contact with the store. Before
-    that contact, it could not serve the pages that the old worker has.
+    With `replaces_another` the worker listens only after its first contact with the store. While
+    the store is unreachable, the old worker serves its blogs from memory, but a new worker has
+    none.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Supervisor(Multiprocess):
     def __init__(self, config: Config, sockets: list[socket], end_within_s: float) -> None:
         super().__init__(config, sockets)
         self._end_within_s = end_within_s
-        self._ending: dict[Process, float] = {}  # sent SIGTERM; the value: when each is killed
+        self._ending: dict[Process, float] = {}  # worker that got SIGTERM -> time of its SIGKILL
 
     def init_processes(self) -> None:
         """Start the workers."""
@@ -72,10 +74,10 @@ class Supervisor(Multiprocess):
     def restart_all(self) -> None:
         """Start as many new workers, and end the old workers when all new ones serve.
 
-        Old and new workers listen on the same sockets, and the old ones stop listening before they
-        send a reader away: each reader reconnects once. During a drain there are twice as many
-        processes. When a new worker does not serve within START_WITHIN_S, the old workers stay and
-        the new ones drain.
+        Old and new workers listen on the same sockets. The old workers stop listening before they
+        disconnect a reader, so each reader reconnects once, to a new worker. During a drain there
+        are twice as many processes. When a new worker does not serve within START_WITHIN_S, the old
+        workers stay and the new ones end.
         """
         fresh = [self._started(replaces_another=True) for _ in self.processes]
         if not self._all_serve(fresh):
@@ -87,21 +89,25 @@ class Supervisor(Multiprocess):
         self.processes = fresh
 
     def _all_serve(self, fresh: list[Process]) -> bool:
-        """Wait until all new workers serve, replacing old workers that die meanwhile."""
+        """Wait until all new workers serve, and replace old workers that die meanwhile.
+
+        Return False when a new worker died or is late, or when the supervisor must end.
+        """
         until = time.monotonic() + START_WITHIN_S
         while not all(it.is_ready(ANSWER_WITHIN_S) for it in fresh):
             self.keep_subprocess_alive()
             is_late = time.monotonic() >= until
             if is_late or self.is_ending() or not all(it.process.is_alive() for it in fresh):
                 return False
-            time.sleep(LOOK_EVERY_S)  # no event loop runs here, and workers announce nothing
+            # Polls: no event loop runs here, and a worker sends no message when it serves.
+            time.sleep(LOOK_EVERY_S)
         return True
 
     # -- signals
 
     def handle_signals(self) -> None:
-        """Handle the queued signals: an end before all others, several exchanges as one."""
-        # Popped one by one: a signal may be queued between any two steps of ours.
+        """Handle the queued signals, equal ones once. A signal to end drops all others."""
+        # Popped one by one, so that a signal that arrives meanwhile stays in the queue.
         waiting = [self.signal_queue.pop(0) for _ in range(len(self.signal_queue))]
         ending = [number for number in waiting if number in ENDING]
         self.signal_queue[:0] = ending[:1] or dict.fromkeys(waiting)
@@ -153,7 +159,7 @@ class Supervisor(Multiprocess):
         self._terminate(self.processes)
 
     def join_all(self) -> None:
-        """Wait until all workers have ended, those of an exchange too."""
+        """Wait until all workers that got SIGTERM have ended, and kill those that are late."""
         for process, at in list(self._ending.items()):
             self._reap(process, max(0.0, at - time.monotonic()))
 

@@ -1,15 +1,15 @@
 """Users, tokens, sessions and rate limits, in Redis.
 
-The store has only hashes of secrets: argon2id for passwords, SHA-256 for tokens and sessions. A
-token's or session's secret is 256 random bits, so nobody can guess it and no slow hash is needed.
-One command or script writes each record, so no half user exists. redis-py repeats a write whose
-reply was lost; the repetition finds its own record and succeeds.
+The store has only hashes of secrets: argon2id for passwords, SHA-256 for tokens and sessions. The
+secret of a token or session is 256 random bits. Nobody can guess such a secret, so a fast hash is
+enough. One command or script writes each record, so a crash leaves no incomplete user. redis-py
+repeats a write whose reply was lost. The repeated write finds its own record and succeeds.
 
     lb:users                HASH    name -> JSON of the user, with the password's hash
     lb:{tokens}:names       HASH    token name -> digest of its secret; "" once it is revoked
     lb:{tokens}:secrets     HASH    digest -> JSON of the token
     lb:session:{digest}     STRING  JSON of the session; expires when idle
-    lb:rate:{digest}        STRING  tries in the running window; expires with it
+    lb:rate:{digest}        STRING  number of tries; expires when their window of time ends
 
 Rules: no HTTP and no policy; `auth` decides how many tries are allowed.
 """
@@ -29,17 +29,17 @@ from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
 from liveblog.store.records import AccountRecords, decode
 
-SESSION_IDLE_S: Final = 24 * 3600  # a session unused for this long expires: a shift and a night
+SESSION_IDLE_S: Final = 24 * 3600  # an unused session expires after this time: a shift and a night
 SESSION_MAX_S: Final = 14 * 24 * 3600  # the longest life of a session, however often it is used
-BOUND_BLOGS_MAX: Final = 100  # how many blogs one user or token can be bound to
+BOUND_BLOGS_MAX: Final = 100  # a user or token can be restricted to at most this many blogs
 
 _USERS: Final = "lb:users"
 _TOKENS: Final = ("lb:{tokens}:names", "lb:{tokens}:secrets")
 _TOKEN: Final = re.compile(r"lbt_[A-Za-z0-9_-]{43}")
 
-# Store a token under its name, unless another token has or had the name. HEXISTS comes first: with
-# a key of a wrong type it stops the script before the first write, and scripts do not roll back. A
-# repeated call finds its own digest and returns 1 again.
+# Store a token under its name; return 0 when another token has or had the name. Scripts do not roll
+# back. So HEXISTS comes first: it fails for a key of a wrong type, before the script writes. A
+# repeated call finds its own digest under the name and returns 1 again.
 _CREATE: Final = """
 local name, digest, record = ARGV[1], ARGV[2], ARGV[3]
 redis.call('HEXISTS', KEYS[2], digest)
@@ -50,9 +50,9 @@ redis.call('HSET', KEYS[1], name, digest)
 return 1
 """
 
-# Remove a token by the digest that was read for its name. The name stays taken: drafts belong to a
-# name, so a new token of that name could read the drafts of the revoked token. A repeated call
-# changes nothing.
+# Remove a token. ARGV: its name, and the digest that the caller read under the name. The name stays
+# taken: a draft belongs to a name, so a new token of that name could read the drafts of the revoked
+# token. A repeated call changes nothing.
 _REVOKE: Final = """
 local name, digest = ARGV[1], ARGV[2]
 redis.call('HDEL', KEYS[2], digest)
@@ -60,8 +60,8 @@ if redis.call('HGET', KEYS[1], name) == digest then redis.call('HSET', KEYS[1], 
 return 1
 """
 
-# Count one try. Return 0 within the limit, else the milliseconds until the window ends. The window
-# starts with its first try and has a fixed length; further tries do not extend it.
+# Count one try. Return 0 within the limit, else the milliseconds until the window of time ends. The
+# first try starts a window of a fixed length; later tries do not extend the window.
 _COUNT: Final = """
 local tries = redis.call('INCR', KEYS[1])
 if tries == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
@@ -95,7 +95,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _StoredUser(User, frozen=True, kw_only=True):
-    password: str  # argon2id, in its own text form
+    password: str  # the hash: argon2id, with its parameters and salt, as the library writes it
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +104,10 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DamagedAccounts(Damaged):
-    """Some listed accounts are corrupt: `names` has their names, `others` the intact accounts."""
+    """Raised when some accounts of a list are corrupt.
+
+    `names` has the names of the corrupt accounts, `others` has the intact accounts.
+    """
 
     def __init__(self, kind: str, names: Sequence[str], others: Sequence[User | Token]) -> None:
         shown = ", ".join(map(repr, names))
@@ -148,7 +151,7 @@ class Accounts:
         )
         record = msgspec.json.encode(user)
         is_new = await self._records.ask(_USERS, lambda redis: redis.hsetnx(_USERS, name, record))
-        # After a repeated write whose first reply was lost, the record in the store is this one.
+        # After a lost reply redis-py repeats HSETNX, which then finds the record of the first call.
         if not is_new and await self._user(name) != user:
             raise conflict(f"There is already a user named {name!r}.")
         return msgspec.json.decode(record, type=User)
@@ -169,8 +172,8 @@ class Accounts:
 
         Raises Problem: 422 for a bad name, 404 for an unknown one. The sessions end because each
         use of a session reads its user. A plain HSET overwrites no other change, since nothing else
-        changes a stored user. A corrupt record is replaced by a disabled user without rights: with
-        a free name, a new user of that name would get the old sessions.
+        changes a stored user. A corrupt record is replaced by a disabled user without rights. If
+        the record were removed, a new user of that name would get the old user's sessions.
         """
         check_name(name)
         try:
@@ -201,7 +204,8 @@ class Accounts:
         )
 
     async def _user(self, name: str) -> _StoredUser | None:
-        # Encoded this way, a name with a lone surrogate raises nothing, and matches no stored name.
+        # A typed name may contain a lone surrogate, which UTF-8 cannot encode. `surrogatepass`
+        # raises no error for such a name, and no stored name equals the result.
         key = name.encode(errors="surrogatepass")
         raw = await self._records.ask(_USERS, lambda redis: redis.hget(_USERS, key))
         return decode(raw, _StoredUser)
@@ -232,8 +236,8 @@ class Accounts:
     async def tokens(self) -> list[Token]:
         """Return all tokens by name, without their secrets.
 
-        Raises DamagedAccounts, which has the intact ones, when some records are corrupt; a corrupt
-        token without a name is named by its digest.
+        Raises DamagedAccounts, which has the intact ones, when some records are corrupt. The error
+        lists a corrupt token by its name, or by its digest when no name leads to the token.
         """
         tokens, corrupt = await self._records.all(_TOKENS[1], Token)
         tokens.sort(key=lambda token: token.name)
@@ -256,14 +260,14 @@ class Accounts:
         await self._records.run(_REVOKE, _TOKENS, name, digest)
 
     async def _token_digest(self, name: str) -> bytes | None:
-        """Return the digest of a token's secret; b"" for a revoked token, None for an unknown."""
+        """Return the digest of a token's secret; b"" for a revoked token, None when unknown."""
         return await self._records.ask(_TOKENS[0], lambda redis: redis.hget(_TOKENS[0], name))
 
     async def token_caller(self, secret: str) -> Caller | None:
         """Return the caller of the token that has this secret, None when no token has it.
 
-        Text that cannot be a secret is queried too, so that every text raises StoreDown while the
-        store is unreachable.
+        The store is also queried for text that cannot be a secret. So every text raises StoreDown
+        while the store is unreachable.
         """
         digest = _digest(secret)
         raw = await self._records.ask(_TOKENS[1], lambda redis: redis.hget(_TOKENS[1], digest))
@@ -306,13 +310,14 @@ class Accounts:
     async def wait_s(self, what: str, limit: int, window_s: int) -> int:
         """Count one try of `what`; return 0 when the try is allowed, else the seconds to wait.
 
-        A window allows `limit` tries. It starts with its first try and has a fixed length.
+        A window of time allows `limit` tries. The first try starts a window of `window_s` seconds,
+        and later tries do not extend the window.
         """
         wait_ms = await self._records.run(_COUNT, (_rate_key(what),), limit, window_s * 1000)
         return -(-int(wait_ms) // 1000)
 
     async def forget_try(self, what: str) -> None:
-        """Take one try of `what` off its count."""
+        """Subtract one try from the count of `what`."""
         await self._records.run(_FORGET, (_rate_key(what),))
 
 
@@ -352,5 +357,5 @@ def _session_key(secret: str) -> str:
 
 
 def _rate_key(what: str) -> str:
-    # Hashed, since `what` may hold a name that a caller typed, of any length.
+    # Hashed, since `what` may contain a name that a caller typed, of any length.
     return f"lb:rate:{_digest(what)[:32]}"

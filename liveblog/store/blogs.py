@@ -1,7 +1,8 @@
 """Blogs by slug: their headers, their positions, and the list of all blogs by activity.
 
-The list (INDEX) is one sorted set, on one node of a cluster. The list is not written in one step
-with a blog, so the list can miss a blog; `rebuild_index` adds missing blogs.
+The list (INDEX) is one sorted set: slug -> time of the last activity. In a cluster the list may be
+on another node than a blog, so no script writes both in one step. After a crash between the two
+writes the list may lack the blog; `rebuild_index` adds missing blogs.
 
 Rules: reads blogs and writes the list, never a blog.
 """
@@ -23,7 +24,7 @@ from liveblog.store.queries import queries_store
 log = logging.getLogger(__name__)
 
 INDEX: Final = "lb:blogs"
-TOUCH_WITHIN_S: Final = 1.0  # a confirmed write does not wait longer for the list of blogs
+TOUCH_WITHIN_S: Final = 1.0  # the longest time that a confirmed write waits for the list of blogs
 LISTED_MAX: Final = 500
 
 
@@ -56,7 +57,7 @@ class Blogs:
     async def slugs(self, limit: int) -> list[str]:
         """Return the slugs with the newest activity first; all of them when `limit` is 0.
 
-        Raises RedisError: a caller is a method that `queries_store` decorates.
+        Raises RedisError, so call it only from a method that `queries_store` decorates.
         """
         found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)
         return [slug.decode(errors="replace") for slug in found]
@@ -67,10 +68,10 @@ class Blogs:
         return [slug for _, slug in sorted(found, reverse=True)]
 
     async def touch(self, slug: str, at: int | None = None) -> None:
-        """Note in the list that the blog was active `at` (milliseconds since 1970).
+        """Set a blog's time in the list to `at`, in milliseconds since 1970; a later time stays.
 
-        Without `at`, put the blog into the list at its last change. Raises nothing: the caller's
-        write is stored already, and the next start adds a blog that the list lacks.
+        Without `at`, use the time of the header's last change. Raises nothing: the caller's write
+        is stored already, and the next start of a server adds a blog that the list lacks.
         """
         try:
             async with asyncio.timeout(TOUCH_WITHIN_S):
@@ -93,7 +94,10 @@ class Blogs:
         await self.nodes.at(INDEX).zadd(INDEX, {slug: at}, gt=True)
 
     async def _list_again(self, slug: str) -> None:
-        """Put a blog into the list at its last change; log and skip an unreadable blog."""
+        """Put a blog into the list with the time of its header's last change.
+
+        Log an unreadable blog.
+        """
         try:
             stored = await self.read(slug)
         except StoreDown as error:
@@ -104,7 +108,7 @@ class Blogs:
 
 
 async def _read_blogs(redis: Client, slugs: Sequence[str]) -> list[StoredBlog | None | Exception]:
-    """Return blogs that one server has, in the order of the slugs."""
+    """Return a blog for each slug, in the same order; all blogs are on this one server."""
     pipeline = redis.pipeline(transaction=False)
     for slug in slugs:
         pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")

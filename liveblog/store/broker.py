@@ -3,7 +3,7 @@
 Editors' code writes through `writes` and reads `blogs` and `entries`; the hub reads `source`; the
 schedule reads `due` and runs `eraser`.
 
-Rules: composes only. A part knows no hubs, readers or HTTP.
+Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
 
 from liveblog.store.blogs import Blogs
@@ -16,7 +16,7 @@ from liveblog.store.writes import Writes
 
 
 class Broker:
-    """The parts, on the same servers. See Writes for `wait_for_replica`."""
+    """All parts, with the same store. Writes explains `wait_for_replica`."""
 
     def __init__(self, nodes: Nodes, *, wait_for_replica: bool = False) -> None:
         self.blogs = Blogs(nodes)

@@ -1,10 +1,10 @@
 """The commands that the program sends to one server, with the types of their replies.
 
-redis-py declares each reply as `str` or `bytes`, awaitable or not, all at once. Our clients are
-asynchronous and never decode, so a reply is `bytes`.
+redis-py declares every reply with one type for all its clients: `str` or `bytes`, awaitable or not.
+Our clients are asynchronous and never decode, so here each reply is awaitable and `bytes`.
 
-Rules: declarations only. A command with one caller goes through `execute_command`; a command with
-more callers is declared here, not called through `Any`.
+Rules: declarations only. A command with one caller may go through `execute_command`, whose reply is
+`Any`. A command with more callers is declared here.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Value = str | bytes | int | float
 
 
 class Pipeline(Protocol):
-    """Commands that leave on one connection. Each is queued; `execute` returns all replies."""
+    """Queues commands. `execute` sends all of them on one connection and returns all replies."""
 
     def eval(self, script: str, numkeys: int, *keys_and_args: Value) -> object: ...
     def execute_command(self, *words: Value) -> object: ...
@@ -39,7 +39,7 @@ class Client(Protocol):
 
     def pipeline(self, transaction: bool = True) -> Pipeline: ...
 
-    # `Any`: a script, or a command sent by its name, can reply with every type of RESP.
+    # `Any`, since the reply of a script or of any command can have every type of Redis' protocol.
     async def eval(self, script: str, numkeys: int, *keys_and_args: Value) -> Any: ...
     async def execute_command(self, *words: Value) -> Any: ...
 

@@ -1,7 +1,8 @@
-"""The primaries of a cluster: the map of their slots, and a plain client for each.
+"""The primaries of a cluster: the map from slots to primaries, and a plain client for each primary.
 
-redis-py has a client for clusters. Its pipelines forbid EVAL and WAIT on one connection, and its
-pub/sub was still being fixed in 8.1. A plain client for each node has neither problem.
+redis-py's own client for clusters is not used. Its pipelines forbid EVAL and WAIT on one
+connection, and its pub/sub was still being fixed in 8.1. A plain client for each node has neither
+problem.
 
 Rules: knows no blogs. Only `look_again` changes the map.
 """
@@ -22,7 +23,7 @@ from liveblog.store.pool import Pool
 from liveblog.tasks import stop
 
 LOOK_EVERY_S: Final = 0.25  # the least time between two reads of the map
-LOOK_WITHIN_S: Final = 1.0  # for the nodes to reply with their maps
+LOOK_WITHIN_S: Final = 1.0  # the limit for all nodes to reply with their maps
 
 Address = tuple[str, int]
 T = TypeVar("T")
@@ -31,8 +32,8 @@ T = TypeVar("T")
 class _View(NamedTuple):
     """The cluster as one node sees it.
 
-    A view with a later epoch is newer. A node that is cut off from the majority reports a state
-    other than ok.
+    `epoch` is the cluster's counter of configurations, not a blog's epoch: a view with a higher
+    epoch is newer. `is_ok` is False for a node that is cut off from the majority of the nodes.
     """
 
     is_ok: bool
@@ -53,7 +54,7 @@ class Cluster(Nodes):
         self._options = options
         self._seeds = {address: Node(self._client(address)) for address in seeds}
         self._nodes: dict[Address, Node] = {}
-        self._owners: list[Node | None] = []  # by slot; replaced, never changed
+        self._owners: list[Node | None] = []  # slot -> its primary; replaced as a whole
         self._looking = asyncio.Lock()
         self._looked_at = -LOOK_EVERY_S
 
@@ -91,7 +92,7 @@ class Cluster(Nodes):
         return by_name(replies)
 
     async def _at_once(self, names: Sequence[str], ask: Query[T]) -> list[Reply[T]]:
-        """Return each node's reply or exception, with the names of the query."""
+        """Query all nodes. Return each node's part of the names, with its reply or exception."""
         groups: dict[Node | None, list[str]] = {node: [] for node in self.everyone()}
         for name in names:
             groups.setdefault(self._owners[key_slot(name.encode())], []).append(name)
@@ -101,7 +102,7 @@ class Cluster(Nodes):
     async def look_again(self) -> None:
         """Read the newest map that any node has. Concurrent callers share one read.
 
-        Reads are at least LOOK_EVERY_S apart; an earlier caller waits.
+        Two reads are at least LOOK_EVERY_S apart: a caller that comes earlier waits.
         """
         clock = asyncio.get_running_loop().time
         asked_at = clock()
@@ -131,7 +132,7 @@ class Cluster(Nodes):
         return max(views, key=lambda view: (view.is_ok, view.epoch))
 
     async def _adopt(self, view: _View) -> None:
-        """Replace the map by a view, and close the clients of nodes that the view lacks."""
+        """Make a view the known map, and close the clients of nodes that the view lacks."""
         addresses = {address for _, _, address in view.slots}
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - addresses]
         for address in addresses - self._nodes.keys():
@@ -146,9 +147,10 @@ class Cluster(Nodes):
             await node.pool.close_all()
 
     def _set_prefixes(self) -> None:
-        """Set each node's channel prefix: its hash tag must be in a slot that the node owns.
+        """Set the prefix of each node's own channels, such as the channel of probes.
 
-        Workers with the same map choose the same prefixes: all try the numbers in order.
+        The prefix has a number as its hash tag, and the number's slot must be on the node. Workers
+        with the same map choose the same prefixes, since all workers try the numbers in order.
         """
         nameless = set(self._nodes.values())
         for number in itertools.count():
@@ -186,7 +188,8 @@ async def _view(address: Address, redis: Client) -> _View | Exception:
         return error
     if isinstance(slots, Exception):
         return slots
-    state = info if isinstance(info, dict) else {}  # an ACL may forbid CLUSTER INFO
+    # `info` is an error when the ACL of the store's user forbids CLUSTER INFO.
+    state = info if isinstance(info, dict) else {}
     rows = [(first, last, _address(primary, address)) for first, last, primary, *_ in slots]
     return _View(
         state.get("cluster_state", "ok") == "ok", int(state.get("cluster_current_epoch", 0)), rows
@@ -194,6 +197,9 @@ async def _view(address: Address, redis: Client) -> _View | Exception:
 
 
 def _address(primary: Sequence[Any], asked: Address) -> Address:
-    """Return a primary's address. If the reply has no host, use the host of the asked node."""
+    """Return a primary's address from a row of the map.
+
+    A row without a host means that the primary is on the host of the node that sent the map.
+    """
     host, port = primary[:2]
     return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)

@@ -1,8 +1,8 @@
 """Names of a blog's keys in Redis, and the format of its records and messages.
 
-A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. The store
-keeps the same bytes of a record that it announces: first the stamps of the store (offset, order,
-times), then the fields from the editor's side.
+A blog's keys share one hash tag (`lb:{slug}:…`), so all keys of a script are on one node. The JSON
+of a record begins with its stamps: the fields that the store sets (offset, order, times). All other
+fields follow. The store publishes a record to the workers with exactly the stored bytes.
 
 Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
@@ -18,9 +18,9 @@ from liveblog.blog.timeline import Changes, Record
 
 log = logging.getLogger(__name__)
 
-# Exceptions from reading a corrupt record: a value is missing, of another kind, too large, nested
-# too deep, or not UTF-8. Such a fault concerns one blog or account. It must end neither a worker
-# nor an answer about other blogs or accounts.
+# Exceptions from decoding a corrupt record: a value is missing, of a wrong type, too large, nested
+# too deep, or not UTF-8. Code catches all of them, so that one corrupt blog or account ends neither
+# a worker nor a request for other blogs or accounts.
 DECODE_ERRORS: Final = (
     msgspec.DecodeError,
     ValueError,
@@ -37,7 +37,7 @@ decode_blog = msgspec.json.Decoder(Blog).decode
 
 
 def key(slug: str, name: str) -> str:
-    """Return a blog's key in Redis by its short name, such as "entries" or "rev:e123"."""
+    """Return the key in Redis of one part of a blog, such as "entries" or "rev:e123"."""
     return f"lb:{{{slug}}}:{name}"
 
 
@@ -47,7 +47,7 @@ def channel(slug: str) -> str:
 
 
 def digest(record: bytes | None) -> str:
-    """Return the fingerprint by which scripts compare a record, "" for no record."""
+    """Return the SHA-1 of a record, by which scripts compare records; "" for no record."""
     return hashlib.sha1(record, usedforsecurity=False).hexdigest() if record else ""
 
 
@@ -77,7 +77,8 @@ class StoredBlog(NamedTuple):
 def decode_record(raw: bytes) -> Record:
     """Return the Blog or Entry of a record.
 
-    JSON escapes quotes, so no text in an entry can look like the header's id.
+    Only a header has the id `#blog`. A search for this id's JSON finds no text in an entry, since
+    JSON escapes the quotes in a text.
     """
     return decode_blog(raw) if b'"id":"#blog"' in raw else decode_entry(raw)
 
@@ -92,7 +93,8 @@ def decode_stored_blog(
 ) -> StoredBlog | None:
     """Return a blog from the fields of its hash.
 
-    None when a field is missing, and for a corrupt header: one blog must not hide the others.
+    Return None when a field is missing. Log a corrupt header and return None, so that a list shows
+    the other blogs.
     """
     if not (epoch and offset and check and header):
         return None
@@ -104,7 +106,7 @@ def decode_stored_blog(
 
 
 def decode_draft(slug: str, id: bytes, raw: bytes) -> Entry | None:
-    """Return a draft, None for a corrupt one: one draft must not hide the others."""
+    """Return a draft. Log a corrupt one and return None, so that a list shows the other drafts."""
     try:
         return decode_entry(raw)
     except DECODE_ERRORS as error:
@@ -113,14 +115,14 @@ def decode_draft(slug: str, id: bytes, raw: bytes) -> Entry | None:
 
 
 def entry_record(entry: Entry) -> dict[str, object]:
-    """Return the members of an entry's record that the store does not stamp."""
+    """Return the fields of an entry's record that the store does not set itself."""
     return {name: getattr(entry, name) for name in _CONTENT}
 
 
 def blog_record(blog: Blog) -> dict[str, object]:
-    """Return the members of a header's record that the store does not stamp.
+    """Return the fields of a header's record that the store does not set itself.
 
-    The store stamps `created_at` once, when the blog is created; later records repeat the stamp.
+    The store sets `created_at` when it creates the blog; later records repeat the value.
     """
     stamped = {"offset", "updated_at"} | (set() if blog.created_at else {"created_at"})
     fields = {n: getattr(blog, n) for n in Blog.__struct_fields__ if n not in stamped}
@@ -133,7 +135,8 @@ def blog_record(blog: Blog) -> dict[str, object]:
 def decode_message(raw: bytes) -> Changes | None:
     """Return the changes in a pub/sub message; None for one that is malformed or fails its checks.
 
-    The first line is `epoch first last previous check`; each further line is a record.
+    The first line is `epoch first last previous check`: the offsets of the first and last change,
+    and the checks before the first and after the last. Each further line is a record.
     """
     try:
         head, *records = raw.split(b"\n")
@@ -150,7 +153,10 @@ def decode_message(raw: bytes) -> Changes | None:
 
 
 def _chained(previous: str, records: list[bytes]) -> str:
-    """Return the checks of consecutive records after the check `previous`, 8 hex digits each."""
+    """Return the checks of consecutive records, 8 hex digits each and joined.
+
+    A check is a hash of the check before and the record; `previous` is the check before the first.
+    """
     checks = ""
     for record in records:
         hashed = hashlib.sha1(previous.encode() + record, usedforsecurity=False)

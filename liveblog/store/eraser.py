@@ -1,9 +1,9 @@
-"""Erasing taken-down text from the store's append-only files.
+"""Erases taken-down text from the append-only files of the store's servers.
 
-A takedown removes the text from all keys. The append-only file of the server keeps the text until
-the server rewrites the file, so every takedown requests a rewrite.
+A takedown removes the text from all keys. The append-only file of a server still contains the text
+until the server rewrites the file. So every takedown stores a request for a rewrite.
 
-Rules: a request is removed only after a rewrite that this module started has succeeded, or when no
+Rules: this module removes a request only after a rewrite that it started has succeeded, or when no
 rewrite is possible.
 """
 
@@ -22,9 +22,10 @@ from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 
-# Two hashes by node name. REWRITES has each node's open request. REWRITING has the request, and the
-# server's run id, for which the last rewrite was started. Each hash is on one node and lists all
-# nodes: keys on each node itself would leave the node when its slots move.
+# Two hashes, each with a field for each node's name. REWRITES has the node's open request.
+# REWRITING has the request for which the node's last rewrite was started, and the server's run id
+# at that time. Each hash is one key and lists all nodes. A key for each node would move to another
+# node when a slot moves.
 REWRITES: Final = "lb:rewrites"
 REWRITING: Final = "lb:rewriting"
 _FORGET: Final = """
@@ -43,8 +44,8 @@ class Eraser:
     async def request(self, slug: str, *, again: bool) -> None:
         """Request a rewrite on the server that has the blog; `rewrite_if_requested` starts it.
 
-        `again`: the takedown is a repeated call, and an open request of its first run stays as it
-        is.
+        With `again`, the takedown is a repeated call: an open request is not replaced, so that a
+        rewrite that was started for it still counts.
         """
         name, redis = self.nodes.node(slug).name, self.nodes.at(REWRITES)
         await (redis.hsetnx if again else redis.hset)(REWRITES, name, new_id("", 12))
@@ -68,7 +69,8 @@ class Eraser:
     @queries_store
     async def _requested(self) -> list[tuple[Node, bytes]]:
         """Return the servers with an open request for a rewrite, each with the request."""
-        async with asyncio.timeout(EACH_WITHIN_S):  # the schedule waits for this
+        # Scheduled publications wait for this call, so it has a limit.
+        async with asyncio.timeout(EACH_WITHIN_S):
             requests = await self.nodes.at(REWRITES).hgetall(REWRITES)
         everyone = self.nodes.everyone()
         return [(it, request) for it in everyone if (request := requests.get(it.name.encode()))]
@@ -83,13 +85,13 @@ class Eraser:
         has_ended = was_started and info.get("aof_last_bgrewrite_status") == "ok"
         if not has_ended and info.get("aof_enabled") != 0 and await _start_rewrite(node):
             await self.nodes.at(REWRITING).hset(REWRITING, node.name, started)
-            if info:  # where INFO is forbidden, the start of a rewrite is all that can be known
+            if info:  # without INFO the result is unknown, so the start counts
                 return
         await self.nodes.at(REWRITES).eval(_FORGET, 1, REWRITES, node.name, request)
 
 
 async def _persistence(redis: Client) -> Mapping[str, object]:
-    """Return the state of a server's file and its run id; empty when it forbids INFO."""
+    """Return INFO on a server's append-only file and its run id; {} when INFO is forbidden."""
     try:
         info: dict[str, object] = await redis.info("persistence") | await redis.info("server")
         return info
@@ -99,7 +101,10 @@ async def _persistence(redis: Client) -> Mapping[str, object]:
 
 
 async def _start_rewrite(node: Node) -> bool:
-    """Have a server rewrite its file; False when the server forbids it."""
+    """Start a rewrite of a server's file, and return True.
+
+    Return False when the server forbids it.
+    """
     try:
         await node.redis.execute_command("BGREWRITEAOF")
     except ResponseError as error:

@@ -1,13 +1,14 @@
 """Redis pub/sub: supervised connections that carry the channels of the loaded blogs.
 
 There is one connection; in a cluster one to each node that has such channels (sharded pub/sub).
-redis-py resubscribes silently after a lost connection, and the messages published meanwhile are
-lost. So the connections are ours: subscriptions change only here, and after each confirmation the
-hub reads the state. A half-open connection gives no error, so the follower publishes a probe every
-PROBE_EVERY_S and expects the probe to arrive.
 
-Rules: passes each message on, and never fans out. The store disconnects a reader of pub/sub that is
-too slow (client-output-buffer-limit pubsub).
+redis-py's own pub/sub is not used: it resubscribes silently after a lost connection, and the
+messages published meanwhile are lost. Here the hub reads a blog's state after each confirmed
+subscription. A half-open connection gives no error. So the follower publishes a probe, an empty
+message to itself, every PROBE_EVERY_S, and drops a connection on which the probe does not arrive.
+
+Rules: passes each message to the hub at once. The store disconnects a subscriber that reads too
+slowly (client-output-buffer-limit pubsub).
 """
 
 import asyncio
@@ -33,11 +34,11 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
-PLACE_AGAIN_S: Final = 0.5  # delay before the follower looks again for nodes of unplaced channels
+PLACE_AGAIN_S: Final = 0.5  # pause before the next read of the map, for channels that no node has
 
 
 class _Words(NamedTuple):
-    """The words of one kind of pub/sub: two commands, and the kinds of messages from the store."""
+    """The commands and the kinds of messages of one sort of pub/sub: plain or sharded."""
 
     subscribe: str
     unsubscribe: str
@@ -51,31 +52,33 @@ _SHARDED: Final = _Words("SSUBSCRIBE", "SUNSUBSCRIBE", b"ssubscribe", b"sunsubsc
 
 
 class Sink(Protocol):
-    """The receiver of messages and confirmations: the hub."""
+    """The hub: receives the messages, and the confirmations of subscriptions."""
 
     def receive(self, slug: str, changes: Changes | None) -> None: ...
     def resubscribed(self, slug: str) -> None: ...
 
 
 class Follower:
-    """The channels of all loaded blogs, and the lines that carry them.
+    """Subscribes to the channels of all loaded blogs.
 
-    `publish_probe(name)` publishes to a channel over the command pool. No subscription is confirmed
-    unless `run` is running.
+    A `Line` is one pub/sub connection to one node. `publish_probe(name)` publishes to a channel,
+    over one of the connections that commands use. Lines connect, and subscriptions are confirmed,
+    only while `run` is running.
     """
 
     def __init__(self, nodes: Nodes, publish_probe: Callable[[str], Awaitable[None]]) -> None:
         self._nodes, self._publish_probe = nodes, publish_probe
-        self._wanted: dict[str, asyncio.Future[None]] = {}  # slug -> done when confirmed
+        # slug -> a future that is done when the store has confirmed the subscription
+        self._wanted: dict[str, asyncio.Future[None]] = {}
         self._slugs: dict[bytes, str] = {}
-        self._places: dict[str, Line] = {}  # slug -> the line that should carry its channel
+        self._places: dict[str, Line] = {}  # slug -> the line to the channel's node
         self._lines: dict[Node, Line] = {}
         self._running: dict[Line, asyncio.Task[None]] = {}
-        self._sink: Sink | None = None  # while running
+        self._sink: Sink | None = None  # the hub, while `run` is running
         self._wake = asyncio.Event()
         self._is_unplaced = False  # channels may have moved to other nodes
         if not nodes.is_cluster:
-            # Connected even without channels, so that the first subscription need not wait.
+            # This line connects before there are channels, so that the first subscription is fast.
             self._line(nodes.node(""))
 
     # -- subscriptions
@@ -105,9 +108,9 @@ class Follower:
                 line.leave(channel(slug))
 
     async def _place(self, slug: str) -> bool:
-        """Assign a blog's channel to the line of its node; subscribe unless confirmed.
+        """Assign a blog's channel to the line of its node; subscribe unless confirmed already.
 
-        Returns False when no node is known to have the channel.
+        Return False when no node is known to have the channel.
         """
         try:
             line = self._line(self._nodes.node(slug))
@@ -126,7 +129,7 @@ class Follower:
     # -- running
 
     async def run(self, sink: Sink) -> None:
-        """Keep the lines connected, and each channel on the right line, until cancelled."""
+        """Keep all lines connected, and each channel on the line to its node, until cancelled."""
         self._sink = sink
         try:
             for line in self._lines.values():
@@ -163,18 +166,18 @@ class Follower:
 
     def _start(self, line: "Line") -> None:
         self._running[line] = asyncio.create_task(line.run())
-        self._wake.set()  # `run` waits for this task too from now on
+        self._wake.set()  # wakes `run`, which then also waits for this task
 
     def place_again(self) -> None:
-        """Make `run` read a cluster's map again and assign each channel to its present node."""
+        """Make `run` read a cluster's map again and assign each channel to the line of its node."""
         if self._nodes.is_cluster:
             self._is_unplaced = True
             self._wake.set()
 
     async def _place_all(self) -> None:
-        """Read the map and assign all channels; retry later for channels that no node has.
+        """Read the map and assign all channels to lines; retry later for channels that no node has.
 
-        A line subscribes once more to an unconfirmed channel that has not moved.
+        A channel that has not moved but is not confirmed yet is subscribed to once more.
         """
         with contextlib.suppress(RedisError):
             await self._nodes.look_again()
@@ -197,7 +200,7 @@ class Follower:
             self._sink.receive(slug, decode_message(body))
 
     def subscribed(self, line: "Line", name: bytes) -> None:
-        """Note a confirmed subscription; the hub reads the state after each."""
+        """Note a confirmed subscription, and notify the hub, which then reads the blog's state."""
         slug = self._slugs.get(name)
         if slug and self._sink and self._places.get(slug) is line:
             if not self._wanted[slug].done():
@@ -207,9 +210,9 @@ class Follower:
     def unsubscribed(self, line: "Line", name: bytes) -> bool:
         """Note an ended subscription, and return whether the line must subscribe again.
 
-        The line must, when a `follow` came before the store had obeyed the last `unfollow`. The
-        line also must when a cluster has moved the channel: the store then replies MOVED, and the
-        follower reads the map.
+        There are two such cases. A `follow` came before the store had executed the last `unfollow`.
+        Or a cluster has moved the channel to another node: the new attempt then gets the error
+        MOVED, which makes the follower read the map.
         """
         slug = self._slugs.get(name)
         if not slug or self._places.get(slug) is not line:
@@ -218,7 +221,7 @@ class Follower:
         return True
 
     def lost(self, line: "Line") -> None:
-        """Note that a line has lost its connection, and with it all its subscriptions."""
+        """Note that a line has lost its connection, and so all subscriptions on it."""
         for slug, place in self._places.items():
             if place is line:
                 self._unconfirm(slug)
@@ -230,7 +233,7 @@ class Follower:
 
 
 class Line:
-    """One supervised connection to one node, and the channels that it should carry."""
+    """One supervised pub/sub connection to one node, and its channels."""
 
     def __init__(
         self,
@@ -247,23 +250,24 @@ class Line:
         self._id = new_id("", 12)
         self._probe = ""
         self._probed = asyncio.Event()
-        self._leaving: set[asyncio.Task[None]] = set()  # asyncio has only weak references to tasks
+        # References to running tasks: asyncio itself has only weak ones.
+        self._leaving: set[asyncio.Task[None]] = set()
         self._connection: AbstractConnection | None = None
 
     async def join(self, name: str) -> None:
-        """Start to carry a channel."""
+        """Add a channel to this line, and subscribe to it."""
         self._channels[name] = None
         await self._command(self._words.subscribe, name)
 
     def leave(self, name: str) -> None:
-        """Stop carrying a channel."""
+        """Remove a channel from this line, and unsubscribe from it."""
         self._channels.pop(name, None)
         leaving = asyncio.create_task(self._command(self._words.unsubscribe, name))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
     async def _command(self, *words: str) -> None:
-        """Send a command, if connected; a new session subscribes to all channels anyway."""
+        """Send a command when connected. A new connection subscribes to all channels by itself."""
         if self._connection:
             try:
                 await self._connection.send_command(*words)
@@ -271,7 +275,7 @@ class Line:
                 log.debug("pub/sub: connection lost while sending %s", words[0])
 
     async def run(self) -> None:
-        """Keep a session open, reconnecting after each loss, until cancelled."""
+        """Stay connected until cancelled: reconnect after each lost connection."""
         wait_s = RETRY_S[0]
         while True:
             try:
@@ -286,13 +290,14 @@ class Line:
     async def _session(self) -> None:
         connection: AbstractConnection = self._node.pool.make_connection()
         self._probed.clear()
-        # In a cluster the probe's slot is on this node, so the probe tests this connection. When
-        # the slot moves, the probe no longer arrives, and the session ends.
+        # In a cluster the slot of the probe's channel is on this node, so the probe tests this
+        # connection. When the slot moves, the probe no longer arrives, and the line reconnects.
         self._probe = f"{self._node.prefix}probe:{self._id}"
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
                 await connection.connect()
-            # Set before the list of channels is read, so that no `join` is missed in between.
+            # Set before `_channels` is read. A later `join` then finds the connection, so no
+            # channel is left without a subscription.
             self._connection = connection
             await self._subscribe(connection, [self._probe, *self._channels])
             await until_one_ends(self._read(connection), self._check())
@@ -302,7 +307,7 @@ class Line:
             await connection.disconnect(nowait=True)
 
     async def _subscribe(self, connection: AbstractConnection, names: list[str]) -> None:
-        """Send one command; in a cluster one for each channel, since the slots differ."""
+        """Subscribe with one command; in a cluster each channel, with its own slot, needs one."""
         for some in [[name] for name in names] if self._is_sharded else [names]:
             await connection.send_command(self._words.subscribe, *some)
 
@@ -326,14 +331,15 @@ class Line:
     async def _check(self) -> None:
         """Publish probes and expect each on the pub/sub connection, until cancelled.
 
-        Raises TimeoutError when a probe does not arrive within PROBE_WITHIN_S, which ends the
-        session.
+        Raises TimeoutError when a probe does not arrive within PROBE_WITHIN_S; the line then
+        reconnects.
         """
         while True:
             self._probed.clear()
             await self._publish_probe(self._probe)
             try:
-                # Not wait_for: it can forget a cancellation, see `tasks.stop`.
+                # `asyncio.wait_for` is not used: it can swallow a cancellation, as `tasks.stop`
+                # explains.
                 async with asyncio.timeout(PROBE_WITHIN_S):
                     await self._probed.wait()
             except TimeoutError:

@@ -1,10 +1,10 @@
-"""The servers behind one URL, and which of them has a key.
+"""The servers behind one URL, and the map that shows which server has a key.
 
-One server, a sentinels' primary and a cluster share this interface. `Nodes.ask` repeats a call that
-failed because the map of the servers had changed.
+This interface is the same for one server, for the primary that sentinels name, and for a cluster.
+`Nodes.ask` repeats a call that failed because the map had changed.
 
-Rules: knows no blogs. Since `ask` repeats calls, every write must tolerate a repetition: the write
-is idempotent, or at worst counts one try too many. Raises RedisError and OSError unchanged.
+Rules: knows no blogs. Since `ask` repeats calls, every write must be idempotent; only the count of
+a rate limit may count one try too many. Raises RedisError and OSError unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -17,13 +17,14 @@ from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError
 
 from liveblog.store.client import Client
 
-EACH_WITHIN_S: Final = 2.0  # for one server's reply, where several are queried at once
+EACH_WITHIN_S: Final = 2.0  # the limit for one server's reply, in a query of all servers
 
 T = TypeVar("T")
 Query = Callable[[Client, Sequence[str]], Awaitable[Sequence[T | Exception]]]
 
-# The errors of a wrong map, and of a server that is no longer the primary. ASK and TRYAGAIN are not
-# here: while a slot's keys move one by one, only waiting helps.
+# The errors after which `ask` reads the map: the map is wrong, or the server is no longer a
+# primary. ASK and TRYAGAIN are left out: a server replies with them while a slot's keys move to
+# another node, and the map stays the same until all keys have moved.
 _WRONG_MAP: Final = (
     MovedError,
     ClusterDownError,
@@ -37,8 +38,9 @@ _WRONG_MAP: Final = (
 class Node:
     """One server that accepts writes, its client and the pool of the client's connections.
 
-    `name` is the server's address, "" where there is only one server. `prefix` starts the names of
-    the server's own channels. In a cluster it has a hash tag, which changes when slots move.
+    `name` is the server's address, or "" outside of a cluster. The names of the server's own
+    channels begin with `prefix`. In a cluster the prefix has a hash tag, which may change when
+    slots move.
     """
 
     def __init__(self, redis: Redis, name: str = "") -> None:
@@ -49,13 +51,19 @@ class Node:
 
 
 class Nodes(ABC):
-    """The servers that keep the blogs. A `name` is a key, or the text inside a key's braces."""
+    """The servers of the store.
+
+    Methods find a server by a `name`: a key, or only the hash tag of a key, such as a blog's slug.
+    """
 
     is_cluster = False
 
     @abstractmethod
     def node(self, name: str) -> Node:
-        """Return the server that has a name. Raises ClusterDownError when none is known."""
+        """Return the server that has the key `name`, or the keys with this hash tag.
+
+        Raises ClusterDownError when no such server is known.
+        """
 
     @abstractmethod
     def everyone(self) -> Sequence[Node]:
@@ -64,16 +72,16 @@ class Nodes(ABC):
     @property
     @abstractmethod
     def map(self) -> object:
-        """The known map of the servers. Compares unequal to an earlier map after each change."""
+        """The known map of the servers. After a change, the map is unequal to an earlier one."""
 
     @abstractmethod
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        """Query all servers at once, each about its own names; a server without names too.
+        """Query all servers at once, each about the names that the server has, if any.
 
         `ask(client, names)` returns replies in the order of its names, and an exception in place of
-        each missing reply. Return the replies by name, and the text of all errors, "" without
-        errors. In a cluster each server has EACH_WITHIN_S. Raises one server's error when no server
-        replies.
+        each missing reply. Return the replies by name, and the text of all errors ("" when there
+        are none). In a cluster each server must reply within EACH_WITHIN_S. Raises one server's
+        error when no server replies.
         """
 
     @abstractmethod
@@ -85,11 +93,11 @@ class Nodes(ABC):
         """Close all connections."""
 
     def at(self, name: str) -> Client:
-        """Return the client of the server that has a name. Raises as `node` does."""
+        """Return the client of the server that `node` returns. Raises as `node` does."""
         return self.node(name).redis
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await a call, and repeat the call once if the map has changed since its start.
+        """Await a call. When it fails and the map has changed since, repeat the call once.
 
         Raises the call's own exception, or RedisError when the map cannot be read.
         """
@@ -115,7 +123,8 @@ Reply = tuple[Sequence[str], Sequence[T | Exception] | Exception]
 def by_name(replies: Iterable[Reply[T]]) -> tuple[dict[str, T], str]:
     """Return the replies by name, and the text of all exceptions among the replies.
 
-    Each item of `replies` has the names of one query, and one server's reply or exception.
+    Each item of `replies` has the names that one server was asked about, and the server's reply or
+    exception.
     """
     found: dict[str, T] = {}
     errors: list[Exception] = []
@@ -132,7 +141,7 @@ def by_name(replies: Iterable[Reply[T]]) -> tuple[dict[str, T], str]:
 
 
 class One(Nodes):
-    """One server: the same client for every name."""
+    """One server, which has every key."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis, self._node = redis, Node(redis)
@@ -141,7 +150,7 @@ class One(Nodes):
     def map(self) -> object:
         return None
 
-    def node(self, name: str) -> Node:  # noqa: ARG002 - one server has every name
+    def node(self, name: str) -> Node:  # noqa: ARG002 - one server has every key
         return self._node
 
     def everyone(self) -> Sequence[Node]:
@@ -151,7 +160,7 @@ class One(Nodes):
         return by_name([(names, await ask(self._node.redis, names))])
 
     async def look_again(self) -> None:
-        """Do nothing: the server's address is in the URL."""
+        """Do nothing: the server's address never changes."""
 
     async def aclose(self) -> None:
         await self._redis.aclose()

@@ -15,8 +15,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from liveblog.blog.problem import Problem
 
-AT_ONCE: Final = 2  # each takes 64 MiB and 0.1 s of several cores
-WAITING_MAX: Final = 40  # about 2 s of waiting; above it: 503, try again
+AT_ONCE: Final = 2  # one hash takes 64 MiB, and 0.1 s on several cores
+WAITING_MAX: Final = 40  # about 2 s of work; further calls fail with 503
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -25,8 +25,9 @@ Ts = TypeVarTuple("Ts")
 class Passwords:
     """Hashes and verifies passwords in threads, AT_ONCE at a time.
 
-    Each method raises Problem 503 when WAITING_MAX passwords are waiting. A thread pool limits them
-    and not a semaphore: a cancelled request releases a semaphore while its thread still works.
+    Each method raises Problem 503 when WAITING_MAX calls have not ended. The limit AT_ONCE is the
+    size of the thread pool. A semaphore would not do: a cancelled request would release the
+    semaphore while its thread still works.
     """
 
     def __init__(self) -> None:
@@ -34,13 +35,13 @@ class Passwords:
         self._waiting = 0
 
     async def digest(self, password: str) -> str:
-        """Return the hash to store, in argon2's own text form."""
+        """Return the hash to store, with its parameters and salt, as argon2 writes it."""
         return await self._work(_hasher().hash, _encoded(password))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Return whether `stored` is the hash of `password`.
 
-        For None the call takes the same time, and returns False.
+        When `stored` is None, the call takes the same time and returns False.
         """
         return await self._work(_verify, stored, _encoded(password))
 
@@ -56,17 +57,18 @@ class Passwords:
 
 @cache
 def _hasher() -> PasswordHasher:
-    return PasswordHasher()  # RFC 9106, section 4, the second recommended option: 64 MiB, 3 passes
+    return PasswordHasher()  # the second option of RFC 9106, section 4: 64 MiB, 3 passes
 
 
 @cache
 def _decoy() -> str:
-    """Return the hash that an unknown name's password is compared with."""
+    """Return the hash of random bytes, against which a password for an unknown name is verified."""
     return _hasher().hash(secrets.token_bytes(32))
 
 
 def _verify(stored: str | None, password: bytes) -> bool:
-    # Made for every name, so that the first unknown name takes no longer than a known one.
+    # `_decoy` is called for known names too. Otherwise the first unknown name would take longer,
+    # which an attacker could measure.
     decoy = _decoy()
     try:
         return _hasher().verify(stored or decoy, password) and stored is not None
@@ -75,4 +77,4 @@ def _verify(stored: str | None, password: bytes) -> bool:
 
 
 def _encoded(password: str) -> bytes:
-    return password.encode(errors="surrogatepass")  # standard input may hold bytes that are no text
+    return password.encode(errors="surrogatepass")  # typed text may have lone surrogates

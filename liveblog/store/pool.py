@@ -1,6 +1,6 @@
-"""The connections to one server, and what the program does when one of them breaks.
+"""The pool of connections to one server, which closes idle connections after a fault.
 
-Rules: knows no keys and no blogs. Every limit of a connection to the store is named here.
+Rules: knows no keys and no blogs. The limits of every connection to the store are here.
 """
 
 from collections.abc import Iterable
@@ -12,15 +12,16 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-SOCKET_TIMEOUT_S: Final = 2.0  # for one try; a call has two
+SOCKET_TIMEOUT_S: Final = 2.0  # the limit for one attempt; a call makes at most two
 CONNECTIONS_MAX: Final = 100  # to one server
 
 
 def limits() -> dict[str, Any]:
     """Return redis-py's options for a pool.
 
-    A call is retried once: every write is idempotent, and a pooled connection may be stale. Calls
-    above CONNECTIONS_MAX wait for a connection, SOCKET_TIMEOUT_S at most.
+    A call is retried once, since an idle connection of the pool may be dead. A retry is safe, since
+    every write is idempotent. When CONNECTIONS_MAX connections are in use, a call waits for one, at
+    most SOCKET_TIMEOUT_S.
     """
     return {
         "protocol": 2,
@@ -33,18 +34,18 @@ def limits() -> dict[str, Any]:
 
 
 def client_of(url: str) -> Redis:
-    """Return the client of the server at a URL of redis-py's. Opens no connection."""
+    """Return a client for the server at a URL in redis-py's spelling. Opens no connection."""
     return Redis.from_pool(Pool.from_url(url, **limits()))
 
 
 class _Watchful(AbstractConnection):
     """A connection that raises ConnectionError for every kind of loss, and notes the loss.
 
-    uvloop raises RuntimeError for a write to a transport that is closed already
+    redis-py does not expect the RuntimeError that uvloop raises for a write to a closed transport
     (uvloop/handles/handle.pyx, `_ensure_alive`).
     """
 
-    broke = False  # whether an error closed the connection, even if a retry then succeeded
+    broke = False  # an error closed this connection, even if a retry then succeeded
 
     async def send_packed_command(self, *args: Any, **more: Any) -> None:
         try:
@@ -62,8 +63,8 @@ class _Watchful(AbstractConnection):
     ) -> None:
         """Close the connection; after an error, without the closing handshake.
 
-        With TLS the handshake waits for the other end, up to SOCKET_TIMEOUT_S. redis-py would then
-        raise the handshake's timeout in place of the error.
+        With TLS the closing handshake waits for the server, up to SOCKET_TIMEOUT_S. redis-py would
+        then raise the handshake's timeout in place of the first error.
         """
         self.broke |= error is not None
         await super().disconnect(
@@ -74,8 +75,9 @@ class _Watchful(AbstractConnection):
 class Pool(BlockingConnectionPool):
     """A pool that closes all idle connections when one connection breaks.
 
-    A network that silently drops one connection usually drops all, and each dead connection costs
-    its caller two timeouts. These were 5 of the 10 s that readers waited after such a fault.
+    A network that silently drops one connection usually drops all. A call on a dead connection
+    waits for two timeouts. Readers waited 10 s after such a fault, and 5 s of these were such
+    timeouts.
     """
 
     def __init__(self, connection_class: type = Connection, **more: Any) -> None:
@@ -83,7 +85,7 @@ class Pool(BlockingConnectionPool):
         super().__init__(connection_class=kind, **more)
 
     async def release(self, connection: Any) -> None:
-        """Put a connection back; close all idle ones if this connection broke."""
+        """Put a connection back into the pool. If this connection broke, close all idle ones."""
         is_broken = connection.broke or not connection.is_connected
         connection.broke = False
         await super().release(connection)
@@ -96,6 +98,6 @@ class Pool(BlockingConnectionPool):
 
 
 async def _close(connections: Iterable[AbstractConnection]) -> None:
-    """Close connections without waiting for their other ends, which may be gone."""
+    """Close connections without waiting for their servers, which may be unreachable."""
     for connection in list(connections):
         await connection.disconnect(nowait=True)

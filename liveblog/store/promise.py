@@ -1,6 +1,6 @@
-"""The promise of a store's server: how much confirmed data survives a crash.
+"""The promise of one server of the store: which confirmed changes survive a crash of the server.
 
-Rules: reads the server's settings, changes nothing.
+Rules: reads the server's settings and changes nothing.
 """
 
 import re
@@ -19,8 +19,8 @@ class Promise:
     """One server's version and settings, and their effect on a confirmed change.
 
     `appendonly`, `appendfsync` and `policy` are None when the server forbids CONFIG or INFO, as
-    managed stores do. `in_cluster`: the server is one node of a cluster. `warning`: why no change
-    can be published now; "" when nothing prevents it.
+    managed stores do. `in_cluster` is True for a node of a cluster. `warning` states why no change
+    can be published at present, "" when nothing prevents it.
     """
 
     server: str
@@ -36,21 +36,25 @@ class Promise:
 async def inspect(client: Client, durability: str) -> Promise:
     """Read one server's version and settings, and return what they promise.
 
-    Raises UnusableStore for a version below 7.0 and for an eviction policy. With durability "disk",
-    raises UnusableStore for settings that can be read and do not put every write on disk before its
-    reply. Raises what the client raises when the server is unreachable.
+    Raises UnusableStore for a version below 7.0 and for a policy that evicts keys. With durability
+    "disk", also raises UnusableStore for settings with which the server replies to a write before
+    the write is on disk. Settings that cannot be read pass. Raises the client's exception when the
+    server is unreachable.
     """
     pipeline = client.pipeline(transaction=False)
     pipeline.info()
     pipeline.config_get("append*", "no-appendfsync-on-rewrite", "maxmemory-policy")
-    # Errors are returned, not raised: a server that forbids CONFIG or INFO can still be judged.
+    # `raise_on_error=False`: a server that forbids one of the two commands still answers the other.
     answers = await pipeline.execute(raise_on_error=False)
     info, config = (answer if isinstance(answer, dict) else {} for answer in answers)
     return judge(info, config, durability)
 
 
 def judge(info: Mapping[str, Any], config: Mapping[str, str], durability: str) -> Promise:
-    """Return what the replies to INFO and CONFIG GET promise. Raises as `inspect` does."""
+    """Return the promise of a server with these replies to INFO and CONFIG GET.
+
+    Raises UnusableStore as `inspect` does.
+    """
     server, version = _product(info)
     numbers = tuple(int(n) for n in re.findall(r"\d+", str(info.get("redis_version", "0")))[:2])
     if info and numbers < VERSION_MIN:
@@ -100,7 +104,7 @@ def _product(info: Mapping[str, Any]) -> tuple[str, str]:
 def _refuse_lossy(config: Mapping[str, str]) -> None:
     """Reject settings with which a crash can lose a confirmed change.
 
-    Settings that the server does not show are not checked. Raises UnusableStore.
+    Raises UnusableStore. Settings that cannot be read pass.
     """
     needed = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
     wrong = [(name, config[name], want) for name, want in needed.items() if name in config]
@@ -113,7 +117,7 @@ def _refuse_lossy(config: Mapping[str, str]) -> None:
 
 
 def _durability(config: Mapping[str, str], durability: str) -> str:
-    """Return in words what a crash can lose."""
+    """Return the part of the sentence that states which changes a crash can lose."""
     replica = "a confirmed change is on a replica, and " if durability == "replica" else ""
     if "appendonly" not in config:
         return replica + "the durability settings cannot be read (CONFIG is not allowed)"

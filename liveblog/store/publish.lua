@@ -1,31 +1,33 @@
 #!lua
--- One write of an editor in one atomic step: find a repeated call, compare, number, store, announce.
+-- One write of an editor in one atomic step: detect a repeated call, compare, number, store, publish.
 --
 -- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write.
 -- KEYS: the ten of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
---   op           create | header | number | keep
---                number: readers see the change, and it takes the next offset; keep: neither
---   request      40 hex digits, the fingerprint of the call
---   ttl_s        how many seconds the store remembers the call under `idem`
+--   op           create: a new blog | header: a blog's new header
+--                number: readers see this change of an entry, and it takes the next offset
+--                keep: readers do not see this change of an entry, and it takes no offset
+--   request      40 hex digits, a hash of the call's arguments
+--   ttl_s        how many seconds the store keeps the outcome under `idem`
 --   id           the id of the record
---   seen         sha1 of the record that the caller read, "" for none: the script replaces only this record
---   record       the record's JSON object without stamps; the script puts the stamps in front
---   epoch        the name of a new epoch, used by create and when rotate is 1
+--   seen         sha1 of the record that the caller read, "" for none; the script replaces no other record
+--   record       the record's JSON object without stamps, the fields that the script sets (times, offset, order)
+--   rotate       1: the change begins a new epoch, as create does
+--   epoch        the name of the epoch that create or rotate begins
 --   fresh        1: refused when the blog has ended
---   blog_status  the status in a header
---   history      push | pop | erase | "": what happens to the earlier revisions
---   published_at, order      the entry's own, "" to stamp them
---   listed, marked           1: the entry is in the index `order`, in the index `marked`
+--   blog_status  the blog's status, for create and header
+--   history      what to do with the revisions: push the replaced record | pop one | erase all | ""
+--   published_at, order      the values that the entry has already, "" for new ones
+--   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
 --   due          when a scheduled entry is due, "" for any other
 --   drafts_max, revisions_max   limits of one blog and of one entry
---   status, revision, erased, position   the answer to a repeated call; position only for keep
+--   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
 --   channel      the blog's channel
---   publish      PUBLISH, or SPUBLISH in a cluster: the channel has the keys' hash tag, so it is on this node
+--   publish      PUBLISH, or SPUBLISH in a cluster: this node has the channel, since its hash tag is the keys'
 -- Returns {"ok", epoch, offset, check, record}, or one of
 --   {"known", outcome}   the call was made before
 --   {"stale"}            `seen` is not the stored record
 --   {"other"}            the key was used for another request
---   {"exists"} {"absent"} {"ended"}   of the blog
+--   {"exists"} {"absent"} {"ended"}   the state of the blog does not allow the write
 --   {"full"}             the blog has drafts_max drafts
 
 local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
@@ -43,7 +45,7 @@ for i = 1, #ARGV, 2 do
   arg[ARGV[i]] = ARGV[i + 1]
 end
 
--- 1. A repeated call: return its first outcome. EXPIRE is a write, so that a WAIT after it covers this reply too.
+-- 1. A repeated call: return the first outcome. EXPIRE is a write: a replica that confirms it (WAIT) has the outcome.
 local known = redis.call("GET", key.idem)
 if known then
   redis.call("EXPIRE", key.idem, arg.ttl_s)
@@ -76,7 +78,7 @@ if arg.fresh == "1" and blog[4] == "ended" then
   return { "ended" }
 end
 local function is_deleted(entry)
-  -- JSON escapes quotes, so no text in an entry can look like a tombstone.
+  -- This finds no text of an entry, since JSON escapes the quotes in a text.
   return string.find(entry, '"deleted":true', 1, true)
 end
 local is_one_more = arg.op == "keep" and not is_deleted(arg.record) and (not stored or is_deleted(stored))

@@ -1,6 +1,6 @@
-"""Errors of Redis as StoreDown or Damaged, and one retry after a cluster's map has changed.
+"""Translates errors of Redis, and retries a query once when the map of the servers has changed.
 
-Rules: the one place that translates errors of queries about blogs.
+Rules: all errors of queries about blogs are translated here, to StoreDown or Damaged.
 """
 
 import logging
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class HasNodes(Protocol):
-    """A part of the broker whose methods `queries_store` can decorate."""
+    """A class whose methods `queries_store` can decorate."""
 
     @property
     def nodes(self) -> Nodes: ...
@@ -40,7 +40,7 @@ S = TypeVar("S", bound=HasNodes)
 
 @asynccontextmanager
 async def store_errors() -> AsyncIterator[None]:
-    """Raise StoreDown for errors of Redis, Damaged for a record that does not decode."""
+    """Raise StoreDown in place of an error of Redis, and Damaged for a corrupt record."""
     try:
         yield
     except (AskError, ClusterDownError, ReadOnlyError, TryAgainError) as error:
@@ -58,10 +58,10 @@ async def store_errors() -> AsyncIterator[None]:
 def queries_store(
     method: Callable[Concatenate[S, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Decorate a method that sends commands: retry it once when the cluster's map has changed.
+    """Decorate a method that sends commands: retry it once when the map of the servers has changed.
 
-    The method must be safe to run twice. Scripts that write are: the second run finds the
-    idempotency key of the first. Raises StoreDown and Damaged as `store_errors` does.
+    The method must be safe to run twice. publish.lua is: its second run finds the idempotency key
+    that the first run stored. Raises StoreDown and Damaged as `store_errors` does.
     """
 
     @wraps(method)

@@ -1,6 +1,7 @@
-"""Records of accounts in Redis: typed JSON, outside of any blog.
+"""Reads and writes the records of accounts in Redis, which are typed JSON.
 
-Rules: every Redis error leaves here as StoreDown, and every record that does not decode as Damaged.
+Rules: raises StoreDown in place of every error of Redis, and Damaged for a record that does not
+decode.
 """
 
 import logging
@@ -21,7 +22,10 @@ T = TypeVar("T")
 
 
 class AccountRecords:
-    """Calls to the server that has a key. Each method raises StoreDown when it is unreachable."""
+    """Sends commands to the server that has a key.
+
+    Each method raises StoreDown for errors of Redis.
+    """
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
@@ -29,7 +33,7 @@ class AccountRecords:
     async def ask(self, key: str, call: Callable[[Client], Awaitable[T]]) -> T:
         """Call a function with the client of the server that has a key, and return its result.
 
-        The call is repeated when the map of a cluster has changed.
+        When the call fails and the map of the servers has changed, the call is repeated once.
         """
         try:
             return await self._nodes.ask(lambda: call(self._nodes.at(key)))
@@ -38,11 +42,12 @@ class AccountRecords:
 
     async def run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
         """Return a script's reply. All keys must have one hash tag."""
-        # EVAL with the whole text: a few hundred bytes, and no NOSCRIPT after a store restart.
+        # EVAL sends the whole script, only a few hundred bytes. EVALSHA would fail with NOSCRIPT
+        # after a restart of the store.
         return await self.ask(keys[0], lambda redis: redis.eval(script, len(keys), *keys, *args))
 
     async def all(self, key: str, kind: type[T]) -> tuple[list[T], list[bytes]]:
-        """Return the records of a hash, and the fields of those that do not decode."""
+        """Return all records of a hash that decode, and the field names of the corrupt ones."""
         records = await self.ask(key, lambda redis: redis.hgetall(key))
         found, corrupt = [], []
         for field, record in records.items():
@@ -54,10 +59,10 @@ class AccountRecords:
 
 
 def decode(record: bytes | str | None, kind: type[T]) -> T | None:
-    """Return a record; None for None.
+    """Decode a record; return None when there is no record.
 
-    Raises Damaged for a record that does not decode. The request then fails as with an unreachable
-    store: a corrupt record must not look like a wrong password or an unknown token.
+    Raises Damaged for a record that does not decode, so that the request fails with an error of the
+    store. With None instead, the caller would report a wrong password or an unknown token.
     """
     try:
         return None if record is None else msgspec.json.decode(record, type=kind)

@@ -2,9 +2,10 @@
 -- Return the changes that a worker at (epoch, offset, check) misses, or why the script cannot return them.
 --
 -- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, records at most.
--- Returns {"ok", offset, checks after the worker's, record, record, …}, records ascending by offset, or one of
+-- Returns {"ok", offset, checks, record, record, …} or one of the reasons below. `checks` joins the checks of
+-- all changes after the worker's offset. The records are in the order of their offsets.
 --   {"absent"}  the store has no such blog
---   {"moved"}   the blog is in another epoch
+--   {"moved"}   the blog has begun another epoch
 --   {"fork"}    same epoch, but the worker's offset is ahead, or the stored check at its offset differs
 --   {"far"}     more changes than the limit
 

@@ -1,9 +1,10 @@
 #!lua
--- Begin a new epoch if the worker's (epoch, offset, check) is still a fork of the stored history.
+-- Begin a new epoch if the worker's position (epoch, offset, check) still forks from the stored history.
 --
 -- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel, PUBLISH or SPUBLISH.
--- The rotation is the next change: the header again at the stored offset + 1, with a check seeded by the new epoch.
--- Returns 1, or 0 when there is no fork: another worker was first.
+-- The rotation is one more change: the same header at the next offset. Its check is a hash of the new epoch's name
+-- and the header.
+-- Returns 1, or 0 when there is no fork, as after a rotation by another worker.
 
 local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")
 if not blog[1] or blog[1] ~= ARGV[1] then

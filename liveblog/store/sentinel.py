@@ -1,7 +1,7 @@
-"""The primary that sentinels name, also after a failover.
+"""The primary that sentinels name, and its successor after a failover.
 
-Rules: knows no blogs. Each new connection, and each query to all servers, reads the primary's
-address again.
+Rules: knows no blogs. Each new connection, and each query to all servers, asks the sentinels for
+the primary's address.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from liveblog.store.nodes import One, Query
 from liveblog.store.pool import Pool
 from liveblog.store.url import Several
 
-SENTINEL_WITHIN_S: Final = 1.0  # then the next sentinel is asked
+SENTINEL_WITHIN_S: Final = 1.0  # the limit for one sentinel; afterwards the next one is asked
 
 T = TypeVar("T")
 
 
 class Watched(One):
-    """The primary that sentinels name: its connections follow a failover."""
+    """The primary that sentinels name. After a failover the connections lead to the new primary."""
 
     def __init__(self, redis: Redis, sentinels: Sentinel) -> None:
         super().__init__(redis)
@@ -35,14 +35,18 @@ class Watched(One):
         return self._node.pool.master_address
 
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        # Workers query all servers every second or two. After a failover, an old primary that still
-        # runs accepts writes for 10 s, until the sentinels demote it. Those writes are lost.
+        # After a failover, an old primary that still runs accepts writes for 10 s, until the
+        # sentinels demote it. Those writes are lost. Workers call `each` every second or two, so
+        # the sentinels are asked here too: workers then find the new primary earlier.
         with contextlib.suppress(RedisError):
             await self.look_again()
         return await super().each(names, ask)
 
     async def look_again(self) -> None:
-        """Ask the sentinels; the pool closes idle connections to any other server."""
+        """Ask the sentinels for the primary.
+
+        After a change the pool closes its idle connections.
+        """
         await self._node.pool.get_master_address()
 
     async def aclose(self) -> None:
@@ -51,14 +55,15 @@ class Watched(One):
 
 
 class _Sentinels(Sentinel):
-    """The sentinels, asked one after the other; the last that answered is asked first.
+    """Asks the sentinels one after the other, first the one that answered last.
 
-    redis-py (8.1) has a fault here: when two calls at once find the first sentinel unreachable, the
-    second call drops a sentinel from the list and never restores it.
+    This class replaces a method of redis-py (8.1) that has a fault. When two concurrent calls find
+    the first sentinel unreachable, the second call loses a sentinel from the list.
     """
 
     def __init__(self, hosts: Iterable[tuple[str, int]], **options: Any) -> None:
-        Sentinel.__init__(self, hosts, sentinel_kwargs=options)  # untyped, which `super` hides
+        # mypy would reject this untyped call through `super`.
+        Sentinel.__init__(self, hosts, sentinel_kwargs=options)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the primary's address. Raises MasterNotFoundError."""
@@ -81,14 +86,14 @@ class _Sentinels(Sentinel):
 
 
 class _PrimaryPool(SentinelConnectionPool, Pool):
-    """Connections to the primary that the sentinels name when each connection is made.
+    """A pool whose new connections lead to the primary that the sentinels name at that time.
 
-    A connection whose server replies READONLY is closed, and the call fails as with a lost
-    connection.
+    READONLY in a reply means that the server is no longer the primary. redis-py then closes the
+    connection and raises ConnectionError.
     """
 
     async def ensure_connection(self, connection: Any) -> None:
-        """Reconnect a connection that leads to another server: the primary changed during its use.
+        """Reconnect a connection that leads to an old primary, which was in use during a failover.
 
         Raises as redis-py's method does.
         """
@@ -98,10 +103,10 @@ class _PrimaryPool(SentinelConnectionPool, Pool):
 
 
 def watched(named: Several, options: dict[str, Any]) -> Watched:
-    """Return the primary of the sentinels' service.
+    """Return the primary that the sentinels of a URL name.
 
-    `options` are redis-py's, for the primary. The sentinels have logins of their own, if any:
-    `sentinel_username` and `sentinel_password`.
+    `options` are redis-py's, for connections to the primary. Their `sentinel_username` and
+    `sentinel_password` are for connections to the sentinels.
     """
     own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     tls = {name: value for name, value in options.items() if name.startswith("ssl_")}

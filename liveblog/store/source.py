@@ -1,6 +1,6 @@
-"""The hub's `Source` on Redis: the reads of a worker.
+"""Reads blogs from Redis for the hub of a worker.
 
-Rules: writes nothing but a rotation, which begins a new epoch after a fork.
+Rules: the only write is a rotation, which begins a new epoch after a fork.
 """
 
 from collections.abc import Sequence
@@ -41,14 +41,14 @@ _SCRIPTS: Final = {
 
 
 class _Corrupt(NamedTuple):
-    """Why a blog has no position, although the server that has the blog replies."""
+    """The reason why the reply to a query for a blog's position does not decode."""
 
     why: str
 
 
 @dataclass
 class StoreSource:
-    """Blogs for the hub. Each method raises StoreDown."""
+    """Implements the hub's protocol `Source`. Each method raises StoreDown."""
 
     nodes: Nodes
     blogs: Blogs
@@ -57,8 +57,9 @@ class StoreSource:
     async def load(self, slug: str) -> Snapshot | None:
         """Return the part of a blog that a worker keeps, in one state; None for an unknown blog.
 
-        Ids and checks come from one step, records in batches, and the changes made meanwhile from a
-        repair read. Raises StoreDown also when the blog changes faster than it loads.
+        One transaction reads the ids and the checks, and batches of queries then read the records.
+        A repair read adds the changes of the meantime. Also raises StoreDown when the blog changes
+        faster than the records can be read.
         """
         for _ in range(LOAD_TRIES_MAX):
             snapshot = await self._read(slug)
@@ -71,7 +72,7 @@ class StoreSource:
 
     @queries_store
     async def exists(self, slug: str) -> bool:
-        """Return whether there is such a blog: one cheap query before a load."""
+        """Return whether the store has such a blog. This query is much cheaper than `load`."""
         return bool(await self.nodes.at(slug).exists(key(slug, "blog")))
 
     @queries_store
@@ -100,7 +101,7 @@ class StoreSource:
         """Return the changes after `position`, or why repair.lua cannot return them."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run("repair", keys, position, BATCH)
-        async with store_errors():  # a record may be corrupt
+        async with store_errors():  # for records that do not decode
             if status != b"ok":
                 return Moved(status.decode())
             offset, checks, *raws = rest
@@ -109,9 +110,9 @@ class StoreSource:
         return Changes(position.offset, position.check, top, checks.decode(), records)
 
     async def rotate(self, slug: str, position: Position) -> bool:
-        """Begin a new epoch if the store's history still forks from `position`.
+        """Begin a new epoch if the stored history still forks from `position`.
 
-        False when it does not.
+        Return whether a new epoch began.
         """
         keys = [key(slug, name) for name in ("blog", "chain", "changed")]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
@@ -127,15 +128,19 @@ class StoreSource:
     async def heads(self, slugs: Sequence[str]) -> Heads:
         """Return each blog's position in the store; None for a blog that the store lacks.
 
-        Queries every node of a cluster, also when there are no slugs. `unreachable` has the errors
-        of nodes that gave no answer. Leaves out blogs on such a node, and corrupt blogs.
+        Queries every node of a cluster, also without slugs, to learn whether each node answers. The
+        result's `unreachable` has the errors of the other nodes. Leaves out blogs on such a node,
+        and corrupt blogs.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
         positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}
         return Heads(positions, unreachable)
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
-        """Return published entries below order `before` (None: the newest), the highest first."""
+        """Return the published entries just below order `before`, the highest first.
+
+        With None, return the newest.
+        """
         return await self.entries.below(slug, before, limit)
 
     async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
@@ -152,7 +157,7 @@ class StoreSource:
 
     @queries_store
     async def probe(self, name: str) -> None:
-        """Publish an empty message to a channel, over the connections that commands use."""
+        """Publish an empty message to a channel, over a connection of the pool for commands."""
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         await self.nodes.at(name).execute_command(publish, name, b"")
 
@@ -160,7 +165,7 @@ class StoreSource:
 async def _read_heads(
     redis: Client, slugs: Sequence[str]
 ) -> list[Position | _Corrupt | None | Exception]:
-    """Return positions of blogs that one server has, in the order of the slugs."""
+    """Return a position for each slug, in the same order; all blogs are on this one server."""
     heads: list[Position | _Corrupt | None | Exception] = []
     if not slugs:
         await redis.execute_command("PING")
@@ -173,7 +178,7 @@ async def _read_heads(
 
 
 def _head(reply: list[bytes] | Exception) -> Position | _Corrupt | None | Exception:
-    """Return the position in a reply, or why there is none; None for a blog without fields."""
+    """Return the position in a reply, or the error. Return None for a blog that does not exist."""
     if isinstance(reply, Exception):
         return _Corrupt(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
     try:

@@ -1,11 +1,11 @@
-"""A store's URL: one server, a primary watched by sentinels, or a cluster.
+"""Checks and parses the URL of a store: one server, the primary that sentinels name, or a cluster.
 
 redis-py ignores the parts of a URL that it cannot read (a path that is no number, an option without
-a value). An option that redis-py does not know fails only at the first connection. So this module
-checks the whole URL before anything starts.
+a value). An option that redis-py does not know causes an error only at the first connection. So
+this module checks the whole URL when a command starts.
 
-Rules: pure; imports nothing of ours. A URL is a secret: no message contains any part of it, except
-the names of options that we know.
+Rules: pure; imports nothing of ours. A URL may contain a password. So no message contains a part of
+a URL, except the name of an allowed option.
 """
 
 import re
@@ -18,7 +18,7 @@ _SCHEMES: Final = {
     "redis": "redis",
     "rediss": "rediss",
     "unix": "unix",
-    "valkey": "redis",  # the same protocol under its newer name, which redis-py does not know
+    "valkey": "redis",  # redis-py does not know Valkey's schemes; the protocol is the same
     "valkeys": "rediss",
 }
 _HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[^][@:,/?#\s]+)(?::\d{1,5})?"
@@ -34,8 +34,8 @@ _USUAL_PORTS: Final = {"sentinel": 26_379, "cluster": 6_379}
 class Several(NamedTuple):
     """The parts of a URL that names several servers: sentinels, or nodes of a cluster.
 
-    `login` is empty or ends with "@", as in a URL. `service` is the sentinels' name for the primary
-    and its replicas. `options` is the query, in redis-py's form.
+    `login` is the text up to and with the "@", "" without a login. `service` is the sentinels' name
+    for the primary and its replicas. `options` is the query string, as redis-py parses it.
     """
 
     kind: str  # "sentinel" or "cluster"
@@ -49,7 +49,7 @@ class Several(NamedTuple):
 def several(url: str) -> Several | None:
     """Return the parts of a URL of several servers; None for a URL of one server.
 
-    Raises ValueError for a malformed URL, without the URL's text: a URL is a secret.
+    Raises ValueError for a malformed URL. The message omits the URL, which may contain a password.
     """
     kind = url.partition("://")[0].rpartition("+")[2].lower()
     if "+" not in url.partition("://")[0] or kind not in _USUAL_PORTS:
@@ -68,7 +68,7 @@ def several(url: str) -> Several | None:
 
 
 def _host(text: str, usual_port: int) -> tuple[str, int]:
-    """Return host and port. Raises ValueError for an invalid port, without the text."""
+    """Return host and port. Raises ValueError for an invalid port; the message omits the text."""
     parts = urlsplit(f"//{text}")
     port = usual_port if parts.port is None else parts.port
     if not port:
@@ -77,7 +77,10 @@ def _host(text: str, usual_port: int) -> tuple[str, int]:
 
 
 def store_url(text: str) -> str:
-    """Return a URL in redis-py's spelling. Raises ValueError, without the text: it is a secret."""
+    """Return a URL in redis-py's spelling.
+
+    Raises ValueError for an invalid URL. The message omits the URL, which may contain a password.
+    """
     scheme, colon, rest = text.partition("://")
     base, plus, kind = scheme.lower().partition("+")
     if not colon or not rest or base not in _SCHEMES or (plus and not several(text)):
@@ -92,7 +95,10 @@ def store_url(text: str) -> str:
 
 
 def _check_server(rest: str) -> None:
-    """Raise ValueError, without the text, unless it is like `user:password@host:port/…`."""
+    """Raise ValueError unless the rest of a URL is like `user:password@host:port/…`.
+
+    The message omits the text, which may contain a password.
+    """
     try:
         parts = urlsplit(f"redis://{rest}")
         is_server = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -107,7 +113,7 @@ def _check_server(rest: str) -> None:
         raise ValueError("must have no path, or the number of a database as its path: host/0")
 
 
-# -- options: each with a check of its value, and the check in words
+# -- options: for each, a function that checks the value, and the end of the error message
 
 
 def _is_file(text: str) -> bool:

@@ -39,10 +39,11 @@ from liveblog.store.codec import (
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
-REMEMBERED_S: Final = 24 * 3600  # idempotency keys
+REMEMBERED_S: Final = 24 * 3600  # the store forgets an idempotency key after a day
 REPLICA_WAIT_MS: Final = 1_000
 _SCRIPT: Final = files("liveblog.store").joinpath("publish.lua").read_text()
-# The keys of a blog that the script uses, in the order in which the script names them.
+# The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev` and
+# `idem` are added for each call.
 _KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
 
 R = TypeVar("R", Blog, Entry)
@@ -52,11 +53,14 @@ RefusalReason = Literal["other", "exists", "absent", "ended", "full"]
 
 
 class Stale(Exception):
-    """Another write replaced the record after the caller had read it: read and decide again."""
+    """Raised when another write replaced the record after the caller had read the record.
+
+    The caller reads the record again, and decides again what to write.
+    """
 
 
 class Refused(Exception):
-    """The script refused a write; `why` is one of the refusals that publish.lua lists."""
+    """Raised when publish.lua refuses a write. `why` is the reason, as the script names it."""
 
     def __init__(self, why: RefusalReason) -> None:
         super().__init__(why)
@@ -64,10 +68,11 @@ class Refused(Exception):
 
 
 class CallKey(NamedTuple):
-    """One unsafe call of an editor.
+    """Identifies one call of an editor that writes.
 
-    The store remembers the call under `idem`; `request` is the fingerprint of its arguments.
-    `is_repeatable` is True when the caller sent an Idempotency-Key, and so may repeat the call.
+    The store keeps the outcome of the call under the key `idem`. `request` is a hash of the call's
+    arguments. `is_repeatable` is True when the caller sent an Idempotency-Key, and so may repeat
+    the call.
     """
 
     idem: str
@@ -77,9 +82,12 @@ class CallKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Write(Generic[R]):
-    """One write. The head of publish.lua explains the fields."""
+    """The arguments of one call of publish.lua.
 
-    kind: type[R]  # Blog or Entry: decodes the record
+    The comment at the top of the script explains them.
+    """
+
+    kind: type[R]  # Blog or Entry, the type of the record
     op: Literal["create", "header", "number", "keep"]
     id: str
     seen: bytes | None
@@ -95,12 +103,12 @@ class Write(Generic[R]):
     due: int | None = None
     rotate: bool = False
     blog_status: str = ""
-    position: Position | None = None  # stays the entry's position after a "keep"
+    position: Position | None = None  # for the op "keep", which does not change it
     revision: int = 0
     erased: int = 0
 
     def arguments(self, slug: str) -> Arguments:
-        """Return the script's ARGV: names and values in turn."""
+        """Return the script's ARGV: name, value, name, value, …"""
         values: dict[str, str | bytes | int] = {
             "op": self.op,
             "request": self.call.request,
@@ -136,7 +144,10 @@ def _or_empty(value: int | None) -> int | str:
 def blog_write(
     op: Literal["create", "header"], stored: StoredBlog | None, blog: Blog, call: CallKey
 ) -> Write[Blog]:
-    """Return the write of a header over `stored`. Another zone or language begins an epoch."""
+    """Return the write that replaces the stored header.
+
+    A new timezone or language begins an epoch.
+    """
     was = stored.blog if stored else blog
     return Write(
         kind=Blog,
@@ -153,9 +164,10 @@ def blog_write(
 def entry_write(
     stored: StoredEntry | None, entry: Entry, call: CallKey, *, fresh: bool = False
 ) -> Write[Entry]:
-    """Return the write of `entry` over `stored`: numbered if readers see the entry, else kept.
+    """Return the write that replaces the stored entry by `entry`.
 
-    The record of an unpublished entry keeps `published_at`, which an import may have stated.
+    The write takes the next offset if readers see the change. The record of an unpublished entry
+    keeps `published_at`, which an import may have stated.
     """
     is_numbered = entry.order is not None or entry.status in PUBLISHED
     is_shown = is_numbered and not entry.deleted
@@ -179,7 +191,10 @@ def entry_write(
 
 
 def unnumbered(write: Write[Entry], entry: Entry, position: Position | None) -> Write[Entry]:
-    """Return a write that readers do not see: `entry` keeps its numbers and its `position`."""
+    """Change a write into one that takes no offset, for a change that readers do not see.
+
+    The entry keeps its offset, its order, its time of publication and its `position`.
+    """
     numbers = {name: getattr(entry, name) for name in ("offset", "order", "published_at")}
     return replace(write, op="keep", record=entry_record(entry) | numbers, position=position)
 
@@ -196,10 +211,10 @@ class _Remembered(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Generic[R_co]):
-    """The effect of a call on one record, now or when the caller first made the call.
+    """The effect of a call on one record. A repeated call returns the effect of the first call.
 
-    `record` is the record as stored. It is None for a repeated call, since the store remembers no
-    texts. `position` is None when readers saw no change.
+    `record` is the record as stored; None for a repeated call, since the store does not keep texts
+    under an idempotency key. `position` is None when readers saw no change.
     """
 
     status: int
@@ -217,9 +232,9 @@ class Outcome(Generic[R_co]):
 
 @dataclass
 class Writes:
-    """Writes to blogs. Each method raises StoreDown when the outcome is unknown.
+    """Writes to blogs. Each method raises StoreDown when the write may or may not be stored.
 
-    With `wait_for_replica`, the outcome is also unknown when no replica confirms the write within
+    With `wait_for_replica`, methods also raise StoreDown when no replica confirms the write within
     REPLICA_WAIT_MS.
     """
 
@@ -229,7 +244,7 @@ class Writes:
 
     async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
         """Run publish.lua. Raises Stale, and Refused with the script's refusal."""
-        async with store_errors():  # a record that does not decode must never be stored
+        async with store_errors():  # raises Damaged before a record is stored that does not decode
             _decode(orjson.dumps(write.record | {"id": write.id}), write.kind)
         return await self._commit(slug, write)
 
@@ -237,11 +252,13 @@ class Writes:
         """Return the outcome of the first call under this key; None when there was no such call.
 
         Raises Refused("other") when the key was used for another request. publish.lua reads the
-        outcome, not a GET: the script also extends the key, so that a WAIT covers the outcome.
+        outcome, since a plain GET is no write, and WAIT confirms only writes. The script also sets
+        the key's expiry, which is a write: a replica that confirms it has the outcome too.
         """
         if not call.is_repeatable or not await self._exists(key(slug, f"idem:{call.idem}")):
             return None
-        # `seen` matches no record: when the key has expired meanwhile, the script answers "stale".
+        # `seen` is the hash of no record. So the script writes nothing, and returns "stale", when
+        # the key has expired after `_exists`.
         probe = Write(kind=Entry, op="keep", id="", seen=b"-", record={}, call=call)
         try:
             return cast(Outcome[Never], await self._commit(slug, probe))
@@ -254,7 +271,7 @@ class Writes:
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         status, *rest = await self._durably(keys, [*write.arguments(slug), "publish", publish])
         if status == b"known":
-            await self.blogs.touch(slug)  # the first call may have ended before it touched the list
+            await self.blogs.touch(slug)  # the first call may have crashed before this step
             return await _first_outcome(rest[0])
         if status == b"stale":
             raise Stale
@@ -267,7 +284,8 @@ class Writes:
     ) -> Outcome[R]:
         record = _decode(raw, write.kind)
         is_numbered = write.op != "keep"
-        # A write that readers do not see is no activity, but the schedule reads only listed blogs.
+        # A write that readers do not see leaves the blog's time in the list of blogs unchanged. But
+        # the blog must be in the list, where the schedule looks for due entries.
         await self.blogs.touch(slug, record.updated_at if is_numbered else None)
         position = Position(epoch.decode(), int(offset), check.decode())
         return Outcome(
@@ -284,7 +302,7 @@ class Writes:
         return bool(await self.nodes.at(name).exists(name))
 
     async def _durably(self, keys: list[str], arguments: Arguments) -> Any:
-        """Run the script; with `wait_for_replica` raise StoreDown when no replica confirmed it."""
+        """Run the script. With `wait_for_replica` raise StoreDown when no replica confirms it."""
         if not self.wait_for_replica:
             return await self._run(keys, arguments)
         reply, confirmed = await self._run_and_wait(keys, arguments)
@@ -298,7 +316,7 @@ class Writes:
 
     @queries_store
     async def _run_and_wait(self, keys: list[str], arguments: Arguments) -> Any:
-        # One pipeline, so one connection: WAIT counts only the writes of its own connection.
+        # One pipeline, since WAIT covers only writes on its own connection.
         pipeline = self.nodes.at(keys[0]).pipeline(transaction=False)
         pipeline.eval(_SCRIPT, len(keys), *keys, *arguments)
         pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
@@ -310,7 +328,7 @@ def _decode(raw: bytes, kind: type[R]) -> R:
 
 
 async def _first_outcome(raw: bytes) -> Outcome[Never]:
-    """Return the outcome that the store remembers. Raises Damaged for a corrupt one."""
+    """Decode the outcome that publish.lua stored. Raises Damaged for a corrupt one."""
     async with store_errors():
         first = msgspec.json.decode(raw, type=_Remembered)
     return Outcome(
