@@ -46,7 +46,7 @@ SECURITY: Final = [
 
 COMPRESSED_BYTES_MIN: Final = 1_000  # a smaller body fits in one packet with its headers
 WAIT_S: Final = 0.25  # longest wait for a compression (usually 1 ms); then the body is sent plain
-ACCEPT_BYTES_MAX: Final = 256  # of an Accept-Encoding are read; browsers send 25 bytes
+ACCEPT_BYTES_MAX: Final = 256  # bytes of an Accept-Encoding that are read; browsers send 25
 
 IDENTITY: Final = "identity"
 # Codings in the order of preference. On the page of the sample blog (30 KB), these levels take 0.5
@@ -181,7 +181,7 @@ def _best_coding(accepted: bytes) -> str:
     rest = given.get("*", 0.0)
     weights = {coding: given.get(coding, rest) for coding in _COMPRESS}
     weights[IDENTITY] = given.get(IDENTITY, given.get("*", _UNMENTIONED))
-    best = max(weights, key=weights.__getitem__)  # the first of equals
+    best = max(weights, key=weights.__getitem__)  # of equal weights, the first
     return best if weights[best] else IDENTITY
 
 
@@ -195,7 +195,8 @@ def _weights(parts: Iterable[bytes]) -> Iterator[tuple[str, float]]:
 def _names(has: bytes, tag: bytes) -> bool:
     """Return whether an If-None-Match names a tag, weak or not (RFC 9110, section 13.1.2).
 
-    A tag starts and ends with a quote and contains no other, so a search in the header is exact.
+    A tag starts and ends with a quote and contains no other quote, so a plain search in the header
+    finds whole tags only.
     """
     return tag in has or has.strip() == b"*"
 

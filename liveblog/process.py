@@ -82,8 +82,8 @@ async def collect() -> None:
 async def first_contact(has_contact: Callable[[], bool]) -> None:
     """Wait until the store has answered once. Call only in the main thread.
 
-    The server does not listen yet and has no readers, so SIGTERM may end the process at once.
-    uvicorn's handler would let the process wait here for the store.
+    The server does not listen yet and has no readers, so SIGTERM may end the process at once. With
+    uvicorn's handler, the process would go on waiting for the store.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while not has_contact():  # noqa: ASYNC110 - the hub has no event for it
@@ -91,7 +91,7 @@ async def first_contact(has_contact: Callable[[], bool]) -> None:
     signal.signal(signal.SIGTERM, before)
 
 
-# -- open files, of which every connection is one
+# -- the limit of open files: each connection is an open file
 
 
 def raise_file_limit() -> None:

@@ -108,7 +108,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     author: str | None = None  # Caller.ident of the caller that created it
     published_at: Time | None = None
     updated_at: Time = 0
-    offset: Count | None = None  # of the last change; None until published
+    offset: Count | None = None  # offset of the last change; None until published
     order: Count | None = None  # the offset of its first publication
     deleted: bool = False
     takedown: bool = False

@@ -249,8 +249,8 @@ def _if_match(request: Request) -> int | None:
     """Return the revision in If-Match, None without the header.
 
     An entity tag that is not a revision number counts as revision 0. No entry has revision 0, so
-    the edit is rejected. `*` and lists are rejected here: they would overwrite revisions that the
-    caller has not seen.
+    the edit is rejected. `*` and lists are rejected here: an edit with them would overwrite
+    revisions that the caller has not seen.
     """
     given = ", ".join(request.headers.getlist("if-match"))
     if "if-match" not in request.headers:

@@ -21,16 +21,16 @@ from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-BODY_WAIT_S: Final = 30.0  # for a whole request body
+BODY_WAIT_S: Final = 30.0  # longest wait for a whole request body
 
-# Most tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
+# Limits of tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
 SIGN_IN_WINDOW_S: Final = 15 * 60
 ADDRESS_TRIES_MAX: Final = 50  # from one address for all names: a newsroom shares one address
 NAME_TRIES_MAX: Final = 10  # from one address for one name
-# Most tries for one name from all addresses together. One address makes at most NAME_TRIES_MAX of
-# them, so more tries mean that many addresses guess this name's password.
+# Limit of tries for one name from all addresses together. One address makes at most NAME_TRIES_MAX
+# of them, so more tries mean that many addresses guess this name's password.
 NAME_TRIES_EVERYWHERE: Final = 100
-# From one address, while many guess the name: enough for one typing error and the right password.
+# Limit of tries from one address for such a name: one typing error, then the right password.
 GUESSED_NAME_TRIES_MAX: Final = 2
 
 
@@ -40,9 +40,10 @@ GUESSED_NAME_TRIES_MAX: Final = 2
 async def caller_of(request: Request, accounts: Accounts, settings: Settings) -> Caller:
     """Return the caller that a bearer token or the desk's session cookie identifies.
 
-    Raises Problem: 401 for a missing or invalid credential; 403 when a page of another site sends
-    an unsafe method with a session cookie; 400 for several credentials, since a proxy and this
-    server could trust different ones. Raises StoreDown, not 401, while the store is unreachable.
+    Raises Problem: 401 for a missing or invalid credential, 400 for several, 403 when a page of
+    another site sends an unsafe method with a session cookie. Several credentials are rejected,
+    since a proxy and this server could trust different ones. Raises StoreDown, not 401, while the
+    store is unreachable.
     """
     token, session = _bearer(request), session_secret(request, settings)
     if token is not None and session:
@@ -174,7 +175,7 @@ async def sign_in(
 
 
 async def sign_out(request: Request, accounts: Accounts, settings: Settings) -> None:
-    """End the session of the request's cookie. Raises Problem 403 as `caller_of` does."""
+    """End the session of the request's cookie. Raises Problem 403 for a page of another site."""
     secret = session_secret(request, settings)
     if secret:
         _need_own_page(request, settings)

@@ -152,7 +152,10 @@ def check_not_deleted(entry: Entry) -> None:
 
 
 def check_if_match(revision: int | None, mentioned: Collection[str]) -> None:
-    """Raise 428 when the caller sends no revision with a field that is not in MARKS."""
+    """Raise 428 when an edit needs If-Match and the caller sent no revision.
+
+    Every edit needs If-Match, unless the fields in it are all in MARKS (key, key_title, pinned).
+    """
     if revision is None and not set(mentioned) <= MARKS:
         raise Problem(
             428, "if-match-needed", 'Send If-Match: "{revision}" with the revision you saw.'
@@ -287,8 +290,8 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
 def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
-    Raises 422 for fields that contradict each other, 403 for a mark or a status that a contributor
-    may not set.
+    Raises 422 for an entry without headline and body or for a time on the wrong side of `now`, 403
+    for a mark or a status that a contributor may not set.
     """
     merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
     is_marked = patch.get("key") or patch.get("pinned")

@@ -22,8 +22,8 @@ from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Entry, is_timezone, new_id
 from liveblog.blog.problem import Problem
 
-BOXES_MAX: Final = 100  # in one form
-KEY_LENGTH: Final = 24  # of an Idempotency-Key made here
+BOXES_MAX: Final = 100  # boxes in one form
+KEY_LENGTH: Final = 24  # characters of an Idempotency-Key that this module makes
 
 REUSED: Final = (
     "Your first text was stored after all. Check it, and send this text again if it is still"

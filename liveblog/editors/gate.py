@@ -1,7 +1,7 @@
 """The gate of the desk: admits signed-in editors, and shows problems as pages.
 
 An editor's text is never lost. While the store is unreachable, or after the session expired, the
-problem's page contains the text. Its button sends the text again under the same Idempotency-Key.
+problem's page contains the text. A button there sends it again under the same Idempotency-Key.
 
 Rules: no Redis, no HTML in strings, no permission to write (publishing decides that). Every answer
 is `no-store`.
@@ -185,5 +185,5 @@ def _redirect_to_sign_in(request: Request) -> Response:
 
 
 def _desk_path(path: str) -> str:
-    """Return the page to open after signing in: `path` if it is one of the desk, else "/desk"."""
+    """Return the page to open after signing in: `path` if it is a desk page, else "/desk"."""
     return path if _DESK_PATH.fullmatch(path) else "/desk"

@@ -16,7 +16,7 @@ from liveblog.blog.problem import Problem, StoreDown
 log = logging.getLogger(__name__)
 
 STORE_RETRY_AFTER_S: Final = 2
-LOG_AGAIN_S: Final = 60.0  # before one reason is logged a second time
+LOG_AGAIN_S: Final = 60.0  # time before the same reason is logged again
 LOGGED_MAX: Final = 10  # different reasons logged within LOG_AGAIN_S
 # Statuses of answers that may be sent before the whole body was read. The connection is closed, so
 # that a slow sender does not occupy it.
@@ -33,7 +33,7 @@ class Problems:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._logged: dict[str, float] = {}  # reason: when it was logged
+        self._logged: dict[str, float] = {}  # when each reason was logged
 
     def response(self, problem: Problem | StoreDown) -> Response:
         """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""

@@ -159,9 +159,9 @@ class Publishing:
     ) -> BlogResult:
         """Merge `fields` into a blog's header.
 
-        A new time zone or language changes every entry's HTML. It therefore starts a new epoch,
-        after which readers start over from the page. Without fields nothing is written, and the
-        result is the blog as it is.
+        A new time zone or language changes every entry's HTML. Such an edit starts a new epoch, so
+        that readers start over from the page. Without fields nothing is written, and the result is
+        the blog as it is.
         """
         patch = blog_patch(fields)
         call = _call(caller, f"PATCH {slug}", key, dict(fields))

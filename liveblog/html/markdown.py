@@ -116,7 +116,7 @@ _OPTIONS: Final = {
 
 
 class _Parser(MarkdownIt):
-    """A Markdown parser that changes no characters: no typographer, no shortened addresses."""
+    """A Markdown parser that changes no characters: quotes and addresses stay as they are typed."""
 
     def __init__(
         self, *, bracket_links: bool, tables: bool, addresses: bool, containers: bool

@@ -44,7 +44,7 @@ class Pages:
     def home(self, *, blogs: Sequence[Blog], public_url: str) -> str:
         """Return the list of blogs, in the order given.
 
-        `public_url` is the site's address without a trailing slash, here and below; "" if unknown.
+        `public_url` is the site's address without a trailing slash, "" if unknown; also in `blog`.
         """
         url = f"{public_url}/" if public_url else ""
         head = _Head(SITE_NAME, "Live and recent coverage.", url)

@@ -79,7 +79,7 @@ class _Home:
     def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
         self._hub, self._public_url, self._pages = hub, public_url, pages
         self._cached: Answer | None = None
-        self._fresh_until = 0.0  # by the hub's clock
+        self._fresh_until = 0.0  # a time of the hub's clock
         self._lock = asyncio.Lock()
 
     async def answer(self, _: Request) -> Answer:
@@ -137,10 +137,10 @@ class _BlogPages:
             return HTMLResponse(html, 410, headers={"cache-control": CACHED_1_S})
 
     async def _live(self, request: Request) -> LiveBlog:
-        """Return the request's blog; Problem 404 if there is none.
+        """Return the blog of the request. Raises Problem 404 if there is none.
 
-        If `at` is a position that this worker has not reached, first wait for a repair read of the
-        store. Raises StoreDown when the read takes longer than AT_WAIT_S.
+        If `at` is a position that this worker has not reached, first wait until the missing changes
+        have been read from the store. Raises StoreDown when this takes longer than AT_WAIT_S.
         """
         live = await self._hub.live(request.path_params["slug"])
         if not live:
@@ -157,11 +157,11 @@ class _BlogPages:
         read: Callable[[], Awaitable[Window]],
         permalink: str | None = None,
     ) -> Answer:
-        """Return a page from the blog's cache, else render it from the window that `read` returns.
+        """Return a page from the blog's cache, else render it from the entries that `read` returns.
 
-        A window that was read while a change was applied may mix two states, so it is read again.
-        Raises Problem 404 if the blog becomes a draft meanwhile, and StoreDown after READ_TRIES_MAX
-        reads.
+        Entries that were read while a change was applied may mix two states, so they are read
+        again. Raises Problem 404 if the blog becomes a draft meanwhile, and StoreDown after
+        READ_TRIES_MAX reads.
         """
         for _ in range(READ_TRIES_MAX):
             if not live.is_open:
@@ -205,7 +205,7 @@ def _is_ahead(position: Position, live: LiveBlog) -> bool:
     return position.epoch != live.timeline.epoch or position.offset > live.timeline.offset
 
 
-# -- windows ---------------------------------------------------------------------------------------
+# -- windows: the entries of one page --------------------------------------------------------------
 
 
 def _newest(live: LiveBlog) -> Window | None:

@@ -46,7 +46,10 @@ _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 
 
 def with_scripts(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the static files, and the joined scripts READER and DESK. Raises as `joined` does."""
+    """Return the static files, and the joined scripts READER and DESK.
+
+    Raises ValueError as `joined` does.
+    """
     return {**files, **{name: joined(files, entry) for name, entry in _ENTRIES.items()}}
 
 
