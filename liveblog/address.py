@@ -1,12 +1,13 @@
-"""The key under which a client is counted, for the limits on readers and on failed sign-ins."""
+"""The key of a client for the limits per address, on readers and on failed sign-ins."""
 
 import ipaddress
 
 
 def counted_address(host: str) -> str:
-    """Return the key that counts a client: its IPv4 address, or its IPv6 /64 network.
+    """Return the key of a client for counting: its IPv4 address, or its IPv6 /64 network.
 
-    A provider gives one IPv6 customer a whole /64. All clients of unix sockets count as "unix".
+    A provider gives one IPv6 customer a whole /64, so a limit for each IPv6 address would not limit
+    a customer. Clients of unix sockets have no address: all count as "unix".
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

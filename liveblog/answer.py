@@ -1,8 +1,8 @@
 """A page, frame or file kept in memory: its bytes, compressed once, and its cache headers.
 
-An `Answer` is an ASGI application for GET and HEAD. The caller decides its content and how long it
-is fresh. The answer decides in which coding it is sent, and when a 304 suffices. It has the
-security headers, which `SecurityHeaders` adds to all other answers.
+An `Answer` is an ASGI application for GET and HEAD. The code that makes an `Answer` decides its
+content and its Cache-Control. The `Answer` chooses the coding (br, gzip or none), and decides when
+a 304 suffices. It has the security headers, which `SecurityHeaders` adds to all other answers.
 
 Rules: knows no blogs. An answer never changes. An answer owns everything made from its body, so
 evicting the answer from a cache frees every copy.
@@ -46,17 +46,18 @@ SECURITY: Final = [
 
 COMPRESSED_BYTES_MIN: Final = 1_000  # a smaller body fits in one packet with its headers
 WAIT_S: Final = 0.25  # longest wait for a compression (usually 1 ms); then the body is sent plain
-ACCEPT_BYTES_MAX: Final = 256  # of an Accept-Encoding are read; browsers send 25 bytes
+ACCEPT_BYTES_MAX: Final = 256  # bytes of an Accept-Encoding that are read; browsers send 25
 
 IDENTITY: Final = "identity"
-# The preferred coding first. On the page of the sample blog (30 KB) these levels take 0.5 ms each
-# and give 5.7 and 6.2 KB. Brotli's next better levels take 6 ms (9) and 36 ms (11).
+# Codings in the order of preference. On the page of the sample blog (30 KB), these levels take 0.5
+# ms each; brotli makes 5.7 KB of it, gzip 6.2 KB. The next better levels of brotli, 9 and 11, take
+# 6 ms and 36 ms.
 _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "br": partial(brotli.compress, quality=5),
     "gzip": partial(zlib.compress, level=6, wbits=31),  # 31: gzip format, without a timestamp
 }
-# One thread: more threads would take CPU from the event loop. The threads of the default executor
-# may all be busy for longer than a page may take.
+# One thread: more threads would take CPU from the event loop. The default executor is not used: all
+# its threads may be busy for longer than a page may take.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -74,8 +75,8 @@ class Answer:
     """A 200 with its ETag in each requested coding; a 304 for a client that has the body.
 
     The first request for a coding starts its compression, once, in a thread. Requests during the
-    compression wait for the same result, at most WAIT_S. `headers` are sent as well; their Vary is
-    completed. `bytes_max` is the most memory that the answer can take.
+    compression wait for the same result, at most WAIT_S. `headers` are sent as well, with
+    Accept-Encoding added to Vary. `bytes_max` is the most memory that the answer can take.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Answer:
         more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
-        # These headers are part of a 304 also.
+        # A 304 has these headers, too.
         self._always = [*raw_headers({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
@@ -116,7 +117,8 @@ class Answer:
     async def _compressed(self, coding: str) -> _Coded:
         """Return the body in a coding; plain when compression fails, takes long or saves nothing.
 
-        When one caller is cancelled, the compression continues: `wait` cancels no future.
+        If a waiting request is cancelled, the compression continues for the others: `asyncio.wait`
+        cancels no future.
         """
         if coding not in self._making:
             loop = asyncio.get_running_loop()
@@ -156,7 +158,7 @@ def _smaller(coding: str, body: bytes) -> bytes | None:
 # -- request headers -------------------------------------------------------------------------------
 
 _CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.IGNORECASE)
-_UNMENTIONED: Final = 0.0001  # below every q that can be sent, so identity is the last choice
+_UNMENTIONED: Final = 0.0001  # lower than any q that a client can send: identity is the last choice
 
 
 def _given(scope: Scope, name: bytes) -> bytes:
@@ -167,8 +169,8 @@ def _given(scope: Scope, name: bytes) -> bytes:
 def best_coding(accepted: bytes) -> str:
     """Return the coding with the highest q in an Accept-Encoding; among equals, the preferred one.
 
-    Returns identity when no coding is acceptable: a page helps more than a refusal, and RFC 9110,
-    section 12.5.3, leaves the choice to the server. Malformed parts are ignored.
+    Returns identity when the client accepts no coding: a page helps more than an error, and RFC
+    9110, section 12.5.3, leaves the choice to the server. Malformed parts are ignored.
     """
     return _best_coding(accepted[:ACCEPT_BYTES_MAX])
 
@@ -179,7 +181,7 @@ def _best_coding(accepted: bytes) -> str:
     rest = given.get("*", 0.0)
     weights = {coding: given.get(coding, rest) for coding in _COMPRESS}
     weights[IDENTITY] = given.get(IDENTITY, given.get("*", _UNMENTIONED))
-    best = max(weights, key=weights.__getitem__)  # the first of equals
+    best = max(weights, key=weights.__getitem__)  # of equal weights, the first
     return best if weights[best] else IDENTITY
 
 
@@ -193,7 +195,8 @@ def _weights(parts: Iterable[bytes]) -> Iterator[tuple[str, float]]:
 def _names(has: bytes, tag: bytes) -> bool:
     """Return whether an If-None-Match names a tag, weak or not (RFC 9110, section 13.1.2).
 
-    A tag starts and ends with a quote and contains no other, so a search in the header is exact.
+    A tag starts and ends with a quote and contains no other quote, so a plain search in the header
+    finds whole tags only.
     """
     return tag in has or has.strip() == b"*"
 
@@ -213,7 +216,7 @@ async def _send(send: Send, status: int, headers: RawHeaders, body: bytes = b"")
 class SecurityHeaders:
     """Adds the security headers that an answer does not have yet.
 
-    Wraps the whole application, since Starlette answers for a fault outside of all middleware.
+    Wraps the whole application, since Starlette answers internal errors outside of all middleware.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -222,11 +225,11 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = message.get("headers", [])  # may be shared, so it is not changed
+                own = message.get("headers", [])  # copied below: other answers may share it
                 present = {name for name, _ in own}
                 message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
             await send(message)
 
         if scope["type"] == "lifespan":
-            scope.setdefault("state", {})  # only uvicorn has it, and its protocols alone need it
+            scope.setdefault("state", {})  # Starlette needs it; only uvicorn provides it
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

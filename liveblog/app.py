@@ -49,8 +49,8 @@ def create() -> ASGIApp:
 def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     """Make the application.
 
-    `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store. `worker` is
-    the process of `liveblog serve`; None: another ASGI server runs the application.
+    `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store. `liveblog
+    serve` passes its `worker`; None means that another ASGI server runs the application.
     """
     worker = worker or Worker()
     nodes = connect(settings.redis_url)
@@ -117,7 +117,7 @@ def _door(hub: Hub, settings: Settings) -> Door:
 
 
 async def _reindex(broker: Broker) -> None:
-    """Complete the list of blogs once, as soon as the store answers."""
+    """Add the blogs that the list of blogs lacks, once, as soon as the store answers."""
     while True:
         try:
             return await broker.blogs.rebuild_index()

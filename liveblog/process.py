@@ -22,9 +22,9 @@ YOUNG_MAX: Final = 20_000  # new objects between two collections; Python's defau
 # Failures leave reference cycles in the collector's oldest generation. Python alone
 # collects that generation once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
 COLLECT_EVERY_S: Final = 60.0
-CONTACT_EVERY_S: Final = 0.05  # between two looks for the first contact with the store
-KEPT_FILES: Final = 500  # for everything that is not a reader
-READERS_MIN: Final = 100  # admitted however low the limit of open files is
+CONTACT_EVERY_S: Final = 0.05  # between two checks whether the store has answered
+KEPT_FILES: Final = 500  # open files for everything but readers
+READERS_MIN: Final = 100  # readers admitted even if the limit of open files is lower
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,9 @@ def _keep_listening() -> None:
 class Worker:
     """The process in which the application runs.
 
-    `stop_listening` closes the server's listening sockets. `replaces_another`: the process listens
-    only after its first contact with the store. `has_failed`: a part that must always run failed.
+    `stop_listening` closes the server's listening sockets. `replaces_another`: the process replaces
+    a running worker, and listens only after the store has answered. `has_failed`: a part that must
+    always run failed.
     """
 
     stop_listening: Callable[[], None] = _keep_listening
@@ -50,8 +51,8 @@ class Worker:
         """Run the parts that must always run; end the process when one of them fails.
 
         Also exempts all present objects from garbage collection, which saves 20 ms in each full
-        collection. A reader that has left is in no reference cycle, so young objects are collected
-        less often.
+        collection. Young objects are collected less often: a reader that has left is in no
+        reference cycle and needs no collection.
         """
         tasks = [asyncio.create_task(part) for part in parts]
         for task in tasks:
@@ -81,8 +82,8 @@ async def collect() -> None:
 async def first_contact(has_contact: Callable[[], bool]) -> None:
     """Wait until the store has answered once. Call only in the main thread.
 
-    The server does not listen yet and has no readers, so SIGTERM may end the process at once.
-    uvicorn's handler would let the process wait here for the store.
+    The server does not listen yet and has no readers, so SIGTERM may end the process at once. With
+    uvicorn's handler, the process would go on waiting for the store.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while not has_contact():  # noqa: ASYNC110 - the hub has no event for it
@@ -90,7 +91,7 @@ async def first_contact(has_contact: Callable[[], bool]) -> None:
     signal.signal(signal.SIGTERM, before)
 
 
-# -- open files, of which every connection is one
+# -- the limit of open files: each connection is an open file
 
 
 def raise_file_limit() -> None:
@@ -104,9 +105,9 @@ def raise_file_limit() -> None:
 
 
 def readers_max() -> int:
-    """Return how many readers the limit of open files allows: all files but KEPT_FILES.
+    """Return how many readers the limit of open files allows; 0 means that there is no limit.
 
-    0: there is no limit.
+    KEPT_FILES open files are reserved for everything but readers.
     """
     try:
         import resource

@@ -173,9 +173,10 @@ class Settings:
 
     @property
     def site_url(self) -> str:
-        """The site's address without a request: PUBLIC_URL, else an address on this machine.
+        """The site's address when there is no request: PUBLIC_URL, else an address on this machine.
 
-        When the server listens on every address, that is the loopback address.
+        When the server listens on every address, the address on this machine is the loopback
+        address.
         """
         host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         host = f"[{host}]" if ":" in host else host
@@ -208,14 +209,14 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 
 def table() -> str:
-    """Return the list as a Markdown table, for the documents."""
+    """Return the settings as a Markdown table, for the documents."""
     lines = ["| variable | default | description |", "| --- | --- | --- |"]
     lines += [f"| `{row.env}` | {default} | {text} |" for row, default, text in _described()]
     return "\n".join(lines)
 
 
 def listing() -> list[tuple[str, str]]:
-    """Return the list as plain text, for a terminal: each name with its description."""
+    """Return the settings for a terminal, in plain text: each name with its description."""
     return [
         (row.env, f"{text}; default: {default}".replace("`", ""))
         for row, default, text in _described()
@@ -223,7 +224,7 @@ def listing() -> list[tuple[str, str]]:
 
 
 def variables() -> list[str]:
-    """Return the names of all variables in the list, those of secrets' files included."""
+    """Return the names of all environment variables, also of those that name a secret's file."""
     return [n for r in _rows() for n in (r.env, *([r.env + FILE_SUFFIX] if r.secret else []))]
 
 
@@ -265,13 +266,16 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None
-    if not secret:  # the file may not be written yet; a secret is unset without `_FILE`
+    if not secret:  # perhaps not written yet; to unset a secret, leave `_FILE` out
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} is empty")
     return secret
 
 
 def _parsed(item: "Field[Any]", given: str) -> Any:
-    """Return the value of a text. Raises ValueError, which names variable, limit and value."""
+    """Return a setting's value from its text.
+
+    Raises ValueError, which names variable, limit and value.
+    """
     row: Row = item.metadata["row"]
     shown = "" if row.secret else f", not {given!r}"
     try:

@@ -1,10 +1,10 @@
 """Tasks that run concurrently and are certain to end.
 
-A TaskGroup would not do: on Python 3.11 and 3.12, a group with a failed task does not pass a later
-cancellation to its tasks. redis-py's `wait_for` can lose the first cancellation, so a worker would
+TaskGroup is not used: on Python 3.11 and 3.12, a group with a failed task does not pass a second
+cancellation to its tasks. redis-py's `wait_for` can lose the first cancellation, so a worker might
 never stop.
 
-Rules: does not depend on the work of the tasks.
+Rules: knows nothing about the work of the tasks.
 """
 
 import asyncio

@@ -141,12 +141,12 @@ Errors = Iterator[tuple[str, str]]
 
 
 def _line(limit: int) -> Callable[[str, Any], Errors]:
-    """Return the rule for one line of text: at most `limit` code points, no control characters."""
+    """Return a check for one line of text: at most `limit` code points, no control characters."""
     return _text_rule(limit, _CONTROL_OR_NEWLINE, "a control character or line break")
 
 
 def _text(limit: int) -> Callable[[str, Any], Errors]:
-    """Return the rule for text of several lines: at most `limit` code points."""
+    """Return a check for text of several lines: at most `limit` code points."""
     return _text_rule(limit, _CONTROL, "a control character")
 
 
@@ -209,7 +209,7 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
 
 
 def _address(pointer: str, url: str) -> Errors:
-    """Yield the faults of an address: an impossible host, or a user name, which hides the host."""
+    """Yield the faults of a URL: an invalid host, or a user name that could pass for the host."""
     try:
         parts = urlsplit(url)
         is_local = url.startswith("/")
@@ -248,8 +248,8 @@ RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
 def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
     """Return the fields that the caller sent, by name.
 
-    Text that is empty or only white space becomes None; other text stays byte for byte. Raises
-    Problem 422 with every fault of every field.
+    Text that is empty or only white space becomes None; other text is not changed. Raises Problem
+    422 with every fault of every field.
     """
     given = {
         name: _none_if_blank(value)

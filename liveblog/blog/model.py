@@ -16,7 +16,7 @@ from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS
 SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
-COUNT_MAX: Final = 2**53 - 1  # of every number: browsers and the store's Lua use doubles
+COUNT_MAX: Final = 2**53 - 1  # browsers and the store's Lua use doubles, exact up to here
 BLOG_ID: Final = "#blog"  # the header's id among entry ids, which never start with "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
 EntryStatus = Literal["draft", "submitted", "scheduled", "published", "retracted"]
@@ -89,7 +89,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry's current revision, as stored; `deleted`: a tombstone, numbers and author only."""
+    """An entry's current revision, as stored; a tombstone (no text) if `deleted` is True."""
 
     id: EntryId
     headline: str | None = None
@@ -108,7 +108,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     author: str | None = None  # Caller.ident of the caller that created it
     published_at: Time | None = None
     updated_at: Time = 0
-    offset: Count | None = None  # of the last change; None until published
+    offset: Count | None = None  # offset of the last change; None until published
     order: Count | None = None  # the offset of its first publication
     deleted: bool = False
     takedown: bool = False
@@ -139,7 +139,7 @@ SYSTEM: Final = Caller("system:liveblog", "admin")
 
 @cache
 def _zones() -> frozenset[str]:
-    # Names for the machine's own setting; browsers do not know them.
+    # These two names mean the machine's own setting; browsers do not know them.
     return frozenset(available_timezones()) - {"Factory", "localtime"}
 
 

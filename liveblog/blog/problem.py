@@ -51,7 +51,7 @@ _OF_STATUS: Final = {404: "not-found", 405: "method-not-allowed"}
 
 
 class Problem(Exception):
-    """A mistake of the caller, or an answer that is impossible now: problem+json of RFC 9457.
+    """The reason why a call failed, which the caller gets as problem+json (RFC 9457).
 
     `name` is a key of PROBLEMS. `errors` are (JSON pointer, detail) pairs. `extra` are more members
     of the answer, such as `current` of a 412. `retry_after_s` becomes a Retry-After header.

@@ -41,7 +41,7 @@ _ENTRY_COPIED: Final = (
 def blog_json(blog: Blog, position: Position, base_url: str) -> Shape:
     """Return a blog in the API's shape.
 
-    `base_url` is the site's address without a trailing slash, here and below.
+    `base_url` is the site's address without a trailing slash, also in `entry_json`.
     """
     return {
         **{name: getattr(blog, name) for name in _BLOG_COPIED},

@@ -4,7 +4,7 @@
 body, in this order; `Publishing` checks the permission and makes the change. Every answer under
 /api/ is JSON, also for an unknown path or method.
 
-Rules: no Redis, no permission, no HTML. A handler makes one call of `Publishing`.
+Rules: no Redis, no permission checks, no HTML. A handler makes one call of `Publishing`.
 """
 
 import re
@@ -39,7 +39,7 @@ _ETAG: Final = re.compile(r'(W/)?"[!#-~\x80-\xff]*"')  # RFC 9110, section 8.8.3
 
 
 class Call(NamedTuple):
-    """One call of the API by a known caller; `site` is this site's address."""
+    """One API request of an authenticated caller; `site` is this site's address."""
 
     request: Request
     caller: Caller
@@ -61,7 +61,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 def routes(
     publishing: Publishing, accounts: Accounts, settings: Settings, problems: Problems
 ) -> list[BaseRoute]:
-    """Return the routes of the API, and the pages that explain its problems."""
+    """Return the routes of the API, and of the pages that explain problem names."""
 
     async def explain(request: Request) -> Response:
         return _explanation(str(request.path_params["name"]), problems)
@@ -74,10 +74,10 @@ def routes(
 
 
 class _Path:
-    """One path of the API: calls the method's handler, and answers problems as problem+json.
+    """Answers one path of the API: calls the handler of the method, and reports problems as JSON.
 
-    This is an ASGI app and not a function. With a function, Starlette itself would answer a wrong
-    method, as plain text.
+    This is an ASGI app and not a function. For a function, Starlette itself would reject a wrong
+    method, with an answer in plain text.
     """
 
     def __init__(
@@ -248,8 +248,9 @@ def _idempotency_key(request: Request) -> str | None:
 def _if_match(request: Request) -> int | None:
     """Return the revision in If-Match, None without the header.
 
-    An entity tag that is not a revision is 0, which no entry has. `*` and lists are rejected: they
-    would overwrite revisions that the caller has not seen.
+    An entity tag that is not a revision number counts as revision 0. No entry has revision 0, so
+    the edit is rejected. `*` and lists are rejected here: an edit with them would overwrite
+    revisions that the caller has not seen.
     """
     given = ", ".join(request.headers.getlist("if-match"))
     if "if-match" not in request.headers:
@@ -271,7 +272,10 @@ def _limit(given: str) -> int:
 
 
 def _takedown(request: Request) -> bool:
-    """Return whether to erase the entry. Any value but 0 and 1 is rejected, so no typo counts."""
+    """Return whether the request asks for a takedown.
+
+    A `takedown` parameter other than 0 or 1 is rejected, so that a typing error has no effect.
+    """
     given = request.query_params.get("takedown", "0")
     if given not in ("0", "1"):
         raise _bad_parameter(f"takedown must be 1 or 0, not {given[:40]!r}.")

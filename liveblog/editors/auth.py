@@ -21,15 +21,17 @@ from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-BODY_WAIT_S: Final = 30.0  # for a whole request body
+BODY_WAIT_S: Final = 30.0  # longest wait for a whole request body
 
-# Limits of password tries within SIGN_IN_WINDOW_S. A successful try is not counted.
+# Limits of tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
 SIGN_IN_WINDOW_S: Final = 15 * 60
 ADDRESS_TRIES_MAX: Final = 50  # from one address for all names: a newsroom shares one address
 NAME_TRIES_MAX: Final = 10  # from one address for one name
-# From all addresses for one name. More tries mean that many addresses guess this name's password.
+# Limit of tries for one name from all addresses together. One address makes at most NAME_TRIES_MAX
+# of them, so more tries mean that many addresses guess this name's password.
 NAME_TRIES_EVERYWHERE: Final = 100
-GUESSED_NAME_TRIES_MAX: Final = 2  # from one address for such a name: the password, and one typo
+# Limit of tries from one address for such a name: one typing error, then the right password.
+GUESSED_NAME_TRIES_MAX: Final = 2
 
 
 # -- credentials
@@ -38,9 +40,10 @@ GUESSED_NAME_TRIES_MAX: Final = 2  # from one address for such a name: the passw
 async def caller_of(request: Request, accounts: Accounts, settings: Settings) -> Caller:
     """Return the caller that a bearer token or the desk's session cookie identifies.
 
-    Raises Problem: 401 for a missing or invalid credential, 403 for an unsafe method with a session
-    from a page of another site. 400 for several credentials, since a proxy and this server could
-    trust different ones. Raises StoreDown, not 401, while the store is unreachable.
+    Raises Problem: 401 for a missing or invalid credential, 400 for several, 403 when a page of
+    another site sends an unsafe method with a session cookie. Several credentials are rejected,
+    since a proxy and this server could trust different ones. Raises StoreDown, not 401, while the
+    store is unreachable.
     """
     token, session = _bearer(request), session_secret(request, settings)
     if token is not None and session:
@@ -121,7 +124,8 @@ def _need_own_page(request: Request, settings: Settings) -> None:
 def _reject_foreign_page(request: Request, settings: Settings) -> None:
     """Raise Problem 403 for a request from another site's page.
 
-    A request without both headers passes: it comes from a script, not from a browser.
+    A request with neither Sec-Fetch-Site nor Origin passes: it comes from a script, not from a
+    browser.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     if site in ("same-origin", "none") or (site is None and origin is None):
@@ -151,10 +155,11 @@ def client_address(request: Request) -> str:
 async def sign_in(
     request: Request, accounts: Accounts, settings: Settings, name: str, password: str
 ) -> str:
-    """Open a session and return its secret, for `set_session_cookie`; end the browser's old one.
+    """Check a name and password, open a session, and return the secret for its cookie.
 
-    Raises Problem: 401 for a wrong name or password, 403 for a page of another site, 429 after too
-    many tries. 503 when too many editors sign in at once.
+    Ends the session that the browser had before. Raises Problem: 401 for a wrong name or password,
+    403 for a page of another site, 429 after too many tries, 503 when too many editors sign in at
+    once.
     """
     _reject_foreign_page(request, settings)
     old = session_secret(request, settings)
@@ -170,7 +175,7 @@ async def sign_in(
 
 
 async def sign_out(request: Request, accounts: Accounts, settings: Settings) -> None:
-    """End the session of the request's cookie. Raises Problem 403 as `caller_of` does."""
+    """End the session of the request's cookie. Raises Problem 403 for a page of another site."""
     secret = session_secret(request, settings)
     if secret:
         _need_own_page(request, settings)
@@ -182,11 +187,11 @@ async def _count_try(accounts: Accounts, address: str, name: str) -> list[str]:
 
     Raises Problem 429 over a limit. Counting first keeps many simultaneous tries within the limit.
 
-    An address is limited by its own tries only. If the tries of others counted, anyone with an
-    editor's name could lock that editor out. Guesses of one name from many addresses reduce each
-    address's share from 10 to 2, never to 0. An editor with the right password needs one try. One
-    address alone cannot reduce the share, since its 10 tries a window stay below 100. An attacker
-    keeps 192 tries a day from each address: few against 12 characters and argon2id.
+    Tries from other addresses never lock an address out: otherwise anyone with an editor's name
+    could lock that editor out. While many addresses guess one name, the limit of each address for
+    this name is 2 tries instead of 10. An editor with the right password needs one try. One address
+    alone cannot lower the limit, since its 10 tries in a window stay below 100. An attacker keeps
+    192 tries a day from each address: few against 12 characters and argon2id.
     """
     here, there = f"address {address}", f"pair {address} {name}"
     await _admit(accounts, here, ADDRESS_TRIES_MAX)

@@ -32,7 +32,7 @@ CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
 
 
 class EntryPatch(TypedDict, total=False):
-    """The fields of an entry that a caller mentions, checked; None removes a field's value."""
+    """The checked fields that a caller sent for an entry; None removes a field's value."""
 
     headline: str | None
     body: str | None
@@ -50,7 +50,7 @@ class EntryPatch(TypedDict, total=False):
 
 
 class BlogPatch(TypedDict, total=False):
-    """The fields of a blog that a caller mentions, checked; None removes a field's value."""
+    """The checked fields that a caller sent for a blog; None removes a field's value."""
 
     slug: str
     title: str
@@ -85,7 +85,10 @@ def blog_patch(fields: Mapping[str, object]) -> BlogPatch:
 
 
 def check_may_create_blog(caller: Caller, patch: BlogPatch) -> None:
-    """Raise 422 without slug and title, 403 for a contributor or a caller bound to blogs."""
+    """Raise 422 without slug or title, 403 for a caller that may not create blogs.
+
+    Contributors and callers that are restricted to certain blogs may not create blogs.
+    """
     missing = [name for name in ("slug", "title") if name not in patch]
     if missing:
         raise invalid(*((f"/{name}", "is needed") for name in missing))
@@ -94,7 +97,7 @@ def check_may_create_blog(caller: Caller, patch: BlogPatch) -> None:
 
 
 def check_may_edit_blog(caller: Caller, slug: str, patch: BlogPatch) -> None:
-    """Raise 403 for a contributor, 422 for another slug."""
+    """Raise 403 for a contributor, 422 when the patch changes the slug."""
     if caller.role == "contributor":
         raise forbidden("Editing a blog needs the role editor.")
     if patch.get("slug", slug) != slug:
@@ -120,23 +123,24 @@ def merge_blog(blog: Blog, patch: BlogPatch) -> Blog:
 
 
 def is_readable(caller: Caller, entry: Entry) -> bool:
-    """Return whether the caller may know of the entry.
+    """Return whether the caller may read the entry.
 
-    A contributor may know of published entries and of its own.
+    A contributor may read entries that were published, and the entries that this contributor
+    created.
     """
     was_published = entry.order is not None
     return was_published or caller.role != "contributor" or entry.author == caller.ident
 
 
 def check_owns(caller: Caller, entry: Entry, verb: Literal["edit", "delete", "restore"]) -> None:
-    """Raise 403 when a contributor changes an entry that is not its own draft or submission."""
+    """Raise 403 for a contributor, unless the entry is this caller's own draft or submission."""
     is_own = entry.author == caller.ident and entry.status in CONTRIBUTORS_STATUS
     if caller.role == "contributor" and not is_own:
         raise forbidden(f"A contributor may {verb} only its own drafts and submissions.")
 
 
 def check_may_take_down(caller: Caller) -> None:
-    """Raise 403 for another role than admin."""
+    """Raise 403 unless the caller is an admin."""
     if caller.role != "admin":
         raise forbidden("A takedown needs the role admin.")
 
@@ -148,7 +152,10 @@ def check_not_deleted(entry: Entry) -> None:
 
 
 def check_if_match(revision: int | None, mentioned: Collection[str]) -> None:
-    """Raise 428 when the caller names no revision and mentions more than MARKS."""
+    """Raise 428 when an edit needs If-Match and the caller sent no revision.
+
+    Every edit needs If-Match, unless the fields in it are all in MARKS (key, key_title, pinned).
+    """
     if revision is None and not set(mentioned) <= MARKS:
         raise Problem(
             428, "if-match-needed", 'Send If-Match: "{revision}" with the revision you saw.'
@@ -166,7 +173,8 @@ def gone(detail: str) -> Problem:
 def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """Return the first revision of an entry that the caller creates.
 
-    Raises 422 for fields that contradict each other, 403 when a contributor may not do this.
+    Raises 422 for fields that contradict each other, 403 for a mark or a status that a contributor
+    may not set.
     """
     entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
     return _merged(caller, entry, patch, now)
@@ -175,7 +183,8 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
 def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields, as a new revision unless only MARKS change.
 
-    Raises 409 for a status that cannot follow the present one, and as `new_entry` does.
+    Raises 409 when the entry's status cannot change to the requested one, and 422 and 403 as
+    `new_entry` does.
     """
     edited = _merged(caller, _next_status(entry, patch), patch, now)
     is_marking = patch.keys() <= MARKS
@@ -183,10 +192,10 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
 
 
 def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
-    """Return what is left of a deleted entry: its numbers, and no text.
+    """Return the tombstone of a deleted entry: its numbers, author and status, without its text.
 
-    `revisions` is the number of earlier revisions that the store keeps. A second takedown keeps
-    `revisions_erased` of the first.
+    `revisions` is the number of earlier revisions that the store keeps. A second takedown does not
+    change `revisions_erased`, the number of revisions that the first one erased.
     """
     erased = entry.revisions_erased
     if takedown and not entry.takedown:
@@ -212,10 +221,10 @@ def check_restorable(entry: Entry) -> None:
 
 
 def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
-    """Return the entry that a restore puts in place of a tombstone: the latest kept revision.
+    """Return the latest kept revision of a deleted entry, to replace the tombstone.
 
-    A scheduled entry returns as a draft, since its time was deleted with it. Raises 410 after a
-    takedown.
+    A scheduled entry becomes a draft, since the deletion removed the entry from the schedule.
+    Raises 410 when no revision is kept, as after a takedown.
     """
     if deleted.takedown or not earlier:
         raise gone("The entry was taken down; nothing of it is kept.")
@@ -233,10 +242,9 @@ def published_entry(entry: Entry) -> Entry:
 
 
 def _first_status(caller: Caller, patch: EntryPatch) -> EntryStatus:
-    """Return a new entry's status.
+    """Return a new entry's status: published, unless the caller asks for another status.
 
-    Published unless the caller asks for another status or is a contributor, whose new entry is a
-    draft. `publish_at` schedules the entry.
+    A contributor's entry is a draft by default. An entry with `publish_at` is scheduled.
     """
     is_scheduled = patch.get("publish_at") is not None
     default: EntryStatus = "draft" if caller.role == "contributor" else "published"
@@ -280,7 +288,11 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
 
 
 def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
-    """Return the entry with the patch's fields; the entry already has its next status."""
+    """Return the entry with the patch's fields; `entry` already has its next status.
+
+    Raises 422 for an entry without headline and body or for a time on the wrong side of `now`, 403
+    for a mark or a status that a contributor may not set.
+    """
     merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
     is_marked = patch.get("key") or patch.get("pinned")
     if caller.role == "contributor" and is_marked:
@@ -293,7 +305,7 @@ def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
 
 
 def _content(entry: Entry, patch: EntryPatch, now: int) -> dict[str, object]:
-    """Return the members of the entry that the patch replaces, with its times as instants."""
+    """Return the entry fields that the patch replaces, with times as milliseconds since 1970."""
     times = ("status", "published_at", "publish_at")
     fields: dict[str, object] = {n: v for n, v in patch.items() if n not in times}
     if "byline" in patch:

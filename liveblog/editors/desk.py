@@ -1,8 +1,8 @@
 """The desk: the list of blogs, one blog's desk, and the pages of its entries.
 
 Every form is a plain HTML form that posts and redirects, so the desk works without scripts. With
-scripts, the same boxes go to the API. A rejected form is shown again, with the editor's text in its
-boxes and the reasons beside them.
+scripts, the same boxes (the inputs of the form) go to the API. A rejected form is shown again, with
+the editor's text in its boxes and the reasons beside them.
 
 Rules: no Redis, no HTML in strings, no permission decided here (publishing decides).
 """
@@ -30,7 +30,7 @@ from liveblog.store.accounts import Accounts
 ENTRIES: Final = 30  # published entries on one page of the desk
 UNPUBLISHED_MAX: Final = 300  # drafts, submissions and scheduled entries shown
 
-# The notice on the page after a redirect, by `done` in the page's query.
+# The notices that a page shows after a redirect, by the value of `done` in the page's address.
 NOTICES: Final = {
     "published": "Published.",
     "scheduled": "Scheduled.",
@@ -128,9 +128,10 @@ class _Blogs:
     async def page(
         self, request: Request, caller: Caller, status: int = 200, **rejected: FormView
     ) -> Response:
-        """Answer with a blog's desk; `rejected` are forms to show again: compose, header, end.
+        """Answer with a blog's desk; the forms in `rejected` are shown again with the reasons.
 
-        The position is read first, so that the entries shown are never older than the position.
+        A form's name is compose, header or end. The position is read first, so that the entries
+        shown are never older than the position.
         """
         slug = request.path_params["slug"]
         at = await self._publishing.blog(caller, slug)
@@ -255,7 +256,7 @@ class _Entries:
     async def _rejected_edit(
         self, caller: Caller, blog: Blog, id: str, boxes: Boxes, problem: Problem
     ) -> Response:
-        """Show the editor's text again: beside the reasons, or alone for a deleted entry."""
+        """Show the form again with the editor's text and the reasons, also for a deleted entry."""
         form = forms.rejected(boxes, problem)
         if problem.status == 410:
             return self._page(caller, blog, None, form, status=410)
@@ -283,8 +284,8 @@ class _Entries:
     ) -> Response:
         """Answer with an entry's page.
 
-        `entry` is None for a deleted entry. `theirs` maps a box to another editor's text, where the
-        text differs from the form's.
+        `entry` is None for a deleted entry. After a conflict, `theirs` maps the name of each box
+        that differs to the text that another editor saved.
         """
         html = self._pages.desk(
             "entry", editor=caller, blog=blog, entry=entry, form=form, theirs=theirs or {}
@@ -296,7 +297,7 @@ class _Entries:
 
 
 def _done(path: str, done: str, *, entry: str = "", fragment: str = "") -> Response:
-    """Redirect to a page that shows the notice `done`, so that a reload repeats nothing."""
+    """Redirect to a page that shows the notice `done`; reloading the page sends no form again."""
     query = urlencode({"done": done, **({"entry": entry} if entry else {})})
     return RedirectResponse(f"{path}?{query}{'#' + fragment if fragment else ''}", 303)
 
@@ -312,6 +313,6 @@ def _undo(request: Request) -> str:
 
 
 def _raise_unless_shown(problem: Problem) -> None:
-    """Raise a problem again when the caller may not see the page of the form."""
+    """Raise a problem again if it is about access or the store, and not about the form."""
     if problem.status in (401, 403, 404, 503):
         raise problem

@@ -1,7 +1,8 @@
 """The desk's forms: from boxes to the API's fields, and from entries and headers back to boxes.
 
-A form without scripts sends every box. A hidden box `{name}_was` contains the value that a box
-showed. Only altered boxes are saved, so that a colleague's change of another box stays.
+A box is one input of a form. A form without scripts sends every box. A hidden box `{name}_was`
+contains the value that a box showed. Only altered boxes are saved, so that a colleague's change of
+another box stays.
 
 Rules: pure. No request, no HTML, no clock.
 """
@@ -21,8 +22,8 @@ from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Entry, is_timezone, new_id
 from liveblog.blog.problem import Problem
 
-BOXES_MAX: Final = 100  # in one form
-KEY_LENGTH: Final = 24  # of an Idempotency-Key made here
+BOXES_MAX: Final = 100  # boxes in one form
+KEY_LENGTH: Final = 24  # characters of an Idempotency-Key that this module makes
 
 REUSED: Final = (
     "Your first text was stored after all. Check it, and send this text again if it is still"
@@ -30,7 +31,7 @@ REUSED: Final = (
 )
 
 _LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", re.ASCII)
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # as the API accepts it
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # the API's rule for an Idempotency-Key
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
 _COMPARED: Final = ("headline", "body", "byline", "dateline", "key_title")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
@@ -42,11 +43,11 @@ Boxes = dict[str, str]  # the text of each box of a form, by the box's name
 
 @dataclass(frozen=True, slots=True)
 class FormView:
-    """A form as a page shows it: the contents of its boxes, and the reasons of a rejection.
+    """A form as a page shows it: the contents of its boxes, and the reasons if it was rejected.
 
     `errors` maps a box's name to its reason; `problem` is the reason for the whole form. `key` is
-    the Idempotency-Key. The key stays the same until the form is accepted, so that sending the form
-    again changes nothing.
+    the Idempotency-Key. The key stays the same until the form is accepted, so that a form that is
+    sent twice is applied once.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
@@ -75,10 +76,10 @@ def _is_utf_8(charset: str) -> bool:
 
 
 def decode(body: bytes) -> Boxes:
-    """Return the boxes of a form; the last one, when several have one name.
+    """Return the boxes of a form, by name; of several boxes with one name, the last counts.
 
-    Browsers send line breaks as CRLF (HTML, "normalize newlines"); the store has LF. Raises
-    Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
+    Browsers send line breaks as CRLF (HTML, "normalize newlines"). They become LF, as the store has
+    them. Raises Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
     """
     try:
         boxes = parse_qsl(
@@ -94,7 +95,7 @@ def decode(body: bytes) -> Boxes:
 
 
 def has_words(boxes: Mapping[str, str]) -> bool:
-    """Return whether a form has a box for an editor's own words."""
+    """Return whether a form has a box in which an editor writes: body, headline or title."""
     return bool(boxes.keys() & _WRITTEN)
 
 
@@ -155,8 +156,7 @@ def _text_or_none(text: str) -> str | None:
 def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return an entry's `status` and `publish_at` for the API.
 
-    With a time, only the statuses draft and submitted are kept: otherwise the time schedules the
-    entry.
+    A time schedules the entry. The form's status is then left out, unless it is draft or submitted.
     """
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
@@ -180,11 +180,11 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
 
 
 def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
-    """Return `starts_at`, if the editor altered the start or the zone; else no field.
+    """Return `starts_at` if the editor altered the start or the zone; else no field.
 
-    The box has no milliseconds, and its hour may occur twice when clocks change. Sending an
-    unaltered start could move the start. In an unknown zone, which the API rejects, the start is
-    read in `zone`.
+    An unaltered start is not sent, since that could move it: the box has no milliseconds, and its
+    hour may occur twice when clocks change. If the form's zone is unknown, the start is read in
+    `zone`, and the API rejects the form.
     """
     if "starts_at" not in boxes or not altered(boxes).keys() & {"starts_at", "timezone"}:
         return {}
@@ -211,8 +211,8 @@ def header_values(blog: Blog) -> Boxes:
 def entry_values(entry: Entry, zone: str) -> Boxes:
     """Return the contents of an entry's boxes.
 
-    Marks and the time also have a `{name}_was`, so that only altered ones are saved. A colleague
-    can change marks without a new revision. A time's box has no milliseconds.
+    Marks and the publishing time also have a `{name}_was`, so that only altered ones are saved. A
+    colleague can change marks without a new revision, and the box of a time shows no milliseconds.
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
@@ -231,7 +231,7 @@ def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
 
 
 def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes:
-    """Return the other editor's texts of the boxes in which both versions differ."""
+    """Return the other editor's texts, for the boxes in which the two versions differ."""
     return {name: theirs[name] for name in _COMPARED if mine.get(name, "") != theirs[name]}
 
 
@@ -241,8 +241,8 @@ def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes
 def rejected(boxes: Boxes, problem: Problem) -> FormView:
     """Return the form as the editor sent it, with the problem's reasons at its boxes.
 
-    The key stays, except when it was used for another text. The other text is stored, so sending
-    this text makes a second entry.
+    The form keeps its Idempotency-Key, unless the key was used for another text. That text is
+    stored, so the form gets a new key, and makes a second entry when it is sent again.
     """
     if problem.name == "idempotency-key-reused":
         return FormView(boxes, problem=REUSED)
@@ -254,7 +254,10 @@ def rejected(boxes: Boxes, problem: Problem) -> FormView:
 
 
 def _box_of(pointer: str) -> str:
-    """Return the box of a JSON pointer: /byline/0 is byline, /successor/url successor_url."""
+    """Return the name of the box that a JSON pointer belongs to.
+
+    /byline/0 belongs to the box byline, and /successor/url to the box successor_url.
+    """
     _, name, *rest = (*pointer.split("/"), "")
     return f"{name}_{rest[0]}" if rest[0] in ("text", "url") else name
 

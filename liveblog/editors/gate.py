@@ -1,7 +1,7 @@
 """The gate of the desk: admits signed-in editors, and shows problems as pages.
 
 An editor's text is never lost. While the store is unreachable, or after the session expired, the
-problem's page contains the text. Its button sends the text again under the same Idempotency-Key.
+problem's page contains the text. A button there sends it again under the same Idempotency-Key.
 
 Rules: no Redis, no HTML in strings, no permission to write (publishing decides that). Every answer
 is `no-store`.
@@ -46,7 +46,7 @@ class Gate:
         self._pages, self._problems = pages, problems
 
     def signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
-        """Return the endpoint for signed-in editors; it sends everyone else to sign in."""
+        """Return an endpoint that admits signed-in editors, and sends everyone else to sign in."""
 
         async def answer(request: Request) -> Response:
             caller = await auth.caller_of(request, self._accounts, self._settings)
@@ -55,7 +55,7 @@ class Gate:
         return self.open(answer)
 
     def open(self, endpoint: Endpoint) -> Endpoint:
-        """Return the endpoint for everyone, with problems shown as pages and nothing cached."""
+        """Return an endpoint that admits everyone, shows problems as pages and forbids caching."""
 
         async def answer(request: Request) -> Response:
             try:
@@ -109,7 +109,8 @@ class Gate:
     async def _problem_page(self, request: Request, problem: Problem) -> Response:
         """Answer with the problem's page, which contains the editor's text to send again.
 
-        The page repeats the form only when the same form may succeed later, or when it has text.
+        The page repeats the form only if the same form may succeed later, or if the editor wrote a
+        text.
         """
         boxes = await self._own_form(request)
         signed_out, may_succeed = problem.status == 401, problem.status in (401, 503)
@@ -130,7 +131,10 @@ class Gate:
         return page_response(html, problem.status, problem)
 
     async def _own_form(self, request: Request) -> Boxes:
-        """Return the form that a page of ours sent; empty for a form of another site's page."""
+        """Return the form that a page of this site sent; empty for another site's page.
+
+        Also empty for the sign-in form, which contains a password.
+        """
         site = request.headers.get("sec-fetch-site")
         own = auth.site_url(request, self._settings)
         is_own = site == "same-origin" if site else request.headers.get("origin") == own
@@ -181,5 +185,5 @@ def _redirect_to_sign_in(request: Request) -> Response:
 
 
 def _desk_path(path: str) -> str:
-    """Return a path to open after signing in: one of the desk's pages, "/desk" for any other."""
+    """Return the page to open after signing in: `path` if it is a desk page, else "/desk"."""
     return path if _DESK_PATH.fullmatch(path) else "/desk"

@@ -16,26 +16,27 @@ from liveblog.blog.problem import Problem, StoreDown
 log = logging.getLogger(__name__)
 
 STORE_RETRY_AFTER_S: Final = 2
-LOG_AGAIN_S: Final = 60.0  # before one reason is logged a second time
+LOG_AGAIN_S: Final = 60.0  # time before the same reason is logged again
 LOGGED_MAX: Final = 10  # different reasons logged within LOG_AGAIN_S
-# Statuses sent before the body was read. The connection is closed, so that a slow sender does not
-# occupy it.
+# Statuses of answers that may be sent before the whole body was read. The connection is closed, so
+# that a slow sender does not occupy it.
 UNREAD: Final = (401, 408, 413)
 
 
 class Problems:
-    """Makes the answers for problems; one object for a worker.
+    """Makes the HTTP answers for problems; each worker has one object.
 
-    It logs each reason of StoreDown once in LOG_AGAIN_S, and at most LOGGED_MAX reasons in that
-    time: many callers repeat their requests every few seconds. `now` is monotonic seconds.
+    Each reason of a StoreDown is logged once in LOG_AGAIN_S, and at most LOGGED_MAX different
+    reasons in that time. Without these limits, callers that retry every few seconds would fill the
+    log. `now` returns monotonic seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._logged: dict[str, float] = {}  # reason: when it was logged
+        self._logged: dict[str, float] = {}  # when each reason was logged
 
     def response(self, problem: Problem | StoreDown) -> Response:
-        """Return the answer for a problem, as RFC 9457 defines it; 503 for StoreDown."""
+        """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
         if isinstance(problem, StoreDown):
             problem = self.store_down(problem)
         headers = {"Cache-Control": "no-store"}

@@ -1,6 +1,6 @@
-"""Every call of an editor: permission, read, merge, render, and a commit that compares.
+"""Every call of an editor: permission, read, merge, render, and a compare-and-set commit.
 
-The API, the desk, the schedule and the demo all call this module, so each rule stands once. A write
+The API, the desk, the schedule and the demo all call this module, so each rule exists once. A write
 reads the record, decides on that copy, and asks the store to replace exactly that copy. When
 another write was faster, the store replies "stale", and the write decides again on the new copy.
 
@@ -52,19 +52,19 @@ from liveblog.store.writes import (
     unnumbered,
 )
 
-PAUSE_S: Final = 0.01  # longest random wait after the first lost race; twice this after the second
-TRIES_MAX: Final = 20  # lost races for one record before the caller gets 503
+PAUSE_S: Final = 0.01  # longest random wait before the first retry; twice this before the second
+TRIES_MAX: Final = 20  # attempts, all overtaken by other writes, before the caller gets 503
 T = TypeVar("T")
 Fields = Mapping[str, object]  # JSON members that a caller sent
 Decide = Callable[[StoredEntry], Awaitable[Write[Entry] | None]]
 
 
 class Publishing:
-    """The editor's calls. `now` returns milliseconds since 1970.
+    """The calls of editors. `now` returns milliseconds since 1970.
 
     Each call raises Problem for a mistake of the caller, and StoreDown when the outcome is unknown.
-    A repetition with the same `key` (the caller's Idempotency-Key) makes the outcome certain: the
-    call happens once.
+    The caller then repeats the call with the same `key` (its Idempotency-Key): the call takes
+    effect once.
     """
 
     def __init__(self, broker: Broker, now: Callable[[], int]) -> None:
@@ -83,14 +83,15 @@ class Publishing:
         return [BlogResult(stored.blog, stored.position) for stored in found]
 
     async def blog(self, caller: Caller, slug: str) -> BlogResult:
-        """Return a blog. Raises 404 when the caller may not see it, or there is none."""
+        """Return a blog. Raises 404 when it does not exist or the caller may not see it."""
         stored = await self._reading.blog(caller, slug)
         return BlogResult(stored.blog, stored.position)
 
     async def entry(self, caller: Caller, slug: str, id: str) -> EntryResult:
         """Return an entry.
 
-        Raises 410 when it is deleted, 404 when it is unknown or another contributor's draft.
+        Raises 410 when it is deleted, 404 when it does not exist. A contributor gets 404 for
+        another author's unpublished entry.
         """
         await self._reading.blog(caller, slug)
         entry = (await self._reading.entry(caller, slug, id)).entry
@@ -105,9 +106,9 @@ class Publishing:
         limit: int = 50,
         status: str = "published",
     ) -> tuple[list[EntryResult], str | None]:
-        """Return a page of entries, newest first, and the id to continue before.
+        """Return a page of entries, newest first, and the id for `before` of the next page.
 
-        "published" and "retracted" are ordered by publication, the others by their last edit. A
+        Published and retracted entries are ordered by publication, others by their last edit. A
         page may be shorter than `limit` although there is a next page (see `Reading.published`).
         """
         await self._reading.blog(caller, slug)
@@ -122,7 +123,7 @@ class Publishing:
     async def shown(
         self, caller: Caller, slug: str, before: str | None, limit: int
     ) -> tuple[list[EntryResult], str | None]:
-        """Return a page of what readers see, retracted entries included, as `entries` does."""
+        """Return a page of the published and retracted entries, in the form of `entries`."""
         await self._reading.blog(caller, slug)
         page = await self._reading.published(slug, before, limit, PUBLISHED)
         return await self._reading.results(slug, page.entries), page.before
@@ -137,9 +138,10 @@ class Publishing:
     async def create_blog(
         self, caller: Caller, fields: Fields, key: str | None = None
     ) -> BlogResult:
-        """Create a blog; its creation is its first change.
+        """Create a blog. The creation counts as the first change of the blog.
 
-        Raises 403 for a contributor or a caller bound to blogs, 409 for a slug that is taken.
+        Raises 403 for a contributor or a caller that is restricted to certain blogs, 409 for a slug
+        that is taken.
         """
         patch = blog_patch(fields)
         decisions.check_may_create_blog(caller, patch)
@@ -155,10 +157,11 @@ class Publishing:
     async def edit_blog(
         self, caller: Caller, slug: str, fields: Fields, key: str | None = None
     ) -> BlogResult:
-        """Merge `fields` into the header.
+        """Merge `fields` into a blog's header.
 
-        A new zone or language begins a new epoch, since every entry's HTML changes. Without fields
-        nothing is written, and the result is the blog as it is.
+        A new time zone or language changes every entry's HTML. Such an edit starts a new epoch, so
+        that readers start over from the page. Without fields nothing is written, and the result is
+        the blog as it is.
         """
         patch = blog_patch(fields)
         call = _call(caller, f"PATCH {slug}", key, dict(fields))
@@ -181,9 +184,10 @@ class Publishing:
     async def create_entry(
         self, caller: Caller, slug: str, fields: Fields, key: str | None = None
     ) -> EntryResult:
-        """Publish an entry, or keep it as a draft, a submission, or scheduled by `publish_at`.
+        """Publish a new entry, or store it as a draft, a submission or a scheduled entry.
 
-        Raises 409 when the blog has ended, 403 for what a contributor may not do.
+        An entry with `publish_at` is scheduled. Raises 409 when the blog has ended or has
+        DRAFTS_MAX unpublished entries, 403 for a mark or a status that a contributor may not set.
         """
         patch = entry_patch(fields)
         call = _call(caller, f"POST {slug}", key, dict(fields))
@@ -208,13 +212,13 @@ class Publishing:
         revision: int | None,
         key: str | None = None,
     ) -> EntryResult:
-        """Merge `fields` into an entry; `revision` is the one that the caller saw.
+        """Merge `fields` into an entry; `revision` is the revision that the caller saw.
 
         Without fields nothing is written, and the result is the entry as it is.
 
-        Raises RevisionConflict when another revision is stored. Raises 428 when
-        `revision` is None and `fields` has more than key, key_title and pinned. Raises 409 for a
-        status that cannot follow, 410 when the entry is deleted.
+        Raises RevisionConflict when another revision is stored. Raises 428 when `revision` is None
+        and `fields` has more than key, key_title and pinned. Raises 409 when the entry's status
+        cannot change to the requested one, 410 when the entry is deleted.
         """
         patch = entry_patch(fields)
         call = _call(caller, f"PATCH {slug} {id}", key, [dict(fields), revision])
@@ -242,8 +246,8 @@ class Publishing:
     ) -> DeleteResult:
         """Remove an entry; with `takedown` also erase every revision, draft and copy of it.
 
-        Deleting a deleted entry returns the same result. Raises 403 for a takedown by another role
-        than admin.
+        Deleting a deleted entry returns the same result. Raises 403 for a takedown unless the
+        caller is an admin.
         """
         call = _call(caller, f"DELETE {slug} {id}", key, takedown)
         await self._reading.blog(caller, slug)
@@ -262,7 +266,7 @@ class Publishing:
     async def restore_entry(
         self, caller: Caller, slug: str, id: str, key: str | None = None
     ) -> EntryResult:
-        """Undo a delete: a new change with the old order, revision and text.
+        """Undo a deletion with a new change: the entry gets its old order, revision and text back.
 
         Raises 409 when the entry is not deleted, 410 after a takedown.
         """
@@ -280,16 +284,16 @@ class Publishing:
         return await self._results.entry(slug, outcome)
 
     async def publish_due(self, slug: str, id: str, now: int) -> bool:
-        """Publish a scheduled entry that was due at `now`. Many workers may try; it happens once.
+        """Publish a scheduled entry that was due at `now`; return whether this call published it.
 
-        False when this call published nothing: another worker was first, the entry was edited, or
-        the blog has ended.
+        Every worker may try; the entry is published once. The call publishes nothing when another
+        worker was first, the entry was edited, or the blog has ended.
         """
         stored = await self._entries.stored(slug, id)
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:
             await self._due.unschedule(slug, id, stored.raw if stored else None)
             return False
-        if (stored.entry.publish_at or 0) > now:  # postponed since the schedule listed it
+        if (stored.entry.publish_at or 0) > now:  # postponed after the schedule was read
             return False
         entry = decisions.published_entry(stored.entry)
         call = _call(SYSTEM, f"due {slug}", f"due:{id}:{entry.revision}", None)
@@ -309,10 +313,11 @@ class Publishing:
     async def _alter(
         self, caller: Caller, slug: str, id: str, call: CallKey, decide: Decide
     ) -> Outcome[Entry]:
-        """Read an entry, decide, commit; retry while other writes are faster.
+        """Read an entry, decide and commit; retry while other writes are faster.
 
         `decide` returns the write, or None to leave the entry as it is. A repeated call returns its
-        first outcome without a check of the rules: the rules may forbid the call by now.
+        first outcome without a check of the rules. The rules may forbid the call by now, but it has
+        already taken effect.
         """
 
         async def attempt() -> Outcome[Entry]:
@@ -350,9 +355,10 @@ class Publishing:
 
 
 async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of `attempt`, which reads, decides and commits; retry while it is Stale.
+    """Return the result of `attempt`, which reads, decides and commits; retry when it raises Stale.
 
-    Raises 503 after TRIES_MAX attempts, and the Problem of a refusal of the store.
+    Raises 503 after TRIES_MAX attempts. When the store refuses the write, raises the Problem for
+    the caller.
     """
     for lost in range(TRIES_MAX):
         try:
@@ -365,7 +371,7 @@ async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
-    """Return the problem that the caller gets for a refusal of publish.lua."""
+    """Return the problem that the caller gets when publish.lua refuses a write."""
     return {
         "other": Problem(
             422, "idempotency-key-reused", "This Idempotency-Key was used for another request."
@@ -378,10 +384,10 @@ def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
 
 
 def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
-    """Return the name and the fingerprint of a call.
+    """Return the key of a call: a hash of its name, and a fingerprint of its arguments.
 
-    Without a key from the caller, the call gets a random key, so that our own retry cannot write
-    twice.
+    A call without an Idempotency-Key gets a random one, so that a retry by this program cannot
+    write twice.
     """
     scope = f"{caller.ident}\n{what}\n{key or new_id('', 24)}"
     asked_bytes = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
@@ -395,7 +401,7 @@ def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
 def _edit_write(
     stored: StoredEntry, entry: Entry, patch: EntryPatch, call: CallKey
 ) -> Write[Entry]:
-    """Return the write of an edit, which keeps the earlier revision if it makes a new one."""
+    """Return the write of an edit. If the edit makes a new revision, the earlier one is kept."""
     if patch.keys() <= MARKS:
         return entry_write(stored, entry, call)
     is_published_now = stored.entry.status in UNPUBLISHED and entry.status in PUBLISHED

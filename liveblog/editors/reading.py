@@ -15,12 +15,12 @@ from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
 
 LIST_MAX: Final = 100
-BLOGS_LISTED_MAX: Final = 500  # for a caller bound to no blogs
+BLOGS_LISTED_MAX: Final = 500  # for a caller that may see all blogs
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 
 
 class Page(NamedTuple):
-    """A page of a list, and the id to continue `before`; None at the list's end."""
+    """A page of a list, and the value of `before` for the next page; None on the last page."""
 
     entries: list[Entry]
     before: str | None
@@ -35,12 +35,12 @@ class Reading:
     async def blogs(self, caller: Caller) -> list[StoredBlog]:
         """Return the blogs that the caller may see, newest activity first.
 
-        A caller bound to no blogs gets the BLOGS_LISTED_MAX blogs with the newest activity.
+        A caller that may see all blogs gets the BLOGS_LISTED_MAX blogs with the newest activity.
         """
         return await self._blogs.recent(BLOGS_LISTED_MAX, caller.blogs)
 
     async def blog(self, caller: Caller, slug: str) -> StoredBlog:
-        """Return a blog. Raises 404 when the caller may not see it, or there is none."""
+        """Return a blog. Raises 404 when it does not exist or the caller may not see it."""
         stored = await self._blogs.read(slug) if is_slug(slug) and caller.sees(slug) else None
         if not stored:
             raise not_found(f"There is no blog {slug[:80]!r} that you may see.")
@@ -49,7 +49,8 @@ class Reading:
     async def entry(self, caller: Caller, slug: str, id: str) -> StoredEntry:
         """Return an entry, draft or tombstone of a blog that the caller may see.
 
-        Raises 404 when it is unknown, or another contributor's draft.
+        Raises 404 when it does not exist. A contributor gets 404 for another author's unpublished
+        entry.
         """
         stored = await self._entries.stored(slug, id) if is_entry_id(id) else None
         if not stored or not is_readable(caller, stored.entry):
@@ -66,8 +67,9 @@ class Reading:
     ) -> Page:
         """Return a page of published entries with one of these statuses, newest first.
 
-        Looks through at most SCANNED_MAX entries: a page of a rare status may be short, or empty,
-        and still have a next page. Raises 422 for a `before` that was never published.
+        Reads at most SCANNED_MAX entries. A page of a rare status may therefore be short or empty,
+        and still have a next page. Raises 422 when `before` is not the id of an entry that was
+        published.
         """
         order = await self._order_of(slug, before) if before else None
         found: list[Entry] = []
@@ -96,7 +98,10 @@ class Reading:
     async def drafts_page(
         self, caller: Caller, slug: str, before: str | None, limit: int, status: str
     ) -> Page:
-        """Return a page of `drafts` with one status. Raises 422 for a `before` not among them."""
+        """Return a page of the `drafts` that have one status.
+
+        Raises 422 when `before` is not the id of one of them.
+        """
         drafts = [draft for draft in await self.drafts(caller, slug) if draft.status == status]
         if before:
             at = next((i for i, draft in enumerate(drafts) if draft.id == before), None)

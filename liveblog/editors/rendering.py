@@ -1,6 +1,6 @@
 """Markdown to HTML in a thread, with a limit on the text that waits.
 
-Rules: nothing is rendered on the event loop; hostile text takes a third of a second.
+Rules: nothing is rendered on the event loop, since a hostile text takes a third of a second.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.problem import Problem, invalid
 from liveblog.html import markdown
 
-# Text in the one thread that renders and in its queue: 1,000 usual texts, or 50 of the longest,
-# which are 15 s of work when they are hostile.
+# Limit of the text that is being rendered or waits for it: 1,000 usual texts, or 50 of the longest.
+# 50 hostile texts of this length take 15 s.
 RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
 
 
 class Renderer:
-    """One thread that renders.
+    """Renders texts in one thread.
 
     A second thread would only delay the event loop more: all threads share one interpreter lock.
     """
@@ -29,8 +29,8 @@ class Renderer:
     async def html(self, text: str | None, pointer: str) -> str | None:
         """Return the HTML of a field's Markdown, None for an empty field.
 
-        Raises 422 at `pointer` when the HTML is longer than HTML_BYTES_MAX, 503 when more than
-        RENDERED_AT_ONCE_MAX characters would wait.
+        Raises 422 for the field at the JSON pointer `pointer` when its HTML is longer than
+        HTML_BYTES_MAX. Raises 503 when more than RENDERED_AT_ONCE_MAX characters would wait.
         """
         html = await self._rendered(text) if text else None
         size = len(html.encode()) if html else 0

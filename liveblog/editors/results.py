@@ -1,6 +1,6 @@
-"""Results of the editor's calls, also of repeated calls, and the conflict that has a result.
+"""The results of editors' calls, and the problem for an edit of an outdated revision.
 
-In each result, `replayed` is True for a repeated call, which changed nothing now.
+In each result, `replayed` is True for a repeated call: only the first call changed something.
 
 Rules: writes nothing.
 """
@@ -18,7 +18,7 @@ from liveblog.store.writes import Outcome
 
 
 class BlogResult(NamedTuple):
-    """A blog and its position; `status` is that of the HTTP answer."""
+    """A blog and its position; `status` is the status of the HTTP answer."""
 
     blog: Blog
     position: Position
@@ -36,7 +36,7 @@ class EntryResult(NamedTuple):
 
 
 class RevisionConflict(Problem):
-    """The 412 for an edit of another revision than the stored one; `current` is the stored one."""
+    """The 412 for an edit of a revision that is not the stored one; `current` is the stored one."""
 
     def __init__(self, current: EntryResult) -> None:
         revision = current.entry.revision
@@ -46,7 +46,7 @@ class RevisionConflict(Problem):
 
 
 class DeleteResult(NamedTuple):
-    """The result of a delete; `offset` and `position` are None for a never published entry."""
+    """The result of a delete; `offset` and `position` are None if the entry was never published."""
 
     id: str
     offset: int | None
@@ -59,7 +59,8 @@ class DeleteResult(NamedTuple):
 class Results:
     """Turns the store's outcomes into results for callers. Each method raises StoreDown.
 
-    The store remembers no texts of a call, so a repeated call reads the record again.
+    The store remembers the outcome of a call without its texts. For a repeated call, the texts are
+    read from the record.
     """
 
     def __init__(self, blogs: Blogs, entries: Entries) -> None:
@@ -77,7 +78,8 @@ class Results:
     async def entry(self, slug: str, outcome: Outcome[Entry]) -> EntryResult:
         """Return the entry as the call left it.
 
-        Raises 410 for a repeated call whose text is no longer kept.
+        Raises 410 for a repeated call when the store no longer keeps the revision that the first
+        call made.
         """
         if outcome.record:
             return EntryResult(outcome.record, outcome.position, outcome.status)

@@ -1,7 +1,8 @@
 """The schedule: every second, each worker publishes due entries and erases taken-down text.
 
 A worker reads the due entries of all blogs by the store's clock, in one pipeline for each server.
-Each entry has one idempotency key for its revision, so the first worker publishes it and no other.
+All workers use the same idempotency key for one revision of an entry, so only the first of them
+publishes the entry.
 
 Rules: the store's clock alone decides which entries are due.
 """
@@ -46,9 +47,10 @@ async def publish_due(
     """Publish the entries that are due now, and return how many this worker published.
 
     An entry that cannot be published, or a blog that rejects writes, does not delay other entries.
-    A pass reads one page of due entries of each blog, and entries that stay due could fill the
-    page. `skipped`, which callers keep between passes, therefore counts the entries of each blog
-    that the next pass skips. After the last page, a pass starts at the first entry again.
+    A pass reads one page of each blog: at most DUE_AT_ONCE due entries. Entries that cannot be
+    published stay due, and could fill the page. `skipped` counts such entries of each blog; the
+    next pass skips them, and reads the next page. Callers keep `skipped` between passes. After the
+    last page, a pass starts at the first entry again.
     """
     skipped = Counter() if skipped is None else skipped
     entries = await due.read(skipped)
@@ -72,7 +74,11 @@ async def publish_due(
 
 
 def _turn_pages(skipped: Counter[str], entries: Sequence[Due], stuck: Counter[str]) -> None:
-    """Make the next pass skip the stuck entries of each full page; after the last page, none."""
+    """Make the next pass skip the entries of each full page that could not be published.
+
+    A page that is not full is the last one of its blog, so the next pass skips no entry of that
+    blog.
+    """
     read = Counter(due.slug for due in entries)
     full = [slug for slug, count in read.items() if count == DUE_AT_ONCE]
     now_skipped = {slug: skipped[slug] + stuck[slug] for slug in full}

@@ -1,7 +1,7 @@
 """The HTML of entries and headers, in pages and in frames.
 
 Rules: pure, no clock. An entry's HTML depends on the entry and its blog's slug, zone and language
-only; a header's depends on the blog only. Both forms of an entry come from one template.
+only; a header's depends on the blog only. One template makes an entry for pages and for frames.
 """
 
 from typing import Final, NamedTuple
@@ -20,8 +20,8 @@ NAME_MAX: Final = 80  # characters of an entry's text that replace a missing hea
 def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False, in_frame: bool = False) -> str:
     """Return the <article> of a published entry; a copy in the pinned list has no id.
 
-    In a frame it has no `data-offset`, `data-order` and `data-revision`, and no `title` of a time:
-    the client sets them.
+    An entry in a frame has no `data-offset`, `data-order` and `data-revision`, and its times have
+    no `title`: the client sets them.
     """
     return _entry_template.render(
         entry=entry,
@@ -37,7 +37,8 @@ def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False, in_frame: boo
 def header_html(blog: Blog) -> str:
     """Return the <header> of a blog: title, dek, status, start, summary and links.
 
-    An upcoming blog shows "About to start", also after its start, until its status changes.
+    An upcoming blog shows "About to start" until an editor changes its status, even after its
+    start.
     """
     return _header_template.render(blog=blog, summary=safe(blog.summary_html))
 
@@ -61,14 +62,17 @@ class _Updated(NamedTuple):
 
 
 def _updated(entry: Entry, blog: Blog) -> _Updated:
-    """Return the time of the last edit, or of publication if an import claims an earlier edit."""
+    """Return the time of the last edit, or the time of publication if that is later.
+
+    The store's clock stamps edits. A stated time of publication can be later when clocks differ.
+    """
     published_at = entry.published_at or 0
     at = when(max(entry.updated_at, published_at), blog)
     return _Updated(at, at.date == when(published_at, blog).date)
 
 
 def _body(entry: Entry) -> Markup:
-    """Return the text with the dateline before its first words, or on a line of its own."""
+    """Return the text with its dateline: before the first words, or as a paragraph of its own."""
     body = safe(entry.body_html)
     if not entry.dateline:
         return body

@@ -1,7 +1,7 @@
 """The template environment: loads every template, and marks strings as safe HTML.
 
-Rules: no other module of the project marks a string safe. Only literals, and HTML that a template
-or `markdown.to_html` has made, may be marked.
+Rules: `safe` is the only function of the project that marks a string as safe HTML. Only literals,
+and HTML that a template or `markdown.to_html` has made, may be marked.
 """
 
 from pathlib import Path
@@ -16,7 +16,8 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 def environment(**names: object) -> Environment:
     """Return an environment with every template compiled; templates can use `names`.
 
-    Compiling takes 0.1 s. Done later, it would delay the first reader of each page.
+    Compiling all templates takes 0.1 s. If it were done later, it would delay the first reader of
+    each page.
     """
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -34,4 +35,4 @@ def environment(**names: object) -> Environment:
 
 def safe(html: str | None) -> Markup:
     """Mark HTML as safe; None becomes empty. The module's rules state which HTML may be marked."""
-    return Markup(html or "")  # noqa: S704 - the one place
+    return Markup(html or "")  # noqa: S704 - the project's only call of Markup

@@ -16,19 +16,22 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-# A text with more "[" than this gets no bracket links. markdown-it tries each "[" as the start of
-# a link, up to the end of the text. 20,000 of them took 0.5 to 1.2 s, and 0.07 s without the link
-# rules. The other limits below are for other hostile texts of 20,000 characters.
+# A text with more "[" than this gets no links of the form [text](address). For each "[",
+# markdown-it searches the rest of the text for the end of a link. 20,000 of them took 0.5 to 1.2 s,
+# and 0.07 s without these links. The limits below are for other slow texts; the times are those of
+# texts of 20,000 characters.
 BRACKETS_MAX: Final = 1_000
-# Lines times the most "|" in one line. Above this limit the text gets no tables. markdown-it fills
-# every row up to the width of the head: 20,000 characters made 65,000 cells (2 s, 675 KB).
+# The number of lines times the most "|" in one line: a limit of the cells of tables. Above the
+# limit the text gets no tables. markdown-it makes every row as wide as the head of the table:
+# 20,000 characters made 65,000 cells (2 s, 675 KB).
 CELLS_MAX: Final = 5_000
-# Number of ":" and "//". Above this limit bare addresses are not linked: the search takes time
-# quadratic in their number. 20,000 characters of "://" took 4 s, 300 of them 0.3 s.
+# Number of ":" and "//". Above this limit, addresses that the text contains without brackets are
+# not linked: the search takes time quadratic in their number. 20,000 characters of "://" took 4 s,
+# 300 of them 0.3 s.
 SCHEMES_MAX: Final = 300
-# Quote and list marks at the start of a line. Above this limit the text gets neither quotes nor
-# lists: each quote scans all lines up to its end. 20 quotes around 10,000 short lines took 0.7 s,
-# 5 quotes 0.2 s.
+# Quote and list marks (">", "-", "1.") at the start of one line. Above this limit the text gets
+# neither quotes nor lists: each quote scans all lines up to its end. 20 quotes around 10,000 short
+# lines took 0.7 s, 5 quotes 0.2 s.
 MARKS_MAX: Final = 5
 # markdown-it drops text nested deeper than this. A text that reaches the limit is parsed again
 # without quotes and lists, so that no text is lost.
@@ -58,8 +61,8 @@ def to_html(text: str) -> str:
     """Return the safe HTML of a Markdown text.
 
     Raw HTML is shown as text, and a picture is replaced by its alternative text. Links may go to
-    http, https, mailto and paths of this site. A text over one of the limits above loses the marks
-    that the limit names; its words stay. Safe to call from any thread.
+    http, https, mailto and paths of this site. A text over one of the limits of this module loses
+    only the formatting that the limit is for; its words stay. Safe to call from any thread.
     """
     lines = text.splitlines()
     cells = len(lines) * max((line.count("|") for line in lines), default=0)
@@ -113,7 +116,7 @@ _OPTIONS: Final = {
 
 
 class _Parser(MarkdownIt):
-    """A Markdown parser that changes no characters: no typographer, no shortened addresses."""
+    """A Markdown parser that changes no characters: quotes and addresses stay as they are typed."""
 
     def __init__(
         self, *, bracket_links: bool, tables: bool, addresses: bool, containers: bool
@@ -167,6 +170,6 @@ def _image_as_text(
     return html.escape(tokens[i].content)
 
 
-# Load the parser's tables (20 ms with those of `when`) now. Otherwise a worker's first entry would
-# reach its readers late.
+# Load the parser's tables now; with those of the module `when` this takes 20 ms. Otherwise a
+# worker's first entry would reach its readers late.
 to_html("*a* [b](/c) https://d.example")

@@ -1,4 +1,4 @@
-"""Whole pages: the readers' home page, blogs and messages, and the desk's pages.
+"""Whole pages: the home page, blogs and error pages for readers, and the desk's pages.
 
 Rules: pure, no clock. A page depends on its arguments only.
 """
@@ -16,7 +16,7 @@ from liveblog.html.markdown import plain, shorten
 SITE_NAME: Final = "Live blogs"
 DESCRIPTION_MAX: Final = 160  # characters that search engines show
 
-# Title and note of a page without content, by status.
+# Title and text of the readers' error pages, by HTTP status.
 _MESSAGES: Final = {
     404: ("Not found", "There is nothing at this address. Check the address for typing errors."),
     410: ("This entry was removed", "It was published here and removed later."),
@@ -44,7 +44,7 @@ class Pages:
     def home(self, *, blogs: Sequence[Blog], public_url: str) -> str:
         """Return the list of blogs, in the order given.
 
-        `public_url` is the site's address without a trailing slash, here and below; "" if unknown.
+        `public_url` is the site's address without a trailing slash, "" if unknown; also in `blog`.
         """
         url = f"{public_url}/" if public_url else ""
         head = _Head(SITE_NAME, "Live and recent coverage.", url)
@@ -68,8 +68,9 @@ class Pages:
 
         `entries`, `pinned` and `key_events` are newest first. `before` is the entry or tombstone
         directly above `entries`; None if `entries` include the newest. `older` is true if the blog
-        has entries below them. `permalink` is one of `entries`. `article` returns the `entry_html`
-        of an entry of this blog; a worker passes its cache.
+        has entries below them. `permalink` is the linked entry, which is one of `entries`.
+        `article` returns the `entry_html` of an entry of this blog; a worker passes a function that
+        caches the HTML.
         """
         return self._render(
             "reader/blog.html",
@@ -93,7 +94,7 @@ class Pages:
         return self._render("reader/message.html", head=head, note=note, blog=blog)
 
     def desk(self, template: str, /, **context: Any) -> str:
-        """Return the page that `templates/desk/{template}.html` makes of `context`."""
+        """Return a page of the desk: `templates/desk/{template}.html`, rendered with `context`."""
         return self._render(f"desk/{template}.html", **context)
 
     def _render(self, template: str, /, **context: Any) -> str:

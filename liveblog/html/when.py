@@ -1,4 +1,4 @@
-"""Times, zones and languages: how an instant reads in a blog.
+"""Times, zones and languages: the text of an instant in a blog's zone and language.
 
 Rules: pure, no clock.
 """
@@ -31,15 +31,16 @@ class When(NamedTuple):
 
 
 def when(ms: int, blog: Blog) -> When:
-    """Return how an instant reads in a blog's zone and language.
+    """Return the texts of an instant in a blog's zone and language.
 
-    `ms` is milliseconds since 1970. The zone's abbreviation is the one valid at that instant.
+    `ms` is milliseconds since 1970. The zone's abbreviation is the one valid at that instant, such
+    as EST or EDT.
     """
     return _when(ms, blog.timezone, blog.language)
 
 
 def start_of(blog: Blog) -> When | None:
-    """Return when an upcoming blog starts; None without a stated start, and for any other blog."""
+    """Return an upcoming blog's start; None if no start is stated, and for any other blog."""
     if blog.status != "upcoming" or blog.starts_at is None:
         return None
     return when(blog.starts_at, blog)
@@ -81,7 +82,7 @@ def _zone_name(at: datetime) -> str:
 
 
 def _plain_spaces(text: str) -> str:
-    """Replace narrow and no-break spaces: readers cannot find them by search."""
+    """Replace narrow and no-break spaces by plain ones: else a search in the page fails at them."""
     return text.replace("\u202f", " ").replace("\xa0", " ")
 
 

@@ -4,9 +4,10 @@ The program reads all files when it starts. Each has an immutable address:
 `/static/{version}/js/reader.js`, where `version` is a hash of every file's name and content. All
 files share one version, since a stylesheet or script may name another file.
 
-Under another version, or none, the answer is the current file, and caches revalidate it. While a
-release is rolled out, a page of one worker asks another worker for its files. That worker must not
-fail, and its own content must not stay in a cache for a year under the other worker's version.
+A request with another version, or with none, gets the current file, and caches must revalidate it.
+While a release is rolled out, a reader may have a page of a new worker and request the page's files
+from an old one. The old worker must answer. Its files must not stay in caches for a year under the
+new version.
 
 Rules: no file is read after the start; a path is only looked up in a dict.
 """
@@ -25,7 +26,8 @@ from liveblog.settings import SettingsError
 
 BYTES_MAX: Final = 16 * 1024 * 1024  # of all files together
 
-# A fixed list: `mimetypes` reads files of the machine, which could make a browser run a file.
+# A fixed list of content types. `mimetypes` also reads lists of the machine: a wrong type there
+# could make a browser run a file.
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".ico": "image/x-icon",

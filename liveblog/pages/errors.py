@@ -17,9 +17,9 @@ from liveblog.html.pages import Pages
 
 
 class ErrorHandlers:
-    """The error handlers: a problem is a page for readers, and problem+json for everything else.
+    """Handles errors: readers of pages get a page, everything else gets problem+json.
 
-    `as_json` returns the problem+json.
+    `as_json` makes the answer in problem+json.
     """
 
     def __init__(self, pages: Pages, as_json: Callable[[Problem | StoreDown], Response]) -> None:
@@ -70,17 +70,17 @@ class ErrorHandlers:
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether a person gets the answer, so that a problem is shown as a page."""
+    """Return whether the request is for a page, and not for the API, a file or a stream."""
     path = request.url.path
     return not path.startswith(("/api/", "/static/")) and not path.endswith(("/changes", "/events"))
 
 
 def _path_without_slashes(request: Request) -> str | None:
-    """Return the request's path and query without trailing slashes.
+    """Return the path without its trailing slashes, and the query, to redirect to.
 
-    None for a path without trailing slashes, for a shorter path without a route, and for methods
-    other than GET and HEAD.
-    Starlette's own redirect would repeat the Host header, which a caller chooses.
+    None if the path has no trailing slash, if the shorter path has no route, and for methods other
+    than GET and HEAD. Starlette's own redirect is not used: it would repeat the Host header, which
+    a caller chooses.
     """
     path = request.scope["path"].rstrip("/")
     if path == request.scope["path"] or request.method not in ("GET", "HEAD"):

@@ -1,8 +1,8 @@
 """The readers' pages: rendered from the timelines that this worker has, and cached.
 
-A page shows one position. If a change is applied while older entries are read from the store, they
-are read again. A page is rendered at most once per change. With `at={position}` a reader gets a
-page that is not older than that position.
+A page shows one position. If a change is applied while older entries are read from the store,
+these entries are read again. A page is rendered at most once per change. With `at={position}` a
+reader gets a page that is not older than that position.
 
 Rules: never imports the broker. A page does not depend on the reader, on the time, or on the Host
 header.
@@ -33,15 +33,15 @@ PAGE_ENTRIES: Final = 20
 PINNED_SHOWN: Final = 20
 KEY_EVENTS_SHOWN: Final = 100
 NEWER_SHOWN: Final = 4  # entries above a linked entry that is not among the newest
-AT_WAIT_S: Final = 1.0  # limit for the store to confirm the position in `at`
+AT_WAIT_S: Final = 1.0  # longest wait for a read of the store, when `at` is newer than the timeline
 HOME_BLOGS: Final = 50
 HOME_READ: Final = 200  # blogs read for the home page; drafts among them are not shown
 HOME_CACHED_S: Final = 1.0
-READ_TRIES_MAX: Final = 5  # reads of older entries, repeated when a change comes meanwhile
+READ_TRIES_MAX: Final = 5  # reads for one page; a change during a read makes another read necessary
 
 
 class PageKey(NamedTuple):
-    """A page in a blog's cache: the newest, the one before an entry, or the one with an entry."""
+    """A page in a blog's cache: the newest entries, those before an entry, or those around one."""
 
     what: Literal["newest", "before", "entry"]
     id: str = ""
@@ -79,7 +79,7 @@ class _Home:
     def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
         self._hub, self._public_url, self._pages = hub, public_url, pages
         self._cached: Answer | None = None
-        self._fresh_until = 0.0  # by the hub's clock
+        self._fresh_until = 0.0  # a time of the hub's clock
         self._lock = asyncio.Lock()
 
     async def answer(self, _: Request) -> Answer:
@@ -103,7 +103,7 @@ class _Home:
             found = await self._hub.source.recent(HOME_READ)
             shown = [blog for blog in found if blog.status != "draft"][:HOME_BLOGS]
             answer = _answer(self._pages.home(blogs=shown, public_url=self._public_url))
-            # Keep an equal page: its compressed forms exist already.
+            # If the page has not changed, keep the old answer, which is compressed already.
             if not self._cached or self._cached.body != answer.body:
                 self._cached = answer
         except StoreDown as error:
@@ -137,7 +137,11 @@ class _BlogPages:
             return HTMLResponse(html, 410, headers={"cache-control": CACHED_1_S})
 
     async def _live(self, request: Request) -> LiveBlog:
-        """Return the blog, repaired up to the position in `at` if the store has that position."""
+        """Return the blog of the request. Raises Problem 404 if there is none.
+
+        If `at` is a position that this worker has not reached, first wait until the missing changes
+        have been read from the store. Raises StoreDown when this takes longer than AT_WAIT_S.
+        """
         live = await self._hub.live(request.path_params["slug"])
         if not live:
             raise not_found("There is no such blog.")
@@ -153,11 +157,11 @@ class _BlogPages:
         read: Callable[[], Awaitable[Window]],
         permalink: str | None = None,
     ) -> Answer:
-        """Return a page from the blog's cache, else render it from the window that `read` returns.
+        """Return a page from the blog's cache, else render it from the entries that `read` returns.
 
-        A window belongs to the position only if no change was applied during `read`; otherwise it
-        is read again. Raises Problem 404 if the blog becomes a draft meanwhile, and StoreDown after
-        READ_TRIES_MAX windows.
+        Entries that were read while a change was applied may mix two states, so they are read
+        again. Raises Problem 404 if the blog becomes a draft meanwhile, and StoreDown after
+        READ_TRIES_MAX reads.
         """
         for _ in range(READ_TRIES_MAX):
             if not live.is_open:
@@ -201,7 +205,7 @@ def _is_ahead(position: Position, live: LiveBlog) -> bool:
     return position.epoch != live.timeline.epoch or position.offset > live.timeline.offset
 
 
-# -- windows ---------------------------------------------------------------------------------------
+# -- windows: the entries of one page --------------------------------------------------------------
 
 
 def _newest(live: LiveBlog) -> Window | None:
@@ -211,7 +215,10 @@ def _newest(live: LiveBlog) -> Window | None:
 
 
 async def _below(live: LiveBlog, before: Entry | None) -> Window:
-    """Return the entries below an entry, or the newest; from the store if not in the timeline."""
+    """Return the entries below `before`, or the newest entries without it.
+
+    Entries that the timeline does not have are read from the store.
+    """
     order = before.order if before else None
     found = live.timeline.page(PAGE_ENTRIES + 1, order)
     if found is None:
@@ -227,7 +234,7 @@ class _Deleted(Exception):
 async def _around(live: LiveBlog, id: str) -> Window:
     """Return the newest entries if the linked entry is among them, else the entries around it.
 
-    The linked entry is read here as well, so that a second read never shows its older state.
+    Each call reads the linked entry again, so that a retry after a change shows its newest state.
     Raises _Deleted.
     """
     entry = await _published(live, id)
@@ -249,9 +256,10 @@ def _window(found: list[Entry], before: Entry | None) -> Window:
 
 
 def _current(live: LiveBlog, read: list[Entry]) -> list[Entry]:
-    """Return entries read from the store, in the timeline's state if that is newer.
+    """Return entries that were read from the store, without the deleted ones.
 
-    Deleted entries are left out.
+    If the timeline has an entry in a newer state, the timeline's state replaces the one from the
+    store.
     """
     pairs = [(entry, live.timeline.get(entry.id)) for entry in read]
     newest = [own if own and (own.offset or 0) >= (e.offset or 0) else e for e, own in pairs]

@@ -4,7 +4,7 @@ Tests load single modules; pages load the joined script. A minifier would save 2
 13.4 KB (gzip) by shorter names, but needs a build step or a dependency in each worker. Without a
 minifier, a checkout and an installed wheel serve the same bytes.
 
-Rules: reject every form that our modules do not use. A module imports only our modules, by name.
+Rules: reject JavaScript that this module cannot join. A module imports only our modules, by name.
 All modules of a script share one scope, so no two of them declare the same name.
 """
 
@@ -27,7 +27,7 @@ _STRING: Final = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _REGEX: Final = (
     r"/(?:[^/*\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])*/"
 )
-# A slash after one of these signs or keywords starts a regular expression; others divide.
+# A slash after one of these signs or keywords starts a regular expression; any other slash divides.
 _TOKEN: Final = re.compile(
     rf"""
     (?P<gap> (?: \s+ | //[^\n]* | /\*.*?\*/ )+ )
@@ -38,22 +38,26 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-# A line break after an `_OPEN` sign, or before a `_CONTINUED` sign, ends no statement.
+# A line break after an `_OPEN` sign, or before a `_CONTINUED` sign, ends no statement, and is
+# removed.
 _OPEN: Final = frozenset("{([,;=?:&|<>!~*%^")
 _CONTINUED: Final = frozenset(")],;=?:&|.*%^}")
 _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 
 
 def with_scripts(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the static files with READER and DESK. Raises as `joined` does."""
+    """Return the static files, and the joined scripts READER and DESK.
+
+    Raises ValueError as `joined` does.
+    """
     return {**files, **{name: joined(files, entry) for name, entry in _ENTRIES.items()}}
 
 
 def joined(files: Mapping[str, bytes], entry: str) -> bytes:
     """Return a module and all modules that it imports as one script, stripped.
 
-    `entry` is its path in `files`. Raises ValueError for an import or export of another form, and
-    for a name that two of the modules declare.
+    `entry` is the module's path in `files`. Raises ValueError for imports and exports in an unknown
+    syntax, and for a name that two of the modules declare.
     """
     modules: dict[str, str] = {}
     _collect(files, entry, modules)
@@ -67,7 +71,7 @@ def joined(files: Mapping[str, bytes], entry: str) -> bytes:
 
 
 def _collect(files: Mapping[str, bytes], path: str, modules: dict[str, str]) -> None:
-    """Add a module after those that it imports."""
+    """Add a module to `modules`, after the modules that it imports."""
     text = files[path].decode()
     modules[path] = ""  # marks it as visited: two modules may import each other
     for name in _IMPORT.findall(text):
@@ -81,9 +85,9 @@ def _collect(files: Mapping[str, bytes], path: str, modules: dict[str, str]) -> 
 def stripped(text: str) -> str:
     """Return a script without its comments, its indentation and the white space it does not need.
 
-    Strings, templates and regular expressions stay as they are. A slash after `)` or `}` divides.
-    Raises ValueError for a literal without an end, for a template with braces or templates in its
-    `${}`, and for a regular expression after a comment.
+    Strings, templates and regular expressions stay as they are. A slash after `)` or `}` counts as
+    a division. Raises ValueError for a literal without an end, for a template with braces or
+    templates in its `${}`, and for a regular expression after a comment.
     """
     parts = [""]
     gap = ""
