@@ -5,7 +5,7 @@
 const FETCH_MS = 10_000;
 
 /**
- * Return the answer of a GET request. Status 0: no answer came within FETCH_MS.
+ * Return the answer to a GET request. Status 0: the request failed or took longer than FETCH_MS.
  *
  * @param {World} world @param {string | URL} url
  * @returns {Promise<{status: number, text: string, date?: string | null}>}

@@ -1,19 +1,23 @@
-// New entries that the reader has not seen: how many, and from which order on.
-// Rules: pure. No function alters an Arrivals; each returns a new one.
+// Counts the new entries that the reader has not seen, and finds the oldest that this page lacks.
+// Rules: pure. No function alters an Arrivals object; each returns a new object.
 
 /** @import {Arrivals} from './types.js' */
 
 /** @type {Arrivals} */
 export const NO_ARRIVALS = { missing: new Map(), from: 0, unannounced: new Set() };
 
-/** Count a new entry that the feed holds. @param {Arrivals} arrivals @param {string} id @returns {Arrivals} */
+/**
+ * Add a new entry to the next announcement to screen readers.
+ *
+ * @param {Arrivals} arrivals @param {string} id @returns {Arrivals}
+ */
 export const arrive = (arrivals, id) => ({
   ...arrivals,
   unannounced: new Set([...arrivals.unannounced, id]),
 });
 
 /**
- * Count a new entry that the feed lacks, because this page shows older entries.
+ * Count a new entry that is not in the feed, because this page shows only older entries.
  *
  * @param {Arrivals} arrivals @param {string} id @param {number} order @returns {Arrivals}
  */
@@ -22,7 +26,11 @@ export const miss = (arrivals, id, order) => ({
   missing: new Map([...arrivals.missing, [id, order]]),
 });
 
-/** Drop a deleted entry. @param {Arrivals} arrivals @param {string} id @returns {Arrivals} */
+/**
+ * Remove a deleted entry from the counts.
+ *
+ * @param {Arrivals} arrivals @param {string} id @returns {Arrivals}
+ */
 export const forget = ({ missing, from, unannounced }, id) => ({
   missing: new Map([...missing].filter(([it]) => it !== id)),
   from,
@@ -30,9 +38,11 @@ export const forget = ({ missing, from, unannounced }, id) => ({
 });
 
 /**
- * Start over after a reset: the missing entries are unknown, only their lowest order is known.
+ * Replace the list of missing entries by the lowest order that a missing entry may have. After a
+ * reset this page does not know which entries were published meanwhile.
  *
- * @param {Arrivals} arrivals @param {number} from 0: this page shows the newest, so none is missing
+ * @param {Arrivals} arrivals @param {number} from that lowest order; 0 when this page shows the
+ *   newest entries, so that none is missing
  * @returns {Arrivals}
  */
 export const startOver = (arrivals, from) => ({
@@ -41,22 +51,27 @@ export const startOver = (arrivals, from) => ({
   unannounced: arrivals.unannounced,
 });
 
-/** Drop the announced entries from the count. @param {Arrivals} arrivals @returns {Arrivals} */
+/** Empty the list of entries to announce. @param {Arrivals} arrivals @returns {Arrivals} */
 export const announced = (arrivals) => ({ ...arrivals, unannounced: new Set() });
 
-/** Return the lowest order that is missing on this page, Infinity for none. @param {Arrivals} _ */
+/**
+ * Return the order of the oldest new entry that this page may lack; Infinity when it lacks none.
+ *
+ * @param {Arrivals} _
+ */
 export const firstMissing = ({ missing, from }) => from || Math.min(...missing.values());
 
 /** @param {number} count */
 export const updates = (count) => `${count} new update${count === 1 ? '' : 's'}`;
 
 /**
- * Return the text of the button for new entries and the count in the title, both empty for none.
+ * Return the text of the button for new entries, and the count for the page's title. Both are empty
+ * when there are no new entries.
  *
- * @param {Arrivals} arrivals @param {number} waiting entries that wait in the feed
+ * @param {Arrivals} arrivals @param {number} waiting number of hidden new entries in the feed
  */
 export function summary({ missing, from }, waiting) {
-  if (from) return { text: 'New updates', count: '' }; // how many is unknown
+  if (from) return { text: 'New updates', count: '' }; // the number is unknown
   const count = waiting + missing.size;
   return count ? { text: updates(count), count: `(${count}) ` } : { text: '', count: '' };
 }

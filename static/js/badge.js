@@ -1,14 +1,19 @@
-// Shows that new entries wait: on the button, in the title and in the icon. Announces new entries to
-// screen readers.
-// Rules: idempotent; setting an equal text would make screen readers announce the text again.
+// Shows that there are new entries: on a button, in the page's title and in its icon. Announces new
+// entries to screen readers.
+// Rules: idempotent. An equal text is not written again: screen readers would announce it twice.
 
 import { announced, summary, updates } from './arrivals.js';
 import { write } from './status.js';
 
 /** @import {Arrivals} from './types.js' */
 
-const ANNOUNCE_MS = 10_000; // between two announcements
-const CLEAR_MS = 5_000; // then the line is cleared: screen readers announce only a changed text
+/** The shortest time between two announcements. */
+const ANNOUNCE_MS = 10_000;
+/**
+ * An announcement is cleared after this time. Screen readers announce only a changed text, so the
+ * same words can then be announced again.
+ */
+const CLEAR_MS = 5_000;
 
 /** @param {string} selector @returns {any} */
 const pick = (selector) => document.querySelector(selector);
@@ -20,11 +25,15 @@ export class Badge {
   #plainIcon = this.#icon.getAttribute('href');
   button = pick('#new');
 
-  /** @param {HTMLElement} main @param {() => number} now a clock that is never set back */
+  /**
+   * @param {HTMLElement} main
+   * @param {() => number} now milliseconds of a clock that is never set back
+   */
   constructor(main, now) {
     this.main = main;
     this.now = now;
-    // A blog's title starts with its heading; the title of an entry's page ends with the heading.
+    // The part of the page's title after the blog's heading. On an entry's page the title ends with
+    // the heading, so this part is empty.
     this.after = main.dataset.permalink ? '' : document.title.slice(this.#heading.length);
   }
 
@@ -32,7 +41,7 @@ export class Badge {
     return this.main.querySelector('h1')?.textContent ?? '';
   }
 
-  /** @param {Arrivals} arrivals @param {number} waiting entries that wait in the feed */
+  /** @param {Arrivals} arrivals @param {number} waiting number of hidden new entries in the feed */
   show(arrivals, waiting) {
     const { text, count } = summary(arrivals, waiting);
     this.button.hidden = !text;
@@ -43,8 +52,8 @@ export class Badge {
   }
 
   /**
-   * Show the count in the title, and on an entry's page the entry's current name. When the entry was
-   * deleted, its name and its description disappear.
+   * Write the page's title: the count, on an entry's page also the entry's name, and the blog's
+   * heading. When the entry was deleted, leave out its name and remove the page's description.
    *
    * @param {string} count
    */
@@ -57,7 +66,12 @@ export class Badge {
     if (document.title !== title) document.title = title;
   }
 
-  /** Announce new entries, at most every ten seconds. @param {Arrivals} arrivals @returns {Arrivals} */
+  /**
+   * Announce new entries, at most every ten seconds. Return `arrivals` without the announced
+   * entries.
+   *
+   * @param {Arrivals} arrivals @returns {Arrivals}
+   */
   tick(arrivals) {
     const age_ms = this.now() - this.#announced_ms;
     if (age_ms > CLEAR_MS) write(this.#line, '');

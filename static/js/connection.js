@@ -1,13 +1,15 @@
-// One WebSocket or EventSource, and a watchdog that ends a silent one.
-// Rules: no DOM; a closed connection calls nothing.
+// One WebSocket or EventSource, with a watchdog that reports a silent connection as lost.
+// Rules: no DOM. A closed connection calls no callback.
 
 import { WEBSOCKET } from './transports.js';
 
 /** @import {World} from './types.js' */
 
-/** The longest wait for a `hello`: some proxies hold a stream back. */
+/**
+ * The longest wait for `hello`, the first frame. Some proxies buffer a stream, so no frame comes.
+ */
 const HELLO_MS = 10_000;
-/** The close code of a connection that was cut. */
+/** The close code of a connection that ended without a close frame (RFC 6455, section 7.4.1). */
 export const CUT = 1006;
 
 export class Connection {
@@ -21,7 +23,7 @@ export class Connection {
 
   /** @param {string} _ a message */
   onmessage = (_) => {};
-  /** @param {number} _ the close code; 0: an EventSource ended, which has no code */
+  /** @param {number} _ the close code; 0 for an EventSource, which has none */
   onlost = (_) => {};
 
   /** @param {World} world */
@@ -30,7 +32,8 @@ export class Connection {
   }
 
   /**
-   * Open a connection in place of the earlier one. Throws when a policy of the browser forbids it.
+   * Close the earlier connection and open another. Throws when a policy of the browser forbids the
+   * new connection.
    *
    * @param {number} transport WEBSOCKET or EVENTS @param {string} url
    */
@@ -44,7 +47,8 @@ export class Connection {
     const isCurrent = () => socket === this.#socket;
     socket.onmessage = ({ data }) => isCurrent() && this.#receive(data);
     if ('onclose' in socket) socket.onclose = ({ code }) => isCurrent() && this.onlost(code);
-    // An EventSource reconnects without jitter, so the first error ends it; a 204 is an error here.
+    // An EventSource would reconnect by itself, without a random wait. So its first error counts as
+    // the end of the connection. An answer 204 counts as an error too.
     else socket.onerror = () => isCurrent() && this.onlost(0);
   }
 
@@ -55,18 +59,25 @@ export class Connection {
     this.world.clearTimeout(this.#watchdog);
   }
 
-  /** Record the `hello`; from now on a silence of two heartbeats ends the connection. @param {number} heartbeat_s */
+  /**
+   * Record that `hello` came. From now on, a silence of two heartbeats counts as a lost connection.
+   *
+   * @param {number} heartbeat_s
+   */
   start(heartbeat_s) {
     this.#watch(2_000 * heartbeat_s);
     this.#live_ms = this.#now;
   }
 
-  /** Milliseconds since the hello; null without one. */
+  /** Milliseconds since `hello` came; null before it came. */
   get age_ms() {
     return this.#live_ms ? this.#now - this.#live_ms : null;
   }
 
-  /** Whether a live connection was silent for too long. Timers miss that while the machine sleeps. */
+  /**
+   * Whether a connection was silent for too long after its `hello`. The watchdog's timer does not
+   * run while the machine sleeps, so the stream checks this when the machine wakes.
+   */
   get isStale() {
     return this.#live_ms > 0 && this.#now - this.#seen_ms > this.#silence_ms;
   }

@@ -1,11 +1,14 @@
-// The feed: the entries in their order, and which new ones wait until the reader asks for them.
-// Rules: nothing else inserts, removes, hides or reveals an entry of the feed. A waiting entry is
-// in the feed and hidden, so that edits and deletions reach it too.
+// The feed: the entries in order. New entries may wait, hidden, until the reader asks for them.
+// Rules: no other module inserts, removes, hides or reveals an entry of the feed; only the desk's
+// page does while no stream works. A waiting entry is already in the feed, so that edits and
+// deletions apply to the entry.
 
 import { find, orderOf, place } from './list.js';
 import { idOf } from './morph.js';
 
-const NEAR_PX = 8; // a finger rarely scrolls to the very top
+// Within this distance of the feed's newest end, the reader counts as being at the end. A finger
+// rarely scrolls exactly there.
+const NEAR_PX = 8;
 
 /** @param {HTMLElement} entry */
 const isShown = (entry) => !entry.hidden;
@@ -17,22 +20,28 @@ export function focusOn(entry) {
   heading.focus({ preventScroll: true });
 }
 
-/** Draw the line between read and unread entries. @param {HTMLElement} first unread */
+/** Draw the line between read and unread entries. @param {HTMLElement} first unread entry */
 function drawLine(first) {
   first.dataset.unread = 'New since you left';
 }
 
 export class Feed {
-  /** Whether an entry may be waiting. If not, `waiting` need not search 500 entries. */
+  /**
+   * Whether an entry may be waiting. While this is false, `waiting` need not search 500 entries.
+   */
   #mayWait = false;
-  /** The highest order that the reader has seen; higher entries of a fetched page are new. */
+  /**
+   * The highest order that the reader has seen. Entries of a fetched page above this order are new.
+   */
   #seen = Infinity;
-  /** @type {Set<any>} players that may be playing; finding them among 500 entries takes long */
+  /**
+   * @type {Set<any>} video and audio players that may be playing; a search of 500 entries is slow
+   */
   #players = new Set(document.querySelectorAll('video, audio'));
 
   /**
-   * @param {HTMLElement} main @param {boolean} isForReaders on a reader's page new entries wait
-   *   while the reader reads something else, and the focus survives changes; not at the desk
+   * @param {HTMLElement} main @param {boolean} isForReaders true on a reader's page: new entries
+   *   wait while the reader reads other entries, and the focus survives changes; false at the desk
    */
   constructor(main, isForReaders) {
     this.main = main;
@@ -73,7 +82,10 @@ export class Feed {
     return this.#players.size > 0;
   }
 
-  /** Whether a new entry is shown at once, since the reader looks at its place. */
+  /**
+   * Whether new entries are shown at once: always at the desk; for a reader, when the feed's newest
+   * end is in sight, no player runs and no entry waits.
+   */
   get isOpen() {
     if (!this.isForReaders) return true;
     if (document.hidden || this.#isPlaying || this.waiting.length) return false;
@@ -81,26 +93,31 @@ export class Feed {
     return this.isUp ? bottom <= innerHeight + NEAR_PX : top >= -NEAR_PX;
   }
 
-  /** Insert an entry at its place, or edit it there. @param {Element} node */
+  /** Insert an entry in its order, or update the entry with the same id. @param {Element} node */
   put(node) {
     place(this.list, node, this.isUp);
   }
 
-  /** Highlight a new entry. Return false when the feed does not have it. @param {string} id */
+  /** Highlight a new entry. Return false when the feed lacks the entry. @param {string} id */
   highlight(id) {
     const entry = find(this.list, id);
     entry?.classList.add('fresh');
     return !!entry;
   }
 
-  /** Let a new entry wait. Return false when the feed does not have it. @param {string} id */
+  /**
+   * Hide a new entry until the reader asks for new entries. Return false when the feed lacks the
+   * entry.
+   *
+   * @param {string} id
+   */
   hold(id) {
     const entry = find(this.list, id);
     if (entry) entry.hidden = this.#mayWait = true;
     return !!entry;
   }
 
-  /** Remove an entry, if it is there. @param {Element | string} entry or its id */
+  /** Remove an entry, if the feed has the entry. @param {Element | string} entry or its id */
   remove(entry) {
     const gone = typeof entry === 'string' ? find(this.list, entry) : entry;
     if (gone && this.isForReaders) this.#moveMarks(gone);
@@ -108,8 +125,8 @@ export class Feed {
   }
 
   /**
-   * Make the feed hold exactly these entries between two orders; other orders stay. Return the
-   * ids of those that the reader has not seen yet.
+   * Replace the entries whose order is at least `from` and less than `to`; other entries stay.
+   * Return the ids of the entries among `nodes` that the reader has not seen yet.
    *
    * @param {Element[]} nodes @param {number} [from] @param {number} [to]
    */
@@ -123,12 +140,20 @@ export class Feed {
     return nodes.filter((it) => it.isConnected && orderOf(it) > this.#seen).map((it) => it.id);
   }
 
-  /** Treat entries that changed after an offset as unseen, until the reader reveals them. @param {number} offset */
+  /**
+   * Count entries first published after an offset as unseen, until the next `reveal` or `prune`.
+   *
+   * @param {number} offset
+   */
   startOver(offset) {
     this.#seen = Math.min(this.#seen, offset);
   }
 
-  /** Remove entries below an order. Entries of pages loaded later are not new. @param {number} lowest */
+  /**
+   * Remove entries below an order. From now on, the entries of a fetched page do not count as new.
+   *
+   * @param {number} lowest the lowest order that stays
+   */
   prune(lowest) {
     this.#seen = Infinity;
     for (const entry of this.entries) if (orderOf(entry) < lowest) this.remove(entry);
@@ -149,7 +174,12 @@ export class Feed {
     this.list.append(...this.entries.reverse());
   }
 
-  /** Draw the line above the first unread entry, and go there. @param {HTMLElement} first */
+  /**
+   * Draw the line between read and unread entries, then focus the first unread entry and scroll to
+   * it.
+   *
+   * @param {HTMLElement} first unread entry
+   */
   goTo(first) {
     for (const it of this.entries) it.removeAttribute('data-unread');
     drawLine(first);
@@ -158,8 +188,9 @@ export class Feed {
   }
 
   /**
-   * Move the line above an entry to the next newer entry, and the focus to that or the next older
-   * entry. A waiting entry gets neither.
+   * Before an entry is removed, move its unread line and its focus to a neighbour. The line moves
+   * to the next newer entry; the focus moves there too, or else to the next older entry. A waiting
+   * entry gets neither.
    *
    * @param {Element} gone the entry to be removed
    */
@@ -171,7 +202,7 @@ export class Feed {
     if (next && gone.contains(document.activeElement)) focusOn(next);
   }
 
-  /** Mark a feed without entries as empty, and a feed without a shown entry as busy. */
+  /** Mark a feed without entries as empty, and a feed without a visible entry as busy. */
   update() {
     const { list } = this;
     list.toggleAttribute('data-empty', !list.firstElementChild);

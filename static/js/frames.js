@@ -1,4 +1,4 @@
-// The frames of a stream: checks each frame and decides the stream's reaction.
+// Checks each frame of a stream and decides how the stream reacts to the frame.
 // Rules: no DOM, no clock. A frame is applied as a whole or not at all.
 
 import { parse } from './timeline.js';
@@ -13,9 +13,11 @@ const isPosition = (value) => typeof value === 'string' && /^\w+\.\d{1,15}\.\w+$
 /** @param {any} value */
 const isWindow = (value) => value?.length === 2 && value.every(Number.isFinite);
 
-/** @type {Record<string, (frame: any) => boolean>} a check may also throw */
+/**
+ * @type {Record<string, (frame: any) => boolean>} a check per kind of frame; to throw is to fail
+ */
 const KINDS = {
-  __proto__: /** @type {any} */ (null), // without this, "toString" would be a kind
+  __proto__: /** @type {any} */ (null), // else the inherited "toString" would be a kind
   hello: (it) => isPosition(it.position) && it.heartbeat_s > 0,
   changes: (it) =>
     isPosition(it.position) &&
@@ -46,10 +48,10 @@ function decode(text) {
   }
 }
 
-/** Gives valid frames to the reader and rejects the others. */
+/** Passes valid frames to `reader`, the user of the stream, and rejects other frames. */
 export class Frames {
   #hasWarned = false;
-  /** The position at which the last frame was rejected. */
+  /** The reader's position when a frame was last rejected. */
   #rejected_at = '';
 
   /** @param {Reader} reader @param {World['console']} console */
@@ -59,9 +61,9 @@ export class Frames {
   }
 
   /**
-   * Return the reaction that a frame asks of the stream.
+   * Check a frame, apply its changes, and return how the stream reacts.
    *
-   * @param {string} text @param {string[]} [kinds] the frames that may come here
+   * @param {string} text @param {string[]} [kinds] of frames that are allowed here
    * @returns {Verdict}
    */
   read(text, kinds = Object.keys(KINDS)) {
@@ -88,8 +90,8 @@ export class Frames {
   }
 
   /**
-   * Reject a frame. The stream then asks for the same changes again; when their frame is rejected
-   * too, the stream fetches the page.
+   * Reject a frame. The stream then reconnects, to get the same changes again. When a second frame
+   * is rejected at the same position, the stream fetches the page.
    *
    * @returns {Verdict}
    */

@@ -1,4 +1,5 @@
-// Lists of entries by id and order: the feed, the pinned copies and the key events.
+// Renders lists of entries, sorted by order: the feed, the copies of pinned entries, the key
+// events.
 // Rules: rendering is idempotent. An edit keeps the attributes that a script has set (OWN).
 
 import { idOf, morph } from './morph.js';
@@ -15,7 +16,8 @@ export function find(list, id) {
 }
 
 /**
- * Insert an entry at its place, or give the entry with this id the same content.
+ * Insert an entry in its order. When the list already has the entry's id, update that entry in
+ * place.
  *
  * @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first
  */
@@ -39,7 +41,7 @@ function keepOwn(old, node) {
   }
 }
 
-/** Make a list hold exactly these entries. @param {Element} list @param {Element[]} nodes */
+/** Make a list contain exactly these entries. @param {Element} list @param {Element[]} nodes */
 export function fill(list, nodes) {
   const ids = new Set(nodes.map(idOf));
   for (const old of [...list.children]) if (!ids.has(idOf(old))) old.remove();

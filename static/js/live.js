@@ -1,4 +1,4 @@
-// Keeps an open page live: takes frames and pages from the stream and gives them to the view.
+// Keeps an open page live: passes the frames and pages that the stream receives on to the view.
 // Rules: no other module knows both the stream and the view.
 
 import { answerOf } from './answer.js';
@@ -11,10 +11,10 @@ import { nodeOf, readPage } from './view.js';
 /** @import {Frame, LiveWorld, Reader, State, Urls} from './types.js' */
 /** @import {View} from './view.js' */
 
-const REFRESH_MS = 30_000; // relative times count minutes
-/** Older pages that are loaded, at most, to reach a place. */
+const REFRESH_MS = 30_000; // relative times change once a minute
+/** The most older pages that one `reach` loads. */
 const PAGES_MAX = 50;
-/** Requests for one older page; a change during a request makes its answer useless. */
+/** The most repeats of a request for an older page: a change can make an answer outdated. */
 const TRIES_MAX = 4;
 
 /** @implements {Reader} */
@@ -22,7 +22,9 @@ export class Live {
   /** @type {Promise<boolean> | null} */
   #loading = null;
   #refreshed_ms = 0;
-  /** How many pages have replaced the held state. */
+  /**
+   * The number of fetched pages that have replaced the timeline. A newer number stops `#reload`.
+   */
   #turn = 0;
   /** @type {State | null} */
   #state = null;
@@ -31,7 +33,10 @@ export class Live {
   onupdate = () => {};
   /** Called every second. */
   ontick = () => {};
-  /** @param {HTMLElement} _page that replaces the held state @param {string} _held position */
+  /**
+   * @param {HTMLElement} _page that replaces the timeline
+   * @param {string} _held the timeline's position
+   */
   onreplace = (_page, _held) => {};
 
   /** @param {HTMLElement} main @param {View} view @param {LiveWorld} world */
@@ -43,7 +48,7 @@ export class Live {
     this.stream = new Stream(this, urls(main.dataset), world);
     view.onupdate = () => {
       this.onupdate();
-      this.#showStatus(); // a changed header may have changed the blog's status
+      this.#showStatus(); // a new header may change the blog's status
     };
   }
 
@@ -106,14 +111,14 @@ export class Live {
     this.onreplace(page, held);
     this.timeline = create(readPage(page));
     this.view.replace(page, this.timeline, parse(held).offset);
-    this.#loading = null; // an older page that is still loading no longer follows the loaded entries
+    this.#loading = null; // an older page that is still loading no longer fits the new timeline
     this.#reload();
     return true;
   }
 
   /**
-   * Load the older pages again that were loaded before the reset, and remove entries that are not
-   * in them: an editor may have taken them down. The desk loads no older pages.
+   * After a reset, fetch the older pages again that were loaded before. Then remove the entries
+   * that no page contains now: an editor may have taken them down. The desk loads no older pages.
    */
   async #reload() {
     const turn = (this.#turn += 1);
@@ -138,7 +143,7 @@ export class Live {
 
   // -- older pages
 
-  /** Load older pages until the feed reaches down to this order. @param {number} order */
+  /** Load older pages until the feed includes this order. @param {number} order */
   async reach(order) {
     const isThere = () => (this.timeline.lowest ?? 0) <= order;
     for (let pages = 0; pages < PAGES_MAX && !isThere(); pages += 1) {
@@ -171,8 +176,8 @@ export class Live {
   }
 
   /**
-   * Return whether an older page has another epoch, and start over then: the held state is
-   * outdated. A page that was requested before a reset does not count.
+   * Start over when an older page has another epoch than the timeline, which is then outdated.
+   * Return whether the stream starts over. A page that was requested before a reset is ignored.
    *
    * @param {HTMLElement} page @param {string} asked the position when the page was requested
    */
@@ -195,7 +200,8 @@ function urls(data) {
     events: (since) => `${blog}/events?since=${since}`,
     changes: (since) => `${blog}/changes?since=${since}`,
     page(at, isGone) {
-      // An entry's page that has loaded all newer entries is by now the blog's page.
+      // An entry's page may show the newest entries by now. Then fetch the blog's page: the server
+      // renders an entry's page with only a few newer entries.
       const isWhole = isGone || (data.permalink && !data.below);
       const url = new URL(isWhole ? blog : location.href);
       url.searchParams.set('at', at);

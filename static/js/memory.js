@@ -1,10 +1,15 @@
-// The browser's memory: settings for all pages, scroll positions for one window.
+// Saves values in the browser: settings for all pages (localStorage), and scroll positions for one
+// tab (sessionStorage).
 
 import { safely } from './time.js';
 
 /** @typedef {'localStorage' | 'sessionStorage'} Storage */
 
-/** Return null where nothing is stored or the browser forbids storage. @param {Storage} storage @param {string} name */
+/**
+ * Return a saved value; null when none is saved or the browser forbids storage.
+ *
+ * @param {Storage} storage @param {string} name
+ */
 export const recall = (storage, name) =>
   safely(() => JSON.parse(window[storage].getItem(`liveblog:${name}`) ?? ''));
 

@@ -1,4 +1,4 @@
-// Markup: parse it without running it, and make one element equal to another in place.
+// Parses markup without running its scripts, and makes one element equal to another in place.
 // Rules: all markup comes from the server; no other module parses markup.
 
 const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('liveblog', {
@@ -13,7 +13,8 @@ export function parseHtml(html) {
 }
 
 /**
- * Return whether markup would run a script, or load what the page forbids. No entry has such markup.
+ * Return whether markup would run a script, or load something that the page forbids. The server
+ * writes no such markup, so the view rejects it.
  *
  * @param {ParentNode} root @returns {boolean}
  */
@@ -23,13 +24,13 @@ export function isHostile(root) {
       node.matches('script, link, meta, base, style, object, embed, iframe, form') ||
       /^\s*javascript:/i.test(node.getAttribute('href') ?? '') ||
       node.getAttributeNames().some((/** @type {string} */ name) => name.startsWith('on')) ||
-      (node.content && isHostile(node.content)), // a template
+      (node.content && isHostile(node.content)), // a <template> has its own content
   );
 }
 
 /**
- * Make `old` equal to `fresh`, which must not be used afterwards. Equal nodes and players of the same
- * source stay in place, with their focus, selection and playback.
+ * Make `old` equal to `fresh`, which must not be used afterwards. Equal nodes and players of the
+ * same source stay in place, with their focus, selection and playback.
  *
  * @param {Node} old @param {Node} fresh
  */
@@ -67,7 +68,8 @@ function morphChildren(parent, olds, fresh) {
 }
 
 /**
- * Match old nodes with fresh ones, in order. No node is moved, since a moved player stops.
+ * Match old nodes with fresh nodes, and write the pairs to `kept`. The pairs keep the order of both
+ * lists, so that no old node must be moved: a moved player stops.
  *
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
@@ -94,7 +96,7 @@ function pair(olds, fresh, kept) {
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
 function pairEqual(olds, fresh, kept) {
-  /** @type {Map<string, number>} the first index of each markup */
+  /** @type {Map<string, number>} the index of the first node with each markup */
   const places = new Map();
   olds.forEach((node, i) => places.has(htmlOf(node)) || places.set(htmlOf(node), i));
   let [from, next] = [0, 0];
@@ -109,7 +111,7 @@ function pairEqual(olds, fresh, kept) {
   }
 }
 
-/** @param {Node} node @returns {any} undefined for text, which is often equal by chance */
+/** @param {Node} node @returns {any} undefined for a text node: its text may be equal by chance */
 const htmlOf = (node) => /** @type {any} */ (node).outerHTML;
 
 /** @param {Node} old @param {Node} fresh */

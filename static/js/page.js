@@ -33,7 +33,7 @@ live.ontick = () => {
 
 /** @param {Element} root */
 function decorate(root) {
-  // An edit keeps the focus of a heading only when both versions are focusable.
+  // Make headings focusable in every version of an entry: otherwise an edit would lose the focus.
   for (const heading of root.querySelectorAll('h3')) heading.tabIndex = -1;
   offerSharing(root);
 }
@@ -41,9 +41,9 @@ function decorate(root) {
 // -- buttons
 
 /**
- * Give a button two states; the browser remembers which one is on.
+ * Let a button switch something on and off. The browser remembers the state.
  *
- * @param {string} id @param {[string, string]} texts when off and on
+ * @param {string} id @param {[string, string]} texts the button's text when off and when on
  * @param {(isOn: boolean) => void} act
  */
 function switchable(id, texts, act) {
@@ -61,7 +61,7 @@ function switchable(id, texts, act) {
   });
 }
 
-/** @param {boolean} isUp the oldest entry first */
+/** @param {boolean} isUp true: the oldest entry first */
 function setOrder(isUp) {
   view.steadily(() => {
     feed.turn(isUp);
@@ -71,7 +71,7 @@ function setOrder(isUp) {
   });
 }
 
-/** @param {boolean} isOwn the reader's time zone, else the blog's */
+/** @param {boolean} isOwn true: the reader's time zone; false: the blog's */
 function setZone(isOwn) {
   times.isOwn = isOwn;
   live.refresh();
@@ -87,7 +87,7 @@ function setUpPause() {
   });
 }
 
-/** Show the waiting entries, or the blog's page when this one lacks new entries; go to the first. */
+/** Go to the first new entry: here, or on the blog's page when this page lacks new entries. */
 function openNew() {
   const from = firstMissing(view.arrivals);
   if (from < Infinity) {
@@ -108,7 +108,7 @@ async function loadOlder(event) {
   const known = new Set(feed.entries);
   const isLoaded = await live.loadOlder();
   const first = feed.entries.find((entry) => !known.has(entry));
-  // The focus moves on to the first older entry, unless the reader has moved it meanwhile.
+  // Move the focus from the link to the first loaded entry, unless the reader has moved the focus.
   if (first && [link, document.body].includes(document.activeElement)) focusOn(first);
   if (!isLoaded) link.textContent = 'Older updates could not be loaded. Try again';
 }
@@ -128,7 +128,7 @@ one('share').hidden = !canShare;
 live.start();
 setUpPause();
 badge.button.addEventListener('click', openNew);
-// When a reader follows a link and returns, the browser restores the scroll position.
+// Let the browser restore the scroll position when a reader follows a link and then returns.
 document.addEventListener('click', () => leaveToBrowser(true), true);
 document.addEventListener('click', loadOlder);
 document.addEventListener('click', jump);
@@ -136,7 +136,7 @@ document.addEventListener('click', (event) =>
   share(event, blogUrl, (text) => badge.announce(text)),
 );
 document.addEventListener('animationend', (event) => {
-  /** @type {any} */ (event.target).classList.remove('fresh'); // otherwise a moved entry would play the animation again
+  /** @type {any} */ (event.target).classList.remove('fresh'); // otherwise a moved entry would repeat the animation
 });
 addEventListener('hashchange', () => opening.follow());
 addEventListener('pagehide', () => opening.keep());

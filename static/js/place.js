@@ -1,4 +1,5 @@
-// Where the page opens: at a linked entry, at the first unread one, or where the reader was before.
+// Scrolls an opened page to the linked entry, to the first unread entry, or to the reader's earlier
+// scroll position.
 
 import { recall, remember } from './memory.js';
 
@@ -12,7 +13,9 @@ const isArrival =
   /** @type {any} */ (performance.getEntriesByType('navigation')[0])?.type === 'navigate';
 const pageKey = () => location.pathname + location.search;
 
-/** @param {boolean} isAuto whether the browser restores the scroll position of this history entry */
+/**
+ * @param {boolean} isAuto true: the browser restores the scroll position; false: this module does
+ */
 export function leaveToBrowser(isAuto) {
   history.scrollRestoration = isAuto ? 'auto' : 'manual';
 }
@@ -28,7 +31,7 @@ export class Place {
     return this.live.view.feed;
   }
 
-  /** Go to where the page's address or its history points. */
+  /** Scroll to the entry in the page's address, or to the saved scroll position. */
   open() {
     const { permalink } = this.live.main.dataset;
     const [, unread] = /^#unread-(\d{1,15})$/.exec(location.hash) ?? [];
@@ -38,37 +41,42 @@ export class Place {
     if (!isArrival) this.#restore();
   }
 
-  /** Go to the entry in the address, on this page or on its own. */
+  /** Go to the entry in the address: on this page, or else on the entry's own page. */
   follow() {
     this.goTo(location.hash.slice(1));
     this.#goToLinked();
   }
 
-  /** Go to an entry on this page; when the entry waits, reveal the waiting entries. @param {string} id */
+  /**
+   * Scroll to an entry on this page. When the entry is hidden, show all waiting entries first.
+   *
+   * @param {string} id
+   */
   goTo(id) {
     if (byId(id)?.hidden) this.live.view.reveal();
     byId(id)?.scrollIntoView({ behavior: 'instant' });
   }
 
-  /** Remember the scroll position. */
+  /** Save the scroll position. */
   keep() {
     const { list, entries } = this.#feed;
     const seen = entries.find((it) => it.getBoundingClientRect().bottom > 0);
     remember('sessionStorage', pageKey(), {
       lowest: this.live.timeline.lowest ?? 0,
-      id: list.getBoundingClientRect().top < 0 && seen?.id, // above the feed only the position is kept
+      // Above the feed no entry is saved: the browser then restores the position by itself.
+      id: list.getBoundingClientRect().top < 0 && seen?.id,
       top: seen?.getBoundingClientRect().top,
-      y: scrollY, // used when the entry was deleted
+      y: scrollY, // the fallback when the entry was deleted
     });
   }
 
   /**
-   * Restore the scroll position when a reader returns to a reloaded page. Loads older pages first;
-   * new entries above the position do not move it.
+   * Restore the scroll position when a reader returns to a reloaded page. Older pages are loaded
+   * first. New entries above the saved entry do not shift it on the screen.
    */
   async #restore() {
     const kept = recall('sessionStorage', pageKey());
-    leaveToBrowser(!kept?.id); // the browser would scroll later
+    leaveToBrowser(!kept?.id); // else the browser would scroll again later
     if (kept?.lowest < (this.live.timeline.lowest ?? 0)) await this.live.reach(kept.lowest);
     if (!kept?.id) return;
     const top = byId(kept.id)?.getBoundingClientRect().top ?? kept.top + kept.y - scrollY;
@@ -77,7 +85,8 @@ export class Place {
 
   /** @param {number} from the lowest unread order */
   async #showUnread(from) {
-    history.replaceState(history.state, '', location.pathname); // drops `at`: later loads are current
+    // Remove `at` from the address, so that a reload shows the newest state.
+    history.replaceState(history.state, '', location.pathname);
     await this.live.reach(from);
     const unread = this.#feed.entries.filter((it) => Number(it.dataset.order) >= from);
     const first = this.#feed.isUp ? unread[0] : unread.at(-1);

@@ -1,11 +1,15 @@
-// Sharing the page or an entry: by the system's dialog, else by copying the address.
+// Shares the page or an entry: opens the system's dialog, else copies the address.
 
 const COPIED_MS = 2_000;
 
 /** Whether this browser can share; without https it cannot. */
 export const canShare = !!(navigator.share || navigator.clipboard);
 
-/** Add a share link to each entry, beside its time, where the link moves no text. @param {Element} root */
+/**
+ * Add a share link to each entry. Beside the entry's time it shifts no text.
+ *
+ * @param {Element} root
+ */
 export function offerSharing(root) {
   for (const link of root.querySelectorAll('p.when > a')) {
     const share = /** @type {any} */ (link.cloneNode());
@@ -29,7 +33,7 @@ export function share(event, blogUrl, announce) {
   const copied = () => copy(url, link, announce);
   const shared = navigator.share ? navigator.share({ url }) : copied();
   shared
-    .catch(({ name }) => (name === 'AbortError' ? undefined : copied())) // the reader cancelled
+    .catch(({ name }) => (name === 'AbortError' ? undefined : copied())) // cancelled by the reader
     .catch(() => {}); // the browser forbids copying
 }
 

@@ -1,5 +1,5 @@
-// A stream that reconnects by itself: WebSocket, else Server-Sent Events, else polling. The reader
-// decides what frames mean.
+// A stream that reconnects by itself: WebSocket, else Server-Sent Events, else polling. The
+// stream passes frames to a `Reader`, which applies their changes.
 // Rules: no DOM; sockets, timers, clock and randomness come from `world`.
 
 import { answerOf } from './answer.js';
@@ -13,7 +13,7 @@ const STABLE_MS = 5_000;
 /** @type {Record<string, Window>} */
 const WAIT_MS = {
   soon: [0, 1_000],
-  retry: [0, 10_000], // one cut hits many readers; this spreads their return
+  retry: [0, 10_000], // random, because one failure can cut many readers at once
   later: [30_000, 40_000],
   poll: [8_000, 12_000],
   ended: [540_000, 660_000],
@@ -26,17 +26,19 @@ const LATER = [1002, 1003, 1007, 1008, 1009];
 
 export class Stream {
   #transports = new Transports();
-  /** @type {'' | 'asleep' | 'gone' | 'ended' | 'paused'} why there is no stream */
+  /** @type {'' | 'asleep' | 'gone' | 'ended' | 'paused'} why no stream is open; '' if one is */
   #rests = '';
-  /** The number of the attempt: answers to an earlier one are dropped. */
+  /**
+   * The number of the present attempt to connect or fetch. Answers to earlier attempts are dropped.
+   */
   #turn = 0;
-  /** @type {Window | null | undefined} the last `bye` */
+  /** @type {Window | null | undefined} the `after_ms` of the last `bye`; null: do not reconnect */
   #bye;
   /** @type {any} */
   #timer;
-  /** @type {(() => void) | null} ends a wait early */
+  /** @type {(() => void) | null} ends the present wait early; null when no wait may end early */
   #hurry = null;
-  /** Whether the server asked for the wait. */
+  /** Whether the server asked for the present wait, so that no event ends the wait early. */
   #isBound = false;
   #retry_at = 0;
 
@@ -65,7 +67,9 @@ export class Stream {
     if (this.connection.isStale) this.#connect();
   }
 
-  /** Reconnect at once when the browser is online again; the network may have changed. */
+  /**
+   * Reconnect when the browser is online again, first by WebSocket: the network may have changed.
+   */
   online() {
     this.#transports.restart();
     if (this.#isBound && !this.#rests) this.#show('lost', this.#retry_at);
@@ -79,7 +83,8 @@ export class Stream {
   }
 
   /**
-   * Pause or resume. Resuming fetches what was missed. Return false when there is no stream.
+   * Pause or resume the stream. To resume, the stream reconnects and gets the missed changes.
+   * Return false when the stream is closed for good.
    *
    * @param {boolean} isPaused
    */
@@ -90,7 +95,11 @@ export class Stream {
     return true;
   }
 
-  /** Start over from the page, after a page of another epoch. @param {string} position of that page */
+  /**
+   * Fetch the page again, because an older page has another epoch than the reader's state.
+   *
+   * @param {string} position of the older page
+   */
   startOver(position) {
     if (['', 'ended'].includes(this.#rests)) this.#reset({ position, after_ms: [0, 0] });
   }
@@ -132,7 +141,8 @@ export class Stream {
     if (verdict.t === 'reset') this.#reset(verdict);
     if (verdict.t !== 'bye') return;
     this.#bye = verdict.after_ms;
-    if (this.#transports.current !== WEBSOCKET) this.#lost(0); // a WebSocket's close code follows
+    // On a WebSocket, the server's close code follows, and then calls #lost.
+    if (this.#transports.current !== WEBSOCKET) this.#lost(0);
   }
 
   /** @param {number} heartbeat_s */
@@ -142,7 +152,11 @@ export class Stream {
     this.#show('live');
   }
 
-  /** Decide what follows the end of a connection. @param {number} code 0: an EventSource has none */
+  /**
+   * React to the end of a connection: connect again, wait, or close the stream.
+   *
+   * @param {number} code the close code; 0 for an EventSource, which has none
+   */
   #lost(code) {
     const [bye, { age_ms }] = [this.#bye, this.connection];
     const hasEnded = code === ENDED || (!code && !bye && this.reader.hasEnded());
@@ -169,8 +183,8 @@ export class Stream {
   }
 
   /**
-   * Close the stream: for good when the blog is gone, until `start` when the reader has paused. An
-   * ended blog is polled every ten minutes, since editors may correct or reopen the blog.
+   * Close the stream: for good when the blog is gone, until `start` when the reader has paused.
+   * Poll an ended blog every ten minutes, because editors may correct or reopen the blog.
    *
    * @param {'gone' | 'ended' | 'paused'} why
    */
@@ -209,10 +223,10 @@ export class Stream {
   }
 
   /**
-   * Fetch the page until it has reached a position. After six tries ask the stream again: a store
-   * that was restored meanwhile may never reach that position.
+   * Fetch the page until the server's page has reached a position. After six tries connect again: a
+   * store that was restored meanwhile may never reach that position.
    *
-   * @param {string} position @param {boolean} isGone whether this page is gone; then the blog's
+   * @param {string} position @param {boolean} isGone true: this page is gone, fetch the blog's page
    */
   async #refetch(position, isGone = false, tries = TRIES_PROVEN) {
     this.#stop();

@@ -1,9 +1,10 @@
-// The status line: what the stream does, in words.
+// The status line: shows the state of the stream in words.
 
 /** @import {State} from './types.js' */
 
 /**
- * Return the words of the status line: the first are announced, the countdown is only visible.
+ * Return the two texts of the status line. Screen readers announce the first, the state of the
+ * stream; the second is a countdown that is only visible.
  *
  * @param {State} state @param {string} status of the blog @param {number} now_ms
  */

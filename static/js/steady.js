@@ -1,12 +1,14 @@
-// Keeps what the reader reads in place on the screen while something else on the page changes.
+// Keeps the text being read in place on the screen while the page changes around the text.
 // Rules: the browser's own scroll anchoring is off (page.css), so that all browsers do the same.
 
-/** The parts of an entry that are kept in place one by one: time, heading, paragraphs. */
+/** The lines of an entry, in this module: its time, its heading and each paragraph of its text. */
 const LINES = '.when, h3, .body > *';
 const ABOVE = 'header > *, #key-events li, #pinned article';
-/** The id of the column beside the feed. It is positioned, so its content moves nothing. */
+/** The id of the column beside the feed. A change in the column does not move the feed. */
 const COLUMN = 'key-events';
-/** Entries to keep in place; a change leaves at least one of them. */
+/**
+ * How many entries are measured before a change. At least one of so many is left after the change.
+ */
 const KEPT_MAX = 10;
 
 /** @param {Element} node */
@@ -15,7 +17,11 @@ const topOf = (node) => node.getBoundingClientRect().top;
 /** @param {Element} node @param {number} height */
 const isAbove = (node, height) => node.getBoundingClientRect().bottom <= height;
 
-/** Return the nodes that are not above a height. @param {Element[]} nodes from the top down @param {number} height */
+/**
+ * Return the nodes whose lower edge is below a height, measured from the window's top.
+ *
+ * @param {Element[]} nodes from the top down @param {number} height
+ */
 function notAbove(nodes, height) {
   let [from, to] = [0, nodes.length];
   while (from < to) {
@@ -26,13 +32,18 @@ function notAbove(nodes, height) {
   return nodes.slice(from);
 }
 
-/** Return the lines and nodes in sight, first the lines below the middle of the window. @param {Element[]} nodes */
+/**
+ * Return the elements to keep in place, the preferred ones first: the lines of the nodes that end
+ * below the middle of the window, then the nodes themselves.
+ *
+ * @param {Element[]} nodes
+ */
 function inSight(nodes) {
   const lines = nodes.flatMap((it) => (it.matches('article') ? [...it.querySelectorAll(LINES)] : it));
   return [...lines.filter((it) => !isAbove(it, innerHeight / 2)), ...nodes];
 }
 
-/** Browsers scroll by whole pixels; this is the fraction that the last scroll left out. */
+/** Browsers scroll by whole pixels. This fraction was left out, and is added to the next scroll. */
 let owed = 0;
 
 /** @param {number} distance */
@@ -41,14 +52,14 @@ function scrollOn(distance) {
   const before = scrollY;
   scrollBy({ top: wanted, behavior: 'instant' });
   const left = wanted - (scrollY - before);
-  owed = Math.abs(left) < 1 ? left : 0; // a larger rest: the page cannot scroll further
+  owed = Math.abs(left) < 1 ? left : 0; // a pixel or more: the page cannot scroll further
 }
 
 /**
- * Change something, and scroll by the distance that the change moved what is read.
+ * Run `change`, then scroll by the distance by which the change moved the text being read.
  *
- * @param {ParentNode} main @param {Element[]} entries of the feed, to be kept in place; none when new
- *   entries shall push the others down
+ * @param {ParentNode} main @param {Element[]} entries of the feed that are kept in place; none when
+ *   new entries may push the other entries down
  * @param {() => void} change
  */
 export function steadily(main, entries, change) {

@@ -25,7 +25,11 @@ export function ago(then_ms, now_ms, language) {
   return age_ms < 60_000 ? inWords(0, language) : inWords(-age_ms, language);
 }
 
-/** Return a duration in its largest unit. @param {number} ms from now on @param {string} language */
+/**
+ * Return a duration in its largest unit.
+ *
+ * @param {number} ms negative for the past @param {string} language
+ */
 export function inWords(ms, language) {
   const words = format(language, { numeric: ms ? 'always' : 'auto' }, Intl.RelativeTimeFormat);
   const [unit, unit_ms] = UNITS.find((it) => Math.abs(ms) >= it[1]) ?? UNITS[5];
@@ -36,11 +40,14 @@ export function inWords(ms, language) {
 export const isSameDay = (a_ms, b_ms, timeZone) =>
   dayOf(a_ms, 'en', timeZone) === dayOf(b_ms, 'en', timeZone);
 
-/** @type {Map<string, any>} making a format costs more than using it a hundred times */
+/** @type {Map<string, any>} a cache: to make a format costs more than 100 uses */
 const formats = new Map();
 
 /**
- * @param {string} language @param {any} options a key of the cache, so no two Kinds may share it
+ * Return a format of class `Kind` from the cache, or make one.
+ *
+ * @param {string} language @param {any} options must differ between two Kinds: they are the cache's
+ *   key
  * @param {any} [Kind]
  */
 function format(language, options, Kind = Intl.DateTimeFormat) {
@@ -50,7 +57,7 @@ function format(language, options, Kind = Intl.DateTimeFormat) {
   return found;
 }
 
-/** The calendar and digits of the server in every language. */
+/** The server writes this calendar and these digits in every language, so the scripts do too. */
 const LIKE_SERVER = { calendar: 'gregory', numberingSystem: 'latn' };
 
 /** @param {number} ms @param {string} language @param {object} options */
@@ -69,9 +76,10 @@ export const clockOf = (ms, language, timeZone) =>
   written(ms, language, { timeZone, hour: 'numeric', minute: '2-digit', timeZoneName: 'short' });
 
 /**
- * Return the title that the server gives a time: the day, the time and the blog's zone.
+ * Return the `title` of a time, as the server writes it: the day, the time and the blog's zone.
  *
- * @param {number} ms @param {string} clock as the server wrote it @param {string} language @param {string} zone
+ * @param {number} ms @param {string} clock the time's text as the server wrote it
+ * @param {string} language @param {string} zone
  */
 export function titleOf(ms, clock, language, zone) {
   const title = `${dayOf(ms, language, zone)}, ${clock}`;
@@ -87,7 +95,11 @@ function writeBefore(when, text) {
 /** @param {Element | null} time */
 const msOf = (time) => Date.parse(time?.getAttribute('datetime') ?? '');
 
-/** Return null where this browser lacks or forbids what is needed. @param {() => any} act */
+/**
+ * Return the result of `act`; null when `act` throws, since the browser lacks or forbids a feature.
+ *
+ * @param {() => any} act
+ */
 export function safely(act) {
   try {
     return act();
@@ -100,7 +112,7 @@ export class Times {
   #ahead_ms = 0; // how far the server's clock is ahead of the reader's
   /** @type {WeakMap<Element, {revision: string | null, day: string}>} */
   #days = new WeakMap();
-  /** The zone and language of `#days`. */
+  /** The zone and language of `#days`. After a change of either, `#days` starts empty. */
   #dayName = '';
   /** Whether times are in the reader's zone. */
   isOwn = false;
@@ -129,7 +141,7 @@ export class Times {
     return this.isOwn ? this.ownZone : (this.blog.zone ?? 'UTC');
   }
 
-  /** Return whether the reader's zone shows other times, in summer or in winter. */
+  /** Return whether the reader's zone shows other times than the blog's, in summer or in winter. */
   differs() {
     const times = (/** @type {string} */ zone) =>
       safely(() => [0, HALF_YEAR_MS].map((it) => clockOf(this.now() + it, 'en', zone)).join());
@@ -158,13 +170,21 @@ export class Times {
     if (updated) this.#date(updated, then_ms);
   }
 
-  /** Hide a date that is known. @param {Element | null} time @param {number} known_ms an instant of that day */
+  /**
+   * Hide a time's date when the time is on the same day as another instant that the reader knows.
+   *
+   * @param {Element | null} time @param {number} known_ms the other instant
+   */
   #date(time, known_ms) {
     const isKnown = isSameDay(msOf(time), known_ms, this.zone);
     time?.querySelector('.date')?.toggleAttribute('hidden', isKnown);
   }
 
-  /** Write an absolute time in the reader's zone, or in the blog's again. @param {HTMLElement} time */
+  /**
+   * Write an absolute time in the reader's zone, or the blog's, as chosen.
+   *
+   * @param {HTMLElement} time
+   */
   #place(time) {
     const [clock, date] = [/** @type {any} */ (time.firstChild), time.querySelector('.date')];
     const { dataset } = time;
@@ -179,7 +199,7 @@ export class Times {
       clock.data = dataset.clock;
       if (date) date.textContent = dataset.date ?? '';
     }
-    // A frame leaves the title out. It stays in the blog's zone.
+    // A frame leaves out the title of a time, so write the title here, in the blog's zone.
     time.title ||= titleOf(
       msOf(time),
       dataset.clock ?? clock.data,
@@ -194,7 +214,11 @@ export class Times {
     left.textContent = left_ms > 0 ? ` (${inWords(left_ms, this.language)})` : '';
   }
 
-  /** Return an entry's day, from a cache: each change asks for the days of up to 500 entries. @param {HTMLElement} entry */
+  /**
+   * Return an entry's day, from a cache: each change asks for the days of up to 500 entries.
+   *
+   * @param {HTMLElement} entry
+   */
   #dayOf(entry) {
     const revision = entry.getAttribute('data-revision');
     const known = this.#days.get(entry);
@@ -204,7 +228,11 @@ export class Times {
     return day;
   }
 
-  /** Mark each entry whose day differs from the entry before. @param {Element} feed */
+  /**
+   * Mark each visible entry whose day differs from that of the entry above.
+   *
+   * @param {Element} feed
+   */
   separate(feed) {
     const name = `${this.zone} ${this.language}`;
     if (name !== this.#dayName) this.#days = new WeakMap();

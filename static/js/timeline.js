@@ -1,6 +1,6 @@
 // A blog's state at a position, and the result of applying a frame to that state. The server's
 // counterpart is liveblog/blog/timeline.py; both pass tests/vectors/timeline.json.
-// Rules: pure. No function alters a timeline; each returns a new one.
+// Rules: pure. No function alters a timeline; each returns a new timeline.
 
 /** @import {Applied, Change, Frame, Header, Outcome, Page, Timeline} from './types.js' */
 
@@ -37,11 +37,12 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
-/** Drops the markup of a stored change; the markup of one night would fill the memory. */
+/** Overwrites the markup of a stored change. The markup of one night would fill the memory. */
 const WITHOUT_HTML = { html: undefined };
 
 /**
- * Return the latest changes with `changes` added, and those of `changes` that were new.
+ * Return each entry's latest change with `changes` added, and the list of added changes. A change
+ * is added when its offset is higher than that of the entry's latest change.
  *
  * @param {Timeline} timeline @param {Change[]} changes
  * @returns {[Map<string, Change>, Change[]]}
@@ -59,10 +60,10 @@ function news(timeline, changes) {
 /**
  * Return the timeline with the next older page added.
  *
- * Null: the page cannot be added. Its epoch differs, it is older than `asked`, it does not follow
- * the loaded entries, or one of its entries changed meanwhile. A page may be ahead of the timeline.
- * Its entries then count as changed at the timeline's offset, so that the later frame with the same
- * change still updates the lists beside the feed.
+ * Return null when the page cannot be added: the page has another epoch, is older than `asked`,
+ * does not follow the loaded entries, or has an entry that changed meanwhile. A page may be ahead
+ * of the timeline. Its entries then count as changed at the timeline's offset. So the later frame
+ * with the same change still updates the lists beside the feed.
  *
  * @param {Timeline} timeline @param {Page} page
  * @param {string} asked the timeline's position when the page was requested
@@ -81,8 +82,8 @@ export function extend(timeline, { position, changes = [], lowest = null, below 
 }
 
 /**
- * Return whether the feed has a place for an order. Entries of other orders appear only in the
- * lists of key events and pinned entries.
+ * Return whether an entry with this order belongs to the loaded part of the feed. Other entries
+ * appear only in the lists of key events and pinned entries.
  *
  * @param {Timeline} _ @param {number} order
  */
@@ -93,10 +94,11 @@ export const isLoaded = ({ lowest, below }, order) =>
 export const headerOf = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));
 
 /**
- * Return whether a fetched page may replace the held state: the page has reached the reset's
- * position, or its epoch is neither the held one nor the reset's.
+ * Return whether a fetched page may replace the timeline, from the positions of both and of the
+ * reset. The page must have reached the reset's position, or have an epoch of its own: neither the
+ * timeline's nor the reset's.
  *
- * @param {string} page @param {string} reset @param {string} held
+ * @param {string} page @param {string} reset @param {string} held the timeline's position
  */
 export function isAcceptable(page, reset, held) {
   const [got, wanted, mine] = [page, reset, held].map(parse);

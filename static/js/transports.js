@@ -6,7 +6,7 @@ export const WEBSOCKET = 0;
 export const EVENTS = 1;
 export const POLLING = 2;
 
-/** Failures before the next transport is tried; a transport that has worked gets more. */
+/** Failures before the next transport is tried; TRIES_PROVEN is for a transport that has worked. */
 const TRIES = 2;
 export const TRIES_PROVEN = 6;
 /** Polls before the better transports are tried again. */
@@ -14,7 +14,9 @@ const POLLS = 12;
 
 export class Transports {
   current = WEBSOCKET;
-  /** Whether better transports are tried while polling works; then no loss is shown. */
+  /**
+   * Whether better transports are being tried while polling works. Their failures are not shown.
+   */
   isProbing = false;
   #tries = 0;
   #polls = 0;
@@ -36,7 +38,7 @@ export class Transports {
 
   /**
    * Record that the current transport failed before its `hello`. Return whether to try the next
-   * transport at once: true until any transport has worked.
+   * transport at once: true until a transport has worked or all three have failed.
    */
   failed() {
     this.#tries += 1;

@@ -6,7 +6,7 @@ export interface Put {
   id: string;
   offset: number;
   order: number;
-  /** This member and those below are in frames, not in changes read from a page. */
+  /** `revision` and the members below come only in frames, not in changes read from a page. */
   revision?: number;
   key?: boolean;
   pinned?: boolean;
@@ -32,7 +32,7 @@ export interface Frame {
   changes: Change[];
 }
 
-/** The content of a rendered page. `lowest` and `below` as in Timeline. */
+/** The content of a rendered page. `lowest` and `below` have the same meaning as in Timeline. */
 export interface Page {
   position: string;
   changes?: Change[];
@@ -40,17 +40,23 @@ export interface Page {
   below?: number | null;
 }
 
-/** The result of a frame. Only "applied" moves a timeline; the last three make the stream reconnect. */
+/**
+ * The result of applying a frame. Only "applied" advances the timeline. "gap", "foreign" and
+ * "rejected" make the stream reconnect.
+ */
 export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'rejected';
 
 /** The loaded part of a blog's state at a position. No function alters a timeline. */
 export interface Timeline {
   readonly position: string;
-  /** The last change of every entry, and of the header (#blog). Deletions stay. */
+  /**
+   * The last change of every entry, deletions included, by id. The header's change has the key
+   * #blog.
+   */
   readonly latest: ReadonlyMap<string, Change>;
-  /** Order of the oldest loaded entry; null: everything older is loaded. */
+  /** Order of the oldest loaded entry; null: all older entries are loaded. */
   readonly lowest: number | null;
-  /** All loaded entries have a lower order than this; null: loaded up to the newest. */
+  /** All loaded entries have a lower order than this; null: the newest entries are loaded. */
   readonly below: number | null;
 }
 
@@ -70,24 +76,24 @@ export interface State {
   retry_at: number | null;
 }
 
-/** The user of a stream; holds the timeline and its position. */
+/** The object that receives the frames and pages of a stream, and keeps the timeline. */
 export interface Reader {
   position(): string;
   /** Whether the blog's status is "ended". */
   hasEnded(): boolean;
   receive(frame: Frame): Outcome;
-  /** Show a page fetched after a reset to a position. False: the page is too old. */
+  /** Show a page fetched after a `reset`. False: the page is older than the reset's position. */
   replace(page: string, reset: string): boolean;
   correctClock(server_now: string | null | undefined): void;
   show(state: State): void;
 }
 
-/** The addresses of a blog, each for a position. */
+/** The addresses of a blog's streams and pages. Each function takes the reader's position. */
 export interface Urls {
   live(since: string): string;
   events(since: string): string;
   changes(since: string): string;
-  /** This page; the blog's page when this one `isGone` (410). */
+  /** The address of this page, or of the blog's page when this page `isGone` (404 or 410). */
   page(at: string, isGone: boolean): string;
 }
 
@@ -114,7 +120,7 @@ export type Window = [number, number];
 export interface Wait {
   /** The server asked for this wait, so no event ends the wait early. */
   isBinding?: boolean;
-  /** Whether the status line shows a lost connection; not while polling works. */
+  /** Whether the status line shows a lost connection; false while polling works. */
   isLost?: boolean;
   /** Runs after the wait, instead of connecting. */
   then?: () => void;
@@ -126,19 +132,25 @@ export interface LiveWorld extends World {
   performance: { now(): number };
 }
 
-/** What a frame asks of the stream: nothing (ok), a reconnect (cut), or what the frame says. */
+/**
+ * How the stream reacts to a frame: not at all (ok), by a reconnect (cut), or as the frame asks.
+ */
 export type Verdict =
   | { t: 'ok' | 'cut' }
   | { t: 'hello'; heartbeat_s: number }
   | { t: 'reset'; position: string; after_ms: Window }
   | { t: 'bye'; after_ms: Window | null };
 
-/** New entries that the reader has not seen. No function alters an Arrivals. */
+/** New entries that the reader has not seen. No function alters an Arrivals object. */
 export interface Arrivals {
-  /** New entries that this page cannot show because it shows older ones: id to order. */
+  /**
+   * The order of each new entry, by id, that this page cannot show because it shows older entries.
+   */
   readonly missing: ReadonlyMap<string, number>;
-  /** Unknown entries may be missing from this order on; 0: all missing ones are known. */
+  /**
+   * From this order on, the page may lack entries that `missing` does not list; 0: it lists all.
+   */
   readonly from: number;
-  /** Ids of entries that were not announced to screen readers. */
+  /** Ids of entries that are not yet announced to screen readers. */
   readonly unannounced: ReadonlySet<string>;
 }

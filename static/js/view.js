@@ -34,7 +34,11 @@ function changeOf(node) {
   return { op: 'put', id: idOf(node) ?? '', offset, order };
 }
 
-/** Set what a page's markup has and a frame's leaves out. @param {HTMLElement} node @param {Put} it */
+/**
+ * Set the numbers that the markup of a page has and the markup of a frame leaves out.
+ *
+ * @param {HTMLElement} node @param {Put} it
+ */
 function complete(node, { offset, order, revision }) {
   Object.assign(node.dataset, { offset, order, revision });
   const item = node.querySelector('template')?.content.firstElementChild;
@@ -56,7 +60,7 @@ export function nodeOf(it) {
   return node;
 }
 
-/** Return the copy of an entry for the list of pinned ones. @param {HTMLElement} node */
+/** Return the copy of an entry for the list of pinned entries. @param {HTMLElement} node */
 function copyOf(node) {
   const copy = /** @type {HTMLElement} */ (node.cloneNode(true));
   copy.removeAttribute('id');
@@ -66,7 +70,7 @@ function copyOf(node) {
 
 export class View {
   arrivals = NO_ARRIVALS;
-  /** @type {[Applied, (HTMLElement | null)[]][]} changes that the next frame paints */
+  /** @type {[Applied, (HTMLElement | null)[]][]} changes to show at the next repaint */
   #queue = [];
 
   /** Called after the lists have changed. */
@@ -74,7 +78,7 @@ export class View {
 
   /**
    * @param {HTMLElement} main @param {Feed} feed @param {Times} times
-   * @param {(root: Element) => void} decorate adds client-only markup to what is to be shown
+   * @param {(root: Element) => void} decorate adds client-only markup to new content
    */
   constructor(main, feed, times, decorate) {
     this.main = main;
@@ -87,8 +91,8 @@ export class View {
   }
 
   /**
-   * Change something and keep what the reader reads in place. At the very top of the page nothing
-   * needs to be kept.
+   * Run `change` and keep the text that the reader is reading in place on the screen. At the very
+   * top of the page, content may move.
    *
    * @param {() => void} change @param {boolean} [isOpen] whether new entries push the rest down
    * @param {boolean} [isAtTop]
@@ -98,12 +102,12 @@ export class View {
     else steadily(this.main, isOpen ? [] : this.feed.shown, change);
   }
 
-  // -- changes of frames
+  // -- changes from frames
 
-  /** @param {Applied} applied @param {(HTMLElement | null)[]} nodes of its changes */
+  /** @param {Applied} applied @param {(HTMLElement | null)[]} nodes the element of each change */
   apply(applied, nodes) {
     this.#queue.push([applied, nodes]);
-    if (document.hidden) this.#flush(); // a hidden page paints no frame
+    if (document.hidden) this.#flush(); // a hidden page is not repainted
     else if (this.#queue.length === 1) requestAnimationFrame(() => this.#flush());
   }
 
@@ -133,7 +137,7 @@ export class View {
 
   /**
    * @param {Change} it @param {HTMLElement | null} node @param {Timeline} timeline
-   * @param {string[]} waiting entries that get neither the focus nor the line
+   * @param {string[]} waiting ids of new entries that stay hidden for now
    */
   #change(it, node, timeline, waiting) {
     if (it.op === 'del') return this.#remove(it.id);
@@ -175,10 +179,11 @@ export class View {
   // -- fetched pages
 
   /**
-   * Show another rendering of this page. Entries below its lowest order stay until `prune`.
+   * Show a newly fetched version of this page. Entries that are older than the fetched ones stay
+   * until `prune`.
    *
    * @param {HTMLElement} page its <main> @param {Timeline} timeline @param {number} seen the offset
-   *   that was held
+   *   of the timeline before
    */
   replace(page, timeline, seen) {
     this.#queue = [];
@@ -196,7 +201,11 @@ export class View {
     }, isOpen);
   }
 
-  /** Take over the attributes of <main>, then decorate. @param {HTMLElement} page */
+  /**
+   * Copy the attributes of a fetched <main>, then decorate its content.
+   *
+   * @param {HTMLElement} page
+   */
   #adopt(page) {
     const { main } = this;
     for (const name of ['lowest', 'below']) delete main.dataset[name];
@@ -205,7 +214,11 @@ export class View {
     this.decorate(page);
   }
 
-  /** Add the next older page. @param {HTMLElement} page @param {Timeline} timeline with that page */
+  /**
+   * Add the next older page.
+   *
+   * @param {HTMLElement} page @param {Timeline} timeline with that page
+   */
   extend(page, timeline) {
     const { isOpen } = this.feed;
     this.steadily(() => {
@@ -223,7 +236,11 @@ export class View {
     }, false, !this.feed.isUp && !scrollY);
   }
 
-  /** Remove entries that no fetched page has confirmed. @param {Timeline} timeline */
+  /**
+   * Remove entries that are older than all pages fetched since a reset.
+   *
+   * @param {Timeline} timeline
+   */
   prune({ lowest }) {
     this.steadily(() => {
       this.feed.prune(lowest ?? 0);
@@ -238,7 +255,10 @@ export class View {
     return waiting;
   }
 
-  /** Update everything that depends on the lists. */
+  /**
+   * Update everything that depends on the lists: marks of empty lists, days, the count of new
+   * entries.
+   */
   update() {
     this.feed.update();
     this.times.separate(this.feed.list);

@@ -1,5 +1,6 @@
-// The desk's document: its forms and their boxes, the reasons beside them, and the notices.
-// Rules: this module empties no box; form.js decides what boxes and answers mean.
+// Reads and writes the desk's document: forms, their boxes (input fields), reasons and notices. A
+// reason is a sentence that explains a rejected write, beside a box or once for the whole form.
+// Rules: this module empties no box. form.js interprets the boxes and the API's answers.
 
 /** @import {Outcome, Values} from './form.js' */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Box */
@@ -19,7 +20,7 @@ export const stale = () => document.dispatchEvent(new Event('stale'));
 
 // -- forms
 
-/** @param {HTMLFormElement} form @returns {Values} the last one of boxes with the same name */
+/** @param {HTMLFormElement} form @returns {Values} for each name, the last box counts */
 export function valuesOf(form) {
   const values = /** @type {Values} */ (Object.fromEntries(new FormData(form)));
   delete values.idempotency_key;
@@ -40,7 +41,7 @@ export function fillBox(form, name, text) {
 export const keyOf = (form) => one('[name=idempotency_key]', form);
 
 /**
- * Show the reasons of an outcome: beside their boxes, and below the form.
+ * Show the reasons of a write's outcome: some beside a box, one for the whole form.
  *
  * @param {HTMLFormElement} form
  * @param {Outcome} outcome
@@ -71,7 +72,8 @@ export function setBusy(form, isBusy) {
 }
 
 /**
- * Send on submit, one request at a time. Cmd or Ctrl with Enter presses the first button.
+ * Call `send` with the form's values when the editor submits the form. A submit during `send` is
+ * ignored.
  *
  * @param {HTMLFormElement} form
  * @param {(values: Values) => Promise<void>} send
@@ -89,7 +91,7 @@ export function onSubmit(form, send) {
 
 // -- notices
 
-/** @type {any} clears the notice */
+/** @type {any} the timer that clears the notice */
 let clearing;
 
 /** @param {string} text @param {string} [undo] id of the entry whose deletion can be undone */

@@ -24,7 +24,7 @@ import { parseHtml } from '../morph.js';
 
 /** @type {HTMLDialogElement} */
 export const dialog = one('#editing');
-/** The values of the boxes before the editor's changes. @type {Values} */
+/** The form's values before this editor changed them. @type {Values} */
 let base = {};
 
 /** Open the dialog. @param {string} url of the entry's page on the desk */
@@ -49,8 +49,8 @@ export async function edit(url) {
 }
 
 /**
- * Restore unsaved text and its revision. When another revision is stored meanwhile, saving shows
- * both versions.
+ * Restore unsaved text, and the revision on which the text is based. When the store has a newer
+ * revision by now, the next save shows both versions.
  *
  * @param {HTMLFormElement} form
  */
@@ -109,7 +109,7 @@ function finish(text) {
 
 /**
  * Show both texts of each box that both editors changed. A box that only the other editor changed
- * gets that text.
+ * gets the other editor's text.
  *
  * @param {HTMLFormElement} form
  * @param {Values} values
@@ -154,13 +154,21 @@ function beside(form, name, text) {
   both.append(wrapped ?? '', part);
 }
 
-/** Show a box alone again. @param {HTMLFormElement} form @param {string} name of the box */
+/**
+ * Remove the other editor's text from beside a box.
+ *
+ * @param {HTMLFormElement} form @param {string} name of the box
+ */
 function alone(form, name) {
   const box = boxOf(form, name)?.closest('.box');
   if (box) box.closest('.both')?.replaceWith(box);
 }
 
-/** Turn the form of a deleted entry into that of a new one, with the same text. @param {HTMLFormElement} form */
+/**
+ * Let the form of a deleted entry publish its text as a new entry.
+ *
+ * @param {HTMLFormElement} form
+ */
 function orphan(form) {
   if (!form.dataset.entry) return;
   form.dataset.was = form.dataset.entry;
@@ -170,7 +178,10 @@ function orphan(form) {
   while (form.nextElementSibling) form.nextElementSibling.remove();
 }
 
-/** Save unsent text, and warn when the entry was changed or deleted meanwhile. Runs every second. */
+/**
+ * Save the dialog's unsent text in the browser, and warn when someone has changed or deleted the
+ * entry. Runs every second.
+ */
 export function watchEdit() {
   const form = /** @type {HTMLFormElement | null} */ (dialog.open ? one('#edit', dialog) : null);
   const { entry: id } = form?.dataset ?? {};

@@ -1,15 +1,15 @@
-// The meaning of the desk's forms: from the values of boxes to the API's fields, and from the API's
-// answers to words.
-// Rules: pure. No document, no clock, no network, no storage; the other modules have those.
+// Converts the values of the desk's forms to the API's fields, and the API's answers to sentences
+// for editors.
+// Rules: pure. No document, no clock, no network, no storage.
 
-/** @typedef {Record<string, string>} Values the values of a form's boxes, by name */
+/** @typedef {Record<string, string>} Values the values of a form's boxes (input fields), by name */
 /** @typedef {{pointer: string, detail: string}} FieldError */
 /**
- * @typedef {object} Problem RFC 9457, with our members
+ * @typedef {object} Problem an error of the API: RFC 9457, and members of our own
  * @property {string} [type]
  * @property {string} [detail]
  * @property {FieldError[]} [errors]
- * @property {Entry} [current] of a conflict: the other version
+ * @property {Entry} [current] after a conflict: the stored entry
  */
 /**
  * @typedef {object} Entry the members of the API's entry that the desk uses
@@ -29,11 +29,13 @@
 /**
  * @typedef {object} Outcome the result of a write
  * @property {Kind} kind
- * @property {string} reason in words, '' when done
- * @property {Record<string, string>} fields reasons by the name of their box
+ * @property {string} reason a sentence for the editor; '' when done
+ * @property {Record<string, string>} fields reasons that concern one box, by the box's name
  */
 
-/** The boxes that are compared when two editors saved one entry, with their labels. */
+/**
+ * The boxes that are compared after two editors saved the same entry, with the labels of the boxes.
+ */
 export const TEXTS = Object.freeze({
   headline: 'Headline',
   body: 'Text',
@@ -43,13 +45,13 @@ export const TEXTS = Object.freeze({
 });
 
 /**
- * Return the text with line feeds only, as the API stores it.
+ * Return the text with every line break as one line feed, the form that the API stores.
  * @param {string} text
  */
 export const linesOf = (text) => text.replace(/\r\n?/g, '\n');
 
 /**
- * Return the names in a byline's box: one a line, or separated by commas.
+ * Return the names in the byline's box, where line breaks or commas separate them.
  * @param {string} text
  * @returns {string[]}
  */
@@ -62,7 +64,7 @@ export const namesOf = (text) =>
 /**
  * Return how far `zone` is ahead of UTC at an instant, in ms.
  * @param {number} at ms since 1970
- * @param {string} zone IANA
+ * @param {string} zone an IANA name
  */
 function aheadOf(at, zone) {
   const format = new Intl.DateTimeFormat('en-US', {
@@ -84,12 +86,12 @@ function aheadOf(at, zone) {
 }
 
 /**
- * Return the instant of a local time (of a datetime-local box) in a zone, null for no time.
+ * Return the UTC instant of a local time in a zone; null when `local` is not a time.
  *
- * When clocks are set back an hour comes twice; this returns the first. When clocks are set forward
- * an hour is skipped; its times count with the offset before the change, as in Python's zoneinfo
- * with fold=0.
- * @param {string} local
+ * When clocks are set back, an hour comes twice: this returns the first instant. When clocks are
+ * set forward, an hour is skipped: its times are read with the UTC offset before the change.
+ * Python's zoneinfo with fold=0 does the same.
+ * @param {string} local the value of a datetime-local box
  * @param {string} zone
  */
 export function instantOf(local, zone) {
@@ -103,8 +105,8 @@ export function instantOf(local, zone) {
 }
 
 /**
- * Return the boxes with a changed value. An edit sends only these, so that a colleague's change of
- * another box stays.
+ * Return the values that the editor changed. An edit sends only these values, so a colleague's
+ * change to another box is not overwritten.
  *
  * @param {Values} values
  * @param {Values} base
@@ -115,9 +117,9 @@ export function alteredOf(values, base) {
 }
 
 /**
- * Return an entry's fields for the API, one for each box of the form; an empty box is null.
+ * Return an entry's fields for the API, one for each box of the form. An empty box becomes null.
  * @param {Values} values
- * @param {string} zone of the blog, in which the editor wrote `publish_at`
+ * @param {string} zone the blog's time zone, in which the editor wrote `publish_at`
  * @returns {Record<string, unknown>}
  */
 export function entryFields(values, zone) {
@@ -132,7 +134,8 @@ export function entryFields(values, zone) {
 }
 
 /**
- * Return the chosen status and time. Publishing with a time means scheduling.
+ * Return the fields `status` and `publish_at`. An entry to publish at a later time gets only
+ * `publish_at`: the API then schedules the entry.
  * @param {Values} values
  * @param {string} zone
  * @returns {Record<string, unknown>}
@@ -145,7 +148,8 @@ function timing(values, zone) {
 }
 
 /**
- * Return a header's fields for the API, only those of changed boxes.
+ * Return the fields of a blog's header that the editor changed, for the API. A new time zone also
+ * sends the start, because the start is read in that zone.
  *
  * @param {Values} values
  * @param {Values} base the values that the server filled in
@@ -167,8 +171,8 @@ export function headerFields(values, base) {
 }
 
 /**
- * Return the start, read in the zone of the same form; nothing when that zone is invalid, since the
- * API rejects the zone.
+ * Return the blog's start, read in the form's time zone. Leave the start out when that zone is
+ * invalid: the API then rejects the zone.
  * @param {Values} values
  */
 function startOf({ starts_at: local = '', timezone = '' }) {
@@ -184,7 +188,7 @@ function startOf({ starts_at: local = '', timezone = '' }) {
 const textOrNull = (text) => (text.trim() === '' ? null : linesOf(text));
 
 /**
- * Return a link of two boxes, null when both are empty.
+ * Return a link from its two boxes, text and address; null when both are empty.
  * @param {string} [text]
  * @param {string} [url]
  */
@@ -193,8 +197,8 @@ export function linkOf(text = '', url = '') {
 }
 
 /**
- * Return the name of the box that a JSON pointer points to. /byline/0 is byline; /successor/url is
- * successor_url.
+ * Return the name of the box that a JSON pointer means: `byline` for /byline/0, `successor_url` for
+ * /successor/url.
  * @param {string} pointer
  */
 export function boxNameOf(pointer) {
@@ -203,8 +207,8 @@ export function boxNameOf(pointer) {
 }
 
 /**
- * Return what an answer means for the text that was sent.
- * @param {number} status of HTTP; 0 when no answer came
+ * Return the outcome of a write, from the API's answer.
+ * @param {number} status the HTTP status; 0 when no answer came
  * @param {Problem} problem the answer's body when it is not 2xx
  * @param {number} [retryAfterS]
  * @returns {Outcome}
@@ -234,7 +238,7 @@ function kindOf(status, problem) {
 }
 
 /**
- * Return whether an earlier text was stored under the same key.
+ * Return whether the API has already stored another text with the same Idempotency-Key.
  * @param {Problem} problem
  */
 const isReused = (problem) => (problem.type ?? '').endsWith('/idempotency-key-reused');
@@ -275,7 +279,7 @@ function reasonOf(kind, problem, retryAfterS) {
 }
 
 /**
- * Return a detail of the API as a sentence, with a capital letter and a full stop.
+ * Return the `detail` of an API's error as a sentence, with a capital letter and a full stop.
  * @param {string} detail
  */
 export function sentence(detail) {
@@ -321,22 +325,23 @@ function isSame(name, a, b) {
 export const textOf = (value) => (Array.isArray(value) ? value.join(', ') : (value ?? ''));
 
 /**
- * @typedef {object} Kept the saved state of an open form, which survives a crash
+ * @typedef {object} Kept the state of an open form, saved in the browser to survive a crash
  * @property {Values} values
  * @property {string} key its Idempotency-Key
  */
 
-/** The boxes with an editor's words. A form is empty when none of them has a value. */
+/** The boxes for an editor's own text. A form counts as empty when all these boxes are empty. */
 const WORDS = ['headline', 'body', 'dateline', 'key_title'];
 
 /**
- * Return whether a form has no words of an editor.
+ * Return whether an editor has written nothing in a form.
  * @param {Values} values
  */
 export const isEmpty = (values) => WORDS.every((name) => !(values[name] ?? '').trim());
 
 /**
- * Return the saved state; null when there is none or its shape is another.
+ * Return a form's saved state from its JSON; null when the JSON has another shape or the form was
+ * empty.
  * @param {string | null} stored
  * @returns {Kept | null}
  */

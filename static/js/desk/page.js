@@ -1,5 +1,7 @@
-// The desk: a form that publishes, and below it a feed that is live like the reader's page.
-// Rules: all markup comes from the server or its templates. A box is emptied only after a 201.
+// The desk's page of a blog: a form for new entries, and a feed that is live like the reader's
+// page.
+// Rules: all markup comes from the server or its templates. Only a 201 empties a box, because then
+// the text is stored.
 
 import { entryFields, headerFields, isEmpty } from './form.js';
 import { dialog, edit, watchEdit } from './edit.js';
@@ -32,9 +34,9 @@ import { View } from '../view.js';
 /** @import {Answer} from './send.js' */
 
 const KEEP_MS = 1_000;
-/** Changes within this time cause one request for the page. */
+/** The page is fetched this long after a change, so that several changes cause one request. */
 const LOAD_DELAY_MS = 150;
-/** Polls find colleagues' drafts, which no stream contains. */
+/** The time between two fetches of the page: they find colleagues' drafts, which no stream has. */
 const LOOK_MS = 30_000;
 const LOAD_MS = 10_000;
 
@@ -65,8 +67,8 @@ function compose(form) {
 }
 
 /**
- * Empty the boxes after publishing. Text typed since the request stays. The byline stays too, since
- * the next entry usually has the same authors.
+ * Empty the boxes after publishing. Text that the editor typed during the request stays. The byline
+ * stays too, because the next entry usually has the same authors.
  *
  * @param {HTMLFormElement} form
  * @param {Values} sent
@@ -116,7 +118,7 @@ function acted(what, path, { revision, ...values }) {
 
 // -- the blog's header
 
-/** The values that the server filled in, by form. @type {WeakMap<HTMLFormElement, Values>} */
+/** The values that the server filled into each form. @type {WeakMap<HTMLFormElement, Values>} */
 const filled = new WeakMap();
 
 /** @param {HTMLFormElement} form */
@@ -132,7 +134,7 @@ function header(form) {
     explain(form, outcome);
     if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
     if (outcome.kind !== 'done') return;
-    // Another status needs a page with other forms, and starts or ends the stream.
+    // Load the page again: another status needs other forms, and starts or ends the stream.
     if (!isWhole || values.status !== stated) return open(`?done=${form.dataset.header}`);
     filled.set(form, values);
     notify('Header saved.');
@@ -141,7 +143,7 @@ function header(form) {
 }
 
 /**
- * Show what a colleague saved, in the boxes that this editor has not changed.
+ * Fill in a colleague's saved values, except in the boxes that this editor has changed.
  *
  * @param {HTMLFormElement} form
  * @param {HTMLFormElement} fresh
@@ -155,7 +157,7 @@ function refill(form, fresh) {
   filled.set(form, theirs);
 }
 
-/** Reload this page of the desk. @param {string} query */
+/** Save the unsent text, then load this page again. @param {string} query */
 function open(query) {
   const form = one('#compose');
   if (form) keep('new', form);
@@ -164,7 +166,11 @@ function open(query) {
 
 // -- the lists
 
-/** Give articles their buttons. @param {Element} root an article, or an element with articles */
+/**
+ * Add the desk's buttons to entries.
+ *
+ * @param {Element} root an article, or an element with articles
+ */
 function decorate(root) {
   for (const old of root.querySelectorAll('[data-for]')) old.remove();
   const template = one('#actions').content.firstElementChild;
@@ -176,18 +182,23 @@ function decorate(root) {
   }
 }
 
-/** Decorate a change's element. The entry may have been a draft on this page, which is then stale. @param {Element} root */
+/**
+ * Add the desk's buttons to a changed entry. Then fetch the page again, because its list of drafts
+ * may still show the entry.
+ *
+ * @param {Element} root
+ */
 function arrived(root) {
   decorate(root);
   if (root !== main) stale();
 }
 
 /**
- * Warn when the store has lost changes that this page shows. A new zone or language starts a new
- * epoch too, without a loss.
+ * Warn when a new epoch means that the store has lost changes. A new time zone or language starts a
+ * new epoch too, but loses nothing.
  *
- * @param {HTMLElement} page
- * @param {string} held
+ * @param {HTMLElement} page the fetched page
+ * @param {string} held the position before
  */
 function warnOfOlder({ dataset: now }, held) {
   const { zone, language } = main.dataset;
@@ -219,7 +230,10 @@ function toggle(box, isSet, undo) {
 /** @type {any} */
 let timer;
 
-/** Load what is in no stream: unpublished entries, and everything in a blog without a stream. */
+/**
+ * Fetch the page after a short delay, for the unpublished entries, which no stream has. While no
+ * stream works, the fetched page also updates the feed.
+ */
 function reload() {
   clearTimeout(timer);
   timer = setTimeout(load, LOAD_DELAY_MS);
@@ -242,7 +256,7 @@ async function load() {
 
 // -- the page
 
-/** @param {KeyboardEvent} event */
+/** Press the form's main button on Cmd or Ctrl with Enter. @param {KeyboardEvent} event */
 function onKey(event) {
   const box = /** @type {HTMLElement} */ (event.target);
   const form = box.closest('form');
@@ -252,7 +266,7 @@ function onKey(event) {
     event.preventDefault();
     form.requestSubmit(one('button.primary', form));
   } else if (box instanceof HTMLInputElement && one('.body-box', form)) {
-    // In a headline, Enter is more often a slip than a wish to publish.
+    // Enter in a headline is usually a slip, so move on to the text instead of publishing.
     event.preventDefault();
     one('.body-box', form).focus();
   }
@@ -299,7 +313,7 @@ if (shortcut) {
   shortcut.hidden = false;
 }
 document.addEventListener('keydown', onKey);
-// After a reload the notice must not appear again.
+// Remove `done=` from the address: a reload must not show the notice again.
 if (location.search.includes('done='))
   history.replaceState(null, '', location.pathname + location.hash);
 if (slug) start();

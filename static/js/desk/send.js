@@ -1,5 +1,6 @@
-// Calls of the API, and the state of the store that the desk shows.
-// Rules: form.js decides what answers mean.
+// Calls the API, and shows editors whether the store can be reached and has the blog's latest
+// state.
+// Rules: form.js interprets the API's answers.
 
 import { isStoreDown, outcomeOf } from './form.js';
 import { one, slug, stale } from './boxes.js';
@@ -12,7 +13,7 @@ export const STORE_MS = 3_000;
 
 /**
  * @param {string} method
- * @param {string} path below the blog's own
+ * @param {string} path after the blog's path, such as /entries
  * @param {Record<string, unknown> | null} fields
  * @param {Record<string, string>} [headers]
  * @returns {Promise<Answer>}
@@ -47,7 +48,7 @@ const STORE = {
 let store = 'up';
 
 /**
- * Show the state of the store. The warning "older" stays until the page is reloaded.
+ * Show the state of the store. The state "up" does not clear the warning "older"; a reload does.
  *
  * @param {string} state a key of STORE, or "unheld": the store answers, but the worker that was
  *   asked has not loaded this blog

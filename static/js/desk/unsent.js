@@ -15,7 +15,7 @@ export function keep(what, form) {
     else if (localStorage.getItem(keptName(what)) !== text)
       localStorage.setItem(keptName(what), text);
   } catch {
-    // The browser has no storage, or a full one. The text is still in its box.
+    // The browser forbids storage, or the storage is full. The text is still in its box.
   }
 }
 
@@ -33,6 +33,6 @@ export function drop(what) {
   try {
     localStorage.removeItem(keptName(what));
   } catch {
-    // See `keep`.
+    // The browser forbids storage, so nothing was saved.
   }
 }
