@@ -69,9 +69,9 @@ def options(chosen: Settings) -> dict[str, Any]:
 def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.socket]:
     """Return ACCEPTS descriptors of one bound socket.
 
-    Accepted connections inherit the size of the socket's send buffer. Without this limit the kernel
-    buffers 2 to 4 MB for a reader that does not read (loopback, Linux 6.1). No other limit counts
-    those bytes.
+    Accepted connections inherit the socket's send buffer of `send_buffer_bytes`. With its default
+    size, the kernel buffers 2 to 4 MB for a reader that does not read (loopback, Linux 6.1). No
+    other limit counts the bytes in the kernel's buffers.
     """
     listener = config.bind_socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)

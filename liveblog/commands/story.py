@@ -39,7 +39,8 @@ class Step(NamedTuple):
 
     entry: str | None  # the entry's name in demo.toml, not its id; None: a change of the header
     is_new: bool
-    revision: int | None  # the revision that an edit replaces; None without a new revision
+    # The revision that an edit replaces; None for a new entry, a change of marks, or the header.
+    revision: int | None
     fields: dict[str, Any]  # a body of the API
 
 
@@ -142,7 +143,10 @@ async def _create(publishing: Publishing, header: dict[str, Any]) -> bool:
 
 
 async def _is_complete(publishing: Publishing, slug: str) -> bool:
-    """Return whether a blog has its story's last step, which ends the blog or sets its links."""
+    """Return whether the last step of a blog's story was published.
+
+    The header shows this, since each story's last step ends the blog or sets a link in the header.
+    """
     blog = (await publishing.blog(SYSTEM, slug)).blog
     return blog.status == "ended" or bool(blog.full_coverage or blog.successor)
 

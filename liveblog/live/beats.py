@@ -40,8 +40,8 @@ class Beats:
         answer pings.
 
         While a pass sends changes to the readers, the beat waits until the pass ends or the next
-        beat is due. Otherwise 500 beats would delay the pass by 5 ms, and readers that the pass has
-        not reached yet would get no beat.
+        beat is due. Beats during the pass would delay the pass: 500 beats take 5 ms. Readers that
+        the pass has not reached yet are not at the top, so they would miss the beat.
         """
         self.send_late()
         if self._is_passing():

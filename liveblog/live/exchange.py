@@ -159,7 +159,8 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
         HANDSHAKE: _ANSWER_FIRST,
     },
     Incident.STOP: {  # HEAD and BODY have no entries: the parser stops only after END
-        IDLE: _always(Decision.FINISH),  # a CONNECT gets an answer like any request
+        # In IDLE only a CONNECT stops the parser. The server answers the request, then closes.
+        IDLE: _always(Decision.FINISH),
         REREAD: _always(Decision.REREAD),
         # A reader's frames must not come between the answers to earlier requests.
         HANDSHAKE: _when_nothing_is_owed(Decision.BECOME_READER, Decision.FINISH),

@@ -31,9 +31,9 @@ class AccountRecords:
         self._nodes = nodes
 
     async def ask(self, key: str, call: Callable[[Client], Awaitable[T]]) -> T:
-        """Call a function with the client of the server that has a key, and return its result.
+        """Pass `call` the client of the server that stores `key`, and return the call's result.
 
-        When the call fails and the map of the servers has changed, the call is repeated once.
+        Repeat the call once when it fails and the map of the servers has changed.
         """
         try:
             return await self._nodes.ask(lambda: call(self._nodes.at(key)))

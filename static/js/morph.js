@@ -111,7 +111,11 @@ function pairEqual(olds, fresh, kept) {
   }
 }
 
-/** @param {Node} node @returns {any} undefined for a text node: its text may be equal by chance */
+/**
+ * Return an element's HTML. Return undefined for a text node: two texts can be equal by chance.
+ *
+ * @param {Node} node @returns {any}
+ */
 const htmlOf = (node) => /** @type {any} */ (node).outerHTML;
 
 /** @param {Node} old @param {Node} fresh */
