@@ -43,7 +43,7 @@ def chosen(things: Sequence[T], pick: int) -> T:
 
 def _alternate_turns(_: float) -> None:
     """Alternate between one and three readers a turn, so that walks stop at different readers."""
-    fanouts.LOOK_EVERY = 4 - fanouts.LOOK_EVERY  # type: ignore[misc]
+    fanouts.LOOK_EVERY = 4 - fanouts.LOOK_EVERY  # type: ignore[misc]  # Final elsewhere
 
 
 class Worker:
@@ -93,7 +93,7 @@ class World:
     """The store, its workers and their visitors."""
 
     def __init__(self) -> None:
-        fanouts.LOOK_EVERY = 1  # type: ignore[misc]
+        fanouts.LOOK_EVERY = 1  # type: ignore[misc]  # Final elsewhere
         self.store = FakeStore(Past())
         self.past = self.store.pasts[SLUG]
         self.past.release(3)
