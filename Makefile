@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 NPM := npm install --no-package-lock --no-audit --no-fund --loglevel=error
 # Debian installs nginx in /usr/sbin, which is not on every user's PATH.
 export PATH := $(PATH):/usr/sbin
+# Tests start hundreds of servers. Without byte code each of them compiles liveblog, for 0.15 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check lint format tools clean
 .DEFAULT_GOAL := run

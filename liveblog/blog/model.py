@@ -6,8 +6,8 @@ Rules: pure, no I/O, no clock.
 import re
 import secrets
 from functools import cache
+from importlib import resources
 from typing import Annotated, Final, Literal, NamedTuple
-from zoneinfo import available_timezones
 
 import msgspec
 
@@ -139,8 +139,10 @@ SYSTEM: Final = Caller("system:liveblog", "admin")
 
 @cache
 def _zones() -> frozenset[str]:
-    # These two names mean the machine's own setting; browsers do not know them.
-    return frozenset(available_timezones()) - {"Factory", "localtime"}
+    # `zoneinfo.available_timezones` takes 30 ms: it searches the machine's directories, too. These
+    # directories also have "localtime", the machine's setting, which browsers do not know.
+    names = resources.files("tzdata").joinpath("zones").read_text().split()
+    return frozenset(names) - {"Factory"}
 
 
 def is_slug(value: str) -> bool:
