@@ -23,13 +23,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
-# A shared cache revalidates once a second, for any number of readers. A browser revalidates every
-# time, and mostly gets a 304.
+# A shared cache, such as a CDN, asks the server once a second whether its copy is current, for any
+# number of readers. A browser asks every time, and mostly gets a 304.
 CACHED_1_S: Final = "public, max-age=0, s-maxage=1"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
-# A cached page cannot carry nonces, so inline scripts and styles are forbidden. Trusted Types: only
-# morph.js makes HTML from text.
+# Inline scripts and styles are forbidden. A nonce could allow an inline script, but a nonce must
+# differ in each answer, and a cached page is sent many times. The directives about trusted types
+# let only morph.js make HTML from text.
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "media-src 'self'; "
@@ -44,7 +45,7 @@ SECURITY: Final = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 
-COMPRESSED_BYTES_MIN: Final = 1_000  # a smaller body fits in one packet with its headers
+COMPRESSED_BYTES_MIN: Final = 1_000  # smaller bodies are not compressed: they fit in one packet
 WAIT_S: Final = 0.25  # longest wait for a compression (usually 1 ms); then the body is sent plain
 ACCEPT_BYTES_MAX: Final = 256  # bytes of an Accept-Encoding that are read; browsers send 25
 
@@ -54,7 +55,8 @@ IDENTITY: Final = "identity"
 # 6 ms and 36 ms.
 _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "br": partial(brotli.compress, quality=5),
-    "gzip": partial(zlib.compress, level=6, wbits=31),  # 31: gzip format, without a timestamp
+    # wbits=31 selects the gzip format. zlib writes no timestamp, so equal bodies give equal bytes.
+    "gzip": partial(zlib.compress, level=6, wbits=31),
 }
 # One thread: more threads would take CPU from the event loop. The default executor is not used: all
 # its threads may be busy for longer than a page may take.
@@ -64,7 +66,7 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 
 class _Coded(NamedTuple):
-    """A body in one coding, its ETag and its headers."""
+    """The body in one coding (br, gzip or none), with its ETag and its headers."""
 
     tag: bytes
     headers: RawHeaders
@@ -72,11 +74,11 @@ class _Coded(NamedTuple):
 
 
 class Answer:
-    """A 200 with its ETag in each requested coding; a 304 for a client that has the body.
+    """The HTTP answer with one body: 200, or 304 to a client that has the body already.
 
-    The first request for a coding starts its compression, once, in a thread. Requests during the
-    compression wait for the same result, at most WAIT_S. `headers` are sent as well, with
-    Accept-Encoding added to Vary. `bytes_max` is the most memory that the answer can take.
+    The first request for a coding (br or gzip) starts the compression, once, in a thread. Requests
+    during the compression wait for the same result, at most WAIT_S. `headers` are sent as well,
+    with Accept-Encoding added to Vary. `bytes_max` is the most memory that the answer can take.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Answer:
         more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
         self.body = body
         self._name = sha256(body).hexdigest()[:32]
-        # A 304 has these headers, too.
+        # The headers of every answer, also of a 304.
         self._always = [*raw_headers({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
@@ -117,8 +119,8 @@ class Answer:
     async def _compressed(self, coding: str) -> _Coded:
         """Return the body in a coding; plain when compression fails, takes long or saves nothing.
 
-        If a waiting request is cancelled, the compression continues for the others: `asyncio.wait`
-        cancels no future.
+        If a waiting request is cancelled, the compression continues for the other requests:
+        `asyncio.wait` does not cancel the future.
         """
         if coding not in self._making:
             loop = asyncio.get_running_loop()
@@ -225,11 +227,11 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = message.get("headers", [])  # copied below: other answers may share it
+                own = message.get("headers", [])  # not changed: other answers may share this list
                 present = {name for name, _ in own}
                 message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
             await send(message)
 
         if scope["type"] == "lifespan":
-            scope.setdefault("state", {})  # Starlette needs it; only uvicorn provides it
+            scope.setdefault("state", {})  # Starlette needs `state`; not every server has it
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -75,7 +75,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
                 async with worker.running(*parts):
                     if worker.replaces_another:
                         await first_contact(lambda: hub.store_seen)
-                    yield {"direct": direct}  # the protocols in `connections` read it
+                    yield {"direct": direct}  # uvicorn passes this to live/connections.py
             finally:
                 await hub.close()
                 await nodes.aclose()
@@ -92,7 +92,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         exception_handlers=ErrorHandlers(pages, problems.response).handlers,
         lifespan=lifespan,
     )
-    starlette.router.redirect_slashes = False  # `errors` redirects without the Host header
+    # pages/errors.py redirects instead: Starlette would repeat the request's Host header.
+    starlette.router.redirect_slashes = False
     # Cached answers are sent before routing, with their own security headers.
     return page.FastPath(hub, SecurityHeaders(starlette))
 

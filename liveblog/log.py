@@ -79,7 +79,7 @@ class Text(logging.Formatter):
     def formatTime(  # noqa: N802 - the standard library's name
         self,
         record: logging.LogRecord,
-        datefmt: str | None = None,  # noqa: ARG002 - the base class has it
+        datefmt: str | None = None,  # noqa: ARG002 - the base class has this argument
     ) -> str:
         """Return the record's instant in RFC 3339 form, in UTC with milliseconds."""
         return _instant(record)

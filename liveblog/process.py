@@ -22,7 +22,7 @@ YOUNG_MAX: Final = 20_000  # new objects between two collections; Python's defau
 # Failures leave reference cycles in the collector's oldest generation. Python alone
 # collects that generation once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
 COLLECT_EVERY_S: Final = 60.0
-CONTACT_EVERY_S: Final = 0.05  # between two checks whether the store has answered
+CONTACT_EVERY_S: Final = 0.05  # time between two checks whether the store has answered
 KEPT_FILES: Final = 500  # open files for everything but readers
 READERS_MIN: Final = 100  # readers admitted even if the limit of open files is lower
 
@@ -86,7 +86,7 @@ async def first_contact(has_contact: Callable[[], bool]) -> None:
     uvicorn's handler, the process would go on waiting for the store.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    while not has_contact():  # noqa: ASYNC110 - the hub has no event for it
+    while not has_contact():  # noqa: ASYNC110 - the hub has no event to wait for
         await asyncio.sleep(CONTACT_EVERY_S)
     signal.signal(signal.SIGTERM, before)
 

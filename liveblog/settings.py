@@ -178,7 +178,7 @@ class Settings:
         When the server listens on every address, the address on this machine is the loopback
         address.
         """
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - the address is only compared
         host = f"[{host}]" if ":" in host else host
         scheme = "https" if self.tls_cert else "http"
         return self.public_url or f"{scheme}://{host}:{self.port}"
@@ -266,7 +266,9 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None
-    if not secret:  # perhaps not written yet; to unset a secret, leave `_FILE` out
+    # An empty file is an error: the file may not be written yet. To have no secret, an operator
+    # leaves the `_FILE` variable unset.
+    if not secret:
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} is empty")
     return secret
 

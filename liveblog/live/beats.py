@@ -1,4 +1,7 @@
-"""Heartbeats of one blog. The heartbeat interval is divided into slots, and each reader has one.
+"""Heartbeats of one blog: frames that show readers that the server is alive.
+
+The heartbeat interval is divided into slots, and each reader belongs to one slot. A *pass* is one
+round in which `Fanout` sends new changes to the readers; heartbeats wait until the pass has ended.
 
 Rules: no I/O but `Reader.send`, and no timer: the hub's periodic task calls `send` for each slot.
 """
@@ -30,18 +33,19 @@ class Beats:
     ) -> None:
         self._timeline, self._roster, self._is_passing = timeline, roster, is_passing
         self._counts, self._unheard_max = counts, unheard_max
-        self._late: Callable[[], None] | None = None  # the beat that waits for the end of a pass
+        self._late: Callable[[], None] | None = None  # the heartbeat that waits for a pass to end
 
     def send(self, slot: int, now: str | None, pings: bool = False) -> None:
         """Send a heartbeat to the readers of one slot.
 
-        These are the readers that have every change, and the readers whose position is not
-        verified yet. `now` is the time shown in the beat. `pings` adds a ping, for readers that can
-        answer pings.
+        Only readers that have every change, or whose position is not verified yet, get the
+        heartbeat. `now` is the time shown in the heartbeat. `pings` adds a ping, for readers that
+        can answer pings.
 
-        While a pass sends changes to the readers, the beat waits until the pass ends or the next
-        beat is due. Beats during the pass would delay the pass: 500 beats take 5 ms. Readers that
-        the pass has not reached yet are not at the top, so they would miss the beat.
+        While a pass sends changes to the readers, the heartbeat waits until the pass ends or the
+        next heartbeat is due. Heartbeats during the pass would delay the pass: 500 of them take
+        5 ms. Readers that the pass has not reached yet lack changes, so they would get no
+        heartbeat.
         """
         self.send_late()
         if self._is_passing():
@@ -50,7 +54,7 @@ class Beats:
             self._send_now(slot, now, pings)
 
     def send_late(self) -> None:
-        """Send the heartbeat that a pass has delayed, if there is one."""
+        """Send the heartbeat that waits for the end of a pass, if there is one."""
         if self._late:
             send, self._late = self._late, None
             send()

@@ -1,8 +1,9 @@
 """One live blog in this worker: a timeline, its readers, and the parts that serve them.
 
-`Repair` keeps the timeline at the store's state. `BlogCache` makes frames of the timeline, and
-`Fanout` sends them to the followers in the `Roster`, and admits or resets readers whose position
-was unknown. `Beats` sends heartbeats. `Ending` closes the readers of an ended blog.
+`Repair` keeps the timeline at the store's state. `Roster` lists the readers. `BlogCache` makes
+frames of the timeline, and `Fanout` sends these frames to the readers. `Fanout` also admits or
+resets the readers whose position was unknown; a reset reader loads the page again. `Beats` sends
+heartbeats. `Ending` closes the readers of an ended blog.
 
 Rules: no Redis, no ASGI. No call waits for a reader's socket.
 """
@@ -53,8 +54,8 @@ class LiveBlog:
     """One blog in this worker.
 
     Pages and transports use `blog`, `position`, `timeline`, `join`, `leave`, `frame`, `article`,
-    `kept`, `keep` and `confirm`. The hub calls `receive` and `repair`, and the periodic tasks of
-    the parts.
+    `kept`, `keep` and `confirm`. The hub calls `receive` and `repair`. The hub's periodic tasks
+    call `beats`, `roster` and `ending`.
     """
 
     def __init__(self, shared: Shared, slug: str, snapshot: Snapshot) -> None:
@@ -123,7 +124,7 @@ class LiveBlog:
         self.roster.enter(reader, at.offset)
         reader.leaves = self.blog.status == "ended"
         reader.send(self.cache.hello(at))
-        if not self.roster.has(reader):  # aborted by `send`: too many unsent bytes
+        if not self.roster.has(reader):  # `send` aborted the reader: too many unsent bytes
             return
         if standing == "unknown":
             self.roster.wait(reader, at, self.repairs.reads_started)
@@ -140,7 +141,10 @@ class LiveBlog:
     # -- frames, pages
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
-        """Return the `changes` frame from offset `since` to now; None: the reader starts over."""
+        """Return the `changes` frame from offset `since` to now.
+
+        None when the reader must load the page again: too much has changed since then.
+        """
         return self.cache.frame(since, as_data)
 
     def article(self, entry: Entry) -> str:
@@ -192,5 +196,5 @@ class LiveBlog:
         self.advanced([])
 
     def verify_waiting(self, read: int) -> None:
-        """Admit or reset the waiting readers, after repair read number `read` has ended."""
+        """Admit or reset readers with an unverified position, after repair read number `read`."""
         self.fanout.admit_waiting(read)

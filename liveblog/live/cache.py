@@ -3,7 +3,7 @@
 Frames and answers show the top (the newest offset), so the next change evicts all of them. Encoded
 changes and entry HTML stay cached until their entry changes.
 
-Rules: no I/O. After a change, no frame or answer of the state before is returned.
+Rules: no I/O. After a change, the cache returns no frame or answer of an earlier state.
 """
 
 import logging
@@ -21,7 +21,7 @@ from liveblog.live.shared import HubSettings
 log = logging.getLogger(__name__)
 
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
-ARTICLES_MAX: Final = 100  # rendered entries of one blog: the newest page, and a few others
+ARTICLES_MAX: Final = 100  # entries of one blog with cached HTML: the newest page, and a few more
 
 
 class Render(Protocol):
@@ -54,10 +54,13 @@ class BlogCache:
         self._pieces: dict[tuple[str, bool], Piece] = {}
         self._articles: dict[str, str] = {}  # by entry id: the current HTML for pages
 
-    # -- made from the newest state
+    # -- frames and answers, which show the newest state
 
     def hello(self, at: Position) -> Frame:
-        """Return the `hello` frame for a position, cached: most readers join at the newest one."""
+        """Return the `hello` frame for a position.
+
+        The frame is cached, since most readers join at the newest position.
+        """
         cached = self._hellos.get(at)
         if cached:
             return cached
@@ -69,7 +72,7 @@ class BlogCache:
         return made
 
     def frame(self, since: int, as_data: bool) -> Frame | None:
-        """Return the `changes` frame from offset `since` to the top, encoded once.
+        """Return the `changes` frame from offset `since` to the newest offset, encoded once.
 
         None when the reader must start over: too much has changed, or `since` is too old.
         """

@@ -1,12 +1,14 @@
-"""The connections of `liveblog serve`: streams become direct readers, the rest is uvicorn's HTTP.
+"""The connections of `liveblog serve`: readers' streams, and HTTP requests for uvicorn.
 
 uvicorn makes a `Front` for every connection (its setting `http=`). A `Front` recognises a reader's
 stream by its first bytes, and gives the connection to a `SocketReader` or an `EventReader`. Every
 other connection goes to `Http`, uvicorn's HTTP protocol with more limits. A browser or balancer may
-keep such a connection open and request a stream later: then `Http` gives the connection away.
+request a stream later on such a connection: then `Http` gives the connection to one of these
+readers, too.
 
-Rules: translates callbacks into events of `exchange` and carries out its decisions. Uses private
-names of uvicorn; pyproject.toml limits its version, and a test lists the names.
+Rules: translates the parser's callbacks into events of `exchange`, and carries out the decisions of
+`exchange`. Uses private names of uvicorn; pyproject.toml limits uvicorn's version, and a test lists
+the names.
 """
 
 import asyncio
@@ -129,8 +131,8 @@ class Http(HttpToolsProtocol):
     This class looks for a stream at the start of every request: browsers open an EventSource on a
     connection that is already open.
 
-    A cached page takes 30 us, so checks of every request must be cheap. For example, the length of
-    a head that came in one read is checked only when the read is longer than the limit.
+    Serving a cached page takes 30 us, so checks of every request must be cheap. For example, the
+    length of a head that came in one read is checked only when the read is longer than the limit.
     """
 
     def __init__(
@@ -178,7 +180,7 @@ class Http(HttpToolsProtocol):
             self._note_rest(in_head)
 
     def _note_rest(self, in_head: bool) -> None:
-        """Set or drop the deadlines for the rest of a request; refuse a head that is too long."""
+        """Set or drop deadlines of an unfinished head or body; refuse a head that is too long."""
         exchange = self._exchange
         if in_head and self.scope is not None:
             exchange.on(PART)
@@ -190,7 +192,7 @@ class Http(HttpToolsProtocol):
         self._has_deadline = in_body or exchange.awaits_head
 
     def _takes_over(self, kind: Kind, data: bytes) -> bool:
-        """Give the connection to a direct reader; return False when that is impossible."""
+        """Let a `SocketReader` or `EventReader` take the connection; return False if impossible."""
         if self.transport.is_closing():
             return False
         decision = self._meet(Incident.STREAM)
@@ -228,7 +230,7 @@ class Http(HttpToolsProtocol):
         _hand_over(self.transport, reader(*self._parts), data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # a narrower type than asyncio's
-        """Return whether the connection stays open for the answers after the client's last byte.
+        """Return whether the connection stays open for pending answers after the client's EOF.
 
         Over TLS asyncio cannot keep such a connection open.
         """
@@ -268,13 +270,13 @@ class Http(HttpToolsProtocol):
     # -- decisions
 
     def _meet(self, incident: Incident, fault: Fault = INVALID) -> Decision:
-        """Carry out and return the decision that the table `DECISIONS` has for an incident."""
+        """Carry out and return the decision of `exchange` on an incident, such as a timeout."""
         decision = self._exchange.decide(incident, self._owed())
         if decision is Decision.REFUSE:
             self._direct.close_with(rfc6455.refusal(*fault), self, self.transport)
         elif decision is Decision.FINISH:
             self.flow.pause_reading()
-            self.shutdown()  # closes when the last answer is complete
+            self.shutdown()  # uvicorn closes the connection after the last answer
             if self.transport.is_closing():
                 self._direct.closing.note(self)
         elif decision is Decision.CLOSE:
@@ -314,7 +316,8 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         running = self._running
-        if running and running is not self.cycle:  # uvicorn wakes only the last request's task
+        # uvicorn tells only the task of the last request that the client has gone.
+        if running and running is not self.cycle:
             running.disconnected = True
             running.message_event.set()
         self._forget()

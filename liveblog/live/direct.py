@@ -29,16 +29,19 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-HEAD_S: Final = 5.0  # time limit for a request head, from the connection or its first byte
+HEAD_S: Final = 5.0  # time for a request head, counted from the connection or the head's first byte
 BODY_S: Final = 60.0  # time limit for a request body, from the end of its head
 CLOSING_S: Final = 5.0  # time for the peer to read the last bytes and to answer a close
-UNDRAINED_S: Final = 50.0  # time for a client to empty a write buffer; above STALLED_S plus a `bye`
+# The server aborts an HTTP connection whose write buffer stays full for this time. This time is
+# longer than STALLED_S in live/roster.py: the roster must end a stalled reader's stream first.
+UNDRAINED_S: Final = 50.0
 COPIED_BYTES_MAX: Final = 8 * 1024  # longer frames are not copied to join them with the answer head
-# A WebSocket reader may send this many bytes between two pings, a reader of events in all.
+# A WebSocket reader may send at most this many bytes between two pings. A reader of events may send
+# at most this many after its request.
 RECEIVED_BYTES_MAX: Final = 16 * 1024
 SWEEP_S: Final = 0.5  # time between two checks of the deadlines
 
-AppState = dict[str, "DirectTransport"]  # the lifespan's state; its key is "direct"
+AppState = dict[str, "DirectTransport"]  # `create_app` puts the transport under the key "direct"
 
 
 class Connection(Protocol):
@@ -193,7 +196,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         "_begun",  # the request head was read
         "_delayed",  # bytes to write at the end of the loop's turn, in order; None: write at once
         "_direct",
-        "_fd",  # -1: write through the transport (TLS, delayed bytes, ending)
+        "_fd",  # the socket; -1: write through asyncio's transport (TLS, delayed bytes, ending)
         "_transport",
         "address",  # the door counts readers by address; None: not counted
         "is_ending",  # whether the reader has left its blog, and its close is counted
@@ -233,7 +236,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             head = read_head(data)
             self._delayed = [self._answer(head)]
         except BadHandshake as error:
-            # No stream has started, so `is_ending` is set: the close of a stream is not counted.
+            # `is_ending` keeps `_leave` from counting a closed stream: no stream has started.
             self.is_ending = True
             self._direct.door.accepts["handshake"] += 1
             self._direct.close_with(error.answer, self, self._transport)

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 SUBPROTOCOL: Final = "liveblog.v1"
 
-# Close codes besides those in `reader` (RFC 6455, section 7.4, and docs/streams.md).
+# The close codes that live/reader.py does not define (RFC 6455, section 7.4, docs/streams.md).
 NO_DATA: Final = 1003
 GONE: Final = 1006
 TOO_MUCH: Final = 1008

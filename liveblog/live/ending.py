@@ -11,8 +11,8 @@ from liveblog.blog.timeline import Timeline
 from liveblog.live.fanout import Fanout
 from liveblog.live.roster import Roster
 
-ENDED_GRACE_S: Final = 60.0  # connected readers of an ended blog stay this long
-ENDED_PACE_S: Final = 10.0  # closing all of them takes this long
+ENDED_GRACE_S: Final = 60.0  # after the end of a blog, its readers stay connected for this time
+ENDED_PACE_S: Final = 10.0  # the readers of an ended blog are then closed over this time
 
 
 class Ending:
@@ -38,7 +38,7 @@ class Ending:
     def close_some(self) -> None:
         """Close a share of the readers of a blog that ended ENDED_GRACE_S ago.
 
-        Each call closes some of the followers. A reader that is behind is closed when it has
+        Each call closes some readers. A reader whose socket is full is closed after the reader has
         received all changes.
         """
         if self._ended_at is None or self._clock() < self._ended_at + ENDED_GRACE_S:

@@ -1,4 +1,4 @@
-"""Direct readers of Server-Sent Events.
+"""Readers of Server-Sent Events whose sockets this worker writes itself.
 
 Server-Sent Events have no close codes. A stream ends with a last frame instead. The status 204
 stops an EventSource from reconnecting.

@@ -94,7 +94,7 @@ MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
     HEAD: {PART: HEAD, **_ENDS},
     BODY: {DATA: BODY, END: IDLE},  # END follows at once when there is no body
     # httptools reads no body after a head with an Upgrade. When the server ignores the Upgrade, a
-    # second parser reads the same head without this line. If the second parser rejects the head,
+    # second parser reads the same head without the Upgrade. If the second parser rejects the head,
     # the connection closes: with a refusal, or after the answers to earlier requests.
     REREAD: {END: REREAD, PART: HEAD, REQUEST: BODY},
     # The server ignores a handshake that comes before the answers to earlier requests are sent.
@@ -178,10 +178,10 @@ DECISIONS: Final[Mapping[Incident, Mapping[State, Mapping[Owed, Decision]]]] = {
 class Exchange:
     """The state of one connection.
 
-    `unparsed_bytes` counts the bytes that came since the parser last reported the end of a head, a
-    part of a body or the end of a request. So one limit covers heads, trailers and lengths of
-    chunks, in any number of reads. The count ignores bytes that came in the same read after such a
-    report; the size of a read limits these bytes.
+    `unparsed_bytes` counts the bytes since the parser last reported progress: the end of a head, a
+    part of a body or the end of a request. So one limit covers heads, trailers and chunk lengths
+    that come in many reads. After a report of progress, the remaining bytes of the same read are
+    not counted; the size of a read limits these bytes.
     """
 
     __slots__ = ("may_be_long", "state", "unparsed_bytes")
@@ -189,7 +189,7 @@ class Exchange:
     def __init__(self) -> None:
         self.state = IDLE
         self.unparsed_bytes = 0
-        self.may_be_long = False  # whether this read may complete a head that is too long
+        self.may_be_long = False  # whether a head that ends in this read may be too long
 
     def receive(self, size: int) -> None:
         """Count a read of `size` bytes; called before the parser gets the bytes."""

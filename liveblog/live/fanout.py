@@ -19,12 +19,12 @@ from liveblog.live.reader import ENDED, RESET, RESET_WINDOW_MS, AnyReader
 from liveblog.live.roster import Roster
 from liveblog.live.shared import Counts, Spawn
 
-SLICE_S: Final = 0.001  # a pass yields to the event loop after this time
-LOOK_EVERY: Final = 16  # a pass reads the clock after this many readers, about each 0.1 ms
+SLICE_S: Final = 0.001  # sending to all readers yields to the event loop after this time
+LOOK_EVERY: Final = 16  # readers served between two looks at the clock, in about 0.1 ms
 
 
 class Fanout:
-    """The passes of one blog.
+    """Sends the changes of one blog to its readers, in passes over these readers.
 
     `on_pass` gets the seconds that each walk over the followers took; `on_idle` is called when a
     pass has ended.
@@ -50,7 +50,7 @@ class Fanout:
     # -- one reader
 
     def admit(self, reader: AnyReader) -> None:
-        """Make a reader a follower, and send the changes that the reader missed in one frame.
+        """Let a reader get all new changes, and first send the missed changes in one frame.
 
         Does nothing while the reader's socket is full. When the socket has drained, the roster
         calls `admit` again.
@@ -60,7 +60,7 @@ class Fanout:
             self.catch_up(reader)
 
     def catch_up(self, reader: AnyReader) -> None:
-        """Send one follower the changes that it missed, as a shared frame, or send a reset."""
+        """Send one reader the changes that it missed, as a shared frame, or send a reset."""
         if reader.offset >= self._timeline.offset:
             if reader.leaves:
                 self._close_ended(reader)
@@ -79,9 +79,9 @@ class Fanout:
     def admit_waiting(self, read: int = 0) -> None:
         """Admit waiting readers whose position has become known.
 
-        A position is unknown when it has another epoch, an offset ahead of the top, or another
-        check. The timeline may reach an unknown position by messages or by a repair read. Only a
-        repair read that starts after the reader came can refute the position.
+        A position is unknown when it has another epoch, another check, or an offset that the
+        timeline has not reached. The timeline may reach an unknown position by messages or by a
+        repair read. Only a repair read that starts after the reader came can refute the position.
 
         `read` is the number of the repair read that has just ended, 0 for none. A reader is reset
         when it came before this read started and its position is still unknown.
@@ -120,7 +120,7 @@ class Fanout:
             self._spawn(self._pass())
 
     async def _pass(self) -> None:
-        """Walk over the followers until all of them are at the top."""
+        """Walk over the followers, the readers with room, until all of them have every change."""
         try:
             top = -1
             while top != self._timeline.offset:
@@ -134,7 +134,7 @@ class Fanout:
 
     async def _walk(self) -> None:
         readers = iter(list(self._roster.followers))
-        while self._serve_some(readers):  # noqa: ASYNC110 - yields to others, waits for nothing
+        while self._serve_some(readers):  # noqa: ASYNC110 - lets other tasks run, waits for nothing
             await asyncio.sleep(0)
 
     def _serve_some(self, readers: Iterator[AnyReader]) -> bool:

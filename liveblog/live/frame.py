@@ -115,9 +115,9 @@ class Frame:
 class Piece(NamedTuple):
     """One change as a JSON object, in two parts.
 
-    `encoded` writes the member `new` between `head` and `tail`. `new` is true when `order`, the
-    entry's order, is above the reader's offset. Order 0: the change has no `new`, and `head` is the
-    whole object.
+    `encoded` writes the member `new` between `head` and `tail`. `new` tells the reader whether the
+    entry was first published after the reader's offset. `order` is the offset of that publication.
+    Order 0: the change has no `new`, and `head` is the whole object.
     """
 
     head: bytes
@@ -135,7 +135,7 @@ class Piece(NamedTuple):
 
 
 def put(entry: Entry, /, **content: object) -> Piece:
-    """Encode an entry's present state; `content` is either `html` or `entry`."""
+    """Encode an entry's current state; `content` is the member `html`, or `entry` (fields)."""
     head = {
         "op": "put",
         "id": entry.id,
@@ -152,7 +152,7 @@ def delete(entry: Entry) -> Piece:
 
 
 def header(blog: Blog, /, **content: object) -> Piece:
-    """Encode the blog's header and status; `content` is either `html` or `blog`."""
+    """Encode the blog's header and status; `content` is the member `html`, or `blog` (fields)."""
     return Piece(
         orjson.dumps({"op": "blog", "offset": blog.offset, "status": blog.status, **content})
     )
@@ -171,9 +171,9 @@ def blog_data(blog: Blog, position: Position, base_url: str) -> Shape:
 
 
 def changes(since: int, position: Position, pieces: list[Piece]) -> Frame | None:
-    """Join pieces, ascending by offset, into the frame from `since` to `position`.
+    """Join encoded changes, ascending by offset, into the frame from `since` to `position`.
 
-    None when the pieces are longer than MISSED_BYTES_MAX.
+    None when the changes are longer than MISSED_BYTES_MAX.
     """
     parts = [piece.encoded(since) for piece in pieces]
     if sum(map(len, parts)) > MISSED_BYTES_MAX:

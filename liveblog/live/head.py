@@ -21,7 +21,7 @@ STREAM_START: Final = b"GET /blogs/"  # how every stream's head starts; a cheap 
 # A stream's request line, with groups for slug, transport, query and HTTP minor version.
 _STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.([01])\r\n")
 
-Headers = Mapping[bytes, bytes]  # names in lower case; several of one name joined with commas
+Headers = Mapping[bytes, bytes]  # names in lower case; a repeated header's values are joined
 
 
 class Fault(NamedTuple):
@@ -43,7 +43,7 @@ class Kind(Enum):
     EVENTS = "a stream of Server-Sent Events"
     OTHER = "any other request"
 
-    __hash__ = object.__hash__  # by identity; Enum's own hash takes 0.1 us longer
+    __hash__ = object.__hash__  # hashes by identity; Enum's own hash takes 0.1 us longer
 
 
 WEBSOCKET, EVENTS, OTHER = Kind  # as globals: reading `Kind.OTHER` costs 0.1 us in Python 3.11

@@ -137,7 +137,10 @@ class Hub:
         return self.store.up
 
     def store_of(self, slug: str) -> StoreState:
-        """Return the store's state for a blog; a draft is "unheld", like an unknown blog."""
+        """Return the store's state for a blog, one of those in `StoreWatch.state_of`.
+
+        A draft gets the same state as a blog that is not in this worker's memory.
+        """
         if self.held(slug):
             return self.store.state_of(slug)
         return "unheld" if self.store.up else "down"

@@ -15,9 +15,9 @@ from liveblog.live.roster import SLOTS
 
 log = logging.getLogger(__name__)
 
-# A reader may leave pings unanswered for about this time: as many whole pings as fit, but at least
-# one. The server aborts the reader when the next ping is due. With a heartbeat of 20 s, this is 36
-# to 73 s after the reader's last answer.
+# A reader may leave pings unanswered for about this time. `unheard_max` converts the time into a
+# number of pings, at least one. The server aborts the reader when the next ping is due. With a
+# heartbeat of 20 s, this is 36 to 73 s after the reader's last answer.
 UNHEARD_S: Final = 45.0
 PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 

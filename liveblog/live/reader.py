@@ -54,7 +54,7 @@ class Reader(ABC, Generic[Data]):
     def __init__(self, encoding: Encoding[Data]) -> None:
         self.encoding = encoding
         self.offset = 0
-        self.follows = False  # whether passes send this reader the changes
+        self.follows = False  # whether `Fanout` sends this reader every new change
         self.behind = False  # whether the socket is full
         self.held_bytes = 0  # bytes of a frame that the full socket has not accepted
         self.unheard = 0  # pings since the reader's last answer

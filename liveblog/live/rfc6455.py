@@ -302,7 +302,10 @@ _reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_
 
 
 def _read(reading: Callable[[bytes], T], offered: bytes | None, nothing: T) -> T:
-    """Parse a header with `reading`; return `nothing` without a header. Raises BadHandshake."""
+    """Return what `reading` makes of a header; return `nothing` when the request lacks the header.
+
+    Raises BadHandshake.
+    """
     if offered is None:
         return nothing
     try:

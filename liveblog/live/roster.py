@@ -16,7 +16,7 @@ from liveblog.live.frame import Frame
 from liveblog.live.reader import AnyReader
 from liveblog.live.shared import Counts
 
-SLOTS: Final = 20  # a heartbeat interval has this many beats, and each reader gets one
+SLOTS: Final = 20  # slots of the heartbeat interval; each reader gets its heartbeat in one slot
 STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is aborted
 
 
@@ -95,7 +95,7 @@ class Roster:
             reader.abort()
 
     def fell_behind(self, reader: AnyReader, held_bytes: int) -> None:
-        """Note that a reader's socket is full; passes skip the reader until the socket drains."""
+        """Note that a reader's socket is full; the reader gets no frame until the socket drains."""
         if reader in self.behind:
             self._drop_behind(reader)
         reader.follows = False
@@ -116,7 +116,7 @@ class Roster:
         self._held.bytes -= reader.held_bytes
 
     def abort_stalled(self) -> None:
-        """Abort the readers whose sockets accepted nothing for STALLED_S. Called each second."""
+        """Abort the readers whose sockets have been full for STALLED_S. Called each second."""
         before = self._clock() - STALLED_S
         for reader, since in list(self.behind.items()):
             if since > before:

@@ -25,8 +25,8 @@ class Counts:
     """Counts of events since the worker started."""
 
     deliveries: int = 0  # `changes` frames sent to readers
-    sent_bytes: int = 0  # of `changes` frames; characters, when frames are sent as str
+    sent_bytes: int = 0  # bytes of all sent `changes` frames; characters, if a frame is a str
     repairs: int = 0
     resets: int = 0
-    stalled: int = 0  # readers aborted because their sockets accepted nothing
+    stalled: int = 0  # readers aborted because their sockets stayed full
     unheard: int = 0  # readers aborted because their pings stayed unanswered

@@ -1,6 +1,6 @@
-"""Direct readers by WebSocket (RFC 6455).
+"""WebSocket readers (RFC 6455) whose sockets this worker writes itself.
 
-Rules: rfc6455 reads and makes the bytes; this module only decides when they are written.
+Rules: `rfc6455` parses and makes the bytes; this module only decides when to write the bytes.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -33,8 +33,8 @@ class SocketReader(DirectReader):
 
     __slots__ = (
         "_ignores_input",  # whether bytes from the reader are ignored
-        "_pong",  # pending while the reader is behind; the last suffices (RFC 6455, section 5.5.3)
-        "_received_bytes",  # received from the reader since the last ping
+        "_pong",  # a pong to send later; the last one suffices (RFC 6455, section 5.5.3)
+        "_received_bytes",  # how many bytes the reader has sent since the last ping
         "_rest",  # the start of an incomplete frame from the reader
     )
 
@@ -51,7 +51,7 @@ class SocketReader(DirectReader):
         self._pong = self._rest = b""
 
     def _answer(self, head: Head) -> bytes:
-        if head.is_old:  # too old for a handshake (RFC 6455, section 4.2.1)
+        if head.is_old:  # HTTP/1.0 cannot open a WebSocket (RFC 6455, section 4.2.1)
             raise BadHandshake("A WebSocket needs HTTP/1.1.")
         accepted = rfc6455.accept(head.headers, SUBPROTOCOL)
         self.encoding = self.forms[accepted.deflates]
@@ -71,7 +71,8 @@ class SocketReader(DirectReader):
         elif len(data) > left:
             self._end_as_received(_TOO_MUCH)
         elif received.replies and (self.behind or not (self.roster or self.is_ending)):
-            self._pong = received.replies[-1]  # sent later: socket full, or blog loading
+            # `_pay_pong` sends the pong later: the socket is full, or the blog is still loading.
+            self._pong = received.replies[-1]
         elif received.replies:
             self._write(b"".join(received.replies))
 
