@@ -14,10 +14,10 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def environment(**names: object) -> Environment:
-    """Return an environment with every template compiled; templates can use `names`.
+    """Return an environment with every template compiled; every template can use `names`.
 
-    Compiling all templates takes 0.1 s. If it were done later, it would delay the first reader of
-    each page.
+    Compiling all templates takes 0.1 s. Compiling a page at its first request would delay the
+    answer.
     """
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
