@@ -36,14 +36,15 @@ PASSWORD_MIN: Final = 12
 PASSWORD_MAX: Final = 1_024
 IDEMPOTENCY_KEY_MAX: Final = 255
 BODY_BYTES_MAX: Final = 1 << 20  # of a request's body
-HTML_BYTES_MAX: Final = 160 * 1024  # of a body or summary, so that its frame stays below 256 KiB
+# Limit for the HTML of a body or summary. It keeps the frame with this HTML below 256 KiB.
+HTML_BYTES_MAX: Final = 160 * 1024
 
 _LANGUAGE_MAX: Final = 35  # RFC 5646, section 4.4.1
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+([ ][^\s\x00-\x1f\x7f\ud800-\udfff]+)*")
 _LANGUAGE = re.compile(
     r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*"
 )
-_NO_HOST = re.compile(r"[%<>^|]")  # forbidden in a host (URL Standard, 3.2)
+_NO_HOST = re.compile(r"[%<>^|]")  # characters forbidden in a host (URL Standard, 3.2)
 _URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
@@ -107,7 +108,10 @@ def convert(fields: dict[str, Any], kind: type[T]) -> T:
 
 
 def _from_msgspec(error: msgspec.ValidationError) -> Problem:
-    """Return the 422 for a type error: msgspec's `$.byline[0]` becomes the pointer /byline/0."""
+    """Return the Problem 422 for a wrong type or an unknown field that msgspec found.
+
+    msgspec's path `$.byline[0]` becomes the JSON pointer /byline/0.
+    """
     message, _, path = str(error).partition(" - at `$")
     pointer = re.sub(r"[.\[]", "/", path.rstrip("`").replace("]", "").replace("[...]", ""))
     if unknown := re.search(r"unknown field `(.*)`", message):
@@ -135,18 +139,18 @@ def _type_names(types: str) -> str:
     return " or ".join(_TYPE_NAMES.get(name, name) for name in types.split(" | "))
 
 
-# -- rules of single fields: each yields (pointer, detail) for every fault -------------------------
+# -- rules: each checks one field, and yields (JSON pointer, detail) for every fault ---------------
 
 Errors = Iterator[tuple[str, str]]
 
 
 def _line(limit: int) -> Callable[[str, Any], Errors]:
-    """Return a check for one line of text: at most `limit` code points, no control characters."""
+    """Return the rule for one line of text: at most `limit` code points, no control characters."""
     return _text_rule(limit, _CONTROL_OR_NEWLINE, "a control character or line break")
 
 
 def _text(limit: int) -> Callable[[str, Any], Errors]:
-    """Return a check for text of several lines: at most `limit` code points."""
+    """Return the rule for text of several lines: at most `limit` code points."""
     return _text_rule(limit, _CONTROL, "a control character")
 
 

@@ -15,7 +15,7 @@ from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 
 WINDOW: Final = 200  # how many of the newest entries stay in a worker's memory
 MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in memory
-KEPT_CHANGES: Final = 1_000  # readers can catch up from this far below the newest offset
+KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind can catch up
 MISSED_MAX: Final = 200  # a reader that missed more entries starts over from the page
 TRIM_EVERY: Final = 100  # changes between two trims; a trim visits every entry in memory
 
@@ -28,7 +28,7 @@ class Changes(NamedTuple):
     """The changes after offset `since`, up to and including `position`.
 
     Each record appears once, ascending by offset. A check is a fingerprint of the history to an
-    offset. `previous` is the check at `since`; None when the store has compared it already.
+    offset. `previous` is the check at `since`; `apply` does not compare it when it is None.
     `checks` has the checks of the offsets since + 1 to position.offset, 8 hex digits each, without
     separators.
     """
@@ -102,7 +102,8 @@ class Timeline:
         self._base = snapshot.base
         self.window = snapshot.window
         self._records: dict[str, Entry] = {}
-        # By id of each record that changed above the floor: the last change's offset, ascending.
+        # The id of each record that changed above the floor -> the offset of its last change. The
+        # offsets ascend.
         self._recent: dict[str, int] = {}
         self._orders: list[int] = []  # orders of the entries that are not deleted, ascending
         self._by_order: dict[int, str] = {}
@@ -143,13 +144,13 @@ class Timeline:
         return [self._at(order) for order in reversed(self._orders[max(0, end - limit) : end])]
 
     def page(self, limit: int, before: int | None = None) -> list[Entry] | None:
-        """Return the same as `newest`; None when the timeline lacks entries of that page."""
+        """Return the entries that `newest` returns; None when the timeline lacks some of them."""
         found = self.newest(limit, before)
         whole = not self.window or (len(found) == limit and (found[-1].order or 0) >= self.window)
         return found if whole else None
 
     def marked(self, mark: Literal["key", "pinned"], limit: int = MARKED_MAX) -> list[Entry]:
-        """Return up to `limit` entries with this mark, newest first, without deleted ones."""
+        """Return up to `limit` entries marked as `mark`, newest first, without deleted ones."""
         shown = (self._at(order) for order in reversed(self._orders))
         return list(islice((entry for entry in shown if getattr(entry, mark)), limit))
 
@@ -191,8 +192,8 @@ class Timeline:
         """Move the timeline forward to the position of `changes`.
 
         Returns "applied"; "ignored" when that position is not ahead of the top; "gap" when the
-        changes start above the top or belong to another history; "foreign" when their epoch is
-        another. Only "applied" alters the timeline.
+        changes start above the top or belong to another history; "foreign" when they have
+        another epoch. Only "applied" alters the timeline.
         """
         if changes.position.epoch != self.epoch:
             return "foreign"
@@ -201,7 +202,7 @@ class Timeline:
         if changes.since > self.offset or not self._continues(changes):
             return "gap"
         for record in changes.records:
-            if (record.offset or 0) > self.offset:  # the timeline has the other records already
+            if (record.offset or 0) > self.offset:  # older records are in the timeline already
                 self._put(record)
         for i in range(changes.position.offset - changes.since):
             self._checks[changes.since + 1 + i] = changes.checks[8 * i : 8 * i + 8]
@@ -213,8 +214,8 @@ class Timeline:
     def _continues(self, changes: Changes) -> bool:
         """Return whether `changes` belong to the history of this timeline.
 
-        They do when both have the same check at the timeline's top. Equal checks mean equal
-        histories: a check is the fingerprint of all changes up to its offset.
+        They do when `changes` have the timeline's own check at the timeline's top. Equal checks
+        mean equal histories: a check is the fingerprint of all changes up to its offset.
         """
         known = self.offset - changes.since
         theirs = changes.checks[8 * known - 8 : 8 * known] if known else changes.previous
@@ -244,7 +245,7 @@ class Timeline:
         return self._records[self._by_order[order]]
 
     def _marked_orders(self) -> list[int]:
-        """Return the orders of the newest MARKED_MAX pinned and key entries, as in a snapshot."""
+        """Return the orders of the newest MARKED_MAX pinned and key entries."""
         marked = (order for order in reversed(self._orders) if _is_marked(self._at(order)))
         return list(islice(marked, MARKED_MAX))
 

@@ -64,7 +64,8 @@ class _Updated(NamedTuple):
 def _updated(entry: Entry, blog: Blog) -> _Updated:
     """Return the time of the last edit, or the time of publication if that is later.
 
-    The store's clock stamps edits. A stated time of publication can be later when clocks differ.
+    The store's clock stamps edits. An API caller may state the time of publication, and this
+    server's clock rejects a future time. When the clocks differ, the stated time can be later.
     """
     published_at = entry.published_at or 0
     at = when(max(entry.updated_at, published_at), blog)

@@ -22,10 +22,11 @@ TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 class ByteCode(FileSystemBytecodeCache):
-    """Byte code of templates in a directory of ours; none is kept where we may not write.
+    """Stores compiled templates in a directory; stores none where this process may not write.
 
-    Jinja compiles a template again after a change of its source or of Python's version. The names
-    of the files contain a hash of what else decides the byte code: this module and Jinja's version.
+    Jinja compiles a template again when its source or the version of Python has changed. The byte
+    code also depends on the options in this module and on Jinja's version: each file's name has a
+    hash of both.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -46,10 +47,10 @@ class ByteCode(FileSystemBytecodeCache):
 
 
 def environment(byte_code: Path = TEMPLATES / "__pycache__", **names: object) -> Environment:
-    """Return an environment with every template loaded; templates can use `names`.
+    """Return an environment with every template loaded; every template can use `names`.
 
-    `byte_code` is the directory of the compiled templates. A template that were loaded later would
-    delay the first reader of its page.
+    `byte_code` is the directory of the compiled templates. Loading a template at the first request
+    for its page would delay the answer.
     """
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -17,17 +17,17 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
 # A text with more "[" than this gets no links of the form [text](address). For each "[",
-# markdown-it searches the rest of the text for the end of a link. 20,000 of them took 0.5 to 1.2 s,
-# and 0.07 s without these links. The limits below are for other slow texts; the times are those of
-# texts of 20,000 characters.
+# markdown-it searches the rest of the text for the end of a link. 20,000 "[" took 0.5 to
+# 1.2 s, and 0.07 s without these links. Each limit below prevents another slow case. All times are
+# for a text of 20,000 characters.
 BRACKETS_MAX: Final = 1_000
-# The number of lines times the most "|" in one line: a limit of the cells of tables. Above the
-# limit the text gets no tables. markdown-it makes every row as wide as the head of the table:
+# A limit on table cells, estimated as the number of lines times the most "|" in one line. A text
+# above the limit gets no tables. markdown-it makes every row as wide as the head of the table:
 # 20,000 characters made 65,000 cells (2 s, 675 KB).
 CELLS_MAX: Final = 5_000
-# Number of ":" and "//". Above this limit, addresses that the text contains without brackets are
-# not linked: the search takes time quadratic in their number. 20,000 characters of "://" took 4 s,
-# 300 of them 0.3 s.
+# A limit on the number of ":" and "//" in a text. Above the limit, an address that stands without
+# brackets does not become a link, since the search takes time quadratic in that number. A text of
+# 20,000 characters that repeats "://" took 4 s; one with 300 "://" took 0.3 s.
 SCHEMES_MAX: Final = 300
 # Quote and list marks (">", "-", "1.") at the start of one line. Above this limit the text gets
 # neither quotes nor lists: each quote scans all lines up to its end. 20 quotes around 10,000 short

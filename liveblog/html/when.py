@@ -14,8 +14,8 @@ from babel.dates import format_date, format_time
 from liveblog.blog import instant
 from liveblog.blog.model import Blog
 
-# Instants whose texts are cached, 0.6 KB each. Formatting took a third to a half of the time of a
-# page, and a page shows the same instants again after each change.
+# Instants whose texts are cached, 0.6 KB each. Formatting took a third to a half of the time to
+# render a page, and a page shows the same instants again after each change.
 CACHED_MAX: Final = 1_024
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -82,7 +82,7 @@ def _zone_name(at: datetime) -> str:
 
 
 def _plain_spaces(text: str) -> str:
-    """Replace narrow and no-break spaces by plain ones: else a search in the page fails at them."""
+    """Replace narrow and no-break spaces by plain ones, which readers type to search the page."""
     return text.replace("\u202f", " ").replace("\xa0", " ")
 
 

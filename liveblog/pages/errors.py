@@ -59,7 +59,7 @@ class ErrorHandlers:
         return answer
 
     async def _on_fault(self, _: Request, __: Exception) -> Response:
-        """Answer 500 to an internal error. Starlette raises it again, and the server logs it.
+        """Answer 500 to an internal error. Starlette raises the error again, and uvicorn logs it.
 
         uvicorn closes the connection after an error, so the answer has `Connection: close`.
         """

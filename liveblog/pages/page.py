@@ -1,8 +1,8 @@
 """The readers' pages: rendered from the timelines that this worker has, and cached.
 
-A page shows one position. If a change is applied while older entries are read from the store,
-these entries are read again. A page is rendered at most once per change. With `at={position}` a
-reader gets a page that is not older than that position.
+A page shows a blog at one position. If a change is applied while older entries are read from the
+store, these entries are read again. A page is rendered at most once per change. With
+`at={position}` a reader gets a page that is not older than that position.
 
 Rules: never imports the broker. A page does not depend on the reader, on the time, or on the Host
 header.
@@ -32,8 +32,8 @@ BLOGS: Final = "/blogs/"
 PAGE_ENTRIES: Final = 20
 PINNED_SHOWN: Final = 20
 KEY_EVENTS_SHOWN: Final = 100
-NEWER_SHOWN: Final = 4  # entries above a linked entry that is not among the newest
-AT_WAIT_S: Final = 1.0  # longest wait for a read of the store, when `at` is newer than the timeline
+NEWER_SHOWN: Final = 4  # newer entries shown above a linked entry that is not among the newest
+AT_WAIT_S: Final = 1.0  # longest wait for changes when a request's `at` is ahead of the timeline
 HOME_BLOGS: Final = 50
 HOME_READ: Final = 200  # blogs read for the home page; drafts among them are not shown
 HOME_CACHED_S: Final = 1.0
@@ -41,7 +41,7 @@ READ_TRIES_MAX: Final = 5  # reads for one page; a change during a read makes an
 
 
 class PageKey(NamedTuple):
-    """A page in a blog's cache: the newest entries, those before an entry, or those around one."""
+    """The key of a cached page: the newest entries, or those before or around the entry `id`."""
 
     what: Literal["newest", "before", "entry"]
     id: str = ""
@@ -53,8 +53,8 @@ NEWEST: Final = PageKey("newest")
 class Window(NamedTuple):
     """The entries that a page shows, newest first.
 
-    `before` is the entry directly above them, None at the top. `older` is true if the blog has
-    entries below them.
+    `before` is the entry directly above the shown entries, None if they are the newest. `older` is
+    true if the blog has entries below the shown ones.
     """
 
     entries: list[Entry]
@@ -215,7 +215,7 @@ def _newest(live: LiveBlog) -> Window | None:
 
 
 async def _below(live: LiveBlog, before: Entry | None) -> Window:
-    """Return the entries below `before`, or the newest entries without it.
+    """Return the entries below `before`; the newest entries if `before` is None.
 
     Entries that the timeline does not have are read from the store.
     """
@@ -234,8 +234,8 @@ class _Deleted(Exception):
 async def _around(live: LiveBlog, id: str) -> Window:
     """Return the newest entries if the linked entry is among them, else the entries around it.
 
-    Each call reads the linked entry again, so that a retry after a change shows its newest state.
-    Raises _Deleted.
+    Each call reads the linked entry again, so that a retry after a change shows the entry's
+    newest state. Raises _Deleted.
     """
     entry = await _published(live, id)
     if entry.deleted:

@@ -29,7 +29,8 @@ from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
 from liveblog.store.records import AccountRecords, decode
 
-SESSION_IDLE_S: Final = 24 * 3600  # an unused session expires after this time: a shift and a night
+# An unused session expires after this time, which is long enough for a shift and a night.
+SESSION_IDLE_S: Final = 24 * 3600
 SESSION_MAX_S: Final = 14 * 24 * 3600  # the longest life of a session, however often it is used
 BOUND_BLOGS_MAX: Final = 100  # a user or token can be restricted to at most this many blogs
 
@@ -86,7 +87,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A script's right to call the API, without its secret."""
+    """A token, with which a script calls the API. The token's secret is left out."""
 
     name: str
     role: Role
@@ -308,7 +309,7 @@ class Accounts:
     # -- rate limits
 
     async def wait_s(self, what: str, limit: int, window_s: int) -> int:
-        """Count one try of `what`; return 0 when the try is allowed, else the seconds to wait.
+        """Count one try named `what`; return 0 when the try is allowed, else the seconds to wait.
 
         A window of time allows `limit` tries. The first try starts a window of `window_s` seconds,
         and later tries do not extend the window.
@@ -322,7 +323,10 @@ class Accounts:
 
 
 def _check_account(name: str, role: str, blogs: Iterable[str]) -> tuple[str, ...]:
-    """Return the blogs, each once. Raises Problem 422 for a bad name, role or slug."""
+    """Check an account's name, role and slugs of blogs; return the slugs without repeats.
+
+    Raises Problem 422 for a bad name, role or slug.
+    """
     check_name(name)
     bound = tuple(dict.fromkeys(blogs))
     if role not in ROLES:

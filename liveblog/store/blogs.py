@@ -24,7 +24,7 @@ from liveblog.store.queries import queries_store
 log = logging.getLogger(__name__)
 
 INDEX: Final = "lb:blogs"
-TOUCH_WITHIN_S: Final = 1.0  # the longest time that a confirmed write waits for the list of blogs
+TOUCH_WITHIN_S: Final = 1.0  # a confirmed write waits at most this long to update the list of blogs
 LISTED_MAX: Final = 500
 
 
@@ -44,9 +44,10 @@ class Blogs:
 
     @queries_store
     async def recent(self, limit: int = LISTED_MAX, of: Sequence[str] = ()) -> list[StoredBlog]:
-        """Return `limit` blogs, the newest activity first; with `of`, all blogs of these slugs.
+        """Return up to `limit` blogs, the newest activity first.
 
-        Leaves out corrupt blogs, and blogs on an unreachable node of a cluster.
+        With `of`, return all blogs of the list that have these slugs, without a limit. Leaves out
+        corrupt blogs, and blogs on an unreachable node of a cluster.
         """
         slugs = await self._by_activity(of) if of else await self.slugs(limit)
         found, unreachable = await self.nodes.each(slugs, _read_blogs)

@@ -16,7 +16,7 @@ from liveblog.store.writes import Writes
 
 
 class Broker:
-    """All parts, with the same store. Writes explains `wait_for_replica`."""
+    """All parts of the broker, on the store `nodes`. Writes explains `wait_for_replica`."""
 
     def __init__(self, nodes: Nodes, *, wait_for_replica: bool = False) -> None:
         self.blogs = Blogs(nodes)

@@ -38,7 +38,7 @@ class _View(NamedTuple):
 
     is_ok: bool
     epoch: int
-    slots: list[tuple[int, int, Address]]  # first, last, the primary that has them
+    slots: list[tuple[int, int, Address]]  # first slot, last slot, primary of these slots
 
 
 class Cluster(Nodes):
@@ -54,7 +54,8 @@ class Cluster(Nodes):
         self._options = options
         self._seeds = {address: Node(self._client(address)) for address in seeds}
         self._nodes: dict[Address, Node] = {}
-        self._owners: list[Node | None] = []  # slot -> its primary; replaced as a whole
+        # The map: slot -> its primary. A new map replaces the whole list.
+        self._owners: list[Node | None] = []
         self._looking = asyncio.Lock()
         self._looked_at = -LOOK_EVERY_S
 
@@ -92,7 +93,10 @@ class Cluster(Nodes):
         return by_name(replies)
 
     async def _at_once(self, names: Sequence[str], ask: Query[T]) -> list[Reply[T]]:
-        """Query all nodes. Return each node's part of the names, with its reply or exception."""
+        """Query each node about the names that it has, all nodes at once.
+
+        Return the names of each node, with the node's reply or exception.
+        """
         groups: dict[Node | None, list[str]] = {node: [] for node in self.everyone()}
         for name in names:
             groups.setdefault(self._owners[key_slot(name.encode())], []).append(name)
@@ -132,7 +136,7 @@ class Cluster(Nodes):
         return max(views, key=lambda view: (view.is_ok, view.epoch))
 
     async def _adopt(self, view: _View) -> None:
-        """Make a view the known map, and close the clients of nodes that the view lacks."""
+        """Make a node's view the known map, and close the clients of primaries that it lacks."""
         addresses = {address for _, _, address in view.slots}
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - addresses]
         for address in addresses - self._nodes.keys():

@@ -54,8 +54,8 @@ def digest(record: bytes | None) -> str:
 class StoredEntry(NamedTuple):
     """An entry as the store has it.
 
-    `raw` is the record's bytes, which a write compares with; `revisions` is the number of earlier
-    revisions that the store keeps.
+    `raw` is the record's bytes. A write succeeds only if the store still has the same bytes.
+    `revisions` is the number of earlier revisions that the store keeps.
     """
 
     entry: Entry
@@ -77,8 +77,8 @@ class StoredBlog(NamedTuple):
 def decode_record(raw: bytes) -> Record:
     """Return the Blog or Entry of a record.
 
-    Only a header has the id `#blog`. A search for this id's JSON finds no text in an entry, since
-    JSON escapes the quotes in a text.
+    Only a header's record contains `"id":"#blog"`. A text with these characters does not match,
+    since JSON escapes the quotes in a text.
     """
     return decode_blog(raw) if b'"id":"#blog"' in raw else decode_entry(raw)
 
@@ -155,7 +155,8 @@ def decode_message(raw: bytes) -> Changes | None:
 def _chained(previous: str, records: list[bytes]) -> str:
     """Return the checks of consecutive records, 8 hex digits each and joined.
 
-    A check is a hash of the check before and the record; `previous` is the check before the first.
+    A check is a hash of the check before it and the record. `previous` is the check before the
+    first record.
     """
     checks = ""
     for record in records:

@@ -24,7 +24,7 @@ from liveblog.blog.problem import UnusableStore
 # A socket's path (sockaddr_un) has at most 104 bytes on macOS and 108 on Linux, including the final
 # zero byte.
 SOCKET_PATH_BYTES_MAX: Final = 103
-LOCK_WAIT_S: Final = 5.0  # within this time a command such as `liveblog user add` ends
+LOCK_WAIT_S: Final = 5.0  # a command such as `liveblog user add` releases the lock within this time
 POLL_S: Final = 0.02
 
 _LOCK: Final = "store.lock"
@@ -68,18 +68,18 @@ def locked(directory: Path, wait_s: float) -> Iterator[int]:
         while not _try_lock(fd, path):
             if time.monotonic() > deadline:
                 raise UnusableStore(_in_use(directory, owner_of(directory)))
-            # Polls: flock(2) waits without a limit or not at all. Sleeping blocks no event loop
-            # here.
+            # A loop, since flock(2) waits without a limit or not at all. No event loop runs in this
+            # thread, so sleeping blocks none.
             time.sleep(POLL_S)
         _clear_traces(directory, fd)
         yield fd
     finally:
-        # The lock file stays: another process may have opened it and wait for the lock.
+        # The lock file is not deleted: another process may have opened it to wait for the lock.
         os.close(fd)
 
 
 def _try_lock(fd: int, path: Path) -> bool:
-    import fcntl  # not on Windows, where this module must still be importable
+    import fcntl  # imported here: Windows lacks fcntl, but must be able to import this module
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,7 +153,8 @@ def owners_socket(directory: Path) -> Path | None:
             return path
         if time.monotonic() > deadline:
             raise UnusableStore(f"{_in_use(directory, owner)} (the store does not answer)")
-        # Polls: another process changes the file. Sleeping blocks no event loop here.
+        # A loop, since another process changes the file. No event loop runs in this thread, so
+        # sleeping blocks none.
         time.sleep(POLL_S)
     return None
 
@@ -209,7 +210,7 @@ def fresh_log(directory: Path) -> Path:
 def socket_path(directory: Path) -> Iterator[Path]:
     """Yield a path for the store's socket, and remove the socket at the end.
 
-    The path is in the data directory, or in a temporary directory when the first is too long.
+    The path is in the data directory, or in a temporary directory when that path is too long.
     """
     path = directory / _SOCKET
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
@@ -230,7 +231,7 @@ def socket_path(directory: Path) -> Iterator[Path]:
 def answers(path: Path) -> bool:
     """Return whether a store answers PING at a socket.
 
-    A store that is still loading its data does not.
+    A store that is still loading its data answers with an error, so return False.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1.0)

@@ -30,8 +30,8 @@ from urllib.parse import quote
 from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as files
 
-START_S: Final = 60.0  # to load the append-only file: 1 GB takes a third of this time
-STOP_S: Final = 30.0  # then the store is killed, which loses nothing with `appendfsync always`
+START_S: Final = 60.0  # limit for loading the append-only file; 1 GB takes a third of this time
+STOP_S: Final = 30.0  # after this time the store is killed; `appendfsync always` loses nothing
 RESTART_PAUSE_S: Final = 1.0
 
 # `appendfsync always`: the store sends neither the reply nor the published message before the fsync
@@ -236,8 +236,8 @@ class _Embedded:
                 stderr=output,
                 pass_fds=(self._lock_fd,),
                 start_new_session=True,
-                # Runs between fork and exec. There a function can deadlock when it waits for a lock
-                # of another thread. This one makes two system calls and takes no lock.
+                # `die_with` runs between fork and exec. A function that waits there for a lock of
+                # another thread can deadlock. `die_with` makes two system calls and takes no lock.
                 preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509 - see above
             )
 

@@ -76,7 +76,7 @@ class Entries:
     async def below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
         """Return published entries below an order, the highest first.
 
-        With None, return the newest.
+        When `order` is None, return the newest.
         """
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
         ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
@@ -101,7 +101,7 @@ class Entries:
         return sorted(living, key=lambda e: (e.updated_at, e.id), reverse=True)
 
     async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:
-        """Return the published entries of these ids, in their order; unknown ids are left out.
+        """Return the published entries with these ids, in the order of `ids`, without unknown ids.
 
         Raises RedisError, so call it only from a method that `queries_store` decorates.
         """

@@ -44,8 +44,8 @@ class Eraser:
     async def request(self, slug: str, *, again: bool) -> None:
         """Request a rewrite on the server that has the blog; `rewrite_if_requested` starts it.
 
-        With `again`, the takedown is a repeated call: an open request is not replaced, so that a
-        rewrite that was started for it still counts.
+        With `again`, the call repeats a takedown, and an open request is not replaced. So a rewrite
+        that was started for the open request still counts.
         """
         name, redis = self.nodes.node(slug).name, self.nodes.at(REWRITES)
         await (redis.hsetnx if again else redis.hset)(REWRITES, name, new_id("", 12))
@@ -85,7 +85,8 @@ class Eraser:
         has_ended = was_started and info.get("aof_last_bgrewrite_status") == "ok"
         if not has_ended and info.get("aof_enabled") != 0 and await _start_rewrite(node):
             await self.nodes.at(REWRITING).hset(REWRITING, node.name, started)
-            if info:  # without INFO the result is unknown, so the start counts
+            # Without INFO no later call can see the result. So the started rewrite counts as done.
+            if info:
                 return
         await self.nodes.at(REWRITES).eval(_FORGET, 1, REWRITES, node.name, request)
 

@@ -76,7 +76,7 @@ class Follower:
         self._running: dict[Line, asyncio.Task[None]] = {}
         self._sink: Sink | None = None  # the hub, while `run` is running
         self._wake = asyncio.Event()
-        self._is_unplaced = False  # channels may have moved to other nodes
+        self._is_unplaced = False  # True when channels may have moved to other nodes
         if not nodes.is_cluster:
             # This line connects before there are channels, so that the first subscription is fast.
             self._line(nodes.node(""))
@@ -307,7 +307,10 @@ class Line:
             await connection.disconnect(nowait=True)
 
     async def _subscribe(self, connection: AbstractConnection, names: list[str]) -> None:
-        """Subscribe with one command; in a cluster each channel, with its own slot, needs one."""
+        """Subscribe to all channels with one command; in a cluster, with one for each channel.
+
+        One command cannot name channels of different slots of a cluster.
+        """
         for some in [[name] for name in names] if self._is_sharded else [names]:
             await connection.send_command(self._words.subscribe, *some)
 

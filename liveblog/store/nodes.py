@@ -3,8 +3,8 @@
 This interface is the same for one server, for the primary that sentinels name, and for a cluster.
 `Nodes.ask` repeats a call that failed because the map had changed.
 
-Rules: knows no blogs. Since `ask` repeats calls, every write must be idempotent; only the count of
-a rate limit may count one try too many. Raises RedisError and OSError unchanged.
+Rules: knows no blogs. Since `ask` repeats calls, every write must be idempotent. The only
+exception is a rate limit, which may count one try twice. Raises RedisError and OSError unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -45,7 +45,7 @@ class Node:
 
     def __init__(self, redis: Redis, name: str = "") -> None:
         self.redis = cast(Client, redis)
-        self.pool: Any = redis.connection_pool  # redis-py's types omit half of its methods
+        self.pool: Any = redis.connection_pool  # redis-py types only half of its methods
         self.name = name
         self.prefix = "lb:"
 
@@ -76,7 +76,9 @@ class Nodes(ABC):
 
     @abstractmethod
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        """Query all servers at once, each about the names that the server has, if any.
+        """Query all servers at once, each about those of `names` that the server has.
+
+        A server that has none of the names is queried too, with an empty list.
 
         `ask(client, names)` returns replies in the order of its names, and an exception in place of
         each missing reply. Return the replies by name, and the text of all errors ("" when there

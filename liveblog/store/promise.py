@@ -18,9 +18,10 @@ VERSION_MIN: Final = (7, 0)
 class Promise:
     """One server's version and settings, and their effect on a confirmed change.
 
-    `appendonly`, `appendfsync` and `policy` are None when the server forbids CONFIG or INFO, as
-    managed stores do. `in_cluster` is True for a node of a cluster. `warning` states why no change
-    can be published at present, "" when nothing prevents it.
+    `policy` is the server's maxmemory-policy. `appendonly`, `appendfsync` and `policy` are None
+    when the server forbids CONFIG or INFO, as managed stores do. `in_cluster` is True for a node of
+    a cluster. `warning` states why no change can be published at present, "" when nothing prevents
+    it.
     """
 
     server: str
@@ -117,7 +118,7 @@ def _refuse_lossy(config: Mapping[str, str]) -> None:
 
 
 def _durability(config: Mapping[str, str], durability: str) -> str:
-    """Return the part of the sentence that states which changes a crash can lose."""
+    """Return the part of `Promise.sentence` that states which changes a crash can lose."""
     replica = "a confirmed change is on a replica, and " if durability == "replica" else ""
     if "appendonly" not in config:
         return replica + "the durability settings cannot be read (CONFIG is not allowed)"

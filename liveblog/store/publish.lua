@@ -13,7 +13,7 @@
 --   record       the record's JSON object without stamps, the fields that the script sets (times, offset, order)
 --   rotate       1: the change begins a new epoch, as create does
 --   epoch        the name of the epoch that create or rotate begins
---   fresh        1: refused when the blog has ended
+--   fresh        1: the script refuses the write when the blog has ended
 --   blog_status  the blog's status, for create and header
 --   history      what to do with the revisions: push the replaced record | pop one | erase all | ""
 --   published_at, order      the values that the entry has already, "" for new ones
@@ -78,7 +78,7 @@ if arg.fresh == "1" and blog[4] == "ended" then
   return { "ended" }
 end
 local function is_deleted(entry)
-  -- This finds no text of an entry, since JSON escapes the quotes in a text.
+  -- A text with these characters does not match, since JSON escapes the quotes in a text.
   return string.find(entry, '"deleted":true', 1, true)
 end
 local is_one_more = arg.op == "keep" and not is_deleted(arg.record) and (not stored or is_deleted(stored))

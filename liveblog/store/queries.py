@@ -60,8 +60,8 @@ def queries_store(
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """Decorate a method that sends commands: retry it once when the map of the servers has changed.
 
-    The method must be safe to run twice. publish.lua is: its second run finds the idempotency key
-    that the first run stored. Raises StoreDown and Damaged as `store_errors` does.
+    The method must be safe to run twice. publish.lua is safe: its second run finds the
+    idempotency key that the first run stored. Raises StoreDown and Damaged as `store_errors` does.
     """
 
     @wraps(method)

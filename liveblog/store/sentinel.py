@@ -93,7 +93,7 @@ class _PrimaryPool(SentinelConnectionPool, Pool):
     """
 
     async def ensure_connection(self, connection: Any) -> None:
-        """Reconnect a connection that leads to an old primary, which was in use during a failover.
+        """Reconnect a connection that was in use during a failover and leads to the old primary.
 
         Raises as redis-py's method does.
         """

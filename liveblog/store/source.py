@@ -55,10 +55,10 @@ class StoreSource:
     entries: Entries
 
     async def load(self, slug: str) -> Snapshot | None:
-        """Return the part of a blog that a worker keeps, in one state; None for an unknown blog.
+        """Return the part of a blog that a worker keeps, at one position; None for an unknown blog.
 
         One transaction reads the ids and the checks, and batches of queries then read the records.
-        A repair read adds the changes of the meantime. Also raises StoreDown when the blog changes
+        A repair read adds the changes made meanwhile. Also raises StoreDown when the blog changes
         faster than the records can be read.
         """
         for _ in range(LOAD_TRIES_MAX):
@@ -101,7 +101,7 @@ class StoreSource:
         """Return the changes after `position`, or why repair.lua cannot return them."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run("repair", keys, position, BATCH)
-        async with store_errors():  # for records that do not decode
+        async with store_errors():  # raises Damaged for a record that does not decode
             if status != b"ok":
                 return Moved(status.decode())
             offset, checks, *raws = rest
@@ -129,8 +129,8 @@ class StoreSource:
         """Return each blog's position in the store; None for a blog that the store lacks.
 
         Queries every node of a cluster, also without slugs, to learn whether each node answers. The
-        result's `unreachable` has the errors of the other nodes. Leaves out blogs on such a node,
-        and corrupt blogs.
+        result's `unreachable` has the errors of the nodes that do not answer. Leaves out blogs on
+        these nodes, and corrupt blogs.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
         positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}
@@ -139,7 +139,7 @@ class StoreSource:
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         """Return the published entries just below order `before`, the highest first.
 
-        With None, return the newest.
+        When `before` is None, return the newest.
         """
         return await self.entries.below(slug, before, limit)
 

@@ -95,7 +95,7 @@ def store_url(text: str) -> str:
 
 
 def _check_server(rest: str) -> None:
-    """Raise ValueError unless the rest of a URL is like `user:password@host:port/…`.
+    """Raise ValueError unless `rest`, a URL without scheme, is like `user:password@host:port/…`.
 
     The message omits the text, which may contain a password.
     """

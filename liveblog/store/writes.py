@@ -103,7 +103,7 @@ class Write(Generic[R]):
     due: int | None = None
     rotate: bool = False
     blog_status: str = ""
-    position: Position | None = None  # for the op "keep", which does not change it
+    position: Position | None = None  # for the op "keep": the position, which stays the same
     revision: int = 0
     erased: int = 0
 
@@ -244,7 +244,8 @@ class Writes:
 
     async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
         """Run publish.lua. Raises Stale, and Refused with the script's refusal."""
-        async with store_errors():  # raises Damaged before a record is stored that does not decode
+        # A record that does not decode raises Damaged here, before the script stores the record.
+        async with store_errors():
             _decode(orjson.dumps(write.record | {"id": write.id}), write.kind)
         return await self._commit(slug, write)
 
@@ -257,8 +258,8 @@ class Writes:
         """
         if not call.is_repeatable or not await self._exists(key(slug, f"idem:{call.idem}")):
             return None
-        # `seen` is the hash of no record. So the script writes nothing, and returns "stale", when
-        # the key has expired after `_exists`.
+        # No record has the hash of `seen`. So if the key has expired since `_exists`, the script
+        # writes nothing and returns "stale".
         probe = Write(kind=Entry, op="keep", id="", seen=b"-", record={}, call=call)
         try:
             return cast(Outcome[Never], await self._commit(slug, probe))
