@@ -1,7 +1,7 @@
 """The command `liveblog bench`.
 
-Rules: only reads the options and prints; `load` measures. Imports no slow module at the top: `main`
-has the reason.
+Rules: this module reads the options and prints the result; `load` measures. It imports slow modules
+inside functions only: the docstring of commands/main.py has the reason.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The command `liveblog demo`.
 
-Rules: only reads the options and prints; `story` publishes. Imports no slow module at the top:
-`main` has the reason.
+Rules: this module reads the options and prints the result; `story` publishes. It imports slow
+modules inside functions only: the docstring of commands/main.py has the reason.
 """
 
 from typing import TYPE_CHECKING

@@ -49,7 +49,7 @@ class Tally:
     resets: int = 0
     delays_ms: list[float] = field(default_factory=list)
     closes: Counter[int] = field(default_factory=Counter)
-    # Readers whose last attempt to connect failed. In a Result: all readers without a connection.
+    # Readers whose last attempt to connect failed; in a Result, all readers without a connection.
     failed: int = 0
     open: int = 0
 
@@ -172,7 +172,7 @@ class Bench:
     async def publish(self, blog: str, entries: int, rate: float) -> Result:
         """Publish entries into `blog`, and count the entries that every reader receives.
 
-        With "", publish into a new blog, which is a draft at the end.
+        When `blog` is "", publish into a new blog, and turn that blog into a draft at the end.
         """
         slug = blog or await self._new_blog()
         try:
@@ -296,7 +296,7 @@ class Bench:
     # -- the API
 
     async def _new_blog(self) -> str:
-        slug = f"bench-{int(time.time())}-{random.randrange(10**6)}"  # noqa: S311 - only a name
+        slug = f"bench-{int(time.time())}-{random.randrange(10**6)}"  # noqa: S311 - no secret
         blog = {"slug": slug, "title": "Measuring", "status": "live"}
         await self._call("POST", "/api/blogs", blog)
         return slug

@@ -1,6 +1,7 @@
 """The shared parts of short commands: settings, the store, rows of output.
 
-Rules: imports no slow module at the top: `main` has the reason.
+Rules: this module imports slow modules inside functions only: the docstring of commands/main.py has
+the reason.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The commands `liveblog user` and `liveblog token`.
 
-Rules: only reads the options and prints; `Accounts` reads and writes. Imports no slow module at the
-top: `main` has the reason.
+Rules: this module reads the options and prints the result; `Accounts` reads and writes. It imports
+slow modules inside functions only: the docstring of commands/main.py has the reason.
 """
 
 import sys
@@ -38,7 +38,8 @@ def user() -> None:
 def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
     """Add a user. The password is prompted for, or read from one line of standard input."""
     chosen = quiet_settings()
-    password = _password()  # read first: an embedded store would be locked while the user types
+    # Read first, because an embedded store is locked while this command has the store open.
+    password = _password()
     _with_accounts(chosen, lambda accounts: accounts.add_user(name, password, role, blogs))
     click.echo(f"{name} can sign in: {role}, {_bound(blogs)}", err=True)
 

@@ -1,7 +1,7 @@
 """The command `liveblog serve`: checks the store, then runs one server or several workers.
 
-Rules: imports no slow module at the top: `main` has the reason. `server` configures uvicorn;
-`supervisor` runs the worker processes.
+Rules: this module imports slow modules inside functions only: the docstring of commands/main.py has
+the reason. `server` configures uvicorn; `supervisor` runs the worker processes.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from liveblog.store.nodes import Nodes
     from liveblog.store.promise import Promise
 
-LAST_S: Final = 5  # for a worker to send the last `bye` frames and to stop its tasks
+LAST_S: Final = 5  # the time for a worker to send the last `bye` frames and to stop its tasks
 STORE_TRIES: Final = 30  # attempts, a second apart, to reach a store and verify its settings
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     Without REDIS_URL, also run an embedded store in DATA_DIR.
     """
     given = {"HOST": host, "PORT": port, "WEB_CONCURRENCY": workers}
-    # Each worker process reads its settings from the environment, so options go there too.
+    # Each worker process reads its settings from the environment, so the command's options are
+    # written into the environment.
     os.environ.update({name: text for name, text in given.items() if text is not None})
     chosen = settings.load(os.environ)
     _handle_signals(has_supervisor=chosen.web_concurrency > 1)
@@ -61,11 +62,11 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
         raise SystemExit(_run(chosen))
 
 
-# -- before the server, and after it
+# -- signals while uvicorn does not run, and the certificate
 
 
 def _handle_signals(*, has_supervisor: bool) -> None:
-    """Handle the signals that arrive before and after uvicorn handles them.
+    """Handle SIGTERM and SIGHUP while uvicorn does not: before its start and after its end.
 
     SIGTERM raises SystemExit, so that the store is stopped. SIGHUP (a closed terminal) ends a
     server without workers as SIGTERM does, since its default action would disconnect all readers. A
@@ -86,7 +87,7 @@ def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - likewise
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Ignore a signal. A child process, such as the store, inherits SIG_IGN but no handler."""
+    """Ignore a signal in this process only. A child, such as the store, would inherit SIG_IGN."""
 
 
 def _check_certificate(chosen: Settings) -> None:
@@ -111,10 +112,11 @@ def _check_certificate(chosen: Settings) -> None:
 
 
 async def _log_promise(url: str, durability: str) -> None:
-    """Log what the store promises. Raises UnusableStore for a store that must not be used.
+    """Log which confirmed changes survive a crash of the store.
 
-    With durability `disk` the store's settings must be verified: retry an unreachable store once a
-    second, STORE_TRIES times. Otherwise the server starts even when the store is unreachable.
+    Raises UnusableStore for a store that must not be used. With durability `disk` the store's
+    settings must be verified: retry an unreachable store once a second, STORE_TRIES times.
+    Otherwise the server starts even when the store is unreachable.
     """
     from liveblog.store.connect import connect
     from liveblog.store.queries import store_errors
@@ -137,7 +139,7 @@ async def _log_promise(url: str, durability: str) -> None:
 
 
 async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
-    """Return what each server that accepts writes promises."""
+    """Return, for each server that accepts writes, which changes survive a crash of that server."""
     from liveblog.store.promise import inspect
 
     promises = [await inspect(node.redis, durability) for node in nodes.everyone()]
@@ -149,7 +151,7 @@ async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
 
 
 def _log_promises(promises: "Sequence[Promise]") -> None:
-    """Log the sentences and warnings of all servers, each distinct text once."""
+    """Log each server's sentence and warning about its durability; log equal texts once."""
     for sentence in dict.fromkeys(promise.sentence for promise in promises):
         log.info("%s", sentence)
     for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):
@@ -189,7 +191,7 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
     try:
         server.run(sockets=bound)
         code = 0 if server.started else 1
-    except SystemExit as stop:  # uvicorn raises SIGTERM again at its end: see `_exit`
+    except SystemExit as stop:  # raised by `_exit`: uvicorn repeats SIGTERM at its end
         code = 1 if stop.code else 0
     except KeyboardInterrupt:  # likewise for SIGINT
         pass

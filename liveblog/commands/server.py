@@ -22,7 +22,7 @@ from liveblog.process import Worker
 from liveblog.settings import Settings
 from liveblog.store.embedded import die_with
 
-GRACE_S: Final = 10  # for running requests to end, after the last reader has disconnected
+GRACE_S: Final = 10  # the time for running requests to end after the last reader has disconnected
 # Idle connections stay open longer than the 60 to 90 s of load balancers. A balancer that reuses a
 # connection just closed by the server answers 502.
 KEEP_ALIVE_S: Final = 95
@@ -86,7 +86,7 @@ def attach(server: uvicorn.Server, *, replaces_another: bool = False) -> Worker:
 
 
 def _stop_listening(server: uvicorn.Server) -> None:
-    """Close a server's listening sockets: reconnecting readers reach another worker."""
+    """Close a server's listening sockets, so that reconnecting readers reach another worker."""
     for listening in server.servers:
         listening.close()
 

@@ -26,7 +26,7 @@ from liveblog.store.accounts import Accounts
 
 MAIN: Final = "apollo-11"
 USER: Final = "editor"
-PASSWORD_CHARACTERS: Final = 24  # each one of 36 characters, so 124 random bits in all
+PASSWORD_CHARACTERS: Final = 24  # each is one of 36 letters and digits: 124 random bits in all
 REPLAYS_MAX: Final = 1_000  # slugs that `replay` tries before it fails
 
 # Statuses of a step that fails because of an editor: the blog has ended, or the editor deleted or
@@ -74,7 +74,7 @@ def _story(table: dict[str, Any]) -> Story:
 def _step(table: dict[str, Any], revisions: Counter[str]) -> Step:
     """Return one step.
 
-    Also add the step's revision to `revisions`, the number of each entry so far.
+    Also record the step's revision in `revisions`, which maps an entry's name to its last revision.
     """
     fields = {name: _field(value) for name, value in table.items()}
     published, edited = fields.pop("publish", None), fields.pop("edit", None)
@@ -157,12 +157,12 @@ async def replay(
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     report: Callable[[str], object] = print,
 ) -> str:
-    """Publish the coverage live into a new blog, a step every `gap_s` seconds.
+    """Publish the story MAIN live into a new blog, a step every `gap_s` seconds.
 
     Return the blog's slug. `report` gets a line for each step, after the step.
     """
     for story in stories().values():
-        if story.slug != MAIN:  # published first: the replay's last banner links to this blog
+        if story.slug != MAIN:  # this blog must exist: the last step of the story MAIN links to it
             await _complete(publishing, story)
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")
@@ -228,7 +228,10 @@ class _Run:
                     self._ids[names[entry.published_at]] = entry.id
 
     async def perform(self, step: Step, key: str) -> None:
-        """Make one change under an idempotency key. Skip the change when an editor was first."""
+        """Make one change under an idempotency key.
+
+        Skip the change when an editor has ended the blog, or has deleted or edited the entry.
+        """
         if step.entry is None:
             await self._publishing.edit_blog(SYSTEM, self._slug, step.fields, key)
             return

@@ -1,10 +1,11 @@
 """Worker processes and their supervisor, which starts, replaces and exchanges the workers.
 
-An exchange (on SIGHUP) ends all workers after as many new ones serve. uvicorn's own supervisor
-replaces one worker after the other, so many readers would reconnect from one old worker to another
-old worker, and reconnect again later.
+An exchange (on SIGHUP) starts new workers, waits until all of them serve, and then ends the old
+workers. uvicorn's own supervisor replaces one worker after the other, so many readers would
+reconnect from one old worker to another old worker, and reconnect again later.
 
-Rules: knows no readers and no store; how a worker ends is in the module `drain`.
+Rules: this module knows no readers and no store. live/drain.py disconnects the readers of a worker
+that ends.
 """
 
 import logging
@@ -25,15 +26,15 @@ log = logging.getLogger(__name__)
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 START_WITHIN_S: Final = 30.0  # the limit for new workers to serve; afterwards the old workers stay
 LOOK_EVERY_S: Final = 0.1  # the pause between two checks whether the new workers serve
-ANSWER_WITHIN_S: Final = 1.0  # the limit for a worker's answer to such a check
+ANSWER_WITHIN_S: Final = 1.0  # the time in which a worker must answer whether it serves
 
 
 class WorkerProcess(Process):
     """A worker's process, which makes its server and attaches the application to it.
 
     With `replaces_another` the worker listens only after its first contact with the store. While
-    the store is unreachable, the old worker serves its blogs from memory, but a new worker has
-    none.
+    the store is unreachable, the old worker serves blogs from memory. A new worker has no blogs in
+    memory, and could serve nothing.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class WorkerProcess(Process):
         super().__init__(config, sockets)
 
     def target(self, sockets: list[socket] | None = None) -> None:
-        """Run the worker; called in its process."""
+        """Run the worker. uvicorn calls this method in the worker's process."""
         obey_supervisor()
         attach(self.server, replaces_another=self._replaces_another)
         super().target(sockets)
@@ -58,7 +59,8 @@ class Supervisor(Multiprocess):
     def __init__(self, config: Config, sockets: list[socket], end_within_s: float) -> None:
         super().__init__(config, sockets)
         self._end_within_s = end_within_s
-        self._ending: dict[Process, float] = {}  # worker that got SIGTERM -> time of its SIGKILL
+        # For each worker that got SIGTERM, the time of `monotonic` at which the worker is killed.
+        self._ending: dict[Process, float] = {}
 
     def init_processes(self) -> None:
         """Start the workers."""
@@ -72,7 +74,7 @@ class Supervisor(Multiprocess):
     # -- the exchange
 
     def restart_all(self) -> None:
-        """Start as many new workers, and end the old workers when all new ones serve.
+        """Start a new worker for each old one, and end the old workers when all new ones serve.
 
         Old and new workers listen on the same sockets. The old workers stop listening before they
         disconnect a reader, so each reader reconnects once, to a new worker. During a drain there
@@ -99,14 +101,14 @@ class Supervisor(Multiprocess):
             is_late = time.monotonic() >= until
             if is_late or self.is_ending() or not all(it.process.is_alive() for it in fresh):
                 return False
-            # Polls: no event loop runs here, and a worker sends no message when it serves.
+            # Ask repeatedly: no event loop runs here, and no worker reports that it serves.
             time.sleep(LOOK_EVERY_S)
         return True
 
     # -- signals
 
     def handle_signals(self) -> None:
-        """Handle the queued signals, equal ones once. A signal to end drops all others."""
+        """Handle each kind of queued signal once; a SIGTERM or SIGINT cancels all other kinds."""
         # Popped one by one, so that a signal that arrives meanwhile stays in the queue.
         waiting = [self.signal_queue.pop(0) for _ in range(len(self.signal_queue))]
         ending = [number for number in waiting if number in ENDING]

@@ -25,12 +25,14 @@ BODY_WAIT_S: Final = 30.0  # longest wait for a whole request body
 
 # Limits of tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
 SIGN_IN_WINDOW_S: Final = 15 * 60
-ADDRESS_TRIES_MAX: Final = 50  # from one address for all names: a newsroom shares one address
-NAME_TRIES_MAX: Final = 10  # from one address for one name
-# Limit of tries for one name from all addresses together. One address makes at most NAME_TRIES_MAX
-# of them, so more tries mean that many addresses guess this name's password.
+# Tries from one address for all names. The limit is high, because a newsroom shares one address.
+ADDRESS_TRIES_MAX: Final = 50
+NAME_TRIES_MAX: Final = 10  # tries from one address for one name
+# Tries for one name from all addresses together. More tries mean that many addresses guess the
+# password of this name, since one address makes at most NAME_TRIES_MAX tries.
 NAME_TRIES_EVERYWHERE: Final = 100
-# Limit of tries from one address for such a name: one typing error, then the right password.
+# Tries from one address for a name whose password many addresses guess. Two tries are enough for a
+# typing error and the right password.
 GUESSED_NAME_TRIES_MAX: Final = 2
 
 
@@ -188,10 +190,11 @@ async def _count_try(accounts: Accounts, address: str, name: str) -> list[str]:
     Raises Problem 429 over a limit. Counting first keeps many simultaneous tries within the limit.
 
     Tries from other addresses never lock an address out: otherwise anyone with an editor's name
-    could lock that editor out. While many addresses guess one name, the limit of each address for
-    this name is 2 tries instead of 10. An editor with the right password needs one try. One address
-    alone cannot lower the limit, since its 10 tries in a window stay below 100. An attacker keeps
-    192 tries a day from each address: few against 12 characters and argon2id.
+    could lock that editor out. After NAME_TRIES_EVERYWHERE tries for one name, each address gets at
+    most GUESSED_NAME_TRIES_MAX more tries in a window of 15 minutes. An editor with the right
+    password needs one try. One address alone cannot cause this limit, since an address gets only
+    NAME_TRIES_MAX tries. An attacker then has 192 tries a day from each address, too few to guess a
+    password of 12 characters.
     """
     here, there = f"address {address}", f"pair {address} {name}"
     await _admit(accounts, here, ADDRESS_TRIES_MAX)

@@ -259,10 +259,11 @@ def _first_status(caller: Caller, patch: EntryPatch) -> EntryStatus:
 
 
 def _next_status(entry: Entry, patch: EntryPatch) -> Entry:
-    """Return the entry with the status that the patch asks for, or raise 409.
+    """Return the entry with the status that the patch asks for.
 
-    Draft, submitted and scheduled change into each other or to published; published changes to
-    retracted and back.
+    Draft, submitted and scheduled may change into each other and to published. Published may change
+    to retracted and back. Raises 409 for any other change of the status, and 422 when `publish_at`
+    is missing or does not fit the status.
     """
     status = _asked_status(entry, patch)
     family = PUBLISHED if entry.status in PUBLISHED else (*UNPUBLISHED, "published")
@@ -290,8 +291,8 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
 def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
-    Raises 422 for an entry without headline and body or for a time on the wrong side of `now`, 403
-    for a mark or a status that a contributor may not set.
+    Raises 422 for an entry without headline and body, for a `publish_at` in the past, and for a
+    `published_at` in the future. Raises 403 for a mark or a status that a contributor may not set.
     """
     merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
     is_marked = patch.get("key") or patch.get("pinned")

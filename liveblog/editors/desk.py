@@ -28,7 +28,7 @@ from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
 ENTRIES: Final = 30  # published entries on one page of the desk
-UNPUBLISHED_MAX: Final = 300  # drafts, submissions and scheduled entries shown
+UNPUBLISHED_MAX: Final = 300  # drafts, submissions and scheduled entries on a blog's desk
 
 # The notices that a page shows after a redirect, by the value of `done` in the page's address.
 NOTICES: Final = {

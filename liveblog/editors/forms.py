@@ -182,9 +182,9 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
 def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return `starts_at` if the editor altered the start or the zone; else no field.
 
-    An unaltered start is not sent, since that could move it: the box has no milliseconds, and its
-    hour may occur twice when clocks change. If the form's zone is unknown, the start is read in
-    `zone`, and the API rejects the form.
+    An unaltered start stays as the store has it, because the box can be less exact: the box has no
+    milliseconds, and its hour may occur twice when clocks change. If the form's zone is unknown,
+    the start is read in `zone`, and the API rejects the form.
     """
     if "starts_at" not in boxes or not altered(boxes).keys() & {"starts_at", "timezone"}:
         return {}
@@ -211,8 +211,9 @@ def header_values(blog: Blog) -> Boxes:
 def entry_values(entry: Entry, zone: str) -> Boxes:
     """Return the contents of an entry's boxes.
 
-    Marks and the publishing time also have a `{name}_was`, so that only altered ones are saved. A
-    colleague can change marks without a new revision, and the box of a time shows no milliseconds.
+    The boxes of marks and of the publishing time also have a copy `{name}_was`, so that only
+    altered ones are saved. Without the copies, a form could undo a colleague's change of marks,
+    which makes no new revision. The form could also alter the time, whose box has no milliseconds.
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
@@ -241,8 +242,8 @@ def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes
 def rejected(boxes: Boxes, problem: Problem) -> FormView:
     """Return the form as the editor sent it, with the problem's reasons at its boxes.
 
-    The form keeps its Idempotency-Key, unless the key was used for another text. That text is
-    stored, so the form gets a new key, and makes a second entry when it is sent again.
+    The form keeps its Idempotency-Key. If another text was already stored under this key, the form
+    gets a new key, and makes a second entry when the editor sends the form again.
     """
     if problem.name == "idempotency-key-reused":
         return FormView(boxes, problem=REUSED)

@@ -1,7 +1,7 @@
 """The gate of the desk: admits signed-in editors, and shows problems as pages.
 
 An editor's text is never lost. While the store is unreachable, or after the session expired, the
-problem's page contains the text. A button there sends it again under the same Idempotency-Key.
+problem's page contains the text. A button there sends the text again, under its Idempotency-Key.
 
 Rules: no Redis, no HTML in strings, no permission to write (publishing decides that). Every answer
 is `no-store`.
@@ -131,9 +131,10 @@ class Gate:
         return page_response(html, problem.status, problem)
 
     async def _own_form(self, request: Request) -> Boxes:
-        """Return the form that a page of this site sent; empty for another site's page.
+        """Return the boxes of the form that a page of this site sent.
 
-        Also empty for the sign-in form, which contains a password.
+        Return no boxes for a form of another site, and none for the sign-in form, which contains a
+        password.
         """
         site = request.headers.get("sec-fetch-site")
         own = auth.site_url(request, self._settings)

@@ -293,7 +293,8 @@ class Publishing:
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:
             await self._due.unschedule(slug, id, stored.raw if stored else None)
             return False
-        if (stored.entry.publish_at or 0) > now:  # postponed after the schedule was read
+        # An editor may have postponed the entry after the schedule was read.
+        if (stored.entry.publish_at or 0) > now:
             return False
         entry = decisions.published_entry(stored.entry)
         call = _call(SYSTEM, f"due {slug}", f"due:{id}:{entry.revision}", None)
@@ -384,10 +385,11 @@ def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
 
 
 def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
-    """Return the key of a call: a hash of its name, and a fingerprint of its arguments.
+    """Return a call's key.
 
-    A call without an Idempotency-Key gets a random one, so that a retry by this program cannot
-    write twice.
+    The key has a hash of the caller, the call's name and its Idempotency-Key, and a hash of the
+    call's arguments. A call without an Idempotency-Key gets a random one, so that a retry by this
+    program cannot write twice.
     """
     scope = f"{caller.ident}\n{what}\n{key or new_id('', 24)}"
     asked_bytes = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)

@@ -15,7 +15,7 @@ from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
 
 LIST_MAX: Final = 100
-BLOGS_LISTED_MAX: Final = 500  # for a caller that may see all blogs
+BLOGS_LISTED_MAX: Final = 500  # blogs in the list of a caller that may see all blogs
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 
 
@@ -27,7 +27,7 @@ class Page(NamedTuple):
 
 
 class Reading:
-    """Reads for callers. Each method raises StoreDown."""
+    """Reads what a caller may read. Each method raises StoreDown while the store is unreachable."""
 
     def __init__(self, blogs: Blogs, entries: Entries) -> None:
         self._blogs, self._entries = blogs, entries
@@ -98,9 +98,9 @@ class Reading:
     async def drafts_page(
         self, caller: Caller, slug: str, before: str | None, limit: int, status: str
     ) -> Page:
-        """Return a page of the `drafts` that have one status.
+        """Return a page of the unpublished entries that have one status.
 
-        Raises 422 when `before` is not the id of one of them.
+        Raises 422 when `before` is not the id of an unpublished entry with this status.
         """
         drafts = [draft for draft in await self.drafts(caller, slug) if draft.status == status]
         if before:

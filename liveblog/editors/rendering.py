@@ -11,8 +11,8 @@ from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.problem import Problem, invalid
 from liveblog.html import markdown
 
-# Limit of the text that is being rendered or waits for it: 1,000 usual texts, or 50 of the longest.
-# 50 hostile texts of this length take 15 s.
+# Limit of all texts together that are being rendered or wait for the thread: 1,000 usual texts, or
+# 50 of the greatest length. The thread renders 50 hostile texts of the greatest length in 15 s.
 RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
 
 

@@ -67,7 +67,7 @@ class Results:
         self._blogs, self._entries = blogs, entries
 
     async def blog(self, slug: str, outcome: Outcome[Blog]) -> BlogResult:
-        """Return the blog after a call; after a repeated call the blog as it is now."""
+        """Return the blog as the call left it; for a repeated call, the blog as it is now."""
         if outcome.record and outcome.position:
             return BlogResult(outcome.record, outcome.position, outcome.status)
         stored = await self._blogs.read(slug)

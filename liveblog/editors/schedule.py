@@ -74,10 +74,11 @@ async def publish_due(
 
 
 def _turn_pages(skipped: Counter[str], entries: Sequence[Due], stuck: Counter[str]) -> None:
-    """Make the next pass skip the entries of each full page that could not be published.
+    """Update `skipped`, the number of due entries of each blog that the next pass skips.
 
-    A page that is not full is the last one of its blog, so the next pass skips no entry of that
-    blog.
+    After a full page, the next pass also skips the entries of this page that could not be
+    published; `stuck` counts them. A page that is not full is the last page of its blog, so the
+    next pass skips no entry of that blog.
     """
     read = Counter(due.slug for due in entries)
     full = [slug for slug, count in read.items() if count == DUE_AT_ONCE]

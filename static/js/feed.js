@@ -1,7 +1,7 @@
 // The feed: the entries in order. New entries may wait, hidden, until the reader asks for them.
-// Rules: no other module inserts, removes, hides or reveals an entry of the feed; only the desk's
-// page does while no stream works. A waiting entry is already in the feed, so that edits and
-// deletions apply to the entry.
+// Rules: no other module inserts, removes, hides or reveals an entry of the feed, with one
+// exception: desk/page.js updates the feed while no stream works. A waiting entry is already in the
+// feed, so that edits and deletions apply to the entry.
 
 import { find, orderOf, place } from './list.js';
 import { idOf } from './morph.js';
@@ -35,7 +35,8 @@ export class Feed {
    */
   #seen = Infinity;
   /**
-   * @type {Set<any>} video and audio players that may be playing; a search of 500 entries is slow
+   * @type {Set<any>} video and audio players that may be playing. To search 500 entries for them
+   *   would be slow.
    */
   #players = new Set(document.querySelectorAll('video, audio'));
 
@@ -202,7 +203,10 @@ export class Feed {
     if (next && gone.contains(document.activeElement)) focusOn(next);
   }
 
-  /** Mark a feed without entries as empty, and a feed without a visible entry as busy. */
+  /**
+   * Mark a feed without entries as empty, and a feed without a visible entry as busy: ARIA permits
+   * a feed without articles only while the feed is busy.
+   */
   update() {
     const { list } = this;
     list.toggleAttribute('data-empty', !list.firstElementChild);

@@ -14,10 +14,11 @@ const isPosition = (value) => typeof value === 'string' && /^\w+\.\d{1,15}\.\w+$
 const isWindow = (value) => value?.length === 2 && value.every(Number.isFinite);
 
 /**
- * @type {Record<string, (frame: any) => boolean>} a check per kind of frame; to throw is to fail
+ * @type {Record<string, (frame: any) => boolean>} for each kind of frame, a function that returns
+ *   true for a valid frame; it returns false or throws for an invalid frame
  */
 const KINDS = {
-  __proto__: /** @type {any} */ (null), // else the inherited "toString" would be a kind
+  __proto__: /** @type {any} */ (null), // so that the inherited name "toString" is not a kind
   hello: (it) => isPosition(it.position) && it.heartbeat_s > 0,
   changes: (it) =>
     isPosition(it.position) &&
@@ -28,7 +29,7 @@ const KINDS = {
   bye: (it) => it.after_ms === null || isWindow(it.after_ms),
 };
 
-/** @param {any} it @param {number} top the highest offset that the frame may contain */
+/** @param {any} it a change of a frame @param {number} top the offset of the frame's position */
 function isChange(it, top) {
   if (!(it.offset > 0 && it.offset <= top)) return false;
   const isNamed = /^\w+$/.test(it.id);
@@ -81,7 +82,11 @@ export class Frames {
     return { t: outcome === 'gap' || outcome === 'foreign' ? 'cut' : 'ok' };
   }
 
-  /** @param {{position: string | null, now: string | null}} beat @returns {Verdict} */
+  /**
+   * Reconnect when the server's position in a heartbeat shows that the reader misses changes.
+   *
+   * @param {{position: string | null, now: string | null}} beat @returns {Verdict}
+   */
   #compare({ position, now }) {
     this.reader.correctClock(now);
     const [mine, theirs] = [this.reader.position(), position ?? this.reader.position()].map(parse);

@@ -12,9 +12,12 @@ import { nodeOf, readPage } from './view.js';
 /** @import {View} from './view.js' */
 
 const REFRESH_MS = 30_000; // relative times change once a minute
-/** The most older pages that one `reach` loads. */
+/** One call of `reach` loads at most this number of older pages. */
 const PAGES_MAX = 50;
-/** The most repeats of a request for an older page: a change can make an answer outdated. */
+/**
+ * A request for an older page is repeated at most this often. A change of the blog can make the
+ * answer outdated.
+ */
 const TRIES_MAX = 4;
 
 /** @implements {Reader} */
@@ -29,13 +32,14 @@ export class Live {
   /** @type {State | null} */
   #state = null;
 
-  /** Called after the lists have changed. */
+  /** Called after the content of the page has changed. */
   onupdate = () => {};
   /** Called every second. */
   ontick = () => {};
   /**
-   * @param {HTMLElement} _page that replaces the timeline
-   * @param {string} _held the timeline's position
+   * Called before a fetched page replaces the timeline.
+   *
+   * @param {HTMLElement} _page the fetched page @param {string} _held the timeline's position
    */
   onreplace = (_page, _held) => {};
 
@@ -200,8 +204,8 @@ function urls(data) {
     events: (since) => `${blog}/events?since=${since}`,
     changes: (since) => `${blog}/changes?since=${since}`,
     page(at, isGone) {
-      // An entry's page may show the newest entries by now. Then fetch the blog's page: the server
-      // renders an entry's page with only a few newer entries.
+      // An entry's page that shows the newest entries by now fetches the blog's page, because the
+      // server renders an entry's page with only a few newer entries.
       const isWhole = isGone || (data.permalink && !data.below);
       const url = new URL(isWhole ? blog : location.href);
       url.searchParams.set('at', at);

@@ -63,7 +63,8 @@ export class Place {
     const seen = entries.find((it) => it.getBoundingClientRect().bottom > 0);
     remember('sessionStorage', pageKey(), {
       lowest: this.live.timeline.lowest ?? 0,
-      // Above the feed no entry is saved: the browser then restores the position by itself.
+      // While the reader is above the feed, no entry is saved: the browser then restores the
+      // position by itself.
       id: list.getBoundingClientRect().top < 0 && seen?.id,
       top: seen?.getBoundingClientRect().top,
       y: scrollY, // the fallback when the entry was deleted
@@ -76,7 +77,7 @@ export class Place {
    */
   async #restore() {
     const kept = recall('sessionStorage', pageKey());
-    leaveToBrowser(!kept?.id); // else the browser would scroll again later
+    leaveToBrowser(!kept?.id); // otherwise the browser would scroll again after this module
     if (kept?.lowest < (this.live.timeline.lowest ?? 0)) await this.live.reach(kept.lowest);
     if (!kept?.id) return;
     const top = byId(kept.id)?.getBoundingClientRect().top ?? kept.top + kept.y - scrollY;

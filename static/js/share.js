@@ -6,7 +6,7 @@ const COPIED_MS = 2_000;
 export const canShare = !!(navigator.share || navigator.clipboard);
 
 /**
- * Add a share link to each entry. Beside the entry's time it shifts no text.
+ * Add a share link to each entry, beside the entry's time: there the link shifts no text.
  *
  * @param {Element} root
  */

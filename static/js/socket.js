@@ -141,7 +141,7 @@ export class Stream {
     if (verdict.t === 'reset') this.#reset(verdict);
     if (verdict.t !== 'bye') return;
     this.#bye = verdict.after_ms;
-    // On a WebSocket, the server's close code follows, and then calls #lost.
+    // On a WebSocket, the server closes the connection after a bye, and #lost gets the close code.
     if (this.#transports.current !== WEBSOCKET) this.#lost(0);
   }
 
@@ -171,7 +171,11 @@ export class Stream {
     this.#wait((age_ms ?? 0) >= STABLE_MS ? WAIT_MS.soon : WAIT_MS.retry);
   }
 
-  /** @param {Window} window @param {Wait} [how] */
+  /**
+   * Wait for a random time between two bounds, then connect or call `then`.
+   *
+   * @param {Window} window the two bounds @param {Wait} [how]
+   */
   #wait([from_ms, to_ms], { isBinding, isLost = true, then = () => this.#connect() } = {}) {
     const wait_ms = from_ms + this.world.Math.random() * (to_ms - from_ms);
     this.#timer = this.world.setTimeout(then, wait_ms);

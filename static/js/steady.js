@@ -7,7 +7,8 @@ const ABOVE = 'header > *, #key-events li, #pinned article';
 /** The id of the column beside the feed. A change in the column does not move the feed. */
 const COLUMN = 'key-events';
 /**
- * How many entries are measured before a change. At least one of so many is left after the change.
+ * The number of entries that are measured before a change. One entry is not enough, because the
+ * change may remove that entry.
  */
 const KEPT_MAX = 10;
 
@@ -33,8 +34,8 @@ function notAbove(nodes, height) {
 }
 
 /**
- * Return the elements to keep in place, the preferred ones first: the lines of the nodes that end
- * below the middle of the window, then the nodes themselves.
+ * Return the elements to keep in place, the preferred ones first: the lines (see LINES) that end
+ * below the middle of the window, then all nodes.
  *
  * @param {Element[]} nodes
  */
@@ -43,7 +44,10 @@ function inSight(nodes) {
   return [...lines.filter((it) => !isAbove(it, innerHeight / 2)), ...nodes];
 }
 
-/** Browsers scroll by whole pixels. This fraction was left out, and is added to the next scroll. */
+/**
+ * The fraction of a pixel by which the last scroll fell short. Browsers scroll by whole pixels, so
+ * the next scroll adds the fraction.
+ */
 let owed = 0;
 
 /** @param {number} distance */
@@ -52,7 +56,7 @@ function scrollOn(distance) {
   const before = scrollY;
   scrollBy({ top: wanted, behavior: 'instant' });
   const left = wanted - (scrollY - before);
-  owed = Math.abs(left) < 1 ? left : 0; // a pixel or more: the page cannot scroll further
+  owed = Math.abs(left) < 1 ? left : 0; // with a pixel or more left, the page cannot scroll further
 }
 
 /**

@@ -40,14 +40,15 @@ export function inWords(ms, language) {
 export const isSameDay = (a_ms, b_ms, timeZone) =>
   dayOf(a_ms, 'en', timeZone) === dayOf(b_ms, 'en', timeZone);
 
-/** @type {Map<string, any>} a cache: to make a format costs more than 100 uses */
+/** @type {Map<string, any>} a cache: making a format takes longer than using it 100 times */
 const formats = new Map();
 
 /**
  * Return a format of class `Kind` from the cache, or make one.
  *
- * @param {string} language @param {any} options must differ between two Kinds: they are the cache's
- *   key
+ * @param {string} language
+ * @param {any} options The key in the cache has the language and the options, but not the class. So
+ *   two classes must not get equal options.
  * @param {any} [Kind]
  */
 function format(language, options, Kind = Intl.DateTimeFormat) {
@@ -112,7 +113,7 @@ export class Times {
   #ahead_ms = 0; // how far the server's clock is ahead of the reader's
   /** @type {WeakMap<Element, {revision: string | null, day: string}>} */
   #days = new WeakMap();
-  /** The zone and language of `#days`. After a change of either, `#days` starts empty. */
+  /** The zone and language of `#days`. A new zone or language empties `#days`. */
   #dayName = '';
   /** Whether times are in the reader's zone. */
   isOwn = false;

@@ -37,7 +37,7 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
-/** Overwrites the markup of a stored change. The markup of one night would fill the memory. */
+/** Removes a change's markup before the change is stored: all markup would fill the memory. */
 const WITHOUT_HTML = { html: undefined };
 
 /**
@@ -94,11 +94,12 @@ export const isLoaded = ({ lowest, below }, order) =>
 export const headerOf = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));
 
 /**
- * Return whether a fetched page may replace the timeline, from the positions of both and of the
- * reset. The page must have reached the reset's position, or have an epoch of its own: neither the
- * timeline's nor the reset's.
+ * Return whether a page that was fetched after a reset may replace the timeline. A page of the
+ * reset's epoch must have reached the reset's offset. A page of another epoch must not have the
+ * timeline's epoch, because that epoch is over.
  *
- * @param {string} page @param {string} reset @param {string} held the timeline's position
+ * @param {string} page its position @param {string} reset the position in the reset
+ * @param {string} held the timeline's position
  */
 export function isAcceptable(page, reset, held) {
   const [got, wanted, mine] = [page, reset, held].map(parse);

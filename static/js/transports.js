@@ -15,7 +15,8 @@ const POLLS = 12;
 export class Transports {
   current = WEBSOCKET;
   /**
-   * Whether better transports are being tried while polling works. Their failures are not shown.
+   * Whether better transports are being tried while polling works. The status line does not show
+   * when a better transport fails.
    */
   isProbing = false;
   #tries = 0;

@@ -73,7 +73,7 @@ export class View {
   /** @type {[Applied, (HTMLElement | null)[]][]} changes to show at the next repaint */
   #queue = [];
 
-  /** Called after the lists have changed. */
+  /** Called after the content of the page has changed. */
   onupdate = () => {};
 
   /**
@@ -94,7 +94,8 @@ export class View {
    * Run `change` and keep the text that the reader is reading in place on the screen. At the very
    * top of the page, content may move.
    *
-   * @param {() => void} change @param {boolean} [isOpen] whether new entries push the rest down
+   * @param {() => void} change @param {boolean} [isOpen] whether new entries may push older
+   *   entries down
    * @param {boolean} [isAtTop]
    */
   steadily(change, isOpen = false, isAtTop = !scrollY) {
@@ -158,13 +159,23 @@ export class View {
     this.arrivals = forget(this.arrivals, id);
   }
 
-  /** @param {string} name @param {string} id @param {Element | null | undefined | false} node */
+  /**
+   * Insert, update or remove an entry in a list beside the feed.
+   *
+   * @param {string} name the list's selector @param {string} id
+   * @param {Element | null | undefined | false} node
+   */
   #mark(name, id, node) {
     if (node) this.decorate(node);
     mark(part(this.main, name), id, node);
   }
 
-  /** @param {string[]} ids of new entries @param {Timeline} timeline @param {boolean} isOpen */
+  /**
+   * Highlight, hide or count new entries.
+   *
+   * @param {string[]} ids of new entries @param {Timeline} timeline
+   * @param {boolean} isOpen whether new entries are shown at once
+   */
   #arrive(ids, { latest, below }, isOpen) {
     for (const id of ids) {
       const put = latest.get(id);
@@ -183,7 +194,7 @@ export class View {
    * until `prune`.
    *
    * @param {HTMLElement} page its <main> @param {Timeline} timeline @param {number} seen the offset
-   *   of the timeline before
+   *   that the page showed until now
    */
   replace(page, timeline, seen) {
     this.#queue = [];

@@ -36,7 +36,7 @@ import { View } from '../view.js';
 const KEEP_MS = 1_000;
 /** The page is fetched this long after a change, so that several changes cause one request. */
 const LOAD_DELAY_MS = 150;
-/** The time between two fetches of the page: they find colleagues' drafts, which no stream has. */
+/** The time between two fetches of the page. Only a fetch finds new drafts: streams have none. */
 const LOOK_MS = 30_000;
 const LOAD_MS = 10_000;
 
@@ -106,7 +106,12 @@ async function act(event) {
   stale();
 }
 
-/** @param {string} what @param {string} path @param {Values} values @returns {Promise<Answer>} */
+/**
+ * Call the API for a small button.
+ *
+ * @param {string} what the button's action: delete, restore or a change of fields
+ * @param {string} path of the entry in the API @param {Values} values @returns {Promise<Answer>}
+ */
 function acted(what, path, { revision, ...values }) {
   if (what === 'delete') return call('DELETE', path, null);
   if (what === 'restore') return call('POST', `${path}/restore`, null);
@@ -134,7 +139,8 @@ function header(form) {
     explain(form, outcome);
     if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
     if (outcome.kind !== 'done') return;
-    // Load the page again: another status needs other forms, and starts or ends the stream.
+    // The status has changed. Load the page again: it then has the forms for the new status, and
+    // starts or ends the stream.
     if (!isWhole || values.status !== stated) return open(`?done=${form.dataset.header}`);
     filled.set(form, values);
     notify('Header saved.');
@@ -198,7 +204,7 @@ function arrived(root) {
  * new epoch too, but loses nothing.
  *
  * @param {HTMLElement} page the fetched page
- * @param {string} held the position before
+ * @param {string} held the position of this page before the fetched page replaces it
  */
 function warnOfOlder({ dataset: now }, held) {
   const { zone, language } = main.dataset;
@@ -219,7 +225,12 @@ function buttons(article, actions) {
   return actions;
 }
 
-/** @param {HTMLInputElement} box @param {boolean} isSet @param {string} undo */
+/**
+ * Let a button remove a mark that is set.
+ *
+ * @param {HTMLInputElement} box @param {boolean} isSet
+ * @param {string} undo the button's text when the mark is set
+ */
 function toggle(box, isSet, undo) {
   if (!isSet) return;
   box.setAttribute('value', 'false');

@@ -6,7 +6,12 @@ import { editor, keyOf, slug, valuesOf } from './boxes.js';
 /** @param {string} what */
 const keptName = (what) => `liveblog:${editor}:${slug}:${what}`;
 
-/** @param {string} what @param {HTMLFormElement} form */
+/**
+ * Save a form's unsent text in the browser.
+ *
+ * @param {string} what the entry's id, or "new" for the form for new entries
+ * @param {HTMLFormElement} form
+ */
 export function keep(what, form) {
   const values = valuesOf(form);
   const text = JSON.stringify({ values, key: keyOf(form).value });
