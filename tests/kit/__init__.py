@@ -1,4 +1,4 @@
-"""Helpers of the tests, by what they stand in for.
+"""Helpers of the tests, grouped by the directory of tests that uses them.
 
 In every test:
 
@@ -6,17 +6,19 @@ In every test:
 - `words`: the checker of words, a part of `make lint`
 - `sharing`: which tests share a process
 
-The core without a kernel or a store (tests/unit):
+The hub and its transports without sockets or a store (tests/unit):
 
-- `sources`: a store with its pub/sub in memory, readers, a hub on them
-- `scene`: one blog on that store; `alone`: each part of a live blog by itself
+- `sources`: a store with pub/sub in memory, a fake reader, and a hub that reads that store
+- `scene`: one blog in the store of `sources`; `alone`: each part of a live blog by itself
 - `memory`: transports and descriptors in memory; `scenarios`: the door and direct readers on them
-- `world` and `machine`: the model, two workers under all faults; `judge`: what readers must hold
-- `mutants` and `mutants_door`: seeded bugs that model and scenarios must find
+- `world` and `machine`: the model-based test of two workers under all faults
+- `judge`: compares what readers applied with what the store did
+- `mutants` and `mutants_door`: seeded bugs that the model and the scenarios must find
 
 Real servers and stores (tests/integration):
 
-- `servers`: servers as child processes; `processes`: their processes; `counting`: a bare worker
+- `servers`: servers as child processes; `processes`: pids of a server's workers and store
+- `counting`: a worker without readers, for its metrics
 - `stores`: the flavours of the store; `clusters`: clusters and sentinels; `contents`: all that a
   store holds; `preload`: C libraries that slow a disk down or shift a clock
 - `readers`: readers by every transport; `clients`: readers that keep to docs/streams.md
@@ -29,7 +31,7 @@ Faults (tests/chaos):
 
 Browsers (tests/browser) and measurements (tests/measure):
 
-- `windows`: Chromium with signed-in editors; `watching`: a page among the readers of a fault
+- `windows`: Chromium with signed-in editors; `watching`: a page during a fault
 - `audits`, `painting` and `weighing`: figures of the reader's page
 - `samples`: blogs to look at and to measure
 """

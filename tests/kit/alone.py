@@ -89,7 +89,7 @@ class FanoutAlone:
         self.idle += 1
 
     def publish(self) -> None:
-        """Apply a change, and start a pass."""
+        """Apply a change to the timeline, and start to send it to the readers."""
         changes = self.past.publish()
         assert self.timeline.apply(changes) == "applied"
         self.cache.drop(changes.records)

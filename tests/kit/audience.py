@@ -1,9 +1,9 @@
 """Readers that follow docs/streams.md on bare sockets, without any of the server's code.
 
 A `Viewer` loads the page, follows a stream (WebSocket, events or polls) from the page's position,
-reconnects within the window that the server gives, and starts over after a reset. Its `story` is
-the list of pages and frames that it applied, for the judge. All viewers share a cache of parsed
-frames, because the server sends the same bytes to all.
+waits before it reconnects, and starts over after a reset. A `Window` is the range in seconds from
+which it draws a wait. Its `story` is the list of pages and frames that it applied, for the judge
+(kit/judge.py). All viewers share a cache of parsed frames: the server sends the same bytes to all.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from kit.waiting import SCALE, length, until
 Transport = Literal["socket", "events", "polls"]
 Window = tuple[float, float]
 
-# The transports of ten readers: eight sockets, one stream of events, one that polls.
+# Of ten readers eight use WebSocket, one uses Server-Sent Events, and one polls.
 TRANSPORTS: Final[Sequence[Transport]] = (
     *(("socket",) * 4 + ("events",)),
     *(("socket",) * 4 + ("polls",)),
@@ -32,10 +32,10 @@ TRANSPORTS: Final[Sequence[Transport]] = (
 SOON: Final[Window] = (0, 1)
 RETRY: Final[Window] = (0, length(10, 3))  # seconds; a browser waits up to 10
 POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 12
-STABLE_S: Final = length(5, 2)  # a stream of this age reconnects SOON; in a browser, one of 5 s
+STABLE_S: Final = length(5, 2)  # after a stream this long, reconnect SOON; a browser: after 5 s
 HELLO_S: Final = 10.0 * SCALE
 ANSWER_S: Final = 10.0 * SCALE
-RECEIVE_BYTES: Final = 16_384  # kernel buffer, and twice as much of our own
+RECEIVE_BYTES: Final = 16_384  # the kernel's receive buffer; asyncio buffers up to twice as much
 
 _MAIN = re.compile(r'<main data-blog="[^"]+" data-position="([^"]+)"[^>]*>')
 _BOUND = re.compile(r'data-(lowest|below)="(\d+)"')
@@ -48,7 +48,7 @@ decoded: Callable[[bytes], Any] = lru_cache(maxsize=4_096)(json.loads)
 
 @lru_cache(maxsize=256)
 def read_page(html: str) -> Page:
-    """Return a page's position, entries and window."""
+    """Return a page's position, its entries, and the range of their orders."""
     main = _MAIN.search(html)
     assert main, html[:500]
     feed = html[html.index('<div role="feed"') :]
@@ -80,9 +80,9 @@ class Viewer:
     """One reader.
 
     `urls` are the servers behind a balancer; each connection goes to a server that accepts it.
-    `pages` are the servers of its pages, by default the same. `opens` is a page from a cache, which
-    the viewer takes instead of loading one. `query` is the page's query, for example `before=e…`
-    for an older page.
+    `pages` are the servers that send its pages, by default `urls`. `opens` is a page from a cache,
+    which the viewer takes instead of loading one. `query` is the page's query, for example
+    `before=e…` for an older page.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Viewer:
         self.position: Position | None = None
         self.joins = 0
         self.byes: list[float] = []  # the loop's time of each
-        self.is_on = False  # since the hello of its present stream
+        self.is_on = False  # True from the `hello` of a stream to its end
         self.resets = 0
         self.number = number
         self._random = random.Random(number)
@@ -169,7 +169,7 @@ class Viewer:
         await self._open(f"at={_text(reset)}", accepts)
 
     async def _follow(self) -> Window:
-        """Follow one stream to its end, and return the window of the pause after it."""
+        """Follow one stream to its end; return the range of the wait before the next stream."""
         loop = asyncio.get_running_loop()
         opened, joins = loop.time(), self.joins
         self._silence_s, self._bye = HELLO_S, None
@@ -189,7 +189,7 @@ class Viewer:
         return SOON if was_stable else RETRY
 
     async def _take(self, frame: dict[str, Any]) -> Window | None:
-        """Apply a frame; return a window when the frame ends the stream, else None."""
+        """Apply a frame; a `reset` ends the stream: then return the range of the next wait."""
         match frame["t"]:
             case "hello":
                 assert Position.of(frame["position"]) == self.position, (frame, self.position)
@@ -219,7 +219,10 @@ class Viewer:
     # -- transports
 
     async def _connect(self, urls: list[str]) -> Wire:
-        """Connect to a server: first to that of the viewer's number, later to a random one."""
+        """Connect to one of `urls`, until the first join by the viewer's number, later at random.
+
+        When that server refuses the connection, try the next ones.
+        """
         turn = (
             self.number + self.number // 10 if not self.joins else self._random.randrange(len(urls))
         )
@@ -288,7 +291,10 @@ class Viewer:
             await self._reads.wait()
 
     async def _read(self, reading: Any) -> Any:
-        """Await a part of the stream, unless stalled. Raises TimeoutError after a silence."""
+        """Wait while the viewer is stalled, then read a part of the stream.
+
+        Raises TimeoutError when nothing arrives for `_silence_s` seconds.
+        """
         try:
             await self._reads.wait()
             async with asyncio.timeout(self._silence_s):
@@ -329,7 +335,7 @@ def _text(position: Position | None) -> str:
 
 
 class Audience:
-    """Many viewers of one blog; `left` are passing viewers that have left, or will soon."""
+    """Many viewers of one blog; `left` are those that `churn` started, which leave within 4 s."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Audit a page with axe-core (accessibility) and Lighthouse (also performance, SEO and practice).
 
-Both come from npm (`make tests/browser/node_modules/.installed`).
+axe-core and Lighthouse come from npm (`make tests/browser/node_modules/.installed`).
 """
 
 import asyncio
@@ -41,10 +41,10 @@ async def barriers(browser: Browser, url: str, scheme: Any) -> list[str]:
 
 
 async def violations(page: Page) -> list[str]:
-    """Return a page's violations of WCAG 2.2 A and AA and of axe's best practice: rule, help, element.
+    """Return a line for each violation of WCAG 2.2 A and AA, and of axe's best practice.
 
-    axe runs in an isolated world, as browser extensions do. Such a world sees the same document,
-    and the page's policy for scripts does not apply to it, so the page keeps its policy.
+    axe runs in an isolated world, as browser extensions do. There axe sees the page's document, and
+    the page's Content Security Policy does not block axe.
     """
     session = await page.context.new_cdp_session(page)
     try:

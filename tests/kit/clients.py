@@ -82,7 +82,8 @@ def page_of(live: LiveBlog) -> Page:
 class Client:
     """A reader's browser: its position and entries, moved only by pages and applied `changes`.
 
-    `broken` keeps the first broken invariant, since a socket cannot raise it.
+    `broken` keeps the first broken invariant: the hub calls `take`, so an exception in `take` would
+    not reach the test.
     """
 
     def __init__(self, position: Position, page: Page) -> None:
@@ -167,7 +168,10 @@ def assert_hints_are_right(frame: dict[str, Any]) -> None:
 
 
 class Seat(Reader[str]):
-    """A client's stream. Its socket accepts a frame after `slow_s`: 0 at once, None never."""
+    """The hub's reader for one client, with a socket that accepts a frame after `slow_s` seconds.
+
+    0 means at once, None never.
+    """
 
     def __init__(self, number: int, client: Client, slow_s: float | None) -> None:
         super().__init__(encoding_of(False, "text"))
@@ -179,7 +183,7 @@ class Seat(Reader[str]):
         self._is_cut = False
 
     def __hash__(self) -> int:
-        """Let sets of seats have the same order in every run."""
+        """Return the same hash in every run, so that sets of seats keep their order."""
         return self._number
 
     def take(self, data: str) -> None:
@@ -197,7 +201,7 @@ class Seat(Reader[str]):
         self.slow_down(self._slow_s)
 
     def slow_down(self, slow_s: float | None) -> None:
-        """Accept frames after `slow_s` from now on, the pending one too."""
+        """From now on accept each frame after `slow_s` seconds, also the pending frame."""
         self._slow_s = slow_s
         if slow_s is not None:
             asyncio.get_running_loop().call_later(slow_s, self._drain)

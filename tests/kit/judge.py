@@ -1,9 +1,9 @@
 """The judge of fault tests: it compares what readers applied with the store's history.
 
-A `History` has the deed of each offset of a blog, on every branch that the store ever had. A
+A `History` has the effect (`Deed`) of each offset of a blog, also of changes that the store lost. A
 reader's story is the list of pages and frames that the reader applied, in order. `judge` compares
-stories with the history at every step and at the end. It serves the hub's model (machine.py) and
-the fault matrix (chaos/).
+stories with the history at every step and at the end. The hub's model (kit/machine.py) and the
+fault matrix (tests/chaos) call `judge`.
 
 Rules: knows docs/streams.md and the keys of a blog in the store, and imports nothing of the server.
 """
@@ -35,7 +35,7 @@ class Position(NamedTuple):
 
 
 class Deed(NamedTuple):
-    """The effect of one change: the entry's id, and the mark in its text, None for a deletion."""
+    """The effect of one change. `mark` is the first word of the entry's text; None if deleted."""
 
     id: str
     order: int = 0
@@ -51,7 +51,7 @@ class Shown(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that a reader loaded, with all orders from `lowest` to `below` - 1."""
+    """A page that a reader loaded, with all entries of the orders from `lowest` to `below` - 1."""
 
     position: Position
     entries: dict[str, Shown]
@@ -74,11 +74,11 @@ class Store(Protocol):
 
     def position(self) -> Position: ...
     def chain(self) -> list[str]:
-        """Return the check of every offset, of the first one first."""
+        """Return the checks of all offsets, from the first offset to the newest."""
         ...
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return the record of each entry ever published by id, with those of deleted entries."""
+        """Return, by entry id, the records of all entries ever published, also of deleted ones."""
         ...
 
 
@@ -114,9 +114,10 @@ class Kept:
 class History:
     """The deed of every offset of a blog, on every branch of its history.
 
-    `note` adds a change that the API confirmed. `look` adds the store's present branch; a test
-    calls it before the store loses something, and at the end. A change known to neither altered
-    the header.
+    A store that loses changes and uses their offsets again starts a new branch. `note` adds a
+    change that the API confirmed. `look` adds the store's present branch; a test calls `look`
+    before the store loses changes, and at the end. A change that neither method added altered the
+    header.
     """
 
     slug: str
@@ -149,7 +150,7 @@ class History:
         )
 
     def between(self, since: int, position: Position) -> dict[str, tuple[int, Deed]]:
-        """Return the last offset and deed of every id after `since` and up to `position`."""
+        """Return, by entry id, the last change after `since` up to `position`: offset and deed."""
         branch = next((b for b in reversed(self.branches) if self.holds(b, position)), None)
         assert branch, f"the store was never at {position}"
         found: dict[str, tuple[int, Deed]] = {}
@@ -165,7 +166,7 @@ def mark_of(record: dict[str, Any]) -> str:
 
 
 class Rule(Enum):
-    """A rule of `changes` frames that needs no history, and the count for frames that break it."""
+    """A rule that a `changes` frame can break, and the count of `Verdict` that then grows."""
 
     EPOCH = "unannounced", "an epoch changes only with a reset"
     FROM = "lost", "a frame starts at its reader's offset or below"
@@ -294,7 +295,7 @@ class _Reading:
         self._check_window(page)
 
     def _check_window(self, page: Page) -> None:
-        """Find a page of the newest entries that has fewer than it must have."""
+        """Count a loss when a page of the newest entries has too few entries."""
         deeds = self._between(0, page.position).values()
         living = sum(bool(deed.mark) for _, deed in deeds)
         if page.below is None and len(page.entries) < min(PAGE_ENTRIES, living):

@@ -31,9 +31,9 @@ from liveblog.live import watch as watches
 
 LOG: Final = logging.getLogger("liveblog.live")
 
-# Limits that a few steps reach. Heads are compared seldom, because a comparison would repair at once
-# what the fast path has lost. A pass yields as often as it can, so that the next step comes in the
-# middle of the pass.
+# Limits that a few steps reach. Workers compare their positions with the store only every 60 s,
+# because a comparison repairs what a lost message has caused. The fan-out yields to the loop as
+# often as possible, so that the next step comes while only some readers have the newest change.
 SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
     timelines: {"KEPT_CHANGES": 6, "MISSED_MAX": 5, "TRIM_EVERY": 2},
     fanouts: {"LOOK_EVERY": 1, "SLICE_S": 0.0},
@@ -46,7 +46,7 @@ SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
 workers = st.sampled_from(range(WORKERS))
 few = st.sampled_from([1, 2, 3])
 picks = st.sampled_from(range(8))
-pauses = st.sampled_from([0.0, 0.5, 1.5])  # unit: the store's latency; a read lasts two
+pauses = st.sampled_from([0.0, 0.5, 1.5])  # in latencies of the store; a read takes two
 latencies = st.sampled_from([0.001, 0.1, 0.4])
 outages = st.sampled_from([0.05, 0.5, OUTAGE_S])
 
@@ -149,7 +149,10 @@ class Machine(RuleBasedStateMachine):
         self._send(worker, [[delay_s] for delay_s in delays_s], pick)
 
     def _send(self, worker: int, fates: list[list[float]], pick: int, apart: float = 0.0) -> None:
-        """Make one change for each of `fates`, the delays of its message to one worker."""
+        """Make one change for each of `fates`; a fate delays the change's message to one worker.
+
+        A fate lists the delay in seconds of each copy of the message; an empty list loses it.
+        """
         apart_s = apart * self.store.latency_s()
         self._run(lambda: self.world.send(worker, fates, pick, apart_s))
 
@@ -210,7 +213,7 @@ class Machine(RuleBasedStateMachine):
     def cut_the_store(self, seconds: float, worker: int, pick: int, lost: bool) -> None:
         """Cut all workers from the store, and from its messages, for some seconds.
 
-        `lost`: after a lost message, so that the cut interrupts a repair.
+        With `lost`, a message is lost first, so that the cut interrupts the repair of this loss.
         """
         if lost:
             self._send(worker, [[], [0.0]], pick)
@@ -231,7 +234,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(worker=workers)
     def beat(self, worker: int) -> None:
-        """Let every slot's heartbeat fall due in the middle of a pass, as in a long pass."""
+        """Send all heartbeats while only some readers have a new change, as on a busy worker."""
         self._run(lambda: self.world.beat(worker))
 
     # -- time
@@ -240,7 +243,8 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self._run(lambda: asyncio.sleep(seconds))
 
-    @rule()  # hypothesis chooses this rule most often: it has no arguments, and the first name
+    # hypothesis chooses this rule most often: its name sorts first among rules without arguments.
+    @rule()
     def wait_until_quiet(self) -> None:
         self._run(lambda: asyncio.sleep(15))
         self._run(self.world.check_informed_readers)
@@ -294,7 +298,7 @@ class Machine(RuleBasedStateMachine):
         self._run(lambda: self.store.announce(write(chosen(ids, pick))))
 
     def _run(self, act: Callable[[], Any]) -> Any:
-        """Run `act` within the loop; other tasks run for at most two turns of the loop."""
+        """Run `act` in the event loop, and return its result; other tasks run until `act` ends."""
 
         async def done() -> Any:
             result = act()

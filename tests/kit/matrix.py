@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 class Row(NamedTuple):
     """The figures of one fault.
 
-    `gone` counts acknowledged changes that the fault lost on purpose, together with a store.
+    `gone` counts acknowledged changes that were lost because the fault destroyed their store.
     """
 
     fault: str

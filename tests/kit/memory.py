@@ -1,7 +1,7 @@
 """Transports and descriptors in memory, in place of a real kernel and real clients.
 
-A `Kernel` gives the lowest free number to each connection, as a real kernel does. So a write to a
-closed descriptor reaches a stranger.
+A `Kernel` gives the lowest free descriptor to each connection, as a real kernel does. So a write to
+a descriptor after its close reaches another connection, and a test can detect the bug.
 """
 
 import asyncio

@@ -3,8 +3,8 @@
 `make mutants` runs the model against each mutant in a process of its own, and prints the invariant
 that the mutant broke.
 
-Rules: each mutant is a likely bug that raises nothing and breaks an invariant. The line that it
-replaces stands in its module once, so that no mutant can vanish when the code changes.
+Rules: each mutant is a likely bug that raises nothing and breaks an invariant. Its module must have
+the replaced line exactly once; else `apply` fails, so a change of the code cannot disable a mutant.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
-ROUNDS: Final = 5  # each with its own seed: examples of one seed are similar
+ROUNDS: Final = 5  # runs of the model, each with its own seed: one seed's examples are similar
 EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90 examples in total
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
@@ -187,9 +187,9 @@ MUTANTS: Final = [
 
 
 class Verdict(NamedTuple):
-    """The result of a run: the broken invariant (None: none), its example and step.
+    """The invariant that a run broke, or None; the numbers of the example and step that broke it.
 
-    A step after the last step of the example means the check at the end, without faults.
+    A step after the last step of an example is the final check, when all faults are over.
     """
 
     invariant: str | None
@@ -251,7 +251,7 @@ def run(rounds: int) -> Verdict:
         with small_limits():
             for number in range(rounds):
                 run_state_machine_as_test(seed(number)(Counted), settings=only)
-    except Broken as error:  # hypothesis repeats the failing example, which raises again
+    except Broken as error:  # `tried` is 1 too high: hypothesis ran the example twice
         return Verdict(error.invariant, Counted.tried - 1, Counted.last.step)
     return Verdict(None, Counted.tried, 0)
 

@@ -1,9 +1,10 @@
-"""Seeded bugs in the door, the direct transport, the tables of connections and the frames of readers.
+"""Seeded bugs in the door, which admits readers, and in the connections and frames of readers.
 
-`make mutants` runs the scenarios on each of them and prints which rule it breaks. `kit.mutants` does the
-same for the hub and the timeline, with a model.
+`make mutants` runs the scenarios (kit/scenarios.py) on each bug, and prints the rule that the bug
+breaks. `kit.mutants` has the bugs of the hub and the timeline, which a model must find.
 
-Rules: those of `kit.mutants`. A fork for each mutant imports the program; this process never does.
+Rules: those of `kit.mutants`. Each mutant runs in a fork of this process. This process must not
+import the program, because its forks would inherit the unchanged modules.
 """
 
 import json
@@ -260,7 +261,7 @@ MUTANTS: Final = [
 
 
 class Verdict(NamedTuple):
-    """The rule that a mutant broke, None for none, and the scenario in which it did."""
+    """The rule that a mutant broke, or None, and the scenario that showed this."""
 
     rule: str | None
     scenario: str

@@ -18,7 +18,7 @@ from kit.waiting import SCALE, until
 
 CALLS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
 TRY_S: Final = 2.0 * SCALE  # a call takes 1.2 s when the store is 300 ms distant
-PAUSE_S: Final = 0.15  # between two tries; a browser waits for its editor
+PAUSE_S: Final = 0.15  # between two tries; in a browser, the editor decides when to try again
 FEW: Final = 3  # entries that an editor writes before altering any
 
 _serial = itertools.count(1)
@@ -38,8 +38,9 @@ class Held(NamedTuple):
 class Newsroom:
     """The editors of one blog; each alters only its own entries.
 
-    `unsure` counts repeated calls, `refused` those that only a store with lost changes refuses. A
-    `patient` newsroom also repeats calls while the store lacks the editor or the blog.
+    `unsure` counts repeated calls. `refused` lists calls that failed because the store had lost
+    their entry or its revision. A `patient` newsroom repeats every failed call, for faults in which
+    the store lacks the editor or the blog.
     """
 
     def __init__(self, urls: Sequence[str], token: str, history: History) -> None:
@@ -151,7 +152,7 @@ class _Editor:
     async def _call(
         self, method: str, path: str, body: Body | None, held: Held | None, **headers: str
     ) -> Body | None:
-        """Return the answer; None when the entry no longer exists, as after a failover."""
+        """Return the answer; None when a failover has lost the entry or its revision."""
         answer = await self._newsroom.certain(self._client, method, path, body, **headers)
         if answer.is_success:
             done: Body = answer.json()

@@ -18,8 +18,8 @@ from kit.servers import Editor
 from kit.windows import SETTLED, window
 
 PROBE: Final = Path(__file__).parents[1] / "browser" / "probe.js"
-SETTLED_FRAMES: Final = 30  # half a second: transitions have ended, times are written
-READ: Final = 14  # of 20 entries: enough above for changes, enough below to scroll
+SETTLED_FRAMES: Final = 30  # half a second, after which transitions have ended and times are shown
+READ: Final = 14  # index of the entry to read, of 20; changes happen above it
 SESSION_GAP_MS: Final = 1_000.0
 SESSION_MS: Final = 5_000.0
 
@@ -57,9 +57,9 @@ async def shift_during(page: Page, act: Callable[[], Awaitable[int]]) -> float:
 
 
 def largest_session(shifts: list[tuple[float, float]]) -> float:
-    """Return the score of (ms, value) pairs: the sum of the worst session window (web.dev/cls).
+    """Return the cumulative layout shift of (ms, value) pairs, as web.dev/cls defines it.
 
-    A window ends before a gap of 1 s, and after 5 s.
+    Gaps of 1 s divide the shifts into groups of at most 5 s. The result is the largest group's sum.
     """
     worst, total, start, last = 0.0, 0.0, 0.0, float("-inf")
     for at, value in shifts:
@@ -108,9 +108,9 @@ async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
 
 
 class Movement(NamedTuple):
-    frames: int  # frames in which the probe noted the place
-    moved_px: float  # the largest distance from the first place, CSS px
-    jump_px: float  # the largest between two frames
+    frames: int  # frames in which the probe measured the paragraph's place
+    moved_px: float  # the largest distance from its first place, CSS px
+    jump_px: float  # the largest distance between two frames, CSS px
 
 
 async def movement_by_changes(
@@ -125,7 +125,7 @@ async def movement_by_changes(
 async def movement_by_edits(
     page: Page, editor: Editor, entries: list[Any], count: int = 10
 ) -> Movement:
-    """Edit an entry across the viewport's upper edge, or the first one below that edge."""
+    """Return how the text being read moves while the topmost entry in sight is edited."""
     await page.evaluate(f"probe.read({READ})")
     *_, entry = await _where(page, "aboveInSight", entries)
     bodies = itertools.cycle((LONG, SHORT))
@@ -160,11 +160,11 @@ class Delays(NamedTuple):
 
 
 async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
-    """Publish entries to an open page that is at its top; return how many the page has then."""
+    """Publish `count` entries to an open page, scroll up, and return how many entries it shows."""
     made = await editor.publish_many(slug, count)
     await page.evaluate("n => probe.reached(n)", max(offset_of(it) for it in made))
     await page.evaluate("scrollTo(0, 0), probe.frames(3)")
-    # No reader's page highlights so many new entries at once, so wait until that ends.
+    # Wait until no new entry is highlighted: a real page never highlights so many at once.
     await page.evaluate(
         "Promise.all(document.getAnimations().map((it) => it.finished)).then(() => 0)"
     )
@@ -174,7 +174,10 @@ async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
 async def delays(
     browser: Browser, page: Page, editor: Editor, slug: str, count: int = 30
 ) -> Delays:
-    """Publish `count` entries timed by the clock, then `count` traced ones, to a page at its top."""
+    """Return the delays of new entries on a page that is scrolled to its top.
+
+    `count` entries give `paint_ms`; `count` more, traced by the browser, give `work_ms`.
+    """
     took = [await _painted(page, editor, slug) for _ in range(count)]
     await browser.start_tracing(page=page, categories=["blink.user_timing"])
     for _ in range(count):
@@ -194,10 +197,10 @@ async def _painted(page: Page, editor: Editor, slug: str) -> float:
 
 
 def busy_ms(events: list[dict[str, Any]]) -> list[float]:
-    """Return the CPU milliseconds of the marks' thread, from each `arrived` to the next `painted`.
+    """Return the main thread's CPU time in ms from each mark `arrived` to the next mark `painted`.
 
-    The thread's own clock (`tts`, microseconds) stops while other programs have the core. Durations
-    of tasks equal that on an idle machine only; on a busy one they were 17 to 27 ms for one page.
+    The thread's own clock (`tts`, microseconds) stops while other programs have the core. Elapsed
+    time would not do: on a busy machine it was 17 to 27 ms for the same page.
     """
     arrived, painted = (
         sorted(it["tts"] for it in events if it["name"] == name) for name in ("arrived", "painted")

@@ -15,7 +15,7 @@ def is_alive(pid: int) -> bool:
 
 def descendants(pid: int) -> list[int]:
     """Return the pids of a process's children, their children, and so on."""
-    # A child belongs to the thread that forked it: the store's keeper forks in its own thread.
+    # A thread lists only the children that it forked; a second thread forks the embedded store.
     children = [c for task in Path(f"/proc/{pid}/task").glob("*") for c in children_of(task)]
     return [found for child in children for found in (int(child), *descendants(int(child)))]
 

@@ -40,7 +40,7 @@ def reply_end(data: bytes, at: int = 0) -> int:
 
 
 class Proxy:
-    """One worker's way to the store, on a port of its own.
+    """A proxy for all connections of one worker to the store, on a port of its own.
 
     `announced` has the pub/sub messages in the order in which the store sent them; `held` has the
     bytes that wait for the end of a stall.
@@ -107,7 +107,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Drop all bytes silently inside the block; these connections stay dead."""
+        """Drop all bytes silently inside the block. Its connections stay dead after the block."""
         self._swallows = True
         for link in self._links:
             link.is_dead = True
@@ -143,7 +143,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, up_writer)
-        if self._refuses:  # the fault began during the connect; this link would survive the cut
+        if self._refuses:  # `refusing` began meanwhile, and its cut missed this link
             link.abort()
             return
         self._links.add(link)
@@ -158,7 +158,7 @@ class Proxy:
             link.abort()
 
     def takes(self, request: bytes) -> bool:
-        """Return whether to lose the answer to this request; each order applies once."""
+        """Return whether to lose the answer to this request; each `lose_next_answer` loses one."""
         found = next((part for part in self._lose if part in request), None)
         if found is None:
             return False

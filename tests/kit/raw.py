@@ -1,4 +1,4 @@
-"""Bare connections for tests: bytes to a server and back, with deadlines; frames by hand."""
+"""TCP connections for tests that send and check single bytes; every wait has a deadline."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ def request(path: str, headers: str = "", method: str = "GET") -> bytes:
 
 
 def masked(first: int, payload: bytes = b"", key: bytes = b"mask") -> bytes:
-    """Return a frame as a client sends it; `payload` is short."""
+    """Return a WebSocket frame as a client sends it; `payload` has at most 125 bytes."""
     body = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))
     return bytes((first, 0x80 | len(payload))) + key + body
 
@@ -72,7 +72,7 @@ class Wire:
 
 @contextlib.asynccontextmanager
 async def wire(url: str, first: bytes = b"", **more: Any) -> AsyncIterator[Wire]:
-    """Yield a connection to a local server that has sent these first bytes."""
+    """Connect to a local server, send the bytes `first`, and yield the connection."""
     parts = urlsplit(url)
     if parts.scheme == "https":
         more["ssl"] = ssl._create_unverified_context()

@@ -27,7 +27,7 @@ Frame = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """One Server-Sent Event: its frame, and its id; None: it had no id."""
+    """A received frame, and the id of its Server-Sent Event, or None."""
 
     id: str | None
     frame: Frame
@@ -38,7 +38,7 @@ class Stream:
 
     def __init__(self, frames: "AsyncIterator[Event]") -> None:
         self._frames = frames
-        self.code = 0  # WebSocket close code; 200 for a stream of events that ended
+        self.code = 0  # after the end: WebSocket close code, or status of the HTTP answer
         self.subprotocol: str | None = None
         self.status = 0  # of the HTTP answer
         self.headers: dict[str, str] = {}
@@ -54,7 +54,10 @@ class Stream:
         return event.frame
 
     async def next(self, *kinds: str, within_s: float = FRAME_S) -> Frame:
-        """Return the next frame but beats, and assert that it is of one of `kinds`, if given."""
+        """Return the next frame, and assert that `kinds`, if given, has its kind.
+
+        Beats are skipped, unless `kinds` has "beat".
+        """
         async with asyncio.timeout(within_s * SCALE):
             while True:
                 frame = await self.get(within_s)
@@ -63,7 +66,7 @@ class Stream:
                     return frame
 
     async def rest(self, within_s: float = FRAME_S) -> list[Frame]:
-        """Return all frames but beats up to the end. Raises TimeoutError without an end."""
+        """Return all frames, without beats, until the stream ends. Raises TimeoutError."""
         found: list[Frame] = []
         async with asyncio.timeout(within_s * SCALE):
             with contextlib.suppress(EOFError):
@@ -156,7 +159,7 @@ async def events(target: Target) -> AsyncIterator[Stream]:
 
 @contextlib.asynccontextmanager
 async def changes(target: Target) -> AsyncIterator[Stream]:
-    """Request the changes once; the stream has that one frame."""
+    """Poll `changes` once, and yield a stream that has the answer as its only frame."""
     async with http(target.address) as client:
         answer = await client.get(target.path("changes"), headers=target.all_headers())
 

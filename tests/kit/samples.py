@@ -1,4 +1,4 @@
-"""Sample blogs for screenshots, judges and measurements: the demo, a football match, and changes of every kind."""
+"""Sample blogs to look at and to measure: the demo, a football match, and all kinds of changes."""
 
 import tomllib
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ DEMO: Final = "/blogs/apollo-11"
 SHORT: Final = "The council votes at nine, and the doors stay open until the last speaker is done."
 LONG: Final = "\n\n".join([f"{SHORT} Outside the rain goes on. {SHORT}"] * 6)
 
-# Each kind of page with the languages of its screenshots. A page without a language of its own is pictured once.
+# SIGHTS has each kind of page in every language to check. Pages outside of blogs are English only.
 _BLOGS: Final = ("reader page", "permalink", "upcoming", "ended")
 _OTHERS: Final = {"home": "/", "desk sign-in": "/desk/sign-in"}
 SIGHTS: Final[tuple[tuple[str, Language], ...]] = (
@@ -82,8 +82,8 @@ def offset_of(answer: Any) -> int:
 class Changes:
     """Makes changes of every kind to one blog, in cycles; a cycle publishes as many entries as it deletes.
 
-    `entries` are the entries that it may alter, oldest first, at least 8. It allows one caller at a time. For
-    more changes at once, use several objects with different entries.
+    `entries` are the entries that it may alter, oldest first, at least 8. An object allows one
+    caller at a time. For more changes at once, use several objects with different entries.
     """
 
     def __init__(self, editor: Editor, entries: list[Any]) -> None:
@@ -139,7 +139,7 @@ class Changes:
         return self.entries[which]
 
 
-# Deletions come last and remove the oldest entries: those were retracted in earlier cycles.
+# Deletions remove the oldest entries, edits change the newest five: no edit meets a deleted entry.
 _CYCLE: Final[tuple[Callable[[Changes], Awaitable[Any]], ...]] = (
     Changes.publish,
     Changes.publish,

@@ -1,4 +1,6 @@
-"""Scenarios of the door and the direct transport: real parts, connections in memory, virtual time.
+"""Scenarios of the door, which admits readers, and of the direct transport, which writes to them.
+
+Door and transport are real; connections are in memory, and time is virtual.
 
 Each scenario raises `Broken` when a rule does not hold. The unit tests run them on the code as it is;
 `mutants_door` runs them on seeded bugs.
@@ -47,10 +49,10 @@ class Site:
             self._app, interface="asgi3", lifespan="off", log_config=None, access_log=False
         )
         self.state = ServerState()
-        setattr(direct, "write", self.kernel.write)  # noqa: B010 - os.write, as `direct` calls it
+        setattr(direct, "write", self.kernel.write)  # noqa: B010 - replaces os.write in `direct`
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer "ok", `/after/8` in 8 seconds, `/endless` never; read a body to its end."""
+        """Read the request's body and answer "ok": `/after/8` after 8 s, `/endless` never."""
         if scope["path"].startswith("/after/"):
             await asyncio.sleep(int(scope["path"].removeprefix("/after/")))
         while (await receive()).get("more_body"):
@@ -63,7 +65,7 @@ class Site:
         self.answered.append(scope["path"])
 
     def connect(self, data: bytes = b"", **more: Any) -> Wire:
-        """Return a new connection that has received `data`."""
+        """Return a new connection, over which its client has sent `data`."""
         wire = Wire(self.kernel, **more)
         wire.protocol = Front(self._config, self.state, {"direct": self.direct})
         wire.protocol.connection_made(wire)
@@ -99,13 +101,13 @@ class Site:
 
 
 async def turns() -> None:
-    """Run until nothing is left to do but timers other than the store's."""
+    """Let 20 ms of virtual time pass: enough for the store's answers and the work after them."""
     await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
 async def site(readers_max: int = 0, readers_per_address_max: int = 0) -> AsyncIterator[Site]:
-    """Yield a site that sweeps its deadlines."""
+    """Yield a site that closes connections at their deadlines."""
     made = Site(readers_max, readers_per_address_max)
     sweeping = asyncio.create_task(made.direct.run())
     try:
@@ -240,7 +242,7 @@ async def readers_wait_for_a_blog_that_loads() -> None:
         early = it.connect(request("/blogs/third/live", UPGRADE) + masked(0x89, b"early"))
         gone = it.connect(request("/blogs/third/live", UPGRADE))
         rude = it.connect(request("/blogs/third/live", UPGRADE) + masked(0x81, b"hi"))
-        it.requests += 1  # only `early` is answered by the door
+        it.requests += 1  # the door answers only `early`: `gone` leaves, `rude` sends text
         gone.leave()
         await after(10)
         hold(Rule.FRAMES, early.kinds() == ["hello"], early.frames())
@@ -292,7 +294,7 @@ async def no_frame_reaches_a_stranger() -> None:
 
 
 async def frames_stop_when_a_reader_ends_itself() -> None:
-    """The reader broke the protocol, and its connection waits for its close."""
+    """A reader that broke the protocol gets no more frames while its connection closes."""
     async with site() as it:
         reader = await it.read()
         reader.send(masked(0x81, b"hi"))
@@ -310,7 +312,7 @@ async def stalled_readers_get_one_frame_to_the_top() -> None:
     async with site() as it:
         for is_tls in (False, True):
             slow, quick = await it.read(is_tls=is_tls), await it.read()
-            slow.room = 30  # a part of the next frame
+            slow.room = 30  # bytes, less than the next frame has
             for _ in range(5):
                 await it.publish()
                 hold(Rule.FRAMES, it.is_at_top(quick), quick.kinds())
@@ -363,7 +365,7 @@ async def pings_in_pieces_are_answered() -> None:
         pongs = [payload for first, payload in wire.frames() if first == 0x8A]
         hold(Rule.ANSWER, pongs == [b"a", b"b" * 125], pongs)
         reader = wire.protocol
-        for _ in range(4):  # 10 KiB of pings after each pong
+        for _ in range(4):  # four answers to a ping, each with 10 KiB of pings
             reader.unheard = 1
             wire.send(PING * 100)
         hold(Rule.LIMIT, wire.code() is None, wire.frames()[-1])
@@ -496,7 +498,7 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
     except AssertionError as error:
         if isinstance(error, Broken):
             raise
-        cause = error.__cause__  # which the loop's exception handler got
+        cause = error.__cause__  # the exception that only the loop's handler got
         raise cause if isinstance(cause, Broken) else Broken(Rule.QUIET, cause) from cause
     finally:
         setattr(direct, "write", os.write)  # noqa: B010

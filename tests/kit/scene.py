@@ -79,13 +79,13 @@ def text(position: Position) -> str:
 
 
 async def some_are_served(readers: list[FakeReader]) -> None:
-    """Wait, turn by turn of the loop, until a pass has served 20 readers."""
+    """Wait, turn by turn of the loop, until 20 readers have the new change."""
     while sum(len(reader.frames) > 1 for reader in readers) < 20:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # no event comes before the end of the pass
+        await asyncio.sleep(0)  # the hub signals nothing before all have the change
 
 
 async def middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
-    """Return ten readers of each slot, while a pass has served only some of them."""
+    """Return a scene and its readers, ten in each slot, when only some have the new change."""
     scene = await make_scene(clock=Clock(tick_s=0.0004))
     readers = [scene.reader() for _ in range(10 * SLOTS)]
     scene.announce(scene.past.publish)

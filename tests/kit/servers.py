@@ -45,11 +45,11 @@ COMMANDS = {
     ),
     "portable": (sys.executable, "-m", "uvicorn", "liveblog.app:create", "--factory"),
 }
-TRUSTING = ssl._create_unverified_context()  # our own servers, with certificates of the tests
+TRUSTING = ssl._create_unverified_context()  # only for our own servers with test certificates
 START_S = 20.0
 STOP_S = 20.0
 ANSWER_S = 10.0
-RESERVED_MAX = 200  # of the 1,024 descriptors that a process may have; a module uses 30 at most
+RESERVED_MAX = 200  # ports; each takes one of 1,024 descriptors; a test module uses up to 30
 
 _reserved: deque[socket.socket] = deque()
 
@@ -80,7 +80,10 @@ def reserve(port: int) -> int:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this process's environment with only these settings, and no drain by default."""
+    """Return this process's environment, with `settings` as liveblog's only variables.
+
+    By default a server ends without a drain.
+    """
     others = {n: v for n, v in os.environ.items() if n not in variables()}
     return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
 
@@ -137,7 +140,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - only two system calls, no locks
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -329,7 +332,7 @@ class StoreProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - two system calls
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - only two system calls, no locks
             )
         until_sync(self._answers)
 

@@ -30,7 +30,7 @@ def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.It
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Give whole modules to processes, whole directories of TOGETHER, and single tests of APART."""
+    """Give each process a whole module, a directory in TOGETHER, or a single test in APART."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that run in one process."""

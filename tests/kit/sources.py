@@ -2,8 +2,8 @@
 
 A test makes the store fork, or lose, repeat and delay messages, or become unreachable.
 
-`Past` is one blog's whole history, and computes every answer in the plainest way; tests compare the
-program's answers with it. `FakeStore` and `Wire` connect a `Past` to a hub.
+`Past` is one blog's whole history, and computes every answer in the simplest way. Tests compare the
+program's answers with those of `Past`. `FakeStore` and `Wire` connect a `Past` to a hub.
 """
 
 import asyncio
@@ -202,7 +202,7 @@ class Call(NamedTuple):
 
 
 class FakeStore:
-    """A hub's `Source`. A call takes two latencies; its answer is the state between them."""
+    """A hub's `Source`. A call waits twice for `latency_s`, and reads the state in between."""
 
     def __init__(self, *pasts: Past) -> None:
         self.pasts = {past.slug: past for past in pasts}
@@ -336,7 +336,7 @@ class Wire:
 
 
 def numbers_html(offset: int | None, order: int | None, revision: int) -> str:
-    """Return the attributes of an <article> that a frame has as members of JSON instead."""
+    """Return the numbers of an entry as a page has them: attributes, which a frame leaves out."""
     return f' data-offset="{offset}" data-order="{order}" data-revision="{revision}"'
 
 

@@ -28,7 +28,7 @@ READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
 PLAY_S: Final = 180.0  # the longest row takes 60 s
-JOINED_MIN: Final = 0.5  # share of passing readers; the others find a dead server
+JOINED_MIN: Final = 0.5  # the share of passing readers that must join
 CONVERGE_S: Final = 5.0
 RECONNECT_S: Final = 15.0  # readers reconnect within 10 s, and then catch up
 SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
@@ -36,10 +36,10 @@ SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S
 
 @dataclass
 class Show:
-    """One row while it is played.
+    """One row of the fault matrix, while its fault happens.
 
-    `forfeited` is the branch of history that a lost primary took with it. `over_s` is when the
-    fault ended.
+    `forfeited` are the checks of the changes that the fault loses on purpose. `over_s` is the
+    monotonic time at which the fault ended.
     """
 
     server: Server
@@ -70,8 +70,8 @@ class Show:
     def behind(self, wanted: Position | None = None) -> list[Viewer]:
         """Return the readers that are below a position or not on the store's history.
 
-        `wanted` None is the store's top. For a position of an earlier epoch, these are the readers
-        below the first offset of the present epoch.
+        Without `wanted`, this is the store's position. With a position of an earlier epoch, return
+        the readers below the first offset of the present epoch.
         """
         (epoch, top, _), chain, least = self.head(), self.kept.chain(), 0
         if wanted:
@@ -108,7 +108,7 @@ class Show:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Have the store accept no writes. The block ends the pause itself."""
+        """Have the store delay all writes. The block must end the pause; else it lasts 60 s."""
         self.store.client_pause(60_000, all=False)
         yield
 
@@ -121,7 +121,10 @@ class Show:
         await add_editor(self.server, name)
 
     async def converged(self) -> float:
-        """Wait until all readers have a change confirmed after the fault; return the seconds."""
+        """Wait until all readers have a change confirmed after the fault.
+
+        Return the seconds since the fault ended.
+        """
         if not self._converged_s:
             self.over_s = self.over_s or time.monotonic()
             await self.changes(1)
@@ -136,7 +139,8 @@ class Show:
     def forfeit(self) -> None:
         """Note that the fault loses the store's present changes on purpose.
 
-        The store accepts no writes meanwhile. An editor may get the answer to such a change later.
+        Call this while the store accepts no writes. An editor may get the answer to a lost change
+        only later.
         """
         self.history.look(self.kept)
         self.forfeited = self.history.branches[-1]
@@ -163,7 +167,7 @@ class Stage:
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Drop the bytes of all connections to the store silently, and of those made inside."""
+        """Drop all bytes to and from the store silently, also of connections made in the block."""
         with contextlib.ExitStack() as stack:
             for proxy in self.proxies:
                 stack.enter_context(proxy.half_open())
@@ -179,11 +183,12 @@ class Stage:
         desks: Sequence[str] = (),
         transports: Sequence[Transport] = TRANSPORTS,
     ) -> AsyncIterator[Show]:
-        """Play one row; the block is the fault.
+        """Run one row of the fault matrix; the block causes the fault.
 
-        After the block every reader must reach a change of the fault's end within `within_s`, and
-        the store's top once the editors have stopped. Then the judge decides, and the row is added
-        to the matrix. `desks` are the servers that editors write to, by default the readers'.
+        Within `within_s` after the block, every reader must have a change that was made after the
+        fault. Once the editors have stopped, every reader must reach the store's position. Then the
+        judge decides, and the row is added to the matrix. `desks` are the servers that editors
+        write to, by default the readers'.
         """
         urls = self.urls or [server.url for server in self.servers]
         async with asyncio.timeout(PLAY_S * SCALE), contextlib.AsyncExitStack() as stack:
@@ -288,7 +293,7 @@ async def proxies_of(store: StoreProcess, count: int = 2) -> AsyncIterator[list[
 
 @contextlib.asynccontextmanager
 async def stage_on(store: StoreProcess, logs: Path, **settings: str) -> AsyncIterator[Stage]:
-    """Yield a stage on a running store: two servers of one worker, each behind its own proxy."""
+    """Yield a stage on a running store, with two servers that reach it through a proxy each."""
     async with (
         proxies_of(store) as proxies,
         servers_on([proxy.url for proxy in proxies], logs, **settings) as servers,

@@ -11,7 +11,7 @@ ARTICLES = "all => all.map(it => [it.id, Number(it.dataset.offset)])"
 
 
 async def holds_what_the_store_does(page: Page, show: Show) -> bool:
-    """Return whether the feed has each published entry of its window once, as the store has it."""
+    """Return whether the feed has exactly the store's entries, from the page's lowest order on."""
     feed = await page.eval_on_selector_all("[role=feed] article", ARTICLES)
     lowest = int(await page.get_attribute("main", "data-lowest") or 0)
     living = [it for it in show.kept.entries().values() if not it.get("deleted")]

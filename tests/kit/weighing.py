@@ -9,8 +9,8 @@ from playwright.async_api import Browser, CDPSession, Page
 
 from kit.windows import SETTLED, window
 
-# Articles that scripts still reference, outside of every document and template. The heap's list
-# includes prototypes of elements, which have no properties to read.
+# Counts articles that scripts still reference, although no document and no template has them.
+# `this` lists the heap's elements, but also their prototypes, which the first filter removes.
 _DETACHED = """function () {
     const kept = new Set([...document.querySelectorAll('template')].map((it) => it.content));
     const elements = this.filter((it) => !Object.hasOwn(it, 'constructor'));
@@ -72,7 +72,7 @@ class Weight(NamedTuple):
 
 
 async def weigh(browser: Browser, url: str) -> Weight:
-    """Return what a page makes a browser load until it is live, later imports included."""
+    """Return the bytes of the scripts and styles that a page loads until it is live."""
     asked: dict[str, set[str]] = {"script": set(), "stylesheet": set()}
     async with window(browser) as page:
         page.on("request", lambda it: asked.get(it.resource_type, set()).add(it.url))

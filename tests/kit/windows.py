@@ -91,7 +91,7 @@ async def window(
 
 
 def _note(message: Any, complaints: list[str]) -> None:
-    # The browser itself logs an error answer, and a server that a test has stopped.
+    # The browser, not a script, logs answers with an error status and unreachable servers.
     harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
     if message.type in ("error", "warning") and not any(it in message.text for it in harmless):
         complaints.append(message.text)
@@ -182,7 +182,7 @@ async def serve_clip(page: Page) -> None:
 
 AT_ONCE = "Math.random = () => 0;"  # random waits are as short as possible
 
-# Without any answer the page keeps its own clock; a beat would correct it.
+# Stops all answers to the page: a heartbeat would correct the clock that a test has set.
 NO_ANSWERS = "delete window.WebSocket; delete window.EventSource; window.fetch = () => new Promise(() => {});"
 
 PLAY = """async place => {

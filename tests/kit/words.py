@@ -5,10 +5,10 @@
 Prints `file:line: what was found: what to write instead`, and exits with 1 when it printed anything.
 Without paths it checks CHECKED.
 
-Documents (.md) are checked whole, but for code; their sentences have at most WORDS_MAX words, table
-cells left out. In Python the docstrings, the comments and the names of tests are checked, and in
-`liveblog/` every text in the code, which log lines and error texts are. In scripts, styles, Lua,
-TOML and makefiles the comments are checked, in templates everything.
+In documents (.md) everything except code is checked. Their sentences, table cells excepted, have at
+most WORDS_MAX words. In Python the checker reads docstrings, comments and names of tests, and in
+`liveblog/` also every string, such as log lines and error texts. It reads the comments of scripts,
+styles, Lua, TOML and makefiles, and templates as a whole.
 """
 
 import ast
@@ -41,7 +41,7 @@ CHECKED: Final = (
     ".ci",
 )
 NOT_OURS: Final = {"node_modules", ".venv", "build", "dist", "data"}
-# A question may start with these words; a statement names its subject.
+# A statement must not start with these words, but name its subject. A question may.
 CLAUSE: Final = re.compile(r"(who|whoever|whom|what|whatever)\b", re.IGNORECASE)
 
 VERB: Final = re.compile(
@@ -103,13 +103,13 @@ def markdown(source: str) -> Iterator[Text]:
 
 
 def _plain(line: str) -> str:
-    """Return a line with a word for each code span and each link target, and without comments."""
+    """Return a line without comments and link targets, with "Code" for each code span."""
     line = re.sub(r"<!--.*?-->", "", line)
     return re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "Code", line))
 
 
 def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
-    """Yield docstrings, comments and names of tests; `with_texts`: every text of three words, too."""
+    """Yield docstrings, comments, names of tests; `with_texts`: also strings of 3 words or more."""
     yield from _comments(source)
     tree = ast.parse(source)
     docstrings = {id(node) for node in _docstrings(tree)}
@@ -124,7 +124,7 @@ def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
 
 
 def _comments(source: str) -> Iterator[Text]:
-    """Yield comments; lines that stand alone and follow each other are one."""
+    """Yield comments; consecutive lines with nothing but a comment make one text."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     start, lines = 0, list[str]()
     for token in tokens:
@@ -154,7 +154,7 @@ def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
 
 
 def _matches(pattern: str) -> Callable[[str], Iterator[Text]]:
-    """Make a reader that yields what a pattern finds."""
+    """Return a function that yields the texts that a pattern finds in a source."""
     compiled = re.compile(pattern, re.DOTALL | re.MULTILINE)
 
     def texts(source: str) -> Iterator[Text]:
@@ -216,7 +216,7 @@ def _faults_of(text: Text, *, is_document: bool) -> Iterator[tuple[int, str, str
 
 
 def _clauses(sentence: str) -> list[str]:
-    """Return a statement, and its later clauses that have two verbs; a question has none."""
+    """Return a statement's first clause, and later ones with two verbs; of a question nothing."""
     if sentence.endswith("?"):
         return []
     first, *others = re.split(r"[:;] ", sentence)

@@ -33,8 +33,8 @@ POLL_S: Final = 5.0  # 10 minutes in docs/streams.md
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
 ENDED: Final = 4510
-SOON_S: Final = 8.0  # until readers reach a top whose message has arrived, retries included
-REST_S: Final = 150.0  # until all readers reach the top, by two comparisons of heads
+SOON_S: Final = 8.0  # limit from a change's message to its readers, retries included
+REST_S: Final = 150.0  # limit until all readers converge, by two comparisons with the store
 
 
 def chosen(things: Sequence[T], pick: int) -> T:
@@ -42,12 +42,12 @@ def chosen(things: Sequence[T], pick: int) -> T:
 
 
 def _alternate_turns(_: float) -> None:
-    """Alternate between one and three readers a turn, so that walks stop at different readers."""
+    """Switch between a fan-out that yields after 1 reader and after 3, so that its pauses vary."""
     fanouts.LOOK_EVERY = 4 - fanouts.LOOK_EVERY  # type: ignore[misc]  # Final elsewhere
 
 
 class Worker:
-    """A running hub, and the fate of the next messages to it."""
+    """A running hub; `fate` decides how the next messages reach the hub."""
 
     def __init__(self, store: FakeStore) -> None:
         self.hub = make_hub(store, Clock(tick_s=0.0004))
@@ -63,7 +63,7 @@ class Worker:
         return self.hub.lives.get(SLUG)
 
     def beat(self) -> None:
-        """Send every slot its heartbeat, without waiting between them."""
+        """Send all readers their heartbeats at once; a hub spreads them over an interval."""
         if self.live:
             for slot in range(SLOTS):
                 self.live.beats.send(slot, None)
@@ -142,7 +142,7 @@ class World:
     def restore(self, count: int) -> None:
         """Restore the blog in the store, without its last changes.
 
-        No message announces this, so no reader is expected at the new top soon.
+        No message announces the older state, so `check_informed_readers` must not expect it.
         """
         self.past.lose(count)
         self.store.lacks.discard(SLUG)
@@ -150,7 +150,10 @@ class World:
             worker.wire.announced = None
 
     async def send(self, worker: int, fates: list[list[float]], pick: int, apart_s: float) -> None:
-        """Make one change for each of `fates`, the delays in seconds of its message to a worker."""
+        """Make one change for each of `fates`; a fate delays the change's message to `worker`.
+
+        A fate lists the delay in seconds of each copy of the message; an empty list loses it.
+        """
         for i, fate in enumerate(fates):
             if i:
                 await asyncio.sleep(apart_s)
@@ -182,10 +185,10 @@ class World:
                 worker.running.result()
 
     def check_informed_readers(self) -> None:
-        """Expect a reader at the top when its worker got the top's message SOON_S ago.
+        """Expect readers to have the newest change SOON_S after its message reached their worker.
 
-        A reader below the top must not have to wait for the next comparison with the store. Only a
-        lost history, and a blog that was restored, are left to the comparison.
+        Readers must not have to wait until the worker compares its position with the store. Only
+        after a lost history or a restored blog may they wait for this comparison.
         """
         before = asyncio.get_running_loop().time() - SOON_S
         for worker in self.workers:
@@ -194,7 +197,7 @@ class World:
                 self._check_at_top(worker, self.past.position)
 
     def _is_behind(self, worker: Worker) -> bool:
-        """Return whether a worker is in the store's history, at or below its top."""
+        """Return whether the store's present history has the worker's position."""
         live = worker.live
         return live is not None and not live.lost and self.past.has(live.position)
 
@@ -219,7 +222,7 @@ class World:
     async def check_the_end(self) -> None:
         """Expect all visitors to reach the store's state, and to stay there.
 
-        Messages still on their way to a worker may belong to a history that is lost by now.
+        First wait for delayed messages, which may belong to a history that is lost by now.
         """
         await asyncio.sleep(LATE_S + OUTAGE_S + SOON_S)
         self.check_informed_readers()
@@ -363,7 +366,7 @@ class Visitor:
             live.leave(seat)
 
     async def _any_live(self) -> LiveBlog:
-        # Most join the first worker, so that its passes take several turns.
+        # Most visitors join the first worker, so that it sends a change to them in several turns.
         worker = self._world.workers[self._random.random() < 0.25]
         try:
             live = await worker.hub.live(SLUG)
@@ -376,9 +379,9 @@ class Visitor:
         return live
 
     async def _page(self, at: Position | None = None) -> tuple[Position, Page]:
-        """Fetch a page; at position `at` or later, if the store confirms `at`.
+        """Fetch a page, and check that it shows the blog's state at its position.
 
-        Holds the page against the blog's state at its position.
+        When the worker does not have position `at` yet, it asks the store first.
         """
         while True:
             try:
@@ -395,8 +398,8 @@ class Visitor:
     async def _start_over(self, client: Client, reset: Position) -> None:
         """Replace everything by a page that the reset allows; after PAGES_TRIED pages, by any.
 
-        A store that loses its own rotation returns to the epoch held by the client: the rule for
-        resets alone would then wait without end.
+        A store may begin a new epoch, lose it, and return to the client's epoch. The reset then
+        allows no page at all, so the number of tries needs a limit.
         """
         for _ in range(PAGES_TRIED):
             await asyncio.sleep(3 * self._random.random())

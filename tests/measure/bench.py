@@ -246,7 +246,7 @@ class Bench:
                 costs.append(row["us_per_delivery"])
                 log(f"{readers} readers: {costs[-1]:.2f} us per delivery")
         few, some, many = (statistics.median(costs) for costs in found.values())
-        # Two numbers of readers give two unknowns: the cost per delivery, and the fixed cost per entry.
+        # Two numbers of readers separate the cost per delivery from the fixed cost per entry.
         fixed_ms = (few - some) / (1 / 1_000 - 1 / 5_000) / 1_000
         yield Row("CPU per delivery at 18,000 readers, against 5,000", 1.25, 1.1, many / some)
         yield Row("the same, the other way", 1.25, 1.1, some / many)
@@ -260,7 +260,7 @@ def _until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         if time.monotonic() > deadline:
             raise SystemExit("the stalled readers did not catch up")
-        time.sleep(0.1)  # this program has no event loop, and the deadline is above
+        time.sleep(0.1)  # blocks no event loop, as there is none
 
 
 def _is_drained(subject: Liveblog) -> bool:

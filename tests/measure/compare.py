@@ -1,4 +1,4 @@
-"""Two builds of liveblog side by side, or this build beside nchan and the C floor, as a table.
+"""Two builds of liveblog side by side, or this build beside nchan and floor.c, as a table.
 
     make compare                                    this build, nchan and the floor
     make compare ARGS="--before ../old"             a build in a directory, then this one
@@ -7,7 +7,8 @@
 Rounds alternate between the subjects, because a machine's speed changes over minutes. The table has
 the median of the ratios of each round, not the ratio of medians. Exits with 1 when a reader lost,
 repeated or reordered an entry. Needs Linux, two cores and cc; nchan needs Debian's nginx and
-libnginx-mod-nchan. A build in a directory runs in that directory's .venv, or in this one.
+libnginx-mod-nchan. A build in a directory runs in that directory's .venv, or without one in
+the .venv of this build.
 """
 
 import argparse
@@ -32,7 +33,7 @@ Make = Callable[[], Subject]
 
 
 class Figure(NamedTuple):
-    """A figure of the table. `inverse`: more of the key is better, as of accepts per second."""
+    """A figure of the table. `inverse`: a larger value is better, as with accepts per second."""
 
     name: str
     key: str
@@ -131,7 +132,7 @@ def compare_builds(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
 
 
 def compare_peers(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
-    """Yield the rows of the table against nchan, if there is one, and the floor."""
+    """Yield the rows of the table against floor.c, and against nchan if it is installed."""
     makes: dict[str, Make] = {"liveblog": lambda: Liveblog(args.body)}
     if has_nchan():
         makes["nchan"] = lambda: Nchan(args.body)

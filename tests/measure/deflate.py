@@ -3,8 +3,8 @@
     PYTHONPATH=tests python -m measure.deflate
 
 The frames are the `changes` of each entry of the demo, and the longest frame possible, with as many
-entries as fit into MISSED_BYTES_MAX. `of plain` divides bytes on the wire, with headers, by those
-of the uncompressed frame: the median, and the sum over all frames. Times are CPU times of this
+entries as fit into MISSED_BYTES_MAX. Column `of plain` divides a frame's bytes on the wire by those
+of the uncompressed frame: the median of all frames, then their sum. Times are CPU times of this
 thread, the best of several rounds.
 """
 
@@ -46,7 +46,7 @@ def articles() -> list[tuple[Entry, str]]:
 def _article(
     fields: dict[str, object], header: dict[str, object], number: int
 ) -> tuple[Entry, str]:
-    convert(fields, EntryFields)  # as the API would take them
+    convert(fields, EntryFields)  # raises for fields that the API would reject
     known = {
         name: value for name, value in fields.items() if name not in ("published_at", "status")
     }

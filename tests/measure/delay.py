@@ -19,7 +19,8 @@ from playwright.async_api import Page, expect
 
 TIMES = 30
 
-# When an action started at the desk, and when the reader's window had painted the change; ms since 1970.
+# The present time as a script, in ms since 1970. The desk notes the time of a key press or click,
+# the reader's page the time after painting.
 NOW = "performance.timeOrigin + performance.now()"
 WATCH_DESK = f"""for (const kind of ['keydown', 'click'])
     addEventListener(kind, () => {{ window.started = {NOW} }}, true)"""

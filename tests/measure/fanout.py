@@ -1,7 +1,7 @@
-"""One entry to many readers: publish to a subject at a rate, and measure cost, delay and losses.
+"""One entry to many readers: publish at a rate, and measure cost, delay and losses.
 
-`FanOut` is the measurement that `measure.bench` and `measure.compare` share. The subject runs on
-core 0, its readers and the publisher on core 1.
+`FanOut` is the measurement that `measure.bench` and `measure.compare` share. The subject, which is
+the measured server, runs on core 0, its readers and the publisher on core 1.
 """
 
 import time
@@ -12,7 +12,7 @@ from measure.subjects import Readers, Subject, log
 
 SETTLE_S: Final = 1.5
 NEVER: Final = ("failed", "closed", "repeated", "disordered", "unchained")
-# The calls of a burst overlap, so that marks reach the store in another order than they were made.
+# The calls of a burst overlap, so entries may arrive in another order than their texts were made.
 NEVER_IN_BURSTS: Final = ("failed", "closed", "unchained")
 
 Round = dict[str, float]
@@ -36,7 +36,7 @@ def publish(subject: Subject, entries: int, rate: float) -> None:
 
 
 def publish_bursts(subject: Subject, bursts: int, changes: int, within_s: float) -> None:
-    """Publish `bursts` times `changes` entries within `within_s`, without awaiting their answers."""
+    """Publish `bursts` bursts; each has `changes` overlapping calls within `within_s` seconds."""
     with ThreadPoolExecutor(changes) as pool:
         for _ in range(bursts):
             started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 The sample blog is replayed by `liveblog demo --replay` while a person types an entry at the desk.
 Each frame of the animation is one screenshot of both windows. A frame's time is scripted, and the
-replay stands still but for its steps, so a slow machine produces the same animation.
+replay runs only in steps, so a slow machine produces the same animation.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ SLUG: Final = f"{DEMO.removeprefix('/blogs/')}-replay"
 REPLAY: Final = "from liveblog.commands.main import main; main()"
 GAP_S: Final = 0.5  # between two changes of the replay while it runs
 SHOWN_S: Final = 0.3  # after this time both windows show the last change
-STEPS: Final = 4  # of the replay, after the typed entry
+STEPS: Final = 4  # steps of the replay after the typed entry
 ENTRIES_BEFORE: Final = 3  # entries that both windows show at the start of the animation
 
 DESK: Final = (820, 800)  # CSS pixels
@@ -134,7 +134,7 @@ class Replay:
         wanted = await self._count() + entries
         self._process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(60):
-            while await self._count() < wanted:  # noqa: ASYNC110 - another process counts
+            while await self._count() < wanted:  # noqa: ASYNC110 - counts another process's entries
                 await asyncio.sleep(0.05)
         self._process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(SHOWN_S)

@@ -1,4 +1,4 @@
-"""Servers to measure on core 0 (the C floor, nginx with nchan, and liveblog), and readers on core 1.
+"""Servers to measure on core 0 (floor.c, nginx with nchan, and liveblog), and readers on core 1.
 
 liveblog's embedded store moves to core 1, because in production it runs on another machine. CPU is
 the user and system time of the serving processes from /proc; memory is their resident set.
@@ -31,8 +31,8 @@ NCHAN = Path("/usr/share/nginx/modules/ngx_nchan_module.so")
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") / 1024
 WORDS = "The river rose above the second mark at noon and the council opened the school hall. "
-# Bytes added to the peers' text, so that their frames are as long as liveblog's (1.1 KB). A frame
-# longer by 370 bytes made the floor's delivery 13 % more expensive on one machine, 1 % on another.
+# Bytes added to the text for nchan and floor.c: their frames must be as long as liveblog's, 1.1 KB.
+# 370 bytes more made a delivery of floor.c 13 % more expensive on one machine, 1 % on another.
 ENVELOPE = 460
 START_S = 20.0
 
@@ -104,7 +104,7 @@ class Subject(ABC):
         self._until(lambda: self.request("GET", path)[0] < 500)
 
     def wait_for_port(self) -> None:
-        """Wait until the server listens; the floor answers no GET."""
+        """Wait until the server listens, for floor.c, which answers no plain GET."""
 
         def listens() -> bool:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -118,14 +118,14 @@ class Subject(ABC):
             with contextlib.suppress(OSError):
                 if answers():
                     return
-            time.sleep(0.1)  # this program has no event loop, and the deadline is above
+            time.sleep(0.1)  # blocks no event loop, as there is none
         log = (self.scratch / "log").read_text()
         raise SystemExit(f"{self.name} does not answer:\n{log[-2000:]}")
 
     # -- costs
 
     def pids(self) -> Iterator[int]:
-        """Yield the pids of the serving processes; move a store to core 1 instead."""
+        """Yield the pids of the serving processes; leave out a store, and move it to core 1."""
         assert self.process
         children: dict[int, list[int]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -166,7 +166,7 @@ class Floor(Subject):
         self._spawn([compiled("floor"), self.port])
         self.wait_for_port()
 
-    def publish(self) -> None:  # one send, because the floor reads a request with one recv()
+    def publish(self) -> None:  # one send: floor.c reads a request with one read()
         body = json.dumps({"html": text(self.body + ENVELOPE)})
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(
@@ -189,7 +189,7 @@ class Nchan(Subject):
 
 
 class Build(NamedTuple):
-    """A checkout of liveblog, of any version whose packages `python` has."""
+    """A checkout of any version of liveblog; `python` must have the packages that it needs."""
 
     directory: Path
     python: Path = Path(sys.executable)
