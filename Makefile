@@ -59,7 +59,8 @@ mypy: $(VENV)/.installed-test
 stories: $(VENV)/.installed-test
 	@LONG=1 $(BIN)/pytest -n 2 tests/unit/test_rfc6455.py tests/unit/test_hub_world.py
 
-# nginx, a cluster and sentinels, with the timeouts that operators set: five times those of `test`.
+# The tests with nginx, a cluster and sentinels. The scale of 5 gives the cluster and the sentinels
+# the timeouts that operators set.
 .PHONY: real
 real: $(VENV)/.installed-test tools
 	@TEST_TIME_SCALE=5 $(BIN)/pytest -m real --durations=10 tests

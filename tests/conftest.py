@@ -38,7 +38,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the models' mutants as `model`, which `make check` leaves out."""
+    """Mark the tests that seed bugs as `model`; `make check` leaves them out."""
     if item.path.stem.startswith(APART):
         item.add_marker("model")
 
@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    config.option.loadscopereorder = False  # else the modules with the most tests start first
+    # Keep the order of kit/sharing.py: xdist would start the modules with the most tests first.
+    config.option.loadscopereorder = False
     return Sharing(config, log)
 
 

@@ -4,7 +4,7 @@
 (() => {
   const POSITION = 'data-position';
 
-  // A listener added by the constructor runs before the page's own. This one only compares a prefix.
+  // The constructor's listener runs before the page's own, so it only compares a prefix.
   window.WebSocket = class extends WebSocket {
     constructor(...args) {
       super(...args);

@@ -288,7 +288,7 @@ async def test_an_unread_link_leads_to_the_next_entry_when_its_own_is_deleted(
 async def test_the_button_has_no_number_when_an_older_page_was_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """After a reset such a page does not know how many entries came or went."""
+    """After a reset, an older page does not know how many entries were published or deleted."""
     slug = await filled(editor, entries=25)
     await open_older(reader, server, editor, slug)
     await editor.publish(slug, headline="New")

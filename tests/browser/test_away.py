@@ -215,7 +215,7 @@ async def _is_steady(page: Page, headline: str, at: float) -> bool:
 async def test_missed_entries_wait_and_are_counted_when_a_reset_brings_them(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """More entries than one page holds: the rest comes with older pages."""
+    """The new page has only 20 of the 45 missed entries; older pages bring the others."""
     slug = await filled(editor, entries=25)
     await open_page(reader, server, slug)
     await load_older(reader, 25)
@@ -237,7 +237,7 @@ async def test_missed_entries_wait_and_are_counted_when_a_reset_brings_them(
 async def test_a_reset_stops_no_video_and_removes_no_node(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Both renderings of the page have the video, within an entry."""
+    """The page has the same video in an entry before and after the reset."""
     slug = await filled(editor, entries=3)
     await serve_clip(reader)
 
@@ -296,7 +296,7 @@ async def _has(page: Page, headline: str) -> bool:
 
 
 async def _reads(page: Page, expected: list[str]) -> bool:
-    """Return whether all headlines are there in order, those of waiting entries too."""
+    """Return whether the feed has exactly these headlines in order; waiting entries count."""
     found = await page.eval_on_selector_all(
         "[role=feed] article h3", "all => all.map(it => it.textContent)"
     )
@@ -326,7 +326,7 @@ async def test_late_corrections_arrive_without_a_stream_when_coverage_has_ended(
 
 
 async def _seen(page: Page, text: str) -> bool:
-    """Make the page visible again; return whether it has a text."""
+    """Make the page visible again; return whether it shows `text`."""
     await hide(page, is_hidden=False)
     return await page.get_by_text(text, exact=True).count() > 0
 

@@ -1,4 +1,4 @@
-"""The measurements of `make page` find a fault: each measures a page that has one."""
+"""The measurements of `make page` find faults: each test measures a page with one known fault."""
 
 import math
 from collections.abc import AsyncIterator

@@ -107,8 +107,9 @@ async def test_pinned_entries_and_key_events_appear_and_disappear(
     assert await is_same_document(reader)
 
 
-# Every element of the three lists: its name, attributes and texts, without the class that plays an
-# animation. The link of a key event depends on whether the server knew that the page has the entry.
+# Returns the name, attributes and texts of each element in the feed, the pinned entries and the key
+# events. It leaves out the class that plays an animation. It leaves out the link of a key event,
+# because the server may not know whether the page has the entry.
 ELEMENTS = """() => {
   const isKept = (node, name) => name === 'class' ? !['', 'fresh'].includes(node.className)
     : name !== 'href' || !node.closest('#key-events');

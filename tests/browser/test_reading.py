@@ -196,7 +196,7 @@ async def test_key_events_scroll_away_when_they_have_no_column(
 async def test_the_text_being_read_stays_in_place_when_a_key_event_arrives(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """The column reaches below the middle of the window."""
+    """The column of key events is so long that it reaches below the middle of the window."""
     slug = await filled(editor)
     for entry in await editor.entries(slug):
         await editor.mark(entry, key=True, key_title="A key event of more than one line. " * 3)
@@ -393,9 +393,9 @@ async def test_times_are_in_the_readers_zone_when_they_choose_it(
 
 
 def zone_where_it_is(hour: int) -> str:
-    """Return a zone without summer time where it is this hour now."""
+    """Return a zone without summer time in which the current hour is `hour`."""
     ahead = (hour - datetime.now(UTC).hour + 12) % 24 - 12
-    return f"Etc/GMT{-ahead:+}"  # with the sign of POSIX: west of Greenwich is positive
+    return f"Etc/GMT{-ahead:+}"  # in these names "+" is west of Greenwich
 
 
 async def test_an_updates_time_has_a_date_when_the_entrys_day_is_another(
@@ -504,9 +504,8 @@ async def test_the_order_is_remembered_when_a_reader_chooses_it(
     assert await headlines(reader) == ["Entry 2", "Entry 1", "Entry 0"]
     await editor.publish(slug, headline="New")
     await expect(reader.locator(".fresh")).to_have_count(1)
-    await expect(reader.locator(".fresh")).to_have_count(
-        0
-    )  # otherwise the highlight would play again
+    # A class that stays would play the highlight again at the next change of the order.
+    await expect(reader.locator(".fresh")).to_have_count(0)
 
 
 async def test_the_text_being_read_stays_in_place_when_older_entries_load(
@@ -816,7 +815,7 @@ async def _is_clear(article: Locator) -> bool:
 async def test_nothing_of_an_entry_stays_on_its_page_when_it_is_taken_down(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The title has none either; the entry's headline may start with the blog's title."""
+    """The document's title loses even a headline that starts with the blog's earlier title."""
     slug = await filled(editor, entries=1)
     entry = await editor.publish(slug, "Libel, word by word.", headline="Council libels Smith")
     await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")
@@ -925,7 +924,7 @@ async def test_nothing_is_cut_off_when_the_window_is_narrow(
 async def test_every_target_is_at_least_24_pixels_high_and_wide(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """WCAG 2.2, 2.5.8, which excepts links within a sentence."""
+    """WCAG 2.2, criterion 2.5.8, requires this of all targets but links within a sentence."""
     slug = await filled(editor, entries=25)
     await editor.publish(slug, headline="A key event", key=True, pinned=True)
     async with window(browser, viewport={"width": 390, "height": 844}) as page:

@@ -1,4 +1,4 @@
-"""A page that starts over from another rendering: no entry counts as new twice, and no deleted entry stays."""
+"""A page that starts over after a reset: no entry is new twice, and no deleted entry stays."""
 
 import pytest
 from kit.servers import Editor, Server
@@ -23,7 +23,7 @@ GMT_ALL_YEAR = "Africa/Abidjan"
 
 
 async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America/New_York") -> None:
-    """Reset all readers of a blog, and wait until this one has started over."""
+    """Reset all readers of a blog, and wait until `page` has started over."""
     await editor.alter(slug, timezone=zone)
     name = "E" if zone == "America/New_York" else "GMT"
     await expect(page.locator("article .when").first).to_contain_text(name)
@@ -54,7 +54,7 @@ async def test_read_entries_do_not_wait_when_older_ones_load_after_a_reset(
 async def test_read_entries_do_not_wait_when_they_are_loaded_again_later(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Entries are read after one reset and removed at the next, since they do not load then."""
+    """The second reset removes read entries, because older pages do not load at that moment."""
     slug = await filled(editor, entries=2)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     await start_over(reader, editor, slug)
@@ -118,7 +118,7 @@ async def test_failed_older_entries_remove_nothing_when_a_second_reset_follows(
 async def test_older_entries_from_before_a_reset_change_nothing_when_late(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Otherwise the page would wait for a page of the earlier epoch, which never comes."""
+    """The page must not wait for further entries of the earlier epoch, which never come."""
     slug = await filled(editor, entries=25)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     held: list[tuple[Route, APIResponse]] = []
@@ -141,7 +141,7 @@ async def test_older_entries_from_before_a_reset_change_nothing_when_late(
 async def test_older_entries_of_an_ended_blog_load_when_it_was_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Without a stream, only the older page shows that there was a reset."""
+    """An ended blog has no stream: the page learns of the new epoch from the older entries."""
     slug = await filled(editor, entries=25)
     await editor.alter(slug, status="ended")
     requested = f"**/blogs/{slug}/changes?since=*"
@@ -191,7 +191,7 @@ async def test_line_and_focus_go_to_the_next_unread_when_a_reset_removes_it(
 async def test_stale_entries_are_removed_when_older_ones_do_not_load_again(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Otherwise an entry that was taken down would stay on the open page."""
+    """A stale entry may have been taken down, so the open page must not keep it."""
     slug = await filled(editor, entries=25)
     entries = await editor.entries(slug)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")

@@ -1,4 +1,4 @@
-"""One store, stage and browser for all faults that leave them as they were."""
+"""One store, stage (kit/stage.py) and browser for all tests whose faults do no lasting damage."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -26,7 +26,7 @@ AHEAD = 12  # changes that only the old primary has
 
 @dataclass
 class Replicas:
-    """A primary and two replicas. `links` are the replicas' proxies, `proxies` the servers'."""
+    """A primary and two replicas. Replicas connect through `links`, servers through `proxies`."""
 
     stores: list[StoreProcess]
     links: list[Proxy]
@@ -40,7 +40,7 @@ class Replicas:
         return self.primary.client()
 
     async def replicate(self) -> None:
-        """Make the replicas follow the primary, and wait until they are in step."""
+        """Make the replicas follow the primary, and wait until they have all its data."""
         following = zip(self.stores[1:], self.links, strict=False)
         await asyncio.gather(*(self._replicate(store, link) for store, link in following))
 
@@ -223,7 +223,8 @@ async def test_pages_and_desk_reconcile_when_a_store_restores_an_old_copy(
         show.over()
         await expect(desk.locator("#store")).to_contain_text("older version")
         await until(lambda: show.head().epoch != before.epoch)
-        show.newsroom.patient = False  # only now: a 401 of the emptied store may arrive late
+        # Not earlier: an editor may still get a 401 that a server sent while the store was empty.
+        show.newsroom.patient = False
         await stays_in_step(page, show)
         await stays_in_step(desk, show)
     assert show.resets() >= len(show.audience.viewers)

@@ -25,7 +25,7 @@ async def test_reader_misses_nothing_when_ahead_of_its_server(stage: Stage) -> N
     """The page comes from one server, the stream from another that cannot reach the store."""
     ahead, late = stage.servers
     fault = "page from one server, stream on one that is behind"
-    # A viewer that polls the server that is behind retries within 10 s.
+    # A polling reader gets 503 from the server without the store, and retries within 10 s.
     async with stage.play(fault, within_s=RECONNECT_S, desks=[ahead.url]) as show:
         with stage.proxies[1].half_open():
             await show.changes(10)

@@ -25,7 +25,7 @@ async def test_readers_stay_and_miss_nothing_when_pubsub_is_killed(stage: Stage)
 
 
 def unreliable(chance: random.Random) -> Sequence[float]:
-    """Return when the copies of a message arrive: never, on time, twice, late, or late and twice."""
+    """Return the delay of each copy of a message, in seconds; an empty list loses the message."""
     return chance.choice(([], [0.0], [0.0, 0.0], [0.3], [0.05], [0.0, 0.7], [1.5]))
 
 
@@ -98,7 +98,7 @@ async def test_worker_repairs_within_5_s_when_pubsub_falls_silent(stage: Stage) 
             await show.publish(editor)
         assert await _caught_up_s(show, began) <= NOTICED_S * SCALE
         made = [repairs(server) - was for server, was in zip(stage.servers, before, strict=True)]
-        # One repair for the gap, and one after each newly confirmed subscription.
+        # A worker repairs once for the gap, and perhaps once after it has subscribed again.
         assert all(1 <= count <= 2 for count in made), made
         show.over()
         show.newsroom.resume()
@@ -122,7 +122,8 @@ async def test_worker_repairs_once_when_one_message_is_lost(stage: Stage) -> Non
             await show.publish(editor)
         assert await _caught_up_s(show, began) <= NOTICED_S * SCALE
         made = [repairs(server) - was for server, was in zip(stage.servers, before, strict=True)]
-        # One repair for the gap. A second when a head check came before the change's message.
+        # A worker repairs once for the gap. It repairs a second time if it compared its position
+        # with that of the store before the message arrived.
         assert all(1 <= count <= 2 for count in made), made
         show.over()
         show.newsroom.resume()

@@ -35,7 +35,8 @@ async def test_readers_reconnect_when_all_sockets_are_cut_at_once(
     stage: Stage,
 ) -> None:
     async with stage.play("all sockets cut at once", within_s=RECONNECT_S) as show:
-        await asyncio.sleep(STABLE_S)  # a stable stream reconnects within 1 s, a young one later
+        # Streams of this age reconnect within 1 s; younger streams wait longer.
+        await asyncio.sleep(STABLE_S)
         cut = [viewer for viewer in show.audience.viewers if viewer.cut()]
         show.over()
     assert show.reconnects() == len(cut)

@@ -11,7 +11,7 @@ from kit.waiting import length, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PUBLISH = b":idem:"  # a key that only the script of an editor's write has
+PUBLISH = b":idem:"  # in the key of a repeatable call, which only editors' writes name
 
 
 async def assert_reading_continues(stage: Stage, show: Show) -> None:
@@ -91,7 +91,7 @@ async def test_publish_makes_one_entry_when_its_answer_is_lost(stage: Stage) -> 
         lost = sum(proxy.answers_lost for proxy in stage.proxies)
         for _ in range(4):
             for proxy in stage.proxies:
-                for _ in range(2):  # a server retries a call once
+                for _ in range(2):  # twice, since a server retries a lost call once
                     proxy.lose_next_answer(PUBLISH)
             await show.changes(8)
         lost = sum(proxy.answers_lost for proxy in stage.proxies) - lost

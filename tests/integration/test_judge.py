@@ -9,9 +9,10 @@ import pytest
 import redis
 from kit.judge import Announced, Deed, History, Kept, Page, Position, Shown, Step, Verdict, judge
 
-FLAVOURS = ("valkey",)  # only HSET, SET and their reading
+FLAVOURS = ("valkey",)  # Redis does the same for HSET, SET and reads
 SLUG = "election"
-# The deed of each offset. A check is the last digit of its offset, eight times.
+# The entry's id, order and text after the change at each offset; a text of None means deleted.
+# A check repeats the last digit of its offset eight times.
 DEEDS = {2: ("ea", 2, "m1-1"), 3: ("eb", 3, "m2-1"), 4: ("ea", 2, "m1-2"), 5: ("eb", 3, None)}
 
 
@@ -162,7 +163,7 @@ def test_judge_finds_two_entries_when_one_publish_made_both(store: redis.Redis) 
 def test_judge_compares_readers_with_their_branch_until_a_reset(
     store: redis.Redis,
 ) -> None:
-    """A fork: what readers saw of the lost history was right when they saw it."""
+    """After a fork, a reader may have the lost changes until the server resets the reader."""
     history = History(SLUG)
     for offset, (id, order, mark) in DEEDS.items():
         history.note(at(offset), Deed(id, order, mark))

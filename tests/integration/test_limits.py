@@ -43,7 +43,7 @@ class App:
 
 
 class Unsignalled(uvicorn.Server):
-    """A server in a process whose signals are pytest's."""
+    """A server in the process of pytest, which handles the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -113,7 +113,7 @@ async def test_connection_is_freed_when_its_client_takes_nothing(small: Any) -> 
 async def test_stream_never_goes_among_the_bytes_of_a_page(
     small: Any, stream: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page's answer is complete, and waits for a client that reads slowly."""
+    """The client asks for the stream while the server still has bytes of the page to send."""
     server, shared, url = small
     shared.undrained = Deadlines(30, shared.clock)
     shared.closing = Deadlines(30, shared.clock)
@@ -128,7 +128,7 @@ async def test_stream_never_goes_among_the_bytes_of_a_page(
     assert page.startswith(b"HTTP/1.1 200 ")
     if stream == "live":
         assert after == b"\r\n0\r\n\r\n"
-    else:  # the application answers this request in its turn
+    else:  # the application answers this request after the page
         assert after.startswith(b"\r\n0\r\n\r\nHTTP/1.1 200 ")
     assert not shared.door.hub.count()
 
@@ -270,7 +270,7 @@ async def test_descriptor_is_open_when_connection_lost_is_called(
 async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
     small: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server owes a pong, the close waits behind a full socket, then the reader reads on."""
+    """A pong and a close frame wait behind the reader's full socket; then the reader reads them."""
     _, shared, url = small
     async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE), limit=1) as made:
         reader = await _behind(shared)
@@ -278,7 +278,7 @@ async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
         await until(lambda: reader._pong)
         await made.send(masked(0x81))
         await until(lambda: reader.is_ending)
-        setattr(made.reader, "_limit", 65_536)  # noqa: B010 - a limit of 1 reads single bytes
+        setattr(made.reader, "_limit", 65_536)  # noqa: B010 - a limit of 1 byte makes reads slow
         await made.rest()
     await until(lambda: shared.door.count == 0)
     assert not [record for record in caplog.records if record.exc_info]

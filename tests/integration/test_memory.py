@@ -67,7 +67,7 @@ class Client:
         return await self.ask("GET", path, accept, **headers)
 
     async def get_in(self, coding: str, path: str, **headers: str) -> Got:
-        """Return an answer in a coding; the first answers are plain while compression takes long."""
+        """Return the first answer in a coding; answers are plain until they are compressed."""
 
         async def coded() -> Any:
             got = await self.get(path, coding, **headers)

@@ -1,4 +1,4 @@
-"""Readers' pages over a real server: complete without scripts, never older than `at`."""
+"""Readers' pages over a real server: complete without scripts, never older than `?at=` asks for."""
 
 import asyncio
 import html

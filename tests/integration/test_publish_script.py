@@ -104,7 +104,7 @@ async def _collect(pubsub: Any, raw_messages: list[bytes]) -> None:
 
 
 def redis_of(nodes: Nodes) -> Redis:
-    """Return the whole client, of which the program's type has a part."""
+    """Return the client with all of redis-py's commands; `Client` declares only some of them."""
     return cast(Redis, nodes.at(SLUG))
 
 

@@ -233,9 +233,8 @@ async def test_list_leaves_out_an_entry_when_it_is_deleted_meanwhile(
     place = await store_client.zscore("lb:{council}:order", deleted)
     assert place
     await publishing.delete_entry(EDITOR, "council", deleted)
-    await store_client.zadd(
-        "lb:{council}:order", {deleted: place}
-    )  # as a list read before the delete has it
+    # Put the id back into the order: a read that began before the delete still finds the id there.
+    await store_client.zadd("lb:{council}:order", {deleted: place})
     for page, after in (
         await publishing.entries(EDITOR, "council"),
         await publishing.shown(EDITOR, "council", None, 1),
@@ -320,7 +319,7 @@ async def test_fifty_edits_are_all_stored_when_made_at_once(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
-    # Every lost race is another edit's success, so with 50 tries each edit succeeds.
+    # A try fails only because another edit succeeds, so each of 50 edits needs at most 50 tries.
     monkeypatch.setattr("liveblog.editors.publishing.TRIES_MAX", 50)
     edits = [
         publishing.edit_entry(EDITOR, "council", id, {"pinned": bool(n % 2)}, None)

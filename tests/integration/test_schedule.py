@@ -28,7 +28,7 @@ from liveblog.store.nodes import One
 
 SLUG = "council"
 SOON_S = 0.3
-CALL_S = 2.0  # until the entry is due; the call must arrive before that time
+CALL_S = 2.0  # from the call that schedules an entry until the entry is due
 
 
 def in_seconds(seconds: float) -> str:

@@ -39,7 +39,7 @@ def servers(group: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 async def editor(group: Watched, servers: list[Server]) -> AsyncIterator[Editor]:
-    """An editor; the primary has both of its replicas."""
+    """Yield an editor, once both replicas follow the primary."""
     await until(lambda: len(group.followers_of(group.present())) == 2, 30)
     async with servers[0].editor() as calls:
         yield calls

@@ -78,7 +78,7 @@ def started(server: Server) -> bool:
 
 
 def until_gone(family: list[int]) -> None:
-    # Not at once: Python's own resource tracker ends after it has seen its parent end.
+    # Python's resource tracker ends only after it has noticed that its parent has ended.
     until_sync(lambda: not any(map(is_alive, family)), 5)
 
 
@@ -130,7 +130,7 @@ def test_server_without_workers_ends_in_order_when_its_terminal_closes(tmp_path:
 def test_server_with_workers_stays_on_sighup_before_its_supervisor(
     tmp_path: Path,
 ) -> None:
-    """A store that must be verified and is unreachable keeps the supervisor from starting."""
+    """SIGHUP arrives while the server waits for a store whose durability it must verify."""
     log = tmp_path / "server.log"
     environ = {**os.environ, "REDIS_URL": f"unix://{tmp_path}/none", "LIVEBLOG_DURABILITY": "disk"}
     with log.open("w") as output:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BUILD_S = 120.0
 
-# Asks the assets of the package on PYTHONPATH, as a browser does.
+# Requests the assets of the package on PYTHONPATH, as a browser does, and prints their sizes.
 ASK = """
 import json, liveblog
 from starlette.applications import Starlette

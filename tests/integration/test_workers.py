@@ -36,8 +36,8 @@ from liveblog.store.connect import connect
 from liveblog.store.follow import Follower, Line
 from liveblog.store.nodes import Node, One
 
-ASKED = 20  # requests: several for each worker that listens
-LEAD_S = f"{4 * SCALE:g}"  # for all requests of the test to a server that drains
+ASKED = 20  # requests, so that each listening worker gets several
+LEAD_S = f"{4 * SCALE:g}"  # seconds for the requests that the test sends to a draining server
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
 
@@ -486,7 +486,7 @@ async def _published(server: Server, slug: str) -> Any:
 async def test_exchange_waits_until_the_new_workers_have_reached_the_store(
     own_store: StoreProcess, tmp_path: Path
 ) -> None:
-    """The old workers hold pages that a new one could not serve."""
+    """The old workers serve pages from memory; a new worker needs the store for its first page."""
     own_store.start()
     with serving(tmp_path / "log", "--workers", "2", REDIS_URL=own_store.url) as server:
         async with server.editor() as editor:

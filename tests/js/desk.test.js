@@ -1,4 +1,4 @@
-// The meaning of the desk's forms: from boxes to the API's fields, and from answers to words.
+// The desk's forms: form fields become fields of the API, and its answers become messages.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 
 const STYLES_BYTES_MAX = 6 * 1024;
 
-/** @param {string[]} files @returns {number} bytes on the way, each file compressed separately */
+/** @param {string[]} files @returns {number} bytes sent, each file compressed separately */
 const weigh = (files) =>
   files
     .map((file) => readFileSync(new URL(`../../static/${file}`, import.meta.url)))

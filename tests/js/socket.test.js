@@ -1,5 +1,5 @@
-// The stream: when it connects, waits, changes its transport and rests. docs/streams.md has the
-// frames and close codes.
+// The stream: when it connects, waits, changes its transport and stops connecting. docs/streams.md
+// has the frames and close codes.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -28,7 +28,8 @@ const header = (status, offset) => ({ op: 'blog', offset, status, html: '<header
 /**
  * Make a stream with a minimal reader: a timeline, and a record of what was shown.
  *
- * @param {string} [status] of the blog @param {object} [lacks] members of the world to replace
+ * @param {string} [status] of the blog
+ * @param {object} [lacks] members of the fake world to replace, such as an undefined WebSocket
  */
 function setUp(status = 'live', lacks = {}) {
   const fake = new FakeWorld();
@@ -80,7 +81,7 @@ function live() {
   return all;
 }
 
-/** Make a stream that polls, because neither of the better transports said hello. */
+/** Make a stream that polls, because neither WebSocket nor Server-Sent Events said hello. */
 async function polling() {
   const all = setUp();
   all.stream.start();
@@ -209,7 +210,7 @@ test('a connection is closed when it says no hello within ten seconds', () => {
   fake.pass(10_000);
   assert.ok(fake.opened[0].isClosed);
   assert.equal(fake.socket.url, `/events/${POSITION}`);
-  assert.equal(state(), undefined); // no loss is shown before all three were tried
+  assert.equal(state(), undefined); // polling is still to be tried, so no loss is shown
 });
 
 test('a stream reconnects within a second when a stable connection is cut', () => {
@@ -353,7 +354,8 @@ test('a reset stream never reconnects when the blog is gone', async () => {
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
   await fake.request.answer(404);
-  assert.equal(fake.request.url, '/blog/bb.9.00000000'); // perhaps only this page is gone
+  // Perhaps only this page is gone, so the stream requests the blog's page.
+  assert.equal(fake.request.url, '/blog/bb.9.00000000');
   await fake.request.answer(404);
   assert.deepEqual(shown.at(-1), { name: 'lost', retry_at: null });
   assert.equal(fake.wait_ms, null);

@@ -12,7 +12,7 @@ const NO_HEAD = /^ *(?:if|for|while|switch|catch) /;
 /** @param {string} name */
 const linesOf = (name) => readFileSync(new URL(name, ROOT), 'utf-8').trimEnd().split('\n');
 
-/** @param {string[]} lines @param {number} at @param {string} indent @returns the lines to its closing brace */
+/** @param {string[]} lines @param {number} at @param {string} indent @returns the block's line count */
 const lengthOf = (lines, at, indent) =>
   lines.slice(at).findIndex((it) => it.startsWith(`${indent}}`)) + 1;
 

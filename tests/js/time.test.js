@@ -1,4 +1,4 @@
-// Relative times: the unit, the day, and the clock that counts.
+// Relative times: the unit, the day, and the server's time in place of a wrong clock.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -31,7 +31,7 @@ for (const { name, start, steps, end } of CASES) {
   test(name, () => {
     let timeline = build(start);
     for (const step of steps) {
-      if (!step.frame) continue; // a step for the server's timeline
+      if (!step.frame) continue; // `since` steps test only the Python timeline
       const before = timeline;
       const applied = timelines.apply(timeline, step.frame);
       timeline = applied.timeline;

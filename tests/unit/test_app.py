@@ -92,7 +92,7 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
     class Left:
         itself: "Left"
 
-    gc.disable()  # the collector alone would need many minutes
+    gc.disable()  # Python's own collections may be many minutes apart
     try:
         left = Left()
         left.itself = left

@@ -23,12 +23,12 @@ def text() -> str:
 
 
 def rules() -> dict[str, set[str]]:
-    """Return what each package may import of ours; a module at the root is a package by itself."""
+    """Return the packages that each package may import; a module at the root is a package, too."""
     return {name: set(re.findall(r"\w+", may)) for name, may in RULE.findall(text())}
 
 
 def files() -> list[Path]:
-    """Return every Python file of the package that is not empty."""
+    """Return every Python file of the package but the empty `__init__.py` files."""
     return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 

@@ -45,7 +45,8 @@ FULL = replace(
     full_coverage=Link("All", "/all"),
     successor=Link("Mars", "/blogs/mars"),
 )
-SECOND_HALF_PAST_ONE = 1_793_514_600_999  # of November 1, 2026, in EST; an hour after that in EDT
+# 1:30 in EST on November 1, 2026, an hour after 1:30 in EDT; milliseconds since 1970.
+SECOND_HALF_PAST_ONE = 1_793_514_600_999
 ENTRY = Entry(
     id=ID,
     headline="Lift-off",
@@ -194,7 +195,7 @@ def browser() -> Iterator[Browser]:
 
 
 def value_of(page: str, name: str) -> str:
-    """Return the content of the first box of a name."""
+    """Return the content of the first form field with a name."""
     line = re.search(rf'<input[^>]* name="{name}"[^>]* value="([^"]*)"', page)
     area = re.search(rf'<textarea[^>]* name="{name}"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
     found = line or area
@@ -203,7 +204,7 @@ def value_of(page: str, name: str) -> str:
 
 
 def reason_of(page: str, name: str, form: str = "compose") -> str:
-    """Return the reason at a box; the box must refer to it by aria-describedby."""
+    """Return the error text of a form field, whose aria-describedby must refer to the text."""
     found = re.search(rf'id="{form}-{name}-reason"[^>]*>([^<]*)<', page)
     assert found
     assert f'aria-describedby="{form}-{name}-reason' in page

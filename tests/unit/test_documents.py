@@ -67,7 +67,7 @@ def test_the_readmes_animation_is_small_and_moves() -> None:
     [picture] = re.findall(r"!\[[^\]]+\]\((docs/[^)]+)\)", doc("README.md"))
     data = (ROOT / picture).read_bytes()
     assert len(data) < MOTION_BYTES_MAX
-    assert b"ANIM" in data[:100]  # the chunk of an animated WebP
+    assert b"ANIM" in data[:100]  # only an animated WebP has this chunk
 
 
 def anchors(path: Path) -> set[str]:
@@ -120,7 +120,7 @@ CONTEXT = click.Context(main)
 
 
 def command_of(name: str) -> click.Command:
-    """Return a command; those of click groups are loaded when they are asked for."""
+    """Return a command of `liveblog`; a click group loads its own commands on request."""
     found = main.get_command(CONTEXT, name)
     assert found, name
     return found

@@ -30,8 +30,8 @@ from liveblog.live.exchange import (
 from liveblog.live.head import HEAD_BYTES_MAX
 
 NEVER = {  # an incident in a state in which it cannot happen
-    (Incident.LATE, BODY),  # the head of a body is complete
-    (Incident.STOP, HEAD),  # the parser stops at the end of a request
+    (Incident.LATE, BODY),  # in BODY the head is complete, so it cannot be late
+    (Incident.STOP, HEAD),  # the parser stops only after a whole request
     (Incident.STOP, BODY),
 }
 

@@ -207,7 +207,7 @@ ENTRIES = st.builds(
 
 
 def without_numbers_and_titles(html: str) -> str:
-    """Return an entry's HTML of a page without what a client sets in that of a frame."""
+    """Return an entry's HTML without numbers and titles, which the browser adds to a frame's."""
     html = re.sub(
         r'^<article id="(\w+)" data-offset="\d+" data-order="\d+" data-revision="\d+"',
         r"<article id=\1",

@@ -54,7 +54,7 @@ async def test_blog_is_not_dropped_while_a_reader_waits() -> None:
     live = await hub.live("b0")
     assert live
     await until_idle(hub)
-    store.lacks.add("b0")  # so that the store verifies no position
+    store.lacks.add("b0")  # the store lacks the blog, so the reader waits
     live.join(FakeReader(), Position("other", 1, "00000000"))
     with pytest.raises(StoreDown):
         await hub.live("b1")

@@ -1,6 +1,6 @@
 """Readers converge on the stored state under loss, duplication, reordering, forks and crashes.
 
-`LONG=1` tries 10,000 stories in place of some hundred (`make stories`).
+`LONG=1` tries 10,000 random sequences of faults in place of some hundred (`make stories`).
 """
 
 import os

@@ -74,7 +74,7 @@ async def test_messages_during_a_load_are_applied_after_it() -> None:
     past.publish()
     store.latency_s = lambda: 0.5
     loading = asyncio.create_task(hub.live("b0"))
-    for _ in range(8):  # before the confirmation, before the state is read, and after
+    for _ in range(8):  # some before the confirmation, some before the state is read, some after
         await asyncio.sleep(0.25)
         store.announce(past.publish(), "b0")
     live = await loading
@@ -158,7 +158,7 @@ async def test_draft_is_not_found_until_it_is_opened() -> None:
 
 
 class Shelf:
-    """The blogs of a worker: notes which of them were adopted, and with which messages."""
+    """Replaces a worker's blogs; notes each loaded blog, and how many messages came meanwhile."""
 
     def __init__(self) -> None:
         self.lives: dict[str, int] = {}
@@ -186,7 +186,7 @@ async def test_load_adopts_the_state_and_the_messages_of_the_meantime() -> None:
     store, wire, shelf, loading = loading_alone(past)
     store.latency_s = lambda: 0.5
     task = asyncio.create_task(loading.load("b0"))
-    await asyncio.sleep(2.75)  # the state is read, but has not arrived
+    await asyncio.sleep(2.75)  # the store has read the state, and its answer is on the way
     loading.receive("b0", past.publish())
     loading.receive("b1", past.publish())  # its blog is not loading, so the message is dropped
     assert await task

@@ -1,4 +1,4 @@
-"""Markdown becomes safe HTML; hostile texts lose their markup or their marks, never a word."""
+"""Markdown becomes safe HTML; a hostile text may lose its formatting, but never a word."""
 
 import re
 

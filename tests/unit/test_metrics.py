@@ -234,7 +234,7 @@ def test_killed_worker_keeps_its_counters_and_loses_its_gauges(start: Start) -> 
 
 
 def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_path: Path) -> None:
-    """Process numbers are reused, in a container soon. The number is alive, so its file stays."""
+    """A container soon reuses process numbers. Scrapes keep the file, since its number is alive."""
     dead = start()
     dead.count(readers=9, deliveries=5)
     dead.kill()

@@ -1,4 +1,4 @@
-"""The model finds each mutant of `kit/mutants.py`."""
+"""The model-based test finds each mutant (seeded bug) of `kit/mutants.py`."""
 
 import pytest
 from kit.mutants import MUTANTS, ORIGINAL, Mutant, judge

@@ -8,7 +8,7 @@ from kit.mutants_door import MUTANTS
 
 
 def test_scenarios_find_every_seeded_bug_and_no_other() -> None:
-    """In a process of its own, since a mutant must be imported before the program is."""
+    """Run the scenarios in a new process, which must seed a bug before it imports the program."""
     command = [sys.executable, "-m", "kit.mutants_door"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ HEARTBEAT_S = 22.0  # one second a step
 
 
 class Blog:
-    """A blog whose three parts are one object that counts its calls."""
+    """A blog that is its own `beats`, `roster` and `ending`, and counts the calls to them."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.beats = self.roster = self.ending = self

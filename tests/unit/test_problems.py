@@ -24,7 +24,7 @@ def nodes() -> Iterator[tuple[Path, ast.AST]]:
 
 
 def is_problem(call: ast.Call) -> bool:
-    """Return whether a call makes a Problem: by its name, or in a subclass by status and name."""
+    """Return whether a call makes a Problem, also by `super().__init__` in a subclass."""
     called = ast.unparse(call.func)
     has_status = bool(call.args) and re.fullmatch(r"[45]\d\d", ast.unparse(call.args[0]))
     return called.split(".")[-1] == "Problem" or (called == "super().__init__" and bool(has_status))

@@ -50,7 +50,7 @@ async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> 
 
 
 class Moving(One):
-    """Servers whose map changes at the next read, if the test asks for a change."""
+    """Servers of a cluster; each `look_again()` moves on to the next of `maps`, if there is one."""
 
     def __init__(self, maps: list[int]) -> None:
         super().__init__(Redis())  # connects at its first command

@@ -23,7 +23,7 @@ AT = Position("k1", 9, "0123abcd")
 
 
 def entry(number: int, status: EntryStatus = "published", **fields: object) -> Entry:
-    """Return entry no. `number`, numbered when readers see it."""
+    """Return entry no. `number`; an entry that readers see has an offset and an order."""
     made = Entry(id=f"e{number:012d}", status=status, body="Text.", author=EDITOR.ident)
     if status in PUBLISHED:
         made = replace(made, order=number, offset=number)
@@ -31,7 +31,7 @@ def entry(number: int, status: EntryStatus = "published", **fields: object) -> E
 
 
 class HeldBlogs:
-    """One blog, unless it is lost."""
+    """One blog in memory; the store has lost the blog when `held` is None."""
 
     def __init__(self) -> None:
         self.held: StoredBlog | None = StoredBlog(Blog(slug=SLUG, title="Council"), AT, b"raw")

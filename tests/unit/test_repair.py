@@ -141,7 +141,7 @@ async def test_reload_keeps_the_timeline_when_messages_overtook_it() -> None:
     messages = [scene.past.publish() for _ in range(501)]
     scene.hub.resubscribed(SLUG)
     await until(lambda: scene.store.count("load"))
-    await asyncio.sleep(0.6)  # the snapshot is read, but has not arrived
+    await asyncio.sleep(0.6)  # the store has read the snapshot, and its answer is on the way
     last = scene.past.publish()
     for message in (*messages, last):  # pub/sub was slow
         scene.live.receive(message)
@@ -161,7 +161,7 @@ async def test_reload_reads_again_for_messages_lost_meanwhile() -> None:
     scene.past.rotate()
     scene.hub.resubscribed(SLUG)
     await until(lambda: scene.store.count("load"))
-    await asyncio.sleep(0.75)  # the snapshot is read, but has not arrived
+    await asyncio.sleep(0.75)  # the store has read the snapshot, and its answer is on the way
     scene.past.publish()
     await until_idle(scene.hub)
     assert scene.live.position == scene.past.position
@@ -197,7 +197,7 @@ async def test_fork_rotates_once_and_resets_the_readers_of_all_workers() -> None
         await until(lambda: all(reader.ended for reader in readers))
         await asyncio.sleep(5)
     assert scene.past.epoch != before
-    assert scene.past.top == 4  # three changes are left, and the rotation is the fourth
+    assert scene.past.top == 4  # offsets 1 to 3 were not lost; the rotation has offset 4
     assert live.position == scene.live.position == scene.past.position
     for reader in readers:
         assert reader.ended == (

@@ -26,8 +26,8 @@ from liveblog.live import rfc6455
 from liveblog.live.rfc6455 import Accepted, BadHandshake, Received, accept, receive
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
-READ_MAX = 200  # longer than a control frame; the oracle needs no more bytes of a payload
-FILLER = b"\xff" * (READ_MAX + 14)  # completes the frame for which the oracle still waits
+READ_MAX = 200  # bytes of a payload that the oracle reads; more than a control frame has
+FILLER = b"\xff" * (READ_MAX + 14)  # completes any frame that the oracle has not read to its end
 
 many = settings(max_examples=EXAMPLES, deadline=None)
 fewer = settings(max_examples=max(100, EXAMPLES // 10), deadline=None)
@@ -37,10 +37,10 @@ fewer = settings(max_examples=max(100, EXAMPLES // 10), deadline=None)
 
 
 class Verdict(NamedTuple):
-    """The consequence of bytes from a reader.
+    """The state of a connection after bytes from a reader.
 
-    `pongs`, then how it ended: `code` None while it goes on. `echo` is the answer to the reader's
-    own close frame, None when it is another end.
+    `pongs` are the bytes of all pongs. `code` is the close code, None while the connection is open.
+    `echo` is the answer to the reader's own close frame, None without such a frame.
     """
 
     pongs: bytes
@@ -83,7 +83,7 @@ class _AsItIs:
 def oracle_of(deflates: bool) -> ServerProtocol:
     """Return an open connection of websockets.
 
-    Of a payload it waits for READ_MAX bytes at most, so that any declared length can be fed.
+    The connection waits for at most READ_MAX bytes of a payload, so a frame may declare any length.
     """
     oracle = ServerProtocol(state=State.OPEN, max_size=None)
     read = oracle.reader.read_exact
@@ -96,10 +96,10 @@ def oracle_of(deflates: bool) -> ServerProtocol:
 
 
 def theirs(chunks: list[bytes], deflates: bool) -> Verdict:
-    """Return the verdict of `websockets`; ours differs in two points on purpose.
+    """Return the verdict of `websockets`, adapted where our server differs on purpose.
 
-    The first message ends the connection with 1003. So does, with 1002, a control frame whose
-    length takes more bytes than it needs (section 5.2), which websockets lets pass.
+    Our server closes with 1003 at the first message. It closes with 1002 at a control frame whose
+    length has more bytes than necessary (RFC 6455, section 5.2), which `websockets` accepts.
     """
     oracle, stream = oracle_of(deflates), b"".join(chunks)
     for chunk in chunks:
@@ -132,7 +132,10 @@ def _is_padded(frame: bytes) -> bool:
 
 
 def compare(chunks: list[bytes], deflates: bool) -> Verdict:
-    """Compare both verdicts. We reject at a header; the oracle needs the payload as well."""
+    """Expect our verdict to equal that of `websockets`, and return it.
+
+    We reject a frame at its header. `websockets` needs the payload as well, so FILLER follows.
+    """
     mine = ours(chunks, deflates)
     is_refused = mine.code is not None and mine.echo is None
     assert mine == theirs([*chunks, FILLER] if is_refused else chunks, deflates)
@@ -148,7 +151,7 @@ def _cut(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def _frame(first: int, is_masked: bool, length: int, payload: bytes, key: bytes) -> bytes:
-    """Return a frame with any header; `length`: the bytes that its length takes."""
+    """Return a frame with any header; `length` 126 or 127 adds a length field of 2 or 8 bytes."""
     size = len(payload)
     form = 127 if length == 127 or size > 65_535 else 126 if length == 126 or size > 125 else size
     head = bytes((first, (0x80 if is_masked else 0) | form))
@@ -177,7 +180,7 @@ payloads = st.one_of(
     st.sampled_from([123, 124, 125, 126, 127]).flatmap(lambda n: st.binary(min_size=n, max_size=n)),
     st.binary(max_size=300),
 )
-# A control frame with one thing wrong with it, or nothing.
+# Control frames; some have invalid bits, no mask, or a length field that is too long.
 nearly = st.builds(
     _frame,
     st.sampled_from(
@@ -319,7 +322,7 @@ def _inflate(frame: bytes) -> tuple[bool, bytes]:
     payload = frame[head:]
     if not frame[0] & 0x40:
         return False, payload
-    # Were the tail there already, an empty message would follow this one (RFC 7692, section 7.2.1).
+    # Senders remove these four bytes, receivers append them (RFC 7692, sections 7.2.1 and 7.2.2).
     assert not payload.endswith(b"\x00\x00\xff\xff")
     inflater = zlib.decompressobj(-15)
     text = inflater.decompress(payload + b"\x00\x00\xff\xff")
@@ -388,7 +391,7 @@ GOOD = {
 }
 
 
-Pairs = list[tuple[str, str]]  # headers as they came, several of one name included
+Pairs = list[tuple[str, str]]  # header lines in order; a name may occur twice
 
 values = {
     "upgrade": ["websocket", "WebSocket", "WEBSOCKET", "h2c", "", "websocket, h2c"],
@@ -432,7 +435,7 @@ values = {
 
 
 def headers_of(**changed: str | None) -> Pairs:
-    """Return a good handshake with some headers changed; None: without."""
+    """Return a good handshake with some headers changed; None leaves a header out."""
     given = {**GOOD, **{name.replace("_", "-"): value for name, value in changed.items()}}
     return [(name, value) for name, value in given.items() if value is not None]
 
@@ -461,11 +464,11 @@ def _shown(answer: bytes) -> dict[str, str]:
 
 
 def _oracle_answer(pairs: Pairs) -> tuple[dict[str, str], bool] | None:
-    """Return the headers of websockets' answer and whether it compresses; None: refused."""
+    """Return the headers of websockets' answer and whether it compresses; None when it refuses."""
     oracle = ServerProtocol(
         extensions=[rfc6455._SharedDeflate(server_no_context_takeover=True)],
         subprotocols=[Subprotocol("liveblog.v1")],
-        # Another subprotocol is no reason for websockets' default to refuse, nor for us.
+        # By default websockets refuses a reader that offers only other subprotocols; we admit it.
         select_subprotocol=lambda _, offered: next(
             (s for s in offered if s == "liveblog.v1"), None
         ),
@@ -531,7 +534,7 @@ def test_connection_header_may_name_more_than_the_upgrade(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["sec-websocket-protocol", "sec-websocket-extensions"])
 def test_empty_header_beside_another_is_accepted(name: str) -> None:
-    """Joined (RFC 9110, section 5.3) it is an empty element of a list, which is ignored."""
+    """The joined headers are a list, where empty elements are ignored (RFC 9110, section 5.6.1)."""
     given = {"sec-websocket-protocol": "liveblog.v1", "sec-websocket-extensions": "x"}[name]
     assert _answer([*headers_of(), (name, given), (name, "")])
     assert not _oracle_answer([*headers_of(), (name, given), (name, "")])

@@ -130,7 +130,7 @@ def test_a_served_script_parses(name: str) -> None:
 
 @needs_node
 def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
-    """Each module that a test imports is replaced by what joining makes of it, with its exports."""
+    """Each tested module is replaced by its joined script, with the module's exports added."""
     for part in ("static", "tests/js", "tests/vectors"):
         ignored = shutil.ignore_patterns("node_modules", "structure.test.js")  # it reads sources
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)

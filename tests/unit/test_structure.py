@@ -1,4 +1,4 @@
-"""Modules, classes and functions of the package stay small, and keep to themselves."""
+"""Modules, classes and functions of the package stay small, and read no private names of others."""
 
 import ast
 import re
@@ -42,7 +42,7 @@ def classes() -> dict[str, ast.ClassDef]:
 
 
 def methods_of(name: str) -> set[str]:
-    """Return the names of a class's methods, with those that it inherits from ours."""
+    """Return the names of a class's methods, also of those inherited from our own classes."""
     if name not in classes():
         return set()
     node = classes()[name]
@@ -103,7 +103,7 @@ def test_no_module_imports_itself_through_others() -> None:
 def test_a_module_reads_no_private_name_of_another_object(name: str) -> None:
     owners = {"self", "cls", "super()"}
     private = re.compile(r"_[a-z]\w*")
-    allowed = {"_replace", "_exit"}  # public names of NamedTuple and os all the same
+    allowed = {"_replace", "_exit"}  # NamedTuple._replace and os._exit are public
     read = [
         ast.unparse(node)
         for node in ast.walk(modules()[name])

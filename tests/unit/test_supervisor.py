@@ -18,7 +18,7 @@ Log = list[tuple[str, str]]
 
 
 class Worker:
-    """A worker process that only logs its calls. Those named in `starts` serve at once."""
+    """A worker process that only logs its calls. The workers named in `starts` serve at once."""
 
     log: Log
     starts: set[str]
@@ -61,8 +61,8 @@ class Config:
 def exchanged(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that exchanges two workers, and returns the workers and the log of calls.
 
-    Its arguments are the new workers that serve, the number of an old worker that dies before, and
-    signals that are queued. The deadlines are almost zero.
+    Its arguments are the names of the new workers that serve, the index of an old worker that is
+    dead (`dies`), and the queued signals (`waiting`). The deadlines are almost zero.
     """
 
     def exchange(
@@ -153,7 +153,7 @@ def test_supervisor_ends_before_an_exchange_when_both_are_queued() -> None:
 
 
 class Interrupted(list[int]):
-    """Queued signals; SIGTERM arrives just before they are sorted."""
+    """Queued signals; SIGTERM arrives just before the supervisor writes back the sorted queue."""
 
     def __setitem__(self, at: Any, value: Any) -> None:
         self.append(signal.SIGTERM)

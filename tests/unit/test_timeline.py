@@ -27,7 +27,7 @@ def invented_check(epoch: str, offset: int) -> str:
 
 
 class Vector:
-    """One case of the vectors, in Python's types. A check that no position states is invented."""
+    """One case of the shared vectors, in Python's types; checks that it lacks are invented."""
 
     def __init__(self, case: dict[str, Any]) -> None:
         self._stated: dict[tuple[str, int], str] = {}
@@ -39,7 +39,7 @@ class Vector:
         self.timeline = Timeline(self._snapshot(**case["start"]))
 
     def _checks(self, epoch: str, first: int, last: Position) -> str:
-        """Return the checks of `first` to `last`, the last one as written."""
+        """Return the joined checks of offsets `first` to `last`; unknown checks are invented."""
         offsets = range(first, last.offset)
         known = [self._stated.get((epoch, n)) or invented_check(epoch, n) for n in offsets]
         return "".join([*known, last.check])
@@ -75,7 +75,8 @@ def record_of(change: dict[str, Any]) -> Record:
     return Entry(**numbers, **marks, status="published")
 
 
-orders: dict[str, int] = {}  # a tombstone in the store keeps its order; a `del` has none
+# The order of each entry, by id. Tombstones in the store have an order, but a `del` states none.
+orders: dict[str, int] = {}
 
 
 def brief(records: list[Record] | None) -> str | list[list[Any]]:
@@ -96,7 +97,7 @@ def test_timeline_agrees_with_the_shared_vectors(case: dict[str, Any]) -> None:
     for change in everything(case):
         if change["op"] == "put":
             orders[change["id"]] = change["order"]
-        elif change["op"] == "del":  # of an entry that the vector never shows
+        elif change["op"] == "del":  # invent an order if no `put` has stated one
             orders.setdefault(change["id"], change["offset"])
     vector = Vector(case)
     for step in case["steps"]:
@@ -158,7 +159,7 @@ def deleted_within_window(past: Past, top: int) -> Iterator[bool]:
 
 
 def assert_marked(held: Timeline, shown: list[Entry]) -> None:
-    """Expect the newest marked entries: a snapshot has at most MARKED_MAX of both marks together."""
+    """Expect the newest marked entries; a snapshot has at most MARKED_MAX pinned or key entries."""
     marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
     assert [e for e in held.marked("key") if e in marked] == [e for e in marked if e.key]
     assert [e for e in held.marked("pinned") if e in marked] == [e for e in marked if e.pinned]
@@ -179,7 +180,7 @@ Happening = Callable[[Past, int], Any]
 
 
 def one_of(choose: Callable[[Past], list[str]], act: Callable[[Past, str], Any]) -> Happening:
-    """Return a happening that acts on one of the chosen ids; on nothing when there is none."""
+    """Return a step that calls `act` with an id from `choose`, if there is one."""
 
     def happen(past: Past, pick: int) -> None:
         ids = choose(past)
@@ -236,7 +237,7 @@ deliveries = st.lists(
         st.tuples(st.just("next message"), st.integers(0, 5)),
         st.tuples(st.just("release"), st.integers(0, 100)),  # one message of several changes
         st.tuples(st.just("read"), st.just(0)),  # a repair read…
-        st.tuples(st.just("answer"), st.integers(0, 100)),  # the answer comes at any time
+        st.tuples(st.just("answer"), st.integers(0, 100)),  # the answer to a read, at any time
     ),
     max_size=60,
 )
@@ -351,7 +352,8 @@ def test_apply_returns_gap_when_a_fork_has_overtaken_the_repair_read() -> None:
     held = Timeline(past.snapshot())
     at = held.offset
     assert held.apply(past.publish()) == "applied"
-    past.lose(1)  # the answer is from the other history, and ahead
+    # The read is answered after the fork: with other changes, and with a higher offset.
+    past.lose(1)
     past.publish()
     past.publish()
     assert held.apply(past.changes(at)) == "gap"

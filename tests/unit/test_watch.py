@@ -80,7 +80,7 @@ async def test_blogs_are_compared_while_a_part_of_the_store_is_unreachable() -> 
 
 
 class Held:
-    """A blog at a position that counts its repairs."""
+    """A live blog that has only a position, and counts the calls of `repair()`."""
 
     def __init__(self, position: Position, lost: bool = False) -> None:
         self.position, self.lost = position, lost
