@@ -1,8 +1,7 @@
 """The template environment: loads every template, and marks strings as safe HTML.
 
-Templates are compiled once per installation, as Python compiles modules: the byte code is kept in
-`__pycache__`. Compiling all templates takes 0.12 s of the 0.6 s in which a worker starts, and
-loading their byte code takes 0.01 s.
+The first process compiles the templates and stores their byte code in `__pycache__`, as Python does
+for modules. Compiling all templates takes 0.12 s of CPU time, and loading their byte code 0.01 s.
 
 Rules: `safe` is the only function of the project that marks a string as safe HTML. Only literals,
 and HTML that a template or `markdown.to_html` has made, may be marked.
