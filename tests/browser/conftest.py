@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as started:
+    async with chromium(is_shell=True) as started:
         yield started
 
 

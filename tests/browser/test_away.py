@@ -150,7 +150,7 @@ async def test_a_page_catches_up_when_it_returns_from_the_back_forward_cache(
 ) -> None:
     slug = await filled(editor, entries=2)
     without = ["--disable-back-forward-cache"]
-    async with chromium(without) as browser, window(browser) as page:
+    async with chromium(without=without) as browser, window(browser) as page:
         await open_page(page, server, slug)
         await page.evaluate(
             "() => addEventListener('pageshow', (event) => { window.isKept = event.persisted; })"

@@ -29,5 +29,5 @@ async def stage(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as started:
+    async with chromium(is_shell=True) as started:
         yield started

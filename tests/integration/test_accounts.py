@@ -47,7 +47,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def accounts(store_client: Redis, clock: Clock) -> Accounts:
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords with 8 KiB and one pass; the real cost is 64 MiB and 0.1 s of two cores."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
+    decoy = cheap.hash("decoy")
+    monkeypatch.setattr(passwords, "_decoy", lambda: decoy)
+
+
+@pytest.fixture
+def accounts(store_client: Redis, clock: Clock, cheap_hashes: None) -> Accounts:
+    return Accounts(One(store_client), clock)
+
+
+@pytest.fixture
+def costly_accounts(store_client: Redis, clock: Clock) -> Accounts:
+    """Accounts that hash passwords at their real cost."""
     return Accounts(One(store_client), clock)
 
 
@@ -79,10 +94,10 @@ async def test_user_signs_in_only_with_the_right_password(accounts: Accounts) ->
         assert await accounts.check_password(name, password) is None
 
 
-async def test_store_holds_no_secret(accounts: Accounts, store_client: Redis) -> None:
-    await accounts.add_user("dana", PASSWORD)
-    token = await accounts.create_token("wire")
-    session = await accounts.open_session(Caller("user:dana", "editor"))
+async def test_store_holds_no_secret(costly_accounts: Accounts, store_client: Redis) -> None:
+    await costly_accounts.add_user("dana", PASSWORD)
+    token = await costly_accounts.create_token("wire")
+    session = await costly_accounts.open_session(Caller("user:dana", "editor"))
     kept = str(await contents(store_client))
     for secret in (PASSWORD, token, token.removeprefix("lbt_"), session):
         assert secret not in kept
@@ -187,11 +202,11 @@ async def test_password_length_is_in_characters(accounts: Accounts, password: st
 
 
 async def test_refusal_costs_the_same_when_the_name_is_unknown(
-    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+    costly_accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await accounts.add_user("dana", PASSWORD)
-    await accounts.add_user("gone", PASSWORD)
-    await accounts.disable_user("gone")
+    await costly_accounts.add_user("dana", PASSWORD)
+    await costly_accounts.add_user("gone", PASSWORD)
+    await costly_accounts.disable_user("gone")
     costs: list[Parameters] = []
 
     class CountingHasher(PasswordHasher):
@@ -201,7 +216,7 @@ async def test_refusal_costs_the_same_when_the_name_is_unknown(
 
     monkeypatch.setattr(passwords, "_hasher", CountingHasher)
     for name in ("dana", "gone", "nobody", "\udc80"):
-        assert await accounts.check_password(name, "wrong password") is None
+        assert await costly_accounts.check_password(name, "wrong password") is None
     assert len(costs) == 4
     assert len(set(map(repr, costs))) == 1
 

@@ -92,7 +92,7 @@ def test_every_shell_example_runs(place: Path, server: Server, name: str) -> Non
 async def test_readmes_event_source_prints_an_entry(server: Server) -> None:
     [script] = blocks("README.md", "js")
     printed: list[str] = []
-    async with chromium() as browser, window(browser) as page:
+    async with chromium(is_shell=True) as browser, window(browser) as page:
         page.on("console", lambda message: printed.append(message.text))
         await page.goto(f"{server.url}/")
         await page.evaluate(f"{here(script, server)}; window.stream = stream")

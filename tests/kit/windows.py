@@ -51,14 +51,22 @@ def system_chromium() -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def chromium(without: Sequence[str] = ()) -> AsyncIterator[Browser]:
+async def chromium(
+    *, is_shell: bool = False, without: Sequence[str] = ()
+) -> AsyncIterator[Browser]:
     """Yield the system's Chromium, otherwise the one of `playwright install`.
 
-    `without` names arguments that Playwright adds by default and should leave out.
+    With `is_shell`, prefer Chromium's headless shell: the same engine without the code of a user
+    interface. Opening a blog's page takes 0.5 s of CPU time in the shell, 1.0 s in the whole
+    browser. The shell has no back/forward cache. `without` names arguments that Playwright adds by
+    default and should leave out.
     """
+    shell = shutil.which("chromium-headless-shell") if is_shell else None
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=system_chromium(), args=[*ARGUMENTS], ignore_default_args=[*without]
+            executable_path=shell or system_chromium(),
+            args=[*ARGUMENTS],
+            ignore_default_args=[*without],
         )
         try:
             yield browser
