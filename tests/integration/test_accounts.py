@@ -222,15 +222,15 @@ async def test_refusal_costs_the_same_when_the_name_is_unknown(
 
 
 async def test_password_check_is_503_when_the_queue_is_full(
-    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+    costly_accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "WAITING_MAX", 3)
-    tries = [accounts.check_password("nobody", PASSWORD) for _ in range(5)]
+    tries = [costly_accounts.check_password("nobody", PASSWORD) for _ in range(5)]
     done = await asyncio.gather(*tries, return_exceptions=True)
     refused = [one for one in done if isinstance(one, Problem)]
     assert done.count(None) == 3
     assert [(one.status, one.name, one.retry_after_s) for one in refused] == [(503, "busy", 5)] * 2
-    assert await accounts.check_password("nobody", PASSWORD) is None
+    assert await costly_accounts.check_password("nobody", PASSWORD) is None
 
 
 # -- tokens
