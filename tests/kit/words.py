@@ -47,6 +47,7 @@ CLAUSE: Final = re.compile(r"(who|whoever|whom|what|whatever)\b", re.IGNORECASE)
 VERB: Final = re.compile(
     r"\b(is|are|was|were|has|have|does|do|must|may|can|cannot|will|gets?|goes|stays?)\b"
 )
+HOLDERS: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)  # of docstrings
 
 
 class Text(NamedTuple):
@@ -111,9 +112,12 @@ def _plain(line: str) -> str:
 def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
     """Yield docstrings, comments, names of tests; `with_texts`: also strings of 3 words or more."""
     yield from _comments(source)
-    tree = ast.parse(source)
-    docstrings = {id(node) for node in _docstrings(tree)}
-    for node in ast.walk(tree):
+    docstrings: set[int] = set()
+    for node in ast.walk(ast.parse(source)):  # a function comes before its docstring
+        if isinstance(node, HOLDERS):
+            docstrings.update(
+                id(first.value) for first in node.body[:1] if isinstance(first, ast.Expr)
+            )
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if node.name.startswith("test_"):
                 yield Text(node.lineno, node.name.replace("_", " "), is_prose=False)
@@ -142,15 +146,6 @@ def _comments(source: str) -> Iterator[Text]:
             lines = []
     if lines:
         yield Text(start, "\n".join(lines))
-
-
-def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
-    for node in ast.walk(tree):
-        holders = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        if isinstance(node, holders) and node.body:
-            first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                yield first.value
 
 
 def _matches(pattern: str) -> Callable[[str], Iterator[Text]]:

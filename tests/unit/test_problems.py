@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +19,10 @@ from liveblog.editors.problems import Problems
 PACKAGE = Path(liveblog.__path__[0])
 
 
-def nodes() -> Iterator[tuple[Path, ast.AST]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield from ((path, node) for node in ast.walk(ast.parse(path.read_text())))
+@cache
+def nodes() -> list[tuple[Path, ast.AST]]:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return [(path, node) for path in paths for node in ast.walk(ast.parse(path.read_text()))]
 
 
 def is_problem(call: ast.Call) -> bool:

@@ -13,11 +13,6 @@ def found(tmp_path: Path, name: str, text: str) -> list[str]:
     return [f"{fault.where.rpartition(':')[2]} {fault.found}" for fault in words.faults(file)]
 
 
-def test_the_checked_files_follow_the_word_list() -> None:
-    faults = [str(fault) for path in words.files(words.CHECKED) for fault in words.faults(path)]
-    assert not faults, "\n".join(faults)
-
-
 def test_every_checked_root_exists() -> None:
     assert [root for root in words.CHECKED if not (words.ROOT / root).exists()] == []
 
