@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from measure.fanout import FanOut, Round, shown
-from measure.subjects import ROOT, Build, Floor, Liveblog, Nchan, Subject, has_nchan, log
+from measure.subjects import ROOT, Build, Floor, Liveblog, Nchan, Start, Subject, has_nchan, log
 
 BURSTS: Final = 5
 BURST_CHANGES: Final = 20
@@ -60,6 +60,8 @@ IN_BURSTS: Final = (
     Figure("CPU per change delivered", "us_per_delivery", 1.00),
     Figure("p99 from publish to reader", "p99_ms", 1.00),
 )
+START: Final = (Figure("start to listening socket", "start_s", 1.03),)
+STARTS: Final = 10
 BYTES_MAX: Final = 1_100
 
 
@@ -117,6 +119,13 @@ class Comparison:
             yield f"| {what}{figure.name}, against {other} | <= {figure.must} | {ratio:.3f} | {verdict} |"
 
 
+def started(subject: Subject) -> Round:
+    """Start one server, and return how long it took."""
+    assert isinstance(subject, Start)
+    with subject:
+        return {"start_s": subject.start_s}
+
+
 def compare_builds(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
     """Yield the rows of the table of two builds."""
     with tempfile.TemporaryDirectory(prefix="compare-") as place:
@@ -129,6 +138,13 @@ def compare_builds(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
         builds = Comparison(makes, args.rounds, fan_out.run)
         builds.run(f"{args.before} and {args.after or 'this build'}")
         yield from builds.table(BUILDS, "before")
+        starts = Comparison(
+            {"after": lambda: Start(build=after), "before": lambda: Start(build=before)},
+            STARTS,
+            started,
+        )
+        starts.run("from the command to a listening socket")
+        yield from starts.table(START, "before")
 
 
 def compare_peers(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
