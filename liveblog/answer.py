@@ -2,10 +2,11 @@
 
 An `Answer` is an ASGI application for GET and HEAD. The code that makes an `Answer` decides its
 content and its Cache-Control. The `Answer` chooses the coding (br, gzip or none), and decides when
-a 304 suffices. It has the security headers, which `SecurityHeaders` adds to all other answers.
+a 304 suffices. An `Answer` sends the security headers by itself; `SecurityHeaders` adds them to all
+other answers.
 
-Rules: knows no blogs. An answer never changes. An answer owns everything made from its body, so
-evicting the answer from a cache frees every copy.
+Rules: knows nothing about blogs. An answer never changes. An answer owns everything made from its
+body, so evicting the answer from a cache frees every copy.
 """
 
 import asyncio
@@ -58,8 +59,8 @@ _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     # wbits=31 selects the gzip format. zlib writes no timestamp, so equal bodies give equal bytes.
     "gzip": partial(zlib.compress, level=6, wbits=31),
 }
-# One thread: more threads would take CPU from the event loop. The default executor is not used: all
-# its threads may be busy for longer than a page may take.
+# One thread: more threads would take CPU from the event loop. asyncio's default executor is not
+# used: asyncio looks up host names there, and slow look-ups could occupy all its threads.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -160,7 +161,9 @@ def _smaller(coding: str, body: bytes) -> bytes | None:
 # -- request headers -------------------------------------------------------------------------------
 
 _CODING: Final = re.compile(rb"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.IGNORECASE)
-_UNMENTIONED: Final = 0.0001  # lower than any q that a client can send: identity is the last choice
+# The q of identity when the client does not mention identity. The lowest q that accepts a coding is
+# 0.001, so identity is the last choice.
+_UNMENTIONED: Final = 0.0001
 
 
 def _given(scope: Scope, name: bytes) -> bytes:
@@ -218,7 +221,8 @@ async def _send(send: Send, status: int, headers: RawHeaders, body: bytes = b"")
 class SecurityHeaders:
     """Adds the security headers that an answer does not have yet.
 
-    Wraps the whole application, since Starlette answers internal errors outside of all middleware.
+    Wraps the whole Starlette application: a middleware of Starlette does not see Starlette's
+    answers to internal errors.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -233,5 +237,5 @@ class SecurityHeaders:
             await send(message)
 
         if scope["type"] == "lifespan":
-            scope.setdefault("state", {})  # Starlette needs `state`; not every server has it
+            scope.setdefault("state", {})  # Starlette needs `state`; some servers do not pass it
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

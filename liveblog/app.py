@@ -92,7 +92,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         exception_handlers=ErrorHandlers(pages, problems.response).handlers,
         lifespan=lifespan,
     )
-    # pages/errors.py redirects instead: Starlette would repeat the request's Host header.
+    # pages/errors.py redirects instead: Starlette's redirect would repeat the client's Host header.
     starlette.router.redirect_slashes = False
     # Cached answers are sent before routing, with their own security headers.
     return page.FastPath(hub, SecurityHeaders(starlette))
@@ -118,7 +118,10 @@ def _door(hub: Hub, settings: Settings) -> Door:
 
 
 async def _reindex(broker: Broker) -> None:
-    """Add the blogs that the list of blogs lacks, once, as soon as the store answers."""
+    """Add missing blogs to the store's list of all blogs, once, as soon as the store answers.
+
+    A crash after a blog was written can leave the blog out of that list (store/blogs.py).
+    """
     while True:
         try:
             return await broker.blogs.rebuild_index()

@@ -1,7 +1,7 @@
 """The wall clock.
 
-Rules: only the code that composes the program reads this clock; everything else gets `now_ms` as an
-argument, so that a test can pass its own.
+Rules: only app.py and the commands import `now_ms`; all other code gets `now_ms` as an argument, so
+that a test can pass its own.
 """
 
 import time

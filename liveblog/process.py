@@ -1,4 +1,4 @@
-"""The process: the parts of a worker that always run, and the limit of open files.
+"""The process of a worker: its endless tasks, garbage collection, and the limit of open files.
 
 `liveblog serve` passes a `Worker` to `create_app`, with facts that only the server knows: how to
 stop listening, and whether to wait for the store. Under other ASGI servers the defaults apply.
@@ -38,8 +38,8 @@ class Worker:
     """The process in which the application runs.
 
     `stop_listening` closes the server's listening sockets. `replaces_another`: the process replaces
-    a running worker, and listens only after the store has answered. `has_failed`: a part that must
-    always run failed.
+    a running worker, and listens only after the store has answered. `has_failed`: a coroutine of
+    `running` failed.
     """
 
     stop_listening: Callable[[], None] = _keep_listening
@@ -48,7 +48,7 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def running(self, *parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-        """Run the parts that must always run; end the process when one of them fails.
+        """Run coroutines such as `Hub.run` as tasks; end the process when one of them fails.
 
         Also exempts all present objects from garbage collection, which saves 20 ms in each full
         collection. Young objects are collected less often: a reader that has left is in no
@@ -65,7 +65,7 @@ class Worker:
             await stop(tasks)
 
     def _end_if_failed(self, task: "asyncio.Task[Any]") -> None:
-        """End the process when a part has failed; the supervisor starts another process."""
+        """End the process when a task has failed; the supervisor starts another process."""
         if not task.cancelled() and task.exception():
             log.critical("worker: a part failed, ending", exc_info=task.exception())
             self.has_failed = True
@@ -82,8 +82,8 @@ async def collect() -> None:
 async def first_contact(has_contact: Callable[[], bool]) -> None:
     """Wait until the store has answered once. Call only in the main thread.
 
-    The server does not listen yet and has no readers, so SIGTERM may end the process at once. With
-    uvicorn's handler, the process would go on waiting for the store.
+    Until then, SIGTERM ends the process at once: the server does not listen yet and has no readers.
+    With uvicorn's handler of SIGTERM, the process would go on waiting for the store.
     """
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while not has_contact():  # noqa: ASYNC110 - the hub has no event to wait for

@@ -3,8 +3,9 @@
 The fields of `Settings` are that list. The attributes, `--help`, the documented table and the
 rejection of misspelt names are all made from the list, so they cannot disagree.
 
-Rules: imports only `store.url` of ours, to check a store's URL; `store` imports no settings.
-No other module reads a setting from the environment. No message contains a secret's value.
+Rules: imports only store/url.py of this project, to check a store's URL; store/ imports no
+settings. No other module reads a setting from the environment. No message contains a secret's
+value.
 """
 
 import math

@@ -102,7 +102,7 @@ class LiveBlog:
 
     @property
     def lost(self) -> bool:
-        """Whether the blog was missing in the store at the last repair read."""
+        """Whether the store lacked the blog when live/repair.py last read the store."""
         return self.repairs.lost
 
     # -- readers
@@ -170,7 +170,10 @@ class LiveBlog:
         self.repairs.start()
 
     async def confirm(self, timeout_s: float) -> None:
-        """Wait for a repair read that starts after this call; raises StoreDown after a timeout."""
+        """Wait until a repair read that starts after this call has ended.
+
+        The read brings the timeline to the store's state. Raises StoreDown after a timeout.
+        """
         await self.repairs.confirm(timeout_s)
 
     def advanced(self, records: Iterable[Record]) -> None:
@@ -187,7 +190,8 @@ class LiveBlog:
     def replaced(self, was: Position) -> None:
         """React to a replaced state: evict everything that was made from the old state.
 
-        When the new state has another history, reset the readers that had a verified position.
+        `was` is the position of the old state. When the new state has another history, reset the
+        readers that had a verified position.
         """
         self.cache.drop_all()
         if self.timeline.standing(was) == "unknown":  # another history
@@ -196,5 +200,8 @@ class LiveBlog:
         self.advanced([])
 
     def verify_waiting(self, read: int) -> None:
-        """Admit or reset readers with an unverified position, after repair read number `read`."""
+        """Admit or reset readers with an unverified position, after a repair has read the store.
+
+        `read` is the number of this read; `Fanout.admit_waiting` explains when a reader is reset.
+        """
         self.fanout.admit_waiting(read)

@@ -103,14 +103,17 @@ class BlogCache:
     # -- evicting
 
     def clear(self) -> None:
-        """Evict all frames and answers, which show the newest state only."""
+        """Evict all frames and answers: a change made them outdated, or memory is short."""
         self._hellos.clear()
         self._frames.clear()
         self._answers.clear()
         self.cached_bytes = 0
 
     def drop(self, records: Iterable[Record]) -> None:
-        """Evict all frames and answers, and everything made from the records that changed."""
+        """Evict all frames and answers, and everything made from changed entries and headers.
+
+        `records`: the changed entries, and the blog's header if it changed.
+        """
         self.clear()
         for record in records:
             self._articles.pop(id_of(record), None)
@@ -141,9 +144,9 @@ class BlogCache:
         return self._pieces[key]
 
     def _encode_safely(self, record: Record, as_data: bool) -> Piece:
-        """Encode one change; when that fails, encode the change without its content.
+        """Encode one change; when that fails, encode an entry as deleted, a header without content.
 
-        Other changes must not wait for a change that cannot be rendered.
+        So a change that cannot be rendered does not hold up the other changes.
         """
         try:
             return self._encode(record, as_data)

@@ -6,9 +6,9 @@ other connection goes to `Http`, uvicorn's HTTP protocol with more limits. A bro
 request a stream later on such a connection: then `Http` gives the connection to one of these
 readers, too.
 
-Rules: translates the parser's callbacks into events of `exchange`, and carries out the decisions of
-`exchange`. Uses private names of uvicorn; pyproject.toml limits uvicorn's version, and a test lists
-the names.
+Rules: translates the callbacks of the HTTP parser into the events of live/exchange.py, and carries
+out the decisions of that module. Uses private names of uvicorn, so pyproject.toml limits the
+version of uvicorn, and a test lists the names.
 """
 
 import asyncio
@@ -192,7 +192,10 @@ class Http(HttpToolsProtocol):
         self._has_deadline = in_body or exchange.awaits_head
 
     def _takes_over(self, kind: Kind, data: bytes) -> bool:
-        """Let a `SocketReader` or `EventReader` take the connection; return False if impossible."""
+        """Let a `SocketReader` or `EventReader` take the connection.
+
+        Return False when the connection is closing, or an earlier request is not finished.
+        """
         if self.transport.is_closing():
             return False
         decision = self._meet(Incident.STREAM)
@@ -270,7 +273,7 @@ class Http(HttpToolsProtocol):
     # -- decisions
 
     def _meet(self, incident: Incident, fault: Fault = INVALID) -> Decision:
-        """Carry out and return the decision of `exchange` on an incident, such as a timeout."""
+        """Carry out and return the decision of `Exchange` on an incident, such as a timeout."""
         decision = self._exchange.decide(incident, self._owed())
         if decision is Decision.REFUSE:
             self._direct.close_with(rfc6455.refusal(*fault), self, self.transport)

@@ -4,8 +4,9 @@ A direct reader is an offset in a blog and a file descriptor: no task, no queue,
 is one `write` of bytes that all readers share. Bytes that the socket does not accept at once stay
 in the asyncio transport's buffer, and the reader is behind until the buffer has drained.
 
-Rules: `hub` decides which frames a reader gets, `door` admits readers, `rfc6455` reads their bytes.
-Only `DirectReader` writes to a file descriptor.
+Rules: live/hub.py decides which frames a reader gets, live/door.py accepts or refuses readers, and
+live/rfc6455.py parses the bytes of WebSocket readers. Only `DirectReader` writes to a file
+descriptor.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ CLOSING_S: Final = 5.0  # time for the peer to read the last bytes and to answer
 # The server aborts an HTTP connection whose write buffer stays full for this time. This time is
 # longer than STALLED_S in live/roster.py: the roster must end a stalled reader's stream first.
 UNDRAINED_S: Final = 50.0
-COPIED_BYTES_MAX: Final = 8 * 1024  # longer frames are not copied to join them with the answer head
+COPIED_BYTES_MAX: Final = 8 * 1024  # `flush` joins a frame of at most this size with the head
 # A WebSocket reader may send at most this many bytes between two pings. A reader of events may send
 # at most this many after its request.
 RECEIVED_BYTES_MAX: Final = 16 * 1024
@@ -59,9 +60,10 @@ class HeadConnection(Connection, Protocol):
 
 @dataclass
 class DirectTransport:
-    """The parts that all connections of a worker share: the door, deadlines, trusted proxies.
+    """The parts that all connections of a worker share: `Door`, deadlines, trusted proxies.
 
-    `trusted`: the proxies whose X-Forwarded-* headers are believed, in uvicorn's notation.
+    `door` accepts or refuses readers, and counts them (live/door.py). `trusted`: the proxies whose
+    X-Forwarded-* headers are believed, in uvicorn's notation.
     """
 
     door: Door
@@ -103,9 +105,10 @@ class DirectTransport:
     # -- admission
 
     def admit(self, reader: "DirectReader", head: Head, transport: asyncio.Transport) -> None:
-        """Ask the door to admit a reader with a valid handshake, and join the reader to its blog.
+        """Join a reader with a valid handshake to its blog, or refuse the reader.
 
-        A blog that is not in this worker's memory yet is loaded in a separate task.
+        `Door` (live/door.py) decides. A blog that is not in this worker's memory yet is loaded in a
+        separate task.
         """
         scheme, address = self._sender(head.headers, transport, reader.is_tls)
         request = read_request(head.slug, head.query, head.headers, scheme, address)
@@ -145,9 +148,9 @@ class DirectTransport:
     def _sender(
         self, headers: Headers, transport: asyncio.Transport, is_tls: bool
     ) -> tuple[str, str]:
-        """Return the client's scheme, and the address under which the door counts the client.
+        """Return the client's scheme, and the client's address for the limit of readers.
 
-        The address is "" when nothing needs it: no proxy headers, no limit of readers per address.
+        The address is "" without proxy headers and without a limit of readers per address.
         """
         scheme = "https" if is_tls else "http"
         forwarded = is_forwarded(headers)
@@ -162,9 +165,9 @@ class DirectTransport:
     def _flush_later(self, reader: "DirectReader") -> None:
         """Write a reader's answer at the end of this turn of the event loop.
 
-        After a cut, many readers reconnect through one balancer. A write that wakes a sleeping
-        balancer on this machine costs 25 us, five times as much as a write to one that is awake.
-        Writing all answers together wakes the balancer once.
+        After a network failure, many readers reconnect through one load balancer. When the
+        balancer's process on this machine sleeps, a write also wakes the process and takes 25 us
+        instead of 5 us. When all answers are written together, only the first write is slow.
         """
         if not self._delayed:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -194,11 +197,11 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     __slots__ = (
         "_begun",  # the request head was read
-        "_delayed",  # bytes to write at the end of the loop's turn, in order; None: write at once
+        "_delayed",  # bytes for `flush` to write, in order; None after `flush`: write at once
         "_direct",
-        "_fd",  # the socket; -1: write through asyncio's transport (TLS, delayed bytes, ending)
+        "_fd",  # the socket; -1: write by asyncio's transport (TLS, before `flush`, after `_leave`)
         "_transport",
-        "address",  # the door counts readers by address; None: not counted
+        "address",  # the client's address, for counting; None: this reader is not counted
         "is_ending",  # whether the reader has left its blog, and its close is counted
         "is_tls",
     )
@@ -273,17 +276,18 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
             self._transport.write(memoryview(data)[sent:])
 
     def _write(self, data: bytes) -> None:
-        """Write through the transport, or delay the bytes until the end of the loop's turn."""
+        """Write bytes at once; before the first `flush`, queue them behind the answer's head."""
         if self._delayed is None:
             self._transport.write(data)
         else:
             self._delayed.append(data)
 
     def flush(self) -> None:
-        """Write the delayed bytes, in one piece when short; later bytes are written at once.
+        """Write the queued bytes, first the head of the HTTP answer, and queue no more bytes.
 
-        A long frame is not joined with the answer's head. Many readers that reconnect after a cut
-        share one such frame; joining would need a copy in memory for each reader.
+        Short bytes are joined for one write. A long frame is not joined with the head. Many readers
+        that reconnect after a network failure share one such frame, and joining would copy the
+        frame for each reader.
         """
         delayed = self._delayed
         if not delayed or self._transport.is_closing():
@@ -305,7 +309,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
     # -- the end
 
     def _leave(self, code: int) -> None:
-        """Leave the blog and stop using the descriptor; the first call counts the close code."""
+        """Leave the blog and stop writing to the descriptor; the first call counts `code`."""
         self._fd = -1
         if not self.is_ending:
             self.is_ending = True
@@ -319,7 +323,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         self._transport.abort()
 
     def eof_received(self) -> None:
-        """Let the transport close the connection; abort when a full buffer delays it."""
+        """Let asyncio close the connection after the client's EOF; abort if bytes are unsent."""
         self._leave(GONE)
         if self.behind:
             self._transport.abort()

@@ -11,8 +11,8 @@ IDLE, HEAD  --UPGRADE-->        HANDSHAKE
 IDLE, HEAD  --OTHER_UPGRADE-->  REREAD     --REQUEST-->  BODY
 ```
 
-Rules: no I/O, no clock, no parser. The protocol class translates its callbacks into events and
-carries out the decisions.
+Rules: no I/O, no clock, no parser. `Http` in live/connections.py translates the parser's callbacks
+into events and carries out the decisions.
 """
 
 from collections.abc import Mapping
@@ -86,7 +86,8 @@ class Decision(_Name):
 IDLE, HEAD, BODY, REREAD, HANDSHAKE = State
 PART, REQUEST, UPGRADE, OTHER_UPGRADE, DATA, END = Event
 
-# The states after a complete head: a request to answer, an ignored Upgrade, or a handshake.
+# The states after a complete head: of a request to answer, of a WebSocket handshake, or of a
+# request whose Upgrade is ignored.
 _ENDS: Final = {REQUEST: BODY, UPGRADE: HANDSHAKE, OTHER_UPGRADE: REREAD}
 
 MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
@@ -189,7 +190,7 @@ class Exchange:
     def __init__(self) -> None:
         self.state = IDLE
         self.unparsed_bytes = 0
-        self.may_be_long = False  # whether a head that ends in this read may be too long
+        self.may_be_long = False  # whether to check the length of a head that ends now
 
     def receive(self, size: int) -> None:
         """Count a read of `size` bytes; called before the parser gets the bytes."""

@@ -80,11 +80,12 @@ class Fanout:
         """Admit waiting readers whose position has become known.
 
         A position is unknown when it has another epoch, another check, or an offset that the
-        timeline has not reached. The timeline may reach an unknown position by messages or by a
-        repair read. Only a repair read that starts after the reader came can refute the position.
+        timeline has not reached. Messages may bring the timeline to the position, or a repair, a
+        read of the store (live/repair.py). Only a read that starts after the reader came can show
+        that the position does not exist.
 
-        `read` is the number of the repair read that has just ended, 0 for none. A reader is reset
-        when it came before this read started and its position is still unknown.
+        `read` is the number of the read that has just ended, 0 for none. A reader is reset when the
+        reader came before this read started and its position is still unknown.
         """
         for reader in list(self._roster.waiting):
             # `admit` may abort other readers of this list, when a full socket makes the worker
@@ -141,7 +142,7 @@ class Fanout:
         """Serve the next readers for SLICE_S; return whether there may be more.
 
         The hot path of the worker: two comparisons and a write for each reader. A reader at the
-        same offset as the previous reader gets the same bytes without a look-up.
+        same offset as the previous reader gets the same bytes, without a look-up in the cache.
         """
         clock, top = self._clock, self._timeline.offset
         until = clock() + SLICE_S

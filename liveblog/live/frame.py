@@ -21,7 +21,7 @@ MISSED_BYTES_MAX: Final = 256 * 1024  # readers get a `reset` instead of a longe
 FORMS_MAX: Final = 6
 OVERHEAD_BYTES: Final = 1_000  # memory of a frame's Python objects, without their contents
 
-# Fields of the API's JSON objects that a stream with `as=data` leaves out.
+# Readers that get fields instead of HTML (`as=data`) do not get these fields of the API's JSON.
 _ENTRY_LEFT_OUT = ("body", "publish_at")
 _BLOG_LEFT_OUT = ("summary",)
 
@@ -33,8 +33,8 @@ BytesForm = Literal["framed", "deflated", "event", "chunk"]
 class Encoding(NamedTuple, Generic[Data]):
     """The content and the form of the frames that a reader gets.
 
-    `as_data`: the content is fields, else HTML. `name` is the form, the name of an attribute of
-    `Frame`. `Data` is the type of this attribute: str for "text", else bytes.
+    `as_data`: whether the content is fields instead of HTML. `name` is the form, the name of an
+    attribute of `Frame`. `Data` is the type of this attribute: str for "text", else bytes.
     """
 
     as_data: bool
@@ -135,7 +135,7 @@ class Piece(NamedTuple):
 
 
 def put(entry: Entry, /, **content: object) -> Piece:
-    """Encode an entry's current state; `content` is the member `html`, or `entry` (fields)."""
+    """Encode an entry's current state; `content` is `html`, or `entry` (the entry's fields)."""
     head = {
         "op": "put",
         "id": entry.id,
@@ -152,20 +152,20 @@ def delete(entry: Entry) -> Piece:
 
 
 def header(blog: Blog, /, **content: object) -> Piece:
-    """Encode the blog's header and status; `content` is the member `html`, or `blog` (fields)."""
+    """Encode a blog's header and status; `content` is `html`, or `blog` (the blog's fields)."""
     return Piece(
         orjson.dumps({"op": "blog", "offset": blog.offset, "status": blog.status, **content})
     )
 
 
 def entry_data(entry: Entry, slug: str, position: Position | None, base_url: str) -> Shape:
-    """Return the fields of an entry that `as=data` sends."""
+    """Return the fields of an entry for readers that get fields instead of HTML (`as=data`)."""
     shape = entry_json(entry, slug, position, base_url)
     return {name: value for name, value in shape.items() if name not in _ENTRY_LEFT_OUT}
 
 
 def blog_data(blog: Blog, position: Position, base_url: str) -> Shape:
-    """Return the fields of a blog that `as=data` sends."""
+    """Return the fields of a blog for readers that get fields instead of HTML (`as=data`)."""
     shape = blog_json(blog, position, base_url)
     return {name: value for name, value in shape.items() if name not in _BLOG_LEFT_OUT}
 

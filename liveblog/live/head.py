@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from liveblog.live.rfc6455 import BadHandshake
 
 HEAD_BYTES_MAX: Final = 8 * 1024
-STREAM_START: Final = b"GET /blogs/"  # how every stream's head starts; a cheap first test
+STREAM_START: Final = b"GET /blogs/"  # every request for a stream starts so; a cheap first test
 
 # A stream's request line, with groups for slug, transport, query and HTTP minor version.
 _STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.([01])\r\n")
@@ -71,9 +71,9 @@ Lines = Iterable[tuple[bytes, bytes]]
 
 
 def fault_of(url: bytes, headers: Lines, version: str) -> Fault | None:
-    """Return why a parsed head is rejected, None when it is not; names are in lower case.
+    """Return why a parsed head is rejected, None when it is valid.
 
-    HTTP/1.0 needs no Host.
+    Header names are in lower case. HTTP/1.0 needs no Host.
     """
     lines = list(headers)
     hosts = sum(name == b"host" for name, _ in lines)
@@ -103,7 +103,7 @@ class Head(NamedTuple):
 
 
 class _Headers(dict[bytes, bytes]):
-    """The headers that httptools reports by `on_header`; several of one name are joined."""
+    """The headers that httptools reports by `on_header`; values of one name are joined."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -157,10 +157,10 @@ def is_forwarded(headers: Headers) -> bool:
 
 
 def _forwarded_scheme(headers: Headers) -> str:
-    """Return the scheme that the proxy names; "" for none or several, like uvicorn."""
+    """Return the scheme in X-Forwarded-Proto; "" for none or several, like uvicorn."""
     scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").strip()
     return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
 
 
 async def _no_application(*_: object) -> None:
-    """Stand in for an application: only the middleware's list of trusted addresses is used."""
+    """Do nothing: `Proxies` never runs the middleware, and uses only its list of addresses."""

@@ -137,9 +137,10 @@ class Hub:
         return self.store.up
 
     def store_of(self, slug: str) -> StoreState:
-        """Return the store's state for a blog, one of those in `StoreWatch.state_of`.
+        """Return whether the store has a blog and can read it; `StoreWatch.state_of` has the words.
 
-        A draft gets the same state as a blog that is not in this worker's memory.
+        A draft gets the same state as a blog that is not in this worker's memory. Anyone may ask,
+        so the answer must not show that a draft exists.
         """
         if self.held(slug):
             return self.store.state_of(slug)

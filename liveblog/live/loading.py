@@ -54,7 +54,7 @@ class Loading:
         self._probes: dict[str, asyncio.Task[bool]] = {}  # reads of whether a blog exists
         self._loads: dict[str, asyncio.Task[bool]] = {}
         self._early: dict[str, deque[Changes]] = {}
-        self._unknown: dict[str, float] = {}  # slugs without a blog, cached until this time
+        self._unknown: dict[str, float] = {}  # slug without a blog: cached until this time
 
     async def load(self, slug: str) -> bool:
         """Load a blog; return False when there is none.
@@ -64,7 +64,8 @@ class Loading:
         """
         if self._clock() < self._unknown.get(slug, 0):
             return False
-        # A cheap read before the expensive load: made-up slugs must not crowd out real blogs.
+        # A cheap read before the expensive load: requests for invented slugs must not use up
+        # LOADING_MAX.
         if slug not in self._loads and not await self._exists(slug):
             self._note_unknown(slug)
             return False

@@ -1,6 +1,6 @@
-"""The counters of hub and door in Prometheus' format: `GET /metrics`.
+"""The counters of live/hub.py and live/door.py in Prometheus' format: `GET /metrics`.
 
-Code that runs for every reader counts in plain integers of the hub and the door, which is cheap.
+Code that runs for every reader counts in plain integers of `Hub` and `Door`, which is cheap.
 `Metrics` copies them into the metrics of `prometheus_client` once a second and at each scrape.
 
 Several workers write their metrics to files in one directory, so that any worker can answer with

@@ -1,6 +1,7 @@
 """Periodic tasks of all blogs: heartbeats, aborting stalled readers, closing ended blogs.
 
-Rules: only readers do I/O. A failure in one blog does not stop the task for the others.
+Rules: no I/O except the writes of readers. A failure in one blog does not stop the task for the
+others.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ class _Ending(Protocol):
 
 
 class Ticked(Protocol):
-    """A blog's parts that have periodic tasks."""
+    """The parts of a `LiveBlog` that the periodic tasks call."""
 
     @property
     def beats(self) -> _Beats: ...

@@ -1,9 +1,9 @@
 """The portable transport: WebSocket, Server-Sent Events and `changes` on any ASGI server.
 
-This transport also works in Starlette's TestClient. Under `liveblog serve`, `connections` handles
-streams before they reach these endpoints. The door admits readers, the hub decides which frames a
-reader gets. A portable reader has one task and no queue. At most one frame is pending, and the
-reader counts as behind until the server has sent this frame.
+This transport also works in Starlette's TestClient. Under `liveblog serve`, live/connections.py
+handles streams before they reach these endpoints. live/door.py accepts or refuses readers, the hub
+decides which frames a reader gets. A portable reader has one task and no queue. At most one frame
+is pending, and the reader counts as behind until the server has sent this frame.
 
 Rules: never imports the broker. Pings, compression and limits of what readers send are left to the
 ASGI server.
@@ -267,8 +267,8 @@ async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
 class EventsEndpoint:
     """The endpoint `GET /blogs/{slug}/events`: a blog's frames as Server-Sent Events.
 
-    This is an ASGI application instead of a function that returns a response. So the door counts a
-    reader before the first await, and until the last byte of the answer.
+    This is an ASGI application instead of a function that returns a response. So a reader is
+    counted from before the first await until the last byte of the answer.
     """
 
     def __init__(self, door: Door) -> None:
@@ -383,7 +383,7 @@ def _cors(door: Door, request: Request) -> dict[str, str]:
 
 
 def routes(door: Door) -> list[BaseRoute]:
-    """Return the routes of the readers' three transports."""
+    """Return the routes of the WebSocket, of Server-Sent Events and of `changes`."""
     return [
         WebSocketRoute("/blogs/{slug}/live", _socket(door)),
         Route("/blogs/{slug}/events", EventsEndpoint(door), methods=["GET"]),

@@ -1,6 +1,7 @@
 """A reader: its position in a blog, and whether its socket is full.
 
-Rules: no I/O. Transports subclass `Reader`; only the parts of a `LiveBlog` move its offset.
+Rules: no I/O. Transports subclass `Reader`; only the parts of a `LiveBlog` (live/blog.py) change a
+reader's offset.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ ENDED: Final = 4510
 
 
 class JoinedRoster(Protocol):
-    """The methods that a reader calls of the roster, the collection of its blog's readers."""
+    """The roster, the collection of a blog's readers, with the methods that a reader calls."""
 
     def leave(self, reader: "AnyReader") -> None: ...
     def close(self, reader: "AnyReader", farewell: Frame | None, code: int) -> None: ...
@@ -36,7 +37,7 @@ class Reader(ABC, Generic[Data]):
     the whole frame, and `drained` when the socket can accept the next frame.
     """
 
-    answers_pings: ClassVar = False  # whether unanswered pings abort the reader
+    answers_pings: ClassVar = False  # whether the server aborts a reader that answers no pings
 
     __slots__ = (
         "behind",
@@ -58,8 +59,8 @@ class Reader(ABC, Generic[Data]):
         self.behind = False  # whether the socket is full
         self.held_bytes = 0  # bytes of a frame that the full socket has not accepted
         self.unheard = 0  # pings since the reader's last answer
-        # The reader's unverified position, and how many repair reads had started when the reader
-        # came. None: the position is verified.
+        # The reader's unverified position, and how many reads of the store live/repair.py had
+        # started when the reader came. None: the position is verified.
         self.waits_for: tuple[Position, int] | None = None
         self.roster: JoinedRoster | None = None
         self.slot = 0

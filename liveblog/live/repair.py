@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 QUEUED_MAX: Final = 200  # messages queued during a load or repair; a full queue starts a repair
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
-REQUEST_EVERY_S: Final = 1.0  # requested repairs of one blog are at least this far apart
+REQUEST_EVERY_S: Final = 1.0  # least time between two repairs of a blog that readers request
 
 
 class RepairedBlog(Protocol):
@@ -41,17 +41,18 @@ class RepairedBlog(Protocol):
         """React to a replaced state; `was` is the position before."""
 
     def verify_waiting(self, read: int) -> None:
-        """Admit or reset the waiting readers that came before repair read number `read` started.
+        """Admit or reset the readers with an unverified position, after a repair read.
 
-        `read` 0: reset no reader.
+        `read` is the number of the read. Readers that came before this read started are reset if
+        their position is still unknown. 0: reset no reader.
         """
 
 
 class Repair:
     """The repairs of one blog.
 
-    `lost`: the last repair read did not find the blog in the store. `reads_started` counts the
-    repair reads; the count after a read has started is the number of this read.
+    `lost`: the last repair read did not find the blog in the store. Repair reads are numbered from
+    1; `reads_started` is the number of the newest read.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class Repair:
     # -- requests
 
     def request(self) -> None:
-        """Start a repair read for a reader or a `confirm`, at most one in REQUEST_EVERY_S."""
+        """Start a repair read that verifies a position, at most one in REQUEST_EVERY_S."""
         if not self._request_timer:
             loop = asyncio.get_running_loop()
             self._request_timer = loop.call_later(self._wait_for_turn_s(), self._start_requested)
@@ -217,10 +218,12 @@ class Repair:
         self.start()
 
     async def confirm(self, timeout_s: float) -> None:
-        """Wait for a repair read that starts after this call.
+        """Wait until a repair read that starts after this call has ended.
 
-        Raises StoreDown after `timeout_s`. This time does not include the wait before the read:
-        at most one requested read starts in REQUEST_EVERY_S.
+        The read brings the timeline to the store's state, so that a position can be verified.
+
+        Raises StoreDown after `timeout_s`. This time does not include the wait before the read: at
+        most one requested read starts in REQUEST_EVERY_S.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._confirming[future] = self.reads_started

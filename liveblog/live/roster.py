@@ -62,8 +62,9 @@ class Roster:
     def wait(self, reader: AnyReader, position: Position, reads_started: int) -> None:
         """Let a reader wait until the store has verified its position.
 
-        `reads_started` repair reads have started already. Only a later read can refute the
-        position: an earlier read may have missed changes that the position includes.
+        `reads_started`: how many reads of the store live/repair.py has started. Only a later read
+        can show that the position does not exist: an earlier read may have missed changes that the
+        position includes.
         """
         reader.waits_for = position, reads_started
         self.waiting.add(reader)
@@ -105,7 +106,7 @@ class Roster:
         self._held.add(held_bytes)
 
     def drained(self, reader: AnyReader) -> None:
-        """Pass a reader on to `on_drained`, unless its position is unverified."""
+        """Pass a reader whose socket has drained to `on_drained`, if its position is verified."""
         if reader in self.behind:
             self._drop_behind(reader)
             if reader not in self.waiting:

@@ -12,7 +12,7 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]  # runs a coroutine as a t
 
 @dataclass(frozen=True, kw_only=True)
 class HubSettings:
-    """The settings of a hub. `base_url` is the site's address, for frames with `as=data`."""
+    """The settings of a hub. `base_url` is the site's address, for links in frames of fields."""
 
     heartbeat_s: float = 20.0
     blogs_max: int = 200

@@ -2,7 +2,8 @@
 
 The comparison finds changes whose messages pub/sub has lost.
 
-Rules: one read for all blogs every HEADS_EVERY_S. Repairs nothing itself.
+Rules: one read for all blogs every HEADS_EVERY_S. Changes no timeline, only starts repairs
+(live/repair.py).
 """
 
 import asyncio
@@ -65,9 +66,10 @@ class StoreWatch:
             self._compare(slug, head)
 
     def _compare(self, slug: str, head: Position | None) -> None:
-        """Repair a blog whose position in the store differs, or that was missing in the store.
+        """Repair a blog whose position in the store, `head`, differs from this worker's position.
 
-        A lower position counts as well: then the store has lost changes, and the histories fork.
+        A lower position in the store differs, too: the store has lost changes, and the repair
+        starts a new epoch. Also repair a blog that was missing in the store.
         """
         live = self._blogs.get(slug)
         if live and (head != live.position or live.lost):
@@ -99,7 +101,7 @@ class StoreWatch:
         live = self._blogs.get(slug)
         if not live:
             return "unheld" if self.up else "down"
-        # A blog that was not compared yet gets the state of the whole store.
+        # A blog that the last comparison left out gets the state of the whole store.
         if not self._readable.get(slug, self.up):
             return "down"
         return "lacks" if live.lost else "up"

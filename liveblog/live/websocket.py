@@ -1,6 +1,6 @@
 """WebSocket readers (RFC 6455) whose sockets this worker writes itself.
 
-Rules: `rfc6455` parses and makes the bytes; this module only decides when to write the bytes.
+Rules: live/rfc6455.py parses and makes the bytes; this module only decides when to write them.
 """
 
 from typing import TYPE_CHECKING, Final
