@@ -145,12 +145,12 @@ Errors = Iterator[tuple[str, str]]
 
 
 def _line(limit: int) -> Callable[[str, Any], Errors]:
-    """Return the rule for one line of text: at most `limit` code points, no control characters."""
+    """Return a rule for one line: at most `limit` code points, no control characters."""
     return _text_rule(limit, _CONTROL_OR_NEWLINE, "a control character or line break")
 
 
 def _text(limit: int) -> Callable[[str, Any], Errors]:
-    """Return the rule for text of several lines: at most `limit` code points."""
+    """Return a rule for text of several lines: at most `limit` code points."""
     return _text_rule(limit, _CONTROL, "a control character")
 
 
@@ -213,7 +213,10 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
 
 
 def _address(pointer: str, url: str) -> Errors:
-    """Yield the faults of a URL: an invalid host, or a user name that could pass for the host."""
+    """Yield the faults of a URL: an invalid host, or a user name.
+
+    A user name could pass for the host, as in https://bank.example@evil.example.
+    """
     try:
         parts = urlsplit(url)
         is_local = url.startswith("/")

@@ -17,7 +17,7 @@ _RFC3339 = re.compile(
 
 
 def parse_time(value: str) -> int:
-    """Return an RFC 3339 time with an offset as milliseconds since 1970.
+    """Return an RFC 3339 time, which must have a UTC offset, as milliseconds since 1970.
 
     Raises ValueError with a detail for the caller: the rule and the value.
     """

@@ -17,7 +17,7 @@ SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
 COUNT_MAX: Final = 2**53 - 1  # browsers and the store's Lua use doubles, exact up to here
-BLOG_ID: Final = "#blog"  # the header's id in the store; an entry's id never starts with "#"
+BLOG_ID: Final = "#blog"  # the id of the blog's own record, its header; no entry's id has a "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
 EntryStatus = Literal["draft", "submitted", "scheduled", "published", "retracted"]
 NoteKind = Literal["minor", "update", "correction", "retraction"]
@@ -115,7 +115,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     revisions_erased: Count = 0
 
 
-# Fields that the store itself writes into a record.
+# Fields of an entry's record that publish.lua sets when it stores the record.
 STAMPED: Final = ("offset", "order", "published_at", "updated_at")
 
 
@@ -139,8 +139,8 @@ SYSTEM: Final = Caller("system:liveblog", "admin")
 
 @cache
 def _zones() -> frozenset[str]:
-    # `zoneinfo.available_timezones` takes 30 ms: it searches the machine's directories, too. These
-    # directories also have "localtime", the machine's setting, which browsers do not know.
+    # Read the list of the package tzdata. `zoneinfo.available_timezones` takes 30 ms, since it also
+    # searches the machine's directories. It would also return "localtime", unknown to browsers.
     names = resources.files("tzdata").joinpath("zones").read_text().split()
     return frozenset(names) - {"Factory"}
 

@@ -54,7 +54,8 @@ class Problem(Exception):
     """The reason why a call failed, which the caller gets as problem+json (RFC 9457).
 
     `name` is a key of PROBLEMS. `errors` are (JSON pointer, detail) pairs. `extra` are more members
-    of the answer, such as `current` of a 412. `retry_after_s` becomes a Retry-After header.
+    of the answer: a 412 has the stored entry as `current`. `retry_after_s` becomes a Retry-After
+    header.
     """
 
     def __init__(

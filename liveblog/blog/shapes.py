@@ -1,4 +1,6 @@
-"""The JSON shapes of blogs and entries, in the API and in `as=data` streams.
+"""The JSON shapes of blogs and entries, in the API and in streams with `as=data`.
+
+A stream with `as=data` has an entry's fields in place of its HTML.
 
 Rules: pure. Every field is always present; an absent value is null.
 """

@@ -17,7 +17,7 @@ WINDOW: Final = 200  # how many of the newest entries stay in a worker's memory
 MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in memory
 KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind can catch up
 MISSED_MAX: Final = 200  # a reader that missed more entries starts over from the page
-TRIM_EVERY: Final = 100  # changes between two trims; a trim visits every entry in memory
+TRIM_EVERY: Final = 100  # changes until old entries are dropped again, which visits all entries
 
 Record = Blog | Entry
 Applying = Literal["applied", "ignored", "gap", "foreign"]
@@ -27,10 +27,9 @@ Standing = Literal["here", "old", "unknown"]
 class Changes(NamedTuple):
     """The changes after offset `since`, up to and including `position`.
 
-    Each record appears once, ascending by offset. A check is a fingerprint of the history to an
-    offset. `previous` is the check at `since`; `apply` does not compare it when it is None.
-    `checks` has the checks of the offsets since + 1 to position.offset, 8 hex digits each, without
-    separators.
+    Each record appears once, ascending by offset. A check is a fingerprint of all changes up to an
+    offset. `previous` is the check at `since`; None when `apply` must not compare it. `checks` has
+    the checks of the offsets since + 1 to position.offset, 8 hex digits each, without separators.
     """
 
     since: int
@@ -41,9 +40,9 @@ class Changes(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """The reason why a repair read returned no changes.
+    """The reason why the store returned no changes to a worker that asked for those it missed.
 
-    "absent": the store lacks the blog. repair.lua explains the other reasons.
+    "absent": the store lacks the blog. store/repair.lua explains the other reasons.
     """
 
     why: Literal["absent", "moved", "fork", "far"]
@@ -64,8 +63,8 @@ class Snapshot(NamedTuple):
     """A blog as read from the store.
 
     `base` is the first offset of the epoch. `checks` has the checks of consecutive offsets, the
-    last of them `position.offset`. `entries` has every entry whose order is `window` or higher.
-    `window` is 0 when `entries` has all entries of the blog.
+    last of them `position.offset`. An entry's `order` is the offset of its first publication.
+    `entries` has every entry whose `order` is `window` or higher: all entries when `window` is 0.
     """
 
     position: Position
@@ -83,9 +82,10 @@ def id_of(record: Record) -> str:
 class Timeline:
     """The newest entries, pinned and key entries, and recent changes, at one position.
 
-    The *top* is the offset of `position`. `floor` is the lowest offset that `changes` accepts. The
-    timeline has every entry whose order is `window` or higher, and all entries when `window` is 0.
-    It has only the current state of each entry, so it cannot restore deleted text.
+    `floor` is the lowest offset from which `changes` can bring a reader up to date. An entry's
+    `order` is the offset of its first publication. The timeline has every entry whose `order` is
+    `window` or higher: all entries when `window` is 0. It has only the current state of each entry,
+    so it cannot restore deleted text.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -102,10 +102,10 @@ class Timeline:
         self._base = snapshot.base
         self.window = snapshot.window
         self._records: dict[str, Entry] = {}
-        # The id of each record that changed above the floor -> the offset of its last change. The
-        # offsets ascend.
+        # The id of each record that changed after `floor` -> the offset of its last change. The
+        # items are in the order of these offsets.
         self._recent: dict[str, int] = {}
-        self._orders: list[int] = []  # orders of the entries that are not deleted, ascending
+        self._orders: list[int] = []  # `order` of each entry that is not deleted, ascending
         self._by_order: dict[int, str] = {}
         self._trim_at = self.offset + TRIM_EVERY
         records: list[Record] = [*snapshot.entries, snapshot.blog]
@@ -120,31 +120,34 @@ class Timeline:
         return Position(self.epoch, self.offset, self.check(self.offset))
 
     def check(self, offset: int) -> str:
-        """Return the check at an offset from the floor to the top.
+        """Return the check at an offset from `floor` to the timeline's own offset.
 
-        Raises KeyError below the floor.
+        Raises KeyError for an offset below `floor`.
         """
         return self._checks[offset]
 
     def position_of(self, entry: Entry) -> Position | None:
-        """Return the position of an entry's last change, None when the check there is unknown."""
+        """Return the position of an entry's last change; None when its check is no longer kept."""
         check = self._checks.get(entry.offset or 0)
         return Position(self.epoch, entry.offset or 0, check) if check else None
 
     def get(self, id: str) -> Entry | None:
-        """Return an entry or its tombstone.
+        """Return an entry; for a deleted entry its tombstone, which has no content.
 
-        None when the entry is not in the timeline; the store may still have the entry.
+        Return None when the entry is not in the timeline; the store may still have the entry.
         """
         return self._records.get(id)
 
     def newest(self, limit: int, before: int | None = None) -> list[Entry]:
-        """Return up to `limit` entries, the highest order first, below order `before` if given."""
+        """Return the newest `limit` entries, the newest first, without deleted ones.
+
+        With `before`, an offset, return only entries that were first published below this offset.
+        """
         end = len(self._orders) if before is None else bisect_left(self._orders, before)
         return [self._at(order) for order in reversed(self._orders[max(0, end - limit) : end])]
 
     def page(self, limit: int, before: int | None = None) -> list[Entry] | None:
-        """Return the entries that `newest` returns; None when the timeline lacks some of them."""
+        """Return the entries that `newest` returns; None when the worker lacks some of them."""
         found = self.newest(limit, before)
         whole = not self.window or (len(found) == limit and (found[-1].order or 0) >= self.window)
         return found if whole else None
@@ -158,8 +161,8 @@ class Timeline:
         """Compare a reader's position with this timeline.
 
         "here": the position is in this history, so `changes` accepts the position's offset. "old":
-        the position is below the floor. "unknown": the position has another epoch, another check,
-        or an offset ahead of the top; only the store can verify such a position.
+        the offset is below `floor`. "unknown": the position has another epoch, another check, or an
+        offset that the timeline has not reached; only the store can verify such a position.
         """
         if position.epoch != self.epoch or position.offset > self.offset:
             return "unknown"
@@ -170,8 +173,8 @@ class Timeline:
     def changes(self, since: int) -> list[Record] | None:
         """Return the records changed after `since`, ascending by offset, in their current state.
 
-        None when the reader must start over: `since` is below the floor or ahead of the top, or
-        more than MISSED_MAX entries changed. The header does not count.
+        Return None when the reader must start over: `since` is below `floor` or ahead of the
+        timeline, or more than MISSED_MAX entries changed.
         """
         if not self.floor <= since <= self.offset:
             return None
@@ -191,9 +194,9 @@ class Timeline:
     def apply(self, changes: Changes) -> Applying:
         """Move the timeline forward to the position of `changes`.
 
-        Returns "applied"; "ignored" when that position is not ahead of the top; "gap" when the
-        changes start above the top or belong to another history; "foreign" when they have
-        another epoch. Only "applied" alters the timeline.
+        Returns "applied"; "ignored" when the timeline has already reached that position; "gap" when
+        the changes start after the timeline's offset or belong to another history; "foreign" when
+        they have another epoch. Only "applied" alters the timeline.
         """
         if changes.position.epoch != self.epoch:
             return "foreign"
@@ -214,8 +217,8 @@ class Timeline:
     def _continues(self, changes: Changes) -> bool:
         """Return whether `changes` belong to the history of this timeline.
 
-        They do when `changes` have the timeline's own check at the timeline's top. Equal checks
-        mean equal histories: a check is the fingerprint of all changes up to its offset.
+        They do when `changes` have the same check at the timeline's offset as the timeline. A check
+        is the fingerprint of all changes up to its offset, so equal checks mean equal histories.
         """
         known = self.offset - changes.since
         theirs = changes.checks[8 * known - 8 : 8 * known] if known else changes.previous
@@ -245,14 +248,15 @@ class Timeline:
         return self._records[self._by_order[order]]
 
     def _marked_orders(self) -> list[int]:
-        """Return the orders of the newest MARKED_MAX pinned and key entries."""
+        """Return the `order` of each of the newest MARKED_MAX pinned and key entries."""
         marked = (order for order in reversed(self._orders) if _is_marked(self._at(order)))
         return list(islice(marked, MARKED_MAX))
 
     def _trim(self) -> None:
-        """Raise the floor, and drop the entries and checks that are no longer needed.
+        """Raise `floor`, and drop the entries and checks that are no longer needed.
 
-        Needed entries are in the window, pinned or key, or changed above the floor.
+        Needed entries are the newest WINDOW, pinned and key entries, and those that changed after
+        `floor`.
         """
         self._trim_at = self.offset + TRIM_EVERY
         self.floor = max(self.floor, self._base, self.offset - KEPT_CHANGES)

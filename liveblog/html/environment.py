@@ -37,7 +37,7 @@ class ByteCode(FileSystemBytecodeCache):
     def load_bytecode(self, bucket: Bucket) -> None:
         try:
             super().load_bytecode(bucket)
-        except Exception:  # unpickling a torn file raises nearly any exception
+        except Exception:  # reading a half-written file can raise nearly any exception
             bucket.reset()
 
     def dump_bytecode(self, bucket: Bucket) -> None:

@@ -53,7 +53,7 @@ _CLEANER: Final = nh3.Cleaner(
 _LINK: Final = re.compile(r"(https?://|mailto:|/(?![/\\]))", re.IGNORECASE)
 _MARKS: Final = re.compile(r"[ \t]*((?:(?:>|[-+*]|\d{1,9}[.)])[ \t]*)+)")
 _MARK: Final = re.compile(r">|[-+*]|\d+[.)]")
-_RULE: Final = re.compile(r"[ \t]*([-*])(?:[ \t]*\1)*[ \t]*")  # a horizontal rule, not a list
+_RULE: Final = re.compile(r"[ \t]*([-*])(?:[ \t]*\1)*[ \t]*")  # "- - -" is a rule, not a list
 _BLOCK_END: Final = re.compile(r"</(?:p|h4|li|pre|blockquote|t[hd])>|<[bh]r>")
 
 
@@ -170,6 +170,6 @@ def _image_as_text(
     return html.escape(tokens[i].content)
 
 
-# Load the parser's tables now; with those of the module `when` this takes 20 ms. Otherwise a
-# worker's first entry would reach its readers late.
+# Load the parser's tables when this module is imported. Otherwise the first entry that a worker
+# renders would wait for them, and reach the readers late.
 to_html("*a* [b](/c) https://d.example")

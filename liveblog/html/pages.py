@@ -36,7 +36,7 @@ class _Head(NamedTuple):
 
 
 class Pages:
-    """Renders pages that load scripts and styles from below `static_prefix`."""
+    """Renders pages. The addresses of their scripts and styles start with `static_prefix`."""
 
     def __init__(self, static_prefix: str = "/static") -> None:
         self._static = static_prefix
@@ -66,9 +66,9 @@ class Pages:
     ) -> str:
         """Return a blog's page: the newest entries, older ones, or those around a linked entry.
 
-        `entries`, `pinned` and `key_events` are newest first. `before` is the entry or tombstone
-        directly above `entries`; None if `entries` include the newest. `older` is true if the blog
-        has entries below them. `permalink` is the linked entry, which is one of `entries`.
+        `entries`, `pinned` and `key_events` are newest first. `before` is the entry directly above
+        `entries`, even if deleted; None if `entries` include the newest. `older` is true if the
+        blog has entries below them. `permalink` is the linked entry, which is one of `entries`.
         `article` returns the `entry_html` of an entry of this blog; a worker passes a function that
         caches the HTML.
         """

@@ -88,7 +88,7 @@ def _plain_spaces(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _locale(language: str) -> Locale:
-    """Return the locale of a BCP 47 language, else of its first part, else English."""
+    """Return the locale of a BCP 47 language "de-AT", else of its part "de", else English."""
     for tag in (language, language.partition("-")[0]):
         try:
             return Locale.parse(tag, sep="-")
@@ -97,5 +97,6 @@ def _locale(language: str) -> Locale:
     return Locale("en")
 
 
-# Load a locale now. Otherwise a worker's first entry would reach its readers late.
+# Load a locale when this module is imported. Otherwise the first entry that a worker renders would
+# wait for it, and reach the readers late.
 when(0, Blog(slug="", title=""))

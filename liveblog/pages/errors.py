@@ -76,7 +76,7 @@ def _wants_page(request: Request) -> bool:
 
 
 def _path_without_slashes(request: Request) -> str | None:
-    """Return the path without its trailing slashes, and the query, to redirect to.
+    """Return the address to redirect to: the path without its trailing slashes, and the query.
 
     None if the path has no trailing slash, if the shorter path has no route, and for methods other
     than GET and HEAD. Starlette's own redirect is not used: it would repeat the Host header, which

@@ -267,7 +267,10 @@ def _current(live: LiveBlog, read: list[Entry]) -> list[Entry]:
 
 
 async def _published(live: LiveBlog, id: str) -> Entry:
-    """Return an entry or tombstone that was published in the blog; raise Problem 404 for others."""
+    """Return an entry that was published in the blog, even if it was deleted later.
+
+    Raises Problem 404 for any other id.
+    """
     if not is_entry_id(id):
         raise not_found("There is no such entry.")
     entry = live.timeline.get(id) or await live.source.entry(live.slug, id)

@@ -160,7 +160,7 @@ class Accounts:
     async def users(self) -> list[User]:
         """Return all users by name, without their passwords.
 
-        Raises DamagedAccounts, which has the intact ones, when some records are corrupt.
+        Raises DamagedAccounts, which has the intact users, when some records are corrupt.
         """
         users, corrupt = await self._records.all(_USERS, User)
         users.sort(key=lambda user: user.name)
@@ -237,8 +237,8 @@ class Accounts:
     async def tokens(self) -> list[Token]:
         """Return all tokens by name, without their secrets.
 
-        Raises DamagedAccounts, which has the intact ones, when some records are corrupt. The error
-        lists a corrupt token by its name, or by its digest when no name leads to the token.
+        Raises DamagedAccounts, which has the intact tokens, when some records are corrupt. The
+        error lists a corrupt token by its name, or by the hash of its secret when no name is known.
         """
         tokens, corrupt = await self._records.all(_TOKENS[1], Token)
         tokens.sort(key=lambda token: token.name)
@@ -261,14 +261,14 @@ class Accounts:
         await self._records.run(_REVOKE, _TOKENS, name, digest)
 
     async def _token_digest(self, name: str) -> bytes | None:
-        """Return the digest of a token's secret; b"" for a revoked token, None when unknown."""
+        """Return the hash of a token's secret; b"" for a revoked token, None for an unknown one."""
         return await self._records.ask(_TOKENS[0], lambda redis: redis.hget(_TOKENS[0], name))
 
     async def token_caller(self, secret: str) -> Caller | None:
         """Return the caller of the token that has this secret, None when no token has it.
 
-        The store is also queried for text that cannot be a secret. So every text raises StoreDown
-        while the store is unreachable.
+        Queries the store even for a text that cannot be a secret. So every call raises StoreDown
+        while the store is unreachable, whatever the text.
         """
         digest = _digest(secret)
         raw = await self._records.ask(_TOKENS[1], lambda redis: redis.hget(_TOKENS[1], digest))
@@ -288,8 +288,8 @@ class Accounts:
     async def session_caller(self, secret: str) -> Caller | None:
         """Return the user of a session, with the user's present role and blogs.
 
-        None when the session is unknown, was closed, was idle for SESSION_IDLE_S, is older than
-        SESSION_MAX_S, or its user is disabled. Each use restarts the idle time.
+        Return None when the session is unknown, was closed, was idle for SESSION_IDLE_S, is older
+        than SESSION_MAX_S, or its user is disabled. Each use restarts the idle time.
         """
         key = _session_key(secret)
         raw = await self._records.ask(
@@ -318,7 +318,7 @@ class Accounts:
         return -(-int(wait_ms) // 1000)
 
     async def forget_try(self, what: str) -> None:
-        """Subtract one try from the count of `what`."""
+        """Subtract one try from the count of `what`, such as a sign-in that succeeded."""
         await self._records.run(_FORGET, (_rate_key(what),))
 
 

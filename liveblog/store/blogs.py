@@ -58,7 +58,7 @@ class Blogs:
     async def slugs(self, limit: int) -> list[str]:
         """Return the slugs with the newest activity first; all of them when `limit` is 0.
 
-        Raises RedisError, so call it only from a method that `queries_store` decorates.
+        Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
         """
         found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)
         return [slug.decode(errors="replace") for slug in found]

@@ -16,7 +16,10 @@ from liveblog.store.writes import Writes
 
 
 class Broker:
-    """All parts of the broker, on the store `nodes`. Writes explains `wait_for_replica`."""
+    """All parts of the broker. `nodes` are the store's servers.
+
+    The class `Writes` explains `wait_for_replica`.
+    """
 
     def __init__(self, nodes: Nodes, *, wait_for_replica: bool = False) -> None:
         self.blogs = Blogs(nodes)

@@ -4,7 +4,7 @@ redis-py's own client for clusters is not used. Its pipelines forbid EVAL and WA
 connection, and its pub/sub was still being fixed in 8.1. A plain client for each node has neither
 problem.
 
-Rules: knows no blogs. Only `look_again` changes the map.
+Rules: knows no blogs. Only `look_again` changes the map from slots to primaries.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes, Query, Reply, by_na
 from liveblog.store.pool import Pool
 from liveblog.tasks import stop
 
-LOOK_EVERY_S: Final = 0.25  # the least time between two reads of the map
-LOOK_WITHIN_S: Final = 1.0  # the limit for all nodes to reply with their maps
+LOOK_EVERY_S: Final = 0.25  # least time between two reads of the map from slots to primaries
+LOOK_WITHIN_S: Final = 1.0  # limit for all nodes to reply with their maps of slots
 
 Address = tuple[str, int]
 T = TypeVar("T")
@@ -44,7 +44,8 @@ class _View(NamedTuple):
 class Cluster(Nodes):
     """The primaries of a cluster.
 
-    The map is read from `seeds` and from the primaries that the present map names.
+    The map from slots to primaries is read from `seeds`, the nodes in the URL, and from the
+    primaries of the last map.
     """
 
     is_cluster = True
@@ -93,9 +94,9 @@ class Cluster(Nodes):
         return by_name(replies)
 
     async def _at_once(self, names: Sequence[str], ask: Query[T]) -> list[Reply[T]]:
-        """Query each node about the names that it has, all nodes at once.
+        """Query all nodes at once, each about those of `names` that the node stores.
 
-        Return the names of each node, with the node's reply or exception.
+        Return each node's part of `names`, with the node's reply or exception.
         """
         groups: dict[Node | None, list[str]] = {node: [] for node in self.everyone()}
         for name in names:
@@ -104,9 +105,10 @@ class Cluster(Nodes):
         return list(zip(groups.values(), replies, strict=True))
 
     async def look_again(self) -> None:
-        """Read the newest map that any node has. Concurrent callers share one read.
+        """Read the newest map from slots to primaries that any node has.
 
-        Two reads are at least LOOK_EVERY_S apart: a caller that comes earlier waits.
+        Concurrent callers share one read. Two reads are at least LOOK_EVERY_S apart: an earlier
+        caller waits.
         """
         clock = asyncio.get_running_loop().time
         asked_at = clock()
@@ -136,7 +138,10 @@ class Cluster(Nodes):
         return max(views, key=lambda view: (view.is_ok, view.epoch))
 
     async def _adopt(self, view: _View) -> None:
-        """Make a node's view the known map, and close the clients of primaries that it lacks."""
+        """Replace the map of slots by a node's view.
+
+        Close the clients of servers that are primaries no longer.
+        """
         addresses = {address for _, _, address in view.slots}
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - addresses]
         for address in addresses - self._nodes.keys():
@@ -151,10 +156,10 @@ class Cluster(Nodes):
             await node.pool.close_all()
 
     def _set_prefixes(self) -> None:
-        """Set the prefix of each node's own channels, such as the channel of probes.
+        """Set each node's `prefix`, which begins the names of channels that must be on this node.
 
-        The prefix has a number as its hash tag, and the number's slot must be on the node. Workers
-        with the same map choose the same prefixes, since all workers try the numbers in order.
+        The prefix has a number as its hash tag, so that the node has the number's slot. All workers
+        try the numbers in order: with the same map of slots they choose the same prefixes.
         """
         nameless = set(self._nodes.values())
         for number in itertools.count():
@@ -192,7 +197,8 @@ async def _view(address: Address, redis: Client) -> _View | Exception:
         return error
     if isinstance(slots, Exception):
         return slots
-    # `info` is an error when the ACL of the store's user forbids CLUSTER INFO.
+    # `info` is an error when the ACL of the store's user forbids CLUSTER INFO. Without it, the view
+    # counts as ok, with epoch 0.
     state = info if isinstance(info, dict) else {}
     rows = [(first, last, _address(primary, address)) for first, last, primary, *_ in slots]
     return _View(
@@ -201,9 +207,9 @@ async def _view(address: Address, redis: Client) -> _View | Exception:
 
 
 def _address(primary: Sequence[Any], asked: Address) -> Address:
-    """Return a primary's address from a row of the map.
+    """Return a primary's address from a row of the reply to CLUSTER SLOTS.
 
-    A row without a host means that the primary is on the host of the node that sent the map.
+    A row without a host means that the primary is on the host of the node that replied.
     """
     host, port = primary[:2]
     return (host.decode() if host not in (None, b"", b"?") else asked[0]), int(port)

@@ -47,7 +47,7 @@ def channel(slug: str) -> str:
 
 
 def digest(record: bytes | None) -> str:
-    """Return the SHA-1 of a record, by which scripts compare records; "" for no record."""
+    """Return the SHA-1 of a record, which Lua scripts compare with the stored one; "" for None."""
     return hashlib.sha1(record, usedforsecurity=False).hexdigest() if record else ""
 
 

@@ -1,4 +1,4 @@
-"""Connects to the servers that a URL names: one server, a sentinels' primary, or a cluster.
+"""Connects to the servers of a URL: one server, the primary that sentinels name, or a cluster.
 
 Rules: opens no connection. A client connects when its first command is sent.
 """
@@ -26,7 +26,7 @@ def connect(url: str) -> Nodes:
 
 
 def _options(named: Several) -> dict[str, Any]:
-    """Return redis-py's options: our limits, then the login and options of the URL, which win."""
+    """Return redis-py's options: our limits, unless the URL sets them, and the URL's login."""
     given: dict[str, Any] = {**parse_url(f"redis://{named.login}host?{named.options}")}
     del given["host"]
     return limits() | given

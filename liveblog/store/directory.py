@@ -55,8 +55,8 @@ def prepared(data_dir: Path) -> Path:
 def locked(directory: Path, wait_s: float) -> Iterator[int]:
     """Lock the directory during a `with` block, and yield the descriptor of the lock file.
 
-    Removes the note and the socket of an owner that was killed. Raises UnusableStore when another
-    process still has the lock after `wait_s`.
+    If the last process with the lock was killed, remove the note and the socket that it left.
+    Raises UnusableStore when another process still has the lock after `wait_s`.
     """
     path = directory / _LOCK
     try:

@@ -43,9 +43,9 @@ class DueEntries:
     async def read(self, skipped: Mapping[str, int] | None = None) -> list[Due]:
         """Return the due entries of all blogs that have not ended, at most DUE_AT_ONCE of each.
 
-        The entries of a blog are in the order of their times, and the first `skipped[slug]` of them
-        are left out. In a cluster each node's own clock decides, since that clock also stamps
-        changes. Blogs on an unreachable node are left out.
+        The entries of a blog are in the order of their times. The first `skipped[slug]` of them are
+        left out: the caller could not publish them before. In a cluster each node's own clock
+        decides, since that clock also stamps changes. Blogs on an unreachable node are left out.
         """
         read = partial(_read_due, skipped=skipped or {})
         found, unreachable = await self.nodes.each(await self.blogs.slugs(0), read)

@@ -166,7 +166,7 @@ class _Embedded:
         self._ended = threading.Event()  # set when the process has ended and is not restarted
         self._stopping = threading.Event()
         self._ready = threading.Event()
-        self._changing = threading.Lock()  # so that a restart and `stop` do not overlap
+        self._changing = threading.Lock()  # prevents a restart during `stop`
         self._error: OSError | None = None
         self._keeper = threading.Thread(target=self._keep, name="store", daemon=True)
 

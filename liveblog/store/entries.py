@@ -1,4 +1,6 @@
-"""Entries of one blog, read from the store: by id, by order, and all drafts.
+"""Reads the entries of one blog from the store: by id, by order, and all drafts.
+
+An entry's `order` is the offset of its first publication; it sorts the entries of a page.
 
 Rules: writes nothing.
 """
@@ -24,7 +26,10 @@ class Entries:
 
     @queries_store
     async def stored(self, slug: str, id: str) -> StoredEntry | None:
-        """Return an entry, a draft or a tombstone; None for an id that was never used."""
+        """Return an entry: published, a draft, or the tombstone of a deleted one.
+
+        Return None for an id that was never used.
+        """
         pipeline = self.nodes.at(slug).pipeline(transaction=True)
         pipeline.hget(key(slug, "entries"), id)
         pipeline.hget(key(slug, "drafts"), id)
@@ -35,7 +40,7 @@ class Entries:
 
     @queries_store
     async def published(self, slug: str, id: str) -> Entry | None:
-        """Return a published entry or its tombstone; None for an id that was never published."""
+        """Return a published entry, or a deleted one's tombstone; None if never published."""
         raw = await self.nodes.at(slug).hget(key(slug, "entries"), id)
         return decode_entry(raw) if raw else None
 
@@ -74,9 +79,9 @@ class Entries:
 
     @queries_store
     async def below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
-        """Return published entries below an order, the highest first.
+        """Return up to `limit` entries first published before offset `order`, the newest first.
 
-        When `order` is None, return the newest.
+        When `order` is None, return the newest entries.
         """
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
         ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
@@ -84,7 +89,7 @@ class Entries:
 
     @queries_store
     async def above(self, slug: str, order: int, limit: int) -> list[Entry]:
-        """Return the published entries just above an order, the lowest first."""
+        """Return up to `limit` entries first published after offset `order`, the oldest first."""
         redis = self.nodes.at(slug)
         ids = await redis.zrangebyscore(key(slug, "order"), f"({order}", "+inf", 0, limit)
         return await self.by_id(slug, ids)
@@ -103,7 +108,7 @@ class Entries:
     async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:
         """Return the published entries with these ids, in the order of `ids`, without unknown ids.
 
-        Raises RedisError, so call it only from a method that `queries_store` decorates.
+        Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
         """
         found: list[Entry] = []
         for i in range(0, len(ids), BATCH):

@@ -53,8 +53,8 @@ class Eraser:
     async def rewrite_if_requested(self) -> bool:
         """Start or check each requested rewrite; call this periodically.
 
-        Return whether there was a request. A request is removed when its rewrite, started in the
-        same run of the server, has succeeded. A request is also removed when the server has no
+        Return whether there was a request. A request is removed when its rewrite has succeeded, and
+        the server did not restart meanwhile. A request is also removed when the server has no
         append-only file or forbids a rewrite. An unreachable server does not delay the others.
         """
         requested = await self._requested()

@@ -34,11 +34,11 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
-PLACE_AGAIN_S: Final = 0.5  # pause before the next read of the map, for channels that no node has
+PLACE_AGAIN_S: Final = 0.5  # pause before the next search for the nodes of channels without one
 
 
 class _Words(NamedTuple):
-    """The commands and the kinds of messages of one sort of pub/sub: plain or sharded."""
+    """The commands of plain or of sharded pub/sub, and the kinds of messages that they cause."""
 
     subscribe: str
     unsubscribe: str
@@ -61,9 +61,9 @@ class Sink(Protocol):
 class Follower:
     """Subscribes to the channels of all loaded blogs.
 
-    A `Line` is one pub/sub connection to one node. `publish_probe(name)` publishes to a channel,
-    over one of the connections that commands use. Lines connect, and subscriptions are confirmed,
-    only while `run` is running.
+    A `Line` is one pub/sub connection to one node. `publish_probe(name)` publishes an empty message
+    to a channel, to test the pub/sub connection. It uses another connection, one that commands use.
+    Lines connect, and subscriptions are confirmed, only while `run` is running.
     """
 
     def __init__(self, nodes: Nodes, publish_probe: Callable[[str], Awaitable[None]]) -> None:
@@ -71,14 +71,14 @@ class Follower:
         # slug -> a future that is done when the store has confirmed the subscription
         self._wanted: dict[str, asyncio.Future[None]] = {}
         self._slugs: dict[bytes, str] = {}
-        self._places: dict[str, Line] = {}  # slug -> the line to the channel's node
+        self._places: dict[str, Line] = {}  # slug -> the connection to the channel's node
         self._lines: dict[Node, Line] = {}
         self._running: dict[Line, asyncio.Task[None]] = {}
         self._sink: Sink | None = None  # the hub, while `run` is running
         self._wake = asyncio.Event()
         self._is_unplaced = False  # True when channels may have moved to other nodes
         if not nodes.is_cluster:
-            # This line connects before there are channels, so that the first subscription is fast.
+            # Connect before any blog is followed, so that the first subscription is fast.
             self._line(nodes.node(""))
 
     # -- subscriptions
@@ -108,9 +108,9 @@ class Follower:
                 line.leave(channel(slug))
 
     async def _place(self, slug: str) -> bool:
-        """Assign a blog's channel to the line of its node; subscribe unless confirmed already.
+        """Assign a blog's channel to the connection to its node, and subscribe to it.
 
-        Return False when no node is known to have the channel.
+        A confirmed subscription stays. Return False when no node is known to have the channel.
         """
         try:
             line = self._line(self._nodes.node(slug))
@@ -129,7 +129,10 @@ class Follower:
     # -- running
 
     async def run(self, sink: Sink) -> None:
-        """Keep all lines connected, and each channel on the line to its node, until cancelled."""
+        """Keep all pub/sub connections open, until cancelled.
+
+        When channels move to other nodes of a cluster, subscribe to them there.
+        """
         self._sink = sink
         try:
             for line in self._lines.values():
@@ -144,7 +147,10 @@ class Follower:
             await stop(self._running.values())
 
     async def _woken(self) -> None:
-        """Wait until `_wake` is set or a line ends. Raises the exception of a failed line."""
+        """Wait until `_wake` is set or the task of a connection ends.
+
+        Raises the exception of a failed task.
+        """
         waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait(
@@ -169,15 +175,19 @@ class Follower:
         self._wake.set()  # wakes `run`, which then also waits for this task
 
     def place_again(self) -> None:
-        """Make `run` read a cluster's map again and assign each channel to the line of its node."""
+        """Make `run` find the node of each channel again, and subscribe to moved channels there.
+
+        Does nothing outside of a cluster.
+        """
         if self._nodes.is_cluster:
             self._is_unplaced = True
             self._wake.set()
 
     async def _place_all(self) -> None:
-        """Read the map and assign all channels to lines; retry later for channels that no node has.
+        """Read which node has each slot, and assign each channel to the connection to its node.
 
-        A channel that has not moved but is not confirmed yet is subscribed to once more.
+        Retry later for channels that no node has. A channel without a confirmed subscription is
+        subscribed to once more, even if it has not moved.
         """
         with contextlib.suppress(RedisError):
             await self._nodes.look_again()
@@ -191,7 +201,7 @@ class Follower:
         for node in gone:
             await stop([self._running.pop(self._lines.pop(node))])
 
-    # -- called by lines
+    # -- called by each `Line`
 
     def received(self, name: bytes, body: bytes) -> None:
         """Pass a message to the hub; messages of unfollowed channels are ignored."""
@@ -208,11 +218,11 @@ class Follower:
             self._sink.resubscribed(slug)
 
     def unsubscribed(self, line: "Line", name: bytes) -> bool:
-        """Note an ended subscription, and return whether the line must subscribe again.
+        """Note an ended subscription, and return whether the connection must subscribe again.
 
-        There are two such cases. A `follow` came before the store had executed the last `unfollow`.
-        Or a cluster has moved the channel to another node: the new attempt then gets the error
-        MOVED, which makes the follower read the map.
+        The connection must in two cases. A `follow` came before the store had executed the last
+        `unfollow`. Or a cluster has moved the channel to another node: the store then answers the
+        new attempt with the error MOVED, which makes the follower find the channel's node.
         """
         slug = self._slugs.get(name)
         if not slug or self._places.get(slug) is not line:
@@ -221,7 +231,7 @@ class Follower:
         return True
 
     def lost(self, line: "Line") -> None:
-        """Note that a line has lost its connection, and so all subscriptions on it."""
+        """Note that a pub/sub connection is lost, with all its subscriptions."""
         for slug, place in self._places.items():
             if place is line:
                 self._unconfirm(slug)
@@ -250,17 +260,17 @@ class Line:
         self._id = new_id("", 12)
         self._probe = ""
         self._probed = asyncio.Event()
-        # References to running tasks: asyncio itself has only weak ones.
+        # References to running tasks. asyncio has only weak ones, so a task could be collected.
         self._leaving: set[asyncio.Task[None]] = set()
         self._connection: AbstractConnection | None = None
 
     async def join(self, name: str) -> None:
-        """Add a channel to this line, and subscribe to it."""
+        """Add a channel to this connection, and subscribe to it."""
         self._channels[name] = None
         await self._command(self._words.subscribe, name)
 
     def leave(self, name: str) -> None:
-        """Remove a channel from this line, and unsubscribe from it."""
+        """Remove a channel from this connection, and unsubscribe from it."""
         self._channels.pop(name, None)
         leaving = asyncio.create_task(self._command(self._words.unsubscribe, name))
         self._leaving.add(leaving)
@@ -290,8 +300,9 @@ class Line:
     async def _session(self) -> None:
         connection: AbstractConnection = self._node.pool.make_connection()
         self._probed.clear()
-        # In a cluster the slot of the probe's channel is on this node, so the probe tests this
-        # connection. When the slot moves, the probe no longer arrives, and the line reconnects.
+        # A probe is an empty message that `_check` publishes to test this connection. In a cluster
+        # the slot of its channel is on this node. When the slot moves, probes no longer arrive, and
+        # `run` reconnects.
         self._probe = f"{self._node.prefix}probe:{self._id}"
         try:
             async with asyncio.timeout(CONFIRM_WITHIN_S):
@@ -309,7 +320,7 @@ class Line:
     async def _subscribe(self, connection: AbstractConnection, names: list[str]) -> None:
         """Subscribe to all channels with one command; in a cluster, with one for each channel.
 
-        One command cannot name channels of different slots of a cluster.
+        In a cluster one command cannot name channels of different slots.
         """
         for some in [[name] for name in names] if self._is_sharded else [names]:
             await connection.send_command(self._words.subscribe, *some)
@@ -332,9 +343,9 @@ class Line:
                 await connection.send_command(words.subscribe, name)
 
     async def _check(self) -> None:
-        """Publish probes and expect each on the pub/sub connection, until cancelled.
+        """Publish empty messages (probes), and expect each on this connection, until cancelled.
 
-        Raises TimeoutError when a probe does not arrive within PROBE_WITHIN_S; the line then
+        Raises TimeoutError when a probe does not arrive within PROBE_WITHIN_S; `run` then
         reconnects.
         """
         while True:

@@ -1,7 +1,7 @@
 """The servers behind one URL, and the map that shows which server has a key.
 
 This interface is the same for one server, for the primary that sentinels name, and for a cluster.
-`Nodes.ask` repeats a call that failed because the map had changed.
+`Nodes.ask` repeats a call that failed because keys have moved to other servers.
 
 Rules: knows no blogs. Since `ask` repeats calls, every write must be idempotent. The only
 exception is a rate limit, which may count one try twice. Raises RedisError and OSError unchanged.
@@ -22,9 +22,9 @@ EACH_WITHIN_S: Final = 2.0  # the limit for one server's reply, in a query of al
 T = TypeVar("T")
 Query = Callable[[Client, Sequence[str]], Awaitable[Sequence[T | Exception]]]
 
-# The errors after which `ask` reads the map: the map is wrong, or the server is no longer a
-# primary. ASK and TRYAGAIN are left out: a server replies with them while a slot's keys move to
-# another node, and the map stays the same until all keys have moved.
+# Errors after which `ask` reads again which server has a key: the known server may be wrong, or no
+# longer a primary. ASK and TRYAGAIN are left out: a server replies with them while a slot's keys
+# move to another node, and the map stays the same until all keys have moved.
 _WRONG_MAP: Final = (
     MovedError,
     ClusterDownError,
@@ -38,9 +38,9 @@ _WRONG_MAP: Final = (
 class Node:
     """One server that accepts writes, its client and the pool of the client's connections.
 
-    `name` is the server's address, or "" outside of a cluster. The names of the server's own
-    channels begin with `prefix`. In a cluster the prefix has a hash tag, which may change when
-    slots move.
+    `name` is the server's address, or "" outside of a cluster. `prefix` begins the name of a
+    channel that must be on this server, to test a connection to it. In a cluster the prefix has a
+    hash tag, which may change when slots move.
     """
 
     def __init__(self, redis: Redis, name: str = "") -> None:
@@ -72,7 +72,7 @@ class Nodes(ABC):
     @property
     @abstractmethod
     def map(self) -> object:
-        """The known map of the servers. After a change, the map is unequal to an earlier one."""
+        """The map that shows which server has a key. A changed map is unequal to the one before."""
 
     @abstractmethod
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
@@ -88,7 +88,7 @@ class Nodes(ABC):
 
     @abstractmethod
     async def look_again(self) -> None:
-        """Read the map again. Raises RedisError when no server knows the map."""
+        """Read again which server has which keys. Raises RedisError when no server knows this."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -99,9 +99,10 @@ class Nodes(ABC):
         return self.node(name).redis
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await a call. When it fails and the map has changed since, repeat the call once.
+        """Await a call. If the call fails, find out again which server has which keys.
 
-        Raises the call's own exception, or RedisError when the map cannot be read.
+        When keys have moved, repeat the call once. Raises the call's own exception, or the one of
+        `look_again`.
         """
         before = self.map
         try:

@@ -41,7 +41,8 @@ class Passwords:
     async def verify(self, stored: str | None, password: str) -> bool:
         """Return whether `stored` is the hash of `password`.
 
-        When `stored` is None, the call takes the same time and returns False.
+        When `stored` is None, as for an unknown user, the call takes the same time and returns
+        False. So an attacker cannot learn which users exist.
         """
         return await self._work(_verify, stored, _encoded(password))
 

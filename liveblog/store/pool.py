@@ -76,8 +76,8 @@ class Pool(BlockingConnectionPool):
     """A pool that closes all idle connections when one connection breaks.
 
     A network that silently drops one connection usually drops all. A call on a dead connection
-    waits for two timeouts. While idle connections stayed open, readers waited 10 s for
-    changes after such a fault, and 5 s of that were these timeouts.
+    waits for two timeouts. With idle connections left open, readers waited 10 s for changes after
+    such a fault, and 5 s of that were these timeouts.
     """
 
     def __init__(self, connection_class: type = Connection, **more: Any) -> None:

@@ -1,4 +1,4 @@
-"""Translates errors of Redis, and retries a query once when the map of the servers has changed.
+"""Translates errors of Redis, and retries a query once when keys have moved to other servers.
 
 Rules: all errors of queries about blogs are translated here, to StoreDown or Damaged.
 """
@@ -58,7 +58,7 @@ async def store_errors() -> AsyncIterator[None]:
 def queries_store(
     method: Callable[Concatenate[S, P], Awaitable[T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Decorate a method that sends commands: retry it once when the map of the servers has changed.
+    """Decorate a method that sends commands: retry it once when keys have moved to other servers.
 
     The method must be safe to run twice. publish.lua is safe: its second run finds the
     idempotency key that the first run stored. Raises StoreDown and Damaged as `store_errors` does.

@@ -33,7 +33,7 @@ class AccountRecords:
     async def ask(self, key: str, call: Callable[[Client], Awaitable[T]]) -> T:
         """Pass `call` the client of the server that stores `key`, and return the call's result.
 
-        Repeat the call once when it fails and the map of the servers has changed.
+        Repeat the call once when it fails and keys have moved to other servers.
         """
         try:
             return await self._nodes.ask(lambda: call(self._nodes.at(key)))
@@ -41,7 +41,7 @@ class AccountRecords:
             raise StoreDown(f"accounts: {error}") from error
 
     async def run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
-        """Return a script's reply. All keys must have one hash tag."""
+        """Return a script's reply. All keys must have one hash tag, and so be on one server."""
         # EVAL sends the whole script, only a few hundred bytes. EVALSHA would fail with NOSCRIPT
         # after a restart of the store.
         return await self.ask(keys[0], lambda redis: redis.eval(script, len(keys), *keys, *args))

@@ -1,6 +1,8 @@
 #!lua
--- Begin a new epoch if the worker's position (epoch, offset, check) still forks from the stored history.
+-- Begin a new epoch if the stored history and a worker's position (epoch, offset, check) are a fork.
 --
+-- They are a fork when the epoch is the same, but the worker's offset is ahead, or the stored check there differs.
+-- A restored backup of the store can cause a fork.
 -- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel, PUBLISH or SPUBLISH.
 -- The rotation is one more change: the same header at the next offset. Its check is a hash of the new epoch's name
 -- and the header.

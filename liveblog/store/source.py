@@ -1,6 +1,7 @@
 """Reads blogs from Redis for the hub of a worker.
 
-Rules: the only write is a rotation, which begins a new epoch after a fork.
+Rules: writes nothing, except that `rotate` begins a new epoch when the store's history differs from
+the changes that a worker has applied (a fork), as after a restored backup.
 """
 
 from collections.abc import Sequence
@@ -58,8 +59,8 @@ class StoreSource:
         """Return the part of a blog that a worker keeps, at one position; None for an unknown blog.
 
         One transaction reads the ids and the checks, and batches of queries then read the records.
-        A repair read adds the changes made meanwhile. Also raises StoreDown when the blog changes
-        faster than the records can be read.
+        `repair` then adds the changes that were made meanwhile. Also raises StoreDown when the blog
+        changes faster than the records can be read.
         """
         for _ in range(LOAD_TRIES_MAX):
             snapshot = await self._read(slug)
@@ -98,7 +99,7 @@ class StoreSource:
         return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
-        """Return the changes after `position`, or why repair.lua cannot return them."""
+        """Return the changes after a worker's position, or why repair.lua cannot return them."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run("repair", keys, position, BATCH)
         async with store_errors():  # raises Damaged for a record that does not decode
@@ -110,9 +111,9 @@ class StoreSource:
         return Changes(position.offset, position.check, top, checks.decode(), records)
 
     async def rotate(self, slug: str, position: Position) -> bool:
-        """Begin a new epoch if the stored history still forks from `position`.
+        """Begin a new epoch if the stored history differs from the worker's at `position`.
 
-        Return whether a new epoch began.
+        Return whether a new epoch began: False when another worker began one before.
         """
         keys = [key(slug, name) for name in ("blog", "chain", "changed")]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
@@ -137,18 +138,18 @@ class StoreSource:
         return Heads(positions, unreachable)
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
-        """Return the published entries just below order `before`, the highest first.
+        """Return up to `limit` entries first published before offset `before`, the newest first.
 
-        When `before` is None, return the newest.
+        When `before` is None, return the newest entries.
         """
         return await self.entries.below(slug, before, limit)
 
     async def newer(self, slug: str, after: int, limit: int) -> list[Entry]:
-        """Return the published entries just above order `after`, the lowest first."""
+        """Return up to `limit` entries first published after offset `after`, the oldest first."""
         return await self.entries.above(slug, after, limit)
 
     async def entry(self, slug: str, id: str) -> Entry | None:
-        """Return a published entry or its tombstone; None for an id that was never published."""
+        """Return a published entry, or a deleted one's tombstone; None if never published."""
         return await self.entries.published(slug, id)
 
     async def recent(self, limit: int) -> list[Blog]:
@@ -157,7 +158,7 @@ class StoreSource:
 
     @queries_store
     async def probe(self, name: str) -> None:
-        """Publish an empty message to a channel, over a connection of the pool for commands."""
+        """Publish an empty message to a channel, by which `Follower` tests a pub/sub connection."""
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         await self.nodes.at(name).execute_command(publish, name, b"")
 

@@ -77,7 +77,7 @@ def _host(text: str, usual_port: int) -> tuple[str, int]:
 
 
 def store_url(text: str) -> str:
-    """Return a URL in redis-py's spelling.
+    """Return a checked URL in redis-py's spelling, such as redis:// for valkey://.
 
     Raises ValueError for an invalid URL. The message omits the URL, which may contain a password.
     """
@@ -113,7 +113,7 @@ def _check_server(rest: str) -> None:
         raise ValueError("must have no path, or the number of a database as its path: host/0")
 
 
-# -- options: for each, a function that checks the value, and the end of the error message
+# -- options of a URL: for each, a function that checks the value, and the end of the error message
 
 
 def _is_file(text: str) -> bool:

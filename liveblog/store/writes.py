@@ -68,7 +68,7 @@ class Refused(Exception):
 
 
 class CallKey(NamedTuple):
-    """Identifies one call of an editor that writes.
+    """Identifies one write call of an editor.
 
     The store keeps the outcome of the call under the key `idem`. `request` is a hash of the call's
     arguments. `is_repeatable` is True when the caller sent an Idempotency-Key, and so may repeat
@@ -146,7 +146,8 @@ def blog_write(
 ) -> Write[Blog]:
     """Return the write that replaces the stored header.
 
-    A new timezone or language begins an epoch.
+    A new timezone or language changes the HTML of every entry, so readers must start over: the
+    write begins a new epoch.
     """
     was = stored.blog if stored else blog
     return Write(
@@ -191,9 +192,10 @@ def entry_write(
 
 
 def unnumbered(write: Write[Entry], entry: Entry, position: Position | None) -> Write[Entry]:
-    """Change a write into one that takes no offset, for a change that readers do not see.
+    """Change a write of a published entry into one that takes no offset.
 
-    The entry keeps its offset, its order, its time of publication and its `position`.
+    It is for a change that readers do not see, such as the takedown of an entry that was deleted
+    before. The entry keeps its offset, `order`, time of publication and `position`.
     """
     numbers = {name: getattr(entry, name) for name in ("offset", "order", "published_at")}
     return replace(write, op="keep", record=entry_record(entry) | numbers, position=position)
@@ -214,7 +216,8 @@ class Outcome(Generic[R_co]):
     """The effect of a call on one record. A repeated call returns the effect of the first call.
 
     `record` is the record as stored; None for a repeated call, since the store does not keep texts
-    under an idempotency key. `position` is None when readers saw no change.
+    under an idempotency key. `position` is that of the record's last change that readers saw; None
+    when there was none.
     """
 
     status: int
@@ -243,7 +246,7 @@ class Writes:
     wait_for_replica: bool = False
 
     async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
-        """Run publish.lua. Raises Stale, and Refused with the script's refusal."""
+        """Run publish.lua. Raises Stale, and Refused with the reason that the script returns."""
         # A record that does not decode raises Damaged here, before the script stores the record.
         async with store_errors():
             _decode(orjson.dumps(write.record | {"id": write.id}), write.kind)
