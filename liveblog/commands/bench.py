@@ -1,7 +1,7 @@
 """The command `liveblog bench`.
 
-Rules: this module reads the options and prints the result; `load` measures. It imports slow modules
-inside functions only: the docstring of commands/main.py has the reason.
+Rules: this module reads the options and prints the result; commands/load.py measures. Slow modules
+are imported inside functions only: the docstring of commands/main.py has the reason.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ def _token_in(file: IO[str]) -> str:
 
 
 def _progress(what: str, done: int, total: int) -> None:
-    """Draw a bar on a terminal; print nothing elsewhere."""
+    """Draw a progress bar if standard error is a terminal; else print nothing."""
     if sys.stderr.isatty():
         filled = 30 * done // max(1, total)
         bar = "#" * filled + "." * (30 - filled)

@@ -1,7 +1,7 @@
 """The command `liveblog demo`.
 
-Rules: this module reads the options and prints the result; `story` publishes. It imports slow
-modules inside functions only: the docstring of commands/main.py has the reason.
+Rules: this module reads the options and prints the result; commands/story.py publishes. Slow
+modules are imported inside functions only: the docstring of commands/main.py has the reason.
 """
 
 from typing import TYPE_CHECKING

@@ -29,7 +29,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 OPENING_MAX: Final = 100  # concurrent handshakes
 OPEN_S: Final = 30.0
 CALL_S: Final = 30.0
-SETTLE_S: Final = 10.0  # how long the last frames may take after the last entry
+SETTLE_S: Final = 10.0  # longest wait for the frames of the last entry
 RETRY_S: Final = 10.0  # the longest random wait after a lost connection, as in the browser's script
 MARK: Final = "published at "
 WORDS: Final = "The river rose above the second mark at noon and the council opened the hall. "
@@ -111,9 +111,9 @@ class LoadReader:
         return int(self.position.split(".")[1]) if self.position else 0
 
     def connected(self, is_so: bool) -> None:
-        """Note the result of an attempt to connect.
+        """Count this reader in the tally's `failed` if its last attempt to connect failed.
 
-        A reader that fails several times counts once.
+        A reader that fails several times in a row counts once.
         """
         self._tally.failed += (not is_so) - self._is_failed
         self._is_failed = not is_so
@@ -157,7 +157,8 @@ def _published(entry: dict[str, Any]) -> float:
 class Bench:
     """One measurement of the server at `url`.
 
-    `progress` is called with the name of a phase, the number of steps done, and the number of all.
+    `progress` is called with the name of a phase, the number of steps done, and the number of all
+    steps in the phase.
     """
 
     def __init__(

@@ -33,10 +33,10 @@ def quiet_settings() -> Settings:
 def with_store(
     chosen: Settings, call: "Callable[[Nodes], Awaitable[T]]", *, must_run: bool = False
 ) -> T:
-    """Call a function with the nodes of the configured store, and return its result.
+    """Call a function with clients of the configured store's servers, and return its result.
 
-    With `must_run`, raise UnusableStore when the store is embedded and no server runs it at
-    present.
+    An embedded store that is not running is started for the call. With `must_run`, raise
+    UnusableStore instead.
     """
     from liveblog.store import embedded
     from liveblog.store.connect import connect

@@ -1,7 +1,7 @@
 """The commands `liveblog user` and `liveblog token`.
 
-Rules: this module reads the options and prints the result; `Accounts` reads and writes. It imports
-slow modules inside functions only: the docstring of commands/main.py has the reason.
+Rules: this module reads the options and prints the result; `Accounts` reads and writes. Slow
+modules are imported inside functions only: the docstring of commands/main.py has the reason.
 """
 
 import sys

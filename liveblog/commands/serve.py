@@ -68,10 +68,10 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
 def _handle_signals(*, has_supervisor: bool) -> None:
     """Handle SIGTERM and SIGHUP while uvicorn does not: before its start and after its end.
 
-    SIGTERM raises SystemExit, so that the store is stopped. SIGHUP (a closed terminal) ends a
-    server without workers as SIGTERM does, since its default action would disconnect all readers. A
-    supervisor exchanges its workers on SIGHUP, and ignores the signal while it has none. Under
-    `nohup` SIGHUP stays ignored.
+    SIGTERM raises SystemExit, so that an embedded store is stopped. SIGHUP comes from a closed
+    terminal or an operator. A server of one process ends as with SIGTERM; the default action would
+    kill the process without a `bye` to readers. A supervisor replaces its workers on SIGHUP, and
+    ignores the signal while no worker runs. Under `nohup` SIGHUP stays ignored.
     """
     signal.signal(signal.SIGTERM, _exit)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -87,7 +87,7 @@ def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - likewise
 
 
 def _nothing(number: int, frame: object) -> None:
-    """Ignore a signal in this process only. A child, such as the store, would inherit SIG_IGN."""
+    """Ignore a signal in this process only: a child process would inherit SIG_IGN."""
 
 
 def _check_certificate(chosen: Settings) -> None:
@@ -139,7 +139,7 @@ async def _log_promise(url: str, durability: str) -> None:
 
 
 async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
-    """Return, for each server that accepts writes, which changes survive a crash of that server."""
+    """Return, for each store server that accepts writes, which changes survive its crash."""
     from liveblog.store.promise import inspect
 
     promises = [await inspect(node.redis, durability) for node in nodes.everyone()]
@@ -151,7 +151,7 @@ async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
 
 
 def _log_promises(promises: "Sequence[Promise]") -> None:
-    """Log each server's sentence and warning about its durability; log equal texts once."""
+    """Log what each store server promises, and its warning if any; log equal texts once."""
     for sentence in dict.fromkeys(promise.sentence for promise in promises):
         log.info("%s", sentence)
     for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):
@@ -191,7 +191,7 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
     try:
         server.run(sockets=bound)
         code = 0 if server.started else 1
-    except SystemExit as stop:  # raised by `_exit`: uvicorn repeats SIGTERM at its end
+    except SystemExit as stop:  # by `_exit`: uvicorn raises a caught SIGTERM again at its end
         code = 1 if stop.code else 0
     except KeyboardInterrupt:  # likewise for SIGINT
         pass

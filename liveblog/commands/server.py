@@ -79,7 +79,10 @@ def listeners(config: uvicorn.Config, send_buffer_bytes: int) -> list[socket.soc
 
 
 def attach(server: uvicorn.Server, *, replaces_another: bool = False) -> Worker:
-    """Set the application that a server runs, and return the Worker that the application gets."""
+    """Set the application that `server` runs, and return its Worker (liveblog/process.py).
+
+    With `replaces_another`, the server listens only after the store has answered.
+    """
     worker = Worker(partial(_stop_listening, server), replaces_another)
     server.config.app = partial(_application, worker)
     return worker
@@ -111,8 +114,8 @@ def obey_supervisor() -> None:
     """Ignore the terminal's signals, and end this worker when the supervisor is killed.
 
     Ctrl-C and a closed terminal signal every process, but the supervisor signals the workers
-    itself. A second signal would end a worker's drain. A worker that outlives its supervisor would
-    keep the port in use.
+    itself. A second signal would end a worker before it has disconnected its readers. A worker that
+    outlives its supervisor would keep the port in use.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

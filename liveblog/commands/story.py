@@ -39,9 +39,10 @@ class Step(NamedTuple):
 
     entry: str | None  # the entry's name in demo.toml, not its id; None: a change of the header
     is_new: bool
-    # The revision that an edit replaces; None for a new entry, a change of marks, or the header.
+    # The revision that an edit replaces. None for a new entry, for the header, and for an edit of
+    # only key, key_title and pinned, which makes no revision.
     revision: int | None
-    fields: dict[str, Any]  # a body of the API
+    fields: dict[str, Any]  # the JSON body of the API call
 
 
 class Story(NamedTuple):
@@ -72,9 +73,10 @@ def _story(table: dict[str, Any]) -> Story:
 
 
 def _step(table: dict[str, Any], revisions: Counter[str]) -> Step:
-    """Return one step.
+    """Return the step that one table of demo.toml describes.
 
-    Also record the step's revision in `revisions`, which maps an entry's name to its last revision.
+    `revisions` maps an entry's name to its last revision. A step that makes a revision
+    updates the map.
     """
     fields = {name: _field(value) for name, value in table.items()}
     published, edited = fields.pop("publish", None), fields.pop("edit", None)
@@ -98,7 +100,7 @@ def _field(value: Any) -> Any:
 
 
 async def fill(publishing: Publishing, accounts: Accounts) -> tuple[str, str] | None:
-    """Publish the missing parts of the sample blogs, and create the first user.
+    """Publish the changes of demo.toml that the sample blogs lack, and create the first user.
 
     A complete blog stays unchanged, since editors may have edited it. A blog that a killed run left
     incomplete gets the missing entries. Return the new user's name and password; None when there
@@ -199,9 +201,9 @@ def _described(step: Step) -> str:
 
 
 class _Run:
-    """One publication of a story into a blog.
+    """Publishes a story into one blog.
 
-    Maps the names of entries in demo.toml to their ids.
+    Remembers the ids of the published entries by their names in demo.toml, for later edits.
     """
 
     def __init__(self, publishing: Publishing, slug: str) -> None:

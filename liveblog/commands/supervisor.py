@@ -1,8 +1,9 @@
-"""Worker processes and their supervisor, which starts, replaces and exchanges the workers.
+"""Worker processes and their supervisor, which starts them and replaces workers that died.
 
-An exchange (on SIGHUP) starts new workers, waits until all of them serve, and then ends the old
-workers. uvicorn's own supervisor replaces one worker after the other, so many readers would
-reconnect from one old worker to another old worker, and reconnect again later.
+An exchange (on SIGHUP) replaces all workers: the supervisor starts new workers, waits until all of
+them serve, and then ends the old workers. uvicorn's own supervisor replaces one worker after the
+other, so many readers would reconnect from one old worker to another old worker, and reconnect
+again later.
 
 Rules: this module knows no readers and no store. live/drain.py disconnects the readers of a worker
 that ends.
@@ -30,7 +31,7 @@ ANSWER_WITHIN_S: Final = 1.0  # the time in which a worker must answer whether i
 
 
 class WorkerProcess(Process):
-    """A worker's process, which makes its server and attaches the application to it.
+    """The process of one worker: makes a uvicorn server and sets the server's application.
 
     With `replaces_another` the worker listens only after its first contact with the store. While
     the store is unreachable, the old worker serves blogs from memory. A new worker has no blogs in
@@ -77,9 +78,9 @@ class Supervisor(Multiprocess):
         """Start a new worker for each old one, and end the old workers when all new ones serve.
 
         Old and new workers listen on the same sockets. The old workers stop listening before they
-        disconnect a reader, so each reader reconnects once, to a new worker. During a drain there
-        are twice as many processes. When a new worker does not serve within START_WITHIN_S, the old
-        workers stay and the new ones end.
+        disconnect a reader, so each reader reconnects once, to a new worker. Until the old workers
+        have ended, there are twice as many processes. When a new worker does not serve within
+        START_WITHIN_S, the old workers stay and the new ones end.
         """
         fresh = [self._started(replaces_another=True) for _ in self.processes]
         if not self._all_serve(fresh):
@@ -109,14 +110,14 @@ class Supervisor(Multiprocess):
 
     def handle_signals(self) -> None:
         """Handle each kind of queued signal once; a SIGTERM or SIGINT cancels all other kinds."""
-        # Popped one by one, so that a signal that arrives meanwhile stays in the queue.
+        # Pop the signals one by one, so that a signal that arrives meanwhile stays in the queue.
         waiting = [self.signal_queue.pop(0) for _ in range(len(self.signal_queue))]
         ending = [number for number in waiting if number in ENDING]
         self.signal_queue[:0] = ending[:1] or dict.fromkeys(waiting)
         super().handle_signals()
 
     def handle_hup(self) -> None:
-        """Exchange the workers, except while workers of the last exchange still drain."""
+        """Exchange the workers, unless old workers of the last exchange still run."""
         if self._ending:
             log.warning("exchange: refused, the workers of the last exchange have not ended")
         else:
@@ -134,7 +135,7 @@ class Supervisor(Multiprocess):
     # -- dead and ending workers
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died or do not answer, and kill those that do not end in time.
+        """Replace workers that died or do not answer, and kill workers that end too slowly.
 
         A worker that fails at its start ends the supervisor: the next worker would fail too.
         """
@@ -161,7 +162,7 @@ class Supervisor(Multiprocess):
         self._terminate(self.processes)
 
     def join_all(self) -> None:
-        """Wait until all workers that got SIGTERM have ended, and kill those that are late."""
+        """Wait until all workers that got SIGTERM have ended; kill those over their time limit."""
         for process, at in list(self._ending.items()):
             self._reap(process, max(0.0, at - time.monotonic()))
 

@@ -61,7 +61,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 def routes(
     publishing: Publishing, accounts: Accounts, settings: Settings, problems: Problems
 ) -> list[BaseRoute]:
-    """Return the routes of the API, and of the pages that explain problem names."""
+    """Return the routes of the API, and of the pages that explain its problems (RFC 9457)."""
 
     async def explain(request: Request) -> Response:
         return _explanation(str(request.path_params["name"]), problems)
@@ -287,7 +287,11 @@ def _bad_parameter(detail: str) -> Problem:
 
 
 async def _fields(request: Request, media_types: tuple[str, ...]) -> dict[str, object]:
-    """Return the JSON object in the body. Raises Problem 415, 413, 400 or 422, in this order."""
+    """Return the JSON object in the body.
+
+    Raises Problem: 415 for another media type, what `read_body` raises, 400 for broken JSON, 422
+    when the JSON is no object.
+    """
     _check_media_type(request, media_types)
     fields: dict[str, object] = decode_json(await read_body(request))
     return fields
@@ -327,7 +331,7 @@ def _json(
 
 
 def _explanation(name: str, problems: Problems) -> Response:
-    """Return the page that explains a problem's name; an answer's `type` links to it."""
+    """Return the page that explains a problem. The `type` of a problem+json answer links here."""
     if name not in PROBLEMS:
         return problems.response(not_found(f"There is no problem named {name[:80]!r}."))
     return PlainTextResponse(f"{name}\n\n{PROBLEMS[name]}\n")

@@ -25,7 +25,7 @@ from liveblog.blog.model import (
 )
 from liveblog.blog.problem import Problem, conflict, forbidden, invalid
 
-# Fields that may change without If-Match; a change of these alone makes no new revision.
+# Fields that an edit may change without If-Match. An edit of only these makes no new revision.
 MARKS: Final = {"key", "key_title", "pinned"}
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
@@ -36,7 +36,7 @@ class EntryPatch(TypedDict, total=False):
 
     headline: str | None
     body: str | None
-    body_html: str | None  # made from the body, never sent by a caller
+    body_html: str | None  # rendered from the body; no caller sends this field
     byline: list[str] | None
     dateline: str | None
     key: bool
@@ -56,7 +56,7 @@ class BlogPatch(TypedDict, total=False):
     title: str
     dek: str | None
     summary: str | None
-    summary_html: str | None  # made from the summary, never sent by a caller
+    summary_html: str | None  # rendered from the summary; no caller sends this field
     timezone: str
     language: str
     status: BlogStatus
@@ -173,15 +173,17 @@ def gone(detail: str) -> Problem:
 def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """Return the first revision of an entry that the caller creates.
 
-    Raises 422 for fields that contradict each other, 403 for a mark or a status that a contributor
-    may not set.
+    Raises 422 for fields that contradict each other. Raises 403 when a contributor sets key, pinned
+    or a status other than draft and submitted.
     """
     entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
     return _merged(caller, entry, patch, now)
 
 
 def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
-    """Return the entry with the patch's fields, as a new revision unless only MARKS change.
+    """Return the entry with the patch's fields.
+
+    The result is a new revision, unless all the fields are in MARKS (key, key_title, pinned).
 
     Raises 409 when the entry's status cannot change to the requested one, and 422 and 403 as
     `new_entry` does.
@@ -192,7 +194,7 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
 
 
 def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
-    """Return the tombstone of a deleted entry: its numbers, author and status, without its text.
+    """Return the tombstone, the record that replaces a deleted entry and has none of its text.
 
     `revisions` is the number of earlier revisions that the store keeps. A second takedown does not
     change `revisions_erased`, the number of revisions that the first one erased.
@@ -292,7 +294,8 @@ def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
     Raises 422 for an entry without headline and body, for a `publish_at` in the past, and for a
-    `published_at` in the future. Raises 403 for a mark or a status that a contributor may not set.
+    `published_at` in the future. Raises 403 when a contributor sets key, pinned or a status other
+    than draft and submitted.
     """
     merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
     is_marked = patch.get("key") or patch.get("pinned")

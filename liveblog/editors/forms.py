@@ -156,7 +156,9 @@ def _text_or_none(text: str) -> str | None:
 def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return an entry's `status` and `publish_at` for the API.
 
-    A time schedules the entry. The form's status is then left out, unless it is draft or submitted.
+    A form with a time schedules the entry, so the status `published` is left out. The statuses
+    draft and submitted stay: `edited_entry_fields` then removes the time, and for a new entry the
+    API rejects the form.
     """
     status, at = boxes.get("status", ""), boxes.get("publish_at", "")
     if not at:
@@ -211,9 +213,10 @@ def header_values(blog: Blog) -> Boxes:
 def entry_values(entry: Entry, zone: str) -> Boxes:
     """Return the contents of an entry's boxes.
 
-    The boxes of marks and of the publishing time also have a copy `{name}_was`, so that only
-    altered ones are saved. Without the copies, a form could undo a colleague's change of marks,
-    which makes no new revision. The form could also alter the time, whose box has no milliseconds.
+    The boxes key, key_title, pinned and publish_at also have a copy `{name}_was`, so that only
+    altered ones are saved. A colleague's change of the first three makes no new revision. Without
+    the copies, the form could undo such a change unnoticed. The form could also alter the time,
+    whose box has no milliseconds.
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
@@ -232,7 +235,7 @@ def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
 
 
 def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes:
-    """Return the other editor's texts, for the boxes in which the two versions differ."""
+    """Return another editor's texts, `theirs`, for the boxes whose text in `mine` differs."""
     return {name: theirs[name] for name in _COMPARED if mine.get(name, "") != theirs[name]}
 
 
@@ -242,8 +245,9 @@ def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes
 def rejected(boxes: Boxes, problem: Problem) -> FormView:
     """Return the form as the editor sent it, with the problem's reasons at its boxes.
 
-    The form keeps its Idempotency-Key. If another text was already stored under this key, the form
-    gets a new key, and makes a second entry when the editor sends the form again.
+    The form keeps its Idempotency-Key, so that a repeated form is applied once. If the store has
+    already applied an earlier text with this key, the form gets a new key. Sent again, the form
+    then makes a second entry.
     """
     if problem.name == "idempotency-key-reused":
         return FormView(boxes, problem=REUSED)

@@ -53,7 +53,8 @@ from liveblog.store.writes import (
 )
 
 PAUSE_S: Final = 0.01  # longest random wait before the first retry; twice this before the second
-TRIES_MAX: Final = 20  # attempts, all overtaken by other writes, before the caller gets 503
+# Attempts before the caller gets 503. An attempt fails when another write was faster.
+TRIES_MAX: Final = 20
 T = TypeVar("T")
 Fields = Mapping[str, object]  # JSON members that a caller sent
 Decide = Callable[[StoredEntry], Awaitable[Write[Entry] | None]]
@@ -63,8 +64,8 @@ class Publishing:
     """The calls of editors. `now` returns milliseconds since 1970.
 
     Each call raises Problem for a mistake of the caller, and StoreDown when the outcome is unknown.
-    The caller then repeats the call with the same `key` (its Idempotency-Key): the call takes
-    effect once.
+    After StoreDown the caller repeats the call with the same `key` (its Idempotency-Key). The call
+    then takes effect only once.
     """
 
     def __init__(self, broker: Broker, now: Callable[[], int]) -> None:
@@ -123,7 +124,7 @@ class Publishing:
     async def shown(
         self, caller: Caller, slug: str, before: str | None, limit: int
     ) -> tuple[list[EntryResult], str | None]:
-        """Return a page of the published and retracted entries, in the form of `entries`."""
+        """Return a page of the published and retracted entries together, as `entries` does."""
         await self._reading.blog(caller, slug)
         page = await self._reading.published(slug, before, limit, PUBLISHED)
         return await self._reading.results(slug, page.entries), page.before
@@ -187,7 +188,8 @@ class Publishing:
         """Publish a new entry, or store it as a draft, a submission or a scheduled entry.
 
         An entry with `publish_at` is scheduled. Raises 409 when the blog has ended or has
-        DRAFTS_MAX unpublished entries, 403 for a mark or a status that a contributor may not set.
+        DRAFTS_MAX unpublished entries. Raises 403 when a contributor sets key, pinned or a status
+        other than draft and submitted.
         """
         patch = entry_patch(fields)
         call = _call(caller, f"POST {slug}", key, dict(fields))
@@ -266,7 +268,9 @@ class Publishing:
     async def restore_entry(
         self, caller: Caller, slug: str, id: str, key: str | None = None
     ) -> EntryResult:
-        """Undo a deletion with a new change: the entry gets its old order, revision and text back.
+        """Undo a deletion with a new change.
+
+        The entry gets back its text, its revision and its `order`, and so its place in the blog.
 
         Raises 409 when the entry is not deleted, 410 after a takedown.
         """
@@ -385,7 +389,7 @@ def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
 
 
 def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
-    """Return a call's key.
+    """Return the key by which the store recognises a repeated call.
 
     The key has a hash of the caller, the call's name and its Idempotency-Key, and a hash of the
     call's arguments. A call without an Idempotency-Key gets a random one, so that a retry by this
@@ -403,7 +407,7 @@ def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
 def _edit_write(
     stored: StoredEntry, entry: Entry, patch: EntryPatch, call: CallKey
 ) -> Write[Entry]:
-    """Return the write of an edit. If the edit makes a new revision, the earlier one is kept."""
+    """Return the write that stores an edit, and with a new revision also keeps the earlier one."""
     if patch.keys() <= MARKS:
         return entry_write(stored, entry, call)
     is_published_now = stored.entry.status in UNPUBLISHED and entry.status in PUBLISHED

@@ -1,4 +1,4 @@
-"""Blogs and entries that a caller may read; all others are 404.
+"""Blogs and entries that a caller may read. The caller gets 404 for all others.
 
 Rules: writes nothing.
 """
@@ -47,7 +47,7 @@ class Reading:
         return stored
 
     async def entry(self, caller: Caller, slug: str, id: str) -> StoredEntry:
-        """Return an entry, draft or tombstone of a blog that the caller may see.
+        """Return the record of an entry: published, unpublished, or the tombstone of a deleted one.
 
         Raises 404 when it does not exist. A contributor gets 404 for another author's unpublished
         entry.
@@ -58,7 +58,7 @@ class Reading:
         return stored
 
     async def results(self, slug: str, entries: Sequence[Entry]) -> list[EntryResult]:
-        """Return the entries with the positions of their last changes."""
+        """Return each entry with the position of its last change."""
         positions = await self._entries.positions(slug, entries)
         return [EntryResult(e, p) for e, p in zip(entries, positions, strict=True)]
 

@@ -57,10 +57,11 @@ class DeleteResult(NamedTuple):
 
 
 class Results:
-    """Turns the store's outcomes into results for callers. Each method raises StoreDown.
+    """Turns the store's outcomes into results for callers.
 
-    The store remembers the outcome of a call without its texts. For a repeated call, the texts are
-    read from the record.
+    The store remembers the outcome of a call without the entry's texts. For a repeated call, the
+    methods read the texts from the stored entry or blog. They raise StoreDown while the store is
+    unreachable.
     """
 
     def __init__(self, blogs: Blogs, entries: Entries) -> None:

@@ -1,8 +1,8 @@
 """The schedule: every second, each worker publishes due entries and erases taken-down text.
 
-A worker reads the due entries of all blogs by the store's clock, in one pipeline for each server.
-All workers use the same idempotency key for one revision of an entry, so only the first of them
-publishes the entry.
+A worker reads the due entries of all blogs by the store's clock, in one pipeline for each store
+server. All workers use the same idempotency key for one revision of an entry, so only the first of
+them publishes the entry.
 
 Rules: the store's clock alone decides which entries are due.
 """
@@ -47,10 +47,10 @@ async def publish_due(
     """Publish the entries that are due now, and return how many this worker published.
 
     An entry that cannot be published, or a blog that rejects writes, does not delay other entries.
-    A pass reads one page of each blog: at most DUE_AT_ONCE due entries. Entries that cannot be
-    published stay due, and could fill the page. `skipped` counts such entries of each blog; the
-    next pass skips them, and reads the next page. Callers keep `skipped` between passes. After the
-    last page, a pass starts at the first entry again.
+    One call is a pass: it reads a page of at most DUE_AT_ONCE due entries of each blog. Entries
+    that cannot be published stay due, and could fill the page in every pass. `skipped` counts such
+    entries of each blog; the next pass skips them, and reads the next page. Callers keep `skipped`
+    between passes. After the last page, a pass starts at the first entry again.
     """
     skipped = Counter() if skipped is None else skipped
     entries = await due.read(skipped)

@@ -27,7 +27,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(running: Server) -> Server:
-    """A server with the editor dana."""
+    """Return the running server, with an account for an editor named dana."""
     await add_editor(running)
     return running
 

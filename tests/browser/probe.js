@@ -1,10 +1,12 @@
-// Observes a page's frames from within. Runs before the page's own scripts and defines
-// `window.probe`. Uses only documented markup: main[data-position] and [role=feed] article[id].
+// Measures, inside the page, what the browser paints and when. Runs before the page's own scripts
+// and defines `window.probe`. "Frame" means a painted image here. Uses only documented markup:
+// main[data-position] and [role=feed] article[id].
 
 (() => {
   const POSITION = 'data-position';
 
-  // The constructor's listener runs before the page's own, so it only compares a prefix.
+  // This listener runs before the page's own. It only compares a prefix, since parsing the message
+  // would delay the page.
   window.WebSocket = class extends WebSocket {
     constructor(...args) {
       super(...args);
@@ -22,11 +24,11 @@
   }
 
   /**
-   * Resolve to the milliseconds from the arrival of the next changes frame to the painted article;
-   * null when the article is out of sight.
+   * Wait until the next message with changes adds an article. Resolve to the milliseconds from the
+   * arrival of the message to the painted article; null when the article is out of sight.
    *
    * A ResizeObserver calls back while the browser renders the first frame with its target. A message
-   * posted then arrives after that frame is painted. requestAnimationFrame calls back one frame late
+   * posted then arrives after that frame is painted. requestAnimationFrame would be one frame late,
    * when the page itself makes its changes in such a callback.
    */
   function painted() {
@@ -56,14 +58,14 @@
     return top < innerHeight && bottom > 0 ? took_ms : null;
   }
 
-  /** Call back in a new task, without a timer's delay. */
+  /** Call back in a new task of the event loop, without the minimum delay of a timer. */
   function soon(callback) {
     const { port1, port2 } = new MessageChannel();
     port1.onmessage = callback;
     port2.postMessage(null);
   }
 
-  /** Resolve when the page's position has this offset and two more frames were rendered. */
+  /** Resolve when the page's position has reached this offset and two more frames were painted. */
   async function reached(offset) {
     const { promise, resolve } = Promise.withResolvers();
     const look = () => {
@@ -78,7 +80,7 @@
     await frames(2);
   }
 
-  /** Resolve in a task after the n-th frame from now. */
+  /** Resolve after the n-th painted frame from now. */
   async function frames(n) {
     for (; n > 0; n -= 1) await new Promise(requestAnimationFrame);
     await new Promise(soon);
@@ -86,7 +88,7 @@
 
   const shifts = []; // [milliseconds, value] each
 
-  /** Collect layout shifts, earlier ones too; the browser keeps the first 150. */
+  /** Collect layout shifts, also those before this call: the browser buffers the first 150. */
   function watchShifts() {
     const note = (list) => {
       for (const it of list.getEntries()) {
@@ -98,7 +100,7 @@
 
   const articles = () => [...document.querySelectorAll('[role=feed] article[id]')];
 
-  /** Scroll so that the n-th article of the feed is in the middle. */
+  /** Scroll so that the n-th article of the feed is in the middle of the window. */
   async function read(n) {
     articles()[n].scrollIntoView({ block: 'center', behavior: 'instant' });
     await frames(3);
@@ -108,14 +110,14 @@
   const above = (line_px = 0) =>
     articles().filter((it) => it.getBoundingClientRect().bottom <= line_px).map((it) => it.id);
 
-  /** @returns {string[]} the ids of articles in sight above the one being read */
+  /** @returns {string[]} the ids of visible articles above the one in the middle of the window */
   function aboveInSight() {
     const { id } = paragraph();
     const { top } = document.getElementById(id).getBoundingClientRect();
     return above(top).slice(above().length);
   }
 
-  /** Return the paragraph nearest to the middle: its article's id and its index there. */
+  /** Return the paragraph nearest to the window's middle: its article's id and its index there. */
   function paragraph() {
     const middle = (node) => {
       const { top, bottom } = node.getBoundingClientRect();
@@ -130,10 +132,11 @@
   let held = null;
 
   /**
-   * Record the place of the paragraph in the middle, in every rendered frame from now on.
+   * Record the place of the paragraph in the middle of the window, in every frame from now on.
    *
    * Each frame observes the paragraph again: an IntersectionObserver reports places as the frame is
-   * rendered, after all corrections by the page and the browser. Resolves with the first place.
+   * rendered, after the page and the browser have corrected the scroll position. Resolves when the
+   * first place is recorded.
    */
   async function hold() {
     const { id, i } = paragraph();
@@ -153,7 +156,11 @@
 
   const topOf = ({ boundingClientRect }) => boundingClientRect.top;
 
-  /** Stop recording. @returns {{frames: number, moved_px: number, jump_px: number}} see painting.Movement */
+  /**
+   * Stop recording. tests/kit/painting.py, Movement, explains the result.
+   *
+   * @returns {{frames: number, moved_px: number, jump_px: number}}
+   */
   function release() {
     const { tops, observer, request } = held;
     cancelAnimationFrame(request);
@@ -166,7 +173,7 @@
     };
   }
 
-  /** Turn off the browser's scroll anchoring, which some browsers lack. */
+  /** Turn off scroll anchoring, as in a browser without it: the page's script must do its work. */
   function withoutAnchoring() {
     const sheet = new CSSStyleSheet(); // the page's policy allows this
     sheet.replaceSync('* { overflow-anchor: none !important }');

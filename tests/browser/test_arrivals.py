@@ -123,7 +123,7 @@ async def test_a_waiting_entry_shows_its_retraction_when_revealed(
 
 
 async def read_news(page: Page, server: Server, editor: Editor) -> tuple[str, Any]:
-    """Publish an entry "News" and go to it; return the blog's slug and the entry."""
+    """Publish an entry "News" and click the button that leads to it; return slug and entry."""
     slug = await read_below(page, server, editor)
     entry = await editor.publish(slug, PARAGRAPHS, headline="News")
     await button(page).click()
@@ -288,7 +288,10 @@ async def test_an_unread_link_leads_to_the_next_entry_when_its_own_is_deleted(
 async def test_the_button_has_no_number_when_an_older_page_was_reset(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """After a reset, an older page does not know how many entries were published or deleted."""
+    """The page with older entries (?before=…) does not load the newest entries after a reset.
+
+    So the page cannot know how many entries are new.
+    """
     slug = await filled(editor, entries=25)
     await open_older(reader, server, editor, slug)
     await editor.publish(slug, headline="New")
@@ -375,7 +378,7 @@ async def test_a_page_ignores_garbage_when_address_or_storage_has_it(
             assert await headlines(reader) == ["Entry 0"]
 
 
-# The page's clocks and its timer stand still; `pass_ms` moves them.
+# Stops the page's clocks and its timer; `pass_ms` moves the clocks and runs the timer.
 STANDS_STILL = """
 const [start_ms, here_ms] = [Date.now(), performance.now()];
 Object.assign(window, { passed_ms: 0, set_ms: 0 });
@@ -434,7 +437,7 @@ async def test_times_and_announcements_go_on_when_the_clock_is_set_back(
 
 
 async def is_polite(server: Server, slug: str, browser: Browser) -> bool:
-    """Return whether the page announces only one status region, outside of the feed."""
+    """Return whether the only region that screen readers announce is #status, outside the feed."""
     async with window(browser) as page:
         await open_page(page, server, slug)
         regions = "[role=status], [role=alert], [aria-live], output"

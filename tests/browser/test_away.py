@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 NO_WEBSOCKET = "window.WebSocket = class { constructor() { throw new Error('blocked'); } };"
 NO_EVENTS = "window.EventSource = class { constructor() { throw new Error('blocked'); } };"
-# Records every text of the status line, from the start.
+# Records every text of the status line since the page was loaded.
 RECORD = """
 window.texts = [];
 addEventListener('DOMContentLoaded', () => {
@@ -183,7 +183,7 @@ async def test_a_reader_can_pause_and_resume_by_keyboard(
     await expect(reader.get_by_role("heading", name="Meanwhile")).to_have_count(1)
 
 
-# -- a reset, and the end
+# -- a reset, and the end of coverage
 
 
 async def test_a_reset_replaces_only_changed_entries_and_keeps_the_place(
@@ -215,7 +215,7 @@ async def _is_steady(page: Page, headline: str, at: float) -> bool:
 async def test_missed_entries_wait_and_are_counted_when_a_reset_brings_them(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The new page has only 20 of the 45 missed entries; older pages bring the others."""
+    """The page loaded for the reset has 20 of the 45 missed entries; the script loads the rest."""
     slug = await filled(editor, entries=25)
     await open_page(reader, server, slug)
     await load_older(reader, 25)
@@ -237,7 +237,7 @@ async def test_missed_entries_wait_and_are_counted_when_a_reset_brings_them(
 async def test_a_reset_stops_no_video_and_removes_no_node(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The page has the same video in an entry before and after the reset."""
+    """The server's page has the same video when the reset makes the script load it again."""
     slug = await filled(editor, entries=3)
     await serve_clip(reader)
 
@@ -286,7 +286,7 @@ async def test_older_entries_leave_no_gap_when_a_reset_comes_while_they_load(
 
 
 async def _has_all(page: Page) -> bool:
-    """Request older entries; return whether all are loaded."""
+    """Request older entries, or return True when all are loaded."""
     ask = "() => { const it = document.querySelector('#older a'); it?.click(); return !it; }"
     return bool(await page.evaluate(ask))
 
@@ -296,7 +296,10 @@ async def _has(page: Page, headline: str) -> bool:
 
 
 async def _reads(page: Page, expected: list[str]) -> bool:
-    """Return whether the feed has exactly these headlines in order; waiting entries count."""
+    """Return whether the feed has exactly these headlines in order.
+
+    Hidden entries, which wait behind the button, count too.
+    """
     found = await page.eval_on_selector_all(
         "[role=feed] article h3", "all => all.map(it => it.textContent)"
     )

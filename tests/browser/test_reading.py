@@ -116,7 +116,7 @@ async def test_the_text_being_read_stays_in_place_when_midnight_adds_dates(
 ) -> None:
     slug = await filled(editor, entries=12)
     day = (await editor.entries(slug))[0]["published_at"][:10]
-    # In a window this narrow a date always takes a line of its own.
+    # In a window this narrow a date always takes a new line, so the dates make the entries higher.
     async with window(browser, viewport={"width": 160, "height": 640}) as page:
         await page.clock.install(time=f"{day}T23:59:00Z")
         await page.add_init_script(NO_ANSWERS)
@@ -148,7 +148,7 @@ async def test_a_pinned_copy_equals_the_servers_when_an_entry_is_pinned(
 
 
 async def _text_beside(page: Page) -> list[str]:
-    """Return the text and the number of links of the lists beside the feed."""
+    """Return the text and the number of links of #pinned and of #key-events."""
     lists = page.locator("#pinned, #key-events")
     return [
         f"{await lists.nth(n).inner_text()} {await lists.nth(n).locator('a').count()}"
@@ -196,7 +196,10 @@ async def test_key_events_scroll_away_when_they_have_no_column(
 async def test_the_text_being_read_stays_in_place_when_a_key_event_arrives(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """The column of key events is so long that it reaches below the middle of the window."""
+    """The key events stand in a column beside the feed, and the column reaches below the text.
+
+    A new key event moves the column's lines, and the page must not scroll to keep them in place.
+    """
     slug = await filled(editor)
     for entry in await editor.entries(slug):
         await editor.mark(entry, key=True, key_title="A key event of more than one line. " * 3)
@@ -239,7 +242,7 @@ async def test_a_video_plays_on_when_the_text_around_it_is_edited(
     server: Server, reader: Page, after: str
 ) -> None:
     await serve_clip(reader)
-    await reader.goto(server.url)  # the home page has no scripts
+    await reader.goto(server.url)  # this page has no script that could alter the video
     before = f"<p>One.</p>\n{VIDEO}\n<p>Two.</p>"
     assert await reader.evaluate(MORPH, [before, after]) == [True] * 3
 
@@ -321,7 +324,7 @@ RELEASE = """async () => {
 async def test_a_burst_of_fifty_changes_is_painted_once(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The socket delivers all frames at once; the test counts entries with every painted frame."""
+    """The socket delivers all changes at once. The test counts entries at each repaint."""
     slug = await filled(editor, entries=2)
     await reader.add_init_script(HOLD)
     await open_page(reader, server, slug)
@@ -482,7 +485,7 @@ async def test_todays_date_is_hidden_when_a_wrong_clock_was_corrected(
         await open_page(page, server, slug)
         assert (await times_of(page, "Just now")).split(" / ")[0] != "now"
         await until(lambda: any('"beat"' in text for text in received))
-        await page.clock.run_for(31_000)  # the page writes all times every 30 s
+        await page.clock.run_for(31_000)  # the page updates all shown times every 30 s
         assert (await times_of(page, "Just now")).startswith("now / ")
         await expect(page.locator("article .date").first).to_be_hidden()
 
@@ -504,7 +507,8 @@ async def test_the_order_is_remembered_when_a_reader_chooses_it(
     assert await headlines(reader) == ["Entry 2", "Entry 1", "Entry 0"]
     await editor.publish(slug, headline="New")
     await expect(reader.locator(".fresh")).to_have_count(1)
-    # A class that stays would play the highlight again at the next change of the order.
+    # The class `fresh` highlights a new entry. A change of the order would play that animation
+    # again if the class stayed.
     await expect(reader.locator(".fresh")).to_have_count(0)
 
 
@@ -556,7 +560,10 @@ async def test_the_lists_get_changes_that_older_entries_brought_while_paused(
 async def test_older_entries_load_when_the_blog_changes_meanwhile(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """A change arrives while the older page is on its way, and that page has the changed entry."""
+    """An entry changes after the server has rendered it in a page of older entries.
+
+    The reader gets the change before that page, and so requests the page again.
+    """
     slug = await filled(editor, entries=25)
     oldest = (await editor.entries(slug))[-1]
     await open_page(reader, server, slug)
@@ -675,7 +682,7 @@ async def _is_at(page: Page, headline: str, at: float) -> bool:
 async def test_a_reloaded_page_restores_the_place_when_entries_came_above(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """Phones reload a tab that was hidden for a while."""
+    """Phones reload a tab that was hidden for a while; the reader must find the same text."""
     slug = await read_below(reader, server, editor)
     paragraph = reader.locator("article", has_text="Entry 5").locator("p").last
     before = await top(paragraph)
@@ -705,7 +712,7 @@ async def test_the_back_button_restores_the_place_after_a_key_event_and_reload(
     await reader.wait_for_selector("#status[data-state=live]")
     await reader.locator("#key-events a").dispatch_event(
         "click"
-    )  # the link may be scrolled out of sight
+    )  # a real click would first scroll to the link
     await expect(reader.get_by_role("heading", name="Entry 7")).to_be_in_viewport()
     await reader.go_back()
     await until(lambda: _is_at(reader, "Entry 3", before))
@@ -753,7 +760,10 @@ async def test_a_copied_address_leads_to_its_entry_when_it_is_an_older_one(
 async def test_a_link_in_an_entry_leads_to_another_when_that_is_not_loaded(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The link has this page's address, so the browser does not reload the page."""
+    """The link has this page's address and the entry's id as fragment.
+
+    So the browser loads nothing, and the script must open the entry's own page.
+    """
     slug = str((await editor.blog())["slug"])
     entry = await editor.publish(slug, headline="Long ago")
     await editor.publish_many(slug, 20)
@@ -815,7 +825,10 @@ async def _is_clear(article: Locator) -> bool:
 async def test_nothing_of_an_entry_stays_on_its_page_when_it_is_taken_down(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The document's title loses even a headline that starts with the blog's earlier title."""
+    """The headline starts with the title that the blog had when the page was loaded.
+
+    A script that cuts that title off the document's title would keep the rest of the headline.
+    """
     slug = await filled(editor, entries=1)
     entry = await editor.publish(slug, "Libel, word by word.", headline="Council libels Smith")
     await reader.goto(f"{server.url}/blogs/{slug}/entries/{entry['id']}")

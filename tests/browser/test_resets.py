@@ -1,4 +1,4 @@
-"""A page that starts over after a reset: no entry is new twice, and no deleted entry stays."""
+"""A page that starts over after a reset: read entries are not new again, deleted ones are gone."""
 
 import pytest
 from kit.servers import Editor, Server
@@ -23,7 +23,7 @@ GMT_ALL_YEAR = "Africa/Abidjan"
 
 
 async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America/New_York") -> None:
-    """Reset all readers of a blog, and wait until `page` has started over."""
+    """Reset all readers of a blog by a new time zone; wait until `page` has started over."""
     await editor.alter(slug, timezone=zone)
     name = "E" if zone == "America/New_York" else "GMT"
     await expect(page.locator("article .when").first).to_contain_text(name)
@@ -31,7 +31,7 @@ async def start_over(page: Page, editor: Editor, slug: str, zone: str = "America
 
 
 async def open_at_once(page: Page, url: str) -> None:
-    """Open a page whose random waits are as short as possible."""
+    """Open a page whose script reconnects and loads without its random waits."""
     await page.add_init_script(AT_ONCE)
     await page.goto(url)
     await page.wait_for_selector("#status[data-state=live]")
@@ -54,7 +54,10 @@ async def test_read_entries_do_not_wait_when_older_ones_load_after_a_reset(
 async def test_read_entries_do_not_wait_when_they_are_loaded_again_later(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The second reset removes read entries, because older pages do not load at that moment."""
+    """The second reset removes read entries, because requests for older entries fail.
+
+    When these entries are loaded later, they must not be shown as new.
+    """
     slug = await filled(editor, entries=2)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     await start_over(reader, editor, slug)
@@ -118,7 +121,10 @@ async def test_failed_older_entries_remove_nothing_when_a_second_reset_follows(
 async def test_older_entries_from_before_a_reset_change_nothing_when_late(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The page must not wait for further entries of the earlier epoch, which never come."""
+    """The page ignores the late answer, because the answer belongs to the earlier epoch.
+
+    A page that started over at that epoch would wait without end.
+    """
     slug = await filled(editor, entries=25)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")
     held: list[tuple[Route, APIResponse]] = []
@@ -191,7 +197,10 @@ async def test_line_and_focus_go_to_the_next_unread_when_a_reset_removes_it(
 async def test_stale_entries_are_removed_when_older_ones_do_not_load_again(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """A stale entry may have been taken down, so the open page must not keep it."""
+    """After a reset, the page cannot check old entries that do not load again.
+
+    Such an entry may have been taken down, so the page must not keep it.
+    """
     slug = await filled(editor, entries=25)
     entries = await editor.entries(slug)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")

@@ -1,4 +1,4 @@
-"""One store, stage (kit/stage.py) and browser for all tests whose faults do no lasting damage."""
+"""One store, one stage (kit/stage.py) and one browser, shared by tests that leave them working."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -1,4 +1,4 @@
-"""Editors' faults: one publish sent many times, and two editors who save one revision."""
+"""Editors' faults: one publish request sent many times, and two edits of one revision."""
 
 import asyncio
 from typing import Any
@@ -37,7 +37,8 @@ async def test_publish_makes_one_entry_when_sent_40_times_with_one_key(stage: St
                 first = answers[0].json()
                 assert {answer.json()["position"] for answer in answers} == {first["position"]}
                 replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
-                # Only the first answer lacks the header, and that answer may have been lost.
+                # The header marks the answer to a repeated call. Only the first answer lacks
+                # the header, and the first answer may have been lost.
                 assert replayed.count(None) <= 1
                 show.newsroom.note_by_hand(first)
         assert sum(proxy.answers_lost for proxy in stage.proxies) - lost >= 5
@@ -52,12 +53,15 @@ async def test_publish_makes_one_entry_when_sent_40_times_with_one_key(stage: St
 async def storm(
     stage: Stage, show: Show, client: httpx2.AsyncClient, number: int
 ) -> list[httpx2.Response]:
-    """Send one publish 40 times to both servers, and lose answers and connections meanwhile."""
+    """Send one publish request 40 times with one key; return the answers that arrived.
+
+    Meanwhile the proxies lose some of the store's answers, and cut all connections to the store.
+    """
     body = {"body": f"storm{number}-1 the same."}
     key = {"idempotency-key": f"{show.slug}-{number}"}
     lost = [proxy.answers_lost for proxy in stage.proxies]
     for proxy in stage.proxies:
-        for _ in range(2):  # twice, since a server retries a lost call once
+        for _ in range(2):  # a server retries a call once; lose both answers
             proxy.lose_next_answer(body["body"].encode())
     sent = [
         asyncio.create_task(
@@ -97,7 +101,7 @@ async def test_editor_gets_the_others_text_when_two_save_one_revision(
 async def both_save(
     stage: Stage, show: Show, client: httpx2.AsyncClient, entry: Any, number: int
 ) -> Any:
-    """Save one revision through both servers at once; return the entry that results."""
+    """Edit one revision through both servers at once; return the entry of the edit that won."""
 
     def save(turn: int) -> Any:
         server = stage.servers[turn]

@@ -26,7 +26,10 @@ AHEAD = 12  # changes that only the old primary has
 
 @dataclass
 class Replicas:
-    """A primary and two replicas. Replicas connect through `links`, servers through `proxies`."""
+    """A primary store and two replicas.
+
+    Replicas connect to the primary through `links`, liveblog servers through `proxies`.
+    """
 
     stores: list[StoreProcess]
     links: list[Proxy]
@@ -52,7 +55,7 @@ class Replicas:
             await until(partial(_is_in_step, client), 30)
 
     async def kill_primary(self, show: Show) -> None:
-        """Kill the primary after noting the changes that only it had."""
+        """Note the changes that only the primary has, and kill the primary."""
         with contextlib.closing(self.client()) as client:
             client.client_pause(60_000, all=False)  # only writes
             show.forfeit()
@@ -112,7 +115,7 @@ async def test_readers_start_over_when_a_replica_reuses_lost_offsets(
             await replicas.promote()
             show.turn_to(replicas.client())
             await until(lambda: show.head().epoch != was.epoch)
-            for proxy, messages in late:  # a message of the old primary, delayed by the network
+            for proxy, messages in late:  # as if the network had delayed the messages
                 proxy.inject(b"".join(messages))
             show.over()
             await stays_in_step(page, show)
@@ -123,7 +126,7 @@ async def test_readers_start_over_when_a_replica_reuses_lost_offsets(
 
 
 async def _lose_changes(replicas: Replicas, show: Show) -> Any:
-    """Kill a primary that acknowledged changes which no replica has; return its position."""
+    """Make changes that no replica gets, and kill the primary; return the blog's last position."""
     with contextlib.ExitStack() as cut:
         for link in replicas.links:
             cut.enter_context(link.refusing())
@@ -135,7 +138,7 @@ async def _lose_changes(replicas: Replicas, show: Show) -> Any:
 
 
 async def test_readers_start_over_when_workers_forgot_the_lost_changes(tmp_path: Path) -> None:
-    """All workers restart during the failover, so only readers hold the lost history."""
+    """All workers restart during the failover, so only readers still have the lost changes."""
     async with replicated(tmp_path) as replicas, staged(replicas, tmp_path) as stage:
         fault = "the same, and every worker restarted in between"
         async with stage.play(fault, within_s=RECONNECT_S) as show:
@@ -152,7 +155,10 @@ async def test_readers_start_over_when_workers_forgot_the_lost_changes(tmp_path:
 async def test_failover_loses_no_acknowledged_change_with_durability_replica(
     tmp_path: Path,
 ) -> None:
-    """Readers saw changes that no replica confirmed; no editor got an acknowledgement of them."""
+    """With this setting an editor gets an acknowledgement only after a replica has the change.
+
+    Readers may have seen changes that no replica had, so they start over.
+    """
     async with (
         replicated(tmp_path) as replicas,
         staged(replicas, tmp_path, LIVEBLOG_DURABILITY="replica") as stage,
@@ -174,11 +180,11 @@ async def test_failover_loses_no_acknowledged_change_with_durability_replica(
         assert show.resets()
 
 
-# -- an emptied store that restores an old copy
+# -- a store that lost its data and got an old copy back
 
 
 def copied(store: Any) -> dict[Any, Any]:
-    """Return the DUMP of every key, all in one transaction."""
+    """Return the result of Redis's DUMP for every key, read in one transaction."""
     names, pipeline = store.keys("*"), store.pipeline()
     for name in names:
         pipeline.dump(name)
@@ -223,7 +229,8 @@ async def test_pages_and_desk_reconcile_when_a_store_restores_an_old_copy(
         show.over()
         await expect(desk.locator("#store")).to_contain_text("older version")
         await until(lambda: show.head().epoch != before.epoch)
-        # Not earlier: an editor may still get a 401 that a server sent while the store was empty.
+        # Until here the newsroom repeats every failed call: while the store was empty, servers
+        # answered 401, and such an answer can arrive late.
         show.newsroom.patient = False
         await stays_in_step(page, show)
         await stays_in_step(desk, show)

@@ -95,7 +95,7 @@ def forged(show: Show, chance: random.Random) -> str:
 
 
 async def refused(ask: Target) -> None:
-    """Open a stream with a forged position, and expect nothing but a reset."""
+    """Open a stream with a forged position, and expect a reset and no changes."""
     async with websocket(ask) as stream:
         with contextlib.suppress(EOFError):
             while (frame := await stream.get())["t"] != "reset":

@@ -1,4 +1,4 @@
-"""Pub/sub messages that are lost, repeated, late, or of another history."""
+"""Pub/sub messages that are lost, repeated, late, or do not belong to the blog's history."""
 
 import random
 import time
@@ -56,7 +56,7 @@ async def test_readers_miss_nothing_when_messages_are_late_or_forged(stage: Stag
 
 
 def another_history(message: bytes, turn: int) -> bytes:
-    """Return a forged message: offsets ahead, wrong or missing checks, another epoch, garbage."""
+    """Return a forged message; `turn` selects what is wrong: offsets, checks, epoch or all."""
     *head, body, end = message.split(b"\r\n")
     place, _, record = body.partition(b"\n")
     epoch, first, last, previous, check = place.split(b" ")
@@ -98,8 +98,8 @@ async def test_worker_repairs_within_5_s_when_pubsub_falls_silent(stage: Stage) 
             await show.publish(editor)
         assert await _caught_up_s(show, began) <= NOTICED_S * SCALE
         made = [repairs(server) - was for server, was in zip(stage.servers, before, strict=True)]
-        # A worker repairs this blog for the gap. After it has subscribed again, it may repair every
-        # blog that it holds.
+        # A repair reads missing changes from the store. A worker makes one repair for this blog's
+        # missing change. After a new subscription it may repair every blog in its memory.
         held = [gauge(server, "liveblog_blogs") for server in stage.servers]
         pairs = zip(made, held, strict=True)
         assert all(1 <= count <= 1 + blogs for count, blogs in pairs), (made, held)
@@ -125,8 +125,9 @@ async def test_worker_repairs_once_when_one_message_is_lost(stage: Stage) -> Non
             await show.publish(editor)
         assert await _caught_up_s(show, began) <= NOTICED_S * SCALE
         made = [repairs(server) - was for server, was in zip(stage.servers, before, strict=True)]
-        # A worker repairs once for the gap. It repairs a second time if it compared its position
-        # with that of the store before the message arrived.
+        # A repair reads missing changes from the store. The second message shows the gap, so each
+        # worker makes one repair. A worker makes another if it compared its position with the
+        # store's before that message arrived.
         assert all(1 <= count <= 2 for count in made), made
         show.over()
         show.newsroom.resume()

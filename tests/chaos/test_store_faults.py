@@ -11,11 +11,11 @@ from kit.waiting import length, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PUBLISH = b":idem:"  # in the key of a repeatable call, which only editors' writes name
+PUBLISH = b":idem:"  # in the name of a Redis key that only the commands of editors' writes use
 
 
 async def assert_reading_continues(stage: Stage, show: Show) -> None:
-    """Expect both servers to be degraded, to serve pages, and to answer writes with 503."""
+    """Expect both servers to report `degraded`, to serve pages, and to answer writes with 503."""
     await asyncio.gather(*(_reading_continues(server.url, show.slug) for server in stage.servers))
 
 
@@ -91,7 +91,7 @@ async def test_publish_makes_one_entry_when_its_answer_is_lost(stage: Stage) -> 
         lost = sum(proxy.answers_lost for proxy in stage.proxies)
         for _ in range(4):
             for proxy in stage.proxies:
-                for _ in range(2):  # twice, since a server retries a lost call once
+                for _ in range(2):  # a server retries a call once; lose both answers
                     proxy.lose_next_answer(PUBLISH)
             await show.changes(8)
         lost = sum(proxy.answers_lost for proxy in stage.proxies) - lost

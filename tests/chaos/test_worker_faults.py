@@ -218,7 +218,7 @@ def balanced(ports: list[int], directory: Path) -> Iterator[str]:
 async def test_each_reader_moves_once_when_servers_restart_behind_nginx(
     store: StoreProcess, tmp_path: Path
 ) -> None:
-    """New servers start, and the old servers stop one after the other, behind `least_conn`."""
+    """New servers start, then the old ones stop one by one; nginx balances with `least_conn`."""
     async with proxies_of(store, 1) as [proxy]:
         spare = [Server(tmp_path / f"new-{n}", REDIS_URL=proxy.url, **SETTINGS) for n in range(2)]
         async with servers_on([proxy.url] * 2, tmp_path) as servers:
@@ -307,5 +307,9 @@ async def test_unsynced_changes_are_neither_acknowledged_nor_seen_at_power_cut(
 
 
 def on_disk(log: Path) -> int:
-    """Return the file's length in bytes at the start of the last finished fsync."""
+    """Return how many bytes of the store's file are surely on disk.
+
+    This is the length at the start of the last finished fsync, which tests/kit/fdatasync_delay.c
+    logs.
+    """
     return int(log.read_text().splitlines()[-1].split()[2])
