@@ -9,20 +9,21 @@ In every test:
 The hub and its transports without sockets or a store (tests/unit):
 
 - `sources`: a store with pub/sub in memory, a fake reader, and a hub that reads that store
-- `scene`: one blog in the store of `sources`; `alone`: each part of a live blog by itself
-- `memory`: transports and descriptors in memory; `scenarios`: the door and direct readers on them
+- `scene`: one blog in the store of `sources`, in one worker; `alone`: one part of the hub by itself
+- `memory`: connections in memory; `scenarios`: live/door.py and live/direct.py on such connections
 - `world` and `machine`: the model-based test of two workers under all faults
-- `judge`: compares what readers applied with what the store did
+- `judge`: compares what readers applied with the store's history
+- `clients`: readers of the model, written from docs/streams.md
 - `mutants` and `mutants_door`: seeded bugs that the model and the scenarios must find
 
 Real servers and stores (tests/integration):
 
 - `servers`: servers as child processes; `processes`: pids of a server's workers and store
-- `counting`: a worker without readers, for its metrics
+- `counting`: a worker without readers, for tests of metrics
 - `stores`: the flavours of the store; `clusters`: clusters and sentinels; `contents`: all that a
   store holds; `preload`: C libraries that slow a disk down or shift a clock
-- `readers`: readers by every transport; `clients`: readers that keep to docs/streams.md
-- `raw`: bytes on a socket; `direct`: streams byte by byte; `forms`: the desk without scripts
+- `readers`: readers by every transport; `forms`: the desk without scripts
+- `raw`: bytes on a socket; `direct`: servers and readers for tests of single bytes
 
 Faults (tests/chaos):
 

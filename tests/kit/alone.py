@@ -1,6 +1,7 @@
-"""Parts of a live blog, each without the others, for unit tests.
+"""One part of the hub (roster, cache or fan-out) without the others, for unit tests.
 
-Rules: nothing here runs by itself; time passes when a test advances `Seconds`.
+Rules: nothing runs by itself. A test runs the coroutines in `Spawned`, and sets the time in
+`Seconds`.
 """
 
 from collections.abc import Coroutine
@@ -26,7 +27,7 @@ class Seconds:
 
 
 class Spawned:
-    """Collects coroutines instead of running them; `run` runs them to their end."""
+    """Collects the coroutines that the tested part starts; `run` runs them to their end."""
 
     def __init__(self) -> None:
         self.work: list[Coroutine[Any, Any, None]] = []
@@ -49,7 +50,7 @@ def past_of(entries: int, **header: Any) -> Past:
 def roster_alone(
     clock: Seconds | None = None, held_bytes_max: int = 1_000
 ) -> tuple[Roster, HeldBytes]:
-    """Return a roster, and a budget for this one roster."""
+    """Return a roster (the readers of one blog), and the limit on the bytes that wait for them."""
     counts = Counts()
     held = HeldBytes(held_bytes_max, lambda: [roster], counts)
     roster = Roster(clock or Seconds(), held, counts)
@@ -57,14 +58,17 @@ def roster_alone(
 
 
 def cache_alone(timeline: Timeline) -> tuple[BlogCache, FakeRender]:
-    """Return the cache of a blog, and the fake renderer, which counts its calls."""
+    """Return a blog's cache of frames and HTML, and its fake renderer, which lists its calls."""
     render = FakeRender()
     cache = BlogCache(SLUG, timeline, render, HubSettings(), CacheBudget(lambda: [cache]))
     return cache, render
 
 
 class FanoutAlone:
-    """A fan-out with a timeline, a cache and a roster, and nothing else of a live blog."""
+    """The fan-out, which sends a blog's changes to its readers, without the rest of the hub.
+
+    It has a real timeline, a real cache and a real roster (the list of readers).
+    """
 
     def __init__(self, past: Past) -> None:
         self.past, self.timeline = past, Timeline(past.snapshot())

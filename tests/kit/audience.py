@@ -30,12 +30,16 @@ TRANSPORTS: Final[Sequence[Transport]] = (
     *(("socket",) * 4 + ("polls",)),
 )
 SOON: Final[Window] = (0, 1)
-RETRY: Final[Window] = (0, length(10, 3))  # seconds; a browser waits up to 10
+RETRY: Final[Window] = (0, length(10, 3))  # seconds between tries; a browser waits up to 10
 POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 12
-STABLE_S: Final = length(5, 2)  # after a stream this long, reconnect SOON; a browser: after 5 s
+# After a stream that lasted this long, a viewer waits for SOON, else for RETRY. In a browser, the
+# limit is 5 s.
+STABLE_S: Final = length(5, 2)
 HELLO_S: Final = 10.0 * SCALE
 ANSWER_S: Final = 10.0 * SCALE
-RECEIVE_BYTES: Final = 16_384  # the kernel's receive buffer; asyncio buffers up to twice as much
+# Size of the kernel's receive buffer; asyncio buffers up to twice as much. Both are small, so that
+# the server's socket is soon full when a viewer stalls.
+RECEIVE_BYTES: Final = 16_384
 
 _MAIN = re.compile(r'<main data-blog="[^"]+" data-position="([^"]+)"[^>]*>')
 _BOUND = re.compile(r'data-(lowest|below)="(\d+)"')
@@ -48,7 +52,10 @@ decoded: Callable[[bytes], Any] = lru_cache(maxsize=4_096)(json.loads)
 
 @lru_cache(maxsize=256)
 def read_page(html: str) -> Page:
-    """Return a page's position, its entries, and the range of their orders."""
+    """Return a page's position, its entries, and the range of `order` that the page covers.
+
+    `order` is the offset at which an entry was first published.
+    """
     main = _MAIN.search(html)
     assert main, html[:500]
     feed = html[html.index('<div role="feed"') :]
@@ -71,7 +78,7 @@ class Wire(NamedTuple):
     writer: asyncio.StreamWriter
 
     async def head(self) -> int:
-        """Read the head of an answer, and return its status."""
+        """Read the status line and the headers of an answer, and return the status."""
         async with asyncio.timeout(ANSWER_S):
             return int((await self.reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
 
@@ -141,7 +148,7 @@ class Viewer:
             await asyncio.sleep(self._random.uniform(*window))
 
     async def _open(self, at: str, accepts: Callable[[Position], bool] = lambda _: True) -> None:
-        """Load the page until its position is one that `accepts` returns True for."""
+        """Load the page again and again, until `accepts` returns True for its position."""
         asked = "&".join(part for part in (self._query, at) if part)
         while True:
             with contextlib.suppress(OSError, EOFError, TimeoutError):
@@ -189,7 +196,11 @@ class Viewer:
         return SOON if was_stable else RETRY
 
     async def _take(self, frame: dict[str, Any]) -> Window | None:
-        """Apply a frame; a `reset` ends the stream: then return the range of the next wait."""
+        """Apply a frame.
+
+        A `reset` ends the stream: then return the range of the wait before the next stream. Return
+        None after other frames.
+        """
         match frame["t"]:
             case "hello":
                 assert Position.of(frame["position"]) == self.position, (frame, self.position)
@@ -219,9 +230,10 @@ class Viewer:
     # -- transports
 
     async def _connect(self, urls: list[str]) -> Wire:
-        """Connect to one of `urls`, until the first join by the viewer's number, later at random.
+        """Connect to one of `urls`. When that server refuses the connection, try the next ones.
 
-        When that server refuses the connection, try the next ones.
+        Before its first join, the viewer's number chooses the server, so that viewers are spread
+        evenly. Later the choice is random.
         """
         turn = (
             self.number + self.number // 10 if not self.joins else self._random.randrange(len(urls))

@@ -1,4 +1,4 @@
-"""Audit a page with axe-core (accessibility) and Lighthouse (also performance, SEO and practice).
+"""Audit a page with axe-core (accessibility) and Lighthouse (also speed, SEO and best practices).
 
 axe-core and Lighthouse come from npm (`make tests/browser/node_modules/.installed`).
 """
@@ -20,16 +20,17 @@ from kit.windows import ARGUMENTS, SETTLED, SIZES, window
 MODULES: Final = Path(__file__).parents[1] / "browser" / "node_modules"
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 CATEGORIES: Final = ("performance", "accessibility", "best-practices", "seo")
-LIGHTHOUSE_S: Final = 120.0  # for one run, which usually takes 13 s
+LIGHTHOUSE_S: Final = 120.0  # the deadline of one run, which usually takes 13 s
 
-# Tags do not enable a rule that axe disables by default. `target-size` is such a rule, of WCAG 2.2 AA.
+# axe disables some rules by default, and a tag does not enable these. `target-size`, a rule of
+# WCAG 2.2 AA, is one of them, so the call names it.
 _RUN = f"""axe.run(document, {{
     runOnly: {[*TAGS]}, resultTypes: ['violations'], rules: {{ 'target-size': {{ enabled: true }} }},
 }}).then(({{ violations }}) => violations)"""
 
 
 async def barriers(browser: Browser, url: str, scheme: Any) -> list[str]:
-    """Return the violations of a page in a colour scheme, on a phone and on a desktop."""
+    """Return what axe-core finds on a page in a colour scheme, on a phone and on a desktop."""
     found = []
     for name, viewport in SIZES.items():
         async with window(browser, viewport=viewport, color_scheme=scheme) as page:
@@ -78,7 +79,7 @@ def _line(rule: dict[str, Any], node: dict[str, Any]) -> str:
 
 
 async def lighthouse(url: str, chrome: str) -> dict[str, float]:
-    """Return the scores of one run by category, 0 to 100, for a simulated phone on a slow network.
+    """Run Lighthouse for a simulated phone on a slow network; return scores of 0 to 100.
 
     `chrome` is the path of the browser.
     """

@@ -1,6 +1,9 @@
-"""A client written from docs/streams.md alone, and the invariants that every reader checks.
+"""A client written from docs/streams.md alone, and the invariants that hold for every reader.
 
-Rules: uses frames and positions, nothing of the server but its interface to a reader.
+The model-based test (kit/machine.py) checks these invariants.
+
+Rules: `Client` uses only frames and positions. `Seat` connects a `Client` to a hub by the hub's
+interface `Reader`.
 """
 
 import asyncio
@@ -59,7 +62,10 @@ def hold(invariant: Invariant, holds: bool, seen: object) -> None:
 
 
 class Page(NamedTuple):
-    """The content of a page: each entry's offset, order and HTML, the header and the status."""
+    """The content of a page: each entry's (offset, order, HTML), and the blog's header and status.
+
+    `order` is the offset at which the entry was first published.
+    """
 
     entries: dict[str, tuple[int, int, str]]
     header: str
@@ -72,7 +78,7 @@ def make_page(entries: list[Entry], blog: Blog, html: Callable[[Entry], str]) ->
 
 
 def page_of(live: LiveBlog) -> Page:
-    """Return the page that a worker serves now."""
+    """Return the content of the page that a worker serves now."""
     held = live.timeline.page(10) or live.timeline.newest(1_000)
     whole = live.timeline.newest(1_000)
     assert held == whole[:10] or held == whole
@@ -80,7 +86,7 @@ def page_of(live: LiveBlog) -> Page:
 
 
 class Client:
-    """A reader's browser: its position and entries, moved only by pages and applied `changes`.
+    """A reader's browser: its position and entries. Only pages and `changes` frames alter them.
 
     `broken` keeps the first broken invariant: the hub calls `take`, so an exception in `take` would
     not reach the test.
@@ -156,7 +162,10 @@ class Client:
 
 
 def completed(put: dict[str, Any]) -> str:
-    """Return the HTML of a `put` as a page has it, with the attributes that a client sets."""
+    """Return the HTML of a `put` change, with the attributes that its client must add.
+
+    A page's HTML has these attributes. A frame's HTML leaves them out.
+    """
     numbers = numbers_html(put["offset"], put["order"], put["revision"])
     return str(put["html"]).replace("<article", f"<article{numbers}", 1)
 
@@ -168,9 +177,9 @@ def assert_hints_are_right(frame: dict[str, Any]) -> None:
 
 
 class Seat(Reader[str]):
-    """The hub's reader for one client, with a socket that accepts a frame after `slow_s` seconds.
+    """One connection of a client to a hub, with a fake socket.
 
-    0 means at once, None never.
+    The socket accepts a frame after `slow_s` seconds: 0 means at once, None never.
     """
 
     def __init__(self, number: int, client: Client, slow_s: float | None) -> None:
@@ -183,7 +192,7 @@ class Seat(Reader[str]):
         self._is_cut = False
 
     def __hash__(self) -> int:
-        """Return the same hash in every run, so that sets of seats keep their order."""
+        """Return the same hash in every run, so that loops over a set of seats do not vary."""
         return self._number
 
     def take(self, data: str) -> None:

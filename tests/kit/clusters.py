@@ -25,7 +25,7 @@ from liveblog.store import embedded as store
 NODE_TIMEOUT_MS = round(1_000 * SCALE)
 SENTINEL_DOWN_MS = round(500 * SCALE)
 FAILOVER_MS = round(3_000 * SCALE)
-BUS_OFFSET = 10_000  # a node's bus listens on the node's port plus this
+BUS_OFFSET = 10_000  # nodes talk to each other on their port plus this
 SERVICE = "live"
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
@@ -37,7 +37,7 @@ _CLUSTERED = (
 
 
 def free_port() -> int:
-    """Return a free port whose bus port is free too."""
+    """Return a free port for a node. Its port for other nodes, BUS_OFFSET higher, is free too."""
     while True:
         port = servers.free_port()
         with contextlib.suppress(OSError, OverflowError):
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 class Process:
-    """One server of several, on a port; a test may kill it and start it again."""
+    """One of the servers, on its own port; a test may kill it and start it again."""
 
     def __init__(
         self, directory: Path, *arguments: str, config: str = "", binary: Path | None = None
@@ -67,7 +67,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - only two system calls, no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: it takes no locks
             )
         until_sync(self._answers)
 
@@ -77,7 +77,7 @@ class Process:
         return False
 
     def ask(self, *words: Any) -> Any:
-        """Return the reply to one command, not decoded."""
+        """Send one command, and return its reply as bytes."""
         with contextlib.closing(self.client()) as client:
             return client.execute_command(*words)
 
@@ -102,7 +102,7 @@ class Process:
 
     @property
     def id(self) -> str:
-        """The node's name in the cluster."""
+        """The id by which the cluster's commands name this node."""
         return str(self.ask("CLUSTER MYID").decode())
 
     def info(self, section: str) -> Any:
@@ -110,18 +110,21 @@ class Process:
             return client.info(section)
 
     def is_in_step(self) -> bool:
-        """Return whether the server is a replica in step with its primary."""
+        """Return whether the server is a replica whose connection to its primary is up."""
         return bool(self.info("replication").get("master_link_status") == "up")
 
     def is_used(self) -> bool:
-        """Return whether redis-py has connections for commands open, besides the one of this query."""
+        """Return whether redis-py, liveblog's client, has connections for commands to this server.
+
+        The connection of this query itself does not count.
+        """
         with contextlib.closing(self.client()) as client:
             others: Any = client.client_list(_type="normal")
             own = client.client_id()
         return any(it.get("lib-name") == "redis-py" and int(it["id"]) != own for it in others)
 
     def follows(self, primary: "Process") -> bool:
-        """Return whether the server is a replica in step with this primary."""
+        """Return whether the server is a replica whose connection to this primary is up."""
         with contextlib.suppress(
             redis.RedisError
         ):  # a server that becomes a replica cuts its connections
@@ -142,7 +145,8 @@ class Process:
 class Cluster:
     """Three primaries that share all slots, and a replica of the second.
 
-    The first primary has the users and the list of blogs, the last primary has the tokens.
+    By the hash slots of their keys, the users and the list of blogs are on the first primary, and
+    the tokens are on the last.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -181,7 +185,7 @@ class Cluster:
         return any(len(row) > 3 for row in node.ask("CLUSTER SLOTS"))
 
     def owner(self, slug: str) -> Process:
-        """Return the node that has a blog, by the slot map of a running node."""
+        """Return the node that stores a blog. A running node's map of slots says which."""
         slot, asked = key_slot(slug.encode()), self._alive()
         for first, last, (_, port, *_), *_ in asked.ask("CLUSTER SLOTS"):
             if first <= slot <= last:
@@ -192,7 +196,7 @@ class Cluster:
         return next(node for node in reversed(self.all) if node.is_running)
 
     def slug_on(self, node: Process) -> str:
-        """Return a new slug whose blog belongs on this node."""
+        """Return a new slug; the cluster would store its blog on this node."""
         while True:
             slug = f"blog-{os.urandom(5).hex()}"
             if self.owner(slug) is node:

@@ -1,8 +1,8 @@
-"""A worker without readers; lines of JSON on standard input change its counters.
+"""A worker without readers, for tests of metrics. JSON on standard input changes its counters.
 
 In `{"readers": 3, "deliveries": 5, "seconds": 0.002, "store_up": true}` every field is optional.
 `deliveries` and `seconds` are added to the counters, `readers` and `store_up` replace a value. The
-line `null` requests the metrics as text. The worker answers each line with a line of JSON.
+line `null` requests the metrics as text. The worker answers each input line with one line of JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Servers that write to readers' sockets themselves, and readers, for tests that check bytes."""
+"""Servers and readers for tests of the bytes that live/direct.py writes to readers' sockets."""
 
 import contextlib
 import json

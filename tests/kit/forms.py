@@ -5,9 +5,10 @@ from html import unescape
 
 
 def sent(page: str, form: str) -> dict[str, str]:
-    """Return the boxes that a browser sends of the form with the id `form`, left unchanged.
+    """Return the fields that a browser submits when an editor leaves a form unchanged.
 
-    Checkboxes count as not ticked. Line breaks are CRLF (HTML, "normalize newlines").
+    `form` is the form's id in the HTML `page`. Checkboxes count as not ticked. Line breaks are CRLF
+    (HTML, "normalize newlines").
     """
     _, _, rest = page.partition(f'<form id="{form}"')
     inside = rest.partition("</form>")[0]

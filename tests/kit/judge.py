@@ -35,7 +35,11 @@ class Position(NamedTuple):
 
 
 class Deed(NamedTuple):
-    """The effect of one change. `mark` is the first word of the entry's text; None if deleted."""
+    """The effect of one change on one entry.
+
+    `order` is the offset at which the entry was first published. `mark` is the first word of the
+    entry's text, which names its revision; None if deleted.
+    """
 
     id: str
     order: int = 0
@@ -51,7 +55,10 @@ class Shown(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that a reader loaded, with all entries of the orders from `lowest` to `below` - 1."""
+    """A page that a reader loaded. It has all entries whose `order` is in a range.
+
+    The range is `lowest` to `below` - 1; without an upper limit when `below` is None.
+    """
 
     position: Position
     entries: dict[str, Shown]
@@ -70,7 +77,7 @@ Step = Page | Announced | dict[str, Any]
 
 
 class Store(Protocol):
-    """One blog of the store, as the judge needs it."""
+    """The interface by which `judge` reads one blog of the store."""
 
     def position(self) -> Position: ...
     def chain(self) -> list[str]:
@@ -112,12 +119,12 @@ class Kept:
 
 @dataclass
 class History:
-    """The deed of every offset of a blog, on every branch of its history.
+    """The effect (`Deed`) of every offset of a blog, on every branch of its history.
 
     A store that loses changes and uses their offsets again starts a new branch. `note` adds a
     change that the API confirmed. `look` adds the store's present branch; a test calls `look`
-    before the store loses changes, and at the end. A change that neither method added altered the
-    header.
+    before the store loses changes, and at the end. A change that neither method added must have
+    altered the blog's header.
     """
 
     slug: str
@@ -128,7 +135,7 @@ class History:
         self.deeds[position.offset, position.check] = deed
 
     def look(self, store: Store) -> Position:
-        """Add the store's present branch, and return the store's position."""
+        """Add the store's present history as a branch, and return the store's position."""
         where, chain = store.position(), store.chain()
         self.branches.append(chain)
         for id, record in store.entries().items():
@@ -150,7 +157,10 @@ class History:
         )
 
     def between(self, since: int, position: Position) -> dict[str, tuple[int, Deed]]:
-        """Return, by entry id, the last change after `since` up to `position`: offset and deed."""
+        """Return the last change of each entry after offset `since`, up to `position`.
+
+        The result has (offset, deed) by entry id. The header counts as an entry.
+        """
         branch = next((b for b in reversed(self.branches) if self.holds(b, position)), None)
         assert branch, f"the store was never at {position}"
         found: dict[str, tuple[int, Deed]] = {}
@@ -161,12 +171,18 @@ class History:
 
 
 def mark_of(record: dict[str, Any]) -> str:
-    """Return the mark of an entry, the first word of its text: `{the editor's call}-{revision}`."""
+    """Return the mark of an entry, the first word of its text.
+
+    Tests write marks such as `m7-2`: revision 2 of the entry that an editor's call m7 published.
+    """
     return str(record["body"]).split()[0]
 
 
 class Rule(Enum):
-    """A rule that a `changes` frame can break, and the count of `Verdict` that then grows."""
+    """A rule that a `changes` frame can break.
+
+    The first part of a value names the count of `Verdict` that then grows.
+    """
 
     EPOCH = "unannounced", "an epoch changes only with a reset"
     FROM = "lost", "a frame starts at its reader's offset or below"
@@ -251,7 +267,7 @@ def judge(
 
 
 def _find_twins(store: Store, verdict: Verdict) -> None:
-    """Find entries with the same mark: one call of an editor published both."""
+    """Find entries with the same mark. The editor's call was repeated and published twice."""
     marks = [
         mark_of(record).partition("-")[0]
         for record in store.entries().values()
@@ -262,7 +278,7 @@ def _find_twins(store: Store, verdict: Verdict) -> None:
 
 
 class _Reading:
-    """One reader's story, replayed from its first page."""
+    """Checks one reader's story, step by step from its first page."""
 
     def __init__(self, name: str, between: Any, verdict: Verdict) -> None:
         self._name, self._between, self._verdict = name, between, verdict
@@ -295,7 +311,7 @@ class _Reading:
         self._check_window(page)
 
     def _check_window(self, page: Page) -> None:
-        """Count a loss when a page of the newest entries has too few entries."""
+        """Count a loss when a page of the newest entries has fewer than the blog can fill."""
         deeds = self._between(0, page.position).values()
         living = sum(bool(deed.mark) for _, deed in deeds)
         if page.below is None and len(page.entries) < min(PAGE_ENTRIES, living):
@@ -351,7 +367,7 @@ class _Reading:
 
 
 def _matches(change: dict[str, Any], deed: Deed) -> bool:
-    """Return whether a frame's change has the kind, text and order of a deed."""
+    """Return whether a change in a frame has the kind, text and order of the history's `deed`."""
     if deed.id == HEADER:
         return bool(change["op"] == "blog")
     if not deed.mark:

@@ -1,7 +1,7 @@
-"""The model: events of a blog, its store, its workers and its readers, one rule for each.
+"""The model-based test: hypothesis chooses what happens to a blog, its workers and its readers.
 
-hypothesis chooses the steps, and the invariants are checked after each step. Time is virtual and
-passes only in the rules that wait.
+Each rule is one kind of event, such as an edit, a lost message or a cut connection. The invariants
+are checked after each step. Time is virtual and passes only in the rules that wait.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from liveblog.live import watch as watches
 
 LOG: Final = logging.getLogger("liveblog.live")
 
-# Limits that a few steps reach. Workers compare their positions with the store only every 60 s,
-# because a comparison repairs what a lost message has caused. The fan-out yields to the loop as
-# often as possible, so that the next step comes while only some readers have the newest change.
+# Limits of the server, so low that a few steps reach them. Workers compare their positions with the
+# store only every 60 s, because a comparison hides the effect of a lost message. The fan-out yields
+# to the loop as often as possible, so that steps happen while only some readers have a change.
 SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
     timelines: {"KEPT_CHANGES": 6, "MISSED_MAX": 5, "TRIM_EVERY": 2},
     fanouts: {"LOOK_EVERY": 1, "SLICE_S": 0.0},
@@ -46,7 +46,7 @@ SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
 workers = st.sampled_from(range(WORKERS))
 few = st.sampled_from([1, 2, 3])
 picks = st.sampled_from(range(8))
-pauses = st.sampled_from([0.0, 0.5, 1.5])  # in latencies of the store; a read takes two
+pauses = st.sampled_from([0.0, 0.5, 1.5])  # times the store's latency; a read takes 2 latencies
 latencies = st.sampled_from([0.001, 0.1, 0.4])
 outages = st.sampled_from([0.05, 0.5, OUTAGE_S])
 
@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(pick=picks, count=few, apart=pauses)
     def change_some(self, pick: int, count: int, apart: float) -> None:
-        """Make changes, with one message for each."""
+        """Make changes, each with a pub/sub message of its own."""
         self._send(0, [[0.0]] * (count + 1), pick, apart)
 
     @precondition(lambda self: self.can_write and self.past.ids())
@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write and not self.store.is_down)
     @rule(seconds=outages, worker=workers, pick=picks, lost=st.booleans())
     def cut_the_store(self, seconds: float, worker: int, pick: int, lost: bool) -> None:
-        """Cut all workers from the store, and from its messages, for some seconds.
+        """Cut all workers from the store and its pub/sub for some seconds.
 
         With `lost`, a message is lost first, so that the cut interrupts the repair of this loss.
         """
@@ -243,7 +243,8 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self._run(lambda: asyncio.sleep(seconds))
 
-    # hypothesis chooses this rule most often: its name sorts first among rules without arguments.
+    # hypothesis prefers the rule whose name sorts first among rules without arguments. Keep this
+    # name first, so that the check in this rule runs often.
     @rule()
     def wait_until_quiet(self) -> None:
         self._run(lambda: asyncio.sleep(15))

@@ -32,7 +32,7 @@ HEAD: Final = (
 
 
 def table() -> str:
-    """Return the rows of this run, in the order in which they ran."""
+    """Return the rows as a table in Markdown, in the order in which their tests ran."""
     lines = [HEAD, "| --- |" + " ---: |" * (HEAD.count("|") - 2)]
     lines += [_line(row) for row in ROWS]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Transports and descriptors in memory, in place of a real kernel and real clients.
 
 A `Kernel` gives the lowest free descriptor to each connection, as a real kernel does. So a write to
-a descriptor after its close reaches another connection, and a test can detect the bug.
+a descriptor after its close reaches another connection, and a test can detect such a bug.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Kernel:
         return number
 
     def write(self, number: int, data: Any) -> int:
-        """Write to a descriptor, as os.write does."""
+        """Write to a descriptor, in place of os.write."""
         if number not in self.open:
             raise OSError(errno.EBADF, "bad file descriptor")
         wire = self.open[number]

@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
-ROUNDS: Final = 5  # runs of the model, each with its own seed: one seed's examples are similar
-EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90 examples in total
+ROUNDS: Final = 5  # runs of the model with different seeds; one seed's examples are similar
+EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90, over all rounds
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
 
@@ -187,9 +187,10 @@ MUTANTS: Final = [
 
 
 class Verdict(NamedTuple):
-    """The invariant that a run broke, or None; the numbers of the example and step that broke it.
+    """The invariant that a run broke, or None, and where it broke.
 
-    A step after the last step of an example is the final check, when all faults are over.
+    `example` counts the generated examples, `step` the steps of the last one. A step after the last
+    step of an example is the final check, when all faults are over.
     """
 
     invariant: str | None
@@ -210,7 +211,7 @@ def judge(breaks: str, rounds: int = ROUNDS) -> Verdict:
 
 
 def apply(mutant: Mutant) -> None:
-    """Import the mutant in place of its module, which must not be imported yet."""
+    """Import a module with the mutant's line. The module must not be imported yet."""
     name = f"liveblog.{mutant.module}"
     assert name not in sys.modules
     spec = util.find_spec(name)
@@ -223,7 +224,7 @@ def apply(mutant: Mutant) -> None:
 
 
 def run(rounds: int) -> Verdict:
-    """Run the model until an invariant is broken, the same way every time."""
+    """Run the model until an invariant is broken. Seeds are fixed, so every run is the same."""
     from hypothesis import HealthCheck, Phase, seed, settings
     from hypothesis.stateful import run_state_machine_as_test
 

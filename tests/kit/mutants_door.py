@@ -1,10 +1,10 @@
-"""Seeded bugs in the door, which admits readers, and in the connections and frames of readers.
+"""Seeded bugs in live/door.py, which admits or refuses readers, and in readers' connections.
 
 `make mutants` runs the scenarios (kit/scenarios.py) on each bug, and prints the rule that the bug
 breaks. `kit.mutants` has the bugs of the hub and the timeline, which a model must find.
 
-Rules: those of `kit.mutants`. Each mutant runs in a fork of this process. This process must not
-import the program, because its forks would inherit the unchanged modules.
+Rules: those of `kit.mutants`. Each mutant runs in a child process made by os.fork. The parent must
+not import liveblog, because its children would inherit the unchanged modules.
 """
 
 import json
@@ -268,9 +268,9 @@ class Verdict(NamedTuple):
 
 
 def judge(mutant: Mutant | None) -> Verdict:
-    """Run the scenarios on a mutant, None for the unchanged program, in a fork of this process.
+    """Run the scenarios in a child process on a mutant, or on the unchanged program for None.
 
-    Raises AssertionError when the fork fails by anything but a broken rule.
+    Raises AssertionError when the child fails by anything but a broken rule.
     """
     reading, writing = os.pipe()
     if not (child := os.fork()):
@@ -307,7 +307,7 @@ def _run(mutant: Mutant | None) -> Verdict:
 
 
 def _import_all_but_ours() -> None:
-    """Import what every fork needs, so that a fork takes 0.1 s."""
+    """Import the libraries that every child needs, so that a child takes only 0.1 s."""
     import httptools  # noqa: F401
     import hypothesis.stateful  # noqa: F401
     import msgspec  # noqa: F401
@@ -319,7 +319,10 @@ def _import_all_but_ours() -> None:
 
 
 def main() -> None:
-    """Print the table; exit with 1 when a mutant survives, or the program breaks a rule."""
+    """Print the rule that each mutant breaks.
+
+    Exit with 1 when a mutant breaks none, or when the unchanged program breaks one.
+    """
     _import_all_but_ours()
     assert not any(name.startswith("liveblog") for name in sys.modules)
     broken = judge(None).rule is not None

@@ -17,9 +17,9 @@ from kit.judge import HEADER, Deed, History, Position, mark_of
 from kit.waiting import SCALE, until
 
 CALLS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
-TRY_S: Final = 2.0 * SCALE  # a call takes 1.2 s when the store is 300 ms distant
-PAUSE_S: Final = 0.15  # between two tries; in a browser, the editor decides when to try again
-FEW: Final = 3  # entries that an editor writes before altering any
+TRY_S: Final = 2.0 * SCALE  # a try's deadline; a call takes 1.2 s with a latency of 300 ms
+PAUSE_S: Final = 0.15  # between two tries; at the desk, the editor decides when to try again
+FEW: Final = 3  # an editor only publishes until it has this many entries
 
 _serial = itertools.count(1)
 Body = dict[str, Any]
@@ -116,12 +116,12 @@ class Newsroom:
         raise AssertionError
 
     def note_by_hand(self, entry: Body) -> None:
-        """Note an entry that a test itself wrote, as the API confirmed it."""
+        """Add an entry to the history that a test wrote by itself; `entry` is the API's answer."""
         self.published += 1
         self.note_entry(entry)
 
     def note_entry(self, entry: Body) -> None:
-        """Note a confirmed write of an entry."""
+        """Add an entry's confirmed write to the history; `entry` is the API's answer."""
         self.note(entry["position"], Deed(entry["id"], entry["order"], mark_of(entry)))
 
     def note(self, position: str, deed: Deed) -> None:
@@ -152,7 +152,7 @@ class _Editor:
     async def _call(
         self, method: str, path: str, body: Body | None, held: Held | None, **headers: str
     ) -> Body | None:
-        """Return the answer; None when a failover has lost the entry or its revision."""
+        """Call the API, return the answer; None when the store lost the entry or its revision."""
         answer = await self._newsroom.certain(self._client, method, path, body, **headers)
         if answer.is_success:
             done: Body = answer.json()

@@ -1,6 +1,7 @@
 """Measure a reader's page on the screen: layout shift, movement of text being read, time to paint.
 
-browser/probe.js observes the frames from within the page. Open pages with `watched`.
+tests/browser/probe.js runs in the page and measures what the browser paints, in each animation
+frame. Open pages with `watched`, which loads it.
 """
 
 import contextlib
@@ -18,8 +19,10 @@ from kit.servers import Editor
 from kit.windows import SETTLED, window
 
 PROBE: Final = Path(__file__).parents[1] / "browser" / "probe.js"
-SETTLED_FRAMES: Final = 30  # half a second, after which transitions have ended and times are shown
-READ: Final = 14  # index of the entry to read, of 20; changes happen above it
+# Animation frames, half a second. After them, CSS transitions have ended, and scripts have written
+# the times of new entries.
+SETTLED_FRAMES: Final = 30
+READ: Final = 14  # the reader reads the entry with this index, of 20; changes happen above it
 SESSION_GAP_MS: Final = 1_000.0
 SESSION_MS: Final = 5_000.0
 
@@ -83,7 +86,7 @@ async def shift_of_arrivals(page: Page, editor: Editor, slug: str, count: int = 
 async def shift_of_edit(page: Page, editor: Editor, entries: list[Any]) -> float:
     """Return the layout shift of an entry that grows above the viewport.
 
-    `entries` are those of the blog.
+    `entries` are all entries of the blog.
     """
     await page.evaluate(f"probe.read({READ})")
     nearest, *_ = await _where(page, "above", entries)
@@ -95,9 +98,9 @@ async def shift_of_edit(page: Page, editor: Editor, entries: list[Any]) -> float
 
 
 async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
-    """Return the entries that the probe finds at a place, oldest first.
+    """Return those of `entries` that are at a place on the screen, oldest first.
 
-    `place` is a function of the probe, such as "above".
+    `place` names a function of probe.js: "above" finds entries above the viewport.
     """
     ids = await page.evaluate(f"probe.{place}()")
     by_id = {entry["id"]: entry for entry in entries}
@@ -108,15 +111,18 @@ async def _where(page: Page, place: str, entries: list[Any]) -> list[Any]:
 
 
 class Movement(NamedTuple):
-    frames: int  # frames in which the probe measured the paragraph's place
-    moved_px: float  # the largest distance from its first place, CSS px
-    jump_px: float  # the largest distance between two frames, CSS px
+    frames: int  # animation frames in which probe.js measured where the paragraph is
+    moved_px: float  # the paragraph's largest distance from its first place, CSS px
+    jump_px: float  # the paragraph's largest move between two animation frames, CSS px
 
 
 async def movement_by_changes(
     page: Page, editor: Editor, entries: list[Any], count: int = 50
 ) -> Movement:
-    """Make changes of every kind above the viewport; `entries` are those of the page."""
+    """Return how the text being read moves while entries above the viewport change.
+
+    The changes are of every kind. `entries` are those of the page.
+    """
     await page.evaluate(f"probe.read({READ})")
     changes = Changes(editor, await _where(page, "above", entries))
     return await _movement(page, changes.make, count)
@@ -125,7 +131,7 @@ async def movement_by_changes(
 async def movement_by_edits(
     page: Page, editor: Editor, entries: list[Any], count: int = 10
 ) -> Movement:
-    """Return how the text being read moves while the topmost entry in sight is edited."""
+    """Return how the text being read moves while the topmost visible entry above it is edited."""
     await page.evaluate(f"probe.read({READ})")
     *_, entry = await _where(page, "aboveInSight", entries)
     bodies = itertools.cycle((LONG, SHORT))
@@ -155,8 +161,9 @@ async def _movement(page: Page, change: Callable[[], Awaitable[int]], count: int
 class Delays(NamedTuple):
     """Medians, milliseconds."""
 
-    paint_ms: float  # from the message's event to the task after the frame that shows the entry
-    work_ms: float  # the main thread's CPU time in between: script, style, layout and paint
+    # From the event `message` to the first task after the animation frame that shows the entry.
+    paint_ms: float
+    work_ms: float  # the main thread's CPU time meanwhile: script, style, layout and paint
 
 
 async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
@@ -164,7 +171,8 @@ async def crowd(page: Page, editor: Editor, slug: str, count: int = 500) -> int:
     made = await editor.publish_many(slug, count)
     await page.evaluate("n => probe.reached(n)", max(offset_of(it) for it in made))
     await page.evaluate("scrollTo(0, 0), probe.frames(3)")
-    # Wait until no new entry is highlighted: a real page never highlights so many at once.
+    # Wait until no new entry is highlighted. A real page never highlights so many at once, so the
+    # next measurement must not include their animations.
     await page.evaluate(
         "Promise.all(document.getAnimations().map((it) => it.finished)).then(() => 0)"
     )
@@ -188,7 +196,7 @@ async def delays(
 
 
 async def _painted(page: Page, editor: Editor, slug: str) -> float:
-    # The page waits on a promise, without polling, so that waiting costs the page nothing.
+    # The page waits for a promise and does not poll, so that waiting takes no CPU time.
     await page.evaluate("window.seen = probe.painted(), 0")
     await editor.publish(slug, SHORT, headline="The council votes")
     took_ms = await page.evaluate("window.seen")
@@ -199,8 +207,9 @@ async def _painted(page: Page, editor: Editor, slug: str) -> float:
 def busy_ms(events: list[dict[str, Any]]) -> list[float]:
     """Return the main thread's CPU time in ms from each mark `arrived` to the next mark `painted`.
 
-    The thread's own clock (`tts`, microseconds) stops while other programs have the core. Elapsed
-    time would not do: on a busy machine it was 17 to 27 ms for the same page.
+    probe.js sets the marks when a new entry arrives, and after the entry is painted. The thread's own
+    clock (`tts`, microseconds) stops while other programs have the core. Elapsed time would not do:
+    on a busy machine it was 17 to 27 ms for the same page.
     """
     arrived, painted = (
         sorted(it["tts"] for it in events if it["name"] == name) for name in ("arrived", "painted")

@@ -15,7 +15,8 @@ def is_alive(pid: int) -> bool:
 
 def descendants(pid: int) -> list[int]:
     """Return the pids of a process's children, their children, and so on."""
-    # A thread lists only the children that it forked; a second thread forks the embedded store.
+    # /proc lists children by the thread that forked them, and the embedded store is forked by a
+    # second thread. So read the lists of all threads.
     children = [c for task in Path(f"/proc/{pid}/task").glob("*") for c in children_of(task)]
     return [found for child in children for found in (int(child), *descendants(int(child)))]
 

@@ -1,8 +1,9 @@
 """A faulty network between a worker and its store.
 
 Workers connect to the proxy's TCP port, and the proxy connects to the store's socket. A test may
-cut connections, refuse them, stall their bytes, drop their bytes silently (as a network does after
-it lost its state), delay them, lose one answer, and drop, repeat or delay pub/sub messages.
+cut connections, refuse them, stall their bytes, drop their bytes silently (as a firewall does
+that has forgotten a connection), delay them, lose one answer, and drop, repeat or delay pub/sub
+messages.
 """
 
 import asyncio
@@ -107,7 +108,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Drop all bytes silently inside the block. Its connections stay dead after the block."""
+        """Drop all bytes silently inside the block. Later connections work again."""
         self._swallows = True
         for link in self._links:
             link.is_dead = True
@@ -117,7 +118,7 @@ class Proxy:
             self._swallows = False
 
     def swallow_pubsub(self) -> None:
-        """Drop the bytes of the present pub/sub connections silently, until they end."""
+        """Silently drop all bytes of the present pub/sub connections, until these close."""
         for link in self._links:
             link.is_dead = link.is_dead or link.is_pubsub
 
@@ -143,7 +144,7 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, up_writer)
-        if self._refuses:  # `refusing` began meanwhile, and its cut missed this link
+        if self._refuses:  # `refusing` started meanwhile; its cut missed this link
             link.abort()
             return
         self._links.add(link)
@@ -174,7 +175,7 @@ class Proxy:
         return any(part in data for data in self.held)
 
     async def gate(self, data: bytes) -> None:
-        """Wait until data may be passed on."""
+        """Wait until data may be passed on: for the end of a stall, then for `delay_s`."""
         self.held.append(data)
         await self._open.wait()
         self.held.remove(data)
@@ -207,7 +208,10 @@ class _Link:
         self.abort()
 
     async def answers(self, reader: asyncio.StreamReader) -> None:
-        """Pass the store's answers on; close both sides when the store leaves, unless dead."""
+        """Pass the store's answers on; close both sides when the store leaves.
+
+        A dead connection stays open, as in a network that drops bytes silently.
+        """
         rest = b""
         async for data in self._passed(reader):
             if self._loses_answer:
@@ -221,14 +225,17 @@ class _Link:
             self.abort()
 
     async def _passed(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """Yield received bytes, except those of a dead link."""
+        """Yield the received bytes; none when the connection is dead, that is, drops all bytes."""
         while data := await reader.read(CHUNK):
             await self._proxy.gate(data)
             if not self.is_dead:
                 yield data
 
     def _messages(self, data: bytes) -> bytes:
-        """Pass whole replies on, and messages according to `fate`; return the incomplete rest."""
+        """Pass on whole replies from `data`, and return the incomplete rest.
+
+        `fate` decides whether and when a pub/sub message is passed on.
+        """
         at = 0
         while (end := reply_end(data, at)) > 0:
             self._pass(data[at:end])

@@ -37,7 +37,7 @@ class Wire:
         await self.writer.drain()
 
     async def head(self) -> bytes:
-        """Return the next answer's head."""
+        """Return the status line and the headers of the next answer."""
         async with asyncio.timeout(WAIT_S * SCALE):
             return await self.reader.readuntil(b"\r\n\r\n")
 

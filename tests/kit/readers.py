@@ -54,9 +54,9 @@ class Stream:
         return event.frame
 
     async def next(self, *kinds: str, within_s: float = FRAME_S) -> Frame:
-        """Return the next frame, and assert that `kinds`, if given, has its kind.
+        """Return the next frame; fail when `kinds` is given and lacks the frame's kind.
 
-        Beats are skipped, unless `kinds` has "beat".
+        Heartbeats are skipped, unless `kinds` has "beat".
         """
         async with asyncio.timeout(within_s * SCALE):
             while True:
@@ -66,7 +66,10 @@ class Stream:
                     return frame
 
     async def rest(self, within_s: float = FRAME_S) -> list[Frame]:
-        """Return all frames, without beats, until the stream ends. Raises TimeoutError."""
+        """Return all frames except heartbeats, until the stream ends.
+
+        Raises TimeoutError when the stream does not end in time.
+        """
         found: list[Frame] = []
         async with asyncio.timeout(within_s * SCALE):
             with contextlib.suppress(EOFError):
@@ -77,7 +80,7 @@ class Stream:
 
 @dataclass
 class Target:
-    """A reader's request; `address` is the local address of its connection."""
+    """The parts of a reader's request; `address` is the local address of its connection."""
 
     url: str
     slug: str
@@ -131,7 +134,10 @@ async def websocket(target: Target, subprotocols: list[str] | None = None) -> As
 
 @contextlib.asynccontextmanager
 async def events(target: Target) -> AsyncIterator[Stream]:
-    """Open a stream of events; its code is the status, 204 for "do not reconnect"."""
+    """Open a stream of Server-Sent Events.
+
+    Its `code` is the HTTP status, where 204 means "do not reconnect"; 1006 when it was aborted.
+    """
     async with (
         http(target.address) as client,
         client.stream("GET", target.path("events"), headers=target.all_headers()) as answer,

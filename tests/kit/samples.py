@@ -23,7 +23,8 @@ DEMO: Final = "/blogs/apollo-11"
 SHORT: Final = "The council votes at nine, and the doors stay open until the last speaker is done."
 LONG: Final = "\n\n".join([f"{SHORT} Outside the rain goes on. {SHORT}"] * 6)
 
-# SIGHTS has each kind of page in every language to check. Pages outside of blogs are English only.
+# SIGHTS lists the pages that audits look at: each kind in every language. Pages outside of blogs
+# are in English only.
 _BLOGS: Final = ("reader page", "permalink", "upcoming", "ended")
 _OTHERS: Final = {"home": "/", "desk sign-in": "/desk/sign-in"}
 SIGHTS: Final[tuple[tuple[str, Language], ...]] = (
@@ -44,7 +45,10 @@ def football() -> dict[str, Any]:
 
 
 async def fill_football(editor: Editor, language: Language) -> dict[str, str]:
-    """Publish the football match in an empty store, with times of 2025; return the pages' paths by kind."""
+    """Publish the football match in an empty store; return the pages' paths by kind.
+
+    All times are fixed, in 2025.
+    """
     story = football()[language]
     entries = await _create_blog(editor, story, language, status="live")
     await _create_blog(editor, story["upcoming"], language, status="upcoming")
@@ -139,7 +143,7 @@ class Changes:
         return self.entries[which]
 
 
-# Deletions remove the oldest entries, edits change the newest five: no edit meets a deleted entry.
+# Deletions remove the oldest entries, edits the newest five: no edit meets a deleted entry.
 _CYCLE: Final[tuple[Callable[[Changes], Awaitable[Any]], ...]] = (
     Changes.publish,
     Changes.publish,

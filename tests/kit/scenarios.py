@@ -1,9 +1,9 @@
-"""Scenarios of the door, which admits readers, and of the direct transport, which writes to them.
+"""Scenarios of live/door.py, which admits or refuses readers, and of live/direct.py, which sends to
+them.
 
-Door and transport are real; connections are in memory, and time is virtual.
-
-Each scenario raises `Broken` when a rule does not hold. The unit tests run them on the code as it is;
-`mutants_door` runs them on seeded bugs.
+Both modules are real; connections are in memory (kit/memory.py), and time is virtual. Each scenario
+raises `Broken` when a rule of kit/memory.py does not hold. The unit tests run the scenarios on the
+code as it is; `mutants_door` runs them on seeded bugs.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ PING: Final = masked(0x89, b"p" * 100)
 
 
 class Site:
-    """A worker with one blog, its door and its direct transport."""
+    """A worker with one blog. Its `Door` admits readers, its `DirectTransport` writes to them."""
 
     def __init__(self, readers_max: int = 0, readers_per_address_max: int = 0) -> None:
         loop = asyncio.get_running_loop()
@@ -49,7 +49,7 @@ class Site:
             self._app, interface="asgi3", lifespan="off", log_config=None, access_log=False
         )
         self.state = ServerState()
-        setattr(direct, "write", self.kernel.write)  # noqa: B010 - replaces os.write in `direct`
+        setattr(direct, "write", self.kernel.write)  # noqa: B010 - in place of os.write
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         """Read the request's body and answer "ok": `/after/8` after 8 s, `/endless` never."""
@@ -74,7 +74,7 @@ class Site:
         return wire
 
     async def read(self, path: str = LIVE, headers: str = "", **more: Any) -> Wire:
-        """Return a connection whose request for a stream is answered."""
+        """Return a new connection, after its request for a stream was answered."""
         self.requests += 1
         wire = self.connect(request(path, headers + (UPGRADE if "/live" in path else "")), **more)
         await turns()
@@ -89,7 +89,7 @@ class Site:
         return bool(at) and at[-1] == str(self.past.position)
 
     def check_counts(self, count: int) -> None:
-        """Compare the door's counts with `count` connected readers."""
+        """Check that the counts in `Door` and in the hub match `count` connected readers."""
         door = self.door
         seen = (door.count, door.readers, door.addresses, door.accepts, door.closes)
         hold(Rule.COUNT, door.count == sum(door.readers.values()) == count, seen)
@@ -107,7 +107,7 @@ async def turns() -> None:
 
 @contextlib.asynccontextmanager
 async def site(readers_max: int = 0, readers_per_address_max: int = 0) -> AsyncIterator[Site]:
-    """Yield a site that closes connections at their deadlines."""
+    """Yield a site, with the task that closes connections at their deadlines."""
     made = Site(readers_max, readers_per_address_max)
     sweeping = asyncio.create_task(made.direct.run())
     try:
@@ -242,7 +242,9 @@ async def readers_wait_for_a_blog_that_loads() -> None:
         early = it.connect(request("/blogs/third/live", UPGRADE) + masked(0x89, b"early"))
         gone = it.connect(request("/blogs/third/live", UPGRADE))
         rude = it.connect(request("/blogs/third/live", UPGRADE) + masked(0x81, b"hi"))
-        it.requests += 1  # the door answers only `early`: `gone` leaves, `rude` sends text
+        # `Door` answers only `early`. `gone` leaves before that, and the text that `rude` sends is
+        # against the protocol.
+        it.requests += 1
         gone.leave()
         await after(10)
         hold(Rule.FRAMES, early.kinds() == ["hello"], early.frames())
@@ -273,7 +275,10 @@ async def faults_of_loading_are_answered() -> None:
 
 
 async def no_frame_reaches_a_stranger() -> None:
-    """A connection ends, its number goes to another connection, and the blog changes."""
+    """A connection ends, and a stranger's connection gets its file descriptor.
+
+    The reader's next frame must not be written to that descriptor.
+    """
     async with site() as it:
         for end in ("leave", "half_close", "close"):
             reader, other = await it.read(), await it.read()
@@ -312,7 +317,7 @@ async def stalled_readers_get_one_frame_to_the_top() -> None:
     async with site() as it:
         for is_tls in (False, True):
             slow, quick = await it.read(is_tls=is_tls), await it.read()
-            slow.room = 30  # bytes, less than the next frame has
+            slow.room = 30  # bytes: less than the next frame, so the socket is full
             for _ in range(5):
                 await it.publish()
                 hold(Rule.FRAMES, it.is_at_top(quick), quick.kinds())
@@ -365,7 +370,9 @@ async def pings_in_pieces_are_answered() -> None:
         pongs = [payload for first, payload in wire.frames() if first == 0x8A]
         hold(Rule.ANSWER, pongs == [b"a", b"b" * 125], pongs)
         reader = wire.protocol
-        for _ in range(4):  # four answers to a ping, each with 10 KiB of pings
+        # The limit on received bytes applies between two heartbeats. `unheard` simulates one, so
+        # the reader may send 10 KiB four times.
+        for _ in range(4):
             reader.unheard = 1
             wire.send(PING * 100)
         hold(Rule.LIMIT, wire.code() is None, wire.frames()[-1])
@@ -498,7 +505,7 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
     except AssertionError as error:
         if isinstance(error, Broken):
             raise
-        cause = error.__cause__  # the exception that only the loop's handler got
+        cause = error.__cause__  # an exception of a callback or task, which nothing awaited
         raise cause if isinstance(cause, Broken) else Broken(Rule.QUIET, cause) from cause
     finally:
         setattr(direct, "write", os.write)  # noqa: B010

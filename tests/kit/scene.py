@@ -1,4 +1,4 @@
-"""A scene for tests of the core: one blog with some entries, its store, and one worker."""
+"""A scene for tests of the hub: one blog with some entries, its store, and one worker."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from liveblog.live.roster import SLOTS
 
 
 class Scene:
-    """One blog with some entries, its store, and one worker that holds it."""
+    """One blog with some entries, its store, and one worker that has loaded the blog."""
 
     def __init__(self, store: FakeStore, hub: Hub, live: LiveBlog) -> None:
         self.store, self.hub, self.live = store, hub, live
@@ -38,7 +38,7 @@ class Scene:
     def reader(
         self, since: Position | None = None, kind: type[FakeReader] = FakeReader, **how: Any
     ) -> FakeReader:
-        """Return a reader that has joined at `since`; None: from now on."""
+        """Return a reader that has joined from position `since`; None means from now on."""
         reader = kind(**how)
         self.live.join(reader, since)
         return reader
@@ -52,7 +52,10 @@ class Scene:
 
 
 async def make_scene(entries: int = 3, clock: Clock | None = None, **header: Any) -> Scene:
-    """Return a scene whose first repair, which follows every load, is over."""
+    """Return a scene after the worker has loaded the blog.
+
+    A worker reads missed changes once after every load; this first read is over, too.
+    """
     past = Past(**header)
     for _ in range(entries):
         past.publish()
@@ -66,7 +69,7 @@ async def make_scene(entries: int = 3, clock: Clock | None = None, **header: Any
 
 
 async def until_idle(hub: Hub) -> None:
-    """Wait until no pass, load or repair of the hub is running."""
+    """Wait until the hub runs no task: no load, no repair, and no sending to readers."""
     await until(lambda: not hub._tasks)
 
 
@@ -81,11 +84,14 @@ def text(position: Position) -> str:
 async def some_are_served(readers: list[FakeReader]) -> None:
     """Wait, turn by turn of the loop, until 20 readers have the new change."""
     while sum(len(reader.frames) > 1 for reader in readers) < 20:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # the hub signals nothing before all have the change
+        await asyncio.sleep(0)  # the hub has no event for "some have the change"
 
 
 async def middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:
-    """Return a scene and its readers, ten in each slot, when only some have the new change."""
+    """Return a scene and its readers at a moment when only some readers have a new change.
+
+    Heartbeats are sent to one slot of readers after the other; each slot has ten readers.
+    """
     scene = await make_scene(clock=Clock(tick_s=0.0004))
     readers = [scene.reader() for _ in range(10 * SLOTS)]
     scene.announce(scene.past.publish)
@@ -106,6 +112,6 @@ def assert_caught_up(reader: FakeReader, start: int, top: int) -> None:
 
 
 def blogs(count: int, **settings: Any) -> tuple[FakeStore, Hub]:
-    """Return a store with blogs b0, b1, …, and a hub on the store that holds none of them."""
+    """Return a store with blogs b0, b1, …, and a hub that has loaded none of them."""
     store = FakeStore(*(Past(f"b{i}") for i in range(count)))
     return store, make_hub(store, **settings)

@@ -49,13 +49,15 @@ TRUSTING = ssl._create_unverified_context()  # only for our own servers with tes
 START_S = 20.0
 STOP_S = 20.0
 ANSWER_S = 10.0
-RESERVED_MAX = 200  # ports; each takes one of 1,024 descriptors; a test module uses up to 30
+# Ports that stay reserved at a time; a test module uses up to 30. Each takes one of the 1,024 file
+# descriptors of this process.
+RESERVED_MAX = 200
 
 _reserved: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 reserved for this process while it runs."""
+    """Reserve a free port of 127.0.0.1, and return it."""
     return reserve(0)
 
 
@@ -82,14 +84,17 @@ def reserve(port: int) -> int:
 def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment, with `settings` as liveblog's only variables.
 
-    By default a server ends without a drain.
+    Without LIVEBLOG_DRAIN_S in `settings`, a server stops at once and does not drain its readers.
     """
     others = {n: v for n, v in os.environ.items() if n not in variables()}
     return {**others, "LIVEBLOG_DRAIN_S": "0", **settings}
 
 
 def ending_with_us() -> Callable[[], None]:
-    """Return a function for a child to run first: on Linux the child dies with this process."""
+    """Return a function that a child process runs before its program.
+
+    On Linux, the child then ends when this process ends.
+    """
     us = os.getpid()
     return lambda: store.die_with(us, signal.SIGTERM)
 
@@ -140,7 +145,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - only two system calls, no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: it takes no locks
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -154,7 +159,7 @@ class Server:
         return self.status(path) == 200
 
     def status(self, path: str) -> int:
-        """Return the present status of a path; 0 without an answer."""
+        """Request a path, and return the HTTP status; 0 without an answer."""
         try:
             with urllib.request.urlopen(
                 self.url + path, timeout=ANSWER_S / 2, context=TRUSTING
@@ -166,7 +171,7 @@ class Server:
             return 0
 
     def get(self, path: str) -> Any:
-        """Return the JSON of a path, also of an error."""
+        """Request a path, and return the JSON of the answer, which may be an error."""
         try:
             with urllib.request.urlopen(self.url + path, timeout=ANSWER_S * SCALE) as answer:
                 return json.load(answer)
@@ -174,7 +179,7 @@ class Server:
             return json.load(error)
 
     def text(self, path: str) -> str:
-        """Return the text of a path. Raises HTTPError for a status other than 200."""
+        """Request a path, and return the text. Raises HTTPError for a status other than 200."""
         with urllib.request.urlopen(
             self.url + path, timeout=ANSWER_S * SCALE, context=TRUSTING
         ) as answer:
@@ -185,12 +190,12 @@ class Server:
         return self._log.read_text(errors="replace")
 
     def terminate(self) -> None:
-        """Send SIGTERM, without waiting for the end."""
+        """Send SIGTERM, without waiting until the process has ended."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Wait for the end, and return the exit code."""
+        """Wait until the process has ended, and return its exit code."""
         assert self.process
         return self.process.wait(STOP_S * SCALE)
 
@@ -244,7 +249,7 @@ def serving(
 
 
 class Editor:
-    """An editor's script: its methods call the API, assert success and return the JSON."""
+    """Calls the API as an editor's script does. Methods assert success and return the JSON."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self.client = client
@@ -278,7 +283,7 @@ class Editor:
         return await self.ok("POST", f"/{slug}/entries", {"body": body, **fields})
 
     async def publish_many(self, slug: str, count: int) -> list[Any]:
-        """Publish `count` entries, several at a time, and return them by order."""
+        """Publish `count` entries, several at a time, and return them oldest first."""
         gate = asyncio.Semaphore(16)
 
         async def one(number: int) -> Any:
@@ -310,7 +315,7 @@ class Editor:
 class StoreProcess:
     """A durable store on a unix socket in `directory`, which a test stops and starts.
 
-    `more` are further arguments of the server, `environ` further environment variables.
+    `more` are arguments for the store's server, `environ` are environment variables to add.
     """
 
     def __init__(
@@ -332,7 +337,7 @@ class StoreProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - only two system calls, no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: it takes no locks
             )
         until_sync(self._answers)
 

@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 # the end of the run.
 ORDER: Final = ("chaos", "browser", "integration", "unit")
 TOGETHER: Final = ("chaos",)
-APART: Final = "test_mutants"  # modules whose tests share nothing, and take seconds each
+APART: Final = "test_mutants"  # modules whose tests share no servers, and take seconds each
 
 
 def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.Item]:

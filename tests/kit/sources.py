@@ -1,6 +1,6 @@
-"""A store with its pub/sub for tests of the core, in memory.
+"""A store with pub/sub in memory, for tests of the hub.
 
-A test makes the store fork, or lose, repeat and delay messages, or become unreachable.
+A test can make the store lose changes, become unreachable, or lose, repeat and delay messages.
 
 `Past` is one blog's whole history, and computes every answer in the simplest way. Tests compare the
 program's answers with those of `Past`. `FakeStore` and `Wire` connect a `Past` to a hub.
@@ -27,9 +27,9 @@ from liveblog.live.shared import HubSettings
 
 SLUG: Final = "election"
 FOR_PAGES: Final = "only pages call this"
-FAR: Final = 500  # a repair read that would return more changes answers "far"
+FAR: Final = 500  # a worker that misses more changes gets `Moved("far")` instead
 
-# No two records, ids or epochs are ever the same, on any branch of a fork.
+# Makes every record, id and epoch different, also those written after the store lost changes.
 _serial = itertools.count(1)
 
 
@@ -101,14 +101,17 @@ class Past:
         return Changes(first - 1, previous, self.at(last), checks, self.log[first - 1 : last])
 
     def changes(self, since: int, top: int | None = None) -> Changes:
-        """Return the answer to a repair read at `since` when the store is at `top`."""
+        """Return the changes that a worker at offset `since` misses when the store is at `top`."""
         top = self.top if top is None else top
         records = [r for r in self.state(top).values() if (r.offset or 0) > since]
         checks = "".join(self.checks[since:top])
         return Changes(since, self.checks[since - 1], self.at(top), checks, records)
 
     def snapshot(self, top: int | None = None) -> Snapshot:
-        """Return what a worker loads, within the limits that `timeline` has at the moment."""
+        """Return what a worker loads when the store is at `top`.
+
+        The limits are those of the module `timeline`, which some tests lower.
+        """
         top = self.top if top is None else top
         base = max(base for base, _ in self.eras if base <= top)
         shown = self.entries(top)
@@ -124,7 +127,7 @@ class Past:
         assert isinstance(blog, Blog)
         return Snapshot(self.at(top), base, window, checks, blog, entries)
 
-    # -- changes: each returns its message
+    # -- changes: each method makes one, and returns its pub/sub message
 
     def publish(self, **fields: Any) -> Changes:
         serial = next(_serial)
@@ -179,7 +182,7 @@ class Past:
 
 
 def to_show(state: dict[str, Record]) -> list[Entry]:
-    """Return the entries to show, newest first."""
+    """Return the entries that a page shows, newest first."""
     entries = [r for r in state.values() if isinstance(r, Entry) and not r.deleted]
     return sorted(entries, key=lambda entry: entry.order or 0, reverse=True)
 
@@ -202,7 +205,10 @@ class Call(NamedTuple):
 
 
 class FakeStore:
-    """A hub's `Source`. A call waits twice for `latency_s`, and reads the state in between."""
+    """Implements `Source`, by which a hub reads the store.
+
+    A call waits twice for `latency_s`, and reads the state in between.
+    """
 
     def __init__(self, *pasts: Past) -> None:
         self.pasts = {past.slug: past for past in pasts}
@@ -300,7 +306,7 @@ def _repair(past: Past | None, position: Position) -> Changes | Moved:
 
 
 class Wire:
-    """A worker's `Subscriptions`.
+    """Implements `Subscriptions`, by which a worker gets pub/sub messages.
 
     `fate` returns for each message the delays in seconds after which it arrives: once, several
     times, or never.
@@ -409,7 +415,10 @@ class Clock:
 
 
 def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **settings: Any) -> Hub:
-    """Return a hub on `store` with a wire of its own; its periodic tasks do not run."""
+    """Return a hub on `store`, with its own `Wire` for pub/sub messages.
+
+    The hub's periodic tasks do not run until `running`.
+    """
     wire = Wire(store)
     clock = clock or Clock()
     hub = Hub(

@@ -1,7 +1,8 @@
-"""The stage of a fault: a store, two workers behind faulty networks, busy editors, and readers.
+"""The stage of a fault: a store, two servers behind faulty networks, busy editors, and readers.
 
 `Stage.play` runs one row of the fault matrix: editors publish and readers follow, the fault happens,
-all readers catch up within the row's limit, and the judge compares their stories with the store.
+all readers catch up within the row's limit, and kit/judge.py compares what they applied with the
+store.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ from kit.windows import add_editor
 READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
-PLAY_S: Final = 180.0  # the longest row takes 60 s
-JOINED_MIN: Final = 0.5  # the share of passing readers that must join
+PLAY_S: Final = 180.0  # the deadline of a row; the longest takes 60 s
+JOINED_MIN: Final = 0.5  # of the readers that leave after seconds, the share that must join
 CONVERGE_S: Final = 5.0
 RECONNECT_S: Final = 15.0  # readers reconnect within 10 s, and then catch up
 SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
@@ -38,8 +39,8 @@ SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S
 class Show:
     """One row of the fault matrix, while its fault happens.
 
-    `forfeited` are the checks of the changes that the fault loses on purpose. `over_s` is the
-    monotonic time at which the fault ended.
+    `forfeited` is the history that the fault loses on purpose: the check of each of its offsets.
+    `over_s` is the monotonic time at which the fault ended.
     """
 
     server: Server
@@ -61,17 +62,17 @@ class Show:
 
     @property
     def kept(self) -> Kept:
-        """The blog as the store has it."""
+        """The blog in the store, for kit/judge.py."""
         return Kept(self.store, self.slug)
 
     def head(self) -> Position:
         return self.kept.position()
 
     def behind(self, wanted: Position | None = None) -> list[Viewer]:
-        """Return the readers that are below a position or not on the store's history.
+        """Return the readers that have not reached position `wanted` in the store's history.
 
-        Without `wanted`, this is the store's position. With a position of an earlier epoch, return
-        the readers below the first offset of the present epoch.
+        None means the store's newest position. When `wanted` has an earlier epoch, readers must
+        have reached the first offset of the present epoch.
         """
         (epoch, top, _), chain, least = self.head(), self.kept.chain(), 0
         if wanted:
@@ -113,7 +114,7 @@ class Show:
         yield
 
     def turn_to(self, store: redis.Redis) -> None:
-        """Judge by another store from now on: the store that took over."""
+        """Compare readers with another store from now on: with the store that took over."""
         self.store.close()
         self.store = store
 
@@ -139,8 +140,8 @@ class Show:
     def forfeit(self) -> None:
         """Note that the fault loses the store's present changes on purpose.
 
-        Call this while the store accepts no writes. An editor may get the answer to a lost change
-        only later.
+        Call this while the store accepts no writes, so that it has every change that will be lost.
+        The editors' list may lack some: an answer may arrive after the loss.
         """
         self.history.look(self.kept)
         self.forfeited = self.history.branches[-1]
@@ -154,7 +155,7 @@ class Show:
 
 @dataclass
 class Stage:
-    """A store, the proxies before it, and servers that reach it through them.
+    """A store, the proxies before it, and servers that reach the store through these proxies.
 
     `client` returns a client of the store itself, without a proxy. Readers and editors use `urls`;
     by default those of the servers.
@@ -186,9 +187,10 @@ class Stage:
         """Run one row of the fault matrix; the block causes the fault.
 
         Within `within_s` after the block, every reader must have a change that was made after the
-        fault. Once the editors have stopped, every reader must reach the store's position. Then the
-        judge decides, and the row is added to the matrix. `desks` are the servers that editors
-        write to, by default the readers'.
+        fault. Once the editors have stopped, every reader must reach the store's position. Then
+        kit/judge.py compares all readers with the store, and the row is added to the matrix.
+
+        Editors write to the servers `desks`, by default to those of the readers.
         """
         urls = self.urls or [server.url for server in self.servers]
         async with asyncio.timeout(PLAY_S * SCALE), contextlib.AsyncExitStack() as stack:
@@ -253,7 +255,7 @@ def gauge(server: Server, name: str) -> int:
 
 
 def repairs(server: Server) -> int:
-    """Return how many repair reads a server has made since its start."""
+    """Return how often a server has read missed changes from the store since its start."""
     return gauge(server, "liveblog_repairs_total")
 
 
@@ -280,7 +282,7 @@ async def servers_on(
 
 @contextlib.asynccontextmanager
 async def proxies_of(store: StoreProcess, count: int = 2) -> AsyncIterator[list[Proxy]]:
-    """Run proxies before a store until the block ends."""
+    """Run proxies between a store and its servers until the block ends."""
     proxies = [Proxy(store.socket) for _ in range(count)]
     for proxy in proxies:
         await proxy.start()

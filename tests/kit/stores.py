@@ -14,7 +14,10 @@ DELAY_MS = 300
 
 
 def binary_of(flavour: str) -> Path:
-    """Return the server binary of a flavour. Raises AssertionError when Redis is not installed."""
+    """Return the server binary of a flavour, "valkey" or "redis".
+
+    Raises AssertionError when Redis is not installed.
+    """
     if flavour == "valkey":
         return store.find_binary()
     found = shutil.which("redis-server")

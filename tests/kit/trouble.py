@@ -1,7 +1,7 @@
 """Random faults between workers and their store, and between workers and readers.
 
-Every fault ends by itself and leaves the stage as it was. No fault ends a worker, so that a soak
-can watch a worker's memory over many faults.
+Every fault ends by itself and leaves the servers and networks as they were. No fault ends a worker,
+so that a long test can watch a worker's memory over many faults.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ UNRELIABLE: Final[Sequence[Sequence[float]]] = ([], [0.0], [0.0, 0.0], [0.3], [0
 
 
 class Trouble:
-    """Faults of a stage, one after the other, with a pause of `every_s` after each."""
+    """Causes faults of a `Stage`, one after the other, with a pause of `every_s` after each."""
 
     def __init__(
         self, stage: Stage, store: StoreProcess, chance: random.Random, every_s: float = EVERY_S
@@ -38,7 +38,7 @@ class Trouble:
             await asyncio.sleep(self._every_s)
 
     def _next(self) -> str:
-        """Return the next fault: each once, in random order, before any repeats."""
+        """Return the next fault. All faults come once, in random order, before one repeats."""
         if not self._left:
             self._left = self._chance.sample(self._faults, len(self._faults))
         return self._left.pop()

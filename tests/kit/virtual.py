@@ -40,7 +40,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Run a coroutine function as a test, in virtual time, with a loop of its own.
 
-    An exception that no task awaited fails the test too.
+    An exception of a callback or task that nothing awaited fails the test too.
     """
 
     @functools.wraps(test)

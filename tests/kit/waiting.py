@@ -31,7 +31,8 @@ async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s * SCALE
     async with asyncio.timeout_at(deadline):
-        # The loop checks the clock too, because redis-py swallows a cancellation before Python 3.12.
+        # `while` checks the deadline, too: redis-py swallows the cancellation by asyncio.timeout_at
+        # before Python 3.12.
         while loop.time() < deadline:
             value = condition()
             value = await value if isinstance(value, Awaitable) else value

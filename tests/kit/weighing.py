@@ -23,8 +23,8 @@ MB: Final = 1_000_000
 class Held(NamedTuple):
     """The memory of a page after garbage collection."""
 
-    heap_mb: float  # of scripts and of the document's objects
-    detached: int  # articles that are out of the document and still held
+    heap_mb: float  # memory of scripts and of the document's objects
+    detached: int  # removed articles that are still in memory
 
 
 async def held(page: Page) -> Held:
@@ -40,7 +40,10 @@ async def held(page: Page) -> Held:
 
 
 async def _detached(session: CDPSession) -> int:
-    """Return how many articles are held outside the document; counting collects garbage first."""
+    """Return how many removed articles are still in memory.
+
+    The browser collects garbage before it counts.
+    """
     prototype = await session.send(
         "Runtime.evaluate", {"expression": "HTMLElement.prototype", "objectGroup": "held"}
     )
@@ -72,7 +75,7 @@ class Weight(NamedTuple):
 
 
 async def weigh(browser: Browser, url: str) -> Weight:
-    """Return the bytes of the scripts and styles that a page loads until it is live."""
+    """Return the compressed bytes of the scripts and styles that a page loads until it is live."""
     asked: dict[str, set[str]] = {"script": set(), "stylesheet": set()}
     async with window(browser) as page:
         page.on("request", lambda it: asked.get(it.resource_type, set()).add(it.url))
@@ -94,7 +97,7 @@ def _gzipped(url: str) -> int:
 
 
 class Plain(NamedTuple):
-    """The content that a reader without scripts can read."""
+    """The content for a reader whose browser runs no scripts."""
 
     ids: set[str]  # of entries
     says_how_to_refresh: bool

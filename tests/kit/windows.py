@@ -24,7 +24,8 @@ from liveblog.clock import now_ms
 from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
-# In a container, Chromium's sandbox has no user namespaces and its services have no network.
+# A container has no user namespaces for Chromium's sandbox, and no network for its background
+# services.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -78,7 +79,7 @@ async def chromium(
 async def window(
     browser: Browser, *, expected: str = "(?!)", **options: Any
 ) -> AsyncIterator[Page]:
-    """Yield a page in a context of its own.
+    """Yield a page in its own browser context, so without cookies of other tests.
 
     Raises AssertionError at the end when a script logged an error or warning that the pattern
     `expected` does not match.
@@ -152,7 +153,10 @@ PARAGRAPHS = "\n\n".join(
 
 
 async def filled(editor: Editor, entries: int = 8, **fields: Any) -> str:
-    """Return the slug of a blog with more entries than fit a window; the last is the newest."""
+    """Create a blog with more entries than fit a window, and return its slug.
+
+    Entries are called "Entry 0" to, by default, "Entry 7", which is the newest.
+    """
     slug = str((await editor.blog(**fields))["slug"])
     for number in range(entries):
         await editor.publish(slug, PARAGRAPHS, headline=f"Entry {number}")
@@ -160,7 +164,7 @@ async def filled(editor: Editor, entries: int = 8, **fields: Any) -> str:
 
 
 async def scroll_to(page: Page, headline: str) -> Locator:
-    """Scroll an entry's text to the middle of the window; return the paragraph there."""
+    """Scroll an entry's text to the middle of the window; return its last paragraph, now there."""
     paragraph = page.locator("article", has_text=headline).locator("p").last
     await paragraph.evaluate("it => it.scrollIntoView({block: 'center'})")
     return paragraph
@@ -171,7 +175,7 @@ async def top(element: Locator) -> float:
 
 
 async def hide(page: Page, *, is_hidden: bool) -> None:
-    """Report the tab as hidden to the page, or as visible again."""
+    """Make the page believe that its tab is hidden, or visible again."""
     await page.evaluate(
         "is => { Object.defineProperty(document, 'hidden', {configurable: true, get: () => is});"
         " document.dispatchEvent(new Event('visibilitychange', {bubbles: true})); }",
@@ -188,7 +192,7 @@ async def serve_clip(page: Page) -> None:
     await page.route("**/static/clip.webm", answer)
 
 
-AT_ONCE = "Math.random = () => 0;"  # random waits are as short as possible
+AT_ONCE = "Math.random = () => 0;"  # makes the page's random waits as short as possible
 
 # Stops all answers to the page: a heartbeat would correct the clock that a test has set.
 NO_ANSWERS = "delete window.WebSocket; delete window.EventSource; window.fetch = () => new Promise(() => {});"

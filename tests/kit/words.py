@@ -23,9 +23,9 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 WORD_LIST: Final = ROOT / "tests" / "words.txt"
-WORDS_MAX: Final = 30  # in a sentence of a document
+WORDS_MAX: Final = 30  # in one sentence of a document
 NAME_MAX: Final = 72  # characters of a test's name
-# The roots that `make lint` checks.
+# The files and directories that `make lint` checks.
 CHECKED: Final = (
     "README.md",
     "ARCHITECTURE.md",
@@ -81,7 +81,7 @@ def word_list() -> list[tuple[re.Pattern[str], str]]:
 
 
 def markdown(source: str) -> Iterator[Text]:
-    """Yield the paragraphs of a document; table rows are no sentences, code is left out."""
+    """Yield the paragraphs and table rows of a document, without its code."""
     block: list[str] = []
     start, in_code = 1, False
     for number, line in enumerate([*source.splitlines(), ""], 1):
@@ -113,7 +113,7 @@ def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
     """Yield docstrings, comments, names of tests; `with_texts`: also strings of 3 words or more."""
     yield from _comments(source)
     docstrings: set[int] = set()
-    for node in ast.walk(ast.parse(source)):  # a function comes before its docstring
+    for node in ast.walk(ast.parse(source)):  # functions come before their docstrings
         if isinstance(node, HOLDERS):
             docstrings.update(
                 id(first.value) for first in node.body[:1] if isinstance(first, ast.Expr)
@@ -128,7 +128,7 @@ def python(source: str, *, with_texts: bool = False) -> Iterator[Text]:
 
 
 def _comments(source: str) -> Iterator[Text]:
-    """Yield comments; consecutive lines with nothing but a comment make one text."""
+    """Yield comments. Consecutive comment lines make one text."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     start, lines = 0, list[str]()
     for token in tokens:
@@ -211,7 +211,10 @@ def _faults_of(text: Text, *, is_document: bool) -> Iterator[tuple[int, str, str
 
 
 def _clauses(sentence: str) -> list[str]:
-    """Return a statement's first clause, and later ones with two verbs; of a question nothing."""
+    """Return the clauses of a sentence that must name their subject.
+
+    These are the first clause, and later ones with two verbs. A question has none.
+    """
     if sentence.endswith("?"):
         return []
     first, *others = re.split(r"[:;] ", sentence)
@@ -219,7 +222,7 @@ def _clauses(sentence: str) -> list[str]:
 
 
 def sentences(words: str) -> Iterator[str]:
-    """Yield the sentences of a text. A colon or semicolon ends none."""
+    """Yield the sentences of a text. A colon or semicolon does not end a sentence."""
     for sentence in re.split(
         r"(?<!\be\.g)(?<!\bi\.e)(?<=[.!?])[\"')*]*\s+", " ".join(words.split())
     ):

@@ -1,6 +1,7 @@
-"""The world of the model: two workers on one store, and visitors that always reconnect.
+"""The world of the model-based test: two workers on one store, and visitors that always reconnect.
 
-Time is virtual, and the same steps give the same world every time.
+The rules of kit/machine.py act on it. Time is virtual, and the same steps give the same world every
+time.
 """
 
 import asyncio
@@ -33,8 +34,10 @@ POLL_S: Final = 5.0  # 10 minutes in docs/streams.md
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
 ENDED: Final = 4510
-SOON_S: Final = 8.0  # limit from a change's message to its readers, retries included
-REST_S: Final = 150.0  # limit until all readers converge, by two comparisons with the store
+SOON_S: Final = 8.0  # limit from a message's arrival in a worker to its readers, with retries
+# Limit until all readers have the newest change. Workers compare their positions with the store
+# every 60 s; the limit allows two comparisons.
+REST_S: Final = 150.0
 
 
 def chosen(things: Sequence[T], pick: int) -> T:
@@ -55,7 +58,7 @@ class Worker:
         self.wire = self.hub.subscriptions
         self.hub.on_pass = _alternate_turns
         self.wire.fate = lambda: self.fate
-        self.fate = [0.0]  # the delays of a message in seconds; empty: it is lost
+        self.fate = [0.0]  # seconds by which each copy of a message is late; empty: lost
         self.running = asyncio.create_task(self.hub.run())
 
     @property
@@ -75,7 +78,10 @@ class Worker:
 
 
 class Crashes(logging.Handler):
-    """Exceptions that only the log or the loop has seen."""
+    """Collects exceptions that were only logged, or that only the event loop's handler got.
+
+    They fail the test.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +182,7 @@ class World:
     # -- checks
 
     def check(self) -> None:
-        """Raise broken invariants, and exceptions of tasks."""
+        """Raise any broken invariant that a visitor found, and any exception of a task."""
         assert not self.crashes.seen, self.crashes.seen
         for visitor in self.visitors:
             visitor.check()
@@ -197,7 +203,10 @@ class World:
                 self._check_at_top(worker, self.past.position)
 
     def _is_behind(self, worker: Worker) -> bool:
-        """Return whether the store's present history has the worker's position."""
+        """Return whether the worker can catch up without a reset of its readers.
+
+        Its position must be in the store's present history, and the store must have the blog.
+        """
         live = worker.live
         return live is not None and not live.lost and self.past.has(live.position)
 
@@ -252,7 +261,7 @@ class World:
 
 
 class Remembered:
-    """A blog's present state, for the judge."""
+    """A blog's present state, in the form that kit/judge.py reads (`judge.Store`)."""
 
     def __init__(self, past: Past) -> None:
         self._past = past
@@ -278,7 +287,7 @@ class Remembered:
 
 
 def history_of(past: Past) -> judge.History:
-    """Return the change of every offset, on every branch."""
+    """Return a blog's history for kit/judge.py, also the branches that the store has lost."""
     history = judge.History(past.slug)
     checks = {id(log[-1]): position.check for position, log in past.logs.items()}
     for position, log in past.logs.items():
@@ -312,7 +321,7 @@ class Visitor:
         return bool(worker.live and self._seat and worker.live.roster.has(self._seat))
 
     def join(self) -> None:
-        """Connect, from the position held if there is one."""
+        """Connect, from the visitor's last position if there is one, else with a page."""
         if not self._task:
             self._task = asyncio.create_task(self._live())
 
@@ -366,7 +375,8 @@ class Visitor:
             live.leave(seat)
 
     async def _any_live(self) -> LiveBlog:
-        # Most visitors join the first worker, so that it sends a change to them in several turns.
+        # Most visitors join the first worker, which then needs several turns of the loop to send a
+        # change.
         worker = self._world.workers[self._random.random() < 0.25]
         try:
             live = await worker.hub.live(SLUG)
@@ -374,14 +384,14 @@ class Visitor:
             if not self._task or worker in self._world.workers:
                 raise  # this visitor left
             raise StoreDown("the worker was killed") from None
-        if not live or worker not in self._world.workers:  # 404 while the store lacks the blog
+        if not live or worker not in self._world.workers:  # no `live`: the store lacks the blog
             raise StoreDown("there is no blog, or the worker was killed")
         return live
 
     async def _page(self, at: Position | None = None) -> tuple[Position, Page]:
         """Fetch a page, and check that it shows the blog's state at its position.
 
-        When the worker does not have position `at` yet, it asks the store first.
+        When the worker has not reached position `at` yet, the worker asks the store first.
         """
         while True:
             try:
@@ -396,7 +406,7 @@ class Visitor:
             return position, page
 
     async def _start_over(self, client: Client, reset: Position) -> None:
-        """Replace everything by a page that the reset allows; after PAGES_TRIED pages, by any.
+        """Start over from a page that the reset allows; after PAGES_TRIED pages, from any page.
 
         A store may begin a new epoch, lose it, and return to the client's epoch. The reset then
         allows no page at all, so the number of tries needs a limit.
@@ -409,7 +419,7 @@ class Visitor:
         client.start_over(position, page)
 
     async def _poll(self, client: Client) -> None:
-        """Request `changes` until a header reopens the blog."""
+        """Poll an ended blog every POLL_S, until an editor has reopened it."""
         while client.status == "ended":
             await asyncio.sleep(POLL_S)
             try:
