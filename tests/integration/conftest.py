@@ -65,7 +65,7 @@ def fdatasync_delay(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_delayed(binary: Path, fdatasync_delay: Path, tmp_path: Path) -> StartDelayed:
-    """Return a function that starts a `DelayedStore` with further arguments."""
+    """Return a function that starts a `DelayedStore`; its arguments are options of the store."""
 
     @contextlib.contextmanager
     def start(arguments: Sequence[str] = ()) -> Iterator[DelayedStore]:

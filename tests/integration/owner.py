@@ -1,4 +1,4 @@
-"""Own a directory's store and write to it; every printed number is an acknowledged write.
+"""Run a store in a directory and write numbers to it; print each number that the store confirms.
 
 test_store.py runs this program: `owner.py DIRECTORY BINARY`. Its first line is the number of the
 store's process.

@@ -274,7 +274,7 @@ async def test_token_is_refused_when_its_name_is_taken(
 async def test_token_is_refused_when_a_revoked_one_had_its_name(
     accounts: Accounts, store_client: Redis
 ) -> None:
-    """Drafts belong to the caller's name: a new token of that name could read them."""
+    """Drafts belong to a token's name: a new token of the same name could read the old drafts."""
     await accounts.create_token("wire", "contributor")
     await accounts.revoke_token("wire")
     before = await contents(store_client)
@@ -424,7 +424,8 @@ async def test_tries_are_counted_in_windows_of_fixed_length(
         if await is_spent(key, store_client)
     ]
     await store_client.pexpire(key, 1_500)
-    assert await accounts.wait_s("door", 2, 60) in (1, 2)  # a try does not extend the window
+    # This call counts as one more try, and must not extend the remaining wait of 1.5 s.
+    assert await accounts.wait_s("door", 2, 60) in (1, 2)
     await store_client.delete(key)
     assert await accounts.wait_s("door", 2, 60) == 0
 

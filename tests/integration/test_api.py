@@ -67,7 +67,7 @@ class ApiCalls:
     ids: dict[str, str] = field(default_factory=dict)
 
     async def token(self, who: str) -> str:
-        """Return the token of "role" or "role slug"; the first call creates it."""
+        """Return a token, created at first use. `who` is a role, or a role and its only blog."""
         if who not in self.tokens:
             role, _, slug = who.partition(" ")
             self.tokens[who] = await self.accounts.create_token(who, _role(role), slug.split())
@@ -133,7 +133,7 @@ async def call(store_client: Redis) -> AsyncIterator[ApiCalls]:
 
 @pytest.fixture
 async def world(call: ApiCalls) -> ApiCalls:
-    """The API over a store with an ended blog, and entries in each state by name in `ids`."""
+    """The API over a store with a live and an ended blog; `ids` has entries in each state."""
     await call.ok("POST", "", {"slug": "ended", "title": "It was", "status": "live"})
     call.ids["late"] = (await call.entry("ended"))["id"]
     await call.ok("PATCH", "/ended", {"status": "ended"})
@@ -775,7 +775,7 @@ Try = Callable[[ApiCalls, str], Awaitable[httpx2.Response]]
 
 
 async def own_draft(call: ApiCalls, who: str) -> str:
-    """Return the path of a draft by `who`, or by an admin if `who` may not create one."""
+    """Return the path of a draft that `who` wrote, or an admin if `who` may not create drafts."""
     answer = await call("POST", ENTRIES, {**TEXT, "status": "draft"}, who=who)
     made = answer.json() if answer.is_success else await call.entry(status="draft")
     return f"{ENTRIES}/{made['id']}"

@@ -33,7 +33,7 @@ def run(*arguments: str, given: str = "", **environ: str) -> "subprocess.Complet
 
 @pytest.fixture
 def liveblog(store_url: str) -> Run:
-    """Run a command on an empty store."""
+    """Return a function that runs a `liveblog` command on an empty store."""
 
     def on_store(*arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
         return run(*arguments, given=given, REDIS_URL=store_url)

@@ -87,7 +87,7 @@ async def create(publishing: Publishing, slug: str) -> str:
 
 
 async def published(editor: Editor, slug: str, body: str = "Text.") -> Any:
-    """Publish with one idempotency key until the entry is confirmed; only 503 may come before."""
+    """Publish an entry; repeat the call with its idempotency key while the answer is 503."""
     key = f"{slug}-{body}".replace(" ", "-")
 
     async def confirmed() -> Any:
@@ -171,7 +171,7 @@ def probes(node: Process) -> int:
 
 
 class Received:
-    """Collects the changes that a follower receives, and never compares them with the store."""
+    """Collects what a `Follower` receives, and repairs nothing, so that tests see lost changes."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, int]] = []
@@ -300,7 +300,7 @@ async def test_readers_miss_nothing_when_a_slot_moves_during_publishing(
         for stream in (here, there):
             await stream.next("hello")
         made: list[Any] = []
-        # While a slot moves as a whole, every call must succeed at once.
+        # `move_whole` moves the slot in one step, so every call must succeed without a retry.
         publish = partial(published, editor) if way is Cluster.move else editor.publish
         for to in (other, home, other):
             moving = asyncio.create_task(asyncio.to_thread(way, shards, blog["slug"], to))
@@ -327,7 +327,7 @@ async def test_client_asks_the_right_node_when_its_map_is_old(
 async def test_map_is_read_once_when_many_calls_find_it_wrong(
     shards: Cluster, publishing: Publishing, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only the reads of this process count, since the servers of the test read the map too."""
+    """Count how often this process reads the cluster's slot map; other test servers read it too."""
     slug = await create(publishing, shards.slug_on(shards.primaries[0]))
     shards.move(slug, shards.primaries[2])
     view, asked = cluster_module._view, list[Any]()
@@ -595,7 +595,8 @@ async def test_dead_nodes_blogs_return_with_its_replica_and_others_work_meanwhil
 async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachable(
     fragile: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, left = fragile.primaries[0], fragile.primaries[2]  # the first node has the list of blogs
+    # The first node also has the list of all blogs. Other blogs must work without the list.
+    gone, left = fragile.primaries[0], fragile.primaries[2]
     with two_servers(tmp_path, fragile.url) as servers:
         async with servers[0].editor() as editor:
             away, blog = [await editor.blog(slug=fragile.slug_on(node)) for node in (gone, left)]

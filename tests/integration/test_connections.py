@@ -363,7 +363,8 @@ async def test_events_are_direct_when_the_connection_was_kept(server: Server, bl
         await made.reader.readexactly(len(b'{"status":"ok"}'))
         await made.send(request(f"/blogs/{blog['slug']}/events"))
         head = await made.head()
-        assert b"connection: close" in head  # only direct streams send this header
+        # Of all streams, only those of live/direct.py send this header.
+        assert b"connection: close" in head
         assert b"content-security-policy" in head
         assert b"date: " in head
 

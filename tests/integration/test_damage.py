@@ -1,7 +1,7 @@
 """A store with corrupt records: calls that need them are 503, and no other call fails.
 
-Each damage is done to one blog or account of a running server. Then a test makes every call that
-could read the record. No call may be 500, and calls about other blogs succeed as before.
+Each test corrupts a record of one blog or account of a running server. Then the test makes every
+call that could read the record. No call may be 500, and calls about other blogs must succeed.
 """
 
 import json

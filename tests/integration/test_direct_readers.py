@@ -1,4 +1,7 @@
-"""Direct readers of `liveblog serve`, byte by byte: frames, descriptors, proxies, TLS."""
+"""Readers whose sockets `liveblog serve` writes itself (live/direct.py), byte by byte.
+
+Tests frames, file descriptors, proxies and TLS.
+"""
 
 import asyncio
 import contextlib
@@ -138,7 +141,7 @@ async def test_readers_go_on_when_another_sends_garbage(
 
 
 def _asked(blog: Any, token: str) -> list[bytes]:
-    """Return requests of all kinds, valid and broken, in any order."""
+    """Return requests of all kinds, valid and broken, for `_ask_somehow` to choose from."""
     at, entry = f"/blogs/{blog['slug']}", b'{"body":"x"}'
     may = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
     post = request(f"/api{at}/entries", f"{may}Content-Length: {len(entry)}\r\n", "POST") + entry
@@ -162,7 +165,7 @@ def _asked(blog: Any, token: str) -> list[bytes]:
 
 
 async def _ask_somehow(url: str, asked: list[bytes], chance: random.Random) -> None:
-    """Send some requests in pieces, one byte altered, and end the connection in a random way."""
+    """Send some requests in pieces, sometimes with a byte altered; end in a random way."""
     data = bytearray(b"".join(chance.choices(asked, k=chance.choice((1, 1, 2, 3, 6)))))
     if chance.random() < 0.25:
         data[chance.randrange(len(data))] = chance.randrange(256)

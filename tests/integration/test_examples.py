@@ -104,7 +104,7 @@ async def test_readmes_event_source_prints_an_entry(server: Server) -> None:
 
 @contextlib.asynccontextmanager
 async def running(place: Path, program: str) -> AsyncIterator[list[str]]:
-    """Run a Python program beside the block; yields the lines that it has printed so far."""
+    """Run a Python program while the `async with` block runs; yield the lines printed so far."""
     process = await asyncio.create_subprocess_exec(
         *(place / ".venv" / "bin" / "python", "-u", "-c", program),
         stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The judge of the fault tests finds each kind of fault, and no fault in a clean story."""
+"""kit/judge.py, which compares readers with the store, finds every fault, and no false one."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from kit.judge import Announced, Deed, History, Kept, Page, Position, Shown, Ste
 
 FLAVOURS = ("valkey",)  # Redis does the same for HSET, SET and reads
 SLUG = "election"
-# The entry's id, order and text after the change at each offset; a text of None means deleted.
-# A check repeats the last digit of its offset eight times.
+# The change at each offset: the entry's id, the offset of its first publication (`order`), and its
+# text, None if deleted. In these positions the check is the offset's last digit, eight times.
 DEEDS = {2: ("ea", 2, "m1-1"), 3: ("eb", 3, "m2-1"), 4: ("ea", 2, "m1-2"), 5: ("eb", 3, None)}
 
 
@@ -48,7 +48,7 @@ CLEAN: list[Step] = [
 
 @pytest.fixture
 def store(store_url: str) -> Iterator[redis.Redis]:
-    """A store with one blog whose history is DEEDS."""
+    """A store with one blog, whose changes are DEEDS."""
     with contextlib.closing(redis.Redis.from_url(store_url)) as client:
         write(client)
         yield client
@@ -163,7 +163,7 @@ def test_judge_finds_two_entries_when_one_publish_made_both(store: redis.Redis) 
 def test_judge_compares_readers_with_their_branch_until_a_reset(
     store: redis.Redis,
 ) -> None:
-    """After a fork, a reader may have the lost changes until the server resets the reader."""
+    """The store loses changes that a reader has. The reader may show them until it is reset."""
     history = History(SLUG)
     for offset, (id, order, mark) in DEEDS.items():
         history.note(at(offset), Deed(id, order, mark))

@@ -1,4 +1,4 @@
-"""Limits and deadlines of direct connections, in this process with small limits."""
+"""Limits and deadlines, made small, of the connections of `liveblog serve`, in this process."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ class App:
 
 
 class Unsignalled(uvicorn.Server):
-    """A server in the process of pytest, which handles the signals."""
+    """A server in the process of pytest; leaves the handling of signals to pytest."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -54,7 +54,7 @@ class Unsignalled(uvicorn.Server):
 async def small(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[tuple[uvicorn.Server, DirectTransport, str]]:
-    """Yield a server with direct connections in this process, their transport, and its address."""
+    """Yield a server in this process, its transport (live/direct.py), and its address."""
     monkeypatch.setattr(direct, "UNDRAINED_S", 0.5)
     monkeypatch.setattr(direct, "CLOSING_S", 0.5)
     monkeypatch.setattr(direct, "BODY_S", 0.5)
@@ -128,7 +128,7 @@ async def test_stream_never_goes_among_the_bytes_of_a_page(
     assert page.startswith(b"HTTP/1.1 200 ")
     if stream == "live":
         assert after == b"\r\n0\r\n\r\n"
-    else:  # the application answers this request after the page
+    else:  # the events come from the application, and only after the whole page
         assert after.startswith(b"\r\n0\r\n\r\nHTTP/1.1 200 ")
     assert not shared.door.hub.count()
 
@@ -249,7 +249,7 @@ async def test_reader_holds_no_task_no_timer_and_no_uvicorn_connection(
 async def test_descriptor_is_open_when_connection_lost_is_called(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`DirectReader` relies on this: the number is reused only after `connection_lost`."""
+    """No other connection gets the number of an open descriptor; `DirectReader` needs this."""
     _, shared, url = small
     seen: list[bool] = []
     lost = SocketReader.connection_lost
@@ -270,7 +270,7 @@ async def test_descriptor_is_open_when_connection_lost_is_called(
 async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
     small: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A pong and a close frame wait behind the reader's full socket; then the reader reads them."""
+    """The reader's socket is full, so a pong and a close frame must wait until the reader reads."""
     _, shared, url = small
     async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE), limit=1) as made:
         reader = await _behind(shared)
@@ -278,7 +278,8 @@ async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
         await until(lambda: reader._pong)
         await made.send(masked(0x81))
         await until(lambda: reader.is_ending)
-        setattr(made.reader, "_limit", 65_536)  # noqa: B010 - a limit of 1 byte makes reads slow
+        # With the buffer of 1 byte (`limit=1`) the following reads would be slow.
+        setattr(made.reader, "_limit", 65_536)  # noqa: B010 - a private attribute
         await made.rest()
     await until(lambda: shared.door.count == 0)
     assert not [record for record in caplog.records if record.exc_info]

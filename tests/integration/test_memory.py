@@ -67,7 +67,7 @@ class Client:
         return await self.ask("GET", path, accept, **headers)
 
     async def get_in(self, coding: str, path: str, **headers: str) -> Got:
-        """Return the first answer in a coding; answers are plain until they are compressed."""
+        """Repeat a GET until its answer has this coding; answers are plain until compressed."""
 
         async def coded() -> Any:
             got = await self.get(path, coding, **headers)
@@ -253,7 +253,7 @@ async def test_file_of_another_release_is_the_present_one_and_not_cached(
     assert (await client.ask("POST", "/static/js/view.js")).status == 405
 
 
-# -- FastPath and the cache of a worker, seen from inside
+# -- page.FastPath and the cache, with the hub of the worker in this process
 
 
 class Here:
@@ -267,7 +267,7 @@ class Here:
 
 
 class Worker(NamedTuple):
-    """The whole application over a real store, and the routes without `page.FastPath`."""
+    """An application on a real store; `long` lacks the shortcut for pages, `page.FastPath`."""
 
     hub: Hub
     publishing: Publishing

@@ -74,7 +74,7 @@ async def test_metrics_count_readers_deliveries_accepts_and_closes(
             }
             found: dict[str, float] = {}
 
-            # The worker that is not asked publishes its counts only once a second.
+            # A scrape reaches one worker. The other worker publishes its counts only once a second.
             async def all_counted() -> bool:
                 found.update(await scrape(server))
                 return {name: found.get(name) for name in expected} == expected
@@ -104,7 +104,7 @@ async def test_metrics_drop_the_readers_of_a_killed_worker(tmp_path: Path) -> No
             pids = {
                 int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", server.said())
             }
-            # The worker with the most descriptors has readers; the other worker may have none.
+            # Kill the worker with the most descriptors: it has readers, the other may have none.
             busiest = max(pids, key=lambda pid: len([*Path(f"/proc/{pid}/fd").iterdir()]))
             os.kill(busiest, signal.SIGKILL)
             await until(lambda: _below(readers(), 12))

@@ -110,7 +110,7 @@ def path(blog: Any) -> str:
 
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
-    """Publishing on the store of `site`, with every announcement lost."""
+    """Publishing on the store of `site`; every pub/sub message is lost."""
     monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
@@ -222,17 +222,17 @@ async def test_an_upcoming_blog_shows_its_start_until_it_is_live(
 
 @dataclass
 class Desk:
-    """The header's form of one blog, used without scripts."""
+    """The desk's form for a blog's header (its title and more), used without scripts."""
 
     client: httpx2.AsyncClient
     path: str
 
     async def boxes(self) -> dict[str, str]:
-        """Return the contents of the boxes of the header's form."""
+        """Return the present contents of the form's fields, by name."""
         return forms.sent((await self.client.get(self.path)).text, "header")
 
     async def send(self, **altered: str) -> dict[str, str]:
-        """Send the form with some boxes altered; return all boxes sent."""
+        """Send the form with some fields altered; return all fields that were sent."""
         sent = await self.boxes() | altered
         answer = await self.client.post(f"{self.path}/header", data=sent)
         assert answer.status_code == 303, answer.text

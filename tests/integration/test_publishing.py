@@ -1,4 +1,4 @@
-"""Calls of `Publishing` against a real store: times, blank fields, restores, limits, erasing."""
+"""Calls of `Publishing` on a real store: times, blank fields, restored entries, limits, erasing."""
 
 import asyncio
 import threading
@@ -233,7 +233,8 @@ async def test_list_leaves_out_an_entry_when_it_is_deleted_meanwhile(
     place = await store_client.zscore("lb:{council}:order", deleted)
     assert place
     await publishing.delete_entry(EDITOR, "council", deleted)
-    # Put the id back into the order: a read that began before the delete still finds the id there.
+    # Put the id back into the sorted set of entries, where a read that started before the delete
+    # still finds the id.
     await store_client.zadd("lb:{council}:order", {deleted: place})
     for page, after in (
         await publishing.entries(EDITOR, "council"),

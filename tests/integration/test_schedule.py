@@ -37,7 +37,7 @@ def in_seconds(seconds: float) -> str:
 
 
 def slow_clock() -> int:
-    """Return the milliseconds of a clock that is a minute slow, so that no planned time is past."""
+    """Return the time a minute ago, in ms, so that scheduled times are never in the past."""
     return time.time_ns() // 1_000_000 - 60_000
 
 

@@ -46,7 +46,7 @@ async def editor(group: Watched, servers: list[Server]) -> AsyncIterator[Editor]
 
 
 class Calls:
-    """Publishes entry after entry, each with one key until it is confirmed."""
+    """Publishes entries; repeats each call with the same idempotency key until it succeeds."""
 
     def __init__(self, editor: Editor, slug: str) -> None:
         self.confirmed: list[Any] = []
@@ -100,9 +100,8 @@ async def test_deposed_primary_is_left_at_once_and_refuses_no_write(
         group.sentinels[0].ask("SENTINEL FAILOVER", SERVICE)
         await until(lambda: group.present() is not before, 30)
         await until(lambda: not before.is_used(), 5)
-        assert (
-            before.info("replication")["role"] == "master"
-        )  # the old primary accepts writes for 10 s more, and they would be lost
+        # The old primary still accepts writes for 10 s. A server that used it would lose them.
+        assert before.info("replication")["role"] == "master"
         for _ in range(3):
             await calls.publish()
         await until(lambda: before in group.followers_of(group.present()), 30)

@@ -1,4 +1,4 @@
-"""`liveblog serve` as a process: its start, its end, and its remains after a kill."""
+"""`liveblog serve` as a process: its start, its end, and what is left after a kill."""
 
 import contextlib
 import os
@@ -78,7 +78,7 @@ def started(server: Server) -> bool:
 
 
 def until_gone(family: list[int]) -> None:
-    # Python's resource tracker ends only after it has noticed that its parent has ended.
+    # Wait, because Python's resource tracker process ends a moment after its parent.
     until_sync(lambda: not any(map(is_alive, family)), 5)
 
 

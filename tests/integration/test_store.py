@@ -145,7 +145,7 @@ async def test_store_is_restarted_when_it_is_killed(tmp_path: Path, binary: Path
 def test_store_is_restarted_again_when_a_restart_fails(
     tmp_path: Path, binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A machine can be short of memory for a moment."""
+    """A restart may fail because the machine is short of memory for a moment."""
     own, away = tmp_path / "binary", tmp_path / "away"
     shutil.copy(binary, own)
     with store.own(tmp_path / "data", binary=own) as url:
@@ -368,7 +368,7 @@ def test_store_is_refused_when_its_version_is_old() -> None:
 
 
 async def first_seen(url: str) -> tuple[float, float, float]:
-    """Write and publish in one step; return when it was sent, answered, and received elsewhere."""
+    """Write and publish in one step; return the times of sending, reply, and pub/sub message."""
     async with (
         redis.asyncio.Redis.from_url(url) as client,
         redis.asyncio.Redis.from_url(url, socket_timeout=None) as other,

@@ -36,7 +36,7 @@ from liveblog.store.connect import connect
 from liveblog.store.follow import Follower, Line
 from liveblog.store.nodes import Node, One
 
-ASKED = 20  # requests, so that each listening worker gets several
+ASKED = 20  # requests that a test sends, so that each listening worker gets several
 LEAD_S = f"{4 * SCALE:g}"  # seconds for the requests that the test sends to a draining server
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
@@ -211,7 +211,7 @@ async def test_pool_closes_idle_connections_when_the_second_try_succeeds(
         for connection in (idle, broken):
             await pool.release(connection)
         with proxy.half_open():
-            pass  # the present connections stay half open
+            pass  # both connections stay open, but the proxy drops their bytes from now on
         assert await client.ping()
         assert (idle.is_connected, broken.is_connected) == (False, True)
     await proxy.stop()

@@ -3,9 +3,10 @@
     make bench                       all figures, in about 25 minutes
     make bench ARGS="--only against,idle --readers 2000 --rounds 1"
 
-One worker runs on core 0, readers and publisher on core 1, all on 127.0.0.1. Ratios are those of
-medians over alternating rounds. Needs Linux, two cores, cc and `ss`; nchan's rows need Debian's
-nginx and libnginx-mod-nchan. Exits with 1 when a reader lost, repeated or reordered an entry.
+One worker runs on core 0, readers and publisher on core 1, all on 127.0.0.1. Compared servers take
+turns, and a ratio divides the medians of their rounds. Needs Linux, two cores, cc and `ss`. The
+rows of nchan, a push module of nginx, need Debian's nginx and libnginx-mod-nchan. Exits with 1 when
+a reader lost, repeated or reordered an entry.
 """
 
 import argparse
@@ -27,14 +28,14 @@ UNTIL_S = 30.0
 
 
 class Row(NamedTuple):
-    """One row of the table. The value must not exceed the limits `must` and `aim`."""
+    """One row of the table. `value` must be at most `must`, and should be at most `aim`."""
 
     figure: str
     must: float | None
     aim: float | None
     value: float | None
     unit: str = ""
-    at_least: bool = False  # the value must reach the limits instead
+    at_least: bool = False  # `must` and `aim` are lower limits
 
     def verdict(self) -> str:
         if self.value is None:
@@ -82,7 +83,7 @@ class Bench:
     # -- side by side
 
     def against(self) -> Iterator[Row]:
-        """Compare CPU, memory, accepts and delay of the servers in alternating rounds."""
+        """Compare liveblog with floor.c (a minimal server) and nginx's nchan, in turns."""
         names = ["floor", *(["nchan"] if has_nchan() else []), "liveblog", "deflate"]
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for number in range(self.args.rounds):
@@ -167,7 +168,7 @@ class Bench:
                 load.resume()
                 _until(lambda: _is_drained(subject))
                 got = load.stop()
-        # A reader that missed more than 200 entries is reset (4005), as docs/streams.md says.
+        # A close with 4005 (reset) is no loss: the reader had missed more than 200 entries.
         is_whole = (
             got["bottom"] == got["top"] and got["closed"] == got.get("close_4005", 0) <= count
         )
@@ -213,7 +214,7 @@ class Bench:
         figure = "cached page per second, against a bare ASGI function"
         yield Row(figure, 0.8, None, min(ratios), at_least=True)
 
-    # -- idle readers, and numbers of readers
+    # -- idle readers, bytes on the wire, and costs at several numbers of readers
 
     def idle(self) -> Iterator[Row]:
         """Measure the CPU of readers while nothing is published."""
@@ -246,7 +247,8 @@ class Bench:
                 costs.append(row["us_per_delivery"])
                 log(f"{readers} readers: {costs[-1]:.2f} us per delivery")
         few, some, many = (statistics.median(costs) for costs in found.values())
-        # Two numbers of readers separate the cost per delivery from the fixed cost per entry.
+        # An entry has a fixed cost, and a cost for each reader. The difference between the costs
+        # per delivery at 1,000 and at 5,000 readers yields the fixed cost.
         fixed_ms = (few - some) / (1 / 1_000 - 1 / 5_000) / 1_000
         yield Row("CPU per delivery at 18,000 readers, against 5,000", 1.25, 1.1, many / some)
         yield Row("the same, the other way", 1.25, 1.1, some / many)
@@ -260,7 +262,7 @@ def _until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         if time.monotonic() > deadline:
             raise SystemExit("the stalled readers did not catch up")
-        time.sleep(0.1)  # blocks no event loop, as there is none
+        time.sleep(0.1)  # this program has no event loop that could be blocked
 
 
 def _is_drained(subject: Liveblog) -> bool:
@@ -308,7 +310,7 @@ async def _wire_ratios(subject: Liveblog, entries: list[dict[str, Any]]) -> list
 
 
 async def _size(reader: Any) -> int:
-    """Return the payload's bytes of the next `changes`."""
+    """Return the size of the next `changes` frame's payload in bytes, as sent."""
     while True:
         first, payload = await reader.frame()
         if first == 0xC1 or (first == 0x81 and b'"changes"' in payload[:20]):

@@ -40,7 +40,7 @@ CODINGS = ("br", "gzip", "identity")
 SERVERS_CORE, LOAD_CORE = 0, 1
 
 
-# -- the bare function, in a process of its own
+# -- the bare ASGI function, in a process of its own
 
 
 def serve_bare(port: int, url: str, coding: str) -> None:
@@ -65,7 +65,7 @@ def _answer(url: str, coding: str) -> tuple[Any, bytes]:
 
 @contextlib.contextmanager
 def bare(page: str, coding: str) -> Iterator[str]:
-    """Run the bare function, and yield its URL."""
+    """Run the bare ASGI function in another process, and yield its URL."""
     port = free_port()
     process = subprocess.Popen([sys.executable, __file__, "--bare", str(port), page, coding])
     try:
@@ -148,7 +148,7 @@ async def is_answering(url: str) -> bool:
 
 
 async def compare(ours: str, coding: str, chosen: argparse.Namespace) -> str:
-    """Measure alternating rounds, and return a row of the table."""
+    """Measure liveblog and the bare function in turn, and return a row of the table."""
     with bare(ours, coding) as floor:
         await until(lambda: is_answering(floor))
         rates: dict[str, list[float]] = {floor: [], ours: []}

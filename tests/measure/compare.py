@@ -1,10 +1,11 @@
-"""Two builds of liveblog side by side, or this build beside nchan and floor.c, as a table.
+"""Two builds of liveblog side by side, or this build beside two other servers, as a table.
 
     make compare                                    this build, nchan and the floor
     make compare ARGS="--before ../old"             a build in a directory, then this one
     make compare ARGS="--before HEAD~3 --rounds 3"  a git revision, installed into a venv of its own
 
-Rounds alternate between the subjects, because a machine's speed changes over minutes. The table has
+nchan is a push module of nginx. floor.c (the floor) does the least that a push server can do.
+Rounds alternate between the servers, because a machine's speed changes over minutes. The table has
 the median of the ratios of each round, not the ratio of medians. Exits with 1 when a reader lost,
 repeated or reordered an entry. Needs Linux, two cores and cc; nchan needs Debian's nginx and
 libnginx-mod-nchan. A build in a directory runs in that directory's .venv, or without one in
@@ -89,7 +90,7 @@ def _installed(revision: str, scratch: Path) -> Build:
 
 
 class Comparison:
-    """Alternating rounds of several subjects; the first of them is the one that is judged."""
+    """Alternating rounds of several servers; the table compares the first with each other one."""
 
     def __init__(
         self, makes: dict[str, Make], rounds: int, play: Callable[[Subject], Round]
@@ -98,7 +99,7 @@ class Comparison:
         self.rows: dict[str, list[Round]] = {name: [] for name in makes}
 
     def run(self, title: str) -> None:
-        """Play the rounds, and print each."""
+        """Measure every server once in each round, and print the figures."""
         log(f"-- {title}")
         for number in range(self._rounds):
             for name, make in self._makes.items():
@@ -107,7 +108,7 @@ class Comparison:
                 log(f"round {number + 1} {name:9} {shown(row)}")
 
     def median_ratio(self, figure: Figure, other: str) -> float:
-        """Return the median over the rounds of the first subject's figure against another's."""
+        """Return the median of all rounds' ratios: the first server's figure to that of `other`."""
         ours = self.rows[next(iter(self._makes))]
         pairs = zip(ours, self.rows[other], strict=True)
         return statistics.median(figure.ratio(mine, theirs) for mine, theirs in pairs)
@@ -127,7 +128,7 @@ def started(subject: Subject) -> Round:
 
 
 def compare_builds(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
-    """Yield the rows of the table of two builds."""
+    """Measure two builds of liveblog, and yield the rows of their table."""
     with tempfile.TemporaryDirectory(prefix="compare-") as place:
         before = build_at(args.before, Path(place))
         after = build_at(args.after, Path(place)) if args.after else Build(ROOT)
@@ -148,7 +149,7 @@ def compare_builds(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
 
 
 def compare_peers(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
-    """Yield the rows of the table against floor.c, and against nchan if it is installed."""
+    """Yield rows that compare liveblog with floor.c, and with nginx's nchan if installed."""
     makes: dict[str, Make] = {"liveblog": lambda: Liveblog(args.body)}
     if has_nchan():
         makes["nchan"] = lambda: Nchan(args.body)

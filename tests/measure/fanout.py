@@ -1,7 +1,7 @@
 """One entry to many readers: publish at a rate, and measure cost, delay and losses.
 
-`FanOut` is the measurement that `measure.bench` and `measure.compare` share. The subject, which is
-the measured server, runs on core 0, its readers and the publisher on core 1.
+`measure.bench` and `measure.compare` share the measurement `FanOut`. The measured server (the
+subject) runs on core 0, its readers and the publisher on core 1.
 """
 
 import time
@@ -12,7 +12,8 @@ from measure.subjects import Readers, Subject, log
 
 SETTLE_S: Final = 1.5
 NEVER: Final = ("failed", "closed", "repeated", "disordered", "unchained")
-# The calls of a burst overlap, so entries may arrive in another order than their texts were made.
+# Counts that must be 0 after a burst. Order is not checked: the calls of a burst overlap, so the
+# server may get the entries in any order. fanload.c finds repeats only in ordered entries.
 NEVER_IN_BURSTS: Final = ("failed", "closed", "unchained")
 
 Round = dict[str, float]
@@ -50,7 +51,7 @@ def publish_bursts(subject: Subject, bursts: int, changes: int, within_s: float)
 
 
 class FanOut:
-    """Rounds of publishing to all readers of a subject; `wrong` lists what readers lost."""
+    """Rounds of publishing to all readers of a measured server; `wrong` lists losses."""
 
     def __init__(self, readers: int, entries: int, rate: float) -> None:
         self.readers, self.entries, self.rate = readers, entries, rate
@@ -59,7 +60,8 @@ class FanOut:
     def run(self, subject: Subject, *more: Any, readers: int = 0) -> Round:
         """Connect readers, publish at the rate, and return the round's figures.
 
-        `more` are arguments for fanload; `readers` is another number of readers.
+        `more` are options of fanload.c, which plays the readers. `readers`, unless 0, replaces the
+        number of readers.
         """
         return self._round(subject, readers or self.readers, self.entries, more)
 

@@ -37,7 +37,7 @@ from playwright.async_api import Browser, Page
 
 RUNS = 5  # of Lighthouse
 CHANGES = 2_000
-WARM = 200  # changes before memory is first measured
+WARM = 200  # changes that are made before memory is measured the first time
 WRITERS = 4
 
 
@@ -173,7 +173,7 @@ async def by_memory(stage: Stage) -> Figures:
 
 
 async def _make(page: Page, writers: list[Changes], count: int) -> None:
-    """Make `count` changes, shared by the writers; wait until the page shows the last one."""
+    """Let the writers make `count` changes in all; wait until the page shows the last one."""
     each = count // len(writers)
     offsets = await asyncio.gather(*(writer.make_many(each) for writer in writers))
     await page.evaluate("n => probe.reached(n)", max(offsets))

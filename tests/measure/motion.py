@@ -1,8 +1,9 @@
 """The README's animation: an editor publishes at the desk, and a phone shows every change.
 
-The sample blog is replayed by `liveblog demo --replay` while a person types an entry at the desk.
-Each frame of the animation is one screenshot of both windows. A frame's time is scripted, and the
-replay runs only in steps, so a slow machine produces the same animation.
+`liveblog demo --replay` publishes the sample blog again, entry by entry. Meanwhile this program
+types an entry at the desk. Each picture of the animation is a screenshot of both windows. The
+program sets how long each picture shows, and stops the replay before each screenshot, so a slow
+machine produces the same animation.
 """
 
 import asyncio
@@ -24,22 +25,22 @@ MOTION: Final = Path(__file__).parents[2] / "docs" / "motion.webp"
 BYTES_MAX: Final = 1_500_000
 SLUG: Final = f"{DEMO.removeprefix('/blogs/')}-replay"
 REPLAY: Final = "from liveblog.commands.main import main; main()"
-GAP_S: Final = 0.5  # between two changes of the replay while it runs
-SHOWN_S: Final = 0.3  # after this time both windows show the last change
-STEPS: Final = 4  # steps of the replay after the typed entry
+GAP_S: Final = 0.5  # seconds between two changes that `demo --replay` makes
+SHOWN_S: Final = 0.3  # seconds until both windows show a new change
+STEPS: Final = 4  # entries that `demo --replay` publishes after the typed entry
 ENTRIES_BEFORE: Final = 3  # entries that both windows show at the start of the animation
 
 DESK: Final = (820, 800)  # CSS pixels
 PHONE: Final = (375, 800)
 SHOWN: Final = 0.8  # pixels of the animation for one CSS pixel
-SHARP: Final = 2  # screenshots are so many times larger, and then reduced
+SHARP: Final = 2  # screenshots are taken this many times larger, and then reduced
 MARGIN: Final = 28
 BAR: Final = 30  # the desk's title bar
 BEZEL: Final = 10  # around the phone
 BACKGROUND: Final = "#e4e1da"
 INK: Final = "#1d1d1f"
 
-# The phone's reader keeps the newest entry in sight, below the line of the status.
+# Scrolls the phone's page so that its status bar is at the top, and the newest entry below.
 FOLLOW: Final = """document.querySelector('.bar').scrollIntoView({behavior: 'instant'})"""
 STYLE: Final = """text => {
   const sheet = new CSSStyleSheet();
@@ -55,7 +56,7 @@ TEXT: Final = (
 
 
 class Recorder:
-    """Frames of two windows side by side; `shoot` adds one."""
+    """The animation's pictures of two windows side by side; `shoot` adds a picture."""
 
     def __init__(self, desk: Page, phone: Page) -> None:
         self._desk, self._phone = desk, phone
@@ -63,7 +64,7 @@ class Recorder:
         self._times_ms: list[int] = []
 
     async def shoot(self, time_ms: int = 120) -> None:
-        """Add what both windows show now, for `time_ms`; a frame like the last one prolongs it."""
+        """Add a picture of both windows for `time_ms`; prolong the last picture if it is equal."""
         await self._phone.evaluate(FOLLOW)
         desk, phone = await asyncio.gather(self._desk.screenshot(), self._phone.screenshot())
         frame = composed(_reduced(desk, DESK), _reduced(phone, PHONE))
@@ -124,17 +125,17 @@ def composed(desk: Image.Image, phone: Image.Image) -> Image.Image:
 
 
 class Replay:
-    """A process of `liveblog demo --replay` that stands still between its steps."""
+    """A `liveblog demo --replay` process, which publishes entries; suspended after each `step`."""
 
     def __init__(self, process: asyncio.subprocess.Process, editor: Editor) -> None:
         self._process, self._editor = process, editor
 
     async def step(self, entries: int = 1) -> None:
-        """Let the replay run until it has published so many more entries."""
+        """Let the process run until it has published `entries` more entries."""
         wanted = await self._count() + entries
         self._process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(60):
-            while await self._count() < wanted:  # noqa: ASYNC110 - counts another process's entries
+            while await self._count() < wanted:  # noqa: ASYNC110 - another process publishes
                 await asyncio.sleep(0.05)
         self._process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(SHOWN_S)
@@ -147,7 +148,7 @@ class Replay:
 
 @contextlib.asynccontextmanager
 async def replaying(server: Server, data_dir: str) -> AsyncIterator[Replay]:
-    """Run `liveblog demo --replay` beside the block."""
+    """Run `liveblog demo --replay` while the `async with` block runs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", REPLAY, "demo", "--replay", "--gap", str(GAP_S)),
         env=environment(DATA_DIR=data_dir, PORT=str(server.port)),
@@ -163,7 +164,7 @@ async def replaying(server: Server, data_dir: str) -> AsyncIterator[Replay]:
 
 
 async def record(browser: Browser, server: Server, data_dir: str, path: Path = MOTION) -> None:
-    """Record the animation against a server that has the user of `add_editor`."""
+    """Record the animation on a server where kit/windows.py `add_editor` has added a user."""
     options: dict[str, Any] = {"device_scale_factor": SHOWN * SHARP, "color_scheme": "light"}
     async with (
         replaying(server, data_dir) as replay,
@@ -207,7 +208,7 @@ async def _type(recorder: Recorder, desk: Page, name: str, text: str, step: int)
 
 
 async def _watch(recorder: Recorder, desk: Page, replay: Replay) -> None:
-    """Scroll the desk to its published entries, and follow the replay."""
+    """Scroll the desk to its published entries, and record STEPS entries of `replay`."""
     for _ in range(8):
         await desk.evaluate("scrollBy({top: 90, behavior: 'instant'})")
         await recorder.shoot(60)

@@ -2,9 +2,10 @@
 
     make soak ARGS="--minutes 10"
 
-Two workers share a store. The soak is a sequence of acts, each with a blog of its own. At an act's
-end the judge compares all stories, all readers leave, and the soak reads the workers' memory and
-descriptors. The first acts are a warm-up, in which a worker's caches fill. Prints a table.
+Two workers share a store. The soak is a sequence of acts: 20 s of faults, each time in a new blog.
+At an act's end kit/judge.py compares what each reader got with the store. Then all readers leave,
+and the soak reads the workers' memory and number of file descriptors. The first acts are a warm-up,
+in which the workers' caches fill. Prints a table.
 """
 
 import argparse
@@ -32,13 +33,13 @@ WARM_UP: Final = 6  # acts
 LOSSES: Final = ("lost", "duplicated", "reordered", "unannounced")
 SLOPE_MB_MAX: Final = 1.0  # per 10 minutes
 CLOSED_WITHIN_S: Final = 10.0  # an idle connection is closed after 5 to 5.5 s
-# Cached blogs of earlier acts would look like a leak.
+# Workers keep only two blogs, since blogs of earlier acts in memory would look like a leak.
 SETTINGS: Final = {"LIVEBLOG_BLOGS_MAX": "2"}
 
 
 @dataclass
 class Sample:
-    """The workers between two acts: seconds since the start, resident MB, descriptors."""
+    """The workers' memory and open file descriptors after an act, when no reader is connected."""
 
     at_s: float
     memory_mb: float
@@ -118,7 +119,7 @@ def _own_descriptors(number: int, stage: Stage) -> int:
 
 
 def _sockets_to(port: int) -> set[str]:
-    """Return the links in /proc/PID/fd of sockets that are connected to a port."""
+    """Return the sockets that are connected to a port, by their names in /proc/PID/fd."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
 

@@ -42,7 +42,7 @@ def log(text: str) -> None:
 
 
 def text(size: int) -> str:
-    """Return a text with the mark that fanload looks for: the time of its creation."""
+    """Return a text with its time of creation, from which fanload.c computes the delay."""
     return f"lbns{time.time_ns()} " + (WORDS * (size // len(WORDS) + 1))[:size]
 
 
@@ -104,7 +104,7 @@ class Subject(ABC):
         self._until(lambda: self.request("GET", path)[0] < 500)
 
     def wait_for_port(self, pause_s: float = 0.1) -> None:
-        """Wait until the server listens; ask every `pause_s`."""
+        """Wait until the port accepts connections; try every `pause_s` seconds."""
 
         def listens() -> bool:
             socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -118,14 +118,14 @@ class Subject(ABC):
             with contextlib.suppress(OSError):
                 if answers():
                     return
-            time.sleep(pause_s)  # blocks no event loop, as there is none
+            time.sleep(pause_s)  # this program has no event loop that could be blocked
         log = (self.scratch / "log").read_text()
         raise SystemExit(f"{self.name} does not answer:\n{log[-2000:]}")
 
     # -- costs
 
     def pids(self) -> Iterator[int]:
-        """Yield the pids of the serving processes; leave out a store, and move it to core 1."""
+        """Yield the pids of the server's processes without its store; move the store to core 1."""
         assert self.process
         children: dict[int, list[int]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -166,7 +166,7 @@ class Floor(Subject):
         self._spawn([compiled("floor"), self.port])
         self.wait_for_port()  # floor.c answers no plain GET
 
-    def publish(self) -> None:  # one send: floor.c reads a request with one read()
+    def publish(self) -> None:  # in one packet: floor.c reads a request with one read()
         body = json.dumps({"html": text(self.body + ENVELOPE)})
         with socket.create_connection(("127.0.0.1", self.port)) as connection:
             connection.sendall(
@@ -286,9 +286,10 @@ def compiled(name: str) -> Path:
 
 
 class Readers:
-    """Many readers of one subject, run by fanload on core 1; a context manager.
+    """Many readers of one measured server; a context manager.
 
-    fanload exits after `stay_s`. `ready` has the figures of connecting.
+    The program fanload.c plays all readers on core 1, and exits after `stay_s`. `ready` has its
+    figures of connecting.
     """
 
     def __init__(self, subject: Subject, count: int, *more: Any, stay_s: float = 60) -> None:
@@ -307,7 +308,7 @@ class Readers:
         raise SystemExit("fanload ended before its readers were connected")
 
     def result(self) -> dict[str, float]:
-        """Wait for fanload's end, and return its figures."""
+        """Wait until fanload.c has ended, and return the figures that it printed."""
         return _pairs(self.process.communicate()[0])
 
     def stop(self) -> dict[str, float]:

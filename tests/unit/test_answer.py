@@ -23,7 +23,7 @@ DECODE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let answers wait for their compression when the machine is busy."""
+    """Let answers wait up to 10 s for their compression, since the machine may be busy."""
     monkeypatch.setattr(answer, "WAIT_S", 10)
 
 
@@ -194,12 +194,12 @@ async def test_vary_is_completed_when_one_is_given() -> None:
     assert got.headers["vary"] == "Accept-Encoding, Origin"
 
 
-# -- compressed once, beside the event loop
+# -- compressed once, in another thread than the event loop's
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Records which codings were made, and in which threads."""
+    """Return the list of all compressions' codings; fail when the main thread compresses."""
     done: list[str] = []
 
     def noting(coding: str, compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
@@ -217,7 +217,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Return an event that compressions wait for."""
+    """Return an event; every compression waits until the test sets the event."""
     opened = threading.Event()
     compress = answer._COMPRESS["br"]
 

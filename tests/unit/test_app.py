@@ -92,7 +92,7 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
     class Left:
         itself: "Left"
 
-    gc.disable()  # Python's own collections may be many minutes apart
+    gc.disable()  # as if Python did not collect for minutes by itself
     try:
         left = Left()
         left.itself = left

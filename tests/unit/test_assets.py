@@ -1,4 +1,4 @@
-"""Scripts and styles under immutable addresses, and under other ones."""
+"""Scripts and styles: immutable when the address has their version, else revalidated."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The limits on held and cached bytes, over several blogs."""
+"""A worker's limits on the bytes that wait for readers that are behind, and on cached bytes."""
 
 import pytest
 from kit.alone import Seconds

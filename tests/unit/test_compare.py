@@ -1,4 +1,4 @@
-"""`make compare`: alternating rounds, medians of ratios, and the command of a build."""
+"""`make compare`: alternating rounds, medians of ratios, and how a build is started."""
 
 import os
 import subprocess

@@ -29,7 +29,7 @@ def refused(work: Callable[[], object]) -> Problem:
 
 
 def entry(status: EntryStatus = "published", **fields: Any) -> Entry:
-    """Return an entry by the contributor; an entry that readers see has an offset and an order."""
+    """Return an entry by the contributor. A published entry has an offset and `order`, both 5."""
     numbers = {"offset": 5, "order": 5, "published_at": 1} if status in PUBLISHED else {}
     given: dict[str, Any] = {"body": "Text.", "author": CONTRIBUTOR.ident, **numbers, **fields}
     return Entry(id=ID, status=status, **given)

@@ -182,7 +182,7 @@ class Killed(Exception):
 
 
 class Written(NamedTuple):
-    """The result of a write or read: any attributes."""
+    """A result that `Book` returns, in place of a result of `Publishing`; any attributes."""
 
     entry: Any = None
     blog: Any = None

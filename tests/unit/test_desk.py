@@ -212,7 +212,7 @@ def reason_of(page: str, name: str, form: str = "compose") -> str:
 
 
 def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
-    """Send the header's form, and return the start that the desk asks Publishing to save."""
+    """Send the form for a blog's header; return the start fields that Publishing gets."""
     browser.post("/desk/blogs/moon/header", {"title": "The Moon", **boxes})
     *_, fields, _ = browser.publishing.calls[-1]
     return {name: value for name, value in fields.items() if name.startswith("starts_at")}

@@ -1,4 +1,4 @@
-"""The door and the direct transport in scenarios, on connections in memory."""
+"""live/door.py admits readers, live/direct.py writes to them: all scenarios of kit/scenarios.py."""
 
 from collections.abc import Awaitable, Callable
 

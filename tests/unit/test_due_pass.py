@@ -1,4 +1,4 @@
-"""One pass of the schedule over due entries that a test lists, without a store."""
+"""One pass of editors/schedule.py over due entries, which the test lists in place of a store."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The environment of the templates, and the byte code that it keeps."""
+"""The Jinja environment of the templates, and the byte code that it stores on disk."""
 
 from pathlib import Path
 

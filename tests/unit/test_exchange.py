@@ -1,4 +1,4 @@
-"""The states of an HTTP connection: the tables are complete, and the parser keeps to them."""
+"""The states of an HTTP connection: the tables of live/exchange.py cover each parser event."""
 
 import httptools
 import pytest
@@ -29,8 +29,8 @@ from liveblog.live.exchange import (
 )
 from liveblog.live.head import HEAD_BYTES_MAX
 
-NEVER = {  # an incident in a state in which it cannot happen
-    (Incident.LATE, BODY),  # in BODY the head is complete, so it cannot be late
+NEVER = {  # pairs of an incident (not a parser's event) and a state where it cannot happen
+    (Incident.LATE, BODY),  # in BODY the request head has already arrived
     (Incident.STOP, HEAD),  # the parser stops only after a whole request
     (Incident.STOP, BODY),
 }
@@ -166,7 +166,7 @@ def test_exchange_awaits_a_head_when_a_part_or_empty_lines_came() -> None:
 
 
 class Parsed:
-    """Feeds bytes to httptools and translates its callbacks, without uvicorn."""
+    """Feeds bytes to the parser httptools and turns its callbacks into events, without uvicorn."""
 
     def __init__(self) -> None:
         self.exchange = Exchange()

@@ -1,4 +1,4 @@
-"""Fan-out: passes serve all followers, and wait for no reader."""
+"""Fan-out: each pass over the readers sends them the new changes, and waits for no reader."""
 
 import asyncio
 
@@ -53,7 +53,8 @@ async def test_all_readers_reach_the_top_when_changes_come_during_a_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fanouts, "LOOK_EVERY", 1)
-    scene = await make_scene(clock=Clock(tick_s=0.0004))  # a pass yields after a few readers
+    # The clock advances at each reading, so sending yields to other tasks after a few readers.
+    scene = await make_scene(clock=Clock(tick_s=0.0004))
     early = [scene.reader() for _ in range(60)]
     scene.announce(scene.past.publish)
     await some_are_served(early)
@@ -69,9 +70,8 @@ async def test_all_readers_reach_the_top_when_changes_come_during_a_pass(
         assert 1 <= len(list(reader.changes())) <= 3
     assert_caught_up(joined, 5, 7)
     assert_caught_up(since_4, 4, 7)
-    assert {len(list(reader.changes())) for reader in early} > {
-        1
-    }  # some readers got all changes in one frame
+    # Some readers got all changes in one frame, others in several frames.
+    assert {len(list(reader.changes())) for reader in early} > {1}
 
 
 @in_virtual_time

@@ -207,7 +207,7 @@ ENTRIES = st.builds(
 
 
 def without_numbers_and_titles(html: str) -> str:
-    """Return an entry's HTML without numbers and titles, which the browser adds to a frame's."""
+    """Return an entry's HTML without its numbers and titles; frames leave them to the browser."""
     html = re.sub(
         r'^<article id="(\w+)" data-offset="\d+" data-order="\d+" data-revision="\d+"',
         r"<article id=\1",
@@ -227,7 +227,7 @@ def test_a_frame_has_a_pages_html_without_numbers_and_titles(it: Entry) -> None:
 
 
 def test_the_frame_of_a_short_entry_has_at_most_1100_bytes() -> None:
-    """`make compare` measures the same frame."""
+    """The entry is as long as those that `make compare` publishes to measure the fan-out."""
     it = entry(10, headline="Bench", body="lbns1732000000000000000 " + "words" * 120)
     html = entry_html(it, blog(slug="bench", timezone="UTC"), in_frame=True)
     frame = frames.changes(9, Position("k3xq9a", 10, "9f2c01ab"), [frames.put(it, html=html)])

@@ -1,4 +1,4 @@
-"""The hub: which blogs are held, draining and closing."""
+"""The hub: which blogs it keeps in memory, how it drains its readers, and how it closes."""
 
 import asyncio
 
@@ -54,7 +54,8 @@ async def test_blog_is_not_dropped_while_a_reader_waits() -> None:
     live = await hub.live("b0")
     assert live
     await until_idle(hub)
-    store.lacks.add("b0")  # the store lacks the blog, so the reader waits
+    # The store lacks the blog, so the reader waits: no read can verify its position.
+    store.lacks.add("b0")
     live.join(FakeReader(), Position("other", 1, "00000000"))
     with pytest.raises(StoreDown):
         await hub.live("b1")

@@ -178,7 +178,8 @@ async def test_readers_are_closed_for_good_when_the_blog_becomes_a_draft() -> No
 async def test_waiting_reader_never_sees_the_change_that_makes_a_draft() -> None:
     scene = await make_scene()
     message = scene.past.header(status="draft", title="Not to be seen")
-    reader = scene.reader(scene.past.position)  # the position of a worker that is ahead
+    # This worker does not know the position yet: the reader got it from a worker that is ahead.
+    reader = scene.reader(scene.past.position)
     early = scene.reader(scene.past.at(2))
     scene.live.receive(message)
     await asyncio.sleep(3)

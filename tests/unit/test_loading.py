@@ -1,4 +1,4 @@
-"""Loading a blog on first interest."""
+"""Load a blog from the store when the first reader or request asks for it."""
 
 import asyncio
 from collections import deque
@@ -74,7 +74,8 @@ async def test_messages_during_a_load_are_applied_after_it() -> None:
     past.publish()
     store.latency_s = lambda: 0.5
     loading = asyncio.create_task(hub.live("b0"))
-    for _ in range(8):  # some before the confirmation, some before the state is read, some after
+    # Some before the subscription is confirmed, some before the state is read, some after.
+    for _ in range(8):
         await asyncio.sleep(0.25)
         store.announce(past.publish(), "b0")
     live = await loading
@@ -124,7 +125,7 @@ async def test_real_blog_loads_while_many_unknown_slugs_are_read() -> None:
 
 @in_virtual_time
 async def test_unknown_slugs_are_refused_when_too_many_are_read_at_once() -> None:
-    """Editors' calls and the probes of pub/sub need connections too."""
+    """Reads of unknown slugs must leave store connections for editors' calls and pub/sub probes."""
     store, hub = blogs(1)
     store.latency_s = lambda: 0.5
     names = [f"u{n}" for n in range(loadings.PROBES_MAX + 2)]
@@ -158,7 +159,7 @@ async def test_draft_is_not_found_until_it_is_opened() -> None:
 
 
 class Shelf:
-    """Replaces a worker's blogs; notes each loaded blog, and how many messages came meanwhile."""
+    """Stands for a worker's blogs; notes loaded blogs, and the messages that came during a load."""
 
     def __init__(self) -> None:
         self.lives: dict[str, int] = {}

@@ -92,7 +92,7 @@ def test_number_is_a_gauge_when_it_can_fall() -> None:
 
 
 def test_series_is_zero_when_nothing_was_counted() -> None:
-    """Without the zero `rate` misses the first count (Prometheus, "Avoid missing metrics")."""
+    """Prometheus's `rate` misses the first count of a series that did not start at zero."""
     found = samples(made()[1].text())
     for name in ("readers websocket", "readers events", "accepts_total store", "closes_total 4002"):
         assert found[name] == 0
@@ -234,7 +234,7 @@ def test_killed_worker_keeps_its_counters_and_loses_its_gauges(start: Start) -> 
 
 
 def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_path: Path) -> None:
-    """A container soon reuses process numbers. Scrapes keep the file, since its number is alive."""
+    """Containers reuse pids. A scrape keeps a dead worker's file if a process has its pid now."""
     dead = start()
     dead.count(readers=9, deliveries=5)
     dead.kill()
@@ -253,7 +253,7 @@ def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_
 
 
 def test_scrapes_succeed_when_they_remove_the_same_dead_worker(tmp_path: Path) -> None:
-    """Each scrape lists the same files, and another scrape removes some of them first."""
+    """All scrapes list the same files, and each may find that another has removed some."""
     with ThreadPoolExecutor(8) as threads:
         for turn in range(200):
             dead = 2**30 + turn  # more than any kernel gives

@@ -22,7 +22,7 @@ from liveblog.blog.shapes import blog_json
 
 
 def check(**fields: Any) -> dict[str, Any]:
-    """Check the fields of an entry, or of a blog if the first field is none of an entry."""
+    """Check fields as an entry's, or as a blog's if entries do not have the first field."""
     if next(iter(fields)) in EntryFields.__struct_fields__:
         return check_fields(convert(fields, EntryFields))
     return check_fields(convert(fields, BlogFields))

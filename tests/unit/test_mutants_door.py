@@ -1,4 +1,4 @@
-"""The scenarios find seeded bugs in the door and the direct transport: see kit/mutants_door.py."""
+"""kit/scenarios.py finds the seeded bugs of kit/mutants_door.py in live/door.py and direct.py."""
 
 import subprocess
 import sys

@@ -13,7 +13,7 @@ HEARTBEAT_S = 22.0  # one second a step
 
 
 class Blog:
-    """A blog that is its own `beats`, `roster` and `ending`, and counts the calls to them."""
+    """Replaces a live blog and its parts `beats`, `roster` and `ending`; counts their calls."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.beats = self.roster = self.ending = self

@@ -1,4 +1,4 @@
-"""The portable transport, on an ASGI server in memory."""
+"""live/portable.py, the streams for any ASGI server, on an ASGI server in memory."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "hea
 
 @in_virtual_time
 async def test_event_stream_ends_its_answer_when_its_reader_takes_nothing() -> None:
-    """A server logs an answer without an end as an error of the application."""
+    """If the application did not end its answer, the ASGI server would log an error."""
     past = Past()
     past.publish()
     door = Door(make_hub(FakeStore(past)))

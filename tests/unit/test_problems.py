@@ -1,4 +1,4 @@
-"""Problems: their names, and how they are answered and logged."""
+"""Problems (error answers of RFC 9457): their names, and how they are answered and logged."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ def is_problem(call: ast.Call) -> bool:
 
 
 def raised() -> Iterator[tuple[str, ast.expr]]:
-    """Yield where each Problem is made, and the expression of its name."""
+    """Yield where the code makes each Problem, and the expression of the problem's name."""
     for path, node in nodes():
         if isinstance(node, ast.Call) and is_problem(node):
             named = {word.arg: word.value for word in node.keywords}
@@ -64,7 +64,7 @@ def test_every_problem_in_the_code_has_a_known_name() -> None:
     found = dict(raised())
     literals = {w: n.value for w, n in found.items() if isinstance(n, ast.Constant)}
     assert [where for where, name in literals.items() if name not in PROBLEMS] == []
-    # `http_error` is the only function that chooses a name by other means; see the next test.
+    # Only `http_error` in problem.py computes the name from a status; see the next test.
     assert [w.partition(":")[0] for w in found if w not in literals] == ["blog/problem.py"]
     assert compared() <= PROBLEMS.keys()
     assert {"store-down", "idempotency-key-reused"} <= compared()

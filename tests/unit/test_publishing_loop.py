@@ -1,4 +1,4 @@
-"""The loop that reads, decides and commits, and retries while another write was faster."""
+"""The loop that reads, decides and commits, and retries when another write came in between."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Attempts:
-    """Attempts to commit of which the first ones are stale."""
+    """Tries to commit. The first `stale` tries fail, as if another write came in between."""
 
     def __init__(self, stale: int, refusal: RefusalReason | None = None) -> None:
         self.stale, self.refusal, self.made = stale, refusal, 0

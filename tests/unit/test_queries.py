@@ -1,4 +1,4 @@
-"""Failures of Redis reach callers as StoreDown or Damaged, after a retry with a new map."""
+"""Redis errors become StoreDown or Damaged, after a retry with a cluster's new slot map."""
 
 from dataclasses import dataclass, field
 
@@ -50,7 +50,7 @@ async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> 
 
 
 class Moving(One):
-    """Servers of a cluster; each `look_again()` moves on to the next of `maps`, if there is one."""
+    """A cluster whose slot map is `maps[0]`; `look_again()` moves on to the next one, if any."""
 
     def __init__(self, maps: list[int]) -> None:
         super().__init__(Redis())  # connects at its first command
@@ -66,7 +66,7 @@ class Moving(One):
 
 @dataclass
 class Part:
-    """A part of the broker whose query fails `failures` times."""
+    """A class of the broker with one query of the store, which fails `failures` times."""
 
     nodes: Moving
     failures: int

@@ -173,7 +173,8 @@ async def test_repair_reads_again_when_the_answer_is_of_another_history() -> Non
     scene.store.latency_s = lambda: 0.5
     reader = scene.reader()
     scene.hub.resubscribed(SLUG)
-    scene.announce(scene.past.publish)  # the primary fails before the change is replicated
+    # The primary announces a change, and fails before it has replicated the change.
+    scene.announce(scene.past.publish)
     scene.past.lose(1)
     scene.past.publish()
     scene.past.publish()
@@ -197,7 +198,7 @@ async def test_fork_rotates_once_and_resets_the_readers_of_all_workers() -> None
         await until(lambda: all(reader.ended for reader in readers))
         await asyncio.sleep(5)
     assert scene.past.epoch != before
-    assert scene.past.top == 4  # offsets 1 to 3 were not lost; the rotation has offset 4
+    assert scene.past.top == 4  # offset 4 was lost; the new epoch's first change has it
     assert live.position == scene.live.position == scene.past.position
     for reader in readers:
         assert reader.ended == (
@@ -349,7 +350,7 @@ async def test_waiting_readers_start_at_most_one_read_a_second() -> None:
 
 
 class AroundBlog:
-    """The blog around a repaired timeline: notes the calls of `Repair`."""
+    """Replaces the blog that `Repair` calls about its timeline, and notes these calls."""
 
     def __init__(self) -> None:
         self.is_held = True

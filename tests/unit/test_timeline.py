@@ -1,4 +1,4 @@
-"""The timeline, compared with the browser's by shared vectors, and with a blog's whole history."""
+"""The timeline, tested with the test cases of the browser's timeline, and with whole histories."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def invented_check(epoch: str, offset: int) -> str:
 
 
 class Vector:
-    """One case of the shared vectors, in Python's types; checks that it lacks are invented."""
+    """One case of tests/vectors/timeline.json as Python objects, with invented checks if absent."""
 
     def __init__(self, case: dict[str, Any]) -> None:
         self._stated: dict[tuple[str, int], str] = {}
@@ -39,7 +39,7 @@ class Vector:
         self.timeline = Timeline(self._snapshot(**case["start"]))
 
     def _checks(self, epoch: str, first: int, last: Position) -> str:
-        """Return the joined checks of offsets `first` to `last`; unknown checks are invented."""
+        """Return the joined checks of offsets `first` to `last`; invent those the case lacks."""
         offsets = range(first, last.offset)
         known = [self._stated.get((epoch, n)) or invented_check(epoch, n) for n in offsets]
         return "".join([*known, last.check])
@@ -75,7 +75,8 @@ def record_of(change: dict[str, Any]) -> Record:
     return Entry(**numbers, **marks, status="published")
 
 
-# The order of each entry, by id. Tombstones in the store have an order, but a `del` states none.
+# The offset of each entry's first publication (`order`), by id. A deleted entry in the store has
+# an order, but a `del` in the test cases states none.
 orders: dict[str, int] = {}
 
 
@@ -97,7 +98,7 @@ def test_timeline_agrees_with_the_shared_vectors(case: dict[str, Any]) -> None:
     for change in everything(case):
         if change["op"] == "put":
             orders[change["id"]] = change["order"]
-        elif change["op"] == "del":  # invent an order if no `put` has stated one
+        elif change["op"] == "del":  # use its offset as the order if no `put` has stated one
             orders.setdefault(change["id"], change["offset"])
     vector = Vector(case)
     for step in case["steps"]:
@@ -159,7 +160,7 @@ def deleted_within_window(past: Past, top: int) -> Iterator[bool]:
 
 
 def assert_marked(held: Timeline, shown: list[Entry]) -> None:
-    """Expect the newest marked entries; a snapshot has at most MARKED_MAX pinned or key entries."""
+    """Expect the newest pinned and key entries; a snapshot has at most MARKED_MAX of them."""
     marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
     assert [e for e in held.marked("key") if e in marked] == [e for e in marked if e.key]
     assert [e for e in held.marked("pinned") if e in marked] == [e for e in marked if e.pinned]
@@ -180,7 +181,7 @@ Happening = Callable[[Past, int], Any]
 
 
 def one_of(choose: Callable[[Past], list[str]], act: Callable[[Past, str], Any]) -> Happening:
-    """Return a step that calls `act` with an id from `choose`, if there is one."""
+    """Return a step that calls `act` with one of the ids that `choose` returns, if any."""
 
     def happen(past: Past, pick: int) -> None:
         ids = choose(past)
@@ -233,7 +234,7 @@ deliveries = st.lists(
         happenings,
         st.tuples(
             st.just("message"), st.integers(0, 100)
-        ),  # any message, at any time: late, twice or never
+        ),  # any message, at any time: in order, late, twice or never
         st.tuples(st.just("next message"), st.integers(0, 5)),
         st.tuples(st.just("release"), st.integers(0, 100)),  # one message of several changes
         st.tuples(st.just("read"), st.just(0)),  # a repair read…
@@ -352,7 +353,8 @@ def test_apply_returns_gap_when_a_fork_has_overtaken_the_repair_read() -> None:
     held = Timeline(past.snapshot())
     at = held.offset
     assert held.apply(past.publish()) == "applied"
-    # The read is answered after the fork: with other changes, and with a higher offset.
+    # The store loses the applied change and gets two others. The answer to the read has these two,
+    # so its offset is higher, but it does not continue what the timeline has.
     past.lose(1)
     past.publish()
     past.publish()

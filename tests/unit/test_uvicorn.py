@@ -63,7 +63,7 @@ async def test_protocol_has_the_attribute_that_is_read(
 async def test_protocol_names_the_method_of_a_request_when_its_head_is_whole(
     protocol: HttpToolsProtocol,
 ) -> None:
-    """`Http` takes a scope without a method as a head that is not complete yet."""
+    """As long as the scope has no method, `connections.Http` waits for the rest of the head."""
     protocol.parser.feed_data(b"GET / HTTP/1.1\r\nHost: ")
     assert "method" not in protocol.scope
     assert protocol.headers == []
