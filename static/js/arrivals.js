@@ -1,4 +1,5 @@
-// Counts the new entries that the reader has not seen, and finds the oldest that this page lacks.
+// Counts the new entries that the reader has not seen. A page that shows only older entries lacks
+// the new ones; `firstMissing` then finds the oldest of the entries that the page lacks.
 // Rules: pure. No function alters an Arrivals object; each returns a new object.
 
 /** @import {Arrivals} from './types.js' */
@@ -19,7 +20,9 @@ export const arrive = (arrivals, id) => ({
 /**
  * Count a new entry that is not in the feed, because this page shows only older entries.
  *
- * @param {Arrivals} arrivals @param {string} id @param {number} order @returns {Arrivals}
+ * @param {Arrivals} arrivals @param {string} id
+ * @param {number} order the offset of the entry's first publication
+ * @returns {Arrivals}
  */
 export const miss = (arrivals, id, order) => ({
   ...arrive(arrivals, id),
@@ -38,11 +41,12 @@ export const forget = ({ missing, from, unannounced }, id) => ({
 });
 
 /**
- * Replace the list of missing entries by the lowest order that a missing entry may have. After a
- * reset this page does not know which entries were published meanwhile.
+ * Replace the list of missing entries by `from`, because after a reset this page does not know
+ * which entries were published meanwhile. Every entry first published at the offset `from` or later
+ * may be missing.
  *
- * @param {Arrivals} arrivals @param {number} from that lowest order; 0 when this page shows the
- *   newest entries, so that none is missing
+ * @param {Arrivals} arrivals @param {number} from 0: this page shows the newest entries, so that
+ *   none is missing
  * @returns {Arrivals}
  */
 export const startOver = (arrivals, from) => ({
@@ -55,7 +59,8 @@ export const startOver = (arrivals, from) => ({
 export const announced = (arrivals) => ({ ...arrivals, unannounced: new Set() });
 
 /**
- * Return the order of the oldest new entry that this page may lack; Infinity when it lacks none.
+ * Return the `order` (offset of first publication) of the oldest new entry that this page may lack;
+ * Infinity when the page lacks none.
  *
  * @param {Arrivals} _
  */

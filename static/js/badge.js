@@ -7,11 +7,11 @@ import { write } from './status.js';
 
 /** @import {Arrivals} from './types.js' */
 
-/** The shortest time between two announcements. */
+/** The shortest time between two announcements to screen readers. */
 const ANNOUNCE_MS = 10_000;
 /**
- * An announcement is cleared after this time. Screen readers announce only a changed text, so the
- * same words can then be announced again.
+ * An announcement is cleared after this time. Screen readers announce only a changed text: without
+ * clearing, "1 new update" could not be announced a second time.
  */
 const CLEAR_MS = 5_000;
 

@@ -27,11 +27,12 @@ function drawLine(first) {
 
 export class Feed {
   /**
-   * Whether an entry may be waiting. While this is false, `waiting` need not search 500 entries.
+   * Whether hidden entries may wait for the reader. False saves a search of up to 500 entries.
    */
   #mayWait = false;
   /**
-   * The highest order that the reader has seen. Entries of a fetched page above this order are new.
+   * The highest `order` (offset of first publication) that the reader has seen. Entries of a
+   * fetched page with a higher order are new.
    */
   #seen = Infinity;
   /**
@@ -73,7 +74,7 @@ export class Feed {
     return this.isUp ? waiting : waiting.reverse();
   }
 
-  /** The lowest order in the feed. */
+  /** The `order` (offset of first publication) of the oldest entry in the feed. */
   get lowest() {
     return Math.min(...this.entries.map(orderOf));
   }
@@ -94,7 +95,7 @@ export class Feed {
     return this.isUp ? bottom <= innerHeight + NEAR_PX : top >= -NEAR_PX;
   }
 
-  /** Insert an entry in its order, or update the entry with the same id. @param {Element} node */
+  /** Insert an entry at its place, or update the entry with the same id. @param {Element} node */
   put(node) {
     place(this.list, node, this.isUp);
   }
@@ -126,8 +127,8 @@ export class Feed {
   }
 
   /**
-   * Replace the entries whose order is at least `from` and less than `to`; other entries stay.
-   * Return the ids of the entries among `nodes` that the reader has not seen yet.
+   * Replace the entries that were first published from the offset `from` until before the offset
+   * `to`; other entries stay. Return the ids of the `nodes` that the reader has not seen yet.
    *
    * @param {Element[]} nodes @param {number} [from] @param {number} [to]
    */
@@ -142,7 +143,8 @@ export class Feed {
   }
 
   /**
-   * Count entries first published after an offset as unseen, until the next `reveal` or `prune`.
+   * After a reset, count the entries of fetched pages that were first published after an offset as
+   * unseen, until the next `reveal` or `prune`.
    *
    * @param {number} offset
    */
@@ -151,9 +153,10 @@ export class Feed {
   }
 
   /**
-   * Remove entries below an order. From now on, the entries of a fetched page do not count as new.
+   * Remove the entries that were first published before an offset, at the end of a reset. From now
+   * on, the entries of a fetched page do not count as new.
    *
-   * @param {number} lowest the lowest order that stays
+   * @param {number} lowest that offset
    */
   prune(lowest) {
     this.#seen = Infinity;
@@ -169,7 +172,7 @@ export class Feed {
     return waiting;
   }
 
-  /** Reverse the order. @param {boolean} isUp the oldest entry first */
+  /** Reverse the feed. @param {boolean} isUp true: the oldest entry first */
   turn(isUp) {
     this.main.dataset.first = isUp ? 'oldest' : 'newest';
     this.list.append(...this.entries.reverse());

@@ -29,7 +29,7 @@ const KINDS = {
   bye: (it) => it.after_ms === null || isWindow(it.after_ms),
 };
 
-/** @param {any} it a change of a frame @param {number} top the offset of the frame's position */
+/** @param {any} it a change in a frame @param {number} top the offset in the frame's position */
 function isChange(it, top) {
   if (!(it.offset > 0 && it.offset <= top)) return false;
   const isNamed = /^\w+$/.test(it.id);

@@ -1,5 +1,5 @@
-// Renders lists of entries, sorted by order: the feed, the copies of pinned entries, the key
-// events.
+// Renders three lists of entries: the feed, the copies of pinned entries, and the key events (the
+// entries that editors marked as important). `order`, the offset of first publication, sorts each.
 // Rules: rendering is idempotent. An edit keeps the attributes that a script has set (OWN).
 
 import { idOf, morph } from './morph.js';
@@ -16,10 +16,10 @@ export function find(list, id) {
 }
 
 /**
- * Insert an entry in its order. When the list already has the entry's id, update that entry in
- * place.
+ * Insert an entry into a list that is sorted by first publication. When the list already has the
+ * entry's id, update that entry in place.
  *
- * @param {Element} list @param {Element} node @param {boolean} [isUp] the lowest order first
+ * @param {Element} list @param {Element} node @param {boolean} [isUp] true: the oldest entry first
  */
 export function place(list, node, isUp) {
   const old = find(list, idOf(node));

@@ -26,7 +26,8 @@ export class Live {
   #loading = null;
   #refreshed_ms = 0;
   /**
-   * The number of fetched pages that have replaced the timeline. A newer number stops `#reload`.
+   * Counts the fetched pages that have replaced the timeline. The next such page stops the
+   * `#reload` of the page before.
    */
   #turn = 0;
   /** @type {State | null} */
@@ -107,7 +108,7 @@ export class Live {
     return 'applied';
   }
 
-  /** @param {string} html @param {string} reset */
+  /** @param {string} html of a page @param {string} reset the position in the `reset` frame */
   replace(html, reset) {
     const page = mainOf(html);
     const [position, held] = [page?.dataset.position ?? '', this.timeline.position];
@@ -147,7 +148,11 @@ export class Live {
 
   // -- older pages
 
-  /** Load older pages until the feed includes this order. @param {number} order */
+  /**
+   * Load older pages until the feed reaches back to the entry first published at an offset.
+   *
+   * @param {number} order that offset
+   */
   async reach(order) {
     const isThere = () => (this.timeline.lowest ?? 0) <= order;
     for (let pages = 0; pages < PAGES_MAX && !isThere(); pages += 1) {
@@ -204,8 +209,8 @@ function urls(data) {
     events: (since) => `${blog}/events?since=${since}`,
     changes: (since) => `${blog}/changes?since=${since}`,
     page(at, isGone) {
-      // An entry's page that shows the newest entries by now fetches the blog's page, because the
-      // server renders an entry's page with only a few newer entries.
+      // An entry's page without `below` shows the newest entries. Fetch the blog's page then: the
+      // server renders an entry's page with only a few of the entries newer than that entry.
       const isWhole = isGone || (data.permalink && !data.below);
       const url = new URL(isWhole ? blog : location.href);
       url.searchParams.set('at', at);

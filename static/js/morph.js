@@ -91,12 +91,13 @@ function pair(olds, fresh, kept) {
 }
 
 /**
- * Match equal elements as far as their order allows, and the nodes between them by position.
+ * Match the elements of equal HTML that come in the same order in both lists. Between two such
+ * elements, match the first nodes, the second nodes, and so on.
  *
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
 function pairEqual(olds, fresh, kept) {
-  /** @type {Map<string, number>} the index of the first node with each markup */
+  /** @type {Map<string, number>} for each HTML, the index of the first old element */
   const places = new Map();
   olds.forEach((node, i) => places.has(htmlOf(node)) || places.set(htmlOf(node), i));
   let [from, next] = [0, 0];
@@ -112,7 +113,8 @@ function pairEqual(olds, fresh, kept) {
 }
 
 /**
- * Return an element's HTML. Return undefined for a text node: two texts can be equal by chance.
+ * Return an element's HTML; undefined for a text node, because equal HTML matches two nodes and
+ * short texts are often equal by chance.
  *
  * @param {Node} node @returns {any}
  */

@@ -1,4 +1,5 @@
-// The reader's page: makes the parts, connects them and gives the buttons their actions.
+// Starts the reader's page: creates the feed, the view, the stream and the badge (which shows that
+// there are new entries), connects them, and gives the buttons their actions.
 
 import { firstMissing } from './arrivals.js';
 import { Badge } from './badge.js';
@@ -41,7 +42,7 @@ function decorate(root) {
 // -- buttons
 
 /**
- * Let a button switch something on and off. The browser remembers the state.
+ * Let a button switch a setting on and off. The browser saves the setting for the next visit.
  *
  * @param {string} id @param {[string, string]} texts the button's text when off and when on
  * @param {(isOn: boolean) => void} act

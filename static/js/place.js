@@ -84,9 +84,9 @@ export class Place {
     scrollBy({ top: top - kept.top, behavior: 'instant' });
   }
 
-  /** @param {number} from the lowest unread order */
+  /** @param {number} from the `order` (offset of first publication) of the first unread entry */
   async #showUnread(from) {
-    // Remove `at` from the address, so that a reload shows the newest state.
+    // Remove the position (`?at=`) from the address, so that a reload shows the newest state.
     history.replaceState(history.state, '', location.pathname);
     await this.live.reach(from);
     const unread = this.#feed.entries.filter((it) => Number(it.dataset.order) >= from);

@@ -32,7 +32,7 @@ export class Stream {
    * The number of the present attempt to connect or fetch. Answers to earlier attempts are dropped.
    */
   #turn = 0;
-  /** @type {Window | null | undefined} the `after_ms` of the last `bye`; null: do not reconnect */
+  /** @type {Window | null | undefined} the wait that the last `bye` asks for; null: no reconnect */
   #bye;
   /** @type {any} */
   #timer;
@@ -96,9 +96,10 @@ export class Stream {
   }
 
   /**
-   * Fetch the page again, because an older page has another epoch than the reader's state.
+   * Fetch the page again, because a page of older entries, just loaded, has another epoch than the
+   * reader's timeline.
    *
-   * @param {string} position of the older page
+   * @param {string} position of that page
    */
   startOver(position) {
     if (['', 'ended'].includes(this.#rests)) this.#reset({ position, after_ms: [0, 0] });

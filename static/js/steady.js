@@ -1,7 +1,7 @@
 // Keeps the text being read in place on the screen while the page changes around the text.
 // Rules: the browser's own scroll anchoring is off (page.css), so that all browsers do the same.
 
-/** The lines of an entry, in this module: its time, its heading and each paragraph of its text. */
+/** This module calls an entry's time, heading and each paragraph of the text "lines". */
 const LINES = '.when, h3, .body > *';
 const ABOVE = 'header > *, #key-events li, #pinned article';
 /** The id of the column beside the feed. A change in the column does not move the feed. */
@@ -56,7 +56,7 @@ function scrollOn(distance) {
   const before = scrollY;
   scrollBy({ top: wanted, behavior: 'instant' });
   const left = wanted - (scrollY - before);
-  owed = Math.abs(left) < 1 ? left : 0; // with a pixel or more left, the page cannot scroll further
+  owed = Math.abs(left) < 1 ? left : 0; // a pixel or more: the page's end is reached
 }
 
 /**

@@ -111,7 +111,7 @@ export function safely(act) {
 
 export class Times {
   #ahead_ms = 0; // how far the server's clock is ahead of the reader's
-  /** @type {WeakMap<Element, {revision: string | null, day: string}>} */
+  /** @type {WeakMap<Element, {revision: string | null, day: string}>} a cache of entries' days */
   #days = new WeakMap();
   /** The zone and language of `#days`. A new zone or language empties `#days`. */
   #dayName = '';
@@ -172,7 +172,8 @@ export class Times {
   }
 
   /**
-   * Hide a time's date when the time is on the same day as another instant that the reader knows.
+   * Hide a time's date when the time is on the same day as another instant that the reader knows:
+   * now, or the entry's own time.
    *
    * @param {Element | null} time @param {number} known_ms the other instant
    */

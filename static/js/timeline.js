@@ -61,9 +61,9 @@ function news(timeline, changes) {
  * Return the timeline with the next older page added.
  *
  * Return null when the page cannot be added: the page has another epoch, is older than `asked`,
- * does not follow the loaded entries, or has an entry that changed meanwhile. A page may be ahead
- * of the timeline. Its entries then count as changed at the timeline's offset. So the later frame
- * with the same change still updates the lists beside the feed.
+ * does not follow the loaded entries, or has an entry that changed meanwhile. A page may have
+ * changes whose frame has not arrived yet. The page's entries count as changed at the timeline's
+ * offset. So the frame still counts as new and updates the lists of pinned entries and key events.
  *
  * @param {Timeline} timeline @param {Page} page
  * @param {string} asked the timeline's position when the page was requested
@@ -82,10 +82,10 @@ export function extend(timeline, { position, changes = [], lowest = null, below 
 }
 
 /**
- * Return whether an entry with this order belongs to the loaded part of the feed. Other entries
- * appear only in the lists of key events and pinned entries.
+ * Return whether an entry belongs to the loaded part of the feed. Other entries appear only in the
+ * lists of key events and pinned entries.
  *
- * @param {Timeline} _ @param {number} order
+ * @param {Timeline} _ @param {number} order the offset of the entry's first publication
  */
 export const isLoaded = ({ lowest, below }, order) =>
   order >= (lowest ?? 0) && order < (below ?? Infinity);

@@ -9,7 +9,7 @@ export const POLLING = 2;
 /** Failures before the next transport is tried; TRIES_PROVEN is for a transport that has worked. */
 const TRIES = 2;
 export const TRIES_PROVEN = 6;
-/** Polls before the better transports are tried again. */
+/** After this number of polls, WebSocket and Server-Sent Events are tried again. */
 const POLLS = 12;
 
 export class Transports {
@@ -52,7 +52,7 @@ export class Transports {
     return isNew && this.current !== WEBSOCKET;
   }
 
-  /** Record a poll that was answered. */
+  /** Record a poll that was answered. After every POLLS polls, try the better transports again. */
   polled() {
     this.#tries = 0;
     this.#polls = (this.#polls + 1) % POLLS;

@@ -5,6 +5,7 @@ export interface Put {
   op: 'put';
   id: string;
   offset: number;
+  /** The offset of the entry's first publication, which sorts the feed. */
   order: number;
   /** `revision` and the members below come only in frames, not in changes read from a page. */
   revision?: number;
@@ -54,9 +55,9 @@ export interface Timeline {
    * #blog.
    */
   readonly latest: ReadonlyMap<string, Change>;
-  /** Order of the oldest loaded entry; null: all older entries are loaded. */
+  /** `order` of the oldest loaded entry; null: all older entries are loaded. */
   readonly lowest: number | null;
-  /** All loaded entries have a lower order than this; null: the newest entries are loaded. */
+  /** All loaded entries have a lower `order` than this; null: the newest entries are loaded. */
   readonly below: number | null;
 }
 
@@ -114,7 +115,7 @@ export interface World {
   console: { warn(text: string): void };
 }
 
-/** Bounds of a random wait, milliseconds. */
+/** The bounds of a random wait, in milliseconds. */
 export type Window = [number, number];
 
 export interface Wait {
@@ -133,7 +134,8 @@ export interface LiveWorld extends World {
 }
 
 /**
- * How the stream reacts to a frame: not at all (ok), by a reconnect (cut), or as the frame asks.
+ * How the stream reacts to a frame: not at all (ok), by a reconnect (cut), or as a frame `hello`,
+ * `reset` or `bye` asks.
  */
 export type Verdict =
   | { t: 'ok' | 'cut' }
@@ -144,11 +146,13 @@ export type Verdict =
 /** New entries that the reader has not seen. No function alters an Arrivals object. */
 export interface Arrivals {
   /**
-   * The order of each new entry, by id, that this page cannot show because it shows older entries.
+   * The new entries that this page lacks because it shows only older ones: `order` (the offset of
+   * first publication) by id.
    */
   readonly missing: ReadonlyMap<string, number>;
   /**
-   * From this order on, the page may lack entries that `missing` does not list; 0: it lists all.
+   * The page may lack further entries, first published at this offset or later; 0: `missing` lists
+   * all entries that the page lacks.
    */
   readonly from: number;
   /** Ids of entries that are not yet announced to screen readers. */

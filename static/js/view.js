@@ -1,4 +1,5 @@
-// Shows changes and fetched pages: the header, the feed and the lists beside the feed.
+// Shows changes and fetched pages: the header, the feed, and the two lists beside the feed (pinned
+// entries and key events).
 // Rules: rendering is idempotent. The text being read stays in place.
 
 import { arrive, forget, miss, NO_ARRIVALS, startOver } from './arrivals.js';
@@ -35,7 +36,8 @@ function changeOf(node) {
 }
 
 /**
- * Set the numbers that the markup of a page has and the markup of a frame leaves out.
+ * Set an entry's offset, order and revision on its element. The markup of a page has these numbers;
+ * the markup of a frame leaves them out.
  *
  * @param {HTMLElement} node @param {Put} it
  */
@@ -160,7 +162,7 @@ export class View {
   }
 
   /**
-   * Insert, update or remove an entry in a list beside the feed.
+   * Insert, update or remove an entry in the list of pinned entries or of key events.
    *
    * @param {string} name the list's selector @param {string} id
    * @param {Element | null | undefined | false} node
@@ -171,7 +173,8 @@ export class View {
   }
 
   /**
-   * Highlight, hide or count new entries.
+   * Highlight or hide each new entry, and add the entry to the next announcement to screen readers.
+   * Count the entry when this page lacks it.
    *
    * @param {string[]} ids of new entries @param {Timeline} timeline
    * @param {boolean} isOpen whether new entries are shown at once
@@ -248,7 +251,7 @@ export class View {
   }
 
   /**
-   * Remove entries that are older than all pages fetched since a reset.
+   * Remove entries that are older than all pages fetched since a reset: they may have been deleted.
    *
    * @param {Timeline} timeline
    */
@@ -267,8 +270,8 @@ export class View {
   }
 
   /**
-   * Update everything that depends on the lists: marks of empty lists, days, the count of new
-   * entries.
+   * After a change of the lists, update the marks of an empty feed, the lines between days, and the
+   * count of new entries.
    */
   update() {
     this.feed.update();

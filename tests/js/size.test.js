@@ -1,5 +1,5 @@
 // The styles that a reader's browser loads stay small. tests/integration/test_wheel.py measures the
-// scripts as a wheel serves them.
+// scripts, because the server joins them and leaves out the comments.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

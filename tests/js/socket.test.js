@@ -210,7 +210,7 @@ test('a connection is closed when it says no hello within ten seconds', () => {
   fake.pass(10_000);
   assert.ok(fake.opened[0].isClosed);
   assert.equal(fake.socket.url, `/events/${POSITION}`);
-  assert.equal(state(), undefined); // polling is still to be tried, so no loss is shown
+  assert.equal(state(), undefined); // polling has not been tried yet, so no loss is shown
 });
 
 test('a stream reconnects within a second when a stable connection is cut', () => {
@@ -331,7 +331,7 @@ test('a reset stream reconnects when the page never reaches the position', async
   fake.pass(0);
   for (let tries = 0; tries < 6; tries += 1) {
     assert.equal(fake.opened.length, 1);
-    await fake.request.answer(200, 'aa.3.00000000'); // the held position
+    await fake.request.answer(200, 'aa.3.00000000'); // the reader's position, as before the reset
     fake.pass(5_000);
   }
   assert.equal(fake.socket.url, '/live/aa.3.00000000');
@@ -417,7 +417,7 @@ test('a stream reconnects without its watchdog when the machine has slept', () =
   const { fake, stream } = live();
   stream.wake();
   assert.equal(fake.opened.length, 1);
-  fake.now_ms += 40_001; // timers did not run
+  fake.now_ms += 40_001; // time passes, but no timer runs, as on a sleeping machine
   stream.wake();
   assert.equal(fake.opened.length, 2);
 });

@@ -9,7 +9,7 @@ import { words } from '../../static/js/status.js';
 
 const NOW = 1_000_000;
 
-/** @type {[State['name'], number | null, string, string][]} */
+/** @type {[State['name'], number | null, string, string][]} state, next try, blog's status, text */
 const READINGS = [
   ['live', null, 'live', 'Live'],
   ['live', null, 'upcoming', 'Waiting for coverage to begin'],

@@ -1,4 +1,4 @@
-// Relative times: the unit, the day, and the server's time in place of a wrong clock.
+// Times on the page: relative times, the start of a day, and the server's correction of a clock.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -38,7 +38,7 @@ test('a day starts at midnight in the zone of the blog', () => {
   assert.ok(isSameDay(late, early, 'UTC'));
 });
 
-/** Language, zone and clock of a title, and the title that liveblog/html/when.py makes. */
+/** Language, zone, time of day, and the `title` that liveblog/html/when.py writes for them. */
 const TITLES = [
   ['en', 'America/New_York', '1:57 AM EST', 'Wednesday, November 6, 2024, 1:57 AM EST (America/New_York)'],
   ['en-GB', 'Europe/London', '06:57 GMT', 'Wednesday, 6 November 2024, 06:57 GMT (Europe/London)'],
@@ -60,7 +60,7 @@ test("a clock has the server's digits and spaces in every language", () => {
   assert.deepEqual(clocks, ['6:57 AM UTC', '6:57 (UTC)']);
 });
 
-/** The line of times of an entry, as the server renders it. */
+/** A stand-in for the element that has an entry's time, as the server renders it. */
 class Line {
   /** @param {string} datetime */
   constructor(datetime) {

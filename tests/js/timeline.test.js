@@ -1,4 +1,5 @@
-// The timeline against the vectors that it shares with Python, and against random histories.
+// The timeline, tested with the cases of tests/vectors/timeline.json, which Python's timeline
+// passes too, and with random histories of a blog.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -14,7 +15,7 @@ const CASES = JSON.parse(
 );
 const HISTORIES = 300;
 
-/** @param {{position: string, changes: Change[]}} start */
+/** Apply changes to an empty timeline. @param {{position: string, changes: Change[]}} start */
 function build({ position, changes }) {
   const [epoch] = position.split('.');
   const empty = timelines.create({ position: `${epoch}.0.00000000` });
@@ -31,7 +32,7 @@ for (const { name, start, steps, end } of CASES) {
   test(name, () => {
     let timeline = build(start);
     for (const step of steps) {
-      if (!step.frame) continue; // `since` steps test only the Python timeline
+      if (!step.frame) continue; // the step is for Python, whose timeline returns changes
       const before = timeline;
       const applied = timelines.apply(timeline, step.frame);
       timeline = applied.timeline;
@@ -109,7 +110,11 @@ test('after a reset a page is accepted when it has reached the position, or has 
 
 // -- random histories ---------------------------------------------------------------------
 
-/** @param {number} seed @returns {() => number} in [0, 1): mulberry32 */
+/**
+ * Return a generator of random numbers in [0, 1) (mulberry32). The seed makes a failure repeatable.
+ *
+ * @param {number} seed @returns {() => number}
+ */
 function chance(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -120,7 +125,7 @@ function chance(seed) {
 }
 
 /**
- * Return a server's timelines at the offsets 0, 1, 2, …
+ * Make a blog with random changes, and return its timelines at the offsets 0, 1, 2, …
  *
  * @param {() => number} random
  */
@@ -142,7 +147,11 @@ function history(random) {
   return states;
 }
 
-/** @param {Timeline[]} states @param {number} from @param {number} to @returns {Frame} */
+/**
+ * Return the frame with the changes between two offsets of the history.
+ *
+ * @param {Timeline[]} states @param {number} from @param {number} to @returns {Frame}
+ */
 function missed(states, from, to) {
   const changed = [...states[to].latest.values()].filter(({ offset }) => offset > from);
   return frame(from, to, changed.sort((a, b) => a.offset - b.offset));
@@ -159,7 +168,11 @@ function page(state, size = 5) {
   });
 }
 
-/** @param {() => number} random @param {Timeline[]} states */
+/**
+ * Return the timeline of a reader who joins anywhere, receives random frames, and then reconnects.
+ *
+ * @param {() => number} random @param {Timeline[]} states
+ */
 function read(random, states) {
   const top = states.length - 1;
   const upTo = (/** @type {number} */ n) => Math.floor(random() * (n + 1));

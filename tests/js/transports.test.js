@@ -1,4 +1,4 @@
-// Which transport is tried next.
+// The choice of the next transport after a failure: WebSocket, Server-Sent Events or polling.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

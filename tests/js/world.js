@@ -1,5 +1,5 @@
-// A stand-in for the browser: the test sets the clock and the random numbers, and plays the sockets
-// and answers.
+// A stand-in for the browser of a stream: a test sets the clock and the random numbers, sends
+// frames on sockets, and answers requests.
 
 /** A WebSocket or EventSource, as the stream sees it. */
 class Connection {
@@ -26,7 +26,7 @@ class Socket extends Connection {
   /** @type {any} */
   onclose = null;
 
-  /** End the connection, as server or network do. @param {number} code */
+  /** End the connection, as the server or a failing network does. @param {number} code */
   end(code) {
     this.onclose?.({ code });
   }
@@ -43,7 +43,7 @@ class Source extends Connection {
 
 export class FakeWorld {
   now_ms = 1_000_000;
-  /** The next random numbers. */
+  /** The number that `Math.random` returns. */
   chance = 0.5;
   isOnline = true;
   /** @type {(Socket | Source)[]} in the order of opening */
@@ -56,7 +56,7 @@ export class FakeWorld {
   #timers = new Map();
   #next = 1;
 
-  /** Return the world for the stream. @returns {import('../../static/js/types.js').World} */
+  /** Return a stand-in for `window`. @returns {import('../../static/js/types.js').World} */
   get world() {
     const open = (/** @type {Socket | Source} */ it) => this.opened[this.opened.push(it) - 1];
     return /** @type {any} */ ({
@@ -95,7 +95,7 @@ export class FakeWorld {
         const text = typeof body === 'string' ? body : JSON.stringify(body);
         if (status) resolve({ status, text: async () => text });
         else reject(new TypeError('network'));
-        await new Promise((done) => setImmediate(done)); // until the stream has handled the answer
+        await new Promise((done) => setImmediate(done)); // lets the stream handle the answer first
       };
       this.requests.push({ url, answer });
     });
@@ -109,7 +109,7 @@ export class FakeWorld {
     return this.requests[this.requests.length - 1];
   }
 
-  /** Milliseconds until the next timer; null without one. */
+  /** Milliseconds until the next timer is due; null when no timer is set. */
   get wait_ms() {
     const due = [...this.#timers.values()].map(({ at_ms }) => at_ms - this.now_ms);
     return due.length ? Math.min(...due) : null;

@@ -1,6 +1,7 @@
-// Reads and writes the desk's document: forms, their boxes (input fields), reasons and notices. A
-// reason is a sentence that explains a rejected write, beside a box or once for the whole form.
-// Rules: this module empties no box. form.js interprets the boxes and the API's answers.
+// Reads and writes the elements of the desk's pages: forms, their boxes (input fields), notices and
+// reasons. A reason is a sentence about a rejected write, beside a box or for the whole form.
+// Rules: desk/page.js decides when boxes are emptied. desk/form.js interprets the boxes and the
+// API's answers.
 
 /** @import {Outcome, Values} from './form.js' */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Box */
@@ -20,7 +21,7 @@ export const stale = () => document.dispatchEvent(new Event('stale'));
 
 // -- forms
 
-/** @param {HTMLFormElement} form @returns {Values} for each name, the last box counts */
+/** @param {HTMLFormElement} form @returns {Values} when boxes share a name, the last one counts */
 export function valuesOf(form) {
   const values = /** @type {Values} */ (Object.fromEntries(new FormData(form)));
   delete values.idempotency_key;
@@ -41,7 +42,8 @@ export function fillBox(form, name, text) {
 export const keyOf = (form) => one('[name=idempotency_key]', form);
 
 /**
- * Show the reasons of a write's outcome: some beside a box, one for the whole form.
+ * Show the sentences about a write: `fields` beside their boxes, `reason` for the whole form. Focus
+ * the first box that the API rejected.
  *
  * @param {HTMLFormElement} form
  * @param {Outcome} outcome

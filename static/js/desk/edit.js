@@ -24,7 +24,7 @@ import { parseHtml } from '../morph.js';
 
 /** @type {HTMLDialogElement} */
 export const dialog = one('#editing');
-/** The form's values before this editor changed them. @type {Values} */
+/** The stored values. A box with another value was changed by this editor. @type {Values} */
 let base = {};
 
 /** Open the dialog. @param {string} url of the entry's page on the desk */
@@ -93,7 +93,11 @@ async function save(form, values) {
   if (outcome.kind === 'gone') orphan(form);
 }
 
-/** @param {Values} values @param {HTMLFormElement} form @returns a new entry's fields */
+/**
+ * Return the fields of a new entry: no empty ones, and no note, which explains an edit to readers.
+ *
+ * @param {Values} values @param {HTMLFormElement} form
+ */
 function newEntry(values, form) {
   const all = Object.entries(entryFields(values, form.dataset.zone ?? 'UTC'));
   const left = ['note_kind', 'note'];

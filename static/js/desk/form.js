@@ -5,7 +5,8 @@
 /** @typedef {Record<string, string>} Values the values of a form's boxes (input fields), by name */
 /** @typedef {{pointer: string, detail: string}} FieldError */
 /**
- * @typedef {object} Problem an error of the API: RFC 9457, and members of our own
+ * @typedef {object} Problem an error answer of the API, as in RFC 9457; `errors` and `current` are
+ *   our additions
  * @property {string} [type]
  * @property {string} [detail]
  * @property {FieldError[]} [errors]
@@ -24,7 +25,9 @@
  */
 /**
  * @typedef {'done' | 'rejected' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
- *   | 'wait'} Kind
+ *   | 'wait'} Kind the result of a write. unknown: no answer, or an error of the server; conflict:
+ *   another editor saved first; gone: the entry was deleted; already: another text was stored with
+ *   the same Idempotency-Key; wait: too many requests
  */
 /**
  * @typedef {object} Outcome the result of a write
@@ -197,8 +200,8 @@ export function linkOf(text = '', url = '') {
 }
 
 /**
- * Return the name of the box that a JSON pointer means: `byline` for /byline/0, `successor_url` for
- * /successor/url.
+ * Return the name of the box that an error of the API is about: `byline` for the JSON pointer
+ * /byline/0, `successor_url` for /successor/url.
  * @param {string} pointer
  */
 export function boxNameOf(pointer) {

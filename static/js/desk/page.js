@@ -1,7 +1,7 @@
 // The desk's page of a blog: a form for new entries, and a feed that is live like the reader's
 // page.
-// Rules: all markup comes from the server or its templates. Only a 201 empties a box, because then
-// the text is stored.
+// Rules: all markup comes from the server or its templates. Only the API's answer 201 empties a
+// box, because then the text is stored.
 
 import { entryFields, headerFields, isEmpty } from './form.js';
 import { dialog, edit, watchEdit } from './edit.js';
@@ -34,9 +34,9 @@ import { View } from '../view.js';
 /** @import {Answer} from './send.js' */
 
 const KEEP_MS = 1_000;
-/** The page is fetched this long after a change, so that several changes cause one request. */
+/** A change causes a fetch of the page after this delay: several changes cause only one fetch. */
 const LOAD_DELAY_MS = 150;
-/** The time between two fetches of the page. Only a fetch finds new drafts: streams have none. */
+/** The time between two fetches of the page, to find new drafts: streams do not carry drafts. */
 const LOOK_MS = 30_000;
 const LOAD_MS = 10_000;
 
@@ -84,7 +84,7 @@ function clear(form, sent, entry) {
   boxOf(form, 'body')?.focus();
 }
 
-// -- small buttons: pin, key, publish, delete, undo
+// -- the buttons of an entry: pin, mark as a key event, publish, delete, undo a deletion
 
 /** @param {SubmitEvent} event */
 async function act(event) {
@@ -107,9 +107,9 @@ async function act(event) {
 }
 
 /**
- * Call the API for a small button.
+ * Call the API for a button of an entry.
  *
- * @param {string} what the button's action: delete, restore or a change of fields
+ * @param {string} what `delete`, `restore`, or another word for a change of the entry's fields
  * @param {string} path of the entry in the API @param {Values} values @returns {Promise<Answer>}
  */
 function acted(what, path, { revision, ...values }) {
@@ -226,10 +226,10 @@ function buttons(article, actions) {
 }
 
 /**
- * Let a button remove a mark that is set.
+ * Let the button that pins an entry unpin a pinned entry, and likewise for key events.
  *
- * @param {HTMLInputElement} box @param {boolean} isSet
- * @param {string} undo the button's text when the mark is set
+ * @param {HTMLInputElement} box @param {boolean} isSet whether the entry is pinned, or a key event
+ * @param {string} undo the button's text when `isSet`
  */
 function toggle(box, isSet, undo) {
   if (!isSet) return;
@@ -242,8 +242,8 @@ function toggle(box, isSet, undo) {
 let timer;
 
 /**
- * Fetch the page after a short delay, for the unpublished entries, which no stream has. While no
- * stream works, the fetched page also updates the feed.
+ * Fetch the page after a short delay, to update the list of unpublished entries, which streams do
+ * not carry. While no stream works, the fetched page also updates the feed.
  */
 function reload() {
   clearTimeout(timer);

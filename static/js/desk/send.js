@@ -48,7 +48,8 @@ const STORE = {
 let store = 'up';
 
 /**
- * Show the state of the store. The state "up" does not clear the warning "older"; a reload does.
+ * Show the state of the store. The warning "older" (the store lost the latest changes) stays until
+ * a reload, even when the store is "up".
  *
  * @param {string} state a key of STORE, or "unheld": the store answers, but the worker that was
  *   asked has not loaded this blog
