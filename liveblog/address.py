@@ -1,10 +1,10 @@
-"""The key of a client for the limits per address, on readers and on failed sign-ins."""
+"""The key by which the limits per address count a client: its readers and its failed sign-ins."""
 
 import ipaddress
 
 
 def counted_address(host: str) -> str:
-    """Return the key of a client for counting: its IPv4 address, or its IPv6 /64 network.
+    """Return the key that counts a client: its IPv4 address, or its IPv6 /64 network.
 
     A provider gives one IPv6 customer a whole /64, so a limit for each IPv6 address would not limit
     a customer. Clients of unix sockets have no address: all count as "unix".

@@ -172,10 +172,11 @@ def _given(scope: Scope, name: bytes) -> bytes:
 
 
 def best_coding(accepted: bytes) -> str:
-    """Return the coding with the highest q in an Accept-Encoding; among equals, the preferred one.
+    """Return the coding with the highest q in an Accept-Encoding; among equals, br before gzip.
 
-    Returns identity when the client accepts no coding: a page helps more than an error, and RFC
-    9110, section 12.5.3, leaves the choice to the server. Malformed parts are ignored.
+    Returns identity, the plain body, when the client accepts no coding at all: a page helps more
+    than an error, and RFC 9110, section 12.5.3, leaves the choice to the server. Malformed parts
+    are ignored.
     """
     return _best_coding(accepted[:ACCEPT_BYTES_MAX])
 

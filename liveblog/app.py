@@ -1,6 +1,6 @@
 """Compose the application: make every part, and pass to each part the parts that it needs.
 
-Rules: composes only. No part reads `app.state`.
+Rules: composes only. No part reads `app.state`: each part gets the other parts as arguments.
 """
 
 import asyncio
@@ -49,8 +49,9 @@ def create() -> ASGIApp:
 def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     """Make the application.
 
-    `settings.redis_url` must be set: `liveblog serve` sets it to its embedded store. `liveblog
-    serve` passes its `worker`; None means that another ASGI server runs the application.
+    `settings.redis_url` must be set. When no store is configured, `liveblog serve` sets it to the
+    address of its embedded store. `liveblog serve` passes its `worker`; None means that another
+    ASGI server runs the application.
     """
     worker = worker or Worker()
     nodes = connect(settings.redis_url)

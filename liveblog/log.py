@@ -60,8 +60,9 @@ def configure_logging(settings: Settings) -> None:
 class NoSockets(logging.Filter):
     """Drops the records of uvicorn and websockets about a single socket.
 
-    They log each accepted socket with its query string, each closed socket, and a traceback for
-    each frame that is not UTF-8. Reconnecting readers cause thousands of records a second.
+    Both libraries log each accepted socket with its query string, each closed socket, and a
+    traceback for each frame that is not UTF-8. Reconnecting readers cause thousands of records a
+    second.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

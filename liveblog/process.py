@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 
 def _keep_listening() -> None:
-    """Do nothing: the application cannot close the sockets of an unknown server."""
+    """Do nothing: only `liveblog serve` lets the application close the listening sockets."""
 
 
 @dataclass(eq=False)
 class Worker:
-    """The process in which the application runs.
+    """Runs the endless tasks of a worker in this process; ends the process when a task fails.
 
     `stop_listening` closes the server's listening sockets. `replaces_another`: the process replaces
     a running worker, and listens only after the store has answered. `has_failed`: a coroutine of

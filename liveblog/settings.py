@@ -30,7 +30,7 @@ _DATA_DIR: Final = Path("data")
 
 
 class SettingsError(Exception):
-    """The environment is invalid; the text names each variable, its limit and its value."""
+    """A setting is invalid, or static files are missing; the text names every fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Row:
     `env`: its full name. `text`: the description in Markdown, without a full stop. `low` and
     `high`: the range in `unit`, both included; None: no limit. `choices`: the allowed words; empty:
     any text. `shown`: the default in words, where the value itself would not explain it. `secret`:
-    no message contains the value, and the file that `{env}_FILE` names may hold it. `parse`:
-    returns the value of a text, or raises ValueError.
+    no message contains the value; the variable `{env}_FILE` may name a file with the value instead.
+    `parse`: returns the value of a text, or raises ValueError.
     """
 
     env: str
@@ -189,7 +189,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     """Return the settings of an environment; an empty value counts as not set.
 
     Raises SettingsError, which names every fault: a `LIVEBLOG_` name that is not in the list, a
-    value outside its limits, a secret that is set twice, an unreadable or empty `_FILE`.
+    value outside its limits, a secret that is set twice, an unreadable or empty `_FILE`, or
+    settings that contradict each other.
     """
     faults = [*_unknown(environ)]
     values: dict[str, Any] = {}
@@ -277,7 +278,7 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
 def _parsed(item: "Field[Any]", given: str) -> Any:
     """Return a setting's value from its text.
 
-    Raises ValueError, which names variable, limit and value.
+    Raises ValueError, which names the variable and its limit, and the value unless it is secret.
     """
     row: Row = item.metadata["row"]
     shown = "" if row.secret else f", not {given!r}"

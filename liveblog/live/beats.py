@@ -18,9 +18,9 @@ from liveblog.live.shared import Counts
 
 
 class Beats:
-    """The heartbeats of one blog.
+    """Sends the heartbeats of one blog; aborts readers with too many unanswered pings.
 
-    `send` aborts a reader that has more than `unheard_max` unanswered pings.
+    `unheard_max` is how many pings a reader may leave unanswered.
     """
 
     def __init__(

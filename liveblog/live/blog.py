@@ -51,7 +51,7 @@ class Shared(Protocol):
 
 
 class LiveBlog:
-    """One blog in this worker.
+    """Serves one blog in this worker, by calls to the parts that the module docstring names.
 
     Pages and transports use `blog`, `position`, `timeline`, `join`, `leave`, `frame`, `article`,
     `kept`, `keep` and `confirm`. The hub calls `receive` and `repair`. The hub's periodic tasks
@@ -190,8 +190,8 @@ class LiveBlog:
     def replaced(self, was: Position) -> None:
         """React to a replaced state: evict everything that was made from the old state.
 
-        `was` is the position of the old state. When the new state has another history, reset the
-        readers that had a verified position.
+        `was` is the position of the old state. When the history of the new state does not contain
+        `was`, reset the readers that had a verified position: their pages show the old history.
         """
         self.cache.drop_all()
         if self.timeline.standing(was) == "unknown":  # another history

@@ -16,9 +16,10 @@ CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # limit for the frames and pages of 
 
 
 class ReadersBehind(Protocol):
-    """The readers of one blog whose sockets are full, and when each socket became full.
+    """The part of a blog's roster that `HeldBytes` uses.
 
-    The socket that became full first comes first.
+    `behind` has the readers whose sockets are full, and when each socket became full. The socket
+    that became full first comes first.
     """
 
     behind: dict[AnyReader, float]
@@ -27,7 +28,7 @@ class ReadersBehind(Protocol):
 
 
 class HeldBytes:
-    """The number of bytes that wait for full sockets, over all blogs of a worker.
+    """Counts the bytes that wait for full sockets of all blogs; aborts readers above the limit.
 
     `rosters` returns one roster, the collection of readers, for each blog. A roster calls `add`
     when a socket is full, and subtracts from `bytes` when the socket has drained.
@@ -56,7 +57,7 @@ class HeldBytes:
 
 
 class Cached(Protocol):
-    """The cache of one blog."""
+    """The part of a blog's cache that `CacheBudget` uses."""
 
     cached_bytes: int
 
@@ -64,7 +65,7 @@ class Cached(Protocol):
 
 
 class CacheBudget:
-    """The limit on the bytes of cached frames and pages, over all blogs of a worker."""
+    """Limits the bytes of cached frames and pages, over all blogs of a worker."""
 
     def __init__(self, caches: Callable[[], Iterable[Cached]]) -> None:
         self._caches = caches

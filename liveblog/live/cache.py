@@ -32,9 +32,10 @@ class Render(Protocol):
 
 
 class BlogCache:
-    """The cache of one blog's frames, answers and HTML.
+    """Makes and caches one blog's frames and HTML; caches HTTP answers that other modules make.
 
-    `cached_bytes` counts the bytes of frames and answers only.
+    `cached_bytes` counts the bytes of frames and answers only. Encoded changes and HTML are limited
+    by their number.
     """
 
     def __init__(

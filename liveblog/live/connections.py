@@ -8,7 +8,7 @@ readers, too.
 
 Rules: translates the callbacks of the HTTP parser into the events of live/exchange.py, and carries
 out the decisions of that module. Uses private names of uvicorn, so pyproject.toml limits the
-version of uvicorn, and a test lists the names.
+version of uvicorn, and tests/unit/test_uvicorn.py fails when a name is missing.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ def _hand_over(transport: asyncio.Transport, protocol: "DirectReader | Http", da
 
 
 class Front(asyncio.Protocol):
-    """The asyncio protocol of a new connection, until its first bytes show the kind of request."""
+    """Collects the first bytes of a connection, then passes it to the protocol for its request."""
 
     __slots__ = ("_data", "_direct", "_parts", "_transport")
 
@@ -157,8 +157,8 @@ class Http(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
         super().connection_made(transport)
         # One unsent byte must pause writing, since the pause starts a deadline. With uvicorn's
-        # default limit, 64 KiB of unsent bytes would start none. A plain transport pauses above the
-        # limit `high`, a TLS transport at the limit.
+        # default limit, 64 KiB of unsent bytes would start no deadline. A plain transport pauses
+        # above `high`, so `high` is 0. A TLS transport pauses at `high`, so `high` is 1.
         transport.set_write_buffer_limits(high=int(self.scheme == "https"), low=0)
 
     def data_received(self, data: bytes) -> None:

@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Connections that must finish something within `seconds` after `note`.
+    """Tells which connections are late with one step, such as sending a whole request head.
+
+    `note` starts the time of a connection, `forget` ends it, and `passed` yields the late ones.
 
     All connections have the same time limit. So the order of the dictionary `_since` is the order
     of the deadlines, and no connection needs a timer.
@@ -38,7 +40,7 @@ class Deadlines(Generic[T]):
         for connection, since in list(self._since.items()):
             if since > before and not all_of_them:
                 return
-            # The caller ends each connection before the next one is yielded. Thereby a later
-            # connection of this list may end, too. A connection without a deadline is skipped.
+            # The caller ends each connection before the next one is yielded. This may end a later
+            # connection of the list, too. That connection then has no deadline and is skipped.
             if self._since.pop(connection, None) is not None:
                 yield connection

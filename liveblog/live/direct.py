@@ -60,10 +60,10 @@ class HeadConnection(Connection, Protocol):
 
 @dataclass
 class DirectTransport:
-    """The parts that all connections of a worker share: `Door`, deadlines, trusted proxies.
+    """Admits the direct readers of a worker, and ends connections that miss a deadline.
 
     `door` accepts or refuses readers, and counts them (live/door.py). `trusted`: the proxies whose
-    X-Forwarded-* headers are believed, in uvicorn's notation.
+    X-Forwarded-* headers are believed, written as uvicorn's setting `forwarded_allow_ips`.
     """
 
     door: Door
@@ -148,9 +148,9 @@ class DirectTransport:
     def _sender(
         self, headers: Headers, transport: asyncio.Transport, is_tls: bool
     ) -> tuple[str, str]:
-        """Return the client's scheme, and the client's address for the limit of readers.
+        """Return the client's scheme, and the address that the limit of readers counts.
 
-        The address is "" without proxy headers and without a limit of readers per address.
+        The address is "" when the request has no proxy headers and no limit per address is set.
         """
         scheme = "https" if is_tls else "http"
         forwarded = is_forwarded(headers)
@@ -182,12 +182,12 @@ class DirectTransport:
 class DirectReader(Reader[bytes], asyncio.Protocol):
     """A reader whose frames are written straight to its socket.
 
-    The first `data_received` must get a whole request head: uvicorn (`ws=`) and `connections` both
-    collect the head before they call this method.
+    The first `data_received` must get a whole request head. Both callers collect the head before
+    they call this method: uvicorn (its setting `ws=`) and live/connections.py.
 
     The kernel gives the number of a closed descriptor to the next connection, so a late write could
     reach another client. asyncio and uvloop close a descriptor only after `connection_lost`. So
-    `_fd` becomes -1 there at the latest, and earlier when the worker ends the connection.
+    `connection_lost` sets `_fd` to -1, unless the worker ended the connection and set it before.
     """
 
     transport_name: ClassVar[str]
@@ -226,8 +226,8 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         # One unsent byte must call `pause_writing`, since the reader is behind from then on. The
-        # default limits of asyncio are higher. A plain transport pauses above the limit `high`, a
-        # TLS transport at the limit.
+        # default limits of asyncio are higher. A plain transport pauses above `high`, so `high` is
+        # 0. A TLS transport pauses at `high`, so `high` is 1.
         transport.set_write_buffer_limits(high=int(self.is_tls), low=0)
 
     def data_received(self, data: bytes) -> None:

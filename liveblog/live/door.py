@@ -109,7 +109,10 @@ def read_request(
 
 
 def read_since(text: str | None) -> tuple[Position | None, bool]:
-    """Return the position in a request's `since`, None without one, and whether it is malformed."""
+    """Return the position in the text of `since`, and whether the text is malformed.
+
+    The position is None when the text is missing, empty or malformed.
+    """
     if not text:
         return None, False
     position = Position.parse(text)

@@ -28,9 +28,9 @@ def draining_first(
 ) -> Iterator[None]:
     """Drain on the first SIGTERM or SIGINT, then call the server's handler of that signal.
 
-    A second signal goes to the server's handler at once. A signal that the server does not handle
-    keeps its effect. Outside the main thread this does nothing, since servers install no handlers
-    there. `lead_s`, `window_s` and `stop_listening` are passed to `drain`.
+    A second signal goes to the server's handler at once. A signal for which the server has no
+    handler is left alone. Outside the main thread this does nothing, since servers install no
+    handlers there. `lead_s`, `window_s` and `stop_listening` are passed to `drain`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -16,7 +16,7 @@ ENDED_PACE_S: Final = 10.0  # the readers of an ended blog are then closed over 
 
 
 class Ending:
-    """The end of one blog: when the blog ended, and the gradual closing of its readers' streams."""
+    """Notes when one blog ends, and then closes its readers' streams, a few each second."""
 
     def __init__(
         self, timeline: Timeline, roster: Roster, fanout: Fanout, clock: Callable[[], float]

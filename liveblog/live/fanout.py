@@ -79,10 +79,10 @@ class Fanout:
     def admit_waiting(self, read: int = 0) -> None:
         """Admit waiting readers whose position has become known.
 
-        A position is unknown when it has another epoch, another check, or an offset that the
-        timeline has not reached. Messages may bring the timeline to the position, or a repair, a
-        read of the store (live/repair.py). Only a read that starts after the reader came can show
-        that the position does not exist.
+        A position is unknown when its epoch or check differs from the timeline's, or when the
+        timeline has not reached its offset. Later messages may advance the timeline to the
+        position. A repair, a read of the store (live/repair.py), may do so, too. Only a read that
+        starts after the reader came can show that the position does not exist.
 
         `read` is the number of the read that has just ended, 0 for none. A reader is reset when the
         reader came before this read started and its position is still unknown.

@@ -1,7 +1,7 @@
 """Request heads on the connections of `serve`: recognise streams, parse and check heads.
 
-Rules: bytes in, values out; no I/O. Trusted proxies are recognised as in uvicorn, so that direct
-readers and all other requests have the same scheme and address.
+Rules: bytes in, values out; no I/O. Trusted proxies are recognised as in uvicorn. So a client has
+the same scheme and address as a direct reader (live/direct.py) and in requests that uvicorn serves.
 """
 
 import re

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass
 class Hub:
-    """All blogs of this worker.
+    """Loads the blogs of this worker, passes messages to them, and drops unused blogs.
 
     `clock` returns monotonic seconds, `now` milliseconds since 1970. The coroutine `run` must be
     running, for heartbeats, comparisons with the store and time limits.
@@ -51,7 +51,8 @@ class Hub:
     clock: Callable[[], float] = time.monotonic
     counts: Counts = field(default_factory=Counts)
     draining: bool = False
-    on_pass: Callable[[float], None] = lambda _: None  # gets the seconds of each walk over readers
+    # Gets how many seconds each walk over the readers of a blog took (live/fanout.py).
+    on_pass: Callable[[float], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.lives: OrderedDict[str, LiveBlog] = OrderedDict()  # the least recently used first
@@ -137,7 +138,7 @@ class Hub:
         return self.store.up
 
     def store_of(self, slug: str) -> StoreState:
-        """Return whether the store has a blog and can read it; `StoreWatch.state_of` has the words.
+        """Return whether the store has a blog and can read it, as `StoreWatch.state_of` does.
 
         A draft gets the same state as a blog that is not in this worker's memory. Anyone may ask,
         so the answer must not show that a draft exists.

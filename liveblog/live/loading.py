@@ -24,7 +24,7 @@ LOADING_MAX: Final = 100  # concurrent loads
 
 
 class HeldBlogs(Protocol):
-    """The blogs in a worker's memory; the hub implements this Protocol."""
+    """The blogs in a worker's memory, as `Loading` uses them; the hub implements this Protocol."""
 
     @property
     def lives(self) -> Container[str]:
@@ -38,7 +38,7 @@ class HeldBlogs(Protocol):
 
 
 class Loading:
-    """The loads of one worker. `spawn` runs a coroutine as a task that ends with the hub."""
+    """Loads blogs into one worker. `spawn` runs a coroutine as a task that ends with the hub."""
 
     def __init__(
         self,

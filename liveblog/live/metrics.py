@@ -58,7 +58,7 @@ disable_created_metrics()
 
 
 class Metrics:
-    """The metrics of one worker, and the text of all workers' metrics.
+    """Copies the counts of one worker into metrics, and writes the metrics of all workers as text.
 
     Each process makes one `Metrics` before it has readers. The coroutine `run` runs as a task while
     the worker serves. `text` returns the body of the answer to `GET /metrics`.

@@ -52,7 +52,7 @@ class Ticked(Protocol):
 
 
 class PeriodicTasks:
-    """The periodic tasks of a worker. `now` returns milliseconds since 1970."""
+    """Runs the periodic tasks of a worker. `now` returns milliseconds since 1970."""
 
     def __init__(
         self, blogs: Mapping[str, Ticked], heartbeat_s: float, now: Callable[[], int]

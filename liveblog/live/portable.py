@@ -45,16 +45,16 @@ from liveblog.live.door import (
 from liveblog.live.frame import Data, Encoding, Frame, encoding_of
 from liveblog.live.reader import RESET_WINDOW_MS, Reader
 
-CLOSE_S: Final = 5.0  # limit for the last frame and the close of a WebSocket
-FREED_S: Final = 10.0  # limit for the ASGI server to end a stalled reader's answer
-CONFIRM_S: Final = 1.0  # limit for the store to verify a position, before `changes` answers
+CLOSE_S: Final = 5.0  # time limit for sending the last frame and the close code of a WebSocket
+FREED_S: Final = 10.0  # time limit for the ASGI server to end a stalled reader's answer
+CONFIRM_S: Final = 1.0  # time limit for the store to verify a position before `changes` answers
 
 T = TypeVar("T")
 End = tuple[Frame | None, int]  # the last frame and the close code
 
 
 class TaskReader(Reader[Data]):
-    """A reader whose frames are sent by a task of its own, one at a time."""
+    """A reader with one task, `run`, which sends the reader's frames one at a time."""
 
     __slots__ = ("_last", "_next", "_wake", "_writing")  # `_next`: the frame to send next
 
@@ -112,7 +112,7 @@ class SocketEndpoint:
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         # Both errors mean that the reader is gone or does not answer the close. No reaction is
-        # necessary: the reader reconnects from its own position.
+        # necessary: the reader reconnects with the last position that it received.
         with contextlib.suppress(WebSocketDisconnect, TimeoutError):
             await self._serve(socket, _stream_request(socket))
 
@@ -149,7 +149,10 @@ class SocketEndpoint:
 
 
 async def _stream(socket: WebSocket, reader: TaskReader[str]) -> End:
-    """Send a reader's frames until the stream ends, or the reader leaves or sends something."""
+    """Send a reader's frames until the stream ends, or the reader leaves.
+
+    A message from the reader ends the stream, too: readers must not send messages.
+    """
 
     async def write(text: str) -> None:
         await _send(socket, text)

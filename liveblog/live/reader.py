@@ -29,7 +29,9 @@ class JoinedRoster(Protocol):
 
 
 class Reader(ABC, Generic[Data]):
-    """The offset up to which a reader has a blog's changes, and the state of the reader's socket.
+    """One connected reader: the offset up to which it has a blog's changes, and its socket's state.
+
+    Each transport has a subclass that writes frames to the socket.
 
     `Data` is the type of an encoded frame: str where the ASGI server encodes WebSocket text, else
     bytes. `send`, `end` and `abort` are plain calls that never wait and never raise; no frame

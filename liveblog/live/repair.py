@@ -49,7 +49,7 @@ class RepairedBlog(Protocol):
 
 
 class Repair:
-    """The repairs of one blog.
+    """Applies the messages of one blog to its timeline, and reads the store after a gap.
 
     `lost`: the last repair read did not find the blog in the store. Repair reads are numbered from
     1; `reads_started` is the number of the newest read.

@@ -47,10 +47,10 @@ NO_CODE: Final = 1005  # stands for a close frame without a code; never sent
 ABNORMAL: Final = 1006  # stands for a connection without a close frame; never sent
 
 # Compression blocks the event loop, so these limits bound its time (tests/measure/deflate.py).
-# Level 6 reduces a live frame to 0.57 of its bytes in 0.01 ms. Higher levels, more memory and other
-# strategies do no better. Below DEFLATE_BYTES_MIN there is little to gain. Level 6 takes 1 ms for
-# DEFLATE_WELL_BYTES_MAX and 4 ms for 256 KiB. So longer frames get level 1, which takes 1.4 ms at
-# most, for a quarter more bytes.
+# Level 6 reduces the frame of one entry to 0.57 of its bytes in 0.01 ms. Higher levels, more memory
+# and other strategies of zlib do no better. Below DEFLATE_BYTES_MIN there is little to gain. Level
+# 6 takes 1 ms for DEFLATE_WELL_BYTES_MAX and 4 ms for 256 KiB. So longer frames get level 1, which
+# takes 1.4 ms at most, for a quarter more bytes.
 DEFLATE_BYTES_MIN: Final = 200
 DEFLATE_WELL_BYTES_MAX: Final = 64 * 1024
 
@@ -302,7 +302,7 @@ _reference: Final = ServerProtocol(extensions=[_SharedDeflate(server_no_context_
 
 
 def _read(reading: Callable[[bytes], T], offered: bytes | None, nothing: T) -> T:
-    """Return what `reading` makes of a header; return `nothing` when the request lacks the header.
+    """Return a header's value parsed by `reading`; `nothing` when the request lacks the header.
 
     Raises BadHandshake.
     """

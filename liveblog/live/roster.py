@@ -21,7 +21,7 @@ STALLED_S: Final = 45.0  # a reader whose socket does not drain in this time is 
 
 
 class Roster:
-    """The readers of one blog.
+    """Lists the readers of one blog by their state, and closes or aborts readers.
 
     `on_drained` gets each reader whose socket has drained and whose position is verified.
     """

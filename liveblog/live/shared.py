@@ -12,7 +12,10 @@ Spawn = Callable[[Coroutine[Any, Any, None]], object]  # runs a coroutine as a t
 
 @dataclass(frozen=True, kw_only=True)
 class HubSettings:
-    """The settings of a hub. `base_url` is the site's address, for links in frames of fields."""
+    """The settings of a hub.
+
+    `base_url` is the site's address, for links in frames that have fields instead of HTML.
+    """
 
     heartbeat_s: float = 20.0
     blogs_max: int = 200

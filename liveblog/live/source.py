@@ -10,7 +10,7 @@ from liveblog.blog.timeline import Changes, Heads, Moved, Snapshot
 
 
 class Source(Protocol):
-    """Reads of blogs. Every method may raise StoreDown."""
+    """Reads blogs from the store. Every method may raise StoreDown."""
 
     async def exists(self, slug: str) -> bool: ...
     async def load(self, slug: str) -> Snapshot | None: ...
@@ -24,7 +24,7 @@ class Source(Protocol):
 
 
 class Subscriptions(Protocol):
-    """Subscriptions to the channels of blogs.
+    """Subscribes to the channels of blogs in the store, and unsubscribes.
 
     `follow` returns when the store has confirmed the subscription, or raises StoreDown.
     """

@@ -1,4 +1,4 @@
-"""Watch whether the store answers, and compare its position of each blog with this worker's.
+"""Watch whether the store answers; compare each blog's position in the store and in this worker.
 
 The comparison finds changes whose messages pub/sub has lost.
 
@@ -23,7 +23,7 @@ StoreState = Literal["up", "down", "lacks", "unheld"]
 
 
 class ComparedBlog(Protocol):
-    """A blog in this worker's memory."""
+    """A blog in this worker's memory, with the members that `StoreWatch` uses."""
 
     @property
     def position(self) -> Position: ...
@@ -33,7 +33,7 @@ class ComparedBlog(Protocol):
 
 
 class StoreWatch:
-    """The state of the store, as of the last comparison.
+    """Compares all blogs with the store, and keeps what the last comparison showed.
 
     `seen`: the store has answered once since the worker started. `up`: all parts of the store
     answered the last comparison.
@@ -43,7 +43,7 @@ class StoreWatch:
         self._source, self._blogs = source, blogs
         self.seen = False
         self.up = False
-        self._readable: dict[str, bool] = {}  # whether the last read got a blog's position
+        self._readable: dict[str, bool] = {}  # by slug: whether the last read got a position
 
     async def run(self) -> None:
         """Compare all blogs with the store every HEADS_EVERY_S seconds; until cancelled."""
@@ -101,7 +101,7 @@ class StoreWatch:
         live = self._blogs.get(slug)
         if not live:
             return "unheld" if self.up else "down"
-        # A blog that the last comparison left out gets the state of the whole store.
+        # A blog that was not in the last comparison gets the state of the whole store.
         if not self._readable.get(slug, self.up):
             return "down"
         return "lacks" if live.lost else "up"

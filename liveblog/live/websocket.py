@@ -24,7 +24,7 @@ _TOO_MUCH: Final = rfc6455.Received(
 
 
 class SocketReader(DirectReader):
-    """A reader by WebSocket."""
+    """A reader by WebSocket: writes frames to the socket, and answers pings and close frames."""
 
     transport_name = "websocket"
     has_close_codes = True
