@@ -33,7 +33,7 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 class Position(NamedTuple):
     """A reader's position in a blog, written `epoch.offset.check`.
 
-    Clients use only the offset; the rest is opaque to them.
+    Clients compare epochs and offsets; only the server compares checks.
     """
 
     epoch: str

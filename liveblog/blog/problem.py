@@ -75,7 +75,7 @@ class Problem(Exception):
         self.retry_after_s = retry_after_s
 
     def to_json(self) -> dict[str, object]:
-        """Return the members of RFC 9457, section 3.1, then `errors` and `extra`."""
+        """Return the members that RFC 9457, section 3.1, defines, then `errors` and `extra`."""
         return {
             "type": f"/problems/{self.name}",
             "title": self.name.replace("-", " ").capitalize(),
@@ -87,7 +87,7 @@ class Problem(Exception):
 
 
 def invalid(*errors: tuple[str, str]) -> Problem:
-    """Return the 422 for fields that break a rule.
+    """Return the Problem 422 for fields with invalid values.
 
     Each error is (JSON pointer, detail); the detail continues a sentence that starts with the
     field's name, and names the limit. The pointer "" is the whole body (RFC 6901, section 5).

@@ -17,7 +17,7 @@ WINDOW: Final = 200  # how many of the newest entries stay in a worker's memory
 MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in memory
 KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind can catch up
 MISSED_MAX: Final = 200  # a reader that missed more entries starts over from the page
-TRIM_EVERY: Final = 100  # changes until old entries are dropped again, which visits all entries
+TRIM_EVERY: Final = 100  # changes between two calls of `_trim`, which visits all entries
 
 Record = Blog | Entry
 Applying = Literal["applied", "ignored", "gap", "foreign"]
@@ -80,7 +80,7 @@ def id_of(record: Record) -> str:
 
 
 class Timeline:
-    """The newest entries, pinned and key entries, and recent changes, at one position.
+    """Keeps a blog's newest, pinned and key entries, and its recent changes, at one position.
 
     `floor` is the lowest offset from which `changes` can bring a reader up to date. An entry's
     `order` is the offset of its first publication. The timeline has every entry whose `order` is
@@ -255,8 +255,8 @@ class Timeline:
     def _trim(self) -> None:
         """Raise `floor`, and drop the entries and checks that are no longer needed.
 
-        Needed entries are the newest WINDOW, pinned and key entries, and those that changed after
-        `floor`.
+        Keeps the newest WINDOW entries, the newest MARKED_MAX pinned and key entries, and the
+        entries that changed after `floor`.
         """
         self._trim_at = self.offset + TRIM_EVERY
         self.floor = max(self.floor, self._base, self.offset - KEPT_CHANGES)

@@ -35,7 +35,7 @@ def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False, in_frame: boo
 
 
 def header_html(blog: Blog) -> str:
-    """Return the <header> of a blog: title, dek, status, start, summary and links.
+    """Return the <header> of a blog: title, dek (subtitle), status, start, summary and links.
 
     An upcoming blog shows "About to start" until an editor changes its status, even after its
     start.
@@ -73,7 +73,7 @@ def _updated(entry: Entry, blog: Blog) -> _Updated:
 
 
 def _body(entry: Entry) -> Markup:
-    """Return the text with its dateline: before the first words, or as a paragraph of its own."""
+    """Return the text and its dateline (such as a place): in the first paragraph or before it."""
     body = safe(entry.body_html)
     if not entry.dateline:
         return body

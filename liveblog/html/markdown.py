@@ -53,7 +53,7 @@ _CLEANER: Final = nh3.Cleaner(
 _LINK: Final = re.compile(r"(https?://|mailto:|/(?![/\\]))", re.IGNORECASE)
 _MARKS: Final = re.compile(r"[ \t]*((?:(?:>|[-+*]|\d{1,9}[.)])[ \t]*)+)")
 _MARK: Final = re.compile(r">|[-+*]|\d+[.)]")
-_RULE: Final = re.compile(r"[ \t]*([-*])(?:[ \t]*\1)*[ \t]*")  # "- - -" is a rule, not a list
+_RULE: Final = re.compile(r"[ \t]*([-*])(?:[ \t]*\1)*[ \t]*")  # "- - -" makes an <hr>, not a list
 _BLOCK_END: Final = re.compile(r"</(?:p|h4|li|pre|blockquote|t[hd])>|<[bh]r>")
 
 
@@ -61,8 +61,8 @@ def to_html(text: str) -> str:
     """Return the safe HTML of a Markdown text.
 
     Raw HTML is shown as text, and a picture is replaced by its alternative text. Links may go to
-    http, https, mailto and paths of this site. A text over one of the limits of this module loses
-    only the formatting that the limit is for; its words stay. Safe to call from any thread.
+    http, https, mailto and paths of this site. A text above a limit of this module loses the links,
+    tables, or quotes and lists that the limit is for; its words stay. Safe to call from any thread.
     """
     lines = text.splitlines()
     cells = len(lines) * max((line.count("|") for line in lines), default=0)
@@ -116,7 +116,7 @@ _OPTIONS: Final = {
 
 
 class _Parser(MarkdownIt):
-    """A Markdown parser that changes no characters: quotes and addresses stay as they are typed."""
+    """Parses Markdown without changing characters: quotation marks and addresses stay as typed."""
 
     def __init__(
         self, *, bracket_links: bool, tables: bool, addresses: bool, containers: bool

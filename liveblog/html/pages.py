@@ -88,7 +88,7 @@ class Pages:
         )
 
     def message(self, *, status: int, blog: Blog | None = None) -> str:
-        """Return the plain page of a 404, 410 or 503, with a link to `blog` if given."""
+        """Return the error page for a 404, 410 or 503, with a link to `blog` if given."""
         title, note = _MESSAGES[status]
         head = _Head(title, note, "")
         return self._render("reader/message.html", head=head, note=note, blog=blog)

@@ -55,7 +55,7 @@ def read(directory: Path) -> dict[str, bytes]:
 
 
 class Assets:
-    """The files below `/static`. Pages put `prefix` before a file's name."""
+    """Serves the files below `/static`. Pages put `prefix` before a file's name."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._version = _version(files)

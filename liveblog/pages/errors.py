@@ -1,4 +1,4 @@
-"""The answers to requests that fail: a page for browsers, a problem as JSON for everything else.
+"""Answers requests that fail, with an error page for browsers or with a problem as JSON.
 
 Rules: an answer says what the caller can do. Details of an internal error go to the log only.
 """
@@ -17,9 +17,10 @@ from liveblog.html.pages import Pages
 
 
 class ErrorHandlers:
-    """Handles errors: readers of pages get a page, everything else gets problem+json.
+    """Answers requests that fail with an error page or with problem+json.
 
-    `as_json` makes the answer in problem+json.
+    A request for a page gets an error page for the statuses 404, 410 and 503. Any other failed
+    request gets problem+json, which `as_json` makes.
     """
 
     def __init__(self, pages: Pages, as_json: Callable[[Problem | StoreDown], Response]) -> None:
@@ -41,7 +42,7 @@ class ErrorHandlers:
         return shown or self._as_json(error)
 
     def _page(self, problem: Problem | StoreDown) -> Response | None:
-        """Return the plain page for a problem of status 404, 410 or 503; None for others."""
+        """Return the error page for a problem of status 404, 410 or 503; None for others."""
         status = problem.status if isinstance(problem, Problem) else 503
         if status not in (404, 410, 503):
             return None

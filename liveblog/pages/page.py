@@ -74,7 +74,7 @@ def routes(hub: Hub, settings: Settings, pages: Pages) -> list[BaseRoute]:
 
 
 class _Home:
-    """The home page, cached for HOME_CACHED_S and while the store is unreachable."""
+    """Answers with the home page, cached for HOME_CACHED_S and while the store is unreachable."""
 
     def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
         self._hub, self._public_url, self._pages = hub, public_url, pages
@@ -112,7 +112,7 @@ class _Home:
 
 
 class _BlogPages:
-    """The pages of blogs, each in its blog's cache until the next change."""
+    """Answers with pages of blogs, and caches each page until its blog's next change."""
 
     def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
         self._hub, self._public_url, self._pages = hub, public_url, pages
@@ -228,7 +228,7 @@ async def _below(live: LiveBlog, before: Entry | None) -> Window:
 
 
 class _Deleted(Exception):
-    """The linked entry was deleted or taken down."""
+    """Raised when the linked entry was deleted or taken down."""
 
 
 async def _around(live: LiveBlog, id: str) -> Window:

@@ -2,10 +2,11 @@
 
 The page then needs one request and a third of the bytes. Tests load single modules. A minifier
 would save 2.7 of the 13.4 KB (gzip) of the readers' script by shorter names, but needs a build step
-or a dependency in each worker. Without one, a checkout and an installed wheel serve the same bytes.
+or a dependency in each worker. Without a build step, a checkout and a wheel serve the same bytes.
 
-Rules: reject JavaScript that this module cannot join. A module imports only our modules, by name.
-All modules of a script share one scope, so no two of them declare the same name.
+Rules: reject JavaScript that this module cannot join. The only imports are of our modules, as
+`import { name } from './file.js'`. All modules of a script share one scope, so no two of them
+declare the same name.
 """
 
 import posixpath
@@ -27,8 +28,8 @@ _STRING: Final = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 _REGEX: Final = (
     r"/(?:[^/*\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])*/"
 )
-# A token is a gap, a literal or code. `literal` lists the signs and keywords after which a slash
-# starts a regular expression; any other slash divides.
+# A token is a gap (white space and comments), a literal or code. `literal` lists the signs and
+# keywords after which a slash starts a regular expression; any other slash divides.
 _TOKEN: Final = re.compile(
     rf"""
     (?P<gap> (?: \s+ | //[^\n]* | /\*.*?\*/ )+ )

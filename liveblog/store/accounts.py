@@ -11,7 +11,7 @@ repeats a write whose reply was lost. The repeated write finds its own record an
     lb:session:{digest}     STRING  JSON of the session; expires when idle
     lb:rate:{digest}        STRING  number of tries; expires when their window of time ends
 
-Rules: no HTTP and no policy; `auth` decides how many tries are allowed.
+Rules: no HTTP. editors/auth.py decides how many tries a rate limit allows.
 """
 
 import hashlib
@@ -117,7 +117,7 @@ class DamagedAccounts(Damaged):
 
 
 class Accounts:
-    """The users, tokens, sessions and rate limits in one store.
+    """Creates, reads and ends users, tokens and sessions in the store, and counts tries.
 
     Every method raises StoreDown when the store is unreachable, and Damaged for a corrupt record.
     `now` returns milliseconds since 1970.
@@ -309,10 +309,11 @@ class Accounts:
     # -- rate limits
 
     async def wait_s(self, what: str, limit: int, window_s: int) -> int:
-        """Count one try named `what`; return 0 when the try is allowed, else the seconds to wait.
+        """Count one try of `what`; return 0 when the try is allowed, else the seconds to wait.
 
-        A window of time allows `limit` tries. The first try starts a window of `window_s` seconds,
-        and later tries do not extend the window.
+        `what` names a counter, such as the sign-ins from one address. A window of time allows
+        `limit` tries. The first try starts a window of `window_s` seconds, and later tries do not
+        extend the window.
         """
         wait_ms = await self._records.run(_COUNT, (_rate_key(what),), limit, window_s * 1000)
         return -(-int(wait_ms) // 1000)

@@ -30,13 +30,13 @@ LISTED_MAX: Final = 500
 
 @dataclass
 class Blogs:
-    """The blogs in the store. Each method but `touch` raises StoreDown."""
+    """Reads blogs, and updates the list of blogs. Each method but `touch` raises StoreDown."""
 
     nodes: Nodes
 
     @queries_store
     async def read(self, slug: str) -> StoredBlog | None:
-        """Return a blog; None when the store has no such blog."""
+        """Return the blog with this slug; None when the store lacks the blog."""
         [found] = await _read_blogs(self.nodes.at(slug), [slug])
         if isinstance(found, Exception):
             raise found

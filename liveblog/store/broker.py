@@ -16,7 +16,7 @@ from liveblog.store.writes import Writes
 
 
 class Broker:
-    """All parts of the broker. `nodes` are the store's servers.
+    """Creates the parts of the broker as its attributes. `nodes` are the store's servers.
 
     The class `Writes` explains `wait_for_replica`.
     """

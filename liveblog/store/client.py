@@ -3,8 +3,8 @@
 redis-py declares every reply with one type for all its clients: `str` or `bytes`, awaitable or not.
 Our clients are asynchronous and never decode, so here each reply is awaitable and `bytes`.
 
-Rules: declarations only. A command with one caller may go through `execute_command`, whose reply is
-`Any`. A command with more callers is declared here.
+Rules: declarations only. A command that one function sends may go through `execute_command`, whose
+reply is `Any`. A command that several functions send is declared here.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

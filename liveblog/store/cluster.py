@@ -42,7 +42,7 @@ class _View(NamedTuple):
 
 
 class Cluster(Nodes):
-    """The primaries of a cluster.
+    """Finds the primary for a key in a cluster, and queries all primaries.
 
     The map from slots to primaries is read from `seeds`, the nodes in the URL, and from the
     primaries of the last map.
@@ -156,8 +156,9 @@ class Cluster(Nodes):
             await node.pool.close_all()
 
     def _set_prefixes(self) -> None:
-        """Set each node's `prefix`, which begins the names of channels that must be on this node.
+        """Set each node's `prefix`, which begins the names of probe channels.
 
+        A probe tests a connection to one node, so its channel must be on that node (follow.py).
         The prefix has a number as its hash tag, so that the node has the number's slot. All workers
         try the numbers in order: with the same map of slots they choose the same prefixes.
         """

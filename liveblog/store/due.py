@@ -34,7 +34,7 @@ class Due(NamedTuple):
 
 @dataclass
 class DueEntries:
-    """The schedule in the store. Each method raises StoreDown."""
+    """Reads due entries from the store, and unschedules entries. Each method raises StoreDown."""
 
     nodes: Nodes
     blogs: Blogs

@@ -145,7 +145,7 @@ def die_with(parent_pid: int, signal_number: int) -> None:
 
 
 class _Embedded:
-    """The store's process, and the thread that starts, awaits and restarts the process.
+    """Runs the store's process: a thread starts the process, waits for its end and restarts it.
 
     The kernel ends the store when this thread ends (`die_with` has the reason). The thread lives as
     long as the owner, so the kernel ends the store only when the owner has died.
@@ -171,7 +171,10 @@ class _Embedded:
         self._keeper = threading.Thread(target=self._keep, name="store", daemon=True)
 
     def start(self) -> None:
-        """Start the store and wait until it answers. Raises UnusableStore."""
+        """Start the store and wait until it answers.
+
+        Raises UnusableStore when its process ends, or does not answer within START_S.
+        """
         self._keeper.start()
         deadline = time.monotonic() + START_S
         while not files.answers(self._path):

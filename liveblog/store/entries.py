@@ -20,7 +20,7 @@ REVISIONS_AT_ONCE: Final = 50
 
 @dataclass
 class Entries:
-    """The entries in the store. Each method raises StoreDown, and Damaged for a corrupt record."""
+    """Reads entries. Each method raises StoreDown, and Damaged for a corrupt record."""
 
     nodes: Nodes
 

@@ -36,7 +36,7 @@ return wanted == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])
 
 @dataclass
 class Eraser:
-    """Rewrites of append-only files. Each method raises StoreDown."""
+    """Requests and starts rewrites of append-only files. Each method raises StoreDown."""
 
     nodes: Nodes
 

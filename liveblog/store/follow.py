@@ -1,6 +1,6 @@
-"""Redis pub/sub: supervised connections that carry the channels of the loaded blogs.
+"""Redis pub/sub: supervised connections for the channels of the blogs that the worker has loaded.
 
-There is one connection; in a cluster one to each node that has such channels (sharded pub/sub).
+There is one connection; in a cluster one to each node that has such a channel (sharded pub/sub).
 
 redis-py's own pub/sub is not used: it resubscribes silently after a lost connection, and the
 messages published meanwhile are lost. Here the hub reads a blog's state after each confirmed
@@ -34,7 +34,7 @@ PROBE_EVERY_S: Final = 2.0
 PROBE_WITHIN_S: Final = 2.0
 CONFIRM_WITHIN_S: Final = 2.0
 RETRY_S: Final = (0.1, 2.0)
-PLACE_AGAIN_S: Final = 0.5  # pause before the next search for the nodes of channels without one
+PLACE_AGAIN_S: Final = 0.5  # pause until the follower looks again for a channel's unknown node
 
 
 class _Words(NamedTuple):
@@ -59,7 +59,7 @@ class Sink(Protocol):
 
 
 class Follower:
-    """Subscribes to the channels of all loaded blogs.
+    """Subscribes to the channels of all blogs that the worker has loaded.
 
     A `Line` is one pub/sub connection to one node. `publish_probe(name)` publishes an empty message
     to a channel, to test the pub/sub connection. It uses another connection, one that commands use.
@@ -220,7 +220,7 @@ class Follower:
     def unsubscribed(self, line: "Line", name: bytes) -> bool:
         """Note an ended subscription, and return whether the connection must subscribe again.
 
-        The connection must in two cases. A `follow` came before the store had executed the last
+        Two cases make this necessary. A `follow` came before the store had executed the last
         `unfollow`. Or a cluster has moved the channel to another node: the store then answers the
         new attempt with the error MOVED, which makes the follower find the channel's node.
         """
@@ -243,7 +243,7 @@ class Follower:
 
 
 class Line:
-    """One supervised pub/sub connection to one node, and its channels."""
+    """Keeps one pub/sub connection to one node open, and subscribes to its channels there."""
 
     def __init__(
         self,

@@ -38,9 +38,9 @@ _WRONG_MAP: Final = (
 class Node:
     """One server that accepts writes, its client and the pool of the client's connections.
 
-    `name` is the server's address, or "" outside of a cluster. `prefix` begins the name of a
-    channel that must be on this server, to test a connection to it. In a cluster the prefix has a
-    hash tag, which may change when slots move.
+    `name` is the server's address, or "" outside of a cluster. `prefix` begins the name of a probe
+    channel, which must be on this server: a probe tests a connection to it (follow.py). In a
+    cluster the prefix has a hash tag, which may change when slots move.
     """
 
     def __init__(self, redis: Redis, name: str = "") -> None:
@@ -51,7 +51,7 @@ class Node:
 
 
 class Nodes(ABC):
-    """The servers of the store.
+    """Finds the server of the store that has a key, and queries all servers.
 
     Methods find a server by a `name`: a key, or only the hash tag of a key, such as a blog's slug.
     """
@@ -99,7 +99,7 @@ class Nodes(ABC):
         return self.node(name).redis
 
     async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await a call. If the call fails, find out again which server has which keys.
+        """Await a call. After an error in _WRONG_MAP, read again which server has which keys.
 
         When keys have moved, repeat the call once. Raises the call's own exception, or the one of
         `look_again`.
@@ -144,7 +144,7 @@ def by_name(replies: Iterable[Reply[T]]) -> tuple[dict[str, T], str]:
 
 
 class One(Nodes):
-    """One server, which has every key."""
+    """A store of one server, which has every key."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis, self._node = redis, Node(redis)

@@ -39,7 +39,7 @@ def client_of(url: str) -> Redis:
 
 
 class _Watchful(AbstractConnection):
-    """A connection that raises ConnectionError for every kind of loss, and notes the loss.
+    """Raises ConnectionError whenever the connection is lost, and notes errors in `broke`.
 
     redis-py does not expect the RuntimeError that uvloop raises for a write to a closed transport
     (uvloop/handles/handle.pyx, `_ensure_alive`).

@@ -15,11 +15,12 @@
 --   epoch        the name of the epoch that create or rotate begins
 --   fresh        1: the script refuses the write when the blog has ended
 --   blog_status  the blog's status, for create and header
---   history      what to do with the revisions: push the replaced record | pop one | erase all | ""
+--   history      what to do with the revisions: push the replaced record | pop the newest | erase all | ""
 --   published_at, order      the values that the entry has already, "" for new ones
 --   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
---   due          when a scheduled entry is due, "" for any other
---   drafts_max, revisions_max   limits of one blog and of one entry
+--   due          when a scheduled entry is due, "" for any other entry
+--   drafts_max   how many drafts a blog may have
+--   revisions_max   how many earlier revisions of an entry the store keeps
 --   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
 --   channel      the blog's channel
 --   publish      PUBLISH, or SPUBLISH in a cluster: this node has the channel, since its hash tag is the keys'
@@ -55,7 +56,7 @@ if known then
   return { "known", string.sub(known, 42) }
 end
 
--- 2. Compare with what the caller read, and check the limits.
+-- 2. Compare the stored record with the one that the caller read, and check drafts_max.
 local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status")
 local epoch, offset, header = blog[1], tonumber(blog[2] or "0"), blog[3]
 if arg.op == "create" then

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class HasNodes(Protocol):
-    """A class whose methods `queries_store` can decorate."""
+    """A class with `nodes`, which `queries_store` needs to decorate the methods of the class."""
 
     @property
     def nodes(self) -> Nodes: ...

@@ -1,13 +1,13 @@
 #!lua flags=no-writes
 -- Return the changes that a worker at (epoch, offset, check) misses, or why the script cannot return them.
 --
--- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, records at most.
+-- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, limit.
 -- Returns {"ok", offset, checks, record, record, …} or one of the reasons below. `checks` joins the checks of
 -- all changes after the worker's offset. The records are in the order of their offsets.
 --   {"absent"}  the store has no such blog
 --   {"moved"}   the blog has begun another epoch
 --   {"fork"}    same epoch, but the worker's offset is ahead, or the stored check at its offset differs
---   {"far"}     more changes than the limit
+--   {"far"}     the worker misses more changes than the limit, so it must load the blog
 
 local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")
 if not blog[1] then

@@ -1,7 +1,8 @@
 #!lua
 -- Begin a new epoch if the stored history and a worker's position (epoch, offset, check) are a fork.
 --
--- They are a fork when the epoch is the same, but the worker's offset is ahead, or the stored check there differs.
+-- They are a fork when the epoch is the same, but the worker's offset is ahead, or the stored check at its offset
+-- differs.
 -- A restored backup of the store can cause a fork.
 -- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel, PUBLISH or SPUBLISH.
 -- The rotation is one more change: the same header at the next offset. Its check is a hash of the new epoch's name

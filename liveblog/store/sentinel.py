@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Watched(One):
-    """The primary that sentinels name. After a failover the connections lead to the new primary."""
+    """Connects to the primary that sentinels name; after a failover, to the new primary."""
 
     def __init__(self, redis: Redis, sentinels: Sentinel) -> None:
         super().__init__(redis)
@@ -66,7 +66,7 @@ class _Sentinels(Sentinel):
         Sentinel.__init__(self, hosts, sentinel_kwargs=options)
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Return the primary's address. Raises MasterNotFoundError."""
+        """Return the primary's address. Raises MasterNotFoundError when no sentinel names one."""
         reasons: list[str] = []
         for sentinel in list(self.sentinels):
             try:

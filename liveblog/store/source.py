@@ -73,7 +73,7 @@ class StoreSource:
 
     @queries_store
     async def exists(self, slug: str) -> bool:
-        """Return whether the store has such a blog. This query is much cheaper than `load`."""
+        """Return whether the store has this blog. This query is much cheaper than `load`."""
         return bool(await self.nodes.at(slug).exists(key(slug, "blog")))
 
     @queries_store

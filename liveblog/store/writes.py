@@ -82,9 +82,9 @@ class CallKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Write(Generic[R]):
-    """The arguments of one call of publish.lua.
+    """Holds the arguments of one call of publish.lua.
 
-    The comment at the top of the script explains them.
+    The comment at the top of publish.lua explains each argument.
     """
 
     kind: type[R]  # Blog or Entry, the type of the record
@@ -194,7 +194,7 @@ def entry_write(
 def unnumbered(write: Write[Entry], entry: Entry, position: Position | None) -> Write[Entry]:
     """Change a write of a published entry into one that takes no offset.
 
-    It is for a change that readers do not see, such as the takedown of an entry that was deleted
+    Use it for a change that readers do not see, such as the takedown of an entry that was deleted
     before. The entry keeps its offset, `order`, time of publication and `position`.
     """
     numbers = {name: getattr(entry, name) for name in ("offset", "order", "published_at")}
@@ -216,8 +216,8 @@ class Outcome(Generic[R_co]):
     """The effect of a call on one record. A repeated call returns the effect of the first call.
 
     `record` is the record as stored; None for a repeated call, since the store does not keep texts
-    under an idempotency key. `position` is that of the record's last change that readers saw; None
-    when there was none.
+    under an idempotency key. `position` is the position of the record's last change that has an
+    offset; None when no change of the record has one.
     """
 
     status: int
@@ -235,7 +235,9 @@ class Outcome(Generic[R_co]):
 
 @dataclass
 class Writes:
-    """Writes to blogs. Each method raises StoreDown when the write may or may not be stored.
+    """Calls publish.lua to change blogs.
+
+    Each method raises StoreDown when the write may or may not be stored.
 
     With `wait_for_replica`, methods also raise StoreDown when no replica confirms the write within
     REPLICA_WAIT_MS.
