@@ -41,7 +41,7 @@ class BenchError(Exception):
 
 @dataclass
 class Tally:
-    """Counts of the frames that all readers received."""
+    """Counts what the readers of one test received, as sums over all readers."""
 
     delivered: int = 0
     repeated: int = 0
@@ -56,7 +56,7 @@ class Tally:
 
 @dataclass
 class Result:
-    """The result of one measurement. `lost` is None when the test only watched a blog."""
+    """Holds the result of one measurement; `lost` is None when the test only watched a blog."""
 
     readers: int
     entries: int
@@ -155,7 +155,7 @@ def _published(entry: dict[str, Any]) -> float:
 
 
 class Bench:
-    """One measurement of the server at `url`.
+    """Measures the server at `url` once: connects the readers and counts their frames.
 
     `progress` is called with the name of a phase, the number of steps done, and the number of all
     steps in the phase.
@@ -183,7 +183,7 @@ class Bench:
                 await self._call("PATCH", f"/api/blogs/{slug}", {"status": "draft"})
 
     async def watch(self, blog: str, seconds: float) -> Result:
-        """Count the entries of other publishers that the readers receive."""
+        """Publish nothing; count the entries that editors publish and the readers receive."""
         return await self._with_readers(blog, lambda: self._wait(seconds))
 
     async def _with_readers(self, slug: str, work: Callable[[], Awaitable[int]]) -> Result:

@@ -33,7 +33,7 @@ def quiet_settings() -> Settings:
 def with_store(
     chosen: Settings, call: "Callable[[Nodes], Awaitable[T]]", *, must_run: bool = False
 ) -> T:
-    """Call a function with clients of the configured store's servers, and return its result.
+    """Connect to the configured store, call a function with `Nodes`, and return its result.
 
     An embedded store that is not running is started for the call. With `must_run`, raise
     UnusableStore instead.

@@ -1,7 +1,8 @@
 """The commands `liveblog user` and `liveblog token`.
 
-Rules: this module reads the options and prints the result; `Accounts` reads and writes. Slow
-modules are imported inside functions only: the docstring of commands/main.py has the reason.
+Rules: this module reads the options and prints the result; `Accounts` reads and writes
+the store. Slow modules are imported inside functions only: the docstring of commands/main.py has
+the reason.
 """
 
 import sys
@@ -104,7 +105,7 @@ def _password() -> str:
 
 
 def _print_accounts(ask: "Callable[[Accounts], Awaitable[Sequence[User | Token]]]") -> None:
-    """Print a row for each intact account, and fail afterwards when others are corrupt."""
+    """Print a row for each intact account, then fail if other accounts are corrupt."""
     from liveblog.store.accounts import DamagedAccounts
 
     try:

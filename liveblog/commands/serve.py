@@ -114,8 +114,9 @@ def _check_certificate(chosen: Settings) -> None:
 async def _log_promise(url: str, durability: str) -> None:
     """Log which confirmed changes survive a crash of the store.
 
-    Raises UnusableStore for a store that must not be used. With durability `disk` the store's
-    settings must be verified: retry an unreachable store once a second, STORE_TRIES times.
+    Raises UnusableStore for an old version, for settings that could lose changes, and for a cluster
+    when REDIS_URL does not begin with redis+cluster://. With durability `disk` the store's settings
+    must be verified: retry an unreachable store once a second, STORE_TRIES times.
     Otherwise the server starts even when the store is unreachable.
     """
     from liveblog.store.connect import connect
@@ -151,7 +152,7 @@ async def _promises(nodes: "Nodes", durability: str) -> "list[Promise]":
 
 
 def _log_promises(promises: "Sequence[Promise]") -> None:
-    """Log what each store server promises, and its warning if any; log equal texts once."""
+    """Log each server's promise (what survives its crash) and warning; log equal texts once."""
     for sentence in dict.fromkeys(promise.sentence for promise in promises):
         log.info("%s", sentence)
     for warning in dict.fromkeys(promise.warning for promise in promises if promise.warning):

@@ -29,8 +29,8 @@ USER: Final = "editor"
 PASSWORD_CHARACTERS: Final = 24  # each is one of 36 letters and digits: 124 random bits in all
 REPLAYS_MAX: Final = 1_000  # slugs that `replay` tries before it fails
 
-# Statuses of a step that fails because of an editor: the blog has ended, or the editor deleted or
-# edited the entry.
+# HTTP statuses of a step that an editor has made impossible: the editor ended the blog, or deleted
+# or edited the entry.
 _OVERTAKEN: Final = (409, 410, 412)
 
 
@@ -164,7 +164,7 @@ async def replay(
     Return the blog's slug. `report` gets a line for each step, after the step.
     """
     for story in stories().values():
-        if story.slug != MAIN:  # this blog must exist: the last step of the story MAIN links to it
+        if story.slug != MAIN:  # the last step of the story MAIN links to this blog
             await _complete(publishing, story)
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")

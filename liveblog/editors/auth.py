@@ -112,7 +112,7 @@ def site_url(request: Request, settings: Settings) -> str:
 
 
 def _need_own_page(request: Request, settings: Settings) -> None:
-    """Raise Problem 403 unless the request comes from a page of this site or of an allowed site.
+    """Raise Problem 403 unless a page of this site or of `allowed_origins` sent the request.
 
     The browser sets `Sec-Fetch-Site`, and scripts cannot change it (W3C Fetch Metadata). Browsers
     without it send Origin with unsafe methods. A request with neither header is rejected.
@@ -124,7 +124,7 @@ def _need_own_page(request: Request, settings: Settings) -> None:
 
 
 def _reject_foreign_page(request: Request, settings: Settings) -> None:
-    """Raise Problem 403 for a request from another site's page.
+    """Raise Problem 403 for a request from another site, unless in `allowed_origins`.
 
     A request with neither Sec-Fetch-Site nor Origin passes: it comes from a script, not from a
     browser.

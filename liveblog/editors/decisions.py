@@ -66,16 +66,18 @@ class BlogPatch(TypedDict, total=False):
 
 
 def entry_patch(fields: Mapping[str, object]) -> EntryPatch:
-    """Return the fields that a caller sent for an entry. Raises 422 for fields that break a rule.
+    """Return the fields that a caller sent for an entry.
 
+    Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.
     Text that is empty or only white space becomes None.
     """
     return cast(EntryPatch, check_fields(convert(dict(fields), EntryFields)))
 
 
 def blog_patch(fields: Mapping[str, object]) -> BlogPatch:
-    """Return the fields that a caller sent for a blog. Raises 422 for fields that break a rule.
+    """Return the fields that a caller sent for a blog.
 
+    Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.
     Text that is empty or only white space becomes None.
     """
     return cast(BlogPatch, check_fields(convert(dict(fields), BlogFields)))
@@ -163,7 +165,7 @@ def check_if_match(revision: int | None, mentioned: Collection[str]) -> None:
 
 
 def gone(detail: str) -> Problem:
-    """Return the 410 for an entry that was deleted or taken down."""
+    """Return the Problem with status 410 for an entry that was deleted or taken down."""
     return Problem(410, "gone", detail)
 
 
@@ -173,8 +175,9 @@ def gone(detail: str) -> Problem:
 def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """Return the first revision of an entry that the caller creates.
 
-    Raises 422 for fields that contradict each other. Raises 403 when a contributor sets key, pinned
-    or a status other than draft and submitted.
+    Raises 422 for the status retracted, for a status that does not fit `publish_at`, and as
+    `_merged` does. Raises 403 when a contributor sets key, pinned or a status other than draft and
+    submitted.
     """
     entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
     return _merged(caller, entry, patch, now)
@@ -185,8 +188,8 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
 
     The result is a new revision, unless all the fields are in MARKS (key, key_title, pinned).
 
-    Raises 409 when the entry's status cannot change to the requested one, and 422 and 403 as
-    `new_entry` does.
+    Raises 409 when the entry's status cannot change to the requested one, 422 as `_next_status` and
+    `_merged` do, and 403 as `_merged` does.
     """
     edited = _merged(caller, _next_status(entry, patch), patch, now)
     is_marking = patch.keys() <= MARKS

@@ -90,7 +90,7 @@ def routes(
 
 
 class _Blogs:
-    """The list of blogs, and the desk of one blog."""
+    """Answers the requests for the list of blogs and for one blog's desk."""
 
     def __init__(self, publishing: Publishing, pages: Pages, now_ms: Callable[[], int]) -> None:
         self._publishing, self._pages, self._now_ms = publishing, pages, now_ms
@@ -195,7 +195,7 @@ class _Blogs:
 
 
 class _Entries:
-    """The forms and pages of a blog's entries."""
+    """Answers the requests for the forms and pages of a blog's entries."""
 
     def __init__(self, publishing: Publishing, pages: Pages, blogs: _Blogs) -> None:
         self._publishing, self._pages, self._blogs = publishing, pages, blogs
@@ -313,6 +313,6 @@ def _undo(request: Request) -> str:
 
 
 def _raise_unless_shown(problem: Problem) -> None:
-    """Raise a problem again if it is about access or the store, and not about the form."""
+    """Raise a problem of access or of the store again: `Gate` shows it, not the form's page."""
     if problem.status in (401, 403, 404, 503):
         raise problem

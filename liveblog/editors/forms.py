@@ -214,9 +214,9 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
     """Return the contents of an entry's boxes.
 
     The boxes key, key_title, pinned and publish_at also have a copy `{name}_was`, so that only
-    altered ones are saved. A colleague's change of the first three makes no new revision. Without
-    the copies, the form could undo such a change unnoticed. The form could also alter the time,
-    whose box has no milliseconds.
+    altered ones are saved. A colleague's change of key, key_title or pinned makes no new revision.
+    So no conflict would show that the form undoes such a change. The copy of publish_at keeps the
+    form from cutting the stored time, because the box has no milliseconds.
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}

@@ -37,7 +37,7 @@ _DESK_PATH: Final = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})
 
 
 class Gate:
-    """Wraps the desk's endpoints, and has the pages for signing in and out."""
+    """Wraps the desk's endpoints, and answers the requests for signing in and out."""
 
     def __init__(
         self, accounts: Accounts, settings: Settings, pages: Pages, problems: Problems

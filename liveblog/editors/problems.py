@@ -1,4 +1,4 @@
-"""Answers for problems: problem+json for callers, and the reason in the log.
+"""HTTP answers for problems, in the format problem+json (RFC 9457).
 
 Rules: no Redis. The reason for an unreachable store goes to the log, never to a caller.
 """

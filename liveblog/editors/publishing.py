@@ -61,7 +61,9 @@ Decide = Callable[[StoredEntry], Awaitable[Write[Entry] | None]]
 
 
 class Publishing:
-    """The calls of editors. `now` returns milliseconds since 1970.
+    """Performs editors' calls: reads, creates and alters blogs and entries.
+
+    `now` returns milliseconds since 1970.
 
     Each call raises Problem for a mistake of the caller, and StoreDown when the outcome is unknown.
     After StoreDown the caller repeats the call with the same `key` (its Idempotency-Key). The call
@@ -290,8 +292,8 @@ class Publishing:
     async def publish_due(self, slug: str, id: str, now: int) -> bool:
         """Publish a scheduled entry that was due at `now`; return whether this call published it.
 
-        Every worker may try; the entry is published once. The call publishes nothing when another
-        worker was first, the entry was edited, or the blog has ended.
+        All workers call this for a due entry; the entry is published once. The call publishes
+        nothing when another worker was first, the entry was edited, or the blog has ended.
         """
         stored = await self._entries.stored(slug, id)
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:

@@ -1,6 +1,7 @@
 """Markdown to HTML in a thread, with a limit on the text that waits.
 
-Rules: nothing is rendered on the event loop, since a hostile text takes a third of a second.
+Rules: nothing is rendered on the event loop, since a text that is written to be slow to render
+takes a third of a second.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.problem import Problem, invalid
 from liveblog.html import markdown
 
-# Limit of all texts together that are being rendered or wait for the thread: 1,000 usual texts, or
-# 50 of the greatest length. The thread renders 50 hostile texts of the greatest length in 15 s.
+# Limit of all texts together that are being rendered or wait for the thread: 1,000 texts of 1,000
+# characters, or 50 of the greatest length. Those 50 take 15 s if written to be slow.
 RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
 
 

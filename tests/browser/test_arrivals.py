@@ -1,4 +1,4 @@
-"""New entries on an open page: shown where the reader is, otherwise waiting behind one button."""
+"""New entries on an open page: shown if their place is in sight, else hidden behind a button."""
 
 import re
 from typing import Any

@@ -237,7 +237,10 @@ async def test_missed_entries_wait_and_are_counted_when_a_reset_brings_them(
 async def test_a_reset_stops_no_video_and_removes_no_node(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The server's page has the same video when the reset makes the script load it again."""
+    """The test adds one video to every copy of the page that the server sends.
+
+    The copy loaded after the reset has the same video, so the script must keep the playing one.
+    """
     slug = await filled(editor, entries=3)
     await serve_clip(reader)
 

@@ -1,4 +1,4 @@
-"""The measurements of `make page` find faults: each test measures a page with one known fault."""
+"""Tests of the measurements of `make page`, most on a page with one deliberate fault."""
 
 import math
 from collections.abc import AsyncIterator

@@ -334,7 +334,7 @@ async def test_publishing_again_makes_one_entry_when_the_store_was_unreachable(
 async def test_the_desk_warns_of_no_loss_when_only_the_time_zone_changes(
     server: Server, editor: Editor, desk: Page, reader: Page
 ) -> None:
-    """A new time zone starts a new epoch, as a loss of changes in the store does."""
+    """A new time zone starts a new epoch, as a loss of changes does, but nothing is lost."""
     slug = (await editor.blog())["slug"]
     await editor.publish(slug, headline="Seen in two zones")
     await open_desk(desk, server, slug)

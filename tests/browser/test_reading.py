@@ -242,7 +242,7 @@ async def test_a_video_plays_on_when_the_text_around_it_is_edited(
     server: Server, reader: Page, after: str
 ) -> None:
     await serve_clip(reader)
-    await reader.goto(server.url)  # this page has no script that could alter the video
+    await reader.goto(server.url)  # the home page has no script that could alter the video
     before = f"<p>One.</p>\n{VIDEO}\n<p>Two.</p>"
     assert await reader.evaluate(MORPH, [before, after]) == [True] * 3
 
@@ -324,7 +324,7 @@ RELEASE = """async () => {
 async def test_a_burst_of_fifty_changes_is_painted_once(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The socket delivers all changes at once. The test counts entries at each repaint."""
+    """HOLD keeps the messages back. RELEASE delivers all at once and counts entries each frame."""
     slug = await filled(editor, entries=2)
     await reader.add_init_script(HOLD)
     await open_page(reader, server, slug)
@@ -358,7 +358,7 @@ async def with_times(editor: Editor, zone: str, *instants: str) -> str:
 async def test_each_time_is_in_the_blogs_zone_with_the_abbreviation_of_that_day(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """On days when clocks change, one hour comes twice and another is skipped."""
+    """When clocks change, 1:30 AM comes twice, and only EDT or EST tells which one is meant."""
     expected = {
         "2025-03-09T06:59:00Z": "1:59 AM EST · March 9, 2025",
         "2025-03-09T07:00:00Z": "3:00 AM EDT · March 9, 2025",
@@ -404,7 +404,10 @@ def zone_where_it_is(hour: int) -> str:
 async def test_an_updates_time_has_a_date_when_the_entrys_day_is_another(
     server: Server, editor: Editor, browser: Browser
 ) -> None:
-    """The entry is 12 hours older than its update: the same day in the blog's zone, not in the reader's."""
+    """The entry is 12 hours older than its update.
+
+    Both are on one day in the blog's zone, but on two days in the reader's zone.
+    """
     then = (datetime.now(UTC) - timedelta(hours=12)).strftime("%Y-%m-%dT%H:%M:%SZ")
     slug = str((await editor.blog(timezone=zone_where_it_is(20)))["slug"])
     entry = await editor.publish(slug, published_at=then)
@@ -712,7 +715,7 @@ async def test_the_back_button_restores_the_place_after_a_key_event_and_reload(
     await reader.wait_for_selector("#status[data-state=live]")
     await reader.locator("#key-events a").dispatch_event(
         "click"
-    )  # a real click would first scroll to the link
+    )  # a real click would first scroll away from the place to restore
     await expect(reader.get_by_role("heading", name="Entry 7")).to_be_in_viewport()
     await reader.go_back()
     await until(lambda: _is_at(reader, "Entry 3", before))

@@ -121,9 +121,9 @@ async def test_failed_older_entries_remove_nothing_when_a_second_reset_follows(
 async def test_older_entries_from_before_a_reset_change_nothing_when_late(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The page ignores the late answer, because the answer belongs to the earlier epoch.
+    """The page must ignore the late answer, which has the epoch before the reset.
 
-    A page that started over at that epoch would wait without end.
+    Otherwise the page would start over, and wait without end for a page of that earlier epoch.
     """
     slug = await filled(editor, entries=25)
     await open_at_once(reader, f"{server.url}/blogs/{slug}")

@@ -1,4 +1,7 @@
-"""One store, one stage (kit/stage.py) and one browser, shared by tests that leave them working."""
+"""Fixtures: one store, one stage (kit/stage.py) and one browser for all tests of this folder.
+
+A test that would leave the store or the stage broken starts its own.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 

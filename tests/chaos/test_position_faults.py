@@ -22,7 +22,10 @@ STREAMS: Sequence[Transport] = ("socket", "events")  # a poll would get 503
 
 
 async def test_reader_misses_nothing_when_ahead_of_its_server(stage: Stage) -> None:
-    """The page comes from one server, the stream from another that cannot reach the store."""
+    """The page comes from one server, the stream from another that cannot reach the store.
+
+    The second server lacks changes that the page has. It must send no reset for that reason.
+    """
     ahead, late = stage.servers
     fault = "page from one server, stream on one that is behind"
     # A polling reader gets 503 from the server without the store, and retries within 10 s.

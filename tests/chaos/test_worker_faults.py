@@ -1,4 +1,4 @@
-"""Workers' faults: killed, stopped, drained, exchanged, clocks set, and the power cut."""
+"""Workers' faults: killed, stopped, drained or exchanged; clocks set wrong; a power cut."""
 
 import asyncio
 import contextlib
@@ -218,7 +218,11 @@ def balanced(ports: list[int], directory: Path) -> Iterator[str]:
 async def test_each_reader_moves_once_when_servers_restart_behind_nginx(
     store: StoreProcess, tmp_path: Path
 ) -> None:
-    """New servers start, then the old ones stop one by one; nginx balances with `least_conn`."""
+    """New servers start, then the old ones stop one by one.
+
+    `least_conn` makes nginx choose the server with the fewest connections, which is a new one. So
+    no reader reconnects to the other old server, and none moves twice.
+    """
     async with proxies_of(store, 1) as [proxy]:
         spare = [Server(tmp_path / f"new-{n}", REDIS_URL=proxy.url, **SETTINGS) for n in range(2)]
         async with servers_on([proxy.url] * 2, tmp_path) as servers:
