@@ -13,26 +13,29 @@ The hub and its transports without sockets or a store (tests/unit):
 - `memory`: connections in memory; `scenarios`: live/door.py and live/direct.py on such connections
 - `world` and `machine`: the model-based test of two workers under all faults
 - `judge`: compares what readers applied with the store's history
-- `clients`: readers of the model, written from docs/streams.md
-- `mutants` and `mutants_door`: seeded bugs that the model and the scenarios must find
+- `clients`: the readers in the model-based test, written from docs/streams.md
+- `mutants` and `mutants_door`: bugs made on purpose, which the model-based test and the scenarios
+  must find
 
 Real servers and stores (tests/integration):
 
 - `servers`: servers as child processes; `processes`: pids of a server's workers and store
 - `counting`: a worker without readers, for tests of metrics
-- `stores`: the flavours of the store; `clusters`: clusters and sentinels; `contents`: all that a
-  store holds; `preload`: C libraries that slow a disk down or shift a clock
-- `readers`: readers by every transport; `forms`: the desk without scripts
-- `raw`: bytes on a socket; `direct`: servers and readers for tests of single bytes
+- `stores`: Valkey or Redis as the store; `clusters`: clusters and sentinels
+- `contents`: all keys and values of a store
+- `preload`: C libraries that slow a disk down or shift a clock
+- `readers`: readers by every transport; `forms`: what the desk's forms send without scripts
+- `raw`: bytes on a socket; `direct`: servers and readers for tests of live/direct.py
 
 Faults (tests/chaos):
 
-- `stage`: a store, two workers, editors and readers; `newsroom`: the editors; `audience`: the readers
+- `stage`: a store, two workers, editors and readers
+- `newsroom`: the editors; `audience`: the readers
 - `proxy`: a faulty network; `trouble`: random faults; `matrix`: the table of all faults
 
 Browsers (tests/browser) and measurements (tests/measure):
 
 - `windows`: Chromium with signed-in editors; `watching`: a page during a fault
-- `audits`, `painting` and `weighing`: figures of the reader's page
+- `audits`, `painting` and `weighing`: measure the reader's page (accessibility, movement, size)
 - `samples`: blogs to look at and to measure
 """

@@ -2,8 +2,9 @@
 
 A `Viewer` loads the page, follows a stream (WebSocket, events or polls) from the page's position,
 waits before it reconnects, and starts over after a reset. A `Window` is the range in seconds from
-which it draws a wait. Its `story` is the list of pages and frames that it applied, for the judge
-(kit/judge.py). All viewers share a cache of parsed frames: the server sends the same bytes to all.
+which a viewer draws a wait. A viewer's `story` lists the pages and frames that it applied, and
+kit/judge.py checks the story. All viewers share a cache of parsed frames: the server sends the same
+bytes to all.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ TRANSPORTS: Final[Sequence[Transport]] = (
     *(("socket",) * 4 + ("polls",)),
 )
 SOON: Final[Window] = (0, 1)
-RETRY: Final[Window] = (0, length(10, 3))  # seconds between tries; a browser waits up to 10
+RETRY: Final[Window] = (0, length(10, 3))  # seconds between connects; a browser waits up to 10
 POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 12
 # After a stream that lasted this long, a viewer waits for SOON, else for RETRY. In a browser, the
 # limit is 5 s.
@@ -84,7 +85,7 @@ class Wire(NamedTuple):
 
 
 class Viewer:
-    """One reader.
+    """Acts as one reader: loads pages, follows streams, reconnects, and keeps its `story`.
 
     `urls` are the servers behind a balancer; each connection goes to a server that accepts it.
     `pages` are the servers that send its pages, by default `urls`. `opens` is a page from a cache,
@@ -109,7 +110,7 @@ class Viewer:
         self.story: list[Step] = []
         self.position: Position | None = None
         self.joins = 0
-        self.byes: list[float] = []  # the loop's time of each
+        self.byes: list[float] = []  # the event loop's time at each `bye`
         self.is_on = False  # True from the `hello` of a stream to its end
         self.resets = 0
         self.number = number
@@ -130,7 +131,7 @@ class Viewer:
         self._reads.set()
 
     def cut(self) -> bool:
-        """Reset the connection; return False when there is none."""
+        """Abort the TCP connection; return False when there is none."""
         if self._wire:
             self._wire.writer.transport.abort()
         return self._wire is not None
@@ -290,7 +291,7 @@ class Viewer:
                         yield decoded(line[6:])
 
     async def _poll(self) -> AsyncIterator[dict[str, Any]]:
-        """Poll `changes` until an answer is an error; the first answer counts as joining."""
+        """Poll the path `changes` until an answer is an error; the first answer is the join."""
         while True:
             path = f"/blogs/{self.slug}/changes?since={_text(self.position)}"
             answer = await self._get(path, self.urls)
@@ -347,7 +348,7 @@ def _text(position: Position | None) -> str:
 
 
 class Audience:
-    """Many viewers of one blog; `left` are those that `churn` started, which leave within 4 s."""
+    """Starts and ends many viewers of one blog. `left` lists the viewers that `churn` started."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ render = FakeRender()
 
 
 class Invariant(StrEnum):
-    """The invariants of every reader under all faults of the network, store and workers."""
+    """Names what must hold for every reader under all faults of network, store and workers."""
 
     STATE = "every reader's entries equal the store's state at its position"
     GROWS = "positions only grow within an epoch"
@@ -86,7 +86,7 @@ def page_of(live: LiveBlog) -> Page:
 
 
 class Client:
-    """A reader's browser: its position and entries. Only pages and `changes` frames alter them.
+    """Does what a reader's browser does: keeps a position and entries, and applies frames to them.
 
     `broken` keeps the first broken invariant: the hub calls `take`, so an exception in `take` would
     not reach the test.
@@ -99,7 +99,7 @@ class Client:
         self._show(position, page)
 
     def start_over(self, position: Position, page: Page) -> None:
-        """Replace everything, after a reset."""
+        """Replace the position and the entries with those of a page, after a reset."""
         self.resets += 1
         self.story.append(judge.Announced())
         self._show(position, page)
@@ -112,6 +112,11 @@ class Client:
         self.shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
 
     def accepts(self, page: Position, reset: Position) -> bool:
+        """Return whether the client may start over from a page at position `page`.
+
+        In the reset's epoch, the page must have reached the reset's offset. A page of another epoch
+        must not be of the client's present epoch, because such a page is older than the reset.
+        """
         if page.epoch == reset.epoch:
             return page.offset >= reset.offset
         return page.epoch != self.position.epoch

@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 class Process:
-    """One of the servers, on its own port; a test may kill it and start it again."""
+    """Runs one server: a cluster's node, a primary, a replica or a sentinel. Tests may kill it."""
 
     def __init__(
         self, directory: Path, *arguments: str, config: str = "", binary: Path | None = None
@@ -67,7 +67,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: it takes no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: the function takes no locks
             )
         until_sync(self._answers)
 
@@ -143,7 +143,7 @@ class Process:
 
 
 class Cluster:
-    """Three primaries that share all slots, and a replica of the second.
+    """Runs three primaries that share all hash slots, and a replica of the second.
 
     By the hash slots of their keys, the users and the list of blogs are on the first primary, and
     the tokens are on the last.
@@ -242,7 +242,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
 
 
 class Watched:
-    """A primary, two replicas, and three sentinels that promote a replica when the primary dies."""
+    """Runs a primary, two replicas, and three sentinels, which replace a dead primary."""
 
     def __init__(self, directory: Path) -> None:
         self.primary = Process(directory / "primary", *_DURABLE)

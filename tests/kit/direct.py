@@ -13,9 +13,9 @@ DIRECT = ["direct", "direct on asyncio"]
 
 @contextlib.contextmanager
 def direct_server(log: Path, kind: str, site: Server) -> Iterator[Server]:
-    """Yield a server of one of the kinds in DIRECT, with short heartbeats, on the store of `site`.
+    """Yield a server of one of the kinds in DIRECT, with short heartbeats.
 
-    Its log must have no traceback at the end.
+    The server uses the store of another server, `site`. Its log must have no traceback at the end.
     """
     command, store = COMMANDS[kind], site.store_url
     with serving(log, command=command, REDIS_URL=store, LIVEBLOG_HEARTBEAT_S="0.25") as server:

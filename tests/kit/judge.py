@@ -90,7 +90,7 @@ class Store(Protocol):
 
 
 class Kept:
-    """A blog that Redis or Valkey stores."""
+    """Reads a blog from Redis or Valkey, by the keys that the server writes."""
 
     def __init__(self, client: redis.Redis, slug: str) -> None:
         self._client, self._slug = client, slug
@@ -123,8 +123,8 @@ class History:
 
     A store that loses changes and uses their offsets again starts a new branch. `note` adds a
     change that the API confirmed. `look` adds the store's present branch; a test calls `look`
-    before the store loses changes, and at the end. A change that neither method added must have
-    altered the blog's header.
+    before the store loses changes, and at the end. `between` takes a change that neither method
+    added for a change of the blog's header.
     """
 
     slug: str
@@ -267,7 +267,7 @@ def judge(
 
 
 def _find_twins(store: Store, verdict: Verdict) -> None:
-    """Find entries with the same mark. The editor's call was repeated and published twice."""
+    """Count entries with the same mark: an editor repeated a call, and both calls published."""
     marks = [
         mark_of(record).partition("-")[0]
         for record in store.entries().values()
@@ -311,7 +311,7 @@ class _Reading:
         self._check_window(page)
 
     def _check_window(self, page: Page) -> None:
-        """Count a loss when a page of the newest entries has fewer than the blog can fill."""
+        """Count a loss when a page of the newest entries is not full, though the blog has more."""
         deeds = self._between(0, page.position).values()
         living = sum(bool(deed.mark) for _, deed in deeds)
         if page.below is None and len(page.entries) < min(PAGE_ENTRIES, living):
@@ -346,7 +346,7 @@ class _Reading:
         self._at = to
 
     def _compare_changes(self, frame: dict[str, Any], to: Position) -> None:
-        """Compare a frame's changes with the history between its two positions."""
+        """Compare a frame's changes with the history from the frame's `from` to its position."""
         got = [(change.get("id", HEADER), change["offset"]) for change in frame["changes"]]
         expected = self._between(frame["from"], to)
         for id in expected.keys() - dict(got).keys():

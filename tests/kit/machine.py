@@ -46,7 +46,7 @@ SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
 workers = st.sampled_from(range(WORKERS))
 few = st.sampled_from([1, 2, 3])
 picks = st.sampled_from(range(8))
-pauses = st.sampled_from([0.0, 0.5, 1.5])  # times the store's latency; a read takes 2 latencies
+pauses = st.sampled_from([0.0, 0.5, 1.5])  # in latencies of the store; a read takes 2 latencies
 latencies = st.sampled_from([0.001, 0.1, 0.4])
 outages = st.sampled_from([0.05, 0.5, OUTAGE_S])
 
@@ -67,11 +67,11 @@ def small_limits() -> Iterator[None]:
 
 
 class Machine(RuleBasedStateMachine):
-    """A generated story of one blog. Run it within `small_limits`."""
+    """Runs the steps that hypothesis chooses on one blog. Run it within `small_limits`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.step = 1  # the present step
+        self.step = 1
         self.is_broken = False
         self._loop = VirtualLoop()
         self.world: World = self._run(World)
@@ -94,7 +94,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write)
     @rule(count=few)
     def publish(self, count: int) -> None:
-        """Publish entries in one message."""
+        """Publish entries, and announce them in one pub/sub message."""
         self._run(lambda: self.store.announce(self.past.release(count)))
 
     @precondition(lambda self: self.can_write)
@@ -186,7 +186,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.world.present())
     @rule(pick=picks)
     def stall(self, pick: int) -> None:
-        """Let the socket be full after the next frame."""
+        """Make the socket of a reader full after its next frame, until `drain`."""
         self._run(lambda: chosen(self.world.present(), pick).slow_down(None))
 
     @precondition(lambda self: self.world.slow())

@@ -14,7 +14,7 @@ ENOUGH: Final = 1 << 30  # bytes that a peer reads before it stalls, by default
 
 
 class Rule(StrEnum):
-    """Rules that every connection keeps, whatever its peer does."""
+    """Names what must hold for every connection, whatever its peer does."""
 
     ORDER = "bytes reach a peer in the order in which they were written"
     STRANGER = "bytes written to a descriptor reach its own connection only"
@@ -42,7 +42,7 @@ def hold(rule: Rule, holds: bool, seen: object = None) -> None:
 
 
 class Kernel:
-    """The descriptors of one process."""
+    """Assigns file descriptors to the connections of one process, and writes to them."""
 
     def __init__(self) -> None:
         self.open: dict[int, Wire] = {}
@@ -79,7 +79,7 @@ class _Socket:
 
 
 class Wire(asyncio.Transport):
-    """A connection: the server's transport, and its peer, which reads `room` bytes and then stalls."""
+    """A connection: the server's transport, and its peer, which stalls after `room` bytes."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Wire(asyncio.Transport):
                 raise Broken(Rule.QUIET, error) from error
 
     def take(self, size: int = ENOUGH) -> None:
-        """Take so many bytes more."""
+        """Let the peer read `size` more bytes."""
         self.room += size
         self._flush()
 

@@ -1,4 +1,4 @@
-"""Mutants: likely bugs, one line each, that the model must find.
+"""Mutants: likely bugs, one line each, that the model-based test (kit/machine.py) must find.
 
 `make mutants` runs the model against each mutant in a process of its own, and prints the invariant
 that the mutant broke.
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
 ROUNDS: Final = 5  # runs of the model with different seeds; one seed's examples are similar
-EXAMPLES: Final = 40  # in a round, of 40 steps each; the hardest mutant needs 90, over all rounds
+EXAMPLES: Final = 40  # a round, of 40 steps each; the hardest mutant is found after 90 in all
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
 

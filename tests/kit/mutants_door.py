@@ -3,8 +3,8 @@
 `make mutants` runs the scenarios (kit/scenarios.py) on each bug, and prints the rule that the bug
 breaks. `kit.mutants` has the bugs of the hub and the timeline, which a model must find.
 
-Rules: those of `kit.mutants`. Each mutant runs in a child process made by os.fork. The parent must
-not import liveblog, because its children would inherit the unchanged modules.
+Rules: those at the top of kit/mutants.py. Each mutant runs in a child process made by os.fork. The
+parent must not import liveblog, because its children would inherit the unchanged modules.
 """
 
 import json

@@ -36,7 +36,7 @@ class Held(NamedTuple):
 
 
 class Newsroom:
-    """The editors of one blog; each alters only its own entries.
+    """Runs three editors of one blog. Of its entries, each editor alters only those it published.
 
     `unsure` counts repeated calls. `refused` lists calls that failed because the store had lost
     their entry or its revision. A `patient` newsroom repeats every failed call, for faults in which
@@ -46,7 +46,7 @@ class Newsroom:
     def __init__(self, urls: Sequence[str], token: str, history: History) -> None:
         self.urls = list(urls)
         self.history = history
-        self.gap_s = 0.12  # of each editor
+        self.gap_s = 0.12  # an editor's mean pause between two calls
         self.text = "the council votes at nine."
         self.published = 0
         self.acknowledged: list[Position] = []

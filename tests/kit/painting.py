@@ -1,7 +1,7 @@
 """Measure a reader's page on the screen: layout shift, movement of text being read, time to paint.
 
 tests/browser/probe.js runs in the page and measures what the browser paints, in each animation
-frame. Open pages with `watched`, which loads it.
+frame. Open pages with `watched`, which loads probe.js.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ def largest_session(shifts: list[tuple[float, float]]) -> float:
 
 
 async def shift_of_arrivals(page: Page, editor: Editor, slug: str, count: int = 10) -> float:
-    """Return the layout shift of `count` new entries when the reader has scrolled away from them."""
+    """Return the layout shift of `count` new entries above a reader who has scrolled down."""
 
     async def act() -> int:
         return max([offset_of(await editor.publish(slug, SHORT)) for _ in range(count)])
@@ -121,7 +121,7 @@ async def movement_by_changes(
 ) -> Movement:
     """Return how the text being read moves while entries above the viewport change.
 
-    The changes are of every kind. `entries` are those of the page.
+    kit/samples.py makes the changes, which are of every kind. `entries` are those of the page.
     """
     await page.evaluate(f"probe.read({READ})")
     changes = Changes(editor, await _where(page, "above", entries))
@@ -159,9 +159,10 @@ async def _movement(page: Page, change: Callable[[], Awaitable[int]], count: int
 
 
 class Delays(NamedTuple):
-    """Medians, milliseconds."""
+    """Median times in ms from the arrival of a new entry at the page until it is painted."""
 
-    # From the event `message` to the first task after the animation frame that shows the entry.
+    # From the WebSocket's event `message` to the first task after the animation frame that shows
+    # the entry.
     paint_ms: float
     work_ms: float  # the main thread's CPU time meanwhile: script, style, layout and paint
 
@@ -207,9 +208,9 @@ async def _painted(page: Page, editor: Editor, slug: str) -> float:
 def busy_ms(events: list[dict[str, Any]]) -> list[float]:
     """Return the main thread's CPU time in ms from each mark `arrived` to the next mark `painted`.
 
-    probe.js sets the marks when a new entry arrives, and after the entry is painted. The thread's own
-    clock (`tts`, microseconds) stops while other programs have the core. Elapsed time would not do:
-    on a busy machine it was 17 to 27 ms for the same page.
+    probe.js sets the marks when a new entry arrives, and after the entry is painted. The thread's
+    own clock (`tts`, microseconds) stops while other programs have the core. Elapsed time varies
+    too much: on a busy machine it was 17 to 27 ms for the same page.
     """
     arrived, painted = (
         sorted(it["tts"] for it in events if it["name"] == name) for name in ("arrived", "painted")

@@ -81,7 +81,7 @@ class Proxy:
     # -- faults
 
     def cut(self, *, only_pubsub: bool = False) -> int:
-        """Reset all connections at once; return how many."""
+        """Abort all TCP connections at once; return how many."""
         cut = [link for link in self._links if link.is_pubsub or not only_pubsub]
         for link in cut:
             link.abort()
@@ -108,7 +108,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def half_open(self) -> Iterator[None]:
-        """Drop all bytes silently inside the block. Later connections work again."""
+        """Drop all bytes silently inside the block. After it, only new connections work."""
         self._swallows = True
         for link in self._links:
             link.is_dead = True
@@ -184,7 +184,7 @@ class Proxy:
 
 
 class _Link:
-    """One connection through the proxy."""
+    """Passes on the bytes of one connection between a worker and its store."""
 
     def __init__(
         self, proxy: Proxy, to_client: asyncio.StreamWriter, to_store: asyncio.StreamWriter

@@ -1,7 +1,7 @@
 """Readers for tests: each transport behind one small interface.
 
-A `Stream` returns the frames in order, as decoded JSON. When the connection has ended, its `code` is
-the close code of a WebSocket or the status of an HTTP answer.
+A `Stream` returns the frames in order, as decoded JSON. When the connection has ended, its `code`
+is the close code of a WebSocket or the status of an HTTP answer.
 """
 
 import asyncio
@@ -136,7 +136,8 @@ async def websocket(target: Target, subprotocols: list[str] | None = None) -> As
 async def events(target: Target) -> AsyncIterator[Stream]:
     """Open a stream of Server-Sent Events.
 
-    Its `code` is the HTTP status, where 204 means "do not reconnect"; 1006 when it was aborted.
+    Its `code` is the HTTP status, where 204 means "do not reconnect"; 1006 when the server aborted
+    the connection.
     """
     async with (
         http(target.address) as client,
@@ -153,7 +154,7 @@ async def events(target: Target) -> AsyncIterator[Stream]:
                     elif name == "data":
                         yield Event(id, json.loads(value))
                         id = None
-            except httpx2.RemoteProtocolError:  # aborted
+            except httpx2.RemoteProtocolError:  # the server aborted the connection
                 stream.code = 1006
             else:
                 stream.code = answer.status_code
@@ -165,7 +166,7 @@ async def events(target: Target) -> AsyncIterator[Stream]:
 
 @contextlib.asynccontextmanager
 async def changes(target: Target) -> AsyncIterator[Stream]:
-    """Poll `changes` once, and yield a stream that has the answer as its only frame."""
+    """Poll the path `changes` once, and yield a stream that has the answer as its only frame."""
     async with http(target.address) as client:
         answer = await client.get(target.path("changes"), headers=target.all_headers())
 

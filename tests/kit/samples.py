@@ -84,10 +84,11 @@ def offset_of(answer: Any) -> int:
 
 
 class Changes:
-    """Makes changes of every kind to one blog, in cycles; a cycle publishes as many entries as it deletes.
+    """Makes changes of every kind to one blog, in the order of _CYCLE.
 
-    `entries` are the entries that it may alter, oldest first, at least 8. An object allows one
-    caller at a time. For more changes at once, use several objects with different entries.
+    A cycle publishes as many entries as it deletes. `entries` are at least 8 entries that the
+    changes alter, oldest first. An object allows one caller at a time. For
+    more changes at once, use several objects with different entries.
     """
 
     def __init__(self, editor: Editor, entries: list[Any]) -> None:

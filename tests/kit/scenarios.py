@@ -32,7 +32,7 @@ PING: Final = masked(0x89, b"p" * 100)
 
 
 class Site:
-    """A worker with one blog. Its `Door` admits readers, its `DirectTransport` writes to them."""
+    """Runs a worker with one blog: `Door` admits its readers, `DirectTransport` writes to them."""
 
     def __init__(self, readers_max: int = 0, readers_per_address_max: int = 0) -> None:
         loop = asyncio.get_running_loop()
@@ -370,8 +370,8 @@ async def pings_in_pieces_are_answered() -> None:
         pongs = [payload for first, payload in wire.frames() if first == 0x8A]
         hold(Rule.ANSWER, pongs == [b"a", b"b" * 125], pongs)
         reader = wire.protocol
-        # The limit on received bytes applies between two heartbeats. `unheard` simulates one, so
-        # the reader may send 10 KiB four times.
+        # The limit on received bytes applies between two heartbeats. Setting `unheard`
+        # simulates a heartbeat, so the reader may send 10 KiB four times.
         for _ in range(4):
             reader.unheard = 1
             wire.send(PING * 100)
@@ -495,7 +495,7 @@ SCENARIOS: Final[list[Callable[[], Awaitable[None]]]] = [
 
 
 def play(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run a scenario in virtual time. Raises Broken."""
+    """Run a scenario in virtual time. Raises Broken when a rule of kit/memory.py does not hold."""
 
     async def run() -> None:
         await scenario()

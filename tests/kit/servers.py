@@ -1,4 +1,4 @@
-"""Real servers and stores for tests: child processes on reserved ports, ended by their own pids.
+"""Real servers and stores for tests: child processes on reserved ports.
 
 `serving` runs `liveblog serve` and waits until it answers. `StoreProcess` is a store that a test
 kills and starts again; the store of `liveblog.store.embedded` would restart by itself.
@@ -33,8 +33,8 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()", "serve")
-# The commands that serve readers: the direct transport on both event loops, and the portable
-# transport, which works on any ASGI server, here plain uvicorn.
+# The commands that serve readers: the direct transport on uvloop and on asyncio, and the
+# portable transport, which works on any ASGI server, here plain uvicorn.
 COMMANDS = {
     "direct": COMMAND,
     "direct on asyncio": (
@@ -102,14 +102,15 @@ def ending_with_us() -> Callable[[], None]:
 def http(address: str = "127.0.0.1", **more: Any) -> httpx2.AsyncClient:
     """Return a client that connects from a local address.
 
-    The client does not verify TLS certificates, because loading them takes 0.2 s.
+    The client does not verify TLS certificates, because loading the system's root
+    certificates takes 0.2 s.
     """
     transport = httpx2.AsyncHTTPTransport(verify=False, local_address=address)
     return httpx2.AsyncClient(transport=transport, timeout=2 * ANSWER_S * SCALE, **more)
 
 
 class Server:
-    """A `liveblog serve` process; `settings` are its environment variables."""
+    """Runs a `liveblog serve` process; `settings` are its environment variables."""
 
     def __init__(
         self, log: Path, *arguments: str, command: Sequence[str] = COMMAND, **settings: str
@@ -145,7 +146,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: it takes no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: the function takes no locks
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -222,7 +223,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def editor(self, role: Any = "admin") -> AsyncIterator["Editor"]:
-        """Yield an editor's calls."""
+        """Yield an `Editor`, which calls the API with a token of this role."""
         headers = {"authorization": f"Bearer {await self.token(role)}"}
         async with http(base_url=self.url, headers=headers) as client:
             yield Editor(client)
@@ -313,7 +314,7 @@ class Editor:
 
 
 class StoreProcess:
-    """A durable store on a unix socket in `directory`, which a test stops and starts.
+    """Runs a durable store on a unix socket in `directory`, until a test kills it.
 
     `more` are arguments for the store's server, `environ` are environment variables to add.
     """
@@ -337,7 +338,7 @@ class StoreProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: it takes no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: the function takes no locks
             )
         until_sync(self._answers)
 

@@ -317,7 +317,7 @@ class Wire:
         self.followed: set[str] = set()
         self.fate: Callable[[], Sequence[float]] = lambda: [0.0]
         self.hub: Hub | None = None
-        self.announced: tuple[Position, float] | None = None  # last message: top, arrival
+        self.announced: tuple[Position, float] | None = None  # last message: position, arrival
         store.wires.append(self)
 
     async def follow(self, slug: str) -> None:
@@ -347,7 +347,7 @@ def numbers_html(offset: int | None, order: int | None, revision: int) -> str:
 
 
 class FakeRender:
-    """HTML that shows the fields from which it was made. `made` lists the ids rendered."""
+    """Renders HTML that shows which fields it was made from. `made` lists the rendered ids."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -417,7 +417,7 @@ class Clock:
 def make_hub(store: FakeStore, clock: Callable[[], float] | None = None, **settings: Any) -> Hub:
     """Return a hub on `store`, with its own `Wire` for pub/sub messages.
 
-    The hub's periodic tasks do not run until `running`.
+    Only `running` starts the hub's periodic tasks.
     """
     wire = Wire(store)
     clock = clock or Clock()

@@ -1,8 +1,8 @@
 """The stage of a fault: a store, two servers behind faulty networks, busy editors, and readers.
 
-`Stage.play` runs one row of the fault matrix: editors publish and readers follow, the fault happens,
-all readers catch up within the row's limit, and kit/judge.py compares what they applied with the
-store.
+`Stage.play` runs one row of the fault matrix: editors publish and readers follow, the fault
+happens, all readers catch up within the row's limit, and kit/judge.py compares what they applied
+with the store.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
 PLAY_S: Final = 180.0  # the deadline of a row; the longest takes 60 s
-JOINED_MIN: Final = 0.5  # of the readers that leave after seconds, the share that must join
+JOINED_MIN: Final = 0.5  # the share of `Audience.left` that must join before they leave
 CONVERGE_S: Final = 5.0
 RECONNECT_S: Final = 15.0  # readers reconnect within 10 s, and then catch up
 SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S": "2"}
@@ -37,7 +37,7 @@ SETTINGS: Final = {"LIVEBLOG_HEARTBEAT_S": f"{HEARTBEAT_S:g}", "LIVEBLOG_DRAIN_S
 
 @dataclass
 class Show:
-    """One row of the fault matrix, while its fault happens.
+    """Watches one row of the fault matrix: waits for editors and readers, and counts reconnects.
 
     `forfeited` is the history that the fault loses on purpose: the check of each of its offsets.
     `over_s` is the monotonic time at which the fault ended.
@@ -155,10 +155,10 @@ class Show:
 
 @dataclass
 class Stage:
-    """A store, the proxies before it, and servers that reach the store through these proxies.
+    """Runs rows of the fault matrix on servers that reach one store through proxies.
 
-    `client` returns a client of the store itself, without a proxy. Readers and editors use `urls`;
-    by default those of the servers.
+    `client` returns a client of the store itself, without a proxy. Readers and editors use `urls`,
+    by default the URLs of the servers.
     """
 
     client: Callable[[], redis.Redis]

@@ -127,7 +127,10 @@ async def open_desk(page: Page, server: Server, slug: str) -> None:
 
 
 async def open_page(page: Page, server: Server, slug: str) -> None:
-    """Open a reader's page and wait until it is live. A mark on the window shows later whether it was reloaded."""
+    """Open a reader's page and wait until it is live.
+
+    `window.sameDocument` shows tests later whether the page was reloaded.
+    """
     await page.goto(f"{server.url}/blogs/{slug}")
     await page.wait_for_selector("#status[data-state=live]")
     await page.evaluate("window.sameDocument = true")
@@ -184,7 +187,7 @@ async def hide(page: Page, *, is_hidden: bool) -> None:
 
 
 async def serve_clip(page: Page) -> None:
-    """Serve a video at an address of the site."""
+    """Answer the page's requests for /static/clip.webm with the video of the tests, CLIP."""
 
     async def answer(route: Route) -> None:
         await route.fulfill(path=CLIP, content_type="video/webm")
@@ -221,7 +224,10 @@ async def open_older(page: Page, server: Server, editor: Editor, slug: str) -> N
 
 
 async def hold_first(page: Page, pattern: str) -> list[Route]:
-    """Hold the first request for a pattern. The returned list has the request once the page makes it."""
+    """Hold the first request whose URL matches a pattern.
+
+    The returned list is empty until the page makes the request.
+    """
     held: list[Route] = []
 
     async def hold(route: Route) -> None:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests python -m kit.words [PATH ...]
 
-Prints `file:line: what was found: what to write instead`, and exits with 1 when it printed anything.
+Prints `file:line: what was found: what to write instead` for each fault, and exits with 1 if any.
 Without paths it checks CHECKED.
 
 In documents (.md) everything except code is checked. Their sentences, table cells excepted, have at
@@ -51,7 +51,10 @@ HOLDERS: Final = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDe
 
 
 class Text(NamedTuple):
-    """A piece of prose, and the line on which it starts. `is_prose`: its sentences are checked."""
+    """A piece of text, and the line on which it starts.
+
+    With `is_prose`, the checker checks its sentences too, not only its words.
+    """
 
     line: int
     words: str
@@ -211,9 +214,11 @@ def _faults_of(text: Text, *, is_document: bool) -> Iterator[tuple[int, str, str
 
 
 def _clauses(sentence: str) -> list[str]:
-    """Return the clauses of a sentence that must name their subject.
+    """Return the clauses of a sentence that must not start with a word of CLAUSE.
 
-    These are the first clause, and later ones with two verbs. A question has none.
+    Return the first clause, and each clause after a colon or semicolon with two verbs of VERB. With
+    one verb ("what it does"), such a clause is a label; with two ("what it does is wrong"), a
+    statement. Return none of a question.
     """
     if sentence.endswith("?"):
         return []

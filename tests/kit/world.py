@@ -96,7 +96,7 @@ class Crashes(logging.Handler):
 
 
 class World:
-    """The store, its workers and their visitors."""
+    """Runs the store, its workers and their visitors, and checks the invariants."""
 
     def __init__(self) -> None:
         fanouts.LOOK_EVERY = 1  # type: ignore[misc]  # Final elsewhere
@@ -261,7 +261,7 @@ class World:
 
 
 class Remembered:
-    """A blog's present state, in the form that kit/judge.py reads (`judge.Store`)."""
+    """Gives kit/judge.py a blog's present state, by the interface `judge.Store`."""
 
     def __init__(self, past: Past) -> None:
         self._past = past
@@ -406,10 +406,10 @@ class Visitor:
             return position, page
 
     async def _start_over(self, client: Client, reset: Position) -> None:
-        """Start over from a page that the reset allows; after PAGES_TRIED pages, from any page.
+        """Start over from a page that `Client.accepts`; after PAGES_TRIED pages, from any page.
 
-        A store may begin a new epoch, lose it, and return to the client's epoch. The reset then
-        allows no page at all, so the number of tries needs a limit.
+        A store may begin a new epoch, announce it in a reset, lose it, and return to the client's
+        epoch. The client then accepts no page at all, so the number of tries needs a limit.
         """
         for _ in range(PAGES_TRIED):
             await asyncio.sleep(3 * self._random.random())
