@@ -1,4 +1,4 @@
-"""Fixtures of every test, and the distribution of tests to processes."""
+"""Fixtures that all tests can use, and hooks that share the tests among the processes of `-n`."""
 
 import os
 from collections.abc import Generator

@@ -59,7 +59,7 @@ async def store_client(store_url: str) -> AsyncIterator[redis.asyncio.Redis]:
 
 @pytest.fixture(scope="session")
 def fdatasync_delay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library for LD_PRELOAD that delays fsyncs."""
+    """Compile the library that delays a store's fsyncs; return its path, for LD_PRELOAD."""
     return preloaded("fdatasync_delay", tmp_path_factory.mktemp("preload"))
 
 
@@ -93,7 +93,7 @@ def delayed_store(start_delayed: StartDelayed) -> Iterator[DelayedStore]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the embedded store, shared by tests that neither stop nor empty it."""
+    """A server with the embedded store, for tests that neither stop it nor empty the store."""
     directory = tmp_path_factory.mktemp("site")
     with serving(
         directory / "log",

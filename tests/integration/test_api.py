@@ -48,7 +48,8 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# Parametrized tests run long after they are collected, so their times are far in the future.
+# pytest computes parameters when it collects the tests, minutes before the tests run. A time in a
+# year is in the future at both moments.
 NEXT_YEAR_H: Final = 24 * 365
 
 
@@ -67,7 +68,10 @@ class ApiCalls:
     ids: dict[str, str] = field(default_factory=dict)
 
     async def token(self, who: str) -> str:
-        """Return a token, created at first use. `who` is a role, or a role and its only blog."""
+        """Return a token, created at first use.
+
+        `who` is a role, or a role and the only blog that the token may use: "editor council".
+        """
         if who not in self.tokens:
             role, _, slug = who.partition(" ")
             self.tokens[who] = await self.accounts.create_token(who, _role(role), slug.split())
@@ -133,7 +137,10 @@ async def call(store_client: Redis) -> AsyncIterator[ApiCalls]:
 
 @pytest.fixture
 async def world(call: ApiCalls) -> ApiCalls:
-    """The API over a store with a live and an ended blog; `ids` has entries in each state."""
+    """The API over a store with a live and an ended blog.
+
+    `ids` has a published, a deleted, an erased and a draft entry, and `late`, the ended blog's.
+    """
     await call.ok("POST", "", {"slug": "ended", "title": "It was", "status": "live"})
     call.ids["late"] = (await call.entry("ended"))["id"]
     await call.ok("PATCH", "/ended", {"status": "ended"})
@@ -155,7 +162,7 @@ async def world(call: ApiCalls) -> ApiCalls:
 
 @dataclass(frozen=True)
 class Row:
-    """One rejected request and its answer."""
+    """Holds a request that the API must reject, and the answer that the test expects."""
 
     status: int
     problem: str
@@ -546,7 +553,7 @@ async def test_a_blog_is_created_read_edited_and_listed(call: ApiCalls) -> None:
 
 
 async def test_a_start_is_set_edited_and_cleared(call: ApiCalls) -> None:
-    """A past start is accepted: an editor may enter it late."""
+    """A `starts_at` in the past is accepted, because an editor may enter it late."""
     blog = {"slug": "storm", "title": "Storm", "status": "upcoming"}
     made = await call.ok("POST", "", {**blog, "starts_at": "2020-06-01T19:30:00+01:00"})
     assert made["starts_at"] == "2020-06-01T18:30:00.000Z"
@@ -878,7 +885,8 @@ async def _take_down(call: ApiCalls, who: str) -> httpx2.Response:
     return await call("DELETE", f"{await others(call, 'published')}?takedown=1", who=who)
 
 
-# Statuses for an admin, an editor and a contributor, each unrestricted or restricted to this blog.
+# The status of each call for an admin, an editor and a contributor who may use all blogs. The test
+# below derives the statuses of callers restricted to one blog.
 PERMISSIONS: Final[dict[Try, tuple[int, int, int]]] = {
     _read_blog: (200, 200, 200),
     _edit_blog: (200, 200, 403),

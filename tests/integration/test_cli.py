@@ -43,7 +43,7 @@ def liveblog(store_url: str) -> Run:
 
 @pytest.fixture
 def lossy(store_url: str) -> Iterator[None]:
-    """Have the store write to disk only every second."""
+    """Make the store able to lose confirmed changes: it writes to disk only every second."""
     with contextlib.closing(redis.Redis.from_url(store_url)) as client:
         client.config_set("appendfsync", "everysec")
         yield
@@ -174,7 +174,7 @@ def test_command_prints_one_line_when_a_name_is_no_text(
 
 
 def test_command_prints_one_line_when_data_dir_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "store.lock").mkdir()  # not a file, so that root cannot open it either
+    (tmp_path / "store.lock").mkdir()  # a directory, which even root cannot open as a file
     done = run("user", "list", DATA_DIR=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert f"{tmp_path / 'store.lock'} cannot be opened" in done.stderr

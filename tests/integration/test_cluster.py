@@ -39,14 +39,14 @@ SECRET = "the witness is Ms Vanterpool"
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster whose nodes all stay up."""
+    """A cluster that the module's tests share; no test ends one of its nodes."""
     with cluster(tmp_path_factory.mktemp("cluster") / "nodes") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def servers(shards: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Two servers on it."""
+    """Two servers on the cluster `shards`."""
     with two_servers(tmp_path_factory.mktemp("servers"), shards.url) as made:
         yield made
 
@@ -228,7 +228,7 @@ async def test_login_of_the_url_is_used_on_every_node(shards: Cluster) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[str, str]:
-    """Return the paths of a certificate and its key."""
+    """Make a TLS certificate for 127.0.0.1; return the paths of the certificate and its key."""
     made = str(tmp_path / "cert"), str(tmp_path / "key")
     command = [
         "openssl",
@@ -327,7 +327,7 @@ async def test_client_asks_the_right_node_when_its_map_is_old(
 async def test_map_is_read_once_when_many_calls_find_it_wrong(
     shards: Cluster, publishing: Publishing, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Count how often this process reads the cluster's slot map; other test servers read it too."""
+    """Count only this process's reads of the slot map; the servers of other tests read it too."""
     slug = await create(publishing, shards.slug_on(shards.primaries[0]))
     shards.move(slug, shards.primaries[2])
     view, asked = cluster_module._view, list[Any]()

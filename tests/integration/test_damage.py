@@ -34,7 +34,7 @@ async def client(site: Server) -> AsyncIterator[Any]:
 
 
 def entry_is(**fields: Any) -> Damage:
-    """Return a function that gives an entry values that no caller can have written."""
+    """Return a function that sets fields of an entry to values that liveblog never writes."""
 
     async def damage(client: Any, slug: str, id: str) -> None:
         record = json.loads(await client.hget(key(slug, "entries"), id) or "{}")
@@ -44,7 +44,7 @@ def entry_is(**fields: Any) -> Damage:
 
 
 def header_is(**fields: Any) -> Damage:
-    """Return a function that gives a header values that no caller can have written."""
+    """Return a function that sets fields of a header to values that liveblog never writes."""
 
     async def damage(client: Any, slug: str, _: str) -> None:
         record = json.loads(await client.hget(key(slug, "blog"), "header") or "{}")
@@ -54,7 +54,10 @@ def header_is(**fields: Any) -> Damage:
 
 
 def command(*words: Any) -> Damage:
-    """Return a function that sends a command; KEY:name is a key of the blog, ID the entry's id."""
+    """Return a function that sends a command to the store.
+
+    In its words, KEY:name stands for a key of the blog, and ID for the entry's id.
+    """
 
     async def damage(client: Any, slug: str, id: str) -> None:
         def meant(word: Any) -> Any:

@@ -165,7 +165,7 @@ def _asked(blog: Any, token: str) -> list[bytes]:
 
 
 async def _ask_somehow(url: str, asked: list[bytes], chance: random.Random) -> None:
-    """Send some requests in pieces, sometimes with a byte altered; end in a random way."""
+    """Send some requests in pieces, sometimes with a byte altered; then leave in a random way."""
     data = bytearray(b"".join(chance.choices(asked, k=chance.choice((1, 1, 2, 3, 6)))))
     if chance.random() < 0.25:
         data[chance.randrange(len(data))] = chance.randrange(256)
@@ -265,7 +265,8 @@ async def test_frame_reaches_no_stranger_when_a_descriptor_is_reused(
 ) -> None:
     """Readers of one blog connect and leave while strangers ask for `/healthz`.
 
-    The kernel reuses descriptor numbers. A stranger gets one HTTP answer and no frame.
+    The kernel gives a reader's descriptor number to the next stranger. A stranger must get one HTTP
+    answer and no frame.
     """
     blog = await editor.blog()
     path = f"/blogs/{blog['slug']}/live"

@@ -163,7 +163,11 @@ def test_judge_finds_two_entries_when_one_publish_made_both(store: redis.Redis) 
 def test_judge_compares_readers_with_their_branch_until_a_reset(
     store: redis.Redis,
 ) -> None:
-    """The store loses changes that a reader has. The reader may show them until it is reset."""
+    """The store loses changes that a reader has.
+
+    The judge accepts these changes on a page until the reader gets a reset. A page that keeps them
+    counts as `lost`, and a page that drops them without a reset as `unannounced`.
+    """
     history = History(SLUG)
     for offset, (id, order, mark) in DEEDS.items():
         history.note(at(offset), Deed(id, order, mark))

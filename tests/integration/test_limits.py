@@ -24,7 +24,7 @@ PAGE_BYTES = 16 * 1024 * 1024
 
 
 class App:
-    """An application: `/page` is long, `/short` is not, `/body` reads a body, `/` has no end."""
+    """Sends 16 MiB for `/page`, 10 bytes for `/short`, and for `/` no end; `/body` reads a body."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/body":
@@ -43,7 +43,7 @@ class App:
 
 
 class Unsignalled(uvicorn.Server):
-    """A server in the process of pytest; leaves the handling of signals to pytest."""
+    """Runs uvicorn in the process of pytest, and leaves the handling of signals to pytest."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -249,7 +249,10 @@ async def test_reader_holds_no_task_no_timer_and_no_uvicorn_connection(
 async def test_descriptor_is_open_when_connection_lost_is_called(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No other connection gets the number of an open descriptor; `DirectReader` needs this."""
+    """The kernel gives the number of an open descriptor to no other connection.
+
+    So `DirectReader` can still write to its descriptor without reaching another client.
+    """
     _, shared, url = small
     seen: list[bool] = []
     lost = SocketReader.connection_lost
@@ -270,7 +273,10 @@ async def test_descriptor_is_open_when_connection_lost_is_called(
 async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
     small: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The reader's socket is full, so a pong and a close frame must wait until the reader reads."""
+    """The reader's socket is full when the reader sends a ping and a message, which is forbidden.
+
+    The pong and the close frame must wait until the reader reads.
+    """
     _, shared, url = small
     async with wire(url, request(f"/blogs/{SLUG}/live", UPGRADE), limit=1) as made:
         reader = await _behind(shared)

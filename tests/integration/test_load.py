@@ -1,4 +1,4 @@
-"""The measuring programs count correctly. Only counts are tested, never times."""
+"""The programs of tests/measure count correctly. Only counts are tested, never times."""
 
 import asyncio
 from collections.abc import Callable

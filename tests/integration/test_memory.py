@@ -67,7 +67,7 @@ class Client:
         return await self.ask("GET", path, accept, **headers)
 
     async def get_in(self, coding: str, path: str, **headers: str) -> Got:
-        """Repeat a GET until its answer has this coding; answers are plain until compressed."""
+        """Repeat a GET until its answer has this coding; a new answer is plain until compressed."""
 
         async def coded() -> Any:
             got = await self.get(path, coding, **headers)
@@ -257,7 +257,7 @@ async def test_file_of_another_release_is_the_present_one_and_not_cached(
 
 
 class Here:
-    """Subscriptions that are always confirmed; the test delivers the messages."""
+    """Replaces the subscriptions to pub/sub: confirms each at once; the test delivers messages."""
 
     async def follow(self, slug: str) -> None:
         pass
@@ -267,7 +267,11 @@ class Here:
 
 
 class Worker(NamedTuple):
-    """An application on a real store; `long` lacks the shortcut for pages, `page.FastPath`."""
+    """Holds an application on a real store, and its hub.
+
+    `short` answers cached pages by the shortcut `page.FastPath`; `long` is the same application
+    without the shortcut.
+    """
 
     hub: Hub
     publishing: Publishing

@@ -39,7 +39,7 @@ CACHED = "public, max-age=0, s-maxage=1"
 
 @dataclass
 class Page:
-    """A page as a reader without scripts gets it."""
+    """Holds a page as a reader without scripts gets it, and finds parts of its HTML."""
 
     status: int
     headers: httpx2.Headers
@@ -74,7 +74,7 @@ class Page:
 
 
 class Browser:
-    """A browser that follows links and runs no script."""
+    """Gets pages as a browser without scripts, which can only follow links."""
 
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
@@ -110,7 +110,7 @@ def path(blog: Any) -> str:
 
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
-    """Publishing on the store of `site`; every pub/sub message is lost."""
+    """Yield a `Publishing` on the store of `site` whose pub/sub messages reach no server."""
     monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
@@ -222,7 +222,7 @@ async def test_an_upcoming_blog_shows_its_start_until_it_is_live(
 
 @dataclass
 class Desk:
-    """The desk's form for a blog's header (its title and more), used without scripts."""
+    """Sends the desk's form for a blog's header (title, start and more), without scripts."""
 
     client: httpx2.AsyncClient
     path: str
@@ -506,7 +506,7 @@ async def test_links_find_1000_entries_when_most_newest_ones_are_deleted(
 
 
 class Here:
-    """Subscriptions that are always confirmed; the test itself delivers the messages."""
+    """Replaces the subscriptions to pub/sub: confirms each at once; the test delivers messages."""
 
     async def follow(self, slug: str) -> None:
         pass
@@ -517,7 +517,7 @@ class Here:
 
 @dataclass
 class Worker:
-    """Pages over a hub in this process, with a real store."""
+    """Publishes to a real store, and gets readers' pages from a hub in this process."""
 
     client: httpx2.AsyncClient
     hub: Hub

@@ -1,4 +1,4 @@
-"""publish.lua, repair.lua and rotate.lua on both stores: each is one atomic step or changes nothing."""
+"""publish.lua, repair.lua and rotate.lua on both stores: each is one atomic step."""
 
 import asyncio
 import hashlib
@@ -58,7 +58,7 @@ def parsed(raw: bytes) -> Message:
 
 @dataclass
 class Room:
-    """A store with one live blog, and the messages of its channel."""
+    """Writes to a store with one live blog, and collects the messages of the blog's channel."""
 
     redis: Redis
     broker: Broker
@@ -135,7 +135,7 @@ def in_an_hour() -> str:
 
 
 async def _numbered(room: Room) -> Write[Any]:
-    """Return the write that touches the most keys: an edit of a pinned entry with a revision."""
+    """Return the write that touches the most keys: the second edit of a pinned entry."""
     at = await room.edit(await room.entry(pinned=True), body="Second.")
     stored = await room.broker.entries.stored(SLUG, at.entry.id)
     assert stored
@@ -260,7 +260,7 @@ async def test_record_is_not_stored_when_it_would_not_decode(room: Room, revisio
 
 
 def verified(messages: list[Message]) -> list[str]:
-    """Return the check of each message, computed from its bytes as ARCHITECTURE.md says."""
+    """Return the check of each record, as ARCHITECTURE.md defines it; compare with the messages."""
     checks, previous, epoch = [], "", ""
     for message in messages:
         previous = previous if message.epoch == epoch else message.epoch

@@ -37,7 +37,7 @@ def in_seconds(seconds: float) -> str:
 
 
 def slow_clock() -> int:
-    """Return the time a minute ago, in ms, so that scheduled times are never in the past."""
+    """Return the time a minute ago, in ms. With this clock no scheduled time is in the past."""
     return time.time_ns() // 1_000_000 - 60_000
 
 
@@ -104,7 +104,7 @@ async def test_scheduled_entry_waits_when_its_blog_has_ended(
 
 @pytest.fixture
 async def desk(store_client: redis.asyncio.Redis) -> tuple[Broker, Publishing]:
-    """One live blog on an empty store."""
+    """Return a broker and a `Publishing` on a store with one live blog."""
     broker = Broker(One(store_client))
     publishing = Publishing(broker, slow_clock)
     fields = {"slug": SLUG, "title": "Council", "status": "live"}

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A primary, two replicas and three sentinels; tests may have the primary replaced."""
+    """A primary, two replicas and three sentinels; tests may make a replica the primary."""
     with watched(tmp_path_factory.mktemp("watched") / "nodes") as made:
         yield made
 

@@ -21,7 +21,7 @@ COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main(
 
 @dataclass
 class Server:
-    """A running `liveblog serve` in a process group of its own, with its log in a file."""
+    """Holds a `liveblog serve` that runs in a process group of its own and logs to a file."""
 
     process: "subprocess.Popen[str]"
     log: Path
@@ -130,7 +130,7 @@ def test_server_without_workers_ends_in_order_when_its_terminal_closes(tmp_path:
 def test_server_with_workers_stays_on_sighup_before_its_supervisor(
     tmp_path: Path,
 ) -> None:
-    """SIGHUP arrives while the server waits for a store whose durability it must verify."""
+    """SIGHUP arrives while the server still waits for the store, before it has started workers."""
     log = tmp_path / "server.log"
     environ = {**os.environ, "REDIS_URL": f"unix://{tmp_path}/none", "LIVEBLOG_DURABILITY": "disk"}
     with log.open("w") as output:

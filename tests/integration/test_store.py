@@ -145,7 +145,7 @@ async def test_store_is_restarted_when_it_is_killed(tmp_path: Path, binary: Path
 def test_store_is_restarted_again_when_a_restart_fails(
     tmp_path: Path, binary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A restart may fail because the machine is short of memory for a moment."""
+    """Without the store's binary the first restart fails, as it can when memory is short."""
     own, away = tmp_path / "binary", tmp_path / "away"
     shutil.copy(binary, own)
     with store.own(tmp_path / "data", binary=own) as url:

@@ -42,7 +42,7 @@ async def blog(editor: Editor) -> Any:
 def server(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """Yield a server with one of the transports; all of them must behave alike."""
+    """Yield a server for each way of COMMANDS to serve readers; all must behave alike."""
     if request.param == "direct":
         yield site
         return
@@ -343,7 +343,7 @@ async def test_readers_of_both_forms_share_one_blog(
         assert "html" not in as_data
 
 
-# -- blogs that cannot be read
+# -- blogs that readers cannot open
 
 
 @each_transport
@@ -549,7 +549,7 @@ async def test_changes_are_cacheable_for_a_second(ask: Target) -> None:
 def small(
     request: pytest.FixtureRequest, site: Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """Yield a server that admits two readers of one address and three in all."""
+    """Yield a server that admits at most two readers from one address, and three in all."""
     with serving(
         tmp_path_factory.mktemp("small") / "log",
         command=COMMANDS[request.param],

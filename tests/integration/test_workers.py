@@ -164,7 +164,7 @@ async def test_follower_stops_when_it_is_losing_its_connection(
 def test_connection_raises_connection_error_when_it_was_just_closed(
     store_url: str,
 ) -> None:
-    """uvloop raises RuntimeError, which no caller expects of an unreachable store."""
+    """uvloop raises RuntimeError, which callers would not treat as an unreachable store."""
 
     async def send() -> None:
         async with connect(store_url) as client:
@@ -182,7 +182,7 @@ def test_connection_raises_connection_error_when_it_was_just_closed(
 async def test_pool_closes_idle_connections_when_one_breaks(
     store_url: str,
 ) -> None:
-    """A closing TLS handshake would wait for a dead peer, and block the pool."""
+    """Closing must not wait (`nowait`): a TLS connection would wait for a dead peer."""
     async with connect(store_url) as client:
         pool = client.node("lb:blogs").pool
         broken, idle = [await pool.get_connection() for _ in range(2)]
@@ -269,7 +269,7 @@ class Ignoring:
 
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
-    """Return a `Publishing` on the store of `site` whose messages are lost."""
+    """Yield a `Publishing` on the store of `site` whose pub/sub messages reach no server."""
     monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
@@ -331,7 +331,7 @@ def risky_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProce
 def servers(
     risky_store: StoreProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Server]]:
-    """Two servers on that store."""
+    """Two servers on `risky_store`."""
     logs = tmp_path_factory.mktemp("servers")
     with (
         serving(logs / "first", REDIS_URL=risky_store.url) as first,
@@ -425,7 +425,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def many(two_workers: Server) -> Server:
-    """The server of `two_workers`, started again when the test before stopped it."""
+    """The server of `two_workers`, started again when an earlier test stopped it."""
     if two_workers.process and two_workers.process.poll() is not None:
         two_workers.start()
     return two_workers
@@ -615,7 +615,7 @@ async def test_drain_ends_when_its_readers_have_left() -> None:
 
 
 class Unused:
-    """A part of a hub that the test does not use."""
+    """Stands for a part of a hub that the test must not use: each access fails."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(name)

@@ -90,7 +90,7 @@ def _installed(revision: str, scratch: Path) -> Build:
 
 
 class Comparison:
-    """Alternating rounds of several servers; the table compares the first with each other one."""
+    """Runs rounds of several servers in turn; a table compares the first server with another."""
 
     def __init__(
         self, makes: dict[str, Make], rounds: int, play: Callable[[Subject], Round]

@@ -83,7 +83,7 @@ def live_frames(made: list[tuple[Entry, str]]) -> list[bytes]:
 
 
 def longest_frame(made: list[tuple[Entry, str]]) -> bytes:
-    """Return the longest frame that a reader can get: with more missed, the reader is reset."""
+    """Return the longest frame that a reader can get; a reader who missed more gets a reset."""
     pieces, size, numbers = list[Piece](), 0, count(1)
     for entry, html in cycle(made):
         unlike = html.replace(entry.id, f"e{next(numbers):012d}")

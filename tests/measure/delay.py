@@ -19,7 +19,7 @@ from playwright.async_api import Page, expect
 
 TIMES = 30
 
-# The present time as a script, in ms since 1970. The desk notes the time of a key press or click,
+# JavaScript for the present time in ms since 1970. The desk notes the time of a key press or click,
 # the reader's page the time after painting.
 NOW = "performance.timeOrigin + performance.now()"
 WATCH_DESK = f"""for (const kind of ['keydown', 'click'])

@@ -51,7 +51,7 @@ def publish_bursts(subject: Subject, bursts: int, changes: int, within_s: float)
 
 
 class FanOut:
-    """Rounds of publishing to all readers of a measured server; `wrong` lists losses."""
+    """Publishes to all readers of a server and measures the costs; `wrong` lists losses."""
 
     def __init__(self, readers: int, entries: int, rate: float) -> None:
         self.readers, self.entries, self.rate = readers, entries, rate

@@ -65,7 +65,7 @@ def _shown(value: float) -> str:
 
 
 class Stage(NamedTuple):
-    """The browser, server and editor of every measurement."""
+    """Holds the browser, server and editor that every measurement uses."""
 
     browser: Browser
     server: Server

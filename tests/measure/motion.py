@@ -56,7 +56,7 @@ TEXT: Final = (
 
 
 class Recorder:
-    """The animation's pictures of two windows side by side; `shoot` adds a picture."""
+    """Records the animation: `shoot` adds a picture of both windows, `save` writes the file."""
 
     def __init__(self, desk: Page, phone: Page) -> None:
         self._desk, self._phone = desk, phone
@@ -125,7 +125,7 @@ def composed(desk: Image.Image, phone: Image.Image) -> Image.Image:
 
 
 class Replay:
-    """A `liveblog demo --replay` process, which publishes entries; suspended after each `step`."""
+    """Controls a `liveblog demo --replay` process, which publishes entries only during a `step`."""
 
     def __init__(self, process: asyncio.subprocess.Process, editor: Editor) -> None:
         self._process, self._editor = process, editor

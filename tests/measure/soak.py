@@ -107,7 +107,8 @@ def resident_mb(pid: int) -> float:
 def _own_descriptors(number: int, stage: Stage) -> int:
     """Return how many files a worker has open besides its connections to the store.
 
-    A worker keeps up to CONNECTIONS_MAX connections open, also those that the store has closed.
+    The number of these connections varies: a worker keeps up to CONNECTIONS_MAX of them, also those
+    that the store has closed. So they say nothing about a leak.
     """
     pid = stage.servers[number].pid
     links: list[str] = []

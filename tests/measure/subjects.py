@@ -51,7 +51,7 @@ def pinned(core: int, command: list[Any], **more: Any) -> "subprocess.Popen[str]
 
 
 class Subject(ABC):
-    """One server on a port of its own; a context manager."""
+    """Runs a server to be measured, on a free port, while its `with` block runs."""
 
     name = ""
     path = "/live"
@@ -254,7 +254,7 @@ class Liveblog(Subject):
 
 
 class Start(Liveblog):
-    """A server that starts with an empty embedded store; `start_s` is the time until it listens."""
+    """Measures `start_s`: the time until liveblog listens, with an empty embedded store."""
 
     def start(self) -> None:
         began = time.perf_counter()
@@ -286,10 +286,10 @@ def compiled(name: str) -> Path:
 
 
 class Readers:
-    """Many readers of one measured server; a context manager.
+    """Runs fanload.c, which plays many readers of a server, while the `with` block runs.
 
-    The program fanload.c plays all readers on core 1, and exits after `stay_s`. `ready` has its
-    figures of connecting.
+    fanload.c runs on core 1 and exits after `stay_s`. `ready` has the figures that fanload.c
+    printed once all readers were connected.
     """
 
     def __init__(self, subject: Subject, count: int, *more: Any, stay_s: float = 60) -> None:

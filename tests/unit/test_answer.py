@@ -199,7 +199,7 @@ async def test_vary_is_completed_when_one_is_given() -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the list of all compressions' codings; fail when the main thread compresses."""
+    """Return a list that gets each compression's coding; compressing in the main thread fails."""
     done: list[str] = []
 
     def noting(coding: str, compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -23,12 +23,12 @@ def text() -> str:
 
 
 def rules() -> dict[str, set[str]]:
-    """Return the packages that each package may import; a module at the root is a package, too."""
+    """Return what each package may import by ARCHITECTURE.md; a root module is a package, too."""
     return {name: set(re.findall(r"\w+", may)) for name, may in RULE.findall(text())}
 
 
 def files() -> list[Path]:
-    """Return every Python file of the package but the empty `__init__.py` files."""
+    """Return every Python file of the package except the empty `__init__.py` files."""
     return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
 
@@ -37,7 +37,7 @@ def room_of(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Return the packages of ours that a file imports from, anywhere in it."""
+    """Return the packages of liveblog that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -108,10 +108,11 @@ def test_every_named_test_of_the_failure_table_exists() -> None:
 
 
 class Names:
-    """The names that the package defines.
+    """Collects the names that the package defines.
 
     `functions` has bare names, and names with their class or module: `join`, `Live.join`,
-    `page.routes`. `constants` has those at the level of a module.
+    `page.routes`. `constants` has the names that modules assign outside of functions and
+    classes.
     """
 
     def __init__(self) -> None:
@@ -138,7 +139,7 @@ class Names:
                 self.functions |= {node.name, f"{holder}.{node.name}"}
 
     def has_function(self, name: str) -> bool:
-        """Say whether there is such a function; a method may be an inherited one."""
+        """Return whether the package defines the function; a method may be inherited."""
         if name in self.functions:
             return True
         holder, _, method = name.rpartition(".")
@@ -151,7 +152,7 @@ def names() -> Names:
 
 
 def spans() -> list[str]:
-    """Return what stands in backticks, outside of code blocks."""
+    """Return the texts in backticks in ARCHITECTURE.md, outside of code blocks."""
     return SPAN.findall(re.sub(r"```.*?```", "", text(), flags=re.DOTALL))
 
 

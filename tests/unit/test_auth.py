@@ -20,7 +20,7 @@ Headers = dict[str, str] | Sequence[tuple[str, str]]
 
 
 class KnownAccounts(Accounts):
-    """Accounts with one token and one session, without a store."""
+    """Replaces the accounts in the store: knows one token and one session."""
 
     def __init__(self, *, is_store_up: bool = True) -> None:
         self.is_store_up = is_store_up

@@ -36,7 +36,7 @@ def test_held_bytes_abort_the_reader_itself_when_its_frame_exceeds_the_limit() -
 
 
 class Cache:
-    """A cache with a given size in bytes."""
+    """Stands for a blog's cache; has only a size in bytes."""
 
     def __init__(self, cached_bytes: int) -> None:
         self.cached_bytes = cached_bytes

@@ -1,4 +1,4 @@
-"""The cache of a blog: each frame and article made once, nothing returned after a change."""
+"""The cache of a blog: makes each frame and article once, and drops those that a change alters."""
 
 import json
 from typing import Any

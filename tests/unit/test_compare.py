@@ -17,7 +17,7 @@ RATE = Figure("time per accept", "rate", 1.03, inverse=True)
 
 @pytest.fixture
 def compared() -> Comparison:
-    """Three rounds with two measured programs; the second program stalls once."""
+    """Return a comparison of two programs after three rounds; the second is slow in one round."""
     ours, theirs = iter([2.0, 3.0, 4.0]), iter([2.0, 2.0, 100.0])
     played: dict[str, Iterator[float]] = {"after": ours, "before": theirs}
 

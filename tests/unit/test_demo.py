@@ -182,21 +182,25 @@ class Killed(Exception):
 
 
 class Written(NamedTuple):
-    """A result that `Book` returns, in place of a result of `Publishing`; any attributes."""
+    """Stands for a result of `Publishing`, with an entry or a blog."""
 
     entry: Any = None
     blog: Any = None
 
 
 class Record:
-    """An entry or a header, with its fields as attributes."""
+    """Holds the fields of an entry or a header as attributes."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
 
 
 class Book:
-    """A `Publishing` in memory that logs every call, with the rules that matter to a repeated run."""
+    """Replaces `Publishing`: keeps blogs and entries in memory, and logs every write in `calls`.
+
+    As in `Publishing`, a second blog with the same slug is a conflict, and a call with a known
+    idempotency key writes nothing. A repeated run of `demo` relies on both.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []

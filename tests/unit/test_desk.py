@@ -67,7 +67,7 @@ FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
 
 
 class KnownAccounts(Accounts):
-    """Accounts whose session secrets are the users' names; the store can be unreachable."""
+    """Replaces the accounts in the store: a session's secret is the user's name."""
 
     def __init__(self) -> None:
         self.is_store_up = True
@@ -212,7 +212,7 @@ def reason_of(page: str, name: str, form: str = "compose") -> str:
 
 
 def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
-    """Send the form for a blog's header; return the start fields that Publishing gets."""
+    """Send the form for a blog's header; return the `starts_at` fields that `Publishing` gets."""
     browser.post("/desk/blogs/moon/header", {"title": "The Moon", **boxes})
     *_, fields, _ = browser.publishing.calls[-1]
     return {name: value for name, value in fields.items() if name.startswith("starts_at")}

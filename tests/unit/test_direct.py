@@ -1,4 +1,4 @@
-"""live/door.py admits readers, live/direct.py writes to them: all scenarios of kit/scenarios.py."""
+"""Run kit/scenarios.py on live/door.py, which admits readers, and live/direct.py, which writes."""
 
 from collections.abc import Awaitable, Callable
 

@@ -23,7 +23,7 @@ CHANGELOG_LINES_MAX = 25  # before the first release
 MOTION_BYTES_MAX = 1_500_000
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-# Each kind of code block, and the test that checks it. No other kind is allowed.
+# Each kind of code block, and how it is checked. A test below rejects all other kinds.
 LANGUAGES = {
     "bash": "tests/integration/test_examples.py runs it",
     "js": "tests/integration/test_examples.py runs it",
@@ -198,7 +198,7 @@ def test_every_named_setting_exists(name: str) -> None:
 
 
 def members(kind: str) -> list[str]:
-    """Return the documented members of a blog or an entry, sorted."""
+    """Return the fields of a blog or an entry in docs/api.md, sorted."""
     found = re.search(rf"^{kind} ?: {{(.*?)}}", doc("docs/api.md"), re.DOTALL | re.MULTILINE)
     assert found
     return sorted(re.findall(r"\w+", found[1]))

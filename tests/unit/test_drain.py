@@ -1,4 +1,4 @@
-"""The drain's handling of signals; tests/integration/test_workers.py has the drains of servers."""
+"""The drain's handling of signals; tests/integration/test_workers.py drains real servers."""
 
 import asyncio
 import signal

@@ -11,7 +11,7 @@ from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries
 
 
 class Listed:
-    """Due entries by blog, a page of each at a time, as the store lists them."""
+    """Replaces the store's list of due entries; lists at most DUE_AT_ONCE of each blog."""
 
     def __init__(self, **ids: list[str]) -> None:
         self.ids = ids
@@ -25,7 +25,7 @@ class Listed:
 
 
 class Noted:
-    """A `Publishing` that notes what it publishes and fails for some ids."""
+    """Replaces `Publishing`: notes the ids of entries to publish, and fails for some of them."""
 
     def __init__(self, listed: Listed, failures: dict[str, Exception] | None = None) -> None:
         self.listed, self.failures = listed, failures or {}

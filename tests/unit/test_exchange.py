@@ -29,7 +29,7 @@ from liveblog.live.exchange import (
 )
 from liveblog.live.head import HEAD_BYTES_MAX
 
-NEVER = {  # pairs of an incident (not a parser's event) and a state where it cannot happen
+NEVER = {  # an incident (timeout, stop …), and a state where it cannot happen
     (Incident.LATE, BODY),  # in BODY the request head has already arrived
     (Incident.STOP, HEAD),  # the parser stops only after a whole request
     (Incident.STOP, BODY),

@@ -53,7 +53,7 @@ async def test_all_readers_reach_the_top_when_changes_come_during_a_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fanouts, "LOOK_EVERY", 1)
-    # The clock advances at each reading, so sending yields to other tasks after a few readers.
+    # The clock advances each time it is read, so sending yields to other tasks after a few readers.
     scene = await make_scene(clock=Clock(tick_s=0.0004))
     early = [scene.reader() for _ in range(60)]
     scene.announce(scene.past.publish)

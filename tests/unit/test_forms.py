@@ -126,7 +126,7 @@ def test_a_rejected_form_gets_a_new_key_when_its_key_was_used() -> None:
     [
         ("2026-01-01T12:00", "2026-01-01T17:00:00.000Z"),
         ("2026-11-01T01:30", "2026-11-01T05:30:00.000Z"),  # occurs twice: the first occurrence
-        # On this day clocks skip 2:30, which counts in the zone's earlier UTC offset.
+        # On this day clocks skip 2:30. The form uses the UTC offset from before the skip.
         ("2026-03-08T02:30", "2026-03-08T07:30:00.000Z"),
         # This day does not exist: the form passes the text on, and the API rejects it.
         ("2026-02-30T00:00", "2026-02-30T00:00"),

@@ -207,7 +207,7 @@ ENTRIES = st.builds(
 
 
 def without_numbers_and_titles(html: str) -> str:
-    """Return an entry's HTML without its numbers and titles; frames leave them to the browser."""
+    """Return an entry's HTML without its numbers and titles; frames omit both."""
     html = re.sub(
         r'^<article id="(\w+)" data-offset="\d+" data-order="\d+" data-revision="\d+"',
         r"<article id=\1",

@@ -202,7 +202,7 @@ async def test_join_sends_bye_when_the_worker_drains() -> None:
 
 
 class OneBlogWorker(Spawned):
-    """Everything that a live blog needs of its worker, without a hub."""
+    """Replaces the hub: gives a live blog the source, limits and tasks of its worker."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()

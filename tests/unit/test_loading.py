@@ -74,7 +74,8 @@ async def test_messages_during_a_load_are_applied_after_it() -> None:
     past.publish()
     store.latency_s = lambda: 0.5
     loading = asyncio.create_task(hub.live("b0"))
-    # Some before the subscription is confirmed, some before the state is read, some after.
+    # Some changes come before the subscription is confirmed, some before the state is read, and
+    # some after the read.
     for _ in range(8):
         await asyncio.sleep(0.25)
         store.announce(past.publish(), "b0")

@@ -1,4 +1,4 @@
-"""Plain counters shown to Prometheus, of one worker and of several."""
+"""Counters and gauges as Prometheus reads them, of one worker and of several."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).parents[1] / "kit" / "counting.py"
 
 
 def samples(text: bytes | str) -> dict[str, float]:
-    """Return every sample by its name without the prefix, and its labels' values."""
+    """Return each sample's value, by its name without `liveblog_` and the values of its labels."""
     text = text if isinstance(text, str) else text.decode()
     return {
         " ".join([sample.name.removeprefix("liveblog_"), *sample.labels.values()]): sample.value
@@ -234,7 +234,10 @@ def test_killed_worker_keeps_its_counters_and_loses_its_gauges(start: Start) -> 
 
 
 def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_path: Path) -> None:
-    """Containers reuse pids. A scrape keeps a dead worker's file if a process has its pid now."""
+    """In a container a new worker can get the pid of a dead one.
+
+    Scrapes then keep the dead worker's file, so the new worker must set the gauges in it to zero.
+    """
     dead = start()
     dead.count(readers=9, deliveries=5)
     dead.kill()

@@ -14,7 +14,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Attempts:
-    """Tries to commit. The first `stale` tries fail, as if another write came in between."""
+    """Replaces a commit: the first `stale` tries fail, as if another write came in between."""
 
     def __init__(self, stale: int, refusal: RefusalReason | None = None) -> None:
         self.stale, self.refusal, self.made = stale, refusal, 0

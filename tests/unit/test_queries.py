@@ -50,7 +50,7 @@ async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> 
 
 
 class Moving(One):
-    """A cluster whose slot map is `maps[0]`; `look_again()` moves on to the next one, if any."""
+    """A cluster whose slot map is `maps[0]`; `look_again()` goes to the next map, if any."""
 
     def __init__(self, maps: list[int]) -> None:
         super().__init__(Redis())  # connects at its first command

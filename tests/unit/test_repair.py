@@ -367,7 +367,7 @@ class AroundBlog:
 
 
 class RepairAlone:
-    """A repair with a timeline and a store, and nothing else of a live blog."""
+    """Runs `Repair` on a timeline and a store, without the other parts of a live blog."""
 
     def __init__(self, past: Past) -> None:
         self.past, self.store, self.timeline = past, FakeStore(past), Timeline(past.snapshot())

@@ -151,7 +151,11 @@ def _cut(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def _frame(first: int, is_masked: bool, length: int, payload: bytes, key: bytes) -> bytes:
-    """Return a frame. `length` 126 or 127 forces a length field of 2 or 8 bytes, valid or not."""
+    """Return a frame.
+
+    `length` 126 or 127 forces a length field of 2 or 8 bytes, even where RFC 6455 demands a
+    shorter one.
+    """
     size = len(payload)
     form = 127 if length == 127 or size > 65_535 else 126 if length == 126 or size > 125 else size
     head = bytes((first, (0x80 if is_masked else 0) | form))

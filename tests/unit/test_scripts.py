@@ -130,7 +130,7 @@ def test_a_served_script_parses(name: str) -> None:
 
 @needs_node
 def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
-    """Run tests/js on copies of the modules, each replaced by the script that joins its imports."""
+    """Run tests/js on copies of the modules; each copy is one script with all that it imports."""
     for part in ("static", "tests/js", "tests/vectors"):
         ignored = shutil.ignore_patterns("node_modules", "structure.test.js")  # it reads sources
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)

@@ -27,7 +27,7 @@ def invented_check(epoch: str, offset: int) -> str:
 
 
 class Vector:
-    """One case of tests/vectors/timeline.json as Python objects, with invented checks if absent."""
+    """Holds a case of tests/vectors/timeline.json as objects; invents checks it does not state."""
 
     def __init__(self, case: dict[str, Any]) -> None:
         self._stated: dict[tuple[str, int], str] = {}
@@ -245,7 +245,7 @@ deliveries = st.lists(
 
 
 class Delivery:
-    """A worker and its store, with a network between them that repeats, drops and reorders."""
+    """Simulates a worker, its store, and a network that repeats, drops and reorders messages."""
 
     def __init__(self) -> None:
         self.past = Past()

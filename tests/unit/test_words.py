@@ -1,4 +1,4 @@
-"""The word checker of `make lint`: its rules on small texts, and texts that are allowed."""
+"""The word checker of `make lint`: small texts that it must report, and texts it must accept."""
 
 import re
 from pathlib import Path
