@@ -18,6 +18,7 @@ const CLEAR_MS = 5_000;
 /** @param {string} selector @returns {any} */
 const pick = (selector) => document.querySelector(selector);
 
+/** Writes the number of new entries on the page, and announces new entries. */
 export class Badge {
   #announced_ms = -ANNOUNCE_MS;
   #line = pick('#status').children[2];

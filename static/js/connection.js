@@ -12,6 +12,7 @@ const HELLO_MS = 10_000;
 /** The close code of a connection that ended without a close frame (RFC 6455, section 7.4.1). */
 export const CUT = 1006;
 
+/** Opens one connection at a time; calls `onmessage` for each frame, `onlost` after a failure. */
 export class Connection {
   /** @type {WebSocket | EventSource | null} */
   #socket = null;
@@ -21,7 +22,7 @@ export class Connection {
   #seen_ms = 0;
   #live_ms = 0;
 
-  /** @param {string} _ a message */
+  /** @param {string} _ the text of a frame */
   onmessage = (_) => {};
   /** @param {number} _ the close code; 0 for an EventSource, which has none */
   onlost = (_) => {};
@@ -48,7 +49,7 @@ export class Connection {
     socket.onmessage = ({ data }) => isCurrent() && this.#receive(data);
     if ('onclose' in socket) socket.onclose = ({ code }) => isCurrent() && this.onlost(code);
     // An EventSource would reconnect by itself, without a random wait. So its first error counts as
-    // the end of the connection. An answer 204 counts as an error too.
+    // the end of the connection. The status 204, which means "do not reconnect", is an error too.
     else socket.onerror = () => isCurrent() && this.onlost(0);
   }
 

@@ -25,25 +25,25 @@ function drawLine(first) {
   first.dataset.unread = 'New since you left';
 }
 
+/** Inserts, hides, reveals and removes the entries of the feed. */
 export class Feed {
-  /**
-   * Whether hidden entries may wait for the reader. False saves a search of up to 500 entries.
-   */
+  /** False: no entry is hidden, so `waiting` need not search hundreds of entries. */
   #mayWait = false;
   /**
-   * The highest `order` (offset of first publication) that the reader has seen. Entries of a
-   * fetched page with a higher order are new.
+   * After a reset: the highest `order` (offset of first publication) that the reader has seen.
+   * Entries of a fetched page with a higher order are new. Infinity: no entry counts as new.
    */
   #seen = Infinity;
   /**
-   * @type {Set<any>} video and audio players that may be playing. To search 500 entries for them
-   *   would be slow.
+   * @type {Set<any>} video and audio players that may be playing. A search of hundreds of entries
+   *   for these players would be slow.
    */
   #players = new Set(document.querySelectorAll('video, audio'));
 
   /**
    * @param {HTMLElement} main @param {boolean} isForReaders true on a reader's page: new entries
-   *   wait while the reader reads other entries, and the focus survives changes; false at the desk
+   *   wait while the reader reads other entries, and the focus moves to another element when a
+   *   change removes the focused one; false at the desk
    */
   constructor(main, isForReaders) {
     this.main = main;
@@ -85,8 +85,8 @@ export class Feed {
   }
 
   /**
-   * Whether new entries are shown at once: always at the desk; for a reader, when the feed's newest
-   * end is in sight, no player runs and no entry waits.
+   * Whether new entries are shown at once. At the desk: always. For a reader: when the page is
+   * visible, the feed's newest end is in sight, no video or audio plays and no entry waits.
    */
   get isOpen() {
     if (!this.isForReaders) return true;
@@ -143,18 +143,18 @@ export class Feed {
   }
 
   /**
-   * After a reset, count the entries of fetched pages that were first published after an offset as
-   * unseen, until the next `reveal` or `prune`.
+   * Start a reset. Until the next `reveal` or `prune`, an entry of a fetched page counts as unseen
+   * when it was first published after an offset.
    *
-   * @param {number} offset
+   * @param {number} offset the offset that the page showed before the reset
    */
   startOver(offset) {
     this.#seen = Math.min(this.#seen, offset);
   }
 
   /**
-   * Remove the entries that were first published before an offset, at the end of a reset. From now
-   * on, the entries of a fetched page do not count as new.
+   * End a reset: remove the entries that were first published before an offset, because no fetched
+   * page has them. From now on, the entries of a fetched page do not count as new.
    *
    * @param {number} lowest that offset
    */

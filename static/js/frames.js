@@ -18,7 +18,7 @@ const isWindow = (value) => value?.length === 2 && value.every(Number.isFinite);
  *   true for a valid frame; it returns false or throws for an invalid frame
  */
 const KINDS = {
-  __proto__: /** @type {any} */ (null), // so that the inherited name "toString" is not a kind
+  __proto__: /** @type {any} */ (null), // else the inherited "toString" would be a kind
   hello: (it) => isPosition(it.position) && it.heartbeat_s > 0,
   changes: (it) =>
     isPosition(it.position) &&
@@ -49,7 +49,7 @@ function decode(text) {
   }
 }
 
-/** Passes valid frames to `reader`, the user of the stream, and rejects other frames. */
+/** Checks frames, and passes the changes of valid frames to `reader`, which shows them. */
 export class Frames {
   #hasWarned = false;
   /** The reader's position when a frame was last rejected. */
@@ -64,7 +64,8 @@ export class Frames {
   /**
    * Check a frame, apply its changes, and return how the stream reacts.
    *
-   * @param {string} text @param {string[]} [kinds] of frames that are allowed here
+   * @param {string} text @param {string[]} [kinds] the kinds of frame that the caller accepts: an
+   *   answer to a poll has only changes or a reset
    * @returns {Verdict}
    */
   read(text, kinds = Object.keys(KINDS)) {

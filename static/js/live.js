@@ -1,5 +1,5 @@
 // Keeps an open page live: passes the frames and pages that the stream receives on to the view.
-// Rules: no other module knows both the stream and the view.
+// Rules: no other module imports both the stream (socket.js) and the view (view.js).
 
 import { answerOf } from './answer.js';
 import { parseHtml } from './morph.js';
@@ -15,19 +15,23 @@ const REFRESH_MS = 30_000; // relative times change once a minute
 /** One call of `reach` loads at most this number of older pages. */
 const PAGES_MAX = 50;
 /**
- * A request for an older page is repeated at most this often. A change of the blog can make the
- * answer outdated.
+ * A request for an older page is repeated at most this number of times. The blog may change during
+ * a request, which can make the answer outdated.
  */
 const TRIES_MAX = 4;
 
-/** @implements {Reader} */
+/**
+ * Applies the stream's frames and pages to the timeline, and shows the result in the view.
+ *
+ * @implements {Reader}
+ */
 export class Live {
   /** @type {Promise<boolean> | null} */
   #loading = null;
   #refreshed_ms = 0;
   /**
-   * Counts the fetched pages that have replaced the timeline. The next such page stops the
-   * `#reload` of the page before.
+   * The number of fetched pages that have replaced the timeline. When a later page replaces the
+   * timeline, the `#reload` of the earlier page does not prune the feed.
    */
   #turn = 0;
   /** @type {State | null} */
@@ -40,7 +44,7 @@ export class Live {
   /**
    * Called before a fetched page replaces the timeline.
    *
-   * @param {HTMLElement} _page the fetched page @param {string} _held the timeline's position
+   * @param {HTMLElement} _page the fetched page @param {string} _held the position before that
    */
   onreplace = (_page, _held) => {};
 

@@ -13,8 +13,8 @@ export function parseHtml(html) {
 }
 
 /**
- * Return whether markup would run a script, or load something that the page forbids. The server
- * writes no such markup, so the view rejects it.
+ * Return whether markup has a script, an event handler, a `javascript:` link, or an element that
+ * entries never have, such as <style>. The server writes no such markup, so the view rejects it.
  *
  * @param {ParentNode} root @returns {boolean}
  */
@@ -29,8 +29,9 @@ export function isHostile(root) {
 }
 
 /**
- * Make `old` equal to `fresh`, which must not be used afterwards. Equal nodes and players of the
- * same source stay in place, with their focus, selection and playback.
+ * Make `old` equal to `fresh`. Do not use `fresh` afterwards: its nodes may have moved into `old`.
+ * Equal nodes, and video and audio players with the same `src`, stay in place: they keep their
+ * focus, selection and playback.
  *
  * @param {Node} old @param {Node} fresh
  */
@@ -44,7 +45,8 @@ export function morph(old, fresh) {
     if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    if (old.getAttribute(name) !== value) old.setAttribute(name, value); // setting an equal value would reload a player
+    // An equal value is not set again: that would reload a video or audio player.
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   morphChildren(old, [...old.childNodes], [...fresh.childNodes]);
 }
@@ -123,7 +125,7 @@ const htmlOf = (node) => /** @type {any} */ (node).outerHTML;
 /** @param {Node} old @param {Node} fresh */
 const isSameNode = (old, fresh) => old.nodeName === fresh.nodeName && identityOf(old) === identityOf(fresh);
 
-/** Return an element's identity: an entry's id, or the source of a player. @param {Node} node */
+/** Return an element's identity: an entry's id, or the `src` of a player. @param {Node} node */
 function identityOf(node) {
   if (!(node instanceof Element)) return null;
   const player = node.hasAttribute('src') ? node : node.querySelector('[src]');

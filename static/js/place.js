@@ -20,6 +20,7 @@ export function leaveToBrowser(isAuto) {
   history.scrollRestoration = isAuto ? 'auto' : 'manual';
 }
 
+/** Saves the scroll position, and scrolls to entries. */
 export class Place {
   /** @param {Live} live @param {string} blogUrl */
   constructor(live, blogUrl) {
@@ -94,7 +95,7 @@ export class Place {
     if (first) this.#feed.goTo(first);
   }
 
-  /** Go to the linked entry's own page when this page no longer has the entry. */
+  /** Go to the page of the linked entry when this page does not contain the entry. */
   #goToLinked() {
     const [, id] = /^#(e\w{12})$/.exec(location.hash) ?? [];
     if (id && !byId(id)) location.replace(`${this.blogUrl}/entries/${id}`);

@@ -22,7 +22,7 @@ export function offerSharing(root) {
 /**
  * Share when a share button or link was clicked.
  *
- * @param {MouseEvent} event @param {string} blogUrl the page's own address
+ * @param {MouseEvent} event @param {string} blogUrl the address that the page's share button shares
  * @param {(text: string) => void} announce
  */
 export function share(event, blogUrl, announce) {

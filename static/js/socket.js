@@ -24,9 +24,14 @@ const ENDED = 4510;
 const GONE = [4500, 4504];
 const LATER = [1002, 1003, 1007, 1008, 1009];
 
+/** Keeps a reader connected: opens, closes and replaces connections, polls, and fetches pages. */
 export class Stream {
   #transports = new Transports();
-  /** @type {'' | 'asleep' | 'gone' | 'ended' | 'paused'} why no stream is open; '' if one is */
+  /**
+   * Why the stream stays closed; '' when the stream is open or reconnects.
+   *
+   * @type {'' | 'asleep' | 'gone' | 'ended' | 'paused'}
+   */
   #rests = '';
   /**
    * The number of the present attempt to connect or fetch. Answers to earlier attempts are dropped.
@@ -105,7 +110,7 @@ export class Stream {
     if (['', 'ended'].includes(this.#rests)) this.#reset({ position, after_ms: [0, 0] });
   }
 
-  /** Close everything when the browser leaves or freezes the page. */
+  /** Close the connection and clear the timer when the browser leaves or freezes the page. */
   sleep() {
     if (!['gone', 'paused'].includes(this.#rests)) this.#rests = 'asleep';
     this.#stop();

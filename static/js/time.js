@@ -109,6 +109,7 @@ export function safely(act) {
   }
 }
 
+/** Writes the times on a page, by the server's clock. */
 export class Times {
   #ahead_ms = 0; // how far the server's clock is ahead of the reader's
   /** @type {WeakMap<Element, {revision: string | null, day: string}>} a cache of entries' days */
@@ -217,7 +218,7 @@ export class Times {
   }
 
   /**
-   * Return an entry's day, from a cache: each change asks for the days of up to 500 entries.
+   * Return an entry's day, from a cache: each change asks for the days of all entries in the feed.
    *
    * @param {HTMLElement} entry
    */

@@ -12,6 +12,7 @@ export const TRIES_PROVEN = 6;
 /** After this number of polls, WebSocket and Server-Sent Events are tried again. */
 const POLLS = 12;
 
+/** Counts tries and failures, and chooses the transport for the next try. */
 export class Transports {
   current = WEBSOCKET;
   /**

@@ -33,7 +33,7 @@ export interface Frame {
   changes: Change[];
 }
 
-/** The content of a rendered page. `lowest` and `below` have the same meaning as in Timeline. */
+/** The data that a rendered page contains. Timeline explains `lowest` and `below`. */
 export interface Page {
   position: string;
   changes?: Change[];
@@ -42,8 +42,9 @@ export interface Page {
 }
 
 /**
- * The result of applying a frame. Only "applied" advances the timeline. "gap", "foreign" and
- * "rejected" make the stream reconnect.
+ * The result of applying a frame. Only "applied" advances the timeline. "ignored": the frame has
+ * nothing new. The others make the stream reconnect. "gap": changes before the frame are missing;
+ * "foreign": the frame has another epoch; "rejected": a change has no valid markup.
  */
 export type Outcome = 'applied' | 'ignored' | 'gap' | 'foreign' | 'rejected';
 
@@ -66,14 +67,14 @@ export interface Applied {
   timeline: Timeline;
   /** The changes of the frame that were new, in the frame's order. */
   changes: Change[];
-  /** Ids of entries first published after the timeline's own offset (not the frame's `from`). */
+  /** Ids of entries first published after the offset of the timeline before the frame. */
   fresh: string[];
 }
 
 /** The state of the stream, for the status line. */
 export interface State {
   name: 'live' | 'lost' | 'offline' | 'paused' | 'ended';
-  /** When the next try is due, milliseconds since 1970; null: no try will follow. */
+  /** When the stream next tries to connect, milliseconds since 1970; null: show no time. */
   retry_at: number | null;
 }
 
@@ -83,13 +84,19 @@ export interface Reader {
   /** Whether the blog's status is "ended". */
   hasEnded(): boolean;
   receive(frame: Frame): Outcome;
-  /** Show a page fetched after a `reset`. False: the page is older than the reset's position. */
+  /**
+   * Show a page fetched after a `reset` frame. Return false when the page must not replace the
+   * timeline (see `isAcceptable`). `reset` is the position in that frame.
+   */
   replace(page: string, reset: string): boolean;
   correctClock(server_now: string | null | undefined): void;
   show(state: State): void;
 }
 
-/** The addresses of a blog's streams and pages. Each function takes the reader's position. */
+/**
+ * The addresses of a blog's streams and pages. `since` is the reader's position; `at` is the
+ * position that a fetched page must have reached.
+ */
 export interface Urls {
   live(since: string): string;
   events(since: string): string;
@@ -119,9 +126,12 @@ export interface World {
 export type Window = [number, number];
 
 export interface Wait {
-  /** The server asked for this wait, so no event ends the wait early. */
+  /**
+   * The server asked for this wait, so nothing ends the wait early: not even a browser that is
+   * online again.
+   */
   isBinding?: boolean;
-  /** Whether the status line shows a lost connection; false while polling works. */
+  /** Whether the status line shows a lost connection during the wait; false while polling works. */
   isLost?: boolean;
   /** Runs after the wait, instead of connecting. */
   then?: () => void;
@@ -146,8 +156,8 @@ export type Verdict =
 /** New entries that the reader has not seen. No function alters an Arrivals object. */
 export interface Arrivals {
   /**
-   * The new entries that this page lacks because it shows only older ones: `order` (the offset of
-   * first publication) by id.
+   * The new entries that this page lacks, because it shows only older entries: `order` (the offset
+   * of first publication) by id.
    */
   readonly missing: ReadonlyMap<string, number>;
   /**

@@ -48,7 +48,8 @@ function complete(node, { offset, order, revision }) {
 }
 
 /**
- * Return a change's element; null for a deletion and for markup that does not fit the change.
+ * Return a change's element. Return null for a deletion, for markup that `isHostile`, and for
+ * markup that is not one element: the blog's header, or the article with the change's id.
  *
  * @param {Change} it @returns {HTMLElement | null}
  */
@@ -70,6 +71,7 @@ function copyOf(node) {
   return copy;
 }
 
+/** Shows changes and fetched pages in the page's elements. */
 export class View {
   arrivals = NO_ARRIVALS;
   /** @type {[Applied, (HTMLElement | null)[]][]} changes to show at the next repaint */
@@ -80,7 +82,8 @@ export class View {
 
   /**
    * @param {HTMLElement} main @param {Feed} feed @param {Times} times
-   * @param {(root: Element) => void} decorate adds client-only markup to new content
+   * @param {(root: Element) => void} decorate adds markup that only scripts use, such as share
+   *   links, to new content
    */
   constructor(main, feed, times, decorate) {
     this.main = main;
@@ -270,7 +273,7 @@ export class View {
   }
 
   /**
-   * After a change of the lists, update the marks of an empty feed, the lines between days, and the
+   * After a change of the lists, mark an empty feed, draw the lines between days, and show the
    * count of new entries.
    */
   update() {

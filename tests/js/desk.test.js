@@ -1,4 +1,4 @@
-// The desk's forms: form fields become fields of the API, and its answers become messages.
+// The desk's forms: values of boxes become fields of the API; answers of the API become sentences.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

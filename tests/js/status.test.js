@@ -1,4 +1,4 @@
-// The words of the status line. The browser tests cover the rest of the view.
+// The words of the status line. tests/browser checks how the page shows them.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

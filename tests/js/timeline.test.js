@@ -32,7 +32,7 @@ for (const { name, start, steps, end } of CASES) {
   test(name, () => {
     let timeline = build(start);
     for (const step of steps) {
-      if (!step.frame) continue; // the step is for Python, whose timeline returns changes
+      if (!step.frame) continue; // this step calls changes(since), which only Python's timeline has
       const before = timeline;
       const applied = timelines.apply(timeline, step.frame);
       timeline = applied.timeline;
@@ -178,7 +178,7 @@ function read(random, states) {
   const upTo = (/** @type {number} */ n) => Math.floor(random() * (n + 1));
   let reader = page(states[upTo(top)]);
   for (let i = 0; i < 60; i += 1) {
-    // Any frame that a server may have sent: late, twice, out of order or never.
+    // The frame ends at a random offset. So frames arrive late, twice or out of order, or are lost.
     const to = upTo(top);
     reader = timelines.apply(reader, missed(states, upTo(to), to)).timeline;
   }

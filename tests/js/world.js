@@ -1,7 +1,7 @@
-// A stand-in for the browser of a stream: a test sets the clock and the random numbers, sends
-// frames on sockets, and answers requests.
+// A stand-in for the browser in which a stream runs: a test sets the clock and the random numbers,
+// sends frames on sockets, and answers requests.
 
-/** A WebSocket or EventSource, as the stream sees it. */
+/** Passes a test's frames to the stream, and records whether the stream closed the connection. */
 class Connection {
   isClosed = false;
   /** @type {any} */
@@ -22,6 +22,7 @@ class Connection {
   }
 }
 
+/** A stand-in for a WebSocket. */
 class Socket extends Connection {
   /** @type {any} */
   onclose = null;
@@ -32,6 +33,7 @@ class Socket extends Connection {
   }
 }
 
+/** A stand-in for an EventSource. */
 class Source extends Connection {
   /** @type {any} */
   onerror = null;
@@ -41,6 +43,7 @@ class Source extends Connection {
   }
 }
 
+/** Makes `world`, and records what the stream opens, requests and warns of. */
 export class FakeWorld {
   now_ms = 1_000_000;
   /** The number that `Math.random` returns. */

@@ -24,7 +24,7 @@ import { parseHtml } from '../morph.js';
 
 /** @type {HTMLDialogElement} */
 export const dialog = one('#editing');
-/** The stored values. A box with another value was changed by this editor. @type {Values} */
+/** The values from the store. This editor changed each box with another value. @type {Values} */
 let base = {};
 
 /** Open the dialog. @param {string} url of the entry's page on the desk */

@@ -343,8 +343,8 @@ const WORDS = ['headline', 'body', 'dateline', 'key_title'];
 export const isEmpty = (values) => WORDS.every((name) => !(values[name] ?? '').trim());
 
 /**
- * Return a form's saved state from its JSON; null when the JSON has another shape or the form was
- * empty.
+ * Return a form's saved state from its JSON; null when the JSON has not the type Kept, or when
+ * the form was empty.
  * @param {string | null} stored
  * @returns {Kept | null}
  */

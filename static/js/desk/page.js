@@ -109,7 +109,7 @@ async function act(event) {
 /**
  * Call the API for a button of an entry.
  *
- * @param {string} what `delete`, `restore`, or another word for a change of the entry's fields
+ * @param {string} what `delete` or `restore`; `mark` or `status` for a change of the entry's fields
  * @param {string} path of the entry in the API @param {Values} values @returns {Promise<Answer>}
  */
 function acted(what, path, { revision, ...values }) {
