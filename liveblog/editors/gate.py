@@ -131,7 +131,7 @@ class Gate:
         return page_response(html, problem.status, problem)
 
     async def _own_form(self, request: Request) -> Boxes:
-        """Return the boxes of the form that a page of this site sent.
+        """Return the boxes (input names and texts) of the form that a page of this site sent.
 
         Return no boxes for a form of another site, and none for the sign-in form, which contains a
         password.

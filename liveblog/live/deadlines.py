@@ -31,7 +31,7 @@ class Deadlines(Generic[T]):
         self._since.pop(connection, None)
 
     def note_while(self, is_due: bool, connection: T) -> None:
-        """Set a connection's deadline when `is_due`, else drop it."""
+        """Give a connection a deadline when `is_due`; otherwise remove its deadline."""
         self.note(connection) if is_due else self.forget(connection)
 
     def passed(self, *, all_of_them: bool = False) -> Iterator[T]:

@@ -64,7 +64,10 @@ class StoredEntry(NamedTuple):
 
 
 class StoredBlog(NamedTuple):
-    """A blog as the store has it, at its position; `raw` is the bytes of the header's record."""
+    """A blog as the store has it, at its position.
+
+    `raw` is the stored JSON of the blog's header: its title, status, summary and settings.
+    """
 
     blog: Blog
     position: Position

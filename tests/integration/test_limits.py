@@ -128,7 +128,7 @@ async def test_stream_never_goes_among_the_bytes_of_a_page(
     assert page.startswith(b"HTTP/1.1 200 ")
     if stream == "live":
         assert after == b"\r\n0\r\n\r\n"
-    else:  # the events come from the application, and only after the whole page
+    else:  # Starlette serves the second request, an event stream, after the page
         assert after.startswith(b"\r\n0\r\n\r\nHTTP/1.1 200 ")
     assert not shared.door.hub.count()
 

@@ -32,7 +32,7 @@ OWNER = Path(__file__).with_name("owner.py")
 
 @contextlib.contextmanager
 def owner_process(directory: Path, binary: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Run owner.py in a process group of its own; it is gone when the block ends."""
+    """Run owner.py, which owns an embedded store; the process and its group end with the block."""
     command = [sys.executable, str(OWNER), str(directory), str(binary)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True, stdin=subprocess.DEVNULL

@@ -29,7 +29,7 @@ class Rule(StrEnum):
 
 
 class Broken(AssertionError):
-    """A rule does not hold; `seen` is the evidence."""
+    """A connection breaks a `Rule`; `seen` is what the peer saw instead."""
 
     def __init__(self, rule: Rule, seen: object) -> None:
         super().__init__(f"{rule}: {seen!r}")

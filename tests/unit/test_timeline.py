@@ -98,7 +98,7 @@ def test_timeline_agrees_with_the_shared_vectors(case: dict[str, Any]) -> None:
     for change in everything(case):
         if change["op"] == "put":
             orders[change["id"]] = change["order"]
-        elif change["op"] == "del":  # use its offset as the order if no `put` has stated one
+        elif change["op"] == "del":  # if no `put` stated its order: the deletion's offset
             orders.setdefault(change["id"], change["offset"])
     vector = Vector(case)
     for step in case["steps"]:
