@@ -7,13 +7,17 @@ PORT ?= 8000
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+# pip compiles the modules of a wheel, but not those of a checkout; importing compiles the templates.
+COMPILE := $(BIN)/python -m compileall -q liveblog \
+  && env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import liveblog.html.pages'
 # RUNLEVEL=1 keeps Debian from starting its own Redis.
 INSTALL := RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 NPM := npm install --no-package-lock --no-audit --no-fund --loglevel=error
 # Debian installs nginx in /usr/sbin, which is not on every user's PATH.
 export PATH := $(PATH):/usr/sbin
-# The tests start 150 servers. Without byte code, compiling liveblog takes each of them 0.15 s.
-unexport PYTHONDONTWRITEBYTECODE
+
+# The tests start 150 servers. Without byte code, each of them compiles liveblog for 0.15 s.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
 
 .PHONY: run test check lint format tools clean
 .DEFAULT_GOAL := run
@@ -29,12 +33,12 @@ run: $(VENV)/.installed
 TESTS_AT_ONCE ?= 4
 test: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@$(MAKE) --no-print-directory lint
-	@TEST_TIME_SCALE=$${TEST_TIME_SCALE:-3} $(BIN)/pytest -n $(TESTS_AT_ONCE) --durations=10 tests
+	@TEST_TIME_SCALE=$${TEST_TIME_SCALE:-3} $(PYTEST) -n $(TESTS_AT_ONCE) --durations=10 tests
 
 # The fast checks: all of lint, and the unit tests without the model's worlds and mutants.
 check: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest --quiet -n 2 -m "not model" tests/unit
+	@$(PYTEST) --quiet -n 2 -m "not model" tests/unit
 
 # Format, lint, types, words, the scripts' tests and types.
 lint: $(VENV)/.installed-test
@@ -141,11 +145,13 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV)" >&2
 	@$(PIP) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV), with what tests need" >&2
 	@$(PIP) --editable '.[test]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
 tests/js/node_modules/.installed tests/browser/node_modules/.installed: \
@@ -154,17 +160,19 @@ tests/js/node_modules/.installed tests/browser/node_modules/.installed: \
 	@touch $@
 
 # Installs the programs that pip cannot.
-# Chromium's headless shell halves the CPU time of browser tests; they also run without it.
+# Chromium's headless shell halves the CPU time of browser tests; they also run without it, so make tries once.
 tools: $(VENV)/.installed-test
-	@missing=; \
+	@missing=; shell=; \
 	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium nginx:nginx; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  if [ -n "$$missing" ]; then apt-get update -qq >&2 && $(INSTALL) $$missing >&2 </dev/null || exit 1; fi; \
-	  command -v chromium-headless-shell >/dev/null || [ -z "$$(apt-cache pkgnames chromium-headless)" ] \
-	    || $(INSTALL) chromium-headless-shell >&2 </dev/null || true; \
+	  [ -e $(VENV)/.shell ] || command -v chromium-headless-shell >/dev/null || shell=chromium-headless-shell; \
+	  if [ -n "$$missing$$shell" ]; then apt-get update -qq >&2 </dev/null; fi; \
+	  if [ -n "$$missing" ]; then $(INSTALL) $$missing >&2 </dev/null || exit 1; fi; \
+	  if [ -n "$$shell" ]; then $(INSTALL) $$shell >&2 </dev/null || true; fi; \
+	  touch $(VENV)/.shell; \
 	elif [ -z "$$missing" ]; then exit 0; \
 	elif [ "$$missing" = " chromium" ]; then \
 	  $(BIN)/playwright install chromium >&2; \

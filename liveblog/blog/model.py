@@ -1,6 +1,6 @@
 """Blogs, entries, positions and callers: the values that all other modules pass around.
 
-Rules: pure, no I/O, no clock.
+Rules: pure, no clock; no I/O except one read of the list of time zones in the package `tzdata`.
 """
 
 import re
@@ -141,7 +141,7 @@ SYSTEM: Final = Caller("system:liveblog", "admin")
 def _zones() -> frozenset[str]:
     # Read the list of the package tzdata. `zoneinfo.available_timezones` takes 30 ms, since it also
     # searches the machine's directories. It would also return "localtime", unknown to browsers.
-    names = resources.files("tzdata").joinpath("zones").read_text().split()
+    names = resources.files("tzdata").joinpath("zones").read_text("ascii").split()
     return frozenset(names) - {"Factory"}
 
 

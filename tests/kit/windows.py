@@ -63,9 +63,11 @@ async def chromium(
     default and should leave out.
     """
     shell = shutil.which("chromium-headless-shell") if is_shell else None
+    found = shell or system_chromium()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=shell or system_chromium(),
+            executable_path=found,
+            channel=None if found or is_shell else "chromium",  # else Playwright starts its shell
             args=[*ARGUMENTS],
             ignore_default_args=[*without],
         )

@@ -1,14 +1,23 @@
-"""The Jinja environment of the templates, and the byte code that it stores on disk."""
+"""The environment of the templates, and the byte code that it stores."""
 
+import stat
+import sys
 from pathlib import Path
 
 import jinja2
 import pytest
 
+from liveblog.html import environment as module
 from liveblog.html.entries import templates
 from liveblog.html.environment import environment
 
 GLOBALS = templates.globals
+
+
+@pytest.fixture(autouse=True)
+def _writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store byte code even if PYTHONDONTWRITEBYTECODE is set."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
 
 
 @pytest.fixture
@@ -44,11 +53,40 @@ def test_every_template_is_compiled_when_the_byte_code_is_torn(
     environment(tmp_path, **GLOBALS)
     count = len(compiled)
     for number, path in enumerate(sorted(tmp_path.iterdir())):
-        path.write_bytes(path.read_bytes()[: number * 5])
+        code = path.read_bytes()
+        path.write_bytes(code[: len(code) * number // count])
     environment(tmp_path, **GLOBALS)
     assert len(compiled) == 2 * count
 
 
+def test_templates_are_compiled_again_when_jinja_or_an_option_changes(
+    tmp_path: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(tmp_path, **GLOBALS)
+    count = len(compiled)
+    monkeypatch.setattr(jinja2, "__version__", "99.0")
+    environment(tmp_path, **GLOBALS)
+    monkeypatch.setitem(module.OPTIONS, "trim_blocks", False)
+    environment(tmp_path, **GLOBALS)
+    assert len(compiled) == 3 * count
+    assert len(list(tmp_path.iterdir())) == count  # new byte code replaces the old
+
+
+def test_byte_code_may_be_read_by_every_user(tmp_path: Path) -> None:
+    environment(tmp_path, **GLOBALS)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
+
+
 def test_templates_load_when_no_byte_code_can_be_written(tmp_path: Path) -> None:
-    environment(tmp_path / "missing" / "code", **GLOBALS)
+    file = tmp_path / "file"
+    file.touch()
+    environment(file / "code", **GLOBALS)
+    assert [*tmp_path.iterdir()] == [file]
+
+
+def test_no_byte_code_is_written_when_python_writes_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    environment(tmp_path / "code", **GLOBALS)
     assert not list(tmp_path.iterdir())
