@@ -38,7 +38,7 @@ class RepairedBlog(Protocol):
         """React to changes that were applied."""
 
     def replaced(self, was: Position) -> None:
-        """React to a replaced state; `was` is the position before."""
+        """Reset readers after a repair replaced the timeline; `was` is the position before."""
 
     def verify_waiting(self, read: int) -> None:
         """Admit or reset the readers with an unverified position, after a repair read.

@@ -78,7 +78,7 @@ export class Place {
    */
   async #restore() {
     const kept = recall('sessionStorage', pageKey());
-    leaveToBrowser(!kept?.id); // otherwise the browser would scroll again after this module
+    leaveToBrowser(!kept?.id); // if we scroll, the browser must not scroll again
     if (kept?.lowest < (this.live.timeline.lowest ?? 0)) await this.live.reach(kept.lowest);
     if (!kept?.id) return;
     const top = byId(kept.id)?.getBoundingClientRect().top ?? kept.top + kept.y - scrollY;

@@ -348,7 +348,7 @@ def _text(position: Position | None) -> str:
 
 
 class Audience:
-    """Starts and ends many viewers of one blog. `left` lists the viewers that `churn` started."""
+    """Starts and ends many viewers of one blog. `left` lists those that `churn` ended."""
 
     def __init__(
         self,

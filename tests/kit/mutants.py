@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
 ROUNDS: Final = 5  # runs of the model with different seeds; one seed's examples are similar
-EXAMPLES: Final = 40  # a round, of 40 steps each; the hardest mutant is found after 90 in all
+EXAMPLES: Final = 40  # of 40 steps, in each round; the hardest mutant needs 90 examples
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
 
