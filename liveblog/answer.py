@@ -47,8 +47,8 @@ SECURITY: Final = [
 ]
 
 COMPRESSED_BYTES_MIN: Final = 1_000  # smaller bodies are not compressed: they fit in one packet
-WAIT_S: Final = 0.25  # longest wait for a compression (usually 1 ms); then the body is sent plain
-ACCEPT_BYTES_MAX: Final = 256  # bytes of an Accept-Encoding that are read; browsers send 25
+WAIT_S: Final = 0.25  # a body is sent plain when its compression (usually 1 ms) takes longer
+ACCEPT_BYTES_MAX: Final = 256  # further bytes of an Accept-Encoding are ignored; browsers send 25
 
 IDENTITY: Final = "identity"
 # Codings in the order of preference. On the page of the sample blog (30 KB), these levels take 0.5
@@ -232,7 +232,7 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = message.get("headers", [])  # not changed: other answers may share this list
+                own = message.get("headers", [])  # copied below: other answers may share this list
                 present = {name for name, _ in own}
                 message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
             await send(message)

@@ -18,12 +18,12 @@ from typing import Any, Final
 
 from liveblog.tasks import stop
 
-YOUNG_MAX: Final = 20_000  # new objects between two collections; Python's default is 700
+YOUNG_MAX: Final = 20_000  # new objects between two collections; the default of Python 3.11 is 700
 # Failures leave reference cycles in the collector's oldest generation. Python alone
 # collects that generation once in many minutes; a worker grew by 2 MB in 10 minutes of failures.
 COLLECT_EVERY_S: Final = 60.0
 CONTACT_EVERY_S: Final = 0.05  # time between two checks whether the store has answered
-KEPT_FILES: Final = 500  # open files for everything but readers
+KEPT_FILES: Final = 500  # open files reserved for everything but readers
 READERS_MIN: Final = 100  # readers admitted even if the limit of open files is lower
 
 log = logging.getLogger(__name__)

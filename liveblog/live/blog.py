@@ -45,7 +45,7 @@ class Shared(Protocol):
         """Monotonic seconds."""
 
     def note_pass(self, seconds: float) -> None:
-        """Record how many seconds it took to send changes to all readers of a blog once."""
+        """Record how many seconds `Fanout` took to walk over a blog's readers and send changes."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> object: ...
 

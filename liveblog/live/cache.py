@@ -21,7 +21,7 @@ from liveblog.live.shared import HubSettings
 log = logging.getLogger(__name__)
 
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
-ARTICLES_MAX: Final = 100  # entries of one blog with cached HTML: the newest page, and a few more
+ARTICLES_MAX: Final = 100  # entries of one blog whose HTML is cached: more than one page shows
 
 
 class Render(Protocol):

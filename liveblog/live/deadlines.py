@@ -35,7 +35,7 @@ class Deadlines(Generic[T]):
         self.note(connection) if is_due else self.forget(connection)
 
     def passed(self, *, all_of_them: bool = False) -> Iterator[T]:
-        """Yield and forget the connections whose deadline has passed, the oldest first."""
+        """Yield and forget the late connections, or `all_of_them`; the earliest deadline first."""
         before = self._clock() - self._seconds
         for connection, since in list(self._since.items()):
             if since > before and not all_of_them:

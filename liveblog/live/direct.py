@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-HEAD_S: Final = 5.0  # time for a request head, counted from the connection or the head's first byte
+# The time limit for a request head starts when the client connects. `Http` (live/connections.py)
+# starts the limit again with the first bytes of each head.
+HEAD_S: Final = 5.0
 BODY_S: Final = 60.0  # time limit for a request body, from the end of its head
-CLOSING_S: Final = 5.0  # time for the peer to read the last bytes and to answer a close
+CLOSING_S: Final = 5.0  # time for a client to read the last bytes and to answer a close frame
 # The server aborts an HTTP connection whose write buffer stays full for this time. This time is
 # longer than STALLED_S in live/roster.py: the roster must end a stalled reader's stream first.
 UNDRAINED_S: Final = 50.0
-COPIED_BYTES_MAX: Final = 8 * 1024  # `flush` joins a frame of at most this size with the head
+COPIED_BYTES_MAX: Final = 8 * 1024  # `flush` does not join a longer frame with the answer's head
 # A WebSocket reader may send at most this many bytes between two pings. A reader of events may send
 # at most this many after its request.
 RECEIVED_BYTES_MAX: Final = 16 * 1024
@@ -98,7 +100,7 @@ class DirectTransport:
             transport.close()
 
     def end_all(self) -> None:
-        """Abort the connections that are still closing: a stopping server would wait for them."""
+        """Abort the connections that are still closing, since a stopping server waits for them."""
         for connection in self.closing.passed(all_of_them=True):
             connection.abort()
 
@@ -199,9 +201,11 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
         "_begun",  # the request head was read
         "_delayed",  # bytes for `flush` to write, in order; None after `flush`: write at once
         "_direct",
-        "_fd",  # the socket; -1: write by asyncio's transport (TLS, before `flush`, after `_leave`)
+        # The socket's descriptor. -1 with TLS, before `flush` and after `_leave`: then asyncio's
+        # transport writes.
+        "_fd",
         "_transport",
-        "address",  # the client's address, for counting; None: this reader is not counted
+        "address",  # the address under which the door counts this reader; None: not counted
         "is_ending",  # whether the reader has left its blog, and its close is counted
         "is_tls",
     )

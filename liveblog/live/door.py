@@ -52,12 +52,12 @@ BAD_ORIGIN: Final = 4500
 # Server-Sent Events have no close codes. Instead of these codes, a refused reader of events gets
 # the status 204, which stops an EventSource from reconnecting.
 STAY_AWAY: Final = (BAD_ORIGIN, NO_SUCH_BLOG, ENDED)
-STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # caches must not repeat the 204
+STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # a cached 204 would stop other readers
 
 EVENT_HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
-    "x-accel-buffering": "no",  # else nginx would buffer the events
+    "x-accel-buffering": "no",  # tells nginx not to buffer the events
 }
 
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from liveblog.live.direct import DirectTransport
 
-FAREWELL_S: Final = 2.0  # time for the last readers to receive their `bye`
+FAREWELL_S: Final = 2.0  # time limit for readers to leave after the last `bye`
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 

@@ -12,7 +12,7 @@ from liveblog.live.fanout import Fanout
 from liveblog.live.roster import Roster
 
 ENDED_GRACE_S: Final = 60.0  # after the end of a blog, its readers stay connected for this time
-ENDED_PACE_S: Final = 10.0  # the readers of an ended blog are then closed over this time
+ENDED_PACE_S: Final = 10.0  # after ENDED_GRACE_S, the streams are closed, spread over this time
 
 
 class Ending:

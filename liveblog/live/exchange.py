@@ -93,7 +93,7 @@ _ENDS: Final = {REQUEST: BODY, UPGRADE: HANDSHAKE, OTHER_UPGRADE: REREAD}
 MOVES: Final[Mapping[State, Mapping[Event, State]]] = {
     IDLE: {PART: HEAD, **_ENDS},
     HEAD: {PART: HEAD, **_ENDS},
-    BODY: {DATA: BODY, END: IDLE},  # END follows at once when there is no body
+    BODY: {DATA: BODY, END: IDLE},  # without a body, END follows REQUEST at once
     # httptools reads no body after a head with an Upgrade. When the server ignores the Upgrade, a
     # second parser reads the same head without the Upgrade. If the second parser rejects the head,
     # the connection closes: with a refusal, or after the answers to earlier requests.
@@ -190,7 +190,7 @@ class Exchange:
     def __init__(self) -> None:
         self.state = IDLE
         self.unparsed_bytes = 0
-        self.may_be_long = False  # whether a head that ends in this read may be too long
+        self.may_be_long = False  # whether a head that ends in the latest read may be too long
 
     def receive(self, size: int) -> None:
         """Count a read of `size` bytes; called before the parser gets the bytes."""

@@ -17,7 +17,8 @@ from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.live import rfc6455
 
 MISSED_BYTES_MAX: Final = 256 * 1024  # readers get a `reset` instead of a longer frame
-# The forms of one frame: json, text, framed, deflated, event, chunk. None is much longer than json.
+# The forms of one frame: json, text, framed, deflated, event, chunk. No form is much longer than
+# json.
 FORMS_MAX: Final = 6
 OVERHEAD_BYTES: Final = 1_000  # memory of a frame's Python objects, without their contents
 

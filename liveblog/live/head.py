@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from liveblog.live.rfc6455 import BadHandshake
 
 HEAD_BYTES_MAX: Final = 8 * 1024
-STREAM_START: Final = b"GET /blogs/"  # every request for a stream starts so; a cheap first test
+STREAM_START: Final = b"GET /blogs/"  # every request for a stream starts with this; a cheap test
 
 # A stream's request line, with groups for slug, transport, query and HTTP minor version.
 _STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.([01])\r\n")

@@ -87,7 +87,7 @@ class Hub:
         """
         if not is_slug(slug) or (slug not in self.lives and not await self._loading.load(slug)):
             return None
-        if slug not in self.lives:  # the blog was dropped before this caller ran
+        if slug not in self.lives:  # `make_room` dropped the blog before this coroutine resumed
             raise StoreDown("this worker holds as many blogs as it may")
         return self.held(slug)
 
@@ -105,7 +105,7 @@ class Hub:
             raise StoreDown("this worker holds as many blogs as it may, all with readers")
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
-        """Add a loaded blog to this worker, and apply the messages that arrived meanwhile."""
+        """Add a loaded blog to this worker, and apply the messages that arrived during the load."""
         self.make_room()
         live = self.lives[slug] = LiveBlog(self, slug, snapshot)
         for changes in early:
@@ -150,7 +150,7 @@ class Hub:
     # -- running
 
     def note_pass(self, seconds: float) -> None:
-        """Report to `on_pass` how many seconds it took to send changes to a blog's readers."""
+        """Report to `on_pass` how many seconds one walk over a blog's readers took."""
         self.on_pass(seconds)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

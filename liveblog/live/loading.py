@@ -19,7 +19,7 @@ from liveblog.live.source import Source, Subscriptions
 
 UNKNOWN_KEPT_S: Final = 1.0  # "no such blog" is cached this long
 UNKNOWN_MAX: Final = 10_000  # slugs cached as unknown
-PROBES_MAX: Final = 500  # concurrent reads of whether a blog exists
+PROBES_MAX: Final = 500  # concurrent reads that ask the store whether a blog exists
 LOADING_MAX: Final = 100  # concurrent loads
 
 
@@ -51,10 +51,10 @@ class Loading:
     ) -> None:
         self._source, self._subscriptions, self._blogs = source, subscriptions, blogs
         self._clock, self._spawn = clock, spawn
-        self._probes: dict[str, asyncio.Task[bool]] = {}  # reads of whether a blog exists
+        self._probes: dict[str, asyncio.Task[bool]] = {}  # by slug: whether the blog exists
         self._loads: dict[str, asyncio.Task[bool]] = {}
         self._early: dict[str, deque[Changes]] = {}
-        self._unknown: dict[str, float] = {}  # slug without a blog: cached until this time
+        self._unknown: dict[str, float] = {}  # by slug: until when "no such blog" is cached
 
     async def load(self, slug: str) -> bool:
         """Load a blog; return False when there is none.

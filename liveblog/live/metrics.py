@@ -157,7 +157,7 @@ def _freed(hub: Hub) -> dict[str, int]:
 
 
 def _by_label(counts: Mapping[Label, int], known: Sequence[Label]) -> dict[str, int]:
-    """Return counts by label; unknown labels are summed, since a reader may send any code."""
+    """Return counts by label; "other" sums unknown labels: readers may send any close code."""
     shown = {str(label): counts.get(label, 0) for label in known}
     if others := sum(count for label, count in counts.items() if label not in known):
         shown["other"] = others

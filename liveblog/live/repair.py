@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 QUEUED_MAX: Final = 200  # messages queued during a load or repair; a full queue starts a repair
 RETRY_S: Final = (0.1, 2.0)  # the first and the longest wait before a failed repair is retried
-REQUEST_EVERY_S: Final = 1.0  # least time between two repairs of a blog that readers request
+REQUEST_EVERY_S: Final = 1.0  # least time between two repair reads that `request` starts
 
 
 class RepairedBlog(Protocol):
@@ -35,10 +35,13 @@ class RepairedBlog(Protocol):
         """Whether the blog is still in memory; if not, a failed repair is not retried."""
 
     def advanced(self, records: Iterable[Record]) -> None:
-        """React to changes that were applied."""
+        """Evict outdated frames, and start to send changes that the timeline has applied."""
 
     def replaced(self, was: Position) -> None:
-        """Reset readers after a repair replaced the timeline; `was` is the position before."""
+        """Evict everything made from the old state, after a repair replaced the timeline's state.
+
+        `was` is the old position. Readers are reset when the new history does not contain `was`.
+        """
 
     def verify_waiting(self, read: int) -> None:
         """Admit or reset the readers with an unverified position, after a repair read.
@@ -75,7 +78,7 @@ class Repair:
         self._is_running = False
         self._requested_at = -REQUEST_EVERY_S
         self._request_timer: asyncio.TimerHandle | None = None
-        # For each caller of `confirm`: how many repair reads had started when it called.
+        # For each call of `confirm`: how many repair reads had started before the call.
         self._confirming: dict[asyncio.Future[None], int] = {}
 
     # -- messages

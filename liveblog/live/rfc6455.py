@@ -39,7 +39,7 @@ PING: Final = 0x9
 PONG: Final = 0xA
 
 FIN: Final = 0x80
-RSV1: Final = 0x40  # set in a compressed message (RFC 7692, section 6)
+RSV1: Final = 0x40  # this bit is set in a compressed message (RFC 7692, section 6)
 RSV: Final = 0x70
 
 CONTROL_BYTES_MAX: Final = 125  # the longest payload of a control frame (section 5.5)
@@ -100,7 +100,7 @@ def ping(payload: bytes = b"") -> bytes:
 
 
 def pong(payload: bytes = b"") -> bytes:
-    """Return the answer to a ping with this payload (section 5.5.3)."""
+    """Return a pong, which answers a ping with the same payload (section 5.5.3)."""
     return _control(PONG, payload)
 
 
@@ -258,7 +258,7 @@ _SWITCHING: Final = (
 
 
 def need_host(headers: Mapping[bytes, bytes]) -> None:
-    """Raise BadHandshake unless there is one Host (RFC 9112, section 3.2)."""
+    """Raise BadHandshake unless there is exactly one Host header (RFC 9112, section 3.2)."""
     if b"," in headers.get(b"host", b","):
         raise BadHandshake("A request needs one Host.")
 
@@ -287,7 +287,7 @@ def _is_key(key: bytes) -> bool:
 
 
 class _SharedDeflate(ServerPerMessageDeflateFactory):
-    """Accepts an offer of compression only if the reader can get the same frames as all others."""
+    """Accepts an offer of compression only if the reader can read the shared compressed frames."""
 
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
@@ -339,7 +339,7 @@ def _extensions(offered: bytes) -> tuple[bytes, bool]:
 
 
 def refusal(status: int, why: str, **headers: str) -> bytes:
-    """Return the HTTP answer that refuses a request, before its connection closes."""
+    """Return the HTTP answer that refuses a request and announces that the connection closes."""
     body = f"{why}\n".encode()
     shown = {name.replace("_", "-"): value for name, value in headers.items()}
     shown |= {

@@ -43,7 +43,8 @@ class StoreWatch:
         self._source, self._blogs = source, blogs
         self.seen = False
         self.up = False
-        self._readable: dict[str, bool] = {}  # by slug: whether the last read got a position
+        # By slug: whether the last comparison could read the blog in the store.
+        self._readable: dict[str, bool] = {}
 
     async def run(self) -> None:
         """Compare all blogs with the store every HEADS_EVERY_S seconds; until cancelled."""

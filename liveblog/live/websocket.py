@@ -33,7 +33,7 @@ class SocketReader(DirectReader):
 
     __slots__ = (
         "_ignores_input",  # whether bytes from the reader are ignored
-        "_pong",  # a pong to send later; the last one suffices (RFC 6455, section 5.5.3)
+        "_pong",  # answers the last ping, when possible; earlier pings need no pong (section 5.5.3)
         "_received_bytes",  # how many bytes the reader has sent since the last ping
         "_rest",  # the start of an incomplete frame from the reader
     )
@@ -77,7 +77,7 @@ class SocketReader(DirectReader):
             self._write(b"".join(received.replies))
 
     def _end_as_received(self, received: rfc6455.Received) -> None:
-        """Close the connection after the reader closed it or broke the protocol (section 7.1.7)."""
+        """Close the connection after a close frame or a broken rule (RFC 6455, section 7.1.7)."""
         self._ignores_input = True
         if not self.is_ending:
             self._write(b"".join(received.replies))
