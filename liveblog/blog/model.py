@@ -16,7 +16,7 @@ from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS
 SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
-COUNT_MAX: Final = 2**53 - 1  # browsers and the store's Lua use doubles, exact up to here
+COUNT_MAX: Final = 2**53 - 1  # browsers and the store's Lua use doubles, exact up to this number
 BLOG_ID: Final = "#blog"  # the id of the blog's own record, its header; no entry's id has a "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
 EntryStatus = Literal["draft", "submitted", "scheduled", "published", "retracted"]

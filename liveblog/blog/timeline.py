@@ -16,7 +16,7 @@ from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
 WINDOW: Final = 200  # how many of the newest entries stay in a worker's memory
 MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in memory
 KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind can catch up
-MISSED_MAX: Final = 200  # a reader that missed more entries starts over from the page
+MISSED_MAX: Final = 200  # a reader that missed more entries than this starts over from the page
 TRIM_EVERY: Final = 100  # changes between two calls of `_trim`, which visits all entries
 
 Record = Blog | Entry

@@ -49,9 +49,9 @@ class Tally:
     resets: int = 0
     delays_ms: list[float] = field(default_factory=list)
     closes: Counter[int] = field(default_factory=Counter)
-    # Readers whose last attempt to connect failed; in a Result, all readers without a connection.
+    # Readers whose last attempt to connect failed. At the end of a test: all readers not in `open`.
     failed: int = 0
-    open: int = 0
+    open: int = 0  # readers whose present connection has received a frame
 
 
 @dataclass

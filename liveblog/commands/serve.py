@@ -192,7 +192,7 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
     try:
         server.run(sockets=bound)
         code = 0 if server.started else 1
-    except SystemExit as stop:  # by `_exit`: uvicorn raises a caught SIGTERM again at its end
+    except SystemExit as stop:  # raised by `_exit`: at its end uvicorn repeats a SIGTERM
         code = 1 if stop.code else 0
     except KeyboardInterrupt:  # likewise for SIGINT
         pass

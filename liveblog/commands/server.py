@@ -125,7 +125,7 @@ def obey_supervisor() -> None:
 
 
 def _end_with(parent_pid: int, wait: Callable[[], object]) -> None:
-    """End this process at once when its parent dies."""
+    """End this process at once when its parent dies; `wait` returns when the parent has ended."""
     if sys.platform == "linux":
         die_with(parent_pid, signal.SIGKILL)
         return

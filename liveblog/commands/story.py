@@ -163,8 +163,9 @@ async def replay(
 
     Return the blog's slug. `report` gets a line for each step, after the step.
     """
+    # Publish the other story first, since the last step of MAIN links to the other story's blog.
     for story in stories().values():
-        if story.slug != MAIN:  # the last step of the story MAIN links to this blog
+        if story.slug != MAIN:
             await _complete(publishing, story)
     story = stories()[MAIN]
     slug = await _create_numbered(publishing, story.header, f"{MAIN}-replay")
@@ -178,7 +179,7 @@ async def replay(
 
 
 async def _create_numbered(publishing: Publishing, header: dict[str, Any], slug: str) -> str:
-    """Create a blog under the first free slug of `slug`, `slug`-2, `slug`-3 …, and return it."""
+    """Create a blog under the first free slug of `slug`, `slug`-2, `slug`-3 …; return that slug."""
     for taken in range(REPLAYS_MAX):
         candidate = f"{slug}-{taken + 1}" if taken else slug
         if await _create(publishing, {**header, "slug": candidate}):

@@ -25,7 +25,7 @@ from liveblog.commands.server import STARTUP_FAILURE, attach, obey_supervisor
 log = logging.getLogger(__name__)
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-START_WITHIN_S: Final = 30.0  # the limit for new workers to serve; afterwards the old workers stay
+START_WITHIN_S: Final = 30.0  # limit for new workers to serve; if one is late, the old ones stay
 LOOK_EVERY_S: Final = 0.1  # the pause between two checks whether the new workers serve
 ANSWER_WITHIN_S: Final = 1.0  # the time in which a worker must answer whether it serves
 

@@ -256,7 +256,7 @@ class _Entries:
     async def _rejected_edit(
         self, caller: Caller, blog: Blog, id: str, boxes: Boxes, problem: Problem
     ) -> Response:
-        """Show the form again with the editor's text and the reasons, also for a deleted entry."""
+        """Show a rejected form again, with its text and the reasons, also for a deleted entry."""
         form = forms.rejected(boxes, problem)
         if problem.status == 410:
             return self._page(caller, blog, None, form, status=410)
@@ -313,6 +313,6 @@ def _undo(request: Request) -> str:
 
 
 def _raise_unless_shown(problem: Problem) -> None:
-    """Raise a problem of access or of the store again: `Gate` shows it, not the form's page."""
+    """Re-raise a problem of access or of the store: `Gate` shows a page for it, not the form."""
     if problem.status in (401, 403, 404, 503):
         raise problem

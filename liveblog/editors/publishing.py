@@ -126,7 +126,7 @@ class Publishing:
     async def shown(
         self, caller: Caller, slug: str, before: str | None, limit: int
     ) -> tuple[list[EntryResult], str | None]:
-        """Return a page of the published and retracted entries together, as `entries` does."""
+        """Return a page as `entries` does, but with published and retracted entries together."""
         await self._reading.blog(caller, slug)
         page = await self._reading.published(slug, before, limit, PUBLISHED)
         return await self._reading.results(slug, page.entries), page.before
@@ -409,7 +409,10 @@ def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
 def _edit_write(
     stored: StoredEntry, entry: Entry, patch: EntryPatch, call: CallKey
 ) -> Write[Entry]:
-    """Return the write that stores an edit, and with a new revision also keeps the earlier one."""
+    """Return the write that stores an edit.
+
+    If the edit makes a new revision, the write also keeps the earlier revision.
+    """
     if patch.keys() <= MARKS:
         return entry_write(stored, entry, call)
     is_published_now = stored.entry.status in UNPUBLISHED and entry.status in PUBLISHED

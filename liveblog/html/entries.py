@@ -73,7 +73,11 @@ def _updated(entry: Entry, blog: Blog) -> _Updated:
 
 
 def _body(entry: Entry) -> Markup:
-    """Return the text and its dateline (such as a place): in the first paragraph or before it."""
+    """Return an entry's text, with its dateline (such as a place) at the start.
+
+    The dateline starts the first paragraph. Before a text that starts with something else, such as
+    a list, the dateline gets a paragraph of its own.
+    """
     body = safe(entry.body_html)
     if not entry.dateline:
         return body

@@ -48,7 +48,10 @@ class ByteCode(FileSystemBytecodeCache):
             bucket.reset()
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Write one file that every user may read, as Python does; Jinja's are for one user."""
+        """Write a file that every user may read, as Python does.
+
+        Jinja alone would write a file that only its owner may read.
+        """
         if sys.dont_write_bytecode:
             return
         with contextlib.suppress(OSError):

@@ -152,7 +152,7 @@ def _parser(*, bracket_links: bool, tables: bool, addresses: bool, containers: b
 
 
 def _flatten_headings(state: StateCore) -> None:
-    """Give all headings of a text one level, below the entry's own headline (h3)."""
+    """Make each heading of a text an h4, one level below the entry's headline, which is an h3."""
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = "h4"

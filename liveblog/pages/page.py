@@ -181,7 +181,7 @@ class _BlogPages:
         return answer
 
     def _html(self, live: LiveBlog, window: Window, permalink: str | None) -> str:
-        """Render a page of the blog's present position."""
+        """Render a page with the entries of `window`, at the blog's present position."""
         timeline = live.timeline
         return self._pages.blog(
             blog=live.blog,

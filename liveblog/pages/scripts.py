@@ -75,7 +75,7 @@ def joined(files: Mapping[str, bytes], entry: str) -> bytes:
 def _collect(files: Mapping[str, bytes], path: str, modules: dict[str, str]) -> None:
     """Add a module to `modules`, after the modules that it imports."""
     text = files[path].decode()
-    modules[path] = ""  # marks it as visited: two modules may import each other
+    modules[path] = ""  # marks the module as visited: two modules may import each other
     for name in _IMPORT.findall(text):
         other = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
         if other not in modules:
@@ -111,7 +111,10 @@ def stripped(text: str) -> str:
 
 
 def _between(before: str, gap: str, after: str) -> str:
-    """Return the white space that replaces `gap`: white space and comments between two signs."""
+    """Return the white space that must stay between two characters of a script.
+
+    `gap` is the white space and the comments that stand between them now.
+    """
     has_break = "\n" in gap
     if before in _WORD and after in _WORD:
         return "\n" if has_break else " "

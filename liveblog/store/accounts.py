@@ -319,7 +319,7 @@ class Accounts:
         return -(-int(wait_ms) // 1000)
 
     async def forget_try(self, what: str) -> None:
-        """Subtract one try from the count of `what`, such as a sign-in that succeeded."""
+        """Subtract one try from the count of `what`, for example because the sign-in succeeded."""
         await self._records.run(_FORGET, (_rate_key(what),))
 
 

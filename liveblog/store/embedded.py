@@ -31,7 +31,7 @@ from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as files
 
 START_S: Final = 60.0  # limit for loading the append-only file; 1 GB takes a third of this time
-STOP_S: Final = 30.0  # after this time the store is killed; `appendfsync always` loses nothing
+STOP_S: Final = 30.0  # afterwards the store is killed; with `appendfsync always` nothing is lost
 RESTART_PAUSE_S: Final = 1.0
 
 # `appendfsync always`: the store sends neither the reply nor the published message before the fsync

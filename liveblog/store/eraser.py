@@ -69,7 +69,7 @@ class Eraser:
     @queries_store
     async def _requested(self) -> list[tuple[Node, bytes]]:
         """Return the servers with an open request for a rewrite, each with the request."""
-        # Scheduled publications wait for this call, so it has a limit.
+        # Scheduled publications wait for this query, so the query has a time limit.
         async with asyncio.timeout(EACH_WITHIN_S):
             requests = await self.nodes.at(REWRITES).hgetall(REWRITES)
         everyone = self.nodes.everyone()

@@ -38,7 +38,7 @@ PLACE_AGAIN_S: Final = 0.5  # pause until the follower looks again for a channel
 
 
 class _Words(NamedTuple):
-    """The commands of plain or of sharded pub/sub, and the kinds of messages that they cause."""
+    """The commands of plain or sharded pub/sub, and the kinds of messages that the store sends."""
 
     subscribe: str
     unsubscribe: str
@@ -172,7 +172,7 @@ class Follower:
 
     def _start(self, line: "Line") -> None:
         self._running[line] = asyncio.create_task(line.run())
-        self._wake.set()  # wakes `run`, which then also waits for this task
+        self._wake.set()  # wakes `run`, so that it notices when this new task ends
 
     def place_again(self) -> None:
         """Make `run` find the node of each channel again, and subscribe to moved channels there.
@@ -260,7 +260,8 @@ class Line:
         self._id = new_id("", 12)
         self._probe = ""
         self._probed = asyncio.Event()
-        # References to running tasks. asyncio has only weak ones, so a task could be collected.
+        # Running tasks. asyncio has only weak references to tasks, so without this set Python could
+        # delete a task before its end.
         self._leaving: set[asyncio.Task[None]] = set()
         self._connection: AbstractConnection | None = None
 

@@ -45,7 +45,7 @@ class Node:
 
     def __init__(self, redis: Redis, name: str = "") -> None:
         self.redis = cast(Client, redis)
-        self.pool: Any = redis.connection_pool  # redis-py types only half of its methods
+        self.pool: Any = redis.connection_pool  # redis-py has types for only half of the methods
         self.name = name
         self.prefix = "lb:"
 

@@ -15,8 +15,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from liveblog.blog.problem import Problem
 
-AT_ONCE: Final = 2  # one hash takes 64 MiB, and 0.1 s on several cores
-WAITING_MAX: Final = 40  # about 2 s of work; further calls fail with 503
+AT_ONCE: Final = 2  # hashes computed at once; each takes 64 MiB, and 0.1 s on several cores
+WAITING_MAX: Final = 40  # unfinished calls, about 2 s of work; a further call fails with 503
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -58,7 +58,7 @@ class Passwords:
 
 @cache
 def _hasher() -> PasswordHasher:
-    return PasswordHasher()  # the second option of RFC 9106, section 4: 64 MiB, 3 passes
+    return PasswordHasher()  # its defaults: RFC 9106, section 4, second option (64 MiB, 3 passes)
 
 
 @cache
@@ -78,4 +78,5 @@ def _verify(stored: str | None, password: bytes) -> bool:
 
 
 def _encoded(password: str) -> bytes:
-    return password.encode(errors="surrogatepass")  # typed text may have lone surrogates
+    # A password may have lone surrogates, for which `encode` would raise UnicodeEncodeError.
+    return password.encode(errors="surrogatepass")

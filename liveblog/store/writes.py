@@ -103,7 +103,7 @@ class Write(Generic[R]):
     due: int | None = None
     rotate: bool = False
     blog_status: str = ""
-    position: Position | None = None  # for the op "keep": the position, which stays the same
+    position: Position | None = None  # the entry's position, which the op "keep" does not change
     revision: int = 0
     erased: int = 0
 
@@ -229,7 +229,7 @@ class Outcome(Generic[R_co]):
 
     @property
     def is_replay(self) -> bool:
-        """Return whether this is a repeated call, which changed nothing now."""
+        """Return whether this is the outcome of a repeated call, which changed nothing."""
         return self.record is None
 
 
