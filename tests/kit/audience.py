@@ -31,8 +31,8 @@ TRANSPORTS: Final[Sequence[Transport]] = (
     *(("socket",) * 4 + ("polls",)),
 )
 SOON: Final[Window] = (0, 1)
-RETRY: Final[Window] = (0, length(10, 3))  # seconds between connects; a browser waits up to 10
-POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; a browser waits 8 to 12
+RETRY: Final[Window] = (0, length(10, 3))  # seconds between connects; in a browser up to 10 s
+POLL: Final[Window] = (0.2, 0.6)  # seconds between polls; in a browser 8 to 12 s
 # After a stream that lasted this long, a viewer waits for SOON, else for RETRY. In a browser, the
 # limit is 5 s.
 STABLE_S: Final = length(5, 2)
@@ -223,7 +223,7 @@ class Viewer:
         return None
 
     def _apply(self, frame: dict[str, Any]) -> Window | None:
-        """Apply a `changes` frame without a check; the judge checks the story later."""
+        """Apply a `changes` frame unverified; kit/judge.py verifies the whole story later."""
         self.story.append(frame)
         self.position = Position.of(frame["position"])
         return None
@@ -291,7 +291,7 @@ class Viewer:
                         yield decoded(line[6:])
 
     async def _poll(self) -> AsyncIterator[dict[str, Any]]:
-        """Poll the path `changes` until an answer is an error; the first answer is the join."""
+        """Poll the path `changes` until a status is not 200; the first 200 counts as the join."""
         while True:
             path = f"/blogs/{self.slug}/changes?since={_text(self.position)}"
             answer = await self._get(path, self.urls)

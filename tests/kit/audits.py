@@ -95,7 +95,8 @@ async def lighthouse(url: str, chrome: str) -> dict[str, float]:
     try:
         output = await _output(command, CHROME_PATH=chrome)
     except AssertionError as error:
-        if "run Lighthouse again" not in str(error):  # printed when a trace lacks its start
+        # Lighthouse asks for a second run when its recording of the page lacks the start.
+        if "run Lighthouse again" not in str(error):
             raise
         output = await _output(command, CHROME_PATH=chrome)
     report = json.loads(output)

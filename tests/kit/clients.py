@@ -49,7 +49,7 @@ BROKEN_BY = {
 
 
 class Broken(AssertionError):
-    """An invariant does not hold. `seen` is the evidence."""
+    """Reports a broken `Invariant`; `seen` is the evidence."""
 
     def __init__(self, invariant: Invariant, seen: object) -> None:
         super().__init__(f"{invariant}: {seen}")
@@ -215,7 +215,7 @@ class Seat(Reader[str]):
         self.slow_down(self._slow_s)
 
     def slow_down(self, slow_s: float | None) -> None:
-        """From now on accept each frame after `slow_s` seconds, also the pending frame."""
+        """From now on accept a frame, also the pending one, after `slow_s` seconds; None: never."""
         self._slow_s = slow_s
         if slow_s is not None:
             asyncio.get_running_loop().call_later(slow_s, self._drain)

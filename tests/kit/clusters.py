@@ -25,7 +25,7 @@ from liveblog.store import embedded as store
 NODE_TIMEOUT_MS = round(1_000 * SCALE)
 SENTINEL_DOWN_MS = round(500 * SCALE)
 FAILOVER_MS = round(3_000 * SCALE)
-BUS_OFFSET = 10_000  # nodes talk to each other on their port plus this
+BUS_OFFSET = 10_000  # a node listens for other nodes on its port plus this number
 SERVICE = "live"
 
 _DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
@@ -67,7 +67,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: the function takes no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: die_with takes no locks
             )
         until_sync(self._answers)
 

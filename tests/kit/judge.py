@@ -267,7 +267,7 @@ def judge(
 
 
 def _find_twins(store: Store, verdict: Verdict) -> None:
-    """Count entries with the same mark: an editor repeated a call, and both calls published."""
+    """Count marks of more than one entry: an editor repeated a call, and each call published."""
     marks = [
         mark_of(record).partition("-")[0]
         for record in store.entries().values()

@@ -46,7 +46,7 @@ SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
 workers = st.sampled_from(range(WORKERS))
 few = st.sampled_from([1, 2, 3])
 picks = st.sampled_from(range(8))
-pauses = st.sampled_from([0.0, 0.5, 1.5])  # in latencies of the store; a read takes 2 latencies
+pauses = st.sampled_from([0.0, 0.5, 1.5])  # times the store's latency; a read takes 2 latencies
 latencies = st.sampled_from([0.001, 0.1, 0.4])
 outages = st.sampled_from([0.05, 0.5, OUTAGE_S])
 

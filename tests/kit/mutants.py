@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).parents[1]
 WITHIN_S: Final = 600  # for one mutant
 ROUNDS: Final = 5  # runs of the model with different seeds; one seed's examples are similar
-EXAMPLES: Final = 40  # of 40 steps, in each round; the hardest mutant needs 90 examples
+# Examples in each round. An example has 40 steps. The model finds the hardest mutant after 90
+# examples, in the third round.
+EXAMPLES: Final = 40
 ORIGINAL: Final = "nothing"
 LINE: Final = "{:68}  {:62}  {:>7}  {:>4}"
 
@@ -252,7 +254,7 @@ def run(rounds: int) -> Verdict:
         with small_limits():
             for number in range(rounds):
                 run_state_machine_as_test(seed(number)(Counted), settings=only)
-    except Broken as error:  # `tried` is 1 too high: hypothesis ran the example twice
+    except Broken as error:  # hypothesis ran the failing example twice, and `tried` counts both
         return Verdict(error.invariant, Counted.tried - 1, Counted.last.step)
     return Verdict(None, Counted.tried, 0)
 

@@ -261,7 +261,7 @@ MUTANTS: Final = [
 
 
 class Verdict(NamedTuple):
-    """The rule that a mutant broke, or None, and the scenario that showed this."""
+    """The rule that a mutant broke, and the scenario that failed; None and "" without one."""
 
     rule: str | None
     scenario: str
@@ -307,7 +307,7 @@ def _run(mutant: Mutant | None) -> Verdict:
 
 
 def _import_all_but_ours() -> None:
-    """Import the libraries that every child needs, so that a child takes only 0.1 s."""
+    """Import the libraries in the parent: a child inherits them, and so needs only 0.1 s."""
     import httptools  # noqa: F401
     import hypothesis.stateful  # noqa: F401
     import msgspec  # noqa: F401

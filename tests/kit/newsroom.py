@@ -19,7 +19,7 @@ from kit.waiting import SCALE, until
 CALLS: Final = ("publish",) * 5 + ("edit",) * 3 + ("pin", "delete", "restore", "summary")
 TRY_S: Final = 2.0 * SCALE  # a try's deadline; a call takes 1.2 s with a latency of 300 ms
 PAUSE_S: Final = 0.15  # between two tries; at the desk, the editor decides when to try again
-FEW: Final = 3  # an editor only publishes until it has this many entries
+FEW: Final = 3  # an editor with fewer entries publishes, and makes no other call
 
 _serial = itertools.count(1)
 Body = dict[str, Any]
@@ -116,7 +116,7 @@ class Newsroom:
         raise AssertionError
 
     def note_by_hand(self, entry: Body) -> None:
-        """Add an entry to the history that a test wrote by itself; `entry` is the API's answer."""
+        """Note in the history an entry that the test published; `entry` is the API's answer."""
         self.published += 1
         self.note_entry(entry)
 

@@ -22,7 +22,8 @@ PROBE: Final = Path(__file__).parents[1] / "browser" / "probe.js"
 # Animation frames, half a second. After them, CSS transitions have ended, and scripts have written
 # the times of new entries.
 SETTLED_FRAMES: Final = 30
-READ: Final = 14  # the reader reads the entry with this index, of 20; changes happen above it
+# The index, from the top, of the entry in the middle of the viewport. Changes happen above it.
+READ: Final = 14
 SESSION_GAP_MS: Final = 1_000.0
 SESSION_MS: Final = 5_000.0
 

@@ -144,7 +144,8 @@ class Proxy:
             writer.transport.abort()
             return
         link = _Link(self, writer, up_writer)
-        if self._refuses:  # `refusing` started meanwhile; its cut missed this link
+        # `refusing` may have started during the await above, too early to cut this link.
+        if self._refuses:
             link.abort()
             return
         self._links.add(link)
@@ -159,7 +160,7 @@ class Proxy:
             link.abort()
 
     def takes(self, request: bytes) -> bool:
-        """Return whether to lose the answer to this request; each `lose_next_answer` loses one."""
+        """Return True once for each `lose_next_answer` whose bytes are in the request."""
         found = next((part for part in self._lose if part in request), None)
         if found is None:
             return False
@@ -225,7 +226,7 @@ class _Link:
             self.abort()
 
     async def _passed(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-        """Yield the received bytes; none when the connection is dead, that is, drops all bytes."""
+        """Yield the received bytes. Yield nothing on a dead connection, which drops all bytes."""
         while data := await reader.read(CHUNK):
             await self._proxy.gate(data)
             if not self.is_dead:

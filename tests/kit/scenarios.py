@@ -242,8 +242,8 @@ async def readers_wait_for_a_blog_that_loads() -> None:
         early = it.connect(request("/blogs/third/live", UPGRADE) + masked(0x89, b"early"))
         gone = it.connect(request("/blogs/third/live", UPGRADE))
         rude = it.connect(request("/blogs/third/live", UPGRADE) + masked(0x81, b"hi"))
-        # `Door` answers only `early`. `gone` leaves before that, and the text that `rude` sends is
-        # against the protocol.
+        # `Door` accepts only `early`: `gone` leaves before the blog has loaded, and `rude` sends
+        # text, which a reader must not send.
         it.requests += 1
         gone.leave()
         await after(10)
@@ -317,7 +317,7 @@ async def stalled_readers_get_one_frame_to_the_top() -> None:
     async with site() as it:
         for is_tls in (False, True):
             slow, quick = await it.read(is_tls=is_tls), await it.read()
-            slow.room = 30  # bytes: less than the next frame, so the socket is full
+            slow.room = 30  # bytes; the next frame is longer and fills the socket
             for _ in range(5):
                 await it.publish()
                 hold(Rule.FRAMES, it.is_at_top(quick), quick.kinds())
@@ -495,7 +495,7 @@ SCENARIOS: Final[list[Callable[[], Awaitable[None]]]] = [
 
 
 def play(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run a scenario in virtual time. Raises Broken when a rule of kit/memory.py does not hold."""
+    """Run a scenario in virtual time. Raises Broken when a connection breaks a `Rule`."""
 
     async def run() -> None:
         await scenario()
@@ -505,7 +505,7 @@ def play(scenario: Callable[[], Awaitable[None]]) -> None:
     except AssertionError as error:
         if isinstance(error, Broken):
             raise
-        cause = error.__cause__  # an exception of a callback or task, which nothing awaited
+        cause = error.__cause__  # raised in a callback, or in a task that nothing awaited
         raise cause if isinstance(cause, Broken) else Broken(Rule.QUIET, cause) from cause
     finally:
         setattr(direct, "write", os.write)  # noqa: B010

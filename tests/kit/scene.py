@@ -38,7 +38,7 @@ class Scene:
     def reader(
         self, since: Position | None = None, kind: type[FakeReader] = FakeReader, **how: Any
     ) -> FakeReader:
-        """Return a reader that has joined from position `since`; None means from now on."""
+        """Return a reader that joined at position `since`; None: at the newest change."""
         reader = kind(**how)
         self.live.join(reader, since)
         return reader
@@ -84,7 +84,7 @@ def text(position: Position) -> str:
 async def some_are_served(readers: list[FakeReader]) -> None:
     """Wait, turn by turn of the loop, until 20 readers have the new change."""
     while sum(len(reader.frames) > 1 for reader in readers) < 20:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # the hub has no event for "some have the change"
+        await asyncio.sleep(0)  # a poll: the hub signals nothing in the middle of a pass
 
 
 async def middle_of_a_pass() -> tuple[Scene, list[FakeReader]]:

@@ -146,7 +146,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: the function takes no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: die_with takes no locks
             )
         try:
             until_sync(lambda: self._answers(path), START_S)
@@ -338,7 +338,7 @@ class StoreProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: the function takes no locks
+                preexec_fn=ending_with_us(),  # noqa: PLW1509 - safe: die_with takes no locks
             )
         until_sync(self._answers)
 

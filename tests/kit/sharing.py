@@ -15,7 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 # the end of the run.
 ORDER: Final = ("chaos", "browser", "integration", "unit")
 TOGETHER: Final = ("chaos",)
-APART: Final = "test_mutants"  # modules whose tests share no servers, and take seconds each
+# Modules whose names start with this: their tests share no servers, and each test takes seconds.
+APART: Final = "test_mutants"
 
 
 def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.Item]:
@@ -30,7 +31,7 @@ def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.It
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Give each process a whole module, a directory in TOGETHER, or a single test in APART."""
+    """Give a process a whole module, a whole directory of TOGETHER, or one test of APART."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return the name of the group of tests that run in one process."""

@@ -27,7 +27,7 @@ from liveblog.live.shared import HubSettings
 
 SLUG: Final = "election"
 FOR_PAGES: Final = "only pages call this"
-FAR: Final = 500  # a worker that misses more changes gets `Moved("far")` instead
+FAR: Final = 500  # a worker that misses more changes gets `Moved("far")`, not the changes
 
 # Makes every record, id and epoch different, also those written after the store lost changes.
 _serial = itertools.count(1)
@@ -342,7 +342,7 @@ class Wire:
 
 
 def numbers_html(offset: int | None, order: int | None, revision: int) -> str:
-    """Return the numbers of an entry as a page has them: attributes, which a frame leaves out."""
+    """Return an entry's numbers as HTML attributes. A page has them, a frame leaves them out."""
     return f' data-offset="{offset}" data-order="{order}" data-revision="{revision}"'
 
 
@@ -404,7 +404,7 @@ class FakeReader(Reader[str]):
 
 
 class Clock:
-    """The loop's time, which advances by `tick_s` at each call, so that long work takes time."""
+    """The loop's virtual time. Each call adds `tick_s`, so that long work takes virtual time."""
 
     def __init__(self, tick_s: float = 0.0) -> None:
         self.tick_s, self._spent_s = tick_s, 0.0

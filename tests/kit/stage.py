@@ -28,7 +28,7 @@ from kit.windows import add_editor
 READERS: Final = 200
 HEARTBEAT_S: Final = 5.0
 WARM: Final = 12  # changes before the fault
-PLAY_S: Final = 180.0  # the deadline of a row; the longest takes 60 s
+PLAY_S: Final = 180.0  # the deadline of a row; the longest row takes 60 s
 JOINED_MIN: Final = 0.5  # the share of `Audience.left` that must join before they leave
 CONVERGE_S: Final = 5.0
 RECONNECT_S: Final = 15.0  # readers reconnect within 10 s, and then catch up
@@ -98,7 +98,7 @@ class Show:
             raise AssertionError(problem) from None
 
     async def changes(self, count: int = WARM) -> None:
-        """Wait until editors have had `count` more changes confirmed."""
+        """Wait until `count` changes have been confirmed to editors since this call."""
         wanted = len(self.newsroom.acknowledged) + count
         await until(lambda: len(self.newsroom.acknowledged) >= wanted, 60)
 
@@ -109,12 +109,12 @@ class Show:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Have the store delay all writes. The block must end the pause; else it lasts 60 s."""
+        """Have the store delay all writes for 60 s. The block should end this pause earlier."""
         self.store.client_pause(60_000, all=False)
         yield
 
     def turn_to(self, store: redis.Redis) -> None:
-        """Compare readers with another store from now on: with the store that took over."""
+        """Compare readers from now on with `store`, which took over from the present store."""
         self.store.close()
         self.store = store
 

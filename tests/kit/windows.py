@@ -24,8 +24,8 @@ from liveblog.clock import now_ms
 from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
-# A container has no user namespaces for Chromium's sandbox, and no network for its background
-# services.
+# In a container, Chromium's sandbox lacks user namespaces, and Chromium's background services lack
+# the network. These switches turn both off.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -102,7 +102,7 @@ async def window(
 
 
 def _note(message: Any, complaints: list[str]) -> None:
-    # The browser, not a script, logs answers with an error status and unreachable servers.
+    # The browser itself logs failed requests. Tests cause them on purpose, so they are no faults.
     harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
     if message.type in ("error", "warning") and not any(it in message.text for it in harmless):
         complaints.append(message.text)
@@ -199,7 +199,7 @@ async def serve_clip(page: Page) -> None:
 
 AT_ONCE = "Math.random = () => 0;"  # makes the page's random waits as short as possible
 
-# Stops all answers to the page: a heartbeat would correct the clock that a test has set.
+# Cuts the page off from the server: a heartbeat would correct the clock that a test has set.
 NO_ANSWERS = "delete window.WebSocket; delete window.EventSource; window.fetch = () => new Promise(() => {});"
 
 PLAY = """async place => {
@@ -243,7 +243,7 @@ async def hold_first(page: Page, pattern: str) -> list[Route]:
 
 
 async def load_older(page: Page, *counts: int) -> None:
-    """Load older entries, until the feed has each of these counts in turn."""
+    """Load older entries once for each of `counts`; the feed must then have that many entries."""
     for count in counts:
         await page.locator("#older a").click()
         await expect(page.locator("[role=feed] > article")).to_have_count(count)

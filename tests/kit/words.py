@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 WORD_LIST: Final = ROOT / "tests" / "words.txt"
-WORDS_MAX: Final = 30  # in one sentence of a document
+WORDS_MAX: Final = 30  # words of a sentence in a document
 NAME_MAX: Final = 72  # characters of a test's name
 # The files and directories that `make lint` checks.
 CHECKED: Final = (

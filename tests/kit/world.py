@@ -34,7 +34,7 @@ POLL_S: Final = 5.0  # 10 minutes in docs/streams.md
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
 ENDED: Final = 4510
-SOON_S: Final = 8.0  # limit from a message's arrival in a worker to its readers, with retries
+SOON_S: Final = 8.0  # limit until readers have a change whose message reached their worker
 # Limit until all readers have the newest change. Workers compare their positions with the store
 # every 60 s; the limit allows two comparisons.
 REST_S: Final = 150.0
@@ -45,7 +45,7 @@ def chosen(things: Sequence[T], pick: int) -> T:
 
 
 def _alternate_turns(_: float) -> None:
-    """Switch between a fan-out that yields after 1 reader and after 3, so that its pauses vary."""
+    """Switch LOOK_EVERY: the fan-out yields after 1 reader in one pass, after 3 in the next."""
     fanouts.LOOK_EVERY = 4 - fanouts.LOOK_EVERY  # type: ignore[misc]  # Final elsewhere
 
 
@@ -58,7 +58,7 @@ class Worker:
         self.wire = self.hub.subscriptions
         self.hub.on_pass = _alternate_turns
         self.wire.fate = lambda: self.fate
-        self.fate = [0.0]  # seconds by which each copy of a message is late; empty: lost
+        self.fate = [0.0]  # delays in seconds of a message's copies; empty: the message is lost
         self.running = asyncio.create_task(self.hub.run())
 
     @property
@@ -223,7 +223,7 @@ class World:
     # -- the end
 
     async def heal(self) -> None:
-        """End all faults, and let all visitors join. Outages end by themselves."""
+        """Let all visitors join, and accept frames at once. Outages end by themselves."""
         for visitor in self.visitors:
             visitor.slow_down(0.0)
             visitor.join()
@@ -375,8 +375,8 @@ class Visitor:
             live.leave(seat)
 
     async def _any_live(self) -> LiveBlog:
-        # Most visitors join the first worker, which then needs several turns of the loop to send a
-        # change.
+        # Three of four visitors join the first worker, so that its fan-out needs several turns of
+        # the loop.
         worker = self._world.workers[self._random.random() < 0.25]
         try:
             live = await worker.hub.live(SLUG)
