@@ -106,7 +106,7 @@
     await frames(3);
   }
 
-  /** @returns {string[]} the ids of articles entirely above a line of the viewport, from the top */
+  /** @returns {string[]} ids of articles that end above a line `line_px` below the window's top */
   const above = (line_px = 0) =>
     articles().filter((it) => it.getBoundingClientRect().bottom <= line_px).map((it) => it.id);
 
@@ -173,7 +173,7 @@
     };
   }
 
-  /** Turn off scroll anchoring, as in a browser without it: the page's script must do its work. */
+  /** Turn off the browser's scroll anchoring: the page's script must keep the reader's place. */
   function withoutAnchoring() {
     const sheet = new CSSStyleSheet(); // the page's policy allows this
     sheet.replaceSync('* { overflow-anchor: none !important }');

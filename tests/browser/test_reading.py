@@ -324,7 +324,7 @@ RELEASE = """async () => {
 async def test_a_burst_of_fifty_changes_is_painted_once(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """HOLD keeps the messages back. RELEASE delivers all at once and counts entries each frame."""
+    """HOLD keeps messages back. RELEASE delivers them at once, and counts entries in each paint."""
     slug = await filled(editor, entries=2)
     await reader.add_init_script(HOLD)
     await open_page(reader, server, slug)
@@ -715,7 +715,7 @@ async def test_the_back_button_restores_the_place_after_a_key_event_and_reload(
     await reader.wait_for_selector("#status[data-state=live]")
     await reader.locator("#key-events a").dispatch_event(
         "click"
-    )  # a real click would first scroll away from the place to restore
+    )  # Playwright's `click()` scrolls to the link first, and the place would be lost
     await expect(reader.get_by_role("heading", name="Entry 7")).to_be_in_viewport()
     await reader.go_back()
     await until(lambda: _is_at(reader, "Entry 3", before))

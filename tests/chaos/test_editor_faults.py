@@ -61,7 +61,7 @@ async def storm(
     key = {"idempotency-key": f"{show.slug}-{number}"}
     lost = [proxy.answers_lost for proxy in stage.proxies]
     for proxy in stage.proxies:
-        for _ in range(2):  # a server retries a call once; lose both answers
+        for _ in range(2):  # the server retries a call to the store once: lose both answers
             proxy.lose_next_answer(body["body"].encode())
     sent = [
         asyncio.create_task(

@@ -115,7 +115,7 @@ async def test_readers_start_over_when_a_replica_reuses_lost_offsets(
             await replicas.promote()
             show.turn_to(replicas.client())
             await until(lambda: show.head().epoch != was.epoch)
-            for proxy, messages in late:  # as if the network had delayed the messages
+            for proxy, messages in late:  # the old primary's messages arrive only now
                 proxy.inject(b"".join(messages))
             show.over()
             await stays_in_step(page, show)

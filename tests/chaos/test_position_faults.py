@@ -28,7 +28,7 @@ async def test_reader_misses_nothing_when_ahead_of_its_server(stage: Stage) -> N
     """
     ahead, late = stage.servers
     fault = "page from one server, stream on one that is behind"
-    # A polling reader gets 503 from the server without the store, and retries within 10 s.
+    # RECONNECT_S, because a polling reader gets 503 and retries only after up to 10 s.
     async with stage.play(fault, within_s=RECONNECT_S, desks=[ahead.url]) as show:
         with stage.proxies[1].half_open():
             await show.changes(10)

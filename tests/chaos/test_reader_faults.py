@@ -35,7 +35,7 @@ async def test_readers_reconnect_when_all_sockets_are_cut_at_once(
     stage: Stage,
 ) -> None:
     async with stage.play("all sockets cut at once", within_s=RECONNECT_S) as show:
-        # A reader whose stream was open this long reconnects within 1 s; others wait longer.
+        # A reader reconnects within 1 s if its stream was open for STABLE_S, and later if not.
         await asyncio.sleep(STABLE_S)
         cut = [viewer for viewer in show.audience.viewers if viewer.cut()]
         show.over()

@@ -11,7 +11,7 @@ from kit.waiting import length, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-PUBLISH = b":idem:"  # in the name of a Redis key that only the commands of editors' writes use
+PUBLISH = b":idem:"  # part of a Redis key's name; only commands for editors' writes contain it
 
 
 async def assert_reading_continues(stage: Stage, show: Show) -> None:
@@ -91,7 +91,7 @@ async def test_publish_makes_one_entry_when_its_answer_is_lost(stage: Stage) -> 
         lost = sum(proxy.answers_lost for proxy in stage.proxies)
         for _ in range(4):
             for proxy in stage.proxies:
-                for _ in range(2):  # a server retries a call once; lose both answers
+                for _ in range(2):  # the server retries a call to the store once: lose both answers
                     proxy.lose_next_answer(PUBLISH)
             await show.changes(8)
         lost = sum(proxy.answers_lost for proxy in stage.proxies) - lost

@@ -17,7 +17,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()")
 PASSWORD = "correct horse battery\n"
-FLAVOURS = ("valkey",)  # other tests cover what Redis may do differently
+FLAVOURS = ("valkey",)  # not on Redis: other tests cover what Redis may do differently
 
 
 def run(*arguments: str, given: str = "", **environ: str) -> "subprocess.CompletedProcess[str]":

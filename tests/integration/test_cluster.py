@@ -595,7 +595,7 @@ async def test_dead_nodes_blogs_return_with_its_replica_and_others_work_meanwhil
 async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachable(
     fragile: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The first node also has the list of all blogs. Other blogs must work without the list.
+    # The first node also has the list of all blogs. Other nodes' blogs must work without it.
     gone, left = fragile.primaries[0], fragile.primaries[2]
     with two_servers(tmp_path, fragile.url) as servers:
         async with servers[0].editor() as editor:
@@ -609,7 +609,7 @@ async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachabl
                     await it.next("hello")
                 gone.pause()
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
-                async with asyncio.timeout(4 * SCALE):  # the paused node delays no call
+                async with asyncio.timeout(4 * SCALE):  # must not wait for the paused node
                     made = [await editor.publish(blog["slug"])]
                 monkeypatch.setattr(
                     "liveblog.store.writes.channel", lambda slug: f"lost:{{{slug}}}"

@@ -189,7 +189,7 @@ async def test_upgrade_makes_a_direct_reader_when_the_connection_was_kept(
         await made.reader.readexactly(len(b'{"status":"ok"}'))
         data = request(live, UPGRADE + "Sec-WebSocket-Extensions: permessage-deflate\r\n")
         await made.send(data[:cut])
-        # With the pause, the server usually reads two parts, else one. Both ways must work.
+        # The pause usually splits the server's read in two. The answer must not depend on that.
         await asyncio.sleep(0.05)
         await made.send(data[cut:])
         head = await made.head()
@@ -267,7 +267,7 @@ async def test_ping_is_answered_when_it_comes_with_the_end_of_the_handshake(
             assert b" 200 " in await made.head()
             await made.reader.readexactly(len(b'{"status":"ok"}'))
             await made.send(handshake[:cut])
-            # With the pause, the server usually reads two parts, else one. Both ways must work.
+            # The pause usually splits the server's read in two. The answer must not depend on that.
             await asyncio.sleep(0.05)
             await made.send(handshake[cut:] + masked(0x89, b"early"))
             assert b" 101 " in await made.head()
@@ -282,7 +282,7 @@ async def test_handshake_gets_400_when_it_is_http_1_0(server: Server, live: str,
             await made.head()
             await made.reader.readexactly(len(b'{"status":"ok"}'))
         await made.send(handshake[:cut])
-        # With the pause, the server usually reads two parts, else one. Both ways must work.
+        # The pause usually splits the server's read in two. The answer must not depend on that.
         await asyncio.sleep(0.05)
         await made.send(handshake[cut:])
         answer = await made.rest()
@@ -366,7 +366,7 @@ async def test_events_are_direct_when_the_connection_was_kept(server: Server, bl
         await made.reader.readexactly(len(b'{"status":"ok"}'))
         await made.send(request(f"/blogs/{blog['slug']}/events"))
         head = await made.head()
-        # Of all streams, only those of live/direct.py send this header.
+        # Of all streams, only those of live/direct.py have `connection: close`.
         assert b"connection: close" in head
         assert b"content-security-policy" in head
         assert b"date: " in head

@@ -1,4 +1,4 @@
-"""kit/judge.py, which compares readers with the store, finds every fault, and no false one."""
+"""kit/judge.py compares readers with the store: it reports every fault and no false one."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ import pytest
 import redis
 from kit.judge import Announced, Deed, History, Kept, Page, Position, Shown, Step, Verdict, judge
 
-FLAVOURS = ("valkey",)  # Redis does the same for HSET, SET and reads
+FLAVOURS = ("valkey",)  # not on Redis: HSET, SET and reads work the same there
 SLUG = "election"
 # The change at each offset: the entry's id, the offset of its first publication (`order`), and its
 # text, None if deleted. In these positions the check is the offset's last digit, eight times.

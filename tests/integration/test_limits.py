@@ -24,7 +24,10 @@ PAGE_BYTES = 16 * 1024 * 1024
 
 
 class App:
-    """Sends 16 MiB for `/page`, 10 bytes for `/short`, and for `/` no end; `/body` reads a body."""
+    """Sends 16 MiB for `/page`, 10 bytes for `/short`, and for `/` bytes until the client leaves.
+
+    For `/body`, the application reads the request's body, then answers as for `/page`.
+    """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/body":
@@ -284,7 +287,7 @@ async def test_reader_leaves_no_traceback_when_it_is_behind_and_rude(
         await until(lambda: reader._pong)
         await made.send(masked(0x81))
         await until(lambda: reader.is_ending)
-        # With the buffer of 1 byte (`limit=1`) the following reads would be slow.
+        # Enlarge the client's buffer of 1 byte (`limit=1`), so that `rest()` is fast.
         setattr(made.reader, "_limit", 65_536)  # noqa: B010 - a private attribute
         await made.rest()
     await until(lambda: shared.door.count == 0)

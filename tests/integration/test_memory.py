@@ -67,7 +67,7 @@ class Client:
         return await self.ask("GET", path, accept, **headers)
 
     async def get_in(self, coding: str, path: str, **headers: str) -> Got:
-        """Repeat a GET until its answer has this coding; a new answer is plain until compressed."""
+        """Repeat a GET until its answer has this coding: another thread compresses the answer."""
 
         async def coded() -> Any:
             got = await self.get(path, coding, **headers)

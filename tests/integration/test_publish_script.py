@@ -1,4 +1,4 @@
-"""publish.lua, repair.lua and rotate.lua on both stores: each is one atomic step."""
+"""publish.lua, repair.lua and rotate.lua on Valkey and Redis: each is one atomic step."""
 
 import asyncio
 import hashlib
@@ -260,7 +260,7 @@ async def test_record_is_not_stored_when_it_would_not_decode(room: Room, revisio
 
 
 def verified(messages: list[Message]) -> list[str]:
-    """Return the check of each record, as ARCHITECTURE.md defines it; compare with the messages."""
+    """Return each record's check by ARCHITECTURE.md's formula; fail if a message has another."""
     checks, previous, epoch = [], "", ""
     for message in messages:
         previous = previous if message.epoch == epoch else message.epoch

@@ -28,7 +28,7 @@ from liveblog.store.nodes import One
 
 SLUG = "council"
 SOON_S = 0.3
-CALL_S = 2.0  # from the call that schedules an entry until the entry is due
+CALL_S = 2.0  # entries are scheduled this far ahead, so that the call returns before they are due
 
 
 def in_seconds(seconds: float) -> str:
@@ -99,7 +99,7 @@ async def test_scheduled_entry_waits_when_its_blog_has_ended(
     assert (await published(editor, planned))["offset"] == 4
 
 
-# -- one pass over due entries, on both stores
+# -- one pass over due entries, on Valkey and on Redis
 
 
 @pytest.fixture

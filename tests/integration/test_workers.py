@@ -37,7 +37,7 @@ from liveblog.store.follow import Follower, Line
 from liveblog.store.nodes import Node, One
 
 ASKED = 20  # requests that a test sends, so that each listening worker gets several
-LEAD_S = f"{4 * SCALE:g}"  # seconds for the requests that the test sends to a draining server
+LEAD_S = f"{4 * SCALE:g}"  # how long the draining server still answers the test's requests
 BYE = {"t": "bye", "after_ms": [0, 1000], "why": "restart"}
 
 
@@ -182,7 +182,7 @@ def test_connection_raises_connection_error_when_it_was_just_closed(
 async def test_pool_closes_idle_connections_when_one_breaks(
     store_url: str,
 ) -> None:
-    """Closing must not wait (`nowait`): a TLS connection would wait for a dead peer."""
+    """The pool must pass `nowait`: without it, closing a TLS connection waits for a dead peer."""
     async with connect(store_url) as client:
         pool = client.node("lb:blogs").pool
         broken, idle = [await pool.get_connection() for _ in range(2)]

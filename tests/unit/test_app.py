@@ -92,7 +92,7 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
     class Left:
         itself: "Left"
 
-    gc.disable()  # as if Python did not collect for minutes by itself
+    gc.disable()  # Python's automatic collection must not free the cycle first
     try:
         left = Left()
         left.itself = left

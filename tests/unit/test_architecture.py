@@ -23,7 +23,7 @@ def text() -> str:
 
 
 def rules() -> dict[str, set[str]]:
-    """Return what each package may import by ARCHITECTURE.md; a root module is a package, too."""
+    """Return the table of ARCHITECTURE.md: what each package and root module may import."""
     return {name: set(re.findall(r"\w+", may)) for name, may in RULE.findall(text())}
 
 

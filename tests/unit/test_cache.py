@@ -44,7 +44,7 @@ async def test_article_is_rendered_once_for_pages_and_once_for_frames() -> None:
     scene.announce(scene.past.edit, entry.id, headline="new")
     edited = live.timeline.newest(1)[0]
     assert "new" in live.article(edited)
-    assert "new" not in live.article(entry)  # the old state is not cached as the new one
+    assert "new" not in live.article(entry)  # an old state's article is made, but not cached
     assert "new" in live.article(edited)
     assert render.made == [*made, entry.id, entry.id]
     scene.announce(scene.past.delete, entry.id)
@@ -137,7 +137,7 @@ def test_frame_is_the_same_object_until_the_next_change() -> None:
     cache.drop(changes.records)
     assert cache.cached_bytes == 0
     assert cache.frame(1, as_data=False) is not frame
-    assert len(render.made) == made + 1  # the other entries are encoded already
+    assert len(render.made) == made + 1  # the new entry; the older ones are encoded already
 
 
 def test_change_that_cannot_be_rendered_is_encoded_as_a_deletion(

@@ -1,4 +1,4 @@
-"""Run kit/scenarios.py on live/door.py, which admits readers, and live/direct.py, which writes."""
+"""Run kit/scenarios.py on live/door.py (admits readers) and live/direct.py (writes to them)."""
 
 from collections.abc import Awaitable, Callable
 

@@ -306,7 +306,7 @@ def test_a_documented_frame_has_the_members_of_a_real_one(kind: str) -> None:
 def test_the_limits_of_catching_up_are_the_codes() -> None:
     text = " ".join(doc("docs/streams.md").split())
     assert "more than 200 entries, more than 256 KiB" in text
-    assert "the last 1,000 changes" in text  # compared with the code by test_architecture
+    assert "the last 1,000 changes" in text  # test_architecture.py compares it with the code
 
 
 def test_every_close_code_of_ours_is_listed() -> None:

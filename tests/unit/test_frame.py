@@ -158,7 +158,7 @@ def test_put_keeps_any_text_unchanged(text: str, key: bool, since: int) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        with pytest.raises(TypeError):  # the API has already rejected lone surrogates
+        with pytest.raises(TypeError):  # a lone surrogate, which the API never accepts
             frames.put(entry, html=text)
         return
     frame = frames.changes(since, AT_60, [frames.put(entry, html=text)])

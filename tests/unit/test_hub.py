@@ -108,7 +108,8 @@ async def test_drain_closes_all_readers_paced() -> None:
     assert 9 <= loop.time() - started <= 10
     assert readers[0].ended == ({"t": "bye", "after_ms": [0, 1000], "why": "restart"}, 4001)
     assert {reader.code for reader in readers} == {4001}
-    assert waiting.code in (4001, 4005)  # the store may have rejected the reader's position by then
+    # 4005 if the store rejected the waiting reader's position before the drain reached the reader.
+    assert waiting.code in (4001, 4005)
     assert scene.hub.count() == 0
 
 

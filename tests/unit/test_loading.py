@@ -190,7 +190,7 @@ async def test_load_adopts_the_state_and_the_messages_of_the_meantime() -> None:
     task = asyncio.create_task(loading.load("b0"))
     await asyncio.sleep(2.75)  # the store has read the state, and its answer is on the way
     loading.receive("b0", past.publish())
-    loading.receive("b1", past.publish())  # its blog is not loading, so the message is dropped
+    loading.receive("b1", past.publish())  # b1 is not being loaded, so its message is dropped
     assert await task
     assert (shelf.lives, wire.followed) == ({"b0": 1, "b0 early": 1}, {"b0"})
 

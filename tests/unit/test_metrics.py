@@ -24,7 +24,7 @@ PROGRAM = Path(__file__).parents[1] / "kit" / "counting.py"
 
 
 def samples(text: bytes | str) -> dict[str, float]:
-    """Return each sample's value, by its name without `liveblog_` and the values of its labels."""
+    """Return each sample's value; a key is the name (less `liveblog_`), then the label values."""
     text = text if isinstance(text, str) else text.decode()
     return {
         " ".join([sample.name.removeprefix("liveblog_"), *sample.labels.values()]): sample.value

@@ -64,7 +64,7 @@ def test_every_problem_in_the_code_has_a_known_name() -> None:
     found = dict(raised())
     literals = {w: n.value for w, n in found.items() if isinstance(n, ast.Constant)}
     assert [where for where, name in literals.items() if name not in PROBLEMS] == []
-    # Only `http_error` in problem.py computes the name from a status; see the next test.
+    # Only `http_error` in problem.py has no literal: it computes a problem's name from a status.
     assert [w.partition(":")[0] for w in found if w not in literals] == ["blog/problem.py"]
     assert compared() <= PROBLEMS.keys()
     assert {"store-down", "idempotency-key-reused"} <= compared()

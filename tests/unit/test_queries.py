@@ -50,7 +50,7 @@ async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> 
 
 
 class Moving(One):
-    """A cluster whose slot map is `maps[0]`; `look_again()` goes to the next map, if any."""
+    """A cluster whose slot map is `maps[0]`; `look_again()` drops it unless it is the last."""
 
     def __init__(self, maps: list[int]) -> None:
         super().__init__(Redis())  # connects at its first command
@@ -66,7 +66,7 @@ class Moving(One):
 
 @dataclass
 class Part:
-    """A class of the broker with one query of the store, which fails `failures` times."""
+    """Stands for a class of the broker; its only query of the store fails `failures` times."""
 
     nodes: Moving
     failures: int

@@ -23,7 +23,7 @@ AT = Position("k1", 9, "0123abcd")
 
 
 def entry(number: int, status: EntryStatus = "published", **fields: object) -> Entry:
-    """Return entry no. `number`; a published one has it also as offset and `order`."""
+    """Return an entry with `number` in its id; if published, also as its offset and `order`."""
     made = Entry(id=f"e{number:012d}", status=status, body="Text.", author=EDITOR.ident)
     if status in PUBLISHED:
         made = replace(made, order=number, offset=number)

@@ -198,7 +198,8 @@ async def test_fork_rotates_once_and_resets_the_readers_of_all_workers() -> None
         await until(lambda: all(reader.ended for reader in readers))
         await asyncio.sleep(5)
     assert scene.past.epoch != before
-    assert scene.past.top == 4  # offset 4 was lost; the new epoch's first change has it
+    # The store lost the old epoch's offset 4, so the new epoch's first change has offset 4, too.
+    assert scene.past.top == 4
     assert live.position == scene.live.position == scene.past.position
     for reader in readers:
         assert reader.ended == (
@@ -350,7 +351,7 @@ async def test_waiting_readers_start_at_most_one_read_a_second() -> None:
 
 
 class AroundBlog:
-    """Replaces the blog that `Repair` calls about its timeline, and notes these calls."""
+    """Replaces the live blog of a `Repair`, and records the calls that `Repair` makes to it."""
 
     def __init__(self) -> None:
         self.is_held = True

@@ -26,8 +26,8 @@ from liveblog.live import rfc6455
 from liveblog.live.rfc6455 import Accepted, BadHandshake, Received, accept, receive
 
 EXAMPLES = 100_000 if os.environ.get("LONG") else 400
-READ_MAX = 200  # bytes of a payload that the oracle reads; more than a control frame has
-FILLER = b"\xff" * (READ_MAX + 14)  # completes any frame that the oracle has not read to its end
+READ_MAX = 200  # bytes of a payload that the oracle waits for; a control frame has at most 125
+FILLER = b"\xff" * (READ_MAX + 14)  # ends any frame that the oracle still waits for
 
 many = settings(max_examples=EXAMPLES, deadline=None)
 fewer = settings(max_examples=max(100, EXAMPLES // 10), deadline=None)
@@ -83,7 +83,8 @@ class _AsItIs:
 def oracle_of(deflates: bool) -> ServerProtocol:
     """Return an open connection of websockets.
 
-    The connection waits for at most READ_MAX bytes of a payload, so a frame may declare any length.
+    The connection waits for only READ_MAX bytes of a payload. So a test can declare a length of
+    gigabytes and need not send them.
     """
     oracle = ServerProtocol(state=State.OPEN, max_size=None)
     read = oracle.reader.read_exact
@@ -472,7 +473,7 @@ def _oracle_answer(pairs: Pairs) -> tuple[dict[str, str], bool] | None:
     oracle = ServerProtocol(
         extensions=[rfc6455._SharedDeflate(server_no_context_takeover=True)],
         subprotocols=[Subprotocol("liveblog.v1")],
-        # By default websockets refuses a reader that offers only other subprotocols; we admit it.
+        # By default websockets refuses readers that offer only unknown subprotocols; we admit them.
         select_subprotocol=lambda _, offered: next(
             (s for s in offered if s == "liveblog.v1"), None
         ),
@@ -538,7 +539,7 @@ def test_connection_header_may_name_more_than_the_upgrade(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["sec-websocket-protocol", "sec-websocket-extensions"])
 def test_empty_header_beside_another_is_accepted(name: str) -> None:
-    """The joined headers are a list, where empty elements are ignored (RFC 9110, section 5.6.1)."""
+    """Headers of one name form a list; its empty elements are ignored (RFC 9110, section 5.6.1)."""
     given = {"sec-websocket-protocol": "liveblog.v1", "sec-websocket-extensions": "x"}[name]
     assert _answer([*headers_of(), (name, given), (name, "")])
     assert not _oracle_answer([*headers_of(), (name, given), (name, "")])

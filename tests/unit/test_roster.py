@@ -144,7 +144,7 @@ def test_held_bytes_follow_the_readers_behind() -> None:
     for reader in readers:
         roster.enter(reader, 1)
         reader.fell_behind(10)
-    readers[0].fell_behind(30)  # now 30 bytes wait for this reader, not 10
+    readers[0].fell_behind(30)  # replaces the 10 bytes that waited for this reader
     assert held.bytes == 40
     readers[0].drained()
     roster.leave(readers[1])

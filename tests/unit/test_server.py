@@ -79,7 +79,7 @@ def test_listeners_are_one_bound_socket_under_many_descriptors() -> None:
 
 
 def test_uvicorn_has_the_names_that_the_supervisor_overrides_and_calls() -> None:
-    """If uvicorn renamed a method, its own exchange of workers would silently replace ours."""
+    """If uvicorn renamed a method, uvicorn's exchange of workers would silently replace ours."""
     for name in (
         *("init_processes", "restart_all", "handle_signals", "handle_hup", "handle_ttin"),
         *("keep_subprocess_alive", "terminate_all", "join_all", "run"),

@@ -98,7 +98,8 @@ def test_timeline_agrees_with_the_shared_vectors(case: dict[str, Any]) -> None:
     for change in everything(case):
         if change["op"] == "put":
             orders[change["id"]] = change["order"]
-        elif change["op"] == "del":  # if no `put` stated its order: the deletion's offset
+        elif change["op"] == "del":
+            # A deletion states no order. Use its offset, unless a `put` of the entry states one.
             orders.setdefault(change["id"], change["offset"])
     vector = Vector(case)
     for step in case["steps"]:
@@ -160,7 +161,7 @@ def deleted_within_window(past: Past, top: int) -> Iterator[bool]:
 
 
 def assert_marked(held: Timeline, shown: list[Entry]) -> None:
-    """Expect the newest pinned and key entries; a snapshot has at most MARKED_MAX of them."""
+    """Expect the newest MARKED_MAX key and pinned entries in order; older ones may be missing."""
     marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
     assert [e for e in held.marked("key") if e in marked] == [e for e in marked if e.key]
     assert [e for e in held.marked("pinned") if e in marked] == [e for e in marked if e.pinned]
@@ -181,7 +182,7 @@ Happening = Callable[[Past, int], Any]
 
 
 def one_of(choose: Callable[[Past], list[str]], act: Callable[[Past, str], Any]) -> Happening:
-    """Return a step that calls `act` with one of the ids that `choose` returns, if any."""
+    """Return a step: it calls `act` with an id from `choose`, or does nothing if there is none."""
 
     def happen(past: Past, pick: int) -> None:
         ids = choose(past)

@@ -130,7 +130,7 @@ async def test_read_resets_no_reader_that_came_after_its_start() -> None:
     scene = await make_scene()
     scene.store.latency_s = lambda: 0.5
     scene.live.repair()
-    await asyncio.sleep(0.75)  # the store has answered, so the answer lacks change 5
+    await asyncio.sleep(0.75)  # the store's answer is made, so it lacks change 5, published next
     scene.past.publish()  # its message is lost
     reader = scene.reader(scene.past.position)
     await until_idle(scene.hub)
