@@ -27,7 +27,7 @@ function drawLine(first) {
 
 /** Inserts, hides, reveals and removes the entries of the feed. */
 export class Feed {
-  /** False: no entry is hidden, so `waiting` need not search hundreds of entries. */
+  /** False while no entry can be hidden: then `waiting` is empty without searching the feed. */
   #mayWait = false;
   /**
    * After a reset: the highest `order` (offset of first publication) that the reader has seen.

@@ -18,7 +18,8 @@ const isWindow = (value) => value?.length === 2 && value.every(Number.isFinite);
  *   true for a valid frame; it returns false or throws for an invalid frame
  */
 const KINDS = {
-  __proto__: /** @type {any} */ (null), // else the inherited "toString" would be a kind
+  // With a prototype, a frame of the kind "toString" would find an inherited function here.
+  __proto__: /** @type {any} */ (null),
   hello: (it) => isPosition(it.position) && it.heartbeat_s > 0,
   changes: (it) =>
     isPosition(it.position) &&

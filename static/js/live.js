@@ -11,7 +11,7 @@ import { nodeOf, readPage } from './view.js';
 /** @import {Frame, LiveWorld, Reader, State, Urls} from './types.js' */
 /** @import {View} from './view.js' */
 
-const REFRESH_MS = 30_000; // relative times change once a minute
+const REFRESH_MS = 30_000; // relative times, as "5 minutes ago", change once a minute
 /** One call of `reach` loads at most this number of older pages. */
 const PAGES_MAX = 50;
 /**
@@ -164,7 +164,7 @@ export class Live {
     }
   }
 
-  /** Load the next older page. Return false when that is not possible now. */
+  /** Load the next older page. Return false when no page was loaded. */
   loadOlder() {
     const loading = (this.#loading ??= this.#load().catch(() => false));
     loading.then(() => {

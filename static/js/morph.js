@@ -24,7 +24,7 @@ export function isHostile(root) {
       node.matches('script, link, meta, base, style, object, embed, iframe, form') ||
       /^\s*javascript:/i.test(node.getAttribute('href') ?? '') ||
       node.getAttributeNames().some((/** @type {string} */ name) => name.startsWith('on')) ||
-      (node.content && isHostile(node.content)), // a <template> has its own content
+      (node.content && isHostile(node.content)), // querySelectorAll skips a <template>'s content
   );
 }
 
@@ -45,7 +45,7 @@ export function morph(old, fresh) {
     if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    // An equal value is not set again: that would reload a video or audio player.
+    // Do not set an equal value again: an equal `src` would reload a video or audio player.
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   morphChildren(old, [...old.childNodes], [...fresh.childNodes]);
@@ -99,7 +99,7 @@ function pair(olds, fresh, kept) {
  * @param {ChildNode[]} olds @param {ChildNode[]} fresh @param {Map<ChildNode, ChildNode>} kept
  */
 function pairEqual(olds, fresh, kept) {
-  /** @type {Map<string, number>} for each HTML, the index of the first old element */
+  /** @type {Map<string, number>} the index in `olds` of the first element with this HTML */
   const places = new Map();
   olds.forEach((node, i) => places.has(htmlOf(node)) || places.set(htmlOf(node), i));
   let [from, next] = [0, 0];

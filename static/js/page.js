@@ -34,7 +34,7 @@ live.ontick = () => {
 
 /** @param {Element} root */
 function decorate(root) {
-  // Make headings focusable in every version of an entry: otherwise an edit would lose the focus.
+  // Make the headings of every version of an entry focusable, so that an edit keeps the focus.
   for (const heading of root.querySelectorAll('h3')) heading.tabIndex = -1;
   offerSharing(root);
 }
@@ -137,7 +137,8 @@ document.addEventListener('click', (event) =>
   share(event, blogUrl, (text) => badge.announce(text)),
 );
 document.addEventListener('animationend', (event) => {
-  /** @type {any} */ (event.target).classList.remove('fresh'); // otherwise a moved entry would repeat the animation
+  // With the class, an entry would repeat its animation when it moves, as when the order changes.
+  /** @type {any} */ (event.target).classList.remove('fresh');
 });
 addEventListener('hashchange', () => opening.follow());
 addEventListener('pagehide', () => opening.keep());

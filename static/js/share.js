@@ -1,4 +1,4 @@
-// Shares the page or an entry: opens the system's dialog, else copies the address.
+// Shares the page or an entry: opens the system's share dialog; without one, copies the address.
 
 const COPIED_MS = 2_000;
 

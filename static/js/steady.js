@@ -56,7 +56,8 @@ function scrollOn(distance) {
   const before = scrollY;
   scrollBy({ top: wanted, behavior: 'instant' });
   const left = wanted - (scrollY - before);
-  owed = Math.abs(left) < 1 ? left : 0; // a pixel or more: the page's end is reached
+  // Only at the page's end does a scroll fall short by a pixel or more. Then nothing is owed.
+  owed = Math.abs(left) < 1 ? left : 0;
 }
 
 /**

@@ -26,7 +26,7 @@ export function ago(then_ms, now_ms, language) {
 }
 
 /**
- * Return a duration in its largest unit.
+ * Return a duration in its largest unit and in words: "3 hours ago", "in 2 days".
  *
  * @param {number} ms negative for the past @param {string} language
  */

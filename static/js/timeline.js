@@ -37,7 +37,7 @@ export function apply(timeline, frame) {
   return { outcome, timeline: { ...timeline, position: frame.position, latest }, changes, fresh };
 }
 
-/** Removes a change's markup before the change is stored: all markup would fill the memory. */
+/** The timeline keeps changes without their markup, which would take much memory. */
 const WITHOUT_HTML = { html: undefined };
 
 /**

@@ -232,9 +232,9 @@ export class View {
   }
 
   /**
-   * Add the next older page.
+   * Add the entries of the next older page to the feed.
    *
-   * @param {HTMLElement} page @param {Timeline} timeline with that page
+   * @param {HTMLElement} page @param {Timeline} timeline that already has the page's entries
    */
   extend(page, timeline) {
     const { isOpen } = this.feed;

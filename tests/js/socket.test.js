@@ -331,7 +331,7 @@ test('a reset stream reconnects when the page never reaches the position', async
   fake.pass(0);
   for (let tries = 0; tries < 6; tries += 1) {
     assert.equal(fake.opened.length, 1);
-    await fake.request.answer(200, 'aa.3.00000000'); // the reader's position, as before the reset
+    await fake.request.answer(200, 'aa.3.00000000'); // still the position before the reset
     fake.pass(5_000);
   }
   assert.equal(fake.socket.url, '/live/aa.3.00000000');
@@ -354,7 +354,7 @@ test('a reset stream never reconnects when the blog is gone', async () => {
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
   await fake.request.answer(404);
-  // Perhaps only this page is gone, so the stream requests the blog's page.
+  // Perhaps only an entry's page is gone, so the stream also requests the blog's page.
   assert.equal(fake.request.url, '/blog/bb.9.00000000');
   await fake.request.answer(404);
   assert.deepEqual(shown.at(-1), { name: 'lost', retry_at: null });

@@ -1,4 +1,4 @@
-// Times on the page: relative times, the start of a day, and the server's correction of a clock.
+// Times on the page: relative times, the start of a day, and a wrong clock of the browser.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

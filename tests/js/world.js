@@ -43,7 +43,7 @@ class Source extends Connection {
   }
 }
 
-/** Makes `world`, and records what the stream opens, requests and warns of. */
+/** Makes `world`, a stand-in for `window`; records connections, requests and warnings. */
 export class FakeWorld {
   now_ms = 1_000_000;
   /** The number that `Math.random` returns. */
@@ -98,7 +98,8 @@ export class FakeWorld {
         const text = typeof body === 'string' ? body : JSON.stringify(body);
         if (status) resolve({ status, text: async () => text });
         else reject(new TypeError('network'));
-        await new Promise((done) => setImmediate(done)); // lets the stream handle the answer first
+        // Return to the test only after the stream has handled the answer.
+        await new Promise((done) => setImmediate(done));
       };
       this.requests.push({ url, answer });
     });

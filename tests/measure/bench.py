@@ -310,7 +310,7 @@ async def _wire_ratios(subject: Liveblog, entries: list[dict[str, Any]]) -> list
 
 
 async def _size(reader: Any) -> int:
-    """Return the size of the next `changes` frame's payload in bytes, as sent."""
+    """Return the size of the next `changes` frame's payload: bytes as sent, maybe compressed."""
     while True:
         first, payload = await reader.frame()
         if first == 0xC1 or (first == 0x81 and b'"changes"' in payload[:20]):

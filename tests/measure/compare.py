@@ -67,7 +67,7 @@ BYTES_MAX: Final = 1_100
 
 
 def build_at(place: str, scratch: Path) -> Build:
-    """Return the build in a directory, or of a git revision installed below `scratch`."""
+    """Return the build at `place`: a directory, or a git revision, installed below `scratch`."""
     directory = Path(place)
     if directory.is_dir():
         own = directory.resolve() / ".venv/bin/python"

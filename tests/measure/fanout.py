@@ -109,7 +109,7 @@ class FanOut:
         entries: int,
         never: tuple[str, ...] = NEVER,
     ) -> None:
-        """Note everything that a reader lost, got twice, or got out of order."""
+        """Add `got` to `wrong` if a reader lost an entry, got one twice or got two out of order."""
         is_whole = got["least"] == got["most"] == entries and got["open"] == readers
         if not is_whole or any(got[key] for key in never):
             self.wrong.append(f"{name}: {got}")

@@ -42,7 +42,7 @@ WRITERS = 4
 
 
 class Figure(NamedTuple):
-    """One line of the table. The value must be at most `must`, or with `at_least` at least `must`."""
+    """A line of the table. `must` is the upper limit of `value`, or with `at_least` the lower."""
 
     figure: str
     must: float

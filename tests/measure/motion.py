@@ -33,7 +33,7 @@ ENTRIES_BEFORE: Final = 3  # entries that both windows show at the start of the 
 DESK: Final = (820, 800)  # CSS pixels
 PHONE: Final = (375, 800)
 SHOWN: Final = 0.8  # pixels of the animation for one CSS pixel
-SHARP: Final = 2  # screenshots are taken this many times larger, and then reduced
+SHARP: Final = 2  # screenshots are this many times as large as the animation, then reduced
 MARGIN: Final = 28
 BAR: Final = 30  # the desk's title bar
 BEZEL: Final = 10  # around the phone
@@ -64,7 +64,7 @@ class Recorder:
         self._times_ms: list[int] = []
 
     async def shoot(self, time_ms: int = 120) -> None:
-        """Add a picture of both windows for `time_ms`; prolong the last picture if it is equal."""
+        """Add a picture of both windows for `time_ms`. An equal picture prolongs the last one."""
         await self._phone.evaluate(FOLLOW)
         desk, phone = await asyncio.gather(self._desk.screenshot(), self._phone.screenshot())
         frame = composed(_reduced(desk, DESK), _reduced(phone, PHONE))
@@ -186,7 +186,7 @@ def _viewport(size: tuple[int, int]) -> dict[str, int]:
 
 
 async def _publish(recorder: Recorder, desk: Page, replay: Replay) -> None:
-    """Type an entry while another one arrives, publish it, and show that it arrived."""
+    """Type an entry while `replay` publishes another, then publish and show the typed entry."""
     await recorder.shoot(900)
     await _type(recorder, desk, "headline", HEADLINE, 2)
     await replay.step()

@@ -189,7 +189,7 @@ class Nchan(Subject):
 
 
 class Build(NamedTuple):
-    """A checkout of any version of liveblog; `python` must have the packages that it needs."""
+    """A checkout of any version of liveblog; `python` must have that version's packages."""
 
     directory: Path
     python: Path = Path(sys.executable)

@@ -24,10 +24,14 @@ import { parseHtml } from '../morph.js';
 
 /** @type {HTMLDialogElement} */
 export const dialog = one('#editing');
-/** The values from the store. This editor changed each box with another value. @type {Values} */
+/**
+ * The entry's values in the store. Only boxes whose values differ from these are sent.
+ *
+ * @type {Values}
+ */
 let base = {};
 
-/** Open the dialog. @param {string} url of the entry's page on the desk */
+/** Open the dialog that edits an entry. @param {string} url of the entry's page on the desk */
 export async function edit(url) {
   const answer = await fetch(url).catch(() => null);
   const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');

@@ -34,7 +34,7 @@ import { View } from '../view.js';
 /** @import {Answer} from './send.js' */
 
 const KEEP_MS = 1_000;
-/** A change causes a fetch of the page after this delay: several changes cause only one fetch. */
+/** The page is fetched this long after a change, so that quick changes share one fetch. */
 const LOAD_DELAY_MS = 150;
 /** The time between two fetches of the page, to find new drafts: streams do not carry drafts. */
 const LOOK_MS = 30_000;
