@@ -828,9 +828,9 @@ async def _is_clear(article: Locator) -> bool:
 async def test_nothing_of_an_entry_stays_on_its_page_when_it_is_taken_down(
     server: Server, editor: Editor, reader: Page
 ) -> None:
-    """The headline starts with the title that the blog had when the page was loaded.
+    """A permalink's title is the entry's headline and the blog's title; a takedown removes the first.
 
-    A script that cuts that title off the document's title would keep the rest of the headline.
+    The headline here contains the blog's old title, which a script might mistake for the second.
     """
     slug = await filled(editor, entries=1)
     entry = await editor.publish(slug, "Libel, word by word.", headline="Council libels Smith")

@@ -147,7 +147,7 @@ class History:
         return where
 
     def has(self, position: Position) -> bool:
-        """Return whether the branch added last has this position."""
+        """Return whether the newest branch (see the class) contains this position."""
         return self.holds(self.branches[-1], position)
 
     @staticmethod

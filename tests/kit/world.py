@@ -156,9 +156,11 @@ class World:
             worker.wire.announced = None
 
     async def send(self, worker: int, fates: list[list[float]], pick: int, apart_s: float) -> None:
-        """Make one change for each of `fates`; a fate delays the change's message to `worker`.
+        """Make as many changes as `fates` has items, `apart_s` seconds apart.
 
-        A fate lists the delay in seconds of each copy of the message; an empty list loses it.
+        Each item lists when copies of the change's message reach `worker`: a delay in seconds for
+        each copy; an empty list loses the message. `pick` is a random number that chooses the kind
+        of change (publish, edit or delete) and its entry.
         """
         for i, fate in enumerate(fates):
             if i:
@@ -273,7 +275,7 @@ class Remembered:
         return self._past.checks
 
     def entries(self) -> dict[str, dict[str, Any]]:
-        """Return the entries; an entry's body is its headline, which FakeRender shows first."""
+        """Return the entries for the judge; as "body" their headlines, the only text of FakeRender."""
         entries = [it for it in self._past.state().values() if isinstance(it, Entry)]
         return {
             it.id: {
