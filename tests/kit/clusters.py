@@ -133,9 +133,14 @@ class Process:
         return False
 
     def files(self) -> str:
-        """Return the text of the server's append-only files."""
-        parts = self._directory.glob("appendonlydir/*.aof")
-        return "".join(part.read_text("latin-1") for part in parts)
+        """Return the text of the server's append-only files.
+
+        The server may rewrite its files at any moment: when one has gone, read all of them again.
+        """
+        while True:
+            parts = self._directory.glob("appendonlydir/*.aof")
+            with contextlib.suppress(FileNotFoundError):
+                return "".join(part.read_text("latin-1") for part in parts)
 
     @property
     def address(self) -> str:

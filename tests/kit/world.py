@@ -201,10 +201,10 @@ class World:
         before = asyncio.get_running_loop().time() - SOON_S
         for worker in self.workers:
             top, arrived_at_s = worker.wire.announced or (None, 0)
-            if top == self.past.position and arrived_at_s <= before and self._is_behind(worker):
+            if top == self.past.position and arrived_at_s <= before and self._can_catch_up(worker):
                 self._check_at_top(worker, self.past.position)
 
-    def _is_behind(self, worker: Worker) -> bool:
+    def _can_catch_up(self, worker: Worker) -> bool:
         """Return whether the worker can catch up without a reset of its readers.
 
         Its position must be in the store's present history, and the store must have the blog.
