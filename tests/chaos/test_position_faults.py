@@ -12,7 +12,7 @@ from kit.audience import Transport, read_page
 from kit.judge import Page
 from kit.readers import Target, websocket
 from kit.servers import http
-from kit.stage import RECONNECT_S, Show, Stage, repairs
+from kit.stage import RECONNECT_S, Show, Stage, gauge, repairs
 from kit.waiting import length
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -75,7 +75,8 @@ async def test_forged_positions_cost_one_store_read_a_second(stage: Stage) -> No
                 storm.create_task(refused(ask)).add_done_callback(lambda _: gate.release())
         took_s = time.monotonic() - began
         for server, was in zip(stage.servers, before, strict=True):
-            assert repairs(server) - was <= took_s + 2
+            # A worker may also compare and repair each blog that it holds from another test.
+            assert repairs(server) - was <= took_s + 2 + gauge(server, "liveblog_blogs")
         show.over()
         assert show.head().epoch == epoch
     assert show.reconnects() == show.resets() == 0
