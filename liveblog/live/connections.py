@@ -89,7 +89,7 @@ class Front(asyncio.Protocol):
         self._direct = app_state["direct"]
         self._data = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
         self._transport = transport
         self._direct.heads.note(self)
 
@@ -154,7 +154,7 @@ class Http(HttpToolsProtocol):
 
     # -- requests
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
         super().connection_made(transport)
         # One unsent byte must pause writing, since the pause starts a deadline. With uvicorn's
         # default limit, 64 KiB of unsent bytes would start no deadline. A plain transport pauses
@@ -232,7 +232,7 @@ class Http(HttpToolsProtocol):
         self._forget()
         _hand_over(self.transport, reader(*self._parts), data)
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # a narrower type than asyncio's
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads a bool; uvicorn declares None
         """Return whether the connection stays open for pending answers after the client's EOF.
 
         Over TLS asyncio cannot keep such a connection open.

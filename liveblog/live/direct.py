@@ -226,7 +226,7 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
 
     # -- the request
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a narrower type than asyncio's
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
         self._transport = transport
         self.is_tls = transport.get_extra_info("sslcontext") is not None
         # One unsent byte must call `pause_writing`, since the reader is behind from then on. The

@@ -30,7 +30,7 @@ def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.It
     return sorted(items, key=rank)
 
 
-class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # the base class is Any to mypy: pytest-xdist has no types
     """Give a process a whole module, a whole directory of TOGETHER, or one test of APART."""
 
     def _split_scope(self, nodeid: str) -> str:

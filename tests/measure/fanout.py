@@ -25,13 +25,14 @@ def settle() -> None:
     The remaining work (garbage collection, memory given back, acknowledgements of the last
     handshakes) shows in no metric, and must not count as a cost of the measurement that follows.
     """
-    time.sleep(SETTLE_S)
+    time.sleep(SETTLE_S)  # there is no condition to wait for: nothing shows the end of that work
 
 
 def publish(subject: Subject, entries: int, rate: float) -> None:
     """Publish entries one after the other, `rate` of them a second."""
     started = time.perf_counter()
     for i in range(entries):
+        # The rate is a part of what is measured, so the pause is not a wait for a condition.
         time.sleep(max(0, started + i / rate - time.perf_counter()))
         subject.publish()
 
