@@ -8,8 +8,11 @@ messages.
 
 import asyncio
 import contextlib
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from kit.waiting import until
 
@@ -40,11 +43,19 @@ def reply_end(data: bytes, at: int = 0) -> int:
     return after
 
 
+# The number and names of the keys of repair.lua in a request; publish.lua has more keys.
+_REPAIR: Final = re.compile(
+    rb"\r\n4\r\n\$\d+\r\nlb:\{([a-z0-9-]+)\}:blog\r\n\$\d+\r\nlb:\{\1\}:chain\r\n"
+    rb"\$\d+\r\nlb:\{\1\}:entries\r\n\$\d+\r\nlb:\{\1\}:changed\r\n"
+)
+_REPAIR_BYTES_MAX: Final = 500  # four keys with a slug of 80 characters
+
+
 class Proxy:
     """A proxy for all connections of one worker to the store, on a port of its own.
 
     `announced` has the pub/sub messages in the order in which the store sent them; `held` has the
-    bytes that wait for the end of a stall.
+    bytes that wait for the end of a stall. `repairs` counts the repair reads of each blog, by slug.
     """
 
     def __init__(self, upstream: Path) -> None:
@@ -54,6 +65,7 @@ class Proxy:
         self.delay_s = 0.0
         self.answers_lost = 0
         self.announced: list[bytes] = []
+        self.repairs: Counter[str] = Counter()
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
@@ -201,12 +213,22 @@ class _Link:
 
     async def requests(self, reader: asyncio.StreamReader) -> None:
         """Pass the client's requests on; close both sides when the client leaves."""
+        rest = b""
         async for data in self._passed(reader):
+            rest = self._count_repairs(rest + data)
             if b"SUBSCRIBE\r\n" in data:
                 self.is_pubsub = True
             self._loses_answer = self._loses_answer or self._proxy.takes(data)
             self._to_store.write(data)
         self.abort()
+
+    def _count_repairs(self, data: bytes) -> bytes:
+        """Count the repair reads in requests; return the end, where one may have begun."""
+        end = 0
+        for found in _REPAIR.finditer(data):
+            self._proxy.repairs[found[1].decode()] += 1
+            end = found.end()
+        return data[end:][-_REPAIR_BYTES_MAX:]
 
     async def answers(self, reader: asyncio.StreamReader) -> None:
         """Pass the store's answers on; close both sides when the store leaves.

@@ -254,11 +254,6 @@ def gauge(server: Server, name: str) -> int:
     return int(float(found[1]))
 
 
-def repairs(server: Server) -> int:
-    """Return how often a server has read missed changes from the store since its start."""
-    return gauge(server, "liveblog_repairs_total")
-
-
 @contextlib.asynccontextmanager
 async def servers_on(
     urls: Sequence[str], logs: Path, *arguments: str, **settings: str
