@@ -1,5 +1,5 @@
 # `make run` needs Python 3.11, and a network at the first run. `make test` also needs Node, Chromium,
-# a C compiler and Redis, and installs them on Debian when run as root. The files `.installed*` note
+# a C compiler, Redis, nginx, HAProxy, Varnish and Caddy, and installs them on Debian when run as root. The files `.installed*` note
 # what is installed; make installs again when pyproject.toml or package.json is newer.
 
 PYTHON ?= python3
@@ -65,11 +65,13 @@ mypy: $(VENV)/.installed-test
 stories: $(VENV)/.installed-test
 	@LONG=1 $(BIN)/pytest -n 2 tests/unit/test_rfc6455.py tests/unit/test_hub_world.py
 
-# The tests with nginx, a cluster and sentinels. The scale of 5 gives the cluster and the sentinels
-# the timeouts that operators set.
+# The tests with proxies, a cluster and sentinels, then the figures of measure/real.py as a table;
+# ARGS="--only PART" for the figures of one part alone. The scale of 5 gives the cluster and the
+# sentinels the timeouts that operators set.
 .PHONY: real
 real: $(VENV)/.installed-test tools
-	@TEST_TIME_SCALE=5 $(BIN)/pytest -m real --durations=10 tests
+	@$(if $(ARGS),,TEST_TIME_SCALE=5 $(BIN)/pytest -m real --durations=10 tests)
+	@PYTHONPATH=tests $(BIN)/python -m measure.real $(ARGS)
 
 # Two tables of seeded bugs, with the invariant that each breaks: hub and timeline; door and connections.
 .PHONY: mutants
@@ -163,7 +165,7 @@ tests/js/node_modules/.installed tests/browser/node_modules/.installed: \
 # Chromium's headless shell halves the CPU time of browser tests; they also run without it, so make tries once.
 tools: $(VENV)/.installed-test
 	@missing=; shell=; \
-	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium nginx:nginx; do \
+	for pair in node:nodejs npm:npm redis-server:redis-server cc:gcc openssl:openssl chromium:chromium nginx:nginx haproxy:haproxy varnishd:varnish caddy:caddy; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	case "$$missing" in *gcc*) missing="$$missing libc6-dev";; esac; \

@@ -37,5 +37,5 @@ Browsers (tests/browser) and measurements (tests/measure):
 
 - `windows`: Chromium with signed-in editors; `watching`: a page during a fault
 - `audits`, `painting` and `weighing`: measure the reader's page (accessibility, movement, size)
-- `samples`: blogs to look at and to measure
+- `samples`: blogs to look at and to measure; `figure`: a measured figure and its limit
 """

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.audits import CATEGORIES, barriers, lighthouse
+from kit.figure import Figure, missed, table
 from kit.painting import (
     Movement,
     crowd,
@@ -39,29 +40,6 @@ RUNS = 5  # of Lighthouse
 CHANGES = 2_000
 WARM = 200  # changes that are made before memory is measured the first time
 WRITERS = 4
-
-
-class Figure(NamedTuple):
-    """A line of the table. `must` is the upper limit of `value`, or with `at_least` the lower."""
-
-    figure: str
-    must: float
-    value: float
-    unit: str = ""
-    at_least: bool = False
-
-    @property
-    def is_met(self) -> bool:
-        return self.value >= self.must if self.at_least else self.value <= self.must
-
-    def line(self) -> str:
-        sign = ">=" if self.at_least else "<="
-        must = f"{sign} {_shown(self.must)}{self.unit}" if self.must or self.at_least else "0"
-        return f"| {self.figure} | {must} | {_shown(self.value)}{self.unit} |"
-
-
-def _shown(value: float) -> str:
-    return f"{value:,.4f}".rstrip("0").rstrip(".") if value % 1 else f"{value:,.0f}"
 
 
 class Stage(NamedTuple):
@@ -240,11 +218,9 @@ def main() -> int:
         serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server,
     ):
         figures = asyncio.run(measure(server, names))
-    print("| figure | must | measured |", "| --- | --- | --- |", sep="\n")
-    print(*(figure.line() for figure in figures), sep="\n")
-    missed = [figure.figure for figure in figures if not figure.is_met]
-    log(*(f"missed: {name}" for name in missed))
-    return 1 if missed else 0
+    print(table(figures))
+    log(*missed(figures))
+    return 1 if missed(figures) else 0
 
 
 if __name__ == "__main__":
