@@ -264,7 +264,7 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     if given:
         raise ValueError(f"{row.env} and {row.env}{FILE_SUFFIX} are both set; set one")
     try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
+        secret = Path(file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"
         raise ValueError(f"{row.env}{FILE_SUFFIX}: {file} cannot be read: {why}") from None

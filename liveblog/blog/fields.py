@@ -6,9 +6,10 @@ its limit and its value.
 Rules: pure, no I/O, no clock.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Never, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,6 +36,9 @@ NAME_MAX: Final = 64
 PASSWORD_MIN: Final = 12
 PASSWORD_MAX: Final = 1_024
 IDEMPOTENCY_KEY_MAX: Final = 255
+# Digits of an integer in a request's JSON. No field needs more, and Python refuses 4,301 digits.
+# A longer integer becomes a float, so that the problem names its field.
+DIGITS_MAX: Final = 100
 BODY_BYTES_MAX: Final = 1 << 20  # of a request's body
 # Limit for the HTML of a body or summary. It keeps the frame with this HTML below 256 KiB.
 HTML_BYTES_MAX: Final = 160 * 1024
@@ -47,6 +51,7 @@ _LANGUAGE = re.compile(
 _NO_HOST = re.compile(r"[%<>^|]")  # characters forbidden in a host (URL Standard, 3.2)
 _URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 T = TypeVar("T")
 
@@ -83,21 +88,54 @@ class BlogFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     successor: dict[str, Any] | None | UnsetType = UNSET
 
 
-def decode_json(body: bytes, kind: Any = dict[str, Any]) -> Any:
-    """Return a request's JSON as `kind`.
+def decode_json(body: bytes) -> dict[str, Any]:
+    """Return a request's JSON object; a byte order mark before it is skipped.
 
-    Raises Problem: 400 for broken JSON or UTF-8, 422 for a wrong type or an unknown field.
+    Raises Problem: 400 for broken JSON or UTF-8, or when an object has a name twice (RFC 8259,
+    section 4: receivers disagree which value counts); 422 for any other value than an object.
     """
     try:
-        return msgspec.json.decode(body.decode(), type=kind)
-    except msgspec.ValidationError as error:
-        raise _from_msgspec(error) from None
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        value = json.loads(
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError) as error:
         raise Problem(400, "broken-json", f"The body is not valid JSON in UTF-8: {error}") from None
+    return convert(value, dict[str, Any])
 
 
-def convert(fields: dict[str, Any], kind: type[T]) -> T:
-    """Return `fields` as `kind`, EntryFields or BlogFields.
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the JSON object of these pairs. Raises ValueError for a repeated or broken name."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        _check_text(name)
+        if name in found:
+            raise ValueError(f"the name {name[:80]!r} is there twice")
+        if isinstance(value, str):
+            _check_text(value)
+        found[name] = value
+    return found
+
+
+def _check_text(text: str) -> None:
+    """Raise ValueError for half of a surrogate pair, which no UTF-8 text can contain."""
+    if not text.isascii() and _SURROGATE.search(text):
+        raise ValueError("a string has half of a surrogate pair")
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= DIGITS_MAX else float(digits)
+
+
+def _no_constant(name: str) -> Never:
+    """Raise ValueError for NaN or Infinity, which Python accepts and JSON does not have."""
+    raise ValueError(f"{name} is not JSON")
+
+
+def convert(fields: Any, kind: type[T]) -> T:
+    """Return `fields` as `kind`, such as EntryFields or BlogFields.
 
     Raises Problem 422, naming the field, for a wrong type or an unknown field.
     """

@@ -96,7 +96,7 @@ def _password() -> str:
         typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return typed
     try:
-        line = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        line = sys.stdin.buffer.readline().decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise click.ClickException("the password on standard input is not UTF-8") from None
     if not line:

@@ -1,7 +1,9 @@
 """Values that callers send: positions, names, times, and every limit at its edge."""
 
+import json
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -293,6 +295,11 @@ def test_a_problem_names_every_wrong_field() -> None:
         b'{"a":"\xc3"}',
         b'{"a":NaN}',
         b'{"a":' * 100_000,
+        b'{"a":1,"a":1}',
+        b'{"a":{"b":[{"c":1,"d":2,"c":3}]}}',
+        b'{"a":1,"\\u0061":1}',
+        b'{"a":"\\ud800"}',
+        b'{"\\udc00":1}',
     ],
 )
 def test_decode_json_raises_400_for_broken_json(body: bytes) -> None:
@@ -312,6 +319,13 @@ def test_decode_json_raises_400_for_broken_json(body: bytes) -> None:
         (b'{"key":"yes"}', "/key", "must be true or false, not a string"),
         (b'{"key":null}', "/key", "must be true or false, not null"),
         (b'{"key":1.5}', "/key", "must be true or false, not a number"),
+        (
+            b'{"headline":%b}' % (b"1" * 5_000),
+            "/headline",
+            "must be a string or null, not a number",
+        ),
+        (b'{"byline":["a",-%b]}' % (b"1" * 5_000), "/byline/1", "must be a string, not a number"),
+        (b'{"headline":1e999999}', "/headline", "must be a string or null, not a number"),
         (b"[]", "", "must be an object, not a list"),
         (b'"a"', "", "must be an object, not a string"),
         (b"null", "", "must be an object, not null"),
@@ -321,9 +335,23 @@ def test_a_wrong_type_or_unknown_field_is_422_with_a_pointer(
     body: bytes, pointer: str, detail: str
 ) -> None:
     with pytest.raises(Problem) as caught:
-        decode_json(body, EntryFields)
+        convert(decode_json(body), EntryFields)
     assert caught.value.status == 422
     assert caught.value.errors == [(pointer, detail)]
+
+
+def test_decode_json_skips_a_byte_order_mark() -> None:
+    assert decode_json(b'\xef\xbb\xbf{"a":"\xef\xbb\xbfb"}') == {"a": "\ufeffb"}
+
+
+@given(
+    st.dictionaries(
+        st.text(), st.text() | st.floats(allow_nan=False, allow_infinity=False) | st.none()
+    )
+)
+def test_decode_json_returns_what_another_encoder_wrote(fields: dict[str, Any]) -> None:
+    assert decode_json(json.dumps(fields).encode()) == fields
+    assert decode_json(orjson.dumps(fields)) == fields
 
 
 def test_a_problem_has_the_members_of_rfc_9457() -> None:

@@ -140,6 +140,8 @@ def test_secret_is_read_from_the_file_that_its_variable_names(tmp_path: Path) ->
     file = tmp_path / "url"
     file.write_text("redis://u:p@host\n")
     assert load({"REDIS_URL_FILE": str(file)}).redis_url == "redis://u:p@host"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # some editors begin a file with a BOM
+    assert load({"REDIS_URL_FILE": str(file)}).redis_url == "redis://u:p@host"
     assert "both set" in refusal(REDIS_URL_FILE=str(file), REDIS_URL="redis://x")
     assert "No such file" in refusal(REDIS_URL_FILE=str(tmp_path / "other"))
     assert "HOST_FILE" not in variables()
