@@ -51,6 +51,9 @@ _CLEANER: Final = nh3.Cleaner(
     strip_comments=True,
 )
 _LINK: Final = re.compile(r"(https?://|mailto:|/(?![/\\]))", re.IGNORECASE)
+# A user name in an address could pass for the host, as in https://bank.example@evil.example.
+# Browsers skip further slashes after the scheme, and read "\\" as "/" (URL Standard, 4.4).
+_USER: Final = re.compile(r"https?:[/\\]*[^/\\?#]*@", re.IGNORECASE)
 _MARKS: Final = re.compile(r"[ \t]*((?:(?:>|[-+*]|\d{1,9}[.)])[ \t]*)+)")
 _MARK: Final = re.compile(r">|[-+*]|\d+[.)]")
 _RULE: Final = re.compile(r"[ \t]*([-*])(?:[ \t]*\1)*[ \t]*")  # "- - -" makes an <hr>, not a list
@@ -61,8 +64,9 @@ def to_html(text: str) -> str:
     """Return the safe HTML of a Markdown text.
 
     Raw HTML is shown as text, and a picture is replaced by its alternative text. Links may go to
-    http, https, mailto and paths of this site. A text above a limit of this module loses the links,
-    tables, or quotes and lists that the limit is for; its words stay. Safe to call from any thread.
+    http, https, mailto and paths of this site, without a user name. A text above a limit of this
+    module loses the links, tables, or quotes and lists that the limit is for; its words stay. Safe
+    to call from any thread.
     """
     lines = text.splitlines()
     cells = len(lines) * max((line.count("|") for line in lines), default=0)
@@ -141,7 +145,7 @@ class _Parser(MarkdownIt):
         return link
 
     def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's name
-        return bool(_LINK.match(url))
+        return bool(_LINK.match(url)) and not _USER.match(url)
 
 
 @cache

@@ -62,6 +62,15 @@ def test_hostile_markup_never_reaches_the_html(text: str) -> None:
             "https://x.example",
             '<p><a href="https://x.example" rel="noopener">https://x.example</a></p>',
         ),
+        ("[a](https://b.example@e.example)", "<p>[a](https://b.example@e.example)</p>"),
+        ("[a](HTTP://b:c@e.example/x)", "<p>[a](HTTP://b:c@e.example/x)</p>"),
+        ("[a](https:///b@e.example)", "<p>[a](https:///b@e.example)</p>"),
+        ("<https://b@e.example>", "<p>&lt;https://b@e.example&gt;</p>"),
+        ("https://b.example@e.example", "<p>https://b.example@e.example</p>"),
+        (
+            "[a](https://m.example/@b)",
+            '<p><a href="https://m.example/@b" rel="noopener">a</a></p>',
+        ),
         ("[m](mailto:a@b.c)", '<p><a href="mailto:a@b.c" rel="noopener">m</a></p>'),
     ],
 )
