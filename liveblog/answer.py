@@ -39,12 +39,24 @@ CSP: Final = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types liveblog"
 )
+# Pages of this project use no sensor and no payment. Other features, such as full screen, keep the
+# browser's defaults.
+_UNUSED_FEATURES: Final = (
+    "accelerometer", "bluetooth", "browsing-topics", "camera", "display-capture", "geolocation",
+    "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "serial", "usb",
+)  # fmt: skip
 SECURITY: Final = [
     (b"content-security-policy", CSP.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
+    # Other hosts of the same site may show files of this one, other sites may not.
+    (b"cross-origin-resource-policy", b"same-site"),
+    (b"permissions-policy", ", ".join(f"{it}=()" for it in _UNUSED_FEATURES).encode()),
 ]
+# For one year; browsers obey it only over https (RFC 6797, section 8.1). Without includeSubDomains:
+# this server does not know whether the other hosts of its domain serve https.
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 COMPRESSED_BYTES_MIN: Final = 1_000  # smaller bodies are not compressed: they fit in one packet
 WAIT_S: Final = 0.25  # a body is sent plain when its compression (usually 1 ms) takes longer
@@ -112,10 +124,11 @@ class Answer:
         has = _given(scope, b"if-none-match")
         tag = coded.tag if coded else self._tag(coding)
         if has and _names(has, tag):  # no compression is needed for a 304
-            await _send(send, 304, [(b"etag", tag), *self._always])
+            await _send(send, 304, _secured([(b"etag", tag), *self._always], scope))
             return
         coded = coded or await self._compressed(coding)
-        await _send(send, 200, coded.headers, b"" if scope["method"] == "HEAD" else coded.body)
+        body = b"" if scope["method"] == "HEAD" else coded.body
+        await _send(send, 200, _secured(coded.headers, scope), body)
 
     async def _compressed(self, coding: str) -> _Coded:
         """Return the body in a coding; plain when compression fails, takes long or saves nothing.
@@ -214,6 +227,11 @@ def raw_headers(headers: Mapping[str, str]) -> RawHeaders:
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
+def _secured(headers: RawHeaders, scope: Scope) -> RawHeaders:
+    """Return headers of an answer, with HSTS over https; `headers` itself stays the same."""
+    return [*headers, HSTS] if scope.get("scheme") == "https" else headers
+
+
 async def _send(send: Send, status: int, headers: RawHeaders, body: bytes = b"") -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -234,7 +252,8 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 own = message.get("headers", [])  # copied below: other answers may share this list
                 present = {name for name, _ in own}
-                message["headers"] = [*own, *(it for it in SECURITY if it[0] not in present)]
+                wanted = _secured(SECURITY, scope)
+                message["headers"] = [*own, *(it for it in wanted if it[0] not in present)]
             await send(message)
 
         if scope["type"] == "lifespan":

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import re
 import signal
 import weakref
 from typing import Any
@@ -83,8 +84,25 @@ def test_every_answer_has_the_security_headers_even_after_a_fault(
         assert answer.status_code == status
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-site"
+        assert "geolocation=()" in answer.headers["permissions-policy"]
+        assert "strict-transport-security" not in answer.headers
     assert answer.json()["type"] == "/problems/fault"
     assert answer.json()["detail"] == "Internal server error. It has been logged."
+
+
+def test_answers_ask_browsers_to_stay_on_https_when_they_came_by_https() -> None:
+    made = app.create_app(Settings(redis_url="unix:///nowhere/store.sock"))
+    client = TestClient(made, base_url="https://live.example")
+    style = re.findall(r'href="([^"]+\.css)"', client.get("/nothing").text)[0]
+    for path in ("/healthz", "/nothing", style):
+        answer = client.get(path)
+        assert answer.headers.get_list("strict-transport-security") == ["max-age=31536000"]
+    known = client.get(style, headers={"if-none-match": answer.headers["etag"]})
+    assert (known.status_code, known.headers["strict-transport-security"]) == (
+        304,
+        "max-age=31536000",
+    )
 
 
 @in_virtual_time
