@@ -22,7 +22,8 @@ from liveblog.blog.model import Caller
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
 from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.editors.auth import caller_of, read_body, site_url
-from liveblog.editors.problems import Problems
+from liveblog.editors.decisions import ANY_REVISION, Revisions
+from liveblog.editors.problems import PRIVATE, Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import LIST_MAX
 from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
@@ -30,12 +31,17 @@ from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
 LIST_DEFAULT: Final = 50
+IF_MATCH_MAX: Final = 50  # tags in one If-Match
 
 _JSON: Final = ("application/json",)
 _PATCH: Final = ("application/json", "application/merge-patch+json")  # RFC 7396, section 4
 _KEY: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
-_REVISION: Final = re.compile(r'"([0-9]{1,9})"', re.ASCII)
-_ETAG: Final = re.compile(r'(W/)?"[!#-~\x80-\xff]*"')  # RFC 9110, section 8.8.3
+_ETAG: Final = re.compile(r'(?:W/)?"([!#-~\x80-\xff]*)"')  # RFC 9110, section 8.8.3
+_ETAGS: Final = re.compile(rf"(?:[ \t,]*{_ETAG.pattern}[ \t]*(?:,|$))+[ \t,]*")
+# Proxies that compress an answer append a suffix to its tag: Apache "-gzip" or "--gzip", others
+# ";gzip"; likewise for br, zstd and deflate. nginx appends none and adds W/.
+_TAG_SUFFIX: Final = re.compile(r"(?:--?|;)(?:gzip|br|zstd|deflate)$")
+_REVISION: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class Call(NamedTuple):
@@ -171,11 +177,11 @@ async def _get_entry(call: Call) -> Response:
 
 
 async def _edit_entry(call: Call) -> Response:
-    key, revision = _idempotency_key(call.request), _if_match(call.request)
+    key, seen = _idempotency_key(call.request), _if_match(call.request)
     fields = await _fields(call.request, _PATCH)
     try:
         edited = await call.publishing.edit_entry(
-            call.caller, call.slug, call.id, fields, revision, key
+            call.caller, call.slug, call.id, fields, seen, key
         )
     except RevisionConflict as conflict:
         conflict.extra["current"] = _entry_json(call, conflict.current)
@@ -245,20 +251,25 @@ def _idempotency_key(request: Request) -> str | None:
     return given[0]
 
 
-def _if_match(request: Request) -> int | None:
-    """Return the revision in If-Match, None without the header.
+def _if_match(request: Request) -> Revisions | None:
+    """Return the revisions in If-Match, None without the header.
 
-    An entity tag that is not a revision number counts as revision 0. No entry has revision 0, so
-    the edit is rejected. `*` and lists are rejected here: an edit with them would overwrite
-    revisions that the caller has not seen.
+    Looser than RFC 9110, section 13.1.1: a weak tag counts as the strong one, and so does a tag
+    with the suffix of a coding, because proxies that compress an answer alter its tag. A tag that
+    is no revision number matches no entry. `*` matches every revision.
     """
-    given = ", ".join(request.headers.getlist("if-match"))
     if "if-match" not in request.headers:
         return None
-    revision = _REVISION.fullmatch(given)
-    if not revision and not _ETAG.fullmatch(given):
-        raise _bad_header(f'If-Match must be one revision in quotes like "3", not {given[:80]!r}.')
-    return int(revision[1]) if revision else 0
+    given = ", ".join(request.headers.getlist("if-match"))
+    if given.strip() == "*":
+        return ANY_REVISION
+    tags = _ETAG.findall(given) if _ETAGS.fullmatch(given) else []
+    if not 1 <= len(tags) <= IF_MATCH_MAX:
+        rule = f'* or 1 to {IF_MATCH_MAX} revisions in quotes like "3"'
+        raise _bad_header(f"If-Match must be {rule}, not {given[:80]!r}.")
+    names = [_TAG_SUFFIX.sub("", tag) for tag in tags]
+    revisions = [int(name) for name in names if _REVISION.fullmatch(name)]
+    return revisions[0] if len(revisions) == 1 else revisions
 
 
 def _bad_header(detail: str) -> Problem:
@@ -324,7 +335,7 @@ def _json(
     *,
     replayed: bool = False,
 ) -> Response:
-    headers = {"Cache-Control": "no-store", **(headers or {})}
+    headers = {"Cache-Control": PRIVATE, **(headers or {})}
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     return Response(orjson.dumps(content), status, headers, "application/json")

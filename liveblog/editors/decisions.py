@@ -6,7 +6,7 @@ record, or raises the Problem that the caller gets.
 Rules: pure, no I/O, no clock: `now` is milliseconds since 1970.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal, TypedDict, cast
 
 import msgspec
@@ -27,6 +27,10 @@ from liveblog.blog.problem import Problem, conflict, forbidden, invalid
 
 # Fields that an edit may change without If-Match. An edit of only these makes no new revision.
 MARKS: Final = {"key", "key_title", "pinned"}
+REVISION_MAX: Final = 999_999_999
+# The revision, or any of several, that an edit may replace, as the caller states in If-Match.
+Revisions = int | Sequence[int]
+ANY_REVISION: Final = range(1, REVISION_MAX + 1)
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
 
@@ -153,12 +157,17 @@ def check_not_deleted(entry: Entry) -> None:
         raise gone("The entry is deleted.")
 
 
-def check_if_match(revision: int | None, mentioned: Collection[str]) -> None:
-    """Raise 428 when an edit needs If-Match and the caller sent no revision.
+def may_replace(seen: Revisions | None, revision: int) -> bool:
+    """Return whether an edit may replace a revision; without If-Match, the newest one."""
+    return seen in (None, revision) or (not isinstance(seen, int) and revision in seen)
+
+
+def check_if_match(seen: Revisions | None, mentioned: Collection[str]) -> None:
+    """Raise 428 when an edit needs If-Match and the caller sent none.
 
     Every edit needs If-Match, unless the fields in it are all in MARKS (key, key_title, pinned).
     """
-    if revision is None and not set(mentioned) <= MARKS:
+    if seen is None and not set(mentioned) <= MARKS:
         raise Problem(
             428, "if-match-needed", 'Send If-Match: "{revision}" with the revision you saw.'
         )

@@ -15,6 +15,9 @@ from liveblog.blog.problem import Problem, StoreDown
 
 log = logging.getLogger(__name__)
 
+# Cache-Control of answers to editors. A proxy that compresses an answer would alter its tag, and
+# no-transform forbids this (RFC 9111, section 5.2.2.6).
+PRIVATE: Final = "no-store, no-transform"
 STORE_RETRY_AFTER_S: Final = 2
 LOG_AGAIN_S: Final = 60.0  # time before the same reason is logged again
 LOGGED_MAX: Final = 10  # different reasons logged within LOG_AGAIN_S
@@ -39,7 +42,7 @@ class Problems:
         """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
         if isinstance(problem, StoreDown):
             problem = self.store_down(problem)
-        headers = {"Cache-Control": "no-store"}
+        headers = {"Cache-Control": PRIVATE}
         if problem.status in UNREAD:
             headers["Connection"] = "close"
         if problem.status == 401:

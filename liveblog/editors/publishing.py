@@ -28,7 +28,14 @@ from liveblog.blog.model import (
 )
 from liveblog.blog.problem import Problem, conflict, invalid, not_found
 from liveblog.editors import decisions
-from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, blog_patch, entry_patch
+from liveblog.editors.decisions import (
+    MARKS,
+    UNPUBLISHED,
+    EntryPatch,
+    Revisions,
+    blog_patch,
+    entry_patch,
+)
 from liveblog.editors.reading import Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import (
@@ -213,19 +220,19 @@ class Publishing:
         slug: str,
         id: str,
         fields: Fields,
-        revision: int | None,
+        seen: Revisions | None,
         key: str | None = None,
     ) -> EntryResult:
-        """Merge `fields` into an entry; `revision` is the revision that the caller saw.
+        """Merge `fields` into an entry; `seen` are the revisions that the edit may replace.
 
         Without fields nothing is written, and the result is the entry as it is.
 
-        Raises RevisionConflict when another revision is stored. Raises 428 when `revision` is None
+        Raises RevisionConflict when another revision is stored. Raises 428 when `seen` is None
         and `fields` has more than key, key_title and pinned. Raises 409 when the entry's status
         cannot change to the requested one, 410 when the entry is deleted.
         """
         patch = entry_patch(fields)
-        call = _call(caller, f"PATCH {slug} {id}", key, [dict(fields), revision])
+        call = _call(caller, f"PATCH {slug} {id}", key, [dict(fields), _named(seen)])
         await self._reading.blog(caller, slug)
         await self._render(patch)
 
@@ -233,8 +240,8 @@ class Publishing:
             current = stored.entry
             decisions.check_not_deleted(current)
             decisions.check_owns(caller, current, "edit")
-            decisions.check_if_match(revision, patch)
-            if revision not in (None, current.revision):
+            decisions.check_if_match(seen, patch)
+            if not decisions.may_replace(seen, current.revision):
                 [theirs] = await self._reading.results(slug, [current])
                 raise RevisionConflict(theirs)
             if not patch:
@@ -404,6 +411,11 @@ def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
         hashlib.sha1(asked_bytes, usedforsecurity=False).hexdigest(),
         is_repeatable=bool(key),
     )
+
+
+def _named(seen: Revisions | None) -> object:
+    """Return what the hash of a call contains for If-Match."""
+    return "*" if isinstance(seen, range) else seen
 
 
 def _edit_write(
