@@ -18,6 +18,7 @@ from liveblog.clock import now_ms
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
+from liveblog.forwarded import ForwardedHeaders, Proxies
 from liveblog.html import entries
 from liveblog.html.pages import Pages
 from liveblog.live import health
@@ -64,7 +65,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
     pages, problems = Pages(files.prefix), Problems()
     metrics = Metrics(door)
-    direct = DirectTransport(door, settings.forwarded_allow_ips)
+    direct = DirectTransport(door, Proxies(settings.forwarded_allow_ips))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -96,7 +97,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     # pages/errors.py redirects instead: Starlette's redirect would repeat the client's Host header.
     starlette.router.redirect_slashes = False
     # Cached answers are sent before routing, with their own security headers.
-    return page.FastPath(hub, SecurityHeaders(starlette))
+    return ForwardedHeaders(page.FastPath(hub, SecurityHeaders(starlette)), direct.proxies)
 
 
 def _hub_settings(settings: Settings) -> HubSettings:
@@ -109,10 +110,9 @@ def _hub_settings(settings: Settings) -> HubSettings:
 
 
 def _door(hub: Hub, settings: Settings) -> Door:
-    own = [settings.public_url] if settings.public_url else []
     return Door(
         hub,
-        frozenset([*settings.allowed_origins, *own]),
+        settings.site,
         settings.readers_max or readers_max(),
         settings.readers_per_address_max,
     )

@@ -3,7 +3,7 @@
 The fields of `Settings` are that list. The attributes, `--help`, the documented table and the
 rejection of misspelt names are all made from the list, so they cannot disagree.
 
-Rules: imports only store/url.py of this project, to check a store's URL; store/ imports no
+Rules: of this project, imports only store/url.py and origin.py, to check URLs; store/ imports no
 settings. No other module reads a setting from the environment. No message contains a secret's
 value.
 """
@@ -15,8 +15,9 @@ from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
+from liveblog import origin
+from liveblog.origin import Site
 from liveblog.store.url import store_url
 
 PREFIX: Final = "LIVEBLOG_"
@@ -60,18 +61,6 @@ def _row(env: str, default: Any, text: str, **more: Any) -> Any:
     return field(default=default, repr=not row.secret, metadata={"row": row})
 
 
-def _origin(text: str) -> str:
-    """Return an origin as browsers write it (RFC 6454, section 6.2). Raises ValueError."""
-    parts = urlsplit(text.strip())
-    whole = parts.scheme.lower() in ("http", "https") and parts.hostname
-    if not whole or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
-        raise ValueError("must be like https://news.example, without a path")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    usual = {"http": 80, "https": 443}[parts.scheme.lower()]
-    port = f":{parts.port}" if parts.port not in (None, usual) else ""
-    return f"{parts.scheme.lower()}://{host}{port}"
-
-
 def _file(text: str) -> str:
     """Return the path of a file that can be read. Raises ValueError."""
     try:
@@ -79,10 +68,6 @@ def _file(text: str) -> str:
             return text
     except OSError as error:
         raise ValueError(f"must name a file that can be read ({error.strerror})") from None
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    return tuple(_origin(part) for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +86,8 @@ class Settings:
     web_concurrency: int = _row("WEB_CONCURRENCY", 1, "worker processes", low=1, high=1_024)
     forwarded_allow_ips: str = _row(
         "FORWARDED_ALLOW_IPS", "127.0.0.1",
-        "addresses of proxies whose `X-Forwarded-*` headers are trusted, comma-separated; "
-        "`*`: any address",
+        "addresses of proxies whose headers `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` "
+        "are trusted, comma-separated; `*`: any address",
     )  # fmt: skip
     log_level: str = _row("LOG_LEVEL", "info", "lowest level that is logged", choices=LOG_LEVELS)
     log_format: str = _row("LOG_FORMAT", "text", "format of a log line", choices=LOG_FORMATS)
@@ -110,7 +95,7 @@ class Settings:
     public_url: str = _row(
         "PUBLIC_URL", "",
         "the site's address for readers, like `https://live.example`; `as=data` needs it",
-        shown="the address of each request", parse=_origin,
+        shown="the address of each request", parse=origin.site_url,
     )  # fmt: skip
     durability: str = _row(
         "LIVEBLOG_DURABILITY", "", "where a change must be stored before it is confirmed: "
@@ -120,8 +105,14 @@ class Settings:
     )  # fmt: skip
     allowed_origins: tuple[str, ...] = _row(
         "LIVEBLOG_ALLOWED_ORIGINS", (),
-        "other sites whose pages may open streams, and may write with a signed-in editor's "
-        "session; comma-separated", parse=_origins,
+        "other sites and apps whose pages may open streams, comma-separated, like "
+        "`https://*.news.example` (exactly one label), `capacitor://localhost` or `null`",
+        parse=origin.readers,
+    )  # fmt: skip
+    write_origins: tuple[str, ...] = _row(
+        "LIVEBLOG_WRITE_ORIGINS", (),
+        "other origins of the site's own domain whose pages may write with a signed-in editor's "
+        "session, comma-separated, like `https://cms.news.example`", parse=origin.writers,
     )  # fmt: skip
     heartbeat_s: float = _row(
         "LIVEBLOG_HEARTBEAT_S", 20.0, "longest silence on a stream",
@@ -171,6 +162,11 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.durability:
             object.__setattr__(self, "durability", "store" if self.redis_url else "disk")
+
+    @property
+    def site(self) -> Site:
+        """The origins that may use this site."""
+        return Site(self.public_url, self.allowed_origins, self.write_origins)
 
     @property
     def site_url(self) -> str:

@@ -57,8 +57,7 @@ def options(chosen: Settings) -> dict[str, Any]:
         "lifespan": "on",
         "log_config": configuration(chosen),
         "access_log": False,
-        "proxy_headers": True,
-        "forwarded_allow_ips": chosen.forwarded_allow_ips,
+        "proxy_headers": False,  # liveblog/forwarded.py reads them, also for streams
         "server_header": False,
         "backlog": BACKLOG,
         "timeout_keep_alive": KEEP_ALIVE_S,

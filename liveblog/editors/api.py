@@ -21,6 +21,7 @@ from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
 from liveblog.blog.shapes import Shape, blog_json, entry_json
+from liveblog.editors import cors
 from liveblog.editors.auth import caller_of, read_body, site_url
 from liveblog.editors.decisions import ANY_REVISION, Revisions
 from liveblog.editors.problems import PRIVATE, Problems
@@ -103,9 +104,12 @@ class _Path:
             response = await self._answer(request)
         except (Problem, StoreDown) as problem:
             response = self._problems.response(problem)
+        cors.add_headers(response, request, self._settings.site)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        if cors.is_preflight(request):
+            return cors.preflight(request, self._settings, self._handlers)
         if not self._handlers:
             raise not_found("The API has no such path.")
         handler = self._handlers.get("GET" if request.method == "HEAD" else request.method)

@@ -7,6 +7,7 @@ decides that).
 """
 
 import asyncio
+import logging
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,10 +18,16 @@ from liveblog.address import counted_address
 from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, forbidden
+from liveblog.forwarded import page_of_scope
+from liveblog.origin import SHOWN_MAX, Page, refusal
+from liveblog.seldom import Seldom
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
 
+log = logging.getLogger(__name__)
+
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+REFUSALS: Final = Seldom()  # limits the log lines about origins; one for each worker
 BODY_WAIT_S: Final = 30.0  # longest wait for a whole request body
 
 # Limits of tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
@@ -111,35 +118,47 @@ def site_url(request: Request, settings: Settings) -> str:
     return settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
 
 
+def is_own_page(request: Request, settings: Settings) -> bool:
+    """Return whether a page of this site surely sent a request."""
+    return settings.site.is_own(page_of_scope(request.scope))
+
+
 def _need_own_page(request: Request, settings: Settings) -> None:
-    """Raise Problem 403 unless a page of this site or of `allowed_origins` sent the request.
+    """Raise Problem 403 unless a page of this site or of `write_origins` sent the request.
 
     The browser sets `Sec-Fetch-Site`, and scripts cannot change it (W3C Fetch Metadata). Browsers
-    without it send Origin with unsafe methods. A request with neither header is rejected.
+    send it only over https and to localhost, and Origin with every unsafe method. A request with
+    neither header is rejected.
     """
-    if request.headers.get("sec-fetch-site") != "same-origin" and not _is_allowed_origin(
-        request, settings
-    ):
-        raise forbidden("A session cookie needs Sec-Fetch-Site: same-origin or this site's Origin.")
+    page = page_of_scope(request.scope)
+    if not settings.site.may_write(page):
+        raise foreign_page(page, settings)
 
 
 def _reject_foreign_page(request: Request, settings: Settings) -> None:
-    """Raise Problem 403 for a request from another site, unless in `allowed_origins`.
+    """Raise Problem 403 for a request from another site, unless in `write_origins`.
 
     A request with neither Sec-Fetch-Site nor Origin passes: it comes from a script, not from a
     browser.
     """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site in ("same-origin", "none") or (site is None and origin is None):
-        return
-    if not _is_allowed_origin(request, settings):
-        raise forbidden("A page of another site cannot sign you in here.")
+    page = page_of_scope(request.scope)
+    is_script = not page.site and "origin" not in request.headers
+    if not (is_script or page.site == "none" or settings.site.may_write(page)):
+        raise foreign_page(page, settings)
 
 
-def _is_allowed_origin(request: Request, settings: Settings) -> bool:
-    origin = request.headers.get("origin", "").lower()
-    own = f"{request.url.scheme}://{request.url.netloc}".lower()
-    return origin in {own, settings.public_url or own, *settings.allowed_origins}
+def foreign_page(page: Page, settings: Settings) -> Problem:
+    """Return the problem of a request that no page of this site sent, and log both sides."""
+    if not page.origin:
+        return forbidden("A session cookie needs Sec-Fetch-Site: same-origin or a known Origin.")
+    if REFUSALS.may("write"):
+        reason = refusal(page, settings.site, "LIVEBLOG_WRITE_ORIGINS")
+        log.warning("write refused: %s", reason)
+    return forbidden(
+        f"Your page's address {page.origin[:SHOWN_MAX]!r} is not one that this server knows as its"
+        " own. If it is, an operator must set PUBLIC_URL to it. If it is another site's, it must be"
+        " in LIVEBLOG_WRITE_ORIGINS."
+    )
 
 
 def client_address(request: Request) -> str:

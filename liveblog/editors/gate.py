@@ -136,9 +136,7 @@ class Gate:
         Return no boxes for a form of another site, and none for the sign-in form, which contains a
         password.
         """
-        site = request.headers.get("sec-fetch-site")
-        own = auth.site_url(request, self._settings)
-        is_own = site == "same-origin" if site else request.headers.get("origin") == own
+        is_own = auth.is_own_page(request, self._settings)
         if request.method != "POST" or not is_own or request.url.path == "/desk/sign-in":
             return {}
         try:

@@ -13,16 +13,17 @@ import asyncio
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import write
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from liveblog.address import counted_address
+from liveblog.forwarded import NOTHING, Forwarded, Headers, Proxies, is_forwarded, page_of
 from liveblog.live.blog import LiveBlog
 from liveblog.live.deadlines import Deadlines
 from liveblog.live.door import GONE, Door, Refusal, StreamRequest, has_missed_nothing, read_request
 from liveblog.live.frame import Encoding
-from liveblog.live.head import Head, Headers, Proxies, is_forwarded, read_head
+from liveblog.live.head import Head, read_head
 from liveblog.live.reader import ENDED, Reader
 from liveblog.live.rfc6455 import BadHandshake
 
@@ -64,12 +65,12 @@ class HeadConnection(Connection, Protocol):
 class DirectTransport:
     """Admits the direct readers of a worker, and ends connections that miss a deadline.
 
-    `door` accepts or refuses readers, and counts them (live/door.py). `trusted`: the proxies whose
-    X-Forwarded-* headers are believed, written as uvicorn's setting `forwarded_allow_ips`.
+    `door` accepts or refuses readers, and counts them (live/door.py). The headers of `proxies` are
+    believed.
     """
 
     door: Door
-    trusted: str = ""
+    proxies: Proxies = field(default_factory=lambda: Proxies(""))
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -78,7 +79,6 @@ class DirectTransport:
         self.closing = Deadlines[Connection](CLOSING_S, self.clock)
         self.undrained = Deadlines[Connection](UNDRAINED_S, self.clock)
         self._delayed: list[DirectReader] = []  # readers to flush when the event loop turn ends
-        self._proxies = Proxies(self.trusted)
 
     async def run(self) -> None:
         """Abort connections that miss a deadline; until cancelled."""
@@ -112,8 +112,9 @@ class DirectTransport:
         `Door` (live/door.py) decides. A blog that is not in this worker's memory yet is loaded in a
         separate task.
         """
-        scheme, address = self._sender(head.headers, transport, reader.is_tls)
-        request = read_request(head.slug, head.query, head.headers, scheme, address)
+        forwarded, address = self._sender(head.headers, transport)
+        page = page_of(head.headers, forwarded)
+        request = read_request(head.slug, head.query, head.headers, page, address)
         found: Refusal | LiveBlog | None = self.door.refusal(request)
         if not found:
             self.door.count_in(reader.transport_name, address)
@@ -147,22 +148,18 @@ class DirectTransport:
         else:
             self.door.join(reader, found, request)
 
-    def _sender(
-        self, headers: Headers, transport: asyncio.Transport, is_tls: bool
-    ) -> tuple[str, str]:
-        """Return the client's scheme, and the address that the limit of readers counts.
+    def _sender(self, headers: Headers, transport: asyncio.Transport) -> tuple[Forwarded, str]:
+        """Return what proxies tell, and the address that the limit of readers counts.
 
         The address is "" when the request has no proxy headers and no limit per address is set.
         """
-        scheme = "https" if is_tls else "http"
-        forwarded = is_forwarded(headers)
-        if not forwarded and not self.door.readers_per_address_max:
-            return scheme, ""
+        is_told = is_forwarded(headers)
+        if not is_told and not self.door.readers_per_address_max:
+            return NOTHING, ""
         peer = transport.get_extra_info("peername")
         host = str(peer[0]) if isinstance(peer, tuple | list) else ""
-        if forwarded:
-            scheme, host = self._proxies.sender(host, headers, scheme)
-        return scheme, counted_address(host)
+        forwarded = self.proxies.read(host, headers) if is_told else NOTHING
+        return forwarded, counted_address(forwarded.address or host)
 
     def _flush_later(self, reader: "DirectReader") -> None:
         """Write a reader's answer at the end of this turn of the event loop.

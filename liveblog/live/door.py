@@ -33,6 +33,8 @@ from liveblog.live.reader import (
     RESTART_WINDOW_MS,
     AnyReader,
 )
+from liveblog.origin import Page, Site, refusal
+from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +67,15 @@ class StreamRequest(NamedTuple):
     """A reader's request for a stream.
 
     `since` None: only later changes. `is_malformed`: the text of the position does not parse.
-    `address` identifies the client whose readers are counted; "" when readers are not counted.
+    `page`: the page that sent the request. `address` identifies the client whose readers are
+    counted; "" when readers are not counted.
     """
 
     slug: str
     since: Position | None
     is_malformed: bool
     as_data: bool
-    origin: str | None
-    own_origin: str
+    page: Page
     address: str
 
 
@@ -86,7 +88,7 @@ class Refusal(NamedTuple):
 
 
 def read_request(
-    slug: str, query: bytes, headers: Mapping[bytes, bytes], scheme: str, address: str
+    slug: str, query: bytes, headers: Mapping[bytes, bytes], page: Page, address: str
 ) -> StreamRequest:
     """Build a reader's request from its URL and headers; header names are in lower case.
 
@@ -95,17 +97,7 @@ def read_request(
     fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
     last = headers.get(b"last-event-id")
     since, is_malformed = read_since(last.decode("latin-1") if last else fields.get("since"))
-    origin = headers.get(b"origin")
-    host = headers.get(b"host", b"").decode("latin-1")
-    return StreamRequest(
-        slug,
-        since,
-        is_malformed,
-        fields.get("as") == "data",
-        origin.decode("latin-1") if origin is not None else None,
-        f"{scheme}://{host}",
-        address,
-    )
+    return StreamRequest(slug, since, is_malformed, fields.get("as") == "data", page, address)
 
 
 def read_since(text: str | None) -> tuple[Position | None, bool]:
@@ -145,13 +137,13 @@ def last_event(frame: Frame | None, code: int) -> Frame | None:
 
 @dataclass
 class Door:
-    """Admits readers from allowed origins, up to two limits; 0 means no limit.
+    """Admits readers from pages of allowed origins, up to two limits; 0 means no limit.
 
     One limit is for all readers, the other for the readers of each client address.
     """
 
     hub: Hub
-    origins: frozenset[str] = frozenset()
+    site: Site = Site()
     readers_max: int = 0
     readers_per_address_max: int = 0
     readers: Counter[str] = field(default_factory=Counter)  # connected readers, by transport
@@ -159,14 +151,15 @@ class Door:
     accepts: Counter[str] = field(default_factory=Counter)  # requests for a stream, by result
     closes: Counter[int] = field(default_factory=Counter)  # ended streams, by close code
     count: int = 0
+    refusals: Seldom = field(default_factory=Seldom)  # limits the log lines about origins
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     # -- admission
 
     def refusal(self, request: StreamRequest) -> Refusal | None:
         """Return the door's refusal of a reader; None when the door admits the reader."""
-        origin = request.origin
-        if origin and origin not in self.origins and origin != request.own_origin:
+        if not self.site.may_stream(request.page):
+            self._log(request.page)
             return _refusal(None, BAD_ORIGIN, "origin")
         if self.hub.draining:
             return _refusal(RESTART_WINDOW_MS, DRAINED, "restart")
@@ -181,10 +174,14 @@ class Door:
 
         `Vary` makes caches keep one answer for each origin.
         """
-        if not self.origins:
+        if not self.site.allowed and not self.site.public_url:
             return {}
-        allowed = {"access-control-allow-origin": origin} if origin in self.origins else {}
+        allowed = {"access-control-allow-origin": origin} if self.site.reads(origin) else {}
         return {"vary": "Origin", **allowed}
+
+    def _log(self, page: Page) -> None:
+        if self.refusals.may("stream"):
+            log.warning("stream refused: %s", refusal(page, self.site, "LIVEBLOG_ALLOWED_ORIGINS"))
 
     async def find(self, slug: str) -> LiveBlog | Refusal:
         """Return a blog, after loading the blog if necessary, or the refusal of the reader.

@@ -1,18 +1,17 @@
 """Request heads on the connections of `serve`: recognise streams, parse and check heads.
 
-Rules: bytes in, values out; no I/O. Trusted proxies are recognised as in uvicorn. So a client has
-the same scheme and address as a direct reader (live/direct.py) and in requests that uvicorn serves.
+Rules: bytes in, values out; no I/O.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from liveblog.forwarded import Headers
 from liveblog.live.rfc6455 import BadHandshake
 
 HEAD_BYTES_MAX: Final = 8 * 1024
@@ -20,8 +19,6 @@ STREAM_START: Final = b"GET /blogs/"  # every request for a stream starts with t
 
 # A stream's request line, with groups for slug, transport, query and HTTP minor version.
 _STREAM: Final = re.compile(rb"GET /blogs/([^/? ]*)/(live|events)(?:\?([^ ]*))? HTTP/1\.([01])\r\n")
-
-Headers = Mapping[bytes, bytes]  # names in lower case; a repeated header's values are joined
 
 
 class Fault(NamedTuple):
@@ -128,39 +125,3 @@ def read_head(data: bytes) -> Head:
         raise BadHandshake(INVALID.why) from None
     slug = unquote(found[1].decode("latin-1"))
     return Head(slug, found[3] or b"", headers, data[end:], found[4] == b"0")
-
-
-# -- trusted proxies -------------------------------------------------------------------------------
-
-
-class Proxies:
-    """The proxies whose X-Forwarded-For and X-Forwarded-Proto the server trusts.
-
-    `trusted` is a list of addresses and networks, as uvicorn's `forwarded_allow_ips`.
-    """
-
-    def __init__(self, trusted: str) -> None:
-        self._trusted = ProxyHeadersMiddleware(_no_application, trusted).trusted_hosts
-
-    def sender(self, peer: str, headers: Headers, scheme: str) -> tuple[str, str]:
-        """Return the client's scheme and address, from the proxy headers if `peer` is trusted."""
-        if peer not in self._trusted:
-            return scheme, peer
-        hops = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        host = self._trusted.get_trusted_client_address(hops)[0] if hops else ""
-        return _forwarded_scheme(headers) or scheme, host or peer
-
-
-def is_forwarded(headers: Headers) -> bool:
-    """Return whether a proxy has added its headers."""
-    return b"x-forwarded-for" in headers or b"x-forwarded-proto" in headers
-
-
-def _forwarded_scheme(headers: Headers) -> str:
-    """Return the scheme in X-Forwarded-Proto; "" for none or several, like uvicorn."""
-    scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1").strip()
-    return {"http": "http", "ws": "http", "https": "https", "wss": "https"}.get(scheme, "")
-
-
-async def _no_application(*_: object) -> None:
-    """Do nothing: `Proxies` never runs the middleware, and uses only its list of addresses."""

@@ -24,6 +24,7 @@ from liveblog.address import counted_address
 from liveblog.answer import CACHED_1_S, Answer, raw_headers
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown, not_found
+from liveblog.forwarded import page_of_scope
 from liveblog.live import frame as frames
 from liveblog.live.blog import LiveBlog
 from liveblog.live.door import (
@@ -335,11 +336,13 @@ class ChangesEndpoint:
         cors = _cors(self._door, request)
         if not frame:
             return _as_json(frames.reset(live.position, RESET_WINDOW_MS), cors)
-        key = (frame, cors.get("access-control-allow-origin"))
-        kept = live.kept(key)
+        origin = cors.get("access-control-allow-origin")
+        kept = live.kept((frame, origin))
         if not kept:
             kept = _as_json(frame, cors)
-            live.keep(key, kept)
+            # A wildcard has any number of origins, whose answers would evict those of all blogs.
+            if origin is None or origin in self._door.site.named:
+                live.keep((frame, origin), kept)
         return kept
 
     async def _frame(self, live: LiveBlog, since: Position | None, as_data: bool) -> Frame | None:
@@ -369,12 +372,11 @@ def _as_json(frame: Frame, cors: dict[str, str]) -> Answer:
 
 
 def _stream_request(connection: HTTPConnection) -> StreamRequest:
-    """Return a reader's request; the ASGI server has applied the headers of trusted proxies."""
     scope = connection.scope
-    scheme = scope["scheme"].replace("ws", "http")
     address = counted_address(connection.client.host if connection.client else "")
     slug = connection.path_params["slug"]
-    return read_request(slug, scope["query_string"], dict(scope["headers"]), scheme, address)
+    headers, page = dict(scope["headers"]), page_of_scope(scope)
+    return read_request(slug, scope["query_string"], headers, page, address)
 
 
 def _as_data(connection: HTTPConnection) -> bool:

@@ -21,7 +21,9 @@ const WAIT_MS = {
 
 // Close codes, as in docs/streams.md.
 const ENDED = 4510;
-const GONE = [4500, 4504];
+const GONE = [4504];
+// The server does not know this page's origin. The other transports of the page send no origin.
+const FOREIGN = 4500;
 const LATER = [1002, 1003, 1007, 1008, 1009];
 
 /** Keeps a reader connected: opens, closes and replaces connections, polls, and fetches pages. */
@@ -168,9 +170,9 @@ export class Stream {
     const hasEnded = code === ENDED || (!code && !bye && this.reader.hasEnded());
     this.#stop();
     if (hasEnded || this.#rests) return this.#rest('ended');
-    if (GONE.includes(code) || bye === null) return this.#rest('gone');
-    const isUnheard = age_ms === null && !bye && [0, CUT].includes(code);
-    if (isUnheard && this.#transports.failed()) return this.#connect();
+    if (GONE.includes(code) || (bye === null && code !== FOREIGN)) return this.#rest('gone');
+    const isUnheard = age_ms === null && !bye && [0, CUT, FOREIGN].includes(code);
+    if (isUnheard && this.#transports.failed(code === FOREIGN)) return this.#connect();
     const asked = LATER.includes(code) ? WAIT_MS.later : bye;
     if (asked) return this.#wait(asked, { isBinding: true });
     if (this.#transports.isProbing) return this.#connect();

@@ -41,16 +41,19 @@ export class Transports {
   /**
    * Record that the current transport failed before its `hello`. Return whether to try the next
    * transport at once: true until a transport has worked or all three have failed.
+   *
+   * @param {boolean} [isRefused] whether the server refused this transport, so that another try is
+   *   useless
    */
-  failed() {
+  failed(isRefused = false) {
     this.#tries += 1;
     const isNew = !this.#proven.size;
-    const tries_max = isNew ? 1 : this.#proven.has(this.current) ? TRIES_PROVEN : TRIES;
+    const tries_max = isNew || isRefused ? 1 : this.#proven.has(this.current) ? TRIES_PROVEN : TRIES;
     if (this.#tries < tries_max && !this.isProbing) return false;
     if (this.current === POLLING) this.isProbing = false;
     this.current = (this.current + 1) % 3;
     this.#tries = 0;
-    return isNew && this.current !== WEBSOCKET;
+    return (isNew || isRefused) && this.current !== WEBSOCKET;
   }
 
   /** Record a poll that was answered. After every POLLS polls, try the better transports again. */

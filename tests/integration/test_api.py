@@ -27,6 +27,8 @@ from liveblog.store.broker import Broker
 from liveblog.store.nodes import One
 
 SITE: Final = "https://live.example"
+CMS: Final = "https://cms.live.example"  # another site whose pages may write
+SETTINGS: Final = Settings(public_url=SITE, write_origins=(CMS,))
 ABSENT: Final = "e000000000000"
 
 
@@ -119,7 +121,7 @@ def _role(name: str) -> Role:
 def api_calls(redis: Redis) -> ApiCalls:
     accounts = Accounts(One(redis), now_ms)
     publishing = Publishing(Broker(One(redis)), now_ms)
-    app = Starlette(routes=api.routes(publishing, accounts, Settings(public_url=SITE), Problems()))
+    app = Starlette(routes=api.routes(publishing, accounts, SETTINGS, Problems()))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     client = httpx2.AsyncClient(transport=transport, base_url=SITE)
     return ApiCalls(client, accounts, redis)
@@ -777,6 +779,59 @@ async def test_a_session_may_write_only_from_our_own_pages(call: ApiCalls) -> No
         assert (await call.ok("GET", "/council") == before) == (status == 403)
     await call.accounts.disable_user("dana")
     assert (await call("GET", ENTRIES, who=None, headers=cookie)).status_code == 401
+
+
+PREFLIGHT: Final = {"access-control-request-method": "PATCH"}
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("", "GET, POST"), (f"{ENTRIES}/{ABSENT}", "GET, PATCH, DELETE"), ("x", "")],
+)
+async def test_a_preflight_is_answered_with_credentials_for_a_writing_origin(
+    call: ApiCalls, path: str, methods: str
+) -> None:
+    answer = await call("OPTIONS", path, who=None, headers={"origin": CMS, **PREFLIGHT})
+    got = answer.headers
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert got["access-control-allow-origin"] == CMS
+    assert got["access-control-allow-credentials"] == "true"
+    assert got["access-control-allow-methods"] == methods
+    allowed = "content-type, if-match, idempotency-key, liveblog-editor, authorization"
+    assert got["access-control-allow-headers"] == allowed
+    assert int(got["access-control-max-age"]) > 0
+    assert got["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    "origin", [SITE, "https://evil.example", "null", "http://cms.live.example"]
+)
+async def test_a_preflight_is_rejected_for_another_origin(call: ApiCalls, origin: str) -> None:
+    answer = await call("OPTIONS", who=None, headers={"origin": origin, **PREFLIGHT})
+    assert answer.status_code == 403
+    assert "LIVEBLOG_WRITE_ORIGINS" in answer.json()["detail"]
+    assert "access-control-allow-origin" not in answer.headers
+    assert (await call("OPTIONS", who=None, headers={"origin": CMS})).status_code == 405
+
+
+async def test_scripts_of_a_writing_origin_read_every_answer(call: ApiCalls) -> None:
+    await call.accounts.add_user("dana", "correct horse battery")
+    secret = await call.accounts.open_session(Caller("user:dana", "editor"))
+    page = {"origin": CMS, "sec-fetch-site": "same-site"}
+    session = {"cookie": f"__Host-liveblog={secret}", **page}
+    made = await call("POST", ENTRIES, TEXT, who=None, headers=session)
+    missing = await call("GET", f"{ENTRIES}/{ABSENT}", who=None, headers=session)
+    stranger = await call("GET", who=None, headers=page)
+    assert [it.status_code for it in (made, missing, stranger)] == [201, 404, 401]
+    for answer in (made, missing, stranger):
+        assert answer.headers["access-control-allow-origin"] == CMS
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        exposed = answer.headers["access-control-expose-headers"]
+        assert exposed == "etag, location, idempotency-replayed, retry-after"
+        assert answer.headers["vary"] == "Origin"
+    other = await call("GET", headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+    assert other.headers["vary"] == "Origin"
 
 
 # -- permissions

@@ -20,6 +20,7 @@ from liveblog import app as apps
 from liveblog.answer import CACHED_1_S, IMMUTABLE
 from liveblog.blog.model import SYSTEM
 from liveblog.editors.publishing import Publishing
+from liveblog.forwarded import ForwardedHeaders
 from liveblog.live import budget as budgets
 from liveblog.live.hub import Hub
 from liveblog.pages import page
@@ -306,7 +307,9 @@ async def worker(
     monkeypatch.setattr(apps, "Hub", hub)
     monkeypatch.setattr(answers, "WAIT_S", 10)
     monkeypatch.setattr(apps, "connect", lambda url: One(store_client))
-    short = apps.create_app(Settings(redis_url="unix://"))
+    outer = apps.create_app(Settings(redis_url="unix://"))
+    assert isinstance(outer, ForwardedHeaders)
+    short = outer._app
     assert isinstance(short, page.FastPath)
     yield Worker(made[0], publishing, short, short._app)
     await made[0].close()

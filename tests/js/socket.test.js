@@ -259,7 +259,7 @@ for (const code of [1002, 1003, 1007, 1008, 1009]) {
   });
 }
 
-for (const code of [4500, 4504]) {
+for (const code of [4504]) {
   test(`a stream never reconnects after code ${code}, even when woken`, () => {
     const { fake, stream, shown } = live();
     fake.socket.end(code);
@@ -272,6 +272,42 @@ for (const code of [4500, 4504]) {
     assert.equal(fake.wait_ms, null);
   });
 }
+
+/** Refuse a WebSocket as a server does that does not know the page's origin. @param {any} fake */
+function refuse(fake) {
+  fake.socket.send({ t: 'bye', after_ms: null, why: 'origin' });
+  fake.socket.end(4500);
+}
+
+test('a stream whose origin is refused tries events, then polls, and never gives up', async () => {
+  const { fake, stream, state } = setUp();
+  stream.start();
+  refuse(fake);
+  assert.equal(fake.socket.url, `/events/${POSITION}`);
+  fake.socket.end(0);
+  await fake.request.answer(200, frame(3, 3));
+  assert.equal(state(), 'live');
+  assert.notEqual(fake.wait_ms, null);
+});
+
+test('a stream stays with events when its origin is refused, and reconnects by events', () => {
+  const { fake, stream, state } = setUp();
+  stream.start();
+  refuse(fake);
+  fake.socket.send(HELLO);
+  assert.equal(state(), 'live');
+  fake.socket.end(0);
+  fake.pass(10_000);
+  assert.equal(fake.socket.url, `/events/${POSITION}`);
+});
+
+test('a stream that worked changes its transport at once when its origin is refused', () => {
+  const { fake } = live();
+  fake.socket.end(1012);
+  fake.pass(1_000);
+  refuse(fake);
+  assert.equal(fake.socket.url, `/events/${POSITION}`);
+});
 
 test('a stream reconnects at a random time within the window of a bye, not before', () => {
   const { fake, stream } = live();

@@ -20,6 +20,13 @@ test('a transport that has worked gets six tries, another one two', () => {
   assert.deepEqual(tried, [...Array(5).fill(WEBSOCKET), EVENTS, EVENTS, POLLING]);
 });
 
+test('a refused transport is tried once, also when it has worked', () => {
+  const transports = new Transports();
+  transports.worked();
+  assert.equal(transports.failed(true), true);
+  assert.equal(transports.current, EVENTS);
+});
+
 test('every twelfth poll the better transports are tried again, once each', () => {
   const transports = new Transports();
   while (transports.current !== POLLING) transports.failed();

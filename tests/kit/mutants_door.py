@@ -20,8 +20,8 @@ MUTANTS: Final = [
     Mutant(
         "a reader of a foreign origin is admitted",
         "live.door",
-        "and origin != request.own_origin:",
-        'and origin == "":',
+        "if not self.site.may_stream(request.page):",
+        'if not self.site.may_stream(request.page._replace(origin="")):',
     ),
     Mutant(
         "one reader more than the limit is admitted",

@@ -19,6 +19,8 @@ from kit.memory import Broken, Kernel, Rule, Wire, hold
 from kit.raw import UPGRADE, masked, request
 from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.virtual import in_virtual_time
+from liveblog import origin
+from liveblog.forwarded import Proxies
 from liveblog.live import direct
 from liveblog.live.connections import Front
 from liveblog.live.direct import CLOSING_S, HEAD_S, RECEIVED_BYTES_MAX, SWEEP_S, DirectTransport
@@ -40,8 +42,9 @@ class Site:
         self.past.publish()
         self.store = FakeStore(self.past)
         self.hub = make_hub(self.store, loop.time)
-        self.door = Door(self.hub, frozenset({GOOD}), readers_max, readers_per_address_max)
-        self.direct = DirectTransport(self.door, "127.0.0.1", loop.time)
+        allowed = origin.Site(allowed=(GOOD,))
+        self.door = Door(self.hub, allowed, readers_max, readers_per_address_max)
+        self.direct = DirectTransport(self.door, Proxies("127.0.0.1"), loop.time)
         self.kernel = Kernel()
         self.requests = 0
         self.answered: list[str] = []

@@ -11,6 +11,7 @@ from starlette.types import Message
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import auth
+from liveblog.seldom import Seldom
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
 
@@ -159,15 +160,19 @@ SESSION = ("cookie", "liveblog=dana's")
         {"sec-fetch-site": "same-origin"},
         {"origin": "http://live.example"},
         {"origin": "HTTP://LIVE.example"},
+        {"origin": "https://live.example"},
+        {"origin": "http://live.example:80"},
+        {"origin": "http://live.example."},
         {"origin": "https://public.example"},
-        {"origin": "https://partner.example"},
-        {"sec-fetch-site": "cross-site", "origin": "https://partner.example"},
+        {"sec-fetch-site": "same-site", "origin": "https://public.example"},
+        {"origin": "https://cms.public.example"},
+        {"sec-fetch-site": "same-site", "origin": "https://cms.public.example"},
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
 async def test_a_session_may_write_from_an_allowed_page(method: str, said: dict[str, str]) -> None:
     settings = Settings(
-        public_url="https://public.example", allowed_origins=("https://partner.example",)
+        public_url="https://public.example", write_origins=("https://*.public.example",)
     )
     cookie = {"cookie": "__Host-liveblog=dana's"}
     assert await caller(request(method, cookie | said), settings) == DANA
@@ -182,18 +187,57 @@ async def test_a_session_may_write_from_an_allowed_page(method: str, said: dict[
         {"sec-fetch-site": "none"},
         {"origin": "null"},
         {"origin": ""},
-        {"origin": "https://live.example"},
+        {"origin": "https://partner.example"},
         {"origin": "http://live.example.evil.example"},
         {"origin": "http://live.example:81"},
+        {"origin": "capacitor://live.example"},
+        {"origin": "http://live.example, http://live.example"},
         {"referer": "http://live.example/desk"},
+        {"origin": "http://live.example", "sec-fetch-site": "cross-site"},
+        {"origin": "https://evil.example", "x-forwarded-host": "evil.example"},
+        {"origin": "https://evil.example", "forwarded": "host=evil.example;proto=https"},
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
 async def test_a_session_is_rejected_from_a_page_of_another_site(
     method: str, said: dict[str, str]
 ) -> None:
-    found = await problem(request(method, {"cookie": "liveblog=dana's"} | said))
+    """LIVEBLOG_ALLOWED_ORIGINS is for streams only."""
+    settings = Settings(allowed_origins=("https://partner.example",))
+    found = await problem(request(method, {"cookie": "liveblog=dana's"} | said), settings)
     assert (found.status, found.name) == (403, "forbidden")
+    assert said.get("origin", "") == "" or "PUBLIC_URL" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("public_url", "scheme", "said", "is_own"),
+    [
+        ("", "http", {"origin": "https://live.example"}, True),  # TLS ends at an unknown proxy
+        ("", "https", {"origin": "http://live.example"}, False),
+        ("https://live.example", "http", {"origin": "http://live.example"}, False),
+        ("https://live.example", "http", {"origin": "https://live.example"}, True),
+        ("https://live.example", "https", {"origin": "http://live.example"}, False),
+        ("https://example", "http", {"origin": "https://live.example"}, True),
+    ],
+)
+async def test_the_scheme_of_a_page_counts_when_something_trusted_names_it(
+    public_url: str, scheme: str, said: dict[str, str], *, is_own: bool
+) -> None:
+    asked = request("POST", said, scheme=scheme)
+    assert auth.is_own_page(asked, Settings(public_url=public_url)) == is_own
+
+
+async def test_a_refused_page_is_logged_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(auth, "REFUSALS", Seldom(lambda: 0.0))
+    for origin in ("https://evil.example", "https://other.example"):
+        await problem(request("POST", [SESSION, ("origin", origin)]))
+    [line] = caplog.messages
+    assert line == (
+        "write refused: origin 'https://evil.example' is none of 'live.example'; set PUBLIC_URL if"
+        " it is this site's own address, or LIVEBLOG_WRITE_ORIGINS if it is another site's"
+    )
 
 
 async def test_no_origin_is_needed_to_read_or_to_write_with_a_token() -> None:

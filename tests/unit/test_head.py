@@ -1,4 +1,4 @@
-"""Request heads: their kinds, parsed and checked; trusted proxies; deadlines."""
+"""Request heads: their kinds, parsed and checked; deadlines."""
 
 import pytest
 from kit.raw import UPGRADE, request
@@ -13,7 +13,6 @@ from liveblog.live.head import (
     WEBSOCKET,
     Fault,
     Kind,
-    Proxies,
     fault_of,
     head_bytes,
     kind_of,
@@ -91,27 +90,6 @@ def test_head_bytes_counts_up_to_the_end_of_the_head() -> None:
 def test_written_head_is_read_as_it_was() -> None:
     again = write_head(b"GET", b"/blogs/a/live", "1.1", [HOST, (b"upgrade", b"websocket")])
     assert read_head(again).headers == {b"host": b"x", b"upgrade": b"websocket"}
-
-
-# -- proxies
-
-
-FORWARDED = {b"x-forwarded-for": b"203.0.113.9, 127.0.0.1", b"x-forwarded-proto": b"https"}
-
-
-def test_sender_is_the_forwarded_client_when_the_proxy_is_trusted() -> None:
-    proxies = Proxies("127.0.0.1")
-    assert proxies.sender("127.0.0.1", FORWARDED, "http") == ("https", "203.0.113.9")
-    assert proxies.sender("127.0.0.1", {}, "http") == ("http", "127.0.0.1")
-
-
-def test_sender_is_the_peer_when_it_is_not_trusted() -> None:
-    assert Proxies("127.0.0.1").sender("192.0.2.1", FORWARDED, "http") == ("http", "192.0.2.1")
-
-
-def test_scheme_stays_when_the_proxy_names_several() -> None:
-    headers = {b"x-forwarded-proto": b"https, http"}
-    assert Proxies("*").sender("192.0.2.1", headers, "http")[0] == "http"
 
 
 # -- deadlines

@@ -9,6 +9,7 @@ from kit.virtual import in_virtual_time
 from liveblog.live import portable
 from liveblog.live.door import GONE, Door, read_request
 from liveblog.live.portable import EventStream
+from liveblog.origin import Page
 
 SCOPE = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
 
@@ -32,7 +33,7 @@ async def test_event_stream_ends_its_answer_when_its_reader_takes_nothing() -> N
     async def receive() -> Any:
         return await asyncio.get_running_loop().create_future()
 
-    stream = EventStream(door, live, read_request(SLUG, b"", {}, "http", ""), {})
+    stream = EventStream(door, live, read_request(SLUG, b"", {}, Page(""), ""), {})
     serving = asyncio.create_task(stream(SCOPE, receive, send))
     await asyncio.sleep(1)
     (reader,) = live.roster.behind

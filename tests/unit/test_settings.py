@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from liveblog.origin import Site
 from liveblog.settings import (
     Settings,
     SettingsError,
@@ -96,17 +97,25 @@ def test_refusal_hides_a_malformed_url_of_several_servers(given: str, message: s
 
 
 def test_origins_are_normalised_to_the_form_that_browsers_send() -> None:
-    given = "HTTPS://News.Example/, http://a.test:80 ,http://[::1]:8000,"
-    assert load({"LIVEBLOG_ALLOWED_ORIGINS": given}).allowed_origins == (
-        "https://news.example",
-        "http://a.test",
-        "http://[::1]:8000",
-    )
+    given = "HTTPS://News.Example/, http://a.test:80 ,https://*.Bücher.example,"
+    normal = ("https://news.example", "http://a.test", "https://*.xn--bcher-kva.example")
+    settings = load({"LIVEBLOG_ALLOWED_ORIGINS": given, "LIVEBLOG_WRITE_ORIGINS": given})
+    assert settings.site == Site("", normal, normal)
+    assert load({"PUBLIC_URL": "https://Bücher.example/"}).public_url == normal[2].replace("*.", "")
 
 
-@pytest.mark.parametrize("given", ["news.example", "https://a.b/c", "https://u@a.b", "*", "null"])
-def test_settings_reject_a_text_that_is_no_origin(given: str) -> None:
-    assert f"not {given!r}" in refusal(LIVEBLOG_ALLOWED_ORIGINS=given)
+@pytest.mark.parametrize("given", ["news.example", "https://a.b/c", "https://u@a.b", "*"])
+@pytest.mark.parametrize(
+    "name", ["LIVEBLOG_ALLOWED_ORIGINS", "LIVEBLOG_WRITE_ORIGINS", "PUBLIC_URL"]
+)
+def test_settings_reject_a_text_that_is_no_origin(name: str, given: str) -> None:
+    assert f"not {given!r}" in refusal(**{name: given})
+
+
+@pytest.mark.parametrize("given", ["null", "capacitor://localhost"])
+def test_an_app_may_stream_but_neither_write_nor_be_the_site(given: str) -> None:
+    assert load({"LIVEBLOG_ALLOWED_ORIGINS": given}).allowed_origins == (given,)
+    assert f"not {given!r}" in refusal(LIVEBLOG_WRITE_ORIGINS=given)
     assert f"not {given!r}" in refusal(PUBLIC_URL=given)
 
 

@@ -1,0 +1,198 @@
+"""The headers of proxies: the client's scheme and address, and the host that the client asked for.
+
+`Proxies` reads `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239), for streams and for
+all other requests alike. `ForwardedHeaders` applies them to the requests that ASGI serves.
+
+Rules: only proxies in FORWARDED_ALLOW_IPS are believed. Malformed headers tell nothing.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from liveblog.origin import Page
+
+_FOR: Final = b"x-forwarded-for"
+_PROTO: Final = b"x-forwarded-proto"
+_HOST: Final = b"x-forwarded-host"
+_FORWARDED: Final = b"forwarded"
+_NAMES: Final = frozenset((_FOR, _PROTO, _HOST, _FORWARDED))
+_SCHEMES: Final = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+_KEY: Final = "liveblog.forwarded"  # where a request's ASGI scope has its `Forwarded`
+
+# A pair of RFC 7239, section 4. Proxies often leave out the quotes that `:`, `[` and `]` need.
+_PAIR: Final = re.compile(r'\s*([\w!#$%&\'*+.^`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*')
+# A client's address with or without a port; an IPv6 address may have brackets.
+_NODE_V4: Final = re.compile(r"([0-9.]+)(?::\w+)?")
+_NODE_V6: Final = re.compile(r"\[([0-9a-f:.]+)\](?::\w+)?|([0-9a-f]*:[0-9a-f:.]*)", re.IGNORECASE)
+
+Headers = Mapping[bytes, bytes]  # names in lower case; a repeated header's values are joined
+
+
+class Forwarded(NamedTuple):
+    """The facts about a request in a proxy's headers; an empty value is not told.
+
+    From a proxy that is not trusted there are only `hosts`, for the log.
+    """
+
+    proxy: str = ""
+    is_trusted: bool = False
+    scheme: str = ""
+    address: str = ""
+    hosts: tuple[str, ...] = ()
+
+
+NOTHING: Final = Forwarded()
+
+
+class Proxies:
+    """The proxies whose headers the server believes.
+
+    `trusted` is a list of addresses and networks, as uvicorn's `forwarded_allow_ips`.
+    """
+
+    def __init__(self, trusted: str) -> None:
+        self._trusted = ProxyHeadersMiddleware(_none, trusted).trusted_hosts
+
+    def read(self, peer: str, headers: Headers) -> Forwarded:
+        """Return what the proxy at address `peer` tells of a request."""
+        elements = _elements(_text(headers, _FORWARDED))
+        hosts = (*_listed(_text(headers, _HOST)), *_values(elements, "host"))
+        if peer not in self._trusted:
+            return Forwarded(peer, hosts=hosts)
+        schemes = (*_listed(_text(headers, _PROTO)), *_values(elements, "proto"))
+        hops = _listed(_text(headers, _FOR)) or _values(elements, "for")
+        scheme = _SCHEMES.get(schemes[0].lower(), "") if schemes else ""
+        return Forwarded(peer, True, scheme, self._client(hops), hosts)
+
+    def _client(self, hops: Iterable[str]) -> str:
+        """Return the address of the last hop that is no trusted proxy.
+
+        A hop without an address (`unknown`, or a secret identifier) hides the hops before it, so
+        the proxy that reported the hop counts as the client.
+        """
+        client = ""
+        for hop in reversed([*hops]):
+            address = _address(hop)
+            client = address or client
+            if address not in self._trusted or not address:
+                break
+        return client
+
+
+def forwarded_headers(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return the headers of proxies among a request's headers."""
+    found: dict[bytes, bytes] = {}
+    for name, value in lines:
+        if name in _NAMES:
+            found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
+
+
+def is_forwarded(headers: Headers) -> bool:
+    """Return whether a request has a header of a proxy."""
+    return not _NAMES.isdisjoint(headers)
+
+
+def page_of(headers: Headers, forwarded: Forwarded, scheme: str = "") -> Page:
+    """Return what a request tells of its page; `scheme` is that of the server's own TLS."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if not origin:
+        return Page("", headers.get(b"sec-fetch-site", b"").decode("latin-1"))
+    host = headers.get(b"host", b"").decode("utf-8", "replace")
+    trusted, claims = (forwarded.hosts, ()) if forwarded.is_trusted else ((), forwarded.hosts)
+    return Page(
+        origin,
+        headers.get(b"sec-fetch-site", b"").decode("latin-1"),
+        (host, *trusted),
+        forwarded.scheme or scheme,
+        claims,
+        forwarded.proxy,
+    )
+
+
+# -- values
+
+
+def _text(headers: Headers, name: bytes) -> str:
+    return headers.get(name, b"").decode("utf-8", "replace")
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _elements(text: str) -> list[dict[str, str]]:
+    """Return the elements of a Forwarded header, the first proxy's first; none when malformed."""
+    elements: list[dict[str, str]] = [{}]
+    at = 0
+    while at < len(text):
+        pair = _PAIR.match(text, at)
+        if pair:
+            quoted = pair[2] is not None
+            value = re.sub(r"\\(.)", r"\1", pair[2]) if quoted else pair[3]
+            elements[-1].setdefault(pair[1].lower(), value)
+            at = pair.end()
+        if text[at : at + 1] not in ("", ";", ","):
+            return []
+        if text[at : at + 1] == ",":
+            elements.append({})
+        at += 1
+    return elements
+
+
+def _values(elements: list[dict[str, str]], name: str) -> tuple[str, ...]:
+    return tuple(element[name] for element in elements if element.get(name))
+
+
+def _address(hop: str) -> str:
+    """Return the IP address of a hop, "" for none; ports and brackets are dropped."""
+    found = _NODE_V4.fullmatch(hop) or _NODE_V6.fullmatch(hop)
+    text = next(filter(None, found.groups()), "") if found else ""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return ""
+
+
+# -- ASGI
+
+
+class ForwardedHeaders:
+    """Gives requests the scheme and the client's address that trusted proxies name.
+
+    A server that has applied the headers itself leaves the client's address in the place of the
+    proxy's, which is not trusted.
+    """
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+        self._app, self._proxies = app, proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = forwarded_headers(scope.get("headers", ()))
+        if headers:
+            self._apply(scope, headers)
+        await self._app(scope, receive, send)
+
+    def _apply(self, scope: Scope, headers: Headers) -> None:
+        peer = scope.get("client")
+        told = scope[_KEY] = self._proxies.read(peer[0] if peer else "", headers)
+        if told.scheme:
+            is_socket = scope["type"] == "websocket"
+            scope["scheme"] = told.scheme.replace("http", "ws") if is_socket else told.scheme
+        if told.address:
+            scope["client"] = (told.address, 0)
+
+
+def page_of_scope(scope: Scope) -> Page:
+    """Return what an ASGI request tells of its page."""
+    scheme = "https" if scope.get("scheme") in ("https", "wss") else ""
+    return page_of(dict(scope["headers"]), scope.get(_KEY, NOTHING), scheme)
+
+
+async def _none(*_: object) -> None:
+    """Do nothing: `Proxies` never runs uvicorn's middleware, and uses only its list of proxies."""
