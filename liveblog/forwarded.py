@@ -7,7 +7,8 @@ Rules: only proxies in FORWARDED_ALLOW_IPS are believed. Malformed headers tell 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from liveblog.origin import Page
 
+HOP_MAX: Final = 64  # characters of an address with brackets and port; a longer hop is none
 _FOR: Final = b"x-forwarded-for"
 _PROTO: Final = b"x-forwarded-proto"
 _HOST: Final = b"x-forwarded-host"
@@ -60,26 +62,26 @@ class Proxies:
 
     def read(self, peer: str, headers: Headers) -> Forwarded:
         """Return what the proxy at address `peer` tells of a request."""
-        elements = _elements(_text(headers, _FORWARDED))
-        hosts = (*_listed(_text(headers, _HOST)), *_values(elements, "host"))
+        elements = _elements(headers)
+        hosts = (*_listed(headers, _HOST), *_values(elements, "host"))
         if peer not in self._trusted:
             return Forwarded(peer, hosts=hosts)
-        schemes = (*_listed(_text(headers, _PROTO)), *_values(elements, "proto"))
-        hops = _listed(_text(headers, _FOR)) or _values(elements, "for")
+        schemes = _listed(headers, _PROTO) or _values(elements, "proto")
+        hops = _listed(headers, _FOR) or _values(elements, "for")
         scheme = _SCHEMES.get(schemes[0].lower(), "") if schemes else ""
         return Forwarded(peer, True, scheme, self._client(hops), hosts)
 
-    def _client(self, hops: Iterable[str]) -> str:
+    def _client(self, hops: Sequence[str]) -> str:
         """Return the address of the last hop that is no trusted proxy.
 
         A hop without an address (`unknown`, or a secret identifier) hides the hops before it, so
         the proxy that reported the hop counts as the client.
         """
         client = ""
-        for hop in reversed([*hops]):
-            address = _address(hop)
+        for hop in reversed(hops):
+            address = _address(hop) if len(hop) <= HOP_MAX else ""
             client = address or client
-            if address not in self._trusted or not address:
+            if not address or address not in self._trusted:
                 break
         return client
 
@@ -118,16 +120,16 @@ def page_of(headers: Headers, forwarded: Forwarded, scheme: str = "") -> Page:
 # -- values
 
 
-def _text(headers: Headers, name: bytes) -> str:
-    return headers.get(name, b"").decode("utf-8", "replace")
+def _listed(headers: Headers, name: bytes) -> list[str]:
+    text = headers.get(name, b"").decode("utf-8", "replace")
+    return [part for part in map(str.strip, text.split(",")) if part] if text else []
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, (part.strip() for part in text.split(","))))
-
-
-def _elements(text: str) -> list[dict[str, str]]:
+def _elements(headers: Headers) -> list[dict[str, str]]:
     """Return the elements of a Forwarded header, the first proxy's first; none when malformed."""
+    text = headers.get(_FORWARDED, b"").decode("utf-8", "replace")
+    if not text:
+        return []
     elements: list[dict[str, str]] = [{}]
     at = 0
     while at < len(text):
@@ -145,10 +147,11 @@ def _elements(text: str) -> list[dict[str, str]]:
     return elements
 
 
-def _values(elements: list[dict[str, str]], name: str) -> tuple[str, ...]:
-    return tuple(element[name] for element in elements if element.get(name))
+def _values(elements: list[dict[str, str]], name: str) -> list[str]:
+    return [element[name] for element in elements if element.get(name)]
 
 
+@lru_cache(maxsize=4096)  # most requests come from readers seen before
 def _address(hop: str) -> str:
     """Return the IP address of a hop, "" for none; ports and brackets are dropped."""
     found = _NODE_V4.fullmatch(hop) or _NODE_V6.fullmatch(hop)

@@ -296,15 +296,13 @@ def _is_at(origin: Origin, host: str, *, needs_port: bool = True) -> bool:
 
 
 def refusal(page: Page, site: Site, setting: str) -> str:
-    """Return why a page was refused: its origin, the known hosts, and the setting to change.
-
-    `setting` admits other sites.
-    """
+    """Return why a page was refused: its origin, the known hosts, and the setting to change."""
     known = [*page.hosts, *filter(None, [site.public_url])]
-    return f"origin {_shown([page.origin])} is none of {_shown(known)}; {_cure(page, setting)}"
+    return f"origin {_shown([page.origin])} is none of {_shown(known)}; {cure(page, setting)}"
 
 
-def _cure(page: Page, setting: str) -> str:
+def cure(page: Page, setting: str) -> str:
+    """Return which setting admits a refused page; `setting` admits other sites."""
     origin = _parsed(page.origin)
     if origin and any(_is_at(origin, host, needs_port=False) for host in page.claims):
         return (

@@ -19,7 +19,7 @@ from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, forbidden
 from liveblog.forwarded import page_of_scope
-from liveblog.origin import SHOWN_MAX, Page, refusal
+from liveblog.origin import SHOWN_MAX, Page, cure, refusal
 from liveblog.seldom import Seldom
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
@@ -150,14 +150,17 @@ def _reject_foreign_page(request: Request, settings: Settings) -> None:
 def foreign_page(page: Page, settings: Settings) -> Problem:
     """Return the problem of a request that no page of this site sent, and log both sides."""
     if not page.origin:
-        return forbidden("A session cookie needs Sec-Fetch-Site: same-origin or a known Origin.")
+        return forbidden(
+            "A session cookie needs Sec-Fetch-Site: same-origin, or an Origin that PUBLIC_URL or"
+            " the Host header names."
+        )
     if REFUSALS.may("write"):
         reason = refusal(page, settings.site, "LIVEBLOG_WRITE_ORIGINS")
         log.warning("write refused: %s", reason)
+    advice = cure(page, "LIVEBLOG_WRITE_ORIGINS")
     return forbidden(
-        f"Your page's address {page.origin[:SHOWN_MAX]!r} is not one that this server knows as its"
-        " own. If it is, an operator must set PUBLIC_URL to it. If it is another site's, it must be"
-        " in LIVEBLOG_WRITE_ORIGINS."
+        f"This server does not know your page's address {page.origin[:SHOWN_MAX]!r} as its own. The"
+        f" server's operator can change that: {advice}."
     )
 
 

@@ -9,13 +9,13 @@ import json
 import random
 import re
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.direct import DIRECT, direct_server, reading
+from kit.proxies import certificate as certificate_in
 from kit.raw import UPGRADE, Wire, masked, request, wire
 from kit.readers import Target, changes, events, websocket
 from kit.servers import COMMANDS, Editor, Server, serving
@@ -328,22 +328,7 @@ async def test_readers_count_by_forwarded_address_when_the_proxy_is_trusted(
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=127.0.0.1",
-    ]
-    files = ["-keyout", str(directory / "key"), "-out", str(directory / "cert")]
-    subprocess.run([*command, *files], check=True, capture_output=True)
-    return directory
+    return certificate_in(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize("loop", DIRECT)

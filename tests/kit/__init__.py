@@ -25,6 +25,7 @@ Real servers and stores (tests/integration):
 - `contents`: all keys and values of a store
 - `preload`: C libraries that slow a disk down or shift a clock
 - `readers`: readers by every transport; `forms`: what the desk's forms send without scripts
+- `proxies`: nginx, HAProxy, Varnish and Caddy in front of a server
 - `raw`: bytes on a socket; `direct`: servers and readers for tests of live/direct.py
 
 Faults (tests/chaos):

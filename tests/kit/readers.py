@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin, Subprotocol
 
-from kit.servers import http
+from kit.servers import TRUSTING, http
 from kit.waiting import SCALE
 
 FRAME_S = 10.0
@@ -103,7 +103,8 @@ class Target:
 async def socket(target: Target, subprotocols: list[str] | None = None) -> AsyncIterator[Any]:
     """Yield a bare WebSocket connection of the `websockets` package."""
     async with connect(
-        target.path("live").replace("http://", "ws://", 1),
+        target.path("live").replace("http", "ws", 1),
+        ssl=TRUSTING if target.url.startswith("https:") else None,
         origin=Origin(target.origin) if target.origin else None,
         additional_headers=target.headers,
         subprotocols=[Subprotocol(name) for name in subprotocols] if subprotocols else None,

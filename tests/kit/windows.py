@@ -53,14 +53,14 @@ def system_chromium() -> str | None:
 
 @contextlib.asynccontextmanager
 async def chromium(
-    *, is_shell: bool = False, without: Sequence[str] = ()
+    *, is_shell: bool = False, without: Sequence[str] = (), more: Sequence[str] = ()
 ) -> AsyncIterator[Browser]:
     """Yield the system's Chromium, otherwise the one of `playwright install`.
 
     With `is_shell`, prefer Chromium's headless shell: the same engine without the code of a user
     interface. Opening a blog's page takes 0.5 s of CPU time in the shell, 1.0 s in the whole
     browser. The shell has no back/forward cache. `without` names arguments that Playwright adds by
-    default and should leave out.
+    default and should leave out; `more` are further arguments.
     """
     shell = shutil.which("chromium-headless-shell") if is_shell else None
     found = shell or system_chromium()
@@ -68,7 +68,7 @@ async def chromium(
         browser = await playwright.chromium.launch(
             executable_path=found,
             channel=None if found or is_shell else "chromium",  # else Playwright starts its shell
-            args=[*ARGUMENTS],
+            args=[*ARGUMENTS, *more],
             ignore_default_args=[*without],
         )
         try:
