@@ -24,6 +24,7 @@ SHOWN_MAX: Final = 100  # characters of a header's value in a message
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\\\s]*)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/?#@\\\s]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _WILDCARD: Final = "*."
 
 
@@ -99,7 +100,7 @@ def _name(text: str) -> str:
     labels = name.split(".")
     if len(name) > HOST_MAX or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("must have a host name of letters, digits and hyphens")
-    if labels[-1].isdigit():  # browsers read such a host as an IPv4 address
+    if _NUMBER.fullmatch(labels[-1]):  # browsers read such a host as an IPv4 address
         return _address(name, ipaddress.IPv4Address)
     return name
 
@@ -152,7 +153,8 @@ def _parts(text: str) -> Iterable[str]:
 
 
 def _app(text: str) -> Origin:
-    return parse(text.removesuffix("/") if text.lower().startswith("http") else text)
+    bare = text.removesuffix("/")
+    return parse(bare if "://" in bare else text)
 
 
 def _web(text: str) -> Origin:
@@ -175,7 +177,7 @@ def _pattern(text: str, parsed: Callable[[str], Origin]) -> str:
 
 
 def _is_address(host: str) -> bool:
-    return host.startswith("[") or host.rpartition(".")[2].isdigit()
+    return host.startswith("[") or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
 
 
 def is_listed(origin: Origin, listed: Collection[str]) -> bool:

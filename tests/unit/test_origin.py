@@ -60,7 +60,9 @@ def test_wildcard_matches_exactly_one_label(origin: Origin, label: str, other: s
         ("capacitor://localhost", "capacitor://localhost"),
         ("ionic://localhost", "ionic://localhost"),
         ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+        ("capacitor://localhost/", "capacitor://localhost"),
         ("file://", "file://"),
+        ("file:///", "file://"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
         ("http://[0:0::1]", "http://[::1]"),
         ("http://127.0.0.1:080", "http://127.0.0.1"),
@@ -81,6 +83,7 @@ def test_setting_takes_an_origin_in_the_form_that_browsers_send(text: str, norma
 NEVER = [
     *("*", "https://*", "https://*.", "https://*.com", "http://*.0.0.1", "https://*.[::1]"),
     *("https://a.*.example", "https://*a.example", "https://*.*.example", "*.example.com"),
+    *("null/", "https:///", "https://a.example//", "https:/", "://a.example"),
     *("news.example", "//news.example", "news.example:443", "https:news.example", "https://"),
     *("https://a.example/x", "https://a.example?", "https://a.example#", "https://u@a.example"),
     *(
@@ -90,7 +93,14 @@ NEVER = [
         "https://a.example:",
     ),
     *("https://a..example", "https://.example", "https://a b.example", "https://a.example;x"),
-    *("http://127.1", "http://1.2.3.4.5", "http://256.0.0.1", "http://::1", "http://[::1"),
+    *(
+        "http://127.1",
+        "http://1.2.3.4.5",
+        "http://256.0.0.1",
+        "http://0x7f000001",
+        "http://::1",
+        "http://[::1",
+    ),
     *("http://[fe80::1%25eth0]", "ws://a.example", "wss://a.example", "data:text/html,x"),
     *("https://a.example https://b.example", f"https://{'a' * 64}.example", "https://☃\u200b.x"),
     "https://" + ".".join(["a" * 60] * 5),
