@@ -110,4 +110,4 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
 
 def test_data_addresses_are_reachable_and_secure_when_the_worker_serves_tls() -> None:
     settings = Settings(host="0.0.0.0", tls_cert="cert", tls_key="key")
-    assert app._hub_settings(settings).base_url == "https://127.0.0.1:8000"
+    assert app._hub_settings(settings, "").base_url == "https://127.0.0.1:8000"
