@@ -20,6 +20,14 @@ test('a transport that has worked gets six tries, another one two', () => {
   assert.deepEqual(tried, [...Array(5).fill(WEBSOCKET), EVENTS, EVENTS, POLLING]);
 });
 
+test('a short try does not count against a transport that has worked', () => {
+  const transports = new Transports();
+  assert.equal(transports.failed(true), true);
+  transports.worked();
+  for (let tries = 0; tries < 9; tries += 1) assert.equal(transports.failed(true), false);
+  assert.equal(transports.current, EVENTS);
+});
+
 test('every twelfth poll the better transports are tried again, once each', () => {
   const transports = new Transports();
   while (transports.current !== POLLING) transports.failed();
