@@ -1,8 +1,8 @@
 """Join a page's JavaScript modules into one script without comments.
 
-The page then needs one request and a third of the bytes. Tests load single modules. Private
-names and most names that a module declares are shortened: no parser is needed to see that no member
-has the same name. A minifier would also shorten the names within functions, but needs a build step or a
+The page then needs one request and a third of the bytes. Tests load single modules. Private names
+and most names that a module declares are shortened: no parser is needed to see that no member has
+the same name. A minifier would also shorten the names within functions, but needs a build step or a
 dependency in each worker. Without a build step, a checkout and a wheel serve the same bytes.
 
 Rules: reject JavaScript that this module cannot join. The only imports are of our modules, as
