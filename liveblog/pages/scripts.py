@@ -140,6 +140,7 @@ def stripped(text: str) -> str:
 def shortened(text: str, names: Iterable[str]) -> str:
     """Return a stripped script with short names: `#a` for private names, `$a` for those in `names`.
 
+    `const` becomes `let`, which compresses better.
     A name keeps its length when a member may have it too: members of the browser's objects have
     fixed names. No name in the script may start with `$`.
     """
@@ -156,11 +157,13 @@ def shortened(text: str, names: Iterable[str]) -> str:
     return "".join(_renamed(found[0], short) for found in _TOKEN.finditer(text))
 
 
-def _renamed(token: str, short: Callable[[re.Match[str]], str]) -> str:
-    if token.startswith("`"):
-        return _FILLED.sub(lambda filled: _NAME.sub(short, filled[0]), token)
-    name = _NAME.fullmatch(token)
-    return short(name) if name else token
+def _renamed(part: str, short: Callable[[re.Match[str]], str]) -> str:
+    if part.startswith("`"):
+        return _FILLED.sub(lambda filled: _NAME.sub(short, filled[0]), part)
+    if part == "const":
+        return "let"  # a script without an assignment to a constant does the same with both
+    name = _NAME.fullmatch(part)
+    return short(name) if name else part
 
 
 def _letters(number: int) -> str:

@@ -118,7 +118,7 @@ def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
     ("text", "expected"),
     [
         ("this.#seen=#seen in it;", "this.#a=#a in it;"),
-        ("const one=two(one);", "const $a=$b($a);"),
+        ("const one=two(one);", "let $a=$b($a);"),
         ("`${one} one ${'one'+two}`;'one';/ one/;", "`${$a} one ${'one'+$b}`;'one';/ one/;"),
         ("it.one();one(two);", "it.one();one($a);"),
         ("[...one];", "[...$a];"),
