@@ -83,13 +83,13 @@ async def test_a_dead_stream_is_replaced_when_the_phone_is_unlocked(
         await phone.clock.fast_forward(3_000)  # more than half a heartbeat of 2 s
         await hide(phone, is_hidden=False)
         await expect(state(phone)).to_have_text("Connecting")
-        await until(lambda: count(phone, "() => true"))
         assert await count(phone, OPEN) == 2
         await editor.publish(slug_of(phone), headline="Meanwhile")
     await phone.clock.run_for(TRY_MS)
     await expect(phone.get_by_role("heading", name="Meanwhile")).to_have_count(1)
     await expect(state(phone)).to_have_text("Live")
-    assert [await count(phone, OPEN), await count(phone, CLOSED)] == [1, 2]
+    await until(lambda: _has_one(phone))
+    assert await count(phone, CLOSED) >= 2  # the dead connection, and the try that hung
 
 
 async def test_a_stream_is_replaced_when_a_laptop_wakes_with_the_page_in_sight(
