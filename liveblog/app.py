@@ -19,7 +19,7 @@ from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.forwarded import ForwardedHeaders, Proxies
-from liveblog.html import entries
+from liveblog.html import entries, environment
 from liveblog.html.pages import Pages
 from liveblog.live import health
 from liveblog.live import portable as sockets
@@ -40,6 +40,7 @@ from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
 
 REINDEX_RETRY_S: Final = 2.0
+VERSION_DIGITS: Final = 8  # of a release's markup, styles and scripts, as open pages compare it
 
 
 def create() -> ASGIApp:
@@ -60,10 +61,10 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     accounts = Accounts(nodes, now_ms)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
-    hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings))
+    version, files = _release()
+    hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings, version))
     door = _door(hub, settings)
-    files = Assets(scripts.with_scripts(assets.read(static_dir())))
-    pages, problems = Pages(files.prefix), Problems()
+    pages, problems = Pages(files.prefix, version), Problems()
     metrics = Metrics(door)
     direct = DirectTransport(door, Proxies(settings.forwarded_allow_ips))
 
@@ -100,12 +101,23 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     return ForwardedHeaders(page.FastPath(hub, SecurityHeaders(starlette)), direct.proxies)
 
 
-def _hub_settings(settings: Settings) -> HubSettings:
+def _release() -> tuple[str, Assets]:
+    """Return the version of this release's markup, styles and scripts, and the files to serve.
+
+    All workers of a release have the same version, whatever their settings.
+    """
+    static = assets.read(static_dir())
+    version = assets.digest({**static, **environment.sources()})[:VERSION_DIGITS]
+    return version, Assets(scripts.with_scripts(static, version))
+
+
+def _hub_settings(settings: Settings, version: str) -> HubSettings:
     return HubSettings(
         heartbeat_s=settings.heartbeat_s,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,
         base_url=settings.site_url,
+        version=version,
     )
 
 

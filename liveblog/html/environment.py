@@ -76,6 +76,12 @@ def environment(byte_code: Path | None = None, **names: object) -> Environment:
     return made
 
 
+def sources() -> dict[str, bytes]:
+    """Return the source of every template, by its path."""
+    paths = TEMPLATES.rglob("*.html")
+    return {path.relative_to(TEMPLATES).as_posix(): path.read_bytes() for path in paths}
+
+
 def safe(html: str | None) -> Markup:
     """Mark HTML as safe; None becomes empty. The module's rules state which HTML may be marked."""
     return Markup(html or "")  # noqa: S704 - the project's only call of Markup

@@ -36,10 +36,14 @@ class _Head(NamedTuple):
 
 
 class Pages:
-    """Renders pages. The addresses of their scripts and styles start with `static_prefix`."""
+    """Renders pages.
 
-    def __init__(self, static_prefix: str = "/static") -> None:
-        self._static = static_prefix
+    The addresses of their scripts and styles start with `static_prefix`. Pages with a script state
+    their `version`, which names the release's markup, styles and scripts.
+    """
+
+    def __init__(self, static_prefix: str = "/static", version: str = "") -> None:
+        self._static, self._version = static_prefix, version
 
     def home(self, *, blogs: Sequence[Blog], public_url: str) -> str:
         """Return the list of blogs, in the order given.
@@ -100,6 +104,7 @@ class Pages:
     def _render(self, template: str, /, **context: Any) -> str:
         return templates.get_template(template).render(
             static=self._static,
+            version=self._version,
             site_name=SITE_NAME,
             entry_html=_safe_entry,
             header_html=_safe_header,

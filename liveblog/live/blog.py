@@ -44,6 +44,10 @@ class Shared(Protocol):
     def clock(self) -> Callable[[], float]:
         """Monotonic seconds."""
 
+    @property
+    def now(self) -> Callable[[], int]:
+        """Milliseconds since 1970."""
+
     def note_pass(self, seconds: float) -> None:
         """Record how many seconds `Fanout` took to walk over a blog's readers and send changes."""
 
@@ -123,7 +127,7 @@ class LiveBlog:
             return
         self.roster.enter(reader, at.offset)
         reader.leaves = self.blog.status == "ended"
-        reader.send(self.cache.hello(at))
+        reader.send(self.cache.hello(at, self._shared.now()))
         if not self.roster.has(reader):  # `send` aborted the reader: too many unsent bytes
             return
         if standing == "unknown":

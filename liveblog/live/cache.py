@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable
 from typing import Final, Protocol
 
 from liveblog.answer import Answer
+from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Entry, Position
 from liveblog.blog.timeline import Record, Timeline, id_of
 from liveblog.live import frame as frames
@@ -21,6 +22,9 @@ from liveblog.live.shared import HubSettings
 log = logging.getLogger(__name__)
 
 PIECES_MAX: Final = 2_800  # encoded changes of one blog
+# A `hello` states the server's time. All readers who join at one position within HELLO_MS get the
+# same bytes, so the stated time is at most this old.
+HELLO_MS: Final = 100
 ARTICLES_MAX: Final = 100  # entries of one blog whose HTML is cached: more than one page shows
 
 
@@ -49,7 +53,7 @@ class BlogCache:
         self._slug, self._timeline = slug, timeline
         self._render, self._settings, self._budget = render, settings, budget
         self.cached_bytes = 0
-        self._hellos: dict[Position, Frame] = {}
+        self._hellos: dict[Position, tuple[int, Frame]] = {}  # with the time that each states
         self._frames: dict[tuple[int, bool], Frame | None] = {}
         self._answers: dict[Hashable, Answer] = {}
         self._pieces: dict[tuple[str, bool], Piece] = {}
@@ -57,19 +61,20 @@ class BlogCache:
 
     # -- frames and answers, which show the newest state
 
-    def hello(self, at: Position) -> Frame:
-        """Return the `hello` frame for a position.
+    def hello(self, at: Position, now_ms: int) -> Frame:
+        """Return the `hello` frame for a position; `now_ms` is the server's time.
 
-        The frame is cached, since most readers join at the newest position.
+        The frame is cached for HELLO_MS, since many readers join at the newest position.
         """
         cached = self._hellos.get(at)
-        if cached:
-            return cached
-        made = frames.hello(at, self._settings.heartbeat_s)
+        if cached and 0 <= now_ms - cached[0] < HELLO_MS:  # below 0: the clock was set back
+            return cached[1]
+        settings = self._settings
+        made = frames.hello(at, settings.heartbeat_s, format_time(now_ms), settings.version)
         # Only positions of the timeline are cached: positions that clients invent would fill the
-        # cache.
-        if self._timeline.standing(at) == "here" and self._count(made.bytes_max):
-            self._hellos[at] = made
+        # cache. A frame that replaces another one has the same length, and is counted already.
+        if cached or (self._timeline.standing(at) == "here" and self._count(made.bytes_max)):
+            self._hellos[at] = now_ms, made
         return made
 
     def frame(self, since: int, as_data: bool) -> Frame | None:

@@ -186,10 +186,14 @@ def changes(since: int, position: Position, pieces: list[Piece]) -> Frame | None
     )
 
 
-def hello(position: Position, heartbeat_s: float) -> Frame:
+def hello(position: Position, heartbeat_s: float, now: str | None, version: str) -> Frame:
+    """Encode a `hello`.
+
+    `now` is the server's time, `version` names the release's markup, styles and scripts.
+    """
     shown = int(heartbeat_s) if heartbeat_s == int(heartbeat_s) else heartbeat_s
-    json = orjson.dumps({"t": "hello", "position": str(position), "heartbeat_s": shown})
-    return Frame(json, position)
+    about = {"t": "hello", "position": str(position), "heartbeat_s": shown}
+    return Frame(orjson.dumps({**about, "now": now, "version": version}), position)
 
 
 class _PingingBeat(Frame):

@@ -15,12 +15,14 @@ class HubSettings:
     """The settings of a hub.
 
     `base_url` is the site's address, for links in frames that have fields instead of HTML.
+    `version` names the markup, styles and scripts of this release.
     """
 
     heartbeat_s: float = 20.0
     blogs_max: int = 200
     held_bytes_max: int = 256 * 1024 * 1024
     base_url: str = "http://127.0.0.1:8000"
+    version: str = ""
 
 
 @dataclass

@@ -54,11 +54,19 @@ def read(directory: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in shown.items()}
 
 
+def digest(files: Mapping[str, bytes]) -> str:
+    """Return a hash of every file's name and content, as hexadecimal digits."""
+    whole = sha256()
+    for name, content in sorted(files.items()):
+        whole.update(b"%b\0%d\0%b" % (name.encode(), len(content), content))
+    return whole.hexdigest()
+
+
 class Assets:
     """Serves the files below `/static`. Pages put `prefix` before a file's name."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._version = _version(files)
+        self._version = digest(files)[:12]
         self.prefix = f"/static/{self._version}"
         self._immutable = dict(_answers(files, IMMUTABLE))
         self._other = dict(_answers(files, CACHED_1_S))
@@ -77,13 +85,6 @@ class Assets:
         if version == self._version:
             return self._immutable.get(name)
         return self._other.get(path) or self._other.get(name)
-
-
-def _version(files: Mapping[str, bytes]) -> str:
-    whole = sha256()
-    for name, content in sorted(files.items()):
-        whole.update(b"%b\0%d\0%b" % (name.encode(), len(content), content))
-    return whole.hexdigest()[:12]
 
 
 def _answers(files: Mapping[str, bytes], cache_control: str) -> Iterator[tuple[str, Answer]]:

@@ -5,14 +5,14 @@
 const FETCH_MS = 10_000;
 
 /**
- * Return the answer to a GET request. Status 0: the request failed or took longer than FETCH_MS.
+ * Return the answer to a GET request. Status 0: the request failed or took longer than `limit_ms`.
  *
- * @param {World} world @param {string | URL} url
+ * @param {World} world @param {string} url @param {number} [limit_ms]
  * @returns {Promise<{status: number, text: string, date?: string | null}>}
  */
-export async function answerOf(world, url) {
+export async function answerOf(world, url, limit_ms = FETCH_MS) {
   try {
-    const answer = await world.fetch(`${url}`, { signal: AbortSignal.timeout(FETCH_MS) });
+    const answer = await world.fetch(url, { signal: AbortSignal.timeout(limit_ms) });
     const date = answer.headers?.get('date');
     return { status: answer.status, text: await answer.text(), date };
   } catch {

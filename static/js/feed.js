@@ -79,7 +79,8 @@ export class Feed {
     return Math.min(...this.entries.map(orderOf));
   }
 
-  get #isPlaying() {
+  /** Whether a video or audio plays. */
+  get isPlaying() {
     for (const it of this.#players) if (it.paused) this.#players.delete(it);
     return this.#players.size > 0;
   }
@@ -90,7 +91,7 @@ export class Feed {
    */
   get isOpen() {
     if (!this.isForReaders) return true;
-    if (document.hidden || this.#isPlaying || this.waiting.length) return false;
+    if (document.hidden || this.isPlaying || this.waiting.length) return false;
     const { top, bottom } = this.list.getBoundingClientRect();
     return this.isUp ? bottom <= innerHeight + NEAR_PX : top >= -NEAR_PX;
   }

@@ -11,7 +11,9 @@ import { nodeOf, readPage } from './view.js';
 /** @import {Frame, LiveWorld, Reader, State, Urls} from './types.js' */
 /** @import {View} from './view.js' */
 
-const REFRESH_MS = 30_000; // relative times, as "5 minutes ago", change once a minute
+/** When no tick has run for this long, the machine has slept: ticks come once a second. */
+const SLEPT_MS = 5_000;
+const REFRESH_TICKS = 30; // relative times, as "5 minutes ago", change once a minute
 /** One call of `reach` loads at most this number of older pages. */
 const PAGES_MAX = 50;
 /**
@@ -28,7 +30,8 @@ const TRIES_MAX = 4;
 export class Live {
   /** @type {Promise<boolean> | null} */
   #loading = null;
-  #refreshed_ms = 0;
+  #ticks = 0;
+  #ticked_ms = Infinity;
   /**
    * The number of fetched pages that have replaced the timeline. When a later page replaces the
    * timeline, the `#reload` of the earlier page does not prune the feed.
@@ -47,6 +50,12 @@ export class Live {
    * @param {HTMLElement} _page the fetched page @param {string} _held the position before that
    */
   onreplace = (_page, _held) => {};
+  /**
+   * Called with the version of markup, styles and scripts that a `hello` names.
+   *
+   * @param {string | undefined} _version
+   */
+  compare = (_version) => {};
 
   /** @param {HTMLElement} main @param {View} view @param {LiveWorld} world */
   constructor(main, view, world) {
@@ -66,10 +75,7 @@ export class Live {
     view.decorate(main);
     view.update();
     this.world.setInterval(() => this.#tick(), 1_000);
-    const wake = () => {
-      this.refresh();
-      stream.wake();
-    };
+    const wake = () => this.#wake(this.#frozen());
     addEventListener('pagehide', () => stream.sleep());
     addEventListener('pageshow', (event) => event.persisted && wake());
     addEventListener('online', () => stream.online());
@@ -78,16 +84,30 @@ export class Live {
     stream.start();
   }
 
+  /** @param {number} frozen_ms how long no timer has run */
+  #wake(frozen_ms) {
+    this.refresh();
+    this.stream.wake(frozen_ms);
+  }
+
+  /** Return the time since the last tick. */
+  #frozen() {
+    const then = this.#ticked_ms;
+    this.#ticked_ms = this.world.Date.now();
+    return this.#ticked_ms - then;
+  }
+
   #tick() {
+    const frozen_ms = this.#frozen();
+    if (frozen_ms > SLEPT_MS && !document.hidden) this.#wake(frozen_ms);
     this.#showStatus();
     this.ontick();
     this.view.times.countDown(this.main);
-    if (this.world.performance.now() - this.#refreshed_ms > REFRESH_MS) this.refresh();
+    if ((this.#ticks += 1) % REFRESH_TICKS === 0) this.refresh();
   }
 
   /** Write all relative times again. */
   refresh() {
-    this.#refreshed_ms = this.world.performance.now();
     this.view.steadily(() => this.view.times.refresh(this.main));
   }
 
@@ -137,7 +157,7 @@ export class Live {
 
   /** @param {string | null} [server_now] */
   correctClock(server_now) {
-    this.view.times.correct(server_now);
+    if (this.view.times.correct(server_now)) this.refresh();
   }
 
   /** @param {State} state */
@@ -173,13 +193,21 @@ export class Live {
     return loading;
   }
 
+  /** @param {string} url of a page @param {string} position that the page must have reached */
+  async #fetch(url, position) {
+    return mainOf((await answerOf(this.world, urlAt(url, position))).text);
+  }
+
+  /** Return the version that this page has on the server now; undefined without an answer. */
+  async fetchVersion() {
+    return (await this.#fetch(location.href, this.timeline.position))?.dataset.version;
+  }
+
   /** @returns {Promise<boolean>} */
   async #load(tries = TRIES_MAX) {
     const asked = this.timeline.position;
     const link = /** @type {HTMLAnchorElement} */ (this.main.querySelector('#older a'));
-    const url = new URL(link.href);
-    url.searchParams.set('at', asked);
-    const page = mainOf((await answerOf(this.world, url)).text);
+    const page = await this.#fetch(link.href, asked);
     if (!page) return false;
     const timeline = extend(this.timeline, readPage(page, '[role=feed] article'), asked);
     if (!timeline) return this.#isOther(page, asked) || tries < 1 ? false : this.#load(tries - 1);
@@ -205,6 +233,13 @@ export class Live {
 /** @param {string} html @returns {HTMLElement | null} */
 const mainOf = (html) => parseHtml(html).querySelector('main[data-blog]');
 
+/** @param {string} page @param {string} position */
+function urlAt(page, position) {
+  const url = new URL(page);
+  url.searchParams.set('at', position);
+  return url.href;
+}
+
 /** @param {DOMStringMap} data of <main> @returns {Urls} */
 function urls(data) {
   const blog = `${location.origin}/blogs/${data.blog}`;
@@ -216,9 +251,7 @@ function urls(data) {
       // An entry's page without `below` shows the newest entries. Fetch the blog's page then: the
       // server renders an entry's page with only a few of the entries newer than that entry.
       const isWhole = isGone || (data.permalink && !data.below);
-      const url = new URL(isWhole ? blog : location.href);
-      url.searchParams.set('at', at);
-      return url.href;
+      return urlAt(isWhole ? blog : location.href, at);
     },
   };
 }

@@ -6,9 +6,11 @@ import { Badge } from './badge.js';
 import { Feed, focusOn } from './feed.js';
 import { Live } from './live.js';
 import { recall, remember } from './memory.js';
-import { leaveToBrowser, Place } from './place.js';
+import { byId, leaveToBrowser, Place } from './place.js';
+import { Release } from './release.js';
 import { canShare, offerSharing, share } from './share.js';
 import { Times } from './time.js';
+import { VERSION } from './version.js';
 import { View } from './view.js';
 
 const main = /** @type {HTMLElement} */ (document.querySelector('main[data-blog]'));
@@ -18,18 +20,17 @@ const feed = new Feed(main, true);
 const times = new Times(main.dataset, Date.now);
 const view = new View(main, feed, times, decorate);
 const live = new Live(main, view, /** @type {any} */ (window));
-const badge = new Badge(main, () => performance.now());
+const now = () => performance.now();
+const badge = new Badge(main, now);
 const opening = new Place(live, blogUrl);
 
-/** @param {string} id @returns {any} */
-const one = (id) => document.getElementById(id);
-
 live.onupdate = () => {
-  one('zone').hidden = !times.isOwn && !times.differs();
+  byId('zone').hidden = !times.isOwn && !times.differs();
   badge.show(view.arrivals, feed.waiting.length);
 };
 live.ontick = () => {
   view.arrivals = badge.tick(view.arrivals);
+  release.tick();
 };
 
 /** @param {Element} root */
@@ -37,6 +38,25 @@ function decorate(root) {
   // Make the headings of every version of an entry focusable, so that an edit keeps the focus.
   for (const heading of root.querySelectorAll('h3')) heading.tabIndex = -1;
   offerSharing(root);
+}
+
+// -- a new release of the server
+
+/** Without input for this long, a reader may not be looking. */
+const QUIET_MS = 60_000;
+let input_ms = now();
+const release = new Release(
+  [main.dataset.version, VERSION],
+  () =>
+    byId('status').dataset.state === 'live' &&
+    !feed.isPlaying &&
+    (document.hidden || now() - input_ms > QUIET_MS),
+  () => live.fetchVersion(),
+  window,
+);
+live.compare = (version) => release.compare(version);
+for (const kind of ['pointerdown', 'pointermove', 'keydown', 'scroll']) {
+  addEventListener(kind, () => (input_ms = now()), true);
 }
 
 // -- buttons
@@ -48,7 +68,7 @@ function decorate(root) {
  * @param {(isOn: boolean) => void} act
  */
 function switchable(id, texts, act) {
-  const button = one(id);
+  const button = byId(id);
   let isOn = recall('localStorage', id) === true;
   const show = () => {
     button.textContent = texts[Number(isOn)];
@@ -66,21 +86,21 @@ function switchable(id, texts, act) {
 function setOrder(isUp) {
   view.steadily(() => {
     feed.turn(isUp);
-    if (isUp) feed.list.before(one('older'));
-    else one('empty').after(one('older'));
+    if (isUp) feed.list.before(byId('older'));
+    else byId('empty').after(byId('older'));
     view.update();
   });
 }
 
 /** @param {boolean} isOwn true: the reader's time zone; false: the blog's */
 function setZone(isOwn) {
-  times.isOwn = isOwn;
+  times.isOwn = isOwn && !!times.ownZone;
   live.refresh();
   view.update();
 }
 
 function setUpPause() {
-  const button = one('pause');
+  const button = byId('pause');
   let isPaused = false;
   button.addEventListener('click', () => {
     if (live.stream.pause(!isPaused)) isPaused = !isPaused;
@@ -117,7 +137,7 @@ async function loadOlder(event) {
 /** @param {MouseEvent} event */
 function jump(event) {
   const id = /** @type {any} */ (event.target).closest('#key-events li')?.dataset.entry;
-  if (!one(id) || isModified(event)) return;
+  if (!byId(id) || isModified(event)) return;
   event.preventDefault();
   location.hash = id;
   opening.goTo(id);
@@ -125,7 +145,7 @@ function jump(event) {
 
 switchable('order', ['Oldest first', 'Newest first'], setOrder);
 switchable('zone', ['My time', 'Blog time'], setZone);
-one('share').hidden = !canShare;
+byId('share').hidden = !canShare;
 live.start();
 setUpPause();
 badge.button.addEventListener('click', openNew);

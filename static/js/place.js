@@ -5,8 +5,8 @@ import { recall, remember } from './memory.js';
 
 /** @import {Live} from './live.js' */
 
-/** @param {string} id */
-const byId = (id) => document.getElementById(id);
+/** @param {string} id @returns {any} */
+export const byId = (id) => document.getElementById(id);
 
 /** Whether the reader came by a link, not by reloading or going back. */
 const isArrival =

@@ -1,20 +1,21 @@
 // A stream that reconnects by itself: WebSocket, else Server-Sent Events, else polling. The
-// stream passes frames to a `Reader`, which applies their changes.
+// stream passes frames to a `Reader`, which applies their changes. The frames of a connection that
+// is being replaced are applied too: each change applies once, by its offset.
 // Rules: no DOM; sockets, timers, clock and randomness come from `world`.
 
 import { answerOf } from './answer.js';
-import { Connection, CUT } from './connection.js';
+import { Connection, CUT, TRY_MS } from './connection.js';
 import { Frames } from './frames.js';
 import { POLLING, Transports, TRIES_PROVEN, WEBSOCKET } from './transports.js';
 
-/** @import {Reader, State, Urls, Verdict, Wait, Window, World} from './types.js' */
+/** @import {Hello, Reader, State, Urls, Verdict, Wait, Window, World} from './types.js' */
 
 const STABLE_MS = 5_000;
 /** @type {Record<string, Window>} */
 const WAIT_MS = {
   soon: [0, 1_000],
   retry: [0, 10_000], // random, because one failure can cut many readers at once
-  later: [30_000, 40_000],
+  later: [30_000, 60_000],
   poll: [8_000, 12_000],
   ended: [540_000, 660_000],
 };
@@ -24,7 +25,7 @@ const ENDED = 4510;
 const GONE = [4504];
 // The server does not know this page's origin. The other transports of the page send no origin.
 const FOREIGN = 4500;
-const LATER = [1002, 1003, 1007, 1008, 1009];
+const LATER = [1002, 1003, 1007, 1008, 1009, 4006];
 
 /** Keeps a reader connected: opens, closes and replaces connections, polls, and fetches pages. */
 export class Stream {
@@ -56,7 +57,10 @@ export class Stream {
     this.world = world;
     this.frames = new Frames(reader, world.console);
     this.connection = new Connection(world);
-    this.connection.onmessage = (text) => this.#obey(this.frames.read(text));
+    this.connection.onmessage = (text, isOld) => {
+      const verdict = this.frames.read(text);
+      if (!isOld) this.#obey(verdict);
+    };
     this.connection.onlost = (code) => this.#lost(code);
   }
 
@@ -65,13 +69,19 @@ export class Stream {
     this.#connect();
   }
 
-  /** Reconnect when the page is visible again, unless the stream works or is closed on purpose. */
-  wake() {
+  /**
+   * Reconnect when the reader looks at the page again, unless the stream works or is closed on
+   * purpose.
+   *
+   * @param {number} [frozen_ms] how long no timer has run, as on a sleeping machine
+   */
+  wake(frozen_ms = 0) {
+    const isDoubtful = this.connection.look(frozen_ms);
     if (this.#rests === 'asleep') return this.start();
     if (this.#rests === 'ended') return this.#connect();
     if (this.#rests) return;
     if (this.#hurry) return this.#hurry();
-    if (this.connection.isStale) this.#connect();
+    if (isDoubtful) this.#connect();
   }
 
   /**
@@ -118,7 +128,9 @@ export class Stream {
     this.#stop();
   }
 
-  #stop() {
+  /** @param {boolean} [isReplaced] true: the replaced connection stays open */
+  #stop(isReplaced) {
+    if (!isReplaced) this.connection.drop();
     this.#turn += 1;
     this.connection.close();
     this.world.clearTimeout(this.#timer);
@@ -128,11 +140,12 @@ export class Stream {
   }
 
   #connect() {
-    this.#stop();
-    const { current } = this.#transports;
+    this.#stop(true);
+    const { current, isProbing } = this.#transports;
     const hasEnded = this.#rests === 'ended';
     if (hasEnded) this.#show('ended');
     if (hasEnded || current === POLLING) return void this.#poll();
+    if (this.connection.isHurried && !isProbing) this.#show('lost', 0);
     const since = this.reader.position();
     const url = current === WEBSOCKET ? this.urls.live(since) : this.urls.events(since);
     try {
@@ -144,7 +157,7 @@ export class Stream {
 
   /** @param {Verdict} verdict */
   #obey(verdict) {
-    if (verdict.t === 'hello') this.#hello(verdict.heartbeat_s);
+    if (verdict.t === 'hello') this.#hello(verdict);
     if (verdict.t === 'cut') this.#lost(CUT);
     if (verdict.t === 'reset') this.#reset(verdict);
     if (verdict.t !== 'bye') return;
@@ -153,10 +166,12 @@ export class Stream {
     if (this.#transports.current !== WEBSOCKET) this.#lost(0);
   }
 
-  /** @param {number} heartbeat_s */
-  #hello(heartbeat_s) {
+  /** @param {Hello} hello */
+  #hello({ heartbeat_s, now, version }) {
     this.connection.start(heartbeat_s);
     this.#transports.worked();
+    this.reader.correctClock(now);
+    this.reader.compare(version);
     this.#show('live');
   }
 
@@ -166,14 +181,18 @@ export class Stream {
    * @param {number} code the close code; 0 for an EventSource, which has none
    */
   #lost(code) {
-    const [bye, { age_ms }] = [this.#bye, this.connection];
+    const [bye, { age_ms, isHurried, silent_ms }] = [this.#bye, this.connection];
     const hasEnded = code === ENDED || (!code && !bye && this.reader.hasEnded());
-    this.#stop();
+    const isCut = !bye && [0, CUT].includes(code);
+    this.#stop(isCut);
     if (hasEnded || this.#rests) return this.#rest('ended');
-    if (GONE.includes(code) || (bye === null && code !== FOREIGN)) return this.#rest('gone');
-    const isUnheard = age_ms === null && !bye && [0, CUT, FOREIGN].includes(code);
-    if (isUnheard && this.#transports.failed(code === FOREIGN)) return this.#connect();
-    const asked = LATER.includes(code) ? WAIT_MS.later : bye;
+    const isRefused = code === FOREIGN;
+    if (GONE.includes(code) || (bye === null && !isRefused)) return this.#rest('gone');
+    const isUnheard = age_ms === null && (isCut || isRefused);
+    if (isUnheard && this.#transports.failed(isHurried, isRefused)) return this.#connect();
+    const pause_ms = silent_ms < TRY_MS ? TRY_MS : 0;
+    if (isCut && isHurried) return this.#wait([pause_ms, pause_ms], { isLost: false });
+    const asked = bye ?? (LATER.includes(code) && WAIT_MS.later);
     if (asked) return this.#wait(asked, { isBinding: true });
     if (this.#transports.isProbing) return this.#connect();
     this.#wait((age_ms ?? 0) >= STABLE_MS ? WAIT_MS.soon : WAIT_MS.retry);
@@ -210,10 +229,13 @@ export class Stream {
   async #poll() {
     const turn = this.#turn;
     const url = this.urls.changes(this.reader.position());
-    const { status, text, date } = await answerOf(this.world, url);
+    const limit_ms = this.#rests ? undefined : this.connection.limit();
+    this.#hurry = () => this.#connect();
+    const { status, text, date } = await answerOf(this.world, url, limit_ms);
     this.reader.correctClock(date);
     if (turn !== this.#turn) return;
-    if (status === 404) return this.#rest('gone');
+    // The blog may be a draft, or created soon. The close code of a stream would tell.
+    if (status === 404) return this.#wait(WAIT_MS.later, { isBinding: true });
     if (status !== 200) return this.#lost(CUT);
     const verdict = this.frames.read(text, ['changes', 'reset']);
     if (verdict.t === 'ok') this.#polled();
@@ -244,10 +266,11 @@ export class Stream {
     this.#stop();
     const turn = this.#turn;
     const url = this.urls.page(position, isGone);
+    this.#hurry = () => this.#refetch(position, isGone, tries);
     const { status, text, date } = await answerOf(this.world, url);
     this.reader.correctClock(date);
     if (turn !== this.#turn) return;
-    if (status === 404 && isGone) return this.#rest('gone');
+    if (status === 404 && isGone) return this.#wait(WAIT_MS.later, { isBinding: true });
     if (status === 404 || status === 410) return void this.#refetch(position, true);
     if (status === 200 && this.reader.replace(text, position)) return this.start();
     const again = () => (tries > 1 ? this.#refetch(position, isGone, tries - 1) : this.start());

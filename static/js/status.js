@@ -13,6 +13,7 @@ export function words({ name, retry_at }, status, now_ms) {
   if (name === 'paused') return ['Paused', ''];
   if (name === 'offline') return ['You are offline', ''];
   if (name === 'live') return [status === 'live' ? 'Live' : 'Waiting for coverage to begin', ''];
+  if (retry_at === 0) return ['Connecting', ''];
   if (!retry_at) return ['No live updates, reload the page', ''];
   const wait_s = Math.ceil((retry_at - now_ms) / 1_000);
   return ['Connection lost', wait_s > 0 ? `, retrying in ${wait_s} s` : ', retrying'];

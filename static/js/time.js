@@ -13,6 +13,8 @@ const UNITS = [
 ];
 
 const HALF_YEAR_MS = 183 * 86_400_000;
+/** A smaller error of the clock does not show in relative times. */
+const WRONG_MS = 1_000;
 
 /**
  * Return how long ago an instant was, in words. A time in the future is "now": the reader's clock
@@ -118,7 +120,11 @@ export class Times {
   #dayName = '';
   /** Whether times are in the reader's zone. */
   isOwn = false;
-  ownZone = format('en', {}).resolvedOptions().timeZone;
+  /** The reader's zone; null when the browser does not know it, and calls it `Etc/Unknown`. */
+  ownZone = safely(() => {
+    const { timeZone } = format('en', {}).resolvedOptions();
+    return format('en', { timeZone }) && timeZone; // making a format of an unknown zone throws
+  });
 
   /** @param {DOMStringMap} blog `language` and `zone` @param {() => number} now */
   constructor(blog, now) {
@@ -126,9 +132,16 @@ export class Times {
     this.now = now;
   }
 
-  /** @param {string | null} [server_now] */
+  /**
+   * Use the server's time from now on. Return whether the relative times must be written again.
+   *
+   * @param {string | null} [server_now]
+   */
   correct(server_now) {
-    if (server_now) this.#ahead_ms = Date.parse(server_now) - this.now();
+    const ahead_ms = Date.parse(server_now ?? '') - this.now();
+    const wrong_ms = Math.abs(ahead_ms - this.#ahead_ms);
+    if (wrong_ms >= 0) this.#ahead_ms = ahead_ms; // NaN without a time
+    return wrong_ms > WRONG_MS;
   }
 
   get #now_ms() {
@@ -147,7 +160,7 @@ export class Times {
   differs() {
     const times = (/** @type {string} */ zone) =>
       safely(() => [0, HALF_YEAR_MS].map((it) => clockOf(this.now() + it, 'en', zone)).join());
-    return times(this.ownZone) !== times(this.blog.zone ?? '');
+    return !!this.ownZone && times(this.ownZone) !== times(this.blog.zone ?? '');
   }
 
   /** Write all times within `root`, which need not be on the page yet. @param {ParentNode} root */

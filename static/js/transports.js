@@ -42,13 +42,14 @@ export class Transports {
    * Record that the current transport failed before its `hello`. Return whether to try the next
    * transport at once: true until a transport has worked or all three have failed.
    *
-   * @param {boolean} [isRefused] whether the server refused this transport, so that another try is
-   *   useless
+   * @param {boolean} [isHurried] true: the try was short, so a transport that has worked stays
+   * @param {boolean} [isRefused] true: the server refused it, so another try is useless
    */
-  failed(isRefused = false) {
+  failed(isHurried, isRefused) {
+    const [isNew, isProven] = [!this.#proven.size, this.#proven.has(this.current)];
+    if (isHurried && isProven && !isRefused) return false;
     this.#tries += 1;
-    const isNew = !this.#proven.size;
-    const tries_max = isNew || isRefused ? 1 : this.#proven.has(this.current) ? TRIES_PROVEN : TRIES;
+    const tries_max = isNew || isRefused ? 1 : isProven ? TRIES_PROVEN : TRIES;
     if (this.#tries < tries_max && !this.isProbing) return false;
     if (this.current === POLLING) this.isProbing = false;
     this.current = (this.current + 1) % 3;

@@ -74,7 +74,10 @@ export interface Applied {
 /** The state of the stream, for the status line. */
 export interface State {
   name: 'live' | 'lost' | 'offline' | 'paused' | 'ended';
-  /** When the stream next tries to connect, milliseconds since 1970; null: show no time. */
+  /**
+   * When the stream next tries to connect, milliseconds since 1970; null: show no time; 0: now,
+   * because the reader has looked at the page again.
+   */
   retry_at: number | null;
 }
 
@@ -90,6 +93,8 @@ export interface Reader {
    */
   replace(page: string, reset: string): boolean;
   correctClock(server_now: string | null | undefined): void;
+  /** Compare the release's version that a `hello` names with the page's. */
+  compare(version: string | undefined): void;
   show(state: State): void;
 }
 
@@ -140,7 +145,22 @@ export interface Wait {
 /** The part of a browser that an open page uses. */
 export interface LiveWorld extends World {
   setInterval(run: () => void, every_ms: number): any;
-  performance: { now(): number };
+}
+
+/** The part of a browser that loads a page again after a deploy. */
+export interface ReleaseWorld {
+  Date: { now(): number };
+  Math: { random(): number };
+  location: { reload(): void };
+}
+
+export interface Hello {
+  t: 'hello';
+  heartbeat_s: number;
+  /** The server's time, RFC 3339. */
+  now?: string;
+  /** The version of the server's markup, styles and scripts. */
+  version?: string;
 }
 
 /**
@@ -149,7 +169,7 @@ export interface LiveWorld extends World {
  */
 export type Verdict =
   | { t: 'ok' | 'cut' }
-  | { t: 'hello'; heartbeat_s: number }
+  | Hello
   | { t: 'reset'; position: string; after_ms: Window }
   | { t: 'bye'; after_ms: Window | null };
 

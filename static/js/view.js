@@ -133,12 +133,8 @@ export class View {
       this.main.dataset.position = timeline.position;
       this.#arrive(fresh, timeline, isOpen);
     }, isOpen && fresh.length > 0);
-    if (read?.isConnected && this.feed.isForReaders) this.#refocus(read);
-  }
-
-  /** Focus an entry when its focused element was replaced. @param {Element} entry */
-  #refocus(entry) {
-    if (document.activeElement === document.body) focusOn(entry);
+    if (!read?.isConnected || !this.feed.isForReaders) return;
+    if (document.activeElement === document.body) focusOn(read); // the focused element was replaced
   }
 
   /**

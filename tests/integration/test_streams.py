@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,9 @@ from kit.readers import (
 from kit.servers import COMMANDS, Editor, Server, StoreProcess, http, serving
 from kit.waiting import SCALE, until
 
+from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Position
+from liveblog.clock import now_ms
 
 HEARTBEAT_S = 0.25
 LEFT_OUT = {"body", "publish_at", "summary"}
@@ -63,6 +66,11 @@ def ask(server: Server, blog: Any) -> Target:
     return Target(server.url, blog["slug"])
 
 
+async def page_of(ask: Target) -> str:
+    async with http(base_url=ask.url) as client:
+        return str((await client.get(f"/blogs/{ask.slug}")).text)
+
+
 async def missed(open_stream: Open, ask: Target) -> Frame:
     """Return the frame with the changes that a reader missed."""
     async with open_stream(ask) as stream:
@@ -88,7 +96,11 @@ async def test_reader_starts_from_now_when_it_has_no_since(
     entry = await editor.publish(blog["slug"])
     async with open_stream(replace(ask, since=since)) as stream:
         hello = await stream.next()
+        now, version = hello.pop("now"), hello.pop("version")
         assert hello == {"t": "hello", "position": entry["position"], "heartbeat_s": HEARTBEAT_S}
+        assert abs(parse_time(now) - now_ms()) < 5_000 * SCALE
+        assert f'data-version="{version}"' in await page_of(ask)
+        assert re.fullmatch("[0-9a-f]{8}", version)
         published = await editor.publish(blog["slug"], "Next.")
         frame = await stream.next("changes")
         assert (frame["from"], frame["position"]) == (2, published["position"])

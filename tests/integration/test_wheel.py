@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from liveblog.pages import assets, scripts
 from liveblog.settings import static_dir
 
-files = assets.Assets(scripts.with_scripts(assets.read(static_dir())))
+files = assets.Assets(scripts.with_scripts(assets.read(static_dir()), "00000000"))
 client = TestClient(Starlette(routes=files.routes()))
 names = [scripts.READER, scripts.DESK, "css/page.css", "css/tokens.css"]
 answers = {it: client.get(f"{files.prefix}/{it}", headers={"accept-encoding": "gzip"}) for it in names}

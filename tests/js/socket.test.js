@@ -37,6 +37,8 @@ function setUp(status = 'live', lacks = {}) {
   const shown = [];
   /** @type {(string | null)[]} */
   const clocks = [];
+  /** @type {(string | undefined)[]} */
+  const versions = [];
   const blog = /** @type {Change} */ ({ op: 'blog', offset: 1, status });
   const page = { timeline: timelines.create({ position: POSITION, changes: [blog] }) };
   /** @type {Reader} */
@@ -54,6 +56,7 @@ function setUp(status = 'live', lacks = {}) {
       return true;
     },
     correctClock: (now) => void clocks.push(now ?? null),
+    compare: (version) => void versions.push(version),
     show: (state) => void shown.push(state),
   };
   const url = (/** @type {string} */ kind) => (/** @type {string} */ at) => `/${kind}/${at}`;
@@ -66,7 +69,7 @@ function setUp(status = 'live', lacks = {}) {
   };
   const stream = new Stream(reader, urls, { ...fake.world, ...lacks });
   const state = () => shown.at(-1)?.name;
-  return { fake, stream, page, shown, clocks, state };
+  return { fake, stream, page, shown, clocks, versions, state };
 }
 
 /** Make a stream that has been live for a minute. */
@@ -246,7 +249,7 @@ for (const code of [1001, 1006, 1011, 1012, 1013, 4001, 4002, 4003, 4004, 4005, 
   });
 }
 
-for (const code of [1002, 1003, 1007, 1008, 1009]) {
+for (const code of [1002, 1003, 1007, 1008, 1009, 4006]) {
   test(`a stream reconnects at least 30 s after code ${code}, even when woken`, () => {
     const { fake, stream } = live();
     fake.chance = 0;
@@ -322,6 +325,30 @@ test('a stream reconnects at a random time within the window of a bye, not befor
   assert.equal(fake.opened.length, 2);
 });
 
+test('a stream of an unknown blog comes back in the window of the bye, every time', () => {
+  const { fake, stream } = setUp();
+  stream.start();
+  for (let tries = 0; tries < 9; tries += 1) {
+    fake.socket.send({ t: 'bye', after_ms: [30_000, 60_000], why: 'unknown' });
+    fake.socket.end(4006);
+    assert.equal(fake.wait_ms, 45_000);
+    stream.wake();
+    fake.pass(45_000);
+    assert.equal(fake.opened.length, tries + 2);
+    assert.equal(fake.socket.url, `/live/${POSITION}`);
+  }
+});
+
+test('a polling stream asks for an unknown blog again later', async () => {
+  const { fake, state } = await polling();
+  fake.pass(10_000);
+  await fake.request.answer(404);
+  assert.equal(state(), 'lost');
+  fake.pass(45_000);
+  await fake.request.answer(200, frame(3, 4));
+  assert.equal(state(), 'live');
+});
+
 test('a stream never reconnects after a bye without a window', () => {
   const { fake } = live();
   fake.socket.send({ t: 'bye', after_ms: null, why: 'no such blog' });
@@ -385,15 +412,18 @@ test('a reset stream fetches the page of the blog when its own page is gone', as
   assert.equal(fake.socket.url, '/live/bb.9.00000000');
 });
 
-test('a reset stream never reconnects when the blog is gone', async () => {
-  const { fake, shown } = live();
+test('a reset stream asks a stream later when the blog is gone, and its code decides', async () => {
+  const { fake, state } = live();
   fake.socket.send({ t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
   fake.pass(0);
   await fake.request.answer(404);
   // Perhaps only an entry's page is gone, so the stream also requests the blog's page.
   assert.equal(fake.request.url, '/blog/bb.9.00000000');
   await fake.request.answer(404);
-  assert.deepEqual(shown.at(-1), { name: 'lost', retry_at: null });
+  assert.equal(state(), 'lost');
+  assert.equal(fake.wait_ms, 45_000);
+  fake.pass(45_000);
+  fake.socket.end(4504);
   assert.equal(fake.wait_ms, null);
 });
 
@@ -449,13 +479,197 @@ test('a waiting stream reconnects at once when the page is visible again', () =>
   assert.equal(fake.opened.length, 2);
 });
 
-test('a stream reconnects without its watchdog when the machine has slept', () => {
+// -- looking at the page again ---------------------------------------------------------------------
+
+const TRY_MS = 1_500;
+const DOUBT_MS = 10_001; // over half a heartbeat
+
+/** Make a live stream, and wake it after half a heartbeat of silence. */
+function unlocked() {
+  const all = live();
+  all.fake.now_ms += DOUBT_MS; // no timer runs, as on a sleeping machine
+  const old = all.fake.socket;
+  all.stream.wake();
+  return { ...all, old };
+}
+
+test('a stream that was silent for over half a heartbeat is replaced when looked at', () => {
+  const { fake, old, shown, state } = unlocked();
+  assert.equal(fake.opened.length, 2);
+  assert.deepEqual([old.isClosed, shown.at(-1)], [false, { name: 'lost', retry_at: 0 }]);
+  fake.socket.send(HELLO);
+  assert.deepEqual([old.isClosed, state()], [true, 'live']);
+});
+
+test('a stream is kept when looked at within half a heartbeat of its last frame', () => {
+  const { fake, stream, state } = live();
+  fake.now_ms += DOUBT_MS - 1;
+  stream.wake();
+  assert.deepEqual([fake.opened.length, state()], [1, 'live']);
+});
+
+test('a stream is replaced when its machine slept, though a frame came late after the sleep', () => {
+  const { fake, stream } = live();
+  fake.now_ms += 60_000;
+  fake.socket.send({ t: 'beat', position: POSITION, now: null });
+  stream.wake(60_000);
+  assert.equal(fake.opened.length, 2);
+});
+
+test('no change is lost or applied twice while two connections overlap', () => {
+  const { fake, old, page } = unlocked();
+  /** @type {string[]} */
+  const applied = [];
+  const put = (/** @type {number} */ offset) => ({ ...PUT, id: `e${offset}`, offset, order: offset });
+  const send = (/** @type {any} */ to, /** @type {any} */ it) => {
+    const before = page.timeline.latest.size;
+    to.send(it);
+    if (page.timeline.latest.size > before) applied.push(page.timeline.position);
+  };
+  const { socket } = fake;
+  send(old, frame(3, 4, [put(4)]));
+  send(socket, HELLO); // at the offset 3, from which the connection was opened
+  send(old, frame(4, 5, [put(5)])); // too late
+  send(socket, frame(3, 5, [put(4), put(5)]));
+  send(socket, frame(3, 5, [put(4), put(5)]));
+  send(socket, frame(5, 6, [put(6)]));
+  assert.deepEqual(applied, [4, 5, 6].map((offset) => `aa.${offset}.00000000`));
+  assert.deepEqual([...page.timeline.latest.keys()], ['#blog', 'e4', 'e5', 'e6']);
+});
+
+test('the end of a replaced connection changes nothing, whatever its last frame', () => {
+  const LAST = [{ t: 'bye', after_ms: null }, { t: 'reset', position: 'bb.1.0', after_ms: [0, 0] }];
+  for (const last of [...LAST, frame(9, 10), 'garbage']) {
+    const { fake, old, state } = unlocked();
+    old.send(last);
+    /** @type {any} */ (old).end(4504);
+    assert.deepEqual([fake.opened.length, fake.requests.length], [2, 0]);
+    fake.socket.send(HELLO);
+    assert.equal(state(), 'live');
+  }
+});
+
+test('a try without hello is dropped after 1.5 s when looked at, six times, then a wait follows', () => {
+  const { fake, old, state, shown } = unlocked();
+  for (let tries = 1; tries <= 6; tries += 1) {
+    assert.equal(fake.opened.length, tries + 1);
+    assert.deepEqual([shown.at(-1)?.retry_at, old.isClosed], [0, false]);
+    fake.pass(TRY_MS);
+    assert.ok(fake.opened[tries].isClosed);
+    fake.pass(0);
+  }
+  assert.equal(fake.opened.length, 7);
+  assert.deepEqual([state(), fake.wait_ms], ['lost', 5_000]);
+  assert.equal(shown.at(-1)?.retry_at, fake.now_ms + 5_000);
+  fake.pass(5_000);
+  fake.pass(9_999);
+  assert.ok(!fake.socket.isClosed); // today's limit
+  assert.equal(fake.socket.url, `/live/${POSITION}`); // short tries do not give up the transport
+  fake.socket.send(HELLO);
+  assert.ok(old.isClosed);
+});
+
+test('a refused try is repeated after 1.5 s when looked at', () => {
+  const { fake } = unlocked();
+  fake.pass(100);
+  fake.socket.end(1006);
+  fake.pass(TRY_MS - 1);
+  assert.equal(fake.opened.length, 2);
+  fake.pass(1);
+  assert.equal(fake.opened.length, 3);
+});
+
+test('a try that hangs is dropped when looked at, a younger one 1.5 s later', () => {
+  for (const [age_ms, opened] of [[TRY_MS + 1, 2], [TRY_MS, 1]]) {
+    const { fake, stream } = setUp();
+    stream.start();
+    fake.socket.send(HELLO);
+    fake.socket.end(1006);
+    fake.pass(5_000);
+    const [, hanging] = fake.opened;
+    fake.now_ms += age_ms;
+    stream.wake();
+    assert.deepEqual([hanging.isClosed, fake.opened.length], [opened === 2, opened + 1]);
+    fake.pass(TRY_MS);
+    assert.ok(hanging.isClosed);
+  }
+});
+
+test('a try lasts ten seconds again when the look was over ten seconds ago', () => {
   const { fake, stream } = live();
   stream.wake();
-  assert.equal(fake.opened.length, 1);
-  fake.now_ms += 40_001; // time passes, but no timer runs, as on a sleeping machine
+  fake.pass(10_000);
+  fake.socket.end(1006);
+  fake.pass(500);
+  fake.pass(9_999);
+  assert.deepEqual([fake.opened.length, fake.socket.isClosed], [2, false]);
+});
+
+test('a stream that is looked at while offline waits for the network', () => {
+  const { fake, stream, state } = live();
+  fake.isOnline = false;
+  stream.offline();
   stream.wake();
+  fake.socket.end(1006);
+  assert.equal(state(), 'offline');
+  fake.isOnline = true;
+  stream.online();
+  fake.pass(TRY_MS);
+  fake.pass(0);
+  fake.socket.send(HELLO);
+  assert.equal(state(), 'live');
+});
+
+test('a refused replacement closes both connections and waits as the server asks', () => {
+  const { fake, old, stream } = unlocked();
+  fake.socket.send({ t: 'bye', after_ms: [8_000, 8_000], why: 'address' });
+  fake.socket.end(4004);
+  assert.ok(old.isClosed);
+  stream.wake();
+  fake.pass(7_999);
   assert.equal(fake.opened.length, 2);
+  fake.pass(1);
+  assert.equal(fake.opened.length, 3);
+});
+
+test('pausing and leaving close both connections', () => {
+  for (const act of ['pause', 'sleep']) {
+    const { fake, old, stream } = unlocked();
+    /** @type {any} */ (stream)[act](true);
+    assert.deepEqual([old.isClosed, fake.socket.isClosed, fake.wait_ms], [true, true, null]);
+  }
+});
+
+test('a poll or a page that hangs is requested again when looked at', async () => {
+  const { fake, stream, state } = await polling();
+  fake.pass(10_000);
+  assert.equal(fake.requests.length, 2);
+  stream.wake();
+  assert.equal(fake.requests.length, 3);
+  await fake.request.answer(200, { t: 'reset', position: 'bb.9.00000000', after_ms: [0, 0] });
+  fake.pass(0);
+  assert.equal(fake.request.url, '/page/bb.9.00000000');
+  stream.wake();
+  assert.equal(fake.requests.length, 5);
+  await fake.request.answer(200, 'bb.9.00000000');
+  assert.equal(fake.request.url, '/changes/bb.9.00000000');
+  await fake.request.answer(200, frame(9, 9, [], 'bb'));
+  assert.equal(state(), 'live');
+});
+
+test('a transport that never worked is changed at once when looked at', () => {
+  const { fake, stream } = setUp();
+  stream.start();
+  stream.wake();
+  fake.pass(TRY_MS);
+  assert.equal(fake.socket.url, `/events/${POSITION}`);
+});
+
+test('a hello corrects the clock and names the version of the server', () => {
+  const { fake, stream, clocks, versions } = setUp();
+  stream.start();
+  fake.socket.send({ ...HELLO, now: '2026-11-22T14:05:00.000Z', version: '9f2c01ab' });
+  assert.deepEqual([clocks, versions], [['2026-11-22T14:05:00.000Z'], ['9f2c01ab']]);
 });
 
 test('a stream closes everything when the reader leaves, and returns from its position', () => {
@@ -597,7 +811,7 @@ test('a stream keeps its transport when the server rejects it', () => {
 });
 
 test('a wait that the server asked for does not end early when the network changes', () => {
-  for (const [code, wait_ms] of [[1008, 35_000], [4001, 20_000]]) {
+  for (const [code, wait_ms] of [[1008, 45_000], [4001, 20_000]]) {
     const { fake, stream, state } = live();
     if (code === 4001) fake.socket.send({ t: 'bye', after_ms: [20_000, 20_000] });
     fake.socket.end(code);

@@ -16,6 +16,7 @@ const READINGS = [
   ['live', null, 'ended', 'Coverage has ended'],
   ['lost', NOW + 7_001, 'live', 'Connection lost, retrying in 8 s'],
   ['lost', NOW, 'live', 'Connection lost, retrying'],
+  ['lost', 0, 'live', 'Connecting'],
   ['lost', null, 'live', 'No live updates, reload the page'],
   ['lost', NOW + 7_001, 'ended', 'Coverage has ended'],
   ['offline', NOW + 7_001, 'live', 'You are offline'],

@@ -118,3 +118,35 @@ test('times keep the text of the server when the browser does not know the zone'
   new Times({ zone: 'Mars/Olympus' }, () => NOW).refresh(root(line));
   assert.equal(line.date.isHidden, false);
 });
+
+test('the times must be written again when the clock turns out to be wrong by over a second', () => {
+  for (const [error_ms, isWrong] of /** @type {[number, boolean][]} */ ([
+    [3 * HOUR, true],
+    [-3 * HOUR, true],
+    [1_001, true],
+    [1_000, false],
+    [0, false],
+  ])) {
+    const times = new Times({ zone: 'UTC' }, () => NOW + error_ms);
+    const server_now = new Date(NOW).toISOString();
+    assert.equal(times.correct(server_now), isWrong, `${error_ms}`);
+    assert.equal(times.correct(server_now), false);
+    for (const it of [null, undefined, '', 'noon']) assert.equal(times.correct(it), false);
+  }
+});
+
+test("a reader has no zone of their own when the browser's zone is unknown or the blog's", () => {
+  const { resolvedOptions } = Intl.DateTimeFormat.prototype;
+  const differs = (/** @type {any} */ timeZone) => {
+    Intl.DateTimeFormat.prototype.resolvedOptions = () => /** @type {any} */ ({ timeZone });
+    return new Times({ zone: 'UTC' }, () => NOW).differs();
+  };
+  try {
+    for (const zone of ['Etc/Unknown', 'Factory', '', undefined, 'UTC']) {
+      assert.equal(differs(zone), false, zone);
+    }
+    assert.equal(differs('Asia/Tokyo'), true);
+  } finally {
+    Intl.DateTimeFormat.prototype.resolvedOptions = resolvedOptions;
+  }
+});

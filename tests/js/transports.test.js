@@ -23,7 +23,15 @@ test('a transport that has worked gets six tries, another one two', () => {
 test('a refused transport is tried once, also when it has worked', () => {
   const transports = new Transports();
   transports.worked();
+  assert.equal(transports.failed(false, true), true);
+  assert.equal(transports.current, EVENTS);
+});
+
+test('a short try does not count against a transport that has worked', () => {
+  const transports = new Transports();
   assert.equal(transports.failed(true), true);
+  transports.worked();
+  for (let tries = 0; tries < 9; tries += 1) assert.equal(transports.failed(true), false);
   assert.equal(transports.current, EVENTS);
 });
 

@@ -1,9 +1,9 @@
-"""A faulty network between a worker and its store.
+"""A faulty network between a worker and its store, or between a browser and its server.
 
-Workers connect to the proxy's TCP port, and the proxy connects to the store's socket. A test may
-cut connections, refuse them, stall their bytes, drop their bytes silently (as a firewall does
-that has forgotten a connection), delay them, lose one answer, and drop, repeat or delay pub/sub
-messages.
+Workers connect to the proxy's TCP port, and the proxy connects to the store's socket. A browser's
+proxy connects to the server's port. A test may cut connections, refuse them, stall their bytes,
+drop their bytes silently (as a firewall does that has forgotten a connection), delay them, lose one
+answer, and drop, repeat or delay pub/sub messages.
 """
 
 import asyncio
@@ -54,11 +54,12 @@ _REPAIR_BYTES_MAX: Final = 500  # four keys with a slug of 80 characters
 class Proxy:
     """A proxy for all connections of one worker to the store, on a port of its own.
 
+    `upstream` is the store's socket, or the port of a server on this machine.
     `announced` has the pub/sub messages in the order in which the store sent them; `held` has the
     bytes that wait for the end of a stall. `repairs` counts the repair reads of each blog, by slug.
     """
 
-    def __init__(self, upstream: Path) -> None:
+    def __init__(self, upstream: Path | int) -> None:
         self.upstream = upstream
         self.port = 0
         self.fate: Fate | None = None
@@ -151,7 +152,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            up_reader, up_writer = await asyncio.open_unix_connection(self.upstream)
+            up_reader, up_writer = await self._open_upstream()
         except OSError:
             writer.transport.abort()
             return
@@ -170,6 +171,11 @@ class Proxy:
         finally:
             self._links.discard(link)
             link.abort()
+
+    async def _open_upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.upstream, Path):
+            return await asyncio.open_unix_connection(self.upstream)
+        return await asyncio.open_connection("127.0.0.1", self.upstream)
 
     def takes(self, request: bytes) -> bool:
         """Return True once for each `lose_next_answer` whose bytes are in the request."""

@@ -14,11 +14,14 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
-from measure import proxies
+from measure import proxies, unlock
 
 Figures = AsyncIterator[Figure]
 
-PARTS: dict[str, Callable[[], Figures]] = {"proxies": proxies.figures}
+PARTS: dict[str, Callable[[], Figures]] = {
+    "proxies": proxies.figures,
+    "unlock": unlock.figures,
+}
 
 
 async def measure(names: list[str]) -> list[Figure]:

@@ -16,8 +16,10 @@ from starlette.testclient import TestClient
 from liveblog import app, process
 from liveblog.blog.problem import UnusableStore
 from liveblog.commands import serve
+from liveblog.html import environment
+from liveblog.pages import assets
 from liveblog.process import Worker
-from liveblog.settings import Settings
+from liveblog.settings import Settings, static_dir
 
 
 async def test_worker_ends_as_failed_when_a_part_fails(
@@ -128,4 +130,17 @@ async def test_collector_frees_old_reference_cycles_every_minute() -> None:
 
 def test_data_addresses_are_reachable_and_secure_when_the_worker_serves_tls() -> None:
     settings = Settings(host="0.0.0.0", tls_cert="cert", tls_key="key")
-    assert app._hub_settings(settings).base_url == "https://127.0.0.1:8000"
+    assert app._hub_settings(settings, "").base_url == "https://127.0.0.1:8000"
+
+
+def test_the_version_is_of_templates_styles_and_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, files = app._release()
+    assert app._release()[0] == first
+    assert re.fullmatch("[0-9a-f]{8}", first)
+    static, markup = assets.read(static_dir()), environment.sources()
+    monkeypatch.setattr(assets, "read", lambda _: {**static, "css/page.css": b"p{}"})
+    styled, other = app._release()
+    monkeypatch.setattr(environment, "sources", lambda: {**markup, "reader/blog.html": b"<main>"})
+    marked, _ = app._release()
+    assert len({first, styled, marked}) == 3
+    assert files.prefix != other.prefix

@@ -98,6 +98,19 @@ async def test_cache_stays_below_its_limit_and_a_change_empties_it(
         assert scene.hub.cache_budget.used() == 0
 
 
+def test_hello_states_the_time_and_is_encoded_once_in_100_ms() -> None:
+    past = past_of(2)
+    cache, _ = cache_alone(Timeline(past.snapshot()))
+    frames = [cache.hello(past.position, now_ms) for now_ms in (5_000, 5_099, 5_100, 4_000)]
+    stated = [json.loads(frame.json)["now"] for frame in frames]
+    assert stated == [
+        f"1970-01-01T00:00:0{second}Z" for second in ("5.000", "5.000", "5.100", "4.000")
+    ]
+    assert frames[0] is frames[1]
+    assert cache.cached_bytes == frames[0].bytes_max  # the later frames replaced the first
+    assert cache.hello(past.at(1), 5_000) is not cache.hello(past.position, 5_000)
+
+
 async def test_hello_is_not_cached_when_the_position_is_forged() -> None:
     scene = await make_scene()
     scene.reader()

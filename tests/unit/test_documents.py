@@ -287,7 +287,7 @@ def made() -> dict[str, Any]:
     changes = frame.changes(57, position, pieces)
     assert changes
     return {
-        "hello": json.loads(frame.hello(position, 20).json),
+        "hello": json.loads(frame.hello(position, 20, "2026-11-22T14:05:00.000Z", "9f2c01ab").json),
         "changes": json.loads(changes.json),
         "beat": json.loads(frame.beat(position, "2026-11-22T14:05:00.000Z").json),
         "reset": json.loads(frame.reset(position, (0, 3_000)).json),

@@ -37,10 +37,16 @@ BLOG = Blog(
 )
 
 
-def test_hello_has_position_and_heartbeat() -> None:
-    frame = frames.hello(AT_57, 20.0)
-    assert frame.json == b'{"t":"hello","position":"k3xq9a.57.9f2c01ab","heartbeat_s":20}'
-    assert frames.hello(AT_57, 0.25).json.endswith(b'"heartbeat_s":0.25}')
+NOW = "2026-11-22T14:05:00.000Z"
+
+
+def test_hello_has_position_heartbeat_time_and_version() -> None:
+    frame = frames.hello(AT_57, 20.0, NOW, "9f2c01ab")
+    assert frame.json == (
+        b'{"t":"hello","position":"k3xq9a.57.9f2c01ab","heartbeat_s":20,'
+        b'"now":"2026-11-22T14:05:00.000Z","version":"9f2c01ab"}'
+    )
+    assert b'"heartbeat_s":0.25,' in frames.hello(AT_57, 0.25, NOW, "").json
 
 
 def test_changes_joins_put_del_and_blog() -> None:
@@ -91,7 +97,7 @@ def test_event_has_one_data_line_and_an_id_for_hello_and_changes() -> None:
     changes = frames.changes(57, AT_60, [frames.put(ENTRY, html="a\r\nb\u2028c\rd")])
     assert changes
     assert changes.event == b"id: k3xq9a.60.1d40e2b7\ndata: %b\n\n" % changes.json
-    assert frames.hello(AT_57, 20).event.startswith(b"id: k3xq9a.57.9f2c01ab\ndata: {")
+    assert frames.hello(AT_57, 20, NOW, "").event.startswith(b"id: k3xq9a.57.9f2c01ab\ndata: {")
     for frame in (
         frames.beat(AT_60, None),
         frames.reset(AT_60, (0, 3000)),

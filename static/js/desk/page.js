@@ -28,6 +28,7 @@ import { Live } from '../live.js';
 import { morph, parseHtml } from '../morph.js';
 import { Times } from '../time.js';
 import { parse } from '../timeline.js';
+import { VERSION } from '../version.js';
 import { View } from '../view.js';
 
 /** @import {Entry, Values} from './form.js' */
@@ -63,7 +64,9 @@ function compose(form) {
     if (outcome.kind === 'done') clear(form, values, content);
     if (outcome.kind === 'done' || outcome.kind === 'already') stale();
   });
-  setInterval(() => keep('new', form), KEEP_MS);
+  const keepNew = () => keep('new', form);
+  setInterval(keepNew, KEEP_MS);
+  addEventListener('pagehide', keepNew);
 }
 
 /**
@@ -250,6 +253,20 @@ function reload() {
   timer = setTimeout(load, LOAD_DELAY_MS);
 }
 
+/** The versions of this page's markup and script. */
+const own = [main?.dataset.version, VERSION];
+
+/**
+ * Offer to load the page again when the server has another version of it. The page never does so by
+ * itself, because an editor may be writing.
+ *
+ * @param {string | undefined} version of the page as the server sends it now
+ */
+function offer(version) {
+  const line = one('#version');
+  if (line) line.hidden = own.every((it) => it === version);
+}
+
 async function load() {
   const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, ''), {
     signal: AbortSignal.timeout(LOAD_MS),
@@ -257,6 +274,7 @@ async function load() {
   if (answer?.status === 503) showStore('down');
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
+  offer(page.dataset.version);
   morph(one('#held'), one('#held', page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
@@ -303,6 +321,7 @@ function start() {
   });
   dialog.addEventListener('close', () => dialog.replaceChildren());
   setInterval(watchEdit, KEEP_MS);
+  addEventListener('pagehide', watchEdit);
   addEventListener('visibilitychange', () => document.hidden || stale());
   if (main.dataset.status === 'draft') decorate(main);
   else startLive();
@@ -315,6 +334,7 @@ function startLive() {
   const view = new View(main, new Feed(main, false), times, arrived);
   const live = new Live(main, view, /** @type {any} */ (window));
   live.onreplace = warnOfOlder;
+  live.compare = (version) => own.every((it) => it === version) || stale();
   live.start();
 }
 

@@ -46,6 +46,7 @@ const STORE = {
     ' Readers see the same as this page. Publish again what is still needed.',
 };
 let store = 'up';
+let isOlder = false;
 
 /**
  * Show the state of the store. The warning "older" (the store lost the latest changes) stays until
@@ -59,8 +60,10 @@ export function showStore(state) {
     if (store === 'lacks') return;
     state = 'up';
   }
-  if (state === store || (state === 'up' && store === 'older')) return;
+  if (state === 'older') isOlder = true;
   const isBack = state === 'up';
+  if (isBack && isOlder) state = 'older';
+  if (state === store) return;
   store = state;
   const line = one('#store');
   line.textContent = STORE[state] ?? '';
