@@ -16,6 +16,7 @@ from liveblog.answer import SecurityHeaders
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
 from liveblog.editors import api, desk, schedule
+from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.html import entries
@@ -62,7 +63,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
-    pages, problems = Pages(files.prefix), Problems()
+    pages, problems, bodies = Pages(files.prefix), Problems(), all_bodies()
     metrics = Metrics(door)
     direct = DirectTransport(door, settings.forwarded_allow_ips)
 
@@ -85,8 +86,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         routes=[
             *sockets.routes(door),
             *page.routes(hub, settings, pages),
-            *api.routes(publishing, accounts, settings, problems),
-            *desk.routes(publishing, accounts, settings, pages, problems, now_ms),
+            *api.routes(publishing, accounts, settings, problems, bodies.editors),
+            *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
             *health.routes(hub, metrics),
             *files.routes(),
         ],
