@@ -28,11 +28,12 @@ from liveblog.live.door import Door
 from liveblog.live.drain import draining_first
 from liveblog.live.hub import Hub
 from liveblog.live.metrics import Metrics
+from liveblog.live.plain import PLAIN_MAX, ConnectionLimits, PlainConnections
 from liveblog.live.shared import HubSettings
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.pages.errors import ErrorHandlers
-from liveblog.process import Worker, collect, first_contact, readers_max
+from liveblog.process import Worker, collect, file_shares, first_contact
 from liveblog.settings import Settings, load, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
@@ -64,8 +65,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
     pages, problems, bodies = Pages(files.prefix), Problems(), all_bodies()
-    metrics = Metrics(door)
-    direct = DirectTransport(door, settings.forwarded_allow_ips)
+    direct = DirectTransport(door, settings.forwarded_allow_ips, plain=_plain(settings))
+    metrics = Metrics(door, direct.plain)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -114,9 +115,20 @@ def _door(hub: Hub, settings: Settings) -> Door:
     return Door(
         hub,
         frozenset([*settings.allowed_origins, *own]),
-        settings.readers_max or readers_max(),
+        settings.readers_max or file_shares().readers,
         settings.readers_per_address_max,
     )
+
+
+def _plain(settings: Settings) -> PlainConnections:
+    shares = file_shares()
+    limits = ConnectionLimits(
+        plain_max=settings.connections_max or PLAIN_MAX,
+        files_max=shares.connections,
+        reserve=shares.reserve,
+        per_address_max=settings.connections_per_address_max,
+    )
+    return PlainConnections(limits)
 
 
 async def _reindex(broker: Broker) -> None:

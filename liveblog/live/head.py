@@ -142,6 +142,9 @@ class Proxies:
     def __init__(self, trusted: str) -> None:
         self._trusted = ProxyHeadersMiddleware(_no_application, trusted).trusted_hosts
 
+    def trusts(self, peer: str) -> bool:
+        return peer in self._trusted
+
     def sender(self, peer: str, headers: Headers, scheme: str) -> tuple[str, str]:
         """Return the client's scheme and address, from the proxy headers if `peer` is trusted."""
         if peer not in self._trusted:
