@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
+from measure import crowds
+
 Figures = AsyncIterator[Figure]
 
-PARTS: dict[str, Callable[[], Figures]] = {}
+PARTS: dict[str, Callable[[], Figures]] = {"crowds": crowds.figures}
 
 
 async def measure(names: list[str]) -> list[Figure]:
