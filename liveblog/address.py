@@ -1,4 +1,4 @@
-"""The key by which the limits per address count a client: its readers and its failed sign-ins."""
+"""The key by which the limits per address count a client: connections, readers, failed sign-ins."""
 
 import ipaddress
 
@@ -18,3 +18,13 @@ def counted_address(host: str) -> str:
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def is_local(host: str) -> bool:
+    """Return whether a client is on this machine: a loopback address, or a unix socket ("")."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return True
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -16,6 +16,7 @@ from liveblog.answer import SecurityHeaders
 from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
 from liveblog.editors import api, desk, schedule
+from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.forwarded import ForwardedHeaders, Proxies
@@ -28,11 +29,12 @@ from liveblog.live.door import Door
 from liveblog.live.drain import draining_first
 from liveblog.live.hub import Hub
 from liveblog.live.metrics import Metrics
+from liveblog.live.plain import PLAIN_MAX, ConnectionLimits, PlainConnections
 from liveblog.live.shared import HubSettings
 from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.pages.errors import ErrorHandlers
-from liveblog.process import Worker, collect, first_contact, readers_max
+from liveblog.process import Worker, collect, file_shares, first_contact
 from liveblog.settings import Settings, load, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
@@ -64,9 +66,10 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     version, files = _release()
     hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings, version))
     door = _door(hub, settings)
-    pages, problems = Pages(files.prefix, version), Problems()
-    metrics = Metrics(door)
-    direct = DirectTransport(door, Proxies(settings.forwarded_allow_ips))
+    pages, problems, bodies = Pages(files.prefix, version), Problems(), all_bodies()
+    proxies = Proxies(settings.forwarded_allow_ips)
+    direct = DirectTransport(door, proxies, plain=_plain(settings))
+    metrics = Metrics(door, direct.plain)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
@@ -87,8 +90,8 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         routes=[
             *sockets.routes(door),
             *page.routes(hub, settings, pages),
-            *api.routes(publishing, accounts, settings, problems),
-            *desk.routes(publishing, accounts, settings, pages, problems, now_ms),
+            *api.routes(publishing, accounts, settings, problems, bodies.editors),
+            *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
             *health.routes(hub, metrics),
             *files.routes(),
         ],
@@ -125,9 +128,20 @@ def _door(hub: Hub, settings: Settings) -> Door:
     return Door(
         hub,
         settings.site,
-        settings.readers_max or readers_max(),
+        settings.readers_max or file_shares().readers,
         settings.readers_per_address_max,
     )
+
+
+def _plain(settings: Settings) -> PlainConnections:
+    shares = file_shares()
+    limits = ConnectionLimits(
+        plain_max=settings.connections_max or PLAIN_MAX,
+        files_max=shares.connections,
+        reserve=shares.reserve,
+        per_address_max=settings.connections_per_address_max,
+    )
+    return PlainConnections(limits)
 
 
 async def _reindex(broker: Broker) -> None:

@@ -60,6 +60,9 @@ class Proxies:
     def __init__(self, trusted: str) -> None:
         self._trusted = ProxyHeadersMiddleware(_none, trusted).trusted_hosts
 
+    def trusts(self, peer: str) -> bool:
+        return peer in self._trusted
+
     def read(self, peer: str, headers: Headers) -> Forwarded:
         """Return what the proxy at address `peer` tells of a request."""
         elements = _elements(headers)

@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from liveblog.tasks import stop
 
@@ -25,6 +25,11 @@ COLLECT_EVERY_S: Final = 60.0
 CONTACT_EVERY_S: Final = 0.05  # time between two checks whether the store has answered
 KEPT_FILES: Final = 500  # open files reserved for everything but readers
 READERS_MIN: Final = 100  # readers admitted even if the limit of open files is lower
+# Of KEPT_FILES, the open files that are no clients' connections: up to 100 connections to one store
+# server, 16 listening sockets, 20 files of the process, connections accepted in one turn.
+OWN_FILES: Final = 200
+# Of KEPT_FILES, the connections that only requests for health, desk and API may use.
+RESERVED_FILES: Final = 100
 
 log = logging.getLogger(__name__)
 
@@ -104,14 +109,36 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def readers_max() -> int:
-    """Return how many readers the limit of open files allows; 0 means that there is no limit.
+class FileShares(NamedTuple):
+    """How clients may use the open files that the limit allows; 0 means that there is no limit.
 
-    KEPT_FILES open files are reserved for everything but readers.
+    `readers`: streams. `connections`: streams and all other connections. `reserve`: connections
+    beyond these, for health, desk and API.
     """
+
+    readers: int
+    connections: int
+    reserve: int
+
+
+def file_shares() -> FileShares:
+    """Return how the limit of open files of this process is divided."""
     try:
         import resource
     except ImportError:
-        return 0
+        return divided(0)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(READERS_MIN, soft - KEPT_FILES)
+    return divided(0 if soft == resource.RLIM_INFINITY else soft)
+
+
+def divided(limit: int) -> FileShares:
+    """Divide a limit of open files; 0 means that there is no limit.
+
+    With the usual limit of 1,024, there are 524 readers at most. Together with other connections
+    there are 724, so 200 others have a place beside all readers. A low limit is divided by shares.
+    """
+    if not limit:
+        return FileShares(0, 0, RESERVED_FILES)
+    reserve = min(RESERVED_FILES, limit // 8)
+    connections = limit - min(OWN_FILES, limit // 2) - reserve
+    return FileShares(max(READERS_MIN, limit - KEPT_FILES), connections, reserve)

@@ -136,6 +136,18 @@ class Settings:
         "most readers from one address in a worker; 0: no limit",
         unit="readers", low=0,
     )  # fmt: skip
+    connections_max: int = _row(
+        "LIVEBLOG_CONNECTIONS_MAX", 0,
+        "most connections of one worker that are not streams; 0: 10,000; never more than the file "
+        "limit allows beside the readers",
+        unit="connections", low=0,
+    )  # fmt: skip
+    connections_per_address_max: int = _row(
+        "LIVEBLOG_CONNECTIONS_PER_ADDRESS_MAX", 0,
+        "most connections from one address in a worker that are not streams; 0: no limit; proxies "
+        "in `FORWARDED_ALLOW_IPS` and this machine have none",
+        unit="connections", low=0,
+    )  # fmt: skip
     send_buffer_bytes: int = _row(
         "LIVEBLOG_SEND_BUFFER_BYTES", 65_536, "kernel buffer of one reader's socket",
         unit="bytes", low=4_096, high=16_777_216,

@@ -39,7 +39,7 @@ PROBLEMS: Final = {
     "sign-in-refused": "The name or the password is wrong.",
     "store-down": "The store is unreachable. A write may or may not have been stored. Repeat it"
     " with the same Idempotency-Key: it is stored once.",
-    "too-large": "The body has more than 1 MiB.",
+    "too-large": "The body has more bytes than the detail allows.",
     "too-many-tries": "There were too many tries to sign in. Repeat the request after the seconds"
     " in Retry-After.",
     "too-slow": "The body did not arrive in time.",

@@ -22,7 +22,8 @@ from liveblog.blog.model import Caller
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
 from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.editors import cors
-from liveblog.editors.auth import caller_of, read_body, site_url
+from liveblog.editors.auth import caller_of, site_url
+from liveblog.editors.bodies import Bodies, bodies_of, count_in
 from liveblog.editors.decisions import ANY_REVISION, Revisions
 from liveblog.editors.problems import PRIVATE, Problems
 from liveblog.editors.publishing import Publishing
@@ -66,7 +67,11 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 def routes(
-    publishing: Publishing, accounts: Accounts, settings: Settings, problems: Problems
+    publishing: Publishing,
+    accounts: Accounts,
+    settings: Settings,
+    problems: Problems,
+    bodies: Bodies,
 ) -> list[BaseRoute]:
     """Return the routes of the API, and of the pages that explain its problems (RFC 9457)."""
 
@@ -74,7 +79,7 @@ def routes(
         return _explanation(str(request.path_params["name"]), problems)
 
     paths = [
-        Route(path, _Path(handlers, publishing, accounts, settings, problems))
+        Route(path, _Path(handlers, publishing, accounts, settings, problems, bodies))
         for path, handlers in _TABLE.items()
     ]
     return [*paths, Route("/problems/{name}", explain)]
@@ -94,8 +99,9 @@ class _Path:
         accounts: Accounts,
         settings: Settings,
         problems: Problems,
+        bodies: Bodies,
     ) -> None:
-        self._handlers, self._publishing = handlers, publishing
+        self._handlers, self._publishing, self._bodies = handlers, publishing, bodies
         self._accounts, self._settings, self._problems = accounts, settings, problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,6 +122,7 @@ class _Path:
         if handler is None:
             return self._not_allowed(request.method)
         caller = await caller_of(request, self._accounts, self._settings)
+        count_in(request, self._bodies)
         site = site_url(request, self._settings)
         return await handler(Call(request, caller, self._publishing, site))
 
@@ -304,11 +311,11 @@ def _bad_parameter(detail: str) -> Problem:
 async def _fields(request: Request, media_types: tuple[str, ...]) -> dict[str, object]:
     """Return the JSON object in the body.
 
-    Raises Problem: 415 for another media type, what `read_body` raises, 400 for broken JSON, 422
+    Raises Problem: 415 for another media type, what `Bodies.read` raises, 400 for broken JSON, 422
     when the JSON is no object.
     """
     _check_media_type(request, media_types)
-    fields: dict[str, object] = decode_json(await read_body(request))
+    fields: dict[str, object] = decode_json(await bodies_of(request).read(request))
     return fields
 
 

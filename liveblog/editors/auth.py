@@ -1,4 +1,4 @@
-"""Authentication of editors: credentials, origins, sign-in limits and body sizes.
+"""Authentication of editors: credentials, origins and sign-in limits.
 
 The API and the desk check every request here, so that each of these rules exists once.
 
@@ -6,16 +6,14 @@ Rules: no Redis and no password hashes (accounts has them), no permission to wri
 decides that).
 """
 
-import asyncio
 import logging
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from liveblog.address import counted_address
-from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, forbidden
 from liveblog.forwarded import page_of_scope
@@ -28,7 +26,6 @@ log = logging.getLogger(__name__)
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 REFUSALS: Final = Seldom()  # limits the log lines about origins; one for each worker
-BODY_WAIT_S: Final = 30.0  # longest wait for a whole request body
 
 # Limits of tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
 SIGN_IN_WINDOW_S: Final = 15 * 60
@@ -268,34 +265,3 @@ def _set_cookie(
         httponly=True,
         samesite="lax",
     )
-
-
-# -- bodies
-
-
-async def read_body(request: Request, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """Return the request's body, of at most `bytes_max` bytes.
-
-    Raises Problem: 413 as soon as the body is known to be longer, 408 after BODY_WAIT_S, 400 when
-    the sender disconnects.
-    """
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length[:16]) > bytes_max:
-        raise _too_large(bytes_max)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WAIT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > bytes_max:
-                    raise _too_large(bytes_max)
-    except TimeoutError:
-        detail = f"The body took longer than {BODY_WAIT_S:g} seconds."
-        raise Problem(408, "too-slow", detail) from None
-    except ClientDisconnect:
-        raise Problem(400, "incomplete", "The connection ended before the body did.") from None
-    return bytes(body)
-
-
-def _too_large(bytes_max: int) -> Problem:
-    return Problem(413, "too-large", f"The body is too large; the limit is {bytes_max:,} bytes.")

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from liveblog.blog.model import Blog, Caller, Entry, is_entry_id
 from liveblog.blog.problem import Problem
 from liveblog.editors import forms
+from liveblog.editors.bodies import AllBodies
 from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
 from liveblog.editors.problems import Problems
@@ -57,10 +58,11 @@ def routes(
     settings: Settings,
     pages: Pages,
     problems: Problems,
+    bodies: AllBodies,
     now_ms: Callable[[], int],
 ) -> list[BaseRoute]:
     """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
-    gate = Gate(accounts, settings, pages, problems)
+    gate = Gate(accounts, settings, pages, problems, bodies)
     blogs = _Blogs(publishing, pages, now_ms)
     entries = _Entries(publishing, pages, blogs)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"

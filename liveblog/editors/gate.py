@@ -15,9 +15,11 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import auth, forms
+from liveblog.editors.bodies import SIGN_IN_BODY_BYTES_MAX, AllBodies, bodies_of, count_in
 from liveblog.editors.forms import Boxes
 from liveblog.editors.problems import Problems
 from liveblog.html.pages import Pages
@@ -33,6 +35,7 @@ _TITLES: Final = {
     404: "Not found",
     410: "Deleted",
 }
+UNREAD: Final = (408, 413, 503)  # statuses of problems for which a body was not read
 _DESK_PATH: Final = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
 
 
@@ -40,16 +43,22 @@ class Gate:
     """Wraps the desk's endpoints, and answers the requests for signing in and out."""
 
     def __init__(
-        self, accounts: Accounts, settings: Settings, pages: Pages, problems: Problems
+        self,
+        accounts: Accounts,
+        settings: Settings,
+        pages: Pages,
+        problems: Problems,
+        bodies: AllBodies,
     ) -> None:
         self._accounts, self._settings = accounts, settings
-        self._pages, self._problems = pages, problems
+        self._pages, self._problems, self._bodies = pages, problems, bodies
 
     def signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
         """Return an endpoint that admits signed-in editors, and sends everyone else to sign in."""
 
         async def answer(request: Request) -> Response:
             caller = await auth.caller_of(request, self._accounts, self._settings)
+            count_in(request, self._bodies.editors)
             return await endpoint(request, caller)
 
         return self.open(answer)
@@ -58,6 +67,7 @@ class Gate:
         """Return an endpoint that admits everyone, shows problems as pages and forbids caching."""
 
         async def answer(request: Request) -> Response:
+            count_in(request, self._bodies.strangers)
             try:
                 response = await endpoint(request)
             except StoreDown as error:
@@ -80,7 +90,7 @@ class Gate:
         return RedirectResponse(path, 303)
 
     async def sign_in(self, request: Request) -> Response:
-        boxes = await read_form(request)
+        boxes = await read_form(request, SIGN_IN_BODY_BYTES_MAX)
         name, password = boxes.get("name", "").strip(), boxes.get("password", "")
         path = _desk_path(boxes.get("next", ""))
         try:
@@ -113,6 +123,10 @@ class Gate:
         text.
         """
         boxes = await self._own_form(request)
+        if isinstance(boxes, Problem):
+            if problem.status == 401 and boxes.status in UNREAD:
+                problem = boxes  # a redirect to sign in would lose the text without a word
+            boxes = {}
         signed_out, may_succeed = problem.status == 401, problem.status in (401, 503)
         if not may_succeed and not forms.has_words(boxes):
             boxes = {}
@@ -130,41 +144,46 @@ class Gate:
         )
         return page_response(html, problem.status, problem)
 
-    async def _own_form(self, request: Request) -> Boxes:
+    async def _own_form(self, request: Request) -> Boxes | Problem:
         """Return the boxes (input names and texts) of the form that a page of this site sent.
 
         Return no boxes for a form of another site, and none for the sign-in form, which contains a
-        password.
+        password. Return the problem of a form that cannot be read.
         """
         is_own = auth.is_own_page(request, self._settings)
         if request.method != "POST" or not is_own or request.url.path == "/desk/sign-in":
             return {}
         try:
             return await read_form(request)
-        except Problem:
-            return {}
+        except Problem as problem:
+            return problem
 
 
 def page_response(html: str, status: int = 200, problem: Problem | None = None) -> Response:
     """Return the HTTP answer that contains a page, with the problem's Retry-After if any."""
-    retry_after_s = problem.retry_after_s if problem else None
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    headers = {}
+    if problem and problem.retry_after_s is not None:
+        headers["Retry-After"] = str(problem.retry_after_s)
     return Response(html, status, headers, "text/html")
 
 
-async def read_form(request: Request) -> Boxes:
+async def read_form(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Boxes:
     """Return the boxes of the form that the request contains.
 
-    Raises Problem: 413, 415, 400 for a body that is not a form in UTF-8.
+    Raises Problem: 415, what `Bodies.read` raises, 400 for a body that is not a form in UTF-8.
     """
     forms.check_form_type(request.headers.get("content-type", "text/plain"))
-    return forms.decode(await _body_once(request))
+    return forms.decode(await _body_once(request, bytes_max))
 
 
-async def _body_once(request: Request) -> bytes:
-    """Return the request's body; a second call, for a problem's page, returns the same body."""
+async def _body_once(request: Request, bytes_max: int) -> bytes:
+    """Return the request's body; a second call, for a problem's page, returns the same body.
+
+    After the first call failed, a second one returns b"" and does not wait for the body again.
+    """
     if not hasattr(request.state, "body"):
-        request.state.body = await auth.read_body(request)
+        request.state.body = b""
+        request.state.body = await bodies_of(request).read(request, bytes_max)
     body: bytes = request.state.body
     return body
 

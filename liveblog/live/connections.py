@@ -19,6 +19,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from liveblog.live import rfc6455
+from liveblog.live.backlog import PIPELINED_BODY_BYTES_MAX, PIPELINED_MAX
 from liveblog.live.direct import HEAD_S, AppState, DirectReader
 from liveblog.live.events import EventReader
 from liveblog.live.exchange import (
@@ -35,6 +36,7 @@ from liveblog.live.exchange import (
     Incident,
     Owed,
 )
+from liveblog.live.flow import Flow
 from liveblog.live.head import (
     EVENTS,
     HEAD_BYTES_MAX,
@@ -50,6 +52,7 @@ from liveblog.live.head import (
     kind_of,
     write_head,
 )
+from liveblog.live.plain import FULL, is_for_operators
 from liveblog.live.websocket import SocketReader
 
 if TYPE_CHECKING:
@@ -91,17 +94,34 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
         self._transport = transport
-        self._direct.heads.note(self)
+        self._direct.enter(self, transport)
 
     def data_received(self, data: bytes) -> None:
         self._data = self._data + data if self._data else data
         kind = kind_of(self._data)
         if len(self._data) > HEAD_BYTES_MAX and head_bytes(self._data) > HEAD_BYTES_MAX:
             self._refuse(TOO_LONG)
-        elif kind:
+        elif kind and self._has_place(kind):
             self._direct.heads.forget(self)
             protocol = READERS.get(kind, Http)(*self._parts)
             _hand_over(self._transport, protocol, self._data)
+
+    def _has_place(self, kind: Kind) -> bool:
+        """Return False while the request line of a connection over a limit may still come.
+
+        Refuse the connection when no limit leaves a place for its request. The door refuses
+        streams, so that their readers get a close code.
+        """
+        why = self._direct.plain.over.get(self._transport)
+        if why is None or kind is not OTHER:
+            return True
+        if b"\r\n" not in self._data:
+            return False
+        if why == FULL and is_for_operators(self._data):
+            return True
+        self._direct.heads.forget(self)
+        self._direct.refuse(why, self, self._transport)
+        return False
 
     def head_is_late(self) -> None:
         """Answer 408 to an incomplete head; close a connection on which no bytes have come.
@@ -123,6 +143,7 @@ class Front(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._direct.heads.forget(self)
         self._direct.closing.forget(self)
+        self._direct.plain.leave(self._transport)
 
 
 class Http(HttpToolsProtocol):
@@ -135,6 +156,10 @@ class Http(HttpToolsProtocol):
     length of a head that came in one read is checked only when the read is longer than the limit.
     """
 
+    # With more than 30 attributes, Python gives each object a dictionary with keys of its own. That
+    # would take 1.3 KB more, so these attributes are slots.
+    __slots__ = ("_direct", "_exchange", "_fault", "_has_deadline", "_idle", "_parts", "_running")
+
     def __init__(
         self,
         config: "Config",
@@ -145,6 +170,7 @@ class Http(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._parts = config, server_state, app_state
         self._direct = app_state["direct"]
+        self._idle = self._direct.plain.idle
         self._exchange = Exchange()
         self._has_deadline = False  # whether this connection has a deadline for a head or body
         self._fault = INVALID  # the answer when the parser rejects a request
@@ -156,12 +182,14 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
         super().connection_made(transport)
+        self.flow = Flow(transport, self._direct.arrived)
         # One unsent byte must pause writing, since the pause starts a deadline. With uvicorn's
         # default limit, 64 KiB of unsent bytes would start no deadline. A plain transport pauses
         # above `high`, so `high` is 0. A TLS transport pauses at `high`, so `high` is 1.
         transport.set_write_buffer_limits(high=int(self.scheme == "https"), low=0)
 
     def data_received(self, data: bytes) -> None:
+        self._idle.pop(self.transport, None)
         if data.startswith(STREAM_START):
             kind = kind_of(data)
             if kind and kind is not OTHER and self._takes_over(kind, data):
@@ -187,9 +215,18 @@ class Http(HttpToolsProtocol):
         if exchange.is_too_long:
             self._meet(Incident.INVALID, TOO_LONG)
         is_open, in_body = not self.transport.is_closing(), exchange.state is BODY
+        if in_body and self.cycle.body and not self.cycle.response_complete:
+            self.flow.pause_reading()  # until the application takes these bytes
         self._direct.bodies.note_while(is_open and in_body, self)
         self._direct.heads.note_while(is_open and exchange.awaits_head, self)
         self._has_deadline = in_body or exchange.awaits_head
+        if is_open and not self._has_deadline and self.cycle and self.cycle.response_complete:
+            # The end of a body whose answer was complete before: the client may ask again.
+            self._direct.closing.forget(self)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            self._idle[self.transport] = None
 
     def _takes_over(self, kind: Kind, data: bytes) -> bool:
         """Let a `SocketReader` or `EventReader` take the connection.
@@ -248,6 +285,9 @@ class Http(HttpToolsProtocol):
             if fault:
                 self._fault = fault
                 raise _Rejected
+        if self.pipeline and len(self.pipeline) >= PIPELINED_MAX:
+            self._direct.plain.closed["pipelined"] += 1
+            raise _Rejected
         event = REQUEST
         if parser.should_upgrade():
             if self._should_upgrade():
@@ -259,10 +299,16 @@ class Http(HttpToolsProtocol):
         exchange.on(event)
         if event is REQUEST:
             self.headers = _TRAILERS
+        if self.pipeline:
+            self._direct.pipelined.note(self.transport, len(self.pipeline), self)
 
     def on_body(self, body: bytes) -> None:
         self._exchange.on(DATA)
         super().on_body(body)
+        if self.pipeline and len(self.cycle.body) > PIPELINED_BODY_BYTES_MAX:
+            self._direct.plain.closed["pipelined"] += 1
+            raise _Rejected
+        self._direct.arrived.note(self.transport, len(self.cycle.body), self)
 
     def on_message_complete(self) -> None:
         exchange = self._exchange
@@ -274,7 +320,8 @@ class Http(HttpToolsProtocol):
 
     def _meet(self, incident: Incident, fault: Fault = INVALID) -> Decision:
         """Carry out and return the decision of `Exchange` on an incident, such as a timeout."""
-        decision = self._exchange.decide(incident, self._owed())
+        is_full = self.transport.get_write_buffer_size() > 0
+        decision = self._exchange.decide(incident, _owed(self.cycle, self._running, is_full))
         if decision is Decision.REFUSE:
             self._direct.close_with(rfc6455.refusal(*fault), self, self.transport)
         elif decision is Decision.FINISH:
@@ -288,18 +335,17 @@ class Http(HttpToolsProtocol):
             self._direct.heads.note(self)
         return decision
 
-    def _owed(self) -> Owed:
-        cycle, is_full = self.cycle, self.transport.get_write_buffer_size() > 0
-        if cycle is None or cycle.response_complete:
-            return Owed.BUFFER if is_full else Owed.NOTHING
-        if cycle.response_started:
-            return Owed.REST
-        return Owed.NEXT if cycle is self._running and not is_full else Owed.LATER
-
     def head_is_late(self) -> None:
         self._meet(Incident.LATE, TOO_LATE)
 
     def abort(self) -> None:
+        """Abort the connection, and free the bytes of bodies at once.
+
+        The application learns that the client has gone, and cannot mistake a body for an empty one.
+        """
+        for cycle in (self._running, self.cycle, *(waiting for waiting, _ in self.pipeline)):
+            if cycle:
+                cycle.disconnected, cycle.body = True, bytearray()
         self.transport.abort()
 
     # -- answers
@@ -307,14 +353,31 @@ class Http(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._direct.undrained.note(self)
+        transport = self.transport
+        self._direct.unread.note(transport, transport.get_write_buffer_size(), self)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._direct.undrained.forget(self)
+        self._direct.unread.forget(self.transport)
+        if self.timeout_keep_alive_task:
+            self._idle[self.transport] = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is None:
+            if self.pipeline:
+                self._direct.pipelined.note(self.transport, len(self.pipeline), self)
+            else:
+                self._direct.pipelined.forget(self.transport)
+        elif self._exchange.state is BODY:
+            self._direct.closing.note(self)  # for the rest of the body
+        elif not self.flow.write_paused:
+            self._idle[self.transport] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -325,12 +388,31 @@ class Http(HttpToolsProtocol):
             running.message_event.set()
         self._forget()
         self._direct.closing.forget(self)
+        self._direct.plain.leave(self.transport)
 
     def _forget(self) -> None:
-        """Remove every deadline of this connection."""
+        """Remove every deadline and backlog of this connection."""
         self._unset_keepalive_if_required()
-        for deadlines in (self._direct.heads, self._direct.bodies, self._direct.undrained):
+        direct = self._direct
+        for deadlines in (direct.heads, direct.bodies, direct.undrained):
             deadlines.forget(self)
+        for backlog in (direct.unread, direct.arrived, direct.pipelined):
+            if backlog.total:
+                backlog.forget(self.transport)
+
+
+def _owed(
+    cycle: RequestResponseCycle | None, running: RequestResponseCycle | None, is_full: bool
+) -> Owed:
+    """Return the state of the answer of the last request, `cycle`.
+
+    `running` is the request whose answer is being sent. `is_full`: bytes are unsent.
+    """
+    if cycle is None or cycle.response_complete:
+        return Owed.BUFFER if is_full else Owed.NOTHING
+    if cycle.response_started:
+        return Owed.REST
+    return Owed.NEXT if cycle is running and not is_full else Owed.LATER
 
 
 class _Rejected(Exception):

@@ -34,6 +34,14 @@ class Deadlines(Generic[T]):
         """Give a connection a deadline when `is_due`; otherwise remove its deadline."""
         self.note(connection) if is_due else self.forget(connection)
 
+    def pop_earliest(self, older_than_s: float) -> T | None:
+        """Forget and return the connection noted first, if it was noted so many seconds ago."""
+        connection = next(iter(self._since), None)
+        if connection is None or self._clock() - self._since[connection] < older_than_s:
+            return None
+        del self._since[connection]
+        return connection
+
     def passed(self, *, all_of_them: bool = False) -> Iterator[T]:
         """Yield and forget the late connections, or `all_of_them`; the earliest deadline first."""
         before = self._clock() - self._seconds

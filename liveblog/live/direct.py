@@ -17,13 +17,29 @@ from dataclasses import dataclass, field
 from os import write
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from liveblog.address import counted_address
+from liveblog.address import counted_address, is_local
 from liveblog.forwarded import NOTHING, Forwarded, Headers, Proxies, is_forwarded, page_of
+from liveblog.live import rfc6455
+from liveblog.live.backlog import (
+    ARRIVED_BYTES_MAX,
+    PIPELINED_IN_ALL_MAX,
+    UNREAD_BYTES_MAX,
+    Backlog,
+)
 from liveblog.live.blog import LiveBlog
 from liveblog.live.deadlines import Deadlines
-from liveblog.live.door import GONE, Door, Refusal, StreamRequest, has_missed_nothing, read_request
+from liveblog.live.door import (
+    GONE,
+    Door,
+    Refusal,
+    StreamRequest,
+    has_missed_nothing,
+    read_request,
+    refusal_over,
+)
 from liveblog.live.frame import Encoding
 from liveblog.live.head import Head, read_head
+from liveblog.live.plain import ADDRESS, FULL, HEADLESS_S, SLOW_S, PlainConnections
 from liveblog.live.reader import ENDED, Reader
 from liveblog.live.rfc6455 import BadHandshake
 
@@ -45,6 +61,13 @@ COPIED_BYTES_MAX: Final = 8 * 1024  # `flush` does not join a longer frame with 
 RECEIVED_BYTES_MAX: Final = 16 * 1024
 SWEEP_S: Final = 0.5  # time between two checks of the deadlines
 
+# The answers to connections over a limit (live/plain.py).
+_REFUSALS: Final = {
+    FULL: "The server has too many connections.",
+    ADDRESS: "This address has too many connections.",
+}
+_RETRY_AFTER_S: Final = "2"  # the deadlines and idle connections of a full server free places soon
+
 AppState = dict[str, "DirectTransport"]  # `create_app` puts the transport under the key "direct"
 
 
@@ -63,21 +86,26 @@ class HeadConnection(Connection, Protocol):
 
 @dataclass
 class DirectTransport:
-    """Admits the direct readers of a worker, and ends connections that miss a deadline.
+    """Admits connections and direct readers of a worker, and ends those that miss a deadline.
 
     `door` accepts or refuses readers, and counts them (live/door.py). The headers of `proxies` are
-    believed.
+    believed. `plain` counts the connections that are not streams (live/plain.py).
     """
 
     door: Door
     proxies: Proxies = field(default_factory=lambda: Proxies(""))
     clock: Callable[[], float] = time.monotonic
+    plain: PlainConnections = field(default_factory=PlainConnections)
 
     def __post_init__(self) -> None:
         self.heads = Deadlines[HeadConnection](HEAD_S, self.clock)
         self.bodies = Deadlines[Connection](BODY_S, self.clock)
         self.closing = Deadlines[Connection](CLOSING_S, self.clock)
         self.undrained = Deadlines[Connection](UNDRAINED_S, self.clock)
+        closed = self.plain.closed
+        self.unread = Backlog(UNREAD_BYTES_MAX, "unread", closed)
+        self.arrived = Backlog(ARRIVED_BYTES_MAX, "arrived", closed)
+        self.pipelined = Backlog(PIPELINED_IN_ALL_MAX, "pipelined", closed)
         self._delayed: list[DirectReader] = []  # readers to flush when the event loop turn ends
 
     async def run(self) -> None:
@@ -89,6 +117,7 @@ class DirectTransport:
             for deadlines in (self.bodies, self.closing, self.undrained):
                 for connection in deadlines.passed():
                     connection.abort()
+            self.plain.report(self.clock(), self.door.count)
 
     def close_with(
         self, answer: bytes, connection: Connection, transport: asyncio.Transport
@@ -104,6 +133,56 @@ class DirectTransport:
         for connection in self.closing.passed(all_of_them=True):
             connection.abort()
 
+    # -- new connections
+
+    def enter(self, connection: HeadConnection, transport: asyncio.Transport) -> None:
+        """Count a new connection; with too many, close another one, restrict it, or refuse it."""
+        plain = self.plain
+        address = self._counted(transport) if plain.limits.per_address_max else ""
+        if not plain.enter(transport, address, self.door.count) or self._makes_room(transport):
+            self.heads.note(connection)
+        else:
+            self.refuse(FULL, connection, transport)
+
+    def _makes_room(self, transport: asyncio.Transport) -> bool:
+        """Close idle connections or a slow one. Return False when a new one has no place at all.
+
+        When none can be closed, the new connection may only use the reserve.
+        """
+        plain = self.plain
+        if plain.close_idle():
+            return True
+        is_full = plain.is_reserve_taken(self.door.count)
+        has_closed = self._close_slow(0 if is_full else HEADLESS_S)
+        if is_full or not has_closed:
+            plain.over.setdefault(transport, FULL)
+        return has_closed or not is_full
+
+    def _close_slow(self, headless_s: float) -> bool:
+        """Close the connection that has been slow the longest. Return False when none is slow."""
+        for why, deadlines, slow_s in (
+            ("waiting", self.heads, headless_s),
+            ("slow", self.undrained, SLOW_S),
+            ("slow", self.bodies, SLOW_S),
+        ):
+            connection = deadlines.pop_earliest(slow_s)
+            if connection:
+                self.plain.closed[why] += 1
+                connection.abort()
+                return True
+        return False
+
+    def _counted(self, transport: asyncio.Transport) -> str:
+        """Return the address under which a connection counts; "" for a proxy or this machine."""
+        host = _peer(transport)
+        return "" if is_local(host) or self.proxies.trusts(host) else counted_address(host)
+
+    def refuse(self, why: str, connection: Connection, transport: asyncio.Transport) -> None:
+        """Answer 503 to a connection over a limit, and close the connection."""
+        self.plain.refused[why] += 1
+        answer = rfc6455.refusal(503, _REFUSALS[why], retry_after=_RETRY_AFTER_S)
+        self.close_with(answer, connection, transport)
+
     # -- admission
 
     def admit(self, reader: "DirectReader", head: Head, transport: asyncio.Transport) -> None:
@@ -115,9 +194,10 @@ class DirectTransport:
         forwarded, address = self._sender(head.headers, transport)
         page = page_of(head.headers, forwarded)
         request = read_request(head.slug, head.query, head.headers, page, address)
-        found: Refusal | LiveBlog | None = self.door.refusal(request)
+        found: Refusal | LiveBlog | None = self._refusal(request, transport)
         if not found:
             self.door.count_in(reader.transport_name, address)
+            self.plain.leave(transport)
             reader.address = address
             reader.encoding = reader.encoding.of_content(request.as_data)
             found = self.door.hub.held(request.slug)
@@ -126,6 +206,13 @@ class DirectTransport:
             self._flush_later(reader)
         else:
             self.door.hub.spawn(self._find(reader, request, transport))
+
+    def _refusal(self, request: StreamRequest, transport: asyncio.Transport) -> Refusal | None:
+        why = self.plain.over.get(transport)
+        if why is None:
+            return self.door.refusal(request)
+        self.plain.refused[why] += 1
+        return refusal_over(why)
 
     async def _find(
         self, reader: "DirectReader", request: StreamRequest, transport: asyncio.Transport
@@ -156,8 +243,7 @@ class DirectTransport:
         is_told = is_forwarded(headers)
         if not is_told and not self.door.readers_per_address_max:
             return NOTHING, ""
-        peer = transport.get_extra_info("peername")
-        host = str(peer[0]) if isinstance(peer, tuple | list) else ""
+        host = _peer(transport)
         forwarded = self.proxies.read(host, headers) if is_told else NOTHING
         return forwarded, counted_address(forwarded.address or host)
 
@@ -176,6 +262,12 @@ class DirectTransport:
         readers, self._delayed = self._delayed, []
         for reader in readers:
             reader.flush()
+
+
+def _peer(transport: asyncio.Transport) -> str:
+    """Return the address of a connection's other end, "" for a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple | list) else ""
 
 
 class DirectReader(Reader[bytes], asyncio.Protocol):
@@ -332,5 +424,6 @@ class DirectReader(Reader[bytes], asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._leave(GONE)
         self._direct.closing.forget(self)
+        self._direct.plain.leave(self._transport)
         if self.address is not None:
             self._direct.door.count_out(self.transport_name, self.address)

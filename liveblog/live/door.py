@@ -235,5 +235,10 @@ class Door:
                     await self._empty.wait()
 
 
+def refusal_over(why: str) -> Refusal:
+    """Return the refusal of a reader whose connection exceeds a limit: "full" or "address"."""
+    return _refusal(OVERLOAD_WINDOW_MS, TOO_MANY if why == "address" else FULL, why)
+
+
 def _refusal(after_ms: tuple[int, int] | None, code: int, why: str) -> Refusal:
     return Refusal(frames.bye(after_ms, why), code, why)

@@ -1,4 +1,4 @@
-"""The counters of live/hub.py and live/door.py in Prometheus' format: `GET /metrics`.
+"""The counters of hub, door and plain connections in Prometheus' format: `GET /metrics`.
 
 Code that runs for every reader counts in plain integers of `Hub` and `Door`, which is cheap.
 `Metrics` copies them into the metrics of `prometheus_client` once a second and at each scrape.
@@ -31,6 +31,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
+from liveblog.live.plain import CLOSED, REFUSED, PlainConnections
 
 Label = TypeVar("Label", str, int)
 
@@ -64,8 +65,9 @@ class Metrics:
     the worker serves. `text` returns the body of the answer to `GET /metrics`.
     """
 
-    def __init__(self, door: Door) -> None:
-        self._door, self._copied = door, dict[tuple[str, str], int]()
+    def __init__(self, door: Door, plain: PlainConnections) -> None:
+        self._door, self._plain = door, plain
+        self._copied = dict[tuple[str, str], int]()
         self._registry = CollectorRegistry()
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
@@ -98,6 +100,7 @@ class Metrics:
         hub, door = self._door.hub, self._door
         for name, text, value in _gauges(hub):
             self._gauge(name, text).set(value)
+        self._copy_plain()
         for transport, count in _by_label(door.readers, _TRANSPORTS).items():
             self._gauge("readers", "Readers now", "transport").labels(transport).set(count)
         for name, text, total in _totals(hub):
@@ -105,6 +108,14 @@ class Metrics:
         self._count("freed", "Readers aborted, by reason", _freed(hub), "why")
         self._count("accepts", "Requests for a stream", _by_label(door.accepts, _RESULTS), "result")
         self._count("closes", "Ends of streams", _by_label(door.closes, _CODES), "code")
+
+    def _copy_plain(self) -> None:
+        plain, connections = self._plain, "Connections that are not streams"
+        self._gauge("connections", f"{connections}, now").set(len(plain.open))
+        self._gauge("connections_idle", f"{connections}, without a request").set(len(plain.idle))
+        refused, closed = _by_label(plain.refused, REFUSED), _by_label(plain.closed, CLOSED)
+        self._count("connections_refused", "Connections refused, by limit", refused, "why")
+        self._count("connections_closed", "Connections closed early, by reason", closed, "why")
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         if name not in self._gauges:

@@ -19,6 +19,7 @@ from liveblog.blog.instant import format_time
 from liveblog.blog.model import Caller, Role
 from liveblog.blog.problem import PROBLEMS
 from liveblog.editors import api
+from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.settings import Settings
@@ -121,7 +122,8 @@ def _role(name: str) -> Role:
 def api_calls(redis: Redis) -> ApiCalls:
     accounts = Accounts(One(redis), now_ms)
     publishing = Publishing(Broker(One(redis)), now_ms)
-    app = Starlette(routes=api.routes(publishing, accounts, SETTINGS, Problems()))
+    bodies = all_bodies().editors
+    app = Starlette(routes=api.routes(publishing, accounts, SETTINGS, Problems(), bodies))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     client = httpx2.AsyncClient(transport=transport, base_url=SITE)
     return ApiCalls(client, accounts, redis)

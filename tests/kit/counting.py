@@ -11,11 +11,12 @@ import sys
 from kit.sources import FakeStore, make_hub
 from liveblog.live.door import Door
 from liveblog.live.metrics import Metrics
+from liveblog.live.plain import PlainConnections
 
 
 def main() -> None:
     door = Door(make_hub(FakeStore()))
-    metrics = Metrics(door)
+    metrics = Metrics(door, PlainConnections())
     for line in sys.stdin:
         told = json.loads(line)
         if told is not None:

@@ -25,18 +25,25 @@ from liveblog.live import direct
 from liveblog.live.connections import Front
 from liveblog.live.direct import CLOSING_S, HEAD_S, RECEIVED_BYTES_MAX, SWEEP_S, DirectTransport
 from liveblog.live.door import Door
+from liveblog.live.plain import ConnectionLimits, PlainConnections
 
 LIVE: Final = f"/blogs/{SLUG}/live"
 EVENTS: Final = f"/blogs/{SLUG}/events"
 GOOD: Final = "https://good.example"
 DEFLATE: Final = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+PROXY: Final = "192.0.2.9"  # a trusted proxy
 PING: Final = masked(0x89, b"p" * 100)
 
 
 class Site:
     """Runs a worker with one blog: `Door` admits its readers, `DirectTransport` writes to them."""
 
-    def __init__(self, readers_max: int = 0, readers_per_address_max: int = 0) -> None:
+    def __init__(
+        self,
+        readers_max: int = 0,
+        readers_per_address_max: int = 0,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.past = Past()
         self.past.publish()
@@ -44,7 +51,8 @@ class Site:
         self.hub = make_hub(self.store, loop.time)
         allowed = origin.Site(allowed=(GOOD,))
         self.door = Door(self.hub, allowed, readers_max, readers_per_address_max)
-        self.direct = DirectTransport(self.door, Proxies("127.0.0.1"), loop.time)
+        proxies, plain = Proxies(f"127.0.0.1,{PROXY}"), PlainConnections(limits)
+        self.direct = DirectTransport(self.door, proxies, loop.time, plain)
         self.kernel = Kernel()
         self.requests = 0
         self.answered: list[str] = []
@@ -55,10 +63,13 @@ class Site:
         setattr(direct, "write", self.kernel.write)  # noqa: B010 - in place of os.write
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        """Read the request's body and answer "ok": `/after/8` after 8 s, `/endless` never."""
+        """Read the request's body and answer "ok": `/after/8` after 8 s, `/endless` never.
+
+        `/early` is answered before its body is read.
+        """
         if scope["path"].startswith("/after/"):
             await asyncio.sleep(int(scope["path"].removeprefix("/after/")))
-        while (await receive()).get("more_body"):
+        while scope["path"] != "/early" and (await receive()).get("more_body"):
             pass
         headers = [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -109,9 +120,13 @@ async def turns() -> None:
 
 
 @contextlib.asynccontextmanager
-async def site(readers_max: int = 0, readers_per_address_max: int = 0) -> AsyncIterator[Site]:
+async def site(
+    readers_max: int = 0,
+    readers_per_address_max: int = 0,
+    limits: ConnectionLimits | None = None,
+) -> AsyncIterator[Site]:
     """Yield a site, with the task that closes connections at their deadlines."""
-    made = Site(readers_max, readers_per_address_max)
+    made = Site(readers_max, readers_per_address_max, limits)
     sweeping = asyncio.create_task(made.direct.run())
     try:
         await made.hub.live(SLUG)
@@ -436,9 +451,9 @@ async def bodies_are_bodies() -> None:
         long = request("/", f"Content-Length: {size}\r\n", "POST")
         for head in (long, request("/", f"{h2c}Content-Length: {size}\r\n", "POST")):
             wire = it.connect(head)
-            for _ in range(size // 1_000):
-                wire.send(b"x" * 1_000)
-            await turns()
+            for _ in range(size // 4_000):
+                wire.send(b"x" * 4_000)
+                await turns()  # the application takes these bytes, and the server reads more
             hold(Rule.ANSWER, wire.received.count(b"HTTP/1.1 200 ") == 1, wire.received)
             wire.send(request("/"))
             await turns()

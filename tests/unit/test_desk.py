@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from liveblog.blog.model import Blog, Caller, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
+from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
@@ -186,7 +187,13 @@ class Browser:
 def browser() -> Iterator[Browser]:
     publishing, accounts = RecordingPublishing(), KnownAccounts()
     routes = desk.routes(
-        cast(Publishing, publishing), accounts, Settings(), Pages(), Problems(), lambda: NOW_MS
+        cast(Publishing, publishing),
+        accounts,
+        Settings(),
+        Pages(),
+        Problems(),
+        all_bodies(),
+        lambda: NOW_MS,
     )
     with TestClient(Starlette(routes=routes), base_url=SITE, follow_redirects=False) as client:
         found = Browser(client, publishing, accounts)
@@ -388,6 +395,25 @@ def test_the_page_keeps_a_text_that_was_sent_after_signing_out(browser: Browser)
     assert answer.status_code == 401
     assert value_of(answer.text, "body") == "My words"
     assert 'href="/desk/sign-in"' in answer.text
+
+
+def test_an_unread_text_is_said_when_the_session_has_expired(browser: Browser) -> None:
+    """A redirect to sign in would lose the text without a word."""
+    browser.client.cookies.clear()
+    text = "x" * STRANGERS_BODY_BYTES_MAX
+    answer = browser.post("/desk/blogs/moon/entries", {"body": text})
+    assert answer.status_code == 413
+    assert f"{STRANGERS_BODY_BYTES_MAX:,} bytes" in answer.text
+
+
+def test_a_sign_in_form_is_at_most_8_kb(browser: Browser) -> None:
+    browser.client.cookies.clear()
+    answer = browser.post("/desk/sign-in", {"name": "dana", "password": "x" * 8_192})
+    assert answer.status_code == 413
+    assert (
+        browser.post("/desk/sign-in", {"name": "x" * 64, "password": "x" * 1_024}).status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize("path", ["/desk", "/desk/sign-in", "/desk/blogs/moon"])

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from liveblog.live import metrics as module
 from liveblog.live.door import Door
 from liveblog.live.metrics import DIRECTORY, Metrics
+from liveblog.live.plain import PlainConnections
 
 PROGRAM = Path(__file__).parents[1] / "kit" / "counting.py"
 
@@ -35,7 +36,7 @@ def samples(text: bytes | str) -> dict[str, float]:
 
 def made() -> tuple[Door, Metrics]:
     door = Door(make_hub(FakeStore()))
-    return door, Metrics(door)
+    return door, Metrics(door, PlainConnections())
 
 
 # -- one worker ------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ async def protocol() -> HttpToolsProtocol:
     "name",
     [
         *("connections", "cycle", "flow", "headers", "parser", "scheme", "scope", "transport"),
-        *("server_state", "app_state", "config", "timeout_keep_alive_task"),
+        *("server_state", "app_state", "config", "timeout_keep_alive_task", "timeout_keep_alive"),
+        *("pipeline", "loop", "timeout_keep_alive_handler"),
     ],
 )
 async def test_protocol_has_the_attribute_that_is_read(
@@ -73,7 +74,23 @@ async def test_protocol_names_the_method_of_a_request_when_its_head_is_whole(
     assert protocol.cycle is not None
 
 
-CYCLE = ("disconnected", "keep_alive", "message_event", "response_complete", "response_started")
+FLOW = ("read_paused", "write_paused", "_is_writable_event", "_transport")
+
+
+def test_flow_control_has_no_attributes_but_those_that_are_set() -> None:
+    """`live/flow.py` sets them itself."""
+    transport: Any = None
+    assert sorted(vars(FlowControl(transport))) == sorted(FLOW)
+
+
+CYCLE = (
+    "body",
+    "disconnected",
+    "keep_alive",
+    "message_event",
+    "response_complete",
+    "response_started",
+)
 
 
 @pytest.mark.parametrize("name", CYCLE)

@@ -1,0 +1,198 @@
+"""Crowds on plain connections: pages, publishing and health beside them, and the server's memory.
+
+A server with one worker may open 1,024 files. Probes (a page, an API call that publishes, /healthz;
+each on a new connection) measure times before a crowd comes and while the crowd is there:
+
+- idle: 1,000 kept-alive connections that asked once each; the server closes some of them
+- slow: 600 connections that send a sign-in body slowly; half announce 1 MiB, half send chunks
+- unread: 150 connections that ask for 300 pages each and read nothing
+
+A client that was refused, or whose request was cut off, connects again after PAUSE_S. Times and memory may grow by half
+and by a fifth. NOISE_MS is added to the times, since a probe takes 1 to 5 ms on an idle server.
+"""
+
+import asyncio
+import contextlib
+import resource
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from kit.figure import Figure
+from kit.raw import request
+from kit.servers import COMMAND, Server, serving
+
+FILES: Final = 1_024
+LIMITED: Final = ("sh", "-c", f'ulimit -n {FILES} && exec "$0" "$@"', *COMMAND)
+ROUNDS: Final = 250  # probes of each kind
+EVERY_S: Final = 0.02
+NOISE_MS: Final = 3.0
+PAUSE_S: Final = 1.0
+ENTRIES: Final = 30
+
+Crowd = Callable[["Place"], Awaitable[None]]
+
+
+class Place:
+    """A server with a live blog; `asks` has the probes' requests by name."""
+
+    def __init__(self, server: Server, slug: str, token: str) -> None:
+        self.server, self.slug = server, slug
+        entry = b'{"body":"One more entry."}'
+        head = f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        path = f"/api/blogs/{slug}/entries"
+        post = request(path, f"{head}Content-Length: {len(entry)}\r\n", "POST") + entry
+        self.asks = {
+            "page": request(f"/blogs/{slug}", "Connection: close\r\n"),
+            "publishing": post,
+            "health": request("/healthz", "Connection: close\r\n"),
+        }
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.server.port)
+
+    async def probe(self, name: str) -> float:
+        """Return the milliseconds of one request on a new connection."""
+        started = time.perf_counter()
+        reader, writer = await self.connect()
+        writer.write(self.asks[name])
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 201 ")), answer[:200]
+        return (time.perf_counter() - started) * 1_000
+
+    async def times(self) -> dict[str, float]:
+        """Return the 99th percentile of each probe, in milliseconds."""
+        found: dict[str, list[float]] = {name: [] for name in self.asks}
+        for _ in range(ROUNDS):
+            for name, times in found.items():
+                times.append(await self.probe(name))
+            await asyncio.sleep(EVERY_S)  # the rate is a part of what is measured
+        return {name: sorted(times)[len(times) * 99 // 100] for name, times in found.items()}
+
+    def rss_mb(self) -> float:
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    async def top_rss_mb(self) -> float:
+        """Return the most memory seen until the task is cancelled."""
+        top = 0.0
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                top = max(top, self.rss_mb())
+                await asyncio.sleep(0.05)  # the rate of samples
+        return top
+
+
+# -- crowds
+
+
+async def _again(client: Callable[[], Awaitable[None]]) -> None:
+    """Let a client of a crowd connect again whenever the server has ended its connection."""
+    while True:
+        with contextlib.suppress(OSError):
+            await client()
+        await asyncio.sleep(PAUSE_S)  # the crowd's rate is a part of what is measured
+
+
+async def _idle(place: Place) -> None:
+    reader, writer = await place.connect()
+    with contextlib.closing(writer):
+        writer.write(request("/healthz"))
+        if await reader.read(1):
+            await asyncio.Event().wait()  # this client has asked once
+
+
+async def _slow(place: Place, framing: str, piece: bytes) -> None:
+    reader, writer = await place.connect()
+    ended = asyncio.create_task(_ended(reader))
+    with contextlib.closing(writer):
+        kind = "Content-Type: application/x-www-form-urlencoded\r\n"
+        writer.write(request("/desk/sign-in", f"{kind}{framing}\r\n", "POST"))
+        while not ended.done():
+            writer.write(piece)
+            await asyncio.wait({ended}, timeout=0.5)  # the rate is a part of what is measured
+
+
+async def _ended(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        await reader.read()
+
+
+async def _slow_announced(place: Place) -> None:
+    await _slow(place, "Content-Length: 1048576", b"name=" + b"a" * 59)
+
+
+async def _slow_chunks(place: Place) -> None:
+    await _slow(place, "Transfer-Encoding: chunked", b"40\r\n" + b"a" * 64 + b"\r\n")
+
+
+async def _unread(place: Place) -> None:
+    reader, writer = await place.connect()
+    with contextlib.closing(writer):
+        writer.write(request(f"/blogs/{place.slug}") * 300)
+        # StreamReader stops reading the socket after twice its limit of 64 KiB.
+        while not reader.at_eof() and not reader.exception():  # noqa: ASYNC110 - a reader has no event for its end
+            await asyncio.sleep(PAUSE_S)
+
+
+@contextlib.asynccontextmanager
+async def crowd(place: Place, count: int, *kinds: Crowd) -> AsyncIterator[None]:
+    """Keep `count` clients connected during the block, of each kind as many."""
+    clients = [partial(kinds[i % len(kinds)], place) for i in range(count)]
+    tasks = [asyncio.create_task(_again(client)) for client in clients]
+    try:
+        await asyncio.sleep(2)  # all have connected, and the first limits have acted
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- the figures
+
+
+@contextlib.asynccontextmanager
+async def limited_server() -> AsyncIterator[Place]:
+    """Yield a server that may open FILES files, with a blog of ENTRIES entries, warmed up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the crowds are in this process
+    with tempfile.TemporaryDirectory() as directory:
+        log, data = Path(directory) / "log", str(Path(directory) / "data")
+        with serving(log, command=LIMITED, DATA_DIR=data) as server:
+            async with server.editor() as editor:
+                blog = await editor.blog()
+                await editor.publish_many(blog["slug"], ENTRIES)
+            place = Place(server, blog["slug"], await server.token())
+            await place.times()
+            yield place
+
+
+async def beside(name: str, count: int, *kinds: Crowd) -> AsyncIterator[Figure]:
+    """Measure the probes and the memory before a crowd and beside it."""
+    async with limited_server() as place:
+        before, rss = await place.times(), place.rss_mb()
+        top = asyncio.create_task(place.top_rss_mb())
+        async with crowd(place, count, *kinds):
+            during = await place.times()
+        top.cancel()
+        for what, time_ms in before.items():
+            must = time_ms * 1.5 + NOISE_MS
+            yield Figure(f"{what} beside {count:,} {name}, p99", must, during[what], " ms")
+        yield Figure(f"memory beside {count:,} {name}", rss * 1.2, await top, " MB")
+
+
+async def figures(idle: int = 1_000, slow: int = 600, unread: int = 150) -> AsyncIterator[Figure]:
+    """Measure each crowd beside a server of its own."""
+    crowds: dict[str, tuple[int, *tuple[Crowd, ...]]] = {
+        "idle connections": (idle, _idle),
+        "slow sign-in bodies": (slow, _slow_announced, _slow_chunks),
+        "connections with 300 unread answers": (unread, _unread),
+    }
+    for name, (count, *kinds) in crowds.items():
+        async for figure in beside(name, count, *kinds):
+            yield figure
