@@ -37,6 +37,7 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
+from liveblog.store.nodes import Nodes
 
 REINDEX_RETRY_S: Final = 2.0
 
@@ -55,14 +56,14 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     """
     worker = worker or Worker()
     nodes = connect(settings.redis_url)
-    broker = Broker(nodes, wait_for_replica=settings.durability == "replica")
+    broker = _broker(nodes, settings)
     accounts = Accounts(nodes, now_ms)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
     hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings))
     door = _door(hub, settings)
     files = Assets(scripts.with_scripts(assets.read(static_dir())))
-    pages, problems = Pages(files.prefix), Problems()
+    pages, problems = Pages(files.prefix), Problems(lambda: bool(broker.condition.refusal))
     metrics = Metrics(door)
     direct = DirectTransport(door, settings.forwarded_allow_ips)
 
@@ -97,6 +98,14 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     starlette.router.redirect_slashes = False
     # Cached answers are sent before routing, with their own security headers.
     return page.FastPath(hub, SecurityHeaders(starlette))
+
+
+def _broker(nodes: Nodes, settings: Settings) -> Broker:
+    return Broker(
+        nodes,
+        wait_for_replica=settings.durability == "replica",
+        needs_disk=settings.durability == "disk",
+    )
 
 
 def _hub_settings(settings: Settings) -> HubSettings:

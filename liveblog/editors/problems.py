@@ -1,23 +1,21 @@
 """HTTP answers for problems, in the format problem+json (RFC 9457).
 
-Rules: no Redis. The reason for an unreachable store goes to the log, never to a caller.
+Rules: no Redis. The store's own words go to the log, never to a caller.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
 import orjson
 from starlette.responses import Response
 
-from liveblog.blog.problem import Problem, StoreDown
+from liveblog.blog.problem import Problem, StoreDown, StoreRefuses
+from liveblog.once import OnceAMinute
 
 log = logging.getLogger(__name__)
 
 STORE_RETRY_AFTER_S: Final = 2
-LOG_AGAIN_S: Final = 60.0  # time before the same reason is logged again
-LOGGED_MAX: Final = 10  # different reasons logged within LOG_AGAIN_S
 # Statuses of answers that may be sent before the whole body was read. The connection is closed, so
 # that a slow sender does not occupy it.
 UNREAD: Final = (401, 408, 413)
@@ -26,14 +24,14 @@ UNREAD: Final = (401, 408, 413)
 class Problems:
     """Makes the HTTP answers for problems; each worker has one object.
 
-    Each reason of a StoreDown is logged once in LOG_AGAIN_S, and at most LOGGED_MAX different
-    reasons in that time. Without these limits, callers that retry every few seconds would fill the
-    log. `now` returns monotonic seconds.
+    Each reason of a StoreDown is logged once a minute. `is_known` returns whether the server logs
+    already, for itself, that the store refuses writes (live/watch.py).
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._logged: dict[str, float] = {}  # when each reason was logged
+    def __init__(
+        self, is_known: Callable[[], bool] = lambda: False, logged: OnceAMinute | None = None
+    ) -> None:
+        self._is_known, self._logged = is_known, logged or OnceAMinute()
 
     def response(self, problem: Problem | StoreDown) -> Response:
         """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
@@ -51,16 +49,21 @@ class Problems:
 
     def store_down(self, error: StoreDown) -> Problem:
         """Return the problem that a caller gets for StoreDown, and log the reason."""
-        self._log(str(error))
+        if isinstance(error, StoreRefuses):
+            return self._refusal(error)
+        self._log("store unreachable, answering 503: %s", error)
         detail = (
             "The store is unreachable. The request may or may not have been stored. Repeat it with"
             " the same Idempotency-Key: it is stored once."
         )
         return Problem(503, "store-down", detail, retry_after_s=STORE_RETRY_AFTER_S)
 
-    def _log(self, reason: str) -> None:
-        now = self._now()
-        self._logged = {it: at for it, at in self._logged.items() if now - at < LOG_AGAIN_S}
-        if reason not in self._logged and len(self._logged) < LOGGED_MAX:
-            self._logged[reason] = now
-            log.warning("store unreachable, answering 503: %s", reason)
+    def _refusal(self, error: StoreRefuses) -> Problem:
+        if not self._is_known():
+            self._log("store refuses writes, answering 503: %s", error)
+        detail = f"The request was not stored. The store refuses writes: {error.reason}."
+        return Problem(503, "store-refuses", detail, retry_after_s=STORE_RETRY_AFTER_S)
+
+    def _log(self, text: str, error: StoreDown) -> None:
+        if self._logged.is_due(str(error)):
+            log.warning(text, error)

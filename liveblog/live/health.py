@@ -21,15 +21,16 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
     async def readyz(_: Request) -> Response:
         # A store that becomes unreachable later causes no 503. Readers can still read, and another
         # worker could not help, since all workers have the same store.
-        store = "up" if hub.store_up else "down"
+        store = _state(hub)
         if hub.draining or not hub.store_seen:
-            return _json(
-                {"status": "draining" if hub.draining else "starting", "store": store}, 503
-            )
-        return _json({"status": "ready" if hub.store_up else "degraded", "store": store})
+            return _json({"status": "draining" if hub.draining else "starting", **store}, 503)
+        return _json({"status": "ready" if hub.store_up else "degraded", **store})
 
     async def store(request: Request) -> Response:
-        return _json({"store": hub.store_of(request.path_params["slug"])})
+        state, refusal = hub.store_of(request.path_params["slug"]), hub.store.refusal
+        # Anyone may ask, so the answer has none of the store's own words.
+        why = {"why": refusal.reason} if refusal and state == "refuses-writes" else {}
+        return _json({"store": state, **why})
 
     async def version(_: Request) -> Response:
         return _json({"version": __version__})
@@ -45,6 +46,13 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
         Route("/version", version),
         Route("/metrics", counters),
     ]
+
+
+def _state(hub: Hub) -> dict[str, str]:
+    """Return the members that state the store's condition: `store`, and `why` when it is known."""
+    refusal = hub.store.refusal if hub.store.state == "refuses-writes" else None
+    why = str(refusal) if refusal else hub.store.warning
+    return {"store": hub.store.state, **({"why": why} if why else {})}
 
 
 def _json(body: dict[str, str], status: int = 200) -> Response:

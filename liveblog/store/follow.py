@@ -24,6 +24,7 @@ from redis.exceptions import MovedError, RedisError
 from liveblog.blog.model import new_id
 from liveblog.blog.problem import StoreDown
 from liveblog.blog.timeline import Changes
+from liveblog.once import OnceAMinute
 from liveblog.store.codec import channel, decode_message
 from liveblog.store.nodes import Node, Nodes
 from liveblog.tasks import stop, until_one_ends
@@ -264,6 +265,7 @@ class Line:
         # delete a task before its end.
         self._leaving: set[asyncio.Task[None]] = set()
         self._connection: AbstractConnection | None = None
+        self._logged = OnceAMinute()
 
     async def join(self, name: str) -> None:
         """Add a channel to this connection, and subscribe to it."""
@@ -292,7 +294,8 @@ class Line:
             try:
                 await self._session()
             except (RedisError, OSError, StoreDown) as error:
-                log.warning("pub/sub: connection lost, reconnecting: %s", error)
+                if self._logged.is_due(str(error)):
+                    log.warning("pub/sub: connection lost, reconnecting: %s", error)
             if self._probed.is_set():
                 wait_s = RETRY_S[0]
             await asyncio.sleep(wait_s)

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
+from measure import states
+
 Figures = AsyncIterator[Figure]
 
-PARTS: dict[str, Callable[[], Figures]] = {}
+PARTS: dict[str, Callable[[], Figures]] = {"states": states.figures}
 
 
 async def measure(names: list[str]) -> list[Figure]:

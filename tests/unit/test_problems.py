@@ -12,9 +12,18 @@ import pytest
 from starlette.responses import Response
 
 import liveblog
-from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, http_error, invalid
-from liveblog.editors import problems
+from liveblog import once
+from liveblog.blog.problem import (
+    PROBLEMS,
+    REFUSALS,
+    Problem,
+    StoreDown,
+    StoreRefuses,
+    http_error,
+    invalid,
+)
 from liveblog.editors.problems import Problems
+from liveblog.once import OnceAMinute
 
 PACKAGE = Path(liveblog.__path__[0])
 
@@ -106,20 +115,39 @@ def test_each_reason_for_an_unreachable_store_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     at_s = 0.0
-    answers = Problems(lambda: at_s)
+    answers = Problems(logged=OnceAMinute(lambda: at_s))
     for _ in range(3):
         for reason in ("unconfirmed", "a read-only replica"):
             answers.response(StoreDown(reason))
-    assert [record.args for record in caplog.records] == [
-        ("unconfirmed",),
-        ("a read-only replica",),
+    assert [record.message.partition(": ")[2] for record in caplog.records] == [
+        "unconfirmed",
+        "a read-only replica",
     ]
-    at_s = problems.LOG_AGAIN_S
+    at_s = once.AGAIN_S
     answers.response(StoreDown("unconfirmed"))
     assert len(caplog.records) == 3
     for number in range(100):
         answers.response(StoreDown(f"another, {number}"))
-    assert len(caplog.records) == 2 + problems.LOGGED_MAX
+    assert len(caplog.records) == 2 + once.TEXTS_MAX
+
+
+@pytest.mark.parametrize("cause", REFUSALS)
+def test_a_refused_write_is_answered_as_not_stored_with_its_reason(cause: Any) -> None:
+    body = body_of(Problems().response(StoreRefuses(cause, "secret words of the store")))
+    assert (body["status"], body["type"]) == (503, "/problems/store-refuses")
+    assert "The request was not stored." in body["detail"]
+    assert REFUSALS[cause] in body["detail"]
+    assert "secret" not in body["detail"]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_refused_write_is_logged_unless_the_server_logs_the_state(
+    caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    answers = Problems(lambda: is_known)
+    for _ in range(100):
+        answers.response(StoreRefuses("memory", "OOM"))
+    assert caplog.messages == ["store refuses writes, answering 503: OOM"] * (not is_known)
 
 
 def test_401_names_the_way_to_authenticate() -> None:
