@@ -3,6 +3,7 @@
 Rules: the keys of one call have one hash tag, so they are on one server.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -32,3 +33,14 @@ async def read(redis: Client, *commands: Command) -> list[Any]:
         words = [orjson.dumps([name, *map(str, more)]) for name, _, *more in commands]
         replies: list[Any] = await redis.eval(_READ, len(keys), *keys, *words)
         return replies
+
+
+def pairs(reply: Sequence[Any]) -> list[tuple[bytes, float]]:
+    """Return the (member, score) pairs of a reply to a command with WITHSCORES.
+
+    RESP3 has a list for each pair; RESP2 and scripts have members and scores in turn.
+    """
+    nested = (
+        reply if reply and isinstance(reply[0], list) else zip(reply[::2], reply[1::2], strict=True)
+    )
+    return [(member, float(score)) for member, score in nested]

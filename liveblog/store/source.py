@@ -95,7 +95,8 @@ class StoreSource:
         )
         if not epoch:
             return None
-        ids.append(listed[::2])  # then each id's score
+        scores = atomic.pairs(listed)
+        ids.append([id for id, _ in scores])
         wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
         entries = await self.entries.by_id(slug, wanted)
         top = int(offset)
@@ -103,7 +104,7 @@ class StoreSource:
             raise ValueError(f"{slug} has no check for each of its {top} changes")
         position = Position(epoch.decode(), top, chain[-8:].decode())
         held = [entry for entry in entries if (entry.offset or 0) <= top]
-        window = int(listed[-1]) if len(listed) == 2 * WINDOW else 0
+        window = int(scores[-1][1]) if len(scores) == WINDOW else 0
         return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
