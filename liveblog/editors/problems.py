@@ -4,6 +4,7 @@ Rules: no Redis. The store's own words go to the log, never to a caller.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,7 @@ from liveblog.once import OnceAMinute
 log = logging.getLogger(__name__)
 
 STORE_RETRY_AFTER_S: Final = 2
+NOTICED_WITHIN_S: Final = 3.0
 # Statuses of answers that may be sent before the whole body was read. The connection is closed, so
 # that a slow sender does not occupy it.
 UNREAD: Final = (401, 408, 413)
@@ -25,13 +27,18 @@ class Problems:
     """Makes the HTTP answers for problems; each worker has one object.
 
     Each reason of a StoreDown is logged once a minute. `is_known` returns whether the server logs
-    already, for itself, that the store refuses writes (live/watch.py).
+    already that the store refuses writes (live/watch.py). A refusal is logged here when the server
+    does not notice it within NOTICED_WITHIN_S, as when the store forbids the keys of one blog.
+    `now` returns monotonic seconds.
     """
 
     def __init__(
-        self, is_known: Callable[[], bool] = lambda: False, logged: OnceAMinute | None = None
+        self,
+        is_known: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._is_known, self._logged = is_known, logged or OnceAMinute()
+        self._is_known, self._now, self._logged = is_known, now, OnceAMinute(now)
+        self._unnoticed_since_s: float | None = None
 
     def response(self, problem: Problem | StoreDown) -> Response:
         """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
@@ -59,10 +66,19 @@ class Problems:
         return Problem(503, "store-down", detail, retry_after_s=STORE_RETRY_AFTER_S)
 
     def _refusal(self, error: StoreRefuses) -> Problem:
-        if not self._is_known():
+        if self._is_unnoticed():
             self._log("store refuses writes, answering 503: %s", error)
         detail = f"The request was not stored. The store refuses writes: {error.reason}."
         return Problem(503, "store-refuses", detail, retry_after_s=STORE_RETRY_AFTER_S)
+
+    def _is_unnoticed(self) -> bool:
+        """Return whether the server has not noticed for a while that the store refuses writes."""
+        if self._is_known():
+            self._unnoticed_since_s = None
+            return False
+        if self._unnoticed_since_s is None:
+            self._unnoticed_since_s = self._now()
+        return self._now() - self._unnoticed_since_s >= NOTICED_WITHIN_S
 
     def _log(self, text: str, error: StoreDown) -> None:
         if self._logged.is_due(str(error)):

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
@@ -22,6 +23,7 @@ from liveblog.editors.results import DeleteResult, EntryResult, RevisionConflict
 from liveblog.store import source
 from liveblog.store.broker import Broker
 from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
+from liveblog.store.condition import Condition
 from liveblog.store.connect import connect
 from liveblog.store.nodes import Nodes, One
 from liveblog.store.writes import CallKey, Refused, Stale, Write, entry_write
@@ -282,6 +284,26 @@ async def test_rotation_stores_nothing_when_the_store_forbids_a_command(
             await (await guest(rule)).source.rotate(SLUG, ahead)
         assert await room.contents() == before, rule
     assert await room.broker.source.rotate(SLUG, ahead)
+
+
+@pytest.mark.parametrize("rules", [(), ("-config",), ("-config", "-info")])
+async def test_check_reads_the_settings_that_the_store_shows(
+    room: Room, guest: Callable[..., Awaitable[Broker]], rules: tuple[str, ...]
+) -> None:
+    condition = Condition((await guest(*rules)).writes.nodes, needs_disk=True)
+    for _ in range(2):  # a server that forbids CONFIG is asked by INFO from the second check on
+        assert await condition.check() == ""
+    await room.redis.config_set("maxmemory-policy", "allkeys-lru")
+    warning = await condition.check()
+    await room.redis.config_set("maxmemory-policy", "noeviction")
+    assert ("allkeys-lru" in warning) == ("-info" not in rules)
+    await room.redis.config_set("appendonly", "no")
+    try:
+        with pytest.raises(StoreRefuses, match="appendonly is no") if warning else nullcontext():
+            await condition.check()
+    finally:
+        await room.redis.config_set("appendonly", "yes")
+    assert (condition.refusal is not None) == bool(warning)
 
 
 async def test_write_is_refused_when_replicas_are_missing_and_one_must_confirm_it(

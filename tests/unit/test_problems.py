@@ -23,7 +23,6 @@ from liveblog.blog.problem import (
     invalid,
 )
 from liveblog.editors.problems import Problems
-from liveblog.once import OnceAMinute
 
 PACKAGE = Path(liveblog.__path__[0])
 
@@ -115,7 +114,7 @@ def test_each_reason_for_an_unreachable_store_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     at_s = 0.0
-    answers = Problems(logged=OnceAMinute(lambda: at_s))
+    answers = Problems(now=lambda: at_s)
     for _ in range(3):
         for reason in ("unconfirmed", "a read-only replica"):
             answers.response(StoreDown(reason))
@@ -140,14 +139,17 @@ def test_a_refused_write_is_answered_as_not_stored_with_its_reason(cause: Any) -
     assert "secret" not in body["detail"]
 
 
-@pytest.mark.parametrize("is_known", [True, False])
-def test_a_refused_write_is_logged_unless_the_server_logs_the_state(
-    caplog: pytest.LogCaptureFixture, is_known: bool
+@pytest.mark.parametrize("noticed_at_s", [0.0, 2.0, 100.0])
+def test_a_refused_write_is_logged_only_when_the_server_does_not_notice_it(
+    caplog: pytest.LogCaptureFixture, noticed_at_s: float
 ) -> None:
-    answers = Problems(lambda: is_known)
-    for _ in range(100):
+    at_s = 0.0
+    answers = Problems(lambda: at_s >= noticed_at_s, lambda: at_s)
+    for tenth in range(100):
+        at_s = tenth / 10
         answers.response(StoreRefuses("memory", "OOM"))
-    assert caplog.messages == ["store refuses writes, answering 503: OOM"] * (not is_known)
+    logged = ["store refuses writes, answering 503: OOM"] if noticed_at_s > at_s else []
+    assert caplog.messages == logged
 
 
 def test_401_names_the_way_to_authenticate() -> None:
