@@ -120,7 +120,10 @@ class StoreDown(Exception):
 
 
 # Why a store refuses writes, in words for editors that continue "The store refuses writes: ".
-RefusalCause = Literal["memory", "disk", "read-only", "replicas", "permission", "durability"]
+# "subscriptions": writes are accepted, but workers cannot follow changes; readers get them late.
+RefusalCause = Literal[
+    "memory", "disk", "read-only", "replicas", "permission", "durability", "subscriptions"
+]
 REFUSALS: Final[dict[RefusalCause, str]] = {
     "memory": "its memory is full",
     "disk": "it cannot save to its disk",
@@ -128,6 +131,7 @@ REFUSALS: Final[dict[RefusalCause, str]] = {
     "replicas": "too few of its copies are connected",
     "permission": "its access rules forbid them",
     "durability": "it does not save each change to its disk at once",
+    "subscriptions": "it forbids subscriptions",
 }
 
 

@@ -34,7 +34,7 @@ async def run(broker: Broker, publishing: Publishing) -> None:
     publish = partial(publish_due, broker.due, publishing, skipped)
     while True:
         await asyncio.sleep(EVERY_S)
-        if broker.condition.refusal:
+        if broker.condition.refuses_writes:
             continue
         for task in (publish, broker.eraser.rewrite_if_requested):
             try:

@@ -28,9 +28,10 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
 
     async def store(request: Request) -> Response:
         state, refusal = hub.store_of(request.path_params["slug"]), hub.store.refusal
+        if not refusal or state != "refuses-writes":
+            return _json({"store": state})
         # Anyone may ask, so the answer has none of the store's own words.
-        why = {"why": refusal.reason} if refusal and state == "refuses-writes" else {}
-        return _json({"store": state, **why})
+        return _json({"store": state, "cause": refusal.cause, "why": refusal.reason})
 
     async def version(_: Request) -> Response:
         return _json({"version": __version__})
@@ -49,10 +50,10 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
 
 
 def _state(hub: Hub) -> dict[str, str]:
-    """Return the members that state the store's condition: `store`, and `why` when it is known."""
-    refusal = hub.store.refusal if hub.store.state == "refuses-writes" else None
-    why = str(refusal) if refusal else hub.store.warning
-    return {"store": hub.store.state, **({"why": why} if why else {})}
+    """Return the store's state as `store`. `why` has why it refuses writes, or a warning."""
+    state, refusal = hub.store.state, hub.store.refusal
+    why = {"up": hub.store.warning, "refuses-writes": str(refusal), "down": ""}[state]
+    return {"store": state, **({"why": why} if why else {})}
 
 
 def _json(body: dict[str, str], status: int = 200) -> Response:

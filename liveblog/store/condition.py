@@ -52,6 +52,11 @@ class Condition:
         self.refusal: StoreRefuses | None = None
         self._config_again_at: dict[Client, float] = {}
 
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether the last check showed that writes fail; not when only subscriptions do."""
+        return self.refusal is not None and self.refusal.cause != "subscriptions"
+
     def check_durable(self) -> None:
         """Raise StoreRefuses when the last check showed that confirmed writes can be lost."""
         if self.refusal and self.refusal.cause == "durability":

@@ -6,7 +6,7 @@ Rules: sends nothing.
 from importlib.resources import files
 from typing import Final
 
-from liveblog.blog.problem import StoreRefuses
+from liveblog.blog.problem import RefusalCause, StoreRefuses
 
 _FILES: Final = files("liveblog.store")
 FORBIDDEN: Final = b"forbidden"  # the first part of the reply of a script that may not write
@@ -26,4 +26,6 @@ def check_permitted(reply: object) -> None:
     """Raise StoreRefuses when a script replies that the store's user may not run a command."""
     if isinstance(reply, list) and reply[:1] == [FORBIDDEN]:
         command = reply[1].decode(errors="backslashreplace")
-        raise StoreRefuses("permission", f"NOPERM the store's user may not run {command}")
+        is_write = "SUBSCRIBE" not in command.split()[0]
+        cause: RefusalCause = "permission" if is_write else "subscriptions"
+        raise StoreRefuses(cause, f"NOPERM the store's user may not run {command}")

@@ -26,6 +26,9 @@ from kit.servers import Editor, Server, http, serving
 from kit.waiting import until
 from kit.windows import PASSWORD, add_editor
 
+from liveblog.blog.instant import format_time
+from liveblog.clock import now_ms
+
 FLAVOURS = ("redis",)
 NAMED = {condition.name: condition for condition in CONDITIONS}
 IN_SHORT = ("memory full", "no channels", "appendfsync everysec", "keys may be evicted", "stopped")
@@ -135,3 +138,21 @@ async def test_signed_in_editor_reads_the_desk_when_the_store_refuses_writes(
     assert condition.sentence in refused.text
     assert sign_in.status_code == 503
     assert "Signing in is unavailable right now" in sign_in.text
+
+
+async def test_publishing_goes_on_when_the_store_forbids_only_subscriptions(
+    store: Conditioned, server: Server, editor: Editor
+) -> None:
+    slug = (await editor.blog())["slug"]
+    condition = await suffer(store, server, "no SUBSCRIBE")
+    soon = format_time(now_ms() + 300)
+    scheduled = await editor.publish(slug, publish_at=soon)
+    entry = await editor.publish(slug)
+
+    async def all_published() -> bool:
+        ids = {it["id"] for it in await editor.entries(slug)}
+        return ids == {scheduled["id"], entry["id"]}
+
+    await until(all_published)
+    assert server.get(f"/desk/blogs/{slug}/store")["cause"] == "subscriptions"
+    await recover(store, server, condition)

@@ -176,7 +176,10 @@ CONDITIONS = (
     Condition("no channels", *permitted("~*", "+@all"), why="PUBLISH lb:", sentence=_FORBIDDEN),
     Condition("no PUBLISH", *permitted(*ALL, "-publish"), why="PUBLISH lb:", sentence=_FORBIDDEN),
     Condition(
-        "no SUBSCRIBE", *permitted(*ALL, "-subscribe"), why="SUBSCRIBE lb:", sentence=_FORBIDDEN
+        "no SUBSCRIBE",
+        *permitted(*ALL, "-subscribe"),
+        why="SUBSCRIBE lb:",
+        sentence="forbids subscriptions",
     ),
     Condition("no scripts", *permitted(*ALL, "-@scripting"), why="NOPERM", sentence=_FORBIDDEN),
     Condition("no writes", *permitted(*ALL, "-@write"), why="HSET lb:", sentence=_FORBIDDEN),

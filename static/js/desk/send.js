@@ -39,6 +39,7 @@ const STORE = {
   up: '',
   down: 'Publishing is unavailable right now. Your text is safe here.',
   'refuses-writes': 'Publishing is unavailable right now. Your text is safe here.',
+  late: 'Readers get new changes late: the store forbids subscriptions. You can go on publishing.',
   lacks:
     'The store no longer has this blog: it was emptied or replaced. Readers keep the last version.' +
     ' Publishing is unavailable until the blog is back.',
@@ -81,5 +82,6 @@ export async function askStore() {
     signal: AbortSignal.timeout(STORE_ANSWER_MS),
   }).catch(() => null);
   const content = (await answer?.json().catch(() => null)) ?? {};
-  if (content.store) showStore(content.store, content.why);
+  if (content.cause === 'subscriptions') showStore('late');
+  else if (content.store) showStore(content.store, content.why);
 }
