@@ -26,7 +26,7 @@ HEADS_EVERY_S: Final = 2.0
 # Operators and editors see each state within 3 s: a check takes place every CHECK_EVERY_S, a store
 # that hangs is noticed CHECK_WITHIN_S later, and the desk asks once a second.
 CHECK_EVERY_S: Final = 0.5
-CHECK_WITHIN_S: Final = 1.2
+CHECK_WITHIN_S: Final = 1.0
 LINES_MAX: Final = 40  # log lines a minute about a store whose state changes all the time
 
 StoreState = Literal["up", "refuses-writes", "down"]

@@ -3,8 +3,9 @@
 Each condition of kit/conditions.py is made in a real Redis and in a real Valkey, and cured. The
 figures are the times until `/readyz`, `/metrics`, the answer to the desk, the log and the desk's
 line in Chromium all show the condition, and until all but the log show the cured store. During each
-condition an editor publishes. The last figure counts answers that deny what was stored, and answers
-without a 2xx or a denial when nothing was stored.
+condition an editor publishes, by the API and on the desk. The last figures count answers that deny
+what was stored, answers without a 2xx or a denial when nothing was stored, and changes of the desk's
+line beyond one at the start and one at the end of a condition.
 """
 
 import asyncio
@@ -32,31 +33,43 @@ from kit.servers import Editor, Server, serving
 from kit.stores import FLAVOURS, binary_of
 from kit.waiting import until
 from kit.windows import add_editor, chromium, open_desk, window
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 SAID_MAX_S = 3.0
 WITHIN_S = 30.0
+COUNT_CHANGES = """() => {
+  window.observer?.disconnect();
+  window.changes = 0;
+  window.observer = new MutationObserver(() => { window.changes += 1; });
+  window.observer.observe(document.querySelector('#store'), {childList: true});
+}"""
 
 Said = Callable[[], Any]  # a condition for `until`
 
 
 class Shown(NamedTuple):
-    """The times until a condition and its end were shown, and whether publishing was answered wrongly."""
+    """Holds the times until all places showed a condition and its end.
+
+    `is_wrong`: publishing was answered wrongly. `flickers`: changes of the desk's line too many.
+    """
 
     name: str
     begun_s: float
     ended_s: float
     is_wrong: bool
+    flickers: int
 
 
 async def figures() -> AsyncIterator[Figure]:
-    wrong = 0
+    wrong = flickers = 0
     for flavour in FLAVOURS:
         async for shown in _conditions(flavour):
             wrong += shown.is_wrong
+            flickers += shown.flickers
             yield Figure(f"{flavour}, {shown.name}: shown by all", SAID_MAX_S, shown.begun_s, " s")
             yield Figure(f"{flavour}, {shown.name}: end shown", SAID_MAX_S, shown.ended_s, " s")
     yield Figure("publishing answered wrongly while a store refuses writes", 0, wrong)
+    yield Figure("changes of the desk's line too many", 0, flickers)
 
 
 async def _conditions(flavour: str) -> AsyncIterator[Shown]:
@@ -84,6 +97,7 @@ async def _one(
     slug: str,
 ) -> Shown:
     since = len(server.said())
+    await page.evaluate(COUNT_CHANGES)
     await condition.begin(store)
     begun_s = await _seconds_until(
         lambda: says_ready(server, condition),
@@ -93,6 +107,7 @@ async def _one(
         lambda: _line_says(page, condition.sentence),
     )
     is_wrong = condition.is_refusal and await _is_answered_wrongly(store, editor, slug)
+    await _publish_on_the_desk(page, condition)
     await condition.end(store)
     ended_s = await _seconds_until(
         lambda: says_ready(server, UP),
@@ -100,7 +115,9 @@ async def _one(
         lambda: says_desk(server, slug, UP),
         lambda: _line_says(page, ""),
     )
-    return Shown(condition.name, begun_s, ended_s, is_wrong)
+    changes = int(await page.evaluate("window.changes"))
+    flickers = max(0, changes - 2 * bool(condition.sentence))
+    return Shown(condition.name, begun_s, ended_s, is_wrong, flickers)
 
 
 async def _seconds_until(*said: Said) -> float:
@@ -108,6 +125,19 @@ async def _seconds_until(*said: Said) -> float:
     started = time.monotonic()
     await asyncio.gather(*(until(each, WITHIN_S) for each in said))
     return time.monotonic() - started
+
+
+async def _publish_on_the_desk(page: Page, condition: Condition) -> None:
+    """Publish by the form and wait for two more answers about the store's state.
+
+    While the store refuses writes, the form must say that the text is not stored.
+    """
+    if condition.is_refusal and condition.name != "no SUBSCRIBE":
+        await page.fill("#compose [name=body]", f"Written with {condition.name}.")
+        await page.click("#compose button.primary")
+        await expect(page.locator("#compose")).to_contain_text("The request was not stored.")
+    for _ in range(2):
+        await page.wait_for_event("response", lambda it: it.url.endswith("/store"))
 
 
 async def _line_says(page: Page, sentence: str) -> bool:
