@@ -40,6 +40,7 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
+from liveblog.store.nodes import Nodes
 
 REINDEX_RETRY_S: Final = 2.0
 VERSION_DIGITS: Final = 8  # of a release's markup, styles and scripts, as open pages compare it
@@ -59,14 +60,15 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     """
     worker = worker or Worker()
     nodes = connect(settings.redis_url)
-    broker = Broker(nodes, wait_for_replica=settings.durability == "replica")
+    broker = _broker(nodes, settings)
     accounts = Accounts(nodes, now_ms)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
     version, files = _release()
     hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings, version))
     door = _door(hub, settings)
-    pages, problems, bodies = Pages(files.prefix, version), Problems(), all_bodies()
+    pages, bodies = Pages(files.prefix, version), all_bodies()
+    problems = Problems(lambda: bool(broker.condition.refusal))
     proxies = Proxies(settings.forwarded_allow_ips)
     direct = DirectTransport(door, proxies, plain=_plain(settings))
     metrics = Metrics(door, direct.plain)
@@ -102,6 +104,14 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     starlette.router.redirect_slashes = False
     # Cached answers are sent before routing, with their own security headers.
     return ForwardedHeaders(page.FastPath(hub, SecurityHeaders(starlette)), direct.proxies)
+
+
+def _broker(nodes: Nodes, settings: Settings) -> Broker:
+    return Broker(
+        nodes,
+        wait_for_replica=settings.durability == "replica",
+        needs_disk=settings.durability == "disk",
+    )
 
 
 def _release() -> tuple[str, Assets]:

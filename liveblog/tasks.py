@@ -31,12 +31,15 @@ async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
 async def stop(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     """Cancel tasks that may use the store, and return when all have ended.
 
-    A task is cancelled every CANCEL_AGAIN_S until it ends. redis-py sends with wait_for, which
-    before Python 3.12 forgets a cancellation that arrives together with its result (CPython issue
-    86296).
+    Ignores the exceptions of the tasks: asyncio would log each one that nobody has looked at. A
+    task is cancelled every CANCEL_AGAIN_S until it ends. redis-py sends with wait_for, which before
+    Python 3.12 forgets a cancellation that arrives together with its result (CPython issue 86296).
     """
     running = set(tasks)
     while running:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        ended, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()

@@ -3,7 +3,7 @@
 Rules: imports nothing of ours.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 # Each problem's name, with its meaning and its remedy. The `type` of an answer links to this text.
 # A test fails when the code raises a name that is missing here.
@@ -39,6 +39,8 @@ PROBLEMS: Final = {
     "sign-in-refused": "The name or the password is wrong.",
     "store-down": "The store is unreachable. A write may or may not have been stored. Repeat it"
     " with the same Idempotency-Key: it is stored once.",
+    "store-refuses": "The store answers and refuses writes, for the reason in the detail. The"
+    " request was not stored. Repeat it later with the same Idempotency-Key.",
     "too-large": "The body has more bytes than the detail allows.",
     "too-many-tries": "There were too many tries to sign in. Repeat the request after the seconds"
     " in Retry-After.",
@@ -115,6 +117,37 @@ def http_error(status: int, detail: str) -> Problem:
 
 class StoreDown(Exception):
     """The store is unreachable. A write that raised this may or may not have been stored."""
+
+
+# Why a store refuses writes, in words for editors that continue "The store refuses writes: ".
+# "subscriptions": writes are accepted, but workers cannot follow changes; readers get them late.
+RefusalCause = Literal[
+    "memory", "disk", "read-only", "replicas", "permission", "durability", "subscriptions"
+]
+REFUSALS: Final[dict[RefusalCause, str]] = {
+    "memory": "its memory is full",
+    "disk": "it cannot save to its disk",
+    "read-only": "it is a read-only copy at present",
+    "replicas": "too few of its copies are connected",
+    "permission": "its access rules forbid them",
+    "durability": "it does not save each change to its disk at once",
+    "subscriptions": "it forbids subscriptions",
+}
+
+
+class StoreRefuses(StoreDown):
+    """The store answered and refused a write before it stored any part of the write.
+
+    The text has the store's own words, for operators. `reason` has words for editors.
+    """
+
+    def __init__(self, cause: RefusalCause, why: str) -> None:
+        super().__init__(why)
+        self.cause = cause
+
+    @property
+    def reason(self) -> str:
+        return REFUSALS[self.cause]
 
 
 class Damaged(StoreDown):

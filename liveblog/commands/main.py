@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from liveblog import settings
-from liveblog.blog.problem import Damaged, Problem, StoreDown, UnusableStore
+from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses, UnusableStore
 from liveblog.settings import SettingsError
 from liveblog.version import __version__
 
@@ -47,6 +47,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except Damaged as error:
             raise click.ClickException(str(error)) from None
+        except StoreRefuses as error:
+            raise click.ClickException(f"the store refuses writes: {error}") from None
         except StoreDown as error:
             raise click.ClickException(f"the store is unreachable: {error}") from None
         except (Problem, SettingsError, UnusableStore) as error:

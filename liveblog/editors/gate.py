@@ -36,6 +36,10 @@ _TITLES: Final = {
     410: "Deleted",
 }
 UNREAD: Final = (408, 413, 503)  # statuses of problems for which a body was not read
+UNAVAILABLE: Final = "Publishing is unavailable right now"
+UNAVAILABLE_SIGN_IN: Final = "Signing in is unavailable right now"
+UNAFFECTED: Final = "Readers are not affected."
+SIGN_IN: Final = "/desk/sign-in"
 _DESK_PATH: Final = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
 
 
@@ -132,7 +136,7 @@ class Gate:
             boxes = {}
         if signed_out and not boxes:
             return _redirect_to_sign_in(request)
-        title, detail = _title_and_detail(problem)
+        title, detail = _title_and_detail(problem, request.url.path)
         html = self._pages.desk(
             "problem",
             editor=None,
@@ -151,7 +155,7 @@ class Gate:
         password. Return the problem of a form that cannot be read.
         """
         is_own = auth.is_own_page(request, self._settings)
-        if request.method != "POST" or not is_own or request.url.path == "/desk/sign-in":
+        if request.method != "POST" or not is_own or request.url.path == SIGN_IN:
             return {}
         try:
             return await read_form(request)
@@ -188,12 +192,14 @@ async def _body_once(request: Request, bytes_max: int) -> bytes:
     return body
 
 
-def _title_and_detail(problem: Problem) -> tuple[str, str]:
+def _title_and_detail(problem: Problem, path: str) -> tuple[str, str]:
     if problem.status == 401:
         return _TITLES[401], "Your session has expired."
     if problem.name == "store-down":
-        detail = "The desk cannot load or save anything at the moment. Readers are not affected."
-        return "Publishing is unavailable right now", detail
+        return UNAVAILABLE, f"The desk cannot load or save anything at the moment. {UNAFFECTED}"
+    if problem.name == "store-refuses":
+        is_sign_in = path == SIGN_IN
+        return UNAVAILABLE_SIGN_IN if is_sign_in else UNAVAILABLE, f"{problem.detail} {UNAFFECTED}"
     return _TITLES.get(problem.status, "The request failed"), forms.sentence(problem.detail)
 
 

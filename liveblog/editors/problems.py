@@ -1,6 +1,6 @@
 """HTTP answers for problems, in the format problem+json (RFC 9457).
 
-Rules: no Redis. The reason for an unreachable store goes to the log, never to a caller.
+Rules: no Redis. The store's own words go to the log, never to a caller.
 """
 
 import logging
@@ -11,7 +11,8 @@ from typing import Final
 import orjson
 from starlette.responses import Response
 
-from liveblog.blog.problem import Problem, StoreDown
+from liveblog.blog.problem import Problem, StoreDown, StoreRefuses
+from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +20,7 @@ log = logging.getLogger(__name__)
 # no-transform forbids this (RFC 9111, section 5.2.2.6).
 PRIVATE: Final = "no-store, no-transform"
 STORE_RETRY_AFTER_S: Final = 2
-LOG_AGAIN_S: Final = 60.0  # time before the same reason is logged again
-LOGGED_MAX: Final = 10  # different reasons logged within LOG_AGAIN_S
+NOTICED_WITHIN_S: Final = 3.0
 # Statuses of answers that may be sent before the whole body was read. The connection is closed, so
 # that a slow sender does not occupy it.
 UNREAD: Final = (401, 408, 413)
@@ -29,14 +29,19 @@ UNREAD: Final = (401, 408, 413)
 class Problems:
     """Makes the HTTP answers for problems; each worker has one object.
 
-    Each reason of a StoreDown is logged once in LOG_AGAIN_S, and at most LOGGED_MAX different
-    reasons in that time. Without these limits, callers that retry every few seconds would fill the
-    log. `now` returns monotonic seconds.
+    Each reason of a StoreDown is logged once a minute. `is_known` returns whether the server logs
+    already that the store refuses writes (live/watch.py). A refusal is logged here when the server
+    does not notice it within NOTICED_WITHIN_S, as when the store forbids the keys of one blog.
+    `now` returns monotonic seconds.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
-        self._logged: dict[str, float] = {}  # when each reason was logged
+    def __init__(
+        self,
+        is_known: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._is_known, self._now, self._logged = is_known, now, Seldom(now)
+        self._unnoticed_since_s: float | None = None
 
     def response(self, problem: Problem | StoreDown) -> Response:
         """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
@@ -54,16 +59,30 @@ class Problems:
 
     def store_down(self, error: StoreDown) -> Problem:
         """Return the problem that a caller gets for StoreDown, and log the reason."""
-        self._log(str(error))
+        if isinstance(error, StoreRefuses):
+            return self._refusal(error)
+        self._log("store unreachable, answering 503: %s", error)
         detail = (
             "The store is unreachable. The request may or may not have been stored. Repeat it with"
             " the same Idempotency-Key: it is stored once."
         )
         return Problem(503, "store-down", detail, retry_after_s=STORE_RETRY_AFTER_S)
 
-    def _log(self, reason: str) -> None:
-        now = self._now()
-        self._logged = {it: at for it, at in self._logged.items() if now - at < LOG_AGAIN_S}
-        if reason not in self._logged and len(self._logged) < LOGGED_MAX:
-            self._logged[reason] = now
-            log.warning("store unreachable, answering 503: %s", reason)
+    def _refusal(self, error: StoreRefuses) -> Problem:
+        if self._is_unnoticed():
+            self._log("store refuses writes, answering 503: %s", error)
+        detail = f"The request was not stored. The store refuses writes: {error.reason}."
+        return Problem(503, "store-refuses", detail, retry_after_s=STORE_RETRY_AFTER_S)
+
+    def _is_unnoticed(self) -> bool:
+        """Return whether the server has not noticed for a while that the store refuses writes."""
+        if self._is_known():
+            self._unnoticed_since_s = None
+            return False
+        if self._unnoticed_since_s is None:
+            self._unnoticed_since_s = self._now()
+        return self._now() - self._unnoticed_since_s >= NOTICED_WITHIN_S
+
+    def _log(self, text: str, error: StoreDown) -> None:
+        if self._logged.may(str(error)):
+            log.warning(text, error)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from liveblog.blog.problem import Damaged, Problem, StoreDown
+from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
 from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries
@@ -27,13 +27,15 @@ EVERY_S: Final = 1.0
 async def run(broker: Broker, publishing: Publishing) -> None:
     """Publish due entries and run requested erasures, until cancelled.
 
-    While the store is unreachable, entries stay scheduled. The server publishes
-    overdue entries when the store answers again.
+    While the store is unreachable or refuses writes, entries stay scheduled. The server publishes
+    overdue entries when the store accepts writes again.
     """
     skipped: Counter[str] = Counter()
     publish = partial(publish_due, broker.due, publishing, skipped)
     while True:
         await asyncio.sleep(EVERY_S)
+        if broker.condition.refuses_writes:
+            continue
         for task in (publish, broker.eraser.rewrite_if_requested):
             try:
                 await task()
@@ -63,6 +65,8 @@ async def publish_due(
         except (Problem, Damaged) as error:
             stuck[slug] += 1
             log.error("blog %s: scheduled entry %s not published: %s", slug, id, error)
+        except StoreRefuses:  # live/watch.py logs it once a minute
+            blocked.add(slug)
         except StoreDown as error:
             blocked.add(slug)
             log.warning("blog %s: due entries not published, retrying: %s", slug, error)

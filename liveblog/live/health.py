@@ -21,15 +21,17 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
     async def readyz(_: Request) -> Response:
         # A store that becomes unreachable later causes no 503. Readers can still read, and another
         # worker could not help, since all workers have the same store.
-        store = "up" if hub.store_up else "down"
+        store = _state(hub)
         if hub.draining or not hub.store_seen:
-            return _json(
-                {"status": "draining" if hub.draining else "starting", "store": store}, 503
-            )
-        return _json({"status": "ready" if hub.store_up else "degraded", "store": store})
+            return _json({"status": "draining" if hub.draining else "starting", **store}, 503)
+        return _json({"status": "ready" if hub.store_up else "degraded", **store})
 
     async def store(request: Request) -> Response:
-        return _json({"store": hub.store_of(request.path_params["slug"])})
+        state, refusal = hub.store_of(request.path_params["slug"]), hub.store.refusal
+        if not refusal or state != "refuses-writes":
+            return _json({"store": state})
+        # Anyone may ask, so the answer has none of the store's own words.
+        return _json({"store": state, "cause": refusal.cause, "why": refusal.reason})
 
     async def version(_: Request) -> Response:
         return _json({"version": __version__})
@@ -45,6 +47,13 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
         Route("/version", version),
         Route("/metrics", counters),
     ]
+
+
+def _state(hub: Hub) -> dict[str, str]:
+    """Return the store's state as `store`. `why` has why it refuses writes, or a warning."""
+    state, refusal = hub.store.state, hub.store.refusal
+    why = {"up": hub.store.warning, "refuses-writes": str(refusal), "down": ""}[state]
+    return {"store": state, **({"why": why} if why else {})}
 
 
 def _json(body: dict[str, str], status: int = 200) -> Response:

@@ -28,7 +28,7 @@ from liveblog.live.periodic import PeriodicTasks, unheard_max
 from liveblog.live.reader import DRAINED, RESTART_WINDOW_MS
 from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source, Subscriptions
-from liveblog.live.watch import StoreState, StoreWatch
+from liveblog.live.watch import BlogState, StoreWatch
 from liveblog.tasks import stop, until_one_ends
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Hub:
             self.counts,
         )
         self.cache_budget = CacheBudget(lambda: [live.cache for live in self.lives.values()])
-        self.store = StoreWatch(self.source, self.lives)
+        self.store = StoreWatch(self.source, self.lives, self.clock)
         self._loading = Loading(
             self.source, self.subscriptions, self, clock=self.clock, spawn=self.spawn
         )
@@ -137,15 +137,15 @@ class Hub:
     def store_up(self) -> bool:
         return self.store.up
 
-    def store_of(self, slug: str) -> StoreState:
-        """Return whether the store has a blog and can read it, as `StoreWatch.state_of` does.
+    def store_of(self, slug: str) -> BlogState:
+        """Return whether the store can read and write a blog, as `StoreWatch.state_of` does.
 
         A draft gets the same state as a blog that is not in this worker's memory. Anyone may ask,
         so the answer must not show that a draft exists.
         """
         if self.held(slug):
             return self.store.state_of(slug)
-        return "unheld" if self.store.up else "down"
+        return "unheld" if self.store.up else self.store.state
 
     # -- running
 

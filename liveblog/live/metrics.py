@@ -32,6 +32,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 from liveblog.live.plain import CLOSED, REFUSED, PlainConnections
+from liveblog.live.watch import STATES
 
 Label = TypeVar("Label", str, int)
 
@@ -103,6 +104,9 @@ class Metrics:
         self._copy_plain()
         for transport, count in _by_label(door.readers, _TRANSPORTS).items():
             self._gauge("readers", "Readers now", "transport").labels(transport).set(count)
+        for state in STATES:
+            gauge = self._gauge("store_state", "Workers by the state of the store", "state")
+            gauge.labels(state).set(hub.store.state == state)
         for name, text, total in _totals(hub):
             self._count(name, text, {"": total})
         self._count("freed", "Readers aborted, by reason", _freed(hub), "why")
@@ -149,7 +153,8 @@ def _gauges(hub: Hub) -> list[tuple[str, str, float]]:
         ),
         ("cached_bytes", "Bytes of frames and pages cached", hub.cache_budget.used()),
         ("blogs", "Blogs held", len(hub.lives)),
-        ("store_up", "Whether all of the store answered the last read", hub.store_up),
+        ("store_up", "Whether all of the store answers and accepts writes", hub.store_up),
+        ("store_evicts", "Workers whose store may evict blogs", bool(hub.store.warning)),
     ]
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from liveblog.blog.model import Position
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.blog.timeline import Changes, Record, Snapshot, Timeline
 from liveblog.live.shared import Counts, Spawn
 from liveblog.live.source import Source
@@ -132,6 +132,8 @@ class Repair:
             self._is_running = False
 
     def _log_failure(self, error: Exception, wait_s: float) -> None:
+        if isinstance(error, StoreRefuses):  # live/watch.py logs it once a minute
+            return
         write = log.warning if isinstance(error, StoreDown) else log.exception
         write("blog %s: repair failed, retrying in %.1f s: %s", self._slug, wait_s, error)
 

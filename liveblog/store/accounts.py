@@ -24,7 +24,7 @@ import msgspec
 
 from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
 from liveblog.blog.model import ROLES, Caller, Role, is_slug
-from liveblog.blog.problem import Damaged, conflict, invalid, not_found
+from liveblog.blog.problem import Damaged, StoreRefuses, conflict, invalid, not_found
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
 from liveblog.store.records import AccountRecords, decode
@@ -120,6 +120,7 @@ class Accounts:
     """Creates, reads and ends users, tokens and sessions in the store, and counts tries.
 
     Every method raises StoreDown when the store is unreachable, and Damaged for a corrupt record.
+    A method that writes raises StoreRefuses when the store refuses it.
     `now` returns milliseconds since 1970.
     """
 
@@ -289,17 +290,24 @@ class Accounts:
         """Return the user of a session, with the user's present role and blogs.
 
         Return None when the session is unknown, was closed, was idle for SESSION_IDLE_S, is older
-        than SESSION_MAX_S, or its user is disabled. Each use restarts the idle time.
+        than SESSION_MAX_S, or its user is disabled. Each use restarts the idle time, except while
+        the store refuses writes: editors can still read.
         """
-        key = _session_key(secret)
-        raw = await self._records.ask(
-            key, lambda redis: redis.execute_command("GETEX", key, "EX", SESSION_IDLE_S)
-        )
-        session = decode(raw, _Session)
+        session = decode(await self._touched(_session_key(secret)), _Session)
         if session is None or self._now() - session.opened_at > SESSION_MAX_S * 1000:
             return None
         user = await self._user(session.user)
         return _user_caller(user) if user and not user.disabled else None
+
+    async def _touched(self, key: str) -> bytes | None:
+        """Return a session's record, and restart its idle time if the store accepts the write."""
+        try:
+            raw: bytes | None = await self._records.ask(
+                key, lambda redis: redis.execute_command("GETEX", key, "EX", SESSION_IDLE_S)
+            )
+        except StoreRefuses:
+            raw = await self._records.ask(key, lambda redis: redis.execute_command("GET", key))
+        return raw
 
     async def close_session(self, secret: str) -> None:
         """End a session; an unknown session is no error."""

@@ -1,12 +1,13 @@
 """The broker: access to the blogs in Redis, one part for each task.
 
 Editors' code writes through `writes` and reads `blogs` and `entries`; the hub reads `source`; the
-schedule reads `due` and runs `eraser`.
+schedule reads `due` and runs `eraser`. `condition` knows whether the store accepts writes.
 
 Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
 
 from liveblog.store.blogs import Blogs
+from liveblog.store.condition import Condition
 from liveblog.store.due import DueEntries
 from liveblog.store.entries import Entries
 from liveblog.store.eraser import Eraser
@@ -18,13 +19,16 @@ from liveblog.store.writes import Writes
 class Broker:
     """Creates the parts of the broker as its attributes. `nodes` are the store's servers.
 
-    The class `Writes` explains `wait_for_replica`.
+    The class `Writes` explains `wait_for_replica`, the class `Condition` explains `needs_disk`.
     """
 
-    def __init__(self, nodes: Nodes, *, wait_for_replica: bool = False) -> None:
+    def __init__(
+        self, nodes: Nodes, *, wait_for_replica: bool = False, needs_disk: bool = False
+    ) -> None:
+        self.condition = Condition(nodes, needs_disk=needs_disk)
         self.blogs = Blogs(nodes)
         self.entries = Entries(nodes)
-        self.writes = Writes(nodes, self.blogs, wait_for_replica)
-        self.source = StoreSource(nodes, self.blogs, self.entries)
+        self.writes = Writes(nodes, self.blogs, self.condition, wait_for_replica)
+        self.source = StoreSource(nodes, self.blogs, self.entries, self.condition)
         self.due = DueEntries(nodes, self.blogs)
         self.eraser = Eraser(nodes)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from liveblog.blog.model import REVISIONS_MAX, Entry, Position
+from liveblog.store import atomic
 from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
@@ -30,11 +31,12 @@ class Entries:
 
         Return None for an id that was never used.
         """
-        pipeline = self.nodes.at(slug).pipeline(transaction=True)
-        pipeline.hget(key(slug, "entries"), id)
-        pipeline.hget(key(slug, "drafts"), id)
-        pipeline.llen(key(slug, f"rev:{id}"))
-        entry, draft, revisions = await pipeline.execute()
+        entry, draft, revisions = await atomic.read(
+            self.nodes.at(slug),
+            ("HGET", key(slug, "entries"), id),
+            ("HGET", key(slug, "drafts"), id),
+            ("LLEN", key(slug, f"rev:{id}")),
+        )
         raw = entry or draft
         return StoredEntry(decode_entry(raw), raw, revisions) if raw else None
 
@@ -66,12 +68,12 @@ class Entries:
 
         Return None for an entry that was never published.
         """
-        pipeline = self.nodes.at(slug).pipeline(transaction=True)
-        pipeline.hget(key(slug, "blog"), "epoch")
-        for entry in entries:
-            at = (entry.offset or 1) * 8
-            pipeline.getrange(key(slug, "chain"), at - 8, at - 1)
-        epoch, *checks = await pipeline.execute()
+        ends = [(entry.offset or 1) * 8 for entry in entries]
+        epoch, *checks = await atomic.read(
+            self.nodes.at(slug),
+            ("HGET", key(slug, "blog"), "epoch"),
+            *(("GETRANGE", key(slug, "chain"), end - 8, end - 1) for end in ends),
+        )
         return [
             Position(epoch.decode(), entry.offset, check.decode()) if entry.offset else None
             for entry, check in zip(entries, checks, strict=True)

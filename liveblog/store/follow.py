@@ -19,13 +19,15 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import MovedError, RedisError
+from redis.exceptions import MovedError, RedisError, ResponseError
 
 from liveblog.blog.model import new_id
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.blog.timeline import Changes
+from liveblog.seldom import Seldom
 from liveblog.store.codec import channel, decode_message
 from liveblog.store.nodes import Node, Nodes
+from liveblog.store.refusals import refusal_of
 from liveblog.tasks import stop, until_one_ends
 
 log = logging.getLogger(__name__)
@@ -264,6 +266,7 @@ class Line:
         # delete a task before its end.
         self._leaving: set[asyncio.Task[None]] = set()
         self._connection: AbstractConnection | None = None
+        self._logged = Seldom()
 
     async def join(self, name: str) -> None:
         """Add a channel to this connection, and subscribe to it."""
@@ -292,11 +295,19 @@ class Line:
             try:
                 await self._session()
             except (RedisError, OSError, StoreDown) as error:
-                log.warning("pub/sub: connection lost, reconnecting: %s", error)
+                self._log_loss(error)
             if self._probed.is_set():
                 wait_s = RETRY_S[0]
             await asyncio.sleep(wait_s)
             wait_s = min(RETRY_S[1], wait_s * 2)
+
+    def _log_loss(self, error: Exception) -> None:
+        """Log why the connection is lost. live/watch.py logs a store that refuses subscriptions."""
+        if isinstance(error, ResponseError) and refusal_of(error):
+            return
+        text = str(error) or type(error).__name__
+        if self._logged.may(text):
+            log.warning("pub/sub: connection lost, reconnecting: %s", text)
 
     async def _session(self) -> None:
         connection: AbstractConnection = self._node.pool.make_connection()
@@ -351,7 +362,11 @@ class Line:
         """
         while True:
             self._probed.clear()
-            await self._publish_probe(self._probe)
+            try:
+                await self._publish_probe(self._probe)
+            except StoreRefuses:  # the connection is kept: no message can arrive that it would miss
+                await asyncio.sleep(PROBE_EVERY_S)
+                continue
             try:
                 # `asyncio.wait_for` is not used: it can swallow a cancellation, as `tasks.stop`
                 # explains.

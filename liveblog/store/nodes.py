@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
-from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError
+from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, ResponseError
 
 from liveblog.store.client import Client
+from liveblog.store.pool import noted
 
 EACH_WITHIN_S: Final = 2.0  # the limit for one server's reply, in a query of all servers
 
@@ -102,16 +103,21 @@ class Nodes(ABC):
         """Await a call. After an error in _WRONG_MAP, read again which server has which keys.
 
         When keys have moved, repeat the call once. Raises the call's own exception, or the one of
-        `look_again`.
+        `look_again`. An error reply to the repeated call is noted as REPEATED (pool.py), unless
+        a server refused the first call.
         """
         before = self.map
         try:
             return await call()
-        except _WRONG_MAP:
+        except _WRONG_MAP as error:
+            is_refused = isinstance(error, ResponseError)
             await self.look_again()
             if self.map == before:
                 raise
-        return await call()
+        try:
+            return await call()
+        except ResponseError as error:
+            raise noted(error, is_repeated=not is_refused) from None
 
     async def __aenter__(self) -> "Nodes":
         return self

@@ -4,16 +4,50 @@ Rules: knows no keys and no blogs. The limits of every connection to the store a
 """
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
+from redis.exceptions import ResponseError
 
 SOCKET_TIMEOUT_S: Final = 2.0  # the limit for one attempt; a call makes at most two
 CONNECTIONS_MAX: Final = 100  # to one server
+
+# A note on an error reply (PEP 678): the reply of an earlier attempt was lost, and the server may
+# have executed that attempt.
+REPEATED: Final = "an earlier attempt of this command may have been executed"
+
+T = TypeVar("T")
+
+
+class _Retry(Retry):
+    """Retries as redis-py does, and notes REPEATED on error replies to a later attempt."""
+
+    async def call_with_retry(self, do: Any, fail: Any, *more: Any, **options: Any) -> Any:
+        lost = 0
+
+        def failed(*failure: Any) -> Any:
+            nonlocal lost
+            lost += 1
+            return fail(*failure)
+
+        try:
+            reply = await super().call_with_retry(do, failed, *more, **options)
+        except ResponseError as error:
+            raise noted(error, is_repeated=lost > 0) from None
+        for each in reply if isinstance(reply, list) else ():
+            noted(each, is_repeated=lost > 0)
+        return reply
+
+
+def noted(reply: T, *, is_repeated: bool) -> T:
+    """Return a reply; when it is an error and `is_repeated`, first add the note REPEATED."""
+    if is_repeated and isinstance(reply, ResponseError):
+        reply.add_note(REPEATED)
+    return reply
 
 
 def limits() -> dict[str, Any]:
@@ -29,7 +63,7 @@ def limits() -> dict[str, Any]:
         "socket_connect_timeout": SOCKET_TIMEOUT_S,
         "max_connections": CONNECTIONS_MAX,
         "timeout": SOCKET_TIMEOUT_S,
-        "retry": Retry(ConstantBackoff(0.05), 1),
+        "retry": _Retry(ConstantBackoff(0.05), 1),
     }
 
 

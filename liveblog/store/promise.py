@@ -61,13 +61,10 @@ def judge(info: Mapping[str, Any], config: Mapping[str, str], durability: str) -
     if info and numbers < VERSION_MIN:
         raise UnusableStore(f"the store is {server} {version}; Redis 7.0 or Valkey 8 is needed")
     policy = config.get("maxmemory-policy", info.get("maxmemory_policy"))
-    if policy not in (None, "noeviction"):
-        raise UnusableStore(
-            f"the store may evict what was published: maxmemory-policy is {policy} and must be "
-            "noeviction"
-        )
-    if durability == "disk":
-        _refuse_lossy(config)
+    if why := evicts(policy):
+        raise UnusableStore(why)
+    if durability == "disk" and (why := loses(config)):
+        raise UnusableStore(why)
     return Promise(
         server,
         version,
@@ -102,19 +99,26 @@ def _product(info: Mapping[str, Any]) -> tuple[str, str]:
     return "Redis", str(info.get("redis_version", "of unknown version"))
 
 
-def _refuse_lossy(config: Mapping[str, str]) -> None:
-    """Reject settings with which a crash can lose a confirmed change.
+def evicts(policy: str | None) -> str:
+    """Return why a maxmemory-policy is wrong; "" for a right one, or one that cannot be read."""
+    if policy in (None, "noeviction"):
+        return ""
+    return (
+        f"the store may evict what was published: maxmemory-policy is {policy} and must be "
+        "noeviction"
+    )
 
-    Raises UnusableStore. Settings that cannot be read pass.
+
+def loses(config: Mapping[str, str]) -> str:
+    """Return why a crash can lose a confirmed change under LIVEBLOG_DURABILITY=disk.
+
+    Return "" when it cannot. Settings that cannot be read pass.
     """
     needed = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
     wrong = [(name, config[name], want) for name, want in needed.items() if name in config]
     wrong = [row for row in wrong if row[1] != row[2]]
-    if wrong:
-        raise UnusableStore(
-            "LIVEBLOG_DURABILITY is disk, but in the store "
-            + " and ".join(f"{name} is {value} and must be {want}" for name, value, want in wrong)
-        )
+    settings = " and ".join(f"{name} is {value} and must be {want}" for name, value, want in wrong)
+    return f"LIVEBLOG_DURABILITY is disk, but in the store {settings}" if wrong else ""
 
 
 def _durability(config: Mapping[str, str], durability: str) -> str:

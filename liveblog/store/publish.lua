@@ -1,7 +1,7 @@
-#!lua
 -- One write of an editor in one atomic step: detect a repeated call, compare, number, store, publish.
 --
--- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write.
+-- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write, and
+-- permission.lua, which stands before this text, checks all permissions.
 -- KEYS: the ten of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
 --   op           create: a new blog | header: a blog's new header
 --                number: readers see this change of an entry, and it takes the next offset
@@ -30,6 +30,7 @@
 --   {"other"}            the key was used for another request
 --   {"exists"} {"absent"} {"ended"}   the state of the blog does not allow the write
 --   {"full"}             the blog has drafts_max drafts
+--   {"forbidden", command}   the store's user may not run a command of this write
 
 local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
 local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
@@ -124,56 +125,67 @@ if numbered then
   check = string.sub(redis.sha1hex(previous .. record), 1, 8)
 end
 
--- 4. Write. Nothing above this line has written.
+-- 4. Collect the commands that write.
+local commands = {}
+local function write(...)
+  commands[#commands + 1] = { ... }
+end
 if is_header then
-  redis.call("HSET", key.blog, "epoch", epoch, "header", record, "status", arg.blog_status)
+  write("HSET", key.blog, "epoch", epoch, "header", record, "status", arg.blog_status)
 end
 if numbered then
-  redis.call("HSET", key.blog, "offset", offset, "check", check)
+  write("HSET", key.blog, "offset", offset, "check", check)
 end
 if rotates then
-  redis.call("HSET", key.blog, "base", offset)
+  write("HSET", key.blog, "base", offset)
 end
 
 if not is_header then
   if order ~= "" or arg.order ~= "" then
-    redis.call("HSET", key.entries, arg.id, record)
-    redis.call("HDEL", key.drafts, arg.id)
+    write("HSET", key.entries, arg.id, record)
+    write("HDEL", key.drafts, arg.id)
   else
-    redis.call("HSET", key.drafts, arg.id, record)
+    write("HSET", key.drafts, arg.id, record)
   end
   if arg.due ~= "" then
-    redis.call("ZADD", key.due, arg.due, arg.id)
+    write("ZADD", key.due, arg.due, arg.id)
   else
-    redis.call("ZREM", key.due, arg.id)
+    write("ZREM", key.due, arg.id)
   end
   if arg.listed == "1" then
-    redis.call("ZADD", key.order, order, arg.id)
+    write("ZADD", key.order, order, arg.id)
   else
-    redis.call("ZREM", key.order, arg.id)
+    write("ZREM", key.order, arg.id)
   end
   if arg.marked == "1" then
-    redis.call("ZADD", key.marked, order, arg.id)
+    write("ZADD", key.marked, order, arg.id)
   else
-    redis.call("ZREM", key.marked, arg.id)
+    write("ZREM", key.marked, arg.id)
   end
   if arg.history == "push" then
-    redis.call("LPUSH", key.rev, stored)
-    redis.call("LTRIM", key.rev, 0, arg.revisions_max - 1)
+    write("LPUSH", key.rev, stored)
+    write("LTRIM", key.rev, 0, arg.revisions_max - 1)
   elseif arg.history == "pop" then
-    redis.call("LPOP", key.rev)
+    write("LPOP", key.rev)
   elseif arg.history == "erase" then
-    redis.call("DEL", key.rev)
+    write("DEL", key.rev)
   end
 end
 
 local position = numbered and string.format('"%s.%d.%s"', epoch, offset, check) or arg.position
-redis.call("SET", key.idem, arg.request .. "\n" .. string.format(
+write("SET", key.idem, arg.request .. "\n" .. string.format(
   '{"status":%s,"id":"%s","revision":%s,"position":%s,"revisions_erased":%s}',
   arg.status, arg.id, arg.revision, position, arg.erased), "EX", arg.ttl_s)
 if numbered then
-  redis.call("APPEND", key.chain, check)
-  redis.call("ZADD", key.changed, offset, arg.id)
-  redis.call(arg.publish, arg.channel, string.format("%s %d %d %s %s\n", epoch, offset, offset, previous, check) .. record)
+  write("APPEND", key.chain, check)
+  write("ZADD", key.changed, offset, arg.id)
+  write(arg.publish, arg.channel, string.format("%s %d %d %s %s\n", epoch, offset, offset, previous, check) .. record)
 end
+
+-- 5. Write. Nothing above this line has written.
+local refused = forbidden(commands)
+if refused then
+  return { "forbidden", refused }
+end
+run(commands)
 return { "ok", epoch, offset, check, record }

@@ -1,7 +1,7 @@
 """Reads and writes the records of accounts in Redis, which are typed JSON.
 
-Rules: raises StoreDown in place of every error of Redis, and Damaged for a record that does not
-decode.
+Rules: raises StoreDown or StoreRefuses in place of every error of Redis, and Damaged for a record
+that does not decode.
 """
 
 import logging
@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-from redis.exceptions import RedisError
 
-from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.blog.problem import Damaged
 from liveblog.store.client import Client
 from liveblog.store.codec import DECODE_ERRORS
 from liveblog.store.nodes import Nodes
+from liveblog.store.queries import store_errors
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class AccountRecords:
     """Sends commands to the server that has a key.
 
-    Each method raises StoreDown for errors of Redis.
+    Each method raises StoreDown for errors of Redis, and StoreRefuses for a refused write.
     """
 
     def __init__(self, nodes: Nodes) -> None:
@@ -35,10 +35,8 @@ class AccountRecords:
 
         Repeat the call once when it fails and keys have moved to other servers.
         """
-        try:
+        async with store_errors():
             return await self._nodes.ask(lambda: call(self._nodes.at(key)))
-        except (RedisError, OSError) as error:
-            raise StoreDown(f"accounts: {error}") from error
 
     async def run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:
         """Return a script's reply. All keys must have one hash tag, and so be on one server."""

@@ -1,4 +1,3 @@
-#!lua
 -- Begin a new epoch if the stored history and a worker's position (epoch, offset, check) are a fork.
 --
 -- They are a fork when the epoch is the same, but the worker's offset is ahead, or the stored check at its offset
@@ -7,7 +6,8 @@
 -- KEYS: blog, chain, changed. ARGV: epoch, offset, check, the new epoch's name, channel, PUBLISH or SPUBLISH.
 -- The rotation is one more change: the same header at the next offset. Its check is a hash of the new epoch's name
 -- and the header.
--- Returns 1, or 0 when there is no fork, as after a rotation by another worker.
+-- Returns 1, or 0 when there is no fork, as after a rotation by another worker. {"forbidden", command}: the store's user
+-- may not run a command of the rotation.
 
 local blog = redis.call("HMGET", KEYS[1], "epoch", "offset", "header")
 if not blog[1] or blog[1] ~= ARGV[1] then
@@ -26,8 +26,15 @@ if replaced ~= 1 then
   return redis.error_reply("BROKENHEADER " .. KEYS[1])
 end
 local check = string.sub(redis.sha1hex(epoch .. record), 1, 8)
-redis.call("ZADD", KEYS[3], next, "#blog")
-redis.call("HSET", KEYS[1], "epoch", epoch, "offset", next, "check", check, "base", next, "header", record)
-redis.call("APPEND", KEYS[2], check)
-redis.call(ARGV[6], ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record)
+local commands = {
+  { "ZADD", KEYS[3], next, "#blog" },
+  { "HSET", KEYS[1], "epoch", epoch, "offset", next, "check", check, "base", next, "header", record },
+  { "APPEND", KEYS[2], check },
+  { ARGV[6], ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record },
+}
+local refused = forbidden(commands)
+if refused then
+  return { "forbidden", refused }
+end
+run(commands)
 return 1

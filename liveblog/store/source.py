@@ -6,7 +6,6 @@ the changes that a worker has applied (a fork), as after a restored backup.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, new_id
@@ -20,6 +19,7 @@ from liveblog.blog.timeline import (
     Moved,
     Snapshot,
 )
+from liveblog.store import atomic, scripts
 from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
 from liveblog.store.codec import (
@@ -30,15 +30,14 @@ from liveblog.store.codec import (
     decode_record,
     key,
 )
+from liveblog.store.condition import Condition
 from liveblog.store.entries import BATCH, Entries
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
 LOAD_TRIES_MAX: Final = 5
-_SCRIPTS: Final = {
-    name: files("liveblog.store").joinpath(f"{name}.lua").read_text()
-    for name in ("repair", "rotate")
-}
+_REPAIR: Final = scripts.reading("repair")
+_ROTATE: Final = scripts.writing("rotate")
 
 
 class _Corrupt(NamedTuple):
@@ -54,6 +53,14 @@ class StoreSource:
     nodes: Nodes
     blogs: Blogs
     entries: Entries
+    condition: Condition
+
+    async def check_writes(self) -> str:
+        """Return a warning about the store, "" for none, when it accepts writes.
+
+        Raises StoreRefuses when the store refuses writes or subscriptions.
+        """
+        return await self.condition.check()
 
     async def load(self, slug: str) -> Snapshot | None:
         """Return the part of a blog that a worker keeps, at one position; None for an unknown blog.
@@ -78,16 +85,18 @@ class StoreSource:
 
     @queries_store
     async def _read(self, slug: str) -> Snapshot | None:
-        pipeline = self.nodes.at(slug).pipeline(transaction=True)
-        pipeline.hmget(key(slug, "blog"), "epoch", "offset", "header", "base")
-        pipeline.getrange(key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1)
-        pipeline.zrevrange(key(slug, "order"), 0, WINDOW - 1, withscores=True)
-        pipeline.zrevrange(key(slug, "marked"), 0, MARKED_MAX - 1)
-        pipeline.zrevrange(key(slug, "changed"), 0, KEPT_CHANGES - 1)
-        (epoch, offset, header, base), chain, listed, *ids = await pipeline.execute()
+        (epoch, offset, header, base), chain, listed, *ids = await atomic.read(
+            self.nodes.at(slug),
+            ("HMGET", key(slug, "blog"), "epoch", "offset", "header", "base"),
+            ("GETRANGE", key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1),
+            ("ZREVRANGE", key(slug, "order"), 0, WINDOW - 1, "WITHSCORES"),
+            ("ZREVRANGE", key(slug, "marked"), 0, MARKED_MAX - 1),
+            ("ZREVRANGE", key(slug, "changed"), 0, KEPT_CHANGES - 1),
+        )
         if not epoch:
             return None
-        ids.append([id for id, _ in listed])
+        scores = atomic.pairs(listed)
+        ids.append([id for id, _ in scores])
         wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
         entries = await self.entries.by_id(slug, wanted)
         top = int(offset)
@@ -95,13 +104,13 @@ class StoreSource:
             raise ValueError(f"{slug} has no check for each of its {top} changes")
         position = Position(epoch.decode(), top, chain[-8:].decode())
         held = [entry for entry in entries if (entry.offset or 0) <= top]
-        window = int(listed[-1][1]) if len(listed) == WINDOW else 0
+        window = int(scores[-1][1]) if len(scores) == WINDOW else 0
         return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
         """Return the changes after a worker's position, or why repair.lua cannot return them."""
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
-        status, *rest = await self._run("repair", keys, position, BATCH)
+        status, *rest = await self._run(_REPAIR, keys, position, BATCH)
         async with store_errors():  # raises Damaged for a record that does not decode
             if status != b"ok":
                 return Moved(status.decode())
@@ -113,17 +122,20 @@ class StoreSource:
     async def rotate(self, slug: str, position: Position) -> bool:
         """Begin a new epoch if the stored history differs from the worker's at `position`.
 
-        Return whether a new epoch began: False when another worker began one before.
+        Return whether a new epoch began: False when another worker began one before. Raises
+        StoreRefuses when the store's user may not write.
         """
         keys = [key(slug, name) for name in ("blog", "chain", "changed")]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         more = new_id("", 6), channel(slug), publish
-        return bool(await self._run("rotate", keys, position, *more))
+        reply = await self._run(_ROTATE, keys, position, *more)
+        scripts.check_permitted(reply)
+        return bool(reply)
 
     @queries_store
-    async def _run(self, name: str, keys: list[str], position: Position, *more: str | int) -> Any:
+    async def _run(self, script: str, keys: list[str], position: Position, *more: str | int) -> Any:
         redis = self.nodes.at(keys[0])
-        return await redis.eval(_SCRIPTS[name], len(keys), *keys, *position, *more)
+        return await redis.eval(script, len(keys), *keys, *position, *more)
 
     @queries_store
     async def heads(self, slugs: Sequence[str]) -> Heads:
@@ -169,7 +181,7 @@ async def _read_heads(
     """Return a position for each slug, in the same order; all blogs are on this one server."""
     heads: list[Position | _Corrupt | None | Exception] = []
     if not slugs:
-        await redis.execute_command("PING")
+        await redis.execute_command("ECHO", "")  # MISCONF refuses PING
     for i in range(0, len(slugs), BATCH):
         pipeline = redis.pipeline(transaction=False)
         for slug in slugs[i : i + BATCH]:

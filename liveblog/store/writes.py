@@ -9,7 +9,6 @@ the second run of the script finds the idempotency key of the first.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any, Final, Generic, Literal, NamedTuple, Never, TypeVar, cast
 
 import msgspec
@@ -25,7 +24,8 @@ from liveblog.blog.model import (
     Position,
     new_id,
 )
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import StoreDown, StoreRefuses
+from liveblog.store import scripts
 from liveblog.store.blogs import Blogs
 from liveblog.store.codec import (
     StoredBlog,
@@ -36,12 +36,13 @@ from liveblog.store.codec import (
     entry_record,
     key,
 )
+from liveblog.store.condition import Condition
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
 REMEMBERED_S: Final = 24 * 3600  # the store forgets an idempotency key after a day
 REPLICA_WAIT_MS: Final = 1_000
-_SCRIPT: Final = files("liveblog.store").joinpath("publish.lua").read_text()
+_SCRIPT: Final = scripts.writing("publish")
 # The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev` and
 # `idem` are added for each call.
 _KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
@@ -237,7 +238,8 @@ class Outcome(Generic[R_co]):
 class Writes:
     """Calls publish.lua to change blogs.
 
-    Each method raises StoreDown when the write may or may not be stored.
+    Each method raises StoreDown when the write may or may not be stored, and StoreRefuses when
+    certainly no part of the call is stored, by no earlier attempt either.
 
     With `wait_for_replica`, methods also raise StoreDown when no replica confirms the write within
     REPLICA_WAIT_MS.
@@ -245,6 +247,7 @@ class Writes:
 
     nodes: Nodes
     blogs: Blogs
+    condition: Condition
     wait_for_replica: bool = False
 
     async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
@@ -275,7 +278,14 @@ class Writes:
         names = [*_KEYS, f"rev:{write.id}", f"idem:{write.call.idem}"]
         keys = [key(slug, name) for name in names]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
-        status, *rest = await self._durably(keys, [*write.arguments(slug), "publish", publish])
+        arguments = [*write.arguments(slug), "publish", publish]
+        try:
+            status, *rest = await self._accepted(keys, arguments)
+        except StoreRefuses as refused:
+            # The key `idem` is the last. An earlier attempt of this call may have stored it.
+            if await self._exists(keys[-1]):
+                raise StoreDown(f"{refused}; an earlier attempt of the call is stored") from refused
+            raise
         if status == b"known":
             await self.blogs.touch(slug)  # the first call may have crashed before this step
             return await _first_outcome(rest[0])
@@ -307,6 +317,13 @@ class Writes:
     async def _exists(self, name: str) -> bool:
         return bool(await self.nodes.at(name).exists(name))
 
+    async def _accepted(self, keys: list[str], arguments: Arguments) -> Any:
+        """Run the script as `_durably` does. Raises StoreRefuses when the store refuses it."""
+        self.condition.check_durable()
+        reply = await self._durably(keys, arguments)
+        scripts.check_permitted(reply)
+        return reply
+
     async def _durably(self, keys: list[str], arguments: Arguments) -> Any:
         """Run the script. With `wait_for_replica` raise StoreDown when no replica confirms it."""
         if not self.wait_for_replica:
@@ -326,7 +343,12 @@ class Writes:
         pipeline = self.nodes.at(keys[0]).pipeline(transaction=False)
         pipeline.eval(_SCRIPT, len(keys), *keys, *arguments)
         pipeline.execute_command("WAIT", 1, REPLICA_WAIT_MS)
-        return await pipeline.execute()
+        # redis-py would raise the error of a pipeline with another text.
+        replies = await pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
 
 def _decode(raw: bytes, kind: type[R]) -> R:

@@ -19,7 +19,7 @@ from kit.waiting import SCALE, until
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
 from liveblog.blog.model import SYSTEM, Caller, Position
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.blog.timeline import Changes
 from liveblog.clock import now_ms
 from liveblog.editors import schedule
@@ -322,6 +322,20 @@ async def test_client_asks_the_right_node_when_its_map_is_old(
     shards.move(slug, shards.primaries[0])
     heads = await Broker(nodes).source.heads([slug])
     assert (offset(heads.positions[slug]), heads.unreachable) == (2, "")
+
+
+async def test_store_refuses_writes_when_one_primary_does(shards: Cluster, nodes: Nodes) -> None:
+    condition, full = Broker(nodes).condition, shards.primaries[1]
+    assert await condition.check() == ""
+    full.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        with pytest.raises(StoreRefuses, match="OOM"):
+            await condition.check()
+        assert condition.refusal
+    finally:
+        full.ask("CONFIG", "SET", "maxmemory", "0")
+    assert await condition.check() == ""
+    assert not condition.refusal
 
 
 async def test_map_is_read_once_when_many_calls_find_it_wrong(

@@ -1,9 +1,11 @@
 """publish.lua, repair.lua and rotate.lua on Valkey and Redis: each is one atomic step."""
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, cast
 
@@ -14,15 +16,16 @@ from redis.asyncio import Redis
 
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import SYSTEM, Blog, Entry, Position
-from liveblog.blog.problem import Problem, StoreDown
+from liveblog.blog.problem import Problem, StoreDown, StoreRefuses
 from liveblog.blog.timeline import Changes, Moved
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.results import DeleteResult, EntryResult, RevisionConflict
 from liveblog.store import source
 from liveblog.store.broker import Broker
 from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
+from liveblog.store.condition import Condition
 from liveblog.store.connect import connect
-from liveblog.store.nodes import Nodes
+from liveblog.store.nodes import Nodes, One
 from liveblog.store.writes import CallKey, Refused, Stale, Write, entry_write
 
 SLUG = "council"
@@ -225,6 +228,119 @@ async def test_write_stores_nothing_when_a_key_has_the_wrong_type(
     offset = await room.offset()
     assert (await room.broker.writes.commit(SLUG, write)).record
     assert await room.offset() == offset + (write.op != "keep")
+
+
+ALWAYS = ("-hset", "-set", "-eval", "-@scripting", "-@write")
+ANNOUNCED = (*ALWAYS, "-append", "-zadd", "-publish", "resetchannels")
+
+
+@pytest.fixture
+async def guest(room: Room) -> AsyncIterator[Callable[..., Awaitable[Broker]]]:
+    """Return a function that signs in to the store as a user without some permissions."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def sign_in(*rules: str) -> Broker:
+            user = ("guest", "reset", "on", "nopass", "~*", "&*", "+@all", *rules)
+            await room.redis.execute_command("ACL", "SETUSER", *user)
+            path = room.redis.connection_pool.connection_kwargs["path"]
+            nodes = await stack.enter_async_context(connect(f"unix://guest:x@{path}"))
+            return Broker(nodes)
+
+        yield sign_in
+        await room.redis.execute_command("ACL", "DELUSER", "guest")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "rules"),
+    [
+        (_numbered, (*ANNOUNCED, "-hdel", "-zrem")),
+        (_header, ANNOUNCED),
+        (_kept, (*ALWAYS, "-zadd", "-lpush", "-ltrim")),
+    ],
+)
+async def test_write_stores_nothing_when_the_store_forbids_a_command(
+    room: Room,
+    guest: Callable[..., Awaitable[Broker]],
+    prepare: Callable[[Room], Awaitable[Write[Any]]],
+    rules: tuple[str, ...],
+) -> None:
+    write, raw_messages = await prepare(room), len(room.raw_messages)
+    before = await room.contents()
+    for rule in rules:
+        with pytest.raises(StoreRefuses):
+            await (await guest(rule)).writes.commit(SLUG, write)
+        assert await room.contents() == before, rule
+    assert len(room.raw_messages) == raw_messages
+    assert (await room.broker.writes.commit(SLUG, write)).record
+
+
+async def test_rotation_stores_nothing_when_the_store_forbids_a_command(
+    room: Room, guest: Callable[..., Awaitable[Broker]]
+) -> None:
+    ahead = (await room.position())._replace(offset=9)
+    before = await room.contents()
+    for rule in ("-zadd", "-append", "-publish", "resetchannels", "-eval"):
+        with pytest.raises(StoreRefuses):
+            await (await guest(rule)).source.rotate(SLUG, ahead)
+        assert await room.contents() == before, rule
+    assert await room.broker.source.rotate(SLUG, ahead)
+
+
+@pytest.mark.parametrize("rules", [(), ("-config",), ("-config", "-info")])
+async def test_check_reads_the_settings_that_the_store_shows(
+    room: Room, guest: Callable[..., Awaitable[Broker]], rules: tuple[str, ...]
+) -> None:
+    condition = Condition((await guest(*rules)).writes.nodes, needs_disk=True)
+    for _ in range(2):  # a server that forbids CONFIG is asked by INFO from the second check on
+        assert await condition.check() == ""
+    await room.redis.config_set("maxmemory-policy", "allkeys-lru")
+    warning = await condition.check()
+    await room.redis.config_set("maxmemory-policy", "noeviction")
+    assert ("allkeys-lru" in warning) == ("-info" not in rules)
+    await room.redis.config_set("appendonly", "no")
+    try:
+        with pytest.raises(StoreRefuses, match="appendonly is no") if warning else nullcontext():
+            await condition.check()
+    finally:
+        await room.redis.config_set("appendonly", "yes")
+    assert (condition.refusal is not None) == bool(warning)
+
+
+async def test_write_is_refused_when_replicas_are_missing_and_one_must_confirm_it(
+    room: Room,
+) -> None:
+    broker = Broker(One(room.redis), wait_for_replica=True)
+    write, before = await _numbered(room), await room.contents()
+    await room.redis.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(StoreRefuses, match="NOREPLICAS"):
+            await broker.writes.commit(SLUG, write)
+    finally:
+        await room.redis.config_set("min-replicas-to-write", 0)
+    assert await room.contents() == before
+
+
+@pytest.mark.parametrize("maxmemory", [0, 1])
+async def test_blog_and_entry_are_read_alike_when_the_memory_is_full(
+    room: Room, maxmemory: int
+) -> None:
+    made = await room.entry(pinned=True)
+    await room.edit(made, headline="Later")
+    await room.redis.config_set("maxmemory", maxmemory)
+    try:
+        snapshot = await room.broker.source.load(SLUG)
+        stored = await room.broker.entries.stored(SLUG, made.entry.id)
+        unknown = await room.broker.entries.stored(SLUG, "e00000000000")
+        absent = await room.broker.source.load("absent")
+        assert stored
+        [position] = await room.broker.entries.positions(SLUG, [stored.entry])
+    finally:
+        await room.redis.config_set("maxmemory", 0)
+    assert snapshot
+    assert (snapshot.position, len(snapshot.entries)) == (await room.position(), 1)
+    assert (stored.entry.headline, stored.revisions) == ("Later", 1)
+    assert position == snapshot.position
+    assert (unknown, absent) == (None, None)
 
 
 async def test_creation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:

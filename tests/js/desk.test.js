@@ -156,6 +156,16 @@ test('without an answer, or with 5xx, the outcome is unknown and another try is 
   }
 });
 
+test('a write that the store refused is not saved, and the reason says why', () => {
+  const detail = 'The request was not stored. The store refuses writes: its memory is full.';
+  const { kind, reason } = outcomeOf(503, { type: '/problems/store-refuses', detail });
+  assert.equal(kind, 'unsaved');
+  assert.equal(
+    reason,
+    `Publishing is unavailable right now. Your text is safe here. ${detail}`,
+  );
+});
+
 test('each other status has its own outcome', () => {
   const reused = { type: '/problems/idempotency-key-reused', detail: 'x' };
   assert.equal(outcomeOf(201, {}).kind, 'done');

@@ -29,7 +29,7 @@ def _count(door: Door, told: dict[str, float]) -> None:
     hub = door.hub
     door.readers["websocket"] = int(told.get("readers", door.readers["websocket"]))
     hub.counts.deliveries += int(told.get("deliveries", 0))
-    hub.store.up = bool(told.get("store_up", hub.store_up))
+    hub.store.state = "up" if told.get("store_up", hub.store_up) else "down"
     if "seconds" in told:
         hub.on_pass(told["seconds"])
 

@@ -18,7 +18,7 @@ import msgspec
 
 from liveblog.blog import timeline as timelines
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
-from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.blog.problem import Damaged, StoreDown, StoreRefuses
 from liveblog.blog.timeline import Changes, Heads, Moved, Record, Snapshot, id_of
 from liveblog.live.frame import Frame, encoding_of
 from liveblog.live.hub import Hub
@@ -215,6 +215,8 @@ class FakeStore:
         self.wires: list[Wire] = []
         self.calls: list[Call] = []
         self.is_down = False
+        self.refusal: StoreRefuses | None = None  # why the store refuses writes
+        self.warning = ""
         self.lacks: set[str] = set()
         self.corrupt: set[str] = set()
         self.unreachable: set[str] = set()  # slugs in a part of the store that does not answer
@@ -279,6 +281,12 @@ class FakeStore:
             held = {slug: self.pasts[slug] for slug in reached if slug not in self.lacks}
             heads = {slug: held[slug].position if slug in held else None for slug in reached}
             return Heads(heads, ", ".join(self.unreachable))
+
+    async def check_writes(self) -> str:
+        async with self.call("check_writes"):
+            if self.refusal:
+                raise self.refusal
+            return self.warning
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
         raise AssertionError(FOR_PAGES)

@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
-from measure import crowds, proxies, unlock
+from measure import crowds, proxies, states, unlock
 
 Figures = AsyncIterator[Figure]
 
 PARTS: dict[str, Callable[[], Figures]] = {
     "proxies": proxies.figures,
+    "states": states.figures,
     "crowds": crowds.figures,
     "unlock": unlock.figures,
 }

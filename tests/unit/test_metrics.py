@@ -47,7 +47,7 @@ def test_scrape_shows_every_count_under_its_name() -> None:
     counts = door.hub.counts
     counts.deliveries, counts.sent_bytes, counts.repairs, counts.resets = 7, 900, 3, 2
     counts.stalled, counts.unheard = 5, 6
-    door.hub.held_budget.bytes, door.hub.store.up = 64, True
+    door.hub.held_budget.bytes, door.hub.store.state = 64, "up"
     door.readers.update(websocket=4, events=1)
     door.accepts.update(accepted=8, origin=9)
     door.closes.update({1003: 10, 4002: 11})
@@ -62,6 +62,10 @@ def test_scrape_shows_every_count_under_its_name() -> None:
         "held_bytes": 64,
         "cached_bytes": 0,
         "store_up": 1,
+        "store_state up": 1,
+        "store_state down": 0,
+        "store_state refuses-writes": 0,
+        "store_evicts": 0,
         "blogs": 0,
         "readers_behind": 0,
         "readers websocket": 4,

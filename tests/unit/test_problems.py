@@ -12,8 +12,16 @@ import pytest
 from starlette.responses import Response
 
 import liveblog
-from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, http_error, invalid
-from liveblog.editors import problems
+from liveblog import seldom
+from liveblog.blog.problem import (
+    PROBLEMS,
+    REFUSALS,
+    Problem,
+    StoreDown,
+    StoreRefuses,
+    http_error,
+    invalid,
+)
 from liveblog.editors.problems import Problems
 
 PACKAGE = Path(liveblog.__path__[0])
@@ -106,20 +114,42 @@ def test_each_reason_for_an_unreachable_store_is_logged_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     at_s = 0.0
-    answers = Problems(lambda: at_s)
+    answers = Problems(now=lambda: at_s)
     for _ in range(3):
         for reason in ("unconfirmed", "a read-only replica"):
             answers.response(StoreDown(reason))
-    assert [record.args for record in caplog.records] == [
-        ("unconfirmed",),
-        ("a read-only replica",),
+    assert [record.message.partition(": ")[2] for record in caplog.records] == [
+        "unconfirmed",
+        "a read-only replica",
     ]
-    at_s = problems.LOG_AGAIN_S
+    at_s = seldom.AGAIN_S
     answers.response(StoreDown("unconfirmed"))
     assert len(caplog.records) == 3
     for number in range(100):
         answers.response(StoreDown(f"another, {number}"))
-    assert len(caplog.records) == 2 + problems.LOGGED_MAX
+    assert len(caplog.records) == 2 + seldom.THINGS_MAX
+
+
+@pytest.mark.parametrize("cause", REFUSALS)
+def test_a_refused_write_is_answered_as_not_stored_with_its_reason(cause: Any) -> None:
+    body = body_of(Problems().response(StoreRefuses(cause, "secret words of the store")))
+    assert (body["status"], body["type"]) == (503, "/problems/store-refuses")
+    assert "The request was not stored." in body["detail"]
+    assert REFUSALS[cause] in body["detail"]
+    assert "secret" not in body["detail"]
+
+
+@pytest.mark.parametrize("noticed_at_s", [0.0, 2.0, 100.0])
+def test_a_refused_write_is_logged_only_when_the_server_does_not_notice_it(
+    caplog: pytest.LogCaptureFixture, noticed_at_s: float
+) -> None:
+    at_s = 0.0
+    answers = Problems(lambda: at_s >= noticed_at_s, lambda: at_s)
+    for tenth in range(100):
+        at_s = tenth / 10
+        answers.response(StoreRefuses("memory", "OOM"))
+    logged = ["store refuses writes, answering 503: OOM"] if noticed_at_s > at_s else []
+    assert caplog.messages == logged
 
 
 def test_401_names_the_way_to_authenticate() -> None:

@@ -7,7 +7,7 @@ import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 
-from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.blog.problem import Damaged, StoreDown, StoreRefuses
 from liveblog.store.nodes import One
 from liveblog.store.queries import queries_store, store_errors
 
@@ -84,6 +84,30 @@ async def test_query_runs_again_when_the_map_has_changed() -> None:
     part = Part(Moving([1, 2]), failures=1)
     assert await part.query("blog") == "blog"
     assert part.calls == ["blog"] * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "is_certain"),
+    [
+        (exceptions.MovedError("1 127.0.0.1:1"), True),
+        (exceptions.ReadOnlyError("a replica"), True),
+        (exceptions.ConnectionError("lost"), False),
+        (exceptions.TimeoutError("late"), False),
+    ],
+    ids=str,
+)
+async def test_refused_repetition_is_certain_only_when_the_first_call_was_refused(
+    first: Exception, is_certain: bool
+) -> None:
+    errors = [exceptions.OutOfMemoryError("full"), first]
+
+    async def call() -> None:
+        raise errors.pop()
+
+    with pytest.raises(StoreDown) as raised:
+        async with store_errors():
+            await Moving([1, 2]).ask(call)
+    assert isinstance(raised.value, StoreRefuses) == is_certain
 
 
 @pytest.mark.parametrize(("maps", "calls"), [([1, 1], 1), ([1, 2, 3], 2)])

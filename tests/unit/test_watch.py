@@ -18,6 +18,7 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog.model import Position
+from liveblog.blog.problem import RefusalCause, StoreRefuses
 from liveblog.live import watch as watches
 from liveblog.live.watch import StoreWatch
 
@@ -123,5 +124,105 @@ async def test_comparison_logs_a_store_that_becomes_unreachable_once(
     store.is_down = True
     for _ in range(2):
         await one_comparison(watch)
-    assert caplog.messages == ["the store is unreachable: all of it: the store is unreachable"]
+    assert [it for it in caplog.messages if "again" not in it] == [
+        "the store is unreachable: all of it: the store is unreachable"
+    ]
     assert watch.state_of("b0") == "down"
+
+
+# -- refused writes
+
+
+def refusing(cause: RefusalCause = "memory") -> StoreRefuses:
+    return StoreRefuses(cause, f"the store's words for {cause}")
+
+
+@in_virtual_time
+async def test_store_refuses_writes_until_it_accepts_them_again() -> None:
+    store, hub = blogs(1)
+    await hub.live("b0")
+    async with running(hub):
+        await until(lambda: hub.store_up)
+        store.refusal = refusing()
+        await asyncio.sleep(watches.CHECK_EVERY_S + 0.1)
+        assert (hub.store.state, hub.store_up) == ("refuses-writes", False)
+        assert [hub.store_of(slug) for slug in ("b0", "other")] == ["refuses-writes"] * 2
+        store.lacks.add("b0")
+        await until(lambda: hub.store_of("b0") == "lacks")
+        store.refusal = None
+        await asyncio.sleep(watches.CHECK_EVERY_S + 0.1)
+        assert hub.store_up
+
+
+@in_virtual_time
+async def test_unreachable_store_is_down_although_it_refused_writes_before() -> None:
+    store, hub = blogs(0)
+    store.refusal = refusing()
+    async with running(hub):
+        await until(lambda: hub.store.state == "refuses-writes")
+        store.is_down = True
+        await until(lambda: hub.store.state == "down")
+        store.is_down = False
+        await until(lambda: hub.store.state == "refuses-writes")
+
+
+@in_virtual_time
+async def test_store_that_hangs_is_down_within_two_seconds_and_up_when_it_answers() -> None:
+    store, hub = blogs(1)
+    await hub.live("b0")
+    async with running(hub):
+        await until(lambda: hub.store_up)
+        store.latency_s = lambda: 30.0
+        await asyncio.sleep(watches.CHECK_EVERY_S + watches.CHECK_WITHIN_S + 0.1)
+        assert (hub.store.state, hub.store_of("b0")) == ("down", "down")
+        store.latency_s = lambda: 0.001
+        await until(lambda: hub.store_up, timeout_s=120)
+
+
+@in_virtual_time
+async def test_distant_store_is_up_when_its_first_answer_takes_long() -> None:
+    store, hub = blogs(0)
+    store.latency_s = lambda: 2 * watches.CHECK_WITHIN_S
+    async with running(hub):
+        await until(lambda: hub.store_up, timeout_s=30)
+
+
+@in_virtual_time
+async def test_state_is_logged_once_a_minute_while_it_lasts_and_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, hub = blogs(0)
+    async with running(hub):
+        await until(lambda: hub.store_up)
+        store.refusal = refusing()
+        await asyncio.sleep(100)
+        store.refusal = None
+        await until(lambda: hub.store_up)
+        store.refusal = refusing()  # once more, within a minute
+        await until(lambda: not hub.store_up)
+    refused = "the store refuses writes: the store's words for memory"
+    assert caplog.messages == [refused, refused, "the store is up again after 100 s", refused]
+
+
+@in_virtual_time
+async def test_log_is_bounded_when_the_state_changes_all_the_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, hub = blogs(0)
+    async with running(hub):
+        for _ in range(100):
+            store.refusal = None if store.refusal else refusing()
+            await asyncio.sleep(watches.CHECK_EVERY_S + 0.01)
+    assert 20 < len(caplog.messages) <= watches.LINES_MAX
+
+
+@in_virtual_time
+async def test_store_stays_up_and_the_log_warns_when_it_may_evict(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, hub = blogs(0)
+    store.warning = "the store may evict what was published"
+    async with running(hub):
+        await asyncio.sleep(100)
+        assert (hub.store_up, hub.store.warning) == (True, store.warning)
+    assert caplog.messages == [store.warning] * 2

@@ -16,7 +16,7 @@ import {
   valuesOf,
   fillBox,
 } from './boxes.js';
-import { call, showStore } from './send.js';
+import { askStore, call } from './send.js';
 import { drop, keep, kept } from './unsent.js';
 import { parseHtml } from '../morph.js';
 
@@ -36,7 +36,7 @@ export async function edit(url) {
   const answer = await fetch(url).catch(() => null);
   const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
   if (!answer?.ok || !panel) {
-    if (answer?.status === 503) showStore('down');
+    if (answer?.status === 503) askStore();
     return notify(
       answer?.status === 410
         ? 'Someone deleted this entry.'

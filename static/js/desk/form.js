@@ -24,9 +24,10 @@
  * @property {number} revision
  */
 /**
- * @typedef {'done' | 'rejected' | 'unknown' | 'conflict' | 'gone' | 'signed-out' | 'already'
- *   | 'wait'} Kind the result of a write. unknown: no answer, or an error of the server; conflict:
- *   another editor saved first; gone: the entry was deleted; already: another text was stored with
+ * @typedef {'done' | 'rejected' | 'unknown' | 'unsaved' | 'conflict' | 'gone' | 'signed-out'
+ *   | 'already' | 'wait'} Kind the result of a write. unknown: no answer, or an error of the
+ *   server; unsaved: the store refused the write, and nothing is stored; conflict: another editor
+ *   saved first; gone: the entry was deleted; already: another text was stored with
  *   the same Idempotency-Key; wait: too many requests
  */
 /**
@@ -232,6 +233,7 @@ export function outcomeOf(status, problem, retryAfterS = 0) {
  * @returns {Outcome['kind']}
  */
 function kindOf(status, problem) {
+  if (isRefused(problem)) return 'unsaved';
   if (status === 0 || status >= 500) return 'unknown';
   if (status === 401) return 'signed-out';
   if (status === 410) return 'gone';
@@ -255,7 +257,13 @@ const STORED =
   'Your first text was stored after all. Check it, and send this text again if it is still needed.';
 
 /** @param {Problem} problem */
-export const isStoreDown = (problem) => (problem.type ?? '').endsWith('/store-down');
+const isStoreDown = (problem) => (problem.type ?? '').endsWith('/store-down');
+
+/**
+ * Return whether the store refused a write before it stored any part of the write.
+ * @param {Problem} problem
+ */
+const isRefused = (problem) => (problem.type ?? '').endsWith('/store-refuses');
 
 /**
  * @param {Outcome['kind']} kind
@@ -266,6 +274,8 @@ function reasonOf(kind, problem, retryAfterS) {
   switch (kind) {
     case 'unknown':
       return `${isStoreDown(problem) ? DOWN : SILENT}, ${UNKNOWN}`;
+    case 'unsaved':
+      return `${DOWN}. Your text is safe here. ${sentence(problem.detail ?? '')}`;
     case 'signed-out':
       return 'You are signed out. Your text is safe here. Sign in in another tab, then try again.';
     case 'gone':

@@ -271,7 +271,7 @@ async function load() {
   const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, ''), {
     signal: AbortSignal.timeout(LOAD_MS),
   }).catch(() => null);
-  if (answer?.status === 503) showStore('down');
+  if (answer?.status === 503) askStore();
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);

@@ -1,15 +1,16 @@
-// Calls the API, and shows editors whether the store can be reached and has the blog's latest
-// state.
+// Calls the API, and shows editors whether the store can be reached, accepts writes, and has the
+// blog's latest state.
 // Rules: form.js interprets the API's answers.
 
-import { isStoreDown, outcomeOf } from './form.js';
+import { outcomeOf } from './form.js';
 import { one, slug, stale } from './boxes.js';
 
 /** @import {Outcome} from './form.js' */
 /** @typedef {{outcome: Outcome, content: any}} Answer */
 
 const ANSWER_MS = 20_000;
-export const STORE_MS = 3_000;
+const STORE_ANSWER_MS = 3_000;
+export const STORE_MS = 1_000;
 
 /**
  * @param {string} method
@@ -26,8 +27,7 @@ export async function call(method, path, fields, headers = {}) {
     const answer = await fetch(`/api/blogs/${slug}${path}`, { ...init, body });
     const content = await answer.json().catch(() => ({}));
     const wait_s = Number(answer.headers.get('Retry-After'));
-    const isDown = isStoreDown(content);
-    if (isDown || answer.ok) showStore(isDown ? 'down' : 'up');
+    if (answer.status === 503) askStore();
     return { outcome: outcomeOf(answer.status, content, wait_s), content };
   } catch {
     return { outcome: outcomeOf(0, {}), content: {} };
@@ -38,6 +38,8 @@ export async function call(method, path, fields, headers = {}) {
 const STORE = {
   up: '',
   down: 'Publishing is unavailable right now. Your text is safe here.',
+  'refuses-writes': 'Publishing is unavailable right now. Your text is safe here.',
+  late: 'Readers get new changes late: the store forbids subscriptions. You can go on publishing.',
   lacks:
     'The store no longer has this blog: it was emptied or replaced. Readers keep the last version.' +
     ' Publishing is unavailable until the blog is back.',
@@ -49,24 +51,28 @@ let store = 'up';
 let isOlder = false;
 
 /**
- * Show the state of the store. The warning "older" (the store lost the latest changes) stays until
- * a reload, even when the store is "up".
+ * Show the state of the store. A single write that failed does not change it, so that the line does
+ * not flicker: `askStore` and a fetched page do. The warning "older" (the store lost the latest
+ * changes) stays until a reload, even when the store is "up".
  *
  * @param {string} state a key of STORE, or "unheld": the store answers, but the worker that was
  *   asked has not loaded this blog
+ * @param {string} [why] why the store refuses writes, to continue a sentence
  */
-export function showStore(state) {
+export function showStore(state, why = '') {
   if (state === 'unheld') {
     if (store === 'lacks') return;
     state = 'up';
   }
   if (state === 'older') isOlder = true;
-  const isBack = state === 'up';
-  if (isBack && isOlder) state = 'older';
-  if (state === store) return;
-  store = state;
+  const isBack = state === 'up' && store !== 'up';
+  if (state === 'up' && isOlder) state = 'older';
+  const reason = why ? ` The store refuses writes: ${why}.` : '';
+  const text = (STORE[state] ?? '') + reason;
   const line = one('#store');
-  line.textContent = STORE[state] ?? '';
+  if (state === store && text === line.textContent) return;
+  store = state;
+  line.textContent = text;
   line.hidden = !line.textContent;
   if (isBack) stale();
 }
@@ -75,8 +81,9 @@ export function showStore(state) {
 export async function askStore() {
   if (document.hidden) return;
   const answer = await fetch(`/desk/blogs/${slug}/store`, {
-    signal: AbortSignal.timeout(STORE_MS),
+    signal: AbortSignal.timeout(STORE_ANSWER_MS),
   }).catch(() => null);
   const content = (await answer?.json().catch(() => null)) ?? {};
-  if (content.store) showStore(content.store);
+  if (content.cause === 'subscriptions') showStore('late');
+  else if (content.store) showStore(content.store, content.why);
 }
