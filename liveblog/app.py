@@ -3,17 +3,15 @@
 Rules: composes only. No part reads `app.state`: each part gets the other parts as arguments.
 """
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
-from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.problems import Problems
@@ -37,8 +35,6 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
-
-REINDEX_RETRY_S: Final = 2.0
 
 
 def create() -> ASGIApp:
@@ -69,7 +65,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         endless = hub.run(), follower.run(hub), schedule.run(broker, publishing), direct.run()
-        parts = *endless, metrics.run(), collect(), _reindex(broker)
+        parts = *endless, metrics.run(), collect(), broker.sweep.run()
         lead_s, window_s = settings.drain_lead_s, settings.drain_s
         with draining_first(direct, lead_s, window_s, worker.stop_listening):
             try:
@@ -116,15 +112,3 @@ def _door(hub: Hub, settings: Settings) -> Door:
         settings.readers_max or readers_max(),
         settings.readers_per_address_max,
     )
-
-
-async def _reindex(broker: Broker) -> None:
-    """Add missing blogs to the store's list of all blogs, once, as soon as the store answers.
-
-    A crash after a blog was written can leave the blog out of that list (store/blogs.py).
-    """
-    while True:
-        try:
-            return await broker.blogs.rebuild_index()
-        except StoreDown:
-            await asyncio.sleep(REINDEX_RETRY_S)
