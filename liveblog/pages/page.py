@@ -37,6 +37,10 @@ NEWER_SHOWN: Final = 4  # newer entries shown above a linked entry that is not a
 AT_WAIT_S: Final = 1.0  # longest wait for changes when a request's `at` is ahead of the timeline
 HOME_BLOGS: Final = 50  # blogs on one page of the home page
 HOME_CACHED_S: Final = 1.0
+# A page that took long to read, past thousands of drafts, is cached this many times as long, up to
+# HOME_CACHED_MAX_S.
+HOME_CACHED_TIMES: Final = 20
+HOME_CACHED_MAX_S: Final = 5.0
 HOME_PAGES_MAX: Final = 20  # later pages of the home page in the cache
 READ_TRIES_MAX: Final = 5  # reads for one page; a change during a read makes another read necessary
 
@@ -77,7 +81,7 @@ def routes(hub: Hub, settings: Settings, pages: Pages) -> list[BaseRoute]:
 class _Home:
     """Answers with the pages of the home page: live blogs first, then the others.
 
-    Each page is cached for HOME_CACHED_S and while the store is unreachable.
+    Each page is cached for at least HOME_CACHED_S and while the store is unreachable.
     """
 
     def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
@@ -113,9 +117,11 @@ class _Home:
         return self._later.get(before)
 
     async def _refresh(self, before: str | None) -> "_Kept":
-        kept = self._kept(before)
+        kept, began, cached_s = self._kept(before), self._hub.clock(), HOME_CACHED_S
         try:
             answer = await self._read(before)
+            took_s = self._hub.clock() - began
+            cached_s = min(max(HOME_CACHED_S, HOME_CACHED_TIMES * took_s), HOME_CACHED_MAX_S)
         except StoreDown as error:
             if not kept:
                 raise
@@ -124,7 +130,7 @@ class _Home:
         # If the page has not changed, keep the old answer, which is compressed already.
         if kept and kept.answer.body == answer.body:
             answer = kept.answer
-        return self._keep(before, _Kept(answer, self._hub.clock() + HOME_CACHED_S))
+        return self._keep(before, _Kept(answer, self._hub.clock() + cached_s))
 
     def _keep(self, before: str | None, kept: "_Kept") -> "_Kept":
         if before is None:

@@ -4,6 +4,7 @@ Rules: writes nothing.
 """
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -18,7 +19,6 @@ from liveblog.store.queries import queries_store
 log = logging.getLogger(__name__)
 
 BATCH: Final = 100  # blogs read at once for a page
-FRONT_SCANNED_MAX: Final = 500  # blogs read from each list for one page of the home page
 
 
 class Row(NamedTuple):
@@ -31,8 +31,8 @@ class Row(NamedTuple):
 class BlogPage(NamedTuple):
     """A page of a list of blogs; `next` is the `before` of the next page, None on the last page.
 
-    When too few of the blogs that were read belong to the list, a page is short or empty although
-    it has a next page.
+    A page for which as many blogs were read as allowed is short or empty although it has a next
+    page.
     """
 
     blogs: list[StoredBlog]
@@ -68,14 +68,14 @@ class Blogs:
         before: str | None,
         limit: int,
         wanted: Callable[[Blog], bool],
-        most: int,
+        most: int | None = None,
         *,
         is_live: bool = False,
     ) -> BlogPage | None:
         """Return a page of the blogs that `wanted` accepts, the newest activity first.
 
         The page begins after the blog `before`. None when no blog with this slug is listed. Reads
-        at most `most` blogs; with `is_live`, only the blogs that may be live.
+        at most `most` blogs if given; with `is_live`, only the blogs that may be live.
         """
         name = LIVE if is_live else LISTED
         rank = await self.listing.rank_after(name, before) if before else 0
@@ -86,11 +86,12 @@ class Blogs:
     async def front(self, before: str | None, limit: int) -> BlogPage | None:
         """Return a page of the home page: first the live blogs, then the others, no drafts.
 
-        None when `before` is not the slug of a listed blog.
+        None when `before` is not the slug of a listed blog. Reads past all drafts that are newer
+        than the last blog of the page: `next` is public, so it cannot be the slug of a draft.
         """
         if before and not await self.listing.times(LIVE, [before]):
             return await self._others(before, limit)
-        live = await self.page(before, limit, _is_live, FRONT_SCANNED_MAX, is_live=True)
+        live = await self.page(before, limit, _is_live, is_live=True)
         if not live or live.next:
             return live
         room = limit - len(live.blogs)
@@ -105,7 +106,7 @@ class Blogs:
         rank = await self.listing.rank_after(LISTED, before) if before else 0
         if rank is None:
             return None
-        return await scan(self._not_in_live, _is_public, rank, limit, FRONT_SCANNED_MAX)
+        return await scan(self._not_in_live, _is_public, rank, limit)
 
     async def _not_in_live(self, rank: int, size: int) -> list[Row]:
         rows = await self._ranked(LISTED, rank, size)
@@ -128,21 +129,23 @@ class Blogs:
 
 
 async def scan(
-    read: Read, wanted: Callable[[Blog], bool], rank: int, limit: int, most: int
+    read: Read, wanted: Callable[[Blog], bool], rank: int, limit: int, most: int | None = None
 ) -> BlogPage:
     """Return up to `limit` wanted blogs of a list from `rank` on; read at most `most` blogs.
+
+    The next page begins after the last wanted blog, or after the last one that was read.
 
     A blog that moves up meanwhile pushes others down, so a batch may repeat blogs.
     """
     found: dict[str, StoredBlog] = {}
-    last, end, size = None, rank + most, min(limit + 1, BATCH)
+    last, end, size = None, rank + (most or sys.maxsize), min(limit + 1, BATCH)
     while rank < end:
         size = min(size, end - rank)
         rows = await read(rank, size)
         for slug, stored in rows:
             if stored and slug not in found and wanted(stored.blog):
                 if len(found) == limit:
-                    return BlogPage([*found.values()], last)
+                    return BlogPage([*found.values()], next(reversed(found)))
                 found[slug] = stored
             last = slug
         if len(rows) < size:

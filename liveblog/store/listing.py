@@ -4,7 +4,11 @@ Both map a slug to the time of the last activity in milliseconds. In a cluster t
 another node than a blog, so no script changes a blog and the sets in one step. A writer therefore
 adds a new or live blog before publish.lua stores it (`announce`), and sets the exact time
 afterwards (`touch`). A reader of the sets checks each blog's own record, so a needless slug shows
-nothing. Only `tidy` removes slugs: those whose time is so old that no announced write can follow.
+nothing.
+
+A slug is removed in two ways. The writer that ends a live blog removes it from the live ones if its
+time is the one from before the write: a writer that makes the blog live again first sets another
+time. The sweep removes slugs whose time is so old that no announced write can follow (`tidy`).
 
 Rules: reads no blog.
 """
@@ -33,6 +37,10 @@ local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 for _, name in ipairs(KEYS) do
   redis.call('ZADD', name, 'GT', now, ARGV[1])
 end
+"""
+_LEAVE: Final = """
+local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
+return at and tonumber(at) == tonumber(ARGV[2]) and redis.call('ZREM', KEYS[1], ARGV[1])
 """
 # ARGV: before, and a slug and a status for each blog; the status "" for a blog that does not exist.
 _TIDY: Final = """
@@ -68,23 +76,30 @@ class Listing:
         if keys:
             await self.nodes.at(LISTED).eval(_ANNOUNCE, len(keys), *keys, slug)
 
-    async def touch(self, slug: str, at: int) -> None:
+    async def touch(
+        self, slug: str, at: int, *, is_live: bool = False, left: float | None = None
+    ) -> None:
         """Set a blog's time of activity to `at`, in milliseconds since 1970; a later time stays.
 
-        Raises nothing: the caller's write is stored already.
+        With `is_live`, the blog is live since this write. `left` is the time that the set of live
+        blogs had for a blog that is no longer live since this write. Raises nothing: the caller's
+        write is stored already.
         """
         try:
             async with asyncio.timeout(TOUCH_WITHIN_S):
-                await self.nodes.ask(lambda: self._touch(slug, at))
+                await self.nodes.ask(lambda: self._touch(slug, at, is_live, left))
         except (RedisError, OSError) as error:
             log.warning(
                 "blog %s: list of blogs not updated: %s: %s", slug, type(error).__name__, error
             )
 
-    async def _touch(self, slug: str, at: int) -> None:
+    async def _touch(self, slug: str, at: int, is_live: bool, left: float | None) -> None:
         pipeline = self.nodes.at(LISTED).pipeline(transaction=False)
         pipeline.zadd(LISTED, {slug: at}, gt=True)
-        pipeline.zadd(LIVE, {slug: at}, gt=True, xx=True)
+        if left is None:
+            pipeline.zadd(LIVE, {slug: at}, gt=True, xx=not is_live)
+        else:
+            pipeline.eval(_LEAVE, 1, LIVE, slug, left)
         await pipeline.execute()
 
     @queries_store

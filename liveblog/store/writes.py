@@ -36,7 +36,7 @@ from liveblog.store.codec import (
     entry_record,
     key,
 )
-from liveblog.store.listing import Listing
+from liveblog.store.listing import LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
@@ -105,6 +105,7 @@ class Write(Generic[R]):
     rotate: bool = False
     blog_status: str = ""
     makes_live: bool = False
+    ends_live: bool = False  # the blog was live, and is not live any longer
     reopens: bool = False  # the blog has ended until now
     position: Position | None = None  # the entry's position, which the op "keep" does not change
     revision: int = 0
@@ -172,6 +173,7 @@ def blog_write(
         call=call,
         blog_status=blog.status,
         makes_live=blog.status == "live" and (not stored or was.status != "live"),
+        ends_live=was.status == "live" != blog.status,
         reopens=was.status == "ended" != blog.status,
         rotate=(blog.timezone, blog.language) != (was.timezone, was.language),
     )
@@ -292,6 +294,7 @@ class Writes:
         keys = [key(slug, name) for name in names]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         expires = await self._announce(slug, write) if write.is_announced else ""
+        left = await self._live_time(slug) if write.ends_live else None
         arguments = [*write.arguments(slug), "expires", expires, "publish", publish]
         status, *rest = await self._durably(keys, arguments)
         if status == b"known":
@@ -300,15 +303,23 @@ class Writes:
             raise Stale
         if status != b"ok":
             raise Refused(status.decode())
-        return await self._committed(slug, write, *rest)
+        return await self._committed(slug, write, left, *rest)
 
     async def _committed(
-        self, slug: str, write: Write[R], epoch: bytes, offset: int, check: bytes, raw: bytes
+        self,
+        slug: str,
+        write: Write[R],
+        left: float | None,
+        epoch: bytes,
+        offset: int,
+        check: bytes,
+        raw: bytes,
     ) -> Outcome[R]:
         record = _decode(raw, write.kind)
         is_numbered = write.op != "keep"
         if is_numbered:
-            await self.listing.touch(slug, record.updated_at)
+            at, is_live = record.updated_at, write.makes_live
+            await self.listing.touch(slug, at, is_live=is_live, left=left)
         position = Position(epoch.decode(), int(offset), check.decode())
         return Outcome(
             status=write.status,
@@ -333,6 +344,9 @@ class Writes:
         is_live = write.makes_live and (is_new or write.op == "header")
         await self.listing.announce(slug, is_new=is_new, is_live=is_live)
         return asked + STORED_WITHIN_MS
+
+    async def _live_time(self, slug: str) -> float | None:
+        return (await self.listing.times(LIVE, [slug])).get(slug)
 
     @queries_store
     async def _time(self, slug: str) -> int:

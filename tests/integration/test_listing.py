@@ -75,6 +75,23 @@ async def test_live_blogs_come_first_on_the_home_page_when_others_are_newer(
     assert await broker.blogs.front("unknown", 2) is None
 
 
+async def test_home_pages_follow_each_other_when_live_ones_and_drafts_are_between(
+    broker: Broker,
+) -> None:
+    order = ("ended", "draft", "live", "upcoming", "live", "draft", "ended", "live")
+    for n, status in enumerate(order):
+        await create(broker, f"b{n}", status=status)
+    whole, _ = await front(broker)
+    assert whole == ["b7", "b4", "b2", SLUG, "b6", "b3", "b0"]
+    for limit in range(1, 8):
+        slugs, before = await front(broker, limit=limit)
+        while before:
+            assert before in whole, "a page leads to a draft"
+            more, before = await front(broker, before, limit)
+            slugs += more
+        assert slugs == whole
+
+
 async def test_home_page_reads_on_when_many_drafts_are_newer(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,14 +116,26 @@ async def test_ended_blog_leaves_the_live_ones_and_returns_when_it_is_reopened(
 ) -> None:
     await create(broker, "other", status="live")
     await publishing(broker).edit_blog(SYSTEM, SLUG, {"status": "ended"})
-    assert await front(broker) == (["other", SLUG], None)
-    await walk(broker)
-    assert await store_client.zcard(LIVE) == 2, "a writer may have announced it meanwhile"
-    await age(store_client, LIVE)
-    await walk(broker)
     assert await store_client.zrange(LIVE, 0, -1) == [b"other"]
+    assert await front(broker) == (["other", SLUG], None)
     await publishing(broker).edit_blog(SYSTEM, SLUG, {"status": "live"})
     assert await front(broker) == ([SLUG, "other"], None)
+
+
+async def test_ended_blog_stays_in_the_live_set_until_no_writer_can_follow(
+    broker: Broker, store_client: redis.asyncio.Redis
+) -> None:
+    await create(broker, "over")
+    listing = broker.writes.listing
+    await listing.announce("over", is_new=False, is_live=True)
+    earlier = (await listing.times(LIVE, ["over"]))["over"] - 1
+    await listing.touch("over", 1, left=earlier)  # another writer has announced it since
+    await walk(broker)
+    assert await store_client.zcard(LIVE) == 2
+    assert await front(broker) == ([SLUG, "over"], None)
+    await age(store_client, LIVE)
+    await walk(broker)
+    assert await store_client.zrange(LIVE, 0, -1) == [SLUG.encode()]
 
 
 # -- the list of all blogs

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
+from measure import archive
+
 Figures = AsyncIterator[Figure]
 
-PARTS: dict[str, Callable[[], Figures]] = {}
+PARTS: dict[str, Callable[[], Figures]] = {"archive": archive.figures}
 
 
 async def measure(names: list[str]) -> list[Figure]:
