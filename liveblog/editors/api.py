@@ -30,7 +30,6 @@ from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
 LIST_DEFAULT: Final = 50
-BLOGS_DEFAULT: Final = 100
 
 _JSON: Final = ("application/json",)
 _PATCH: Final = ("application/json", "application/merge-patch+json")  # RFC 7396, section 4
@@ -126,7 +125,7 @@ async def _blogs(call: Call) -> Response:
     found, following = await call.publishing.blogs(
         call.caller,
         before=query.get("before") or None,
-        limit=_limit(query.get("limit") or str(BLOGS_DEFAULT), BLOGS_MAX),
+        limit=_limit(query.get("limit") or str(BLOGS_MAX), BLOGS_MAX),
         search=BlogSearch(query.get("q") or "", query.get("status") or ""),
     )
     blogs = [blog_json(at.blog, at.position, call.site) for at in found]

@@ -24,9 +24,8 @@ from kit.figure import Figure
 from kit.processes import cpu_s
 from kit.servers import Server, StoreProcess, http, store_process
 from kit.stores import binary_of
-from msgspec.structs import replace
 
-from liveblog.blog.model import Blog, Entry, new_id
+from liveblog.blog.model import Blog, BlogStatus, Entry, new_id
 from liveblog.commands.load import percentile
 from liveblog.html.markdown import to_html
 from liveblog.store.broker import Broker
@@ -123,18 +122,15 @@ async def write(it: Site) -> None:
 
 
 async def _write_blog(broker: Broker, slug: str, has_scheduled: bool) -> None:
-    live = Blog(slug=slug, title=f"What happened in {slug}", dek=TEXT, status="live")
-    await broker.writes.commit(slug, blog_write("create", None, live, _call()))
-    for _ in range(ENTRIES):
-        await broker.writes.commit(slug, entry_write(None, _entry(), _call()))
-    if has_scheduled:  # and live, since the schedule does not look at ended blogs
-        planned = _entry(status="scheduled", publish_at=SCHEDULED_FOR)
-        await broker.writes.commit(slug, entry_write(None, planned, _call()))
-        return
-    stored = await broker.blogs.read(slug)
-    assert stored
-    ended = replace(stored.blog, status="ended")
-    await broker.writes.commit(slug, blog_write("header", stored, ended, _call()))
+    """Write a blog; a live one when it has a scheduled entry: an ended one would have no look."""
+    status: BlogStatus = "live" if has_scheduled else "ended"
+    blog = Blog(slug=slug, title=f"What happened in {slug}", dek=TEXT, status=status)
+    await broker.writes.commit(slug, blog_write("create", None, blog, _call()))
+    entries = [_entry() for _ in range(ENTRIES)]
+    if has_scheduled:
+        entries.append(_entry(status="scheduled", publish_at=SCHEDULED_FOR))
+    for entry in entries:
+        await broker.writes.commit(slug, entry_write(None, entry, _call()))
 
 
 def _entry(**fields: Any) -> Entry:
