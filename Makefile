@@ -63,7 +63,7 @@ mypy: $(VENV)/.installed-test
 # random stories of a blog, its store, its workers and its readers.
 .PHONY: stories
 stories: $(VENV)/.installed-test
-	@LONG=1 $(BIN)/pytest -n 2 tests/unit/test_rfc6455.py tests/unit/test_hub_world.py
+	@LONG=1 $(BIN)/pytest -n 2 tests/unit/test_rfc6455.py tests/unit/test_hub_world.py tests/integration/test_agenda.py
 
 # The tests with proxies, a cluster and sentinels, then the figures of measure/real.py as a table;
 # ARGS="--only PART" for the figures of one part alone. The scale of 5 gives the cluster and the

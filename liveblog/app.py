@@ -3,7 +3,6 @@
 Rules: composes only. No part reads `app.state`: each part gets the other parts as arguments.
 """
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
-from liveblog.blog.problem import StoreDown
 from liveblog.clock import now_ms
 from liveblog.editors import api, desk, schedule
 from liveblog.editors.bodies import all_bodies
@@ -42,7 +40,6 @@ from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
 from liveblog.store.nodes import Nodes
 
-REINDEX_RETRY_S: Final = 2.0
 VERSION_DIGITS: Final = 8  # of a release's markup, styles and scripts, as open pages compare it
 
 
@@ -76,7 +73,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Any]]:
         endless = hub.run(), follower.run(hub), schedule.run(broker, publishing), direct.run()
-        parts = *endless, metrics.run(), collect(), _reindex(broker)
+        parts = *endless, metrics.run(), collect(), broker.sweep.run()
         lead_s, window_s = settings.drain_lead_s, settings.drain_s
         with draining_first(direct, lead_s, window_s, worker.stop_listening):
             try:
@@ -152,15 +149,3 @@ def _plain(settings: Settings) -> PlainConnections:
         per_address_max=settings.connections_per_address_max,
     )
     return PlainConnections(limits)
-
-
-async def _reindex(broker: Broker) -> None:
-    """Add missing blogs to the store's list of all blogs, once, as soon as the store answers.
-
-    A crash after a blog was written can leave the blog out of that list (store/blogs.py).
-    """
-    while True:
-        try:
-            return await broker.blogs.rebuild_index()
-        except StoreDown:
-            await asyncio.sleep(REINDEX_RETRY_S)

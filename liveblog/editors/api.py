@@ -27,7 +27,7 @@ from liveblog.editors.bodies import Bodies, bodies_of, count_in
 from liveblog.editors.decisions import ANY_REVISION, Revisions
 from liveblog.editors.problems import PRIVATE, Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.editors.reading import LIST_MAX
+from liveblog.editors.reading import BLOGS_MAX, LIST_MAX, BlogSearch
 from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -138,8 +138,15 @@ class _Path:
 
 
 async def _blogs(call: Call) -> Response:
-    found = await call.publishing.blogs(call.caller)
-    return _json({"blogs": [blog_json(at.blog, at.position, call.site) for at in found]})
+    query = call.request.query_params
+    found, following = await call.publishing.blogs(
+        call.caller,
+        before=query.get("before") or None,
+        limit=_limit(query.get("limit") or str(BLOGS_MAX), BLOGS_MAX),
+        search=BlogSearch(query.get("q") or "", query.get("status") or ""),
+    )
+    blogs = [blog_json(at.blog, at.position, call.site) for at in found]
+    return _json({"blogs": blogs, "next": following})
 
 
 async def _create_blog(call: Call) -> Response:
@@ -171,7 +178,7 @@ async def _entries(call: Call) -> Response:
         call.caller,
         call.slug,
         before=query.get("before") or None,
-        limit=_limit(query.get("limit") or str(LIST_DEFAULT)),
+        limit=_limit(query.get("limit") or str(LIST_DEFAULT), LIST_MAX),
         status=query.get("status") or "published",
     )
     return _json({"entries": [_entry_json(call, at) for at in found], "next": following})
@@ -287,9 +294,9 @@ def _bad_header(detail: str) -> Problem:
     return Problem(422, "bad-header", detail)
 
 
-def _limit(given: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", given, re.ASCII) or not 1 <= int(given) <= LIST_MAX:
-        raise _bad_parameter(f"limit must be from 1 to {LIST_MAX}, not {given[:40]!r}.")
+def _limit(given: str, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", given, re.ASCII) or not 1 <= int(given) <= most:
+        raise _bad_parameter(f"limit must be from 1 to {most}, not {given[:40]!r}.")
     return int(given)
 
 

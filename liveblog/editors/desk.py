@@ -23,11 +23,13 @@ from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
+from liveblog.editors.reading import BLOG_STATUSES, BlogSearch
 from liveblog.editors.results import RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
+BLOGS: Final = 50  # blogs on one page of the desk's list
 ENTRIES: Final = 30  # published entries on one page of the desk
 UNPUBLISHED_MAX: Final = 300  # drafts, submissions and scheduled entries on a blog's desk
 
@@ -103,11 +105,22 @@ class _Blogs:
     async def _home(
         self, request: Request, caller: Caller, form: FormView, status: int = 200
     ) -> Response:
-        found = await self._publishing.blogs(caller)
+        """Answer with a page of the list of blogs; `form` has the boxes of the form for a new one.
+
+        The addresses of older blogs, and of an earlier page, keep the search.
+        """
+        query = request.query_params
+        search = BlogSearch(query.get("q") or "", query.get("status") or "")
+        before = query.get("before") or None
+        found, older = await self._publishing.blogs(caller, before, BLOGS, search)
         html = self._pages.desk(
             "home",
             editor=caller,
             blogs=[at.blog for at in found],
+            search=search,
+            statuses=BLOG_STATUSES,
+            newest=_list_address(search) if before else None,
+            older=_list_address(search, older) if older else None,
             form=form,
             notice=_notice(request),
         )
@@ -302,6 +315,13 @@ def _done(path: str, done: str, *, entry: str = "", fragment: str = "") -> Respo
     """Redirect to a page that shows the notice `done`; reloading the page sends no form again."""
     query = urlencode({"done": done, **({"entry": entry} if entry else {})})
     return RedirectResponse(f"{path}?{query}{'#' + fragment if fragment else ''}", 303)
+
+
+def _list_address(search: BlogSearch, before: str | None = None) -> str:
+    """Return the address of a page of the list of blogs."""
+    values = {"q": search.q, "status": search.status, "before": before}
+    query = urlencode({name: value for name, value in values.items() if value})
+    return f"/desk?{query}" if query else "/desk"
 
 
 def _notice(request: Request) -> str:

@@ -36,7 +36,7 @@ from liveblog.editors.decisions import (
     blog_patch,
     entry_patch,
 )
-from liveblog.editors.reading import Reading
+from liveblog.editors.reading import EVERY_BLOG, BlogSearch, Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import (
     BlogResult,
@@ -87,10 +87,19 @@ class Publishing:
 
     # -- reading
 
-    async def blogs(self, caller: Caller) -> list[BlogResult]:
-        """Return the blogs the caller may see, newest activity first (see `Reading.blogs`)."""
-        found = await self._reading.blogs(caller)
-        return [BlogResult(stored.blog, stored.position) for stored in found]
+    async def blogs(
+        self,
+        caller: Caller,
+        before: str | None = None,
+        limit: int = 50,
+        search: BlogSearch = EVERY_BLOG,
+    ) -> tuple[list[BlogResult], str | None]:
+        """Return a page of the blogs that the caller may see, and `before` of the next page.
+
+        `Reading.blogs` explains order and limits.
+        """
+        page = await self._reading.blogs(caller, before, limit, search)
+        return [BlogResult(it.blog, it.position) for it in page.blogs], page.next
 
     async def blog(self, caller: Caller, slug: str) -> BlogResult:
         """Return a blog. Raises 404 when it does not exist or the caller may not see it."""

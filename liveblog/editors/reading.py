@@ -4,18 +4,22 @@ Rules: writes nothing.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple, get_args
 
-from liveblog.blog.model import Caller, Entry, is_entry_id, is_slug
+from liveblog.blog.model import Blog, BlogStatus, Caller, Entry, is_entry_id, is_slug
 from liveblog.blog.problem import invalid, not_found
 from liveblog.editors.decisions import is_readable
 from liveblog.editors.results import EntryResult
-from liveblog.store.blogs import Blogs
+from liveblog.store.blogs import BlogPage, Blogs
 from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
 
 LIST_MAX: Final = 100
-BLOGS_LISTED_MAX: Final = 500  # blogs in the list of a caller that may see all blogs
+BLOGS_MAX: Final = 500  # blogs on one page of a list
+BLOGS_SCANNED_MAX: Final = 2_000  # blogs read for one page of a list; takes about 0.1 s
+SEARCH_MAX: Final = 200  # characters of a search
+BLOG_STATUSES: Final[tuple[str, ...]] = get_args(BlogStatus)
 SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 
 
@@ -26,18 +30,72 @@ class Page(NamedTuple):
     before: str | None
 
 
+@dataclass(frozen=True)
+class BlogSearch:
+    """A search for blogs. Raises 422 for a longer `q`, or an unknown status.
+
+    A blog is found when its title or slug has every word of `q`, in any case, and it has the
+    status; an empty value finds all blogs.
+    """
+
+    q: str = ""
+    status: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.q) > SEARCH_MAX:
+            raise invalid(("/q", f"has {len(self.q)} characters; the limit is {SEARCH_MAX}"))
+        if self.status and self.status not in BLOG_STATUSES:
+            raise invalid(("/status", f"must be one of {', '.join(BLOG_STATUSES)}"))
+
+    def finds(self, blog: Blog) -> bool:
+        """Return whether the search finds a blog."""
+        if self.status and blog.status != self.status:
+            return False
+        text = f"{blog.title} {blog.slug}".casefold()
+        return all(word in text for word in self.q.casefold().split())
+
+
+EVERY_BLOG: Final = BlogSearch()
+
+
+def _own_page(
+    own: Sequence[StoredBlog], before: str | None, limit: int, search: BlogSearch
+) -> BlogPage | None:
+    """Return a page of the caller's own blogs, None when `before` is none of them."""
+    slugs = [stored.blog.slug for stored in own]
+    if before and before not in slugs:
+        return None
+    rest = own[slugs.index(before) + 1 :] if before else own
+    found = [stored for stored in rest if search.finds(stored.blog)]
+    following = found[limit - 1].blog.slug if len(found) > limit else None
+    return BlogPage(found[:limit], following)
+
+
 class Reading:
     """Reads what a caller may read. Each method raises StoreDown while the store is unreachable."""
 
     def __init__(self, blogs: Blogs, entries: Entries) -> None:
         self._blogs, self._entries = blogs, entries
 
-    async def blogs(self, caller: Caller) -> list[StoredBlog]:
-        """Return the blogs that the caller may see, newest activity first.
+    async def blogs(
+        self, caller: Caller, before: str | None, limit: int, search: BlogSearch
+    ) -> BlogPage:
+        """Return a page of the blogs that the caller may see, newest activity first.
 
-        A caller that may see all blogs gets the BLOGS_LISTED_MAX blogs with the newest activity.
+        The page begins after the blog `before`. Reads at most BLOGS_SCANNED_MAX blogs. A page of a
+        search may therefore be short or empty, and still have a next page. Raises 422 when `before`
+        is not the slug of a blog that the caller may see.
         """
-        return await self._blogs.recent(BLOGS_LISTED_MAX, caller.blogs)
+        if caller.blogs:
+            page = _own_page(await self._blogs.these(caller.blogs), before, limit, search)
+        else:
+            is_live = search.status == "live"
+            page = await self._blogs.page(
+                before, limit, search.finds, BLOGS_SCANNED_MAX, is_live=is_live
+            )
+        if page is None:
+            raise invalid(("/before", "is not the slug of a blog that you may see"))
+        return page
 
     async def blog(self, caller: Caller, slug: str) -> StoredBlog:
         """Return a blog. Raises 404 when it does not exist or the caller may not see it."""

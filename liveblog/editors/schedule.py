@@ -1,8 +1,8 @@
 """The schedule: every second, each worker publishes due entries and erases taken-down text.
 
-A worker reads the due entries of all blogs by the store's clock, in one pipeline for each store
-server. All workers use the same idempotency key for one revision of an entry, so only the first of
-them publishes the entry.
+A worker reads from the agenda which blogs to look at, and the due entries of these blogs, by the
+store's clock. All workers use the same idempotency key for one revision of an entry, so only the
+first of them publishes the entry.
 
 Rules: the store's clock alone decides which entries are due.
 """
@@ -55,7 +55,7 @@ async def publish_due(
     between passes. After the last page, a pass starts at the first entry again.
     """
     skipped = Counter() if skipped is None else skipped
-    entries = await due.read(skipped)
+    looks, entries = await due.read(skipped)
     published, blocked, stuck = 0, set(), Counter[str]()
     for slug, id, now in entries:
         if slug in blocked:
@@ -74,6 +74,8 @@ async def publish_due(
             stuck[slug] += 1
             log.exception("blog %s: scheduled entry %s not published", slug, id)
     _turn_pages(skipped, entries, stuck)
+    # A blog with a full page keeps its look, so that the next pass reads the next page.
+    await due.settle([look for look in looks if look.slug not in skipped])
     return published
 
 

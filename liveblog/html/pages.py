@@ -45,14 +45,24 @@ class Pages:
     def __init__(self, static_prefix: str = "/static", version: str = "") -> None:
         self._static, self._version = static_prefix, version
 
-    def home(self, *, blogs: Sequence[Blog], public_url: str) -> str:
-        """Return the list of blogs, in the order given.
+    def home(
+        self,
+        *,
+        blogs: Sequence[Blog],
+        before: str | None = None,
+        older: str | None = None,
+        public_url: str,
+    ) -> str:
+        """Return a page of the list of blogs, in the order given.
 
-        `public_url` is the site's address without a trailing slash, "" if unknown; also in `blog`.
+        `before` is the slug after which the page begins, None for the first page. `older` is the
+        same for the next page, None for none. `public_url` is the site's address without a trailing
+        slash, "" if unknown; also in `blog`.
         """
-        url = f"{public_url}/" if public_url else ""
-        head = _Head(SITE_NAME, "Live and recent coverage.", url)
-        return self._render("reader/home.html", head=head, blogs=blogs)
+        title = f"{SITE_NAME} · earlier coverage" if before else SITE_NAME
+        url = f"{public_url}/?before={before}" if before else f"{public_url}/"
+        head = _Head(title, "Live and recent coverage.", url if public_url else "")
+        return self._render("reader/home.html", head=head, blogs=blogs, before=before, older=older)
 
     def blog(
         self,

@@ -10,6 +10,7 @@ header.
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog.answer import CACHED_1_S, Answer
-from liveblog.blog.model import Entry, Position, is_entry_id
+from liveblog.blog.model import Entry, Position, is_entry_id, is_slug
 from liveblog.blog.problem import StoreDown, not_found
 from liveblog.html.pages import Pages
 from liveblog.live.blog import LiveBlog
@@ -34,9 +35,13 @@ PINNED_SHOWN: Final = 20
 KEY_EVENTS_SHOWN: Final = 100
 NEWER_SHOWN: Final = 4  # newer entries shown above a linked entry that is not among the newest
 AT_WAIT_S: Final = 1.0  # longest wait for changes when a request's `at` is ahead of the timeline
-HOME_BLOGS: Final = 50
-HOME_READ: Final = 200  # blogs read for the home page; drafts among them are not shown
+HOME_BLOGS: Final = 50  # blogs on one page of the home page
 HOME_CACHED_S: Final = 1.0
+# A page that took long to read, past thousands of drafts, is cached this many times as long, up to
+# HOME_CACHED_MAX_S.
+HOME_CACHED_TIMES: Final = 20
+HOME_CACHED_MAX_S: Final = 5.0
+HOME_PAGES_MAX: Final = 20  # later pages of the home page in the cache
 READ_TRIES_MAX: Final = 5  # reads for one page; a change during a read makes another read necessary
 
 
@@ -74,41 +79,84 @@ def routes(hub: Hub, settings: Settings, pages: Pages) -> list[BaseRoute]:
 
 
 class _Home:
-    """Answers with the home page, cached for HOME_CACHED_S and while the store is unreachable."""
+    """Answers with the pages of the home page: live blogs first, then the others.
+
+    Each page is cached for at least HOME_CACHED_S and while the store is unreachable.
+    """
 
     def __init__(self, hub: Hub, public_url: str, pages: Pages) -> None:
         self._hub, self._public_url, self._pages = hub, public_url, pages
-        self._cached: Answer | None = None
-        self._fresh_until = 0.0  # a time of the hub's clock
+        self._first: _Kept | None = None
+        self._later: OrderedDict[str, _Kept] = OrderedDict()  # the least recently used first
         self._lock = asyncio.Lock()
 
-    async def answer(self, _: Request) -> Answer:
-        """Answer with the live and recent blogs; with the last list if the store is unreachable.
+    async def answer(self, request: Request) -> Answer:
+        """Answer with the newest blogs, or with those after the blog `before`.
 
-        Raises StoreDown if this worker has never read the list.
+        While the store is unreachable, answer with the last page. Raises StoreDown if this worker
+        has never read the page, and Problem 404 if the list has no such blog.
         """
-        if not self._is_fresh():
+        before = request.query_params.get("before")
+        if before is not None and not is_slug(before):
+            raise not_found("There is no such blog.")
+        kept = self._fresh(before)
+        if not kept:
             async with self._lock:  # one request reads the list, the others wait for it
-                if not self._is_fresh():
-                    await self._refresh()
-        if not self._cached:
-            raise StoreDown("the list of blogs was never read")
-        return self._cached
+                kept = self._fresh(before) or await self._refresh(before)
+        return kept.answer
 
-    def _is_fresh(self) -> bool:
-        return self._hub.clock() < self._fresh_until
+    def _fresh(self, before: str | None) -> "_Kept | None":
+        kept = self._kept(before)
+        return kept if kept and self._hub.clock() < kept.fresh_until else None
 
-    async def _refresh(self) -> None:
+    def _kept(self, before: str | None) -> "_Kept | None":
+        if before is None:
+            return self._first
+        if before in self._later:
+            self._later.move_to_end(before)
+        return self._later.get(before)
+
+    async def _refresh(self, before: str | None) -> "_Kept":
+        kept, began, cached_s = self._kept(before), self._hub.clock(), HOME_CACHED_S
         try:
-            found = await self._hub.source.recent(HOME_READ)
-            shown = [blog for blog in found if blog.status != "draft"][:HOME_BLOGS]
-            answer = _answer(self._pages.home(blogs=shown, public_url=self._public_url))
-            # If the page has not changed, keep the old answer, which is compressed already.
-            if not self._cached or self._cached.body != answer.body:
-                self._cached = answer
+            answer = await self._read(before)
+            took_s = self._hub.clock() - began
+            cached_s = min(max(HOME_CACHED_S, HOME_CACHED_TIMES * took_s), HOME_CACHED_MAX_S)
         except StoreDown as error:
+            if not kept:
+                raise
             log.warning("home page: reading the list of blogs failed, showing the last: %s", error)
-        self._fresh_until = self._hub.clock() + HOME_CACHED_S
+            answer = kept.answer
+        # If the page has not changed, keep the old answer, which is compressed already.
+        if kept and kept.answer.body == answer.body:
+            answer = kept.answer
+        return self._keep(before, _Kept(answer, self._hub.clock() + cached_s))
+
+    def _keep(self, before: str | None, kept: "_Kept") -> "_Kept":
+        if before is None:
+            self._first = kept
+        else:
+            self._later[before] = kept
+            if len(self._later) > HOME_PAGES_MAX:
+                self._later.popitem(last=False)
+        return kept
+
+    async def _read(self, before: str | None) -> Answer:
+        found = await self._hub.source.front(before, HOME_BLOGS)
+        if found is None:
+            raise not_found("There is no such blog.")
+        blogs, older = found
+        html = self._pages.home(
+            blogs=blogs, before=before, older=older, public_url=self._public_url
+        )
+        return _answer(html)
+
+
+class _Kept(NamedTuple):
+    """A cached page of the home page; `fresh_until` is a time of the hub's clock."""
+
+    answer: Answer
+    fresh_until: float
 
 
 class _BlogPages:

@@ -1,38 +1,53 @@
-"""Blogs by slug: their headers, their positions, and the list of all blogs by activity.
+"""Blogs by slug: their headers and positions, and pages of the lists of blogs (store/listing.py).
 
-The list (INDEX) is one sorted set: slug -> time of the last activity. In a cluster the list may be
-on another node than a blog, so no script writes both in one step. After a crash between the two
-writes the list may lack the blog; `rebuild_index` adds missing blogs.
-
-Rules: reads blogs and writes the list, never a blog.
+Rules: writes nothing.
 """
 
-import asyncio
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from redis.exceptions import RedisError
-
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.model import Blog
 from liveblog.store.client import Client
 from liveblog.store.codec import StoredBlog, decode_stored_blog, key
+from liveblog.store.listing import LISTED, LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
 
-INDEX: Final = "lb:blogs"
-TOUCH_WITHIN_S: Final = 1.0  # a confirmed write waits at most this long to update the list of blogs
-LISTED_MAX: Final = 500
+BATCH: Final = 100  # blogs read at once for a page
+
+
+class Row(NamedTuple):
+    """A slug in a list; `stored` is None for a blog that is missing, corrupt or unreachable."""
+
+    slug: str
+    stored: StoredBlog | None
+
+
+class BlogPage(NamedTuple):
+    """A page of a list of blogs; `next` is the `before` of the next page, None on the last page.
+
+    A page for which as many blogs were read as allowed is short or empty although it has a next
+    page.
+    """
+
+    blogs: list[StoredBlog]
+    next: str | None
+
+
+Read = Callable[[int, int], Awaitable[list[Row]]]
 
 
 @dataclass
 class Blogs:
-    """Reads blogs, and updates the list of blogs. Each method but `touch` raises StoreDown."""
+    """Reads blogs and lists of blogs. Each method raises StoreDown."""
 
     nodes: Nodes
+    listing: Listing
 
     @queries_store
     async def read(self, slug: str) -> StoredBlog | None:
@@ -42,70 +57,109 @@ class Blogs:
             raise found
         return found
 
-    @queries_store
-    async def recent(self, limit: int = LISTED_MAX, of: Sequence[str] = ()) -> list[StoredBlog]:
-        """Return up to `limit` blogs, the newest activity first.
+    async def these(self, slugs: Sequence[str]) -> list[StoredBlog]:
+        """Return all listed blogs that have these slugs, the newest activity first."""
+        times = await self.listing.times(LISTED, slugs)
+        newest = sorted(times, key=lambda slug: (times[slug], slug), reverse=True)
+        return [row.stored for row in await self._rows(newest) if row.stored]
 
-        With `of`, return all blogs of the list that have these slugs, without a limit. Leaves out
-        corrupt blogs, and blogs on an unreachable node of a cluster.
+    async def page(
+        self,
+        before: str | None,
+        limit: int,
+        wanted: Callable[[Blog], bool],
+        most: int | None = None,
+        *,
+        is_live: bool = False,
+    ) -> BlogPage | None:
+        """Return a page of the blogs that `wanted` accepts, the newest activity first.
+
+        The page begins after the blog `before`. None when no blog with this slug is listed. Reads
+        at most `most` blogs if given; with `is_live`, only the blogs that may be live.
         """
-        slugs = await self._by_activity(of) if of else await self.slugs(limit)
+        name = LIVE if is_live else LISTED
+        rank = await self.listing.rank_after(name, before) if before else 0
+        if rank is None:
+            return None
+        return await scan(lambda at, size: self._ranked(name, at, size), wanted, rank, limit, most)
+
+    async def front(self, before: str | None, limit: int) -> BlogPage | None:
+        """Return a page of the home page: first the live blogs, then the others, no drafts.
+
+        None when `before` is not the slug of a listed blog. Reads past all drafts that are newer
+        than the last blog of the page: `next` is public, so it cannot be the slug of a draft.
+        """
+        if before and not await self.listing.times(LIVE, [before]):
+            return await self._others(before, limit)
+        live = await self.page(before, limit, _is_live, is_live=True)
+        if not live or live.next:
+            return live
+        room = limit - len(live.blogs)
+        others = await self._others(None, max(room, 1))
+        if not room and others:
+            has_more = others.blogs or others.next
+            return live._replace(next=live.blogs[-1].blog.slug if has_more else None)
+        return BlogPage([*live.blogs, *others.blogs], others.next) if others else live
+
+    async def _others(self, before: str | None, limit: int) -> BlogPage | None:
+        """Return a page of the blogs that are neither drafts nor in the set of live blogs."""
+        rank = await self.listing.rank_after(LISTED, before) if before else 0
+        if rank is None:
+            return None
+        return await scan(self._not_in_live, _is_public, rank, limit)
+
+    async def _not_in_live(self, rank: int, size: int) -> list[Row]:
+        rows = await self._ranked(LISTED, rank, size)
+        live = [row.slug for row in rows if row.stored and _is_live(row.stored.blog)]
+        shown = await self.listing.times(LIVE, live)
+        return [Row(row.slug, None) if row.slug in shown else row for row in rows]
+
+    async def _ranked(self, name: str, rank: int, size: int) -> list[Row]:
+        return await self._rows(await self.listing.slugs(name, rank, size))
+
+    @queries_store
+    async def _rows(self, slugs: Sequence[str]) -> list[Row]:
+        """Return a row for each slug. Log blogs on an unreachable node of a cluster."""
+        if not slugs:
+            return []
         found, unreachable = await self.nodes.each(slugs, _read_blogs)
         if unreachable:
             log.warning("list of blogs is incomplete: %s", unreachable)
-        return [blog for slug in slugs if (blog := found.get(slug))]
+        return [Row(slug, found.get(slug)) for slug in slugs]
 
-    async def slugs(self, limit: int) -> list[str]:
-        """Return the slugs with the newest activity first; all of them when `limit` is 0.
 
-        Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
-        """
-        found = await self.nodes.at(INDEX).zrevrange(INDEX, 0, limit - 1)
-        return [slug.decode(errors="replace") for slug in found]
+async def scan(
+    read: Read, wanted: Callable[[Blog], bool], rank: int, limit: int, most: int | None = None
+) -> BlogPage:
+    """Return up to `limit` wanted blogs of a list from `rank` on; read at most `most` blogs.
 
-    async def _by_activity(self, slugs: Sequence[str]) -> list[str]:
-        scores = await self.nodes.at(INDEX).zmscore(INDEX, [*slugs])
-        found = [(at, slug) for at, slug in zip(scores, slugs, strict=True) if at is not None]
-        return [slug for _, slug in sorted(found, reverse=True)]
+    The next page begins after the last wanted blog, or after the last one that was read.
 
-    async def touch(self, slug: str, at: int | None = None) -> None:
-        """Set a blog's time in the list to `at`, in milliseconds since 1970; a later time stays.
+    A blog that moves up meanwhile pushes others down, so a batch may repeat blogs.
+    """
+    found: dict[str, StoredBlog] = {}
+    last, end, size = None, rank + (most or sys.maxsize), min(limit + 1, BATCH)
+    while rank < end:
+        size = min(size, end - rank)
+        rows = await read(rank, size)
+        for slug, stored in rows:
+            if stored and slug not in found and wanted(stored.blog):
+                if len(found) == limit:
+                    return BlogPage([*found.values()], next(reversed(found)))
+                found[slug] = stored
+            last = slug
+        if len(rows) < size:
+            return BlogPage([*found.values()], None)
+        rank, size = rank + size, BATCH
+    return BlogPage([*found.values()], last)
 
-        Without `at`, use the time of the header's last change. Raises nothing: the caller's write
-        is stored already, and the next start of a server adds a blog that the list lacks.
-        """
-        try:
-            async with asyncio.timeout(TOUCH_WITHIN_S):
-                await self.nodes.ask(
-                    lambda: self._list(slug, at) if at is not None else self._list_again(slug)
-                )
-        except (RedisError, OSError) as error:
-            log.warning(
-                "blog %s: list of blogs not updated: %s: %s", slug, type(error).__name__, error
-            )
 
-    @queries_store
-    async def rebuild_index(self) -> None:
-        """Put every blog that the list lacks into the list."""
-        for node in self.nodes.everyone():
-            async for name in node.redis.scan_iter(match="lb:{*}:blog", count=1000):
-                await self._list_again(name.decode(errors="replace")[4:-6])
+def _is_live(blog: Blog) -> bool:
+    return blog.status == "live"
 
-    async def _list(self, slug: str, at: int) -> None:
-        await self.nodes.at(INDEX).zadd(INDEX, {slug: at}, gt=True)
 
-    async def _list_again(self, slug: str) -> None:
-        """Put a blog into the list with the time of its header's last change.
-
-        Log an unreadable blog.
-        """
-        try:
-            stored = await self.read(slug)
-        except StoreDown as error:
-            log.warning("blog %s: not put into the list of blogs: %s", slug, error)
-            return
-        if stored:
-            await self._list(slug, stored.blog.updated_at)
+def _is_public(blog: Blog) -> bool:
+    return blog.status != "draft"
 
 
 async def _read_blogs(redis: Client, slugs: Sequence[str]) -> list[StoredBlog | None | Exception]:

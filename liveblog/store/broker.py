@@ -1,18 +1,22 @@
 """The broker: access to the blogs in Redis, one part for each task.
 
 Editors' code writes through `writes` and reads `blogs` and `entries`; the hub reads `source`; the
-schedule reads `due` and runs `eraser`. `condition` knows whether the store accepts writes.
+schedule reads `due` and runs `eraser`. Each worker runs `sweep`. `condition` knows whether the
+store accepts writes.
 
 Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
 
+from liveblog.store.agenda import Agenda
 from liveblog.store.blogs import Blogs
 from liveblog.store.condition import Condition
 from liveblog.store.due import DueEntries
 from liveblog.store.entries import Entries
 from liveblog.store.eraser import Eraser
+from liveblog.store.listing import Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.source import StoreSource
+from liveblog.store.sweep import Sweep
 from liveblog.store.writes import Writes
 
 
@@ -25,10 +29,12 @@ class Broker:
     def __init__(
         self, nodes: Nodes, *, wait_for_replica: bool = False, needs_disk: bool = False
     ) -> None:
+        listing, agenda = Listing(nodes), Agenda(nodes)
         self.condition = Condition(nodes, needs_disk=needs_disk)
-        self.blogs = Blogs(nodes)
+        self.blogs = Blogs(nodes, listing)
         self.entries = Entries(nodes)
-        self.writes = Writes(nodes, self.blogs, self.condition, wait_for_replica)
+        self.writes = Writes(nodes, listing, agenda, self.condition, wait_for_replica)
         self.source = StoreSource(nodes, self.blogs, self.entries, self.condition)
-        self.due = DueEntries(nodes, self.blogs)
+        self.due = DueEntries(nodes, agenda)
+        self.sweep = Sweep(nodes, self.blogs, listing, agenda)
         self.eraser = Eraser(nodes)

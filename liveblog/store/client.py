@@ -7,7 +7,7 @@ Rules: declarations only. A command that one function sends may go through `exec
 reply is `Any`. A command that several functions send is declared here.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 Text = str | bytes
@@ -27,7 +27,25 @@ class Pipeline(Protocol):
     def zrange(self, name: Text, start: int, end: int, withscores: bool = False) -> object: ...
     def time(self) -> object: ...
     def zrangebyscore(
-        self, name: Text, low: Value, high: Value, start: int | None = ..., num: int | None = ...
+        self,
+        name: Text,
+        low: Value,
+        high: Value,
+        start: int | None = ...,
+        num: int | None = ...,
+        withscores: bool = False,
+    ) -> object: ...
+    def zrevrangebyscore(
+        self,
+        name: Text,
+        high: Value,
+        low: Value,
+        start: int | None = ...,
+        num: int | None = ...,
+        withscores: bool = False,
+    ) -> object: ...
+    def zadd(
+        self, name: Text, mapping: Mapping[str, float], *, gt: bool = False, xx: bool = False
     ) -> object: ...
     def info(self) -> object: ...
     def config_get(self, *patterns: str) -> object: ...
@@ -44,7 +62,6 @@ class Client(Protocol):
     async def execute_command(self, *words: Value) -> Any: ...
 
     async def info(self, section: str = ...) -> dict[str, Any]: ...
-    def scan_iter(self, *, match: str, count: int) -> AsyncIterator[bytes]: ...
 
     async def exists(self, *names: Text) -> int: ...
     async def delete(self, *names: Text) -> int: ...

@@ -22,6 +22,7 @@
 --   drafts_max   how many drafts a blog may have
 --   revisions_max   how many earlier revisions of an entry the store keeps
 --   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
+--   expires      the script rejects the write as stale after this time, "" for no limit (agenda.py says why)
 --   channel      the blog's channel
 --   publish      PUBLISH, or SPUBLISH in a cluster: this node has the channel, since its hash tag is the keys'
 -- Returns {"ok", epoch, offset, check, record}, or one of
@@ -99,6 +100,9 @@ end
 -- 3. Compose the record (stamps, then the caller's fields), the offset and the check.
 local time = redis.call("TIME")
 local now = string.format("%d%03d", time[1], math.floor(time[2] / 1000))
+if arg.expires ~= "" and tonumber(now) > tonumber(arg.expires) then
+  return { "stale" }
+end
 local numbered = arg.op ~= "keep"
 local rotates = arg.op == "create" or arg.rotate == "1"
 local stamps = '{"updated_at":' .. now

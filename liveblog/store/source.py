@@ -164,9 +164,10 @@ class StoreSource:
         """Return a published entry, or a deleted one's tombstone; None if never published."""
         return await self.entries.published(slug, id)
 
-    async def recent(self, limit: int) -> list[Blog]:
-        """Return the blogs with the newest activity first."""
-        return [stored.blog for stored in await self.blogs.recent(limit)]
+    async def front(self, before: str | None, limit: int) -> tuple[list[Blog], str | None] | None:
+        """Return a page of the home page, and the `before` of the next page (`Blogs.front`)."""
+        page = await self.blogs.front(before, limit)
+        return ([stored.blog for stored in page.blogs], page.next) if page else None
 
     @queries_store
     async def probe(self, name: str) -> None:

@@ -26,7 +26,7 @@ from liveblog.blog.model import (
 )
 from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.store import scripts
-from liveblog.store.blogs import Blogs
+from liveblog.store.agenda import STORED_WITHIN_MS, Agenda, clock_of
 from liveblog.store.codec import (
     StoredBlog,
     StoredEntry,
@@ -37,6 +37,7 @@ from liveblog.store.codec import (
     key,
 )
 from liveblog.store.condition import Condition
+from liveblog.store.listing import LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
@@ -104,9 +105,22 @@ class Write(Generic[R]):
     due: int | None = None
     rotate: bool = False
     blog_status: str = ""
+    makes_live: bool = False
+    ends_live: bool = False  # the blog was live, and is not live any longer
+    reopens: bool = False  # the blog has ended until now
     position: Position | None = None  # the entry's position, which the op "keep" does not change
     revision: int = 0
     erased: int = 0
+
+    @property
+    def look_at(self) -> int | None:
+        """When the schedule must look at the blog after this write, 0 for now; None for never."""
+        return 0 if self.reopens else self.due
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether the agenda or a list must have the blog before the store has this write."""
+        return self.op == "create" or self.makes_live or self.look_at is not None
 
     def arguments(self, slug: str) -> Arguments:
         """Return the script's ARGV: name, value, name, value, …"""
@@ -159,6 +173,9 @@ def blog_write(
         record=blog_record(blog),
         call=call,
         blog_status=blog.status,
+        makes_live=blog.status == "live" and (not stored or was.status != "live"),
+        ends_live=was.status == "live" != blog.status,
+        reopens=was.status == "ended" != blog.status,
         rotate=(blog.timezone, blog.language) != (was.timezone, was.language),
     )
 
@@ -246,7 +263,8 @@ class Writes:
     """
 
     nodes: Nodes
-    blogs: Blogs
+    listing: Listing
+    agenda: Agenda
     condition: Condition
     wait_for_replica: bool = False
 
@@ -278,8 +296,10 @@ class Writes:
         names = [*_KEYS, f"rev:{write.id}", f"idem:{write.call.idem}"]
         keys = [key(slug, name) for name in names]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
-        arguments = [*write.arguments(slug), "publish", publish]
+        left = await self._live_time(slug) if write.ends_live else None
         try:
+            expires = await self._announce(slug, write) if write.is_announced else ""
+            arguments = [*write.arguments(slug), "expires", expires, "publish", publish]
             status, *rest = await self._accepted(keys, arguments)
         except StoreRefuses as refused:
             # The key `idem` is the last. An earlier attempt of this call may have stored it.
@@ -287,22 +307,28 @@ class Writes:
                 raise StoreDown(f"{refused}; an earlier attempt of the call is stored") from refused
             raise
         if status == b"known":
-            await self.blogs.touch(slug)  # the first call may have crashed before this step
             return await _first_outcome(rest[0])
         if status == b"stale":
             raise Stale
         if status != b"ok":
             raise Refused(status.decode())
-        return await self._committed(slug, write, *rest)
+        return await self._committed(slug, write, left, *rest)
 
     async def _committed(
-        self, slug: str, write: Write[R], epoch: bytes, offset: int, check: bytes, raw: bytes
+        self,
+        slug: str,
+        write: Write[R],
+        left: float | None,
+        epoch: bytes,
+        offset: int,
+        check: bytes,
+        raw: bytes,
     ) -> Outcome[R]:
         record = _decode(raw, write.kind)
         is_numbered = write.op != "keep"
-        # A write that readers do not see leaves the blog's time in the list of blogs unchanged. But
-        # the blog must be in the list, where the schedule looks for due entries.
-        await self.blogs.touch(slug, record.updated_at if is_numbered else None)
+        if is_numbered:
+            at, is_live = record.updated_at, write.makes_live
+            await self.listing.touch(slug, at, is_live=is_live, left=left)
         position = Position(epoch.decode(), int(offset), check.decode())
         return Outcome(
             status=write.status,
@@ -312,6 +338,28 @@ class Writes:
             revisions_erased=write.erased,
             record=record,
         )
+
+    async def _announce(self, slug: str, write: Write[R]) -> int:
+        """Add the blog to the agenda and the lists, as the write makes necessary.
+
+        Return the time after which publish.lua rejects the write as stale, by the clock of the
+        blog's server. store/agenda.py explains the order of these steps.
+        """
+        asked = await self._time(slug)
+        if write.look_at is not None:
+            await self.agenda.add(slug, write.look_at)
+        # A slug that is taken keeps its place in the list: publish.lua rejects the write.
+        is_new = write.op == "create" and not await self._exists(key(slug, "blog"))
+        is_live = write.makes_live and (is_new or write.op == "header")
+        await self.listing.announce(slug, is_new=is_new, is_live=is_live)
+        return asked + STORED_WITHIN_MS
+
+    async def _live_time(self, slug: str) -> float | None:
+        return (await self.listing.times(LIVE, [slug])).get(slug)
+
+    @queries_store
+    async def _time(self, slug: str) -> int:
+        return await clock_of(self.nodes.at(slug))
 
     @queries_store
     async def _exists(self, name: str) -> bool:

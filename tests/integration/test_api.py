@@ -18,7 +18,7 @@ from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import Caller, Role
 from liveblog.blog.problem import PROBLEMS
-from liveblog.editors import api
+from liveblog.editors import api, reading
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -413,6 +413,11 @@ REJECTED: Final = [
     Row(422, "invalid-field", "GET", f"{ENTRIES}?before=x", pointer="/before"),
     Row(422, "invalid-field", "GET", f"{ENTRIES}?before={{draft}}", pointer="/before"),
     Row(422, "invalid-field", "GET", f"{ENTRIES}?status=deleted", pointer="/status"),
+    Row(422, "bad-parameter", "GET", "?limit=501"),
+    Row(422, "invalid-field", "GET", "?before=never-made", pointer="/before"),
+    Row(422, "invalid-field", "GET", "?before=ended", who="editor council", pointer="/before"),
+    Row(422, "invalid-field", "GET", f"?q={'x' * 201}", pointer="/q"),
+    Row(422, "invalid-field", "GET", "?status=over", pointer="/status"),
     Row(422, "bad-parameter", "DELETE", f"{ENTRY}?takedown=true"),
     Row(428, "if-match-needed", "PATCH", ENTRY, TEXT),
     Row(428, "if-match-needed", "PATCH", ENTRY, {"pinned": True, "status": "retracted"}),
@@ -651,6 +656,49 @@ async def test_a_draft_takes_no_offset_until_it_is_published(call: ApiCalls) -> 
     assert (scheduled["status"], scheduled["publish_at"]) == ("scheduled", at_time)
     shown = await call.ok("PATCH", at, {"status": "published"}, headers={"if-match": '"2"'})
     assert (shown["status"], shown["offset"], shown["publish_at"]) == ("published", 2, None)
+
+
+async def all_blogs(call: ApiCalls, query: str, **more: Any) -> list[list[str]]:
+    """Return the slugs on each page of the list of blogs."""
+    pages: list[list[str]] = []
+    before = ""
+    while not pages or before:
+        found = await call.ok("GET", f"?{query}&before={before}", **more)
+        pages.append([blog["slug"] for blog in found["blogs"]])
+        before = found["next"]
+    return pages
+
+
+async def test_blogs_are_listed_by_pages_newest_activity_first(call: ApiCalls) -> None:
+    for n in range(4):
+        await call.ok("POST", "", {"slug": f"b{n}", "title": f"Blog {n}"})
+    await call.entry("council")
+    pages = [["council", "b3"], ["b2", "b1"], ["b0"]]
+    assert await all_blogs(call, "limit=2") == pages
+    assert await all_blogs(call, "limit=5") == [[slug for page in pages for slug in page]]
+    bound = [["council"]]
+    assert await all_blogs(call, "limit=1", who="editor council") == bound
+
+
+async def test_blogs_are_searched_by_words_and_status(
+    call: ApiCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug, title, status in [
+        ("storm-one", "Storm Ágnes", "live"),
+        ("storm-two", "The second STORM", "ended"),
+        ("vote", "A vote on storms", "draft"),
+        ("quiet", "Quiet", "ended"),
+    ]:
+        await call.ok("POST", "", {"slug": slug, "title": title, "status": status})
+    assert await all_blogs(call, "q=storm") == [["vote", "storm-two", "storm-one"]]
+    assert await all_blogs(call, "q=SECOND%20two") == [["storm-two"]]
+    assert await all_blogs(call, "q=%C3%81GNES") == [["storm-one"]]
+    assert await all_blogs(call, "q=storm&status=ended") == [["storm-two"]]
+    assert await all_blogs(call, "status=live") == [["storm-one", "council"]]
+    assert await all_blogs(call, "status=live&limit=1") == [["storm-one"], ["council"]]
+    assert await all_blogs(call, "q=flood") == [[]]
+    monkeypatch.setattr(reading, "BLOGS_SCANNED_MAX", 2)
+    assert await all_blogs(call, "q=council") == [[], [], ["council"]]
 
 
 async def test_entries_are_listed_by_pages_newest_first(call: ApiCalls) -> None:

@@ -29,6 +29,7 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.codec import channel
 from liveblog.store.connect import connect
+from liveblog.store.due import Due
 from liveblog.store.follow import Follower
 from liveblog.store.nodes import Nodes
 
@@ -375,7 +376,7 @@ async def test_node_without_a_host_is_where_it_was_asked(
 async def test_error_has_the_cause_when_no_node_returns_the_map(shards: Cluster) -> None:
     async with connect(shards.url.replace("://", "://nobody:s3cret@")) as nodes:
         with pytest.raises(StoreDown, match="invalid username-password") as raised:
-            await Broker(nodes).blogs.recent()
+            await Broker(nodes).blogs.front(None, 50)
         assert "s3cret" not in str(raised.value)
 
 
@@ -459,18 +460,21 @@ async def test_due_entries_are_published_when_another_node_runs_a_long_script(
     soon = (datetime.now(UTC) + timedelta(seconds=0.05)).isoformat()
     slug, other = [await create(publishing, shards.slug_on(node)) for node in (first, busy)]
     made = await publishing.create_entry(SYSTEM, slug, {"body": "Planned.", "publish_at": soon})
-    await broker.blogs.rebuild_index()  # a slow machine may not list a new blog in TOUCH_WITHIN_S
     async with connect(f"redis://{busy.address}") as alone:
         busy.ask("CONFIG SET", "busy-reply-threshold", 10)
         endless = asyncio.create_task(alone.at("").eval("while true do end", 0))
         try:
             await until(lambda: _is_busy(busy))
-            due = await until(broker.due.read)
+            due = await until(lambda: _entries(broker))
         finally:
             busy.ask("SCRIPT KILL")
             await asyncio.gather(endless, return_exceptions=True)
     assert [(it.slug, it.id) for it in due] == [(slug, made.entry.id)]
     assert await broker.blogs.read(other)
+
+
+async def _entries(broker: Broker) -> list[Due]:
+    return (await broker.due.read()).entries
 
 
 def _is_busy(node: Process) -> bool:
@@ -479,13 +483,16 @@ def _is_busy(node: Process) -> bool:
     return True
 
 
-async def test_reindex_completes_the_list_of_blogs_from_every_node(
+async def test_search_completes_the_list_of_blogs_from_every_node(
     shards: Cluster, publishing: Publishing, nodes: Nodes
 ) -> None:
     slugs = {await create(publishing, shards.slug_on(node)) for node in shards.primaries}
     await nodes.at("lb:blogs").delete("lb:blogs")
-    await Broker(nodes).blogs.rebuild_index()
-    assert {it.blog.slug for it in await Broker(nodes).blogs.recent()} >= slugs
+    async for _ in Broker(nodes).sweep.search():
+        pass
+    page = await Broker(nodes).blogs.page(None, 500, lambda _: True, 500)
+    assert page
+    assert {it.blog.slug for it in page.blogs} >= slugs
 
 
 async def test_takedown_erases_the_text_from_its_nodes_file(

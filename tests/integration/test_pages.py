@@ -194,6 +194,36 @@ async def test_the_home_page_lists_the_newest_activity_first_and_no_drafts(
     await until(listed)
 
 
+async def home_pages(browser: Browser) -> list[str]:
+    """Return the home page, and all pages to which it leads."""
+    pages, path = [], "/"
+    while path:
+        pages.append((await browser.get(path)).text)
+        link = re.search(r'<nav id="older"[^>]*><a href="([^"]+)"', pages[-1])
+        path = link[1] if link else ""
+    return pages
+
+
+async def test_home_pages_show_each_public_blog_once_with_the_live_ones_first(
+    editor: Editor, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [
+        (await editor.blog(status=status))["slug"] for status in ("live", "ended", "upcoming") * 17
+    ]
+    pages = await home_pages(browser)
+    shown = [found for text in pages for found in re.findall(r'<li data-status="(\w+)"', text)]
+    slugs = [slug for text in pages for slug in re.findall(r'href="/blogs/([a-z0-9-]+)"', text)]
+    assert len(pages) > 1
+    assert set(made) <= set(slugs)
+    assert len(slugs) == len(set(slugs))
+    assert shown == sorted(shown, key=lambda status: status != "live")
+
+
+async def test_home_page_is_404_when_no_blog_has_the_slug_in_before(browser: Browser) -> None:
+    for slug in ("never-made", "Not a slug", ""):
+        assert (await browser.get(f"/?before={slug}")).status == 404
+
+
 @pytest.mark.parametrize(
     ("instant", "said"),
     [
@@ -210,8 +240,8 @@ async def test_an_upcoming_blog_shows_its_start_until_it_is_live(
 
     async def is_listed() -> bool:
         listed = f'{starts}\n<h2 dir="auto"><a href="/blogs/{slug}">'
-        found = re.search(listed, (await browser.get("/")).text)
-        return found is not None and said in markdown.plain(found[1])
+        found = [re.search(listed, text) for text in await home_pages(browser)]
+        return any(said in markdown.plain(match[1]) for match in found if match)
 
     shown = await browser.get(f"/blogs/{slug}")
     assert markdown.plain(shown.said(starts)) == f"About to start: {said}"

@@ -91,8 +91,10 @@ class Room:
         return stand.position
 
     async def contents(self) -> dict[str, Any]:
-        """Return everything stored."""
-        return await contents(self.redis)
+        """Return everything stored, but for announcements of writes (store/agenda.py)."""
+        found = await contents(self.redis)
+        announced = ("lb:blogs", "lb:live:", "lb:due:")
+        return {name: value for name, value in found.items() if not name.startswith(announced)}
 
     async def messages(self, count: int) -> list[Message]:
         await until(lambda: len(self.raw_messages) >= count)

@@ -118,7 +118,7 @@ async def planned(publishing: Publishing, seconds: float = 0.3) -> str:
 
 
 async def due(broker: Broker, *ids: str) -> bool:
-    return {due.id for due in await broker.due.read()} >= set(ids)
+    return {due.id for due in (await broker.due.read()).entries} >= set(ids)
 
 
 async def test_entry_is_published_by_one_pass_when_many_run_at_once(
@@ -131,7 +131,7 @@ async def test_entry_is_published_by_one_pass_when_many_run_at_once(
     done = await asyncio.gather(*(schedule.publish_due(broker.due, publishing) for _ in range(8)))
     assert sum(done) == 3
     assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == set(ids)
-    assert await broker.due.read() == []
+    assert (await broker.due.read()).entries == []
     assert [e.id for e in await broker.entries.drafts(SLUG)] == [later]
 
 
@@ -158,7 +158,7 @@ async def test_entry_is_not_published_when_postponed_after_it_was_listed(
     broker, publishing = desk
     id = await planned(publishing)
     await until(lambda: due(broker, id))
-    [listed] = await broker.due.read()
+    [listed] = (await broker.due.read()).entries
     await publishing.edit_entry(SYSTEM, SLUG, id, {"publish_at": in_seconds(3_600)}, 1)
     assert not await publishing.publish_due(*listed)
     assert await broker.entries.below(SLUG, None, 10) == []
@@ -181,6 +181,17 @@ async def test_stuck_entry_does_not_hold_up_the_others(
     monkeypatch.setattr(publishing, "publish_due", refuse)
     assert await schedule.publish_due(broker.due, publishing) == 1
     assert [e.id for e in await broker.entries.below(SLUG, None, 10)] == [fine]
+
+
+async def slugs(broker: Broker) -> list[str]:
+    page = await broker.blogs.front(None, 50)
+    return [stored.blog.slug for stored in page.blogs] if page else []
+
+
+async def sweep(broker: Broker) -> None:
+    for steps in (broker.sweep.walk(), broker.sweep.search()):
+        async for _ in steps:
+            pass
 
 
 def _as_stored(**fields: Any) -> bytes:
@@ -273,7 +284,8 @@ async def test_blog_is_listed_when_the_reply_to_its_creation_was_lost(
         proxy.lose_next_answer(b":idem:")
         await publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Council", "status": "live"})
         assert proxy.answers_lost == 1
-        assert [at.blog.slug for at in await publishing.blogs(SYSTEM)] == [SLUG]
+        [listed], _ = await publishing.blogs(SYSTEM)
+        assert listed.blog.slug == SLUG
         id = await planned(publishing)
         await until(lambda: due(broker, id))
     await proxy.stop()
@@ -283,11 +295,9 @@ async def test_scheduled_entry_is_due_when_the_list_lacks_its_blog(
     desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
 ) -> None:
     broker, publishing = desk
-    place = await store_client.zscore("lb:blogs", SLUG)
     await store_client.delete("lb:blogs")
     id = await planned(publishing)
     await until(lambda: due(broker, id))
-    assert await store_client.zscore("lb:blogs", SLUG) == place
 
 
 async def test_blog_that_takes_no_writes_holds_up_neither_others_nor_a_rewrite(
@@ -326,8 +336,8 @@ async def test_blog_hides_no_other_when_its_key_has_the_wrong_type(
     await store_client.set(key("bad", "blog"), "of a wrong type")
     heads = await broker.source.heads(["bad", "good"])
     assert (list(heads.positions), heads.unreachable) == (["good"], "")
-    assert [stored.blog.slug for stored in await broker.blogs.recent()] == ["good"]
-    assert await broker.due.read() == []
+    assert await slugs(broker) == ["good"]
+    assert (await broker.due.read()).entries == []
 
 
 DAMAGE: dict[str, list[tuple[Any, ...]]] = {
@@ -351,10 +361,10 @@ async def test_corrupt_blog_ends_no_query_about_the_others(
         await publishing.create_blog(SYSTEM, {"slug": slug, "title": slug, "status": "live"})
     for command in commands:
         await store_client.execute_command(*command)
-    await broker.blogs.rebuild_index()
+    await sweep(broker)
     await broker.due.read()
     assert "good" in (await broker.source.heads(["bad", "good"])).positions
-    assert "good" in [stored.blog.slug for stored in await broker.blogs.recent()]
+    assert "good" in await slugs(broker)
     assert await broker.source.load("good")
     for query in (broker.source.load, broker.blogs.read):
         with contextlib.suppress(StoreDown):

@@ -297,7 +297,7 @@ class FakeStore:
     async def entry(self, slug: str, id: str) -> Entry | None:
         raise AssertionError(FOR_PAGES)
 
-    async def recent(self, limit: int) -> list[Blog]:
+    async def front(self, before: str | None, limit: int) -> tuple[list[Blog], str | None] | None:
         raise AssertionError(FOR_PAGES)
 
 

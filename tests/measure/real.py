@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
-from measure import crowds, proxies, states, unlock
+from measure import archive, crowds, proxies, states, unlock
 
 Figures = AsyncIterator[Figure]
 
 PARTS: dict[str, Callable[[], Figures]] = {
     "proxies": proxies.figures,
     "states": states.figures,
+    "archive": archive.figures,
     "crowds": crowds.figures,
     "unlock": unlock.figures,
 }

@@ -18,6 +18,7 @@ from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
+from liveblog.editors.reading import BlogSearch
 from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
@@ -107,6 +108,7 @@ class RecordingPublishing:
     problem: Exception | None = None
     read_problem: Exception | None = None  # raised by reads
     blog_is: Blog = BLOG
+    older_blog: str | None = None
     entry_is: Entry = ENTRY
     unpublished_are: list[Entry] = field(default_factory=lambda: [DRAFT])
 
@@ -115,8 +117,11 @@ class RecordingPublishing:
         if self.problem:
             raise self.problem
 
-    async def blogs(self, caller: Caller) -> list[BlogResult]:
-        return [BlogResult(self.blog_is, AT)]
+    async def blogs(
+        self, caller: Caller, before: str | None, limit: int, search: BlogSearch
+    ) -> tuple[list[BlogResult], str | None]:
+        found = [BlogResult(self.blog_is, AT)] if search.finds(self.blog_is) else []
+        return found, self.older_blog
 
     async def blog(self, caller: Caller, slug: str) -> BlogResult:
         if self.read_problem:
@@ -661,6 +666,19 @@ def test_a_wrong_start_has_its_reason_at_its_box(browser: Browser) -> None:
     assert reason_of(answer.text, "starts_at", "header") == "Is not a time that exists."
     assert value_of(answer.text, "starts_at") == "2026-02-30T12:00"
     assert re.search(r'<details[^>]*id="header-panel" open>', answer.text)
+
+
+def test_the_list_of_blogs_is_searched_and_its_links_keep_the_search(browser: Browser) -> None:
+    browser.publishing.older_blog = "earlier"
+    page = browser.get("/desk?q=moon&status=live&before=later").text
+    assert '<a href="/desk/blogs/moon">' in page
+    assert 'name="q" type="search" value="moon"' in page
+    assert '<option value="live" selected>' in page
+    assert '<a href="/desk?q=moon&amp;status=live">Newest blogs</a>' in page
+    older = '<a href="/desk?q=moon&amp;status=live&amp;before=earlier">Search older blogs</a>'
+    assert older in page
+    assert "No blogs found here." in browser.get("/desk?q=%3Cmars%3E").text
+    assert browser.get("/desk?status=over").status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,36 @@
 """One pass of editors/schedule.py over due entries, which the test lists in place of a store."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from liveblog.blog.problem import Damaged, StoreDown, conflict
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries
+from liveblog.store.agenda import Look
+from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries, Found
 
 
 class Listed:
-    """Replaces the store's list of due entries; lists at most DUE_AT_ONCE of each blog."""
+    """Replaces the store's list of due entries; lists at most DUE_AT_ONCE of each blog.
+
+    `settled` has the blogs that the last pass settled.
+    """
 
     def __init__(self, **ids: list[str]) -> None:
         self.ids = ids
+        self.settled: list[str] = []
 
-    async def read(self, skipped: Mapping[str, int]) -> list[Due]:
-        return [
+    async def read(self, skipped: Mapping[str, int]) -> Found:
+        entries = [
             Due(slug, id, 1)
             for slug, ids in self.ids.items()
             for id in ids[skipped[slug] : skipped[slug] + DUE_AT_ONCE]
         ]
+        return Found([Look(slug, 1, 1) for slug in self.ids], entries)
+
+    async def settle(self, looks: Sequence[Look]) -> None:
+        self.settled = [look.slug for look in looks]
 
 
 class Noted:
@@ -64,8 +73,11 @@ async def test_pass_skips_a_full_page_of_stuck_entries_and_then_starts_again() -
     failures: dict[str, Exception] = {id: Damaged("corrupt") for id in stuck}
     publishing = Noted(Listed(vote=[*stuck, "fine"]), failures)
     skipped: Counter[str] = Counter()
-    assert [await run(publishing, skipped) for _ in range(2)] == [0, 1]
+    assert await run(publishing, skipped) == 0
+    assert publishing.listed.settled == []
+    assert await run(publishing, skipped) == 1
     assert skipped["vote"] == 0
+    assert publishing.listed.settled == ["vote"]
     del failures["s0"]
     assert await run(publishing, skipped) == 1
     assert publishing.tried[-DUE_AT_ONCE:] == stuck

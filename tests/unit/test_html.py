@@ -434,6 +434,15 @@ def test_the_home_page_lists_blogs_in_the_order_given() -> None:
     assert "There is no coverage yet." in PAGES.home(blogs=[], public_url="")
 
 
+def test_the_home_page_links_to_earlier_blogs_and_back() -> None:
+    first = PAGES.home(blogs=[blog()], older="b", public_url="https://news.example")
+    assert '<a href="/?before=b">' in first
+    later = PAGES.home(blogs=[blog()], before="b", public_url="https://news.example")
+    assert '<a href="/">Newest coverage</a>' in later
+    assert 'href="https://news.example/?before=b"' in later
+    assert "?before" not in later.partition("<main")[2]
+
+
 def test_a_page_has_no_canonical_link_when_the_address_is_unknown() -> None:
     assert "canonical" not in PAGES.home(blogs=[], public_url="")
     for more in ({}, {"before": entry(5)}, {"permalink": entry(1)}):

@@ -1,0 +1,171 @@
+"""The sweep: slowly completes the agenda and the sets of blogs from the blogs themselves.
+
+Writers keep them complete (store/agenda.py, store/listing.py). The sweep is for data of older
+versions, for writers of an older version during a deploy, for a damaged or restored store, and for
+a failover of one node of a cluster that lost changes.
+
+One worker at a time sweeps: a key in the store with an expiry is its turn. A walk over all listed
+blogs begins WALK_EVERY_S after the last one ended, and a search for unlisted blogs, which reads the
+name of every key, a day after the last one. A start of a worker costs nothing.
+
+Rules: reads at most STEP blogs, or SCANNED key names, in PAUSE_S.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from liveblog.blog.model import is_slug, new_id
+from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.store.agenda import Agenda
+from liveblog.store.blogs import Blogs
+from liveblog.store.client import Client
+from liveblog.store.codec import StoredBlog, key
+from liveblog.store.listing import LISTED, Listing
+from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
+
+log = logging.getLogger(__name__)
+
+STEP: Final = 100
+PAUSE_S: Final = 1.0
+SCANNED: Final = 500
+ASK_EVERY_S: Final = 10.0  # time between two tries of a worker to get a turn
+LEASE_S: Final = 30  # a turn whose worker died ends after this time
+WALK_EVERY_S: Final = 600
+SEARCH_EVERY_S: Final = 24 * 3600
+WALK: Final = "lb:sweep:walk"
+SEARCH: Final = "lb:sweep:search"
+_EXTEND: Final = """
+return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+
+
+class _State(NamedTuple):
+    """A blog's status, "" for a blog that does not exist, and the time of its first due entry."""
+
+    status: str
+    due: int | None
+
+
+@dataclass
+class Sweep:
+    """Completes the agenda and the sets of blogs; `pause_s` is the time between two steps."""
+
+    nodes: Nodes
+    blogs: Blogs
+    listing: Listing
+    agenda: Agenda
+    pause_s: float = PAUSE_S
+    _worker: str = field(default_factory=lambda: new_id("", 12))
+
+    async def run(self) -> None:
+        """Sweep whenever this worker gets a turn, until cancelled."""
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            try:
+                await self.take_turn(WALK, self.walk(), WALK_EVERY_S)
+                await self.take_turn(SEARCH, self.search(), SEARCH_EVERY_S)
+            except (StoreDown, Damaged) as error:
+                log.debug("sweep: stopped, trying again: %s", error)
+
+    async def take_turn(self, name: str, steps: AsyncIterator[None], every_s: int) -> None:
+        """Take all steps, unless another worker has the turn or had it less than `every_s` ago."""
+        if not await self._begin(name):
+            return
+        async for _ in steps:
+            await asyncio.sleep(self.pause_s)
+            if not await self._extend(name, LEASE_S):
+                return
+        await self._extend(name, every_s)
+
+    async def walk(self) -> AsyncIterator[None]:
+        """Complete the agenda and the set of live blogs from all listed blogs, the newest first.
+
+        A blog that moves up during the walk is left out. It is as good as seen: the write that
+        moved the blog has announced it.
+        """
+        rank = 0
+        while slugs := await self.listing.slugs(LISTED, rank, STEP):
+            rank += len(slugs) - await self._complete(slugs)
+            yield
+
+    async def search(self) -> AsyncIterator[None]:
+        """List all unlisted blogs: read the names of all keys, and at most STEP blogs in a step."""
+        for node in self.nodes.everyone():
+            cursor = -1
+            while cursor:
+                cursor, slugs = await self._scanned(node.redis, max(cursor, 0))
+                for i in range(0, max(len(slugs), 1), STEP):
+                    await self._list(slugs[i : i + STEP])
+                    yield
+
+    async def _complete(self, slugs: Sequence[str]) -> int:
+        """Complete the sets for these blogs, and return how many slugs had no blog to list."""
+        read = await self.listing.now()
+        states = await self._states(slugs)
+        for slug, (status, due) in states.items():
+            if due is not None and status not in ("ended", ""):
+                await self.agenda.add(slug, due)
+        return await self.listing.tidy(read, {slug: it.status for slug, it in states.items()})
+
+    async def _list(self, slugs: Sequence[str]) -> None:
+        listed = await self.listing.times(LISTED, slugs)
+        for slug in slugs:
+            if slug not in listed and (stored := await self._read(slug)):
+                await self.listing.add(slug, stored.blog.updated_at)
+
+    async def _read(self, slug: str) -> StoredBlog | None:
+        try:
+            return await self.blogs.read(slug)
+        except StoreDown as error:
+            log.warning("blog %s: not put into the list of blogs: %s", slug, error)
+            return None
+
+    @queries_store
+    async def _states(self, slugs: Sequence[str]) -> dict[str, _State]:
+        states, unreachable = await self.nodes.each(slugs, _read_states)
+        if unreachable:
+            log.debug("sweep: some blogs not read: %s", unreachable)
+        return states
+
+    @queries_store
+    async def _scanned(self, redis: Client, cursor: int) -> tuple[int, list[str]]:
+        """Return the next cursor, 0 at the end, and the slugs among the next SCANNED keys."""
+        command = ("SCAN", cursor, "MATCH", "lb:{*}:blog", "COUNT", SCANNED)
+        cursor, names = await redis.execute_command(*command)
+        slugs = [name[4:-6].decode(errors="replace") for name in names]
+        return int(cursor), [slug for slug in slugs if is_slug(slug)]
+
+    @queries_store
+    async def _begin(self, name: str) -> bool:
+        redis = self.nodes.at(name)
+        return bool(await redis.execute_command("SET", name, self._worker, "NX", "EX", LEASE_S))
+
+    @queries_store
+    async def _extend(self, name: str, seconds: int) -> bool:
+        """Keep the turn for some seconds from now; return False when another worker has it."""
+        return bool(await self.nodes.at(name).eval(_EXTEND, 1, name, self._worker, seconds))
+
+
+async def _read_states(redis: Client, slugs: Sequence[str]) -> list[_State | Exception]:
+    """Return a state for each slug, in the same order; all blogs are on this one server."""
+    pipeline = redis.pipeline(transaction=False)
+    for slug in slugs:
+        pipeline.hget(key(slug, "blog"), "status")
+        pipeline.zrange(key(slug, "due"), 0, 0, withscores=True)
+    replies = await pipeline.execute(raise_on_error=False)
+    return [_state(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
+
+
+def _state(
+    status: bytes | None | Exception, rows: list[tuple[bytes, float]] | Exception
+) -> _State | Exception:
+    """Return the state of one blog, or the error that came in place of a reply."""
+    if isinstance(status, Exception):
+        return status
+    if isinstance(rows, Exception):
+        return rows
+    return _State((status or b"").decode(errors="replace"), int(rows[0][1]) if rows else None)
