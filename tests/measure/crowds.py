@@ -31,6 +31,7 @@ ROUNDS: Final = 250  # probes of each kind
 EVERY_S: Final = 0.02
 NOISE_MS: Final = 3.0
 PAUSE_S: Final = 1.0
+SPREAD_S: Final = 5.0  # the clients of a crowd connect over this time, not in one instant
 ENTRIES: Final = 30
 
 Crowd = Callable[["Place"], Awaitable[None]]
@@ -90,8 +91,9 @@ class Place:
 # -- crowds
 
 
-async def _again(client: Callable[[], Awaitable[None]]) -> None:
-    """Let a client of a crowd connect again whenever the server has ended its connection."""
+async def _again(client: Callable[[], Awaitable[None]], after_s: float) -> None:
+    """Let a client of a crowd connect, and again whenever the server has ended its connection."""
+    await asyncio.sleep(after_s)
     while True:
         with contextlib.suppress(OSError):
             await client()
@@ -143,9 +145,12 @@ async def _unread(place: Place) -> None:
 async def crowd(place: Place, count: int, *kinds: Crowd) -> AsyncIterator[None]:
     """Keep `count` clients connected during the block, of each kind as many."""
     clients = [partial(kinds[i % len(kinds)], place) for i in range(count)]
-    tasks = [asyncio.create_task(_again(client)) for client in clients]
+    tasks = [
+        asyncio.create_task(_again(client, SPREAD_S * i / count))
+        for i, client in enumerate(clients)
+    ]
     try:
-        await asyncio.sleep(2)  # all have connected, and the first limits have acted
+        await asyncio.sleep(SPREAD_S + 1)  # all have connected, and the first limits have acted
         yield
     finally:
         for task in tasks:
