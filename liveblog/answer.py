@@ -42,7 +42,7 @@ CSP: Final = (
 # Pages of this project use no sensor and no payment. Other features, such as full screen, keep the
 # browser's defaults.
 _UNUSED_FEATURES: Final = (
-    "accelerometer", "bluetooth", "browsing-topics", "camera", "display-capture", "geolocation",
+    "accelerometer", "camera", "display-capture", "geolocation",
     "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "serial", "usb",
 )  # fmt: skip
 SECURITY: Final = [
