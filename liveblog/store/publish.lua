@@ -2,7 +2,7 @@
 -- One write of an editor in one atomic step: detect a repeated call, compare, number, store, publish.
 --
 -- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write.
--- KEYS: the ten of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
+-- KEYS: the twelve of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
 --   op           create: a new blog | header: a blog's new header
 --                number: readers see this change of an entry, and it takes the next offset
 --                keep: readers do not see this change of an entry, and it takes no offset
@@ -20,19 +20,26 @@
 --   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
 --   due          when a scheduled entry is due, "" for any other entry
 --   drafts_max   how many drafts a blog may have
+--   bin_ms       how long the store keeps a deleted draft
+--   moved_max    how many old tombstones the reply has at most
 --   revisions_max   how many earlier revisions of an entry the store keeps
 --   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
 --   channel      the blog's channel
 --   publish      PUBLISH, or SPUBLISH in a cluster: this node has the channel, since its hash tag is the keys'
--- Returns {"ok", epoch, offset, check, record}, or one of
+-- Returns {"ok", epoch, offset, check, record, ids}, or one of the replies below. The ids are those of old tombstones: deleted
+-- drafts that an earlier version left in `drafts`. bin.py moves them into the bin.
 --   {"known", outcome}   the call was made before
 --   {"stale"}            `seen` is not the stored record
 --   {"other"}            the key was used for another request
 --   {"exists"} {"absent"} {"ended"}   the state of the blog does not allow the write
 --   {"full"}             the blog has drafts_max drafts
 
-local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
-local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
+local NAMES = {
+  "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin", "rev", "idem", "binned",
+}
+local TYPES = {
+  "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string",
+}
 
 local key, arg = {}, {}
 for i, name in ipairs(NAMES) do
@@ -69,8 +76,9 @@ end
 
 local is_header = arg.op == "create" or arg.op == "header"
 local stored = header
+local binned = redis.call("GET", key.binned)
 if not is_header then
-  stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id)
+  stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id) or binned
 end
 if (stored and redis.sha1hex(stored) or "") ~= arg.seen then
   return { "stale" }
@@ -83,11 +91,14 @@ local function is_deleted(entry)
   return string.find(entry, '"deleted":true', 1, true)
 end
 local is_one_more = arg.op == "keep" and not is_deleted(arg.record) and (not stored or is_deleted(stored))
+local tombstones = {}
 if is_one_more and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) then
-  local living = 0
-  for _, draft in ipairs(redis.call("HVALS", key.drafts)) do
-    if not is_deleted(draft) then
+  local drafts, living = redis.call("HGETALL", key.drafts), 0
+  for i = 1, #drafts, 2 do
+    if not is_deleted(drafts[i + 1]) then
       living = living + 1
+    elseif #tombstones < tonumber(arg.moved_max) then
+      tombstones[#tombstones + 1] = drafts[i]
     end
   end
   if living >= tonumber(arg.drafts_max) then
@@ -136,11 +147,25 @@ if rotates then
 end
 
 if not is_header then
-  if order ~= "" or arg.order ~= "" then
+  local was_published = order ~= "" or arg.order ~= ""
+  local goes_to_bin = not was_published and is_deleted(record)
+  if was_published then
     redis.call("HSET", key.entries, arg.id, record)
-    redis.call("HDEL", key.drafts, arg.id)
-  else
+  elseif not goes_to_bin then
     redis.call("HSET", key.drafts, arg.id, record)
+  elseif binned then
+    redis.call("SET", key.binned, record, "KEEPTTL")
+  else
+    local old = redis.call("ZRANGEBYSCORE", key.bin, "-inf", string.format("%d", now - arg.bin_ms), "LIMIT", 0, 100)
+    if #old > 0 then
+      redis.call("ZREM", key.bin, unpack(old))
+    end
+    redis.call("ZADD", key.bin, now, arg.id)
+    redis.call("PEXPIRE", key.bin, arg.bin_ms)
+    redis.call("SET", key.binned, record, "PX", arg.bin_ms)
+  end
+  if was_published or goes_to_bin then
+    redis.call("HDEL", key.drafts, arg.id)
   end
   if arg.due ~= "" then
     redis.call("ZADD", key.due, arg.due, arg.id)
@@ -165,6 +190,14 @@ if not is_header then
   elseif arg.history == "erase" then
     redis.call("DEL", key.rev)
   end
+  -- The revisions of a deleted draft expire with its tombstone.
+  if goes_to_bin and not binned then
+    redis.call("PEXPIRE", key.rev, arg.bin_ms)
+  elseif binned and not goes_to_bin then
+    redis.call("DEL", key.binned)
+    redis.call("ZREM", key.bin, arg.id)
+    redis.call("PERSIST", key.rev)
+  end
 end
 
 local position = numbered and string.format('"%s.%d.%s"', epoch, offset, check) or arg.position
@@ -176,4 +209,4 @@ if numbered then
   redis.call("ZADD", key.changed, offset, arg.id)
   redis.call(arg.publish, arg.channel, string.format("%s %d %d %s %s\n", epoch, offset, offset, previous, check) .. record)
 end
-return { "ok", epoch, offset, check, record }
+return { "ok", epoch, offset, check, record, tombstones }

@@ -26,6 +26,7 @@ from liveblog.blog.model import (
     new_id,
 )
 from liveblog.blog.problem import StoreDown
+from liveblog.store.bin import BIN_MS, MOVED_MAX, move_tombstones
 from liveblog.store.blogs import Blogs
 from liveblog.store.codec import (
     StoredBlog,
@@ -39,12 +40,15 @@ from liveblog.store.codec import (
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
-REMEMBERED_S: Final = 24 * 3600  # the store forgets an idempotency key after a day
+REMEMBERED_S: Final = 24 * 3600  # the life of a caller's Idempotency-Key
+# The life of a key that this program makes for one call. The key only guards against a command that
+# `Nodes.ask` or redis-py repeats after a lost reply: each of them once, within 20 s in all.
+RETRIED_S: Final = 60
 REPLICA_WAIT_MS: Final = 1_000
 _SCRIPT: Final = files("liveblog.store").joinpath("publish.lua").read_text()
-# The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev` and
-# `idem` are added for each call.
-_KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
+# The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev`,
+# `idem` and `binned` are added for each call.
+_KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin")
 
 R = TypeVar("R", Blog, Entry)
 R_co = TypeVar("R_co", covariant=True)
@@ -79,6 +83,10 @@ class CallKey(NamedTuple):
     request: str
     is_repeatable: bool = True
 
+    @property
+    def ttl_s(self) -> int:
+        return REMEMBERED_S if self.is_repeatable else RETRIED_S
+
 
 @dataclass(frozen=True, kw_only=True)
 class Write(Generic[R]):
@@ -112,7 +120,7 @@ class Write(Generic[R]):
         values: dict[str, str | bytes | int] = {
             "op": self.op,
             "request": self.call.request,
-            "ttl_s": REMEMBERED_S,
+            "ttl_s": self.call.ttl_s,
             "id": self.id,
             "seen": digest(self.seen),
             "record": orjson.dumps(self.record),
@@ -127,6 +135,8 @@ class Write(Generic[R]):
             "rotate": int(self.rotate),
             "blog_status": self.blog_status,
             "drafts_max": DRAFTS_MAX,
+            "bin_ms": BIN_MS,
+            "moved_max": MOVED_MAX,
             "status": self.status,
             "position": f'"{self.position}"' if self.position else "null",
             "revision": self.revision,
@@ -272,7 +282,7 @@ class Writes:
             return None
 
     async def _commit(self, slug: str, write: Write[R]) -> Outcome[R]:
-        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.call.idem}"]
+        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.call.idem}", f"bin:{write.id}"]
         keys = [key(slug, name) for name in names]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         status, *rest = await self._durably(keys, [*write.arguments(slug), "publish", publish])
@@ -283,7 +293,10 @@ class Writes:
             raise Stale
         if status != b"ok":
             raise Refused(status.decode())
-        return await self._committed(slug, write, *rest)
+        *committed, tombstones = rest
+        if tombstones:
+            await move_tombstones(self.nodes, slug, tombstones)
+        return await self._committed(slug, write, *committed)
 
     async def _committed(
         self, slug: str, write: Write[R], epoch: bytes, offset: int, check: bytes, raw: bytes
