@@ -188,7 +188,8 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     `_merged` does. Raises 403 when a contributor sets key, pinned or a status other than draft and
     submitted.
     """
-    entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
+    status = _first_status(caller, patch)
+    entry = Entry(id=id, author=caller.ident, author_name=caller.label, status=status)
     return _merged(caller, entry, patch, now)
 
 
@@ -219,6 +220,7 @@ def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
         revision=entry.revision,
         status=entry.status,
         author=entry.author,
+        author_name=entry.author_name,
         offset=entry.offset,
         order=entry.order,
         published_at=entry.published_at,

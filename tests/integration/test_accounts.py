@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -239,8 +240,11 @@ async def test_password_check_is_503_when_the_queue_is_full(
 async def test_token_is_43_characters_and_no_other_text_is_accepted(accounts: Accounts) -> None:
     secret = await accounts.create_token("wire", "contributor", ["council"])
     assert re.fullmatch(r"lbt_[A-Za-z0-9_-]{43}", secret)
-    wire = Caller("token:wire", "contributor", ("council",))
-    assert await accounts.token_caller(secret) == wire
+    wire = await accounts.token_caller(secret)
+    assert wire
+    assert wire == Caller(wire.ident, "contributor", ("council",), "wire")
+    assert re.fullmatch(r"token:[0-9a-z]{20}", wire.ident)
+    assert wire.name == "wire"
     digest = hashlib.sha256(secret.encode()).hexdigest()
     for wrong in ("", "lbt_", secret[:-1], secret + "=", secret.upper(), digest, "wire", "\udc80"):
         assert await accounts.token_caller(wrong) is None
@@ -263,30 +267,67 @@ async def test_token_is_refused_when_its_name_is_taken(
     accounts: Accounts, store_client: Redis
 ) -> None:
     secret = await accounts.create_token("wire", "contributor")
+    caller = await accounts.token_caller(secret)
     before = await contents(store_client)
     with pytest.raises(Problem) as raised:
         await accounts.create_token("wire", "admin")
     assert raised.value.status == 409
     assert await contents(store_client) == before
-    assert await accounts.token_caller(secret) == Caller("token:wire", "contributor")
+    assert await accounts.token_caller(secret) == caller
 
 
-async def test_token_is_refused_when_a_revoked_one_had_its_name(
-    accounts: Accounts, store_client: Redis
+async def token_of_an_earlier_version(client: Redis, name: str) -> str:
+    """Store a token without an id; return its secret."""
+    secret = f"lbt_{'k' * 43}"
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    token = {"name": name, "role": "contributor", "blogs": [], "created_at": 1}
+    await client.hset("lb:{tokens}:names", name, digest)
+    await client.hset("lb:{tokens}:secrets", digest, json.dumps(token, separators=(",", ":")))
+    return secret
+
+
+async def test_new_token_is_another_caller_when_a_revoked_one_had_its_name(
+    accounts: Accounts,
 ) -> None:
-    """Drafts belong to a token's name: a new token of the same name could read the old drafts."""
-    await accounts.create_token("wire", "contributor")
-    await accounts.revoke_token("wire")
+    first, second, third = [await _given_and_revoked(accounts, "wire") for _ in range(3)]
+    assert len({first.ident, second.ident, third.ident}) == 3
+    assert (first.name, second.name, third.name) == ("wire",) * 3
+
+
+async def _given_and_revoked(accounts: Accounts, name: str) -> Caller:
+    """Return the caller of a token that is revoked by now."""
+    caller = await accounts.token_caller(await accounts.create_token(name, "contributor"))
+    await accounts.revoke_token(name)
+    assert caller
+    return caller
+
+
+@pytest.mark.parametrize("name", ["wire", 'a "id":"b', "user:dana"])
+async def test_token_of_an_earlier_version_keeps_its_identity_and_its_name(
+    accounts: Accounts, store_client: Redis, name: str
+) -> None:
+    """Its drafts belong to its name: a new token of the same name could read them."""
+    secret = await token_of_an_earlier_version(store_client, name)
+    assert await accounts.token_caller(secret) == Caller(f"token:{name}", "contributor")
+    with pytest.raises(Problem, match="There is already a token"):
+        await accounts.create_token(name, "admin")
+    await accounts.revoke_token(name)
+    assert await accounts.token_caller(secret) is None
     before = await contents(store_client)
-    with pytest.raises(Problem, match="There was a token named 'wire'") as raised:
-        await accounts.create_token("wire", "contributor")
+    with pytest.raises(Problem, match="There was a token named") as raised:
+        await accounts.create_token(name, "contributor")
     assert raised.value.status == 409
     assert await contents(store_client) == before
 
 
 async def test_user_and_token_may_have_the_same_name(accounts: Accounts) -> None:
     await accounts.add_user("wire", PASSWORD)
-    assert await accounts.create_token("wire")
+    user = await accounts.check_password("wire", PASSWORD)
+    token = await accounts.token_caller(await accounts.create_token("wire"))
+    assert user
+    assert token
+    assert (user.name, token.name) == ("wire", "wire")
+    assert user.ident != token.ident
 
 
 @pytest.mark.parametrize("broken", ["lb:{tokens}:names", "lb:{tokens}:secrets"])
@@ -375,6 +416,8 @@ async def test_corrupt_token_hides_no_other_and_can_be_revoked(
     assert raised.value.names == ["nobody's digest", "wire"]
     await accounts.revoke_token("wire")
     assert await accounts.token_caller(secret) is None
+    with pytest.raises(Problem, match="There was a token named 'wire'"):
+        await accounts.create_token("wire")
 
 
 async def test_demo_creates_no_user_when_the_only_user_is_corrupt(

@@ -48,7 +48,11 @@ def edited(was: Entry, caller: Caller = EDITOR, **fields: Any) -> Entry:
 
 def test_new_entry_is_published_for_an_editor_and_a_draft_for_a_contributor() -> None:
     assert (new().status, new(CONTRIBUTOR).status) == ("published", "draft")
-    assert (new().author, new().revision) == (EDITOR.ident, 1)
+    assert (new().author, new().written_by, new().revision) == (EDITOR.ident, EDITOR.name, 1)
+    wire = Caller("token:k3xq9a", "contributor", (), "The Wire")
+    made = decisions.new_entry(wire, ID, {"body": "Text."}, NOW)
+    assert (made.author, made.written_by) == ("token:k3xq9a", "The Wire")
+    assert decisions.tombstone(made, 0, takedown=True).written_by == "The Wire"
 
 
 @pytest.mark.parametrize("status", ["draft", "submitted"])

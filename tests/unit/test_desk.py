@@ -697,6 +697,25 @@ def test_a_scheduled_entry_is_overdue_when_its_time_has_passed(
     assert label in browser.get("/desk/blogs/moon").text
 
 
+@pytest.mark.parametrize(
+    ("author", "author_name", "shown"),
+    [
+        ("token:0123456789abcdefghij", "The Wire", "Draft · The Wire</p>"),
+        ("token:wire", None, "Draft · wire</p>"),
+        ("user:cleo", None, "Draft · cleo</p>"),
+        (None, None, "Draft</p>"),
+    ],
+)
+def test_a_draft_shows_its_authors_readable_name(
+    browser: Browser, author: str | None, author_name: str | None, shown: str
+) -> None:
+    draft = replace(DRAFT, author=author, author_name=author_name)
+    browser.publishing.unpublished_are = [draft]
+    page = browser.get("/desk/blogs/moon").text
+    assert shown in page
+    assert "0123456789abcdefghij" not in page
+
+
 def test_a_contributor_sees_only_the_buttons_of_the_role(browser: Browser) -> None:
     browser.sign_in("cleo")
     page = browser.get("/desk/blogs/moon").text
