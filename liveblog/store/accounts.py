@@ -25,6 +25,7 @@ import msgspec
 from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
 from liveblog.blog.model import ROLES, Caller, Role, is_slug, new_id
 from liveblog.blog.problem import Damaged, conflict, invalid, not_found
+from liveblog.store import devices
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
 from liveblog.store.records import AccountRecords, decode
@@ -66,13 +67,15 @@ redis.call('HDEL', KEYS[2], digest)
 return 1
 """
 
-# Count one try. Return 0 within the limit, else the milliseconds until the window of time ends. The
-# first try starts a window of a fixed length; later tries do not extend the window.
+# Count one try within the limit and return 0; else count nothing, and return the milliseconds until
+# the window of time ends. The first try starts a window of a fixed length; later tries do not
+# extend the window.
 _COUNT: Final = """
-local tries = redis.call('INCR', KEYS[1])
-if tries == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-if tries <= tonumber(ARGV[1]) then return 0 end
-return math.max(1, redis.call('PTTL', KEYS[1]))
+if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then
+  return math.max(1, redis.call('PTTL', KEYS[1]))
+end
+if redis.call('INCR', KEYS[1]) == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
 """
 
 _FORGET: Final = """
@@ -210,6 +213,20 @@ class Accounts:
         is_right = await self._passwords.verify(user.password if user else None, password)
         return _user_caller(user) if user and is_right else None
 
+    async def device_mark(self, name: str) -> str:
+        """Return a new mark for a browser that has signed in as this user (store/devices.py)."""
+        return devices.new_mark(_device_key(await self._user(name)), name, self._now())
+
+    async def known_device(self, name: str, marks: Sequence[str]) -> str | None:
+        """Return the first of a browser's marks that is this user's; None for none.
+
+        All marks of a user are void after a new password, and while the user is disabled.
+        """
+        if not marks:
+            return None
+        device_key, now = _device_key(await self._user(name)), self._now()
+        return next((it for it in marks if devices.is_valid(it, device_key, name, now)), None)
+
     def _user_without_rights(self, name: str) -> _StoredUser:
         return _StoredUser(
             name=name, role="contributor", blogs=(), created_at=self._now(), password=""
@@ -321,11 +338,11 @@ class Accounts:
     # -- rate limits
 
     async def wait_s(self, what: str, limit: int, window_s: int) -> int:
-        """Count one try of `what`; return 0 when the try is allowed, else the seconds to wait.
+        """Count one try of `what` and return 0, or return the seconds to wait for the next try.
 
         `what` names a counter, such as the sign-ins from one address. A window of time allows
-        `limit` tries. The first try starts a window of `window_s` seconds, and later tries do not
-        extend the window.
+        `limit` tries; a try over the limit is not counted. The first try starts a window of
+        `window_s` seconds, and later tries do not extend the window.
         """
         wait_ms = await self._records.run(_COUNT, (_rate_key(what),), limit, window_s * 1000)
         return -(-int(wait_ms) // 1000)
@@ -355,6 +372,11 @@ def _check_new_password(password: str) -> None:
     if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
         reason = f"has {len(password)} characters; it must have {PASSWORD_MIN} to {PASSWORD_MAX}"
         raise invalid(("/password", reason))
+
+
+def _device_key(user: _StoredUser | None) -> str:
+    """Return the key of a user's marks; "" for an unknown or disabled user."""
+    return user.password if user and not user.disabled else ""
 
 
 def _user_caller(user: User) -> Caller:
