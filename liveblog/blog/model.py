@@ -107,13 +107,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     author: str | None = None  # `ident` of the Caller that created the entry
     author_name: str | None = None  # the author's name, if `author` does not contain it
-    published_at: Time | None = None
+    published_at: Time | None = None  # before publication: the time that an editor stated
+    stated_at: Time | None = None  # the time that a contributor stated and no editor confirmed
     updated_at: Time = 0
     offset: Count | None = None  # offset of the last change; None until published
     order: Count | None = None  # the offset at which the entry was first published
     deleted: bool = False
     takedown: bool = False
     revisions_erased: Count = 0
+
+    @property
+    def asked_time(self) -> int | None:
+        """The time of publication that somebody stated for an unpublished entry."""
+        if self.order is not None:
+            return None
+        return self.stated_at if self.published_at is None else self.published_at
 
     @property
     def written_by(self) -> str:

@@ -1053,6 +1053,23 @@ async def test_a_new_token_has_nothing_of_a_revoked_one_with_its_name(
     assert "idempotency-replayed" not in second.headers
 
 
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_a_contributors_published_at_counts_when_an_editor_sends_it(
+    call: ApiCalls, *, is_sent: bool
+) -> None:
+    then = "2020-01-01T00:00:00.123Z"
+    made = await call.entry(who="contributor", status="submitted", published_at=then)
+    at = f"{ENTRIES}/{made['id']}"
+    shown = await call.ok("GET", at, who="editor")
+    [listed] = (await call.ok("GET", f"{ENTRIES}?status=submitted"))["entries"]
+    assert made["published_at"] == shown["published_at"] == listed["published_at"] == then
+    patch = {"status": "published", **({"published_at": then} if is_sent else {})}
+    published = await call.ok("PATCH", at, patch, who="editor", headers=SEEN)
+    assert (published["published_at"] == then) == is_sent
+    assert is_sent or published["published_at"] == published["updated_at"]
+    assert await call.ok("GET", at) == published
+
+
 async def test_a_contributor_cannot_edit_its_entry_once_published(call: ApiCalls) -> None:
     at = f"{ENTRIES}/{(await call.entry(who='contributor', status='submitted'))['id']}"
     await call.ok("PATCH", at, {"status": "published"}, who="editor", headers=SEEN)
