@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 from argon2 import Parameters, PasswordHasher, extract_parameters
 from kit.contents import contents
+from kit.people import NOW, Clock, cheapen_hashes
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -28,15 +29,6 @@ from liveblog.store.accounts import (
 from liveblog.store.nodes import One
 
 PASSWORD = "correct horse battery"
-NOW = 1_800_000_000_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.ms = NOW
-
-    def __call__(self) -> int:
-        return self.ms
 
 
 @pytest.fixture
@@ -46,11 +38,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hash passwords with 8 KiB and one pass; the real cost is 64 MiB and 0.1 s of two cores."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
-    decoy = cheap.hash("decoy")
-    monkeypatch.setattr(passwords, "_decoy", lambda: decoy)
+    cheapen_hashes(monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from argon2 import PasswordHasher
+from kit.people import Clock, cheapen_hashes
 from kit.servers import Server, http
 from redis.asyncio import Redis
 from starlette.requests import Request
@@ -27,14 +27,6 @@ HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 DAY_MS = 24 * 3_600 * 1_000
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def __call__(self) -> int:
-        return self.ms
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -42,11 +34,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make hashing fast: these tests make hundreds of tries."""
-    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    decoy = cheap.hash("decoy")
-    monkeypatch.setattr(passwords, "_hasher", lambda: cheap)
-    monkeypatch.setattr(passwords, "_decoy", lambda: decoy)
+    cheapen_hashes(monkeypatch)
 
 
 @pytest.fixture
