@@ -1,6 +1,15 @@
 """The key by which the limits per address count a client: connections, readers, failed sign-ins."""
 
 import ipaddress
+from collections.abc import Sequence
+from typing import Final
+
+# A log line. Its arguments: what the limit is about, and the address of the likely proxy.
+IGNORED: Final = (
+    "%s: X-Forwarded-For or Forwarded from %s was ignored, since FORWARDED_ALLOW_IPS does not list"
+    " this address. All clients behind it count as one address for limits. If it is your proxy, add"
+    " it to FORWARDED_ALLOW_IPS."
+)
 
 
 def counted_address(host: str) -> str:
@@ -28,3 +37,13 @@ def is_local(host: str) -> bool:
         return True
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def is_ignored(hops: Sequence[str], client: str) -> bool:
+    """Return whether a proxy's header was ignored.
+
+    `hops` are the addresses that the header names, and `client` is the client's address or its
+    `counted_address`. A header that was applied names the client.
+    """
+    counted = counted_address(client)
+    return bool(hops) and all(counted_address(hop) != counted for hop in hops)

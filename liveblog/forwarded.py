@@ -70,7 +70,7 @@ class Proxies:
         if peer not in self._trusted:
             return Forwarded(peer, hosts=hosts)
         schemes = _listed(headers, _PROTO) or _values(elements, "proto")
-        hops = _listed(headers, _FOR) or _values(elements, "for")
+        hops = _hops(headers, elements)
         scheme = _SCHEMES.get(schemes[0].lower(), "") if schemes else ""
         return Forwarded(peer, True, scheme, self._client(hops), hosts)
 
@@ -96,6 +96,11 @@ def forwarded_headers(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
         if name in _NAMES:
             found[name] = b"%b, %b" % (found[name], value) if name in found else value
     return found
+
+
+def hops_of(headers: Headers) -> list[str]:
+    """Return the addresses in the headers of proxies, the browser's first, trusted or not."""
+    return [it for it in map(_address, _hops(headers, _elements(headers))) if it]
 
 
 def is_forwarded(headers: Headers) -> bool:
@@ -148,6 +153,10 @@ def _elements(headers: Headers) -> list[dict[str, str]]:
             elements.append({})
         at += 1
     return elements
+
+
+def _hops(headers: Headers, elements: list[dict[str, str]]) -> list[str]:
+    return _listed(headers, _FOR) or _values(elements, "for")
 
 
 def _values(elements: list[dict[str, str]], name: str) -> list[str]:

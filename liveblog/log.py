@@ -1,6 +1,7 @@
 """The format of the log: text for people or JSON for machines, on standard error.
 
-Rules: standard library logging only. No line contains a reader's address or query string.
+Rules: standard library logging only. No line contains a reader's address or query string;
+a warning about limits names the address of a likely proxy.
 """
 
 import json

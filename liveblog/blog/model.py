@@ -106,13 +106,27 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     note_kind: NoteKind | None = None
     note: str | None = None
     author: str | None = None  # `ident` of the Caller that created the entry
-    published_at: Time | None = None
+    author_name: str | None = None  # the author's name, if `author` does not contain it
+    published_at: Time | None = None  # before publication: the time that an editor stated
+    stated_at: Time | None = None  # the time that a contributor stated and no editor confirmed
     updated_at: Time = 0
     offset: Count | None = None  # offset of the last change; None until published
     order: Count | None = None  # the offset at which the entry was first published
     deleted: bool = False
     takedown: bool = False
     revisions_erased: Count = 0
+
+    @property
+    def asked_time(self) -> int | None:
+        """The time of publication that somebody stated for an unpublished entry."""
+        if self.order is not None:
+            return None
+        return self.stated_at if self.published_at is None else self.published_at
+
+    @property
+    def written_by(self) -> str:
+        """The author's name, as editors see it; "" when the author is unknown."""
+        return self.author_name or (self.author or "").partition(":")[2]
 
 
 # Fields of an entry's record that publish.lua sets when it stores the record.
@@ -122,13 +136,14 @@ STAMPED: Final = ("offset", "order", "published_at", "updated_at")
 class Caller(NamedTuple):
     """The caller of a write or read: a signed-in user, a token, or this program itself."""
 
-    ident: str  # "user:dana", "token:wire", "system:demo"
+    ident: str  # "user:dana", "token:k3xq9a…", "system:demo"; no two callers ever share one
     role: Role
     blogs: tuple[str, ...] = ()  # slugs that the caller is restricted to; empty for all blogs
+    label: str | None = None  # the name that editors see, if `ident` does not contain it
 
     @property
     def name(self) -> str:
-        return self.ident.partition(":")[2]
+        return self.label or self.ident.partition(":")[2]
 
     def sees(self, slug: str) -> bool:
         return not self.blogs or slug in self.blogs

@@ -71,7 +71,7 @@ def entry_json(entry: Entry, slug: str, position: Position | None, base_url: str
         "blog": slug,
         **{name: getattr(entry, name) for name in _ENTRY_COPIED},
         "position": str(position) if position else None,
-        "published_at": format_time(entry.published_at),
+        "published_at": format_time(entry.published_at) or format_time(entry.stated_at),
         "updated_at": format_time(entry.updated_at),
         "publish_at": format_time(entry.publish_at),
         "url": f"{base_url}/blogs/{slug}/entries/{entry.id}",

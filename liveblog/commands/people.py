@@ -85,7 +85,7 @@ def token_list() -> None:
 @token.command("revoke")
 @click.argument("name")
 def token_revoke(name: str) -> None:
-    """Reject a token from now on. No later token can have its name."""
+    """Reject a token from now on."""
     _with_accounts(quiet_settings(), lambda accounts: accounts.revoke_token(name))
     click.echo(f"{name} can no longer call the API", err=True)
 

@@ -1,4 +1,4 @@
-"""Authentication of editors: credentials, origins and sign-in limits.
+"""Authentication of editors: credentials, origins and signing in.
 
 The API and the desk check every request here, so that each of these rules exists once.
 
@@ -7,37 +7,34 @@ decides that).
 """
 
 import logging
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from liveblog.address import counted_address
+from liveblog.address import IGNORED, counted_address, is_ignored
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, forbidden
-from liveblog.forwarded import page_of_scope
+from liveblog.editors import tries
+from liveblog.editors.tries import Trying
+from liveblog.forwarded import forwarded_headers, hops_of, page_of_scope
 from liveblog.origin import SHOWN_MAX, Page, cure, refusal
 from liveblog.seldom import Seldom
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
+from liveblog.store.devices import DEVICE_S, is_mark
 
 log = logging.getLogger(__name__)
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-REFUSALS: Final = Seldom()  # limits the log lines about origins; one for each worker
+REFUSALS: Final = Seldom()  # limits the log lines about origins and proxies; one for each worker
 
-# Limits of tries to sign in within SIGN_IN_WINDOW_S. A successful try is not counted.
-SIGN_IN_WINDOW_S: Final = 15 * 60
-# Tries from one address for all names. The limit is high, because a newsroom shares one address.
-ADDRESS_TRIES_MAX: Final = 50
-NAME_TRIES_MAX: Final = 10  # tries from one address for one name
-# Tries for one name from all addresses together. More tries mean that many addresses guess the
-# password of this name, since one address makes at most NAME_TRIES_MAX tries.
-NAME_TRIES_EVERYWHERE: Final = 100
-# Tries from one address for a name whose password many addresses guess. Two tries are enough for a
-# typing error and the right password.
-GUESSED_NAME_TRIES_MAX: Final = 2
+# The most marks in a browser's device cookie: editors who share the browser. A further editor takes
+# the place of the one whose sign-in was the longest ago.
+DEVICES_MAX: Final = 8
+DEVICE: Final = "-device"  # ends the name of the device cookie
+_BETWEEN_MARKS: Final = "~"  # a character that cookies may contain and marks do not
 
 
 # -- credentials
@@ -85,16 +82,20 @@ def session_secret(request: Request, settings: Settings) -> str | None:
 
     Raises Problem 400 for several session cookies.
     """
+    found = _cookies(request, cookie_name(request, settings))
+    if len(found) > 1:
+        raise _ambiguous("several session cookies")
+    return found[0] if found else None
+
+
+def _cookies(request: Request, name: str) -> list[str]:
+    """Return the values of a request's cookies of this name, without empty ones."""
     pairs = (
         pair.strip().partition("=")
         for header in request.headers.getlist("cookie")
         for pair in header.split(";")
     )
-    name = cookie_name(request, settings)
-    found = [value for key, _, value in pairs if key == name and value]
-    if len(found) > 1:
-        raise _ambiguous("several session cookies")
-    return found[0] if found else None
+    return [value for key, _, value in pairs if key == name and value]
 
 
 def _ambiguous(what: str) -> Problem:
@@ -167,32 +168,58 @@ def client_address(request: Request) -> str:
     No header is read here: the server has already applied the headers of trusted proxies
     (FORWARDED_ALLOW_IPS).
     """
-    return counted_address(request.client.host if request.client else "")
+    return counted_address(_client(request))
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def warn_of_ignored_proxy(request: Request) -> None:
+    """Log once a minute that a proxy's headers are ignored, and name the setting."""
+    hops = hops_of(forwarded_headers(request.headers.raw))
+    if is_ignored(hops, _client(request)) and REFUSALS.may("proxy"):
+        log.warning(IGNORED, "sign-in", _client(request))
 
 
 # -- signing in and out
 
 
+class SignedIn(NamedTuple):
+    """The values of two cookies: the session's secret, and the browser's marks of its users."""
+
+    session: str
+    devices: str
+
+
 async def sign_in(
     request: Request, accounts: Accounts, settings: Settings, name: str, password: str
-) -> str:
-    """Check a name and password, open a session, and return the secret for its cookie.
+) -> SignedIn:
+    """Check a name and password, open a session, and mark the browser as known to the user.
 
     Ends the session that the browser had before. Raises Problem: 401 for a wrong name or password,
     403 for a page of another site, 429 after too many tries, 503 when too many editors sign in at
     once.
     """
     _reject_foreign_page(request, settings)
-    old = session_secret(request, settings)
-    counted = await _count_try(accounts, client_address(request), name)
-    caller = await accounts.check_password(name, password)
+    old, marks = session_secret(request, settings), _marks(request, settings)
+    device = await accounts.known_device(name, marks)
+    trying = Trying(name, client_address(request), device)
+    caller = await tries.checked(accounts, trying, password)
     if caller is None:
         raise Problem(401, "sign-in-refused", "The name or the password is wrong.")
-    for what in counted:
-        await accounts.forget_try(what)
     if old:
         await accounts.close_session(old)
-    return await accounts.open_session(caller)
+    session = await accounts.open_session(caller)
+    newest = [await accounts.device_mark(name), *(mark for mark in marks if mark != device)]
+    return SignedIn(session, _BETWEEN_MARKS.join(newest[:DEVICES_MAX]))
+
+
+def _marks(request: Request, settings: Settings) -> list[str]:
+    """Return the marks in a browser's device cookie, at most DEVICES_MAX (store/devices.py)."""
+    cookies = _cookies(request, cookie_name(request, settings, DEVICE))
+    marks = _BETWEEN_MARKS.join(cookies).split(_BETWEEN_MARKS)
+    return [mark for mark in marks if is_mark(mark)][:DEVICES_MAX]
 
 
 async def sign_out(request: Request, accounts: Accounts, settings: Settings) -> None:
@@ -203,61 +230,37 @@ async def sign_out(request: Request, accounts: Accounts, settings: Settings) -> 
         await accounts.close_session(secret)
 
 
-async def _count_try(accounts: Accounts, address: str, name: str) -> list[str]:
-    """Count a try before the password is checked; return the names of the counters used.
-
-    Raises Problem 429 over a limit. Counting first keeps many simultaneous tries within the limit.
-
-    Tries from other addresses never lock an address out: otherwise anyone with an editor's name
-    could lock that editor out. After NAME_TRIES_EVERYWHERE tries for one name, each address gets at
-    most GUESSED_NAME_TRIES_MAX more tries in a window of 15 minutes. An editor with the right
-    password needs one try. One address alone cannot cause this limit, since an address gets only
-    NAME_TRIES_MAX tries. An attacker then has 192 tries a day from each address, too few to guess a
-    password of 12 characters.
-    """
-    here, there = f"address {address}", f"pair {address} {name}"
-    await _admit(accounts, here, ADDRESS_TRIES_MAX)
-    await _admit(accounts, there, NAME_TRIES_MAX)
-    everywhere = f"name {name}"
-    if not await accounts.wait_s(everywhere, NAME_TRIES_EVERYWHERE, SIGN_IN_WINDOW_S):
-        return [here, there, everywhere]
-    guessed = f"guessed {address} {name}"
-    await _admit(accounts, guessed, GUESSED_NAME_TRIES_MAX)
-    return [here, there, everywhere, guessed]
-
-
-async def _admit(accounts: Accounts, what: str, limit: int) -> None:
-    wait_s = await accounts.wait_s(what, limit, SIGN_IN_WINDOW_S)
-    if wait_s:
-        detail = f"Too many tries to sign in. Try again in {wait_s} seconds."
-        raise Problem(429, "too-many-tries", detail, retry_after_s=wait_s)
-
-
-def cookie_name(request: Request, settings: Settings) -> str:
-    """Return the session cookie's name; `__Host-` binds it to this host and https (RFC 6265bis)."""
-    return "__Host-liveblog" if _is_https(request, settings) else "liveblog"
+def cookie_name(request: Request, settings: Settings, kind: str = "") -> str:
+    """Return a cookie's name; `__Host-` binds the cookie to this host and https (RFC 6265bis)."""
+    return f"__Host-liveblog{kind}" if _is_https(request, settings) else f"liveblog{kind}"
 
 
 def _is_https(request: Request, settings: Settings) -> bool:
     return "https" in (request.url.scheme, urlsplit(settings.public_url).scheme)
 
 
-def set_session_cookie(
-    response: Response, request: Request, settings: Settings, secret: str
+def set_cookies(
+    response: Response, request: Request, settings: Settings, signed_in: SignedIn
 ) -> None:
-    """Set the session cookie for SESSION_MAX_S; the store may end the session sooner."""
-    _set_cookie(response, request, settings, secret, SESSION_MAX_S)
+    """Set the cookies of a browser that has signed in.
+
+    The session cookie lasts for SESSION_MAX_S; the store may end the session sooner. The device
+    cookie lasts for DEVICE_S, also after a sign-out.
+    """
+    session, marks = cookie_name(request, settings), cookie_name(request, settings, DEVICE)
+    _set_cookie(response, request, settings, session, signed_in.session, SESSION_MAX_S)
+    _set_cookie(response, request, settings, marks, signed_in.devices, DEVICE_S)
 
 
 def clear_session_cookie(response: Response, request: Request, settings: Settings) -> None:
-    _set_cookie(response, request, settings, "", 0)
+    _set_cookie(response, request, settings, cookie_name(request, settings), "", 0)
 
 
 def _set_cookie(
-    response: Response, request: Request, settings: Settings, value: str, max_age_s: int
+    response: Response, request: Request, settings: Settings, name: str, value: str, max_age_s: int
 ) -> None:
     response.set_cookie(
-        cookie_name(request, settings),
+        name,
         value,
         max_age=max_age_s,
         path="/",

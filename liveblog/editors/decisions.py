@@ -188,7 +188,8 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     `_merged` does. Raises 403 when a contributor sets key, pinned or a status other than draft and
     submitted.
     """
-    entry = Entry(id=id, author=caller.ident, status=_first_status(caller, patch))
+    status = _first_status(caller, patch)
+    entry = Entry(id=id, author=caller.ident, author_name=caller.label, status=status)
     return _merged(caller, entry, patch, now)
 
 
@@ -219,6 +220,7 @@ def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
         revision=entry.revision,
         status=entry.status,
         author=entry.author,
+        author_name=entry.author_name,
         offset=entry.offset,
         order=entry.order,
         published_at=entry.published_at,
@@ -249,7 +251,7 @@ def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
 
 def published_entry(entry: Entry) -> Entry:
     """Return a scheduled entry as published."""
-    return msgspec.structs.replace(entry, status="published", publish_at=None)
+    return msgspec.structs.replace(entry, status="published", publish_at=None, stated_at=None)
 
 
 # -- statuses and fields
@@ -309,7 +311,8 @@ def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     `published_at` in the future. Raises 403 when a contributor sets key, pinned or a status other
     than draft and submitted.
     """
-    merged = msgspec.structs.replace(entry, **_content(entry, patch, now))
+    fields = _content(entry, patch, now) | _time(caller, entry, patch, now)
+    merged = msgspec.structs.replace(entry, **fields)
     is_marked = patch.get("key") or patch.get("pinned")
     if caller.role == "contributor" and is_marked:
         raise forbidden("Marking an entry as key or pinned needs the role editor.")
@@ -326,12 +329,27 @@ def _content(entry: Entry, patch: EntryPatch, now: int) -> dict[str, object]:
     fields: dict[str, object] = {n: v for n, v in patch.items() if n not in times}
     if "byline" in patch:
         fields["byline"] = patch["byline"] or []
-    publish_at, published_at = patch.get("publish_at"), patch.get("published_at")
+    publish_at = patch.get("publish_at")
     if entry.status == "scheduled" and publish_at is not None:
         fields["publish_at"] = _future(publish_at, now)
-    if published_at is not None:
-        fields["published_at"] = _past(published_at, now)
     return fields
+
+
+def _time(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> dict[str, object]:
+    """Return the stated times after the patch; `entry` already has its next status.
+
+    Readers see a time that a contributor stated only if an editor confirms it, by sending
+    `published_at` with it. An editor who publishes without `published_at` publishes it with the
+    present time.
+    """
+    value = patch.get("published_at")
+    at = None if value is None else _past(value, now)
+    if caller.role == "contributor" and at not in (None, entry.published_at):
+        return {"published_at": None, "stated_at": at}
+    times: dict[str, object] = {"stated_at": None} if entry.status in PUBLISHED else {}
+    if at is None and ("published_at" not in patch or entry.order is not None):
+        return times
+    return times | {"published_at": at, "stated_at": None}
 
 
 def _future(value: str, now: int) -> int:

@@ -284,7 +284,8 @@ class _Entries:
     ) -> Response:
         """Show the editor's text again beside the version that another editor saved."""
         theirs = conflict.current.entry
-        form = forms.rejected({**boxes, "revision": str(theirs.revision)}, conflict)
+        fresh = {"revision": str(theirs.revision), **forms.time_values(theirs)}
+        form = forms.rejected({**boxes, **fresh}, conflict)
         differing = forms.differing_texts(boxes, forms.entry_values(theirs, blog.timezone))
         return self._page(caller, blog, theirs, form, differing, 412)
 

@@ -146,6 +146,8 @@ def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     if "byline" in boxes:
         fields["byline"] = [n.strip() for n in re.split(r"[,\n]", boxes["byline"]) if n.strip()]
     fields |= {name: boxes[name] == "true" for name in ("key", "pinned") if name in boxes}
+    if "published_at" in boxes:
+        fields["published_at"] = boxes["published_at"] or None
     return fields | _timing(boxes, zone)
 
 
@@ -223,7 +225,18 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
     values["byline"] = ", ".join(entry.byline)
     values["publish_at"] = local_time(entry.publish_at, zone)
     values["revision"] = str(entry.revision)
-    return _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
+    shown = _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
+    return {**shown, **time_values(entry)}
+
+
+def time_values(entry: Entry) -> Boxes:
+    """Return the contents of the box by which an editor confirms the stated time of an entry.
+
+    The box is empty until an editor has confirmed the time. There is no box without such a time.
+    """
+    if entry.asked_time is None:
+        return {}
+    return _with_shown({"published_at": format_time(entry.published_at) or ""}, ["published_at"])
 
 
 def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:

@@ -94,17 +94,18 @@ class Gate:
         return RedirectResponse(path, 303)
 
     async def sign_in(self, request: Request) -> Response:
+        auth.warn_of_ignored_proxy(request)
         boxes = await read_form(request, SIGN_IN_BODY_BYTES_MAX)
         name, password = boxes.get("name", "").strip(), boxes.get("password", "")
         path = _desk_path(boxes.get("next", ""))
         try:
-            secret = await auth.sign_in(request, self._accounts, self._settings, name, password)
+            signed_in = await auth.sign_in(request, self._accounts, self._settings, name, password)
         except Problem as problem:
             if problem.status not in (401, 429):
                 raise
             return self._sign_in_page(path, name, problem)
         response = RedirectResponse(path, 303)
-        auth.set_session_cookie(response, request, self._settings, secret)
+        auth.set_cookies(response, request, self._settings, signed_in)
         return response
 
     async def sign_out(self, request: Request) -> Response:

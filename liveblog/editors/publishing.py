@@ -319,7 +319,10 @@ class Publishing:
         if (stored.entry.publish_at or 0) > now:
             return False
         entry = decisions.published_entry(stored.entry)
+        # One key for all workers. A worker that comes later than the key lives gets Stale: the
+        # record that it read is no longer stored.
         call = _call(SYSTEM, f"due {slug}", f"due:{id}:{entry.revision}", None)
+        call = call._replace(is_repeatable=False)
         try:
             outcome = await self._writes.commit(slug, entry_write(stored, entry, call, fresh=True))
         except (Stale, Refused):

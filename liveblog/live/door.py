@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
+from liveblog.address import IGNORED, is_ignored
 from liveblog.blog.model import Position
 from liveblog.blog.problem import StoreDown
+from liveblog.forwarded import hops_of
 from liveblog.live import frame as frames
 from liveblog.live.blog import LiveBlog
 from liveblog.live.frame import Frame
@@ -77,6 +79,7 @@ class StreamRequest(NamedTuple):
     as_data: bool
     page: Page
     address: str
+    headers: Mapping[bytes, bytes]
 
 
 class Refusal(NamedTuple):
@@ -97,7 +100,9 @@ def read_request(
     fields = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
     last = headers.get(b"last-event-id")
     since, is_malformed = read_since(last.decode("latin-1") if last else fields.get("since"))
-    return StreamRequest(slug, since, is_malformed, fields.get("as") == "data", page, address)
+    return StreamRequest(
+        slug, since, is_malformed, fields.get("as") == "data", page, address, headers
+    )
 
 
 def read_since(text: str | None) -> tuple[Position | None, bool]:
@@ -151,7 +156,7 @@ class Door:
     accepts: Counter[str] = field(default_factory=Counter)  # requests for a stream, by result
     closes: Counter[int] = field(default_factory=Counter)  # ended streams, by close code
     count: int = 0
-    refusals: Seldom = field(default_factory=Seldom)  # limits the log lines about origins
+    refusals: Seldom = field(default_factory=Seldom)  # limits the log lines about origins, proxies
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     # -- admission
@@ -166,8 +171,13 @@ class Door:
         if 0 < self.readers_max <= self.count:
             return _refusal(OVERLOAD_WINDOW_MS, FULL, "full")
         if 0 < self.readers_per_address_max <= self.addresses[request.address]:
+            self._warn_of_ignored_proxy(request)
             return _refusal(OVERLOAD_WINDOW_MS, TOO_MANY, "address")
         return None
+
+    def _warn_of_ignored_proxy(self, request: StreamRequest) -> None:
+        if is_ignored(hops_of(request.headers), request.address) and self.refusals.may("proxy"):
+            log.warning(IGNORED, "readers refused", request.address)
 
     def cors(self, origin: str) -> dict[str, str]:
         """Return headers that let scripts of an allowed origin read an answer.

@@ -6,7 +6,7 @@ enough. One command or script writes each record, so a crash leaves no incomplet
 repeats a write whose reply was lost. The repeated write finds its own record and succeeds.
 
     lb:users                HASH    name -> JSON of the user, with the password's hash
-    lb:{tokens}:names       HASH    token name -> digest of its secret; "" once it is revoked
+    lb:{tokens}:names       HASH    token name -> digest of its secret; "" if the name stays taken
     lb:{tokens}:secrets     HASH    digest -> JSON of the token
     lb:session:{digest}     STRING  JSON of the session; expires when idle
     lb:rate:{digest}        STRING  number of tries; expires when their window of time ends
@@ -23,8 +23,9 @@ from typing import Final
 import msgspec
 
 from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
-from liveblog.blog.model import ROLES, Caller, Role, is_slug
+from liveblog.blog.model import ROLES, Caller, Role, is_slug, new_id
 from liveblog.blog.problem import Damaged, StoreRefuses, conflict, invalid, not_found
+from liveblog.store import devices
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords
 from liveblog.store.records import AccountRecords, decode
@@ -32,15 +33,16 @@ from liveblog.store.records import AccountRecords, decode
 # An unused session expires after this time, which is long enough for a shift and a night.
 SESSION_IDLE_S: Final = 24 * 3600
 SESSION_MAX_S: Final = 14 * 24 * 3600  # the longest life of a session, however often it is used
+TOKEN_ID_LENGTH: Final = 20  # random characters: no id equals another, or the name of an old token
 BOUND_BLOGS_MAX: Final = 100  # a user or token can be restricted to at most this many blogs
 
 _USERS: Final = "lb:users"
 _TOKENS: Final = ("lb:{tokens}:names", "lb:{tokens}:secrets")
 _TOKEN: Final = re.compile(r"lbt_[A-Za-z0-9_-]{43}")
 
-# Store a token under its name; return 0 when another token has or had the name. Scripts do not roll
-# back. So HEXISTS comes first: it fails for a key of a wrong type, before the script writes. A
-# repeated call finds its own digest under the name and returns 1 again.
+# Store a token under its name; return 0 when another token has the name, or the name stays taken.
+# Scripts do not roll back. So HEXISTS comes first: it fails for a key of a wrong type, before the
+# script writes. A repeated call finds its own digest under the name and returns 1 again.
 _CREATE: Final = """
 local name, digest, record = ARGV[1], ARGV[2], ARGV[3]
 redis.call('HEXISTS', KEYS[2], digest)
@@ -52,22 +54,28 @@ return 1
 """
 
 # Remove a token. ARGV: its name, and the digest that the caller read under the name. The name stays
-# taken: a draft belongs to a name, so a new token of that name could read the drafts of the revoked
-# token. A repeated call changes nothing.
+# taken when the token has no id, or a corrupt record: such a token's drafts belong to its name, so
+# a new token of that name could read them. JSON escapes the quotes in a name, so only the field of
+# an id matches. A repeated call changes nothing.
 _REVOKE: Final = """
 local name, digest = ARGV[1], ARGV[2]
+local has_id = string.find(redis.call('HGET', KEYS[2], digest) or '', '"id":"', 1, true)
+if redis.call('HGET', KEYS[1], name) == digest then
+  redis.call(unpack(has_id and {'HDEL', KEYS[1], name} or {'HSET', KEYS[1], name, ''}))
+end
 redis.call('HDEL', KEYS[2], digest)
-if redis.call('HGET', KEYS[1], name) == digest then redis.call('HSET', KEYS[1], name, '') end
 return 1
 """
 
-# Count one try. Return 0 within the limit, else the milliseconds until the window of time ends. The
-# first try starts a window of a fixed length; later tries do not extend the window.
+# Count one try within the limit and return 0; else count nothing, and return the milliseconds until
+# the window of time ends. The first try starts a window of a fixed length; later tries do not
+# extend the window.
 _COUNT: Final = """
-local tries = redis.call('INCR', KEYS[1])
-if tries == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-if tries <= tonumber(ARGV[1]) then return 0 end
-return math.max(1, redis.call('PTTL', KEYS[1]))
+if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then
+  return math.max(1, redis.call('PTTL', KEYS[1]))
+end
+if redis.call('INCR', KEYS[1]) == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
 """
 
 _FORGET: Final = """
@@ -87,12 +95,18 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A token, with which a script calls the API. The token's secret is left out."""
+    """A token, with which a script calls the API. The token's secret is left out.
+
+    Drafts and idempotency keys belong to the token's `id`, so that a later token of the same name
+    gets none of them. `id` is None for a token of an earlier version, whose drafts belong to its
+    name.
+    """
 
     name: str
     role: Role
     blogs: tuple[str, ...]
     created_at: int
+    id: str | None = None
 
 
 class _StoredUser(User, frozen=True, kw_only=True):
@@ -200,6 +214,20 @@ class Accounts:
         is_right = await self._passwords.verify(user.password if user else None, password)
         return _user_caller(user) if user and is_right else None
 
+    async def device_mark(self, name: str) -> str:
+        """Return a new mark for a browser that has signed in as this user (store/devices.py)."""
+        return devices.new_mark(_device_key(await self._user(name)), name, self._now())
+
+    async def known_device(self, name: str, marks: Sequence[str]) -> str | None:
+        """Return the first of a browser's marks that is this user's; None for none.
+
+        All marks of a user are void after a new password, and while the user is disabled.
+        """
+        if not marks:
+            return None
+        device_key, now = _device_key(await self._user(name)), self._now()
+        return next((it for it in marks if devices.is_valid(it, device_key, name, now)), None)
+
     def _user_without_rights(self, name: str) -> _StoredUser:
         return _StoredUser(
             name=name, role="contributor", blogs=(), created_at=self._now(), password=""
@@ -219,12 +247,13 @@ class Accounts:
     ) -> str:
         """Return the secret of a new token: "lbt_" and 43 characters. No later call returns it.
 
-        Raises Problem: 422 for a bad name, role or slug, 409 when another token has the name or had
-        the name before it was revoked.
+        Raises Problem: 422 for a bad name, role or slug, 409 when another token has the name, or a
+        revoked token of an earlier version had it.
         """
         bound = _check_account(name, role, blogs)
         secret = f"lbt_{secrets.token_urlsafe(32)}"
-        token = Token(name=name, role=role, blogs=bound, created_at=self._now())
+        id = new_id("", TOKEN_ID_LENGTH)
+        token = Token(name=name, role=role, blogs=bound, created_at=self._now(), id=id)
         record = msgspec.json.encode(token)
         if await self._records.run(_CREATE, _TOKENS, name, _digest(secret), record):
             return secret
@@ -251,7 +280,7 @@ class Accounts:
         return tokens
 
     async def revoke_token(self, name: str) -> None:
-        """Reject a token from now on. Its name stays taken.
+        """Reject a token from now on.
 
         Raises Problem: 422 for a bad name, 404 for an unknown or revoked token.
         """
@@ -274,7 +303,7 @@ class Accounts:
         digest = _digest(secret)
         raw = await self._records.ask(_TOKENS[1], lambda redis: redis.hget(_TOKENS[1], digest))
         token = decode(raw, Token) if _TOKEN.fullmatch(secret) else None
-        return Caller(f"token:{token.name}", token.role, token.blogs) if token else None
+        return _token_caller(token) if token else None
 
     # -- sessions
 
@@ -317,11 +346,11 @@ class Accounts:
     # -- rate limits
 
     async def wait_s(self, what: str, limit: int, window_s: int) -> int:
-        """Count one try of `what`; return 0 when the try is allowed, else the seconds to wait.
+        """Count one try of `what` and return 0, or return the seconds to wait for the next try.
 
         `what` names a counter, such as the sign-ins from one address. A window of time allows
-        `limit` tries. The first try starts a window of `window_s` seconds, and later tries do not
-        extend the window.
+        `limit` tries; a try over the limit is not counted. The first try starts a window of
+        `window_s` seconds, and later tries do not extend the window.
         """
         wait_ms = await self._records.run(_COUNT, (_rate_key(what),), limit, window_s * 1000)
         return -(-int(wait_ms) // 1000)
@@ -353,8 +382,19 @@ def _check_new_password(password: str) -> None:
         raise invalid(("/password", reason))
 
 
+def _device_key(user: _StoredUser | None) -> str:
+    """Return the key of a user's marks; "" for an unknown or disabled user."""
+    return user.password if user and not user.disabled else ""
+
+
 def _user_caller(user: User) -> Caller:
     return Caller(f"user:{user.name}", user.role, user.blogs)
+
+
+def _token_caller(token: Token) -> Caller:
+    if token.id is None:
+        return Caller(f"token:{token.name}", token.role, token.blogs)
+    return Caller(f"token:{token.id}", token.role, token.blogs, token.name)
 
 
 def _shown(name: bytes) -> str:

@@ -31,7 +31,10 @@ _WRITES: Final = (
     *("ZADD lb:{0}:changed 1 x", "ZADD lb:{0}:order 1 x", "ZADD lb:{0}:due 1 x"),
     *("ZREM lb:{0}:marked x", "LPUSH lb:{0}:rev:x x", "LTRIM lb:{0}:rev:x 0 1"),
     *("LPOP lb:{0}:rev:x", "DEL lb:{0}:rev:x", "SET lb:{0}:idem:x x EX 1"),
-    *("EXPIRE lb:{0}:idem:x 1", "APPEND lb:{0}:chain x", "ZADD lb:blogs GT 1 x"),
+    *("EXPIRE lb:{0}:idem:x 1", "APPEND lb:{0}:chain x", "PERSIST lb:{0}:rev:x"),
+    *("SET lb:{0}:bin:x x PX 1", "PEXPIRE lb:{0}:bin 1", "ZREM lb:{0}:bin x"),
+    *("ZADD lb:due:{0} LT 1 x", "ZREM lb:due:{0} x", "HSET lb:due:{0}:added x 1"),
+    *("HDEL lb:due:{0}:added x", "ZADD lb:blogs GT 1 x", "ZADD lb:live:{0} GT 1 x"),
     *("SET lb:session:x x EX 1", "DEL lb:session:x", "INCR lb:rate:x", "PEXPIRE lb:rate:x 1"),
 )
 _PUBSUB: Final = ("PUBLISH lb:{0}:changes x", "SUBSCRIBE lb:{0}:changes")

@@ -26,7 +26,8 @@ RETRY_MIN_MS: Final = 1_000
 RETRY_MAX_MS: Final = 30_000
 _UNSCHEDULE: Final = """
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[2], ARGV[1])
-return (stored and redis.sha1hex(stored) or '') == ARGV[2] and redis.call('ZREM', KEYS[3], ARGV[1])
+stored = stored or redis.call('GET', KEYS[3])
+return (stored and redis.sha1hex(stored) or '') == ARGV[2] and redis.call('ZREM', KEYS[4], ARGV[1])
 """
 
 
@@ -105,7 +106,7 @@ class DueEntries:
 
         `seen` is the record that the caller read; None when the caller found no record.
         """
-        keys = [key(slug, name) for name in ("entries", "drafts", "due")]
+        keys = [key(slug, name) for name in ("entries", "drafts", f"bin:{id}", "due")]
         await self.nodes.at(slug).eval(_UNSCHEDULE, len(keys), *keys, id, digest(seen))
 
 

@@ -2,7 +2,7 @@
 
 An entry's `order` is the offset of its first publication; it sorts the entries of a page.
 
-Rules: writes nothing.
+Rules: writes nothing, but moves tombstones of an earlier version into the bin (bin.py).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Final
 
 from liveblog.blog.model import REVISIONS_MAX, Entry, Position
 from liveblog.store import atomic
+from liveblog.store.bin import move_tombstones
 from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
@@ -29,15 +30,16 @@ class Entries:
     async def stored(self, slug: str, id: str) -> StoredEntry | None:
         """Return an entry: published, a draft, or the tombstone of a deleted one.
 
-        Return None for an id that was never used.
+        Return None for an id that was never used, and for a draft that the bin no longer has.
         """
-        entry, draft, revisions = await atomic.read(
+        entry, draft, binned, revisions = await atomic.read(
             self.nodes.at(slug),
             ("HGET", key(slug, "entries"), id),
             ("HGET", key(slug, "drafts"), id),
+            ("GET", key(slug, f"bin:{id}")),
             ("LLEN", key(slug, f"rev:{id}")),
         )
-        raw = entry or draft
+        raw = entry or draft or binned
         return StoredEntry(decode_entry(raw), raw, revisions) if raw else None
 
     @queries_store
@@ -100,11 +102,14 @@ class Entries:
     async def drafts(self, slug: str) -> list[Entry]:
         """Return every entry that is not published, the newest edit first.
 
-        Leaves out tombstones and corrupt records.
+        Leaves out corrupt records. Moves the tombstones that an earlier version left among the
+        drafts.
         """
         raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
-        drafts = [decode_draft(slug, id, raw) for id, raw in raws.items()]
-        living = [draft for draft in drafts if draft and not draft.deleted]
+        drafts = {id: decode_draft(slug, id, raw) for id, raw in raws.items()}
+        if tombstones := [id for id, draft in drafts.items() if draft and draft.deleted]:
+            await move_tombstones(self.nodes, slug, tombstones)
+        living = [draft for draft in drafts.values() if draft and not draft.deleted]
         return sorted(living, key=lambda e: (e.updated_at, e.id), reverse=True)
 
     async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:

@@ -2,7 +2,7 @@
 --
 -- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write, and
 -- permission.lua, which stands before this text, checks all permissions.
--- KEYS: the ten of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
+-- KEYS: the twelve of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
 --   op           create: a new blog | header: a blog's new header
 --                number: readers see this change of an entry, and it takes the next offset
 --                keep: readers do not see this change of an entry, and it takes no offset
@@ -20,12 +20,15 @@
 --   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
 --   due          when a scheduled entry is due, "" for any other entry
 --   drafts_max   how many drafts a blog may have
+--   bin_ms       how long the store keeps a deleted draft
+--   moved_max    how many old tombstones the reply has at most
 --   revisions_max   how many earlier revisions of an entry the store keeps
 --   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
 --   expires      the script rejects the write as stale after this time, "" for no limit (agenda.py says why)
 --   channel      the blog's channel
 --   publish      PUBLISH, or SPUBLISH in a cluster: this node has the channel, since its hash tag is the keys'
--- Returns {"ok", epoch, offset, check, record}, or one of
+-- Returns {"ok", epoch, offset, check, record, ids}, or one of the replies below. The ids are those of old tombstones: deleted
+-- drafts that an earlier version left in `drafts`. bin.py moves them into the bin.
 --   {"known", outcome}   the call was made before
 --   {"stale"}            `seen` is not the stored record
 --   {"other"}            the key was used for another request
@@ -33,8 +36,12 @@
 --   {"full"}             the blog has drafts_max drafts
 --   {"forbidden", command}   the store's user may not run a command of this write
 
-local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev", "idem" }
-local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
+local NAMES = {
+  "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin", "rev", "idem", "binned",
+}
+local TYPES = {
+  "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string",
+}
 
 local key, arg = {}, {}
 for i, name in ipairs(NAMES) do
@@ -71,8 +78,9 @@ end
 
 local is_header = arg.op == "create" or arg.op == "header"
 local stored = header
+local binned = redis.call("GET", key.binned)
 if not is_header then
-  stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id)
+  stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id) or binned
 end
 if (stored and redis.sha1hex(stored) or "") ~= arg.seen then
   return { "stale" }
@@ -85,11 +93,14 @@ local function is_deleted(entry)
   return string.find(entry, '"deleted":true', 1, true)
 end
 local is_one_more = arg.op == "keep" and not is_deleted(arg.record) and (not stored or is_deleted(stored))
+local tombstones = {}
 if is_one_more and redis.call("HLEN", key.drafts) >= tonumber(arg.drafts_max) then
-  local living = 0
-  for _, draft in ipairs(redis.call("HVALS", key.drafts)) do
-    if not is_deleted(draft) then
+  local drafts, living = redis.call("HGETALL", key.drafts), 0
+  for i = 1, #drafts, 2 do
+    if not is_deleted(drafts[i + 1]) then
       living = living + 1
+    elseif #tombstones < tonumber(arg.moved_max) then
+      tombstones[#tombstones + 1] = drafts[i]
     end
   end
   if living >= tonumber(arg.drafts_max) then
@@ -145,11 +156,25 @@ if rotates then
 end
 
 if not is_header then
-  if order ~= "" or arg.order ~= "" then
+  local was_published = order ~= "" or arg.order ~= ""
+  local goes_to_bin = not was_published and is_deleted(record)
+  if was_published then
     write("HSET", key.entries, arg.id, record)
-    write("HDEL", key.drafts, arg.id)
-  else
+  elseif not goes_to_bin then
     write("HSET", key.drafts, arg.id, record)
+  elseif binned then
+    write("SET", key.binned, record, "KEEPTTL")
+  else
+    local old = redis.call("ZRANGEBYSCORE", key.bin, "-inf", string.format("%d", now - arg.bin_ms), "LIMIT", 0, 100)
+    if #old > 0 then
+      write("ZREM", key.bin, unpack(old))
+    end
+    write("ZADD", key.bin, now, arg.id)
+    write("PEXPIRE", key.bin, arg.bin_ms)
+    write("SET", key.binned, record, "PX", arg.bin_ms)
+  end
+  if was_published or goes_to_bin then
+    write("HDEL", key.drafts, arg.id)
   end
   if arg.due ~= "" then
     write("ZADD", key.due, arg.due, arg.id)
@@ -174,6 +199,14 @@ if not is_header then
   elseif arg.history == "erase" then
     write("DEL", key.rev)
   end
+  -- The revisions of a deleted draft expire with its tombstone.
+  if goes_to_bin and not binned then
+    write("PEXPIRE", key.rev, arg.bin_ms)
+  elseif binned and not goes_to_bin then
+    write("DEL", key.binned)
+    write("ZREM", key.bin, arg.id)
+    write("PERSIST", key.rev)
+  end
 end
 
 local position = numbered and string.format('"%s.%d.%s"', epoch, offset, check) or arg.position
@@ -192,4 +225,4 @@ if refused then
   return { "forbidden", refused }
 end
 run(commands)
-return { "ok", epoch, offset, check, record }
+return { "ok", epoch, offset, check, record, tombstones }

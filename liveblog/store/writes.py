@@ -27,6 +27,7 @@ from liveblog.blog.model import (
 from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.store import scripts
 from liveblog.store.agenda import STORED_WITHIN_MS, Agenda, clock_of
+from liveblog.store.bin import BIN_MS, MOVED_MAX, move_tombstones
 from liveblog.store.codec import (
     StoredBlog,
     StoredEntry,
@@ -41,12 +42,15 @@ from liveblog.store.listing import LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
-REMEMBERED_S: Final = 24 * 3600  # the store forgets an idempotency key after a day
+REMEMBERED_S: Final = 24 * 3600  # the life of a caller's Idempotency-Key
+# The life of a key that this program makes for one call. The key only guards against a command that
+# `Nodes.ask` or redis-py repeats after a lost reply: each of them once, within 20 s in all.
+RETRIED_S: Final = 60
 REPLICA_WAIT_MS: Final = 1_000
 _SCRIPT: Final = scripts.writing("publish")
-# The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev` and
-# `idem` are added for each call.
-_KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due")
+# The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev`,
+# `idem` and `binned` are added for each call.
+_KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin")
 
 R = TypeVar("R", Blog, Entry)
 R_co = TypeVar("R_co", covariant=True)
@@ -80,6 +84,10 @@ class CallKey(NamedTuple):
     idem: str
     request: str
     is_repeatable: bool = True
+
+    @property
+    def ttl_s(self) -> int:
+        return REMEMBERED_S if self.is_repeatable else RETRIED_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +135,7 @@ class Write(Generic[R]):
         values: dict[str, str | bytes | int] = {
             "op": self.op,
             "request": self.call.request,
-            "ttl_s": REMEMBERED_S,
+            "ttl_s": self.call.ttl_s,
             "id": self.id,
             "seen": digest(self.seen),
             "record": orjson.dumps(self.record),
@@ -142,6 +150,8 @@ class Write(Generic[R]):
             "rotate": int(self.rotate),
             "blog_status": self.blog_status,
             "drafts_max": DRAFTS_MAX,
+            "bin_ms": BIN_MS,
+            "moved_max": MOVED_MAX,
             "status": self.status,
             "position": f'"{self.position}"' if self.position else "null",
             "revision": self.revision,
@@ -293,8 +303,8 @@ class Writes:
             return None
 
     async def _commit(self, slug: str, write: Write[R]) -> Outcome[R]:
-        names = [*_KEYS, f"rev:{write.id}", f"idem:{write.call.idem}"]
-        keys = [key(slug, name) for name in names]
+        idem = f"idem:{write.call.idem}"
+        keys = [key(slug, it) for it in (*_KEYS, f"rev:{write.id}", idem, f"bin:{write.id}")]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         left = await self._live_time(slug) if write.ends_live else None
         try:
@@ -302,8 +312,8 @@ class Writes:
             arguments = [*write.arguments(slug), "expires", expires, "publish", publish]
             status, *rest = await self._accepted(keys, arguments)
         except StoreRefuses as refused:
-            # The key `idem` is the last. An earlier attempt of this call may have stored it.
-            if await self._exists(keys[-1]):
+            # An earlier attempt of this call may have stored the outcome.
+            if await self._exists(key(slug, idem)):
                 raise StoreDown(f"{refused}; an earlier attempt of the call is stored") from refused
             raise
         if status == b"known":
@@ -312,7 +322,10 @@ class Writes:
             raise Stale
         if status != b"ok":
             raise Refused(status.decode())
-        return await self._committed(slug, write, left, *rest)
+        *committed, tombstones = rest
+        if tombstones:
+            await move_tombstones(self.nodes, slug, tombstones)
+        return await self._committed(slug, write, left, *committed)
 
     async def _committed(
         self,

@@ -203,6 +203,26 @@ async def test_the_desk_shows_both_texts_when_two_editors_save_one_entry(
     await expect(desk.locator(f"#{entry['id']} .body")).to_have_text("What Dana wrote.")
 
 
+async def test_the_desk_confirms_a_contributors_time_only_by_a_tick(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    slug, then = (await editor.blog())["slug"], "2020-01-01T00:00:00.123Z"
+    async with server.editor("contributor") as contributor:
+        ticked, plain = [await contributor.publish(slug, published_at=then) for _ in range(2)]
+    await open_desk(desk, server, slug)
+    for entry in (ticked, plain):
+        held = desk.locator(f"#held-{entry['id']}")
+        await expect(held).to_contain_text("January 1, 2020, not confirmed")
+        await held.get_by_role("link", name="Edit").click()
+        if entry is ticked:
+            await desk.get_by_label("Show readers the stated time: 12:00").check()
+        await desk.locator("#edit").get_by_role("button", name="Publish").click()
+        await expect(desk.locator(f"#{entry['id']}")).to_be_visible()
+    shown = {it["id"]: it["published_at"] for it in await editor.entries(slug)}
+    assert shown[ticked["id"]] == then
+    assert shown[plain["id"]] > then
+
+
 async def test_reading_and_publishing_work_without_javascript(
     server: Server, editor: Editor, browser: Browser
 ) -> None:

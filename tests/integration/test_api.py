@@ -1083,6 +1083,43 @@ async def test_an_edit_succeeds_when_a_proxy_altered_its_tag(call: ApiCalls, giv
     assert await call.ok("PATCH", at, TEXT, headers=headers) == edited
 
 
+async def test_a_new_token_has_nothing_of_a_revoked_one_with_its_name(
+    call: ApiCalls,
+) -> None:
+    async def send(path: str, method: str = "POST", body: Any = None, **headers: str) -> Any:
+        return await call(method, path, body, who="contributor", headers=headers)
+
+    key = {"idempotency-key": "one"}
+    first = (await send(ENTRIES, body=TEXT, **key)).json()
+    assert (await send(ENTRIES, body=TEXT, **key)).json()["id"] == first["id"]
+    await call.accounts.revoke_token("contributor")
+    del call.tokens["contributor"]
+    at = f"{ENTRIES}/{first['id']}"
+    assert (await send(at, "GET")).status_code == 404
+    assert (await send(at, "DELETE")).status_code == 404
+    assert (await send(f"{ENTRIES}?status=draft", "GET")).json()["entries"] == []
+    second = await send(ENTRIES, body=TEXT, **key)
+    assert second.json()["id"] != first["id"]
+    assert "idempotency-replayed" not in second.headers
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+async def test_a_contributors_published_at_counts_when_an_editor_sends_it(
+    call: ApiCalls, *, is_sent: bool
+) -> None:
+    then = "2020-01-01T00:00:00.123Z"
+    made = await call.entry(who="contributor", status="submitted", published_at=then)
+    at = f"{ENTRIES}/{made['id']}"
+    shown = await call.ok("GET", at, who="editor")
+    [listed] = (await call.ok("GET", f"{ENTRIES}?status=submitted"))["entries"]
+    assert made["published_at"] == shown["published_at"] == listed["published_at"] == then
+    patch = {"status": "published", **({"published_at": then} if is_sent else {})}
+    published = await call.ok("PATCH", at, patch, who="editor", headers=SEEN)
+    assert (published["published_at"] == then) == is_sent
+    assert is_sent or published["published_at"] == published["updated_at"]
+    assert await call.ok("GET", at) == published
+
+
 async def test_a_contributor_cannot_edit_its_entry_once_published(call: ApiCalls) -> None:
     at = f"{ENTRIES}/{(await call.entry(who='contributor', status='submitted'))['id']}"
     await call.ok("PATCH", at, {"status": "published"}, who="editor", headers=SEEN)

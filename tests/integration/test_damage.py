@@ -118,7 +118,7 @@ DAMAGES: dict[str, Damage] = {
     **{
         f"{name} of a wrong type": of_a_wrong_type(name)
         for name in (
-            "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "rev:ID"
+            "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin", "rev:ID"
         )
     },
 }  # fmt: skip

@@ -319,8 +319,13 @@ async def test_readers_count_by_forwarded_address_when_the_proxy_is_trusted(
             assert await kind("127.0.0.1", "203.0.113.1") == "hello"
             assert await kind("127.0.0.1", "203.0.113.2") == "hello"
             assert await kind("127.0.0.1", "198.51.100.1, 203.0.113.2") == "bye"
+            assert "FORWARDED_ALLOW_IPS" not in server.said()
             assert await kind("127.0.0.2", "203.0.113.3") == "hello"  # no proxy that is trusted
-            assert await kind("127.0.0.2", "203.0.113.4") == "bye"
+            for _ in range(2):
+                assert await kind("127.0.0.2", "203.0.113.4") == "bye"
+        [line] = [line for line in server.said().splitlines() if "X-Forwarded-For" in line]
+        assert "readers refused: X-Forwarded-For or Forwarded from 127.0.0.2 was ignored" in line
+        assert "add it to FORWARDED_ALLOW_IPS" in line
 
 
 # -- TLS

@@ -25,6 +25,7 @@ from liveblog.store.codec import key
 from liveblog.store.connect import connect
 from liveblog.store.due import DUE_AT_ONCE
 from liveblog.store.nodes import One
+from liveblog.store.writes import RETRIED_S
 
 SLUG = "council"
 SOON_S = 0.3
@@ -122,7 +123,7 @@ async def due(broker: Broker, *ids: str) -> bool:
 
 
 async def test_entry_is_published_by_one_pass_when_many_run_at_once(
-    desk: tuple[Broker, Publishing],
+    desk: tuple[Broker, Publishing], store_client: redis.asyncio.Redis
 ) -> None:
     broker, publishing = desk
     ids = [await planned(publishing) for _ in range(3)]
@@ -133,6 +134,9 @@ async def test_entry_is_published_by_one_pass_when_many_run_at_once(
     assert {e.id for e in await broker.entries.below(SLUG, None, 10)} == set(ids)
     assert (await broker.due.read()).entries == []
     assert [e.id for e in await broker.entries.drafts(SLUG)] == [later]
+    keys = [name async for name in store_client.scan_iter(match="lb:*:idem:*")]
+    assert len(keys) > 3
+    assert all([0 < await store_client.ttl(name) <= RETRIED_S for name in keys])
 
 
 async def test_entry_is_not_published_when_deleted_postponed_or_a_draft(

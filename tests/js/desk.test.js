@@ -51,6 +51,9 @@ test('an invalid time is sent as it is, for the API to reject', () => {
   assert.equal(instantOf('tomorrow', 'UTC'), null);
   assert.equal(instantOf('2026-13-01T00:00', 'UTC'), null);
   assert.deepEqual(entryFields({ publish_at: 'tomorrow' }, 'UTC'), { publish_at: 'tomorrow' });
+  const published_at = '2020-01-01T00:00:00.123Z';
+  assert.deepEqual(entryFields({ published_at }, 'UTC'), { published_at });
+  assert.deepEqual(entryFields({ published_at: '' }, 'UTC'), { published_at: null });
 });
 
 test('an entry has line feeds only, null for an empty box and no field without a box', () => {

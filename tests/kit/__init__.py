@@ -22,7 +22,8 @@ Real servers and stores (tests/integration):
 - `servers`: servers as child processes; `processes`: pids of a server's workers and store
 - `counting`: a worker without readers, for tests of metrics
 - `stores`: Valkey or Redis as the store; `clusters`: clusters and sentinels
-- `contents`: all keys and values of a store; `conditions`: what a store can suffer, and its cure
+- `contents`: all keys and values of a store; `conditions`: what a store can suffer, and its cure;
+  `people`: a clock and cheap hashes for accounts
 - `preload`: C libraries that slow a disk down or shift a clock
 - `readers`: readers by every transport; `forms`: what the desk's forms send without scripts
 - `proxies`: nginx, HAProxy, Varnish and Caddy in front of a server

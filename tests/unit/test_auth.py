@@ -266,6 +266,24 @@ def test_tries_are_counted_by_ipv4_address_or_ipv6_network(
     assert auth.client_address(request(headers=headers, client=client)) == address
 
 
+def test_an_ignored_proxy_is_logged_once_in_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(auth, "REFUSALS", Seldom(lambda: now[0]))
+    auth.warn_of_ignored_proxy(request())
+    auth.warn_of_ignored_proxy(request(headers={"x-forwarded-for": "192.0.2.7"}))
+    assert caplog.messages == []
+    for now[0] in (0.0, 1.0, 59.0, 60.0):
+        auth.warn_of_ignored_proxy(
+            request(headers=[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "::1")])
+        )
+    assert len(caplog.messages) == 2
+    for line in caplog.messages:
+        assert "192.0.2.7" in line
+        assert "FORWARDED_ALLOW_IPS" in line
+
+
 @pytest.mark.parametrize(
     ("public_url", "scheme", "url"),
     [
@@ -293,15 +311,16 @@ def test_the_site_url_is_public_url_or_the_requests_own(
         ("http://public.example", "http", "liveblog", False),
     ],
 )
-def test_the_session_cookie_is_http_only_and_same_site(
+def test_the_cookies_are_http_only_and_same_site(
     public_url: str, scheme: str, name: str, *, is_secure: bool
 ) -> None:
     response, asked = Response(), request(scheme=scheme)
-    auth.set_session_cookie(response, asked, Settings(public_url=public_url), "secret")
-    first, *attributes = response.headers["set-cookie"].split("; ")
-    wanted = {"HttpOnly", "SameSite=lax", "Path=/", f"Max-Age={SESSION_MAX_S}"}
-    assert first == f"{name}=secret"
-    assert set(attributes) == wanted | ({"Secure"} if is_secure else set())
+    signed_in = auth.SignedIn("secret", "mark~mark")
+    auth.set_cookies(response, asked, Settings(public_url=public_url), signed_in)
+    session, device = response.headers.getlist("set-cookie")
+    wanted = {"HttpOnly", "SameSite=lax", "Path=/"} | ({"Secure"} if is_secure else set())
+    assert {*session.split("; ")} == wanted | {f"{name}=secret", f"Max-Age={SESSION_MAX_S}"}
+    assert {*device.split("; ")} == wanted | {f"{name}-device=mark~mark", "Max-Age=15552000"}
 
 
 def test_a_cleared_cookie_expires_at_once() -> None:

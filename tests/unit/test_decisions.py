@@ -48,7 +48,11 @@ def edited(was: Entry, caller: Caller = EDITOR, **fields: Any) -> Entry:
 
 def test_new_entry_is_published_for_an_editor_and_a_draft_for_a_contributor() -> None:
     assert (new().status, new(CONTRIBUTOR).status) == ("published", "draft")
-    assert (new().author, new().revision) == (EDITOR.ident, 1)
+    assert (new().author, new().written_by, new().revision) == (EDITOR.ident, EDITOR.name, 1)
+    wire = Caller("token:k3xq9a", "contributor", (), "The Wire")
+    made = decisions.new_entry(wire, ID, {"body": "Text."}, NOW)
+    assert (made.author, made.written_by) == ("token:k3xq9a", "The Wire")
+    assert decisions.tombstone(made, 0, takedown=True).written_by == "The Wire"
 
 
 @pytest.mark.parametrize("status", ["draft", "submitted"])
@@ -81,6 +85,78 @@ def test_new_entry_is_refused_when_its_fields_do_not_fit(fields: Any, pointer: s
 
 def test_new_entry_keeps_the_instant_that_an_import_states() -> None:
     assert new(published_at=EARLIER).published_at == EARLIER_MS
+
+
+# -- a stated time of publication
+
+
+def stated() -> Entry:
+    """Return a submission whose contributor states a time."""
+    made = new(CONTRIBUTOR, status="submitted", published_at=EARLIER)
+    assert (made.published_at, made.stated_at, made.asked_time) == (None, EARLIER_MS, EARLIER_MS)
+    return made
+
+
+def test_contributors_time_counts_when_the_publishing_editor_sends_it() -> None:
+    published = edited(stated(), status="published", published_at=EARLIER)
+    assert (published.published_at, published.stated_at) == (EARLIER_MS, None)
+
+
+def test_contributors_time_counts_when_an_editor_sent_it_before() -> None:
+    confirmed = edited(stated(), published_at=EARLIER)
+    assert edited(confirmed, body="Other.", status="published").published_at == EARLIER_MS
+
+
+@pytest.mark.parametrize("fields", [{}, {"body": "Other."}, {"published_at": None}])
+@pytest.mark.parametrize("caller", [EDITOR, ADMIN])
+def test_contributors_time_does_not_count_when_no_editor_sends_it(
+    caller: Caller, fields: Any
+) -> None:
+    published = edited(stated(), caller, status="published", **fields)
+    assert (published.published_at, published.stated_at) == (None, None)
+
+
+def test_contributors_time_stays_stated_when_an_editor_edits_the_text() -> None:
+    assert edited(stated(), body="Other.").asked_time == EARLIER_MS
+    assert edited(stated(), status="draft").asked_time == EARLIER_MS
+
+
+def test_scheduled_entry_keeps_a_time_that_the_scheduling_editor_sends() -> None:
+    scheduled = edited(stated(), publish_at=LATER, published_at=EARLIER)
+    assert decisions.published_entry(scheduled).published_at == EARLIER_MS
+    scheduled = edited(stated(), publish_at=LATER)
+    assert scheduled.asked_time == EARLIER_MS
+    published = decisions.published_entry(scheduled)
+    assert (published.published_at, published.stated_at) == (None, None)
+
+
+def test_contributors_new_time_needs_a_new_confirmation() -> None:
+    confirmed = edited(stated(), published_at=EARLIER)
+    assert edited(confirmed, CONTRIBUTOR, published_at=EARLIER).published_at == EARLIER_MS
+    again = edited(confirmed, CONTRIBUTOR, published_at="2021-01-01T00:00:00Z")
+    assert (again.published_at, again.stated_at) == (None, 1_609_459_200_000)
+
+
+def test_stated_time_is_removed_by_null_until_the_entry_is_published() -> None:
+    for caller in (CONTRIBUTOR, EDITOR):
+        assert edited(stated(), caller, published_at=None).asked_time is None
+    assert edited(new(status="draft", published_at=EARLIER), published_at=None).asked_time is None
+    assert edited(entry("published"), published_at=None).published_at == 1
+
+
+def test_editors_own_time_counts_without_a_confirmation() -> None:
+    draft = new(status="draft", published_at=EARLIER)
+    assert (draft.published_at, draft.stated_at) == (EARLIER_MS, None)
+    assert edited(draft, ADMIN, status="published").published_at == EARLIER_MS
+
+
+@pytest.mark.parametrize("caller", [CONTRIBUTOR, EDITOR])
+def test_stated_time_is_refused_when_it_is_in_the_future(caller: Caller) -> None:
+    problem = refused(lambda: edited(stated(), caller, published_at=LATER))
+    assert (problem.status, problem.errors[0][0]) == (422, "/published_at")
+
+
+# -- what a contributor may do
 
 
 @pytest.mark.parametrize(

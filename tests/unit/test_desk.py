@@ -90,6 +90,9 @@ class KnownAccounts(Accounts):
     async def open_session(self, caller: Caller) -> str:
         return caller.name
 
+    async def device_mark(self, name: str) -> str:
+        return f"mark-of-{name}"
+
     async def close_session(self, secret: str) -> None:
         self.closed.append(secret)
 
@@ -257,8 +260,12 @@ def test_signing_in_redirects_only_to_pages_of_the_desk(browser: Browser, there:
     given = {"name": "dana", "password": "a long password", "next": there}
     answer = browser.post("/desk/sign-in", given)
     assert (answer.status_code, answer.headers["location"]) == (303, "/desk")
-    cookie = answer.headers["set-cookie"].lower()
-    assert all(part in cookie for part in ("liveblog=dana", "httponly", "samesite=lax", "path=/"))
+    for cookie in answer.headers.get_list("set-cookie"):
+        assert all(part in cookie.lower() for part in ("httponly", "samesite=lax", "path=/"))
+    assert (answer.cookies["liveblog"], answer.cookies["liveblog-device"]) == (
+        "dana",
+        "mark-of-dana",
+    )
 
 
 def test_the_sign_in_page_keeps_the_name_after_a_wrong_password(browser: Browser) -> None:
@@ -739,6 +746,80 @@ def test_a_scheduled_entry_is_overdue_when_its_time_has_passed(
 ) -> None:
     browser.publishing.unpublished_are = [replace(DRAFT, status="scheduled", publish_at=at)]
     assert label in browser.get("/desk/blogs/moon").text
+
+
+@pytest.mark.parametrize(
+    ("author", "author_name", "shown"),
+    [
+        ("token:0123456789abcdefghij", "The Wire", "Draft · The Wire</p>"),
+        ("token:wire", None, "Draft · wire</p>"),
+        ("user:cleo", None, "Draft · cleo</p>"),
+        (None, None, "Draft</p>"),
+    ],
+)
+def test_a_draft_shows_its_authors_readable_name(
+    browser: Browser, author: str | None, author_name: str | None, shown: str
+) -> None:
+    draft = replace(DRAFT, author=author, author_name=author_name)
+    browser.publishing.unpublished_are = [draft]
+    page = browser.get("/desk/blogs/moon").text
+    assert shown in page
+    assert "0123456789abcdefghij" not in page
+
+
+STATED = replace(DRAFT, stated_at=SECOND_HALF_PAST_ONE)
+INSTANT = "2026-11-01T06:30:00.999Z"
+
+
+@pytest.mark.parametrize(
+    ("draft", "label"),
+    [
+        (STATED, "cleo · Time stated: 1:30 AM EST · November 1, 2026, not confirmed</p>"),
+        (
+            replace(DRAFT, published_at=SECOND_HALF_PAST_ONE),
+            "cleo · Time stated: 1:30 AM EST · November 1, 2026</p>",
+        ),
+    ],
+)
+def test_the_list_of_drafts_shows_a_stated_time(browser: Browser, draft: Entry, label: str) -> None:
+    browser.publishing.unpublished_are = [draft]
+    assert label in browser.get("/desk/blogs/moon").text
+
+
+@pytest.mark.parametrize(("ticked", "confirmed"), [("", {}), (INSTANT, {"published_at": INSTANT})])
+def test_a_form_sends_a_contributors_time_when_the_editor_ticks_it(
+    browser: Browser, ticked: str, confirmed: dict[str, str]
+) -> None:
+    browser.publishing.entry_is = STATED
+    page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
+    assert "Show readers the stated time: 1:30 AM EST · November 1, 2026, not the" in page
+    [box] = re.findall(r'<input type="checkbox" value="([^"]*)" id="edit-published_at"[^>]*>', page)
+    assert box == INSTANT
+    boxes = {**sent(page, "edit"), "status": "published"}
+    assert boxes["published_at"] == ""
+    browser.post(f"/desk/blogs/moon/entries/{ID}", boxes | {"published_at": ticked})
+    *_, fields, _, _ = browser.publishing.calls[-1]
+    assert {name: fields[name] for name in fields if name == "published_at"} == confirmed
+    assert fields["status"] == "published"
+
+
+def test_a_confirmed_time_is_ticked_and_a_contributor_has_no_box(browser: Browser) -> None:
+    browser.publishing.entry_is = replace(DRAFT, published_at=SECOND_HALF_PAST_ONE)
+    at = f"/desk/blogs/moon/entries/{ID}"
+    assert re.search(r'id="edit-published_at"[^>]* checked>', browser.get(at).text)
+    browser.sign_in("cleo")
+    assert "edit-published_at" not in browser.get(at).text
+
+
+def test_a_conflict_shows_the_stated_time_of_the_newer_revision(browser: Browser) -> None:
+    browser.publishing.entry_is = STATED
+    at = f"/desk/blogs/moon/entries/{ID}"
+    boxes = {**sent(browser.get(at).text, "edit"), "published_at": INSTANT}
+    newer = replace(STATED, stated_at=1_782_921_600_000, revision=2)
+    browser.publishing.problem = RevisionConflict(EntryResult(newer, None))
+    page = browser.post(at, boxes).text
+    assert 'value="2026-07-01T16:00:00.000Z" id="edit-published_at"' in page
+    assert not re.search(r'id="edit-published_at"[^>]* checked>', page)
 
 
 def test_a_contributor_sees_only_the_buttons_of_the_role(browser: Browser) -> None:

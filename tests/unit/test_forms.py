@@ -1,6 +1,7 @@
 """The desk's forms alone: boxes become fields of the API, and stored values become boxes."""
 
 import pytest
+from msgspec.structs import replace
 
 from liveblog.blog.model import Blog, Entry, Link
 from liveblog.blog.problem import Problem, invalid
@@ -67,6 +68,33 @@ def test_edited_fields_are_those_of_the_altered_boxes() -> None:
     fields = forms.edited_entry_fields(boxes, "UTC")
     assert not fields.keys() & {"key", "key_title", "publish_at"}
     assert (fields["body"], fields["pinned"]) == ("New", True)
+
+
+STATED = replace(ENTRY, stated_at=1_577_836_800_123)
+CONFIRMED = replace(ENTRY, published_at=1_577_836_800_123)
+INSTANT = "2020-01-01T00:00:00.123Z"
+
+
+@pytest.mark.parametrize(
+    ("entry", "ticked", "fields"),
+    [
+        (STATED, "", {}),
+        (STATED, INSTANT, {"published_at": INSTANT}),
+        (CONFIRMED, INSTANT, {}),
+        (CONFIRMED, "", {"published_at": None}),
+    ],
+)
+def test_edited_fields_have_the_stated_time_when_its_box_was_altered(
+    entry: Entry, ticked: str, fields: dict[str, str | None]
+) -> None:
+    boxes = forms.entry_values(entry, NEW_YORK) | {"published_at": ticked}
+    found = forms.edited_entry_fields(boxes, NEW_YORK)
+    assert {name: found[name] for name in found if name == "published_at"} == fields
+
+
+def test_entry_values_have_no_stated_time_without_one_and_once_published() -> None:
+    for entry in (ENTRY, replace(CONFIRMED, order=5)):
+        assert "published_at" not in forms.entry_values(entry, NEW_YORK)
 
 
 @pytest.mark.parametrize("status", ["draft", "submitted"])

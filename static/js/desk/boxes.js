@@ -34,7 +34,7 @@ export const boxOf = (form, name) => one(`[name="${name}"]:not([type=hidden])`, 
 /** @param {HTMLFormElement} form @param {string} name @param {string} text */
 export function fillBox(form, name, text) {
   const box = boxOf(form, name);
-  if (box instanceof HTMLInputElement && box.type === 'checkbox') box.checked = text === 'true';
+  if (box instanceof HTMLInputElement && box.type === 'checkbox') box.checked = text === box.value;
   else if (box) box.value = text;
 }
 

@@ -134,6 +134,7 @@ export function entryFields(values, zone) {
   }
   if ('byline' in values) fields.byline = namesOf(values.byline);
   for (const name of ['key', 'pinned']) if (name in values) fields[name] = values[name] === 'true';
+  if ('published_at' in values) fields.published_at = values.published_at || null;
   return { ...fields, ...timing(values, zone) };
 }
 
