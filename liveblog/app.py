@@ -32,7 +32,7 @@ from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.pages.errors import ErrorHandlers
 from liveblog.process import Worker, collect, first_contact, readers_max
-from liveblog.settings import Settings, load, static_dir
+from liveblog.settings import Settings, load, log_ignored, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
@@ -43,6 +43,7 @@ REINDEX_RETRY_S: Final = 2.0
 
 def create() -> ASGIApp:
     """Make the application from the environment, for any ASGI server."""
+    log_ignored(os.environ)
     return create_app(load(os.environ))
 
 

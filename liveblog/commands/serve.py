@@ -53,6 +53,7 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     _handle_signals(has_supervisor=chosen.web_concurrency > 1)
     configure_logging(chosen)
     _check_certificate(chosen)
+    settings.log_ignored(os.environ)
     raise_file_limit()
     with contextlib.ExitStack() as stack:
         url = chosen.redis_url or stack.enter_context(embedded.own(chosen.data_dir))
