@@ -8,6 +8,9 @@ Rules: a short command spends most of its time on imports. So a command's module
 when the command is called, and imports slow modules inside its functions.
 """
 
+import liveblog.commands.early  # noqa: F401 - handles signals before the imports below
+
+# isort: split
 from importlib import import_module
 from typing import Any, Final
 
