@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -20,7 +21,7 @@ from liveblog.blog.problem import StoreDown, UnusableStore
 from liveblog.log import configure_logging
 from liveblog.process import raise_file_limit
 from liveblog.settings import Settings, SettingsError
-from liveblog.store import embedded
+from liveblog.store import directory, disk, embedded
 
 if TYPE_CHECKING:
     import socket
@@ -56,11 +57,18 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     _check_certificate(chosen)
     raise_file_limit()
     with contextlib.ExitStack() as stack:
-        url = chosen.redis_url or stack.enter_context(embedded.own(chosen.data_dir))
+        url = chosen.redis_url or stack.enter_context(_own(chosen.data_dir))
         if not chosen.redis_url:
             os.environ.update({"REDIS_URL": url, "LIVEBLOG_DURABILITY": chosen.durability})
         asyncio.run(_log_promise(url, chosen.durability))
         raise SystemExit(_run(chosen))
+
+
+@contextlib.contextmanager
+def _own(data_dir: Path) -> Iterator[str]:
+    """Run the embedded store and watch its disk during a `with` block; yield the store's URL."""
+    with disk.watching(directory.prepared(data_dir)), embedded.own(data_dir) as url:
+        yield url
 
 
 # -- signals while uvicorn does not run, and the certificate
@@ -216,6 +224,7 @@ def _supervise(config: "uvicorn.Config", bound: "list[socket.socket]", chosen: S
     from liveblog.commands.supervisor import Supervisor
 
     end_within_s = chosen.drain_lead_s + chosen.drain_s + GRACE_S + LAST_S
-    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as directory:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        Supervisor(config, bound, end_within_s).run()
+    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as metrics:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        with disk.watching(Path(metrics)):
+            Supervisor(config, bound, end_within_s).run()

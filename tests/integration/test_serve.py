@@ -264,3 +264,28 @@ def test_every_command_runs_beside_a_kubernetes_service_of_our_name(tmp_path: Pa
         assert server.log.read_text().count(said) == 1
         command(tmp_path, "token", "create", "wire", **service)
         assert command(tmp_path, "token", "list", **service).startswith("wire ")
+    assert "nothing to repair" in command(tmp_path, "store", "repair", **service)
+
+
+def test_server_names_the_disk_when_it_takes_no_bytes(tmp_path: Path) -> None:
+    """The store's own log is on the full disk, too."""
+    data = tmp_path / "data"
+    data.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(data)]
+    if subprocess.run(size, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        with serving(tmp_path) as server:
+            assert f"disk of {data}: only 3 MB of 3 MB are free" in server.log.read_text()
+            with contextlib.suppress(OSError), (data / "fill").open("wb", buffering=0) as fill:
+                while True:
+                    fill.write(bytes(4_096))
+            environ = {**os.environ, "DATA_DIR": str(data)}
+            done = subprocess.run([*COMMAND, "demo"], env=environ, capture_output=True, text=True)
+            assert done.returncode == 1
+            full = f"embedded store: ended with 1 (No space left on device: {data})"
+            until_sync(lambda: full in server.log.read_text())
+            (data / "fill").unlink()
+            until_sync(lambda: "/blogs/" in command(tmp_path, "demo"))
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=True)
