@@ -213,16 +213,23 @@ def note_owner(lock_fd: int, path: Path, brief: bool) -> None:
     """Write the owner's note into the lock file: this process, and the path of the socket.
 
     With `brief`, the store runs for one command only. Other processes then wait for the lock
-    instead of using the store.
+    instead of using the store. Raises UnusableStore.
     """
     forget_owner(lock_fd)
-    note = {"pid": os.getpid(), "socket": str(path), "brief": brief}
-    os.pwrite(lock_fd, json.dumps(note).encode(), 0)
+    note = json.dumps({"pid": os.getpid(), "socket": str(path), "brief": brief}).encode()
+    try:
+        os.pwrite(lock_fd, note, 0)
+    except OSError as error:  # a full disk
+        raise UnusableStore(f"the lock file cannot be written: {error.strerror}") from None
 
 
 def forget_owner(lock_fd: int) -> None:
-    """Remove the owner's note from the lock file."""
-    os.ftruncate(lock_fd, 0)
+    """Remove the owner's note from the lock file.
+
+    The file keeps its size, so that the next note needs no space on a full disk.
+    """
+    with contextlib.suppress(OSError):
+        os.pwrite(lock_fd, b" " * os.fstat(lock_fd).st_size, 0)
 
 
 def owner_of(directory: Path) -> dict[str, Any]:
