@@ -2,7 +2,7 @@
 
 Importing takes 0.2 s, and the default actions of SIGHUP and SIGTERM would end the process with
 their exit codes. So commands/main.py imports this module before all others. Signals that arrive
-before Python runs (20 ms) have their default action, as in every program.
+before this module runs (20 to 40 ms on an idle machine) have their default action.
 
 Rules: imports modules that Python has loaded already.
 """

@@ -146,11 +146,16 @@ def keep(directory: Path, path: Path, start: int = 0) -> Path:
         for n in itertools.count(1)
         if not (free := kept / f"{when}-{n}-{path.name}.from-{start}").exists()
     )
-    with path.open("rb") as source, open_private(copy, "xb") as target:
-        source.seek(start)
-        shutil.copyfileobj(source, target)
-        target.flush()
-        os.fsync(target.fileno())
+    try:
+        with path.open("rb") as source, open_private(copy, "xb") as target:
+            source.seek(start)
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError as error:  # most often a full disk
+        copy.unlink(missing_ok=True)
+        error.filename = error.filename or str(copy)
+        raise
     sync_directory(kept)
     return copy
 

@@ -73,7 +73,7 @@ class Disk:
             return f"free space is unknown: {error.strerror}"
         free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         if not free:
-            return "No space left on device; editors cannot publish until there is space"
+            return "No space left on device"
         if free < FREE_BYTES_MIN or free < FREE_SHARE_MIN * total:
             return f"only {free / 1e6:,.0f} MB of {total / 1e6:,.0f} MB are free"
         if found.f_files and found.f_favail < FREE_FILES_MIN:

@@ -1,6 +1,7 @@
 """Damaged append-only files: a start cuts a tail and logs the loss, or refuses; `store repair` repairs."""
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -334,3 +335,19 @@ def test_files_are_for_their_owner_alone_and_an_open_directory_is_said(
     assert {"store.log", "store.lock", "appendonlydir", "appendonly.aof.2.base.aof"} <= set(modes)
     assert stat.S_IMODE(fresh.directory.stat().st_mode) == 0o755
     assert f"DATA_DIR {fresh.directory}: other users may read or enter it (mode 755)" in caplog.text
+
+
+def test_nothing_is_cut_when_no_copy_can_be_kept(
+    fresh: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    append(b"garbage")(fresh.file("1.incr.aof"))
+    before = fresh.file("1.incr.aof").read_bytes()
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(UnusableStore, match=r"cannot be cut: No space left on device: .*/damaged/"):
+        fresh.transactions()
+    code, said = fresh.repair("--yes")
+    assert (code, "No space left on device: " in said) == (1, True)
+    assert (fresh.file("1.incr.aof").read_bytes(), fresh.kept()) == (before, [])
