@@ -4,7 +4,7 @@ A file that lost its end at the border of two commands looks whole. So the owner
 once a second while the files change, up to where each file is on disk. The next start compares.
 
 Rules: only the process with the directory's lock writes the note. A file is noted only up to the
-end of a whole command, after fsync. A note that cannot be read counts as no note.
+end of a whole command, after fdatasync. A note that cannot be read counts as no note.
 """
 
 import contextlib
@@ -22,6 +22,10 @@ from liveblog.store import directory as files
 
 NOTE_BYTES_MAX: Final = 1_048_576
 NOTE_EVERY_S: Final = 1.0  # the changes of this time may get lost unnoticed with a file's end
+
+# fdatasync leaves the times of the file to the system, and delays the store's own least. macOS has
+# only fsync.
+_sync: Final = getattr(os, "fdatasync", os.fsync)
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,10 @@ def taken(directory: Path, last: Known | None) -> Known | None:
 
 
 def _scanned(path: Path, last: Known | None) -> aof.Scan:
-    """Return the scan of a file from its noted end on, after fsync."""
+    """Return the scan of a file from its noted end on, after fdatasync."""
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        os.fsync(file.fileno())
+        _sync(file.fileno())
         start = last.sizes.get(path.name, 0) if last else 0
         if last and 0 < start <= size:
             return aof.scan(file, size, start, last.stamp)
