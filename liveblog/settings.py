@@ -8,6 +8,7 @@ settings. No other module reads a setting from the environment. No message conta
 value.
 """
 
+import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,9 @@ LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
 _DATA_DIR: Final = Path("data")
+
+
+log = logging.getLogger(__name__)
 
 
 class SettingsError(Exception):
@@ -255,12 +259,55 @@ def _rows() -> Iterator[Row]:
         yield item.metadata["row"]
 
 
+def ignored(environ: Mapping[str, str]) -> list[str]:
+    """Return the `LIVEBLOG_` names that a platform sets for a service or container of our name."""
+    known = variables()
+    return sorted(n for n, v in environ.items() if n not in known and _is_of_platform(n, v))
+
+
+def log_ignored(environ: Mapping[str, str]) -> None:
+    """Log the names that are not settings and are not refused either."""
+    if names := ignored(environ):
+        log.info("ignored, set by the platform for a service: %s", ", ".join(names))
+
+
+# Kubernetes sets these in each container for a service `liveblog` or `liveblog-…`; `docker --link`
+# sets all but the first two for a container of such a name. A typing error of a setting has no such
+# value.
+_OF_PLATFORM: Final = tuple(
+    (re.compile(rf"LIVEBLOG(_[A-Z0-9_]+)?_{name}"), re.compile(value))
+    for name, value in (
+        (r"SERVICE_HOST", r"[\da-fA-F.:]+"),
+        (r"SERVICE_PORT(_[A-Z0-9_]+)?", r"\d+"),
+        (r"PORT", r"(tcp|udp|sctp)://\S+:\d+"),
+        (r"PORT_\d+_(TCP|UDP|SCTP)(_START|_END)?", r"(tcp|udp|sctp)://\S+:\d+"),
+        (r"PORT_\d+_(TCP|UDP|SCTP)_PROTO", r"tcp|udp|sctp"),
+        (r"PORT_\d+_(TCP|UDP|SCTP)_PORT(_START|_END)?", r"\d+"),
+        (r"PORT_\d+_(TCP|UDP|SCTP)_ADDR", r"[\da-fA-F.:]+"),
+        (r"NAME", r"/[\w./-]+"),
+        (r"ENV_\w+", r"(?s).*"),
+    )
+)
+
+
+def _is_of_platform(name: str, value: str) -> bool:
+    return any(n.fullmatch(name) and v.fullmatch(value) for n, v in _OF_PLATFORM)
+
+
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
     known = variables()
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            yield f"{name} is not a setting; the nearest is {near}"
+            if _is_of_platform(name, environ[name]):
+                continue
+            yield f"{name} is not a setting; the nearest is {_nearest(name, known)}"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """Return the setting that was most likely meant: LIVEBLOG_PORT means PORT."""
+    if (bare := name.removeprefix(PREFIX)) in known:
+        return bare
+    return get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
 def _given(row: Row, environ: Mapping[str, str]) -> str:

@@ -8,6 +8,10 @@ Rules: a short command spends most of its time on imports. So a command's module
 when the command is called, and imports slow modules inside its functions.
 """
 
+import liveblog.commands.early  # noqa: F401 - handles signals before the imports below
+
+# isort: split
+import errno
 from importlib import import_module
 from typing import Any, Final
 
@@ -24,8 +28,11 @@ COMMANDS: Final = {
     "demo": "demo",
     "user": "people",
     "token": "people",
+    "store": "files",
     "bench": "bench",
 }
+# Errors of a disk that takes no bytes.
+FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class _Commands(click.Group):
@@ -53,6 +60,10 @@ class _Commands(click.Group):
             raise click.ClickException(f"the store is unreachable: {error}") from None
         except (Problem, SettingsError, UnusableStore) as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise click.ClickException(f"{error.strerror}: {error.filename}") from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         """Write the list of the settings, aligned in columns."""

@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -20,7 +21,7 @@ from liveblog.blog.problem import StoreDown, UnusableStore
 from liveblog.log import configure_logging
 from liveblog.process import raise_file_limit
 from liveblog.settings import Settings, SettingsError
-from liveblog.store import embedded
+from liveblog.store import directory, disk, embedded
 
 if TYPE_CHECKING:
     import socket
@@ -49,41 +50,48 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     # Each worker process reads its settings from the environment, so the command's options are
     # written into the environment.
     os.environ.update({name: text for name, text in given.items() if text is not None})
+    _handle_signals()
     chosen = settings.load(os.environ)
-    _handle_signals(has_supervisor=chosen.web_concurrency > 1)
     configure_logging(chosen)
+    settings.log_ignored(os.environ)
     _check_certificate(chosen)
     raise_file_limit()
     with contextlib.ExitStack() as stack:
-        url = chosen.redis_url or stack.enter_context(embedded.own(chosen.data_dir))
+        url = chosen.redis_url or stack.enter_context(_own(chosen.data_dir))
         if not chosen.redis_url:
             os.environ.update({"REDIS_URL": url, "LIVEBLOG_DURABILITY": chosen.durability})
         asyncio.run(_log_promise(url, chosen.durability))
         raise SystemExit(_run(chosen))
 
 
+@contextlib.contextmanager
+def _own(data_dir: Path) -> Iterator[str]:
+    """Run the embedded store and watch its disk during a `with` block; yield the store's URL."""
+    with disk.watching(directory.prepared(data_dir)), embedded.own(data_dir) as url:
+        yield url
+
+
 # -- signals while uvicorn does not run, and the certificate
 
 
-def _handle_signals(*, has_supervisor: bool) -> None:
+def _handle_signals() -> None:
     """Handle SIGTERM and SIGHUP while uvicorn does not: before its start and after its end.
 
     SIGTERM raises SystemExit, so that an embedded store is stopped. SIGHUP comes from a closed
-    terminal or an operator. A server of one process ends as with SIGTERM; the default action would
-    kill the process without a `bye` to readers. A supervisor replaces its workers on SIGHUP, and
-    ignores the signal while no worker runs. Under `nohup` SIGHUP stays ignored.
+    terminal or an operator, and ends no server that does not serve yet: `_serve_here` and the
+    supervisor handle it. Under `nohup` SIGHUP stays ignored.
     """
     signal.signal(signal.SIGTERM, _exit)
+    _on_hangup(_nothing)
+
+
+def _on_hangup(handler: "Callable[[int, object], None]") -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _nothing if has_supervisor else _terminate)
+        signal.signal(signal.SIGHUP, handler)
 
 
 def _exit(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it
     raise SystemExit(0)
-
-
-def _terminate(number: int, frame: object) -> None:  # noqa: ARG001 - likewise
-    signal.raise_signal(signal.SIGTERM)
 
 
 def _nothing(number: int, frame: object) -> None:
@@ -188,6 +196,13 @@ def _serve_here(config: "uvicorn.Config", bound: "list[socket.socket]") -> int:
 
     server = uvicorn.Server(config)
     worker = attach(server)
+
+    def hang_up(number: int, frame: object) -> None:  # noqa: ARG001 - as signal.signal calls it
+        """End as with SIGTERM: the default action would send no `bye` to readers."""
+        if server.started:
+            signal.raise_signal(signal.SIGTERM)
+
+    _on_hangup(hang_up)
     code = 0
     try:
         server.run(sockets=bound)
@@ -209,6 +224,7 @@ def _supervise(config: "uvicorn.Config", bound: "list[socket.socket]", chosen: S
     from liveblog.commands.supervisor import Supervisor
 
     end_within_s = chosen.drain_lead_s + chosen.drain_s + GRACE_S + LAST_S
-    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as directory:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        Supervisor(config, bound, end_within_s).run()
+    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as metrics:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        with disk.watching(Path(metrics)):
+            Supervisor(config, bound, end_within_s).run()

@@ -3,6 +3,7 @@
 Rules: every use of uvicorn's server object is in this module.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -31,6 +32,10 @@ BACKLOG: Final = 4_096
 # descriptor in each turn of the event loop. With one descriptor, many readers that reconnect at
 # once would need one turn each.
 ACCEPTS: Final = 16
+TERMINAL: Final = (
+    signal.SIGINT,
+    signal.SIGHUP,
+)  # Ctrl-C and a closed terminal signal all processes
 # The exit code of a worker that the supervisor does not restart; the supervisor ends instead.
 STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE
 
@@ -109,6 +114,20 @@ def _application(worker: Worker) -> ASGIApp:
         raise SystemExit(STARTUP_FAILURE) from None
 
 
+@contextlib.contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Block the terminal's signals during a `with` block; they are delivered at its end.
+
+    A process that is started in the block is born with them blocked. By default they would end it
+    before its first line of Python.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def obey_supervisor() -> None:
     """Ignore the terminal's signals, and end this worker when the supervisor is killed.
 
@@ -116,8 +135,9 @@ def obey_supervisor() -> None:
     itself. A second signal would end a worker before it has disconnected its readers. A worker that
     outlives its supervisor would keep the port in use.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in TERMINAL:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
         _end_with(parent.pid, parent.join)

@@ -20,7 +20,12 @@ from uvicorn import Config
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
-from liveblog.commands.server import STARTUP_FAILURE, attach, obey_supervisor
+from liveblog.commands.server import (
+    STARTUP_FAILURE,
+    attach,
+    blocked_signals,
+    obey_supervisor,
+)
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +74,8 @@ class Supervisor(Multiprocess):
 
     def _started(self, *, replaces_another: bool = False) -> Process:
         process = WorkerProcess(self.config, self.sockets, replaces_another=replaces_another)
-        process.start()
+        with blocked_signals():  # the worker inherits this, until `obey_supervisor`
+            process.start()
         return process
 
     # -- the exchange

@@ -5,16 +5,14 @@ Code that runs for every reader counts in plain integers of `Hub` and `Door`, wh
 
 Several workers write their metrics to files in one directory, so that any worker can answer with
 the metrics of all. This is the multiprocess mode of `prometheus_client`, which reads the variable
-`PROMETHEUS_MULTIPROC_DIR` at import. After a worker has ended, its files of counters and histograms
-stay until the server ends, so that no total falls.
+`PROMETHEUS_MULTIPROC_DIR` at import. live/retired.py sweeps the files of workers that have ended,
+at the start of each worker and at each scrape; their counts stay in the totals.
 
 Rules: no label holds text that a reader or an editor chose; every label has few values.
 """
 
 import asyncio
-import contextlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -27,8 +25,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 
+from liveblog.live import retired
 from liveblog.live.door import Door
 from liveblog.live.hub import Hub
 from liveblog.live.plain import CLOSED, REFUSED, PlainConnections
@@ -82,6 +81,8 @@ class Metrics:
 
     async def run(self) -> None:
         """Copy the counts every FLUSH_S, for scrapes of other workers; until cancelled."""
+        if directory := os.environ.get(DIRECTORY):
+            retired.sweep(Path(directory))
         while True:
             self._copy()
             await asyncio.sleep(FLUSH_S)
@@ -92,10 +93,11 @@ class Metrics:
         directory = os.environ.get(DIRECTORY)
         if not directory:
             return generate_latest(self._registry)
-        _forget_the_dead(Path(directory))
+        retired.sweep(Path(directory))
         registry = CollectorRegistry()
         MultiProcessCollector(registry, directory)
-        return generate_latest(registry)
+        with retired.locked(Path(directory)):
+            return generate_latest(registry)
 
     def _copy(self) -> None:
         hub, door = self._door.hub, self._door
@@ -178,27 +180,3 @@ def _by_label(counts: Mapping[Label, int], known: Sequence[Label]) -> dict[str, 
     if others := sum(count for label, count in counts.items() if label not in known):
         shown["other"] = others
     return shown
-
-
-def _forget_the_dead(directory: Path) -> None:
-    """Remove the gauges of workers that have ended; their counters stay in the totals."""
-    pids = {int(found[1]) for file in directory.iterdir() if (found := _LIVE.fullmatch(file.name))}
-    for pid in pids:
-        if not _is_running(pid):
-            # Another worker's scrape may remove the same files at this moment. The next scrape
-            # removes the remaining files.
-            with contextlib.suppress(FileNotFoundError):
-                mark_process_dead(pid, str(directory))
-
-
-_LIVE: Final = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

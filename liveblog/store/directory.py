@@ -1,23 +1,28 @@
-"""The data directory of an embedded store: its lock file, its log and its socket.
+"""The data directory of an embedded store: its lock file, its log, its socket, and their modes.
 
 The owner is the process that starts and stops the store. The owner locks the lock file, and the
 store's process inherits the lock, so the file is locked while either process lives. The file
 contains a note: the owner's process id and the path of the socket.
 
-Rules: all names of files in a data directory are in this module. No process is started here.
+Rules: all names of files in a data directory are in this module, but for those of append-only files
+(store/aof.py). Every file is for this user alone. No process is started here.
 """
 
 import contextlib
+import itertools
 import json
+import logging
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from liveblog.blog.problem import UnusableStore
 
@@ -26,11 +31,19 @@ from liveblog.blog.problem import UnusableStore
 SOCKET_PATH_BYTES_MAX: Final = 103
 LOCK_WAIT_S: Final = 5.0  # a command such as `liveblog user add` releases the lock within this time
 POLL_S: Final = 0.02
+OTHERS: Final = 0o077  # the mode bits of all users but the owner
 
 _LOCK: Final = "store.lock"
 _SOCKET: Final = "store.sock"
 _LOG: Final = "store.log"
+_KNOWN: Final = "store.known"
+_APPENDED: Final = "appendonlydir"
+_DAMAGED: Final = "damaged"
 _TEMPORARY: Final = "liveblog-"
+
+_replacing = threading.Lock()  # the file under the temporary name belongs to one thread
+
+log = logging.getLogger(__name__)
 
 
 def prepared(data_dir: Path) -> Path:
@@ -46,6 +59,109 @@ def prepared(data_dir: Path) -> Path:
     except OSError as error:
         raise UnusableStore(f"DATA_DIR {directory} cannot be created: {error.strerror}") from None
     return directory
+
+
+def appended(directory: Path) -> Path:
+    """Return the directory of the append-only files."""
+    return directory / _APPENDED
+
+
+def known(directory: Path) -> Path:
+    """Return the path of the note of what is on disk (store/known.py)."""
+    return directory / _KNOWN
+
+
+# -- modes: passwords' hashes and drafts are for this user alone
+
+
+def tighten(directory: Path) -> None:
+    """Take the store's files from other users, and warn when others may read or enter a directory.
+
+    The directory's own mode stays: an operator may share the directory on purpose.
+    """
+    for path in [
+        *directory.glob("store.*"),
+        *_tree(appended(directory)),
+        *_tree(_damaged(directory)),
+    ]:
+        with contextlib.suppress(
+            OSError
+        ):  # another user's file; the store reports it if it matters
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode & OTHERS and not path.is_symlink():
+                path.chmod(mode & ~OTHERS)
+    mode = stat.S_IMODE(directory.stat().st_mode)
+    if mode & OTHERS:
+        log.warning(
+            "DATA_DIR %s: other users may read or enter it (mode %o); "
+            "run `chmod 700` unless that is wanted", directory, mode,
+        )  # fmt: skip
+
+
+def _tree(directory: Path) -> list[Path]:
+    return [directory, *directory.iterdir()] if directory.is_dir() else []
+
+
+def replace(path: Path, data: bytes, *, fsync: bool = True) -> None:
+    """Replace a file in one step. Raises OSError; the old file is then unchanged."""
+    fresh = path.with_name(f"{path.name}.new")
+    with _replacing:
+        with open_private(fresh, "wb") as file:
+            file.write(data)
+            if fsync:
+                file.flush()
+                os.fsync(file.fileno())
+        fresh.replace(path)
+    if fsync:
+        sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Bring the names of a directory's files to the disk."""
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def open_private(path: Path, mode: str) -> IO[bytes]:
+    """Open a file to write, with mode 0600 when it is new. Raises OSError."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+# -- copies of damaged parts
+
+
+def keep(directory: Path, path: Path, start: int = 0) -> Path:
+    """Copy a file from an offset on to the directory of damaged files, and return the copy's path.
+
+    The copy is on disk when this function returns. Raises OSError.
+    """
+    kept = _damaged(directory)
+    kept.mkdir(mode=0o700, exist_ok=True)
+    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    copy = next(
+        free
+        for n in itertools.count(1)
+        if not (free := kept / f"{when}-{n}-{path.name}.from-{start}").exists()
+    )
+    try:
+        with path.open("rb") as source, open_private(copy, "xb") as target:
+            source.seek(start)
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError as error:  # most often a full disk
+        copy.unlink(missing_ok=True)
+        error.filename = error.filename or str(copy)
+        raise
+    sync_directory(kept)
+    return copy
+
+
+def _damaged(directory: Path) -> Path:
+    return directory / _DAMAGED
 
 
 # -- the lock file, and the owner's note in it
@@ -102,16 +218,23 @@ def note_owner(lock_fd: int, path: Path, brief: bool) -> None:
     """Write the owner's note into the lock file: this process, and the path of the socket.
 
     With `brief`, the store runs for one command only. Other processes then wait for the lock
-    instead of using the store.
+    instead of using the store. Raises UnusableStore.
     """
     forget_owner(lock_fd)
-    note = {"pid": os.getpid(), "socket": str(path), "brief": brief}
-    os.pwrite(lock_fd, json.dumps(note).encode(), 0)
+    note = json.dumps({"pid": os.getpid(), "socket": str(path), "brief": brief}).encode()
+    try:
+        os.pwrite(lock_fd, note, 0)
+    except OSError as error:  # a full disk
+        raise UnusableStore(f"the lock file cannot be written: {error.strerror}") from None
 
 
 def forget_owner(lock_fd: int) -> None:
-    """Remove the owner's note from the lock file."""
-    os.ftruncate(lock_fd, 0)
+    """Remove the owner's note from the lock file.
+
+    The file keeps its size, so that the next note needs no space on a full disk.
+    """
+    with contextlib.suppress(OSError):
+        os.pwrite(lock_fd, b" " * os.fstat(lock_fd).st_size, 0)
 
 
 def owner_of(directory: Path) -> dict[str, Any]:
@@ -176,20 +299,10 @@ def is_held(lock: Path) -> bool:
 # -- data, log and socket
 
 
-def refuse_unsafe_files(directory: Path) -> None:
-    """Raise UnusableStore for data that a new store would not load.
-
-    The embedded store ignores a dump.rdb, and append-only files without a manifest. It would start
-    empty and later overwrite that data.
-    """
-    files = directory / "appendonlydir"
-    if any(files.glob("*.manifest")) or (directory / "appendonly.aof").exists():
+def refuse_snapshot(directory: Path) -> None:
+    """Raise UnusableStore for a dump.rdb alone: a new store would not load it, and start empty."""
+    if appended(directory).exists() or (directory / "appendonly.aof").exists():
         return
-    if any(files.glob("*.aof")) or any(files.glob("*.rdb")):
-        raise UnusableStore(
-            f"{files} has data but no manifest: a store started there would be empty and then "
-            f"overwrite the data; restore its appendonly.aof.manifest, or move {files} elsewhere"
-        )
     if (directory / "dump.rdb").exists():
         raise UnusableStore(
             f"{directory} has a dump.rdb but no append-only file: a store started there would be "
@@ -203,6 +316,7 @@ def fresh_log(directory: Path) -> Path:
     path = directory / _LOG
     with contextlib.suppress(FileNotFoundError):
         path.replace(directory / f"{_LOG}.1")
+    open_private(path, "wb").close()
     return path
 
 

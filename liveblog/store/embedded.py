@@ -16,30 +16,37 @@ import ctypes
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from liveblog.blog.problem import UnusableStore
 from liveblog.store import directory as files
+from liveblog.store import disk, inspection, known
 
 START_S: Final = 60.0  # limit for loading the append-only file; 1 GB takes a third of this time
 STOP_S: Final = 30.0  # afterwards the store is killed; with `appendfsync always` nothing is lost
 RESTART_PAUSE_S: Final = 1.0
+REPEAT_S: Final = 60.0  # between two log lines about the same failure
+REASON_LINES: Final = 3  # lines of the store's log that an error shows
 
 # `appendfsync always`: the store sends neither the reply nor the published message before the fsync
 # that makes the write durable.
 ARGUMENTS: Final = (
     *("--port", "0", "--unixsocketperm", "700", "--daemonize", "no", "--loglevel", "notice"),
     *("--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "no"),
-    *("--aof-use-rdb-preamble", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+    *("--aof-use-rdb-preamble", "no", "--save", "", "--maxmemory-policy", "noeviction"),
+    # The store never cuts its file itself, since its log alone would tell what was lost:
+    # store/inspection.py cuts. The times in the file tell since when changes are missing.
+    *("--aof-load-truncated", "no", "--aof-timestamp-enabled", "yes"),
 )
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
@@ -65,22 +72,39 @@ def own(
     `arguments` (after ours, so they win) and `environ` are for tests.
 
     Raises UnusableStore when another process still owns the directory after `wait_s`, when there is
-    no binary, or when the store does not start.
+    no binary, when append-only files are damaged, or when the store does not start.
     """
     directory = files.prepared(data_dir)
     with files.locked(directory, wait_s) as lock_fd:
-        files.refuse_unsafe_files(directory)
-        with files.socket_path(directory) as path:
+        files.tighten(directory)
+        inspection.make_ready(directory)
+        with files.socket_path(directory) as path, known.noting(directory):
             command = [str(binary or find_binary()), *ARGUMENTS, "--dir", str(directory)]
             command += ["--unixsocket", str(path), *arguments]
-            embedded = _Embedded(command, directory, path, lock_fd, environ)
+            embedded = _started(lambda: _Embedded(command, directory, path, lock_fd, environ))
             try:
-                embedded.start()
                 files.note_owner(lock_fd, path, brief)
                 yield url_of(path)
             finally:
                 embedded.stop()
                 files.forget_owner(lock_fd)
+
+
+def _started(make: "Callable[[], _Embedded]") -> "_Embedded":
+    """Start a store, and return it. Raises UnusableStore.
+
+    When the store refuses its files, read all of them and cut a damaged tail, then try once more:
+    before, only the bytes after the last note were read.
+    """
+    embedded = make()
+    try:
+        embedded.start()
+    except UnusableStore:
+        if not inspection.make_ready(embedded.directory, trust_note=False):
+            raise
+        embedded = make()
+        embedded.start()
+    return embedded
 
 
 @contextlib.contextmanager
@@ -159,7 +183,7 @@ class _Embedded:
         lock_fd: int,
         environ: Mapping[str, str] | None,
     ) -> None:
-        self._command, self._directory, self._path = command, directory, path
+        self._command, self.directory, self._path = command, directory, path
         self._lock_fd, self._environ = lock_fd, environ
         self._log_path = files.fresh_log(directory)
         self._process: subprocess.Popen[bytes] | None = None
@@ -171,23 +195,30 @@ class _Embedded:
         self._keeper = threading.Thread(target=self._keep, name="store", daemon=True)
 
     def start(self) -> None:
-        """Start the store and wait until it answers.
+        """Start the store and wait until it answers; stop it when this fails.
 
         Raises UnusableStore when its process ends, or does not answer within START_S.
         """
         self._keeper.start()
+        try:
+            self._wait_until_ready()
+        except BaseException:  # also the SystemExit of a signal
+            self.stop()
+            raise
+        self._ready.set()
+
+    def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_S
         while not files.answers(self._path):
             if self._ended.wait(files.POLL_S):
                 raise UnusableStore(
-                    f"the store in {self._directory} did not start: {self._reason()}"
+                    f"the store in {self.directory} did not start: {self._reason()}"
                 )
             if time.monotonic() > deadline:
                 raise UnusableStore(
-                    f"the store in {self._directory} does not answer after {START_S:g} s; "
+                    f"the store in {self.directory} does not answer after {START_S:g} s; "
                     f"see {self._log_path}"
                 )
-        self._ready.set()
 
     def stop(self) -> None:
         """Stop the store and wait until its process has ended."""
@@ -203,11 +234,14 @@ class _Embedded:
 
     def _keep(self) -> None:
         """Run the store, restarting it, until `stop` is called or the first start fails."""
+        logged, until = "", 0.0
         while True:
             outcome = self._run_once()
             if self._stopping.is_set() or not self._ready.is_set():
                 break
-            log.error("embedded store: %s, restarting in %g s", outcome, RESTART_PAUSE_S)
+            if outcome != logged or time.monotonic() >= until:
+                log.error("embedded store: %s, restarting every %g s", outcome, RESTART_PAUSE_S)
+                logged, until = outcome, time.monotonic() + REPEAT_S
             self._stopping.wait(RESTART_PAUSE_S)
         self._ended.set()
 
@@ -216,29 +250,36 @@ class _Embedded:
 
         Return the outcome also when the process cannot start, for example for lack of memory.
         """
-        with self._changing:
-            if self._stopping.is_set():
-                return "stopped"
-            try:
+        try:
+            if self._ready.is_set():  # a restart: a killed store may leave an incomplete command
+                inspection.make_ready(self.directory)
+            with self._changing:
+                if self._stopping.is_set():
+                    return "stopped"
                 self._process = self._spawn()
-            except OSError as error:
-                self._error = error
-                return f"start failed ({error.strerror})"
-        return f"ended with {self._process.wait()}"
+        except OSError as error:
+            self._error = error
+            return f"start failed ({error.strerror})"
+        except UnusableStore as error:
+            return f"start failed ({error})"
+        code = self._process.wait()
+        refusal = "" if self._stopping.is_set() else disk.refusal(self.directory)
+        return f"ended with {code}{refusal and f' ({refusal})'}"
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         """Start the process in its own session, so that Ctrl-C in a terminal does not end it."""
         owner = os.getpid()
-        with self._log_path.open("ab") as output:
+        with files.open_private(self._log_path, "ab") as output:
             return subprocess.Popen(  # noqa: S603 - our binary, our arguments, no shell
                 self._command,
-                cwd=self._directory,
+                cwd=self.directory,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 pass_fds=(self._lock_fd,),
                 start_new_session=True,
+                umask=files.OTHERS,
                 # `die_with` runs between fork and exec. A function that waits there for a lock of
                 # another thread can deadlock. `die_with` makes two system calls and takes no lock.
                 preexec_fn=lambda: die_with(owner, signal.SIGTERM),  # noqa: PLW1509 - see above
@@ -248,6 +289,16 @@ class _Embedded:
         """Return why the first start failed: the system's error, or the last lines of the log."""
         if self._error:
             return f"{self._command[0]}: {self._error.strerror}"
+        if refusal := disk.refusal(self.directory):
+            return refusal
         with self._log_path.open(errors="replace") as lines:
-            last = [line.strip() for line in lines if line.strip()][-3:]
-        return f"{' / '.join(last)} (all of it in {self._log_path})"
+            last = [line.strip() for line in lines if line.strip()][-REASON_LINES:]
+        return f"{_with_remedy(' / '.join(last))} (all of it in {self._log_path})"
+
+
+def _with_remedy(text: str) -> str:
+    """Add our remedy for damaged files to the store's words, which name a program nobody has."""
+    if not re.search(r"append only file|RDB", text):
+        return text
+    said = re.sub(r"(: make a backup of your AOF|\. You can: 1\)).*", "", text)
+    return f"{said}; {inspection.REPAIR}"

@@ -9,8 +9,9 @@ rewrite is possible.
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 # node when a slot moves.
 REWRITES: Final = "lb:rewrites"
 REWRITING: Final = "lb:rewriting"
+REPEAT_S: Final = 60.0
 _FORGET: Final = """
 local wanted = redis.call('HGET', KEYS[1], ARGV[1])
 return wanted == ARGV[2] and redis.call('HDEL', KEYS[1], ARGV[1])
@@ -39,6 +41,8 @@ class Eraser:
     """Requests and starts rewrites of append-only files. Each method raises StoreDown."""
 
     nodes: Nodes
+    monotonic: Callable[[], float] = time.monotonic
+    _log_at: dict[str, float] = field(default_factory=dict, init=False)
 
     @queries_store
     async def request(self, slug: str, *, again: bool) -> None:
@@ -83,12 +87,24 @@ class Eraser:
         started = b"%b %b" % (request, str(info.get("run_id", "")).encode())
         was_started = await self.nodes.at(REWRITING).hget(REWRITING, node.name) == started
         has_ended = was_started and info.get("aof_last_bgrewrite_status") == "ok"
+        if was_started and not has_ended and info:
+            self._log_failure(node.name)
         if not has_ended and info.get("aof_enabled") != 0 and await _start_rewrite(node):
             await self.nodes.at(REWRITING).hset(REWRITING, node.name, started)
             # Without INFO no later call can see the result. So the started rewrite counts as done.
             if info:
                 return
         await self.nodes.at(REWRITES).eval(_FORGET, 1, REWRITES, node.name, request)
+
+    def _log_failure(self, name: str) -> None:
+        """Log a failed rewrite, which is repeated each second; log it once in REPEAT_S."""
+        if self.monotonic() >= self._log_at.get(name, 0.0):
+            self._log_at[name] = self.monotonic() + REPEAT_S
+            log.error(
+                "rewrite of the store's file%s: failed, it still has erased text, retrying; "
+                "the store's log has the reason, often a full disk",
+                name and f" at {name}",
+            )
 
 
 async def _persistence(redis: Client) -> Mapping[str, object]:

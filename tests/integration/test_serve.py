@@ -16,6 +16,8 @@ from kit.processes import descendants, is_alive
 from kit.waiting import until_sync
 from websockets.sync.client import connect
 
+from liveblog.store import embedded
+
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()")
 
 
@@ -44,14 +46,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *arguments: str, port: str = "0") -> Iterator[Server]:
-    """Run `liveblog serve` until the block ends; it is ready when the block begins."""
+def starting(directory: Path, *arguments: str, port: str = "0", **more: str) -> Iterator[Server]:
+    """Run `liveblog serve` until the block ends, without waiting for its start."""
     log = directory / "server.log"
     environ = {
         **os.environ,
         "DATA_DIR": str(directory / "data"),
         "LIVEBLOG_DRAIN_S": "0.2",
         "LIVEBLOG_DRAIN_LEAD_S": "0",
+        **more,
     }
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -63,13 +66,23 @@ def serving(directory: Path, *arguments: str, port: str = "0") -> Iterator[Serve
             text=True,
             start_new_session=True,
         )
-    server = Server(process, log)
     try:
-        until_sync(lambda: server.answers("/readyz") if server.address else started(server), 30)
-        yield server
+        yield Server(process, log)
     finally:
         process.kill()
         process.communicate()
+
+
+@contextlib.contextmanager
+def serving(directory: Path, *arguments: str, port: str = "0", **more: str) -> Iterator[Server]:
+    """Run `liveblog serve` until the block ends; it is ready when the block begins."""
+    with starting(directory, *arguments, port=port, **more) as server:
+        until_sync(lambda: is_ready(server), 30)
+        yield server
+
+
+def is_ready(server: Server) -> bool:
+    return server.answers("/readyz") if server.address else started(server)
 
 
 def started(server: Server) -> bool:
@@ -82,9 +95,9 @@ def until_gone(family: list[int]) -> None:
     until_sync(lambda: not any(map(is_alive, family)), 5)
 
 
-def command(directory: Path, *arguments: str, given: str = "") -> str:
+def command(directory: Path, *arguments: str, given: str = "", **more: str) -> str:
     """Run a one-shot command beside the server and return its standard output."""
-    environ = {**os.environ, "DATA_DIR": str(directory / "data")}
+    environ = {**os.environ, "DATA_DIR": str(directory / "data"), **more}
     done = subprocess.run(
         [*COMMAND, *arguments], input=given, env=environ, capture_output=True, text=True
     )
@@ -127,31 +140,51 @@ def test_server_without_workers_ends_in_order_when_its_terminal_closes(tmp_path:
     assert "Traceback" not in server.log.read_text()
 
 
-def test_server_with_workers_stays_on_sighup_before_its_supervisor(
-    tmp_path: Path,
+def handles(pid: int, number: int) -> bool:
+    """Return whether a process handles a signal itself, by the kernel's account."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_server_and_workers_survive_each_sighup_until_they_serve(
+    tmp_path: Path, workers: str
 ) -> None:
-    """SIGHUP arrives while the server still waits for the store, before it has started workers."""
-    log = tmp_path / "server.log"
-    environ = {**os.environ, "REDIS_URL": f"unix://{tmp_path}/none", "LIVEBLOG_DURABILITY": "disk"}
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*COMMAND, "serve", "--workers", "2", "--port", "0"], env=environ, stderr=output
-        )
-    try:
+    with starting(tmp_path, "--workers", workers) as server:
+        until_sync(lambda: handles(server.process.pid, signal.SIGHUP), 30)
 
-        def tries() -> int:
-            return log.read_text().count("unreachable")
+        def hang_up() -> bool:
+            if has_started := "startup complete" in server.log.read_text():
+                return has_started
+            os.killpg(server.process.pid, signal.SIGHUP)
+            return started(server)
 
-        until_sync(tries, 30)
-        before = tries()
-        process.send_signal(signal.SIGHUP)
-        until_sync(lambda: tries() > before or process.poll() is not None, 30)
-        assert process.poll() is None
-        process.terminate()
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
+        until_sync(hang_up, 30)
+        until_sync(lambda: is_ready(server), 30)
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+    assert "died" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("moment", ["the handler", "the store", "the port"])
+def test_server_ends_with_0_on_sigterm_at_any_moment_of_its_start(
+    tmp_path: Path, moment: str
+) -> None:
+    def is_reached(server: Server) -> bool:
+        if moment == "the store":
+            return (tmp_path / "data" / "store.sock").exists()
+        return moment == "the handler" or bool(server.address)
+
+    with starting(tmp_path, "--workers", "2") as server:
+        until_sync(lambda: handles(server.process.pid, signal.SIGTERM), 30)
+        until_sync(lambda: is_reached(server) or started(server), 30)
+        family = server.family()
+        server.process.terminate()
+        assert server.process.wait(30) == 0, server.log.read_text()
+        until_gone(family)
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_server_under_nohup_stays_when_its_terminal_closes(
@@ -223,3 +256,43 @@ def test_log_has_no_readers_query_string(tmp_path: Path) -> None:
             reader.recv(timeout=10)
         assert server.answers("/blogs/apollo-11?at=nobody.7.00000000")
         assert "nobody" not in server.log.read_text()
+
+
+def test_every_command_runs_beside_a_kubernetes_service_of_our_name(tmp_path: Path) -> None:
+    service = {"LIVEBLOG_PORT": "tcp://10.0.0.7:80", "LIVEBLOG_SERVICE_HOST": "10.0.0.7"}
+    with serving(tmp_path, **service) as server:
+        said = "ignored, set by the platform for a service: LIVEBLOG_PORT, LIVEBLOG_SERVICE_HOST\n"
+        assert server.log.read_text().count(said) == 1
+        assert "apollo-11" in command(tmp_path, "demo", **service)
+    assert "nothing to repair" in command(tmp_path, "store", "repair", **service)
+
+
+def fill_up(directory: Path) -> None:
+    with contextlib.suppress(OSError), (directory / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(bytes(4_096))
+
+
+def test_server_names_the_disk_when_it_takes_no_bytes(tmp_path: Path) -> None:
+    """The store's own log is on the full disk, too."""
+    data = tmp_path / "data"
+    data.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(data)]
+    if subprocess.run(size, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        with serving(tmp_path) as server:
+            assert f"disk of {data}: only 3 MB of 3 MB are free" in server.log.read_text()
+            fill_up(data)
+            environ = {**os.environ, "DATA_DIR": str(data)}
+            done = subprocess.run([*COMMAND, "demo"], env=environ, capture_output=True, text=True)
+            assert done.returncode == 1
+            full = f"embedded store: ended with 1 (No space left on device: {data})"
+            until_sync(lambda: full in server.log.read_text())
+            (data / "fill").unlink()
+            until_sync(lambda: "/blogs/" in command(tmp_path, "demo"))
+        fill_up(data)
+        with embedded.own(data) as url:  # a restart can still read
+            assert url
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=True)

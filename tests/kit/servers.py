@@ -330,7 +330,8 @@ class StoreProcess:
 
     def start(self) -> None:
         command = [str(self._binary), *store.ARGUMENTS, "--dir", str(self._directory)]
-        command += ["--unixsocket", str(self.socket), *self._more]
+        # Nobody cuts an incomplete command before this start, as store/inspection.py would.
+        command += ["--unixsocket", str(self.socket), "--aof-load-truncated", "yes", *self._more]
         with self._log().open("ab") as output:
             self.process = subprocess.Popen(
                 command,

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,14 +257,3 @@ def test_worker_starts_at_zero_when_it_has_a_dead_ones_number(start: Start, tmp_
     found = heir.scrape()
     assert found["readers websocket"] == 0
     assert found["deliveries_total"] == 5
-
-
-def test_scrapes_succeed_when_they_remove_the_same_dead_worker(tmp_path: Path) -> None:
-    """All scrapes list the same files, and each may find that another has removed some."""
-    with ThreadPoolExecutor(8) as threads:
-        for turn in range(200):
-            dead = 2**30 + turn  # more than any kernel gives
-            for mode in ("livesum", "livemin"):
-                (tmp_path / f"gauge_{mode}_{dead}.db").touch()
-            list(threads.map(lambda _: module._forget_the_dead(tmp_path), range(8)))
-    assert not list(tmp_path.iterdir())

@@ -9,8 +9,10 @@ from liveblog.origin import Site
 from liveblog.settings import (
     Settings,
     SettingsError,
+    ignored,
     listing,
     load,
+    log_ignored,
     static_dir,
     table,
     variables,
@@ -272,3 +274,54 @@ def test_settings_accept_an_option_of_a_store_url_that_works(url: str) -> None:
 )
 def test_site_url_is_reachable_when_public_url_is_not_set(given: Any, url: str) -> None:
     assert Settings(**given).site_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LIVEBLOG_SERVICE_HOST", "10.0.0.7"),
+        ("LIVEBLOG_SERVICE_PORT", "80"),
+        ("LIVEBLOG_SERVICE_PORT_HTTP_ALT", "8080"),
+        ("LIVEBLOG_PORT", "tcp://10.0.0.7:80"),
+        ("LIVEBLOG_PORT", "tcp://[fd00::7]:80"),
+        ("LIVEBLOG_PORT_80_TCP", "tcp://10.0.0.7:80"),
+        ("LIVEBLOG_PORT_80_TCP_PROTO", "tcp"),
+        ("LIVEBLOG_PORT_80_TCP_PORT", "80"),
+        ("LIVEBLOG_PORT_80_TCP_ADDR", "fd00::7"),
+        ("LIVEBLOG_PORT_53_UDP", "udp://10.0.0.7:53"),
+        ("LIVEBLOG_REDIS_SERVICE_HOST", "10.0.0.8"),
+        ("LIVEBLOG_REDIS_PORT_6379_TCP_ADDR", "10.0.0.8"),
+        ("LIVEBLOG_NAME", "/proxy/liveblog"),
+        ("LIVEBLOG_ENV_PATH", "/usr/bin:/bin"),
+    ],
+)
+def test_settings_ignore_names_that_a_platform_sets_for_a_service(name: str, value: str) -> None:
+    assert load({name: value}) == load({})
+    assert ignored({name: value, "LIVEBLOG_DRAIN_S": "1"}) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [
+        ("LIVEBLOG_PORT", "8000", "PORT"),
+        ("LIVEBLOG_HOST", "10.0.0.7", "HOST"),
+        ("LIVEBLOG_HEARTBEATS", "tcp://10.0.0.7:80", "LIVEBLOG_HEARTBEAT_S"),
+        ("LIVEBLOG_NAME", "wire", "LIVEBLOG_"),
+        ("LIVEBLOG_SERVICE_PORT", "http", "LIVEBLOG_"),
+        ("LIVEBLOG_PORT_80_TCP_ADDR", "", "LIVEBLOG_"),
+        ("LIVEBLOG_PORT_80_TCP", "8000", "LIVEBLOG_"),
+    ],
+)
+def test_settings_refuse_a_name_when_its_value_is_no_platforms(
+    name: str, value: str, nearest: str
+) -> None:
+    assert f"{name} is not a setting; the nearest is {nearest}" in refusal(**{name: value})
+
+
+def test_ignored_names_are_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    log_ignored({"LIVEBLOG_PORT": "tcp://10.0.0.7:80", "LIVEBLOG_SERVICE_PORT": "80"})
+    log_ignored({})
+    assert [record.getMessage() for record in caplog.records] == [
+        "ignored, set by the platform for a service: LIVEBLOG_PORT, LIVEBLOG_SERVICE_PORT"
+    ]

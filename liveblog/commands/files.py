@@ -1,0 +1,63 @@
+"""The commands `liveblog store …`: the files of the embedded store.
+
+Rules: this module reads the options and prints the result; store/salvage.py repairs. Slow modules
+are imported inside functions only: the docstring of commands/main.py has the reason.
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+
+from liveblog.commands.oneshot import quiet_settings
+from liveblog.settings import Settings
+
+
+@click.group()
+def store() -> None:
+    """Repair the files of the embedded store."""
+
+
+@store.command("repair")
+@click.option("--yes", is_flag=True, help="Repair without asking.")
+def store_repair(yes: bool) -> None:
+    """Check the files in DATA_DIR, and cut out what a store cannot load.
+
+    Prints what is damaged and what would be lost, and asks before it changes anything. Copies of
+    all that changes are kept. Exits with 1 when the files cannot be repaired, and when the answer
+    is no.
+    """
+    from liveblog.store import directory as files
+    from liveblog.store import embedded, salvage
+
+    directory, binary = _directory(quiet_settings()), embedded.find_binary()
+    with files.locked(directory, files.LOCK_WAIT_S):
+        files.tighten(directory)
+        with tempfile.TemporaryDirectory() as empty, embedded.own(Path(empty), brief=True) as url:
+            names = salvage.known_commands(url)
+        plan = salvage.examine(directory, binary, names)
+        for sentence in plan.found:
+            click.echo(sentence)
+        if plan.found:
+            if not yes:
+                click.confirm("Repair this, after a copy of all that changes?", abort=True)
+            _print_copies(plan.carry_out())
+    with embedded.own(directory, brief=True):
+        click.echo("the store starts" if plan.found else "nothing to repair: the store starts")
+
+
+def _directory(chosen: Settings) -> Path:
+    if chosen.redis_url:
+        raise click.ClickException(
+            "REDIS_URL is set; this command repairs the embedded store in DATA_DIR only"
+        )
+    if not chosen.data_dir.is_dir():
+        raise click.ClickException(f"DATA_DIR {chosen.data_dir.absolute()} does not exist")
+    return chosen.data_dir.absolute()
+
+
+def _print_copies(copies: "list[Path]") -> None:
+    for copy in copies:
+        click.echo(f"a copy is in {copy}")
+    if copies:
+        click.echo("copies may have text that was taken down: delete them after use", err=True)

@@ -1,0 +1,256 @@
+"""Repairs damaged append-only files: finds the damage, and changes files, for `store repair`.
+
+The newest state that can be trusted is an earlier one without holes. So a damaged `*.incr.aof` is
+cut at its last whole command before the damage, and newer files are left out: their commands
+continue what is missing. The commands of a base file do not depend on each other, so all whole ones
+stay.
+
+Rules: called only by the process with the directory's lock, while no store runs there. Nothing is
+changed before a copy of it is on disk.
+"""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from liveblog.store import aof, inspection, known
+from liveblog.store import directory as files
+from liveblog.store.known import Known
+
+CHECK_NAME: Final = "valkey-check-rdb,redis-check-rdb"
+CHECK_S: Final = 600.0  # limit for the check of a base file in the store's own format
+
+
+@dataclass
+class Plan:
+    """Lists the damage, and the files that a repair leaves.
+
+    `found`: a sentence for each damage. `parts`: for each file that is to be shortened, the parts
+    that stay. `files`: the files of the new manifest; None when the manifest stays.
+    """
+
+    directory: Path
+    found: list[str] = field(default_factory=list)
+    parts: dict[Path, list[tuple[int, int]]] = field(default_factory=dict)
+    files: list[aof.File] | None = None
+
+    def carry_out(self) -> list[Path]:
+        """Copy what changes, change it, and return the copies' paths. Raises OSError.
+
+        After a failure the files that were not changed yet are as before, and the repair can be
+        repeated.
+        """
+        appended, copies = files.appended(self.directory), list[Path]()
+        for path, parts in self.parts.items():
+            copies.append(files.keep(self.directory, path))
+            _shorten(path, parts)
+        if self.files is not None:
+            manifest = appended / aof.MANIFEST
+            if manifest.is_file():
+                copies.append(files.keep(self.directory, manifest))
+            copies += self._set_aside()
+            if self.files:
+                files.replace(manifest, aof.manifest(self.files))
+            else:
+                manifest.unlink(missing_ok=True)
+        known.forget(self.directory)
+        inspection.note_present(self.directory)
+        return copies
+
+    def _set_aside(self) -> Iterator[Path]:
+        """Move the files that the new manifest does not name to the damaged ones."""
+        stay = {file.name for file in self.files or []}
+        for path in sorted(files.appended(self.directory).iterdir()):
+            if aof.named(path.name) and path.name not in stay and path.is_file():
+                yield files.keep(self.directory, path)
+                path.unlink()
+
+
+def examine(directory: Path, binary: Path, names: Container[bytes]) -> Plan:
+    """Read all append-only files, and return what is damaged. Raises UnusableStore.
+
+    `binary` is the store's server, which checks a base file in its own format. `names`: the
+    commands that the store knows, in upper case.
+    """
+    return _Examination(directory, known.read(directory), binary, names).run()
+
+
+def known_commands(url: str) -> frozenset[bytes]:
+    """Return the names of a store's commands, in upper case."""
+    with contextlib.closing(redis.Redis.from_url(url)) as client:
+        return frozenset(name.upper() for name in client.execute_command("COMMAND LIST"))
+
+
+@dataclass
+class _Examination:
+    """Reads the files of one directory, and collects what is damaged in a plan."""
+
+    directory: Path
+    note: Known | None
+    binary: Path
+    names: Container[bytes]
+
+    def __post_init__(self) -> None:
+        self._appended = files.appended(self.directory)
+        self._plan = Plan(self.directory)
+
+    def run(self) -> Plan:
+        listed = self._listed()
+        stay = [file for file in listed if file.kind == "base" and self._base(file)]
+        stamp = inspection.stamp_of(self._appended / stay[0].name) if stay else None
+        commands = [file for file in listed if file.kind == "incr"]
+        for file in commands:
+            is_whole = self._commands(file, stamp)
+            stay += [] if is_whole is None else [file]
+            if not is_whole:
+                self._leave_out([it.name for it in commands if it.number > file.number])
+                break
+        if stay != listed:
+            self._plan.files = stay
+        return self._plan
+
+    def _listed(self) -> list[aof.File]:
+        """Return the files that the manifest names, or should name."""
+        path = self._appended / aof.MANIFEST
+        try:
+            listed = aof.parse_manifest(path.read_bytes())
+            left_out = inspection.unnamed(self._appended, listed)
+            if not left_out:
+                return listed
+            self._found(f"{path} does not name {left_out[0]}, which is newer")
+        except FileNotFoundError:
+            if not inspection.has_data(self._appended):
+                return self._nothing()
+            self._found(f"{path} is missing")
+        except aof.Broken as error:
+            self._found(f"{path} cannot be used: {error}")
+        except OSError as error:
+            raise inspection.unreadable(path, error) from None
+        guessed = _guessed(self._appended, self.note)
+        self._plan.files = guessed
+        self._found(f"a new manifest names {', '.join(file.name for file in guessed) or 'no file'}")
+        return guessed
+
+    def _nothing(self) -> list[aof.File]:
+        if self.note and any(self.note.sizes.values()):
+            lost = sum(self.note.sizes.values())
+            self._found(f"{self._appended} is empty: all {lost} bytes of it are lost")
+        return []
+
+    def _base(self, file: aof.File) -> bool:
+        """Note what is damaged in a base file; return whether a part of it stays."""
+        path = self._appended / file.name
+        if not path.exists():
+            # A store's first base file is empty.
+            lost = (
+                "had no data" if file.number == 1 else "had the state of all blogs, which is lost"
+            )
+            self._found(f"{path} is missing: it {lost}")
+            return False
+        size, was = path.stat().st_size, self._size_of(file)
+        if size < was:
+            self._found(f"{path} has {size} of {was} bytes: the rest is lost")
+        if path.suffix == ".rdb":
+            return self._rdb(path)
+        parts = self._parts(path, size)
+        if parts != [(0, size)]:
+            damaged = size - sum(end - start for start, end in parts)
+            self._found(f"{path}: {damaged} of {size} bytes are damaged, and are cut out")
+            self._plan.parts[path] = parts
+        return True
+
+    def _rdb(self, path: Path) -> bool:
+        """Return whether a base file in the store's own format is whole, by the store's check."""
+        check = subprocess.run(  # noqa: S603 - our binary, our arguments, no shell
+            # The server is also the program that checks: its name, argv[0], decides.
+            [CHECK_NAME, path],
+            executable=self.binary,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=CHECK_S,
+            check=False,
+        )
+        if check.returncode:
+            self._found(f"{path} is damaged: nothing of it can be read")
+        return not check.returncode
+
+    def _parts(self, path: Path, size: int) -> list[tuple[int, int]]:
+        """Return the parts of a base file that have whole commands only."""
+        try:
+            with path.open("rb", buffering=0) as file:
+                parts = [*aof.spans(file, size, self.names)]
+        except OSError as error:
+            raise inspection.unreadable(path, error) from None
+        return [(start, end) for start, end in parts if start < end or not size]
+
+    def _commands(self, file: aof.File, stamp: int | None) -> bool | None:
+        """Note what is damaged in a file of commands.
+
+        Return whether the file is whole; None when it is missing.
+        """
+        path, was = self._appended / file.name, self._size_of(file)
+        if not path.exists():
+            self._found(f"{path} is missing: {was or 'all'} bytes of changes are lost")
+            return None
+        found = inspection.examined(path, self.note, stamp=stamp, names=self.names)
+        if found.cut:
+            self._found(
+                f"{path}: {found.scan.tail} at byte {found.scan.whole}: {found.cut} of "
+                f"{found.scan.size} bytes are cut off; changes {found.since()} may be lost"
+            )
+            if found.scan.next is not None:
+                self._found(f"whole commands from byte {found.scan.next} on are cut off with it")
+            self._plan.parts[path] = [(0, found.scan.whole)]
+        elif found.lost:
+            self._found(
+                f"{path}: {found.lost} of {was} bytes are missing; changes {found.since()} are lost"
+            )
+        return not (found.cut or found.lost)
+
+    def _leave_out(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._found(f"{self._appended / name} continues what is lost, and is left out")
+
+    def _size_of(self, file: aof.File) -> int:
+        return self.note.sizes.get(file.name, 0) if self.note else 0
+
+    def _found(self, sentence: str) -> None:
+        self._plan.found.append(sentence)
+
+
+def _guessed(appended: Path, note: Known | None) -> list[aof.File]:
+    """Return the files of a lost manifest: the noted ones if these are still the newest.
+
+    Otherwise the newest base file and what continues it. While two base files are there, a rewrite
+    had just made the newer one, and only the newest other file continues it.
+    """
+    there = sorted(
+        (file for path in appended.iterdir() if (file := aof.named(path.name))),
+        key=lambda file: (file.kind, file.number),
+    )
+    noted = aof.parse_manifest(note.manifest.encode()) if note else []
+    if noted and noted[-1:] == there[-1:] and set(noted) <= set(there):
+        return noted
+    bases = [file for file in there if file.kind == "base"]
+    rest = [file for file in there if file.kind == "incr"]
+    return bases[-1:] + (rest[-1:] if len(bases) > 1 else rest)
+
+
+def _shorten(path: Path, parts: Sequence[tuple[int, int]]) -> None:
+    """Replace a file by parts of it, in one step."""
+    fresh = path.with_name(f"temp-{path.name}")
+    with path.open("rb") as source, files.open_private(fresh, "wb") as target:
+        for start, end in parts:
+            source.seek(start)
+            for at in range(start, end, aof.BLOCK_BYTES):
+                target.write(source.read(min(aof.BLOCK_BYTES, end - at)))
+        target.flush()
+        os.fsync(target.fileno())
+    fresh.replace(path)
+    files.sync_directory(path.parent)

@@ -1,0 +1,353 @@
+"""Damaged append-only files: a start cuts a tail and logs the loss, or refuses; `store repair` repairs."""
+
+import contextlib
+import errno
+import logging
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from click.testing import CliRunner
+from kit.waiting import until_sync
+
+from liveblog.blog.problem import UnusableStore
+from liveblog.commands.main import main
+from liveblog.store import directory, embedded, known
+from liveblog.store.directory import owner_of
+
+FLAVOURS = ("valkey",)
+BEFORE, AFTER = 100, 40  # transactions before a rewrite of the files, and after it
+Damage = Callable[[Path], None]
+
+
+def write(client: redis.Redis, numbers: range) -> None:
+    for number in numbers:
+        pipeline = client.pipeline(transaction=True)
+        pipeline.set(f"a{number}", "text " * 10)
+        pipeline.set(f"b{number}", number)
+        pipeline.execute()
+
+
+def rewrite(client: redis.Redis, directory: Path) -> None:
+    client.bgrewriteaof()
+    until_sync(lambda: [*directory.glob("appendonlydir/*.2.base.aof")])
+    until_sync(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+
+
+@dataclass
+class Store:
+    """A data directory, and what starts on it."""
+
+    directory: Path
+
+    def file(self, name: str) -> Path:
+        return self.directory / "appendonlydir" / f"appendonly.aof.{name}"
+
+    def transactions(self) -> int:
+        """Start the store, and return how many transactions it has; each is there as a whole."""
+        with embedded.own(self.directory) as url, contextlib.closing(client_of(url)) as client:
+            first = {key[1:] for key in client.keys("a*")}
+            assert first == {key[1:] for key in client.keys("b*")}
+            return len(first)
+
+    def repair(self, *arguments: str, answer: str = "") -> tuple[int, str]:
+        """Run `liveblog store repair`, and return its exit code and all that it printed."""
+        root = logging.getLogger()
+        level, handlers = root.level, [*root.handlers]
+        try:
+            done = CliRunner().invoke(
+                main,
+                ["store", "repair", *arguments],
+                input=answer,
+                env={"DATA_DIR": str(self.directory)},
+            )
+        finally:  # the command configures the log of this process
+            root.setLevel(level)
+            root.handlers[:] = handlers
+        return done.exit_code, done.output
+
+    def kept(self) -> list[Path]:
+        return sorted((self.directory / "damaged").glob("*"))
+
+
+def client_of(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, decode_responses=True)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two data directories of a store that was stopped: `fresh`, and `rewritten` once."""
+    root = tmp_path_factory.mktemp("originals")
+    for name in ("fresh", "rewritten"):
+        with embedded.own(root / name) as url, contextlib.closing(client_of(url)) as client:
+            write(client, range(BEFORE))
+            if name == "rewritten":
+                rewrite(client, root / name)
+                write(client, range(BEFORE, BEFORE + AFTER))
+    return root
+
+
+@pytest.fixture
+def fresh(originals: Path, tmp_path: Path) -> Store:
+    return Store(Path(shutil.copytree(originals / "fresh", tmp_path / "data")))
+
+
+@pytest.fixture
+def rewritten(originals: Path, tmp_path: Path) -> Store:
+    return Store(Path(shutil.copytree(originals / "rewritten", tmp_path / "data")))
+
+
+def halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def append(data: bytes) -> Damage:
+    def damage(path: Path) -> None:
+        with path.open("ab") as file:
+            file.write(data)
+
+    return damage
+
+
+def zero_the_end(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(-700, os.SEEK_END)
+        file.write(bytes(700))
+
+
+def overwrite_the_middle(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"X" * 300)
+
+
+def alter(pattern: bytes, becomes: bytes) -> Damage:
+    """Return a damage that replaces the first match in the second half of a file."""
+
+    def damage(path: Path) -> None:
+        data = path.read_bytes()
+        half = len(data) // 2
+        path.write_bytes(data[:half] + re.sub(pattern, becomes, data[half:], count=1))
+
+    return damage
+
+
+# -- what a start does by itself
+
+
+@pytest.mark.parametrize(
+    ("damage", "left", "said"),
+    [
+        (halve, range(45, 55), r"\d+ of \d+ bytes cut off .*confirmed changes after \d{4}-.* lost"),
+        (empty, range(1), r"\d+ of \d+ bytes are missing .*confirmed changes after \d{4}-.* lost"),
+        (zero_the_end, range(90, 99), r"cut off \(zeros.*confirmed changes after .* are lost"),
+        (append(bytes(5_000)), range(BEFORE, BEFORE + 1), r"5000 of \d+ bytes cut off \(zeros"),
+        (append(b"\x9fgarbage"), range(BEFORE, BEFORE + 1), r"8 of \d+ bytes cut off \(garbage"),
+        (append(b"*3\r\n$3\r\nSET\r\n$1\r\n"), range(BEFORE, BEFORE + 1), r"17 of .*incomplete"),
+    ],
+)
+def test_start_cuts_a_damaged_tail_keeps_it_and_says_what_is_lost_once(
+    fresh: Store, damage: Damage, left: range, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = fresh.file("1.incr.aof").read_bytes()
+    damage(fresh.file("1.incr.aof"))
+    damaged = fresh.file("1.incr.aof").read_bytes()
+    assert fresh.transactions() in left
+    [line] = [it.getMessage() for it in caplog.records if it.levelname == "ERROR"]
+    assert re.search(said, line)
+    assert str(fresh.file("1.incr.aof")) in line
+    rest = fresh.file("1.incr.aof").read_bytes()
+    assert whole.startswith(rest)
+    assert b"".join(path.read_bytes() for path in fresh.kept()) == damaged[len(rest) :]
+    assert all(str(path) in line for path in fresh.kept())
+    caplog.clear()
+    assert fresh.transactions() in left
+    assert [it for it in caplog.records if it.levelname == "ERROR"] == []
+
+
+def test_start_misses_changes_that_were_noted_while_the_store_ran(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The owner is killed, so no note is written at its end."""
+    store, copy = Store(tmp_path / "data"), Store(tmp_path / "copy")
+    with embedded.own(store.directory) as url, contextlib.closing(client_of(url)) as client:
+        write(client, range(10))
+        size = store.file("1.incr.aof").stat().st_size
+
+        def is_noted() -> bool:
+            note = known.read(store.directory)
+            return note is not None and size in note.sizes.values()
+
+        until_sync(is_noted)
+        shutil.copytree(store.directory, copy.directory, ignore=lambda *_: {"store.sock"})
+    empty(copy.file("1.incr.aof"))
+    assert copy.transactions() == 0
+    assert f"{size} of {size} bytes are missing that were on disk at" in caplog.text
+
+
+def test_restart_of_a_killed_store_cuts_an_incomplete_command(
+    fresh: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    with embedded.own(fresh.directory) as url, contextlib.closing(client_of(url)) as client:
+        pid = client.info("server")["process_id"]
+        append(b"*3\r\n$3\r\nSET\r\n")(fresh.file("1.incr.aof"))
+        os.kill(pid, 9)
+        until_sync(lambda: "13 of" in caplog.text)
+
+        def answers() -> bool:
+            with contextlib.suppress(redis.ConnectionError):
+                return bool(client.ping())
+            return False
+
+        until_sync(answers)
+        assert client.dbsize() == 2 * BEFORE
+
+
+# -- what a start refuses, and what a repair leaves
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "left"),
+    [
+        ("1.incr.aof", overwrite_the_middle, range(45, 55)),
+        ("1.incr.aof", alter(rb"\$50\r\n", b"$5000000\r\n"), range(45, 55)),
+        ("1.incr.aof", alter(rb"SET", b"SXT"), range(45, 55)),
+        ("1.incr.aof", Path.unlink, range(1)),
+        ("1.base.aof", Path.unlink, range(BEFORE, BEFORE + 1)),
+        ("manifest", Path.unlink, range(BEFORE, BEFORE + 1)),
+        ("manifest", append(b"\xff\x00"), range(BEFORE, BEFORE + 1)),
+        ("manifest", halve, range(BEFORE, BEFORE + 1)),
+    ],
+)
+def test_start_refuses_other_damage_and_a_repair_leaves_the_state_before_it(
+    fresh: Store, name: str, damage: Damage, left: range
+) -> None:
+    damage(fresh.file(name))
+    with pytest.raises(UnusableStore, match="liveblog store repair") as caught:
+        fresh.transactions()
+    # The store tells of some damage itself, and names the file without its directory.
+    assert "appendonly.aof." in str(caught.value)
+    assert "check-aof" not in str(caught.value)
+    code, said = fresh.repair("--yes")
+    assert (code, "the store starts" in said) == (0, True), said
+    assert str(fresh.file(name)) in said
+    assert fresh.transactions() in left
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "keys"),
+    [
+        ("2.base.aof", halve, range(150, 250)),
+        ("2.base.aof", empty, range(2 * AFTER, 2 * AFTER + 1)),
+        ("2.base.aof", overwrite_the_middle, range(260, 280)),
+        ("2.base.aof", append(bytes(99)), range(280, 281)),
+        ("2.base.aof", Path.unlink, range(2 * AFTER, 2 * AFTER + 1)),
+    ],
+)
+def test_repair_keeps_each_whole_command_of_a_damaged_base_file(
+    rewritten: Store, name: str, damage: Damage, keys: range
+) -> None:
+    damage(rewritten.file(name))
+    with pytest.raises(UnusableStore, match=r"2\.base\.aof.*liveblog store repair"):
+        rewritten.transactions()
+    code, said = rewritten.repair("--yes")
+    assert code == 0, said
+    with embedded.own(rewritten.directory) as url, contextlib.closing(client_of(url)) as client:
+        assert client.dbsize() in keys
+
+
+def test_repair_changes_nothing_unless_the_answer_is_yes(fresh: Store) -> None:
+    fresh.file("manifest").unlink()
+    before = {path: path.read_bytes() for path in fresh.file("").parent.iterdir()}
+    assert fresh.repair(answer="n\n")[0] == fresh.repair()[0] == 1
+    assert {path: path.read_bytes() for path in fresh.file("").parent.iterdir()} == before
+    assert fresh.repair(answer="y\n")[0] == 0
+    assert fresh.repair() == (0, "nothing to repair: the store starts\n")
+
+
+def test_repair_names_the_copies_and_the_bytes_and_warns_of_text_taken_down(fresh: Store) -> None:
+    damaged = fresh.file("1.incr.aof")
+    overwrite_the_middle(damaged)
+    before = damaged.read_bytes()
+    _, said = fresh.repair("--yes")
+    found = re.search(
+        r"garbage at byte (\d+): (\d+) of (\d+) bytes are cut off; changes after", said
+    )
+    assert found, said
+    assert int(found[1]) + int(found[2]) == int(found[3]) == len(before)
+    assert damaged.read_bytes() == before[: int(found[1])]
+    [copy] = fresh.kept()
+    assert str(copy) in said
+    assert "taken down" in said
+    assert copy.read_bytes() == before
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_repair_is_refused_beside_a_running_server(
+    fresh: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "LOCK_WAIT_S", 0.0)
+    with embedded.own(fresh.directory):
+        until_sync(lambda: owner_of(fresh.directory))
+        code, said = fresh.repair("--yes")
+    assert (code, f"process {os.getpid()}" in said) == (1, True)
+
+
+def test_repair_needs_a_data_directory_and_no_redis_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = Store(tmp_path / "none").repair()
+    assert (code, "does not exist" in said) == (1, True)
+    monkeypatch.setenv("REDIS_URL", "redis://host")
+    code, said = Store(tmp_path).repair()
+    assert (code, "REDIS_URL" in said) == (1, True)
+
+
+# -- modes
+
+
+def test_files_are_for_their_owner_alone_and_an_open_directory_is_said(
+    fresh: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in [fresh.directory, *fresh.directory.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    before = os.umask(0)
+    try:
+        with embedded.own(fresh.directory) as url, contextlib.closing(client_of(url)) as client:
+            rewrite(client, fresh.directory)
+            modes = {
+                path.name: stat.S_IMODE(path.lstat().st_mode) & 0o077
+                for path in fresh.directory.rglob("*")
+            }
+    finally:
+        os.umask(before)
+    assert {name for name, mode in modes.items() if mode} == set()
+    assert {"store.log", "store.lock", "appendonlydir", "appendonly.aof.2.base.aof"} <= set(modes)
+    assert stat.S_IMODE(fresh.directory.stat().st_mode) == 0o755
+    assert f"DATA_DIR {fresh.directory}: other users may read or enter it (mode 755)" in caplog.text
+
+
+def test_nothing_is_cut_when_no_copy_can_be_kept(
+    fresh: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    append(b"garbage")(fresh.file("1.incr.aof"))
+    before = fresh.file("1.incr.aof").read_bytes()
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(UnusableStore, match=r"cannot be cut: No space left on device: .*/damaged/"):
+        fresh.transactions()
+    code, said = fresh.repair("--yes")
+    assert (code, "No space left on device: " in said) == (1, True)
+    assert (fresh.file("1.incr.aof").read_bytes(), fresh.kept()) == (before, [])
