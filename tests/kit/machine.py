@@ -32,14 +32,15 @@ from liveblog.live import watch as watches
 LOG: Final = logging.getLogger("liveblog.live")
 
 # Limits of the server, so low that a few steps reach them. Workers compare their positions with the
-# store only every 60 s, because a comparison hides the effect of a lost message. The fan-out yields
-# to the loop as often as possible, so that steps happen while only some readers have a change.
+# store only every 60 s, because a comparison hides the effect of a lost message. A check of writes
+# starts a comparison when the store answers again, so checks are as rare. The fan-out yields to the
+# loop as often as possible, so that steps happen while only some readers have a change.
 SMALL: Final[dict[ModuleType, dict[str, Any]]] = {
     timelines: {"KEPT_CHANGES": 6, "MISSED_MAX": 5, "TRIM_EVERY": 2},
     fanouts: {"LOOK_EVERY": 1, "SLICE_S": 0.0},
     repairs: {"QUEUED_MAX": 2},
     loadings: {"QUEUED_MAX": 2},
-    watches: {"HEADS_EVERY_S": 60.0},
+    watches: {"HEADS_EVERY_S": 60.0, "CHECK_EVERY_S": 60.0},
     sources: {"FAR": 10},
 }
 
