@@ -26,6 +26,7 @@ from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store import cluster as cluster_module
 from liveblog.store.accounts import Accounts
+from liveblog.store.agenda import TAGS, bucket
 from liveblog.store.broker import Broker
 from liveblog.store.codec import channel
 from liveblog.store.connect import connect
@@ -452,6 +453,25 @@ async def test_scheduled_entries_are_published_on_every_node(
         return all([await broker.entries.below(slug, None, 1) for slug in slugs])
 
     await until(all_out)
+
+
+async def test_scheduled_entry_is_published_when_its_slot_or_its_looks_slot_moves(
+    shards: Cluster, publishing: Publishing, nodes: Nodes
+) -> None:
+    broker, (home, _, other) = Broker(nodes), shards.primaries
+    slug = await create(publishing, shards.slug_on(home))
+    for moved in (slug, TAGS[bucket(slug)]):
+        soon = (datetime.now(UTC) + timedelta(seconds=0.3)).isoformat()
+        fields = {"headline": "Planned", "publish_at": soon}
+        made = await publishing.create_entry(SYSTEM, slug, fields)
+        shards.move(moved, other)
+
+        async def is_published(id: str = made.entry.id) -> bool:
+            await schedule.publish_due(broker.due, publishing)
+            return await broker.entries.published(slug, id) is not None
+
+        await until(is_published)
+        shards.move(moved, home)
 
 
 async def test_due_entries_are_published_when_another_node_runs_a_long_script(
