@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
@@ -59,16 +60,14 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     worker = worker or Worker()
     nodes = connect(settings.redis_url)
     broker = _broker(nodes, settings)
-    accounts = Accounts(nodes, now_ms)
     publishing = Publishing(broker, now_ms)
     follower = Follower(nodes, broker.source.probe)
     version, files = _release()
     hub = Hub(broker.source, follower, entries, now_ms, _hub_settings(settings, version))
     door = _door(hub, settings)
-    pages, bodies = Pages(files.prefix, version), all_bodies()
+    pages = Pages(files.prefix, version)
     problems = Problems(lambda: bool(broker.condition.refusal))
-    proxies = Proxies(settings.forwarded_allow_ips)
-    direct = DirectTransport(door, proxies, plain=_plain(settings))
+    direct = DirectTransport(door, Proxies(settings.forwarded_allow_ips), plain=_plain(settings))
     metrics = Metrics(door, direct.plain)
 
     @contextlib.asynccontextmanager
@@ -90,8 +89,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         routes=[
             *sockets.routes(door),
             *page.routes(hub, settings, pages),
-            *api.routes(publishing, accounts, settings, problems, bodies.editors),
-            *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
+            *_editors_routes(settings, Accounts(nodes, now_ms), publishing, pages, problems),
             *health.routes(hub, metrics),
             *files.routes(),
         ],
@@ -102,6 +100,16 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
     starlette.router.redirect_slashes = False
     # Cached answers are sent before routing, with their own security headers.
     return ForwardedHeaders(page.FastPath(hub, SecurityHeaders(starlette)), direct.proxies)
+
+
+def _editors_routes(
+    settings: Settings, accounts: Accounts, publishing: Publishing, pages: Pages, problems: Problems
+) -> list[BaseRoute]:
+    bodies = all_bodies()
+    return [
+        *api.routes(publishing, accounts, settings, problems, bodies.editors),
+        *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
+    ]
 
 
 def _broker(nodes: Nodes, settings: Settings) -> Broker:

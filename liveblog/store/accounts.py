@@ -322,21 +322,11 @@ class Accounts:
         than SESSION_MAX_S, or its user is disabled. Each use restarts the idle time, except while
         the store refuses writes: editors can still read.
         """
-        session = decode(await self._touched(_session_key(secret)), _Session)
+        session = decode(await _touched(self._records, _session_key(secret)), _Session)
         if session is None or self._now() - session.opened_at > SESSION_MAX_S * 1000:
             return None
         user = await self._user(session.user)
         return _user_caller(user) if user and not user.disabled else None
-
-    async def _touched(self, key: str) -> bytes | None:
-        """Return a session's record, and restart its idle time if the store accepts the write."""
-        try:
-            raw: bytes | None = await self._records.ask(
-                key, lambda redis: redis.execute_command("GETEX", key, "EX", SESSION_IDLE_S)
-            )
-        except StoreRefuses:
-            raw = await self._records.ask(key, lambda redis: redis.execute_command("GET", key))
-        return raw
 
     async def close_session(self, secret: str) -> None:
         """End a session; an unknown session is no error."""
@@ -358,6 +348,17 @@ class Accounts:
     async def forget_try(self, what: str) -> None:
         """Subtract one try from the count of `what`, for example because the sign-in succeeded."""
         await self._records.run(_FORGET, (_rate_key(what),))
+
+
+async def _touched(records: Records, key: str) -> bytes | None:
+    """Return a session's record, and restart its idle time if the store accepts the write."""
+    try:
+        raw: bytes | None = await records.ask(
+            key, lambda redis: redis.execute_command("GETEX", key, "EX", SESSION_IDLE_S)
+        )
+    except StoreRefuses:
+        raw = await records.ask(key, lambda redis: redis.execute_command("GET", key))
+    return raw
 
 
 def _check_account(name: str, role: str, blogs: Iterable[str]) -> tuple[str, ...]:
