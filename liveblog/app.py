@@ -102,6 +102,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
 def _hub_settings(settings: Settings) -> HubSettings:
     return HubSettings(
         heartbeat_s=settings.heartbeat_s,
+        blogs_bytes_max=settings.blogs_bytes_max,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,
         base_url=settings.site_url,

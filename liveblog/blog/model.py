@@ -115,6 +115,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     revisions_erased: Count = 0
 
 
+class DamagedEntry(Entry, frozen=True, kw_only=True):
+    """Stands for an entry whose record in the store does not decode.
+
+    To readers the entry is deleted. Only the values in the store's indexes are known: id, `offset`
+    and `order`. No record is ever decoded as, or encoded from, this type.
+    """
+
+    deleted: bool = True
+
+
 # Fields of an entry's record that publish.lua sets when it stores the record.
 STAMPED: Final = ("offset", "order", "published_at", "updated_at")
 

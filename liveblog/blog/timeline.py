@@ -9,6 +9,7 @@ Rules: no I/O, no clock, no await. `apply` only moves forward, and ignores chang
 
 from bisect import bisect_left, insort
 from itertools import islice
+from sys import getsizeof
 from typing import Final, Literal, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
@@ -18,6 +19,10 @@ MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in
 KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind can catch up
 MISSED_MAX: Final = 200  # a reader that missed more entries than this starts over from the page
 TRIM_EVERY: Final = 100  # changes between two calls of `_trim`, which visits all entries
+
+# Estimates of memory: an entry without its texts but with its places in the indexes, and a check.
+ENTRY_BYTES: Final = 700
+CHECK_BYTES: Final = 150
 
 Record = Blog | Entry
 Applying = Literal["applied", "ignored", "gap", "foreign"]
@@ -114,6 +119,11 @@ class Timeline:
         self._trim()
 
     # -- reading
+
+    def weight(self) -> int:
+        """Return about how many bytes of memory the entries and checks take."""
+        texts = sum(_text_bytes(entry) for entry in self._records.values())
+        return texts + ENTRY_BYTES * len(self._records) + CHECK_BYTES * len(self._checks)
 
     @property
     def position(self) -> Position:
@@ -231,18 +241,23 @@ class Timeline:
         if isinstance(record, Blog):
             self.blog = record
         else:
+            was = self._records.get(id)
+            if was and was.order != record.order:  # one of the two records is damaged
+                self._unlist(was.order or 0)
             self._records[id] = record
             self._list(record)
 
     def _list(self, entry: Entry) -> None:
         order = entry.order or 0
-        listed = order in self._by_order
-        if entry.deleted and listed:
-            del self._by_order[order]
-            del self._orders[bisect_left(self._orders, order)]
-        elif not entry.deleted and not listed:
+        if entry.deleted:
+            self._unlist(order)
+        elif order not in self._by_order:
             self._by_order[order] = entry.id
             insort(self._orders, order)
+
+    def _unlist(self, order: int) -> None:
+        if self._by_order.pop(order, None):
+            del self._orders[bisect_left(self._orders, order)]
 
     def _at(self, order: int) -> Entry:
         return self._records[self._by_order[order]]
@@ -273,8 +288,12 @@ class Timeline:
         ]
         for entry in gone:
             del self._records[entry.id]
-            if self._by_order.pop(entry.order or 0, None):
-                del self._orders[bisect_left(self._orders, entry.order or 0)]
+            self._unlist(entry.order or 0)
+
+
+def _text_bytes(entry: Entry) -> int:
+    """Return the memory of an entry's long texts: 1, 2 or 4 bytes for each character."""
+    return getsizeof(entry.body) + getsizeof(entry.body_html)
 
 
 def _is_marked(entry: Entry) -> bool:

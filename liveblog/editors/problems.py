@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 from starlette.responses import Response
 
-from liveblog.blog.problem import Problem, StoreDown
+from liveblog.blog.problem import Damaged, Problem, StoreDown
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class Problems:
     def store_down(self, error: StoreDown) -> Problem:
         """Return the problem that a caller gets for StoreDown, and log the reason."""
         self._log(str(error))
+        if isinstance(error, Damaged):
+            return Problem(503, "damaged", str(error))
         detail = (
             "The store is unreachable. The request may or may not have been stored. Repeat it with"
             " the same Idempotency-Key: it is stored once."
@@ -63,4 +65,4 @@ class Problems:
         self._logged = {it: at for it, at in self._logged.items() if now - at < LOG_AGAIN_S}
         if reason not in self._logged and len(self._logged) < LOGGED_MAX:
             self._logged[reason] = now
-            log.warning("store unreachable, answering 503: %s", reason)
+            log.warning("store unreachable or damaged, answering 503: %s", reason)

@@ -2,8 +2,8 @@
 
 The comparison finds changes whose messages pub/sub has lost.
 
-Rules: one read for all blogs every HEADS_EVERY_S. Changes no timeline, only starts repairs
-(live/repair.py).
+Rules: each blog is compared once in HEADS_EVERY_S, COMPARED_AT_ONCE blogs in one read, since one
+read of thousands would delay pages. Changes no timeline, only starts repairs (live/repair.py).
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from liveblog.live.source import Source
 log = logging.getLogger(__name__)
 
 HEADS_EVERY_S: Final = 2.0
+COMPARED_AT_ONCE: Final = 100  # blogs in one read; the worker parses the replies within 2 ms
 
 StoreState = Literal["up", "down", "lacks", "unheld"]
 
@@ -47,18 +48,25 @@ class StoreWatch:
         self._readable: dict[str, bool] = {}
 
     async def run(self) -> None:
-        """Compare all blogs with the store every HEADS_EVERY_S seconds; until cancelled."""
-        while True:
-            await self._compare_all()
-            await asyncio.sleep(HEADS_EVERY_S)
+        """Compare each blog with the store once in HEADS_EVERY_S seconds; until cancelled.
 
-    async def _compare_all(self) -> None:
-        held = list(self._blogs)
+        A round reads the blogs in parts, at even intervals. Without blogs, a round is one read,
+        which shows whether the store answers.
+        """
+        while True:
+            held = list(self._blogs)
+            starts = range(0, len(held) or 1, COMPARED_AT_ONCE)
+            for start in starts:
+                await self._compare_some(held[start : start + COMPARED_AT_ONCE])
+                await asyncio.sleep(HEADS_EVERY_S / len(starts))
+            self._readable = {s: it for s, it in self._readable.items() if s in self._blogs}
+
+    async def _compare_some(self, held: list[str]) -> None:
         try:
             heads = await self._source.heads(held)
         except StoreDown as error:
             self._note_store(f"all of it: {error}")
-            self._note_readable({})
+            self._readable.clear()
             return
         self.seen = True
         self._note_store(heads.unreachable)
@@ -90,7 +98,7 @@ class StoreWatch:
         for slug, is_readable in readable.items():
             if self.up and not is_readable and self._readable.get(slug, True):
                 log.error("blog %s: its data in the store is corrupt", slug)
-        self._readable = readable
+        self._readable |= readable
 
     def state_of(self, slug: str) -> StoreState:
         """Return the store's state for a blog.

@@ -7,6 +7,7 @@ Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
 
 from liveblog.store.blogs import Blogs
+from liveblog.store.damage import DamageLog
 from liveblog.store.due import DueEntries
 from liveblog.store.entries import Entries
 from liveblog.store.eraser import Eraser
@@ -22,8 +23,9 @@ class Broker:
     """
 
     def __init__(self, nodes: Nodes, *, wait_for_replica: bool = False) -> None:
-        self.blogs = Blogs(nodes)
-        self.entries = Entries(nodes)
+        damage = DamageLog()
+        self.blogs = Blogs(nodes, damage)
+        self.entries = Entries(nodes, damage)
         self.writes = Writes(nodes, self.blogs, wait_for_replica)
         self.source = StoreSource(nodes, self.blogs, self.entries)
         self.due = DueEntries(nodes, self.blogs)

@@ -2,63 +2,114 @@
 
 An entry's `order` is the offset of its first publication; it sorts the entries of a page.
 
-Rules: writes nothing.
+Rules: writes nothing. One damaged record never hides the others: a `DamagedEntry` takes its place,
+and the log names it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from liveblog.blog.model import REVISIONS_MAX, Entry, Position
-from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
+import msgspec
+from redis.exceptions import ResponseError
+
+from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position
+from liveblog.blog.problem import Damaged
+from liveblog.store.client import Pipeline
+from liveblog.store.codec import (
+    DECODE_ERRORS,
+    StoredEntry,
+    decode_draft,
+    decode_entry,
+    decode_published,
+    entry_id,
+    index_number,
+    key,
+)
+from liveblog.store.damage import DamageLog
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
 
 BATCH: Final = 500  # the most records in one reply of the store
 REVISIONS_AT_ONCE: Final = 50
+Listed = list[tuple[bytes, float]]  # members of an index, and their scores
 
 
 @dataclass
 class Entries:
-    """Reads entries. Each method raises StoreDown, and Damaged for a corrupt record."""
+    """Reads entries. Each method raises StoreDown, and Damaged for a key of a wrong type."""
 
     nodes: Nodes
+    damage: DamageLog = field(default_factory=DamageLog)
 
     @queries_store
     async def stored(self, slug: str, id: str) -> StoredEntry | None:
         """Return an entry: published, a draft, or the tombstone of a deleted one.
 
-        Return None for an id that was never used.
+        Return a DamagedEntry for a record that is missing or does not decode. Return None for an id
+        that was never used.
         """
         pipeline = self.nodes.at(slug).pipeline(transaction=True)
         pipeline.hget(key(slug, "entries"), id)
         pipeline.hget(key(slug, "drafts"), id)
+        pipeline.execute_command("ZSCORE", key(slug, "changed"), id)
+        pipeline.execute_command("ZSCORE", key(slug, "order"), id)
         pipeline.llen(key(slug, f"rev:{id}"))
-        entry, draft, revisions = await pipeline.execute()
-        raw = entry or draft
-        return StoredEntry(decode_entry(raw), raw, revisions) if raw else None
+        raw, draft, offset, order, revisions = await _replies(pipeline)
+        if raw is None and draft is not None:
+            entry = decode_draft(draft, id)
+        elif raw is None and offset is None and order is None:
+            return None
+        else:
+            entry = decode_published(raw, id, _number(offset), _number(order))
+            if isinstance(entry, DamagedEntry) and entry.offset is not None:
+                # No index has the order of a deleted entry. An order is never above the offset.
+                order = min(entry.order or entry.offset, entry.offset)
+                entry = msgspec.structs.replace(entry, order=order)
+        self.damage.entries(slug, [entry])
+        return StoredEntry(entry, draft if raw is None else raw, revisions)
 
     @queries_store
     async def published(self, slug: str, id: str) -> Entry | None:
-        """Return a published entry, or a deleted one's tombstone; None if never published."""
+        """Return a published entry, or a deleted one's tombstone; None if never published.
+
+        Return a DamagedEntry for a record that does not decode.
+        """
         raw = await self.nodes.at(slug).hget(key(slug, "entries"), id)
-        return decode_entry(raw) if raw else None
+        if raw is None:
+            return None
+        entry = decode_published(raw, id)
+        if isinstance(entry, DamagedEntry):
+            stored = await self.stored(slug, id)
+            return stored.entry if stored else None
+        return entry
 
     @queries_store
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
         """Return an earlier revision of an entry. Without `revision`, return the newest of them.
 
-        Return None when the store does not keep that revision.
+        Return None when the store does not keep that revision. Damaged revisions are skipped, but
+        for the newest: instead of it, an older text must not be published. Then raises Damaged.
         """
         for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
             end = start + REVISIONS_AT_ONCE - 1
             raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
-            for entry in map(decode_entry, raws):
-                if revision in (None, entry.revision):
+            for raw in raws:
+                entry = self._revision(slug, id, raw)
+                if not entry and revision is None:
+                    raise Damaged(f"The newest earlier revision of entry {id} is damaged.")
+                if entry and revision in (None, entry.revision):
                     return entry
             if len(raws) < REVISIONS_AT_ONCE:
                 break
         return None
+
+    def _revision(self, slug: str, id: str, raw: bytes) -> Entry | None:
+        try:
+            return decode_entry(raw)
+        except DECODE_ERRORS:
+            self.damage.note(slug, f"a revision of entry {id}", "it does not decode")
+            return None
 
     @queries_store
     async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
@@ -84,34 +135,74 @@ class Entries:
         When `order` is None, return the newest entries.
         """
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
-        ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
-        return await self.by_id(slug, ids)
+        listed = await redis.zrevrangebyscore(
+            key(slug, "order"), top, "-inf", 0, limit, withscores=True
+        )
+        return await self.listed(slug, listed)
 
     @queries_store
     async def above(self, slug: str, order: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries first published after offset `order`, the oldest first."""
         redis = self.nodes.at(slug)
-        ids = await redis.zrangebyscore(key(slug, "order"), f"({order}", "+inf", 0, limit)
-        return await self.by_id(slug, ids)
+        listed = await redis.zrangebyscore(
+            key(slug, "order"), f"({order}", "+inf", 0, limit, withscores=True
+        )
+        return await self.listed(slug, listed)
 
     @queries_store
     async def drafts(self, slug: str) -> list[Entry]:
         """Return every entry that is not published, the newest edit first.
 
-        Leaves out tombstones and corrupt records.
+        Leaves out tombstones. Damaged entries come last.
         """
         raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
-        drafts = [decode_draft(slug, id, raw) for id, raw in raws.items()]
-        living = [draft for draft in drafts if draft and not draft.deleted]
+        drafts = [decode_draft(raw, id) for it, raw in raws.items() if (id := entry_id(it))]
+        self.damage.entries(slug, drafts)
+        self.damage.members(slug, "drafts", [it for it in raws if not entry_id(it)])
+        living = [it for it in drafts if not it.deleted or isinstance(it, DamagedEntry)]
         return sorted(living, key=lambda e: (e.updated_at, e.id), reverse=True)
 
-    async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:
-        """Return the published entries with these ids, in the order of `ids`, without unknown ids.
+    async def listed(self, slug: str, listed: Listed) -> list[Entry]:
+        """Return the entries of an index by order, a DamagedEntry for each damaged record.
 
         Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
         """
-        found: list[Entry] = []
-        for i in range(0, len(ids), BATCH):
-            raws = await self.nodes.at(slug).hmget(key(slug, "entries"), ids[i : i + BATCH])
-            found += [decode_entry(raw) for raw in raws if raw]
+        orders = {id: index_number(score) for it, score in listed if (id := entry_id(it))}
+        self.damage.members(slug, "order", [it for it, _ in listed if not entry_id(it)])
+        found = await self.by_id(slug, orders)
+        self.damage.entries(slug, found)
         return found
+
+    async def by_id(self, slug: str, orders: Mapping[str, int | None]) -> list[Entry]:
+        """Return published entries, a DamagedEntry for each damaged record.
+
+        `orders`: the ids, with the order of each in the index, None if that was not read. Raises
+        RedisError. Call it only from methods with `@queries_store`, which translates errors.
+        """
+        found: list[Entry] = []
+        ids = [*orders]
+        for i in range(0, len(ids), BATCH):
+            some = ids[i : i + BATCH]
+            # One transaction, since a record must be compared with the index of the same moment.
+            pipeline = self.nodes.at(slug).pipeline(transaction=True)
+            pipeline.hmget(key(slug, "entries"), *some)
+            pipeline.execute_command("ZMSCORE", key(slug, "changed"), *some)
+            raws, scores = await pipeline.execute()
+            found += [
+                decode_published(raw, id, _number(score), orders[id])
+                for id, raw, score in zip(some, raws, scores, strict=True)
+            ]
+        return found
+
+
+async def _replies(pipeline: Pipeline) -> Sequence[Any]:
+    """Return the replies of `stored`; a list of revisions of a wrong type counts as no revision."""
+    *replies, revisions = await pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return *replies, 0 if isinstance(revisions, ResponseError) else revisions
+
+
+def _number(score: float | None) -> int | None:
+    return None if score is None else index_number(score)

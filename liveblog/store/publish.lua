@@ -35,10 +35,14 @@ local NAMES = { "blog", "chain", "entries", "changed", "order", "marked", "draft
 local TYPES = { "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "list", "string" }
 
 local key, arg = {}, {}
+local has_damaged_history = false -- it must not keep its entry from being deleted or taken down
 for i, name in ipairs(NAMES) do
   local kind = redis.call("TYPE", KEYS[i]).ok
   if kind ~= "none" and kind ~= TYPES[i] then
-    return redis.error_reply("WRONGTYPE " .. KEYS[i] .. " is a " .. kind)
+    if name ~= "rev" then
+      return redis.error_reply("WRONGTYPE " .. KEYS[i] .. " is a " .. kind)
+    end
+    has_damaged_history = true
   end
   key[name] = KEYS[i]
 end
@@ -156,6 +160,9 @@ if not is_header then
     redis.call("ZADD", key.marked, order, arg.id)
   else
     redis.call("ZREM", key.marked, arg.id)
+  end
+  if has_damaged_history then
+    redis.call("DEL", key.rev)
   end
   if arg.history == "push" then
     redis.call("LPUSH", key.rev, stored)

@@ -23,6 +23,7 @@ Real servers and stores (tests/integration):
 - `counting`: a worker without readers, for tests of metrics
 - `stores`: Valkey or Redis as the store; `clusters`: clusters and sentinels
 - `contents`: all keys and values of a store
+- `bulk`: thousands of blogs, copied within the store; `crowd`: a reader on each, in another process
 - `preload`: C libraries that slow a disk down or shift a clock
 - `readers`: readers by every transport; `forms`: what the desk's forms send without scripts
 - `raw`: bytes on a socket; `direct`: servers and readers for tests of live/direct.py

@@ -128,13 +128,13 @@ MUTANTS: Final = [
     Mutant(
         "a changed entry keeps its HTML",
         "live.cache",
-        "self._articles.pop(id_of(record), None)",
+        "self._uncount(self._articles.drop(id_of(record)))",
         "self._articles.get(id_of(record))",
     ),
     Mutant(
         "a replaced state is shown with the old HTML",
         "live.cache",
-        "self.clear()\n        self._pieces.clear()\n        self._articles.clear()",
+        "self.evict()\n        self._pieces.clear()",
         "self.clear()\n        self._pieces.clear()",
     ),
     Mutant(

@@ -14,9 +14,13 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
+from measure import many
+
 Figures = AsyncIterator[Figure]
 
-PARTS: dict[str, Callable[[], Figures]] = {}
+PARTS: dict[str, Callable[[], Figures]] = {
+    "many": many.figures,
+}
 
 
 async def measure(names: list[str]) -> list[Figure]:

@@ -12,12 +12,18 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog.blog.model import Blog, Caller, Entry, Link, Position
+from liveblog.blog.model import Blog, Caller, DamagedEntry, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
+from liveblog.editors.results import (
+    BlogResult,
+    DeleteResult,
+    EntryPage,
+    EntryResult,
+    RevisionConflict,
+)
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -108,6 +114,7 @@ class RecordingPublishing:
     blog_is: Blog = BLOG
     entry_is: Entry = ENTRY
     unpublished_are: list[Entry] = field(default_factory=lambda: [DRAFT])
+    damaged_are: list[str] = field(default_factory=list)
 
     def _record(self, *call: Any) -> None:
         self.calls.append(call)
@@ -122,10 +129,8 @@ class RecordingPublishing:
             raise self.read_problem
         return BlogResult(self.blog_is, AT)
 
-    async def shown(
-        self, caller: Caller, slug: str, before: Any, limit: int
-    ) -> tuple[list[EntryResult], str | None]:
-        return [EntryResult(self.entry_is, AT)], None
+    async def shown(self, caller: Caller, slug: str, before: Any, limit: int) -> EntryPage:
+        return EntryPage([EntryResult(self.entry_is, AT)], None, self.damaged_are)
 
     async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
         return [*self.unpublished_are]
@@ -695,6 +700,18 @@ def test_a_scheduled_entry_is_overdue_when_its_time_has_passed(
 ) -> None:
     browser.publishing.unpublished_are = [replace(DRAFT, status="scheduled", publish_at=at)]
     assert label in browser.get("/desk/blogs/moon").text
+
+
+def test_damaged_entries_are_named_with_what_the_role_may_do(browser: Browser) -> None:
+    assert "cannot be read" not in browser.get("/desk/blogs/moon").text
+    browser.publishing.unpublished_are = [DRAFT, DamagedEntry(id="e00000000000d")]
+    browser.publishing.damaged_are = ["e00000000000p"]
+    page = browser.get("/desk/blogs/moon").text
+    assert "2 entries cannot be read" in page
+    for id in ("e00000000000d", "e00000000000p"):
+        assert f"/desk/blogs/moon/entries/{id}/delete" in page
+    browser.sign_in("cleo")
+    assert "e00000000000p/delete" not in browser.get("/desk/blogs/moon").text
 
 
 def test_a_contributor_sees_only_the_buttons_of_the_role(browser: Browser) -> None:
