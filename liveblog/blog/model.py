@@ -88,7 +88,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.timezone[:100]!r} is not a time zone of the IANA database")
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry's current revision, as stored; a tombstone (no text) if `deleted` is True."""
 
     id: EntryId
@@ -115,7 +115,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     revisions_erased: Count = 0
 
 
-class DamagedEntry(Entry, frozen=True, kw_only=True):
+class DamagedEntry(Entry, frozen=True, kw_only=True, gc=False):
     """Stands for an entry whose record in the store does not decode.
 
     To readers the entry is deleted. Only the values in the store's indexes are known: id, `offset`

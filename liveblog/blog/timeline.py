@@ -20,9 +20,9 @@ KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind
 MISSED_MAX: Final = 200  # a reader that missed more entries than this starts over from the page
 TRIM_EVERY: Final = 100  # changes between two calls of `_trim`, which visits all entries
 
-# Estimates of memory: an entry without its texts but with its places in the indexes, and a check.
-ENTRY_BYTES: Final = 700
-CHECK_BYTES: Final = 150
+# The memory of an entry without its long texts, but with its places in the indexes: an estimate.
+ENTRY_BYTES: Final = 600
+CHECK_BYTES: Final = 8
 
 Record = Blog | Entry
 Applying = Literal["applied", "ignored", "gap", "foreign"]
@@ -84,6 +84,45 @@ def id_of(record: Record) -> str:
     return record.id if isinstance(record, Entry) else BLOG_ID
 
 
+class _Checks:
+    """The checks of consecutive offsets, 8 hex digits each in one string: it takes little memory.
+
+    `last` is the offset of the last check.
+    """
+
+    __slots__ = ("_first", "_text")
+
+    def __init__(self, text: str, last: int) -> None:
+        self._text, self._first = text, last - len(text) // CHECK_BYTES + 1
+
+    def get(self, offset: int) -> str | None:
+        at = (offset - self._first) * CHECK_BYTES
+        return self._text[at : at + CHECK_BYTES] or None if at >= 0 else None
+
+    def __getitem__(self, offset: int) -> str:
+        check = self.get(offset)
+        if check is None:
+            raise KeyError(offset)
+        return check
+
+    def extend(self, since: int, checks: str) -> None:
+        """Put the checks of the offsets after `since` behind those up to `since`."""
+        kept = (since + 1 - self._first) * CHECK_BYTES
+        if kept < 0:
+            self._text, self._first = checks, since + 1
+        else:
+            self._text = self._text[:kept] + checks
+
+    def trim(self, floor: int) -> None:
+        """Drop the checks of the offsets below `floor`."""
+        if floor > self._first:
+            self._text = self._text[(floor - self._first) * CHECK_BYTES :]
+            self._first = floor
+
+    def __len__(self) -> int:
+        return len(self._text) // CHECK_BYTES
+
+
 class Timeline:
     """Keeps a blog's newest, pinned and key entries, and its recent changes, at one position.
 
@@ -102,8 +141,7 @@ class Timeline:
         self.blog = snapshot.blog
         held_checks = len(snapshot.checks) // 8
         self.floor = max(snapshot.base, self.offset - min(KEPT_CHANGES, held_checks - 1))
-        first = self.offset - held_checks + 1
-        self._checks = {first + i: snapshot.checks[8 * i : 8 * i + 8] for i in range(held_checks)}
+        self._checks = _Checks(snapshot.checks, self.offset)
         self._base = snapshot.base
         self.window = snapshot.window
         self._records: dict[str, Entry] = {}
@@ -217,8 +255,7 @@ class Timeline:
         for record in changes.records:
             if (record.offset or 0) > self.offset:  # older records are in the timeline already
                 self._put(record)
-        for i in range(changes.position.offset - changes.since):
-            self._checks[changes.since + 1 + i] = changes.checks[8 * i : 8 * i + 8]
+        self._checks.extend(changes.since, changes.checks)
         self.offset = changes.position.offset
         if self.offset >= self._trim_at:
             self._trim()
@@ -275,7 +312,7 @@ class Timeline:
         """
         self._trim_at = self.offset + TRIM_EVERY
         self.floor = max(self.floor, self._base, self.offset - KEPT_CHANGES)
-        self._checks = {n: check for n, check in self._checks.items() if n >= self.floor}
+        self._checks.trim(self.floor)
         self._recent = {id: n for id, n in self._recent.items() if n > self.floor}
         if len(self._orders) > WINDOW:
             self.window = max(self.window, self._orders[-WINDOW])
