@@ -28,7 +28,7 @@ from liveblog.live.roster import SLOTS, Roster
 from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source
 
-BLOG_BYTES: Final = 9_000  # memory of a blog's parts and its subscription, without any entry
+BLOG_BYTES: Final = 7_500  # memory of a blog's parts and its subscription, without any entry
 
 
 class Shared(Protocol):
