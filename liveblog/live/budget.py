@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from liveblog.live.reader import AnyReader
 from liveblog.live.shared import Counts
 
-CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # limit for the frames and pages of all blogs
+CACHED_BYTES_MAX: Final = 48 * 1024 * 1024  # limit for the frames and pages of all blogs
 
 
 class ReadersBehind(Protocol):
