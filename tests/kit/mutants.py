@@ -74,8 +74,8 @@ MUTANTS: Final = [
     Mutant(
         "a deleted entry stays on the page",
         "blog.timeline",
-        "if entry.deleted and listed:",
-        "if entry.deleted and not order:",
+        "if entry.deleted:\n            self._unlist(order)",
+        "if entry.deleted and not order:\n            self._unlist(order)",
     ),
     Mutant(
         "a joining reader is counted as having what it missed",
