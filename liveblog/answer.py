@@ -117,6 +117,15 @@ class Answer:
         """The memory of the body and of a copy for each coding; no copy is larger than the body."""
         return len(self.body) * (1 if self._is_small else 1 + len(_COMPRESS))
 
+    @property
+    def bytes_likely(self) -> int:
+        """The memory of the body and its copies, as far as known.
+
+        A coding that was not requested yet is taken to be as large as the one that was.
+        """
+        made = [len(it.body) for name, it in self._coded.items() if name != IDENTITY]
+        return len(self.body) + len(_COMPRESS) * max(made) if made else self.bytes_max
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         coding = IDENTITY if self._is_small else best_coding(_given(scope, b"accept-encoding"))

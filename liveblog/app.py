@@ -133,6 +133,7 @@ def _release() -> tuple[str, Assets]:
 def _hub_settings(settings: Settings, version: str) -> HubSettings:
     return HubSettings(
         heartbeat_s=settings.heartbeat_s,
+        blogs_bytes_max=settings.blogs_bytes_max,
         blogs_max=settings.blogs_max,
         held_bytes_max=settings.held_bytes_max,
         base_url=settings.site_url,

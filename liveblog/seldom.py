@@ -29,7 +29,8 @@ class Seldom:
     def may(self, thing: str) -> bool:
         """Return whether `thing` may be logged now, and note that it is."""
         now = self._now()
-        self._allowed = {it: at for it, at in self._allowed.items() if now - at < AGAIN_S}
+        if len(self._allowed) >= self._things_max or thing in self._allowed:
+            self._allowed = {it: at for it, at in self._allowed.items() if now - at < AGAIN_S}
         if thing in self._allowed or len(self._allowed) >= self._things_max:
             return False
         self._allowed[thing] = now

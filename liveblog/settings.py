@@ -170,9 +170,16 @@ class Settings:
         "LIVEBLOG_TLS_KEY", "", "file with the certificate's private key (PEM)",
         shown="none", parse=_file,
     )  # fmt: skip
+    blogs_bytes_max: int = _row(
+        "LIVEBLOG_BLOGS_BYTES_MAX", 268_435_456,
+        "memory that one worker uses for blogs, with their cached frames and pages; above it, "
+        "blogs without readers are dropped from memory, and then readers of further blogs refused",
+        unit="bytes", low=1_048_576, high=1_099_511_627_776,
+    )  # fmt: skip
     blogs_max: int = _row(
-        "LIVEBLOG_BLOGS_MAX", 200, "most blogs that one worker keeps in memory",
-        unit="blogs", low=1, high=100_000,
+        "LIVEBLOG_BLOGS_MAX", 0,
+        "most blogs that one worker keeps in memory; 0: `LIVEBLOG_BLOGS_BYTES_MAX` alone decides",
+        unit="blogs", low=0, high=100_000,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

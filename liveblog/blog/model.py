@@ -88,7 +88,7 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.timezone[:100]!r} is not a time zone of the IANA database")
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry's current revision, as stored; a tombstone (no text) if `deleted` is True."""
 
     id: EntryId
@@ -127,6 +127,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def written_by(self) -> str:
         """The author's name, as editors see it; "" when the author is unknown."""
         return self.author_name or (self.author or "").partition(":")[2]
+
+
+class DamagedEntry(Entry, frozen=True, kw_only=True, gc=False):
+    """Stands for an entry whose record in the store does not decode.
+
+    To readers the entry is deleted. Only the values in the store's indexes are known: id, `offset`
+    and `order`. No record is ever decoded as, or encoded from, this type.
+    """
+
+    deleted: bool = True
 
 
 # Fields of an entry's record that publish.lua sets when it stores the record.

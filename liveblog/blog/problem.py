@@ -18,6 +18,9 @@ PROBLEMS: Final = {
     " in Retry-After.",
     "conflict": "The stored state does not allow this: a name is taken, a blog has ended, or a"
     " status cannot follow another. The detail names the reason.",
+    "damaged": "A record in the store is damaged, so this call cannot be answered. Repeating the"
+    " call does not help. The detail and the server's log name the record. An entry that is damaged"
+    " can be deleted or taken down.",
     "fault": "Internal server error. The server has logged it.",
     "forbidden": "The caller is known but may not do this: the role or the page's origin does not"
     " allow it.",
@@ -46,6 +49,8 @@ PROBLEMS: Final = {
     " in Retry-After.",
     "too-slow": "The body did not arrive in time.",
     "unauthorized": "The request has no valid token or session.",
+    "worker-full": "This server process holds as many blogs as it may, all with readers, or too"
+    " many blogs are being loaded. Repeat the request after the seconds in Retry-After.",
     "unsupported-media-type": "Send the body as application/json, not compressed.",
 }
 
@@ -110,6 +115,13 @@ def conflict(detail: str) -> Problem:
     return Problem(409, "conflict", detail)
 
 
+class WorkerFull(Problem):
+    """The 503 for a blog that this worker does not hold and has no room for."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(503, "worker-full", detail, retry_after_s=5)
+
+
 def http_error(status: int, detail: str) -> Problem:
     """Return the problem for an error that the web framework raised."""
     return Problem(status, _OF_STATUS.get(status, "http"), detail)
@@ -151,7 +163,10 @@ class StoreRefuses(StoreDown):
 
 
 class Damaged(StoreDown):
-    """The store returned a corrupt record. Other records of the store may still be readable."""
+    """A record in the store is damaged. Other records of the store may still be readable.
+
+    The text is shown to the caller: it names the record, and has nothing of its content.
+    """
 
 
 class UnusableStore(Exception):

@@ -9,6 +9,7 @@ Rules: no I/O, no clock, no await. `apply` only moves forward, and ignores chang
 
 from bisect import bisect_left, insort
 from itertools import islice
+from sys import getsizeof
 from typing import Final, Literal, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
@@ -18,6 +19,10 @@ MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in
 KEPT_CHANGES: Final = 1_000  # a reader that is at most this many changes behind can catch up
 MISSED_MAX: Final = 200  # a reader that missed more entries than this starts over from the page
 TRIM_EVERY: Final = 100  # changes between two calls of `_trim`, which visits all entries
+
+# The memory of an entry without its long texts, but with its places in the indexes: an estimate.
+ENTRY_BYTES: Final = 450
+CHECK_BYTES: Final = 8
 
 Record = Blog | Entry
 Applying = Literal["applied", "ignored", "gap", "foreign"]
@@ -79,6 +84,45 @@ def id_of(record: Record) -> str:
     return record.id if isinstance(record, Entry) else BLOG_ID
 
 
+class _Checks:
+    """The checks of consecutive offsets, 8 hex digits each in one string: it takes little memory.
+
+    `last` is the offset of the last check.
+    """
+
+    __slots__ = ("_first", "_text")
+
+    def __init__(self, text: str, last: int) -> None:
+        self._text, self._first = text, last - len(text) // CHECK_BYTES + 1
+
+    def get(self, offset: int) -> str | None:
+        at = (offset - self._first) * CHECK_BYTES
+        return self._text[at : at + CHECK_BYTES] or None if at >= 0 else None
+
+    def __getitem__(self, offset: int) -> str:
+        check = self.get(offset)
+        if check is None:
+            raise KeyError(offset)
+        return check
+
+    def extend(self, since: int, checks: str) -> None:
+        """Put the checks of the offsets after `since` behind those up to `since`."""
+        kept = (since + 1 - self._first) * CHECK_BYTES
+        if kept < 0:
+            self._text, self._first = checks, since + 1
+        else:
+            self._text = self._text[:kept] + checks
+
+    def trim(self, floor: int) -> None:
+        """Drop the checks of the offsets below `floor`."""
+        if floor > self._first:
+            self._text = self._text[(floor - self._first) * CHECK_BYTES :]
+            self._first = floor
+
+    def __len__(self) -> int:
+        return len(self._text) // CHECK_BYTES
+
+
 class Timeline:
     """Keeps a blog's newest, pinned and key entries, and its recent changes, at one position.
 
@@ -97,8 +141,7 @@ class Timeline:
         self.blog = snapshot.blog
         held_checks = len(snapshot.checks) // 8
         self.floor = max(snapshot.base, self.offset - min(KEPT_CHANGES, held_checks - 1))
-        first = self.offset - held_checks + 1
-        self._checks = {first + i: snapshot.checks[8 * i : 8 * i + 8] for i in range(held_checks)}
+        self._checks = _Checks(snapshot.checks, self.offset)
         self._base = snapshot.base
         self.window = snapshot.window
         self._records: dict[str, Entry] = {}
@@ -114,6 +157,11 @@ class Timeline:
         self._trim()
 
     # -- reading
+
+    def weight(self) -> int:
+        """Return about how many bytes of memory the entries and checks take."""
+        texts = sum(_text_bytes(entry) for entry in self._records.values())
+        return texts + ENTRY_BYTES * len(self._records) + CHECK_BYTES * len(self._checks)
 
     @property
     def position(self) -> Position:
@@ -207,8 +255,7 @@ class Timeline:
         for record in changes.records:
             if (record.offset or 0) > self.offset:  # older records are in the timeline already
                 self._put(record)
-        for i in range(changes.position.offset - changes.since):
-            self._checks[changes.since + 1 + i] = changes.checks[8 * i : 8 * i + 8]
+        self._checks.extend(changes.since, changes.checks)
         self.offset = changes.position.offset
         if self.offset >= self._trim_at:
             self._trim()
@@ -231,18 +278,23 @@ class Timeline:
         if isinstance(record, Blog):
             self.blog = record
         else:
+            was = self._records.get(id)
+            if was and was.order != record.order:  # one of the two records is damaged
+                self._unlist(was.order or 0)
             self._records[id] = record
             self._list(record)
 
     def _list(self, entry: Entry) -> None:
         order = entry.order or 0
-        listed = order in self._by_order
-        if entry.deleted and listed:
-            del self._by_order[order]
-            del self._orders[bisect_left(self._orders, order)]
-        elif not entry.deleted and not listed:
+        if entry.deleted:
+            self._unlist(order)
+        elif order not in self._by_order:
             self._by_order[order] = entry.id
             insort(self._orders, order)
+
+    def _unlist(self, order: int) -> None:
+        if self._by_order.pop(order, None):
+            del self._orders[bisect_left(self._orders, order)]
 
     def _at(self, order: int) -> Entry:
         return self._records[self._by_order[order]]
@@ -260,7 +312,7 @@ class Timeline:
         """
         self._trim_at = self.offset + TRIM_EVERY
         self.floor = max(self.floor, self._base, self.offset - KEPT_CHANGES)
-        self._checks = {n: check for n, check in self._checks.items() if n >= self.floor}
+        self._checks.trim(self.floor)
         self._recent = {id: n for id, n in self._recent.items() if n > self.floor}
         if len(self._orders) > WINDOW:
             self.window = max(self.window, self._orders[-WINDOW])
@@ -273,8 +325,12 @@ class Timeline:
         ]
         for entry in gone:
             del self._records[entry.id]
-            if self._by_order.pop(entry.order or 0, None):
-                del self._orders[bisect_left(self._orders, entry.order or 0)]
+            self._unlist(entry.order or 0)
+
+
+def _text_bytes(entry: Entry) -> int:
+    """Return the memory of an entry's long texts: 1, 2 or 4 bytes for each character."""
+    return getsizeof(entry.body) + getsizeof(entry.body_html)
 
 
 def _is_marked(entry: Entry) -> bool:

@@ -223,10 +223,8 @@ class _Run:
             if step.entry and step.is_new
         }
         for status in PUBLISHED:
-            found, _ = await self._publishing.entries(
-                SYSTEM, self._slug, limit=LIST_MAX, status=status
-            )
-            for entry in (written.entry for written in found):
+            page = await self._publishing.entries(SYSTEM, self._slug, limit=LIST_MAX, status=status)
+            for entry in (written.entry for written in page.entries):
                 if entry.published_at in names:
                     self._ids[names[entry.published_at]] = entry.id
 

@@ -174,14 +174,15 @@ def _blog(call: Call, at: BlogResult, headers: dict[str, str] | None = None) -> 
 
 async def _entries(call: Call) -> Response:
     query = call.request.query_params
-    found, following = await call.publishing.entries(
+    page = await call.publishing.entries(
         call.caller,
         call.slug,
         before=query.get("before") or None,
         limit=_limit(query.get("limit") or str(LIST_DEFAULT), LIST_MAX),
         status=query.get("status") or "published",
     )
-    return _json({"entries": [_entry_json(call, at) for at in found], "next": following})
+    shown = [_entry_json(call, at) for at in page.entries]
+    return _json({"entries": shown, "next": page.before, "damaged": page.damaged})
 
 
 async def _create_entry(call: Call) -> Response:

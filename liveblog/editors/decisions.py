@@ -18,6 +18,7 @@ from liveblog.blog.model import (
     Blog,
     BlogStatus,
     Caller,
+    DamagedEntry,
     Entry,
     EntryStatus,
     Link,
@@ -214,7 +215,7 @@ def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
     """
     erased = entry.revisions_erased
     if takedown and not entry.takedown:
-        erased = revisions + (not entry.deleted)
+        erased = revisions + (not entry.deleted or isinstance(entry, DamagedEntry))
     return Entry(
         id=entry.id,
         revision=entry.revision,

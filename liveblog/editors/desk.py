@@ -151,7 +151,8 @@ class _Blogs:
         slug = request.path_params["slug"]
         at = await self._publishing.blog(caller, slug)
         before = request.query_params.get("before")
-        shown, older = await self._publishing.shown(caller, slug, before, ENTRIES)
+        page = await self._publishing.shown(caller, slug, before, ENTRIES)
+        unpublished = await self._publishing.unpublished(caller, slug)
         stored = FormView(forms.header_values(at.blog))
         given = {"compose": FormView(), "header": stored, "end": stored, **rejected}
         html = self._pages.desk(
@@ -159,22 +160,17 @@ class _Blogs:
             editor=caller,
             blog=at.blog,
             position=at.position,
-            entries=[it.entry for it in shown],
+            entries=[it.entry for it in page.entries],
             before=before,
-            older=older,
-            held=await self._unpublished(caller, slug),
+            older=page.before,
+            held=_in_order(unpublished),
+            damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             notice=_notice(request),
             undo=_undo(request),
             now=self._now_ms(),
             **given,
         )
         return page_response(html, status)
-
-    async def _unpublished(self, caller: Caller, slug: str) -> list[Entry]:
-        """Return unpublished entries: submissions, then scheduled ones by time, then drafts."""
-        entries = await self._publishing.unpublished(caller, slug)
-        entries.sort(key=lambda it: (_RANK[it.status], it.publish_at or 0))
-        return entries[:UNPUBLISHED_MAX]
 
     async def edit(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
@@ -307,6 +303,16 @@ class _Entries:
             "entry", editor=caller, blog=blog, entry=entry, form=form, theirs=theirs or {}
         )
         return page_response(html, status)
+
+
+def _in_order(unpublished: list[Entry]) -> list[Entry]:
+    """Return unpublished entries: submissions, then scheduled ones by time, then drafts.
+
+    Damaged ones, which are marked as deleted, are left out.
+    """
+    living = [it for it in unpublished if not it.deleted]
+    living.sort(key=lambda it: (_RANK[it.status], it.publish_at or 0))
+    return living[:UNPUBLISHED_MAX]
 
 
 # -- redirects and notices -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 from starlette.responses import Response
 
-from liveblog.blog.problem import Problem, StoreDown, StoreRefuses
+from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,9 @@ class Problems:
         """Return the problem that a caller gets for StoreDown, and log the reason."""
         if isinstance(error, StoreRefuses):
             return self._refusal(error)
+        if isinstance(error, Damaged):
+            self._log("store has damaged records, answering 503: %s", error)
+            return Problem(503, "damaged", str(error))
         self._log("store unreachable, answering 503: %s", error)
         detail = (
             "The store is unreachable. The request may or may not have been stored. Repeat it with"

@@ -23,10 +23,11 @@ from liveblog.blog.model import (
     SYSTEM,
     Blog,
     Caller,
+    DamagedEntry,
     Entry,
     new_id,
 )
-from liveblog.blog.problem import Problem, conflict, invalid, not_found
+from liveblog.blog.problem import Damaged, Problem, conflict, invalid, not_found
 from liveblog.editors import decisions
 from liveblog.editors.decisions import (
     MARKS,
@@ -41,6 +42,7 @@ from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import (
     BlogResult,
     DeleteResult,
+    EntryPage,
     EntryResult,
     Results,
     RevisionConflict,
@@ -124,7 +126,7 @@ class Publishing:
         before: str | None = None,
         limit: int = 50,
         status: str = "published",
-    ) -> tuple[list[EntryResult], str | None]:
+    ) -> EntryPage:
         """Return a page of entries, newest first, and the id for `before` of the next page.
 
         Published and retracted entries are ordered by publication, others by their last edit. A
@@ -137,15 +139,13 @@ class Publishing:
             page = await self._reading.published(slug, before, limit, (status,))
         else:
             raise invalid(("/status", f"must be one of {', '.join((*UNPUBLISHED, *PUBLISHED))}"))
-        return await self._reading.results(slug, page.entries), page.before
+        return await self._reading.page(slug, page)
 
-    async def shown(
-        self, caller: Caller, slug: str, before: str | None, limit: int
-    ) -> tuple[list[EntryResult], str | None]:
+    async def shown(self, caller: Caller, slug: str, before: str | None, limit: int) -> EntryPage:
         """Return a page as `entries` does, but with published and retracted entries together."""
         await self._reading.blog(caller, slug)
         page = await self._reading.published(slug, before, limit, PUBLISHED)
-        return await self._reading.results(slug, page.entries), page.before
+        return await self._reading.page(slug, page)
 
     async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
         """Return the unpublished entries that the caller may read, the newest edit first."""
@@ -278,7 +278,7 @@ class Publishing:
             decisions.check_owns(caller, stored.entry, "delete")
             return await self._delete_write(slug, stored, takedown, call)
 
-        outcome = await self._alter(caller, slug, id, call, decide)
+        outcome = await self._alter(caller, slug, id, call, decide, or_damaged=True)
         if takedown:
             await self._eraser.request(slug, again=outcome.is_replay)
         return await self._results.delete(slug, outcome)
@@ -312,6 +312,8 @@ class Publishing:
         nothing when another worker was first, the entry was edited, or the blog has ended.
         """
         stored = await self._entries.stored(slug, id)
+        if stored and isinstance(stored.entry, DamagedEntry):
+            raise Damaged(f"The entry {id} is damaged.")
         if not stored or stored.entry.status != "scheduled" or stored.entry.deleted:
             await self._due.unschedule(slug, id, stored.raw if stored else None)
             return False
@@ -337,7 +339,14 @@ class Publishing:
             patch["body_html"] = await self._renderer.html(patch["body"], "/body")
 
     async def _alter(
-        self, caller: Caller, slug: str, id: str, call: CallKey, decide: Decide
+        self,
+        caller: Caller,
+        slug: str,
+        id: str,
+        call: CallKey,
+        decide: Decide,
+        *,
+        or_damaged: bool = False,
     ) -> Outcome[Entry]:
         """Read an entry, decide and commit; retry while other writes are faster.
 
@@ -347,7 +356,7 @@ class Publishing:
         """
 
         async def attempt() -> Outcome[Entry]:
-            stored = await self._reading.entry(caller, slug, id)
+            stored = await self._reading.entry(caller, slug, id, or_damaged=or_damaged)
             if first := await self._writes.remembered(slug, call):
                 return first
             write = await decide(stored)
@@ -370,7 +379,9 @@ class Publishing:
         tomb = decisions.tombstone(was, stored.revisions, takedown=takedown)
         history: Literal["push", "erase", ""] = "erase" if takedown else "push"
         write = entry_write(stored, tomb, call)
-        if was.deleted:
+        if isinstance(was, DamagedEntry):
+            history = "erase" if takedown else ""  # no revision: the record cannot be restored
+        elif was.deleted:
             [position] = await self._entries.positions(slug, [was])
             write = unnumbered(write, tomb, position)
             history = "erase" if takedown else ""

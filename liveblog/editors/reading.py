@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, get_args
 
-from liveblog.blog.model import Blog, BlogStatus, Caller, Entry, is_entry_id, is_slug
-from liveblog.blog.problem import invalid, not_found
+from liveblog.blog.model import (
+    Blog,
+    BlogStatus,
+    Caller,
+    DamagedEntry,
+    Entry,
+    is_entry_id,
+    is_slug,
+)
+from liveblog.blog.problem import Damaged, invalid, not_found
 from liveblog.editors.decisions import is_readable
-from liveblog.editors.results import EntryResult
+from liveblog.editors.results import EntryPage, EntryResult
 from liveblog.store.blogs import BlogPage, Blogs
 from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
@@ -24,10 +32,14 @@ SCANNED_MAX: Final = 2_000  # entries read for one page of a list
 
 
 class Page(NamedTuple):
-    """A page of a list, and the value of `before` for the next page; None on the last page."""
+    """A page of a list, and the value of `before` for the next page; None on the last page.
+
+    `damaged` has the ids of the entries that were found for this page and cannot be read.
+    """
 
     entries: list[Entry]
     before: str | None
+    damaged: list[str] = []  # noqa: RUF012 - a tuple's field; never altered
 
 
 @dataclass(frozen=True)
@@ -104,21 +116,28 @@ class Reading:
             raise not_found(f"There is no blog {slug[:80]!r} that you may see.")
         return stored
 
-    async def entry(self, caller: Caller, slug: str, id: str) -> StoredEntry:
+    async def entry(
+        self, caller: Caller, slug: str, id: str, *, or_damaged: bool = False
+    ) -> StoredEntry:
         """Return the record of an entry: published, unpublished, or the tombstone of a deleted one.
 
         Raises 404 when it does not exist. A contributor gets 404 for another author's unpublished
-        entry.
+        entry. With `or_damaged`, return a DamagedEntry, too; else raise Damaged for it.
         """
         stored = await self._entries.stored(slug, id) if is_entry_id(id) else None
         if not stored or not is_readable(caller, stored.entry):
             raise not_found(f"There is no entry {id[:40]!r} in this blog that you may see.")
+        if isinstance(stored.entry, DamagedEntry) and not or_damaged:
+            raise Damaged(f"The entry {id} is damaged. It can be deleted or taken down.")
         return stored
 
     async def results(self, slug: str, entries: Sequence[Entry]) -> list[EntryResult]:
         """Return each entry with the position of its last change."""
         positions = await self._entries.positions(slug, entries)
         return [EntryResult(e, p) for e, p in zip(entries, positions, strict=True)]
+
+    async def page(self, slug: str, page: Page) -> EntryPage:
+        return EntryPage(await self.results(slug, page.entries), page.before, page.damaged)
 
     async def published(
         self, slug: str, before: str | None, limit: int, statuses: Sequence[str]
@@ -131,16 +150,19 @@ class Reading:
         """
         order = await self._order_of(slug, before) if before else None
         found: list[Entry] = []
+        read: list[Entry] = []
         for _ in range(0, SCANNED_MAX, LIST_MAX):
             batch = await self._entries.below(slug, order, LIST_MAX)
+            read += batch
             # An entry may have been deleted since its id was read.
             found += [it for it in batch if it.status in statuses and not it.deleted]
             if len(found) > limit:
-                return Page(found[:limit], found[limit - 1].id)
+                last = found[limit - 1]
+                return Page(found[:limit], last.id, _damaged(read, last.order))
             if len(batch) < LIST_MAX:
-                return Page(found, None)
+                return Page(found, None, _damaged(read))
             order = batch[-1].order
-        return Page(found, batch[-1].id)
+        return Page(found, batch[-1].id, _damaged(read))
 
     async def _order_of(self, slug: str, id: str) -> int:
         entry = await self._entries.published(slug, id) if is_entry_id(id) else None
@@ -149,7 +171,10 @@ class Reading:
         return entry.order
 
     async def drafts(self, caller: Caller, slug: str) -> list[Entry]:
-        """Return the unpublished entries that the caller may read, the newest edit first."""
+        """Return the unpublished entries that the caller may read, the newest edit first.
+
+        Damaged ones come last; only callers that may read everybody's drafts get them.
+        """
         drafts = await self._entries.drafts(slug)
         return [draft for draft in drafts if is_readable(caller, draft)]
 
@@ -160,10 +185,21 @@ class Reading:
 
         Raises 422 when `before` is not the id of an unpublished entry with this status.
         """
-        drafts = [draft for draft in await self.drafts(caller, slug) if draft.status == status]
+        everyone = await self.drafts(caller, slug)
+        drafts = [it for it in everyone if it.status == status and not it.deleted]
         if before:
             at = next((i for i, draft in enumerate(drafts) if draft.id == before), None)
             if at is None:
                 raise invalid(("/before", f"is not the id of an entry that is {status} now"))
             drafts = drafts[at + 1 :]
-        return Page(drafts[:limit], drafts[limit - 1].id if len(drafts) > limit else None)
+        following = drafts[limit - 1].id if len(drafts) > limit else None
+        return Page(drafts[:limit], following, _damaged(everyone))
+
+
+def _damaged(read: Sequence[Entry], down_to: int | None = None) -> list[str]:
+    """Return the ids of the damaged entries; with `down_to`, only of those at or above this order.
+
+    The others are found again for the next page.
+    """
+    lowest = down_to or 0
+    return [it.id for it in read if isinstance(it, DamagedEntry) and (it.order or 0) >= lowest]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from liveblog.blog.model import Blog, Entry, Position
+from liveblog.blog.model import Blog, DamagedEntry, Entry, Position
 from liveblog.blog.problem import Damaged, Problem
 from liveblog.editors.decisions import gone
 from liveblog.store.blogs import Blogs
@@ -33,6 +33,14 @@ class EntryResult(NamedTuple):
     position: Position | None
     status: int = 200
     replayed: bool = False
+
+
+class EntryPage(NamedTuple):
+    """A page of a list, the `before` of the next page, and the ids of the damaged entries."""
+
+    entries: list[EntryResult]
+    before: str | None
+    damaged: list[str]
 
 
 class RevisionConflict(Problem):
@@ -73,7 +81,7 @@ class Results:
             return BlogResult(outcome.record, outcome.position, outcome.status)
         stored = await self._blogs.read(slug)
         if not stored or not outcome.position:
-            raise Damaged(f"the store returned a corrupt record of blog {slug}")
+            raise Damaged(f"The header of the blog {slug} is damaged.")
         return BlogResult(stored.blog, outcome.position, outcome.status, replayed=True)
 
     async def entry(self, slug: str, outcome: Outcome[Entry]) -> EntryResult:
@@ -91,6 +99,8 @@ class Results:
 
     async def _revision(self, slug: str, id: str, revision: int) -> Entry:
         stored = await self._entries.stored(slug, id)
+        if stored and isinstance(stored.entry, DamagedEntry):
+            raise Damaged(f"The entry {id} is damaged. It can be deleted or taken down.")
         if not stored or stored.entry.deleted:
             raise gone("The first call succeeded, but the entry was deleted later.")
         if stored.entry.revision == revision:

@@ -4,7 +4,7 @@ Rules: pure, no clock. A page depends on its arguments only.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from markupsafe import Markup
 
@@ -21,6 +21,12 @@ _MESSAGES: Final = {
     404: ("Not found", "There is nothing at this address. Check the address for typing errors."),
     410: ("This entry was removed", "It was published here and removed later."),
     503: ("Please try again shortly", "This page cannot be shown at the moment."),
+}
+Unavailable = Literal["store", "full", "damaged"]  # the reason of a 503
+_UNAVAILABLE: Final[dict[Unavailable, tuple[str, str]]] = {
+    "store": _MESSAGES[503],
+    "full": ("Very busy right now", "Too many people are reading. Please try again in a minute."),
+    "damaged": ("This page cannot be shown", "Part of this coverage is damaged. We are on it."),
 }
 
 
@@ -101,9 +107,9 @@ class Pages:
             article=lambda entry: safe(article(entry)),
         )
 
-    def message(self, *, status: int, blog: Blog | None = None) -> str:
+    def message(self, *, status: int, blog: Blog | None = None, why: Unavailable = "store") -> str:
         """Return the error page for a 404, 410 or 503, with a link to `blog` if given."""
-        title, note = _MESSAGES[status]
+        title, note = _UNAVAILABLE[why] if status == 503 else _MESSAGES[status]
         head = _Head(title, note, "")
         return self._render("reader/message.html", head=head, note=note, blog=blog)
 

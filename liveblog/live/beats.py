@@ -60,13 +60,17 @@ class Beats:
             send()
 
     def _send_now(self, slot: int, now: str | None, pings: bool) -> None:
-        at_top = frames.beat(self._timeline.position, now, pings)
-        without_position = frames.beat(None, now, pings)
-        for reader in [r for r in self._roster.followers if r.slot == slot]:
-            if reader.offset == self._timeline.offset:
-                self._send(reader, at_top, pings)
-        for reader in [r for r in self._roster.waiting if r.slot == slot and not r.behind]:
-            self._send(reader, without_position, pings)
+        followers = [r for r in self._roster.followers if r.slot == slot]
+        if followers:
+            at_top = frames.beat(self._timeline.position, now, pings)
+            for reader in followers:
+                if reader.offset == self._timeline.offset:
+                    self._send(reader, at_top, pings)
+        waiting = [r for r in self._roster.waiting if r.slot == slot and not r.behind]
+        if waiting:
+            without_position = frames.beat(None, now, pings)
+            for reader in waiting:
+                self._send(reader, without_position, pings)
 
     def _send(self, reader: AnyReader, beat: Frame, pings: bool) -> None:
         if reader.answers_pings and pings:

@@ -9,7 +9,8 @@ Rules: no Redis, no ASGI. No call waits for a reader's socket.
 """
 
 from collections.abc import Callable, Coroutine, Hashable, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from zlib import crc32
 
 from liveblog.answer import Answer
 from liveblog.blog.model import Blog, Entry, Position
@@ -21,11 +22,13 @@ from liveblog.live.cache import BlogCache, Render
 from liveblog.live.ending import Ending
 from liveblog.live.fanout import Fanout
 from liveblog.live.frame import Frame
-from liveblog.live.reader import DRAINED, NO_SUCH_BLOG, RESTART_WINDOW_MS, AnyReader
+from liveblog.live.reader import DRAFT, DRAINED, RESTART_WINDOW_MS, AnyReader
 from liveblog.live.repair import Repair
-from liveblog.live.roster import Roster
+from liveblog.live.roster import SLOTS, Roster
 from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source
+
+BLOG_BYTES: Final = 7_500  # memory of a blog's parts and its subscription, without any entry
 
 
 class Shared(Protocol):
@@ -68,7 +71,10 @@ class LiveBlog:
         counts, clock, spawn = shared.counts, shared.clock, shared.spawn
         self.timeline = timeline = Timeline(snapshot)
         self.cache = BlogCache(slug, timeline, shared.render, shared.settings, shared.cache_budget)
-        self.roster = roster = Roster(clock, shared.held_budget, counts)
+        # Blogs start at different slots: otherwise the only readers of thousands of blogs would all
+        # get their heartbeats in the same step.
+        first_slot = crc32(slug.encode()) % SLOTS
+        self.roster = roster = Roster(clock, shared.held_budget, counts, first_slot)
         self.fanout = Fanout(
             timeline,
             self.cache,
@@ -88,6 +94,7 @@ class LiveBlog:
             slug, timeline, shared.source, self, counts=counts, clock=clock, spawn=spawn
         )
         self.ending.note_status()
+        self.was_open = self.is_open  # whether readers could ever see the blog in this worker
 
     # -- state
 
@@ -109,6 +116,17 @@ class LiveBlog:
         """Whether the store lacked the blog when live/repair.py last read the store."""
         return self.repairs.lost
 
+    # -- memory
+
+    def weight(self) -> int:
+        """Return about how many bytes the blog takes, without cached frames and pages."""
+        return BLOG_BYTES + self.timeline.weight() + self.cache.pieces_bytes()
+
+    def dropped(self) -> None:
+        """Note that the worker has dropped this blog from memory, and free its caches."""
+        self.is_held = False
+        self.cache.close()
+
     # -- readers
 
     def join(self, reader: AnyReader, since: Position | None) -> None:
@@ -123,7 +141,7 @@ class LiveBlog:
             reader.end(frames.bye(RESTART_WINDOW_MS, "restart"), DRAINED)
             return
         if not self.is_open:
-            reader.end(frames.bye(None, "gone"), NO_SUCH_BLOG)
+            reader.end(frames.bye(None, "gone"), DRAFT)
             return
         self.roster.enter(reader, at.offset)
         reader.leaves = self.blog.status == "ended"
@@ -184,9 +202,10 @@ class LiveBlog:
         """React to new changes: evict outdated frames, and start to send the changes to readers."""
         self.cache.drop(records)
         self.ending.note_status()
+        self.was_open |= self.is_open
         if not self.is_open:
             for reader in self.roster.all():
-                self.roster.close(reader, frames.bye(None, "gone"), NO_SUCH_BLOG)
+                self.roster.close(reader, frames.bye(None, "gone"), DRAFT)
             return
         self.fanout.admit_waiting()
         self.fanout.start()

@@ -1,7 +1,8 @@
 """Limits on the memory that all blogs of a worker take together.
 
 `HeldBytes` limits the frames that wait for full sockets: it aborts the readers that are behind the
-longest. `CacheBudget` limits cached frames and pages: it evicts the caches of all blogs at once.
+longest. `CacheBudget` limits cached frames and pages: it evicts those of the least recently used
+blogs.
 
 Rules: no I/O. This module counts bytes; other modules store the frames and pages.
 """
@@ -12,7 +13,7 @@ from typing import Final, Protocol
 from liveblog.live.reader import AnyReader
 from liveblog.live.shared import Counts
 
-CACHED_BYTES_MAX: Final = 64 * 1024 * 1024  # limit for the frames and pages of all blogs
+CACHED_BYTES_MAX: Final = 48 * 1024 * 1024  # limit for the frames and pages of all blogs
 
 
 class ReadersBehind(Protocol):
@@ -61,26 +62,55 @@ class Cached(Protocol):
 
     cached_bytes: int
 
-    def clear(self) -> None: ...
+    def settle(self) -> int:
+        """Count the bytes of pages again, now that they are compressed; return the difference."""
+
+    def evict(self) -> None: ...
 
 
 class CacheBudget:
-    """Limits the bytes of cached frames and pages, over all blogs of a worker."""
+    """Limits the bytes of cached frames and pages, over all blogs of a worker.
+
+    `caches` returns one cache for each blog, the least recently used first. A cache adds to `bytes`
+    with `add`, and subtracts from `bytes` itself. A page is counted with its largest size until the
+    first shortage of room, and then with the size that it has.
+    """
 
     def __init__(self, caches: Callable[[], Iterable[Cached]]) -> None:
         self._caches = caches
+        self.bytes = 0
+        self._unsettled: set[Cached] = set()
 
     def used(self) -> int:
-        return sum(cache.cached_bytes for cache in self._caches())
+        return self.bytes
 
-    def make_room(self, size: int) -> bool:
-        """Evict the caches of all blogs when `size` bytes more would exceed the limit.
-
-        Returns False when `size` alone exceeds the limit.
-        """
+    def add(self, cache: Cached, size: int) -> bool:
+        """Count bytes that a cache is about to keep; return False when they exceed the limit."""
         if size > CACHED_BYTES_MAX:
             return False
-        if self.used() + size > CACHED_BYTES_MAX:
-            for cache in self._caches():
-                cache.clear()
+        if self.bytes + size > CACHED_BYTES_MAX:
+            self._settle()
+        if self.bytes + size > CACHED_BYTES_MAX:
+            # More than necessary, so that the next calls need not search.
+            self.shrink(min(CACHED_BYTES_MAX - size, CACHED_BYTES_MAX * 3 // 4))
+        self._unsettled.add(cache)
+        self.bytes += size
         return True
+
+    def shrink(self, goal: int) -> None:
+        """Evict the frames and pages of blogs until at most `goal` bytes are left."""
+        if self.bytes > goal:
+            for cache in self._caches():
+                if cache.cached_bytes:
+                    cache.evict()
+                if self.bytes <= goal:
+                    return
+
+    def forget(self, cache: Cached) -> None:
+        """Forget the cache of a blog that was dropped from memory."""
+        self._unsettled.discard(cache)
+
+    def _settle(self) -> None:
+        unsettled, self._unsettled = self._unsettled, set()
+        for cache in unsettled:
+            self.bytes += cache.settle()

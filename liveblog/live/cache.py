@@ -26,6 +26,7 @@ PIECES_MAX: Final = 2_800  # encoded changes of one blog
 # same bytes, so the stated time is at most this old.
 HELLO_MS: Final = 100
 ARTICLES_MAX: Final = 100  # entries of one blog whose HTML is cached: more than one page shows
+TEXT_BYTES: Final = 50  # memory of a str or bytes object beside its characters
 
 
 class Render(Protocol):
@@ -38,8 +39,8 @@ class Render(Protocol):
 class BlogCache:
     """Makes and caches one blog's frames and HTML; caches HTTP answers that other modules make.
 
-    `cached_bytes` counts the bytes of frames and answers only. Encoded changes and HTML are limited
-    by their number.
+    `cached_bytes` counts frames, answers and entries' HTML, which `CacheBudget` limits. Encoded
+    changes are limited by their number, and `pieces_bytes` adds them up.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class BlogCache:
         self._slug, self._timeline = slug, timeline
         self._render, self._settings, self._budget = render, settings, budget
         self.cached_bytes = 0
+        self._is_closed = False
         self._hellos: dict[Position, tuple[int, Frame]] = {}  # with the time that each states
         self._frames: dict[tuple[int, bool], Frame | None] = {}
         self._answers: dict[Hashable, Answer] = {}
         self._pieces: dict[tuple[str, bool], Piece] = {}
-        self._articles: dict[str, str] = {}  # by entry id: the current HTML for pages
+        self._articles = _Articles()
 
     # -- frames and answers, which show the newest state
 
@@ -101,19 +103,48 @@ class BlogCache:
 
     def _count(self, size: int) -> bool:
         """Count bytes that the caller is about to cache; return False when there is no room."""
-        has_room = self._budget.make_room(size)
+        has_room = not self._is_closed and self._budget.add(self, size)
         if has_room:
             self.cached_bytes += size
         return has_room
 
+    def _uncount(self, size: int) -> None:
+        self.cached_bytes -= size
+        self._budget.bytes -= size
+
+    def settle(self) -> int:
+        """Count the answers by the size that they have by now; return the growth, mostly < 0."""
+        before = self.cached_bytes
+        hellos = (hello for _, hello in self._hellos.values())
+        frames_bytes = [it.bytes_max for it in (*hellos, *self._frames.values()) if it]
+        answers_bytes = [it.bytes_likely for it in self._answers.values()]
+        self.cached_bytes = sum(frames_bytes) + sum(answers_bytes) + self._articles.bytes
+        return self.cached_bytes - before
+
+    def pieces_bytes(self) -> int:
+        """Return the bytes of the encoded changes."""
+        sizes = (len(head) + len(tail) for head, _, tail in self._pieces.values())
+        return sum(sizes) + 4 * TEXT_BYTES * len(self._pieces)
+
     # -- evicting
 
     def clear(self) -> None:
-        """Evict all frames and answers: a change made them outdated, or memory is short."""
+        """Evict all frames and answers, which a change made outdated."""
         self._hellos.clear()
         self._frames.clear()
         self._answers.clear()
-        self.cached_bytes = 0
+        self._uncount(self.cached_bytes - self._articles.bytes)
+
+    def evict(self) -> None:
+        """Evict frames, answers and entries' HTML, because memory is short."""
+        self.clear()
+        self._uncount(self._articles.clear())
+
+    def close(self) -> None:
+        """Evict everything, and cache nothing more: the worker no longer holds the blog."""
+        self.drop_all()
+        self._is_closed = True
+        self._budget.forget(self)
 
     def drop(self, records: Iterable[Record]) -> None:
         """Evict all frames and answers, and everything made from changed entries and headers.
@@ -122,7 +153,7 @@ class BlogCache:
         """
         self.clear()
         for record in records:
-            self._articles.pop(id_of(record), None)
+            self._uncount(self._articles.drop(id_of(record)))
             for as_data in (False, True):
                 self._pieces.pop(_piece_key(record, as_data), None)
         if len(self._pieces) > PIECES_MAX:
@@ -130,9 +161,8 @@ class BlogCache:
 
     def drop_all(self) -> None:
         """Evict everything, after the timeline's state was replaced."""
-        self.clear()
+        self.evict()
         self._pieces.clear()
-        self._articles.clear()
 
     # -- making
 
@@ -191,11 +221,49 @@ class BlogCache:
         """
         if self._timeline.get(entry.id) is not entry:
             return self._render.entry_html(entry, self._timeline.blog)
-        if entry.id not in self._articles:
+        html = self._articles.get(entry.id)
+        if html is None:
+            html = self._render.entry_html(entry, self._timeline.blog)
             if len(self._articles) >= ARTICLES_MAX:
-                self._articles.clear()
-            self._articles[entry.id] = self._render.entry_html(entry, self._timeline.blog)
-        return self._articles[entry.id]
+                self._uncount(self._articles.clear())
+            if self._count(_bytes_of(html)):
+                self._articles.keep(entry.id, html)
+        return html
+
+
+class _Articles:
+    """The current HTML of a blog's entries for pages, by entry id; `bytes` counts all of it."""
+
+    def __init__(self) -> None:
+        self._html: dict[str, str] = {}
+        self.bytes = 0
+
+    def get(self, id: str) -> str | None:
+        return self._html.get(id)
+
+    def keep(self, id: str, html: str) -> None:
+        self._html[id] = html
+        self.bytes += _bytes_of(html)
+
+    def drop(self, id: str) -> int:
+        """Drop an entry's HTML; return its size in bytes, 0 when there is none."""
+        html = self._html.pop(id, None)
+        size = 0 if html is None else _bytes_of(html)
+        self.bytes -= size
+        return size
+
+    def clear(self) -> int:
+        """Drop all HTML; return its size in bytes."""
+        self._html.clear()
+        size, self.bytes = self.bytes, 0
+        return size
+
+    def __len__(self) -> int:
+        return len(self._html)
+
+
+def _bytes_of(html: str) -> int:
+    return len(html) + TEXT_BYTES
 
 
 def _piece_key(record: Record, as_data: bool) -> tuple[str, bool]:

@@ -19,13 +19,14 @@ from urllib.parse import parse_qsl
 
 from liveblog.address import IGNORED, is_ignored
 from liveblog.blog.model import Position
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import Damaged, StoreDown, WorkerFull
 from liveblog.forwarded import hops_of
 from liveblog.live import frame as frames
 from liveblog.live.blog import LiveBlog
 from liveblog.live.frame import Frame
 from liveblog.live.hub import Hub
 from liveblog.live.reader import (
+    DRAFT,
     DRAINED,
     ENDED,
     NO_SUCH_BLOG,
@@ -33,6 +34,7 @@ from liveblog.live.reader import (
     RESET,
     RESET_WINDOW_MS,
     RESTART_WINDOW_MS,
+    UNKNOWN_WINDOW_MS,
     AnyReader,
 )
 from liveblog.origin import Page, Site, refusal
@@ -55,7 +57,7 @@ BAD_ORIGIN: Final = 4500
 
 # Server-Sent Events have no close codes. Instead of these codes, a refused reader of events gets
 # the status 204, which stops an EventSource from reconnecting.
-STAY_AWAY: Final = (BAD_ORIGIN, NO_SUCH_BLOG, ENDED)
+STAY_AWAY: Final = (BAD_ORIGIN, DRAFT, ENDED)
 STAY_AWAY_HEADERS: Final = {"cache-control": "no-store"}  # a cached 204 would stop other readers
 
 EVENT_HEADERS: Final = {
@@ -200,12 +202,25 @@ class Door:
         """
         try:
             live = await self.hub.live(slug)
+        except WorkerFull:
+            return _refusal(OVERLOAD_WINDOW_MS, FULL, "full")
+        except Damaged:
+            return _refusal(UNKNOWN_WINDOW_MS, TRY_AGAIN, "damaged")
         except StoreDown:
             return _refusal(OVERLOAD_WINDOW_MS, TRY_AGAIN, "store")
         except Exception:
             log.exception("blog %s: loading failed", slug)
             return _refusal(OVERLOAD_WINDOW_MS, FAULT, "fault")
-        return live or _refusal(None, NO_SUCH_BLOG, "gone")
+        return live or self._without_blog(slug)
+
+    def _without_blog(self, slug: str) -> Refusal:
+        """Return the refusal for a blog that does not exist, or that readers may not see.
+
+        A blog that was never open must look as if it did not exist. Both may open at any time.
+        """
+        if self.hub.was_closed(slug):
+            return _refusal(None, DRAFT, "gone")
+        return _refusal(UNKNOWN_WINDOW_MS, NO_SUCH_BLOG, "unknown")
 
     def join(self, reader: AnyReader, live: LiveBlog, request: StreamRequest) -> None:
         """Join a reader to its blog, or reset the reader when its position is malformed."""

@@ -11,13 +11,13 @@ changes are determined without an await in between, so that no change is lost.
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from liveblog.blog.model import is_slug
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import Problem, StoreDown, WorkerFull
 from liveblog.blog.timeline import Changes, Snapshot
 from liveblog.live import frame as frames
 from liveblog.live.blog import LiveBlog
@@ -27,6 +27,7 @@ from liveblog.live.loading import Loading
 from liveblog.live.periodic import PeriodicTasks, unheard_max
 from liveblog.live.reader import DRAINED, RESTART_WINDOW_MS
 from liveblog.live.shared import Counts, HubSettings
+from liveblog.live.shelf import Shelf
 from liveblog.live.source import Source, Subscriptions
 from liveblog.live.watch import BlogState, StoreWatch
 from liveblog.tasks import stop, until_one_ends
@@ -55,7 +56,6 @@ class Hub:
     on_pass: Callable[[float], None] = lambda _: None
 
     def __post_init__(self) -> None:
-        self.lives: OrderedDict[str, LiveBlog] = OrderedDict()  # the least recently used first
         self.unheard_max = unheard_max(self.settings.heartbeat_s)
         self.held_budget = HeldBytes(
             self.settings.held_bytes_max,
@@ -63,11 +63,17 @@ class Hub:
             self.counts,
         )
         self.cache_budget = CacheBudget(lambda: [live.cache for live in self.lives.values()])
-        self.store = StoreWatch(self.source, self.lives, self.clock)
-        self._loading = Loading(
-            self.source, self.subscriptions, self, clock=self.clock, spawn=self.spawn
+        self.shelf = Shelf[LiveBlog](
+            self.settings.blogs_bytes_max,
+            self.settings.blogs_max,
+            self.cache_budget,
+            on_drop=self.subscriptions.unfollow,
+            clock=self.clock,
         )
-        self._periodic = PeriodicTasks(self.lives, self.settings.heartbeat_s, self.now)
+        self.lives = self.shelf.lives
+        self.store = StoreWatch(self.source, self.lives, self.clock)
+        self._loading = Loading(self.source, self.subscriptions, self, spawn=self.spawn)
+        self._periodic = PeriodicTasks(self.lives, self.settings.heartbeat_s, self.now, self.clock)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- blogs
@@ -83,31 +89,33 @@ class Hub:
     async def live(self, slug: str) -> LiveBlog | None:
         """Return a blog that readers may see, None when there is none; load the blog if necessary.
 
-        Raises StoreDown when the blog is not in memory and cannot be loaded now.
+        Raises StoreDown when the store cannot be asked, and WorkerFull when there is no room.
         """
         if not is_slug(slug) or (slug not in self.lives and not await self._loading.load(slug)):
             return None
         if slug not in self.lives:  # `make_room` dropped the blog before this coroutine resumed
-            raise StoreDown("this worker holds as many blogs as it may")
+            raise WorkerFull("This worker holds as many blogs as it may.")
         return self.held(slug)
 
-    def make_room(self) -> None:
-        """Drop the least recently used blogs without readers until there is room for one more.
+    def was_closed(self, slug: str) -> bool:
+        """Return whether readers saw this blog here before an editor set it back to draft.
 
-        Raises StoreDown when all blogs have readers.
+        Of any other draft readers must not learn that it exists.
         """
-        for slug in [slug for slug, live in self.lives.items() if not live.roster.count()]:
-            if len(self.lives) < self.settings.blogs_max:
-                return
-            self.lives.pop(slug).is_held = False
-            self.subscriptions.unfollow(slug)
-        if len(self.lives) >= self.settings.blogs_max:
-            raise StoreDown("this worker holds as many blogs as it may, all with readers")
+        live = self.lives.get(slug)
+        return bool(live and live.was_open and not live.is_open)
+
+    def make_room(self) -> None:
+        """Drop unused blogs until there is room for one more. Raises WorkerFull."""
+        self.shelf.make_room()
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
-        """Add a loaded blog to this worker, and apply the messages that arrived during the load."""
-        self.make_room()
-        live = self.lives[slug] = LiveBlog(self, slug, snapshot)
+        """Add a loaded blog, and apply the messages that arrived during the load.
+
+        Raises WorkerFull when there is no room for a blog of this size.
+        """
+        live = LiveBlog(self, slug, snapshot)
+        self.shelf.add(slug, live)
         for changes in early:
             live.receive(changes)
         live.repair()
@@ -163,12 +171,14 @@ class Hub:
     def _task_ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error and not isinstance(error, StoreDown):  # the task's callers handle StoreDown
+        if error and not isinstance(error, StoreDown | Problem):  # the task's callers handle these
             log.error("a task of the hub failed", exc_info=error)
 
     async def run(self) -> None:
         """Send heartbeats, compare with the store, enforce time limits; until cancelled."""
-        await until_one_ends(self._periodic.beat(), self._periodic.tick(), self.store.run())
+        await until_one_ends(
+            self._periodic.beat(), self._periodic.tick(), self.store.run(), self.shelf.run()
+        )
 
     # -- the end
 

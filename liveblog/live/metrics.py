@@ -46,11 +46,12 @@ FANOUT_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 # 7.4.1, and docs/streams.md explain the codes.
 _TRANSPORTS: Final = ("websocket", "events")
 _RESULTS: Final = (
-    *("accepted", "origin", "restart", "full", "address", "store", "gone", "fault", "handshake"),
+    *("accepted", "origin", "restart", "full", "address", "store", "damaged", "unknown", "gone"),
+    *("fault", "handshake"),
 )
 _CODES: Final = (
     *(1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013),
-    *(4001, 4002, 4003, 4004, 4005, 4500, 4504, 4510),
+    *(4001, 4002, 4003, 4004, 4005, 4006, 4500, 4504, 4510),
 )
 
 # `prometheus_client` adds the creation time of each counter as a metric. That would double the
@@ -155,6 +156,8 @@ def _gauges(hub: Hub) -> list[tuple[str, str, float]]:
         ),
         ("cached_bytes", "Bytes of frames and pages cached", hub.cache_budget.used()),
         ("blogs", "Blogs held", len(hub.lives)),
+        ("blogs_bytes", "Bytes of blogs held, with frames and pages", hub.shelf.bytes),
+        ("blogs_limit_bytes", "Limit of the bytes of blogs held", hub.shelf.bytes_max),
         ("store_up", "Whether all of the store answers and accepts writes", hub.store_up),
         ("store_evicts", "Workers whose store may evict blogs", bool(hub.store.warning)),
     ]

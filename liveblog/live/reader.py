@@ -13,9 +13,11 @@ from liveblog.live.frame import Data, Encoding, Frame
 RESET_WINDOW_MS: Final = (0, 3_000)
 RESTART_WINDOW_MS: Final = (0, 1_000)
 OVERLOAD_WINDOW_MS: Final = (0, 20_000)
+UNKNOWN_WINDOW_MS: Final = (30_000, 60_000)
 DRAINED: Final = 4001
 RESET: Final = 4005
-NO_SUCH_BLOG: Final = 4504
+NO_SUCH_BLOG: Final = 4006  # it may be created yet
+DRAFT: Final = 4504  # the blog was set back to draft
 ENDED: Final = 4510
 
 

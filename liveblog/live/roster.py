@@ -26,7 +26,9 @@ class Roster:
     `on_drained` gets each reader whose socket has drained and whose position is verified.
     """
 
-    def __init__(self, clock: Callable[[], float], held: HeldBytes, counts: Counts) -> None:
+    def __init__(
+        self, clock: Callable[[], float], held: HeldBytes, counts: Counts, first_slot: int = 0
+    ) -> None:
         self._clock, self._held, self._counts = clock, held, counts
         self.on_drained: Callable[[AnyReader], None] = self.follow
         # Readers that get the changes, in the order of joining. This is about the order of their
@@ -35,7 +37,7 @@ class Roster:
         self.followers: dict[AnyReader, None] = {}
         self.waiting: set[AnyReader] = set()
         self.behind: dict[AnyReader, float] = {}  # when each reader fell behind; the earliest first
-        self._last_slot = 0
+        self._last_slot = first_slot
 
     def all(self) -> list[AnyReader]:
         return [*self.verified(), *self.waiting]
@@ -43,6 +45,10 @@ class Roster:
     def verified(self) -> list[AnyReader]:
         """Return all readers but the waiting ones, whose positions are not verified."""
         return [*self.followers, *(self.behind.keys() - self.waiting)]
+
+    @property
+    def has_readers(self) -> bool:
+        return bool(self.followers or self.behind or self.waiting)
 
     def count(self) -> int:
         return len(self.followers) + len(self.waiting | self.behind.keys())

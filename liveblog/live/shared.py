@@ -19,7 +19,8 @@ class HubSettings:
     """
 
     heartbeat_s: float = 20.0
-    blogs_max: int = 200
+    blogs_bytes_max: int = 256 * 1024 * 1024
+    blogs_max: int = 0  # 0: only `blogs_bytes_max` limits the blogs
     held_bytes_max: int = 256 * 1024 * 1024
     base_url: str = "http://127.0.0.1:8000"
     version: str = ""

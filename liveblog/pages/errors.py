@@ -12,8 +12,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Match
 from starlette.types import ExceptionHandler
 
-from liveblog.blog.problem import Problem, StoreDown, http_error
-from liveblog.html.pages import Pages
+from liveblog.blog.problem import Damaged, Problem, StoreDown, WorkerFull, http_error
+from liveblog.html.pages import Pages, Unavailable
 
 
 class ErrorHandlers:
@@ -47,7 +47,8 @@ class ErrorHandlers:
         if status not in (404, 410, 503):
             return None
         headers = {"cache-control": "no-store"} | ({"retry-after": "2"} if status == 503 else {})
-        return HTMLResponse(self._pages.message(status=status), status, headers=headers)
+        html = self._pages.message(status=status, why=_why(problem))
+        return HTMLResponse(html, status, headers=headers)
 
     async def _on_http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -68,6 +69,13 @@ class ErrorHandlers:
         answer = self._as_json(Problem(500, "fault", detail))
         answer.headers["connection"] = "close"
         return answer
+
+
+def _why(problem: Problem | StoreDown) -> Unavailable:
+    """Return the reason of a 503, in a word that selects the text of the page."""
+    if isinstance(problem, WorkerFull):
+        return "full"
+    return "damaged" if isinstance(problem, Damaged) else "store"
 
 
 def _wants_page(request: Request) -> bool:

@@ -20,8 +20,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog.answer import CACHED_1_S, Answer
-from liveblog.blog.model import Entry, Position, is_entry_id, is_slug
-from liveblog.blog.problem import StoreDown, not_found
+from liveblog.blog.model import DamagedEntry, Entry, Position, is_entry_id, is_slug
+from liveblog.blog.problem import Damaged, StoreDown, not_found
 from liveblog.html.pages import Pages
 from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
@@ -271,7 +271,8 @@ async def _below(live: LiveBlog, before: Entry | None) -> Window:
     found = live.timeline.page(PAGE_ENTRIES + 1, order)
     if found is None:
         read = await live.source.older(live.slug, order, PAGE_ENTRIES + 1)
-        found = _current(live, read)
+        shown = _current(live, read)[:PAGE_ENTRIES]
+        return Window(shown, before, len(read) > PAGE_ENTRIES)
     return _window(found, before)
 
 
@@ -286,6 +287,8 @@ async def _around(live: LiveBlog, id: str) -> Window:
     newest state. Raises _Deleted.
     """
     entry = await _published(live, id)
+    if isinstance(entry, DamagedEntry):
+        raise Damaged(f"The entry {id} is damaged.")
     if entry.deleted:
         raise _Deleted
     newest = _newest(live)
@@ -321,7 +324,9 @@ async def _published(live: LiveBlog, id: str) -> Entry:
     """
     if not is_entry_id(id):
         raise not_found("There is no such entry.")
-    entry = live.timeline.get(id) or await live.source.entry(live.slug, id)
+    entry = live.timeline.get(id)
+    if not entry or isinstance(entry, DamagedEntry):  # the store also has a damaged one's order
+        entry = await live.source.entry(live.slug, id)
     if not entry or entry.order is None:
         raise not_found("There is no such entry.")
     return entry

@@ -350,7 +350,7 @@ class Accounts:
         await self._records.run(_FORGET, (_rate_key(what),))
 
 
-async def _touched(records: Records, key: str) -> bytes | None:
+async def _touched(records: AccountRecords, key: str) -> bytes | None:
     """Return a session's record, and restart its idle time if the store accepts the write."""
     try:
         raw: bytes | None = await records.ask(

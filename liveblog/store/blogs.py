@@ -6,12 +6,14 @@ Rules: writes nothing.
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from liveblog.blog.model import Blog
+from liveblog.blog.problem import Damaged
 from liveblog.store.client import Client
-from liveblog.store.codec import StoredBlog, decode_stored_blog, key
+from liveblog.store.codec import Damage, StoredBlog, decode_stored_blog, key
+from liveblog.store.damage import DamageLog
 from liveblog.store.listing import LISTED, LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
@@ -48,13 +50,20 @@ class Blogs:
 
     nodes: Nodes
     listing: Listing
+    damage: DamageLog = field(default_factory=DamageLog)
 
     @queries_store
     async def read(self, slug: str) -> StoredBlog | None:
-        """Return the blog with this slug; None when the store lacks the blog."""
+        """Return the blog with this slug; None when the store lacks the blog.
+
+        Raises Damaged when its header does not decode.
+        """
         [found] = await _read_blogs(self.nodes.at(slug), [slug])
         if isinstance(found, Exception):
             raise found
+        if isinstance(found, Damage):
+            self.damage.note(slug, "its header", found.why)
+            raise Damaged(f"The header of the blog {slug} is damaged.")
         return found
 
     async def these(self, slugs: Sequence[str]) -> list[StoredBlog]:
@@ -125,7 +134,11 @@ class Blogs:
         found, unreachable = await self.nodes.each(slugs, _read_blogs)
         if unreachable:
             log.warning("list of blogs is incomplete: %s", unreachable)
-        return [Row(slug, found.get(slug)) for slug in slugs]
+        for slug, blog in found.items():
+            if isinstance(blog, Damage):
+                self.damage.note(slug, "its header", blog.why)
+        intact = {slug: blog for slug, blog in found.items() if isinstance(blog, StoredBlog)}
+        return [Row(slug, intact.get(slug)) for slug in slugs]
 
 
 async def scan(
@@ -162,10 +175,20 @@ def _is_public(blog: Blog) -> bool:
     return blog.status != "draft"
 
 
-async def _read_blogs(redis: Client, slugs: Sequence[str]) -> list[StoredBlog | None | Exception]:
+async def _read_blogs(
+    redis: Client, slugs: Sequence[str]
+) -> list[StoredBlog | Damage | None | Exception]:
     """Return a blog for each slug, in the same order; all blogs are on this one server."""
     pipeline = redis.pipeline(transaction=False)
     for slug in slugs:
         pipeline.hmget(key(slug, "blog"), "epoch", "offset", "check", "header")
     replies = await pipeline.execute(raise_on_error=False)
-    return [it if isinstance(it, Exception) else decode_stored_blog(*it) for it in replies]
+    return [_decoded(reply) for reply in replies]
+
+
+def _decoded(reply: Sequence[bytes | None] | Exception) -> StoredBlog | Damage | None | Exception:
+    """Return the blog in a reply, or the error of a server that does not answer."""
+    if isinstance(reply, Exception):
+        is_damage = str(reply).startswith("WRONGTYPE")
+        return Damage("its key is of a wrong type") if is_damage else reply
+    return decode_stored_blog(*reply)

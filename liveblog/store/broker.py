@@ -10,6 +10,7 @@ Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 from liveblog.store.agenda import Agenda
 from liveblog.store.blogs import Blogs
 from liveblog.store.condition import Condition
+from liveblog.store.damage import DamageLog
 from liveblog.store.due import DueEntries
 from liveblog.store.entries import Entries
 from liveblog.store.eraser import Eraser
@@ -29,10 +30,10 @@ class Broker:
     def __init__(
         self, nodes: Nodes, *, wait_for_replica: bool = False, needs_disk: bool = False
     ) -> None:
-        listing, agenda = Listing(nodes), Agenda(nodes)
+        listing, agenda, damage = Listing(nodes), Agenda(nodes), DamageLog()
         self.condition = Condition(nodes, needs_disk=needs_disk)
-        self.blogs = Blogs(nodes, listing)
-        self.entries = Entries(nodes)
+        self.blogs = Blogs(nodes, listing, damage)
+        self.entries = Entries(nodes, damage)
         self.writes = Writes(nodes, listing, agenda, self.condition, wait_for_replica)
         self.source = StoreSource(nodes, self.blogs, self.entries, self.condition)
         self.due = DueEntries(nodes, agenda)

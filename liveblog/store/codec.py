@@ -8,15 +8,21 @@ Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
 
 import hashlib
-import logging
 from typing import Final, NamedTuple
 
 import msgspec
 
-from liveblog.blog.model import BLOG_ID, STAMPED, Blog, Entry, Position
+from liveblog.blog.model import (
+    BLOG_ID,
+    COUNT_MAX,
+    STAMPED,
+    Blog,
+    DamagedEntry,
+    Entry,
+    Position,
+    is_entry_id,
+)
 from liveblog.blog.timeline import Changes, Record
-
-log = logging.getLogger(__name__)
 
 # Exceptions from decoding a corrupt record: a value is missing, of a wrong type, too large, nested
 # too deep, or not UTF-8. Code catches all of them, so that one corrupt blog or account ends neither
@@ -48,18 +54,19 @@ def channel(slug: str) -> str:
 
 def digest(record: bytes | None) -> str:
     """Return the SHA-1 of a record, which Lua scripts compare with the stored one; "" for None."""
-    return hashlib.sha1(record, usedforsecurity=False).hexdigest() if record else ""
+    return "" if record is None else hashlib.sha1(record, usedforsecurity=False).hexdigest()
 
 
 class StoredEntry(NamedTuple):
-    """An entry as the store has it.
+    """An entry as the store has it; a DamagedEntry when its record does not decode.
 
-    `raw` is the record's bytes. A write succeeds only if the store still has the same bytes.
+    `raw` is the record's bytes. A write succeeds only if the store still has the same bytes. None:
+    the store has no record, only the id in an index.
     `revisions` is the number of earlier revisions that the store keeps.
     """
 
     entry: Entry
-    raw: bytes
+    raw: bytes | None
     revisions: int
 
 
@@ -91,30 +98,78 @@ def decode_position(epoch: bytes, offset: bytes, check: bytes) -> Position:
     return Position(epoch.decode(), int(offset), check.decode())
 
 
+class Damage(NamedTuple):
+    """Stands for a record that does not decode; `why` has nothing of the record's content."""
+
+    why: str
+
+
 def decode_stored_blog(
     epoch: bytes | None, offset: bytes | None, check: bytes | None, header: bytes | None
-) -> StoredBlog | None:
-    """Return a blog from the fields of its hash.
-
-    Return None when a field is missing. Log a corrupt header and return None, so that a list shows
-    the other blogs.
-    """
-    if not (epoch and offset and check and header):
+) -> StoredBlog | Damage | None:
+    """Return a blog from the fields of its hash. Return None when the store lacks all fields."""
+    fields = (epoch, offset, check, header)
+    if all(it is None for it in fields):
         return None
+    if epoch is None or offset is None or check is None or header is None:
+        return Damage("its hash lacks a field")
     try:
         return StoredBlog(decode_blog(header), decode_position(epoch, offset, check), header)
-    except DECODE_ERRORS:
-        log.exception("the store has a corrupt blog header: %.200r", header)
-        return None
-
-
-def decode_draft(slug: str, id: bytes, raw: bytes) -> Entry | None:
-    """Return a draft. Log a corrupt one and return None, so that a list shows the other drafts."""
-    try:
-        return decode_entry(raw)
     except DECODE_ERRORS as error:
-        log.error("blog %s: draft %r is corrupt: %r", slug, id, error)
+        return Damage(why_damaged(error))
+
+
+def decode_published(
+    raw: bytes | None, id: str, offset: int | None = None, order: int | None = None
+) -> Entry:
+    """Return an entry that was published; a DamagedEntry unless the record fits its indexes.
+
+    `offset` and `order` are the values in the store's indexes. None: not read, or not in the index.
+    """
+    entry = _decoded(raw)
+    if (
+        entry
+        and entry.id == id
+        and entry.offset is not None
+        and entry.order is not None
+        and offset in (None, entry.offset)
+        and order in (None, entry.order)
+    ):
+        return entry
+    return DamagedEntry(id=id, offset=offset, order=order, status="published")
+
+
+def decode_draft(raw: bytes, id: str) -> Entry:
+    """Return an unpublished entry; a DamagedEntry when its record does not decode."""
+    entry = _decoded(raw)
+    return entry if entry and entry.id == id else DamagedEntry(id=id)
+
+
+def _decoded(raw: bytes | None) -> Entry | None:
+    try:
+        return None if raw is None else decode_entry(raw)
+    except DECODE_ERRORS:
         return None
+
+
+def entry_id(member: bytes) -> str | None:
+    """Return the entry id in a member of an index; None for a member that is no such id."""
+    id = member.decode("ascii", errors="replace")
+    return id if is_entry_id(id) else None
+
+
+def index_number(score: float) -> int:
+    """Return the offset or order in an index's score; the nearest possible one for any other."""
+    return int(max(0, min(score, COUNT_MAX)))
+
+
+def why_damaged(error: Exception) -> str:
+    """Return why a record does not decode, without anything of its content.
+
+    Most errors quote a value of the record, so only the value's place is named.
+    """
+    place = str(error).rpartition(" - at ")[2] if " - at " in str(error) else ""
+    return f"{type(error).__name__} {place}".rstrip()
 
 
 def entry_record(entry: Entry) -> dict[str, object]:

@@ -2,67 +2,112 @@
 
 An entry's `order` is the offset of its first publication; it sorts the entries of a page.
 
-Rules: writes nothing, but moves tombstones of an earlier version into the bin (bin.py).
+Rules: writes nothing, but moves tombstones of an earlier version into the bin (bin.py). One damaged
+record never hides the others: a `DamagedEntry` takes its place, and the log names it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from liveblog.blog.model import REVISIONS_MAX, Entry, Position
+import msgspec
+from redis.exceptions import ResponseError
+
+from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position
+from liveblog.blog.problem import Damaged
 from liveblog.store import atomic
 from liveblog.store.bin import move_tombstones
-from liveblog.store.codec import StoredEntry, decode_draft, decode_entry, key
+from liveblog.store.client import Client
+from liveblog.store.codec import (
+    DECODE_ERRORS,
+    StoredEntry,
+    decode_draft,
+    decode_entry,
+    decode_published,
+    entry_id,
+    index_number,
+    key,
+)
+from liveblog.store.damage import DamageLog
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
 
 BATCH: Final = 500  # the most records in one reply of the store
 REVISIONS_AT_ONCE: Final = 50
+Listed = list[tuple[bytes, float]]  # members of an index, and their scores
 
 
 @dataclass
 class Entries:
-    """Reads entries. Each method raises StoreDown, and Damaged for a corrupt record."""
+    """Reads entries. Each method raises StoreDown, and Damaged for a key of a wrong type."""
 
     nodes: Nodes
+    damage: DamageLog = field(default_factory=DamageLog)
 
     @queries_store
     async def stored(self, slug: str, id: str) -> StoredEntry | None:
         """Return an entry: published, a draft, or the tombstone of a deleted one.
 
-        Return None for an id that was never used, and for a draft that the bin no longer has.
+        Return a DamagedEntry for a record that is missing or does not decode. Return None for an id
+        that was never used, and for a draft that the bin no longer has.
         """
-        entry, draft, binned, revisions = await atomic.read(
-            self.nodes.at(slug),
-            ("HGET", key(slug, "entries"), id),
-            ("HGET", key(slug, "drafts"), id),
-            ("GET", key(slug, f"bin:{id}")),
-            ("LLEN", key(slug, f"rev:{id}")),
-        )
-        raw = entry or draft or binned
-        return StoredEntry(decode_entry(raw), raw, revisions) if raw else None
+        found = await _read_parts(self.nodes.at(slug), slug, id)
+        raw, draft, binned, offset, order, revisions = found
+        unpublished = draft or binned
+        if raw is None and unpublished is not None:
+            entry = decode_draft(unpublished, id)
+        elif raw is None and offset is None and order is None:
+            return None
+        else:
+            entry = decode_published(raw, id, _number(offset), _number(order))
+            if isinstance(entry, DamagedEntry) and entry.offset is not None:
+                # No index has the order of a deleted entry. An order is never above the offset.
+                order = min(entry.order or entry.offset, entry.offset)
+                entry = msgspec.structs.replace(entry, order=order)
+        self.damage.entries(slug, [entry])
+        return StoredEntry(entry, unpublished if raw is None else raw, revisions)
 
     @queries_store
     async def published(self, slug: str, id: str) -> Entry | None:
-        """Return a published entry, or a deleted one's tombstone; None if never published."""
+        """Return a published entry, or a deleted one's tombstone; None if never published.
+
+        Return a DamagedEntry for a record that does not decode.
+        """
         raw = await self.nodes.at(slug).hget(key(slug, "entries"), id)
-        return decode_entry(raw) if raw else None
+        if raw is None:
+            return None
+        entry = decode_published(raw, id)
+        if isinstance(entry, DamagedEntry):
+            stored = await self.stored(slug, id)
+            return stored.entry if stored else None
+        return entry
 
     @queries_store
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
         """Return an earlier revision of an entry. Without `revision`, return the newest of them.
 
-        Return None when the store does not keep that revision.
+        Return None when the store does not keep that revision. Damaged revisions are skipped, but
+        for the newest: instead of it, an older text must not be published. Then raises Damaged.
         """
         for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
             end = start + REVISIONS_AT_ONCE - 1
             raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
-            for entry in map(decode_entry, raws):
-                if revision in (None, entry.revision):
+            for raw in raws:
+                entry = self._revision(slug, id, raw)
+                if not entry and revision is None:
+                    raise Damaged(f"The newest earlier revision of entry {id} is damaged.")
+                if entry and revision in (None, entry.revision):
                     return entry
             if len(raws) < REVISIONS_AT_ONCE:
                 break
         return None
+
+    def _revision(self, slug: str, id: str, raw: bytes) -> Entry | None:
+        try:
+            return decode_entry(raw)
+        except DECODE_ERRORS:
+            self.damage.note(slug, f"a revision of entry {id}", "it does not decode")
+            return None
 
     @queries_store
     async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
@@ -88,37 +133,91 @@ class Entries:
         When `order` is None, return the newest entries.
         """
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
-        ids = await redis.zrevrangebyscore(key(slug, "order"), top, "-inf", 0, limit)
-        return await self.by_id(slug, ids)
+        listed = await redis.zrevrangebyscore(
+            key(slug, "order"), top, "-inf", 0, limit, withscores=True
+        )
+        return await self.listed(slug, listed)
 
     @queries_store
     async def above(self, slug: str, order: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries first published after offset `order`, the oldest first."""
         redis = self.nodes.at(slug)
-        ids = await redis.zrangebyscore(key(slug, "order"), f"({order}", "+inf", 0, limit)
-        return await self.by_id(slug, ids)
+        listed = await redis.zrangebyscore(
+            key(slug, "order"), f"({order}", "+inf", 0, limit, withscores=True
+        )
+        return await self.listed(slug, listed)
 
     @queries_store
     async def drafts(self, slug: str) -> list[Entry]:
         """Return every entry that is not published, the newest edit first.
 
-        Leaves out corrupt records. Moves the tombstones that an earlier version left among the
-        drafts.
+        Moves the tombstones that an earlier version left among the drafts, and leaves them out.
+        Damaged entries come last.
         """
         raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
-        drafts = {id: decode_draft(slug, id, raw) for id, raw in raws.items()}
-        if tombstones := [id for id, draft in drafts.items() if draft and draft.deleted]:
-            await move_tombstones(self.nodes, slug, tombstones)
-        living = [draft for draft in drafts.values() if draft and not draft.deleted]
+        drafts = {id: decode_draft(raw, id) for it, raw in raws.items() if (id := entry_id(it))}
+        self.damage.entries(slug, drafts.values())
+        self.damage.members(slug, "drafts", [it for it in raws if not entry_id(it)])
+        living = [it for it in drafts.values() if not it.deleted or isinstance(it, DamagedEntry)]
+        if len(living) < len(drafts):
+            kept = {it.id for it in living}
+            await move_tombstones(self.nodes, slug, [id.encode() for id in drafts.keys() - kept])
         return sorted(living, key=lambda e: (e.updated_at, e.id), reverse=True)
 
-    async def by_id(self, slug: str, ids: Sequence[bytes]) -> list[Entry]:
-        """Return the published entries with these ids, in the order of `ids`, without unknown ids.
+    async def listed(self, slug: str, listed: Listed) -> list[Entry]:
+        """Return the entries of an index by order, a DamagedEntry for each damaged record.
 
         Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
         """
-        found: list[Entry] = []
-        for i in range(0, len(ids), BATCH):
-            raws = await self.nodes.at(slug).hmget(key(slug, "entries"), ids[i : i + BATCH])
-            found += [decode_entry(raw) for raw in raws if raw]
+        orders = {id: index_number(score) for it, score in listed if (id := entry_id(it))}
+        self.damage.members(slug, "order", [it for it, _ in listed if not entry_id(it)])
+        found = await self.by_id(slug, orders)
+        self.damage.entries(slug, found)
         return found
+
+    async def by_id(self, slug: str, orders: Mapping[str, int | None]) -> list[Entry]:
+        """Return published entries, a DamagedEntry for each damaged record.
+
+        `orders`: the ids, with the order of each in the index, None if that was not read. Raises
+        RedisError. Call it only from methods with `@queries_store`, which translates errors.
+        """
+        found: list[Entry] = []
+        ids = [*orders]
+        for i in range(0, len(ids), BATCH):
+            some = ids[i : i + BATCH]
+            # One step, since a record must be compared with the index of the same moment.
+            raws, scores = await atomic.read(
+                self.nodes.at(slug),
+                ("HMGET", key(slug, "entries"), *some),
+                ("ZMSCORE", key(slug, "changed"), *some),
+            )
+            found += [
+                decode_published(raw, id, _number(score), orders[id])
+                for id, raw, score in zip(some, raws, scores, strict=True)
+            ]
+        return found
+
+
+async def _read_parts(redis: Client, slug: str, id: str) -> list[Any]:
+    """Return the records of an entry in `entries`, `drafts` and the bin, its scores, its revisions.
+
+    The scores are in the indexes `changed` and `order`. A list of revisions of a wrong type counts
+    as no revision.
+    """
+    parts: list[atomic.Command] = [
+        ("HGET", key(slug, "entries"), id),
+        ("HGET", key(slug, "drafts"), id),
+        ("GET", key(slug, f"bin:{id}")),
+        ("ZSCORE", key(slug, "changed"), id),
+        ("ZSCORE", key(slug, "order"), id),
+    ]
+    try:
+        return await atomic.read(redis, *parts, ("LLEN", key(slug, f"rev:{id}")))
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        return [*await atomic.read(redis, *parts), 0]
+
+
+def _number(score: float | bytes | None) -> int | None:
+    return None if score is None else index_number(float(score))

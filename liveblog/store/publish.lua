@@ -44,10 +44,14 @@ local TYPES = {
 }
 
 local key, arg = {}, {}
+local has_damaged_history = false -- it must not keep its entry from being deleted or taken down
 for i, name in ipairs(NAMES) do
   local kind = redis.call("TYPE", KEYS[i]).ok
   if kind ~= "none" and kind ~= TYPES[i] then
-    return redis.error_reply("WRONGTYPE " .. KEYS[i] .. " is a " .. kind)
+    if name ~= "rev" then
+      return redis.error_reply("WRONGTYPE " .. KEYS[i] .. " is a " .. kind)
+    end
+    has_damaged_history = true
   end
   key[name] = KEYS[i]
 end
@@ -190,6 +194,9 @@ if not is_header then
     write("ZADD", key.marked, order, arg.id)
   else
     write("ZREM", key.marked, arg.id)
+  end
+  if has_damaged_history then
+    redis.call("DEL", key.rev)
   end
   if arg.history == "push" then
     write("LPUSH", key.rev, stored)

@@ -19,13 +19,15 @@ from redis.exceptions import (
 
 from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.seldom import Seldom
-from liveblog.store.codec import DECODE_ERRORS
+from liveblog.store.codec import DECODE_ERRORS, why_damaged
 from liveblog.store.nodes import Nodes
 from liveblog.store.refusals import refusal_of
 
 log = logging.getLogger(__name__)
 _logged: Final = Seldom()
 
+# Errors of commands and scripts that a damaged key causes, and not the state of the store.
+_OF_DAMAGE = ("WRONGTYPE", "BROKENCHAIN", "BROKENHEADER")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,33 +43,36 @@ S = TypeVar("S", bound=HasNodes)
 
 
 @asynccontextmanager
-async def store_errors() -> AsyncIterator[None]:
+async def store_errors(about: object = "") -> AsyncIterator[None]:
     """Raise StoreDown in place of an error of Redis, and Damaged for a corrupt record.
 
-    Raises StoreRefuses, a StoreDown, for a write of which certainly no part is stored.
+    Raises StoreRefuses, a StoreDown, for a write of which certainly no part is stored. The log
+    names `about`, such as the slug of the blog.
     """
     try:
         yield
     except (AskError, ClusterDownError, TryAgainError) as error:
         raise StoreDown(f"the cluster is moving slots or changing primaries: {error}") from error
     except ResponseError as error:
-        raise _meaning_of(error) from error
+        raise _meaning_of(error, about) from error
     except DECODE_ERRORS as error:
-        log.exception("the store returned a corrupt record")
-        raise Damaged(f"the store returned a corrupt record: {error!r}") from error
+        log.error("the store has a damaged record of %.100s: %s", about, why_damaged(error))
+        raise Damaged("A record of this blog in the store is damaged.") from error
     except (RedisError, OSError) as error:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
 
-def _meaning_of(error: ResponseError) -> StoreDown:
+def _meaning_of(error: ResponseError, about: object) -> StoreDown:
     """Return the exception for an error reply. Log an unexpected one, but no refusal.
 
     live/watch.py logs refusals once a minute; each editor's retry would log one here.
     """
     if refusal := refusal_of(error):
         return refusal
-    if _logged.may(str(error)):
-        log.error("the store refused a command: %s", error)
+    if _logged.may(f"{about} {error}"):
+        log.error("the store refused a command about %.100s: %s", about, error)
+    if any(it in str(error) for it in _OF_DAMAGE):
+        return Damaged(f"A key of this blog in the store is damaged: {error}")
     return StoreDown(str(error))
 
 
@@ -82,7 +87,7 @@ def queries_store(
 
     @wraps(method)
     async def queried(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        async with store_errors():
+        async with store_errors(args[0] if args else ""):
             return await self.nodes.ask(lambda: method(self, *args, **kwargs))
 
     return queried

@@ -66,4 +66,4 @@ def decode(record: bytes | str | None, kind: type[T]) -> T | None:
         return None if record is None else msgspec.json.decode(record, type=kind)
     except DECODE_ERRORS as error:
         log.error("accounts: a %s does not decode: %s", kind.__name__, error)
-        raise Damaged("accounts: the store returned a record that does not decode") from error
+        raise Damaged("The record of this account is damaged.") from error

@@ -2,8 +2,9 @@
 -- Return the changes that a worker at (epoch, offset, check) misses, or why the script cannot return them.
 --
 -- KEYS: blog, chain, entries, changed. ARGV: epoch, offset, check, limit.
--- Returns {"ok", offset, checks, record, record, …} or one of the reasons below. `checks` joins the checks of
--- all changes after the worker's offset. The records are in the order of their offsets.
+-- Returns {"ok", offset, checks, id, change, record, id, change, record, …} or one of the reasons below. `checks` joins
+-- the checks of all changes after the worker's offset. A `change` is the offset of the record's last change; the records
+-- are in the order of these offsets. A record is nil (false) when the store lacks it.
 --   {"absent"}  the store has no such blog
 --   {"moved"}   the blog has begun another epoch
 --   {"fork"}    same epoch, but the worker's offset is ahead, or the stored check at its offset differs
@@ -20,12 +21,15 @@ local mine, head, limit = tonumber(ARGV[2]), tonumber(blog[2]), tonumber(ARGV[4]
 if mine > head or redis.call("GETRANGE", KEYS[2], mine * 8 - 8, mine * 8 - 1) ~= ARGV[3] then
   return { "fork" }
 end
-local ids = redis.call("ZRANGE", KEYS[4], "(" .. mine, "+inf", "BYSCORE", "LIMIT", 0, limit + 1)
-if #ids > limit or head - mine > limit then
+local found = redis.call("ZRANGE", KEYS[4], "(" .. mine, head, "BYSCORE", "LIMIT", 0, limit + 1, "WITHSCORES")
+if #found > 2 * limit or head - mine > limit then
   return { "far" }
 end
 local answer = { "ok", head, redis.call("GETRANGE", KEYS[2], mine * 8, -1) }
-for i, id in ipairs(ids) do
-  answer[i + 3] = id == "#blog" and blog[3] or redis.call("HGET", KEYS[3], id)
+for i = 1, #found, 2 do
+  local id, change = found[i], found[i + 1]
+  answer[#answer + 1] = id
+  answer[#answer + 1] = change
+  answer[#answer + 1] = id == "#blog" and blog[3] or redis.call("HGET", KEYS[3], id)
 end
 return answer

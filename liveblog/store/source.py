@@ -6,10 +6,12 @@ the changes that a worker has applied (a fork), as after a restored backup.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from liveblog.blog.model import BLOG_ID, Blog, Entry, Position, new_id
-from liveblog.blog.problem import StoreDown
+import msgspec
+
+from liveblog.blog.model import BLOG_ID, Blog, DamagedEntry, Entry, Position, new_id
+from liveblog.blog.problem import Damaged, StoreDown
 from liveblog.blog.timeline import (
     KEPT_CHANGES,
     MARKED_MAX,
@@ -17,6 +19,7 @@ from liveblog.blog.timeline import (
     Changes,
     Heads,
     Moved,
+    Record,
     Snapshot,
 )
 from liveblog.store import atomic, scripts
@@ -24,26 +27,27 @@ from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
 from liveblog.store.codec import (
     DECODE_ERRORS,
+    Damage,
     channel,
     decode_blog,
     decode_position,
-    decode_record,
+    decode_published,
+    decode_stored_blog,
+    entry_id,
+    index_number,
     key,
+    why_damaged,
 )
 from liveblog.store.condition import Condition
-from liveblog.store.entries import BATCH, Entries
+from liveblog.store.entries import BATCH, Entries, Listed
+from liveblog.store.lookup import Lookup
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
 
 LOAD_TRIES_MAX: Final = 5
 _REPAIR: Final = scripts.reading("repair")
 _ROTATE: Final = scripts.writing("rotate")
-
-
-class _Corrupt(NamedTuple):
-    """The reason why the reply to a query for a blog's position does not decode."""
-
-    why: str
+_NO_BYLINE: Final[list[str]] = []  # shared: an empty list of its own takes 56 bytes in each entry
 
 
 @dataclass
@@ -62,6 +66,9 @@ class StoreSource:
         """
         return await self.condition.check()
 
+    def __post_init__(self) -> None:
+        self.lookup = Lookup(self.nodes)
+
     async def load(self, slug: str) -> Snapshot | None:
         """Return the part of a blog that a worker keeps, at one position; None for an unknown blog.
 
@@ -75,49 +82,87 @@ class StoreSource:
                 return None
             changes = await self.repair(slug, snapshot.position)
             if isinstance(changes, Changes):
-                return brought_forward(snapshot, changes)
+                snapshot = brought_forward(snapshot, changes)
+                self.entries.damage.entries(slug, snapshot.entries)
+                return snapshot
         raise StoreDown("the blog changes faster than it can be loaded")
 
     @queries_store
     async def exists(self, slug: str) -> bool:
         """Return whether the store has this blog. This query is much cheaper than `load`."""
-        return bool(await self.nodes.at(slug).exists(key(slug, "blog")))
+        return await self.lookup.exists(key(slug, "blog"))
 
     @queries_store
     async def _read(self, slug: str) -> Snapshot | None:
-        (epoch, offset, header, base), chain, listed, *ids = await atomic.read(
+        (*fields, base), chain, *indexes = await atomic.read(
             self.nodes.at(slug),
-            ("HMGET", key(slug, "blog"), "epoch", "offset", "header", "base"),
+            ("HMGET", key(slug, "blog"), "epoch", "offset", "check", "header", "base"),
             ("GETRANGE", key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1),
             ("ZREVRANGE", key(slug, "order"), 0, WINDOW - 1, "WITHSCORES"),
-            ("ZREVRANGE", key(slug, "marked"), 0, MARKED_MAX - 1),
-            ("ZREVRANGE", key(slug, "changed"), 0, KEPT_CHANGES - 1),
+            ("ZREVRANGE", key(slug, "marked"), 0, MARKED_MAX - 1, "WITHSCORES"),
+            ("ZREVRANGE", key(slug, "changed"), 0, KEPT_CHANGES - 1, "WITHSCORES"),
         )
-        if not epoch:
+        stored = decode_stored_blog(*fields)
+        if not stored:
             return None
-        scores = atomic.pairs(listed)
-        ids.append([id for id, _ in scores])
-        wanted = list({id: None for some in ids for id in some if id != BLOG_ID.encode()})
-        entries = await self.entries.by_id(slug, wanted)
-        top = int(offset)
+        if isinstance(stored, Damage) or base is None:
+            raise self._damaged(slug, stored.why if isinstance(stored, Damage) else "no base")
+        blog, (epoch, top, _), _ = stored
+        listed, marked, changed = map(atomic.pairs, indexes)
         if len(chain) != 8 * min(top, KEPT_CHANGES + 1):
-            raise ValueError(f"{slug} has no check for each of its {top} changes")
-        position = Position(epoch.decode(), top, chain[-8:].decode())
-        held = [entry for entry in entries if (entry.offset or 0) <= top]
-        window = int(scores[-1][1]) if len(scores) == WINDOW else 0
-        return Snapshot(position, int(base), window, chain.decode(), decode_blog(header), held)
+            raise self._damaged(slug, f"no check for each of its {top} changes")
+        entries = await self._entries(slug, top, [*listed, *marked], changed)
+        position = Position(epoch, top, chain[-8:].decode())
+        window = index_number(listed[-1][1]) if len(listed) == WINDOW else 0
+        return Snapshot(position, int(base), window, chain.decode(), blog, entries)
+
+    def _damaged(self, slug: str, why: str) -> Damaged:
+        """Log that a blog's header or chain is damaged, and return the error to raise."""
+        self.entries.damage.note(slug, "its header", why)
+        return Damaged(f"The header of the blog {slug} is damaged.")
+
+    async def _entries(self, slug: str, top: int, listed: Listed, changed: Listed) -> list[Entry]:
+        """Return the entries of indexes that were read when the blog was at offset `top`."""
+        orders: dict[str, int | None] = dict.fromkeys(_ids(changed))
+        found = await self.entries.by_id(slug, orders | _ids(listed))
+        # An entry above `top` has changed since. `repair` returns it.
+        return [shown(entry) for entry in found if (entry.offset or 0) <= top]
 
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
-        """Return the changes after a worker's position, or why repair.lua cannot return them."""
+        """Return the changes after a worker's position, or why repair.lua cannot return them.
+
+        A damaged header is left out: a worker that has an earlier one goes on with it.
+        """
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run(_REPAIR, keys, position, BATCH)
-        async with store_errors():  # raises Damaged for a record that does not decode
+        async with store_errors():  # raises Damaged for checks that do not decode
             if status != b"ok":
                 return Moved(status.decode())
-            offset, checks, *raws = rest
-            records = [decode_record(raw) for raw in raws]
-        top = Position(position.epoch, offset, checks[-8:].decode() or position.check)
-        return Changes(position.offset, position.check, top, checks.decode(), records)
+            offset, checks, *changed = rest
+            top = Position(position.epoch, offset, checks[-8:].decode() or position.check)
+            decoded = checks.decode()
+        triples = zip(changed[::3], changed[1::3], changed[2::3], strict=True)
+        records = [it for triple in triples if (it := self._record(slug, *triple))]
+        return Changes(position.offset, position.check, top, decoded, records)
+
+    def _record(self, slug: str, member: bytes, score: bytes, raw: bytes | None) -> Record | None:
+        """Return a changed record; None for a damaged header and for what is no id of an entry."""
+        if member == BLOG_ID.encode():
+            return self._header(slug, raw)
+        id = entry_id(member)
+        if not id:
+            self.entries.damage.members(slug, "changed", [member])
+            return None
+        entry = decode_published(raw, id, index_number(float(score)))
+        self.entries.damage.entries(slug, [entry])
+        return entry
+
+    def _header(self, slug: str, raw: bytes | None) -> Blog | None:
+        try:
+            return decode_blog(raw or b"")
+        except DECODE_ERRORS as error:
+            self.entries.damage.note(slug, "its header", why_damaged(error))
+            return None
 
     async def rotate(self, slug: str, position: Position) -> bool:
         """Begin a new epoch if the stored history differs from the worker's at `position`.
@@ -146,7 +191,7 @@ class StoreSource:
         these nodes, and corrupt blogs.
         """
         found, unreachable = await self.nodes.each(slugs, _read_heads)
-        positions = {s: head for s, head in found.items() if not isinstance(head, _Corrupt)}
+        positions = {s: head for s, head in found.items() if not isinstance(head, Damage)}
         return Heads(positions, unreachable)
 
     async def older(self, slug: str, before: int | None, limit: int) -> list[Entry]:
@@ -178,9 +223,9 @@ class StoreSource:
 
 async def _read_heads(
     redis: Client, slugs: Sequence[str]
-) -> list[Position | _Corrupt | None | Exception]:
+) -> list[Position | Damage | None | Exception]:
     """Return a position for each slug, in the same order; all blogs are on this one server."""
-    heads: list[Position | _Corrupt | None | Exception] = []
+    heads: list[Position | Damage | None | Exception] = []
     if not slugs:
         await redis.execute_command("ECHO", "")  # MISCONF refuses PING
     for i in range(0, len(slugs), BATCH):
@@ -191,14 +236,29 @@ async def _read_heads(
     return heads
 
 
-def _head(reply: list[bytes] | Exception) -> Position | _Corrupt | None | Exception:
+def _head(reply: list[bytes] | Exception) -> Position | Damage | None | Exception:
     """Return the position in a reply, or the error. Return None for a blog that does not exist."""
     if isinstance(reply, Exception):
-        return _Corrupt(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
+        return Damage(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
     try:
         return decode_position(*reply) if any(reply) else None
     except DECODE_ERRORS as error:
-        return _Corrupt(str(error))
+        return Damage(why_damaged(error))
+
+
+def _ids(listed: Listed) -> dict[str, int]:
+    return {id: index_number(score) for it, score in listed if (id := entry_id(it))}
+
+
+def shown(entry: Entry) -> Entry:
+    """Return an entry without its Markdown and its author, which readers never get.
+
+    They would be a third of the memory that a worker needs for a blog.
+    """
+    if isinstance(entry, DamagedEntry):
+        return entry
+    byline = entry.byline or _NO_BYLINE
+    return msgspec.structs.replace(entry, body=None, author=None, byline=byline)
 
 
 def brought_forward(snapshot: Snapshot, changes: Changes) -> Snapshot:

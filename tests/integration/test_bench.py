@@ -70,11 +70,11 @@ async def test_bench_prints_one_line_when_it_cannot_measure(
     code, _, printed = await bench(site.url, token="lbt_wrong")
     assert code == 1
     assert printed.startswith("Error: POST /api/blogs answered 401")
-    # The close code 4504 is final: the readers do not reconnect, so the command ends before OPEN_S.
+    # The close code 4006 is final here: the readers do not reconnect, so the command ends before OPEN_S.
     async with asyncio.timeout(OPEN_S - 5):
         code, _, printed = await bench(site.url, "--blog", "nothing-here", "--readers", "1")
     assert code == 1
-    assert "4504" in printed
+    assert "4006" in printed
     code, _, printed = await bench("http://127.0.0.1:9", token="lbt_wrong")
     assert code == 1
     assert "does not answer" in printed

@@ -1,17 +1,20 @@
-"""A store with corrupt records: calls that need them are 503, and no other call fails.
+"""A store with damaged records: calls that need them are 503, and no other call fails.
 
-Each test corrupts a record of one blog or account of a running server. Then the test makes every
-call that could read the record. No call may be 500, and calls about other blogs must succeed.
+Each test damages a record of one blog or account of a running server. Then the test makes every
+call that could read the record. No call may be 500, and calls about other blogs must succeed. A
+damaged entry takes nothing else of its blog with it, and can be deleted and taken down.
 """
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import pytest
 import redis.asyncio
+from kit.readers import Stream, Target, websocket
 from kit.servers import Editor, Server, http
 from kit.waiting import until
 
@@ -189,6 +192,167 @@ async def _remove(client: Any, slug: str) -> None:
     names = [name async for name in client.scan_iter(match=f"lb:{{{slug}}}:*")]
     if names:
         await client.delete(*names)
+
+
+# Damages of one entry's record, or of what the indexes have of it.
+ENTRY_DAMAGES: dict[str, Damage] = {
+    "no JSON": command("HSET", "KEY:entries", "ID", NONE),
+    "empty": command("HSET", "KEY:entries", "ID", b""),
+    "truncated": command(
+        "HSET", "KEY:entries", "ID", b'{"updated_at":1764500000000,"offset":3,"ord'
+    ),
+    "nested too deep": command("HSET", "KEY:entries", "ID", b'{"x":' + b"[" * 10_000),
+    "a field of a wrong type": entry_is(headline=["x"]),
+    "text that is not UTF-8": command(
+        "HSET", "KEY:entries", "ID", b'{"id":"e00000000000x","body":"\xff"}'
+    ),
+    "another's id": entry_is(id="e000000000000"),
+    "another offset": entry_is(offset=1),
+    "an offset too large": entry_is(offset=10**12),
+    "another order": entry_is(order=1),
+    "missing": command("HDEL", "KEY:entries", "ID"),
+    "missing from the index by change": command("ZREM", "KEY:changed", "ID"),
+    "listed at infinity": command("ZADD", "KEY:order", "inf", "ID"),
+}
+STILL_READABLE = ("missing from the index by change",)
+
+
+@pytest.mark.parametrize("name", ENTRY_DAMAGES)
+async def test_damaged_entry_alone_is_missing_until_it_is_removed(
+    site: Server, editor: Editor, client: Any, name: str
+) -> None:
+    number = [*ENTRY_DAMAGES].index(name)
+    takedown, is_held = number % 2 == 0, number % 3 == 0
+    slug = (await editor.blog())["slug"]
+    first, bad, last = [await editor.publish(slug, f"Number {n}.") for n in "123"]
+    if is_held:
+        assert site.status(f"/blogs/{slug}") == 200
+    await ENTRY_DAMAGES[name](client, slug, bad["id"])
+    listed = await editor.ok("GET", f"/{slug}/entries")
+    if name not in STILL_READABLE:
+        assert [it["id"] for it in listed["entries"]] == [last["id"], first["id"]]
+        assert listed["damaged"] == [bad["id"]]
+        for method, body in (("GET", None), ("PATCH", {"pinned": True})):
+            answer = await editor(method, f"/{slug}/entries/{bad['id']}", body)
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/damaged")
+            assert bad["id"] in answer.json()["detail"]
+        assert f"blog {slug}: entry {bad['id']} is damaged" in site.said()
+        if not is_held:
+            assert _shown(site, slug) == [last["id"], first["id"]]
+    async with websocket(Target(site.url, slug)) as stream:
+        since = await stream.get()
+        removed = await editor.delete(bad, takedown=takedown)
+        assert removed["takedown"] is takedown
+        changes = (await _next_changes(stream))["changes"]
+        assert [(it["op"], it["id"]) for it in changes] == [("del", bad["id"])]
+        another = await editor.publish(slug, "One more.")
+        assert another["offset"] == int(since["position"].split(".")[1]) + 2
+        assert (await _next_changes(stream))["position"] == another["position"]
+    assert _shown(site, slug) == [another["id"], last["id"], first["id"]]
+    assert (await editor.ok("GET", f"/{slug}/entries"))["damaged"] == []
+    assert site.status(f"/blogs/{slug}/entries/{bad['id']}") == 410
+
+
+async def test_damage_of_a_change_reaches_readers_as_a_deletion(
+    site: Server, editor: Editor, client: Any
+) -> None:
+    """A worker that repairs its state over a damaged record goes on from the right position."""
+    slug = (await editor.blog())["slug"]
+    entry = await editor.publish(slug)
+    async with websocket(Target(site.url, slug, entry["position"])) as stream:
+        await stream.get()
+        edited = await _unannounced_edit(client, slug, entry["id"])
+        changes = await _next_changes(stream)
+        assert changes["position"].split(".")[1] == str(edited)
+        assert [(it["op"], it["offset"]) for it in changes["changes"]] == [("del", edited)]
+        later = await editor.publish(slug, "Later.")
+        assert (await _next_changes(stream))["position"] == later["position"]
+
+
+async def _next_changes(stream: Stream) -> dict[str, Any]:
+    while (frame := await stream.get())["t"] != "changes":
+        pass
+    return frame
+
+
+async def _unannounced_edit(client: Any, slug: str, id: str) -> int:
+    """Store a damaged record as the blog's next change, without a message; return its offset."""
+    offset = int(await client.hget(key(slug, "blog"), "offset")) + 1
+    await client.hset(key(slug, "entries"), id, NONE)
+    await client.zadd(key(slug, "changed"), {id: offset})
+    await client.append(key(slug, "chain"), "0123abcd")
+    await client.hset(key(slug, "blog"), mapping={"offset": offset, "check": "0123abcd"})
+    return offset
+
+
+def _shown(site: Server, slug: str) -> list[str]:
+    return re.findall(r'<article id="(e\w+)"', site.text(f"/blogs/{slug}"))
+
+
+async def test_older_pages_go_on_below_a_damaged_entry(
+    site: Server, editor: Editor, client: Any
+) -> None:
+    slug = (await editor.blog())["slug"]
+    made = await editor.publish_many(slug, 230)  # more than a worker keeps
+    await client.hset(key(slug, "entries"), made[10]["id"], NONE)
+    ids: list[str] = []
+    before = made[25]["id"]
+    for _ in range(2):
+        page = site.text(f"/blogs/{slug}?before={before}")
+        found = re.findall(r'<article id="(e\w+)"', page)
+        ids, before = ids + found, found[-1]
+    assert ids == [it["id"] for n, it in reversed([*enumerate(made)][:25]) if n != 10]
+    assert site.status(f"/blogs/{slug}/entries/{made[10]['id']}") == 503
+    assert site.status(f"/blogs/{slug}?before={made[10]['id']}") == 200
+
+
+async def test_damaged_draft_is_named_and_deleted(
+    site: Server, editor: Editor, client: Any
+) -> None:
+    slug = (await editor.blog())["slug"]
+    good = await editor.publish(slug, "Kept.", status="draft")
+    bad = await editor.publish(slug, "Lost.", status="draft")
+    await client.hset(key(slug, "drafts"), bad["id"], b"{")
+    listed = await editor.ok("GET", f"/{slug}/entries?status=draft")
+    assert [it["id"] for it in listed["entries"]] == [good["id"]]
+    assert listed["damaged"] == [bad["id"]]
+    assert (await editor.delete(bad))["position"] is None
+    assert (await editor.ok("GET", f"/{slug}/entries?status=draft"))["damaged"] == []
+
+
+async def test_entry_is_deleted_when_its_revisions_are_damaged(
+    site: Server, editor: Editor, client: Any
+) -> None:
+    slug = (await editor.blog())["slug"]
+    entry = await editor.edit(await editor.publish(slug), body="Second.")
+    await client.delete(key(slug, f"rev:{entry['id']}"))
+    await client.set(key(slug, f"rev:{entry['id']}"), "of a wrong type")
+    assert (await editor.ok("GET", f"/{slug}/entries/{entry['id']}"))["body"] == "Second."
+    await editor.delete(entry)
+    assert (await editor.restore(entry))["body"] == "Second."
+    await editor.delete(entry)
+    await client.lset(key(slug, f"rev:{entry['id']}"), 0, NONE)
+    refused = await editor("POST", f"/{slug}/entries/{entry['id']}/restore")
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/damaged")
+    assert (await editor.delete(entry, takedown=True))["takedown"]
+    assert not await client.exists(key(slug, f"rev:{entry['id']}"))
+
+
+async def test_header_of_a_held_blog_stays_when_it_is_damaged(
+    site: Server, editor: Editor, client: Any
+) -> None:
+    blog = await editor.blog()
+    slug = blog["slug"]
+    assert site.status(f"/blogs/{slug}") == 200
+    await client.hset(key(slug, "blog"), "header", NONE)
+    try:
+        refused = await editor("GET", f"/{slug}")
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/damaged")
+        assert slug in refused.json()["detail"]
+        assert site.status(f"/blogs/{slug}") == 200
+        await until(lambda: f"blog {slug}: its header is damaged" in site.said())
+    finally:
+        await _remove(client, slug)
 
 
 async def test_repeated_call_is_503_when_its_remembered_outcome_is_corrupt(

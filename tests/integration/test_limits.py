@@ -309,5 +309,5 @@ async def test_door_counts_accepts_and_closes(small: Any) -> None:
             await made.send(masked(0x88, b"\x03\xe9"))
             await made.rest()
     await until(lambda: shared.door.count == 0)
-    assert shared.door.accepts == {"accepted": 1, "handshake": 1, "gone": 1, "origin": 1}
-    assert shared.door.closes == {1001: 1, 4504: 1, 4500: 1}
+    assert shared.door.accepts == {"accepted": 1, "handshake": 1, "unknown": 1, "origin": 1}
+    assert shared.door.closes == {1001: 1, 4006: 1, 4500: 1}

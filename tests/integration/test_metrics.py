@@ -66,10 +66,10 @@ async def test_metrics_count_readers_deliveries_accepts_and_closes(
                 "liveblog_readers_behind": 0,
                 "liveblog_deliveries_total": 4,
                 "liveblog_accepts_total accepted": 6,
-                "liveblog_accepts_total gone": 1,
+                "liveblog_accepts_total unknown": 1,
                 "liveblog_closes_total 1003": 1,
                 "liveblog_closes_total other": 1,
-                "liveblog_closes_total 4504": 1,
+                "liveblog_closes_total 4006": 1,
                 "liveblog_store_up": 1,
             }
             found: dict[str, float] = {}

@@ -221,8 +221,7 @@ async def test_write_stores_nothing_when_a_key_has_the_wrong_type(
 ) -> None:
     write = await prepare(room)
     names = {name: TYPES[name] for name in KEYS}
-    names |= {f"rev:{write.id}": b"list", f"idem:{write.call.idem}": b"string"}
-    names |= {f"bin:{write.id}": b"string"}
+    names |= {f"idem:{write.call.idem}": b"string", f"bin:{write.id}": b"string"}
     raw_messages = len(room.raw_messages)
     for name, kind in names.items():
         was = await room.redis.dump(key(SLUG, name))

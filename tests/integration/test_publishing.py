@@ -11,7 +11,7 @@ from kit.contents import contents
 from kit.waiting import until
 
 from liveblog.blog.fields import HTML_BYTES_MAX
-from liveblog.blog.model import SYSTEM, Caller
+from liveblog.blog.model import SYSTEM, Caller, DamagedEntry
 from liveblog.blog.problem import Problem
 from liveblog.editors import rendering
 from liveblog.editors.publishing import Publishing
@@ -80,9 +80,11 @@ async def test_draft_hides_no_other_when_it_is_corrupt(
     fine = (await publishing.create_entry(EDITOR, "council", fields)).entry
     broken: Any = {"e00000000000d": b"{x", b"\xff": b"\xff", "e00000000000e": b"[" * 200_000}
     await store_client.hset("lb:{council}:drafts", mapping=broken)
-    assert await publishing.unpublished(EDITOR, "council") == [fine]
-    [listed], _ = await publishing.entries(EDITOR, "council", status="draft")
+    unpublished = await publishing.unpublished(EDITOR, "council")
+    assert [it for it in unpublished if not isinstance(it, DamagedEntry)] == [fine]
+    [listed], _, damaged = await publishing.entries(EDITOR, "council", status="draft")
     assert listed.entry == fine
+    assert sorted(damaged) == ["e00000000000d", "e00000000000e"]
 
 
 @pytest.mark.parametrize("time_", ["0001-01-01T00:00:00+14:00", "0999-12-31T00:00:00Z"])
@@ -217,10 +219,10 @@ async def test_list_continues_page_by_page_when_a_status_is_rare(
     await publishing.edit_entry(
         SYSTEM, "council", made[0].entry.id, {"status": "retracted", "note": "Wrong."}, 1
     )
-    first, after = await publishing.entries(EDITOR, "council", None, 50, "retracted")
+    first, after, _ = await publishing.entries(EDITOR, "council", None, 50, "retracted")
     assert first == []
     assert after
-    second, end = await publishing.entries(EDITOR, "council", after, 50, "retracted")
+    second, end, _ = await publishing.entries(EDITOR, "council", after, 50, "retracted")
     assert [it.entry.id for it in second] == [made[0].entry.id]
     assert end is None
 
@@ -238,7 +240,7 @@ async def test_list_leaves_out_an_entry_when_it_is_deleted_meanwhile(
     # Put the id back into the sorted set of entries, where a read that started before the delete
     # still finds the id.
     await store_client.zadd("lb:{council}:order", {deleted: place})
-    for page, after in (
+    for page, after, _ in (
         await publishing.entries(EDITOR, "council"),
         await publishing.shown(EDITOR, "council", None, 1),
     ):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -375,14 +376,49 @@ async def test_reader_is_sent_away_for_long_when_the_blog_is_a_draft(
 
 
 async def _no_such_blog(ask: Target, open_stream: Open) -> None:
+    """Expect that a reader is sent away for a while: the blog may be created or opened yet."""
     async with open_stream(ask) as stream:
         frames = await stream.rest()
-    if open_stream is websocket:
-        assert frames == [{"t": "bye", "after_ms": None, "why": "gone"}]
-        assert stream.code == 4504
+    if open_stream in (websocket, events):
+        assert frames == [{"t": "bye", "after_ms": [30_000, 60_000], "why": "unknown"}]
+        assert stream.code == (4006 if open_stream is websocket else 200)
     else:
-        assert frames == []
-        assert stream.code == (204 if open_stream is events else 404)
+        assert (frames, stream.code) == ([], 404)
+
+
+@each_stream
+async def test_reader_finds_a_blog_within_100_ms_of_its_creation(
+    editor: Editor, server: Server, open_stream: Open
+) -> None:
+    slug = f"made-{os.urandom(5).hex()}"
+    async with open_stream(Target(server.url, slug)) as stream:
+        assert [frame["t"] for frame in await stream.rest()] == ["bye"]
+    assert server.status(f"/blogs/{slug}") == 404
+    await editor.ok("POST", "", {"slug": slug, "title": "Made", "status": "live"})
+    async with open_stream(Target(server.url, slug)) as stream:
+        assert (await stream.get())["t"] == "hello"
+    assert server.status(f"/blogs/{slug}") == 200
+
+
+async def test_reason_is_named_when_a_worker_is_full_of_blogs_with_readers(
+    editor: Editor, site: Server, blog: Any, tmp_path: Path
+) -> None:
+    other = await editor.blog()
+    settings = {"REDIS_URL": site.store_url, "LIVEBLOG_BLOGS_MAX": "1"}
+    with serving(tmp_path / "log", **settings) as server:
+        async with websocket(Target(server.url, blog["slug"])) as stream:
+            assert (await stream.get())["t"] == "hello"
+            async with websocket(Target(server.url, other["slug"])) as refused:
+                [bye] = await refused.rest()
+                assert (bye["after_ms"], bye["why"], refused.code) == ([0, 20_000], "full", 4002)
+            answer = server.get(f"/blogs/{other['slug']}/changes")
+            assert (answer["type"], answer["status"]) == ("/problems/worker-full", 503)
+            async with http(base_url=server.url) as client:
+                page = await client.get(f"/blogs/{other['slug']}")
+            assert (page.status_code, "Very busy right now" in page.text) == (503, True)
+            assert "worker full" in server.said()
+            assert "LIVEBLOG_BLOGS_MAX" in server.said()
+        await until(lambda: server.status(f"/blogs/{other['slug']}") == 200)
 
 
 @each_stream
@@ -394,7 +430,12 @@ async def test_readers_are_sent_away_when_the_blog_becomes_a_draft(
         await editor.alter(blog["slug"], status="draft")
         assert await stream.rest() == [{"t": "bye", "after_ms": None, "why": "gone"}]
         assert stream.code == (4504 if open_stream is websocket else 200)
-    await _no_such_blog(ask, open_stream)
+    async with open_stream(ask) as stream:
+        code = 4504 if open_stream is websocket else 204
+        assert ([frame["after_ms"] for frame in await stream.rest()], stream.code) == (
+            [None] if open_stream is websocket else [],
+            code,
+        )
     await editor.alter(blog["slug"], status="live")
     async with open_stream(ask) as stream:
         await stream.next("hello")

@@ -24,6 +24,7 @@ Real servers and stores (tests/integration):
 - `stores`: Valkey or Redis as the store; `clusters`: clusters and sentinels
 - `contents`: all keys and values of a store; `conditions`: what a store can suffer, and its cure;
   `people`: a clock and cheap hashes for accounts
+- `bulk`: thousands of blogs, copied within the store; `crowd`: a reader on each, in another process
 - `preload`: C libraries that slow a disk down or shift a clock
 - `readers`: readers by every transport; `forms`: what the desk's forms send without scripts
 - `proxies`: nginx, HAProxy, Varnish and Caddy in front of a server

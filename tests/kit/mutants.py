@@ -39,7 +39,7 @@ MUTANTS: Final = [
         "a gap is applied as if it continued the timeline",
         "blog.timeline",
         'if changes.since > self.offset or not self._continues(changes):\n            return "gap"',
-        "self._checks.update(dict.fromkeys(range(self.offset + 1, changes.since + 1), ''))",
+        "self._checks.extend(self.offset, '00000000' * (changes.since - self.offset))",
     ),
     Mutant(
         "another history is applied as if it continued the timeline",
@@ -74,8 +74,8 @@ MUTANTS: Final = [
     Mutant(
         "a deleted entry stays on the page",
         "blog.timeline",
-        "if entry.deleted and listed:",
-        "if entry.deleted and not order:",
+        "if entry.deleted:\n            self._unlist(order)",
+        "if entry.deleted and not order:\n            self._unlist(order)",
     ),
     Mutant(
         "a joining reader is counted as having what it missed",
@@ -128,13 +128,13 @@ MUTANTS: Final = [
     Mutant(
         "a changed entry keeps its HTML",
         "live.cache",
-        "self._articles.pop(id_of(record), None)",
+        "self._uncount(self._articles.drop(id_of(record)))",
         "self._articles.get(id_of(record))",
     ),
     Mutant(
         "a replaced state is shown with the old HTML",
         "live.cache",
-        "self.clear()\n        self._pieces.clear()\n        self._articles.clear()",
+        "self.evict()\n        self._pieces.clear()",
         "self.clear()\n        self._pieces.clear()",
     ),
     Mutant(

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, missed, table
 
-from measure import archive, crowds, proxies, states, unlock
+from measure import archive, crowds, many, proxies, states, unlock
 
 Figures = AsyncIterator[Figure]
 
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[], Figures]] = {
     "proxies": proxies.figures,
     "states": states.figures,
     "archive": archive.figures,
+    "many": many.figures,
     "crowds": crowds.figures,
     "unlock": unlock.figures,
 }

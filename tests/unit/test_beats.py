@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections import Counter
 from itertools import pairwise
 
 from kit.alone import past_of, roster_alone
 from kit.scene import (
+    blogs,
     make_scene,
     middle_of_a_pass,
     text,
@@ -97,6 +99,17 @@ async def test_beats_are_spread_over_the_interval() -> None:
     for slot in range(SLOTS):
         scene.live.beats.send(slot, None)
         assert sum(len(reader.frames) > 1 for reader in readers) == 5 * (slot + 1)
+
+
+@in_virtual_time
+async def test_only_readers_of_many_blogs_are_spread_over_the_interval() -> None:
+    _, hub = blogs(10 * SLOTS)
+    readers = [FakeReader() for _ in range(10 * SLOTS)]
+    for number, reader in enumerate(readers):
+        live = await hub.live(f"b{number}")
+        assert live
+        live.join(reader, None)
+    assert max(Counter(reader.slot for reader in readers).values()) < 30
 
 
 @in_virtual_time

@@ -36,28 +36,55 @@ def test_held_bytes_abort_the_reader_itself_when_its_frame_exceeds_the_limit() -
 
 
 class Cache:
-    """Stands for a blog's cache; has only a size in bytes."""
+    """Stands for a blog's cache; has only a size in bytes, and the size after compression."""
 
-    def __init__(self, cached_bytes: int) -> None:
-        self.cached_bytes = cached_bytes
+    def __init__(self, budget: CacheBudget, cached_bytes: int, settled: int | None = None) -> None:
+        self._budget = budget
+        self.cached_bytes = cached_bytes if budget.add(self, cached_bytes) else 0
+        self._settled = self.cached_bytes if settled is None else settled
 
-    def clear(self) -> None:
+    def settle(self) -> int:
+        growth = self._settled - self.cached_bytes
+        self.cached_bytes = self._settled
+        return growth
+
+    def evict(self) -> None:
+        self._budget.bytes -= self.cached_bytes
         self.cached_bytes = 0
 
 
-def test_cache_budget_evicts_all_caches_when_full(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def budget(monkeypatch: pytest.MonkeyPatch) -> tuple[CacheBudget, list[Cache]]:
     monkeypatch.setattr(budgets, "CACHED_BYTES_MAX", 100)
-    caches = [Cache(60), Cache(30)]
-    budget = CacheBudget(lambda: caches)
-    assert budget.make_room(10)
-    assert budget.used() == 90
-    assert budget.make_room(11)
-    assert budget.used() == 0
+    caches: list[Cache] = []
+    return CacheBudget(lambda: caches), caches
 
 
-def test_cache_budget_evicts_nothing_for_what_never_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budgets, "CACHED_BYTES_MAX", 100)
-    caches = [Cache(60)]
-    budget = CacheBudget(lambda: caches)
-    assert not budget.make_room(101)
-    assert budget.used() == 60
+def test_cache_budget_evicts_the_least_recently_used_when_full(
+    budget: tuple[CacheBudget, list[Cache]],
+) -> None:
+    limit, caches = budget
+    caches += [Cache(limit, size) for size in (30, 30, 40)]
+    assert limit.used() == 100
+    caches.append(Cache(limit, 10))
+    assert [cache.cached_bytes for cache in caches] == [0, 30, 40, 10]
+    assert limit.used() == 80
+
+
+def test_cache_budget_evicts_nothing_when_compressed_pages_leave_room(
+    budget: tuple[CacheBudget, list[Cache]],
+) -> None:
+    limit, caches = budget
+    caches += [Cache(limit, 60, settled=20), Cache(limit, 40)]
+    caches.append(Cache(limit, 40))
+    assert [cache.cached_bytes for cache in caches] == [20, 40, 40]
+    assert limit.used() == 100
+
+
+def test_cache_budget_evicts_nothing_for_what_never_fits(
+    budget: tuple[CacheBudget, list[Cache]],
+) -> None:
+    limit, caches = budget
+    caches.append(Cache(limit, 60))
+    assert not limit.add(caches[0], 101)
+    assert limit.used() == 60

@@ -3,13 +3,16 @@
 import hashlib
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import json as msgspec_json
 
-from liveblog.blog.model import Blog, Entry, Link, Position
+from liveblog.blog.model import COUNT_MAX, Blog, DamagedEntry, Entry, Link, Position
 from liveblog.store import codec, writes
-from liveblog.store.codec import StoredBlog, StoredEntry, decode_message, decode_record
+from liveblog.store.codec import Damage, StoredBlog, StoredEntry, decode_message, decode_record
 from liveblog.store.writes import CallKey, blog_write, entry_write, unnumbered
 
 ENTRY = Entry(
@@ -69,17 +72,59 @@ def test_header_record_decodes_to_the_blog_with_its_links() -> None:
 HASH: list[Any] = [b"k1", b"12", b"0123abcd", encoded(BLOG)]
 
 
-def test_stored_blog_is_none_when_a_field_is_missing_or_corrupt() -> None:
+def test_stored_blog_is_damage_when_a_field_is_missing_or_corrupt() -> None:
     position = Position("k1", 12, "0123abcd")
     assert codec.decode_stored_blog(*HASH) == StoredBlog(BLOG, position, HASH[3])
+    assert codec.decode_stored_blog(None, None, None, None) is None
     for i, value in [*((i, None) for i in range(4)), (1, b"x"), (0, b"\xff"), (3, b"{")]:
         fields = [*HASH[:i], value, *HASH[i + 1 :]]
-        assert codec.decode_stored_blog(*fields) is None
+        assert isinstance(codec.decode_stored_blog(*fields), Damage)
 
 
-def test_corrupt_draft_is_none() -> None:
-    assert codec.decode_draft("council", b"e1", b"{x") is None
-    assert codec.decode_draft("council", b"e1", encoded(ENTRY)) == ENTRY
+def test_reason_of_damage_has_nothing_of_the_record() -> None:
+    for fields in ({"timezone": "secret"}, {"status": "secret"}, {"title": {"secret": 1}}):
+        raw = orjson.dumps({"slug": "council", "title": "C"} | fields)
+        fields_of_hash: list[Any] = [*HASH[:3], raw]
+        damage = codec.decode_stored_blog(*fields_of_hash)
+        assert isinstance(damage, Damage)
+        assert "secret" not in damage.why
+
+
+def test_damaged_draft_has_its_id() -> None:
+    for raw in (b"{x", b"", encoded(msgspec.structs.replace(ENTRY, id="e00000000000z"))):
+        assert codec.decode_draft(raw, ENTRY.id) == DamagedEntry(id=ENTRY.id)
+    assert codec.decode_draft(encoded(ENTRY), ENTRY.id) == ENTRY
+
+
+PUBLISHED = msgspec.structs.replace(ENTRY, status="published", offset=7, order=5)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"x":' + b"[" * 10_000,
+        encoded(PUBLISHED)[:-1],
+        *(
+            encoded(msgspec.structs.replace(PUBLISHED, **fields))
+            for fields in ({"id": "e00000000000z"}, {"offset": 8}, {"order": 7}, {"order": None})
+        ),
+    ],
+    ids=lambda raw: repr(raw)[:30],
+)
+def test_published_entry_is_damaged_unless_it_fits_the_indexes(raw: bytes | None) -> None:
+    damaged = DamagedEntry(id=ENTRY.id, offset=7, order=5, status="published")
+    assert codec.decode_published(raw, ENTRY.id, 7, 5) == damaged
+    assert codec.decode_published(encoded(PUBLISHED), ENTRY.id, 7, 5) == PUBLISHED
+
+
+@given(st.floats(allow_nan=False))
+def test_score_of_an_index_is_a_possible_offset(score: float) -> None:
+    assert 0 <= codec.index_number(score) <= COUNT_MAX
 
 
 # -- messages

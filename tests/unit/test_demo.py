@@ -13,6 +13,7 @@ from liveblog.blog.model import Caller, Link
 from liveblog.blog.problem import Problem, conflict
 from liveblog.commands.story import MAIN, Step, Story, fill, replay, stories
 from liveblog.editors.publishing import Publishing
+from liveblog.editors.results import EntryPage
 from liveblog.store.accounts import Accounts
 
 STORY = stories()[MAIN]
@@ -282,12 +283,11 @@ class Book:
         self.known[entry_id, slug, key] = Written()
         return Written(entry)
 
-    async def entries(
-        self, caller: Caller, slug: str, *, limit: int, status: str
-    ) -> tuple[list[Written], None]:
+    async def entries(self, caller: Caller, slug: str, *, limit: int, status: str) -> EntryPage:
         found: list[Any] = [e for e in self.entries_of[slug] if not e.__dict__["deleted"]]
         assert len(found) <= limit
-        return [Written(e) for e in reversed(found) if e.status == status], None
+        shown: Any = [Written(e) for e in reversed(found) if e.status == status]
+        return EntryPage(shown, None, [])
 
     def contents(self) -> dict[str, Any]:
         return {

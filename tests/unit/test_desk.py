@@ -12,14 +12,20 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog.blog.model import Blog, Caller, Entry, Link, Position
+from liveblog.blog.model import Blog, Caller, DamagedEntry, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BlogSearch
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
+from liveblog.editors.results import (
+    BlogResult,
+    DeleteResult,
+    EntryPage,
+    EntryResult,
+    RevisionConflict,
+)
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -114,6 +120,7 @@ class RecordingPublishing:
     older_blog: str | None = None
     entry_is: Entry = ENTRY
     unpublished_are: list[Entry] = field(default_factory=lambda: [DRAFT])
+    damaged_are: list[str] = field(default_factory=list)
 
     def _record(self, *call: Any) -> None:
         self.calls.append(call)
@@ -131,10 +138,8 @@ class RecordingPublishing:
             raise self.read_problem
         return BlogResult(self.blog_is, AT)
 
-    async def shown(
-        self, caller: Caller, slug: str, before: Any, limit: int
-    ) -> tuple[list[EntryResult], str | None]:
-        return [EntryResult(self.entry_is, AT)], None
+    async def shown(self, caller: Caller, slug: str, before: Any, limit: int) -> EntryPage:
+        return EntryPage([EntryResult(self.entry_is, AT)], None, self.damaged_are)
 
     async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
         return [*self.unpublished_are]
@@ -820,6 +825,18 @@ def test_a_conflict_shows_the_stated_time_of_the_newer_revision(browser: Browser
     page = browser.post(at, boxes).text
     assert 'value="2026-07-01T16:00:00.000Z" id="edit-published_at"' in page
     assert not re.search(r'id="edit-published_at"[^>]* checked>', page)
+
+
+def test_damaged_entries_are_named_with_what_the_role_may_do(browser: Browser) -> None:
+    assert "cannot be read" not in browser.get("/desk/blogs/moon").text
+    browser.publishing.unpublished_are = [DRAFT, DamagedEntry(id="e00000000000d")]
+    browser.publishing.damaged_are = ["e00000000000p"]
+    page = browser.get("/desk/blogs/moon").text
+    assert "2 entries cannot be read" in page
+    for id in ("e00000000000d", "e00000000000p"):
+        assert f"/desk/blogs/moon/entries/{id}/delete" in page
+    browser.sign_in("cleo")
+    assert "e00000000000p/delete" not in browser.get("/desk/blogs/moon").text
 
 
 def test_a_contributor_sees_only_the_buttons_of_the_role(browser: Browser) -> None:

@@ -15,7 +15,8 @@ from kit.sources import (
 from kit.virtual import in_virtual_time
 
 from liveblog.blog.model import Position
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import WorkerFull
+from liveblog.live import shelf as shelves
 
 
 @in_virtual_time
@@ -57,7 +58,7 @@ async def test_blog_is_not_dropped_while_a_reader_waits() -> None:
     # The store lacks the blog, so the reader waits: no read can verify its position.
     store.lacks.add("b0")
     live.join(FakeReader(), Position("other", 1, "00000000"))
-    with pytest.raises(StoreDown):
+    with pytest.raises(WorkerFull):
         await hub.live("b1")
 
 
@@ -68,10 +69,11 @@ async def test_live_raises_store_down_when_all_blogs_have_readers() -> None:
     assert live
     reader = FakeReader()
     live.join(reader, None)
-    with pytest.raises(StoreDown):
+    with pytest.raises(WorkerFull):
         await hub.live("b1")
     assert store.wires[0].followed == {"b0"}
     live.leave(reader)
+    await asyncio.sleep(shelves.FULL_KEPT_S)
     assert await hub.live("b1")
 
 
@@ -82,15 +84,15 @@ async def test_live_returns_only_blogs_that_are_followed() -> None:
     async def join(slug: str) -> str:
         try:
             live = await hub.live(slug)
-        except StoreDown:
-            return "down"
+        except WorkerFull:
+            return "full"
         assert live
         live.join(FakeReader(), None)
         return slug
 
     joined = await asyncio.gather(*(join(f"b{i}") for i in range(3)))
-    assert len(set(joined) - {"down"}) == 1
-    assert set(hub.lives) == store.wires[0].followed == set(joined) - {"down"}
+    assert len(set(joined) - {"full"}) == 1
+    assert set(hub.lives) == store.wires[0].followed == set(joined) - {"full"}
     assert hub.count() == 1
 
 

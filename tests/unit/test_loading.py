@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 
 import pytest
-from kit.alone import Seconds
 from kit.scene import (
     blogs,
     until_idle,
@@ -18,9 +17,10 @@ from kit.sources import (
 )
 from kit.virtual import in_virtual_time
 
-from liveblog.blog.problem import StoreDown
+from liveblog.blog.problem import StoreDown, WorkerFull
 from liveblog.blog.timeline import Changes, Snapshot
 from liveblog.live import loading as loadings
+from liveblog.live.blog import LiveBlog
 from liveblog.live.loading import Loading
 
 
@@ -102,15 +102,13 @@ async def test_messages_lost_during_a_load_are_read_after_it() -> None:
 
 
 @in_virtual_time
-async def test_unknown_blog_is_read_once_a_second_and_not_followed() -> None:
+async def test_blog_is_found_as_soon_as_it_exists() -> None:
     store, hub = blogs(0)
     for _ in range(10):
         assert await hub.live("nothing") is None
-    assert store.count("exists", "nothing") == 1
     assert store.count("load", "nothing") == store.count("follow", "nothing") == 0
     assert not store.wires[0].followed
     store.pasts["nothing"] = Past("nothing")
-    await asyncio.sleep(1)
     assert await hub.live("nothing")
 
 
@@ -125,15 +123,35 @@ async def test_real_blog_loads_while_many_unknown_slugs_are_read() -> None:
 
 
 @in_virtual_time
-async def test_unknown_slugs_are_refused_when_too_many_are_read_at_once() -> None:
-    """Reads of unknown slugs must leave store connections for editors' calls and pub/sub probes."""
-    store, hub = blogs(1)
-    store.latency_s = lambda: 0.5
-    names = [f"u{n}" for n in range(loadings.PROBES_MAX + 2)]
+async def test_slugs_are_refused_when_too_many_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loadings, "WAITING_MAX", 3)
+    _, hub = blogs(1)
+    names = [f"u{n}" for n in range(5)]
     found = await asyncio.gather(*map(hub.live, names), return_exceptions=True)
-    assert [type(it) for it in found if it] == [StoreDown] * 2
-    assert sum(call.what == "exists" for call in store.calls) == loadings.PROBES_MAX
+    assert [type(it) for it in found if it] == [WorkerFull] * 2
     assert await hub.live("b0")
+
+
+@in_virtual_time
+async def test_all_blogs_load_when_many_are_requested_at_once() -> None:
+    store, hub = blogs(10 * loadings.LOADING_MAX)
+    found = await asyncio.gather(*map(hub.live, store.pasts))
+    assert all(found)
+
+
+@in_virtual_time
+async def test_load_is_refused_when_its_turn_does_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loadings, "LOADING_MAX", 1)
+    store, hub = blogs(2)
+    store.latency_s = lambda: loadings.TURN_WITHIN_S / 3
+    found = await asyncio.gather(*map(hub.live, store.pasts), return_exceptions=True)
+    assert [type(it) for it in found] == [LiveBlog, WorkerFull]
+    store.latency_s = lambda: 0
+    assert await hub.live("b1")
 
 
 @in_virtual_time
@@ -168,7 +186,7 @@ class Shelf:
 
     def make_room(self) -> None:
         if self.is_full:
-            raise StoreDown("no room")
+            raise WorkerFull("no room")
 
     def adopt(self, slug: str, snapshot: Snapshot, early: deque[Changes]) -> None:
         self.lives[slug] = snapshot.position.offset
@@ -178,7 +196,7 @@ class Shelf:
 def loading_alone(*pasts: Past) -> tuple[FakeStore, Wire, Shelf, Loading]:
     store, shelf = FakeStore(*pasts), Shelf()
     wire = Wire(store)
-    loading = Loading(store, wire, shelf, clock=Seconds(), spawn=asyncio.create_task)
+    loading = Loading(store, wire, shelf, spawn=asyncio.create_task)
     return store, wire, shelf, loading
 
 
@@ -199,19 +217,8 @@ async def test_load_adopts_the_state_and_the_messages_of_the_meantime() -> None:
 async def test_load_unfollows_when_there_is_no_room() -> None:
     _, wire, shelf, loading = loading_alone(Past("b0"))
     shelf.is_full = True
-    with pytest.raises(StoreDown):
+    with pytest.raises(WorkerFull):
         await loading.load("b0")
     assert (shelf.lives, wire.followed) == ({}, set())
     shelf.is_full = False
     assert await loading.load("b0")
-
-
-@in_virtual_time
-async def test_unknown_slugs_are_forgotten_when_more_than_the_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(loadings, "UNKNOWN_MAX", 2)
-    store, _, _, loading = loading_alone()
-    for slug in ("a", "b", "a", "c", "a"):
-        assert not await loading.load(slug)
-    assert store.count("exists", "a") == 2

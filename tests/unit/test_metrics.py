@@ -131,6 +131,7 @@ def test_metric_name_ends_in_its_unit() -> None:
         assert family.documentation
         assert family.type in ("gauge", "counter", "histogram")
         units = {"held_bytes", "cached_bytes", "sent_bytes", "fanout_seconds"}
+        units |= {"blogs_bytes", "blogs_limit_bytes"}
         assert family.name.endswith(("_bytes", "_seconds")) == (
             family.name.removeprefix("liveblog_") in units
         )

@@ -4,8 +4,10 @@ import asyncio
 from collections import Counter
 
 import pytest
+from kit.alone import Seconds
 from kit.virtual import in_virtual_time
 
+from liveblog.live import periodic
 from liveblog.live.periodic import PING_EVERY, PeriodicTasks, unheard_max
 from liveblog.live.roster import SLOTS
 
@@ -34,10 +36,10 @@ class Blog:
 
 
 async def run_for(seconds: float, *blogs: Blog) -> None:
-    periodic = PeriodicTasks(
-        {f"b{i}": blog for i, blog in enumerate(blogs)}, HEARTBEAT_S, lambda: 0
+    tasks_of = PeriodicTasks(
+        {f"b{i}": blog for i, blog in enumerate(blogs)}, HEARTBEAT_S, lambda: 0, Seconds()
     )
-    tasks = [asyncio.create_task(periodic.beat()), asyncio.create_task(periodic.tick())]
+    tasks = [asyncio.create_task(tasks_of.beat()), asyncio.create_task(tasks_of.tick())]
     await asyncio.sleep(seconds)
     for task in tasks:
         task.cancel()
@@ -63,6 +65,26 @@ async def test_tick_goes_on_for_all_blogs_when_a_task_fails(
     for blog in (faulty, sound):
         assert blog.calls == {"abort_stalled": 3, "close_some": 3}
     assert caplog.messages == ["blog b0: periodic task failed"] * 3
+
+
+@in_virtual_time
+async def test_visit_of_many_blogs_lets_other_work_run() -> None:
+    class Slow(Seconds):
+        def __call__(self) -> float:
+            self.now += periodic.SLICE_S / 4
+            return self.now
+
+    seen: list[str] = []
+    visiting = asyncio.create_task(
+        periodic.in_slices(
+            {str(n): n for n in range(12)}, lambda slug, _: seen.append(slug), Slow()
+        )
+    )
+    turns = 0
+    while not visiting.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert (len(seen), turns) == (12, 4)
 
 
 @pytest.mark.parametrize(("heartbeat_s", "pings"), [(20.0, 1), (5.0, 4), (60.0, 1)])

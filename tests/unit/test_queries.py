@@ -20,7 +20,7 @@ from liveblog.store.queries import queries_store, store_errors
         exceptions.ReadOnlyError("a replica"),
         exceptions.TryAgainError("moving"),
         exceptions.ClusterDownError("down"),
-        exceptions.ResponseError("WRONGTYPE"),
+        exceptions.ResponseError("OOM"),
         ConnectionRefusedError("refused"),
     ],
     ids=lambda error: type(error).__name__,
@@ -40,11 +40,14 @@ async def test_error_of_redis_becomes_store_down(error: Exception) -> None:
         ValueError("no number"),
         RecursionError("nested"),
         TypeError("None"),
+        exceptions.ResponseError("WRONGTYPE"),
+        exceptions.ResponseError("Command # 1 (LLEN x) of pipeline caused error: WRONGTYPE"),
+        exceptions.ResponseError("BROKENCHAIN lb:{council}:chain"),
     ],
     ids=lambda error: type(error).__name__,
 )
 async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> None:
-    with pytest.raises(Damaged, match="corrupt"):
+    with pytest.raises(Damaged, match="damaged"):
         async with store_errors():
             raise error
 

@@ -102,9 +102,9 @@ async def test_entry_is_404_when_it_is_unknown_or_another_contributors_draft() -
 
 async def test_pages_of_published_entries_follow_each_other_and_end() -> None:
     entries = [entry(n, "retracted" if n == 3 else "published") for n in range(1, 6)]
-    first, before = await reads(*entries).published(SLUG, None, 2, ("published",))
+    first, before, _ = await reads(*entries).published(SLUG, None, 2, ("published",))
     assert ([it.order for it in first], before) == ([5, 4], entries[3].id)
-    second, end = await reads(*entries).published(SLUG, before, 2, ("published",))
+    second, end, _ = await reads(*entries).published(SLUG, before, 2, ("published",))
     assert ([it.order for it in second], end) == ([2, 1], None)
 
 
@@ -114,9 +114,9 @@ async def test_page_of_a_rare_status_is_short_when_too_many_entries_were_scanned
     monkeypatch.setattr(reading, "SCANNED_MAX", 4)
     monkeypatch.setattr(reading, "LIST_MAX", 2)
     entries = [entry(1, "retracted"), *(entry(n) for n in range(2, 8))]
-    found, before = await reads(*entries).published(SLUG, None, 5, ("retracted",))
+    found, before, _ = await reads(*entries).published(SLUG, None, 5, ("retracted",))
     assert (found, before) == ([], entries[3].id)
-    found, before = await reads(*entries).published(SLUG, before, 5, ("retracted",))
+    found, before, _ = await reads(*entries).published(SLUG, before, 5, ("retracted",))
     assert ([it.id for it in found], before) == ([entries[0].id], None)
 
 
@@ -134,9 +134,9 @@ async def test_drafts_are_the_callers_own_when_the_caller_is_a_contributor() -> 
     own = entry(4, "draft", author=CONTRIBUTOR.ident)
     held = reads(entry(1, "draft"), entry(2, "submitted"), entry(3, "draft"), own)
     assert await held.drafts(CONTRIBUTOR, SLUG) == [own]
-    first, before = await held.drafts_page(EDITOR, SLUG, None, 1, "draft")
+    first, before, _ = await held.drafts_page(EDITOR, SLUG, None, 1, "draft")
     assert before == first[0].id
-    second, end = await held.drafts_page(EDITOR, SLUG, before, 5, "draft")
+    second, end, _ = await held.drafts_page(EDITOR, SLUG, before, 5, "draft")
     assert ([it.id for it in [*first, *second]], end) == (
         [entry(1).id, entry(3).id, own.id],
         None,

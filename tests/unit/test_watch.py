@@ -115,6 +115,22 @@ async def test_comparison_repairs_blogs_that_differ_or_are_lost() -> None:
 
 
 @in_virtual_time
+async def test_thousands_of_blogs_are_compared_in_parts_within_one_interval() -> None:
+    pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE + 1)]
+    held = {past.slug: Held(past.position) for past in pasts}
+    for past in pasts:
+        past.publish()
+    store = FakeStore(*pasts)
+    running = asyncio.create_task(StoreWatch(store, held).run())
+    await asyncio.sleep(watches.HEADS_EVERY_S / 2)
+    assert 0 < sum(blog.repairs for blog in held.values()) < len(held)
+    await asyncio.sleep(watches.HEADS_EVERY_S / 2)
+    assert [blog.repairs for blog in held.values()] == [1] * len(held)
+    assert store.count("heads", "") == 11
+    running.cancel()
+
+
+@in_virtual_time
 async def test_comparison_logs_a_store_that_becomes_unreachable_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
