@@ -8,13 +8,10 @@ Rules: the only caller of `Writes.commit`. Knows no HTTP and no hub.
 """
 
 import asyncio
-import hashlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final, Literal, TypeVar
-
-import orjson
 
 from liveblog.blog.model import (
     BLOG_ID,
@@ -29,6 +26,7 @@ from liveblog.blog.model import (
 )
 from liveblog.blog.problem import Damaged, Problem, conflict, invalid, not_found
 from liveblog.editors import decisions
+from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import (
     MARKS,
     UNPUBLISHED,
@@ -164,7 +162,7 @@ class Publishing:
         """
         patch = blog_patch(fields)
         decisions.check_may_create_blog(caller, patch)
-        call = _call(caller, "POST blogs", key, dict(fields))
+        call = call_key(caller, "POST blogs", key, dict(fields))
         if "summary" in patch:
             patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
         slug = patch["slug"]
@@ -183,7 +181,7 @@ class Publishing:
         the blog as it is.
         """
         patch = blog_patch(fields)
-        call = _call(caller, f"PATCH {slug}", key, dict(fields))
+        call = call_key(caller, f"PATCH {slug}", key, dict(fields))
         await self._reading.blog(caller, slug)
         decisions.check_may_edit_blog(caller, slug, patch)
         if "summary" in patch:
@@ -210,7 +208,7 @@ class Publishing:
         other than draft and submitted.
         """
         patch = entry_patch(fields)
-        call = _call(caller, f"POST {slug}", key, dict(fields))
+        call = call_key(caller, f"POST {slug}", key, dict(fields))
         await self._reading.blog(caller, slug)
         await self._render(patch)
 
@@ -241,7 +239,7 @@ class Publishing:
         cannot change to the requested one, 410 when the entry is deleted.
         """
         patch = entry_patch(fields)
-        call = _call(caller, f"PATCH {slug} {id}", key, [dict(fields), _named(seen)])
+        call = call_key(caller, f"PATCH {slug} {id}", key, [dict(fields), replaced(seen)])
         await self._reading.blog(caller, slug)
         await self._render(patch)
 
@@ -269,7 +267,7 @@ class Publishing:
         Deleting a deleted entry returns the same result. Raises 403 for a takedown unless the
         caller is an admin.
         """
-        call = _call(caller, f"DELETE {slug} {id}", key, takedown)
+        call = call_key(caller, f"DELETE {slug} {id}", key, takedown)
         await self._reading.blog(caller, slug)
         if takedown:
             decisions.check_may_take_down(caller)
@@ -292,7 +290,7 @@ class Publishing:
 
         Raises 409 when the entry is not deleted, 410 after a takedown.
         """
-        call = _call(caller, f"POST {slug} {id} restore", key, None)
+        call = call_key(caller, f"POST {slug} {id} restore", key, None)
         await self._reading.blog(caller, slug)
 
         async def decide(stored: StoredEntry) -> Write[Entry]:
@@ -323,7 +321,7 @@ class Publishing:
         entry = decisions.published_entry(stored.entry)
         # One key for all workers. A worker that comes later than the key lives gets Stale: the
         # record that it read is no longer stored.
-        call = _call(SYSTEM, f"due {slug}", f"due:{id}:{entry.revision}", None)
+        call = call_key(SYSTEM, f"due {slug}", f"due:{id}:{entry.revision}", None)
         call = call._replace(is_repeatable=False)
         try:
             outcome = await self._writes.commit(slug, entry_write(stored, entry, call, fresh=True))
@@ -418,27 +416,6 @@ def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
         "exists": conflict(f"The slug {slug!r} is taken."),
         "full": conflict(f"The blog has {DRAFTS_MAX} unpublished entries, the limit."),
     }[refusal]
-
-
-def _call(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:
-    """Return the key by which the store recognises a repeated call.
-
-    The key has a hash of the caller, the call's name and its Idempotency-Key, and a hash of the
-    call's arguments. A call without an Idempotency-Key gets a random one, so that a retry by this
-    program cannot write twice.
-    """
-    scope = f"{caller.ident}\n{what}\n{key or new_id('', 24)}"
-    asked_bytes = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)
-    return CallKey(
-        hashlib.sha256(scope.encode()).hexdigest()[:32],
-        hashlib.sha1(asked_bytes, usedforsecurity=False).hexdigest(),
-        is_repeatable=bool(key),
-    )
-
-
-def _named(seen: Revisions | None) -> object:
-    """Return what the hash of a call contains for If-Match."""
-    return "*" if isinstance(seen, range) else seen
 
 
 def _edit_write(

@@ -196,7 +196,7 @@ if not is_header then
     write("ZREM", key.marked, arg.id)
   end
   if has_damaged_history then
-    redis.call("DEL", key.rev)
+    write("DEL", key.rev)
   end
   if arg.history == "push" then
     write("LPUSH", key.rev, stored)
