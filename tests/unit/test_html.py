@@ -348,7 +348,7 @@ def test_a_blog_shows_no_start_when_it_is_not_upcoming(status: str) -> None:
 def test_a_page_states_the_position_it_was_rendered_at() -> None:
     html = page(entry(2), entry(1))
     assert (
-        '<main data-blog="vote" data-version="" data-position="k3xq9a.57.9f2c01ab" data-language="en"'
+        '<main data-blog="vote" data-position="k3xq9a.57.9f2c01ab" data-version="" data-language="en"'
         ' data-zone="America/New_York" lang="en" dir="ltr">'
     ) in html
     assert re.findall(r'<article id="(\w+)"', html) == ["e000000000002", "e000000000001"]
