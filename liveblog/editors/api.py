@@ -25,7 +25,7 @@ from liveblog.editors import cors
 from liveblog.editors.auth import caller_of, site_url
 from liveblog.editors.bodies import Bodies, bodies_of, count_in
 from liveblog.editors.decisions import ANY_REVISION, Revisions
-from liveblog.editors.problems import PRIVATE, Problems
+from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOGS_MAX, LIST_MAX, BlogSearch
 from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
@@ -35,6 +35,9 @@ from liveblog.store.accounts import Accounts
 LIST_DEFAULT: Final = 50
 IF_MATCH_MAX: Final = 50  # tags in one If-Match
 
+# Cache-Control of answers to editors. A proxy that compresses an answer would alter its tag, and
+# no-transform forbids this (RFC 9111, section 5.2.2.6).
+PRIVATE: Final = "no-store, no-transform"
 _JSON: Final = ("application/json",)
 _PATCH: Final = ("application/json", "application/merge-patch+json")  # RFC 7396, section 4
 _KEY: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
@@ -110,6 +113,7 @@ class _Path:
             response = await self._answer(request)
         except (Problem, StoreDown) as problem:
             response = self._problems.response(problem)
+        response.headers["Cache-Control"] = PRIVATE
         cors.add_headers(response, request, self._settings.site)
         await response(scope, receive, send)
 
@@ -354,9 +358,7 @@ def _json(
     *,
     replayed: bool = False,
 ) -> Response:
-    headers = {"Cache-Control": PRIVATE, **(headers or {})}
-    if replayed:
-        headers["Idempotency-Replayed"] = "true"
+    headers = {**(headers or {}), **({"Idempotency-Replayed": "true"} if replayed else {})}
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 

@@ -16,9 +16,6 @@ from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
-# Cache-Control of answers to editors. A proxy that compresses an answer would alter its tag, and
-# no-transform forbids this (RFC 9111, section 5.2.2.6).
-PRIVATE: Final = "no-store, no-transform"
 STORE_RETRY_AFTER_S: Final = 2
 NOTICED_WITHIN_S: Final = 3.0
 # Statuses of answers that may be sent before the whole body was read. The connection is closed, so
@@ -47,7 +44,7 @@ class Problems:
         """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
         if isinstance(problem, StoreDown):
             problem = self.store_down(problem)
-        headers = {"Cache-Control": PRIVATE}
+        headers = {"Cache-Control": "no-store"}
         if problem.status in UNREAD:
             headers["Connection"] = "close"
         if problem.status == 401:

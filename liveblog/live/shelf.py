@@ -96,11 +96,17 @@ class Shelf(Generic[B]):
         if self._has_room(size):
             return
         if self._clock() >= self._full_until:
-            self._drop_idle(size)
-            self._caches.shrink(max(0, self.bytes_max - self._blogs_bytes - size))
+            self._search_room(size)
         if not self._has_room(size):
-            self._note_full()
+            self._log(logging.ERROR, "worker full, refusing further blogs")
             raise WorkerFull("This worker holds as many blogs as it may, all with readers.")
+
+    def _search_room(self, size: int) -> None:
+        self._drop_idle(size)
+        self._caches.shrink(max(0, self.bytes_max - self._blogs_bytes - size))
+        # Only a search in vain sets this time: refused requests must not put off the next search.
+        if not self._has_room(size):
+            self._full_until = self._clock() + FULL_KEPT_S
 
     def _has_room(self, size: int) -> bool:
         has_place = not self._blogs_max or len(self.lives) < self._blogs_max
@@ -156,10 +162,6 @@ class Shelf(Generic[B]):
             or 0 < NEARLY_FULL * self._blogs_max < self._needed_blogs
         ):
             self._log(logging.WARNING, "worker nearly full")
-
-    def _note_full(self) -> None:
-        self._full_until = self._clock() + FULL_KEPT_S
-        self._log(logging.ERROR, "worker full, refusing further blogs")
 
     def _log(self, level: int, what: str) -> None:
         if self._clock() < self._logged_at + LOG_EVERY_S:

@@ -27,6 +27,7 @@ from typing import Final, NamedTuple
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from liveblog.store import scripts
 from liveblog.store.client import Client
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
@@ -36,13 +37,15 @@ LOOKS_MAX: Final = 100  # instants read from one bucket in a pass; the others fo
 STORED_WITHIN_MS: Final = 30_000  # publish.lua rejects a write that arrives later than this
 SETTLED_MS: Final = 2 * STORED_WITHIN_MS  # the rest is for the time between two reads of a clock
 
-_ADD: Final = """
+_ADD: Final = scripts.permitted("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local at = string.format('%.0f', math.max(now, tonumber(ARGV[2])))
-redis.call('ZADD', KEYS[1], 'LT', at, ARGV[1])
-redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f', now))
-"""
+local commands = {
+  { 'ZADD', KEYS[1], 'LT', at, ARGV[1] },
+  { 'HSET', KEYS[2], ARGV[1], string.format('%.0f', now) },
+}
+""")
 _SETTLE: Final = """
 local slug, seen, read, following, settled_ms = unpack(ARGV)
 local at, added = redis.call('ZSCORE', KEYS[1], slug), redis.call('HGET', KEYS[2], slug)
@@ -110,7 +113,8 @@ class Agenda:
         nothing.
         """
         tag = TAGS[bucket(slug)]
-        await self.nodes.at(tag).eval(_ADD, 2, *_keys(tag), slug, at)
+        reply = await self.nodes.at(tag).eval(_ADD, 2, *_keys(tag), slug, at)
+        scripts.check_permitted(reply)
 
     async def read(self) -> tuple[list[Look], str]:
         """Return up to LOOKS_MAX looks of each bucket, and the errors of unreachable nodes.

@@ -21,6 +21,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from liveblog.store import scripts
 from liveblog.store.agenda import SETTLED_MS, clock_of
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
@@ -31,13 +32,14 @@ LISTED: Final = "lb:blogs"
 LIVE: Final = f"lb:live:{{{LISTED}}}"  # the hash tag puts both sets on one node
 TOUCH_WITHIN_S: Final = 1.0  # a confirmed write waits at most this long to update the sets
 
-_ANNOUNCE: Final = """
+_ANNOUNCE: Final = scripts.permitted("""
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-for _, name in ipairs(KEYS) do
-  redis.call('ZADD', name, 'GT', now, ARGV[1])
+local commands = {}
+for i, name in ipairs(KEYS) do
+  commands[i] = { 'ZADD', name, 'GT', now, ARGV[1] }
 end
-"""
+""")
 _LEAVE: Final = """
 local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
 return at and tonumber(at) == tonumber(ARGV[2]) and redis.call('ZREM', KEYS[1], ARGV[1])
@@ -74,7 +76,8 @@ class Listing:
         """Add a blog that a write is about to create or to make live, with the present time."""
         keys = [name for name, wanted in ((LISTED, is_new), (LIVE, is_live)) if wanted]
         if keys:
-            await self.nodes.at(LISTED).eval(_ANNOUNCE, len(keys), *keys, slug)
+            reply = await self.nodes.at(LISTED).eval(_ANNOUNCE, len(keys), *keys, slug)
+            scripts.check_permitted(reply)
 
     async def touch(
         self, slug: str, at: int, *, is_live: bool = False, left: float | None = None

@@ -22,6 +22,17 @@ def writing(name: str) -> str:
     return reading("permission") + reading(name)
 
 
+def permitted(text: str) -> str:
+    """Return a script that runs the `commands` of `text`, or none when one is forbidden."""
+    return f"""{reading("permission")}{text}
+local refused = forbidden(commands)
+if refused then
+  return {{ "forbidden", refused }}
+end
+run(commands)
+"""
+
+
 def check_permitted(reply: object) -> None:
     """Raise StoreRefuses when a script replies that the store's user may not run a command."""
     if isinstance(reply, list) and reply[:1] == [FORBIDDEN]:

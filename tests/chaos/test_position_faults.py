@@ -15,6 +15,8 @@ from kit.servers import http
 from kit.stage import RECONNECT_S, Show, Stage
 from kit.waiting import length
 
+from liveblog.live.watch import HEADS_EVERY_S
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AT_ONCE = 40
@@ -74,8 +76,10 @@ async def test_forged_positions_cost_one_store_read_a_second(stage: Stage) -> No
                 ask = Target(chance.choice(urls), show.slug, since=forged(show, chance))
                 storm.create_task(refused(ask)).add_done_callback(lambda _: gate.release())
         took_s = time.monotonic() - began
+        # A comparison with the store may see a change before its message arrives, and starts a read.
+        reads_max = took_s + took_s / HEADS_EVERY_S + 2
         for proxy, was in zip(stage.proxies, before, strict=True):
-            assert 1 <= proxy.repairs[show.slug] - was <= took_s + 2
+            assert 1 <= proxy.repairs[show.slug] - was <= reads_max
         show.over()
         assert show.head().epoch == epoch
     assert show.reconnects() == show.resets() == 0

@@ -615,7 +615,10 @@ async def test_drain_ends_when_its_readers_have_left() -> None:
 
 
 class Unused:
-    """Stands for a part of a hub that the test must not use: each access fails."""
+    """Stands for a part of a hub that the test must not use: each call of a method fails."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError(name)
+        def fail(*_: Any) -> None:
+            raise AssertionError(name)
+
+        return fail

@@ -75,9 +75,13 @@ def test_blog_is_refused_when_others_have_readers(caplog: pytest.LogCaptureFixtu
     assert len(caplog.messages) == 1
     assert "LIVEBLOG_BLOGS_BYTES_MAX" in caplog.text
     held.roster.has_readers = False
-    clock.now += shelves.FULL_KEPT_S
-    shelf.add("other", Blog(20))
-    assert [*shelf.lives] == ["other"]
+    clock.now += shelves.FULL_KEPT_S / 2
+    with pytest.raises(WorkerFull):  # and the next search is not put off
+        shelf.add("other", Blog(20))
+    clock.now += shelves.FULL_KEPT_S / 2
+    shelf.add("other", Blog(90))
+    shelf.add("third", Blog(90))
+    assert [*shelf.lives] == ["third"]
 
 
 def test_pages_are_evicted_before_a_blog_is_refused() -> None:
