@@ -7,12 +7,13 @@ each on a new connection) measure times before a crowd comes and while the crowd
 - slow: 600 connections that send a sign-in body slowly; half announce 1 MiB, half send chunks
 - unread: 150 connections that ask for 300 pages each and read nothing
 
-A client that was refused, or whose request was cut off, connects again after PAUSE_S. Times and memory may grow by half
+A client that was refused, or whose request was cut off, connects again after a random time in AGAIN_S. Times and memory may grow by half
 and by a fifth. NOISE_MS is added to the times, since a probe takes 1 to 5 ms on an idle server.
 """
 
 import asyncio
 import contextlib
+import random
 import resource
 import tempfile
 import time
@@ -31,6 +32,7 @@ ROUNDS: Final = 250  # probes of each kind
 EVERY_S: Final = 0.02
 NOISE_MS: Final = 3.0
 PAUSE_S: Final = 1.0
+AGAIN_S: Final = 2.0, 6.0  # before a refused client connects again; the server says Retry-After: 2
 SPREAD_S: Final = 5.0  # the clients of a crowd connect over this time, not in one instant
 ENTRIES: Final = 30
 
@@ -97,7 +99,9 @@ async def _again(client: Callable[[], Awaitable[None]], after_s: float) -> None:
     while True:
         with contextlib.suppress(OSError):
             await client()
-        await asyncio.sleep(PAUSE_S)  # the crowd's rate is a part of what is measured
+        await asyncio.sleep(
+            random.uniform(*AGAIN_S)
+        )  # the crowd's rate is a part of what is measured
 
 
 async def _idle(place: Place) -> None:
