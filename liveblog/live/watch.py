@@ -228,7 +228,7 @@ class _Journal:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now, self._logged = now, Seldom(now, LINES_MAX)
         self._outages = 0
-        self._since_s: float | None = None  # when the store ceased to be up
+        self._since_s: float | None = None  # since when the store is not up; None while it is
 
     def note(self, cause: str, text: str) -> None:
         """Note that the store is not up; `text` names the state."""

@@ -234,7 +234,7 @@ export class Stream {
     const { status, text, date } = await answerOf(this.world, url, limit_ms);
     this.reader.correctClock(date);
     if (turn !== this.#turn) return;
-    // The blog may be a draft, or created soon. The close code of a stream would tell.
+    // The blog may be a draft, or may be created soon: only a stream's close code shows which.
     if (status === 404) return this.#wait(WAIT_MS.later, { isBinding: true });
     if (status !== 200) return this.#lost(CUT);
     const verdict = this.frames.read(text, ['changes', 'reset']);
