@@ -121,7 +121,9 @@ class StoreWatch:
             self._journal.note("down", f"the store is unreachable: {unreachable}")
         elif self.refusal:
             self.state = "refuses-writes"
-            self._journal.note(self.refusal.cause, f"the store refuses writes: {self.refusal}")
+            cause = self.refusal.cause
+            refused = "subscriptions" if cause == "subscriptions" else "writes"
+            self._journal.note(cause, f"the store refuses {refused}: {self.refusal}")
         elif None not in (self._unread, self._unchecked):
             self.state = "up"
             self._journal.note_up()
