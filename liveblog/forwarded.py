@@ -3,7 +3,7 @@
 `Proxies` reads `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239), for streams and for
 all other requests alike. `ForwardedHeaders` applies them to the requests that ASGI serves.
 
-Rules: only proxies in FORWARDED_ALLOW_IPS are believed. Malformed headers tell nothing.
+Rules: only proxies in FORWARDED_ALLOW_IPS are believed. A malformed header counts as missing.
 """
 
 import re
@@ -36,7 +36,7 @@ Headers = Mapping[bytes, bytes]  # names in lower case; a repeated header's valu
 
 
 class Forwarded(NamedTuple):
-    """The facts about a request in a proxy's headers; an empty value is not told.
+    """The facts about a request in a proxy's headers; an empty value is unknown.
 
     From a proxy that is not trusted there are only `hosts`, for the log.
     """
@@ -64,7 +64,7 @@ class Proxies:
         return peer in self._trusted
 
     def read(self, peer: str, headers: Headers) -> Forwarded:
-        """Return what the proxy at address `peer` tells of a request."""
+        """Return the facts about a request that the proxy at address `peer` states."""
         elements = _elements(headers)
         hosts = (*_listed(headers, _HOST), *_values(elements, "host"))
         if peer not in self._trusted:
@@ -109,7 +109,7 @@ def is_forwarded(headers: Headers) -> bool:
 
 
 def page_of(headers: Headers, forwarded: Forwarded, scheme: str = "") -> Page:
-    """Return what a request tells of its page; `scheme` is that of the server's own TLS."""
+    """Return the page that sent a request; `scheme` is that of the server's own TLS."""
     origin = headers.get(b"origin", b"").decode("latin-1")
     if not origin:
         return Page("", headers.get(b"sec-fetch-site", b"").decode("latin-1"))
@@ -204,7 +204,7 @@ class ForwardedHeaders:
 
 
 def page_of_scope(scope: Scope) -> Page:
-    """Return what an ASGI request tells of its page."""
+    """Return the page that sent an ASGI request."""
     scheme = "https" if scope.get("scheme") in ("https", "wss") else ""
     return page_of(dict(scope["headers"]), scope.get(_KEY, NOTHING), scheme)
 

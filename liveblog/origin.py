@@ -231,8 +231,8 @@ class Site:
     def is_own(self, page: Page) -> bool:
         """Return whether a page surely belongs to this site, so that it may use a session.
 
-        The scheme counts where the server's own TLS, a trusted proxy or PUBLIC_URL names it. A
-        browser that names another site is believed, since TLS may end at an unknown proxy.
+        The scheme counts where the server's own TLS, a trusted proxy or PUBLIC_URL names it. The
+        server believes a browser that names another site: TLS may end at an unknown proxy.
         """
         origin = _parsed(page.origin)
         if page.is_same_origin or origin is None:

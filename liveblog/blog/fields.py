@@ -92,7 +92,7 @@ def decode_json(body: bytes) -> dict[str, Any]:
     """Return a request's JSON object; a byte order mark before it is skipped.
 
     Raises Problem: 400 for broken JSON or UTF-8, or when an object has a name twice (RFC 8259,
-    section 4: receivers disagree which value counts); 422 for any other value than an object.
+    section 4: receivers disagree on which value counts); 422 for any other value than an object.
     """
     try:
         value = json.loads(
@@ -112,7 +112,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, value in pairs:
         _check_text(name)
         if name in found:
-            raise ValueError(f"the name {name[:80]!r} is there twice")
+            raise ValueError(f"the name {name[:80]!r} appears twice")
         if isinstance(value, str):
             _check_text(value)
         found[name] = value

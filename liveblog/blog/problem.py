@@ -13,7 +13,7 @@ PROBLEMS: Final = {
     "bad-header": "A header of the request does not have the form that the detail states.",
     "bad-parameter": "A parameter in the URL does not have a value that the detail allows.",
     "broken-form": "The form is not valid UTF-8, or has too many fields.",
-    "broken-json": "The body is not valid JSON in UTF-8.",
+    "broken-json": "The body is not valid JSON in UTF-8, or an object in it has a name twice.",
     "busy": "The server is doing too much of this right now. Repeat the request after the seconds"
     " in Retry-After.",
     "conflict": "The stored state does not allow this: a name is taken, a blog has ended, or a"

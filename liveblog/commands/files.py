@@ -21,9 +21,9 @@ def store() -> None:
 @store.command("repair")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 def store_repair(yes: bool) -> None:
-    """Check the files in DATA_DIR, and cut out what a store cannot load.
+    """Check the files in DATA_DIR, and cut out the parts that a store cannot load.
 
-    Prints what is damaged and what would be lost, and asks before it changes anything. Copies of
+    Prints each damage and each loss, and asks before it changes anything. Copies of
     all that changes are kept. Exits with 1 when the files cannot be repaired, and when the answer
     is no.
     """

@@ -118,8 +118,8 @@ def _application(worker: Worker) -> ASGIApp:
 def blocked_signals() -> Iterator[None]:
     """Block the terminal's signals during a `with` block; they are delivered at its end.
 
-    A process that is started in the block is born with them blocked. By default they would end it
-    before its first line of Python.
+    A process that starts in the block has the signals blocked. Otherwise a signal could end the
+    process before its first line of Python.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:

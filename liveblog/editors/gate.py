@@ -130,7 +130,7 @@ class Gate:
         boxes = await self._own_form(request)
         if isinstance(boxes, Problem):
             if problem.status == 401 and boxes.status in UNREAD:
-                problem = boxes  # a redirect to sign in would lose the text without a word
+                problem = boxes  # a redirect to sign in would lose the text silently
             boxes = {}
         signed_out, may_succeed = problem.status == 401, problem.status in (401, 503)
         if not may_succeed and not forms.has_words(boxes):

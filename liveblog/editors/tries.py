@@ -85,7 +85,7 @@ async def _admit(accounts: Accounts, what: str, limit: int, counted: list[str]) 
     if wait_s := await _wait_s(accounts, what, limit, counted):
         detail = f"Too many tries to sign in. Try again in {wait_s} seconds."
         if not what.startswith("device"):
-            detail += " Browsers in which you signed in before have no part in this limit."
+            detail += " A browser in which you signed in before has tries of its own."
         raise Problem(429, "too-many-tries", detail, retry_after_s=wait_s)
 
 

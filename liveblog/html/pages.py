@@ -26,7 +26,7 @@ Unavailable = Literal["store", "full", "damaged"]  # the reason of a 503
 _UNAVAILABLE: Final[dict[Unavailable, tuple[str, str]]] = {
     "store": _MESSAGES[503],
     "full": ("Very busy right now", "Too many people are reading. Please try again in a minute."),
-    "damaged": ("This page cannot be shown", "Part of this coverage is damaged. We are on it."),
+    "damaged": ("This page cannot be shown", "Part of this coverage is damaged. Please try later."),
 }
 
 

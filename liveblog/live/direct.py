@@ -236,7 +236,7 @@ class DirectTransport:
             self.door.join(reader, found, request)
 
     def _sender(self, headers: Headers, transport: asyncio.Transport) -> tuple[Forwarded, str]:
-        """Return what proxies tell, and the address that the limit of readers counts.
+        """Return the facts in proxies' headers, and the address that the limit of readers counts.
 
         The address is "" when the request has no proxy headers and no limit per address is set.
         """

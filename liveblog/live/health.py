@@ -50,7 +50,7 @@ def routes(hub: Hub, metrics: Metrics) -> list[BaseRoute]:
 
 
 def _state(hub: Hub) -> dict[str, str]:
-    """Return the store's state as `store`. `why` has why it refuses writes, or a warning."""
+    """Return the store's state. `why` has the reason of a refusal, or a warning."""
     state, refusal = hub.store.state, hub.store.refusal
     why = {"up": hub.store.warning, "refuses-writes": str(refusal), "down": ""}[state]
     return {"store": state, **({"why": why} if why else {})}

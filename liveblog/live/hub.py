@@ -100,7 +100,7 @@ class Hub:
     def was_closed(self, slug: str) -> bool:
         """Return whether readers saw this blog here before an editor set it back to draft.
 
-        Of any other draft readers must not learn that it exists.
+        Readers must not learn that any other draft exists.
         """
         live = self.lives.get(slug)
         return bool(live and live.was_open and not live.is_open)

@@ -1,8 +1,8 @@
 """The plain connections of `serve`, all that are not streams: counted, limited, and made room for.
 
 A connection counts from its accept until it is closed. A refused connection counts, too, since its
-descriptor stays open until then. A stream stops to count here when the door has counted it
-(live/door.py); a reader that the door refuses still counts here.
+descriptor stays open until then. A stream stops counting here once the door counts the
+stream (live/door.py). A reader that the door refuses still counts here.
 
 When plain connections and streams together take all descriptors but a reserve, the server closes
 the connection that has been idle the longest, else one that is slow. Without such a connection,
@@ -50,12 +50,12 @@ _SAID: Final[Mapping[str, str]] = {
     FULL: "refused: {room} places for connections that are not streams were taken; {cure}",
     ADDRESS: "refused: more than LIVEBLOG_CONNECTIONS_PER_ADDRESS_MAX ({per_address}) from one"
     " address",
-    "idle": "closed that were idle, the longest idle first: {room} places were taken; {cure}",
-    "waiting": "closed that sent no request: {room} places were taken; {cure}",
-    "slow": "closed that were slow with a body or an answer: {room} places were taken; {cure}",
-    "unread": "aborted whose clients did not read the answers: UNREAD_BYTES_MAX",
-    "arrived": "aborted whose request bodies waited: ARRIVED_BYTES_MAX",
-    "pipelined": "ended that asked for too many answers in advance: PIPELINED_MAX",
+    "idle": "closed as idle, the longest idle first: {room} places were taken; {cure}",
+    "waiting": "closed without a request: {room} places were taken; {cure}",
+    "slow": "closed as slow with a body or an answer: {room} places were taken; {cure}",
+    "unread": "aborted with unread answers: UNREAD_BYTES_MAX",
+    "arrived": "aborted with unread request bodies: ARRIVED_BYTES_MAX",
+    "pipelined": "ended after too many requests in advance: PIPELINED_MAX",
 }
 
 

@@ -121,7 +121,9 @@ class StoreWatch:
             self._journal.note("down", f"the store is unreachable: {unreachable}")
         elif self.refusal:
             self.state = "refuses-writes"
-            self._journal.note(self.refusal.cause, f"the store refuses writes: {self.refusal}")
+            cause = self.refusal.cause
+            refused = "subscriptions" if cause == "subscriptions" else "writes"
+            self._journal.note(cause, f"the store refuses {refused}: {self.refusal}")
         elif None not in (self._unread, self._unchecked):
             self.state = "up"
             self._journal.note_up()
@@ -228,7 +230,7 @@ class _Journal:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now, self._logged = now, Seldom(now, LINES_MAX)
         self._outages = 0
-        self._since_s: float | None = None  # when the store ceased to be up
+        self._since_s: float | None = None  # since when the store is not up; None while it is
 
     def note(self, cause: str, text: str) -> None:
         """Note that the store is not up; `text` names the state."""

@@ -128,7 +128,7 @@ def stripped(text: str) -> str:
             continue
         if gap:
             if parts[-1].endswith((",", ";")) and found[0][0] in ")]}":
-                parts[-1] = parts[-1][:-1]  # the end of a list or a block says the same
+                parts[-1] = parts[-1][:-1]  # the end of the list or block is enough
             parts.append(_between(parts[-1][-1:], gap, found[0][0]))
             gap = ""
         parts.append(found[0])
@@ -140,9 +140,9 @@ def stripped(text: str) -> str:
 def shortened(text: str, names: Iterable[str]) -> str:
     """Return a stripped script with short names: `#a` for private names, `$a` for those in `names`.
 
-    `const` becomes `let`, which compresses better.
-    A name keeps its length when a member may have it too: members of the browser's objects have
-    fixed names. No name in the script may start with `$`.
+    `const` becomes `let`, which compresses better. A name keeps its length when a member may have
+    it too: members of the browser's objects have fixed names. No name in the script may start
+    with `$`.
     """
     members = {name for found in _MEMBER.findall(text) for name in found}
     given: dict[str, str] = {}

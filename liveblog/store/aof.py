@@ -66,7 +66,7 @@ def _file(line: str) -> File | None:
 
 
 def named(name: str) -> File | None:
-    """Return what the name of a file says; None when it is not the name of an append-only file."""
+    """Return the file that a name describes; None for a name of no append-only file."""
     found = _NAME.fullmatch(name)
     if not found:
         return None

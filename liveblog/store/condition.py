@@ -1,10 +1,10 @@
 """The condition of the store: whether it accepts writes and subscriptions, and keeps its promise.
 
-A script checks the condition. It writes nothing, so it leaves nothing in the keys, in the
-append-only file or on replicas. The server takes it for a write all the same, since it has no flag
-`no-writes`, and refuses it for every reason for which it refuses writes.
+A script checks the condition. The script writes nothing, so nothing stays in the keys, in the
+append-only file or on replicas. The server still treats the script as a write, since the script
+lacks the flag `no-writes`, and refuses it for every reason for which it refuses writes.
 
-Rules: live/watch.py calls `check` periodically, and logs what it shows.
+Rules: live/watch.py calls `check` periodically, and logs the results.
 """
 
 import time
@@ -81,7 +81,7 @@ class Condition:
         return warning
 
     async def _check_all(self) -> str:
-        """Check all servers at once, and return a warning. Raises what one of them answers."""
+        """Check all servers at once, and return a warning. Raises the error of one of them."""
         replies: dict[Client, str | Exception] = {}
 
         async def check(redis: Client, _: Sequence[str]) -> list[Exception]:

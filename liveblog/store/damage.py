@@ -34,6 +34,6 @@ class DamageLog:
             self.note(slug, f"index {index}", f"{len(found)} of its members are no ids of entries")
 
     def note(self, slug: str, what: str, why: str) -> None:
-        """Log that a part of a blog is damaged, unless the log has said so within a minute."""
+        """Log that a part of a blog is damaged, unless the log had this line within a minute."""
         if self._seldom.may(f"{slug} {what}"):
             log.error("blog %s: %s is damaged in the store: %s", slug, what, why)

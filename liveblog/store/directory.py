@@ -75,7 +75,7 @@ def known(directory: Path) -> Path:
 
 
 def tighten(directory: Path) -> None:
-    """Take the store's files from other users, and warn when others may read or enter a directory.
+    """Close the store's files to other users; warn when others may read or enter a directory.
 
     The directory's own mode stays: an operator may share the directory on purpose.
     """
@@ -117,7 +117,7 @@ def replace(path: Path, data: bytes, *, fsync: bool = True) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Bring the names of a directory's files to the disk."""
+    """Flush the names of a directory's files to the disk."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

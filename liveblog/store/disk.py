@@ -1,4 +1,4 @@
-"""The space on the disks that this process writes to: warned of before it ends, named when it has.
+"""The space on a directory's disk: warnings, and why a disk takes no bytes.
 
 Rules: knows directories only. A warning is repeated once an hour while its cause lasts.
 """

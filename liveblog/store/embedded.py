@@ -44,8 +44,8 @@ ARGUMENTS: Final = (
     *("--port", "0", "--unixsocketperm", "700", "--daemonize", "no", "--loglevel", "notice"),
     *("--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "no"),
     *("--aof-use-rdb-preamble", "no", "--save", "", "--maxmemory-policy", "noeviction"),
-    # The store never cuts its file itself, since its log alone would tell what was lost:
-    # store/inspection.py cuts. The times in the file tell since when changes are missing.
+    # The store never cuts its file itself, since only its own log would name the loss:
+    # store/inspection.py cuts. The times in the file show since when changes are missing.
     *("--aof-load-truncated", "no", "--aof-timestamp-enabled", "yes"),
 )
 
@@ -93,8 +93,8 @@ def own(
 def _started(make: "Callable[[], _Embedded]") -> "_Embedded":
     """Start a store, and return it. Raises UnusableStore.
 
-    When the store refuses its files, read all of them and cut a damaged tail, then try once more:
-    before, only the bytes after the last note were read.
+    The first try reads only the bytes after the last note. When the store refuses its files, read
+    all of them, cut a damaged tail, and try once more.
     """
     embedded = make()
     try:
@@ -297,7 +297,7 @@ class _Embedded:
 
 
 def _with_remedy(text: str) -> str:
-    """Add our remedy for damaged files to the store's words, which name a program nobody has."""
+    """Add our remedy for damaged files to the store's words, which name a missing program."""
     if not re.search(r"append only file|RDB", text):
         return text
     said = re.sub(r"(: make a backup of your AOF|\. You can: 1\)).*", "", text)

@@ -86,8 +86,8 @@ class Entries:
     async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
         """Return an earlier revision of an entry. Without `revision`, return the newest of them.
 
-        Return None when the store does not keep that revision. Damaged revisions are skipped, but
-        for the newest: instead of it, an older text must not be published. Then raises Damaged.
+        Return None when the store does not keep that revision. Damaged revisions are skipped,
+        except the newest, which raises Damaged: no older text may be published in its place.
         """
         for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
             end = start + REVISIONS_AT_ONCE - 1

@@ -1,4 +1,4 @@
-"""The append-only files before a start: what is damaged, what a start cuts, what it refuses.
+"""The append-only files before a start: cuts a damaged tail, refuses other damage.
 
 A crash may leave an incomplete command, zeros or garbage at the end of the newest file. A start
 cuts such a tail, keeps a copy, and logs what was lost. Every other damage is refused, since a store
@@ -41,7 +41,7 @@ class Newest:
 
     @property
     def lost(self) -> int:
-        """The bytes of confirmed changes that are not there any longer."""
+        """The number of bytes of confirmed changes that are missing."""
         return max(0, self.known - self.scan.whole)
 
     def since(self) -> str:
@@ -189,7 +189,7 @@ def _refuse_damage(newest: Newest) -> None:
     if scan.next is not None:
         raise UnusableStore(
             f"{newest.path} is damaged from byte {scan.whole} to {scan.next} of {scan.size}, and "
-            f"whole commands follow; changes {newest.since()} are concerned; {REPAIR}"
+            f"whole commands follow; changes {newest.since()} are affected; {REPAIR}"
         )
 
 
@@ -218,12 +218,12 @@ def _loss(newest: Newest) -> str:
 
 
 def truncate(path: Path, size: int) -> None:
-    """Cut a file to a size, and bring that to the disk. Raises OSError."""
+    """Cut a file to a size, and flush the file to the disk. Raises OSError."""
     os.truncate(path, size)
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def instant(seconds: float) -> str:
-    """Return an instant as people read it in a log."""
+    """Return an instant in the form of a log line."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,5 +1,5 @@
 #!lua
--- The beginning of every script that writes to a blog's keys: permissions come before the first write.
+-- The first part of every script that writes to a blog's keys: permissions come before the first write.
 --
 -- Redis does not roll scripts back. It keeps the writes of a script even when the script may not PUBLISH. So a script
 -- collects its commands, and runs all of them or none. Each command is a table: name, key or channel, arguments.

@@ -64,7 +64,7 @@ class Plan:
         return copies
 
     def _set_aside(self) -> Iterator[Path]:
-        """Move the files that the new manifest does not name to the damaged ones."""
+        """Move files that the new manifest does not name into the directory of damaged files."""
         stay = {file.name for file in self.files or []}
         for path in sorted(files.appended(self.directory).iterdir()):
             if aof.named(path.name) and path.name not in stay and path.is_file():

@@ -4,9 +4,9 @@ Writers keep them complete (store/agenda.py, store/listing.py). The sweep is for
 versions, for writers of an older version during a deploy, for a damaged or restored store, and for
 a failover of one node of a cluster that lost changes.
 
-One worker at a time sweeps: a key in the store with an expiry is its turn. A walk over all listed
-blogs begins WALK_EVERY_S after the last one ended, and a search for unlisted blogs, which reads the
-name of every key, a day after the last one. A start of a worker costs nothing.
+One worker at a time sweeps: a key that expires names the worker that has the turn. A walk over all
+listed blogs begins WALK_EVERY_S after the last one ended. A search for unlisted blogs, which reads
+the name of every key, begins a day after the last one. A start of a worker costs nothing.
 
 Rules: reads at most STEP blogs, or SCANNED key names, in PAUSE_S.
 """

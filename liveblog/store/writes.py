@@ -114,8 +114,8 @@ class Write(Generic[R]):
     rotate: bool = False
     blog_status: str = ""
     makes_live: bool = False
-    ends_live: bool = False  # the blog was live, and is not live any longer
-    reopens: bool = False  # the blog has ended until now
+    ends_live: bool = False  # the blog was live until this write
+    reopens: bool = False  # the blog had ended before this write
     position: Position | None = None  # the entry's position, which the op "keep" does not change
     revision: int = 0
     erased: int = 0

@@ -66,7 +66,7 @@ export class Connection {
     if ('onclose' in socket) socket.onclose = ({ code }) => isCurrent() && this.onlost(code);
     // An EventSource would reconnect by itself, without a random wait. So its first error counts as
     // the end of the connection. The status 204, which means "do not reconnect", is an error too.
-    else socket.onerror = () => isCurrent() && this.onlost(0);
+    else socket.onerror = () => (isCurrent() ? this.onlost(0) : socket.close());
   }
 
   /** Close the connection, but not the one that it replaces: see `drop`. */

@@ -22,7 +22,7 @@ const WAIT_MS = {
 
 // Close codes, as in docs/streams.md.
 const ENDED = 4510;
-const GONE = [4504];
+const DRAFT = 4504;
 // The server does not know this page's origin. The other transports of the page send no origin.
 const FOREIGN = 4500;
 const LATER = [1002, 1003, 1007, 1008, 1009, 4006];
@@ -187,7 +187,7 @@ export class Stream {
     this.#stop(isCut);
     if (hasEnded || this.#rests) return this.#rest('ended');
     const isRefused = code === FOREIGN;
-    if (GONE.includes(code) || (bye === null && !isRefused)) return this.#rest('gone');
+    if (code === DRAFT || (bye === null && !isRefused)) return this.#rest('gone');
     const isUnheard = age_ms === null && (isCut || isRefused);
     if (isUnheard && this.#transports.failed(isHurried, isRefused)) return this.#connect();
     const pause_ms = silent_ms < TRY_MS ? TRY_MS : 0;
@@ -234,7 +234,7 @@ export class Stream {
     const { status, text, date } = await answerOf(this.world, url, limit_ms);
     this.reader.correctClock(date);
     if (turn !== this.#turn) return;
-    // The blog may be a draft, or created soon. The close code of a stream would tell.
+    // The blog may be a draft, or may be created soon: only a stream's close code shows which.
     if (status === 404) return this.#wait(WAIT_MS.later, { isBinding: true });
     if (status !== 200) return this.#lost(CUT);
     const verdict = this.frames.read(text, ['changes', 'reset']);

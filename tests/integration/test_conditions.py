@@ -144,7 +144,9 @@ async def test_publishing_goes_on_when_the_store_forbids_only_subscriptions(
     store: Conditioned, server: Server, editor: Editor
 ) -> None:
     slug = (await editor.blog())["slug"]
+    since = len(server.said())
     condition = await suffer(store, server, "no SUBSCRIBE")
+    await until(lambda: says_log(server, condition, since))
     soon = format_time(now_ms() + 300)
     scheduled = await editor.publish(slug, publish_at=soon)
     entry = await editor.publish(slug)

@@ -84,7 +84,7 @@ async def test_pages_publishing_and_health_go_on_beside_idle_connections(
         assert metric(server, "connections") <= divided(FILES).connections + 1
         assert metric(server, 'connections_closed_total{why="idle"}') - before >= CROWD - FILES
         assert b'{"status":"ok"}' in await kept[0].rest()  # the first was closed, without an error
-    await until(lambda: "closed that were idle, the longest idle first" in server.said())
+    await until(lambda: "closed as idle, the longest idle first" in server.said())
     assert "raise `ulimit -n`" in server.said()
 
 

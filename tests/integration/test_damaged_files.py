@@ -316,7 +316,7 @@ def test_repair_needs_a_data_directory_and_no_redis_url(
 # -- modes
 
 
-def test_files_are_for_their_owner_alone_and_an_open_directory_is_said(
+def test_files_are_private_and_the_log_warns_when_the_directory_is_open(
     fresh: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     for path in [fresh.directory, *fresh.directory.rglob("*")]:

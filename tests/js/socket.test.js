@@ -549,6 +549,19 @@ test('the end of a replaced connection changes nothing, whatever its last frame'
   }
 });
 
+test('a replaced EventSource is closed at its first error, before it reconnects by itself', () => {
+  const { fake, stream } = setUp();
+  stream.start();
+  fake.socket.end(1006);
+  const old = fake.socket;
+  old.send(HELLO);
+  fake.now_ms += DOUBT_MS;
+  stream.wake();
+  assert.deepEqual([fake.opened.length, old.isClosed], [3, false]);
+  old.end(0);
+  assert.deepEqual([fake.opened.length, old.isClosed], [3, true]);
+});
+
 test('a try without hello is dropped after 1.5 s when looked at, six times, then a wait follows', () => {
   const { fake, old, state, shown } = unlocked();
   for (let tries = 1; tries <= 6; tries += 1) {

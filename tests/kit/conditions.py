@@ -234,7 +234,11 @@ def says_desk(server: Server, slug: str, condition: Condition) -> bool:
 def says_log(server: Server, condition: Condition, since: int) -> bool:
     """Return whether the log from character `since` on names the condition."""
     text = server.said()[since:]
-    name = {"refuses-writes": "the store refuses writes: ", "down": "the store is unreachable: "}
+    refused = "subscriptions" if condition.sentence == "forbids subscriptions" else "writes"
+    name = {
+        "refuses-writes": f"the store refuses {refused}: ",
+        "down": "the store is unreachable: ",
+    }
     return any(
         name.get(condition.store, "") in line and condition.why in line
         for line in text.splitlines()

@@ -414,8 +414,8 @@ def test_the_page_keeps_a_text_that_was_sent_after_signing_out(browser: Browser)
     assert 'href="/desk/sign-in"' in answer.text
 
 
-def test_an_unread_text_is_said_when_the_session_has_expired(browser: Browser) -> None:
-    """A redirect to sign in would lose the text without a word."""
+def test_page_names_an_unread_text_when_the_session_has_expired(browser: Browser) -> None:
+    """A redirect to sign in would lose the text silently."""
     browser.client.cookies.clear()
     text = "x" * STRANGERS_BODY_BYTES_MAX
     answer = browser.post("/desk/blogs/moon/entries", {"body": text})

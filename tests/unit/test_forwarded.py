@@ -112,7 +112,7 @@ def test_malformed_headers_raise_nothing(value: str) -> None:
         Proxies("*").read(PEER, {name: value.encode("utf-8", "replace")})
 
 
-def test_request_without_headers_of_proxies_tells_nothing() -> None:
+def test_facts_are_unknown_when_a_request_has_no_headers_of_proxies() -> None:
     asked = {b"host": b"live.example", b"origin": b"http://live.example"}
     assert not is_forwarded(asked)
     assert page_of(asked, NOTHING) == Page("http://live.example", "", ("live.example",))

@@ -312,7 +312,7 @@ def test_proxy_and_this_machine_have_no_limit(address: str) -> None:
 
 
 @scenario
-async def test_stream_counts_no_more_as_a_plain_connection_of_its_address() -> None:
+async def test_stream_stops_counting_as_a_plain_connection_of_its_address() -> None:
     async with site(limits=limits(files=100, per_address_max=1)) as it:
         for _ in range(3):
             reader = await it.read(LIVE, address="203.0.113.1")
@@ -437,9 +437,7 @@ def test_each_limit_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) ->
     plain.closed["idle"] += 4
     plain.report(1 + LOG_AGAIN_S / 2, 24)
     (line,) = caplog.messages
-    assert line.startswith(
-        "connections: 3 closed that were idle, the longest idle first: 700 places"
-    )
+    assert line.startswith("connections: 3 closed as idle, the longest idle first: 700 places")
     assert line.endswith("24 streams take the other open files; raise `ulimit -n`")
     plain.refused[ADDRESS] += 1
     plain.report(1 + LOG_AGAIN_S, 24)
@@ -447,7 +445,7 @@ def test_each_limit_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages[1].startswith(
         "connections: 1 refused: more than LIVEBLOG_CONNECTIONS_PER"
     )
-    assert caplog.messages[2].startswith("connections: 4 closed that were idle")
+    assert caplog.messages[2].startswith("connections: 4 closed as idle")
 
 
 @pytest.mark.parametrize("why", [FULL, "waiting", "idle"])
