@@ -113,8 +113,15 @@ class BlogCache:
         self._budget.bytes -= size
 
     def settle(self) -> int:
-        """Count the answers by the size that they have by now; return the growth, mostly < 0."""
+        """Count the answers by the size that they have by now; return the growth, mostly < 0.
+
+        Memory is short, so answers are packed, and entries' HTML that is in an answer is dropped.
+        """
         before = self.cached_bytes
+        for answer in self._answers.values():
+            answer.pack()
+        if self._answers:
+            self._articles.clear()
         hellos = (hello for _, hello in self._hellos.values())
         frames_bytes = [it.bytes_max for it in (*hellos, *self._frames.values()) if it]
         answers_bytes = [it.bytes_likely for it in self._answers.values()]

@@ -1,6 +1,7 @@
 """Cached answers: negotiated, compressed and revalidated."""
 
 import asyncio
+import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -296,3 +297,25 @@ async def test_answer_holds_at_most_its_stated_bytes() -> None:
     for coding in DECODE:
         await get(app, coding)
     assert sum(len(coded.body) for coded in app._coded.values()) <= app.bytes_max
+
+
+async def test_packed_answer_has_the_same_body_in_each_coding() -> None:
+    app = page()
+    app.pack()  # without a gzip copy this changes nothing
+    assert app.body == TEXT
+    whole = await get(app, "gzip")
+    app.pack()
+    assert sum(len(coded.body) for coded in app._coded.values()) < len(TEXT) / 2
+    assert app.bytes_likely == 2 * len(app._coded["gzip"].body)
+    for coding in ("identity", "br", "gzip"):
+        got = await get(app, coding)
+        assert (got.coding, DECODE[coding](got.body)) == (coding, TEXT)
+    assert (await get(app, "gzip")).body == whole.body
+
+
+async def test_answer_that_compression_does_not_shrink_stays_plain_when_packed() -> None:
+    noise = os.urandom(5_000)
+    app = page(noise)
+    await get(app, "gzip")
+    app.pack()
+    assert (await get(app, "gzip")).body == app.body == noise
