@@ -220,7 +220,8 @@ class Http(HttpToolsProtocol):
         self._direct.bodies.note_while(is_open and in_body, self)
         self._direct.heads.note_while(is_open and exchange.awaits_head, self)
         self._has_deadline = in_body or exchange.awaits_head
-        if is_open and not self._has_deadline and self.cycle and self.cycle.response_complete:
+        is_idle = exchange.state is IDLE and not self._has_deadline
+        if is_open and is_idle and self.cycle and self.cycle.response_complete:
             # The end of a body whose answer was complete before: the client may ask again.
             self._direct.closing.forget(self)
             self.timeout_keep_alive_task = self.loop.call_later(

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from kit.memory import Wire
-from kit.raw import request
+from kit.raw import UPGRADE, request
 from kit.scenarios import EVENTS, LIVE, PROXY, Site, after, play, site, turns
 from kit.sources import SLUG
 
@@ -317,6 +317,22 @@ async def test_stream_counts_no_more_as_a_plain_connection_of_its_address() -> N
         for _ in range(3):
             reader = await it.read(LIVE, address="203.0.113.1")
             assert reader.kinds() == ["hello"]
+
+
+@scenario
+async def test_stream_is_not_idle_when_its_head_comes_in_pieces_on_a_kept_connection() -> None:
+    async with site(limits=limits(files=2)) as it:
+        wire = it.connect(PAGE)
+        await turns()
+        handshake = request(LIVE, UPGRADE)
+        wire.send(handshake[:30])
+        wire.send(handshake[30:])
+        await turns()
+        assert not it.direct.plain.idle
+        busy(it), busy(it)  # the second one gets no place
+        await asyncio.sleep(30)  # longer than the keep-alive time
+        assert not wire.is_over
+        assert it.door.count == 1
 
 
 # -- requests in advance, answers that are not read, bodies
