@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liveblog import forwarded
 from liveblog.forwarded import (
     NOTHING,
     Forwarded,
     ForwardedHeaders,
     Proxies,
     forwarded_headers,
+    hops_of,
     is_forwarded,
     page_of,
     page_of_scope,
@@ -104,6 +106,20 @@ def test_only_hosts_are_kept_for_the_log_when_the_proxy_is_not_trusted() -> None
     assert found == Forwarded("192.0.2.1", hosts=("live.example",))
     page = page_of({b"origin": b"https://live.example", b"host": b"inner"}, found)
     assert (page.hosts, page.scheme, page.claims) == (("inner",), "", ("live.example",))
+
+
+@pytest.mark.parametrize("hop", ["x" * 8_000, f"[::1]:{'1' * 8_000}", "1" * 8_000])
+def test_long_hop_tells_nothing_and_is_not_cached(hop: str) -> None:
+    told = headers(f"X-Forwarded-For: {hop}")
+    before = forwarded._parsed.cache_info()
+    assert (hops_of(told), TRUSTED.read(PEER, told).address) == ([], "")
+    assert forwarded._parsed.cache_info() == before
+
+
+def test_nearest_hops_are_read_when_a_header_has_hundreds() -> None:
+    hops = [f"198.51.100.{number}" for number in range(200)]
+    told = headers(f"X-Forwarded-For: {', '.join(hops)}")
+    assert hops_of(told) == hops[-forwarded.HOPS_MAX :]
 
 
 @given(st.text('for=;,"\\ []:.19_ahost', max_size=60) | st.text(max_size=60))
