@@ -113,10 +113,18 @@ class Shelf(Generic[B]):
         return has_place and self.bytes + size <= self.bytes_max
 
     def _drop_idle(self, size: int) -> None:
-        for slug, blog in list(self.lives.items()):
+        """Drop blogs without readers until one more blog of this size fits.
+
+        A blog with readers is in use now. So it becomes the most recently used, and the next search
+        does not visit it again before the others.
+        """
+        for _ in range(len(self.lives)):
             if self._has_room(size):
                 return
-            if not blog.roster.has_readers:
+            slug, blog = next(iter(self.lives.items()))
+            if blog.roster.has_readers:
+                self.lives.move_to_end(slug)
+            else:
                 self.drop(slug)
 
     def drop(self, slug: str) -> None:

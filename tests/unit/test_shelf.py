@@ -58,6 +58,26 @@ def test_blog_without_readers_is_dropped_when_its_bytes_are_needed() -> None:
     assert (first.is_dropped, second.is_dropped) == (False, True)
 
 
+def test_search_visits_no_blog_with_readers_twice_when_others_can_be_dropped() -> None:
+    visits = 0
+
+    class Roster:
+        @property
+        def has_readers(self) -> bool:
+            nonlocal visits
+            visits += 1
+            return True
+
+    shelf, dropped, _ = shelf_of(bytes_max=100)
+    for number in range(50):
+        shelf.add(str(number), Blog(1))
+        shelf.lives[str(number)].roster = Roster()  # type: ignore[assignment]
+    for number in range(100):
+        shelf.add(f"page {number}", Blog(1))
+    assert dropped == [f"page {number}" for number in range(50)]
+    assert visits <= 2 * 50
+
+
 def test_any_number_of_blogs_is_held_when_only_bytes_limit_them() -> None:
     shelf, dropped, _ = shelf_of(bytes_max=1_000)
     for number in range(1_000):
