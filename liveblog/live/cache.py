@@ -8,6 +8,7 @@ Rules: no I/O. After a change, the cache returns no frame or answer of an earlie
 
 import logging
 from collections.abc import Hashable, Iterable
+from sys import getsizeof
 from typing import Final, Protocol
 
 from liveblog.answer import Answer
@@ -26,7 +27,7 @@ PIECES_MAX: Final = 2_800  # encoded changes of one blog
 # same bytes, so the stated time is at most this old.
 HELLO_MS: Final = 100
 ARTICLES_MAX: Final = 100  # entries of one blog whose HTML is cached: more than one page shows
-TEXT_BYTES: Final = 50  # memory of a str or bytes object beside its characters
+TEXT_BYTES: Final = 50  # memory of a bytes object beside its bytes
 
 
 class Render(Protocol):
@@ -226,7 +227,7 @@ class BlogCache:
             html = self._render.entry_html(entry, self._timeline.blog)
             if len(self._articles) >= ARTICLES_MAX:
                 self._uncount(self._articles.clear())
-            if self._count(_bytes_of(html)):
+            if self._count(getsizeof(html)):
                 self._articles.keep(entry.id, html)
         return html
 
@@ -243,12 +244,12 @@ class _Articles:
 
     def keep(self, id: str, html: str) -> None:
         self._html[id] = html
-        self.bytes += _bytes_of(html)
+        self.bytes += getsizeof(html)
 
     def drop(self, id: str) -> int:
         """Drop an entry's HTML; return its size in bytes, 0 when there is none."""
         html = self._html.pop(id, None)
-        size = 0 if html is None else _bytes_of(html)
+        size = 0 if html is None else getsizeof(html)
         self.bytes -= size
         return size
 
@@ -260,10 +261,6 @@ class _Articles:
 
     def __len__(self) -> int:
         return len(self._html)
-
-
-def _bytes_of(html: str) -> int:
-    return len(html) + TEXT_BYTES
 
 
 def _piece_key(record: Record, as_data: bool) -> tuple[str, bool]:
