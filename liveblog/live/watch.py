@@ -134,14 +134,15 @@ class StoreWatch:
         """Compare each blog with the store once in HEADS_EVERY_S seconds.
 
         A round reads the blogs in parts, at even intervals. Without blogs, a round is one read,
-        which shows whether the store answers.
+        which shows whether the store answers. A store that does not answer is asked once in
+        HEADS_EVERY_S, and as soon as a check has reached it.
         """
         while True:
             held = list(self._blogs)
             starts = range(0, len(held) or 1, COMPARED_AT_ONCE)
             for start in starts:
-                await self._compare_some(held[start : start + COMPARED_AT_ONCE])
-                await self._pause(HEADS_EVERY_S / len(starts))
+                is_read = await self._compare_some(held[start : start + COMPARED_AT_ONCE])
+                await self._pause(HEADS_EVERY_S / len(starts) if is_read else HEADS_EVERY_S)
             self._readable = {s: it for s, it in self._readable.items() if s in self._blogs}
 
     async def _pause(self, seconds: float) -> None:
@@ -151,18 +152,20 @@ class StoreWatch:
             async with asyncio.timeout(seconds):
                 await self._answers_again.wait()
 
-    async def _compare_some(self, held: list[str]) -> None:
+    async def _compare_some(self, held: list[str]) -> bool:
+        """Compare some blogs with the store; return False when the store does not answer."""
         try:
             heads = await self._source.heads(held)
         except StoreDown as error:
             self._note_comparison(f"all of it: {error}")
             self._readable.clear()
-            return
+            return False
         self.seen = True
         self._note_comparison(heads.unreachable)
         self._note_readable({slug: slug in heads.positions for slug in held})
         for slug, head in heads.positions.items():
             self._compare(slug, head)
+        return True
 
     def _compare(self, slug: str, head: Position | None) -> None:
         """Repair a blog whose position in the store, `head`, differs from this worker's position.

@@ -320,7 +320,7 @@ async def test_stream_counts_no_more_as_a_plain_connection_of_its_address() -> N
 
 
 @scenario
-async def test_stream_is_not_idle_when_its_head_comes_in_pieces_on_a_kept_connection() -> None:
+async def test_stream_is_not_idle_when_its_head_comes_in_pieces_later() -> None:
     async with site(limits=limits(files=2)) as it:
         wire = it.connect(PAGE)
         await turns()

@@ -131,6 +131,24 @@ async def test_thousands_of_blogs_are_compared_in_parts_within_one_interval() ->
 
 
 @in_virtual_time
+async def test_unreachable_store_is_asked_as_seldom_when_thousands_are_held() -> None:
+    pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE)]
+    store = FakeStore(*pasts)
+    watch = StoreWatch(store, {past.slug: Held(past.position) for past in pasts})
+    running = asyncio.create_task(watch.run())
+    await until(lambda: watch.up)
+    store.is_down = True
+    await until(lambda: not watch.up)
+    before = store.count("heads", "")
+    await asyncio.sleep(10 * watches.HEADS_EVERY_S)
+    assert 5 < store.count("heads", "") - before <= 11
+    store.is_down = False
+    await asyncio.sleep(2 * watches.CHECK_EVERY_S)
+    assert watch.up
+    running.cancel()
+
+
+@in_virtual_time
 async def test_comparison_logs_a_store_that_becomes_unreachable_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
