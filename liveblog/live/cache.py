@@ -41,7 +41,7 @@ class BlogCache:
     """Makes and caches one blog's frames and HTML; caches HTTP answers that other modules make.
 
     `cached_bytes` counts frames, answers and entries' HTML, which `CacheBudget` limits. Encoded
-    changes are limited by their number, and `pieces_bytes` adds them up.
+    changes, the `pieces`, are limited by their number, and `pieces_bytes` adds them up.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BlogCache:
         self._hellos: dict[Position, tuple[int, Frame]] = {}  # with the time that each states
         self._frames: dict[tuple[int, bool], Frame | None] = {}
         self._answers: dict[Hashable, Answer] = {}
-        self._pieces: dict[tuple[str, bool], Piece] = {}
+        self.pieces: dict[tuple[str, bool], Piece] = {}
         self._articles = _Articles()
 
     # -- frames and answers, which show the newest state
@@ -124,8 +124,8 @@ class BlogCache:
 
     def pieces_bytes(self) -> int:
         """Return the bytes of the encoded changes."""
-        sizes = (len(head) + len(tail) for head, _, tail in self._pieces.values())
-        return sum(sizes) + 4 * TEXT_BYTES * len(self._pieces)
+        sizes = (len(head) + len(tail) for head, _, tail in self.pieces.values())
+        return sum(sizes) + 4 * TEXT_BYTES * len(self.pieces)
 
     # -- evicting
 
@@ -156,14 +156,14 @@ class BlogCache:
         for record in records:
             self._uncount(self._articles.drop(id_of(record)))
             for as_data in (False, True):
-                self._pieces.pop(_piece_key(record, as_data), None)
-        if len(self._pieces) > PIECES_MAX:
-            self._pieces.clear()
+                self.pieces.pop(_piece_key(record, as_data), None)
+        if len(self.pieces) > PIECES_MAX:
+            self.pieces.clear()
 
     def drop_all(self) -> None:
         """Evict everything, after the timeline's state was replaced."""
         self.evict()
-        self._pieces.clear()
+        self.pieces.clear()
 
     # -- making
 
@@ -176,9 +176,9 @@ class BlogCache:
 
     def _piece(self, record: Record, as_data: bool) -> Piece:
         key = _piece_key(record, as_data)
-        if key not in self._pieces:
-            self._pieces[key] = self._encode_safely(record, as_data)
-        return self._pieces[key]
+        if key not in self.pieces:
+            self.pieces[key] = self._encode_safely(record, as_data)
+        return self.pieces[key]
 
     def _encode_safely(self, record: Record, as_data: bool) -> Piece:
         """Encode one change; when that fails, encode an entry as deleted, a header without content.

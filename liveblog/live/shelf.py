@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from liveblog.blog.model import Position
 from liveblog.blog.problem import WorkerFull
 from liveblog.live.budget import CacheBudget
 from liveblog.live.periodic import in_slices
@@ -38,7 +37,9 @@ class Weighed(Protocol):
     @property
     def roster(self) -> Roster: ...
     @property
-    def position(self) -> Position: ...
+    def made_of(self) -> object:
+        """Return a value that differs when the blog's size may have changed."""
+
     def weight(self) -> int:
         """Return the blog's size in bytes, without its cached frames and pages."""
 
@@ -69,7 +70,8 @@ class Shelf(Generic[B]):
         self.bytes_max, self._blogs_max = bytes_max, blogs_max
         self._caches, self._on_drop, self._clock = caches, on_drop, clock
         self.lives: OrderedDict[str, B] = OrderedDict()
-        self._weights: dict[str, tuple[object, int]] = {}  # a blog's offset when weighed, and bytes
+        # Each blog's `made_of` when it was weighed, and its bytes.
+        self._weights: dict[str, tuple[object, int]] = {}
         self._blogs_bytes = self._needed_bytes = self._needed_blogs = 0
         self._full_until = self._logged_at = -math.inf
 
@@ -85,7 +87,7 @@ class Shelf(Generic[B]):
         weight = blog.weight()
         self.make_room(weight)
         self.lives[slug] = blog
-        self._weights[slug] = blog.position.offset, weight
+        self._weights[slug] = blog.made_of, weight
         self._blogs_bytes += weight
 
     def make_room(self, size: int = 0) -> None:
@@ -151,12 +153,12 @@ class Shelf(Generic[B]):
     def _weigh(self, slug: str, blog: B) -> None:
         if slug not in self._weights:  # dropped since this round began
             return
-        offset, weight = self._weights[slug]
-        if blog.position.offset != offset:
+        made_of, weight = self._weights[slug]
+        if blog.made_of != made_of:
             self._blogs_bytes -= weight
             weight = blog.weight()
             self._blogs_bytes += weight
-            self._weights[slug] = blog.position.offset, weight
+            self._weights[slug] = blog.made_of, weight
         if blog.roster.has_readers:
             self._needed_bytes += weight
             self._needed_blogs += 1

@@ -6,7 +6,6 @@ import pytest
 from kit.alone import Seconds
 from kit.virtual import in_virtual_time
 
-from liveblog.blog.model import Position
 from liveblog.blog.problem import WorkerFull
 from liveblog.live import shelf as shelves
 from liveblog.live.budget import CacheBudget
@@ -22,10 +21,13 @@ class Blog:
 
     def __init__(self, size: int, *, has_readers: bool = False) -> None:
         self.size, self.weighed = size, 0
-        self.position = Position("k1", 1, "00000000")
         self.roster = _Roster()
         self.roster.has_readers = has_readers
         self.is_dropped = False
+
+    @property
+    def made_of(self) -> object:
+        return self.size
 
     def weight(self) -> int:
         self.weighed += 1
@@ -36,7 +38,6 @@ class Blog:
 
     def grow(self, size: int) -> None:
         self.size = size
-        self.position = self.position._replace(offset=self.position.offset + 1)
 
 
 def shelf_of(
