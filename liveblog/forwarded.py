@@ -62,13 +62,17 @@ class Proxies:
         self._trusted = ProxyHeadersMiddleware(_none, trusted).trusted_hosts
 
     def trusts(self, peer: str) -> bool:
-        return peer in self._trusted
+        """Return whether `peer`, the other end of a connection, is one of the proxies.
+
+        On a socket for IPv4 and IPv6, the kernel writes an IPv4 address as `::ffff:192.0.2.1`.
+        """
+        return peer in self._trusted or _address(peer) in self._trusted
 
     def read(self, peer: str, headers: Headers) -> Forwarded:
         """Return what the proxy at address `peer` tells of a request."""
         elements = _elements(headers)
         hosts = (*_listed(headers, _HOST), *_values(elements, "host"))
-        if peer not in self._trusted:
+        if not self.trusts(peer):
             return Forwarded(peer, hosts=hosts)
         schemes = _listed(headers, _PROTO) or _values(elements, "proto")
         hops = _hops(headers, elements)
@@ -169,7 +173,10 @@ def _values(elements: list[dict[str, str]], name: str) -> list[str]:
 
 
 def _address(hop: str) -> str:
-    """Return the IP address of a hop, "" for none; ports and brackets are dropped."""
+    """Return the IP address of a hop, "" for none, without port and brackets.
+
+    An IPv4 address that is written as an IPv6 address becomes an IPv4 address.
+    """
     return _parsed(hop) if len(hop) <= HOP_MAX else ""
 
 
@@ -178,9 +185,10 @@ def _parsed(hop: str) -> str:
     found = _NODE_V4.fullmatch(hop) or _NODE_V6.fullmatch(hop)
     text = next(filter(None, found.groups()), "") if found else ""
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 # -- ASGI

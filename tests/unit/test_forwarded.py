@@ -51,6 +51,7 @@ def read(text: str, proxies: Proxies = TRUSTED) -> tuple[str, str, tuple[str, ..
         ("X-Forwarded-For: 2001:DB8::7", ("", "2001:db8::7", ())),
         ("X-Forwarded-For: [2001:db8::7]:50000", ("", "2001:db8::7", ())),
         ("X-Forwarded-For: 10.0.0.2, 10.0.0.3", ("", "10.0.0.2", ())),
+        ("X-Forwarded-For: ::ffff:192.0.2.7, ::FFFF:10.0.0.3", ("", "192.0.2.7", ())),
         ("X-Forwarded-For: unknown, 10.0.0.3", ("", "10.0.0.3", ())),
         ("X-Forwarded-For: unknown", ("", "", ())),
         ("X-Forwarded-Host: live.example", ("", "", ("live.example",))),
@@ -94,6 +95,27 @@ def test_headers_of_a_trusted_proxy_tell_scheme_address_and_hosts(
     text: str, told: tuple[str, str, tuple[str, ...]]
 ) -> None:
     assert read(text) == told
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_trusted"),
+    [
+        ("127.0.0.1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.9.9.9", True),
+        ("fd00::1", True),
+        ("::ffff:192.0.2.1", False),
+        ("fd00::2", False),
+        ("", False),
+        ("unix", False),
+    ],
+)
+def test_proxy_is_trusted_by_its_address_however_the_kernel_writes_it(
+    peer: str, is_trusted: bool
+) -> None:
+    assert TRUSTED.trusts(peer) == is_trusted
+    told = TRUSTED.read(peer, headers("X-Forwarded-Proto: https"))
+    assert (told.is_trusted, told.scheme) == (is_trusted, "https" if is_trusted else "")
 
 
 def test_first_address_is_the_client_when_every_proxy_is_trusted() -> None:
