@@ -19,11 +19,11 @@ from liveblog.blog.problem import WorkerFull
 from liveblog.live.budget import CacheBudget
 from liveblog.live.periodic import in_slices
 from liveblog.live.roster import Roster
+from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 WEIGH_EVERY_S: Final = 1.0
-LOG_EVERY_S: Final = 60.0
 NEARLY_FULL: Final = 0.8  # the part of a limit from which on a warning is logged
 # When all blogs have readers, a search for one to drop visits all of them in vain. For this time
 # after such a search, other blogs are refused without a search.
@@ -73,7 +73,8 @@ class Shelf(Generic[B]):
         # Each blog's `made_of` when it was weighed, and its bytes.
         self._weights: dict[str, tuple[object, int]] = {}
         self._blogs_bytes = self._needed_bytes = self._needed_blogs = 0
-        self._full_until = self._logged_at = -math.inf
+        self._full_until = -math.inf
+        self._logged = Seldom(clock)
 
     @property
     def bytes(self) -> int:
@@ -174,9 +175,8 @@ class Shelf(Generic[B]):
             self._log(logging.WARNING, "worker nearly full")
 
     def _log(self, level: int, what: str) -> None:
-        if self._clock() < self._logged_at + LOG_EVERY_S:
+        if not self._logged.may(what):
             return
-        self._logged_at = self._clock()
         by_number = f", limit {self._blogs_max} (LIVEBLOG_BLOGS_MAX)" if self._blogs_max else ""
         log.log(
             level,

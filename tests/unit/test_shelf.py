@@ -10,6 +10,7 @@ from liveblog.blog.problem import WorkerFull
 from liveblog.live import shelf as shelves
 from liveblog.live.budget import CacheBudget
 from liveblog.live.shelf import MB, Shelf
+from liveblog.seldom import AGAIN_S
 
 
 class _Roster:
@@ -155,8 +156,23 @@ async def test_log_warns_once_a_minute_when_readers_need_most_of_a_limit(
     assert caplog.messages == []  # blogs without readers only use spare room
     lives[8].roster.has_readers = True
     await asyncio.sleep(5)
-    clock.now += shelves.LOG_EVERY_S
+    clock.now += AGAIN_S
     await asyncio.sleep(5)
     running.cancel()
     assert len(caplog.messages) == 2
     assert "LIVEBLOG_BLOGS" in caplog.text
+
+
+@in_virtual_time
+async def test_log_says_that_blogs_are_refused_although_it_warned_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf, _, _ = shelf_of(10 * MB)
+    shelf.add("held", Blog(9 * MB, has_readers=True))
+    running = asyncio.create_task(shelf.run())
+    await asyncio.sleep(2)
+    with pytest.raises(WorkerFull):
+        shelf.add("other", Blog(2 * MB))
+    running.cancel()
+    said = [message.partition(":")[0] for message in caplog.messages]
+    assert said == ["worker nearly full", "worker full, refusing further blogs"]
