@@ -146,11 +146,14 @@ class StoreWatch:
             self._readable = {s: it for s, it in self._readable.items() if s in self._blogs}
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not longer than until the store answers again."""
-        self._answers_again.clear()
+        """Wait, but no longer than until the store answers again.
+
+        When the store has answered again since the last pause, this does not wait at all.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._answers_again.wait()
+        self._answers_again.clear()
 
     async def _compare_some(self, held: list[str]) -> bool:
         """Compare some blogs with the store; return False when the store does not answer."""

@@ -18,7 +18,8 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog.model import Position
-from liveblog.blog.problem import RefusalCause, StoreRefuses
+from liveblog.blog.problem import RefusalCause, StoreDown, StoreRefuses
+from liveblog.blog.timeline import Heads
 from liveblog.live import watch as watches
 from liveblog.live.watch import StoreWatch
 
@@ -144,6 +145,30 @@ async def test_unreachable_store_is_asked_as_seldom_when_thousands_are_held() ->
     assert 5 < store.count("heads", "") - before <= 11
     store.is_down = False
     await asyncio.sleep(2 * watches.CHECK_EVERY_S)
+    assert watch.up
+    running.cancel()
+
+
+@in_virtual_time
+async def test_store_is_up_at_once_when_it_answers_again_during_a_comparison() -> None:
+    class Store(FakeStore):
+        compares = False
+
+        async def heads(self, slugs: list[str]) -> Heads:
+            if not self.is_down:
+                return await super().heads(slugs)
+            self.compares = True
+            await asyncio.sleep(2 * watches.CHECK_EVERY_S)
+            self.compares = False
+            raise StoreDown("the connection is silent")
+
+    store = Store(Past("b0"))
+    store.is_down = True
+    watch = StoreWatch(store, {"b0": Held(store.pasts["b0"].position)})
+    running = asyncio.create_task(watch.run())
+    await until(lambda: store.compares)
+    store.is_down = False
+    await asyncio.sleep(2 * watches.CHECK_EVERY_S + 0.1)
     assert watch.up
     running.cancel()
 
