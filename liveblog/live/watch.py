@@ -134,15 +134,19 @@ class StoreWatch:
         """Compare each blog with the store once in HEADS_EVERY_S seconds.
 
         A round reads the blogs in parts, at even intervals. Without blogs, a round is one read,
-        which shows whether the store answers. A store that does not answer is asked once in
-        HEADS_EVERY_S, and as soon as a check has reached it.
+        which shows whether the store answers. While a part of the store is unreachable, a round is
+        one read, too: each read waits for that part, and many reads would delay the other blogs.
         """
         while True:
             held = list(self._blogs)
-            starts = range(0, len(held) or 1, COMPARED_AT_ONCE)
+            size = len(held) if self._unread else COMPARED_AT_ONCE
+            starts = range(0, len(held) or 1, size or 1)
             for start in starts:
-                is_read = await self._compare_some(held[start : start + COMPARED_AT_ONCE])
-                await self._pause(HEADS_EVERY_S / len(starts) if is_read else HEADS_EVERY_S)
+                await self._compare_some(held[start : start + size])
+                if self._unread:
+                    await self._pause(HEADS_EVERY_S)
+                    break
+                await self._pause(HEADS_EVERY_S / len(starts))
             self._readable = {s: it for s, it in self._readable.items() if s in self._blogs}
 
     async def _pause(self, seconds: float) -> None:
@@ -155,20 +159,18 @@ class StoreWatch:
                 await self._answers_again.wait()
         self._answers_again.clear()
 
-    async def _compare_some(self, held: list[str]) -> bool:
-        """Compare some blogs with the store; return False when the store does not answer."""
+    async def _compare_some(self, held: list[str]) -> None:
         try:
             heads = await self._source.heads(held)
         except StoreDown as error:
             self._note_comparison(f"all of it: {error}")
             self._readable.clear()
-            return False
+            return
         self.seen = True
         self._note_comparison(heads.unreachable)
         self._note_readable({slug: slug in heads.positions for slug in held})
         for slug, head in heads.positions.items():
             self._compare(slug, head)
-        return True
 
     def _compare(self, slug: str, head: Position | None) -> None:
         """Repair a blog whose position in the store, `head`, differs from this worker's position.

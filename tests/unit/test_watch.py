@@ -132,6 +132,24 @@ async def test_thousands_of_blogs_are_compared_in_parts_within_one_interval() ->
 
 
 @in_virtual_time
+async def test_thousands_of_blogs_are_compared_in_time_when_a_part_is_silent() -> None:
+    pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE)]
+    held = {past.slug: Held(past.position) for past in pasts}
+    store = FakeStore(*pasts)
+    watch = StoreWatch(store, held)
+    running = asyncio.create_task(watch.run())
+    await until(lambda: watch.up)
+    store.unreachable = {"b0"}
+    store.latency_s = lambda: 0.9  # the time in which the silent part should answer
+    await until(lambda: not watch.up)
+    for past in pasts:
+        past.publish()
+    await asyncio.sleep(2 * watches.HEADS_EVERY_S)
+    assert [slug for slug, blog in held.items() if not blog.repairs] == ["b0"]
+    running.cancel()
+
+
+@in_virtual_time
 async def test_unreachable_store_is_asked_as_seldom_when_thousands_are_held() -> None:
     pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE)]
     store = FakeStore(*pasts)
