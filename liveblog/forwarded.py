@@ -18,6 +18,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from liveblog.origin import Page
 
 HOP_MAX: Final = 64  # characters of an address with brackets and port; a longer hop is none
+HOPS_MAX: Final = 20  # hops that are looked for the client's address, the nearest ones
 _FOR: Final = b"x-forwarded-for"
 _PROTO: Final = b"x-forwarded-proto"
 _HOST: Final = b"x-forwarded-host"
@@ -61,13 +62,17 @@ class Proxies:
         self._trusted = ProxyHeadersMiddleware(_none, trusted).trusted_hosts
 
     def trusts(self, peer: str) -> bool:
-        return peer in self._trusted
+        """Return whether `peer`, the other end of a connection, is one of the proxies.
+
+        On a socket for IPv4 and IPv6, the kernel writes an IPv4 address as `::ffff:192.0.2.1`.
+        """
+        return peer in self._trusted or _address(peer) in self._trusted
 
     def read(self, peer: str, headers: Headers) -> Forwarded:
         """Return the facts about a request that the proxy at address `peer` states."""
         elements = _elements(headers)
         hosts = (*_listed(headers, _HOST), *_values(elements, "host"))
-        if peer not in self._trusted:
+        if not self.trusts(peer):
             return Forwarded(peer, hosts=hosts)
         schemes = _listed(headers, _PROTO) or _values(elements, "proto")
         hops = _hops(headers, elements)
@@ -82,7 +87,7 @@ class Proxies:
         """
         client = ""
         for hop in reversed(hops):
-            address = _address(hop) if len(hop) <= HOP_MAX else ""
+            address = _address(hop)
             client = address or client
             if not address or address not in self._trusted:
                 break
@@ -99,8 +104,12 @@ def forwarded_headers(lines: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def hops_of(headers: Headers) -> list[str]:
-    """Return the addresses in the headers of proxies, the browser's first, trusted or not."""
-    return [it for it in map(_address, _hops(headers, _elements(headers))) if it]
+    """Return the nearest addresses in the headers of proxies, the farthest first, trusted or not.
+
+    At most HOPS_MAX: a refused client may send hundreds, and must not cost more than others.
+    """
+    hops = _hops(headers, _elements(headers))[-HOPS_MAX:]
+    return [it for it in map(_address, hops) if it]
 
 
 def is_forwarded(headers: Headers) -> bool:
@@ -163,15 +172,23 @@ def _values(elements: list[dict[str, str]], name: str) -> list[str]:
     return [element[name] for element in elements if element.get(name)]
 
 
-@lru_cache(maxsize=4096)  # most requests come from readers seen before
 def _address(hop: str) -> str:
-    """Return the IP address of a hop, "" for none; ports and brackets are dropped."""
+    """Return the IP address of a hop, "" for none, without port and brackets.
+
+    An IPv4 address that is written as an IPv6 address becomes an IPv4 address.
+    """
+    return _parsed(hop) if len(hop) <= HOP_MAX else ""
+
+
+@lru_cache(maxsize=4096)  # most requests come from readers seen before
+def _parsed(hop: str) -> str:
     found = _NODE_V4.fullmatch(hop) or _NODE_V6.fullmatch(hop)
     text = next(filter(None, found.groups()), "") if found else ""
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 # -- ASGI

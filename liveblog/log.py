@@ -88,8 +88,8 @@ class Tracebacks(logging.Filter):
     """Keeps one traceback of each cause in AGAIN_S, then SHORT_MAX lines without one.
 
     A cause is the type of an exception and the line that raised it. Further records of the cause
-    are dropped and counted; the next traceback of the cause has their number. `now` returns
-    monotonic seconds.
+    are dropped and counted; the next traceback of the cause has their number. Critical records
+    stay as they are: they say why the process ends. `now` returns monotonic seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -100,6 +100,8 @@ class Tracebacks(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return False for a record to drop; shorten a record whose traceback is known."""
         if not isinstance(record.exc_info, tuple) or record.exc_info[1] is None:
+            return True
+        if record.levelno >= logging.CRITICAL:
             return True
         cause = _cause(record.exc_info[1], record.exc_info[2])
         seen = self._seen.get(cause)

@@ -118,6 +118,11 @@ class LiveBlog:
 
     # -- memory
 
+    @property
+    def made_of(self) -> object:
+        """Return what `weight` depends on: readers of old positions add encoded changes, too."""
+        return self.timeline.offset, len(self.cache.pieces)
+
     def weight(self) -> int:
         """Return about how many bytes the blog takes, without cached frames and pages."""
         return BLOG_BYTES + self.timeline.weight() + self.cache.pieces_bytes()

@@ -8,6 +8,7 @@ Rules: no I/O. After a change, the cache returns no frame or answer of an earlie
 
 import logging
 from collections.abc import Hashable, Iterable
+from sys import getsizeof
 from typing import Final, Protocol
 
 from liveblog.answer import Answer
@@ -26,7 +27,7 @@ PIECES_MAX: Final = 2_800  # encoded changes of one blog
 # same bytes, so the stated time is at most this old.
 HELLO_MS: Final = 100
 ARTICLES_MAX: Final = 100  # entries of one blog whose HTML is cached: more than one page shows
-TEXT_BYTES: Final = 50  # memory of a str or bytes object beside its characters
+TEXT_BYTES: Final = 50  # memory of a bytes object beside its bytes
 
 
 class Render(Protocol):
@@ -40,7 +41,7 @@ class BlogCache:
     """Makes and caches one blog's frames and HTML; caches HTTP answers that other modules make.
 
     `cached_bytes` counts frames, answers and entries' HTML, which `CacheBudget` limits. Encoded
-    changes are limited by their number, and `pieces_bytes` adds them up.
+    changes, the `pieces`, are limited by their number, and `pieces_bytes` adds them up.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class BlogCache:
         self._hellos: dict[Position, tuple[int, Frame]] = {}  # with the time that each states
         self._frames: dict[tuple[int, bool], Frame | None] = {}
         self._answers: dict[Hashable, Answer] = {}
-        self._pieces: dict[tuple[str, bool], Piece] = {}
+        self.pieces: dict[tuple[str, bool], Piece] = {}
         self._articles = _Articles()
 
     # -- frames and answers, which show the newest state
@@ -130,8 +131,8 @@ class BlogCache:
 
     def pieces_bytes(self) -> int:
         """Return the bytes of the encoded changes."""
-        sizes = (len(head) + len(tail) for head, _, tail in self._pieces.values())
-        return sum(sizes) + 4 * TEXT_BYTES * len(self._pieces)
+        sizes = (len(head) + len(tail) for head, _, tail in self.pieces.values())
+        return sum(sizes) + 4 * TEXT_BYTES * len(self.pieces)
 
     # -- evicting
 
@@ -162,14 +163,14 @@ class BlogCache:
         for record in records:
             self._uncount(self._articles.drop(id_of(record)))
             for as_data in (False, True):
-                self._pieces.pop(_piece_key(record, as_data), None)
-        if len(self._pieces) > PIECES_MAX:
-            self._pieces.clear()
+                self.pieces.pop(_piece_key(record, as_data), None)
+        if len(self.pieces) > PIECES_MAX:
+            self.pieces.clear()
 
     def drop_all(self) -> None:
         """Evict everything, after the timeline's state was replaced."""
         self.evict()
-        self._pieces.clear()
+        self.pieces.clear()
 
     # -- making
 
@@ -182,9 +183,9 @@ class BlogCache:
 
     def _piece(self, record: Record, as_data: bool) -> Piece:
         key = _piece_key(record, as_data)
-        if key not in self._pieces:
-            self._pieces[key] = self._encode_safely(record, as_data)
-        return self._pieces[key]
+        if key not in self.pieces:
+            self.pieces[key] = self._encode_safely(record, as_data)
+        return self.pieces[key]
 
     def _encode_safely(self, record: Record, as_data: bool) -> Piece:
         """Encode one change; when that fails, encode an entry as deleted, a header without content.
@@ -233,7 +234,7 @@ class BlogCache:
             html = self._render.entry_html(entry, self._timeline.blog)
             if len(self._articles) >= ARTICLES_MAX:
                 self._uncount(self._articles.clear())
-            if self._count(_bytes_of(html)):
+            if self._count(getsizeof(html)):
                 self._articles.keep(entry.id, html)
         return html
 
@@ -250,12 +251,12 @@ class _Articles:
 
     def keep(self, id: str, html: str) -> None:
         self._html[id] = html
-        self.bytes += _bytes_of(html)
+        self.bytes += getsizeof(html)
 
     def drop(self, id: str) -> int:
         """Drop an entry's HTML; return its size in bytes, 0 when there is none."""
         html = self._html.pop(id, None)
-        size = 0 if html is None else _bytes_of(html)
+        size = 0 if html is None else getsizeof(html)
         self.bytes -= size
         return size
 
@@ -267,10 +268,6 @@ class _Articles:
 
     def __len__(self) -> int:
         return len(self._html)
-
-
-def _bytes_of(html: str) -> int:
-    return len(html) + TEXT_BYTES
 
 
 def _piece_key(record: Record, as_data: bool) -> tuple[str, bool]:

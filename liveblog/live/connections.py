@@ -19,7 +19,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from liveblog.live import rfc6455
-from liveblog.live.backlog import PIPELINED_BODY_BYTES_MAX, PIPELINED_MAX
+from liveblog.live.backlog import PIPELINED_BODY_BYTES_MAX, PIPELINED_MAX, Backlog
 from liveblog.live.direct import HEAD_S, AppState, DirectReader
 from liveblog.live.events import EventReader
 from liveblog.live.exchange import (
@@ -220,7 +220,8 @@ class Http(HttpToolsProtocol):
         self._direct.bodies.note_while(is_open and in_body, self)
         self._direct.heads.note_while(is_open and exchange.awaits_head, self)
         self._has_deadline = in_body or exchange.awaits_head
-        if is_open and not self._has_deadline and self.cycle and self.cycle.response_complete:
+        is_idle = exchange.state is IDLE and not self._has_deadline
+        if is_open and is_idle and self.cycle and self.cycle.response_complete:
             # The end of a body whose answer was complete before: the client may ask again.
             self._direct.closing.forget(self)
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -305,16 +306,22 @@ class Http(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._exchange.on(DATA)
         super().on_body(body)
-        if self.pipeline and len(self.cycle.body) > PIPELINED_BODY_BYTES_MAX:
-            self._direct.plain.closed["pipelined"] += 1
-            raise _Rejected
-        self._direct.arrived.note(self.transport, len(self.cycle.body), self)
+        size = len(self.cycle.body)
+        if self.pipeline:
+            if size > PIPELINED_BODY_BYTES_MAX:
+                self._direct.plain.closed["pipelined"] += 1
+                raise _Rejected
+            size += len(self._running.body) if self._running else 0
+        self._direct.arrived.note(self.transport, size, self)
 
     def on_message_complete(self) -> None:
         exchange = self._exchange
         exchange.on(END)
         if exchange.state is IDLE:
             super().on_message_complete()
+            if self.cycle.body:
+                arrived = self._direct.arrived
+                self.loop.call_soon(_forget_taken, self.cycle, self.transport, arrived)
 
     # -- decisions
 
@@ -399,6 +406,17 @@ class Http(HttpToolsProtocol):
         for backlog in (direct.unread, direct.arrived, direct.pipelined):
             if backlog.total:
                 backlog.forget(self.transport)
+
+
+def _forget_taken(
+    cycle: RequestResponseCycle, transport: asyncio.Transport, arrived: Backlog
+) -> None:
+    """Stop counting a whole body when the application waited for it, and has it by now.
+
+    Such an application does not call `receive` again, by which `Flow` learns of other bodies.
+    """
+    if not cycle.body:
+        arrived.forget(transport)
 
 
 def _owed(

@@ -15,16 +15,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
-from liveblog.blog.model import Position
 from liveblog.blog.problem import WorkerFull
 from liveblog.live.budget import CacheBudget
 from liveblog.live.periodic import in_slices
 from liveblog.live.roster import Roster
+from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
 WEIGH_EVERY_S: Final = 1.0
-LOG_EVERY_S: Final = 60.0
 NEARLY_FULL: Final = 0.8  # the part of a limit from which on a warning is logged
 # When all blogs have readers, a search for one to drop visits all of them in vain. For this time
 # after such a search, other blogs are refused without a search.
@@ -38,7 +37,9 @@ class Weighed(Protocol):
     @property
     def roster(self) -> Roster: ...
     @property
-    def position(self) -> Position: ...
+    def made_of(self) -> object:
+        """Return a value that differs when the blog's size may have changed."""
+
     def weight(self) -> int:
         """Return the blog's size in bytes, without its cached frames and pages."""
 
@@ -69,9 +70,11 @@ class Shelf(Generic[B]):
         self.bytes_max, self._blogs_max = bytes_max, blogs_max
         self._caches, self._on_drop, self._clock = caches, on_drop, clock
         self.lives: OrderedDict[str, B] = OrderedDict()
-        self._weights: dict[str, tuple[object, int]] = {}  # a blog's offset when weighed, and bytes
+        # Each blog's `made_of` when it was weighed, and its bytes.
+        self._weights: dict[str, tuple[object, int]] = {}
         self._blogs_bytes = self._needed_bytes = self._needed_blogs = 0
-        self._full_until = self._logged_at = -math.inf
+        self._full_until = -math.inf
+        self._logged = Seldom(clock)
 
     @property
     def bytes(self) -> int:
@@ -85,7 +88,7 @@ class Shelf(Generic[B]):
         weight = blog.weight()
         self.make_room(weight)
         self.lives[slug] = blog
-        self._weights[slug] = blog.position.offset, weight
+        self._weights[slug] = blog.made_of, weight
         self._blogs_bytes += weight
 
     def make_room(self, size: int = 0) -> None:
@@ -113,10 +116,18 @@ class Shelf(Generic[B]):
         return has_place and self.bytes + size <= self.bytes_max
 
     def _drop_idle(self, size: int) -> None:
-        for slug, blog in list(self.lives.items()):
+        """Drop blogs without readers until one more blog of this size fits.
+
+        A blog with readers is in use now. So it becomes the most recently used, and the next search
+        does not visit it again before the others.
+        """
+        for _ in range(len(self.lives)):
             if self._has_room(size):
                 return
-            if not blog.roster.has_readers:
+            slug, blog = next(iter(self.lives.items()))
+            if blog.roster.has_readers:
+                self.lives.move_to_end(slug)
+            else:
                 self.drop(slug)
 
     def drop(self, slug: str) -> None:
@@ -143,12 +154,12 @@ class Shelf(Generic[B]):
     def _weigh(self, slug: str, blog: B) -> None:
         if slug not in self._weights:  # dropped since this round began
             return
-        offset, weight = self._weights[slug]
-        if blog.position.offset != offset:
+        made_of, weight = self._weights[slug]
+        if blog.made_of != made_of:
             self._blogs_bytes -= weight
             weight = blog.weight()
             self._blogs_bytes += weight
-            self._weights[slug] = blog.position.offset, weight
+            self._weights[slug] = blog.made_of, weight
         if blog.roster.has_readers:
             self._needed_bytes += weight
             self._needed_blogs += 1
@@ -164,9 +175,8 @@ class Shelf(Generic[B]):
             self._log(logging.WARNING, "worker nearly full")
 
     def _log(self, level: int, what: str) -> None:
-        if self._clock() < self._logged_at + LOG_EVERY_S:
+        if not self._logged.may(what):
             return
-        self._logged_at = self._clock()
         by_number = f", limit {self._blogs_max} (LIVEBLOG_BLOGS_MAX)" if self._blogs_max else ""
         log.log(
             level,

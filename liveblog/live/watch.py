@@ -136,22 +136,30 @@ class StoreWatch:
         """Compare each blog with the store once in HEADS_EVERY_S seconds.
 
         A round reads the blogs in parts, at even intervals. Without blogs, a round is one read,
-        which shows whether the store answers.
+        which shows whether the store answers. While a part of the store is unreachable, a round is
+        one read, too: each read waits for that part, and many reads would delay the other blogs.
         """
         while True:
             held = list(self._blogs)
-            starts = range(0, len(held) or 1, COMPARED_AT_ONCE)
+            size = len(held) if self._unread else COMPARED_AT_ONCE
+            starts = range(0, len(held) or 1, size or 1)
             for start in starts:
-                await self._compare_some(held[start : start + COMPARED_AT_ONCE])
+                await self._compare_some(held[start : start + size])
+                if self._unread:
+                    await self._pause(HEADS_EVERY_S)
+                    break
                 await self._pause(HEADS_EVERY_S / len(starts))
             self._readable = {s: it for s, it in self._readable.items() if s in self._blogs}
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not longer than until the store answers again."""
-        self._answers_again.clear()
+        """Wait, but no longer than until the store answers again.
+
+        When the store has answered again since the last pause, this does not wait at all.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._answers_again.wait()
+        self._answers_again.clear()
 
     async def _compare_some(self, held: list[str]) -> None:
         try:

@@ -88,7 +88,8 @@ class _Home:
         self._hub, self._public_url, self._pages = hub, public_url, pages
         self._first: _Kept | None = None
         self._later: OrderedDict[str, _Kept] = OrderedDict()  # the least recently used first
-        self._lock = asyncio.Lock()
+        # Anyone may ask for pages after invented slugs; their reads must not delay the first page.
+        self._first_lock, self._later_lock = asyncio.Lock(), asyncio.Lock()
 
     async def answer(self, request: Request) -> Answer:
         """Answer with the newest blogs, or with those after the blog `before`.
@@ -101,7 +102,8 @@ class _Home:
             raise not_found("There is no such blog.")
         kept = self._fresh(before)
         if not kept:
-            async with self._lock:  # one request reads the list, the others wait for it
+            # One request reads the list, the others wait for it.
+            async with self._first_lock if before is None else self._later_lock:
                 kept = self._fresh(before) or await self._refresh(before)
         return kept.answer
 

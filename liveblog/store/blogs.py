@@ -95,9 +95,12 @@ class Blogs:
     async def front(self, before: str | None, limit: int) -> BlogPage | None:
         """Return a page of the home page: first the live blogs, then the others, no drafts.
 
-        None when `before` is not the slug of a listed blog. Reads past all drafts that are newer
-        than the last blog of the page: `next` is public, so it cannot be the slug of a draft.
+        None when `before` is not the slug of a listed blog, or of a draft: readers must not learn
+        that a draft exists. For the same reason `next` is never the slug of a draft, so this reads
+        past all drafts that are newer than the last blog of the page.
         """
+        if before and await self._is_draft(before):
+            return None
         if before and not await self.listing.times(LIVE, [before]):
             return await self._others(before, limit)
         live = await self.page(before, limit, _is_live, is_live=True)
@@ -109,6 +112,10 @@ class Blogs:
             has_more = others.blogs or others.next
             return live._replace(next=live.blogs[-1].blog.slug if has_more else None)
         return BlogPage([*live.blogs, *others.blogs], others.next) if others else live
+
+    async def _is_draft(self, slug: str) -> bool:
+        [row] = await self._rows([slug])
+        return row.stored is not None and not _is_public(row.stored.blog)
 
     async def _others(self, before: str | None, limit: int) -> BlogPage | None:
         """Return a page of the blogs that are neither drafts nor in the set of live blogs."""

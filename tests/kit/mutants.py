@@ -122,8 +122,8 @@ MUTANTS: Final = [
     Mutant(
         "a changed entry is encoded in its old state",
         "live.cache",
-        "self._pieces.pop(_piece_key(record, as_data), None)",
-        "self._pieces.get(_piece_key(record, as_data))",
+        "self.pieces.pop(_piece_key(record, as_data), None)",
+        "self.pieces.get(_piece_key(record, as_data))",
     ),
     Mutant(
         "a changed entry keeps its HTML",
@@ -134,8 +134,8 @@ MUTANTS: Final = [
     Mutant(
         "a replaced state is shown with the old HTML",
         "live.cache",
-        "self.evict()\n        self._pieces.clear()",
-        "self.clear()\n        self._pieces.clear()",
+        "self.evict()\n        self.pieces.clear()",
+        "self.clear()\n        self.pieces.clear()",
     ),
     Mutant(
         "a gap is not repaired",

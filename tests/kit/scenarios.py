@@ -65,12 +65,14 @@ class Site:
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         """Read the request's body and answer "ok": `/after/8` after 8 s, `/endless` never.
 
-        `/early` is answered before its body is read.
+        `/early` is answered before its body is read, and `/work` 8 s after its body was read.
         """
         if scope["path"].startswith("/after/"):
             await asyncio.sleep(int(scope["path"].removeprefix("/after/")))
         while scope["path"] != "/early" and (await receive()).get("more_body"):
             pass
+        if scope["path"] == "/work":
+            await asyncio.sleep(8)
         headers = [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         if scope["path"] == "/endless":

@@ -169,6 +169,21 @@ def test_change_that_cannot_be_rendered_is_encoded_as_a_deletion(
     assert "blog election: encoding a change failed: " in caplog.text
 
 
+@pytest.mark.parametrize(("letter", "size"), [("a", 1), ("ж", 2), ("\N{GRINNING FACE}", 4)])
+def test_article_counts_with_the_memory_of_its_letters(
+    monkeypatch: pytest.MonkeyPatch, letter: str, size: int
+) -> None:
+    past = past_of(1)
+    timeline = Timeline(past.snapshot())
+    cache, render = cache_alone(timeline)
+    monkeypatch.setattr(render, "entry_html", lambda *_: letter * 1_000)
+    entry = timeline.newest(1)[0]
+    cache.article(entry)
+    assert size * 1_000 < cache.cached_bytes < size * 1_000 + 100
+    cache.drop([entry])
+    assert cache.cached_bytes == 0
+
+
 def test_drop_all_evicts_articles_and_encoded_changes() -> None:
     past = past_of(1)
     timeline = Timeline(past.snapshot())

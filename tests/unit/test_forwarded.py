@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liveblog import forwarded
 from liveblog.forwarded import (
     NOTHING,
     Forwarded,
     ForwardedHeaders,
     Proxies,
     forwarded_headers,
+    hops_of,
     is_forwarded,
     page_of,
     page_of_scope,
@@ -49,6 +51,7 @@ def read(text: str, proxies: Proxies = TRUSTED) -> tuple[str, str, tuple[str, ..
         ("X-Forwarded-For: 2001:DB8::7", ("", "2001:db8::7", ())),
         ("X-Forwarded-For: [2001:db8::7]:50000", ("", "2001:db8::7", ())),
         ("X-Forwarded-For: 10.0.0.2, 10.0.0.3", ("", "10.0.0.2", ())),
+        ("X-Forwarded-For: ::ffff:192.0.2.7, ::FFFF:10.0.0.3", ("", "192.0.2.7", ())),
         ("X-Forwarded-For: unknown, 10.0.0.3", ("", "10.0.0.3", ())),
         ("X-Forwarded-For: unknown", ("", "", ())),
         ("X-Forwarded-Host: live.example", ("", "", ("live.example",))),
@@ -94,6 +97,27 @@ def test_headers_of_a_trusted_proxy_tell_scheme_address_and_hosts(
     assert read(text) == told
 
 
+@pytest.mark.parametrize(
+    ("peer", "is_trusted"),
+    [
+        ("127.0.0.1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.9.9.9", True),
+        ("fd00::1", True),
+        ("::ffff:192.0.2.1", False),
+        ("fd00::2", False),
+        ("", False),
+        ("unix", False),
+    ],
+)
+def test_proxy_is_trusted_by_its_address_however_the_kernel_writes_it(
+    peer: str, is_trusted: bool
+) -> None:
+    assert TRUSTED.trusts(peer) == is_trusted
+    told = TRUSTED.read(peer, headers("X-Forwarded-Proto: https"))
+    assert (told.is_trusted, told.scheme) == (is_trusted, "https" if is_trusted else "")
+
+
 def test_first_address_is_the_client_when_every_proxy_is_trusted() -> None:
     assert read("X-Forwarded-For: 192.0.2.1, 192.0.2.7", Proxies("*"))[1] == "192.0.2.1"
 
@@ -104,6 +128,20 @@ def test_only_hosts_are_kept_for_the_log_when_the_proxy_is_not_trusted() -> None
     assert found == Forwarded("192.0.2.1", hosts=("live.example",))
     page = page_of({b"origin": b"https://live.example", b"host": b"inner"}, found)
     assert (page.hosts, page.scheme, page.claims) == (("inner",), "", ("live.example",))
+
+
+@pytest.mark.parametrize("hop", ["x" * 8_000, f"[::1]:{'1' * 8_000}", "1" * 8_000])
+def test_long_hop_tells_nothing_and_is_not_cached(hop: str) -> None:
+    told = headers(f"X-Forwarded-For: {hop}")
+    before = forwarded._parsed.cache_info()
+    assert (hops_of(told), TRUSTED.read(PEER, told).address) == ([], "")
+    assert forwarded._parsed.cache_info() == before
+
+
+def test_nearest_hops_are_read_when_a_header_has_hundreds() -> None:
+    hops = [f"198.51.100.{number}" for number in range(200)]
+    told = headers(f"X-Forwarded-For: {', '.join(hops)}")
+    assert hops_of(told) == hops[-forwarded.HOPS_MAX :]
 
 
 @given(st.text('for=;,"\\ []:.19_ahost', max_size=60) | st.text(max_size=60))

@@ -18,6 +18,7 @@ from kit.sources import (
     FakeStore,
     Past,
     make_hub,
+    running,
 )
 from kit.virtual import in_virtual_time
 
@@ -29,6 +30,19 @@ from liveblog.live.cache import Render
 from liveblog.live.frame import MISSED_BYTES_MAX
 from liveblog.live.shared import Counts, HubSettings
 from liveblog.live.source import Source
+
+
+@in_virtual_time
+async def test_weight_has_the_changes_encoded_for_a_reader_of_an_old_position() -> None:
+    scene = await make_scene(entries=50)
+    hub = scene.hub
+    async with running(hub):
+        await asyncio.sleep(1.5)
+        before = hub.shelf.bytes - hub.cache_budget.bytes
+        scene.reader(scene.past.at(1))
+        await asyncio.sleep(1.5)
+        weight = hub.shelf.bytes - hub.cache_budget.bytes
+    assert weight - before == scene.live.cache.pieces_bytes() > 0
 
 
 @in_virtual_time

@@ -70,9 +70,16 @@ class Log:
         self.at_s = 0.0
         self._filter = Tracebacks(lambda: self.at_s)
 
-    def line(self, error: Exception, message: str = "blog %s: failed", *arguments: object) -> str:
+    def line(
+        self,
+        error: Exception,
+        message: str = "blog %s: failed",
+        *arguments: object,
+        level: int = logging.ERROR,
+    ) -> str:
         """Log an exception; return the whole text, "" for a dropped record."""
-        made = record(message, *(arguments or ("moon",)))
+        made = record(message, *(arguments or (["moon"] if "%" in message else [])))
+        made.levelno, made.levelname = level, logging.getLevelName(level)
         made.exc_info = (type(error), error, error.__traceback__)
         return Text().format(made) if self._filter.filter(made) else ""
 
@@ -115,6 +122,15 @@ def test_a_storm_of_one_cause_is_counted_and_the_count_is_logged() -> None:
     lines.at_s = log.AGAIN_S
     again = lines.line(raised(ValueError), "request %d failed", 1_000)
     assert f"request 1000 failed ({999 - log.SHORT_MAX} more before)" in again
+
+
+def test_critical_record_keeps_its_traceback_amid_a_storm_of_its_cause() -> None:
+    lines = Log()
+    for _ in range(2 * log.SHORT_MAX):
+        lines.line(raised(ValueError))
+    last = lines.line(raised(ValueError), "a part failed, ending", level=logging.CRITICAL)
+    assert "CRITICAL liveblog.test: a part failed, ending" in last
+    assert "Traceback" in last
 
 
 def test_remembered_causes_are_bounded() -> None:

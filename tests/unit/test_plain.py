@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from kit.memory import Wire
-from kit.raw import request
+from kit.raw import UPGRADE, request
 from kit.scenarios import EVENTS, LIVE, PROXY, Site, after, play, site, turns
 from kit.sources import SLUG
 
@@ -319,6 +319,22 @@ async def test_stream_stops_counting_as_a_plain_connection_of_its_address() -> N
             assert reader.kinds() == ["hello"]
 
 
+@scenario
+async def test_stream_is_not_idle_when_its_head_comes_in_pieces_later() -> None:
+    async with site(limits=limits(files=2)) as it:
+        wire = it.connect(PAGE)
+        await turns()
+        handshake = request(LIVE, UPGRADE)
+        wire.send(handshake[:30])
+        wire.send(handshake[30:])
+        await turns()
+        assert not it.direct.plain.idle
+        busy(it), busy(it)  # the second one gets no place
+        await asyncio.sleep(30)  # longer than the keep-alive time
+        assert not wire.is_over
+        assert it.door.count == 1
+
+
 # -- requests in advance, answers that are not read, bodies
 
 
@@ -395,6 +411,22 @@ def test_first_connections_are_cut_off_when_unread_answers_take_too_much() -> No
     in_all("UNREAD_BYTES_MAX", 110, body)
 
 
+SMALL = request("/after/1", "Content-Length: 1\r\n", "POST") + b"x"
+
+
+@pytest.mark.parametrize("more", [b"", PAGE, SMALL], ids=["nothing", "a page", "a body"])
+def test_body_counts_until_it_is_taken_when_more_is_sent_in_advance(more: bytes) -> None:
+    async def body(it: Site) -> None:
+        whole = request("/after/1", "Content-Length: 900\r\n", "POST") + b"x" * 900
+        wires = [it.connect(whole + more) for _ in range(4)]
+        await turns()
+        assert [wire.is_over for wire in wires] == [True, True, False, False]
+        await after(2)
+        assert not it.direct.arrived.total
+
+    in_all("ARRIVED_BYTES_MAX", 2_000, body)
+
+
 def test_first_connections_are_cut_off_when_unread_bodies_take_too_much() -> None:
     async def body(it: Site) -> None:
         head = request("/after/1", "Content-Length: 1000\r\n", "POST")
@@ -409,6 +441,19 @@ def test_first_connections_are_cut_off_when_unread_bodies_take_too_much() -> Non
         assert [status(wire) for wire in wires[2:]] == [b"200", b"200"]
 
     in_all("ARRIVED_BYTES_MAX", 2_000, body)
+
+
+@scenario
+async def test_body_holds_no_more_bytes_when_the_application_has_taken_them() -> None:
+    async with site() as it:
+        wire = it.connect(request("/work", "Content-Length: 1000\r\n", "POST"))
+        await turns()  # the application waits for the body
+        for _ in range(2):
+            wire.send(b"x" * 500)
+            assert it.direct.arrived.total
+            await turns()
+            assert not it.direct.arrived.total
+        wire.leave()
 
 
 @scenario

@@ -6,11 +6,11 @@ import pytest
 from kit.alone import Seconds
 from kit.virtual import in_virtual_time
 
-from liveblog.blog.model import Position
 from liveblog.blog.problem import WorkerFull
 from liveblog.live import shelf as shelves
 from liveblog.live.budget import CacheBudget
 from liveblog.live.shelf import MB, Shelf
+from liveblog.seldom import AGAIN_S
 
 
 class _Roster:
@@ -22,10 +22,13 @@ class Blog:
 
     def __init__(self, size: int, *, has_readers: bool = False) -> None:
         self.size, self.weighed = size, 0
-        self.position = Position("k1", 1, "00000000")
         self.roster = _Roster()
         self.roster.has_readers = has_readers
         self.is_dropped = False
+
+    @property
+    def made_of(self) -> object:
+        return self.size
 
     def weight(self) -> int:
         self.weighed += 1
@@ -36,7 +39,6 @@ class Blog:
 
     def grow(self, size: int) -> None:
         self.size = size
-        self.position = self.position._replace(offset=self.position.offset + 1)
 
 
 def shelf_of(
@@ -56,6 +58,26 @@ def test_blog_without_readers_is_dropped_when_its_bytes_are_needed() -> None:
     shelf.add("third", Blog(40))
     assert ([*shelf.lives], dropped, shelf.bytes) == (["first", "third"], ["second"], 80)
     assert (first.is_dropped, second.is_dropped) == (False, True)
+
+
+def test_search_visits_no_blog_with_readers_twice_when_others_can_be_dropped() -> None:
+    visits = 0
+
+    class Roster:
+        @property
+        def has_readers(self) -> bool:
+            nonlocal visits
+            visits += 1
+            return True
+
+    shelf, dropped, _ = shelf_of(bytes_max=100)
+    for number in range(50):
+        shelf.add(str(number), Blog(1))
+        shelf.lives[str(number)].roster = Roster()  # type: ignore[assignment]
+    for number in range(100):
+        shelf.add(f"page {number}", Blog(1))
+    assert dropped == [f"page {number}" for number in range(50)]
+    assert visits <= 2 * 50
 
 
 def test_any_number_of_blogs_is_held_when_only_bytes_limit_them() -> None:
@@ -134,8 +156,23 @@ async def test_log_warns_once_a_minute_when_readers_need_most_of_a_limit(
     assert caplog.messages == []  # blogs without readers only use spare room
     lives[8].roster.has_readers = True
     await asyncio.sleep(5)
-    clock.now += shelves.LOG_EVERY_S
+    clock.now += AGAIN_S
     await asyncio.sleep(5)
     running.cancel()
     assert len(caplog.messages) == 2
     assert "LIVEBLOG_BLOGS" in caplog.text
+
+
+@in_virtual_time
+async def test_log_says_that_blogs_are_refused_although_it_warned_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf, _, _ = shelf_of(10 * MB)
+    shelf.add("held", Blog(9 * MB, has_readers=True))
+    running = asyncio.create_task(shelf.run())
+    await asyncio.sleep(2)
+    with pytest.raises(WorkerFull):
+        shelf.add("other", Blog(2 * MB))
+    running.cancel()
+    said = [message.partition(":")[0] for message in caplog.messages]
+    assert said == ["worker nearly full", "worker full, refusing further blogs"]

@@ -18,7 +18,8 @@ from kit.virtual import in_virtual_time
 from kit.waiting import until
 
 from liveblog.blog.model import Position
-from liveblog.blog.problem import RefusalCause, StoreRefuses
+from liveblog.blog.problem import RefusalCause, StoreDown, StoreRefuses
+from liveblog.blog.timeline import Heads
 from liveblog.live import watch as watches
 from liveblog.live.watch import StoreWatch
 
@@ -127,6 +128,66 @@ async def test_thousands_of_blogs_are_compared_in_parts_within_one_interval() ->
     await asyncio.sleep(watches.HEADS_EVERY_S / 2)
     assert [blog.repairs for blog in held.values()] == [1] * len(held)
     assert store.count("heads", "") == 11
+    running.cancel()
+
+
+@in_virtual_time
+async def test_thousands_of_blogs_are_compared_in_time_when_a_part_is_silent() -> None:
+    pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE)]
+    held = {past.slug: Held(past.position) for past in pasts}
+    store = FakeStore(*pasts)
+    watch = StoreWatch(store, held)
+    running = asyncio.create_task(watch.run())
+    await until(lambda: watch.up)
+    store.unreachable = {"b0"}
+    store.latency_s = lambda: 0.9  # the time in which the silent part should answer
+    await until(lambda: not watch.up)
+    for past in pasts:
+        past.publish()
+    await asyncio.sleep(2 * watches.HEADS_EVERY_S)
+    assert [slug for slug, blog in held.items() if not blog.repairs] == ["b0"]
+    running.cancel()
+
+
+@in_virtual_time
+async def test_unreachable_store_is_asked_as_seldom_when_thousands_are_held() -> None:
+    pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE)]
+    store = FakeStore(*pasts)
+    watch = StoreWatch(store, {past.slug: Held(past.position) for past in pasts})
+    running = asyncio.create_task(watch.run())
+    await until(lambda: watch.up)
+    store.is_down = True
+    await until(lambda: not watch.up)
+    before = store.count("heads", "")
+    await asyncio.sleep(10 * watches.HEADS_EVERY_S)
+    assert 5 < store.count("heads", "") - before <= 11
+    store.is_down = False
+    await asyncio.sleep(2 * watches.CHECK_EVERY_S)
+    assert watch.up
+    running.cancel()
+
+
+@in_virtual_time
+async def test_store_is_up_at_once_when_it_answers_again_during_a_comparison() -> None:
+    class Store(FakeStore):
+        compares = False
+
+        async def heads(self, slugs: list[str]) -> Heads:
+            if not self.is_down:
+                return await super().heads(slugs)
+            self.compares = True
+            await asyncio.sleep(2 * watches.CHECK_EVERY_S)
+            self.compares = False
+            raise StoreDown("the connection is silent")
+
+    store = Store(Past("b0"))
+    store.is_down = True
+    watch = StoreWatch(store, {"b0": Held(store.pasts["b0"].position)})
+    running = asyncio.create_task(watch.run())
+    await until(lambda: store.compares)
+    store.is_down = False
+    await asyncio.sleep(2 * watches.CHECK_EVERY_S + 0.1)
+    assert watch.up
     running.cancel()
 
 
