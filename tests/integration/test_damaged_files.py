@@ -266,6 +266,24 @@ def test_repair_keeps_each_whole_command_of_a_damaged_base_file(
         assert client.dbsize() in keys
 
 
+def test_base_file_is_never_cut_when_the_files_of_commands_are_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    preamble = ("--aof-use-rdb-preamble", "yes")
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(embedded.own(store.directory, arguments=preamble))
+        client = stack.enter_context(contextlib.closing(client_of(url)))
+        write(client, range(BEFORE))
+        client.bgrewriteaof()
+        until_sync(lambda: store.file("2.base.rdb").exists())
+        until_sync(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+    store.file("2.incr.aof").unlink()
+    base = store.file("2.base.rdb").read_bytes()
+    code, said = store.repair("--yes")
+    assert (code, "2.incr.aof is missing" in said) == (0, True), said
+    assert store.file("2.base.rdb").read_bytes() == base
+    assert store.transactions() == BEFORE
+
+
 def test_repair_changes_nothing_unless_the_answer_is_yes(fresh: Store) -> None:
     fresh.file("manifest").unlink()
     before = {path: path.read_bytes() for path in fresh.file("").parent.iterdir()}
