@@ -284,6 +284,19 @@ async def test_write_stores_nothing_when_the_store_forbids_a_command(
     assert (await room.broker.writes.commit(SLUG, write)).record
 
 
+async def test_takedown_is_not_denied_when_the_request_for_its_erasure_is_refused(
+    room: Room, guest: Callable[..., Awaitable[Broker]]
+) -> None:
+    at = await room.entry(body=SECRET)
+    rules = ("resetkeys", "~lb:{*", "~lb:live:*", "~lb:blogs")  # all but lb:rewrites
+    publishing = Publishing(await guest(*rules), now_ms)
+    with pytest.raises(StoreDown, match="the takedown is stored") as caught:
+        await publishing.delete_entry(SYSTEM, SLUG, at.entry.id, takedown=True)
+    assert not isinstance(caught.value, StoreRefuses)
+    assert await copies(room) == 0
+    assert (await room.delete(at, takedown=True)).takedown
+
+
 async def test_rotation_stores_nothing_when_the_store_forbids_a_command(
     room: Room, guest: Callable[..., Awaitable[Broker]]
 ) -> None:
