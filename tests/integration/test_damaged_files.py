@@ -227,6 +227,7 @@ def test_restart_of_a_killed_store_cuts_an_incomplete_command(
         ("manifest", Path.unlink, range(BEFORE, BEFORE + 1)),
         ("manifest", append(b"\xff\x00"), range(BEFORE, BEFORE + 1)),
         ("manifest", halve, range(BEFORE, BEFORE + 1)),
+        ("manifest", append(b"\r\n"), range(BEFORE, BEFORE + 1)),
     ],
 )
 def test_start_refuses_other_damage_and_a_repair_leaves_the_state_before_it(
