@@ -267,9 +267,10 @@ def test_repair_keeps_each_whole_command_of_a_damaged_base_file(
         assert client.dbsize() in keys
 
 
-def test_base_file_is_never_cut_when_the_files_of_commands_are_missing(tmp_path: Path) -> None:
-    store = Store(tmp_path / "data")
-    preamble = ("--aof-use-rdb-preamble", "yes")
+@pytest.fixture
+def old_format(tmp_path: Path) -> Store:
+    """A data directory whose base file is a snapshot in the store's own format."""
+    store, preamble = Store(tmp_path / "data"), ("--aof-use-rdb-preamble", "yes")
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(embedded.own(store.directory, arguments=preamble))
         client = stack.enter_context(contextlib.closing(client_of(url)))
@@ -277,12 +278,28 @@ def test_base_file_is_never_cut_when_the_files_of_commands_are_missing(tmp_path:
         client.bgrewriteaof()
         until_sync(lambda: store.file("2.base.rdb").exists())
         until_sync(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
-    store.file("2.incr.aof").unlink()
-    base = store.file("2.base.rdb").read_bytes()
-    code, said = store.repair("--yes")
-    assert (code, "2.incr.aof is missing" in said) == (0, True), said
-    assert store.file("2.base.rdb").read_bytes() == base
-    assert store.transactions() == BEFORE
+    return store
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("2.incr.aof", Path.unlink, "2.incr.aof is missing"),
+        ("2.base.rdb", append(bytes(99)), "99 of"),
+        ("2.base.rdb", append(b"*1\r\n$5\r\nMULTI\r\n"), "15 of"),
+    ],
+)
+def test_repair_keeps_a_base_file_in_the_old_format(
+    old_format: Store, name: str, damage: Damage, said: str
+) -> None:
+    base = old_format.file("2.base.rdb").read_bytes()
+    damage(old_format.file(name))
+    with pytest.raises(UnusableStore, match="liveblog store repair"):
+        old_format.transactions()
+    code, printed = old_format.repair("--yes")
+    assert (code, said in printed) == (0, True), printed
+    assert old_format.file("2.base.rdb").read_bytes() == base
+    assert old_format.transactions() == BEFORE
 
 
 def test_repair_changes_nothing_unless_the_answer_is_yes(fresh: Store) -> None:
