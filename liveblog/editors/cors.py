@@ -15,7 +15,7 @@ from liveblog.forwarded import page_of_scope
 from liveblog.origin import Site
 from liveblog.settings import Settings
 
-HEADERS: Final = "content-type, if-match, idempotency-key, liveblog-editor, authorization"
+HEADERS: Final = "content-type, if-match, idempotency-key, authorization"
 EXPOSED: Final = "etag, location, idempotency-replayed, retry-after"
 PREFLIGHT_MAX_AGE_S: Final = 600  # Chromium keeps the answer to a preflight for at most two hours
 

@@ -213,12 +213,13 @@ def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
     `revisions` is the number of earlier revisions that the store keeps. A second takedown does not
     change `revisions_erased`, the number of revisions that the first one erased.
     """
-    erased = entry.revisions_erased
+    erased, is_damaged = entry.revisions_erased, isinstance(entry, DamagedEntry)
     if takedown and not entry.takedown:
-        erased = revisions + (not entry.deleted or isinstance(entry, DamagedEntry))
+        erased = revisions + (not entry.deleted or is_damaged)
     return Entry(
         id=entry.id,
-        revision=entry.revision,
+        # No kept revision has the number of a damaged one: an older text is not restored.
+        revision=revisions + 1 if is_damaged else entry.revision,
         status=entry.status,
         author=entry.author,
         author_name=entry.author_name,
@@ -241,10 +242,12 @@ def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
     """Return the latest kept revision of a deleted entry, to replace the tombstone.
 
     A scheduled entry becomes a draft, since the deletion removed the entry from the schedule.
-    Raises 410 when no revision is kept, as after a takedown.
+    Raises 410 when that revision is not kept: after a takedown, and when its record was damaged.
     """
-    if deleted.takedown or not earlier:
+    if deleted.takedown:
         raise gone("The entry was taken down; nothing of it is kept.")
+    if not earlier or earlier.revision != deleted.revision:
+        raise gone("The entry's newest text was damaged before the deletion, and is not kept.")
     if earlier.status != "scheduled":
         return earlier
     return msgspec.structs.replace(earlier, status="draft", publish_at=None)

@@ -24,7 +24,15 @@ from liveblog.blog.model import (
     Entry,
     new_id,
 )
-from liveblog.blog.problem import Damaged, Problem, conflict, invalid, not_found
+from liveblog.blog.problem import (
+    Damaged,
+    Problem,
+    StoreDown,
+    StoreRefuses,
+    conflict,
+    invalid,
+    not_found,
+)
 from liveblog.editors import decisions
 from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import (
@@ -278,8 +286,15 @@ class Publishing:
 
         outcome = await self._alter(caller, slug, id, call, decide, or_damaged=True)
         if takedown:
-            await self._eraser.request(slug, again=outcome.is_replay)
+            await self._request_erasure(slug, outcome)
         return await self._results.delete(slug, outcome)
+
+    async def _request_erasure(self, slug: str, outcome: Outcome[Entry]) -> None:
+        """Request that the store's file loses the text, too; the takedown is stored already."""
+        try:
+            await self._eraser.request(slug, again=outcome.is_replay)
+        except StoreRefuses as refused:  # "not stored" would be wrong
+            raise StoreDown(f"the takedown is stored, its erasure refused: {refused}") from refused
 
     async def restore_entry(
         self, caller: Caller, slug: str, id: str, key: str | None = None

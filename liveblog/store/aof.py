@@ -18,6 +18,7 @@ BLOCK_BYTES: Final = 1_048_576  # read at a time
 LINE_BYTES_MAX: Final = 64  # the longest line is an annotation: `#TS:` and a number
 
 _NAME: Final = re.compile(r"appendonly\.aof\.(\d{1,18})\.(base\.aof|base\.rdb|incr\.aof)")
+_WORD: Final = re.compile(r"[A-Za-z0-9._]+")
 # A bulk string has at most 512 MiB, and a command at most 1,048,576 arguments.
 _HEAD: Final = re.compile(rb"\*([1-9]\d{0,6})\r\n\$([1-9]\d?)\r\n([A-Za-z]{2,24})\r\n")
 _BULK: Final = re.compile(rb"\$(0|[1-9]\d{0,8})\r\n")
@@ -43,22 +44,32 @@ class File(NamedTuple):
 
 
 def parse_manifest(data: bytes) -> list[File]:
-    """Return the files that a store loads, in their order. Raises Broken."""
-    lines = [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+    """Return the files that a store loads, in their order.
+
+    Raises Broken, also for what a store would refuse: an empty line, or a last line without its
+    line break.
+    """
+    *lines, rest = data.decode("utf-8", "replace").split("\n")
+    if rest:
+        raise Broken("its last line is cut")
     files = [file for line in lines if not line.startswith("#") and (file := _file(line))]
     if not files:
         raise Broken("it names no file")
     if any(file.kind == "base" for file in files[1:]):
         raise Broken("its base file is not the first")
+    numbers = [file.number for file in files if file.kind == "incr"]
+    if numbers != sorted(set(numbers)):
+        raise Broken("its files are not in order")
     return files
 
 
 def _file(line: str) -> File | None:
     """Return the file of a manifest's line; None for a file of an earlier rewrite (type h)."""
     words = line.split()
+    is_whole = len(words) % 2 == 0 and words == _WORD.findall(line)
     fields = dict(zip(words[::2], words[1::2], strict=False))
     file = named(fields.get("file", ""))
-    if file is None or fields.get("seq") != str(file.number):
+    if not is_whole or file is None or fields.get("seq") != str(file.number):
         raise Broken(f"its line {line[:80]!r} names no append-only file")
     if fields.get("type") not in ("h", file.kind[0]):
         raise Broken(f"its line {line[:80]!r} has a wrong type")

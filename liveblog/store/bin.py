@@ -14,6 +14,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from liveblog.store.client import Client
 from liveblog.store.codec import key
 from liveblog.store.nodes import Nodes
 
@@ -40,12 +41,16 @@ async def move_tombstones(nodes: Nodes, slug: str, ids: Sequence[bytes]) -> None
 
     Raises nothing: the caller's read or write has succeeded, and a later one finds the rest.
     """
-    pipeline = nodes.at(slug).pipeline(transaction=False)
-    for id in ids[:MOVED_MAX]:
+    try:
+        await _move(nodes.at(slug), slug, ids[:MOVED_MAX])
+    except (RedisError, OSError) as error:
+        log.info("blog %s: deleted drafts stay among the drafts for now: %s", slug, error)
+
+
+async def _move(redis: Client, slug: str, ids: Sequence[bytes]) -> None:
+    pipeline = redis.pipeline(transaction=False)
+    for id in ids:
         own = id.decode(errors="replace")
         keys = [key(slug, name) for name in ("drafts", "bin", f"bin:{own}", f"rev:{own}")]
         pipeline.eval(_MOVE, len(keys), *keys, id, BIN_MS)
-    try:
-        await pipeline.execute()
-    except (RedisError, OSError) as error:
-        log.info("blog %s: deleted drafts stay among the drafts for now: %s", slug, error)
+    await pipeline.execute()

@@ -35,7 +35,10 @@ _WRITES: Final = (
     *("SET lb:{0}:bin:x x PX 1", "PEXPIRE lb:{0}:bin 1", "ZREM lb:{0}:bin x"),
     *("ZADD lb:due:{0} LT 1 x", "ZREM lb:due:{0} x", "HSET lb:due:{0}:added x 1"),
     *("HDEL lb:due:{0}:added x", "ZADD lb:blogs GT 1 x", "ZADD lb:live:{0} GT 1 x"),
-    *("SET lb:session:x x EX 1", "DEL lb:session:x", "INCR lb:rate:x", "PEXPIRE lb:rate:x 1"),
+    *("ZREM lb:blogs x", "ZREM lb:live:{0} x", "SET lb:sweep:x x NX EX 1", "EXPIRE lb:sweep:x 1"),
+    *("HSET lb:rewrites x x", "HSETNX lb:rewrites x x", "HDEL lb:rewrites x"),
+    *("HSET lb:rewriting x x", "INCR lb:rate:x", "DECR lb:rate:x", "PEXPIRE lb:rate:x 1"),
+    *("SET lb:session:x x EX 1", "GETEX lb:session:x EX 1", "DEL lb:session:x"),
 )
 _PUBSUB: Final = ("PUBLISH lb:{0}:changes x", "SUBSCRIBE lb:{0}:changes")
 _CHECK: Final = scripts.writing("check")

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from liveblog.store.agenda import Agenda, Look
 from liveblog.store.client import Client
-from liveblog.store.codec import digest, key
+from liveblog.store.codec import digest, index_number, key
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
 
@@ -184,4 +184,4 @@ def _state(replies: Sequence[Any]) -> State | Exception:
 
 
 def _first_time(rows: Sequence[tuple[bytes, float]]) -> int | None:
-    return int(rows[0][1]) if rows else None
+    return index_number(rows[0][1]) if rows else None

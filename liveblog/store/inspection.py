@@ -63,8 +63,11 @@ def make_ready(directory: Path, *, trust_note: bool = True) -> bool:
     if not listed:
         return False
     paths = [files.appended(directory) / file.name for file in listed]
-    for path in paths[:-1]:
+    has_commands = listed[-1].kind == "incr"
+    for path in paths[:-1] if has_commands else paths:
         _refuse_shortened(path, note)
+    if not has_commands:  # a base file has the state of all blogs, and is never cut
+        return False
     newest = examined(paths[-1], note, stamp=stamp_of(paths[0]), from_note=trust_note)
     _refuse_damage(newest)
     if newest.cut:

@@ -107,12 +107,14 @@ def taken(directory: Path, last: Known | None) -> Known | None:
     appended = files.appended(directory)
     try:
         manifest = (appended / aof.MANIFEST).read_bytes()
-        *older, newest = aof.parse_manifest(manifest)
-        sizes = {file.name: (appended / file.name).stat().st_size for file in older}
-        found = _scanned(appended / newest.name, last)
+        listed = aof.parse_manifest(manifest)
+        sizes, stamp = {it.name: (appended / it.name).stat().st_size for it in listed}, None
+        if listed[-1].kind == "incr":
+            found = _scanned(appended / listed[-1].name, last)
+            sizes[listed[-1].name], stamp = found.whole, found.stamp
     except (OSError, aof.Broken):
         return None
-    return Known(manifest.decode(), {**sizes, newest.name: found.whole}, found.stamp, time.time())
+    return Known(manifest.decode(), sizes, stamp, time.time())
 
 
 def _scanned(path: Path, last: Known | None) -> aof.Scan:

@@ -4,6 +4,7 @@ Rules: all errors of queries are translated here, to StoreDown, StoreRefuses or 
 """
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -28,6 +29,7 @@ _logged: Final = Seldom()
 
 # Errors of commands and scripts that a damaged key causes, and not the state of the store.
 _OF_DAMAGE = ("WRONGTYPE", "BROKENCHAIN", "BROKENHEADER")
+_KEY: Final = re.compile(r"lb:[^\s()]+")  # in the text of an error, which callers never get whole
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -72,7 +74,8 @@ def _meaning_of(error: ResponseError, about: object) -> StoreDown:
     if _logged.may(f"{about} {error}"):
         log.error("the store refused a command about %.100s: %s", about, error)
     if any(it in str(error) for it in _OF_DAMAGE):
-        return Damaged(f"A key of this blog in the store is damaged: {error}")
+        named = _KEY.search(str(error))
+        return Damaged(f"{f'The key {named[0]}' if named else 'A key'} in the store is damaged.")
     return StoreDown(str(error))
 
 

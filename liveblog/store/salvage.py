@@ -11,6 +11,7 @@ changed before a copy of it is on disk.
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from liveblog.store import directory as files
 from liveblog.store.known import Known
 
 CHECK_NAME: Final = "valkey-check-rdb,redis-check-rdb"
+_RDB_END: Final = re.compile(rb"\[offset (\d+)\][^\n]*RDB looks OK")  # in the output of the check
 CHECK_S: Final = 600.0  # limit for the check of a base file in the store's own format
 
 
@@ -178,7 +180,12 @@ class _Examination:
         )
         if check.returncode:
             self._found(f"{path} is damaged: nothing of it can be read")
-        return not check.returncode
+            return False
+        end, size = _RDB_END.search(check.stdout), path.stat().st_size
+        if end and int(end[1]) < size:  # the check ignores what follows, the store does not
+            self._found(f"{path}: {size - int(end[1])} of {size} bytes behind its end are cut off")
+            self._plan.parts[path] = [(0, int(end[1]))]
+        return True
 
     def _parts(self, path: Path, size: int) -> list[tuple[int, int]]:
         """Return the parts of a base file that have whole commands only."""

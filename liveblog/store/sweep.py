@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from liveblog.blog.model import is_slug, new_id
-from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.blog.problem import StoreDown
 from liveblog.store.agenda import Agenda
 from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
-from liveblog.store.codec import StoredBlog, key
+from liveblog.store.codec import StoredBlog, index_number, key
 from liveblog.store.listing import LISTED, Listing
-from liveblog.store.nodes import Nodes
+from liveblog.store.nodes import Node, Nodes
 from liveblog.store.queries import queries_store
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Sweep:
             try:
                 await self.take_turn(WALK, self.walk(), WALK_EVERY_S)
                 await self.take_turn(SEARCH, self.search(), SEARCH_EVERY_S)
-            except (StoreDown, Damaged) as error:
+            except StoreDown as error:
                 log.debug("sweep: stopped, trying again: %s", error)
 
     async def take_turn(self, name: str, steps: AsyncIterator[None], every_s: int) -> None:
@@ -94,7 +94,7 @@ class Sweep:
 
     async def search(self) -> AsyncIterator[None]:
         """List all unlisted blogs: read the names of all keys, and at most STEP blogs in a step."""
-        for node in self.nodes.everyone():
+        for node in await self._everyone():
             cursor = -1
             while cursor:
                 cursor, slugs = await self._scanned(node.redis, max(cursor, 0))
@@ -130,6 +130,10 @@ class Sweep:
         if unreachable:
             log.debug("sweep: some blogs not read: %s", unreachable)
         return states
+
+    @queries_store
+    async def _everyone(self) -> Sequence[Node]:
+        return self.nodes.everyone()
 
     @queries_store
     async def _scanned(self, redis: Client, cursor: int) -> tuple[int, list[str]]:
@@ -168,4 +172,5 @@ def _state(
         return status
     if isinstance(rows, Exception):
         return rows
-    return _State((status or b"").decode(errors="replace"), int(rows[0][1]) if rows else None)
+    due = index_number(rows[0][1]) if rows else None
+    return _State((status or b"").decode(errors="replace"), due)

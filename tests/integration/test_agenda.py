@@ -300,6 +300,18 @@ async def test_look_stays_when_another_worker_settled_it_meanwhile(
     assert [it.at for it in await until(lambda: looks(held))] == [first.read + 1]
 
 
+async def test_other_blogs_are_settled_when_a_scheduled_time_is_infinite(
+    store_client: redis.asyncio.Redis,
+) -> None:
+    broker = Broker(One(store_client))
+    held, first = await look(store_client)
+    for slug in (SLUG, "damaged"):
+        await store_client.hset(key(slug, "blog"), "status", "live")
+    await store_client.zadd(key("damaged", "due"), {"e00000000000x": float("inf")})
+    await broker.due.settle([first, Look("damaged", first.at, first.read)])
+    assert await looks(held) == []
+
+
 async def test_write_is_stale_when_it_arrives_too_long_after_its_announcement(
     store_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -847,7 +847,7 @@ async def test_a_preflight_is_answered_with_credentials_for_a_writing_origin(
     assert got["access-control-allow-origin"] == CMS
     assert got["access-control-allow-credentials"] == "true"
     assert got["access-control-allow-methods"] == methods
-    allowed = "content-type, if-match, idempotency-key, liveblog-editor, authorization"
+    allowed = "content-type, if-match, idempotency-key, authorization"
     assert got["access-control-allow-headers"] == allowed
     assert int(got["access-control-max-age"]) > 0
     assert got["vary"] == "Origin"

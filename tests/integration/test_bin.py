@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from kit.contents import contents
 from redis.asyncio import Redis
+from redis.exceptions import ClusterDownError
 
 from liveblog.blog.model import SYSTEM, Caller
 from liveblog.blog.problem import Problem
 from liveblog.editors.publishing import Publishing
-from liveblog.store.bin import BIN_MS
+from liveblog.store.bin import BIN_MS, move_tombstones
 from liveblog.store.broker import Broker
 from liveblog.store.codec import key
-from liveblog.store.nodes import One
+from liveblog.store.nodes import Node, One
 
 EDITOR = Caller("user:dana", "editor")
 SLUG = "council"
@@ -190,3 +191,11 @@ async def test_drafts_are_listed_when_old_tombstones_cannot_move(
     await store_client.set(key(SLUG, "bin"), "not a sorted set")
     assert await publishing.unpublished(EDITOR, SLUG) == []
     assert await store_client.hexists(key(SLUG, "drafts"), id)
+
+
+async def test_tombstones_stay_when_no_server_is_known_to_have_them(store_client: Redis) -> None:
+    class Lost(One):
+        def node(self, name: str) -> Node:
+            raise ClusterDownError(f"no node of the cluster is known to have {name}")
+
+    await move_tombstones(Lost(store_client), SLUG, [b"e00000000000x"])

@@ -289,6 +289,20 @@ def _shown(site: Server, slug: str) -> list[str]:
     return re.findall(r'<article id="(e\w+)"', site.text(f"/blogs/{slug}"))
 
 
+async def test_older_text_is_not_restored_when_the_newest_was_damaged(
+    editor: Editor, client: Any
+) -> None:
+    slug = (await editor.blog())["slug"]
+    for fields in ({}, {"body": "Second."}):
+        entry = await editor.publish(slug, "First.")
+        entry = await editor.edit(entry, **fields) if fields else entry
+        await client.hset(key(slug, "entries"), entry["id"], NONE)
+        await editor.delete(entry)
+        refused = await editor("POST", f"/{slug}/entries/{entry['id']}/restore")
+        assert (refused.status_code, "damaged" in refused.json()["detail"]) == (410, True)
+    assert await editor.entries(slug) == []
+
+
 async def test_older_pages_go_on_below_a_damaged_entry(
     site: Server, editor: Editor, client: Any
 ) -> None:

@@ -227,6 +227,7 @@ def test_restart_of_a_killed_store_cuts_an_incomplete_command(
         ("manifest", Path.unlink, range(BEFORE, BEFORE + 1)),
         ("manifest", append(b"\xff\x00"), range(BEFORE, BEFORE + 1)),
         ("manifest", halve, range(BEFORE, BEFORE + 1)),
+        ("manifest", append(b"\r\n"), range(BEFORE, BEFORE + 1)),
     ],
 )
 def test_start_refuses_other_damage_and_a_repair_leaves_the_state_before_it(
@@ -264,6 +265,41 @@ def test_repair_keeps_each_whole_command_of_a_damaged_base_file(
     assert code == 0, said
     with embedded.own(rewritten.directory) as url, contextlib.closing(client_of(url)) as client:
         assert client.dbsize() in keys
+
+
+@pytest.fixture
+def old_format(tmp_path: Path) -> Store:
+    """A data directory whose base file is a snapshot in the store's own format."""
+    store, preamble = Store(tmp_path / "data"), ("--aof-use-rdb-preamble", "yes")
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(embedded.own(store.directory, arguments=preamble))
+        client = stack.enter_context(contextlib.closing(client_of(url)))
+        write(client, range(BEFORE))
+        client.bgrewriteaof()
+        until_sync(lambda: store.file("2.base.rdb").exists())
+        until_sync(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+    return store
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        ("2.incr.aof", Path.unlink, "2.incr.aof is missing"),
+        ("2.base.rdb", append(bytes(99)), "99 of"),
+        ("2.base.rdb", append(b"*1\r\n$5\r\nMULTI\r\n"), "15 of"),
+    ],
+)
+def test_repair_keeps_a_base_file_in_the_old_format(
+    old_format: Store, name: str, damage: Damage, said: str
+) -> None:
+    base = old_format.file("2.base.rdb").read_bytes()
+    damage(old_format.file(name))
+    with pytest.raises(UnusableStore, match="liveblog store repair"):
+        old_format.transactions()
+    code, printed = old_format.repair("--yes")
+    assert (code, said in printed) == (0, True), printed
+    assert old_format.file("2.base.rdb").read_bytes() == base
+    assert old_format.transactions() == BEFORE
 
 
 def test_repair_changes_nothing_unless_the_answer_is_yes(fresh: Store) -> None:

@@ -134,6 +134,12 @@ def test_manifest_is_read_as_it_is_written() -> None:
         b"file appendonly.aof.1.incr.aof seq 1 type b\n",
         b"file ../../etc/passwd seq 1 type i\n",
         b"file appendonly.aof.1.incr.aof seq",
+        b"file appendonly.aof.1.incr.aof seq 1 type i",
+        b"file appendonly.aof.1.incr.aof seq 1 type i\n\r\n",
+        b"file appendonly.aof.1.incr.aof seq 1 type i\n\nfile appendonly.aof.2.incr.aof seq 2 type i\n",
+        b'file appendonly.aof.1.incr.aof seq 1 type i "\n',
+        b"file appendonly.aof.1.incr.aof seq 1 type i x\n",
+        b"file appendonly.aof.2.incr.aof seq 2 type i\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
         b"file appendonly.aof.1.incr.aof seq 1 type i\nfile appendonly.aof.1.base.aof seq 1 type b\n",
     ],
 )

@@ -52,6 +52,14 @@ async def test_record_that_does_not_decode_becomes_damaged(error: Exception) -> 
             raise error
 
 
+async def test_damage_names_the_key_and_nothing_else_of_the_stores_words() -> None:
+    text = "Command # 1 (LPUSH lb:{council}:rev:e1 a secret) of pipeline caused error: WRONGTYPE"
+    with pytest.raises(Damaged) as caught:
+        async with store_errors():
+            raise exceptions.ResponseError(text)
+    assert str(caught.value) == "The key lb:{council}:rev:e1 in the store is damaged."
+
+
 class Moving(One):
     """A cluster whose slot map is `maps[0]`; `look_again()` drops it unless it is the last."""
 
