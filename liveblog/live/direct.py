@@ -59,6 +59,8 @@ COPIED_BYTES_MAX: Final = 8 * 1024  # `flush` does not join a longer frame with 
 # A WebSocket reader may send at most this many bytes between two pings. A reader of events may send
 # at most this many after its request.
 RECEIVED_BYTES_MAX: Final = 16 * 1024
+# The same while places run short: the last answer has left within a round trip of the client.
+CLOSING_SHORT_S: Final = 0.5
 SWEEP_S: Final = 0.5  # time between two checks of the deadlines
 
 # The answers to connections over a limit (live/plain.py).
@@ -117,7 +119,15 @@ class DirectTransport:
             for deadlines in (self.bodies, self.closing, self.undrained):
                 for connection in deadlines.passed():
                     connection.abort()
+            if self.plain.is_short(self.door.count):
+                self._cut_off_closing()
             self.plain.report(self.clock(), self.door.count)
+
+    def _cut_off_closing(self) -> None:
+        """Abort connections that got their last answer, and whose clients do not close them."""
+        while connection := self.closing.pop_earliest(CLOSING_SHORT_S):
+            self.plain.closed["closing"] += 1
+            connection.abort()
 
     def close_with(
         self, answer: bytes, connection: Connection, transport: asyncio.Transport
@@ -153,15 +163,16 @@ class DirectTransport:
         if plain.close_idle():
             return True
         is_full = plain.is_reserve_taken(self.door.count)
-        has_closed = self._close_slow(0 if is_full else HEADLESS_S)
+        has_closed = self._close_slow(is_full=is_full)
         if is_full or not has_closed:
             plain.over.setdefault(transport, FULL)
         return has_closed or not is_full
 
-    def _close_slow(self, headless_s: float) -> bool:
+    def _close_slow(self, *, is_full: bool) -> bool:
         """Close the connection that has been slow the longest. Return False when none is slow."""
         for why, deadlines, slow_s in (
-            ("waiting", self.heads, headless_s),
+            ("closing", self.closing, 0 if is_full else CLOSING_SHORT_S),
+            ("waiting", self.heads, 0 if is_full else HEADLESS_S),
             ("slow", self.undrained, SLOW_S),
             ("slow", self.bodies, SLOW_S),
         ):

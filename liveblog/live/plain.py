@@ -45,13 +45,14 @@ OPERATORS: Final = re.compile(
 
 # The reasons by which connections are counted: refused, and closed before their time.
 REFUSED: Final = (FULL, ADDRESS)
-CLOSED: Final = ("idle", "waiting", "slow", "unread", "arrived", "pipelined")
+CLOSED: Final = ("idle", "waiting", "closing", "slow", "unread", "arrived", "pipelined")
 _SAID: Final[Mapping[str, str]] = {
     FULL: "refused: {room} places for connections that are not streams were taken; {cure}",
     ADDRESS: "refused: more than LIVEBLOG_CONNECTIONS_PER_ADDRESS_MAX ({per_address}) from one"
     " address",
     "idle": "closed as idle, the longest idle first: {room} places were taken; {cure}",
     "waiting": "closed without a request: {room} places were taken; {cure}",
+    "closing": "cut off after their last answer: {room} places were taken; {cure}",
     "slow": "closed as slow with a body or an answer: {room} places were taken; {cure}",
     "unread": "aborted with unread answers: UNREAD_BYTES_MAX",
     "arrived": "aborted with unread request bodies: ARRIVED_BYTES_MAX",
@@ -121,6 +122,10 @@ class PlainConnections:
     def room(self, readers: int) -> int:
         """Return how many plain connections the worker may have beside so many streams."""
         return int(max(0, min(self._plain_max, self._files_max - readers)))
+
+    def is_short(self, readers: int) -> bool:
+        """Return whether a new connection would have no place beside so many streams."""
+        return len(self.open) >= self.room(readers)
 
     def is_reserve_taken(self, readers: int) -> bool:
         return len(self.open) > self.room(readers) + self.limits.reserve

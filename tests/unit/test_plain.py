@@ -12,7 +12,7 @@ from kit.sources import SLUG
 
 from liveblog.live import direct
 from liveblog.live.backlog import PIPELINED_BODY_BYTES_MAX, PIPELINED_MAX
-from liveblog.live.direct import BODY_S, CLOSING_S
+from liveblog.live.direct import BODY_S, CLOSING_S, CLOSING_SHORT_S, SWEEP_S
 from liveblog.live.plain import (
     ADDRESS,
     FULL,
@@ -218,6 +218,19 @@ async def test_first_silent_connection_is_closed_when_a_new_one_needs_its_place(
             assert wire.is_over
             assert not made.received
         assert it.direct.plain.closed == {"waiting": 2}
+
+
+@scenario
+async def test_refused_streams_lose_their_places_when_clients_do_not_close() -> None:
+    async with site(limits=limits(files=3)) as it:
+        refused = [it.connect(request("/blogs/unknown/live", UPGRADE)) for _ in range(3)]
+        await turns()
+        assert not any(wire.is_over for wire in refused)
+        await asyncio.sleep(CLOSING_SHORT_S + SWEEP_S)
+        made = it.connect(PAGE)
+        await turns()
+        assert status(made) == b"200"
+        assert it.direct.plain.closed == {"closing": 3}
 
 
 @pytest.mark.parametrize(
