@@ -1,6 +1,8 @@
-"""A measured figure beside its limit, and the Markdown table of many."""
+"""A measured figure beside its limit, the Markdown table of many, and the command that prints it."""
 
-from collections.abc import Sequence
+import argparse
+import sys
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 
@@ -23,14 +25,34 @@ class Figure(NamedTuple):
         return f"| {self.figure} | {must} | {_shown(self.value)}{self.unit} |"
 
 
-def table(figures: Sequence[Figure]) -> str:
-    head = ["| figure | must | measured |", "| --- | --- | --- |"]
-    return "\n".join([*head, *(figure.line() for figure in figures)])
+def chosen(parts: Collection[str], description: str | None) -> list[str]:
+    """Return the parts that the command line names after `--only`, or all of them."""
+
+    def names(text: str) -> list[str]:
+        given = text.split(",")
+        if unknown := [name for name in given if name not in parts]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(parts)}")
+        return given
+
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", type=names, default=[*parts], help=f"of {', '.join(parts)}")
+    only: list[str] = parser.parse_args().only
+    return only
 
 
-def missed(figures: Sequence[Figure]) -> list[str]:
-    """Return a line for each figure that misses its limit."""
-    return [f"missed: {figure.figure}" for figure in figures if not figure.is_met]
+def log(*lines: str) -> None:
+    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
+
+
+def conclude(figures: Sequence[Figure]) -> int:
+    """Print the table, log each figure that misses its limit, and return the exit code."""
+    print("| figure | must | measured |", "| --- | --- | --- |", sep="\n")
+    print(*(figure.line() for figure in figures), sep="\n")
+    missed = [f"missed: {figure.figure}" for figure in figures if not figure.is_met]
+    log(*missed)
+    return 1 if missed else 0
 
 
 def _shown(value: float) -> str:

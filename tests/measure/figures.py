@@ -7,7 +7,6 @@ Needs Chromium and Node, as the tests do; all figures take about four minutes. E
 limit. The functions in audits.py, painting.py and weighing.py describe each figure and its measurement.
 """
 
-import argparse
 import asyncio
 import itertools
 import statistics
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.audits import CATEGORIES, barriers, lighthouse
-from kit.figure import Figure, missed, table
+from kit.figure import Figure, chosen, conclude, log
 from kit.painting import (
     Movement,
     crowd,
@@ -196,31 +195,14 @@ async def measure(server: Server, names: list[str]) -> list[Figure]:
     return figures
 
 
-def log(*lines: str) -> None:
-    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in ALL]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(ALL)}")
-    return names
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", type=_names, default=[*ALL], help=f"of {', '.join(ALL)}")
-    names = parser.parse_args().only
+    names = chosen(ALL, __doc__)
     with (
         tempfile.TemporaryDirectory() as scratch,
         serving(Path(scratch) / "log", DATA_DIR=f"{scratch}/data") as server,
     ):
         figures = asyncio.run(measure(server, names))
-    print(table(figures))
-    log(*missed(figures))
-    return 1 if missed(figures) else 0
+    return conclude(figures)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ Each part starts its own servers. Exits with 1 when a figure misses its limit. T
 figures and their measurement.
 """
 
-import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 
-from kit.figure import Figure, missed, table
+from kit.figure import Figure, chosen, conclude, log
 
 from measure import archive, crowds, many, proxies, states, unlock
 
@@ -37,26 +36,8 @@ async def measure(names: list[str]) -> list[Figure]:
     return figures
 
 
-def log(*lines: str) -> None:
-    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in PARTS]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]} is not one of {', '.join(PARTS)}")
-    return names
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", type=_names, default=[*PARTS], help=f"of {', '.join(PARTS)}")
-    figures = asyncio.run(measure(parser.parse_args().only))
-    print(table(figures))
-    log(*missed(figures))
-    return 1 if missed(figures) else 0
+    return conclude(asyncio.run(measure(chosen(PARTS, __doc__))))
 
 
 if __name__ == "__main__":
