@@ -114,8 +114,7 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        plain = self._coded.get(IDENTITY)
-        return plain.body if plain else zlib.decompress(self._coded["gzip"].body, wbits=31)
+        return self._plain().body
 
     @property
     def bytes_max(self) -> int:
@@ -161,7 +160,7 @@ class Answer:
         `asyncio.wait` does not cancel the future.
         """
         if coding == IDENTITY:  # the plain body of a packed answer
-            return self._in(IDENTITY, self.body)
+            return self._plain()
         if coding not in self._making:
             loop = asyncio.get_running_loop()
             self._making[coding] = loop.run_in_executor(_COMPRESSING, _smaller, coding, self.body)
@@ -169,11 +168,16 @@ class Answer:
         if not making.done():
             await asyncio.wait([making], timeout=WAIT_S)
         if not making.done():
-            return self._in(IDENTITY, self.body)
+            return self._plain()
         if coding not in self._coded:
             made = making.result()
-            self._coded[coding] = self._in(coding, made) if made else self._in(IDENTITY, self.body)
+            self._coded[coding] = self._in(coding, made) if made else self._plain()
         return self._coded[coding]
+
+    def _plain(self) -> _Coded:
+        """Return the body without a coding; a packed answer makes it from its gzip copy."""
+        kept = self._coded.get(IDENTITY)
+        return kept or self._in(IDENTITY, zlib.decompress(self._coded["gzip"].body, wbits=31))
 
     def _in(self, coding: str, body: bytes) -> _Coded:
         encoding = {} if coding == IDENTITY else {"content-encoding": coding}
