@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.store.accounts import Accounts
+from liveblog.store.passwords import Place
 
 WINDOW_S: Final = 15 * 60  # the limits below are for tries within this time
 
@@ -42,13 +43,25 @@ class Trying(NamedTuple):
 async def checked(accounts: Accounts, trying: Trying, password: str) -> Caller | None:
     """Verify a password within the limits; return the user, None for a wrong name or password.
 
-    Raises Problem 429 over a limit. Counting comes first, which keeps many simultaneous tries
-    within the limits. A cancelled try counts, since a thread may still verify its password.
+    Raises Problem 429 over a limit, 503 when too many passwords wait to be verified. The place in
+    that queue comes first: a try without a place costs the store nothing, however many come.
+    """
+    with accounts.passwords.place(trying.name if trying.device else "") as place:
+        return await _checked(accounts, trying, password, place)
+
+
+async def _checked(
+    accounts: Accounts, trying: Trying, password: str, place: Place
+) -> Caller | None:
+    """Count a try, then verify its password.
+
+    Counting comes first, which keeps many simultaneous tries within the limits. A cancelled try
+    counts, since a thread may still verify its password.
     """
     counted: list[str] = []
     try:
         await _count(accounts, trying, counted)
-        caller = await accounts.check_password(trying.name, password)
+        caller = await accounts.check_password(trying.name, password, place)
     except Exception:
         with suppress(StoreDown):
             await _take_back(accounts, counted)

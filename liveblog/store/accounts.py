@@ -27,7 +27,7 @@ from liveblog.blog.model import ROLES, Caller, Role, is_slug, new_id
 from liveblog.blog.problem import Damaged, StoreRefuses, conflict, invalid, not_found
 from liveblog.store import devices
 from liveblog.store.nodes import Nodes
-from liveblog.store.passwords import Passwords
+from liveblog.store.passwords import Passwords, Place
 from liveblog.store.records import AccountRecords, decode
 
 # An unused session expires after this time, which is long enough for a shift and a night.
@@ -135,13 +135,13 @@ class Accounts:
 
     Every method raises StoreDown when the store is unreachable, and Damaged for a corrupt record.
     A method that writes raises StoreRefuses when the store refuses it.
-    `now` returns milliseconds since 1970.
+    `now` returns milliseconds since 1970. `passwords` has the queue of password checks.
     """
 
     def __init__(self, nodes: Nodes, now: Callable[[], int]) -> None:
         self._records = AccountRecords(nodes)
         self._now = now
-        self._passwords = Passwords()
+        self.passwords = Passwords()
 
     async def check_store(self) -> None:
         """Raise StoreDown when the server that has the users is unreachable."""
@@ -163,7 +163,7 @@ class Accounts:
             role=role,
             blogs=bound,
             created_at=self._now(),
-            password=await self._passwords.digest(password),
+            password=await self.passwords.digest(password),
         )
         record = msgspec.json.encode(user)
         is_new = await self._records.ask(_USERS, lambda redis: redis.hsetnx(_USERS, name, record))
@@ -201,17 +201,21 @@ class Accounts:
         record = msgspec.json.encode(msgspec.structs.replace(user, disabled=True))
         await self._records.ask(_USERS, lambda redis: redis.hset(_USERS, name, record))
 
-    async def check_password(self, name: str, password: str) -> Caller | None:
+    async def check_password(
+        self, name: str, password: str, place: Place | None = None
+    ) -> Caller | None:
         """Return the user who signs in; None for a wrong name or password or a disabled user.
 
         Each case takes the same time, so that an attacker cannot learn which names exist.
-        Raises Problem 503 when too many passwords are waiting to be verified.
+        `place` is one in the queue of `passwords`; without it, this raises Problem 503 when the
+        queue is full.
         """
         if len(password) > PASSWORD_MAX:
             return None
         found = await self._user(name)
         user = None if found is None or found.disabled else found
-        is_right = await self._passwords.verify(user.password if user else None, password)
+        stored = user.password if user else None
+        is_right = await self.passwords.verify(stored, password, place)
         return _user_caller(user) if user and is_right else None
 
     async def device_mark(self, name: str) -> str:

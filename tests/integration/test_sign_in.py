@@ -215,9 +215,10 @@ async def test_sign_in_counts_no_try_when_the_server_was_too_busy(
     devices = (await signed_in(dana)).devices if is_known else ""
     with monkeypatch.context() as busy:
         busy.setattr(passwords, "WAITING_MAX", 0)
+        busy.setattr(passwords, "KNOWN_MAX", 0)
         for _ in range(tries.ADDRESS_TRIES_MAX + 5):
             assert await sign_in(dana, HERE, PASSWORD, devices=devices) == 503
-    assert set(await counts(store_client)) == {0}
+    assert not any(await counts(store_client))
     assert await sign_in(dana, HERE, PASSWORD, devices=devices) == 200
 
 
@@ -255,6 +256,31 @@ async def test_known_browser_signs_in_when_many_addresses_guess_the_name(dana: A
         await sign_in(dana, HERE, WRONG)
     assert await sign_in(dana, HERE, PASSWORD) == 429
     assert await sign_in(dana, HERE, PASSWORD, devices=known) == 200
+
+
+async def test_known_browser_signs_in_when_strangers_fill_the_queue(
+    dana: Accounts, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expired = (await signed_in(dana)).devices
+    clock.ms += 181 * DAY_MS
+    known, others = [(await signed_in(dana, name)).devices for name in ("dana", "zoe")]
+    forged = known[:-1] + ("1" if known.endswith("0") else "0")
+    monkeypatch.setattr(passwords, "WAITING_MAX", 0)
+    for cookie in ("", expired, others, forged, "~".join([forged] * 8)):
+        assert await sign_in(dana, HERE, PASSWORD, devices=cookie) == 503
+    assert await sign_in(dana, HERE, PASSWORD, "zoe", known) == 503
+    for cookie in (known, f"{others}~{known}"):
+        assert await sign_in(dana, HERE, PASSWORD, devices=cookie) == 200
+
+
+async def test_refused_strangers_cost_the_store_nothing_when_the_queue_is_full(
+    dana: Accounts, store_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "WAITING_MAX", 0)
+    before: Any = await store_client.info("stats")
+    assert [await sign_in(dana, HERE, WRONG, f"name{n}") for n in range(20)] == [503] * 20
+    after: Any = await store_client.info("stats")
+    assert after["total_commands_processed"] - before["total_commands_processed"] == 1
 
 
 async def test_known_browser_has_ten_tries_of_its_own(dana: Accounts) -> None:

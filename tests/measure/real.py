@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, chosen, conclude, log
 
-from measure import archive, crowds, many, proxies, states, unlock
+from measure import archive, crowds, flood, many, proxies, states, unlock
 
 Figures = AsyncIterator[Figure]
 
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[], Figures]] = {
     "archive": archive.figures,
     "many": many.figures,
     "crowds": crowds.figures,
+    "flood": flood.figures,
     "unlock": unlock.figures,
 }
 

@@ -29,6 +29,7 @@ from liveblog.editors.results import (
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
+from liveblog.store.passwords import Passwords
 
 AT = Position("k3xq9a", 7, "9f2c01ab")
 ID = "e000000000001"
@@ -79,6 +80,7 @@ class KnownAccounts(Accounts):
 
     def __init__(self) -> None:
         self.is_store_up = True
+        self.passwords = Passwords()
         self.closed: list[str] = []
 
     async def check_store(self) -> None:
@@ -89,7 +91,7 @@ class KnownAccounts(Accounts):
         await self.check_store()
         return {"dana": DANA, "cleo": CLEO, "boss": BOSS}.get(secret)
 
-    async def check_password(self, name: str, password: str) -> Caller | None:
+    async def check_password(self, name: str, password: str, *_: object) -> Caller | None:
         await self.check_store()
         return DANA if (name, password) == ("dana", "a long password") else None
 
