@@ -693,6 +693,7 @@ async def test_blogs_are_searched_by_words_and_status(
     assert await all_blogs(call, "q=storm") == [["vote", "storm-two", "storm-one"]]
     assert await all_blogs(call, "q=SECOND%20two") == [["storm-two"]]
     assert await all_blogs(call, "q=%C3%81GNES") == [["storm-one"]]
+    assert await all_blogs(call, "q=A%CC%81gnes") == [["storm-one"]]
     assert await all_blogs(call, "q=storm&status=ended") == [["storm-two"]]
     assert await all_blogs(call, "status=live") == [["storm-one", "council"]]
     assert await all_blogs(call, "status=live&limit=1") == [["storm-one"], ["council"]]

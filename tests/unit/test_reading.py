@@ -1,15 +1,18 @@
 """Permissions to read, and results of repeated calls, with entries in memory."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
+from unicodedata import normalize
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from liveblog.blog.model import PUBLISHED, Blog, Caller, Entry, EntryStatus, Position
 from liveblog.blog.problem import Damaged, Problem
 from liveblog.editors import reading
-from liveblog.editors.reading import Reading
+from liveblog.editors.reading import BlogSearch, Reading
 from liveblog.editors.results import BlogResult, EntryResult, Results
 from liveblog.store.blogs import Blogs
 from liveblog.store.codec import StoredBlog, StoredEntry
@@ -194,3 +197,42 @@ async def test_result_of_a_repeated_edit_of_a_blog_is_the_blog_as_it_is_now() ->
     blogs.held = None
     with pytest.raises(Damaged):
         await found.blog(SLUG, outcome)
+
+
+# -- searches
+
+FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+@given(st.text(max_size=30), st.sampled_from(FORMS))
+def test_search_compares_all_unicode_forms_and_cases_alike(text: str, form: Any) -> None:
+    compared = reading.searchable(text)
+    assert reading.searchable(normalize(form, text)) == compared
+    assert reading.searchable(normalize("NFD", text).casefold()) == compared
+    assert reading.searchable(compared) == compared
+
+
+@pytest.mark.parametrize(
+    ("q", "title"),
+    [
+        ("e\u0301lection", "\u00c9lection municipale"),
+        ("\u00c9LECTION", "E\u0301lection municipale"),
+        ("m\u00fcnchen", "MU\u0308NCHEN"),
+        ("STRASSE", "Stra\u00dfenbahn"),
+        ("stra\u1e9ee", "STRASSENBAHN"),
+        ("\u03bf\u03b4\u03bf\u03c2", "\u039f\u0394\u039f\u03a3"),
+        ("council", "\uff23\uff2f\uff35\uff2e\uff23\uff29\uff2c"),
+        ("office", "O\ufb03ce"),
+        ("\uac00", "\u1100\u1161"),
+        ("two  words", "Words\u00a0and Two"),
+        ("COUNCIL-2", "untitled"),
+    ],
+)
+def test_search_finds_a_title_in_another_unicode_form(q: str, title: str) -> None:
+    assert BlogSearch(q).finds(Blog(slug="council-2", title=title))
+    assert not BlogSearch(f"{q} other").finds(Blog(slug="council-2", title=title))
+
+
+def test_search_keeps_letters_with_other_marks_apart() -> None:
+    assert not BlogSearch("e\u0300lection").finds(Blog(slug="a", title="\u00c9lection"))
+    assert not BlogSearch("elected").finds(Blog(slug="a", title="\u00c9lected"))
