@@ -273,9 +273,19 @@ def ignored(environ: Mapping[str, str]) -> list[str]:
 
 
 def log_ignored(environ: Mapping[str, str]) -> None:
-    """Log the names that are not settings and are not refused either."""
+    """Log the names that are not settings and are not refused either.
+
+    A name in another case, such as `public_url`, may be a variable of another program.
+    """
     if names := ignored(environ):
         log.info("ignored, set by the platform for a service: %s", ", ".join(names))
+    if names := _in_other_case(environ):
+        log.warning("ignored, names of settings are upper case: %s", ", ".join(names))
+
+
+def _in_other_case(environ: Mapping[str, str]) -> list[str]:
+    known = variables()
+    return sorted(n for n in environ if n not in known and n.upper() in known)
 
 
 # Kubernetes sets these in each container for a service `liveblog` or `liveblog-…`; `docker --link`
@@ -304,17 +314,18 @@ def _is_of_platform(name: str, value: str) -> bool:
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
     known = variables()
     for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
+        if name.upper().startswith(PREFIX) and name not in known:
             if _is_of_platform(name, environ[name]):
                 continue
             yield f"{name} is not a setting; the nearest is {_nearest(name, known)}"
 
 
 def _nearest(name: str, known: list[str]) -> str:
-    """Return the setting that was most likely meant: LIVEBLOG_PORT means PORT."""
-    if (bare := name.removeprefix(PREFIX)) in known:
+    """Return the setting that was most likely meant: LIVEBLOG_PORT and liveblog_port mean PORT."""
+    upper = name.upper()
+    if (bare := upper.removeprefix(PREFIX)) in known:
         return bare
-    return get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return get_close_matches(upper, known, n=1, cutoff=0.0)[0]
 
 
 def _given(row: Row, environ: Mapping[str, str]) -> str:

@@ -126,6 +126,32 @@ def test_settings_name_the_nearest_setting_when_a_name_is_unknown() -> None:
     assert message == "LIVEBLOG_HEARTBEET_S is not a setting; the nearest is LIVEBLOG_HEARTBEAT_S"
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("liveblog_heartbeat_s", "LIVEBLOG_HEARTBEAT_S"),
+        ("Liveblog_Drain_S", "LIVEBLOG_DRAIN_S"),
+        ("LIVEBLOG_drain_lead_s", "LIVEBLOG_DRAIN_LEAD_S"),
+        ("liveblog_write_origin", "LIVEBLOG_WRITE_ORIGINS"),
+        ("liveblog_port", "PORT"),
+    ],
+)
+def test_settings_refuse_a_name_when_it_is_not_in_upper_case(name: str, nearest: str) -> None:
+    expected = f"{name} is not a setting; the nearest is {nearest}"
+    assert refusal(**{name: "20"}) == expected
+
+
+def test_name_in_another_case_is_logged_when_it_may_be_of_another_program(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    environ = {"public_url": "https://live.example", "Redis_Url": "redis://s", "PORT": "1", "x": ""}
+    assert load(environ) == load({"PORT": "1"})
+    log_ignored(environ)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ignored, names of settings are upper case: Redis_Url, public_url"
+    ]
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "301", "nan", "1_0", "20s", "1e3"])
 def test_settings_name_variable_limit_and_value_when_a_number_is_invalid(given: str) -> None:
     message = refusal(LIVEBLOG_HEARTBEAT_S=given)
