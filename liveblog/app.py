@@ -34,7 +34,7 @@ from liveblog.pages import assets, page, scripts
 from liveblog.pages.assets import Assets
 from liveblog.pages.errors import ErrorHandlers
 from liveblog.process import Worker, collect, file_shares, first_contact
-from liveblog.settings import Settings, load, log_ignored, static_dir
+from liveblog.settings import Settings, load, log_doubts, log_ignored, static_dir
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
@@ -47,7 +47,9 @@ VERSION_DIGITS: Final = 8  # of a release's markup, styles and scripts, as open 
 def create() -> ASGIApp:
     """Make the application from the environment, for any ASGI server."""
     log_ignored(os.environ)
-    return create_app(load(os.environ))
+    settings = load(os.environ)
+    log_doubts(settings)
+    return create_app(settings)
 
 
 def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:

@@ -9,23 +9,26 @@ Rules: pure. Text from requests is never trusted to be well formed.
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from liveblog.domains import is_address, is_registrys, is_surely_one_owners, shared
+
 NULL: Final = "null"  # the origin of sandboxed frames and of files
 WEB: Final = {"http": 80, "https": 443}  # the schemes of web pages, with their default ports
-# A socket's scheme is never the scheme of a page.
-SOCKETS: Final = ("ws", "wss")
+# Schemes that are never the scheme of a page's origin: those of sockets, and those whose pages have
+# the origin `null` or no scripts.
+NO_PAGES: Final = ("ws", "wss", "about", "blob", "data", "ftp", "javascript", "mailto")
 HOST_MAX: Final = 253  # characters of a host name (RFC 1035, section 2.3.4)
 SHOWN_MAX: Final = 100  # characters of a header's value in a message
 
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#@\\\s]*)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/?#@\\\s]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
-_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _WILDCARD: Final = "*."
+_ENCODED: Final = "xn--"  # begins a label in punycode
 
 
 class Origin(NamedTuple):
@@ -76,8 +79,8 @@ def parse(text: str) -> Origin:
     if not found:
         raise ValueError("must be like https://news.example, without a path")
     scheme = found[1].lower()
-    if scheme in SOCKETS:
-        raise ValueError(f"must have the scheme of a page, not of a socket ({scheme})")
+    if scheme in NO_PAGES:
+        raise ValueError(f"must have the scheme of a page's origin, which {scheme} never is")
     if scheme == "file" and not found[2]:
         return Origin(scheme, "")
     host, port = parse_host(found[2])
@@ -100,7 +103,7 @@ def _name(text: str) -> str:
     labels = name.split(".")
     if len(name) > HOST_MAX or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("must have a host name of letters, digits and hyphens")
-    if _NUMBER.fullmatch(labels[-1]):  # browsers read such a host as an IPv4 address
+    if is_address(name):
         return _address(name, ipaddress.IPv4Address)
     return name
 
@@ -154,7 +157,26 @@ def _parts(text: str) -> Iterable[str]:
 
 def _app(text: str) -> Origin:
     bare = text.removesuffix("/")
-    return parse(bare if "://" in bare else text)
+    origin = parse(bare if "://" in bare else text)
+    for label in origin.host.split("."):
+        if label.startswith(_ENCODED) and not _is_encoded(label):
+            raise ValueError(f"must have a host without {label}, which stands for no name")
+    return origin
+
+
+def _is_encoded(label: str) -> bool:
+    """Return whether a label xn--… stands for an international name (UTS 46, section 4, step 4)."""
+    import idna
+
+    code = label.removeprefix(_ENCODED)
+    try:
+        name = code.encode().decode("punycode")
+        idna.check_initial_combiner(name)
+        idna.check_bidi(name)
+        is_mapped = idna.uts46_remap(name, std3_rules=False) == name
+    except (UnicodeError, IndexError):  # the errors of idna are UnicodeErrors
+        return False
+    return is_mapped and not name.isascii() and name.encode("punycode").decode() == code
 
 
 def _web(text: str) -> Origin:
@@ -170,14 +192,12 @@ def _pattern(text: str, parsed: Callable[[str], Origin]) -> str:
     if not host.startswith(_WILDCARD):
         return str(parsed(text))
     parent = parsed(f"{scheme}{separator}{host.removeprefix(_WILDCARD)}")
-    # A wildcard below a top-level domain would admit the sites of strangers.
-    if parent.host != "localhost" and ("." not in parent.host or _is_address(parent.host)):
-        raise ValueError("must have a domain behind its wildcard, as in https://*.news.example")
+    # A wildcard below a domain of a registry would admit the sites of strangers.
+    if parent.host != "localhost" and (is_registrys(parent.host) or is_address(parent.host)):
+        raise ValueError(
+            "must have a domain of one owner behind its wildcard, as in https://*.news.example"
+        )
     return str(parent._replace(host=_WILDCARD + parent.host))
-
-
-def _is_address(host: str) -> bool:
-    return host.startswith("[") or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
 
 
 def is_listed(origin: Origin, listed: Collection[str]) -> bool:
@@ -251,6 +271,32 @@ class Site:
         origin = _parsed(text)
         return origin is not None and is_listed(origin, self.writers)
 
+    def faults(self) -> Iterator[str]:
+        """Yield why origins of LIVEBLOG_WRITE_ORIGINS can never write.
+
+        The session's cookie is SameSite=Lax. Browsers send it only between pages of one scheme and
+        one registrable domain.
+        """
+        for writer in self.writers if self.public_url else ():
+            if not _may_be_same_site(writer, self.public_url):
+                yield (
+                    "LIVEBLOG_WRITE_ORIGINS must have the scheme and the registrable domain of"
+                    f" PUBLIC_URL ({self.public_url}), not {writer!r}: browsers send no session"
+                    " from other pages"
+                )
+
+    def doubts(self) -> Iterator[str]:
+        """Yield what may be wrong with the settings, and only a list of public suffixes shows."""
+        if self.writers and not self.public_url:
+            yield (
+                "LIVEBLOG_WRITE_ORIGINS cannot be checked without PUBLIC_URL: browsers send a"
+                " session only from pages of this site's scheme and registrable domain"
+            )
+        own = _host(self.public_url) if self.public_url else ""
+        for pattern in dict.fromkeys((*self.allowed, *self.writers)):
+            if doubt := _doubt(pattern, own, writes=pattern in self.writers):
+                yield doubt
+
     def _is_own_host(self, origin: Origin, hosts: Iterable[str]) -> bool:
         if origin.scheme not in WEB:
             return False
@@ -263,6 +309,29 @@ class Site:
         public = _parsed(self.public_url)
         named = public.scheme if public and public.host == origin.host else ""
         return page.scheme or named or origin.scheme
+
+
+def _host(pattern: str) -> str:
+    """Return the host of an origin in a setting, or one of those that its wildcard stands for."""
+    return parse(pattern.replace("*", "any", 1)).host
+
+
+def _may_be_same_site(writer: str, public_url: str) -> bool:
+    is_of_scheme = writer.partition("://")[0] == public_url.partition("://")[0]
+    return is_of_scheme and bool(shared(_host(writer), _host(public_url)))
+
+
+def _doubt(pattern: str, own: str, *, writes: bool) -> str:
+    """Return what may be wrong with an origin of a setting, "" for nothing; `own`: our host."""
+    host = _host(pattern)
+    common = shared(host, own) if writes and own else host
+    if _WILDCARD in pattern:
+        common = host.partition(".")[2]
+        wrong = f"{pattern} admits the pages of strangers if {common} is a public suffix"
+    else:
+        wrong = f"LIVEBLOG_WRITE_ORIGINS: {pattern} cannot write if {common} is a public suffix"
+    is_sure = common == host or is_surely_one_owners(common, own)
+    return "" if is_sure else f"{wrong}, like github.io"
 
 
 def _is_plainly_own(page: Page) -> bool:

@@ -224,6 +224,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         faults.append("LIVEBLOG_DURABILITY must be disk, unless REDIS_URL names a store")
     if not faults and bool(values.get("tls_cert")) != bool(values.get("tls_key")):
         faults.append("LIVEBLOG_TLS_CERT and LIVEBLOG_TLS_KEY must be set together")
+    writers = values.get("write_origins", ())
+    faults.extend(Site(values.get("public_url", ""), writers=writers).faults())
     if faults:
         raise SettingsError("; ".join(faults))
     return Settings(**values)
@@ -286,6 +288,12 @@ def log_ignored(environ: Mapping[str, str]) -> None:
 def _in_other_case(environ: Mapping[str, str]) -> list[str]:
     known = variables()
     return sorted(n for n in environ if n not in known and n.upper() in known)
+
+
+def log_doubts(settings: Settings) -> None:
+    """Warn of settings that may be wrong, and cannot be checked."""
+    for doubt in settings.site.doubts():
+        log.warning("settings: %s", doubt)
 
 
 # Kubernetes sets these in each container for a service `liveblog` or `liveblog-…`; `docker --link`

@@ -54,6 +54,7 @@ def serve(host: str | None, port: str | None, workers: str | None) -> None:
     chosen = settings.load(os.environ)
     configure_logging(chosen)
     settings.log_ignored(os.environ)
+    settings.log_doubts(chosen)
     _check_certificate(chosen)
     raise_file_limit()
     with contextlib.ExitStack() as stack:

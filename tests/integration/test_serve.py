@@ -260,9 +260,14 @@ def test_log_has_no_readers_query_string(tmp_path: Path) -> None:
 
 def test_every_command_runs_beside_a_kubernetes_service_of_our_name(tmp_path: Path) -> None:
     service = {"LIVEBLOG_PORT": "tcp://10.0.0.7:80", "LIVEBLOG_SERVICE_HOST": "10.0.0.7"}
-    with serving(tmp_path, **service) as server:
-        said = "ignored, set by the platform for a service: LIVEBLOG_PORT, LIVEBLOG_SERVICE_HOST\n"
-        assert server.log.read_text().count(said) == 1
+    doubtful = {"LIVEBLOG_WRITE_ORIGINS": "https://cms.news.com", "public_url": "https://news.com"}
+    with serving(tmp_path, **service, **doubtful) as server:
+        for said in (
+            "ignored, set by the platform for a service: LIVEBLOG_PORT, LIVEBLOG_SERVICE_HOST\n",
+            "ignored, names of settings are upper case: public_url\n",
+            "settings: LIVEBLOG_WRITE_ORIGINS cannot be checked without PUBLIC_URL",
+        ):
+            assert server.log.read_text().count(said) == 1
         assert "apollo-11" in command(tmp_path, "demo", **service)
     assert "nothing to repair" in command(tmp_path, "store", "repair", **service)
 

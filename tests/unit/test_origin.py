@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liveblog.origin import Origin, Page, Site, is_listed, parse, readers, refusal, writers
+from liveblog.origin import (
+    Origin,
+    Page,
+    Site,
+    is_listed,
+    parse,
+    readers,
+    refusal,
+    site_url,
+    writers,
+)
 
 NAME = st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True)
 HOSTS = st.lists(NAME, min_size=1, max_size=4).map(".".join)
@@ -74,6 +84,11 @@ def test_wildcard_matches_exactly_one_label(origin: Origin, label: str, other: s
         ("https://*.münchen.example.", "https://*.xn--mnchen-3ya.example"),
         ("https://*.news.example:8443", "https://*.news.example:8443"),
         ("http://*.localhost:8000", "http://*.localhost:8000"),
+        ("https://*.news.co.uk", "https://*.news.co.uk"),
+        ("https://*.com.example", "https://*.com.example"),
+        ("https://XN--I-7IQ.ws", "https://xn--i-7iq.ws"),
+        ("https://xn--fa-hia.example", "https://xn--fa-hia.example"),
+        ("https://*.xn--mgbh0fb.xn--kgbechtv", "https://*.xn--mgbh0fb.xn--kgbechtv"),
     ],
 )
 def test_setting_takes_an_origin_in_the_form_that_browsers_send(text: str, normal: str) -> None:
@@ -104,6 +119,11 @@ NEVER = [
     *("http://[fe80::1%25eth0]", "ws://a.example", "wss://a.example", "data:text/html,x"),
     *("https://a.example https://b.example", f"https://{'a' * 64}.example", "https://☃\u200b.x"),
     "https://" + ".".join(["a" * 60] * 5),
+    *("https://*.co.uk", "https://*.com.au", "https://*.GOV.br.", "https://*.ac.jp:8443"),
+    *("https://xn--zzzzzzzzzz-", "https://xn--abc-.example", "https://xn--.example"),
+    *("https://a.xn--a.example", "https://*.xn--99999999.example", "https://xn--a-ecp.example"),
+    *("https://XN--U-CCB.example", "https://xn--a-0hc.example", "https://xn--b-rkb.example"),
+    *("data://a.example", "blob://a.example", "about://blank", "ftp://a.example"),
 ]
 
 
@@ -223,6 +243,95 @@ def test_page_is_ours_when_host_port_and_known_scheme_agree(
     origin: str, host: str, scheme: str, *, is_own: bool
 ) -> None:
     assert SITE.is_own(Page(origin, "", (host,), scheme)) == is_own
+
+
+# -- settings that can never work, and those that may
+
+NEVER_WRITE = [
+    ("https://live.news.example", "https://cms.other.example"),
+    ("https://live.news.example", "https://cms.news.test"),
+    ("https://live.news.example", "https://*.other.example"),
+    ("https://live.news.example", "https://livenews.example"),
+    ("https://live.news.example", "http://cms.news.example"),
+    ("http://live.news.example", "https://cms.news.example"),
+    ("https://live.news.example", "http://live.news.example"),
+    ("https://live.co.uk", "https://cms.co.uk"),
+    ("https://a.live.com.au", "https://b.cms.com.au"),
+    ("http://192.0.2.1", "http://198.51.2.1"),
+    ("http://[2001:db8::1]", "http://[2001:db8::2]"),
+    ("http://localhost:8000", "http://127.0.0.1:8000"),
+    ("http://localhost:8000", "http://*.localhost:8000"),
+    ("http://a.localhost", "http://b.localhost"),
+]
+MAY_WRITE = [
+    ("https://live.news.example", "https://cms.news.example:8443"),
+    ("https://live.news.example", "https://*.news.example"),
+    ("https://live.news.example", "https://news.example"),
+    ("https://news.com", "https://cms.news.com"),
+    ("https://news.com", "https://*.desk.news.com"),
+    ("https://live.news.com", "https://news.com"),
+    ("https://news.co.uk", "https://cms.news.co.uk"),
+    ("https://live.news.test", "https://*.desk.news.test"),
+    ("https://münchen.example", "https://cms.xn--mnchen-3ya.example"),
+    ("http://localhost:8000", "http://localhost:3000"),
+    ("http://127.0.0.1:8000", "http://127.0.0.1:3000"),
+    ("http://intranet", "http://intranet:3000"),
+    ("http://x.a.localhost", "http://a.localhost"),
+]
+
+
+def site_of(public: str, *, write: str = "", allowed: str = "") -> Site:
+    return Site(site_url(public) if public else "", readers(allowed), writers(write))
+
+
+@pytest.mark.parametrize(("public", "writer"), NEVER_WRITE)
+def test_site_names_a_writer_when_browsers_send_it_no_session(public: str, writer: str) -> None:
+    (fault,) = site_of(public, write=writer).faults()
+    assert repr(writer) in fault
+    assert f"PUBLIC_URL ({public})" in fault
+
+
+@pytest.mark.parametrize(("public", "writer"), MAY_WRITE)
+def test_site_has_no_fault_and_no_doubt_when_a_writer_is_of_its_domain(
+    public: str, writer: str
+) -> None:
+    site = site_of(public, write=writer)
+    assert [*site.faults(), *site.doubts()] == []
+
+
+@pytest.mark.parametrize(
+    ("public", "writer", "domain"),
+    [
+        ("https://live.github.io", "https://cms.github.io", "github.io"),
+        ("https://live.news.co.uk", "https://cms.news.co.uk", "news.co.uk"),
+        ("https://live.news.com", "https://cms.news.com", "news.com"),
+        ("https://a.live.news.com", "https://b.live.news.com", "live.news.com"),
+        ("https://live.news.com", "https://*.news.com", "news.com"),
+        ("https://live.pages.dev", "https://*.pages.dev", "pages.dev"),
+    ],
+)
+def test_site_doubts_a_writer_when_only_a_list_of_suffixes_decides(
+    public: str, writer: str, domain: str
+) -> None:
+    site = site_of(public, write=writer)
+    (doubt,) = site.doubts()
+    assert writer in doubt
+    assert f"if {domain} is a public suffix" in doubt
+    assert not [*site.faults()]
+
+
+def test_site_doubts_writers_without_its_own_address() -> None:
+    site = site_of("", write="https://cms.news.com,https://cms.other.com")
+    (doubt,) = site.doubts()
+    assert "LIVEBLOG_WRITE_ORIGINS" in doubt
+    assert "PUBLIC_URL" in doubt
+    assert not [*site.faults()]
+
+
+def test_site_doubts_a_wildcard_of_readers_below_a_foreign_domain() -> None:
+    listed = "https://*.github.io,https://*.live.news.com,https://a.pages.dev,null,app://localhost"
+    (doubt,) = site_of("https://live.news.com", allowed=listed).doubts()
+    assert doubt.startswith("https://*.github.io admits the pages of strangers")
 
 
 # -- messages

@@ -12,6 +12,7 @@ from liveblog.settings import (
     ignored,
     listing,
     load,
+    log_doubts,
     log_ignored,
     static_dir,
     table,
@@ -150,6 +151,23 @@ def test_name_in_another_case_is_logged_when_it_may_be_of_another_program(
     assert [record.getMessage() for record in caplog.records] == [
         "ignored, names of settings are upper case: Redis_Url, public_url"
     ]
+
+
+def test_settings_refuse_writers_of_another_site_than_public_url() -> None:
+    writers = "https://cms.news.example,https://cms.other.example,http://a.news.example"
+    environ = {"PUBLIC_URL": "https://live.news.example", "LIVEBLOG_WRITE_ORIGINS": writers}
+    message = refusal(**environ)
+    assert message.count("LIVEBLOG_WRITE_ORIGINS must have the scheme and the registrable") == 2
+    assert "'https://cms.other.example'" in message
+    assert "'http://a.news.example'" in message
+
+
+def test_doubts_about_settings_are_logged_as_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    log_doubts(load({"LIVEBLOG_WRITE_ORIGINS": "https://cms.news.com"}))
+    log_doubts(load({"PUBLIC_URL": "https://news.com"}))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "without PUBLIC_URL" in record.getMessage()
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "301", "nan", "1_0", "20s", "1e3"])
