@@ -207,3 +207,31 @@ async def test_error_of_a_busy_store_is_logged_once_when_many_blogs_meet_it(
         with pytest.raises(StoreDown):
             await Queries(exceptions.ResponseError("BUSY")).of_slug(slug)
     assert len(caplog.messages) == 1
+
+
+# -- queries of all servers
+
+
+@pytest.mark.parametrize(
+    ("replies", "error"),
+    [
+        ([exceptions.NoPermissionError("hmget")] * 2, "hmget"),
+        ([exceptions.NoPermissionError("hmget"), 2], None),
+        ([exceptions.ResponseError("BUSY")] * 2, None),
+        ([], None),
+    ],
+)
+async def test_query_raises_only_when_the_server_forbids_it_for_all_names(
+    replies: list[object], error: str | None
+) -> None:
+    async def ask(_: object, __: object) -> list[object]:
+        return replies
+
+    names = [f"b{i}" for i in range(len(replies))]
+    if error:
+        with pytest.raises(exceptions.NoPermissionError, match=error):
+            await One(Redis()).each(names, ask)
+    else:
+        found, unreachable = await One(Redis()).each(names, ask)
+        assert list(found.values()) == [it for it in replies if isinstance(it, int)]
+        assert bool(unreachable) == any("BUSY" in str(it) for it in replies)
