@@ -5,12 +5,14 @@ In each result, `replayed` is True for a repeated call: only the first call chan
 Rules: writes nothing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
 
 from liveblog.blog.model import Blog, DamagedEntry, Entry, Position
-from liveblog.blog.problem import Damaged, Problem
+from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.editors.decisions import gone
 from liveblog.store.blogs import Blogs
 from liveblog.store.entries import Entries
@@ -79,7 +81,8 @@ class Results:
         """Return the blog as the call left it; for a repeated call, the blog as it is now."""
         if outcome.record and outcome.position:
             return BlogResult(outcome.record, outcome.position, outcome.status)
-        stored = await self._blogs.read(slug)
+        with _of_stored_call():
+            stored = await self._blogs.read(slug)
         if not stored or not outcome.position:
             raise Damaged(f"The header of the blog {slug} is damaged.")
         return BlogResult(stored.blog, outcome.position, outcome.status, replayed=True)
@@ -92,7 +95,8 @@ class Results:
         """
         if outcome.record:
             return EntryResult(outcome.record, outcome.position, outcome.status)
-        entry = await self._revision(slug, outcome.id, outcome.revision)
+        with _of_stored_call():
+            entry = await self._revision(slug, outcome.id, outcome.revision)
         if outcome.position:
             entry = msgspec.structs.replace(entry, offset=outcome.position.offset)
         return EntryResult(entry, outcome.position, outcome.status, replayed=True)
@@ -114,7 +118,8 @@ class Results:
         """Return the result of a delete; `takedown` is True if the entry is taken down by now."""
         tomb = outcome.record
         if not tomb:
-            stored = await self._entries.stored(slug, outcome.id)
+            with _of_stored_call():
+                stored = await self._entries.stored(slug, outcome.id)
             tomb = stored.entry if stored else None
         return DeleteResult(
             outcome.id,
@@ -124,3 +129,12 @@ class Results:
             outcome.revisions_erased,
             outcome.is_replay,
         )
+
+
+@contextmanager
+def _of_stored_call() -> Iterator[None]:
+    """Raise StoreDown when the store forbids a read: "not stored" would be wrong."""
+    try:
+        yield
+    except StoreRefuses as refused:
+        raise StoreDown(f"the call is stored, its answer is refused: {refused}") from refused

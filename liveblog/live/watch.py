@@ -102,6 +102,7 @@ class StoreWatch:
             self.warning = await check
             self._note_check("")
         except StoreRefuses as refusal:
+            self.seen = True
             self._note_check("", refusal)
         except StoreDown as error:
             self._note_check(str(error))
@@ -165,7 +166,8 @@ class StoreWatch:
         try:
             heads = await self._source.heads(held)
         except StoreDown as error:
-            self._note_comparison(f"all of it: {error}")
+            is_refused = isinstance(error, StoreRefuses)  # then the check of writes shows why
+            self._note_comparison("" if is_refused else f"all of it: {error}")
             self._readable.clear()
             return
         self.seen = True
@@ -191,10 +193,12 @@ class StoreWatch:
     def _note_readable(self, readable: dict[str, bool]) -> None:
         """Note which blogs the store could read.
 
-        When the whole store answers, an unreadable blog is corrupt, and this is logged.
+        When the whole store answers and refuses nothing, an unreadable blog is corrupt, and this is
+        logged.
         """
+        answers = not self._unread and not self.refusal
         for slug, is_readable in readable.items():
-            if not self._unread and not is_readable and self._readable.get(slug, True):
+            if answers and not is_readable and self._readable.get(slug, True):
                 log.error("blog %s: its data in the store is corrupt", slug)
         self._readable |= readable
 
@@ -221,8 +225,11 @@ class StoreWatch:
         """Return whether the store cannot read a blog.
 
         When the last comparison reached only a part of the store, it alone shows which blogs the
-        other parts have. A blog that was not in it gets the state of the whole store.
+        other parts have. A blog that was not in it gets the state of the whole store. When all
+        parts answer and the store refuses commands, it may have refused to read the blog.
         """
+        if self.refusal and not self._unread:
+            return False
         is_partly_read = bool(self._unread) and any(self._readable.values())
         if self._unchecked and not is_partly_read:
             return True

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from liveblog.answer import CACHED_1_S, Answer
 from liveblog.blog.model import DamagedEntry, Entry, Position, is_entry_id, is_slug
-from liveblog.blog.problem import Damaged, StoreDown, not_found
+from liveblog.blog.problem import Damaged, StoreDown, StoreRefuses, not_found
 from liveblog.html.pages import Pages
 from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
@@ -127,7 +127,8 @@ class _Home:
         except StoreDown as error:
             if not kept:
                 raise
-            log.warning("home page: reading the list of blogs failed, showing the last: %s", error)
+            if not isinstance(error, StoreRefuses):  # live/watch.py logs it once a minute
+                log.warning("home page: reading the list failed, showing the last: %s", error)
             answer = kept.answer
         # If the page has not changed, keep the old answer, which is compressed already.
         if kept and kept.answer.body == answer.body:

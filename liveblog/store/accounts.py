@@ -25,7 +25,7 @@ import msgspec
 from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
 from liveblog.blog.model import ROLES, Caller, Role, is_slug, new_id
 from liveblog.blog.problem import Damaged, StoreRefuses, conflict, invalid, not_found
-from liveblog.store import devices
+from liveblog.store import devices, scripts
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords, Place
 from liveblog.store.records import AccountRecords, decode
@@ -41,42 +41,46 @@ _TOKENS: Final = ("lb:{tokens}:names", "lb:{tokens}:secrets")
 _TOKEN: Final = re.compile(r"lbt_[A-Za-z0-9_-]{43}")
 
 # Store a token under its name; return 0 when another token has the name, or the name stays taken.
-# Scripts do not roll back. So HEXISTS comes first: it fails for a key of a wrong type, before the
-# script writes. A repeated call finds its own digest under the name and returns 1 again.
-_CREATE: Final = """
-local name, digest, record = ARGV[1], ARGV[2], ARGV[3]
+# HEXISTS fails for a key of a wrong type, before the script writes. A repeated call finds its own
+# digest under the name and returns 1 again.
+_CREATE: Final = scripts.permitted("""
+local name, digest, record = unpack(ARGV)
 redis.call('HEXISTS', KEYS[2], digest)
 local taken = redis.call('HGET', KEYS[1], name)
 if taken and taken ~= digest then return 0 end
-redis.call('HSET', KEYS[2], digest, record)
-redis.call('HSET', KEYS[1], name, digest)
-return 1
-"""
+local commands = { { 'HSET', KEYS[2], digest, record }, { 'HSET', KEYS[1], name, digest } }
+local done = 1
+""")
 
 # Remove a token. ARGV: its name, and the digest that the caller read under the name. The name stays
 # taken when the token has no id, or a corrupt record: such a token's drafts belong to its name, so
 # a new token of that name could read them. JSON escapes the quotes in a name, so only the field of
 # an id matches. A repeated call changes nothing.
-_REVOKE: Final = """
-local name, digest = ARGV[1], ARGV[2]
+_REVOKE: Final = scripts.permitted(
+    """
+local name, digest = unpack(ARGV)
 local has_id = string.find(redis.call('HGET', KEYS[2], digest) or '', '"id":"', 1, true)
+local commands = { { 'HDEL', KEYS[2], digest } }
 if redis.call('HGET', KEYS[1], name) == digest then
-  redis.call(unpack(has_id and {'HDEL', KEYS[1], name} or {'HSET', KEYS[1], name, ''}))
+  commands[2] = has_id and { 'HDEL', KEYS[1], name } or { 'HSET', KEYS[1], name, '' }
 end
-redis.call('HDEL', KEYS[2], digest)
-return 1
-"""
+local done = 1
+""",
+    frees_memory=True,
+)
 
 # Count one try within the limit and return 0; else count nothing, and return the milliseconds until
 # the window of time ends. The first try starts a window of a fixed length; later tries do not
 # extend the window.
-_COUNT: Final = """
-if tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[1]) then
+_COUNT: Final = scripts.permitted("""
+local tries = tonumber(redis.call('GET', KEYS[1]) or 0)
+if tries >= tonumber(ARGV[1]) then
   return math.max(1, redis.call('PTTL', KEYS[1]))
 end
-if redis.call('INCR', KEYS[1]) == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 0
-"""
+local commands = { { 'INCR', KEYS[1] } }
+if tries == 0 then commands[2] = { 'PEXPIRE', KEYS[1], ARGV[2] } end
+local done = 0
+""")
 
 _FORGET: Final = """
 if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end

@@ -45,8 +45,9 @@ local commands = {
   { 'ZADD', KEYS[1], 'LT', at, ARGV[1] },
   { 'HSET', KEYS[2], ARGV[1], string.format('%.0f', now) },
 }
+local done = 1
 """)
-_SETTLE: Final = """
+_SETTLE: Final = scripts.permitted("""
 local slug, seen, read, following, settled_ms = unpack(ARGV)
 local at, added = redis.call('ZSCORE', KEYS[1], slug), redis.call('HGET', KEYS[2], slug)
 if not at or tonumber(at) ~= tonumber(seen) then
@@ -55,14 +56,12 @@ end
 if added and tonumber(added) + tonumber(settled_ms) > tonumber(read) then
   return 0
 end
-if following == '' then
-  redis.call('ZREM', KEYS[1], slug)
-else
-  redis.call('ZADD', KEYS[1], following, slug)
-end
-redis.call('HDEL', KEYS[2], slug)
-return 1
-"""
+local commands = {
+  following == '' and { 'ZREM', KEYS[1], slug } or { 'ZADD', KEYS[1], following, slug },
+  { 'HDEL', KEYS[2], slug },
+}
+local done = 1
+""")
 
 
 class Look(NamedTuple):
@@ -134,7 +133,9 @@ class Agenda:
         tag = TAGS[bucket(look.slug)]
         then = "" if following is None else following
         arguments = (look.slug, look.at, look.read, then, SETTLED_MS)
-        return bool(await self.nodes.at(tag).eval(_SETTLE, 2, *_keys(tag), *arguments))
+        reply = await self.nodes.at(tag).eval(_SETTLE, 2, *_keys(tag), *arguments)
+        scripts.check_permitted(reply)
+        return bool(reply)
 
 
 async def _read_looks(redis: Client, tags: Sequence[str]) -> list[list[Look] | Exception]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from liveblog.store import scripts
 from liveblog.store.client import Client
 from liveblog.store.codec import key
 from liveblog.store.nodes import Nodes
@@ -25,15 +26,18 @@ BIN_MS: Final = 30 * 24 * 3_600 * 1_000
 MOVED_MAX: Final = 500
 
 # ZADD comes first: it fails for a key of a wrong type, before the script has written.
-_MOVE: Final = """
+_MOVE: Final = scripts.permitted("""
 local record, time = redis.call('HGET', KEYS[1], ARGV[1]), redis.call('TIME')
 if not record or not string.find(record, '"deleted":true', 1, true) then return 0 end
-redis.call('ZADD', KEYS[2], time[1] .. '000', ARGV[1])
-redis.call('PEXPIRE', KEYS[2], ARGV[2])
-redis.call('SET', KEYS[3], record, 'PX', ARGV[2])
-redis.call('PEXPIRE', KEYS[4], ARGV[2])
-return redis.call('HDEL', KEYS[1], ARGV[1])
-"""
+local commands = {
+  { 'ZADD', KEYS[2], time[1] .. '000', ARGV[1] },
+  { 'PEXPIRE', KEYS[2], ARGV[2] },
+  { 'SET', KEYS[3], record, 'PX', ARGV[2] },
+  { 'PEXPIRE', KEYS[4], ARGV[2] },
+  { 'HDEL', KEYS[1], ARGV[1] },
+}
+local done = 1
+""")
 
 
 async def move_tombstones(nodes: Nodes, slug: str, ids: Sequence[bytes]) -> None:

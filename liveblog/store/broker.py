@@ -31,7 +31,7 @@ class Broker:
         self, nodes: Nodes, *, wait_for_replica: bool = False, needs_disk: bool = False
     ) -> None:
         listing, agenda, damage = Listing(nodes), Agenda(nodes), DamageLog()
-        self.condition = Condition(nodes, needs_disk=needs_disk)
+        self.condition = Condition(nodes, needs_disk=needs_disk, needs_replica=wait_for_replica)
         self.blogs = Blogs(nodes, listing, damage)
         self.entries = Entries(nodes, damage)
         self.writes = Writes(nodes, listing, agenda, self.condition, wait_for_replica)

@@ -18,7 +18,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ClusterDownError, RedisError
 
 from liveblog.store.client import Client
-from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes, Query, Reply, by_name
+from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes, Query, Reply, answered, by_name
 from liveblog.store.pool import Pool
 from liveblog.tasks import stop
 
@@ -180,7 +180,7 @@ async def _within(
         return ClusterDownError("slots that no node is known to have")
     try:
         async with asyncio.timeout(EACH_WITHIN_S):
-            return await ask(node.redis, names)
+            return answered(await ask(node.redis, names))
     except TimeoutError:
         return TimeoutError(f"a node did not answer in {EACH_WITHIN_S:g} s")
     except (RedisError, OSError) as error:

@@ -2,7 +2,9 @@
 
 A script checks the condition. The script writes nothing, so nothing stays in the keys, in the
 append-only file or on replicas. The server still treats the script as a write, since the script
-lacks the flag `no-writes`, and refuses it for every reason for which it refuses writes.
+lacks the flag `no-writes`, and refuses it for every reason for which it refuses writes. The script
+also asks whether the store's user may run each command of the program, the reading ones too: a
+write reads before it writes.
 
 Rules: live/watch.py calls `check` periodically, and logs the results.
 """
@@ -16,6 +18,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.store import promise, scripts
 from liveblog.store.client import Client, Pipeline
+from liveblog.store.commands import commands
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import store_errors
 from liveblog.store.refusals import refusal_of
@@ -24,23 +27,6 @@ from liveblog.store.refusals import refusal_of
 CONFIG_AGAIN_S: Final = 60.0
 _SETTINGS: Final = ("appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy")
 
-# Every command with which the server writes, each on a key of the kind that it writes. Its fourth
-# and later words only make the command complete.
-_WRITES: Final = (
-    *("HSET lb:{0}:blog x x", "HSET lb:{0}:entries x x", "HDEL lb:{0}:drafts x"),
-    *("ZADD lb:{0}:changed 1 x", "ZADD lb:{0}:order 1 x", "ZADD lb:{0}:due 1 x"),
-    *("ZREM lb:{0}:marked x", "LPUSH lb:{0}:rev:x x", "LTRIM lb:{0}:rev:x 0 1"),
-    *("LPOP lb:{0}:rev:x", "DEL lb:{0}:rev:x", "SET lb:{0}:idem:x x EX 1"),
-    *("EXPIRE lb:{0}:idem:x 1", "APPEND lb:{0}:chain x", "PERSIST lb:{0}:rev:x"),
-    *("SET lb:{0}:bin:x x PX 1", "PEXPIRE lb:{0}:bin 1", "ZREM lb:{0}:bin x"),
-    *("ZADD lb:due:{0} LT 1 x", "ZREM lb:due:{0} x", "HSET lb:due:{0}:added x 1"),
-    *("HDEL lb:due:{0}:added x", "ZADD lb:blogs GT 1 x", "ZADD lb:live:{0} GT 1 x"),
-    *("ZREM lb:blogs x", "ZREM lb:live:{0} x", "SET lb:sweep:x x NX EX 1", "EXPIRE lb:sweep:x 1"),
-    *("HSET lb:rewrites x x", "HSETNX lb:rewrites x x", "HDEL lb:rewrites x"),
-    *("HSET lb:rewriting x x", "INCR lb:rate:x", "DECR lb:rate:x", "PEXPIRE lb:rate:x 1"),
-    *("SET lb:session:x x EX 1", "GETEX lb:session:x EX 1", "DEL lb:session:x"),
-)
-_PUBSUB: Final = ("PUBLISH lb:{0}:changes x", "SUBSCRIBE lb:{0}:changes")
 _CHECK: Final = scripts.writing("check")
 
 
@@ -48,13 +34,20 @@ class Condition:
     """Checks whether the store accepts writes, and keeps why it refused at the last check.
 
     With `needs_disk`, settings with which a server replies to a write before the write is on disk
-    count as a refusal: `LIVEBLOG_DURABILITY=disk` promises more. `now` returns monotonic seconds.
+    count as a refusal: `LIVEBLOG_DURABILITY=disk` promises more. With `needs_replica`, the store's
+    user needs the permission to wait for replicas. `now` returns monotonic seconds.
     """
 
     def __init__(
-        self, nodes: Nodes, *, needs_disk: bool = False, now: Callable[[], float] = time.monotonic
+        self,
+        nodes: Nodes,
+        *,
+        needs_disk: bool = False,
+        needs_replica: bool = False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes, self._needs_disk, self._now = nodes, needs_disk, now
+        self._commands = commands(is_cluster=nodes.is_cluster, waits=needs_replica)
         self.refusal: StoreRefuses | None = None
         self._config_again_at: dict[Client, float] = {}
 
@@ -106,7 +99,7 @@ class Condition:
         Raises RedisError and OSError when the server does not answer.
         """
         pipeline = redis.pipeline(transaction=False)
-        pipeline.eval(_CHECK, 0, *commands(is_cluster=self._nodes.is_cluster))
+        pipeline.eval(_CHECK, 0, *self._commands)
         self._ask_settings(redis, pipeline)
         reply, settings = await pipeline.execute(raise_on_error=False)
         if isinstance(settings, ResponseError):
@@ -133,9 +126,3 @@ class Condition:
         if self._needs_disk and (why := promise.loses(settings)):
             raise StoreRefuses("durability", why)
         return promise.evicts(found.get("maxmemory-policy", found.get("maxmemory_policy")))
-
-
-def commands(*, is_cluster: bool) -> list[str]:
-    """Return every command with which the server writes, subscribes and publishes."""
-    sharded = "S" if is_cluster else ""
-    return [*_WRITES, *(f"{sharded}{command}" for command in _PUBSUB)]

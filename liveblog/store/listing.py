@@ -39,30 +39,31 @@ local commands = {}
 for i, name in ipairs(KEYS) do
   commands[i] = { 'ZADD', name, 'GT', now, ARGV[1] }
 end
+local done = 1
 """)
 _LEAVE: Final = """
 local at = redis.call('ZSCORE', KEYS[1], ARGV[1])
 return at and tonumber(at) == tonumber(ARGV[2]) and redis.call('ZREM', KEYS[1], ARGV[1])
 """
 # ARGV: before, and a slug and a status for each blog; the status "" for a blog that does not exist.
-_TIDY: Final = """
-local before, removed = tonumber(ARGV[1]), 0
+_TIDY: Final = scripts.permitted("""
+local before, commands, done = tonumber(ARGV[1]), {}, 0
 for i = 2, #ARGV, 2 do
   local slug, status = ARGV[i], ARGV[i + 1]
   local listed, live = redis.call('ZSCORE', KEYS[1], slug), redis.call('ZSCORE', KEYS[2], slug)
   if status == 'live' then
     if listed and not live then
-      redis.call('ZADD', KEYS[2], listed, slug)
+      commands[#commands + 1] = { 'ZADD', KEYS[2], listed, slug }
     end
   elseif live and tonumber(live) < before then
-    redis.call('ZREM', KEYS[2], slug)
+    commands[#commands + 1] = { 'ZREM', KEYS[2], slug }
   end
   if status == '' and listed and tonumber(listed) < before then
-    removed = removed + redis.call('ZREM', KEYS[1], slug)
+    commands[#commands + 1] = { 'ZREM', KEYS[1], slug }
+    done = done + 1
   end
 end
-return removed
-"""
+""")
 
 
 @dataclass
@@ -147,7 +148,9 @@ class Listing:
         """
         words = [word for pair in statuses.items() for word in pair]
         redis, before = self.nodes.at(LISTED), read - SETTLED_MS
-        return int(await redis.eval(_TIDY, 2, LISTED, LIVE, before, *words))
+        reply = await redis.eval(_TIDY, 2, LISTED, LIVE, before, *words)
+        scripts.check_permitted(reply)
+        return int(reply)
 
     @queries_store
     async def add(self, slug: str, at: int) -> None:

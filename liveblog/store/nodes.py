@@ -13,7 +13,13 @@ from typing import Any, Final, TypeVar, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
-from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
 
 from liveblog.store.client import Client
 from liveblog.store.pool import noted
@@ -84,7 +90,7 @@ class Nodes(ABC):
         `ask(client, names)` returns replies in the order of its names, and an exception in place of
         each missing reply. Return the replies by name, and the text of all errors ("" when there
         are none). In a cluster each server must reply within EACH_WITHIN_S. Raises one server's
-        error when no server replies.
+        error when no server replies. A server that forbids the query does not reply to it.
         """
 
     @abstractmethod
@@ -126,6 +132,17 @@ class Nodes(ABC):
         await self.aclose()
 
 
+def answered(replies: Sequence[T | Exception]) -> Sequence[T | Exception]:
+    """Return one server's replies. Raises NoPermissionError when all of them are that error.
+
+    Such a server forbids the query itself. A list without its blogs would look complete.
+    """
+    errors = [reply for reply in replies if isinstance(reply, NoPermissionError)]
+    if errors and len(errors) == len(replies):
+        raise errors[0]
+    return replies
+
+
 Reply = tuple[Sequence[str], Sequence[T | Exception] | Exception]
 
 
@@ -133,7 +150,8 @@ def by_name(replies: Iterable[Reply[T]]) -> tuple[dict[str, T], str]:
     """Return the replies by name, and the text of all exceptions among the replies.
 
     Each item of `replies` has the names that one server was asked about, and the server's reply or
-    exception.
+    exception. The text leaves out what a server forbids: the server answers, and live/watch.py logs
+    its refusal.
     """
     found: dict[str, T] = {}
     errors: list[Exception] = []
@@ -146,7 +164,8 @@ def by_name(replies: Iterable[Reply[T]]) -> tuple[dict[str, T], str]:
                 errors.append(value)
             else:
                 found[name] = value
-    return found, "; ".join(dict.fromkeys(f"{type(e).__name__}: {e}" for e in errors))
+    unanswered = [it for it in errors if not isinstance(it, NoPermissionError)]
+    return found, "; ".join(dict.fromkeys(f"{type(e).__name__}: {e}" for e in unanswered))
 
 
 class One(Nodes):
@@ -166,7 +185,7 @@ class One(Nodes):
         return (self._node,)
 
     async def each(self, names: Sequence[str], ask: Query[T]) -> tuple[dict[str, T], str]:
-        return by_name([(names, await ask(self._node.redis, names))])
+        return by_name([(names, answered(await ask(self._node.redis, names)))])
 
     async def look_again(self) -> None:
         """Do nothing: the server's address never changes."""

@@ -3,9 +3,10 @@
 Rules: all errors of queries are translated here, to StoreDown, StoreRefuses or Damaged.
 """
 
+import inspect
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 from redis.exceptions import (
     AskError,
     ClusterDownError,
+    MasterDownError,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -30,6 +32,7 @@ _logged: Final = Seldom()
 # Errors of commands and scripts that a damaged key causes, and not the state of the store.
 _OF_DAMAGE = ("WRONGTYPE", "BROKENCHAIN", "BROKENHEADER")
 _KEY: Final = re.compile(r"lb:[^\s()]+")  # in the text of an error, which callers never get whole
+_OF_BLOG: Final = re.compile(r"lb:\{([^}]+)\}:")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -45,38 +48,54 @@ S = TypeVar("S", bound=HasNodes)
 
 
 @asynccontextmanager
-async def store_errors(about: object = "") -> AsyncIterator[None]:
+async def store_errors(slug: str = "") -> AsyncIterator[None]:
     """Raise StoreDown in place of an error of Redis, and Damaged for a corrupt record.
 
-    Raises StoreRefuses, a StoreDown, for a write of which certainly no part is stored. The log
-    names `about`, such as the slug of the blog.
+    Raises StoreRefuses, a StoreDown, for a refused read, and for a write of which certainly no part
+    is stored. The log names the blog when `slug` is given.
     """
     try:
         yield
+    except MasterDownError as error:  # redis-py counts it among the errors of clusters
+        raise StoreDown(
+            f"MASTERDOWN the server is a replica without its primary: {error}"
+        ) from error
     except (AskError, ClusterDownError, TryAgainError) as error:
         raise StoreDown(f"the cluster is moving slots or changing primaries: {error}") from error
     except ResponseError as error:
-        raise _meaning_of(error, about) from error
+        raise _meaning_of(error, slug) from error
     except DECODE_ERRORS as error:
-        log.error("the store has a damaged record of %.100s: %s", about, why_damaged(error))
+        log.error("%sthe store has a damaged record: %s", _named(slug), why_damaged(error))
         raise Damaged("A record of this blog in the store is damaged.") from error
     except (RedisError, OSError) as error:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
 
-def _meaning_of(error: ResponseError, about: object) -> StoreDown:
+def _meaning_of(error: ResponseError, slug: str) -> StoreDown:
     """Return the exception for an error reply. Log an unexpected one, but no refusal.
 
     live/watch.py logs refusals once a minute; each editor's retry would log one here.
     """
     if refusal := refusal_of(error):
         return refusal
-    if _logged.may(f"{about} {error}"):
-        log.error("the store refused a command about %.100s: %s", about, error)
+    if _logged.may(str(error)):
+        log.error("%sthe store answered with an error: %s", _named(slug), error)
     if any(it in str(error) for it in _OF_DAMAGE):
         named = _KEY.search(str(error))
         return Damaged(f"{f'The key {named[0]}' if named else 'A key'} in the store is damaged.")
     return StoreDown(str(error))
+
+
+def _blog_of(names: Sequence[str], arguments: Sequence[Any]) -> str:
+    """Return the slug among a method's arguments: as `slug`, or in `keys`; "" for no blog."""
+    given = dict(zip(names, arguments, strict=False))
+    in_key = _OF_BLOG.match(given["keys"][0]) if given.get("keys") else None
+    return in_key[1] if in_key else str(given.get("slug", ""))
+
+
+def _named(slug: str) -> str:
+    """Return the start of a log line about a blog; "" when the line is about no blog."""
+    return f"blog {slug}: " if slug else ""
 
 
 def queries_store(
@@ -85,12 +104,14 @@ def queries_store(
     """Decorate a method that sends commands: retry it once when keys have moved to other servers.
 
     The method must be safe to run twice. publish.lua is safe: its second run finds the
-    idempotency key that the first run stored. Raises exceptions as `store_errors` does.
+    idempotency key that the first run stored. Raises exceptions as `store_errors` does. The log
+    names the blog of a method with a parameter `slug`, or with the `keys` of a blog.
     """
+    names = [*inspect.signature(method).parameters][1:]
 
     @wraps(method)
     async def queried(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        async with store_errors(args[0] if args else ""):
+        async with store_errors(_blog_of(names, args)):
             return await self.nodes.ask(lambda: method(self, *args, **kwargs))
 
     return queried

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from liveblog.blog.problem import Damaged
+from liveblog.store import scripts
 from liveblog.store.client import Client
 from liveblog.store.codec import DECODE_ERRORS
 from liveblog.store.nodes import Nodes
@@ -42,7 +43,9 @@ class AccountRecords:
         """Return a script's reply. All keys must have one hash tag, and so be on one server."""
         # EVAL sends the whole script, only a few hundred bytes. EVALSHA would fail with NOSCRIPT
         # after a restart of the store.
-        return await self.ask(keys[0], lambda redis: redis.eval(script, len(keys), *keys, *args))
+        reply = await self.ask(keys[0], lambda redis: redis.eval(script, len(keys), *keys, *args))
+        scripts.check_permitted(reply)
+        return reply
 
     async def all(self, key: str, kind: type[T]) -> tuple[list[T], list[bytes]]:
         """Return all records of a hash that decode, and the field names of the corrupt ones."""

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Final
 
 from liveblog.blog.problem import RefusalCause, StoreRefuses
+from liveblog.store.commands import is_for_subscriptions
 
 _FILES: Final = files("liveblog.store")
 FORBIDDEN: Final = b"forbidden"  # the first part of the reply of a script that may not write
@@ -22,14 +23,20 @@ def writing(name: str) -> str:
     return reading("permission") + reading(name)
 
 
-def permitted(text: str) -> str:
-    """Return a script that runs the `commands` of `text`, or none when one is forbidden."""
-    return f"""{reading("permission")}{text}
+def permitted(text: str, *, frees_memory: bool = False) -> str:
+    """Return a script that runs the `commands` of `text`, or none when one is forbidden.
+
+    The script returns `done`, a variable of `text`, when it has run them. A script that
+    `frees_memory` also runs while the store's memory is full.
+    """
+    flags = "#!lua flags=allow-oom" if frees_memory else "#!lua"
+    return f"""{reading("permission").replace("#!lua", flags, 1)}{text}
 local refused = forbidden(commands)
 if refused then
   return {{ "forbidden", refused }}
 end
 run(commands)
+return done
 """
 
 
@@ -37,6 +44,6 @@ def check_permitted(reply: object) -> None:
     """Raise StoreRefuses when a script replies that the store's user may not run a command."""
     if isinstance(reply, list) and reply[:1] == [FORBIDDEN]:
         command = reply[1].decode(errors="backslashreplace")
-        is_write = "SUBSCRIBE" not in command.split()[0]
-        cause: RefusalCause = "permission" if is_write else "subscriptions"
+        is_pubsub = is_for_subscriptions(command)
+        cause: RefusalCause = "subscriptions" if is_pubsub else "permission"
         raise StoreRefuses(cause, f"NOPERM the store's user may not run {command}")

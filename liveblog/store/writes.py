@@ -292,7 +292,7 @@ class Writes:
         outcome, since a plain GET is no write, and WAIT confirms only writes. The script also sets
         the key's expiry, which is a write: a replica that confirms it has the outcome too.
         """
-        if not call.is_repeatable or not await self._exists(key(slug, f"idem:{call.idem}")):
+        if not call.is_repeatable or not await self._may_be_stored(slug, call):
             return None
         # No record has the hash of `seen`. So if the key has expired since `_exists`, the script
         # writes nothing and returns "stale".
@@ -312,9 +312,8 @@ class Writes:
             arguments = [*write.arguments(slug), "expires", expires, "publish", publish]
             status, *rest = await self._accepted(keys, arguments)
         except StoreRefuses as refused:
-            # An earlier attempt of this call may have stored the outcome.
-            if await self._exists(key(slug, idem)):
-                raise StoreDown(f"{refused}; an earlier attempt of the call is stored") from refused
+            if await self._may_be_stored(slug, write.call):
+                raise StoreDown(f"{refused}; an earlier attempt may be stored") from refused
             raise
         if status == b"known":
             return await _first_outcome(rest[0])
@@ -326,6 +325,16 @@ class Writes:
         if tombstones:
             await move_tombstones(self.nodes, slug, tombstones)
         return await self._committed(slug, write, left, *committed)
+
+    async def _may_be_stored(self, slug: str, call: CallKey) -> bool:
+        """Return whether an earlier attempt may have stored the outcome of a call.
+
+        Return True for a repeatable call when the store forbids to look.
+        """
+        try:
+            return await self._exists(key(slug, f"idem:{call.idem}"))
+        except StoreRefuses:
+            return call.is_repeatable
 
     async def _committed(
         self,

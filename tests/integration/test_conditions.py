@@ -31,7 +31,10 @@ from liveblog.clock import now_ms
 
 FLAVOURS = ("redis",)
 NAMED = {condition.name: condition for condition in CONDITIONS}
-IN_SHORT = ("memory full", "no channels", "appendfsync everysec", "keys may be evicted", "stopped")
+IN_SHORT = (
+    *("memory full", "no channels", "no GET", "no HMGET", "appendfsync everysec"),
+    *("keys may be evicted", "stopped"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,7 @@ async def test_a_stored_call_is_never_denied_when_its_repetition_is_refused(
     sent = {"body": "The council votes."}
     key = {"idempotency_key": "k1"}
     first = await editor("POST", f"/{slug}/entries", sent, **key)
-    for name in ("memory full", "no PUBLISH", "appendfsync everysec"):
+    for name in ("memory full", "no PUBLISH", "no GET", "appendfsync everysec"):
         condition = await suffer(store, server, name)
         again = await editor("POST", f"/{slug}/entries", sent, **key)
         other = await editor("POST", f"/{slug}/entries", sent, idempotency_key="k2")

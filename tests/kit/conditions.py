@@ -183,6 +183,11 @@ CONDITIONS = (
     ),
     Condition("no scripts", *permitted(*ALL, "-@scripting"), why="NOPERM", sentence=_FORBIDDEN),
     Condition("no writes", *permitted(*ALL, "-@write"), why="HSET lb:", sentence=_FORBIDDEN),
+    Condition("no TIME", *permitted(*ALL, "-time"), why="run TIME", sentence=_FORBIDDEN),
+    Condition("no GET", *permitted(*ALL, "-get"), why="run GET lb:", sentence=_FORBIDDEN),
+    Condition("no HMGET", *permitted(*ALL, "-hmget"), why="run HMGET lb:", sentence=_FORBIDDEN),
+    Condition("no reads", *permitted(*ALL, "-@read"), why="run HGET lb:", sentence=_FORBIDDEN),
+    Condition("write-only keys", *permitted("%W~*", "&*", "+@all"), why="lb:", sentence=_FORBIDDEN),
     Condition("read-only keys", *permitted("%R~*", "&*", "+@all"), why="lb:", sentence=_FORBIDDEN),
     Condition("no SET", *permitted(*ALL, "-set"), why="SET lb:", sentence=_FORBIDDEN),
     Condition(

@@ -216,6 +216,7 @@ class FakeStore:
         self.calls: list[Call] = []
         self.is_down = False
         self.refusal: StoreRefuses | None = None  # why the store refuses writes
+        self.forbids_reads = False  # reads are refused for that reason, too
         self.warning = ""
         self.lacks: set[str] = set()
         self.corrupt: set[str] = set()
@@ -247,6 +248,8 @@ class FakeStore:
     def _answer(self, slug: str) -> None:
         if self.is_down:
             raise StoreDown("the store is unreachable")
+        if self.forbids_reads and self.refusal:
+            raise self.refusal
         if slug in self.corrupt:
             raise Damaged("the data is corrupt")
 

@@ -1,5 +1,6 @@
 """Redis errors become StoreDown or Damaged, after a retry with a cluster's new slot map."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import msgspec
@@ -8,6 +9,8 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from liveblog.blog.problem import Damaged, StoreDown, StoreRefuses
+from liveblog.seldom import Seldom
+from liveblog.store import queries
 from liveblog.store.nodes import One
 from liveblog.store.queries import queries_store, store_errors
 
@@ -58,6 +61,14 @@ async def test_damage_names_the_key_and_nothing_else_of_the_stores_words() -> No
         async with store_errors():
             raise exceptions.ResponseError(text)
     assert str(caught.value) == "The key lb:{council}:rev:e1 in the store is damaged."
+
+
+async def test_replica_without_its_primary_is_no_cluster() -> None:
+    """redis-py counts MASTERDOWN among the errors of clusters."""
+    with pytest.raises(StoreDown, match=r"^MASTERDOWN the server is a replica") as caught:
+        async with store_errors():
+            raise exceptions.MasterDownError("Link with MASTER is down")
+    assert "cluster" not in str(caught.value)
 
 
 class Moving(One):
@@ -129,3 +140,98 @@ async def test_query_is_store_down_when_the_new_map_does_not_help(
     with pytest.raises(StoreDown):
         await part.query("blog")
     assert len(part.calls) == calls
+
+
+# -- the log
+
+
+@dataclass
+class Queries:
+    """Queries of the store with the parameters that the package's methods have; each fails."""
+
+    error: Exception
+    nodes: One = field(default_factory=lambda: One(Redis()))
+
+    @queries_store
+    async def of_slug(self, slug: str, limit: int = 1) -> None:
+        raise self.error
+
+    @queries_store
+    async def of_keys(self, script: str, keys: list[str]) -> None:
+        raise self.error
+
+    @queries_store
+    async def of_counts(self, skipped: Counter[str] | None = None) -> None:
+        raise self.error
+
+    @queries_store
+    async def of_name(self, name: str) -> None:
+        raise self.error
+
+
+CALLS: list[tuple[str, tuple[object, ...], str]] = [
+    ("of_slug", ("council", 3), "blog council: "),
+    ("of_keys", ("return 1", ["lb:{council}:blog"]), "blog council: "),
+    ("of_keys", ("return 1", ["lb:blogs"]), ""),
+    ("of_keys", ("return 1", []), ""),
+    ("of_counts", (Counter(council=1),), ""),
+    ("of_counts", (), ""),
+    ("of_name", ("lb:rewrites",), ""),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments", "start"), CALLS)
+@pytest.mark.parametrize("error", [exceptions.ResponseError("BUSY"), ValueError("no number")])
+async def test_log_names_a_blog_only_when_the_query_is_about_one(
+    method: str,
+    arguments: tuple[object, ...],
+    start: str,
+    error: Exception,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(queries, "_logged", Seldom())
+    for _ in range(2):
+        with pytest.raises(StoreDown):
+            await getattr(Queries(error), method)(*arguments)
+    said = {"BUSY": "the store answered with an error: BUSY"}
+    expected = said.get(str(error), "the store has a damaged record: ValueError")
+    assert set(caplog.messages) == {f"{start}{expected}"}
+
+
+async def test_error_of_a_busy_store_is_logged_once_when_many_blogs_meet_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_logged", Seldom())
+    for slug in ("council", "derby", "election"):
+        with pytest.raises(StoreDown):
+            await Queries(exceptions.ResponseError("BUSY")).of_slug(slug)
+    assert len(caplog.messages) == 1
+
+
+# -- queries of all servers
+
+
+@pytest.mark.parametrize(
+    ("replies", "error"),
+    [
+        ([exceptions.NoPermissionError("hmget")] * 2, "hmget"),
+        ([exceptions.NoPermissionError("hmget"), 2], None),
+        ([exceptions.ResponseError("BUSY")] * 2, None),
+        ([], None),
+    ],
+)
+async def test_query_raises_only_when_the_server_forbids_it_for_all_names(
+    replies: list[object], error: str | None
+) -> None:
+    async def ask(_: object, __: object) -> list[object]:
+        return replies
+
+    names = [f"b{i}" for i in range(len(replies))]
+    if error:
+        with pytest.raises(exceptions.NoPermissionError, match=error):
+            await One(Redis()).each(names, ask)
+    else:
+        found, unreachable = await One(Redis()).each(names, ask)
+        assert list(found.values()) == [it for it in replies if isinstance(it, int)]
+        assert bool(unreachable) == any("BUSY" in str(it) for it in replies)

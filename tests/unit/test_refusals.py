@@ -1,6 +1,7 @@
-"""Which errors of the store mean "not stored", and which commands the check of writes covers."""
+"""Which errors of the store mean "not stored", and that no script writes a part of its commands."""
 
 import re
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 from redis import exceptions
 from redis.backoff import NoBackoff
 
-from liveblog.store.condition import commands
+from liveblog.store.commands import commands, is_for_subscriptions
 from liveblog.store.pool import _Retry
 from liveblog.store.refusals import refusal_of
+from liveblog.store.scripts import permitted
 
 OOM = "command not allowed when used memory > 'maxmemory'."
 ERRORS = [
@@ -21,9 +23,16 @@ ERRORS = [
     (exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."), "replicas"),
     (exceptions.NoPermissionError("this user has no permissions to run 'eval'"), "permission"),
     (exceptions.ResponseError("unknown command 'EVAL', with args"), "permission"),
-    # A script may have written before one of its commands was forbidden.
-    (exceptions.NoPermissionError("no permissions to run 'set' script: on @user_script:2."), None),
-    (exceptions.ResponseError("ACL failure in script: script: on @user_script:2."), None),
+    (exceptions.ResponseError("Unknown Redis command called from script"), "permission"),
+    (exceptions.ResponseError("Unknown command called from script script: on @u:1."), "permission"),
+    # A script asks for the permissions of its writes, so it was forbidden a read before them.
+    (exceptions.NoPermissionError("may not run 'get' script: on @user_script:2."), "permission"),
+    (exceptions.ResponseError("ACL failure in script: script: on @user_script:2."), "permission"),
+    (exceptions.ResponseError("The user executing the script can't access"), "permission"),
+    (exceptions.ExecAbortError("Transaction discarded because of: NOPERM"), "permission"),
+    (exceptions.ResponseError("EXEC without MULTI"), "permission"),
+    (exceptions.ResponseError("Command # 2 (GET x) of pipeline caused error: MISCONF"), "disk"),
+    (exceptions.ResponseError("Command # 2 (SET x MISCONF) of pipeline caused error: ERR"), None),
     (exceptions.ResponseError("WRONGTYPE Operation against a key"), None),
     (exceptions.ResponseError("BUSY Redis is busy running a script."), None),
     (exceptions.MasterDownError("Link with MASTER is down"), None),
@@ -82,17 +91,61 @@ WRITING = """
 """
 
 
-def test_check_covers_every_command_with_which_the_store_package_writes() -> None:
-    """Commands are quoted in scripts, and methods of a client or a pipeline in Python."""
-    sources = [it for it in files("liveblog.store").iterdir() if it.name.endswith((".py", ".lua"))]
-    text = "\n".join(it.read_text() for it in sources if it.name != "condition.py")
-    found = re.findall(r"""["']([A-Z]+)["']|(?:redis|pipeline)\.([a-z]+)\b""", text)
-    words = {(quoted or method).upper().replace("DELETE", "DEL") for quoted, method in found}
-    checked = {it.split()[0] for it in commands(is_cluster=False)}
-    assert checked - {"PUBLISH", "SUBSCRIBE"} == words & {*WRITING.split()}
+def scripts() -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each script: the files, and the texts in Python modules."""
+    for module in files("liveblog.store").iterdir():
+        if module.name.endswith(".lua"):
+            yield module.name, module.read_text()
+        elif module.name.endswith(".py"):
+            texts = re.findall(r'"""(.*?)"""', module.read_text(), re.DOTALL)
+            yield from ((f"{module.name}-{i}", it) for i, it in enumerate(texts) if "KEYS" in it)
 
 
-def test_check_asks_about_sharded_channels_in_a_cluster() -> None:
-    names = {it.split()[0] for it in commands(is_cluster=True)}
-    assert {"SPUBLISH", "SSUBSCRIBE"} <= names
-    assert not {"PUBLISH", "SUBSCRIBE"} & names
+@pytest.mark.parametrize(("name", "text"), [*scripts()], ids=lambda it: it[:12])
+def test_script_writes_once_at_most_without_asking_for_its_permissions(
+    name: str, text: str
+) -> None:
+    """All further writes are among its `commands`, which run when the user may run all of them."""
+    called = re.findall(r"""redis\.call\(["'](\w+)""", text)
+    assert len([it for it in called if it in WRITING.split()]) <= 1, name
+
+
+def test_script_asks_for_the_permissions_of_all_its_commands() -> None:
+    text = permitted("local commands, done = {}, 2")
+    assert text.startswith("#!lua\n")
+    assert (
+        text.index("forbidden(commands)\n") < text.index("run(commands)\n") < text.index("done\n")
+    )
+    freeing = permitted("local commands, done = {}, 2", frees_memory=True)
+    assert freeing.startswith("#!lua flags=allow-oom\n")
+
+
+# -- the commands that the check covers
+
+
+def test_commands_ask_about_sharded_channels_only_in_a_cluster() -> None:
+    alone, clustered = (
+        {it.split()[0] for it in commands(is_cluster=each)} for each in (False, True)
+    )
+    assert clustered - alone == {"SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "CLUSTER"}
+    assert alone - clustered == {"PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE"}
+
+
+def test_commands_ask_about_waiting_only_when_the_program_waits() -> None:
+    assert set(commands(waits=True)) - set(commands()) == {"WAIT 1 1"}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("SUBSCRIBE lb:{0}:changes", True),
+        ("SUNSUBSCRIBE lb:{0}:changes", True),
+        ("PUBLISH lb:probe:x x", True),
+        ("SPUBLISH lb:{0}:probe:x x", True),
+        ("PUBLISH lb:{0}:changes x", False),
+        ("GET lb:{0}:idem:x", False),
+        ("TIME", False),
+    ],
+)
+def test_command_is_for_subscriptions_when_no_write_needs_it(command: str, expected: bool) -> None:
+    assert is_for_subscriptions(command) == expected

@@ -232,6 +232,36 @@ async def test_store_refuses_writes_until_it_accepts_them_again() -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("held", [0, 1])
+async def test_store_that_also_forbids_reads_is_not_down(
+    held: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, hub = blogs(held)
+    if held:
+        await hub.live("b0")
+    async with running(hub):
+        await until(lambda: hub.store_up)
+        store.refusal, store.forbids_reads = refusing("permission"), True
+        await until(lambda: hub.store.state == "refuses-writes")
+        await asyncio.sleep(2 * watches.HEADS_EVERY_S)
+        assert [hub.store_of(slug) for slug in ("b0", "other")] == ["refuses-writes"] * 2
+        store.refusal = None
+        await until(lambda: hub.store_up)
+    assert [it for it in caplog.messages if "again" not in it] == [
+        "the store refuses writes: the store's words for permission"
+    ]
+
+
+@in_virtual_time
+async def test_worker_has_contact_when_the_store_refuses_everything_from_its_start() -> None:
+    store, hub = blogs(0)
+    store.refusal, store.forbids_reads = refusing("permission"), True
+    async with running(hub):
+        await until(lambda: hub.store_seen)
+        assert hub.store.state == "refuses-writes"
+
+
+@in_virtual_time
 async def test_unreachable_store_is_down_although_it_refused_writes_before() -> None:
     store, hub = blogs(0)
     store.refusal = refusing()
