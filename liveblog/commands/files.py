@@ -4,6 +4,7 @@ Rules: this module reads the options and prints the result; store/salvage.py rep
 are imported inside functions only: the docstring of commands/main.py has the reason.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -27,12 +28,12 @@ def store_repair(yes: bool) -> None:
     all that changes are kept. Exits with 1 when the files cannot be repaired, and when the answer
     is no.
     """
+    from liveblog.store import access, embedded, salvage
     from liveblog.store import directory as files
-    from liveblog.store import embedded, salvage
 
     directory, binary = _directory(quiet_settings()), embedded.find_binary()
     with files.locked(directory, files.LOCK_WAIT_S):
-        files.tighten(directory)
+        access.tighten(directory)
         with tempfile.TemporaryDirectory() as empty, embedded.own(Path(empty), brief=True) as url:
             names = salvage.known_commands(url)
         plan = salvage.examine(directory, binary, names)
@@ -47,13 +48,15 @@ def store_repair(yes: bool) -> None:
 
 
 def _directory(chosen: Settings) -> Path:
+    from liveblog.store import directory as files
+
     if chosen.redis_url:
         raise click.ClickException(
             "REDIS_URL is set; this command repairs the embedded store in DATA_DIR only"
         )
-    if not chosen.data_dir.is_dir():
+    if not os.path.lexists(chosen.data_dir):
         raise click.ClickException(f"DATA_DIR {chosen.data_dir.absolute()} does not exist")
-    return chosen.data_dir.absolute()
+    return files.prepared(chosen.data_dir)
 
 
 def _print_copies(copies: "list[Path]") -> None:

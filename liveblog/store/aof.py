@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, NamedTuple
 
 MANIFEST: Final = "appendonly.aof.manifest"
+TEMPORARY: Final = "temp-"  # the start of the name of a file that replaces another
 BLOCK_BYTES: Final = 1_048_576  # read at a time
 LINE_BYTES_MAX: Final = 64  # the longest line is an annotation: `#TS:` and a number
 
@@ -82,6 +83,11 @@ def named(name: str) -> File | None:
     if not found:
         return None
     return File(name, int(found[1]), "base" if found[2].startswith("base") else "incr")
+
+
+def is_name(name: str) -> bool:
+    """Return whether a store uses a name in its directory of append-only files."""
+    return name == MANIFEST or name.startswith(TEMPORARY) or named(name) is not None
 
 
 def manifest(files: Sequence[File]) -> bytes:

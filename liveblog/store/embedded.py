@@ -29,8 +29,8 @@ from typing import Final
 from urllib.parse import quote
 
 from liveblog.blog.problem import UnusableStore
+from liveblog.store import access, disk, inspection, known
 from liveblog.store import directory as files
-from liveblog.store import disk, inspection, known
 
 START_S: Final = 60.0  # limit for loading the append-only file; 1 GB takes a third of this time
 STOP_S: Final = 30.0  # afterwards the store is killed; with `appendfsync always` nothing is lost
@@ -76,7 +76,7 @@ def own(
     """
     directory = files.prepared(data_dir)
     with files.locked(directory, wait_s) as lock_fd:
-        files.tighten(directory)
+        access.tighten(directory)
         inspection.make_ready(directory)
         with files.socket_path(directory) as path, known.noting(directory):
             command = [str(binary or find_binary()), *ARGUMENTS, "--dir", str(directory)]

@@ -80,6 +80,7 @@ def examine(directory: Path, binary: Path, names: Container[bytes]) -> Plan:
     `binary` is the store's server, which checks a base file in its own format. `names`: the
     commands that the store knows, in upper case.
     """
+    inspection.refuse_wrong_kinds(directory)
     return _Examination(directory, known.read(directory), binary, names).run()
 
 
@@ -251,7 +252,7 @@ def _guessed(appended: Path, note: Known | None) -> list[aof.File]:
 
 def _shorten(path: Path, parts: Sequence[tuple[int, int]]) -> None:
     """Replace a file by parts of it, in one step."""
-    fresh = path.with_name(f"temp-{path.name}")
+    fresh = path.with_name(f"{aof.TEMPORARY}{path.name}")
     with path.open("rb") as source, files.open_private(fresh, "wb") as target:
         for start, end in parts:
             source.seek(start)

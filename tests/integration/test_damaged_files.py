@@ -370,7 +370,9 @@ def test_files_are_private_and_the_log_warns_when_the_directory_is_open(
     assert {name for name, mode in modes.items() if mode} == set()
     assert {"store.log", "store.lock", "appendonlydir", "appendonly.aof.2.base.aof"} <= set(modes)
     assert stat.S_IMODE(fresh.directory.stat().st_mode) == 0o755
-    assert f"DATA_DIR {fresh.directory}: other users may read or enter it (mode 755)" in caplog.text
+    assert (
+        f"DATA_DIR {fresh.directory}: other users may read and enter it (mode 755)" in caplog.text
+    )
 
 
 def test_nothing_is_cut_when_no_copy_can_be_kept(
