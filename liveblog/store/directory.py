@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -37,6 +37,7 @@ _SOCKET: Final = "store.sock"
 _LOG: Final = "store.log"
 _KNOWN: Final = "store.known"
 _PROBE: Final = "store.probe"
+_REPAIR: Final = "store.repair"  # while a repair is not finished
 _FRESH: Final = ".new"  # the end of the name of a file that replaces another
 _APPENDED: Final = "appendonlydir"
 _DAMAGED: Final = "damaged"
@@ -44,6 +45,7 @@ _SINGLE: Final = "appendonly.aof"  # the append-only file of a store before 7.0
 _SNAPSHOT: Final = "dump.rdb"
 _FILES: Final = (
     *(_LOCK, _LOG, f"{_LOG}.1", _KNOWN, f"{_KNOWN}{_FRESH}", _PROBE, _SINGLE, _SNAPSHOT),
+    *(_REPAIR, f"{_REPAIR}{_FRESH}"),
 )
 _TEMPORARY: Final = "liveblog-"
 
@@ -175,6 +177,39 @@ def keep(directory: Path, path: Path, start: int = 0) -> Path:
 
 def _damaged(directory: Path) -> Path:
     return directory / _DAMAGED
+
+
+# -- the note of a repair that is not finished
+
+
+def note_repair(directory: Path, slugs: Collection[str]) -> None:
+    """Note that a repair changes the files, and which blogs may have lost changes."""
+    replace(directory / _REPAIR, json.dumps(sorted(slugs)).encode())
+
+
+def unfinished_repair(directory: Path) -> list[str] | None:
+    """Return the blogs that the last repair noted; None when it was finished."""
+    try:
+        found = json.loads((directory / _REPAIR).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def forget_repair(directory: Path) -> None:
+    """Note that the last repair was finished."""
+    (directory / _REPAIR).unlink(missing_ok=True)
+    sync_directory(directory)
+
+
+def refuse_unfinished_repair(directory: Path) -> None:
+    """Raise UnusableStore after a repair that was interrupted: blogs may have holes."""
+    if unfinished_repair(directory) is not None:
+        raise UnusableStore(
+            f"the last repair of {directory} was interrupted; run `liveblog store repair` again"
+        )
 
 
 # -- the lock file, and the owner's note in it

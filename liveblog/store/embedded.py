@@ -60,6 +60,7 @@ def own(
     data_dir: Path,
     *,
     brief: bool = False,
+    repairs: bool = False,
     wait_s: float = files.LOCK_WAIT_S,
     binary: Path | None = None,
     arguments: Sequence[str] = (),
@@ -68,8 +69,9 @@ def own(
     """Run the store of a directory during a `with` block, and yield its `unix://` URL.
 
     A store that ends by itself is logged and restarted. With `brief`, the store runs for one
-    command only. Other processes then wait for the lock instead of using this store. `binary`,
-    `arguments` (after ours, so they win) and `environ` are for tests.
+    command only. Other processes then wait for the lock instead of using this store. With
+    `repairs`, the store also starts after a repair that was interrupted. `binary`, `arguments`
+    (after ours, so they win) and `environ` are for tests.
 
     Raises UnusableStore when another process still owns the directory after `wait_s`, when there is
     no binary, when append-only files are damaged, or when the store does not start.
@@ -77,6 +79,8 @@ def own(
     directory = files.prepared(data_dir)
     with files.locked(directory, wait_s) as lock_fd:
         access.tighten(directory)
+        if not repairs:
+            files.refuse_unfinished_repair(directory)
         inspection.make_ready(directory)
         with files.socket_path(directory) as path, known.noting(directory):
             command = [str(binary or find_binary()), *ARGUMENTS, "--dir", str(directory)]

@@ -49,7 +49,9 @@ def test_data_directory_is_refused_when_it_or_a_parent_is_none(
 
 
 @pytest.mark.parametrize("kind", NOT_FILES)
-@pytest.mark.parametrize("name", ["lock", "log", "log.1", "known", "known.new", "probe"])
+@pytest.mark.parametrize(
+    "name", ["lock", "log", "log.1", "known", "known.new", "probe", "repair", "repair.new"]
+)
 def test_data_directory_is_refused_when_a_file_of_ours_is_none(
     name: str, kind: str, tmp_path: Path
 ) -> None:
