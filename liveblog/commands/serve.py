@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -173,8 +172,10 @@ def _log_promises(promises: "Sequence[Promise]") -> None:
 
 def _run(chosen: Settings) -> int:
     """Serve until a signal ends the server, and return the exit code."""
+    from liveblog.commands import gathered
     from liveblog.commands.server import config_of, listeners
 
+    gathered.sweep()
     config = config_of(chosen)
     try:
         bound = listeners(config, chosen.send_buffer_bytes)
@@ -221,11 +222,12 @@ def _supervise(config: "uvicorn.Config", bound: "list[socket.socket]", chosen: S
     Each worker writes its metrics into a shared directory. So any worker can answer a request for
     the metrics of all workers.
     """
+    from liveblog.commands import gathered
     from liveblog.commands.server import GRACE_S
     from liveblog.commands.supervisor import Supervisor
 
     end_within_s = chosen.drain_lead_s + chosen.drain_s + GRACE_S + LAST_S
-    with tempfile.TemporaryDirectory(prefix="liveblog-metrics-") as metrics:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        with disk.watching(Path(metrics)):
+    with gathered.directory() as metrics:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
+        with disk.watching(metrics):
             Supervisor(config, bound, end_within_s).run()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, NamedTuple
 
 MANIFEST: Final = "appendonly.aof.manifest"
+TEMPORARY: Final = "temp-"  # the start of the name of a file that replaces another
 BLOCK_BYTES: Final = 1_048_576  # read at a time
 LINE_BYTES_MAX: Final = 64  # the longest line is an annotation: `#TS:` and a number
 
@@ -84,6 +85,11 @@ def named(name: str) -> File | None:
     return File(name, int(found[1]), "base" if found[2].startswith("base") else "incr")
 
 
+def is_name(name: str) -> bool:
+    """Return whether a store uses a name in its directory of append-only files."""
+    return name == MANIFEST or name.startswith(TEMPORARY) or named(name) is not None
+
+
 def manifest(files: Sequence[File]) -> bytes:
     """Return the text of a manifest that names these files."""
     lines = [f"file {file.name} seq {file.number} type {file.kind[0]}\n" for file in files]
@@ -146,15 +152,6 @@ def scan(
     return Scan(whole, size, stamp, _tail(window, fault), _next(window, fault.at + 1))
 
 
-def spans(file: BinaryIO, size: int, names: Container[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each part of a file that has whole commands only."""
-    start: int | None = 0
-    while start is not None:
-        found = scan(file, size, start, names=names)
-        yield start, found.whole
-        start = found.next
-
-
 def _step(
     window: "_Window", at: int, stamp: int | None, is_open: bool
 ) -> tuple[int, int | None, bool]:
@@ -162,14 +159,48 @@ def _step(
 
     Raises _Fault.
     """
-    if window.part(at, 1) == b"#":
-        line = window.line(at)
-        noted = _STAMP.fullmatch(line)
-        return at + len(line) + 2, int(noted[1]) if noted else stamp, is_open
-    end, name = window.command(at)
+    end, name, noted = _read(window, at)
     if name == (b"MULTI" if is_open else b"EXEC"):
         raise _Fault(at, is_cut=False)
-    return end, stamp, name == b"MULTI" or (is_open and name != b"EXEC")
+    return end, noted or stamp, name == b"MULTI" or (is_open and name != b"EXEC")
+
+
+def _read(window: "_Window", at: int) -> tuple[int, bytes, int | None]:
+    """Return the end of an annotation or a command, its name, and the noted time. Raises _Fault.
+
+    An annotation has the name b"".
+    """
+    if window.part(at, 1) != b"#":
+        return *window.command(at), None
+    line = window.line(at)
+    noted = _STAMP.fullmatch(line)
+    return at + len(line) + 2, b"", int(noted[1]) if noted else None
+
+
+class Step(NamedTuple):
+    """A command, an annotation or damage, from `start` to `end`.
+
+    `name`: the command's name; b"" for an annotation, None for damage. `stamp`: the time that the
+    store noted, in seconds since 1970.
+    """
+
+    start: int
+    end: int
+    name: bytes | None
+    stamp: int | None = None
+
+
+def steps(file: BinaryIO, size: int, names: Container[bytes]) -> Iterator[Step]:
+    """Yield what the first `size` bytes of a file have. Damage ends at the next whole command."""
+    window, at = _Window(file, size, names), 0
+    while at < size:
+        try:
+            end, name, stamp = _read(window, at)
+            step = Step(at, end, name, stamp)
+        except _Fault:
+            step = Step(at, _next(window, at + 1) or size, None)
+        yield step
+        at = step.end
 
 
 class _Window:
@@ -205,7 +236,14 @@ class _Window:
         end, name = (self._from + end, name) if end >= 0 else _long_command(self, at)
         if self._names is not None and name not in self._names:
             raise _Fault(at, is_cut=False)
+        if self.part(end, 1) == b"$" and self._has_argument(end):  # more than its count says
+            raise _Fault(at, is_cut=False)
         return end, name
+
+    def _has_argument(self, at: int) -> bool:
+        """Return whether a whole argument of a command begins at an offset."""
+        bulk = _BULK.match(self.part(at, LINE_BYTES_MAX))
+        return bulk is not None and self.part(at + bulk.end() + int(bulk[1]), 2) == b"\r\n"
 
     def _load(self, at: int) -> None:
         self._file.seek(at)

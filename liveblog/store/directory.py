@@ -1,4 +1,4 @@
-"""The data directory of an embedded store: its lock file, its log, its socket, and their modes.
+"""The data directory of an embedded store: its lock file, its log, its socket.
 
 The owner is the process that starts and stops the store. The owner locks the lock file, and the
 store's process inherits the lock, so the file is locked while either process lives. The file
@@ -11,20 +11,19 @@ Rules: all names of files in a data directory are in this module, but for those 
 import contextlib
 import itertools
 import json
-import logging
 import os
 import shutil
 import socket
-import stat
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 from liveblog.blog.problem import UnusableStore
+from liveblog.store import kinds
 
 # A socket's path (sockaddr_un) has at most 104 bytes on macOS and 108 on Linux, including the final
 # zero byte.
@@ -37,28 +36,53 @@ _LOCK: Final = "store.lock"
 _SOCKET: Final = "store.sock"
 _LOG: Final = "store.log"
 _KNOWN: Final = "store.known"
+_PROBE: Final = "store.probe"
+_REPAIR: Final = "store.repair"  # while a repair is not finished
+_FRESH: Final = ".new"  # the end of the name of a file that replaces another
 _APPENDED: Final = "appendonlydir"
 _DAMAGED: Final = "damaged"
+_SINGLE: Final = "appendonly.aof"  # the append-only file of a store before 7.0
+_SNAPSHOT: Final = "dump.rdb"
+_FILES: Final = (
+    *(_LOCK, _LOG, f"{_LOG}.1", _KNOWN, f"{_KNOWN}{_FRESH}", _PROBE, _SINGLE, _SNAPSHOT),
+    *(_REPAIR, f"{_REPAIR}{_FRESH}"),
+)
 _TEMPORARY: Final = "liveblog-"
 
 _replacing = threading.Lock()  # the file under the temporary name belongs to one thread
-
-log = logging.getLogger(__name__)
 
 
 def prepared(data_dir: Path) -> Path:
     """Return the absolute path of a data directory, created when it is missing.
 
-    Raises UnusableStore when the directory cannot be created, and on Windows.
+    Raises UnusableStore when the directory cannot be created, when something of a wrong kind has
+    one of its names, and on Windows.
     """
     if sys.platform == "win32":
         raise UnusableStore("there is no embedded store on Windows; set REDIS_URL")
     directory = data_dir.absolute()
+    for path in reversed([directory, *directory.parents]):
+        kinds.check(path, kinds.DIRECTORY, "set DATA_DIR to a directory")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableStore(f"DATA_DIR {directory} cannot be created: {error.strerror}") from None
+    _refuse_wrong_kinds(directory)
     return directory
+
+
+def _refuse_wrong_kinds(directory: Path) -> None:
+    """Raise UnusableStore for a name of ours with something of another kind.
+
+    The store replaces everything but a directory by its socket.
+    """
+    for name in (_APPENDED, _DAMAGED):
+        kinds.check(directory / name, kinds.DIRECTORY)
+    for name in _FILES:
+        kinds.check(directory / name, kinds.FILE)
+    path = directory / _SOCKET
+    if path.is_dir() and not path.is_symlink():
+        raise UnusableStore(f"{path} is a directory, not a socket; move it elsewhere")
 
 
 def appended(directory: Path) -> Path:
@@ -71,40 +95,31 @@ def known(directory: Path) -> Path:
     return directory / _KNOWN
 
 
-# -- modes: passwords' hashes and drafts are for this user alone
+def probe(directory: Path) -> Path:
+    """Return the path of the file with which store/disk.py tries to write."""
+    return directory / _PROBE
 
 
-def tighten(directory: Path) -> None:
-    """Close the store's files to other users; warn when others may read or enter a directory.
-
-    The directory's own mode stays: an operator may share the directory on purpose.
-    """
-    for path in [
-        *directory.glob("store.*"),
-        *_tree(appended(directory)),
-        *_tree(_damaged(directory)),
-    ]:
-        with contextlib.suppress(
-            OSError
-        ):  # another user's file; the store reports it if it matters
-            mode = stat.S_IMODE(path.lstat().st_mode)
-            if mode & OTHERS and not path.is_symlink():
-                path.chmod(mode & ~OTHERS)
-    mode = stat.S_IMODE(directory.stat().st_mode)
-    if mode & OTHERS:
-        log.warning(
-            "DATA_DIR %s: other users may read or enter it (mode %o); "
-            "run `chmod 700` unless that is wanted", directory, mode,
-        )  # fmt: skip
+def ours(directory: Path) -> list[Path]:
+    """Return all paths in a data directory that belong to the store."""
+    return [*directory.glob("store.*"), *_tree(appended(directory)), *_tree(_damaged(directory))]
 
 
 def _tree(directory: Path) -> list[Path]:
-    return [directory, *directory.iterdir()] if directory.is_dir() else []
+    """Return a directory and its files; only the directory when another user's mode hides them."""
+    if not directory.is_dir():
+        return []
+    with contextlib.suppress(PermissionError):
+        return [directory, *directory.iterdir()]
+    return [directory]
+
+
+# -- writing
 
 
 def replace(path: Path, data: bytes, *, fsync: bool = True) -> None:
     """Replace a file in one step. Raises OSError; the old file is then unchanged."""
-    fresh = path.with_name(f"{path.name}.new")
+    fresh = path.with_name(f"{path.name}{_FRESH}")
     with _replacing:
         with open_private(fresh, "wb") as file:
             file.write(data)
@@ -162,6 +177,39 @@ def keep(directory: Path, path: Path, start: int = 0) -> Path:
 
 def _damaged(directory: Path) -> Path:
     return directory / _DAMAGED
+
+
+# -- the note of a repair that is not finished
+
+
+def note_repair(directory: Path, slugs: Collection[str]) -> None:
+    """Note that a repair changes the files, and which blogs may have lost changes."""
+    replace(directory / _REPAIR, json.dumps(sorted(slugs)).encode())
+
+
+def unfinished_repair(directory: Path) -> list[str] | None:
+    """Return the blogs that the last repair noted; None when it was finished."""
+    try:
+        found = json.loads((directory / _REPAIR).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def forget_repair(directory: Path) -> None:
+    """Note that the last repair was finished."""
+    (directory / _REPAIR).unlink(missing_ok=True)
+    sync_directory(directory)
+
+
+def refuse_unfinished_repair(directory: Path) -> None:
+    """Raise UnusableStore after a repair that was interrupted: blogs may have holes."""
+    if unfinished_repair(directory) is not None:
+        raise UnusableStore(
+            f"the last repair of {directory} was interrupted; run `liveblog store repair` again"
+        )
 
 
 # -- the lock file, and the owner's note in it
@@ -301,9 +349,9 @@ def is_held(lock: Path) -> bool:
 
 def refuse_snapshot(directory: Path) -> None:
     """Raise UnusableStore for a dump.rdb alone: a new store would not load it, and start empty."""
-    if appended(directory).exists() or (directory / "appendonly.aof").exists():
+    if appended(directory).exists() or (directory / _SINGLE).exists():
         return
-    if (directory / "dump.rdb").exists():
+    if (directory / _SNAPSHOT).exists():
         raise UnusableStore(
             f"{directory} has a dump.rdb but no append-only file: a store started there would be "
             f"empty; run `valkey-server --dir '{directory}'`, then `valkey-cli config set "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from liveblog.store.directory import open_private
+from liveblog.store import directory as files
 
 FREE_BYTES_MIN: Final = 1_000_000_000
 FREE_SHARE_MIN: Final = 0.05
@@ -21,8 +21,6 @@ FREE_FILES_MIN: Final = 1_000  # a rewrite of the append-only file needs new fil
 CHECK_EVERY_S: Final = 60.0
 REPEAT_S: Final = 3_600.0
 PROBE_BYTES: Final = 1_048_576  # more than one change of a blog
-
-_PROBE: Final = "store.probe"
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +81,9 @@ class Disk:
 
 def refusal(directory: Path) -> str:
     """Return why a directory takes no bytes, with the path; "" when it takes them."""
-    probe = directory / _PROBE
+    probe = files.probe(directory)
     try:
-        with open_private(probe, "wb") as file:
+        with files.open_private(probe, "wb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())

@@ -29,8 +29,8 @@ from typing import Final
 from urllib.parse import quote
 
 from liveblog.blog.problem import UnusableStore
+from liveblog.store import access, disk, inspection, known
 from liveblog.store import directory as files
-from liveblog.store import disk, inspection, known
 
 START_S: Final = 60.0  # limit for loading the append-only file; 1 GB takes a third of this time
 STOP_S: Final = 30.0  # afterwards the store is killed; with `appendfsync always` nothing is lost
@@ -60,6 +60,7 @@ def own(
     data_dir: Path,
     *,
     brief: bool = False,
+    repairs: bool = False,
     wait_s: float = files.LOCK_WAIT_S,
     binary: Path | None = None,
     arguments: Sequence[str] = (),
@@ -68,15 +69,18 @@ def own(
     """Run the store of a directory during a `with` block, and yield its `unix://` URL.
 
     A store that ends by itself is logged and restarted. With `brief`, the store runs for one
-    command only. Other processes then wait for the lock instead of using this store. `binary`,
-    `arguments` (after ours, so they win) and `environ` are for tests.
+    command only. Other processes then wait for the lock instead of using this store. With
+    `repairs`, the store also starts after a repair that was interrupted. `binary`, `arguments`
+    (after ours, so they win) and `environ` are for tests.
 
     Raises UnusableStore when another process still owns the directory after `wait_s`, when there is
     no binary, when append-only files are damaged, or when the store does not start.
     """
     directory = files.prepared(data_dir)
     with files.locked(directory, wait_s) as lock_fd:
-        files.tighten(directory)
+        access.tighten(directory)
+        if not repairs:
+            files.refuse_unfinished_repair(directory)
         inspection.make_ready(directory)
         with files.socket_path(directory) as path, known.noting(directory):
             command = [str(binary or find_binary()), *ARGUMENTS, "--dir", str(directory)]

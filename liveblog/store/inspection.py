@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from liveblog.blog.problem import UnusableStore
-from liveblog.store import aof, known
+from liveblog.store import aof, kinds, known
 from liveblog.store import directory as files
 from liveblog.store.known import Known
 
@@ -58,6 +58,7 @@ def make_ready(directory: Path, *, trust_note: bool = True) -> bool:
     files were changed. Raises UnusableStore for any other damage, and when a tail cannot be copied.
     """
     files.refuse_snapshot(directory)
+    refuse_wrong_kinds(directory)
     note = known.read(directory)
     listed = _listed(directory, note)
     if not listed:
@@ -81,6 +82,21 @@ def make_ready(directory: Path, *, trust_note: bool = True) -> bool:
     if newest.cut or newest.lost:
         note_present(directory)
     return bool(newest.cut)
+
+
+def refuse_wrong_kinds(directory: Path) -> None:
+    """Raise UnusableStore when an append-only file is no regular file.
+
+    A device would lose confirmed changes, and a FIFO would block the start.
+    """
+    appended = files.appended(directory)
+    try:
+        found = sorted(appended.iterdir()) if appended.is_dir() else []
+    except OSError as error:
+        raise unreadable(appended, error) from None
+    for path in found:
+        if aof.is_name(path.name):
+            kinds.check(path, kinds.FILE, f"move it elsewhere, then {REPAIR}")
 
 
 def note_present(directory: Path) -> None:

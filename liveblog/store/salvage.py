@@ -2,8 +2,9 @@
 
 The newest state that can be trusted is an earlier one without holes. So a damaged `*.incr.aof` is
 cut at its last whole command before the damage, and newer files are left out: their commands
-continue what is missing. The commands of a base file do not depend on each other, so all whole ones
-stay.
+continue what is missing. With `skips` only the damage is left out (store/parts.py), and
+store/numbering.py then begins new epochs. The commands of a base file do not depend on each other,
+so all whole ones stay.
 
 Rules: called only by the process with the directory's lock, while no store runs there. Nothing is
 changed before a copy of it is on disk.
@@ -20,12 +21,15 @@ from typing import Final
 
 import redis
 
-from liveblog.store import aof, inspection, known
+from liveblog.store import aof, inspection, known, numbering
 from liveblog.store import directory as files
 from liveblog.store.known import Known
+from liveblog.store.parts import Gap, Part, gaps, whole_parts
 
 CHECK_NAME: Final = "valkey-check-rdb,redis-check-rdb"
 _RDB_END: Final = re.compile(rb"\[offset (\d+)\][^\n]*RDB looks OK")  # in the output of the check
+GAPS_SHOWN: Final = 20  # skipped parts of a file that are listed one by one
+KEY_BYTES_MAX: Final = 200  # more than the name of a blog's key
 CHECK_S: Final = 600.0  # limit for the check of a base file in the store's own format
 
 
@@ -34,13 +38,15 @@ class Plan:
     """Lists the damage, and the files that a repair leaves.
 
     `found`: a sentence for each damage. `parts`: for each file that is to be shortened, the parts
-    that stay. `files`: the files of the new manifest; None when the manifest stays.
+    that stay. `files`: the files of the new manifest; None when the manifest stays. `slugs`: the
+    blogs that the skipped parts name.
     """
 
     directory: Path
     found: list[str] = field(default_factory=list)
     parts: dict[Path, list[tuple[int, int]]] = field(default_factory=dict)
     files: list[aof.File] | None = None
+    slugs: set[str] = field(default_factory=set)
 
     def carry_out(self) -> list[Path]:
         """Copy what changes, change it, and return the copies' paths. Raises OSError.
@@ -48,9 +54,11 @@ class Plan:
         After a failure the files that were not changed yet are as before, and the repair can be
         repeated.
         """
-        appended, copies = files.appended(self.directory), list[Path]()
+        appended = files.appended(self.directory)
+        copies = [files.keep(self.directory, path) for path in self.parts]
+        unfinished = self.slugs.union(files.unfinished_repair(self.directory) or ())
+        files.note_repair(self.directory, unfinished)
         for path, parts in self.parts.items():
-            copies.append(files.keep(self.directory, path))
             _shorten(path, parts)
         if self.files is not None:
             manifest = appended / aof.MANIFEST
@@ -74,13 +82,14 @@ class Plan:
                 path.unlink()
 
 
-def examine(directory: Path, binary: Path, names: Container[bytes]) -> Plan:
+def examine(directory: Path, binary: Path, names: Container[bytes], *, skips: bool = False) -> Plan:
     """Read all append-only files, and return what is damaged. Raises UnusableStore.
 
     `binary` is the store's server, which checks a base file in its own format. `names`: the
-    commands that the store knows, in upper case.
+    commands that the store knows, in upper case. With `skips`, the commands behind damage stay.
     """
-    return _Examination(directory, known.read(directory), binary, names).run()
+    inspection.refuse_wrong_kinds(directory)
+    return _Examination(directory, known.read(directory), binary, names, skips).run()
 
 
 def known_commands(url: str) -> frozenset[bytes]:
@@ -97,6 +106,7 @@ class _Examination:
     note: Known | None
     binary: Path
     names: Container[bytes]
+    skips: bool
 
     def __post_init__(self) -> None:
         self._appended = files.appended(self.directory)
@@ -110,7 +120,7 @@ class _Examination:
         for file in commands:
             is_whole = self._commands(file, stamp)
             stay += [] if is_whole is None else [file]
-            if not is_whole:
+            if not is_whole and not self.skips:
                 self._leave_out([it.name for it in commands if it.number > file.number])
                 break
         if stay != listed:
@@ -160,11 +170,10 @@ class _Examination:
             self._found(f"{path} has {size} of {was} bytes: the rest is lost")
         if path.suffix == ".rdb":
             return self._rdb(path)
-        parts = self._parts(path, size)
-        if parts != [(0, size)]:
-            damaged = size - sum(end - start for start, end in parts)
+        parts = self._parts(path, size, has_transactions=False)
+        if damaged := size - sum(part.end - part.start for part in parts):
             self._found(f"{path}: {damaged} of {size} bytes are damaged, and are cut out")
-            self._plan.parts[path] = parts
+            self._plan.parts[path] = [(part.start, part.end) for part in parts]
         return True
 
     def _rdb(self, path: Path) -> bool:
@@ -187,14 +196,13 @@ class _Examination:
             self._plan.parts[path] = [(0, int(end[1]))]
         return True
 
-    def _parts(self, path: Path, size: int) -> list[tuple[int, int]]:
-        """Return the parts of a base file that have whole commands only."""
+    def _parts(self, path: Path, size: int, *, has_transactions: bool) -> list[Part]:
+        """Return the parts of a file that have whole commands and transactions only."""
         try:
             with path.open("rb", buffering=0) as file:
-                parts = [*aof.spans(file, size, self.names)]
+                return whole_parts(file, size, self.names, has_transactions=has_transactions)
         except OSError as error:
             raise inspection.unreadable(path, error) from None
-        return [(start, end) for start, end in parts if start < end or not size]
 
     def _commands(self, file: aof.File, stamp: int | None) -> bool | None:
         """Note what is damaged in a file of commands.
@@ -207,18 +215,48 @@ class _Examination:
             return None
         found = inspection.examined(path, self.note, stamp=stamp, names=self.names)
         if found.cut:
-            self._found(
-                f"{path}: {found.scan.tail} at byte {found.scan.whole}: {found.cut} of "
-                f"{found.scan.size} bytes are cut off; changes {found.since()} may be lost"
-            )
-            if found.scan.next is not None:
-                self._found(f"whole commands from byte {found.scan.next} on are cut off with it")
-            self._plan.parts[path] = [(0, found.scan.whole)]
+            (self._skip if self.skips else self._cut)(found)
         elif found.lost:
             self._found(
                 f"{path}: {found.lost} of {was} bytes are missing; changes {found.since()} are lost"
             )
         return not (found.cut or found.lost)
+
+    def _cut(self, newest: inspection.Newest) -> None:
+        """Note that a file is cut at its first damage."""
+        path, scan = newest.path, newest.scan
+        self._found(
+            f"{path}: {scan.tail} at byte {scan.whole}: {newest.cut} of {scan.size} bytes are cut "
+            f"off; changes {newest.since()} may be lost"
+        )
+        if scan.next is not None:
+            self._found(
+                f"whole commands from byte {scan.next} on are cut off with it; to keep them, run "
+                "`liveblog store repair --skip`"
+            )
+        self._plan.parts[path] = [(0, scan.whole)]
+
+    def _skip(self, newest: inspection.Newest) -> None:
+        """Note what is skipped in a file, and what stays behind it."""
+        path, size = newest.path, newest.scan.size
+        parts = self._parts(path, size, has_transactions=True)
+        skipped = gaps(parts, size, newest.scan.stamp)
+        for gap in skipped[:GAPS_SHOWN]:
+            self._found(
+                f"{path}: bytes {gap.start} to {gap.end} of {size} are skipped; changes "
+                f"{_when(gap)} may be lost"
+            )
+        if len(skipped) > GAPS_SHOWN:
+            lost = sum(gap.end - gap.start for gap in skipped[GAPS_SHOWN:])
+            self._found(
+                f"{path}: {len(skipped) - GAPS_SHOWN} more parts, {lost} bytes, are skipped"
+            )
+        stay = sum(part.commands for part in parts)
+        behind = sum(part.commands for part in parts if part.start > newest.scan.whole)
+        self._found(f"{path}: {stay} commands stay, {behind} of them behind damage")
+        self._plan.parts[path] = [(part.start, part.end) for part in parts]
+        self._found("deletions, takedowns and revoked sign-ins of the skipped parts are undone")
+        self._plan.slugs |= _slugs_in(path, skipped)
 
     def _leave_out(self, names: Sequence[str]) -> None:
         for name in names:
@@ -249,9 +287,28 @@ def _guessed(appended: Path, note: Known | None) -> list[aof.File]:
     return bases[-1:] + (rest[-1:] if len(bases) > 1 else rest)
 
 
+def _when(gap: Gap) -> str:
+    """Return the time of what a gap had, by the times around it."""
+    after = f"after {inspection.instant(gap.since)}" if gap.since else ""
+    before = f"before {inspection.instant(gap.until)}" if gap.until else ""
+    return " and ".join(filter(None, (after, before))) or "of an unknown time"
+
+
+def _slugs_in(path: Path, skipped: Sequence[Gap]) -> set[str]:
+    """Return the blogs that the skipped parts of a file name; overlapping blocks cut no name."""
+    slugs = set[str]()
+    with path.open("rb") as file:
+        for gap in skipped:
+            for at in range(gap.start, gap.end, aof.BLOCK_BYTES):
+                file.seek(at)
+                end = min(at + aof.BLOCK_BYTES + KEY_BYTES_MAX, gap.end)
+                slugs |= numbering.slugs_in(file.read(end - at))
+    return slugs
+
+
 def _shorten(path: Path, parts: Sequence[tuple[int, int]]) -> None:
     """Replace a file by parts of it, in one step."""
-    fresh = path.with_name(f"temp-{path.name}")
+    fresh = path.with_name(f"{aof.TEMPORARY}{path.name}")
     with path.open("rb") as source, files.open_private(fresh, "wb") as target:
         for start, end in parts:
             source.seek(start)

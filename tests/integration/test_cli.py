@@ -173,11 +173,11 @@ def test_command_prints_one_line_when_a_name_is_no_text(
     assert "visible characters" in done.stderr
 
 
-def test_command_prints_one_line_when_data_dir_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "store.lock").mkdir()  # a directory, which even root cannot open as a file
+def test_command_prints_one_line_when_data_dir_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "store.lock").mkdir()
     done = run("user", "list", DATA_DIR=str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert f"{tmp_path / 'store.lock'} cannot be opened" in done.stderr
+    assert f"{tmp_path / 'store.lock'} is a directory, not a regular file" in done.stderr
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\n", "lbt_\u00e9\n".encode()], ids=repr)

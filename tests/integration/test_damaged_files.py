@@ -2,22 +2,19 @@
 
 import contextlib
 import errno
-import logging
 import os
 import re
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
-from click.testing import CliRunner
+from kit.directories import DataDirectory as Store
 from kit.waiting import until_sync
 
 from liveblog.blog.problem import UnusableStore
-from liveblog.commands.main import main
 from liveblog.store import directory, embedded, known
 from liveblog.store.directory import owner_of
 
@@ -38,42 +35,6 @@ def rewrite(client: redis.Redis, directory: Path) -> None:
     client.bgrewriteaof()
     until_sync(lambda: [*directory.glob("appendonlydir/*.2.base.aof")])
     until_sync(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
-
-
-@dataclass
-class Store:
-    """A data directory, and what starts on it."""
-
-    directory: Path
-
-    def file(self, name: str) -> Path:
-        return self.directory / "appendonlydir" / f"appendonly.aof.{name}"
-
-    def transactions(self) -> int:
-        """Start the store, and return how many transactions it has; each is there as a whole."""
-        with embedded.own(self.directory) as url, contextlib.closing(client_of(url)) as client:
-            first = {key[1:] for key in client.keys("a*")}
-            assert first == {key[1:] for key in client.keys("b*")}
-            return len(first)
-
-    def repair(self, *arguments: str, answer: str = "") -> tuple[int, str]:
-        """Run `liveblog store repair`, and return its exit code and all that it printed."""
-        root = logging.getLogger()
-        level, handlers = root.level, [*root.handlers]
-        try:
-            done = CliRunner().invoke(
-                main,
-                ["store", "repair", *arguments],
-                input=answer,
-                env={"DATA_DIR": str(self.directory)},
-            )
-        finally:  # the command configures the log of this process
-            root.setLevel(level)
-            root.handlers[:] = handlers
-        return done.exit_code, done.output
-
-    def kept(self) -> list[Path]:
-        return sorted((self.directory / "damaged").glob("*"))
 
 
 def client_of(url: str) -> redis.Redis:
@@ -302,6 +263,98 @@ def test_repair_keeps_a_base_file_in_the_old_format(
     assert old_format.transactions() == BEFORE
 
 
+def remove_the_multi(path: Path) -> None:
+    """Remove a MULTI in the second half of a file, and no other byte."""
+    alter(rb"\*1\r\n\$5\r\nMULTI\r\n", b"")(path)
+
+
+def remove_the_exec(path: Path) -> None:
+    alter(rb"\*1\r\n\$4\r\nEXEC\r\n", b"")(path)
+
+
+def damage_twice(path: Path) -> None:
+    overwrite_the_middle(path)
+    alter(rb"EXEC", b"EX\0C")(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [
+        (overwrite_the_middle, range(BEFORE - 4, BEFORE - 1)),
+        (alter(rb"\$50\r\n", b"$5000000\r\n"), range(BEFORE - 1, BEFORE)),
+        (alter(rb"\*3", b"*2"), range(BEFORE - 1, BEFORE)),
+        (alter(rb"SET", b"SXT"), range(BEFORE - 1, BEFORE)),
+        (remove_the_multi, range(BEFORE - 1, BEFORE)),
+        (remove_the_exec, range(BEFORE - 1, BEFORE)),
+        (damage_twice, range(BEFORE - 6, BEFORE - 2)),
+        (append(bytes(500)), range(BEFORE, BEFORE + 1)),
+    ],
+)
+def test_repair_with_skip_keeps_each_whole_transaction(
+    fresh: Store, damage: Damage, left: range
+) -> None:
+    path = fresh.file("1.incr.aof")
+    damage(path)
+    before = path.read_bytes()
+    code, said = fresh.repair("--skip", "--yes")
+    assert (code, "the store starts" in said) == (0, True), said
+    skipped = [(int(it[1]), int(it[2])) for it in re.finditer(r"bytes (\d+) to (\d+) of", said)]
+    at, rest = 0, b""
+    for start, end in skipped:
+        rest, at = rest + before[at:start], end
+    assert path.read_bytes() == rest + before[at:]
+    assert fresh.kept()[0].read_bytes() == before
+    count = fresh.transactions()
+    assert count in left
+    commands = re.search(r"(\d+) commands stay, (\d+) of them behind damage", said)
+    assert commands
+    assert int(commands[1]) == 2 * count + 1  # with the SELECT at the file's start
+
+
+def split(store: Store, at: int) -> None:
+    """Let a second file continue the first one, from a transaction on."""
+    first, second = store.file("1.incr.aof"), store.file("2.incr.aof")
+    data = first.read_bytes()
+    border = data.index(b"*1\r\n$5\r\nMULTI", at)
+    first.write_bytes(data[:border])
+    second.write_bytes(data[border:])
+    with store.file("manifest").open("ab") as manifest:
+        manifest.write(f"file {second.name} seq 2 type i\n".encode())
+    known.forget(store.directory)
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"),
+    [(overwrite_the_middle, range(94, 99)), (Path.unlink, range(45, 55)), (halve, range(70, 80))],
+)
+def test_repair_with_skip_keeps_newer_files(fresh: Store, damage: Damage, left: range) -> None:
+    split(fresh, fresh.file("1.incr.aof").stat().st_size // 2)
+    assert fresh.transactions() == BEFORE
+    damage(fresh.file("1.incr.aof"))
+    newer = fresh.file("2.incr.aof").read_bytes()
+    code, said = fresh.repair("--skip", "--yes")
+    assert (code, "left out" in said) == (0, False), said
+    assert fresh.file("2.incr.aof").read_bytes().startswith(newer)
+    assert fresh.transactions() in left
+
+
+def test_repair_names_the_option_that_keeps_what_follows(fresh: Store) -> None:
+    overwrite_the_middle(fresh.file("1.incr.aof"))
+    before = fresh.file("1.incr.aof").read_bytes()
+    code, said = fresh.repair(answer="n\n")
+    assert (code, "`liveblog store repair --skip`" in said) == (1, True)
+    assert fresh.repair("--skip", answer="n\n")[0] == 1
+    assert fresh.file("1.incr.aof").read_bytes() == before
+
+
+def test_start_is_refused_until_an_interrupted_repair_is_repeated(fresh: Store) -> None:
+    directory.note_repair(fresh.directory, ["council"])
+    with pytest.raises(UnusableStore, match=r"interrupted; run `liveblog store repair` again"):
+        fresh.transactions()
+    assert fresh.repair()[0] == 0
+    assert fresh.transactions() == BEFORE
+
+
 def test_repair_changes_nothing_unless_the_answer_is_yes(fresh: Store) -> None:
     fresh.file("manifest").unlink()
     before = {path: path.read_bytes() for path in fresh.file("").parent.iterdir()}
@@ -370,7 +423,9 @@ def test_files_are_private_and_the_log_warns_when_the_directory_is_open(
     assert {name for name, mode in modes.items() if mode} == set()
     assert {"store.log", "store.lock", "appendonlydir", "appendonly.aof.2.base.aof"} <= set(modes)
     assert stat.S_IMODE(fresh.directory.stat().st_mode) == 0o755
-    assert f"DATA_DIR {fresh.directory}: other users may read or enter it (mode 755)" in caplog.text
+    assert (
+        f"DATA_DIR {fresh.directory}: other users may read and enter it (mode 755)" in caplog.text
+    )
 
 
 def test_nothing_is_cut_when_no_copy_can_be_kept(

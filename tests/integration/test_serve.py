@@ -200,14 +200,19 @@ def test_server_under_nohup_stays_when_its_terminal_closes(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_server_leaves_no_process_and_can_restart_when_it_is_killed(
-    tmp_path: Path, workers: str
+    tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     with serving(tmp_path, "--workers", workers) as server:
         command(tmp_path, "token", "create", "wire")
         family, port = server.family(), server.address.rpartition(":")[2]
         server.process.kill()
         until_gone(family)
+    assert len([*temporary.glob("liveblog-metrics-*")]) == int(workers) - 1
     with serving(tmp_path, port=port):
+        assert [*temporary.iterdir()] == []
         assert command(tmp_path, "token", "list").startswith("wire ")
 
 

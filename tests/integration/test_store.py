@@ -92,6 +92,13 @@ def test_data_directory_may_have_any_name(tmp_path: Path, binary: Path, name: st
         assert not socket.exists()
 
 
+def test_store_replaces_what_has_the_name_of_its_socket(tmp_path: Path, binary: Path) -> None:
+    for put in (Path.touch, os.mkfifo, lambda path: path.symlink_to(path.parent)):
+        put(tmp_path / "store.sock")
+        with store.own(tmp_path, binary=binary) as url:
+            write(url, "key", "value")
+
+
 def test_socket_outside_its_directory_is_removed_after_a_killed_owner(
     tmp_path: Path, binary: Path
 ) -> None:

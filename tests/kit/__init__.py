@@ -22,6 +22,7 @@ Real servers and stores (tests/integration):
 - `servers`: servers as child processes; `processes`: pids of a server's workers and store
 - `counting`: a worker without readers, for tests of metrics
 - `stores`: Valkey or Redis as the store; `clusters`: clusters and sentinels
+- `directories`: data directories of embedded stores, and their repair
 - `contents`: all keys and values of a store; `conditions`: what a store can suffer, and its cure;
   `people`: a clock and cheap hashes for accounts
 - `bulk`: thousands of blogs, copied within the store; `crowd`: a reader on each, in another process
