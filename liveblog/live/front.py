@@ -1,7 +1,7 @@
 """The first protocol of every connection of `liveblog serve`: recognises readers' streams.
 
-uvicorn makes a `Front` for every connection (its setting `http=`). A `Front`
-recognises a reader's stream by its first bytes, and gives the connection to a
+uvicorn makes a `Front` for every connection (its setting `http=`), or a `TlsFront` (live/tls.py). A
+`Front` recognises a reader's stream by its first bytes, and gives the connection to a
 `SocketReader` or an `EventReader`. Every other connection goes to `Http` (live/connections.py).
 
 Rules: counts and refuses through `DirectTransport` (live/direct.py), which has the limits.
@@ -39,7 +39,10 @@ class Front(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
         self._transport = transport
-        self._direct.enter(self, transport)
+        if self._direct.enter(transport):
+            self._direct.heads.note(self)
+        else:
+            self._direct.refuse(FULL, self, transport)
 
     def data_received(self, data: bytes) -> None:
         self._data = self._data + data if self._data else data
