@@ -82,7 +82,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
                 async with worker.running(*parts):
                     if worker.replaces_another:
                         await first_contact(lambda: hub.store_seen)
-                    yield {"direct": direct}  # uvicorn passes this to live/connections.py
+                    yield {"direct": direct}  # uvicorn passes this to live/front.py
             finally:
                 await hub.close()
                 await nodes.aclose()

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from ssl import SSLContext
 from typing import Any, Final
 
 import uvicorn
@@ -32,6 +33,8 @@ BACKLOG: Final = 4_096
 # descriptor in each turn of the event loop. With one descriptor, many readers that reconnect at
 # once would need one turn each.
 ACCEPTS: Final = 16
+FRONT: Final = "liveblog.live.front:Front"  # the protocol of each new connection
+TLS_FRONT: Final = "liveblog.live.tls:TlsFront"
 TERMINAL: Final = (
     signal.SIGINT,
     signal.SIGHUP,
@@ -42,9 +45,26 @@ STARTUP_FAILURE: Final = uvicorn.config.STARTUP_FAILURE
 log = logging.getLogger(__name__)
 
 
+class _Config(uvicorn.Config):
+    """uvicorn's configuration, for a server that accepts plain connections.
+
+    live/tls.py counts each connection, and then starts TLS.
+    """
+
+    def load(self) -> None:
+        super().load()
+        if self.ssl:
+            self._start_tls_later(self.ssl)
+
+    def _start_tls_later(self, context: SSLContext) -> None:
+        front: Any = self.http_protocol_class  # TlsFront; its first parameter is the context
+        self.http_protocol_class = partial(front, context)  # type: ignore[assignment]  # not a type
+        self.ssl = None
+
+
 def config_of(chosen: Settings) -> uvicorn.Config:
     """Return uvicorn's configuration, without an application."""
-    return uvicorn.Config("", **options(chosen))  # `attach` sets the application
+    return _Config("", **options(chosen))  # `attach` sets the application
 
 
 def options(chosen: Settings) -> dict[str, Any]:
@@ -55,8 +75,8 @@ def options(chosen: Settings) -> dict[str, Any]:
         "port": chosen.port,
         "workers": chosen.web_concurrency,
         "loop": "auto",
-        "http": "liveblog.live.connections:Front",
-        "ws": "liveblog.live.connections:SocketReader",
+        "http": TLS_FRONT if chosen.tls_cert else FRONT,
+        "ws": "liveblog.live.websocket:SocketReader",
         "ssl_certfile": chosen.tls_cert or None,
         "ssl_keyfile": chosen.tls_key or None,
         "lifespan": "on",

@@ -1,10 +1,8 @@
-"""The connections of `liveblog serve`: readers' streams, and HTTP requests for uvicorn.
+"""The HTTP connections of `liveblog serve`: uvicorn's HTTP protocol with more limits.
 
-uvicorn makes a `Front` for every connection (its setting `http=`). A `Front` recognises a reader's
-stream by its first bytes, and gives the connection to a `SocketReader` or an `EventReader`. Every
-other connection goes to `Http`, uvicorn's HTTP protocol with more limits. A browser or balancer may
-request a stream later on such a connection: then `Http` gives the connection to one of these
-readers, too.
+`Front` (live/front.py) gives each connection whose first request is not for a stream to `Http`. A
+browser or balancer may request a stream later on such a connection: then `Http` gives the
+connection to a `SocketReader` or an `EventReader`.
 
 Rules: translates the callbacks of the HTTP parser into the events of live/exchange.py, and carries
 out the decisions of that module. Uses private names of uvicorn, so pyproject.toml limits the
@@ -39,7 +37,6 @@ from liveblog.live.exchange import (
 from liveblog.live.flow import Flow
 from liveblog.live.head import (
     EVENTS,
-    HEAD_BYTES_MAX,
     INVALID,
     OTHER,
     STREAM_START,
@@ -48,11 +45,9 @@ from liveblog.live.head import (
     Fault,
     Kind,
     fault_of,
-    head_bytes,
     kind_of,
     write_head,
 )
-from liveblog.live.plain import FULL, is_for_operators
 from liveblog.live.websocket import SocketReader
 
 if TYPE_CHECKING:
@@ -60,7 +55,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
     from uvicorn.server import ServerState
 
-__all__ = ["Front", "Http", "SocketReader"]  # uvicorn imports `Front` and `SocketReader`
+__all__ = ["READERS", "TOO_LATE", "Http", "hand_over"]
 
 TOO_LATE: Final = Fault(408, f"The request head was not complete within {HEAD_S:g} s.")
 
@@ -70,80 +65,11 @@ READERS: Final[Mapping[Kind, type[DirectReader]]] = {
 }
 
 
-def _hand_over(transport: asyncio.Transport, protocol: "DirectReader | Http", data: bytes) -> None:
+def hand_over(transport: asyncio.Transport, protocol: "DirectReader | Http", data: bytes) -> None:
+    """Let another protocol take a connection, with the bytes that came before."""
     protocol.connection_made(transport)
     transport.set_protocol(protocol)
     protocol.data_received(data)
-
-
-class Front(asyncio.Protocol):
-    """Collects the first bytes of a connection, then passes it to the protocol for its request."""
-
-    __slots__ = ("_data", "_direct", "_parts", "_transport")
-
-    def __init__(
-        self,
-        config: "Config",
-        server_state: "ServerState",
-        app_state: AppState,
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        self._parts = config, server_state, app_state
-        self._direct = app_state["direct"]
-        self._data = b""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
-        self._transport = transport
-        self._direct.enter(self, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._data = self._data + data if self._data else data
-        kind = kind_of(self._data)
-        if len(self._data) > HEAD_BYTES_MAX and head_bytes(self._data) > HEAD_BYTES_MAX:
-            self._refuse(TOO_LONG)
-        elif kind and self._has_place(kind):
-            self._direct.heads.forget(self)
-            protocol = READERS.get(kind, Http)(*self._parts)
-            _hand_over(self._transport, protocol, self._data)
-
-    def _has_place(self, kind: Kind) -> bool:
-        """Return False while the request line of a connection over a limit may still come.
-
-        Refuse the connection when no limit leaves a place for its request. The door refuses
-        streams, so that their readers get a close code.
-        """
-        why = self._direct.plain.over.get(self._transport)
-        if why is None or kind is not OTHER:
-            return True
-        if b"\r\n" not in self._data:
-            return False
-        if why == FULL and is_for_operators(self._data):
-            return True
-        self._direct.heads.forget(self)
-        self._direct.refuse(why, self, self._transport)
-        return False
-
-    def head_is_late(self) -> None:
-        """Answer 408 to an incomplete head; close a connection on which no bytes have come.
-
-        Browsers open such connections in advance.
-        """
-        if self._data:
-            self._refuse(TOO_LATE)
-        else:
-            self._transport.close()
-
-    def _refuse(self, fault: Fault) -> None:
-        self._direct.heads.forget(self)
-        self._direct.close_with(rfc6455.refusal(*fault), self, self._transport)
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._direct.heads.forget(self)
-        self._direct.closing.forget(self)
-        self._direct.plain.leave(self._transport)
 
 
 class Http(HttpToolsProtocol):
@@ -268,7 +194,7 @@ class Http(HttpToolsProtocol):
     def _become(self, reader: type[DirectReader], data: bytes) -> None:
         self.connections.discard(self)
         self._forget()
-        _hand_over(self.transport, reader(*self._parts), data)
+        hand_over(self.transport, reader(*self._parts), data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads a bool; uvicorn declares None
         """Return whether the connection stays open for pending answers after the client's EOF.

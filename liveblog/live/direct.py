@@ -47,8 +47,9 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-# The time limit for a request head starts when the client connects. `Http` (live/connections.py)
-# starts the limit again with the first bytes of each head.
+HANDSHAKE_S: Final = 5.0  # time limit for a TLS handshake, from the accept of the connection
+# The time limit for a request head starts when the client connects, by TLS after its handshake.
+# `Http` (live/connections.py) starts the limit again with the first bytes of each head.
 HEAD_S: Final = 5.0
 BODY_S: Final = 60.0  # time limit for a request body, from the end of its head
 CLOSING_S: Final = 5.0  # time for a client to read the last bytes and to answer a close frame
@@ -100,6 +101,7 @@ class DirectTransport:
     plain: PlainConnections = field(default_factory=PlainConnections)
 
     def __post_init__(self) -> None:
+        self.handshakes = Deadlines[Connection](HANDSHAKE_S, self.clock)
         self.heads = Deadlines[HeadConnection](HEAD_S, self.clock)
         self.bodies = Deadlines[Connection](BODY_S, self.clock)
         self.closing = Deadlines[Connection](CLOSING_S, self.clock)
@@ -116,7 +118,7 @@ class DirectTransport:
             await asyncio.sleep(SWEEP_S)
             for late in self.heads.passed():
                 late.head_is_late()
-            for deadlines in (self.bodies, self.closing, self.undrained):
+            for deadlines in (self.handshakes, self.bodies, self.closing, self.undrained):
                 for connection in deadlines.passed():
                     connection.abort()
             if self.plain.is_short(self.door.count):
@@ -145,14 +147,15 @@ class DirectTransport:
 
     # -- new connections
 
-    def enter(self, connection: HeadConnection, transport: asyncio.Transport) -> None:
-        """Count a new connection; with too many, close another one, restrict it, or refuse it."""
+    def enter(self, transport: asyncio.Transport) -> bool:
+        """Count a new connection; with too many, close another one, or restrict this one.
+
+        Return False when the caller must refuse the connection.
+        """
         plain = self.plain
         address = self._counted(transport) if plain.limits.per_address_max else ""
-        if not plain.enter(transport, address, self.door.count) or self._makes_room(transport):
-            self.heads.note(connection)
-        else:
-            self.refuse(FULL, connection, transport)
+        is_over = plain.enter(transport, address, self.door.count)
+        return not is_over or self._makes_room(transport)
 
     def _makes_room(self, transport: asyncio.Transport) -> bool:
         """Close idle connections or a slow one. Return False when a new one has no place at all.
@@ -172,6 +175,7 @@ class DirectTransport:
         """Close the connection that has been slow the longest. Return False when none is slow."""
         for why, deadlines, slow_s in (
             ("closing", self.closing, 0 if is_full else CLOSING_SHORT_S),
+            ("handshake", self.handshakes, 0 if is_full else HEADLESS_S),
             ("waiting", self.heads, 0 if is_full else HEADLESS_S),
             ("slow", self.undrained, SLOW_S),
             ("slow", self.bodies, SLOW_S),

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 # Plain connections of a worker, unless LIVEBLOG_CONNECTIONS_MAX is set. An idle one takes 8 KB, so
 # this many take 80 MB. More clients than this only lose idle connections, and connect again.
 PLAIN_MAX: Final = 10_000
-# When descriptors run short, a connection without a request head loses its place after this time. A
-# client sends its head one round trip after it has connected.
+# When descriptors run short, a connection without a request head, or with an unfinished TLS
+# handshake, loses its place after this time. A client is one round trip away from the next step.
 HEADLESS_S: Final = 1.0
 # Likewise a connection that has not sent its body, or not read its answer, after this time.
 SLOW_S: Final = 10.0
@@ -45,12 +45,16 @@ OPERATORS: Final = re.compile(
 
 # The reasons by which connections are counted: refused, and closed before their time.
 REFUSED: Final = (FULL, ADDRESS)
-CLOSED: Final = ("idle", "waiting", "closing", "slow", "unread", "arrived", "pipelined")
+CLOSED: Final = (
+    *("idle", "handshake", "waiting", "closing", "slow"),
+    *("unread", "arrived", "pipelined"),
+)
 _SAID: Final[Mapping[str, str]] = {
     FULL: "refused: {room} places for connections that are not streams were taken; {cure}",
     ADDRESS: "refused: more than LIVEBLOG_CONNECTIONS_PER_ADDRESS_MAX ({per_address}) from one"
     " address",
     "idle": "closed as idle, the longest idle first: {room} places were taken; {cure}",
+    "handshake": "closed during the TLS handshake: {room} places were taken; {cure}",
     "waiting": "closed without a request: {room} places were taken; {cure}",
     "closing": "cut off after their last answer: {room} places were taken; {cure}",
     "slow": "closed as slow with a body or an answer: {room} places were taken; {cure}",
@@ -107,6 +111,12 @@ class PlainConnections:
                 self.over[transport] = ADDRESS
         count = len(self.open)
         return count > self._plain_max or count + readers > self._files_max
+
+    def rename(self, before: Transport, after: Transport) -> None:
+        """Count a connection by another transport from now on: the one inside its TLS."""
+        self.open[after] = self.open.pop(before)
+        if before in self.over:
+            self.over[after] = self.over.pop(before)
 
     def leave(self, transport: Transport) -> None:
         """Forget a connection that is closed, or that the door counts from now on."""

@@ -1,6 +1,6 @@
 """The portable transport: WebSocket, Server-Sent Events and `changes` on any ASGI server.
 
-This transport also works in Starlette's TestClient. Under `liveblog serve`, live/connections.py
+This transport also works in Starlette's TestClient. Under `liveblog serve`, live/front.py
 handles streams before they reach these endpoints. live/door.py accepts or refuses readers, the hub
 decides which frames a reader gets. A portable reader has one task and no queue. At most one frame
 is pending, and the reader counts as behind until the server has sent this frame.

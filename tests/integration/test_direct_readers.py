@@ -18,7 +18,7 @@ from kit.direct import DIRECT, direct_server, reading
 from kit.proxies import certificate as certificate_in
 from kit.raw import UPGRADE, Wire, masked, request, wire
 from kit.readers import Target, changes, events, websocket
-from kit.servers import COMMANDS, Editor, Server, serving
+from kit.servers import COMMANDS, Editor, Server, serving, tls_settings
 from kit.waiting import until
 
 from liveblog.live import direct
@@ -345,8 +345,7 @@ async def test_streams_and_pages_work_when_the_worker_serves_tls(
         tmp_path / "log",
         command=COMMANDS[loop],
         REDIS_URL=site.store_url,
-        LIVEBLOG_TLS_CERT=str(certificate / "cert"),
-        LIVEBLOG_TLS_KEY=str(certificate / "key"),
+        **tls_settings(certificate),
     ) as server:
         path = f"/blogs/{blog['slug']}/live?since={blog['position']}"
         origin = f"Origin: {server.url}\r\n".replace(server.url, "https://127.0.0.1")

@@ -14,11 +14,12 @@ from kit.sources import SLUG, FakeStore, Past, make_hub
 from kit.waiting import until
 
 from liveblog.live import direct
-from liveblog.live.connections import Front, SocketReader
 from liveblog.live.deadlines import Deadlines
 from liveblog.live.direct import DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.frame import Frame
+from liveblog.live.front import Front
+from liveblog.live.websocket import SocketReader
 
 PAGE_BYTES = 16 * 1024 * 1024
 

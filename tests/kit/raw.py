@@ -20,6 +20,16 @@ def request(path: str, headers: str = "", method: str = "GET") -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode()
 
 
+def client_hello() -> bytes:
+    """Return the first bytes of a client's TLS handshake."""
+    sent = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made = context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="live.test")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        made.do_handshake()
+    return sent.read()
+
+
 def masked(first: int, payload: bytes = b"", key: bytes = b"mask") -> bytes:
     """Return a WebSocket frame as a client sends it; `payload` has at most 125 bytes."""
     body = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload))

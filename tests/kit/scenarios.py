@@ -22,9 +22,9 @@ from kit.virtual import in_virtual_time
 from liveblog import origin
 from liveblog.forwarded import Proxies
 from liveblog.live import direct
-from liveblog.live.connections import Front
 from liveblog.live.direct import CLOSING_S, HEAD_S, RECEIVED_BYTES_MAX, SWEEP_S, DirectTransport
 from liveblog.live.door import Door
+from liveblog.live.front import Front
 from liveblog.live.plain import ConnectionLimits, PlainConnections
 
 LIVE: Final = f"/blogs/{SLUG}/live"

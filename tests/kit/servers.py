@@ -229,6 +229,14 @@ class Server:
             yield Editor(client)
 
 
+def tls_settings(directory: Path) -> dict[str, str]:
+    """Return the settings of a server with the certificate in a directory (kit/proxies.py)."""
+    return {
+        "LIVEBLOG_TLS_CERT": str(directory / "cert"),
+        "LIVEBLOG_TLS_KEY": str(directory / "key"),
+    }
+
+
 @contextlib.contextmanager
 def serving(
     log: Path,

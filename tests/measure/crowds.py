@@ -6,15 +6,17 @@ each on a new connection) measure times before a crowd comes and while the crowd
 - idle: 1,000 kept-alive connections that asked once each; the server closes some of them
 - slow: 600 connections that send a sign-in body slowly; half announce 1 MiB, half send chunks
 - unread: 150 connections that ask for 300 pages each and read nothing
+- handshakes: 1,000 connections to a server with TLS; a half sends nothing, a half half a ClientHello
 
 A client that was refused, or whose request was cut off, connects again after a random time in AGAIN_S. Times and memory may grow by half
-and by a fifth. NOISE_MS is added to the times, since a probe takes 1 to 5 ms on an idle server.
+and by a fifth; each TLS connection may take TLS_MB. NOISE_MS is added to the times, since a probe takes 1 to 5 ms on an idle server.
 """
 
 import asyncio
 import contextlib
 import random
 import resource
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,8 +25,9 @@ from pathlib import Path
 from typing import Final
 
 from kit.figure import Figure
-from kit.raw import request
-from kit.servers import COMMAND, Server, serving
+from kit.proxies import certificate
+from kit.raw import client_hello, request
+from kit.servers import COMMAND, TRUSTING, Server, serving, tls_settings
 
 FILES: Final = 1_024
 LIMITED: Final = ("sh", "-c", f'ulimit -n {FILES} && exec "$0" "$@"', *COMMAND)
@@ -35,6 +38,8 @@ PAUSE_S: Final = 1.0
 AGAIN_S: Final = 2.0, 6.0  # before a refused client connects again; the server says Retry-After: 2
 SPREAD_S: Final = 5.0  # the clients of a crowd connect over this time, not in one instant
 ENTRIES: Final = 30
+HELLO: Final = client_hello()
+TLS_MB: Final = 0.08  # memory of a TLS connection: OpenSSL's state, and the event loop's buffers
 
 Crowd = Callable[["Place"], Awaitable[None]]
 
@@ -54,13 +59,16 @@ class Place:
             "health": request("/healthz", "Connection: close\r\n"),
         }
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.server.port)
+    async def connect(
+        self, context: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.server.port, ssl=context)
 
     async def probe(self, name: str) -> float:
         """Return the milliseconds of one request on a new connection."""
         started = time.perf_counter()
-        reader, writer = await self.connect()
+        is_tls = self.server.url.startswith("https:")
+        reader, writer = await self.connect(TRUSTING if is_tls else None)
         writer.write(self.asks[name])
         answer = await reader.read()
         writer.close()
@@ -145,6 +153,21 @@ async def _unread(place: Place) -> None:
             await asyncio.sleep(PAUSE_S)
 
 
+async def _unfinished(place: Place, first: bytes) -> None:
+    reader, writer = await place.connect()
+    with contextlib.closing(writer):
+        writer.write(first)
+        await reader.read()
+
+
+async def _silent(place: Place) -> None:
+    await _unfinished(place, b"")
+
+
+async def _half_hello(place: Place) -> None:
+    await _unfinished(place, HELLO[: len(HELLO) // 2])
+
+
 @contextlib.asynccontextmanager
 async def crowd(place: Place, count: int, *kinds: Crowd) -> AsyncIterator[None]:
     """Keep `count` clients connected during the block, of each kind as many."""
@@ -166,13 +189,14 @@ async def crowd(place: Place, count: int, *kinds: Crowd) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def limited_server() -> AsyncIterator[Place]:
+async def limited_server(*, is_tls: bool) -> AsyncIterator[Place]:
     """Yield a server that may open FILES files, with a blog of ENTRIES entries, warmed up."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the crowds are in this process
     with tempfile.TemporaryDirectory() as directory:
         log, data = Path(directory) / "log", str(Path(directory) / "data")
-        with serving(log, command=LIMITED, DATA_DIR=data) as server:
+        tls = tls_settings(certificate(Path(directory))) if is_tls else {}
+        with serving(log, command=LIMITED, DATA_DIR=data, **tls) as server:
             async with server.editor() as editor:
                 blog = await editor.blog()
                 await editor.publish_many(blog["slug"], ENTRIES)
@@ -183,7 +207,7 @@ async def limited_server() -> AsyncIterator[Place]:
 
 async def beside(name: str, count: int, *kinds: Crowd) -> AsyncIterator[Figure]:
     """Measure the probes and the memory before a crowd and beside it."""
-    async with limited_server() as place:
+    async with limited_server(is_tls=_silent in kinds) as place:
         before, rss = await place.times(), place.rss_mb()
         top = asyncio.create_task(place.top_rss_mb())
         async with crowd(place, count, *kinds):
@@ -192,15 +216,19 @@ async def beside(name: str, count: int, *kinds: Crowd) -> AsyncIterator[Figure]:
         for what, time_ms in before.items():
             must = time_ms * 1.5 + NOISE_MS
             yield Figure(f"{what} beside {count:,} {name}, p99", must, during[what], " ms")
-        yield Figure(f"memory beside {count:,} {name}", rss * 1.2, await top, " MB")
+        must = rss + TLS_MB * count if _silent in kinds else rss * 1.2
+        yield Figure(f"memory beside {count:,} {name}", must, await top, " MB")
 
 
-async def figures(idle: int = 1_000, slow: int = 600, unread: int = 150) -> AsyncIterator[Figure]:
+async def figures(
+    idle: int = 1_000, slow: int = 600, unread: int = 150, handshakes: int = 1_000
+) -> AsyncIterator[Figure]:
     """Measure each crowd beside a server of its own."""
     crowds: dict[str, tuple[int, *tuple[Crowd, ...]]] = {
         "idle connections": (idle, _idle),
         "slow sign-in bodies": (slow, _slow_announced, _slow_chunks),
         "connections with 300 unread answers": (unread, _unread),
+        "unfinished TLS handshakes": (handshakes, _silent, _half_hello),
     }
     for name, (count, *kinds) in crowds.items():
         async for figure in beside(name, count, *kinds):

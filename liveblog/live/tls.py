@@ -1,0 +1,100 @@
+"""Connections of `liveblog serve` by TLS, counted from their accept on.
+
+An event loop with `ssl=` shows a connection to its protocol after the handshake. Until then no
+limit would count the connection, and clients that never finish a handshake would take all
+descriptors. So the server accepts plain connections, and `TlsFront` counts each one before it
+starts TLS. After the handshake a `TlsFront` is a `Front`.
+
+Rules: only for TLS; a plain connection never passes through this module.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any
+
+from liveblog.live.direct import HANDSHAKE_S, AppState
+from liveblog.live.front import Front
+from liveblog.live.plain import FULL
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+__all__ = ["TlsFront"]
+
+
+class TlsFront(Front):
+    """Counts a connection, performs its TLS handshake, then collects the first bytes inside TLS."""
+
+    __slots__ = ("_context", "_handshake")
+
+    def __init__(
+        self,
+        context: SSLContext,
+        config: "Config",
+        server_state: "ServerState",
+        app_state: AppState,
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._context = context
+        self._handshake: Coroutine[Any, Any, asyncio.Transport | None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # loops pass a Transport; the base class's type is wider
+        self._transport = transport
+        if self._direct.enter(transport):
+            self._direct.handshakes.note(self)
+            self._start_tls(transport)
+        else:
+            self._direct.plain.refused[FULL] += 1
+            transport.abort()  # an answer would need a handshake first
+
+    def _start_tls(self, transport: asyncio.Transport) -> None:
+        """Start the handshake in this turn of the event loop.
+
+        A task would start in the next turn, when the client's first bytes may have come already.
+        Tasks that start at once need Python 3.12. So this class runs the coroutine: `start_tls`
+        waits once, for the end of the handshake.
+        """
+        loop = asyncio.get_running_loop()
+        self._handshake = loop.start_tls(
+            transport, self, self._context, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
+        )
+        self._handshake.send(None).add_done_callback(self._handshake_ended)
+
+    def _handshake_ended(self, _: "asyncio.Future[None]") -> None:
+        secure = self._result()
+        if secure is None or secure.is_closing():
+            self._transport.abort()
+            self.connection_lost(None)  # loops do not call this for an unfinished handshake
+            return
+        direct = self._direct
+        direct.plain.rename(self._transport, secure)
+        direct.handshakes.forget(self)
+        direct.heads.note(self)
+        self._transport = secure
+        if self._data:
+            super().data_received(b"")
+
+    def _result(self) -> asyncio.Transport | None:
+        """Return the transport inside TLS; None when the handshake failed."""
+        handshake, self._handshake = self._handshake, None
+        assert handshake is not None
+        try:
+            handshake.send(None)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # the coroutine's result
+        except OSError:  # the client speaks no TLS, or has left
+            return None
+        raise AssertionError("start_tls waits more than once")
+
+    def data_received(self, data: bytes) -> None:
+        if self._handshake:  # asyncio passes the first bytes on before the handshake's callback
+            self._data += data
+        else:
+            super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._direct.handshakes.forget(self)
+        super().connection_lost(exc)
