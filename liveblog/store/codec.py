@@ -15,6 +15,7 @@ import msgspec
 from liveblog.blog.model import (
     BLOG_ID,
     COUNT_MAX,
+    PUBLISHED,
     STAMPED,
     Blog,
     DamagedEntry,
@@ -132,6 +133,7 @@ def decode_published(
         and entry.id == id
         and entry.offset is not None
         and entry.order is not None
+        and entry.status in PUBLISHED
         and offset in (None, entry.offset)
         and order in (None, entry.order)
     ):

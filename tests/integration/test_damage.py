@@ -210,6 +210,8 @@ ENTRY_DAMAGES: dict[str, Damage] = {
     "another offset": entry_is(offset=1),
     "an offset too large": entry_is(offset=10**12),
     "another order": entry_is(order=1),
+    "published and a draft": entry_is(status="draft"),
+    "published and scheduled": entry_is(status="scheduled"),
     "missing": command("HDEL", "KEY:entries", "ID"),
     "missing from the index by change": command("ZREM", "KEY:changed", "ID"),
     "listed at infinity": command("ZADD", "KEY:order", "inf", "ID"),
