@@ -8,7 +8,8 @@ Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
 
 import hashlib
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 
@@ -18,6 +19,8 @@ from liveblog.blog.model import (
     PUBLISHED,
     STAMPED,
     Blog,
+    BlogStatus,
+    DamagedBlog,
     DamagedEntry,
     Entry,
     Position,
@@ -72,14 +75,15 @@ class StoredEntry(NamedTuple):
 
 
 class StoredBlog(NamedTuple):
-    """A blog as the store has it, at its position.
+    """A blog as the store has it, at its position; a DamagedBlog when its header does not decode.
 
-    `raw` is the stored JSON of the blog's header: its title, status, summary and settings.
+    `raw` is the stored JSON of the blog's header: its title, status, summary and settings. None:
+    the store has no header.
     """
 
     blog: Blog
     position: Position
-    raw: bytes
+    raw: bytes | None
 
 
 # -- records
@@ -118,6 +122,18 @@ def decode_stored_blog(
         return StoredBlog(decode_blog(header), decode_position(epoch, offset, check), header)
     except DECODE_ERRORS as error:
         return Damage(why_damaged(error))
+
+
+def damaged_blog(slug: str, fields: Sequence[bytes | None], status: bytes | None) -> StoredBlog:
+    """Return a blog whose header is damaged, from the fields of its hash.
+
+    Raises one of DECODE_ERRORS when its position does not decode, either.
+    """
+    epoch, offset, check, header = fields
+    statuses: tuple[BlogStatus, ...] = get_args(BlogStatus)
+    known = next((it for it in statuses if it.encode() == status), statuses[0])
+    position = decode_position(epoch or b"", offset or b"", check or b"")
+    return StoredBlog(DamagedBlog(slug=slug, title=slug, status=known), position, header)
 
 
 def decode_published(

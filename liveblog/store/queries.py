@@ -75,8 +75,14 @@ def _meaning_of(error: ResponseError, about: object) -> StoreDown:
         log.error("the store refused a command about %.100s: %s", about, error)
     if any(it in str(error) for it in _OF_DAMAGE):
         named = _KEY.search(str(error))
-        return Damaged(f"{f'The key {named[0]}' if named else 'A key'} in the store is damaged.")
+        return damaged_key(named[0] if named else "")
     return StoreDown(str(error))
+
+
+def damaged_key(name: str) -> Damaged:
+    """Return the error for a key that nobody can rebuild; "" when the name is unknown."""
+    at = f"The key {name}" if name else "A key"
+    return Damaged(f"{at} in the store is damaged. Remove it (DEL), or restore it from a backup.")
 
 
 def queries_store(
