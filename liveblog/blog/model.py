@@ -88,6 +88,13 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"{self.timezone[:100]!r} is not a time zone of the IANA database")
 
 
+class DamagedBlog(Blog, frozen=True, kw_only=True):
+    """Stands for a blog whose header in the store does not decode.
+
+    Only its slug and its status are known; the title is the slug. An editor can write a new header.
+    """
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry's current revision, as stored; a tombstone (no text) if `deleted` is True."""
 

@@ -143,14 +143,14 @@ class _Path:
 
 async def _blogs(call: Call) -> Response:
     query = call.request.query_params
-    found, following = await call.publishing.blogs(
+    page = await call.publishing.blogs(
         call.caller,
         before=query.get("before") or None,
         limit=_limit(query.get("limit") or str(BLOGS_MAX), BLOGS_MAX),
         search=BlogSearch(query.get("q") or "", query.get("status") or ""),
     )
-    blogs = [blog_json(at.blog, at.position, call.site) for at in found]
-    return _json({"blogs": blogs, "next": following})
+    blogs = [blog_json(at.blog, at.position, call.site) for at in page.blogs]
+    return _json({"blogs": blogs, "next": page.next, "damaged": page.damaged})
 
 
 async def _create_blog(call: Call) -> Response:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from liveblog.blog.model import Blog, Caller, Entry, is_entry_id
+from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry, is_entry_id
 from liveblog.blog.problem import Problem
 from liveblog.editors import forms
 from liveblog.editors.bodies import AllBodies
@@ -49,6 +50,21 @@ NOTICES: Final = {
     "unaltered": "No changes.",
     "ended": "Coverage has ended.",
     "reopened": "Blog re-opened.",
+}
+
+# The desk's line for each key of the store that was rebuilt lately (store/rebuilding.py).
+_FROM_ENTRIES: Final = "It was built again from the entries."
+REBUILT: Final = {
+    "blog": "blog: a new numbering began. Readers loaded the page again.",
+    "chain": "chain: a new numbering began. Readers loaded the page again.",
+    "entries": "entries: the published texts are lost. Each entry is named as damaged.",
+    "drafts": "drafts: the unpublished texts are lost.",
+    "changed": f"changed: {_FROM_ENTRIES}",
+    "order": f"order: {_FROM_ENTRIES}",
+    "marked": f"marked: {_FROM_ENTRIES}",
+    "due": "due: it was built again from the scheduled entries.",
+    "bin": "bin: deleted drafts can still be restored by their ids.",
+    "rebuilt": "rebuilt: the list of repairs before this one is lost.",
 }
 
 _RANK: Final = {"submitted": 0, "scheduled": 1, "draft": 2}  # order of unpublished entries
@@ -112,15 +128,16 @@ class _Blogs:
         query = request.query_params
         search = BlogSearch(query.get("q") or "", query.get("status") or "")
         before = query.get("before") or None
-        found, older = await self._publishing.blogs(caller, before, BLOGS, search)
+        found = await self._publishing.blogs(caller, before, BLOGS, search)
         html = self._pages.desk(
             "home",
             editor=caller,
-            blogs=[at.blog for at in found],
+            blogs=[at.blog for at in found.blogs],
+            damaged=found.damaged,
             search=search,
             statuses=BLOG_STATUSES,
             newest=_list_address(search) if before else None,
-            older=_list_address(search, older) if older else None,
+            older=_list_address(search, found.next) if found.next else None,
             form=form,
             notice=_notice(request),
         )
@@ -149,11 +166,12 @@ class _Blogs:
         shown are never older than the position.
         """
         slug = request.path_params["slug"]
-        at = await self._publishing.blog(caller, slug)
+        at = await self._publishing.blog(caller, slug, or_damaged=True)
         before = request.query_params.get("before")
         page = await self._publishing.shown(caller, slug, before, ENTRIES)
         unpublished = await self._publishing.unpublished(caller, slug)
-        stored = FormView(forms.header_values(at.blog))
+        lost = isinstance(at.blog, DamagedBlog)  # the title is then the slug
+        stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
         given = {"compose": FormView(), "header": stored, "end": stored, **rejected}
         html = self._pages.desk(
             "blog",
@@ -165,6 +183,8 @@ class _Blogs:
             older=page.before,
             held=_in_order(unpublished),
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
+            lost_header=lost,
+            rebuilt=[REBUILT[name] for name in at.rebuilt],
             notice=_notice(request),
             undo=_undo(request),
             now=self._now_ms(),
@@ -189,8 +209,8 @@ class _Blogs:
         return await self._save(request, caller, boxes, {"status": "live"}, "reopened")
 
     async def _zone(self, request: Request, caller: Caller) -> str:
-        at = await self._publishing.blog(caller, request.path_params["slug"])
-        return at.blog.timezone
+        slug = request.path_params["slug"]
+        return (await self._publishing.blog(caller, slug, or_damaged=True)).blog.timezone
 
     async def _save(
         self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, object], done: str
@@ -262,7 +282,8 @@ class _Entries:
         return _done(f"/desk/blogs/{slug}", "restored", fragment=id)
 
     async def _blog(self, request: Request, caller: Caller) -> Blog:
-        return (await self._publishing.blog(caller, request.path_params["slug"])).blog
+        slug = request.path_params["slug"]
+        return (await self._publishing.blog(caller, slug, or_damaged=True)).blog
 
     async def _rejected_edit(
         self, caller: Caller, blog: Blog, id: str, boxes: Boxes, problem: Problem

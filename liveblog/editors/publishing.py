@@ -53,6 +53,7 @@ from liveblog.editors.results import (
     Results,
     RevisionConflict,
 )
+from liveblog.store.blogs import BlogPage
 from liveblog.store.broker import Broker
 from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.writes import (
@@ -81,13 +82,12 @@ class Publishing:
     `now` returns milliseconds since 1970.
 
     Each call raises Problem for a mistake of the caller, and StoreDown when the outcome is unknown.
-    After StoreDown the caller repeats the call with the same `key` (its Idempotency-Key). The call
-    then takes effect only once.
+    A caller then repeats the call with the same `key` (its Idempotency-Key): it takes effect once.
     """
 
     def __init__(self, broker: Broker, now: Callable[[], int]) -> None:
         self._writes, self._entries = broker.writes, broker.entries
-        self._due, self._eraser = broker.due, broker.eraser
+        self._due, self._eraser, self._rebuilding = broker.due, broker.eraser, broker.rebuilding
         self._reading = Reading(broker.blogs, broker.entries)
         self._results = Results(broker.blogs, broker.entries)
         self._renderer = Renderer()
@@ -101,18 +101,18 @@ class Publishing:
         before: str | None = None,
         limit: int = 50,
         search: BlogSearch = EVERY_BLOG,
-    ) -> tuple[list[BlogResult], str | None]:
-        """Return a page of the blogs that the caller may see, and `before` of the next page.
+    ) -> BlogPage:
+        """Return a page of the blogs that the caller may see (`Reading.blogs`)."""
+        return await self._reading.blogs(caller, before, limit, search)
 
-        `Reading.blogs` explains order and limits.
+    async def blog(self, caller: Caller, slug: str, *, or_damaged: bool = False) -> BlogResult:
+        """Return a blog. Raises 404 when it does not exist or the caller may not see it.
+
+        With `or_damaged`, return also a DamagedBlog, and the keys that were rebuilt.
         """
-        page = await self._reading.blogs(caller, before, limit, search)
-        return [BlogResult(it.blog, it.position) for it in page.blogs], page.next
-
-    async def blog(self, caller: Caller, slug: str) -> BlogResult:
-        """Return a blog. Raises 404 when it does not exist or the caller may not see it."""
-        stored = await self._reading.blog(caller, slug)
-        return BlogResult(stored.blog, stored.position)
+        stored = await self._reading.blog(caller, slug, or_damaged=or_damaged)
+        rebuilt = await self._rebuilding.lately(slug) if or_damaged else ()
+        return BlogResult(stored.blog, stored.position, rebuilt=tuple(rebuilt))
 
     async def entry(self, caller: Caller, slug: str, id: str) -> EntryResult:
         """Return an entry.
@@ -120,7 +120,7 @@ class Publishing:
         Raises 410 when it is deleted, 404 when it does not exist. A contributor gets 404 for
         another author's unpublished entry.
         """
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         entry = (await self._reading.entry(caller, slug, id)).entry
         decisions.check_not_deleted(entry)
         return (await self._reading.results(slug, [entry]))[0]
@@ -138,7 +138,7 @@ class Publishing:
         Published and retracted entries are ordered by publication, others by their last edit. A
         page may be shorter than `limit` although there is a next page (see `Reading.published`).
         """
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         if status in UNPUBLISHED:
             page = await self._reading.drafts_page(caller, slug, before, limit, status)
         elif status in PUBLISHED:
@@ -149,13 +149,13 @@ class Publishing:
 
     async def shown(self, caller: Caller, slug: str, before: str | None, limit: int) -> EntryPage:
         """Return a page as `entries` does, but with published and retracted entries together."""
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         page = await self._reading.published(slug, before, limit, PUBLISHED)
         return await self._reading.page(slug, page)
 
     async def unpublished(self, caller: Caller, slug: str) -> list[Entry]:
         """Return the unpublished entries that the caller may read, the newest edit first."""
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         return await self._reading.drafts(caller, slug)
 
     # -- writing blogs
@@ -185,18 +185,18 @@ class Publishing:
         """Merge `fields` into a blog's header.
 
         A new time zone or language changes every entry's HTML. Such an edit starts a new epoch, so
-        that readers start over from the page. Without fields nothing is written, and the result is
-        the blog as it is.
+        that readers start over from the page. With a title, the edit also replaces a damaged
+        header. Without fields nothing is written.
         """
         patch = blog_patch(fields)
         call = call_key(caller, f"PATCH {slug}", key, dict(fields))
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         decisions.check_may_edit_blog(caller, slug, patch)
         if "summary" in patch:
             patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
 
         async def attempt() -> Outcome[Blog]:
-            stored = await self._reading.blog(caller, slug)
+            stored = await self._reading.blog(caller, slug, or_damaged="title" in patch)
             if patch:
                 blog = decisions.merge_blog(stored.blog, patch)
                 return await self._writes.commit(slug, blog_write("header", stored, blog, call))
@@ -217,7 +217,7 @@ class Publishing:
         """
         patch = entry_patch(fields)
         call = call_key(caller, f"POST {slug}", key, dict(fields))
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         await self._render(patch)
 
         async def attempt() -> Outcome[Entry]:
@@ -248,7 +248,7 @@ class Publishing:
         """
         patch = entry_patch(fields)
         call = call_key(caller, f"PATCH {slug} {id}", key, [dict(fields), replaced(seen)])
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         await self._render(patch)
 
         async def decide(stored: StoredEntry) -> Write[Entry] | None:
@@ -276,7 +276,7 @@ class Publishing:
         caller is an admin.
         """
         call = call_key(caller, f"DELETE {slug} {id}", key, takedown)
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
         if takedown:
             decisions.check_may_take_down(caller)
 
@@ -306,7 +306,7 @@ class Publishing:
         Raises 409 when the entry is not deleted, 410 after a takedown.
         """
         call = call_key(caller, f"POST {slug} {id} restore", key, None)
-        await self._reading.blog(caller, slug)
+        await self._reading.check_blog(caller, slug)
 
         async def decide(stored: StoredEntry) -> Write[Entry]:
             decisions.check_owns(caller, stored.entry, "restore")

@@ -86,17 +86,15 @@ def searchable(text: str) -> str:
 EVERY_BLOG: Final = BlogSearch()
 
 
-def _own_page(
-    own: Sequence[StoredBlog], before: str | None, limit: int, search: BlogSearch
-) -> BlogPage | None:
+def _own_page(own: BlogPage, before: str | None, limit: int, search: BlogSearch) -> BlogPage | None:
     """Return a page of the caller's own blogs, None when `before` is none of them."""
-    slugs = [stored.blog.slug for stored in own]
+    slugs = [stored.blog.slug for stored in own.blogs]
     if before and before not in slugs:
         return None
-    rest = own[slugs.index(before) + 1 :] if before else own
+    rest = own.blogs[slugs.index(before) + 1 :] if before else own.blogs
     found = [stored for stored in rest if search.finds(stored.blog)]
     following = found[limit - 1].blog.slug if len(found) > limit else None
-    return BlogPage(found[:limit], following)
+    return BlogPage(found[:limit], following, own.damaged)
 
 
 class Reading:
@@ -115,7 +113,8 @@ class Reading:
         is not the slug of a blog that the caller may see.
         """
         if caller.blogs:
-            page = _own_page(await self._blogs.these(caller.blogs), before, limit, search)
+            own = await self._blogs.these(caller.blogs)
+            page = _own_page(own, before, limit, search)
         else:
             is_live = search.status == "live"
             page = await self._blogs.page(
@@ -125,12 +124,21 @@ class Reading:
             raise invalid(("/before", "is not the slug of a blog that you may see"))
         return page
 
-    async def blog(self, caller: Caller, slug: str) -> StoredBlog:
-        """Return a blog. Raises 404 when it does not exist or the caller may not see it."""
-        stored = await self._blogs.read(slug) if is_slug(slug) and caller.sees(slug) else None
+    async def blog(self, caller: Caller, slug: str, *, or_damaged: bool = False) -> StoredBlog:
+        """Return a blog. Raises 404 when it does not exist or the caller may not see it.
+
+        With `or_damaged`, return a DamagedBlog, too; else raise Damaged for it.
+        """
+        stored = None
+        if is_slug(slug) and caller.sees(slug):
+            stored = await self._blogs.read(slug, or_damaged=or_damaged)
         if not stored:
             raise not_found(f"There is no blog {slug[:80]!r} that you may see.")
         return stored
+
+    async def check_blog(self, caller: Caller, slug: str) -> None:
+        """Raise 404 as `blog` does. The blog's header may be damaged."""
+        await self.blog(caller, slug, or_damaged=True)
 
     async def entry(
         self, caller: Caller, slug: str, id: str, *, or_damaged: bool = False

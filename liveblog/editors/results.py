@@ -20,12 +20,16 @@ from liveblog.store.writes import Outcome
 
 
 class BlogResult(NamedTuple):
-    """A blog and its position; `status` is the status of the HTTP answer."""
+    """A blog and its position; `status` is the status of the HTTP answer.
+
+    `rebuilt` has the names of the keys that were rebuilt lately, if they were asked for.
+    """
 
     blog: Blog
     position: Position
     status: int = 200
     replayed: bool = False
+    rebuilt: tuple[str, ...] = ()
 
 
 class EntryResult(NamedTuple):

@@ -160,7 +160,7 @@ class Repair:
         )
 
     async def _reload(self) -> None:
-        snapshot = await self._source.load(self._slug)
+        snapshot = await self._source.load(self._slug, self._timeline.blog)
         if not snapshot:
             self._note_lost(True)
             return

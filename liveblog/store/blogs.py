@@ -1,6 +1,6 @@
 """Blogs by slug: their headers and positions, and pages of the lists of blogs (store/listing.py).
 
-Rules: writes nothing.
+Rules: writes nothing, but has damaged keys rebuilt (rebuilding.py).
 """
 
 import logging
@@ -12,15 +12,18 @@ from typing import Final, NamedTuple
 from liveblog.blog.model import Blog
 from liveblog.blog.problem import Damaged
 from liveblog.store.client import Client
-from liveblog.store.codec import Damage, StoredBlog, decode_stored_blog, key
+from liveblog.store.codec import Damage, StoredBlog, damaged_blog, decode_stored_blog, key
 from liveblog.store.damage import DamageLog
 from liveblog.store.listing import LISTED, LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.rebuilding import Rebuilding
 
 log = logging.getLogger(__name__)
 
 BATCH: Final = 100  # blogs read at once for a page
+# The remedy for a damaged header.
+REWRITE: Final = "Write a new header, with a title: on the desk, or by PATCH of the blog."
 
 
 class Row(NamedTuple):
@@ -28,17 +31,19 @@ class Row(NamedTuple):
 
     slug: str
     stored: StoredBlog | None
+    is_damaged: bool = False
 
 
 class BlogPage(NamedTuple):
     """A page of a list of blogs; `next` is the `before` of the next page, None on the last page.
 
     A page for which as many blogs were read as allowed is short or empty although it has a next
-    page.
+    page. `damaged` has the slugs of the blogs that were read for this page and are corrupt.
     """
 
     blogs: list[StoredBlog]
     next: str | None
+    damaged: list[str] = []  # noqa: RUF012 - a tuple's field; never altered
 
 
 Read = Callable[[int, int], Awaitable[list[Row]]]
@@ -50,27 +55,45 @@ class Blogs:
 
     nodes: Nodes
     listing: Listing
+    rebuilding: Rebuilding
     damage: DamageLog = field(default_factory=DamageLog)
 
-    @queries_store
-    async def read(self, slug: str) -> StoredBlog | None:
+    async def read(self, slug: str, *, or_damaged: bool = False) -> StoredBlog | None:
         """Return the blog with this slug; None when the store lacks the blog.
 
-        Raises Damaged when its header does not decode.
+        Rebuilds damaged keys. With `or_damaged`, return a DamagedBlog for a header that does not
+        decode; else raise Damaged for it.
         """
+        found = await self._read(slug)
+        if not isinstance(found, StoredBlog) and await self.rebuilding.try_to(slug):
+            found = await self._read(slug)
+        if not isinstance(found, Damage):
+            return found
+        self.damage.note(slug, "its header", found.why)
+        if or_damaged:
+            return await self._damaged(slug)
+        raise Damaged(f"The header of the blog {slug} is damaged. {REWRITE}")
+
+    @queries_store
+    async def _read(self, slug: str) -> StoredBlog | Damage | None:
         [found] = await _read_blogs(self.nodes.at(slug), [slug])
         if isinstance(found, Exception):
             raise found
-        if isinstance(found, Damage):
-            self.damage.note(slug, "its header", found.why)
-            raise Damaged(f"The header of the blog {slug} is damaged.")
         return found
 
-    async def these(self, slugs: Sequence[str]) -> list[StoredBlog]:
+    @queries_store
+    async def _damaged(self, slug: str) -> StoredBlog:
+        names = ("epoch", "offset", "check", "header", "status")
+        *fields, status = await self.nodes.at(slug).hmget(key(slug, "blog"), names)
+        return damaged_blog(slug, fields, status)
+
+    async def these(self, slugs: Sequence[str]) -> BlogPage:
         """Return all listed blogs that have these slugs, the newest activity first."""
         times = await self.listing.times(LISTED, slugs)
         newest = sorted(times, key=lambda slug: (times[slug], slug), reverse=True)
-        return [row.stored for row in await self._rows(newest) if row.stored]
+        rows = await self._rows(newest)
+        damaged = [row.slug for row in rows if row.is_damaged]
+        return BlogPage([row.stored for row in rows if row.stored], None, damaged)
 
     async def page(
         self,
@@ -144,8 +167,12 @@ class Blogs:
         for slug, blog in found.items():
             if isinstance(blog, Damage):
                 self.damage.note(slug, "its header", blog.why)
-        intact = {slug: blog for slug, blog in found.items() if isinstance(blog, StoredBlog)}
-        return [Row(slug, intact.get(slug)) for slug in slugs]
+        return [_row(slug, found.get(slug)) for slug in slugs]
+
+
+def _row(slug: str, found: StoredBlog | Damage | None) -> Row:
+    is_damaged = isinstance(found, Damage)
+    return Row(slug, found if isinstance(found, StoredBlog) else None, is_damaged)
 
 
 async def scan(
@@ -158,20 +185,23 @@ async def scan(
     A blog that moves up meanwhile pushes others down, so a batch may repeat blogs.
     """
     found: dict[str, StoredBlog] = {}
+    damaged: dict[str, None] = {}
     last, end, size = None, rank + (most or sys.maxsize), min(limit + 1, BATCH)
     while rank < end:
         size = min(size, end - rank)
         rows = await read(rank, size)
-        for slug, stored in rows:
+        for slug, stored, is_damaged in rows:
+            if is_damaged:
+                damaged[slug] = None
             if stored and slug not in found and wanted(stored.blog):
                 if len(found) == limit:
-                    return BlogPage([*found.values()], next(reversed(found)))
+                    return BlogPage([*found.values()], next(reversed(found)), [*damaged])
                 found[slug] = stored
             last = slug
         if len(rows) < size:
-            return BlogPage([*found.values()], None)
+            return BlogPage([*found.values()], None, [*damaged])
         rank, size = rank + size, BATCH
-    return BlogPage([*found.values()], last)
+    return BlogPage([*found.values()], last, [*damaged])
 
 
 def _is_live(blog: Blog) -> bool:

@@ -16,6 +16,7 @@ from liveblog.store.entries import Entries
 from liveblog.store.eraser import Eraser
 from liveblog.store.listing import Listing
 from liveblog.store.nodes import Nodes
+from liveblog.store.rebuilding import Rebuilding
 from liveblog.store.source import StoreSource
 from liveblog.store.sweep import Sweep
 from liveblog.store.writes import Writes
@@ -31,11 +32,12 @@ class Broker:
         self, nodes: Nodes, *, wait_for_replica: bool = False, needs_disk: bool = False
     ) -> None:
         listing, agenda, damage = Listing(nodes), Agenda(nodes), DamageLog()
+        self.rebuilding = rebuilding = Rebuilding(nodes, agenda, damage)
         self.condition = Condition(nodes, needs_disk=needs_disk, needs_replica=wait_for_replica)
-        self.blogs = Blogs(nodes, listing, damage)
-        self.entries = Entries(nodes, damage)
-        self.writes = Writes(nodes, listing, agenda, self.condition, wait_for_replica)
-        self.source = StoreSource(nodes, self.blogs, self.entries, self.condition)
-        self.due = DueEntries(nodes, agenda)
+        self.blogs = Blogs(nodes, listing, rebuilding, damage)
+        self.entries = Entries(nodes, rebuilding, damage)
+        self.writes = Writes(nodes, listing, agenda, self.condition, rebuilding, wait_for_replica)
+        self.source = StoreSource(nodes, self.blogs, self.entries, self.condition, rebuilding)
+        self.due = DueEntries(nodes, agenda, rebuilding)
         self.sweep = Sweep(nodes, self.blogs, listing, agenda)
         self.eraser = Eraser(nodes)

@@ -8,15 +8,19 @@ Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
 
 import hashlib
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple, get_args
 
 import msgspec
 
 from liveblog.blog.model import (
     BLOG_ID,
     COUNT_MAX,
+    PUBLISHED,
     STAMPED,
     Blog,
+    BlogStatus,
+    DamagedBlog,
     DamagedEntry,
     Entry,
     Position,
@@ -71,14 +75,15 @@ class StoredEntry(NamedTuple):
 
 
 class StoredBlog(NamedTuple):
-    """A blog as the store has it, at its position.
+    """A blog as the store has it, at its position; a DamagedBlog when its header does not decode.
 
-    `raw` is the stored JSON of the blog's header: its title, status, summary and settings.
+    `raw` is the stored JSON of the blog's header: its title, status, summary and settings. None:
+    the store has no header.
     """
 
     blog: Blog
     position: Position
-    raw: bytes
+    raw: bytes | None
 
 
 # -- records
@@ -119,6 +124,18 @@ def decode_stored_blog(
         return Damage(why_damaged(error))
 
 
+def damaged_blog(slug: str, fields: Sequence[bytes | None], status: bytes | None) -> StoredBlog:
+    """Return a blog whose header is damaged, from the fields of its hash.
+
+    Raises one of DECODE_ERRORS when its position does not decode, either.
+    """
+    epoch, offset, check, header = fields
+    statuses: tuple[BlogStatus, ...] = get_args(BlogStatus)
+    known = next((it for it in statuses if it.encode() == status), statuses[0])
+    position = decode_position(epoch or b"", offset or b"", check or b"")
+    return StoredBlog(DamagedBlog(slug=slug, title=slug, status=known), position, header)
+
+
 def decode_published(
     raw: bytes | None, id: str, offset: int | None = None, order: int | None = None
 ) -> Entry:
@@ -132,6 +149,7 @@ def decode_published(
         and entry.id == id
         and entry.offset is not None
         and entry.order is not None
+        and entry.status in PUBLISHED
         and offset in (None, entry.offset)
         and order in (None, entry.order)
     ):

@@ -33,6 +33,10 @@ class DamageLog:
         if found:
             self.note(slug, f"index {index}", f"{len(found)} of its members are no ids of entries")
 
+    def rebuilt(self, slug: str, name: str) -> None:
+        """Log that a damaged key was rebuilt: each time, since each has changed the store."""
+        log.error("blog %s: key %s was damaged in the store, and has been rebuilt", slug, name)
+
     def note(self, slug: str, what: str, why: str) -> None:
         """Log that a part of a blog is damaged, unless the log had this line within a minute."""
         if self._seldom.may(f"{slug} {what}"):

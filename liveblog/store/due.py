@@ -16,6 +16,7 @@ from liveblog.store.client import Client
 from liveblog.store.codec import digest, index_number, key
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.rebuilding import Rebuilding, rebuilds
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +58,17 @@ class State(NamedTuple):
     upcoming: int | None
 
 
+# A key of a wrong type counts as an entry that is overdue since 1970: it is tried again seldom.
+DAMAGED: Final = State(b"", 0, None)
+
+
 @dataclass
 class DueEntries:
     """Reads due entries from the store, and unschedules entries. Each method raises StoreDown."""
 
     nodes: Nodes
     agenda: Agenda
+    rebuilding: Rebuilding
 
     @queries_store
     async def read(self, skipped: Mapping[str, int] | None = None) -> Found:
@@ -92,6 +98,8 @@ class DueEntries:
         states = await self._states(looks)
         for look in looks:
             if state := states.get(look.slug):
+                if state == DAMAGED:
+                    await self.rebuilding.try_to(look.slug)
                 await self.agenda.settle(look, following(look.read, state))
 
     @queries_store
@@ -100,6 +108,7 @@ class DueEntries:
         states, _ = await self.nodes.each([*reads], partial(_read_states, reads=reads))
         return states
 
+    @rebuilds
     @queries_store
     async def unschedule(self, slug: str, id: str, seen: bytes | None) -> None:
         """Remove an id from the schedule, unless the stored record has changed.
@@ -172,13 +181,10 @@ async def _read_states(
 
 
 def _state(replies: Sequence[Any]) -> State | Exception:
-    """Return the schedule of one blog, or the error that came in place of a reply.
-
-    A key of a wrong type counts as an entry that is overdue since 1970: it is tried again seldom.
-    """
+    """Return the schedule of one blog, or the error that came in place of a reply."""
     error = next((it for it in replies if isinstance(it, Exception)), None)
     if error:
-        return State(b"", 0, None) if str(error).startswith("WRONGTYPE") else error
+        return DAMAGED if str(error).startswith("WRONGTYPE") else error
     status, overdue, upcoming = replies
     return State(status, _first_time(overdue), _first_time(upcoming))
 

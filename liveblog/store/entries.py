@@ -2,8 +2,9 @@
 
 An entry's `order` is the offset of its first publication; it sorts the entries of a page.
 
-Rules: writes nothing, but moves tombstones of an earlier version into the bin (bin.py). One damaged
-record never hides the others: a `DamagedEntry` takes its place, and the log names it.
+Rules: writes nothing, but moves tombstones of an earlier version into the bin (bin.py), and has
+damaged keys rebuilt (rebuilding.py). One damaged record never hides the others: a `DamagedEntry`
+takes its place, and the log names it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
-from redis.exceptions import ResponseError
 
 from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position
 from liveblog.blog.problem import Damaged
@@ -30,7 +30,8 @@ from liveblog.store.codec import (
 )
 from liveblog.store.damage import DamageLog
 from liveblog.store.nodes import Nodes
-from liveblog.store.queries import queries_store
+from liveblog.store.queries import damaged_key, queries_store
+from liveblog.store.rebuilding import Rebuilding, rebuilds
 
 BATCH: Final = 500  # the most records in one reply of the store
 REVISIONS_AT_ONCE: Final = 50
@@ -42,8 +43,10 @@ class Entries:
     """Reads entries. Each method raises StoreDown, and Damaged for a key of a wrong type."""
 
     nodes: Nodes
+    rebuilding: Rebuilding
     damage: DamageLog = field(default_factory=DamageLog)
 
+    @rebuilds
     @queries_store
     async def stored(self, slug: str, id: str) -> StoredEntry | None:
         """Return an entry: published, a draft, or the tombstone of a deleted one.
@@ -57,7 +60,9 @@ class Entries:
         if raw is None and unpublished is not None:
             entry = decode_draft(unpublished, id)
         elif raw is None and offset is None and order is None:
-            return None
+            if revisions == 0:
+                return None
+            entry = DamagedEntry(id=id)  # a deleted draft whose tombstone is lost
         else:
             entry = decode_published(raw, id, _number(offset), _number(order))
             if isinstance(entry, DamagedEntry) and entry.offset is not None:
@@ -65,8 +70,9 @@ class Entries:
                 order = min(entry.order or entry.offset, entry.offset)
                 entry = msgspec.structs.replace(entry, order=order)
         self.damage.entries(slug, [entry])
-        return StoredEntry(entry, unpublished if raw is None else raw, revisions)
+        return StoredEntry(entry, unpublished if raw is None else raw, revisions or 0)
 
+    @rebuilds
     @queries_store
     async def published(self, slug: str, id: str) -> Entry | None:
         """Return a published entry, or a deleted one's tombstone; None if never published.
@@ -109,6 +115,7 @@ class Entries:
             self.damage.note(slug, f"a revision of entry {id}", "it does not decode")
             return None
 
+    @rebuilds
     @queries_store
     async def positions(self, slug: str, entries: Sequence[Entry]) -> list[Position | None]:
         """Return the position of each entry's last change.
@@ -121,23 +128,33 @@ class Entries:
             ("HGET", key(slug, "blog"), "epoch"),
             *(("GETRANGE", key(slug, "chain"), end - 8, end - 1) for end in ends),
         )
+        if any(len(it) != 8 for it, entry in zip(checks, entries, strict=True) if entry.offset):
+            raise damaged_key(key(slug, "chain"))
         return [
             Position(epoch.decode(), entry.offset, check.decode()) if entry.offset else None
             for entry, check in zip(entries, checks, strict=True)
         ]
 
-    @queries_store
     async def below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
         """Return up to `limit` entries first published before offset `order`, the newest first.
 
         When `order` is None, return the newest entries.
         """
+        found = await self._below(slug, order, limit)
+        if not found and order is None and await self.rebuilding.try_to(slug):  # the index was lost
+            found = await self._below(slug, order, limit)
+        return found
+
+    @rebuilds
+    @queries_store
+    async def _below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
         listed = await redis.zrevrangebyscore(
             key(slug, "order"), top, "-inf", 0, limit, withscores=True
         )
         return await self.listed(slug, listed)
 
+    @rebuilds
     @queries_store
     async def above(self, slug: str, order: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries first published after offset `order`, the oldest first."""
@@ -147,13 +164,26 @@ class Entries:
         )
         return await self.listed(slug, listed)
 
-    @queries_store
     async def drafts(self, slug: str) -> list[Entry]:
         """Return every entry that is not published, the newest edit first.
 
         Moves the tombstones that an earlier version left among the drafts, and leaves them out.
         Damaged entries come last.
         """
+        found = await self._drafts(slug)
+        scheduled = sum(it.status == "scheduled" for it in found)
+        if scheduled and await self._due(slug) < scheduled:
+            await self.rebuilding.try_to(slug, compare=True)
+        return found
+
+    @rebuilds
+    @queries_store
+    async def _due(self, slug: str) -> int:
+        return int(await self.nodes.at(slug).execute_command("ZCARD", key(slug, "due")))
+
+    @rebuilds
+    @queries_store
+    async def _drafts(self, slug: str) -> list[Entry]:
         raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
         drafts = {id: decode_draft(raw, id) for it, raw in raws.items() if (id := entry_id(it))}
         self.damage.entries(slug, drafts.values())
@@ -186,11 +216,17 @@ class Entries:
         for i in range(0, len(ids), BATCH):
             some = ids[i : i + BATCH]
             # One step, since a record must be compared with the index of the same moment.
-            raws, scores = await atomic.read(
+            both = await atomic.read_each(
                 self.nodes.at(slug),
                 ("HMGET", key(slug, "entries"), *some),
                 ("ZMSCORE", key(slug, "changed"), *some),
             )
+            raws, scores = both
+            if isinstance(raws, Exception):
+                raise raws
+            if isinstance(scores, Exception):  # the records have these numbers, too
+                self.damage.note(slug, "index changed", "its key is of a wrong type")
+                scores = [None] * len(some)
             found += [
                 decode_published(raw, id, _number(score), orders[id])
                 for id, raw, score in zip(some, raws, scores, strict=True)
@@ -201,22 +237,23 @@ class Entries:
 async def _read_parts(redis: Client, slug: str, id: str) -> list[Any]:
     """Return the records of an entry in `entries`, `drafts` and the bin, its scores, its revisions.
 
-    The scores are in the indexes `changed` and `order`. A list of revisions of a wrong type counts
-    as no revision.
+    The scores are in the indexes `changed` and `order`. A tombstone of a wrong type counts as none.
+    The number of revisions is None for a list of a wrong type. A deletion removes such a key.
     """
-    parts: list[atomic.Command] = [
+    parts = await atomic.read_each(
+        redis,
         ("HGET", key(slug, "entries"), id),
         ("HGET", key(slug, "drafts"), id),
         ("GET", key(slug, f"bin:{id}")),
         ("ZSCORE", key(slug, "changed"), id),
         ("ZSCORE", key(slug, "order"), id),
-    ]
-    try:
-        return await atomic.read(redis, *parts, ("LLEN", key(slug, f"rev:{id}")))
-    except ResponseError as error:
-        if "WRONGTYPE" not in str(error):
-            raise
-        return [*await atomic.read(redis, *parts), 0]
+        ("LLEN", key(slug, f"rev:{id}")),
+    )
+    record, draft, binned, *scores, revisions = parts
+    for part in (record, draft, *scores):
+        if isinstance(part, Exception):
+            raise part
+    return [record, draft, atomic.or_none(binned), *scores, atomic.or_none(revisions)]
 
 
 def _number(score: float | bytes | None) -> int | None:

@@ -25,6 +25,7 @@
 --   revisions_max   how many earlier revisions of an entry the store keeps
 --   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
 --   expires      the script rejects the write as stale after this time, "" for no limit (agenda.py says why)
+--   rebuilt       1: rebuild.lua has rebuilt the blog for this call
 --   channel      the blog's channel
 --   publish      PUBLISH, or SPUBLISH in a cluster: this node has the channel, since its hash tag is the keys'
 -- Returns {"ok", epoch, offset, check, record, ids}, or one of the replies below. The ids are those of old tombstones: deleted
@@ -34,6 +35,7 @@
 --   {"other"}            the key was used for another request
 --   {"exists"} {"absent"} {"ended"}   the state of the blog does not allow the write
 --   {"full"}             the blog has drafts_max drafts
+--   {"damaged", key}     rebuild.lua must rebuild this key first
 --   {"forbidden", command}   the store's user may not run a command of this write
 
 local NAMES = {
@@ -43,17 +45,21 @@ local TYPES = {
   "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string",
 }
 
-local key, arg = {}, {}
-local has_damaged_history = false -- it must not keep its entry from being deleted or taken down
+local OF_ENTRY = { rev = true, binned = true } -- they must not keep their entry from being deleted or taken down
+local STATUSES = { draft = true, upcoming = true, live = true, ended = true }
+
+local key, arg, has, is_wrong = {}, {}, {}, {}
+local damaged -- the first key that rebuild.lua must rebuild
 for i, name in ipairs(NAMES) do
   local kind = redis.call("TYPE", KEYS[i]).ok
-  if kind ~= "none" and kind ~= TYPES[i] then
-    if name ~= "rev" then
-      return redis.error_reply("WRONGTYPE " .. KEYS[i] .. " is a " .. kind)
-    end
-    has_damaged_history = true
+  key[name], has[name] = KEYS[i], kind == TYPES[i]
+  if kind ~= "none" and not has[name] then
+    is_wrong[name] = true
+    damaged = damaged or (not OF_ENTRY[name] and KEYS[i])
   end
-  key[name] = KEYS[i]
+end
+if is_wrong.idem then
+  return redis.error_reply("WRONGTYPE " .. key.idem)
 end
 for i = 1, #ARGV, 2 do
   arg[ARGV[i]] = ARGV[i + 1]
@@ -70,19 +76,42 @@ if known then
 end
 
 -- 2. Compare the stored record with the one that the caller read, and check drafts_max.
-local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status")
+if damaged then
+  return { "damaged", damaged }
+end
+local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status", "check", "base")
 local epoch, offset, header = blog[1], tonumber(blog[2] or "0"), blog[3]
-if arg.op == "create" then
-  if epoch then
+if has.blog or has.chain or has.entries or has.changed or has.drafts then
+  local is_numbered = string.find(epoch or "", "^[0-9a-z]+$") and #epoch <= 16
+    and string.find(blog[2] or "", "^[1-9]%d*$") and string.find(blog[5] or "", "^[0-9a-f]+$")
+    and string.find(blog[6] or "", "^[1-9]%d*$") and tonumber(blog[6]) <= offset
+  if not is_numbered or not STATUSES[blog[4] or ""] then
+    return { "damaged", key.blog }
+  end
+  if redis.call("STRLEN", key.chain) ~= offset * 8 or redis.call("GETRANGE", key.chain, -8, -1) ~= blog[5] then
+    return { "damaged", key.chain }
+  end
+  -- The first member of an index may be the first one since the index was lost.
+  local function is_lost(name, is_growing)
+    return is_growing and not has[name] and arg.rebuilt ~= "1"
+  end
+  local lost = is_lost("changed", true) and "changed"
+    or is_lost("order", has.entries and arg.listed == "1") and "order"
+    or is_lost("marked", has.entries and arg.marked == "1") and "marked"
+    or is_lost("due", has.drafts and arg.due ~= "") and "due"
+  if lost then
+    return { "damaged", key[lost] }
+  end
+  if arg.op == "create" then
     return { "exists" }
   end
-elseif not epoch then
+elseif arg.op ~= "create" then
   return { "absent" }
 end
 
 local is_header = arg.op == "create" or arg.op == "header"
 local stored = header
-local binned = redis.call("GET", key.binned)
+local binned = has.binned and redis.call("GET", key.binned)
 if not is_header then
   stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id) or binned
 end
@@ -124,16 +153,14 @@ local stamps = '{"updated_at":' .. now
 local previous, check, order = "", "", ""
 
 if numbered then
-  if redis.call("STRLEN", key.chain) ~= offset * 8 then
-    return redis.error_reply("BROKENCHAIN " .. key.chain .. " does not have 8 characters a change")
-  end
-  previous = rotates and arg.epoch or redis.call("GETRANGE", key.chain, offset * 8 - 8, offset * 8 - 1)
+  previous = rotates and arg.epoch or blog[5]
   epoch = rotates and arg.epoch or epoch
   offset = offset + 1
   stamps = stamps .. ',"offset":' .. offset
-  if arg.op == "create" then
-    stamps = stamps .. ',"created_at":' .. now
-  elseif not is_header then
+  if is_header and not string.find(arg.record, '"created_at":', 1, true) then
+    stamps = stamps .. ',"created_at":' .. now -- a new header, or one in the place of a damaged one
+  end
+  if not is_header then
     order = arg.order ~= "" and arg.order or tostring(offset)
     stamps = stamps .. ',"order":' .. order
     stamps = stamps .. ',"published_at":' .. (arg.published_at ~= "" and arg.published_at or now)
@@ -162,6 +189,11 @@ end
 if not is_header then
   local was_published = order ~= "" or arg.order ~= ""
   local goes_to_bin = not was_published and is_deleted(record)
+  for name in pairs(OF_ENTRY) do
+    if is_wrong[name] then
+      write("DEL", key[name])
+    end
+  end
   if was_published then
     write("HSET", key.entries, arg.id, record)
   elseif not goes_to_bin then
@@ -194,9 +226,6 @@ if not is_header then
     write("ZADD", key.marked, order, arg.id)
   else
     write("ZREM", key.marked, arg.id)
-  end
-  if has_damaged_history then
-    write("DEL", key.rev)
   end
   if arg.history == "push" then
     write("LPUSH", key.rev, stored)

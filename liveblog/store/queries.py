@@ -82,7 +82,7 @@ def _meaning_of(error: ResponseError, slug: str) -> StoreDown:
         log.error("%sthe store answered with an error: %s", _named(slug), error)
     if any(it in str(error) for it in _OF_DAMAGE):
         named = _KEY.search(str(error))
-        return Damaged(f"{f'The key {named[0]}' if named else 'A key'} in the store is damaged.")
+        return damaged_key(named[0] if named else "")
     return StoreDown(str(error))
 
 
@@ -96,6 +96,12 @@ def _blog_of(names: Sequence[str], arguments: Sequence[Any]) -> str:
 def _named(slug: str) -> str:
     """Return the start of a log line about a blog; "" when the line is about no blog."""
     return f"blog {slug}: " if slug else ""
+
+
+def damaged_key(name: str) -> Damaged:
+    """Return the error for a key that nobody can rebuild; "" when the name is unknown."""
+    at = f"The key {name}" if name else "A key"
+    return Damaged(f"{at} in the store is damaged. Remove it (DEL), or restore it from a backup.")
 
 
 def queries_store(

@@ -6,6 +6,6 @@
 local replies = {}
 for i, words in ipairs(ARGV) do
   local command = cjson.decode(words)
-  replies[i] = redis.call(command[1], KEYS[i], unpack(command, 2))
+  replies[i] = redis.pcall(command[1], KEYS[i], unpack(command, 2))
 end
 return replies

@@ -1,12 +1,14 @@
 """Reads blogs from Redis for the hub of a worker.
 
 Rules: writes nothing, except that `rotate` begins a new epoch when the store's history differs from
-the changes that a worker has applied (a fork), as after a restored backup.
+the changes that a worker has applied (a fork), as after a restored backup. Damaged keys are rebuilt
+(rebuilding.py).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -44,11 +46,23 @@ from liveblog.store.entries import BATCH, Entries, Listed
 from liveblog.store.lookup import Lookup
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store, store_errors
+from liveblog.store.rebuilding import Rebuilding, rebuilds
 
 LOAD_TRIES_MAX: Final = 5
+_CHECKS: Final = re.compile(rb"(?:[0-9a-f]{8})+")
 _REPAIR: Final = scripts.reading("repair")
 _ROTATE: Final = scripts.writing("rotate")
 _NO_BYLINE: Final[list[str]] = []  # shared: an empty list of its own takes 56 bytes in each entry
+
+
+class _Found(NamedTuple):
+    """A blog as read at first: without the changes that are made meanwhile.
+
+    `is_damaged`: the chain or an index is damaged, or an index lacks an entry of the snapshot.
+    """
+
+    snapshot: Snapshot
+    is_damaged: bool
 
 
 @dataclass
@@ -59,6 +73,7 @@ class StoreSource:
     blogs: Blogs
     entries: Entries
     condition: Condition
+    rebuilding: Rebuilding
 
     async def check_writes(self) -> str:
         """Return a warning about the store, "" for none, when it accepts writes.
@@ -70,20 +85,26 @@ class StoreSource:
     def __post_init__(self) -> None:
         self.lookup = Lookup(self.nodes)
 
-    async def load(self, slug: str) -> Snapshot | None:
+    async def load(self, slug: str, held: Blog | None = None) -> Snapshot | None:
         """Return the part of a blog that a worker keeps, at one position; None for an unknown blog.
 
         One transaction reads the ids and the checks, and batches of queries then read the records.
         `repair` then adds the changes that were made meanwhile. Also raises StoreDown when the blog
         changes faster than the records can be read.
+
+        `held`, the worker's own header if any, takes the place of one that does not decode.
+        Damaged keys are rebuilt. When the store refuses that, return what the other keys have.
         """
-        for _ in range(LOAD_TRIES_MAX):
-            snapshot = await self._read(slug)
-            if not snapshot:
+        for attempt in range(LOAD_TRIES_MAX):
+            found = await self._read(slug, held)
+            if not found:
                 return None
-            changes = await self.repair(slug, snapshot.position)
+            is_tried = attempt > 0 or not found.is_damaged
+            if not is_tried and await self.rebuilding.try_to(slug, compare=True):
+                continue
+            changes = await self.repair(slug, found.snapshot.position)
             if isinstance(changes, Changes):
-                snapshot = brought_forward(snapshot, changes)
+                snapshot = brought_forward(found.snapshot, changes)
                 self.entries.damage.entries(slug, snapshot.entries)
                 return snapshot
         raise StoreDown("the blog changes faster than it can be loaded")
@@ -93,9 +114,10 @@ class StoreSource:
         """Return whether the store has this blog. This query is much cheaper than `load`."""
         return await self.lookup.exists(key(slug, "blog"))
 
+    @rebuilds
     @queries_store
-    async def _read(self, slug: str) -> Snapshot | None:
-        (*fields, base), chain, *indexes = await atomic.read(
+    async def _read(self, slug: str, held: Blog | None) -> _Found | None:
+        header, *replies = await atomic.read_each(
             self.nodes.at(slug),
             ("HMGET", key(slug, "blog"), "epoch", "offset", "check", "header", "base"),
             ("GETRANGE", key(slug, "chain"), -8 * (KEPT_CHANGES + 1), -1),
@@ -103,19 +125,45 @@ class StoreSource:
             ("ZREVRANGE", key(slug, "marked"), 0, MARKED_MAX - 1, "WITHSCORES"),
             ("ZREVRANGE", key(slug, "changed"), 0, KEPT_CHANGES - 1, "WITHSCORES"),
         )
-        stored = decode_stored_blog(*fields)
+        chain, *indexes = map(atomic.or_none, replies)
+        listed, marked, changed = (atomic.pairs(it or []) for it in indexes)
+        if isinstance(header, Exception):
+            raise header
+        stored = self._stored(slug, header, held)
         if not stored:
             return None
-        if isinstance(stored, Damage) or base is None:
-            raise self._damaged(slug, stored.why if isinstance(stored, Damage) else "no base")
-        blog, (epoch, top, _), _ = stored
-        listed, marked, changed = map(atomic.pairs, indexes)
-        if len(chain) != 8 * min(top, KEPT_CHANGES + 1):
-            raise self._damaged(slug, f"no check for each of its {top} changes")
-        entries = await self._entries(slug, top, [*listed, *marked], changed)
-        position = Position(epoch, top, chain[-8:].decode())
+        blog, position, base = stored
+        checks = _checks(chain, position)
+        entries = await self._entries(slug, position.offset, [*listed, *marked], changed)
         window = index_number(listed[-1][1]) if len(listed) == WINDOW else 0
-        return Snapshot(position, int(base), window, chain.decode(), blog, entries)
+        is_damaged = (
+            not checks
+            or None in indexes
+            or any(not entry_id(id) for id, _ in changed if id != BLOG_ID.encode())
+            or _lacks(listed, [it for it in entries if (it.order or 0) >= window])
+            or _lacks(marked, [it for it in entries if it.key or it.pinned])
+        )
+        kept = checks or position.check
+        snapshot = Snapshot(position, base, window, kept, blog, entries)
+        return _Found(snapshot, is_damaged)
+
+    def _stored(
+        self, slug: str, fields: Sequence[bytes | None], held: Blog | None
+    ) -> tuple[Blog, Position, int] | None:
+        """Return header, position and base; None for an unknown blog. Raises Damaged."""
+        *parts, base = fields
+        stored = decode_stored_blog(*parts)
+        if not stored:
+            return None
+        if isinstance(stored, Damage):
+            error = self._damaged(slug, stored.why)
+            epoch, offset, check, _ = parts
+            if not held or epoch is None or offset is None or check is None or base is None:
+                raise error
+            return held, decode_position(epoch, offset, check), int(base)
+        if base is None:
+            raise self._damaged(slug, "no base")
+        return stored.blog, stored.position, int(base)
 
     def _damaged(self, slug: str, why: str) -> Damaged:
         """Log that a blog's header or chain is damaged, and return the error to raise."""
@@ -129,13 +177,14 @@ class StoreSource:
         # An entry above `top` has changed since. `repair` returns it.
         return [shown(entry) for entry in found if (entry.offset or 0) <= top]
 
+    @rebuilds
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
         """Return the changes after a worker's position, or why repair.lua cannot return them.
 
         A damaged header is left out: a worker that has an earlier one goes on with it.
         """
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
-        status, *rest = await self._run(_REPAIR, keys, position, BATCH)
+        status, *rest = await self._run(slug, _REPAIR, keys, position, BATCH)
         async with store_errors():  # raises Damaged for checks that do not decode
             if status != b"ok":
                 return Moved(status.decode())
@@ -165,6 +214,7 @@ class StoreSource:
             self.entries.damage.note(slug, "its header", why_damaged(error))
             return None
 
+    @rebuilds
     async def rotate(self, slug: str, position: Position) -> bool:
         """Begin a new epoch if the stored history differs from the worker's at `position`.
 
@@ -174,13 +224,15 @@ class StoreSource:
         keys = [key(slug, name) for name in ("blog", "chain", "changed")]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         more = new_id("", 6), channel(slug), publish
-        reply = await self._run(_ROTATE, keys, position, *more)
+        reply = await self._run(slug, _ROTATE, keys, position, *more)
         scripts.check_permitted(reply)
         return bool(reply)
 
     @queries_store
-    async def _run(self, script: str, keys: list[str], position: Position, *more: str | int) -> Any:
-        redis = self.nodes.at(keys[0])
+    async def _run(
+        self, slug: str, script: str, keys: list[str], position: Position, *more: str | int
+    ) -> Any:
+        redis = self.nodes.at(slug)
         return await redis.eval(script, len(keys), *keys, *position, *more)
 
     @queries_store
@@ -245,6 +297,25 @@ def _head(reply: list[bytes] | Exception) -> Position | Damage | None | Exceptio
         return decode_position(*reply) if any(reply) else None
     except DECODE_ERRORS as error:
         return Damage(why_damaged(error))
+
+
+def _checks(chain: bytes | None, position: Position) -> str:
+    """Return the newest checks of a chain; "" unless it has one for each change."""
+    length = 8 * min(position.offset, KEPT_CHANGES + 1)
+    is_intact = chain and len(chain) == length and _CHECKS.fullmatch(chain)
+    checks = chain.decode() if chain and is_intact else ""
+    return checks if checks.endswith(position.check) else ""
+
+
+def _lacks(listed: Listed, entries: Sequence[Entry]) -> bool:
+    """Return whether an index lacks an entry that readers see, or has a member that is no id.
+
+    `listed` are the index's newest members, MARKED_MAX at most.
+    """
+    ids = _ids(listed)
+    lowest = min(ids.values(), default=0) if len(listed) >= MARKED_MAX else 0
+    shown = (it for it in entries if not it.deleted and (it.order or 0) >= lowest)
+    return len(ids) < len(listed) or any(it.id not in ids for it in shown)
 
 
 def _ids(listed: Listed) -> dict[str, int]:

@@ -158,19 +158,23 @@ async def _read_states(redis: Client, slugs: Sequence[str]) -> list[_State | Exc
     """Return a state for each slug, in the same order; all blogs are on this one server."""
     pipeline = redis.pipeline(transaction=False)
     for slug in slugs:
-        pipeline.hget(key(slug, "blog"), "status")
+        pipeline.hmget(key(slug, "blog"), "status", "epoch")
         pipeline.zrange(key(slug, "due"), 0, 0, withscores=True)
     replies = await pipeline.execute(raise_on_error=False)
     return [_state(*pair) for pair in zip(replies[::2], replies[1::2], strict=True)]
 
 
 def _state(
-    status: bytes | None | Exception, rows: list[tuple[bytes, float]] | Exception
+    fields: list[bytes | None] | Exception, rows: list[tuple[bytes, float]] | Exception
 ) -> _State | Exception:
-    """Return the state of one blog, or the error that came in place of a reply."""
-    if isinstance(status, Exception):
-        return status
+    """Return the state of one blog, or the error that came in place of a reply.
+
+    A blog whose status is lost counts as a draft: the desk's list must name it.
+    """
+    if isinstance(fields, Exception):
+        return fields
     if isinstance(rows, Exception):
         return rows
     due = index_number(rows[0][1]) if rows else None
-    return _State((status or b"").decode(errors="replace"), due)
+    status, epoch = fields
+    return _State((status or (b"draft" if epoch else b"")).decode(errors="replace"), due)

@@ -20,6 +20,7 @@ from liveblog.blog.model import (
     PUBLISHED,
     REVISIONS_MAX,
     Blog,
+    DamagedBlog,
     Entry,
     Position,
     new_id,
@@ -40,7 +41,8 @@ from liveblog.store.codec import (
 from liveblog.store.condition import Condition
 from liveblog.store.listing import LIVE, Listing
 from liveblog.store.nodes import Nodes
-from liveblog.store.queries import queries_store, store_errors
+from liveblog.store.queries import damaged_key, queries_store, store_errors
+from liveblog.store.rebuilding import Rebuilding
 
 REMEMBERED_S: Final = 24 * 3600  # the life of a caller's Idempotency-Key
 # The life of a key that this program makes for one call. The key only guards against a command that
@@ -186,7 +188,8 @@ def blog_write(
         makes_live=blog.status == "live" and (not stored or was.status != "live"),
         ends_live=was.status == "live" != blog.status,
         reopens=was.status == "ended" != blog.status,
-        rotate=(blog.timezone, blog.language) != (was.timezone, was.language),
+        rotate=isinstance(was, DamagedBlog)
+        or (blog.timezone, blog.language) != (was.timezone, was.language),
     )
 
 
@@ -276,6 +279,7 @@ class Writes:
     listing: Listing
     agenda: Agenda
     condition: Condition
+    rebuilding: Rebuilding
     wait_for_replica: bool = False
 
     async def commit(self, slug: str, write: Write[R]) -> Outcome[R]:
@@ -310,7 +314,7 @@ class Writes:
         try:
             expires = await self._announce(slug, write) if write.is_announced else ""
             arguments = [*write.arguments(slug), "expires", expires, "publish", publish]
-            status, *rest = await self._accepted(keys, arguments)
+            status, *rest = await self._accepted(slug, keys, arguments)
         except StoreRefuses as refused:
             if await self._may_be_stored(slug, write.call):
                 raise StoreDown(f"{refused}; an earlier attempt may be stored") from refused
@@ -387,10 +391,18 @@ class Writes:
     async def _exists(self, name: str) -> bool:
         return bool(await self.nodes.at(name).exists(name))
 
-    async def _accepted(self, keys: list[str], arguments: Arguments) -> Any:
-        """Run the script as `_durably` does. Raises StoreRefuses when the store refuses it."""
+    async def _accepted(self, slug: str, keys: list[str], arguments: Arguments) -> Any:
+        """Run the script as `_durably` does, again after a damaged key was rebuilt.
+
+        Raises StoreRefuses when the store refuses the write, or what rebuilds the key.
+        """
         self.condition.check_durable()
         reply = await self._durably(keys, arguments)
+        if reply[0] == b"damaged":
+            await self.rebuilding.rebuild(slug, compare=True)
+            reply = await self._durably(keys, [*arguments, "rebuilt", 1])
+        if reply[0] == b"damaged":
+            raise damaged_key(reply[1].decode(errors="replace"))
         scripts.check_permitted(reply)
         return reply
 

@@ -210,6 +210,8 @@ ENTRY_DAMAGES: dict[str, Damage] = {
     "another offset": entry_is(offset=1),
     "an offset too large": entry_is(offset=10**12),
     "another order": entry_is(order=1),
+    "published and a draft": entry_is(status="draft"),
+    "published and scheduled": entry_is(status="scheduled"),
     "missing": command("HDEL", "KEY:entries", "ID"),
     "missing from the index by change": command("ZREM", "KEY:changed", "ID"),
     "listed at infinity": command("ZADD", "KEY:order", "inf", "ID"),
@@ -367,6 +369,69 @@ async def test_header_of_a_held_blog_stays_when_it_is_damaged(
         await until(lambda: f"blog {slug}: its header is damaged" in site.said())
     finally:
         await _remove(client, slug)
+
+
+# Damages of a blog's keys: which key the log and the desk name, and what readers get of a takedown.
+KEY_DAMAGES: dict[str, tuple[Damage, str, str]] = {
+    "order": (of_a_wrong_type("order"), "order", "changes"),
+    "marked": (of_a_wrong_type("marked"), "marked", "changes"),
+    "changed": (command("DEL", "KEY:changed"), "changed", "changes"),
+    "chain": (command("SET", "KEY:chain", "0123456789abcdef"), "chain", "reset"),
+    "offset": (command("HSET", "KEY:blog", "offset", "9" * 30), "blog", "reset"),
+    "header": (command("HSET", "KEY:blog", "header", NONE), "", "changes"),
+    "blog": (of_a_wrong_type("blog"), "blog", "reset"),
+}
+
+
+@pytest.mark.parametrize("name", KEY_DAMAGES)
+async def test_takedown_reaches_readers_when_a_key_of_the_blog_is_damaged(
+    site: Server, editor: Editor, client: Any, name: str
+) -> None:
+    damage, named, frame = KEY_DAMAGES[name]
+    slug = (await editor.blog())["slug"]
+    bad, kept = [await editor.publish(slug, f"Number {n}.", pinned=True) for n in "12"]
+    async with websocket(Target(site.url, slug)) as stream:
+        await stream.get()
+        await damage(client, slug, bad["id"])
+        assert (await editor.delete(bad, takedown=True))["takedown"]
+        while (got := await stream.get())["t"] not in ("changes", "reset"):
+            pass
+        assert got["t"] == frame
+    await until(lambda: _shown(site, slug) == [kept["id"]])
+    assert [it["id"] for it in await editor.entries(slug)] == [kept["id"]]
+    assert await client.lrange(key(slug, f"rev:{bad['id']}"), 0, -1) == []
+    if named:
+        line = f"blog {slug}: key {key(slug, named)} was damaged"
+        assert site.said().count(line) == 1
+    desk = await _desk(site, client, f"/desk/blogs/{slug}")
+    assert f"<li>{named}: " in desk if named else 'id="lost-header"' in desk
+    assert ('id="lost-header"' in desk) == (name in ("header", "blog"))
+    listed = await _desk(site, client, "/desk")
+    assert (f'<a href="/desk/blogs/{slug}">{slug}</a>' in listed) == (name in ("header", "blog"))
+    await _remove(client, slug)
+
+
+async def _desk(site: Server, client: Any, path: str) -> str:
+    """Return a page of the desk, as an admin gets it."""
+    accounts = Accounts(One(client), now_ms)
+    name = "boss-of-damages"
+    if not await client.hexists("lb:users", name):
+        await accounts.add_user(name, PASSWORD, "admin")
+    session = await accounts.open_session(Caller(f"user:{name}", "admin"))
+    async with http(base_url=site.url, headers={"cookie": f"__Host-liveblog={session}"}) as caller:
+        return str((await caller.get(path)).text)
+
+
+@pytest.mark.parametrize("name", [it for it in KEY_DAMAGES if it not in ("header", "blog")])
+async def test_page_has_every_entry_when_a_key_of_the_blog_is_damaged(
+    site: Server, editor: Editor, client: Any, name: str
+) -> None:
+    slug = (await editor.blog())["slug"]
+    made = [await editor.publish(slug, f"Number {n}.") for n in "123"]
+    await KEY_DAMAGES[name][0](client, slug, made[0]["id"])
+    assert _shown(site, slug) == [it["id"] for it in reversed(made)]
+    listed = await editor.ok("GET", f"/{slug}/entries")
+    assert [it["id"] for it in listed["entries"]] == [it["id"] for it in reversed(made)]
 
 
 async def test_repeated_call_is_503_when_its_remembered_outcome_is_corrupt(

@@ -215,31 +215,6 @@ async def _header(room: Room) -> Write[Any]:
     )
 
 
-@pytest.mark.parametrize("prepare", [_numbered, _created, _kept, _header])
-async def test_write_stores_nothing_when_a_key_has_the_wrong_type(
-    room: Room, prepare: Callable[[Room], Awaitable[Write[Any]]]
-) -> None:
-    write = await prepare(room)
-    names = {name: TYPES[name] for name in KEYS}
-    names |= {f"idem:{write.call.idem}": b"string", f"bin:{write.id}": b"string"}
-    raw_messages = len(room.raw_messages)
-    for name, kind in names.items():
-        was = await room.redis.dump(key(SLUG, name))
-        await room.redis.delete(key(SLUG, name))
-        await WRONG[kind](room.redis, key(SLUG, name))
-        before = await room.contents()
-        with pytest.raises(StoreDown, match="in the store is damaged"):
-            await room.broker.writes.commit(SLUG, write)
-        assert await room.contents() == before, name
-        await room.redis.delete(key(SLUG, name))
-        if was:
-            await room.redis.restore(key(SLUG, name), 0, was)
-    assert len(room.raw_messages) == raw_messages
-    offset = await room.offset()
-    assert (await room.broker.writes.commit(SLUG, write)).record
-    assert await room.offset() == offset + (write.op != "keep")
-
-
 ALWAYS = ("-hset", "-set", "-eval", "-@scripting", "-@write")
 ANNOUNCED = (*ALWAYS, "-append", "-zadd", "-publish", "resetchannels")
 
@@ -282,6 +257,40 @@ async def test_write_stores_nothing_when_the_store_forbids_a_command(
         assert await room.contents() == before, rule
     assert len(room.raw_messages) == raw_messages
     assert (await room.broker.writes.commit(SLUG, write)).record
+
+
+@pytest.mark.parametrize("prepare", [_numbered, _created, _kept, _header])
+async def test_write_stores_nothing_when_a_key_is_damaged_and_may_not_be_rebuilt(
+    room: Room,
+    guest: Callable[..., Awaitable[Broker]],
+    prepare: Callable[[Room], Awaitable[Write[Any]]],
+) -> None:
+    write, raw_messages = await prepare(room), len(room.raw_messages)
+    refused = (await guest("-del")).writes
+    for name, kind in TYPES.items():
+        was = await room.redis.dump(key(SLUG, name))
+        await room.redis.delete(key(SLUG, name))
+        await WRONG[kind](room.redis, key(SLUG, name))
+        before = await room.contents()
+        with pytest.raises(StoreRefuses, match=r"may not run DEL lb:\{council\}"):
+            await refused.commit(SLUG, write)
+        assert await room.contents() == before, name
+        await room.redis.delete(key(SLUG, name))
+        if was:
+            await room.redis.restore(key(SLUG, name), 0, was)
+    assert len(room.raw_messages) == raw_messages
+    assert (await room.broker.writes.commit(SLUG, write)).record
+
+
+async def test_write_stores_nothing_when_the_key_of_its_outcome_has_another_type(
+    room: Room,
+) -> None:
+    write = await _numbered(room)
+    await room.redis.rpush(key(SLUG, f"idem:{write.call.idem}"), "a list")
+    before = await room.contents()
+    with pytest.raises(StoreDown, match=r"key lb:\{council\}:idem:k in the store is damaged"):
+        await room.broker.writes.commit(SLUG, write)
+    assert await room.contents() == before
 
 
 async def test_takedown_is_not_denied_when_the_request_for_its_erasure_is_refused(
@@ -366,22 +375,13 @@ async def test_blog_and_entry_are_read_alike_when_the_memory_is_full(
     assert (unknown, absent) == (None, None)
 
 
-async def test_creation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:
+async def test_blog_is_created_when_a_key_of_its_name_has_another_type(room: Room) -> None:
     for name, kind in TYPES.items():
-        await WRONG[kind](room.redis, key("other", name))
-        before = await room.contents()
-        with pytest.raises(StoreDown, match="in the store is damaged"):
-            await room.publishing.create_blog(SYSTEM, {"slug": "other", "title": "Other"})
-        assert await room.contents() == before, name
-        await room.redis.delete(key("other", name))
-
-
-async def test_numbered_write_is_refused_when_the_chain_does_not_fit_the_offset(room: Room) -> None:
-    await room.redis.append(key(SLUG, "chain"), "0")
-    before = await room.contents()
-    with pytest.raises(StoreDown, match=r"key lb:\{council\}:chain in the store is damaged"):
-        await room.entry()
-    assert await room.contents() == before
+        await WRONG[kind](room.redis, key(f"other-{name}", name))
+        await room.publishing.create_blog(SYSTEM, {"slug": f"other-{name}", "title": "Other"})
+        stored = await room.broker.blogs.read(f"other-{name}")
+        assert stored
+        assert (stored.blog.title, stored.position.offset) == ("Other", 1), name
 
 
 @pytest.mark.parametrize("revision", [2**53, 10**25, -1])
@@ -805,19 +805,18 @@ async def test_rotation_happens_once_and_only_when_there_is_a_fork(room: Room) -
     assert (await room.entry()).entry.offset == now.offset + 1
 
 
-async def test_rotation_stores_nothing_when_a_key_has_the_wrong_type(room: Room) -> None:
-    await room.entry()
-    forked = (await room.position())._replace(check="00000000")
-    for name in ("blog", "chain", "changed"):
-        was = await room.redis.dump(key(SLUG, name))
+async def test_rotation_begins_an_epoch_when_a_key_is_damaged(room: Room) -> None:
+    for name in ("chain", "changed"):
+        await room.entry()
+        forked = (await room.position())._replace(check="00000000")
         await room.redis.delete(key(SLUG, name))
         await WRONG[TYPES[name]](room.redis, key(SLUG, name))
-        before = await room.contents()
-        with pytest.raises(StoreDown, match="in the store is damaged"):
-            await room.broker.source.rotate(SLUG, forked)
-        assert await room.contents() == before, name
-        await room.redis.delete(key(SLUG, name))
-        await room.redis.restore(key(SLUG, name), 0, was or b"")
+        await room.broker.source.rotate(SLUG, forked)
+        now = await room.position()
+        assert (now.epoch != forked.epoch, now.offset > forked.offset) == (True, True), name
+        assert await room.broker.source.repair(SLUG, now) == Changes(
+            now.offset, now.check, now, "", []
+        )
 
 
 # -- connections

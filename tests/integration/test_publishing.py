@@ -33,8 +33,8 @@ async def publishing(store_client: redis.asyncio.Redis) -> Publishing:
 
 
 async def listed(publishing: Publishing, caller: Caller, **page: Any) -> list[str]:
-    found, _ = await publishing.blogs(caller, **page)
-    return [at.blog.slug for at in found]
+    found = await publishing.blogs(caller, **page)
+    return [at.blog.slug for at in found.blogs]
 
 
 async def refused(work: Any) -> Problem:

@@ -19,6 +19,7 @@ from kit.waiting import until
 from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import Problem, StoreDown
 from liveblog.editors import schedule
+from liveblog.editors.calls import call_key
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
 from liveblog.store.codec import key
@@ -288,7 +289,7 @@ async def test_blog_is_listed_when_the_reply_to_its_creation_was_lost(
         proxy.lose_next_answer(b":idem:")
         await publishing.create_blog(SYSTEM, {"slug": SLUG, "title": "Council", "status": "live"})
         assert proxy.answers_lost == 1
-        [listed], _ = await publishing.blogs(SYSTEM)
+        [listed] = (await publishing.blogs(SYSTEM)).blogs
         assert listed.blog.slug == SLUG
         id = await planned(publishing)
         await until(lambda: due(broker, id))
@@ -315,7 +316,8 @@ async def test_blog_that_takes_no_writes_holds_up_neither_others_nor_a_rewrite(
         fields = {"body": "Planned.", "publish_at": in_seconds(SOON_S)}
         due[slug] = (await publishing.create_entry(SYSTEM, slug, fields)).entry.id
     await broker.eraser.request("good", again=False)
-    await store_client.set(key("bad", "marked"), "of a wrong type")
+    idem = call_key(SYSTEM, "due bad", f"due:{due['bad']}:1", None).idem
+    await store_client.rpush(key("bad", f"idem:{idem}"), "of a wrong type")
     running = asyncio.create_task(schedule.run(broker, publishing))
     try:
         await until(lambda: store_client.hexists(key("good", "entries"), due["good"]))

@@ -257,7 +257,7 @@ class FakeStore:
         async with self.call("exists", slug) as past:
             return past is not None
 
-    async def load(self, slug: str) -> Snapshot | None:
+    async def load(self, slug: str, held: Blog | None = None) -> Snapshot | None:
         async with self.call("load", slug) as past:
             return past.snapshot() if past else None
 

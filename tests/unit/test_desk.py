@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog.blog.model import Blog, Caller, DamagedEntry, Entry, Link, Position
+from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
@@ -28,7 +28,10 @@ from liveblog.editors.results import (
 )
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
+from liveblog.store import rebuilding
 from liveblog.store.accounts import Accounts
+from liveblog.store.blogs import BlogPage
+from liveblog.store.codec import StoredBlog
 from liveblog.store.passwords import Passwords
 
 AT = Position("k3xq9a", 7, "9f2c01ab")
@@ -123,6 +126,8 @@ class RecordingPublishing:
     entry_is: Entry = ENTRY
     unpublished_are: list[Entry] = field(default_factory=lambda: [DRAFT])
     damaged_are: list[str] = field(default_factory=list)
+    damaged_blogs: list[str] = field(default_factory=list)
+    rebuilt_are: tuple[str, ...] = ()
 
     def _record(self, *call: Any) -> None:
         self.calls.append(call)
@@ -131,14 +136,14 @@ class RecordingPublishing:
 
     async def blogs(
         self, caller: Caller, before: str | None, limit: int, search: BlogSearch
-    ) -> tuple[list[BlogResult], str | None]:
-        found = [BlogResult(self.blog_is, AT)] if search.finds(self.blog_is) else []
-        return found, self.older_blog
+    ) -> BlogPage:
+        found = [StoredBlog(self.blog_is, AT, None)] if search.finds(self.blog_is) else []
+        return BlogPage(found, self.older_blog, self.damaged_blogs)
 
-    async def blog(self, caller: Caller, slug: str) -> BlogResult:
+    async def blog(self, caller: Caller, slug: str, *, or_damaged: bool = False) -> BlogResult:
         if self.read_problem:
             raise self.read_problem
-        return BlogResult(self.blog_is, AT)
+        return BlogResult(self.blog_is, AT, rebuilt=self.rebuilt_are)
 
     async def shown(self, caller: Caller, slug: str, before: Any, limit: int) -> EntryPage:
         return EntryPage([EntryResult(self.entry_is, AT)], None, self.damaged_are)
@@ -827,6 +832,32 @@ def test_a_conflict_shows_the_stated_time_of_the_newer_revision(browser: Browser
     page = browser.post(at, boxes).text
     assert 'value="2026-07-01T16:00:00.000Z" id="edit-published_at"' in page
     assert not re.search(r'id="edit-published_at"[^>]* checked>', page)
+
+
+def test_list_names_the_blogs_whose_headers_are_damaged(browser: Browser) -> None:
+    assert 'id="damaged"' not in browser.get("/desk").text
+    browser.publishing.damaged_blogs = ["lost", "other"]
+    page = browser.get("/desk").text
+    assert "The headers of 2 blogs cannot be read" in page
+    assert '<a href="/desk/blogs/lost">lost</a>' in page
+
+
+def test_desk_of_a_damaged_header_asks_for_a_new_one_and_has_everything_else(
+    browser: Browser,
+) -> None:
+    browser.publishing.blog_is = DamagedBlog(slug="moon", title="moon", status="live")
+    page = browser.get("/desk/blogs/moon").text
+    assert 'id="lost-header"' in page
+    assert '<details class="panel" id="header-panel" open>' in page
+    assert re.search(r'name="title"[^>]* value=""', page)
+    assert f'action="/desk/blogs/moon/entries/{ID}/delete"' in page
+
+
+def test_desk_names_each_key_that_was_rebuilt(browser: Browser) -> None:
+    browser.publishing.rebuilt_are = rebuilding.NAMES
+    page = browser.get("/desk/blogs/moon").text
+    for name in rebuilding.NAMES:
+        assert f"<li>{name}: " in page
 
 
 def test_damaged_entries_are_named_with_what_the_role_may_do(browser: Browser) -> None:

@@ -60,7 +60,10 @@ async def test_damage_names_the_key_and_nothing_else_of_the_stores_words() -> No
     with pytest.raises(Damaged) as caught:
         async with store_errors():
             raise exceptions.ResponseError(text)
-    assert str(caught.value) == "The key lb:{council}:rev:e1 in the store is damaged."
+    assert str(caught.value) == (
+        "The key lb:{council}:rev:e1 in the store is damaged."
+        " Remove it (DEL), or restore it from a backup."
+    )
 
 
 async def test_replica_without_its_primary_is_no_cluster() -> None:

@@ -1,0 +1,134 @@
+"""Rebuilds damaged keys of a blog from its records: `rebuild.lua`, one atomic step.
+
+Writers rebuild before they write, and readers when a key keeps them from reading. So one damaged
+key takes neither its blog nor a takedown with it. The hash `rebuilt` has the names of the rebuilt
+keys and the times, for the desk. rebuild.lua says what follows from what, and what is lost.
+
+Rules: changes a blog only by rebuild.lua. `Rebuilding` knows no entries and decodes no records.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+
+from liveblog.blog.model import new_id
+from liveblog.blog.problem import Damaged, StoreDown
+from liveblog.store import scripts
+from liveblog.store.agenda import Agenda
+from liveblog.store.codec import channel, index_number, key
+from liveblog.store.damage import DamageLog
+from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
+
+# The keys of a blog that rebuild.lua uses, in the order of NAMES there.
+NAMES: Final = (
+    *("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin", "rebuilt"),
+)
+SHOWN_S: Final = 24 * 3600  # how long the desk shows that a key was rebuilt
+# Readers of a blog with damage that nobody can rebuild cause at most one attempt in this time.
+AGAIN_S: Final = 5.0
+FRUITLESS_MAX: Final = 1_000  # blogs whose last attempt is remembered
+_SCRIPT: Final = scripts.writing("rebuild")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Rebuilding:
+    """Rebuilds blogs. `clock`: monotonic seconds."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        agenda: Agenda,
+        damage: DamageLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.nodes = nodes
+        self._agenda, self._damage, self._clock = agenda, damage, clock
+        self._fruitless: dict[str, float] = {}  # by slug: when nothing could be rebuilt
+
+    async def rebuild(self, slug: str, *, compare: bool = False) -> list[str]:
+        """Rebuild a blog, and return the names of the keys that were damaged.
+
+        With `compare`, rebuild also indexes that lack an entry. Raises StoreDown, and StoreRefuses
+        when the store refuses writes.
+        """
+        names = await self._run(slug, compare)
+        for name in names:
+            self._damage.rebuilt(slug, key(slug, name))
+        if "due" in names:
+            await self._agenda.add(slug, 0)
+        return names
+
+    async def try_to(self, slug: str, *, compare: bool = False) -> bool:
+        """Rebuild a blog for a reader. Return whether a key was rebuilt; False without an attempt.
+
+        Raises nothing: the caller goes on with the damage.
+        """
+        if self._clock() < self._fruitless.get(slug, -AGAIN_S) + AGAIN_S:
+            return False
+        try:
+            is_rebuilt = bool(await self.rebuild(slug, compare=compare))
+        except StoreDown as error:
+            self._damage.note(slug, "a key", f"nobody can rebuild it now: {error}")
+            is_rebuilt = False
+        if not is_rebuilt:
+            self._note_fruitless(slug)
+        return is_rebuilt
+
+    def _note_fruitless(self, slug: str) -> None:
+        if len(self._fruitless) >= FRUITLESS_MAX:
+            self._fruitless.clear()
+        self._fruitless[slug] = self._clock()
+
+    @queries_store
+    async def _run(self, slug: str, compare: bool) -> list[str]:
+        keys = [key(slug, name) for name in NAMES]
+        publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
+        more = (new_id("", 6), channel(slug), publish, SHOWN_S, int(compare))
+        reply = await self.nodes.at(slug).eval(_SCRIPT, len(keys), *keys, *more)
+        scripts.check_permitted(reply)
+        return [name.decode() for name in reply[1:]]
+
+    @queries_store
+    async def lately(self, slug: str) -> dict[str, int]:
+        """Return the names of the keys that were rebuilt within SHOWN_S, and when.
+
+        The times are milliseconds since 1970.
+        """
+        at = key(slug, "rebuilt")
+        found = await self.nodes.at(slug).hgetall(at)
+        known = {name: found.get(name.encode()) for name in NAMES}
+        return {name: index_number(int(at)) for name, at in known.items() if at and at.isdigit()}
+
+
+class HasRebuilding(Protocol):
+    """A class with `rebuilding`, which `rebuilds` needs to decorate the methods of the class."""
+
+    @property
+    def rebuilding(self) -> Rebuilding: ...
+
+
+S = TypeVar("S", bound=HasRebuilding)
+
+
+def rebuilds(
+    method: Callable[Concatenate[S, str, P], Awaitable[T]],
+) -> Callable[Concatenate[S, str, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that reads one blog: rebuild the blog when it raises Damaged, call again.
+
+    The first argument of the method is the blog's slug.
+    """
+
+    @wraps(method)
+    async def rebuilt(self: S, slug: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(self, slug, *args, **kwargs)
+        except Damaged:
+            if not await self.rebuilding.try_to(slug):
+                raise
+        return await method(self, slug, *args, **kwargs)
+
+    return rebuilt
