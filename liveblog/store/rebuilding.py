@@ -92,12 +92,18 @@ class Rebuilding:
         scripts.check_permitted(reply)
         return [name.decode() for name in reply[1:]]
 
-    @queries_store
     async def lately(self, slug: str) -> dict[str, int]:
         """Return the names of the keys that were rebuilt within SHOWN_S, and when.
 
         The times are milliseconds since 1970.
         """
+        try:
+            return await self._lately(slug)
+        except Damaged:  # of the key with the names itself
+            return await self._lately(slug) if await self.try_to(slug) else {}
+
+    @queries_store
+    async def _lately(self, slug: str) -> dict[str, int]:
         at = key(slug, "rebuilt")
         found = await self.nodes.at(slug).hgetall(at)
         known = {name: found.get(name.encode()) for name in NAMES}

@@ -25,6 +25,7 @@ from liveblog.clock import now_ms
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BlogSearch
+from liveblog.store import rebuilding
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
 from liveblog.store.codec import key
@@ -153,6 +154,7 @@ async def test_user_who_may_run_only_the_checked_commands_can_do_everything(
     broker = Broker(nodes)
     assert await broker.condition.check() == ""
     await _write(broker, admin)
+    await _rebuild(broker, admin)
     await _schedule(broker)
     await _read(broker)
     await _follow(broker, nodes)
@@ -179,6 +181,16 @@ async def _write(broker: Broker, admin: Redis) -> None:
     await broker.eraser.rewrite_if_requested()
     await publishing.edit_blog(ADMIN, SLUG, {"status": "ended"}, None)
     await publishing.edit_blog(ADMIN, SLUG, {"status": "live"}, None)
+
+
+async def _rebuild(broker: Broker, admin: Redis) -> None:
+    """Write beside one damaged key after another, but for those that have the records."""
+    for name in rebuilding.NAMES:
+        if name not in ("blog", "entries", "drafts"):
+            await admin.delete(key(SLUG, name))
+            await admin.lpush(key(SLUG, name), "damage")
+            await Publishing(broker, now_ms).create_entry(ADMIN, SLUG, {"body": "A.", "key": True})
+    assert list(await broker.rebuilding.lately(SLUG)) == ["rebuilt"]
 
 
 async def _schedule(broker: Broker) -> None:

@@ -468,3 +468,9 @@ async def test_readers_cause_one_attempt_in_5_s_when_nothing_can_be_rebuilt(stor
         clock.now += AGAIN_S
         assert await rebuilding.try_to(SLUG)
         assert [*await rebuilding.lately(SLUG)] == ["marked"]
+
+
+async def test_names_of_rebuilt_keys_are_rebuilt_too(room: Room) -> None:
+    await room.restore()
+    await room.redis.set(key(SLUG, "rebuilt"), "of another type")
+    assert (await room.publishing.blog(SYSTEM, SLUG, or_damaged=True)).rebuilt == ("rebuilt",)
