@@ -47,6 +47,8 @@ local TYPES = {
 
 local OF_ENTRY = { rev = true, binned = true } -- they must not keep their entry from being deleted or taken down
 local STATUSES = { draft = true, upcoming = true, live = true, ended = true }
+-- The indexes that may rightly have no members. The field `empty` has their names then: no other missing index is whole.
+local EMPTIED = { "order", "marked", "due" }
 
 local key, arg, has, is_wrong = {}, {}, {}, {}
 local damaged -- the first key that rebuild.lua must rebuild
@@ -79,8 +81,9 @@ end
 if damaged then
   return { "damaged", damaged }
 end
-local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status", "check", "base")
+local blog = redis.call("HMGET", key.blog, "epoch", "offset", "header", "status", "check", "base", "empty")
 local epoch, offset, header = blog[1], tonumber(blog[2] or "0"), blog[3]
+local empty = arg.op == "create" and table.concat(EMPTIED, " ") or blog[7] or ""
 if has.blog or has.chain or has.entries or has.changed or has.drafts then
   local is_numbered = string.find(epoch or "", "^[0-9a-z]+$") and #epoch <= 16
     and string.find(blog[2] or "", "^[1-9]%d*$") and string.find(blog[5] or "", "^[0-9a-f]+$")
@@ -93,7 +96,7 @@ if has.blog or has.chain or has.entries or has.changed or has.drafts then
   end
   -- The first member of an index may be the first one since the index was lost.
   local function is_lost(name, is_growing)
-    return is_growing and not has[name] and arg.rebuilt ~= "1"
+    return is_growing and not has[name] and arg.rebuilt ~= "1" and not string.find(empty, name, 1, true)
   end
   local lost = is_lost("changed", true) and "changed"
     or is_lost("order", has.entries and arg.listed == "1") and "order"
@@ -184,6 +187,20 @@ if numbered then
 end
 if rotates then
   write("HSET", key.blog, "base", offset)
+end
+if not is_header then
+  local is_in = { order = arg.listed == "1", marked = arg.marked == "1", due = arg.due ~= "" }
+  local names = {}
+  for _, name in ipairs(EMPTIED) do
+    local is_last = has[name] and redis.call("ZCARD", key[name]) == 1 and redis.call("ZSCORE", key[name], arg.id)
+    if not is_in[name] and (is_last or string.find(empty, name, 1, true)) then
+      names[#names + 1] = name
+    end
+  end
+  empty = table.concat(names, " ")
+end
+if empty ~= (blog[7] or "") then
+  write("HSET", key.blog, "empty", empty)
 end
 
 if not is_header then

@@ -4,6 +4,7 @@
 --   changed, order, marked, due   the indexes: what each readable record says
 --   epoch, offset, check, base in `blog`, and chain   the numbering: a new epoch after the highest offset of all keys
 --   status in `blog`              what the header says; draft when the header is unreadable
+--   empty in `blog`               names of the indexes without members, as in publish.lua
 -- A key of a wrong type has nothing of ours. The script deletes it, also `entries` and `drafts`: their records are lost.
 -- KEYS: the ten of NAMES below, all of one blog. ARGV: the new epoch's name, channel, PUBLISH or SPUBLISH, how many
 -- seconds `rebuilt` lives, and 1 to compare the indexes with the records although none of them is known to be damaged.
@@ -29,13 +30,20 @@ for i, name in ipairs(NAMES) do
   end
 end
 local is_blog = has.blog or has.chain or has.entries or has.changed or has.drafts
-if not has.changed or (has.entries and not has.order) then
+local FIELDS = { "epoch", "offset", "check", "base", "header", "status", "empty" }
+local blog = has.blog and redis.call("HMGET", key.blog, unpack(FIELDS)) or {}
+local chain = has.chain and redis.call("GET", key.chain) or ""
+local header, empty, top = blog[5] or "", blog[7] or "", math.floor(#chain / 8)
+local limit = top + PADDED_MAX
+local epoch, offset, check, base = blog[1] or "", tonumber(blog[2] or ""), blog[3], tonumber(blog[4] or "")
+local is_numbered = #epoch <= 16 and string.find(epoch, "^[0-9a-z]+$")
+  and string.find(blog[2] or "", "^[1-9]%d*$") and #chain == offset * 8
+  and check == string.sub(chain, -8) and not string.find(chain, "[^0-9a-f]")
+  and string.find(blog[4] or "", "^[1-9]%d*$") and base <= offset
+local is_order_lost = has.entries and not has.order and not string.find(empty, "order", 1, true)
+if not is_numbered or not has.changed or is_order_lost then
   is_comparing = true
 end
-local blog = has.blog and redis.call("HMGET", key.blog, "epoch", "offset", "check", "base", "header", "status") or {}
-local chain = has.chain and redis.call("GET", key.chain) or ""
-local header, top = blog[5] or "", math.floor(#chain / 8)
-local limit = top + PADDED_MAX
 
 -- 1. The indexes by the records.
 local expected = { changed = {}, order = {}, marked = {}, due = {} }
@@ -94,14 +102,7 @@ if is_comparing then
 end
 
 -- 2. The numbering.
-local epoch, offset, check, base = blog[1] or "", tonumber(blog[2] or ""), blog[3], tonumber(blog[4] or "")
-local function is_numbered()
-  return #epoch <= 16 and string.find(epoch, "^[0-9a-z]+$")
-    and string.find(blog[2] or "", "^[1-9]%d*$") and #chain == offset * 8
-    and check == string.sub(chain, -8) and not string.find(chain, "[^0-9a-f]")
-    and string.find(blog[4] or "", "^[1-9]%d*$") and base <= offset
-end
-if is_blog and not is_numbered() then
+if is_blog and not is_numbered then
   if offset and offset <= limit then
     top = math.max(top, math.floor(offset))
   end
@@ -140,6 +141,7 @@ local function write_all(command, name, words)
   end
 end
 
+-- Return whether the index has no member now.
 local function compare(name)
   local added, removed = {}, {}
   local found = {}
@@ -159,10 +161,18 @@ local function compare(name)
   end
   write_all("ZADD", name, added)
   write_all("ZREM", name, removed)
+  return #added == 0 and #removed == #rows
 end
 if is_comparing then
-  for name in pairs(expected) do
-    compare(name)
+  compare("changed")
+  local names = {}
+  for _, name in ipairs({ "order", "marked", "due" }) do
+    if compare(name) then
+      names[#names + 1] = name
+    end
+  end
+  if is_blog and table.concat(names, " ") ~= empty then
+    write("HSET", key.blog, "empty", table.concat(names, " "))
   end
 end
 

@@ -139,6 +139,7 @@ class StoreSource:
         is_damaged = (
             not checks
             or None in indexes
+            or [index_number(offset) for _, offset in changed[:1]] != [position.offset]
             or any(not entry_id(id) for id, _ in changed if id != BLOG_ID.encode())
             or _lacks(listed, [it for it in entries if (it.order or 0) >= window])
             or _lacks(marked, [it for it in entries if it.key or it.pinned])

@@ -415,6 +415,59 @@ async def test_worker_loads_the_blog_when_the_index_of_changes_lacks_the_newest(
     assert await room.broker.source.repair(SLUG, snapshot.position) == Moved("far")
 
 
+async def test_worker_loads_a_deletion_when_the_index_of_changes_lacks_it(room: Room) -> None:
+    await room.restore()
+    await room.delete("plain")
+    await room.redis.zrem(key(SLUG, "changed"), room.ids["plain"])
+    snapshot = await room.broker.source.load(SLUG)
+    assert snapshot
+    assert room.ids["plain"] in {it.id for it in snapshot.entries if it.deleted}
+    assert [*await room.broker.rebuilding.lately(SLUG)] == ["changed"]
+
+
+@pytest.mark.parametrize("operation", ["publish", "pin", "schedule"])
+async def test_write_compares_no_records_when_an_index_is_rightly_empty(
+    room: Room, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await room.restore()
+    await room.edit("pinned", pinned=False)
+    await room.delete("scheduled")
+    for name in ("plain", "edited", "pinned") if operation == "publish" else ():
+        await room.delete(name)
+    compared = list[str]()
+
+    async def rebuild(slug: str, *, compare: bool = False) -> list[str]:
+        compared.append(slug)
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room.broker.rebuilding, "rebuild", rebuild)
+        await OPERATIONS[operation](room)
+    assert not compared
+    await audit(room, operation)
+    # The index has a member now, so the store notices the loss of the index.
+    lost = {"publish": "order", "pin": "marked", "schedule": "due"}[operation]
+    await room.redis.delete(key(SLUG, lost))
+    await OPERATIONS[operation.replace("pin", "publish pinned")](room)
+    assert [*await room.broker.rebuilding.lately(SLUG)] == [lost]
+    await audit(room, operation)
+
+
+async def test_new_epoch_begins_above_every_record_when_numbers_and_index_are_short(
+    room: Room,
+) -> None:
+    await room.restore()
+    newest = max(it.offset or 0 for it in await room.broker.entries.below(SLUG, None, 50))
+    await room.redis.zremrangebyscore(key(SLUG, "changed"), 4, "+inf")
+    await room.redis.zremrangebyscore(key(SLUG, "order"), 4, "+inf")
+    await room.redis.set(key(SLUG, "chain"), "0123abcd" * 3)
+    await room.redis.hset(key(SLUG, "blog"), "offset", "x")
+    stored = await room.broker.blogs.read(SLUG)
+    assert stored
+    assert stored.position.offset > newest
+    await _loads_all(room)
+
+
 async def test_scheduled_entry_is_published_when_the_schedule_was_lost(room: Room) -> None:
     await room.restore()
     at, id = key(SLUG, "drafts"), room.ids["scheduled"]
