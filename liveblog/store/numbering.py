@@ -19,7 +19,7 @@ import orjson
 import redis
 
 from liveblog.blog.model import BLOG_ID, Blog, new_id
-from liveblog.store.codec import blog_record, digest, key
+from liveblog.store.codec import blog_record, digest, index_number, key
 from liveblog.store.listing import LISTED
 
 BATCH: Final = 500  # blogs read at once
@@ -152,7 +152,7 @@ def _decoded(slug: str, replies: Sequence[Any]) -> Numbers:
     epoch, offset, check, header = fields
     number = int(offset) if offset and re.fullmatch(rb"\d{1,15}", offset) else 0
     kept = chain if isinstance(chain, bytes) else None  # an error: a key of a wrong type
-    return Numbers(epoch, number, check, header, kept, int(top[0][1]) if top else 0, "")
+    return Numbers(epoch, number, check, header, kept, index_number(top[0][1]) if top else 0, "")
 
 
 def _begin_epoch(client: redis.Redis, slug: str, numbers: Numbers, now: int) -> None:

@@ -133,7 +133,8 @@ if is_blog and not STATUSES[blog[6] or ""] then
   rebuilt.blog = true
 end
 
--- 3. The indexes. A member stays when its record is unreadable, or names another number: its entry is damaged.
+-- 3. The indexes. A member stays when its record is unreadable, or names another number: its entry is damaged. But no
+-- number is above the newest offset: the record's takes its place.
 local function write_all(command, name, words)
   for i = 1, #words, WORDS_MAX do
     write(command, key[name], unpack(words, i, math.min(i + WORDS_MAX - 1, #words)))
@@ -145,9 +146,11 @@ end
 local function compare(name)
   local added, removed = {}, {}
   local found = {}
-  local rows = has[name] and redis.call("ZRANGE", key[name], 0, -1) or {}
-  for _, id in ipairs(rows) do
-    found[id] = true
+  local rows = has[name] and redis.call("ZRANGE", key[name], 0, -1, "WITHSCORES") or {}
+  local members = #rows / 2
+  for i = 1, #rows, 2 do
+    local id, score = rows[i], tonumber(rows[i + 1])
+    found[id] = name == "due" or score <= top
     local is_ours = is_id(id) or (name == "changed" and id == "#blog")
     if not is_ours or (readable[id] and not expected[name][id]) then
       removed[#removed + 1] = id
@@ -161,7 +164,7 @@ local function compare(name)
   end
   write_all("ZADD", name, added)
   write_all("ZREM", name, removed)
-  return #added == 0 and #removed == #rows
+  return #added == 0 and #removed == members
 end
 if is_comparing then
   compare("changed")

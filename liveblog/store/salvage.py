@@ -29,6 +29,7 @@ from liveblog.store.parts import Gap, Part, gaps, whole_parts
 CHECK_NAME: Final = "valkey-check-rdb,redis-check-rdb"
 _RDB_END: Final = re.compile(rb"\[offset (\d+)\][^\n]*RDB looks OK")  # in the output of the check
 GAPS_SHOWN: Final = 20  # skipped parts of a file that are listed one by one
+UNDONE: Final = "deletions, takedowns and revoked sign-ins among the lost changes are undone"
 KEY_BYTES_MAX: Final = 200  # more than the name of a blog's key
 CHECK_S: Final = 600.0  # limit for the check of a base file in the store's own format
 
@@ -117,12 +118,16 @@ class _Examination:
         stay = [file for file in listed if file.kind == "base" and self._base(file)]
         stamp = inspection.stamp_of(self._appended / stay[0].name) if stay else None
         commands = [file for file in listed if file.kind == "incr"]
+        is_lossy = False
         for file in commands:
             is_whole = self._commands(file, stamp)
+            is_lossy = is_lossy or not is_whole
             stay += [] if is_whole is None else [file]
             if not is_whole and not self.skips:
                 self._leave_out([it.name for it in commands if it.number > file.number])
                 break
+        if is_lossy:
+            self._found(UNDONE)
         if stay != listed:
             self._plan.files = stay
         return self._plan
@@ -255,7 +260,6 @@ class _Examination:
         behind = sum(part.commands for part in parts if part.start > newest.scan.whole)
         self._found(f"{path}: {stay} commands stay, {behind} of them behind damage")
         self._plan.parts[path] = [(part.start, part.end) for part in parts]
-        self._found("deletions, takedowns and revoked sign-ins of the skipped parts are undone")
         self._plan.slugs |= _slugs_in(path, skipped)
 
     def _leave_out(self, names: Sequence[str]) -> None:

@@ -139,7 +139,8 @@ class StoreSource:
         is_damaged = (
             not checks
             or None in indexes
-            or [index_number(offset) for _, offset in changed[:1]] != [position.offset]
+            or _highest(changed) != position.offset
+            or max(_highest(listed), _highest(marked)) > position.offset
             or any(not entry_id(id) for id, _ in changed if id != BLOG_ID.encode())
             or _lacks(listed, [it for it in entries if (it.order or 0) >= window])
             or _lacks(marked, [it for it in entries if it.key or it.pinned])
@@ -317,6 +318,11 @@ def _lacks(listed: Listed, entries: Sequence[Entry]) -> bool:
     lowest = min(ids.values(), default=0) if len(listed) >= MARKED_MAX else 0
     shown = (it for it in entries if not it.deleted and (it.order or 0) >= lowest)
     return len(ids) < len(listed) or any(it.id not in ids for it in shown)
+
+
+def _highest(listed: Listed) -> int:
+    """Return the first number of an index that was read from its end; 0 when it has no member."""
+    return index_number(listed[0][1]) if listed else 0
 
 
 def _ids(listed: Listed) -> dict[str, int]:

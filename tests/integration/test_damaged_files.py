@@ -15,7 +15,7 @@ from kit.directories import DataDirectory as Store
 from kit.waiting import until_sync
 
 from liveblog.blog.problem import UnusableStore
-from liveblog.store import directory, embedded, known
+from liveblog.store import directory, embedded, known, salvage
 from liveblog.store.directory import owner_of
 
 FLAVOURS = ("valkey",)
@@ -202,6 +202,7 @@ def test_start_refuses_other_damage_and_a_repair_leaves_the_state_before_it(
     assert "check-aof" not in str(caught.value)
     code, said = fresh.repair("--yes")
     assert (code, "the store starts" in said) == (0, True), said
+    assert (salvage.UNDONE in said) == (name == "1.incr.aof"), said
     assert str(fresh.file(name)) in said
     assert fresh.transactions() in left
 
@@ -334,6 +335,7 @@ def test_repair_with_skip_keeps_newer_files(fresh: Store, damage: Damage, left: 
     newer = fresh.file("2.incr.aof").read_bytes()
     code, said = fresh.repair("--skip", "--yes")
     assert (code, "left out" in said) == (0, False), said
+    assert said.count(salvage.UNDONE) == 1, said
     assert fresh.file("2.incr.aof").read_bytes().startswith(newer)
     assert fresh.transactions() in left
 

@@ -161,6 +161,7 @@ BEYOND = [
     (command("HSET", "blog", "offset", "9" * 15), "cannot be repaired: its offset"),
     (command("SET", "blog", "x"), "cannot be repaired: lb:"),
     (command("SET", "changed", "x"), "cannot be repaired: lb:"),
+    (command("ZADD", "changed", "inf", "x"), "cannot be repaired: its offset"),
 ]
 
 

@@ -376,6 +376,17 @@ async def _loads_all(room: Room) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["order", "marked", "changed"])
+async def test_worker_loads_all_entries_when_an_index_has_an_impossible_one(
+    room: Room, name: str
+) -> None:
+    await room.restore()
+    await room.redis.zadd(key(SLUG, name), {room.ids["pinned"]: "inf"})
+    await _loads_all(room)
+    assert [*await room.broker.rebuilding.lately(SLUG)] == [name]
+    await audit(room, name)
+
+
 @pytest.mark.parametrize("name", ["order", "marked", "changed", "chain"])
 async def test_worker_loads_all_entries_when_the_store_refuses_to_rebuild(
     room: Room, name: str, monkeypatch: pytest.MonkeyPatch
@@ -453,7 +464,7 @@ async def test_write_compares_no_records_when_an_index_is_rightly_empty(
     await audit(room, operation)
 
 
-async def test_new_epoch_begins_above_every_record_when_numbers_and_index_are_short(
+async def test_new_epoch_begins_above_all_records_when_indexes_are_short(
     room: Room,
 ) -> None:
     await room.restore()
