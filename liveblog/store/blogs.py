@@ -65,7 +65,8 @@ class Blogs:
         decode; else raise Damaged for it.
         """
         found = await self._read(slug)
-        if not isinstance(found, StoredBlog) and await self.rebuilding.try_to(slug):
+        if not isinstance(found, StoredBlog):
+            await self.rebuilding.try_to(slug)
             found = await self._read(slug)
         if not isinstance(found, Damage):
             return found

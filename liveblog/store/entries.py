@@ -141,7 +141,8 @@ class Entries:
         When `order` is None, return the newest entries.
         """
         found = await self._below(slug, order, limit)
-        if not found and order is None and await self.rebuilding.try_to(slug):  # the index was lost
+        if not found and order is None:  # the index may be lost
+            await self.rebuilding.try_to(slug)
             found = await self._below(slug, order, limit)
         return found
 

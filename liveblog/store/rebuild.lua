@@ -134,7 +134,7 @@ if is_blog and not STATUSES[blog[6] or ""] then
 end
 
 -- 3. The indexes. A member stays when its record is unreadable, or names another number: its entry is damaged. But no
--- number is above the newest offset: the record's takes its place.
+-- change is above the newest offset: the record's offset takes its place.
 local function write_all(command, name, words)
   for i = 1, #words, WORDS_MAX do
     write(command, key[name], unpack(words, i, math.min(i + WORDS_MAX - 1, #words)))
@@ -150,7 +150,7 @@ local function compare(name)
   local members = #rows / 2
   for i = 1, #rows, 2 do
     local id, score = rows[i], tonumber(rows[i + 1])
-    found[id] = name == "due" or score <= top
+    found[id] = name ~= "changed" or score <= top
     local is_ours = is_id(id) or (name == "changed" and id == "#blog")
     if not is_ours or (readable[id] and not expected[name][id]) then
       removed[#removed + 1] = id

@@ -100,7 +100,11 @@ class Rebuilding:
         try:
             return await self._lately(slug)
         except Damaged:  # of the key with the names itself
-            return await self._lately(slug) if await self.try_to(slug) else {}
+            await self.try_to(slug)
+        try:
+            return await self._lately(slug)
+        except Damaged:
+            return {}
 
     @queries_store
     async def _lately(self, slug: str) -> dict[str, int]:
@@ -125,7 +129,8 @@ def rebuilds(
 ) -> Callable[Concatenate[S, str, P], Coroutine[Any, Any, T]]:
     """Decorate a method that reads one blog: rebuild the blog when it raises Damaged, call again.
 
-    The first argument of the method is the blog's slug.
+    The second call needs no success of the first attempt: another worker may have rebuilt the blog
+    meanwhile. The first argument of the method is the blog's slug.
     """
 
     @wraps(method)
@@ -133,8 +138,7 @@ def rebuilds(
         try:
             return await method(self, slug, *args, **kwargs)
         except Damaged:
-            if not await self.rebuilding.try_to(slug):
-                raise
+            await self.rebuilding.try_to(slug)
         return await method(self, slug, *args, **kwargs)
 
     return rebuilt

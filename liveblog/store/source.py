@@ -99,8 +99,9 @@ class StoreSource:
             found = await self._read(slug, held)
             if not found:
                 return None
-            is_tried = attempt > 0 or not found.is_damaged
-            if not is_tried and await self.rebuilding.try_to(slug, compare=True):
+            if found.is_damaged and attempt == 0:
+                # Read again in any case: another worker may have rebuilt the blog meanwhile.
+                await self.rebuilding.try_to(slug, compare=True)
                 continue
             changes = await self.repair(slug, found.snapshot.position)
             if isinstance(changes, Changes):
@@ -139,8 +140,7 @@ class StoreSource:
         is_damaged = (
             not checks
             or None in indexes
-            or _highest(changed) != position.offset
-            or max(_highest(listed), _highest(marked)) > position.offset
+            or [index_number(offset) for _, offset in changed[:1]] != [position.offset]
             or any(not entry_id(id) for id, _ in changed if id != BLOG_ID.encode())
             or _lacks(listed, [it for it in entries if (it.order or 0) >= window])
             or _lacks(marked, [it for it in entries if it.key or it.pinned])
@@ -318,11 +318,6 @@ def _lacks(listed: Listed, entries: Sequence[Entry]) -> bool:
     lowest = min(ids.values(), default=0) if len(listed) >= MARKED_MAX else 0
     shown = (it for it in entries if not it.deleted and (it.order or 0) >= lowest)
     return len(ids) < len(listed) or any(it.id not in ids for it in shown)
-
-
-def _highest(listed: Listed) -> int:
-    """Return the first number of an index that was read from its end; 0 when it has no member."""
-    return index_number(listed[0][1]) if listed else 0
 
 
 def _ids(listed: Listed) -> dict[str, int]:
