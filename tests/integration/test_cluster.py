@@ -29,7 +29,7 @@ from liveblog.store import cluster as cluster_module
 from liveblog.store.accounts import Accounts
 from liveblog.store.agenda import TAGS, bucket
 from liveblog.store.broker import Broker
-from liveblog.store.codec import channel
+from liveblog.store.codec import channel, key
 from liveblog.store.connect import connect
 from liveblog.store.due import Due
 from liveblog.store.follow import Follower
@@ -218,6 +218,22 @@ async def test_change_arrives_by_sharded_pubsub_alone(
     await publishing.create_entry(SYSTEM, slugs[0], {"body": "Not received."})
     await publishing.create_entry(SYSTEM, slugs[1], {"body": "Received."})
     await until(lambda: listener.changes[3:] == [(slugs[1], 3)])
+
+
+async def test_new_epoch_of_a_damaged_blog_arrives_by_sharded_pubsub(
+    shards: Cluster,
+    nodes: Nodes,
+    publishing: Publishing,
+    received: tuple[Received, Follower],
+) -> None:
+    listener, follower = received
+    slug = await create(publishing, shards.slug_on(shards.primaries[0]))
+    await follower.follow(slug)
+    await nodes.at(slug).execute_command("DEL", key(slug, "chain"))
+    made = await publishing.create_entry(SYSTEM, slug, {"body": "Text."})
+    assert made.position
+    assert made.position.offset == 3
+    await until(lambda: listener.changes == [(slug, 2), (slug, 3)])
 
 
 async def test_login_of_the_url_is_used_on_every_node(shards: Cluster) -> None:
