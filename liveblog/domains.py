@@ -12,8 +12,10 @@ from itertools import takewhile
 from typing import Final
 
 # Domains of this form, a category in the domain of a country, belong to registries, as co.uk does.
+# The registries of some countries have no categories: ne.ch is the domain of a canton.
 _OF_REGISTRY: Final = re.compile(
-    r"(ac|asso|com?|edu|gob?|gouv|govt?|gv|ltd|mil|muni|net?|nhs|nom|org?|plc|police|sch)\.[a-z]{2}"
+    r"(ac|asso|com?|edu|gob?|gouv|govt?|gv|ltd|mil|muni|net?|nhs|nom|org?|plc|police|sch)"
+    r"\.(?!c[achz]|d[ek]|eu|f[im]|l[iu]|md|nl|s[ik]|tv)[a-z]{2}"
 )
 # Top-level domains for private names (RFC 6761, RFC 6762, ICANN), which no registry divides.
 _PRIVATE: Final = ("example", "internal", "invalid", "local", "localhost", "test")

@@ -263,7 +263,7 @@ class Http(HttpToolsProtocol):
             if self.transport.is_closing():
                 self._direct.closing.note(self)
         elif decision is Decision.CLOSE:
-            self.transport.close()
+            self.transport.abort()  # nothing is unsent, and a TLS client could delay a `close()`
         elif decision is Decision.WAIT:
             self._direct.heads.note(self)
         return decision
@@ -281,6 +281,18 @@ class Http(HttpToolsProtocol):
                 cycle.disconnected, cycle.body = True, bytearray()
         self.transport.abort()
 
+    def shutdown(self) -> None:
+        super().shutdown()  # closes an idle connection
+        self._note_closing()
+
+    def _note_closing(self) -> None:
+        """Give a closing connection a deadline: a TLS client could delay the close for 30 s.
+
+        A connection with unsent bytes has the deadline of those bytes first (`undrained`).
+        """
+        if self.transport.is_closing() and not self.flow.write_paused:
+            self._direct.closing.note(self)
+
     # -- answers
 
     def pause_writing(self) -> None:
@@ -295,6 +307,7 @@ class Http(HttpToolsProtocol):
         self._direct.unread.forget(self.transport)
         if self.timeout_keep_alive_task:
             self._idle[self.transport] = None
+        self._note_closing()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._running = cycle
@@ -311,6 +324,7 @@ class Http(HttpToolsProtocol):
             self._direct.closing.note(self)  # for the rest of the body
         elif not self.flow.write_paused:
             self._idle[self.transport] = None
+        self._note_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

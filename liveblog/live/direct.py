@@ -288,8 +288,8 @@ def _peer(transport: asyncio.Transport) -> str:
 class DirectReader(Reader[bytes], asyncio.Protocol):
     """A reader whose frames are written straight to its socket.
 
-    The first `data_received` must get a whole request head. Both callers collect the head before
-    they call this method: uvicorn (its setting `ws=`) and live/connections.py.
+    The first `data_received` must get a whole request head. `Front` (live/front.py) and `Http`
+    (live/connections.py) collect the head before they hand a connection over.
 
     The kernel gives the number of a closed descriptor to the next connection, so a late write could
     reach another client. asyncio and uvloop close a descriptor only after `connection_lost`. So

@@ -79,7 +79,7 @@ class Front(asyncio.Protocol):
         if self._data:
             self._refuse(TOO_LATE)
         else:
-            self._transport.close()
+            self._transport.abort()  # nothing is unsent, and a TLS client could delay a `close()`
 
     def _refuse(self, fault: Fault) -> None:
         self._direct.heads.forget(self)

@@ -20,7 +20,7 @@ from kit.waiting import until
 from uvicorn.server import ServerState
 
 from liveblog.live import direct
-from liveblog.live.direct import HANDSHAKE_S, DirectTransport
+from liveblog.live.direct import CLOSING_S, HANDSHAKE_S, HEAD_S, SWEEP_S, DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.plain import HEADLESS_S, ConnectionLimits, PlainConnections
 from liveblog.live.tls import TlsFront
@@ -220,6 +220,33 @@ def test_connection_is_aborted_when_no_place_is_left_for_its_handshake(play: Pla
         assert site.direct.plain.refused == {"full": 1}
 
     play(scenario, files_max=1, reserve=0)
+
+
+ENDS = {
+    "no request": (b"", HEAD_S),
+    "an empty line": (b"\r\n", HEAD_S),
+    "the last answer": (PAGE, 0),
+}
+
+
+@pytest.mark.parametrize(("sent", "after_s"), ENDS.values(), ids=ENDS)
+def test_closed_connection_loses_its_place_when_its_client_does_not_close(
+    play: Play, sent: bytes, after_s: float
+) -> None:
+    async def scenario(site: Site) -> None:
+        async with site.securely() as kept:
+            heads = site.direct.heads
+            await until(lambda: bool(heads._since))
+            kept.writer.transport.pause_reading()  # type: ignore[attr-defined]  # never sees the end
+            await kept.send(sent)
+            await until(lambda: bool(heads._since) == bool(after_s))
+            site.now += after_s
+            await asyncio.sleep(2 * SWEEP_S)
+            site.now += CLOSING_S
+            await site.counts(0)
+            kept.writer.transport.abort()
+
+    play(scenario)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -36,7 +36,8 @@ def test_domain_of_a_registry_is_known_by_its_form(domain: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "domain", ["co.com", "news.uk", "x.co.uk", "taz.de", "com.example", "github.io", "comm.uk"]
+    "domain",
+    ["co.com", "news.uk", "x.co.uk", "taz.de", "ne.ch", "go.tv", "com.example", "github.io"],
 )
 def test_other_domains_are_not_known_to_be_registrys(domain: str) -> None:
     assert not is_registrys(domain)
