@@ -12,10 +12,11 @@ from itertools import takewhile
 from typing import Final
 
 # Domains of this form, a category in the domain of a country, belong to registries, as co.uk does.
-# The registries of some countries have no categories: ne.ch is the domain of a canton.
+# The registries of some countries have no categories: ac.ch could be anyone's. Rarer categories
+# are left out, since a refusal would be wrong where they are names.
 _OF_REGISTRY: Final = re.compile(
-    r"(ac|asso|com?|edu|gob?|gouv|govt?|gv|ltd|mil|muni|net?|nhs|nom|org?|plc|police|sch)"
-    r"\.(?!c[achz]|d[ek]|eu|f[im]|l[iu]|md|nl|s[ik]|tv)[a-z]{2}"
+    r"(ac|com?|edu|go[bv]|mil|net|org)\.(?!c[achz]|d[ek]|eu|f[im]|l[iu]|md|nl|s[ik]|tv)[a-z]{2}"
+    r"|(go|ne|or)\.(jp|kr)|(gv|or)\.at"
 )
 # Top-level domains for private names (RFC 6761, RFC 6762, ICANN), which no registry divides.
 _PRIVATE: Final = ("example", "internal", "invalid", "local", "localhost", "test")

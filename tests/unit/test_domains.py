@@ -30,14 +30,26 @@ def test_hosts_below_a_registrys_domain_share_nothing(one: str, other: str, doma
     assert shared(*both) == ("" if is_registrys(domain) else domain)
 
 
-@pytest.mark.parametrize("domain", ["com", "uk", "co.uk", "com.au", "ac.jp", "gob.mx", "or.at"])
+@pytest.mark.parametrize(
+    "domain", ["com", "uk", "co.uk", "com.au", "ac.jp", "go.jp", "gob.mx", "or.at"]
+)
 def test_domain_of_a_registry_is_known_by_its_form(domain: str) -> None:
     assert is_registrys(domain)
 
 
 @pytest.mark.parametrize(
     "domain",
-    ["co.com", "news.uk", "x.co.uk", "taz.de", "ne.ch", "go.tv", "com.example", "github.io"],
+    [
+        "co.com",
+        "news.uk",
+        "x.co.uk",
+        "taz.de",
+        "ne.ch",
+        "go.se",
+        "police.fi",
+        "com.example",
+        "github.io",
+    ],
 )
 def test_other_domains_are_not_known_to_be_registrys(domain: str) -> None:
     assert not is_registrys(domain)
