@@ -9,7 +9,7 @@ Rules: reads files and changes none. The memory that a scan takes does not grow 
 
 import contextlib
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, NamedTuple
 
@@ -129,14 +129,15 @@ def scan(
     size: int,
     start: int = 0,
     stamp: int | None = None,
-    names: Container[bytes] | None = None,
+    arities: Mapping[bytes, int] | None = None,
 ) -> Scan:
     """Read the first `size` bytes of a file from `start` on, where a command must begin.
 
-    `stamp` is the last time that the store noted before `start`. `names`: the commands that the
-    store knows, in upper case; None: a command may have any name.
+    `stamp` is the last time that the store noted before `start`. `arities`: the commands that the
+    file can have, in upper case, with the arity that the store's COMMAND names; None: a command
+    may have any name.
     """
-    window = _Window(file, size, names)
+    window = _Window(file, size, arities)
     at = whole = start
     is_open, latest = False, stamp  # inside a transaction; the last noted time
     fault = _Fault(size, is_cut=True)  # MULTI without EXEC
@@ -190,9 +191,9 @@ class Step(NamedTuple):
     stamp: int | None = None
 
 
-def steps(file: BinaryIO, size: int, names: Container[bytes]) -> Iterator[Step]:
+def steps(file: BinaryIO, size: int, arities: Mapping[bytes, int]) -> Iterator[Step]:
     """Yield what the first `size` bytes of a file have. Damage ends at the next whole command."""
-    window, at = _Window(file, size, names), 0
+    window, at = _Window(file, size, arities), 0
     while at < size:
         try:
             end, name, stamp = _read(window, at)
@@ -206,8 +207,8 @@ def steps(file: BinaryIO, size: int, names: Container[bytes]) -> Iterator[Step]:
 class _Window:
     """Reads any part of a file through one block of memory."""
 
-    def __init__(self, file: BinaryIO, size: int, names: Container[bytes] | None) -> None:
-        self._file, self.size, self._names = file, size, names
+    def __init__(self, file: BinaryIO, size: int, arities: Mapping[bytes, int] | None) -> None:
+        self._file, self.size, self._arities = file, size, arities
         self._block, self._from = b"", 0
 
     def part(self, at: int, length: int) -> bytes:
@@ -234,11 +235,21 @@ class _Window:
             self._load(at)
             end, name = _command_in(self._block, 0)
         end, name = (self._from + end, name) if end >= 0 else _long_command(self, at)
-        if self._names is not None and name not in self._names:
+        if self._arities is not None and not self._is_possible(at, self._arities.get(name)):
             raise _Fault(at, is_cut=False)
         if self.part(end, 1) == b"$" and self._has_argument(end):  # more than its count says
             raise _Fault(at, is_cut=False)
         return end, name
+
+    def _is_possible(self, at: int, arity: int | None) -> bool:
+        """Return whether the command at an offset has the number of words that its arity allows.
+
+        A negative arity is the least number.
+        """
+        if arity is None:
+            return False
+        count = int(self.line(at)[1:])
+        return count == arity or (arity < 0 and count >= -arity)
 
     def _has_argument(self, at: int) -> bool:
         """Return whether a whole argument of a command begins at an offset."""

@@ -9,6 +9,10 @@ a user who may run nothing else.
 
 from typing import Final
 
+# The other commands in an append-only file: what the store writes for a transaction, for a time to
+# live, and at a rewrite.
+APPENDED: Final = frozenset({"MULTI", "EXEC", "SELECT", "PEXPIREAT", "UNLINK", "RPUSH", "HMSET"})
+
 # The program works without these, so the check leaves them out: promise.py and eraser.py go on
 # without INFO, CONFIG and BGREWRITEAOF. The check itself is an EVAL.
 UNCHECKED: Final = frozenset({"INFO", "CONFIG", "BGREWRITEAOF", "EVAL"})

@@ -10,7 +10,7 @@ Rules: called only while no store runs on the directory, by the process with its
 import contextlib
 import logging
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,12 +182,12 @@ def examined(
     *,
     stamp: int | None,
     from_note: bool = False,
-    names: Container[bytes] | None = None,
+    arities: Mapping[bytes, int] | None = None,
 ) -> Newest:
     """Return the scan of the newest file. Raises UnusableStore when it cannot be read.
 
     `stamp` is the time of the file before. With `from_note`, the bytes that the note has as whole
-    are not read again, unless what follows them is no command. `names`: as in `aof.scan`.
+    are not read again, unless what follows them is no command. `arities`: as in `aof.scan`.
     """
     was = note.sizes.get(path.name, 0) if note else 0
     try:
@@ -197,7 +197,7 @@ def examined(
                 scan = aof.scan(file, size, was, note.stamp)
                 if scan.whole > was or scan.whole == size:
                     return Newest(path, scan, was)
-            return Newest(path, aof.scan(file, size, stamp=stamp, names=names), was)
+            return Newest(path, aof.scan(file, size, stamp=stamp, arities=arities), was)
     except OSError as error:
         raise unreadable(path, error) from None
 

@@ -19,7 +19,7 @@ def command(*words: bytes) -> bytes:
 
 
 def scan(data: bytes, start: int = 0, **more: object) -> aof.Scan:
-    return aof.scan(io.BytesIO(data), len(data), start, **more)  # type: ignore[arg-type] # tests pass names
+    return aof.scan(io.BytesIO(data), len(data), start, **more)  # type: ignore[arg-type] # tests pass arities
 
 
 def unit(words: list[bytes], count: int) -> bytes:
@@ -105,7 +105,7 @@ def test_scan_finds_whole_commands_behind_damage(was: bytes, becomes: bytes) -> 
 def test_scan_rejects_an_unknown_command_when_it_knows_the_names() -> None:
     first, second = command(b"set", b"a", b"1"), command(b"sxt", b"a", b"1")
     assert scan(first + second + first).tail is None
-    found = scan(first + second + first, names={b"SET"})
+    found = scan(first + second + first, arities={b"SET": -3})
     assert (found.whole, found.next) == (len(first), len(first + second))
 
 
