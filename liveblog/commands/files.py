@@ -77,11 +77,11 @@ def _renumber(directory: Path, url: str, yes: bool) -> bool:
 
     holes = numbering.examine(url, files.unfinished_repair(directory) or ())
     if holes:
-        is_hopeless = not any(hole.is_repairable for hole in holes)
-        _print_and_ask(holes, "Begin a new epoch of these blogs?", yes or is_hopeless)
+        is_asking = any(hole.is_repairable for hole in holes)
+        _print_and_ask(holes, "Repair these blogs?", yes or not is_asking)
         numbering.repair(url, holes)
     files.forget_repair(directory)
-    return bool(holes)
+    return any(hole.is_repairable for hole in holes)
 
 
 def _directory(chosen: Settings) -> Path:
