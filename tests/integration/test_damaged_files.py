@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gzip
 import os
 import re
 import shutil
@@ -372,6 +373,55 @@ def test_start_refuses_a_command_that_fails_and_a_repair_leaves_it_out(
     assert before in [kept.read_bytes() for kept in fresh.kept()]
     assert fresh.transactions() == BEFORE
     assert fresh.repair() == (0, "nothing to repair: the store starts\n")
+
+
+def alter_whole(change: Callable[[bytes], bytes]) -> Damage:
+    def damage(path: Path) -> None:
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def claim_a_length(data: bytes) -> bytes:
+    """Let one command have all bytes, and more."""
+    return b"*1\r\n$500000\r\n" + data.replace(b"*", b"+")
+
+
+def garble_the_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-700] + b"\x9f" * 699 + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said", "left"),
+    [
+        (alter_whole(gzip.compress), "garbage", range(1)),
+        (alter_whole(lambda data: data.replace(b"\r\n", b"\n")), "garbage", range(1)),
+        (alter_whole(lambda data: bytes(len(data))), "zeros", range(1)),
+        (alter_whole(lambda data: data[::-1]), "garbage", range(1)),
+        (alter_whole(claim_a_length), "an incomplete command", range(1)),
+        (garble_the_end, "garbage", range(90, 99)),
+    ],
+)
+def test_start_refuses_a_tail_that_no_crash_leaves(
+    fresh: Store, damage: Damage, said: str, left: range
+) -> None:
+    path = fresh.file("1.incr.aof")
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(UnusableStore, match=rf"\({said}.*as by no crash,.*liveblog store repair"):
+        fresh.transactions()
+    assert path.read_bytes() == before
+    code, printed = fresh.repair("--yes")
+    assert (code, "the store starts" in printed) == (0, True), printed
+    assert fresh.kept()[0].read_bytes() == before
+    assert fresh.transactions() in left
+
+
+def test_start_refuses_a_file_of_garbage_without_a_note(fresh: Store) -> None:
+    known.forget(fresh.directory)
+    alter_whole(gzip.compress)(fresh.file("1.incr.aof"))
+    with pytest.raises(UnusableStore, match="as by no crash;"):
+        fresh.transactions()
 
 
 def split(store: Store, at: int) -> None:

@@ -84,6 +84,24 @@ def test_scan_calls_a_tail_garbage_when_no_command_begins_with_it(tail: bytes) -
 
 
 @pytest.mark.parametrize(
+    ("tail", "said"),
+    [
+        (bytes(99), "zeros"),
+        (bytes(3_000_000), "zeros"),
+        (b"*3\r\n$3\r\nSET\r\n$50\r\nab" + bytes(99), "zeros"),
+        (MULTI + bytes(99), "zeros"),
+        (MULTI + command(b"SET", b"b", b"2")[:-9] + bytes(99), "zeros"),
+        (b"garbage" + bytes(99), "garbage"),
+        (bytes(99) + b"x", "garbage"),
+        (bytes(99) + b"x" + bytes(99), "garbage"),
+        (b"\x1f\x8b" * 99 + b"\0", "garbage"),
+    ],
+)
+def test_scan_calls_a_tail_zeros_when_only_zeros_end_it(tail: bytes, said: str) -> None:
+    assert scan(command(b"SET", b"a", b"1") + tail).tail == said
+
+
+@pytest.mark.parametrize(
     ("was", "becomes"),
     [
         (b"$4\r\nkey5", b"XXXXXXXX"),
