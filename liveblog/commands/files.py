@@ -41,13 +41,14 @@ def store_repair(skip: bool, yes: bool) -> None:
     with files.locked(directory, files.LOCK_WAIT_S):
         access.tighten(directory)
         with tempfile.TemporaryDirectory() as empty, embedded.own(Path(empty), brief=True) as url:
-            names = salvage.known_commands(url)
-        plan = salvage.examine(directory, binary, names, skips=skip)
+            arities = salvage.arities(url)
+        plan = salvage.examine(directory, binary, arities, skips=skip)
         if plan.found:
             _print_and_ask(plan.found, "Repair this, after a copy of all that changes?", yes)
             _print_copies(plan.carry_out())
     with embedded.own(directory, brief=True, repairs=True) as url:
-        is_changed = _renumber(directory, url, yes or bool(plan.found)) or plan.found
+        is_changed = _leave_out_failures(directory, url, yes) or bool(plan.found)
+        is_changed = _renumber(directory, url, yes or is_changed) or is_changed
         click.echo("the store starts" if is_changed else "nothing to repair: the store starts")
 
 
@@ -58,6 +59,17 @@ def _print_and_ask(damage: Iterable[object], question: str, yes: bool) -> None:
         click.confirm(question, abort=True)
 
 
+def _leave_out_failures(directory: Path, url: str, yes: bool) -> bool:
+    """Leave out whole commands that the store cannot run; return whether there was one."""
+    from liveblog.store import embedded, salvage
+
+    failed = embedded.failed_commands(directory)
+    if failed:
+        _print_and_ask(salvage.failures(failed), "Write the files again without them?", yes)
+        _print_copies(salvage.rewrite(directory, url))
+    return bool(failed)
+
+
 def _renumber(directory: Path, url: str, yes: bool) -> bool:
     """Repair the numbering of blogs with holes, and finish the repair; return whether one had."""
     from liveblog.store import directory as files
@@ -65,11 +77,11 @@ def _renumber(directory: Path, url: str, yes: bool) -> bool:
 
     holes = numbering.examine(url, files.unfinished_repair(directory) or ())
     if holes:
-        is_hopeless = not any(hole.is_repairable for hole in holes)
-        _print_and_ask(holes, "Begin a new epoch of these blogs?", yes or is_hopeless)
+        is_asking = any(hole.is_repairable for hole in holes)
+        _print_and_ask(holes, "Repair these blogs?", yes or not is_asking)
         numbering.repair(url, holes)
     files.forget_repair(directory)
-    return bool(holes)
+    return any(hole.is_repairable for hole in holes)
 
 
 def _directory(chosen: Settings) -> Path:

@@ -5,13 +5,16 @@ limit would count the connection, and clients that never finish a handshake woul
 descriptors. So the server accepts plain connections, and `TlsFront` counts each one before it
 starts TLS. After the handshake a `TlsFront` is a `Front`.
 
+OpenSSL takes memory for a whole ClientHello when its length arrives, up to 128 KiB. So `_Hello`
+reads this length first.
+
 Rules: only for TLS; a plain connection never passes through this module.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from liveblog.live.direct import HANDSHAKE_S, AppState
 from liveblog.live.front import Front
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-__all__ = ["TlsFront"]
+__all__ = ["TlsFront", "hello_length"]
+
+# A browser's ClientHello has at most some KB, also with keys against quantum computers.
+HELLO_BYTES_MAX: Final = 16_384
+HEAD_BYTES: Final = 64  # in so many bytes the length must be, in one TLS record or in several
+_HANDSHAKE: Final = 22  # the type of a TLS record, its first byte
 
 
 class TlsFront(Front):
@@ -62,6 +70,7 @@ class TlsFront(Front):
             transport, self, self._context, server_side=True, ssl_handshake_timeout=HANDSHAKE_S
         )
         self._handshake.send(None).add_done_callback(self._handshake_ended)
+        transport.set_protocol(_Hello(transport))
 
     def _handshake_ended(self, _: "asyncio.Future[None]") -> None:
         secure = self._result()
@@ -98,3 +107,58 @@ class TlsFront(Front):
     def connection_lost(self, exc: Exception | None) -> None:
         self._direct.handshakes.forget(self)
         super().connection_lost(exc)
+
+
+class _Hello(asyncio.BufferedProtocol):
+    """Passes bytes to the TLS of a transport until the length of the ClientHello is known.
+
+    Aborts the transport otherwise.
+    """
+
+    __slots__ = ("_head", "_tls", "_transport", "_view")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._tls: Any = transport.get_protocol()  # a BufferedProtocol of the event loop
+        self._view, self._head = memoryview(b""), b""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        self._view = self._tls.get_buffer(sizehint)
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._head += bytes(self._view[: min(nbytes, HEAD_BYTES - len(self._head))])
+        length = hello_length(self._head)
+        if (length or 0) > HELLO_BYTES_MAX or (length is None and len(self._head) == HEAD_BYTES):
+            self._transport.abort()
+            return
+        if length is not None:
+            self._transport.set_protocol(self._tls)
+        self._tls.buffer_updated(nbytes)
+
+    def eof_received(self) -> bool | None:
+        return self._tls.eof_received()  # type: ignore[no-any-return]  # of the event loop
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tls.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._tls.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._tls.resume_writing()
+
+
+def hello_length(data: bytes) -> int | None:
+    """Return the length that the first message of a TLS handshake claims; None while it is unknown.
+
+    Return 0 for bytes that are no handshake: TLS refuses them.
+    """
+    message, at = b"", 0
+    while len(message) < 4 and at + 5 <= len(data):
+        if data[at] != _HANDSHAKE:
+            return 0
+        end = at + 5 + int.from_bytes(data[at + 3 : at + 5], "big")
+        message += data[at + 5 : end]
+        at = end
+    return int.from_bytes(message[1:4], "big") if len(message) >= 4 else None

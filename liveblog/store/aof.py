@@ -9,7 +9,7 @@ Rules: reads files and changes none. The memory that a scan takes does not grow 
 
 import contextlib
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Literal, NamedTuple
 
@@ -29,7 +29,7 @@ _CUT_LINE: Final = re.compile(rb"([*$]\d*|#[\w:]*)?\r?")
 _OVERLAP: Final = 32  # more than the longest match of _START
 
 Kind = Literal["base", "incr"]
-Tail = Literal["an incomplete command", "zeros", "garbage"]
+Tail = Literal["an incomplete command", "zeros", "garbage", "a command that liveblog never writes"]
 
 
 class Broken(Exception):
@@ -117,11 +117,14 @@ class Scan:
 
 
 class _Fault(Exception):
-    """No whole command begins at the offset `at`; `is_cut` when only the file's end is missing."""
+    """No whole command of ours begins at the offset `at`.
 
-    def __init__(self, at: int, is_cut: bool) -> None:
+    `is_cut`: only the file's end is missing. `is_foreign`: another whole command begins there.
+    """
+
+    def __init__(self, at: int, is_cut: bool, is_foreign: bool = False) -> None:
         super().__init__(at)
-        self.at, self.is_cut = at, is_cut
+        self.at, self.is_cut, self.is_foreign = at, is_cut, is_foreign
 
 
 def scan(
@@ -129,14 +132,15 @@ def scan(
     size: int,
     start: int = 0,
     stamp: int | None = None,
-    names: Container[bytes] | None = None,
+    arities: Mapping[bytes, int] | None = None,
 ) -> Scan:
     """Read the first `size` bytes of a file from `start` on, where a command must begin.
 
-    `stamp` is the last time that the store noted before `start`. `names`: the commands that the
-    store knows, in upper case; None: a command may have any name.
+    `stamp` is the last time that the store noted before `start`. `arities`: the commands that the
+    file can have, in upper case, with the arity that the store's COMMAND names; None: a command
+    may have any name.
     """
-    window = _Window(file, size, names)
+    window = _Window(file, size, arities)
     at = whole = start
     is_open, latest = False, stamp  # inside a transaction; the last noted time
     fault = _Fault(size, is_cut=True)  # MULTI without EXEC
@@ -149,7 +153,7 @@ def scan(
         fault = found
     if whole == size:
         return Scan(whole, size, stamp)
-    return Scan(whole, size, stamp, _tail(window, fault), _next(window, fault.at + 1))
+    return Scan(whole, size, stamp, _tail(window, whole, fault), _next(window, fault.at + 1))
 
 
 def _step(
@@ -190,9 +194,9 @@ class Step(NamedTuple):
     stamp: int | None = None
 
 
-def steps(file: BinaryIO, size: int, names: Container[bytes]) -> Iterator[Step]:
+def steps(file: BinaryIO, size: int, arities: Mapping[bytes, int]) -> Iterator[Step]:
     """Yield what the first `size` bytes of a file have. Damage ends at the next whole command."""
-    window, at = _Window(file, size, names), 0
+    window, at = _Window(file, size, arities), 0
     while at < size:
         try:
             end, name, stamp = _read(window, at)
@@ -206,8 +210,8 @@ def steps(file: BinaryIO, size: int, names: Container[bytes]) -> Iterator[Step]:
 class _Window:
     """Reads any part of a file through one block of memory."""
 
-    def __init__(self, file: BinaryIO, size: int, names: Container[bytes] | None) -> None:
-        self._file, self.size, self._names = file, size, names
+    def __init__(self, file: BinaryIO, size: int, arities: Mapping[bytes, int] | None) -> None:
+        self.file, self.size, self.arities = file, size, arities
         self._block, self._from = b"", 0
 
     def part(self, at: int, length: int) -> bytes:
@@ -234,11 +238,21 @@ class _Window:
             self._load(at)
             end, name = _command_in(self._block, 0)
         end, name = (self._from + end, name) if end >= 0 else _long_command(self, at)
-        if self._names is not None and name not in self._names:
-            raise _Fault(at, is_cut=False)
+        if self.arities is not None and not self._is_possible(at, self.arities.get(name)):
+            raise _Fault(at, is_cut=False, is_foreign=True)
         if self.part(end, 1) == b"$" and self._has_argument(end):  # more than its count says
             raise _Fault(at, is_cut=False)
         return end, name
+
+    def _is_possible(self, at: int, arity: int | None) -> bool:
+        """Return whether the command at an offset has the number of words that its arity allows.
+
+        A negative arity is the least number.
+        """
+        if arity is None:
+            return False
+        count = int(self.line(at)[1:])
+        return count == arity or (arity < 0 and count >= -arity)
 
     def _has_argument(self, at: int) -> bool:
         """Return whether a whole argument of a command begins at an offset."""
@@ -246,8 +260,8 @@ class _Window:
         return bulk is not None and self.part(at + bulk.end() + int(bulk[1]), 2) == b"\r\n"
 
     def _load(self, at: int) -> None:
-        self._file.seek(at)
-        self._block, self._from = self._file.read(min(BLOCK_BYTES, self.size - at)), at
+        self.file.seek(at)
+        self._block, self._from = self.file.read(min(BLOCK_BYTES, self.size - at)), at
 
 
 def _command_in(block: bytes, at: int) -> tuple[int, bytes]:
@@ -300,10 +314,30 @@ def first_stamp(file: BinaryIO) -> int | None:
 # -- damage
 
 
-def _tail(window: _Window, fault: _Fault) -> Tail:
+def _tail(window: _Window, whole: int, fault: _Fault) -> Tail:
     if fault.is_cut:
         return "an incomplete command"
-    return "zeros" if window.part(window.size - 1, 1) == b"\0" else "garbage"
+    if fault.is_foreign:
+        return "a command that liveblog never writes"
+    return "zeros" if _ends_with_zeros(window, whole) else "garbage"
+
+
+def _ends_with_zeros(window: _Window, whole: int) -> bool:
+    """Return whether nothing but zeros is behind the last whole command and the start of another.
+
+    A file system leaves zeros where a file grew before its bytes were on the disk.
+    """
+    end = window.size
+    while end > whole:
+        start = max(whole, end - BLOCK_BYTES)
+        if data := window.part(start, end - start).rstrip(b"\0"):
+            end = start + len(data)
+            break
+        end = start
+    if end == window.size:
+        return False
+    before = scan(window.file, end, whole, arities=window.arities)
+    return before.tail in (None, "an incomplete command")
 
 
 def _next(window: _Window, at: int) -> int | None:

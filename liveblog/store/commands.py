@@ -9,6 +9,22 @@ a user who may run nothing else.
 
 from typing import Final
 
+# The other commands in an append-only file: what the store writes for a transaction, for a time to
+# live, and at a rewrite; what a repair of the files sends; and what copies keys from another store.
+APPENDED: Final = frozenset(
+    {
+        "MULTI",
+        "EXEC",
+        "SELECT",
+        "PEXPIREAT",
+        "UNLINK",
+        "RPUSH",
+        "HMSET",
+        "ZREMRANGEBYSCORE",
+        "RESTORE",
+    }
+)
+
 # The program works without these, so the check leaves them out: promise.py and eraser.py go on
 # without INFO, CONFIG and BGREWRITEAOF. The check itself is an EVAL.
 UNCHECKED: Final = frozenset({"INFO", "CONFIG", "BGREWRITEAOF", "EVAL"})

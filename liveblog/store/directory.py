@@ -359,9 +359,14 @@ def refuse_snapshot(directory: Path) -> None:
         )
 
 
+def log_path(directory: Path) -> Path:
+    """Return the path of the log of the store's last start."""
+    return directory / _LOG
+
+
 def fresh_log(directory: Path) -> Path:
     """Return the path of the store's log; the previous start's log becomes `store.log.1`."""
-    path = directory / _LOG
+    path = log_path(directory)
     with contextlib.suppress(FileNotFoundError):
         path.replace(directory / f"{_LOG}.1")
     open_private(path, "wb").close()

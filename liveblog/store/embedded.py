@@ -47,7 +47,19 @@ ARGUMENTS: Final = (
     # The store never cuts its file itself, since only its own log would name the loss:
     # store/inspection.py cuts. The times in the file show since when changes are missing.
     *("--aof-load-truncated", "no", "--aof-timestamp-enabled", "yes"),
+    # A command of the file that fails lost its change. The store would go on without a word, and
+    # would load all that follows a damaged SELECT into another database. So it ends instead.
+    *("--databases", "1", "--propagation-error-behavior", "panic", "--crash-log-enabled", "no"),
 )
+LENIENT: Final = (
+    "--propagation-error-behavior",
+    "ignore",
+)  # for a repair, which names the commands
+
+# A command of the append-only file that fails, in the store's log.
+_FAILED: Final = re.compile(r"AOF-loading-client: '-?(.*)' after processing the command '(.*)'")
+# A store that ends so while it loads its files has met a command that nobody appends.
+_BY_COMMAND: Final = frozenset({0, -signal.SIGABRT, -signal.SIGSEGV})
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -70,8 +82,9 @@ def own(
 
     A store that ends by itself is logged and restarted. With `brief`, the store runs for one
     command only. Other processes then wait for the lock instead of using this store. With
-    `repairs`, the store also starts after a repair that was interrupted. `binary`, `arguments`
-    (after ours, so they win) and `environ` are for tests.
+    `repairs`, the store also starts after a repair that was interrupted, and leaves out commands of
+    its files that fail (`failed_commands`). `binary`, `arguments` (after ours, so they win) and
+    `environ` are for tests.
 
     Raises UnusableStore when another process still owns the directory after `wait_s`, when there is
     no binary, when append-only files are damaged, or when the store does not start.
@@ -84,7 +97,7 @@ def own(
         inspection.make_ready(directory)
         with files.socket_path(directory) as path, known.noting(directory):
             command = [str(binary or find_binary()), *ARGUMENTS, "--dir", str(directory)]
-            command += ["--unixsocket", str(path), *arguments]
+            command += ["--unixsocket", str(path), *(LENIENT if repairs else ()), *arguments]
             embedded = _started(lambda: _Embedded(command, directory, path, lock_fd, environ))
             try:
                 files.note_owner(lock_fd, path, brief)
@@ -295,9 +308,20 @@ class _Embedded:
             return f"{self._command[0]}: {self._error.strerror}"
         if refusal := disk.refusal(self.directory):
             return refusal
-        with self._log_path.open(errors="replace") as lines:
-            last = [line.strip() for line in lines if line.strip()][-REASON_LINES:]
-        return f"{_with_remedy(' / '.join(last))} (all of it in {self._log_path})"
+        is_by_command = self._process and self._process.returncode in _BY_COMMAND
+        if is_by_command and (failed := failed_commands(self.directory)):
+            said = f"a command in its append-only files fails: {failed[0]}"
+        else:
+            with self._log_path.open(errors="replace") as lines:
+                said = " / ".join([line.strip() for line in lines if line.strip()][-REASON_LINES:])
+        remedied = f"{said}; {inspection.REPAIR}" if is_by_command else _with_remedy(said)
+        return f"{remedied} (all of it in {self._log_path})"
+
+
+def failed_commands(directory: Path) -> list[str]:
+    """Return the commands of the append-only files that failed at the last start, and why."""
+    with files.log_path(directory).open(errors="replace") as lines:
+        return [f"{found[2]}: {found[1]}" for line in lines if (found := _FAILED.search(line))]
 
 
 def _with_remedy(text: str) -> str:

@@ -1,8 +1,9 @@
 """The append-only files before a start: cuts a damaged tail, refuses other damage.
 
-A crash may leave an incomplete command, zeros or garbage at the end of the newest file. A start
-cuts such a tail, keeps a copy, and logs what was lost. Every other damage is refused, since a store
-started there would lose confirmed changes: `liveblog store repair` shows and repairs it.
+A crash may leave an incomplete command, zeros or garbage at the end of the newest file, behind what
+was on disk. A start cuts such a tail, keeps a copy, and logs what was lost. Every other damage is
+refused, since a store started there would lose confirmed changes: `liveblog store repair` shows and
+repairs it.
 
 Rules: called only while no store runs on the directory, by the process with its lock.
 """
@@ -10,7 +11,7 @@ Rules: called only while no store runs on the directory, by the process with its
 import contextlib
 import logging
 import os
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from liveblog.store import aof, kinds, known
 from liveblog.store import directory as files
 from liveblog.store.known import Known
 
+# A crash leaves at most what the store wrote at once, or zeros. An entry has at most some 100 KB.
+CRASH_BYTES_MAX: Final = 16 * 1_048_576
 REPAIR: Final = "run `liveblog store repair`, or restore DATA_DIR from a backup"
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,23 @@ class Newest:
     def cut(self) -> int:
         """The bytes after the last whole command."""
         return self.scan.size - self.scan.whole
+
+    @property
+    def is_beyond_a_crash(self) -> bool:
+        """Whether no crash leaves the bytes after the last whole command.
+
+        A crash alters no bytes that were on disk, and leaves no file without a whole command where
+        there were some. But a file may lose its end.
+        """
+        scan = self.scan
+        if not self.cut:
+            return False
+        if not scan.whole and (self.known or scan.tail == "garbage"):
+            return True
+        if scan.tail == "zeros":
+            return False
+        is_altered = scan.tail == "garbage" and scan.whole < self.known
+        return is_altered or self.cut > CRASH_BYTES_MAX
 
     @property
     def lost(self) -> int:
@@ -182,12 +202,12 @@ def examined(
     *,
     stamp: int | None,
     from_note: bool = False,
-    names: Container[bytes] | None = None,
+    arities: Mapping[bytes, int] | None = None,
 ) -> Newest:
     """Return the scan of the newest file. Raises UnusableStore when it cannot be read.
 
     `stamp` is the time of the file before. With `from_note`, the bytes that the note has as whole
-    are not read again, unless what follows them is no command. `names`: as in `aof.scan`.
+    are not read again, unless what follows them is no command. `arities`: as in `aof.scan`.
     """
     was = note.sizes.get(path.name, 0) if note else 0
     try:
@@ -197,18 +217,24 @@ def examined(
                 scan = aof.scan(file, size, was, note.stamp)
                 if scan.whole > was or scan.whole == size:
                     return Newest(path, scan, was)
-            return Newest(path, aof.scan(file, size, stamp=stamp, names=names), was)
+            return Newest(path, aof.scan(file, size, stamp=stamp, arities=arities), was)
     except OSError as error:
         raise unreadable(path, error) from None
 
 
 def _refuse_damage(newest: Newest) -> None:
-    """Raise UnusableStore for damage with whole commands behind it."""
+    """Raise UnusableStore for damage that no crash leaves, or with whole commands behind it."""
     scan = newest.scan
     if scan.next is not None:
         raise UnusableStore(
             f"{newest.path} is damaged from byte {scan.whole} to {scan.next} of {scan.size}, and "
             f"whole commands follow; changes {newest.since()} are affected; {REPAIR}"
+        )
+    if newest.is_beyond_a_crash:
+        was = f", and {newest.known} bytes of it were on disk" if newest.known else ""
+        raise UnusableStore(
+            f"{newest.path} is damaged from byte {scan.whole} of {scan.size} on ({scan.tail}), as "
+            f"by no crash{was}; changes {newest.since()} are affected; {REPAIR}"
         )
 
 

@@ -7,7 +7,7 @@ more damage comes before a mark.
 Rules: reads files and changes none.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -53,14 +53,14 @@ def gaps(parts: Sequence[Part], size: int, stamp: int | None = None) -> list[Gap
 
 
 def whole_parts(
-    file: BinaryIO, size: int, names: Container[bytes], *, has_transactions: bool = True
+    file: BinaryIO, size: int, arities: Mapping[bytes, int], *, has_transactions: bool = True
 ) -> list[Part]:
     """Return the whole parts of the first `size` bytes of a file, in their order.
 
-    `names`: the commands that the store knows, in upper case. A base file has no transactions.
+    `arities`: as in `aof.scan`. A base file has no transactions.
     """
     reading = _Reading(has_transactions)
-    for step in aof.steps(file, size, names):
+    for step in aof.steps(file, size, arities):
         reading.take(step)
     if not reading.is_open:
         reading.settle(size)

@@ -29,7 +29,7 @@ SHOWN_S: Final = 24 * 3600  # how long the desk shows that a key was rebuilt
 # Readers of a blog with damage that nobody can rebuild cause at most one attempt in this time.
 AGAIN_S: Final = 5.0
 FRUITLESS_MAX: Final = 1_000  # blogs whose last attempt is remembered
-_SCRIPT: Final = scripts.writing("rebuild")
+REBUILD: Final = scripts.writing("rebuild")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Rebuilding:
         keys = [key(slug, name) for name in NAMES]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         more = (new_id("", 6), channel(slug), publish, SHOWN_S, int(compare))
-        reply = await self.nodes.at(slug).eval(_SCRIPT, len(keys), *keys, *more)
+        reply = await self.nodes.at(slug).eval(REBUILD, len(keys), *keys, *more)
         scripts.check_permitted(reply)
         return [name.decode() for name in reply[1:]]
 

@@ -14,14 +14,16 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Container, Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import redis
 
-from liveblog.store import aof, inspection, known, numbering
+from liveblog.blog.problem import UnusableStore
+from liveblog.store import aof, commands, inspection, known, numbering
 from liveblog.store import directory as files
 from liveblog.store.known import Known
 from liveblog.store.parts import Gap, Part, gaps, whole_parts
@@ -31,7 +33,7 @@ _RDB_END: Final = re.compile(rb"\[offset (\d+)\][^\n]*RDB looks OK")  # in the o
 GAPS_SHOWN: Final = 20  # skipped parts of a file that are listed one by one
 UNDONE: Final = "deletions, takedowns and revoked sign-ins among the lost changes are undone"
 KEY_BYTES_MAX: Final = 200  # more than the name of a blog's key
-CHECK_S: Final = 600.0  # limit for the check of a base file in the store's own format
+CHECK_S: Final = 600.0  # limit for the check of a base file, and for a rewrite of all files
 
 
 @dataclass
@@ -83,20 +85,64 @@ class Plan:
                 path.unlink()
 
 
-def examine(directory: Path, binary: Path, names: Container[bytes], *, skips: bool = False) -> Plan:
+def examine(
+    directory: Path, binary: Path, arities: Mapping[bytes, int], *, skips: bool = False
+) -> Plan:
     """Read all append-only files, and return what is damaged. Raises UnusableStore.
 
-    `binary` is the store's server, which checks a base file in its own format. `names`: the
-    commands that the store knows, in upper case. With `skips`, the commands behind damage stay.
+    `binary` is the store's server, which checks a base file in its own format. `arities`:
+    as in `aof.scan`. With `skips`, the commands behind damage stay.
     """
     inspection.refuse_wrong_kinds(directory)
-    return _Examination(directory, known.read(directory), binary, names, skips).run()
+    return _Examination(directory, known.read(directory), binary, arities, skips).run()
 
 
-def known_commands(url: str) -> frozenset[bytes]:
-    """Return the names of a store's commands, in upper case."""
+def arities(url: str) -> dict[bytes, int]:
+    """Return the commands that our append-only files can have, as the store knows them.
+
+    Maps a name in upper case to the arity that the store's COMMAND names. Every other command is
+    damage: the store may load it, and do something else than the command that was written.
+    """
+    names = {name.split()[0] for name in commands.commands()}
     with contextlib.closing(redis.Redis.from_url(url)) as client:
-        return frozenset(name.upper() for name in client.execute_command("COMMAND LIST"))
+        found = client.execute_command("COMMAND INFO", *names, *commands.APPENDED)
+    return {
+        name.upper(): arity
+        for name, arity, flags, *_ in filter(None, found)
+        if b"write" in flags or name.upper().decode() in commands.APPENDED
+    }
+
+
+def failures(failed: Sequence[str]) -> list[str]:
+    """Return sentences about the commands of the files that fail, which a rewrite leaves out."""
+    if not failed:
+        return []
+    more = [f"{len(failed) - GAPS_SHOWN} more"] if len(failed) > GAPS_SHOWN else []
+    return [
+        *(f"a command fails and is left out: {it}" for it in [*failed[:GAPS_SHOWN], *more]),
+        UNDONE,
+    ]
+
+
+def rewrite(directory: Path, url: str) -> list[Path]:
+    """Have a running store write its files again, and return the paths of copies of the old ones.
+
+    Raises OSError, and UnusableStore when the store cannot write the files.
+    """
+    listed = sorted(files.appended(directory).iterdir())
+    copies = [files.keep(directory, it) for it in listed if aof.named(it.name) and it.is_file()]
+    with contextlib.closing(redis.Redis.from_url(url)) as client:
+        client.execute_command("BGREWRITEAOF")
+        deadline = time.monotonic() + CHECK_S
+        while (state := client.info("persistence"))["aof_rewrite_in_progress"]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(files.POLL_S)
+    if state["aof_rewrite_in_progress"] or state["aof_last_bgrewrite_status"] != "ok":
+        raise UnusableStore(
+            f"the store cannot write its files again; see {files.log_path(directory)}"
+        )
+    return copies
 
 
 @dataclass
@@ -106,7 +152,7 @@ class _Examination:
     directory: Path
     note: Known | None
     binary: Path
-    names: Container[bytes]
+    arities: Mapping[bytes, int]
     skips: bool
 
     def __post_init__(self) -> None:
@@ -205,7 +251,7 @@ class _Examination:
         """Return the parts of a file that have whole commands and transactions only."""
         try:
             with path.open("rb", buffering=0) as file:
-                return whole_parts(file, size, self.names, has_transactions=has_transactions)
+                return whole_parts(file, size, self.arities, has_transactions=has_transactions)
         except OSError as error:
             raise inspection.unreadable(path, error) from None
 
@@ -218,7 +264,7 @@ class _Examination:
         if not path.exists():
             self._found(f"{path} is missing: {was or 'all'} bytes of changes are lost")
             return None
-        found = inspection.examined(path, self.note, stamp=stamp, names=self.names)
+        found = inspection.examined(path, self.note, stamp=stamp, arities=self.arities)
         if found.cut:
             (self._skip if self.skips else self._cut)(found)
         elif found.lost:

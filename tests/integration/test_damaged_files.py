@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gzip
 import os
 import re
 import shutil
@@ -310,6 +311,117 @@ def test_repair_with_skip_keeps_each_whole_transaction(
     commands = re.search(r"(\d+) commands stay, (\d+) of them behind damage", said)
     assert commands
     assert int(commands[1]) == 2 * count + 1  # with the SELECT at the file's start
+
+
+def command(*words: str) -> bytes:
+    bulks = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    return f"*{len(words)}\r\n{bulks}".encode()
+
+
+def insert(*words: str) -> Damage:
+    """Return a damage that inserts a whole command before a transaction in the second half."""
+    return alter(rb"(\*1\r\n\$5\r\nMULTI)", command(*words) + rb"\1")
+
+
+@pytest.mark.parametrize("skip", [(), ("--skip",)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        insert("HSET"),
+        append(command("HSET")),
+        append(command("DEBUG", "SEGFAULT")),
+        insert("EXPIRE", "a0"),
+    ],
+)
+def test_repair_cuts_a_whole_command_that_no_store_of_ours_appends(
+    fresh: Store, damage: Damage, skip: tuple[str, ...]
+) -> None:
+    path = fresh.file("1.incr.aof")
+    damage(path)
+    is_last = path.read_bytes().endswith((command("HSET"), command("DEBUG", "SEGFAULT")))
+    with pytest.raises(UnusableStore, match="liveblog store repair"):
+        fresh.transactions()
+    code, said = fresh.repair("--yes", *skip)
+    assert (code, "the store starts" in said) == (0, True), said
+    whole = range(BEFORE, BEFORE + 1)
+    assert fresh.transactions() in (whole if is_last or skip else range(45, 55))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (insert("SELECT", "7"), "select: DB index"),
+        (insert("LPUSH", "a0", "x"), "lpush: WRONGTYPE"),
+        (insert("ZADD", "scores", "high", "x"), "zadd: value is not a valid float"),
+        (insert("HSET", "fields", "a", "1", "b"), "hset: wrong number of arguments"),
+        (insert("SET", "a0", "x", "EX", "soon"), "set: value is not an integer"),
+    ],
+)
+def test_start_refuses_a_command_that_fails_and_a_repair_leaves_it_out(
+    fresh: Store, damage: Damage, said: str
+) -> None:
+    path = fresh.file("1.incr.aof")
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(UnusableStore, match=re.escape(said)) as caught:
+        fresh.transactions()
+    assert "liveblog store repair" in str(caught.value)
+    assert fresh.repair(answer="n\n")[0] == 1
+    assert path.read_bytes() == before
+    code, printed = fresh.repair("--yes")
+    assert (code, said in printed, "the store starts" in printed) == (0, True, True), printed
+    assert before in [kept.read_bytes() for kept in fresh.kept()]
+    assert fresh.transactions() == BEFORE
+    assert fresh.repair() == (0, "nothing to repair: the store starts\n")
+
+
+def alter_whole(change: Callable[[bytes], bytes]) -> Damage:
+    def damage(path: Path) -> None:
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def claim_a_length(data: bytes) -> bytes:
+    """Let one command have all bytes, and more."""
+    return b"*1\r\n$500000\r\n" + data.replace(b"*", b"+")
+
+
+def garble_the_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-700] + b"\x9f" * 699 + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said", "left"),
+    [
+        (alter_whole(gzip.compress), "garbage", range(1)),
+        (alter_whole(lambda data: data.replace(b"\r\n", b"\n")), "garbage", range(1)),
+        (alter_whole(lambda data: bytes(len(data))), "zeros", range(1)),
+        (alter_whole(lambda data: data[::-1]), "garbage", range(1)),
+        (alter_whole(claim_a_length), "an incomplete command", range(1)),
+        (garble_the_end, "garbage", range(90, 99)),
+    ],
+)
+def test_start_refuses_a_tail_that_no_crash_leaves(
+    fresh: Store, damage: Damage, said: str, left: range
+) -> None:
+    path = fresh.file("1.incr.aof")
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(UnusableStore, match=rf"\({said}.*as by no crash,.*liveblog store repair"):
+        fresh.transactions()
+    assert path.read_bytes() == before
+    code, printed = fresh.repair("--yes")
+    assert (code, "the store starts" in printed) == (0, True), printed
+    assert fresh.kept()[0].read_bytes() == before
+    assert fresh.transactions() in left
+
+
+def test_start_refuses_a_file_of_garbage_without_a_note(fresh: Store) -> None:
+    known.forget(fresh.directory)
+    alter_whole(gzip.compress)(fresh.file("1.incr.aof"))
+    with pytest.raises(UnusableStore, match="as by no crash;"):
+        fresh.transactions()
 
 
 def split(store: Store, at: int) -> None:

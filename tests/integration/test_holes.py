@@ -157,17 +157,31 @@ KEYS = [
     (command("SET", "chain", "0000"), "2 of 2 changes are lost"),
     (command("HSET", "chain", "x", "x"), "2 of 2 changes are lost"),
 ]
-BEYOND = [
-    (command("HSET", "blog", "offset", "9" * 15), "cannot be repaired: its offset"),
-    (command("SET", "blog", "x"), "cannot be repaired: lb:"),
-    (command("SET", "changed", "x"), "cannot be repaired: lb:"),
-    (command("ZADD", "changed", "inf", "x"), "cannot be repaired: its offset"),
+# Damages of keys that only a rebuild can repair.
+BUILT = [
+    (command("HSET", "blog", "offset", "9" * 15), "its numbering is damaged"),
+    (command("HSET", "blog", "offset", "60000000"), "its numbering is damaged"),
+    (command("HSET", "blog", "base", "99999999"), "its numbering is damaged"),
+    (command("HSET", "blog", "base", "0"), "its numbering is damaged"),
+    (command("SET", "blog", "x"), ":blog has a wrong type and is deleted: its title"),
+    (command("SET", "chain", "wxyz" * 4), "its numbering is damaged"),
+    (command("SET", "changed", "x"), "the key is built from the entries"),
+    (command("SET", "order", "x"), "the key is built from the entries"),
+    (command("SET", "marked", "x"), "the key is built from the entries"),
+    (command("SET", "due", "x"), "the key is built from the entries"),
+    (command("SET", "drafts", "x"), "its drafts are lost"),
+    (command("ZADD", "changed", "inf", "x"), ":changed has offsets that no change has"),
+    (command("ZADD", "changed", "-inf", "#blog"), ":changed has offsets that no change has"),
+    (command("ZADD", "changed", "inf", "#blog"), ":changed has offsets that no change has"),
+    (command("ZADD", "changed", "2e9", "e000000000000"), ":changed has offsets that no change"),
+    (command("ZADD", "order", "inf", "e000000000000"), ":order has offsets that no change has"),
+    (command("ZADD", "marked", "-1", "e000000000000"), ":marked has offsets that no change has"),
 ]
 
 
 def test_repair_completes_the_numbering_of_blogs_with_whole_files(tmp_path: Path) -> None:
     store = DataDirectory(tmp_path / "data")
-    damages = {f"blog-{n}": it for n, it in enumerate([*KEYS, *BEYOND])}
+    damages = {f"blog-{n}": it for n, it in enumerate([*KEYS, *BUILT])}
 
     async def fill(broker: Broker) -> dict[str, Position]:
         for slug in damages:
@@ -178,25 +192,45 @@ def test_repair_completes_the_numbering_of_blogs_with_whole_files(tmp_path: Path
     old = with_store(store.directory, fill)
     with embedded.own(store.directory) as url, redis.Redis.from_url(url) as client:
         for slug, (damage, _) in damages.items():
-            if damage(slug)[0] in ("SET", "HSET") and damage(slug)[1] != key(slug, "blog"):
+            if damage(slug)[:2] in (["SET", damage(slug)[1]], ["HSET", key(slug, "chain")]):
                 client.delete(damage(slug)[1])
             client.execute_command(*damage(slug))
     assert store.repair(answer="n\n")[0] == 1
     code, printed = store.repair("--yes")
     assert code == 0, printed
     lines = {line.split(":")[0]: line for line in printed.splitlines()}
-    assert all(said in lines[f"blog {slug}"] for slug, (_, said) in damages.items())
+    for slug, (_, sentence) in damages.items():
+        assert sentence in lines[f"blog {slug}"]
 
     async def check(broker: Broker) -> None:
-        for slug in [*damages][: len(KEYS)]:
-            assert await broker.source.repair(slug, old[slug]) == Moved("moved")
+        for slug, (_, said) in damages.items():
+            is_moved = await broker.source.repair(slug, old[slug]) == Moved("moved")
+            assert is_moved == ("readers load" in lines[f"blog {slug}"]), said
             before = await broker.source.load(slug)
             assert before
             assert [it.headline for it in before.entries] == ["before"]
             now = await publish(broker, slug, "later")
-            assert now.offset == before.position.offset + 1 > old[slug].offset + 1
+            assert now.offset == before.position.offset + 1 >= old[slug].offset + 1 + is_moved, said
 
     with_store(store.directory, check)
+    code, printed = store.repair()
+    assert (code, printed) == (0, "nothing to repair: the store starts\n"), printed
+
+
+def test_repair_names_what_it_cannot_build(
+    filled: tuple[Path, dict[str, Position]], tmp_path: Path
+) -> None:
+    store = DataDirectory(Path(shutil.copytree(filled[0], tmp_path / "data")))
+    with embedded.own(store.directory) as url, redis.Redis.from_url(url) as client:
+        client.set(key("holed", "entries"), "x")
+        client.hset(key("whole", "blog"), "header", b"\xff")
+    code, said = store.repair("--yes")
+    assert code == 0
+    assert "lb:{holed}:entries has a wrong type and is deleted: the texts of its" in said
+    assert "blog whole: its header is damaged: an editor writes a new one" in said
+    code, said = store.repair()
+    assert (code, "blog whole: its header" in said, "holed" in said) == (0, True, False)
+    assert said.endswith("nothing to repair: the store starts\n")
 
 
 def test_interrupted_repair_is_completed_when_it_is_repeated(

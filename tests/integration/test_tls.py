@@ -23,7 +23,7 @@ from liveblog.live import direct
 from liveblog.live.direct import CLOSING_S, HANDSHAKE_S, HEAD_S, SWEEP_S, DirectTransport
 from liveblog.live.door import Door
 from liveblog.live.plain import HEADLESS_S, ConnectionLimits, PlainConnections
-from liveblog.live.tls import TlsFront
+from liveblog.live.tls import TlsFront, hello_length
 from liveblog.process import divided
 
 FILES = 128
@@ -159,6 +159,51 @@ def test_connection_is_closed_at_once_when_its_client_speaks_no_tls(
             assert b"HTTP" not in await made.rest()
 
     play(scenario)
+
+
+def record(payload: bytes) -> bytes:
+    return b"\x16\x03\x01" + len(payload).to_bytes(2, "big") + payload
+
+
+LONG = b"\x01\x01\xff\xff\x03\x03" + bytes(4_000)  # of a ClientHello of 128 KiB
+TOO_LONG = {
+    "one record": record(LONG),
+    "bytes apart": b"".join(record(LONG[n : n + 1]) for n in range(6)) + record(LONG[6:]),
+    "empty records": record(b"") * 20,
+    "beyond the limit": record(b"\x01\x00\x40\x01" + bytes(4_000)),
+}
+
+
+@pytest.mark.parametrize("first", TOO_LONG.values(), ids=TOO_LONG)
+def test_handshake_is_aborted_when_its_first_message_is_too_long(play: Play, first: bytes) -> None:
+    async def scenario(site: Site) -> None:
+        async with site.plainly(first) as made:
+            assert await made.rest() == b""
+        assert site.now == 0.0
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("size", [1, 3, 200])
+def test_handshake_goes_on_when_its_first_bytes_come_in_parts(play: Play, size: int) -> None:
+    async def scenario(site: Site) -> None:
+        async with site.plainly() as made:
+            for at in range(0, len(HELLO), size):
+                await made.send(HELLO[at : at + size])
+                await asyncio.sleep(0)
+            assert (await made.reader.readexactly(1)) == b"\x16"  # the server's part
+
+    play(scenario)
+
+
+def test_length_of_a_hello_is_the_same_in_any_records() -> None:
+    message = HELLO[5:]
+    length = len(message) - 4
+    for at in range(1, len(message)):
+        data = record(message[:at]) + record(message[at:])
+        assert hello_length(data) == length
+        assert {hello_length(data[:end]) for end in range(20)} <= {None, length}
+    assert hello_length(PAGE) == hello_length(b"\x80\x2e\x01\x03\x01") == 0
 
 
 def test_connection_counts_once_before_and_after_its_handshake(play: Play) -> None:

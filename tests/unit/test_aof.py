@@ -19,7 +19,7 @@ def command(*words: bytes) -> bytes:
 
 
 def scan(data: bytes, start: int = 0, **more: object) -> aof.Scan:
-    return aof.scan(io.BytesIO(data), len(data), start, **more)  # type: ignore[arg-type] # tests pass names
+    return aof.scan(io.BytesIO(data), len(data), start, **more)  # type: ignore[arg-type] # tests pass arities
 
 
 def unit(words: list[bytes], count: int) -> bytes:
@@ -84,6 +84,24 @@ def test_scan_calls_a_tail_garbage_when_no_command_begins_with_it(tail: bytes) -
 
 
 @pytest.mark.parametrize(
+    ("tail", "said"),
+    [
+        (bytes(99), "zeros"),
+        (bytes(3_000_000), "zeros"),
+        (b"*3\r\n$3\r\nSET\r\n$50\r\nab" + bytes(99), "zeros"),
+        (MULTI + bytes(99), "zeros"),
+        (MULTI + command(b"SET", b"b", b"2")[:-9] + bytes(99), "zeros"),
+        (b"garbage" + bytes(99), "garbage"),
+        (bytes(99) + b"x", "garbage"),
+        (bytes(99) + b"x" + bytes(99), "garbage"),
+        (b"\x1f\x8b" * 99 + b"\0", "garbage"),
+    ],
+)
+def test_scan_calls_a_tail_zeros_when_only_zeros_end_it(tail: bytes, said: str) -> None:
+    assert scan(command(b"SET", b"a", b"1") + tail).tail == said
+
+
+@pytest.mark.parametrize(
     ("was", "becomes"),
     [
         (b"$4\r\nkey5", b"XXXXXXXX"),
@@ -105,7 +123,7 @@ def test_scan_finds_whole_commands_behind_damage(was: bytes, becomes: bytes) -> 
 def test_scan_rejects_an_unknown_command_when_it_knows_the_names() -> None:
     first, second = command(b"set", b"a", b"1"), command(b"sxt", b"a", b"1")
     assert scan(first + second + first).tail is None
-    found = scan(first + second + first, names={b"SET"})
+    found = scan(first + second + first, arities={b"SET": -3})
     assert (found.whole, found.next) == (len(first), len(first + second))
 
 

@@ -11,7 +11,7 @@ from liveblog.store.parts import gaps, whole_parts
 
 MULTI, EXEC = b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n"
 STAMPS = [b"#TS:1796041240\r\n", b"#TS:1796041250\r\n", b"#TS:1796041260\r\n"]
-NAMES = {b"SET", b"MULTI", b"EXEC"}
+ARITIES = {b"SET": -1, b"MULTI": 1, b"EXEC": 1}
 BAD = b"*3\r\n$3\r\nS\0T\r\n"
 
 
@@ -22,7 +22,7 @@ def one(number: int) -> bytes:
 
 def left(data: bytes, **more: bool) -> bytes:
     """Return what is left of a file."""
-    found = whole_parts(io.BytesIO(data), len(data), NAMES, **more)
+    found = whole_parts(io.BytesIO(data), len(data), ARITIES, **more)
     return b"".join(data[part.start : part.end] for part in found)
 
 
@@ -48,7 +48,7 @@ def test_each_transaction_stays_whole_or_not_at_all(
         hit = range(at % len(data), min(at % len(data) + length, len(data)))
         data[hit.start : hit.stop] = byte * len(hit)
         touched |= {*hit}
-    found = whole_parts(io.BytesIO(data), len(data), NAMES)
+    found = whole_parts(io.BytesIO(data), len(data), ARITIES)
     stays = {at for part in found for at in range(part.start, part.end)}
     for size, unit, span in zip(sizes, units, spans_of([*map(b"".join, units)]), strict=True):
         kept = [stays.issuperset(it) for it in spans_of(unit, span.start)]
@@ -88,7 +88,7 @@ def test_base_file_keeps_commands_between_two_damages() -> None:
 def test_gaps_name_the_bytes_and_the_times_around_them() -> None:
     before, after = STAMPS[0] + one(1) + STAMPS[1] + one(2), STAMPS[2] + MULTI + one(3) + EXEC
     data = before + BAD + b"garbage" + one(4) + EXEC + after + b"end"
-    found = whole_parts(io.BytesIO(data), len(data), NAMES)
+    found = whole_parts(io.BytesIO(data), len(data), ARITIES)
     assert [part.commands for part in found] == [2, 1]
     start = len(data) - len(after) - 3
     assert gaps(found, len(data)) == [
@@ -100,6 +100,6 @@ def test_gaps_name_the_bytes_and_the_times_around_them() -> None:
 
 def test_gaps_take_the_times_of_distant_parts_when_near_ones_have_none() -> None:
     data = STAMPS[0] + one(1) + BAD + MULTI + one(2) + EXEC + BAD + MULTI + one(3) + EXEC
-    found = whole_parts(io.BytesIO(data + STAMPS[1]), len(data + STAMPS[1]), NAMES)
+    found = whole_parts(io.BytesIO(data + STAMPS[1]), len(data + STAMPS[1]), ARITIES)
     first, second = gaps(found, len(data + STAMPS[1]))
     assert first[2:] == second[2:] == (1796041240, 1796041250)
