@@ -16,6 +16,7 @@ from typing import Final
 
 from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.editors.publishing import Publishing
+from liveblog.seldom import Seldom
 from liveblog.store.broker import Broker
 from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries
 
@@ -31,6 +32,7 @@ async def run(broker: Broker, publishing: Publishing) -> None:
     overdue entries when the store accepts writes again.
     """
     skipped: Counter[str] = Counter()
+    failed = Seldom()
     publish = partial(publish_due, broker.due, publishing, skipped)
     while True:
         await asyncio.sleep(EVERY_S)
@@ -41,6 +43,9 @@ async def run(broker: Broker, publishing: Publishing) -> None:
                 await task()
             except StoreDown as error:
                 log.debug("schedule: skipped a pass, the store is unreachable: %s", error)
+            except Exception as error:  # the next pass may publish other entries
+                if failed.may(repr(error)):
+                    log.exception("schedule: a pass failed, trying again")
 
 
 async def publish_due(

@@ -64,10 +64,9 @@ class Blogs:
         Rebuilds damaged keys. With `or_damaged`, return a DamagedBlog for a header that does not
         decode; else raise Damaged for it.
         """
-        found = await self._read(slug)
-        if not isinstance(found, StoredBlog):
-            await self.rebuilding.try_to(slug)
-            found = await self._read(slug)
+        found = await self.rebuilding.reading(
+            slug, lambda: self._read(slug), lambda it: not isinstance(it, StoredBlog)
+        )
         if not isinstance(found, Damage):
             return found
         self.damage.note(slug, "its header", found.why)

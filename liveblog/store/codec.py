@@ -8,6 +8,7 @@ Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple, get_args
 
@@ -42,6 +43,8 @@ DECODE_ERRORS: Final = (
 )
 
 _CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
+_COUNT = re.compile(rb"[1-9][0-9]{0,15}")
+_POSITION = re.compile(rb"[0-9a-z]{1,16}\.[1-9][0-9]{0,15}\.[0-9a-f]{8}")
 decode_entry = msgspec.json.Decoder(Entry).decode
 decode_blog = msgspec.json.Decoder(Blog).decode
 
@@ -99,8 +102,19 @@ def decode_record(raw: bytes) -> Record:
 
 
 def decode_position(epoch: bytes, offset: bytes, check: bytes) -> Position:
-    """Return the position from three fields of a blog's hash."""
+    """Return the position from three fields of a blog's hash.
+
+    Raises ValueError for a position that publish.lua never stores.
+    """
+    if not _POSITION.fullmatch(b"%b.%b.%b" % (epoch, offset, check)):
+        raise ValueError("no position")
     return Position(epoch.decode(), int(offset), check.decode())
+
+
+def decode_base(base: bytes | None, position: Position) -> int | None:
+    """Return an epoch's first offset; None for one that is missing or impossible at a position."""
+    found = int(base) if base and _COUNT.fullmatch(base) else 0
+    return found if 1 <= found <= position.offset else None
 
 
 class Damage(NamedTuple):

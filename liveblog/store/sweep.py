@@ -70,6 +70,8 @@ class Sweep:
                 await self.take_turn(SEARCH, self.search(), SEARCH_EVERY_S)
             except StoreDown as error:
                 log.debug("sweep: stopped, trying again: %s", error)
+            except Exception:
+                log.exception("sweep: stopped, trying again")
 
     async def take_turn(self, name: str, steps: AsyncIterator[None], every_s: int) -> None:
         """Take all steps, unless another worker has the turn or had it less than `every_s` ago."""

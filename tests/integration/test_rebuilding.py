@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import Damaged, Problem, StoreDown
-from liveblog.blog.timeline import Changes, Moved
+from liveblog.blog.timeline import Changes, Moved, Timeline
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.schedule import publish_due
 from liveblog.store import source
@@ -178,7 +178,8 @@ OF_INDEXES: dict[str, Damage] = {
     },
     **{f"epoch is {it!r}": field("epoch", it) for it in ("", "A B", NONE, "x" * 99)},
     **{f"check is {it!r}": field("check", it) for it in ("", "00000000", NONE)},
-    **{f"base is {it!r}": field("base", it) for it in ("", "999", "x", NONE)},
+    **{f"base is {it!r}": field("base", it) for it in ("", "0", "9", "999", "9" * 20, "x", NONE)},
+    **{f"offset is {it!r}": field("offset", it) for it in ("+7", " 7", "07", "7_", "\u0667")},
     "status is missing": field("status", None),
     "status is garbage": field("status", NONE),
     "the tombstone of a draft is of another type": of_type("bin:{binned}", "RPUSH", "x"),
@@ -372,6 +373,7 @@ async def _loads_all(room: Room) -> None:
     shown = {it.id for it in snapshot.entries if not it.deleted}
     assert shown == {room.ids[it] for it in ("plain", "edited", "pinned")}
     assert snapshot.checks.endswith(snapshot.position.check)
+    assert Timeline(snapshot).position == snapshot.position
     assert await room.broker.source.repair(SLUG, snapshot.position) == Changes(
         snapshot.position.offset, snapshot.position.check, snapshot.position, "", []
     )
@@ -414,6 +416,7 @@ async def test_worker_reads_the_whole_blog_when_another_rebuilds_it_first(
         return await run(slug, compare)
 
     monkeypatch.setattr(rebuilding, "_run", be_second)
+    monkeypatch.setattr(rebuilding, "note_fruitless", pytest.fail)
     monkeypatch.setattr(source, "KEPT_CHANGES", 1)  # a load needs each index
     if name == "entries":
         assert await room.broker.entries.published(SLUG, room.ids["plain"]) is None
@@ -547,11 +550,29 @@ async def test_readers_cause_one_attempt_in_5_s_when_nothing_can_be_rebuilt(stor
         rebuilding = Rebuilding(nodes, broker.writes.agenda, broker.entries.damage, clock)
         await Publishing(broker, now_ms).create_blog(SYSTEM, {"slug": SLUG, "title": "Council"})
         at = key(SLUG, "marked")
-        assert not await rebuilding.try_to(SLUG)
-        await cast(Redis, nodes.at(SLUG)).set(at, "of another type")
-        assert not await rebuilding.try_to(SLUG)
-        clock.now += AGAIN_S
-        assert await rebuilding.try_to(SLUG)
+        assert await broker.blogs.read(SLUG)
+        redis = cast(Redis, nodes.at(SLUG))
+
+        async def reading(*, is_damaged: bool) -> None:
+            await rebuilding.reading(SLUG, wait, lambda _: is_damaged)
+
+        async def wait() -> None:
+            return None
+
+        async def is_mended() -> bool:
+            return await redis.type(at) != b"string"
+
+        await redis.set(at, "of another type")
+        await reading(is_damaged=True)
+        assert await is_mended()
+        await redis.set(at, "of another type")
+        await reading(is_damaged=True)
+        assert not await is_mended()
+        clock.now += AGAIN_S - 1
+        await reading(is_damaged=True)  # no attempt: the time goes on from the last one
+        clock.now += 1
+        await reading(is_damaged=True)
+        assert await is_mended()
         assert [*await rebuilding.lately(SLUG)] == ["marked"]
 
 
