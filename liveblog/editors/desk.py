@@ -332,7 +332,7 @@ def _in_order(unpublished: list[Entry]) -> list[Entry]:
     Damaged ones, which are marked as deleted, are left out.
     """
     living = [it for it in unpublished if not it.deleted]
-    living.sort(key=lambda it: (_RANK[it.status], it.publish_at or 0))
+    living.sort(key=lambda it: (_RANK.get(it.status, len(_RANK)), it.publish_at or 0))
     return living[:UNPUBLISHED_MAX]
 
 

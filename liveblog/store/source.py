@@ -37,6 +37,7 @@ from liveblog.store.codec import (
     decode_position,
     decode_published,
     decode_stored_blog,
+    differs,
     entry_id,
     index_number,
     key,
@@ -144,6 +145,7 @@ class StoreSource:
             or None in indexes
             or [index_number(offset) for _, offset in changed[:1]] != [position.offset]
             or any(not entry_id(id) for id, _ in changed if id != BLOG_ID.encode())
+            or differs(entries)
             or _lacks(listed, [it for it in entries if (it.order or 0) >= window])
             or _lacks(marked, [it for it in entries if it.key or it.pinned])
         )
@@ -179,12 +181,22 @@ class StoreSource:
         # An entry above `top` has changed since. `repair` returns it.
         return [shown(entry) for entry in found if (entry.offset or 0) <= top]
 
-    @rebuilds
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
         """Return the changes after a worker's position, or why repair.lua cannot return them.
 
         A damaged header is left out: a worker that has an earlier one goes on with it.
         """
+        found = await self.rebuilding.reading(
+            slug,
+            lambda: self._repair(slug, position),
+            lambda it: isinstance(it, Changes) and differs(it.records),
+            compare=True,
+        )
+        if isinstance(found, Changes):
+            self.entries.damage.entries(slug, found.records)
+        return found
+
+    async def _repair(self, slug: str, position: Position) -> Changes | Moved:
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run(slug, _REPAIR, keys, position, BATCH)
         async with store_errors():  # raises Damaged for checks that do not decode
@@ -207,9 +219,7 @@ class StoreSource:
         if not id:
             self.entries.damage.members(slug, "changed", [member])
             return None
-        entry = decode_published(raw, id, index_number(float(score)))
-        self.entries.damage.entries(slug, [entry])
-        return entry
+        return decode_published(raw, id, index_number(float(score)))
 
     def _header(self, slug: str, raw: bytes | None) -> Blog | None:
         try:

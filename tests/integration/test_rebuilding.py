@@ -18,7 +18,7 @@ from kit.waiting import until
 from redis.asyncio import Redis
 
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import SYSTEM
+from liveblog.blog.model import SYSTEM, DamagedEntry, Entry
 from liveblog.blog.problem import Damaged, Problem, StoreDown
 from liveblog.blog.timeline import Changes, Moved, Timeline
 from liveblog.editors.publishing import Publishing
@@ -486,6 +486,104 @@ async def test_write_compares_no_records_when_an_index_is_rightly_empty(
     await OPERATIONS[operation.replace("pin", "publish pinned")](room)
     assert [*await room.broker.rebuilding.lately(SLUG)] == [lost]
     await audit(room, operation)
+
+
+SCORES = (1, 2.5, 1000, "inf", "-inf")
+READS: dict[str, Callable[[Room, str], Awaitable[Any]]] = {
+    "a list": lambda room, _: room.broker.entries.below(SLUG, None, 50),
+    "an entry": lambda room, name: room.broker.entries.stored(SLUG, room.ids[name]),
+    "a worker": lambda room, _: room.broker.source.load(SLUG),
+}
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("index", ["changed", "order", "marked"])
+@pytest.mark.parametrize("name", ["pinned", "plain"])
+async def test_entry_is_whole_when_an_index_has_another_number_for_it(
+    room: Room, name: str, index: str, score: float
+) -> None:
+    for read in READS if index != "marked" else ["a worker"]:
+        await room.restore()
+        await room.redis.zadd(key(SLUG, index), {room.ids[name]: score})
+        await READS[read](room, name)
+        await _loads_all(room)
+        stored = await room.broker.entries.stored(SLUG, room.ids[name])
+        assert stored
+        assert not stored.entry.deleted, read
+        listed = [it.id for it in await room.broker.entries.below(SLUG, None, 50)]
+        assert listed == [room.ids[it] for it in ("pinned", "edited", "plain")], read
+        await audit(room, read)
+
+
+async def test_worker_repairs_an_entry_when_an_index_has_another_number_for_it(room: Room) -> None:
+    await room.restore()
+    held = await room.broker.source.load(SLUG)
+    assert held
+    await room.edit("edited", body="Third.")
+    await room.add("new")
+    await room.redis.zadd(key(SLUG, "changed"), {room.ids["edited"]: held.position.offset + 2})
+    found = await room.broker.source.repair(SLUG, held.position)
+    assert isinstance(found, Changes)
+    offsets = {it.id: it.offset for it in found.records if isinstance(it, Entry)}
+    assert offsets == {
+        room.ids["edited"]: held.position.offset + 1,
+        room.ids["new"]: held.position.offset + 2,
+    }
+    assert not any(it.deleted for it in found.records if isinstance(it, Entry))
+
+
+async def test_new_epoch_begins_when_no_record_has_the_newest_offset(room: Room) -> None:
+    await room.restore()
+    before = await room.broker.source.load(SLUG)
+    assert before
+    await room.add("new")
+    await room.redis.hdel(key(SLUG, "entries"), room.ids["new"])
+    await room.redis.zrem(key(SLUG, "changed"), room.ids["new"])
+    after = await room.broker.source.load(SLUG)
+    assert after
+    assert after.position.epoch != before.position.epoch
+    assert after.position.offset == before.position.offset + 2
+    assert after.checks.endswith(after.position.check)
+
+
+@pytest.mark.parametrize("at", [1, 2.5, 10**15, "inf"])
+async def test_schedule_has_an_entrys_own_time_when_its_index_had_another(
+    room: Room, at: float
+) -> None:
+    await room.restore()
+    await room.redis.zadd(key(SLUG, "due"), {room.ids["scheduled"]: at})
+    await room.publishing.unpublished(SYSTEM, SLUG)
+    await audit(room, "none")
+
+
+@pytest.mark.parametrize("status", ["published", "retracted", "draft", "scheduled"])
+async def test_published_entry_is_no_draft_when_a_copy_is_among_the_drafts(
+    room: Room, status: str
+) -> None:
+    await room.restore()
+    id = room.ids["plain"]
+    record = cast(bytes, await room.redis.hget(key(SLUG, "entries"), id))
+    copy = record.replace(b'"status":"published"', b'"status":"%b"' % status.encode())
+    await room.redis.hset(key(SLUG, "drafts"), id, copy)
+    unpublished = await room.publishing.unpublished(SYSTEM, SLUG)
+    assert (id in {it.id for it in unpublished}) is (status in ("draft", "scheduled"))
+    stored = await room.broker.entries.stored(SLUG, id)
+    assert stored
+    assert stored.entry.status == "published"
+    assert id not in {it.id for it in await room.publishing.unpublished(SYSTEM, SLUG)}
+    await audit(room, "none")
+
+
+async def test_published_record_without_its_entry_is_a_damaged_draft(room: Room) -> None:
+    await room.restore()
+    id = room.ids["draft"]
+    record = cast(bytes, await room.redis.hget(key(SLUG, "drafts"), id))
+    copy = record.replace(b'"status":"draft"', b'"status":"published"')
+    await room.redis.hset(key(SLUG, "drafts"), id, copy)
+    found = {it.id: it for it in await room.publishing.unpublished(SYSTEM, SLUG)}
+    assert isinstance(found[id], DamagedEntry)
+    await room.delete("draft")
+    assert id not in {it.id for it in await room.publishing.unpublished(SYSTEM, SLUG)}
 
 
 async def test_new_epoch_begins_above_all_records_when_indexes_are_short(
