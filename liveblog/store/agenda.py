@@ -31,6 +31,7 @@ from liveblog.store import scripts
 from liveblog.store.client import Client
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.remaking import delete_others, remakes
 
 BUCKETS: Final = 32
 LOOKS_MAX: Final = 100  # instants read from one bucket in a pass; the others follow in later passes
@@ -98,12 +99,18 @@ def _keys(tag: str) -> tuple[str, str]:
     return f"lb:due:{{{tag}}}", f"lb:due:{{{tag}}}:added"
 
 
+def _kinds(tag: str) -> dict[str, str]:
+    """Return the types of a bucket's keys."""
+    return dict(zip(_keys(tag), ("zset", "hash"), strict=True))
+
+
 @dataclass
 class Agenda:
     """Reads and changes the agenda. Each method raises StoreDown."""
 
     nodes: Nodes
 
+    @remakes(lambda slug, *_: _kinds(TAGS[bucket(slug)]))
     @queries_store
     async def add(self, slug: str, at: int) -> None:
         """Have the schedule look at a blog at `at`, or now when `at` is past.
@@ -121,8 +128,12 @@ class Agenda:
         Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
         """
         found, unreachable = await self.nodes.each(TAGS, _read_looks)
+        if "WRONGTYPE" in unreachable:
+            for tag in set(TAGS) - found.keys():
+                await delete_others(self.nodes, _kinds(tag))
         return [look for looks in found.values() for look in looks], unreachable
 
+    @remakes(lambda look, *_: _kinds(TAGS[bucket(look.slug)]))
     @queries_store
     async def settle(self, look: Look, following: int | None) -> bool:
         """Replace a look by the next one; None when the blog has no scheduled entries.
