@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position
+from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position, is_entry_id
 from liveblog.blog.problem import Damaged
 from liveblog.store import atomic
 from liveblog.store.bin import move_tombstones
@@ -51,8 +51,11 @@ class Entries:
         """Return an entry: published, a draft, or the tombstone of a deleted one.
 
         Return a DamagedEntry for a record that is missing or does not decode. Return None for an id
-        that was never used, and for a draft that the bin no longer has.
+        that was never used, and for a draft that the bin no longer has. Raises Damaged for a member
+        of an index that is no id of an entry.
         """
+        if not is_entry_id(id):
+            raise Damaged("It is no id of an entry.")
         stored, _ = await self.rebuilding.reading(
             slug, lambda: self._stored(slug, id), lambda it: it[1], compare=True
         )

@@ -47,7 +47,7 @@ class Rebuilding:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.nodes = nodes
-        self._agenda, self._damage, self._clock = agenda, damage, clock
+        self._agenda, self.damage, self._clock = agenda, damage, clock
         self._fruitless: dict[str, float] = {}  # by slug: when nothing could be rebuilt
 
     async def rebuild(self, slug: str, *, compare: bool = False) -> list[str]:
@@ -58,7 +58,7 @@ class Rebuilding:
         """
         names = await self._run(slug, compare)
         for name in names:
-            self._damage.rebuilt(slug, key(slug, name))
+            self.damage.rebuilt(slug, key(slug, name))
         if "due" in names:
             await self._agenda.add(slug, 0)
         return names
@@ -102,7 +102,7 @@ class Rebuilding:
         try:
             await self.rebuild(slug, compare=compare)
         except StoreDown as error:
-            self._damage.note(slug, "a key", f"nobody can rebuild it now: {error}")
+            self.damage.note(slug, "a key", f"nobody can rebuild it now: {error}")
         return True
 
     def note_fruitless(self, slug: str) -> None:
