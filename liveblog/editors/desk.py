@@ -172,6 +172,8 @@ class _Blogs:
         unpublished = await self._publishing.unpublished(caller, slug)
         lost = isinstance(at.blog, DamagedBlog)  # the title is then the slug
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
+        if lost:  # the form sends the status in any case: it may be lost, too
+            stored = FormView({**stored.values, "status_was": ""})
         given = {"compose": FormView(), "header": stored, "end": stored, **rejected}
         html = self._pages.desk(
             "blog",

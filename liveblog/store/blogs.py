@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 100  # blogs read at once for a page
 # The remedy for a damaged header.
-REWRITE: Final = "Write a new header, with a title: on the desk, or by PATCH of the blog."
+REWRITE: Final = (
+    "Write a new header, with a title and a status: on the desk, or by PATCH of the blog."
+)
 
 
 class Row(NamedTuple):

@@ -214,7 +214,9 @@ OPERATIONS: dict[str, Callable[[Room], Awaitable[Any]]] = {
     "take down an edited one": lambda room: room.delete("edited", takedown=True),
     "take down a deleted one": lambda room: room.delete("deleted", takedown=True),
     "restore": lambda room: room.publishing.restore_entry(SYSTEM, SLUG, room.ids["deleted"]),
-    "header": lambda room: room.publishing.edit_blog(SYSTEM, SLUG, {"title": "Other"}),
+    "header": lambda room: room.publishing.edit_blog(
+        SYSTEM, SLUG, {"title": "Other", "status": "live"}
+    ),
     "end": lambda room: room.publishing.edit_blog(SYSTEM, SLUG, {"status": "ended"}),
     "save a draft": lambda room: room.add("new", status="draft"),
     "schedule": lambda room: room.add("new", publish_at=in_an_hour()),
@@ -625,6 +627,12 @@ async def test_new_header_takes_the_place_of_a_damaged_one(room: Room, name: str
     await OF_RECORDS[name](room)
     with pytest.raises(Damaged, match="Write a new header"):
         await room.publishing.edit_blog(SYSTEM, SLUG, {"dek": "No title."})
+    stored = await room.broker.blogs.read(SLUG, or_damaged=True)
+    assert stored
+    if stored.blog.status == "draft":  # the status is lost, too
+        with pytest.raises(Problem, match="status: is required") as lost:
+            await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "Council again"})
+        assert [at for at, _ in lost.value.errors] == ["/status"]
     fields = {"title": "Council again", "status": "live"}
     made = await room.publishing.edit_blog(SYSTEM, SLUG, fields)
     assert (made.blog.title, made.blog.created_at > 0) == ("Council again", True)
