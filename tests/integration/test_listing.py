@@ -306,3 +306,10 @@ async def test_sweep_takes_a_turn_when_its_key_is_none_of_a_worker(
 
     await broker.sweep.take_turn(name, steps(), 60)
     assert taken
+
+
+async def test_foreign_members_of_the_agenda_are_removed(broker: Broker, store_client: Any) -> None:
+    name = _keys(TAGS[0])[0]
+    await store_client.zadd(name, {b"\xff\xfe": 1, "No slug": 1})
+    assert (await broker.due.read()).looks == []
+    assert await store_client.exists(name) == 0
