@@ -140,10 +140,12 @@ class DamagedEntry(Entry, frozen=True, kw_only=True, gc=False):
     """Stands for an entry whose record in the store does not decode.
 
     To readers the entry is deleted. Only the values in the store's indexes are known: id, `offset`
-    and `order`. No record is ever decoded as, or encoded from, this type.
+    and `order`. No record is ever decoded as, or encoded from, this type. `differs`: the record
+    decodes, and contradicts the store's indexes. rebuild.lua then corrects the indexes.
     """
 
     deleted: bool = True
+    differs: bool = False
 
 
 # Fields of an entry's record that publish.lua sets when it stores the record.

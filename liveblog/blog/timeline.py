@@ -136,11 +136,16 @@ class Timeline:
         self.replace(snapshot)
 
     def replace(self, snapshot: Snapshot) -> None:
-        """Replace the whole state by a snapshot of any epoch and offset."""
-        self.epoch, self.offset, _ = snapshot.position
+        """Replace the whole state by a snapshot of any epoch and offset.
+
+        Raises ValueError, and changes nothing, for a snapshot whose numbers contradict each other.
+        """
+        top, held_checks = snapshot.position.offset, len(snapshot.checks) // 8
+        floor = max(snapshot.base, top - min(KEPT_CHANGES, held_checks - 1))
+        if floor > top:
+            raise ValueError("the snapshot has no check of its own offset, or an impossible base")
+        self.epoch, self.offset, self.floor = snapshot.position.epoch, top, floor
         self.blog = snapshot.blog
-        held_checks = len(snapshot.checks) // 8
-        self.floor = max(snapshot.base, self.offset - min(KEPT_CHANGES, held_checks - 1))
         self._checks = _Checks(snapshot.checks, self.offset)
         self._base = snapshot.base
         self.window = snapshot.window

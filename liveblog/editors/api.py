@@ -112,7 +112,7 @@ class _Path:
         try:
             response = await self._answer(request)
         except (Problem, StoreDown) as problem:
-            response = self._problems.response(problem)
+            response = self._problems.response(problem, request.method)
         response.headers["Cache-Control"] = PRIVATE
         cors.add_headers(response, request, self._settings.site)
         await response(scope, receive, send)

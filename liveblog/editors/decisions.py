@@ -18,6 +18,7 @@ from liveblog.blog.model import (
     Blog,
     BlogStatus,
     Caller,
+    DamagedBlog,
     DamagedEntry,
     Entry,
     EntryStatus,
@@ -111,8 +112,20 @@ def check_may_edit_blog(caller: Caller, slug: str, patch: BlogPatch) -> None:
         raise invalid(("/slug", "cannot be changed; it is the blog's address"))
 
 
+def _check_status_is_known(blog: Blog, patch: BlogPatch) -> None:
+    """Raise 422 when a new header must have a status: a damaged one has taken the status with it.
+
+    A blog whose status is lost is kept as a draft, and a live one must not stay that by an
+    oversight.
+    """
+    if isinstance(blog, DamagedBlog) and blog.status == "draft" and "status" not in patch:
+        detail = "is required: the damaged header no longer says whether readers see the blog"
+        raise invalid(("/status", detail))
+
+
 def merge_blog(blog: Blog, patch: BlogPatch) -> Blog:
-    """Return the blog with the patch's fields."""
+    """Return the blog with the patch's fields. Raises 422 when a lost status is missing."""
+    _check_status_is_known(blog, patch)
     fields: dict[str, object] = {**patch}
     for name, link in (
         ("full_coverage", patch.get("full_coverage")),

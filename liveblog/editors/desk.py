@@ -172,6 +172,8 @@ class _Blogs:
         unpublished = await self._publishing.unpublished(caller, slug)
         lost = isinstance(at.blog, DamagedBlog)  # the title is then the slug
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
+        if lost:  # the form sends the status in any case: it may be lost, too
+            stored = FormView({**stored.values, "status_was": ""})
         given = {"compose": FormView(), "header": stored, "end": stored, **rejected}
         html = self._pages.desk(
             "blog",
@@ -332,7 +334,7 @@ def _in_order(unpublished: list[Entry]) -> list[Entry]:
     Damaged ones, which are marked as deleted, are left out.
     """
     living = [it for it in unpublished if not it.deleted]
-    living.sort(key=lambda it: (_RANK[it.status], it.publish_at or 0))
+    living.sort(key=lambda it: (_RANK.get(it.status, len(_RANK)), it.publish_at or 0))
     return living[:UNPUBLISHED_MAX]
 
 

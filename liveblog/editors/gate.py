@@ -75,7 +75,8 @@ class Gate:
             try:
                 response = await endpoint(request)
             except StoreDown as error:
-                response = await self._problem_page(request, self._problems.store_down(error))
+                problem = self._problems.store_down(error, request.method)
+                response = await self._problem_page(request, problem)
             except Problem as problem:
                 response = await self._problem_page(request, problem)
             response.headers["Cache-Control"] = "no-store"

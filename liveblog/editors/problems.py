@@ -40,10 +40,13 @@ class Problems:
         self._is_known, self._now, self._logged = is_known, now, Seldom(now)
         self._unnoticed_since_s: float | None = None
 
-    def response(self, problem: Problem | StoreDown) -> Response:
-        """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503."""
+    def response(self, problem: Problem | StoreDown, method: str = "POST") -> Response:
+        """Return the answer for a problem, in the form of RFC 9457. StoreDown becomes a 503.
+
+        `method` is the request's method.
+        """
         if isinstance(problem, StoreDown):
-            problem = self.store_down(problem)
+            problem = self.store_down(problem, method)
         headers = {"Cache-Control": "no-store"}
         if problem.status in UNREAD:
             headers["Connection"] = "close"
@@ -54,10 +57,10 @@ class Problems:
         body = orjson.dumps(problem.to_json())
         return Response(body, problem.status, headers, "application/problem+json")
 
-    def store_down(self, error: StoreDown) -> Problem:
+    def store_down(self, error: StoreDown, method: str) -> Problem:
         """Return the problem that a caller gets for StoreDown, and log the reason."""
         if isinstance(error, StoreRefuses):
-            return self._refusal(error)
+            return self._refusal(error, method)
         if isinstance(error, Damaged):
             self._log("store has damaged records, answering 503: %s", error)
             return Problem(503, "damaged", str(error))
@@ -68,10 +71,12 @@ class Problems:
         )
         return Problem(503, "store-down", detail, retry_after_s=STORE_RETRY_AFTER_S)
 
-    def _refusal(self, error: StoreRefuses) -> Problem:
+    def _refusal(self, error: StoreRefuses, method: str) -> Problem:
         if self._is_unnoticed():
             self._log("store refuses writes, answering 503: %s", error)
         detail = f"The request was not stored. The store refuses writes: {error.reason}."
+        if method in ("GET", "HEAD"):  # it stores nothing in any case
+            detail = f"The store refuses the commands of this request: {error.reason}."
         return Problem(503, "store-refuses", detail, retry_after_s=STORE_RETRY_AFTER_S)
 
     def _is_unnoticed(self) -> bool:

@@ -16,12 +16,14 @@ from typing import Final
 
 from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.editors.publishing import Publishing
+from liveblog.seldom import Seldom
 from liveblog.store.broker import Broker
 from liveblog.store.due import DUE_AT_ONCE, Due, DueEntries
 
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
+_logged: Final = Seldom(things_max=100)
 
 
 async def run(broker: Broker, publishing: Publishing) -> None:
@@ -31,6 +33,7 @@ async def run(broker: Broker, publishing: Publishing) -> None:
     overdue entries when the store accepts writes again.
     """
     skipped: Counter[str] = Counter()
+    failed = Seldom()
     publish = partial(publish_due, broker.due, publishing, skipped)
     while True:
         await asyncio.sleep(EVERY_S)
@@ -41,6 +44,9 @@ async def run(broker: Broker, publishing: Publishing) -> None:
                 await task()
             except StoreDown as error:
                 log.debug("schedule: skipped a pass, the store is unreachable: %s", error)
+            except Exception as error:  # the next pass may publish other entries
+                if failed.may(repr(error)):
+                    log.exception("schedule: a pass failed, trying again")
 
 
 async def publish_due(
@@ -64,15 +70,18 @@ async def publish_due(
             published += await publishing.publish_due(slug, id, now)
         except (Problem, Damaged) as error:
             stuck[slug] += 1
-            log.error("blog %s: scheduled entry %s not published: %s", slug, id, error)
+            if _logged.may(f"{slug} {id} {error}"):
+                named = ascii(id)[1:-1]  # a foreign member may not be UTF-8
+                log.error("blog %s: scheduled entry %s not published: %s", slug, named, error)
         except StoreRefuses:  # live/watch.py logs it once a minute
             blocked.add(slug)
         except StoreDown as error:
             blocked.add(slug)
             log.warning("blog %s: due entries not published, retrying: %s", slug, error)
-        except Exception:
+        except Exception as error:
             stuck[slug] += 1
-            log.exception("blog %s: scheduled entry %s not published", slug, id)
+            if _logged.may(f"{slug} {id} {error!r}"):
+                log.exception("blog %s: scheduled entry %s not published", slug, id)
     _turn_pages(skipped, entries, stuck)
     # A blog with a full page keeps its look, so that the next pass reads the next page.
     await due.settle([look for look in looks if look.slug not in skipped])

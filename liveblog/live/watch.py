@@ -72,6 +72,7 @@ class StoreWatch:
         self._readable: dict[str, bool] = {}
         self._answers_again = asyncio.Event()
         self._journal = _Journal(now)
+        self._failed = Seldom(now)
 
     @property
     def up(self) -> bool:
@@ -174,7 +175,11 @@ class StoreWatch:
         self._note_comparison(heads.unreachable)
         self._note_readable({slug: slug in heads.positions for slug in held})
         for slug, head in heads.positions.items():
-            self._compare(slug, head)
+            try:
+                self._compare(slug, head)
+            except Exception:  # one blog must not keep the others from being compared
+                if self._failed.may(slug):
+                    log.exception("blog %s: comparison failed", slug)
 
     def _compare(self, slug: str, head: Position | None) -> None:
         """Repair a blog whose position in the store, `head`, differs from this worker's position.

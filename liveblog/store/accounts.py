@@ -15,6 +15,7 @@ Rules: no HTTP. editors/auth.py decides how many tries a rate limit allows.
 """
 
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,8 @@ from liveblog.store import devices, scripts
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords, Place
 from liveblog.store.records import AccountRecords, decode
+
+log = logging.getLogger(__name__)
 
 # An unused session expires after this time, which is long enough for a shift and a night.
 SESSION_IDLE_S: Final = 24 * 3600
@@ -73,17 +76,22 @@ local done = 1
 # the window of time ends. The first try starts a window of a fixed length; later tries do not
 # extend the window.
 _COUNT: Final = scripts.permitted("""
-local tries = tonumber(redis.call('GET', KEYS[1]) or 0)
-if tries >= tonumber(ARGV[1]) then
-  return math.max(1, redis.call('PTTL', KEYS[1]))
+local stored, commands, done = redis.pcall('GET', KEYS[1]), {}, 0
+local tries = not stored and 0 or (type(stored) == 'string' and tonumber(stored))
+local wait = redis.call('PTTL', KEYS[1])
+if not tries or wait == -1 then -- no count of ours, which always expires
+  commands[1], tries, done = { 'DEL', KEYS[1] }, 0, -1
 end
-local commands = { { 'INCR', KEYS[1] } }
-if tries == 0 then commands[2] = { 'PEXPIRE', KEYS[1], ARGV[2] } end
-local done = 0
+if tries >= tonumber(ARGV[1]) then
+  return math.max(1, wait)
+end
+commands[#commands + 1] = { 'INCR', KEYS[1] }
+if tries == 0 then commands[#commands + 1] = { 'PEXPIRE', KEYS[1], ARGV[2] } end
 """)
 
 _FORGET: Final = """
-if tonumber(redis.call('GET', KEYS[1]) or 0) > 0 then redis.call('DECR', KEYS[1]) end
+local stored = redis.pcall('GET', KEYS[1])
+if type(stored) == 'string' and (tonumber(stored) or 0) > 0 then redis.call('DECR', KEYS[1]) end
 return 0
 """
 
@@ -350,8 +358,11 @@ class Accounts:
         `limit` tries; a try over the limit is not counted. The first try starts a window of
         `window_s` seconds, and later tries do not extend the window.
         """
-        wait_ms = await self._records.run(_COUNT, (_rate_key(what),), limit, window_s * 1000)
-        return -(-int(wait_ms) // 1000)
+        name = _rate_key(what)
+        wait_ms = int(await self._records.run(_COUNT, (name,), limit, window_s * 1000))
+        if wait_ms < 0:
+            log.error("key %s was no count of tries in the store: deleted, it is made again", name)
+        return max(0, -(-wait_ms // 1000))
 
     async def forget_try(self, what: str) -> None:
         """Subtract one try from the count of `what`, for example because the sign-in succeeded."""

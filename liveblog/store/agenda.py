@@ -21,16 +21,20 @@ Rules: reads no blog.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import ResponseError
 
+from liveblog.blog.model import is_slug
 from liveblog.store import scripts
 from liveblog.store.client import Client
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.remaking import delete_others, remakes
 
 BUCKETS: Final = 32
 LOOKS_MAX: Final = 100  # instants read from one bucket in a pass; the others follow in later passes
@@ -98,12 +102,18 @@ def _keys(tag: str) -> tuple[str, str]:
     return f"lb:due:{{{tag}}}", f"lb:due:{{{tag}}}:added"
 
 
+def _kinds(tag: str) -> dict[str, str]:
+    """Return the types of a bucket's keys."""
+    return dict(zip(_keys(tag), ("zset", "hash"), strict=True))
+
+
 @dataclass
 class Agenda:
     """Reads and changes the agenda. Each method raises StoreDown."""
 
     nodes: Nodes
 
+    @remakes(lambda slug, *_: _kinds(TAGS[bucket(slug)]))
     @queries_store
     async def add(self, slug: str, at: int) -> None:
         """Have the schedule look at a blog at `at`, or now when `at` is past.
@@ -121,8 +131,12 @@ class Agenda:
         Raises RedisError. Call it only from methods with `@queries_store`, which translates errors.
         """
         found, unreachable = await self.nodes.each(TAGS, _read_looks)
+        if "WRONGTYPE" in unreachable:
+            for tag in set(TAGS) - found.keys():
+                await delete_others(self.nodes, _kinds(tag))
         return [look for looks in found.values() for look in looks], unreachable
 
+    @remakes(lambda look, *_: _kinds(TAGS[bucket(look.slug)]))
     @queries_store
     async def settle(self, look: Look, following: int | None) -> bool:
         """Replace a look by the next one; None when the blog has no scheduled entries.
@@ -145,11 +159,26 @@ async def _read_looks(redis: Client, tags: Sequence[str]) -> list[list[Look] | E
     for tag in tags:
         pipeline.zrangebyscore(_keys(tag)[0], 0, now, 0, LOOKS_MAX, withscores=True)
     replies = await pipeline.execute(raise_on_error=False)
+    await _remove_foreign(redis, zip(tags, replies, strict=True))
     return [it if isinstance(it, Exception) else _looks(it, now) for it in replies]
 
 
 def _looks(rows: Sequence[tuple[bytes, float]], now: int) -> list[Look]:
-    return [Look(slug.decode(errors="replace"), int(at), now) for slug, at in rows]
+    found = ((member.decode(errors="replace"), int(at)) for member, at in rows)
+    return [Look(slug, at, now) for slug, at in found if is_slug(slug)]
+
+
+async def _remove_foreign(redis: Client, replies: Iterable[tuple[str, Any]]) -> None:
+    """Remove members that are no slugs, if the store allows it: no blog would ever settle them."""
+    foreign = [
+        (tag, member)
+        for tag, rows in replies
+        for member, _ in (() if isinstance(rows, Exception) else rows)
+        if not is_slug(member.decode(errors="replace"))
+    ]
+    for tag, member in foreign:
+        with suppress(ResponseError):
+            await redis.execute_command("ZREM", _keys(tag)[0], member)
 
 
 async def clock_of(redis: Client) -> int:

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 BATCH: Final = 100  # blogs read at once for a page
 # The remedy for a damaged header.
-REWRITE: Final = "Write a new header, with a title: on the desk, or by PATCH of the blog."
+REWRITE: Final = (
+    "Write a new header, with a title and a status: on the desk, or by PATCH of the blog."
+)
 
 
 class Row(NamedTuple):
@@ -64,10 +66,9 @@ class Blogs:
         Rebuilds damaged keys. With `or_damaged`, return a DamagedBlog for a header that does not
         decode; else raise Damaged for it.
         """
-        found = await self._read(slug)
-        if not isinstance(found, StoredBlog):
-            await self.rebuilding.try_to(slug)
-            found = await self._read(slug)
+        found = await self.rebuilding.reading(
+            slug, lambda: self._read(slug), lambda it: not isinstance(it, StoredBlog)
+        )
         if not isinstance(found, Damage):
             return found
         self.damage.note(slug, "its header", found.why)

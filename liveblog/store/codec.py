@@ -8,7 +8,8 @@ Rules: pure, no I/O. Decoding raises one of DECODE_ERRORS for a corrupt record.
 """
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, get_args
 
 import msgspec
@@ -42,6 +43,8 @@ DECODE_ERRORS: Final = (
 )
 
 _CONTENT = tuple(name for name in Entry.__struct_fields__ if name not in STAMPED)
+_COUNT = re.compile(rb"[1-9][0-9]{0,15}")
+_POSITION = re.compile(rb"[0-9a-z]{1,16}\.[1-9][0-9]{0,15}\.[0-9a-f]{8}")
 decode_entry = msgspec.json.Decoder(Entry).decode
 decode_blog = msgspec.json.Decoder(Blog).decode
 
@@ -99,8 +102,19 @@ def decode_record(raw: bytes) -> Record:
 
 
 def decode_position(epoch: bytes, offset: bytes, check: bytes) -> Position:
-    """Return the position from three fields of a blog's hash."""
+    """Return the position from three fields of a blog's hash.
+
+    Raises ValueError for a position that publish.lua never stores.
+    """
+    if not _POSITION.fullmatch(b"%b.%b.%b" % (epoch, offset, check)):
+        raise ValueError("no position")
     return Position(epoch.decode(), int(offset), check.decode())
+
+
+def decode_base(base: bytes | None, position: Position) -> int | None:
+    """Return an epoch's first offset; None for one that is missing or impossible at a position."""
+    found = int(base) if base and _COUNT.fullmatch(base) else 0
+    return found if 1 <= found <= position.offset else None
 
 
 class Damage(NamedTuple):
@@ -144,23 +158,29 @@ def decode_published(
     `offset` and `order` are the values in the store's indexes. None: not read, or not in the index.
     """
     entry = _decoded(raw)
-    if (
-        entry
+    is_whole = (
+        entry is not None
         and entry.id == id
         and entry.offset is not None
         and entry.order is not None
         and entry.status in PUBLISHED
-        and offset in (None, entry.offset)
-        and order in (None, entry.order)
-    ):
+    )
+    if entry and is_whole and offset in (None, entry.offset) and order in (None, entry.order):
         return entry
-    return DamagedEntry(id=id, offset=offset, order=order, status="published")
+    return DamagedEntry(id=id, offset=offset, order=order, status="published", differs=is_whole)
 
 
 def decode_draft(raw: bytes, id: str) -> Entry:
-    """Return an unpublished entry; a DamagedEntry when its record does not decode."""
+    """Return an unpublished entry; a DamagedEntry when its record is none of this entry."""
     entry = _decoded(raw)
-    return entry if entry and entry.id == id else DamagedEntry(id=id)
+    if entry and entry.id == id and entry.status not in PUBLISHED:
+        return entry
+    return DamagedEntry(id=id, differs=bool(entry and entry.id == id))
+
+
+def differs(entries: Iterable[object]) -> bool:
+    """Return whether the record of one of these entries contradicts the store's indexes."""
+    return any(isinstance(it, DamagedEntry) and it.differs for it in entries)
 
 
 def _decoded(raw: bytes | None) -> Entry | None:
@@ -177,8 +197,9 @@ def entry_id(member: bytes) -> str | None:
 
 
 def index_number(score: float) -> int:
-    """Return the offset or order in an index's score; the nearest possible one for any other."""
-    return int(max(0, min(score, COUNT_MAX)))
+    """Return the offset or order in an index's score; 0 or COUNT_MAX for what is no such number."""
+    number = int(max(0, min(score, COUNT_MAX)))
+    return number if number == score or score >= COUNT_MAX else 0
 
 
 def why_damaged(error: Exception) -> str:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from liveblog.blog.model import DamagedEntry, Entry
+from liveblog.blog.model import DamagedEntry
+from liveblog.blog.timeline import Record
 from liveblog.seldom import Seldom
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ class DamageLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._seldom = Seldom(clock, NOTED_MAX)
 
-    def entries(self, slug: str, found: Iterable[Entry]) -> None:
+    def entries(self, slug: str, found: Iterable[Record]) -> None:
         """Log each damaged entry among those that were read."""
         for entry in found:
             if isinstance(entry, DamagedEntry):

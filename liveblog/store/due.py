@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from liveblog.blog.model import is_entry_id
 from liveblog.store.agenda import Agenda, Look
 from liveblog.store.client import Client
 from liveblog.store.codec import digest, index_number, key
@@ -38,6 +39,11 @@ class Due(NamedTuple):
     slug: str
     id: str
     now: int
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether `id` may be an entry's; otherwise it is a foreign member of the index."""
+        return is_entry_id(self.id)
 
 
 class Found(NamedTuple):
@@ -84,9 +90,18 @@ class DueEntries:
             read = partial(_read_due, skipped=skipped or {})
             found, lost = await self.nodes.each([look.slug for look in looks], read)
             unreachable = unreachable or lost
+            await self._remove_foreign(found)
         if unreachable:
             log.debug("due entries of some blogs not read: %s", unreachable)
         return Found(looks, [due for dues in found.values() for due in dues])
+
+    async def _remove_foreign(self, found: Mapping[str, list[Due]]) -> None:
+        """Have members removed that are no ids of entries; log those that stay once a minute."""
+        for slug, dues in found.items():
+            foreign = [it.id.encode(errors="surrogateescape") for it in dues if not it.is_entry]
+            self.rebuilding.damage.members(slug, "due", foreign)
+            if foreign and await self.rebuilding.try_to(slug, compare=True):
+                self.rebuilding.note_fruitless(slug)
 
     async def settle(self, looks: Sequence[Look]) -> None:
         """Set the time of the next look at each blog; call this after a pass.
@@ -160,8 +175,7 @@ def _due_in(
         return status
     if isinstance(rows, Exception):
         return rows
-    # A corrupt id, not UTF-8, keeps its bytes. No entry has such an id: the attempt to publish the
-    # entry logs Damaged, and the other due entries are published.
+    # A foreign member, which may not be UTF-8, keeps its bytes. The schedule skips it.
     found = [id.decode(errors="surrogateescape") for id, at in rows if at <= now]
     return [Due(slug, id, now) for id in found] if status != b"ended" else []
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position
+from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position, is_entry_id
 from liveblog.blog.problem import Damaged
 from liveblog.store import atomic
 from liveblog.store.bin import move_tombstones
@@ -24,6 +24,7 @@ from liveblog.store.codec import (
     decode_draft,
     decode_entry,
     decode_published,
+    differs,
     entry_id,
     index_number,
     key,
@@ -46,14 +47,25 @@ class Entries:
     rebuilding: Rebuilding
     damage: DamageLog = field(default_factory=DamageLog)
 
-    @rebuilds
-    @queries_store
     async def stored(self, slug: str, id: str) -> StoredEntry | None:
         """Return an entry: published, a draft, or the tombstone of a deleted one.
 
         Return a DamagedEntry for a record that is missing or does not decode. Return None for an id
-        that was never used, and for a draft that the bin no longer has.
+        that was never used, and for a draft that the bin no longer has. Raises Damaged for a member
+        of an index that is no id of an entry.
         """
+        if not is_entry_id(id):
+            raise Damaged("It is no id of an entry.")
+        stored, _ = await self.rebuilding.reading(
+            slug, lambda: self._stored(slug, id), lambda it: it[1], compare=True
+        )
+        if stored:
+            self.damage.entries(slug, [stored.entry])
+        return stored
+
+    @queries_store
+    async def _stored(self, slug: str, id: str) -> tuple[StoredEntry | None, bool]:
+        """Return an entry, and whether its parts contradict each other."""
         found = await _read_parts(self.nodes.at(slug), slug, id)
         raw, draft, binned, offset, order, revisions = found
         unpublished = draft or binned
@@ -61,7 +73,7 @@ class Entries:
             entry = decode_draft(unpublished, id)
         elif raw is None and offset is None and order is None:
             if revisions == 0:
-                return None
+                return None, False
             entry = DamagedEntry(id=id)  # a deleted draft whose tombstone is lost
         else:
             entry = decode_published(raw, id, _number(offset), _number(order))
@@ -69,8 +81,9 @@ class Entries:
                 # No index has the order of a deleted entry. An order is never above the offset.
                 order = min(entry.order or entry.offset, entry.offset)
                 entry = msgspec.structs.replace(entry, order=order)
-        self.damage.entries(slug, [entry])
-        return StoredEntry(entry, unpublished if raw is None else raw, revisions or 0)
+        stored = StoredEntry(entry, unpublished if raw is None else raw, revisions or 0)
+        is_twice = None not in (raw, draft) and not isinstance(entry, DamagedEntry)
+        return stored, is_twice or differs([entry])
 
     @rebuilds
     @queries_store
@@ -140,13 +153,19 @@ class Entries:
 
         When `order` is None, return the newest entries.
         """
-        found = await self._below(slug, order, limit)
-        if not found and order is None:  # the index may be lost
-            await self.rebuilding.try_to(slug)
-            found = await self._below(slug, order, limit)
+        found = await self.rebuilding.reading(
+            slug,
+            lambda: self.rebuilding.reading(
+                slug,
+                lambda: self._below(slug, order, limit),
+                lambda them: not them and order is None,  # the index may be lost
+            ),
+            differs,
+            compare=True,
+        )
+        self.damage.entries(slug, found)
         return found
 
-    @rebuilds
     @queries_store
     async def _below(self, slug: str, order: int | None, limit: int) -> list[Entry]:
         top, redis = "+inf" if order is None else f"({order}", self.nodes.at(slug)
@@ -155,10 +174,16 @@ class Entries:
         )
         return await self.listed(slug, listed)
 
-    @rebuilds
-    @queries_store
     async def above(self, slug: str, order: int, limit: int) -> list[Entry]:
         """Return up to `limit` entries first published after offset `order`, the oldest first."""
+        found = await self.rebuilding.reading(
+            slug, lambda: self._above(slug, order, limit), differs, compare=True
+        )
+        self.damage.entries(slug, found)
+        return found
+
+    @queries_store
+    async def _above(self, slug: str, order: int, limit: int) -> list[Entry]:
         redis = self.nodes.at(slug)
         listed = await redis.zrangebyscore(
             key(slug, "order"), f"({order}", "+inf", 0, limit, withscores=True
@@ -171,23 +196,30 @@ class Entries:
         Moves the tombstones that an earlier version left among the drafts, and leaves them out.
         Damaged entries come last.
         """
-        found = await self._drafts(slug)
-        scheduled = sum(it.status == "scheduled" for it in found)
-        if scheduled and await self._due(slug) < scheduled:
-            await self.rebuilding.try_to(slug, compare=True)
+        found, _ = await self.rebuilding.reading(
+            slug, lambda: self._drafts_and_due(slug), lambda it: it[1], compare=True
+        )
+        self.damage.entries(slug, found)
         return found
 
-    @rebuilds
-    @queries_store
-    async def _due(self, slug: str) -> int:
-        return int(await self.nodes.at(slug).execute_command("ZCARD", key(slug, "due")))
+    async def _drafts_and_due(self, slug: str) -> tuple[list[Entry], bool]:
+        """Return the drafts, and whether the schedule or a published entry contradicts one."""
+        found = await self._drafts(slug)
+        scheduled = {it.id: it.publish_at for it in found if it.status == "scheduled"}
+        due = await self._due(slug) if scheduled else {}
+        return found, differs(found) or any(due.get(id) != at for id, at in scheduled.items())
 
-    @rebuilds
+    @queries_store
+    async def _due(self, slug: str) -> dict[str, float]:
+        rows = await self.nodes.at(slug).zrangebyscore(
+            key(slug, "due"), "-inf", "+inf", 0, -1, withscores=True
+        )
+        return {member.decode(errors="replace"): at for member, at in rows}
+
     @queries_store
     async def _drafts(self, slug: str) -> list[Entry]:
         raws = await self.nodes.at(slug).hgetall(key(slug, "drafts"))
         drafts = {id: decode_draft(raw, id) for it, raw in raws.items() if (id := entry_id(it))}
-        self.damage.entries(slug, drafts.values())
         self.damage.members(slug, "drafts", [it for it in raws if not entry_id(it)])
         living = [it for it in drafts.values() if not it.deleted or isinstance(it, DamagedEntry)]
         if len(living) < len(drafts):
@@ -202,9 +234,7 @@ class Entries:
         """
         orders = {id: index_number(score) for it, score in listed if (id := entry_id(it))}
         self.damage.members(slug, "order", [it for it, _ in listed if not entry_id(it)])
-        found = await self.by_id(slug, orders)
-        self.damage.entries(slug, found)
-        return found
+        return await self.by_id(slug, orders)
 
     async def by_id(self, slug: str, orders: Mapping[str, int | None]) -> list[Entry]:
         """Return published entries, a DamagedEntry for each damaged record.

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from redis.exceptions import ResponseError
@@ -20,6 +21,7 @@ from liveblog.blog.model import new_id
 from liveblog.store.client import Client
 from liveblog.store.nodes import EACH_WITHIN_S, Node, Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.remaking import delete_others, or_remade
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,16 @@ class Eraser:
     monotonic: Callable[[], float] = time.monotonic
     _log_at: dict[str, float] = field(default_factory=dict, init=False)
 
-    @queries_store
     async def request(self, slug: str, *, again: bool) -> None:
         """Request a rewrite on the server that has the blog; `rewrite_if_requested` starts it.
 
         With `again`, the call repeats a takedown, and an open request is not replaced. So a rewrite
         that was started for the open request still counts.
         """
+        await or_remade(lambda: self._request(slug, again), self._remake)
+
+    @queries_store
+    async def _request(self, slug: str, again: bool) -> None:
         name, redis = self.nodes.node(slug).name, self.nodes.at(REWRITES)
         await (redis.hsetnx if again else redis.hset)(REWRITES, name, new_id("", 12))
 
@@ -61,14 +66,27 @@ class Eraser:
         the server did not restart meanwhile. A request is also removed when the server has no
         append-only file or forbids a rewrite. An unreachable server does not delay the others.
         """
-        requested = await self._requested()
+        requested = await or_remade(self._requested, self._remake)
         steps = await asyncio.gather(
-            *(self._step(*each) for each in requested), return_exceptions=True
+            *(or_remade(partial(self._step, *each), self._remake) for each in requested),
+            return_exceptions=True,
         )
         for step in steps:
             if isinstance(step, BaseException):
                 raise step
         return bool(steps)
+
+    async def _remake(self) -> list[str]:
+        """Delete hashes of a wrong type; request a rewrite on each server in place of lost ones."""
+        deleted = await delete_others(self.nodes, {REWRITES: "hash"})
+        if deleted:
+            await self._request_everywhere()
+        return deleted + await delete_others(self.nodes, {REWRITING: "hash"})
+
+    @queries_store
+    async def _request_everywhere(self) -> None:
+        for node in self.nodes.everyone():
+            await self.nodes.at(REWRITES).hset(REWRITES, node.name, new_id("", 12))
 
     @queries_store
     async def _requested(self) -> list[tuple[Node, bytes]]:

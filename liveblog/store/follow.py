@@ -209,7 +209,10 @@ class Follower:
         """Pass a message to the hub; messages of unfollowed channels are ignored."""
         slug = self._slugs.get(name)
         if slug and self._sink:
-            self._sink.receive(slug, decode_message(body))
+            try:
+                self._sink.receive(slug, decode_message(body))
+            except Exception:  # live/watch.py finds what the blog lacks now; others go on
+                log.exception("blog %s: message not applied", slug)
 
     def subscribed(self, line: "Line", name: bytes) -> None:
         """Note a confirmed subscription, and notify the hub, which then reads the blog's state."""
@@ -217,7 +220,10 @@ class Follower:
         if slug and self._sink and self._places.get(slug) is line:
             if not self._wanted[slug].done():
                 self._wanted[slug].set_result(None)
-            self._sink.resubscribed(slug)
+            try:
+                self._sink.resubscribed(slug)
+            except Exception:
+                log.exception("blog %s: not repaired after its subscription", slug)
 
     def unsubscribed(self, line: "Line", name: bytes) -> bool:
         """Note an ended subscription, and return whether the connection must subscribe again.

@@ -25,6 +25,7 @@ from liveblog.store import scripts
 from liveblog.store.agenda import SETTLED_MS, clock_of
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.remaking import remakes
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +67,17 @@ end
 """)
 
 
+def _kinds(*_: object, **__: object) -> Mapping[str, str]:
+    return {LISTED: "zset", LIVE: "zset"}
+
+
 @dataclass
 class Listing:
     """Reads and changes the sets. Each method but `touch` raises StoreDown."""
 
     nodes: Nodes
 
+    @remakes(_kinds)
     @queries_store
     async def announce(self, slug: str, *, is_new: bool, is_live: bool) -> None:
         """Add a blog that a write is about to create or to make live, with the present time."""
@@ -106,12 +112,14 @@ class Listing:
             pipeline.eval(_LEAVE, 1, LIVE, slug, left)
         await pipeline.execute()
 
+    @remakes(_kinds)
     @queries_store
     async def slugs(self, name: str, rank: int, limit: int) -> list[str]:
         """Return up to `limit` slugs of a set from a rank on, the newest activity first."""
         found = await self.nodes.at(name).zrevrange(name, rank, rank + limit - 1)
         return [slug.decode(errors="replace") for slug in found]
 
+    @remakes(_kinds)
     @queries_store
     async def times(self, name: str, slugs: Sequence[str]) -> dict[str, float]:
         """Return the time of activity of each of these slugs that the set has."""
@@ -119,6 +127,7 @@ class Listing:
         pairs = zip(slugs, scores, strict=True)
         return {slug: score for slug, score in pairs if score is not None}
 
+    @remakes(_kinds)
     @queries_store
     async def rank_after(self, name: str, slug: str) -> int | None:
         """Return the rank of the first slug of a set after `slug`; None for an unlisted slug.
@@ -139,6 +148,7 @@ class Listing:
         """Return the time of the server with the sets, in milliseconds since 1970."""
         return await clock_of(self.nodes.at(LISTED))
 
+    @remakes(_kinds)
     @queries_store
     async def tidy(self, read: int, statuses: Mapping[str, str]) -> int:
         """Add live blogs to LIVE and remove others from it; return how many blogs were unlisted.
@@ -152,6 +162,7 @@ class Listing:
         scripts.check_permitted(reply)
         return int(reply)
 
+    @remakes(_kinds)
     @queries_store
     async def add(self, slug: str, at: int) -> None:
         """Add a blog that the list lacks."""

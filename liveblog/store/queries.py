@@ -32,6 +32,7 @@ _logged: Final = Seldom()
 # Errors of commands and scripts that a damaged key causes, and not the state of the store.
 _OF_DAMAGE = ("WRONGTYPE", "BROKENCHAIN", "BROKENHEADER")
 _KEY: Final = re.compile(r"lb:[^\s()]+")  # in the text of an error, which callers never get whole
+_OF_PEOPLE: Final = ("lb:users", "lb:{tokens}:")
 _OF_BLOG: Final = re.compile(r"lb:\{([^}]+)\}:")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,11 +49,12 @@ S = TypeVar("S", bound=HasNodes)
 
 
 @asynccontextmanager
-async def store_errors(slug: str = "") -> AsyncIterator[None]:
+async def store_errors(slug: str = "", name: str = "") -> AsyncIterator[None]:
     """Raise StoreDown in place of an error of Redis, and Damaged for a corrupt record.
 
     Raises StoreRefuses, a StoreDown, for a refused read, and for a write of which certainly no part
-    is stored. The log names the blog when `slug` is given.
+    is stored. The log names the blog when `slug` is given. `name`: the only key of all commands, ""
+    when there are several.
     """
     try:
         yield
@@ -63,7 +65,7 @@ async def store_errors(slug: str = "") -> AsyncIterator[None]:
     except (AskError, ClusterDownError, TryAgainError) as error:
         raise StoreDown(f"the cluster is moving slots or changing primaries: {error}") from error
     except ResponseError as error:
-        raise _meaning_of(error, slug) from error
+        raise _meaning_of(error, slug, name) from error
     except DECODE_ERRORS as error:
         log.error("%sthe store has a damaged record: %s", _named(slug), why_damaged(error))
         raise Damaged("A record of this blog in the store is damaged.") from error
@@ -71,18 +73,19 @@ async def store_errors(slug: str = "") -> AsyncIterator[None]:
         raise StoreDown(f"{type(error).__name__}: {error}") from error
 
 
-def _meaning_of(error: ResponseError, slug: str) -> StoreDown:
+def _meaning_of(error: ResponseError, slug: str, name: str) -> StoreDown:
     """Return the exception for an error reply. Log an unexpected one, but no refusal.
 
     live/watch.py logs refusals once a minute; each editor's retry would log one here.
     """
     if refusal := refusal_of(error):
         return refusal
-    if _logged.may(str(error)):
-        log.error("%sthe store answered with an error: %s", _named(slug), error)
+    if _logged.may(f"{name} {error}"):
+        at = f"key {name}: " if name else _named(slug)
+        log.error("%sthe store answered with an error: %s", at, error)
     if any(it in str(error) for it in _OF_DAMAGE):
         named = _KEY.search(str(error))
-        return damaged_key(named[0] if named else "")
+        return damaged_key(named[0] if named else name)
     return StoreDown(str(error))
 
 
@@ -101,7 +104,10 @@ def _named(slug: str) -> str:
 def damaged_key(name: str) -> Damaged:
     """Return the error for a key that nobody can rebuild; "" when the name is unknown."""
     at = f"The key {name}" if name else "A key"
-    return Damaged(f"{at} in the store is damaged. Remove it (DEL), or restore it from a backup.")
+    remedy = "Restore it from a backup"
+    if not name.startswith(_OF_PEOPLE):  # without it, nobody could sign in
+        remedy = "Remove it (DEL), or restore it from a backup"
+    return Damaged(f"{at} in the store is damaged. {remedy}.")
 
 
 def queries_store(

@@ -17,6 +17,7 @@ local WORDS_MAX = 1000 -- in one command; an even number, for pairs
 local PADDED_MAX = 1000000 -- believe no number that is so far above the chain: it is damaged too
 
 local key, has, rebuilt, commands = {}, {}, {}, {}
+local copies = {} -- ids of published entries that are also in `drafts`
 local is_comparing = ARGV[5] == "1"
 local function write(...)
   commands[#commands + 1] = { ... }
@@ -48,6 +49,9 @@ end
 -- 1. The indexes by the records.
 local expected = { changed = {}, order = {}, marked = {}, due = {} }
 local readable = {}
+if is_numbered then
+  limit = offset
+end
 
 local function contains(record, text)
   -- A text with these characters does not match, since JSON escapes the quotes in a text.
@@ -66,7 +70,8 @@ local function published(id, record)
   local offset = tonumber(string.match(record, '"offset":(%d+)') or "")
   local order = tonumber(string.match(record, '"order":(%d+)') or "")
   local is_public = contains(record, '"status":"published"') or contains(record, '"status":"retracted"')
-  if not (offset and order and order <= offset and offset <= limit and is_public and is_whole(record, id)) then
+  local is_possible = offset and order and order >= 1 and order <= offset and offset <= limit
+  if not (is_possible and is_public and is_whole(record, id)) then
     return
   end
   readable[id], expected.changed[id], top = true, offset, math.max(top, offset)
@@ -80,7 +85,9 @@ end
 
 local function scheduled(id, record)
   local at = tonumber(string.match(record, '"publish_at":(%d+)') or "")
-  if is_whole(record, id) then
+  if readable[id] then
+    copies[#copies + 1] = id
+  elseif is_whole(record, id) then
     readable[id] = true
     if at and contains(record, '"status":"scheduled"') and not contains(record, '"deleted":true') then
       expected.due[id] = at
@@ -98,11 +105,33 @@ end
 if is_comparing then
   read("entries", published)
   read("drafts", scheduled)
-  expected.changed["#blog"] = tonumber(string.match(header, '"offset":(%d+)') or "")
+  local at = tonumber(string.match(header, '"offset":(%d+)') or "")
+  expected.changed["#blog"] = at and at >= 1 and at <= limit and at or nil
 end
 
+-- Return whether an unreadable record may have this offset.
+local function is_possible(score)
+  return score and score >= 1 and score <= top and score == math.floor(score)
+end
+
+-- Return whether some record has the newest offset. If none has it, no index could show that all changes are there.
+local function has_newest()
+  local rows = has.changed and redis.call("ZREVRANGEBYSCORE", key.changed, offset, offset) or {}
+  for _, id in ipairs(rows) do
+    if not (expected.changed[id] or readable[id]) then
+      return true
+    end
+  end
+  for _, at in pairs(expected.changed) do
+    if at == offset then
+      return true
+    end
+  end
+end
+local is_reset = is_blog and not (is_numbered and (not is_comparing or has_newest()))
+
 -- 2. The numbering.
-if is_blog and not is_numbered then
+if is_reset then
   if offset and offset <= limit then
     top = math.max(top, math.floor(offset))
   end
@@ -133,14 +162,16 @@ if is_blog and not STATUSES[blog[6] or ""] then
   rebuilt.blog = true
 end
 
--- 3. The indexes. A member stays when its record is unreadable, or names another number: its entry is damaged. But no
--- change is above the newest offset: the record's offset takes its place.
+-- 3. The indexes. The offset, the order and the time of a readable record take the place of other scores. The member of
+-- an unreadable record stays: its entry is damaged. When its score is impossible, the other index has a number for it.
 local function write_all(command, name, words)
   for i = 1, #words, WORDS_MAX do
     write(command, key[name], unpack(words, i, math.min(i + WORDS_MAX - 1, #words)))
     rebuilt[name] = true
   end
 end
+
+local OTHER = { changed = "order", order = "changed", marked = "changed" }
 
 -- Return whether the index has no member now.
 local function compare(name)
@@ -150,8 +181,17 @@ local function compare(name)
   local members = #rows / 2
   for i = 1, #rows, 2 do
     local id, score = rows[i], tonumber(rows[i + 1])
-    found[id] = name ~= "changed" or score <= top
+    local wanted = expected[name][id]
+    if wanted then
+      found[id] = score == wanted
+    elseif name ~= "due" and not readable[id] and not is_possible(score) and not (is_reset and id == "#blog") then
+      local other = has[OTHER[name]] and tonumber(redis.call("ZSCORE", key[OTHER[name]], id) or "")
+      expected[name][id] = is_possible(other) and other or 1
+    end
     local is_ours = is_id(id) or (name == "changed" and id == "#blog")
+    if not is_ours then
+      expected[name][id] = nil
+    end
     if not is_ours or (readable[id] and not expected[name][id]) then
       removed[#removed + 1] = id
     end
@@ -189,6 +229,12 @@ for name in pairs(rebuilt) do
 end
 if #answer > 1 then
   write("EXPIRE", key.rebuilt, ARGV[4])
+end
+for i = 1, #copies, WORDS_MAX do
+  write("HDEL", key.drafts, unpack(copies, i, math.min(i + WORDS_MAX - 1, #copies)))
+end
+if #copies > 0 then
+  answer[#answer + 1] = "drafts" -- nothing is lost: the desk need not name it
 end
 local refused = forbidden(commands)
 if refused then

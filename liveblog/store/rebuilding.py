@@ -9,6 +9,7 @@ Rules: changes a blog only by rebuild.lua. `Rebuilding` knows no entries and dec
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
@@ -46,7 +47,7 @@ class Rebuilding:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.nodes = nodes
-        self._agenda, self._damage, self._clock = agenda, damage, clock
+        self._agenda, self.damage, self._clock = agenda, damage, clock
         self._fruitless: dict[str, float] = {}  # by slug: when nothing could be rebuilt
 
     async def rebuild(self, slug: str, *, compare: bool = False) -> list[str]:
@@ -57,28 +58,55 @@ class Rebuilding:
         """
         names = await self._run(slug, compare)
         for name in names:
-            self._damage.rebuilt(slug, key(slug, name))
+            self.damage.rebuilt(slug, key(slug, name))
         if "due" in names:
             await self._agenda.add(slug, 0)
         return names
 
-    async def try_to(self, slug: str, *, compare: bool = False) -> bool:
-        """Rebuild a blog for a reader. Return whether a key was rebuilt; False without an attempt.
+    async def reading(
+        self,
+        slug: str,
+        read: Callable[[], Awaitable[T]],
+        is_damaged: Callable[[T], bool] = lambda _: False,
+        *,
+        compare: bool = False,
+    ) -> T:
+        """Return what `read` returns; when that is damaged, rebuild the blog and read again.
 
-        Raises nothing: the caller goes on with the damage.
+        A read is damaged when it raises Damaged, or when `is_damaged` returns True. The second read
+        needs no success of the attempt: another worker may have rebuilt the blog meanwhile. The
+        attempt was fruitless when the second read is damaged, too; it is returned, or raises.
+        """
+        with suppress(Damaged):
+            found = await read()
+            if not is_damaged(found):
+                return found
+        has_tried = await self.try_to(slug, compare=compare)
+        is_whole = False
+        try:
+            found = await read()
+            is_whole = not is_damaged(found)
+            return found
+        finally:
+            if has_tried and not is_whole:
+                self.note_fruitless(slug)
+
+    async def try_to(self, slug: str, *, compare: bool = False) -> bool:
+        """Rebuild a blog for a reader, and return True.
+
+        Return False without an attempt, while a fruitless one is noted. Raises nothing: the caller
+        goes on with the damage.
         """
         if self._clock() < self._fruitless.get(slug, -AGAIN_S) + AGAIN_S:
             return False
         try:
-            is_rebuilt = bool(await self.rebuild(slug, compare=compare))
+            await self.rebuild(slug, compare=compare)
         except StoreDown as error:
-            self._damage.note(slug, "a key", f"nobody can rebuild it now: {error}")
-            is_rebuilt = False
-        if not is_rebuilt:
-            self._note_fruitless(slug)
-        return is_rebuilt
+            self.damage.note(slug, "a key", f"nobody can rebuild it now: {error}")
+        return True
 
-    def _note_fruitless(self, slug: str) -> None:
+    def note_fruitless(self, slug: str) -> None:
+        """Note that an attempt has not repaired a blog: `try_to` makes none in the next AGAIN_S."""
         if len(self._fruitless) >= FRUITLESS_MAX:
             self._fruitless.clear()
         self._fruitless[slug] = self._clock()
@@ -98,12 +126,8 @@ class Rebuilding:
         The times are milliseconds since 1970.
         """
         try:
-            return await self._lately(slug)
+            return await self.reading(slug, lambda: self._lately(slug))
         except Damaged:  # of the key with the names itself
-            await self.try_to(slug)
-        try:
-            return await self._lately(slug)
-        except Damaged:
             return {}
 
     @queries_store
@@ -129,16 +153,11 @@ def rebuilds(
 ) -> Callable[Concatenate[S, str, P], Coroutine[Any, Any, T]]:
     """Decorate a method that reads one blog: rebuild the blog when it raises Damaged, call again.
 
-    The second call needs no success of the first attempt: another worker may have rebuilt the blog
-    meanwhile. The first argument of the method is the blog's slug.
+    The first argument of the method is the blog's slug.
     """
 
     @wraps(method)
     async def rebuilt(self: S, slug: str, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await method(self, slug, *args, **kwargs)
-        except Damaged:
-            await self.rebuilding.try_to(slug)
-        return await method(self, slug, *args, **kwargs)
+        return await self.rebuilding.reading(slug, lambda: method(self, slug, *args, **kwargs))
 
     return rebuilt

@@ -36,7 +36,7 @@ class AccountRecords:
 
         Repeat the call once when it fails and keys have moved to other servers.
         """
-        async with store_errors():
+        async with store_errors(name=key):
             return await self._nodes.ask(lambda: call(self._nodes.at(key)))
 
     async def run(self, script: str, keys: tuple[str, ...], *args: str | int | bytes) -> Any:

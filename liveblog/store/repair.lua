@@ -28,6 +28,9 @@ end
 if not head or redis.call("STRLEN", KEYS[2]) ~= head * 8 then
   return redis.error_reply("BROKENCHAIN " .. KEYS[2] .. " does not have 8 characters a change")
 end
+if redis.call("GETRANGE", KEYS[2], -8, -1) ~= blog[4] then
+  return redis.error_reply("BROKENCHAIN " .. KEYS[2] .. " does not end in the newest check")
+end
 if mine > head or redis.call("GETRANGE", KEYS[2], mine * 8 - 8, mine * 8 - 1) ~= ARGV[3] then
   return { "fork" }
 end

@@ -32,10 +32,12 @@ from liveblog.store.codec import (
     DECODE_ERRORS,
     Damage,
     channel,
+    decode_base,
     decode_blog,
     decode_position,
     decode_published,
     decode_stored_blog,
+    differs,
     entry_id,
     index_number,
     key,
@@ -95,14 +97,15 @@ class StoreSource:
         `held`, the worker's own header if any, takes the place of one that does not decode.
         Damaged keys are rebuilt. When the store refuses that, return what the other keys have.
         """
-        for attempt in range(LOAD_TRIES_MAX):
-            found = await self._read(slug, held)
+        for _ in range(LOAD_TRIES_MAX):
+            found = await self.rebuilding.reading(
+                slug,
+                lambda: self._read(slug, held),
+                lambda it: it is not None and it.is_damaged,
+                compare=True,
+            )
             if not found:
                 return None
-            if found.is_damaged and attempt == 0:
-                # Read again in any case: another worker may have rebuilt the blog meanwhile.
-                await self.rebuilding.try_to(slug, compare=True)
-                continue
             changes = await self.repair(slug, found.snapshot.position)
             if isinstance(changes, Changes):
                 snapshot = brought_forward(found.snapshot, changes)
@@ -115,7 +118,6 @@ class StoreSource:
         """Return whether the store has this blog. This query is much cheaper than `load`."""
         return await self.lookup.exists(key(slug, "blog"))
 
-    @rebuilds
     @queries_store
     async def _read(self, slug: str, held: Blog | None) -> _Found | None:
         header, *replies = await atomic.read_each(
@@ -133,39 +135,39 @@ class StoreSource:
         stored = self._stored(slug, header, held)
         if not stored:
             return None
-        blog, position, base = stored
+        blog, position = stored
+        base = decode_base(header[-1], position)
         checks = _checks(chain, position)
         entries = await self._entries(slug, position.offset, [*listed, *marked], changed)
         window = index_number(listed[-1][1]) if len(listed) == WINDOW else 0
         is_damaged = (
-            not checks
+            not (base and checks)
             or None in indexes
             or [index_number(offset) for _, offset in changed[:1]] != [position.offset]
             or any(not entry_id(id) for id, _ in changed if id != BLOG_ID.encode())
+            or differs(entries)
             or _lacks(listed, [it for it in entries if (it.order or 0) >= window])
             or _lacks(marked, [it for it in entries if it.key or it.pinned])
         )
         kept = checks or position.check
-        snapshot = Snapshot(position, base, window, kept, blog, entries)
+        snapshot = Snapshot(position, base or position.offset, window, kept, blog, entries)
         return _Found(snapshot, is_damaged)
 
     def _stored(
         self, slug: str, fields: Sequence[bytes | None], held: Blog | None
-    ) -> tuple[Blog, Position, int] | None:
-        """Return header, position and base; None for an unknown blog. Raises Damaged."""
-        *parts, base = fields
+    ) -> tuple[Blog, Position] | None:
+        """Return header and position; None for an unknown blog. Raises Damaged."""
+        parts = fields[:4]
         stored = decode_stored_blog(*parts)
         if not stored:
             return None
         if isinstance(stored, Damage):
             error = self._damaged(slug, stored.why)
             epoch, offset, check, _ = parts
-            if not held or epoch is None or offset is None or check is None or base is None:
+            if not held or epoch is None or offset is None or check is None:
                 raise error
-            return held, decode_position(epoch, offset, check), int(base)
-        if base is None:
-            raise self._damaged(slug, "no base")
-        return stored.blog, stored.position, int(base)
+            return held, decode_position(epoch, offset, check)
+        return stored.blog, stored.position
 
     def _damaged(self, slug: str, why: str) -> Damaged:
         """Log that a blog's header or chain is damaged, and return the error to raise."""
@@ -179,12 +181,22 @@ class StoreSource:
         # An entry above `top` has changed since. `repair` returns it.
         return [shown(entry) for entry in found if (entry.offset or 0) <= top]
 
-    @rebuilds
     async def repair(self, slug: str, position: Position) -> Changes | Moved:
         """Return the changes after a worker's position, or why repair.lua cannot return them.
 
         A damaged header is left out: a worker that has an earlier one goes on with it.
         """
+        found = await self.rebuilding.reading(
+            slug,
+            lambda: self._repair(slug, position),
+            lambda it: isinstance(it, Changes) and differs(it.records),
+            compare=True,
+        )
+        if isinstance(found, Changes):
+            self.entries.damage.entries(slug, found.records)
+        return found
+
+    async def _repair(self, slug: str, position: Position) -> Changes | Moved:
         keys = [key(slug, name) for name in ("blog", "chain", "entries", "changed")]
         status, *rest = await self._run(slug, _REPAIR, keys, position, BATCH)
         async with store_errors():  # raises Damaged for checks that do not decode
@@ -193,6 +205,8 @@ class StoreSource:
             offset, checks, *changed = rest
             top = Position(position.epoch, offset, checks[-8:].decode() or position.check)
             decoded = checks.decode()
+            if checks and not _CHECKS.fullmatch(checks):
+                raise ValueError("no checks")
         triples = zip(changed[::3], changed[1::3], changed[2::3], strict=True)
         records = [it for triple in triples if (it := self._record(slug, *triple))]
         return Changes(position.offset, position.check, top, decoded, records)
@@ -205,9 +219,7 @@ class StoreSource:
         if not id:
             self.entries.damage.members(slug, "changed", [member])
             return None
-        entry = decode_published(raw, id, index_number(float(score)))
-        self.entries.damage.entries(slug, [entry])
-        return entry
+        return decode_published(raw, id, index_number(float(score)))
 
     def _header(self, slug: str, raw: bytes | None) -> Blog | None:
         try:
@@ -296,9 +308,14 @@ def _head(reply: list[bytes] | Exception) -> Position | Damage | None | Exceptio
     if isinstance(reply, Exception):
         return Damage(str(reply)) if str(reply).startswith("WRONGTYPE") else reply
     try:
-        return decode_position(*reply) if any(reply) else None
+        return _position(*reply) if any(reply) else None
     except DECODE_ERRORS as error:
         return Damage(why_damaged(error))
+
+
+def _position(epoch: bytes, offset: bytes, check: bytes) -> Position:
+    """Return a position that may be impossible: it differs from the worker's, which then reads."""
+    return Position(epoch.decode(), int(offset), check.decode())
 
 
 def _checks(chain: bytes | None, position: Position) -> str:

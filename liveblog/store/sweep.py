@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from liveblog.blog.model import is_slug, new_id
 from liveblog.blog.problem import StoreDown
+from liveblog.store import scripts
 from liveblog.store.agenda import Agenda
 from liveblog.store.blogs import Blogs
 from liveblog.store.client import Client
@@ -26,6 +27,7 @@ from liveblog.store.codec import StoredBlog, index_number, key
 from liveblog.store.listing import LISTED, Listing
 from liveblog.store.nodes import Node, Nodes
 from liveblog.store.queries import queries_store
+from liveblog.store.remaking import SEARCH, WALK
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,18 @@ ASK_EVERY_S: Final = 10.0  # time between two tries of a worker to get a turn
 LEASE_S: Final = 30  # a turn whose worker died ends after this time
 WALK_EVERY_S: Final = 600
 SEARCH_EVERY_S: Final = 24 * 3600
-WALK: Final = "lb:sweep:walk"
-SEARCH: Final = "lb:sweep:search"
+# A turn always expires. A key without an expiry, of any type, is none.
+_BEGIN: Final = scripts.permitted("""
+local commands, done = {}, 0
+local is_foreign = redis.call('TTL', KEYS[1]) == -1
+if is_foreign then
+  commands[1] = { 'DEL', KEYS[1] }
+end
+if is_foreign or redis.call('EXISTS', KEYS[1]) == 0 then
+  commands[#commands + 1] = { 'SET', KEYS[1], ARGV[1], 'EX', ARGV[2] }
+  done = 1
+end
+""")
 _EXTEND: Final = """
 return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
@@ -70,6 +82,8 @@ class Sweep:
                 await self.take_turn(SEARCH, self.search(), SEARCH_EVERY_S)
             except StoreDown as error:
                 log.debug("sweep: stopped, trying again: %s", error)
+            except Exception:
+                log.exception("sweep: stopped, trying again")
 
     async def take_turn(self, name: str, steps: AsyncIterator[None], every_s: int) -> None:
         """Take all steps, unless another worker has the turn or had it less than `every_s` ago."""
@@ -145,8 +159,9 @@ class Sweep:
 
     @queries_store
     async def _begin(self, name: str) -> bool:
-        redis = self.nodes.at(name)
-        return bool(await redis.execute_command("SET", name, self._worker, "NX", "EX", LEASE_S))
+        reply = await self.nodes.at(name).eval(_BEGIN, 1, name, self._worker, LEASE_S)
+        scripts.check_permitted(reply)
+        return bool(reply)
 
     @queries_store
     async def _extend(self, name: str, seconds: int) -> bool:

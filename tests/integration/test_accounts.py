@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from liveblog.blog.model import Caller, Role
-from liveblog.blog.problem import Problem, StoreDown
+from liveblog.blog.problem import Damaged, Problem, StoreDown
 from liveblog.commands import story
 from liveblog.store import passwords
 from liveblog.store.accounts import (
@@ -25,6 +25,7 @@ from liveblog.store.accounts import (
     SESSION_MAX_S,
     Accounts,
     DamagedAccounts,
+    _rate_key,
 )
 from liveblog.store.nodes import One
 
@@ -501,3 +502,38 @@ async def test_accounts_raise_store_down_when_the_store_is_unreachable(away: Acc
     ):
         with pytest.raises(StoreDown):
             await asking
+
+
+@pytest.mark.parametrize(
+    "words", [("SET", "x"), ("SET", "9"), ("RPUSH", "x"), ("SETEX", "60", "x")], ids=repr
+)
+async def test_tries_are_counted_again_when_their_key_holds_no_count(
+    accounts: Accounts, store_client: Any, words: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = _rate_key("sign-in dana")
+    await store_client.delete(name)
+    await store_client.execute_command(words[0], name, *words[1:])
+    await accounts.forget_try("sign-in dana")
+    assert [await accounts.wait_s("sign-in dana", 2, 60) for _ in range(2)] == [0, 0]
+    assert await accounts.wait_s("sign-in dana", 2, 60) > 0
+    assert [name in it for it in caplog.messages] == [True]
+    await accounts.forget_try("sign-in dana")
+    await accounts.forget_try("sign-in dana")
+    assert await accounts.wait_s("sign-in dana", 2, 60) == 0
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("name", ["lb:users", "lb:{tokens}:secrets"])
+async def test_damage_of_accounts_names_the_key_and_a_backup(
+    accounts: Accounts, store_client: Any, name: str
+) -> None:
+    await store_client.delete(name)
+    await store_client.rpush(name, "of another type")
+    try:
+        with pytest.raises(Damaged) as damaged:
+            await (accounts.users() if name == "lb:users" else accounts.tokens())
+    finally:
+        await store_client.delete(name)
+    assert (
+        str(damaged.value) == f"The key {name} in the store is damaged. Restore it from a backup."
+    )

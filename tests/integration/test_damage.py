@@ -216,7 +216,7 @@ ENTRY_DAMAGES: dict[str, Damage] = {
     "missing from the index by change": command("ZREM", "KEY:changed", "ID"),
     "listed at infinity": command("ZADD", "KEY:order", "inf", "ID"),
 }
-STILL_READABLE = ("missing from the index by change",)
+STILL_READABLE = ("missing from the index by change", "another order", "listed at infinity")
 
 
 @pytest.mark.parametrize("name", ENTRY_DAMAGES)
@@ -378,6 +378,8 @@ KEY_DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "changed": (command("DEL", "KEY:changed"), "changed", "changes"),
     "chain": (command("SET", "KEY:chain", "0123456789abcdef"), "chain", "reset"),
     "offset": (command("HSET", "KEY:blog", "offset", "9" * 30), "blog", "reset"),
+    "base": (command("HSET", "KEY:blog", "base", "99999999"), "blog", "reset"),
+    "score": (command("ZADD", "KEY:changed", "inf", "ID"), "changed", "changes"),
     "header": (command("HSET", "KEY:blog", "header", NONE), "", "changes"),
     "blog": (of_a_wrong_type("blog"), "blog", "reset"),
 }

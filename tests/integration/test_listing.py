@@ -12,7 +12,7 @@ from liveblog.blog.model import SYSTEM
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
 from liveblog.store import blogs, sweep
-from liveblog.store.agenda import SETTLED_MS
+from liveblog.store.agenda import SETTLED_MS, TAGS, _keys, bucket
 from liveblog.store.broker import Broker
 from liveblog.store.codec import key
 from liveblog.store.listing import LISTED, LIVE
@@ -229,3 +229,87 @@ async def test_search_lists_the_blogs_that_the_list_lacks(
         pass
     assert set(await store_client.zrange(LISTED, 0, -1)) == {b"one", b"two", SLUG.encode()}
     assert await store_client.zscore(LISTED, "two") == place
+
+
+# -- shared keys of another type
+
+SHARED = {
+    LISTED: "zset",
+    LIVE: "zset",
+    "lb:rewrites": "hash",
+    "lb:rewriting": "hash",
+    **dict.fromkeys(_keys(TAGS[bucket(SLUG)])[:1], "zset"),
+    **dict.fromkeys(_keys(TAGS[bucket(SLUG)])[1:], "hash"),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_all_work_goes_on_when_a_shared_key_has_another_type(
+    broker: Broker, store_client: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = (await publishing(broker).create_entry(SYSTEM, SLUG, {"body": "One."})).entry
+    await create(broker, "older")
+
+    async def damage() -> None:
+        await store_client.delete(name)
+        await store_client.sadd(name, "of another type")
+
+    for work in (
+        lambda: publishing(broker).blogs(SYSTEM),
+        lambda: broker.blogs.front(None, 50),
+        lambda: create(broker, "newer"),
+        lambda: publishing(broker).create_entry(
+            SYSTEM, SLUG, {"body": "Two.", "publish_at": "2100-01-01T00:00:00Z"}
+        ),
+        lambda: publishing(broker).delete_entry(SYSTEM, SLUG, entry.id, takedown=True),
+        lambda: schedule.publish_due(broker.due, publishing(broker)),
+        broker.eraser.rewrite_if_requested,
+        lambda: walk(broker),
+    ):
+        await damage()
+        await work()
+    await broker.eraser.request(SLUG, again=False)
+
+    async def is_whole() -> bool:  # `lb:rewriting` is not read while a rewrite is running
+        await broker.eraser.rewrite_if_requested()
+        return await store_client.type(name) in (SHARED[name].encode(), b"none")
+
+    await until(is_whole)
+    assert any(f"key {name} was of a wrong type" in it for it in caplog.messages)
+    async for _ in broker.sweep.search():
+        pass
+    await walk(broker)
+    assert {"older", SLUG} <= {
+        it.blog.slug for it in (await publishing(broker).blogs(SYSTEM)).blogs
+    }
+    assert SLUG in (await front(broker))[0]
+
+
+async def test_lost_requests_for_a_rewrite_are_repeated(broker: Broker, store_client: Any) -> None:
+    await store_client.delete("lb:rewrites")
+    await store_client.set("lb:rewrites", "of another type")
+    assert await broker.eraser.rewrite_if_requested()
+
+
+@pytest.mark.parametrize("name", ["lb:sweep:walk", "lb:sweep:search"])
+@pytest.mark.parametrize("words", [("SET", "x"), ("RPUSH", "x"), ("HSET", "x", "y")])
+async def test_sweep_takes_a_turn_when_its_key_is_none_of_a_worker(
+    broker: Broker, store_client: Any, name: str, words: tuple[str, ...]
+) -> None:
+    await store_client.delete(name)
+    await store_client.execute_command(words[0], name, *words[1:])
+    taken = []
+
+    async def steps() -> Any:
+        taken.append(1)
+        yield
+
+    await broker.sweep.take_turn(name, steps(), 60)
+    assert taken
+
+
+async def test_foreign_members_of_the_agenda_are_removed(broker: Broker, store_client: Any) -> None:
+    name = _keys(TAGS[0])[0]
+    await store_client.zadd(name, {b"\xff\xfe": 1, "No slug": 1})
+    assert (await broker.due.read()).looks == []
+    assert await store_client.exists(name) == 0

@@ -18,9 +18,9 @@ from kit.waiting import until
 from redis.asyncio import Redis
 
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import SYSTEM
+from liveblog.blog.model import SYSTEM, DamagedEntry, Entry
 from liveblog.blog.problem import Damaged, Problem, StoreDown
-from liveblog.blog.timeline import Changes, Moved
+from liveblog.blog.timeline import Changes, Moved, Timeline
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.schedule import publish_due
 from liveblog.store import source
@@ -178,7 +178,8 @@ OF_INDEXES: dict[str, Damage] = {
     },
     **{f"epoch is {it!r}": field("epoch", it) for it in ("", "A B", NONE, "x" * 99)},
     **{f"check is {it!r}": field("check", it) for it in ("", "00000000", NONE)},
-    **{f"base is {it!r}": field("base", it) for it in ("", "999", "x", NONE)},
+    **{f"base is {it!r}": field("base", it) for it in ("", "0", "9", "999", "9" * 20, "x", NONE)},
+    **{f"offset is {it!r}": field("offset", it) for it in ("+7", " 7", "07", "7_", "\u0667")},
     "status is missing": field("status", None),
     "status is garbage": field("status", NONE),
     "the tombstone of a draft is of another type": of_type("bin:{binned}", "RPUSH", "x"),
@@ -213,7 +214,9 @@ OPERATIONS: dict[str, Callable[[Room], Awaitable[Any]]] = {
     "take down an edited one": lambda room: room.delete("edited", takedown=True),
     "take down a deleted one": lambda room: room.delete("deleted", takedown=True),
     "restore": lambda room: room.publishing.restore_entry(SYSTEM, SLUG, room.ids["deleted"]),
-    "header": lambda room: room.publishing.edit_blog(SYSTEM, SLUG, {"title": "Other"}),
+    "header": lambda room: room.publishing.edit_blog(
+        SYSTEM, SLUG, {"title": "Other", "status": "live"}
+    ),
     "end": lambda room: room.publishing.edit_blog(SYSTEM, SLUG, {"status": "ended"}),
     "save a draft": lambda room: room.add("new", status="draft"),
     "schedule": lambda room: room.add("new", publish_at=in_an_hour()),
@@ -372,6 +375,7 @@ async def _loads_all(room: Room) -> None:
     shown = {it.id for it in snapshot.entries if not it.deleted}
     assert shown == {room.ids[it] for it in ("plain", "edited", "pinned")}
     assert snapshot.checks.endswith(snapshot.position.check)
+    assert Timeline(snapshot).position == snapshot.position
     assert await room.broker.source.repair(SLUG, snapshot.position) == Changes(
         snapshot.position.offset, snapshot.position.check, snapshot.position, "", []
     )
@@ -414,6 +418,7 @@ async def test_worker_reads_the_whole_blog_when_another_rebuilds_it_first(
         return await run(slug, compare)
 
     monkeypatch.setattr(rebuilding, "_run", be_second)
+    monkeypatch.setattr(rebuilding, "note_fruitless", pytest.fail)
     monkeypatch.setattr(source, "KEPT_CHANGES", 1)  # a load needs each index
     if name == "entries":
         assert await room.broker.entries.published(SLUG, room.ids["plain"]) is None
@@ -485,6 +490,104 @@ async def test_write_compares_no_records_when_an_index_is_rightly_empty(
     await audit(room, operation)
 
 
+SCORES = (1, 2.5, 1000, "inf", "-inf")
+READS: dict[str, Callable[[Room, str], Awaitable[Any]]] = {
+    "a list": lambda room, _: room.broker.entries.below(SLUG, None, 50),
+    "an entry": lambda room, name: room.broker.entries.stored(SLUG, room.ids[name]),
+    "a worker": lambda room, _: room.broker.source.load(SLUG),
+}
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("index", ["changed", "order", "marked"])
+@pytest.mark.parametrize("name", ["pinned", "plain"])
+async def test_entry_is_whole_when_an_index_has_another_number_for_it(
+    room: Room, name: str, index: str, score: float
+) -> None:
+    for read in READS if index != "marked" else ["a worker"]:
+        await room.restore()
+        await room.redis.zadd(key(SLUG, index), {room.ids[name]: score})
+        await READS[read](room, name)
+        await _loads_all(room)
+        stored = await room.broker.entries.stored(SLUG, room.ids[name])
+        assert stored
+        assert not stored.entry.deleted, read
+        listed = [it.id for it in await room.broker.entries.below(SLUG, None, 50)]
+        assert listed == [room.ids[it] for it in ("pinned", "edited", "plain")], read
+        await audit(room, read)
+
+
+async def test_worker_repairs_an_entry_when_an_index_has_another_number_for_it(room: Room) -> None:
+    await room.restore()
+    held = await room.broker.source.load(SLUG)
+    assert held
+    await room.edit("edited", body="Third.")
+    await room.add("new")
+    await room.redis.zadd(key(SLUG, "changed"), {room.ids["edited"]: held.position.offset + 2})
+    found = await room.broker.source.repair(SLUG, held.position)
+    assert isinstance(found, Changes)
+    offsets = {it.id: it.offset for it in found.records if isinstance(it, Entry)}
+    assert offsets == {
+        room.ids["edited"]: held.position.offset + 1,
+        room.ids["new"]: held.position.offset + 2,
+    }
+    assert not any(it.deleted for it in found.records if isinstance(it, Entry))
+
+
+async def test_new_epoch_begins_when_no_record_has_the_newest_offset(room: Room) -> None:
+    await room.restore()
+    before = await room.broker.source.load(SLUG)
+    assert before
+    await room.add("new")
+    await room.redis.hdel(key(SLUG, "entries"), room.ids["new"])
+    await room.redis.zrem(key(SLUG, "changed"), room.ids["new"])
+    after = await room.broker.source.load(SLUG)
+    assert after
+    assert after.position.epoch != before.position.epoch
+    assert after.position.offset == before.position.offset + 2
+    assert after.checks.endswith(after.position.check)
+
+
+@pytest.mark.parametrize("at", [1, 2.5, 10**15, "inf"])
+async def test_schedule_has_an_entrys_own_time_when_its_index_had_another(
+    room: Room, at: float
+) -> None:
+    await room.restore()
+    await room.redis.zadd(key(SLUG, "due"), {room.ids["scheduled"]: at})
+    await room.publishing.unpublished(SYSTEM, SLUG)
+    await audit(room, "none")
+
+
+@pytest.mark.parametrize("status", ["published", "retracted", "draft", "scheduled"])
+async def test_published_entry_is_no_draft_when_a_copy_is_among_the_drafts(
+    room: Room, status: str
+) -> None:
+    await room.restore()
+    id = room.ids["plain"]
+    record = cast(bytes, await room.redis.hget(key(SLUG, "entries"), id))
+    copy = record.replace(b'"status":"published"', b'"status":"%b"' % status.encode())
+    await room.redis.hset(key(SLUG, "drafts"), id, copy)
+    unpublished = await room.publishing.unpublished(SYSTEM, SLUG)
+    assert (id in {it.id for it in unpublished}) is (status in ("draft", "scheduled"))
+    stored = await room.broker.entries.stored(SLUG, id)
+    assert stored
+    assert stored.entry.status == "published"
+    assert id not in {it.id for it in await room.publishing.unpublished(SYSTEM, SLUG)}
+    await audit(room, "none")
+
+
+async def test_published_record_without_its_entry_is_a_damaged_draft(room: Room) -> None:
+    await room.restore()
+    id = room.ids["draft"]
+    record = cast(bytes, await room.redis.hget(key(SLUG, "drafts"), id))
+    copy = record.replace(b'"status":"draft"', b'"status":"published"')
+    await room.redis.hset(key(SLUG, "drafts"), id, copy)
+    found = {it.id: it for it in await room.publishing.unpublished(SYSTEM, SLUG)}
+    assert isinstance(found[id], DamagedEntry)
+    await room.delete("draft")
+    assert id not in {it.id for it in await room.publishing.unpublished(SYSTEM, SLUG)}
+
+
 async def test_new_epoch_begins_above_all_records_when_indexes_are_short(
     room: Room,
 ) -> None:
@@ -524,6 +627,12 @@ async def test_new_header_takes_the_place_of_a_damaged_one(room: Room, name: str
     await OF_RECORDS[name](room)
     with pytest.raises(Damaged, match="Write a new header"):
         await room.publishing.edit_blog(SYSTEM, SLUG, {"dek": "No title."})
+    stored = await room.broker.blogs.read(SLUG, or_damaged=True)
+    assert stored
+    if stored.blog.status == "draft":  # the status is lost, too
+        with pytest.raises(Problem, match="status: is required") as lost:
+            await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "Council again"})
+        assert [at for at, _ in lost.value.errors] == ["/status"]
     fields = {"title": "Council again", "status": "live"}
     made = await room.publishing.edit_blog(SYSTEM, SLUG, fields)
     assert (made.blog.title, made.blog.created_at > 0) == ("Council again", True)
@@ -547,11 +656,29 @@ async def test_readers_cause_one_attempt_in_5_s_when_nothing_can_be_rebuilt(stor
         rebuilding = Rebuilding(nodes, broker.writes.agenda, broker.entries.damage, clock)
         await Publishing(broker, now_ms).create_blog(SYSTEM, {"slug": SLUG, "title": "Council"})
         at = key(SLUG, "marked")
-        assert not await rebuilding.try_to(SLUG)
-        await cast(Redis, nodes.at(SLUG)).set(at, "of another type")
-        assert not await rebuilding.try_to(SLUG)
-        clock.now += AGAIN_S
-        assert await rebuilding.try_to(SLUG)
+        assert await broker.blogs.read(SLUG)
+        redis = cast(Redis, nodes.at(SLUG))
+
+        async def reading(*, is_damaged: bool) -> None:
+            await rebuilding.reading(SLUG, wait, lambda _: is_damaged)
+
+        async def wait() -> None:
+            return None
+
+        async def is_mended() -> bool:
+            return await redis.type(at) != b"string"
+
+        await redis.set(at, "of another type")
+        await reading(is_damaged=True)
+        assert await is_mended()
+        await redis.set(at, "of another type")
+        await reading(is_damaged=True)
+        assert not await is_mended()
+        clock.now += AGAIN_S - 1
+        await reading(is_damaged=True)  # no attempt: the time goes on from the last one
+        clock.now += 1
+        await reading(is_damaged=True)
+        assert await is_mended()
         assert [*await rebuilding.lately(SLUG)] == ["marked"]
 
 

@@ -346,6 +346,42 @@ async def test_blog_hides_no_other_when_its_key_has_the_wrong_type(
     assert (await broker.due.read()).entries == []
 
 
+@pytest.mark.parametrize("member", [b"\xff\xfe", b"x", b"e123"])
+async def test_foreign_member_of_the_schedule_is_removed_and_the_others_go_out(
+    desk: tuple[Broker, Publishing],
+    store_client: redis.asyncio.Redis,
+    caplog: pytest.LogCaptureFixture,
+    member: bytes,
+) -> None:
+    broker, publishing = desk
+    fine = await planned(publishing)
+    await until(lambda: due(broker, fine))
+    await store_client.zadd(key(SLUG, "due"), {member: 1})
+    assert await schedule.publish_due(broker.due, publishing) == 1
+    assert await store_client.exists(key(SLUG, "due")) == 0
+    caplog.clear()
+    await schedule.publish_due(broker.due, publishing)
+    assert caplog.messages == []
+
+
+async def test_foreign_member_is_logged_once_a_minute_while_nobody_can_remove_it(
+    desk: tuple[Broker, Publishing],
+    store_client: redis.asyncio.Redis,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: Any) -> Any:
+        raise StoreDown("a copy that is read-only")
+
+    broker, publishing = desk
+    await planned(publishing)
+    monkeypatch.setattr(broker.due.rebuilding, "_run", refuse)
+    await store_client.zadd(key(SLUG, "due"), {b"\xfe": 1})
+    for _ in range(3):
+        await schedule.publish_due(broker.due, publishing)
+    assert len(caplog.messages) == len(set(caplog.messages)) <= 3
+
+
 DAMAGE: dict[str, list[tuple[Any, ...]]] = {
     "an offset that is no number": [("HSET", key("bad", "blog"), "offset", "1.5")],
     "an epoch that is not UTF-8": [("HSET", key("bad", "blog"), "epoch", b"\xff\xfe")],

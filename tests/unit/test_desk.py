@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import unescape
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from kit.forms import sent
@@ -851,6 +851,16 @@ def test_desk_of_a_damaged_header_asks_for_a_new_one_and_has_everything_else(
     assert '<details class="panel" id="header-panel" open>' in page
     assert re.search(r'name="title"[^>]* value=""', page)
     assert f'action="/desk/blogs/moon/entries/{ID}/delete"' in page
+
+
+@pytest.mark.parametrize("status", ["draft", "live"])
+def test_desk_sends_the_status_of_a_damaged_header_in_any_case(
+    browser: Browser, status: Literal["draft", "live"]
+) -> None:
+    browser.publishing.blog_is = DamagedBlog(slug="moon", title="moon", status=status)
+    page = browser.get("/desk/blogs/moon").text
+    assert 'name="status_was" value=""' in page
+    assert f'<option value="{status}" selected>' in page
 
 
 def test_desk_names_each_key_that_was_rebuilt(browser: Browser) -> None:

@@ -139,6 +139,14 @@ def test_a_refused_write_is_answered_as_not_stored_with_its_reason(cause: Any) -
     assert "secret" not in body["detail"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_refused_read_is_not_answered_as_a_write(method: str) -> None:
+    body = body_of(Problems().response(StoreRefuses("permission", "secret words"), method))
+    assert body["detail"] == (
+        "The store refuses the commands of this request: its access rules forbid them."
+    )
+
+
 @pytest.mark.parametrize("noticed_at_s", [0.0, 2.0, 100.0])
 def test_a_refused_write_is_logged_only_when_the_server_does_not_notice_it(
     caplog: pytest.LogCaptureFixture, noticed_at_s: float

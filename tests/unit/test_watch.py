@@ -115,6 +115,26 @@ async def test_comparison_repairs_blogs_that_differ_or_are_lost() -> None:
     assert states == ["up", "lacks", "unheld"]
 
 
+class Failing(Held):
+    """A live blog whose repair fails."""
+
+    def repair(self) -> None:
+        raise KeyError(7)
+
+
+@in_virtual_time
+async def test_comparison_goes_on_when_it_fails_for_one_blog(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pasts = [Past(f"b{i}") for i in range(3)]
+    held = {"b0": Failing(pasts[0].position, lost=True), "b1": Held(pasts[1].position, lost=True)}
+    watch = StoreWatch(FakeStore(*pasts), held)
+    await one_comparison(watch)
+    await one_comparison(watch)
+    assert held["b1"].repairs == 2
+    assert [it.message for it in caplog.records] == ["blog b0: comparison failed"]
+
+
 @in_virtual_time
 async def test_thousands_of_blogs_are_compared_in_parts_within_one_interval() -> None:
     pasts = [Past(f"b{i}") for i in range(10 * watches.COMPARED_AT_ONCE + 1)]
