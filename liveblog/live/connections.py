@@ -18,7 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from liveblog.live import rfc6455
 from liveblog.live.backlog import PIPELINED_BODY_BYTES_MAX, PIPELINED_MAX, Backlog
-from liveblog.live.direct import HEAD_S, AppState, DirectReader
+from liveblog.live.deadlines import Deadlines
+from liveblog.live.direct import HEAD_S, AppState, Connection, DirectReader
 from liveblog.live.events import EventReader
 from liveblog.live.exchange import (
     BODY,
@@ -164,7 +165,7 @@ class Http(HttpToolsProtocol):
             return False
         decision = self._meet(Incident.STREAM)
         if decision is Decision.BECOME_READER:
-            self._become(READERS[kind], data)
+            _become(self, READERS[kind](*self._parts), data)
         return decision is Decision.BECOME_READER
 
     def _parse(self, data: bytes) -> bytes:
@@ -186,15 +187,9 @@ class Http(HttpToolsProtocol):
                 self.parser = httptools.HttpRequestParser(self)
                 return write_head(method, self.url, version, lines) + rest
             if decision is Decision.BECOME_READER:
-                self._become(
-                    SocketReader, write_head(method, self.url, version, self.headers) + rest
-                )
+                head = write_head(method, self.url, version, self.headers)
+                _become(self, SocketReader(*self._parts), head + rest)
         return b""
-
-    def _become(self, reader: type[DirectReader], data: bytes) -> None:
-        self.connections.discard(self)
-        self._forget()
-        hand_over(self.transport, reader(*self._parts), data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio reads a bool; uvicorn declares None
         """Return whether the connection stays open for pending answers after the client's EOF.
@@ -283,15 +278,7 @@ class Http(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()  # closes an idle connection
-        self._note_closing()
-
-    def _note_closing(self) -> None:
-        """Give a closing connection a deadline: a TLS client could delay the close for 30 s.
-
-        A connection with unsent bytes has the deadline of those bytes first (`undrained`).
-        """
-        if self.transport.is_closing() and not self.flow.write_paused:
-            self._direct.closing.note(self)
+        _note_closing(self, self._direct.closing)
 
     # -- answers
 
@@ -307,7 +294,7 @@ class Http(HttpToolsProtocol):
         self._direct.unread.forget(self.transport)
         if self.timeout_keep_alive_task:
             self._idle[self.transport] = None
-        self._note_closing()
+        _note_closing(self, self._direct.closing)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._running = cycle
@@ -324,7 +311,7 @@ class Http(HttpToolsProtocol):
             self._direct.closing.note(self)  # for the rest of the body
         elif not self.flow.write_paused:
             self._idle[self.transport] = None
-        self._note_closing()
+        _note_closing(self, self._direct.closing)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -333,11 +320,11 @@ class Http(HttpToolsProtocol):
         if running and running is not self.cycle:
             running.disconnected = True
             running.message_event.set()
-        self._forget()
+        self.forget()
         self._direct.closing.forget(self)
         self._direct.plain.leave(self.transport)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Remove every deadline and backlog of this connection."""
         self._unset_keepalive_if_required()
         direct = self._direct
@@ -346,6 +333,21 @@ class Http(HttpToolsProtocol):
         for backlog in (direct.unread, direct.arrived, direct.pipelined):
             if backlog.total:
                 backlog.forget(self.transport)
+
+
+def _become(http: Http, reader: DirectReader, data: bytes) -> None:
+    http.connections.discard(http)
+    http.forget()
+    hand_over(http.transport, reader, data)
+
+
+def _note_closing(http: Http, closing: Deadlines[Connection]) -> None:
+    """Give a closing connection a deadline: a TLS client could delay the close for 30 s.
+
+    A connection with unsent bytes has the deadline of those bytes first (`undrained`).
+    """
+    if http.transport.is_closing() and not http.flow.write_paused:
+        closing.note(http)
 
 
 def _forget_taken(
