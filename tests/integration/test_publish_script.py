@@ -362,7 +362,7 @@ async def test_blog_and_entry_are_read_alike_when_the_memory_is_full(
     try:
         snapshot = await room.broker.source.load(SLUG)
         stored = await room.broker.entries.stored(SLUG, made.entry.id)
-        unknown = await room.broker.entries.stored(SLUG, "e00000000000")
+        unknown = await room.broker.entries.stored(SLUG, "e000000000000")
         absent = await room.broker.source.load("absent")
         assert stored
         [position] = await room.broker.entries.positions(SLUG, [stored.entry])

@@ -4,6 +4,7 @@ The table has every key and every field that a write or a read uses. After an op
 compares the numbering and all indexes with the records.
 """
 
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -236,8 +237,10 @@ REMOVED = {
 
 
 def some_operations(number: int) -> list[str]:
-    """Return 3 of the operations, so that neighbouring damages share none."""
+    """Return 3 of the operations, so that neighbouring damages share none; all in `make stories`."""
     names = [*OPERATIONS]
+    if os.environ.get("LONG"):
+        return names
     return [names[(number * 3 + it) % len(names)] for it in range(3)]
 
 
@@ -253,15 +256,6 @@ async def test_write_succeeds_whole_or_changes_nothing_when_records_are_lost(
     room: Room, name: str
 ) -> None:
     await _each_succeeds_or_changes_nothing(room, name, some_operations([*OF_RECORDS].index(name)))
-
-
-@pytest.mark.real
-async def test_each_write_is_whole_or_changes_nothing_under_each_damage(room: Room) -> None:
-    """The whole table."""
-    for name in OF_INDEXES:
-        await _each_succeeds(room, name, [*OPERATIONS])
-    for name in OF_RECORDS:
-        await _each_succeeds_or_changes_nothing(room, name, [*OPERATIONS])
 
 
 async def _each_succeeds(room: Room, name: str, operations: Sequence[str]) -> None:
