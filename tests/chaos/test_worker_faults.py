@@ -278,7 +278,9 @@ async def test_readers_stay_when_the_clock_is_set_forward_and_back(
             stage.play("clock set an hour forward, then two back") as show,
         ):
             for hours in (1, -1):
-                shift.write_bytes(struct.pack("q", hours * 3600))
+                # In place: a process that reads its mapping of an emptied file gets SIGBUS.
+                with shift.open("r+b") as file:
+                    file.write(struct.pack("q", hours * 3600))
                 await show.changes(8)
             shown = [record["updated_at"] for record in show.kept.entries().values()]
             # More than an hour, in ms; a smaller difference means that the clock was not shifted.
