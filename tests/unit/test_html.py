@@ -139,7 +139,7 @@ def test_an_entrys_name_is_its_first_words_or_time_without_a_headline() -> None:
     ("body", "html"),
     [
         ("One\n\nTwo", "<p><span class=dateline>ROME</span> — One</p>\n<p>Two</p>"),
-        ("- One", "<p><span class=dateline>ROME</span> — </p>\n<ul>\n<li>One</li>\n</ul>"),
+        ("- A\n- B", "<p><span class=dateline>ROME</span> — </p>\n<ul>\n<li>A</li>\n<li>B</li>"),
         ("*One*", "<p><span class=dateline>ROME</span> — <em>One</em></p>"),
     ],
 )
