@@ -13,6 +13,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.ruler import RuleOptionsType
 
+from liveblog.blog import visible
 from liveblog.html import lines, links, marks
 
 _TAGS: Final = {
@@ -29,6 +30,7 @@ _CLEANER: Final = nh3.Cleaner(
     strip_comments=True,
 )
 _BLOCK_END: Final = re.compile(r"</(?:p|h4|li|pre|blockquote|t[hd])>|<[bh]r>")
+_BETWEEN_TAGS: Final = re.compile(r"(?:^|(?<=>))[^<]+")
 _LIST_TAG: Final = re.compile(r'<[uo]l(?: start="(?P<start>\d+)")?[^>]*>|<li>|</[uo]l>')
 
 
@@ -41,6 +43,12 @@ def plain(safe_html: str | None) -> str:
     """Return the text of HTML that `to_html` made, on one line, with the numbers of its lists."""
     spaced = _BLOCK_END.sub(" ", _numbered(safe_html or ""))
     return " ".join(html.unescape(nh3.clean(spaced, tags=set())).split())
+
+
+def shows_nothing(safe_html: str) -> bool:
+    """Return whether readers see nothing of HTML that `to_html` made."""
+    texts = _BETWEEN_TAGS.finditer(safe_html)
+    return all(visible.shows_nothing(html.unescape(found[0])) for found in texts)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -212,15 +212,14 @@ def _piece(random: Random) -> str:
     word = _word(random)
     if random.random() < 0.35:
         mark: str = random.choice(_PAIRS)
-        inner: str = random.choice(
-            (word, f"{word} {_word(random)}", f"{word}{random.choice('!?.,:')}")
-        )
-        return mark + inner + mark + random.choice(("", "", *"!?.,:", _word(random)))
+        inner = random.choice((word, f"{word} {_word(random)}", word + random.choice("!?.,:")))
+        after = random.choice(("", "", *"!?.,:", _word(random)))
+        return f"{mark}{inner}{mark}{after}"
     if random.random() < 0.08:
         return f"[{word}](https://x.example/{random.randint(1, 9)})"
     if random.random() < 0.05:
-        mark: str = random.choice(("", "**", "*", "(", '"'))
-        return f" {mark}https://x.example/a{mark.replace('(', ')')} "
+        around: str = random.choice(("", "**", "*", "(", '"'))
+        return f" {around}https://x.example/a{around.replace('(', ')')} "
     return word
 
 
@@ -241,5 +240,6 @@ def _run(random: Random) -> str:
     """Return 1 to 8 punctuation marks, often all the same."""
     count = random.randint(1, 8)
     if random.random() < 0.7:
-        return random.choice((*string.punctuation, *"**~`\\")) * count
+        char: str = random.choice((*string.punctuation, *"**~`\\"))
+        return char * count
     return "".join(random.choices(string.punctuation, k=count))
