@@ -10,7 +10,7 @@ from typing import Final
 
 from markdown_it.rules_inline import StateInline
 
-from liveblog.html.marks import CJK, ESCAPE, unescape
+from liveblog.html.marks import CJK, CODE, ESCAPE, unescape
 
 ADDRESS_MAX: Final = 2_048  # characters of a link's address; a longer one is text
 # A link's text may contain links, which are text. Deeper brackets are text as well.
@@ -37,7 +37,7 @@ STARTS: Final = re.compile(
 _TRAILING: Final = frozenset("?!.,:;*_~'’…")  # noqa: RUF001 - an apostrophe
 _OPENING: Final = {")": "(", "]": "[", "}": "{"}
 
-_BRACKET: Final = re.compile(r"\\.|``++|`(?:[^`\n]|``++)++`(?!`)|[\[\]]")
+_BRACKET: Final = re.compile(rf"\\.|``++|{CODE}|[\[\]]")
 _PIECE: Final = rf"\\\S|[^\s()\\\"<>]|\([^\s()\"]{{0,{ADDRESS_MAX}}}\)"
 _TARGET: Final = re.compile(
     rf"\([ \t]*(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>"

@@ -19,6 +19,11 @@ CJK: Final = (
     "\u1100-\u11ff\u2e80-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f"
     "\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
 )
+# Characters and runs of backticks in a code; a longer one is text. Without this limit, each
+# backtick that nothing closes would read all of the text after it.
+CODE_MAX: Final = 1_000
+# The run of backticks is possessive: two backticks are not two runs of one.
+CODE: Final = rf"`((?:[^`\n]|``++){{1,{CODE_MAX}}}+)`(?!`)"
 ESCAPE: Final = rf"\\[{re.escape(string.punctuation)}]"
 
 _IS_CJK: Final = re.compile(f"[{CJK}]")
@@ -27,15 +32,14 @@ _LENGTHS: Final = {"*": range(1, 4), "~": range(2, 3)}
 _TAGS: Final = {("*", 1): "em", ("*", 2): "strong", ("~", 2): "s"}
 # For the marks that a closing run still has: the lengths of opening runs that these marks close.
 _OPENERS: Final = {1: (1, 3), 2: (2, 3)}
-# The run of backticks is possessive: two backticks are not two runs of one.
-_CODE: Final = re.compile(r"`((?:[^`\n]|``++)++)`(?!`)")
+_CODE: Final = re.compile(CODE)
 _ESCAPE: Final = re.compile(ESCAPE)
 _ESCAPED: Final = re.compile(rf"(?:[^{re.escape(string.punctuation)}]|{ESCAPE})*+")
 # Words with backslashes that journalists type: a path of Windows, and a shrug. After a bracket or
 # a quotation mark, a server's name needs a share, as in "(\\server\share)".
 _KEPT: Final = re.compile(
     r"(?<!\S)(?:[A-Za-z]:\\|\\\\[^\W_])\S*"
-    r"|(?<=[(\[{\"'“„‘«])(?:[A-Za-z]:\\|\\\\[\w.-]+\\[^\W_])\S*"  # noqa: RUF001 - quotation marks
+    r"|(?<=[(\[{\"“„‘«])(?:[A-Za-z]:\\|\\\\[\w.-]+\\[^\W_])\S*"  # noqa: RUF001 - quotation marks
     r"|¯\\_"
 )
 
