@@ -50,7 +50,8 @@ _DOMAIN: Final = re.compile(r"(?:[\w-]+\.)+[^\W\d_]{2,63}(?=[/?#:]|$)")
 _IS_MAIL: Final = re.compile(_MAIL)
 # An address in round brackets; words there are no link, as in "[sic](Paris)".
 _IS_ADDRESS: Final = re.compile(
-    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|{_DOMAIN.pattern}|{_MAIL}", re.IGNORECASE
+    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|[\w%.-]+/\S*\.\w|{_DOMAIN.pattern}|{_MAIL}",
+    re.IGNORECASE,
 )
 # A user name in an address could pass for the host, as in https://bank.example@evil.example.
 # Browsers skip further slashes after the scheme, and read "\" as "/" (URL Standard, 4.4).

@@ -77,14 +77,15 @@ def _kept(state: StateInline) -> set[int]:
 def _kept_places(text: str) -> set[int]:
     """Return where a text has backslashes that are text: in paths and shrugs.
 
-    When every mark of the text is escaped, as converters write it, no backslash is text. A path or
-    shrug alone does not tell: its own first backslash is not counted.
+    When every mark of the text is escaped, as converters write it, no backslash is text. Escaped
+    backslashes alone do not tell a converter from a path, and neither does the one of a shrug.
     """
     words = [found.span() for found in _KEPT.finditer(text)]
     if not words:
         return set()
     first = {text.index("\\", start) for start, _ in words}
-    if _ESCAPED.fullmatch(text) and {it.start() for it in _ESCAPE.finditer(text)} - first:
+    escapes = {it.start() for it in _ESCAPE.finditer(text) if it[0] != r"\\"}
+    if escapes - first and _ESCAPED.fullmatch(text):
         return set()
     return {i for start, end in words for i in range(start, end) if text[i] == "\\"}
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from kit import typed
 
-from liveblog.html.markdown import to_html
+from liveblog.html.markdown import plain, to_html
 
 
 def visible(text: str) -> str:
@@ -191,6 +191,9 @@ SHOWN = [
     ("[text](blob:https://x.example/1)", "text"),
     ("[text](//host.example)", "text"),
     ("[text](#x)", "text"),
+    ("[text](images/photo.jpg) [b](../c)", "text b"),
+    (r"\*\\server\*", r"*\server*"),
+    (r"\\a is at \\b\.", r"\a is at \b."),
     ("[text](javascript:x) [b](data:x)", "text b"),
     ("[a [b](https://x.example) c](https://y.example)", "a b c"),
     ("[a](javascript:x) *b*", "a b"),
@@ -284,6 +287,57 @@ def test_generated_lines_show_what_the_list_of_marks_says() -> None:
 @pytest.mark.real
 def test_ten_thousand_generated_lines_show_what_the_list_says() -> None:
     compare(seed=16, count=10_000)
+
+
+PIECES = [
+    *(
+        "*",
+        "**",
+        "***",
+        "~~",
+        "`",
+        "``",
+        "[",
+        "]",
+        "(",
+        ")",
+        "|",
+        "-",
+        ">",
+        "#",
+        "\\",
+        "\\\\",
+        "<",
+        "&",
+        "_",
+    ),
+    *(
+        "\n",
+        "\n\n",
+        " ",
+        "  ",
+        "\t",
+        "- ",
+        "> ",
+        "1. ",
+        "2. ",
+        "## ",
+        "| --- | --- |",
+        "Tor",
+        "7",
+        "é",
+        "は",
+        "!",
+    ),
+    *("https://x.example/a", "www.x.example", "a@b.example", "https://a@b", ":", "/", "."),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+def test_no_letter_or_figure_of_a_text_is_lost(text: str) -> None:
+    assume("](" not in text)
+    shown = plain(to_html(text))
+    assert re.findall(r"\w", shown) == re.findall(r"\w", text)
 
 
 # A path or a shrug alone looks the same whether typed or escaped, and is taken as typed.
