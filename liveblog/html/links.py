@@ -41,7 +41,7 @@ _BRACKET: Final = re.compile(rf"\\.|``++|{CODE}|[\[\]]")
 _PIECE: Final = rf"\\\S|[^\s()\\\"<>]|\([^\s()\"]{{0,{ADDRESS_MAX}}}\)"
 _TARGET: Final = re.compile(
     rf"\([ \t]*(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>"
-    rf"|(?P<plain>(?:{_PIECE}){{1,{ADDRESS_MAX}}})"
+    rf"|(?P<plain>(?:\"|{_PIECE}){{1,{ADDRESS_MAX}}})"
     rf"|(?P<blanks>(?:https?://|tel:|mailto:)(?:{_PIECE}|\x20){{1,{ADDRESS_MAX}}}?))"
     r"(?:[ \t]+\"(?P<title>[^\"\n]*)\")?[ \t]*\)",
     re.IGNORECASE,

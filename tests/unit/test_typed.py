@@ -243,6 +243,7 @@ LINKED = [
     ("[t](a@b.example)", "mailto:a@b.example", "t"),
     ("[t](www.bbc.com)", "https://www.bbc.com", "t"),
     ("[t](bbc.com/news)", "https://bbc.com/news", "t"),
+    ('[t](https://x.example/a"b)', "https://x.example/a%22b", "t"),
     ("[t]( https://x.example/a b )", "https://x.example/a%20b", "t"),
 ]
 
