@@ -123,6 +123,7 @@ _TYPED: Final = (
     "~~struck out~~",
     "`code`",
     "[Text](https://example.com)",
+    "www.example.com",
     "## Heading",
     "- One\n- Two",
     "1. One\n2. Two",
