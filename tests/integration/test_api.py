@@ -313,6 +313,7 @@ REJECTED: Final = [
     Row(422, "invalid-field", "POST", ENTRIES, {}, pointer="/body"),
     bad_entry("/body", ""),
     bad_entry("/body", " \n\t "),
+    bad_entry("/body", "*\u200b*", "shows something"),
     bad_entry("/body", None),
     bad_entry("/body", "x" * 20_001, "has 20001 characters; the limit is 20000"),
     bad_entry("/body", "bell\x07", "U+0007"),
