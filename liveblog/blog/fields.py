@@ -18,6 +18,7 @@ from msgspec import UNSET, UnsetType
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import SLUG_MAX, BlogStatus, EntryStatus, NoteKind, is_slug, is_timezone
 from liveblog.blog.problem import Problem, invalid
+from liveblog.blog.visible import shows_nothing
 
 # Limits, in code points unless the name has another unit. docs/api.md promises them to editors.
 TITLE_MAX: Final = 300
@@ -53,6 +54,9 @@ _URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNOR
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+# Line breaks that nobody sees as characters: Word's Shift+Enter, and Unicode's separators.
+_LINE_BREAK = re.compile(r"[\x0b\u2028\u2029]")
+_BLANK = re.compile(r"[\t\x0b\u2028\u2029]")
 T = TypeVar("T")
 
 
@@ -223,7 +227,7 @@ def _names(pointer: str, value: list[str]) -> Errors:
         yield pointer, f"has {len(value)} names; the limit is {BYLINE_NAMES_MAX}"
         return
     for i, name in enumerate(value):
-        if not name.strip():
+        if shows_nothing(name):
             yield f"{pointer}/{i}", "is empty"
         yield from _line(BYLINE_NAME_MAX)(f"{pointer}/{i}", name)
 
@@ -239,7 +243,7 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
     for name in value.keys() - {"text", "url"}:
         yield f"{pointer}/{name}", "is an unknown field; a link has only text and url"
     for name in ("text", "url"):
-        if not isinstance(value.get(name), str) or not value[name].strip():
+        if not isinstance(value.get(name), str) or shows_nothing(value[name]):
             yield f"{pointer}/{name}", "must be a string that is not empty"
             return
     yield from _line(LINK_TEXT_MAX)(f"{pointer}/text", value["text"])
@@ -268,6 +272,8 @@ def _address(pointer: str, url: str) -> Errors:
         yield pointer, "must not contain a user name"
 
 
+SEVERAL_LINES: Final = ("body", "summary")
+ONE_LINE: Final = ("title", "dek", "headline", "dateline", "key_title", "note")
 NEVER_EMPTY: Final = ("slug", "title", "timezone", "language")
 RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
     "slug": _slug,
@@ -293,11 +299,10 @@ RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
 def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
     """Return the fields that the caller sent, by name.
 
-    Text that is empty or only white space becomes None; other text is not changed. Raises Problem
-    422 with every fault of every field.
+    Text that shows nothing becomes None. Raises Problem 422 with every fault of every field.
     """
     given = {
-        name: _none_if_blank(value)
+        name: _cleaned(name, value)
         for name in fields.__struct_fields__
         if (value := getattr(fields, name)) is not UNSET
     }
@@ -315,8 +320,22 @@ def check_fields(fields: EntryFields | BlogFields) -> dict[str, Any]:
     return given
 
 
-def _none_if_blank(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
+def _cleaned(name: str, value: Any) -> Any:
+    """Return a field's value without characters that nobody sees and nobody meant to type."""
+    if isinstance(value, list):
+        return [_one_line(it) for it in value]
+    if isinstance(value, dict):
+        return {n: _one_line(it) if n == "text" else it for n, it in value.items()}
+    if isinstance(value, str) and shows_nothing(value):
+        return None
+    if name in SEVERAL_LINES and value is not None:
+        return _LINE_BREAK.sub("\n", value)
+    return _one_line(value) if name in ONE_LINE else value
+
+
+def _one_line(value: Any) -> Any:
+    """Return a line without blanks at its ends, with a blank for each invisible character."""
+    return _BLANK.sub(" ", value).strip(" \r\n") if isinstance(value, str) else value
 
 
 def check_name(value: str, pointer: str = "/name") -> str:

@@ -26,6 +26,7 @@ from liveblog.blog.model import (
     NoteKind,
 )
 from liveblog.blog.problem import Problem, conflict, forbidden, invalid
+from liveblog.html.markdown import shows_nothing
 
 # Fields that an edit may change without If-Match. An edit of only these makes no new revision.
 MARKS: Final = {"key", "key_title", "pinned"}
@@ -324,7 +325,7 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
 def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
-    Raises 422 for an entry without headline and body, for a `publish_at` in the past, and for a
+    Raises 422 for an entry that shows nothing, for a `publish_at` in the past, and for a
     `published_at` in the future. Raises 403 when a contributor sets key, pinned or a status other
     than draft and submitted.
     """
@@ -333,11 +334,18 @@ def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     is_marked = patch.get("key") or patch.get("pinned")
     if caller.role == "contributor" and is_marked:
         raise forbidden("Marking an entry as key or pinned needs the role editor.")
-    if not merged.headline and not merged.body:
-        raise invalid(("/body", "an entry needs a headline or a body"))
+    if _is_empty(merged):
+        raise invalid(("/body", "an entry needs a headline or a body that shows something"))
     if caller.role == "contributor" and merged.status not in CONTRIBUTORS_STATUS:
         raise forbidden(f"A contributor may keep drafts and submit them, not set {merged.status}.")
     return merged
+
+
+def _is_empty(entry: Entry) -> bool:
+    """Return whether an entry has no headline, and no body of which readers see anything."""
+    if entry.headline:
+        return False
+    return not entry.body or (entry.body_html is not None and shows_nothing(entry.body_html))
 
 
 def _content(entry: Entry, patch: EntryPatch, now: int) -> dict[str, object]:

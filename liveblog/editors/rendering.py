@@ -1,7 +1,7 @@
 """Markdown to HTML in a thread, with a limit on the text that waits.
 
 Rules: nothing is rendered on the event loop, since a text that is written to be slow to render
-takes a third of a second.
+takes a quarter of a second.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from liveblog.blog.problem import Problem, invalid
 from liveblog.html import markdown
 
 # Limit of all texts together that are being rendered or wait for the thread: 1,000 texts of 1,000
-# characters, or 50 of the greatest length. Those 50 take 15 s if written to be slow.
+# characters, or 50 of the greatest length. Those 50 take 13 s if written to be slow.
 RENDERED_AT_ONCE_MAX: Final = 1_000_000  # characters
 
 

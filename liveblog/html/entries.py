@@ -10,6 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from liveblog.blog.model import Blog, Entry
+from liveblog.blog.visible import isolated
 from liveblog.html.environment import environment, safe
 from liveblog.html.markdown import plain, shorten
 from liveblog.html.when import When, direction, start_of, when
@@ -44,11 +45,12 @@ def header_html(blog: Blog) -> str:
 
 
 def entry_name(entry: Entry, blog: Blog) -> str:
-    """Return an entry's headline, else the first words of its text, else its time."""
-    if entry.headline:
-        return entry.headline
-    words = shorten(plain(entry.body_html), NAME_MAX)
-    return words or when(entry.published_at or 0, blog).clock
+    """Return an entry's headline, else the first words of its text, else its time.
+
+    Names stand beside other words in places without markup, such as the title of a page.
+    """
+    words = entry.headline or shorten(plain(entry.body_html), NAME_MAX)
+    return isolated(words) or when(entry.published_at or 0, blog).clock
 
 
 def key_title(entry: Entry, blog: Blog) -> str:

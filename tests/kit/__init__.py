@@ -5,6 +5,7 @@ In every test:
 - `waiting`: conditions with a deadline; `virtual`: virtual time
 - `words`: the checker of words, a part of `make lint`
 - `sharing`: which tests share a process
+- `typed`: what a line of an editor's text shows, written apart from the renderer; generated lines
 
 The hub and its transports without sockets or a store (tests/unit):
 

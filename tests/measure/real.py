@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 
 from kit.figure import Figure, chosen, conclude, log
 
-from measure import archive, crowds, flood, many, proxies, states, unlock
+from measure import archive, crowds, flood, many, proxies, states, texts, unlock
 
 Figures = AsyncIterator[Figure]
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[], Figures]] = {
     "crowds": crowds.figures,
     "flood": flood.figures,
     "unlock": unlock.figures,
+    "texts": texts.figures,
 }
 
 

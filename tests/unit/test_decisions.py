@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from liveblog.blog.model import PUBLISHED, Blog, Caller, Entry, EntryStatus, Link
 from liveblog.blog.problem import Problem
 from liveblog.editors import decisions
-from liveblog.editors.decisions import MARKS, UNPUBLISHED, blog_patch, entry_patch
+from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, blog_patch, entry_patch
+from liveblog.html.markdown import to_html
 
 NOW = 1_800_000_000_000
 LATER, EARLIER = "2090-01-01T00:00:00Z", "2020-01-01T00:00:00Z"
@@ -53,6 +54,35 @@ def test_new_entry_is_published_for_an_editor_and_a_draft_for_a_contributor() ->
     made = decisions.new_entry(wire, ID, {"body": "Text."}, NOW)
     assert (made.author, made.written_by) == ("token:k3xq9a", "The Wire")
     assert decisions.tombstone(made, 0, takedown=True).written_by == "The Wire"
+
+
+def rendered(text: str) -> EntryPatch:
+    return {"body": text, "body_html": to_html(text)}
+
+
+NOTHING = [
+    "*\u200b*",
+    "[\u200b](https://x.example)",
+    "| | |\n|-|-|",
+    "\u200b\n\n\ufeff",
+    "## \u2800",
+]
+
+
+@pytest.mark.parametrize("text", NOTHING)
+def test_entry_is_refused_when_it_shows_nothing(text: str) -> None:
+    problem = refused(lambda: decisions.new_entry(EDITOR, ID, rendered(text), NOW))
+    assert problem.status == 422
+    assert problem.errors[0][0] == "/body"
+    problem = refused(lambda: decisions.edited_entry(EDITOR, entry(), rendered(text), NOW))
+    assert problem.status == 422
+    named: EntryPatch = {**rendered(text), "headline": "Goal"}
+    assert decisions.new_entry(EDITOR, ID, named, NOW).headline == "Goal"
+
+
+@pytest.mark.parametrize("text", ["*", "```", "~~~", "![](https://x.example/a.png)", "[a](b:c)"])
+def test_entry_is_accepted_when_its_body_shows_something(text: str) -> None:
+    assert decisions.new_entry(EDITOR, ID, rendered(text), NOW).body == text
 
 
 @pytest.mark.parametrize("status", ["draft", "submitted"])

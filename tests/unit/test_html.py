@@ -132,6 +132,14 @@ def test_an_entry_has_its_numbers_and_a_copy_has_no_id() -> None:
 def test_an_entrys_name_is_its_first_words_or_time_without_a_headline() -> None:
     assert entry_name(entry(body="One *two*"), blog()) == "One two"
     assert entry_name(entry(body=None), blog()) == "1:57 AM EST"
+    assert entry_name(entry(body="100. Spiel"), blog()) == "100. Spiel"
+    assert entry_name(entry(body="1. A\n2. B"), blog()) == "1. A 2. B"
+
+
+def test_direction_marks_of_a_name_are_isolated() -> None:
+    turned = "\u202eGoal"
+    assert entry_name(entry(headline=turned), blog()) == f"\u2068{turned}\u2069"
+    assert entry_name(entry(body=turned), blog()) == f"\u2068{turned}\u2069"
     assert "<h3" not in entry_html(entry(), blog())
 
 
@@ -139,7 +147,7 @@ def test_an_entrys_name_is_its_first_words_or_time_without_a_headline() -> None:
     ("body", "html"),
     [
         ("One\n\nTwo", "<p><span class=dateline>ROME</span> — One</p>\n<p>Two</p>"),
-        ("- One", "<p><span class=dateline>ROME</span> — </p>\n<ul>\n<li>One</li>\n</ul>"),
+        ("- A\n- B", "<p><span class=dateline>ROME</span> — </p>\n<ul>\n<li>A</li>\n<li>B</li>"),
         ("*One*", "<p><span class=dateline>ROME</span> — <em>One</em></p>"),
     ],
 )

@@ -1,0 +1,159 @@
+"""Links: `[text](address)`, and addresses that stand in the text.
+
+Rules: pure. Each rule is a rule of markdown-it, and replaces the rule that markdown-it has. No rule
+takes time quadratic in the text: every search has a limit, or starts where the last one ended.
+"""
+
+import re
+from collections import Counter
+from typing import Final
+
+from markdown_it.rules_inline import StateInline
+
+from liveblog.html.marks import CJK, CODE, ESCAPE, unescape
+
+ADDRESS_MAX: Final = 2_048  # characters of a link's address; a longer one is text
+# A link's text may contain links, which are text. Deeper brackets are text as well.
+BRACKETS_DEPTH_MAX: Final = 5
+
+_NAME: Final = rf"(?:[^\W{CJK}]|\\?-)+"  # no CJK: words follow an address without a blank
+_HOST: Final = rf"{_NAME}(?:\\?\.{_NAME})*(?::\d{{1,5}})?"
+_STOP: Final = r"\s<>\"`\\“”„«»‹›、。，！？；：（）「」『』【】《》"  # noqa: RUF001 - full-width marks
+_PATH: Final = rf"(?:\\?[/?#](?:{ESCAPE}|(?!\*\*|~~)[^{_STOP}]){{0,{ADDRESS_MAX}}})?"
+_MAIL: Final = r"\w[\w.+-]{0,63}@(?:[\w-]+\.)+[^\W\d_]{2,63}(?![\w-]*@)"
+_USER: Final = rf"https?://[^\s/?#<>]{{0,{ADDRESS_MAX}}}@\S{{0,{ADDRESS_MAX}}}"
+_ADDRESS: Final = re.compile(
+    rf"(?<![A-Za-z0-9])(?:(?P<user>{_USER})|(?P<web>https?://{_HOST}{_PATH}))"
+    rf"|(?<![\w.@/-])(?P<name>www(?:\\?\.{_NAME}){{2,}}(?::\d{{1,5}})?{_PATH})"
+    rf"|(?<![\w.+@/-])(?P<mail>{_MAIL})",
+    re.IGNORECASE,
+)
+# Where a mark or an address may start; all other characters are text.
+STARTS: Final = re.compile(
+    r"[\n*~`\[\]\\]|(?<![A-Za-z0-9])https?://|(?<![\w.@/-])www\\?\."
+    r"|(?<![\w.+@/-])\w[\w.+-]{0,63}@(?=\w)",
+    re.IGNORECASE,
+)
+_TRAILING: Final = frozenset("?!.,:;*_~'’…")  # noqa: RUF001 - an apostrophe
+_OPENING: Final = {")": "(", "]": "[", "}": "{"}
+
+_BRACKET: Final = re.compile(rf"\\.|``++|{CODE}|[\[\]]")
+_PIECE: Final = rf"\\\S|[^\s()\\\"<>]|\([^\s()\"]{{0,{ADDRESS_MAX}}}\)"
+_TARGET: Final = re.compile(
+    rf"\([ \t]*(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>"
+    rf"|(?P<plain>(?:\"|{_PIECE}){{1,{ADDRESS_MAX}}})"
+    rf"|(?P<blanks>(?:https?://|tel:|mailto:)(?:{_PIECE}|\x20){{1,{ADDRESS_MAX}}}?))"
+    r"(?:[ \t]+\"(?P<title>[^\"\n]*)\")?[ \t]*\)",
+    re.IGNORECASE,
+)
+_DOMAIN: Final = re.compile(r"(?:[\w-]+\.)+[^\W\d_]{2,63}(?=[/?#:]|$)")
+_IS_MAIL: Final = re.compile(_MAIL)
+# An address in round brackets; words there are no link, as in "[sic](Paris)".
+_IS_ADDRESS: Final = re.compile(
+    rf"[a-z][a-z0-9+.-]*:\S|/|#\S|\?\w+=|\.\.?/|[\w%.-]+/\S*\.\w|{_DOMAIN.pattern}|{_MAIL}",
+    re.IGNORECASE,
+)
+# A user name in an address could pass for the host, as in https://bank.example@evil.example.
+# Browsers skip further slashes after the scheme, and read "\" as "/" (URL Standard, 4.4).
+_IS_WEB: Final = re.compile(r"https?://[^\s/\\?#@]+(?:[/\\?#]|$)", re.IGNORECASE)
+_IS_OTHER: Final = re.compile(r"(?:mailto:|tel:)\S|/(?![/\\])", re.IGNORECASE)
+
+
+def address(state: StateInline, silent: bool) -> bool:
+    """Link a full address, a name that begins with "www." or an e-mail address."""
+    found = _ADDRESS.match(state.src, state.pos, state.posMax)
+    if not found:
+        return False
+    text = found[0] if found["user"] else _without_end(found[0])
+    shown = unescape(text)
+    if not silent:
+        _push(state, shown, None if found["user"] else _href(shown, found.lastgroup))
+    state.pos += len(text)
+    return True
+
+
+def _href(shown: str, kind: str | None) -> str:
+    return {"name": "https://", "mail": "mailto:"}.get(kind or "", "") + shown
+
+
+def _without_end(text: str) -> str:
+    """Return an address without what belongs to the sentence: a full stop, a bracket around it."""
+    pieces, opened = list[str](), Counter[str]()
+    for piece in re.findall(rf"{ESCAPE}|.", text):
+        opening = _OPENING.get(piece[-1])
+        if opening and not opened[opening]:
+            break
+        opened[opening or piece[-1]] += -1 if opening else 1
+        pieces.append(piece)
+    while pieces[-1][-1] in _TRAILING:
+        pieces.pop()
+    return "".join(pieces)
+
+
+def _push(state: StateInline, shown: str, href: str | None) -> None:
+    """Show an address, as a link unless it stands in the text of a link."""
+    if href is None or state.linkLevel:
+        state.append_pending(shown)
+        return
+    state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(href)}
+    state.push("text", "", 0).content = shown
+    state.push("link_close", "a", -1)
+
+
+def link(state: StateInline, silent: bool) -> bool:
+    """Link `[text](address)`; an address that may not be linked leaves the text alone."""
+    if silent or state.src[state.pos] != "[" or state.linkLevel >= BRACKETS_DEPTH_MAX:
+        return False
+    close = _brackets(state).get(state.pos, state.posMax)
+    found = _TARGET.match(state.src, close + 1, state.posMax)
+    if not found or not state.src[state.pos + 1 : close].strip():
+        return False
+    target = unescape(found["angle"] or found["plain"] or found["blanks"])
+    if not _IS_ADDRESS.match(target):
+        return False
+    _push_text(state, close, None if state.linkLevel else linkable(target), found["title"])
+    state.pos = found.end()
+    return True
+
+
+def linkable(target: str) -> str | None:
+    """Return the address of a link, None for one that may not be linked.
+
+    Links may go to http, https, mailto, tel and paths of this site, without a user name. A domain
+    gets https, an e-mail address mailto.
+    """
+    if _IS_WEB.match(target) or _IS_OTHER.match(target):
+        return target.replace(" ", "") if target[:4].lower() == "tel:" else target
+    if _IS_MAIL.fullmatch(target):
+        return f"mailto:{target}"
+    return f"https://{target}" if _DOMAIN.match(target) and "@" not in target else None
+
+
+def _brackets(state: StateInline) -> dict[int, int]:
+    """Return where each "[" of the text is closed."""
+    if not state.cache:
+        state.cache[-1] = -1
+        opened: list[int] = []
+        for found in _BRACKET.finditer(state.src):
+            if found[0] == "[":
+                opened.append(found.start())
+            elif found[0] == "]" and opened:
+                state.cache[opened.pop()] = found.start()
+    return state.cache
+
+
+def _push_text(state: StateInline, close: int, href: str | None, title: str | None) -> None:
+    """Show the text of a link up to the bracket at `close`, with its marks."""
+    end = state.posMax
+    if href is not None:
+        token = state.push("link_open", "a", 1)
+        token.attrs = {"href": state.md.normalizeLink(href)}
+        if title:
+            token.attrs["title"] = title
+    state.pos, state.posMax = state.pos + 1, close
+    state.linkLevel += 1
+    state.md.inline.tokenize(state)
+    state.linkLevel -= 1
+    state.posMax = end
+    if href is not None:
+        state.push("link_close", "a", -1)
