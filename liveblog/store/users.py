@@ -76,12 +76,13 @@ class Users:
     async def add(self, name: str, password: str, role: Role, blogs: Iterable[str]) -> User:
         """Store a new user and return it. Raises Problem 409 when the name is taken."""
         bound = check_account(name, role, blogs)
+        check_new_password(password)
         user = StoredUser(
             name=name,
             role=role,
             blogs=bound,
             created_at=self._now(),
-            password=await self._digest(password),
+            password=await self._passwords.digest(password),
         )
         record = msgspec.json.encode(user)
         is_new = await self._records.ask(USERS, lambda redis: redis.hsetnx(USERS, name, record))
@@ -98,7 +99,8 @@ class Users:
 
         With `series`, raise Problem 409 when that is no longer the series of the user's sessions.
         """
-        hashed = await self._digest(password)
+        check_new_password(password)
+        hashed = await self._passwords.digest(password)
 
         def change(user: StoredUser) -> StoredUser:
             if series not in (None, user.series):
@@ -152,14 +154,6 @@ class Users:
         field = name.encode(errors="surrogatepass")
         return await self._records.ask(USERS, lambda redis: redis.hget(USERS, field))
 
-    async def _digest(self, password: str) -> str:
-        """Return the hash of a new password. Raises Problem 422 for one too short or too long."""
-        if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-            limits = f"{PASSWORD_MIN} to {PASSWORD_MAX}"
-            reason = f"has {len(password)} characters; it must have {limits}"
-            raise invalid(("/password", reason))
-        return await self._passwords.digest(password)
-
     def _without_rights(self, name: str) -> StoredUser:
         # The series of the lost record is unknown. No session has a series as high as the time.
         now = self._now()
@@ -193,6 +187,13 @@ def check_account(name: str, role: str, blogs: Iterable[str]) -> tuple[str, ...]
     if bad := [slug for slug in bound if not is_slug(slug)]:
         raise invalid(("/blogs", f"has a text that is no blog's slug: {bad[0][:100]!r}"))
     return bound
+
+
+def check_new_password(password: str) -> None:
+    """Raise Problem 422 for a password that is too short or too long."""
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+        reason = f"has {len(password)} characters; it must have {PASSWORD_MIN} to {PASSWORD_MAX}"
+        raise invalid(("/password", reason))
 
 
 async def check_blogs_exist(records: AccountRecords, blogs: Sequence[str]) -> None:
