@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
 from liveblog.clock import now_ms
-from liveblog.editors import account, api, desk, schedule
+from liveblog.editors import account, api, desk, pasting, schedule
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -111,6 +111,7 @@ def _editors_routes(
     return [
         *api.routes(publishing, accounts, settings, problems, bodies.editors),
         *account.routes(accounts, settings, pages, problems, bodies),
+        *pasting.routes(accounts, settings, pages, problems, bodies),
         *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
     ]
 
