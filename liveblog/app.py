@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
 from liveblog.clock import now_ms
-from liveblog.editors import api, desk, schedule
+from liveblog.editors import account, api, desk, pasting, previews, schedule
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -107,9 +107,13 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
 def _editors_routes(
     settings: Settings, accounts: Accounts, publishing: Publishing, pages: Pages, problems: Problems
 ) -> list[BaseRoute]:
-    bodies = all_bodies()
+    bodies, previewing = all_bodies(), previews.Previews(publishing, now_ms)
+    common = accounts, settings, pages, problems, bodies
     return [
-        *api.routes(publishing, accounts, settings, problems, bodies.editors),
+        *api.routes(publishing, accounts, settings, problems, bodies.editors, previewing),
+        *account.routes(*common),
+        *pasting.routes(*common),
+        *previews.routes(previewing, publishing, *common),
         *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
     ]
 

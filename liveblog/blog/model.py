@@ -159,6 +159,7 @@ class Caller(NamedTuple):
     role: Role
     blogs: tuple[str, ...] = ()  # slugs that the caller is restricted to; empty for all blogs
     label: str | None = None  # the name that editors see, if `ident` does not contain it
+    series: int = 0  # of a user's sessions: a session of an earlier series is void
 
     @property
     def name(self) -> str:

@@ -17,7 +17,8 @@ from liveblog.commands.oneshot import print_rows, quiet_settings, with_store
 from liveblog.settings import Settings
 
 if TYPE_CHECKING:
-    from liveblog.store.accounts import Accounts, Token, User
+    from liveblog.store.accounts import Accounts, Token
+    from liveblog.store.users import User
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ _blogs = click.option(
 
 @click.group()
 def user() -> None:
-    """Add, list and disable the users of the desk."""
+    """Add, list and alter the users of the desk."""
 
 
 @user.command("add")
@@ -41,7 +42,12 @@ def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
     chosen = quiet_settings()
     # Read first, because an embedded store is locked while this command has the store open.
     password = _password()
-    _with_accounts(chosen, lambda accounts: accounts.add_user(name, password, role, blogs))
+
+    async def add(accounts: "Accounts") -> None:
+        await accounts.check_blogs(blogs)
+        await accounts.add_user(name, password, role, blogs)
+
+    _with_accounts(chosen, add)
     click.echo(f"{name} can sign in: {role}, {_bound(blogs)}", err=True)
 
 
@@ -59,6 +65,36 @@ def user_disable(name: str) -> None:
     click.echo(f"{name} can no longer sign in", err=True)
 
 
+@user.command("enable")
+@click.argument("name")
+def user_enable(name: str) -> None:
+    """Admit a disabled user again. The sessions from before stay ended."""
+    _with_accounts(quiet_settings(), lambda accounts: accounts.people.enable(name))
+    click.echo(f"{name} can sign in again", err=True)
+
+
+@user.command("password")
+@click.argument("name")
+def user_password(name: str) -> None:
+    """Set a new password, which is prompted for, or read from one line of standard input.
+
+    Ends all the user's sessions, and the marks of browsers in which the user signed in.
+    """
+    chosen = quiet_settings()
+    password = _password()  # read first, as in `user add`
+    _with_accounts(chosen, lambda accounts: accounts.people.set_password(name, password))
+    click.echo(f"{name} has a new password, and must sign in again everywhere", err=True)
+
+
+@user.command("role")
+@click.argument("name")
+@click.argument("role", type=click.Choice(ROLES))
+def user_role(name: str, role: Role) -> None:
+    """Give a user another role, which open sessions have at once."""
+    _with_accounts(quiet_settings(), lambda accounts: accounts.people.set_role(name, role))
+    click.echo(f"{name} is now {role}", err=True)
+
+
 @click.group()
 def token() -> None:
     """Create, list and revoke the tokens with which scripts call the API."""
@@ -71,7 +107,12 @@ def token() -> None:
 def token_create(name: str, role: Role, blogs: tuple[str, ...]) -> None:
     """Create a token and print its secret. No later command prints it."""
     chosen = quiet_settings()
-    secret = _with_accounts(chosen, lambda accounts: accounts.create_token(name, role, blogs))
+
+    async def create(accounts: "Accounts") -> str:
+        await accounts.check_blogs(blogs)
+        return await accounts.create_token(name, role, blogs)
+
+    secret = _with_accounts(chosen, create)
     click.echo(secret)
     click.echo(f"{name} can call the API: {role}, {_bound(blogs)}", err=True)
 

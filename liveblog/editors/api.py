@@ -25,6 +25,7 @@ from liveblog.editors import cors
 from liveblog.editors.auth import caller_of, site_url
 from liveblog.editors.bodies import Bodies, bodies_of, count_in
 from liveblog.editors.decisions import ANY_REVISION, Revisions
+from liveblog.editors.previews import Previews
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOGS_MAX, LIST_MAX, BlogSearch
@@ -75,15 +76,22 @@ def routes(
     settings: Settings,
     problems: Problems,
     bodies: Bodies,
+    previews: Previews,
 ) -> list[BaseRoute]:
     """Return the routes of the API, and of the pages that explain its problems (RFC 9457)."""
+
+    async def preview(call: Call) -> Response:
+        fields = await _fields(call.request, _JSON)
+        return _json({"html": await previews.html(call.caller, call.slug, fields)})
 
     async def explain(request: Request) -> Response:
         return _explanation(str(request.path_params["name"]), problems)
 
+    table: dict[str, dict[str, Handler]]
+    table = {"/api/blogs/{slug}/preview": {"POST": preview}, **_TABLE}
     paths = [
         Route(path, _Path(handlers, publishing, accounts, settings, problems, bodies))
-        for path, handlers in _TABLE.items()
+        for path, handlers in table.items()
     ]
     return [*paths, Route("/problems/{name}", explain)]
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from liveblog.address import IGNORED, counted_address, is_ignored
 from liveblog.blog.model import Caller
-from liveblog.blog.problem import Problem, forbidden
+from liveblog.blog.problem import Problem, forbidden, invalid
 from liveblog.editors import tries
 from liveblog.editors.tries import Trying
 from liveblog.forwarded import forwarded_headers, hops_of, page_of_scope
@@ -24,6 +24,7 @@ from liveblog.seldom import Seldom
 from liveblog.settings import Settings
 from liveblog.store.accounts import SESSION_MAX_S, Accounts
 from liveblog.store.devices import DEVICE_S, is_mark
+from liveblog.store.users import check_new_password
 
 log = logging.getLogger(__name__)
 
@@ -202,16 +203,47 @@ async def sign_in(
     once.
     """
     _reject_foreign_page(request, settings)
-    old, marks = session_secret(request, settings), _marks(request, settings)
-    device = await accounts.known_device(name, marks)
-    trying = Trying(name, client_address(request), device)
+    trying = await _trying(request, accounts, settings, name)
     caller = await tries.checked(accounts, trying, password)
     if caller is None:
         raise Problem(401, "sign-in-refused", "The name or the password is wrong.")
-    if old:
+    return await _signed_in(request, accounts, settings, caller, trying.device)
+
+
+async def change_password(
+    request: Request, accounts: Accounts, settings: Settings, caller: Caller, present: str, new: str
+) -> SignedIn:
+    """Give a user who states the present password a new one; open a new session for the browser.
+
+    All other sessions of the user end. Raises Problem: 422 for a wrong present password or a new
+    one of a wrong length, 403 for a token, 409 when another new password came first, and 429 and
+    503 as `sign_in` does: each try counts as a try to sign in.
+    """
+    if not caller.ident.startswith("user:"):
+        raise forbidden("A token has no password.")
+    check_new_password(new)
+    trying = await _trying(request, accounts, settings, caller.name)
+    checked = await tries.checked(accounts, trying, present)
+    if checked is None:
+        raise invalid(("/current", "is wrong"))
+    user = await accounts.people.set_password(caller.name, new, checked.series)
+    return await _signed_in(request, accounts, settings, user.caller, trying.device)
+
+
+async def _trying(request: Request, accounts: Accounts, settings: Settings, name: str) -> Trying:
+    device = await accounts.known_device(name, _marks(request, settings))
+    return Trying(name, client_address(request), device)
+
+
+async def _signed_in(
+    request: Request, accounts: Accounts, settings: Settings, caller: Caller, device: str | None
+) -> SignedIn:
+    """End the browser's old session, open one for `caller`, and replace the browser's mark."""
+    if old := session_secret(request, settings):
         await accounts.close_session(old)
     session = await accounts.open_session(caller)
-    newest = [await accounts.device_mark(name), *(mark for mark in marks if mark != device)]
+    others = (mark for mark in _marks(request, settings) if mark != device)
+    newest = [await accounts.device_mark(caller.name), *others]
     return SignedIn(session, _BETWEEN_MARKS.join(newest[:DEVICES_MAX]))
 
 

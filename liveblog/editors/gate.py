@@ -40,7 +40,8 @@ UNAVAILABLE: Final = "Publishing is unavailable right now"
 UNAVAILABLE_SIGN_IN: Final = "Signing in is unavailable right now"
 UNAFFECTED: Final = "Readers are not affected."
 SIGN_IN: Final = "/desk/sign-in"
-_DESK_PATH: Final = re.compile(r"/desk(/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
+ACCOUNT_FORM: Final = "/desk/password"
+_DESK_PATH: Final = re.compile(r"/desk(/account|/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
 
 
 class Gate:
@@ -153,11 +154,11 @@ class Gate:
     async def _own_form(self, request: Request) -> Boxes | Problem:
         """Return the boxes (input names and texts) of the form that a page of this site sent.
 
-        Return no boxes for a form of another site, and none for the sign-in form, which contains a
-        password. Return the problem of a form that cannot be read.
+        Return no boxes for a form of another site, and none for a form that contains a password.
+        Return the problem of a form that cannot be read.
         """
         is_own = auth.is_own_page(request, self._settings)
-        if request.method != "POST" or not is_own or request.url.path == SIGN_IN:
+        if request.method != "POST" or not is_own or request.url.path in (SIGN_IN, ACCOUNT_FORM):
             return {}
         try:
             return await read_form(request)

@@ -1,11 +1,10 @@
-"""Users, tokens, sessions and rate limits, in Redis.
+"""Sign-in, tokens, sessions and rate limits, in Redis. store/users.py has the users.
 
 The store has only hashes of secrets: argon2id for passwords, SHA-256 for tokens and sessions. The
 secret of a token or session is 256 random bits. Nobody can guess such a secret, so a fast hash is
 enough. One command or script writes each record, so a crash leaves no incomplete user. redis-py
 repeats a write whose reply was lost. The repeated write finds its own record and succeeds.
 
-    lb:users                HASH    name -> JSON of the user, with the password's hash
     lb:{tokens}:names       HASH    token name -> digest of its secret; "" if the name stays taken
     lb:{tokens}:secrets     HASH    digest -> JSON of the token
     lb:session:{digest}     STRING  JSON of the session; expires when idle
@@ -23,13 +22,21 @@ from typing import Final
 
 import msgspec
 
-from liveblog.blog.fields import PASSWORD_MAX, PASSWORD_MIN, check_name
-from liveblog.blog.model import ROLES, Caller, Role, is_slug, new_id
-from liveblog.blog.problem import Damaged, StoreRefuses, conflict, invalid, not_found
+from liveblog.blog.fields import PASSWORD_MAX, check_name
+from liveblog.blog.model import Caller, Role, new_id
+from liveblog.blog.problem import Damaged, StoreRefuses, conflict, not_found
 from liveblog.store import devices, scripts
 from liveblog.store.nodes import Nodes
 from liveblog.store.passwords import Passwords, Place
 from liveblog.store.records import AccountRecords, decode
+from liveblog.store.users import (
+    USERS,
+    StoredUser,
+    User,
+    Users,
+    check_account,
+    check_blogs_exist,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +44,7 @@ log = logging.getLogger(__name__)
 SESSION_IDLE_S: Final = 24 * 3600
 SESSION_MAX_S: Final = 14 * 24 * 3600  # the longest life of a session, however often it is used
 TOKEN_ID_LENGTH: Final = 20  # random characters: no id equals another, or the name of an old token
-BOUND_BLOGS_MAX: Final = 100  # a user or token can be restricted to at most this many blogs
 
-_USERS: Final = "lb:users"
 _TOKENS: Final = ("lb:{tokens}:names", "lb:{tokens}:secrets")
 _TOKEN: Final = re.compile(r"lbt_[A-Za-z0-9_-]{43}")
 
@@ -96,16 +101,6 @@ return 0
 """
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person who signs in with a password. `created_at` is in milliseconds since 1970."""
-
-    name: str
-    role: Role
-    blogs: tuple[str, ...]
-    created_at: int
-    disabled: bool = False
-
-
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A token, with which a script calls the API. The token's secret is left out.
 
@@ -121,13 +116,10 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
 
 
-class _StoredUser(User, frozen=True, kw_only=True):
-    password: str  # the hash: argon2id, with its parameters and salt, as the library writes it
-
-
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     opened_at: int
+    series: int = 0  # of the user (StoredUser) at the sign-in
 
 
 class DamagedAccounts(Damaged):
@@ -147,17 +139,19 @@ class Accounts:
 
     Every method raises StoreDown when the store is unreachable, and Damaged for a corrupt record.
     A method that writes raises StoreRefuses when the store refuses it.
-    `now` returns milliseconds since 1970. `passwords` has the queue of password checks.
+    `now` returns milliseconds since 1970. `passwords` has the queue of password checks, `people`
+    alters users.
     """
 
     def __init__(self, nodes: Nodes, now: Callable[[], int]) -> None:
         self._records = AccountRecords(nodes)
         self._now = now
         self.passwords = Passwords()
+        self.people = Users(self._records, self.passwords, now)
 
     async def check_store(self) -> None:
         """Raise StoreDown when the server that has the users is unreachable."""
-        await self._records.ask(_USERS, lambda redis: redis.exists(_USERS))
+        await self._records.ask(USERS, lambda redis: redis.exists(USERS))
 
     # -- users
 
@@ -168,50 +162,26 @@ class Accounts:
 
         Raises Problem: 422 for a bad name, password, role or slug, 409 when the name is taken.
         """
-        bound = _check_account(name, role, blogs)
-        _check_new_password(password)
-        user = _StoredUser(
-            name=name,
-            role=role,
-            blogs=bound,
-            created_at=self._now(),
-            password=await self.passwords.digest(password),
-        )
-        record = msgspec.json.encode(user)
-        is_new = await self._records.ask(_USERS, lambda redis: redis.hsetnx(_USERS, name, record))
-        # After a lost reply redis-py repeats HSETNX, which then finds the record of the first call.
-        if not is_new and await self._user(name) != user:
-            raise conflict(f"There is already a user named {name!r}.")
-        return msgspec.json.decode(record, type=User)
+        return await self.people.add(name, password, role, blogs)
 
     async def users(self) -> list[User]:
         """Return all users by name, without their passwords.
 
         Raises DamagedAccounts, which has the intact users, when some records are corrupt.
         """
-        users, corrupt = await self._records.all(_USERS, User)
+        users, corrupt = await self._records.all(USERS, User)
         users.sort(key=lambda user: user.name)
         if corrupt:
             raise DamagedAccounts("user", sorted(map(_shown, corrupt)), users)
         return users
 
     async def disable_user(self, name: str) -> None:
-        """Reject a user from now on and end all the user's sessions.
+        """Reject a user from now on and end all the user's sessions (`Users.disable`)."""
+        await self.people.disable(name)
 
-        Raises Problem: 422 for a bad name, 404 for an unknown one. The sessions end because each
-        use of a session reads its user. A plain HSET overwrites no other change, since nothing else
-        changes a stored user. A corrupt record is replaced by a disabled user without rights. If
-        the record were removed, a new user of that name would get the old user's sessions.
-        """
-        check_name(name)
-        try:
-            user = await self._user(name)
-        except Damaged:
-            user = self._user_without_rights(name)
-        if user is None:
-            raise not_found(f"There is no user named {name!r}.")
-        record = msgspec.json.encode(msgspec.structs.replace(user, disabled=True))
-        await self._records.ask(_USERS, lambda redis: redis.hset(_USERS, name, record))
+    async def check_blogs(self, blogs: Sequence[str]) -> None:
+        """Raise Problem 404, which names the blogs of these slugs that do not exist."""
+        await check_blogs_exist(self._records, blogs)
 
     async def check_password(
         self, name: str, password: str, place: Place | None = None
@@ -224,15 +194,15 @@ class Accounts:
         """
         if len(password) > PASSWORD_MAX:
             return None
-        found = await self._user(name)
+        found = await self.people.stored(name)
         user = None if found is None or found.disabled else found
         stored = user.password if user else None
         is_right = await self.passwords.verify(stored, password, place)
-        return _user_caller(user) if user and is_right else None
+        return user.caller if user and is_right else None
 
     async def device_mark(self, name: str) -> str:
         """Return a new mark for a browser that has signed in as this user (store/devices.py)."""
-        return devices.new_mark(_device_key(await self._user(name)), name, self._now())
+        return devices.new_mark(_device_key(await self.people.stored(name)), name, self._now())
 
     async def known_device(self, name: str, marks: Sequence[str]) -> str | None:
         """Return the first of a browser's marks that is this user's; None for none.
@@ -241,20 +211,8 @@ class Accounts:
         """
         if not marks:
             return None
-        device_key, now = _device_key(await self._user(name)), self._now()
+        device_key, now = _device_key(await self.people.stored(name)), self._now()
         return next((it for it in marks if devices.is_valid(it, device_key, name, now)), None)
-
-    def _user_without_rights(self, name: str) -> _StoredUser:
-        return _StoredUser(
-            name=name, role="contributor", blogs=(), created_at=self._now(), password=""
-        )
-
-    async def _user(self, name: str) -> _StoredUser | None:
-        # A typed name may contain a lone surrogate, which UTF-8 cannot encode. `surrogatepass`
-        # raises no error for such a name, and no stored name equals the result.
-        key = name.encode(errors="surrogatepass")
-        raw = await self._records.ask(_USERS, lambda redis: redis.hget(_USERS, key))
-        return decode(raw, _StoredUser)
 
     # -- tokens
 
@@ -266,7 +224,7 @@ class Accounts:
         Raises Problem: 422 for a bad name, role or slug, 409 when another token has the name, or a
         revoked token of an earlier version had it.
         """
-        bound = _check_account(name, role, blogs)
+        bound = check_account(name, role, blogs)
         secret = f"lbt_{secrets.token_urlsafe(32)}"
         id = new_id("", TOKEN_ID_LENGTH)
         token = Token(name=name, role=role, blogs=bound, created_at=self._now(), id=id)
@@ -324,9 +282,12 @@ class Accounts:
     # -- sessions
 
     async def open_session(self, caller: Caller) -> str:
-        """Return the secret of a new session of this user, 43 characters for a cookie."""
+        """Return the secret of a new session of this user, 43 characters for a cookie.
+
+        The session is void when the user got a new password after the check that found `caller`.
+        """
         secret = secrets.token_urlsafe(32)
-        session = _Session(user=caller.name, opened_at=self._now())
+        session = _Session(user=caller.name, opened_at=self._now(), series=caller.series)
         key, record = _session_key(secret), msgspec.json.encode(session)
         await self._records.ask(key, lambda redis: redis.set(key, record, ex=SESSION_IDLE_S))
         return secret
@@ -334,15 +295,17 @@ class Accounts:
     async def session_caller(self, secret: str) -> Caller | None:
         """Return the user of a session, with the user's present role and blogs.
 
-        Return None when the session is unknown, was closed, was idle for SESSION_IDLE_S, is older
-        than SESSION_MAX_S, or its user is disabled. Each use restarts the idle time, except while
-        the store refuses writes: editors can still read.
+        Return None when the session is unknown, was closed, was idle for SESSION_IDLE_S or is older
+        than SESSION_MAX_S. Return None also when its user is disabled or got a new password since.
+        Each use restarts the idle time, except while the store refuses writes: editors can still
+        read.
         """
         session = decode(await _touched(self._records, _session_key(secret)), _Session)
         if session is None or self._now() - session.opened_at > SESSION_MAX_S * 1000:
             return None
-        user = await self._user(session.user)
-        return _user_caller(user) if user and not user.disabled else None
+        user = await self.people.stored(session.user)
+        is_valid = user and not user.disabled and user.series == session.series
+        return user.caller if user and is_valid else None
 
     async def close_session(self, secret: str) -> None:
         """End a session; an unknown session is no error."""
@@ -380,35 +343,9 @@ async def _touched(records: AccountRecords, key: str) -> bytes | None:
     return raw
 
 
-def _check_account(name: str, role: str, blogs: Iterable[str]) -> tuple[str, ...]:
-    """Check an account's name, role and slugs of blogs; return the slugs without repeats.
-
-    Raises Problem 422 for a bad name, role or slug.
-    """
-    check_name(name)
-    bound = tuple(dict.fromkeys(blogs))
-    if role not in ROLES:
-        raise invalid(("/role", f"must be one of {', '.join(ROLES)}, not {role[:80]!r}"))
-    if len(bound) > BOUND_BLOGS_MAX:
-        raise invalid(("/blogs", f"has {len(bound)} blogs; the limit is {BOUND_BLOGS_MAX}"))
-    if bad := [slug for slug in bound if not is_slug(slug)]:
-        raise invalid(("/blogs", f"has a text that is no blog's slug: {bad[0][:100]!r}"))
-    return bound
-
-
-def _check_new_password(password: str) -> None:
-    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-        reason = f"has {len(password)} characters; it must have {PASSWORD_MIN} to {PASSWORD_MAX}"
-        raise invalid(("/password", reason))
-
-
-def _device_key(user: _StoredUser | None) -> str:
+def _device_key(user: StoredUser | None) -> str:
     """Return the key of a user's marks; "" for an unknown or disabled user."""
     return user.password if user and not user.disabled else ""
-
-
-def _user_caller(user: User) -> Caller:
-    return Caller(f"user:{user.name}", user.role, user.blogs)
 
 
 def _token_caller(token: Token) -> Caller:

@@ -20,7 +20,6 @@ from liveblog.blog.problem import Damaged, Problem, StoreDown
 from liveblog.commands import story
 from liveblog.store import passwords
 from liveblog.store.accounts import (
-    BOUND_BLOGS_MAX,
     SESSION_IDLE_S,
     SESSION_MAX_S,
     Accounts,
@@ -28,6 +27,7 @@ from liveblog.store.accounts import (
     _rate_key,
 )
 from liveblog.store.nodes import One
+from liveblog.store.users import BOUND_BLOGS_MAX
 
 PASSWORD = "correct horse battery"
 
@@ -361,9 +361,89 @@ async def test_disable_user_ends_all_sessions_and_the_password(accounts: Account
     assert [user.disabled for user in await accounts.users()] == [True, False]
 
 
-async def test_disable_user_is_404_when_the_user_is_unknown(accounts: Accounts) -> None:
-    with pytest.raises(Problem) as raised:
-        await accounts.disable_user("nobody")
+async def test_sessions_stay_ended_when_a_disabled_user_is_enabled_again(
+    accounts: Accounts,
+) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    dana = await accounts.check_password("dana", PASSWORD)
+    assert dana
+    old = await accounts.open_session(dana)
+    await accounts.disable_user("dana")
+    await accounts.people.enable("dana")
+    assert await accounts.session_caller(old) is None
+    again = await accounts.check_password("dana", PASSWORD)
+    assert again
+    assert await accounts.session_caller(await accounts.open_session(again)) == again
+
+
+async def test_new_password_ends_sessions_and_the_old_password(accounts: Accounts) -> None:
+    for name in ("dana", "zoe"):
+        await accounts.add_user(name, PASSWORD)
+    dana, zoe = [await accounts.check_password(name, PASSWORD) for name in ("dana", "zoe")]
+    assert dana
+    assert zoe
+    old, zoes = await accounts.open_session(dana), await accounts.open_session(zoe)
+    await accounts.people.set_password("dana", "another password")
+    late = await accounts.open_session(dana)  # its old password was checked before the new one
+    assert [await accounts.session_caller(secret) for secret in (old, late)] == [None, None]
+    assert await accounts.session_caller(zoes) == zoe
+    assert await accounts.check_password("dana", PASSWORD) is None
+    assert await accounts.check_password("dana", "another password")
+
+
+async def test_new_password_is_409_when_another_one_came_first(accounts: Accounts) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.set_password("dana", "the first password", series=0)
+    with pytest.raises(Problem, match="changed elsewhere") as raised:
+        await accounts.people.set_password("dana", "the second password", series=0)
+    assert raised.value.status == 409
+    assert await accounts.check_password("dana", "the first password")
+
+
+async def test_new_role_holds_for_open_sessions_and_keeps_the_blogs(accounts: Accounts) -> None:
+    await accounts.add_user("dana", PASSWORD, "contributor", ["council"])
+    dana = await accounts.check_password("dana", PASSWORD)
+    assert dana
+    secret = await accounts.open_session(dana)
+    await accounts.people.set_role("dana", "editor")
+    assert await accounts.session_caller(secret) == Caller("user:dana", "editor", ("council",))
+    with pytest.raises(Problem, match="role: must be one of"):
+        await accounts.people.set_role("dana", "owner")  # type: ignore[arg-type]
+
+
+async def test_no_change_of_a_user_is_lost_when_several_come_at_once(accounts: Accounts) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    await asyncio.gather(
+        accounts.people.set_role("dana", "admin"),
+        accounts.people.set_password("dana", "another password"),
+        *(accounts.disable_user("dana") for _ in range(3)),
+    )
+    await accounts.people.enable("dana")
+    dana = await accounts.check_password("dana", "another password")
+    assert dana
+    assert (dana.role, dana.series > 1) == ("admin", True)
+
+
+async def test_alteration_is_404_when_the_user_is_unknown(accounts: Accounts) -> None:
+    for call in (
+        accounts.disable_user("nobody"),
+        accounts.people.enable("nobody"),
+        accounts.people.set_role("nobody", "admin"),
+        accounts.people.set_password("nobody", PASSWORD),
+    ):
+        with pytest.raises(Problem) as raised:
+            await call
+        assert raised.value.status == 404
+
+
+async def test_check_blogs_names_each_blog_that_does_not_exist(
+    accounts: Accounts, store_client: Redis
+) -> None:
+    await store_client.hset("lb:{council}:blog", "record", "{}")
+    await accounts.check_blogs(["council"])
+    await accounts.check_blogs([])
+    with pytest.raises(Problem, match="no blogs named 'storm', 'Not A Slug'") as raised:
+        await accounts.check_blogs(["storm", "council", "Not A Slug", "storm"])
     assert raised.value.status == 404
 
 
@@ -384,9 +464,10 @@ async def test_corrupt_user_hides_no_other_and_can_be_disabled(
     ]
     assert await accounts.check_password("dana", PASSWORD) is None
     assert await accounts.check_password("dana", "") is None
-    assert await accounts.session_caller(session) is None
     with pytest.raises(Problem):
         await accounts.add_user("dana", PASSWORD)
+    await accounts.people.enable("dana")
+    assert await accounts.session_caller(session) is None
 
 
 async def test_corrupt_token_hides_no_other_and_can_be_revoked(
@@ -488,6 +569,8 @@ async def test_accounts_raise_store_down_when_the_store_is_unreachable(away: Acc
         away.tokens(),
         away.add_user("dana", PASSWORD),
         away.disable_user("dana"),
+        away.people.set_password("dana", PASSWORD),
+        away.check_blogs(["council"]),
         away.check_password("dana", PASSWORD),
         away.create_token("wire"),
         away.revoke_token("wire"),

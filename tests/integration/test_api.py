@@ -1,5 +1,6 @@
 """The editors' API as docs/api.md defines it: every call, every rejection, every permission."""
 
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,8 +21,10 @@ from liveblog.blog.model import Caller, Role
 from liveblog.blog.problem import PROBLEMS
 from liveblog.editors import api, reading
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.previews import Previews
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
+from liveblog.html.entries import entry_html
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
@@ -123,7 +126,8 @@ def api_calls(redis: Redis) -> ApiCalls:
     accounts = Accounts(One(redis), now_ms)
     publishing = Publishing(Broker(One(redis)), now_ms)
     bodies = all_bodies().editors
-    app = Starlette(routes=api.routes(publishing, accounts, SETTINGS, Problems(), bodies))
+    previews = Previews(publishing, now_ms)
+    app = Starlette(routes=api.routes(publishing, accounts, SETTINGS, Problems(), bodies, previews))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     client = httpx2.AsyncClient(transport=transport, base_url=SITE)
     return ApiCalls(client, accounts, redis)
@@ -1129,3 +1133,67 @@ async def test_a_contributor_cannot_edit_its_entry_once_published(call: ApiCalls
     assert (await call("GET", at, who="contributor")).status_code == 200
     assert (await call("PATCH", at, TEXT, who="contributor", headers=seen)).status_code == 403
     assert (await call("DELETE", at, who="contributor")).status_code == 403
+
+
+# -- previews
+
+
+async def test_preview_is_the_html_of_the_published_entry_and_stores_nothing(
+    call: ApiCalls,
+) -> None:
+    fields: dict[str, Any] = {
+        "headline": "Vote",
+        "body": "**Nine** to four.",
+        "byline": ["Ann"],
+        "key": True,
+        "published_at": "2026-01-02T03:04:05.000Z",
+    }
+    before = await call.stored()
+    shown = (await call.ok("POST", "/council/preview", {"kind": "entry", **fields}))["html"]
+    scheduled = {"kind": "entry", **fields, "publish_at": "2099-01-01T00:00:00Z"}
+    for body in (scheduled, {"kind": "entry", **fields, "status": "draft"}):
+        assert len((await call.ok("POST", "/council/preview", body))["html"]) == len(shown)
+    assert await call.stored() == before
+    made = await call.entry(**fields)
+    broker = Broker(One(call.redis))
+    entry, blog = (
+        await broker.entries.stored("council", made["id"]),
+        await broker.blogs.read("council"),
+    )
+    assert entry
+    assert blog
+    numbers = re.compile(r' data-(offset|order|revision)="[0-9]+"|e[0-9a-z]{12}')
+    assert numbers.sub("", shown) == numbers.sub("", entry_html(entry.entry, blog.blog))
+
+
+async def test_preview_of_a_header_merges_the_fields(call: ApiCalls) -> None:
+    fields = {"kind": "header", "dek": "At nine", "summary": "**Live** from the hall"}
+    html = (await call.ok("POST", "/council/preview", fields))["html"]
+    assert "At nine" in html
+    assert "<strong>Live</strong>" in html
+    assert (await call.ok("GET", "/council"))["dek"] is None
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "fields", "status"),
+    [
+        ("editor", "/council/preview", {"kind": "other"}, 422),
+        ("editor", "/council/preview", {}, 422),
+        ("editor", "/council/preview", {"kind": "entry"}, 422),
+        ("editor", "/council/preview", {"kind": "entry", "body": "x" * 20_001}, 422),
+        ("editor", "/council/preview", {"kind": "entry", "bodi": "x"}, 422),
+        ("editor", "/council/preview", {"kind": "header", "timezone": "Mars"}, 422),
+        ("contributor", "/council/preview", {"kind": "header", "dek": "x"}, 403),
+        ("contributor", "/council/preview", {"kind": "entry", "body": "x"}, 200),
+        ("editor council", "/council/preview", {"kind": "entry", "body": "x"}, 200),
+        ("editor storm", "/council/preview", {"kind": "entry", "body": "x"}, 404),
+        ("editor", "/nothing/preview", {"kind": "entry", "body": "x"}, 404),
+    ],
+)
+async def test_preview_is_refused_as_the_write_would_be(
+    call: ApiCalls, who: str, path: str, fields: dict[str, Any], status: int
+) -> None:
+    await call.token(who)
+    before = await call.stored()
+    assert (await call("POST", path, fields, who=who)).status_code == status
+    assert await call.stored() == before

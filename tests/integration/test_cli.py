@@ -1,6 +1,7 @@
 """The commands as a shell sees them: standard output, standard error and exit codes."""
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from argon2 import PasswordHasher
 
 from liveblog.settings import variables
 
@@ -50,7 +52,15 @@ def lossy(store_url: str) -> Iterator[None]:
         client.config_set("appendfsync", "always")
 
 
-def test_token_create_prints_only_the_secret_on_standard_output(liveblog: Run) -> None:
+@pytest.fixture
+def blogs(store_url: str) -> None:
+    """Store the headers of the blogs a and b, as far as a command looks at them."""
+    with contextlib.closing(redis.Redis.from_url(store_url)) as client:
+        for slug in ("a", "b"):
+            client.hset(f"lb:{{{slug}}}:blog", "record", "{}")
+
+
+def test_token_create_prints_only_the_secret_on_standard_output(liveblog: Run, blogs: None) -> None:
     done = liveblog(
         "token", "create", "wire", "--role", "contributor", "--blog", "a", "--blog", "b"
     )
@@ -106,6 +116,43 @@ def test_user_list_shows_disabled_users(liveblog: Run) -> None:
     assert liveblog("user", "disable", "dana").returncode == 0
     assert liveblog("user", "list").stdout == "dana  editor (disabled)  all blogs\n"
     assert liveblog("user", "disable", "eve").returncode == 1
+
+
+@pytest.mark.parametrize("command", [("user", "add"), ("token", "create")])
+def test_account_is_refused_when_one_of_its_blogs_does_not_exist(
+    liveblog: Run, blogs: None, command: tuple[str, str]
+) -> None:
+    bound = ("--blog", "a", "--blog", "storm", "--blog", "b")
+    done = liveblog(*command, "dana", *bound, given=PASSWORD)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: There is no blog named 'storm'.\n"
+    assert liveblog(command[0], "list").stdout == ""
+
+
+def test_user_gets_a_new_password_another_role_and_is_enabled_again(
+    liveblog: Run, store_url: str
+) -> None:
+    liveblog("user", "add", "dana", given=PASSWORD)
+    liveblog("user", "disable", "dana")
+    for command, given in (
+        (("enable", "dana"), ""),
+        (("password", "dana"), "another password\n"),
+        (("role", "dana", "admin"), ""),
+    ):
+        done = liveblog("user", *command, given=given)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (0, "", 1)
+    assert liveblog("user", "list").stdout == "dana  admin  all blogs\n"
+    with contextlib.closing(redis.Redis.from_url(store_url)) as client:
+        record = json.loads(client.hget("lb:users", "dana") or "")
+    assert PasswordHasher().verify(record["password"], "another password")
+
+
+@pytest.mark.parametrize("command", [("enable",), ("password",), ("role", "admin")])
+def test_user_command_prints_one_line_when_the_user_is_unknown(
+    liveblog: Run, command: tuple[str, ...]
+) -> None:
+    done = liveblog("user", command[0], "eve", *command[1:], given=PASSWORD)
+    assert (done.returncode, done.stderr) == (1, "Error: There is no user named 'eve'.\n")
 
 
 def test_user_list_names_a_corrupt_user_who_can_be_disabled(liveblog: Run, store_url: str) -> None:

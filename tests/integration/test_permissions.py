@@ -275,6 +275,7 @@ async def _use_accounts(accounts: Accounts) -> None:
     assert [await accounts.wait_s("dana", 1, 60) for _ in range(2)] == [0, 60]
     await accounts.forget_try("dana")
     await accounts.disable_user("dana")
+    await accounts.check_blogs([SLUG])
     await accounts.users()
     token = await accounts.create_token("desk")
     assert await accounts.token_caller(token)

@@ -1,0 +1,124 @@
+"""Previews: an entry or a header as readers would see it. Nothing is stored.
+
+A preview has a thread of its own, so that no preview delays an entry that is being published.
+
+Rules: no Redis. decisions.py checks fields and permissions, as for a write; html/ makes the markup.
+"""
+
+from collections.abc import Callable, Mapping
+
+import orjson
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from liveblog.blog.fields import HTML_BYTES_MAX
+from liveblog.blog.model import Blog, Caller, new_id
+from liveblog.blog.problem import Problem, invalid
+from liveblog.editors import decisions, forms
+from liveblog.editors.bodies import AllBodies
+from liveblog.editors.gate import Gate, read_form
+from liveblog.editors.problems import Problems
+from liveblog.editors.publishing import Publishing
+from liveblog.editors.turns import Turns
+from liveblog.html.entries import entry_html, header_html
+from liveblog.html.markdown import to_html
+from liveblog.html.pages import Pages
+from liveblog.settings import Settings
+from liveblog.store.accounts import Accounts
+
+Fields = Mapping[str, object]
+
+
+class Previews:
+    """Renders previews, for each editor one at a time. `now` returns milliseconds since 1970."""
+
+    def __init__(self, publishing: Publishing, now: Callable[[], int]) -> None:
+        self._publishing, self._now = publishing, now
+        self._turns = Turns("preview")
+
+    async def html(self, caller: Caller, slug: str, fields: Fields) -> str:
+        """Return the HTML of a preview. `kind` among the fields is "entry" or "header".
+
+        Raises Problem: 404 for a blog that the caller may not see, 403 and 422 as the write of the
+        same fields would, 429 while another preview of the caller is rendered.
+        """
+        blog = (await self._publishing.blog(caller, slug)).blog
+        given = {name: value for name, value in fields.items() if name != "kind"}
+        if fields.get("kind") == "entry":
+            return await self._entry(caller, blog, given)
+        if fields.get("kind") == "header":
+            return await self._header(caller, blog, given)
+        raise invalid(("/kind", "must be entry or header"))
+
+    async def _entry(self, caller: Caller, blog: Blog, fields: Fields) -> str:
+        """Return an entry's article as it is shown when it is published now."""
+        patch = decisions.entry_patch(fields)
+        is_retracted = patch.pop("status", None) == "retracted"
+        patch.pop("publish_at", None)
+        if text := patch.get("body"):
+            patch["body_html"] = await self._turns.run(caller.ident, _rendered, text, "/body")
+        now, id = self._now(), new_id("e", 12)
+        entry = decisions.new_entry(caller, id, patch, now)
+        shown = replace(
+            entry,
+            status="retracted" if is_retracted else "published",
+            published_at=entry.published_at or entry.stated_at or now,
+            updated_at=now,
+            offset=blog.offset + 1,
+            order=blog.offset + 1,
+        )
+        return entry_html(shown, blog)
+
+    async def _header(self, caller: Caller, blog: Blog, fields: Fields) -> str:
+        patch = decisions.blog_patch(fields)
+        decisions.check_may_edit_blog(caller, blog.slug, patch)
+        if text := patch.get("summary"):
+            patch["summary_html"] = await self._turns.run(caller.ident, _rendered, text, "/summary")
+        elif "summary" in patch:
+            patch["summary_html"] = None
+        return header_html(decisions.merge_blog(blog, patch))
+
+
+def _rendered(text: str, pointer: str) -> str:
+    """Return the HTML of Markdown. Raises Problem 422 when the HTML is too long to be stored."""
+    html = to_html(text)
+    size = len(html.encode())
+    if size > HTML_BYTES_MAX:
+        raise invalid((pointer, f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
+    return html
+
+
+def routes(
+    previews: Previews,
+    publishing: Publishing,
+    accounts: Accounts,
+    settings: Settings,
+    pages: Pages,
+    problems: Problems,
+    bodies: AllBodies,
+) -> list[BaseRoute]:
+    """Return the route of the desk's previews. The form has the boxes of the desk and `kind`."""
+    gate = Gate(accounts, settings, pages, problems, bodies)
+
+    async def preview(request: Request, caller: Caller) -> Response:
+        boxes, slug = await read_form(request), request.path_params["slug"]
+        try:
+            zone = (await publishing.blog(caller, slug)).blog.timezone
+            html = await previews.html(caller, slug, _fields(boxes, zone))
+        except Problem as problem:
+            view = forms.rejected(boxes, problem)
+            problem.extra |= {"reason": view.problem, "boxes": dict(view.errors)}
+            return problems.response(problem)
+        return Response(orjson.dumps({"html": html}), media_type="application/json")
+
+    path = "/desk/blogs/{slug}/preview"
+    return [Route(path, gate.signed_in(preview), methods=["POST"])]
+
+
+def _fields(boxes: forms.Boxes, zone: str) -> Fields:
+    kind = boxes.get("kind", "")
+    if kind == "header":
+        return {**forms.header_fields(boxes, zone), "kind": kind}
+    return {**forms.new_entry_fields(boxes, zone), "kind": kind}

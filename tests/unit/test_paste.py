@@ -1,0 +1,113 @@
+"""Pasted HTML and cells as Markdown: clipboards of real programs, and texts that look like marks."""
+
+import html as entities
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import nh3
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from liveblog.blog.problem import Problem
+from liveblog.html import clipboard
+from liveblog.html.markdown import plain, to_html
+from liveblog.html.paste import to_markdown
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "clipboard.toml"
+PAYLOADS: list[dict[str, Any]] = tomllib.loads(VECTORS.read_text())["payload"]
+UNSEEN = {"script", "style", "title"}
+
+
+def words(html: str) -> list[str]:
+    """Return the words that HTML shows, as an oracle that knows no blocks and no marks."""
+    spaced = re.sub(r"<(?:br|/?(?:p|div|li|td|th|h[1-6]|blockquote|caption))\b", r" \g<0>", html)
+    text = entities.unescape(nh3.clean(spaced, tags=set(), clean_content_tags=UNSEEN))
+    return text.split()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda it: it["program"])
+def test_clipboard_of_a_program_becomes_markdown_with_its_structure(
+    payload: dict[str, Any],
+) -> None:
+    pasted = to_markdown(payload.get("html", ""), payload.get("text", ""))
+    assert pasted == payload["markdown"].removeprefix("\n")
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=lambda it: it["program"])
+def test_readers_see_the_words_and_the_structure_that_were_pasted(payload: dict[str, Any]) -> None:
+    shown = to_html(to_markdown(payload.get("html", ""), payload.get("text", "")))
+    pasted = payload.get("html") or entities.escape(payload["text"].replace('"', ""))
+    expected = " ".join(words(pasted)).replace(payload.get("hidden", ""), "")
+    assert " ".join(words(shown)) == payload.get("shows", " ".join(expected.split()))
+    keeps = payload["keeps"]
+    assert {it: len(re.findall(rf"<{it}[ >]", shown)) for it in keeps} == keeps
+
+
+def test_payloads_are_at_least_25() -> None:
+    assert len(PAYLOADS) >= 25
+
+
+def test_plain_text_stays_as_it_is() -> None:
+    assert to_markdown("", "*a*\r\n# b\x0bc") == "*a*\n# b\nc"
+    assert to_markdown(" <p> </p>", "a") == "a"
+    assert to_markdown("", "\tIndented\tone\n\tIndented\ttwo") == "\tIndented\tone\n\tIndented\ttwo"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<b>" * (clipboard.NESTED_MAX + 1),
+        "<ul><li>" * (clipboard.NESTED_MAX + 1),
+        "<p>" * (clipboard.TAGS_MAX + 1),
+        "a " * clipboard.TEXT_MAX,
+    ],
+)
+def test_html_beyond_a_limit_is_refused(html: str) -> None:
+    with pytest.raises(Problem, match=r"more than|deeper than") as raised:
+        to_markdown(html, "")
+    assert raised.value.status == 422
+
+
+def test_elements_without_an_end_count_as_ended() -> None:
+    assert to_markdown("<p>a<p>b" * 500, "").count("\n\n") == 999
+
+
+def test_deep_tables_and_lists_keep_their_text() -> None:
+    depth = 2 * clipboard.DEPTH_MAX
+    for start, end in (("<table><tr><td>x", "</td></tr></table>"), ("<ul><li>x", "</li></ul>")):
+        pasted = to_markdown(start * depth + end * depth, "")
+        assert pasted.count("x") == depth
+
+
+# -- any text is shown as it was -------------------------------------------------------------------
+
+PIECES = st.sampled_from(
+    [
+        *"*`~[]()<>#+-.!|:=&\\/'\"",
+        "**",
+        "***",
+        "~~",
+        "```",
+        "](",
+        "1.",
+        "a",
+        "b c",
+        "Wort",
+        " ",
+        "。",
+    ]
+)
+TAGS = st.sampled_from(["b", "i", "s", "span", "em", "strong"])
+
+
+@given(st.lists(st.tuples(TAGS, st.lists(PIECES, max_size=6)), max_size=6))
+@example([("b", ["a"]), ("i", ["b"]), ("b", ["*"])])
+@settings(max_examples=300, deadline=None)
+def test_any_text_with_marks_is_shown_as_it_was(runs: list[tuple[str, list[str]]]) -> None:
+    text = "".join("".join(pieces) for _, pieces in runs)
+    html = "".join(f"<{tag}>{entities.escape(''.join(pieces))}</{tag}>" for tag, pieces in runs)
+    shown = plain(to_html(to_markdown(f"<p>{html}</p>", "")))
+    assert shown.split() == text.split()
