@@ -58,7 +58,7 @@ class _Config(uvicorn.Config):
 
     def _start_tls_later(self, context: SSLContext) -> None:
         front: Any = self.http_protocol_class  # TlsFront; its first parameter is the context
-        self.http_protocol_class = partial(front, context)  # type: ignore[assignment]  # not a type
+        self.http_protocol_class = partial(front, context)  # type: ignore[assignment]  # uvicorn only calls it
         self.ssl = None
 
 

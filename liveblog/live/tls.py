@@ -93,7 +93,7 @@ class TlsFront(Front):
         try:
             handshake.send(None)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # the coroutine's result
+            return end.value  # type: ignore[no-any-return]  # Python types it as Any
         except Exception:  # the client speaks no TLS, or has left; the loop logs other errors
             return None
         raise AssertionError("start_tls waits more than once")
@@ -137,7 +137,7 @@ class _Hello(asyncio.BufferedProtocol):
         self._tls.buffer_updated(nbytes)
 
     def eof_received(self) -> bool | None:
-        return self._tls.eof_received()  # type: ignore[no-any-return]  # of the event loop
+        return self._tls.eof_received()  # type: ignore[no-any-return]  # a private class of the loop
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._tls.connection_lost(exc)

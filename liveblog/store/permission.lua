@@ -15,9 +15,15 @@ local function forbidden(commands)
   end
 end
 
-local function run(commands)
+-- Run all commands and return `done`; run none and return {"forbidden", command} when one is forbidden.
+local function run_if_permitted(commands, done)
+  local refused = forbidden(commands)
+  if refused then
+    return { "forbidden", refused }
+  end
   for _, words in ipairs(commands) do
     redis.call(unpack(words))
   end
+  return done
 end
 

@@ -273,9 +273,4 @@ if numbered then
 end
 
 -- 5. Write. Nothing above this line has written.
-local refused = forbidden(commands)
-if refused then
-  return { "forbidden", refused }
-end
-run(commands)
-return { "ok", epoch, offset, check, record, tombstones }
+return run_if_permitted(commands, { "ok", epoch, offset, check, record, tombstones })

@@ -236,9 +236,4 @@ end
 if #copies > 0 then
   answer[#answer + 1] = "drafts" -- nothing is lost: the desk need not name it
 end
-local refused = forbidden(commands)
-if refused then
-  return { "forbidden", refused }
-end
-run(commands)
-return answer
+return run_if_permitted(commands, answer)

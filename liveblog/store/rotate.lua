@@ -29,9 +29,4 @@ local commands = {
   { "APPEND", KEYS[2], check },
   { ARGV[6], ARGV[5], string.format("%s %d %d %s %s\n", epoch, next, next, epoch, check) .. record },
 }
-local refused = forbidden(commands)
-if refused then
-  return { "forbidden", refused }
-end
-run(commands)
-return 1
+return run_if_permitted(commands, 1)

@@ -137,6 +137,7 @@ def rewrite(directory: Path, url: str) -> list[Path]:
         while (state := client.info("persistence"))["aof_rewrite_in_progress"]:
             if time.monotonic() > deadline:
                 break
+            # Ask repeatedly: the store reports no end. The command runs no event loop.
             time.sleep(files.POLL_S)
     if state["aof_rewrite_in_progress"] or state["aof_last_bgrewrite_status"] != "ok":
         raise UnusableStore(

@@ -34,14 +34,8 @@ def permitted(text: str, *, frees_memory: bool = False) -> str:
     `frees_memory` also runs while the store's memory is full.
     """
     flags = "#!lua flags=allow-oom" if frees_memory else "#!lua"
-    return f"""{reading("permission").replace("#!lua", flags, 1)}{text}
-local refused = forbidden(commands)
-if refused then
-  return {{ "forbidden", refused }}
-end
-run(commands)
-return done
-"""
+    permission = reading("permission").replace("#!lua", flags, 1)
+    return f"{permission}{text}\nreturn run_if_permitted(commands, done)\n"
 
 
 def check_permitted(reply: object) -> None:

@@ -408,7 +408,7 @@ async def test_new_role_holds_for_open_sessions_and_keeps_the_blogs(accounts: Ac
     await accounts.people.set_role("dana", "editor")
     assert await accounts.session_caller(secret) == Caller("user:dana", "editor", ("council",))
     with pytest.raises(Problem, match="role: must be one of"):
-        await accounts.people.set_role("dana", "owner")  # type: ignore[arg-type]
+        await accounts.people.set_role("dana", "owner")  # type: ignore[arg-type]  # callers may be untyped
 
 
 async def test_no_change_of_a_user_is_lost_when_several_come_at_once(accounts: Accounts) -> None:

@@ -113,9 +113,9 @@ def test_script_writes_once_at_most_without_asking_for_its_permissions(
 def test_script_asks_for_the_permissions_of_all_its_commands() -> None:
     text = permitted("local commands, done = {}, 2")
     assert text.startswith("#!lua\n")
-    assert (
-        text.index("forbidden(commands)\n") < text.index("run(commands)\n") < text.index("done\n")
-    )
+    asked, run = text.index("forbidden(commands)\n"), text.index("redis.call(unpack(words))\n")
+    assert asked < run < text.index("return done\n")
+    assert text.endswith("\nreturn run_if_permitted(commands, done)\n")
     freeing = permitted("local commands, done = {}, 2", frees_memory=True)
     assert freeing.startswith("#!lua flags=allow-oom\n")
 
