@@ -147,6 +147,7 @@ class Timeline:
         self.epoch, self.offset, self.floor = snapshot.position.epoch, top, floor
         self.blog = snapshot.blog
         self._checks = _Checks(snapshot.checks, self.offset)
+        self._note_position()
         self._base = snapshot.base
         self.window = snapshot.window
         self._records: dict[str, Entry] = {}
@@ -168,9 +169,9 @@ class Timeline:
         texts = sum(_text_bytes(entry) for entry in self._records.values())
         return texts + ENTRY_BYTES * len(self._records) + CHECK_BYTES * len(self._checks)
 
-    @property
-    def position(self) -> Position:
-        return Position(self.epoch, self.offset, self.check(self.offset))
+    def _note_position(self) -> None:
+        """Set `position`, which every joining reader reads: once a change, not once a reader."""
+        self.position = Position(self.epoch, self.offset, self.check(self.offset))
 
     def check(self, offset: int) -> str:
         """Return the check at an offset from `floor` to the timeline's own offset.
@@ -262,6 +263,7 @@ class Timeline:
                 self._put(record)
         self._checks.extend(changes.since, changes.checks)
         self.offset = changes.position.offset
+        self._note_position()
         if self.offset >= self._trim_at:
             self._trim()
         return "applied"

@@ -223,7 +223,7 @@ class DirectTransport:
             self.door.hub.spawn(self._find(reader, request, transport))
 
     def _refusal(self, request: StreamRequest, transport: asyncio.Transport) -> Refusal | None:
-        why = self.plain.over.get(transport)
+        why = self.plain.over.get(transport) if self.plain.over else None
         if why is None:
             return self.door.refusal(request)
         self.plain.refused[why] += 1

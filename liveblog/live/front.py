@@ -49,7 +49,7 @@ class Front(asyncio.Protocol):
         kind = kind_of(self._data)
         if len(self._data) > HEAD_BYTES_MAX and head_bytes(self._data) > HEAD_BYTES_MAX:
             self._refuse(TOO_LONG)
-        elif kind and self._has_place(kind):
+        elif kind and (not self._direct.plain.over or self._has_place(kind)):
             self._direct.heads.forget(self)
             protocol = READERS.get(kind, Http)(*self._parts)
             hand_over(self._transport, protocol, self._data)

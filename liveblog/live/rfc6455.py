@@ -267,7 +267,8 @@ def _check(headers: Mapping[bytes, bytes]) -> None:
     need_host(headers)
     if headers.get(b"upgrade", b"").lower() != b"websocket":
         raise BadHandshake("A handshake needs Upgrade: websocket.")
-    if b"upgrade" not in map(bytes.strip, headers.get(b"connection", b"").lower().split(b",")):
+    connection = headers.get(b"connection", b"").lower()
+    if connection != b"upgrade" and b"upgrade" not in map(bytes.strip, connection.split(b",")):
         raise BadHandshake("A handshake needs Connection: Upgrade.")
     if headers.get(b"sec-websocket-version") != b"13":
         raise BadHandshake(

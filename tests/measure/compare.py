@@ -48,7 +48,6 @@ class Figure(NamedTuple):
 
 BUILDS: Final = (
     Figure("CPU per delivery", "us_per_delivery", 1.03),
-    Figure("memory per reader", "kb_per_reader", 1.03),
     Figure("p99 from publish to reader", "p99_ms", 1.03),
     Figure("time per accept", "accepts_per_s", 1.03, inverse=True),
 )
@@ -61,6 +60,7 @@ IN_BURSTS: Final = (
     Figure("CPU per change delivered", "us_per_delivery", 1.00),
     Figure("p99 from publish to reader", "p99_ms", 1.00),
 )
+MEMORY: Final = (Figure("memory per reader", "kb_per_reader", 1.03),)
 START: Final = (Figure("start to listening socket", "start_s", 1.03),)
 STARTS: Final = 10
 BYTES_MAX: Final = 1_100
@@ -139,6 +139,9 @@ def compare_builds(args: argparse.Namespace, fan_out: FanOut) -> Iterator[str]:
         builds = Comparison(makes, args.rounds, fan_out.run)
         builds.run(f"{args.before} and {args.after or 'this build'}")
         yield from builds.table(BUILDS, "before")
+        memory = Comparison(makes, args.rounds, fan_out.memory)
+        memory.run("memory of more readers")
+        yield from memory.table(MEMORY, "before")
         starts = Comparison(
             {"after": lambda: Start(build=after), "before": lambda: Start(build=before)},
             STARTS,

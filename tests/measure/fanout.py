@@ -102,6 +102,19 @@ class FanOut:
             "changes_per_frame": got["delivered"] / max(1, got["frames"]),
         }
 
+    def memory(self, subject: Subject) -> Round:
+        """Connect readers, then as many again, and return the memory of each of the second group.
+
+        The first group also fills memory that the start left free. A build that only starts with
+        other modules leaves more or less of it, up to 50 bytes for each of 10,000 readers.
+        """
+        with subject, Readers(subject, self.readers):
+            settle()
+            rss = subject.rss_kb()
+            with Readers(subject, self.readers):
+                settle()
+                return {"kb_per_reader": (subject.rss_kb() - rss) / self.readers}
+
     def judge(
         self,
         name: str,
