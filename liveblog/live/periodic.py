@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 # number of pings, at least one. The server aborts the reader when the next ping is due. With a
 # heartbeat of 20 s, this is 36 to 73 s after the reader's last answer.
 UNHEARD_S: Final = 45.0
-SLICE_S: Final = 0.001  # visiting all blogs yields to the event loop after this time
+# Visiting all blogs yields to the event loop after this time, for PAUSE_S. A page takes several
+# turns of the event loop, so without the pause it would wait for several slices.
+SLICE_S: Final = 0.0005
+PAUSE_S: Final = 0.002
 PING_EVERY: Final = 2  # one beat in two has a ping: reading a pong costs more than writing a beat
 
 
@@ -30,7 +33,7 @@ P = ParamSpec("P")
 async def in_slices(
     blogs: Mapping[str, B], visit: Callable[[str, B], None], clock: Callable[[], float]
 ) -> None:
-    """Call `visit` for each blog, and let other work of the event loop run every SLICE_S.
+    """Call `visit` for each blog, and pause for other work of the event loop every SLICE_S.
 
     An exception about one blog is logged, and the other blogs are visited.
 
@@ -40,7 +43,7 @@ async def in_slices(
     for slug, blog in list(blogs.items()):
         _run(slug, visit, slug, blog)
         if clock() >= until:
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE_S)
             until = clock() + SLICE_S
 
 

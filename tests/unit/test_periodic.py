@@ -75,16 +75,18 @@ async def test_visit_of_many_blogs_lets_other_work_run() -> None:
             return self.now
 
     seen: list[str] = []
-    visiting = asyncio.create_task(
-        periodic.in_slices(
-            {str(n): n for n in range(12)}, lambda slug, _: seen.append(slug), Slow()
-        )
-    )
-    turns = 0
-    while not visiting.done():
-        await asyncio.sleep(0)
-        turns += 1
-    assert (len(seen), turns) == (12, 4)
+
+    async def other_work() -> None:
+        while True:
+            await asyncio.sleep(periodic.PAUSE_S * 0.75)
+            seen.append("other")
+
+    other = asyncio.create_task(other_work())
+    blogs = {str(n): n for n in range(12)}
+    await periodic.in_slices(blogs, lambda slug, _: seen.append(slug), Slow())
+    other.cancel()
+    assert seen[4] == seen[9] == "other"
+    assert [it for it in seen if it != "other"] == list(blogs)
 
 
 @pytest.mark.parametrize(("heartbeat_s", "pings"), [(20.0, 1), (5.0, 4), (60.0, 1)])
