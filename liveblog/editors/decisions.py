@@ -221,6 +221,20 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
     return msgspec.structs.replace(edited, revision=entry.revision + (not is_marking))
 
 
+def pressed(caller: Caller, entry: Entry, at: int | None) -> Entry:
+    """Return an entry that is published now with the time at which an editor pressed Publish.
+
+    The press came earlier than the call when the browser could not send it. A contributor's press
+    publishes nothing. A stated time comes first, and an entry that readers have keeps its time.
+    `at` None: the entry gets the time of the call.
+    """
+    if at is None or entry.status != "published" or caller.role == "contributor":
+        return entry
+    if entry.published_at is not None:
+        return entry
+    return msgspec.structs.replace(entry, published_at=at)
+
+
 def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
     """Return the tombstone, the record that replaces a deleted entry and has none of its text.
 

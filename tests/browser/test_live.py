@@ -371,6 +371,6 @@ async def test_the_desk_aligns_byline_and_dateline_on_every_phone(
     slug = (await editor.blog())["slug"]
     await open_desk(desk, server, slug)
     await desk.set_viewport_size({"width": width, "height": 844})
-    boxes = [desk.locator(f"#compose [name={name}]") for name in ("byline", "dateline")]
+    boxes = [desk.locator(f"#compose-{name}") for name in ("byline", "dateline")]
     tops = [await box.evaluate("box => box.getBoundingClientRect().top") for box in boxes]
     assert tops[0] == tops[1]

@@ -21,10 +21,15 @@ export const stale = () => document.dispatchEvent(new Event('stale'));
 
 // -- forms
 
-/** @param {HTMLFormElement} form @returns {Values} when boxes share a name, the last one counts */
+/**
+ * @param {HTMLFormElement} form
+ * @returns {Values} when boxes share a name, the last one counts; of a byline, each one, in lines
+ */
 export function valuesOf(form) {
-  const values = /** @type {Values} */ (Object.fromEntries(new FormData(form)));
+  const data = new FormData(form);
+  const values = /** @type {Values} */ (Object.fromEntries(data));
   delete values.idempotency_key;
+  if ('byline' in values) values.byline = data.getAll('byline').filter(Boolean).join('\n');
   return values;
 }
 
@@ -33,6 +38,11 @@ export const boxOf = (form, name) => one(`[name="${name}"]:not([type=hidden])`, 
 
 /** @param {HTMLFormElement} form @param {string} name @param {string} text */
 export function fillBox(form, name, text) {
+  const names = text.split('\n');
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const bylines = form.querySelectorAll(`[name="${name}"][name=byline]`);
+  for (const [i, box] of bylines.entries()) box.value = names[i] ?? '';
+  if (bylines.length) return;
   const box = boxOf(form, name);
   if (box instanceof HTMLInputElement && box.type === 'checkbox') box.checked = text === box.value;
   else if (box) box.value = text;

@@ -55,13 +55,13 @@ export const TEXTS = Object.freeze({
 export const linesOf = (text) => text.replace(/\r\n?/g, '\n');
 
 /**
- * Return the names in the byline's box, where line breaks or commas separate them.
+ * Return the names in the byline's boxes, whose texts are lines of one text.
  * @param {string} text
  * @returns {string[]}
  */
 export const namesOf = (text) =>
   text
-    .split(/[,\r\n]/)
+    .split('\n')
     .map((name) => name.trim())
     .filter(Boolean);
 
@@ -329,14 +329,14 @@ export function merge(mine, base, theirs) {
  * @param {string} b
  */
 function isSame(name, a, b) {
-  return name === 'byline' ? namesOf(a).join() === namesOf(b).join() : a === b;
+  return name === 'byline' ? namesOf(a).join('\n') === namesOf(b).join('\n') : a === b;
 }
 
 /**
  * Return a box's text for a value of the API.
  * @param {string | string[] | null} value
  */
-export const textOf = (value) => (Array.isArray(value) ? value.join(', ') : (value ?? ''));
+export const textOf = (value) => (Array.isArray(value) ? value.join('\n') : (value ?? ''));
 
 /**
  * @typedef {object} Kept the state of an open form, saved in the browser to survive a crash
