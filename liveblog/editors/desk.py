@@ -20,12 +20,15 @@ from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry, is_entry_id
 from liveblog.blog.problem import Problem
 from liveblog.editors import forms
 from liveblog.editors.bodies import AllBodies
+from liveblog.editors.conflicts import header_conflict
+from liveblog.editors.earlier import EarlierHeaders
 from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
+from liveblog.editors.header_decisions import STATES
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOG_STATUSES, BlogSearch
-from liveblog.editors.results import RevisionConflict
+from liveblog.editors.results import HeaderConflict, RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -81,6 +84,7 @@ def routes(
 ) -> list[BaseRoute]:
     """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
     gate = Gate(accounts, settings, pages, problems, bodies)
+    earlier = EarlierHeaders(publishing, pages)
     blogs = _Blogs(publishing, pages, now_ms)
     entries = _Entries(publishing, pages, blogs)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"
@@ -99,6 +103,10 @@ def routes(
         post("/desk/blogs", blogs.create),
         get(blog, blogs.show),
         post(f"{blog}/header", blogs.edit),
+        get(f"{blog}/header/revisions", earlier.show),
+        post(f"{blog}/header/revisions/erase", earlier.erase_all),
+        post(f"{blog}/header/revisions/{{n}}/restore", earlier.restore),
+        post(f"{blog}/header/revisions/{{n}}/erase", earlier.erase),
         post(f"{blog}/end", blogs.end),
         post(f"{blog}/reopen", blogs.reopen),
         post(f"{blog}/entries", entries.create),
@@ -174,7 +182,9 @@ class _Blogs:
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
         if lost:  # the form sends the status in any case: it may be lost, too
             stored = FormView({**stored.values, "status_was": ""})
-        given = {"compose": FormView(), "header": stored, "end": stored, **rejected}
+        # Each form has a key of its own: an editor may send both from one page.
+        ending = FormView(stored.values)
+        given = {"compose": FormView(), "header": stored, "end": ending, **rejected}
         html = self._pages.desk(
             "blog",
             editor=caller,
@@ -199,7 +209,9 @@ class _Blogs:
         fields = forms.header_fields(boxes, await self._zone(request, caller))
         if not fields:
             return _done(f"/desk/blogs/{request.path_params['slug']}", "unaltered")
-        return await self._save(request, caller, boxes, fields, "header")
+        # States belong to no revision: a colleague's edit of the texts is no conflict.
+        seen = None if fields.keys() <= STATES else forms.revision_of(boxes)
+        return await self._save(request, caller, boxes, fields, "header", seen)
 
     async def end(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
@@ -215,11 +227,20 @@ class _Blogs:
         return (await self._publishing.blog(caller, slug, or_damaged=True)).blog.timezone
 
     async def _save(
-        self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, object], done: str
+        self,
+        request: Request,
+        caller: Caller,
+        boxes: Boxes,
+        fields: dict[str, object],
+        done: str,
+        seen: int | None = None,
     ) -> Response:
         slug = request.path_params["slug"]
         try:
-            await self._publishing.edit_blog(caller, slug, fields, key_of(boxes))
+            await self._publishing.edit_blog(caller, slug, fields, key_of(boxes), seen)
+        except HeaderConflict as conflict:
+            both = header_conflict(boxes, conflict)
+            return await self.page(request, caller, conflict.status, header=both)
         except Problem as problem:
             _raise_unless_shown(problem)
             form = {"end" if done == "ended" else "header": forms.rejected(boxes, problem)}

@@ -25,12 +25,12 @@ from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
-from liveblog.store import writes
+from liveblog.store import calls
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
+from liveblog.store.calls import CallKey, entry_write
 from liveblog.store.connect import connect
 from liveblog.store.nodes import One
-from liveblog.store.writes import CallKey, entry_write
 
 ABSENT = "e000000000000"
 SECRET = "Nobody may ever read this again"
@@ -111,7 +111,7 @@ def path(blog: Any) -> str:
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
     """Yield a `Publishing` on the store of `site` whose pub/sub messages reach no server."""
-    monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
+    monkeypatch.setattr(calls, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 
