@@ -26,20 +26,20 @@ NOTICES: Final = {
 SHOWN: Final = (409, 412, 422)  # statuses of problems that the page explains above its list
 
 # The boxes of a header, without those that a restoration leaves as they are.
-LABELS: Final = {
-    "title": "Title",
-    "dek": "Dek",
-    "summary": "Summary",
-    "timezone": "Time zone",
-    "language": "Language",
-    "starts_at": "Starts at",
-    "full_coverage_text": "Link to the full coverage",
-    "full_coverage_url": "Its address",
-}
+TEXTS: Final = (
+    "title",
+    "dek",
+    "summary",
+    "timezone",
+    "language",
+    "starts_at",
+    "full_coverage_text",
+    "full_coverage_url",
+)
 
 
 class _Earlier(NamedTuple):
-    """A header as the page shows it: `texts` are the labels and contents of its boxes."""
+    """A header as the page shows it: `texts` are the contents of its boxes, by name."""
 
     revision: int
     saved_by: str | None
@@ -110,7 +110,7 @@ class EarlierHeaders:
 
 def _earlier(blog: Blog) -> _Earlier:
     values = header_values(blog)
-    texts = {label: values[name] for name, label in LABELS.items() if values[name]}
+    texts = {name: values[name] for name in TEXTS if values[name]}
     return _Earlier(blog.revision, blog.saved_by, saved_at(blog), texts)
 
 

@@ -285,24 +285,16 @@ REJECTED: Final = [
     Row(404, "not-found", "GET", f"{ENTRIES}/{{draft}}", who="contributor"),
     Row(404, "not-found", "PATCH", f"{ENTRIES}/{{draft}}", TEXT, "contributor", SEEN),
     Row(404, "not-found", "GET", "/council/nothing", who=None),
-    *(
-        Row(404, "not-found", method, f"{at}/revisions{rest}", who="editor ended")
-        for at in ("/council", "/nothing", ENTRY)
-        for method, rest in (("GET", ""), ("GET", "/1"), ("POST", "/1/restore"))
-    ),
-    *(
-        Row(404, "not-found", method, f"{at}/revisions/{number}{rest}")
-        for at in ("/council", ENTRY)
-        for method, number, rest in (
-            ("GET", "0", ""),
-            ("GET", "2", ""),
-            ("GET", "one", ""),
-            ("GET", "1" * 10, ""),
-            ("POST", "0", "/restore"),
-            ("POST", "2", "/restore"),
-            ("POST", "-1", "/restore"),
-        )
-    ),
+    Row(404, "not-found", "GET", "/council/revisions", who="editor ended"),
+    Row(404, "not-found", "POST", "/council/revisions/1/restore", who="editor ended"),
+    Row(404, "not-found", "GET", f"{ENTRY}/revisions/1", who="editor ended"),
+    Row(404, "not-found", "GET", "/nothing/revisions"),
+    Row(404, "not-found", "GET", "/council/revisions/0"),
+    Row(404, "not-found", "GET", "/council/revisions/one"),
+    Row(404, "not-found", "GET", f"/council/revisions/{'1' * 10}"),
+    Row(404, "not-found", "POST", "/council/revisions/2/restore"),
+    Row(404, "not-found", "GET", f"{ENTRY}/revisions/2"),
+    Row(404, "not-found", "POST", f"{ENTRY}/revisions/-1/restore"),
     Row(404, "not-found", "DELETE", "/council/revisions/2"),
     Row(404, "not-found", "GET", f"{ENTRIES}/{{draft}}/revisions", who="contributor"),
     Row(404, "not-found", "POST", "/", TEXT),
@@ -465,11 +457,9 @@ REJECTED: Final = [
     ),
     Row(422, "bad-header", "PATCH", "/council", {"title": "B"}, headers={"if-match": "1"}),
     Row(422, "bad-header", "DELETE", "/council/revisions", headers={"idempotency-key": "a b"}),
-    *(
-        Row(422, "bad-parameter", "GET", f"{at}/revisions?{query}", says=query.partition("=")[2])
-        for at in ("/council", ENTRY)
-        for query in ("limit=101", "limit=no", "before=x", "before=-1", f"before={'9' * 10}")
-    ),
+    Row(422, "bad-parameter", "GET", "/council/revisions?limit=101", says="1 to 100"),
+    Row(422, "bad-parameter", "GET", "/council/revisions?before=-1", says="-1"),
+    Row(422, "bad-parameter", "GET", f"{ENTRY}/revisions?before=x", says="number of a revision"),
     bad_query("limit=0", "1 to 100"),
     bad_query("limit=101", "101"),
     bad_query("limit=-1", "-1"),
@@ -572,13 +562,9 @@ CALLS: Final = [
     ("DELETE", f"{ENTRIES}/{ABSENT}", None),
     ("POST", f"{ENTRIES}/{ABSENT}/restore", None),
     ("GET", "/council/revisions", None),
-    ("GET", "/council/revisions/1", None),
     ("POST", "/council/revisions/1/restore", None),
     ("DELETE", "/council/revisions", None),
-    ("DELETE", "/council/revisions/1", None),
     ("GET", f"{ENTRIES}/{ABSENT}/revisions", None),
-    ("GET", f"{ENTRIES}/{ABSENT}/revisions/1", None),
-    ("POST", f"{ENTRIES}/{ABSENT}/revisions/1/restore", None),
 ]
 
 

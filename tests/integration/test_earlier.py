@@ -95,9 +95,7 @@ def reasons(page: str) -> list[str]:
 
 def shown(page: str) -> list[tuple[int, str]]:
     """Return the revision and the title of each header on the page."""
-    found = re.findall(
-        r'data-revision="(\d+)".*?<textarea[^>]*>\n(.*?)</textarea>', page, re.DOTALL
-    )
+    found = re.findall(r'<input id="title-(\d+)" value="([^"]*)"', page)
     return [(int(revision), unescape(title)) for revision, title in found]
 
 
