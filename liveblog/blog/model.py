@@ -15,7 +15,9 @@ from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS
 
 SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
-REVISIONS_MAX: Final = 1_000
+REVISIONS_MAX: Final = 1_000  # earlier revisions of one entry
+HEADERS_MAX: Final = 200  # earlier headers of one blog, each of up to 240 KB
+REVISION_MAX: Final = 999_999_999
 COUNT_MAX: Final = 2**53 - 1  # browsers and the store's Lua use doubles, exact up to this number
 BLOG_ID: Final = "#blog"  # the id of the blog's own record, its header; no entry's id has a "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
@@ -78,6 +80,9 @@ class Blog(msgspec.Struct, frozen=True, kw_only=True):
     starts_at: Time | None = None  # shown while the blog is upcoming; does not make it live
     full_coverage: Link | None = None
     successor: Link | None = None
+    revision: Count = 1  # of the header; a change of status or successor alone makes no new one
+    saved_by: str | None = None  # the name of the caller that made this revision
+    saved_at: Time | None = None  # when; None in records of an earlier version
     created_at: Time = 0
     updated_at: Time = 0
     offset: Count = 0
@@ -92,6 +97,7 @@ class DamagedBlog(Blog, frozen=True, kw_only=True):
     """Stands for a blog whose header in the store does not decode.
 
     Only its slug and its status are known; the title is the slug. An editor can write a new header.
+    `revision` is the blog's offset: every revision took an offset, so none had a higher number.
     """
 
 
@@ -114,6 +120,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     note: str | None = None
     author: str | None = None  # `ident` of the Caller that created the entry
     author_name: str | None = None  # the author's name, if `author` does not contain it
+    saved_by: str | None = None  # the name of the caller that made this revision
+    saved_at: Time | None = None  # when; None in records of an earlier version
     published_at: Time | None = None  # before publication: the time that an editor stated
     stated_at: Time | None = None  # the time that a contributor stated and no editor confirmed
     updated_at: Time = 0
@@ -148,8 +156,9 @@ class DamagedEntry(Entry, frozen=True, kw_only=True, gc=False):
     differs: bool = False
 
 
-# Fields of an entry's record that publish.lua sets when it stores the record.
-STAMPED: Final = ("offset", "order", "published_at", "updated_at")
+# Fields of an entry's record that publish.lua sets when it stores the record. It sets `saved_at`
+# only in a record without one: in that of a new revision.
+STAMPED: Final = ("offset", "order", "published_at", "updated_at", "saved_at")
 
 
 class Caller(NamedTuple):

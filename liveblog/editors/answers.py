@@ -14,9 +14,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from liveblog.blog.model import Blog, Caller, is_entry_id
+from liveblog.blog.instant import format_time
+from liveblog.blog.model import Blog, Caller, Entry, is_entry_id
 from liveblog.blog.problem import Problem
-from liveblog.blog.shapes import Shape, blog_json, entry_json
+from liveblog.blog.shapes import Shape, blog_json, entry_json, saved_at
 from liveblog.editors import forms, reasons
 from liveblog.editors.auth import site_url
 from liveblog.editors.forms import Boxes, FormView
@@ -168,6 +169,12 @@ def refused(request: Request, boxes: Boxes, problem: Problem, zone: str = "UTC")
     if wants_json(request) or problem.status in _OF_ACCESS:
         raise problem
     return view
+
+
+def stored(record: Blog | Entry, boxes: Boxes) -> Shape:
+    """Return what a script gets of the record that another editor saved first."""
+    at = format_time(saved_at(record))
+    return {"values": values(boxes), "saved_by": record.saved_by, "saved_at": at}
 
 
 def explain(problem: Problem, view: FormView) -> None:

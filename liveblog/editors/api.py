@@ -7,7 +7,6 @@ body, in this order; `Publishing` checks the permission and makes the change. Ev
 Rules: no Redis, no permission checks, no HTML. A handler makes one call of `Publishing`.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -17,37 +16,33 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json
-from liveblog.blog.model import Caller
+from liveblog.blog.model import Blog, Caller, Entry
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
-from liveblog.blog.shapes import Shape, blog_json, entry_json
-from liveblog.editors import cors
+from liveblog.blog.shapes import Shape, blog_json, entry_json, revision_json, saved_json
+from liveblog.editors import cors, requests
 from liveblog.editors.auth import caller_of, site_url
-from liveblog.editors.bodies import Bodies, bodies_of, count_in
-from liveblog.editors.decisions import ANY_REVISION, Revisions
+from liveblog.editors.bodies import Bodies, count_in
+from liveblog.editors.decisions import Revisions
+from liveblog.editors.history import REVISIONS_AT_ONCE, RevisionPage
 from liveblog.editors.previews import Previews
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOGS_MAX, LIST_MAX, BlogSearch
-from liveblog.editors.results import BlogResult, DeleteResult, EntryResult, RevisionConflict
+from liveblog.editors.results import (
+    BlogResult,
+    DeleteResult,
+    EntryResult,
+    HeaderConflict,
+    RevisionConflict,
+)
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
 LIST_DEFAULT: Final = 50
-IF_MATCH_MAX: Final = 50  # tags in one If-Match
 
 # Cache-Control of answers to editors. A proxy that compresses an answer would alter its tag, and
 # no-transform forbids this (RFC 9111, section 5.2.2.6).
 PRIVATE: Final = "no-store, no-transform"
-_JSON: Final = ("application/json",)
-_PATCH: Final = ("application/json", "application/merge-patch+json")  # RFC 7396, section 4
-_KEY: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
-_ETAG: Final = re.compile(r'(?:W/)?"([!#-~\x80-\xff]*)"')  # RFC 9110, section 8.8.3
-_ETAGS: Final = re.compile(rf"(?:[ \t,]*{_ETAG.pattern}[ \t]*(?:,|$))+[ \t,]*")
-# Proxies that compress an answer append a suffix to its tag: Apache "-gzip" or "--gzip", others
-# ";gzip"; likewise for br, zstd and deflate. nginx appends none and adds W/.
-_TAG_SUFFIX: Final = re.compile(r"(?:--?|;)(?:gzip|br|zstd|deflate)$")
-_REVISION: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class Call(NamedTuple):
@@ -66,6 +61,25 @@ class Call(NamedTuple):
     def id(self) -> str:
         return str(self.request.path_params["id"])
 
+    @property
+    def revision(self) -> int:
+        return requests.revision_in_path(self.request)
+
+    @property
+    def key(self) -> str | None:
+        return requests.idempotency_key(self.request)
+
+    @property
+    def seen(self) -> Revisions | None:
+        return requests.if_match(self.request)
+
+    @property
+    def page(self) -> tuple[int | None, int]:
+        """The revision before which a page of revisions begins, and the length of the page."""
+        query = self.request.query_params
+        limit = requests.limit(query, LIST_DEFAULT, REVISIONS_AT_ONCE)
+        return requests.revision_before(query), limit
+
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -81,7 +95,7 @@ def routes(
     """Return the routes of the API, and of the pages that explain its problems (RFC 9457)."""
 
     async def preview(call: Call) -> Response:
-        fields = await _fields(call.request, _JSON)
+        fields = await requests.fields(call.request, requests.JSON)
         return _json({"html": await previews.html(call.caller, call.slug, fields)})
 
     async def explain(request: Request) -> Response:
@@ -154,7 +168,7 @@ async def _blogs(call: Call) -> Response:
     page = await call.publishing.blogs(
         call.caller,
         before=query.get("before") or None,
-        limit=_limit(query.get("limit") or str(BLOGS_MAX), BLOGS_MAX),
+        limit=requests.limit(query, BLOGS_MAX, BLOGS_MAX),
         search=BlogSearch(query.get("q") or "", query.get("status") or ""),
     )
     blogs = [blog_json(at.blog, at.position, call.site) for at in page.blogs]
@@ -162,7 +176,7 @@ async def _blogs(call: Call) -> Response:
 
 
 async def _create_blog(call: Call) -> Response:
-    key, fields = _idempotency_key(call.request), await _fields(call.request, _JSON)
+    key, fields = call.key, await requests.fields(call.request, requests.JSON)
     made = await call.publishing.create_blog(call.caller, fields, key)
     return _blog(call, made, {"Location": f"/api/blogs/{made.blog.slug}"})
 
@@ -172,11 +186,53 @@ async def _get_blog(call: Call) -> Response:
 
 
 async def _edit_blog(call: Call) -> Response:
-    key, fields = _idempotency_key(call.request), await _fields(call.request, _PATCH)
-    return _blog(call, await call.publishing.edit_blog(call.caller, call.slug, fields, key))
+    key, seen = call.key, call.seen
+    fields = await requests.fields(call.request, requests.PATCH)
+    edit = call.publishing.edit_blog(call.caller, call.slug, fields, key, seen)
+    return await _saved_blog(call, edit)
+
+
+async def _headers(call: Call) -> Response:
+    page = await call.publishing.history.headers(call.caller, call.slug, *call.page)
+    return _revisions_json(page)
+
+
+async def _header(call: Call) -> Response:
+    blog = await call.publishing.history.header(call.caller, call.slug, call.revision)
+    return _json(blog_json(blog, None, call.site) | saved_json(blog))
+
+
+async def _restore_header(call: Call) -> Response:
+    restore = call.publishing.headers.restore
+    restored = restore(call.caller, call.slug, call.revision, call.key, call.seen)
+    return await _saved_blog(call, restored)
+
+
+async def _erase_header(call: Call) -> Response:
+    return await _erased(call, call.revision)
+
+
+async def _erase_headers(call: Call) -> Response:
+    return await _erased(call, None)
+
+
+async def _erased(call: Call, revision: int | None) -> Response:
+    done = await call.publishing.headers.erase(call.caller, call.slug, revision, call.key)
+    return _json({"revisions_erased": done.revisions_erased}, replayed=done.replayed)
+
+
+async def _saved_blog(call: Call, work: Awaitable[BlogResult]) -> Response:
+    """Answer with the blog that a write of its header returns; a 412 has the stored one."""
+    try:
+        return _blog(call, await work)
+    except HeaderConflict as conflict:
+        current = conflict.current
+        conflict.extra["current"] = blog_json(current.blog, current.position, call.site)
+        raise
 
 
 def _blog(call: Call, at: BlogResult, headers: dict[str, str] | None = None) -> Response:
+    headers = {"ETag": f'"{at.blog.revision}"', **(headers or {})}
     content = blog_json(at.blog, at.position, call.site)
     return _json(content, at.status, headers, replayed=at.replayed)
 
@@ -190,7 +246,7 @@ async def _entries(call: Call) -> Response:
         call.caller,
         call.slug,
         before=query.get("before") or None,
-        limit=_limit(query.get("limit") or str(LIST_DEFAULT), LIST_MAX),
+        limit=requests.limit(query, LIST_DEFAULT, LIST_MAX),
         status=query.get("status") or "published",
     )
     shown = [_entry_json(call, at) for at in page.entries]
@@ -198,7 +254,7 @@ async def _entries(call: Call) -> Response:
 
 
 async def _create_entry(call: Call) -> Response:
-    key, fields = _idempotency_key(call.request), await _fields(call.request, _JSON)
+    key, fields = call.key, await requests.fields(call.request, requests.JSON)
     made = await call.publishing.create_entry(call.caller, call.slug, fields, key)
     return _entry(call, made, {"Location": f"/api/blogs/{call.slug}/entries/{made.entry.id}"})
 
@@ -208,27 +264,47 @@ async def _get_entry(call: Call) -> Response:
 
 
 async def _edit_entry(call: Call) -> Response:
-    key, seen = _idempotency_key(call.request), _if_match(call.request)
-    fields = await _fields(call.request, _PATCH)
-    try:
-        edited = await call.publishing.edit_entry(
-            call.caller, call.slug, call.id, fields, seen, key
-        )
-    except RevisionConflict as conflict:
-        conflict.extra["current"] = _entry_json(call, conflict.current)
-        raise
-    return _entry(call, edited)
+    key, seen = call.key, call.seen
+    fields = await requests.fields(call.request, requests.PATCH)
+    edit = call.publishing.edit_entry(call.caller, call.slug, call.id, fields, seen, key)
+    return await _saved_entry(call, edit)
 
 
 async def _delete_entry(call: Call) -> Response:
-    key, takedown = _idempotency_key(call.request), _takedown(call.request)
+    key, takedown = call.key, requests.takedown(call.request)
     done = await call.publishing.delete_entry(call.caller, call.slug, call.id, takedown, key)
     return _json(_deleted_json(done), replayed=done.replayed)
 
 
 async def _restore_entry(call: Call) -> Response:
-    key = _idempotency_key(call.request)
+    key = call.key
     return _entry(call, await call.publishing.restore_entry(call.caller, call.slug, call.id, key))
+
+
+async def _revisions(call: Call) -> Response:
+    page = await call.publishing.history.entries(call.caller, call.slug, call.id, *call.page)
+    return _revisions_json(page)
+
+
+async def _revision(call: Call) -> Response:
+    history, revision = call.publishing.history, call.revision
+    entry = await history.entry(call.caller, call.slug, call.id, revision)
+    return _json(entry_json(entry, call.slug, None, call.site) | saved_json(entry))
+
+
+async def _restore_revision(call: Call) -> Response:
+    restore = call.publishing.restore_revision
+    restored = restore(call.caller, call.slug, call.id, call.revision, call.seen, call.key)
+    return await _saved_entry(call, restored)
+
+
+async def _saved_entry(call: Call, work: Awaitable[EntryResult]) -> Response:
+    """Answer with the entry that an edit returns; a 412 has the stored one."""
+    try:
+        return _entry(call, await work)
+    except RevisionConflict as conflict:
+        conflict.extra["current"] = _entry_json(call, conflict.current)
+        raise
 
 
 def _entry(call: Call, at: EntryResult, headers: dict[str, str] | None = None) -> Response:
@@ -238,6 +314,11 @@ def _entry(call: Call, at: EntryResult, headers: dict[str, str] | None = None) -
 
 def _entry_json(call: Call, at: EntryResult) -> Shape:
     return entry_json(at.entry, call.slug, at.position, call.site)
+
+
+def _revisions_json(page: RevisionPage[Blog] | RevisionPage[Entry]) -> Response:
+    revisions = [revision_json(it) for it in page.revisions]
+    return _json({"revisions": revisions, "next": page.next})
 
 
 def _deleted_json(done: DeleteResult) -> Shape:
@@ -253,6 +334,9 @@ def _deleted_json(done: DeleteResult) -> Shape:
 _TABLE: Final[dict[str, dict[str, Handler]]] = {
     "/api/blogs": {"GET": _blogs, "POST": _create_blog},
     "/api/blogs/{slug}": {"GET": _get_blog, "PATCH": _edit_blog},
+    "/api/blogs/{slug}/revisions": {"GET": _headers, "DELETE": _erase_headers},
+    "/api/blogs/{slug}/revisions/{n}": {"GET": _header, "DELETE": _erase_header},
+    "/api/blogs/{slug}/revisions/{n}/restore": {"POST": _restore_header},
     "/api/blogs/{slug}/entries": {"GET": _entries, "POST": _create_entry},
     "/api/blogs/{slug}/entries/{id}": {
         "GET": _get_entry,
@@ -260,100 +344,12 @@ _TABLE: Final[dict[str, dict[str, Handler]]] = {
         "DELETE": _delete_entry,
     },
     "/api/blogs/{slug}/entries/{id}/restore": {"POST": _restore_entry},
+    "/api/blogs/{slug}/entries/{id}/revisions": {"GET": _revisions},
+    "/api/blogs/{slug}/entries/{id}/revisions/{n}": {"GET": _revision},
+    "/api/blogs/{slug}/entries/{id}/revisions/{n}/restore": {"POST": _restore_revision},
     "/api": {},
     "/api/{path:path}": {},
 }
-
-
-# -- requests
-
-
-def _idempotency_key(request: Request) -> str | None:
-    """Return the request's Idempotency-Key, None without one.
-
-    Raises Problem 422 for an invalid key.
-    """
-    given = request.headers.getlist("idempotency-key")
-    if not given:
-        return None
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
-        rule = f"1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"
-        raise _bad_header(f"Idempotency-Key must be one key of {rule}, not {given[0][:80]!r}.")
-    return given[0]
-
-
-def _if_match(request: Request) -> Revisions | None:
-    """Return the revisions in If-Match, None without the header.
-
-    Looser than RFC 9110, section 13.1.1: a weak tag counts as the strong one, and so does a tag
-    with the suffix of a coding, because proxies that compress an answer alter its tag. A tag that
-    is no revision number matches no entry. `*` matches every revision.
-    """
-    if "if-match" not in request.headers:
-        return None
-    given = ", ".join(request.headers.getlist("if-match"))
-    if given.strip() == "*":
-        return ANY_REVISION
-    tags = _ETAG.findall(given) if _ETAGS.fullmatch(given) else []
-    if not 1 <= len(tags) <= IF_MATCH_MAX:
-        rule = f'* or 1 to {IF_MATCH_MAX} revisions in quotes like "3"'
-        raise _bad_header(f"If-Match must be {rule}, not {given[:80]!r}.")
-    names = [_TAG_SUFFIX.sub("", tag) for tag in tags]
-    revisions = [int(name) for name in names if _REVISION.fullmatch(name)]
-    return revisions[0] if len(revisions) == 1 else revisions
-
-
-def _bad_header(detail: str) -> Problem:
-    return Problem(422, "bad-header", detail)
-
-
-def _limit(given: str, most: int) -> int:
-    if not re.fullmatch(r"[0-9]{1,3}", given, re.ASCII) or not 1 <= int(given) <= most:
-        raise _bad_parameter(f"limit must be from 1 to {most}, not {given[:40]!r}.")
-    return int(given)
-
-
-def _takedown(request: Request) -> bool:
-    """Return whether the request asks for a takedown.
-
-    A `takedown` parameter other than 0 or 1 is rejected, so that a typing error has no effect.
-    """
-    given = request.query_params.get("takedown", "0")
-    if given not in ("0", "1"):
-        raise _bad_parameter(f"takedown must be 1 or 0, not {given[:40]!r}.")
-    return given == "1"
-
-
-def _bad_parameter(detail: str) -> Problem:
-    return Problem(422, "bad-parameter", detail)
-
-
-async def _fields(request: Request, media_types: tuple[str, ...]) -> dict[str, object]:
-    """Return the JSON object in the body.
-
-    Raises Problem: 415 for another media type, what `Bodies.read` raises, 400 for broken JSON, 422
-    when the JSON is no object.
-    """
-    _check_media_type(request, media_types)
-    fields: dict[str, object] = decode_json(await bodies_of(request).read(request))
-    return fields
-
-
-def _check_media_type(request: Request, media_types: tuple[str, ...]) -> None:
-    given = request.headers.get("content-type", "")
-    name, _, parameters = given.partition(";")
-    encoding = request.headers.get("content-encoding", "identity")
-    charset = re.search(r'charset\s*=\s*"?([^\s";]*)', parameters, re.IGNORECASE)
-    if name.strip().lower() not in media_types:
-        raise _unsupported(f"Content-Type must be {' or '.join(media_types)}, not {given[:80]!r}.")
-    if charset and charset[1].lower() not in ("utf-8", "utf8"):
-        raise _unsupported(f"The charset must be utf-8, not {charset[1][:40]!r}.")
-    if encoding.lower() != "identity":
-        raise _unsupported(f"The body must not be compressed; it is in {encoding[:40]!r}.")
-
-
-def _unsupported(detail: str) -> Problem:
-    return Problem(415, "unsupported-media-type", detail)
 
 
 # -- answers

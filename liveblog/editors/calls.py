@@ -9,7 +9,7 @@ import orjson
 
 from liveblog.blog.model import Caller, new_id
 from liveblog.editors.decisions import Revisions
-from liveblog.store.writes import CallKey
+from liveblog.store.calls import CallKey
 
 
 def call_key(caller: Caller, what: str, key: str | None, asked: object) -> CallKey:

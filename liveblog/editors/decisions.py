@@ -1,4 +1,4 @@
-"""Decisions about a write: permission, the next status, and how fields merge.
+"""Decisions about a write of an entry: permission, the next status, and how fields merge.
 
 Each function takes the stored record and the fields that the caller sent. It returns the new
 record, or raises the Problem that the caller gets.
@@ -11,26 +11,23 @@ from typing import Final, Literal, TypedDict, cast
 
 import msgspec
 
-from liveblog.blog.fields import BlogFields, EntryFields, check_fields, convert
+from liveblog.blog.fields import EntryFields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import (
     PUBLISHED,
+    REVISION_MAX,
     Blog,
-    BlogStatus,
     Caller,
-    DamagedBlog,
     DamagedEntry,
     Entry,
     EntryStatus,
-    Link,
     NoteKind,
 )
-from liveblog.blog.problem import Problem, conflict, forbidden, invalid
+from liveblog.blog.problem import Problem, conflict, forbidden, invalid, not_found
 from liveblog.html.markdown import shows_nothing
 
 # Fields that an edit may change without If-Match. An edit of only these makes no new revision.
 MARKS: Final = {"key", "key_title", "pinned"}
-REVISION_MAX: Final = 999_999_999
 # The revision, or any of several, that an edit may replace, as the caller states in If-Match.
 Revisions = int | Sequence[int]
 ANY_REVISION: Final = range(1, REVISION_MAX + 1)
@@ -56,22 +53,6 @@ class EntryPatch(TypedDict, total=False):
     note: str | None
 
 
-class BlogPatch(TypedDict, total=False):
-    """The checked fields that a caller sent for a blog; None removes a field's value."""
-
-    slug: str
-    title: str
-    dek: str | None
-    summary: str | None
-    summary_html: str | None  # rendered from the summary; no caller sends this field
-    timezone: str
-    language: str
-    status: BlogStatus
-    starts_at: str | None
-    full_coverage: dict[str, str] | None
-    successor: dict[str, str] | None
-
-
 def entry_patch(fields: Mapping[str, object]) -> EntryPatch:
     """Return the fields that a caller sent for an entry.
 
@@ -79,65 +60,6 @@ def entry_patch(fields: Mapping[str, object]) -> EntryPatch:
     Text that is empty or only white space becomes None.
     """
     return cast(EntryPatch, check_fields(convert(dict(fields), EntryFields)))
-
-
-def blog_patch(fields: Mapping[str, object]) -> BlogPatch:
-    """Return the fields that a caller sent for a blog.
-
-    Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.
-    Text that is empty or only white space becomes None.
-    """
-    return cast(BlogPatch, check_fields(convert(dict(fields), BlogFields)))
-
-
-# -- blogs
-
-
-def check_may_create_blog(caller: Caller, patch: BlogPatch) -> None:
-    """Raise 422 without slug or title, 403 for a caller that may not create blogs.
-
-    Contributors and callers that are restricted to certain blogs may not create blogs.
-    """
-    missing = [name for name in ("slug", "title") if name not in patch]
-    if missing:
-        raise invalid(*((f"/{name}", "is needed") for name in missing))
-    if caller.role == "contributor" or caller.blogs:
-        raise forbidden("Creating a blog needs the role editor, bound to no blog.")
-
-
-def check_may_edit_blog(caller: Caller, slug: str, patch: BlogPatch) -> None:
-    """Raise 403 for a contributor, 422 when the patch changes the slug."""
-    if caller.role == "contributor":
-        raise forbidden("Editing a blog needs the role editor.")
-    if patch.get("slug", slug) != slug:
-        raise invalid(("/slug", "cannot be changed; it is the blog's address"))
-
-
-def _check_status_is_known(blog: Blog, patch: BlogPatch) -> None:
-    """Raise 422 when a new header must have a status: a damaged one has taken the status with it.
-
-    A blog whose status is lost is kept as a draft, and a live one must not stay that by an
-    oversight.
-    """
-    if isinstance(blog, DamagedBlog) and blog.status == "draft" and "status" not in patch:
-        detail = "is required: the damaged header no longer says whether readers see the blog"
-        raise invalid(("/status", detail))
-
-
-def merge_blog(blog: Blog, patch: BlogPatch) -> Blog:
-    """Return the blog with the patch's fields. Raises 422 when a lost status is missing."""
-    _check_status_is_known(blog, patch)
-    fields: dict[str, object] = {**patch}
-    for name, link in (
-        ("full_coverage", patch.get("full_coverage")),
-        ("successor", patch.get("successor")),
-    ):
-        if link:
-            fields[name] = Link(**link)
-    starts_at = patch.get("starts_at")
-    if starts_at is not None:
-        fields["starts_at"] = parse_time(starts_at)
-    return msgspec.structs.replace(blog, **fields)
 
 
 # -- permission
@@ -170,6 +92,14 @@ def check_not_deleted(entry: Entry) -> None:
     """Raise 410 for a tombstone."""
     if entry.deleted:
         raise gone("The entry is deleted.")
+
+
+def check_is_earlier(record: Blog | Entry, revision: int) -> None:
+    """Raise 409 when a revision is the newest one; 404 when there is no such revision yet."""
+    if revision == record.revision:
+        raise conflict(f"Revision {revision} is the newest one.")
+    if revision > record.revision:
+        raise not_found(f"There is no revision {revision} yet.")
 
 
 def may_replace(seen: Revisions | None, revision: int) -> bool:
@@ -205,7 +135,7 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """
     status = _first_status(caller, patch)
     entry = Entry(id=id, author=caller.ident, author_name=caller.label, status=status)
-    return _merged(caller, entry, patch, now)
+    return msgspec.structs.replace(_merged(caller, entry, patch, now), saved_by=caller.name)
 
 
 def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
@@ -217,8 +147,28 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
     `_merged` do, and 403 as `_merged` does.
     """
     edited = _merged(caller, _next_status(entry, patch), patch, now)
-    is_marking = patch.keys() <= MARKS
-    return msgspec.structs.replace(edited, revision=entry.revision + (not is_marking))
+    if patch.keys() <= MARKS:
+        return edited
+    return msgspec.structs.replace(
+        edited, revision=entry.revision + 1, saved_by=caller.name, saved_at=None
+    )
+
+
+def words_of(entry: Entry, earlier: Entry) -> EntryPatch:
+    """Return the patch that restores the words of an earlier revision of an entry.
+
+    Status, time, key and pin stay as they are. The note for readers belongs to the words, but that
+    of a retraction belongs to the status.
+    """
+    patch: EntryPatch = {
+        "headline": earlier.headline,
+        "body": earlier.body,
+        "byline": earlier.byline,
+        "dateline": earlier.dateline,
+    }
+    if (entry.status == "retracted") == (earlier.status == "retracted"):
+        patch |= {"note_kind": earlier.note_kind, "note": earlier.note}
+    return patch
 
 
 def pressed(caller: Caller, entry: Entry, at: int | None) -> Entry:

@@ -16,18 +16,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry
 from liveblog.blog.problem import Problem
 from liveblog.editors import answers, forms
 from liveblog.editors.answers import Answers, Done, notice_of, refused, undo_of, wants_json
 from liveblog.editors.bodies import AllBodies
+from liveblog.editors.conflicts import header_conflict
+from liveblog.editors.earlier import EarlierHeaders
 from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
+from liveblog.editors.header_decisions import STATES
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOG_STATUSES, BlogSearch
-from liveblog.editors.results import BlogResult, RevisionConflict
+from liveblog.editors.results import BlogResult, HeaderConflict, RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -66,6 +68,7 @@ def routes(
     """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
     gate = Gate(accounts, settings, pages, problems, bodies)
     answering = Answers(settings)
+    earlier = EarlierHeaders(publishing, pages)
     blogs = _Blogs(publishing, pages, answering, now_ms)
     entries = _Entries(publishing, pages, answering, blogs, now_ms)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"
@@ -84,6 +87,10 @@ def routes(
         post("/desk/blogs", blogs.create),
         get(blog, blogs.show),
         post(f"{blog}/header", blogs.edit),
+        get(f"{blog}/header/revisions", earlier.show),
+        post(f"{blog}/header/revisions/erase", earlier.erase_all),
+        post(f"{blog}/header/revisions/{{n}}/restore", earlier.restore),
+        post(f"{blog}/header/revisions/{{n}}/erase", earlier.erase),
         post(f"{blog}/end", blogs.end),
         post(f"{blog}/reopen", blogs.reopen),
         post(f"{blog}/entries", entries.create),
@@ -180,7 +187,9 @@ class _Blogs:
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
         if lost:  # the form sends the status in any case: it may be lost, too
             stored = FormView({**stored.values, "status_was": ""})
-        given = {"compose": FormView(), "header": stored, "end": stored, **rejected}
+        # Each form has a key of its own: an editor may send both from one page.
+        ending = FormView(stored.values)
+        given = {"compose": FormView(), "header": stored, "end": ending, **rejected}
         html = self._pages.desk(
             "blog",
             editor=caller,
@@ -207,7 +216,9 @@ class _Blogs:
         if not fields:
             done = Done("unaltered", f"/desk/blogs/{at.blog.slug}")
             return self._answers.blog(request, at, done)
-        return await self._save(request, caller, boxes, fields, "header", zone)
+        # States belong to no revision: a colleague's edit of the texts is no conflict.
+        seen = None if fields.keys() <= STATES else forms.revision_of(boxes)
+        return await self._save(request, caller, boxes, fields, "header", zone, seen)
 
     async def end(self, request: Request, caller: Caller) -> Response:
         boxes, at = await read_form(request), await self._blog(request, caller)
@@ -231,10 +242,17 @@ class _Blogs:
         fields: dict[str, object],
         done: str,
         zone: str,
+        seen: int | None = None,
     ) -> Response:
         slug = request.path_params["slug"]
         try:
-            saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes))
+            saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes), seen)
+        except HeaderConflict as conflict:
+            theirs = conflict.current.blog
+            conflict.extra |= answers.stored(theirs, forms.header_values(theirs))
+            refused(request, boxes, conflict, zone)
+            both = header_conflict(boxes, conflict)
+            return await self.page(request, caller, conflict.status, header=both)
         except Problem as problem:
             name = "header" if done == "header" else "end"
             form = {name: refused(request, boxes, problem, zone)}
@@ -347,9 +365,7 @@ class _Entries:
         if wants_json(request):
             conflict.extra |= {
                 "current": self._answers.shape(request, conflict.current, blog),
-                "values": answers.values(stored),
-                "saved_by": None,
-                "saved_at": format_time(theirs.updated_at),
+                **answers.stored(theirs, stored),
             }
         fresh = {"revision": str(theirs.revision), **forms.time_values(theirs)}
         form = refused(request, {**boxes, **fresh}, conflict, blog.timezone)

@@ -46,7 +46,8 @@ Boxes = dict[str, str]
 class FormView:
     """A form as a page shows it: the contents of its boxes, and the reasons if it was rejected.
 
-    `errors` maps a box's name to its reason; `problem` is the reason for the whole form. `key` is
+    `errors` maps a box's name to its reason; `problem` is the reason for the whole form. `theirs`
+    has another editor's texts of the boxes that both altered (conflicts.py). `key` is
     the Idempotency-Key. The key stays the same until the form is accepted, so that a form that is
     sent twice is applied once.
     """
@@ -55,6 +56,7 @@ class FormView:
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     key: str = field(default_factory=partial(new_id, "", KEY_LENGTH))
+    theirs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def byline(self) -> list[str]:
@@ -278,7 +280,7 @@ def header_values(blog: Blog) -> Boxes:
             f"{name}_url": link.url if link else "",
         }
     values["starts_at"] = times.local_time(blog.starts_at, blog.timezone)
-    return _with_shown(values, values)
+    return {**_with_shown(values, values), "revision": str(blog.revision)}
 
 
 def entry_values(entry: Entry, zone: str) -> Boxes:

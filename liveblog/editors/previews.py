@@ -17,7 +17,7 @@ from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.model import Blog, Caller, new_id
 from liveblog.blog.problem import Problem, invalid, not_found
 from liveblog.blog.timeline import WINDOW, Snapshot, Timeline
-from liveblog.editors import decisions, forms
+from liveblog.editors import decisions, forms, header_decisions
 from liveblog.editors.answers import explain
 from liveblog.editors.bodies import AllBodies
 from liveblog.editors.gate import Gate, page_response, read_form
@@ -103,13 +103,13 @@ class Previews:
         return entry_html(shown, blog)
 
     async def _header(self, caller: Caller, blog: Blog, fields: Fields) -> str:
-        patch = decisions.blog_patch(fields)
-        decisions.check_may_edit_blog(caller, blog.slug, patch)
+        patch = header_decisions.blog_patch(fields)
+        header_decisions.check_may_edit_blog(caller, blog.slug, patch)
         if text := patch.get("summary"):
             patch["summary_html"] = await self._turns.run(caller.ident, _rendered, text, "/summary")
         elif "summary" in patch:
             patch["summary_html"] = None
-        return header_html(decisions.merge_blog(blog, patch))
+        return header_html(header_decisions.merge_blog(blog, patch))
 
 
 def _rendered(text: str, pointer: str) -> str:

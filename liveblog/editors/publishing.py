@@ -4,38 +4,21 @@ The API, the desk, the schedule and the demo all call this module, so each rule 
 reads the record, decides on that copy, and asks the store to replace exactly that copy. When
 another write was faster, the store replies "stale", and the write decides again on the new copy.
 
-Rules: the only caller of `Writes.commit`. Knows no HTTP and no hub.
+Rules: with headers.py the only caller of `Writes.commit`. Knows no HTTP and no hub.
 """
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final, Literal, TypeVar
+from typing import Literal
 
-from liveblog.blog.model import (
-    BLOG_ID,
-    DRAFTS_MAX,
-    PUBLISHED,
-    SYSTEM,
-    Blog,
-    Caller,
-    DamagedEntry,
-    Entry,
-    new_id,
-)
-from liveblog.blog.problem import (
-    Damaged,
-    Problem,
-    StoreDown,
-    StoreRefuses,
-    conflict,
-    invalid,
-    not_found,
-)
+from liveblog.blog.model import PUBLISHED, SYSTEM, Caller, DamagedEntry, Entry, new_id
+from liveblog.blog.problem import Damaged, invalid
 from liveblog.editors import decisions
+from liveblog.editors.attempts import request_erasure, until_fresh
 from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, Revisions
+from liveblog.editors.headers import Fields, Headers
+from liveblog.editors.history import History
 from liveblog.editors.reading import EVERY_BLOG, BlogSearch, Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import (
@@ -48,31 +31,18 @@ from liveblog.editors.results import (
 )
 from liveblog.store.blogs import BlogPage
 from liveblog.store.broker import Broker
-from liveblog.store.codec import StoredBlog, StoredEntry
-from liveblog.store.writes import (
-    CallKey,
-    Outcome,
-    RefusalReason,
-    Refused,
-    Stale,
-    Write,
-    blog_write,
-    entry_write,
-    unnumbered,
-)
+from liveblog.store.calls import CallKey, Write, entry_write, unnumbered
+from liveblog.store.codec import StoredEntry
+from liveblog.store.writes import Outcome, Refused, Stale
 
-PAUSE_S: Final = 0.01  # longest random wait before the first retry; twice this before the second
-# Attempts before the caller gets 503. An attempt fails when another write was faster.
-TRIES_MAX: Final = 20
-T = TypeVar("T")
-Fields = Mapping[str, object]  # JSON members that a caller sent
 Decide = Callable[[StoredEntry], Awaitable[Write[Entry] | None]]
 
 
 class Publishing:
     """Performs editors' calls: reads, creates and alters blogs and entries.
 
-    `now` returns milliseconds since 1970.
+    `history` has earlier revisions, `headers` the writes of headers; the most frequent of them,
+    `create_blog` and `edit_blog`, are also here. `now` returns milliseconds since 1970.
 
     Each call raises Problem for a mistake of the caller, and StoreDown when the outcome is unknown.
     A caller then repeats the call with the same `key` (its Idempotency-Key): it takes effect once.
@@ -82,8 +52,11 @@ class Publishing:
         self._writes, self._entries = broker.writes, broker.entries
         self._due, self._eraser, self._rebuilding = broker.due, broker.eraser, broker.rebuilding
         self._reading = Reading(broker.blogs, broker.entries)
-        self._results = Results(broker.blogs, broker.entries)
+        self._results = Results(broker.blogs, broker.entries, broker.revisions)
         self._renderer = Renderer()
+        self.history = History(self._reading, broker.revisions)
+        self.headers = Headers(broker, self._reading, self.history, self._renderer)
+        self.create_blog, self.edit_blog = self.headers.create, self.headers.edit
         self._now = now
 
     # -- reading
@@ -151,51 +124,6 @@ class Publishing:
         await self._reading.check_blog(caller, slug)
         return await self._reading.drafts(caller, slug)
 
-    # -- writing blogs
-
-    async def create_blog(
-        self, caller: Caller, fields: Fields, key: str | None = None
-    ) -> BlogResult:
-        """Create a blog. The creation counts as the first change of the blog.
-
-        Raises 403 for a contributor or a caller restricted to certain blogs, 409 for a taken slug.
-        """
-        patch = decisions.blog_patch(fields)
-        decisions.check_may_create_blog(caller, patch)
-        call = call_key(caller, "POST blogs", key, dict(fields))
-        if "summary" in patch:
-            patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
-        slug = patch["slug"]
-        blog = decisions.merge_blog(Blog(slug=slug, title=patch["title"]), patch)
-        write = replace(blog_write("create", None, blog, call), status=201)
-        outcome = await until_fresh(slug, lambda: self._writes.commit(slug, write))
-        return await self._results.blog(slug, outcome)
-
-    async def edit_blog(
-        self, caller: Caller, slug: str, fields: Fields, key: str | None = None
-    ) -> BlogResult:
-        """Merge `fields` into a blog's header.
-
-        A new time zone or language changes every entry's HTML. Such an edit starts a new epoch, so
-        that readers start over from the page. With a title, the edit also replaces a damaged
-        header. Without fields nothing is written.
-        """
-        patch = decisions.blog_patch(fields)
-        call = call_key(caller, f"PATCH {slug}", key, dict(fields))
-        await self._reading.check_blog(caller, slug)
-        decisions.check_may_edit_blog(caller, slug, patch)
-        if "summary" in patch:
-            patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
-
-        async def attempt() -> Outcome[Blog]:
-            stored = await self._reading.blog(caller, slug, or_damaged="title" in patch)
-            if patch:
-                blog = decisions.merge_blog(stored.blog, patch)
-                return await self._writes.commit(slug, blog_write("header", stored, blog, call))
-            return await self._writes.remembered(slug, call) or _unchanged_blog(stored)
-
-        return await self._results.blog(slug, await until_fresh(slug, attempt))
-
     # -- writing entries
 
     async def create_entry(
@@ -255,13 +183,44 @@ class Publishing:
             decisions.check_not_deleted(current)
             decisions.check_owns(caller, current, "edit")
             decisions.check_if_match(seen, patch)
-            if not decisions.may_replace(seen, current.revision):
-                [theirs] = await self._reading.results(slug, [current])
-                raise RevisionConflict(theirs)
+            await self._check_seen(slug, current, seen)
             if not patch:
                 return None
             entry = decisions.edited_entry(caller, current, patch, self._now())
             return _edit_write(stored, decisions.pressed(caller, entry, pressed_at), patch, call)
+
+        outcome = await self._alter(caller, slug, id, call, decide)
+        return await self._results.entry(slug, outcome)
+
+    async def restore_revision(
+        self,
+        caller: Caller,
+        slug: str,
+        id: str,
+        revision: int,
+        seen: Revisions | None = None,
+        key: str | None = None,
+    ) -> EntryResult:
+        """Store the words of an earlier revision as a new one; `seen` as in `edit_entry`, optional.
+
+        Raises 404 when the store does not keep the revision, 409 when it is the newest one, and
+        what `edit_entry` raises for the same words.
+        """
+        what = f"POST {slug} {id} revisions {revision} restore"
+        call = call_key(caller, what, key, replaced(seen))
+        await self._reading.check_blog(caller, slug)
+
+        async def decide(stored: StoredEntry) -> Write[Entry]:
+            current = stored.entry
+            decisions.check_not_deleted(current)
+            decisions.check_owns(caller, current, "edit")
+            await self._check_seen(slug, current, seen)
+            decisions.check_is_earlier(current, revision)
+            earlier = await self.history.earlier_entry(caller, slug, id, revision)
+            patch = decisions.words_of(current, earlier)
+            await self._render(patch)
+            entry = decisions.edited_entry(caller, current, patch, self._now())
+            return _edit_write(stored, entry, patch, call)
 
         outcome = await self._alter(caller, slug, id, call, decide)
         return await self._results.entry(slug, outcome)
@@ -285,15 +244,8 @@ class Publishing:
 
         outcome = await self._alter(caller, slug, id, call, decide, or_damaged=True)
         if takedown:
-            await self._request_erasure(slug, outcome)
+            await request_erasure(self._eraser, slug, outcome)
         return await self._results.delete(slug, outcome)
-
-    async def _request_erasure(self, slug: str, outcome: Outcome[Entry]) -> None:
-        """Request that the store's file loses the text, too; the takedown is stored already."""
-        try:
-            await self._eraser.request(slug, again=outcome.is_replay)
-        except StoreRefuses as refused:  # "not stored" would be wrong
-            raise StoreDown(f"the takedown is stored, its erasure refused: {refused}") from refused
 
     async def restore_entry(
         self, caller: Caller, slug: str, id: str, key: str | None = None
@@ -344,6 +296,12 @@ class Publishing:
         return not outcome.is_replay
 
     # -- shared steps
+
+    async def _check_seen(self, slug: str, current: Entry, seen: Revisions | None) -> None:
+        """Raise RevisionConflict unless the caller saw the stored revision, or sent no If-Match."""
+        if not decisions.may_replace(seen, current.revision):
+            [theirs] = await self._reading.results(slug, [current])
+            raise RevisionConflict(theirs)
 
     async def _render(self, patch: EntryPatch) -> None:
         """Put the body's HTML into the patch. Raises 422 and 503 as `Renderer.html` does."""
@@ -400,38 +358,6 @@ class Publishing:
         return replace(write, history=history)
 
 
-# -- the loop --------------------------------------------------------------------------------------
-
-
-async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of `attempt`, which reads, decides and commits; retry when it raises Stale.
-
-    Raises 503 after TRIES_MAX attempts. When the store refuses the write, raises the Problem for
-    the caller.
-    """
-    for lost in range(TRIES_MAX):
-        try:
-            return await attempt()
-        except Stale:
-            await asyncio.sleep(random.uniform(0, PAUSE_S * (lost + 1)))  # noqa: S311 - no secret
-        except Refused as refused:
-            raise _problem_of(refused.why, slug) from refused
-    raise Problem(503, "busy", "Others are editing this at the same time.", retry_after_s=1)
-
-
-def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
-    """Return the problem that the caller gets when publish.lua refuses a write."""
-    return {
-        "other": Problem(
-            422, "idempotency-key-reused", "This Idempotency-Key was used for another request."
-        ),
-        "ended": conflict("The blog has ended; re-open it to publish."),
-        "absent": not_found("There is no such blog."),
-        "exists": conflict(f"The slug {slug!r} is taken."),
-        "full": conflict(f"The blog has {DRAFTS_MAX} unpublished entries, the limit."),
-    }[refusal]
-
-
 def _edit_write(
     stored: StoredEntry, entry: Entry, patch: EntryPatch, call: CallKey
 ) -> Write[Entry]:
@@ -443,7 +369,3 @@ def _edit_write(
         return entry_write(stored, entry, call)
     is_published_now = stored.entry.status in UNPUBLISHED and entry.status in PUBLISHED
     return replace(entry_write(stored, entry, call, fresh=is_published_now), history="push")
-
-
-def _unchanged_blog(stored: StoredBlog) -> Outcome[Blog]:
-    return Outcome(status=200, id=BLOG_ID, revision=0, position=stored.position, record=stored.blog)

@@ -13,6 +13,7 @@ from typing import Final
 from liveblog.blog.instant import parse_time
 from liveblog.blog.problem import Problem
 from liveblog.editors import times
+from liveblog.editors.results import HeaderConflict
 
 REUSED: Final = (
     "Your first text was stored after all. Check it, and send this text again if it is still"
@@ -111,6 +112,8 @@ def of_form(problem: Problem, of_boxes: Mapping[str, str]) -> str:
         return " ".join(dict.fromkeys(of_boxes.values()))
     if problem.name == "store-refuses":
         return f"{UNAVAILABLE}. {SAFE} {sentence(problem.detail)}"
+    if isinstance(problem, HeaderConflict):
+        return f"Someone saved the header while you were editing it. {SAFE}"
     if problem.name == "gone" and "is deleted" in problem.detail:
         return f"Someone deleted this entry. {SAFE}"
     known = _WHOLE.get(problem.name)

@@ -16,6 +16,7 @@ from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.editors.decisions import gone
 from liveblog.store.blogs import Blogs
 from liveblog.store.entries import Entries
+from liveblog.store.revisions import KeptRevisions
 from liveblog.store.writes import Outcome
 
 
@@ -59,6 +60,16 @@ class RevisionConflict(Problem):
         self.current = current
 
 
+class HeaderConflict(Problem):
+    """The 412 for a header saved on a revision that is not the stored one, which is `current`."""
+
+    def __init__(self, current: BlogResult) -> None:
+        revision = current.blog.revision
+        detail = f"The header was saved by someone else: it is at revision {revision} now."
+        super().__init__(412, "revision-conflict", detail)
+        self.current = current
+
+
 class DeleteResult(NamedTuple):
     """The result of a delete; `offset` and `position` are None if the entry was never published."""
 
@@ -78,18 +89,33 @@ class Results:
     unreachable.
     """
 
-    def __init__(self, blogs: Blogs, entries: Entries) -> None:
-        self._blogs, self._entries = blogs, entries
+    def __init__(self, blogs: Blogs, entries: Entries, kept: KeptRevisions) -> None:
+        self._blogs, self._entries, self._kept = blogs, entries, kept
 
     async def blog(self, slug: str, outcome: Outcome[Blog]) -> BlogResult:
-        """Return the blog as the call left it; for a repeated call, the blog as it is now."""
+        """Return the blog as the call left it.
+
+        For a repeated call, return the header's revision that the first call made, or left as it
+        was. Raises 410 when the store no longer keeps it.
+        """
         if outcome.record and outcome.position:
             return BlogResult(outcome.record, outcome.position, outcome.status)
         with _of_stored_call():
-            stored = await self._blogs.read(slug)
-        if not stored or not outcome.position:
+            blog = await self._header(slug, outcome.revision)
+        if not outcome.position:
             raise Damaged(f"The header of the blog {slug} is damaged.")
-        return BlogResult(stored.blog, outcome.position, outcome.status, replayed=True)
+        return BlogResult(blog, outcome.position, outcome.status, replayed=True)
+
+    async def _header(self, slug: str, revision: int) -> Blog:
+        stored = await self._blogs.read(slug)
+        if not stored:
+            raise Damaged(f"The header of the blog {slug} is damaged.")
+        if revision in (0, stored.blog.revision):  # 0 in the outcomes of an earlier version
+            return stored.blog
+        kept = await self._kept.header(slug, revision)
+        if not kept:
+            raise gone("The first call succeeded, but that header is no longer kept.")
+        return kept.record
 
     async def entry(self, slug: str, outcome: Outcome[Entry]) -> EntryResult:
         """Return the entry as the call left it.

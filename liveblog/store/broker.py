@@ -1,8 +1,8 @@
 """The broker: access to the blogs in Redis, one part for each task.
 
-Editors' code writes through `writes` and reads `blogs` and `entries`; the hub reads `source`; the
-schedule reads `due` and runs `eraser`. Each worker runs `sweep`. `condition` knows whether the
-store accepts writes. `kept` has editors' unsent texts.
+Editors' code writes through `writes` and reads `blogs`, `entries` and `revisions`; the hub reads
+`source`; the schedule reads `due` and runs `eraser`. Each worker runs `sweep`. `condition` knows
+whether the store accepts writes. `kept` has editors' unsent texts.
 
 Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
@@ -18,6 +18,7 @@ from liveblog.store.kept import KeptTexts
 from liveblog.store.listing import Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.rebuilding import Rebuilding
+from liveblog.store.revisions import KeptRevisions
 from liveblog.store.source import StoreSource
 from liveblog.store.sweep import Sweep
 from liveblog.store.writes import Writes
@@ -37,6 +38,7 @@ class Broker:
         self.condition = Condition(nodes, needs_disk=needs_disk, needs_replica=wait_for_replica)
         self.blogs = Blogs(nodes, listing, rebuilding, damage)
         self.entries = Entries(nodes, rebuilding, damage)
+        self.revisions = KeptRevisions(nodes, damage)
         self.writes = Writes(nodes, listing, agenda, self.condition, rebuilding, wait_for_replica)
         self.source = StoreSource(nodes, self.blogs, self.entries, self.condition, rebuilding)
         self.due = DueEntries(nodes, agenda, rebuilding)

@@ -147,7 +147,8 @@ def damaged_blog(slug: str, fields: Sequence[bytes | None], status: bytes | None
     statuses: tuple[BlogStatus, ...] = get_args(BlogStatus)
     known = next((it for it in statuses if it.encode() == status), statuses[0])
     position = decode_position(epoch or b"", offset or b"", check or b"")
-    return StoredBlog(DamagedBlog(slug=slug, title=slug, status=known), position, header)
+    blog = DamagedBlog(slug=slug, title=slug, status=known, revision=position.offset)
+    return StoredBlog(blog, position, header)
 
 
 def decode_published(
@@ -212,16 +213,22 @@ def why_damaged(error: Exception) -> str:
 
 
 def entry_record(entry: Entry) -> dict[str, object]:
-    """Return the fields of an entry's record that the store does not set itself."""
-    return {name: getattr(entry, name) for name in _CONTENT}
+    """Return the fields of an entry's record that the store does not set itself.
+
+    The store sets `saved_at` when it stores a revision; later records of the revision repeat it.
+    """
+    saved = {"saved_at": entry.saved_at} if entry.saved_at else {}
+    return {name: getattr(entry, name) for name in _CONTENT} | saved
 
 
 def blog_record(blog: Blog) -> dict[str, object]:
     """Return the fields of a header's record that the store does not set itself.
 
-    The store sets `created_at` when it creates the blog; later records repeat the value.
+    The store sets `created_at` when it creates the blog, and `saved_at` when it stores a revision;
+    later records repeat the values.
     """
-    stamped = {"offset", "updated_at"} | (set() if blog.created_at else {"created_at"})
+    repeated = ("created_at", "saved_at")
+    stamped = {"offset", "updated_at", *(name for name in repeated if not getattr(blog, name))}
     fields = {n: getattr(blog, n) for n in Blog.__struct_fields__ if n not in stamped}
     return {"id": BLOG_ID, **msgspec.to_builtins(fields)}
 

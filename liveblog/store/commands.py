@@ -42,7 +42,7 @@ _ON_KEYS: Final = {
     "lb:{0}:marked": "ZADD ZREM ZREVRANGE TYPE DEL ZRANGE ZCARD ZSCORE",
     "lb:{0}:due": "ZADD ZREM ZRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE ZCARD TYPE DEL ZSCORE",
     "lb:{0}:chain": "APPEND GETRANGE STRLEN TYPE DEL SET GET",
-    "lb:{0}:rev:x": "LPUSH LTRIM LPOP DEL PEXPIRE PERSIST LRANGE LLEN TYPE",
+    "lb:{0}:rev:x": "LPUSH LTRIM LPOP LREM DEL PEXPIRE PERSIST LRANGE LINDEX LLEN TYPE",
     "lb:{0}:idem:x": "SET EXPIRE GET EXISTS TYPE",
     "lb:{0}:bin": "ZADD ZREM PEXPIRE ZRANGEBYSCORE TYPE DEL",
     "lb:{0}:rebuilt": "HSET EXPIRE DEL HGETALL TYPE",
@@ -72,6 +72,8 @@ _REST: Final = {
     **dict.fromkeys(("ZRANGEBYSCORE", "ZREVRANGEBYSCORE"), "0 1"),
     **dict.fromkeys(("EXPIRE", "PEXPIRE"), "1"),
     "ZADD": "1 x",
+    "LREM": "1 x",
+    "LINDEX": "0",
     "GETEX": "EX 1",
 }
 _WITHOUT_KEY: Final = ("TIME", "MULTI", "EXEC", "SCAN 0")

@@ -4,6 +4,7 @@
 -- permission.lua, which stands before this text, checks all permissions.
 -- KEYS: the thirteen of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
 --   op           create: a new blog | header: a blog's new header
+--                erase: of the header's revisions only; the header stays, and the write takes no offset
 --                number: readers see this change of an entry, and it takes the next offset
 --                keep: readers do not see this change of an entry, and it takes no offset
 --   request      40 hex digits, a hash of the call's arguments
@@ -15,15 +16,16 @@
 --   epoch        the name of the epoch that create or rotate begins
 --   fresh        1: the script refuses the write when the blog has ended
 --   blog_status  the blog's status, for create and header
---   history      what to do with the revisions: push the replaced record | pop the newest | erase all | ""
+--   history      what to do with the revisions: push the replaced record | pop the newest | remove one | erase all | ""
+--   removed      the record that remove removes
 --   published_at, order      the values that the entry has already, "" for new ones
 --   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
 --   due          when a scheduled entry is due, "" for any other entry
 --   drafts_max   how many drafts a blog may have
 --   bin_ms       how long the store keeps a deleted draft
 --   moved_max    how many old tombstones the reply has at most
---   revisions_max   how many earlier revisions of an entry the store keeps
---   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
+--   revisions_max   how many earlier revisions of the entry or the header the store keeps
+--   status, revision, erased, position   parts of the outcome under `idem`; position only for keep and erase
 --   expires      the script rejects the write as stale after this time, "" for no limit (agenda.py says why)
 --   rebuilt       1: rebuild.lua has rebuilt the blog for this call
 --   channel      the blog's channel
@@ -45,7 +47,7 @@ local TYPES = {
   "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string", "set",
 }
 
-local OF_ENTRY = { rev = true, binned = true, kept = true } -- they must not keep their entry from being deleted or taken down
+local OF_ENTRY = { rev = true, binned = true, kept = true } -- they must not keep their entry from being deleted or taken down, nor a header
 local STATUSES = { draft = true, upcoming = true, live = true, ended = true }
 -- The indexes that may rightly have no members. The field `empty` has their names then: no other missing index is whole.
 local EMPTIED = { "order", "marked", "due" }
@@ -113,9 +115,10 @@ elseif arg.op ~= "create" then
 end
 
 local is_header = arg.op == "create" or arg.op == "header"
+local is_entry = arg.op == "number" or arg.op == "keep"
 local stored = header
 local binned = has.binned and redis.call("GET", key.binned)
-if not is_header then
+if is_entry then
   stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id) or binned
 end
 if (stored and redis.sha1hex(stored) or "") ~= arg.seen then
@@ -150,7 +153,7 @@ local now = string.format("%d%03d", time[1], math.floor(time[2] / 1000))
 if arg.expires ~= "" and tonumber(now) > tonumber(arg.expires) then
   return { "stale" }
 end
-local numbered = arg.op ~= "keep"
+local numbered = is_header or arg.op == "number"
 local rotates = arg.op == "create" or arg.rotate == "1"
 local stamps = '{"updated_at":' .. now
 local previous, check, order = "", "", ""
@@ -163,13 +166,16 @@ if numbered then
   if is_header and not string.find(arg.record, '"created_at":', 1, true) then
     stamps = stamps .. ',"created_at":' .. now -- a new header, or one in the place of a damaged one
   end
-  if not is_header then
+  if is_entry then
     order = arg.order ~= "" and arg.order or tostring(offset)
     stamps = stamps .. ',"order":' .. order
     stamps = stamps .. ',"published_at":' .. (arg.published_at ~= "" and arg.published_at or now)
   end
 end
-local record = stamps .. "," .. string.sub(arg.record, 2)
+if not string.find(arg.record, '"saved_at":', 1, true) then
+  stamps = stamps .. ',"saved_at":' .. now -- a new revision
+end
+local record = arg.op == "erase" and header or stamps .. "," .. string.sub(arg.record, 2)
 if numbered then
   check = string.sub(redis.sha1hex(previous .. record), 1, 8)
 end
@@ -188,7 +194,7 @@ end
 if rotates then
   write("HSET", key.blog, "base", offset)
 end
-if not is_header then
+if is_entry then
   local is_in = { order = arg.listed == "1", marked = arg.marked == "1", due = arg.due ~= "" }
   local names = {}
   for _, name in ipairs(EMPTIED) do
@@ -203,14 +209,30 @@ if empty ~= (blog[7] or "") then
   write("HSET", key.blog, "empty", empty)
 end
 
-if not is_header then
+for name in pairs(OF_ENTRY) do
+  if is_wrong[name] then
+    write("DEL", key[name])
+  end
+end
+if arg.history == "push" then
+  write("LPUSH", key.rev, stored)
+  write("LTRIM", key.rev, 0, arg.revisions_max - 1)
+elseif arg.history == "pop" then
+  write("LPOP", key.rev)
+elseif arg.history == "remove" then
+  write("LREM", key.rev, 1, arg.removed)
+elseif arg.history == "erase" then
+  write("DEL", key.rev)
+end
+if is_entry then
+  if arg.history == "erase" then
+    for _, text in ipairs(has.kept and redis.call("SMEMBERS", key.kept) or {}) do
+      write("DEL", text) -- store/kept.py
+    end
+    write("DEL", key.kept)
+  end
   local was_published = order ~= "" or arg.order ~= ""
   local goes_to_bin = not was_published and is_deleted(record)
-  for name in pairs(OF_ENTRY) do
-    if is_wrong[name] then
-      write("DEL", key[name])
-    end
-  end
   if was_published then
     write("HSET", key.entries, arg.id, record)
   elseif not goes_to_bin then
@@ -243,18 +265,6 @@ if not is_header then
     write("ZADD", key.marked, order, arg.id)
   else
     write("ZREM", key.marked, arg.id)
-  end
-  if arg.history == "push" then
-    write("LPUSH", key.rev, stored)
-    write("LTRIM", key.rev, 0, arg.revisions_max - 1)
-  elseif arg.history == "pop" then
-    write("LPOP", key.rev)
-  elseif arg.history == "erase" then
-    write("DEL", key.rev)
-    for _, text in ipairs(has.kept and redis.call("SMEMBERS", key.kept) or {}) do
-      write("DEL", text) -- store/kept.py
-    end
-    write("DEL", key.kept)
   end
   -- The revisions of a deleted draft expire with its tombstone.
   if goes_to_bin and not binned then

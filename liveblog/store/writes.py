@@ -7,56 +7,32 @@ Rules: the only module that changes a blog for an editor. A call may run twice (
 the second run of the script finds the idempotency key of the first.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, Literal, NamedTuple, Never, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, Never, TypeVar, cast
 
 import msgspec
 import orjson
 
-from liveblog.blog.model import (
-    BLOG_ID,
-    DRAFTS_MAX,
-    PUBLISHED,
-    REVISIONS_MAX,
-    Blog,
-    DamagedBlog,
-    Entry,
-    Position,
-    new_id,
-)
+from liveblog.blog.model import Entry, Position
 from liveblog.blog.problem import StoreDown, StoreRefuses
 from liveblog.store import scripts
 from liveblog.store.agenda import STORED_WITHIN_MS, Agenda, clock_of
-from liveblog.store.bin import BIN_MS, MOVED_MAX, move_tombstones
-from liveblog.store.codec import (
-    StoredBlog,
-    StoredEntry,
-    blog_record,
-    channel,
-    digest,
-    entry_record,
-    key,
-)
+from liveblog.store.bin import move_tombstones
+from liveblog.store.calls import Arguments, CallKey, R, Write
+from liveblog.store.codec import key
 from liveblog.store.condition import Condition
 from liveblog.store.listing import LIVE, Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import damaged_key, queries_store, store_errors
 from liveblog.store.rebuilding import Rebuilding
 
-REMEMBERED_S: Final = 24 * 3600  # the life of a caller's Idempotency-Key
-# The life of a key that this program makes for one call. The key only guards against a command that
-# `Nodes.ask` or redis-py repeats after a lost reply: each of them once, within 20 s in all.
-RETRIED_S: Final = 60
 REPLICA_WAIT_MS: Final = 1_000
 _SCRIPT: Final = scripts.writing("publish")
 # The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev`,
 # `idem`, `binned` and `kept` are added for each call.
 _KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin")
 
-R = TypeVar("R", Blog, Entry)
 R_co = TypeVar("R_co", covariant=True)
-Arguments = Sequence[str | bytes | int]
 RefusalReason = Literal["other", "exists", "absent", "ended", "full"]
 
 
@@ -73,163 +49,6 @@ class Refused(Exception):
     def __init__(self, why: RefusalReason) -> None:
         super().__init__(why)
         self.why: Final = why
-
-
-class CallKey(NamedTuple):
-    """Identifies one write call of an editor.
-
-    The store keeps the outcome of the call under the key `idem`. `request` is a hash of the call's
-    arguments. `is_repeatable` is True when the caller sent an Idempotency-Key, and so may repeat
-    the call.
-    """
-
-    idem: str
-    request: str
-    is_repeatable: bool = True
-
-    @property
-    def ttl_s(self) -> int:
-        return REMEMBERED_S if self.is_repeatable else RETRIED_S
-
-
-@dataclass(frozen=True, kw_only=True)
-class Write(Generic[R]):
-    """Holds the arguments of one call of publish.lua.
-
-    The comment at the top of publish.lua explains each argument.
-    """
-
-    kind: type[R]  # Blog or Entry, the type of the record
-    op: Literal["create", "header", "number", "keep"]
-    id: str
-    seen: bytes | None
-    record: dict[str, object]
-    call: CallKey
-    status: int = 200
-    fresh: bool = False
-    history: Literal["push", "pop", "erase", ""] = ""
-    published_at: int | None = None
-    order: int | None = None
-    listed: bool = False
-    marked: bool = False
-    due: int | None = None
-    rotate: bool = False
-    blog_status: str = ""
-    makes_live: bool = False
-    ends_live: bool = False  # the blog was live until this write
-    reopens: bool = False  # the blog had ended before this write
-    position: Position | None = None  # the entry's position, which the op "keep" does not change
-    revision: int = 0
-    erased: int = 0
-
-    @property
-    def look_at(self) -> int | None:
-        """When the schedule must look at the blog after this write, 0 for now; None for never."""
-        return 0 if self.reopens else self.due
-
-    @property
-    def is_announced(self) -> bool:
-        """Whether the agenda or a list must have the blog before the store has this write."""
-        return self.op == "create" or self.makes_live or self.look_at is not None
-
-    def arguments(self, slug: str) -> Arguments:
-        """Return the script's ARGV: name, value, name, value, …"""
-        values: dict[str, str | bytes | int] = {
-            "op": self.op,
-            "request": self.call.request,
-            "ttl_s": self.call.ttl_s,
-            "id": self.id,
-            "seen": digest(self.seen),
-            "record": orjson.dumps(self.record),
-            "epoch": new_id("", 6),
-            "fresh": int(self.fresh),
-            "history": self.history,
-            "published_at": _or_empty(self.published_at),
-            "order": _or_empty(self.order),
-            "listed": int(self.listed),
-            "marked": int(self.marked),
-            "due": _or_empty(self.due),
-            "rotate": int(self.rotate),
-            "blog_status": self.blog_status,
-            "drafts_max": DRAFTS_MAX,
-            "bin_ms": BIN_MS,
-            "moved_max": MOVED_MAX,
-            "status": self.status,
-            "position": f'"{self.position}"' if self.position else "null",
-            "revision": self.revision,
-            "erased": self.erased,
-            "revisions_max": REVISIONS_MAX,
-            "channel": channel(slug),
-        }
-        return [part for pair in values.items() for part in pair]
-
-
-def _or_empty(value: int | None) -> int | str:
-    return "" if value is None else value
-
-
-def blog_write(
-    op: Literal["create", "header"], stored: StoredBlog | None, blog: Blog, call: CallKey
-) -> Write[Blog]:
-    """Return the write that replaces the stored header.
-
-    A new timezone or language changes the HTML of every entry, so readers must start over: the
-    write begins a new epoch.
-    """
-    was = stored.blog if stored else blog
-    return Write(
-        kind=Blog,
-        op=op,
-        id=BLOG_ID,
-        seen=stored.raw if stored else None,
-        record=blog_record(blog),
-        call=call,
-        blog_status=blog.status,
-        makes_live=blog.status == "live" and (not stored or was.status != "live"),
-        ends_live=was.status == "live" != blog.status,
-        reopens=was.status == "ended" != blog.status,
-        rotate=isinstance(was, DamagedBlog)
-        or (blog.timezone, blog.language) != (was.timezone, was.language),
-    )
-
-
-def entry_write(
-    stored: StoredEntry | None, entry: Entry, call: CallKey, *, fresh: bool = False
-) -> Write[Entry]:
-    """Return the write that replaces the stored entry by `entry`.
-
-    The write takes the next offset if readers see the change. The record of an unpublished entry
-    keeps `published_at`, which an import may have stated.
-    """
-    is_numbered = entry.order is not None or entry.status in PUBLISHED
-    is_shown = is_numbered and not entry.deleted
-    kept: dict[str, object] = {} if is_numbered else {"published_at": entry.published_at}
-    return Write(
-        kind=Entry,
-        op="number" if is_numbered else "keep",
-        id=entry.id,
-        seen=stored.raw if stored else None,
-        record=entry_record(entry) | kept,
-        call=call,
-        fresh=fresh,
-        published_at=entry.published_at,
-        order=entry.order,
-        listed=is_shown,
-        marked=is_shown and (entry.key or entry.pinned),
-        due=entry.publish_at if entry.status == "scheduled" and not entry.deleted else None,
-        revision=entry.revision,
-        erased=entry.revisions_erased,
-    )
-
-
-def unnumbered(write: Write[Entry], entry: Entry, position: Position | None) -> Write[Entry]:
-    """Change a write of a published entry into one that takes no offset.
-
-    Use it for a change that readers do not see, such as the takedown of an entry that was deleted
-    before. The entry keeps its offset, `order`, time of publication and `position`.
-    """
-    numbers = {name: getattr(entry, name) for name in ("offset", "order", "published_at")}
-    return replace(write, op="keep", record=entry_record(entry) | numbers, position=position)
 
 
 class _Remembered(msgspec.Struct):
@@ -351,8 +170,7 @@ class Writes:
         raw: bytes,
     ) -> Outcome[R]:
         record = _decode(raw, write.kind)
-        is_numbered = write.op != "keep"
-        if is_numbered:
+        if write.is_numbered:
             at, is_live = record.updated_at, write.makes_live
             await self.listing.touch(slug, at, is_live=is_live, left=left)
         position = Position(epoch.decode(), int(offset), check.decode())
@@ -360,7 +178,7 @@ class Writes:
             status=write.status,
             id=write.id,
             revision=write.revision,
-            position=position if is_numbered else write.position,
+            position=position if write.is_numbered else write.position,
             revisions_erased=write.erased,
             record=record,
         )

@@ -42,7 +42,7 @@ def _names(text: str) -> set[str]:
 
 BLOG_FIELDS: Final = _names(
     "slug title dek summary summary_html timezone language status starts_at full_coverage "
-    "successor position url created_at updated_at"
+    "successor revision position url created_at updated_at"
 )
 ENTRY_FIELDS: Final = _names(
     "id blog headline body body_html byline dateline key key_title pinned status revision "
@@ -263,6 +263,10 @@ REJECTED: Final = [
     Row(403, "forbidden", "DELETE", ENTRY, who="contributor"),
     Row(403, "forbidden", "PATCH", "/council", {"title": "Mine"}, "contributor"),
     Row(403, "forbidden", "POST", "", {"slug": "new", "title": "New"}, "contributor"),
+    Row(403, "forbidden", "POST", "/council/revisions/1/restore", who="contributor"),
+    Row(403, "forbidden", "DELETE", "/council/revisions/1", who="editor"),
+    Row(403, "forbidden", "DELETE", "/council/revisions", who="editor"),
+    Row(403, "forbidden", "POST", f"{ENTRY}/revisions/1/restore", who="contributor"),
     Row(403, "forbidden", "POST", "", {"slug": "new", "title": "New"}, "editor council"),
     Row(403, "forbidden", "DELETE", f"{ENTRY}?takedown=1", who="editor"),
     Row(404, "not-found", "GET", "/nothing"),
@@ -282,25 +286,67 @@ REJECTED: Final = [
     Row(404, "not-found", "GET", f"{ENTRIES}/{{draft}}", who="contributor"),
     Row(404, "not-found", "PATCH", f"{ENTRIES}/{{draft}}", TEXT, "contributor", SEEN),
     Row(404, "not-found", "GET", "/council/nothing", who=None),
+    Row(404, "not-found", "GET", "/council/revisions", who="editor ended"),
+    Row(404, "not-found", "POST", "/council/revisions/1/restore", who="editor ended"),
+    Row(404, "not-found", "GET", f"{ENTRY}/revisions/1", who="editor ended"),
+    Row(404, "not-found", "GET", "/nothing/revisions"),
+    Row(404, "not-found", "GET", "/council/revisions/0"),
+    Row(404, "not-found", "GET", "/council/revisions/one"),
+    Row(404, "not-found", "GET", f"/council/revisions/{'1' * 10}"),
+    Row(404, "not-found", "POST", "/council/revisions/2/restore"),
+    Row(404, "not-found", "GET", f"{ENTRY}/revisions/2"),
+    Row(404, "not-found", "POST", f"{ENTRY}/revisions/-1/restore"),
+    Row(404, "not-found", "DELETE", "/council/revisions/2"),
+    Row(404, "not-found", "GET", f"{ENTRIES}/{{draft}}/revisions", who="contributor"),
     Row(404, "not-found", "POST", "/", TEXT),
     Row(405, "method-not-allowed", "DELETE", "/council", who=None),
     Row(405, "method-not-allowed", "PUT", ENTRY, TEXT),
     Row(405, "method-not-allowed", "GET", f"{ENTRY}/restore"),
     Row(405, "method-not-allowed", "OPTIONS", ""),
+    Row(405, "method-not-allowed", "DELETE", f"{ENTRY}/revisions/1"),
     Row(409, "conflict", "POST", "", {"slug": "council", "title": "Again"}),
     Row(409, "conflict", "POST", "/ended/entries", TEXT),
     Row(409, "conflict", "POST", "/ended/entries", TEXT, headers={"idempotency-key": "k"}),
     Row(409, "conflict", "PATCH", ENTRY, {"status": "draft"}, headers=SEEN),
     Row(409, "conflict", "PATCH", f"{ENTRIES}/{{draft}}", {"status": "retracted"}, headers=SEEN),
     Row(409, "conflict", "POST", f"{ENTRY}/restore"),
+    Row(409, "conflict", "POST", f"{ENTRY}/revisions/1/restore"),
+    Row(409, "conflict", "POST", "/council/revisions/1/restore"),
+    Row(409, "conflict", "DELETE", "/council/revisions/1"),
     Row(410, "gone", "GET", f"{ENTRIES}/{{deleted}}"),
     Row(410, "gone", "GET", f"{ENTRIES}/{{erased}}"),
     Row(410, "gone", "PATCH", f"{ENTRIES}/{{deleted}}", TEXT, headers=SEEN),
     Row(410, "gone", "POST", f"{ENTRIES}/{{erased}}/restore"),
+    Row(410, "gone", "GET", f"{ENTRIES}/{{deleted}}/revisions"),
+    Row(410, "gone", "GET", f"{ENTRIES}/{{erased}}/revisions/1"),
+    Row(410, "gone", "POST", f"{ENTRIES}/{{erased}}/revisions/1/restore"),
     Row(412, "revision-conflict", "PATCH", ENTRY, TEXT, headers={"if-match": '"2"'}),
     Row(412, "revision-conflict", "PATCH", ENTRY, TEXT, headers={"if-match": '"other"'}),
     Row(412, "revision-conflict", "PATCH", ENTRY, TEXT, headers={"if-match": '"2", W/"3-gzip"'}),
     Row(412, "revision-conflict", "PATCH", ENTRY, {"key": True}, headers={"if-match": '"2"'}),
+    Row(412, "revision-conflict", "PATCH", "/council", {"title": "B"}, headers={"if-match": '"2"'}),
+    Row(
+        412,
+        "revision-conflict",
+        "PATCH",
+        "/council",
+        {"status": "ended"},
+        headers={"if-match": '"2"'},
+    ),
+    Row(
+        412,
+        "revision-conflict",
+        "POST",
+        "/council/revisions/1/restore",
+        headers={"if-match": '"2"'},
+    ),
+    Row(
+        412,
+        "revision-conflict",
+        "POST",
+        f"{ENTRY}/revisions/1/restore",
+        headers={"if-match": '"2"'},
+    ),
     Row(413, "too-large", "POST", ENTRIES, {"body": "x" * BODY_BYTES_MAX}),
     Row(413, "too-large", "POST", "", content=b" " * (BODY_BYTES_MAX + 1)),
     Row(413, "too-large", "PATCH", ENTRY, content=megabytes, headers=SEEN),
@@ -410,6 +456,11 @@ REJECTED: Final = [
         {"body": "Second."},
         headers={"idempotency-key": "used"},
     ),
+    Row(422, "bad-header", "PATCH", "/council", {"title": "B"}, headers={"if-match": "1"}),
+    Row(422, "bad-header", "DELETE", "/council/revisions", headers={"idempotency-key": "a b"}),
+    Row(422, "bad-parameter", "GET", "/council/revisions?limit=101", says="1 to 100"),
+    Row(422, "bad-parameter", "GET", "/council/revisions?before=-1", says="-1"),
+    Row(422, "bad-parameter", "GET", f"{ENTRY}/revisions?before=x", says="number of a revision"),
     bad_query("limit=0", "1 to 100"),
     bad_query("limit=101", "101"),
     bad_query("limit=-1", "-1"),
@@ -511,6 +562,10 @@ CALLS: Final = [
     ("PATCH", f"{ENTRIES}/{ABSENT}", TEXT),
     ("DELETE", f"{ENTRIES}/{ABSENT}", None),
     ("POST", f"{ENTRIES}/{ABSENT}/restore", None),
+    ("GET", "/council/revisions", None),
+    ("POST", "/council/revisions/1/restore", None),
+    ("DELETE", "/council/revisions", None),
+    ("GET", f"{ENTRIES}/{ABSENT}/revisions", None),
 ]
 
 
@@ -561,6 +616,7 @@ async def test_a_blog_is_created_read_edited_and_listed(call: ApiCalls) -> None:
     altered = await call.ok("PATCH", "/storm", fields, headers=patch)
     assert altered == made | fields | {
         "summary_html": altered["summary_html"],
+        "revision": 2,
         "position": altered["position"],
         "updated_at": altered["updated_at"],
     }
@@ -568,6 +624,74 @@ async def test_a_blog_is_created_read_edited_and_listed(call: ApiCalls) -> None:
     cleared = await call.ok("PATCH", "/storm", {"dek": None, "full_coverage": None})
     assert (cleared["dek"], cleared["full_coverage"]) == (None, None)
     assert [blog["slug"] for blog in (await call.ok("GET"))["blogs"]] == ["storm", "council"]
+
+
+async def test_a_headers_revisions_are_read_restored_and_erased(call: ApiCalls) -> None:
+    made = await call("GET", "/council")
+    assert (made.headers["etag"], made.json()["revision"]) == ('"1"', 1)
+    edited = await call("PATCH", "/council", {"title": "libel"}, who="editor", headers=SEEN)
+    assert (edited.status_code, edited.headers["etag"]) == (200, '"2"')
+    late = await call("PATCH", "/council", {"dek": "Late."}, headers=SEEN)
+    assert (late.status_code, late.json()["current"]) == (412, edited.json())
+    state = await call("PATCH", "/council", {"status": "ended"}, headers={"if-match": 'W/"2-gzip"'})
+    assert (state.headers["etag"], state.json()["status"]) == ('"2"', "ended")
+    page = await call.ok("GET", "/council/revisions?limit=1")
+    assert page["next"] == 2
+    assert page["revisions"] == [
+        {
+            "revision": 2,
+            "author": "editor",
+            "saved_at": edited.json()["updated_at"],
+            "title": "libel",
+            "status": "ended",
+        }
+    ]
+    rest = await call.ok("GET", "/council/revisions?before=2")
+    assert [it["title"] for it in rest["revisions"]] == ["Council meets"]
+    assert rest["next"] is None
+    first = await call.ok("GET", "/council/revisions/1", who="contributor")
+    assert set(first) == BLOG_FIELDS | {"author", "saved_at"}
+    assert (first["title"], first["author"], first["position"]) == ("Council meets", "admin", None)
+    key = {"idempotency-key": "k1", "if-match": '"2"'}
+    restored = await call("POST", "/council/revisions/1/restore", who="editor", headers=key)
+    assert (restored.headers["etag"], restored.json()["title"]) == ('"3"', "Council meets")
+    again = await call("POST", "/council/revisions/1/restore", who="editor", headers=key)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == restored.json()
+    assert await call.ok("DELETE", "/council/revisions/2") == {"revisions_erased": 1}
+    assert "libel" not in str(await call.stored())
+    assert await call.ok("DELETE", "/council/revisions/2") == {"revisions_erased": 0}
+    key = {"idempotency-key": "k2"}
+    erased = await call("DELETE", "/council/revisions", headers=key)
+    assert (erased.status_code, erased.json()) == (200, {"revisions_erased": 1})
+    again = await call("DELETE", "/council/revisions", headers=key)
+    assert (again.headers["idempotency-replayed"], again.json()) == ("true", erased.json())
+    assert await call.ok("GET", "/council") == restored.json()
+
+
+async def test_an_entrys_revisions_are_read_and_restored(call: ApiCalls) -> None:
+    made = await call.entry(headline="Vote")
+    at = f"{ENTRIES}/{made['id']}"
+    edited = await call.ok("PATCH", at, {"headline": "Libel"}, who="editor", headers=SEEN)
+    page = await call.ok("GET", f"{at}/revisions")
+    assert [(it["revision"], it["author"], it["headline"]) for it in page["revisions"]] == [
+        (2, "editor", "Libel"),
+        (1, "admin", "Vote"),
+    ]
+    assert page["revisions"][0]["saved_at"] == edited["updated_at"]
+    first = await call.ok("GET", f"{at}/revisions/1")
+    assert first == made | {
+        "position": None,
+        "author": "admin",
+        "saved_at": made["updated_at"],
+    }
+    late = await call("POST", f"{at}/revisions/1/restore", headers=SEEN)
+    assert (late.status_code, late.json()["current"]) == (412, edited)
+    restored = await call("POST", f"{at}/revisions/1/restore", headers={"if-match": '"2"'})
+    assert (restored.headers["etag"], restored.json()["headline"]) == ('"3"', "Vote")
+    await call.ok("DELETE", f"{at}?takedown=1")
+    assert (await call("GET", f"{at}/revisions")).status_code == 410
+    assert "Libel" not in str(await call.stored())
 
 
 async def test_a_start_is_set_edited_and_cleared(call: ApiCalls) -> None:

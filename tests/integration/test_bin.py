@@ -176,7 +176,7 @@ async def test_old_tombstones_move_to_the_bin_when_a_draft_is_created(
 ) -> None:
     fields = {"body": 'Like "deleted":true.', "status": "draft"}
     ids = [await left_by_an_earlier_version(publishing, store_client) for _ in range(3)]
-    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 2)
+    monkeypatch.setattr("liveblog.store.calls.DRAFTS_MAX", 2)
     for _ in range(2):
         await publishing.create_entry(EDITOR, SLUG, fields)
     assert sorted(await binned(store_client)) == sorted(ids)

@@ -686,9 +686,7 @@ async def test_other_nodes_blogs_are_written_and_compared_when_one_is_unreachabl
                 await until(lambda: servers[1].get("/readyz")["status"] == "degraded")
                 async with asyncio.timeout(4 * SCALE):  # must not wait for the paused node
                     made = [await editor.publish(blog["slug"])]
-                monkeypatch.setattr(
-                    "liveblog.store.writes.channel", lambda slug: f"lost:{{{slug}}}"
-                )
+                monkeypatch.setattr("liveblog.store.calls.channel", lambda slug: f"lost:{{{slug}}}")
                 lost = await publishing_on(nodes).create_entry(
                     SYSTEM, blog["slug"], {"body": "Lost."}
                 )

@@ -25,12 +25,12 @@ from liveblog.live.blog import LiveBlog
 from liveblog.live.hub import Hub
 from liveblog.pages import page
 from liveblog.settings import Settings
-from liveblog.store import writes
+from liveblog.store import calls
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
+from liveblog.store.calls import CallKey, entry_write
 from liveblog.store.connect import connect
 from liveblog.store.nodes import One
-from liveblog.store.writes import CallKey, entry_write
 
 ABSENT = "e000000000000"
 SECRET = "Nobody may ever read this again"
@@ -111,7 +111,7 @@ def path(blog: Any) -> str:
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
     """Yield a `Publishing` on the store of `site` whose pub/sub messages reach no server."""
-    monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
+    monkeypatch.setattr(calls, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 
@@ -312,14 +312,16 @@ async def test_a_start_set_on_the_desk_is_shown_on_the_page(
     assert (await editor.ok("GET", f"/{slug}"))["starts_at"] is None
 
 
-async def test_a_header_saved_from_an_old_form_keeps_a_colleagues_changes(
+async def test_an_old_form_of_the_header_is_shown_again_with_a_colleagues_changes(
     editor: Editor, desk: Desk
 ) -> None:
     slug = desk.path.rpartition("/")[2]
     old = await desk.boxes()
     theirs = {"status": "ended", "title": "The last night", "timezone": "Europe/Paris"}
     before = await editor.alter(slug, **theirs)
-    await desk.send(**old | {"dek": "Mine"})
+    refused = await desk.client.post(f"{desk.path}/header", data=old | {"dek": "Mine"})
+    assert refused.status_code == 412
+    await desk.send(**forms.sent(refused.text, "header"))
     after = await editor.ok("GET", f"/{slug}")
     assert {name: after[name] for name in theirs} == theirs
     epochs = {blog["position"].partition(".")[0] for blog in (before, after)}

@@ -183,6 +183,12 @@ async def _write(broker: Broker, admin: Redis) -> None:
     await broker.eraser.rewrite_if_requested()
     await publishing.edit_blog(ADMIN, SLUG, {"status": "ended"}, None)
     await publishing.edit_blog(ADMIN, SLUG, {"status": "live"}, None)
+    for title in "BCD":
+        await publishing.edit_blog(ADMIN, SLUG, {"title": title})
+    await publishing.history.headers(ADMIN, SLUG)
+    await publishing.headers.restore(ADMIN, SLUG, 2)
+    await publishing.headers.erase(ADMIN, SLUG, 2)
+    await publishing.headers.erase(ADMIN, SLUG)
 
 
 async def _rebuild(broker: Broker, admin: Redis) -> None:

@@ -22,19 +22,12 @@ from liveblog.editors.publishing import Publishing
 from liveblog.editors.results import DeleteResult, EntryResult, RevisionConflict
 from liveblog.store import source
 from liveblog.store.broker import Broker
+from liveblog.store.calls import REMEMBERED_S, RETRIED_S, CallKey, Write, entry_write
 from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
 from liveblog.store.condition import Condition
 from liveblog.store.connect import connect
 from liveblog.store.nodes import Nodes, One
-from liveblog.store.writes import (
-    REMEMBERED_S,
-    RETRIED_S,
-    CallKey,
-    Refused,
-    Stale,
-    Write,
-    entry_write,
-)
+from liveblog.store.writes import Refused, Stale
 
 SLUG = "council"
 KEYS = ["blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin"]
@@ -299,7 +292,7 @@ async def test_takedown_is_not_denied_when_the_request_for_its_erasure_is_refuse
     at = await room.entry(body=SECRET)
     rules = ("resetkeys", "~lb:{*", "~lb:live:*", "~lb:blogs")  # all but lb:rewrites
     publishing = Publishing(await guest(*rules), now_ms)
-    with pytest.raises(StoreDown, match="the takedown is stored") as caught:
+    with pytest.raises(StoreDown, match="the text is erased") as caught:
         await publishing.delete_entry(SYSTEM, SLUG, at.entry.id, takedown=True)
     assert not isinstance(caught.value, StoreRefuses)
     assert await copies(room) == 0

@@ -293,7 +293,7 @@ async def test_call_happens_once_when_repeated_at_once_with_one_key(
 async def test_deleted_drafts_do_not_count_against_the_limit(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 3)
+    monkeypatch.setattr("liveblog.store.calls.DRAFTS_MAX", 3)
     fields = {"body": 'Like "deleted":true in a text.', "status": "draft"}
     made = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(3)]
     problem = await refused(publishing.create_entry(EDITOR, "council", fields))
@@ -308,7 +308,7 @@ async def test_deleted_drafts_do_not_count_against_the_limit(
 async def test_restore_is_409_when_the_blog_has_its_limit_of_drafts(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liveblog.store.writes.DRAFTS_MAX", 2)
+    monkeypatch.setattr("liveblog.store.calls.DRAFTS_MAX", 2)
     fields = {"body": "B.", "status": "draft"}
     first, second = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(2)]
     await publishing.delete_entry(EDITOR, "council", first.entry.id)
@@ -325,7 +325,7 @@ async def test_fifty_edits_are_all_stored_when_made_at_once(
 ) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
     # A try fails only because another edit succeeds, so each of 50 edits needs at most 50 tries.
-    monkeypatch.setattr("liveblog.editors.publishing.TRIES_MAX", 50)
+    monkeypatch.setattr("liveblog.editors.attempts.TRIES_MAX", 50)
     edits = [
         publishing.edit_entry(EDITOR, "council", id, {"pinned": bool(n % 2)}, None)
         for n in range(50)

@@ -22,11 +22,11 @@ from liveblog.editors import schedule
 from liveblog.editors.calls import call_key
 from liveblog.editors.publishing import Publishing
 from liveblog.store.broker import Broker
+from liveblog.store.calls import RETRIED_S
 from liveblog.store.codec import key
 from liveblog.store.connect import connect
 from liveblog.store.due import DUE_AT_ONCE
 from liveblog.store.nodes import One
-from liveblog.store.writes import RETRIED_S
 
 SLUG = "council"
 SOON_S = 0.3

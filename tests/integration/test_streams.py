@@ -169,6 +169,7 @@ async def test_as_data_gives_the_shapes_of_the_api(
     for shown, shape in ((put["entry"], entry), (head["blog"], header)):
         assert shown == {name: value for name, value in shape.items() if name not in LEFT_OUT}
     assert set(head) == {"op", "offset", "status", "blog"}
+    assert head["blog"]["revision"] == 2
 
 
 @each_transport

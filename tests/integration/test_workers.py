@@ -30,7 +30,7 @@ from liveblog.live.door import Door
 from liveblog.live.drain import drain
 from liveblog.live.hub import Hub
 from liveblog.settings import Settings
-from liveblog.store import writes
+from liveblog.store import calls
 from liveblog.store.broker import Broker
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower, Line
@@ -270,7 +270,7 @@ class Ignoring:
 @pytest.fixture
 async def silent(site: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Publishing]:
     """Yield a `Publishing` on the store of `site` whose pub/sub messages reach no server."""
-    monkeypatch.setattr(writes, "channel", lambda slug: f"lost:{slug}")
+    monkeypatch.setattr(calls, "channel", lambda slug: f"lost:{slug}")
     async with connect(site.store_url) as client:
         yield Publishing(Broker(client), lambda: 0)
 

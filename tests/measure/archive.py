@@ -29,8 +29,8 @@ from liveblog.blog.model import Blog, BlogStatus, Entry, new_id
 from liveblog.commands.load import percentile
 from liveblog.html.markdown import to_html
 from liveblog.store.broker import Broker
+from liveblog.store.calls import CallKey, blog_write, entry_write
 from liveblog.store.connect import connect
-from liveblog.store.writes import CallKey, blog_write, entry_write
 
 BLOGS: Final = int(os.environ.get("ARCHIVE_BLOGS", "20000"))
 FEW: Final = 10

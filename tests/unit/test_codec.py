@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec import json as msgspec_json
 
 from liveblog.blog.model import COUNT_MAX, Blog, DamagedEntry, Entry, Link, Position
-from liveblog.store import codec, writes
+from liveblog.store import calls, codec
+from liveblog.store.calls import CallKey, blog_write, entry_write, unnumbered
 from liveblog.store.codec import Damage, StoredBlog, StoredEntry, decode_message, decode_record
-from liveblog.store.writes import CallKey, blog_write, entry_write, unnumbered
 
 ENTRY = Entry(
     id="e000000000001", body="Text.", status="published", offset=3, order=2, published_at=7
@@ -207,9 +207,33 @@ def test_blog_write_begins_an_epoch_when_zone_or_language_change(
     assert (write.rotate, write.seen) == (rotates, stored.raw)
 
 
+@pytest.mark.parametrize(("revision", "history"), [(1, ""), (2, "push")])
+def test_blog_write_keeps_the_header_that_a_new_revision_replaces(
+    revision: int, history: str
+) -> None:
+    at = Position("k1", 1, "0123abcd")
+    blog = msgspec.structs.replace(BLOG, revision=revision)
+    write = blog_write("header", StoredBlog(BLOG, at, encoded(BLOG)), blog, CALL)
+    assert (write.history, write.revision) == (history, revision)
+    fields = [b"k1", b"7", b"0123abcd", b"{"]
+    damaged = codec.damaged_blog("council", fields, b"live")
+    assert damaged.blog.revision == 7
+    blog = msgspec.structs.replace(damaged.blog, revision=8)
+    assert blog_write("header", damaged, blog, CALL).history == ""
+
+
+def test_record_repeats_when_its_revision_was_saved() -> None:
+    for saved_at in (None, 7):
+        entry = msgspec.structs.replace(ENTRY, saved_at=saved_at)
+        blog = msgspec.structs.replace(BLOG, saved_at=saved_at)
+        for record in (codec.entry_record(entry), codec.blog_record(blog)):
+            assert record.get("saved_at") == saved_at
+            assert ("saved_at" in record) == (saved_at is not None)
+
+
 def test_arguments_of_a_write_are_names_and_values_in_turn() -> None:
     arguments = entry_write(None, ENTRY, CALL).arguments("council")
     pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
     assert (pairs["request"], pairs["seen"], pairs["order"]) == ("f" * 40, "", 2)
-    assert (pairs["channel"], pairs["ttl_s"]) == ("lb:{council}:changes", writes.REMEMBERED_S)
+    assert (pairs["channel"], pairs["ttl_s"]) == ("lb:{council}:changes", calls.REMEMBERED_S)
     assert (pairs["due"], pairs["position"], pairs["fresh"]) == ("", "null", 0)

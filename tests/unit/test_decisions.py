@@ -7,10 +7,10 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
-from liveblog.blog.model import PUBLISHED, Blog, Caller, Entry, EntryStatus, Link
+from liveblog.blog.model import PUBLISHED, Caller, Entry, EntryStatus
 from liveblog.blog.problem import Problem
 from liveblog.editors import decisions
-from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, blog_patch, entry_patch
+from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, entry_patch
 from liveblog.html.markdown import to_html
 
 NOW = 1_800_000_000_000
@@ -265,7 +265,7 @@ def test_revision_grows_when_more_than_marks_change() -> None:
 def test_edit_keeps_what_the_caller_does_not_mention() -> None:
     was = entry(headline="H", note="N", byline=["Dana"])
     after = edited(was, headline=None)
-    assert after == replace(was, headline=None, revision=2)
+    assert after == replace(was, headline=None, revision=2, saved_by=EDITOR.name)
 
 
 # -- who may
@@ -357,33 +357,41 @@ def test_published_entry_has_no_time_left() -> None:
     assert (due.status, due.publish_at) == ("published", None)
 
 
-# -- blogs
+# -- revisions
 
 
-def test_blog_needs_slug_and_title() -> None:
-    problem = refused(lambda: decisions.check_may_create_blog(EDITOR, blog_patch({"dek": "D."})))
-    assert [pointer for pointer, _ in problem.errors] == ["/slug", "/title"]
+def test_revision_has_the_name_of_its_editor_and_a_mark_alone_leaves_it() -> None:
+    was = entry(saved_by="kim", saved_at=7)
+    saved = edited(was, body="New.")
+    assert (saved.revision, saved.saved_by, saved.saved_at) == (2, EDITOR.name, None)
+    marked = edited(was, pinned=True)
+    assert (marked.revision, marked.saved_by, marked.saved_at) == (1, "kim", 7)
+    assert new().saved_by == EDITOR.name
 
 
-@pytest.mark.parametrize("caller", [CONTRIBUTOR, EDITOR._replace(blogs=("council",))])
-def test_blog_is_not_created_by_a_contributor_or_a_bound_caller(caller: Caller) -> None:
-    patch = blog_patch({"slug": "council", "title": "Council"})
-    decisions.check_may_create_blog(EDITOR, patch)
-    assert refused(lambda: decisions.check_may_create_blog(caller, patch)).status == 403
+def test_restored_words_leave_status_time_key_and_pin_as_they_are() -> None:
+    now = entry(headline="B", body="B.", key=True, pinned=True, publish_at=None, note="Oops")
+    earlier = entry("draft", headline="A", body=None, byline=["Ann"], note=None, key_title="K")
+    patch = decisions.words_of(now, earlier)
+    assert patch == {
+        "headline": "A",
+        "body": None,
+        "byline": ["Ann"],
+        "dateline": None,
+        "note_kind": None,
+        "note": None,
+    }
 
 
-def test_blog_edit_is_refused_for_a_contributor_and_for_another_slug() -> None:
-    patch = blog_patch({"slug": "council", "title": "New"})
-    decisions.check_may_edit_blog(EDITOR, "council", patch)
-    assert (
-        refused(lambda: decisions.check_may_edit_blog(CONTRIBUTOR, "council", patch)).status == 403
-    )
-    assert refused(lambda: decisions.check_may_edit_blog(EDITOR, "vote", patch)).status == 422
+@pytest.mark.parametrize("was", [True, False])
+def test_restored_words_leave_the_note_of_a_retraction(was: bool) -> None:
+    now = entry("retracted" if was else "published", note="Wrong", note_kind="retraction")
+    earlier = entry("published" if was else "retracted", note="Old", note_kind="correction")
+    assert not decisions.words_of(now, earlier).keys() & {"note", "note_kind"}
 
 
-def test_blog_merges_links_and_instants_and_keeps_the_rest() -> None:
-    blog = Blog(slug="council", title="Council", dek="D.", successor=Link("Next", "/next"))
-    link = {"text": "All", "url": "https://news.example/all"}
-    fields = {"full_coverage": link, "successor": None, "starts_at": LATER}
-    merged = decisions.merge_blog(blog, blog_patch(fields))
-    assert merged == replace(blog, full_coverage=Link(**link), successor=None, starts_at=LATER_MS)
+def test_only_earlier_revisions_can_be_restored_or_erased() -> None:
+    now = entry(revision=3)
+    decisions.check_is_earlier(now, 2)
+    assert refused(lambda: decisions.check_is_earlier(now, 3)).status == 409
+    assert refused(lambda: decisions.check_is_earlier(now, 4)).status == 404

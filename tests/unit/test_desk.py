@@ -24,6 +24,7 @@ from liveblog.editors.results import (
     DeleteResult,
     EntryPage,
     EntryResult,
+    HeaderConflict,
     RevisionConflict,
 )
 from liveblog.html.pages import Pages
@@ -119,6 +120,7 @@ class RecordingPublishing:
     """Records every write, and answers with one blog, one entry and one draft, or a problem."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    seen: list[int | None] = field(default_factory=list)  # the revisions that header edits replace
     problem: Exception | None = None
     read_problem: Exception | None = None  # raised by reads
     blog_is: Blog = BLOG
@@ -158,9 +160,22 @@ class RecordingPublishing:
         self._record("create_blog", fields, key)
         return BlogResult(self.blog_is, AT)
 
-    async def edit_blog(self, caller: Caller, slug: str, fields: Any, key: Any) -> BlogResult:
+    async def edit_blog(
+        self, caller: Caller, slug: str, fields: Any, key: Any, seen: Any
+    ) -> BlogResult:
+        self.seen.append(seen)
         self._record("edit_blog", fields, key)
         return BlogResult(self.blog_is, AT)
+
+    @property
+    def headers(self) -> "RecordingPublishing":
+        return self
+
+    async def restore(self, caller: Caller, slug: str, revision: int, key: Any, seen: Any) -> None:
+        self._record("restore", revision)
+
+    async def erase(self, caller: Caller, slug: str, revision: int | None, key: Any) -> None:
+        self._record("erase", revision)
 
     async def create_entry(
         self, caller: Caller, slug: str, fields: Any, key: Any, pressed_at: Any
@@ -325,6 +340,9 @@ UNSAFE = (
     f"/desk/blogs/moon/entries/{ID}",
     f"/desk/blogs/moon/entries/{ID}/delete",
     f"/desk/blogs/moon/entries/{ID}/restore",
+    "/desk/blogs/moon/header/revisions/1/restore",
+    "/desk/blogs/moon/header/revisions/1/erase",
+    "/desk/blogs/moon/header/revisions/erase",
 )
 
 
@@ -628,6 +646,49 @@ def test_a_header_form_sends_only_altered_boxes_also_when_sent_again(
     again = browser.post(path, sent(page, "header") | boxes).text
     browser.post(path, sent(again, "header"))
     assert [call[1] for call in browser.publishing.calls] == [fields, fields]
+
+
+@pytest.mark.parametrize(
+    ("path", "boxes", "seen"),
+    [
+        ("header", {"dek": "Three"}, 4),
+        ("header", {"status": "ended", "dek": "Three"}, 4),
+        ("header", {"status": "ended"}, None),
+        ("header", {"successor_text": "Venus"}, None),
+        ("end", {"successor_text": "Venus"}, None),
+        ("reopen", {}, None),
+    ],
+)
+def test_a_header_form_names_its_revision_unless_only_a_state_changes(
+    browser: Browser, path: str, boxes: dict[str, str], seen: int | None
+) -> None:
+    browser.publishing.blog_is = replace(FULL, revision=4)
+    page = browser.get("/desk/blogs/moon").text
+    browser.publishing.blog_is = replace(FULL, revision=5)
+    form = {} if path == "reopen" else sent(page, path)
+    browser.post(f"/desk/blogs/moon/{path}", form | boxes)
+    assert browser.publishing.seen == [seen]
+
+
+def test_a_header_conflict_shows_both_versions_and_can_be_saved(browser: Browser) -> None:
+    browser.publishing.blog_is = FULL
+    page = browser.get("/desk/blogs/moon").text
+    theirs = replace(FULL, title="Theirs", dek="Theirs too", revision=2)
+    browser.publishing.problem = HeaderConflict(BlogResult(theirs, AT))
+    browser.publishing.blog_is = theirs
+    form = sent(page, "header") | {"title": "<Mine>"}
+    answer = browser.post("/desk/blogs/moon/header", form)
+    assert answer.status_code == 412
+    assert value_of(answer.text, "title") == "<Mine>"
+    assert value_of(answer.text, "dek") == "Theirs too"
+    assert re.search(r'<textarea id="theirs-title"[^>]* readonly>\nTheirs</textarea>', answer.text)
+    assert 'id="theirs-dek"' not in answer.text
+    assert "Both versions are shown." in answer.text
+    assert re.search(r'<details[^>]*id="header-panel" open>', answer.text)
+    browser.publishing.problem = None
+    browser.post("/desk/blogs/moon/header", sent(answer.text, "header"))
+    assert browser.publishing.calls[-1][1] == {"title": "<Mine>"}
+    assert browser.publishing.seen == [1, 2]
 
 
 def test_a_header_is_not_saved_when_no_box_was_altered(browser: Browser) -> None:

@@ -17,6 +17,7 @@ from liveblog.editors.results import BlogResult, EntryResult, Results
 from liveblog.store.blogs import Blogs
 from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
+from liveblog.store.revisions import KeptRevisions
 from liveblog.store.writes import Outcome
 
 SLUG = "council"
@@ -156,7 +157,7 @@ def replay(revision: int = 1, position: Position | None = AT) -> Outcome[Entry]:
 def results(*entries: Entry, revisions: Sequence[Entry] = ()) -> Results:
     held = HeldEntries(*entries)
     held.revisions = list(revisions)
-    return Results(cast(Blogs, HeldBlogs()), cast(Entries, held))
+    return Results(cast(Blogs, HeldBlogs()), cast(Entries, held), cast(KeptRevisions, None))
 
 
 async def test_result_of_a_first_call_is_the_record_that_was_stored() -> None:
@@ -188,11 +189,12 @@ async def test_result_of_a_repeated_delete_says_whether_it_is_a_takedown_by_now(
     assert (never_published.offset, never_published.position) == (None, None)
 
 
-async def test_result_of_a_repeated_edit_of_a_blog_is_the_blog_as_it_is_now() -> None:
-    outcome: Outcome[Blog] = Outcome(status=200, id="#blog", revision=0, position=AT)
+@pytest.mark.parametrize("revision", [0, 1])
+async def test_result_of_a_repeated_edit_of_a_blog_is_the_same_revision_now(revision: int) -> None:
+    outcome: Outcome[Blog] = Outcome(status=200, id="#blog", revision=revision, position=AT)
     blogs = HeldBlogs()
     assert blogs.held
-    found = Results(cast(Blogs, blogs), cast(Entries, HeldEntries()))
+    found = Results(cast(Blogs, blogs), cast(Entries, HeldEntries()), cast(KeptRevisions, None))
     assert await found.blog(SLUG, outcome) == BlogResult(blogs.held.blog, AT, 200, replayed=True)
     blogs.held = None
     with pytest.raises(Damaged):

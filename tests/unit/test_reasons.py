@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from liveblog.blog.problem import PROBLEMS, Problem, StoreRefuses
-from liveblog.editors import decisions, forms
+from liveblog.editors import decisions, forms, header_decisions
 from liveblog.editors.problems import Problems
 
 NEW_YORK = "America/New_York"
@@ -14,7 +14,7 @@ NEW_YORK = "America/New_York"
 def refused_blog(**fields: Any) -> Problem:
     """Return the problem of a header with these fields."""
     with pytest.raises(Problem) as raised:
-        decisions.blog_patch(fields)
+        header_decisions.blog_patch(fields)
     return raised.value
 
 
