@@ -21,7 +21,7 @@ MISSED_MAX: Final = 200  # a reader that missed more entries than this starts ov
 TRIM_EVERY: Final = 100  # changes between two calls of `_trim`, which visits all entries
 
 # The memory of an entry without its long texts, but with its places in the indexes: an estimate.
-ENTRY_BYTES: Final = 450
+ENTRY_BYTES: Final = 540
 CHECK_BYTES: Final = 8
 
 Record = Blog | Entry
