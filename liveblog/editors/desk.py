@@ -45,6 +45,8 @@ NOTICES: Final = {
     "deleted": "Deleted.",
     "taken-down": "Taken down. Every revision was erased.",
     "restored": "Restored.",
+    "moved": "Moved.",
+    "unretracted": "The retraction is undone.",
     "created": "Blog created.",
     "header": "Header saved.",
     "unaltered": "No changes.",
@@ -63,7 +65,7 @@ REBUILT: Final = {
     "order": f"order: {_FROM_ENTRIES}",
     "marked": f"marked: {_FROM_ENTRIES}",
     "due": "due: it was built again from the scheduled entries.",
-    "bin": "bin: deleted drafts can still be restored by their ids.",
+    "bin": "bin: deleted entries return to the bin within a day.",
     "rebuilt": "rebuilt: the list of repairs before this one is lost.",
 }
 
@@ -106,6 +108,7 @@ def routes(
         post(entry, entries.edit),
         post(f"{entry}/delete", entries.delete),
         post(f"{entry}/restore", entries.restore),
+        post(f"{entry}/retract", entries.retract),
     ]
 
 
@@ -170,6 +173,7 @@ class _Blogs:
         before = request.query_params.get("before")
         page = await self._publishing.shown(caller, slug, before, ENTRIES)
         unpublished = await self._publishing.unpublished(caller, slug)
+        pins = await self._publishing.pins.all(caller, slug)
         lost = isinstance(at.blog, DamagedBlog)  # the title is then the slug
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
         if lost:  # the form sends the status in any case: it may be lost, too
@@ -184,6 +188,7 @@ class _Blogs:
             before=before,
             older=page.before,
             held=_in_order(unpublished),
+            pins=pins,
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             lost_header=lost,
             rebuilt=[REBUILT[name] for name in at.rebuilt],
@@ -283,6 +288,25 @@ class _Entries:
         await self._publishing.restore_entry(caller, slug, id, key_of(boxes))
         return _done(f"/desk/blogs/{slug}", "restored", fragment=id)
 
+    async def retract(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        boxes = await read_form(request)
+        undo, note = boxes.get("undo") == "1", boxes.get("note")
+        try:
+            await self._publishing.retract_entry(
+                caller, slug, id, note, undo=undo, key=key_of(boxes)
+            )
+        except Problem as problem:
+            _raise_unless_shown(problem)
+            at = await self._publishing.entry(caller, slug, id)
+            blog = await self._blog(request, caller)
+            form = FormView(forms.entry_values(at.entry, blog.timezone))
+            retraction = forms.rejected(boxes, problem)
+            return self._page(
+                caller, blog, at.entry, form, status=problem.status, retraction=retraction
+            )
+        return _done(f"/desk/blogs/{slug}", "unretracted" if undo else "retracted", fragment=id)
+
     async def _blog(self, request: Request, caller: Caller) -> Blog:
         slug = request.path_params["slug"]
         return (await self._publishing.blog(caller, slug, or_damaged=True)).blog
@@ -316,14 +340,21 @@ class _Entries:
         form: FormView,
         theirs: Mapping[str, str] | None = None,
         status: int = 200,
+        retraction: FormView | None = None,
     ) -> Response:
         """Answer with an entry's page.
 
         `entry` is None for a deleted entry. After a conflict, `theirs` maps the name of each box
-        that differs to the text that another editor saved.
+        that differs to the text that another editor saved. `retraction` is that form, rejected.
         """
         html = self._pages.desk(
-            "entry", editor=caller, blog=blog, entry=entry, form=form, theirs=theirs or {}
+            "entry",
+            editor=caller,
+            blog=blog,
+            entry=entry,
+            form=form,
+            theirs=theirs or {},
+            retraction=retraction or FormView(),
         )
         return page_response(html, status)
 

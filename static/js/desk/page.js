@@ -275,7 +275,7 @@ async function load() {
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
-  morph(one('#held'), one('#held', page));
+  for (const part of ['#held', '#pins']) morph(one(part), one(part, page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
   if (one('#status').dataset.state === 'live') return;
