@@ -280,7 +280,8 @@ def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
     if deleted.takedown:
         raise gone("The entry was taken down; nothing of it is kept.")
     if not earlier:
-        raise gone("The entry was deleted more than 30 days ago; its text is no longer kept.")
+        reason = "it was deleted more than 30 days ago, or damaged before the deletion"
+        raise gone(f"The entry's text is no longer kept: {reason}.")
     if earlier.revision != deleted.revision:
         raise gone("The entry's newest text was damaged before the deletion, and is not kept.")
     if earlier.status != "scheduled":
