@@ -21,6 +21,7 @@ import {
   valuesOf,
   fillBox,
 } from './boxes.js';
+import { watchPins } from './pins.js';
 import { askStore, call, showStore, STORE_MS } from './send.js';
 import { keep, kept } from './unsent.js';
 import { Feed } from '../feed.js';
@@ -307,6 +308,7 @@ function start() {
   compose(one('#compose'));
   document.addEventListener('stale', reload);
   document.addEventListener('submit', act);
+  watchPins();
   document.addEventListener('click', (event) => {
     const link = /** @type {Element} */ (event.target).closest('[data-do=edit]');
     const isPlain = !(event.metaKey || event.ctrlKey || event.shiftKey);
