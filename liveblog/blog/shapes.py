@@ -32,6 +32,7 @@ _ENTRY_COPIED: Final = (
     "key",
     "key_title",
     "pinned",
+    "pin_order",
     "status",
     "revision",
     "offset",

@@ -35,6 +35,8 @@ NOTICES: Final = {
     "deleted": "Deleted.",
     "taken-down": "Taken down. Every revision was erased.",
     "restored": "Restored.",
+    "moved": "Moved.",
+    "unretracted": "The retraction is undone.",
     "created": "Blog created.",
     "header": "Header saved.",
     "unaltered": "No changes.",

@@ -16,11 +16,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from liveblog.blog.instant import format_time
 from liveblog.blog.model import Blog, Caller, Entry
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
 from liveblog.blog.shapes import Shape, blog_json, entry_json, revision_json, saved_json
 from liveblog.editors import cors, requests
 from liveblog.editors.auth import caller_of, site_url
+from liveblog.editors.bin import Binned
 from liveblog.editors.bodies import Bodies, count_in
 from liveblog.editors.decisions import Revisions
 from liveblog.editors.history import REVISIONS_AT_ONCE, RevisionPage
@@ -276,6 +278,23 @@ async def _delete_entry(call: Call) -> Response:
     return _json(_deleted_json(done), replayed=done.replayed)
 
 
+async def _bin(call: Call) -> Response:
+    query = call.request.query_params
+    page = await call.publishing.bin.page(
+        call.caller,
+        call.slug,
+        before=query.get("before") or None,
+        limit=requests.limit(query, LIST_DEFAULT, LIST_MAX),
+    )
+    shown = [_binned_json(call, it) for it in page.entries]
+    return _json({"entries": shown, "next": page.before, "damaged": page.damaged})
+
+
+def _binned_json(call: Call, it: Binned) -> Shape:
+    times = {"deleted_at": format_time(it.deleted_at), "erased_at": format_time(it.erased_at)}
+    return {**_entry_json(call, it.result), **times}
+
+
 async def _restore_entry(call: Call) -> Response:
     key = call.key
     return _entry(call, await call.publishing.restore_entry(call.caller, call.slug, call.id, key))
@@ -337,6 +356,7 @@ _TABLE: Final[dict[str, dict[str, Handler]]] = {
     "/api/blogs/{slug}/revisions": {"GET": _headers, "DELETE": _erase_headers},
     "/api/blogs/{slug}/revisions/{n}": {"GET": _header, "DELETE": _erase_header},
     "/api/blogs/{slug}/revisions/{n}/restore": {"POST": _restore_header},
+    "/api/blogs/{slug}/bin": {"GET": _bin},
     "/api/blogs/{slug}/entries": {"GET": _entries, "POST": _create_entry},
     "/api/blogs/{slug}/entries/{id}": {
         "GET": _get_entry,

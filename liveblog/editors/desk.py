@@ -49,7 +49,7 @@ REBUILT: Final = {
     "order": f"order: {_FROM_ENTRIES}",
     "marked": f"marked: {_FROM_ENTRIES}",
     "due": "due: it was built again from the scheduled entries.",
-    "bin": "bin: deleted drafts can still be restored by their ids.",
+    "bin": "bin: deleted entries return to the bin within a day.",
     "rebuilt": "rebuilt: the list of repairs before this one is lost.",
 }
 
@@ -98,6 +98,7 @@ def routes(
         post(entry, entries.edit),
         post(f"{entry}/delete", entries.delete),
         post(f"{entry}/restore", entries.restore),
+        post(f"{entry}/retract", entries.retract),
     ]
 
 
@@ -183,6 +184,7 @@ class _Blogs:
         before = request.query_params.get("before")
         page = await self._publishing.shown(caller, slug, before, ENTRIES)
         unpublished = await self._publishing.unpublished(caller, slug)
+        pins = await self._publishing.pins.all(caller, slug)
         lost = isinstance(at.blog, DamagedBlog)  # the title is then the slug
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
         if lost:  # the form sends the status in any case: it may be lost, too
@@ -199,6 +201,7 @@ class _Blogs:
             before=before,
             older=page.before,
             held=_in_order(unpublished),
+            pins=pins,
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             lost_header=lost,
             rebuilt=[REBUILT[name] for name in at.rebuilt],
@@ -333,6 +336,24 @@ class _Entries:
         done = Done("restored", f"/desk/blogs/{slug}", fragment=id)
         return self._answers.entry(request, restored, blog, done)
 
+    async def retract(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        boxes, blog = await read_form(request), await self._blog(request, caller)
+        undo, note = boxes.get("undo") == "1", boxes.get("note")
+        try:
+            saved = await self._publishing.retract_entry(
+                caller, slug, id, note, undo=undo, key=key_of(boxes)
+            )
+        except Problem as problem:
+            retraction = refused(request, boxes, problem, blog.timezone)
+            at = await self._publishing.entry(caller, slug, id)
+            form = FormView(forms.entry_values(at.entry, blog.timezone))
+            return self._page(
+                caller, blog, at.entry, form, status=problem.status, retraction=retraction
+            )
+        done = Done("unretracted" if undo else "retracted", f"/desk/blogs/{slug}", fragment=id)
+        return self._answers.entry(request, saved, blog, done)
+
     async def _blog(self, request: Request, caller: Caller) -> Blog:
         slug = request.path_params["slug"]
         return (await self._publishing.blog(caller, slug, or_damaged=True)).blog
@@ -379,14 +400,21 @@ class _Entries:
         form: FormView,
         theirs: Mapping[str, str] | None = None,
         status: int = 200,
+        retraction: FormView | None = None,
     ) -> Response:
         """Answer with an entry's page.
 
         `entry` is None for a deleted entry. After a conflict, `theirs` maps the name of each box
-        that differs to the text that another editor saved.
+        that differs to the text that another editor saved. `retraction` is that form, rejected.
         """
         html = self._pages.desk(
-            "entry", editor=caller, blog=blog, entry=entry, form=form, theirs=theirs or {}
+            "entry",
+            editor=caller,
+            blog=blog,
+            entry=entry,
+            form=form,
+            theirs=theirs or {},
+            retraction=retraction or FormView(),
         )
         return page_response(html, status)
 

@@ -46,7 +46,7 @@ UNAFFECTED: Final = "Readers are not affected."
 SIGN_IN: Final = "/desk/sign-in"
 ACCOUNT_FORM: Final = "/desk/password"
 _DESK_PATH: Final = re.compile(
-    r"/desk(/account|/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12}|/header/revisions)?)?"
+    r"/desk(/account|/blogs/[a-z0-9-]+(/bin|/entries/e[0-9a-z]{12}|/header/revisions)?)?"
 )
 
 

@@ -21,6 +21,7 @@ import {
   valuesOf,
   fillBox,
 } from './boxes.js';
+import { watchPins } from './pins.js';
 import { askStore, call, showStore, STORE_MS } from './send.js';
 import { keep, kept } from './unsent.js';
 import { Feed } from '../feed.js';
@@ -275,7 +276,7 @@ async function load() {
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
-  morph(one('#held'), one('#held', page));
+  for (const part of ['#held', '#pins']) morph(one(part), one(part, page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
   if (one('#status').dataset.state === 'live') return;
@@ -307,6 +308,7 @@ function start() {
   compose(one('#compose'));
   document.addEventListener('stale', reload);
   document.addEventListener('submit', act);
+  watchPins();
   document.addEventListener('click', (event) => {
     const link = /** @type {Element} */ (event.target).closest('[data-do=edit]');
     const isPlain = !(event.metaKey || event.ctrlKey || event.shiftKey);

@@ -1,0 +1,49 @@
+"""Decisions about a retraction and its undo: they alter status and note, and nothing else.
+
+Rules: pure, no I/O, no clock.
+"""
+
+import msgspec
+
+from liveblog.blog.model import PUBLISHED, Caller, Entry
+from liveblog.blog.problem import conflict
+from liveblog.editors.decisions import EntryPatch
+
+
+def fields(note: str | None) -> dict[str, object]:
+    """Return the fields that a retraction sets, as a caller would send them."""
+    return {"status": "retracted", "note_kind": "retraction", "note": note}
+
+
+def retracted(caller: Caller, entry: Entry, patch: EntryPatch) -> Entry:
+    """Return the entry with a patch that is made from `fields`, and else as it is.
+
+    Raises 409 for an entry that is not published.
+    """
+    if entry.status not in PUBLISHED:
+        raise conflict(f"An entry that is {entry.status} cannot become retracted.")
+    return _saved(caller, msgspec.structs.replace(entry, **patch))
+
+
+def undone(caller: Caller, entry: Entry, was: Entry | None) -> Entry:
+    """Return a retracted entry as published again, with the note of the revision `was`.
+
+    `was` is the newest revision before the retraction, None when it is not kept. Raises 409 when
+    the entry is not retracted.
+    """
+    if entry.status != "retracted":
+        raise conflict("The entry is not retracted.")
+    undone = msgspec.structs.replace(
+        entry,
+        status="published",
+        note_kind=was.note_kind if was else None,
+        note=was.note if was else None,
+    )
+    return _saved(caller, undone)
+
+
+def _saved(caller: Caller, entry: Entry) -> Entry:
+    """Return the entry as a new revision of the caller's."""
+    return msgspec.structs.replace(
+        entry, revision=entry.revision + 1, saved_by=caller.name, saved_at=None
+    )
