@@ -143,6 +143,7 @@ async def test_page_lists_headers_and_restores_one(browser: Browser) -> None:
     assert "<Title 2>" not in page
     assert PAGE in await browser.get(DESK)
     form = sent(page, "restore-1")
+    assert (form["editor"], form["revision"]) == ("user:dana", "2")
     assert not sent(page, "restore-2")
     done = await browser.post(f"{PAGE}/1/restore", form)
     assert done.headers["location"] == f"{PAGE}?done=restored"

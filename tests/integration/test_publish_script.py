@@ -22,7 +22,14 @@ from liveblog.editors.publishing import Publishing
 from liveblog.editors.results import DeleteResult, EntryResult, RevisionConflict
 from liveblog.store import source
 from liveblog.store.broker import Broker
-from liveblog.store.calls import REMEMBERED_S, RETRIED_S, CallKey, Write, entry_write
+from liveblog.store.calls import (
+    REMEMBERED_S,
+    RETRIED_S,
+    CallKey,
+    Write,
+    entry_write,
+    erasing_write,
+)
 from liveblog.store.codec import blog_record, channel, decode_message, entry_record, key
 from liveblog.store.condition import Condition
 from liveblog.store.connect import connect
@@ -205,7 +212,17 @@ async def _header(room: Room) -> Write[Any]:
         record=record,
         call=CallKey("k", "f" * 40),
         rotate=True,
+        history="push",
     )
+
+
+async def _erasing(room: Room) -> Write[Any]:
+    await room.publishing.edit_blog(SYSTEM, SLUG, {"title": "Other"})
+    stand = await room.broker.blogs.read(SLUG)
+    kept = await room.broker.revisions.header(SLUG, 1)
+    assert stand
+    assert kept
+    return erasing_write(stand, kept.raw, 1, CallKey("k", "f" * 40))
 
 
 ALWAYS = ("-hset", "-set", "-eval", "-@scripting", "-@write")
@@ -232,7 +249,8 @@ async def guest(room: Room) -> AsyncIterator[Callable[..., Awaitable[Broker]]]:
     ("prepare", "rules"),
     [
         (_numbered, (*ANNOUNCED, "-hdel", "-zrem")),
-        (_header, ANNOUNCED),
+        (_header, (*ANNOUNCED, "-lpush", "-ltrim")),
+        (_erasing, (*ALWAYS[1:], "-lrem")),
         (_kept, (*ALWAYS, "-zadd", "-lpush", "-ltrim")),
     ],
 )

@@ -1,5 +1,7 @@
 """Two editors' headers, box by box, without a store."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from liveblog.blog.model import Blog, Link, Position
@@ -43,3 +45,27 @@ def test_nothing_is_in_conflict_when_both_wrote_the_same() -> None:
 def test_form_is_based_on_the_stored_revision_after_a_conflict() -> None:
     form = conflict({"title": "Mine"}, replace(BLOG, title="Theirs", revision=5))
     assert forms.revision_of(form.values) == 5
+
+
+TEXTS = st.fixed_dictionaries(
+    {name: st.sampled_from("ABC") for name in ("title", "dek", "summary")}
+)
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_no_text_of_either_editor_is_lost_whatever_both_altered(
+    base: Boxes, mine: Boxes, theirs: Boxes
+) -> None:
+    boxes = forms.header_values(replace(BLOG, **base)) | mine
+    stored = replace(BLOG, **theirs, revision=2)
+    form = header_conflict(boxes, HeaderConflict(BlogResult(stored, AT)))
+    for name, text in theirs.items():
+        is_mine, is_theirs = mine[name] != base[name], text != base[name]
+        assert form.values[name] == (mine[name] if is_mine else text)
+        assert form.theirs.get(name) == (
+            text if is_mine and is_theirs and text != mine[name] else None
+        )
+    saved = forms.header_fields(form.values, "UTC")
+    assert saved == {
+        name: text for name, text in mine.items() if base[name] != text != theirs[name]
+    }
