@@ -164,7 +164,7 @@ def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
     imported = set(
         re.findall(r"^(?:import|\}).* from '\.\./\.\./static/(js/.*)'", tests, re.MULTILINE)
     )
-    assert {"js/socket.js", "js/timeline.js", "js/desk/form.js"} <= imported
+    assert {"js/socket.js", "js/timeline.js", "js/desk/queue.js"} <= imported
     for name in imported:
         names = re.findall(r"^export (?:async )?\w+ (\w+)", files[name].decode(), re.MULTILINE)
         exports = "{" + ",".join(names) + "}"
