@@ -5,11 +5,14 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from kit.servers import Editor, Server
 from kit.waiting import until
 from kit.windows import PASSWORD, add_editor, open_desk, window
 from playwright.async_api import Browser, BrowserContext, Error, Page, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BODY = "#compose [name=body]"
 HEADLINE = "#compose [name=headline]"
@@ -148,17 +151,17 @@ async def test_entries_are_sent_once_in_order_when_the_network_is_back(
     editor: Editor, slug: str, page: Page
 ) -> None:
     await page.context.set_offline(True)
-    for text in ("One", "Two", "Three"):
+    for text in ("First", "Second", "Third"):
         await page.fill(BODY, text)
         await page.press(BODY, "Control+Enter")
         await expect(page.locator(BODY)).to_have_value("")
     await expect(page.locator(CARDS)).to_have_count(3)
     await expect(page.locator(CARDS).first).to_contain_text("Waiting for the network")
-    await page.locator(CARDS, has_text="Two").locator("[data-card=back]").click()
-    await expect(page.locator(BODY)).to_have_value("Two")
+    await page.locator(CARDS, has_text="Second").locator("[data-card=back]").click()
+    await expect(page.locator(BODY)).to_have_value("Second")
     await page.context.set_offline(False)
     await expect(page.locator("#queue")).to_be_hidden()
-    assert await texts(editor, slug) == ["One", "Three"]
+    assert await texts(editor, slug) == ["First", "Third"]
 
 
 async def test_a_refused_entry_steps_aside_and_the_next_is_published(
@@ -260,7 +263,9 @@ async def test_a_failure_of_the_script_is_shown_and_the_text_stays(
     async with window(browser, expected="no luck") as page:
         await open_desk(page, server, slug)
         await page.fill(BODY, "Still here.")
-        await page.evaluate("URL = function () { throw new Error('no luck'); }")
+        await page.evaluate(
+            "void (String.prototype.padStart = () => { throw new Error('no luck'); })"
+        )
         await page.press(BODY, "Control+Enter")
         await expect(page.locator("#notice")).to_contain_text("no luck")
         await expect(page.locator(BODY)).to_have_value("Still here.")

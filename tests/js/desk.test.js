@@ -30,14 +30,33 @@ const SPARE = { tab: 'spare', key: 'other' };
 const text = (fields = {}) => {
   const { form = 'new', tab = 'one' } = fields;
   const values = { body: 'Words' };
-  return { id: textId(SCOPE, form, tab), form, tab, values, base: null, key: 'k', typed_at: 10, ...fields };
+  return {
+    id: textId(SCOPE, form, tab),
+    form,
+    tab,
+    values,
+    base: null,
+    key: 'k',
+    typed_at: 10,
+    ...fields,
+  };
 };
 
 /** @param {Partial<Sent>} [fields] @returns {Sent} */
 const sent = (fields = {}) => {
   const { pressed_at = 20, key = 'k' } = fields;
   const id = sentId(SCOPE, pressed_at, key);
-  return { ...text(), path: '/entries', tries: 0, held: '', why: '', pressed_at, key, ...fields, id };
+  return {
+    ...text(),
+    path: '/entries',
+    tries: 0,
+    held: '',
+    why: '',
+    pressed_at,
+    key,
+    ...fields,
+    id,
+  };
 };
 
 /** @param {number} status @param {any} [content] @returns {Answer} */
@@ -54,7 +73,8 @@ const settled = () => new Promise((done) => setImmediate(done));
 // -- answers
 
 test('an answer that leaves open what is stored is none', () => {
-  for (const status of [0, 408, 429, 500, 502, 503, 504]) assert.equal(kindOf(status, {}), 'unanswered');
+  for (const status of [0, 408, 429, 500, 502, 503, 504])
+    assert.equal(kindOf(status, {}), 'unanswered');
   assert.equal(kindOf(200, null), 'unanswered', 'a page of a proxy, or a cut answer');
   assert.equal(kindOf(201, {}), 'done');
 });
@@ -62,12 +82,13 @@ test('an answer that leaves open what is stored is none', () => {
 test('an ended session and that of another editor differ from a refusal', () => {
   assert.equal(kindOf(401, {}), 'signed-out');
   assert.equal(kindOf(409, { type: '/problems/other-editor' }), 'other-editor');
-  for (const status of [403, 404, 409, 410, 412, 413, 422]) assert.equal(kindOf(status, {}), 'refused');
+  for (const status of [403, 404, 409, 410, 412, 413, 422])
+    assert.equal(kindOf(status, {}), 'refused');
 });
 
 // -- texts
 
-test('boxes of one name are the same text when their names are, however many boxes are empty', () => {
+test('boxes of one name are the same whatever number of them is empty', () => {
   assert.ok(isSame({ byline: ['Ann', ''] }, { byline: ['Ann'], body: 'x' }));
   assert.ok(isSame({ byline: '' }, {}));
   assert.ok(isSame({ body: 'a\r\nb' }, { body: 'a\nb' }));
@@ -75,21 +96,37 @@ test('boxes of one name are the same text when their names are, however many box
 });
 
 test('only what an editor altered is put into a form that was loaded later', () => {
-  const values = { headline: 'H', pinned: 'true', pinned_was: 'true', key: 'true', key_was: 'false' };
+  const values = {
+    headline: 'H',
+    pinned: 'true',
+    pinned_was: 'true',
+    key: 'true',
+    key_was: 'false',
+  };
   assert.deepEqual(alteredOf(values, { headline: 'H' }), { key: 'true', key_was: 'false' });
   assert.deepEqual(alteredOf({ body: 'b' }), { body: 'b' });
 });
 
 test('a text is named by its first words', () => {
-  assert.equal(wordsOf({ headline: ' ', body: '\nFirst line\nSecond' }), 'First line');
-  assert.equal(wordsOf({ body: 'x'.repeat(99) }).length, 80);
-  assert.equal(wordsOf({}), '');
+  const values = { headline: 'H', body: '\nFirst line\nSecond' };
+  assert.equal(wordsOf({ values }), 'H');
+  assert.equal(wordsOf({ values, shown: { headline: 'H', body: '' } }), 'First line');
+  assert.equal(wordsOf({ values: { body: 'x'.repeat(99) } }).length, 80);
+  assert.equal(wordsOf({ values: {} }), '');
 });
 
 test('texts of closed tabs are left over, the newest first; those in use are not', () => {
-  const records = [text({ tab: 'one' }), text({ tab: 'two', typed_at: 30 }), text({ tab: 'alive' }), sent()];
+  const records = [
+    text({ tab: 'one' }),
+    text({ tab: 'two', typed_at: 30 }),
+    text({ tab: 'alive' }),
+    sent(),
+  ];
   const offers = leftOver(records, [], (_, tab) => tab === 'alive');
-  assert.deepEqual(offers.map((it) => it.tab), ['two', 'one']);
+  assert.deepEqual(
+    offers.map((it) => it.tab),
+    ['two', 'one'],
+  );
 });
 
 test('a copy of the server is offered unless it was sent, dropped or typed on here', () => {
@@ -113,7 +150,10 @@ test('of two editors’ changes only those of the same box are to choose', () =>
 });
 
 test('a version goes only when each word of it is stored', () => {
-  const mine = text({ values: { headline: 'H', body: 'Mine' }, shown: { headline: 'H', body: 'B' } });
+  const mine = text({
+    values: { headline: 'H', body: 'Mine' },
+    shown: { headline: 'H', body: 'B' },
+  });
   assert.ok(isContained(mine, { headline: 'Other', body: 'Theirs. Mine.' }));
   assert.ok(!isContained(mine, { headline: 'H', body: 'Theirs' }));
 });
@@ -145,7 +185,10 @@ function copier() {
     store: world.store,
     scope: SCOPE,
     now: () => world.now,
-    setTimeout: (run, wait_ms) => (timers.set(timers.size + calls.length * 99, [run, wait_ms]), [...timers.keys()].at(-1)),
+    setTimeout: (run, wait_ms) => (
+      timers.set(timers.size + calls.length * 99, [run, wait_ms]),
+      [...timers.keys()].at(-1)
+    ),
     clearTimeout: (id) => timers.delete(id),
     refused: () => (world.refused += 1),
     ask: async (path, init) => {
@@ -160,7 +203,10 @@ test('an input is stored at once, and copied to the server after a pause', async
   const { world, keeper } = copier();
   keeper.keep(text({ values: { body: 'W' } }));
   keeper.keep(text({ values: { body: 'Wo' } }));
-  assert.deepEqual(ofKind(await world.store.all(), 'text').map((it) => it.values.body), ['Wo']);
+  assert.deepEqual(
+    ofKind(await world.store.all(), 'text').map((it) => it.values.body),
+    ['Wo'],
+  );
   assert.deepEqual(world.calls, []);
   await world.pass(2_000);
   assert.deepEqual(world.calls, ['PUT /new/one']);
@@ -173,7 +219,7 @@ test('times of inputs increase when the clock is set back', () => {
   assert.ok(keeper.keep(text()).typed_at > first.typed_at);
 });
 
-test('a copy is sent again when the server did not answer, and never for a form of its own', async () => {
+test('a copy is sent again when no answer came, and never of forms unknown there', async () => {
   const { world, keeper } = copier();
   world.status = 503;
   keeper.keep(text());
@@ -222,7 +268,10 @@ test('records that cannot be written live as long as the page', async () => {
   assert.equal(fails, 1);
   isFull = false;
   await records.write([text({ typed_at: 11 })]);
-  assert.deepEqual((await records.all()).map((it) => it.typed_at), [11]);
+  assert.deepEqual(
+    (await records.all()).map((it) => it.typed_at),
+    [11],
+  );
   await records.write([], [text().id]);
   assert.deepEqual(await records.all(), []);
 });
@@ -241,13 +290,19 @@ test('a refused entry becomes a text of its own, with its reasons and its key', 
   const problem = { reason: 'The headline is too long.', boxes: { headline: 'At most 300.' } };
   const { puts, deletes, wait_ms } = settle(sent(), answer(422, problem), [], SPARE);
   const { tab, key, reason, boxes, values } = /** @type {Kept} */ (puts[0]);
-  assert.deepEqual({ tab, key, reason, boxes, values }, { tab: 'spare', key: 'k', ...problem, values: { body: 'Words' } });
+  assert.deepEqual(
+    { tab, key, reason, boxes, values },
+    { tab: 'spare', key: 'k', ...problem, values: { body: 'Words' } },
+  );
   assert.deepEqual([deletes, wait_ms], [[sent().id], null]);
 });
 
 test('a text gets another key when the server has stored something else under the old one', () => {
   const problem = { type: '/problems/idempotency-key-reused' };
-  assert.equal(/** @type {any} */ (settle(sent(), answer(422, problem), [], SPARE).puts[0]).key, 'other');
+  assert.equal(
+    /** @type {any} */ (settle(sent(), answer(422, problem), [], SPARE).puts[0]).key,
+    'other',
+  );
 });
 
 test('a refused edit returns to its form, but not over what was typed there since', () => {
@@ -285,7 +340,10 @@ test('forms are sent in order, once each, when the network returns', async () =>
   const { queue, store, timers, sends } = newsroom(() => answer(isOnline ? 201 : 0));
   for (const key of ['a', 'b', 'c'])
     await queue.add(sent({ key, pressed_at: 20 + key.charCodeAt(0) }), []);
-  assert.ok(sends.every((it) => it === 'a'), 'those behind it wait');
+  assert.ok(
+    sends.every((it) => it === 'a'),
+    'those behind it wait',
+  );
   isOnline = true;
   sends.length = 0;
   timers[0][0]();
@@ -300,7 +358,10 @@ test('a refused form steps aside, and the others are sent', async () => {
   await store.write([sent({ key: 'a', pressed_at: 1 }), sent({ key: 'b', pressed_at: 2 })]);
   await queue.drain();
   assert.deepEqual(answers, ['a refused', 'b done']);
-  assert.deepEqual(ofKind(await store.all(), 'text').map((it) => it.key), ['a']);
+  assert.deepEqual(
+    ofKind(await store.all(), 'text').map((it) => it.key),
+    ['a'],
+  );
 });
 
 test('a form of yesterday is not sent without a press', async () => {
@@ -334,7 +395,10 @@ test('a form that was taken back is a text again, whatever the server answers th
   assert.deepEqual([back.values, back.key], [{ body: 'Words' }, 'a']);
   reply(answer(422));
   await settled();
-  assert.deepEqual((await store.all()).map((it) => it.id), [back.id]);
+  assert.deepEqual(
+    (await store.all()).map((it) => it.id),
+    [back.id],
+  );
   assert.deepEqual(answers, []);
 });
 
@@ -354,10 +418,16 @@ function browser(hasLocks) {
       postMessage: (/** @type {any} */ data) => ears.forEach((it) => it !== ear && it(data)),
     };
     const locks = {
-      request: async (/** @type {string} */ name, /** @type {any} */ options, /** @type {any} */ run) => {
+      request: async (
+        /** @type {string} */ name,
+        /** @type {any} */ options,
+        /** @type {any} */ run,
+      ) => {
         if (held.has(name)) {
           if (options.ifAvailable) return run(null);
-          return new Promise((_, fail) => options.signal.addEventListener('abort', () => fail(new Error('aborted'))));
+          return new Promise((_, fail) =>
+            options.signal.addEventListener('abort', () => fail(new Error('aborted'))),
+          );
         }
         held.set(name, true);
         return Promise.resolve(run({})).finally(() => held.delete(name));
@@ -368,7 +438,8 @@ function browser(hasLocks) {
       channel,
       storage: {
         getItem: (/** @type {string} */ name) => storage.get(name) ?? null,
-        setItem: (/** @type {string} */ name, /** @type {string} */ value) => storage.set(name, value),
+        setItem: (/** @type {string} */ name, /** @type {string} */ value) =>
+          storage.set(name, value),
       },
       newId: newTab,
       setTimeout: (/** @type {() => void} */ run) => setImmediate(run),

@@ -34,7 +34,8 @@ export function valuesOf(form, pressed) {
   /** @type {Values} */
   const values = {};
   const boxes = [...new FormData(form)];
-  if (pressed instanceof HTMLButtonElement && pressed.name) boxes.push([pressed.name, pressed.value]);
+  if (pressed instanceof HTMLButtonElement && pressed.name)
+    boxes.push([pressed.name, pressed.value]);
   for (const [name, text] of boxes) {
     if (OF_PAGE.includes(name)) continue;
     const isMore = name in values && !one(`[type=checkbox][name="${name}"]`, form);
@@ -72,7 +73,9 @@ export function fillForm(form, values) {
 /** @param {HTMLFormElement} form @param {string} name @param {string[]} texts */
 function fillAll(form, name, texts) {
   const boxes = /** @type {Box[]} */ ([...form.querySelectorAll(`[name="${name}"]:not(button)`)]);
-  const tick = /** @type {HTMLInputElement | undefined} */ (boxes.find((it) => it.type === 'checkbox'));
+  const tick = /** @type {HTMLInputElement | undefined} */ (
+    boxes.find((it) => it.type === 'checkbox')
+  );
   if (tick) return void (tick.checked = texts.at(-1) === tick.value);
   while (boxes.length && boxes.length < texts.length) {
     const more = /** @type {Box} */ (boxes[boxes.length - 1].cloneNode());
@@ -110,7 +113,9 @@ export function formCopy(form, id) {
  * @param {HTMLFormElement} form @param {string} reason @param {Record<string, string>} [boxes]
  */
 export function explain(form, reason, boxes = {}) {
-  for (const line of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll('[data-reason]'))) {
+  for (const line of /** @type {NodeListOf<HTMLElement>} */ (
+    form.querySelectorAll('[data-reason]')
+  )) {
     const name = line.dataset.reason ?? '';
     const text = name ? (boxes[name] ?? '') : reason;
     line.hidden = !text;
@@ -143,7 +148,8 @@ export function notify(text, undo) {
     form.action = form.getAttribute('action').replace('ID', undo);
     line.append(form);
   }
-  for (const old of [...one('#notice').children]) if (!old.matches('form, :has(form)')) old.remove();
+  for (const old of [...one('#notice').children])
+    if (!old.matches('form, :has(form)')) old.remove();
   one('#notice').append(line);
   setTimeout(() => line.remove(), undo ? UNDO_MS : NOTICE_MS);
 }

@@ -1,6 +1,6 @@
 // Two editors saved the same text: both versions are shown, and none is lost.
-// Rules: both editors' words are shown as text, never as markup. This editor's version stays among the
-// unsent texts until it is stored or discarded there.
+// Rules: both editors' words are shown as text, never as markup. This editor's version stays among
+// the unsent texts until it is stored or discarded there.
 
 import { boxOf, explain, fillForm, one, piece, valuesOf } from './boxes.js';
 import { merge } from './texts.js';
@@ -17,7 +17,9 @@ import { keepApart, rebase, watchedOf } from './watch.js';
  */
 export async function compare(form, { values: theirs, reason = '' }) {
   const { taken, both } = merge(valuesOf(form), watchedOf(form)?.shown ?? {}, theirs);
-  const texts = both.filter((name) => boxOf(form, name)?.matches('textarea, input:not([type=checkbox])'));
+  const texts = both.filter((name) =>
+    boxOf(form, name)?.matches('textarea, input:not([type=checkbox])'),
+  );
   if (texts.length) await keepApart(form, 'Your version, beside the one that a colleague saved.');
   for (const it of [...form.querySelectorAll('.both')]) alone(it);
   fillForm(form, taken);
@@ -44,7 +46,10 @@ function beside(form, name, other) {
     title.textContent = isTheirs ? 'Their version' : 'Your version';
     button.textContent = isTheirs ? 'Use their version' : 'Use your version';
     text.value = [other].flat().join('\n');
-    text.setAttribute('aria-label', `${mine?.labels?.[0]?.textContent ?? name}, ${title.textContent}`);
+    text.setAttribute(
+      'aria-label',
+      `${mine?.labels?.[0]?.textContent ?? name}, ${title.textContent}`,
+    );
   };
   text.rows = mine instanceof HTMLTextAreaElement ? 6 : 2;
   button.addEventListener('click', () => {

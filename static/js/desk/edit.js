@@ -19,7 +19,8 @@ let shown = '';
 /**
  * Open the dialog that edits an entry, with its unsaved text.
  *
- * @param {string} url of the entry's page on the desk @param {Offer} [offer] the text to show instead
+ * @param {string} url of the entry's page on the desk @param {Offer} [offer] the text to show
+ *   instead
  * @returns {Promise<number>} the status of the page's answer; 0 without an answer
  */
 export async function edit(url, offer) {
@@ -55,7 +56,11 @@ export async function setUpEdit(offer) {
   body?.setSelectionRange(body.value.length, body.value.length);
 }
 
-/** Show a text in its form, with a button that discards it. @param {HTMLFormElement} form @param {Offer} text */
+/**
+ * Show a text in its form, with a button that discards it.
+ *
+ * @param {HTMLFormElement} form @param {Offer} text
+ */
 export async function showText(form, text) {
   await placeText(form, { ...text, reason: text.reason || 'Your unsent text was restored.' });
   const button = piece('discard');
@@ -78,6 +83,8 @@ export function orphan(form) {
   if (!form.dataset.entry) return;
   delete form.dataset.entry;
   form.action = `/desk/blogs/${slug}/entries`;
+  const of_entry = '[name=revision], [name=published_at], [name^=note], [name$=_was]';
+  for (const box of form.querySelectorAll(of_entry)) box.remove();
   one('button.primary', form).textContent = 'Publish as a new entry';
   Object.assign(one('button.primary', form), { name: 'status', value: 'published' });
   for (const button of form.querySelectorAll('button[name=status]:not(.primary)')) button.remove();

@@ -1,5 +1,5 @@
-// Keeps what is typed: each input in this browser's IndexedDB at once, and a copy on the server after
-// a pause, for the editor's other machines.
+// Keeps what is typed: each input in this browser's IndexedDB at once, and a copy on the server
+// after a pause, for the editor's other machines.
 // Rules: no document. A text is written and removed by its own tab, or when the editor names it.
 
 import { ask } from './send.js';
@@ -15,11 +15,15 @@ const AGAIN_MS = 10_000;
 const COPIED = /^(new|header|e[0-9a-z]{12})$/;
 const COPY_BYTES_MAX = 65_536;
 
-/** @typedef {{all(): Promise<any[]>, write(puts: any[], deletes?: string[][]): Promise<void>}} Store */
+/**
+ * @typedef {object} Store
+ * @property {() => Promise<any[]>} all ordered by id
+ * @property {(puts: any[], deletes?: string[][]) => Promise<void>} write in one step
+ */
 
 /**
- * Open this browser's records of one editor and blog. The promise of `write` is kept when the records
- * are on the disk.
+ * Open this browser's records of one editor and blog. The promise of `write` is kept when the
+ * records are on the disk.
  *
  * @param {IDBFactory} factory `indexedDB` @param {Scope} scope @returns {Promise<Store>}
  */
@@ -65,8 +69,8 @@ export function pageRecords() {
 }
 
 /**
- * Return records that also work when the disk is full or the browser deletes its storage: what cannot
- * be written lives as long as the page.
+ * Return records that also work when the disk is full or the browser deletes its storage: what
+ * cannot be written lives as long as the page.
  *
  * @param {Store} records @param {() => void} onfail
  * @returns {Store}
@@ -80,7 +84,10 @@ export function steadyRecords(records, onfail) {
       return [...own, ...others.filter((it) => !ids.includes(it.id.join()))];
     },
     write: async (puts, deletes = []) => {
-      const written = records.write(puts, deletes).then(() => true, () => false);
+      const written = records.write(puts, deletes).then(
+        () => true,
+        () => false,
+      );
       const isWritten = await written;
       if (!isWritten) onfail();
       await here.write(isWritten ? [] : puts, [...deletes, ...puts.map((it) => it.id)]);
@@ -111,7 +118,9 @@ export class Keeper {
     this.hooks = hooks;
   }
 
-  /** @returns {number} ms since 1970; later than each one before, also when the clock is set back */
+  /**
+   * @returns {number} ms since 1970; later than each one before, also when the clock is set back
+   */
   stamp() {
     return (this.#typed_at = Math.max(this.#typed_at + 1, this.hooks.now()));
   }
@@ -137,7 +146,10 @@ export class Keeper {
    */
   async drop(texts, puts = []) {
     const { store, scope } = this.hooks;
-    const gone = texts.map(({ form, tab, typed_at }) => ({ id: goneId(scope, form, tab), typed_at }));
+    const gone = texts.map(({ form, tab, typed_at }) => ({
+      id: goneId(scope, form, tab),
+      typed_at,
+    }));
     const deletes = texts.map(({ form, tab }) => textId(scope, form, tab));
     await store.write([...gone, ...puts], deletes);
     for (const it of texts) this.remove(it);
@@ -149,7 +161,11 @@ export class Keeper {
     this.hooks.clearTimeout(this.#timers.get(`${form} ${tab}`));
   }
 
-  /** Remove the server's copy of a text that was stored. @param {{form: string, tab: string, typed_at: number}} text */
+  /**
+   * Remove the server's copy of a text that was stored.
+   *
+   * @param {{form: string, tab: string, typed_at: number}} text
+   */
   remove({ form, tab, typed_at }) {
     this.stop(form, tab);
     this.#call(form, tab, `?typed_at=${typed_at}`, { method: 'DELETE' });
@@ -159,7 +175,10 @@ export class Keeper {
   #copyLater(text, wait_ms) {
     const name = `${text.form} ${text.tab}`;
     this.hooks.clearTimeout(this.#timers.get(name));
-    this.#timers.set(name, this.hooks.setTimeout(() => this.#copy(text), wait_ms));
+    this.#timers.set(
+      name,
+      this.hooks.setTimeout(() => this.#copy(text), wait_ms),
+    );
   }
 
   /** @param {Kept} text */
@@ -208,7 +227,10 @@ export class Keeper {
       if (copy && copy.typed_at <= typed_at) this.remove(copy);
       return copy && copy.typed_at <= typed_at;
     });
-    await store.write([], gone.filter((it) => !left.includes(it)).map((it) => it.id));
+    await store.write(
+      [],
+      gone.filter((it) => !left.includes(it)).map((it) => it.id),
+    );
     return copies.filter((copy) => isWanted(copy, records));
   }
 }

@@ -6,11 +6,27 @@ import { formCopy, explain, one, piece, slug } from './boxes.js';
 import { edit } from './edit.js';
 import { newTab } from './tabs.js';
 import { leftOver, wordsOf } from './texts.js';
-import { changed, formOf, isAltered, keeper, placeText, queue, records, tabs, takeOver, watch, watchedOf } from './watch.js';
+import {
+  changed,
+  formOf,
+  isAltered,
+  keeper,
+  placeText,
+  queue,
+  records,
+  tabs,
+  takeOver,
+  watch,
+  watchedOf,
+} from './watch.js';
 
 /** @import {Offer, Sent, Text} from './texts.js' */
 
-const FORM_KINDS = /** @type {Record<string, string>} */ ({ new: 'New entry', header: 'Header', end: 'End of coverage' });
+const FORM_KINDS = /** @type {Record<string, string>} */ ({
+  new: 'New entry',
+  header: 'Header',
+  end: 'End of coverage',
+});
 /** @type {HTMLFormElement | null} */
 const compose = one('#compose');
 /** The form for new entries as the server wrote it. */
@@ -18,14 +34,21 @@ const blank = /** @type {HTMLFormElement | null} */ (compose?.cloneNode(true) ??
 /** @type {Text[]} */
 let copies = [];
 let turns = 0;
-/** What must be done with each form that this module opens. @type {{dress: (form: HTMLFormElement) => void}} */
+/**
+ * What must be done with each form that this module opens.
+ *
+ * @type {{dress: (form: HTMLFormElement) => void}}
+ */
 export const opened = { dress: () => {} };
 
 /** @param {number} at ms since 1970 */
 function timeOf(at) {
   const date = new Date(at);
   const isToday = date.toDateString() === new Date().toDateString();
-  return date.toLocaleString('en-GB', isToday ? { timeStyle: 'short' } : { timeStyle: 'short', dateStyle: 'medium' });
+  return date.toLocaleString(
+    'en-GB',
+    isToday ? { timeStyle: 'short' } : { timeStyle: 'short', dateStyle: 'medium' },
+  );
 }
 
 /** @param {Text} text */
@@ -59,16 +82,18 @@ export async function showOffers() {
 }
 
 /** Whether this page has a form for a text. @param {Offer} offer */
-const hasPlace = ({ form }) => Boolean(compose) || form === one('#edit')?.dataset.entry || form === 'blog';
+const hasPlace = ({ form }) =>
+  Boolean(compose) || form === one('#edit')?.dataset.entry || form === 'blog';
 
 /** @param {Offer} offer */
 function lineOf(offer) {
   const line = piece('offer');
   const what = offer.reason ?? '';
-  one('.status', line).textContent = `Unsent text from ${timeOf(offer.typed_at)} · ${kindOfForm(offer)}`;
+  one('.status', line).textContent =
+    `Unsent text from ${timeOf(offer.typed_at)} · ${kindOfForm(offer)}`;
   one('.reason', line).textContent = what;
   one('.reason', line).hidden = !what;
-  one('.words', line).textContent = wordsOf(offer.values);
+  one('.words', line).textContent = wordsOf(offer);
   one('[data-offer=restore]', line).addEventListener('click', () => restore(offer));
   one('[data-offer=discard]', line).addEventListener('click', () => discard(offer));
   return line;
@@ -125,9 +150,12 @@ export async function openApart(offer) {
 /** @param {Sent} item @param {Sent | undefined} now the one that is being sent */
 function stateOf(item, now) {
   if (item.held) return item.held;
-  if (item.id.join() === now?.id.join()) return item.values.status === 'published' ? 'Publishing…' : 'Saving…';
+  if (item.id.join() === now?.id.join())
+    return item.values.status === 'published' ? 'Publishing…' : 'Saving…';
   if (!navigator.onLine) return 'Waiting for the network. It is sent when the network is back.';
-  return item.tries ? `${item.why || 'No answer yet.'} It is sent again, and stored once.` : 'Waiting.';
+  return item.tries
+    ? `${item.why || 'No answer yet.'} It is sent again, and stored once.`
+    : 'Waiting.';
 }
 
 /** Show what is being sent, in order. @param {Sent[]} items @param {Sent} [now] */
@@ -141,8 +169,9 @@ export function showQueue(items, now) {
 /** @param {Sent} item @param {Sent} [now] */
 function cardOf(item, now) {
   const card = piece('card');
-  one('.status', card).textContent = `${timeOf(item.pressed_at)} · ${kindOfForm(item)} · ${stateOf(item, now)}`;
-  one('.words', card).textContent = wordsOf(item.values);
+  one('.status', card).textContent =
+    `${timeOf(item.pressed_at)} · ${kindOfForm(item)} · ${stateOf(item, now)}`;
+  one('.words', card).textContent = wordsOf(item);
   one('[data-card=press]', card).addEventListener('click', () => queue.press(item));
   one('[data-card=back]', card).addEventListener('click', () => takeBack(item));
   return card;

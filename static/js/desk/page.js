@@ -2,15 +2,51 @@
 // page.
 // Rules: all markup comes from the server or its templates.
 
-import { explain, fillForm, keyOf, main, newKey, notify, one, sayFailure, setBusy, slug, stale, valuesOf } from './boxes.js';
+import {
+  explain,
+  fillForm,
+  keyOf,
+  main,
+  newKey,
+  notify,
+  one,
+  sayFailure,
+  setBusy,
+  slug,
+  stale,
+  valuesOf,
+} from './boxes.js';
 import { askStore, showStore, STORE_MS } from './condition.js';
 import { compare } from './conflict.js';
-import { closeEdit, dialog, lookAtEntry, orphan, setUpDialog, setUpEdit, showText } from './edit.js';
+import {
+  closeEdit,
+  dialog,
+  lookAtEntry,
+  orphan,
+  setUpDialog,
+  setUpEdit,
+  showText,
+} from './edit.js';
 import { findOffers, openApart, showOffers, showQueue } from './offers.js';
 import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
 import { reasonOf } from './send.js';
 import { isSame } from './texts.js';
-import { changed, forgetContained, formOf, hooks, isAltered, keepForm, openDesk, ownText, press, queue, rebase, tabs, watch, watchedOf } from './watch.js';
+import {
+  changed,
+  forgetContained,
+  formOf,
+  hooks,
+  isAltered,
+  keepForm,
+  openDesk,
+  ownText,
+  press,
+  queue,
+  rebase,
+  tabs,
+  watch,
+  watchedOf,
+} from './watch.js';
 import { Feed } from '../feed.js';
 import { Live } from '../live.js';
 import { morph, parseHtml } from '../morph.js';
@@ -34,9 +70,11 @@ const EDIT_MS = 1_000;
 /** @param {Sent} item @param {Answer} answer @param {Kept} [text] what a refused form became */
 async function answered(item, answer, text) {
   const isOwn = tabs.holds(item.tab);
-  const form = item.form === 'new' ? undefined : formOf(item);
+  const shown = item.form === 'new' ? undefined : formOf(item);
+  const form = watchedOf(shown)?.sent === item.key ? shown : undefined; // else it was opened later
   const { kind } = answer;
-  if (kind === 'signed-out' || kind === 'other-editor') return (isOwn || !document.hidden) && askForSession(answer);
+  if (kind === 'signed-out' || kind === 'other-editor')
+    return (isOwn || !document.hidden) && askForSession(answer);
   if (kind === 'done') return stored(item, answer.content, form, isOwn);
   if (kind === 'unanswered')
     return form && explain(form, 'There is no answer yet. This is sent again, and saved once.');
@@ -45,13 +83,17 @@ async function answered(item, answer, text) {
   changed();
 }
 
-/** @param {Sent} item @param {any} content @param {HTMLFormElement | undefined} form @param {boolean} isOwn */
+/**
+ * @param {Sent} item @param {any} content of the answer
+ * @param {HTMLFormElement | undefined} form @param {boolean} isOwn whether this tab sent it
+ */
 async function stored(item, { notice, note, values, blog }, form, isOwn) {
   if (one('#asking')?.hidden === false) goOn();
   if (isOwn) notify([notice, note].filter(Boolean).join(' '));
   stale();
   if (!form) return changed();
   setBusy(form, false);
+  explain(form, '');
   await forgetContained(form, item.values);
   // The page with the forms for the new status starts or ends the stream.
   if (blog && blog.status !== main.dataset.status) return open(`?done=${form.dataset.header}`);
@@ -88,14 +130,19 @@ async function onSubmit(event) {
   await act(form, event.submitter).finally(() => setBusy(form, false));
 }
 
-/** The buttons of an entry and of the blog. @param {HTMLFormElement} form @param {HTMLElement | null} pressed */
+/**
+ * The buttons of an entry and of the blog.
+ *
+ * @param {HTMLFormElement} form @param {HTMLElement | null} pressed
+ */
 async function act(form, pressed) {
   const path = new URL(form.action).pathname;
   const values = { ...valuesOf(form, pressed), idempotency_key: keyOf(form)?.value ?? newKey() };
   const answer = await postAsking(path, values);
   const [, id] = /\/entries\/(e[0-9a-z]+)/.exec(path) ?? [];
   const isDeleted = form.dataset.do === 'delete' && answer.kind === 'done';
-  if (answer.kind === 'unanswered') notify('The server did not answer. Look whether this was done, else try again.');
+  if (answer.kind === 'unanswered')
+    notify('The server did not answer. Look whether this was done, else try again.');
   else if (answer.kind !== 'done') notify(reasonOf(answer));
   else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
   else notify(answer.content.notice, isDeleted ? id : undefined);
@@ -261,7 +308,12 @@ function onKey(event) {
 }
 
 /** The forms of a page whose texts are kept, by their ids; the form that edits an entry apart. */
-const FORMS = /** @type {Record<string, string>} */ ({ compose: 'new', header: 'header', end: 'end', new: 'blog' });
+const FORMS = /** @type {Record<string, string>} */ ({
+  compose: 'new',
+  header: 'header',
+  end: 'end',
+  new: 'blog',
+});
 
 /** Keep the texts of this page's forms, and show what is left over and what is being sent. */
 async function keepTexts() {
@@ -287,7 +339,10 @@ async function restoreOwn(form) {
 
 function startBlog() {
   document.addEventListener('stale', reload);
-  addEventListener('visibilitychange', () => document.hidden || ready.then((look) => (stale(), look())));
+  addEventListener(
+    'visibilitychange',
+    () => document.hidden || ready.then((look) => (stale(), look())),
+  );
   setUpDialog(() => void showOffers());
   if (main.dataset.status === 'draft') decorate(main);
   else startLive();

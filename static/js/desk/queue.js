@@ -1,6 +1,6 @@
-// The queue of forms that were sent, in the order of the presses, until the server has answered. A form
-// without an answer is sent again with the same key, so that it is stored once; those behind it wait.
-// A form that the server refused steps aside as a text of its own.
+// The queue of forms that were sent, in the order of the presses, until the server has answered. A
+// form without an answer is sent again with the same key, so that it is stored once; those behind
+// it wait. A form that the server refused steps aside as a text of its own.
 // Rules: no document. Storage, sending, tabs, clock and timers are passed in.
 
 import { goneId, ofKind, textId } from './texts.js';
@@ -8,6 +8,7 @@ import { reasonOf } from './send.js';
 
 /** @import {Gone, Kept, Sent} from './texts.js' */
 /** @import {Answer} from './send.js' */
+/** @import {Store} from './keep.js' */
 
 /** The server knows a key for 24 h. Later, the same form could be stored twice. */
 export const PRESS_MS = 23 * 3_600_000;
@@ -65,9 +66,10 @@ export function settle(item, answer, records, spare) {
 
 /**
  * @typedef {object} World
- * @property {{all(): Promise<any[]>, write(puts: any[], deletes?: string[][]): Promise<void>}} store
+ * @property {Store} store
  * @property {(item: Sent) => Promise<Answer>} send
- * @property {(work: () => Promise<void>) => Promise<any>} alone run the work unless another tab does
+ * @property {(work: () => Promise<void>) => Promise<any>} alone run the work unless another tab
+ *   does
  * @property {() => {tab: string, key: string}} spare
  * @property {() => number} now
  * @property {(run: () => void, wait_ms: number) => any} setTimeout
@@ -81,7 +83,11 @@ export class Queue {
   #isAsked = false;
   /** @type {Sent | undefined} the form that is being sent */
   #now;
-  /** Called with the waiting forms, and the one that is being sent. @type {(items: Sent[], now?: Sent) => void} */
+  /**
+   * Called with the waiting forms, and the one that is being sent.
+   *
+   * @type {(items: Sent[], now?: Sent) => void}
+   */
   onchange = () => {};
   /**
    * Called when a form was answered; `text` is what it became when it was refused.
@@ -131,7 +137,8 @@ export class Queue {
       const item = (this.#now = items.find((it) => !it.held));
       this.onchange(items, item);
       if (!item) return this.#later(Infinity);
-      if (this.world.now() - item.pressed_at > PRESS_MS) await this.world.store.write([{ ...item, held: OLD }]);
+      if (this.world.now() - item.pressed_at > PRESS_MS)
+        await this.world.store.write([{ ...item, held: OLD }]);
       else if (!(await this.#send(item))) return;
     }
   }
@@ -160,7 +167,8 @@ export class Queue {
 
   /** Send at once; what waits for a press counts as pressed now. @param {Sent} item */
   async press(item) {
-    if (item.held) await this.world.store.write([{ ...item, held: '', pressed_at: this.world.now() }]);
+    if (item.held)
+      await this.world.store.write([{ ...item, held: '', pressed_at: this.world.now() }]);
     await this.drain();
   }
 

@@ -1,4 +1,5 @@
-// Posts the desk's forms, and says what an answer means for a text: stored, refused, or not answered.
+// Posts the desk's forms, and says what an answer means for a text: stored, refused, or not
+// answered.
 // Rules: no document. Nothing here throws: an editor's text must not depend on the network.
 
 /** @import {Values} from './texts.js' */
@@ -13,7 +14,10 @@ const FORM_ANSWER_MS = 20_000;
 /** Timeouts, and too many requests: nothing is stored, and the same form may succeed later. */
 const LATER_STATUSES = [0, 408, 425, 429];
 
-/** @param {number} status of HTTP; 0 without an answer @param {any} content the answer's JSON, or null */
+/**
+ * @param {number} status of HTTP; 0 without an answer
+ * @param {any} content the answer's JSON; null without
+ */
 export function kindOf(status, content) {
   if (status >= 200 && status < 300) return content ? 'done' : 'unanswered';
   if (LATER_STATUSES.includes(status) || status >= 500) return 'unanswered';
@@ -31,13 +35,23 @@ export const reasonOf = ({ content, status }) =>
  * @returns {Promise<Answer>}
  */
 export async function ask(path, init, editor) {
-  const of = editor ? { 'Liveblog-Editor': encodeURI(editor) } : null; // a header has no other letters
+  // A name may have letters that no header takes.
+  const of = editor ? { 'Liveblog-Editor': encodeURI(editor) } : null;
   const headers = { Accept: 'application/json', ...of, ...init.headers };
   try {
-    const answer = await fetch(path, { signal: AbortSignal.timeout(FORM_ANSWER_MS), ...init, headers });
+    const answer = await fetch(path, {
+      signal: AbortSignal.timeout(FORM_ANSWER_MS),
+      ...init,
+      headers,
+    });
     const content = answer.status === 204 ? {} : await answer.json().catch(() => null);
     const wait_ms = Number(answer.headers.get('Retry-After')) * 1000;
-    return { kind: kindOf(answer.status, content), status: answer.status, content: content ?? {}, wait_ms };
+    return {
+      kind: kindOf(answer.status, content),
+      status: answer.status,
+      content: content ?? {},
+      wait_ms,
+    };
   } catch {
     return { kind: 'unanswered', status: 0, content: {}, wait_ms: 0 };
   }

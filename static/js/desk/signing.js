@@ -1,5 +1,5 @@
-// Signing in without leaving the page, and the question who publishes when another editor has signed
-// in. The form that was refused is sent again afterwards.
+// Signing in without leaving the page, and the question who publishes when another editor has
+// signed in. The form that was refused is sent again afterwards.
 
 import { explain, main, one, valuesOf } from './boxes.js';
 import { post, reasonOf } from './send.js';
@@ -71,7 +71,8 @@ async function signIn(event) {
 /** @param {MouseEvent} event */
 async function choose({ target }) {
   const choice = /** @type {HTMLElement} */ (target).closest('button')?.dataset.who;
-  if (choice === 'page') return askForSession({ kind: 'signed-out', status: 401, content: {}, wait_ms: 0 });
+  if (choice === 'page')
+    return askForSession({ kind: 'signed-out', status: 401, content: {}, wait_ms: 0 });
   if (choice !== 'session') return;
   main.dataset.desk = session.name;
   one('.desk-bar .who').textContent = session.name;

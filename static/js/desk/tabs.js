@@ -38,8 +38,8 @@ export class Tabs {
   }
 
   /**
-   * Take an id: the stored one of an earlier page in this tab, else a new one. A duplicated tab gets
-   * a copy of the stored id, but a living tab holds it.
+   * Take an id: the stored one of an earlier page in this tab, else a new one. A duplicated tab
+   * gets a copy of the stored id, but a living tab holds it.
    */
   async start() {
     const stored = this.#stored();
@@ -117,7 +117,8 @@ export class Tabs {
    */
   async alone(name, work) {
     const { locks } = this.parts;
-    if (locks) return locks.request(name, { ifAvailable: true }, (lock) => (lock ? work() : undefined));
+    if (locks)
+      return locks.request(name, { ifAvailable: true }, (lock) => (lock ? work() : undefined));
     if ([...(await this.living())].every((it) => this.id <= it)) await work();
   }
 }

@@ -1,5 +1,5 @@
-// The records in which this browser keeps what an editor typed, and the choice of the texts that are
-// left over.
+// The records in which this browser keeps what an editor typed, and the choice of the texts that
+// are left over.
 // Rules: pure. No document, no clock, no network, no storage.
 
 /** @typedef {Record<string, string | string[]>} Values a form's boxes (input fields), by name */
@@ -17,31 +17,59 @@
  * @property {Record<string, string>} [boxes] reasons at single boxes
  */
 /** @typedef {Text & {id: string[]}} Kept a text in this browser; see `textId` */
-/** @typedef {Text & {id: string[], path: string, pressed_at: number, tries: number, held: string, why: string}} Sent
- *   a form that was sent, until it is answered; `held`: why it waits for a press; `why`: what the
- *   server said instead of an answer */
-/** @typedef {{id: string[], typed_at: number}} Gone the server's copies of a text up to this time are
- *   no longer wanted */
-/** @typedef {Text & {id?: string[]}} Offer a text that is left over; without an `id` it is on the server */
+/**
+ * @typedef {object} Press what belongs to a form that was sent
+ * @property {string} path to which it is sent
+ * @property {number} pressed_at ms since 1970
+ * @property {number} tries how often no answer came
+ * @property {string} held why it waits for a press; '' when it does not
+ * @property {string} why what the server said instead of an answer
+ */
+/** @typedef {Kept & Press} Sent a form that was sent, until it is answered */
+/** @typedef {{id: string[], typed_at: number}} Gone copies up to this time are no longer wanted */
+/** @typedef {Text & {id?: string[]}} Offer a text that is left over; on the server without `id` */
+
+/** The boxes for an editor's own words. */
+const WORDS = [
+  'headline',
+  'body',
+  'title',
+  'dek',
+  'summary',
+  'key_title',
+  'note',
+  'successor_text',
+];
 
 /** @param {Scope} scope @param {string} form @param {string} tab */
 export const textId = (scope, form, tab) => [...scope, 'text', form, tab];
 /** @param {Scope} scope @param {string} form @param {string} tab */
 export const goneId = (scope, form, tab) => [...scope, 'gone', form, tab];
 /** @param {Scope} scope @param {number} pressed_at @param {string} key */
-export const sentId = (scope, pressed_at, key) => [...scope, 'sent', `${pressed_at}`.padStart(15, '0'), key];
+export const sentId = (scope, pressed_at, key) => [
+  ...scope,
+  'sent',
+  `${pressed_at}`.padStart(15, '0'),
+  key,
+];
 
 /** @param {any[]} records @param {'text' | 'gone' | 'sent'} kind @returns {any[]} ordered by id */
 export const ofKind = (records, kind) => records.filter((it) => it.id[2] === kind);
 
-/** @param {string | string[] | undefined} value of one name, in one box or several: empty ones are none */
-const plain = (value) =>
-  [value ?? ''].flat().filter(Boolean).join('\0').replace(/\r\n?/g, '\n');
+/**
+ * @param {string | string[] | undefined} value the texts of all boxes of one name; empty ones do
+ *   not count
+ */
+const plain = (value) => [value ?? ''].flat().filter(Boolean).join('\0').replace(/\r\n?/g, '\n');
 
 /** @param {string | string[] | undefined} a @param {string | string[] | undefined} b */
 export const isSameText = (a, b) => plain(a) === plain(b);
 
-/** Return whether the values are the same as those `shown`. @param {Values} values @param {Values} shown */
+/**
+ * Return whether the values are the same as those `shown`.
+ *
+ * @param {Values} values @param {Values} shown
+ */
 export const isSame = (values, shown) =>
   Object.keys(values).every((name) => isSameText(values[name], shown[name]));
 
@@ -66,12 +94,21 @@ export function alteredOf(values, shown) {
  */
 export const isContained = (text, values) =>
   Object.entries(alteredOf(text.values, text.shown)).every(
-    ([name, value]) => /_was$|^(revision|status)$/.test(name) || plain(values[name]).includes(plain(value)),
+    ([name, value]) =>
+      /_was$|^(revision|status)$/.test(name) || plain(values[name]).includes(plain(value)),
   );
 
-/** Return the first words of a text, to name it. @param {Values} values */
-export function wordsOf({ headline, body, title, summary, ...others }) {
-  const texts = [headline, body, title, summary, others.dek, others.successor_text, others.note];
+/**
+ * Return the first words that were typed, to name a text.
+ *
+ * @param {{values: Values, shown?: Values}} text
+ */
+export function wordsOf({ values, shown }) {
+  const altered = alteredOf(values, shown);
+  const texts = WORDS.map((name) => altered[name] ?? '').concat(
+    values.headline ?? '',
+    values.body ?? '',
+  );
   const first = texts.flat().find((it) => it?.trim()) ?? '';
   const line = first.trim().split('\n')[0];
   return line.length > 80 ? `${line.slice(0, 79)}…` : line;

@@ -3,7 +3,20 @@
 // Rules: a box is emptied only when its text is in the queue. Texts of other tabs are written and
 // removed only when the editor names them.
 
-import { boxOf, explain, fillForm, keyOf, main, newKey, one, piece, setBusy, slug, valuesOf, writtenIn } from './boxes.js';
+import {
+  boxOf,
+  explain,
+  fillForm,
+  keyOf,
+  main,
+  newKey,
+  one,
+  piece,
+  setBusy,
+  slug,
+  valuesOf,
+  writtenIn,
+} from './boxes.js';
 import { Keeper, openRecords, pageRecords, steadyRecords } from './keep.js';
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
@@ -20,6 +33,7 @@ import { alteredOf, isContained, isSame, sentId, textId } from './texts.js';
  * @property {Values} written the values that are stored, as the server wrote them
  * @property {Values} shown the values before this editor's changes: of the version that was edited
  * @property {number} typed_at when the editor typed last; 0: nothing is typed
+ * @property {string} sent the key under which the form was sent last
  * @property {Kept[]} apart earlier versions of this text that are kept beside it
  */
 
@@ -61,7 +75,11 @@ export async function openDesk() {
   const opened = await openRecords(indexedDB, scope).catch(() => null);
   if (opened) records = steadyRecords(opened, sayUnkept);
   await tabs.start();
-  const timers = { now: Date.now, setTimeout: later, clearTimeout: (/** @type {any} */ it) => clearTimeout(it) };
+  const timers = {
+    now: Date.now,
+    setTimeout: later,
+    clearTimeout: (/** @type {any} */ it) => clearTimeout(it),
+  };
   keeper = new Keeper({ ...timers, store: records, scope, ask, refused: hooks.stopped });
   queue = new Queue({
     ...timers,
@@ -124,14 +142,27 @@ function sayUnkept() {
 export function watch(form, name, tab = '') {
   for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
   const written = writtenIn(form);
-  watched.set(form, { name, tab, written, shown: { ...written }, typed_at: 0, apart: [] });
+  watched.set(form, {
+    name,
+    tab,
+    written,
+    shown: { ...written },
+    typed_at: 0,
+    sent: '',
+    apart: [],
+  });
+  keyOf(form).value = newKey(); // the server gives the forms of one header the same key
   if (!isKept) sayUnkept();
 }
 
 /** @param {any} form @returns {Watched | undefined} */
 export const watchedOf = (form) => watched.get(form);
 
-/** @param {{form: string, tab: string}} text @returns {HTMLFormElement | undefined} the form that shows it */
+/**
+ * Return the form that shows a text.
+ *
+ * @param {{form: string, tab: string}} text @returns {HTMLFormElement | undefined}
+ */
 export const formOf = ({ form: name, tab }) =>
   [...watched.keys()].find((form) => {
     const it = /** @type {Watched} */ (watched.get(form));
@@ -159,7 +190,11 @@ export function keepForm(form) {
   }
 }
 
-/** Return the text that this tab has kept of a form. @param {HTMLFormElement} form @returns {Promise<Kept | undefined>} */
+/**
+ * Return the text that this tab has kept of a form.
+ *
+ * @param {HTMLFormElement} form @returns {Promise<Kept | undefined>}
+ */
 export async function ownText(form) {
   const { form: name, tab } = textIn(form);
   const id = textId(scope, name, tab).join();
@@ -168,7 +203,8 @@ export async function ownText(form) {
 
 /**
  * Show a text in a form, and keep it as the text of this form. The text that the editor typed there
- * before becomes a text of its own. Boxes that the editor left as they were keep the values of today.
+ * before becomes a text of its own. Boxes that the editor left as they were keep the values of
+ * today.
  *
  * @param {HTMLFormElement} form @param {Offer} offer
  */
@@ -180,7 +216,8 @@ export async function placeText(form, offer) {
   const altered = alteredOf(offer.values, offer.shown);
   const revision = offer.base ? { revision: `${offer.base}` } : null; // the server compares it
   fillForm(form, { ...state.shown, ...altered, ...revision });
-  for (const name of Object.keys(altered)) state.shown[name] = offer.shown?.[name] ?? state.shown[name];
+  for (const name of Object.keys(altered))
+    state.shown[name] = offer.shown?.[name] ?? state.shown[name];
   keyOf(form).value = offer.key;
   explain(form, offer.reason ?? '', offer.boxes);
   state.typed_at = offer.typed_at;
@@ -201,8 +238,8 @@ export function discardText(form) {
 }
 
 /**
- * Show the server's copy of a form's text, which was typed later than this browser's. That one stays
- * apart.
+ * Show the server's copy of a form's text, which was typed later than this browser's. That one
+ * stays apart.
  *
  * @param {HTMLFormElement} form @param {Offer} copy
  */
@@ -224,7 +261,12 @@ export async function keepApart(form, reason) {
   state.apart.push(copy);
 }
 
-/** @param {HTMLFormElement} form @param {Values} values that are stored, or kept @param {Kept[]} [puts] */
+/**
+ * Forget the earlier versions of a form's text of which each word is in `values`.
+ *
+ * @param {HTMLFormElement} form @param {Values} values that are stored, or kept
+ * @param {Kept[]} [puts]
+ */
 export async function forgetContained(form, values, puts = []) {
   const state = /** @type {Watched} */ (watched.get(form));
   const contained = state.apart.filter((it) => isContained(it, values));
@@ -236,7 +278,9 @@ export async function forgetContained(form, values, puts = []) {
 /** @param {HTMLFormElement} form @param {Values} shown the values that are stored now */
 export function rebase(form, shown) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const hidden = Object.entries(shown).filter(([name]) => name === 'revision' || name.endsWith('_was'));
+  const hidden = Object.entries(shown).filter(
+    ([name]) => name === 'revision' || name.endsWith('_was'),
+  );
   fillForm(form, Object.fromEntries(hidden));
   [state.written, state.shown] = [shown, { ...shown }];
   keepForm(form);
@@ -252,7 +296,8 @@ export function rebase(form, shown) {
 export async function press(form, pressed) {
   const state = /** @type {Watched} */ (watched.get(form));
   const values = valuesOf(form, pressed);
-  if (state.name === 'new' && !isAltered(form)) return explain(form, 'Type a headline or a text first.');
+  if (state.name === 'new' && !isAltered(form))
+    return explain(form, 'Type a headline or a text first.');
   const text = textIn(form, values);
   const pressed_at = keeper.stamp();
   const typed_at = state.typed_at || pressed_at;
@@ -260,10 +305,11 @@ export async function press(form, pressed) {
   const path = new URL(form.action).pathname;
   explain(form, '');
   keeper.stop(state.name, text.tab);
-  const added = queue.add({ ...text, id, path, pressed_at, typed_at, tries: 0, held: '', why: '' }, [
-    textId(scope, state.name, text.tab),
-  ]);
-  state.typed_at = 0;
+  const added = queue.add(
+    { ...text, id, path, pressed_at, typed_at, tries: 0, held: '', why: '' },
+    [textId(scope, state.name, text.tab)],
+  );
+  Object.assign(state, { typed_at: 0, sent: text.key });
   if (state.name !== 'new') setBusy(form, true);
   else if (state.tab) form.remove();
   else clear(form, state);
@@ -277,7 +323,9 @@ export async function press(form, pressed) {
  * @param {HTMLFormElement} form @param {Watched} state
  */
 function clear(form, state) {
-  const names = Object.keys(valuesOf(form)).filter((name) => name !== 'byline' && boxOf(form, name));
+  const names = Object.keys(valuesOf(form)).filter(
+    (name) => name !== 'byline' && boxOf(form, name),
+  );
   fillForm(form, Object.fromEntries(names.map((name) => [name, ''])));
   keyOf(form).value = newKey();
   state.shown = valuesOf(form);
