@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
 from liveblog.clock import now_ms
-from liveblog.editors import account, api, desk, pasting, previews, schedule
+from liveblog.editors import account, api, desk, kept, pasting, previews, schedule
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -91,7 +91,7 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
         routes=[
             *sockets.routes(door),
             *page.routes(hub, settings, pages),
-            *_editors_routes(settings, Accounts(nodes, now_ms), publishing, pages, problems),
+            *_editors_routes(settings, nodes, broker, publishing, pages, problems),
             *health.routes(hub, metrics),
             *files.routes(),
         ],
@@ -105,15 +105,22 @@ def create_app(settings: Settings, worker: Worker | None = None) -> ASGIApp:
 
 
 def _editors_routes(
-    settings: Settings, accounts: Accounts, publishing: Publishing, pages: Pages, problems: Problems
+    settings: Settings,
+    nodes: Nodes,
+    broker: Broker,
+    publishing: Publishing,
+    pages: Pages,
+    problems: Problems,
 ) -> list[BaseRoute]:
-    bodies, previewing = all_bodies(), previews.Previews(publishing, now_ms)
+    bodies, accounts = all_bodies(), Accounts(nodes, now_ms)
+    previewing = previews.Previews(publishing, broker.source.load, now_ms)
     common = accounts, settings, pages, problems, bodies
     return [
         *api.routes(publishing, accounts, settings, problems, bodies.editors, previewing),
         *account.routes(*common),
         *pasting.routes(*common),
         *previews.routes(previewing, publishing, *common),
+        *kept.routes(broker.kept, publishing, *common),
         *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
     ]
 

@@ -188,6 +188,12 @@ def is_timezone(value: str) -> bool:
     return value in _zones()
 
 
+@cache
+def timezones() -> tuple[str, ...]:
+    """Return the names of all time zones, for editors to choose from."""
+    return tuple(sorted(_zones()))
+
+
 def is_entry_id(value: str) -> bool:
     return bool(_ENTRY_ID.fullmatch(value))
 

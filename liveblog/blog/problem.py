@@ -37,9 +37,14 @@ PROBLEMS: Final = {
     " methods.",
     "not-a-form": "The body is not a form in UTF-8. Send application/x-www-form-urlencoded.",
     "not-found": "There is nothing at this address, or this caller may not see it.",
+    "other-editor": "The desk's page was made for another editor than the one who is signed in now."
+    " Nothing was stored. `editor` is the one who is signed in: ask who publishes, and send again"
+    " for that editor.",
     "revision-conflict": "Another editor saved the entry first. `current` is their version: merge,"
     " and send again with its revision.",
     "sign-in-refused": "The name or the password is wrong.",
+    "signed-out": "The session has expired or was ended. Nothing was stored. Sign in, and send"
+    " again.",
     "store-down": "The store is unreachable. A write may or may not have been stored. Repeat it"
     " with the same Idempotency-Key: it is stored once.",
     "store-refuses": "The store answers and refuses writes, for the reason in the detail. The"

@@ -17,10 +17,12 @@ from starlette.routing import BaseRoute, Route
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem
 from liveblog.editors import auth
+from liveblog.editors.answers import wants_json
 from liveblog.editors.bodies import AllBodies
-from liveblog.editors.forms import FormView, sentence
+from liveblog.editors.forms import FormView
 from liveblog.editors.gate import ACCOUNT_FORM, Gate, page_response, read_form
 from liveblog.editors.problems import Problems
+from liveblog.editors.reasons import sentence
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -80,10 +82,6 @@ class _Account:
 
     def _page(self, caller: Caller, form: FormView, notice: str = "") -> str:
         return self._pages.desk("account", editor=caller, form=form, notice=notice)
-
-
-def wants_json(request: Request) -> bool:
-    return "application/json" in request.headers.get("accept", "")
 
 
 def _changed(request: Request) -> Response:

@@ -189,6 +189,7 @@ def warn_of_ignored_proxy(request: Request) -> None:
 class SignedIn(NamedTuple):
     """The values of two cookies: the session's secret, and the browser's marks of its users."""
 
+    caller: Caller
     session: str
     devices: str
 
@@ -244,7 +245,7 @@ async def _signed_in(
     session = await accounts.open_session(caller)
     others = (mark for mark in _marks(request, settings) if mark != device)
     newest = [await accounts.device_mark(caller.name), *others]
-    return SignedIn(session, _BETWEEN_MARKS.join(newest[:DEVICES_MAX]))
+    return SignedIn(caller, session, _BETWEEN_MARKS.join(newest[:DEVICES_MAX]))
 
 
 def _marks(request: Request, settings: Settings) -> list[str]:

@@ -221,6 +221,19 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
     return msgspec.structs.replace(edited, revision=entry.revision + (not is_marking))
 
 
+def pressed(caller: Caller, entry: Entry, at: int | None) -> Entry:
+    """Return an entry that is published now with the time at which an editor pressed Publish.
+
+    The press came earlier than the call when the browser could not send it. A contributor's press
+    publishes nothing, a stated time comes first, and what readers have keeps its time. `at` None:
+    the entry gets the time of the call.
+    """
+    is_first = entry.status == "published" and entry.order is None and entry.published_at is None
+    if at is None or not is_first or caller.role == "contributor":
+        return entry
+    return msgspec.structs.replace(entry, published_at=at)
+
+
 def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
     """Return the tombstone, the record that replaces a deleted entry and has none of its text.
 

@@ -1,8 +1,8 @@
 """The desk: the list of blogs, one blog's desk, and the pages of its entries.
 
 Every form is a plain HTML form that posts and redirects, so the desk works without scripts. With
-scripts, the same boxes (the inputs of the form) go to the API. A rejected form is shown again, with
-the editor's text in its boxes and the reasons beside them.
+scripts, the same boxes (the inputs of the form) come here, and the answer is JSON. A rejected form
+is shown again, with the editor's text in its boxes and the reasons beside them.
 
 Rules: no Redis, no HTML in strings, no permission decided here (publishing decides).
 """
@@ -13,19 +13,21 @@ from urllib.parse import urlencode
 
 from msgspec.structs import replace
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry, is_entry_id
+from liveblog.blog.instant import format_time
+from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry
 from liveblog.blog.problem import Problem
-from liveblog.editors import forms
+from liveblog.editors import answers, forms
+from liveblog.editors.answers import Answers, Done, notice_of, refused, undo_of, wants_json
 from liveblog.editors.bodies import AllBodies
 from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOG_STATUSES, BlogSearch
-from liveblog.editors.results import RevisionConflict
+from liveblog.editors.results import BlogResult, RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
@@ -33,24 +35,6 @@ from liveblog.store.accounts import Accounts
 BLOGS: Final = 50  # blogs on one page of the desk's list
 ENTRIES: Final = 30  # published entries on one page of the desk
 UNPUBLISHED_MAX: Final = 300  # drafts, submissions and scheduled entries on a blog's desk
-
-# The notices that a page shows after a redirect, by the value of `done` in the page's address.
-NOTICES: Final = {
-    "published": "Published.",
-    "scheduled": "Scheduled.",
-    "draft": "Saved as a draft.",
-    "submitted": "Submitted for approval.",
-    "retracted": "Retracted.",
-    "saved": "Saved.",
-    "deleted": "Deleted.",
-    "taken-down": "Taken down. Every revision was erased.",
-    "restored": "Restored.",
-    "created": "Blog created.",
-    "header": "Header saved.",
-    "unaltered": "No changes.",
-    "ended": "Coverage has ended.",
-    "reopened": "Blog re-opened.",
-}
 
 # The desk's line for each key of the store that was rebuilt lately (store/rebuilding.py).
 _FROM_ENTRIES: Final = "It was built again from the entries."
@@ -81,8 +65,9 @@ def routes(
 ) -> list[BaseRoute]:
     """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
     gate = Gate(accounts, settings, pages, problems, bodies)
-    blogs = _Blogs(publishing, pages, now_ms)
-    entries = _Entries(publishing, pages, blogs)
+    answering = Answers(settings)
+    blogs = _Blogs(publishing, pages, answering, now_ms)
+    entries = _Entries(publishing, pages, answering, blogs, now_ms)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"
 
     def get(path: str, endpoint: EditorEndpoint) -> Route:
@@ -112,8 +97,11 @@ def routes(
 class _Blogs:
     """Answers the requests for the list of blogs and for one blog's desk."""
 
-    def __init__(self, publishing: Publishing, pages: Pages, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, publishing: Publishing, pages: Pages, answering: Answers, now_ms: Callable[[], int]
+    ) -> None:
         self._publishing, self._pages, self._now_ms = publishing, pages, now_ms
+        self._answers = answering
 
     async def home(self, request: Request, caller: Caller) -> Response:
         return await self._home(request, caller, FormView({"timezone": "UTC", "language": "en"}))
@@ -139,20 +127,38 @@ class _Blogs:
             newest=_list_address(search) if before else None,
             older=_list_address(search, found.next) if found.next else None,
             form=form,
-            notice=_notice(request),
+            notice=notice_of(request),
         )
         return page_response(html, status)
 
     async def create(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
-        fields = {"slug": boxes.get("slug", ""), **forms.header_fields(boxes, "UTC")}
+        fields = forms.header_fields(boxes, "UTC")
         try:
-            made = await self._publishing.create_blog(caller, fields, key_of(boxes))
+            made = await self._created(caller, boxes, fields)
         except Problem as problem:
-            _raise_unless_shown(problem)
-            form = forms.rejected(boxes, problem)
+            form = refused(request, boxes, problem)
             return await self._home(request, caller, form, problem.status)
-        return _done(f"/desk/blogs/{made.blog.slug}", "created")
+        slug, twice = made.blog.slug, forms.note_of(boxes, fields, "UTC")
+        note = "" if boxes.get("slug") == slug else answers.address_of(slug)
+        done = Done("created", f"/desk/blogs/{slug}", twice=twice, note=note)
+        return self._answers.blog(request, made, done)
+
+    async def _created(self, caller: Caller, boxes: Boxes, fields: dict[str, object]) -> BlogResult:
+        """Create a blog; when the form has no address, at the first free one from its title.
+
+        Raises Problem as `Publishing.create_blog` does. A form that is sent again finds the blog
+        that it made, since each address is tried under the form's Idempotency-Key.
+        """
+        for slug in forms.slugs_of(boxes):
+            try:
+                given = {"slug": slug, **fields} if slug else fields
+                return await self._publishing.create_blog(caller, given, key_of(boxes))
+            except Problem as problem:
+                if problem.name != "conflict":
+                    raise
+        detail = "is taken. Choose another"
+        raise Problem(409, "conflict", "The slug is taken.", [("/slug", detail)])
 
     async def show(self, request: Request, caller: Caller) -> Response:
         return await self.page(request, caller)
@@ -187,63 +193,85 @@ class _Blogs:
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             lost_header=lost,
             rebuilt=[REBUILT[name] for name in at.rebuilt],
-            notice=_notice(request),
-            undo=_undo(request),
+            notice=notice_of(request),
+            undo=undo_of(request),
             now=self._now_ms(),
             **given,
         )
         return page_response(html, status)
 
     async def edit(self, request: Request, caller: Caller) -> Response:
-        boxes = await read_form(request)
-        fields = forms.header_fields(boxes, await self._zone(request, caller))
+        boxes, at = await read_form(request), await self._blog(request, caller)
+        zone = at.blog.timezone
+        fields = forms.header_fields(boxes, zone)
         if not fields:
-            return _done(f"/desk/blogs/{request.path_params['slug']}", "unaltered")
-        return await self._save(request, caller, boxes, fields, "header")
+            done = Done("unaltered", f"/desk/blogs/{at.blog.slug}")
+            return self._answers.blog(request, at, done)
+        return await self._save(request, caller, boxes, fields, "header", zone)
 
     async def end(self, request: Request, caller: Caller) -> Response:
-        boxes = await read_form(request)
-        fields = forms.header_fields(boxes, await self._zone(request, caller))
-        return await self._save(request, caller, boxes, {"status": "ended", **fields}, "ended")
+        boxes, at = await read_form(request), await self._blog(request, caller)
+        zone = at.blog.timezone
+        fields = {"status": "ended", **forms.header_fields(boxes, zone)}
+        return await self._save(request, caller, boxes, fields, "ended", zone)
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
-        return await self._save(request, caller, boxes, {"status": "live"}, "reopened")
+        return await self._save(request, caller, boxes, {"status": "live"}, "reopened", "UTC")
 
-    async def _zone(self, request: Request, caller: Caller) -> str:
+    async def _blog(self, request: Request, caller: Caller) -> BlogResult:
         slug = request.path_params["slug"]
-        return (await self._publishing.blog(caller, slug, or_damaged=True)).blog.timezone
+        return await self._publishing.blog(caller, slug, or_damaged=True)
 
     async def _save(
-        self, request: Request, caller: Caller, boxes: Boxes, fields: dict[str, object], done: str
+        self,
+        request: Request,
+        caller: Caller,
+        boxes: Boxes,
+        fields: dict[str, object],
+        done: str,
+        zone: str,
     ) -> Response:
         slug = request.path_params["slug"]
         try:
-            await self._publishing.edit_blog(caller, slug, fields, key_of(boxes))
+            saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes))
         except Problem as problem:
-            _raise_unless_shown(problem)
-            form = {"end" if done == "ended" else "header": forms.rejected(boxes, problem)}
+            name = "header" if done == "header" else "end"
+            form = {name: refused(request, boxes, problem, zone)}
             return await self.page(request, caller, problem.status, **form)
-        return _done(f"/desk/blogs/{slug}", done)
+        twice = forms.note_of(boxes, fields, zone)
+        return self._answers.blog(request, saved, Done(done, f"/desk/blogs/{slug}", twice=twice))
 
 
 class _Entries:
     """Answers the requests for the forms and pages of a blog's entries."""
 
-    def __init__(self, publishing: Publishing, pages: Pages, blogs: _Blogs) -> None:
+    def __init__(
+        self,
+        publishing: Publishing,
+        pages: Pages,
+        answering: Answers,
+        blogs: _Blogs,
+        now_ms: Callable[[], int],
+    ) -> None:
         self._publishing, self._pages, self._blogs = publishing, pages, blogs
+        self._answers, self._now_ms = answering, now_ms
 
     async def create(self, request: Request, caller: Caller) -> Response:
         slug, boxes = request.path_params["slug"], await read_form(request)
         blog = await self._blog(request, caller)
+        fields = forms.new_entry_fields(boxes, blog.timezone)
         try:
-            fields = forms.new_entry_fields(boxes, blog.timezone)
-            made = await self._publishing.create_entry(caller, slug, fields, key_of(boxes))
+            pressed_at = forms.pressed_at(boxes, self._now_ms())
+            made = await self._publishing.create_entry(
+                caller, slug, fields, key_of(boxes), pressed_at
+            )
         except Problem as problem:
-            _raise_unless_shown(problem)
-            form = forms.rejected(boxes, problem)
+            form = refused(request, boxes, problem, blog.timezone)
             return await self._blogs.page(request, caller, problem.status, compose=form)
-        return _done(f"/desk/blogs/{slug}", made.entry.status)
+        twice = forms.note_of(boxes, fields, blog.timezone)
+        done = Done(made.entry.status, f"/desk/blogs/{slug}", twice=twice)
+        return self._answers.entry(request, made, blog, done)
 
     async def show(self, request: Request, caller: Caller) -> Response:
         blog = await self._blog(request, caller)
@@ -255,58 +283,77 @@ class _Entries:
         slug, id = request.path_params["slug"], request.path_params["id"]
         boxes = await read_form(request)
         blog = await self._blog(request, caller)
+        fields = forms.edited_entry_fields(boxes, blog.timezone)
         try:
-            fields = forms.edited_entry_fields(boxes, blog.timezone)
+            pressed_at = forms.pressed_at(boxes, self._now_ms())
             saved = await self._publishing.edit_entry(
-                caller, slug, id, fields, forms.revision_of(boxes), key_of(boxes)
+                caller, slug, id, fields, forms.revision_of(boxes), key_of(boxes), pressed_at
             )
         except RevisionConflict as conflict:
-            return self._conflict(caller, blog, boxes, conflict)
+            return self._conflict(request, caller, blog, boxes, conflict)
         except Problem as problem:
-            return await self._rejected_edit(caller, blog, id, boxes, problem)
+            return await self._rejected_edit(request, caller, blog, boxes, problem)
         has_new_status = "status" in fields or saved.entry.status == "scheduled"
-        done = saved.entry.status if has_new_status else "saved"
-        return _done(f"/desk/blogs/{slug}", done, fragment=id)
+        notice = saved.entry.status if has_new_status else "saved" if fields else "unaltered"
+        twice = forms.note_of(boxes, fields, blog.timezone)
+        done = Done(notice, f"/desk/blogs/{slug}", fragment=id, twice=twice)
+        return self._answers.entry(request, saved, blog, done)
 
     async def delete(self, request: Request, caller: Caller) -> Response:
         slug, id = request.path_params["slug"], request.path_params["id"]
         boxes = await read_form(request)
         takedown = boxes.get("takedown") == "1"
-        await self._publishing.delete_entry(caller, slug, id, takedown, key_of(boxes))
-        if takedown:
-            return _done(f"/desk/blogs/{slug}", "taken-down")
-        return _done(f"/desk/blogs/{slug}", "deleted", entry=id)
+        gone = await self._publishing.delete_entry(caller, slug, id, takedown, key_of(boxes))
+        path = f"/desk/blogs/{slug}"
+        done = Done("taken-down", path) if takedown else Done("deleted", path, deleted=id)
+        return self._answers.deleted(request, done, replayed=gone.replayed)
 
     async def restore(self, request: Request, caller: Caller) -> Response:
         slug, id = request.path_params["slug"], request.path_params["id"]
-        boxes = await read_form(request)
-        await self._publishing.restore_entry(caller, slug, id, key_of(boxes))
-        return _done(f"/desk/blogs/{slug}", "restored", fragment=id)
+        boxes, blog = await read_form(request), await self._blog(request, caller)
+        restored = await self._publishing.restore_entry(caller, slug, id, key_of(boxes))
+        done = Done("restored", f"/desk/blogs/{slug}", fragment=id)
+        return self._answers.entry(request, restored, blog, done)
 
     async def _blog(self, request: Request, caller: Caller) -> Blog:
         slug = request.path_params["slug"]
         return (await self._publishing.blog(caller, slug, or_damaged=True)).blog
 
     async def _rejected_edit(
-        self, caller: Caller, blog: Blog, id: str, boxes: Boxes, problem: Problem
+        self, request: Request, caller: Caller, blog: Blog, boxes: Boxes, problem: Problem
     ) -> Response:
         """Show a rejected form again, with its text and the reasons, also for a deleted entry."""
-        form = forms.rejected(boxes, problem)
+        form = refused(request, boxes, problem, blog.timezone)
         if problem.status == 410:
             return self._page(caller, blog, None, form, status=410)
-        _raise_unless_shown(problem)
+        id = request.path_params["id"]
         entry = (await self._publishing.entry(caller, blog.slug, id)).entry
         return self._page(caller, blog, entry, form, status=problem.status)
 
     def _conflict(
-        self, caller: Caller, blog: Blog, boxes: Boxes, conflict: RevisionConflict
+        self,
+        request: Request,
+        caller: Caller,
+        blog: Blog,
+        boxes: Boxes,
+        conflict: RevisionConflict,
     ) -> Response:
-        """Show the editor's text again beside the version that another editor saved."""
+        """Show the editor's text again beside the version that another editor saved.
+
+        A script gets the stored entry, and its boxes.
+        """
         theirs = conflict.current.entry
+        stored = forms.entry_values(theirs, blog.timezone)
+        if wants_json(request):
+            conflict.extra |= {
+                "current": self._answers.shape(request, conflict.current, blog),
+                "values": answers.values(stored),
+                "saved_by": None,
+                "saved_at": format_time(theirs.updated_at),
+            }
         fresh = {"revision": str(theirs.revision), **forms.time_values(theirs)}
-        form = forms.rejected({**boxes, **fresh}, conflict)
-        differing = forms.differing_texts(boxes, forms.entry_values(theirs, blog.timezone))
-        return self._page(caller, blog, theirs, form, differing, 412)
+        form = refused(request, {**boxes, **fresh}, conflict, blog.timezone)
+        return self._page(caller, blog, theirs, form, forms.differing_texts(boxes, stored), 412)
 
     def _page(
         self,
@@ -338,33 +385,8 @@ def _in_order(unpublished: list[Entry]) -> list[Entry]:
     return living[:UNPUBLISHED_MAX]
 
 
-# -- redirects and notices -------------------------------------------------------------------------
-
-
-def _done(path: str, done: str, *, entry: str = "", fragment: str = "") -> Response:
-    """Redirect to a page that shows the notice `done`; reloading the page sends no form again."""
-    query = urlencode({"done": done, **({"entry": entry} if entry else {})})
-    return RedirectResponse(f"{path}?{query}{'#' + fragment if fragment else ''}", 303)
-
-
 def _list_address(search: BlogSearch, before: str | None = None) -> str:
     """Return the address of a page of the list of blogs."""
     values = {"q": search.q, "status": search.status, "before": before}
     query = urlencode({name: value for name, value in values.items() if value})
     return f"/desk?{query}" if query else "/desk"
-
-
-def _notice(request: Request) -> str:
-    return NOTICES.get(request.query_params.get("done", ""), "")
-
-
-def _undo(request: Request) -> str:
-    """Return the id of the entry whose deletion this page can undo, "" for none."""
-    id = request.query_params.get("entry", "")
-    return id if request.query_params.get("done") == "deleted" and is_entry_id(id) else ""
-
-
-def _raise_unless_shown(problem: Problem) -> None:
-    """Re-raise a problem of access or of the store: `Gate` shows a page for it, not the form."""
-    if problem.status in (401, 403, 404, 503):
-        raise problem

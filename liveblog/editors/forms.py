@@ -11,34 +11,35 @@ import codecs
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.message import Message
 from functools import partial
 from typing import Final
+from unicodedata import combining, normalize
 from urllib.parse import parse_qsl
-from zoneinfo import ZoneInfo
 
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import Blog, Entry, is_timezone, new_id
-from liveblog.blog.problem import Problem
+from liveblog.blog.model import SLUG_MAX, Blog, Entry, is_timezone, new_id
+from liveblog.blog.problem import Problem, invalid
+from liveblog.editors import reasons, times
 
 BOXES_MAX: Final = 100  # boxes in one form
 KEY_LENGTH: Final = 24  # characters of an Idempotency-Key that this module makes
+PRESSED_NOW_MS: Final = 1_000  # a shorter time between press and arrival counts as none
+SLUGS_MAX: Final = 20  # addresses that are tried for a new blog
+# A press that waited longer needs another press. The store remembers its key for an hour more.
+PRESSED_AGO_MAX_MS: Final = 23 * 3_600_000
 
-REUSED: Final = (
-    "Your first text was stored after all. Check it, and send this text again if it is still"
-    " needed."
-)
-
-_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", re.ASCII)
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # the API's rule for an Idempotency-Key
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
 _COMPARED: Final = ("headline", "body", "byline", "dateline", "key_title")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
 _WRITTEN: Final = {"body", "headline", "title"}  # boxes that hold an editor's own words
+REPEATED: Final = "byline"  # a form has this box several times, with one name in each
 
-Boxes = dict[str, str]  # the text of each box of a form, by the box's name
+# The text of each box of a form, by the box's name. The texts of a repeated box are lines of one
+# text: a name is one line, and may hold commas.
+Boxes = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class FormView:
     errors: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     key: str = field(default_factory=partial(new_id, "", KEY_LENGTH))
+
+    @property
+    def byline(self) -> list[str]:
+        """The names in the boxes of the byline."""
+        return names_of(self.values.get(REPEATED, ""))
 
 
 # -- reading a form --------------------------------------------------------------------------------
@@ -78,8 +84,9 @@ def _is_utf_8(charset: str) -> bool:
 def decode(body: bytes) -> Boxes:
     """Return the boxes of a form, by name; of several boxes with one name, the last counts.
 
-    Browsers send line breaks as CRLF (HTML, "normalize newlines"). They become LF, as the store has
-    them. Raises Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
+    A repeated box keeps all its texts, one in each line, but for empty ones. Browsers send line
+    breaks as CRLF (HTML, "normalize newlines"). They become LF, as the store has them. Raises
+    Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
     """
     try:
         boxes = parse_qsl(
@@ -91,7 +98,20 @@ def decode(body: bytes) -> Boxes:
     except ValueError as error:
         detail = f"The form is not UTF-8, or has more than {BOXES_MAX} fields: {error}"
         raise Problem(400, "broken-form", detail) from None
-    return {name: re.sub(r"\r\n?", "\n", value) for name, value in boxes}
+    lines = [(name, re.sub(r"\r\n?", "\n", value)) for name, value in boxes]
+    repeated = [text for name, text in lines if name == REPEATED]
+    return dict(lines) | ({REPEATED: "\n".join(filter(str.strip, repeated))} if repeated else {})
+
+
+def names_of(byline: str) -> list[str]:
+    """Return the names in a repeated box."""
+    return [name.strip() for name in byline.split("\n") if name.strip()]
+
+
+def pairs(boxes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the name and text of each box of a form, also of each repeated one."""
+    repeated = [(REPEATED, name) for name in names_of(boxes.get(REPEATED, ""))]
+    return [*((name, text) for name, text in boxes.items() if name != REPEATED), *repeated]
 
 
 def has_words(boxes: Mapping[str, str]) -> bool:
@@ -109,6 +129,19 @@ def revision_of(boxes: Mapping[str, str]) -> int | None:
     """Return the revision that the editor edited, None without a valid number."""
     text = boxes.get("revision", "")
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def pressed_at(boxes: Mapping[str, str], now: int) -> int | None:
+    """Return when the editor pressed Publish, None for now; `now` is milliseconds since 1970.
+
+    Raises Problem 422 for a press that is too long ago: the news may be old.
+    """
+    ago = boxes.get("pressed_ago_ms", "")
+    if ago and not re.fullmatch(r"[0-9]{1,12}", ago, re.ASCII):
+        raise invalid(("/pressed_ago_ms", f"must be a number of milliseconds, not {ago[:40]!r}"))
+    if int(ago or 0) > PRESSED_AGO_MAX_MS:
+        raise invalid(("/pressed_ago_ms", f"is {ago}; the limit is {PRESSED_AGO_MAX_MS}"))
+    return now - int(ago) if int(ago or 0) >= PRESSED_NOW_MS else None
 
 
 def altered(boxes: Mapping[str, str]) -> Boxes:
@@ -140,11 +173,11 @@ def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object
 def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return an entry's fields for the API, from the given boxes; None for an empty box.
 
-    Commas or line breaks separate the names of a byline. `publish_at` is local time in `zone`.
+    `publish_at` is local time in `zone`.
     """
     fields: dict[str, object] = {n: _text_or_none(boxes[n]) for n in _TEXTS if n in boxes}
     if "byline" in boxes:
-        fields["byline"] = [n.strip() for n in re.split(r"[,\n]", boxes["byline"]) if n.strip()]
+        fields["byline"] = names_of(boxes["byline"])
     fields |= {name: boxes[name] == "true" for name in ("key", "pinned") if name in boxes}
     if "published_at" in boxes:
         fields["published_at"] = boxes["published_at"] or None
@@ -166,7 +199,7 @@ def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     if not at:
         return {"status": status} if status else {}
     unpublished = {"status": status} if status in ("draft", "submitted") else {}
-    return {**unpublished, "publish_at": instant_of(at, zone)}
+    return {**unpublished, "publish_at": times.instant_of(at, zone)}
 
 
 def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
@@ -192,8 +225,44 @@ def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """
     if "starts_at" not in boxes or not altered(boxes).keys() & {"starts_at", "timezone"}:
         return {}
-    local, named = boxes["starts_at"].strip(), boxes.get("timezone", "")
-    return {"starts_at": instant_of(local, named if is_timezone(named) else zone) or None}
+    local = boxes["starts_at"].strip()
+    return {"starts_at": times.instant_of(local, _start_zone(boxes, zone)) or None}
+
+
+def _start_zone(boxes: Mapping[str, str], zone: str) -> str:
+    """Return the zone of a form's start: the form's own, `zone` if that is unknown."""
+    named = boxes.get("timezone", "")
+    return named if is_timezone(named) else zone
+
+
+def note_of(boxes: Mapping[str, str], fields: Mapping[str, object], zone: str) -> str:
+    """Return the note about a time that comes twice on the clock, among the fields of a form."""
+    zones = time_zones(boxes, zone)
+    notes = (times.twice(boxes[box].strip(), zones[box]) for box in zones if box in fields)
+    return next(filter(None, notes), "")
+
+
+def time_zones(boxes: Mapping[str, str], zone: str) -> dict[str, str]:
+    """Return the zone of each box of a form that takes a wall-clock time."""
+    zones = {"publish_at": zone, "starts_at": _start_zone(boxes, zone)}
+    return {box: zones[box] for box in zones if box in boxes}
+
+
+def slugs_of(boxes: Mapping[str, str]) -> list[str]:
+    """Return the address in the form of a new blog; addresses from the title when it is empty.
+
+    These are moon, moon-2 and so on: letters of the title without accents, figures, and hyphens.
+    Raises Problem 422 for a title without any of them.
+    """
+    title, slug = boxes.get("title", ""), boxes.get("slug", "").strip()
+    if slug or not title.strip():
+        return [slug]
+    letters = "".join(it for it in normalize("NFKD", title) if not combining(it)).lower()
+    plain = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")
+    if not plain:
+        raise invalid(("/slug", "cannot be made from this title. Write a-z, 0-9 and hyphens"))
+    ends = ["", *(f"-{number}" for number in range(2, SLUGS_MAX + 1))]
+    return [f"{plain[: SLUG_MAX - len(end)].strip('-')}{end}" for end in ends]
 
 
 # -- from stored values to boxes -------------------------------------------------------------------
@@ -208,7 +277,7 @@ def header_values(blog: Blog) -> Boxes:
             f"{name}_text": link.text if link else "",
             f"{name}_url": link.url if link else "",
         }
-    values["starts_at"] = local_time(blog.starts_at, blog.timezone)
+    values["starts_at"] = times.local_time(blog.starts_at, blog.timezone)
     return _with_shown(values, values)
 
 
@@ -222,8 +291,8 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
     """
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
-    values["byline"] = ", ".join(entry.byline)
-    values["publish_at"] = local_time(entry.publish_at, zone)
+    values[REPEATED] = "\n".join(entry.byline)
+    values["publish_at"] = times.local_time(entry.publish_at, zone)
     values["revision"] = str(entry.revision)
     shown = _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
     return {**shown, **time_values(entry)}
@@ -255,58 +324,14 @@ def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes
 # -- a rejected form -------------------------------------------------------------------------------
 
 
-def rejected(boxes: Boxes, problem: Problem) -> FormView:
+def rejected(boxes: Boxes, problem: Problem, zone: str = "UTC") -> FormView:
     """Return the form as the editor sent it, with the problem's reasons at its boxes.
 
-    The form keeps its Idempotency-Key, so that a repeated form is applied once. If the store has
-    already applied an earlier text with this key, the form gets a new key. Sent again, the form
-    then makes a second entry.
+    `zone` is the blog's time zone. The form keeps its Idempotency-Key, so that a repeated form is
+    applied once. If the store has already applied an earlier text with this key, the form gets a
+    new key. Sent again, the form then makes a second entry.
     """
-    if problem.name == "idempotency-key-reused":
-        return FormView(boxes, problem=REUSED)
-    errors: Boxes = {}
-    for pointer, detail in problem.errors:
-        errors.setdefault(_box_of(pointer), sentence(detail))
-    key = key_of(boxes) or new_id("", KEY_LENGTH)
-    return FormView(boxes, errors, sentence(problem.detail), key)
-
-
-def _box_of(pointer: str) -> str:
-    """Return the name of the box that a JSON pointer belongs to.
-
-    /byline/0 belongs to the box byline, and /successor/url to the box successor_url.
-    """
-    _, name, *rest = (*pointer.split("/"), "")
-    return f"{name}_{rest[0]}" if rest[0] in ("text", "url") else name
-
-
-def sentence(detail: str) -> str:
-    """Return a problem's detail as a sentence: a capital first, a full stop last."""
-    text = detail[:1].upper() + detail[1:]
-    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
-
-
-# -- times -----------------------------------------------------------------------------------------
-
-
-def instant_of(local: str, zone: str) -> str:
-    """Return the RFC 3339 instant of a local time in a zone; any other text unchanged.
-
-    A local time that occurs twice means its first occurrence. A local time that clocks skip is read
-    with the offset before the change.
-    """
-    if not _LOCAL_TIME.fullmatch(local):
-        return local
-    try:
-        at = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone))
-        return format_time(round(at.timestamp() * 1000)) or local
-    except (ValueError, OverflowError):
-        return local
-
-
-def local_time(ms: int | None, zone: str) -> str:
-    """Return an instant as the text of a datetime-local box, in a zone; "" for None."""
-    if ms is None:
-        return ""
-    at = datetime.fromtimestamp(ms / 1000, UTC).astimezone(ZoneInfo(zone))
-    return f"{at:%Y-%m-%dT%H:%M:%S}" if at.second else f"{at:%Y-%m-%dT%H:%M}"
+    errors = reasons.of_boxes(problem, boxes, time_zones(boxes, zone))
+    reused = problem.name == "idempotency-key-reused"
+    key = (None if reused else key_of(boxes)) or new_id("", KEY_LENGTH)
+    return FormView(boxes, errors, reasons.of_form(problem, errors), key)

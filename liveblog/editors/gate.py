@@ -1,7 +1,8 @@
-"""The gate of the desk: admits signed-in editors, and shows problems as pages.
+"""The gate of the desk: admits signed-in editors, and shows problems as pages, or JSON to scripts.
 
 An editor's text is never lost. While the store is unreachable, or after the session expired, the
 problem's page contains the text. A button there sends the text again, under its Idempotency-Key.
+The same holds for a page that was made for another editor than the one who is signed in now.
 
 Rules: no Redis, no HTML in strings, no permission to write (publishing decides that). Every answer
 is `no-store`.
@@ -12,13 +13,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import quote
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
-from liveblog.blog.problem import Problem, StoreDown
-from liveblog.editors import auth, forms
+from liveblog.blog.problem import Problem, StoreDown, invalid
+from liveblog.editors import answers, auth, forms, reasons
+from liveblog.editors.answers import wants_json
 from liveblog.editors.bodies import SIGN_IN_BODY_BYTES_MAX, AllBodies, bodies_of, count_in
 from liveblog.editors.forms import Boxes
 from liveblog.editors.problems import Problems
@@ -35,6 +38,7 @@ _TITLES: Final = {
     404: "Not found",
     410: "Deleted",
 }
+OTHER_EDITOR: Final = "Someone else is signed in"
 UNREAD: Final = (408, 413, 503)  # statuses of problems for which a body was not read
 UNAVAILABLE: Final = "Publishing is unavailable right now"
 UNAVAILABLE_SIGN_IN: Final = "Signing in is unavailable right now"
@@ -59,11 +63,16 @@ class Gate:
         self._pages, self._problems, self._bodies = pages, problems, bodies
 
     def signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
-        """Return an endpoint that admits signed-in editors, and sends everyone else to sign in."""
+        """Return an endpoint that admits signed-in editors, and sends everyone else to sign in.
+
+        Refuses what a page sends that was made for another editor (answers.py).
+        """
 
         async def answer(request: Request) -> Response:
             caller = await auth.caller_of(request, self._accounts, self._settings)
             count_in(request, self._bodies.editors)
+            request.state.caller = caller
+            answers.check_header(request, caller)
             return await endpoint(request, caller)
 
         return self.open(answer)
@@ -77,11 +86,21 @@ class Gate:
                 response = await endpoint(request)
             except StoreDown as error:
                 problem = self._problems.store_down(error, request.method)
-                response = await self._problem_page(request, problem)
+                response = await self._problem(request, problem)
             except Problem as problem:
-                response = await self._problem_page(request, problem)
+                response = await self._problem(request, problem)
             response.headers["Cache-Control"] = "no-store"
             return response
+
+        return answer
+
+    def for_scripts(self, endpoint: EditorEndpoint) -> Endpoint:
+        """Return an endpoint as `signed_in` does that answers in JSON only."""
+        admitted = self.signed_in(endpoint)
+
+        async def answer(request: Request) -> Response:
+            request.state.is_script = True
+            return await admitted(request)
 
         return answer
 
@@ -101,12 +120,15 @@ class Gate:
         name, password = boxes.get("name", "").strip(), boxes.get("password", "")
         path = _desk_path(boxes.get("next", ""))
         try:
+            _check_given(name, password)
             signed_in = await auth.sign_in(request, self._accounts, self._settings, name, password)
         except Problem as problem:
-            if problem.status not in (401, 429):
+            view = forms.rejected(boxes, problem)
+            answers.explain(problem, view)
+            if problem.status not in (401, 422, 429) or wants_json(request):
                 raise
-            return self._sign_in_page(path, name, problem)
-        response = RedirectResponse(path, 303)
+            return self._sign_in_page(path, name, problem, view.problem)
+        response = _signed_in(request, signed_in.caller, path)
         auth.set_cookies(response, request, self._settings, signed_in)
         return response
 
@@ -116,12 +138,19 @@ class Gate:
         auth.clear_session_cookie(response, request, self._settings)
         return response
 
-    def _sign_in_page(self, path: str, name: str = "", problem: Problem | None = None) -> Response:
-        reason = problem.detail if problem else ""
+    def _sign_in_page(
+        self, path: str, name: str = "", problem: Problem | None = None, reason: str = ""
+    ) -> Response:
         html = self._pages.desk("sign_in", editor=None, next=path, name=name, problem=reason)
         return page_response(html, problem.status if problem else 200, problem)
 
     # -- problems
+
+    async def _problem(self, request: Request, problem: Problem) -> Response:
+        """Answer a script with JSON, and a browser with a page."""
+        if wants_json(request):
+            return self._problems.response(answers.for_script(problem), request.method)
+        return await self._problem_page(request, problem)
 
     async def _problem_page(self, request: Request, problem: Problem) -> Response:
         """Answer with the problem's page, which contains the editor's text to send again.
@@ -134,20 +163,25 @@ class Gate:
             if problem.status == 401 and boxes.status in UNREAD:
                 problem = boxes  # a redirect to sign in would lose the text silently
             boxes = {}
-        signed_out, may_succeed = problem.status == 401, problem.status in (401, 503)
+        signed_out, is_others = problem.status == 401, problem.name == "other-editor"
+        may_succeed = problem.status in (401, 503) or is_others
         if not may_succeed and not forms.has_words(boxes):
             boxes = {}
         if signed_out and not boxes:
             return _redirect_to_sign_in(request)
         title, detail = _title_and_detail(problem, request.url.path)
+        caller: Caller | None = getattr(request.state, "caller", None)
+        if is_others and caller and boxes:
+            boxes = {**boxes, "editor": caller.ident}
         html = self._pages.desk(
             "problem",
             editor=None,
             title=title,
             detail=detail,
             action=request.url.path,
-            form=boxes,
+            form=forms.pairs(boxes),
             signed_out=signed_out,
+            other=caller if is_others else None,
         )
         return page_response(html, problem.status, problem)
 
@@ -161,7 +195,7 @@ class Gate:
         if request.method != "POST" or not is_own or request.url.path in (SIGN_IN, ACCOUNT_FORM):
             return {}
         try:
-            return await read_form(request)
+            return await _boxes(request)
         except Problem as problem:
             return problem
 
@@ -177,8 +211,15 @@ def page_response(html: str, status: int = 200, problem: Problem | None = None) 
 async def read_form(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Boxes:
     """Return the boxes of the form that the request contains.
 
-    Raises Problem: 415, what `Bodies.read` raises, 400 for a body that is not a form in UTF-8.
+    Raises Problem: 415, what `Bodies.read` raises, 400 for a body that is not a form in UTF-8, 409
+    for a form on a page that was made for another editor.
     """
+    boxes = await _boxes(request, bytes_max)
+    answers.check_box(request, boxes)
+    return boxes
+
+
+async def _boxes(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Boxes:
     forms.check_form_type(request.headers.get("content-type", "text/plain"))
     return forms.decode(await _body_once(request, bytes_max))
 
@@ -198,12 +239,29 @@ async def _body_once(request: Request, bytes_max: int) -> bytes:
 def _title_and_detail(problem: Problem, path: str) -> tuple[str, str]:
     if problem.status == 401:
         return _TITLES[401], "Your session has expired."
+    if problem.name == "other-editor":
+        return OTHER_EDITOR, str(problem.extra["reason"])
     if problem.name == "store-down":
         return UNAVAILABLE, f"The desk cannot load or save anything at the moment. {UNAFFECTED}"
     if problem.name == "store-refuses":
         is_sign_in = path == SIGN_IN
         return UNAVAILABLE_SIGN_IN if is_sign_in else UNAVAILABLE, f"{problem.detail} {UNAFFECTED}"
-    return _TITLES.get(problem.status, "The request failed"), forms.sentence(problem.detail)
+    return _TITLES.get(problem.status, "The request failed"), reasons.sentence(problem.detail)
+
+
+def _check_given(name: str, password: str) -> None:
+    """Raise Problem 422 for an empty name or password."""
+    given = {"/name": name, "/password": password}
+    if missing := [(box, "must not be empty") for box, text in given.items() if not text]:
+        raise invalid(*missing)
+
+
+def _signed_in(request: Request, caller: Caller, path: str) -> Response:
+    """Answer to a browser with a redirect, to a script with the editor who has signed in."""
+    if not wants_json(request):
+        return RedirectResponse(path, 303)
+    editor = {"editor": caller.ident, "name": caller.name, "role": caller.role}
+    return Response(orjson.dumps(editor), media_type="application/json")
 
 
 def _redirect_to_sign_in(request: Request) -> Response:

@@ -39,8 +39,9 @@ def routes(
             html, text = boxes.get("html", ""), boxes.get("text", "")
             markdown = await turns.run(caller.ident, to_markdown, html, text)
         except Problem as problem:
-            problem.extra["reason"] = _REASONS.get(problem.status, "Pasting failed. Paste again.")
-            return problems.response(problem)
+            reason = _REASONS.get(problem.status, "Pasting failed. Paste again.")
+            problem.extra = {"reason": reason, "boxes": {}, **problem.extra}
+            raise
         return Response(orjson.dumps({"markdown": markdown}), media_type="application/json")
 
-    return [Route("/desk/paste", gate.signed_in(paste), methods=["POST"])]
+    return [Route("/desk/paste", gate.for_scripts(paste), methods=["POST"])]

@@ -1,11 +1,11 @@
-"""Previews: an entry or a header as readers would see it. Nothing is stored.
+"""Previews: an entry, a header or a whole blog as readers would see it. Nothing is stored.
 
 A preview has a thread of its own, so that no preview delays an entry that is being published.
 
 Rules: no Redis. decisions.py checks fields and permissions, as for a write; html/ makes the markup.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 from msgspec.structs import replace
@@ -15,10 +15,12 @@ from starlette.routing import BaseRoute, Route
 
 from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.model import Blog, Caller, new_id
-from liveblog.blog.problem import Problem, invalid
+from liveblog.blog.problem import Problem, invalid, not_found
+from liveblog.blog.timeline import WINDOW, Snapshot, Timeline
 from liveblog.editors import decisions, forms
+from liveblog.editors.answers import explain
 from liveblog.editors.bodies import AllBodies
-from liveblog.editors.gate import Gate, read_form
+from liveblog.editors.gate import Gate, page_response, read_form
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.turns import Turns
@@ -29,13 +31,17 @@ from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 
 Fields = Mapping[str, object]
+Load = Callable[[str], Awaitable[Snapshot | None]]
 
 
 class Previews:
-    """Renders previews, for each editor one at a time. `now` returns milliseconds since 1970."""
+    """Renders previews, for each editor one at a time.
 
-    def __init__(self, publishing: Publishing, now: Callable[[], int]) -> None:
-        self._publishing, self._now = publishing, now
+    `load` returns a blog as readers' pages get it; `now` returns milliseconds since 1970.
+    """
+
+    def __init__(self, publishing: Publishing, load: Load, now: Callable[[], int]) -> None:
+        self._publishing, self._load, self._now = publishing, load, now
         self._turns = Turns("preview")
 
     async def html(self, caller: Caller, slug: str, fields: Fields) -> str:
@@ -51,6 +57,31 @@ class Previews:
         if fields.get("kind") == "header":
             return await self._header(caller, blog, given)
         raise invalid(("/kind", "must be entry or header"))
+
+    async def whole(self, caller: Caller, slug: str, pages: Pages) -> str:
+        """Return the page of a blog with its newest entries, a draft as if it were live.
+
+        Raises Problem 404 for a blog that the caller may not see.
+        """
+        blog = (await self._publishing.blog(caller, slug)).blog
+        snapshot = await self._load(slug)
+        if not snapshot:
+            raise not_found()
+        timeline = Timeline(snapshot)
+        shown = replace(timeline.blog, status="live" if blog.status == "draft" else blog.status)
+        return pages.blog(
+            blog=shown,
+            position=timeline.position,
+            entries=timeline.newest(WINDOW),
+            pinned=timeline.marked("pinned"),
+            key_events=timeline.marked("key"),
+            before=None,
+            older=False,
+            permalink=None,
+            public_url="",
+            article=lambda entry: entry_html(entry, shown),
+            is_preview=True,
+        )
 
     async def _entry(self, caller: Caller, blog: Blog, fields: Fields) -> str:
         """Return an entry's article as it is shown when it is published now."""
@@ -99,22 +130,27 @@ def routes(
     problems: Problems,
     bodies: AllBodies,
 ) -> list[BaseRoute]:
-    """Return the route of the desk's previews. The form has the boxes of the desk and `kind`."""
+    """Return the routes of the desk's previews. The form has the boxes of the desk and `kind`."""
     gate = Gate(accounts, settings, pages, problems, bodies)
 
     async def preview(request: Request, caller: Caller) -> Response:
         boxes, slug = await read_form(request), request.path_params["slug"]
+        zone = (await publishing.blog(caller, slug)).blog.timezone
         try:
-            zone = (await publishing.blog(caller, slug)).blog.timezone
             html = await previews.html(caller, slug, _fields(boxes, zone))
         except Problem as problem:
-            view = forms.rejected(boxes, problem)
-            problem.extra |= {"reason": view.problem, "boxes": dict(view.errors)}
-            return problems.response(problem)
+            explain(problem, forms.rejected(boxes, problem, zone))
+            raise
         return Response(orjson.dumps({"html": html}), media_type="application/json")
 
+    async def whole(request: Request, caller: Caller) -> Response:
+        return page_response(await previews.whole(caller, request.path_params["slug"], pages))
+
     path = "/desk/blogs/{slug}/preview"
-    return [Route(path, gate.signed_in(preview), methods=["POST"])]
+    return [
+        Route(path, gate.signed_in(whole), methods=["GET"]),
+        Route(path, gate.for_scripts(preview), methods=["POST"]),
+    ]
 
 
 def _fields(boxes: forms.Boxes, zone: str) -> Fields:

@@ -35,14 +35,7 @@ from liveblog.blog.problem import (
 )
 from liveblog.editors import decisions
 from liveblog.editors.calls import call_key, replaced
-from liveblog.editors.decisions import (
-    MARKS,
-    UNPUBLISHED,
-    EntryPatch,
-    Revisions,
-    blog_patch,
-    entry_patch,
-)
+from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, Revisions
 from liveblog.editors.reading import EVERY_BLOG, BlogSearch, Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import (
@@ -165,10 +158,9 @@ class Publishing:
     ) -> BlogResult:
         """Create a blog. The creation counts as the first change of the blog.
 
-        Raises 403 for a contributor or a caller that is restricted to certain blogs, 409 for a slug
-        that is taken.
+        Raises 403 for a contributor or a caller restricted to certain blogs, 409 for a taken slug.
         """
-        patch = blog_patch(fields)
+        patch = decisions.blog_patch(fields)
         decisions.check_may_create_blog(caller, patch)
         call = call_key(caller, "POST blogs", key, dict(fields))
         if "summary" in patch:
@@ -188,7 +180,7 @@ class Publishing:
         that readers start over from the page. With a title, the edit also replaces a damaged
         header. Without fields nothing is written.
         """
-        patch = blog_patch(fields)
+        patch = decisions.blog_patch(fields)
         call = call_key(caller, f"PATCH {slug}", key, dict(fields))
         await self._reading.check_blog(caller, slug)
         decisions.check_may_edit_blog(caller, slug, patch)
@@ -207,15 +199,20 @@ class Publishing:
     # -- writing entries
 
     async def create_entry(
-        self, caller: Caller, slug: str, fields: Fields, key: str | None = None
+        self,
+        caller: Caller,
+        slug: str,
+        fields: Fields,
+        key: str | None = None,
+        pressed_at: int | None = None,
     ) -> EntryResult:
         """Publish a new entry, or store it as a draft, a submission or a scheduled entry.
 
-        An entry with `publish_at` is scheduled. Raises 409 when the blog has ended or has
-        DRAFTS_MAX unpublished entries. Raises 403 when a contributor sets key, pinned or a status
-        other than draft and submitted.
+        An entry with `publish_at` is scheduled. `pressed_at` is the time of a delayed press
+        (`decisions.pressed`). Raises 409 when the blog has ended or has DRAFTS_MAX unpublished
+        entries, 403 when a contributor sets key, pinned or a status but draft and submitted.
         """
-        patch = entry_patch(fields)
+        patch = decisions.entry_patch(fields)
         call = call_key(caller, f"POST {slug}", key, dict(fields))
         await self._reading.check_blog(caller, slug)
         await self._render(patch)
@@ -224,6 +221,7 @@ class Publishing:
             if first := await self._writes.remembered(slug, call):
                 return first
             entry = decisions.new_entry(caller, new_id("e", 12), patch, self._now())
+            entry = decisions.pressed(caller, entry, pressed_at)
             write = entry_write(None, entry, call, fresh=True)
             return await self._writes.commit(slug, replace(write, status=201))
 
@@ -237,6 +235,7 @@ class Publishing:
         fields: Fields,
         seen: Revisions | None,
         key: str | None = None,
+        pressed_at: int | None = None,
     ) -> EntryResult:
         """Merge `fields` into an entry; `seen` are the revisions that the edit may replace.
 
@@ -246,7 +245,7 @@ class Publishing:
         and `fields` has more than key, key_title and pinned. Raises 409 when the entry's status
         cannot change to the requested one, 410 when the entry is deleted.
         """
-        patch = entry_patch(fields)
+        patch = decisions.entry_patch(fields)
         call = call_key(caller, f"PATCH {slug} {id}", key, [dict(fields), replaced(seen)])
         await self._reading.check_blog(caller, slug)
         await self._render(patch)
@@ -262,7 +261,7 @@ class Publishing:
             if not patch:
                 return None
             entry = decisions.edited_entry(caller, current, patch, self._now())
-            return _edit_write(stored, entry, patch, call)
+            return _edit_write(stored, decisions.pressed(caller, entry, pressed_at), patch, call)
 
         outcome = await self._alter(caller, slug, id, call, decide)
         return await self._results.entry(slug, outcome)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from markupsafe import Markup
 
-from liveblog.blog.model import Blog, Entry, Position
+from liveblog.blog.model import Blog, Entry, Position, timezones
 from liveblog.html.entries import entry_html, entry_name, header_html, templates
 from liveblog.html.environment import safe
 from liveblog.html.markdown import plain, shorten
@@ -83,6 +83,7 @@ class Pages:
         permalink: Entry | None,
         public_url: str,
         article: Callable[[Entry], str],
+        is_preview: bool = False,
     ) -> str:
         """Return a blog's page: the newest entries, older ones, or those around a linked entry.
 
@@ -90,10 +91,10 @@ class Pages:
         `entries`, even if deleted; None if `entries` include the newest. `older` is true if the
         blog has entries below them. `permalink` is the linked entry, which is one of `entries`.
         `article` returns the `entry_html` of an entry of this blog; a worker passes a function that
-        caches the HTML.
+        caches the HTML. `is_preview`: the page is for editors, without a stream.
         """
         return self._render(
-            "reader/blog.html",
+            "desk/preview.html" if is_preview else "reader/blog.html",
             head=_blog_head(blog, before, permalink, public_url),
             blog=blog,
             position=position,
@@ -115,7 +116,7 @@ class Pages:
 
     def desk(self, template: str, /, **context: Any) -> str:
         """Return a page of the desk: `templates/desk/{template}.html`, rendered with `context`."""
-        return self._render(f"desk/{template}.html", **context)
+        return self._render(f"desk/{template}.html", timezones=timezones, **context)
 
     def _render(self, template: str, /, **context: Any) -> str:
         return templates.get_template(template).render(

@@ -2,7 +2,7 @@
 
 Editors' code writes through `writes` and reads `blogs` and `entries`; the hub reads `source`; the
 schedule reads `due` and runs `eraser`. Each worker runs `sweep`. `condition` knows whether the
-store accepts writes.
+store accepts writes. `kept` has editors' unsent texts.
 
 Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
@@ -14,6 +14,7 @@ from liveblog.store.damage import DamageLog
 from liveblog.store.due import DueEntries
 from liveblog.store.entries import Entries
 from liveblog.store.eraser import Eraser
+from liveblog.store.kept import KeptTexts
 from liveblog.store.listing import Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.rebuilding import Rebuilding
@@ -41,3 +42,4 @@ class Broker:
         self.due = DueEntries(nodes, agenda, rebuilding)
         self.sweep = Sweep(nodes, self.blogs, listing, agenda)
         self.eraser = Eraser(nodes)
+        self.kept = KeptTexts(nodes)

@@ -47,6 +47,9 @@ _ON_KEYS: Final = {
     "lb:{0}:bin": "ZADD ZREM PEXPIRE ZRANGEBYSCORE TYPE DEL",
     "lb:{0}:rebuilt": "HSET EXPIRE DEL HGETALL TYPE",
     "lb:{0}:bin:x": "SET DEL GET TYPE",
+    "lb:{0}:kept:x": "SET GET DEL",
+    "lb:{0}:kept-by:x": "ZADD ZREM ZSCORE ZRANGE ZREVRANGE ZCARD PEXPIRE",
+    "lb:{0}:kept-of:x": "SADD SREM SMEMBERS PEXPIRE DEL TYPE",
     "lb:due:{0}": "ZADD ZREM ZRANGEBYSCORE ZSCORE TYPE DEL",
     "lb:due:{0}:added": "HSET HDEL HGET TYPE DEL",
     "lb:blogs": "ZADD ZREM ZREVRANGE ZREVRANK ZCOUNT ZSCORE ZMSCORE TYPE DEL",
@@ -63,7 +66,7 @@ _ON_KEYS: Final = {
 # The words after the key, which only make a command complete.
 _REST: Final = {
     **dict.fromkeys(("HGET", "HMGET", "HDEL", "HEXISTS", "ZREM", "ZSCORE", "ZMSCORE"), "x"),
-    **dict.fromkeys(("ZREVRANK", "LPUSH", "APPEND", "SET"), "x"),
+    **dict.fromkeys(("ZREVRANK", "LPUSH", "APPEND", "SET", "SADD", "SREM"), "x"),
     **dict.fromkeys(("HSET", "HSETNX"), "x x"),
     **dict.fromkeys(("ZRANGE", "ZREVRANGE", "LRANGE", "LTRIM", "GETRANGE", "ZCOUNT"), "0 1"),
     **dict.fromkeys(("ZRANGEBYSCORE", "ZREVRANGEBYSCORE"), "0 1"),

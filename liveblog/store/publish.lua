@@ -2,7 +2,7 @@
 --
 -- Redis does not roll scripts back. So this script reads, checks and composes everything before its first write, and
 -- permission.lua, which stands before this text, checks all permissions.
--- KEYS: the twelve of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
+-- KEYS: the thirteen of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
 --   op           create: a new blog | header: a blog's new header
 --                number: readers see this change of an entry, and it takes the next offset
 --                keep: readers do not see this change of an entry, and it takes no offset
@@ -39,13 +39,13 @@
 --   {"forbidden", command}   the store's user may not run a command of this write
 
 local NAMES = {
-  "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin", "rev", "idem", "binned",
+  "blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin", "rev", "idem", "binned", "kept",
 }
 local TYPES = {
-  "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string",
+  "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string", "set",
 }
 
-local OF_ENTRY = { rev = true, binned = true } -- they must not keep their entry from being deleted or taken down
+local OF_ENTRY = { rev = true, binned = true, kept = true } -- they must not keep their entry from being deleted or taken down
 local STATUSES = { draft = true, upcoming = true, live = true, ended = true }
 -- The indexes that may rightly have no members. The field `empty` has their names then: no other missing index is whole.
 local EMPTIED = { "order", "marked", "due" }
@@ -251,6 +251,10 @@ if not is_header then
     write("LPOP", key.rev)
   elseif arg.history == "erase" then
     write("DEL", key.rev)
+    for _, text in ipairs(has.kept and redis.call("SMEMBERS", key.kept) or {}) do
+      write("DEL", text) -- store/kept.py
+    end
+    write("DEL", key.kept)
   end
   -- The revisions of a deleted draft expire with its tombstone.
   if goes_to_bin and not binned then

@@ -51,7 +51,7 @@ RETRIED_S: Final = 60
 REPLICA_WAIT_MS: Final = 1_000
 _SCRIPT: Final = scripts.writing("publish")
 # The keys of a blog that the script uses, in the order of NAMES in publish.lua. The keys `rev`,
-# `idem` and `binned` are added for each call.
+# `idem`, `binned` and `kept` are added for each call.
 _KEYS: Final = ("blog", "chain", "entries", "changed", "order", "marked", "drafts", "due", "bin")
 
 R = TypeVar("R", Blog, Entry)
@@ -307,8 +307,8 @@ class Writes:
             return None
 
     async def _commit(self, slug: str, write: Write[R]) -> Outcome[R]:
-        idem = f"idem:{write.call.idem}"
-        keys = [key(slug, it) for it in (*_KEYS, f"rev:{write.id}", idem, f"bin:{write.id}")]
+        own = f"rev:{write.id}", f"idem:{write.call.idem}", f"bin:{write.id}", f"kept-of:{write.id}"
+        keys = [key(slug, it) for it in _KEYS + own]
         publish = "SPUBLISH" if self.nodes.is_cluster else "PUBLISH"
         left = await self._live_time(slug) if write.ends_live else None
         try:

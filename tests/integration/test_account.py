@@ -31,7 +31,9 @@ class Desk(NamedTuple):
     session: str
 
     async def change(self, current: str, new: str, **headers: str) -> httpx2.Response:
-        form = {"current": current, "password": new, "editor": "dana"}
+        form = {"current": current, "password": new}
+        if "authorization" not in headers:
+            form["editor"] = "user:dana"
         return await self.client.post("/desk/password", data=form, headers=headers)
 
 

@@ -124,9 +124,10 @@ def _role(name: str) -> Role:
 
 def api_calls(redis: Redis) -> ApiCalls:
     accounts = Accounts(One(redis), now_ms)
-    publishing = Publishing(Broker(One(redis)), now_ms)
+    broker = Broker(One(redis))
+    publishing = Publishing(broker, now_ms)
     bodies = all_bodies().editors
-    previews = Previews(publishing, now_ms)
+    previews = Previews(publishing, broker.source.load, now_ms)
     app = Starlette(routes=api.routes(publishing, accounts, SETTINGS, Problems(), bodies, previews))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     client = httpx2.AsyncClient(transport=transport, base_url=SITE)

@@ -32,6 +32,7 @@ from liveblog.store.codec import key
 from liveblog.store.commands import UNCHECKED, commands
 from liveblog.store.connect import connect
 from liveblog.store.follow import Follower
+from liveblog.store.kept import KEPT_MAX, Kept, Place
 from liveblog.store.listing import LISTED, LIVE
 from liveblog.store.nodes import Nodes
 
@@ -159,6 +160,7 @@ async def test_user_who_may_run_only_the_checked_commands_can_do_everything(
     await _read(broker)
     await _follow(broker, nodes)
     await _sweep(broker, admin)
+    await _keep(broker)
     await _use_accounts(Accounts(nodes, now_ms))
     denied = await admin.acl_log()
     # redis-py names itself when it connects, and goes on when it may not.
@@ -262,6 +264,20 @@ async def _sweep(broker: Broker, admin: Redis) -> None:
     await admin.zrem(LISTED, SLUG)
     await broker.sweep.take_turn("lb:sweep:again", broker.sweep.search(), 60)
     await broker.entries.drafts(SLUG)
+
+
+async def _keep(broker: Broker) -> None:
+    """Keep, read, drop and evict texts, also one for an entry that is taken down."""
+    publishing, editor = Publishing(broker, now_ms), ADMIN.ident
+    made = await publishing.create_entry(ADMIN, SLUG, {"body": "A."})
+    for n in range(KEPT_MAX + 1):
+        place = Place(SLUG, editor, made.entry.id if n else "new", f"{n:016}")
+        assert await broker.kept.keep(place, Kept({"body": "B."}, n))
+    assert len(await broker.kept.all(SLUG, editor)) == KEPT_MAX
+    assert await broker.kept.one(place)
+    await broker.kept.drop(place, KEPT_MAX)
+    await publishing.delete_entry(ADMIN, SLUG, made.entry.id, takedown=True)
+    assert await broker.kept.all(SLUG, editor) == []
 
 
 async def _use_accounts(accounts: Accounts) -> None:

@@ -2,13 +2,14 @@
 
 import re
 from html import unescape
+from typing import Any
 
 
-def sent(page: str, form: str) -> dict[str, str]:
+def sent(page: str, form: str) -> dict[str, Any]:
     """Return the fields that a browser submits when an editor leaves a form unchanged.
 
     `form` is the form's id in the HTML `page`. Checkboxes count as not ticked. Line breaks are CRLF
-    (HTML, "normalize newlines").
+    (HTML, "normalize newlines"). The byline is the list of the texts in its boxes.
     """
     _, _, rest = page.partition(f'<form id="{form}"')
     inside = rest.partition("</form>")[0]
@@ -17,4 +18,6 @@ def sent(page: str, form: str) -> dict[str, str]:
     chosen = r'<select[^>]* name="([^"]*)"(?:(?!</select>).)*? value="([^"]*)" selected'
     choices = re.findall(chosen, inside, re.DOTALL)
     boxes = [*lines, *areas, *choices]
-    return {name: unescape(value).replace("\n", "\r\n") for name, value in boxes}
+    texts = [(name, unescape(value).replace("\n", "\r\n")) for name, value in boxes]
+    bylines = [text for name, text in texts if name == "byline"]
+    return dict(texts) | ({"byline": bylines} if bylines else {})

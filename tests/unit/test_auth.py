@@ -315,7 +315,7 @@ def test_the_cookies_are_http_only_and_same_site(
     public_url: str, scheme: str, name: str, *, is_secure: bool
 ) -> None:
     response, asked = Response(), request(scheme=scheme)
-    signed_in = auth.SignedIn("secret", "mark~mark")
+    signed_in = auth.SignedIn(Caller("user:dana", "editor"), "secret", "mark~mark")
     auth.set_cookies(response, asked, Settings(public_url=public_url), signed_in)
     session, device = response.headers.getlist("set-cookie")
     wanted = {"HttpOnly", "SameSite=lax", "Path=/"} | ({"Secure"} if is_secure else set())

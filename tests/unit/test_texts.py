@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liveblog.editors import desk, forms
+from liveblog.editors import answers, forms, reasons
 from liveblog.settings import static_dir
 
 TEMPLATES = Path(forms.__file__).parents[1] / "html" / "templates" / "desk"
@@ -18,9 +18,9 @@ def scripts() -> str:
 
 
 SHARED = {
-    forms.REUSED,
-    *(desk.NOTICES[name] for name in ("published", "scheduled", "draft", "submitted")),
-    *(desk.NOTICES[name] for name in ("retracted", "unaltered", "header", "deleted")),
+    reasons.REUSED,
+    *(answers.NOTICES[name] for name in ("published", "scheduled", "draft", "submitted")),
+    *(answers.NOTICES[name] for name in ("retracted", "unaltered", "header", "deleted")),
 }
 
 

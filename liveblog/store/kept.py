@@ -1,0 +1,197 @@
+"""Kept texts: what editors typed in forms and did not send, for another machine of the same editor.
+
+    lb:{slug}:kept:{form}.{tab}.{editor}   STRING  JSON of a text; expires
+    lb:{slug}:kept-by:{editor}             ZSET    {form}.{tab} of an editor's texts, by typed_at
+    lb:{slug}:kept-of:{id}                 SET     keys of all texts kept for one entry
+
+A form is new, header or an entry's id. The editor in a key is a hash: an `ident` may have any
+character. Kept texts are no drafts and no revisions: no list of entries has them, and a takedown of
+their entry erases them in its own atomic step (publish.lua).
+
+Rules: no permissions, no HTTP. Nobody but the editor reads a kept text.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX
+from liveblog.blog.model import Count, is_entry_id
+from liveblog.store import atomic, scripts
+from liveblog.store.codec import DECODE_ERRORS, key
+from liveblog.store.nodes import Nodes
+from liveblog.store.queries import queries_store
+
+KEPT_MAX: Final = 20  # the newest texts of one editor in one blog
+KEPT_MS: Final = 7 * 24 * 3_600_000  # how long a text is kept after it was last sent
+FORMS: Final = ("new", "header")
+_HASH_DIGITS: Final = 32
+
+# Keep a text, unless a newer one of the same tab is kept; return "kept", "older" or "gone". The
+# keys of texts that are one too many have the hash tag of the others, so they are on this server.
+_KEEP: Final = scripts.permitted("""
+local text, by, of, entries, drafts, binned = unpack(KEYS)
+local id, member, typed_at, record, ttl, most, prefix, suffix = unpack(ARGV)
+if id ~= '' then
+  local entry = redis.call('HGET', entries, id) or redis.call('HGET', drafts, id)
+    or redis.call('GET', binned)
+  if not entry or string.find(entry, '"takedown":true', 1, true) then return 'gone' end
+end
+local known = redis.call('ZSCORE', by, member)
+if known and tonumber(known) > tonumber(typed_at) then return 'older' end
+local done = 'kept'
+local commands = {
+  { 'SET', text, record, 'PX', ttl }, { 'ZADD', by, typed_at, member }, { 'PEXPIRE', by, ttl },
+}
+if id ~= '' then
+  commands[#commands + 1] = { 'SADD', of, text }
+  commands[#commands + 1] = { 'PEXPIRE', of, ttl }
+end
+local excess = redis.call('ZCARD', by) + (known and 0 or 1) - tonumber(most)
+for _, other in ipairs(redis.call('ZRANGE', by, 0, -1)) do
+  if excess > 0 and other ~= member then
+    excess = excess - 1
+    commands[#commands + 1] = { 'DEL', prefix .. other .. suffix }
+    commands[#commands + 1] = { 'ZREM', by, other }
+  end
+end
+""")
+
+# Drop a text, unless a newer one of the same tab is kept.
+_DROP: Final = scripts.permitted(
+    """
+local text, by, of = unpack(KEYS)
+local member, typed_at = unpack(ARGV)
+local known = redis.call('ZSCORE', by, member)
+local done, commands = 'dropped', {}
+if not known or tonumber(known) <= tonumber(typed_at) then
+  commands = { { 'DEL', text }, { 'ZREM', by, member }, { 'SREM', of, text } }
+end
+""",
+    frees_memory=True,
+)
+
+
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text in a form, as a script sent it.
+
+    `base` is the revision that the editor edited, `key` the Idempotency-Key under which the form
+    will be sent, `typed_at` the browser's time of the last input, in milliseconds since 1970.
+    """
+
+    values: dict[str, str | list[str]]
+    typed_at: Count
+    base: Count | None = None
+    key: Annotated[str, msgspec.Meta(max_length=IDEMPOTENCY_KEY_MAX)] = ""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a text is kept: in a tab of an editor, for a form of a blog."""
+
+    slug: str
+    editor: str  # the `ident` of the Caller
+    form: str
+    tab: str
+
+    @property
+    def id(self) -> str:
+        """The id of the form's entry, "" for another form."""
+        return self.form if is_entry_id(self.form) else ""
+
+    @property
+    def member(self) -> str:
+        return f"{self.form}.{self.tab}"
+
+    def keys(self) -> tuple[str, str, str]:
+        """Return the keys of the text, of the editor's texts, and of the entry's texts."""
+        by = _by(self.slug, self.editor)
+        of = key(self.slug, f"kept-of:{self.form}")
+        return _text(self.slug, self.editor, self.member), by, of
+
+
+class KeptText(msgspec.Struct, frozen=True):
+    """A kept text in the list of an editor's kept texts."""
+
+    form: str
+    tab: str
+    kept: Kept
+
+
+@dataclass
+class KeptTexts:
+    """Keeps, returns and drops texts. Each method raises StoreDown."""
+
+    nodes: Nodes
+
+    async def keep(self, place: Place, kept: Kept) -> bool:
+        """Keep a text; an older one than the kept one of this tab changes nothing.
+
+        Return False, and keep nothing, for an entry that does not exist or was taken down. At most
+        KEPT_MAX texts of an editor and blog are kept: the newest, and this one.
+        """
+        entry = [key(place.slug, it) for it in ("entries", "drafts", f"bin:{place.form}")]
+        prefix, suffix = _text(place.slug, place.editor, "\n").split("\n")
+        record = msgspec.json.encode(kept)
+        more = record, KEPT_MS, KEPT_MAX, prefix, suffix
+        keys = (*place.keys(), *entry)
+        done = await self._run(
+            place.slug, _KEEP, keys, place.id, place.member, kept.typed_at, *more
+        )
+        return bool(done != b"gone")
+
+    async def drop(self, place: Place, typed_at: int) -> None:
+        """Drop a text that was typed at `typed_at` or before; an unknown one is no error."""
+        await self._run(place.slug, _DROP, place.keys(), place.member, typed_at)
+
+    async def one(self, place: Place) -> Kept | None:
+        """Return a kept text, None when there is none."""
+        [found] = await self._read(place.slug, [place.keys()[0]])
+        return found
+
+    @queries_store
+    async def all(self, slug: str, editor: str) -> list[KeptText]:
+        """Return an editor's kept texts in a blog, the newest first."""
+        by = _by(slug, editor)
+        [found] = await atomic.read(self.nodes.at(slug), ("ZREVRANGE", by, 0, KEPT_MAX - 1))
+        members = [it.decode() for it in found]
+        texts = await self._read(slug, [_text(slug, editor, it) for it in members])
+        pairs = ((it.split("."), kept) for it, kept in zip(members, texts, strict=True) if kept)
+        return [KeptText(form, tab, kept) for (form, tab), kept in pairs]
+
+    @queries_store
+    async def _read(self, slug: str, keys: Sequence[str]) -> list[Kept | None]:
+        if not keys:
+            return []
+        raws = await atomic.read(self.nodes.at(slug), *(("GET", name) for name in keys))
+        return [_decoded(raw) for raw in raws]
+
+    @queries_store
+    async def _run(
+        self, slug: str, script: str, keys: Sequence[str], *arguments: str | bytes | int
+    ) -> Any:
+        reply = await self.nodes.at(slug).eval(script, len(keys), *keys, *arguments)
+        scripts.check_permitted(reply)
+        return reply
+
+
+def _decoded(raw: bytes | None) -> Kept | None:
+    """Return a kept text; None for a corrupt one, which must not hide the others."""
+    try:
+        return None if raw is None else msgspec.json.decode(raw, type=Kept)
+    except DECODE_ERRORS:
+        return None
+
+
+def _by(slug: str, editor: str) -> str:
+    return key(slug, f"kept-by:{_hashed(editor)}")
+
+
+def _text(slug: str, editor: str, member: str) -> str:
+    return key(slug, f"kept:{member}.{_hashed(editor)}")
+
+
+def _hashed(editor: str) -> str:
+    return hashlib.sha256(editor.encode()).hexdigest()[:_HASH_DIGITS]
