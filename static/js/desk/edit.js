@@ -2,6 +2,7 @@
 // editor's words without seeing them.
 // Rules: the server renders the form; both editors' words are shown as text, never as markup.
 
+import { dress } from './compose.js';
 import { alteredOf, entryFields, merge, outcomeOf, TEXTS, textOf } from './form.js';
 import {
   boxOf,
@@ -49,6 +50,7 @@ export async function edit(url) {
   restore(form);
   onSubmit(form, (values) => save(form, values));
   dialog.showModal();
+  dress(form);
   boxOf(form, 'body')?.focus();
 }
 

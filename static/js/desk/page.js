@@ -4,6 +4,7 @@
 // box, because then the text is stored.
 
 import { entryFields, headerFields, isEmpty } from './form.js';
+import { dress } from './compose.js';
 import { dialog, edit, watchEdit } from './edit.js';
 import {
   boxOf,
@@ -82,6 +83,7 @@ function clear(form, sent, entry) {
     if (name !== 'byline' && text === sent[name]) fillBox(form, name, '');
   }
   keyOf(form).value = newKey();
+  form.dispatchEvent(new Event('filled'));
   keep('new', form);
   notify(NOTICES[entry.status]);
   boxOf(form, 'body')?.focus();
@@ -348,3 +350,4 @@ document.addEventListener('keydown', onKey);
 if (location.search.includes('done='))
   history.replaceState(null, '', location.pathname + location.hash);
 if (slug) start();
+for (const form of document.querySelectorAll('.entry-form')) dress(/** @type {any} */ (form));
