@@ -8,7 +8,7 @@ from typing import Final
 
 _STRING: Final = r"""(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
 _GAP: Final = re.compile(rf"{_STRING}|(?:\s|/\*.*?\*/)+", re.DOTALL)
-# A blank beside these signs separates nothing. A blank before a colon may: `a :hover` is no `a:hover`.
+# A blank beside these signs separates nothing. One before a colon may: `a :hover` is not `a:hover`.
 _SIGN: Final = re.compile(rf"{_STRING}| ?;? ?(?P<end>\}}) ?| ?(?P<sign>[{{;,]) ?|(?P<colon>:) ")
 
 
