@@ -16,6 +16,8 @@ import string
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from liveblog.pages import styles
+
 READER: Final = "js/reader.js"
 DESK: Final = "js/desk.js"
 VERSION: Final = "js/version.js"
@@ -61,9 +63,16 @@ _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 def with_scripts(files: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     """Return the static files, and the joined scripts READER and DESK, which know their `version`.
 
+    Styles have no comments.
+
     Raises ValueError as `joined` does.
     """
     files = {**files, VERSION: f"export const VERSION = '{version}';\n".encode()}
+    files |= {
+        name: styles.stripped(css.decode()).encode()
+        for name, css in files.items()
+        if name.endswith(".css")
+    }
     return {**files, **{name: _script(files, entry) for name, entry in _ENTRIES.items()}}
 
 

@@ -356,15 +356,3 @@ async def test_the_desk_warns_of_no_loss_when_only_the_time_zone_changes(
     await expect(desk.locator("main")).to_have_attribute("data-zone", "America/New_York")
     await expect(desk.locator("#status")).to_have_attribute("data-state", "live")
     await expect(desk.locator("#store")).to_be_hidden()
-
-
-@pytest.mark.parametrize("width", [320, 375, 390, 430, 480])
-async def test_the_desk_aligns_byline_and_dateline_on_every_phone(
-    server: Server, editor: Editor, desk: Page, width: int
-) -> None:
-    slug = (await editor.blog())["slug"]
-    await open_desk(desk, server, slug)
-    await desk.set_viewport_size({"width": width, "height": 844})
-    boxes = [desk.locator(f"#compose [name={name}]") for name in ("byline", "dateline")]
-    tops = [await box.evaluate("box => box.getBoundingClientRect().top") for box in boxes]
-    assert tops[0] == tops[1]

@@ -34,12 +34,6 @@ const blank = /** @type {HTMLFormElement | null} */ (compose?.cloneNode(true) ??
 /** @type {Text[]} */
 let copies = [];
 let turns = 0;
-/**
- * What must be done with each form that this module opens.
- *
- * @type {{dress: (form: HTMLFormElement) => void}}
- */
-export const opened = { dress: () => {} };
 
 /** @param {number} at ms since 1970 */
 function timeOf(at) {
@@ -134,7 +128,6 @@ export async function openApart(offer) {
   section.append(form);
   one('#apart').append(section);
   watch(form, 'new', tab);
-  opened.dress(form);
   const remove = piece('discard');
   one('.buttons', form).append(remove);
   remove.addEventListener('click', async () => {

@@ -75,7 +75,7 @@ async function choose({ target }) {
     return askForSession({ kind: 'signed-out', status: 401, content: {}, wait_ms: 0 });
   if (choice !== 'session') return;
   main.dataset.desk = session.name;
-  one('.desk-bar .who').textContent = session.name;
+  one('.who').textContent = session.name;
   await become(session.ident);
   await goOn();
 }

@@ -17,6 +17,7 @@ import {
   valuesOf,
   writtenIn,
 } from './boxes.js';
+import { dress } from './compose.js';
 import { Keeper, openRecords, pageRecords, steadyRecords } from './keep.js';
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
@@ -138,7 +139,11 @@ function sayUnkept() {
 
 // -- forms
 
-/** @param {HTMLFormElement} form @param {string} name @param {string} [tab] */
+/**
+ * Keep the texts of a form that is in the document.
+ *
+ * @param {HTMLFormElement} form @param {string} name @param {string} [tab] '' for this tab
+ */
 export function watch(form, name, tab = '') {
   for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
   const written = writtenIn(form);
@@ -153,6 +158,7 @@ export function watch(form, name, tab = '') {
   });
   keyOf(form).value = newKey(); // the server gives the forms of one header the same key
   if (!isKept) sayUnkept();
+  if (form.matches('.entry-form')) dress(form);
 }
 
 /** @param {any} form @returns {Watched | undefined} */
