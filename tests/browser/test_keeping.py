@@ -245,18 +245,6 @@ async def test_my_version_is_offered_when_theirs_was_saved_instead(
     await expect(page.locator("#edit [name=body]")).to_have_value("My version.")
 
 
-async def test_a_header_shows_both_versions_when_two_editors_save_it(
-    editor: Editor, slug: str, page: Page
-) -> None:
-    await page.click("#header-panel summary")
-    await page.fill("#header [name=dek]", "My dek.")
-    await editor.alter(slug, dek="Their dek.", summary="Their summary.")
-    await page.click("#header button.primary")
-    await expect(page.locator("#header .theirs textarea")).to_have_value("Their dek.")
-    await expect(page.locator("#header [name=dek]")).to_have_value("My dek.")
-    await expect(page.locator("#header [name=summary]")).to_have_value("Their summary.")
-
-
 async def test_a_failure_of_the_script_is_shown_and_the_text_stays(
     browser: Browser, server: Server, slug: str
 ) -> None:
