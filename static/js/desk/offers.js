@@ -2,7 +2,7 @@
 // machines, and those that are being sent.
 // Rules: a text disappears only when it is stored, or when the editor discards it here.
 
-import { formCopy, explain, one, piece, slug } from './boxes.js';
+import { formCopy, explain, one, piece, say, slug } from './boxes.js';
 import { edit } from './edit.js';
 import { newTab } from './tabs.js';
 import { leftOver, wordsOf } from './texts.js';
@@ -111,7 +111,7 @@ export async function restore(offer) {
     form.scrollIntoView({ block: 'nearest' });
   } else if (name === 'new') await openApart(offer);
   else if ((await edit(`/desk/blogs/${slug}/entries/${name.replace(/^.*-/, '')}`, offer)) === 410)
-    await openApart({ ...offer, reason: 'Someone deleted this entry. Your text is safe here.' });
+    await openApart({ ...offer, reason: say('deleted') });
 }
 
 /**
@@ -145,10 +145,8 @@ function stateOf(item, now) {
   if (item.held) return item.held;
   if (item.id.join() === now?.id.join())
     return item.values.status === 'published' ? 'Publishing…' : 'Saving…';
-  if (!navigator.onLine) return 'Waiting for the network. It is sent when the network is back.';
-  return item.tries
-    ? `${item.why || 'No answer yet.'} It is sent again, and stored once.`
-    : 'Waiting.';
+  if (!navigator.onLine) return say('offline');
+  return item.tries ? `${item.why} ${say('unanswered')}` : 'Waiting.';
 }
 
 /** Show what is being sent, in order. @param {Sent[]} items @param {Sent} [now] */

@@ -12,6 +12,7 @@ import {
   newKey,
   one,
   piece,
+  say,
   setBusy,
   slug,
   valuesOf,
@@ -251,7 +252,7 @@ export function discardText(form) {
  */
 export async function takeOver(form, copy) {
   if (isSame(copy.values, valuesOf(form))) return;
-  if (isAltered(form)) await keepApart(form, 'A later text of this form was found on the server.');
+  if (isAltered(form)) await keepApart(form, say('later'));
   await placeText(form, copy);
 }
 
@@ -302,8 +303,7 @@ export function rebase(form, shown) {
 export async function press(form, pressed) {
   const state = /** @type {Watched} */ (watched.get(form));
   const values = valuesOf(form, pressed);
-  if (state.name === 'new' && !isAltered(form))
-    return explain(form, 'Type a headline or a text first.');
+  if (state.name === 'new' && !isAltered(form)) return explain(form, say('empty'));
   const text = textIn(form, values);
   const pressed_at = keeper.stamp();
   const typed_at = state.typed_at || pressed_at;
