@@ -242,6 +242,7 @@ export function discardText(form) {
   fillForm(form, state.written);
   explain(form, '');
   keepForm(form);
+  form.closest('.apart')?.remove();
 }
 
 /**
@@ -317,7 +318,7 @@ export async function press(form, pressed) {
   );
   Object.assign(state, { typed_at: 0, sent: text.key });
   if (state.name !== 'new') setBusy(form, true);
-  else if (state.tab) form.remove();
+  else if (state.tab) (form.closest('.apart') ?? form).remove();
   else clear(form, state);
   await added;
 }
