@@ -63,15 +63,15 @@ async def test_each_tab_keeps_its_text_when_tabs_open_and_close(
     await look(second)
     await expect(second.locator(OFFERS)).to_contain_text("Typed in the first tab.")
     await expect(second.locator(OFFERS)).to_contain_text(re.compile(r"Unsent text from \d\d:\d\d"))
-    await second.click("[data-offer=restore]")
+    await second.click("[data-act=restore]")
     apart = second.locator("#apart form [name=body]")
     await expect(apart).to_have_value("Typed in the first tab.")
     await expect(second.locator(BODY)).to_have_value("Typed in the second tab.")
     await second.close()
     third = await other_tab(page.context, server, slug)
     await expect(third.locator(OFFERS)).to_have_count(2)
-    await third.locator(OFFERS, has_text="first").locator("[data-offer=discard]").click()
-    await third.click("[data-offer=restore]")
+    await third.locator(OFFERS, has_text="first").locator("[data-act=discard]").click()
+    await third.click("[data-act=restore]")
     await expect(third.locator(BODY)).to_have_value("Typed in the second tab.")
     await expect(third.locator("#offers")).to_be_hidden()
 
@@ -131,7 +131,7 @@ async def test_all_characters_are_offered_when_the_renderer_is_killed(
     with contextlib.suppress(Error):
         await page.goto("chrome://crash")
     tab = await other_tab(page.context, server, slug)
-    await tab.click("[data-offer=restore]")
+    await tab.click("[data-act=restore]")
     await expect(tab.locator(BODY)).to_have_value("Every single character.")
 
 
@@ -157,7 +157,7 @@ async def test_entries_are_sent_once_in_order_when_the_network_is_back(
         await expect(page.locator(BODY)).to_have_value("")
     await expect(page.locator(CARDS)).to_have_count(3)
     await expect(page.locator(CARDS).first).to_contain_text("Waiting for the network")
-    await page.locator(CARDS, has_text="Second").locator("[data-card=back]").click()
+    await page.locator(CARDS, has_text="Second").locator("[data-act=back]").click()
     await expect(page.locator(BODY)).to_have_value("Second")
     await page.context.set_offline(False)
     await expect(page.locator("#queue")).to_be_hidden()
@@ -172,7 +172,7 @@ async def test_a_refused_entry_steps_aside_and_the_next_is_published(
     await page.press(BODY, "Control+Enter")
     await page.fill(BODY, "Published meanwhile.")
     await page.press(BODY, "Control+Enter")
-    apart = page.locator("#apart form")
+    apart = page.locator("#apart .apart")
     await expect(apart.locator("[data-reason=headline]")).to_contain_text("300")
     await expect(apart.locator("[name=body]")).to_have_value("Refused at first.")
     await apart.locator("[name=headline]").fill("Short")
@@ -241,7 +241,7 @@ async def test_my_version_is_offered_when_theirs_was_saved_instead(
     await expect(page.locator("#editing")).to_be_hidden()
     await expect(page.locator(OFFERS)).to_contain_text("My version.")
     await page.reload()
-    await page.click("[data-offer=restore]")
+    await page.click("[data-act=restore]")
     await expect(page.locator("#edit [name=body]")).to_have_value("My version.")
 
 
@@ -278,7 +278,7 @@ async def test_a_text_is_offered_on_the_editors_other_machine(
     await until(lambda: _kept(page, slug))
     async with window(browser) as other:
         await open_desk(other, server, slug)
-        await other.click("[data-offer=restore]")
+        await other.click("[data-act=restore]")
         await expect(other.locator(BODY)).to_have_value("Typed at home.")
         await other.press(BODY, "Control+Enter")
         await expect(other.locator("[role=feed] article .body")).to_have_text("Typed at home.")

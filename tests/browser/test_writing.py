@@ -130,7 +130,7 @@ async def test_the_preview_follows_the_text_with_four_requests_a_second(
         assert next_start - start > 245  # timers of a browser fire up to a few ms early
         assert next_start >= end
     await desk.fill(BODY, "x" * 20_001)
-    await expect(desk.locator("#compose .why")).to_contain_text("20000")
+    await expect(desk.locator("#compose .why")).to_contain_text("20,000")
 
 
 # -- the words of the form

@@ -14,6 +14,9 @@ const OF_PAGE = ['idempotency_key', 'editor'];
 export const one = (selector, root = document) => root.querySelector(selector);
 /** @param {string} id of a <template> with one element @returns {any} a copy of the element */
 export const piece = (id) => one(`#${id}`).content.firstElementChild.cloneNode(true);
+/** @param {string} name @returns {string} a sentence of desk/kept.html; '' for an unknown name */
+export const say = (name) =>
+  one('#words').content.querySelector(`[data-say="${name}"]`)?.textContent ?? '';
 /** @type {HTMLElement} */
 export const main = one('main');
 /** The blog of this page; '' on pages of no blog. */
@@ -155,5 +158,4 @@ export function notify(text, undo) {
 }
 
 /** Say what failed in the script. Texts stay kept. @param {any} error */
-export const sayFailure = (error) =>
-  notify(`This page failed: ${error?.message ?? error}. Your text is safe here.`);
+export const sayFailure = (error) => notify(`${say('failed')} ${error?.message ?? error}`);

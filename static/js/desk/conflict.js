@@ -2,7 +2,7 @@
 // Rules: both editors' words are shown as text, never as markup. This editor's version stays among
 // the unsent texts until it is stored or discarded there.
 
-import { boxOf, explain, fillForm, one, piece, valuesOf } from './boxes.js';
+import { boxOf, explain, fillForm, one, piece, say, valuesOf } from './boxes.js';
 import { merge } from './texts.js';
 import { keepApart, rebase, watchedOf } from './watch.js';
 
@@ -20,15 +20,12 @@ export async function compare(form, { values: theirs, reason = '' }) {
   const texts = both.filter((name) =>
     boxOf(form, name)?.matches('textarea, input:not([type=checkbox])'),
   );
-  if (texts.length) await keepApart(form, 'Your version, beside the one that a colleague saved.');
+  if (texts.length) await keepApart(form, say('mine'));
   for (const it of [...form.querySelectorAll('.both')]) alone(it);
   fillForm(form, taken);
   for (const name of texts) beside(form, name, theirs[name]);
   rebase(form, theirs);
-  const what = texts.length
-    ? 'Both versions are shown. Merge them or choose one, then save.'
-    : 'Their changes are in other fields and are now included here. Save again to save yours.';
-  explain(form, `${reason || 'Someone saved this while you were editing it.'} ${what}`);
+  explain(form, `${reason} ${say(texts.length ? 'both' : 'taken')}`);
   (texts[0] ? boxOf(form, texts[0]) : one('button.primary', form))?.focus();
 }
 

@@ -2,7 +2,7 @@
 // editor overwrites another editor's words without seeing them.
 // Rules: the server renders the form.
 
-import { boxOf, explain, main, notify, one, piece, slug, valuesOf } from './boxes.js';
+import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from './boxes.js';
 import { askStore } from './condition.js';
 import { returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
@@ -35,12 +35,8 @@ export async function edit(url, offer) {
     return answer.status;
   }
   if (answer?.status === 503) askStore();
-  if (answer?.status !== 410 || !offer)
-    notify(
-      answer?.status === 410
-        ? 'Someone deleted this entry.'
-        : 'The entry cannot be loaded now. Try again.',
-    );
+  if (answer?.status !== 410) notify(say('unloaded'));
+  else if (!offer) notify(say('deleted'));
   return answer?.status ?? 0;
 }
 
@@ -62,7 +58,7 @@ export async function setUpEdit(offer) {
  * @param {HTMLFormElement} form @param {Offer} text
  */
 export async function showText(form, text) {
-  await placeText(form, { ...text, reason: text.reason || 'Your unsent text was restored.' });
+  await placeText(form, { ...text, reason: text.reason || say('restored') });
   const button = piece('discard');
   button.addEventListener('click', () => discardText(form));
   one('[data-reason=""]', form).append(' ', button);
@@ -98,13 +94,12 @@ export function lookAtEntry() {
   if (!form || !id || form.hasAttribute('data-busy')) return;
   const article = document.getElementById(id);
   if (!article && shown === id) {
-    explain(form, 'Someone deleted this entry. Your text is safe here.');
+    explain(form, say('deleted'));
     orphan(form);
   }
   if (article) shown = id;
   const isOlder = Number(article?.dataset.revision) > Number(valuesOf(form).revision);
-  if (isOlder && !one('[data-reason=""]', form).textContent)
-    explain(form, 'Someone has just saved this entry. When you save, you will see both versions.');
+  if (isOlder && !one('[data-reason=""]', form).textContent) explain(form, say('newer'));
 }
 
 /** @param {MouseEvent} event */

@@ -2,8 +2,8 @@
 // machines, and those that are being sent.
 // Rules: a text disappears only when it is stored, or when the editor discards it here.
 
-import { formCopy, explain, one, piece, slug } from './boxes.js';
-import { edit } from './edit.js';
+import { formCopy, explain, one, piece, say, slug } from './boxes.js';
+import { edit, showText } from './edit.js';
 import { newTab } from './tabs.js';
 import { leftOver, wordsOf } from './texts.js';
 import {
@@ -72,25 +72,36 @@ export async function showOffers() {
   const offers = leftOver(await records.all(), copies, isInUse).filter(hasPlace);
   if (turn !== turns) return; // a later call knows more
   section.hidden = !offers.length;
-  one('ul', section).replaceChildren(...offers.map(lineOf));
+  one('ul', section).replaceChildren(...offers.map(offerOf));
 }
 
 /** Whether this page has a form for a text. @param {Offer} offer */
 const hasPlace = ({ form }) =>
   Boolean(compose) || form === one('#edit')?.dataset.entry || form === 'blog';
 
-/** @param {Offer} offer */
-function lineOf(offer) {
-  const line = piece('offer');
-  const what = offer.reason ?? '';
-  one('.status', line).textContent =
-    `Unsent text from ${timeOf(offer.typed_at)} · ${kindOfForm(offer)}`;
-  one('.reason', line).textContent = what;
-  one('.reason', line).hidden = !what;
-  one('.words', line).textContent = wordsOf(offer);
-  one('[data-offer=restore]', line).addEventListener('click', () => restore(offer));
-  one('[data-offer=discard]', line).addEventListener('click', () => discard(offer));
+/**
+ * Return a line of a list, with the first words of its text.
+ *
+ * @param {string} template @param {string} status @param {Text} text
+ * @param {Record<string, () => void>} acts by the names of the buttons
+ */
+function lineOf(template, status, text, acts) {
+  const line = piece(template);
+  one('.status', line).textContent = status;
+  one('.words', line).textContent = wordsOf(text);
+  for (const [name, act] of Object.entries(acts))
+    one(`[data-act=${name}]`, line).addEventListener('click', act);
   return line;
+}
+
+/** @param {Offer} offer */
+function offerOf(offer) {
+  const status = `Unsent text from ${timeOf(offer.typed_at)} · ${kindOfForm(offer)}`;
+  const why = offer.reason ? `${status}. ${offer.reason}` : status;
+  return lineOf('offer', why, offer, {
+    restore: () => restore(offer),
+    discard: () => discard(offer),
+  });
 }
 
 /** @param {Offer} offer */
@@ -111,7 +122,7 @@ export async function restore(offer) {
     form.scrollIntoView({ block: 'nearest' });
   } else if (name === 'new') await openApart(offer);
   else if ((await edit(`/desk/blogs/${slug}/entries/${name.replace(/^.*-/, '')}`, offer)) === 410)
-    await openApart({ ...offer, reason: 'Someone deleted this entry. Your text is safe here.' });
+    await openApart({ ...offer, reason: say('deleted') });
 }
 
 /**
@@ -128,14 +139,7 @@ export async function openApart(offer) {
   section.append(form);
   one('#apart').append(section);
   watch(form, 'new', tab);
-  const remove = piece('discard');
-  one('.buttons', form).append(remove);
-  remove.addEventListener('click', async () => {
-    section.remove();
-    await keeper.drop([{ form: 'new', tab, typed_at: keeper.stamp() }]);
-    changed();
-  });
-  await placeText(form, offer);
+  await showText(form, offer);
 }
 
 // -- texts that are being sent
@@ -145,10 +149,8 @@ function stateOf(item, now) {
   if (item.held) return item.held;
   if (item.id.join() === now?.id.join())
     return item.values.status === 'published' ? 'Publishing…' : 'Saving…';
-  if (!navigator.onLine) return 'Waiting for the network. It is sent when the network is back.';
-  return item.tries
-    ? `${item.why || 'No answer yet.'} It is sent again, and stored once.`
-    : 'Waiting.';
+  if (!navigator.onLine) return say('offline');
+  return item.tries ? `${item.why} ${say('unanswered')}` : 'Waiting.';
 }
 
 /** Show what is being sent, in order. @param {Sent[]} items @param {Sent} [now] */
@@ -161,13 +163,11 @@ export function showQueue(items, now) {
 
 /** @param {Sent} item @param {Sent} [now] */
 function cardOf(item, now) {
-  const card = piece('card');
-  one('.status', card).textContent =
-    `${timeOf(item.pressed_at)} · ${kindOfForm(item)} · ${stateOf(item, now)}`;
-  one('.words', card).textContent = wordsOf(item);
-  one('[data-card=press]', card).addEventListener('click', () => queue.press(item));
-  one('[data-card=back]', card).addEventListener('click', () => takeBack(item));
-  return card;
+  const status = [timeOf(item.pressed_at), kindOfForm(item), stateOf(item, now)].join(' · ');
+  return lineOf('card', status, item, {
+    press: () => queue.press(item),
+    back: () => takeBack(item),
+  });
 }
 
 /** @param {Sent} item */

@@ -10,6 +10,7 @@ import {
   newKey,
   notify,
   one,
+  say,
   sayFailure,
   setBusy,
   slug,
@@ -76,8 +77,7 @@ async function answered(item, answer, text) {
   if (kind === 'signed-out' || kind === 'other-editor')
     return (isOwn || !document.hidden) && askForSession(answer);
   if (kind === 'done') return stored(item, answer.content, form, isOwn);
-  if (kind === 'unanswered')
-    return form && explain(form, 'There is no answer yet. This is sent again, and saved once.');
+  if (kind === 'unanswered') return form && explain(form, say('unanswered'));
   if (item.form === 'new' && isOwn && text) await openApart(text);
   else if (form) await refused(form, answer, text);
   changed();
@@ -102,7 +102,7 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   if (isUntouched && !form.dataset.header) return closeEdit();
   keyOf(form).value = newKey();
   if (isUntouched) fillForm(form, values ?? {});
-  else explain(form, 'Saved. Your later words are not saved yet.');
+  else explain(form, say('since'));
   rebase(form, { ...valuesOf(form), ...values });
 }
 
@@ -141,8 +141,7 @@ async function act(form, pressed) {
   const answer = await postAsking(path, values);
   const [, id] = /\/entries\/(e[0-9a-z]+)/.exec(path) ?? [];
   const isDeleted = form.dataset.do === 'delete' && answer.kind === 'done';
-  if (answer.kind === 'unanswered')
-    notify('The server did not answer. Look whether this was done, else try again.');
+  if (answer.kind === 'unanswered') notify(say('silent'));
   else if (answer.kind !== 'done') notify(reasonOf(answer));
   else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
   else notify(answer.content.notice, isDeleted ? id : undefined);
@@ -155,8 +154,7 @@ async function createBlog(form) {
   setBusy(form, true);
   const values = { ...valuesOf(form), idempotency_key: keyOf(form).value };
   const answer = await postAsking('/desk/blogs', values).finally(() => setBusy(form, false));
-  if (answer.kind === 'unanswered')
-    return explain(form, 'The server did not answer. Try again: the blog is created once.');
+  if (answer.kind === 'unanswered') return explain(form, say('silent'));
   if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
   form.reset();
   keepForm(form);

@@ -1,7 +1,7 @@
 // Signing in without leaving the page, and the question who publishes when another editor has
 // signed in. The form that was refused is sent again afterwards.
 
-import { explain, main, one, valuesOf } from './boxes.js';
+import { explain, main, one, say, valuesOf } from './boxes.js';
 import { post, reasonOf } from './send.js';
 import { become, queue, scope } from './watch.js';
 
@@ -59,7 +59,7 @@ async function signIn(event) {
   event.preventDefault();
   const form = /** @type {HTMLFormElement} */ (event.target);
   const answer = await post(new URL(form.action).pathname, valuesOf(form), '');
-  if (answer.kind === 'unanswered') return explain(form, 'The server did not answer. Try again.');
+  if (answer.kind === 'unanswered') return explain(form, say('silent'));
   if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
   one('[name=password]', form).value = '';
   explain(form, '');

@@ -12,6 +12,7 @@ import {
   newKey,
   one,
   piece,
+  say,
   setBusy,
   slug,
   valuesOf,
@@ -241,6 +242,7 @@ export function discardText(form) {
   fillForm(form, state.written);
   explain(form, '');
   keepForm(form);
+  form.closest('.apart')?.remove();
 }
 
 /**
@@ -251,7 +253,7 @@ export function discardText(form) {
  */
 export async function takeOver(form, copy) {
   if (isSame(copy.values, valuesOf(form))) return;
-  if (isAltered(form)) await keepApart(form, 'A later text of this form was found on the server.');
+  if (isAltered(form)) await keepApart(form, say('later'));
   await placeText(form, copy);
 }
 
@@ -302,8 +304,7 @@ export function rebase(form, shown) {
 export async function press(form, pressed) {
   const state = /** @type {Watched} */ (watched.get(form));
   const values = valuesOf(form, pressed);
-  if (state.name === 'new' && !isAltered(form))
-    return explain(form, 'Type a headline or a text first.');
+  if (state.name === 'new' && !isAltered(form)) return explain(form, say('empty'));
   const text = textIn(form, values);
   const pressed_at = keeper.stamp();
   const typed_at = state.typed_at || pressed_at;
@@ -317,7 +318,7 @@ export async function press(form, pressed) {
   );
   Object.assign(state, { typed_at: 0, sent: text.key });
   if (state.name !== 'new') setBusy(form, true);
-  else if (state.tab) form.remove();
+  else if (state.tab) (form.closest('.apart') ?? form).remove();
   else clear(form, state);
   await added;
 }
