@@ -12,6 +12,9 @@ import { equip } from './toolbar.js';
 import { remark } from './typing.js';
 
 startKeys();
+globalThis.document?.addEventListener('input', ({ target }) => showCount(target));
+for (const box of globalThis.document?.querySelectorAll('[name=summary]') ?? [])
+  acceptPastes(/** @type {any} */ (box));
 
 /** @param {HTMLFormElement} form the form of a new entry or of an edit, in the document */
 export function dress(form) {
@@ -25,9 +28,8 @@ export function dress(form) {
     sayWhat(form);
     preview.refresh();
   };
-  form.addEventListener('input', ({ target }) => {
+  form.addEventListener('input', () => {
     remark(form, '');
-    showCount(target);
     roomForNames(form);
     renew();
   });
