@@ -225,11 +225,12 @@ def pressed(caller: Caller, entry: Entry, at: int | None) -> Entry:
     """Return an entry that is published now with the time at which an editor pressed Publish.
 
     The press came earlier than the call when the browser could not send it. A contributor's press
-    publishes nothing, a stated time comes first, and what readers have keeps its time. `at` None:
-    the entry gets the time of the call.
+    publishes nothing. A stated time comes first, and an entry that readers have keeps its time.
+    `at` None: the entry gets the time of the call.
     """
-    is_first = entry.status == "published" and entry.order is None and entry.published_at is None
-    if at is None or not is_first or caller.role == "contributor":
+    if at is None or entry.status != "published" or caller.role == "contributor":
+        return entry
+    if entry.published_at is not None:
         return entry
     return msgspec.structs.replace(entry, published_at=at)
 

@@ -33,6 +33,7 @@ from liveblog.store.codec import channel, key
 from liveblog.store.connect import connect
 from liveblog.store.due import Due
 from liveblog.store.follow import Follower
+from liveblog.store.kept import KEPT_MAX, Kept, Place
 from liveblog.store.nodes import Nodes
 
 pytestmark = pytest.mark.real
@@ -543,15 +544,20 @@ async def test_search_completes_the_list_of_blogs_from_every_node(
 
 
 async def test_takedown_erases_the_text_from_its_nodes_file(
-    shards: Cluster, editor: Editor
+    shards: Cluster, editor: Editor, nodes: Nodes
 ) -> None:
     node, *others = reversed(shards.primaries)
     before = [aof_rewrites(it) for it in others]
     blog = await editor.blog(slug=shards.slug_on(node))
     entry = await editor.publish(blog["slug"], SECRET)
-    assert SECRET in node.files()
+    unsent = f"unsent: {SECRET}"
+    for n in range(KEPT_MAX + 1):
+        place = Place(blog["slug"], "user:dana", entry["id"], f"{n:016}")
+        assert await Broker(nodes).kept.keep(place, Kept({"body": unsent}, n))
+    assert unsent in node.files()
     await editor.delete(entry, takedown=True)
     await until(lambda: SECRET not in node.files())
+    assert await Broker(nodes).kept.all(blog["slug"], "user:dana") == []
     assert [aof_rewrites(it) for it in others] == before
 
 

@@ -396,6 +396,8 @@ async def test_preview_shows_a_whole_draft_blog_without_a_stream(at: Desk) -> No
     pinned = {"body": "Pinned <b>", "pinned": True}
     await at.publishing.create_entry(SYSTEM, "mars", pinned)
     await at.publishing.create_entry(SYSTEM, "mars", {"body": "Hidden", "status": "draft"})
+    desk = await at.page("/desk/blogs/mars")
+    assert '<a href="/desk/blogs/mars/preview">Preview the page</a>' in desk
     page = await at.page("/desk/blogs/mars/preview")
     assert all(f"<p>{text}</p>" in page for text in texts)
     assert page.count("Pinned &lt;b&gt;") >= 2

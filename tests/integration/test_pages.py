@@ -326,6 +326,16 @@ async def test_a_header_saved_from_an_old_form_keeps_a_colleagues_changes(
     assert (after["dek"], len(epochs)) == ("Mine", 1)
 
 
+async def test_the_desk_keeps_a_text_and_previews_the_blog(desk: Desk) -> None:
+    text = {"values": {"body": "x" * 60_000}, "base": None, "key": "k1", "typed_at": 7}
+    at = f"{desk.path}/kept/new/{'a' * 16}"
+    assert (await desk.client.put(at, json=text)).status_code == 204
+    assert (await desk.client.get(at)).json() == text
+    assert (await desk.client.delete(f"{at}?typed_at=7")).status_code == 204
+    assert (await desk.client.get(f"{desk.path}/kept")).json() == {"kept": []}
+    assert "Back to the desk" in (await desk.client.get(f"{desk.path}/preview")).text
+
+
 async def test_a_blog_is_404_when_it_is_unknown_or_a_draft(
     editor: Editor, browser: Browser
 ) -> None:

@@ -56,6 +56,24 @@ def test_new_entry_is_published_for_an_editor_and_a_draft_for_a_contributor() ->
     assert decisions.tombstone(made, 0, takedown=True).written_by == "The Wire"
 
 
+@pytest.mark.parametrize(
+    ("caller", "was", "published_at"),
+    [
+        (EDITOR, new(), NOW - 5),
+        (ADMIN, edited(entry("draft"), status="published"), NOW - 5),
+        (EDITOR, new(published_at=EARLIER), EARLIER_MS),
+        (EDITOR, entry(), 1),
+        (EDITOR, entry("draft"), None),
+        (CONTRIBUTOR, new(), None),
+    ],
+)
+def test_press_states_the_time_when_an_editor_publishes_an_entry_first(
+    caller: Caller, was: Entry, published_at: int | None
+) -> None:
+    assert decisions.pressed(caller, was, NOW - 5).published_at == published_at
+    assert decisions.pressed(caller, was, None) == was
+
+
 def rendered(text: str) -> EntryPatch:
     return {"body": text, "body_html": to_html(text)}
 

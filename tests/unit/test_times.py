@@ -1,7 +1,11 @@
 """Times on the clock of a zone: read, refused when skipped, noted when they come twice."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from liveblog.blog.instant import parse_time
+from liveblog.blog.model import timezones
 from liveblog.editors import times
 
 NEW_YORK = "America/New_York"
@@ -84,3 +88,13 @@ def test_instant_is_shown_as_local_time_of_the_blog() -> None:
 def test_passed_time_is_named_in_the_zone() -> None:
     reason = "12:00 PM EDT on July 1, 2026 has passed. Choose a later time."
     assert times.passed(1_782_921_600_000, NEW_YORK) == reason
+
+
+@given(st.integers(0, 4_000_000_000), st.sampled_from(timezones()))
+def test_every_instant_has_a_wall_clock_that_returns_it_or_the_one_before(
+    at_s: int, zone: str
+) -> None:
+    local = times.local_time(at_s * 1_000, zone)
+    assert times.fault_of(local, zone) == ""
+    found_s = parse_time(times.instant_of(local, zone)) // 1_000
+    assert found_s == at_s or (found_s < at_s and times.twice(local, zone))
