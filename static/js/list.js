@@ -1,8 +1,10 @@
 // Renders three lists of entries: the feed, the copies of pinned entries, and the key events (the
-// entries that editors marked as important). `order`, the offset of first publication, sorts each.
+// entries that editors marked as important). `order`, the offset of first publication, sorts the
+// feed and the key events; `pin_order` sorts the copies.
 // Rules: rendering is idempotent. An edit keeps the attributes that a script has set (OWN).
 
 import { idOf, morph } from './morph.js';
+import { comparePins } from './timeline.js';
 
 const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
 
@@ -41,19 +43,48 @@ function keepOwn(old, node) {
   }
 }
 
-/** Make a list contain exactly these entries. @param {Element} list @param {Element[]} nodes */
+/** @param {Element} node */
+function pinOf(node) {
+  const number = node.getAttribute('data-pin-order');
+  return { pin_order: number === null ? null : Number(number), order: orderOf(node) };
+}
+
+/**
+ * Insert or update a copy in the list of pinned entries, at its place by `comparePins`. All other
+ * nodes stay: a moved video stops.
+ *
+ * @param {Element} list @param {Element} node
+ */
+export function placePin(list, node) {
+  const id = idOf(node);
+  place(list, node);
+  const own = /** @type {HTMLElement} */ (find(list, id));
+  const next = [...list.children].find((it) => it !== own && comparePins(pinOf(own), pinOf(it)) < 0);
+  if (own.nextElementSibling !== (next ?? null)) list.insertBefore(own, next ?? null);
+}
+
+/**
+ * Make a list contain exactly these entries, in this order.
+ *
+ * @param {Element} list @param {Element[]} nodes
+ */
 export function fill(list, nodes) {
-  const ids = new Set(nodes.map(idOf));
-  for (const old of [...list.children]) if (!ids.has(idOf(old))) old.remove();
+  const ids = nodes.map(idOf);
+  for (const old of [...list.children]) if (!ids.includes(idOf(old))) old.remove();
   for (const node of nodes) place(list, node);
+  ids.forEach((id, i) => {
+    const node = find(list, id);
+    if (node && node !== list.children[i]) list.insertBefore(node, list.children[i]);
+  });
 }
 
 /**
  * Insert or edit an entry of a list; without a node, remove the entry.
  *
  * @param {Element} list @param {string} id @param {Element | null | undefined | false} node
+ * @param {(list: Element, node: Element) => void} [placing] puts the node at its place
  */
-export function mark(list, id, node) {
-  if (node) place(list, node);
+export function mark(list, id, node, placing = place) {
+  if (node) placing(list, node);
   else find(list, id)?.remove();
 }

@@ -4,7 +4,7 @@
 
 import { arrive, forget, miss, NO_ARRIVALS, startOver } from './arrivals.js';
 import { focusOn } from './feed.js';
-import { fill, mark } from './list.js';
+import { fill, mark, placePin } from './list.js';
 import { idOf, isHostile, morph, parseHtml } from './morph.js';
 import { steadily } from './steady.js';
 import { isLoaded } from './timeline.js';
@@ -36,13 +36,13 @@ function changeOf(node) {
 }
 
 /**
- * Set an entry's offset, order and revision on its element. The markup of a page has these numbers;
+ * Set an entry's offset, order, revision and `pin_order` on its element. The markup of a page has these numbers;
  * the markup of a frame leaves them out.
  *
  * @param {HTMLElement} node @param {Put} it
  */
-function complete(node, { offset, order, revision }) {
-  Object.assign(node.dataset, { offset, order, revision });
+function complete(node, { offset, order, revision, pin_order: pinOrder = null }) {
+  Object.assign(node.dataset, { offset, order, revision, ...(pinOrder !== null && { pinOrder }) });
   const item = node.querySelector('template')?.content.firstElementChild;
   item?.setAttribute('data-order', `${order}`);
 }
@@ -147,7 +147,7 @@ export class View {
     const copy = it.op === 'put' && it.pinned && copyOf(node);
     this.decorate(node);
     if (it.op === 'blog') return morph(part(this.main, 'header'), node);
-    this.#mark(PINNED, it.id, copy);
+    this.#mark(PINNED, it.id, copy, placePin);
     this.#mark(KEYS, it.id, it.key && node.querySelector('template')?.content.firstElementChild);
     node.hidden = waiting.includes(it.id);
     if (isLoaded(timeline, it.order)) this.feed.put(node);
@@ -165,10 +165,11 @@ export class View {
    *
    * @param {string} name the list's selector @param {string} id
    * @param {Element | null | undefined | false} node
+   * @param {(list: Element, node: Element) => void} [placing] puts the node at its place
    */
-  #mark(name, id, node) {
+  #mark(name, id, node, placing) {
     if (node) this.decorate(node);
-    mark(part(this.main, name), id, node);
+    mark(part(this.main, name), id, node, placing);
   }
 
   /**

@@ -166,6 +166,17 @@ def test_key_and_pinned_entries_are_marked() -> None:
     assert "<template>" not in plain_html
 
 
+def test_pinned_entry_has_its_number_on_a_page_and_not_in_a_frame() -> None:
+    pinned = entry(pinned=True, pin_order=-0.5)
+    assert ' data-revision="1" data-pin-order="-0.5"' in entry_html(pinned, blog())
+    for without in (
+        entry_html(pinned, blog(), in_frame=True),
+        entry_html(entry(pinned=True), blog()),
+        entry_html(entry(), blog()),
+    ):
+        assert "data-pin-order" not in without
+
+
 @pytest.mark.parametrize(
     ("fields", "label"),
     [
