@@ -101,7 +101,7 @@ class _Script:
         if around >= 0 and self._kinds.get(around) != "class" and self._around[around] > 0:
             return False
         part, after = self.parts[at], self.parts[at + 1 : at + 2]
-        if part == ";" or "\n" in self._gaps.get(at, ""):
+        if part == ";":
             return True
         is_next = bool(after and (_NAME.fullmatch(after[0]) or after[0].startswith("#")))
         return part == "}" and is_next and after[0] not in _CONTINUES
