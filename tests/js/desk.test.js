@@ -449,6 +449,17 @@ function browser(hasLocks) {
   };
 }
 
+test('a tab takes another id when a busy tab answers late that it holds the id', async () => {
+  const open = browser(false);
+  const tab = open(new Map());
+  const id = await tab.start();
+  let renewed = '';
+  tab.onrenew = () => (renewed = tab.id);
+  open(new Map()).parts.channel?.postMessage({ tabs: [id] });
+  for (let i = 0; i < 5; i += 1) await settled();
+  assert.ok(renewed && renewed !== id);
+});
+
 for (const hasLocks of [true, false]) {
   const how = hasLocks ? 'with locks' : 'by messages';
 

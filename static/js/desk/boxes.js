@@ -111,7 +111,7 @@ export function formCopy(form, id) {
 
 /**
  * Show the sentences about a write: `boxes` beside their boxes, `reason` for the whole form. Focus
- * the first box that the server rejected.
+ * the first box that the server rejected, if the editor is in this form.
  *
  * @param {HTMLFormElement} form @param {string} reason @param {Record<string, string>} [boxes]
  */
@@ -127,7 +127,16 @@ export function explain(form, reason, boxes = {}) {
     else if (name) boxOf(form, name)?.removeAttribute('aria-invalid');
   }
   const wrong = Object.keys(boxes).map((name) => boxOf(form, name));
-  wrong.find(Boolean)?.focus();
+  focusIn(form, wrong.find(Boolean));
+}
+
+/**
+ * Focus a box, unless the editor is somewhere else: the next letters would get lost.
+ *
+ * @param {HTMLFormElement} form @param {HTMLElement | null} [box]
+ */
+export function focusIn(form, box) {
+  if (form.contains(document.activeElement)) box?.focus();
 }
 
 /** @param {HTMLFormElement} form @param {boolean} isBusy */

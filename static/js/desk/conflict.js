@@ -2,7 +2,7 @@
 // Rules: both editors' words are shown as text, never as markup. This editor's version stays among
 // the unsent texts until it is stored or discarded there.
 
-import { boxOf, explain, fillForm, one, piece, say, valuesOf } from './boxes.js';
+import { boxOf, explain, fillForm, focusIn, one, piece, say, valuesOf } from './boxes.js';
 import { merge } from './texts.js';
 import { keepApart, rebase, watchedOf } from './watch.js';
 
@@ -26,7 +26,7 @@ export async function compare(form, { values: theirs, reason = '' }) {
   for (const name of texts) beside(form, name, theirs[name]);
   rebase(form, theirs);
   explain(form, `${reason} ${say(texts.length ? 'both' : 'taken')}`);
-  (texts[0] ? boxOf(form, texts[0]) : one('button.primary', form))?.focus();
+  focusIn(form, texts[0] ? boxOf(form, texts[0]) : one('button.primary', form));
 }
 
 /**

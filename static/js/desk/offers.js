@@ -119,7 +119,7 @@ export async function restore(offer) {
   if (form && !(name === 'new' && isAltered(form))) {
     for (let it = form.closest('details'); it; it = null) it.open = true;
     await placeText(form, offer);
-    form.scrollIntoView({ block: 'nearest' });
+    one('textarea, input:not([type=hidden])', form)?.focus();
   } else if (name === 'new') await openApart(offer);
   else if ((await edit(`/desk/blogs/${slug}/entries/${name.replace(/^.*-/, '')}`, offer)) === 410)
     await openApart({ ...offer, reason: say('deleted') });

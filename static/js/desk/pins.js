@@ -6,9 +6,9 @@ import { one } from './boxes.js';
 
 const BUSY_MS = 50;
 
-/** @param {Element} item */
-const middleOf = (item) => {
-  const { top, height } = item.getBoundingClientRect();
+/** @param {Element | null} item @param {number} otherwise */
+const middleOf = (item, otherwise) => {
+  const { top, height } = item?.getBoundingClientRect() ?? { top: otherwise, height: 0 };
   return top + height / 2;
 };
 
@@ -43,9 +43,8 @@ function dragPin(event) {
   const { signal } = dragging;
   grip.setPointerCapture(event.pointerId);
   const follow = (/** @type {any} */ { clientY }) => {
-    const { previousElementSibling: above, nextElementSibling: below } = item;
-    if (above && clientY < middleOf(above)) stepPin(item, -1);
-    else if (below && clientY > middleOf(below)) stepPin(item, 1);
+    while (clientY < middleOf(item.previousElementSibling, -Infinity)) stepPin(item, -1);
+    while (clientY > middleOf(item.nextElementSibling, Infinity)) stepPin(item, 1);
   };
   const stop = () => {
     dragging.abort();

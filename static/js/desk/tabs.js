@@ -28,6 +28,8 @@ export class Tabs {
   id = '';
   /** @type {Set<string>} the ids that this tab holds */
   #held = new Set();
+  /** Called when this tab took another id, because another tab holds its own. */
+  onrenew = () => {};
   /** @type {Set<string> | null} the ids of tabs that have answered; null: this tab has not asked */
   #answers = null;
 
@@ -43,14 +45,20 @@ export class Tabs {
    */
   async start() {
     const stored = this.#stored();
-    this.id = stored && (await this.hold(stored)) ? stored : this.parts.newId();
-    if (this.id !== stored) await this.hold(this.id);
+    if (stored && (await this.hold(stored))) this.id = stored;
+    else await this.#renew();
+    return this.id;
+  }
+
+  async #renew() {
+    this.#held.delete(this.id);
+    this.id = this.parts.newId();
+    await this.hold(this.id);
     try {
       this.parts.storage?.setItem(STORED, this.id);
     } catch {
       // The browser forbids storage. The next page then offers this tab's text as left over.
     }
-    return this.id;
   }
 
   #stored() {
@@ -107,6 +115,8 @@ export class Tabs {
   #receive({ tabs }) {
     if (tabs === 'who') this.parts.channel?.postMessage({ tabs: [...this.#held] });
     else for (const id of tabs ?? []) this.#answers?.add(id);
+    // A busy tab answers late.
+    if (this.id && tabs?.includes?.(this.id)) this.#renew().then(() => this.onrenew());
   }
 
   /**

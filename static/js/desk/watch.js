@@ -64,6 +64,8 @@ export const hooks = {
   changed: () => {},
 };
 
+tabs.onrenew = () => [...watched.keys()].forEach(keepForm);
+
 let isKept = true;
 /** @type {Store} */
 export let records = pageRecords();
