@@ -327,7 +327,7 @@ class _Entries:
         gone = await self._publishing.delete_entry(caller, slug, id, takedown, key_of(boxes))
         path = f"/desk/blogs/{slug}"
         done = Done("taken-down", path) if takedown else Done("deleted", path, deleted=id)
-        return self._answers.deleted(request, done, replayed=gone.replayed)
+        return answers.accepted(request, done, replayed=gone.replayed)
 
     async def restore(self, request: Request, caller: Caller) -> Response:
         slug, id = request.path_params["slug"], request.path_params["id"]

@@ -4,10 +4,11 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing deci
 """
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from liveblog.blog.model import Caller
+from liveblog.editors import answers
 from liveblog.editors.bodies import AllBodies
 from liveblog.editors.forms import key_of
 from liveblog.editors.gate import Gate, page_response, read_form
@@ -45,7 +46,8 @@ def routes(
         slug, id = request.path_params["slug"], request.path_params["id"]
         boxes = await read_form(request)
         await publishing.pins.move(caller, slug, id, boxes.get("before") or None, key_of(boxes))
-        return RedirectResponse(f"/desk/blogs/{slug}?done=moved#pin-{id}", 303)
+        done = answers.Done("moved", f"/desk/blogs/{slug}", fragment=f"pin-{id}")
+        return answers.accepted(request, done)
 
     return [
         Route(f"{_BLOG}/bin", gate.signed_in(show), methods=["GET"]),

@@ -9,10 +9,11 @@ from typing import Final, NamedTuple
 from jinja2 import Environment
 from markupsafe import Markup
 
+from liveblog.blog import fields
 from liveblog.blog.model import Blog, Entry
 from liveblog.blog.visible import isolated
 from liveblog.html.environment import environment, safe
-from liveblog.html.markdown import plain, shorten
+from liveblog.html.markdown import HELP, plain, shorten
 from liveblog.html.when import When, direction, start_of, when
 
 NAME_MAX: Final = 80  # characters of an entry's text that replace a missing headline
@@ -90,7 +91,13 @@ def _body(entry: Entry) -> Markup:
 
 
 templates: Final[Environment] = environment(
-    direction=direction, entry_name=entry_name, key_title=key_title, start_of=start_of, when=when
+    direction=direction,
+    entry_name=entry_name,
+    fields=fields,
+    key_title=key_title,
+    marks_help=[(row.typed, safe(row.shown)) for row in HELP],
+    start_of=start_of,
+    when=when,
 )
 _entry_template: Final = templates.get_template("reader/entry.html")
 _header_template: Final = templates.get_template("reader/header.html")

@@ -1,224 +1,502 @@
-// The desk's forms: values of boxes become fields of the API; answers of the API become sentences.
+// Texts that editors typed: kept, copied to the server, sent in order, and left over.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { Keeper, pageRecords, steadyRecords } from '../../static/js/desk/keep.js';
+import { PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
+import { kindOf } from '../../static/js/desk/send.js';
+import { newTab, Tabs } from '../../static/js/desk/tabs.js';
 import {
   alteredOf,
-  boxNameOf,
-  entryFields,
-  headerFields,
-  instantOf,
-  isEmpty,
-  keptOf,
+  goneId,
+  isContained,
+  isSame,
+  leftOver,
   merge,
-  namesOf,
-  outcomeOf,
-  sentence,
-} from '../../static/js/desk/form.js';
+  ofKind,
+  sentId,
+  textId,
+  wordsOf,
+} from '../../static/js/desk/texts.js';
 
-const NEW_YORK = 'America/New_York';
+/** @import {Kept, Sent} from '../../static/js/desk/texts.js' */
+/** @import {Answer} from '../../static/js/desk/send.js' */
 
-/** @param {Partial<import('../../static/js/desk/form.js').Entry>} fields */
-const entry = (fields) => ({
-  id: 'e000000000001',
-  headline: null,
-  body: null,
-  byline: [],
-  dateline: null,
-  key_title: null,
-  status: 'published',
-  revision: 1,
-  ...fields,
+const SCOPE = ['user:dana', 'night'];
+const SPARE = { tab: 'spare', key: 'other' };
+
+/** @param {Partial<Kept>} [fields] @returns {Kept} */
+const text = (fields = {}) => {
+  const { form = 'new', tab = 'one' } = fields;
+  const values = { body: 'Words' };
+  return {
+    id: textId(SCOPE, form, tab),
+    form,
+    tab,
+    values,
+    base: null,
+    key: 'k',
+    typed_at: 10,
+    ...fields,
+  };
+};
+
+/** @param {Partial<Sent>} [fields] @returns {Sent} */
+const sent = (fields = {}) => {
+  const { pressed_at = 20, key = 'k' } = fields;
+  const id = sentId(SCOPE, pressed_at, key);
+  return {
+    ...text(),
+    path: '/entries',
+    tries: 0,
+    held: '',
+    why: '',
+    pressed_at,
+    key,
+    ...fields,
+    id,
+  };
+};
+
+/** @param {number} status @param {any} [content] @returns {Answer} */
+const answer = (status, content = {}) => ({
+  kind: kindOf(status, content),
+  status,
+  content,
+  wait_ms: 0,
 });
 
-test('names in a byline are lines and may hold commas', () => {
-  assert.deepEqual(namesOf(' Sammy Davis, Jr. \nBo Two\n\n'), ['Sammy Davis, Jr.', 'Bo Two']);
+/** Let all promises that can be kept be kept. */
+const settled = () => new Promise((done) => setImmediate(done));
+
+// -- answers
+
+test('an answer that leaves open what is stored is none', () => {
+  for (const status of [0, 408, 429, 500, 502, 503, 504])
+    assert.equal(kindOf(status, {}), 'unanswered');
+  assert.equal(kindOf(200, null), 'unanswered', 'a page of a proxy, or a cut answer');
+  assert.equal(kindOf(201, {}), 'done');
 });
 
-test('a time counts in the zone of the blog, in summer and in winter', () => {
-  assert.equal(instantOf('2026-07-01T12:00', NEW_YORK), '2026-07-01T16:00:00.000Z');
-  assert.equal(instantOf('2026-01-01T12:00:30', NEW_YORK), '2026-01-01T17:00:30.000Z');
-  assert.equal(instantOf('2026-01-01T12:00', 'Asia/Kathmandu'), '2026-01-01T06:15:00.000Z');
+test('an ended session and that of another editor differ from a refusal', () => {
+  assert.equal(kindOf(401, {}), 'signed-out');
+  assert.equal(kindOf(409, { type: '/problems/other-editor' }), 'other-editor');
+  for (const status of [403, 404, 409, 410, 412, 413, 422])
+    assert.equal(kindOf(status, {}), 'refused');
 });
 
-test('the first of two equal hours counts, and a skipped hour has the offset before it', () => {
-  assert.equal(instantOf('2026-11-01T01:30', NEW_YORK), '2026-11-01T05:30:00.000Z');
-  assert.equal(instantOf('2026-03-08T02:30', NEW_YORK), '2026-03-08T07:30:00.000Z');
+// -- texts
+
+test('boxes of one name are the same whatever number of them is empty', () => {
+  assert.ok(isSame({ byline: ['Ann', ''] }, { byline: ['Ann'], body: 'x' }));
+  assert.ok(isSame({ byline: '' }, {}));
+  assert.ok(isSame({ body: 'a\r\nb' }, { body: 'a\nb' }));
+  assert.ok(!isSame({ byline: ['Sammy Davis, Jr.'] }, { byline: ['Sammy Davis', 'Jr.'] }));
 });
 
-test('an invalid time is sent as it is, for the API to reject', () => {
-  assert.equal(instantOf('tomorrow', 'UTC'), null);
-  assert.equal(instantOf('2026-13-01T00:00', 'UTC'), null);
-  assert.deepEqual(entryFields({ publish_at: 'tomorrow' }, 'UTC'), { publish_at: 'tomorrow' });
-  const published_at = '2020-01-01T00:00:00.123Z';
-  assert.deepEqual(entryFields({ published_at }, 'UTC'), { published_at });
-  assert.deepEqual(entryFields({ published_at: '' }, 'UTC'), { published_at: null });
-});
-
-test('an entry has line feeds only, null for an empty box and no field without a box', () => {
+test('only what an editor altered is put into a form that was loaded later', () => {
   const values = {
-    headline: ' ',
-    body: 'One\r\n\r\nTwo “quoted”',
-    byline: 'Ann',
+    headline: 'H',
+    pinned: 'true',
+    pinned_was: 'true',
     key: 'true',
-    pinned: 'false',
+    key_was: 'false',
   };
-  assert.deepEqual(entryFields(values, 'UTC'), {
-    headline: null,
-    body: 'One\n\nTwo “quoted”',
-    byline: ['Ann'],
-    key: true,
-    pinned: false,
-  });
+  assert.deepEqual(alteredOf(values, { headline: 'H' }), { key: 'true', key_was: 'false' });
+  assert.deepEqual(alteredOf({ body: 'b' }), { body: 'b' });
 });
 
-test('publishing with a time means scheduling; the API rejects a draft with a time', () => {
-  const at = { publish_at: '2030-01-01T00:00' };
-  const publish_at = '2030-01-01T00:00:00.000Z';
-  assert.deepEqual(entryFields({ status: 'published', ...at }, 'UTC'), { publish_at });
-  assert.deepEqual(entryFields({ status: 'draft', ...at }, 'UTC'), { status: 'draft', publish_at });
-  assert.deepEqual(entryFields({ status: 'published', publish_at: '' }, 'UTC'), {
-    status: 'published',
-  });
+test('a text is named by its first words', () => {
+  const values = { headline: 'H', body: '\nFirst line\nSecond' };
+  assert.equal(wordsOf({ values }), 'H');
+  assert.equal(wordsOf({ values, shown: { headline: 'H', body: '' } }), 'First line');
+  assert.equal(wordsOf({ values: { body: 'x'.repeat(99) } }).length, 80);
+  assert.equal(wordsOf({ values: {} }), '');
 });
 
-test('an edit sends only changed boxes', () => {
-  assert.deepEqual(alteredOf({ body: 'b', pinned: 'true' }, { body: 'a', pinned: 'true' }), {
-    body: 'b',
-  });
-});
-
-test('a header sends only changed boxes, and a link as a whole', () => {
-  const base = {
-    title: 'A',
-    dek: 'D',
-    successor_text: '',
-    successor_url: '',
-    full_coverage_text: 'F',
-    full_coverage_url: '/f',
-  };
-  const values = {
-    ...base,
-    dek: '',
-    successor_url: ' /next ',
-    full_coverage_text: '',
-    full_coverage_url: '',
-  };
-  assert.deepEqual(headerFields(values, base), {
-    dek: null,
-    successor: { text: '/next', url: '/next' },
-    full_coverage: null,
-  });
-  assert.deepEqual(headerFields(base, base), {});
-});
-
-test('a start counts in the zone of the same form, and is sent when either changed', () => {
-  const base = { title: 'Council', timezone: NEW_YORK, starts_at: '2026-07-01T20:00' };
-  const sent = (/** @type {Record<string, string>} */ altered) =>
-    headerFields({ ...base, ...altered }, base);
-  assert.deepEqual(sent({ title: 'Another' }), { title: 'Another' });
-  assert.deepEqual(sent({ starts_at: '2026-12-01T20:00' }), {
-    starts_at: '2026-12-02T01:00:00.000Z',
-  });
-  assert.deepEqual(sent({ timezone: 'Europe/London' }), {
-    timezone: 'Europe/London',
-    starts_at: '2026-07-01T19:00:00.000Z',
-  });
-  assert.deepEqual(sent({ starts_at: ' ' }), { starts_at: null });
-  assert.deepEqual(sent({ starts_at: 'soon' }), { starts_at: 'soon' });
-  assert.deepEqual(sent({ timezone: 'Mars/Olympus' }), { timezone: 'Mars/Olympus' });
-  assert.deepEqual(headerFields({ status: 'ended' }, {}), { status: 'ended' });
-});
-
-test('a JSON pointer of the API names its box', () => {
-  assert.deepEqual(['/body', '/byline/0', '/successor/url', '/'].map(boxNameOf), [
-    'body',
-    'byline',
-    'successor_url',
-    '',
-  ]);
-});
-
-test('a rejection has its reason at the box, as a sentence', () => {
-  const detail = 'has 20001 characters; the limit is 20000';
-  const outcome = outcomeOf(422, {
-    type: '/problems/invalid-field',
-    detail: `body: ${detail}`,
-    errors: [{ pointer: '/body', detail }],
-  });
-  assert.equal(outcome.kind, 'rejected');
-  assert.deepEqual(outcome.fields, { body: 'Has 20001 characters; the limit is 20000.' });
-});
-
-test('without an answer, or with 5xx, the outcome is unknown and another try is safe', () => {
-  for (const status of [0, 500, 503]) {
-    const { kind, reason } = outcomeOf(status, {});
-    assert.equal(kind, 'unknown');
-    assert.match(reason, /will not be published twice/);
-  }
-});
-
-test('a write that the store refused is not saved, and the reason says why', () => {
-  const detail = 'The request was not stored. The store refuses writes: its memory is full.';
-  const { kind, reason } = outcomeOf(503, { type: '/problems/store-refuses', detail });
-  assert.equal(kind, 'unsaved');
-  assert.equal(
-    reason,
-    `Publishing is unavailable right now. Your text is safe here. ${detail}`,
+test('texts of closed tabs are left over, the newest first; those in use are not', () => {
+  const records = [
+    text({ tab: 'one' }),
+    text({ tab: 'two', typed_at: 30 }),
+    text({ tab: 'alive' }),
+    sent(),
+  ];
+  const offers = leftOver(records, [], (_, tab) => tab === 'alive');
+  assert.deepEqual(
+    offers.map((it) => it.tab),
+    ['two', 'one'],
   );
 });
 
-test('each other status has its own outcome', () => {
-  const reused = { type: '/problems/idempotency-key-reused', detail: 'x' };
-  assert.equal(outcomeOf(201, {}).kind, 'done');
-  assert.equal(outcomeOf(401, {}).kind, 'signed-out');
-  assert.equal(outcomeOf(409, {}).kind, 'rejected');
-  assert.equal(outcomeOf(410, {}).kind, 'gone');
-  assert.equal(outcomeOf(412, {}).kind, 'conflict');
-  assert.equal(outcomeOf(422, reused).kind, 'already');
-  assert.match(outcomeOf(429, {}, 7).reason, /7 seconds/);
+test('a copy of the server is offered unless it was sent, dropped or typed on here', () => {
+  const copy = { form: 'new', tab: 'far', values: {}, base: null, key: 'far', typed_at: 50 };
+  const isOffered = (/** @type {any[]} */ records) =>
+    leftOver(records, [copy], () => false).some((it) => it === copy);
+  assert.ok(isOffered([]));
+  assert.ok(isOffered([text({ tab: 'far', typed_at: 49 })]));
+  assert.ok(!isOffered([text({ tab: 'far', typed_at: 50 })]));
+  assert.ok(!isOffered([sent({ key: 'far' })]));
+  assert.ok(!isOffered([{ id: goneId(SCOPE, 'new', 'far'), typed_at: 50 }]));
+  assert.ok(isOffered([{ id: goneId(SCOPE, 'new', 'far'), typed_at: 49 }]));
 });
 
-test('a sentence starts with a capital and ends with a full stop', () => {
-  assert.equal(sentence('is empty'), 'Is empty.');
-  assert.equal(sentence('Is it?'), 'Is it?');
+test('of two editors’ changes only those of the same box are to choose', () => {
+  const shown = { headline: 'H', body: 'B', byline: ['Ann'], note: '' };
+  const mine = { ...shown, body: 'Mine' };
+  const theirs = { headline: 'Theirs', body: 'Theirs', byline: ['Ann'], note: 'n', revision: '2' };
+  assert.deepEqual(merge(mine, shown, theirs), { taken: { headline: 'Theirs' }, both: ['body'] });
+  assert.deepEqual(merge(mine, shown, { ...theirs, body: 'Mine', headline: 'H' }).both, []);
 });
 
-test('merging takes a box that one editor changed, and shows both texts of a box that both changed', () => {
-  const base = { headline: 'H', body: 'B', byline: 'Ann\nBo', dateline: '', key_title: '' };
-  const mine = { ...base, body: 'Mine', byline: 'Ann\nBo ' };
-  const theirs = entry({ headline: 'Theirs too', body: 'Theirs', byline: ['Ann', 'Bo'] });
-  assert.deepEqual(merge(mine, base, theirs), {
-    taken: { headline: 'Theirs too' },
-    both: [{ name: 'body', theirs: 'Theirs' }],
+test('a version goes only when each word of it is stored', () => {
+  const mine = text({
+    values: { headline: 'H', body: 'Mine' },
+    shown: { headline: 'H', body: 'B' },
   });
+  assert.ok(isContained(mine, { headline: 'Other', body: 'Theirs. Mine.' }));
+  assert.ok(!isContained(mine, { headline: 'H', body: 'Theirs' }));
 });
 
-test('two edits with the same text are no conflict', () => {
-  const base = { headline: '', body: 'B' };
-  assert.deepEqual(merge({ ...base, body: 'Same\r\n' }, base, entry({ body: 'Same\n' })), {
-    taken: {},
-    both: [],
+// -- keeping
+
+/** A server that stores copies, or answers with `status`. */
+function copier() {
+  const calls = /** @type {string[]} */ ([]);
+  const timers = /** @type {Map<number, [() => void, number]>} */ (new Map());
+  const world = {
+    calls,
+    now: 100,
+    status: 204,
+    kept: /** @type {any[]} */ ([]),
+    refused: 0,
+    store: pageRecords(),
+    /** Let the time of the timers pass. @param {number} wait_ms */
+    pass: async (wait_ms) => {
+      for (const [id, [run, at]] of [...timers])
+        if (at <= wait_ms) {
+          timers.delete(id);
+          run();
+        }
+      await settled();
+    },
+  };
+  const keeper = new Keeper({
+    store: world.store,
+    scope: SCOPE,
+    now: () => world.now,
+    setTimeout: (run, wait_ms) => (
+      timers.set(timers.size + calls.length * 99, [run, wait_ms]),
+      [...timers.keys()].at(-1)
+    ),
+    clearTimeout: (id) => timers.delete(id),
+    refused: () => (world.refused += 1),
+    ask: async (path, init) => {
+      calls.push(`${init.method} ${path.split('/kept')[1]}`);
+      return answer(world.status, { kept: world.kept });
+    },
   });
+  return { world, keeper };
+}
+
+test('an input is stored at once, and copied to the server after a pause', async () => {
+  const { world, keeper } = copier();
+  keeper.keep(text({ values: { body: 'W' } }));
+  keeper.keep(text({ values: { body: 'Wo' } }));
+  assert.deepEqual(
+    ofKind(await world.store.all(), 'text').map((it) => it.values.body),
+    ['Wo'],
+  );
+  assert.deepEqual(world.calls, []);
+  await world.pass(2_000);
+  assert.deepEqual(world.calls, ['PUT /new/one']);
 });
 
-test('a form without words is empty, whether boxes are ticked or not', () => {
-  assert.equal(isEmpty({ body: ' \n', byline: 'Ann', pinned: 'true' }), true);
-  assert.equal(isEmpty({ body: '', headline: 'H' }), false);
+test('times of inputs increase when the clock is set back', () => {
+  const { world, keeper } = copier();
+  const first = keeper.keep(text());
+  world.now = 1;
+  assert.ok(keeper.keep(text()).typed_at > first.typed_at);
 });
 
-test('saved text is restored as a whole or not at all', () => {
-  const kept = { values: { body: 'Text' }, key: 'k1' };
-  assert.deepEqual(keptOf(JSON.stringify(kept)), kept);
-  for (const stored of [
-    null,
-    '',
-    '{',
-    '[]',
-    '{"values":null,"key":"k"}',
-    '{"values":{"body":1},"key":"k"}',
-  ]) {
-    assert.equal(keptOf(stored), null);
-  }
+test('a copy is sent again when no answer came, and never of forms unknown there', async () => {
+  const { world, keeper } = copier();
+  world.status = 503;
+  keeper.keep(text());
+  keeper.keep(text({ form: 'end' }));
+  await world.pass(2_000);
+  world.status = 204;
+  await world.pass(10_000);
+  assert.deepEqual(world.calls, ['PUT /new/one', 'PUT /new/one']);
 });
+
+test('a page learns from its copies that the session has ended', async () => {
+  const { world, keeper } = copier();
+  world.status = 401;
+  keeper.keep(text());
+  await world.pass(2_000);
+  assert.equal(world.refused, 1);
+});
+
+test('a dropped text is removed here and on the server, and no copy of it returns', async () => {
+  const { world, keeper } = copier();
+  const kept = keeper.keep(text());
+  world.status = 503;
+  await keeper.drop([kept]);
+  await world.pass(60_000);
+  assert.deepEqual(world.calls, [`DELETE /new/one?typed_at=${kept.typed_at}`]);
+  assert.deepEqual(ofKind(await world.store.all(), 'text'), []);
+  world.status = 200;
+  world.kept = [kept];
+  assert.deepEqual(await keeper.copies(), []);
+  await settled();
+  assert.equal(world.calls.at(-1), `DELETE /new/one?typed_at=${kept.typed_at}`);
+  world.kept = [];
+  await keeper.copies();
+  assert.deepEqual(await world.store.all(), []);
+});
+
+test('records that cannot be written live as long as the page', async () => {
+  const disk = pageRecords();
+  let isFull = true;
+  let fails = 0;
+  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
+    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
+  const records = steadyRecords({ ...disk, write }, () => (fails += 1));
+  await records.write([text()]);
+  assert.equal((await records.all()).length, 1);
+  assert.equal(fails, 1);
+  isFull = false;
+  await records.write([text({ typed_at: 11 })]);
+  assert.deepEqual(
+    (await records.all()).map((it) => it.typed_at),
+    [11],
+  );
+  await records.write([], [text().id]);
+  assert.deepEqual(await records.all(), []);
+});
+
+// -- the queue
+
+test('what was not answered waits longer each time, and as long as the server asks', () => {
+  const asked = { ...answer(503), wait_ms: 60_000 };
+  assert.equal(settle(sent(), answer(0), [], SPARE).wait_ms, 1_000);
+  assert.equal(settle(sent({ tries: 2 }), answer(0), [], SPARE).wait_ms, 4_000);
+  assert.equal(settle(sent(), asked, [], SPARE).wait_ms, 60_000);
+  assert.equal(waitOf(sent({ tries: 99 })), 15_000);
+});
+
+test('a refused entry becomes a text of its own, with its reasons and its key', () => {
+  const problem = { reason: 'The headline is too long.', boxes: { headline: 'At most 300.' } };
+  const { puts, deletes, wait_ms } = settle(sent(), answer(422, problem), [], SPARE);
+  const { tab, key, reason, boxes, values } = /** @type {Kept} */ (puts[0]);
+  assert.deepEqual(
+    { tab, key, reason, boxes, values },
+    { tab: 'spare', key: 'k', ...problem, values: { body: 'Words' } },
+  );
+  assert.deepEqual([deletes, wait_ms], [[sent().id], null]);
+});
+
+test('a text gets another key when the server has stored something else under the old one', () => {
+  const problem = { type: '/problems/idempotency-key-reused' };
+  assert.equal(
+    /** @type {any} */ (settle(sent(), answer(422, problem), [], SPARE).puts[0]).key,
+    'other',
+  );
+});
+
+test('a refused edit returns to its form, but not over what was typed there since', () => {
+  const edit = sent({ form: 'e1', values: { body: 'Sent' } });
+  assert.equal(textOf(edit, 'spare', []).tab, 'one');
+  assert.equal(textOf(edit, 'spare', [text({ form: 'e1' })]).tab, 'spare');
+});
+
+test('a new entry waits for a press when the blog has ended', () => {
+  const { puts } = settle(sent(), answer(409, { detail: 'The blog has ended.' }), [], SPARE);
+  assert.equal(/** @type {any} */ (puts[0]).held, 'The blog has ended.');
+});
+
+/** @param {(item: Sent) => Promise<Answer> | Answer} reply */
+function newsroom(reply) {
+  const store = pageRecords();
+  const timers = /** @type {[() => void, number][]} */ ([]);
+  const sends = /** @type {string[]} */ ([]);
+  const answers = /** @type {string[]} */ ([]);
+  const queue = new Queue({
+    store,
+    send: async (item) => (sends.push(item.key), reply(item)),
+    alone: (work) => work(),
+    spare: () => SPARE,
+    now: () => 1_000,
+    setTimeout: (run, wait_ms) => timers.push([run, wait_ms]),
+    clearTimeout: () => timers.splice(0),
+  });
+  queue.onanswer = (item, { kind }) => answers.push(`${item.key} ${kind}`);
+  return { queue, store, timers, sends, answers };
+}
+
+test('forms are sent in order, once each, when the network returns', async () => {
+  let isOnline = false;
+  const { queue, store, timers, sends } = newsroom(() => answer(isOnline ? 201 : 0));
+  for (const key of ['a', 'b', 'c'])
+    await queue.add(sent({ key, pressed_at: 20 + key.charCodeAt(0) }), []);
+  assert.ok(
+    sends.every((it) => it === 'a'),
+    'those behind it wait',
+  );
+  isOnline = true;
+  sends.length = 0;
+  timers[0][0]();
+  await settled();
+  assert.deepEqual(sends, ['a', 'b', 'c']);
+  assert.deepEqual(ofKind(await store.all(), 'sent'), []);
+  assert.equal(timers.length, 0);
+});
+
+test('a refused form steps aside, and the others are sent', async () => {
+  const { queue, store, answers } = newsroom(({ key }) => answer(key === 'a' ? 422 : 201));
+  await store.write([sent({ key: 'a', pressed_at: 1 }), sent({ key: 'b', pressed_at: 2 })]);
+  await queue.drain();
+  assert.deepEqual(answers, ['a refused', 'b done']);
+  assert.deepEqual(
+    ofKind(await store.all(), 'text').map((it) => it.key),
+    ['a'],
+  );
+});
+
+test('a form of yesterday is not sent without a press', async () => {
+  const { queue, store, sends } = newsroom(() => answer(201));
+  const old = sent({ key: 'old', pressed_at: 999 - PRESS_MS });
+  await store.write([old, sent({ key: 'new', pressed_at: 900 })]);
+  await queue.drain();
+  assert.deepEqual(sends, ['new']);
+  const [held] = await queue.items();
+  await queue.press(held);
+  assert.deepEqual(sends, ['new', 'old']);
+});
+
+test('nothing is sent until the editor has signed in again, and then the same form', async () => {
+  let status = 401;
+  const { queue, timers, sends } = newsroom(() => answer(status));
+  await queue.add(sent({ key: 'a' }), []);
+  assert.equal(timers.length, 0);
+  status = 201;
+  await queue.drain();
+  assert.deepEqual(sends, ['a', 'a']);
+});
+
+test('a form that was taken back is a text again, whatever the server answers then', async () => {
+  /** @type {(answer: Answer) => void} */
+  let reply = () => {};
+  const { queue, store, answers } = newsroom(() => new Promise((done) => (reply = done)));
+  queue.add(sent({ key: 'a' }), []);
+  await settled();
+  const back = await queue.takeBack((await queue.items())[0]);
+  assert.deepEqual([back.values, back.key], [{ body: 'Words' }, 'a']);
+  reply(answer(422));
+  await settled();
+  assert.deepEqual(
+    (await store.all()).map((it) => it.id),
+    [back.id],
+  );
+  assert.deepEqual(answers, []);
+});
+
+// -- tabs
+
+/** A browser with tabs. @param {boolean} hasLocks */
+function browser(hasLocks) {
+  /** @type {Set<(data: any) => void>} */
+  const ears = new Set();
+  const held = new Map();
+  return /** @param {Map<string, string>} storage */ (storage) => {
+    /** @type {(data: any) => void} */
+    let ear = () => {};
+    const channel = {
+      addEventListener: (/** @type {string} */ _, /** @type {any} */ run) =>
+        ears.add((ear = (data) => run({ data }))),
+      postMessage: (/** @type {any} */ data) => ears.forEach((it) => it !== ear && it(data)),
+    };
+    const locks = {
+      request: async (
+        /** @type {string} */ name,
+        /** @type {any} */ options,
+        /** @type {any} */ run,
+      ) => {
+        if (held.has(name)) {
+          if (options.ifAvailable) return run(null);
+          return new Promise((_, fail) =>
+            options.signal.addEventListener('abort', () => fail(new Error('aborted'))),
+          );
+        }
+        held.set(name, true);
+        return Promise.resolve(run({})).finally(() => held.delete(name));
+      },
+      query: async () => ({ held: [...held.keys()].map((name) => ({ name })) }),
+    };
+    const parts = {
+      channel,
+      storage: {
+        getItem: (/** @type {string} */ name) => storage.get(name) ?? null,
+        setItem: (/** @type {string} */ name, /** @type {string} */ value) =>
+          storage.set(name, value),
+      },
+      newId: newTab,
+      setTimeout: (/** @type {() => void} */ run) => setImmediate(run),
+      ...(hasLocks ? { locks } : {}),
+    };
+    return new Tabs(/** @type {any} */ (parts));
+  };
+}
+
+test('a tab takes another id when a busy tab answers late that it holds the id', async () => {
+  const open = browser(false);
+  const tab = open(new Map());
+  const id = await tab.start();
+  let renewed = '';
+  tab.onrenew = () => (renewed = tab.id);
+  open(new Map()).parts.channel?.postMessage({ tabs: [id] });
+  for (let i = 0; i < 5; i += 1) await settled();
+  assert.ok(renewed && renewed !== id);
+});
+
+for (const hasLocks of [true, false]) {
+  const how = hasLocks ? 'with locks' : 'by messages';
+
+  test(`a duplicated tab notices that its id is taken, and both are alive, ${how}`, async () => {
+    const open = browser(hasLocks);
+    const storage = new Map();
+    const first = open(storage);
+    const copy = open(new Map(storage));
+    await first.start();
+    const duplicate = open(new Map(storage));
+    await duplicate.start();
+    assert.match(first.id, /^[0-9a-z]{16}$/);
+    assert.notEqual(first.id, duplicate.id);
+    assert.deepEqual(await copy.living(), new Set([first.id, duplicate.id]));
+    assert.ok(!(await copy.hold(first.id)));
+  });
+
+  test(`a tab keeps its id when it is loaded again, ${how}`, async () => {
+    const storage = new Map();
+    const before = browser(hasLocks)(storage);
+    await before.start();
+    const after = browser(hasLocks)(storage); // the page before is gone, with its lock and channel
+    assert.equal(await after.start(), before.id);
+  });
+
+  test(`one of two tabs works, ${how}`, async () => {
+    const open = browser(hasLocks);
+    const tabs = [open(new Map()), open(new Map())];
+    for (const it of tabs) await it.start();
+    let works = 0;
+    /** @type {() => void} */
+    let finish = () => {};
+    const work = () => ((works += 1), new Promise((/** @type {any} */ done) => (finish = done)));
+    const both = tabs.map((it) => it.alone('queue', /** @type {any} */ (work)));
+    for (let i = 0; i < 5; i += 1) await settled();
+    assert.equal(works, 1);
+    finish();
+    await Promise.all(both);
+  });
+}

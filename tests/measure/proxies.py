@@ -193,8 +193,8 @@ async def publish(desk: Page, site: str, slug: str) -> str:
 
 
 async def published(desk: Page) -> str:
-    """Return "published" when the form is empty, the reason beside it when it is not, else ""."""
-    if not await desk.input_value("#compose [name=body]"):
+    """Return "published" when the notice is there, the reasons when it gives some, else ""."""
+    if "Published" in await desk.inner_text("#notice"):
         return "published"
     reasons = await desk.locator("[role=alert]:visible").all_inner_texts()
     return " ".join(reasons).strip()

@@ -26,6 +26,12 @@ from playwright.async_api import Browser
 
 from measure import motion
 
+HEADLINE = "Out of quarantine"
+TEXT = """The crew leave the Lunar Receiving Laboratory **a day early**, doctors say.
+
+- No sign of any illness
+- A parade in New York on Wednesday"""
+
 
 async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> None:
     async with window(browser, viewport=SIZES[size], color_scheme=scheme) as page:
@@ -33,6 +39,10 @@ async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> Non
         await page.wait_for_selector(".when [data-share]")
         await page.screenshot(path=SCREENSHOTS / f"page-{size}-{scheme}.png")
         await open_desk(page, server, "apollo-11-quarantine")
+        await page.fill("#compose [name=headline]", HEADLINE)
+        await page.fill("#compose [name=body]", TEXT)
+        if size == "desktop":
+            await page.wait_for_selector("#compose .shown li")
         await page.screenshot(path=SCREENSHOTS / f"desk-{size}-{scheme}.png")
 
 

@@ -130,12 +130,12 @@ async def _seconds_until(*said: Said) -> float:
 async def _publish_on_the_desk(page: Page, condition: Condition) -> None:
     """Publish by the form and wait for two more answers about the store's state.
 
-    While the store refuses writes, the form must say that the text is not stored.
+    While the store refuses writes, the desk must say that the text is not stored.
     """
     if condition.is_refusal and condition.name != "no SUBSCRIBE":
         await page.fill("#compose [name=body]", f"Written with {condition.name}.")
         await page.click("#compose button.primary")
-        await expect(page.locator("#compose")).to_contain_text("The request was not stored.")
+        await expect(page.locator("#queue")).to_contain_text("The request was not stored.")
     for _ in range(2):
         await page.wait_for_event("response", lambda it: it.url.endswith("/store"))
 

@@ -435,7 +435,7 @@ def test_a_rejected_form_keeps_text_and_key_with_reasons_at_its_boxes(browser: B
     assert answer.status_code == 422
     assert reason_of(answer.text, "body") == "The text has 20,001 characters; the limit is 20,000."
     assert value_of(answer.text, "body") == text
-    assert sent(answer.text, "compose")["byline"] == ["Ann, Jr.", "Bo", ""]
+    assert sent(answer.text, "compose")["byline"] == ["Ann, Jr.", "Bo", "", ""]
     assert value_of(answer.text, "idempotency_key") == "k1"
     assert re.search(r'<textarea id="compose-body"[^>]*aria-invalid="true"', answer.text)
     assert re.search(r'type="checkbox"[^>]*id="compose-pinned"[^>]* checked', answer.text)
@@ -530,7 +530,7 @@ def test_a_form_may_state_that_it_is_utf_8(browser: Browser, said: str) -> None:
 def test_an_entry_is_shown_in_boxes_and_saved_on_its_revision(browser: Browser) -> None:
     page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
     assert value_of(page, "body") == ENTRY.body
-    assert sent(page, "edit")["byline"] == ["Ann One", "Bo Two", ""]
+    assert sent(page, "edit")["byline"] == ["Ann One", "Bo Two", "", ""]
     given = {"body": "New", "revision": value_of(page, "revision"), "idempotency_key": "k2"}
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)
     assert browser.publishing.calls == [("edit_entry", ID, {"body": "New"}, 3, "k2")]

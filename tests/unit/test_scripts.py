@@ -36,6 +36,8 @@ export const two = (it) => `${it} // no comment`;
 export const isOne = (it) => it instanceof One;
 """
 
+TSC = ROOT / "tests/js/node_modules/.bin/tsc"
+needs_tsc = pytest.mark.skipif(not TSC.exists(), reason="no tsc; `make types` installs it")
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node")
 
 
@@ -120,16 +122,37 @@ def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
         ("this.#seen=#seen in it;", "this.#a=#a in it;"),
         ("const one=two(one);", "let $a=$b($a);"),
         ("`${one} one ${'one'+two}`;'one';/ one/;", "`${$a} one ${'one'+$b}`;'one';/ one/;"),
-        ("it.one();one(two);", "it.one();one($a);"),
+        ("it.one();one(two);", "it.one();$a($b);"),
         ("[...one];", "[...$a];"),
-        ("f({one:1,two});", "f({one:1,two});"),
-        ("({one,...two});", "({one,...$a});"),
-        ("class A{one(it){two(it)}}", "class A{one(it){$a(it)}}"),
-        ("class A{get one(){two()}two=1}", "class A{get one(){two()}two=1}"),
+        ("f({one:1,two});", "f({one:1,two:$b});"),
+        ("({one,...two});", "({one:$a,...$b});"),
+        ("class A{one(it){two(it)}}", "class A{one(a){$b(a)}}"),
+        ("class A{get one(){two()}two=1}", "class A{get one(){$b()}two=1}"),
     ],
 )
-def test_shortened_shortens_a_name_that_no_member_has(text: str, expected: str) -> None:
+def test_shortened_shortens_a_name_where_it_is_no_member(text: str, expected: str) -> None:
     assert shortened(text, ["one", "two"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("let f=(it,{id,at:place=1})=>it.id+id+place", "let $a=(b,{id:a,at:c=1})=>b.id+a+c"),
+        (
+            "function f([x,...more],now=g()){return now(x,more)}",
+            "function $a([a,...b],c=g()){return c(a,b)}",
+        ),
+        ("let f=({at})=>`${at} at ${all.at}`;at()", "let $a=({at:a})=>`${a} at ${all.at}`;at()"),
+        ("let f=it=>it?{it}:it;it()", "let $a=a=>a?{it:a}:a;it()"),
+        ("f(()=>{try{g()}catch(it){h(/it/it)}})", "$a(()=>{try{g()}catch(a){h(/it/it)}})"),
+        ("for(let[key,it]of all){if(key)it()}", "for(let[a,b]of all){if(a)b()}"),
+        ("let f=(it)=>a?it:b", "let $a=(c)=>a?c:b"),
+        ("let f=(it)=>({async it(){}});f(it)", "let $a=(a)=>({async it(){}});$a(it)"),
+        ("let f=(it)=>g/it/2", "let $a=(a)=>g/a/2"),
+    ],
+)
+def test_shortened_gives_letters_to_the_variables_of_a_function(text: str, expected: str) -> None:
+    assert shortened(text, ["f"]) == expected
 
 
 def test_shortened_gives_two_letters_when_one_does_not_suffice() -> None:
@@ -153,6 +176,20 @@ def test_a_served_script_parses(name: str) -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+@needs_tsc
+@pytest.mark.parametrize("name", [READER, DESK])
+def test_a_served_script_uses_only_names_that_it_or_browsers_declare(
+    name: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.js"
+    script.write_bytes(served()[name] + b"\nundeclared();")
+    options = ["--allowJs", "--checkJs", "--noEmit", "--target", "es2022"]
+    command = [str(TSC), *options, "--lib", "es2023,dom,dom.iterable", str(script)]
+    done = subprocess.run(command, capture_output=True, timeout=NODE_S)
+    missing = re.findall(r"Cannot find name '(\w+)'|No value exists in scope", done.stdout.decode())
+    assert missing == ["undeclared"]
+
+
 @needs_node
 def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
     """Run tests/js on copies of the modules; each copy is one script with all that it imports."""
@@ -164,13 +201,13 @@ def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
     imported = set(
         re.findall(r"^(?:import|\}).* from '\.\./\.\./static/(js/.*)'", tests, re.MULTILINE)
     )
-    assert {"js/socket.js", "js/timeline.js", "js/desk/form.js"} <= imported
+    assert {"js/socket.js", "js/timeline.js", "js/desk/queue.js"} <= imported
     for name in imported:
         names = re.findall(r"^export (?:async )?\w+ (\w+)", files[name].decode(), re.MULTILINE)
         exports = "{" + ",".join(names) + "}"
         body = joined(files, name).removesuffix("})();")
-        text = f"export const {exports}={body}\nreturn {exports}}})();"
-        (tmp_path / "static" / name).write_text(shortened(text, declared(files, name)))
+        text = shortened(f"{body}\nreturn {exports}}})();", declared(files, name))
+        (tmp_path / "static" / name).write_text(f"export const {exports}={text}")
     command = ["node", "--test", "--test-reporter=dot"]
     done = subprocess.run(command, cwd=tmp_path / "tests/js", capture_output=True, timeout=NODE_S)
     assert done.returncode == 0, done.stdout.decode()

@@ -1,19 +1,26 @@
 // Reads and writes the elements of the desk's pages: forms, their boxes (input fields), notices and
 // reasons. A reason is a sentence about a rejected write, beside a box or for the whole form.
-// Rules: desk/page.js decides when boxes are emptied. desk/form.js interprets the boxes and the
-// API's answers.
+// Rules: desk/watch.js decides when boxes are emptied.
 
-/** @import {Outcome, Values} from './form.js' */
+/** @import {Values} from './texts.js' */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Box */
 
 const NOTICE_MS = 10_000;
 const UNDO_MS = 60_000;
+/** Boxes that belong to a page and its session, not to a text. */
+const OF_PAGE = ['idempotency_key', 'editor'];
 
 /** @param {string} selector @param {ParentNode} [root] @returns {any} */
 export const one = (selector, root = document) => root.querySelector(selector);
+/** @param {string} id of a <template> with one element @returns {any} a copy of the element */
+export const piece = (id) => one(`#${id}`).content.firstElementChild.cloneNode(true);
+/** @param {string} name @returns {string} a sentence of desk/kept.html; '' for an unknown name */
+export const say = (name) =>
+  one('#words').content.querySelector(`[data-say="${name}"]`)?.textContent ?? '';
 /** @type {HTMLElement} */
 export const main = one('main');
-export const { blog: slug = '', desk: editor = '' } = main.dataset;
+/** The blog of this page; '' on pages of no blog. */
+export const slug = /^\/desk\/blogs\/([a-z0-9-]+)/.exec(location.pathname)?.[1] ?? '';
 export const newKey = () => crypto.getRandomValues(new Uint32Array(6)).join('');
 
 /** Report that this page may be out of date; desk/page.js then loads the page again. */
@@ -22,59 +29,114 @@ export const stale = () => document.dispatchEvent(new Event('stale'));
 // -- forms
 
 /**
- * @param {HTMLFormElement} form
- * @returns {Values} when boxes share a name, the last one counts; of a byline, each one, in lines
+ * Return the values of a form. Of a tick box and the hidden box before it, the last one counts.
+ *
+ * @param {HTMLFormElement} form @param {HTMLElement | null} [pressed] @returns {Values}
  */
-export function valuesOf(form) {
-  const data = new FormData(form);
-  const values = /** @type {Values} */ (Object.fromEntries(data));
-  delete values.idempotency_key;
-  if ('byline' in values) values.byline = data.getAll('byline').filter(Boolean).join('\n');
+export function valuesOf(form, pressed) {
+  /** @type {Values} */
+  const values = {};
+  const boxes = [...new FormData(form)];
+  if (pressed instanceof HTMLButtonElement && pressed.name)
+    boxes.push([pressed.name, pressed.value]);
+  for (const [name, text] of boxes) {
+    if (OF_PAGE.includes(name)) continue;
+    const isMore = name in values && !one(`[type=checkbox][name="${name}"]`, form);
+    values[name] = isMore ? [values[name], `${text}`].flat() : `${text}`;
+  }
   return values;
 }
 
-/** @param {HTMLFormElement} form @param {string} name @returns {Box | null} */
-export const boxOf = (form, name) => one(`[name="${name}"]:not([type=hidden])`, form);
+/**
+ * Return the values that the server wrote into a form; a browser may have filled in others.
+ *
+ * @param {HTMLFormElement} form
+ */
+export function writtenIn(form) {
+  const copy = /** @type {HTMLFormElement} */ (form.cloneNode(true));
+  copy.reset();
+  return valuesOf(copy);
+}
 
-/** @param {HTMLFormElement} form @param {string} name @param {string} text */
-export function fillBox(form, name, text) {
-  const names = text.split('\n');
-  /** @type {NodeListOf<HTMLInputElement>} */
-  const bylines = form.querySelectorAll(`[name="${name}"][name=byline]`);
-  for (const [i, box] of bylines.entries()) box.value = names[i] ?? '';
-  if (bylines.length) return;
-  const box = boxOf(form, name);
-  if (box instanceof HTMLInputElement && box.type === 'checkbox') box.checked = text === box.value;
-  else if (box) box.value = text;
+/** @param {HTMLFormElement} form @param {string} name @returns {Box | null} */
+export const boxOf = (form, name) => one(`[name="${name}"]:not([type=hidden], button)`, form);
+
+/**
+ * Fill boxes. Boxes of one name get one text each. The event `filled` follows, not `input`.
+ *
+ * @param {HTMLFormElement} form @param {Values} values
+ */
+export function fillForm(form, values) {
+  for (const [name, value] of Object.entries(values)) {
+    if (!OF_PAGE.includes(name)) fillAll(form, name, [value].flat());
+  }
+  form.dispatchEvent(new Event('filled', { bubbles: true }));
+}
+
+/** @param {HTMLFormElement} form @param {string} name @param {string[]} texts */
+function fillAll(form, name, texts) {
+  const boxes = /** @type {Box[]} */ ([...form.querySelectorAll(`[name="${name}"]:not(button)`)]);
+  const tick = /** @type {HTMLInputElement | undefined} */ (
+    boxes.find((it) => it.type === 'checkbox')
+  );
+  if (tick) return void (tick.checked = texts.at(-1) === tick.value);
+  while (boxes.length && boxes.length < texts.length) {
+    const more = /** @type {Box} */ (boxes[boxes.length - 1].cloneNode());
+    more.removeAttribute('id');
+    boxes[boxes.length - 1].after(more);
+    boxes.push(more);
+  }
+  boxes.forEach((box, i) => (box.value = texts[i] ?? ''));
 }
 
 /** @param {HTMLFormElement} form @returns {HTMLInputElement} */
 export const keyOf = (form) => one('[name=idempotency_key]', form);
 
 /**
- * Show the sentences about a write: `fields` beside their boxes, `reason` for the whole form. Focus
- * the first box that the API rejected.
+ * Return a copy of a form with ids of its own.
  *
- * @param {HTMLFormElement} form
- * @param {Outcome} outcome
+ * @param {HTMLFormElement} form @param {string} id @returns {HTMLFormElement}
  */
-export function explain(form, { reason, fields }) {
+export function formCopy(form, id) {
+  const copy = /** @type {HTMLFormElement} */ (form.cloneNode(true));
+  for (const it of [copy, ...copy.querySelectorAll('*')]) {
+    it.removeAttribute('autofocus');
+    for (const name of ['id', 'for', 'aria-describedby', 'aria-labelledby']) {
+      const value = it.getAttribute(name);
+      if (value) it.setAttribute(name, value.replaceAll(form.id, id));
+    }
+  }
+  return copy;
+}
+
+/**
+ * Show the sentences about a write: `boxes` beside their boxes, `reason` for the whole form. Focus
+ * the first box that the server rejected, if the editor is in this form.
+ *
+ * @param {HTMLFormElement} form @param {string} reason @param {Record<string, string>} [boxes]
+ */
+export function explain(form, reason, boxes = {}) {
   for (const line of /** @type {NodeListOf<HTMLElement>} */ (
     form.querySelectorAll('[data-reason]')
   )) {
     const name = line.dataset.reason ?? '';
-    const text = name ? (fields[name] ?? '') : reason;
+    const text = name ? (boxes[name] ?? '') : reason;
     line.hidden = !text;
     line.textContent = text;
-    if (text && reason.startsWith('You are signed out'))
-      line.append(' ', one('#sign-in-link').content.cloneNode(true));
     if (text) boxOf(form, name)?.setAttribute('aria-invalid', 'true');
     else if (name) boxOf(form, name)?.removeAttribute('aria-invalid');
   }
-  const wrong = Object.keys(fields)
-    .map((name) => boxOf(form, name))
-    .find(Boolean);
-  wrong?.focus();
+  const wrong = Object.keys(boxes).map((name) => boxOf(form, name));
+  focusIn(form, wrong.find(Boolean));
+}
+
+/**
+ * Focus a box, unless the editor is somewhere else: the next letters would get lost.
+ *
+ * @param {HTMLFormElement} form @param {HTMLElement | null} [box]
+ */
+export function focusIn(form, box) {
+  if (form.contains(document.activeElement)) box?.focus();
 }
 
 /** @param {HTMLFormElement} form @param {boolean} isBusy */
@@ -83,49 +145,26 @@ export function setBusy(form, isBusy) {
   form.setAttribute('aria-busy', String(isBusy));
 }
 
-/**
- * Call `send` with the form's values when the editor submits the form. A submit during `send` is
- * ignored.
- *
- * @param {HTMLFormElement} form
- * @param {(values: Values) => Promise<void>} send
- */
-export function onSubmit(form, send) {
-  form.addEventListener('submit', async (event) => {
-    event.preventDefault();
-    if (form.hasAttribute('data-busy')) return;
-    const button = /** @type {HTMLButtonElement | null} */ (event.submitter);
-    const pressed = button?.name ? { [button.name]: button.value } : {};
-    setBusy(form, true);
-    await send({ ...valuesOf(form), ...pressed }).finally(() => setBusy(form, false));
-  });
-}
-
 // -- notices
 
-/** @type {any} the timer that clears the notice */
-let clearing;
-
-/** @param {string} text @param {string} [undo] id of the entry whose deletion can be undone */
+/**
+ * Show a notice for some seconds. It replaces the others, but for those that can be undone.
+ *
+ * @param {string} text @param {string} [undo] id of the entry whose deletion can be undone
+ */
 export function notify(text, undo) {
-  const line = document.createElement('p');
-  line.textContent = text;
-  const parts = /** @type {Node[]} */ ([line]);
+  const line = document.createElement('div');
+  line.append(Object.assign(document.createElement('p'), { textContent: text }));
   if (undo) {
-    const form = one('#undo').content.firstElementChild.cloneNode(true);
+    const form = piece('undo');
     form.action = form.getAttribute('action').replace('ID', undo);
-    parts.push(form);
+    line.append(form);
   }
-  one('#notice').replaceChildren(...parts);
-  clearTimeout(clearing);
-  clearing = setTimeout(() => one('#notice').replaceChildren(), undo ? UNDO_MS : NOTICE_MS);
+  for (const old of [...one('#notice').children])
+    if (!old.matches('form, :has(form)')) old.remove();
+  one('#notice').append(line);
+  setTimeout(() => line.remove(), undo ? UNDO_MS : NOTICE_MS);
 }
 
-/** @type {Record<string, string>} */
-export const NOTICES = {
-  published: 'Published.',
-  scheduled: 'Scheduled.',
-  draft: 'Saved as a draft.',
-  submitted: 'Submitted for approval.',
-  retracted: 'Retracted.',
-};
+/** Say what failed in the script. Texts stay kept. @param {any} error */
+export const sayFailure = (error) => notify(`${say('failed')} ${error?.message ?? error}`);

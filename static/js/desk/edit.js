@@ -1,175 +1,73 @@
-// Editing an entry in a dialog. Unsaved text survives a crash, and no editor overwrites another
-// editor's words without seeing them.
-// Rules: the server renders the form; both editors' words are shown as text, never as markup.
+// Editing an entry, in a dialog or on the entry's own page. Unsaved text survives a crash, and no
+// editor overwrites another editor's words without seeing them.
+// Rules: the server renders the form.
 
-import { alteredOf, entryFields, merge, outcomeOf, TEXTS, textOf } from './form.js';
-import {
-  boxOf,
-  explain,
-  keyOf,
-  newKey,
-  onSubmit,
-  one,
-  NOTICES,
-  notify,
-  stale,
-  valuesOf,
-  fillBox,
-} from './boxes.js';
-import { askStore, call } from './send.js';
-import { drop, keep, kept } from './unsent.js';
+import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from './boxes.js';
+import { askStore } from './condition.js';
+import { returnQuestions } from './signing.js';
+import { newTab } from './tabs.js';
+import { discardText, ownText, placeText, watch } from './watch.js';
 import { parseHtml } from '../morph.js';
 
-/** @import {Entry, Values} from './form.js' */
+/** @import {Offer} from './texts.js' */
 
-/** @type {HTMLDialogElement} */
+/** @type {HTMLDialogElement | null} */
 export const dialog = one('#editing');
-/**
- * The entry's values in the store. Only boxes whose values differ from these are sent.
- *
- * @type {Values}
- */
-let base = {};
+/** The entry that the dialog shows and the feed has shown. */
+let shown = '';
 
-/** Open the dialog that edits an entry. @param {string} url of the entry's page on the desk */
-export async function edit(url) {
+/**
+ * Open the dialog that edits an entry, with its unsaved text.
+ *
+ * @param {string} url of the entry's page on the desk @param {Offer} [offer] the text to show
+ *   instead
+ * @returns {Promise<number>} the status of the page's answer; 0 without an answer
+ */
+export async function edit(url, offer) {
   const answer = await fetch(url).catch(() => null);
   const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
-  if (!answer?.ok || !panel) {
-    if (answer?.status === 503) askStore();
-    return notify(
-      answer?.status === 410
-        ? 'Someone deleted this entry.'
-        : 'The entry cannot be loaded now. Try again.',
-    );
+  if (dialog && answer?.ok && panel) {
+    returnQuestions();
+    dialog.replaceChildren(panel);
+    if (!dialog.open) dialog.showModal();
+    shown = '';
+    await setUpEdit(offer);
+    return answer.status;
   }
-  dialog.replaceChildren(panel);
-  const form = /** @type {HTMLFormElement} */ (one('#edit', dialog));
-  base = valuesOf(form);
-  restore(form);
-  onSubmit(form, (values) => save(form, values));
-  dialog.showModal();
-  boxOf(form, 'body')?.focus();
+  if (answer?.status === 503) askStore();
+  if (answer?.status !== 410) notify(say('unloaded'));
+  else if (!offer) notify(say('deleted'));
+  return answer?.status ?? 0;
+}
+
+/** Keep the form that edits an entry, and show its unsaved text. @param {Offer} [offer] */
+export async function setUpEdit(offer) {
+  const form = /** @type {HTMLFormElement | null} */ (one('#edit'));
+  if (!form) return;
+  watch(form, form.dataset.entry ?? 'new', form.dataset.entry ? '' : newTab());
+  const body = /** @type {any} */ (boxOf(form, 'body'));
+  body?.focus();
+  const text = offer ?? (await ownText(form));
+  if (text) await showText(form, text);
+  body?.setSelectionRange(body.value.length, body.value.length);
 }
 
 /**
- * Restore unsaved text, and the revision on which the text is based. When the store has a newer
- * revision by now, the next save shows both versions.
+ * Show a text in its form, with a button that discards it.
  *
- * @param {HTMLFormElement} form
+ * @param {HTMLFormElement} form @param {Offer} text
  */
-function restore(form) {
-  const { entry: id = '' } = form.dataset;
-  const found = kept(id);
-  if (!found) return;
-  for (const [name, text] of Object.entries(found.values)) fillBox(form, name, text);
-  one('[name=revision]', form).value = found.values.revision ?? '';
-  keyOf(form).value = found.key;
-  const reason = 'Your unsaved text was restored.';
-  explain(form, { kind: 'done', reason, fields: {} });
-  const discard = one('#discard').content.firstElementChild.cloneNode(true);
-  one('[data-reason=""]', form).append(' ', discard);
-  discard.addEventListener('click', () => {
-    drop(id);
-    dialog.close();
-    edit(form.action);
-  });
+export async function showText(form, text) {
+  await placeText(form, { ...text, reason: text.reason || say('restored') });
+  const button = piece('discard');
+  button.addEventListener('click', () => discardText(form));
+  one('[data-reason=""]', form).append(' ', button);
 }
 
-/** @param {HTMLFormElement} form @param {Values} values */
-async function save(form, values) {
-  const { entry: id } = form.dataset;
-  const { revision, ...altered } = { ...alteredOf(values, base), revision: values.revision };
-  const fields = entryFields(altered, form.dataset.zone ?? 'UTC');
-  if (id && !Object.keys(fields).length) return finish('No changes.');
-  const key = { 'Idempotency-Key': keyOf(form).value };
-  const { outcome, content } = id
-    ? await call('PATCH', `/entries/${id}`, fields, { ...key, 'If-Match': `"${revision}"` })
-    : await call('POST', '/entries', newEntry(values, form), key);
-  if (outcome.kind === 'done') {
-    drop(id ?? form.dataset.was ?? '');
-    const isMoved = !id || 'status' in fields || 'publish_at' in fields;
-    return finish(isMoved ? NOTICES[content.status] : 'Saved.');
-  }
-  if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
-  explain(form, outcome);
-  if (outcome.kind === 'conflict') compare(form, values, content.current);
-  if (outcome.kind === 'gone') orphan(form);
-}
-
-/**
- * Return the fields of a new entry: no empty ones, and no note, which explains an edit to readers.
- *
- * @param {Values} values @param {HTMLFormElement} form
- */
-function newEntry(values, form) {
-  const all = Object.entries(entryFields(values, form.dataset.zone ?? 'UTC'));
-  const left = ['note_kind', 'note'];
-  return Object.fromEntries(all.filter(([name, value]) => value !== null && !left.includes(name)));
-}
-
-/** @param {string} text */
-function finish(text) {
-  dialog.close();
-  notify(text);
-  stale();
-}
-
-/**
- * Show both texts of each box that both editors changed. A box that only the other editor changed
- * gets the other editor's text.
- *
- * @param {HTMLFormElement} form
- * @param {Values} values
- * @param {Entry} theirs
- */
-function compare(form, values, theirs) {
-  const { taken, both } = merge(values, base, theirs);
-  for (const name of Object.keys(TEXTS)) alone(form, name);
-  for (const [name, text] of Object.entries(taken)) fillBox(form, name, text);
-  for (const { name, theirs: text } of both) beside(form, name, text);
-  for (const name of Object.keys(TEXTS)) base[name] = textOf(theirs[/** @type {'body'} */ (name)]);
-  one('[name=revision]', form).value = String(theirs.revision);
-  const what = both.length
-    ? 'Both versions are shown. Merge them or choose one, then save.'
-    : 'Their changes are in other fields and are now included here. Save again to save yours.';
-  const reason = `Someone saved this entry while you were editing it. ${what}`;
-  explain(form, { kind: 'conflict', reason, fields: {} });
-  (both[0] ? boxOf(form, both[0].name) : one('button.primary', form))?.focus();
-}
-
-/**
- * Show the other editor's text beside a box.
- *
- * @param {HTMLFormElement} form @param {keyof typeof TEXTS} name @param {string} text
- */
-function beside(form, name, text) {
-  const mine = boxOf(form, name);
-  const part = one('#theirs').content.firstElementChild.cloneNode(true);
-  const box = one('textarea', part);
-  box.value = text;
-  box.rows = name === 'body' ? 6 : 2;
-  box.setAttribute('aria-label', `${TEXTS[name]}, their version`);
-  one('button', part).addEventListener('click', () => {
-    fillBox(form, name, text);
-    alone(form, name);
-    mine?.focus();
-  });
-  const both = document.createElement('div');
-  both.className = 'both';
-  const wrapped = mine?.closest('.box');
-  wrapped?.replaceWith(both);
-  both.append(wrapped ?? '', part);
-}
-
-/**
- * Remove the other editor's text from beside a box.
- *
- * @param {HTMLFormElement} form @param {string} name of the box
- */
-function alone(form, name) {
-  const box = boxOf(form, name)?.closest('.box');
-  if (box) box.closest('.both')?.replaceWith(box);
+/** Close the dialog; its text stays kept. */
+export function closeEdit() {
+  if (dialog?.open) dialog.close();
+  else if (one('#edit')) location.assign(`/desk/blogs/${slug}`);
 }
 
 /**
@@ -177,34 +75,50 @@ function alone(form, name) {
  *
  * @param {HTMLFormElement} form
  */
-function orphan(form) {
+export function orphan(form) {
   if (!form.dataset.entry) return;
-  form.dataset.was = form.dataset.entry;
   delete form.dataset.entry;
+  form.action = `/desk/blogs/${slug}/entries`;
+  const of_entry = '[name=revision], [name=published_at], [name^=note], [name$=_was]';
+  for (const box of form.querySelectorAll(of_entry)) box.remove();
   one('button.primary', form).textContent = 'Publish as a new entry';
-  for (const button of form.querySelectorAll('button[name=status]')) button.remove();
+  Object.assign(one('button.primary', form), { name: 'status', value: 'published' });
+  for (const button of form.querySelectorAll('button[name=status]:not(.primary)')) button.remove();
   while (form.nextElementSibling) form.nextElementSibling.remove();
 }
 
-/**
- * Save the dialog's unsent text in the browser, and warn when someone has changed or deleted the
- * entry. Runs every second.
- */
-export function watchEdit() {
-  const form = /** @type {HTMLFormElement | null} */ (dialog.open ? one('#edit', dialog) : null);
+/** Warn when someone has changed or deleted the entry that the dialog shows. Runs every second. */
+export function lookAtEntry() {
+  const form = /** @type {HTMLFormElement | null} */ (dialog?.open ? one('#edit', dialog) : null);
   const { entry: id } = form?.dataset ?? {};
-  if (!form || !id) return;
-  const values = valuesOf(form);
-  if (Object.keys(alteredOf(values, base)).length) keep(id, form);
+  if (!form || !id || form.hasAttribute('data-busy')) return;
   const article = document.getElementById(id);
-  const wasThere = dialog.dataset.shown === id;
-  if (article) dialog.dataset.shown = id;
-  if (!article && wasThere) {
-    explain(form, outcomeOf(410, {}));
+  if (!article && shown === id) {
+    explain(form, say('deleted'));
     orphan(form);
-  } else if (Number(article?.dataset.revision) > Number(values.revision)) {
-    const reason = 'Someone has just saved this entry. When you save, you will see both versions.';
-    if (!one('[data-reason=""]', form).textContent)
-      explain(form, { kind: 'conflict', reason, fields: {} });
   }
+  if (article) shown = id;
+  const isOlder = Number(article?.dataset.revision) > Number(valuesOf(form).revision);
+  if (isOlder && !one('[data-reason=""]', form).textContent) explain(form, say('newer'));
+}
+
+/** @param {MouseEvent} event */
+function onClick(event) {
+  const link = /** @type {Element} */ (event.target).closest('[data-do=edit], [data-close]');
+  const isPlain = !(event.metaKey || event.ctrlKey || event.shiftKey);
+  if (!link || !isPlain || !dialog) return;
+  event.preventDefault();
+  if (link.matches('[data-close]')) dialog.close();
+  else edit(/** @type {HTMLAnchorElement} */ (link).href);
+}
+
+/** @param {() => void} onclose */
+export function setUpDialog(onclose) {
+  if (!dialog || !main) return;
+  document.addEventListener('click', onClick);
+  dialog.addEventListener('close', () => {
+    returnQuestions();
+    dialog.replaceChildren();
+    onclose();
+  });
 }

@@ -1,29 +1,54 @@
 // The desk's page of a blog: a form for new entries, and a feed that is live like the reader's
 // page.
-// Rules: all markup comes from the server or its templates. Only the API's answer 201 empties a
-// box, because then the text is stored.
+// Rules: all markup comes from the server or its templates.
 
-import { entryFields, headerFields, isEmpty } from './form.js';
-import { dialog, edit, watchEdit } from './edit.js';
 import {
-  boxOf,
   explain,
+  fillForm,
   keyOf,
   main,
   newKey,
-  onSubmit,
-  one,
-  NOTICES,
   notify,
+  one,
+  say,
+  sayFailure,
   setBusy,
   slug,
   stale,
   valuesOf,
-  fillBox,
 } from './boxes.js';
+import { askStore, showStore, STORE_MS } from './condition.js';
+import { compare } from './conflict.js';
+import {
+  closeEdit,
+  dialog,
+  lookAtEntry,
+  orphan,
+  setUpDialog,
+  setUpEdit,
+  showText,
+} from './edit.js';
+import { findOffers, openApart, showOffers, showQueue } from './offers.js';
+import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
 import { watchPins } from './pins.js';
-import { askStore, call, showStore, STORE_MS } from './send.js';
-import { keep, kept } from './unsent.js';
+import { reasonOf } from './send.js';
+import { isSame } from './texts.js';
+import {
+  changed,
+  forgetContained,
+  formOf,
+  hooks,
+  isAltered,
+  keepForm,
+  openDesk,
+  ownText,
+  press,
+  queue,
+  rebase,
+  tabs,
+  watch,
+  watchedOf,
+} from './watch.js';
 import { Feed } from '../feed.js';
 import { Live } from '../live.js';
 import { morph, parseHtml } from '../morph.js';
@@ -32,146 +57,124 @@ import { parse } from '../timeline.js';
 import { VERSION } from '../version.js';
 import { View } from '../view.js';
 
-/** @import {Entry, Values} from './form.js' */
+/** @import {Kept, Sent} from './texts.js' */
 /** @import {Answer} from './send.js' */
 
-const KEEP_MS = 1_000;
 /** The page is fetched this long after a change, so that quick changes share one fetch. */
 const LOAD_DELAY_MS = 150;
 /** The time between two fetches of the page, to find new drafts: streams do not carry drafts. */
 const LOOK_MS = 30_000;
 const LOAD_MS = 10_000;
+const EDIT_MS = 1_000;
 
-// -- a new entry
+// -- the answers to what was sent
 
-/** @param {HTMLFormElement} form */
-function compose(form) {
-  const blank = valuesOf(form);
-  const found = isEmpty(blank) ? kept('new') : null;
-  if (found) {
-    for (const [name, text] of Object.entries(found.values)) fillBox(form, name, text);
-    keyOf(form).value = found.key;
-    notify(
-      [one('#notice').innerText.trim(), 'Your unpublished text was restored.'].join(' '),
-    );
-  }
-  onSubmit(form, async (values) => {
-    const all = entryFields(values, form.dataset.zone ?? 'UTC');
-    const fields = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== null));
-    const key = keyOf(form).value;
-    const { outcome, content } = await call('POST', '/entries', fields, { 'Idempotency-Key': key });
-    explain(form, outcome);
-    if (outcome.kind === 'already') keyOf(form).value = newKey();
-    if (outcome.kind === 'done') clear(form, values, content);
-    if (outcome.kind === 'done' || outcome.kind === 'already') stale();
-  });
-  const keepNew = () => keep('new', form);
-  setInterval(keepNew, KEEP_MS);
-  addEventListener('pagehide', keepNew);
+/** @param {Sent} item @param {Answer} answer @param {Kept} [text] what a refused form became */
+async function answered(item, answer, text) {
+  const isOwn = tabs.holds(item.tab);
+  const shown = item.form === 'new' ? undefined : formOf(item);
+  const form = watchedOf(shown)?.sent === item.key ? shown : undefined; // else it was opened later
+  const { kind } = answer;
+  if (kind === 'signed-out' || kind === 'other-editor')
+    return (isOwn || !document.hidden) && askForSession(answer);
+  if (kind === 'done') return stored(item, answer.content, form, isOwn);
+  if (kind === 'unanswered') return form && explain(form, say('unanswered'));
+  if (item.form === 'new' && isOwn && text) await openApart(text);
+  else if (form) await refused(form, answer, text);
+  changed();
 }
 
 /**
- * Empty the boxes after publishing. Text that the editor typed during the request stays. The byline
- * stays too, because the next entry usually has the same authors.
- *
- * @param {HTMLFormElement} form
- * @param {Values} sent
- * @param {Entry} entry
+ * @param {Sent} item @param {any} content of the answer
+ * @param {HTMLFormElement | undefined} form @param {boolean} isOwn whether this tab sent it
  */
-function clear(form, sent, entry) {
-  for (const [name, text] of Object.entries(valuesOf(form))) {
-    if (name !== 'byline' && text === sent[name]) fillBox(form, name, '');
-  }
+async function stored(item, { notice, note, values, blog }, form, isOwn) {
+  if (one('#asking')?.hidden === false) goOn();
+  if (isOwn) notify([notice, note].filter(Boolean).join(' '));
+  stale();
+  if (!form) return changed();
+  setBusy(form, false);
+  explain(form, '');
+  await forgetContained(form, item.values);
+  // The page with the forms for the new status starts or ends the stream.
+  if (blog && blog.status !== main.dataset.status) return open(`?done=${form.dataset.header}`);
+  const { status, ...sent } = item.values;
+  const isUntouched = isSame(valuesOf(form), { ...valuesOf(form), ...sent });
+  if (isUntouched && !form.dataset.header) return closeEdit();
   keyOf(form).value = newKey();
-  keep('new', form);
-  notify(NOTICES[entry.status]);
-  boxOf(form, 'body')?.focus();
+  if (isUntouched) fillForm(form, values ?? {});
+  else explain(form, say('since'));
+  rebase(form, { ...valuesOf(form), ...values });
 }
 
-// -- the buttons of an entry: pin, mark as a key event, publish, delete, undo a deletion
+/** @param {HTMLFormElement} form @param {Answer} answer @param {Kept} [text] */
+async function refused(form, answer, text) {
+  setBusy(form, false);
+  if (text) keyOf(form).value = text.key;
+  if (answer.status === 412 && answer.content.values) return compare(form, answer.content);
+  explain(form, reasonOf(answer), answer.content.boxes);
+  keepForm(form);
+  if (answer.status === 410) orphan(form);
+}
+
+// -- forms
 
 /** @param {SubmitEvent} event */
-async function act(event) {
+async function onSubmit(event) {
   const form = /** @type {HTMLFormElement} */ (event.target);
-  const { do: what } = form.dataset;
-  if (!what) return;
+  if (!watchedOf(form) && !form.dataset.do && !form.dataset.header) return;
   event.preventDefault();
   if (form.hasAttribute('data-busy')) return;
-  const [, path = '', id = ''] = /(\/entries\/(e[0-9a-z]+))/.exec(form.action) ?? [];
+  if (form.id === 'new') return createBlog(form);
+  if (watchedOf(form)) return ready.then(() => press(form, event.submitter));
   setBusy(form, true);
-  const { outcome, content } = await acted(what, path, valuesOf(form)).finally(() =>
-    setBusy(form, false),
-  );
-  if (outcome.kind !== 'done') notify(outcome.reason.replace(/ Your text is safe here\./, ''));
-  else if (what === 'delete') notify('Deleted.', id);
-  else if (what === 'restore') notify('Restored.');
-  else if (what === 'status') notify(NOTICES[content.status]);
-  if (what === 'delete' && outcome.kind === 'done' && dialog.open) dialog.close();
+  await act(form, event.submitter).finally(() => setBusy(form, false));
+}
+
+/**
+ * The buttons of an entry and of the blog.
+ *
+ * @param {HTMLFormElement} form @param {HTMLElement | null} pressed
+ */
+async function act(form, pressed) {
+  const path = new URL(form.action).pathname;
+  const values = { ...valuesOf(form, pressed), idempotency_key: keyOf(form)?.value ?? newKey() };
+  const answer = await postAsking(path, values);
+  const [, id] = /\/entries\/(e[0-9a-z]+)/.exec(path) ?? [];
+  const isDeleted = form.dataset.do === 'delete' && answer.kind === 'done';
+  if (answer.kind === 'unanswered') notify(say('silent'));
+  else if (answer.kind !== 'done') notify(reasonOf(answer));
+  else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
+  else notify(answer.content.notice, isDeleted ? id : undefined);
+  if (isDeleted) dialog?.close();
   stale();
 }
 
-/**
- * Call the API for a button of an entry.
- *
- * @param {string} what `delete` or `restore`; `mark` or `status` for a change of the entry's fields
- * @param {string} path of the entry in the API @param {Values} values @returns {Promise<Answer>}
- */
-function acted(what, path, { revision, ...values }) {
-  if (what === 'delete') return call('DELETE', path, null);
-  if (what === 'restore') return call('POST', `${path}/restore`, null);
-  const headers = /** @type {Record<string, string>} */ (
-    revision ? { 'If-Match': `"${revision}"` } : {}
-  );
-  return call('PATCH', path, entryFields(values, 'UTC'), headers);
+/** Create a blog. @param {HTMLFormElement} form */
+async function createBlog(form) {
+  setBusy(form, true);
+  const values = { ...valuesOf(form), idempotency_key: keyOf(form).value };
+  const answer = await postAsking('/desk/blogs', values).finally(() => setBusy(form, false));
+  if (answer.kind === 'unanswered') return explain(form, say('silent'));
+  if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
+  form.reset();
+  keepForm(form);
+  location.assign(`/desk/blogs/${answer.content.blog.slug}?done=created`);
 }
 
-// -- the blog's header
-
-/** The values that the server filled into each form. @type {WeakMap<HTMLFormElement, Values>} */
-const filled = new WeakMap();
-
-/** @param {HTMLFormElement} form */
-function header(form) {
-  filled.set(form, valuesOf(form));
-  const isWhole = form.id === 'header';
-  onSubmit(form, async (values) => {
-    const before = filled.get(form) ?? {};
-    const { status: stated = '', ...links } = before;
-    const fields = headerFields(values, isWhole ? before : links);
-    const key = { 'Idempotency-Key': keyOf(form).value };
-    const { outcome } = await call('PATCH', '', fields, key);
-    explain(form, outcome);
-    if (outcome.kind !== 'unknown') keyOf(form).value = newKey();
-    if (outcome.kind !== 'done') return;
-    // The status has changed. Load the page again: it then has the forms for the new status, and
-    // starts or ends the stream.
-    if (!isWhole || values.status !== stated) return open(`?done=${form.dataset.header}`);
-    filled.set(form, values);
-    notify('Header saved.');
-    stale();
-  });
-}
+/** Load this page again. @param {string} query */
+const open = (query) => location.assign(location.pathname + query);
 
 /**
- * Fill in a colleague's saved values, except in the boxes that this editor has changed.
+ * Fill in a colleague's saved values, unless this editor has typed.
  *
  * @param {HTMLFormElement} form
  * @param {HTMLFormElement} fresh
  */
 function refill(form, fresh) {
-  const [mine, before, theirs] = [valuesOf(form), filled.get(form) ?? {}, valuesOf(fresh)];
-  for (const [name, text] of Object.entries(theirs)) {
-    if (mine[name] === before[name]) fillBox(form, name, text);
-    else theirs[name] = before[name];
-  }
-  filled.set(form, theirs);
-}
-
-/** Save the unsent text, then load this page again. @param {string} query */
-function open(query) {
-  const form = one('#compose');
-  if (form) keep('new', form);
-  location.assign(location.pathname + query);
+  if (isAltered(form) || form.hasAttribute('data-busy')) return;
+  fillForm(form, valuesOf(fresh));
+  rebase(form, valuesOf(fresh));
 }
 
 // -- the lists
@@ -276,6 +279,7 @@ async function load() {
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
+  showOffers();
   for (const part of ['#held', '#pins']) morph(one(part), one(part, page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
@@ -302,31 +306,47 @@ function onKey(event) {
   }
 }
 
-function start() {
-  for (const form of document.querySelectorAll('form[data-header]'))
-    header(/** @type {any} */ (form));
-  compose(one('#compose'));
+/** The forms of a page whose texts are kept, by their ids; the form that edits an entry apart. */
+const FORMS = /** @type {Record<string, string>} */ ({
+  compose: 'new',
+  header: 'header',
+  end: 'end',
+  new: 'blog',
+});
+
+/** Keep the texts of this page's forms, and show what is left over and what is being sent. */
+async function keepTexts() {
+  const forms = Object.keys(FORMS).flatMap((id) => one(`form#${id}`) ?? []);
+  for (const form of forms) watch(form, FORMS[form.id]);
+  hooks.answered = (...parts) => void answered(...parts);
+  hooks.stopped = askForSession;
+  hooks.changed = () => void Promise.all([showOffers(), queue.show()]);
+  await openDesk();
+  queue.onchange = showQueue;
+  await setUpEdit();
+  for (const form of forms) await restoreOwn(form);
+  return () => Promise.all([findOffers(), slug && queue.drain()]);
+}
+
+/** @param {HTMLFormElement} form */
+async function restoreOwn(form) {
+  const text = await ownText(form);
+  if (!text) return keepForm(form);
+  await showText(form, text);
+  for (let it = form.closest('details'); it; it = null) it.open = true;
+}
+
+function startBlog() {
   document.addEventListener('stale', reload);
-  document.addEventListener('submit', act);
   watchPins();
-  document.addEventListener('click', (event) => {
-    const link = /** @type {Element} */ (event.target).closest('[data-do=edit]');
-    const isPlain = !(event.metaKey || event.ctrlKey || event.shiftKey);
-    if (!link || !isPlain) return;
-    event.preventDefault();
-    edit(/** @type {HTMLAnchorElement} */ (link).href);
-  });
-  dialog.addEventListener('click', (event) => {
-    if (!(/** @type {Element} */ (event.target).closest('[data-close]'))) return;
-    event.preventDefault();
-    dialog.close();
-  });
-  dialog.addEventListener('close', () => dialog.replaceChildren());
-  setInterval(watchEdit, KEEP_MS);
-  addEventListener('pagehide', watchEdit);
-  addEventListener('visibilitychange', () => document.hidden || stale());
+  addEventListener(
+    'visibilitychange',
+    () => document.hidden || ready.then((look) => (stale(), look())),
+  );
+  setUpDialog(() => void showOffers());
   if (main.dataset.status === 'draft') decorate(main);
   else startLive();
+  setInterval(lookAtEntry, EDIT_MS);
   setInterval(askStore, STORE_MS);
   setInterval(() => document.hidden || stale(), LOOK_MS);
 }
@@ -340,13 +360,23 @@ function startLive() {
   live.start();
 }
 
+addEventListener('error', ({ error }) => error && sayFailure(error));
+addEventListener('unhandledrejection', ({ reason }) => sayFailure(reason));
 const shortcut = one('.shortcut');
 if (shortcut) {
   shortcut.textContent = /Mac|iP/.test(navigator.platform) ? '⌘ Enter' : 'Ctrl + Enter';
   shortcut.hidden = false;
 }
 document.addEventListener('keydown', onKey);
+document.addEventListener('submit', onSubmit);
+document.addEventListener('input', ({ target }) => keepForm(/** @type {any} */ (target).form));
+// A page of the back-forward cache has no id that is its own; a new page restores its texts.
+addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
+for (const kind of ['online', 'offline']) addEventListener(kind, () => queue?.drain());
 // Remove `done=` from the address: a reload must not show the notice again.
 if (location.search.includes('done='))
   history.replaceState(null, '', location.pathname + location.hash);
-if (slug) start();
+setUpSigning();
+const ready = keepTexts();
+if (one('[role=feed]')) startBlog();
+ready.then((look) => look());

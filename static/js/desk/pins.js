@@ -1,82 +1,73 @@
-// Moves pinned entries: by dragging, and by the buttons Up and Down without loading the page again.
-// Rules: the server makes the order; the list always shows the server's.
+// The order of pinned entries: an editor drags an entry by its grip, or presses an arrow key there.
+// Rules: a move submits the form of one of the entry's buttons, with another place. The list is in
+// the new order at once, and in the server's order after its answer.
 
-import { notify, one, slug } from './boxes.js';
-import { morph, parseHtml } from '../morph.js';
+import { one } from './boxes.js';
 
-const MOVE_MS = 10_000;
-const PIN = '#pins li[draggable]';
-const NOT_MOVED = 'The entry may not have been moved. Try again.';
+const BUSY_MS = 50;
 
-/** The item that is being dragged. @type {HTMLElement | null} */
-let draggedPin = null;
-
-/** @param {EventTarget | null} target @returns {HTMLElement | null} */
-const pinAt = (target) => (target instanceof Element ? target.closest(PIN) : null);
+/** @param {Element | null} item @param {number} otherwise */
+const middleOf = (item, otherwise) => {
+  const { top, height } = item?.getBoundingClientRect() ?? { top: otherwise, height: 0 };
+  return top + height / 2;
+};
 
 /**
- * Return the id of the entry before which an item is dropped; '' for the end of the list.
+ * Move an entry by one place. Its neighbour moves, so the entry keeps the focus and the pointer.
  *
- * @param {HTMLElement} item under the pointer @param {number} y the pointer's height
+ * @param {Element} item @param {number} by -1 for up, 1 for down
  */
-function placeBefore(item, y) {
-  const { top, height } = item.getBoundingClientRect();
-  const next = y < top + height / 2 ? item : item.nextElementSibling;
-  const after = next === draggedPin ? next?.nextElementSibling : next;
-  return after?.getAttribute('data-entry') ?? '';
+function stepPin(item, by) {
+  const { previousElementSibling: above, nextElementSibling: below } = item;
+  if (by < 0 && above) item.after(above);
+  if (by > 0 && below) item.before(below);
 }
 
-/** @param {string} id of the entry @param {string} place the entry below its new place, or '' */
-async function askToMove(id, place) {
-  const answer = await fetch(`/desk/blogs/${slug}/entries/${id}/move`, {
-    method: 'POST',
-    body: new URLSearchParams({ before: place }),
-    signal: AbortSignal.timeout(MOVE_MS),
-  });
-  // The answer is the desk's page, or the page of a problem.
-  const page = parseHtml(await answer.text());
-  const list = answer.ok && page.querySelector('#pins');
-  if (!list) return notify(page.querySelector('[role=alert]')?.textContent ?? NOT_MOVED);
-  morph(one('#pins'), list);
-  notify('Moved.');
+/** Store where an entry is now, after the moves before it. @param {Element} item */
+async function storePin(item) {
+  const place = item.nextElementSibling?.getAttribute('data-entry') ?? '';
+  while (one('#pins [data-busy]')) await new Promise((done) => setTimeout(done, BUSY_MS));
+  const form = one(`#${item.id} form`);
+  if (!form) return; // a colleague has unpinned the entry
+  form.elements.before.value = place;
+  form.requestSubmit();
 }
 
-/** @param {string} id @param {string} place @param {string} [button] the text of the pressed one */
-function movePin(id, place, button) {
-  askToMove(id, place)
-    .catch(() => notify(NOT_MOVED))
-    .finally(() => {
-      if (!button) return;
-      const buttons = /** @type {HTMLElement[]} */ ([
-        ...document.querySelectorAll(`#pin-${id} button`),
-      ]);
-      (buttons.find((it) => it.textContent === button) ?? buttons[0])?.focus();
-    });
+/** @param {PointerEvent} event */
+function dragPin(event) {
+  const grip = /** @type {Element} */ (event.target).closest('.grip');
+  const item = grip?.closest('li');
+  if (!grip || !item || event.button) return;
+  const before = item.nextElementSibling;
+  const dragging = new AbortController();
+  const { signal } = dragging;
+  grip.setPointerCapture(event.pointerId);
+  const follow = (/** @type {any} */ { clientY }) => {
+    while (clientY < middleOf(item.previousElementSibling, -Infinity)) stepPin(item, -1);
+    while (clientY > middleOf(item.nextElementSibling, Infinity)) stepPin(item, 1);
+  };
+  const stop = () => {
+    dragging.abort();
+    if (item.nextElementSibling !== before) storePin(item);
+  };
+  grip.addEventListener('pointermove', follow, { signal });
+  for (const kind of ['pointerup', 'pointercancel'])
+    grip.addEventListener(kind, stop, { signal });
 }
 
-/** @param {SubmitEvent} event */
-function pressPin(event) {
-  const form = /** @type {HTMLFormElement} */ (event.target);
-  const id = pinAt(form)?.dataset.entry;
-  if (!id) return;
+/** @param {KeyboardEvent} event */
+function onPinKey(event) {
+  const grip = /** @type {Element} */ (event.target).closest('.grip');
+  const item = grip?.closest('li');
+  const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  if (!item || !by) return;
   event.preventDefault();
-  movePin(id, one('[name=before]', form).value, event.submitter?.textContent ?? '');
-}
-
-/** @param {DragEvent} event */
-function dropPin(event) {
-  const [item, id] = [pinAt(event.target), draggedPin?.dataset.entry];
-  if (!item || !id) return;
-  event.preventDefault();
-  if (item !== draggedPin) movePin(id, placeBefore(item, event.clientY));
+  const before = item.nextElementSibling;
+  stepPin(item, by);
+  if (item.nextElementSibling !== before) storePin(item);
 }
 
 export function watchPins() {
-  document.addEventListener('submit', pressPin);
-  document.addEventListener('dragstart', ({ target }) => (draggedPin = pinAt(target)));
-  document.addEventListener('dragend', () => (draggedPin = null));
-  document.addEventListener('dragover', (event) => {
-    if (draggedPin && pinAt(event.target)) event.preventDefault(); // this is where it may be dropped
-  });
-  document.addEventListener('drop', dropPin);
+  one('#pins')?.addEventListener('pointerdown', dragPin);
+  one('#pins')?.addEventListener('keydown', onPinKey);
 }

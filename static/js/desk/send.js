@@ -1,89 +1,66 @@
-// Calls the API, and shows editors whether the store can be reached, accepts writes, and has the
-// blog's latest state.
-// Rules: form.js interprets the API's answers.
+// Posts the desk's forms, and says what an answer means for a text: stored, refused, or not
+// answered.
+// Rules: no document. Nothing here throws: an editor's text must not depend on the network.
 
-import { outcomeOf } from './form.js';
-import { one, slug, stale } from './boxes.js';
+/** @import {Values} from './texts.js' */
+/**
+ * @typedef {'done' | 'refused' | 'unanswered' | 'signed-out' | 'other-editor'} Kind
+ *   unanswered: no answer, or one that leaves open what is stored: the same form is sent again;
+ *   other-editor: somebody else has signed in since the page was loaded
+ */
+/** @typedef {{kind: Kind, status: number, content: any, wait_ms: number}} Answer */
 
-/** @import {Outcome} from './form.js' */
-/** @typedef {{outcome: Outcome, content: any}} Answer */
-
-const ANSWER_MS = 20_000;
-const STORE_ANSWER_MS = 3_000;
-export const STORE_MS = 1_000;
+const FORM_ANSWER_MS = 20_000;
+/** Timeouts, and too many requests: nothing is stored, and the same form may succeed later. */
+const LATER_STATUSES = [0, 408, 425, 429];
 
 /**
- * @param {string} method
- * @param {string} path after the blog's path, such as /entries
- * @param {Record<string, unknown> | null} fields
- * @param {Record<string, string>} [headers]
+ * @param {number} status of HTTP; 0 without an answer
+ * @param {any} content the answer's JSON; null without
+ */
+export function kindOf(status, content) {
+  if (status >= 200 && status < 300) return content ? 'done' : 'unanswered';
+  if (LATER_STATUSES.includes(status) || status >= 500) return 'unanswered';
+  if (status === 401) return 'signed-out';
+  return content?.type?.endsWith('/other-editor') ? 'other-editor' : 'refused';
+}
+
+/** @param {Answer} answer @returns {string} a sentence for the editor */
+export const reasonOf = ({ content, status }) =>
+  content.reason ?? content.detail ?? `The server rejected this (${status}).`;
+
+/**
+ * @param {string} path @param {RequestInit} init
+ * @param {string} editor for whom the page was made; the server refuses another editor's session
  * @returns {Promise<Answer>}
  */
-export async function call(method, path, fields, headers = {}) {
-  const init = { method, signal: AbortSignal.timeout(ANSWER_MS), headers: new Headers(headers) };
-  if (fields) init.headers.set('Content-Type', 'application/json');
-  const body = fields && JSON.stringify(fields);
+export async function ask(path, init, editor) {
+  // A name may have letters that no header takes.
+  const of = editor ? { 'Liveblog-Editor': encodeURI(editor) } : null;
+  const headers = { Accept: 'application/json', ...of, ...init.headers };
   try {
-    const answer = await fetch(`/api/blogs/${slug}${path}`, { ...init, body });
-    const content = await answer.json().catch(() => ({}));
-    const wait_s = Number(answer.headers.get('Retry-After'));
-    if (answer.status === 503) askStore();
-    return { outcome: outcomeOf(answer.status, content, wait_s), content };
+    const answer = await fetch(path, {
+      signal: AbortSignal.timeout(FORM_ANSWER_MS),
+      ...init,
+      headers,
+    });
+    const content = answer.status === 204 ? {} : await answer.json().catch(() => null);
+    const wait_ms = Number(answer.headers.get('Retry-After')) * 1000;
+    return {
+      kind: kindOf(answer.status, content),
+      status: answer.status,
+      content: content ?? {},
+      wait_ms,
+    };
   } catch {
-    return { outcome: outcomeOf(0, {}), content: {} };
+    return { kind: 'unanswered', status: 0, content: {}, wait_ms: 0 };
   }
 }
 
-/** @type {Record<string, string>} */
-const STORE = {
-  up: '',
-  down: 'Publishing is unavailable right now. Your text is safe here.',
-  'refuses-writes': 'Publishing is unavailable right now. Your text is safe here.',
-  late: 'Readers get new changes late: the store forbids subscriptions. You can go on publishing.',
-  lacks:
-    'The store no longer has this blog: it was emptied or replaced. Readers keep the last version.' +
-    ' Publishing is unavailable until the blog is back.',
-  older:
-    'The store came back with an older version of this blog, so the latest entries may be missing.' +
-    ' Readers see the same as this page. Publish again what is still needed.',
-};
-let store = 'up';
-let isOlder = false;
-
-/**
- * Show the state of the store. A single write that failed does not change it, so that the line does
- * not flicker: `askStore` and a fetched page do. The warning "older" (the store lost the latest
- * changes) stays until a reload, even when the store is "up".
- *
- * @param {string} state a key of STORE, or "unheld": the store answers, but the worker that was
- *   asked has not loaded this blog
- * @param {string} [why] why the store refuses writes, to continue a sentence
- */
-export function showStore(state, why = '') {
-  if (state === 'unheld') {
-    if (store === 'lacks') return;
-    state = 'up';
-  }
-  if (state === 'older') isOlder = true;
-  const isBack = state === 'up' && store !== 'up';
-  if (state === 'up' && isOlder) state = 'older';
-  const reason = why ? ` The store refuses writes: ${why}.` : '';
-  const text = (STORE[state] ?? '') + reason;
-  const line = one('#store');
-  if (state === store && text === line.textContent) return;
-  store = state;
-  line.textContent = text;
-  line.hidden = !line.textContent;
-  if (isBack) stale();
-}
-
-/** Ask for the state of the store, while the page is visible. */
-export async function askStore() {
-  if (document.hidden) return;
-  const answer = await fetch(`/desk/blogs/${slug}/store`, {
-    signal: AbortSignal.timeout(STORE_ANSWER_MS),
-  }).catch(() => null);
-  const content = (await answer?.json().catch(() => null)) ?? {};
-  if (content.cause === 'subscriptions') showStore('late');
-  else if (content.store) showStore(content.store, content.why);
+/** @param {string} path @param {Values} values @param {string} editor */
+export function post(path, values, editor) {
+  const body = new URLSearchParams();
+  for (const [name, value] of Object.entries(values))
+    for (const text of [value].flat()) body.append(name, text);
+  return ask(path, { method: 'POST', body }, editor);
 }

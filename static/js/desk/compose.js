@@ -1,0 +1,122 @@
+// The form for an entry, where it helps to write: marks, pastes, preview, names, counts, and words
+// that say what a button will do.
+// Rules: no text is kept or sent here. A script that fills boxes sends the form a `filled` event; a
+// script that types for the editor sends an `input` event.
+
+import { bylineOf, rememberNames, roomForNames } from './bylines.js';
+import { showCount, showCounts } from './counts.js';
+import { startKeys } from './keys.js';
+import { acceptPastes } from './pasting.js';
+import { Preview } from './preview.js';
+import { equip } from './toolbar.js';
+import { remark } from './typing.js';
+
+startKeys();
+globalThis.document?.addEventListener('input', ({ target }) => showCount(target));
+for (const box of globalThis.document?.querySelectorAll('[name=summary]') ?? [])
+  acceptPastes(/** @type {any} */ (box));
+
+/** @param {HTMLFormElement} form the form of a new entry or of an edit, in the document */
+export function dress(form) {
+  const box = /** @type {HTMLTextAreaElement} */ (form.elements.namedItem('body'));
+  equip(form, box);
+  acceptPastes(box);
+  openOnDemand(form);
+  const preview = new Preview(form);
+  switchPreview(form, preview);
+  const renew = () => {
+    sayWhat(form);
+    preview.refresh();
+  };
+  form.addEventListener('input', () => {
+    remark(form, '');
+    roomForNames(form);
+    renew();
+  });
+  form.addEventListener('filled', () => {
+    showCounts(form);
+    roomForNames(form);
+    renew();
+  });
+  form.addEventListener('submit', () => rememberNames(form));
+  box.setSelectionRange(box.value.length, box.value.length);
+  form.dispatchEvent(new Event('filled'));
+}
+
+/**
+ * Open a folded box when its content was rejected, or is compared with a colleague's.
+ *
+ * @param {HTMLFormElement} form
+ */
+function openOnDemand(form) {
+  const open = () => {
+    for (const it of form.querySelectorAll('.chip:not([open]) :is([aria-invalid], .theirs)'))
+      it.closest('details')?.setAttribute('open', '');
+  };
+  const options = { subtree: true, childList: true, attributeFilter: ['aria-invalid'] };
+  new MutationObserver(open).observe(form, options);
+}
+
+/** @param {HTMLFormElement} form @param {Preview} preview */
+function switchPreview(form, preview) {
+  const button = form.querySelector('[data-preview]');
+  const width = form.querySelector('[data-width]');
+  let wasOpen = false;
+  const look = () => {
+    if (preview.isOpen !== wasOpen) preview.refresh();
+    wasOpen = preview.isOpen;
+    button?.setAttribute('aria-pressed', String(wasOpen));
+  };
+  button?.addEventListener('click', () => {
+    form.dataset.preview = preview.isOpen ? 'off' : 'on';
+  });
+  new ResizeObserver(look).observe(preview.panel); // also when a dialog or a wider window shows it
+  width?.addEventListener('click', () => {
+    const isFull = form.dataset.width !== 'full';
+    form.dataset.width = isFull ? 'full' : 'phone';
+    width.setAttribute('aria-pressed', String(isFull));
+  });
+}
+
+// -- words
+
+/** Let folded boxes and buttons say what the form has now. @param {HTMLFormElement} form */
+function sayWhat(form) {
+  for (const chip of form.querySelectorAll('[data-chip]')) {
+    const summary = /** @type {HTMLElement} */ (chip.querySelector('summary'));
+    const text = contentOf(form, chip.getAttribute('data-chip') ?? '');
+    summary.textContent = text || (summary.dataset.label ?? '');
+  }
+  const button = /** @type {HTMLElement | null} */ (form.querySelector('button[value=published]'));
+  if (!button) return;
+  button.dataset.label ??= button.textContent ?? '';
+  const at = contentOf(form, 'publish_at');
+  const isDue = !at || button.dataset.label !== 'Publish';
+  button.textContent = isDue ? button.dataset.label : `Schedule for ${at}`;
+}
+
+/** @param {HTMLFormElement} form @param {string} name of a folded box */
+function contentOf(form, name) {
+  if (name === 'byline') return bylineOf(form).length ? `By ${bylineOf(form).join(', ')}` : '';
+  const box = form.querySelector(`[name="${name}"]:not([type=hidden])`);
+  const text = /** @type {HTMLInputElement | null} */ (box)?.value.trim() ?? '';
+  return name === 'publish_at' && text ? atTime(text, form.dataset.zone) : text;
+}
+
+/**
+ * Return the time of a `datetime-local` box in words, without the date when that is today.
+ *
+ * @param {string} local @param {string} [zone] of the blog
+ */
+export function atTime(local, zone, now = Date.now()) {
+  const clock = local.slice(11, 16);
+  const day = new Date(`${local.slice(0, 10)}T00:00Z`);
+  try {
+    const today = new Intl.DateTimeFormat('sv', { timeZone: zone }).format(now);
+    if (local.startsWith(today)) return clock;
+  } catch {
+    // The browser does not know the zone, so it is not known which day is today there.
+  }
+  const options = /** @type {const} */ ({ timeZone: 'UTC', day: 'numeric', month: 'short' });
+  return `${day.toLocaleDateString('en-GB', options)}, ${clock}`;
+}

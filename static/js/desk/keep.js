@@ -1,0 +1,236 @@
+// Keeps what is typed: each input in this browser's IndexedDB at once, and a copy on the server
+// after a pause, for the editor's other machines.
+// Rules: no document. A text is written and removed by its own tab, or when the editor names it.
+
+import { ask } from './send.js';
+import { goneId, isWanted, ofKind, textId } from './texts.js';
+
+/** @import {Kept, Scope, Text} from './texts.js' */
+/** @import {Answer} from './send.js' */
+
+const RECORDS = 'records';
+const PAUSE_MS = 1_500;
+const AGAIN_MS = 10_000;
+/** The server keeps copies of these forms only, and none above this size. */
+const COPIED = /^(new|header|e[0-9a-z]{12})$/;
+const COPY_BYTES_MAX = 65_536;
+
+/**
+ * @typedef {object} Store
+ * @property {() => Promise<any[]>} all ordered by id
+ * @property {(puts: any[], deletes?: string[][]) => Promise<void>} write in one step
+ */
+
+/**
+ * Open this browser's records of one editor and blog. The promise of `write` is kept when the
+ * records are on the disk.
+ *
+ * @param {IDBFactory} factory `indexedDB` @param {Scope} scope @returns {Promise<Store>}
+ */
+export async function openRecords(factory, scope) {
+  const opening = factory.open('liveblog', 1);
+  opening.onupgradeneeded = () => opening.result.createObjectStore(RECORDS, { keyPath: 'id' });
+  const base = await new Promise((done, fail) => {
+    opening.onsuccess = () => done(opening.result);
+    opening.onerror = () => fail(opening.error);
+  });
+  base.onversionchange = () => base.close();
+  return {
+    all: () =>
+      new Promise((done, fail) => {
+        const range = IDBKeyRange.bound(scope, [...scope, []]);
+        const asked = base.transaction(RECORDS).objectStore(RECORDS).getAll(range);
+        asked.onsuccess = () => done(asked.result);
+        asked.onerror = () => fail(asked.error);
+      }),
+    write: (puts, deletes = []) =>
+      new Promise((done, fail) => {
+        const step = base.transaction(RECORDS, 'readwrite', { durability: 'strict' });
+        step.oncomplete = () => done();
+        step.onabort = () => fail(step.error);
+        for (const id of deletes) step.objectStore(RECORDS).delete(id);
+        for (const it of puts) step.objectStore(RECORDS).put(it);
+        step.commit?.(); // a killed tab could not commit the step later
+      }),
+  };
+}
+
+/** Return records that live as long as the page, for a browser without storage. @returns {Store} */
+export function pageRecords() {
+  /** @type {Map<string, any>} */
+  const records = new Map();
+  return {
+    all: async () => [...records.values()].sort((a, b) => (a.id.join() < b.id.join() ? -1 : 1)),
+    write: async (puts, deletes = []) => {
+      for (const id of deletes) records.delete(id.join());
+      for (const it of puts) records.set(it.id.join(), structuredClone(it));
+    },
+  };
+}
+
+/**
+ * Return records that also work when the disk is full or the browser deletes its storage: what
+ * cannot be written lives as long as the page.
+ *
+ * @param {Store} records @param {() => void} onfail
+ * @returns {Store}
+ */
+export function steadyRecords(records, onfail) {
+  const here = pageRecords();
+  return {
+    all: async () => {
+      const [own, others] = await Promise.all([here.all(), records.all().catch(() => [])]);
+      const ids = own.map((it) => it.id.join());
+      return [...own, ...others.filter((it) => !ids.includes(it.id.join()))];
+    },
+    write: async (puts, deletes = []) => {
+      const written = records.write(puts, deletes).then(
+        () => true,
+        () => false,
+      );
+      const isWritten = await written;
+      if (!isWritten) onfail();
+      await here.write(isWritten ? [] : puts, [...deletes, ...puts.map((it) => it.id)]);
+    },
+  };
+}
+
+/**
+ * @typedef {object} Hooks
+ * @property {Store} store
+ * @property {Scope} scope
+ * @property {typeof ask} ask
+ * @property {() => number} now
+ * @property {(run: () => void, wait_ms: number) => any} setTimeout
+ * @property {(timer: any) => void} clearTimeout
+ * @property {(answer: Answer) => void} refused the server wants no copies from this page
+ */
+
+export class Keeper {
+  /** @type {Map<string, any>} timers of copies, by form and tab */
+  #timers = new Map();
+  /** The calls to the server, one after the other: a copy must not arrive after its removal. */
+  #calls = Promise.resolve();
+  #typed_at = 0;
+
+  /** @param {Hooks} hooks */
+  constructor(hooks) {
+    this.hooks = hooks;
+  }
+
+  /**
+   * @returns {number} ms since 1970; later than each one before, also when the clock is set back
+   */
+  stamp() {
+    return (this.#typed_at = Math.max(this.#typed_at + 1, this.hooks.now()));
+  }
+
+  /** @param {Omit<Text, 'typed_at'>} text @returns {Kept} */
+  record(text) {
+    const { form, tab } = text;
+    return { ...text, id: textId(this.hooks.scope, form, tab), typed_at: this.stamp() };
+  }
+
+  /** Keep what one form shows. @param {Omit<Text, 'typed_at'>} text */
+  keep(text) {
+    const kept = this.record(text);
+    this.#copyLater(kept, PAUSE_MS);
+    this.hooks.store.write([kept]);
+    return kept;
+  }
+
+  /**
+   * Remove texts, here and on the server; write others in the same step.
+   *
+   * @param {{form: string, tab: string, typed_at: number}[]} texts @param {any[]} [puts]
+   */
+  async drop(texts, puts = []) {
+    const { store, scope } = this.hooks;
+    const gone = texts.map(({ form, tab, typed_at }) => ({
+      id: goneId(scope, form, tab),
+      typed_at,
+    }));
+    const deletes = texts.map(({ form, tab }) => textId(scope, form, tab));
+    await store.write([...gone, ...puts], deletes);
+    for (const it of texts) this.remove(it);
+    for (const it of ofKind(puts, 'text')) this.#copyLater(it, 0);
+  }
+
+  /** Let no copy follow of a text that was sent. @param {string} form @param {string} tab */
+  stop(form, tab) {
+    this.hooks.clearTimeout(this.#timers.get(`${form} ${tab}`));
+  }
+
+  /**
+   * Remove the server's copy of a text that was stored.
+   *
+   * @param {{form: string, tab: string, typed_at: number}} text
+   */
+  remove({ form, tab, typed_at }) {
+    this.stop(form, tab);
+    this.#call(form, tab, `?typed_at=${typed_at}`, { method: 'DELETE' });
+  }
+
+  /** @param {Kept} text @param {number} wait_ms */
+  #copyLater(text, wait_ms) {
+    const name = `${text.form} ${text.tab}`;
+    this.hooks.clearTimeout(this.#timers.get(name));
+    this.#timers.set(
+      name,
+      this.hooks.setTimeout(() => this.#copy(text), wait_ms),
+    );
+  }
+
+  /** @param {Kept} text */
+  async #copy(text) {
+    const { form, tab, values, base, key, typed_at } = text;
+    const body = JSON.stringify({ values, base, key, typed_at });
+    if (new Blob([body]).size > COPY_BYTES_MAX) return;
+    const headers = { 'Content-Type': 'application/json' };
+    const timer = this.#timers.get(`${form} ${tab}`);
+    const answer = await this.#call(form, tab, '', { method: 'PUT', body, headers });
+    const isNewest = this.#timers.get(`${form} ${tab}`) === timer;
+    if (answer?.kind === 'unanswered' && isNewest) this.#copyLater(text, AGAIN_MS);
+  }
+
+  /** @param {string} form @param {string} tab @param {string} query @param {RequestInit} init */
+  #call(form, tab, query, init) {
+    if (!COPIED.test(form)) return;
+    const call = this.#calls.then(() => this.#ask(`/${form}/${tab}${query}`, init));
+    this.#calls = call.then(() => {});
+    return call;
+  }
+
+  /** @param {string} path @param {RequestInit} init */
+  async #ask(path, init) {
+    const [editor, slug] = this.hooks.scope;
+    const answer = await this.hooks.ask(`/desk/blogs/${slug}/kept${path}`, init, editor);
+    if (answer.kind === 'signed-out' || answer.kind === 'other-editor') this.hooks.refused(answer);
+    return answer;
+  }
+
+  /**
+   * Return the server's copies that this browser lacks. Remove those that are no longer wanted, and
+   * the notes about copies that are gone.
+   *
+   * @returns {Promise<Text[]>}
+   */
+  async copies() {
+    const answer = await this.#ask('', { method: 'GET' });
+    if (answer.kind !== 'done') return [];
+    const { store } = this.hooks;
+    const copies = /** @type {Text[]} */ (answer.content.kept ?? []);
+    const records = await store.all();
+    const gone = ofKind(records, 'gone');
+    const left = gone.filter(({ id: [, , , form, tab], typed_at }) => {
+      const copy = copies.find((it) => it.form === form && it.tab === tab);
+      if (copy && copy.typed_at <= typed_at) this.remove(copy);
+      return copy && copy.typed_at <= typed_at;
+    });
+    await store.write(
+      [],
+      gone.filter((it) => !left.includes(it)).map((it) => it.id),
+    );
+    return copies.filter((copy) => isWanted(copy, records));
+  }
+}

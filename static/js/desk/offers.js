@@ -1,0 +1,182 @@
+// The lists of texts that are not stored: those left over from closed tabs, crashes and other
+// machines, and those that are being sent.
+// Rules: a text disappears only when it is stored, or when the editor discards it here.
+
+import { formCopy, explain, one, piece, say, slug } from './boxes.js';
+import { edit, showText } from './edit.js';
+import { newTab } from './tabs.js';
+import { leftOver, wordsOf } from './texts.js';
+import {
+  changed,
+  formOf,
+  isAltered,
+  keeper,
+  placeText,
+  queue,
+  records,
+  tabs,
+  takeOver,
+  watch,
+  watchedOf,
+} from './watch.js';
+
+/** @import {Offer, Sent, Text} from './texts.js' */
+
+const FORM_KINDS = /** @type {Record<string, string>} */ ({
+  new: 'New entry',
+  header: 'Header',
+  end: 'End of coverage',
+});
+/** @type {HTMLFormElement | null} */
+const compose = one('#compose');
+/** The form for new entries as the server wrote it. */
+const blank = /** @type {HTMLFormElement | null} */ (compose?.cloneNode(true) ?? null);
+/** @type {Text[]} */
+let copies = [];
+let turns = 0;
+
+/** @param {number} at ms since 1970 */
+function timeOf(at) {
+  const date = new Date(at);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return date.toLocaleString(
+    'en-GB',
+    isToday ? { timeStyle: 'short' } : { timeStyle: 'short', dateStyle: 'medium' },
+  );
+}
+
+/** @param {Text} text */
+const kindOfForm = ({ form }) => FORM_KINDS[form] ?? 'Edit';
+
+// -- texts that are left over
+
+/** Ask the server for copies, then show what is left over. */
+export async function findOffers() {
+  if (!one('#offers')) return;
+  copies = slug ? await keeper.copies() : [];
+  for (const copy of copies) {
+    const form = formOf(copy);
+    if (form) await takeOver(form, copy);
+  }
+  copies = copies.filter((it) => !formOf(it));
+  await showOffers();
+}
+
+export async function showOffers() {
+  const section = one('#offers');
+  if (!section) return;
+  const turn = ++turns;
+  const living = await tabs.living();
+  const isInUse = (/** @type {string} */ form, /** @type {string} */ tab) =>
+    tabs.holds(tab) ? Boolean(formOf({ form, tab })) : living.has(tab);
+  const offers = leftOver(await records.all(), copies, isInUse).filter(hasPlace);
+  if (turn !== turns) return; // a later call knows more
+  section.hidden = !offers.length;
+  one('ul', section).replaceChildren(...offers.map(offerOf));
+}
+
+/** Whether this page has a form for a text. @param {Offer} offer */
+const hasPlace = ({ form }) =>
+  Boolean(compose) || form === one('#edit')?.dataset.entry || form === 'blog';
+
+/**
+ * Return a line of a list, with the first words of its text.
+ *
+ * @param {string} template @param {string} status @param {Text} text
+ * @param {Record<string, () => void>} acts by the names of the buttons
+ */
+function lineOf(template, status, text, acts) {
+  const line = piece(template);
+  one('.status', line).textContent = status;
+  one('.words', line).textContent = wordsOf(text);
+  for (const [name, act] of Object.entries(acts))
+    one(`[data-act=${name}]`, line).addEventListener('click', act);
+  return line;
+}
+
+/** @param {Offer} offer */
+function offerOf(offer) {
+  const status = `Unsent text from ${timeOf(offer.typed_at)} · ${kindOfForm(offer)}`;
+  const why = offer.reason ? `${status}. ${offer.reason}` : status;
+  return lineOf('offer', why, offer, {
+    restore: () => restore(offer),
+    discard: () => discard(offer),
+  });
+}
+
+/** @param {Offer} offer */
+async function discard(offer) {
+  copies = copies.filter((it) => it !== offer);
+  await keeper.drop([offer]);
+  changed();
+}
+
+/** Show a text in its form again. @param {Offer} offer */
+export async function restore(offer) {
+  const { form: name } = offer;
+  copies = copies.filter((it) => it !== offer);
+  const form = name === 'new' ? compose : formOf({ form: name, tab: tabs.id });
+  if (form && !(name === 'new' && isAltered(form))) {
+    for (let it = form.closest('details'); it; it = null) it.open = true;
+    await placeText(form, offer);
+    one('textarea, input:not([type=hidden])', form)?.focus();
+  } else if (name === 'new') await openApart(offer);
+  else if ((await edit(`/desk/blogs/${slug}/entries/${name.replace(/^.*-/, '')}`, offer)) === 410)
+    await openApart({ ...offer, reason: say('deleted') });
+}
+
+/**
+ * Open a text as a form of its own, beside the form for new entries.
+ *
+ * @param {Offer} offer
+ */
+export async function openApart(offer) {
+  if (!blank) return;
+  const tab = offer.id && !tabs.holds(offer.tab) ? offer.tab : newTab();
+  if (!(await tabs.hold(tab))) return showOffers(); // another tab has just opened it
+  const section = piece('apart-form');
+  const form = formCopy(blank, `apart-${tab}`);
+  section.append(form);
+  one('#apart').append(section);
+  watch(form, 'new', tab);
+  await showText(form, offer);
+}
+
+// -- texts that are being sent
+
+/** @param {Sent} item @param {Sent | undefined} now the one that is being sent */
+function stateOf(item, now) {
+  if (item.held) return item.held;
+  if (item.id.join() === now?.id.join())
+    return item.values.status === 'published' ? 'Publishing…' : 'Saving…';
+  if (!navigator.onLine) return say('offline');
+  return item.tries ? `${item.why} ${say('unanswered')}` : 'Waiting.';
+}
+
+/** Show what is being sent, in order. @param {Sent[]} items @param {Sent} [now] */
+export function showQueue(items, now) {
+  const section = one('#queue');
+  if (!section) return;
+  section.hidden = !items.length;
+  one('ol', section).replaceChildren(...items.map((item) => cardOf(item, now)));
+}
+
+/** @param {Sent} item @param {Sent} [now] */
+function cardOf(item, now) {
+  const status = [timeOf(item.pressed_at), kindOfForm(item), stateOf(item, now)].join(' · ');
+  return lineOf('card', status, item, {
+    press: () => queue.press(item),
+    back: () => takeBack(item),
+  });
+}
+
+/** @param {Sent} item */
+async function takeBack(item) {
+  const form = formOf(item);
+  const text = await queue.takeBack(item);
+  if (form && item.form !== 'new' && watchedOf(form)) {
+    form.removeAttribute('data-busy');
+    explain(form, '');
+  }
+  await restore(text);
+}

@@ -1,0 +1,55 @@
+// Pastes with formatting: the server makes Markdown of the clipboard's HTML.
+// Rules: the plain text is in the box at once, and the Markdown replaces it. So nothing is lost if
+// the server does not answer, and what an editor types meanwhile stays.
+
+import { movedTo } from './marking.js';
+import { remark, takeStep } from './typing.js';
+
+const PASTE_MS = 10_000;
+/** The server reads one paste of an editor at a time. @type {Promise<void>} */
+let lastPaste = Promise.resolve();
+
+/** @param {HTMLTextAreaElement} box */
+export function acceptPastes(box) {
+  box.addEventListener('paste', (event) => {
+    const html = event.clipboardData?.getData('text/html'); // none when pasted without formatting
+    const text = event.clipboardData?.getData('text/plain') ?? '';
+    if (!html) return;
+    event.preventDefault();
+    const { selectionStart: start, selectionEnd: end } = box;
+    const plain = text.replace(/\r\n?/g, '\n');
+    const after = start + plain.length;
+    takeStep(box, { start, end, text: plain, from: after, to: after });
+    const pasted = { value: box.value, start, end: after };
+    lastPaste = lastPaste.then(() => formatPaste(box, pasted, { html, text })).catch(() => {});
+  });
+}
+
+/**
+ * Replace a pasted text by its Markdown.
+ *
+ * @param {HTMLTextAreaElement} box
+ * @param {{value: string, start: number, end: number}} pasted the box's text directly after the
+ *   paste, and where the pasted text is in it
+ * @param {{html: string, text: string}} clipboard
+ */
+async function formatPaste(box, { value, start, end }, clipboard) {
+  const { markdown, reason } = await markdownOf(clipboard);
+  const plain = value.slice(start, end);
+  if (markdown === plain) return;
+  const at = markdown ? movedTo(value, box.value, start, end) : -1;
+  if (at < 0) return remark(box.form, reason ?? 'Pasted without formatting.');
+  const [from, to] = [box.selectionStart, box.selectionEnd].map((place) => {
+    if (place <= at) return place;
+    return Math.max(place - plain.length, at) + markdown.length;
+  });
+  takeStep(box, { start: at, end: at + plain.length, text: markdown, from, to });
+}
+
+/** @param {{html: string, text: string}} clipboard @returns {Promise<any>} */
+async function markdownOf(clipboard) {
+  const init = { method: 'POST', body: new URLSearchParams(clipboard) };
+  const signal = AbortSignal.timeout(PASTE_MS);
+  const answer = await fetch('/desk/paste', { ...init, signal }).catch(() => null);
+  return (await answer?.json().catch(() => null)) ?? {};
+}

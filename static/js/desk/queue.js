@@ -1,0 +1,182 @@
+// The queue of forms that were sent, in the order of the presses, until the server has answered. A
+// form without an answer is sent again with the same key, so that it is stored once; those behind
+// it wait. A form that the server refused steps aside as a text of its own.
+// Rules: no document. Storage, sending, tabs, clock and timers are passed in.
+
+import { goneId, ofKind, textId } from './texts.js';
+import { reasonOf } from './send.js';
+
+/** @import {Gone, Kept, Sent} from './texts.js' */
+/** @import {Answer} from './send.js' */
+/** @import {Store} from './keep.js' */
+
+/** The server knows a key for 24 h. Later, the same form could be stored twice. */
+export const PRESS_MS = 23 * 3_600_000;
+const WAITS_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
+/** When another tab sends the queue, look again after this time: the tab may have been closed. */
+const OTHERS_MS = 5_000;
+const OLD = 'This was not sent for 23 hours.';
+
+/** @param {Sent} item @returns {number} ms until it is sent again */
+export const waitOf = ({ tries }) => WAITS_MS[Math.min(tries, WAITS_MS.length - 1)];
+
+/**
+ * Return the text of a form that was sent, to be opened again. It gets `spare` as its tab when
+ * something else was typed in its form meanwhile, and when it was a new entry.
+ *
+ * @param {Sent} item @param {string} spare @param {any[]} records @returns {Kept}
+ */
+export function textOf({ path, pressed_at, tries, held, why, ...text }, spare, records) {
+  const scope = text.id.slice(0, 2);
+  const own = textId(scope, text.form, text.tab).join();
+  const isTaken = text.form === 'new' || records.some((it) => it.id.join() === own);
+  const tab = isTaken ? spare : text.tab;
+  return { ...text, tab, id: textId(scope, text.form, tab) };
+}
+
+/**
+ * Return what to write when a form was answered, and after which time to send again; null: send the
+ * next one now.
+ *
+ * @param {Sent} item @param {Answer} answer @param {any[]} records
+ * @param {{tab: string, key: string}} spare for a text that steps aside
+ * @returns {{puts: (Kept | Sent | Gone)[], deletes: string[][], wait_ms: number | null}}
+ */
+export function settle(item, answer, records, spare) {
+  const { kind, status, content } = answer;
+  if (kind === 'unanswered') {
+    const wait_ms = Math.max(waitOf(item), answer.wait_ms);
+    const why = content.reason ?? '';
+    return { puts: [{ ...item, tries: item.tries + 1, why }], deletes: [], wait_ms };
+  }
+  if (kind === 'signed-out' || kind === 'other-editor')
+    return { puts: [], deletes: [], wait_ms: Infinity };
+  const { form, tab, typed_at, id } = item;
+  const gone = { id: goneId(id.slice(0, 2), form, tab), typed_at };
+  if (kind === 'done') return { puts: [gone], deletes: [id], wait_ms: null };
+  const reason = reasonOf(answer);
+  if (status === 409 && form === 'new') {
+    return { puts: [{ ...item, held: reason }], deletes: [], wait_ms: null };
+  }
+  const isReused = content.type?.endsWith('/idempotency-key-reused');
+  const key = isReused ? spare.key : item.key;
+  const text = { ...textOf(item, spare.tab, records), key, reason, boxes: content.boxes ?? {} };
+  return { puts: [text, ...(text.tab === tab ? [] : [gone])], deletes: [id], wait_ms: null };
+}
+
+/**
+ * @typedef {object} World
+ * @property {Store} store
+ * @property {(item: Sent) => Promise<Answer>} send
+ * @property {(work: () => Promise<void>) => Promise<any>} alone run the work unless another tab
+ *   does
+ * @property {() => {tab: string, key: string}} spare
+ * @property {() => number} now
+ * @property {(run: () => void, wait_ms: number) => any} setTimeout
+ * @property {(timer: any) => void} clearTimeout
+ */
+
+export class Queue {
+  /** @type {any} */
+  #timer;
+  #isDraining = false;
+  #isAsked = false;
+  /** @type {Sent | undefined} the form that is being sent */
+  #now;
+  /**
+   * Called with the waiting forms, and the one that is being sent.
+   *
+   * @type {(items: Sent[], now?: Sent) => void}
+   */
+  onchange = () => {};
+  /**
+   * Called when a form was answered; `text` is what it became when it was refused.
+   *
+   * @type {(item: Sent, answer: Answer, text: Kept | undefined) => void}
+   */
+  onanswer = () => {};
+
+  /** @param {World} world */
+  constructor(world) {
+    this.world = world;
+  }
+
+  /** @param {Sent} item @param {string[][]} deletes texts that the item replaces */
+  async add(item, deletes) {
+    await this.world.store.write([item], deletes);
+    await this.drain();
+  }
+
+  /** Send what waits, unless this tab or another one does. */
+  async drain() {
+    if (this.#isDraining) return void (this.#isAsked = true);
+    this.world.clearTimeout(this.#timer);
+    this.#isDraining = true;
+    try {
+      do {
+        this.#isAsked = false;
+        this.#later(OTHERS_MS);
+        await this.world.alone(() => this.#run());
+      } while (this.#isAsked);
+    } finally {
+      this.#now = undefined;
+      this.#isDraining = false;
+      await this.show();
+    }
+  }
+
+  /** @param {number} wait_ms */
+  #later(wait_ms) {
+    this.world.clearTimeout(this.#timer);
+    if (wait_ms < Infinity) this.#timer = this.world.setTimeout(() => this.drain(), wait_ms);
+  }
+
+  async #run() {
+    for (;;) {
+      const items = await this.items();
+      const item = (this.#now = items.find((it) => !it.held));
+      this.onchange(items, item);
+      if (!item) return this.#later(Infinity);
+      if (this.world.now() - item.pressed_at > PRESS_MS)
+        await this.world.store.write([{ ...item, held: OLD }]);
+      else if (!(await this.#send(item))) return;
+    }
+  }
+
+  /** @param {Sent} item @returns {Promise<boolean>} whether the next one may be sent */
+  async #send(item) {
+    const answer = await this.world.send(item);
+    const records = await this.world.store.all();
+    const isThere = records.some((it) => it.id.join() === item.id.join()); // else it was taken back
+    const { puts, deletes, wait_ms } = settle(item, answer, records, this.world.spare());
+    if (isThere) await this.world.store.write(puts, deletes);
+    if (isThere || answer.kind === 'done') this.onanswer(item, answer, ofKind(puts, 'text')[0]);
+    if (wait_ms === null) return true;
+    this.#later(wait_ms);
+    return false;
+  }
+
+  /** @returns {Promise<Sent[]>} */
+  async items() {
+    return ofKind(await this.world.store.all(), 'sent');
+  }
+
+  async show() {
+    this.onchange(await this.items(), this.#now);
+  }
+
+  /** Send at once; what waits for a press counts as pressed now. @param {Sent} item */
+  async press(item) {
+    if (item.held)
+      await this.world.store.write([{ ...item, held: '', pressed_at: this.world.now() }]);
+    await this.drain();
+  }
+
+  /** Remove a form that is not answered yet, and return it as a text. @param {Sent} item */
+  async takeBack(item) {
+    const text = textOf(item, this.world.spare().tab, await this.world.store.all());
+    await this.world.store.write([text], [item.id]);
+    await this.show();
+    return text;
+  }
+}

@@ -1,0 +1,168 @@
+// The records in which this browser keeps what an editor typed, and the choice of the texts that
+// are left over.
+// Rules: pure. No document, no clock, no network, no storage.
+
+/** @typedef {Record<string, string | string[]>} Values a form's boxes (input fields), by name */
+/** @typedef {string[]} Scope the editor and the blog to which records belong */
+/**
+ * @typedef {object} Text what was typed in one form
+ * @property {string} form `new`, `header`, an entry's id, or a name that only this browser keeps
+ * @property {string} tab the tab that wrote it
+ * @property {Values} values
+ * @property {Values} [shown] the values that the form had before
+ * @property {number | null} base the revision on which the text is based
+ * @property {string} key its Idempotency-Key
+ * @property {number} typed_at ms since 1970
+ * @property {string} [reason] why the server refused it, or why it is apart
+ * @property {Record<string, string>} [boxes] reasons at single boxes
+ */
+/** @typedef {Text & {id: string[]}} Kept a text in this browser; see `textId` */
+/**
+ * @typedef {object} Press what belongs to a form that was sent
+ * @property {string} path to which it is sent
+ * @property {number} pressed_at ms since 1970
+ * @property {number} tries how often no answer came
+ * @property {string} held why it waits for a press; '' when it does not
+ * @property {string} why what the server said instead of an answer
+ */
+/** @typedef {Kept & Press} Sent a form that was sent, until it is answered */
+/** @typedef {{id: string[], typed_at: number}} Gone copies up to this time are no longer wanted */
+/** @typedef {Text & {id?: string[]}} Offer a text that is left over; on the server without `id` */
+
+/** The boxes for an editor's own words. */
+const WORDS = [
+  'headline',
+  'body',
+  'title',
+  'dek',
+  'summary',
+  'key_title',
+  'note',
+  'successor_text',
+];
+
+/** @param {Scope} scope @param {string} form @param {string} tab */
+export const textId = (scope, form, tab) => [...scope, 'text', form, tab];
+/** @param {Scope} scope @param {string} form @param {string} tab */
+export const goneId = (scope, form, tab) => [...scope, 'gone', form, tab];
+/** @param {Scope} scope @param {number} pressed_at @param {string} key */
+export const sentId = (scope, pressed_at, key) => [
+  ...scope,
+  'sent',
+  `${pressed_at}`.padStart(15, '0'),
+  key,
+];
+
+/** @param {any[]} records @param {'text' | 'gone' | 'sent'} kind @returns {any[]} ordered by id */
+export const ofKind = (records, kind) => records.filter((it) => it.id[2] === kind);
+
+/**
+ * @param {string | string[] | undefined} value the texts of all boxes of one name; empty ones do
+ *   not count
+ */
+const plain = (value) => [value ?? ''].flat().filter(Boolean).join('\0').replace(/\r\n?/g, '\n');
+
+/** @param {string | string[] | undefined} a @param {string | string[] | undefined} b */
+export const isSameText = (a, b) => plain(a) === plain(b);
+
+/**
+ * Return whether the values are the same as those `shown`.
+ *
+ * @param {Values} values @param {Values} shown
+ */
+export const isSame = (values, shown) =>
+  Object.keys(values).every((name) => isSameText(values[name], shown[name]));
+
+/**
+ * Return the values that an editor altered, with their `_was` boxes. The others may be newer in a
+ * form that was loaded later.
+ *
+ * @param {Values} values @param {Values} [shown]
+ */
+export function alteredOf(values, shown) {
+  const before = (/** @type {string} */ name) => values[`${name}_was`] ?? shown?.[name];
+  const isAltered = (/** @type {string} */ name) =>
+    before(name) === undefined || !isSameText(values[name], before(name));
+  const names = Object.keys(values).filter((name) => isAltered(name.replace(/_was$/, '')));
+  return Object.fromEntries(names.map((name) => [name, values[name]]));
+}
+
+/**
+ * Return whether each altered word of a text is in the given values: then the text may go.
+ *
+ * @param {Text} text @param {Values} values
+ */
+export const isContained = (text, values) =>
+  Object.entries(alteredOf(text.values, text.shown)).every(
+    ([name, value]) =>
+      /_was$|^(revision|status)$/.test(name) || plain(values[name]).includes(plain(value)),
+  );
+
+/**
+ * Return the first words that were typed, to name a text.
+ *
+ * @param {{values: Values, shown?: Values}} text
+ */
+export function wordsOf({ values, shown }) {
+  const altered = alteredOf(values, shown);
+  const texts = WORDS.map((name) => altered[name] ?? '').concat(
+    values.headline ?? '',
+    values.body ?? '',
+  );
+  const first = texts.flat().find((it) => it?.trim()) ?? '';
+  const line = first.trim().split('\n')[0];
+  return line.length > 80 ? `${line.slice(0, 79)}…` : line;
+}
+
+/**
+ * Return the texts that are left over, the newest first: those of tabs that are closed, those of
+ * this tab's closed forms, and the server's copies that this browser lacks.
+ *
+ * @param {any[]} records of this browser
+ * @param {Text[]} copies of the server
+ * @param {(form: string, tab: string) => boolean} isInUse whether a living tab shows the text
+ * @returns {Offer[]}
+ */
+export function leftOver(records, copies, isInUse) {
+  const texts = /** @type {Kept[]} */ (ofKind(records, 'text'));
+  const offers = [...texts, ...copies.filter((copy) => isWanted(copy, records))];
+  return offers
+    .filter(({ form, tab }) => !isInUse(form, tab))
+    .sort((a, b) => b.typed_at - a.typed_at);
+}
+
+/**
+ * Return whether a copy of the server has what this browser lacks: it was neither sent nor dropped
+ * here, and no text of the same form and tab was typed here later.
+ *
+ * @param {Text} copy @param {any[]} records
+ */
+export function isWanted({ form, tab, key, typed_at }, records) {
+  const isSent = ofKind(records, 'sent').some((it) => it.key === key);
+  const isHere = records.some(
+    (it) => it.id[2] !== 'sent' && it.id[3] === form && it.id[4] === tab && it.typed_at >= typed_at,
+  );
+  return !isSent && !isHere;
+}
+
+/** Not compared: what belongs to one save, and what the form repeats. */
+const OF_SAVE = /_was$|^(revision|note|note_kind|published_at)$/;
+
+/**
+ * Merge two editors' changes, box by box. `taken` has the boxes that only the other editor changed;
+ * `both` names the boxes that both changed, for this editor to choose.
+ *
+ * @param {Values} mine
+ * @param {Values} shown the values before this editor's changes
+ * @param {Values} theirs
+ */
+export function merge(mine, shown, theirs) {
+  const names = Object.keys(theirs).filter((name) => name in mine && !OF_SAVE.test(name));
+  const differing = names.filter((name) => !isSameText(mine[name], theirs[name]));
+  const isMine = (/** @type {string} */ name) => !isSameText(mine[name], shown[name]);
+  const taken = differing.filter((name) => !isMine(name));
+  return {
+    taken: Object.fromEntries(taken.map((name) => [name, theirs[name]])),
+    both: differing.filter(isMine),
+  };
+}

@@ -1,0 +1,342 @@
+// The forms of this page whose texts are kept: each input goes to desk/keep.js, each press to
+// desk/queue.js.
+// Rules: a box is emptied only when its text is in the queue. Texts of other tabs are written and
+// removed only when the editor names them.
+
+import {
+  boxOf,
+  explain,
+  fillForm,
+  keyOf,
+  main,
+  newKey,
+  one,
+  piece,
+  say,
+  setBusy,
+  slug,
+  valuesOf,
+  writtenIn,
+} from './boxes.js';
+import { dress } from './compose.js';
+import { Keeper, openRecords, pageRecords, steadyRecords } from './keep.js';
+import { Queue } from './queue.js';
+import { ask, post } from './send.js';
+import { newTab, Tabs } from './tabs.js';
+import { alteredOf, isContained, isSame, sentId, textId } from './texts.js';
+
+/** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
+/** @import {Answer} from './send.js' */
+/** @import {Store} from './keep.js' */
+/**
+ * @typedef {object} Watched
+ * @property {string} name the form's name in records: `new`, `header`, an entry's id
+ * @property {string} tab '' stands for this tab
+ * @property {Values} written the values that are stored, as the server wrote them
+ * @property {Values} shown the values before this editor's changes: of the version that was edited
+ * @property {number} typed_at when the editor typed last; 0: nothing is typed
+ * @property {string} sent the key under which the form was sent last
+ * @property {Kept[]} apart earlier versions of this text that are kept beside it
+ */
+
+/** The editor for whom this page was made, and the blog. `become` alters it. */
+export const scope = [main.dataset.editor ?? '', slug];
+/** @type {Map<HTMLFormElement, Watched>} */
+const watched = new Map();
+
+const channel = globalThis.BroadcastChannel && new BroadcastChannel('liveblog desk');
+/** @param {() => void} run @param {number} wait_ms */
+const later = (run, wait_ms) => setTimeout(run, wait_ms);
+
+export const tabs = new Tabs({
+  locks: navigator.locks,
+  channel,
+  storage: globalThis.sessionStorage,
+  setTimeout: later,
+  newId: newTab,
+});
+/** What the page does when a form was answered, or records changed. */
+export const hooks = {
+  /** @type {(item: Sent, answer: Answer, text: Kept | undefined) => void} */
+  answered: () => {},
+  /** @type {(answer: Answer) => void} the session has ended, or is another editor's */
+  stopped: () => {},
+  changed: () => {},
+};
+
+tabs.onrenew = () => [...watched.keys()].forEach(keepForm);
+
+let isKept = true;
+/** @type {Store} */
+export let records = pageRecords();
+/** @type {Keeper} */
+export let keeper;
+/** @type {Queue} */
+export let queue;
+
+/** Open the records, and take an id for this tab. Forms may be watched before. */
+export async function openDesk() {
+  const opened = await openRecords(indexedDB, scope).catch(() => null);
+  if (opened) records = steadyRecords(opened, sayUnkept);
+  await tabs.start();
+  const timers = {
+    now: Date.now,
+    setTimeout: later,
+    clearTimeout: (/** @type {any} */ it) => clearTimeout(it),
+  };
+  keeper = new Keeper({ ...timers, store: records, scope, ask, refused: hooks.stopped });
+  queue = new Queue({
+    ...timers,
+    store: records,
+    send: sendItem,
+    alone: (work) => tabs.alone(`liveblog queue ${scope.join(' ')}`, work),
+    spare: () => ({ tab: newTab(), key: newKey() }),
+  });
+  queue.onanswer = (item, answer, text) => {
+    if (answer.kind === 'done') keeper.remove(item);
+    channel?.postMessage({ item, answer, text });
+    hooks.answered(item, answer, text);
+  };
+  channel?.addEventListener('message', ({ data }) => {
+    if (data.item) hooks.answered(data.item, data.answer, data.text);
+    if (data.item || data.changed) hooks.changed();
+  });
+  if (!opened) sayUnkept();
+}
+
+/** Let the lists of all tabs show what has changed. */
+export function changed() {
+  channel?.postMessage({ changed: true });
+  hooks.changed();
+}
+
+/** @param {Sent} item */
+function sendItem({ path, values, key, pressed_at }) {
+  const ago_ms = Date.now() - pressed_at;
+  const isLate = values.status === 'published' && !values.publish_at && ago_ms >= 1_000;
+  const late = isLate ? { pressed_ago_ms: `${ago_ms}` } : null;
+  return post(path, { ...values, idempotency_key: key, ...late }, scope[0]);
+}
+
+/**
+ * Let another editor send what this tab has: move its records. The page stays.
+ *
+ * @param {string} ident of the editor whose session it is now
+ */
+export async function become(ident) {
+  const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
+  await records.write(
+    mine.map((it) => ({ ...it, id: [ident, ...it.id.slice(1)] })),
+    mine.map((it) => it.id),
+  );
+  scope[0] = ident;
+  await queue.drain();
+  changed();
+}
+
+/** Say in each form that this browser stores nothing. */
+function sayUnkept() {
+  isKept = false;
+  for (const form of watched.keys()) if (!one('.unkept', form)) form.prepend(piece('unkept'));
+}
+
+// -- forms
+
+/**
+ * Keep the texts of a form that is in the document.
+ *
+ * @param {HTMLFormElement} form @param {string} name @param {string} [tab] '' for this tab
+ */
+export function watch(form, name, tab = '') {
+  for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
+  const written = writtenIn(form);
+  watched.set(form, {
+    name,
+    tab,
+    written,
+    shown: { ...written },
+    typed_at: 0,
+    sent: '',
+    apart: [],
+  });
+  keyOf(form).value = newKey(); // the server gives the forms of one header the same key
+  if (!isKept) sayUnkept();
+  if (form.matches('.entry-form')) dress(form);
+}
+
+/** @param {any} form @returns {Watched | undefined} */
+export const watchedOf = (form) => watched.get(form);
+
+/**
+ * Return the form that shows a text.
+ *
+ * @param {{form: string, tab: string}} text @returns {HTMLFormElement | undefined}
+ */
+export const formOf = ({ form: name, tab }) =>
+  [...watched.keys()].find((form) => {
+    const it = /** @type {Watched} */ (watched.get(form));
+    return form.isConnected && it.name === name && (it.tab || tabs.id) === tab;
+  });
+
+/** @param {HTMLFormElement} form @param {Values} [values] @returns {Omit<Text, 'typed_at'>} */
+function textIn(form, values = valuesOf(form)) {
+  const { name, tab, shown } = /** @type {Watched} */ (watched.get(form));
+  const base = values.revision ? Number(values.revision) : null;
+  return { form: name, tab: tab || tabs.id, values, shown, base, key: keyOf(form).value };
+}
+
+/** @param {HTMLFormElement} form */
+export const isAltered = (form) => !isSame(valuesOf(form), watched.get(form)?.shown ?? {});
+
+/** Keep what a form shows; each input calls this. @param {any} form */
+export function keepForm(form) {
+  const state = watched.get(form);
+  if (!state || !keeper) return;
+  if (isAltered(form)) state.typed_at = keeper.keep(textIn(form)).typed_at;
+  else if (state.typed_at) {
+    keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
+    state.typed_at = 0;
+  }
+}
+
+/**
+ * Return the text that this tab has kept of a form.
+ *
+ * @param {HTMLFormElement} form @returns {Promise<Kept | undefined>}
+ */
+export async function ownText(form) {
+  const { form: name, tab } = textIn(form);
+  const id = textId(scope, name, tab).join();
+  return (await records.all()).find((it) => it.id.join() === id);
+}
+
+/**
+ * Show a text in a form, and keep it as the text of this form. The text that the editor typed there
+ * before becomes a text of its own. Boxes that the editor left as they were keep the values of
+ * today.
+ *
+ * @param {HTMLFormElement} form @param {Offer} offer
+ */
+export async function placeText(form, offer) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  const isOwn = offer.form === state.name && offer.tab === (state.tab || tabs.id);
+  const before = isOwn ? undefined : await ownText(form);
+  const puts = before ? [keeper.record({ ...before, tab: newTab() })] : [];
+  const altered = alteredOf(offer.values, offer.shown);
+  const revision = offer.base ? { revision: `${offer.base}` } : null; // the server compares it
+  fillForm(form, { ...state.shown, ...altered, ...revision });
+  for (const name of Object.keys(altered))
+    state.shown[name] = offer.shown?.[name] ?? state.shown[name];
+  keyOf(form).value = offer.key;
+  explain(form, offer.reason ?? '', offer.boxes);
+  state.typed_at = offer.typed_at;
+  if (isOwn && offer.id) return;
+  const own = keeper.record(textIn(form));
+  state.typed_at = own.typed_at;
+  await keeper.drop(isOwn ? [] : [offer], [own, ...puts]);
+  changed();
+}
+
+/** Show what is stored, in place of what the editor typed. @param {HTMLFormElement} form */
+export function discardText(form) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  state.shown = { ...state.written };
+  fillForm(form, state.written);
+  explain(form, '');
+  keepForm(form);
+  form.closest('.apart')?.remove();
+}
+
+/**
+ * Show the server's copy of a form's text, which was typed later than this browser's. That one
+ * stays apart.
+ *
+ * @param {HTMLFormElement} form @param {Offer} copy
+ */
+export async function takeOver(form, copy) {
+  if (isSame(copy.values, valuesOf(form))) return;
+  if (isAltered(form)) await keepApart(form, say('later'));
+  await placeText(form, copy);
+}
+
+/**
+ * Keep a copy of a form's text apart, until it is stored or discarded by name.
+ *
+ * @param {HTMLFormElement} form @param {string} reason
+ */
+export async function keepApart(form, reason) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  const copy = keeper.record({ ...textIn(form), tab: newTab(), key: newKey(), reason });
+  await forgetContained(form, copy.values, [copy]);
+  state.apart.push(copy);
+}
+
+/**
+ * Forget the earlier versions of a form's text of which each word is in `values`.
+ *
+ * @param {HTMLFormElement} form @param {Values} values that are stored, or kept
+ * @param {Kept[]} [puts]
+ */
+export async function forgetContained(form, values, puts = []) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  const contained = state.apart.filter((it) => isContained(it, values));
+  state.apart = state.apart.filter((it) => !contained.includes(it));
+  if (contained.length || puts.length) await keeper.drop(contained, puts);
+  changed();
+}
+
+/** @param {HTMLFormElement} form @param {Values} shown the values that are stored now */
+export function rebase(form, shown) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  const hidden = Object.entries(shown).filter(
+    ([name]) => name === 'revision' || name.endsWith('_was'),
+  );
+  fillForm(form, Object.fromEntries(hidden));
+  [state.written, state.shown] = [shown, { ...shown }];
+  keepForm(form);
+}
+
+// -- sending
+
+/**
+ * Send what a form shows. A form for new entries is free at once.
+ *
+ * @param {HTMLFormElement} form @param {HTMLElement | null} pressed the button
+ */
+export async function press(form, pressed) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  const values = valuesOf(form, pressed);
+  if (state.name === 'new' && !isAltered(form)) return explain(form, say('empty'));
+  const text = textIn(form, values);
+  const pressed_at = keeper.stamp();
+  const typed_at = state.typed_at || pressed_at;
+  const id = sentId(scope, pressed_at, text.key);
+  const path = new URL(form.action).pathname;
+  explain(form, '');
+  keeper.stop(state.name, text.tab);
+  const added = queue.add(
+    { ...text, id, path, pressed_at, typed_at, tries: 0, held: '', why: '' },
+    [textId(scope, state.name, text.tab)],
+  );
+  Object.assign(state, { typed_at: 0, sent: text.key });
+  if (state.name !== 'new') setBusy(form, true);
+  else if (state.tab) (form.closest('.apart') ?? form).remove();
+  else clear(form, state);
+  await added;
+}
+
+/**
+ * Empty the boxes of the form for new entries. The byline stays, because the next entry usually has
+ * the same authors.
+ *
+ * @param {HTMLFormElement} form @param {Watched} state
+ */
+function clear(form, state) {
+  const names = Object.keys(valuesOf(form)).filter(
+    (name) => name !== 'byline' && boxOf(form, name),
+  );
+  fillForm(form, Object.fromEntries(names.map((name) => [name, ''])));
+  keyOf(form).value = newKey();
+  state.shown = valuesOf(form);
+  boxOf(form, 'body')?.focus();
+}

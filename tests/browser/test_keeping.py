@@ -1,0 +1,293 @@
+"""Nothing that an editor typed at the desk is lost, and nothing is published twice."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from kit.servers import Editor, Server
+from kit.waiting import until
+from kit.windows import PASSWORD, add_editor, open_desk, window
+from playwright.async_api import Browser, BrowserContext, Error, Page, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+BODY = "#compose [name=body]"
+HEADLINE = "#compose [name=headline]"
+OFFERS = "#offers li"
+CARDS = "#queue li"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def slug(editor: Editor) -> str:
+    return str((await editor.blog())["slug"])
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(browser: Browser, server: Server, slug: str) -> AsyncIterator[Page]:
+    async with window(browser) as opened:
+        await open_desk(opened, server, slug)
+        yield opened
+
+
+async def other_tab(context: BrowserContext, server: Server, slug: str) -> Page:
+    tab = await context.new_page()
+    await tab.goto(f"{server.url}/desk/blogs/{slug}")
+    await tab.wait_for_selector("#status[data-state=live]")
+    return tab
+
+
+async def look(tab: Page) -> None:
+    """Let a page do what it does when its tab is shown again."""
+    await tab.evaluate("document.dispatchEvent(new Event('visibilitychange', {bubbles: true}))")
+
+
+async def texts(editor: Editor, slug: str) -> list[str]:
+    """Return the texts of the published entries, the oldest first."""
+    return [it["body"] for it in reversed(await editor.entries(slug))]
+
+
+async def test_each_tab_keeps_its_text_when_tabs_open_and_close(
+    server: Server, slug: str, page: Page
+) -> None:
+    await page.fill(BODY, "Typed in the first tab.")
+    second = await other_tab(page.context, server, slug)
+    await expect(second.locator(BODY)).to_have_value("")
+    await expect(second.locator("#offers")).to_be_hidden()
+    await second.fill(BODY, "Typed in the second tab.")
+    await page.reload()
+    await expect(page.locator(BODY)).to_have_value("Typed in the first tab.")
+    await page.close()
+    await look(second)
+    await expect(second.locator(OFFERS)).to_contain_text("Typed in the first tab.")
+    await expect(second.locator(OFFERS)).to_contain_text(re.compile(r"Unsent text from \d\d:\d\d"))
+    await second.click("[data-act=restore]")
+    apart = second.locator("#apart form [name=body]")
+    await expect(apart).to_have_value("Typed in the first tab.")
+    await expect(second.locator(BODY)).to_have_value("Typed in the second tab.")
+    await second.close()
+    third = await other_tab(page.context, server, slug)
+    await expect(third.locator(OFFERS)).to_have_count(2)
+    await third.locator(OFFERS, has_text="first").locator("[data-act=discard]").click()
+    await third.click("[data-act=restore]")
+    await expect(third.locator(BODY)).to_have_value("Typed in the second tab.")
+    await expect(third.locator("#offers")).to_be_hidden()
+
+
+async def test_a_duplicated_tab_gets_an_id_of_its_own_without_locks(
+    server: Server, slug: str, page: Page
+) -> None:
+    await page.context.add_init_script("delete Navigator.prototype.locks")
+    await page.reload()
+    await page.fill(BODY, "Typed in the first tab.")
+    async with page.expect_popup() as opening:
+        await page.evaluate("window.open(location.href)")
+    copy = await opening.value
+    await copy.wait_for_selector("#status[data-state=live]")
+    stored = "sessionStorage.getItem('liveblog tab')"
+    await until(lambda: _differs(page, copy, stored))
+    await expect(copy.locator(BODY)).to_have_value("")
+    await copy.fill(BODY, "Typed in its copy.")
+    await page.reload()
+    await expect(page.locator(BODY)).to_have_value("Typed in the first tab.")
+
+
+async def _differs(one: Page, other: Page, expression: str) -> bool:
+    return bool(await one.evaluate(expression) != await other.evaluate(expression))
+
+
+async def test_all_forms_keep_their_text_when_left_in_every_way(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.fill(BODY, "A new entry.")
+    await page.click("#header-panel summary")
+    await page.fill("#header [name=dek]", "A new dek.")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await page.fill("#edit [name=body]", "An edit.")
+    await page.keyboard.press("Escape")
+    await expect(page.locator(OFFERS)).to_contain_text("An edit.")
+    await page.reload()
+    await expect(page.locator(BODY)).to_have_value("A new entry.")
+    await page.goto(f"{server.url}/desk")
+    await page.go_back()
+    await expect(page.locator(BODY)).to_have_value("A new entry.")
+    await expect(page.locator("#header [name=dek]")).to_have_value("A new dek.")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await expect(page.locator("#edit [name=body]")).to_have_value("An edit.")
+    await page.click("#edit [data-reason=''] button")
+    await expect(page.locator("#edit [name=body]")).to_have_value("Stored.")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#offers")).to_be_hidden()
+
+
+async def test_all_characters_are_offered_when_the_renderer_is_killed(
+    server: Server, slug: str, page: Page
+) -> None:
+    await page.focus(BODY)
+    await page.keyboard.type("Every single character.")
+    with contextlib.suppress(Error):
+        await page.goto("chrome://crash")
+    tab = await other_tab(page.context, server, slug)
+    await tab.click("[data-act=restore]")
+    await expect(tab.locator(BODY)).to_have_value("Every single character.")
+
+
+async def test_a_half_written_header_stays_when_coverage_ends(slug: str, page: Page) -> None:
+    await page.click("#header-panel summary")
+    await page.fill("#header [name=summary]", "Half a summ")
+    await page.click("#end-panel summary")
+    await page.click("#end button")
+    await expect(page.locator("#reopen")).to_be_visible()
+    await expect(page.locator("#header [name=summary]")).to_have_value("Half a summ")
+    await page.click("#header button.primary")
+    await expect(page.locator("#notice")).to_contain_text("Header saved")
+    await expect(page.locator("#reopen")).to_be_visible()
+
+
+async def test_entries_are_sent_once_in_order_when_the_network_is_back(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.context.set_offline(True)
+    for text in ("First", "Second", "Third"):
+        await page.fill(BODY, text)
+        await page.press(BODY, "Control+Enter")
+        await expect(page.locator(BODY)).to_have_value("")
+    await expect(page.locator(CARDS)).to_have_count(3)
+    await expect(page.locator(CARDS).first).to_contain_text("Waiting for the network")
+    await page.locator(CARDS, has_text="Second").locator("[data-act=back]").click()
+    await expect(page.locator(BODY)).to_have_value("Second")
+    await page.context.set_offline(False)
+    await expect(page.locator("#queue")).to_be_hidden()
+    assert await texts(editor, slug) == ["First", "Third"]
+
+
+async def test_a_refused_entry_steps_aside_and_the_next_is_published(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.fill(HEADLINE, "h" * 301)
+    await page.fill(BODY, "Refused at first.")
+    await page.press(BODY, "Control+Enter")
+    await page.fill(BODY, "Published meanwhile.")
+    await page.press(BODY, "Control+Enter")
+    apart = page.locator("#apart .apart")
+    await expect(apart.locator("[data-reason=headline]")).to_contain_text("300")
+    await expect(apart.locator("[name=body]")).to_have_value("Refused at first.")
+    await apart.locator("[name=headline]").fill("Short")
+    await apart.locator("[name=headline]").press("Control+Enter")
+    await expect(apart).to_have_count(0)
+    await until(lambda: _has(editor, slug, ["Published meanwhile.", "Refused at first."]))
+
+
+async def _has(editor: Editor, slug: str, wanted: list[str]) -> bool:
+    return await texts(editor, slug) == wanted
+
+
+async def test_nothing_is_published_under_another_name_without_a_choice(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    await add_editor(server, "kim")
+    await sign_in_as(page, "kim")
+    await page.fill(BODY, "Whose words?")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("#who")).to_contain_text("kim has signed in")
+    assert await texts(editor, slug) == []
+    await page.click("[data-who=session]")
+    await until(lambda: _has(editor, slug, ["Whose words?"]))
+    await expect(page.locator("#asking")).to_be_hidden()
+
+
+async def sign_in_as(page: Page, name: str) -> None:
+    """Sign in as another editor, as in another tab of the same browser."""
+    await page.evaluate(
+        "values => fetch('/desk/sign-in', {method: 'POST', body: new URLSearchParams(values)})",
+        {"name": name, "password": PASSWORD},
+    )
+
+
+async def test_the_same_entry_is_sent_when_the_editor_signs_in_in_place(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.context.clear_cookies()
+    await page.fill(BODY, "Sent after all.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("#signing [name=name]")).to_have_value("dana")
+    await page.fill("#signing [name=password]", "wrong horse battery")
+    await page.press("#signing [name=password]", "Enter")
+    await expect(page.locator("#signing [data-reason='']")).not_to_be_empty()
+    await page.fill("#signing [name=password]", PASSWORD)
+    await page.press("#signing [name=password]", "Enter")
+    await expect(page.locator("#asking")).to_be_hidden()
+    await until(lambda: _has(editor, slug, ["Sent after all."]))
+
+
+async def test_my_version_is_offered_when_theirs_was_saved_instead(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "The first text.", headline="Before")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await page.fill("#edit [name=body]", "My version.")
+    await editor.edit(entry, body="Their version.", headline="After")
+    await page.press("#edit [name=body]", "Control+Enter")
+    theirs = page.locator("#edit .theirs")
+    await expect(theirs.locator("textarea")).to_have_value("Their version.")
+    await expect(page.locator("#edit [name=headline]")).to_have_value("After")
+    await theirs.locator("button").click()
+    await expect(page.locator("#edit [name=body]")).to_have_value("Their version.")
+    await expect(theirs.locator("textarea")).to_have_value("My version.")
+    await page.press("#edit [name=body]", "Control+Enter")
+    await expect(page.locator("#editing")).to_be_hidden()
+    await expect(page.locator(OFFERS)).to_contain_text("My version.")
+    await page.reload()
+    await page.click("[data-act=restore]")
+    await expect(page.locator("#edit [name=body]")).to_have_value("My version.")
+
+
+async def test_a_failure_of_the_script_is_shown_and_the_text_stays(
+    browser: Browser, server: Server, slug: str
+) -> None:
+    async with window(browser, expected="no luck") as page:
+        await open_desk(page, server, slug)
+        await page.fill(BODY, "Still here.")
+        await page.evaluate(
+            "void (String.prototype.padStart = () => { throw new Error('no luck'); })"
+        )
+        await page.press(BODY, "Control+Enter")
+        await expect(page.locator("#notice")).to_contain_text("no luck")
+        await expect(page.locator(BODY)).to_have_value("Still here.")
+
+
+async def test_the_form_says_when_the_browser_stores_nothing(
+    browser: Browser, server: Server, editor: Editor, slug: str
+) -> None:
+    async with window(browser) as page:
+        await page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: null})")
+        await open_desk(page, server, slug)
+        await expect(page.locator("#compose .unkept")).to_be_visible()
+        await page.fill(BODY, "Published all the same.")
+        await page.press(BODY, "Control+Enter")
+        await until(lambda: _has(editor, slug, ["Published all the same."]))
+
+
+async def test_a_text_is_offered_on_the_editors_other_machine(
+    browser: Browser, server: Server, slug: str, page: Page
+) -> None:
+    await page.fill(BODY, "Typed at home.")
+    await until(lambda: _kept(page, slug))
+    async with window(browser) as other:
+        await open_desk(other, server, slug)
+        await other.click("[data-act=restore]")
+        await expect(other.locator(BODY)).to_have_value("Typed at home.")
+        await other.press(BODY, "Control+Enter")
+        await expect(other.locator("[role=feed] article .body")).to_have_text("Typed at home.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("#queue")).to_be_hidden()
+    await expect(page.locator("[role=feed] article")).to_have_count(1)
+
+
+async def _kept(page: Page, slug: str) -> list[Any]:
+    ask = "slug => fetch(`/desk/blogs/${slug}/kept`).then(it => it.json()).then(it => it.kept)"
+    found: list[Any] = await page.evaluate(ask, slug)
+    return found

@@ -1,0 +1,238 @@
+"""The form for an entry: marks, pastes, preview, names, counts, and its place on the screen."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from kit.audits import violations
+from kit.servers import Editor, Server
+from kit.windows import SCHEMES, SIZES, hold_first, open_desk, window
+from playwright.async_api import Browser, Page, Route, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+BODY = "#compose [name=body]"
+COPY = """([html, text]) => navigator.clipboard.write([new ClipboardItem({
+    'text/html': new Blob([html], { type: 'text/html' }),
+    'text/plain': new Blob([text], { type: 'text/plain' }),
+})])"""
+# The start and the end of each request for a preview, in ms, by the page's clock.
+PREVIEWS = """() => performance.getEntriesByType('resource')
+    .filter((it) => it.name.endsWith('/preview')).map((it) => [it.startTime, it.responseEnd])"""
+KEYBOARD_PX = 360
+
+
+async def opened(page: Page, server: Server, editor: Editor, entries: int = 0) -> str:
+    slug = str((await editor.blog())["slug"])
+    for number in range(entries):
+        await editor.publish(slug, "It was published before.", headline=f"Entry {number}")
+    await open_desk(page, server, slug)
+    return slug
+
+
+async def copy(page: Page, html: str, text: str) -> None:
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.evaluate(COPY, [html, text])
+    await page.focus(BODY)
+
+
+# -- marks
+
+
+async def test_marks_are_set_by_keys_and_buttons_and_undone_by_the_browser(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    body = desk.locator(BODY)
+    await body.fill("We have it")
+    await body.evaluate("it => it.setSelectionRange(3, 7)")
+    await body.press("Control+b")
+    await expect(body).to_have_value("We **have** it")
+    await desk.keyboard.press("Control+z")
+    await expect(body).to_have_value("We have it")
+    await desk.get_by_role("button", name="Quote").click()
+    await expect(body).to_have_value("> We have it")
+    await expect(body).to_be_focused()
+
+
+async def test_the_question_mark_shows_the_keys_and_is_a_character_in_a_text(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    help_ = desk.locator("#help")
+    await desk.press(BODY, "?")
+    await expect(desk.locator(BODY)).to_have_value("?")
+    await expect(help_).to_be_hidden()
+    await desk.locator(BODY).blur()
+    await desk.keyboard.press("?")
+    await expect(help_).to_contain_text("Ctrl + Enter")
+    await expect(help_.locator("td.body strong")).to_have_text("bold")
+    await desk.keyboard.press("Escape")
+    await expect(help_).to_be_hidden()
+
+
+# -- pastes
+
+
+async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    held = await hold_first(desk, "**/desk/paste")
+    await copy(desk, "<p>It is <b>bold</b>.</p><ul><li>One<li>Two</ul>", "It is bold. One Two")
+    await desk.keyboard.type("Before: ")
+    await desk.keyboard.press("Control+v")
+    await desk.keyboard.type(" After")
+    await expect(desk.locator(BODY)).to_have_value("Before: It is bold. One Two After")
+    await held[0].continue_()
+    formatted = "Before: It is **bold**.\n\n- One\n- Two After"
+    await expect(desk.locator(BODY)).to_have_value(formatted)
+    await desk.keyboard.type("!")
+    await expect(desk.locator(BODY)).to_have_value(f"{formatted}!")
+
+
+async def test_a_paste_is_plain_without_formatting_or_without_an_answer(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    asked: list[Route] = []
+
+    async def refuse(route: Route) -> None:
+        asked.append(route)
+        await route.fulfill(status=503)
+
+    await desk.route("**/desk/paste", refuse)
+    await copy(desk, "<p>It is <b>bold</b>.</p>", "It is bold.")
+    await desk.keyboard.press("Control+Shift+v")
+    await expect(desk.locator(BODY)).to_have_value("It is bold.")
+    assert not asked
+    await desk.keyboard.press("Control+v")
+    await expect(desk.locator("#compose .said")).to_have_text("Pasted without formatting.")
+    await expect(desk.locator(BODY)).to_have_value("It is bold.It is bold.")
+
+
+# -- preview
+
+
+async def test_the_preview_follows_the_text_with_four_requests_a_second(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    await desk.fill("#compose [name=headline]", "Lift-off")
+    await desk.locator(BODY).press_sequentially("We **have** it, all in one second.", delay=30)
+    shown = desk.locator("#compose .shown article")
+    await expect(shown.locator("h3")).to_have_text("Lift-off")
+    await expect(shown.locator(".body")).to_have_text("We have it, all in one second.")
+    await expect(shown.locator("strong")).to_have_text("have")
+    previews = await desk.evaluate(PREVIEWS)
+    assert len(previews) > 2
+    for (start, end), (next_start, _) in pairwise(previews):
+        assert next_start - start > 245  # timers of a browser fire up to a few ms early
+        assert next_start >= end
+    await desk.fill(BODY, "x" * 20_001)
+    await expect(desk.locator("#compose .why")).to_contain_text("20,000")
+
+
+# -- the words of the form
+
+
+async def test_the_form_says_what_will_happen_and_how_much_is_left(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    await desk.fill("#compose [name=headline]", "h" * 299)
+    await expect(desk.locator("#compose .count")).to_have_text("1 character left")
+    await desk.fill("#compose [name=headline]", "h" * 302)
+    await expect(desk.locator("#compose .count")).to_have_text("2 characters too many")
+    await desk.locator("#compose summary", has_text="Later").click()
+    await desk.fill("#compose [name=publish_at]", "2040-11-03T21:30")
+    await expect(desk.locator("#compose .primary")).to_have_text("Schedule for 3 Nov, 21:30")
+    await desk.fill("#compose [name=publish_at]", "")
+    await expect(desk.locator("#compose .primary")).to_have_text("Publish")
+
+
+async def test_each_name_of_a_byline_has_a_box_and_is_offered_again(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    slug = await opened(desk, server, editor)
+    await desk.fill(BODY, "Two of us.")
+    await desk.locator("#compose summary", has_text="Byline").click()
+    for number, name in enumerate(("Ana Ruiz", "Sammy Davis, Jr.", "Bo", "Cy", "Di")):
+        await desk.locator("#compose [name=byline]").nth(number).fill(name)
+    await expect(desk.locator("#compose [name=byline]")).to_have_count(6)
+    await expect(desk.locator("#compose summary").first).to_have_text(
+        "By Ana Ruiz, Sammy Davis, Jr., Bo, Cy, Di"
+    )
+    await desk.click("#compose .primary")
+    await expect(desk.locator("[role=feed] article")).to_have_count(1)
+    [entry] = await editor.entries(slug)
+    assert entry["byline"] == ["Ana Ruiz", "Sammy Davis, Jr.", "Bo", "Cy", "Di"]
+    offered = "all => all.map(it => it.value)"
+    assert "Sammy Davis, Jr." in await desk.locator("#names option").evaluate_all(offered)
+
+
+async def test_an_edit_opens_with_the_caret_at_the_end(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor, entries=1)
+    await desk.click("[data-do=edit]")
+    await expect(desk.locator("#edit [name=body]")).to_be_focused()
+    await desk.keyboard.type(" And after.")
+    await expect(desk.locator("#edit [name=body]")).to_have_value(
+        "It was published before. And after."
+    )
+    await expect(desk.locator("#edit .shown .body")).to_have_text(
+        "It was published before. And after."
+    )
+
+
+# -- places on the screen
+
+
+async def bottom(page: Page, selector: str) -> float:
+    box = await page.locator(selector).first.bounding_box()
+    assert box
+    assert min(box["x"], box["y"]) >= 0
+    return box["y"] + box["height"]
+
+
+async def test_the_form_is_above_a_phones_keyboard_and_the_last_entry_in_sight(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor, entries=2)
+    await desk.set_viewport_size({"width": 390, "height": 844 - KEYBOARD_PX})
+    for selector in ("[name=headline]", "[name=body]", ".primary"):
+        assert await bottom(desk, f"#compose {selector}") <= 844 - KEYBOARD_PX
+    await desk.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert await bottom(desk, "#compose .primary") <= 844 - KEYBOARD_PX
+    await desk.set_viewport_size({"width": 1280, "height": 800})
+    await desk.evaluate("scrollTo(0, 0)")
+    assert await bottom(desk, "[role=feed] article .body") <= 800
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_the_desk_breaks_no_rule_of_wcag_2_2_aa_or_best_practice(
+    browser: Browser, server: Server, editor: Editor, scheme: Any
+) -> None:
+    # axe applies styles of its own to read those of a shadow tree; no other test allows this.
+    axe = "Applying inline style"
+    options: Any = {"viewport": SIZES["phone"], "color_scheme": scheme}
+    async with window(browser, expected=axe, **options) as page:
+        slug = await opened(page, server, editor, entries=2)
+        draft = await editor.publish(slug, "A draft.", status="draft")
+        await page.reload()
+        for summary in await page.locator("#compose summary, .panel summary").all():
+            await summary.click()
+        await page.check("#compose [name=key][type=checkbox]")
+        await page.fill("#compose [name=headline]", "h" * 301)
+        await page.click("#compose [data-preview]")
+        await expect(page.locator("#compose .why")).to_be_visible()
+        assert await violations(page) == []
+        await page.set_viewport_size(SIZES["desktop"])
+        await page.fill("#compose [name=headline]", "A headline")
+        await expect(page.locator("#compose .shown h3")).to_be_visible()
+        await page.get_by_role("button", name="Keys and marks").click()
+        assert await violations(page) == []
+        await page.goto(f"{server.url}/desk/blogs/{slug}/entries/{draft['id']}")
+        await expect(page.locator("#edit .shown .body")).to_be_visible()
+        assert await violations(page) == []
