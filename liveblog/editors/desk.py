@@ -297,7 +297,8 @@ class _Entries:
                 caller, slug, id, note, undo=undo, key=key_of(boxes)
             )
         except Problem as problem:
-            _raise_unless_shown(problem)
+            if problem.status != 422:
+                raise
             at = await self._publishing.entry(caller, slug, id)
             blog = await self._blog(request, caller)
             form = FormView(forms.entry_values(at.entry, blog.timezone))
