@@ -346,6 +346,8 @@ class _Entries:
             )
         except Problem as problem:
             retraction = refused(request, boxes, problem, blog.timezone)
+            if problem.status != 422:
+                raise
             at = await self._publishing.entry(caller, slug, id)
             form = FormView(forms.entry_values(at.entry, blog.timezone))
             return self._page(
