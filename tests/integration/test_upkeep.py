@@ -178,7 +178,7 @@ async def test_retraction_keeps_a_colleagues_edit_and_saves_nothing_half_typed(
     page = await browser.page(f"{PATH}/entries/{id}")
     assert 'value="retracted"' not in page
     form = sent(page, "retract") | {"note": "It was another day."}
-    assert form.keys() == {"note", "idempotency_key"}
+    assert form.keys() == {"note", "idempotency_key", "editor"}
     assert sent(page, "edit")["note"] == "Two, not one."
     await browser.publishing.edit_entry(BOSS, "council", id, {"headline": "Colleague's"}, 2)
     done = await browser.client.post(f"{PATH}/entries/{id}/retract", data=form)
@@ -210,7 +210,7 @@ async def test_retraction_is_shown_again_with_its_note_when_the_note_is_too_long
     refused = await browser.client.post(f"{PATH}/entries/{id}/retract", data={"note": note})
     assert refused.status_code == 422
     assert sent(refused.text, "retract")["note"] == note
-    assert "Has 599 characters; the limit is 500." in unescape(refused.text)
+    assert "599 characters; the limit is 500." in unescape(refused.text)
     assert '<details class="panel" id="retract-panel" open>' in refused.text
     assert (await browser.publishing.entry(BOSS, "council", id)).entry.revision == 1
 
