@@ -22,8 +22,8 @@ NAME_MAX: Final = 80  # characters of an entry's text that replace a missing hea
 def entry_html(entry: Entry, blog: Blog, *, is_copy: bool = False, in_frame: bool = False) -> str:
     """Return the <article> of a published entry; a copy in the pinned list has no id.
 
-    An entry in a frame has no `data-offset`, `data-order`, `data-revision` and `data-pin-order`,
-    and its times have no `title`: the client sets them.
+    An entry in a frame has no `data-offset`, `data-order` and `data-revision`, and its times have
+    no `title`: the client sets them.
     """
     return _entry_template.render(
         entry=entry,

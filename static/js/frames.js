@@ -37,8 +37,7 @@ function isChange(it, top) {
   if (it.op === 'del') return isNamed;
   if (typeof it.html !== 'string') return false;
   if (it.op === 'blog') return typeof it.status === 'string';
-  const isSorted = (it.pin_order ?? null) === null || Number.isFinite(it.pin_order);
-  return it.op === 'put' && isNamed && isSorted && it.order > 0 && it.order <= it.offset;
+  return it.op === 'put' && isNamed && it.order > 0 && it.order <= it.offset;
 }
 
 /** @param {string} text @returns {any} the frame; null when the text is not a valid frame */

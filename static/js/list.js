@@ -18,73 +18,34 @@ export function find(list, id) {
 }
 
 /**
- * Insert an entry into a list that is sorted by first publication. When the list already has the
- * entry's id, update that entry in place.
+ * Return the numbers that sort an entry in its list. Only copies, which have no id, are sorted by
+ * `pin_order`. The numbers are strings, which `comparePins` subtracts as numbers.
+ *
+ * @param {any} node
+ */
+const pinOf = ({ id, dataset: { pinOrder, order } }) => ({ pin_order: id ? null : pinOrder, order });
+
+/**
+ * Insert an entry into a list that is sorted by `comparePins`: by first publication, the copies of
+ * pinned entries by `pin_order` first. When the list already has the entry's id, update that entry
+ * in place, and move it only when its `pin_order` has changed.
  *
  * @param {Element} list @param {Element} node @param {boolean} [isUp] true: the oldest entry first
  */
 export function place(list, node, isUp) {
   const old = find(list, idOf(node));
+  const pin = pinOf(node);
   if (old) {
-    keepOwn(old, node);
-    return morph(old, node);
+    const was = pinOf(old).pin_order;
+    for (const name of OWN) {
+      const value = old.getAttribute(name);
+      if (value !== null) node.setAttribute(name, value);
+    }
+    morph(old, node);
+    if (was === pin.pin_order) return;
+    (node = old).remove();
   }
-  const order = orderOf(node);
   let next = list.firstElementChild;
-  while (next && orderOf(next) > order === !isUp) next = next.nextElementSibling;
+  while (next && comparePins(pinOf(next), pin) < 0 === !isUp) next = next.nextElementSibling;
   list.insertBefore(node, next);
-}
-
-/** @param {Element} old @param {Element} node */
-function keepOwn(old, node) {
-  for (const name of OWN) {
-    const value = old.getAttribute(name);
-    if (value !== null) node.setAttribute(name, value);
-  }
-}
-
-/** @param {Element} node */
-function pinOf(node) {
-  const number = node.getAttribute('data-pin-order');
-  return { pin_order: number === null ? null : Number(number), order: orderOf(node) };
-}
-
-/**
- * Insert or update a copy in the list of pinned entries, at its place by `comparePins`. All other
- * nodes stay: a moved video stops.
- *
- * @param {Element} list @param {Element} node
- */
-export function placePin(list, node) {
-  const id = idOf(node);
-  place(list, node);
-  const own = /** @type {HTMLElement} */ (find(list, id));
-  const next = [...list.children].find((it) => it !== own && comparePins(pinOf(own), pinOf(it)) < 0);
-  if (own.nextElementSibling !== (next ?? null)) list.insertBefore(own, next ?? null);
-}
-
-/**
- * Make a list contain exactly these entries, in this order.
- *
- * @param {Element} list @param {Element[]} nodes
- */
-export function fill(list, nodes) {
-  const ids = nodes.map(idOf);
-  for (const old of [...list.children]) if (!ids.includes(idOf(old))) old.remove();
-  for (const node of nodes) place(list, node);
-  ids.forEach((id, i) => {
-    const node = find(list, id);
-    if (node && node !== list.children[i]) list.insertBefore(node, list.children[i]);
-  });
-}
-
-/**
- * Insert or edit an entry of a list; without a node, remove the entry.
- *
- * @param {Element} list @param {string} id @param {Element | null | undefined | false} node
- * @param {(list: Element, node: Element) => void} [placing] puts the node at its place
- */
-export function mark(list, id, node, placing = place) {
-  if (node) placing(list, node);
-  else find(list, id)?.remove();
 }

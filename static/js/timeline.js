@@ -98,8 +98,8 @@ export const isLoaded = ({ lowest, below }, order) =>
  * @param {Pin} a @param {Pin} b
  */
 export function comparePins(a, b) {
-  const [mine, theirs] = [a.pin_order ?? Infinity, b.pin_order ?? Infinity];
-  return mine === theirs ? b.order - a.order : mine - theirs;
+  // The difference of two infinities is NaN, which is false.
+  return (a.pin_order ?? Infinity) - (b.pin_order ?? Infinity) || b.order - a.order;
 }
 
 /** @param {Timeline} timeline @returns {Header | undefined} */

@@ -166,15 +166,12 @@ def test_key_and_pinned_entries_are_marked() -> None:
     assert "<template>" not in plain_html
 
 
-def test_pinned_entry_has_its_number_on_a_page_and_not_in_a_frame() -> None:
-    pinned = entry(pinned=True, pin_order=-0.5)
-    assert ' data-revision="1" data-pin-order="-0.5"' in entry_html(pinned, blog())
-    for without in (
-        entry_html(pinned, blog(), in_frame=True),
-        entry_html(entry(pinned=True), blog()),
-        entry_html(entry(), blog()),
-    ):
-        assert "data-pin-order" not in without
+def test_pinned_entry_has_its_number_on_pages_and_in_frames() -> None:
+    for in_frame in (False, True):
+        pinned = entry_html(entry(pinned=True, pin_order=-0.5), blog(), in_frame=in_frame)
+        assert " data-pinned data-pin-order=-0.5 aria-label=" in pinned
+        for without in (entry(pinned=True), entry()):
+            assert "data-pin-order" not in entry_html(without, blog(), in_frame=in_frame)
 
 
 @pytest.mark.parametrize(
