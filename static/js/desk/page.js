@@ -141,13 +141,12 @@ async function act(form, pressed) {
   const values = { ...valuesOf(form, pressed), idempotency_key: keyOf(form)?.value ?? newKey() };
   const answer = await postAsking(path, values);
   const [, id] = /\/entries\/(e[0-9a-z]+)/.exec(path) ?? [];
-  const done = answer.kind === 'done' && form.dataset.do;
+  const isDeleted = form.dataset.do === 'delete' && answer.kind === 'done';
   if (answer.kind === 'unanswered') notify(say('silent'));
   else if (answer.kind !== 'done') notify(reasonOf(answer));
   else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
-  else notify(answer.content.notice, done === 'delete' ? id : undefined);
-  if (done === 'retract' && !dialog) return open(''); // the entry's own page
-  if (done === 'delete' || done === 'retract') dialog?.close();
+  else notify(answer.content.notice, isDeleted ? id : undefined);
+  if (isDeleted) dialog?.close();
   stale();
 }
 
