@@ -1,10 +1,10 @@
 """Pins in an order of their own, the bin and a retraction, at the desk and on an open page."""
 
 import pytest
-from kit.audits import violations
+from kit.audits import AXE, violations
 from kit.servers import Editor, Server
-from kit.windows import SCHEMES, open_desk, open_page
-from playwright.async_api import Page, expect
+from kit.windows import SCHEMES, open_desk, open_page, window
+from playwright.async_api import Browser, Page, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -42,7 +42,7 @@ async def test_moved_pins_move_on_open_pages_and_at_the_desk(
     await editor.mark(pins[1], pinned=False)
     await is_everywhere(*"AC")
     await desk.evaluate("document.querySelector('#pins [name=before]').value = 'e000000000000'")
-    await desk.locator("#pins button").first.click()
+    await desk.locator("#pins form button").first.click()
     await expect(desk.locator("#notice")).to_contain_text("not pinned any longer")
     await editor.mark(pins[1], pinned=True, pin_order=5)
     # A new zone resets all readers. The page that they fetch has the moves made meanwhile.
@@ -55,21 +55,22 @@ async def test_moved_pins_move_on_open_pages_and_at_the_desk(
 
 
 async def test_bin_and_retraction_break_no_rule_of_accessibility(
-    server: Server, editor: Editor, desk: Page
+    server: Server, editor: Editor, browser: Browser
 ) -> None:
     slug = (await editor.blog())["slug"]
     await editor.delete(await editor.publish(slug, headline="Deleted"))
     pins = [await editor.publish(slug, headline=name, pinned=True) for name in "ABC"]
-    await open_desk(desk, server, slug)
     path = f"{server.url}/desk/blogs/{slug}"
-    for at in (f"{path}/bin", f"{path}/entries/{pins[0]['id']}"):
-        await desk.goto(at)
-        await desk.evaluate(
-            "document.querySelectorAll('details').forEach((it) => (it.open = true))"
-        )
-        for scheme in SCHEMES:
-            await desk.emulate_media(color_scheme=scheme)
-            assert await violations(desk) == [], (at, scheme)
+    async with window(browser, expected=AXE) as desk:
+        await open_desk(desk, server, slug)
+        for at in (f"{path}/bin", f"{path}/entries/{pins[0]['id']}"):
+            await desk.goto(at)
+            await desk.evaluate(
+                "document.querySelectorAll('details').forEach((it) => (it.open = true))"
+            )
+            for scheme in SCHEMES:
+                await desk.emulate_media(color_scheme=scheme)
+                assert await violations(desk) == [], (at, scheme)
 
 
 async def test_retraction_in_the_dialog_keeps_what_is_half_typed(

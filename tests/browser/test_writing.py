@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from kit.audits import violations
+from kit.audits import AXE, violations
 from kit.servers import Editor, Server
 from kit.windows import SCHEMES, SIZES, hold_first, open_desk, window
 from playwright.async_api import Browser, Page, Route, expect
@@ -214,10 +214,8 @@ async def test_the_form_is_above_a_phones_keyboard_and_the_last_entry_in_sight(
 async def test_the_desk_breaks_no_rule_of_wcag_2_2_aa_or_best_practice(
     browser: Browser, server: Server, editor: Editor, scheme: Any
 ) -> None:
-    # axe applies styles of its own to read those of a shadow tree; no other test allows this.
-    axe = "Applying inline style"
     options: Any = {"viewport": SIZES["phone"], "color_scheme": scheme}
-    async with window(browser, expected=axe, **options) as page:
+    async with window(browser, expected=AXE, **options) as page:
         slug = await opened(page, server, editor, entries=2)
         draft = await editor.publish(slug, "A draft.", status="draft")
         await page.reload()

@@ -40,16 +40,28 @@ export async function edit(url, offer) {
   return answer?.status ?? 0;
 }
 
-/** Keep the form that edits an entry, and show its unsaved text. @param {Offer} [offer] */
+/** Keep the forms that edit and retract an entry, and show their texts. @param {Offer} [offer] */
 export async function setUpEdit(offer) {
   const form = /** @type {HTMLFormElement | null} */ (one('#edit'));
+  const retract = /** @type {HTMLFormElement | null} */ (one('#retract'));
+  const { entry: id } = form?.dataset ?? {};
   if (!form) return;
-  watch(form, form.dataset.entry ?? 'new', form.dataset.entry ? '' : newTab());
   const body = /** @type {any} */ (boxOf(form, 'body'));
   body?.focus();
-  const text = offer ?? (await ownText(form));
-  if (text) await showText(form, text);
+  await showOwn(form, id ?? 'new', id ? '' : newTab(), offer);
+  if (retract) await showOwn(retract, `retract-${id}`, '', offer);
   body?.setSelectionRange(body.value.length, body.value.length);
+}
+
+/**
+ * Keep a form's text, and show the one that is kept or offered.
+ *
+ * @param {HTMLFormElement} form @param {string} name @param {string} tab @param {Offer} [offer]
+ */
+async function showOwn(form, name, tab, offer) {
+  watch(form, name, tab);
+  const text = offer?.form === name ? offer : await ownText(form);
+  if (text) await showText(form, text);
 }
 
 /**
@@ -58,6 +70,7 @@ export async function setUpEdit(offer) {
  * @param {HTMLFormElement} form @param {Offer} text
  */
 export async function showText(form, text) {
+  for (let it = form.closest('details'); it; it = null) it.open = true;
   await placeText(form, { ...text, reason: text.reason || say('restored') });
   const button = piece('discard');
   button.addEventListener('click', () => discardText(form));

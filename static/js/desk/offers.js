@@ -11,7 +11,6 @@ import {
   formOf,
   isAltered,
   keeper,
-  placeText,
   queue,
   records,
   tabs,
@@ -77,7 +76,7 @@ export async function showOffers() {
 
 /** Whether this page has a form for a text. @param {Offer} offer */
 const hasPlace = ({ form }) =>
-  Boolean(compose) || form === one('#edit')?.dataset.entry || form === 'blog';
+  compose || form === 'blog' || form.endsWith(one('#edit')?.dataset.entry);
 
 /**
  * Return a line of a list, with the first words of its text.
@@ -117,8 +116,7 @@ export async function restore(offer) {
   copies = copies.filter((it) => it !== offer);
   const form = name === 'new' ? compose : formOf({ form: name, tab: tabs.id });
   if (form && !(name === 'new' && isAltered(form))) {
-    for (let it = form.closest('details'); it; it = null) it.open = true;
-    await placeText(form, offer);
+    await showText(form, offer);
     one('textarea, input:not([type=hidden])', form)?.focus();
   } else if (name === 'new') await openApart(offer);
   else if ((await edit(`/desk/blogs/${slug}/entries/${name.replace(/^.*-/, '')}`, offer)) === 410)

@@ -333,7 +333,6 @@ async function restoreOwn(form) {
   const text = await ownText(form);
   if (!text) return keepForm(form);
   await showText(form, text);
-  for (let it = form.closest('details'); it; it = null) it.open = true;
 }
 
 function startBlog() {
