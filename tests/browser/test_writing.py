@@ -231,6 +231,9 @@ async def test_the_desk_breaks_no_rule_of_wcag_2_2_aa_or_best_practice(
         await expect(page.locator("#compose .shown h3")).to_be_visible()
         await page.get_by_role("button", name="Keys and marks").click()
         assert await violations(page) == []
+        await page.goto(f"{server.url}/desk")
+        await page.click(".panel summary")
+        assert await violations(page) == []
         await page.goto(f"{server.url}/desk/blogs/{slug}/entries/{draft['id']}")
         await expect(page.locator("#edit .shown .body")).to_be_visible()
         assert await violations(page) == []
