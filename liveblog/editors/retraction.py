@@ -21,7 +21,7 @@ def retracted(entry: Entry, patch: EntryPatch) -> Entry:
     Raises 409 for an entry that is not published.
     """
     if entry.status not in PUBLISHED:
-        raise conflict(f"An entry that is {entry.status} cannot become retracted.")
+        raise conflict("Only a published entry can be retracted.")
     return msgspec.structs.replace(entry, **patch, revision=entry.revision + 1)
 
 

@@ -71,7 +71,7 @@ end
 """)
 # KEYS: entries, bin, the draft's tombstone, the revisions. ARGV: the id, BIN_MS. An entry that an
 # earlier version deleted has no time to live: its 30 days begin now. Another one has lost its place
-# in the set, and goes on with what is left of its time.
+# in the set, and goes on with what is left of its time. The set of an earlier version expires.
 _ADOPT: Final = scripts.permitted("""
 local record = redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('GET', KEYS[3])
 if not record then return 0 end
@@ -80,14 +80,19 @@ local function has(text) return string.find(record, text, 1, true) end
 local commands, done = {}, 0
 if not has('"deleted":true') then
   if left >= 0 then commands = { { 'PERSIST', KEYS[4] } } end
-elseif not has('"takedown":true') and left ~= -2 and not redis.call('ZSCORE', KEYS[2], ARGV[1]) then
-  local kept = left >= 0 and left or tonumber(ARGV[2])
-  local at = time[1] * 1000 + math.floor(time[2] / 1000) + kept - ARGV[2]
-  commands = {
-    { 'ZADD', KEYS[2], string.format('%.0f', at), ARGV[1] },
-    { 'PEXPIRE', KEYS[4], string.format('%.0f', kept) },
-  }
-  done = 1
+elseif not has('"takedown":true') and left ~= -2 then
+  if not redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+    local kept = left >= 0 and left or tonumber(ARGV[2])
+    local at = time[1] * 1000 + math.floor(time[2] / 1000) + kept - ARGV[2]
+    commands = {
+      { 'ZADD', KEYS[2], string.format('%.0f', at), ARGV[1] },
+      { 'PEXPIRE', KEYS[4], string.format('%.0f', kept) },
+    }
+    done = 1
+  end
+  if redis.call('PTTL', KEYS[2]) >= 0 then
+    commands[#commands + 1] = { 'PERSIST', KEYS[2] }
+  end
 end
 """)
 

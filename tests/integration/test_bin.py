@@ -294,8 +294,10 @@ async def test_search_puts_deleted_entries_into_the_bin_that_are_not_there(
     soonest = min(page.entries, key=lambda it: it.erased_at)
     assert soonest.erased_at < time.time() * 1000 + 61_000
     scores = await store_client.zrange(key(SLUG, "bin"), 0, -1, withscores=True)
+    await store_client.pexpire(key(SLUG, "bin"), 60_000)
     await run(broker.sweep.search())
     assert await store_client.zrange(key(SLUG, "bin"), 0, -1, withscores=True) == scores
+    assert await store_client.ttl(key(SLUG, "bin")) == -1
 
 
 async def file_of(client: Redis) -> str:

@@ -220,13 +220,14 @@ async def test_retraction_is_refused_when_status_or_role_does_not_allow_it(brows
     published = await browser.publish()
     gone = await browser.publish()
     await browser.publishing.delete_entry(BOSS, "council", gone)
-    for id, boxes, status in (
-        (draft, {"note": "N"}, 409),
-        (published, {"undo": "1"}, 409),
-        (gone, {"note": "N"}, 410),
+    for id, boxes, status, reason in (
+        (draft, {"note": "N"}, 409, "Only a published entry can be retracted."),
+        (published, {"undo": "1"}, 409, "The entry is not retracted."),
+        (gone, {"note": "N"}, 410, "The entry is deleted."),
     ):
         refused = await browser.client.post(f"{PATH}/entries/{id}/retract", data=boxes)
         assert refused.status_code == status, id
+        assert f'<p role="alert">{reason}</p>' in refused.text
     await browser.sign_in("kim", "contributor")
     page = await browser.page(f"{PATH}/entries/{published}")
     assert "/retract" not in page
