@@ -1,6 +1,6 @@
 """Short names for the variables of a script.
 
-A variable of the whole script gets the same name everywhere, such as `$a`. Another variable
+A variable of the whole script gets the same name everywhere, with a capital. Another variable
 becomes one letter in all of a unit: a function, a method, or another statement of the script. So
 this module finds no scopes. It finds the brackets, and from them whether a word names a variable, a
 member, or both, as in `{ name }`.
@@ -9,10 +9,10 @@ Rules: pure. Shorten only what the script declares: the browser's names are fixe
 """
 
 import re
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import count
-from string import ascii_letters
+from itertools import product
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Final, Literal
 
 _RESERVED: Final = frozenset(
@@ -43,7 +43,9 @@ Role = Literal["variable", "both", "other"]
 def with_short_names(tokens: Sequence[str], shared: Collection[str]) -> str:
     """Return a stripped script with short names; `shared` are those that all of it declares."""
     script = _Script(tokens)
-    names = {name: f"${short}" for name, short in zip(shared, letters(), strict=False)}
+    words = set(script.parts)
+    free = (it for it in letters(ascii_uppercase) if it not in words)
+    names = dict(zip(shared, free, strict=False))
     for start, end in script.units():
         script.shorten(start, end, names)
     return "".join(script.written)
@@ -162,13 +164,13 @@ class _Script:
                 self.written.append(self._gaps[at])
 
     def _given(self, start: int, end: int, names: Collection[str]) -> dict[str, str]:
-        """Return a letter for each name, the first ones for the most frequent names."""
+        """Return a letter for each name, in the order of the text."""
         parts = self.parts[start:end]
         in_templates = (_NAME.findall(part) for part in parts if part[:1] == "`")
         taken = set(parts).union(*in_templates) - set(names)
-        often = Counter(part for part in parts if part in names)
-        free = (it for it in letters() if it not in taken and it not in _RESERVED)
-        return dict(zip((name for name, _ in often.most_common()), free, strict=False))
+        order = dict.fromkeys(part for part in parts if part in names)
+        free = (it for it in letters(ascii_lowercase) if it not in taken | _RESERVED)
+        return dict(zip(order, free, strict=False))
 
     def _renamed(self, at: int, given: Mapping[str, str]) -> str:
         def short(found: re.Match[str]) -> str:
@@ -183,9 +185,7 @@ class _Script:
         return given[part] if role == "variable" else f"{part}:{given[part]}"
 
 
-def letters() -> Iterator[str]:
-    """Return names of one letter, then of two."""
-    yield from ascii_letters
-    for number in count():
-        first, last = divmod(number, len(ascii_letters))
-        yield ascii_letters[first] + ascii_letters[last]
+def letters(first: str) -> Iterator[str]:
+    """Return names of one letter, then of two; each starts with one of the letters `first`."""
+    yield from first
+    yield from map("".join, product(first, ascii_letters))
