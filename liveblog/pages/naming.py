@@ -9,7 +9,6 @@ Rules: pure. Shorten only what the script declares: the browser's names are fixe
 """
 
 import re
-from collections import ChainMap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from string import ascii_letters, ascii_lowercase, ascii_uppercase
@@ -58,16 +57,20 @@ class _Script:
         self.parts: list[str] = []
         self.written: list[str] = []  # the parts with short names, and the gaps after them
         self._gaps: dict[int, str] = {}
-        for part in (part for token in tokens for part in _PART.findall(token)):
-            if part.isspace():
-                self._gaps[len(self.parts) - 1] = part
-            else:
-                self.parts.append(part)
+        for token in tokens:
+            for part in [token] if token.isalnum() else _PART.findall(token):
+                self._add(part)
         self.parts.append("")
         self._around: list[int] = []  # the bracket around each part, -1 for none
         self._closing: dict[int, int] = {}
         self._kinds: dict[int, str] = {}  # of braces
         self._match()
+
+    def _add(self, part: str) -> None:
+        if part.isspace():
+            self._gaps[len(self.parts) - 1] = part
+        else:
+            self.parts.append(part)
 
     def _match(self) -> None:
         stack = [-1]
@@ -156,9 +159,9 @@ class _Script:
     def shorten(self, start: int, end: int, shared: dict[str, str]) -> None:
         names = set(self._declared(start, end)) - _RESERVED - shared.keys()
         own = self._given(start, end, names)
-        given = ChainMap(own, shared)
+        given = {**shared, **own} if own else shared
         for at, part in enumerate(self.parts[start:end], start):
-            is_named = part in own or part in shared or part[:1] == "`"
+            is_named = part in given or part[:1] == "`"
             self.written.append(self._renamed(at, given) if is_named else part)
             if at in self._gaps:
                 self.written.append(self._gaps[at])
@@ -167,9 +170,9 @@ class _Script:
         """Return a letter for each name, in the order of the text."""
         parts = self.parts[start:end]
         in_templates = (_NAME.findall(part) for part in parts if part[:1] == "`")
-        taken = set(parts).union(*in_templates) - set(names)
+        taken = set(parts).union(*in_templates) - set(names) | _RESERVED
         order = dict.fromkeys(part for part in parts if part in names)
-        free = (it for it in letters(ascii_lowercase) if it not in taken | _RESERVED)
+        free = (it for it in letters(ascii_lowercase) if it not in taken)
         return dict(zip(order, free, strict=False))
 
     def _renamed(self, at: int, given: Mapping[str, str]) -> str:

@@ -89,6 +89,10 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await expect(desk.locator(BODY)).to_have_value(formatted)
     await desk.keyboard.type("!")
     await expect(desk.locator(BODY)).to_have_value(f"{formatted}!")
+    await desk.fill(BODY, "No words beside the HTML: ")
+    await copy(desk, "<i>seen</i>", "")
+    await desk.keyboard.press("Control+v")
+    await expect(desk.locator(BODY)).to_have_value("No words beside the HTML: *seen*")
 
 
 async def test_a_paste_is_plain_without_formatting_or_without_an_answer(
