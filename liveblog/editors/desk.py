@@ -345,9 +345,9 @@ class _Entries:
                 caller, slug, id, note, undo=undo, key=key_of(boxes)
             )
         except Problem as problem:
-            retraction = refused(request, boxes, problem, blog.timezone)
             if problem.status != 422:
                 raise
+            retraction = refused(request, boxes, problem, blog.timezone)
             at = await self._publishing.entry(caller, slug, id)
             form = FormView(forms.entry_values(at.entry, blog.timezone))
             return self._page(

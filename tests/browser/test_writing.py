@@ -89,6 +89,10 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await expect(desk.locator(BODY)).to_have_value(formatted)
     await desk.keyboard.type("!")
     await expect(desk.locator(BODY)).to_have_value(f"{formatted}!")
+    await desk.fill(BODY, "No words beside the HTML: ")
+    await copy(desk, "<i>seen</i>", "")
+    await desk.keyboard.press("Control+v")
+    await expect(desk.locator(BODY)).to_have_value("No words beside the HTML: *seen*")
 
 
 async def test_a_paste_is_plain_without_formatting_or_without_an_answer(
@@ -230,6 +234,9 @@ async def test_the_desk_breaks_no_rule_of_wcag_2_2_aa_or_best_practice(
         await page.fill("#compose [name=headline]", "A headline")
         await expect(page.locator("#compose .shown h3")).to_be_visible()
         await page.get_by_role("button", name="Keys and marks").click()
+        assert await violations(page) == []
+        await page.goto(f"{server.url}/desk")
+        await page.click(".panel summary")
         assert await violations(page) == []
         await page.goto(f"{server.url}/desk/blogs/{slug}/entries/{draft['id']}")
         await expect(page.locator("#edit .shown .body")).to_be_visible()
