@@ -150,7 +150,7 @@ async def test_the_form_says_what_will_happen_and_how_much_is_left(
     await expect(desk.locator("#compose .count")).to_have_text("2 characters too many")
     await desk.locator("#compose summary", has_text="Later").click()
     await desk.fill("#compose [name=publish_at]", "2040-11-03T21:30")
-    await expect(desk.locator("#compose .primary")).to_have_text("Schedule for 3 Nov, 21:30")
+    await expect(desk.locator("#compose .primary")).to_have_text("Schedule for 3 Nov 2040, 21:30")
     await desk.fill("#compose [name=publish_at]", "")
     await expect(desk.locator("#compose .primary")).to_have_text("Publish")
 
