@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from liveblog.answer import SecurityHeaders
 from liveblog.clock import now_ms
-from liveblog.editors import account, api, desk, kept, pasting, previews, schedule
+from liveblog.editors import account, api, desk, kept, pasting, previews, schedule, upkeep
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -119,6 +119,7 @@ def _editors_routes(
         *api.routes(publishing, accounts, settings, problems, bodies.editors, previewing),
         *account.routes(*common),
         *pasting.routes(*common),
+        *upkeep.routes(publishing, *common),
         *previews.routes(previewing, publishing, *common),
         *kept.routes(broker.kept, publishing, *common),
         *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),

@@ -16,7 +16,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from liveblog.blog.instant import parse_time
-from liveblog.blog.model import SLUG_MAX, BlogStatus, EntryStatus, NoteKind, is_slug, is_timezone
+from liveblog.blog.model import (
+    PIN_ORDER_MAX,
+    SLUG_MAX,
+    BlogStatus,
+    EntryStatus,
+    NoteKind,
+    is_slug,
+    is_timezone,
+)
 from liveblog.blog.problem import Problem, invalid
 from liveblog.blog.visible import shows_nothing
 
@@ -70,6 +78,7 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     key: bool | UnsetType = UNSET
     key_title: str | None | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
+    pin_order: float | None | UnsetType = UNSET
     status: EntryStatus | UnsetType = UNSET
     publish_at: str | None | UnsetType = UNSET
     published_at: str | None | UnsetType = UNSET
@@ -239,6 +248,12 @@ def _instant(pointer: str, value: str) -> Errors:
         yield pointer, str(error)
 
 
+def _pin_order(pointer: str, value: float) -> Errors:
+    if not abs(value) <= PIN_ORDER_MAX:
+        limits = f"{-PIN_ORDER_MAX:,} to {PIN_ORDER_MAX:,}"
+        yield pointer, f"must be a number from {limits}, not {value!r}"
+
+
 def _link(pointer: str, value: dict[str, Any]) -> Errors:
     for name in value.keys() - {"text", "url"}:
         yield f"{pointer}/{name}", "is an unknown field; a link has only text and url"
@@ -290,6 +305,7 @@ RULES: Final[dict[str, Callable[[str, Any], Errors]]] = {
     "byline": _names,
     "dateline": _line(DATELINE_MAX),
     "key_title": _line(KEY_TITLE_MAX),
+    "pin_order": _pin_order,
     "note": _line(NOTE_MAX),
     "publish_at": _instant,
     "published_at": _instant,

@@ -16,6 +16,7 @@ from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS
 SLUG_MAX: Final = 80
 DRAFTS_MAX: Final = 1_000  # unpublished entries of one blog
 REVISIONS_MAX: Final = 1_000
+PIN_ORDER_MAX: Final = 1_000_000_000  # and -PIN_ORDER_MAX at least
 COUNT_MAX: Final = 2**53 - 1  # browsers and the store's Lua use doubles, exact up to this number
 BLOG_ID: Final = "#blog"  # the id of the blog's own record, its header; no entry's id has a "#"
 BlogStatus = Literal["draft", "upcoming", "live", "ended"]
@@ -54,6 +55,8 @@ class Position(NamedTuple):
 # another program or from corruption, and could not be shown or sent.
 Time = Annotated[int, msgspec.Meta(ge=TIME_MIN_MS, le=TIME_MAX_MS)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
+_PinLimits = msgspec.Meta(ge=-PIN_ORDER_MAX, le=PIN_ORDER_MAX)
+PinOrder = Annotated[int, _PinLimits] | Annotated[float, _PinLimits]
 EntryId = Annotated[str, msgspec.Meta(pattern=rf"\A{_ENTRY_ID.pattern}\Z")]
 
 
@@ -107,6 +110,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key: bool = False
     key_title: str | None = None
     pinned: bool = False
+    pin_order: PinOrder | None = None  # sorts pinned entries; None for an unpinned entry
     status: EntryStatus = "draft"
     revision: Count = 1
     publish_at: Time | None = None

@@ -31,6 +31,7 @@ _ENTRY_COPIED: Final = (
     "key",
     "key_title",
     "pinned",
+    "pin_order",
     "status",
     "revision",
     "offset",

@@ -13,6 +13,7 @@ from sys import getsizeof
 from typing import Final, Literal, NamedTuple
 
 from liveblog.blog.model import BLOG_ID, Blog, Entry, Position
+from liveblog.blog.pins import rank
 
 WINDOW: Final = 200  # how many of the newest entries stay in a worker's memory
 MARKED_MAX: Final = 500  # how many of the newest pinned and key entries stay in memory
@@ -207,9 +208,13 @@ class Timeline:
         return found if whole else None
 
     def marked(self, mark: Literal["key", "pinned"], limit: int = MARKED_MAX) -> list[Entry]:
-        """Return up to `limit` entries marked as `mark`, newest first, without deleted ones."""
+        """Return up to `limit` entries marked as `mark`, without deleted ones.
+
+        Key entries are newest first; pinned ones have the order of `pins.rank`.
+        """
         shown = (self._at(order) for order in reversed(self._orders))
-        return list(islice((entry for entry in shown if getattr(entry, mark)), limit))
+        found = (entry for entry in shown if getattr(entry, mark))
+        return sorted(found, key=rank)[:limit] if mark == "pinned" else list(islice(found, limit))
 
     def standing(self, position: Position) -> Standing:
         """Compare a reader's position with this timeline.

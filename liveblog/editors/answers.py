@@ -34,6 +34,8 @@ NOTICES: Final = {
     "deleted": "Deleted.",
     "taken-down": "Taken down. Every revision was erased.",
     "restored": "Restored.",
+    "moved": "Moved.",
+    "unretracted": "The retraction is undone.",
     "created": "Blog created.",
     "header": "Header saved.",
     "unaltered": "No changes.",
@@ -98,13 +100,14 @@ class Answers:
         }
         return _accepted(done, content, at.status, replayed=at.replayed)
 
-    def deleted(self, request: Request, done: Done, *, replayed: bool) -> Response:
-        """Answer to a form that deleted an entry, or took one down."""
-        return _accepted(done, {}, replayed=replayed) if wants_json(request) else _redirect(done)
-
     def shape(self, request: Request, at: EntryResult, blog: Blog) -> Shape:
         """Return an entry in the API's shape."""
         return entry_json(at.entry, blog.slug, at.position, site_url(request, self._settings))
+
+
+def accepted(request: Request, done: Done, *, replayed: bool = False) -> Response:
+    """Answer to a form that deleted an entry, took one down, or moved one."""
+    return _accepted(done, {}, replayed=replayed) if wants_json(request) else _redirect(done)
 
 
 def values(boxes: Boxes) -> dict[str, str | list[str]]:

@@ -18,11 +18,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json
+from liveblog.blog.instant import format_time
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import PROBLEMS, Problem, StoreDown, not_found
 from liveblog.blog.shapes import Shape, blog_json, entry_json
 from liveblog.editors import cors
 from liveblog.editors.auth import caller_of, site_url
+from liveblog.editors.bin import Binned
 from liveblog.editors.bodies import Bodies, bodies_of, count_in
 from liveblog.editors.decisions import ANY_REVISION, Revisions
 from liveblog.editors.previews import Previews
@@ -226,6 +228,23 @@ async def _delete_entry(call: Call) -> Response:
     return _json(_deleted_json(done), replayed=done.replayed)
 
 
+async def _bin(call: Call) -> Response:
+    query = call.request.query_params
+    page = await call.publishing.bin.page(
+        call.caller,
+        call.slug,
+        before=query.get("before") or None,
+        limit=_limit(query.get("limit") or str(LIST_DEFAULT), LIST_MAX),
+    )
+    shown = [_binned_json(call, it) for it in page.entries]
+    return _json({"entries": shown, "next": page.before, "damaged": page.damaged})
+
+
+def _binned_json(call: Call, it: Binned) -> Shape:
+    times = {"deleted_at": format_time(it.deleted_at), "erased_at": format_time(it.erased_at)}
+    return {**_entry_json(call, it.result), **times}
+
+
 async def _restore_entry(call: Call) -> Response:
     key = _idempotency_key(call.request)
     return _entry(call, await call.publishing.restore_entry(call.caller, call.slug, call.id, key))
@@ -253,6 +272,7 @@ def _deleted_json(done: DeleteResult) -> Shape:
 _TABLE: Final[dict[str, dict[str, Handler]]] = {
     "/api/blogs": {"GET": _blogs, "POST": _create_blog},
     "/api/blogs/{slug}": {"GET": _get_blog, "PATCH": _edit_blog},
+    "/api/blogs/{slug}/bin": {"GET": _bin},
     "/api/blogs/{slug}/entries": {"GET": _entries, "POST": _create_entry},
     "/api/blogs/{slug}/entries/{id}": {
         "GET": _get_entry,

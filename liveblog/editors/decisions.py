@@ -25,11 +25,12 @@ from liveblog.blog.model import (
     Link,
     NoteKind,
 )
+from liveblog.blog.pins import exact
 from liveblog.blog.problem import Problem, conflict, forbidden, invalid
 from liveblog.html.markdown import shows_nothing
 
 # Fields that an edit may change without If-Match. An edit of only these makes no new revision.
-MARKS: Final = {"key", "key_title", "pinned"}
+MARKS: Final = {"key", "key_title", "pinned", "pin_order"}
 REVISION_MAX: Final = 999_999_999
 # The revision, or any of several, that an edit may replace, as the caller states in If-Match.
 Revisions = int | Sequence[int]
@@ -49,6 +50,7 @@ class EntryPatch(TypedDict, total=False):
     key: bool
     key_title: str | None
     pinned: bool
+    pin_order: float | None
     status: EntryStatus
     publish_at: str | None
     published_at: str | None
@@ -155,9 +157,25 @@ def is_readable(caller: Caller, entry: Entry) -> bool:
 
 def check_owns(caller: Caller, entry: Entry, verb: Literal["edit", "delete", "restore"]) -> None:
     """Raise 403 for a contributor, unless the entry is this caller's own draft or submission."""
-    is_own = entry.author == caller.ident and entry.status in CONTRIBUTORS_STATUS
-    if caller.role == "contributor" and not is_own:
+    if not _owns(caller, entry):
         raise forbidden(f"A contributor may {verb} only its own drafts and submissions.")
+
+
+def _owns(caller: Caller, entry: Entry) -> bool:
+    is_own = entry.author == caller.ident and entry.status in CONTRIBUTORS_STATUS
+    return caller.role != "contributor" or is_own
+
+
+def may_restore(caller: Caller, deleted: Entry, earlier: Entry | None) -> bool:
+    """Return whether the caller may restore a deleted entry, and its newest text is kept."""
+    is_kept = earlier is not None and earlier.revision == deleted.revision and not deleted.takedown
+    return is_kept and _owns(caller, deleted)
+
+
+def check_may_mark(caller: Caller) -> None:
+    """Raise 403 for a contributor, who may neither pin entries nor mark key events."""
+    if caller.role == "contributor":
+        raise forbidden("Marking an entry as key or pinned needs the role editor.")
 
 
 def check_may_take_down(caller: Caller) -> None:
@@ -180,7 +198,7 @@ def may_replace(seen: Revisions | None, revision: int) -> bool:
 def check_if_match(seen: Revisions | None, mentioned: Collection[str]) -> None:
     """Raise 428 when an edit needs If-Match and the caller sent none.
 
-    Every edit needs If-Match, unless the fields in it are all in MARKS (key, key_title, pinned).
+    Every edit needs If-Match, unless the fields in it are all in MARKS.
     """
     if seen is None and not set(mentioned) <= MARKS:
         raise Problem(
@@ -211,7 +229,7 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
 def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields.
 
-    The result is a new revision, unless all the fields are in MARKS (key, key_title, pinned).
+    The result is a new revision, unless all the fields are in MARKS.
 
     Raises 409 when the entry's status cannot change to the requested one, 422 as `_next_status` and
     `_merged` do, and 403 as `_merged` does.
@@ -270,11 +288,15 @@ def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
     """Return the latest kept revision of a deleted entry, to replace the tombstone.
 
     A scheduled entry becomes a draft, since the deletion removed the entry from the schedule.
-    Raises 410 when that revision is not kept: after a takedown, and when its record was damaged.
+    Raises 410 when that revision is not kept: after a takedown, 30 days after the deletion, and
+    when its record was damaged.
     """
     if deleted.takedown:
         raise gone("The entry was taken down; nothing of it is kept.")
-    if not earlier or earlier.revision != deleted.revision:
+    if not earlier:
+        reason = "it was deleted more than 30 days ago, or damaged before the deletion"
+        raise gone(f"The entry's text is no longer kept: {reason}.")
+    if earlier.revision != deleted.revision:
         raise gone("The entry's newest text was damaged before the deletion, and is not kept.")
     if earlier.status != "scheduled":
         return earlier
@@ -339,15 +361,21 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
 def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
-    Raises 422 for an entry that shows nothing, for a `publish_at` in the past, and for a
-    `published_at` in the future. Raises 403 when a contributor sets key, pinned or a status other
-    than draft and submitted.
+    An entry that is not pinned loses its `pin_order`.
+
+    Raises 422 for an entry that shows nothing, for a `publish_at` in the past, for a `published_at`
+    in the future, and for a `pin_order` of an entry that is not pinned. Raises 403 when a
+    contributor sets key, pinned, pin_order or a status other than draft and submitted.
     """
     fields = _content(entry, patch, now) | _time(caller, entry, patch, now)
     merged = msgspec.structs.replace(entry, **fields)
-    is_marked = patch.get("key") or patch.get("pinned")
-    if caller.role == "contributor" and is_marked:
-        raise forbidden("Marking an entry as key or pinned needs the role editor.")
+    if not merged.pinned:
+        merged = msgspec.structs.replace(merged, pin_order=None)
+    is_marked = patch.get("key") or patch.get("pinned") or patch.get("pin_order") is not None
+    if is_marked:
+        check_may_mark(caller)
+    if patch.get("pin_order") is not None and not merged.pinned:
+        raise invalid(("/pin_order", "is only for a pinned entry; send pinned: true with it"))
     if _is_empty(merged):
         raise invalid(("/body", "an entry needs a headline or a body that shows something"))
     if caller.role == "contributor" and merged.status not in CONTRIBUTORS_STATUS:
@@ -368,6 +396,9 @@ def _content(entry: Entry, patch: EntryPatch, now: int) -> dict[str, object]:
     fields: dict[str, object] = {n: v for n, v in patch.items() if n not in times}
     if "byline" in patch:
         fields["byline"] = patch["byline"] or []
+    pin_order = patch.get("pin_order")
+    if pin_order is not None:
+        fields["pin_order"] = exact(pin_order)
     publish_at = patch.get("publish_at")
     if entry.status == "scheduled" and publish_at is not None:
         fields["publish_at"] = _future(publish_at, now)

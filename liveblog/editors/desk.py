@@ -47,7 +47,7 @@ REBUILT: Final = {
     "order": f"order: {_FROM_ENTRIES}",
     "marked": f"marked: {_FROM_ENTRIES}",
     "due": "due: it was built again from the scheduled entries.",
-    "bin": "bin: deleted drafts can still be restored by their ids.",
+    "bin": "bin: deleted entries return to the bin within a day.",
     "rebuilt": "rebuilt: the list of repairs before this one is lost.",
 }
 
@@ -91,6 +91,7 @@ def routes(
         post(entry, entries.edit),
         post(f"{entry}/delete", entries.delete),
         post(f"{entry}/restore", entries.restore),
+        post(f"{entry}/retract", entries.retract),
     ]
 
 
@@ -176,6 +177,7 @@ class _Blogs:
         before = request.query_params.get("before")
         page = await self._publishing.shown(caller, slug, before, ENTRIES)
         unpublished = await self._publishing.unpublished(caller, slug)
+        pins = await self._publishing.pins.all(caller, slug)
         lost = isinstance(at.blog, DamagedBlog)  # the title is then the slug
         stored = FormView(forms.header_values(replace(at.blog, title="") if lost else at.blog))
         if lost:  # the form sends the status in any case: it may be lost, too
@@ -190,6 +192,7 @@ class _Blogs:
             before=before,
             older=page.before,
             held=_in_order(unpublished),
+            pins=pins,
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             lost_header=lost,
             rebuilt=[REBUILT[name] for name in at.rebuilt],
@@ -306,7 +309,7 @@ class _Entries:
         gone = await self._publishing.delete_entry(caller, slug, id, takedown, key_of(boxes))
         path = f"/desk/blogs/{slug}"
         done = Done("taken-down", path) if takedown else Done("deleted", path, deleted=id)
-        return self._answers.deleted(request, done, replayed=gone.replayed)
+        return answers.accepted(request, done, replayed=gone.replayed)
 
     async def restore(self, request: Request, caller: Caller) -> Response:
         slug, id = request.path_params["slug"], request.path_params["id"]
@@ -314,6 +317,27 @@ class _Entries:
         restored = await self._publishing.restore_entry(caller, slug, id, key_of(boxes))
         done = Done("restored", f"/desk/blogs/{slug}", fragment=id)
         return self._answers.entry(request, restored, blog, done)
+
+    async def retract(self, request: Request, caller: Caller) -> Response:
+        slug, id = request.path_params["slug"], request.path_params["id"]
+        boxes, blog = await read_form(request), await self._blog(request, caller)
+        undo, note = boxes.get("undo") == "1", boxes.get("note")
+        try:
+            retracted = await self._publishing.retract_entry(
+                caller, slug, id, note, undo=undo, key=key_of(boxes)
+            )
+        except Problem as problem:
+            if problem.status != 422:
+                raise
+            retraction = refused(request, boxes, problem, blog.timezone)
+            at = await self._publishing.entry(caller, slug, id)
+            form = FormView(forms.entry_values(at.entry, blog.timezone))
+            return self._page(
+                caller, blog, at.entry, form, status=problem.status, retraction=retraction
+            )
+        notice = "unretracted" if undo else "retracted"
+        done = Done(notice, f"/desk/blogs/{slug}", fragment=id)
+        return self._answers.entry(request, retracted, blog, done)
 
     async def _blog(self, request: Request, caller: Caller) -> Blog:
         slug = request.path_params["slug"]
@@ -363,14 +387,21 @@ class _Entries:
         form: FormView,
         theirs: Mapping[str, str] | None = None,
         status: int = 200,
+        retraction: FormView | None = None,
     ) -> Response:
         """Answer with an entry's page.
 
         `entry` is None for a deleted entry. After a conflict, `theirs` maps the name of each box
-        that differs to the text that another editor saved.
+        that differs to the text that another editor saved. `retraction` is that form, rejected.
         """
         html = self._pages.desk(
-            "entry", editor=caller, blog=blog, entry=entry, form=form, theirs=theirs or {}
+            "entry",
+            editor=caller,
+            blog=blog,
+            entry=entry,
+            form=form,
+            theirs=theirs or {},
+            retraction=retraction or FormView(),
         )
         return page_response(html, status)
 

@@ -45,7 +45,7 @@ UNAVAILABLE_SIGN_IN: Final = "Signing in is unavailable right now"
 UNAFFECTED: Final = "Readers are not affected."
 SIGN_IN: Final = "/desk/sign-in"
 ACCOUNT_FORM: Final = "/desk/password"
-_DESK_PATH: Final = re.compile(r"/desk(/account|/blogs/[a-z0-9-]+(/entries/e[0-9a-z]{12})?)?")
+_DESK_PATH: Final = re.compile(r"/desk(/account|/blogs/[a-z0-9-]+(/bin|/entries/e[0-9a-z]{12})?)?")
 
 
 class Gate:

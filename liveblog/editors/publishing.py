@@ -1,21 +1,17 @@
 """Every call of an editor: permission, read, merge, render, and a compare-and-set commit.
 
-The API, the desk, the schedule and the demo all call this module, so each rule exists once. A write
-reads the record, decides on that copy, and asks the store to replace exactly that copy. When
-another write was faster, the store replies "stale", and the write decides again on the new copy.
+The API, the desk, the schedule and the demo all call this module, so each rule exists once.
+altering.py repeats a write when another one was faster.
 
-Rules: the only caller of `Writes.commit`. Knows no HTTP and no hub.
+Rules: with altering.py, the only caller of `Writes.commit`. Knows no HTTP and no hub.
 """
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final, Literal, TypeVar
+from typing import Literal
 
 from liveblog.blog.model import (
     BLOG_ID,
-    DRAFTS_MAX,
     PUBLISHED,
     SYSTEM,
     Blog,
@@ -24,18 +20,13 @@ from liveblog.blog.model import (
     Entry,
     new_id,
 )
-from liveblog.blog.problem import (
-    Damaged,
-    Problem,
-    StoreDown,
-    StoreRefuses,
-    conflict,
-    invalid,
-    not_found,
-)
-from liveblog.editors import decisions
+from liveblog.blog.problem import Damaged, StoreDown, StoreRefuses, invalid
+from liveblog.editors import decisions, retraction
+from liveblog.editors.altering import Altering, until_fresh
+from liveblog.editors.bin import Bin
 from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, Revisions
+from liveblog.editors.pins import Pins
 from liveblog.editors.reading import EVERY_BLOG, BlogSearch, Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import (
@@ -52,7 +43,6 @@ from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.writes import (
     CallKey,
     Outcome,
-    RefusalReason,
     Refused,
     Stale,
     Write,
@@ -61,18 +51,14 @@ from liveblog.store.writes import (
     unnumbered,
 )
 
-PAUSE_S: Final = 0.01  # longest random wait before the first retry; twice this before the second
-# Attempts before the caller gets 503. An attempt fails when another write was faster.
-TRIES_MAX: Final = 20
-T = TypeVar("T")
 Fields = Mapping[str, object]  # JSON members that a caller sent
-Decide = Callable[[StoredEntry], Awaitable[Write[Entry] | None]]
 
 
 class Publishing:
     """Performs editors' calls: reads, creates and alters blogs and entries.
 
-    `now` returns milliseconds since 1970.
+    `now` returns milliseconds since 1970. `pins` has the calls about the order of pinned entries,
+    `bin` those about deleted entries.
 
     Each call raises Problem for a mistake of the caller, and StoreDown when the outcome is unknown.
     A caller then repeats the call with the same `key` (its Idempotency-Key): it takes effect once.
@@ -83,6 +69,9 @@ class Publishing:
         self._due, self._eraser, self._rebuilding = broker.due, broker.eraser, broker.rebuilding
         self._reading = Reading(broker.blogs, broker.entries)
         self._results = Results(broker.blogs, broker.entries)
+        self._altering = Altering(self._reading, broker.entries, broker.writes)
+        self.pins = Pins(self._reading, broker.entries, self.edit_entry)
+        self.bin = Bin(self._reading, broker.bin)
         self._renderer = Renderer()
         self._now = now
 
@@ -242,7 +231,7 @@ class Publishing:
         Without fields nothing is written, and the result is the entry as it is.
 
         Raises RevisionConflict when another revision is stored. Raises 428 when `seen` is None
-        and `fields` has more than key, key_title and pinned. Raises 409 when the entry's status
+        and `fields` has more than MARKS. Raises 409 when the entry's status
         cannot change to the requested one, 410 when the entry is deleted.
         """
         patch = decisions.entry_patch(fields)
@@ -263,7 +252,41 @@ class Publishing:
             entry = decisions.edited_entry(caller, current, patch, self._now())
             return _edit_write(stored, decisions.pressed(caller, entry, pressed_at), patch, call)
 
-        outcome = await self._alter(caller, slug, id, call, decide)
+        outcome = await self._altering.alter(caller, slug, id, call, decide)
+        return await self._results.entry(slug, outcome)
+
+    async def retract_entry(
+        self,
+        caller: Caller,
+        slug: str,
+        id: str,
+        note: str | None,
+        *,
+        undo: bool = False,
+        key: str | None = None,
+    ) -> EntryResult:
+        """Retract a published entry with a note for readers; with `undo`, take that back.
+
+        The call alters status and note of the newest revision, and nothing else of it, so it needs
+        no revision from the caller. An undo brings back the note from before the retraction.
+
+        Raises 409 for an unpublished entry, and for an undo when the entry is not retracted.
+        """
+        patch = decisions.entry_patch({} if undo else retraction.fields(note))
+        call = call_key(caller, f"POST {slug} {id} retract", key, [patch, undo])
+        await self._reading.check_blog(caller, slug)
+
+        async def decide(stored: StoredEntry) -> Write[Entry]:
+            decisions.check_not_deleted(stored.entry)
+            decisions.check_owns(caller, stored.entry, "edit")
+            if undo:
+                was = await self._entries.before_retraction(slug, id)
+                entry = retraction.undone(stored.entry, was)
+            else:
+                entry = retraction.retracted(stored.entry, patch)
+            return replace(entry_write(stored, entry, call), history="push")
+
+        outcome = await self._altering.alter(caller, slug, id, call, decide)
         return await self._results.entry(slug, outcome)
 
     async def delete_entry(
@@ -283,7 +306,7 @@ class Publishing:
             decisions.check_owns(caller, stored.entry, "delete")
             return await self._delete_write(slug, stored, takedown, call)
 
-        outcome = await self._alter(caller, slug, id, call, decide, or_damaged=True)
+        outcome = await self._altering.alter(caller, slug, id, call, decide, or_damaged=True)
         if takedown:
             await self._request_erasure(slug, outcome)
         return await self._results.delete(slug, outcome)
@@ -302,7 +325,8 @@ class Publishing:
 
         The entry gets back its text, its revision and its `order`, and so its place in the blog.
 
-        Raises 409 when the entry is not deleted, 410 after a takedown.
+        Raises 409 when the entry is not deleted, 410 after a takedown and when its text is no
+        longer kept, 30 days after the deletion.
         """
         call = call_key(caller, f"POST {slug} {id} restore", key, None)
         await self._reading.check_blog(caller, slug)
@@ -314,7 +338,7 @@ class Publishing:
             entry = decisions.restored_entry(stored.entry, earlier)
             return replace(entry_write(stored, entry, call), history="pop")
 
-        outcome = await self._alter(caller, slug, id, call, decide)
+        outcome = await self._altering.alter(caller, slug, id, call, decide)
         return await self._results.entry(slug, outcome)
 
     async def publish_due(self, slug: str, id: str, now: int) -> bool:
@@ -350,40 +374,6 @@ class Publishing:
         if "body" in patch:
             patch["body_html"] = await self._renderer.html(patch["body"], "/body")
 
-    async def _alter(
-        self,
-        caller: Caller,
-        slug: str,
-        id: str,
-        call: CallKey,
-        decide: Decide,
-        *,
-        or_damaged: bool = False,
-    ) -> Outcome[Entry]:
-        """Read an entry, decide and commit; retry while other writes are faster.
-
-        `decide` returns the write, or None to leave the entry as it is. A repeated call returns its
-        first outcome without a check of the rules. The rules may forbid the call by now, but it has
-        already taken effect.
-        """
-
-        async def attempt() -> Outcome[Entry]:
-            stored = await self._reading.entry(caller, slug, id, or_damaged=or_damaged)
-            if first := await self._writes.remembered(slug, call):
-                return first
-            write = await decide(stored)
-            if write:
-                return await self._writes.commit(slug, write)
-            return await self._unchanged(slug, stored.entry)
-
-        return await until_fresh(slug, attempt)
-
-    async def _unchanged(self, slug: str, entry: Entry) -> Outcome[Entry]:
-        [position] = await self._entries.positions(slug, [entry])
-        return Outcome(
-            status=200, id=entry.id, revision=entry.revision, position=position, record=entry
-        )
-
     async def _delete_write(
         self, slug: str, stored: StoredEntry, takedown: bool, call: CallKey
     ) -> Write[Entry]:
@@ -398,38 +388,6 @@ class Publishing:
             write = unnumbered(write, tomb, position)
             history = "erase" if takedown else ""
         return replace(write, history=history)
-
-
-# -- the loop --------------------------------------------------------------------------------------
-
-
-async def until_fresh(slug: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of `attempt`, which reads, decides and commits; retry when it raises Stale.
-
-    Raises 503 after TRIES_MAX attempts. When the store refuses the write, raises the Problem for
-    the caller.
-    """
-    for lost in range(TRIES_MAX):
-        try:
-            return await attempt()
-        except Stale:
-            await asyncio.sleep(random.uniform(0, PAUSE_S * (lost + 1)))  # noqa: S311 - no secret
-        except Refused as refused:
-            raise _problem_of(refused.why, slug) from refused
-    raise Problem(503, "busy", "Others are editing this at the same time.", retry_after_s=1)
-
-
-def _problem_of(refusal: RefusalReason, slug: str) -> Problem:
-    """Return the problem that the caller gets when publish.lua refuses a write."""
-    return {
-        "other": Problem(
-            422, "idempotency-key-reused", "This Idempotency-Key was used for another request."
-        ),
-        "ended": conflict("The blog has ended; re-open it to publish."),
-        "absent": not_found("There is no such blog."),
-        "exists": conflict(f"The slug {slug!r} is taken."),
-        "full": conflict(f"The blog has {DRAFTS_MAX} unpublished entries, the limit."),
-    }[refusal]
 
 
 def _edit_write(

@@ -87,11 +87,12 @@ class Pages:
     ) -> str:
         """Return a blog's page: the newest entries, older ones, or those around a linked entry.
 
-        `entries`, `pinned` and `key_events` are newest first. `before` is the entry directly above
-        `entries`, even if deleted; None if `entries` include the newest. `older` is true if the
-        blog has entries below them. `permalink` is the linked entry, which is one of `entries`.
-        `article` returns the `entry_html` of an entry of this blog; a worker passes a function that
-        caches the HTML. `is_preview`: the page is for editors, without a stream.
+        `entries` and `key_events` are newest first, `pinned` in the order of `pins.rank`. `before`
+        is the entry directly above `entries`, even if deleted; None if `entries` include the
+        newest. `older` is true if the blog has entries below them. `permalink` is the linked entry,
+        which is one of `entries`. `article` returns the `entry_html` of an entry of this blog; a
+        worker passes a function that caches the HTML. `is_preview`: the page is for editors,
+        without a stream.
         """
         return self._render(
             "desk/preview.html" if is_preview else "reader/blog.html",

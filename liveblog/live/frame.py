@@ -144,7 +144,10 @@ def put(entry: Entry, /, **content: object) -> Piece:
         "order": entry.order,
         "revision": entry.revision,
     }
-    tail = {"key": entry.key, "pinned": entry.pinned, **content}
+    marks: dict[str, object] = {"key": entry.key, "pinned": entry.pinned}
+    if entry.pinned:
+        marks["pin_order"] = entry.pin_order
+    tail = {**marks, **content}
     return Piece(orjson.dumps(head)[:-1], entry.order or 0, b"," + orjson.dumps(tail)[1:])
 
 

@@ -1,6 +1,6 @@
 """Short names for the variables of a script.
 
-A variable of the whole script gets the same name everywhere, such as `$a`. Another variable
+A variable of the whole script gets the same name everywhere, with a capital. Another variable
 becomes one letter in all of a unit: a function, a method, or another statement of the script. So
 this module finds no scopes. It finds the brackets, and from them whether a word names a variable, a
 member, or both, as in `{ name }`.
@@ -9,10 +9,9 @@ Rules: pure. Shorten only what the script declares: the browser's names are fixe
 """
 
 import re
-from collections import ChainMap, Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import count
-from string import ascii_letters
+from itertools import product
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from typing import Final, Literal
 
 _RESERVED: Final = frozenset(
@@ -43,7 +42,9 @@ Role = Literal["variable", "both", "other"]
 def with_short_names(tokens: Sequence[str], shared: Collection[str]) -> str:
     """Return a stripped script with short names; `shared` are those that all of it declares."""
     script = _Script(tokens)
-    names = {name: f"${short}" for name, short in zip(shared, letters(), strict=False)}
+    words = set(script.parts)
+    free = (it for it in letters(ascii_uppercase) if it not in words)
+    names = dict(zip(shared, free, strict=False))
     for start, end in script.units():
         script.shorten(start, end, names)
     return "".join(script.written)
@@ -56,16 +57,20 @@ class _Script:
         self.parts: list[str] = []
         self.written: list[str] = []  # the parts with short names, and the gaps after them
         self._gaps: dict[int, str] = {}
-        for part in (part for token in tokens for part in _PART.findall(token)):
-            if part.isspace():
-                self._gaps[len(self.parts) - 1] = part
-            else:
-                self.parts.append(part)
+        for token in tokens:
+            for part in [token] if token.isalnum() else _PART.findall(token):
+                self._add(part)
         self.parts.append("")
         self._around: list[int] = []  # the bracket around each part, -1 for none
         self._closing: dict[int, int] = {}
         self._kinds: dict[int, str] = {}  # of braces
         self._match()
+
+    def _add(self, part: str) -> None:
+        if part.isspace():
+            self._gaps[len(self.parts) - 1] = part
+        else:
+            self.parts.append(part)
 
     def _match(self) -> None:
         stack = [-1]
@@ -101,7 +106,7 @@ class _Script:
         if around >= 0 and self._kinds.get(around) != "class" and self._around[around] > 0:
             return False
         part, after = self.parts[at], self.parts[at + 1 : at + 2]
-        if part == ";" or "\n" in self._gaps.get(at, ""):
+        if part == ";":
             return True
         is_next = bool(after and (_NAME.fullmatch(after[0]) or after[0].startswith("#")))
         return part == "}" and is_next and after[0] not in _CONTINUES
@@ -154,21 +159,21 @@ class _Script:
     def shorten(self, start: int, end: int, shared: dict[str, str]) -> None:
         names = set(self._declared(start, end)) - _RESERVED - shared.keys()
         own = self._given(start, end, names)
-        given = ChainMap(own, shared)
+        given = {**shared, **own} if own else shared
         for at, part in enumerate(self.parts[start:end], start):
-            is_named = part in own or part in shared or part[:1] == "`"
+            is_named = part in given or part[:1] == "`"
             self.written.append(self._renamed(at, given) if is_named else part)
             if at in self._gaps:
                 self.written.append(self._gaps[at])
 
     def _given(self, start: int, end: int, names: Collection[str]) -> dict[str, str]:
-        """Return a letter for each name, the first ones for the most frequent names."""
+        """Return a letter for each name, in the order of the text."""
         parts = self.parts[start:end]
         in_templates = (_NAME.findall(part) for part in parts if part[:1] == "`")
-        taken = set(parts).union(*in_templates) - set(names)
-        often = Counter(part for part in parts if part in names)
-        free = (it for it in letters() if it not in taken and it not in _RESERVED)
-        return dict(zip((name for name, _ in often.most_common()), free, strict=False))
+        taken = set(parts).union(*in_templates) - set(names) | _RESERVED
+        order = dict.fromkeys(part for part in parts if part in names)
+        free = (it for it in letters(ascii_lowercase) if it not in taken)
+        return dict(zip(order, free, strict=False))
 
     def _renamed(self, at: int, given: Mapping[str, str]) -> str:
         def short(found: re.Match[str]) -> str:
@@ -183,9 +188,7 @@ class _Script:
         return given[part] if role == "variable" else f"{part}:{given[part]}"
 
 
-def letters() -> Iterator[str]:
-    """Return names of one letter, then of two."""
-    yield from ascii_letters
-    for number in count():
-        first, last = divmod(number, len(ascii_letters))
-        yield ascii_letters[first] + ascii_letters[last]
+def letters(first: str) -> Iterator[str]:
+    """Return names of one letter, then of two; each starts with one of the letters `first`."""
+    yield from first
+    yield from map("".join, product(first, ascii_letters))

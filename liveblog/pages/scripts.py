@@ -142,12 +142,14 @@ def shortened(text: str, names: Iterable[str]) -> str:
     """Return a stripped script with short names for private members and for all variables.
 
     `names` are the variables that the modules declare. `const` becomes `let`, which compresses
-    better: a script without an assignment to a constant does the same with both. No name in the
-    script may start with `$`.
+    better: a script without an assignment to a constant does the same with both.
     """
     tokens = [found[0] for found in _TOKEN.finditer(text)]
     private = {it for token in tokens for it in _PRIVATE.findall(token)}
-    given = {name: f"#{short}" for name, short in zip(sorted(private), letters(), strict=False)}
+    given = {
+        name: f"#{short}"
+        for name, short in zip(sorted(private), letters(string.ascii_lowercase), strict=False)
+    }
     given["const"] = "let"
     return with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names))
 

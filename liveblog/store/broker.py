@@ -1,13 +1,14 @@
 """The broker: access to the blogs in Redis, one part for each task.
 
-Editors' code writes through `writes` and reads `blogs` and `entries`; the hub reads `source`; the
-schedule reads `due` and runs `eraser`. Each worker runs `sweep`. `condition` knows whether the
-store accepts writes. `kept` has editors' unsent texts.
+Editors' code writes through `writes` and reads `blogs`, `entries` and `bin`; the hub reads
+`source`; the schedule reads `due` and runs `eraser`. Each worker runs `sweep`. `condition` knows
+whether the store accepts writes. `kept` has editors' unsent texts.
 
 Rules: only creates the parts. A part knows no hubs, readers or HTTP.
 """
 
 from liveblog.store.agenda import Agenda
+from liveblog.store.bin import Bin
 from liveblog.store.blogs import Blogs
 from liveblog.store.condition import Condition
 from liveblog.store.damage import DamageLog
@@ -40,6 +41,6 @@ class Broker:
         self.writes = Writes(nodes, listing, agenda, self.condition, rebuilding, wait_for_replica)
         self.source = StoreSource(nodes, self.blogs, self.entries, self.condition, rebuilding)
         self.due = DueEntries(nodes, agenda, rebuilding)
-        self.sweep = Sweep(nodes, self.blogs, listing, agenda)
-        self.eraser = Eraser(nodes)
+        self.bin, self.eraser = Bin(nodes, rebuilding), Eraser(nodes)
+        self.sweep = Sweep(nodes, self.blogs, listing, agenda, self.bin, self.eraser)
         self.kept = KeptTexts(nodes)

@@ -14,7 +14,9 @@ from typing import Any, Final
 import msgspec
 
 from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position, is_entry_id
+from liveblog.blog.pins import rank
 from liveblog.blog.problem import Damaged
+from liveblog.blog.timeline import MARKED_MAX
 from liveblog.store import atomic
 from liveblog.store.bin import move_tombstones
 from liveblog.store.client import Client
@@ -121,6 +123,20 @@ class Entries:
                 break
         return None
 
+    @queries_store
+    async def before_retraction(self, slug: str, id: str) -> Entry | None:
+        """Return the newest earlier revision of an entry that was published and not retracted.
+
+        Return None when the store does not keep it. Damaged revisions are skipped.
+        """
+        for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
+            end = start + REVISIONS_AT_ONCE - 1
+            raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
+            found = (self._revision(slug, id, raw) for raw in raws)
+            if was := next((it for it in found if it and it.status == "published"), None):
+                return was
+        return None
+
     def _revision(self, slug: str, id: str, raw: bytes) -> Entry | None:
         try:
             return decode_entry(raw)
@@ -189,6 +205,22 @@ class Entries:
             key(slug, "order"), f"({order}", "+inf", 0, limit, withscores=True
         )
         return await self.listed(slug, listed)
+
+    async def pinned(self, slug: str) -> list[Entry]:
+        """Return the pinned entries that readers see, in the order of `pins.rank`.
+
+        As in a worker's timeline, they are among the newest MARKED_MAX pinned and key entries.
+        """
+        found = await self.rebuilding.reading(
+            slug, lambda: self._marked(slug), differs, compare=True
+        )
+        self.damage.entries(slug, found)
+        return sorted((it for it in found if it.pinned and not it.deleted), key=rank)
+
+    @queries_store
+    async def _marked(self, slug: str) -> list[Entry]:
+        words = ("ZREVRANGE", key(slug, "marked"), 0, MARKED_MAX - 1, "WITHSCORES")
+        return await self.listed(slug, atomic.pairs(*await atomic.read(self.nodes.at(slug), words)))
 
     async def drafts(self, slug: str) -> list[Entry]:
         """Return every entry that is not published, the newest edit first.

@@ -50,7 +50,7 @@ _LOST: Final = {
     "blog": "its title and settings are lost",
     "entries": "the texts of its published entries are lost, unless a backup of DATA_DIR has them",
     "drafts": "its drafts are lost, unless a backup of DATA_DIR has them",
-    "bin": "its deleted drafts are lost",
+    "bin": "its deleted entries are not in the list of the bin for a day",
     "rebuilt": "nothing else is lost",
 }
 

@@ -20,7 +20,7 @@
 --   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
 --   due          when a scheduled entry is due, "" for any other entry
 --   drafts_max   how many drafts a blog may have
---   bin_ms       how long the store keeps a deleted draft
+--   bin_ms       how long the store keeps the text of a deleted entry
 --   moved_max    how many old tombstones the reply has at most
 --   revisions_max   how many earlier revisions of an entry the store keeps
 --   status, revision, erased, position   parts of the outcome under `idem`; position only for keep
@@ -205,7 +205,9 @@ end
 
 if not is_header then
   local was_published = order ~= "" or arg.order ~= ""
-  local goes_to_bin = not was_published and is_deleted(record)
+  local is_gone, was_gone = is_deleted(record), stored and is_deleted(stored)
+  local goes_to_bin = not was_published and is_gone
+  local is_first = is_gone and not binned and not (was_published and was_gone)
   for name in pairs(OF_ENTRY) do
     if is_wrong[name] then
       write("DEL", key[name])
@@ -218,13 +220,14 @@ if not is_header then
   elseif binned then
     write("SET", key.binned, record, "KEEPTTL")
   else
-    local old = redis.call("ZRANGEBYSCORE", key.bin, "-inf", string.format("%d", now - arg.bin_ms), "LIMIT", 0, 100)
-    if #old > 0 then
-      write("ZREM", key.bin, unpack(old))
-    end
-    write("ZADD", key.bin, now, arg.id)
-    write("PEXPIRE", key.bin, arg.bin_ms)
     write("SET", key.binned, record, "PX", arg.bin_ms)
+  end
+  -- The bin has no time to live: bin.py removes an id when the store's file has lost the text, too.
+  if is_first and arg.history ~= "erase" then
+    write("ZADD", key.bin, now, arg.id)
+    write("PERSIST", key.bin)
+  elseif was_gone and (arg.history == "erase" or not is_gone) then
+    write("ZREM", key.bin, arg.id)
   end
   if was_published or goes_to_bin then
     write("HDEL", key.drafts, arg.id)
@@ -256,13 +259,14 @@ if not is_header then
     end
     write("DEL", key.kept)
   end
-  -- The revisions of a deleted draft expire with its tombstone.
-  if goes_to_bin and not binned then
+  -- The revisions of a deleted entry expire after 30 days, a draft's tombstone with them.
+  if is_first then
     write("PEXPIRE", key.rev, arg.bin_ms)
-  elseif binned and not goes_to_bin then
-    write("DEL", key.binned)
-    write("ZREM", key.bin, arg.id)
+  elseif was_gone and not is_gone then
     write("PERSIST", key.rev)
+  end
+  if binned and not goes_to_bin then
+    write("DEL", key.binned)
   end
 end
 

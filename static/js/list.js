@@ -1,8 +1,10 @@
 // Renders three lists of entries: the feed, the copies of pinned entries, and the key events (the
-// entries that editors marked as important). `order`, the offset of first publication, sorts each.
+// entries that editors marked as important). `order`, the offset of first publication, sorts the
+// feed and the key events; `pin_order` sorts the copies.
 // Rules: rendering is idempotent. An edit keeps the attributes that a script has set (OWN).
 
 import { idOf, morph } from './morph.js';
+import { comparePins } from './timeline.js';
 
 const OWN = ['class', 'hidden', 'tabindex', 'data-unread', 'data-day'];
 
@@ -16,44 +18,34 @@ export function find(list, id) {
 }
 
 /**
- * Insert an entry into a list that is sorted by first publication. When the list already has the
- * entry's id, update that entry in place.
+ * Return the numbers that sort an entry in its list. Only copies, which have no id, are sorted by
+ * `pin_order`. The numbers are strings, which `comparePins` subtracts as numbers.
+ *
+ * @param {any} node
+ */
+const pinOf = ({ id, dataset: { pinOrder, order } }) => ({ pin_order: id ? null : pinOrder, order });
+
+/**
+ * Insert an entry into a list that is sorted by `comparePins`: by first publication, the copies of
+ * pinned entries by `pin_order` first. When the list already has the entry's id, update that entry
+ * in place, and move it only when its `pin_order` has changed.
  *
  * @param {Element} list @param {Element} node @param {boolean} [isUp] true: the oldest entry first
  */
 export function place(list, node, isUp) {
   const old = find(list, idOf(node));
+  const pin = pinOf(node);
   if (old) {
-    keepOwn(old, node);
-    return morph(old, node);
+    const was = pinOf(old).pin_order;
+    for (const name of OWN) {
+      const value = old.getAttribute(name);
+      if (value !== null) node.setAttribute(name, value);
+    }
+    morph(old, node);
+    if (was === pin.pin_order) return;
+    (node = old).remove();
   }
-  const order = orderOf(node);
   let next = list.firstElementChild;
-  while (next && orderOf(next) > order === !isUp) next = next.nextElementSibling;
+  while (next && comparePins(pinOf(next), pin) < 0 === !isUp) next = next.nextElementSibling;
   list.insertBefore(node, next);
-}
-
-/** @param {Element} old @param {Element} node */
-function keepOwn(old, node) {
-  for (const name of OWN) {
-    const value = old.getAttribute(name);
-    if (value !== null) node.setAttribute(name, value);
-  }
-}
-
-/** Make a list contain exactly these entries. @param {Element} list @param {Element[]} nodes */
-export function fill(list, nodes) {
-  const ids = new Set(nodes.map(idOf));
-  for (const old of [...list.children]) if (!ids.has(idOf(old))) old.remove();
-  for (const node of nodes) place(list, node);
-}
-
-/**
- * Insert or edit an entry of a list; without a node, remove the entry.
- *
- * @param {Element} list @param {string} id @param {Element | null | undefined | false} node
- */
-export function mark(list, id, node) {
-  if (node) place(list, node);
-  else find(list, id)?.remove();
 }

@@ -2,7 +2,8 @@
 // counterpart is liveblog/blog/timeline.py; both pass tests/vectors/timeline.json.
 // Rules: pure. No function alters a timeline; each returns a new timeline.
 
-/** @import {Applied, Change, Frame, Header, Outcome, Page, Timeline} from './types.js' */
+/** @import {Applied, Change, Frame, Header, Outcome, Page, Put, Timeline} from './types.js' */
+/** @typedef {Pick<Put, 'order' | 'pin_order'>} Pin the numbers that sort pinned entries */
 
 /** @param {Change} change */
 const nameOf = (change) => (change.op === 'blog' ? '#blog' : change.id);
@@ -89,6 +90,17 @@ export function extend(timeline, { position, changes = [], lowest = null, below 
  */
 export const isLoaded = ({ lowest, below }, order) =>
   order >= (lowest ?? 0) && order < (below ?? Infinity);
+
+/**
+ * Compare two pinned entries by their order: by `pin_order`, those without one last, the newest
+ * first among equals. Return a negative number when `a` comes first.
+ *
+ * @param {Pin} a @param {Pin} b
+ */
+export function comparePins(a, b) {
+  // The difference of two infinities is NaN, which is false.
+  return (a.pin_order ?? Infinity) - (b.pin_order ?? Infinity) || b.order - a.order;
+}
 
 /** @param {Timeline} timeline @returns {Header | undefined} */
 export const headerOf = ({ latest }) => /** @type {Header | undefined} */ (latest.get('#blog'));

@@ -11,6 +11,8 @@ export interface Put {
   revision?: number;
   key?: boolean;
   pinned?: boolean;
+  /** Only of pinned entries: an editor's number that sorts them; null: after those with one. */
+  pin_order?: number | null;
   html?: string;
 }
 export interface Del {

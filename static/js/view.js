@@ -4,7 +4,7 @@
 
 import { arrive, forget, miss, NO_ARRIVALS, startOver } from './arrivals.js';
 import { focusOn } from './feed.js';
-import { fill, mark } from './list.js';
+import { find, place } from './list.js';
 import { idOf, isHostile, morph, parseHtml } from './morph.js';
 import { steadily } from './steady.js';
 import { isLoaded } from './timeline.js';
@@ -144,10 +144,9 @@ export class View {
   #change(it, node, timeline, waiting) {
     if (it.op === 'del') return this.#remove(it.id);
     if (!node) return;
-    const copy = it.op === 'put' && it.pinned && copyOf(node);
+    if (it.op === 'put') this.#mark(PINNED, it.id, it.pinned && copyOf(node));
     this.decorate(node);
     if (it.op === 'blog') return morph(part(this.main, 'header'), node);
-    this.#mark(PINNED, it.id, copy);
     this.#mark(KEYS, it.id, it.key && node.querySelector('template')?.content.firstElementChild);
     node.hidden = waiting.includes(it.id);
     if (isLoaded(timeline, it.order)) this.feed.put(node);
@@ -156,7 +155,7 @@ export class View {
   /** @param {string} id */
   #remove(id) {
     this.feed.remove(id);
-    for (const name of [PINNED, KEYS]) mark(part(this.main, name), id, null);
+    for (const name of [PINNED, KEYS]) this.#mark(name, id);
     this.arrivals = forget(this.arrivals, id);
   }
 
@@ -164,11 +163,13 @@ export class View {
    * Insert, update or remove an entry in the list of pinned entries or of key events.
    *
    * @param {string} name the list's selector @param {string} id
-   * @param {Element | null | undefined | false} node
+   * @param {Element | null | false} [node] without it, remove the entry
    */
   #mark(name, id, node) {
-    if (node) this.decorate(node);
-    mark(part(this.main, name), id, node);
+    const list = part(this.main, name);
+    if (!node) return find(list, id)?.remove();
+    this.decorate(node);
+    place(list, node);
   }
 
   /**
@@ -204,10 +205,9 @@ export class View {
     const { isOpen } = this.feed;
     this.steadily(() => {
       this.#adopt(page);
-      for (const it of ['header', '#updates-title', '#newest', '#older']) {
+      for (const it of ['header', '#updates-title', '#newest', '#older', PINNED, KEYS]) {
         morph(part(this.main, it), part(page, it));
       }
-      for (const it of [PINNED, KEYS]) fill(part(this.main, it), [...part(page, it).children]);
       const unseen = this.feed.fill([...part(page, FEED).children], timeline.lowest ?? 0);
       this.arrivals = startOver(this.arrivals, timeline.below ? seen + 1 : 0);
       this.#arrive(unseen, timeline, isOpen);

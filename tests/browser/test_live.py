@@ -137,16 +137,20 @@ async def test_an_entrys_elements_are_those_of_a_new_page_after_every_change(
         assert "(America/New_York)" in str(shown[0])
 
     for number in range(3):
-        one = await editor.publish(slug, headline=f'"Entry" {number}', byline=["A. O'Hara"])
+        pin: Any = {"pinned": number < 2, "pin_order": 2 if number == 1 else None}
+        one = await editor.publish(slug, headline=f'"Entry" {number}', byline=["A. O'Hara"], **pin)
         await has_a_new_pages_elements(one)
-    for fields in (
+    edits: tuple[dict[str, Any], ...] = (
+        *({"pinned": True, "pin_order": it} for it in (3, 1, 2, None, -0.5)),
+        {"pinned": False},
         {"headline": "Edited", "note_kind": "minor"},
         {"body": "Corrected.", "note_kind": "correction", "note": "the name"},
         {"pinned": True},
         {"key": True, "key_title": "It's a key event"},
         {"body": "Updated.", "note_kind": "update", "note": "more"},
         {"status": "retracted", "note": "wrong"},
-    ):
+    )
+    for fields in edits:
         one = await editor.edit(one, **fields)
         await has_a_new_pages_elements(one)
     assert await is_same_document(reader)

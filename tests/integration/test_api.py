@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from starlette.applications import Starlette
 
 from liveblog.blog.fields import BODY_BYTES_MAX
-from liveblog.blog.instant import format_time
+from liveblog.blog.instant import format_time, parse_time
 from liveblog.blog.model import Caller, Role
 from liveblog.blog.problem import PROBLEMS
 from liveblog.editors import api, reading
@@ -45,8 +45,8 @@ BLOG_FIELDS: Final = _names(
     "successor position url created_at updated_at"
 )
 ENTRY_FIELDS: Final = _names(
-    "id blog headline body body_html byline dateline key key_title pinned status revision "
-    "offset order position published_at updated_at publish_at note_kind note url"
+    "id blog headline body body_html byline dateline key key_title pinned pin_order status "
+    "revision offset order position published_at updated_at publish_at note_kind note url"
 )
 
 
@@ -334,6 +334,13 @@ REJECTED: Final = [
     bad_entry("/key", "yes"),
     bad_entry("/key_title", "x" * 121, "has 121 characters; the limit is 120"),
     bad_entry("/pinned", None),
+    bad_entry("/pin_order", 1, "only for a pinned entry"),
+    bad_entry("/pin_order", "1", pinned=True),
+    bad_entry("/pin_order", 1_000_000_001, "from -1,000,000,000 to 1,000,000,000", pinned=True),
+    bad_entry("/pin_order", -1e300, "not -1e+300", pinned=True),
+    Row(422, "invalid-field", "PATCH", ENTRY, {"pin_order": 1}, pointer="/pin_order"),
+    Row(422, "bad-parameter", "GET", "/council/bin?limit=0"),
+    Row(422, "invalid-field", "GET", "/council/bin?before={entry}", pointer="/before"),
     bad_entry("/status", "live"),
     bad_entry("/status", "retracted"),
     bad_entry("/note_kind", "major"),
@@ -506,6 +513,7 @@ CALLS: Final = [
     ("GET", "/council", None),
     ("PATCH", "/council", {"title": "New"}),
     ("GET", ENTRIES, None),
+    ("GET", "/council/bin", None),
     ("POST", ENTRIES, TEXT),
     ("GET", f"{ENTRIES}/{ABSENT}", None),
     ("PATCH", f"{ENTRIES}/{ABSENT}", TEXT),
@@ -766,6 +774,62 @@ async def test_texts_are_accepted_up_to_their_limits(call: ApiCalls) -> None:
     assert made["successor"] == link
 
 
+# -- the order of pinned entries, and the bin
+
+
+async def test_moving_a_pin_is_one_change_without_if_match_and_revision(call: ApiCalls) -> None:
+    one = await call.entry(pinned=True)
+    assert (one["pinned"], one["pin_order"]) == (True, None)
+    at = f"{ENTRIES}/{one['id']}"
+    moved = await call.ok("PATCH", at, {"pin_order": 2.0})
+    assert (repr(moved["pin_order"]), moved["revision"]) == ("2", 1)
+    assert moved["offset"] == one["offset"] + 1
+    again = await call.ok("PATCH", at, {"pin_order": -0.5})
+    assert (again["pin_order"], again["revision"]) == (-0.5, 1)
+    assert await call.ok("GET", at) == again
+    unpinned = await call.ok("PATCH", at, {"pinned": False})
+    assert (unpinned["pinned"], unpinned["pin_order"]) == (False, None)
+
+
+async def test_bin_lists_what_can_be_restored_the_last_deletion_first(call: ApiCalls) -> None:
+    made = [
+        await call.entry(headline="First"),
+        await call.entry(headline="Draft", status="draft"),
+        await call.entry(headline="Last", pinned=True, pin_order=2),
+        await call.entry(headline="Taken down"),
+    ]
+    for it in made:
+        await call.ok("DELETE", f"{ENTRIES}/{it['id']}")
+    await call.ok("DELETE", f"{ENTRIES}/{made.pop()['id']}?takedown=1")
+    binned = await call.ok("GET", "/council/bin")
+    assert [it["headline"] for it in binned["entries"]] == ["Last", "Draft", "First"]
+    assert (binned["next"], binned["damaged"]) == (None, [])
+    last = binned["entries"][0]
+    kept = parse_time(last["erased_at"]) - parse_time(last["deleted_at"])
+    assert kept == 30 * 24 * 3_600_000
+    assert {name: last[name] for name in made[2]} == {
+        **made[2],
+        "offset": 6,
+        "position": last["position"],
+    }
+    assert last.keys() - made[2].keys() == {"deleted_at", "erased_at"}
+    first = await call.ok("GET", "/council/bin?limit=2")
+    assert (len(first["entries"]), first["next"]) == (2, made[1]["id"])
+    rest = await call.ok("GET", f"/council/bin?limit=2&before={first['next']}")
+    assert [it["id"] for it in rest["entries"]] == [made[0]["id"]]
+    back = await call.ok("POST", f"{ENTRIES}/{made[2]['id']}/restore")
+    assert (back["pinned"], back["pin_order"]) == (True, 2)
+    assert len((await call.ok("GET", "/council/bin"))["entries"]) == 2
+
+
+async def test_contributor_finds_only_its_own_drafts_in_the_bin(call: ApiCalls) -> None:
+    own = await call.entry(who="contributor")
+    for it in (own, await call.entry(status="draft"), await call.entry()):
+        await call.ok("DELETE", f"{ENTRIES}/{it['id']}")
+    found = await call.ok("GET", "/council/bin?limit=1", who="contributor")
+    assert [it["id"] for it in found["entries"]] == [own["id"]]
+
+
 # -- repeated calls
 
 
@@ -775,7 +839,7 @@ REPEATED: Final[list[tuple[str, str, Any]]] = [
     ("POST", ENTRIES, TEXT),
     ("POST", ENTRIES, {**TEXT, "status": "draft"}),
     ("PATCH", ENTRY, TEXT),
-    ("PATCH", ENTRY, {"pinned": True}),
+    ("PATCH", ENTRY, {"pinned": True, "pin_order": 1.5}),
     ("DELETE", ENTRY, None),
     ("DELETE", f"{ENTRY}?takedown=1", None),
     ("POST", f"{ENTRIES}/{{deleted}}/restore", None),
@@ -978,6 +1042,16 @@ async def _pin(call: ApiCalls, who: str) -> httpx2.Response:
     return await call("PATCH", await others(call, "published"), {"pinned": True}, who=who)
 
 
+async def _move_a_pin(call: ApiCalls, who: str) -> httpx2.Response:
+    at = await others(call, "published")
+    await call.ok("PATCH", at, {"pinned": True})
+    return await call("PATCH", at, {"pin_order": 2}, who=who)
+
+
+async def _list_the_bin(call: ApiCalls, who: str) -> httpx2.Response:
+    return await call("GET", "/council/bin", who=who)
+
+
 async def _delete_own_draft(call: ApiCalls, who: str) -> httpx2.Response:
     return await call("DELETE", await own_draft(call, who), who=who)
 
@@ -1020,6 +1094,8 @@ PERMISSIONS: Final[dict[Try, tuple[int, int, int]]] = {
     _publish_own_draft: (200, 200, 403),
     _edit_published: (200, 200, 403),
     _pin: (200, 200, 403),
+    _move_a_pin: (200, 200, 403),
+    _list_the_bin: (200, 200, 200),
     _delete_own_draft: (200, 200, 200),
     _delete_others_draft: (200, 200, 404),
     _delete_published: (200, 200, 403),

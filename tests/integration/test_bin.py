@@ -1,10 +1,13 @@
-"""The bin of deleted drafts, on Valkey and Redis: what is kept, for how long, and old tombstones."""
+"""The bin on Valkey and Redis: what is kept, for how long, the sweep, and old tombstones."""
 
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.contents import contents
+from kit.waiting import until
 from redis.asyncio import Redis
 from redis.exceptions import ClusterDownError
 
@@ -17,6 +20,7 @@ from liveblog.store.codec import key
 from liveblog.store.nodes import Node, One
 
 EDITOR = Caller("user:dana", "editor")
+OTHER = Caller("user:kim", "contributor")
 SLUG = "council"
 TEXT = "Nobody has published this"
 LATER = "2090-01-01T00:00:00Z"
@@ -97,19 +101,6 @@ async def test_draft_is_not_found_when_its_30_days_are_over(
     assert TEXT not in repr(await contents(store_client))
 
 
-async def test_deletion_removes_expired_ids_from_the_bin(
-    publishing: Publishing, store_client: Redis
-) -> None:
-    fresh = await deleted(publishing)
-    long_ago = time.time() * 1000 - BIN_MS - 1
-    await store_client.zadd(key(SLUG, "bin"), {f"old{n}": long_ago for n in range(150)})
-    # Of 150 expired ids, each deletion removes up to 100, and adds its own.
-    for count in (52, 3):
-        await deleted(publishing)
-        assert await store_client.zcard(key(SLUG, "bin")) == count
-    assert fresh in await binned(store_client)
-
-
 async def test_second_deletion_does_not_keep_a_draft_longer(
     publishing: Publishing, store_client: Redis
 ) -> None:
@@ -135,12 +126,190 @@ async def test_takedown_erases_a_draft_in_the_bin(
     assert await status_of(publishing.restore_entry(EDITOR, SLUG, id)) == 410
 
 
-async def test_deleted_entry_stays_restorable_when_it_was_published(
+# -- entries that were published
+
+
+async def test_published_entry_can_be_restored_for_30_days_after_its_deletion(
     publishing: Publishing, store_client: Redis
 ) -> None:
     id = await deleted(publishing, status="published")
+    assert await binned(store_client) == [id]
+    assert await store_client.ttl(key(SLUG, "bin")) == -1
+    absent, left = await lives_ms(store_client, id)
+    assert absent == -2
+    assert BIN_MS - 60_000 < left <= BIN_MS
+    assert (await publishing.restore_entry(EDITOR, SLUG, id)).entry.body == TEXT
     assert await binned(store_client) == []
     assert await lives_ms(store_client, id) == [-2, -1]
+
+
+async def test_numbers_alone_are_left_and_restore_is_410_when_30_days_are_over(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    id = await deleted(publishing, status="published")
+    deletion = await publishing.delete_entry(EDITOR, SLUG, id)
+    await store_client.pexpire(key(SLUG, f"rev:{id}"), 0)
+    assert TEXT not in repr(await contents(store_client))
+    assert await status_of(publishing.restore_entry(EDITOR, SLUG, id)) == 410
+    assert await status_of(publishing.entry(EDITOR, SLUG, id)) == 410
+    assert await publishing.delete_entry(EDITOR, SLUG, id) == deletion
+    assert (await publishing.bin.page(EDITOR, SLUG)).entries == []
+
+
+async def test_second_deletion_does_not_keep_a_published_entry_longer(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    id = await deleted(publishing, status="published")
+    before = await store_client.zscore(key(SLUG, "bin"), id)
+    await store_client.pexpire(key(SLUG, f"rev:{id}"), 60_000)
+    await publishing.delete_entry(EDITOR, SLUG, id)
+    assert 0 < (await lives_ms(store_client, id))[1] <= 60_000
+    assert await store_client.zscore(key(SLUG, "bin"), id) == before
+
+
+@pytest.mark.parametrize("fields", [*KINDS.values(), {"status": "published"}])
+async def test_entry_leaves_the_bin_when_it_is_taken_down(
+    publishing: Publishing, store_client: Redis, fields: dict[str, str]
+) -> None:
+    id = await deleted(publishing, **fields)
+    await publishing.delete_entry(SYSTEM, SLUG, id, takedown=True)
+    assert await binned(store_client) == []
+    assert TEXT not in repr(await contents(store_client))
+
+
+async def test_bin_names_an_entry_whose_text_is_damaged(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    damaged = await deleted(publishing, status="published")
+    whole = await deleted(publishing)
+    await store_client.lset(key(SLUG, f"rev:{damaged}"), 0, "no record")
+    page = await publishing.bin.page(EDITOR, SLUG)
+    assert [it.result.entry.id for it in page.entries] == [whole]
+    assert page.damaged == [damaged]
+    assert (await publishing.bin.page(OTHER, SLUG)).damaged == []
+
+
+async def test_bin_is_read_page_by_page_past_what_the_caller_may_not_restore(
+    publishing: Publishing, store_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liveblog.editors.bin.LIST_MAX", 2)
+    own = (await publishing.create_entry(OTHER, SLUG, {"body": TEXT})).entry.id
+    await publishing.delete_entry(OTHER, SLUG, own)
+    ids = [await deleted(publishing) for _ in range(5)]
+    assert [it.result.entry.id for it in (await publishing.bin.page(OTHER, SLUG)).entries] == [own]
+    seen: list[str] = []
+    before: str | None = None
+    while True:
+        page = await publishing.bin.page(EDITOR, SLUG, before, 2)
+        seen += [it.result.entry.id for it in page.entries]
+        before = page.before
+        if before is None:
+            break
+    assert seen == [*reversed(ids), own]
+    assert await status_of(publishing.bin.page(EDITOR, SLUG, "e00000000000x")) == 422
+
+
+async def test_deletions_go_on_when_the_key_of_the_bin_has_another_type(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    await store_client.set(key(SLUG, "bin"), "no sorted set")
+    assert (await publishing.bin.page(EDITOR, SLUG)).entries == []
+    assert await store_client.exists(key(SLUG, "bin")) == 0
+    await store_client.set(key(SLUG, "bin"), "no sorted set")
+    id = await deleted(publishing, status="published")
+    assert await binned(store_client) == [id]
+
+
+# -- the sweep
+
+
+async def run(steps: AsyncIterator[None]) -> None:
+    async for _ in steps:
+        pass
+
+
+@pytest.mark.parametrize("fields", [{"status": "draft"}, {"status": "published"}])
+async def test_walk_erases_expired_texts_from_the_keys_and_from_the_file(
+    publishing: Publishing, store_client: Redis, fields: dict[str, str]
+) -> None:
+    broker = Broker(One(store_client))
+    fresh = await deleted(publishing, **fields)
+    await run(broker.sweep.walk())
+    assert await binned(store_client) == [fresh]
+    assert not await store_client.exists("lb:rewrites")
+    assert TEXT in await file_of(store_client)
+    before = time.time() * 1000 - BIN_MS
+    await store_client.zadd(key(SLUG, "bin"), {fresh: before - 1, "foreign": before - 2})
+    await run(broker.sweep.walk())
+    assert await binned(store_client) == []
+    assert TEXT not in repr(await contents(store_client))
+    assert await store_client.exists("lb:rewrites")
+    await until(lambda: is_rewritten(broker, store_client))
+    assert TEXT not in await file_of(store_client)
+    wanted = 404 if fields["status"] == "draft" else 410
+    assert await status_of(publishing.restore_entry(EDITOR, SLUG, fresh)) == wanted
+
+
+async def test_walk_erases_again_when_an_earlier_one_was_interrupted(
+    publishing: Publishing, store_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = Broker(One(store_client))
+    id = await deleted(publishing, status="published")
+    await store_client.zadd(key(SLUG, "bin"), {id: 1})
+    steps = broker.sweep.walk()
+    await anext(steps)  # the texts are erased, and no rewrite is requested
+    assert await binned(store_client) == [id]
+    assert not await store_client.exists("lb:rewrites")
+    await run(broker.sweep.walk())
+    assert await binned(store_client) == []
+    assert await store_client.exists("lb:rewrites")
+    monkeypatch.setattr("liveblog.store.sweep.ERASED_MAX", 1)
+    for _ in range(2):
+        await store_client.zadd(key(SLUG, "bin"), {await deleted(publishing): 1})
+    await run(broker.sweep.walk())
+    assert await binned(store_client) == []
+
+
+async def test_search_puts_deleted_entries_into_the_bin_that_are_not_there(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    broker = Broker(One(store_client))
+    old = await deleted(publishing, status="published")  # as an earlier version deleted it
+    await store_client.persist(key(SLUG, f"rev:{old}"))
+    lost = await deleted(publishing)
+    await store_client.pexpire(key(SLUG, f"rev:{lost}"), 60_000)
+    alive = await deleted(publishing, status="published")
+    await publishing.restore_entry(EDITOR, SLUG, alive)  # as an earlier version restored it
+    await store_client.pexpire(key(SLUG, f"rev:{alive}"), 60_000)
+    erased = await deleted(publishing, status="published")
+    await publishing.delete_entry(SYSTEM, SLUG, erased, takedown=True)
+    await store_client.delete(key(SLUG, "bin"))
+    await run(broker.sweep.search())
+    assert await binned(store_client) == [lost, old]
+    assert BIN_MS - 60_000 < (await lives_ms(store_client, old))[1] <= BIN_MS
+    assert 0 < (await lives_ms(store_client, lost))[1] <= 60_000
+    assert (await lives_ms(store_client, alive))[1] == -1
+    page = await publishing.bin.page(EDITOR, SLUG)
+    assert {it.result.entry.id for it in page.entries} == {lost, old}
+    soonest = min(page.entries, key=lambda it: it.erased_at)
+    assert soonest.erased_at < time.time() * 1000 + 61_000
+    scores = await store_client.zrange(key(SLUG, "bin"), 0, -1, withscores=True)
+    await store_client.pexpire(key(SLUG, "bin"), 60_000)
+    await run(broker.sweep.search())
+    assert await store_client.zrange(key(SLUG, "bin"), 0, -1, withscores=True) == scores
+    assert await store_client.ttl(key(SLUG, "bin")) == -1
+
+
+async def file_of(client: Redis) -> str:
+    """Return the content of the store's append-only files."""
+    config: Any = await client.config_get("dir")
+    directory = Path(config["dir"]) / "appendonlydir"
+    return "".join(it.read_bytes().decode("latin-1") for it in directory.iterdir())
+
+
+async def is_rewritten(broker: Broker, client: Redis) -> bool:
+    await broker.eraser.rewrite_if_requested()
+    return not await client.exists("lb:rewrites")
 
 
 # -- tombstones that an earlier version left among the drafts

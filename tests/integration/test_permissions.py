@@ -179,7 +179,11 @@ async def _write(broker: Broker, admin: Redis) -> None:
             await publishing.edit_entry(ADMIN, SLUG, id, {"pinned": takedown}, None)
             await publishing.delete_entry(ADMIN, SLUG, id, takedown)
             if not takedown:
+                await publishing.bin.page(ADMIN, SLUG)
                 await publishing.restore_entry(ADMIN, SLUG, id)
+                if "status" not in fields:
+                    await publishing.retract_entry(ADMIN, SLUG, id, "Wrong.")
+                    await publishing.retract_entry(ADMIN, SLUG, id, None, undo=True)
     await broker.eraser.rewrite_if_requested()
     await publishing.edit_blog(ADMIN, SLUG, {"status": "ended"}, None)
     await publishing.edit_blog(ADMIN, SLUG, {"status": "live"}, None)
@@ -226,6 +230,7 @@ async def _read(broker: Broker) -> None:
     await publishing.blogs(ADMIN, None, 10, BlogSearch())
     await publishing.blogs(Caller("user:dana", "editor", (SLUG,)), None, 10, BlogSearch())
     await publishing.unpublished(ADMIN, SLUG)
+    await publishing.pins.all(ADMIN, SLUG)
     await publishing.entries(ADMIN, SLUG, None, 10, "draft")
     await publishing.shown(ADMIN, SLUG, None, 10)
 
@@ -252,7 +257,19 @@ async def _follow(broker: Broker, nodes: Nodes) -> None:
 
 
 async def _sweep(broker: Broker, admin: Redis) -> None:
-    """Sweep beside a listed blog that is gone, one that is unlisted, and an old tombstone."""
+    """Sweep beside a listed blog that is gone, one that is unlisted, and old tombstones."""
+    publishing = Publishing(broker, now_ms)
+    deleted, expired, alive = [
+        (await publishing.create_entry(ADMIN, SLUG, {"body": "A."})).entry.id for _ in range(3)
+    ]
+    for id in (deleted, expired, alive):
+        await publishing.delete_entry(ADMIN, SLUG, id)
+    await publishing.bin.page(ADMIN, SLUG, deleted)
+    await publishing.restore_entry(ADMIN, SLUG, alive)
+    await publishing.edit_entry(ADMIN, SLUG, alive, {"body": "B."}, 1)
+    await admin.pexpire(key(SLUG, f"rev:{alive}"), 60_000)
+    await admin.zrem(key(SLUG, "bin"), deleted)
+    await admin.zadd(key(SLUG, "bin"), {expired: 1, "foreign": 1})
     await admin.zadd(LISTED, {"gone": 1})
     await admin.zadd(LIVE, {"gone": 1})
     await admin.zrem(LIVE, SLUG)

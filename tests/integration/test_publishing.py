@@ -325,7 +325,7 @@ async def test_fifty_edits_are_all_stored_when_made_at_once(
 ) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
     # A try fails only because another edit succeeds, so each of 50 edits needs at most 50 tries.
-    monkeypatch.setattr("liveblog.editors.publishing.TRIES_MAX", 50)
+    monkeypatch.setattr("liveblog.editors.altering.TRIES_MAX", 50)
     edits = [
         publishing.edit_entry(EDITOR, "council", id, {"pinned": bool(n % 2)}, None)
         for n in range(50)

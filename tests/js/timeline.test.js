@@ -14,6 +14,8 @@ const CASES = JSON.parse(
   readFileSync(new URL('../vectors/timeline.json', import.meta.url), 'utf-8'),
 );
 const HISTORIES = 300;
+/** The pins of entries in random histories; equal numbers occur. */
+const PINS = [{}, ...[null, 1, 1.5, -2].map((it) => ({ pinned: true, pin_order: it }))];
 
 /** Apply changes to an empty timeline. @param {{position: string, changes: Change[]}} start */
 function build({ position, changes }) {
@@ -27,6 +29,13 @@ const entries = (timeline) =>
   [...timeline.latest.values()]
     .flatMap((it) => (it.op === 'put' && timelines.isLoaded(timeline, it.order) ? it : []))
     .sort((a, b) => b.order - a.order);
+
+/** @param {Timeline} timeline @returns {string[]} the ids of the pinned entries, in their order */
+const pins = (timeline) =>
+  entries(timeline)
+    .filter((it) => it.pinned)
+    .sort(timelines.comparePins)
+    .map((it) => it.id);
 
 for (const { name, start, steps, end } of CASES) {
   test(name, () => {
@@ -43,17 +52,19 @@ for (const { name, start, steps, end } of CASES) {
     assert.equal(timeline.position, end.position);
     assert.deepEqual(loaded, end.entries);
     assert.equal(timelines.headerOf(timeline)?.offset ?? null, end.blog);
+    assert.deepEqual(pins(timeline), end.pinned ?? []);
   });
 }
 
 /**
  * @param {number} offset
  * @param {number} order
+ * @param {{pinned?: boolean, pin_order?: number | null}} [pin]
  * @returns {Put}
  */
-function put(offset, order) {
+function put(offset, order, pin = {}) {
   const id = `e${String(order).padStart(12, '0')}`;
-  return { op: 'put', id, offset, order, revision: 1, key: false, pinned: false };
+  return { op: 'put', id, offset, order, revision: 1, key: false, pinned: false, ...pin };
 }
 
 /** @param {number} offset */
@@ -138,7 +149,7 @@ function history(random) {
     const order = random() < 0.5 || !orders.length ? offset : pick(orders);
     if (order === offset) orders.push(order);
     /** @type {Change} */
-    let change = put(offset, order);
+    let change = put(offset, order, pick(PINS));
     if (order < offset && random() < 0.4) change = { op: 'del', id: change.id, offset };
     if (random() < 0.1) change = { op: 'blog', offset, status: pick(['live', 'ended']) };
     if (change.op === 'blog' && order === offset) orders.pop();
@@ -195,6 +206,8 @@ test('readers converge when they join anywhere and frames are repeated, dropped 
     const wanted = entries(end).filter((it) => timelines.isLoaded(reader, it.order));
     assert.equal(reader.position, end.position, `seed ${seed}`);
     assert.deepEqual(entries(reader), wanted, `seed ${seed}`);
+    const loaded = pins(end).filter((id) => wanted.some((it) => it.id === id));
+    assert.deepEqual(pins(reader), loaded, `seed ${seed}`);
     if (timelines.headerOf(end)) assert.deepEqual(timelines.headerOf(reader), timelines.headerOf(end));
   }
 });

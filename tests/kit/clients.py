@@ -8,6 +8,7 @@ interface `Reader`.
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -64,17 +65,26 @@ def hold(invariant: Invariant, holds: bool, seen: object) -> None:
 class Page(NamedTuple):
     """The content of a page: each entry's (offset, order, HTML), and the blog's header and status.
 
-    `order` is the offset at which the entry was first published.
+    `order` is the offset at which the entry was first published. `pins` has the `pin_order` of each
+    pinned entry, in the order of the page's list.
     """
 
     entries: dict[str, tuple[int, int, str]]
     header: str
     status: str
+    pins: dict[str, float | None]
 
 
 def make_page(entries: list[Entry], blog: Blog, html: Callable[[Entry], str]) -> Page:
     shown = {entry.id: (entry.offset or 0, entry.order or 0, html(entry)) for entry in entries}
-    return Page(shown, render.header_html(blog), blog.status)
+    pinned = sorted((it for it in entries if it.pinned), key=_pin_key)
+    pins = {it.id: it.pin_order for it in pinned}
+    return Page(shown, render.header_html(blog), blog.status, pins)
+
+
+def _pin_key(entry: Entry) -> tuple[bool, float, int]:
+    """Return the sort key of a pinned entry, as docs/streams.md states the order."""
+    return entry.pin_order is None, entry.pin_order or 0, -(entry.order or 0)
 
 
 def page_of(live: LiveBlog) -> Page:
@@ -82,7 +92,9 @@ def page_of(live: LiveBlog) -> Page:
     held = live.timeline.page(10) or live.timeline.newest(1_000)
     whole = live.timeline.newest(1_000)
     assert held == whole[:10] or held == whole
-    return make_page(whole, live.blog, live.article)
+    page = make_page(whole, live.blog, live.article)
+    pinned = live.timeline.marked("pinned")
+    return page._replace(pins={it.id: it.pin_order for it in pinned})
 
 
 class Client:
@@ -110,6 +122,18 @@ class Client:
         self.story.append(judge.Page(judge.Position(*position), entries))
         self.highest = {id: offset for id, (offset, _, _) in page.entries.items()}
         self.shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
+        self.pins = dict(page.pins)
+        hold(Invariant.STATE, self.pinned == [*page.pins], (position, page.pins))
+
+    @property
+    def pinned(self) -> list[str]:
+        """The ids of the pinned entries, in the order in which a browser shows them."""
+
+        def rank(id: str) -> tuple[float, int]:
+            number = self.pins[id]
+            return math.inf if number is None else number, -self.shown[id][0]
+
+        return sorted(self.pins, key=rank)
 
     def accepts(self, page: Position, reset: Position) -> bool:
         """Return whether the client may start over from a page at position `page`.
@@ -155,6 +179,9 @@ class Client:
             self._show_entry(change)
 
     def _show_entry(self, change: dict[str, Any]) -> None:
+        self.pins.pop(change["id"], None)
+        if change.get("pinned"):
+            self.pins[change["id"]] = change["pin_order"]
         if change["op"] == "put":
             self.shown[change["id"]] = change["order"], completed(change)
         else:
@@ -163,7 +190,8 @@ class Client:
     def holds(self, page: Page) -> bool:
         """Return whether the browser shows the content of a page."""
         shown = {id: (order, html) for id, (_, order, html) in page.entries.items()}
-        return (self.shown, self.header, self.status) == (shown, page.header, page.status)
+        mine = self.shown, self.header, self.status, self.pins, self.pinned
+        return mine == (shown, page.header, page.status, page.pins, [*page.pins])
 
 
 def completed(put: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from kit import sources
 from kit.clients import Client, Invariant, hold
 from kit.sources import SLUG
 from kit.virtual import VirtualLoop
-from kit.world import LATE_S, OUTAGE_S, WORKERS, World, chosen
+from kit.world import LATE_S, OUTAGE_S, WORKERS, World, altered, chosen
 from liveblog.blog import timeline as timelines
 from liveblog.blog.timeline import Changes
 from liveblog.live import fanout as fanouts
@@ -107,7 +107,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.can_write and self.past.ids())
     @rule(pick=picks)
     def edit(self, pick: int) -> None:
-        self._write(self.past.edit, self.past.ids(), pick)
+        """Edit, pin, move or unpin an entry."""
+        self._write(lambda id: altered(self.past, id, pick), self.past.ids(), pick)
 
     @precondition(lambda self: self.can_write and self.past.ids())
     @rule(pick=picks)

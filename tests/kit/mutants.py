@@ -78,6 +78,18 @@ MUTANTS: Final = [
         "if entry.deleted and not order:\n            self._unlist(order)",
     ),
     Mutant(
+        "frames leave out the number that sorts a pinned entry",
+        "live.frame",
+        'marks["pin_order"] = entry.pin_order',
+        'marks["pin_order"] = None',
+    ),
+    Mutant(
+        "pages list the oldest pinned entry first among equals",
+        "blog.pins",
+        "-(entry.order or 0)",
+        "+(entry.order or 0)",
+    ),
+    Mutant(
         "a joining reader is counted as having what it missed",
         "live.blog",
         "self.roster.enter(reader, at.offset)",

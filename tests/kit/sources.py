@@ -12,7 +12,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -145,6 +145,13 @@ class Past:
         was = self.entry(id)
         fields = {"headline": f"h{next(_serial)}", "revision": was.revision + 1, **fields}
         return self._write(msgspec.structs.replace(was, **fields))
+
+    def pin(self, id: str, number: float | Literal["last"] | None) -> Changes:
+        """Pin an entry with this `pin_order`, "last" for none; None unpins. Makes no revision."""
+        pin_order = number if isinstance(number, int | float) else None
+        pinned = number is not None
+        was = self.entry(id)
+        return self._write(msgspec.structs.replace(was, pinned=pinned, pin_order=pin_order))
 
     def delete(self, id: str) -> Changes:
         was = self.entry(id)

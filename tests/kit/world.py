@@ -30,6 +30,7 @@ WORKERS: Final = 2
 VISITORS: Final = 6
 LATE_S: Final = 3.0  # the longest delay of a message to a worker
 OUTAGE_S: Final = 4.0  # the longest outage of the store
+PINS: Final = (None, "last", 1, 0.5)  # as in `Past.pin`
 POLL_S: Final = 5.0  # 10 minutes in docs/streams.md
 PAGES_TRIED: Final = 10
 STAY_AWAY: Final = 4504
@@ -42,6 +43,13 @@ REST_S: Final = 150.0
 
 def chosen(things: Sequence[T], pick: int) -> T:
     return things[pick % len(things)]
+
+
+def altered(past: Past, id: str, pick: int) -> Changes:
+    """Edit an entry, or pin, move or unpin it; a random number chooses."""
+    if pick % 2 == 0:
+        return past.edit(id)
+    return past.pin(id, chosen(PINS, pick // 2))
 
 
 def _alternate_turns(_: float) -> None:
@@ -160,7 +168,7 @@ class World:
 
         Each item lists when copies of the change's message reach `worker`: a delay in seconds for
         each copy; an empty list loses the message. `pick` is a random number that chooses the kind
-        of change (publish, edit or delete) and its entry.
+        of change (publish, edit, pin or delete) and its entry.
         """
         for i, fate in enumerate(fates):
             if i:
@@ -172,7 +180,7 @@ class World:
     def _change(self, pick: int) -> Changes:
         ids = self.past.ids()
         changes: list[Callable[[], Changes]] = [self.past.publish]
-        changes += [partial(self.past.edit, id) for id in ids]
+        changes += [partial(altered, self.past, id, pick) for id in ids]
         changes += [partial(self.past.delete, id) for id in ids[:2]]
         return chosen(changes, pick)()
 

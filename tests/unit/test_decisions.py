@@ -208,7 +208,14 @@ def test_stated_time_is_refused_when_it_is_in_the_future(caller: Caller) -> None
 
 
 @pytest.mark.parametrize(
-    "fields", [{"key": True}, {"pinned": True}, {"status": "published"}, {"publish_at": LATER}]
+    "fields",
+    [
+        {"key": True},
+        {"pinned": True},
+        {"pin_order": 1},
+        {"status": "published"},
+        {"publish_at": LATER},
+    ],
 )
 def test_contributor_is_refused_when_it_marks_or_publishes(fields: Any) -> None:
     assert refused(lambda: new(CONTRIBUTOR, **fields)).status == 403
@@ -258,8 +265,26 @@ def test_schedule_is_refused_when_it_does_not_fit_the_status(was: Any, fields: A
 def test_revision_grows_when_more_than_marks_change() -> None:
     assert edited(entry(revision=3), body="New.").revision == 4
     assert edited(entry(revision=3), body="New.", pinned=True).revision == 4
-    for marks in ({"pinned": True}, {"key": True, "key_title": "Vote"}):
+    moved = {"pinned": True, "pin_order": 2}
+    for marks in ({"pinned": True}, {"key": True, "key_title": "Vote"}, moved):
         assert edited(entry(revision=3), **marks).revision == 3
+
+
+def test_pinned_entry_has_a_number_until_it_is_unpinned() -> None:
+    pinned = edited(entry(), pinned=True, pin_order=2.0)
+    assert (pinned.pin_order, type(pinned.pin_order)) == (2, int)
+    assert edited(pinned, pin_order=-0.5).pin_order == -0.5
+    assert edited(pinned, key=True).pin_order == 2
+    assert edited(pinned, pin_order=None) == replace(pinned, pin_order=None)
+    assert edited(pinned, pinned=False) == replace(pinned, pinned=False, pin_order=None)
+    assert new(pinned=True, pin_order=3, status="draft").pin_order == 3
+
+
+@pytest.mark.parametrize("fields", [{"pin_order": 1}, {"pin_order": 1, "pinned": False}])
+def test_pin_order_is_422_when_the_entry_is_not_pinned(fields: Any) -> None:
+    problem = refused(lambda: edited(entry(pinned="pinned" in fields), **fields))
+    assert (problem.status, problem.errors[0][0]) == (422, "/pin_order")
+    assert edited(entry(), pin_order=None).pin_order is None
 
 
 def test_edit_keeps_what_the_caller_does_not_mention() -> None:

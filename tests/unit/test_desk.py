@@ -115,8 +115,20 @@ class KnownAccounts(Accounts):
 
 
 @dataclass
+class KnownPins:
+    """Answers with a list of pinned entries."""
+
+    pinned: list[Entry] = field(default_factory=list)
+
+    async def all(self, caller: Caller, slug: str) -> list[Entry]:
+        return self.pinned
+
+
+@dataclass
 class RecordingPublishing:
     """Records every write, and answers with one blog, one entry and one draft, or a problem."""
+
+    pins: KnownPins = field(default_factory=KnownPins)
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     problem: Exception | None = None
@@ -179,6 +191,12 @@ class RecordingPublishing:
         pressed_at: Any,
     ) -> EntryResult:
         self._record("edit_entry", id, fields, revision, key)
+        return EntryResult(self.entry_is, AT)
+
+    async def retract_entry(
+        self, caller: Caller, slug: str, id: str, note: Any, *, undo: bool, key: Any
+    ) -> EntryResult:
+        self._record("retract_entry", id, note, undo, key)
         return EntryResult(self.entry_is, AT)
 
     async def delete_entry(
@@ -325,6 +343,7 @@ UNSAFE = (
     f"/desk/blogs/moon/entries/{ID}",
     f"/desk/blogs/moon/entries/{ID}/delete",
     f"/desk/blogs/moon/entries/{ID}/restore",
+    f"/desk/blogs/moon/entries/{ID}/retract",
 )
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from liveblog.blog.model import Blog, Entry, Position
 from liveblog.live import frame as frames
@@ -137,6 +138,7 @@ def test_as_data_has_the_apis_shapes_without_editors_fields() -> None:
         "key": False,
         "key_title": None,
         "pinned": False,
+        "pin_order": None,
         "status": "published",
         "revision": 1,
         "offset": 58,
@@ -156,6 +158,15 @@ def test_as_data_has_the_apis_shapes_without_editors_fields() -> None:
     piece = frames.put(ENTRY, entry=entry).encoded(0)
     assert json.loads(piece)["entry"] == entry
     assert b'"new":true,"key":false,"pinned":false,"entry":{"id":' in piece
+
+
+@pytest.mark.parametrize(("number", "shown"), [(2, b"2"), (-0.5, b"-0.5"), (None, b"null")])
+def test_put_has_pin_order_only_when_the_entry_is_pinned(
+    number: float | None, shown: bytes
+) -> None:
+    piece = frames.put(replace(ENTRY, pinned=True, pin_order=number), html="<article>").encoded(0)
+    assert b'"key":false,"pinned":true,"pin_order":%b,"html":' % shown in piece
+    assert b"pin_order" not in frames.put(ENTRY, html="<article>").encoded(0)
 
 
 @given(st.text(), st.booleans(), st.integers(0, 100))

@@ -166,6 +166,14 @@ def test_key_and_pinned_entries_are_marked() -> None:
     assert "<template>" not in plain_html
 
 
+def test_pinned_entry_has_its_number_on_pages_and_in_frames() -> None:
+    for in_frame in (False, True):
+        pinned = entry_html(entry(pinned=True, pin_order=-0.5), blog(), in_frame=in_frame)
+        assert " data-pinned data-pin-order=-0.5 aria-label=" in pinned
+        for without in (entry(pinned=True), entry()):
+            assert "data-pin-order" not in entry_html(without, blog(), in_frame=in_frame)
+
+
 @pytest.mark.parametrize(
     ("fields", "label"),
     [

@@ -354,6 +354,9 @@ def test_decode_json_raises_400_for_broken_json(body: bytes) -> None:
         (b'{"key":"yes"}', "/key", "must be true or false, not a string"),
         (b'{"key":null}', "/key", "must be true or false, not null"),
         (b'{"key":1.5}', "/key", "must be true or false, not a number"),
+        (b'{"pin_order":"1"}', "/pin_order", "must be a number or null, not a string"),
+        (b'{"pin_order":true}', "/pin_order", "must be a number or null, not true or false"),
+        (b'{"pin_order":[1]}', "/pin_order", "must be a number or null, not a list"),
         (
             b'{"headline":%b}' % (b"1" * 5_000),
             "/headline",

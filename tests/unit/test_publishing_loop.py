@@ -3,14 +3,14 @@
 import pytest
 
 from liveblog.blog.problem import Problem
-from liveblog.editors import publishing
-from liveblog.editors.publishing import until_fresh
+from liveblog.editors import altering
+from liveblog.editors.altering import until_fresh
 from liveblog.store.writes import RefusalReason, Refused, Stale
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "PAUSE_S", 0.0)
+    monkeypatch.setattr(altering, "PAUSE_S", 0.0)
 
 
 class Attempts:
@@ -39,7 +39,7 @@ async def test_write_is_503_when_other_writes_are_always_faster() -> None:
     with pytest.raises(Problem) as caught:
         await until_fresh("council", attempts)
     assert (caught.value.status, caught.value.name, caught.value.retry_after_s) == (503, "busy", 1)
-    assert attempts.made == publishing.TRIES_MAX
+    assert attempts.made == altering.TRIES_MAX
 
 
 @pytest.mark.parametrize(

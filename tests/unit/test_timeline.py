@@ -72,7 +72,7 @@ def record_of(change: dict[str, Any]) -> Record:
         return Entry(**numbers, order=orders[change["id"]], deleted=True)
     orders[change["id"]] = change["order"]
     marks = {name: change[name] for name in ("order", "revision", "key", "pinned")}
-    return Entry(**numbers, **marks, status="published")
+    return Entry(**numbers, **marks, pin_order=change.get("pin_order"), status="published")
 
 
 # The offset of each entry's first publication (`order`), by id. A deleted entry in the store has
@@ -111,6 +111,8 @@ def test_timeline_agrees_with_the_shared_vectors(case: dict[str, Any]) -> None:
     assert str(held.position) == case["end"]["position"]
     assert [[e.id, e.offset, e.order] for e in held.newest(1000)] == case["end"]["entries"]
     assert held.blog.offset == case["end"]["blog"]
+    wanted = case["end"].get("pinned", [])
+    assert [it.id for it in held.marked("pinned")] == wanted
 
 
 def everything(case: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -164,9 +166,15 @@ def assert_marked(held: Timeline, shown: list[Entry]) -> None:
     """Expect the newest MARKED_MAX key and pinned entries in order; older ones may be missing."""
     marked = [e for e in shown if e.key or e.pinned][: timelines.MARKED_MAX]
     assert [e for e in held.marked("key") if e in marked] == [e for e in marked if e.key]
-    assert [e for e in held.marked("pinned") if e in marked] == [e for e in marked if e.pinned]
+    pinned = sorted((e for e in marked if e.pinned), key=by_pin)
+    assert [e for e in held.marked("pinned") if e in marked] == pinned
     assert all(e in shown and e.key for e in held.marked("key"))
     assert all(e in shown and e.pinned for e in held.marked("pinned"))
+
+
+def by_pin(entry: Entry) -> tuple[bool, float, int]:
+    """Return the sort key of a pinned entry, as docs/streams.md states the order."""
+    return entry.pin_order is None, entry.pin_order or 0, -(entry.order or 0)
 
 
 def assert_missed(held: Timeline, past: Past, since: int) -> None:
@@ -200,11 +208,21 @@ def dead(past: Past) -> list[str]:
     return [id_of(r) for r in past.state().values() if isinstance(r, Entry) and r.deleted]
 
 
+def pinned(past: Past) -> list[str]:
+    return [entry.id for entry in past.entries() if entry.pinned]
+
+
+def moved_to(number: int) -> Callable[[Past, str], Any]:
+    """Return a step that gives a pin a number; equal numbers occur, and 0 stands for none."""
+    return lambda past, id: past.pin(id, number / 2 if number else "last")
+
+
 HAPPENINGS: dict[str, Happening] = {
     "publish": lambda past, _: past.publish(),
     "publish more": lambda past, _: past.publish(),
     "edit": one_of(living, lambda past, id: past.edit(id)),
-    "pin": one_of(living, lambda past, id: past.edit(id, pinned=not past.entry(id).pinned)),
+    "pin": one_of(living, lambda past, id: past.pin(id, None if past.entry(id).pinned else "last")),
+    "move a pin": lambda past, pick: one_of(pinned, moved_to(pick % 4))(past, pick // 4),
     "key": one_of(living, lambda past, id: past.edit(id, key=not past.entry(id).key)),
     "delete": one_of(living, lambda past, id: past.delete(id)),
     "restore": one_of(dead, lambda past, id: past.restore(id)),

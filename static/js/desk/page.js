@@ -30,6 +30,7 @@ import {
 } from './edit.js';
 import { findOffers, openApart, showOffers, showQueue } from './offers.js';
 import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
+import { watchPins } from './pins.js';
 import { reasonOf } from './send.js';
 import { isSame } from './texts.js';
 import {
@@ -279,7 +280,7 @@ async function load() {
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
   showOffers();
-  morph(one('#held'), one('#held', page));
+  for (const part of ['#held', '#pins']) morph(one(part), one(part, page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
   if (one('#status').dataset.state === 'live') return;
@@ -336,6 +337,7 @@ async function restoreOwn(form) {
 
 function startBlog() {
   document.addEventListener('stale', reload);
+  watchPins();
   addEventListener(
     'visibilitychange',
     () => document.hidden || ready.then((look) => (stale(), look())),

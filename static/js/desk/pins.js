@@ -1,23 +1,21 @@
-// The order of pinned entries: an editor drags an entry by its grip, presses an arrow key there, or
-// presses one of the entry's buttons.
-// Rules: the list is in the new order at once. When the server refuses, its own order comes back.
+// The order of pinned entries: an editor drags an entry by its grip, or presses an arrow key there.
+// Rules: a move submits the form of one of the entry's buttons, with another place. The list is in
+// the new order at once, and in the server's order after its answer.
 
-import { main, notify, one, stale } from './boxes.js';
+import { one } from './boxes.js';
 
-const PIN_MS = 10_000;
-/** One move is stored after another. @type {Promise<void>} */
-let lastMove = Promise.resolve();
+const BUSY_MS = 50;
 
-/** @param {Element} item */
-const middleOf = (item) => {
-  const { top, height } = item.getBoundingClientRect();
+/** @param {Element | null} item @param {number} otherwise */
+const middleOf = (item, otherwise) => {
+  const { top, height } = item?.getBoundingClientRect() ?? { top: otherwise, height: 0 };
   return top + height / 2;
 };
 
 /**
  * Move an entry by one place. Its neighbour moves, so the entry keeps the focus and the pointer.
  *
- * @param {HTMLElement} item @param {number} by -1 for up, 1 for down
+ * @param {Element} item @param {number} by -1 for up, 1 for down
  */
 function stepPin(item, by) {
   const { previousElementSibling: above, nextElementSibling: below } = item;
@@ -25,63 +23,51 @@ function stepPin(item, by) {
   if (by > 0 && below) item.before(below);
 }
 
-/** @param {HTMLElement} item */
-const savePin = (item) => void (lastMove = lastMove.then(() => storePin(item)));
-
-/** @param {HTMLElement} item */
+/** Store where an entry is now, after the moves before it. @param {Element} item */
 async function storePin(item) {
-  const next = /** @type {HTMLElement | null} */ (item.nextElementSibling);
-  const answer = await fetch(`${location.pathname}/entries/${item.dataset.entry}/move`, {
-    method: 'POST',
-    headers: { Accept: 'application/json', 'Liveblog-Editor': main.dataset.editor ?? '' },
-    body: new URLSearchParams({ before: next?.dataset.entry ?? '' }),
-    signal: AbortSignal.timeout(PIN_MS),
-  }).catch(() => null);
-  const { reason } = (!answer?.ok && (await answer?.json().catch(() => null))) || {};
-  notify(answer?.ok ? 'Moved.' : (reason ?? 'The entry was not moved. Try again.'));
-  stale();
+  const place = item.nextElementSibling?.getAttribute('data-entry') ?? '';
+  while (one('#pins [data-busy]')) await new Promise((done) => setTimeout(done, BUSY_MS));
+  const form = one(`#${item.id} form`);
+  if (!form) return; // a colleague has unpinned the entry
+  form.elements.before.value = place;
+  form.requestSubmit();
 }
 
 /** @param {PointerEvent} event */
 function dragPin(event) {
   const grip = /** @type {Element} */ (event.target).closest('.grip');
-  const item = /** @type {HTMLElement | null} */ (grip?.closest('li') ?? null);
+  const item = grip?.closest('li');
   if (!grip || !item || event.button) return;
   const before = item.nextElementSibling;
   const dragging = new AbortController();
   const { signal } = dragging;
-  const on = (/** @type {string[]} */ kinds, /** @type {(event: any) => void} */ listen) =>
-    kinds.forEach((kind) => grip.addEventListener(kind, listen, { signal }));
   grip.setPointerCapture(event.pointerId);
-  on(['pointermove'], ({ clientY }) => {
-    const { previousElementSibling: above, nextElementSibling: below } = item;
-    if (above && clientY < middleOf(above)) stepPin(item, -1);
-    else if (below && clientY > middleOf(below)) stepPin(item, 1);
-  });
-  on(['pointerup', 'pointercancel'], () => {
+  const follow = (/** @type {any} */ { clientY }) => {
+    while (clientY < middleOf(item.previousElementSibling, -Infinity)) stepPin(item, -1);
+    while (clientY > middleOf(item.nextElementSibling, Infinity)) stepPin(item, 1);
+  };
+  const stop = () => {
     dragging.abort();
-    if (item.nextElementSibling !== before) savePin(item);
-  });
+    if (item.nextElementSibling !== before) storePin(item);
+  };
+  grip.addEventListener('pointermove', follow, { signal });
+  for (const kind of ['pointerup', 'pointercancel'])
+    grip.addEventListener(kind, stop, { signal });
 }
 
-/** @param {Event} event @param {number} by */
-function movePin(event, by) {
-  const item = /** @type {Element} */ (event.target).closest('li');
+/** @param {KeyboardEvent} event */
+function onPinKey(event) {
+  const grip = /** @type {Element} */ (event.target).closest('.grip');
+  const item = grip?.closest('li');
+  const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
   if (!item || !by) return;
   event.preventDefault();
+  const before = item.nextElementSibling;
   stepPin(item, by);
-  savePin(item);
+  if (item.nextElementSibling !== before) storePin(item);
 }
 
-export function startPins() {
-  const list = /** @type {HTMLElement | null} */ (one('#pins'));
-  list?.addEventListener('pointerdown', dragPin);
-  list?.addEventListener('keydown', (event) => {
-    const isGrip = /** @type {Element} */ (event.target).matches('.grip');
-    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key] ?? 0;
-    if (isGrip) movePin(event, by);
-  });
-  list?.addEventListener('submit', (event) => {
-    movePin(event, Number(/** @type {HTMLElement} */ (event.target).dataset.step));
-  });
+export function watchPins() {
+  one('#pins')?.addEventListener('pointerdown', dragPin);
+  one('#pins')?.addEventListener('keydown', onPinKey);
 }

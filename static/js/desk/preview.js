@@ -37,9 +37,9 @@ export class Preview {
     this.#isBusy = true;
     while (this.#isStale) {
       this.#isStale = false;
-      const gap = new Promise((done) => setTimeout(done, PREVIEW_GAP_MS));
-      await this.#load();
-      await gap;
+      const loaded = this.#load();
+      await new Promise((done) => setTimeout(done, PREVIEW_GAP_MS));
+      await loaded;
     }
     this.#isBusy = false;
   }

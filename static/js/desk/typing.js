@@ -5,6 +5,7 @@
 
 /** @param {TextBox} box @param {Step} step */
 export function takeStep(box, { start, end, text, from, to }) {
+  if (start === end && !text) return;
   box.setSelectionRange(start, end);
   // `execCommand` is deprecated, but only its changes can be undone by Ctrl+Z. It needs the focus.
   const isTyped =

@@ -1,0 +1,60 @@
+"""The order of a blog's pinned entries: read, and altered by one move at a time.
+
+A move alters the number of the moved entry alone, so it is one change for readers. Only when no
+number fits between its neighbours, the entries get numbers from 1, with a change for each.
+
+Rules: writes only through `edit`, which checks the permission.
+"""
+
+from collections.abc import Awaitable, Mapping
+from typing import Protocol
+
+from liveblog.blog.model import Caller, Entry
+from liveblog.blog.pins import moved
+from liveblog.blog.problem import conflict
+from liveblog.editors.decisions import Revisions, check_may_mark
+from liveblog.editors.reading import Reading
+from liveblog.editors.results import EntryResult
+from liveblog.store.entries import Entries
+
+
+class Edit(Protocol):
+    """Merges fields into an entry, as `Publishing.edit_entry` does."""
+
+    def __call__(
+        self,
+        caller: Caller,
+        slug: str,
+        id: str,
+        fields: Mapping[str, object],
+        seen: Revisions | None,
+        key: str | None = None,
+    ) -> Awaitable[EntryResult]: ...
+
+
+class Pins:
+    """Reads and moves the pinned entries of a blog. Each method raises StoreDown."""
+
+    def __init__(self, reading: Reading, entries: Entries, edit: Edit) -> None:
+        self._reading, self._entries, self._edit = reading, entries, edit
+
+    async def all(self, caller: Caller, slug: str) -> list[Entry]:
+        """Return the pinned entries that readers see, in their order."""
+        await self._reading.check_blog(caller, slug)
+        return await self._entries.pinned(slug)
+
+    async def move(
+        self, caller: Caller, slug: str, id: str, before: str | None, key: str | None = None
+    ) -> None:
+        """Move a pinned entry before another one; with None to the end.
+
+        Raises 409 when one of the two is not pinned, 403 for a contributor.
+        """
+        pins = await self.all(caller, slug)
+        check_may_mark(caller)
+        if not {id, before} <= {None, *(it.id for it in pins)}:
+            raise conflict("The entry, or the one below its new place, is not pinned any longer.")
+        numbers = moved(pins, id, before)
+        for each, number in numbers.items():
+            own_key = key if each == id else None
+            await self._edit(caller, slug, each, {"pin_order": number}, None, own_key)
