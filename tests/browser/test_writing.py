@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from kit.audits import AXE, violations
 from kit.servers import Editor, Server
+from kit.waiting import until
 from kit.windows import SCHEMES, SIZES, hold_first, open_desk, window
 from playwright.async_api import Browser, Page, Route, expect
 
@@ -84,6 +85,7 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await desk.keyboard.press("Control+v")
     await desk.keyboard.type(" After")
     await expect(desk.locator(BODY)).to_have_value("Before: It is bold. One Two After")
+    await until(lambda: bool(held))
     await held[0].continue_()
     formatted = "Before: It is **bold**.\n\n- One\n- Two After"
     await expect(desk.locator(BODY)).to_have_value(formatted)
@@ -150,7 +152,7 @@ async def test_the_form_says_what_will_happen_and_how_much_is_left(
     await expect(desk.locator("#compose .count")).to_have_text("2 characters too many")
     await desk.locator("#compose summary", has_text="Later").click()
     await desk.fill("#compose [name=publish_at]", "2040-11-03T21:30")
-    await expect(desk.locator("#compose .primary")).to_have_text("Schedule for 3 Nov, 21:30")
+    await expect(desk.locator("#compose .primary")).to_have_text("Schedule for 3 Nov 2040, 21:30")
     await desk.fill("#compose [name=publish_at]", "")
     await expect(desk.locator("#compose .primary")).to_have_text("Publish")
 

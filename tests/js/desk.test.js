@@ -3,7 +3,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Keeper, pageRecords, steadyRecords } from '../../static/js/desk/keep.js';
+import {
+  completeNoted,
+  Keeper,
+  notedRecords,
+  pageRecords,
+  steadyRecords,
+} from '../../static/js/desk/keep.js';
 import { PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
 import { kindOf } from '../../static/js/desk/send.js';
 import { newTab, Tabs } from '../../static/js/desk/tabs.js';
@@ -274,6 +280,56 @@ test('records that cannot be written live as long as the page', async () => {
   );
   await records.write([], [text().id]);
   assert.deepEqual(await records.all(), []);
+});
+
+/** The notes of a browser, as localStorage has them. */
+function notepad() {
+  const map = /** @type {Map<string, string>} */ (new Map());
+  return {
+    map,
+    get length() {
+      return map.size;
+    },
+    key: (/** @type {number} */ i) => [...map.keys()][i] ?? null,
+    getItem: (/** @type {string} */ name) => map.get(name) ?? null,
+    setItem: (/** @type {string} */ name, /** @type {string} */ value) => void map.set(name, value),
+    removeItem: (/** @type {string} */ name) => void map.delete(name),
+  };
+}
+
+test('a write is noted until it is done, and completed when its tab was killed', async () => {
+  const [disk, notes] = [pageRecords(), notepad()];
+  await notedRecords(disk, notes, 'one', 1).write([text()]);
+  assert.equal(notes.length, 0);
+  const killed = { ...disk, write: () => new Promise(() => {}) };
+  const records = notedRecords(killed, notes, 'one', 2);
+  records.write([text({ typed_at: 11 })]);
+  records.write([sent({ typed_at: 11 })], [text().id]);
+  const none = async () => new Set();
+  await completeNoted(disk, notes, SCOPE, async () => new Set(['one']));
+  assert.equal(ofKind(await disk.all(), 'sent').length, 0, 'the tab is alive');
+  await completeNoted(disk, notes, ['user:kim', 'night'], none);
+  assert.equal(notes.length, 2, 'another editor’s notes stay');
+  await completeNoted(disk, notes, SCOPE, none);
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.id[2]),
+    ['sent'],
+  );
+  assert.equal(notes.length, 0);
+});
+
+test('a noted write alters nothing that was typed later', async () => {
+  const [disk, notes] = [pageRecords(), notepad()];
+  const killed = { ...disk, write: () => new Promise(() => {}) };
+  const records = notedRecords(killed, notes, 'one', 1);
+  records.write([text({ typed_at: 11 })]);
+  records.write([sent({ typed_at: 11 })], [text().id]);
+  await disk.write([text({ typed_at: 12 })]);
+  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  assert.deepEqual(
+    ofKind(await disk.all(), 'text').map((it) => it.typed_at),
+    [12],
+  );
 });
 
 // -- the queue

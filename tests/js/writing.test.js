@@ -65,4 +65,5 @@ test('a time is said without its date when that is today in the zone of the blog
   assert.equal(atTime('2026-11-03T21:30', 'America/New_York', now), '21:30');
   assert.equal(atTime('2026-11-03T21:30', 'Europe/Berlin', now), '3 Nov, 21:30');
   assert.equal(atTime('2026-11-03T21:30', 'No/Zone', now), '3 Nov, 21:30');
+  assert.equal(atTime('2027-01-03T21:30', 'UTC', now), '3 Jan 2027, 21:30');
 });

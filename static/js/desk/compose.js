@@ -104,19 +104,29 @@ function contentOf(form, name) {
 }
 
 /**
- * Return the time of a `datetime-local` box in words, without the date when that is today.
+ * Return the time of a `datetime-local` box in words, without what is the same today.
  *
  * @param {string} local @param {string} [zone] of the blog
  */
 export function atTime(local, zone, now = Date.now()) {
-  const clock = local.slice(11, 16);
-  const day = new Date(`${local.slice(0, 10)}T00:00Z`);
+  const [day, clock] = [local.slice(0, 10), local.slice(11, 16)];
+  const today = todayIn(zone, now);
+  if (day === today) return clock;
+  const year = day.startsWith(today.slice(0, 4)) ? undefined : 'numeric';
+  const options = /** @type {any} */ ({ timeZone: 'UTC', day: 'numeric', month: 'short', year });
+  const date = new Date(`${day}T00:00Z`).toLocaleDateString('en-GB', options);
+  return `${date}, ${clock}`;
+}
+
+/**
+ * Return the date of today; '' when the browser does not know the zone.
+ *
+ * @param {string | undefined} zone @param {number} now
+ */
+function todayIn(zone, now) {
   try {
-    const today = new Intl.DateTimeFormat('sv', { timeZone: zone }).format(now);
-    if (local.startsWith(today)) return clock;
+    return new Intl.DateTimeFormat('sv', { timeZone: zone }).format(now); // 2026-11-30
   } catch {
-    // The browser does not know the zone, so it is not known which day is today there.
+    return '';
   }
-  const options = /** @type {const} */ ({ timeZone: 'UTC', day: 'numeric', month: 'short' });
-  return `${day.toLocaleDateString('en-GB', options)}, ${clock}`;
 }

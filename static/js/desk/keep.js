@@ -68,6 +68,64 @@ export function pageRecords() {
   };
 }
 
+const AHEAD = 'liveblog ahead ';
+
+/**
+ * @typedef {Pick<Storage, 'setItem' | 'getItem' | 'removeItem' | 'key' | 'length'>} Notes
+ * localStorage
+ */
+
+/**
+ * Return records whose writes are noted in localStorage until they are done. With a killed tab, the
+ * browser drops the tab's transactions that wait for the disk, but not what localStorage was given.
+ *
+ * @param {Store} records @param {Notes} notes @param {string} tab @param {number} now_ms
+ * @returns {Store}
+ */
+export function notedRecords(records, notes, tab, now_ms) {
+  let number = now_ms * 1_000;
+  return {
+    all: records.all,
+    write: (puts, deletes = []) => {
+      const name = `${AHEAD}${tab} ${(number += 1)}`;
+      try {
+        notes.setItem(name, JSON.stringify([puts, deletes]));
+      } catch {
+        // The storage is full. The record itself is written all the same.
+      }
+      return records.write(puts, deletes).finally(() => notes.removeItem(name));
+    },
+  };
+}
+
+/**
+ * Complete the noted writes of closed tabs. Texts that were typed later stay.
+ *
+ * @param {Store} records @param {Notes} notes @param {Scope} scope
+ * @param {() => Promise<Set<string>>} others the living tabs, without this one
+ */
+export async function completeNoted(records, notes, scope, others) {
+  const names = Array.from({ length: notes.length }, (_, i) => notes.key(i) ?? '');
+  const noted = names.filter((name) => name.startsWith(AHEAD)).sort();
+  const living = noted.length ? await others() : new Set();
+  for (const name of noted) {
+    const [puts, deletes] = JSON.parse(notes.getItem(name) ?? '[[], []]');
+    const isOurs = [...puts.map((/** @type {any} */ it) => it.id), ...deletes].every(
+      ([editor, slug]) => editor === scope[0] && slug === scope[1],
+    );
+    if (!isOurs || living.has(name.split(' ')[2])) continue;
+    const stored = await records.all();
+    const at = (/** @type {string[]} */ id) =>
+      stored.find((it) => it.id.join() === id.join())?.typed_at ?? 0;
+    const newest = Math.max(...puts.map((/** @type {any} */ it) => it.typed_at));
+    await records.write(
+      puts.filter((/** @type {any} */ it) => at(it.id) < it.typed_at),
+      deletes.filter((/** @type {string[]} */ id) => at(id) <= newest),
+    );
+    notes.removeItem(name);
+  }
+}
+
 /**
  * Return records that also work when the disk is full or the browser deletes its storage: what
  * cannot be written lives as long as the page.

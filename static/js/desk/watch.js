@@ -19,7 +19,14 @@ import {
   writtenIn,
 } from './boxes.js';
 import { dress } from './compose.js';
-import { Keeper, openRecords, pageRecords, steadyRecords } from './keep.js';
+import {
+  completeNoted,
+  Keeper,
+  notedRecords,
+  openRecords,
+  pageRecords,
+  steadyRecords,
+} from './keep.js';
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
@@ -45,13 +52,22 @@ export const scope = [main.dataset.editor ?? '', slug];
 const watched = new Map();
 
 const channel = globalThis.BroadcastChannel && new BroadcastChannel('liveblog desk');
+/** @param {'localStorage' | 'sessionStorage'} name @returns {Storage | undefined} */
+function storageOf(name) {
+  try {
+    return globalThis[name];
+  } catch {
+    return undefined; // the browser forbids storage
+  }
+}
+
 /** @param {() => void} run @param {number} wait_ms */
 const later = (run, wait_ms) => setTimeout(run, wait_ms);
 
 export const tabs = new Tabs({
   locks: navigator.locks,
   channel,
-  storage: globalThis.sessionStorage,
+  storage: storageOf('sessionStorage'),
   setTimeout: later,
   newId: newTab,
 });
@@ -77,8 +93,17 @@ export let queue;
 /** Open the records, and take an id for this tab. Forms may be watched before. */
 export async function openDesk() {
   const opened = await openRecords(indexedDB, scope).catch(() => null);
-  if (opened) records = steadyRecords(opened, sayUnkept);
+  const notes = storageOf('localStorage');
   await tabs.start();
+  if (opened && notes) {
+    const others = async () => {
+      const living = await tabs.living();
+      living.delete(tabs.id);
+      return living;
+    };
+    await completeNoted(opened, notes, scope, others).catch(() => {});
+    records = steadyRecords(notedRecords(opened, notes, tabs.id, Date.now()), sayUnkept);
+  } else if (opened) records = steadyRecords(opened, sayUnkept);
   const timers = {
     now: Date.now,
     setTimeout: later,
