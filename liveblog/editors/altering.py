@@ -1,10 +1,6 @@
-"""One write: read, decide, commit; again when another write was faster.
+"""Alters an entry that exists: read, decide, commit; again when another write was faster.
 
-Publishing and the services beside it write through this module. A write reads the record, decides
-on that copy, and asks the store to replace exactly that copy. When another write was faster, the
-store replies "stale", and the write decides again on the new copy.
-
-Rules: knows no rule of any write.
+Rules: knows no rule of any write; publishing.py decides.
 """
 
 from collections.abc import Awaitable, Callable

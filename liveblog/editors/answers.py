@@ -39,6 +39,8 @@ NOTICES: Final = {
     "unretracted": "The retraction is undone.",
     "created": "Blog created.",
     "header": "Header saved.",
+    "header-restored": "Restored. Readers see this header now.",
+    "headers-erased": "Erased.",
     "unaltered": "No changes.",
     "ended": "Coverage has ended.",
     "reopened": "Blog re-opened.",
@@ -203,9 +205,9 @@ def check_header(request: Request, caller: Caller) -> None:
 
     Scripts send the header percent-encoded: a name may have characters that no header takes.
     """
-    made_for = request.headers.get(EDITOR, caller.ident)
-    if caller.ident not in (made_for, unquote(made_for)):
-        raise other_editor(unquote(made_for), caller)
+    told = request.headers.get(EDITOR)
+    if told is not None and unquote(told) != caller.ident:
+        raise other_editor(unquote(told), caller)
 
 
 def check_box(request: Request, boxes: Boxes) -> None:

@@ -68,7 +68,7 @@ def routes(
     """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
     gate = Gate(accounts, settings, pages, problems, bodies)
     answering = Answers(settings)
-    earlier = EarlierHeaders(publishing, pages)
+    earlier = EarlierHeaders(publishing, pages, answering)
     blogs = _Blogs(publishing, pages, answering, now_ms)
     entries = _Entries(publishing, pages, answering, blogs, now_ms)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"

@@ -6,23 +6,20 @@ Rules: no Redis, no HTML in strings, no permission decided here (headers.py deci
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from liveblog.blog.model import Blog, Caller
 from liveblog.blog.problem import Problem
 from liveblog.blog.shapes import saved_at
-from liveblog.editors import requests
-from liveblog.editors.forms import FormView, header_values, key_of, rejected, revision_of
+from liveblog.editors import answers, requests
+from liveblog.editors.answers import Answers, Done
+from liveblog.editors.forms import FormView, header_values, key_of, revision_of
 from liveblog.editors.gate import page_response, read_form
 from liveblog.editors.publishing import Publishing
 from liveblog.html.pages import Pages
 
 HEADERS: Final = 20  # on one page; the boxes of each have up to 90 KB
 
-NOTICES: Final = {
-    "restored": "Restored. Readers see this header now.",
-    "erased": "Erased.",
-}
 SHOWN: Final = (409, 412, 422)  # statuses of problems that the page explains above its list
 
 # The boxes of a header, without those that a restoration leaves as they are.
@@ -50,8 +47,8 @@ class _Earlier(NamedTuple):
 class EarlierHeaders:
     """Answers the requests for the page, and for its forms."""
 
-    def __init__(self, publishing: Publishing, pages: Pages) -> None:
-        self._publishing, self._pages = publishing, pages
+    def __init__(self, publishing: Publishing, pages: Pages, answering: Answers) -> None:
+        self._publishing, self._pages, self._answers = publishing, pages, answering
 
     async def show(self, request: Request, caller: Caller) -> Response:
         return await self._page(request, caller)
@@ -60,12 +57,12 @@ class EarlierHeaders:
         slug, revision = request.path_params["slug"], requests.revision_in_path(request)
         boxes = await read_form(request)
         try:
-            await self._publishing.headers.restore(
+            restored = await self._publishing.headers.restore(
                 caller, slug, revision, key_of(boxes), revision_of(boxes)
             )
         except Problem as problem:
             return await self._rejected(request, caller, problem)
-        return _done(slug, "restored")
+        return self._answers.blog(request, restored, _done(slug, "header-restored"))
 
     async def erase(self, request: Request, caller: Caller) -> Response:
         return await self._erased(request, caller, requests.revision_in_path(request))
@@ -76,16 +73,17 @@ class EarlierHeaders:
     async def _erased(self, request: Request, caller: Caller, revision: int | None) -> Response:
         slug, boxes = request.path_params["slug"], await read_form(request)
         try:
-            await self._publishing.headers.erase(caller, slug, revision, key_of(boxes))
+            erased = await self._publishing.headers.erase(caller, slug, revision, key_of(boxes))
         except Problem as problem:
             return await self._rejected(request, caller, problem)
-        return _done(slug, "erased")
+        return answers.accepted(request, _done(slug, "headers-erased"), replayed=erased.replayed)
 
     async def _rejected(self, request: Request, caller: Caller, problem: Problem) -> Response:
         """Show the page again with the reason; problems of access have a page of their own."""
         if problem.status not in SHOWN:
             raise problem
-        return await self._page(request, caller, rejected({}, problem), problem.status)
+        form = answers.refused(request, {}, problem)
+        return await self._page(request, caller, form, problem.status)
 
     async def _page(
         self, request: Request, caller: Caller, form: FormView | None = None, status: int = 200
@@ -103,7 +101,7 @@ class EarlierHeaders:
             before=before,
             older=page.next,
             form=form or FormView(),
-            notice=NOTICES.get(query.get("done", ""), ""),
+            notice=answers.notice_of(request),
         )
         return page_response(html, status)
 
@@ -114,5 +112,5 @@ def _earlier(blog: Blog) -> _Earlier:
     return _Earlier(blog.revision, blog.saved_by, saved_at(blog), texts)
 
 
-def _done(slug: str, done: str) -> Response:
-    return RedirectResponse(f"/desk/blogs/{slug}/header/revisions?done={done}", 303)
+def _done(slug: str, notice: str) -> Done:
+    return Done(notice, f"/desk/blogs/{slug}/header/revisions")

@@ -72,7 +72,7 @@ class _Calls:
     async def keep(self, request: Request, caller: Caller) -> Response:
         place = await self._place(request, caller)
         kept = _decoded(await bodies_of(request).read(request, KEPT_BYTES_MAX))
-        if not await self._kept.keep(place, kept):
+        if not await self._may_see(caller, place) or not await self._kept.keep(place, kept):
             raise gone("The entry was taken down, or no longer exists.")
         return Response(status_code=204)
 
@@ -80,6 +80,17 @@ class _Calls:
         place = await self._place(request, caller)
         await self._kept.drop(place, _typed_at(request.query_params.get("typed_at", "")))
         return Response(status_code=204)
+
+    async def _may_see(self, caller: Caller, place: Place) -> bool:
+        """Return whether the caller may know of the form's entry: only contributors may not."""
+        if place.id and caller.role == "contributor":
+            try:
+                await self._publishing.entry(caller, place.slug, place.id)
+            except Problem as problem:
+                if problem.status not in (404, 410):
+                    raise
+                return False
+        return True
 
     async def _place(self, request: Request, caller: Caller) -> Place:
         """Return the place in a request's address. Raises Problem 404."""

@@ -53,7 +53,7 @@ class Pins:
         pins = await self.all(caller, slug)
         check_may_mark(caller)
         if not {id, before} <= {None, *(it.id for it in pins)}:
-            raise conflict("The entry, or the one below its new place, is not pinned any longer.")
+            raise conflict("The entry, or the entry below its new place, is no longer pinned.")
         numbers = moved(pins, id, before)
         for each, number in numbers.items():
             own_key = key if each == id else None

@@ -55,16 +55,21 @@ local commands = {
 }
 local done = 1
 """)
-# KEYS: bin, then two keys for each id. ARGV: BIN_MS, the ids. Erases what is still there of expired
-# entries, and returns their ids. The server's own clock decides.
+# KEYS: bin, entries, drafts, then two keys for each id. ARGV: BIN_MS, the ids. Erases what is still
+# there of expired entries, and returns their ids. The server's own clock decides. A worker of an
+# earlier version restores a published entry and leaves its id in the bin: that id is only removed.
 _ERASE: Final = scripts.permitted("""
 local time, commands, done = redis.call('TIME'), {}, {}
 local before = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[1]
 for i = 2, #ARGV do
   local at = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if at and tonumber(at) <= before then
-    commands[#commands + 1] = { 'DEL', KEYS[2 * i - 2] }
-    commands[#commands + 1] = { 'DEL', KEYS[2 * i - 1] }
+  local record = redis.call('HGET', KEYS[2], ARGV[i]) or redis.call('HGET', KEYS[3], ARGV[i])
+  if record and not string.find(record, '"deleted":true', 1, true) then
+    commands[#commands + 1] = { 'ZREM', KEYS[1], ARGV[i] }
+    commands[#commands + 1] = { 'PERSIST', KEYS[2 * i] }
+  elseif at and tonumber(at) <= before then
+    commands[#commands + 1] = { 'DEL', KEYS[2 * i] }
+    commands[#commands + 1] = { 'DEL', KEYS[2 * i + 1] }
     done[#done + 1] = ARGV[i]
   end
 end
@@ -154,7 +159,7 @@ class Bin:
             foreign = [it for it in members if not entry_id(it)]
             await self.nodes.at(slug).zrem(key(slug, "bin"), *foreign)
         parts = [key(slug, name) for id in ids for name in (f"rev:{id}", f"bin:{id}")]
-        keys = [key(slug, "bin"), *parts]
+        keys = [*(key(slug, it) for it in ("bin", "entries", "drafts")), *parts]
         reply = await self.nodes.at(slug).eval(_ERASE, len(keys), *keys, BIN_MS, *ids)
         scripts.check_permitted(reply)
         return [id.decode() for id in reply]

@@ -34,14 +34,15 @@ _HASH_DIGITS: Final = 32
 # keys of texts that are one too many have the hash tag of the others, so they are on this server.
 _KEEP: Final = scripts.permitted("""
 local text, by, of, entries, drafts, binned = unpack(KEYS)
-local id, member, typed_at, record, ttl, most, prefix, suffix = unpack(ARGV)
+local id, member, typed_at, record, ttl, most, prefix, suffix, of_prefix = unpack(ARGV)
 if id ~= '' then
   local entry = redis.call('HGET', entries, id) or redis.call('HGET', drafts, id)
     or redis.call('GET', binned)
   if not entry or string.find(entry, '"takedown":true', 1, true) then return 'gone' end
 end
 local known = redis.call('ZSCORE', by, member)
-if known and tonumber(known) > tonumber(typed_at) then return 'older' end
+local is_there = redis.call('EXISTS', text) == 1 -- not after a takedown, or when it has expired
+if is_there and known and tonumber(known) > tonumber(typed_at) then return 'older' end
 local done = 'kept'
 local commands = {
   { 'SET', text, record, 'PX', ttl }, { 'ZADD', by, typed_at, member }, { 'PEXPIRE', by, ttl },
@@ -54,7 +55,9 @@ local excess = redis.call('ZCARD', by) + (known and 0 or 1) - tonumber(most)
 for _, other in ipairs(redis.call('ZRANGE', by, 0, -1)) do
   if excess > 0 and other ~= member then
     excess = excess - 1
-    commands[#commands + 1] = { 'DEL', prefix .. other .. suffix }
+    local gone = prefix .. other .. suffix
+    commands[#commands + 1] = { 'DEL', gone }
+    commands[#commands + 1] = { 'SREM', of_prefix .. string.match(other, '^[^.]+'), gone }
     commands[#commands + 1] = { 'ZREM', by, other }
   end
 end
@@ -135,7 +138,7 @@ class KeptTexts:
         entry = [key(place.slug, it) for it in ("entries", "drafts", f"bin:{place.form}")]
         prefix, suffix = _text(place.slug, place.editor, "\n").split("\n")
         record = msgspec.json.encode(kept)
-        more = record, KEPT_MS, KEPT_MAX, prefix, suffix
+        more = record, KEPT_MS, KEPT_MAX, prefix, suffix, key(place.slug, "kept-of:")
         keys = (*place.keys(), *entry)
         done = await self._run(
             place.slug, _KEEP, keys, place.id, place.member, kept.typed_at, *more

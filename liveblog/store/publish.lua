@@ -47,7 +47,9 @@ local TYPES = {
   "hash", "string", "hash", "zset", "zset", "zset", "hash", "zset", "zset", "list", "string", "string", "set",
 }
 
-local OF_ENTRY = { rev = true, binned = true, kept = true } -- they must not keep their entry from being deleted or taken down, nor a header
+-- Keys of one record. When one has a wrong type, the script deletes the key, so that a header can be saved, and an entry
+-- deleted or taken down.
+local OF_ENTRY = { rev = true, binned = true, kept = true }
 local STATUSES = { draft = true, upcoming = true, live = true, ended = true }
 -- The indexes that may rightly have no members. The field `empty` has their names then: no other missing index is whole.
 local EMPTIED = { "order", "marked", "due" }
@@ -244,7 +246,7 @@ if is_entry then
   else
     write("SET", key.binned, record, "PX", arg.bin_ms)
   end
-  -- The bin has no time to live: bin.py removes an id when the store's file has lost the text, too.
+  -- The bin has no time to live: the sweep removes an id after it has requested a rewrite of the store's file.
   if is_first and arg.history ~= "erase" then
     write("ZADD", key.bin, now, arg.id)
     write("PERSIST", key.bin)

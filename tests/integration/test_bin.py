@@ -250,6 +250,22 @@ async def test_walk_erases_expired_texts_from_the_keys_and_from_the_file(
     assert await status_of(publishing.restore_entry(EDITOR, SLUG, fresh)) == wanted
 
 
+async def test_walk_erases_nothing_of_an_entry_that_an_earlier_version_restored(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    broker = Broker(One(store_client))
+    id = await deleted(publishing, status="published")
+    await publishing.restore_entry(EDITOR, SLUG, id)
+    await publishing.edit_entry(EDITOR, SLUG, id, {"body": "Newer"}, 2)
+    earlier = await store_client.llen(key(SLUG, f"rev:{id}"))
+    await store_client.zadd(key(SLUG, "bin"), {id: 1})  # it does not remove the id
+    await store_client.pexpire(key(SLUG, f"rev:{id}"), 60_000)
+    await run(broker.sweep.walk())
+    assert await binned(store_client) == []
+    assert await store_client.pttl(key(SLUG, f"rev:{id}")) == -1
+    assert await store_client.llen(key(SLUG, f"rev:{id}")) == earlier > 0
+
+
 async def test_walk_erases_again_when_an_earlier_one_was_interrupted(
     publishing: Publishing, store_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 
 from liveblog.blog.model import SYSTEM, Blog, Role
 from liveblog.editors import desk, earlier
+from liveblog.editors.answers import NOTICES
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -146,8 +147,8 @@ async def test_page_lists_headers_and_restores_one(browser: Browser) -> None:
     assert (form["editor"], form["revision"]) == ("user:dana", "2")
     assert not sent(page, "restore-2")
     done = await browser.post(f"{PAGE}/1/restore", form)
-    assert done.headers["location"] == f"{PAGE}?done=restored"
-    assert earlier.NOTICES["restored"] in await browser.get(done.headers["location"])
+    assert done.headers["location"] == f"{PAGE}?done=header-restored"
+    assert NOTICES["header-restored"] in await browser.get(done.headers["location"])
     assert (await browser.header()).title == "Title 1"
     assert (await browser.header()).saved_by == "dana"
     assert (await browser.post(f"{PAGE}/1/restore", form)).status_code == 303
@@ -174,10 +175,10 @@ async def test_admin_erases_one_header_and_then_all(browser: Browser) -> None:
     await save_titles(browser, "Title 2", "Title 3", "Title 4")
     browser.sign_in("ada")
     done = await browser.post(f"{PAGE}/2/erase", sent(await browser.get(PAGE), "erase-2"))
-    assert done.headers["location"] == f"{PAGE}?done=erased"
+    assert done.headers["location"] == f"{PAGE}?done=headers-erased"
     page = await browser.get(done.headers["location"])
     assert [it[0] for it in shown(page)] == [4, 3, 1]
-    assert earlier.NOTICES["erased"] in page
+    assert NOTICES["headers-erased"] in page
     assert (await browser.post(f"{PAGE}/erase", sent(page, "erase"))).status_code == 303
     assert [it[0] for it in shown(await browser.get(PAGE))] == [4]
     assert reasons((await browser.post(f"{PAGE}/4/erase")).text) == [

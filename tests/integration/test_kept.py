@@ -106,8 +106,29 @@ async def test_text_expires_seven_days_after_it_was_kept(
     texts: KeptTexts, broker: Broker, store_client: Redis
 ) -> None:
     await texts.keep(place(await entry(broker)), text("One", 5))
-    for name in await remains(store_client):
+    names = await remains(store_client)
+    assert len(names) == 3
+    for name in names:
         assert KEPT_MS - 60_000 < await store_client.pttl(name) <= KEPT_MS
+
+
+async def test_list_of_an_entrys_texts_is_short_when_a_client_invents_tabs(
+    texts: KeptTexts, broker: Broker, store_client: Redis
+) -> None:
+    id = await entry(broker)
+    for n in range(3 * KEPT_MAX):
+        await texts.keep(place(id, f"{n:016}"), text("Text", 100 + n))
+    assert await store_client.scard(f"lb:{{{SLUG}}}:kept-of:{id}") == KEPT_MAX
+
+
+async def test_text_is_kept_when_a_later_one_of_its_tab_has_expired(
+    texts: KeptTexts, store_client: Redis
+) -> None:
+    await texts.keep(place(), text("By a clock of next year", 10**13))
+    [name] = [it for it in await remains(store_client) if "kept-by" not in it]
+    await store_client.delete(name)
+    await texts.keep(place(), text("Newer", 5))
+    assert await texts.one(place()) == text("Newer", 5)
 
 
 @pytest.mark.parametrize("status", ["published", "draft"])
@@ -276,6 +297,17 @@ async def test_text_is_410_when_its_entry_was_taken_down(at: Desk) -> None:
     id = await entry(at.broker)
     await Publishing(at.broker, now_ms).delete_entry(SYSTEM, SLUG, id, takedown=True)
     assert (await at.put(f"{SLUG}/kept/{id}/{TAB}", SENT)).status_code == 410
+
+
+async def test_text_is_410_when_a_contributor_may_not_see_its_entry(at: Desk) -> None:
+    id = await entry(at.broker, status="draft")
+    await at.accounts.add_user("kim", PASSWORD, role="contributor")
+    caller = await at.accounts.check_password("kim", PASSWORD)
+    assert caller
+    at.client.cookies.set("liveblog", await at.accounts.open_session(caller), domain="live.example")
+    for form in (id, "e000000000000"):
+        assert (await at.put(f"{SLUG}/kept/{form}/{TAB}", SENT)).status_code == 410
+    assert (await at.put(f"{SLUG}/kept/new/{TAB}", SENT)).status_code == 204
 
 
 async def test_texts_belong_to_the_editor_of_the_page_and_the_session(at: Desk) -> None:

@@ -16,6 +16,7 @@ from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, 
 from liveblog.blog.problem import Problem, StoreDown, invalid
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
+from liveblog.editors.headers import ErasedHeaders
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BlogSearch
@@ -186,8 +187,11 @@ class RecordingPublishing:
     async def restore(self, caller: Caller, slug: str, revision: int, key: Any, seen: Any) -> None:
         self._record("restore", revision)
 
-    async def erase(self, caller: Caller, slug: str, revision: int | None, key: Any) -> None:
+    async def erase(
+        self, caller: Caller, slug: str, revision: int | None, key: Any
+    ) -> ErasedHeaders:
         self._record("erase", revision)
+        return ErasedHeaders(1)
 
     async def create_entry(
         self, caller: Caller, slug: str, fields: Any, key: Any, pressed_at: Any
