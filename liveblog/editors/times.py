@@ -1,7 +1,7 @@
 """Times of the desk's forms: the wall clock in a blog's zone, and instants.
 
 A clock skips an hour when it is set forward, and shows an hour twice when it is set back. A skipped
-time is refused; of a time that comes twice, the first instant is taken, and a note says so.
+time is refused; of a time that comes twice, the first instant is taken, and a note names it.
 
 Rules: pure, no clock.
 """

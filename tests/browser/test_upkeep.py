@@ -43,7 +43,7 @@ async def test_moved_pins_move_on_open_pages_and_at_the_desk(
     await is_everywhere(*"AC")
     await desk.evaluate("document.querySelector('#pins [name=before]').value = 'e000000000000'")
     await desk.locator("#pins form button").first.click()
-    await expect(desk.locator("#notice")).to_contain_text("not pinned any longer")
+    await expect(desk.locator("#notice")).to_contain_text("no longer pinned")
     await editor.mark(pins[1], pinned=True, pin_order=5)
     # A new zone resets all readers. The page that they fetch has the moves made meanwhile.
     await editor.alter(slug, timezone="Europe/Rome")

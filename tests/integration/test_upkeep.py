@@ -124,7 +124,7 @@ async def test_move_is_refused_when_the_entry_is_not_pinned(browser: Desk) -> No
     for id, before in ((two, one), (one, two), (one, "nothing")):
         refused = await browser.client.post(f"{PATH}/entries/{id}/move", data={"before": before})
         assert refused.status_code == 409
-        assert "not pinned any longer" in refused.text
+        assert "no longer pinned" in refused.text
     await browser.publish(pinned=True)
     await browser.sign_in("kim", "contributor")
     assert "/move" not in await browser.page()
