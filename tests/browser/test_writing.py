@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from kit.audits import AXE, violations
 from kit.servers import Editor, Server
+from kit.waiting import until
 from kit.windows import SCHEMES, SIZES, hold_first, open_desk, window
 from playwright.async_api import Browser, Page, Route, expect
 
@@ -84,6 +85,7 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await desk.keyboard.press("Control+v")
     await desk.keyboard.type(" After")
     await expect(desk.locator(BODY)).to_have_value("Before: It is bold. One Two After")
+    await until(lambda: bool(held))
     await held[0].continue_()
     formatted = "Before: It is **bold**.\n\n- One\n- Two After"
     await expect(desk.locator(BODY)).to_have_value(formatted)

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 from playwright.async_api import Browser, CDPSession, Page
 
 from kit.windows import SETTLED, window
-from liveblog.answer import COMPRESSED_BYTES_MIN
 
 # Counts articles that scripts still reference, although no document and no template has them.
 # `this` lists the heap's elements, but also their prototypes, which the first filter removes.
@@ -89,9 +88,8 @@ def _gzipped(url: str) -> int:
     request = urllib.request.Request(url, headers={"accept-encoding": "gzip"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         content = answer.read()
-        is_compressed = answer.headers["content-encoding"] == "gzip"
-    assert is_compressed or len(content) < COMPRESSED_BYTES_MIN, url
-    assert gzip.decompress(content) if is_compressed else content
+        assert answer.headers["content-encoding"] == "gzip", url
+    assert gzip.decompress(content)
     return len(content)
 
 
