@@ -88,7 +88,6 @@ async def test_a_duplicated_tab_gets_an_id_of_its_own_without_locks(
     await copy.wait_for_selector("#status[data-state=live]")
     stored = "sessionStorage.getItem('liveblog tab')"
     await until(lambda: _differs(page, copy, stored))
-    await expect(copy.locator(BODY)).to_have_value("")
     await copy.fill(BODY, "Typed in its copy.")
     await page.reload()
     await expect(page.locator(BODY)).to_have_value("Typed in the first tab.")
@@ -121,6 +120,35 @@ async def test_all_forms_keep_their_text_when_left_in_every_way(
     await expect(page.locator("#edit [name=body]")).to_have_value("Stored.")
     await page.keyboard.press("Escape")
     await expect(page.locator("#offers")).to_be_hidden()
+
+
+async def test_an_entrys_own_page_keeps_its_text_and_saves_it(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.goto(f"{server.url}/desk/blogs/{slug}/entries/{entry['id']}")
+    await page.fill("#edit [name=body]", "Edited on its page.")
+    await page.reload()
+    await expect(page.locator("#edit [name=body]")).to_have_value("Edited on its page.")
+    await page.click("#edit button.primary")
+    await page.wait_for_url(f"{server.url}/desk/blogs/{slug}")
+    assert await texts(editor, slug) == ["Edited on its page."]
+
+
+async def test_each_of_two_deletions_has_an_undo_of_its_own(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    for text in ("One", "Two"):
+        entry = await editor.publish(slug, text)
+        await page.click(f"#{entry['id']} [data-do=delete] button")
+        await expect(page.locator(f"#{entry['id']}")).to_have_count(0)
+    undo = page.locator("#notice [data-do=restore] button")
+    await expect(undo).to_have_count(2)
+    await undo.first.click()
+    await expect(undo).to_have_count(1)
+    await undo.first.click()
+    await expect(undo).to_have_count(0)
+    await until(lambda: _has(editor, slug, ["One", "Two"]))
 
 
 async def test_all_characters_are_offered_when_the_renderer_is_killed(

@@ -406,6 +406,7 @@ test('forms are sent in order, once each, when the network returns', async () =>
   await settled();
   assert.deepEqual(sends, ['a', 'b', 'c']);
   assert.deepEqual(ofKind(await store.all(), 'sent'), []);
+  assert.equal(ofKind(await store.all(), 'gone').length, 1, 'so no copy of the server returns');
   assert.equal(timers.length, 0);
 });
 

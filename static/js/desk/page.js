@@ -147,6 +147,7 @@ async function act(form, pressed) {
   else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
   else notify(answer.content.notice, isDeleted ? id : undefined);
   if (isDeleted) dialog?.close();
+  if (answer.kind === 'done') form.closest('#notice > *')?.remove(); // an Undo is done once
   stale();
 }
 

@@ -255,7 +255,7 @@ export async function placeText(form, offer) {
   keyOf(form).value = offer.key;
   explain(form, offer.reason ?? '', offer.boxes);
   state.typed_at = offer.typed_at;
-  if (isOwn && offer.id) return;
+  if (isOwn && offer.id) return changed();
   const own = keeper.record(textIn(form));
   state.typed_at = own.typed_at;
   await keeper.drop(isOwn ? [] : [offer], [own, ...puts]);
@@ -270,6 +270,7 @@ export function discardText(form) {
   explain(form, '');
   keepForm(form);
   form.closest('.apart')?.remove();
+  changed();
 }
 
 /**
