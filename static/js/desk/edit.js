@@ -6,7 +6,7 @@ import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from '.
 import { askStore } from './condition.js';
 import { returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
-import { discardText, ownText, placeText, watch } from './watch.js';
+import { discardText, placeText, restoreOwn, watch } from './watch.js';
 import { parseHtml } from '../morph.js';
 
 /** @import {Offer} from './texts.js' */
@@ -60,8 +60,8 @@ export async function setUpEdit(offer) {
  */
 async function showOwn(form, name, tab, offer) {
   watch(form, name, tab);
-  const text = offer?.form === name ? offer : await ownText(form);
-  if (text) await showText(form, text);
+  if (offer?.form === name) await showText(form, offer);
+  else await restoreOwn(form, showText);
 }
 
 /**

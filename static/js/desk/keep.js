@@ -183,6 +183,11 @@ export class Keeper {
     return (this.#typed_at = Math.max(this.#typed_at + 1, this.hooks.now()));
   }
 
+  /** Give later texts a later time than this, which another clock gave. @param {number} typed_at */
+  see(typed_at) {
+    this.#typed_at = Math.max(this.#typed_at, typed_at);
+  }
+
   /** @param {Omit<Text, 'typed_at'>} text @returns {Kept} */
   record(text) {
     const { form, tab } = text;

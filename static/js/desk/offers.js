@@ -105,7 +105,6 @@ function offerOf(offer) {
 
 /** @param {Offer} offer */
 async function discard(offer) {
-  copies = copies.filter((it) => it !== offer);
   await keeper.drop([offer]);
   changed();
 }
@@ -113,8 +112,12 @@ async function discard(offer) {
 /** Show a text in its form again. @param {Offer} offer */
 export async function restore(offer) {
   const { form: name } = offer;
-  copies = copies.filter((it) => it !== offer);
-  const form = name === 'new' ? compose : formOf({ form: name, tab: tabs.id });
+  const tab = tabs.id;
+  // When coverage has ended, the header's form has the boxes of the form that ends it.
+  const form =
+    name === 'new'
+      ? compose
+      : (formOf({ form: name, tab }) ?? (name === 'end' && formOf({ form: 'header', tab })));
   if (form && !(name === 'new' && isAltered(form))) {
     await showText(form, offer);
     one('textarea, input:not([type=hidden])', form)?.focus();

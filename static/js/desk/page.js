@@ -41,7 +41,7 @@ import {
   isAltered,
   keepForm,
   openDesk,
-  ownText,
+  restoreOwn,
   press,
   queue,
   rebase,
@@ -325,15 +325,8 @@ async function keepTexts() {
   await openDesk();
   queue.onchange = showQueue;
   await setUpEdit();
-  for (const form of forms) await restoreOwn(form);
+  for (const form of forms) await restoreOwn(form, showText);
   return () => Promise.all([findOffers(), slug && queue.drain()]);
-}
-
-/** @param {HTMLFormElement} form */
-async function restoreOwn(form) {
-  const text = await ownText(form);
-  if (!text) return keepForm(form);
-  await showText(form, text);
 }
 
 function startBlog() {

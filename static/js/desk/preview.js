@@ -37,7 +37,7 @@ export class Preview {
     this.#isBusy = true;
     while (this.#isStale) {
       this.#isStale = false;
-      const loaded = this.#load();
+      const loaded = this.#load().catch(() => this.#show(null, NO_PREVIEW));
       await new Promise((done) => setTimeout(done, PREVIEW_GAP_MS));
       await loaded;
     }
@@ -47,6 +47,7 @@ export class Preview {
   async #load() {
     const boxes = new URLSearchParams(/** @type {any} */ (new FormData(this.form)));
     boxes.set('kind', 'entry');
+    boxes.delete('editor'); // after "Publish as …" the form still has the name of the other editor
     if (this.form.dataset.status === 'retracted') boxes.set('status', 'retracted');
     if (!boxes.get('headline')?.trim() && !boxes.get('body')?.trim()) return this.#show('', '');
     const init = { method: 'POST', body: boxes, signal: AbortSignal.timeout(PREVIEW_MS) };

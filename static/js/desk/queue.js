@@ -15,7 +15,7 @@ export const PRESS_MS = 23 * 3_600_000;
 const WAITS_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 /** When another tab sends the queue, look again after this time: the tab may have been closed. */
 const OTHERS_MS = 5_000;
-const OLD = 'This was not sent for 23 hours.';
+const OLD = 'This waited for 23 hours. It may be published already: look before you send it.';
 
 /** @param {Sent} item @returns {number} ms until it is sent again */
 export const waitOf = ({ tries }) => WAITS_MS[Math.min(tries, WAITS_MS.length - 1)];

@@ -41,6 +41,7 @@ import { alteredOf, isContained, isSame, sentId, textId } from './texts.js';
  * @property {string} tab '' stands for this tab
  * @property {Values} written the values that are stored, as the server wrote them
  * @property {Values} shown the values before this editor's changes: of the version that was edited
+ * @property {boolean} isRestored false: what this tab kept before is not shown yet, nor replaced
  * @property {number} typed_at when the editor typed last; 0: nothing is typed
  * @property {string} sent the key under which the form was sent last
  * @property {Kept[]} apart earlier versions of this text that are kept beside it
@@ -119,19 +120,20 @@ export async function openDesk() {
   });
   queue.onanswer = (item, answer, text) => {
     if (answer.kind === 'done') keeper.remove(item);
-    channel?.postMessage({ item, answer, text });
+    channel?.postMessage({ scope, item, answer, text });
     hooks.answered(item, answer, text);
   };
   channel?.addEventListener('message', ({ data }) => {
+    if (`${data.scope}` !== `${scope}`) return; // of another blog, another editor, or desk/tabs.js
     if (data.item) hooks.answered(data.item, data.answer, data.text);
-    if (data.item || data.changed) hooks.changed();
+    hooks.changed();
   });
   if (!opened) sayUnkept();
 }
 
 /** Let the lists of all tabs show what has changed. */
 export function changed() {
-  channel?.postMessage({ changed: true });
+  channel?.postMessage({ scope });
   hooks.changed();
 }
 
@@ -180,6 +182,7 @@ export function watch(form, name, tab = '') {
     tab,
     written,
     shown: { ...written },
+    isRestored: false,
     typed_at: 0,
     sent: '',
     apart: [],
@@ -216,7 +219,7 @@ export const isAltered = (form) => !isSame(valuesOf(form), watched.get(form)?.sh
 /** Keep what a form shows; each input calls this. @param {any} form */
 export function keepForm(form) {
   const state = watched.get(form);
-  if (!state || !keeper) return;
+  if (!state?.isRestored || !keeper) return;
   if (isAltered(form)) state.typed_at = keeper.keep(textIn(form)).typed_at;
   else if (state.typed_at) {
     keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
@@ -236,6 +239,21 @@ export async function ownText(form) {
 }
 
 /**
+ * Show what this tab kept of a form. Letters that the editor typed before become a text of their
+ * own. From now on each input is kept.
+ *
+ * @param {HTMLFormElement} form
+ * @param {(form: HTMLFormElement, text: Offer) => Promise<void>} show
+ */
+export async function restoreOwn(form, show) {
+  const state = /** @type {Watched} */ (watched.get(form));
+  const text = await ownText(form).finally(() => (state.isRestored = true));
+  if (!text) return keepForm(form);
+  if (isAltered(form) && !isSame(text.values, valuesOf(form))) await keepApart(form, say('early'));
+  await show(form, text);
+}
+
+/**
  * Show a text in a form, and keep it as the text of this form. The text that the editor typed there
  * before becomes a text of its own. Boxes that the editor left as they were keep the values of
  * today.
@@ -244,6 +262,8 @@ export async function ownText(form) {
  */
 export async function placeText(form, offer) {
   const state = /** @type {Watched} */ (watched.get(form));
+  state.isRestored = true;
+  keeper.see(offer.typed_at);
   const isOwn = offer.form === state.name && offer.tab === (state.tab || tabs.id);
   const before = isOwn ? undefined : await ownText(form);
   const puts = before ? [keeper.record({ ...before, tab: newTab() })] : [];
