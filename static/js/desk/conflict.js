@@ -21,7 +21,7 @@ export async function compare(form, { values: theirs, reason = '' }) {
     boxOf(form, name)?.matches('textarea, input:not([type=checkbox])'),
   );
   if (texts.length) await keepApart(form, say('mine'));
-  for (const it of [...form.querySelectorAll('.both')]) alone(it);
+  endCompare(form);
   fillForm(form, taken);
   for (const name of texts) beside(form, name, theirs[name]);
   rebase(form, theirs);
@@ -65,7 +65,7 @@ function beside(form, name, other) {
   both.append(wrapped ?? '', pane);
 }
 
-/** Remove the other version from beside a box. @param {Element} both */
-function alone(both) {
-  both.replaceWith(one('.box', both));
+/** Remove the other versions from beside the boxes. @param {HTMLFormElement} form */
+export function endCompare(form) {
+  for (const both of [...form.querySelectorAll('.both')]) both.replaceWith(one('.box', both));
 }

@@ -18,7 +18,7 @@ import {
   valuesOf,
 } from './boxes.js';
 import { askStore, showStore, STORE_MS } from './condition.js';
-import { compare } from './conflict.js';
+import { compare, endCompare } from './conflict.js';
 import {
   closeEdit,
   dialog,
@@ -95,6 +95,7 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   if (!form) return changed();
   setBusy(form, false);
   explain(form, '');
+  endCompare(form);
   await forgetContained(form, item.values);
   // The page with the forms for the new status starts or ends the stream.
   if (blog && blog.status !== main.dataset.status) return open(`?done=${form.dataset.header}`);
