@@ -97,6 +97,26 @@ async def _differs(one: Page, other: Page, expression: str) -> bool:
     return bool(await one.evaluate(expression) != await other.evaluate(expression))
 
 
+SLOW_LOCKS = """
+const request = LockManager.prototype.request;
+const waited = new Promise((done) => (window.release = done));
+LockManager.prototype.request = async function (...all) {
+  await waited;
+  return request.apply(this, all);
+};
+"""
+
+
+async def test_letters_typed_while_the_page_starts_replace_no_kept_text(page: Page) -> None:
+    await page.fill(BODY, "Kept before.")
+    await page.context.add_init_script(SLOW_LOCKS)
+    await page.reload()
+    await page.fill(BODY, "Typed early.")
+    await page.evaluate("release()")
+    await expect(page.locator(BODY)).to_have_value("Kept before.")
+    await expect(page.locator(OFFERS)).to_contain_text("Typed early.")
+
+
 async def test_all_forms_keep_their_text_when_left_in_every_way(
     server: Server, editor: Editor, slug: str, page: Page
 ) -> None:
