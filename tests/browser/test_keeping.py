@@ -339,3 +339,65 @@ async def _kept(page: Page, slug: str) -> list[Any]:
     ask = "slug => fetch(`/desk/blogs/${slug}/kept`).then(it => it.json()).then(it => it.kept)"
     found: list[Any] = await page.evaluate(ask, slug)
     return found
+
+
+async def test_a_header_shows_both_versions_when_two_editors_save_it(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.click("#header-panel summary")
+    await page.fill("#header [name=dek]", "My dek.")
+    await editor.alter(slug, dek="Their dek.", summary="Their summary.")
+    await page.click("#header button.primary")
+    await expect(page.locator("#header .theirs textarea")).to_have_value("Their dek.")
+    await expect(page.locator("#header [name=dek]")).to_have_value("My dek.")
+    await expect(page.locator("#header [name=summary]")).to_have_value("Their summary.")
+
+
+async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await page.fill("#edit [name=body]", "Mine.")
+    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    async with page.expect_response(lambda it: it.url.endswith(f"/entries/{entry['id']}")):
+        await page.evaluate(f"document.getElementById('{entry['id']}').remove()")
+    await expect(page.locator("#edit button.primary")).to_have_text("Save")
+    await page.click("#edit button.primary")
+    await expect(page.locator("#notice")).to_contain_text("Saved.")
+    assert await texts(editor, slug) == ["Mine."]
+
+
+async def test_a_colleagues_edit_is_shown_when_a_deleted_entry_came_back(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await page.fill("#edit [name=body]", "Mine.")
+    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    await editor.delete(entry)
+    await expect(page.locator("#edit button.primary")).to_have_text("Publish as a new entry")
+    await page.fill("#edit [name=body]", "Mine, and more.")
+    await page.keyboard.press("Escape")
+    await editor.edit(await editor.restore(entry), body="Theirs.")
+    await page.reload()
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await expect(page.locator("#edit [name=body]")).to_have_value("Mine, and more.")
+    await page.click("#edit button.primary")
+    await expect(page.locator("#edit .theirs textarea")).to_have_value("Theirs.")
+    assert await texts(editor, slug) == ["Theirs."]
+
+
+async def test_a_form_rejected_without_scripts_is_kept_when_they_run(
+    server: Server, slug: str, page: Page
+) -> None:
+    await page.context.route("**/*.js", lambda route: route.fulfill(content_type="text/javascript"))
+    await page.goto(f"{server.url}/desk/blogs/{slug}")
+    await page.fill(BODY, "Typed without scripts.")
+    await page.fill(HEADLINE, "x" * 301)
+    await page.context.unroute("**/*.js")
+    await page.click("#compose button.primary")
+    await expect(page.locator("#status[data-state=live]")).to_be_visible()
+    await page.goto(f"{server.url}/desk")
+    await page.goto(f"{server.url}/desk/blogs/{slug}")
+    await expect(page.locator(BODY)).to_have_value("Typed without scripts.")

@@ -6,15 +6,14 @@ import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from '.
 import { askStore } from './condition.js';
 import { returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
-import { discardText, placeText, restoreOwn, watch } from './watch.js';
+import { discardText, keepApart, placeText, restoreOwn, watch } from './watch.js';
 import { parseHtml } from '../morph.js';
 
 /** @import {Offer} from './texts.js' */
 
 /** @type {HTMLDialogElement | null} */
 export const dialog = one('#editing');
-/** The entry that the dialog shows and the feed has shown. */
-let shown = '';
+const REASON_MS = 10_000;
 
 /**
  * Open the dialog that edits an entry, with its unsaved text.
@@ -30,7 +29,7 @@ export async function edit(url, offer) {
     returnQuestions();
     dialog.replaceChildren(panel);
     if (!dialog.open) dialog.showModal();
-    shown = '';
+    dialog.dataset.shown = '';
     await setUpEdit(offer);
     return answer.status;
   }
@@ -84,13 +83,17 @@ export function closeEdit() {
 }
 
 /**
- * Let the form of a deleted entry publish its text as a new entry.
+ * Let the form of a deleted entry publish its text as a new entry. The text with its note stays
+ * apart, for the case that the entry returns.
  *
  * @param {HTMLFormElement} form
  */
-export function orphan(form) {
+export async function orphan(form) {
   if (!form.dataset.entry) return;
   delete form.dataset.entry;
+  const { revision = '', note } = valuesOf(form);
+  form.dataset.base = `${revision}`;
+  if (note) await keepApart(form, say('deleted'));
   form.action = `/desk/blogs/${slug}/entries`;
   const of_entry = '[name=revision], [name=published_at], [name^=note], [name$=_was]';
   for (const box of form.querySelectorAll(of_entry)) box.remove();
@@ -100,17 +103,28 @@ export function orphan(form) {
   while (form.nextElementSibling) form.nextElementSibling.remove();
 }
 
+/**
+ * The feed no longer has the entry: it was deleted, or the feed got shorter.
+ *
+ * @param {HTMLFormElement} form
+ */
+async function lookWhyGone(form) {
+  if (dialog) dialog.dataset.shown = '';
+  const signal = AbortSignal.timeout(REASON_MS);
+  const answer = await fetch(form.action, { signal }).catch(() => null);
+  if (answer?.status !== 410 || !form.isConnected) return;
+  explain(form, say('deleted'));
+  await orphan(form);
+}
+
 /** Warn when someone has changed or deleted the entry that the dialog shows. Runs every second. */
 export function lookAtEntry() {
   const form = /** @type {HTMLFormElement | null} */ (dialog?.open ? one('#edit', dialog) : null);
   const { entry: id } = form?.dataset ?? {};
   if (!form || !id || form.hasAttribute('data-busy')) return;
   const article = document.getElementById(id);
-  if (!article && shown === id) {
-    explain(form, say('deleted'));
-    orphan(form);
-  }
-  if (article) shown = id;
+  if (!article && dialog?.dataset.shown === id) void lookWhyGone(form);
+  if (article && dialog) dialog.dataset.shown = id; // the entry that the feed has shown
   const isOlder = Number(article?.dataset.revision) > Number(valuesOf(form).revision);
   if (isOlder && !one('[data-reason=""]', form).textContent) explain(form, say('newer'));
 }

@@ -30,7 +30,7 @@ import {
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, isContained, isSame, sentId, textId } from './texts.js';
+import { alteredOf, goneId, isContained, isSame, sentId, textId } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -152,8 +152,10 @@ function sendItem({ path, values, key, pressed_at }) {
  */
 export async function become(ident) {
   const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
+  // The other editor's server copies must not return as offers.
+  const gone = mine.map(({ form, tab, typed_at }) => ({ id: goneId(scope, form, tab), typed_at }));
   await records.write(
-    mine.map((it) => ({ ...it, id: [ident, ...it.id.slice(1)] })),
+    [...gone, ...mine.map((it) => ({ ...it, id: [ident, ...it.id.slice(1)] }))],
     mine.map((it) => it.id),
   );
   scope[0] = ident;
@@ -176,7 +178,9 @@ function sayUnkept() {
  */
 export function watch(form, name, tab = '') {
   for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
-  const written = writtenIn(form);
+  // A page that shows a rejected form again has the editor's text, which is stored nowhere.
+  const isRejected = form.querySelector('[data-reason]:not([hidden])');
+  const written = isRejected ? {} : writtenIn(form);
   watched.set(form, {
     name,
     tab,
@@ -209,7 +213,7 @@ export const formOf = ({ form: name, tab }) =>
 /** @param {HTMLFormElement} form @param {Values} [values] @returns {Omit<Text, 'typed_at'>} */
 function textIn(form, values = valuesOf(form)) {
   const { name, tab, shown } = /** @type {Watched} */ (watched.get(form));
-  const base = values.revision ? Number(values.revision) : null;
+  const base = Number(values.revision || form.dataset.base) || null;
   return { form: name, tab: tab || tabs.id, values, shown, base, key: keyOf(form).value };
 }
 
