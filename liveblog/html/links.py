@@ -37,7 +37,7 @@ STARTS: Final = re.compile(
 _TRAILING: Final = frozenset("?!.,:;*_~'’…")  # noqa: RUF001 - an apostrophe
 _OPENING: Final = {")": "(", "]": "[", "}": "{"}
 
-_BRACKET: Final = re.compile(rf"\\.|``++|{CODE}|[\[\]]")
+_BRACKET: Final = re.compile(rf"\\.|``+|{CODE}|[\[\]]")
 _PIECE: Final = rf"\\\S|[^\s()\\\"<>]|\([^\s()\"]{{0,{ADDRESS_MAX}}}\)"
 _TARGET: Final = re.compile(
     rf"\([ \t]*(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>"

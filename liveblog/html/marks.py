@@ -22,8 +22,8 @@ CJK: Final = (
 # Characters and runs of backticks in a code; a longer one is text. Without this limit, each
 # backtick that nothing closes would read all of the text after it.
 CODE_MAX: Final = 1_000
-# The run of backticks is possessive: two backticks are not two runs of one.
-CODE: Final = rf"`((?:[^`\n]|``++){{1,{CODE_MAX}}}+)`(?!`)"
+# A run of backticks counts as a whole. Possessive groups would say so, but Python 3.11.2 fails them.
+CODE: Final = rf"`((?:[^`\n]|(?<!`)``+(?!`)){{1,{CODE_MAX}}})`(?!`)"
 ESCAPE: Final = rf"\\[{re.escape(string.punctuation)}]"
 
 _IS_CJK: Final = re.compile(f"[{CJK}]")
@@ -34,7 +34,7 @@ _TAGS: Final = {("*", 1): "em", ("*", 2): "strong", ("~", 2): "s"}
 _OPENERS: Final = {1: (1, 3), 2: (2, 3)}
 _CODE: Final = re.compile(CODE)
 _ESCAPE: Final = re.compile(ESCAPE)
-_ESCAPED: Final = re.compile(rf"(?:[^{re.escape(string.punctuation)}]|{ESCAPE})*+")
+_ESCAPED: Final = re.compile(rf"(?:[^{re.escape(string.punctuation)}]|{ESCAPE})*")
 # Words with backslashes that journalists type: a path of Windows, and a shrug. After a bracket or
 # a quotation mark, a server's name needs a share, as in "(\\server\share)".
 _KEPT: Final = re.compile(
