@@ -22,7 +22,7 @@ CJK: Final = (
 # Characters and runs of backticks in a code; a longer one is text. Without this limit, each
 # backtick that nothing closes would read all of the text after it.
 CODE_MAX: Final = 1_000
-# A run of backticks counts as a whole. Possessive groups would say so, but Python 3.11.2 fails them.
+# A run of backticks counts as a whole. A possessive group would be shorter; Python 3.11.2 fails it.
 CODE: Final = rf"`((?:[^`\n]|(?<!`)``+(?!`)){{1,{CODE_MAX}}})`(?!`)"
 ESCAPE: Final = rf"\\[{re.escape(string.punctuation)}]"
 
