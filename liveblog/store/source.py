@@ -342,14 +342,15 @@ def _ids(listed: Listed) -> dict[str, int]:
 
 
 def shown(entry: Entry) -> Entry:
-    """Return an entry without its Markdown and its author, which readers never get.
+    """Return an entry without its Markdown, its author and who saved it: readers never get them.
 
     They would be a third of the memory that a worker needs for a blog.
     """
     if isinstance(entry, DamagedEntry):
         return entry
     byline = entry.byline or _NO_BYLINE
-    return msgspec.structs.replace(entry, body=None, author=None, byline=byline)
+    unread = {"body": None, "author": None, "author_name": None, "saved_by": None, "saved_at": None}
+    return msgspec.structs.replace(entry, byline=byline, **unread)
 
 
 def brought_forward(snapshot: Snapshot, changes: Changes) -> Snapshot:

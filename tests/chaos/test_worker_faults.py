@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 import redis
 from kit.preload import preloaded
-from kit.processes import descendants, is_alive, workers_of
+from kit.processes import descendants, frozen, is_alive, open_files, workers_of
 from kit.servers import Server, StoreProcess, free_port, store_process
 from kit.stage import RECONNECT_S, SETTINGS, Stage, proxies_of, servers_on, stage_on
 from kit.stores import binary_of
@@ -51,10 +51,6 @@ async def workers(
 # -- killed
 
 
-def count_files(pid: int) -> int:
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-
-
 async def test_readers_miss_nothing_when_a_worker_is_killed(
     workers: Stage, browser: Browser
 ) -> None:
@@ -66,7 +62,7 @@ async def test_readers_miss_nothing_when_a_worker_is_killed(
         await open_page(page, server, show.slug)
         before = workers_of(server.pid)
         # One worker may have accepted all readers: the kernel chooses. Kill one that has some.
-        os.kill(max(before, key=count_files), signal.SIGKILL)
+        os.kill(max(before, key=open_files), signal.SIGKILL)
         show.over()
         await until(lambda: len(set(workers_of(server.pid)) - set(before)) == 1, 20)
         await stays_in_step(page, show)
@@ -256,9 +252,8 @@ async def test_each_reader_moves_once_when_servers_restart_behind_nginx(
 
 async def test_readers_stay_when_a_worker_is_stopped_for_2_s(stage: Stage) -> None:
     async with stage.play("worker stands still for 2 s") as show:
-        os.kill(stage.servers[0].pid, signal.SIGSTOP)
-        await asyncio.sleep(2)
-        os.kill(stage.servers[0].pid, signal.SIGCONT)
+        with frozen(stage.servers[0].pid):
+            await asyncio.sleep(2)
         show.over()
     assert show.reconnects() == 0
 

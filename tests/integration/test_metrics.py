@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from kit.processes import open_files
 from kit.raw import UPGRADE, masked, request, wire
 from kit.readers import Target, events, websocket
 from kit.servers import Server, http, serving
@@ -105,7 +106,7 @@ async def test_metrics_drop_the_readers_of_a_killed_worker(tmp_path: Path) -> No
                 int(pid) for pid in re.findall(r"Started server process \[(\d+)\]", server.said())
             }
             # Kill the worker with the most descriptors: it has readers, the other may have none.
-            busiest = max(pids, key=lambda pid: len([*Path(f"/proc/{pid}/fd").iterdir()]))
+            busiest = max(pids, key=open_files)
             os.kill(busiest, signal.SIGKILL)
             await until(lambda: _below(readers(), 12))
             accepted = (await scrape(server))["liveblog_accepts_total accepted"]

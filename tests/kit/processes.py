@@ -2,7 +2,11 @@
 
 import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+
+_LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 
 
 def is_alive(pid: int) -> bool:
@@ -18,6 +22,27 @@ def cpu_s(pid: int) -> float:
     """Return the seconds of CPU time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def open_files(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def unaccepted(port: int) -> int:
+    """Return how many connections to a listening port its process has not accepted yet."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    waiting = (it[4] for it in sockets if it[1].endswith(f":{port:04X}") and it[3] == _LISTENING)
+    return sum(int(queues.partition(":")[2], 16) for queues in waiting)
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop a process inside the block, with SIGSTOP."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def descendants(pid: int) -> list[int]:

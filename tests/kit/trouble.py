@@ -5,12 +5,11 @@ so that a long test can watch a worker's memory over many faults.
 """
 
 import asyncio
-import os
 import random
-import signal
 from collections.abc import Sequence
 from typing import Final
 
+from kit.processes import frozen
 from kit.proxy import Proxy
 from kit.servers import StoreProcess
 from kit.stage import Show, Stage
@@ -85,10 +84,8 @@ class Trouble:
         await asyncio.to_thread(self._store.start)
 
     async def stop_a_worker(self, _: Show) -> None:
-        pid = self._chance.choice(self._stage.servers).pid
-        os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(1)
-        os.kill(pid, signal.SIGCONT)
+        with frozen(self._chance.choice(self._stage.servers).pid):
+            await asyncio.sleep(1)
 
     async def cut_readers(self, show: Show) -> None:
         for viewer in self._chance.sample(show.audience.viewers, 20):
