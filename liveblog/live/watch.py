@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 HEADS_EVERY_S: Final = 2.0
 # Operators and editors see each state within 3 s: a check takes place every CHECK_EVERY_S, a store
 # that hangs is noticed CHECK_WITHIN_S later, and the desk asks once a second.
-CHECK_EVERY_S: Final = 0.5
+CHECK_EVERY_S: Final = 0.75
 CHECK_WITHIN_S: Final = 1.0
 LINES_MAX: Final = 40  # log lines a minute about a store whose state changes all the time
 COMPARED_AT_ONCE: Final = 100  # blogs in one read; the worker parses the replies within 2 ms

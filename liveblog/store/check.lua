@@ -1,14 +1,15 @@
 -- Check whether the store's user may run commands, and run none of them.
 --
--- ARGV: the commands, each with its words divided by spaces.
+-- ARGV: the commands, one in each line, the words divided by spaces.
 -- Returns {"ok"}, or {"forbidden", command}: the first command that the user may not run.
 
 local commands = {}
-for i, line in ipairs(ARGV) do
-  commands[i] = {}
+for line in string.gmatch(ARGV[1], "[^\n]+") do
+  local words = {}
   for word in string.gmatch(line, "%S+") do
-    table.insert(commands[i], word)
+    table.insert(words, word)
   end
+  table.insert(commands, words)
 end
 local refused = forbidden(commands)
 if refused then

@@ -47,7 +47,7 @@ class Condition:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes, self._needs_disk, self._now = nodes, needs_disk, now
-        self._commands = commands(is_cluster=nodes.is_cluster, waits=needs_replica)
+        self._commands = "\n".join(commands(is_cluster=nodes.is_cluster, waits=needs_replica))
         self.refusal: StoreRefuses | None = None
         self._config_again_at: dict[Client, float] = {}
 
@@ -99,7 +99,7 @@ class Condition:
         Raises RedisError and OSError when the server does not answer.
         """
         pipeline = redis.pipeline(transaction=False)
-        pipeline.eval(_CHECK, 0, *self._commands)
+        pipeline.eval(_CHECK, 0, self._commands)
         self._ask_settings(redis, pipeline)
         reply, settings = await pipeline.execute(raise_on_error=False)
         if isinstance(settings, ResponseError):
