@@ -78,21 +78,22 @@ def joined(files: Mapping[str, bytes], entry: str) -> str:
     `entry` is the module's path in `files`. Raises ValueError for imports and exports in an unknown
     syntax, and for a name that two of the modules declare.
     """
-    whole = _whole(files, entry)
-    if left := _LEFT.search(whole):
+    text = whole(files, entry)
+    if left := _LEFT.search(text):
         raise ValueError(f"{entry}: cannot be joined: {left[0]}")
     names = declared(files, entry)
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{entry}: declared in two modules: {', '.join(twice)}")
-    return stripped(whole)
+    return stripped(text)
 
 
 def declared(files: Mapping[str, bytes], entry: str) -> list[str]:
     """Return the names that a module and all modules that it imports declare."""
-    return _DECLARED.findall(_whole(files, entry))
+    return _DECLARED.findall(whole(files, entry))
 
 
-def _whole(files: Mapping[str, bytes], entry: str) -> str:
+def whole(files: Mapping[str, bytes], entry: str) -> str:
+    """Return a module and all modules that it imports as one script, as written."""
     modules: dict[str, str] = {}
     _collect(files, entry, modules)
     return "\n".join(("(() => {", *modules.values(), "})();"))
