@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from liveblog.pages import assets
+from liveblog.pages.remembered import remembered
 from liveblog.pages.scripts import (
     DESK,
     READER,
@@ -52,6 +54,7 @@ needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node")
 
 
 def served() -> dict[str, bytes]:
+    """Return the static files and the scripts as a server serves them."""
     return with_scripts(assets.read(static_dir()), "9f2c01ab")
 
 
@@ -176,6 +179,36 @@ def test_shortened_gives_two_letters_when_one_does_not_suffice() -> None:
 def test_a_served_script_changes_nothing_when_stripped_again(name: str) -> None:
     script = served()[name].decode()
     assert stripped(script) == script
+
+
+def test_script_is_made_once_until_its_modules_or_the_file_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    made: list[bytes] = []
+
+    def make() -> bytes:
+        made.append(b"let a")
+        return made[-1]
+
+    source = tmp_path / "any.js"
+    for made_from, times in ((b"one", 1), (b"one", 1), (b"two", 2), (b"two", 2), (b"one", 3)):
+        assert remembered(source, made_from, make) == b"let a"
+        assert len(made) == times
+    (file,) = [it for it in tmp_path.rglob("*") if it.is_file()]
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:-1], whole[:64] + b"let b", whole + b";"):
+        file.write_bytes(damaged)
+        assert remembered(source, b"one", make) == b"let a"
+        assert file.read_bytes() == whole
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file.unlink()
+    assert remembered(source, b"one", make) == b"let a"
+    assert not file.exists()
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", "/dev/null")
+    assert remembered(source, b"one", make) == b"let a"
 
 
 # Scripts with names that are hard to tell apart without a parser.
