@@ -448,6 +448,7 @@ def texts_of(root: object) -> list[str]:
 
 
 async def test_worker_has_nothing_of_a_text_when_its_entry_is_deleted(worker: Worker) -> None:
+    await ask(worker.short, "/blogs/council", "GET", b"", {})
     (entry,) = worker.hub.lives["council"].timeline.newest(1)
     paths = "/blogs/council", f"/blogs/council/entries/{entry.id}"
 

@@ -28,6 +28,7 @@ from playwright.async_api import Browser
 from measure import motion
 
 DESK = "apollo-11-quarantine"
+GAP = 16  # CSS pixels around a part of a page
 HEADLINE = "Out of quarantine"
 TEXT = """The crew leave the Lunar Receiving Laboratory **a day early**, doctors say.
 
@@ -69,7 +70,11 @@ async def shoot_unsent(browser: Browser, server: Server, slug: str) -> None:
         await other.fill("#compose [name=body]", TEXT)
         await other.click("#compose button.primary")
         await other.wait_for_selector("#queue li")
-        await other.locator(".desk-write").screenshot(path=SCREENSHOTS / "desk-unsent.png")
+        box = await other.locator(".desk-write").bounding_box()
+        assert box
+        shown = {"x": box["x"] - GAP, "y": box["y"], "width": box["width"] + 2 * GAP}
+        clip: Any = {**shown, "height": box["height"] + GAP}
+        await other.screenshot(path=SCREENSHOTS / "desk-unsent.png", clip=clip)
 
 
 async def shoot_conflict(browser: Browser, server: Server, slug: str, editor: Editor) -> None:
@@ -83,12 +88,16 @@ async def shoot_conflict(browser: Browser, server: Server, slug: str, editor: Ed
         await page.click("#edit button.primary")
         await page.wait_for_selector("#edit .theirs")
         await page.locator("#editing").screenshot(path=SCREENSHOTS / "desk-conflict.png")
-    await editor.delete(made)
+    await editor.delete(made, takedown=True)
 
 
 async def shoot_bin(browser: Browser, server: Server, slug: str) -> None:
     async with window(browser, viewport={"width": 1280, "height": 480}) as page:
         await open_desk(page, server, slug)
+        await page.fill("#compose [name=body]", "The crew landed on Thursday at noon.")
+        await page.click("#compose button.primary")
+        await page.click("article:has-text('noon') [data-do=delete] button")
+        await page.wait_for_selector("#notice [data-do=restore]")
         await page.goto(f"{server.url}/desk/blogs/{slug}/bin")
         await page.screenshot(path=SCREENSHOTS / "desk-bin.png")
 
