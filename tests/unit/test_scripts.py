@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ from liveblog.pages.remembered import remembered
 from liveblog.pages.scripts import (
     DESK,
     READER,
-    declared,
     joined,
     shortened,
     stripped,
@@ -50,7 +48,6 @@ export const isOne = (it) => it instanceof One;
 
 ACORN = ROOT / "tests/js/node_modules/acorn"
 needs_acorn = pytest.mark.skipif(not ACORN.exists(), reason="no acorn; `make types` installs it")
-needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node")
 
 
 def served() -> dict[str, bytes]:
@@ -297,26 +294,3 @@ def test_scripts_differ_when_a_name_has_another_meaning() -> None:
         ("var one; f(one);", "var a; f(a);"),  # a `var` has no block, so it is refused
     ]
     assert all(differences(*pairs))
-
-
-@needs_node
-def test_modules_pass_their_own_tests_when_joined(tmp_path: Path) -> None:
-    """Run tests/js on copies of the modules; each copy is one script with all that it imports."""
-    for part in ("static", "tests/js", "tests/vectors"):
-        ignored = shutil.ignore_patterns("node_modules", "structure.test.js")  # it reads sources
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
-    files = assets.read(ROOT / "static")
-    tests = "\n".join(it.read_text() for it in (tmp_path / "tests/js").glob("*.test.js"))
-    imported = set(
-        re.findall(r"^(?:import|\}).* from '\.\./\.\./static/(js/.*)'", tests, re.MULTILINE)
-    )
-    assert {"js/socket.js", "js/timeline.js", "js/desk/queue.js"} <= imported
-    for name in imported:
-        names = re.findall(r"^export (?:async )?\w+ (\w+)", files[name].decode(), re.MULTILINE)
-        exports = "{" + ",".join(names) + "}"
-        body = joined(files, name).removesuffix("})();")
-        text = shortened(f"{body}\nreturn {exports}}})();", declared(files, name))
-        (tmp_path / "static" / name).write_text(f"export const {exports}={text}")
-    command = ["node", "--test", "--test-reporter=dot"]
-    done = subprocess.run(command, cwd=tmp_path / "tests/js", capture_output=True, timeout=NODE_S)
-    assert done.returncode == 0, done.stdout.decode()
