@@ -8,9 +8,11 @@ settings. No other module reads a setting from the environment. No message conta
 value.
 """
 
+import errno
 import logging
 import math
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
@@ -68,10 +70,17 @@ def _row(env: str, default: Any, text: str, **more: Any) -> Any:
 def _file(text: str) -> str:
     """Return the path of a file that can be read. Raises ValueError."""
     try:
+        _check_regular(Path(text))
         with Path(text).open("rb"):
             return text
     except OSError as error:
         raise ValueError(f"must name a file that can be read ({error.strerror})") from None
+
+
+def _check_regular(path: Path) -> None:
+    """Raise OSError for a path that is no regular file: to open a FIFO would block the start."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,17 +286,23 @@ def ignored(environ: Mapping[str, str]) -> list[str]:
 def log_ignored(environ: Mapping[str, str]) -> None:
     """Log the names that are not settings and are not refused either.
 
-    A name in another case, such as `public_url`, may be a variable of another program.
+    A name in another case or with hyphens, such as `public_url`, may be one of another program.
     """
     if names := ignored(environ):
         log.info("ignored, set by the platform for a service: %s", ", ".join(names))
-    if names := _in_other_case(environ):
-        log.warning("ignored, names of settings are upper case: %s", ", ".join(names))
+    if names := _misspelt(environ):
+        detail = "ignored, names of settings are upper case, with underscores: %s"
+        log.warning(detail, ", ".join(names))
 
 
-def _in_other_case(environ: Mapping[str, str]) -> list[str]:
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
     known = variables()
-    return sorted(n for n in environ if n not in known and n.upper() in known)
+    return sorted(n for n in environ if n not in known and _spelt(n) in known)
+
+
+def _spelt(name: str) -> str:
+    """Return a name as the names of settings are spelt."""
+    return name.upper().replace("-", "_")
 
 
 def log_doubts(settings: Settings) -> None:
@@ -322,7 +337,7 @@ def _is_of_platform(name: str, value: str) -> bool:
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
     known = variables()
     for name in sorted(environ):
-        if name.upper().startswith(PREFIX) and name not in known:
+        if _spelt(name).startswith(PREFIX) and name not in known:
             if _is_of_platform(name, environ[name]):
                 continue
             yield f"{name} is not a setting; the nearest is {_nearest(name, known)}"
@@ -330,7 +345,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _nearest(name: str, known: list[str]) -> str:
     """Return the setting that was most likely meant: LIVEBLOG_PORT and liveblog_port mean PORT."""
-    upper = name.upper()
+    upper = _spelt(name)
     if (bare := upper.removeprefix(PREFIX)) in known:
         return bare
     return get_close_matches(upper, known, n=1, cutoff=0.0)[0]
@@ -345,6 +360,7 @@ def _given(row: Row, environ: Mapping[str, str]) -> str:
     if given:
         raise ValueError(f"{row.env} and {row.env}{FILE_SUFFIX} are both set; set one")
     try:
+        _check_regular(Path(file))
         secret = Path(file).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8"

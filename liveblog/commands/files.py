@@ -73,12 +73,14 @@ def _leave_out_failures(directory: Path, url: str, yes: bool) -> bool:
 def _renumber(directory: Path, url: str, yes: bool) -> bool:
     """Repair the numbering of blogs with holes, and finish the repair; return whether one had."""
     from liveblog.store import directory as files
-    from liveblog.store import numbering
+    from liveblog.store import numbering, salvage
 
     holes = numbering.examine(url, files.unfinished_repair(directory) or ())
     if holes:
         is_asking = any(hole.is_repairable for hole in holes)
         _print_and_ask(holes, "Repair these blogs?", yes or not is_asking)
+        if any(hole.is_deleting for hole in holes):
+            _print_copies(salvage.copies_of(directory))
         numbering.repair(url, holes)
     files.forget_repair(directory)
     return any(hole.is_repairable for hole in holes)

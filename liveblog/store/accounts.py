@@ -300,12 +300,19 @@ class Accounts:
         Each use restarts the idle time, except while the store refuses writes: editors can still
         read.
         """
-        session = decode(await _touched(self._records, _session_key(secret)), _Session)
+        session = await self._session(secret)
         if session is None or self._now() - session.opened_at > SESSION_MAX_S * 1000:
             return None
         user = await self.people.stored(session.user)
         is_valid = user and not user.disabled and user.series == session.series
         return user.caller if user and is_valid else None
+
+    async def _session(self, secret: str) -> _Session | None:
+        """Return a session's record; None for a damaged one, whose editor can sign in again."""
+        try:
+            return decode(await _touched(self._records, _session_key(secret)), _Session)
+        except Damaged:
+            return None
 
     async def close_session(self, secret: str) -> None:
         """End a session; an unknown session is no error."""

@@ -48,7 +48,7 @@ _ON_KEYS: Final = {
     "lb:{0}:rebuilt": "HSET EXPIRE DEL HGETALL TYPE",
     "lb:{0}:bin:x": "SET DEL GET TYPE",
     "lb:{0}:kept:x": "SET GET DEL EXISTS",
-    "lb:{0}:kept-by:x": "ZADD ZREM ZSCORE ZRANGE ZREVRANGE ZCARD PEXPIRE",
+    "lb:{0}:kept-by:x": "ZADD ZREM ZSCORE ZRANGE ZREVRANGE PEXPIRE TYPE DEL",
     "lb:{0}:kept-of:x": "SADD SREM SMEMBERS PEXPIRE DEL TYPE",
     "lb:due:{0}": "ZADD ZREM ZRANGEBYSCORE ZSCORE EXISTS TYPE DEL",
     "lb:due:{0}:added": "HSET HDEL HGET TYPE DEL",

@@ -2,7 +2,8 @@
 
 A mark is `{nonce}.{seconds}.{mac}`: random characters, the time of its making, and an HMAC of both
 and the user's name. The key is the user's password hash. So the store keeps nothing for a mark, no
-mark shows a name, and a new password makes all marks of its user void.
+mark shows a name, and a new password makes all marks of its user void. A request with marks costs
+one read of the user, however many marks it has: less than the count of its try.
 
 Rules: pure, but for the random nonce. Knows no store and no HTTP.
 """

@@ -30,48 +30,76 @@ KEPT_MS: Final = 7 * 24 * 3_600_000  # how long a text is kept after it was last
 FORMS: Final = ("new", "header")
 _HASH_DIGITS: Final = 32
 
+# Both scripts delete an index of another type: nothing of ours is in it.
+_INDEXES: Final = """
+local text, by, of, entries, drafts, binned, revisions = unpack(KEYS)
+local commands = {}
+local function has(index, kind)
+  local found = redis.call('TYPE', index).ok
+  if found ~= kind and found ~= 'none' then commands[#commands + 1] = { 'DEL', index } end
+  return found == kind
+end
+local is_indexed = has(by, 'zset')
+has(of, 'set')
+"""
 # Keep a text, unless a newer one of the same tab is kept; return "kept", "older" or "gone". The
 # keys of texts that are one too many have the hash tag of the others, so they are on this server.
-_KEEP: Final = scripts.permitted("""
-local text, by, of, entries, drafts, binned = unpack(KEYS)
+# A text for a deleted entry is kept no longer than the text of the entry itself (store/bin.py).
+_KEEP: Final = scripts.permitted(
+    _INDEXES
+    + """
 local id, member, typed_at, record, ttl, most, prefix, suffix, of_prefix = unpack(ARGV)
+local lives = ttl
 if id ~= '' then
   local entry = redis.call('HGET', entries, id) or redis.call('HGET', drafts, id)
     or redis.call('GET', binned)
   if not entry or string.find(entry, '"takedown":true', 1, true) then return 'gone' end
+  local left = redis.call('PTTL', revisions)
+  if string.find(entry, '"deleted":true', 1, true) and left ~= -1 then
+    if left < 1 then return 'gone' end
+    lives = math.min(ttl, left)
+  end
 end
-local known = redis.call('ZSCORE', by, member)
+local known = is_indexed and redis.call('ZSCORE', by, member)
 local is_there = redis.call('EXISTS', text) == 1 -- not after a takedown, or when it has expired
 if is_there and known and tonumber(known) > tonumber(typed_at) then return 'older' end
 local done = 'kept'
-local commands = {
-  { 'SET', text, record, 'PX', ttl }, { 'ZADD', by, typed_at, member }, { 'PEXPIRE', by, ttl },
-}
+commands[#commands + 1] = { 'SET', text, record, 'PX', lives }
+commands[#commands + 1] = { 'ZADD', by, typed_at, member }
+commands[#commands + 1] = { 'PEXPIRE', by, ttl }
 if id ~= '' then
   commands[#commands + 1] = { 'SADD', of, text }
   commands[#commands + 1] = { 'PEXPIRE', of, ttl }
 end
-local excess = redis.call('ZCARD', by) + (known and 0 or 1) - tonumber(most)
-for _, other in ipairs(redis.call('ZRANGE', by, 0, -1)) do
-  if excess > 0 and other ~= member then
-    excess = excess - 1
-    local gone = prefix .. other .. suffix
-    commands[#commands + 1] = { 'DEL', gone }
-    commands[#commands + 1] = { 'SREM', of_prefix .. string.match(other, '^[^.]+'), gone }
-    commands[#commands + 1] = { 'ZREM', by, other }
+local members = is_indexed and redis.call('ZRANGE', by, 0, -1) or {}
+local excess = #members + (known and 0 or 1) - tonumber(most)
+local function remove(is_removed)
+  for i, other in ipairs(members) do
+    local name = prefix .. other .. suffix
+    if excess > 0 and other ~= member and is_removed(name) then
+      excess, members[i] = excess - 1, member
+      commands[#commands + 1] = { 'DEL', name }
+      commands[#commands + 1] = { 'SREM', of_prefix .. string.match(other, '^[^.]+'), name }
+      commands[#commands + 1] = { 'ZREM', by, other }
+    end
   end
 end
-""")
+-- Members without a text come first: a takedown erased it, or it expired before newer ones.
+remove(function(name) return redis.call('EXISTS', name) == 0 end)
+remove(function() return true end)
+"""
+)
 
 # Drop a text, unless a newer one of the same tab is kept.
 _DROP: Final = scripts.permitted(
-    """
-local text, by, of = unpack(KEYS)
+    _INDEXES
+    + """
 local member, typed_at = unpack(ARGV)
-local known = redis.call('ZSCORE', by, member)
-local done, commands = 'dropped', {}
+local known, done = is_indexed and redis.call('ZSCORE', by, member), 'dropped'
 if not known or tonumber(known) <= tonumber(typed_at) then
-  commands = { { 'DEL', text }, { 'ZREM', by, member }, { 'SREM', of, text } }
+  commands[#commands + 1] = { 'DEL', text }
+  commands[#commands + 1] = { 'ZREM', by, member }
+  commands[#commands + 1] = { 'SREM', of, text }
 end
 """,
     frees_memory=True,
@@ -132,10 +160,12 @@ class KeptTexts:
     async def keep(self, place: Place, kept: Kept) -> bool:
         """Keep a text; an older one than the kept one of this tab changes nothing.
 
-        Return False, and keep nothing, for an entry that does not exist or was taken down. At most
-        KEPT_MAX texts of an editor and blog are kept: the newest, and this one.
+        Return False, and keep nothing, for an entry that does not exist or was taken down, or when
+        its text was erased BIN_MS after its deletion. At most KEPT_MAX texts of an editor and blog
+        are kept: the newest, and this one.
         """
-        entry = [key(place.slug, it) for it in ("entries", "drafts", f"bin:{place.form}")]
+        names = "entries", "drafts", f"bin:{place.form}", f"rev:{place.form}"
+        entry = [key(place.slug, it) for it in names]
         prefix, suffix = _text(place.slug, place.editor, "\n").split("\n")
         record = msgspec.json.encode(kept)
         more = record, KEPT_MS, KEPT_MAX, prefix, suffix, key(place.slug, "kept-of:")
@@ -158,8 +188,8 @@ class KeptTexts:
     async def all(self, slug: str, editor: str) -> list[KeptText]:
         """Return an editor's kept texts in a blog, the newest first."""
         by = _by(slug, editor)
-        [found] = await atomic.read(self.nodes.at(slug), ("ZREVRANGE", by, 0, KEPT_MAX - 1))
-        members = [it.decode() for it in found]
+        [found] = await atomic.read_each(self.nodes.at(slug), ("ZREVRANGE", by, 0, KEPT_MAX - 1))
+        members = [it.decode() for it in atomic.or_none(found) or []]
         texts = await self._read(slug, [_text(slug, editor, it) for it in members])
         pairs = ((it.split("."), kept) for it, kept in zip(members, texts, strict=True) if kept)
         return [KeptText(form, tab, kept) for (form, tab), kept in pairs]
@@ -168,8 +198,8 @@ class KeptTexts:
     async def _read(self, slug: str, keys: Sequence[str]) -> list[Kept | None]:
         if not keys:
             return []
-        raws = await atomic.read(self.nodes.at(slug), *(("GET", name) for name in keys))
-        return [_decoded(raw) for raw in raws]
+        raws = await atomic.read_each(self.nodes.at(slug), *(("GET", name) for name in keys))
+        return [_decoded(atomic.or_none(raw)) for raw in raws]
 
     @queries_store
     async def _run(

@@ -131,7 +131,12 @@ class Hole:
     @property
     def is_repairable(self) -> bool:
         """Whether a repair changes the blog: nobody but an editor can write a header."""
-        return bool(self.needs_epoch or self.numbers.wrong or self.numbers.strays)
+        return self.needs_epoch or self.is_deleting
+
+    @property
+    def is_deleting(self) -> bool:
+        """Whether a repair deletes a key, with whatever is in it."""
+        return bool(self.numbers.wrong or self.numbers.strays)
 
     def __str__(self) -> str:
         """Return the damage and its repair as a sentence."""
@@ -179,7 +184,7 @@ def repair(url: str, holes: Sequence[Hole]) -> None:
     with _connected(url) as client:
         for hole in holes:
             numbers = hole.numbers
-            if numbers.wrong or numbers.strays:
+            if hole.is_deleting:
                 _rebuild(client, hole)
                 [numbers] = _numbers(client, [hole.slug])
             if hole.is_named or not numbers.is_whole:

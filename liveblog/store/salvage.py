@@ -124,13 +124,18 @@ def failures(failed: Sequence[str]) -> list[str]:
     ]
 
 
+def copies_of(directory: Path) -> list[Path]:
+    """Copy all append-only files, and return the copies' paths. Raises OSError."""
+    listed = sorted(files.appended(directory).iterdir())
+    return [files.keep(directory, it) for it in listed if aof.named(it.name) and it.is_file()]
+
+
 def rewrite(directory: Path, url: str) -> list[Path]:
     """Have a running store write its files again, and return the paths of copies of the old ones.
 
     Raises OSError, and UnusableStore when the store cannot write the files.
     """
-    listed = sorted(files.appended(directory).iterdir())
-    copies = [files.keep(directory, it) for it in listed if aof.named(it.name) and it.is_file()]
+    copies = copies_of(directory)
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         client.execute_command("BGREWRITEAOF")
         deadline = time.monotonic() + CHECK_S

@@ -496,6 +496,22 @@ async def test_demo_creates_no_user_when_the_only_user_is_corrupt(
     assert await store_client.hkeys("lb:users") == [b"dana"]
 
 
+@pytest.mark.parametrize("damage", ["RPUSH", "SET"])
+async def test_editor_is_signed_out_when_the_sessions_record_is_damaged(
+    accounts: Accounts, store_client: Redis, damage: str
+) -> None:
+    await accounts.add_user("dana", PASSWORD)
+    dana = Caller("user:dana", "editor")
+    secret, other = await accounts.open_session(dana), await accounts.open_session(dana)
+    name = f"lb:session:{hashlib.sha256(secret.encode()).hexdigest()}"
+    assert await store_client.delete(name) == 1
+    await store_client.execute_command(damage, name, "no session")
+    assert await accounts.session_caller(secret) is None
+    assert await accounts.session_caller(other) == dana
+    await accounts.close_session(secret)
+    assert await store_client.exists(name) == 0
+
+
 async def test_session_expires_when_idle_and_each_use_extends_it(
     accounts: Accounts, store_client: Redis
 ) -> None:

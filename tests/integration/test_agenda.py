@@ -7,19 +7,18 @@ Between two commands of any of them, others run, or the task dies.
 import asyncio
 import contextlib
 import os
-import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from kit.preload import preloaded
+from kit.shifted import ShiftedStore, shifted_store
 from kit.waiting import until
 
 from liveblog.blog.instant import format_time
@@ -27,10 +26,9 @@ from liveblog.blog.model import SYSTEM
 from liveblog.blog.problem import Problem
 from liveblog.editors import schedule
 from liveblog.editors.publishing import Publishing
-from liveblog.store import agenda, embedded, writes
+from liveblog.store import agenda, writes
 from liveblog.store.agenda import SETTLED_MS, STORED_WITHIN_MS, TAGS, Agenda, Look, bucket
 from liveblog.store.broker import Broker
-from liveblog.store.client import Client
 from liveblog.store.codec import key
 from liveblog.store.due import RETRY_MAX_MS
 from liveblog.store.nodes import One
@@ -96,27 +94,10 @@ class Gated:
         return call
 
 
-class ShiftedStore(NamedTuple):
-    url: str
-    shift: Path
-
-    def set_forward(self, seconds: int) -> None:
-        with self.shift.open("r+b") as file:  # a truncated file would end the store by SIGBUS
-            file.write(struct.pack("q", seconds))
-
-
 @pytest.fixture(scope="module")
 def shifted(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShiftedStore]:
-    directory = tmp_path_factory.mktemp("shifted")
-    shift = directory / "shift"
-    shift.write_bytes(struct.pack("q", 0))
-    environ = {
-        **os.environ,
-        "LD_PRELOAD": str(preloaded("clock_shift", directory)),
-        "CLOCK_SHIFT_FILE": str(shift),
-    }
-    with embedded.own(directory / "data", binary=binary, environ=environ) as url:
-        yield ShiftedStore(url, shift)
+    with shifted_store(binary, tmp_path_factory.mktemp("shifted")) as store:
+        yield store
 
 
 class World:
@@ -132,12 +113,7 @@ class World:
     async def wait(self, seconds: int) -> None:
         """Set the store's clock forward, and wait until the store has noticed."""
         self.ahead_s += seconds
-        self.store.set_forward(self.ahead_s)
-        await until(self._is_set)
-
-    async def _is_set(self) -> bool:
-        at = await agenda.clock_of(cast(Client, self.client))
-        return abs(at - self.now_ms()) < 500
+        await self.store.set_forward(self.ahead_s)
 
     async def go_on(self, number: int, steps: int) -> None:
         tasks = self.steps.tasks

@@ -1,12 +1,13 @@
 """The bin on Valkey and Redis: what is kept, for how long, the sweep, and old tombstones."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.contents import contents
+from kit.shifted import ShiftedStore, shifted_store
 from kit.waiting import until
 from redis.asyncio import Redis
 from redis.exceptions import ClusterDownError
@@ -17,6 +18,7 @@ from liveblog.editors.publishing import Publishing
 from liveblog.store.bin import BIN_MS, move_tombstones
 from liveblog.store.broker import Broker
 from liveblog.store.codec import key
+from liveblog.store.kept import Kept, Place
 from liveblog.store.nodes import Node, One
 
 EDITOR = Caller("user:dana", "editor")
@@ -326,6 +328,38 @@ async def file_of(client: Redis) -> str:
 async def is_rewritten(broker: Broker, client: Redis) -> bool:
     await broker.eraser.rewrite_if_requested()
     return not await client.exists("lb:rewrites")
+
+
+@pytest.fixture(scope="module")
+def shifted(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShiftedStore]:
+    with shifted_store(binary, tmp_path_factory.mktemp("shifted")) as store:
+        yield store
+
+
+async def test_nothing_of_a_text_is_left_when_its_30_days_are_over(shifted: ShiftedStore) -> None:
+    day_s, binned_s = 24 * 3_600, BIN_MS // 1_000
+    text = Kept({"body": TEXT}, typed_at=1)
+    async with Redis.from_url(shifted.url) as client:
+        broker = Broker(One(client))
+        publishing = Publishing(broker, lambda: time.time_ns() // 1_000_000)
+        await publishing.create_blog(EDITOR, {"slug": SLUG, "title": "Council", "status": "live"})
+        ids = [await deleted(publishing, status=it) for it in ("published", "draft")]
+        places = [Place(SLUG, EDITOR.ident, id, "a" * 16) for id in ids]
+        await shifted.set_forward(binned_s - day_s)
+        await run(broker.sweep.walk())
+        page = await publishing.bin.page(EDITOR, SLUG)
+        assert {it.result.entry.body for it in page.entries} == {TEXT}
+        assert [await broker.kept.keep(it, text) for it in places] == [True, True]
+        lives = [await client.pttl(it.keys()[0]) for it in places]
+        assert all(0 < it <= day_s * 1_000 for it in lives)
+        await shifted.set_forward(binned_s + 60)
+        await run(broker.sweep.walk())
+        assert TEXT not in repr(await contents(client))
+        assert [await broker.kept.keep(it, text) for it in places] == [False, False]
+        restored = [await status_of(publishing.restore_entry(EDITOR, SLUG, it)) for it in ids]
+        assert restored == [410, 404]
+        await until(lambda: is_rewritten(broker, client))
+        assert TEXT not in await file_of(client)
 
 
 # -- tombstones that an earlier version left among the drafts

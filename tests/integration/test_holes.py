@@ -222,12 +222,16 @@ def test_repair_names_what_it_cannot_build(
 ) -> None:
     store = DataDirectory(Path(shutil.copytree(filled[0], tmp_path / "data")))
     with embedded.own(store.directory) as url, redis.Redis.from_url(url) as client:
-        client.set(key("holed", "entries"), "x")
+        client.set(key("holed", "entries"), "Nobody may read this")
         client.hset(key("whole", "blog"), "header", b"\xff")
     code, said = store.repair("--yes")
     assert code == 0
     assert "lb:{holed}:entries has a wrong type and is deleted: the texts of its" in said
     assert "blog whole: its header is damaged: an editor writes a new one" in said
+    copies = list((store.directory / "damaged").iterdir())
+    assert copies
+    assert all(f"a copy is in {it}" in said for it in copies)
+    assert any(b"Nobody may read this" in it.read_bytes() for it in copies)
     code, said = store.repair()
     assert (code, "blog whole: its header" in said, "holed" in said) == (0, True, False)
     assert said.endswith("nothing to repair: the store starts\n")

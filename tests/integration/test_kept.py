@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from starlette.applications import Starlette
 
 from liveblog.blog.model import SYSTEM
+from liveblog.blog.problem import StoreRefuses
 from liveblog.clock import now_ms
 from liveblog.editors import kept
 from liveblog.editors.bodies import all_bodies
@@ -121,6 +122,33 @@ async def test_list_of_an_entrys_texts_is_short_when_a_client_invents_tabs(
     assert await store_client.scard(f"lb:{{{SLUG}}}:kept-of:{id}") == KEPT_MAX
 
 
+async def test_texts_are_kept_in_the_place_of_those_that_a_takedown_erased(
+    texts: KeptTexts, broker: Broker
+) -> None:
+    id = await entry(broker)
+    tabs = [f"{n:016}" for n in range(KEPT_MAX)]
+    for n, tab in enumerate(tabs):
+        await texts.keep(place(id if n else "new", tab), text("Text", n))
+    await Publishing(broker, now_ms).delete_entry(SYSTEM, SLUG, id, takedown=True)
+    await texts.keep(place(tab=OTHER_TAB), text("Newer", 100))
+    assert [it.tab for it in await texts.all(SLUG, DANA)] == [OTHER_TAB, tabs[0]]
+
+
+async def test_text_is_refused_and_the_last_one_stays_when_the_store_is_full(
+    texts: KeptTexts, store_client: Redis
+) -> None:
+    await texts.keep(place(), text("One", 5))
+    await store_client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StoreRefuses):
+            await texts.keep(place(), text("Two", 6))
+        assert [it.kept.values["body"] for it in await texts.all(SLUG, DANA)] == ["One"]
+        await texts.drop(place(), 5)
+        assert await texts.all(SLUG, DANA) == []
+    finally:
+        await store_client.config_set("maxmemory", 0)
+
+
 async def test_text_is_kept_when_a_later_one_of_its_tab_has_expired(
     texts: KeptTexts, store_client: Redis
 ) -> None:
@@ -171,6 +199,26 @@ async def test_corrupt_text_hides_no_other(texts: KeptTexts, store_client: Redis
     await store_client.set(damaged, "{")
     assert [it.form for it in await texts.all(SLUG, DANA)] == ["header"]
     assert await texts.one(place()) is None
+
+
+async def test_texts_are_kept_and_dropped_when_keys_have_another_type(
+    texts: KeptTexts, broker: Broker, store_client: Redis
+) -> None:
+    id = await entry(broker)
+    for work in ("keep", "list", "drop"):
+        await texts.keep(place(id), text("Earlier", 4))
+        for name in await remains(store_client):
+            await store_client.delete(name)
+            await store_client.hset(name, "another", "type")
+        if work == "keep":
+            await texts.keep(place(id), text("One", 5))
+            assert [it.kept.values["body"] for it in await texts.all(SLUG, DANA)] == ["One"]
+        elif work == "list":
+            assert await texts.all(SLUG, DANA) == []
+            assert await texts.one(place(id)) is None
+        else:
+            await texts.drop(place(id), 5)
+            assert await remains(store_client) == []
 
 
 # -- the calls

@@ -1,14 +1,17 @@
 """Pages, changes and files from memory over a real server: compressed, revalidated, never stale."""
 
 import asyncio
+import gc
 import re
 import threading
+import types
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import brotli
 import httpx2
+import msgspec
 import pytest
 import redis.asyncio
 from kit.servers import Editor, Server, http
@@ -420,3 +423,44 @@ async def test_change_evicts_every_copy_when_a_compression_is_late(
         assert (live.cache._articles.bytes, live.cache.cached_bytes) == (0, 0)
         late.set()
         await asking
+
+
+SKIPPED = (types.ModuleType, types.CodeType, type, asyncio.AbstractEventLoop)
+
+
+def texts_of(root: object) -> list[str]:
+    """Return every text that is reachable from an object of the program, but for its code."""
+    seen, found, left = set[int](), list[str](), [root]
+    while left:
+        it = left.pop()
+        if id(it) in seen or isinstance(it, SKIPPED):
+            continue
+        seen.add(id(it))
+        if isinstance(it, str | bytes | bytearray):
+            found.append(it if isinstance(it, str) else it.decode("latin-1"))
+        elif isinstance(it, msgspec.Struct):  # the collector does not know what it refers to
+            left += msgspec.structs.astuple(it)
+        elif isinstance(it, types.FunctionType):
+            left += [it.__closure__, it.__defaults__]
+        else:
+            left += gc.get_referents(it)
+    return found
+
+
+async def test_worker_has_nothing_of_a_text_when_its_entry_is_deleted(worker: Worker) -> None:
+    await ask(worker.short, "/blogs/council", "GET", b"", {})
+    (entry,) = worker.hub.lives["council"].timeline.newest(1)
+    paths = "/blogs/council", f"/blogs/council/entries/{entry.id}"
+
+    def has_text() -> bool:
+        return any(SECRET in it for it in texts_of(worker.hub.lives["council"]))
+
+    for path in paths:
+        await ask(worker.short, path, "GET", b"", {})
+    assert has_text()
+    await worker.publishing.delete_entry(SYSTEM, "council", entry.id)
+    await worker.catch_up()
+    assert not has_text()
+    for path in paths:
+        await ask(worker.short, path, "GET", b"", {})
+    assert not has_text()

@@ -269,7 +269,7 @@ def test_every_command_runs_beside_a_kubernetes_service_of_our_name(tmp_path: Pa
     with serving(tmp_path, **service, **doubtful) as server:
         for said in (
             "ignored, set by the platform for a service: LIVEBLOG_PORT, LIVEBLOG_SERVICE_HOST\n",
-            "ignored, names of settings are upper case: public_url\n",
+            "ignored, names of settings are upper case, with underscores: public_url\n",
             "settings: LIVEBLOG_WRITE_ORIGINS cannot be checked without PUBLIC_URL",
         ):
             assert server.log.read_text().count(said) == 1

@@ -336,6 +336,15 @@ async def test_browser_is_unknown_after_a_new_password_and_when_disabled(dana: A
     assert await dana.known_device("dana", marks) is None
 
 
+async def test_forged_marks_cost_one_read_of_the_store(dana: Accounts, store_client: Redis) -> None:
+    forged = [f"{n:016}.1.{'0' * 32}" for n in range(900)]
+    await store_client.config_resetstat()
+    assert await dana.known_device("dana", forged) is None
+    stats: Any = await store_client.info("commandstats")
+    calls = {name: it["calls"] for name, it in stats.items() if "config" not in name}
+    assert calls == {"cmdstat_hget": 1}
+
+
 @pytest.mark.parametrize("cookie", ["", "~", "x" * 7_000, "\x7f", "~".join(["a.1.b"] * 900)])
 async def test_forged_device_cookie_makes_no_browser_known(dana: Accounts, cookie: str) -> None:
     await flood(dana)

@@ -27,7 +27,7 @@ Real servers and stores (tests/integration):
 - `contents`: all keys and values of a store; `conditions`: what a store can suffer, and its cure;
   `people`: a clock and cheap hashes for accounts
 - `bulk`: thousands of blogs, copied within the store; `crowd`: a reader on each, in another process
-- `preload`: C libraries that slow a disk down or shift a clock
+- `preload`: C libraries that slow a disk down or shift a clock; `shifted`: a store with such a clock
 - `readers`: readers by every transport; `forms`: what the desk's forms send without scripts
 - `proxies`: nginx, HAProxy, Varnish and Caddy in front of a server
 - `raw`: bytes on a socket; `direct`: servers and readers for tests of live/direct.py

@@ -24,6 +24,8 @@ async def _value(client: Any, key: bytes) -> Any:
             return await client.hgetall(key)
         case b"zset":
             return await client.zrange(key, 0, -1, withscores=True)
+        case b"set":
+            return await client.smembers(key)
         case b"list":
             return await client.lrange(key, 0, -1)
         case other:

@@ -1,6 +1,7 @@
 """Take pictures of page and desk with the sample blog, and record the README's animation.
 
-The pictures show phone and desktop, light and dark, and a page in Arabic. The animation is made by
+The pictures show phone and desktop, light and dark, a page in Arabic, and what docs/desk.md
+explains: unsent texts, a conflict, the bin. The animation is made by
 `measure.motion`. Run by `make screenshots`; `--only motion` or `--only pictures` makes a part.
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.samples import DEMO, fill_demo, fill_football
-from kit.servers import Server, serving
+from kit.servers import Editor, Server, serving
 from kit.windows import (
     SCHEMES,
     SCREENSHOTS,
@@ -26,6 +27,8 @@ from playwright.async_api import Browser
 
 from measure import motion
 
+DESK = "apollo-11-quarantine"
+GAP = 16  # CSS pixels around a part of a page
 HEADLINE = "Out of quarantine"
 TEXT = """The crew leave the Lunar Receiving Laboratory **a day early**, doctors say.
 
@@ -38,7 +41,7 @@ async def shoot(browser: Browser, server: Server, size: str, scheme: Any) -> Non
         await page.goto(server.url + DEMO)
         await page.wait_for_selector(".when [data-share]")
         await page.screenshot(path=SCREENSHOTS / f"page-{size}-{scheme}.png")
-        await open_desk(page, server, "apollo-11-quarantine")
+        await open_desk(page, server, DESK)
         await page.fill("#compose [name=headline]", HEADLINE)
         await page.fill("#compose [name=body]", TEXT)
         if size == "desktop":
@@ -53,11 +56,60 @@ async def shoot_arabic(browser: Browser, url: str, size: str) -> None:
         await page.screenshot(path=SCREENSHOTS / f"page-{size}-rtl.png")
 
 
+async def shoot_unsent(browser: Browser, server: Server, slug: str) -> None:
+    """Show the text of a closed tab, and an entry that waits for the network."""
+    async with window(browser, viewport=SIZES["desktop"]) as page:
+        await open_desk(page, server, slug)
+        await page.fill("#compose [name=body]", "Divers reached the module at 16:58.")
+        await page.close()
+        other = await page.context.new_page()
+        await other.goto(f"{server.url}/desk/blogs/{slug}")
+        await other.wait_for_selector("#offers li")
+        await page.context.set_offline(True)
+        await other.fill("#compose [name=headline]", HEADLINE)
+        await other.fill("#compose [name=body]", TEXT)
+        await other.click("#compose button.primary")
+        await other.wait_for_selector("#queue li")
+        box = await other.locator(".desk-write").bounding_box()
+        assert box
+        shown = {"x": box["x"] - GAP, "y": box["y"], "width": box["width"] + 2 * GAP}
+        clip: Any = {**shown, "height": box["height"] + GAP}
+        await other.screenshot(path=SCREENSHOTS / "desk-unsent.png", clip=clip)
+
+
+async def shoot_conflict(browser: Browser, server: Server, slug: str, editor: Editor) -> None:
+    """Show both texts of an entry that two editors saved."""
+    made = await editor.publish(slug, TEXT, headline=HEADLINE)
+    async with window(browser, viewport=SIZES["desktop"]) as page:
+        await open_desk(page, server, slug)
+        await page.click(f"#{made['id']} [data-do=edit]")
+        await page.fill("#edit [name=body]", f"{TEXT}\n\nThey leave by car.")
+        await editor.edit(made, body=f"{TEXT}\n\nTheir families wait outside.")
+        await page.click("#edit button.primary")
+        await page.wait_for_selector("#edit .theirs")
+        await page.locator("#editing").screenshot(path=SCREENSHOTS / "desk-conflict.png")
+    await editor.delete(made, takedown=True)
+
+
+async def shoot_bin(browser: Browser, server: Server, slug: str) -> None:
+    async with window(browser, viewport={"width": 1280, "height": 480}) as page:
+        await open_desk(page, server, slug)
+        await page.fill("#compose [name=body]", "The crew landed on Thursday at noon.")
+        await page.click("#compose button.primary")
+        await page.click("article:has-text('noon') [data-do=delete] button")
+        await page.wait_for_selector("#notice [data-do=restore]")
+        await page.goto(f"{server.url}/desk/blogs/{slug}/bin")
+        await page.screenshot(path=SCREENSHOTS / "desk-bin.png")
+
+
 async def take_pictures(browser: Browser, server: Server) -> None:
     await fill_demo(server)
+    SCREENSHOTS.mkdir(exist_ok=True)
     async with server.editor() as editor:
         paths = await fill_football(editor, "ar")
-    SCREENSHOTS.mkdir(exist_ok=True)
+        await shoot_unsent(browser, server, DESK)
+        await shoot_conflict(browser, server, DESK, editor)
+        await shoot_bin(browser, server, DESK)
     for size in SIZES:
         for scheme in SCHEMES:
             await shoot(browser, server, size, scheme)

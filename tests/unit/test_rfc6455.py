@@ -505,7 +505,7 @@ def handshakes(draw: st.DrawFn) -> Pairs:
     return draw(st.permutations(pairs))
 
 
-@settings(max_examples=max(1_000, EXAMPLES // 10), deadline=None)
+@settings(max_examples=max(400, EXAMPLES // 10), deadline=None)
 @given(handshakes())
 def test_handshake_is_answered_as_by_websockets(pairs: Pairs) -> None:
     answer, oracle = _answer(pairs), _oracle_answer(pairs)

@@ -1,5 +1,6 @@
 """The settings: values read from the environment, rejected values, and the texts of errors."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -135,21 +136,24 @@ def test_settings_name_the_nearest_setting_when_a_name_is_unknown() -> None:
         ("LIVEBLOG_drain_lead_s", "LIVEBLOG_DRAIN_LEAD_S"),
         ("liveblog_write_origin", "LIVEBLOG_WRITE_ORIGINS"),
         ("liveblog_port", "PORT"),
+        ("LIVEBLOG-DRAIN-S", "LIVEBLOG_DRAIN_S"),
+        ("LIVEBLOG-BLOGS_MAX", "LIVEBLOG_BLOGS_MAX"),
+        ("liveblog-public-url", "PUBLIC_URL"),
     ],
 )
-def test_settings_refuse_a_name_when_it_is_not_in_upper_case(name: str, nearest: str) -> None:
+def test_settings_refuse_a_name_when_it_is_spelt_in_another_way(name: str, nearest: str) -> None:
     expected = f"{name} is not a setting; the nearest is {nearest}"
     assert refusal(**{name: "20"}) == expected
 
 
-def test_name_in_another_case_is_logged_when_it_may_be_of_another_program(
+def test_misspelt_name_is_logged_when_it_may_be_of_another_program(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    environ = {"public_url": "https://live.example", "Redis_Url": "redis://s", "PORT": "1", "x": ""}
+    environ = {"public_url": "https://live.example", "REDIS-URL": "redis://s", "PORT": "1", "x": ""}
     assert load(environ) == load({"PORT": "1"})
     log_ignored(environ)
     assert [record.getMessage() for record in caplog.records] == [
-        "ignored, names of settings are upper case: Redis_Url, public_url"
+        "ignored, names of settings are upper case, with underscores: REDIS-URL, public_url"
     ]
 
 
@@ -206,6 +210,14 @@ def test_settings_reject_a_secrets_file_when_it_is_empty(tmp_path: Path) -> None
     file = tmp_path / "url"
     file.write_text(" \n")
     assert refusal(REDIS_URL_FILE=str(file)) == f"REDIS_URL_FILE: {file} is empty"
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL_FILE", "LIVEBLOG_TLS_CERT"])
+def test_settings_reject_a_file_that_would_block_the_start(tmp_path: Path, name: str) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    assert "no regular file" in refusal(**{name: str(fifo)})
+    assert "no regular file" in refusal(**{name: str(tmp_path)})
 
 
 def test_settings_reject_replica_durability_when_the_store_is_embedded() -> None:
