@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx2
 import orjson
@@ -242,6 +243,17 @@ async def test_script_keeps_reads_lists_and_drops_a_text(at: Desk) -> None:
     assert (await at.get(AT)).status_code == 200
     assert (await at.delete(f"{AT}?typed_at=7")).status_code == 204
     assert (await at.get(AT)).status_code == 404
+
+
+@pytest.mark.parametrize("kept_key", ["k1", ""])
+async def test_another_editors_text_is_dropped_only_with_its_key(at: Desk, kept_key: str) -> None:
+    await at.broker.kept.keep(place(editor=ZOE), Kept({"body": "Zoë's"}, 7, None, kept_key))
+    path = f"{AT}?typed_at=7&editor={quote(ZOE)}"
+    for key in ("", "&key=", "&key=k2", "&key=%C3%AB"):
+        assert (await at.delete(f"{path}{key}")).status_code == 204
+        assert await at.broker.kept.one(place(editor=ZOE))
+    assert (await at.delete(f"{path}&key=k1")).status_code == 204
+    assert (await at.broker.kept.one(place(editor=ZOE)) is None) is bool(kept_key)
 
 
 @pytest.mark.parametrize(
