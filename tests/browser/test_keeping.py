@@ -274,8 +274,8 @@ async def test_another_name_sends_nothing_that_may_be_published_already(
     await page.route("**/entries", lose_answer)
     await page.fill(BODY, "Published once.")
     await page.press(BODY, "Control+Enter")
-    await lee.reload()
     await expect(page.locator("#who")).to_contain_text("lee has signed in")
+    await lee.reload()
     await page.click("[data-who=session]")
     await expect(page.locator(CARDS)).to_contain_text("may be published already")
     assert await texts(editor, slug) == ["Published once."]
