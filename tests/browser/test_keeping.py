@@ -155,6 +155,20 @@ async def test_an_entrys_own_page_keeps_its_text_and_saves_it(
     assert await texts(editor, slug) == ["Edited on its page."]
 
 
+async def test_letters_arrive_in_the_composer_when_an_edit_was_closed(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.focus(BODY)
+    await page.evaluate(f"document.querySelector('#{entry['id']} [data-do=edit]').click()")
+    await expect(page.locator("#edit [name=body]")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#editing")).to_be_empty()
+    await expect(page.locator(BODY)).to_be_focused()
+    await page.keyboard.type("Typed.")
+    await expect(page.locator(BODY)).to_have_value("Typed.")
+
+
 async def test_each_of_two_deletions_has_an_undo_of_its_own(
     editor: Editor, slug: str, page: Page
 ) -> None:

@@ -117,6 +117,9 @@ export function setUpDialog(onclose) {
   dialog.addEventListener('close', () => {
     returnQuestions();
     dialog.replaceChildren();
+    // Chromium's caret was in the removed form: without this, the focused box takes no letters.
+    const box = /** @type {any} */ (document.activeElement);
+    if (box?.selectionStart != null) box.setSelectionRange(box.selectionStart, box.selectionEnd);
     onclose();
   });
 }

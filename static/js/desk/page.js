@@ -22,7 +22,7 @@ import { compare, endCompare } from './conflict.js';
 import { closeEdit, dialog, lookAtEntry, setUpDialog, setUpEdit, showText } from './edit.js';
 import { findOffers, openApart, openDeleted, showOffers, showQueue } from './offers.js';
 import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
-import { watchPins } from './pins.js';
+import { orderOfPins, watchPins } from './pins.js';
 import { reasonOf } from './send.js';
 import { isSame } from './texts.js';
 import {
@@ -283,6 +283,7 @@ function offer(version) {
 }
 
 async function load() {
+  const order = orderOfPins();
   const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, ''), {
     signal: AbortSignal.timeout(LOAD_MS),
   }).catch(() => null);
@@ -291,7 +292,8 @@ async function load() {
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
   showOffers();
-  for (const part of ['#held', '#pins']) morph(one(part), one(part, page));
+  const parts = order === orderOfPins() ? ['#held', '#pins'] : ['#held'];
+  for (const part of parts) morph(one(part), one(part, page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
   if (one('#status').dataset.state === 'live') return;

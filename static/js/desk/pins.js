@@ -8,6 +8,11 @@ import { one, sayFailure } from './boxes.js';
 let send;
 /** The moves, one after the other. */
 let moves = Promise.resolve();
+let begun = 0;
+let ended = 0;
+
+/** A page that was fetched during a move may have the order before it: then this value differs. */
+export const orderOfPins = () => (begun === ended ? ended : NaN);
 
 /** @param {Element | null} item @param {number} otherwise */
 const middleOf = (item, otherwise) => {
@@ -35,7 +40,11 @@ function storePin(item) {
     form.elements.before.value = place;
     await send(form);
   };
-  moves = moves.then(move).catch(sayFailure);
+  begun += 1;
+  moves = moves
+    .then(move)
+    .catch(sayFailure)
+    .finally(() => (ended += 1));
 }
 
 /** @param {PointerEvent} event */
