@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from kit.servers import Editor, Server
 from kit.waiting import until
-from kit.windows import PASSWORD, add_editor, open_desk, window
-from playwright.async_api import Browser, BrowserContext, Error, Page, expect
+from kit.windows import PASSWORD, add_editor, open_desk, sign_in, window
+from playwright.async_api import Browser, BrowserContext, Error, Page, Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -155,6 +155,20 @@ async def test_an_entrys_own_page_keeps_its_text_and_saves_it(
     assert await texts(editor, slug) == ["Edited on its page."]
 
 
+async def test_letters_arrive_in_the_composer_when_an_edit_was_closed(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.focus(BODY)
+    await page.evaluate(f"document.querySelector('#{entry['id']} [data-do=edit]').click()")
+    await expect(page.locator("#edit [name=body]")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#editing")).to_be_empty()
+    await expect(page.locator(BODY)).to_be_focused()
+    await page.keyboard.type("Typed.")
+    await expect(page.locator(BODY)).to_have_value("Typed.")
+
+
 async def test_each_of_two_deletions_has_an_undo_of_its_own(
     editor: Editor, slug: str, page: Page
 ) -> None:
@@ -212,21 +226,21 @@ async def test_entries_are_sent_once_in_order_when_the_network_is_back(
     assert await texts(editor, slug) == ["First", "Third"]
 
 
-async def test_a_refused_entry_steps_aside_and_the_next_is_published(
+async def test_a_rejected_entry_steps_aside_and_the_next_is_published(
     editor: Editor, slug: str, page: Page
 ) -> None:
     await page.fill(HEADLINE, "h" * 301)
-    await page.fill(BODY, "Refused at first.")
+    await page.fill(BODY, "Rejected at first.")
     await page.press(BODY, "Control+Enter")
     await page.fill(BODY, "Published meanwhile.")
     await page.press(BODY, "Control+Enter")
     apart = page.locator("#apart .apart")
     await expect(apart.locator("[data-reason=headline]")).to_contain_text("300")
-    await expect(apart.locator("[name=body]")).to_have_value("Refused at first.")
+    await expect(apart.locator("[name=body]")).to_have_value("Rejected at first.")
     await apart.locator("[name=headline]").fill("Short")
     await apart.locator("[name=headline]").press("Control+Enter")
     await expect(apart).to_have_count(0)
-    await until(lambda: _has(editor, slug, ["Published meanwhile.", "Refused at first."]))
+    await until(lambda: _has(editor, slug, ["Published meanwhile.", "Rejected at first."]))
 
 
 async def _has(editor: Editor, slug: str, wanted: list[str]) -> bool:
@@ -234,17 +248,65 @@ async def _has(editor: Editor, slug: str, wanted: list[str]) -> bool:
 
 
 async def test_nothing_is_published_under_another_name_without_a_choice(
-    server: Server, editor: Editor, slug: str, page: Page
+    browser: Browser, server: Server, editor: Editor, slug: str, page: Page
 ) -> None:
+    await page.fill(BODY, "Whose words?")
+    await until(lambda: _kept(page, slug))
     await add_editor(server, "kim")
     await sign_in_as(page, "kim")
-    await page.fill(BODY, "Whose words?")
     await page.press(BODY, "Control+Enter")
     await expect(page.locator("#who")).to_contain_text("kim has signed in")
     assert await texts(editor, slug) == []
     await page.click("[data-who=session]")
     await until(lambda: _has(editor, slug, ["Whose words?"]))
     await expect(page.locator("#asking")).to_be_hidden()
+    async with window(browser) as other:
+        await sign_in(other, server)
+        await until(lambda: _keeps_nothing(other, slug))
+
+
+async def _keeps_nothing(page: Page, slug: str) -> bool:
+    return not await _kept(page, slug)
+
+
+async def test_another_name_sends_nothing_that_may_be_published_already(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    await add_editor(server, "lee")
+    lee = await other_tab(page.context, server, slug)  # to become lee's own page
+
+    lost: list[Route] = []
+
+    async def lose_answer(route: Route) -> None:
+        if lost:
+            return await route.continue_()
+        lost.append(route)
+        await route.fetch()
+        await sign_in_as(lee, "lee")
+        return await route.abort("connectionreset")
+
+    await page.route("**/entries", lose_answer)
+    await page.fill(BODY, "Published once.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("#who")).to_contain_text("lee has signed in")
+    await lee.reload()
+    await page.click("[data-who=session]")
+    await expect(page.locator(CARDS)).to_contain_text("may be published already")
+    assert await texts(editor, slug) == ["Published once."]
+    await sign_in_as(page, "dana")
+    await page.click(f"{CARDS} [data-act=press]")
+    await expect(page.locator("#who")).to_contain_text("dana has signed in")
+    await all_told(page, lee)
+    await expect(lee.locator("#asking")).to_be_hidden()
+
+
+async def all_told(page: Page, other: Page) -> None:
+    """Wait until another tab has got all messages of a page."""
+    channel = "new BroadcastChannel('liveblog desk')"
+    told = f"void (window.told = new Promise(done => ({channel}).onmessage = it => it.data.last && done()))"
+    await other.evaluate(told)
+    await page.evaluate(f"{channel}.postMessage({{last: true}})")
+    await other.evaluate("told")
 
 
 async def sign_in_as(page: Page, name: str) -> None:
@@ -326,6 +388,7 @@ async def test_a_text_is_offered_on_the_editors_other_machine(
     await until(lambda: _kept(page, slug))
     async with window(browser) as other:
         await open_desk(other, server, slug)
+        await expect(other.locator(OFFERS)).to_contain_text("New entry · Typed in another browser")
         await other.click("[data-act=restore]")
         await expect(other.locator(BODY)).to_have_value("Typed at home.")
         await other.press(BODY, "Control+Enter")
@@ -333,6 +396,15 @@ async def test_a_text_is_offered_on_the_editors_other_machine(
     await page.press(BODY, "Control+Enter")
     await expect(page.locator("#queue")).to_be_hidden()
     await expect(page.locator("[role=feed] article")).to_have_count(1)
+
+
+async def _edited(editor: Editor, slug: str, page: Page) -> Any:
+    """Publish an entry, open its form, and type there; return the entry."""
+    entry = await editor.publish(slug, "Stored.")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await page.fill("#edit [name=body]", "Mine.")
+    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    return entry
 
 
 async def _kept(page: Page, slug: str) -> list[Any]:
@@ -346,20 +418,21 @@ async def test_a_header_shows_both_versions_when_two_editors_save_it(
 ) -> None:
     await page.click("#header-panel summary")
     await page.fill("#header [name=dek]", "My dek.")
+    await page.fill("#header [name=full_coverage_url]", "https://mine.example")
     await editor.alter(slug, dek="Their dek.", summary="Their summary.")
     await page.click("#header button.primary")
     await expect(page.locator("#header .theirs textarea")).to_have_value("Their dek.")
     await expect(page.locator("#header [name=dek]")).to_have_value("My dek.")
+    await expect(page.locator("#header [name=full_coverage_url]")).to_have_value(
+        "https://mine.example"
+    )
     await expect(page.locator("#header [name=summary]")).to_have_value("Their summary.")
 
 
 async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(
     editor: Editor, slug: str, page: Page
 ) -> None:
-    entry = await editor.publish(slug, "Stored.")
-    await page.click(f"#{entry['id']} [data-do=edit]")
-    await page.fill("#edit [name=body]", "Mine.")
-    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    entry = await _edited(editor, slug, page)
     async with page.expect_response(lambda it: it.url.endswith(f"/entries/{entry['id']}")):
         await page.evaluate(f"document.getElementById('{entry['id']}').remove()")
     await expect(page.locator("#edit button.primary")).to_have_text("Save")
@@ -371,12 +444,9 @@ async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(
 async def test_a_colleagues_edit_is_shown_when_a_deleted_entry_came_back(
     editor: Editor, slug: str, page: Page
 ) -> None:
-    entry = await editor.publish(slug, "Stored.")
-    await page.click(f"#{entry['id']} [data-do=edit]")
-    await page.fill("#edit [name=body]", "Mine.")
-    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    entry = await _edited(editor, slug, page)
     await editor.delete(entry)
-    await expect(page.locator("#edit button.primary")).to_have_text("Publish as a new entry")
+    await expect(page.locator("#edit [data-reason='']")).to_contain_text("deleted this entry")
     await page.fill("#edit [name=body]", "Mine, and more.")
     await page.keyboard.press("Escape")
     await editor.edit(await editor.restore(entry), body="Theirs.")
@@ -401,3 +471,51 @@ async def test_a_form_rejected_without_scripts_is_kept_when_they_run(
     await page.goto(f"{server.url}/desk")
     await page.goto(f"{server.url}/desk/blogs/{slug}")
     await expect(page.locator(BODY)).to_have_value("Typed without scripts.")
+
+    await page.click("#compose [data-reason=''] button")
+    await expect(page.locator(BODY)).to_have_value("")
+
+
+async def test_discard_empties_a_form_that_was_rejected_without_scripts(
+    server: Server, slug: str, page: Page
+) -> None:
+    await page.context.route("**/*.js", lambda route: route.fulfill(content_type="text/javascript"))
+    await page.goto(f"{server.url}/desk/blogs/{slug}")
+    await page.fill(BODY, "Typed without scripts.")
+    await page.fill(HEADLINE, "x" * 301)
+    await page.context.unroute("**/*.js")
+    await page.click("#compose button.primary")
+    await page.reload()
+    await page.click("#compose [data-reason=''] button")
+    await page.wait_for_url(f"{server.url}/desk/blogs/{slug}")
+    await expect(page.locator(BODY)).to_have_value("")
+    await expect(page.locator("#offers")).to_be_hidden()
+
+
+async def test_a_note_stays_when_its_entry_was_retracted_or_deleted(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    retracted = await editor.publish(slug, "To be retracted.")
+    deleted = await editor.publish(slug, "To be deleted.")
+    words = page.locator(".theirs textarea")
+    await page.click(f"#{retracted['id']} [data-do=edit]")
+    await page.click("#retract-panel summary")
+    await page.fill("#retract [name=note]", "Why it was wrong.")
+    await page.keyboard.press("Escape")
+    await page.click(f"#{deleted['id']} [data-do=edit]")
+    await page.select_option("#edit [name=note_kind]", "correction")
+    await page.fill("#edit [name=note]", "What was wrong.")
+    await page.fill("#edit [name=body]", "Better.")
+    await editor.edit(retracted, status="retracted", note_kind="retraction", note="Theirs.")
+    await editor.delete(deleted)
+    await page.click("#edit button.primary")
+    apart = page.locator("#apart form")
+    await expect(apart.locator("[name=body]")).to_have_value("Better.")
+    await expect(apart.locator("[name=body]")).to_be_focused()
+    await expect(words).to_have_value("What was wrong.")
+    for kind, note in (("Edit", "What was wrong."), ("Retraction", "Why it was wrong.")):
+        await page.reload()
+        offer = page.locator(OFFERS, has_text=kind)
+        await offer.locator("[data-act=restore]").click()
+        await expect(words).to_have_value(note)
+        await expect(offer).to_have_count(1)

@@ -10,19 +10,20 @@ import {
   pageRecords,
   steadyRecords,
 } from '../../static/js/desk/keep.js';
-import { PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
+import { MAYBE, PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
 import { kindOf } from '../../static/js/desk/send.js';
 import { newTab, Tabs } from '../../static/js/desk/tabs.js';
 import {
   alteredOf,
+  valuesToCopy,
   goneId,
   isContained,
   isSame,
   leftOver,
-  merge,
   ofKind,
   sentId,
   textId,
+  typedIn,
   wordsOf,
 } from '../../static/js/desk/texts.js';
 
@@ -85,11 +86,11 @@ test('an answer that leaves open what is stored is none', () => {
   assert.equal(kindOf(201, {}), 'done');
 });
 
-test('an ended session and that of another editor differ from a refusal', () => {
+test('an ended session and that of another editor differ from a rejected form', () => {
   assert.equal(kindOf(401, {}), 'signed-out');
   assert.equal(kindOf(409, { type: '/problems/other-editor' }), 'other-editor');
   for (const status of [403, 404, 409, 410, 412, 413, 422])
-    assert.equal(kindOf(status, {}), 'refused');
+    assert.equal(kindOf(status, {}), 'rejected');
 });
 
 // -- texts
@@ -119,6 +120,24 @@ test('a text is named by its first words', () => {
   assert.equal(wordsOf({ values, shown: { headline: 'H', body: '' } }), 'First line');
   assert.equal(wordsOf({ values: { body: 'x'.repeat(99) } }).length, 80);
   assert.equal(wordsOf({ values: {} }), '');
+  const shown = { headline: 'H', body: '', byline: 'Ann', pinned: 'false' };
+  const typed = { ...shown, byline: ['Ann', 'Bo'], pinned: 'true' };
+  assert.equal(wordsOf({ values: typed, shown }), 'Ann');
+});
+
+test('the words of a text are what was typed, without ticks and what belongs to one save', () => {
+  const shown = { headline: 'H', body: 'B', note: '', key: 'false' };
+  const values = { ...shown, body: 'Mine', note: ' ', key: 'true', revision: '3', status: 'draft' };
+  assert.deepEqual(typedIn({ values, shown }), [['body', 'Mine']]);
+});
+
+test('another machine knows from a copy which boxes were altered', () => {
+  const shown = { headline: 'H', body: 'B', title: 'T', title_was: 'T', revision: '1' };
+  const mine = text({ values: { ...shown, body: 'Mine', title: 'Mine, too' }, shown });
+  const values = valuesToCopy(mine);
+  const altered = { body: 'Mine', body_was: 'B', title: 'Mine, too', title_was: 'T' };
+  assert.deepEqual(values, { ...shown, ...altered });
+  assert.deepEqual(alteredOf({ ...values, headline_was: 'H' }, { revision: '1' }), altered);
 });
 
 test('texts of closed tabs are left over, the newest first; those in use are not', () => {
@@ -147,14 +166,6 @@ test('a copy of the server is offered unless it was sent, dropped or typed on he
   assert.ok(isOffered([{ id: goneId(SCOPE, 'new', 'far'), typed_at: 49 }]));
 });
 
-test('of two editors’ changes only those of the same box are to choose', () => {
-  const shown = { headline: 'H', body: 'B', byline: ['Ann'], note: '' };
-  const mine = { ...shown, body: 'Mine' };
-  const theirs = { headline: 'Theirs', body: 'Theirs', byline: ['Ann'], note: 'n', revision: '2' };
-  assert.deepEqual(merge(mine, shown, theirs), { taken: { headline: 'Theirs' }, both: ['body'] });
-  assert.deepEqual(merge(mine, shown, { ...theirs, body: 'Mine', headline: 'H' }).both, []);
-});
-
 test('a version goes only when each word of it is stored', () => {
   const mine = text({
     values: { headline: 'H', body: 'Mine' },
@@ -175,7 +186,10 @@ function copier() {
     now: 100,
     status: 204,
     kept: /** @type {any[]} */ ([]),
-    refused: 0,
+    stopped: 0,
+    sizes: /** @type {number[]} */ ([]),
+    /** @type {Promise<void> | undefined} the server's answers wait for this */
+    gate: undefined,
     store: pageRecords(),
     /** Let the time of the timers pass. @param {number} wait_ms */
     pass: async (wait_ms) => {
@@ -196,10 +210,13 @@ function copier() {
       [...timers.keys()].at(-1)
     ),
     clearTimeout: (id) => timers.delete(id),
-    refused: () => (world.refused += 1),
+    stopped: () => (world.stopped += 1),
     ask: async (path, init) => {
       calls.push(`${init.method} ${path.split('/kept')[1]}`);
-      return answer(world.status, { kept: world.kept });
+      if (init.body) world.sizes.push(`${init.body}`.length);
+      await world.gate;
+      const type = world.status === 409 ? '/problems/other-editor' : '';
+      return answer(world.status, { kept: world.kept, type });
     },
   });
   return { world, keeper };
@@ -236,12 +253,59 @@ test('a copy is sent again when no answer came, and never of forms unknown there
   assert.deepEqual(world.calls, ['PUT /new/one', 'PUT /new/one']);
 });
 
+test('a copy is not sent again when its text was sent meanwhile', async () => {
+  const { world, keeper } = copier();
+  const kept = keeper.keep(text());
+  /** @type {() => void} */
+  let open = () => {};
+  world.gate = new Promise((done) => (open = done));
+  await world.pass(2_000);
+  keeper.remove(kept);
+  world.status = 503;
+  open();
+  await world.pass(60_000);
+  await world.pass(60_000);
+  const query = `?typed_at=${kept.typed_at}`;
+  assert.deepEqual(world.calls, ['PUT /new/one', `DELETE /new/one${query}`]);
+});
+
 test('a page learns from its copies that the session has ended', async () => {
   const { world, keeper } = copier();
   world.status = 401;
   keeper.keep(text());
   await world.pass(2_000);
-  assert.equal(world.refused, 1);
+  assert.equal(world.stopped, 1);
+});
+
+test('a page asks who publishes when something was typed, and not when it only looks', async () => {
+  const { world, keeper } = copier();
+  world.status = 409;
+  await keeper.copies();
+  assert.equal(world.stopped, 0);
+  keeper.keep(text());
+  await world.pass(2_000);
+  assert.equal(world.stopped, 1);
+});
+
+test('a long text is copied without what was there before, and none above the limit', async () => {
+  const { world, keeper } = copier();
+  const shown = { body: 'b'.repeat(40_000) };
+  keeper.keep(text({ values: { body: 'c'.repeat(40_000) }, shown }));
+  keeper.keep(text({ tab: 'two', values: { body: 'c'.repeat(70_000) }, shown }));
+  await world.pass(2_000);
+  assert.deepEqual(world.calls, ['PUT /new/one']);
+  assert.ok(world.sizes[0] < 41_000);
+});
+
+test('a text that another editor sent is removed for the editor who typed it, too', async () => {
+  const { world, keeper } = copier();
+  keeper.remove(text({ former: 'user:ann lee', key: 'a&b' }));
+  await settled();
+  const query = '?typed_at=10';
+  assert.deepEqual(world.calls, [
+    `DELETE /new/one${query}`,
+    `DELETE /new/one${query}&editor=user%3Aann+lee&key=a%26b`,
+  ]);
 });
 
 test('a dropped text is removed here and on the server, and no copy of it returns', async () => {
@@ -342,7 +406,7 @@ test('what was not answered waits longer each time, and as long as the server as
   assert.equal(waitOf(sent({ tries: 99 })), 15_000);
 });
 
-test('a refused entry becomes a text of its own, with its reasons and its key', () => {
+test('a rejected entry becomes a text of its own, with its reasons and its key', () => {
   const problem = { reason: 'The headline is too long.', boxes: { headline: 'At most 300.' } };
   const { puts, deletes, wait_ms } = settle(sent(), answer(422, problem), [], SPARE);
   const { tab, key, reason, boxes, values } = /** @type {Kept} */ (puts[0]);
@@ -361,7 +425,12 @@ test('a text gets another key when the server has stored something else under th
   );
 });
 
-test('a refused edit returns to its form, but not over what was typed there since', () => {
+test('a text that was sent without an answer says that it may be published', () => {
+  assert.equal(textOf(sent({ tries: 1 }), 'spare', []).reason, MAYBE);
+  assert.equal(textOf(sent(), 'spare', []).reason, '');
+});
+
+test('a rejected edit returns to its form, but not over what was typed there since', () => {
   const edit = sent({ form: 'e1', values: { body: 'Sent' } });
   assert.equal(textOf(edit, 'spare', []).tab, 'one');
   assert.equal(textOf(edit, 'spare', [text({ form: 'e1' })]).tab, 'spare');
@@ -410,11 +479,11 @@ test('forms are sent in order, once each, when the network returns', async () =>
   assert.equal(timers.length, 0);
 });
 
-test('a refused form steps aside, and the others are sent', async () => {
+test('a rejected form steps aside, and the others are sent', async () => {
   const { queue, store, answers } = newsroom(({ key }) => answer(key === 'a' ? 422 : 201));
   await store.write([sent({ key: 'a', pressed_at: 1 }), sent({ key: 'b', pressed_at: 2 })]);
   await queue.drain();
-  assert.deepEqual(answers, ['a refused', 'b done']);
+  assert.deepEqual(answers, ['a rejected', 'b done']);
   assert.deepEqual(
     ofKind(await store.all(), 'text').map((it) => it.key),
     ['a'],

@@ -131,6 +131,19 @@ export function explain(form, reason, boxes = {}) {
 }
 
 /**
+ * Show words for which a form has no box, above its reason.
+ *
+ * @param {HTMLFormElement} form @param {[string, string][]} words by box
+ */
+export function showApart(form, words) {
+  for (const [, text] of words) {
+    const pane = piece('homeless');
+    one('textarea', pane).value = text;
+    one('[data-reason=""]', form).before(pane);
+  }
+}
+
+/**
  * Focus a box, unless the editor is somewhere else: the next letters would get lost.
  *
  * @param {HTMLFormElement} form @param {HTMLElement | null} [box]

@@ -1,6 +1,7 @@
 // Shows editors whether the store can be reached, accepts writes, and has the blog's latest state.
 
 import { one, say, slug, stale } from './boxes.js';
+import { ask } from './send.js';
 
 const STORE_ANSWER_MS = 3_000;
 export const STORE_MS = 1_000;
@@ -38,10 +39,8 @@ export function showStore(state, why = '') {
 /** Ask for the state of the store, while the page is visible. */
 export async function askStore() {
   if (document.hidden) return;
-  const answer = await fetch(`/desk/blogs/${slug}/store`, {
-    signal: AbortSignal.timeout(STORE_ANSWER_MS),
-  }).catch(() => null);
-  const content = (await answer?.json().catch(() => null)) ?? {};
+  const signal = AbortSignal.timeout(STORE_ANSWER_MS);
+  const { content } = await ask(`/desk/blogs/${slug}/store`, { signal }, '');
   if (content.cause === 'subscriptions') showStore('late');
   else if (content.store) showStore(content.store, content.why);
 }

@@ -3,29 +3,35 @@
 // the unsent texts until it is stored or discarded there.
 
 import { boxOf, explain, fillForm, focusIn, one, piece, say, valuesOf } from './boxes.js';
-import { merge } from './texts.js';
-import { keepApart, rebase, watchedOf } from './watch.js';
+import { isSameText } from './texts.js';
+import { keepApart, rebase } from './watch.js';
 
-/** @import {Values} from './texts.js' */
+/** @import {Sent, Values} from './texts.js' */
+/**
+ * @typedef {object} Conflict the server's answer
+ * @property {string} reason
+ * @property {Values} values what is stored, as the form's boxes
+ * @property {Values} taken the boxes that only the other editor altered
+ * @property {Values} both the other editor's texts of the boxes that both altered
+ */
 
 /**
- * Show both texts of each box that both editors changed. A box that only the other editor changed
- * gets the other editor's text.
+ * Show the other editor's texts: in boxes that only the other editor altered, else beside the box.
  *
- * @param {HTMLFormElement} form
- * @param {{values: Values, reason?: string}} answer of the server; its values are the stored ones
+ * @param {HTMLFormElement} form @param {Sent} item as it was sent @param {Conflict} conflict
  */
-export async function compare(form, { values: theirs, reason = '' }) {
-  const { taken, both } = merge(valuesOf(form), watchedOf(form)?.shown ?? {}, theirs);
-  const texts = both.filter((name) =>
-    boxOf(form, name)?.matches('textarea, input:not([type=checkbox])'),
-  );
+export async function compare(form, item, { reason, values, taken, both }) {
+  const now = valuesOf(form);
+  const typed = (/** @type {[string, any]} */ [name]) => !isSameText(now[name], item.values[name]);
+  const since = Object.entries(taken).filter(typed); // the form was sent before
+  const others = { ...both, ...Object.fromEntries(since) };
+  const texts = Object.keys(others).filter((name) => boxOf(form, name));
   if (texts.length) await keepApart(form, say('mine'));
   endCompare(form);
-  fillForm(form, taken);
-  for (const name of texts) beside(form, name, theirs[name]);
-  rebase(form, theirs);
-  explain(form, `${reason} ${say(texts.length ? 'both' : 'taken')}`);
+  fillForm(form, Object.fromEntries(Object.entries(taken).filter((it) => !typed(it))));
+  for (const name of texts) beside(form, name, others[name]);
+  rebase(form, values);
+  explain(form, reason);
   focusIn(form, texts[0] ? boxOf(form, texts[0]) : one('button.primary', form));
 }
 

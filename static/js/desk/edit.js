@@ -4,16 +4,16 @@
 
 import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from './boxes.js';
 import { askStore } from './condition.js';
+import { ask } from './send.js';
 import { returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
-import { discardText, keepApart, placeText, restoreOwn, watch } from './watch.js';
+import { discardText, placeText, restoreOwn, watch } from './watch.js';
 import { parseHtml } from '../morph.js';
 
 /** @import {Offer} from './texts.js' */
 
 /** @type {HTMLDialogElement | null} */
 export const dialog = one('#editing');
-const REASON_MS = 10_000;
 
 /**
  * Open the dialog that edits an entry, with its unsaved text.
@@ -82,51 +82,22 @@ export function closeEdit() {
   else if (one('#edit')) location.assign(`/desk/blogs/${slug}`);
 }
 
-/**
- * Let the form of a deleted entry publish its text as a new entry. The text with its note stays
- * apart, for the case that the entry returns.
- *
- * @param {HTMLFormElement} form
- */
-export async function orphan(form) {
-  if (!form.dataset.entry) return;
-  delete form.dataset.entry;
-  const { revision = '', note } = valuesOf(form);
-  form.dataset.base = `${revision}`;
-  if (note) await keepApart(form, say('deleted'));
-  form.action = `/desk/blogs/${slug}/entries`;
-  const of_entry = '[name=revision], [name=published_at], [name^=note], [name$=_was]';
-  for (const box of form.querySelectorAll(of_entry)) box.remove();
-  one('button.primary', form).textContent = 'Publish as a new entry';
-  Object.assign(one('button.primary', form), { name: 'status', value: 'published' });
-  for (const button of form.querySelectorAll('button[name=status]:not(.primary)')) button.remove();
-  while (form.nextElementSibling) form.nextElementSibling.remove();
-}
-
-/**
- * The feed no longer has the entry: it was deleted, or the feed got shorter.
- *
- * @param {HTMLFormElement} form
- */
-async function lookWhyGone(form) {
-  if (dialog) dialog.dataset.shown = '';
-  const signal = AbortSignal.timeout(REASON_MS);
-  const answer = await fetch(form.action, { signal }).catch(() => null);
-  if (answer?.status !== 410 || !form.isConnected) return;
-  explain(form, say('deleted'));
-  await orphan(form);
-}
-
-/** Warn when someone has changed or deleted the entry that the dialog shows. Runs every second. */
+/** Say in the dialog that someone has deleted its entry, or changed it. Runs every second. */
 export function lookAtEntry() {
   const form = /** @type {HTMLFormElement | null} */ (dialog?.open ? one('#edit', dialog) : null);
   const { entry: id } = form?.dataset ?? {};
-  if (!form || !id || form.hasAttribute('data-busy')) return;
+  if (!form || !dialog || !id || form.hasAttribute('data-busy')) return;
   const article = document.getElementById(id);
-  if (!article && dialog?.dataset.shown === id) void lookWhyGone(form);
-  if (article && dialog) dialog.dataset.shown = id; // the entry that the feed has shown
+  if (!article && dialog.dataset.shown === id) void askWhyGone(form);
+  dialog.dataset.shown = article ? id : ''; // the entry that the feed has shown
   const isOlder = Number(article?.dataset.revision) > Number(valuesOf(form).revision);
   if (isOlder && !one('[data-reason=""]', form).textContent) explain(form, say('newer'));
+}
+
+/** The entry was deleted, or the feed got shorter. @param {HTMLFormElement} form */
+async function askWhyGone(form) {
+  const { status } = await ask(form.action, {}, '');
+  if (status === 410) explain(form, say('deleted'));
 }
 
 /** @param {MouseEvent} event */
@@ -146,6 +117,9 @@ export function setUpDialog(onclose) {
   dialog.addEventListener('close', () => {
     returnQuestions();
     dialog.replaceChildren();
+    // Chromium's caret was in the removed form: without this, the focused box takes no letters.
+    const box = /** @type {any} */ (document.activeElement);
+    if (box?.selectionStart != null) box.setSelectionRange(box.selectionStart, box.selectionEnd);
     onclose();
   });
 }

@@ -3,7 +3,7 @@
 // Rules: no document. A text is written and removed by its own tab, or when the editor names it.
 
 import { ask } from './send.js';
-import { goneId, isWanted, ofKind, textId } from './texts.js';
+import { valuesToCopy, goneOf, isWanted, ofKind, textId } from './texts.js';
 
 /** @import {Kept, Scope, Text} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -154,6 +154,9 @@ export function steadyRecords(records, onfail) {
 }
 
 /**
+ * @typedef {Pick<Text, 'form' | 'tab' | 'typed_at'> & Partial<Pick<Text, 'key' | 'former'>>} Removed
+ */
+/**
  * @typedef {object} Hooks
  * @property {Store} store
  * @property {Scope} scope
@@ -161,7 +164,7 @@ export function steadyRecords(records, onfail) {
  * @property {() => number} now
  * @property {(run: () => void, wait_ms: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
- * @property {(answer: Answer) => void} refused the server wants no copies from this page
+ * @property {(answer: Answer) => void} stopped the session has ended, or is another editor's
  */
 
 export class Keeper {
@@ -205,33 +208,35 @@ export class Keeper {
   /**
    * Remove texts, here and on the server; write others in the same step.
    *
-   * @param {{form: string, tab: string, typed_at: number}[]} texts @param {any[]} [puts]
+   * @param {Removed[]} texts @param {any[]} [puts]
    */
   async drop(texts, puts = []) {
     const { store, scope } = this.hooks;
-    const gone = texts.map(({ form, tab, typed_at }) => ({
-      id: goneId(scope, form, tab),
-      typed_at,
-    }));
     const deletes = texts.map(({ form, tab }) => textId(scope, form, tab));
-    await store.write([...gone, ...puts], deletes);
+    await store.write([...texts.map((it) => goneOf(scope, it)), ...puts], deletes);
     for (const it of texts) this.remove(it);
     for (const it of ofKind(puts, 'text')) this.#copyLater(it, 0);
   }
 
   /** Let no copy follow of a text that was sent. @param {string} form @param {string} tab */
   stop(form, tab) {
-    this.hooks.clearTimeout(this.#timers.get(`${form} ${tab}`));
+    const name = `${form} ${tab}`;
+    this.hooks.clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name); // a copy without an answer is then sent no more
   }
 
   /**
-   * Remove the server's copy of a text that was stored.
+   * Remove the server's copy of a text that was stored, and the copy of the editor who typed it
+   * before another one took it over. The text's key allows that.
    *
-   * @param {{form: string, tab: string, typed_at: number}} text
+   * @param {Removed} text
    */
-  remove({ form, tab, typed_at }) {
+  remove({ form, tab, typed_at, key = '', former }) {
     this.stop(form, tab);
-    this.#call(form, tab, `?typed_at=${typed_at}`, { method: 'DELETE' });
+    const query = `?typed_at=${typed_at}`;
+    this.#call(form, tab, query, { method: 'DELETE' });
+    const of = new URLSearchParams({ editor: former ?? '', key });
+    if (former) this.#call(form, tab, `${query}&${of}`, { method: 'DELETE' });
   }
 
   /** @param {Kept} text @param {number} wait_ms */
@@ -247,8 +252,11 @@ export class Keeper {
   /** @param {Kept} text */
   async #copy(text) {
     const { form, tab, values, base, key, typed_at } = text;
-    const body = JSON.stringify({ values, base, key, typed_at });
-    if (new Blob([body]).size > COPY_BYTES_MAX) return;
+    const bodies = [valuesToCopy(text), values].map((it) =>
+      JSON.stringify({ values: it, base, key, typed_at }),
+    );
+    const body = bodies.find((it) => new Blob([it]).size <= COPY_BYTES_MAX);
+    if (!body) return;
     const headers = { 'Content-Type': 'application/json' };
     const timer = this.#timers.get(`${form} ${tab}`);
     const answer = await this.#call(form, tab, '', { method: 'PUT', body, headers });
@@ -268,7 +276,9 @@ export class Keeper {
   async #ask(path, init) {
     const [editor, slug] = this.hooks.scope;
     const answer = await this.hooks.ask(`/desk/blogs/${slug}/kept${path}`, init, editor);
-    if (answer.kind === 'signed-out' || answer.kind === 'other-editor') this.hooks.refused(answer);
+    // A page on which nothing was typed has nothing to ask another editor.
+    const isOther = answer.kind === 'other-editor' && init.method === 'PUT';
+    if (isOther || answer.kind === 'signed-out') this.hooks.stopped(answer);
     return answer;
   }
 

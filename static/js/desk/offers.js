@@ -2,7 +2,7 @@
 // machines, and those that are being sent.
 // Rules: a text disappears only when it is stored, or when the editor discards it here.
 
-import { formCopy, explain, one, piece, say, slug } from './boxes.js';
+import { formCopy, explain, main, one, piece, say, slug } from './boxes.js';
 import { edit, showText } from './edit.js';
 import { newTab } from './tabs.js';
 import { leftOver, wordsOf } from './texts.js';
@@ -21,11 +21,6 @@ import {
 
 /** @import {Offer, Sent, Text} from './texts.js' */
 
-const FORM_KINDS = /** @type {Record<string, string>} */ ({
-  new: 'New entry',
-  header: 'Header',
-  end: 'End of coverage',
-});
 /** @type {HTMLFormElement | null} */
 const compose = one('#compose');
 /** The form for new entries as the server wrote it. */
@@ -38,14 +33,12 @@ let turns = 0;
 function timeOf(at) {
   const date = new Date(at);
   const isToday = date.toDateString() === new Date().toDateString();
-  return date.toLocaleString(
-    'en-GB',
-    isToday ? { timeStyle: 'short' } : { timeStyle: 'short', dateStyle: 'medium' },
-  );
+  const dateStyle = isToday ? undefined : 'medium';
+  return date.toLocaleString('en-GB', { timeStyle: 'short', dateStyle });
 }
 
-/** @param {Text} text */
-const kindOfForm = ({ form }) => FORM_KINDS[form] ?? 'Edit';
+/** @param {Text} text @returns {string} the kind of its form, in words */
+const kindOfForm = ({ form }) => say(`form-${form.replace(/-.*/, '')}`) || say('form-edit');
 
 // -- texts that are left over
 
@@ -55,7 +48,7 @@ export async function findOffers() {
   copies = slug ? await keeper.copies() : [];
   for (const copy of copies) {
     const form = formOf(copy);
-    if (form) await takeOver(form, copy);
+    if (form) await takeOver(form, copy, say('later'));
   }
   copies = copies.filter((it) => !formOf(it));
   await showOffers();
@@ -87,7 +80,7 @@ const hasPlace = ({ form }) =>
 function lineOf(template, status, text, acts) {
   const line = piece(template);
   one('.status', line).textContent = status;
-  one('.words', line).textContent = wordsOf(text);
+  one('.words', line).textContent = wordsOf(text) || say('wordless');
   for (const [name, act] of Object.entries(acts))
     one(`[data-act=${name}]`, line).addEventListener('click', act);
   return line;
@@ -95,9 +88,10 @@ function lineOf(template, status, text, acts) {
 
 /** @param {Offer} offer */
 function offerOf(offer) {
-  const status = `Unsent text from ${timeOf(offer.typed_at)} · ${kindOfForm(offer)}`;
-  const why = offer.reason ? `${status}. ${offer.reason}` : status;
-  return lineOf('offer', why, offer, {
+  const place = offer.id ? '' : say('elsewhere');
+  const parts = [`Unsent text from ${timeOf(offer.typed_at)}`, kindOfForm(offer), place];
+  const status = [...parts, offer.reason].filter(Boolean).join(' · ');
+  return lineOf('offer', status, offer, {
     restore: () => restore(offer),
     discard: () => discard(offer),
   });
@@ -123,7 +117,23 @@ export async function restore(offer) {
     one('textarea, input:not([type=hidden])', form)?.focus();
   } else if (name === 'new') await openApart(offer);
   else if ((await edit(`/desk/blogs/${slug}/entries/${name.replace(/^.*-/, '')}`, offer)) === 410)
-    await openApart({ ...offer, reason: say('deleted') });
+    await openDeleted(offer);
+}
+
+/**
+ * Open the text of a deleted entry as one of a new entry, with the boxes that were not altered.
+ *
+ * @param {Offer} offer
+ */
+export async function openDeleted(offer) {
+  const values = Object.entries(offer.values).filter(([name]) => !name.endsWith('_was'));
+  const form = await openApart({
+    ...offer,
+    values: Object.fromEntries(values),
+    shown: { note: offer.shown?.note ?? '' }, // a new entry has no note: only a typed one is kept
+    reason: say('deleted'),
+  });
+  one('[name=body]', form ?? main).focus();
 }
 
 /**
@@ -134,13 +144,14 @@ export async function restore(offer) {
 export async function openApart(offer) {
   if (!blank) return;
   const tab = offer.id && !tabs.holds(offer.tab) ? offer.tab : newTab();
-  if (!(await tabs.hold(tab))) return showOffers(); // another tab has just opened it
+  if (!(await tabs.hold(tab))) return void showOffers(); // another tab has just opened it
   const section = piece('apart-form');
   const form = formCopy(blank, `apart-${tab}`);
   section.append(form);
   one('#apart').append(section);
   watch(form, 'new', tab);
   await showText(form, offer);
+  return form;
 }
 
 // -- texts that are being sent

@@ -19,18 +19,10 @@ import {
 } from './boxes.js';
 import { askStore, showStore, STORE_MS } from './condition.js';
 import { compare, endCompare } from './conflict.js';
-import {
-  closeEdit,
-  dialog,
-  lookAtEntry,
-  orphan,
-  setUpDialog,
-  setUpEdit,
-  showText,
-} from './edit.js';
-import { findOffers, openApart, showOffers, showQueue } from './offers.js';
+import { closeEdit, dialog, lookAtEntry, setUpDialog, setUpEdit, showText } from './edit.js';
+import { findOffers, openApart, openDeleted, showOffers, showQueue } from './offers.js';
 import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
-import { watchPins } from './pins.js';
+import { orderOfPins, watchPins } from './pins.js';
 import { reasonOf } from './send.js';
 import { isSame } from './texts.js';
 import {
@@ -69,19 +61,33 @@ const EDIT_MS = 1_000;
 
 // -- the answers to what was sent
 
-/** @param {Sent} item @param {Answer} answer @param {Kept} [text] what a refused form became */
-async function answered(item, answer, text) {
+/**
+ * @param {Sent} item @param {Answer} answer @param {Kept} [text] what a rejected form became
+ * @param {boolean} [isHere] whether this tab sent it
+ */
+async function answered(item, answer, text, isHere) {
   const isOwn = tabs.holds(item.tab);
   const shown = item.form === 'new' ? undefined : formOf(item);
   const form = watchedOf(shown)?.sent === item.key ? shown : undefined; // else it was opened later
   const { kind } = answer;
-  if (kind === 'signed-out' || kind === 'other-editor')
-    return (isOwn || !document.hidden) && askForSession(answer);
+  if (kind === 'signed-out' || kind === 'other-editor') {
+    const isLeft = isHere && !(await tabs.living()).has(item.tab);
+    return void ((isOwn || isLeft) && askForSession(answer));
+  }
   if (kind === 'done') return stored(item, answer.content, form, isOwn);
   if (kind === 'unanswered') return form && explain(form, say('unanswered'));
   if (item.form === 'new' && isOwn && text) await openApart(text);
-  else if (form) await refused(form, answer, text);
+  else if (form) await rejected(form, item, answer, text);
   changed();
+}
+
+/**
+ * Return whether the editor typed nothing in a form since it was sent.
+ *
+ * @param {HTMLFormElement} form @param {Sent} item
+ */
+function isUntouched(form, { values: { status, ...sent } }) {
+  return isSame(sent, valuesOf(form));
 }
 
 /**
@@ -99,23 +105,26 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   await forgetContained(form, item.values);
   // The page with the forms for the new status starts or ends the stream.
   if (blog && blog.status !== main.dataset.status) return open(`?done=${form.dataset.header}`);
-  const { status, ...sent } = item.values;
-  const isUntouched = isSame(valuesOf(form), { ...valuesOf(form), ...sent });
-  if (isUntouched && !form.dataset.header) return closeEdit();
+  const isReady = isUntouched(form, item);
+  if (isReady && !form.dataset.header) return closeEdit();
   keyOf(form).value = newKey();
-  if (isUntouched) fillForm(form, values ?? {});
+  if (isReady) fillForm(form, values ?? {});
   else explain(form, say('since'));
   rebase(form, { ...valuesOf(form), ...values });
 }
 
-/** @param {HTMLFormElement} form @param {Answer} answer @param {Kept} [text] */
-async function refused(form, answer, text) {
+/**
+ * @param {HTMLFormElement} form @param {Sent} item @param {Answer} answer @param {Kept} [text]
+ */
+async function rejected(form, item, answer, text) {
   setBusy(form, false);
   if (text) keyOf(form).value = text.key;
-  if (answer.status === 412 && answer.content.values) return compare(form, answer.content);
+  if (answer.status === 412 && answer.content.values) return compare(form, item, answer.content);
   explain(form, reasonOf(answer), answer.content.boxes);
   keepForm(form);
-  if (answer.status === 410) orphan(form);
+  if (answer.status !== 410 || !text || !dialog?.open || !isUntouched(form, item)) return;
+  dialog.close();
+  await openDeleted(text);
 }
 
 // -- forms
@@ -274,6 +283,7 @@ function offer(version) {
 }
 
 async function load() {
+  const order = orderOfPins();
   const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, ''), {
     signal: AbortSignal.timeout(LOAD_MS),
   }).catch(() => null);
@@ -282,7 +292,8 @@ async function load() {
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
   showOffers();
-  for (const part of ['#held', '#pins']) morph(one(part), one(part, page));
+  const parts = order === orderOfPins() ? ['#held', '#pins'] : ['#held'];
+  for (const part of parts) morph(one(part), one(part, page));
   const [mine, theirs] = [one('#header'), one('#header', page)];
   if (mine && theirs) refill(mine, theirs);
   if (one('#status').dataset.state === 'live') return;
@@ -308,18 +319,11 @@ function onKey(event) {
   }
 }
 
-/** The forms of a page whose texts are kept, by their ids; the form that edits an entry apart. */
-const FORMS = /** @type {Record<string, string>} */ ({
-  compose: 'new',
-  header: 'header',
-  end: 'end',
-  new: 'blog',
-});
-
 /** Keep the texts of this page's forms, and show what is left over and what is being sent. */
 async function keepTexts() {
-  const forms = Object.keys(FORMS).flatMap((id) => one(`form#${id}`) ?? []);
-  for (const form of forms) watch(form, FORMS[form.id]);
+  /** @type {NodeListOf<HTMLFormElement>} */
+  const forms = document.querySelectorAll('form[data-keep]');
+  for (const form of forms) watch(form, form.dataset.keep ?? '');
   hooks.answered = (...parts) => void answered(...parts);
   hooks.stopped = askForSession;
   hooks.changed = () => void Promise.all([showOffers(), queue.show()]);
@@ -332,7 +336,7 @@ async function keepTexts() {
 
 function startBlog() {
   document.addEventListener('stale', reload);
-  watchPins();
+  watchPins((form) => act(form, null));
   addEventListener(
     'visibilitychange',
     () => document.hidden || ready.then((look) => (stale(), look())),

@@ -3,9 +3,9 @@
 // the server does not answer, and what an editor types meanwhile stays.
 
 import { movedTo } from './marking.js';
+import { post } from './send.js';
 import { remark, takeStep } from './typing.js';
 
-const PASTE_MS = 10_000;
 /** The server reads one paste of an editor at a time. @type {Promise<void>} */
 let lastPaste = Promise.resolve();
 
@@ -34,7 +34,7 @@ export function acceptPastes(box) {
  * @param {{html: string, text: string}} clipboard
  */
 async function formatPaste(box, { value, start, end }, clipboard) {
-  const { markdown, reason } = await markdownOf(clipboard);
+  const { markdown, reason } = (await post('/desk/paste', clipboard, '')).content;
   const plain = value.slice(start, end);
   if (markdown === plain) return;
   const at = markdown ? movedTo(value, box.value, start, end) : -1;
@@ -44,12 +44,4 @@ async function formatPaste(box, { value, start, end }, clipboard) {
     return Math.max(place - plain.length, at) + markdown.length;
   });
   takeStep(box, { start: at, end: at + plain.length, text: markdown, from, to });
-}
-
-/** @param {{html: string, text: string}} clipboard @returns {Promise<any>} */
-async function markdownOf(clipboard) {
-  const init = { method: 'POST', body: new URLSearchParams(clipboard) };
-  const signal = AbortSignal.timeout(PASTE_MS);
-  const answer = await fetch('/desk/paste', { ...init, signal }).catch(() => null);
-  return (await answer?.json().catch(() => null)) ?? {};
 }

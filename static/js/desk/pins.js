@@ -1,10 +1,18 @@
 // The order of pinned entries: an editor drags an entry by its grip, or presses an arrow key there.
-// Rules: a move submits the form of one of the entry's buttons, with another place. The list is in
+// Rules: a move sends the form of one of the entry's buttons, with another place. The list is in
 // the new order at once, and in the server's order after its answer.
 
-import { one } from './boxes.js';
+import { one, sayFailure } from './boxes.js';
 
-const BUSY_MS = 50;
+/** @type {(form: HTMLFormElement) => Promise<void>} sends the form of a button */
+let send;
+/** The moves, one after the other. */
+let moves = Promise.resolve();
+let begun = 0;
+let ended = 0;
+
+/** A page that was fetched during a move may have the order before it: then this value differs. */
+export const orderOfPins = () => (begun === ended ? ended : NaN);
 
 /** @param {Element | null} item @param {number} otherwise */
 const middleOf = (item, otherwise) => {
@@ -24,13 +32,19 @@ function stepPin(item, by) {
 }
 
 /** Store where an entry is now, after the moves before it. @param {Element} item */
-async function storePin(item) {
+function storePin(item) {
   const place = item.nextElementSibling?.getAttribute('data-entry') ?? '';
-  while (one('#pins [data-busy]')) await new Promise((done) => setTimeout(done, BUSY_MS));
-  const form = one(`#${item.id} form`);
-  if (!form) return; // a colleague has unpinned the entry
-  form.elements.before.value = place;
-  form.requestSubmit();
+  const move = async () => {
+    const form = one(`#${item.id} form`);
+    if (!form) return; // a colleague has unpinned the entry
+    form.elements.before.value = place;
+    await send(form);
+  };
+  begun += 1;
+  moves = moves
+    .then(move)
+    .catch(sayFailure)
+    .finally(() => (ended += 1));
 }
 
 /** @param {PointerEvent} event */
@@ -67,7 +81,9 @@ function onPinKey(event) {
   if (item.nextElementSibling !== before) storePin(item);
 }
 
-export function watchPins() {
+/** @param {typeof send} sending */
+export function watchPins(sending) {
+  send = sending;
   one('#pins')?.addEventListener('pointerdown', dragPin);
   one('#pins')?.addEventListener('keydown', onPinKey);
 }

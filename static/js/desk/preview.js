@@ -2,10 +2,10 @@
 // Rules: one request at a time, and at most four in a second. The preview is in a shadow tree with
 // the readers' styles, so the desk's styles and scripts do not reach it.
 
+import { ask } from './send.js';
 import { isHostile, morph, parseHtml } from '../morph.js';
 
 const PREVIEW_GAP_MS = 250;
-const PREVIEW_MS = 10_000;
 const NO_PREVIEW = 'There is no preview right now. Your text is safe here.';
 
 export class Preview {
@@ -50,12 +50,11 @@ export class Preview {
     boxes.delete('editor'); // after "Publish as …" the form still has the name of the other editor
     if (this.form.dataset.status === 'retracted') boxes.set('status', 'retracted');
     if (!boxes.get('headline')?.trim() && !boxes.get('body')?.trim()) return this.#show('', '');
-    const init = { method: 'POST', body: boxes, signal: AbortSignal.timeout(PREVIEW_MS) };
-    const answer = await fetch(this.address, init).catch(() => null);
-    const content = (await answer?.json().catch(() => null)) ?? {};
-    if (answer?.ok) return this.#show(content.html, '');
+    const init = { method: 'POST', body: boxes };
+    const { kind, status, content } = await ask(this.address, init, '');
+    if (kind === 'done') return this.#show(content.html, '');
     const reason = Object.values(content.boxes ?? {})[0] ?? content.reason ?? NO_PREVIEW;
-    if (answer?.status !== 429) return this.#show(null, reason);
+    if (status !== 429) return this.#show(null, reason);
     this.#isStale = true; // the server is busy with this editor's other tab
   }
 

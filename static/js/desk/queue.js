@@ -1,9 +1,9 @@
 // The queue of forms that were sent, in the order of the presses, until the server has answered. A
 // form without an answer is sent again with the same key, so that it is stored once; those behind
-// it wait. A form that the server refused steps aside as a text of its own.
+// it wait. A form that the server rejected steps aside as a text of its own.
 // Rules: no document. Storage, sending, tabs, clock and timers are passed in.
 
-import { goneId, ofKind, textId } from './texts.js';
+import { goneOf, ofKind, textId } from './texts.js';
 import { reasonOf } from './send.js';
 
 /** @import {Gone, Kept, Sent} from './texts.js' */
@@ -15,7 +15,9 @@ export const PRESS_MS = 23 * 3_600_000;
 const WAITS_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 /** When another tab sends the queue, look again after this time: the tab may have been closed. */
 const OTHERS_MS = 5_000;
-const OLD = 'This waited for 23 hours. It may be published already: look before you send it.';
+const LOOK = 'It may be published already: look before you send it.';
+const OLD = `This waited for 23 hours. ${LOOK}`;
+export const MAYBE = `It was sent before, and no answer came. ${LOOK}`;
 
 /** @param {Sent} item @returns {number} ms until it is sent again */
 export const waitOf = ({ tries }) => WAITS_MS[Math.min(tries, WAITS_MS.length - 1)];
@@ -31,7 +33,8 @@ export function textOf({ path, pressed_at, tries, held, why, ...text }, spare, r
   const own = textId(scope, text.form, text.tab).join();
   const isTaken = text.form === 'new' || records.some((it) => it.id.join() === own);
   const tab = isTaken ? spare : text.tab;
-  return { ...text, tab, id: textId(scope, text.form, tab) };
+  const reason = tries ? MAYBE : '';
+  return { ...text, tab, id: textId(scope, text.form, tab), reason };
 }
 
 /**
@@ -51,8 +54,8 @@ export function settle(item, answer, records, spare) {
   }
   if (kind === 'signed-out' || kind === 'other-editor')
     return { puts: [], deletes: [], wait_ms: Infinity };
-  const { form, tab, typed_at, id } = item;
-  const gone = { id: goneId(id.slice(0, 2), form, tab), typed_at };
+  const { form, tab, id } = item;
+  const gone = goneOf(id.slice(0, 2), item);
   if (kind === 'done') return { puts: [gone], deletes: [id], wait_ms: null };
   const reason = reasonOf(answer);
   if (status === 409 && form === 'new') {
@@ -90,7 +93,7 @@ export class Queue {
    */
   onchange = () => {};
   /**
-   * Called when a form was answered; `text` is what it became when it was refused.
+   * Called when a form was answered; `text` is what it became when it was rejected.
    *
    * @type {(item: Sent, answer: Answer, text: Kept | undefined) => void}
    */

@@ -1,10 +1,10 @@
-// Posts the desk's forms, and says what an answer means for a text: stored, refused, or not
+// Posts the desk's forms, and says what an answer means for a text: stored, rejected, or not
 // answered.
 // Rules: no document. Nothing here throws: an editor's text must not depend on the network.
 
 /** @import {Values} from './texts.js' */
 /**
- * @typedef {'done' | 'refused' | 'unanswered' | 'signed-out' | 'other-editor'} Kind
+ * @typedef {'done' | 'rejected' | 'unanswered' | 'signed-out' | 'other-editor'} Kind
  *   unanswered: no answer, or one that leaves open what is stored: the same form is sent again;
  *   other-editor: somebody else has signed in since the page was loaded
  */
@@ -22,7 +22,7 @@ export function kindOf(status, content) {
   if (status >= 200 && status < 300) return content ? 'done' : 'unanswered';
   if (LATER_STATUSES.includes(status) || status >= 500) return 'unanswered';
   if (status === 401) return 'signed-out';
-  return content?.type?.endsWith('/other-editor') ? 'other-editor' : 'refused';
+  return content?.type?.endsWith('/other-editor') ? 'other-editor' : 'rejected';
 }
 
 /** @param {Answer} answer @returns {string} a sentence for the editor */
@@ -31,7 +31,7 @@ export const reasonOf = ({ content, status }) =>
 
 /**
  * @param {string} path @param {RequestInit} init
- * @param {string} editor for whom the page was made; the server refuses another editor's session
+ * @param {string} editor for whom the page was made; the server rejects another editor's session
  * @returns {Promise<Answer>}
  */
 export async function ask(path, init, editor) {

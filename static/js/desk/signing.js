@@ -1,5 +1,5 @@
 // Signing in without leaving the page, and the question who publishes when another editor has
-// signed in. The form that was refused is sent again afterwards.
+// signed in. The form that was rejected is sent again afterwards.
 
 import { explain, main, one, say, valuesOf } from './boxes.js';
 import { post, reasonOf } from './send.js';

@@ -13,7 +13,8 @@
  * @property {number | null} base the revision on which the text is based
  * @property {string} key its Idempotency-Key
  * @property {number} typed_at ms since 1970
- * @property {string} [reason] why the server refused it, or why it is apart
+ * @property {string} [former] the editor who typed it, when another one sends it
+ * @property {string} [reason] why the server rejected it, or why it is apart
  * @property {Record<string, string>} [boxes] reasons at single boxes
  */
 /** @typedef {Text & {id: string[]}} Kept a text in this browser; see `textId` */
@@ -29,22 +30,18 @@
 /** @typedef {{id: string[], typed_at: number}} Gone copies up to this time are no longer wanted */
 /** @typedef {Text & {id?: string[]}} Offer a text that is left over; on the server without `id` */
 
-/** The boxes for an editor's own words. */
-const WORDS = [
-  'headline',
-  'body',
-  'title',
-  'dek',
-  'summary',
-  'key_title',
-  'note',
-  'successor_text',
-];
+/** Boxes without words of an editor: ticks, choices, and what belongs to one save. */
+const WORDLESS = /_was$|^(key|pinned|status|revision|note_kind|published_at|undo)$/;
 
 /** @param {Scope} scope @param {string} form @param {string} tab */
 export const textId = (scope, form, tab) => [...scope, 'text', form, tab];
 /** @param {Scope} scope @param {string} form @param {string} tab */
 export const goneId = (scope, form, tab) => [...scope, 'gone', form, tab];
+/** @param {Scope} scope @param {{form: string, tab: string, typed_at: number}} text @returns {Gone} */
+export const goneOf = (scope, { form, tab, typed_at }) => ({
+  id: goneId(scope, form, tab),
+  typed_at,
+});
 /** @param {Scope} scope @param {number} pressed_at @param {string} key */
 export const sentId = (scope, pressed_at, key) => [
   ...scope,
@@ -57,13 +54,14 @@ export const sentId = (scope, pressed_at, key) => [
 export const ofKind = (records, kind) => records.filter((it) => it.id[2] === kind);
 
 /**
- * @param {string | string[] | undefined} value the texts of all boxes of one name; empty ones do
- *   not count
+ * Return the texts of all boxes of one name, one after the other; empty ones do not count.
+ *
+ * @param {string | string[] | undefined} value
  */
-const plain = (value) => [value ?? ''].flat().filter(Boolean).join('\0').replace(/\r\n?/g, '\n');
+const lines = (value) => [value ?? ''].flat().filter(Boolean).join('\n').replace(/\r\n?/g, '\n');
 
 /** @param {string | string[] | undefined} a @param {string | string[] | undefined} b */
-export const isSameText = (a, b) => plain(a) === plain(b);
+export const isSameText = (a, b) => lines(a) === lines(b);
 
 /**
  * Return whether the values are the same as those `shown`.
@@ -88,30 +86,47 @@ export function alteredOf(values, shown) {
 }
 
 /**
- * Return whether each altered word of a text is in the given values: then the text may go.
+ * Return the words that an editor typed, by box.
+ *
+ * @param {{values: Values, shown?: Values}} text
+ * @returns {[string, string][]}
+ */
+export const typedIn = ({ values, shown }) =>
+  Object.entries(alteredOf(values, shown))
+    .map(([name, value]) => /** @type {[string, string]} */ ([name, lines(value)]))
+    .filter(([name, text]) => text.trim() && !WORDLESS.test(name));
+
+/**
+ * Return whether each typed word of a text is in the given values: then the text may go.
  *
  * @param {Text} text @param {Values} values
  */
 export const isContained = (text, values) =>
-  Object.entries(alteredOf(text.values, text.shown)).every(
-    ([name, value]) =>
-      /_was$|^(revision|status)$/.test(name) || plain(values[name]).includes(plain(value)),
-  );
+  typedIn(text).every(([name, typed]) => lines(values[name]).includes(typed));
 
 /**
  * Return the first words that were typed, to name a text.
  *
  * @param {{values: Values, shown?: Values}} text
  */
-export function wordsOf({ values, shown }) {
-  const altered = alteredOf(values, shown);
-  const texts = WORDS.map((name) => altered[name] ?? '').concat(
-    values.headline ?? '',
-    values.body ?? '',
-  );
-  const first = texts.flat().find((it) => it?.trim()) ?? '';
+export function wordsOf(text) {
+  const { headline, body } = text.values;
+  const texts = [...typedIn(text).map(([, typed]) => typed), lines(headline), lines(body)];
+  const first = texts.find((it) => it.trim()) ?? '';
   const line = first.trim().split('\n')[0];
   return line.length > 80 ? `${line.slice(0, 79)}…` : line;
+}
+
+/**
+ * Return a text's values for another machine, with the values before them of the altered boxes.
+ *
+ * @param {Text} text @returns {Values}
+ */
+export function valuesToCopy({ values, shown = {} }) {
+  const names = Object.keys(alteredOf(values, shown)).filter(
+    (name) => name in shown && !name.endsWith('_was'),
+  );
+  return { ...Object.fromEntries(names.map((name) => [`${name}_was`, shown[name]])), ...values };
 }
 
 /**
@@ -143,26 +158,4 @@ export function isWanted({ form, tab, key, typed_at }, records) {
     (it) => it.id[2] !== 'sent' && it.id[3] === form && it.id[4] === tab && it.typed_at >= typed_at,
   );
   return !isSent && !isHere;
-}
-
-/** Not compared: what belongs to one save, and what the form repeats. */
-const OF_SAVE = /_was$|^(revision|note|note_kind|published_at)$/;
-
-/**
- * Merge two editors' changes, box by box. `taken` has the boxes that only the other editor changed;
- * `both` names the boxes that both changed, for this editor to choose.
- *
- * @param {Values} mine
- * @param {Values} shown the values before this editor's changes
- * @param {Values} theirs
- */
-export function merge(mine, shown, theirs) {
-  const names = Object.keys(theirs).filter((name) => name in mine && !OF_SAVE.test(name));
-  const differing = names.filter((name) => !isSameText(mine[name], theirs[name]));
-  const isMine = (/** @type {string} */ name) => !isSameText(mine[name], shown[name]);
-  const taken = differing.filter((name) => !isMine(name));
-  return {
-    taken: Object.fromEntries(taken.map((name) => [name, theirs[name]])),
-    both: differing.filter(isMine),
-  };
 }

@@ -14,6 +14,7 @@ import {
   piece,
   say,
   setBusy,
+  showApart,
   slug,
   valuesOf,
   writtenIn,
@@ -27,10 +28,10 @@ import {
   pageRecords,
   steadyRecords,
 } from './keep.js';
-import { Queue } from './queue.js';
+import { MAYBE, Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneId, isContained, isSame, sentId, textId } from './texts.js';
+import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -41,14 +42,16 @@ import { alteredOf, goneId, isContained, isSame, sentId, textId } from './texts.
  * @property {string} tab '' stands for this tab
  * @property {Values} written the values that are stored, as the server wrote them
  * @property {Values} shown the values before this editor's changes: of the version that was edited
+ * @property {boolean} isRejected the page shows the text again, but not the stored one
  * @property {boolean} isRestored false: what this tab kept before is not shown yet, nor replaced
  * @property {number} typed_at when the editor typed last; 0: nothing is typed
  * @property {string} sent the key under which the form was sent last
- * @property {Kept[]} apart earlier versions of this text that are kept beside it
+ * @property {Kept[]} apart former versions of this text that are kept beside it
  */
 
 /** The editor for whom this page was made, and the blog. `become` alters it. */
 export const scope = [main.dataset.editor ?? '', slug];
+const opened_at = Date.now();
 /** @type {Map<HTMLFormElement, Watched>} */
 const watched = new Map();
 
@@ -74,7 +77,7 @@ export const tabs = new Tabs({
 });
 /** What the page does when a form was answered, or records changed. */
 export const hooks = {
-  /** @type {(item: Sent, answer: Answer, text: Kept | undefined) => void} */
+  /** @type {(item: Sent, answer: Answer, text?: Kept, isHere?: boolean) => void} */
   answered: () => {},
   /** @type {(answer: Answer) => void} the session has ended, or is another editor's */
   stopped: () => {},
@@ -110,7 +113,7 @@ export async function openDesk() {
     setTimeout: later,
     clearTimeout: (/** @type {any} */ it) => clearTimeout(it),
   };
-  keeper = new Keeper({ ...timers, store: records, scope, ask, refused: hooks.stopped });
+  keeper = new Keeper({ ...timers, store: records, scope, ask, stopped: hooks.stopped });
   queue = new Queue({
     ...timers,
     store: records,
@@ -121,7 +124,7 @@ export async function openDesk() {
   queue.onanswer = (item, answer, text) => {
     if (answer.kind === 'done') keeper.remove(item);
     channel?.postMessage({ scope, item, answer, text });
-    hooks.answered(item, answer, text);
+    hooks.answered(item, answer, text, true);
   };
   channel?.addEventListener('message', ({ data }) => {
     if (`${data.scope}` !== `${scope}`) return; // of another blog, another editor, or desk/tabs.js
@@ -146,20 +149,26 @@ function sendItem({ path, values, key, pressed_at }) {
 }
 
 /**
- * Let another editor send what this tab has: move its records. The page stays.
+ * Let another editor send what this tab has: move its records, and remove the first editor's copies
+ * from the server. The page stays.
  *
  * @param {string} ident of the editor whose session it is now
  */
 export async function become(ident) {
+  const [former] = scope;
   const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
-  // The other editor's server copies must not return as offers.
-  const gone = mine.map(({ form, tab, typed_at }) => ({ id: goneId(scope, form, tab), typed_at }));
+  const moved = mine.map((it) => {
+    // A page before this one may have sent it. The server knows its key only for the first editor.
+    const isMaybeStored = it.id[2] === 'sent' && (it.tries || it.pressed_at < opened_at);
+    const held = isMaybeStored ? MAYBE : it.held;
+    return { ...it, id: [ident, ...it.id.slice(1)], former, held };
+  });
   await records.write(
-    [...gone, ...mine.map((it) => ({ ...it, id: [ident, ...it.id.slice(1)] }))],
+    [...mine.map((it) => goneOf(scope, it)), ...moved],
     mine.map((it) => it.id),
   );
   scope[0] = ident;
-  await queue.drain();
+  for (const it of moved) keeper.remove(it);
   changed();
 }
 
@@ -178,14 +187,14 @@ function sayUnkept() {
  */
 export function watch(form, name, tab = '') {
   for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
-  // A page that shows a rejected form again has the editor's text, which is stored nowhere.
-  const isRejected = form.querySelector('[data-reason]:not([hidden])');
+  const isRejected = Boolean(form.querySelector('[data-reason]:not([hidden])'));
   const written = isRejected ? {} : writtenIn(form);
   watched.set(form, {
     name,
     tab,
     written,
     shown: { ...written },
+    isRejected,
     isRestored: false,
     typed_at: 0,
     sent: '',
@@ -213,7 +222,7 @@ export const formOf = ({ form: name, tab }) =>
 /** @param {HTMLFormElement} form @param {Values} [values] @returns {Omit<Text, 'typed_at'>} */
 function textIn(form, values = valuesOf(form)) {
   const { name, tab, shown } = /** @type {Watched} */ (watched.get(form));
-  const base = Number(values.revision || form.dataset.base) || null;
+  const base = Number(values.revision) || null;
   return { form: name, tab: tab || tabs.id, values, shown, base, key: keyOf(form).value };
 }
 
@@ -243,24 +252,32 @@ export async function ownText(form) {
 }
 
 /**
- * Show what this tab kept of a form. Letters that the editor typed before become a text of their
- * own. From now on each input is kept.
+ * Show what this tab kept of a form. From now on each input is kept.
  *
- * @param {HTMLFormElement} form
- * @param {(form: HTMLFormElement, text: Offer) => Promise<void>} show
+ * @param {HTMLFormElement} form @param {typeof placeText} show
  */
 export async function restoreOwn(form, show) {
   const state = /** @type {Watched} */ (watched.get(form));
   const text = await ownText(form).finally(() => (state.isRestored = true));
-  if (!text) return keepForm(form);
-  if (isAltered(form) && !isSame(text.values, valuesOf(form))) await keepApart(form, say('early'));
+  if (text) await takeOver(form, text, say('early'), show);
+  else keepForm(form);
+}
+
+/**
+ * Show another text of a form, and keep the one that the editor typed there before apart.
+ *
+ * @param {HTMLFormElement} form @param {Offer} text
+ * @param {string} reason why that is apart @param {typeof placeText} show
+ */
+export async function takeOver(form, text, reason, show = placeText) {
+  if (isAltered(form) && !isSame(text.values, valuesOf(form))) await keepApart(form, reason);
   await show(form, text);
 }
 
 /**
  * Show a text in a form, and keep it as the text of this form. The text that the editor typed there
  * before becomes a text of its own. Boxes that the editor left as they were keep the values of
- * today.
+ * today. A text with words that have no box here also stays as it is.
  *
  * @param {HTMLFormElement} form @param {Offer} offer
  */
@@ -268,45 +285,46 @@ export async function placeText(form, offer) {
   const state = /** @type {Watched} */ (watched.get(form));
   state.isRestored = true;
   keeper.see(offer.typed_at);
-  const isOwn = offer.form === state.name && offer.tab === (state.tab || tabs.id);
-  const before = isOwn ? undefined : await ownText(form);
+  const { form: name, tab } = textIn(form);
+  const isOwn = offer.form === name && offer.tab === tab;
+  const homeless = typedIn(offer).filter(([box]) => !boxOf(form, box));
+  const before = isOwn ? homeless.length && offer : await ownText(form);
   const puts = before ? [keeper.record({ ...before, tab: newTab() })] : [];
-  const altered = alteredOf(offer.values, offer.shown);
-  const revision = offer.base ? { revision: `${offer.base}` } : null; // the server compares it
-  fillForm(form, { ...state.shown, ...altered, ...revision });
-  for (const name of Object.keys(altered))
-    state.shown[name] = offer.shown?.[name] ?? state.shown[name];
-  keyOf(form).value = offer.key;
-  explain(form, offer.reason ?? '', offer.boxes);
+  showIn(form, state, offer);
+  showApart(form, homeless);
   state.typed_at = offer.typed_at;
-  if (isOwn && offer.id) return changed();
-  const own = keeper.record(textIn(form));
-  state.typed_at = own.typed_at;
-  await keeper.drop(isOwn ? [] : [offer], [own, ...puts]);
+  if (isOwn && offer.id && !before) return changed();
+  if (isAltered(form)) puts.push(keeper.record(textIn(form)));
+  state.typed_at = puts.at(-1)?.typed_at ?? state.typed_at;
+  await keeper.drop(isOwn || homeless.length ? [] : [offer], puts);
+  keepForm(form);
   changed();
 }
 
+/** @param {HTMLFormElement} form @param {Watched} state @param {Offer} offer */
+function showIn(form, state, { values, shown, base, key, reason, boxes }) {
+  const altered = alteredOf(values, shown);
+  const revision = base ? { revision: `${base}` } : null; // the server compares it
+  fillForm(form, { ...state.shown, ...altered, ...revision });
+  for (const name of Object.keys(altered))
+    state.shown[name] = values[`${name}_was`] ?? shown?.[name] ?? state.shown[name];
+  keyOf(form).value = key;
+  explain(form, reason ?? '', boxes);
+}
+
 /** Show what is stored, in place of what the editor typed. @param {HTMLFormElement} form */
-export function discardText(form) {
+export async function discardText(form) {
   const state = /** @type {Watched} */ (watched.get(form));
+  if (state.isRejected) {
+    await keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
+    return location.assign(slug ? `/desk/blogs/${slug}` : '/desk');
+  }
   state.shown = { ...state.written };
   fillForm(form, state.written);
   explain(form, '');
   keepForm(form);
   form.closest('.apart')?.remove();
   changed();
-}
-
-/**
- * Show the server's copy of a form's text, which was typed later than this browser's. That one
- * stays apart.
- *
- * @param {HTMLFormElement} form @param {Offer} copy
- */
-export async function takeOver(form, copy) {
-  if (isSame(copy.values, valuesOf(form))) return;
-  if (isAltered(form)) await keepApart(form, say('later'));
-  await placeText(form, copy);
 }
 
 /**
@@ -322,7 +340,7 @@ export async function keepApart(form, reason) {
 }
 
 /**
- * Forget the earlier versions of a form's text of which each word is in `values`.
+ * Forget the former versions of a form's text of which each word is in `values`.
  *
  * @param {HTMLFormElement} form @param {Values} values that are stored, or kept
  * @param {Kept[]} [puts]
