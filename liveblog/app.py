@@ -16,6 +16,7 @@ from liveblog.answer import SecurityHeaders
 from liveblog.clock import now_ms
 from liveblog.editors import account, api, desk, kept, pasting, previews, schedule, upkeep
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.forwarded import ForwardedHeaders, Proxies
@@ -114,15 +115,16 @@ def _editors_routes(
 ) -> list[BaseRoute]:
     bodies, accounts = all_bodies(), Accounts(nodes, now_ms)
     previewing = previews.Previews(publishing, broker.source.load, now_ms)
-    common = accounts, settings, pages, problems, bodies
+    gate = Gate(accounts, settings, pages, problems, bodies)
     return [
         *api.routes(publishing, accounts, settings, problems, bodies.editors, previewing),
-        *account.routes(*common),
-        *pasting.routes(*common),
-        *upkeep.routes(publishing, *common),
-        *previews.routes(previewing, publishing, *common),
-        *kept.routes(broker.kept, publishing, *common),
-        *desk.routes(publishing, accounts, settings, pages, problems, bodies, now_ms),
+        *gate.routes(),
+        *account.routes(gate, accounts, settings, pages, problems),
+        *pasting.routes(gate),
+        *upkeep.routes(gate, publishing, pages),
+        *previews.routes(gate, previewing, publishing, pages),
+        *kept.routes(gate, broker.kept, publishing),
+        *desk.routes(gate, publishing, settings, pages, now_ms),
     ]
 
 

@@ -12,13 +12,12 @@ from typing import Final
 import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem
 from liveblog.editors import auth
 from liveblog.editors.answers import wants_json
-from liveblog.editors.bodies import AllBodies
 from liveblog.editors.forms import FormView
 from liveblog.editors.gate import ACCOUNT_FORM, Gate, page_response, read_form
 from liveblog.editors.problems import Problems
@@ -35,15 +34,11 @@ _SUBJECTS: Final = {"current": "The present password", "password": "The new pass
 
 
 def routes(
-    accounts: Accounts, settings: Settings, pages: Pages, problems: Problems, bodies: AllBodies
+    gate: Gate, accounts: Accounts, settings: Settings, pages: Pages, problems: Problems
 ) -> list[BaseRoute]:
     """Return the routes of the account's page and of its form."""
-    gate = Gate(accounts, settings, pages, problems, bodies)
     account = _Account(accounts, settings, pages, problems)
-    return [
-        Route(ACCOUNT, gate.signed_in(account.show), methods=["GET"]),
-        Route(ACCOUNT_FORM, gate.signed_in(account.change), methods=["POST"]),
-    ]
+    return [gate.get(ACCOUNT, account.show), gate.post(ACCOUNT_FORM, account.change)]
 
 
 class _Account:

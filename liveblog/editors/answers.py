@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import Blog, Caller, Entry, is_entry_id
+from liveblog.blog.model import Blog, Caller, is_entry_id
 from liveblog.blog.problem import Problem
 from liveblog.blog.shapes import Shape, blog_json, entry_json, saved_at
-from liveblog.editors import forms, reasons
+from liveblog.editors import conflicts, forms, reasons, times
 from liveblog.editors.auth import site_url
 from liveblog.editors.forms import Boxes, FormView
-from liveblog.editors.results import BlogResult, EntryResult
+from liveblog.editors.results import BlogResult, EntryResult, SavedFirst
 from liveblog.settings import Settings
 
 # The notices that a page shows after a redirect, by the value of `done` in the page's address.
@@ -45,9 +45,6 @@ NOTICES: Final = {
     "ended": "Coverage has ended.",
     "reopened": "Blog re-opened.",
 }
-# A page adds this to the notice after a redirect with `twice` in its address. A script gets a note
-# that names the time.
-TWICE: Final = "That time comes twice, when clocks are set back. The first time was taken."
 
 EDITOR: Final = "liveblog-editor"  # the header that says for which editor a script's page was made
 # Statuses of problems for which no form is shown again: `Gate` shows a page.
@@ -58,8 +55,8 @@ class Done(NamedTuple):
     """A form that was accepted.
 
     `notice` is a key of NOTICES. `path` is the page that a browser shows next, `fragment` the place
-    on it. `deleted` is the id of an entry whose deletion that page can undo. `twice` is the note
-    about a time that comes twice, "" for none; `note` is any other note for a script.
+    on it. `deleted` is the id of an entry whose deletion that page can undo. `twice` is a time that
+    comes twice on the blog's clock, "" for none; `note` is any other note for a script.
     """
 
     notice: str
@@ -91,7 +88,8 @@ class Answers:
             return _redirect(done)
         blog = blog_json(at.blog, at.position, site_url(request, self._settings))
         content = {"blog": blog, "values": values(forms.header_values(at.blog))}
-        return _accepted(done, content, at.status, replayed=at.replayed)
+        zone = at.blog.timezone
+        return _accepted(done, content, zone, at.status, replayed=at.replayed)
 
     def entry(self, request: Request, at: EntryResult, blog: Blog, done: Done) -> Response:
         """Answer to a form that created or altered an entry of a blog."""
@@ -101,7 +99,7 @@ class Answers:
             "entry": self.shape(request, at, blog),
             "values": values(forms.entry_values(at.entry, blog.timezone)),
         }
-        return _accepted(done, content, at.status, replayed=at.replayed)
+        return _accepted(done, content, blog.timezone, at.status, replayed=at.replayed)
 
     def shape(self, request: Request, at: EntryResult, blog: Blog) -> Shape:
         """Return an entry in the API's shape."""
@@ -119,10 +117,12 @@ def values(boxes: Boxes) -> dict[str, str | list[str]]:
     return {**boxes, **({forms.REPEATED: forms.names_of(repeated)} if repeated is not None else {})}
 
 
-def _accepted(done: Done, content: Shape, status: int = 200, *, replayed: bool = False) -> Response:
+def _accepted(
+    done: Done, content: Shape, zone: str = "UTC", status: int = 200, *, replayed: bool = False
+) -> Response:
     whole = {
         "notice": NOTICES[done.notice],
-        "note": f"{done.note} {done.twice}".strip() or None,
+        "note": f"{done.note} {times.twice(done.twice, zone)}".strip() or None,
         "entry": None,
         "blog": None,
         "values": None,
@@ -134,19 +134,20 @@ def _accepted(done: Done, content: Shape, status: int = 200, *, replayed: bool =
 
 def _redirect(done: Done) -> Response:
     """Redirect to a page that shows the notice; reloading the page sends no form again."""
-    marks = {"done": done.notice, "entry": done.deleted, "twice": "1" if done.twice else ""}
+    marks = {"done": done.notice, "entry": done.deleted, "twice": done.twice}
     query = urlencode({name: value for name, value in marks.items() if value})
     fragment = f"#{done.fragment}" if done.fragment else ""
     return RedirectResponse(f"{done.path}?{query}{fragment}", 303)
 
 
-def notice_of(request: Request) -> str:
-    """Return the notice on the page after a redirect, "" for none."""
+def notice_of(request: Request, zone: str = "UTC") -> str:
+    """Return the notice on the page after a redirect, "" for none; `zone` is the blog's."""
     query = request.query_params
     notice = NOTICES.get(query.get("done", ""), "")
     if query.get("done") == "created" and "slug" in request.path_params:
         notice += f" {address_of(request.path_params['slug'])}"
-    return f"{notice} {TWICE}" if notice and "twice" in query else notice
+    twice = times.twice(query.get("twice", ""), zone)
+    return f"{notice} {twice}" if notice and twice else notice
 
 
 def address_of(slug: str) -> str:
@@ -160,26 +161,43 @@ def undo_of(request: Request) -> str:
     return id if request.query_params.get("done") == "deleted" and is_entry_id(id) else ""
 
 
-# -- refused forms
+# -- rejected forms
 
 
-def refused(request: Request, boxes: Boxes, problem: Problem, zone: str = "UTC") -> FormView:
-    """Return a refused form, to be shown again with its text and the reasons.
+def rejected_form(request: Request, boxes: Boxes, problem: Problem, zone: str = "UTC") -> FormView:
+    """Return a rejected form, to be shown again with its text and the reasons.
 
     Raises the problem, with its reasons, when no page shows the form again: a script sent it, or
     the problem is one of access.
     """
-    view = forms.rejected(boxes, problem, zone)
+    return _shown_again(request, problem, forms.rejected(boxes, problem, zone))
+
+
+def merged_form(
+    request: Request, boxes: Boxes, stored: Boxes, base: Boxes, conflict: SavedFirst
+) -> FormView:
+    """Return the form of an editor who saved later, merged with what is stored (conflicts.py).
+
+    `stored` are the boxes of the stored record, `base` those of the revision that was edited, as
+    far as they are known. Raises the conflict, with both versions, for a script.
+    """
+    found = conflicts.merge(boxes, stored, base)
+    conflict.extra |= {
+        "values": values(stored),
+        "taken": values(found.taken),
+        "both": values(found.both),
+        "saved_by": conflict.record.saved_by,
+        "saved_at": format_time(saved_at(conflict.record)),
+    }
+    view = conflicts.merged_form(boxes, stored, found, conflict)
+    return _shown_again(request, conflict, view)
+
+
+def _shown_again(request: Request, problem: Problem, view: FormView) -> FormView:
     explain(problem, view)
     if wants_json(request) or problem.status in _OF_ACCESS:
         raise problem
     return view
-
-
-def stored(record: Blog | Entry, boxes: Boxes) -> Shape:
-    """Return what a script gets of the record that another editor saved first."""
-    at = format_time(saved_at(record))
-    return {"values": values(boxes), "saved_by": record.saved_by, "saved_at": at}
 
 
 def explain(problem: Problem, view: FormView) -> None:

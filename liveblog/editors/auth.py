@@ -29,7 +29,7 @@ from liveblog.store.users import check_new_password
 log = logging.getLogger(__name__)
 
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-REFUSALS: Final = Seldom()  # limits the log lines about origins and proxies; one for each worker
+LOGGED: Final = Seldom()  # limits the log lines about origins and proxies; one for each worker
 
 # The most marks in a browser's device cookie: editors who share the browser. A further editor takes
 # the place of the one whose sign-in was the longest ago.
@@ -153,9 +153,9 @@ def foreign_page(page: Page, settings: Settings) -> Problem:
             "A session cookie needs Sec-Fetch-Site: same-origin, or an Origin that PUBLIC_URL or"
             " the Host header names."
         )
-    if REFUSALS.may("write"):
+    if LOGGED.may("write"):
         reason = refusal(page, settings.site, "LIVEBLOG_WRITE_ORIGINS")
-        log.warning("write refused: %s", reason)
+        log.warning("write rejected: %s", reason)
     advice = cure(page, "LIVEBLOG_WRITE_ORIGINS")
     return forbidden(
         f"This server does not know your page's address {page.origin[:SHOWN_MAX]!r} as its own. The"
@@ -179,7 +179,7 @@ def _client(request: Request) -> str:
 def warn_of_ignored_proxy(request: Request) -> None:
     """Log once a minute that a proxy's headers are ignored, and name the setting."""
     hops = hops_of(forwarded_headers(request.headers.raw))
-    if is_ignored(hops, _client(request)) and REFUSALS.may("proxy"):
+    if is_ignored(hops, _client(request)) and LOGGED.may("proxy"):
         log.warning(IGNORED, "sign-in", _client(request))
 
 

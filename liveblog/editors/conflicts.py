@@ -1,37 +1,65 @@
-"""A conflict of two editors' headers, box by box: mine stays in its box, theirs is shown beside it.
+"""A conflict of two editors who saved the same entry or header, merged box by box.
+
+A box that one of them altered has that editor's text. A box that both altered keeps the text of the
+editor who saves later, and the other text is shown beside it. Pages and scripts get the same merge.
 
 Rules: pure. No text of either editor is dropped.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
-from liveblog.editors.forms import Boxes, FormView, header_values, rejected
-from liveblog.editors.results import HeaderConflict
+from liveblog.editors.forms import Boxes, FormView, rejected
+from liveblog.editors.results import SavedFirst
 
-BOTH: Final = (
-    "Someone saved the header while you were editing it. Both versions are shown. Merge them or"
-    " choose one, then save."
+_BOTH: Final = "Both versions are shown. Merge them or choose one, then save."
+_APART: Final = (
+    "Their changes are in other fields and are now included here. Save again to save yours."
 )
-APART: Final = (
-    "Someone saved the header while you were editing it. Their changes are in other fields and are"
-    " now included here. Save again to save yours."
-)
+# Boxes whose texts are not merged: those of one save, and those that say what the form is based on.
+_OF_SAVE: Final = ("note", "note_kind")
+_OF_FORM: Final = ("revision", "published_at")
 
 
-def header_conflict(boxes: Boxes, conflict: HeaderConflict) -> FormView:
-    """Return the form of a header that a colleague saved first, ready to be saved again.
+class Merge(NamedTuple):
+    """The stored texts of the boxes in which two editors' versions differ.
 
-    A box that this editor altered keeps its text. Any other box gets the stored one, so that saving
-    again undoes nothing. The form is now based on the stored revision.
+    `taken` has the boxes that only the other editor altered, `both` those that both altered.
     """
-    stored = header_values(conflict.current.blog)
-    names = [name for name in stored if f"{name}_was" in stored]
-    mine = {it: boxes[it] for it in names if it in boxes and boxes[it] != boxes.get(f"{it}_was")}
-    theirs = {
-        name: stored[name]
-        for name, text in mine.items()
-        if stored[name] not in (text, boxes.get(f"{name}_was"))
-    }
-    form = rejected({**boxes, **stored, **mine}, conflict)
-    return replace(form, problem=BOTH if theirs else APART, theirs=theirs)
+
+    taken: Boxes
+    both: Boxes
+
+
+def merge(mine: Mapping[str, str], stored: Mapping[str, str], base: Mapping[str, str]) -> Merge:
+    """Merge the boxes of a form with the stored ones.
+
+    A box was altered when its text differs from what it showed at first. The form states this in
+    `{name}_was`, or `base` does. When neither does, the box counts as altered by both editors.
+    """
+    taken, both = Boxes(), Boxes()
+    for name, text in stored.items():
+        if name in _OF_SAVE or _is_of_form(name) or mine.get(name, text) == text:
+            continue
+        shown = mine.get(f"{name}_was", base.get(name))
+        if mine[name] == shown:
+            taken[name] = text
+        elif text != shown:
+            both[name] = text
+    return Merge(taken, both)
+
+
+def _is_of_form(name: str) -> bool:
+    return name in _OF_FORM or name.endswith("_was")
+
+
+def merged_form(boxes: Boxes, stored: Boxes, found: Merge, conflict: SavedFirst) -> FormView:
+    """Return the form of the editor who saved later, ready to be saved again.
+
+    The form is now based on the stored revision: saving it again undoes nothing.
+    """
+    fresh = {name: text for name, text in stored.items() if _is_of_form(name)}
+    whole = {**stored, **boxes, **fresh, **found.taken}
+    sentence = f"{conflict.sentence} {_BOTH if found.both else _APART}"
+    return replace(rejected(whole, conflict), problem=sentence, theirs=found.both)

@@ -89,9 +89,9 @@ def _owns(caller: Caller, entry: Entry) -> bool:
 
 
 def may_restore(caller: Caller, deleted: Entry, earlier: Entry | None) -> bool:
-    """Return whether the caller may restore a deleted entry, and its newest text is kept."""
-    is_kept = earlier is not None and earlier.revision == deleted.revision and not deleted.takedown
-    return is_kept and _owns(caller, deleted)
+    """Return whether the caller may restore a deleted entry, and the store has its newest text."""
+    is_whole = earlier is not None and earlier.revision == deleted.revision
+    return is_whole and not deleted.takedown and _owns(caller, deleted)
 
 
 def check_may_mark(caller: Caller) -> None:
@@ -110,6 +110,12 @@ def check_not_deleted(entry: Entry) -> None:
     """Raise 410 for a tombstone."""
     if entry.deleted:
         raise gone("The entry is deleted.")
+
+
+def check_may_edit(caller: Caller, entry: Entry) -> None:
+    """Raise 410 for a tombstone, 403 for a contributor as `check_owns` does."""
+    check_not_deleted(entry)
+    check_owns(caller, entry, "edit")
 
 
 def check_is_earlier(record: Blog | Entry, revision: int) -> None:
@@ -214,7 +220,7 @@ def tombstone(entry: Entry, revisions: int, *, takedown: bool) -> Entry:
         erased = revisions + (not entry.deleted or is_damaged)
     return Entry(
         id=entry.id,
-        # No kept revision has the number of a damaged one: an older text is not restored.
+        # No earlier revision has the number of a damaged one: an older text is not restored.
         revision=revisions + 1 if is_damaged else entry.revision,
         status=entry.status,
         author=entry.author,
@@ -235,19 +241,19 @@ def check_restorable(entry: Entry) -> None:
 
 
 def restored_entry(deleted: Entry, earlier: Entry | None) -> Entry:
-    """Return the latest kept revision of a deleted entry, to replace the tombstone.
+    """Return the last earlier revision of a deleted entry, to replace the tombstone.
 
     A scheduled entry becomes a draft, since the deletion removed the entry from the schedule.
-    Raises 410 when that revision is not kept: after a takedown, 30 days after the deletion, and
-    when its record was damaged.
+    Raises 410 when the store has no such revision: after a takedown, 30 days after the deletion,
+    and when its record was damaged.
     """
     if deleted.takedown:
-        raise gone("The entry was taken down; nothing of it is kept.")
+        raise gone("The entry was taken down; nothing of it is stored.")
     if not earlier:
         reason = "it was deleted more than 30 days ago, or damaged before the deletion"
-        raise gone(f"The entry's text is no longer kept: {reason}.")
+        raise gone(f"The entry's text is no longer stored: {reason}.")
     if earlier.revision != deleted.revision:
-        raise gone("The entry's newest text was damaged before the deletion, and is not kept.")
+        raise gone("The entry's newest text was damaged before the deletion, and is lost.")
     if earlier.status != "scheduled":
         return earlier
     return msgspec.structs.replace(earlier, status="draft", publish_at=None)

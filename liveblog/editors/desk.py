@@ -7,32 +7,35 @@ is shown again, with the editor's text in its boxes and the reasons beside them.
 Rules: no Redis, no HTML in strings, no permission decided here (publishing decides).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode
 
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry
 from liveblog.blog.problem import Problem
 from liveblog.editors import answers, forms
-from liveblog.editors.answers import Answers, Done, notice_of, refused, undo_of, wants_json
-from liveblog.editors.bodies import AllBodies
-from liveblog.editors.conflicts import header_conflict
+from liveblog.editors.answers import (
+    Answers,
+    Done,
+    notice_of,
+    rejected_form,
+    undo_of,
+    wants_json,
+)
 from liveblog.editors.earlier import EarlierHeaders
 from liveblog.editors.forms import Boxes, FormView, key_of
-from liveblog.editors.gate import EditorEndpoint, Gate, page_response, read_form
+from liveblog.editors.gate import Gate, page_response, read_form
 from liveblog.editors.header_decisions import STATES
-from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOG_STATUSES, BlogSearch
 from liveblog.editors.results import BlogResult, HeaderConflict, RevisionConflict
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
-from liveblog.store.accounts import Accounts
 
 BLOGS: Final = 50  # blogs on one page of the desk's list
 ENTRIES: Final = 30  # published entries on one page of the desk
@@ -57,48 +60,35 @@ _RANK: Final = {"submitted": 0, "scheduled": 1, "draft": 2}  # order of unpublis
 
 
 def routes(
+    gate: Gate,
     publishing: Publishing,
-    accounts: Accounts,
     settings: Settings,
     pages: Pages,
-    problems: Problems,
-    bodies: AllBodies,
     now_ms: Callable[[], int],
 ) -> list[BaseRoute]:
-    """Return the routes under /desk; `now_ms` returns milliseconds since 1970."""
-    gate = Gate(accounts, settings, pages, problems, bodies)
+    """Return the routes of blogs and entries; `now_ms` returns milliseconds since 1970."""
     answering = Answers(settings)
     earlier = EarlierHeaders(publishing, pages, answering)
     blogs = _Blogs(publishing, pages, answering, now_ms)
     entries = _Entries(publishing, pages, answering, blogs, now_ms)
     blog, entry = "/desk/blogs/{slug}", "/desk/blogs/{slug}/entries/{id}"
-
-    def get(path: str, endpoint: EditorEndpoint) -> Route:
-        return Route(path, gate.signed_in(endpoint), methods=["GET"])
-
-    def post(path: str, endpoint: EditorEndpoint) -> Route:
-        return Route(path, gate.signed_in(endpoint), methods=["POST"])
-
     return [
-        Route("/desk/sign-in", gate.open(gate.sign_in_page), methods=["GET"]),
-        Route("/desk/sign-in", gate.open(gate.sign_in), methods=["POST"]),
-        Route("/desk/sign-out", gate.open(gate.sign_out), methods=["POST"]),
-        get("/desk", blogs.home),
-        post("/desk/blogs", blogs.create),
-        get(blog, blogs.show),
-        post(f"{blog}/header", blogs.edit),
-        get(f"{blog}/header/revisions", earlier.show),
-        post(f"{blog}/header/revisions/erase", earlier.erase_all),
-        post(f"{blog}/header/revisions/{{n}}/restore", earlier.restore),
-        post(f"{blog}/header/revisions/{{n}}/erase", earlier.erase),
-        post(f"{blog}/end", blogs.end),
-        post(f"{blog}/reopen", blogs.reopen),
-        post(f"{blog}/entries", entries.create),
-        get(entry, entries.show),
-        post(entry, entries.edit),
-        post(f"{entry}/delete", entries.delete),
-        post(f"{entry}/restore", entries.restore),
-        post(f"{entry}/retract", entries.retract),
+        gate.get("/desk", blogs.home),
+        gate.post("/desk/blogs", blogs.create),
+        gate.get(blog, blogs.show),
+        gate.post(f"{blog}/header", blogs.edit),
+        gate.get(f"{blog}/header/revisions", earlier.show),
+        gate.post(f"{blog}/header/revisions/erase", earlier.erase_all),
+        gate.post(f"{blog}/header/revisions/{{n}}/restore", earlier.restore),
+        gate.post(f"{blog}/header/revisions/{{n}}/erase", earlier.erase),
+        gate.post(f"{blog}/end", blogs.end),
+        gate.post(f"{blog}/reopen", blogs.reopen),
+        gate.post(f"{blog}/entries", entries.create),
+        gate.get(entry, entries.show),
+        gate.post(entry, entries.edit),
+        gate.post(f"{entry}/delete", entries.delete),
+        gate.post(f"{entry}/restore", entries.restore),
+        gate.post(f"{entry}/retract", entries.retract),
     ]
 
 
@@ -145,9 +135,9 @@ class _Blogs:
         try:
             made = await self._created(caller, boxes, fields)
         except Problem as problem:
-            form = refused(request, boxes, problem)
+            form = rejected_form(request, boxes, problem)
             return await self._home(request, caller, form, problem.status)
-        slug, twice = made.blog.slug, forms.note_of(boxes, fields, "UTC")
+        slug, twice = made.blog.slug, forms.twice_of(boxes, fields, "UTC")
         note = "" if boxes.get("slug") == slug else answers.address_of(slug)
         done = Done("created", f"/desk/blogs/{slug}", twice=twice, note=note)
         return self._answers.blog(request, made, done)
@@ -205,7 +195,7 @@ class _Blogs:
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             lost_header=lost,
             rebuilt=[REBUILT[name] for name in at.rebuilt],
-            notice=notice_of(request),
+            notice=notice_of(request, at.blog.timezone),
             undo=undo_of(request),
             now=self._now_ms(),
             **given,
@@ -251,16 +241,14 @@ class _Blogs:
         try:
             saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes), seen)
         except HeaderConflict as conflict:
-            theirs = conflict.current.blog
-            conflict.extra |= answers.stored(theirs, forms.header_values(theirs))
-            refused(request, boxes, conflict, zone)
-            both = header_conflict(boxes, conflict)
-            return await self.page(request, caller, conflict.status, header=both)
+            stored = forms.header_values(conflict.current.blog)
+            merged = answers.merged_form(request, boxes, stored, {}, conflict)
+            return await self.page(request, caller, conflict.status, header=merged)
         except Problem as problem:
             name = "header" if done == "header" else "end"
-            form = {name: refused(request, boxes, problem, zone)}
+            form = {name: rejected_form(request, boxes, problem, zone)}
             return await self.page(request, caller, problem.status, **form)
-        twice = forms.note_of(boxes, fields, zone)
+        twice = forms.twice_of(boxes, fields, zone)
         return self._answers.blog(request, saved, Done(done, f"/desk/blogs/{slug}", twice=twice))
 
 
@@ -288,9 +276,9 @@ class _Entries:
                 caller, slug, fields, key_of(boxes), pressed_at
             )
         except Problem as problem:
-            form = refused(request, boxes, problem, blog.timezone)
+            form = rejected_form(request, boxes, problem, blog.timezone)
             return await self._blogs.page(request, caller, problem.status, compose=form)
-        twice = forms.note_of(boxes, fields, blog.timezone)
+        twice = forms.twice_of(boxes, fields, blog.timezone)
         done = Done(made.entry.status, f"/desk/blogs/{slug}", twice=twice)
         return self._answers.entry(request, made, blog, done)
 
@@ -311,12 +299,12 @@ class _Entries:
                 caller, slug, id, fields, forms.revision_of(boxes), key_of(boxes), pressed_at
             )
         except RevisionConflict as conflict:
-            return self._conflict(request, caller, blog, boxes, conflict)
+            return await self._conflict(request, caller, blog, boxes, conflict)
         except Problem as problem:
             return await self._rejected_edit(request, caller, blog, boxes, problem)
         has_new_status = "status" in fields or saved.entry.status == "scheduled"
         notice = saved.entry.status if has_new_status else "saved" if fields else "unaltered"
-        twice = forms.note_of(boxes, fields, blog.timezone)
+        twice = forms.twice_of(boxes, fields, blog.timezone)
         done = Done(notice, f"/desk/blogs/{slug}", fragment=id, twice=twice)
         return self._answers.entry(request, saved, blog, done)
 
@@ -347,7 +335,7 @@ class _Entries:
         except Problem as problem:
             if problem.status != 422:
                 raise
-            retraction = refused(request, boxes, problem, blog.timezone)
+            retraction = rejected_form(request, boxes, problem, blog.timezone)
             at = await self._publishing.entry(caller, slug, id)
             form = FormView(forms.entry_values(at.entry, blog.timezone))
             return self._page(
@@ -364,14 +352,14 @@ class _Entries:
         self, request: Request, caller: Caller, blog: Blog, boxes: Boxes, problem: Problem
     ) -> Response:
         """Show a rejected form again, with its text and the reasons, also for a deleted entry."""
-        form = refused(request, boxes, problem, blog.timezone)
+        form = rejected_form(request, boxes, problem, blog.timezone)
         if problem.status == 410:
             return self._page(caller, blog, None, form, status=410)
         id = request.path_params["id"]
         entry = (await self._publishing.entry(caller, blog.slug, id)).entry
         return self._page(caller, blog, entry, form, status=problem.status)
 
-    def _conflict(
+    async def _conflict(
         self,
         request: Request,
         caller: Caller,
@@ -379,20 +367,25 @@ class _Entries:
         boxes: Boxes,
         conflict: RevisionConflict,
     ) -> Response:
-        """Show the editor's text again beside the version that another editor saved.
+        """Show the editor's text again, merged with the version that another editor saved.
 
-        A script gets the stored entry, and its boxes.
+        A script also gets the stored entry.
         """
-        theirs = conflict.current.entry
-        stored = forms.entry_values(theirs, blog.timezone)
+        theirs, seen = conflict.current.entry, forms.revision_of(boxes)
         if wants_json(request):
-            conflict.extra |= {
-                "current": self._answers.shape(request, conflict.current, blog),
-                **answers.stored(theirs, stored),
-            }
-        fresh = {"revision": str(theirs.revision), **forms.time_values(theirs)}
-        form = refused(request, {**boxes, **fresh}, conflict, blog.timezone)
-        return self._page(caller, blog, theirs, form, forms.differing_texts(boxes, stored), 412)
+            conflict.extra["current"] = self._answers.shape(request, conflict.current, blog)
+        stored = forms.entry_values(theirs, blog.timezone)
+        base = await self._base(caller, blog, theirs.id, seen) if seen else {}
+        form = answers.merged_form(request, boxes, stored, base, conflict)
+        return self._page(caller, blog, theirs, form, 412)
+
+    async def _base(self, caller: Caller, blog: Blog, id: str, revision: int) -> Boxes:
+        """Return the boxes of the revision that was edited, none when the store has it no more."""
+        try:
+            entry = await self._publishing.history.entry(caller, blog.slug, id, revision)
+        except Problem:
+            return {}
+        return forms.entry_values(entry, blog.timezone)
 
     def _page(
         self,
@@ -400,14 +393,12 @@ class _Entries:
         blog: Blog,
         entry: Entry | None,
         form: FormView,
-        theirs: Mapping[str, str] | None = None,
         status: int = 200,
         retraction: FormView | None = None,
     ) -> Response:
         """Answer with an entry's page.
 
-        `entry` is None for a deleted entry. After a conflict, `theirs` maps the name of each box
-        that differs to the text that another editor saved. `retraction` is that form, rejected.
+        `entry` is None for a deleted entry. `retraction` is the form of that name, if rejected.
         """
         html = self._pages.desk(
             "entry",
@@ -415,7 +406,6 @@ class _Entries:
             blog=blog,
             entry=entry,
             form=form,
-            theirs=theirs or {},
             retraction=retraction or FormView(),
         )
         return page_response(html, status)

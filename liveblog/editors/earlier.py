@@ -82,7 +82,7 @@ class EarlierHeaders:
         """Show the page again with the reason; problems of access have a page of their own."""
         if problem.status not in SHOWN:
             raise problem
-        form = answers.refused(request, {}, problem)
+        form = answers.rejected_form(request, {}, problem)
         return await self._page(request, caller, form, problem.status)
 
     async def _page(

@@ -31,7 +31,6 @@ PRESSED_AGO_MAX_MS: Final = 23 * 3_600_000
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # the API's rule for an Idempotency-Key
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
-_COMPARED: Final = ("headline", "body", "byline", "dateline", "key_title")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
 _WRITTEN: Final = {"body", "headline", "title"}  # boxes that hold an editor's own words
@@ -237,11 +236,11 @@ def _start_zone(boxes: Mapping[str, str], zone: str) -> str:
     return named if is_timezone(named) else zone
 
 
-def note_of(boxes: Mapping[str, str], fields: Mapping[str, object], zone: str) -> str:
-    """Return the note about a time that comes twice on the clock, among the fields of a form."""
+def twice_of(boxes: Mapping[str, str], fields: Mapping[str, object], zone: str) -> str:
+    """Return the time among a form's fields that comes twice on the clock, "" for none."""
     zones = time_zones(boxes, zone)
-    notes = (times.twice(boxes[box].strip(), zones[box]) for box in zones if box in fields)
-    return next(filter(None, notes), "")
+    given = [(boxes[box].strip(), its) for box, its in zones.items() if box in fields]
+    return next((local for local, its in given if times.twice(local, its)), "")
 
 
 def time_zones(boxes: Mapping[str, str], zone: str) -> dict[str, str]:
@@ -316,11 +315,6 @@ def _with_shown(values: Mapping[str, str], names: Iterable[str]) -> Boxes:
     The form sends the copies back. `altered` compares each box with its copy.
     """
     return {**values, **{f"{name}_was": values[name] for name in names}}
-
-
-def differing_texts(mine: Mapping[str, str], theirs: Mapping[str, str]) -> Boxes:
-    """Return another editor's texts, `theirs`, for the boxes whose text in `mine` differs."""
-    return {name: theirs[name] for name in _COMPARED if mine.get(name, "") != theirs[name]}
 
 
 # -- a rejected form -------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
@@ -46,12 +47,12 @@ UNAFFECTED: Final = "Readers are not affected."
 SIGN_IN: Final = "/desk/sign-in"
 ACCOUNT_FORM: Final = "/desk/password"
 _DESK_PATH: Final = re.compile(
-    r"/desk(/account|/blogs/[a-z0-9-]+(/bin|/entries/e[0-9a-z]{12}|/header/revisions)?)?"
+    r"/desk(/account|/blogs/[a-z0-9-]+(/bin|/preview|/entries/e[0-9a-z]{12}|/header/revisions)?)?"
 )
 
 
 class Gate:
-    """Wraps the desk's endpoints, and answers the requests for signing in and out."""
+    """Makes the desk's routes, and answers the requests for signing in and out."""
 
     def __init__(
         self,
@@ -64,10 +65,40 @@ class Gate:
         self._accounts, self._settings = accounts, settings
         self._pages, self._problems, self._bodies = pages, problems, bodies
 
-    def signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
+    # -- routes
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes for signing in and out."""
+        return [
+            Route(SIGN_IN, self._open(self._sign_in_page), methods=["GET"]),
+            Route(SIGN_IN, self._open(self._sign_in), methods=["POST"]),
+            Route("/desk/sign-out", self._open(self._sign_out), methods=["POST"]),
+        ]
+
+    def get(self, path: str, endpoint: EditorEndpoint) -> Route:
+        """Return the route of a page for editors."""
+        return Route(path, self._signed_in(endpoint), methods=["GET"])
+
+    def post(self, path: str, endpoint: EditorEndpoint) -> Route:
+        """Return the route of a form."""
+        return Route(path, self._signed_in(endpoint), methods=["POST"])
+
+    def script(self, method: str, path: str, endpoint: EditorEndpoint) -> Route:
+        """Return the route of a call of the desk's scripts, which is answered in JSON only."""
+        admitted = self._signed_in(endpoint)
+
+        async def answer(request: Request) -> Response:
+            request.state.is_script = True
+            return await admitted(request)
+
+        return Route(path, answer, methods=[method])
+
+    # -- admission
+
+    def _signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
         """Return an endpoint that admits signed-in editors, and sends everyone else to sign in.
 
-        Refuses what a page sends that was made for another editor (answers.py).
+        Rejects what a page sends that was made for another editor (answers.py).
         """
 
         async def answer(request: Request) -> Response:
@@ -77,9 +108,9 @@ class Gate:
             answers.check_header(request, caller)
             return await endpoint(request, caller)
 
-        return self.open(answer)
+        return self._open(answer)
 
-    def open(self, endpoint: Endpoint) -> Endpoint:
+    def _open(self, endpoint: Endpoint) -> Endpoint:
         """Return an endpoint that admits everyone, shows problems as pages and forbids caching."""
 
         async def answer(request: Request) -> Response:
@@ -96,27 +127,17 @@ class Gate:
 
         return answer
 
-    def for_scripts(self, endpoint: EditorEndpoint) -> Endpoint:
-        """Return an endpoint as `signed_in` does that answers in JSON only."""
-        admitted = self.signed_in(endpoint)
-
-        async def answer(request: Request) -> Response:
-            request.state.is_script = True
-            return await admitted(request)
-
-        return answer
-
     # -- signing in and out
 
-    async def sign_in_page(self, request: Request) -> Response:
+    async def _sign_in_page(self, request: Request) -> Response:
         path = _desk_path(request.query_params.get("next", ""))
         try:
             await auth.caller_of(request, self._accounts, self._settings)
         except Problem:
-            return self._sign_in_page(path)
+            return self._sign_in_form(path)
         return RedirectResponse(path, 303)
 
-    async def sign_in(self, request: Request) -> Response:
+    async def _sign_in(self, request: Request) -> Response:
         auth.warn_of_ignored_proxy(request)
         boxes = await read_form(request, SIGN_IN_BODY_BYTES_MAX)
         name, password = boxes.get("name", "").strip(), boxes.get("password", "")
@@ -129,18 +150,18 @@ class Gate:
             answers.explain(problem, view)
             if problem.status not in (401, 422, 429) or wants_json(request):
                 raise
-            return self._sign_in_page(path, name, problem, view.problem)
+            return self._sign_in_form(path, name, problem, view.problem)
         response = _signed_in(request, signed_in.caller, path)
         auth.set_cookies(response, request, self._settings, signed_in)
         return response
 
-    async def sign_out(self, request: Request) -> Response:
+    async def _sign_out(self, request: Request) -> Response:
         await auth.sign_out(request, self._accounts, self._settings)
-        response = RedirectResponse("/desk/sign-in", 303)
+        response = RedirectResponse(SIGN_IN, 303)
         auth.clear_session_cookie(response, request, self._settings)
         return response
 
-    def _sign_in_page(
+    def _sign_in_form(
         self, path: str, name: str = "", problem: Problem | None = None, reason: str = ""
     ) -> Response:
         html = self._pages.desk("sign_in", editor=None, next=path, name=name, problem=reason)
@@ -268,7 +289,7 @@ def _signed_in(request: Request, caller: Caller, path: str) -> Response:
 
 def _redirect_to_sign_in(request: Request) -> Response:
     path = request.url.path if request.method == "GET" else ""
-    return RedirectResponse(f"/desk/sign-in?next={quote(_desk_path(path))}", 303)
+    return RedirectResponse(f"{SIGN_IN}?next={quote(_desk_path(path))}", 303)
 
 
 def _desk_path(path: str) -> str:

@@ -4,30 +4,28 @@ A header has a revision like an entry. The states of a blog (its status and its 
 the header's record, but to no revision: they can be changed while a colleague edits the texts, and
 a restored header leaves them as they are.
 
-Rules: knows no HTTP and no hub. Commits as publishing.py does.
+Rules: knows no HTTP and no hub. The steps of a write are those of publishing.py.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from liveblog.blog.model import BLOG_ID, Blog, Caller, DamagedBlog
+from liveblog.blog.model import Blog, Caller, DamagedBlog
 from liveblog.editors import decisions, header_decisions
-from liveblog.editors.attempts import request_erasure, until_fresh
+from liveblog.editors.attempts import Attempts
 from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import Revisions
-from liveblog.editors.header_decisions import blog_patch
+from liveblog.editors.header_decisions import BlogPatch, blog_patch
 from liveblog.editors.history import History
 from liveblog.editors.reading import Reading
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import BlogResult, HeaderConflict, Results
-from liveblog.store.broker import Broker
-from liveblog.store.calls import CallKey, blog_write, erasing_write
+from liveblog.store.calls import Write, blog_write, erasing_write
 from liveblog.store.codec import StoredBlog
-from liveblog.store.writes import Outcome
+from liveblog.store.revisions import EarlierRevisions
 
 Fields = Mapping[str, object]  # JSON members that a caller sent
-Decide = Callable[[StoredBlog], Awaitable[Blog | None]]
 
 
 class ErasedHeaders(NamedTuple):
@@ -41,11 +39,16 @@ class Headers:
     """Performs editors' writes of headers, with the promises of `Publishing`."""
 
     def __init__(
-        self, broker: Broker, reading: Reading, history: History, renderer: Renderer
+        self,
+        reading: Reading,
+        history: History,
+        renderer: Renderer,
+        attempts: Attempts,
+        results: Results,
+        earlier: EarlierRevisions,
     ) -> None:
-        self._writes, self._eraser, self._kept = broker.writes, broker.eraser, broker.revisions
         self._reading, self._history, self._renderer = reading, history, renderer
-        self._results = Results(broker.blogs, broker.entries, broker.revisions)
+        self._attempts, self._results, self._earlier = attempts, results, earlier
 
     async def create(self, caller: Caller, fields: Fields, key: str | None = None) -> BlogResult:
         """Create a blog. The creation counts as the first change of the blog.
@@ -55,15 +58,12 @@ class Headers:
         """
         patch = blog_patch(fields)
         header_decisions.check_may_create_blog(caller, patch)
-        call = call_key(caller, "POST blogs", key, dict(fields))
-        if "summary" in patch:
-            patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
+        call = call_key(caller, "create", key, dict(fields))
+        await self._render(patch)
         slug = patch["slug"]
         blog = Blog(slug=slug, title=patch["title"], saved_by=caller.name)
         write = blog_write("create", None, header_decisions.merge_blog(blog, patch), call)
-        outcome = await until_fresh(
-            slug, lambda: self._writes.commit(slug, replace(write, status=201))
-        )
+        outcome = await self._attempts.new(slug, call, lambda: replace(write, status=201))
         return await self._results.blog(slug, outcome)
 
     async def edit(
@@ -86,14 +86,18 @@ class Headers:
         call = call_key(caller, f"PATCH {slug}", key, [dict(fields), replaced(seen)])
         await self._reading.check_blog(caller, slug)
         header_decisions.check_may_edit_blog(caller, slug, patch)
-        if "summary" in patch:
-            patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
+        await self._render(patch)
 
-        async def decide(stored: StoredBlog) -> Blog | None:
-            return header_decisions.edited_blog(caller, stored.blog, patch) if patch else None
+        async def decide(stored: StoredBlog) -> Write[Blog] | None:
+            _check_seen(stored, seen)
+            if not patch:
+                return None
+            blog = header_decisions.edited_blog(caller, stored.blog, patch)
+            return blog_write("header", stored, blog, call)
 
         is_whole = "title" in patch
-        return await self._alter(caller, slug, call, seen, decide, or_damaged=is_whole)
+        outcome = await self._attempts.header(caller, slug, call, decide, or_damaged=is_whole)
+        return await self._results.blog(slug, outcome)
 
     async def restore(
         self,
@@ -106,84 +110,52 @@ class Headers:
         """Store the texts and settings of an earlier header as a new revision.
 
         Status and successor stay. `seen` counts as in `edit`. Raises 404 when the store does not
-        keep the earlier header, 409 when it is the newest one.
+        have the earlier header, 409 when it is the newest one.
         """
         what = f"POST {slug} revisions {revision} restore"
         call = call_key(caller, what, key, replaced(seen))
         await self._reading.check_blog(caller, slug)
         header_decisions.check_may_edit_blog(caller, slug, {})
 
-        async def decide(stored: StoredBlog) -> Blog:
+        async def decide(stored: StoredBlog) -> Write[Blog]:
+            _check_seen(stored, seen)
             decisions.check_is_earlier(stored.blog, revision)
-            earlier = await self._history.earlier_header(slug, revision)
+            earlier, raw = await self._history.earlier_header(slug, revision)
             html = await self._renderer.html(earlier.summary, "/summary")
-            return header_decisions.restored_blog(caller, stored.blog, earlier, html)
+            blog = header_decisions.restored_blog(caller, stored.blog, earlier, html)
+            return replace(blog_write("header", stored, blog, call), restored=raw)
 
-        return await self._alter(caller, slug, call, seen, decide, or_damaged=True)
+        outcome = await self._attempts.header(caller, slug, call, decide, or_damaged=True)
+        return await self._results.blog(slug, outcome)
 
     async def erase(
         self, caller: Caller, slug: str, revision: int | None = None, key: str | None = None
     ) -> ErasedHeaders:
         """Erase an earlier header, or all of them for None; also from the store's file.
 
-        Raises 403 unless the caller is an admin, 409 for the newest header. A header that is not
-        kept counts as erased.
+        Raises 403 unless the caller is an admin, 409 for the newest header. A header that the store
+        no longer has counts as erased.
         """
         call = call_key(caller, f"DELETE {slug} revisions {revision}", key, None)
         await self._reading.check_blog(caller, slug)
         header_decisions.check_may_erase_headers(caller)
 
-        async def attempt() -> Outcome[Blog]:
-            stored = await self._reading.blog(caller, slug)
-            if first := await self._writes.remembered(slug, call):
-                return first
-            if revision is not None:
-                decisions.check_is_earlier(stored.blog, revision)
-            return await self._erased(slug, stored, revision, call)
+        async def decide(stored: StoredBlog) -> Write[Blog] | None:
+            if revision is None:
+                count = await self._earlier.headers_count(slug)
+                return erasing_write(stored, None, count, call)
+            decisions.check_is_earlier(stored.blog, revision)
+            earlier = await self._earlier.header(slug, revision)
+            return erasing_write(stored, earlier.raw, 1, call) if earlier else None
 
-        outcome = await until_fresh(slug, attempt)
-        await request_erasure(self._eraser, slug, outcome)
+        outcome = await self._attempts.header(caller, slug, call, decide)
+        await self._attempts.erase_from_file(slug, outcome)
         return ErasedHeaders(outcome.revisions_erased, outcome.is_replay)
 
-    async def _erased(
-        self, slug: str, stored: StoredBlog, revision: int | None, call: CallKey
-    ) -> Outcome[Blog]:
-        if revision is None:
-            count = await self._kept.headers_count(slug)
-            write = erasing_write(stored, None, count, call)
-        elif kept := await self._kept.header(slug, revision):
-            write = erasing_write(stored, kept.raw, 1, call)
-        else:
-            return _unchanged(stored)
-        return await self._writes.commit(slug, write)
-
-    async def _alter(
-        self,
-        caller: Caller,
-        slug: str,
-        call: CallKey,
-        seen: Revisions | None,
-        decide: Decide,
-        *,
-        or_damaged: bool,
-    ) -> BlogResult:
-        """Read a header, decide and commit; retry while other writes are faster.
-
-        `decide` returns the new header, or None to leave the header as it is. A repeated call
-        returns its first outcome without a check of the rules.
-        """
-
-        async def attempt() -> Outcome[Blog]:
-            stored = await self._reading.blog(caller, slug, or_damaged=or_damaged)
-            if first := await self._writes.remembered(slug, call):
-                return first
-            _check_seen(stored, seen)
-            blog = await decide(stored)
-            if blog is None:
-                return _unchanged(stored)
-            return await self._writes.commit(slug, blog_write("header", stored, blog, call))
-
-        return await self._results.blog(slug, await until_fresh(slug, attempt))
+    async def _render(self, patch: BlogPatch) -> None:
+        """Put the summary's HTML into the patch. Raises 422 and 503 as `Renderer.html` does."""
+        if "summary" in patch:
+            patch["summary_html"] = await self._renderer.html(patch["summary"], "/summary")
 
 
 def _check_seen(stored: StoredBlog, seen: Revisions | None) -> None:
@@ -194,10 +166,3 @@ def _check_seen(stored: StoredBlog, seen: Revisions | None) -> None:
     is_damaged = isinstance(stored.blog, DamagedBlog)
     if not is_damaged and not decisions.may_replace(seen, stored.blog.revision):
         raise HeaderConflict(BlogResult(stored.blog, stored.position))
-
-
-def _unchanged(stored: StoredBlog) -> Outcome[Blog]:
-    blog = stored.blog
-    return Outcome(
-        status=200, id=BLOG_ID, revision=blog.revision, position=stored.position, record=blog
-    )

@@ -10,7 +10,7 @@ from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry
 from liveblog.blog.problem import Problem, not_found
 from liveblog.editors import decisions
 from liveblog.editors.reading import Reading
-from liveblog.store.revisions import Kept, KeptRevisions
+from liveblog.store.revisions import Earlier, EarlierRevisions
 
 REVISIONS_AT_ONCE: Final = 100  # on one page of a list
 R = TypeVar("R", Blog, Entry)
@@ -29,8 +29,8 @@ class History:
     Raises 404 for blogs and entries that the caller may not see, 410 for a deleted entry.
     """
 
-    def __init__(self, reading: Reading, kept: KeptRevisions) -> None:
-        self._reading, self._kept = reading, kept
+    def __init__(self, reading: Reading, earlier: EarlierRevisions) -> None:
+        self._reading, self._earlier = reading, earlier
 
     async def headers(
         self, caller: Caller, slug: str, before: int | None = None, limit: int = 50
@@ -43,23 +43,25 @@ class History:
         below = _below(before, blog)
         is_shown = below > blog.revision and not isinstance(blog, DamagedBlog)
         newest = [blog] if is_shown else []
-        earlier = await self._kept.headers(slug, below - len(newest), limit + 1 - len(newest))
+        earlier = await self._earlier.headers(slug, below - len(newest), limit + 1 - len(newest))
         return _page([*newest, *_records(earlier)], limit)
 
     async def header(self, caller: Caller, slug: str, revision: int) -> Blog:
-        """Return one revision of a header. Raises 404 when the store does not keep it."""
+        """Return one revision of a header. Raises 404 when the store does not have it."""
         blog = (await self._reading.blog(caller, slug)).blog
-        return blog if blog.revision == revision else await self.earlier_header(slug, revision)
+        if blog.revision == revision:
+            return blog
+        return (await self.earlier_header(slug, revision)).record
 
-    async def earlier_header(self, slug: str, revision: int) -> Blog:
+    async def earlier_header(self, slug: str, revision: int) -> Earlier[Blog]:
         """Return an earlier header, for a caller that may see the blog.
 
         Raises 404 as `header` does.
         """
-        kept = await self._kept.header(slug, revision)
-        if not kept:
-            raise _not_kept(revision)
-        return kept.record
+        earlier = await self._earlier.header(slug, revision)
+        if not earlier:
+            raise _not_found(revision)
+        return earlier
 
     async def entries(
         self, caller: Caller, slug: str, id: str, before: int | None = None, limit: int = 50
@@ -72,7 +74,8 @@ class History:
         entry = await self._entry(caller, slug, id)
         below = _below(before, entry)
         newest = [entry] if below > entry.revision else []
-        earlier = await self._kept.entries(slug, id, below - len(newest), limit + 1 - len(newest))
+        more = limit + 1 - len(newest)
+        earlier = await self._earlier.entries(slug, id, below - len(newest), more)
         page = _page([*newest, *_records(earlier)], limit)
         readable = [it for it in page.revisions if decisions.is_readable(caller, it)]
         return RevisionPage(readable, page.next)
@@ -80,7 +83,7 @@ class History:
     async def entry(self, caller: Caller, slug: str, id: str, revision: int) -> Entry:
         """Return one revision of an entry.
 
-        Raises 404 when the store does not keep it, or the caller may not read it.
+        Raises 404 when the store does not have it, or the caller may not read it.
         """
         entry = await self._entry(caller, slug, id)
         if entry.revision == revision:
@@ -92,10 +95,10 @@ class History:
 
         Raises 404 as `entry` does.
         """
-        kept = await self._kept.entry(slug, id, revision)
-        if not kept or not decisions.is_readable(caller, kept.record):
-            raise _not_kept(revision)
-        return kept.record
+        earlier = await self._earlier.entry(slug, id, revision)
+        if not earlier or not decisions.is_readable(caller, earlier.record):
+            raise _not_found(revision)
+        return earlier.record
 
     async def _entry(self, caller: Caller, slug: str, id: str) -> Entry:
         await self._reading.check_blog(caller, slug)
@@ -109,8 +112,8 @@ def _below(before: int | None, newest: Blog | Entry) -> int:
     return newest.revision + 1 if before is None else min(before, newest.revision + 1)
 
 
-def _records(kept: Sequence[Kept[R]]) -> list[R]:
-    return [it.record for it in kept]
+def _records(earlier: Sequence[Earlier[R]]) -> list[R]:
+    return [it.record for it in earlier]
 
 
 def _page(found: list[R], limit: int) -> RevisionPage[R]:
@@ -118,5 +121,5 @@ def _page(found: list[R], limit: int) -> RevisionPage[R]:
     return RevisionPage(page, page[-1].revision if len(found) > limit else None)
 
 
-def _not_kept(revision: int) -> Problem:
-    return not_found(f"Revision {revision} is not kept, or there was none.")
+def _not_found(revision: int) -> Problem:
+    return not_found(f"The store has no revision {revision}.")

@@ -14,42 +14,29 @@ import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from liveblog.blog.model import COUNT_MAX, Caller, is_entry_id
 from liveblog.blog.problem import Problem, invalid, not_found
-from liveblog.editors.bodies import AllBodies, bodies_of
+from liveblog.editors.bodies import bodies_of
 from liveblog.editors.decisions import gone
 from liveblog.editors.gate import Gate
-from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
-from liveblog.html.pages import Pages
-from liveblog.settings import Settings
-from liveblog.store.accounts import Accounts
 from liveblog.store.kept import FORMS, Kept, KeptTexts, Place
 
 KEPT_BYTES_MAX: Final = 64 * 1024  # of one text, as JSON
 _TAB: Final = re.compile(r"[0-9a-z]{16}", re.ASCII)
 
 
-def routes(
-    kept: KeptTexts,
-    publishing: Publishing,
-    accounts: Accounts,
-    settings: Settings,
-    pages: Pages,
-    problems: Problems,
-    bodies: AllBodies,
-) -> list[BaseRoute]:
+def routes(gate: Gate, kept: KeptTexts, publishing: Publishing) -> list[BaseRoute]:
     """Return the routes of kept texts, which answer in JSON."""
-    gate = Gate(accounts, settings, pages, problems, bodies)
     calls = _Calls(kept, publishing)
     every, one = "/desk/blogs/{slug}/kept", "/desk/blogs/{slug}/kept/{form}/{tab}"
     return [
-        Route(every, gate.for_scripts(calls.all), methods=["GET"]),
-        Route(one, gate.for_scripts(calls.one), methods=["GET"]),
-        Route(one, gate.for_scripts(calls.keep), methods=["PUT"]),
-        Route(one, gate.for_scripts(calls.drop), methods=["DELETE"]),
+        gate.script("GET", every, calls.all),
+        gate.script("GET", one, calls.one),
+        gate.script("PUT", one, calls.keep),
+        gate.script("DELETE", one, calls.drop),
     ]
 
 
@@ -82,14 +69,17 @@ class _Calls:
         return Response(status_code=204)
 
     async def _may_see(self, caller: Caller, place: Place) -> bool:
-        """Return whether the caller may know of the form's entry: only contributors may not."""
+        """Return whether the caller may know of the form's entry: only contributors may not.
+
+        The store decides about a deleted entry: it keeps texts until a takedown.
+        """
         if place.id and caller.role == "contributor":
             try:
                 await self._publishing.entry(caller, place.slug, place.id)
             except Problem as problem:
                 if problem.status not in (404, 410):
                     raise
-                return False
+                return problem.status == 410
         return True
 
     async def _place(self, request: Request, caller: Caller) -> Place:

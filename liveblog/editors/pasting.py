@@ -6,18 +6,13 @@ Rules: no Redis. html/paste.py converts, in a thread: a long HTML takes a second
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem
-from liveblog.editors.bodies import AllBodies
 from liveblog.editors.gate import Gate, read_form
-from liveblog.editors.problems import Problems
 from liveblog.editors.turns import Turns
-from liveblog.html.pages import Pages
 from liveblog.html.paste import to_markdown
-from liveblog.settings import Settings
-from liveblog.store.accounts import Accounts
 
 _REASONS = {
     422: "This is too much to paste at once. Paste a part of it, or paste it without formatting.",
@@ -26,11 +21,8 @@ _REASONS = {
 }
 
 
-def routes(
-    accounts: Accounts, settings: Settings, pages: Pages, problems: Problems, bodies: AllBodies
-) -> list[BaseRoute]:
+def routes(gate: Gate) -> list[BaseRoute]:
     """Return the route of pastes. The form has the boxes `html` and `text`."""
-    gate = Gate(accounts, settings, pages, problems, bodies)
     turns = Turns("paste")
 
     async def paste(request: Request, caller: Caller) -> Response:
@@ -44,4 +36,4 @@ def routes(
             raise
         return Response(orjson.dumps({"markdown": markdown}), media_type="application/json")
 
-    return [Route("/desk/paste", gate.for_scripts(paste), methods=["POST"])]
+    return [gate.script("POST", "/desk/paste", paste)]

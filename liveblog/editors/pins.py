@@ -7,15 +7,17 @@ Rules: writes only through `edit`, which checks the permission.
 """
 
 from collections.abc import Awaitable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from liveblog.blog.model import Caller, Entry
 from liveblog.blog.pins import moved
-from liveblog.blog.problem import conflict
+from liveblog.blog.problem import Problem, conflict
 from liveblog.editors.decisions import Revisions, check_may_mark
 from liveblog.editors.reading import Reading
 from liveblog.editors.results import EntryResult
 from liveblog.store.entries import Entries
+
+_UNPINNED: Final = "The entry, or the entry below its new place, is no longer pinned."
 
 
 class Edit(Protocol):
@@ -28,7 +30,6 @@ class Edit(Protocol):
         id: str,
         fields: Mapping[str, object],
         seen: Revisions | None,
-        key: str | None = None,
     ) -> Awaitable[EntryResult]: ...
 
 
@@ -43,18 +44,20 @@ class Pins:
         await self._reading.check_blog(caller, slug)
         return await self._entries.pinned(slug)
 
-    async def move(
-        self, caller: Caller, slug: str, id: str, before: str | None, key: str | None = None
-    ) -> None:
+    async def move(self, caller: Caller, slug: str, id: str, before: str | None) -> None:
         """Move a pinned entry before another one; with None to the end.
 
-        Raises 409 when one of the two is not pinned, 403 for a contributor.
+        A repeated call needs no key: the entry stands there already, and nothing changes. Raises
+        409 when one of the two is not pinned, also by a write meanwhile, and 403 for a contributor.
         """
         pins = await self.all(caller, slug)
         check_may_mark(caller)
         if not {id, before} <= {None, *(it.id for it in pins)}:
-            raise conflict("The entry, or the entry below its new place, is no longer pinned.")
-        numbers = moved(pins, id, before)
-        for each, number in numbers.items():
-            own_key = key if each == id else None
-            await self._edit(caller, slug, each, {"pin_order": number}, None, own_key)
+            raise conflict(_UNPINNED)
+        for each, number in moved(pins, id, before).items():
+            try:
+                await self._edit(caller, slug, each, {"pin_order": number}, None)
+            except Problem as problem:
+                if problem.status not in (410, 422):
+                    raise
+                raise conflict(_UNPINNED) from problem

@@ -1,6 +1,7 @@
 """Previews: an entry, a header or a whole blog as readers would see it. Nothing is stored.
 
-A preview has a thread of its own, so that no preview delays an entry that is being published.
+Previews are rendered in threads of their own, so that none delays an entry that is being published,
+or a reader: a whole blog takes up to 0.1 s.
 
 Rules: no Redis. decisions.py checks fields and permissions, as for a write; html/ makes the markup.
 """
@@ -11,7 +12,7 @@ import orjson
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.model import Blog, Caller, new_id
@@ -19,16 +20,12 @@ from liveblog.blog.problem import Problem, invalid, not_found
 from liveblog.blog.timeline import WINDOW, Snapshot, Timeline
 from liveblog.editors import decisions, forms, header_decisions
 from liveblog.editors.answers import explain
-from liveblog.editors.bodies import AllBodies
 from liveblog.editors.gate import Gate, page_response, read_form
-from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.turns import Turns
 from liveblog.html.entries import entry_html, header_html
 from liveblog.html.markdown import to_html
 from liveblog.html.pages import Pages
-from liveblog.settings import Settings
-from liveblog.store.accounts import Accounts
 
 Fields = Mapping[str, object]
 Load = Callable[[str], Awaitable[Snapshot | None]]
@@ -42,7 +39,7 @@ class Previews:
 
     def __init__(self, publishing: Publishing, load: Load, now: Callable[[], int]) -> None:
         self._publishing, self._load, self._now = publishing, load, now
-        self._turns = Turns("preview")
+        self._turns, self._whole = Turns("preview"), Turns("whole preview")
 
     async def html(self, caller: Caller, slug: str, fields: Fields) -> str:
         """Return the HTML of a preview. `kind` among the fields is "entry" or "header".
@@ -61,27 +58,14 @@ class Previews:
     async def whole(self, caller: Caller, slug: str, pages: Pages) -> str:
         """Return the page of a blog with its newest entries, a draft as if it were live.
 
-        Raises Problem 404 for a blog that the caller may not see.
+        Raises Problem: 404 for a blog that the caller may not see, 429 while another page is
+        rendered for the caller.
         """
-        blog = (await self._publishing.blog(caller, slug)).blog
+        await self._publishing.blog(caller, slug)
         snapshot = await self._load(slug)
         if not snapshot:
             raise not_found()
-        timeline = Timeline(snapshot)
-        shown = replace(timeline.blog, status="live" if blog.status == "draft" else blog.status)
-        return pages.blog(
-            blog=shown,
-            position=timeline.position,
-            entries=timeline.newest(WINDOW),
-            pinned=timeline.marked("pinned"),
-            key_events=timeline.marked("key"),
-            before=None,
-            older=False,
-            permalink=None,
-            public_url="",
-            article=lambda entry: entry_html(entry, shown),
-            is_preview=True,
-        )
+        return await self._whole.run(caller.ident, _page, pages, snapshot)
 
     async def _entry(self, caller: Caller, blog: Blog, fields: Fields) -> str:
         """Return an entry's article as it is shown when it is published now."""
@@ -112,6 +96,25 @@ class Previews:
         return header_html(header_decisions.merge_blog(blog, patch))
 
 
+def _page(pages: Pages, snapshot: Snapshot) -> str:
+    timeline = Timeline(snapshot)
+    blog = timeline.blog
+    shown = replace(blog, status="live" if blog.status == "draft" else blog.status)
+    return pages.blog(
+        blog=shown,
+        position=timeline.position,
+        entries=timeline.newest(WINDOW),
+        pinned=timeline.marked("pinned"),
+        key_events=timeline.marked("key"),
+        before=None,
+        older=False,
+        permalink=None,
+        public_url="",
+        article=lambda entry: entry_html(entry, shown),
+        is_preview=True,
+    )
+
+
 def _rendered(text: str, pointer: str) -> str:
     """Return the HTML of Markdown. Raises Problem 422 when the HTML is too long to be stored."""
     html = to_html(text)
@@ -121,17 +124,8 @@ def _rendered(text: str, pointer: str) -> str:
     return html
 
 
-def routes(
-    previews: Previews,
-    publishing: Publishing,
-    accounts: Accounts,
-    settings: Settings,
-    pages: Pages,
-    problems: Problems,
-    bodies: AllBodies,
-) -> list[BaseRoute]:
+def routes(gate: Gate, previews: Previews, publishing: Publishing, pages: Pages) -> list[BaseRoute]:
     """Return the routes of the desk's previews. The form has the boxes of the desk and `kind`."""
-    gate = Gate(accounts, settings, pages, problems, bodies)
 
     async def preview(request: Request, caller: Caller) -> Response:
         boxes, slug = await read_form(request), request.path_params["slug"]
@@ -148,8 +142,8 @@ def routes(
 
     path = "/desk/blogs/{slug}/preview"
     return [
-        Route(path, gate.signed_in(whole), methods=["GET"]),
-        Route(path, gate.for_scripts(preview), methods=["POST"]),
+        gate.get(path, whole),
+        gate.script("POST", path, preview),
     ]
 
 

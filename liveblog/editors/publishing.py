@@ -1,21 +1,20 @@
 """Every call of an editor: permission, read, merge, render, and a compare-and-set commit.
 
-The API, the desk, the schedule and the demo all call this module, so each rule exists once. A write
-reads the record, decides on that copy, and asks the store to replace exactly that copy. When
-another write was faster, the store replies "stale", and the write decides again on the new copy.
+The API, the desk, the schedule and the demo all call this module, so each rule exists once. Each
+write of an entry has the same steps: check the fields, hide other people's blogs, render, and then
+decide and commit in one attempt, or in several when other writes are faster (attempts.py).
 
-Rules: with headers.py and altering.py the only caller of `Writes.commit`. Knows no HTTP and no hub.
+Rules: knows no HTTP and no hub.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
 from liveblog.blog.model import PUBLISHED, SYSTEM, Caller, DamagedEntry, Entry, new_id
 from liveblog.blog.problem import Damaged, invalid
 from liveblog.editors import decisions, retraction
-from liveblog.editors.altering import Altering
-from liveblog.editors.attempts import request_erasure, until_fresh
+from liveblog.editors.attempts import Attempts
 from liveblog.editors.bin import Bin
 from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, Revisions
@@ -36,7 +35,9 @@ from liveblog.store.blogs import BlogPage
 from liveblog.store.broker import Broker
 from liveblog.store.calls import CallKey, Write, entry_write, unnumbered
 from liveblog.store.codec import StoredEntry
-from liveblog.store.writes import Outcome, Refused, Stale
+from liveblog.store.writes import Refused, Stale
+
+Decide = Callable[[StoredEntry], Awaitable[Write[Entry] | None]]
 
 
 class Publishing:
@@ -52,15 +53,16 @@ class Publishing:
 
     def __init__(self, broker: Broker, now: Callable[[], int]) -> None:
         self._writes, self._entries = broker.writes, broker.entries
-        self._due, self._eraser, self._rebuilding = broker.due, broker.eraser, broker.rebuilding
+        self._due, self._rebuilding, self._earlier = broker.due, broker.rebuilding, broker.revisions
         self._reading = Reading(broker.blogs, broker.entries)
         self._results = Results(broker.blogs, broker.entries, broker.revisions)
-        self._altering = Altering(self._reading, broker.entries, broker.writes)
+        self._attempts = Attempts(broker, self._reading)
         self.pins = Pins(self._reading, broker.entries, self.edit_entry)
         self.bin = Bin(self._reading, broker.bin)
         self._renderer = Renderer()
         self.history = History(self._reading, broker.revisions)
-        self.headers = Headers(broker, self._reading, self.history, self._renderer)
+        shared = self._reading, self.history, self._renderer, self._attempts, self._results
+        self.headers = Headers(*shared, broker.revisions)
         self.create_blog, self.edit_blog = self.headers.create, self.headers.edit
         self._now = now
 
@@ -150,15 +152,12 @@ class Publishing:
         await self._reading.check_blog(caller, slug)
         await self._render(patch)
 
-        async def attempt() -> Outcome[Entry]:
-            if first := await self._writes.remembered(slug, call):
-                return first
+        def compose() -> Write[Entry]:
             entry = decisions.new_entry(caller, new_id("e", 12), patch, self._now())
             entry = decisions.pressed(caller, entry, pressed_at)
-            write = entry_write(None, entry, call, fresh=True)
-            return await self._writes.commit(slug, replace(write, status=201))
+            return replace(entry_write(None, entry, call, fresh=True), status=201)
 
-        return await self._results.entry(slug, await until_fresh(slug, attempt))
+        return await self._results.entry(slug, await self._attempts.new(slug, call, compose))
 
     async def edit_entry(
         self,
@@ -184,18 +183,15 @@ class Publishing:
         await self._render(patch)
 
         async def decide(stored: StoredEntry) -> Write[Entry] | None:
-            current = stored.entry
-            decisions.check_not_deleted(current)
-            decisions.check_owns(caller, current, "edit")
+            decisions.check_may_edit(caller, stored.entry)
             decisions.check_if_match(seen, patch)
-            await self._check_seen(slug, current, seen)
+            await self._check_seen(slug, stored.entry, seen)
             if not patch:
                 return None
-            entry = decisions.edited_entry(caller, current, patch, self._now())
+            entry = decisions.edited_entry(caller, stored.entry, patch, self._now())
             return _edit_write(stored, decisions.pressed(caller, entry, pressed_at), patch, call)
 
-        outcome = await self._altering.alter(caller, slug, id, call, decide)
-        return await self._results.entry(slug, outcome)
+        return await self._altered(caller, slug, id, call, decide)
 
     async def restore_revision(
         self,
@@ -216,19 +212,16 @@ class Publishing:
         await self._reading.check_blog(caller, slug)
 
         async def decide(stored: StoredEntry) -> Write[Entry]:
-            current = stored.entry
-            decisions.check_not_deleted(current)
-            decisions.check_owns(caller, current, "edit")
-            await self._check_seen(slug, current, seen)
-            decisions.check_is_earlier(current, revision)
+            decisions.check_may_edit(caller, stored.entry)
+            await self._check_seen(slug, stored.entry, seen)
+            decisions.check_is_earlier(stored.entry, revision)
             earlier = await self.history.earlier_entry(caller, slug, id, revision)
-            patch = decisions.words_of(current, earlier)
+            patch = decisions.words_of(stored.entry, earlier)
             await self._render(patch)
-            entry = decisions.edited_entry(caller, current, patch, self._now())
+            entry = decisions.edited_entry(caller, stored.entry, patch, self._now())
             return _edit_write(stored, entry, patch, call)
 
-        outcome = await self._altering.alter(caller, slug, id, call, decide)
-        return await self._results.entry(slug, outcome)
+        return await self._altered(caller, slug, id, call, decide)
 
     async def retract_entry(
         self,
@@ -252,17 +245,15 @@ class Publishing:
         await self._reading.check_blog(caller, slug)
 
         async def decide(stored: StoredEntry) -> Write[Entry]:
-            decisions.check_not_deleted(stored.entry)
-            decisions.check_owns(caller, stored.entry, "edit")
+            decisions.check_may_edit(caller, stored.entry)
             if undo:
-                was = await self._entries.before_retraction(slug, id)
+                was = await self._earlier.before_retraction(slug, id)
                 entry = retraction.undone(caller, stored.entry, was)
             else:
                 entry = retraction.retracted(caller, stored.entry, patch)
             return replace(entry_write(stored, entry, call), history="push")
 
-        outcome = await self._altering.alter(caller, slug, id, call, decide)
-        return await self._results.entry(slug, outcome)
+        return await self._altered(caller, slug, id, call, decide)
 
     async def delete_entry(
         self, caller: Caller, slug: str, id: str, takedown: bool = False, key: str | None = None
@@ -281,9 +272,9 @@ class Publishing:
             decisions.check_owns(caller, stored.entry, "delete")
             return await self._delete_write(slug, stored, takedown, call)
 
-        outcome = await self._altering.alter(caller, slug, id, call, decide, or_damaged=True)
+        outcome = await self._attempts.entry(caller, slug, id, call, decide, or_damaged=True)
         if takedown:
-            await request_erasure(self._eraser, slug, outcome)
+            await self._attempts.erase_from_file(slug, outcome)
         return await self._results.delete(slug, outcome)
 
     async def restore_entry(
@@ -294,7 +285,7 @@ class Publishing:
         The entry gets back its text, its revision and its `order`, and so its place in the blog.
 
         Raises 409 when the entry is not deleted, 410 after a takedown and when its text is no
-        longer kept, 30 days after the deletion.
+        longer stored, 30 days after the deletion.
         """
         call = call_key(caller, f"POST {slug} {id} restore", key, None)
         await self._reading.check_blog(caller, slug)
@@ -302,12 +293,11 @@ class Publishing:
         async def decide(stored: StoredEntry) -> Write[Entry]:
             decisions.check_owns(caller, stored.entry, "restore")
             decisions.check_restorable(stored.entry)
-            earlier = await self._entries.earlier(slug, id)
+            earlier = await self._earlier.last_entry(slug, id)
             entry = decisions.restored_entry(stored.entry, earlier)
             return replace(entry_write(stored, entry, call), history="pop")
 
-        outcome = await self._altering.alter(caller, slug, id, call, decide)
-        return await self._results.entry(slug, outcome)
+        return await self._altered(caller, slug, id, call, decide)
 
     async def publish_due(self, slug: str, id: str, now: int) -> bool:
         """Publish a scheduled entry that was due at `now`; return whether this call published it.
@@ -336,6 +326,12 @@ class Publishing:
         return not outcome.is_replay
 
     # -- shared steps
+
+    async def _altered(
+        self, caller: Caller, slug: str, id: str, call: CallKey, decide: Decide
+    ) -> EntryResult:
+        outcome = await self._attempts.entry(caller, slug, id, call, decide)
+        return await self._results.entry(slug, outcome)
 
     async def _check_seen(self, slug: str, current: Entry, seen: Revisions | None) -> None:
         """Raise RevisionConflict unless the caller saw the stored revision, or sent no If-Match."""

@@ -1,4 +1,4 @@
-"""Reasons: why a form of the desk was refused, in sentences for editors.
+"""Reasons: why the server rejected a form of the desk, in sentences for editors.
 
 A problem's detail is written for scripts: it names fields, and instants in UTC. A reason names the
 box by its label, and states times in the form's zone.
@@ -13,7 +13,7 @@ from typing import Final
 from liveblog.blog.instant import parse_time
 from liveblog.blog.problem import Problem
 from liveblog.editors import times
-from liveblog.editors.results import HeaderConflict
+from liveblog.editors.results import SavedFirst
 
 REUSED: Final = (
     "Your first text was stored after all. Check it, and send this text again if it is still"
@@ -76,7 +76,6 @@ _WHOLE: Final = {
     "if-match-needed": "This page does not say which version you edited. {safe} Open the entry"
     " again.",
     "incomplete": "The connection ended too early. {safe} Send it again.",
-    "revision-conflict": "Someone saved this entry while you were editing it. {safe}",
     "store-down": f"{UNAVAILABLE}, so it is unknown whether this was saved. {{safe}} Try again: it"
     " will not be published twice.",
     "too-large": "This is too long to send. {safe} Shorten it, then send it again.",
@@ -94,7 +93,7 @@ def sentence(detail: str) -> str:
 def of_boxes(
     problem: Problem, boxes: Mapping[str, str], zones: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the first reason of each refused box, by the box's name.
+    """Return the first reason of each rejected box, by the box's name.
 
     `boxes` has the texts as the editor sent them; `zones` has the zone of each box with a time.
     """
@@ -112,8 +111,8 @@ def of_form(problem: Problem, of_boxes: Mapping[str, str]) -> str:
         return " ".join(dict.fromkeys(of_boxes.values()))
     if problem.name == "store-refuses":
         return f"{UNAVAILABLE}. {SAFE} {sentence(problem.detail)}"
-    if isinstance(problem, HeaderConflict):
-        return f"Someone saved the header while you were editing it. {SAFE}"
+    if isinstance(problem, SavedFirst):
+        return f"{problem.sentence} {SAFE}"
     if problem.name == "gone" and "is deleted" in problem.detail:
         return f"Someone deleted this entry. {SAFE}"
     known = _WHOLE.get(problem.name)

@@ -7,7 +7,7 @@ Rules: writes nothing.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ from liveblog.blog.problem import Damaged, Problem, StoreDown, StoreRefuses
 from liveblog.editors.decisions import gone
 from liveblog.store.blogs import Blogs
 from liveblog.store.entries import Entries
-from liveblog.store.revisions import KeptRevisions
+from liveblog.store.revisions import EarlierRevisions
 from liveblog.store.writes import Outcome
 
 
@@ -50,23 +50,33 @@ class EntryPage(NamedTuple):
     damaged: list[str]
 
 
-class RevisionConflict(Problem):
-    """The 412 for an edit of a revision that is not the stored one; `current` is the stored one."""
+class SavedFirst(Problem):
+    """The 412 for an edit of a revision that is not the stored one; `record` is the stored one.
+
+    `sentence` is the reason for the editor.
+    """
+
+    def __init__(self, what: Literal["entry", "header"], record: Entry | Blog) -> None:
+        detail = f"The {what} was saved by someone else: it is at revision {record.revision} now."
+        super().__init__(412, "revision-conflict", detail)
+        text = "this entry" if what == "entry" else "the header"
+        self.sentence = f"Someone saved {text} while you were editing it."
+        self.record = record
+
+
+class RevisionConflict(SavedFirst):
+    """The 412 for an edit of an entry; `current` is the stored one."""
 
     def __init__(self, current: EntryResult) -> None:
-        revision = current.entry.revision
-        detail = f"The entry was saved by someone else: it is at revision {revision} now."
-        super().__init__(412, "revision-conflict", detail)
+        super().__init__("entry", current.entry)
         self.current = current
 
 
-class HeaderConflict(Problem):
-    """The 412 for a header saved on a revision that is not the stored one, which is `current`."""
+class HeaderConflict(SavedFirst):
+    """The 412 for an edit of a header; `current` is the stored one."""
 
     def __init__(self, current: BlogResult) -> None:
-        revision = current.blog.revision
-        detail = f"The header was saved by someone else: it is at revision {revision} now."
-        super().__init__(412, "revision-conflict", detail)
+        super().__init__("header", current.blog)
         self.current = current
 
 
@@ -89,8 +99,8 @@ class Results:
     unreachable.
     """
 
-    def __init__(self, blogs: Blogs, entries: Entries, kept: KeptRevisions) -> None:
-        self._blogs, self._entries, self._kept = blogs, entries, kept
+    def __init__(self, blogs: Blogs, entries: Entries, earlier: EarlierRevisions) -> None:
+        self._blogs, self._entries, self._earlier = blogs, entries, earlier
 
     async def blog(self, slug: str, outcome: Outcome[Blog]) -> BlogResult:
         """Return the blog as the call left it.
@@ -112,10 +122,10 @@ class Results:
             raise Damaged(f"The header of the blog {slug} is damaged.")
         if revision in (0, stored.blog.revision):  # 0 in the outcomes of an earlier version
             return stored.blog
-        kept = await self._kept.header(slug, revision)
-        if not kept:
-            raise gone("The first call succeeded, but that header is no longer kept.")
-        return kept.record
+        earlier = await self._earlier.header(slug, revision)
+        if not earlier:
+            raise gone("The first call succeeded, but that header is no longer stored.")
+        return earlier.record
 
     async def entry(self, slug: str, outcome: Outcome[Entry]) -> EntryResult:
         """Return the entry as the call left it.
@@ -139,10 +149,10 @@ class Results:
             raise gone("The first call succeeded, but the entry was deleted later.")
         if stored.entry.revision == revision:
             return stored.entry
-        earlier = await self._entries.earlier(slug, id, revision)
+        earlier = await self._earlier.entry(slug, id, revision)
         if not earlier:
-            raise gone("The first call succeeded, but the text of that revision is no longer kept.")
-        return earlier
+            raise gone("The first call succeeded, but that text is no longer stored.")
+        return earlier.record
 
     async def delete(self, slug: str, outcome: Outcome[Entry]) -> DeleteResult:
         """Return the result of a delete; `takedown` is True if the entry is taken down by now."""

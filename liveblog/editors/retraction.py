@@ -28,7 +28,7 @@ def retracted(caller: Caller, entry: Entry, patch: EntryPatch) -> Entry:
 def undone(caller: Caller, entry: Entry, was: Entry | None) -> Entry:
     """Return a retracted entry as published again, with the note of the revision `was`.
 
-    `was` is the newest revision before the retraction, None when it is not kept. Raises 409 when
+    `was` is the newest revision before the retraction, None when there is none. Raises 409 when
     the entry is not retracted.
     """
     if entry.status != "retracted":

@@ -1,7 +1,7 @@
 """Times of the desk's forms: the wall clock in a blog's zone, and instants.
 
 A clock skips an hour when it is set forward, and shows an hour twice when it is set back. A skipped
-time is refused; of a time that comes twice, the first instant is taken, and a note names it.
+time is rejected; of a time that comes twice, the first instant is taken, and a note names it.
 
 Rules: pure, no clock.
 """
@@ -12,8 +12,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from liveblog.blog.instant import TIME_MAX_MS, TIME_MIN_MS, format_time
-from liveblog.blog.model import Blog
-from liveblog.html.when import when
+from liveblog.html.when import when_in
 
 _LOCAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?", re.ASCII)
 EXAMPLE: Final = "2026-07-01T12:00"
@@ -22,7 +21,7 @@ EXAMPLE: Final = "2026-07-01T12:00"
 def instant_of(local: str, zone: str) -> str:
     """Return the RFC 3339 instant of a wall-clock time, the first one of a time that comes twice.
 
-    Return any other text, and a time that the clock skips, unchanged: the API refuses it beside the
+    Return any other text, and a time that the clock skips, unchanged: the API rejects it beside the
     errors of other fields, and `fault_of` has the reason.
     """
     try:
@@ -60,7 +59,7 @@ def twice(local: str, zone: str) -> str:
         at = _read(local)
         if at is None or _step(at, zone) >= timedelta():
             return ""
-        first = when(round(at.replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000), _blog(zone))
+        first = when_in(round(at.replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000), zone)
     except (ValueError, OverflowError):
         return ""
     return (
@@ -71,7 +70,7 @@ def twice(local: str, zone: str) -> str:
 
 def passed(ms: int, zone: str) -> str:
     """Return the reason for an instant in the past, in a zone's time."""
-    at = when(ms, _blog(zone))
+    at = when_in(ms, zone)
     return f"{at.clock} on {at.date} has passed. Choose a later time."
 
 
@@ -114,7 +113,3 @@ def _clock(at: datetime) -> str:
 
 def _date(at: datetime) -> str:
     return f"{at:%B} {at.day}, {at.year}"
-
-
-def _blog(zone: str) -> Blog:
-    return Blog(slug="", title="", timezone=zone)

@@ -5,33 +5,20 @@ Rules: no Redis, no HTML in strings, no permission decided here (publishing deci
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Caller
 from liveblog.editors import answers
-from liveblog.editors.bodies import AllBodies
-from liveblog.editors.forms import key_of
 from liveblog.editors.gate import Gate, page_response, read_form
-from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import LIST_MAX
 from liveblog.html.pages import Pages
-from liveblog.settings import Settings
-from liveblog.store.accounts import Accounts
 
 _BLOG = "/desk/blogs/{slug}"
 
 
-def routes(
-    publishing: Publishing,
-    accounts: Accounts,
-    settings: Settings,
-    pages: Pages,
-    problems: Problems,
-    bodies: AllBodies,
-) -> list[BaseRoute]:
+def routes(gate: Gate, publishing: Publishing, pages: Pages) -> list[BaseRoute]:
     """Return the routes of the bin's page, and of the buttons that move pinned entries."""
-    gate = Gate(accounts, settings, pages, problems, bodies)
 
     async def show(request: Request, caller: Caller) -> Response:
         slug = request.path_params["slug"]
@@ -45,11 +32,11 @@ def routes(
         """Move an entry before the one in the box `before`, which is empty for the end."""
         slug, id = request.path_params["slug"], request.path_params["id"]
         boxes = await read_form(request)
-        await publishing.pins.move(caller, slug, id, boxes.get("before") or None, key_of(boxes))
+        await publishing.pins.move(caller, slug, id, boxes.get("before") or None)
         done = answers.Done("moved", f"/desk/blogs/{slug}", fragment=f"pin-{id}")
         return answers.accepted(request, done)
 
     return [
-        Route(f"{_BLOG}/bin", gate.signed_in(show), methods=["GET"]),
-        Route(f"{_BLOG}/entries/{{id}}/move", gate.signed_in(move), methods=["POST"]),
+        gate.get(f"{_BLOG}/bin", show),
+        gate.post(f"{_BLOG}/entries/{{id}}/move", move),
     ]

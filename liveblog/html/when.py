@@ -36,7 +36,7 @@ def when(ms: int, blog: Blog) -> When:
     `ms` is milliseconds since 1970. The zone's abbreviation is the one valid at that instant, such
     as EST or EDT.
     """
-    return _when(ms, blog.timezone, blog.language)
+    return when_in(ms, blog.timezone, blog.language)
 
 
 def start_of(blog: Blog) -> When | None:
@@ -52,7 +52,8 @@ def direction(language: str) -> str:
 
 
 @lru_cache(maxsize=CACHED_MAX)
-def _when(ms: int, timezone: str, language: str) -> When:
+def when_in(ms: int, timezone: str, language: str = "en") -> When:
+    """Return the texts of an instant as `when` does, in a zone and a language."""
     locale, local = _locale(language), _local(ms, ZoneInfo(timezone))
     time = format_time(local, "short", tzinfo=local.tzinfo, locale=locale)
     clock = _plain_spaces(f"{time} {_zone_name(local)}")
@@ -99,4 +100,4 @@ def _locale(language: str) -> Locale:
 
 # Load a locale when this module is imported. Otherwise the first entry that a worker renders would
 # wait for it, and reach the readers late.
-when(0, Blog(slug="", title=""))
+when_in(0, "UTC")

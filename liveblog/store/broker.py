@@ -19,7 +19,7 @@ from liveblog.store.kept import KeptTexts
 from liveblog.store.listing import Listing
 from liveblog.store.nodes import Nodes
 from liveblog.store.rebuilding import Rebuilding
-from liveblog.store.revisions import KeptRevisions
+from liveblog.store.revisions import EarlierRevisions
 from liveblog.store.source import StoreSource
 from liveblog.store.sweep import Sweep
 from liveblog.store.writes import Writes
@@ -39,7 +39,7 @@ class Broker:
         self.condition = Condition(nodes, needs_disk=needs_disk, needs_replica=wait_for_replica)
         self.blogs = Blogs(nodes, listing, rebuilding, damage)
         self.entries = Entries(nodes, rebuilding, damage)
-        self.revisions = KeptRevisions(nodes, damage)
+        self.revisions = EarlierRevisions(nodes, damage)
         self.writes = Writes(nodes, listing, agenda, self.condition, rebuilding, wait_for_replica)
         self.source = StoreSource(nodes, self.blogs, self.entries, self.condition, rebuilding)
         self.due = DueEntries(nodes, agenda, rebuilding)

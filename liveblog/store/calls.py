@@ -67,6 +67,7 @@ class Write(Generic[R]):
     fresh: bool = False
     history: Literal["push", "pop", "remove", "erase", ""] = ""
     removed: bytes = b""  # the record that "remove" removes from the earlier revisions
+    restored: bytes = b""  # the earlier revision that is restored: the write is stale without it
     published_at: int | None = None
     order: int | None = None
     listed: bool = False
@@ -109,6 +110,7 @@ class Write(Generic[R]):
             "fresh": int(self.fresh),
             "history": self.history,
             "removed": self.removed,
+            "restored": self.restored,
             "published_at": _or_empty(self.published_at),
             "order": _or_empty(self.order),
             "listed": int(self.listed),

@@ -42,7 +42,7 @@ _ON_KEYS: Final = {
     "lb:{0}:marked": "ZADD ZREM ZREVRANGE TYPE DEL ZRANGE ZCARD ZSCORE",
     "lb:{0}:due": "ZADD ZREM ZRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE ZCARD TYPE DEL ZSCORE",
     "lb:{0}:chain": "APPEND GETRANGE STRLEN TYPE DEL SET GET",
-    "lb:{0}:rev:x": "LPUSH LTRIM LPOP LREM DEL PEXPIRE PERSIST PTTL LRANGE LINDEX LLEN TYPE",
+    "lb:{0}:rev:x": "LPUSH LTRIM LPOP LREM LPOS DEL PEXPIRE PERSIST PTTL LRANGE LINDEX LLEN TYPE",
     "lb:{0}:idem:x": "SET EXPIRE GET EXISTS TYPE",
     "lb:{0}:bin": "ZADD ZREM PERSIST PTTL ZRANGEBYSCORE ZREVRANGE ZREVRANK ZSCORE TYPE DEL",
     "lb:{0}:rebuilt": "HSET EXPIRE DEL HGETALL TYPE",
@@ -66,7 +66,7 @@ _ON_KEYS: Final = {
 # The words after the key, which only make a command complete.
 _REST: Final = {
     **dict.fromkeys(("HGET", "HMGET", "HDEL", "HEXISTS", "ZREM", "ZSCORE", "ZMSCORE"), "x"),
-    **dict.fromkeys(("ZREVRANK", "LPUSH", "APPEND", "SET", "SADD", "SREM"), "x"),
+    **dict.fromkeys(("ZREVRANK", "LPUSH", "LPOS", "APPEND", "SET", "SADD", "SREM"), "x"),
     **dict.fromkeys(("HSET", "HSETNX"), "x x"),
     **dict.fromkeys(("ZRANGE", "ZREVRANGE", "LRANGE", "LTRIM", "GETRANGE", "ZCOUNT"), "0 1"),
     **dict.fromkeys(("ZRANGEBYSCORE", "ZREVRANGEBYSCORE"), "0 1"),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from liveblog.blog.model import REVISIONS_MAX, DamagedEntry, Entry, Position, is_entry_id
+from liveblog.blog.model import DamagedEntry, Entry, Position, is_entry_id
 from liveblog.blog.pins import rank
 from liveblog.blog.problem import Damaged
 from liveblog.blog.timeline import MARKED_MAX
@@ -21,10 +21,8 @@ from liveblog.store import atomic
 from liveblog.store.bin import move_tombstones
 from liveblog.store.client import Client
 from liveblog.store.codec import (
-    DECODE_ERRORS,
     StoredEntry,
     decode_draft,
-    decode_entry,
     decode_published,
     differs,
     entry_id,
@@ -37,7 +35,6 @@ from liveblog.store.queries import damaged_key, queries_store
 from liveblog.store.rebuilding import Rebuilding, rebuilds
 
 BATCH: Final = 500  # the most records in one reply of the store
-REVISIONS_AT_ONCE: Final = 50
 Listed = list[tuple[bytes, float]]  # members of an index, and their scores
 
 
@@ -102,47 +99,6 @@ class Entries:
             stored = await self.stored(slug, id)
             return stored.entry if stored else None
         return entry
-
-    @queries_store
-    async def earlier(self, slug: str, id: str, revision: int | None = None) -> Entry | None:
-        """Return an earlier revision of an entry. Without `revision`, return the newest of them.
-
-        Return None when the store does not keep that revision. Damaged revisions are skipped,
-        except the newest, which raises Damaged: no older text may be published in its place.
-        """
-        for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
-            end = start + REVISIONS_AT_ONCE - 1
-            raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
-            for raw in raws:
-                entry = self._revision(slug, id, raw)
-                if not entry and revision is None:
-                    raise Damaged(f"The newest earlier revision of entry {id} is damaged.")
-                if entry and revision in (None, entry.revision):
-                    return entry
-            if len(raws) < REVISIONS_AT_ONCE:
-                break
-        return None
-
-    @queries_store
-    async def before_retraction(self, slug: str, id: str) -> Entry | None:
-        """Return the newest earlier revision of an entry that was published and not retracted.
-
-        Return None when the store does not keep it. Damaged revisions are skipped.
-        """
-        for start in range(0, REVISIONS_MAX, REVISIONS_AT_ONCE):
-            end = start + REVISIONS_AT_ONCE - 1
-            raws = await self.nodes.at(slug).lrange(key(slug, f"rev:{id}"), start, end)
-            found = (self._revision(slug, id, raw) for raw in raws)
-            if was := next((it for it in found if it and it.status == "published"), None):
-                return was
-        return None
-
-    def _revision(self, slug: str, id: str, raw: bytes) -> Entry | None:
-        try:
-            return decode_entry(raw)
-        except DECODE_ERRORS:
-            self.damage.note(slug, f"a revision of entry {id}", "it does not decode")
-            return None
 
     @rebuilds
     @queries_store

@@ -18,6 +18,7 @@
 --   blog_status  the blog's status, for create and header
 --   history      what to do with the revisions: push the replaced record | pop the newest | remove one | erase all | ""
 --   removed      the record that remove removes
+--   restored     the earlier revision that the write restores, "" for none; the script restores no erased one
 --   published_at, order      the values that the entry has already, "" for new ones
 --   listed, marked           1: the entry is in the index `order` (shown to readers), in `marked` (key or pinned)
 --   due          when a scheduled entry is due, "" for any other entry
@@ -33,7 +34,7 @@
 -- Returns {"ok", epoch, offset, check, record, ids}, or one of the replies below. The ids are those of old tombstones: deleted
 -- drafts that an earlier version left in `drafts`. bin.py moves them into the bin.
 --   {"known", outcome}   the call was made before
---   {"stale"}            `seen` is not the stored record
+--   {"stale"}            `seen` is not the stored record, or `restored` is no longer among the revisions
 --   {"other"}            the key was used for another request
 --   {"exists"} {"absent"} {"ended"}   the state of the blog does not allow the write
 --   {"full"}             the blog has drafts_max drafts
@@ -124,6 +125,9 @@ if is_entry then
   stored = redis.call("HGET", key.entries, arg.id) or redis.call("HGET", key.drafts, arg.id) or binned
 end
 if (stored and redis.sha1hex(stored) or "") ~= arg.seen then
+  return { "stale" }
+end
+if arg.restored ~= "" and not (has.rev and redis.call("LPOS", key.rev, arg.restored)) then
   return { "stale" }
 end
 if arg.fresh == "1" and blog[4] == "ended" then

@@ -335,6 +335,15 @@ async def test_a_text_is_offered_on_the_editors_other_machine(
     await expect(page.locator("[role=feed] article")).to_have_count(1)
 
 
+async def _edited(editor: Editor, slug: str, page: Page) -> Any:
+    """Publish an entry, open its form, and type there; return the entry."""
+    entry = await editor.publish(slug, "Stored.")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await page.fill("#edit [name=body]", "Mine.")
+    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    return entry
+
+
 async def _kept(page: Page, slug: str) -> list[Any]:
     ask = "slug => fetch(`/desk/blogs/${slug}/kept`).then(it => it.json()).then(it => it.kept)"
     found: list[Any] = await page.evaluate(ask, slug)
@@ -356,10 +365,7 @@ async def test_a_header_shows_both_versions_when_two_editors_save_it(
 async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(
     editor: Editor, slug: str, page: Page
 ) -> None:
-    entry = await editor.publish(slug, "Stored.")
-    await page.click(f"#{entry['id']} [data-do=edit]")
-    await page.fill("#edit [name=body]", "Mine.")
-    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    entry = await _edited(editor, slug, page)
     async with page.expect_response(lambda it: it.url.endswith(f"/entries/{entry['id']}")):
         await page.evaluate(f"document.getElementById('{entry['id']}').remove()")
     await expect(page.locator("#edit button.primary")).to_have_text("Save")
@@ -371,10 +377,7 @@ async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(
 async def test_a_colleagues_edit_is_shown_when_a_deleted_entry_came_back(
     editor: Editor, slug: str, page: Page
 ) -> None:
-    entry = await editor.publish(slug, "Stored.")
-    await page.click(f"#{entry['id']} [data-do=edit]")
-    await page.fill("#edit [name=body]", "Mine.")
-    await expect(page.locator("#editing")).to_have_attribute("data-shown", entry["id"])
+    entry = await _edited(editor, slug, page)
     await editor.delete(entry)
     await expect(page.locator("#edit button.primary")).to_have_text("Publish as a new entry")
     await page.fill("#edit [name=body]", "Mine, and more.")

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from liveblog.editors import account, tries
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.problems import Problems
 from liveblog.html.pages import Pages
 from liveblog.settings import Settings
@@ -43,7 +44,8 @@ async def desk(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     accounts = Accounts(One(store_client), Clock())
     await accounts.add_user("dana", PRESENT)
     session = await _session(accounts)
-    app = Starlette(routes=account.routes(accounts, Settings(), Pages(), Problems(), all_bodies()))
+    parts = accounts, Settings(), Pages(), Problems()
+    app = Starlette(routes=account.routes(Gate(*parts, all_bodies()), *parts))
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     headers = {"sec-fetch-site": "same-origin"}
     async with httpx2.AsyncClient(
@@ -81,9 +83,9 @@ async def test_editor_changes_the_password_and_stays_signed_in_here_only(desk: D
 
 
 async def test_call_that_accepts_json_gets_json(desk: Desk) -> None:
-    refused: Any = (await desk.change("wrong", NEW, **JSON)).json()
-    assert refused["status"] == 422
-    assert refused["boxes"] == {"current": "The present password is wrong."}
+    rejected: Any = (await desk.change("wrong", NEW, **JSON)).json()
+    assert rejected["status"] == 422
+    assert rejected["boxes"] == {"current": "The present password is wrong."}
     done = await desk.change(PRESENT, NEW, **JSON)
     assert (done.status_code, done.json()) == (200, {"notice": account.CHANGED, "done": "password"})
     assert (await desk.client.get("/desk/account")).status_code == 200
@@ -98,13 +100,13 @@ async def test_call_that_accepts_json_gets_json(desk: Desk) -> None:
         (PRESENT, "x" * 1_025, "The new password has 1025 characters; it must have 12 to 1024."),
     ],
 )
-async def test_refused_form_names_the_reason_and_repeats_no_password(
+async def test_rejected_form_names_the_reason_and_repeats_no_password(
     desk: Desk, current: str, new: str, reason: str
 ) -> None:
-    refused = await desk.change(current, new)
-    assert (refused.status_code, reasons(refused.text)) == (422, [reason])
-    assert PRESENT not in refused.text
-    assert new not in refused.text
+    rejected = await desk.change(current, new)
+    assert (rejected.status_code, reasons(rejected.text)) == (422, [reason])
+    assert PRESENT not in rejected.text
+    assert new not in rejected.text
     assert await desk.accounts.session_caller(desk.session)
     assert await desk.accounts.check_password("dana", PRESENT)
 

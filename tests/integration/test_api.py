@@ -1383,7 +1383,7 @@ async def test_preview_of_a_header_merges_the_fields(call: ApiCalls) -> None:
         ("editor", "/nothing/preview", {"kind": "entry", "body": "x"}, 404),
     ],
 )
-async def test_preview_is_refused_as_the_write_would_be(
+async def test_preview_is_rejected_as_the_write_would_be(
     call: ApiCalls, who: str, path: str, fields: dict[str, Any], status: int
 ) -> None:
     await call.token(who)

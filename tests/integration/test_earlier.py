@@ -18,6 +18,7 @@ from liveblog.blog.model import SYSTEM, Blog, Role
 from liveblog.editors import desk, earlier
 from liveblog.editors.answers import NOTICES
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.html.pages import Pages
@@ -76,9 +77,8 @@ async def browser(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Async
         caller = await accounts.check_password(name, PASSWORD)
         assert caller
         sessions[name] = await accounts.open_session(caller)
-    routes = desk.routes(
-        publishing, accounts, Settings(), Pages(), Problems(), all_bodies(), now_ms
-    )
+    gate = Gate(accounts, Settings(), Pages(), Problems(), all_bodies())
+    routes = desk.routes(gate, publishing, Settings(), Pages(), now_ms)
     transport = httpx2.ASGITransport(Starlette(routes=routes), client=("192.0.2.1", 50_000))
     headers = {"sec-fetch-site": "same-origin"}
     async with httpx2.AsyncClient(
@@ -161,12 +161,12 @@ async def test_header_is_not_restored_over_one_that_the_editor_has_not_seen(
     await save_titles(browser, "Title 2")
     form = sent(await browser.get(PAGE), "restore-1")
     await save_titles(browser, "Theirs")
-    refused = await browser.post(f"{PAGE}/1/restore", form)
-    assert refused.status_code == 412
-    [reason] = reasons(refused.text)
+    rejected = await browser.post(f"{PAGE}/1/restore", form)
+    assert rejected.status_code == 412
+    [reason] = reasons(rejected.text)
     assert reason.startswith("Someone saved the header while you were editing it.")
-    assert shown(refused.text)[0] == (3, "Theirs")
-    again = sent(refused.text, "restore-1")
+    assert shown(rejected.text)[0] == (3, "Theirs")
+    again = sent(rejected.text, "restore-1")
     assert (await browser.post(f"{PAGE}/1/restore", again)).status_code == 303
     assert (await browser.header()).title == "Title 1"
 

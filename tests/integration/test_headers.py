@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from liveblog.blog.model import BLOG_ID, Blog, Caller
 from liveblog.blog.problem import Damaged, Problem
 from liveblog.editors.publishing import Publishing
+from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import HeaderConflict, RevisionConflict
 from liveblog.store import calls
 from liveblog.store.broker import Broker
@@ -24,7 +25,7 @@ SLUG = "council"
 ADMIN = Caller("user:ada", "admin")
 EDITOR = Caller("user:dana", "editor")
 CONTRIBUTOR = Caller("user:kim", "contributor")
-KEPT = key(SLUG, f"rev:{BLOG_ID}")
+EARLIER = key(SLUG, f"rev:{BLOG_ID}")
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def publishing(store_client: Redis) -> Publishing:
     return made
 
 
-async def refused(work: Any) -> Problem:
+async def rejected(work: Any) -> Problem:
     with pytest.raises(Problem) as caught:
         await work
     return caught.value
@@ -81,7 +82,7 @@ async def test_header_stored_without_a_revision_has_1(
         del older[name]
     await store_client.hset(key(SLUG, "blog"), "header", orjson.dumps(older))
     assert (await header(publishing)).revision == 1
-    assert (await refused(saved(publishing, {"title": "B"}, seen=2))).status == 412
+    assert (await rejected(saved(publishing, {"title": "B"}, seen=2))).status == 412
     assert (await saved(publishing, {"title": "B"}, seen=1)).revision == 2
     assert numbers(await history(publishing)) == [2, 1]
     restored = await publishing.headers.restore(EDITOR, SLUG, 1)
@@ -118,10 +119,10 @@ async def test_conflict_has_the_stored_header_and_stores_nothing(
     await saved(publishing, {"title": "Theirs"}, seen=1)
     before = await contents(store_client)
     for seen in (1, 3, [1, 3], []):
-        problem = await refused(saved(publishing, {"title": "Mine"}, seen=seen))
+        problem = await rejected(saved(publishing, {"title": "Mine"}, seen=seen))
         assert isinstance(problem, HeaderConflict)
         assert (problem.status, problem.current.blog.title) == (412, "Theirs")
-    assert (await refused(saved(publishing, {"status": "ended"}, seen=1))).status == 412
+    assert (await rejected(saved(publishing, {"status": "ended"}, seen=1))).status == 412
     assert await contents(store_client) == before
     assert (await saved(publishing, {"title": "Mine"}, seen=[1, 2])).revision == 3
 
@@ -135,9 +136,9 @@ async def test_repeated_call_returns_the_header_that_the_first_made(
     again = await publishing.edit_blog(EDITOR, SLUG, fields, "k1", 1)
     assert (again.replayed, again.blog, again.position) == (True, first.blog, first.position)
     await publishing.headers.erase(ADMIN, SLUG)
-    assert (await refused(publishing.edit_blog(EDITOR, SLUG, fields, "k1", 1))).status == 410
+    assert (await rejected(publishing.edit_blog(EDITOR, SLUG, fields, "k1", 1))).status == 410
     other = publishing.edit_blog(EDITOR, SLUG, fields, "k1", 3)
-    assert (await refused(other)).name == "idempotency-key-reused"
+    assert (await rejected(other)).name == "idempotency-key-reused"
 
 
 # -- five editors
@@ -255,12 +256,12 @@ async def test_header_is_not_restored_without_the_right_to_or_over_a_newer_one(
 ) -> None:
     await save_titles(publishing, 3)
     restore, before = publishing.headers.restore, await contents(store_client)
-    assert (await refused(restore(CONTRIBUTOR, SLUG, 1))).status == 403
-    assert (await refused(restore(EDITOR, SLUG, 3))).status == 409
-    assert (await refused(restore(EDITOR, SLUG, 4))).status == 404
-    assert (await refused(restore(EDITOR, SLUG, 0))).status == 404
-    assert isinstance(await refused(restore(EDITOR, SLUG, 1, None, 2)), HeaderConflict)
-    assert (await refused(restore(EDITOR, "other", 1))).status == 404
+    assert (await rejected(restore(CONTRIBUTOR, SLUG, 1))).status == 403
+    assert (await rejected(restore(EDITOR, SLUG, 3))).status == 409
+    assert (await rejected(restore(EDITOR, SLUG, 4))).status == 404
+    assert (await rejected(restore(EDITOR, SLUG, 0))).status == 404
+    assert isinstance(await rejected(restore(EDITOR, SLUG, 1, None, 2)), HeaderConflict)
+    assert (await rejected(restore(EDITOR, "other", 1))).status == 404
     assert await contents(store_client) == before
 
 
@@ -274,8 +275,8 @@ async def test_erased_header_is_nowhere_in_the_store(
     assert (await erase(ADMIN, SLUG, 2)) == (0, False)
     assert b"Title 2" not in repr(await contents(store_client)).encode()
     assert numbers(await history(publishing, limit=1)) == [5, 4, 3, 1]
-    assert (await refused(publishing.history.header(EDITOR, SLUG, 2))).status == 404
-    assert (await refused(publishing.headers.restore(EDITOR, SLUG, 2))).status == 404
+    assert (await rejected(publishing.history.header(EDITOR, SLUG, 2))).status == 404
+    assert (await rejected(publishing.headers.restore(EDITOR, SLUG, 2))).status == 404
     assert (await erase(ADMIN, SLUG, None, "k2")) == (3, False)
     assert (await erase(ADMIN, SLUG, None, "k2")) == (3, True)
     stored = repr(await contents(store_client))
@@ -292,11 +293,37 @@ async def test_headers_are_erased_by_admins_alone_and_the_newest_never(
     await save_titles(publishing, 3)
     erase, before = publishing.headers.erase, await contents(store_client)
     for caller in (EDITOR, CONTRIBUTOR):
-        assert (await refused(erase(caller, SLUG, 1))).status == 403
-        assert (await refused(erase(caller, SLUG))).status == 403
-    assert (await refused(erase(ADMIN, SLUG, 3))).status == 409
-    assert (await refused(erase(ADMIN, SLUG, 4))).status == 404
+        assert (await rejected(erase(caller, SLUG, 1))).status == 403
+        assert (await rejected(erase(caller, SLUG))).status == 403
+    assert (await rejected(erase(ADMIN, SLUG, 3))).status == 409
+    assert (await rejected(erase(ADMIN, SLUG, 4))).status == 404
     assert await contents(store_client) == before
+
+
+class Before(Renderer):
+    """Renders a text only after a call of somebody else."""
+
+    def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._call = call
+
+    async def html(self, text: str | None, pointer: str) -> str | None:
+        await self._call()
+        return await super().html(text, pointer)
+
+
+async def test_erased_header_is_not_restored_when_both_are_done_at_once(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    await save_titles(publishing, 3)
+    headers = publishing.headers
+    headers._renderer = Before(lambda: headers.erase(ADMIN, SLUG, 2))
+    assert (await rejected(headers.restore(EDITOR, SLUG, 2))).status == 404
+    assert "Title 2" not in repr(await contents(store_client))
+    headers._renderer = Before(lambda: headers.erase(ADMIN, SLUG))
+    assert (await rejected(headers.restore(EDITOR, SLUG, 1))).status == 404
+    assert "Title 1" not in repr(await contents(store_client))
+    assert numbers(await history(publishing)) == [3]
 
 
 async def test_oldest_headers_go_when_there_are_more_than_the_limit(
@@ -315,7 +342,7 @@ async def test_headers_are_listed_beside_damaged_ones_and_gaps(
 ) -> None:
     await save_titles(publishing, 12)
     for place in (1, 2, 3, 9):  # the revisions 10, 9, 8 and 2
-        await store_client.lset(KEPT, place, "{x" if place != 3 else '{"revision":8,"title":0}')
+        await store_client.lset(EARLIER, place, "{x" if place != 3 else '{"revision":8,"title":0}')
     await publishing.headers.erase(ADMIN, SLUG, 6)
     for limit in (1, 2, 3, 50):
         assert numbers(await history(publishing, limit)) == [12, 11, 7, 5, 4, 3, 1]
@@ -323,7 +350,7 @@ async def test_headers_are_listed_beside_damaged_ones_and_gaps(
         found = await publishing.history.header(EDITOR, SLUG, revision)
         assert found.title == f"Title {revision}"
     for revision in (10, 6, 2):
-        assert (await refused(publishing.history.header(EDITOR, SLUG, revision))).status == 404
+        assert (await rejected(publishing.history.header(EDITOR, SLUG, revision))).status == 404
 
 
 async def test_header_is_saved_when_the_list_of_earlier_ones_is_of_a_wrong_type(
@@ -331,14 +358,14 @@ async def test_header_is_saved_when_the_list_of_earlier_ones_is_of_a_wrong_type(
 ) -> None:
     await save_titles(publishing, 2)
     for next_ in (3, 4):
-        await store_client.delete(KEPT)
-        await store_client.set(KEPT, "damage")
+        await store_client.delete(EARLIER)
+        await store_client.set(EARLIER, "damage")
         assert numbers(await history(publishing)) == [next_ - 1]
         if next_ == 3:
             await saved(publishing, {"title": "Title 3"})
         else:
             assert await publishing.headers.erase(ADMIN, SLUG) == (0, False)
-    assert not await store_client.exists(KEPT)
+    assert not await store_client.exists(EARLIER)
 
 
 async def test_damaged_header_is_restored_and_never_listed(
@@ -353,7 +380,7 @@ async def test_damaged_header_is_restored_and_never_listed(
     restored = (await publishing.headers.restore(EDITOR, SLUG, 2, None, 3)).blog
     assert (restored.title, restored.status, restored.revision) == ("Title 2", "live", offset + 1)
     assert numbers(await history(publishing)) == [offset + 1, 2, 1]
-    assert (await refused(saved(publishing, {"title": "B"}, seen=3))).status == 412
+    assert (await rejected(saved(publishing, {"title": "B"}, seen=3))).status == 412
 
 
 # -- entries
@@ -380,7 +407,7 @@ async def test_entry_gets_back_the_words_of_an_earlier_revision(publishing: Publ
         (2, "Text 2", "ada"),
         (1, "Text 1", "dana"),
     ]
-    conflict = await refused(publishing.restore_revision(EDITOR, SLUG, id, 1, 1))
+    conflict = await rejected(publishing.restore_revision(EDITOR, SLUG, id, 1, 1))
     assert isinstance(conflict, RevisionConflict)
     restored = (await publishing.restore_revision(EDITOR, SLUG, id, 1, 2, "k1")).entry
     words = (restored.headline, restored.body, restored.byline, restored.note)
@@ -388,8 +415,18 @@ async def test_entry_gets_back_the_words_of_an_earlier_revision(publishing: Publ
     assert (restored.revision, restored.pinned, restored.saved_by) == (3, True, "dana")
     again = await publishing.restore_revision(EDITOR, SLUG, id, 1, 2, "k1")
     assert (again.replayed, again.entry) == (True, restored)
-    assert (await refused(publishing.restore_revision(EDITOR, SLUG, id, 3))).status == 409
-    assert (await refused(publishing.restore_revision(EDITOR, SLUG, id, 4))).status == 404
+    assert (await rejected(publishing.restore_revision(EDITOR, SLUG, id, 3))).status == 409
+    assert (await rejected(publishing.restore_revision(EDITOR, SLUG, id, 4))).status == 404
+
+
+async def test_words_of_an_entry_are_not_restored_when_it_is_taken_down_meanwhile(
+    publishing: Publishing, store_client: Redis
+) -> None:
+    id = await entry(publishing)
+    await publishing.edit_entry(EDITOR, SLUG, id, {"body": "Text 2"}, 1)
+    publishing._renderer = Before(lambda: publishing.delete_entry(ADMIN, SLUG, id, takedown=True))
+    assert (await rejected(publishing.restore_revision(EDITOR, SLUG, id, 1))).status == 410
+    assert "Text 1" not in repr(await contents(store_client))
 
 
 async def test_takedown_erases_the_revisions_that_are_listed(
@@ -404,9 +441,9 @@ async def test_takedown_erases_the_revisions_that_are_listed(
         lambda: publishing.history.entry(EDITOR, SLUG, id, 2),
         lambda: publishing.restore_revision(EDITOR, SLUG, id, 2),
     ]
-    assert [(await refused(call())).status for call in attempts] == [410] * 3
+    assert [(await rejected(call())).status for call in attempts] == [410] * 3
     assert (await publishing.delete_entry(ADMIN, SLUG, id, takedown=True)).revisions_erased == 3
-    assert [(await refused(call())).status for call in attempts] == [410] * 3
+    assert [(await rejected(call())).status for call in attempts] == [410] * 3
     assert "Text " not in repr(await contents(store_client))
 
 
@@ -419,9 +456,9 @@ async def test_contributor_gets_no_revision_that_was_never_published(
     read = publishing.history
     page = await read.entries(CONTRIBUTOR, SLUG, id)
     assert [it.body for it in page.revisions] == ["Said again", "Said"]
-    assert (await refused(read.entry(CONTRIBUTOR, SLUG, id, 1))).status == 404
+    assert (await rejected(read.entry(CONTRIBUTOR, SLUG, id, 1))).status == 404
     assert (await read.entry(CONTRIBUTOR, SLUG, id, 2)).body == "Said"
-    assert (await refused(publishing.restore_revision(CONTRIBUTOR, SLUG, id, 2))).status == 403
+    assert (await rejected(publishing.restore_revision(CONTRIBUTOR, SLUG, id, 2))).status == 403
     own = await entry(publishing, CONTRIBUTOR, status="draft", body="Mine 1")
     await publishing.edit_entry(CONTRIBUTOR, SLUG, own, {"body": "Mine 2"}, 1)
     assert (await publishing.restore_revision(CONTRIBUTOR, SLUG, own, 1)).entry.body == "Mine 1"

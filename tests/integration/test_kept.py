@@ -14,6 +14,7 @@ from liveblog.blog.model import SYSTEM
 from liveblog.clock import now_ms
 from liveblog.editors import kept
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.html.pages import Pages
@@ -203,8 +204,8 @@ async def at(
     await accounts.add_user("dana", PASSWORD, "editor", [SLUG])
     publishing = Publishing(broker, now_ms)
     await publishing.create_blog(SYSTEM, {"slug": "mars", "title": "Mars"})
-    common = accounts, Settings(), Pages(), Problems(), all_bodies()
-    app = Starlette(routes=kept.routes(broker.kept, publishing, *common))
+    gate = Gate(accounts, Settings(), Pages(), Problems(), all_bodies())
+    app = Starlette(routes=kept.routes(gate, broker.kept, publishing))
     caller = await accounts.check_password("dana", PASSWORD)
     assert caller
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
@@ -263,7 +264,7 @@ async def test_script_keeps_reads_lists_and_drops_a_text(at: Desk) -> None:
         ({**SENT, "values": {"body": "x" * 65_000}}, 204),
     ],
 )
-async def test_text_is_refused_when_it_is_no_text(at: Desk, content: Any, status: int) -> None:
+async def test_text_is_rejected_when_it_is_no_text(at: Desk, content: Any, status: int) -> None:
     answer = await at.put(AT, content)
     assert answer.status_code == status, answer.text
     if status != 204:
@@ -289,7 +290,7 @@ async def test_place_is_404_when_there_is_no_such_form_tab_or_blog(at: Desk, pat
 
 
 @pytest.mark.parametrize("typed_at", ["", "?typed_at=", "?typed_at=x", "?typed_at=9" + "9" * 15])
-async def test_drop_is_refused_when_it_does_not_say_what_it_saw(at: Desk, typed_at: str) -> None:
+async def test_drop_is_rejected_when_it_does_not_say_what_it_saw(at: Desk, typed_at: str) -> None:
     assert (await at.delete(f"{AT}{typed_at}")).status_code == 422
 
 
@@ -308,6 +309,12 @@ async def test_text_is_410_when_a_contributor_may_not_see_its_entry(at: Desk) ->
     for form in (id, "e000000000000"):
         assert (await at.put(f"{SLUG}/kept/{form}/{TAB}", SENT)).status_code == 410
     assert (await at.put(f"{SLUG}/kept/new/{TAB}", SENT)).status_code == 204
+    own = await Publishing(at.broker, now_ms).create_entry(caller, SLUG, {"body": "Own"})
+    await Publishing(at.broker, now_ms).delete_entry(SYSTEM, SLUG, own.entry.id)
+    place = f"{SLUG}/kept/{own.entry.id}/{TAB}"
+    assert (await at.put(place, SENT)).status_code == 204
+    await Publishing(at.broker, now_ms).delete_entry(SYSTEM, SLUG, own.entry.id, takedown=True)
+    assert (await at.put(place, SENT)).status_code == 410
 
 
 async def test_texts_belong_to_the_editor_of_the_page_and_the_session(at: Desk) -> None:

@@ -232,7 +232,8 @@ async def _read(broker: Broker) -> None:
     for entry in await source.older(SLUG, None, 10):
         await source.entry(SLUG, entry.id)
         await publishing.entry(ADMIN, SLUG, entry.id)
-        await broker.entries.earlier(SLUG, entry.id, 1)
+        await broker.revisions.entry(SLUG, entry.id, 1)
+        await broker.revisions.last_entry(SLUG, entry.id)
     await publishing.blogs(ADMIN, None, 10, BlogSearch())
     await publishing.blogs(Caller("user:dana", "editor", (SLUG,)), None, 10, BlogSearch())
     await publishing.unpublished(ADMIN, SLUG)

@@ -37,7 +37,7 @@ async def listed(publishing: Publishing, caller: Caller, **page: Any) -> list[st
     return [at.blog.slug for at in found.blogs]
 
 
-async def refused(work: Any) -> Problem:
+async def rejected(work: Any) -> Problem:
     with pytest.raises(Problem) as caught:
         await work
     return caught.value
@@ -49,7 +49,7 @@ async def test_blog_is_422_and_hides_no_other_when_a_needed_field_is_blank(
     publishing: Publishing, name: str, blank: str
 ) -> None:
     fields = {"slug": "poison", "title": "T", name: blank}
-    problem = await refused(publishing.create_blog(EDITOR, fields))
+    problem = await rejected(publishing.create_blog(EDITOR, fields))
     assert problem.status == 422
     assert problem.errors[0][0] == f"/{name}"
     assert await listed(publishing, EDITOR) == ["council"]
@@ -92,12 +92,12 @@ async def test_entry_is_422_when_no_page_could_show_its_time(
     publishing: Publishing, time_: str
 ) -> None:
     fields = {"body": "Old.", "published_at": time_}
-    assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
+    assert (await rejected(publishing.create_entry(EDITOR, "council", fields))).status == 422
 
 
 async def test_entry_is_422_when_no_page_could_show_its_schedule(publishing: Publishing) -> None:
     fields = {"body": "Far.", "publish_at": "9999-12-31T23:59:59Z"}
-    assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 422
+    assert (await rejected(publishing.create_entry(EDITOR, "council", fields))).status == 422
 
 
 async def test_start_is_an_instant_and_stays_when_other_fields_change(
@@ -136,9 +136,9 @@ async def test_contributor_is_403_when_it_deletes_what_an_editor_scheduled(
     )
     id = made.entry.id
     await publishing.edit_entry(EDITOR, "council", id, {"publish_at": LATER}, 1)
-    assert (await refused(publishing.delete_entry(CONTRIBUTOR, "council", id))).status == 403
+    assert (await rejected(publishing.delete_entry(CONTRIBUTOR, "council", id))).status == 403
     await publishing.delete_entry(EDITOR, "council", id)
-    assert (await refused(publishing.restore_entry(CONTRIBUTOR, "council", id))).status == 403
+    assert (await rejected(publishing.restore_entry(CONTRIBUTOR, "council", id))).status == 403
 
 
 async def test_repeated_delete_is_the_same_when_an_editor_published_meanwhile(
@@ -170,7 +170,7 @@ async def test_edit_is_422_when_a_draft_has_a_time_and_no_time_unschedules(
     made = await publishing.create_entry(EDITOR, "council", {"body": "B.", "publish_at": LATER})
     both = {"status": "draft", "publish_at": LATER}
     edit = publishing.edit_entry(EDITOR, "council", made.entry.id, both, 1)
-    assert (await refused(edit)).status == 422
+    assert (await rejected(edit)).status == 422
     none = await publishing.edit_entry(EDITOR, "council", made.entry.id, {"publish_at": None}, 1)
     assert (none.entry.status, none.entry.publish_at) == ("draft", None)
 
@@ -180,7 +180,7 @@ async def test_entry_is_422_when_its_text_makes_too_much_html(
 ) -> None:
     monkeypatch.setattr("liveblog.html.markdown.to_html", lambda text: text * 9)
     fields = {"body": "x" * 20_000}
-    problem = await refused(publishing.create_entry(EDITOR, "council", fields))
+    problem = await rejected(publishing.create_entry(EDITOR, "council", fields))
     assert str(HTML_BYTES_MAX) in problem.errors[0][1]
 
 
@@ -196,7 +196,7 @@ async def test_entry_is_503_when_too_much_text_waits_to_be_rendered(
         for _ in range(5)
     ]
     await until(lambda: sum(task.done() for task in made) == 2)
-    busy = [await refused(task) for task in made if task.done()]
+    busy = [await rejected(task) for task in made if task.done()]
     assert [(it.status, it.name, it.retry_after_s) for it in busy] == [(503, "busy", 1)] * 2
     go_on.set()
     await asyncio.gather(*made, return_exceptions=True)
@@ -262,7 +262,7 @@ async def test_edit_writes_nothing_when_it_mentions_no_fields(
     assert await contents(store_client) == before
 
 
-async def test_edit_is_refused_like_any_other_when_it_mentions_no_fields(
+async def test_edit_is_rejected_like_any_other_when_it_mentions_no_fields(
     publishing: Publishing,
 ) -> None:
     id = (await publishing.create_entry(EDITOR, "council", {"body": "B."})).entry.id
@@ -275,9 +275,9 @@ async def test_edit_is_refused_like_any_other_when_it_mentions_no_fields(
         (412, publishing.edit_entry(EDITOR, "council", id, {}, 7)),
         (422, publishing.edit_entry(EDITOR, "council", id, {}, None, "key")),
     ]
-    assert [(await refused(edit)).status for _, edit in edits] == [status for status, _ in edits]
+    assert [(await rejected(edit)).status for _, edit in edits] == [status for status, _ in edits]
     await publishing.delete_entry(EDITOR, "council", id)
-    assert (await refused(publishing.edit_entry(EDITOR, "council", id, {}, 1))).status == 410
+    assert (await rejected(publishing.edit_entry(EDITOR, "council", id, {}, 1))).status == 410
 
 
 async def test_call_happens_once_when_repeated_at_once_with_one_key(
@@ -290,19 +290,28 @@ async def test_call_happens_once_when_repeated_at_once_with_one_key(
     assert [it.replayed for it in done].count(False) == 1
 
 
+async def test_one_key_serves_a_blog_and_its_entry_whatever_the_blog_is_called(
+    publishing: Publishing,
+) -> None:
+    for slug in ("blogs", "create"):
+        await publishing.create_blog(EDITOR, {"slug": slug, "title": "B", "status": "live"}, "key")
+        made = await publishing.create_entry(EDITOR, slug, {"body": "A."}, "key")
+        assert (made.status, made.replayed) == (201, False)
+
+
 async def test_deleted_drafts_do_not_count_against_the_limit(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liveblog.store.calls.DRAFTS_MAX", 3)
     fields = {"body": 'Like "deleted":true in a text.', "status": "draft"}
     made = [await publishing.create_entry(EDITOR, "council", fields) for _ in range(3)]
-    problem = await refused(publishing.create_entry(EDITOR, "council", fields))
+    problem = await rejected(publishing.create_entry(EDITOR, "council", fields))
     assert problem.status == 409
     for it in made:
         await publishing.delete_entry(EDITOR, "council", it.entry.id)
     for _ in range(3):
         await publishing.create_entry(EDITOR, "council", fields)
-    assert (await refused(publishing.create_entry(EDITOR, "council", fields))).status == 409
+    assert (await rejected(publishing.create_entry(EDITOR, "council", fields))).status == 409
 
 
 async def test_restore_is_409_when_the_blog_has_its_limit_of_drafts(
@@ -314,7 +323,7 @@ async def test_restore_is_409_when_the_blog_has_its_limit_of_drafts(
     await publishing.delete_entry(EDITOR, "council", first.entry.id)
     third = await publishing.create_entry(EDITOR, "council", fields)
     restore = publishing.restore_entry(EDITOR, "council", first.entry.id)
-    assert (await refused(restore)).status == 409
+    assert (await rejected(restore)).status == 409
     await publishing.edit_entry(EDITOR, "council", second.entry.id, {"body": "Better."}, 1)
     await publishing.delete_entry(EDITOR, "council", third.entry.id)
     await publishing.restore_entry(EDITOR, "council", first.entry.id)

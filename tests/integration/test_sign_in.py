@@ -83,7 +83,7 @@ async def sign_in(
 
 
 async def flood(accounts: Accounts) -> None:
-    """Make wrong tries until the limits of HERE refuse any try for dana and for unknown names."""
+    """Make wrong tries until the limits of HERE reject any try for dana and for unknown names."""
     for n in range(tries.ADDRESS_TRIES_MAX):
         await sign_in(accounts, HERE, WRONG, f"name{n}")
     assert await sign_in(accounts, HERE, PASSWORD) == 429
@@ -101,7 +101,7 @@ async def test_sign_in_opens_a_session_and_ends_the_browsers_old_one(dana: Accou
     assert await dana.session_caller(second) is None
 
 
-async def test_sign_in_and_out_are_refused_when_another_site_posts(dana: Accounts) -> None:
+async def test_sign_in_and_out_are_rejected_when_another_site_posts(dana: Accounts) -> None:
     secret = (await signed_in(dana)).session
     asked = request(session=secret)
     asked.scope["headers"][1] = (b"sec-fetch-site", b"cross-site")
@@ -141,7 +141,7 @@ async def test_sign_in_limits_the_tries_of_an_address_at_all_names(dana: Account
     assert await sign_in(dana, ELSEWHERE, PASSWORD) == 200
 
 
-async def test_sign_in_works_when_another_address_was_refused(dana: Accounts) -> None:
+async def test_sign_in_works_when_another_address_was_rejected(dana: Accounts) -> None:
     for n in range(tries.NAME_TRIES_EVERYWHERE * 2):
         await sign_in(dana, f"198.51.100.{n % 250}", WRONG)
     assert await sign_in(dana, HERE, PASSWORD) == 200
@@ -202,7 +202,7 @@ async def test_sign_in_counts_concurrent_tries_before_it_verifies_any(
     assert await counts(store_client) == [tries.NAME_TRIES_MAX] * 3
 
 
-async def test_sign_in_counts_no_refused_try_against_other_names(dana: Accounts) -> None:
+async def test_sign_in_counts_no_rejected_try_against_other_names(dana: Accounts) -> None:
     for _ in range(tries.ADDRESS_TRIES_MAX * 2):
         await sign_in(dana, HERE, WRONG)
     assert await sign_in(dana, HERE, PASSWORD, "zoe") == 200
@@ -273,7 +273,7 @@ async def test_known_browser_signs_in_when_strangers_fill_the_queue(
         assert await sign_in(dana, HERE, PASSWORD, devices=cookie) == 200
 
 
-async def test_refused_strangers_cost_the_store_nothing_when_the_queue_is_full(
+async def test_rejected_strangers_cost_the_store_nothing_when_the_queue_is_full(
     dana: Accounts, store_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passwords, "WAITING_MAX", 0)

@@ -17,6 +17,7 @@ from liveblog.blog.problem import Problem
 from liveblog.clock import now_ms
 from liveblog.editors import desk, upkeep
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
 from liveblog.html.pages import Pages
@@ -71,8 +72,11 @@ async def browser(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Async
     nodes = One(store_client)
     accounts, publishing = Accounts(nodes, now_ms), Publishing(Broker(nodes), now_ms)
     await publishing.create_blog(BOSS, {"slug": "council", "title": "Council", "status": "live"})
-    common = accounts, Settings(), Pages(), Problems(), all_bodies()
-    routes = [*desk.routes(publishing, *common, now_ms), *upkeep.routes(publishing, *common)]
+    gate, pages = Gate(accounts, Settings(), Pages(), Problems(), all_bodies()), Pages()
+    routes = [
+        *desk.routes(gate, publishing, Settings(), pages, now_ms),
+        *upkeep.routes(gate, publishing, pages),
+    ]
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(Starlette(routes=routes), client=("192.0.2.1", 50_000)),
         base_url="http://live.example",
@@ -119,18 +123,40 @@ async def test_first_and_last_pin_have_one_button_and_a_single_one_none(browser:
     assert (page.count(">Up<"), page.count(">Down<")) == (1, 1)
 
 
-async def test_move_is_refused_when_the_entry_is_not_pinned(browser: Desk) -> None:
+async def test_move_is_rejected_when_the_entry_is_not_pinned(browser: Desk) -> None:
     one, two = await browser.publish(pinned=True), await browser.publish()
     for id, before in ((two, one), (one, two), (one, "nothing")):
-        refused = await browser.client.post(f"{PATH}/entries/{id}/move", data={"before": before})
-        assert refused.status_code == 409
-        assert "no longer pinned" in refused.text
+        rejected = await browser.client.post(f"{PATH}/entries/{id}/move", data={"before": before})
+        assert rejected.status_code == 409
+        assert "no longer pinned" in rejected.text
     await browser.publish(pinned=True)
     await browser.sign_in("kim", "contributor")
     assert "/move" not in await browser.page()
     for pin in await browser.publishing.pins.all(BOSS, "council"):
         at = f"{PATH}/entries/{pin.id}/move"
         assert (await browser.client.post(at, data={"before": ""})).status_code == 403
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_move_is_409_when_the_entry_is_unpinned_or_deleted_meanwhile(
+    browser: Desk, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
+) -> None:
+    one, two = await browser.publish(pinned=True), await browser.publish(pinned=True)
+    edit = browser.publishing.edit_entry
+
+    async def edit_later(*args: Any) -> Any:
+        if is_deleted:
+            await browser.publishing.delete_entry(BOSS, "council", one)
+        else:
+            await edit(BOSS, "council", one, {"pinned": False}, None)
+        return await edit(*args)
+
+    monkeypatch.setattr(browser.publishing.pins, "_edit", edit_later)
+    at = f"{PATH}/entries/{one}/move"
+    rejected = await browser.client.post(at, data={"before": two})
+    assert rejected.status_code == 409
+    assert "no longer pinned" in rejected.text
+    assert [it.id for it in await browser.publishing.pins.all(BOSS, "council")] == [two]
 
 
 async def test_bin_shows_deleted_entries_with_their_words_and_restores_them(browser: Desk) -> None:
@@ -207,15 +233,15 @@ async def test_retraction_is_shown_again_with_its_note_when_the_note_is_too_long
 ) -> None:
     id = await browser.publish()
     note = "Long. " * 100
-    refused = await browser.client.post(f"{PATH}/entries/{id}/retract", data={"note": note})
-    assert refused.status_code == 422
-    assert sent(refused.text, "retract")["note"] == note
-    assert "599 characters; the limit is 500." in unescape(refused.text)
-    assert '<details class="panel" id="retract-panel" open>' in refused.text
+    rejected = await browser.client.post(f"{PATH}/entries/{id}/retract", data={"note": note})
+    assert rejected.status_code == 422
+    assert sent(rejected.text, "retract")["note"] == note
+    assert "599 characters; the limit is 500." in unescape(rejected.text)
+    assert '<details class="panel" id="retract-panel" open>' in rejected.text
     assert (await browser.publishing.entry(BOSS, "council", id)).entry.revision == 1
 
 
-async def test_retraction_is_refused_when_status_or_role_does_not_allow_it(browser: Desk) -> None:
+async def test_retraction_is_rejected_when_status_or_role_does_not_allow_it(browser: Desk) -> None:
     draft = await browser.publish(status="draft")
     published = await browser.publish()
     gone = await browser.publish()
@@ -225,13 +251,13 @@ async def test_retraction_is_refused_when_status_or_role_does_not_allow_it(brows
         (published, {"undo": "1"}, 409, "The entry is not retracted."),
         (gone, {"note": "N"}, 410, "The entry is deleted."),
     ):
-        refused = await browser.client.post(f"{PATH}/entries/{id}/retract", data=boxes)
-        assert refused.status_code == status, id
-        assert f'<p role="alert">{reason}</p>' in refused.text
+        rejected = await browser.client.post(f"{PATH}/entries/{id}/retract", data=boxes)
+        assert rejected.status_code == status, id
+        assert f'<p role="alert">{reason}</p>' in rejected.text
     await browser.sign_in("kim", "contributor")
     page = await browser.page(f"{PATH}/entries/{published}")
     assert "/retract" not in page
-    refused = await browser.client.post(f"{PATH}/entries/{published}/retract", data={"note": "N"})
-    assert refused.status_code == 403
+    rejected = await browser.client.post(f"{PATH}/entries/{published}/retract", data={"note": "N"})
+    assert rejected.status_code == 403
     with pytest.raises(Problem):
         await browser.publishing.retract_entry(BOSS, "elsewhere", published, None)

@@ -227,15 +227,15 @@ async def test_the_scheme_of_a_page_counts_when_something_trusted_names_it(
     assert auth.is_own_page(asked, Settings(public_url=public_url)) == is_own
 
 
-async def test_a_refused_page_is_logged_once_a_minute(
+async def test_a_rejected_page_is_logged_once_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(auth, "REFUSALS", Seldom(lambda: 0.0))
+    monkeypatch.setattr(auth, "LOGGED", Seldom(lambda: 0.0))
     for origin in ("https://evil.example", "https://other.example"):
         await problem(request("POST", [SESSION, ("origin", origin)]))
     [line] = caplog.messages
     assert line == (
-        "write refused: origin 'https://evil.example' is none of 'live.example'; set PUBLIC_URL if"
+        "write rejected: origin 'https://evil.example' is none of 'live.example'; set PUBLIC_URL if"
         " it is this site's own address, or LIVEBLOG_WRITE_ORIGINS if it is another site's"
     )
 
@@ -270,7 +270,7 @@ def test_an_ignored_proxy_is_logged_once_in_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(auth, "REFUSALS", Seldom(lambda: now[0]))
+    monkeypatch.setattr(auth, "LOGGED", Seldom(lambda: now[0]))
     auth.warn_of_ignored_proxy(request())
     auth.warn_of_ignored_proxy(request(headers={"x-forwarded-for": "192.0.2.7"}))
     assert caplog.messages == []

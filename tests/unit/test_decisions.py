@@ -23,7 +23,7 @@ CONTRIBUTOR = Caller("user:kim", "contributor")
 STATUSES: tuple[EntryStatus, ...] = get_args(EntryStatus)
 
 
-def refused(work: Callable[[], object]) -> Problem:
+def rejected(work: Callable[[], object]) -> Problem:
     with pytest.raises(Problem) as caught:
         work()
     return caught.value
@@ -88,11 +88,11 @@ NOTHING = [
 
 
 @pytest.mark.parametrize("text", NOTHING)
-def test_entry_is_refused_when_it_shows_nothing(text: str) -> None:
-    problem = refused(lambda: decisions.new_entry(EDITOR, ID, rendered(text), NOW))
+def test_entry_is_rejected_when_it_shows_nothing(text: str) -> None:
+    problem = rejected(lambda: decisions.new_entry(EDITOR, ID, rendered(text), NOW))
     assert problem.status == 422
     assert problem.errors[0][0] == "/body"
-    problem = refused(lambda: decisions.edited_entry(EDITOR, entry(), rendered(text), NOW))
+    problem = rejected(lambda: decisions.edited_entry(EDITOR, entry(), rendered(text), NOW))
     assert problem.status == 422
     named: EntryPatch = {**rendered(text), "headline": "Goal"}
     assert decisions.new_entry(EDITOR, ID, named, NOW).headline == "Goal"
@@ -126,8 +126,8 @@ def test_new_entry_is_scheduled_when_it_has_a_time() -> None:
         ({"body": " ", "headline": ""}, "/body"),
     ],
 )
-def test_new_entry_is_refused_when_its_fields_do_not_fit(fields: Any, pointer: str) -> None:
-    problem = refused(lambda: new(**fields))
+def test_new_entry_is_rejected_when_its_fields_do_not_fit(fields: Any, pointer: str) -> None:
+    problem = rejected(lambda: new(**fields))
     assert (problem.status, problem.errors[0][0]) == (422, pointer)
 
 
@@ -199,8 +199,8 @@ def test_editors_own_time_counts_without_a_confirmation() -> None:
 
 
 @pytest.mark.parametrize("caller", [CONTRIBUTOR, EDITOR])
-def test_stated_time_is_refused_when_it_is_in_the_future(caller: Caller) -> None:
-    problem = refused(lambda: edited(stated(), caller, published_at=LATER))
+def test_stated_time_is_rejected_when_it_is_in_the_future(caller: Caller) -> None:
+    problem = rejected(lambda: edited(stated(), caller, published_at=LATER))
     assert (problem.status, problem.errors[0][0]) == (422, "/published_at")
 
 
@@ -217,8 +217,8 @@ def test_stated_time_is_refused_when_it_is_in_the_future(caller: Caller) -> None
         {"publish_at": LATER},
     ],
 )
-def test_contributor_is_refused_when_it_marks_or_publishes(fields: Any) -> None:
-    assert refused(lambda: new(CONTRIBUTOR, **fields)).status == 403
+def test_contributor_is_rejected_when_it_marks_or_publishes(fields: Any) -> None:
+    assert rejected(lambda: new(CONTRIBUTOR, **fields)).status == 403
 
 
 def test_byline_becomes_empty_when_the_caller_removes_it() -> None:
@@ -239,7 +239,7 @@ def test_status_follows_only_inside_its_family(was: EntryStatus, then: EntryStat
             LATER_MS if then == "scheduled" else None,
         )
     else:
-        assert refused(lambda: edited(before, status=then)).status == 409
+        assert rejected(lambda: edited(before, status=then)).status == 409
 
 
 def test_time_schedules_a_draft_and_its_removal_unschedules() -> None:
@@ -257,8 +257,8 @@ def test_time_schedules_a_draft_and_its_removal_unschedules() -> None:
         ("draft", {"status": "scheduled"}),
     ],
 )
-def test_schedule_is_refused_when_it_does_not_fit_the_status(was: Any, fields: Any) -> None:
-    problem = refused(lambda: edited(entry(was), **fields))
+def test_schedule_is_rejected_when_it_does_not_fit_the_status(was: Any, fields: Any) -> None:
+    problem = rejected(lambda: edited(entry(was), **fields))
     assert (problem.status, problem.errors[0][0]) == (422, "/publish_at")
 
 
@@ -282,7 +282,7 @@ def test_pinned_entry_has_a_number_until_it_is_unpinned() -> None:
 
 @pytest.mark.parametrize("fields", [{"pin_order": 1}, {"pin_order": 1, "pinned": False}])
 def test_pin_order_is_422_when_the_entry_is_not_pinned(fields: Any) -> None:
-    problem = refused(lambda: edited(entry(pinned="pinned" in fields), **fields))
+    problem = rejected(lambda: edited(entry(pinned="pinned" in fields), **fields))
     assert (problem.status, problem.errors[0][0]) == (422, "/pin_order")
     assert edited(entry(), pin_order=None).pin_order is None
 
@@ -300,12 +300,12 @@ def test_edit_keeps_what_the_caller_does_not_mention() -> None:
 def test_contributor_alters_only_its_own_drafts_and_submissions(status: EntryStatus) -> None:
     own, others = entry(status), entry(status, author=EDITOR.ident)
     decisions.check_owns(EDITOR, others, "edit")
-    problem = refused(lambda: decisions.check_owns(CONTRIBUTOR, others, "delete"))
+    problem = rejected(lambda: decisions.check_owns(CONTRIBUTOR, others, "delete"))
     assert (problem.status, "may delete only" in problem.detail) == (403, True)
     if status in ("draft", "submitted"):
         decisions.check_owns(CONTRIBUTOR, own, "restore")
     else:
-        assert refused(lambda: decisions.check_owns(CONTRIBUTOR, own, "edit")).status == 403
+        assert rejected(lambda: decisions.check_owns(CONTRIBUTOR, own, "edit")).status == 403
 
 
 def test_contributor_reads_what_is_published_and_its_own() -> None:
@@ -319,21 +319,21 @@ def test_contributor_reads_what_is_published_and_its_own() -> None:
 def test_takedown_needs_the_role_admin() -> None:
     decisions.check_may_take_down(ADMIN)
     for caller in (EDITOR, CONTRIBUTOR):
-        assert refused(lambda it=caller: decisions.check_may_take_down(it)).status == 403  # type: ignore[misc]
+        assert rejected(lambda it=caller: decisions.check_may_take_down(it)).status == 403  # type: ignore[misc]
 
 
 def test_edit_without_if_match_is_428_when_it_mentions_more_than_marks() -> None:
     decisions.check_if_match(None, MARKS)
     decisions.check_if_match(None, [])
     decisions.check_if_match(1, ["body"])
-    assert refused(lambda: decisions.check_if_match(None, ["body", "key"])).status == 428
+    assert rejected(lambda: decisions.check_if_match(None, ["body", "key"])).status == 428
 
 
 def test_deleted_entry_is_410_and_a_living_one_is_not_restored() -> None:
     decisions.check_not_deleted(entry())
     decisions.check_restorable(entry(deleted=True))
-    assert refused(lambda: decisions.check_not_deleted(entry(deleted=True))).status == 410
-    assert refused(lambda: decisions.check_restorable(entry())).status == 409
+    assert rejected(lambda: decisions.check_not_deleted(entry(deleted=True))).status == 410
+    assert rejected(lambda: decisions.check_restorable(entry())).status == 409
 
 
 # -- deleting and restoring
@@ -372,9 +372,9 @@ def test_restored_entry_is_the_latest_kept_revision() -> None:
 
 def test_restore_is_410_when_nothing_is_kept() -> None:
     erased = decisions.tombstone(entry(), 0, takedown=True)
-    assert refused(lambda: decisions.restored_entry(erased, entry())).status == 410
+    assert rejected(lambda: decisions.restored_entry(erased, entry())).status == 410
     deleted = decisions.tombstone(entry(), 0, takedown=False)
-    assert refused(lambda: decisions.restored_entry(deleted, None)).status == 410
+    assert rejected(lambda: decisions.restored_entry(deleted, None)).status == 410
 
 
 def test_published_entry_has_no_time_left() -> None:
@@ -418,5 +418,5 @@ def test_restored_words_leave_the_note_of_a_retraction(was: bool) -> None:
 def test_only_earlier_revisions_can_be_restored_or_erased() -> None:
     now = entry(revision=3)
     decisions.check_is_earlier(now, 2)
-    assert refused(lambda: decisions.check_is_earlier(now, 3)).status == 409
-    assert refused(lambda: decisions.check_is_earlier(now, 4)).status == 404
+    assert rejected(lambda: decisions.check_is_earlier(now, 3)).status == 409
+    assert rejected(lambda: decisions.check_is_earlier(now, 4)).status == 404

@@ -13,9 +13,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
-from liveblog.blog.problem import Problem, StoreDown, invalid
+from liveblog.blog.problem import Problem, StoreDown, invalid, not_found
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.headers import ErasedHeaders
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -126,11 +127,21 @@ class KnownPins:
         return self.pinned
 
 
+class KnownHistory:
+    """Answers with ENTRY as the revision that was edited."""
+
+    async def entry(self, caller: Caller, slug: str, id: str, revision: int) -> Entry:
+        if revision != ENTRY.revision:
+            raise not_found()
+        return ENTRY
+
+
 @dataclass
 class RecordingPublishing:
     """Records every write, and answers with one blog, one entry and one draft, or a problem."""
 
     pins: KnownPins = field(default_factory=KnownPins)
+    history: KnownHistory = field(default_factory=KnownHistory)
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     seen: list[int | None] = field(default_factory=list)  # the revisions that header edits replace
@@ -252,15 +263,12 @@ class Browser:
 @pytest.fixture
 def browser() -> Iterator[Browser]:
     publishing, accounts = RecordingPublishing(), KnownAccounts()
-    routes = desk.routes(
-        cast(Publishing, publishing),
-        accounts,
-        Settings(),
-        Pages(),
-        Problems(),
-        all_bodies(),
-        lambda: NOW_MS,
-    )
+    gate = Gate(accounts, Settings(), Pages(), Problems(), all_bodies())
+    calls = cast(Publishing, publishing)
+    routes = [
+        *gate.routes(),
+        *desk.routes(gate, calls, Settings(), Pages(), lambda: NOW_MS),
+    ]
     with TestClient(Starlette(routes=routes), base_url=SITE, follow_redirects=False) as client:
         found = Browser(client, publishing, accounts)
         found.sign_in("dana")
@@ -302,6 +310,12 @@ def test_a_page_redirects_to_sign_in_and_back_without_a_session(browser: Browser
         "/desk/sign-in?next=/desk/blogs/moon",
     )
     assert 'value="/desk/blogs/moon"' in browser.get(answer.headers["location"]).text
+
+
+def test_signing_in_returns_to_a_preview(browser: Browser) -> None:
+    browser.client.cookies.clear()
+    answer = browser.get("/desk/sign-in?next=/desk/blogs/moon/preview")
+    assert 'value="/desk/blogs/moon/preview"' in answer.text
 
 
 @pytest.mark.parametrize(
@@ -556,10 +570,14 @@ def test_an_edit_after_a_conflict_keeps_a_colleagues_marks(
     theirs = replace(ENTRY, body="Theirs", revision=4, pinned=True, key=True, key_title="Up")
     browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
     again = sent(browser.post(path, given).text, "edit")
-    browser.post(path, again | {"key": "true"})
-    first, second = [call[2] for call in browser.publishing.calls]
-    assert not first.keys() & {"pinned", "key", "key_title"}
-    assert (second.keys() & {"pinned", "key", "key_title"}, second["key"]) == ({"key"}, True)
+    ticked = again | {"pinned": "true", "key": "true"}  # as the page shows the boxes
+    browser.post(path, ticked)
+    browser.post(path, ticked | {"pinned": "false"})
+    marks = [
+        {name: call[2][name] for name in ("pinned", "key", "key_title") if name in call[2]}
+        for call in browser.publishing.calls
+    ]
+    assert marks == [{}, {}, {"pinned": False}]
 
 
 @pytest.mark.parametrize("at", [SECOND_HALF_PAST_ONE, 1_782_921_600_000])
@@ -581,14 +599,15 @@ def test_a_pin_needs_no_revision(browser: Browser) -> None:
 
 
 def test_a_conflict_shows_both_texts_and_the_newer_revision(browser: Browser) -> None:
-    theirs = Entry(id=ID, body="Theirs", status="published", revision=4)
+    theirs = replace(ENTRY, body="Theirs", headline="Their headline", revision=4)
     browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
-    given = {"body": "Mine", "headline": "", "revision": "3"}
-    answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)
+    path = f"/desk/blogs/moon/entries/{ID}"
+    answer = browser.post(path, sent(browser.get(path).text, "edit") | {"body": "Mine"})
     assert answer.status_code == 412
     assert re.search(r'id="theirs-body"[^>]*readonly>\nTheirs</textarea>', answer.text)
     assert "theirs-headline" not in answer.text
     assert value_of(answer.text, "body") == "Mine"
+    assert value_of(answer.text, "headline") == "Their headline"
     assert value_of(answer.text, "revision") == "4"
 
 
@@ -665,7 +684,7 @@ def test_a_header_form_sends_only_altered_boxes_also_when_sent_again(
     browser.publishing.blog_is, path = FULL, "/desk/blogs/moon/header"
     page = browser.get("/desk/blogs/moon").text
     browser.publishing.blog_is = replace(FULL, title="Theirs", status="ended")
-    browser.publishing.problem = invalid(("/dek", "is refused"))
+    browser.publishing.problem = invalid(("/dek", "is rejected"))
     again = browser.post(path, sent(page, "header") | boxes).text
     browser.post(path, sent(again, "header"))
     assert [call[1] for call in browser.publishing.calls] == [fields, fields]

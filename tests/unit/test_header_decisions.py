@@ -31,14 +31,14 @@ VALUES: dict[str, Any] = {
 }
 
 
-def refused(work: Callable[[], object]) -> Problem:
+def rejected(work: Callable[[], object]) -> Problem:
     with pytest.raises(Problem) as caught:
         work()
     return caught.value
 
 
 def test_blog_needs_slug_and_title() -> None:
-    problem = refused(
+    problem = rejected(
         lambda: header_decisions.check_may_create_blog(EDITOR, blog_patch({"dek": "D."}))
     )
     assert [pointer for pointer, _ in problem.errors] == ["/slug", "/title"]
@@ -48,18 +48,18 @@ def test_blog_needs_slug_and_title() -> None:
 def test_blog_is_not_created_by_a_contributor_or_a_bound_caller(caller: Caller) -> None:
     patch = blog_patch({"slug": "council", "title": "Council"})
     header_decisions.check_may_create_blog(EDITOR, patch)
-    assert refused(lambda: header_decisions.check_may_create_blog(caller, patch)).status == 403
+    assert rejected(lambda: header_decisions.check_may_create_blog(caller, patch)).status == 403
 
 
-def test_blog_edit_is_refused_for_a_contributor_and_for_another_slug() -> None:
+def test_blog_edit_is_rejected_for_a_contributor_and_for_another_slug() -> None:
     patch = blog_patch({"slug": "council", "title": "New"})
     header_decisions.check_may_edit_blog(EDITOR, "council", patch)
     assert (
-        refused(lambda: header_decisions.check_may_edit_blog(CONTRIBUTOR, "council", patch)).status
+        rejected(lambda: header_decisions.check_may_edit_blog(CONTRIBUTOR, "council", patch)).status
         == 403
     )
     assert (
-        refused(lambda: header_decisions.check_may_edit_blog(EDITOR, "vote", patch)).status == 422
+        rejected(lambda: header_decisions.check_may_edit_blog(EDITOR, "vote", patch)).status == 422
     )
 
 
@@ -120,11 +120,11 @@ def test_new_header_in_place_of_a_damaged_one_has_a_higher_revision() -> None:
 
 def test_header_is_not_restored_when_the_blogs_status_is_lost() -> None:
     lost = DamagedBlog(slug="council", title="council", revision=9)
-    problem = refused(lambda: header_decisions.restored_blog(EDITOR, lost, BLOG, None))
+    problem = rejected(lambda: header_decisions.restored_blog(EDITOR, lost, BLOG, None))
     assert [pointer for pointer, _ in problem.errors] == ["/status"]
 
 
 @pytest.mark.parametrize("caller", [EDITOR, CONTRIBUTOR])
 def test_earlier_headers_are_erased_by_admins_alone(caller: Caller) -> None:
     header_decisions.check_may_erase_headers(ADMIN)
-    assert refused(lambda: header_decisions.check_may_erase_headers(caller)).status == 403
+    assert rejected(lambda: header_decisions.check_may_erase_headers(caller)).status == 403

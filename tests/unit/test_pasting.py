@@ -13,6 +13,7 @@ from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem
 from liveblog.editors import pasting, turns
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.problems import Problems
 from liveblog.editors.turns import Turns
 from liveblog.html.clipboard import TEXT_MAX
@@ -35,7 +36,8 @@ class OneSession(Accounts):
 
 
 def paste(session: str = "dana", **boxes: str) -> Any:
-    routes = pasting.routes(OneSession(), Settings(), Pages(), Problems(), all_bodies())
+    gate = Gate(OneSession(), Settings(), Pages(), Problems(), all_bodies())
+    routes = pasting.routes(gate)
     headers = {"sec-fetch-site": "same-origin"}
     cookies = {"liveblog": session} if session else {}
     with TestClient(Starlette(routes=routes), cookies=cookies, follow_redirects=False) as client:
@@ -53,7 +55,7 @@ def test_paste_answers_with_markdown() -> None:
 @pytest.mark.parametrize(
     ("html", "status"), [("x" * BODY_BYTES_MAX, 413), ("a " * TEXT_MAX, 422), ("<b>" * 500, 422)]
 )
-def test_paste_is_refused_with_a_reason_when_it_is_too_much(html: str, status: int) -> None:
+def test_paste_is_rejected_with_a_reason_when_it_is_too_much(html: str, status: int) -> None:
     answer = paste(html=html)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"

@@ -10,6 +10,7 @@ from liveblog.blog.model import Blog, Caller, Position
 from liveblog.blog.problem import not_found
 from liveblog.editors import previews
 from liveblog.editors.bodies import all_bodies
+from liveblog.editors.gate import Gate
 from liveblog.editors.previews import Previews
 from liveblog.editors.problems import Problems
 from liveblog.editors.publishing import Publishing
@@ -48,15 +49,9 @@ async def nothing(slug: str) -> None:
 
 def preview(who: str = "dana", slug: str = "moon", **boxes: str) -> Any:
     publishing = cast(Publishing, OneBlog())
-    routes = previews.routes(
-        Previews(publishing, nothing, lambda: NOW_MS),
-        publishing,
-        Sessions(),
-        Settings(),
-        Pages(),
-        Problems(),
-        all_bodies(),
-    )
+    gate = Gate(Sessions(), Settings(), Pages(), Problems(), all_bodies())
+    made = Previews(publishing, nothing, lambda: NOW_MS)
+    routes = previews.routes(gate, made, publishing, Pages())
     headers = {"sec-fetch-site": "same-origin"}
     with TestClient(Starlette(routes=routes), cookies={"liveblog": who}) as client:
         return client.post(f"/desk/blogs/{slug}/preview", data=boxes, headers=headers)
@@ -97,7 +92,7 @@ def test_preview_shows_the_altered_boxes_of_the_header() -> None:
         ({"kind": "entry", "body": "x", "slug": "mars"}, 404, ""),
     ],
 )
-def test_preview_is_refused_with_the_reasons(boxes: dict[str, str], status: int, box: str) -> None:
+def test_preview_is_rejected_with_the_reasons(boxes: dict[str, str], status: int, box: str) -> None:
     answer = preview(**boxes)
     assert (answer.status_code, [*answer.json()["boxes"]]) == (status, [box] if box else [])
     assert answer.json()["reason"].endswith(".")

@@ -1,6 +1,7 @@
 """Permissions to read, and results of repeated calls, with entries in memory."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 from unicodedata import normalize
 
@@ -17,7 +18,7 @@ from liveblog.editors.results import BlogResult, EntryResult, Results
 from liveblog.store.blogs import Blogs
 from liveblog.store.codec import StoredBlog, StoredEntry
 from liveblog.store.entries import Entries
-from liveblog.store.revisions import KeptRevisions
+from liveblog.store.revisions import Earlier, EarlierRevisions
 from liveblog.store.writes import Outcome
 
 SLUG = "council"
@@ -45,22 +46,18 @@ class HeldBlogs:
 
 
 class HeldEntries:
-    """Entries in memory, and the earlier revisions of each."""
+    """Entries in memory."""
 
     def __init__(self, *entries: Entry) -> None:
         self.held = {it.id: it for it in entries}
-        self.revisions: list[Entry] = []
 
     async def stored(self, _: str, id: str) -> StoredEntry | None:
         found = self.held.get(id)
-        return StoredEntry(found, b"raw", len(self.revisions)) if found else None
+        return StoredEntry(found, b"raw", 0) if found else None
 
     async def published(self, _: str, id: str) -> Entry | None:
         found = self.held.get(id)
         return found if found and found.order else None
-
-    async def earlier(self, _: str, id: str, revision: int | None = None) -> Entry | None:
-        return next((it for it in self.revisions if revision in (None, it.revision)), None)
 
     async def positions(self, _: str, entries: Sequence[Entry]) -> list[Position | None]:
         return [AT._replace(offset=it.offset) if it.offset else None for it in entries]
@@ -154,10 +151,20 @@ def replay(revision: int = 1, position: Position | None = AT) -> Outcome[Entry]:
     return Outcome(status=201, id=entry(1).id, revision=revision, position=position)
 
 
+@dataclass
+class HeldRevisions:
+    """The earlier revisions of one entry, in memory."""
+
+    held: Sequence[Entry]
+
+    async def entry(self, _: str, id: str, revision: int) -> Earlier[Entry] | None:
+        found = (it for it in self.held if (it.id, it.revision) == (id, revision))
+        return next((Earlier(it, b"raw") for it in found), None)
+
+
 def results(*entries: Entry, revisions: Sequence[Entry] = ()) -> Results:
-    held = HeldEntries(*entries)
-    held.revisions = list(revisions)
-    return Results(cast(Blogs, HeldBlogs()), cast(Entries, held), cast(KeptRevisions, None))
+    held, earlier = HeldEntries(*entries), HeldRevisions(revisions)
+    return Results(cast(Blogs, HeldBlogs()), cast(Entries, held), cast(EarlierRevisions, earlier))
 
 
 async def test_result_of_a_first_call_is_the_record_that_was_stored() -> None:
@@ -194,7 +201,7 @@ async def test_result_of_a_repeated_edit_of_a_blog_is_the_same_revision_now(revi
     outcome: Outcome[Blog] = Outcome(status=200, id="#blog", revision=revision, position=AT)
     blogs = HeldBlogs()
     assert blogs.held
-    found = Results(cast(Blogs, blogs), cast(Entries, HeldEntries()), cast(KeptRevisions, None))
+    found = Results(cast(Blogs, blogs), cast(Entries, HeldEntries()), cast(EarlierRevisions, None))
     assert await found.blog(SLUG, outcome) == BlogResult(blogs.held.blog, AT, 200, replayed=True)
     blogs.held = None
     with pytest.raises(Damaged):

@@ -1,4 +1,4 @@
-"""Reasons for refused forms: sentences for editors, without names of fields and without UTC."""
+"""Reasons for rejected forms: sentences for editors, without names of fields and without UTC."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from liveblog.editors.problems import Problems
 NEW_YORK = "America/New_York"
 
 
-def refused_blog(**fields: Any) -> Problem:
+def rejected_blog(**fields: Any) -> Problem:
     """Return the problem of a header with these fields."""
     with pytest.raises(Problem) as raised:
         header_decisions.blog_patch(fields)
     return raised.value
 
 
-def refused_entry(**fields: Any) -> Problem:
+def rejected_entry(**fields: Any) -> Problem:
     with pytest.raises(Problem) as raised:
         decisions.entry_patch(fields)
     return raised.value
@@ -27,32 +27,32 @@ def refused_entry(**fields: Any) -> Problem:
 @pytest.mark.parametrize(
     ("problem", "boxes", "reason"),
     [
-        (refused_entry(body="x" * 20_001), {}, "The text has 20,001 characters; the limit is"),
-        (refused_entry(headline="x" * 301), {}, "The headline has 301 characters; the limit is"),
-        (refused_entry(byline=["Ann", "x" * 201]), {}, "Name 2 of the byline has 201 characters"),
-        (refused_entry(byline=["x"] * 11), {}, "The byline has 11 names; the limit is 10."),
-        (refused_blog(title=None), {}, "The title must not be empty."),
-        (refused_blog(slug="A B"), {}, "The address must be 1 to 80 characters: a-z, 0-9, and"),
-        (refused_blog(slug="2026_moon"), {}, "The address must be 1 to 80 characters: a-z, 0-9"),
-        (refused_blog(timezone="Mars/Base"), {}, "There is no such time zone. Choose one from"),
-        (refused_blog(language="english!"), {}, "Give the code of a language, such as en or"),
+        (rejected_entry(body="x" * 20_001), {}, "The text has 20,001 characters; the limit is"),
+        (rejected_entry(headline="x" * 301), {}, "The headline has 301 characters; the limit is"),
+        (rejected_entry(byline=["Ann", "x" * 201]), {}, "Name 2 of the byline has 201 characters"),
+        (rejected_entry(byline=["x"] * 11), {}, "The byline has 11 names; the limit is 10."),
+        (rejected_blog(title=None), {}, "The title must not be empty."),
+        (rejected_blog(slug="A B"), {}, "The address must be 1 to 80 characters: a-z, 0-9, and"),
+        (rejected_blog(slug="2026_moon"), {}, "The address must be 1 to 80 characters: a-z, 0-9"),
+        (rejected_blog(timezone="Mars/Base"), {}, "There is no such time zone. Choose one from"),
+        (rejected_blog(language="english!"), {}, "Give the code of a language, such as en or"),
         (
-            refused_blog(successor={"text": "Mars", "url": "nonsense"}),
+            rejected_blog(successor={"text": "Mars", "url": "nonsense"}),
             {},
             "The address of the link must begin with https://, http:// or a single /.",
         ),
         (
-            refused_blog(full_coverage={"text": "Mars", "url": ""}),
+            rejected_blog(full_coverage={"text": "Mars", "url": ""}),
             {},
             "The address of the link must not be empty.",
         ),
         (
-            refused_entry(publish_at="2026-03-08T02:30"),
+            rejected_entry(publish_at="2026-03-08T02:30"),
             {"publish_at": "2026-03-08T02:30"},
             "2:30 AM on March 8, 2026 does not exist in America/New_York",
         ),
         (
-            refused_blog(starts_at="2026-03-29T02:30"),
+            rejected_blog(starts_at="2026-03-29T02:30"),
             {"starts_at": "2026-03-29T02:30", "timezone": "Europe/Berlin"},
             "2:30 AM on March 29, 2026 does not exist in Europe/Berlin",
         ),
@@ -95,7 +95,7 @@ def test_reason_names_the_box_by_its_label(
 
 
 def test_reason_of_a_form_has_those_of_its_boxes() -> None:
-    view = forms.rejected({}, refused_entry(body="x" * 20_001, headline="x" * 301))
+    view = forms.rejected({}, rejected_entry(body="x" * 20_001, headline="x" * 301))
     assert view.problem == f"{view.errors['headline']} {view.errors['body']}"
 
 

@@ -1,4 +1,4 @@
-"""Times on the clock of a zone: read, refused when skipped, noted when they come twice."""
+"""Times on the clock of a zone: read, rejected when skipped, noted when they come twice."""
 
 import pytest
 from hypothesis import given
