@@ -198,15 +198,14 @@ async def test_call_alters_nothing_when_role_or_blog_does_not_allow_it(
     await browser.publishing.delete_entry(BOSS, "council", ids["DELETED"])
     await browser.sign_in("kim", role, blogs)
     before, counted = await contents(store_client), 0
-    for path, boxes in CALLS:
-        for name, id in ids.items():
-            path = path.replace(name, id)
+    for asked, boxes in CALLS:
+        path = re.sub("[A-Z]+", lambda name: ids[name[0]], asked)
         is_admins = path.endswith("erase") or "takedown" in boxes
         if denied < len(CALLS) and not is_admins:
             continue
         answer = await browser.client.post(PATH + path, data=boxes)
-        is_hidden = blogs or ids["DRAFT"] in path
-        assert answer.status_code == (404 if is_hidden else 403), path
+        is_hidden = blogs or "DRAFT" in asked
+        assert answer.status_code == (404 if is_hidden else 403), asked
         counted += 1
     assert counted == denied
     assert await contents(store_client) == before
