@@ -1,12 +1,13 @@
 """The desk without scripts on a real store: moves of pins, the bin's page, a retraction's form."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from html import unescape
 from typing import Any, NamedTuple
 
 import httpx2
 import pytest
+from kit.contents import contents
 from kit.forms import sent
 from kit.people import cheapen_hashes
 from redis.asyncio import Redis
@@ -40,8 +41,8 @@ class Desk(NamedTuple):
     accounts: Accounts
     publishing: Publishing
 
-    async def sign_in(self, name: str, role: Role = "editor") -> None:
-        await self.accounts.add_user(name, PASSWORD, role)
+    async def sign_in(self, name: str, role: Role = "editor", blogs: Sequence[str] = ()) -> None:
+        await self.accounts.add_user(name, PASSWORD, role, blogs)
         caller = await self.accounts.check_password(name, PASSWORD)
         assert caller
         session = await self.accounts.open_session(caller)
@@ -157,6 +158,57 @@ async def test_move_is_409_when_the_entry_is_unpinned_or_deleted_meanwhile(
     assert rejected.status_code == 409
     assert "no longer pinned" in rejected.text
     assert [it.id for it in await browser.publishing.pins.all(BOSS, "council")] == [two]
+
+
+CALLS: list[tuple[str, dict[str, str]]] = [
+    ("/header", {"dek": "Mine"}),
+    ("/end", {}),
+    ("/reopen", {}),
+    ("/header/revisions/1/restore", {}),
+    ("/header/revisions/1/erase", {}),
+    ("/header/revisions/erase", {}),
+    ("/entries", {"body": "Mine", "status": "published"}),
+    ("/entries/PUBLISHED", {"body": "Mine", "revision": "1"}),
+    ("/entries/PUBLISHED", {"pinned": "false"}),
+    ("/entries/PUBLISHED/delete", {}),
+    ("/entries/PUBLISHED/delete", {"takedown": "1"}),
+    ("/entries/PUBLISHED/retract", {"note": "Mine"}),
+    ("/entries/PUBLISHED/retract", {"undo": "1"}),
+    ("/entries/PUBLISHED/move", {"before": ""}),
+    ("/entries/DELETED/restore", {}),
+    ("/entries/DRAFT", {"body": "Mine", "revision": "1"}),
+    ("/entries/DRAFT/delete", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "blogs", "denied"),
+    [("contributor", [], len(CALLS)), ("editor", ["other"], len(CALLS)), ("editor", [], 3)],
+)
+async def test_call_alters_nothing_when_role_or_blog_does_not_allow_it(
+    browser: Desk, store_client: Redis, role: Role, blogs: list[str], denied: int
+) -> None:
+    await browser.publishing.create_blog(BOSS, {"slug": "other", "title": "Other"})
+    await browser.publishing.edit_blog(BOSS, "council", {"dek": "Second"})
+    ids = {
+        "PUBLISHED": await browser.publish(pinned=True),
+        "DELETED": await browser.publish(),
+        "DRAFT": await browser.publish(status="draft"),
+    }
+    await browser.publishing.delete_entry(BOSS, "council", ids["DELETED"])
+    await browser.sign_in("kim", role, blogs)
+    before, counted = await contents(store_client), 0
+    for asked, boxes in CALLS:
+        path = re.sub("[A-Z]+", lambda name: ids[name[0]], asked)
+        is_admins = path.endswith("erase") or "takedown" in boxes
+        if denied < len(CALLS) and not is_admins:
+            continue
+        answer = await browser.client.post(PATH + path, data=boxes)
+        is_hidden = blogs or "DRAFT" in asked
+        assert answer.status_code == (404 if is_hidden else 403), asked
+        counted += 1
+    assert counted == denied
+    assert await contents(store_client) == before
 
 
 async def test_bin_shows_deleted_entries_with_their_words_and_restores_them(browser: Desk) -> None:

@@ -1,13 +1,15 @@
 """Previews on the desk: the boxes of its forms as readers would see them, and the reasons."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog.blog.model import Blog, Caller, Position
-from liveblog.blog.problem import not_found
+from liveblog.blog.model import Blog, Caller, Entry, Position
+from liveblog.blog.problem import Problem, not_found
+from liveblog.blog.timeline import Snapshot
 from liveblog.editors import previews
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.gate import Gate
@@ -96,3 +98,18 @@ def test_preview_is_rejected_with_the_reasons(boxes: dict[str, str], status: int
     answer = preview(**boxes)
     assert (answer.status_code, [*answer.json()["boxes"]]) == (status, [box] if box else [])
     assert answer.json()["reason"].endswith(".")
+
+
+async def test_whole_preview_is_429_while_another_one_is_rendered() -> None:
+    async def load(slug: str) -> Snapshot:
+        entries = [Entry(id=f"e{n:012d}", body_html=f"<p>{n}</p>", order=n) for n in range(1, 99)]
+        return Snapshot(Position("k3xq9a", 7, "9f2c01ab"), 7, 0, "9f2c01ab", BLOG, entries)
+
+    previewing = Previews(cast(Publishing, OneBlog()), load, lambda: NOW_MS)
+    calls = [previewing.whole(Caller(who, "editor"), "moon", Pages()) for who in ("a", "a", "b")]
+    first, second, other = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(first, str)
+    assert "<p>98</p>" in first
+    assert isinstance(second, Problem)
+    assert (second.status, second.retry_after_s) == (429, 1)
+    assert other == first
