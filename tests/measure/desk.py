@@ -56,7 +56,7 @@ WATCH_PREVIEW: Final = """() => {
   const shown = document.querySelector('#compose .shown').shadowRoot;
   addEventListener('keydown', (event) => Object.assign(window, { pressed: event.timeStamp, painted: 0 }), true);
   const paint = () => requestAnimationFrame(() => setTimeout(() => { window.painted ||= performance.now(); }));
-  new MutationObserver(paint).observe(shown, { subtree: true, childList: true, characterData: true });
+  new MutationObserver(paint).observe(shown, { subtree: true, childList: true, characterData: true, attributes: true });
 }"""
 WATCH_PRESSES: Final = """() => {
   addEventListener('keydown', (event) => { if (event.ctrlKey) window.pressed = event.timeStamp; }, true);

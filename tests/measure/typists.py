@@ -19,17 +19,17 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
 from kit.figure import Figure
 from kit.forms import sent
 from kit.raw import UPGRADE, Wire, masked, request, wire
+
 from liveblog.clock import now_ms
 from liveblog.store import embedded
 from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
-
 from measure.compare import Comparison
 from measure.compare import Figure as Ratio
 from measure.fanout import FanOut
@@ -175,10 +175,13 @@ async def _type_all(pipe: Connection, port: int, sessions: list[str]) -> None:
 
 
 class Newsroom(Liveblog):
-    """A server on whose blog editors type while it is measured; `answers` counts theirs."""
+    """A server on whose blog editors type while it is measured.
 
-    answers: Counter[str] = Counter()
-    typed_s = 0.0
+    `answers` and `typed_s` have the sums of all rounds.
+    """
+
+    answers: ClassVar[Counter[str]] = Counter()
+    typed_s: ClassVar[float] = 0.0
 
     def start(self) -> None:
         super().start()
