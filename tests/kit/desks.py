@@ -173,7 +173,7 @@ async def seen(page: Page, *selectors: str) -> None:
 # -- sights
 
 
-@sight("/desk/sign-in", "sign-in, refused")
+@sight("/desk/sign-in", "sign-in, rejected")
 async def sign_in(page: Page, place: Place) -> None:
     await page.context.clear_cookies()
     await page.goto(f"{place.server.url}/desk/sign-in")
@@ -183,7 +183,7 @@ async def sign_in(page: Page, place: Place) -> None:
     await seen(page, "#sign-in-reason")
 
 
-@sight("/desk", "blogs, a new one refused")
+@sight("/desk", "blogs, a new one rejected")
 async def home(page: Page, place: Place) -> None:
     await page.goto(f"{place.server.url}/desk")
     await page.click(".panel summary")
@@ -193,7 +193,7 @@ async def home(page: Page, place: Place) -> None:
     await seen(page, "#new [data-reason=timezone]", "#damaged")
 
 
-@sight("/desk/account", "account, refused")
+@sight("/desk/account", "account, rejected")
 async def account(page: Page, place: Place) -> None:
     await page.goto(f"{place.server.url}/desk/account")
     await page.fill("[name=current]", "wrong horse battery")
@@ -308,7 +308,7 @@ async def header_conflict(page: Page, place: Place) -> None:
     await seen(page, "#header .conflict .theirs")
 
 
-@sight("/desk/blogs/{slug}/entries/{id}", "an entry, refused, its panels open")
+@sight("/desk/blogs/{slug}/entries/{id}", "an entry, rejected, its panels open")
 async def entry(page: Page, place: Place) -> None:
     await page.goto(f"{place.desk()}/entries/{place.entries[0]['id']}")
     await page.fill("#edit [name=headline]", "h" * 301)
