@@ -105,6 +105,11 @@ delay: $(VENV)/.installed-test tools
 page: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
 	@PYTHONPATH=tests $(BIN)/python -m measure.figures $(ARGS)
 
+# The figures of the desk and their limits, as a table; 10 minutes. ARGS="--only preview,publish" for a part.
+.PHONY: desk
+desk: $(VENV)/.installed-test tools tests/browser/node_modules/.installed
+	@PYTHONPATH=tests $(BIN)/python -m measure.desk $(ARGS)
+
 screenshots: $(VENV)/.installed-test tools
 	@PYTHONPATH=tests $(BIN)/python -m measure.screenshots $(ARGS)
 

@@ -48,7 +48,7 @@ _HEADINGS: Final = {"h1": 2, "h2": 2, "h3": 3, "h4": 3, "h5": 3, "h6": 3}
 _CELLS: Final = {"thead", "tbody", "tfoot", "tr", "td", "th"}
 _PROPERTIES: Final = {
     *("font-weight", "font-style", "text-decoration", "text-decoration-line"),
-    *("display", "visibility", "mso-list", "mso-hide"),
+    *("display", "visibility", "mso-list", "mso-hide", "mso-element"),
 }
 _CLEANER: Final = nh3.Cleaner(
     tags=_PARAGRAPHS | _LINES | _INLINE | _CELLS,
@@ -86,6 +86,7 @@ _BREAK: Final = re.compile("[\x0b\u2028\u2029]")
 _PRE_BREAK: Final = re.compile("\r\n?|[\n\x0b\u2028\u2029]")
 _NUMBERED: Final = re.compile(r"\s*\(?([0-9]{1,4}|[a-z]{1,5})[.)]\s*", re.IGNORECASE)
 _LEVEL: Final = re.compile(r"level([0-9])")
+_OF_COMMENT: Final = ("msocomanchor", "msocommentreference")  # Word's marks of a comment, by class
 
 
 def blocks_of(html: str) -> list[Block]:
@@ -346,7 +347,7 @@ def _inside(context: _Context, tag: str, given: Attributes) -> _Context:
         heading=_HEADINGS.get(tag, context.heading),
         is_head=is_head,
         is_pre=context.is_pre or tag == "pre",
-        is_hidden=context.is_hidden or _is_hidden(css),
+        is_hidden=context.is_hidden or _is_hidden(css) or _is_comment(given, css),
         is_marker=context.is_marker or bool(context.word_depth and css.get("mso-list") == "ignore"),
         word_depth=min(int(level[1]) or 1, DEPTH_MAX) if level else context.word_depth,
     )
@@ -360,6 +361,12 @@ def _css(style: str) -> dict[str, str]:
 def _is_hidden(css: Mapping[str, str]) -> bool:
     is_shown = css.get("display") != "none" and css.get("visibility") != "hidden"
     return not is_shown or css.get("mso-hide") == "all"
+
+
+def _is_comment(given: Attributes, css: Mapping[str, str]) -> bool:
+    """Return whether an element is a comment in Word, which readers of the document do not see."""
+    is_mark = given.get("class", "").lower() in _OF_COMMENT
+    return is_mark or css.get("mso-element", "").startswith("comment")
 
 
 def _styled(style: Style, tag: str, given: Attributes, css: Mapping[str, str]) -> Style:

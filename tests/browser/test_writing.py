@@ -1,14 +1,12 @@
 """The form for an entry: marks, pastes, preview, names, counts, and its place on the screen."""
 
 from itertools import pairwise
-from typing import Any
 
 import pytest
-from kit.audits import AXE, violations
 from kit.servers import Editor, Server
 from kit.waiting import until
-from kit.windows import SCHEMES, SIZES, hold_first, open_desk, window
-from playwright.async_api import Browser, Page, Route, expect
+from kit.windows import hold_first, open_desk
+from playwright.async_api import Page, Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -214,32 +212,3 @@ async def test_the_form_is_above_a_phones_keyboard_and_the_last_entry_in_sight(
     await desk.set_viewport_size({"width": 1280, "height": 800})
     await desk.evaluate("scrollTo(0, 0)")
     assert await bottom(desk, "[role=feed] article .body") <= 800
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-async def test_the_desk_breaks_no_rule_of_wcag_2_2_aa_or_best_practice(
-    browser: Browser, server: Server, editor: Editor, scheme: Any
-) -> None:
-    options: Any = {"viewport": SIZES["phone"], "color_scheme": scheme}
-    async with window(browser, expected=AXE, **options) as page:
-        slug = await opened(page, server, editor, entries=2)
-        draft = await editor.publish(slug, "A draft.", status="draft")
-        await page.reload()
-        for summary in await page.locator("#compose summary, .panel summary").all():
-            await summary.click()
-        await page.check("#compose [name=key][type=checkbox]")
-        await page.fill("#compose [name=headline]", "h" * 301)
-        await page.click("#compose [data-preview]")
-        await expect(page.locator("#compose .why")).to_be_visible()
-        assert await violations(page) == []
-        await page.set_viewport_size(SIZES["desktop"])
-        await page.fill("#compose [name=headline]", "A headline")
-        await expect(page.locator("#compose .shown h3")).to_be_visible()
-        await page.get_by_role("button", name="Keys and marks").click()
-        assert await violations(page) == []
-        await page.goto(f"{server.url}/desk")
-        await page.click(".panel summary")
-        assert await violations(page) == []
-        await page.goto(f"{server.url}/desk/blogs/{slug}/entries/{draft['id']}")
-        await expect(page.locator("#edit .shown .body")).to_be_visible()
-        assert await violations(page) == []

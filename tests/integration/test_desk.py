@@ -424,3 +424,122 @@ async def test_preview_is_404_for_a_blog_that_the_editor_may_not_see(at: Desk) -
     await at.sign_in("bo")
     answers = [await at.client.get(f"/desk/blogs/{it}/preview") for it in ("moon", "mars", "x")]
     assert [it.status_code for it in answers] == [200, 404, 404]
+
+
+# -- bad input of every form
+
+
+def technical(reason: str) -> list[str]:
+    """Return the words of a reason that editors do not use: names of fields, zones and formats."""
+    words = reason.replace(NEW_YORK, "")
+    return re.findall(r"\b\w*_\w*\b|\bUTC\b|\bIANA\b|\bRFC\b|\bBCP\b|\d\dZ\b", words)
+
+
+async def reason_at_its_box(at: Desk, path: str, page: str, form: str, **boxes: str) -> str:
+    """Send a form as scripts do and as browsers do, and return the reason that both get.
+
+    The reason must stand at the first of `boxes`, and all of them must keep their texts.
+    """
+    name = next(iter(boxes))
+    given = {**sent(await at.page(page), form), **boxes}
+    by_script = await at.send(path, **given)
+    assert by_script.status_code == 422, by_script.text
+    content = by_script.json()
+    assert [*content["boxes"]] == [name]
+    answer = await at.post(path, **given)
+    assert answer.status_code == 422
+    assert content["boxes"][name] in reasons(answer.text)
+    kept = sent(answer.text, form)
+    assert {it: kept[it] for it in boxes} == boxes
+    assert not technical(content["reason"])
+    return str(content["boxes"][name])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "reason"),
+    [
+        ({"headline": "x" * 301}, "The headline has 301 characters; the limit is 300."),
+        ({"dateline": "x" * 101}, "The dateline has 101 characters; the limit is 100."),
+        ({"key_title": "x" * 121}, "The key event title has 121 characters; the limit is 120."),
+        ({"body": "x" * 20_001}, "The text has 20,001 characters; the limit is 20,000."),
+        ({"body": "\u200b"}, "Write a headline or a text that shows something."),
+        ({"publish_at": SKIPPED}, "2:30 AM on March 8, 2099 does not exist in America/New_York,"),
+        ({"publish_at": "2020-07-01T12:00"}, "12:00 PM EDT on July 1, 2020 has passed."),
+    ],
+)
+async def test_bad_entry_and_bad_edit_of_a_draft_get_their_reasons_and_stay(
+    at: Desk, boxes: dict[str, str], reason: str
+) -> None:
+    draft = await at.done(ENTRIES, body="One", status="draft")
+    edit = f"{ENTRIES}/{draft['entry']['id']}"
+    words = {"body": "My words", "dateline": "KIEL"}
+    given = {**boxes, **{name: text for name, text in words.items() if name not in boxes}}
+    assert (await reason_at_its_box(at, ENTRIES, BLOG, "compose", **given)).startswith(reason)
+    assert (await reason_at_its_box(at, edit, edit, "edit", **given)).startswith(reason)
+    assert await at.stored() == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "reason"),
+    [
+        ({"dek": "x" * 501}, "The dek has 501 characters; the limit is 500."),
+        ({"summary": "x" * 20_001}, "The summary has 20,001 characters; the limit is 20,000."),
+        ({"full_coverage_url": "x y", "full_coverage_text": "All"}, "The address of the link must"),
+        ({"successor_text": "x" * 201, "successor_url": "/b"}, "The link text has 201 characters"),
+        ({"starts_at": "soon"}, "Give a date and a time, such as"),
+        ({"starts_at": SKIPPED}, "2:30 AM on March 8, 2099 does not exist in America/New_York,"),
+    ],
+)
+async def test_bad_boxes_of_a_header_get_their_reasons_and_stay(
+    at: Desk, boxes: dict[str, str], reason: str
+) -> None:
+    given = {**boxes, "title": "My title"}
+    assert (await reason_at_its_box(at, f"{BLOG}/header", BLOG, "header", **given)).startswith(
+        reason
+    )
+    assert (await at.publishing.blog(SYSTEM, "moon")).blog.title == "The Moon"
+
+
+@pytest.mark.parametrize(
+    ("boxes", "reason"),
+    [
+        ({"title": ""}, "The title must not be empty."),
+        ({"title": "x" * 301}, "The title has 301 characters; the limit is 300."),
+        ({"slug": "A b"}, "The address must be 1 to 80 characters"),
+        ({"timezone": "Mars/Base"}, "There is no such time zone."),
+        ({"starts_at": SKIPPED, "timezone": NEW_YORK}, "2:30 AM on March 8, 2099 does not exist"),
+        ({"language": "english!"}, "Give the code of a language"),
+    ],
+)
+async def test_bad_boxes_of_a_new_blog_get_their_reasons_and_stay(
+    at: Desk, boxes: dict[str, str], reason: str
+) -> None:
+    given = {**boxes, "dek": "My words"}
+    if "title" not in boxes:
+        given["title"] = "Mars"
+    assert (await reason_at_its_box(at, "/desk/blogs", "/desk", "new", **given)).startswith(reason)
+
+
+async def test_bad_note_and_bad_successor_get_their_reasons_and_stay(at: Desk) -> None:
+    made = await at.done(ENTRIES, body="One")
+    page, long = f"{ENTRIES}/{made['entry']['id']}", "x" * 501
+    for path, form in ((page, "edit"), (f"{page}/retract", "retract")):
+        reason = await reason_at_its_box(at, path, page, form, note=long)
+        assert reason == "The note for readers has 501 characters; the limit is 500."
+    links = {"successor_url": "nonsense", "successor_text": "Mars"}
+    reason = await reason_at_its_box(at, f"{BLOG}/end", BLOG, "end", **links)
+    assert reason.startswith("The address of the link must begin with")
+    assert (await at.stored())[0].status == "published"
+
+
+async def test_form_of_an_expired_session_is_sent_after_a_new_sign_in(at: Desk) -> None:
+    given = {**sent(await at.page(BLOG), "compose"), "body": "My words", "headline": "Mine"}
+    at.client.cookies.clear()
+    answer = await at.post(ENTRIES, **given, status="published")
+    assert answer.status_code == 401
+    assert "Your session has expired." in answer.text
+    assert await at.stored() == []
+    await at.sign_in("dana")
+    assert (await at.post(ENTRIES, **sent(answer.text, "again"))).status_code == 303
+    [entry] = await at.stored()
+    assert (entry.body, entry.headline, entry.status) == ("My words", "Mine", "published")

@@ -81,10 +81,10 @@ async def weigh(browser: Browser, url: str) -> Weight:
         page.on("request", lambda it: asked.get(it.resource_type, set()).add(it.url))
         await page.goto(url)
         await page.wait_for_selector(SETTLED)
-    return Weight(*(sum(map(_gzipped, urls)) for urls in asked.values()))
+    return Weight(*(sum(map(zipped, urls)) for urls in asked.values()))
 
 
-def _gzipped(url: str) -> int:
+def zipped(url: str) -> int:
     request = urllib.request.Request(url, headers={"accept-encoding": "gzip"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         content = answer.read()

@@ -113,6 +113,18 @@ async def add_editor(server: Server, name: str = "dana", role: Any = "editor") -
         await Accounts(client, now_ms).add_user(name, PASSWORD, role)
 
 
+async def session(server: Server, name: str) -> Any:
+    """Return a session of a user, for the option `storage_state` of a window."""
+    async with connect(server.store_url) as client:
+        accounts = Accounts(client, now_ms)
+        caller = await accounts.check_password(name, PASSWORD)
+        assert caller
+        secret = await accounts.open_session(caller)
+    where = {"domain": "127.0.0.1", "path": "/", "expires": -1}
+    how = {"httpOnly": True, "secure": False, "sameSite": "Lax"}
+    return {"cookies": [{"name": "liveblog", "value": secret, **where, **how}], "origins": []}
+
+
 async def sign_in(page: Page, server: Server, name: str = "dana") -> None:
     await page.goto(f"{server.url}/desk/sign-in")
     await page.fill("[name=name]", name)

@@ -1,7 +1,11 @@
 """Readers see every character that an editor types, except marks of the closed list."""
 
+# The texts have the signs that editors type, also those that look like others.
+# ruff: noqa: RUF001
+
 import html
 import re
+from itertools import chain
 
 import pytest
 from hypothesis import assume, given
@@ -183,6 +187,131 @@ OWN = [
     "¿Qué? ¡No!",
 ]
 
+# More lines for each kind that editors saw altered.
+KINDS: dict[str, list[str]] = {
+    "line breaks": [
+        "21:04 Anstoß\n21:05 Ecke HSV\n21:09 Tor!",
+        "What we know:\nThree hurt\nOne arrested",
+        "Oslo 3\nRome 12\n\nCairo 27\nParis 9",
+        "He said:\n“No.”\n“Never.”",
+        "Rot: 12\r\nBlau: 9",
+    ],
+    "references": [
+        "[^1]: Quelle: dpa",
+        "[Ticker]:https://video.example/t",
+        "[live]: www.bbc.co.uk",
+        "[a]: b\n[c]: d",
+        "[x]: <https://x.example>",
+        '[foo]: /url "title"',
+    ],
+    "marks without words": [
+        *("****", "~~~~", "``", "` `", "``` ```", "* *", "##", "- ", "1.", "| |", "> "),
+        *("![]( )", "[]( )", "[](https://x.example)"),
+    ],
+    "numbers": [
+        "100. Länderspiel für Kroos\n101. folgt",
+        "7. und 8. Runde",
+        "12. Runde:\n13. Runde:",
+        "1. a\n1. b\n1. c",
+        "1990. Das Jahr\n\n1991. Das Jahr danach",
+        "3. eins\n4. zwei\n5. drei",
+        "16. Minute\n22. Minute\n90. Minute",
+    ],
+    "banners": [
+        *("------", "++++++", "------ EIL", "+ + + EIL + + +", "***EIL", "##### EIL #####"),
+        *("-----\nEIL\n-----", "=====\nEIL\n=====", "###EIL###", "~~~EIL~~~", "```EIL```"),
+    ],
+    "stars and underscores": [
+        *("s***, d**n it", "3*4=12, 5*6=30", "$50*2 or $60*3", "__main__.py", "**/*.txt"),
+        *("_a_ __b__ ___c___", r"X:\*\_y\*.doc", "a_b_c, __all__ = [*x]"),
+    ],
+    "code and headings": [
+        *("\ttab first", "     five blanks", "text\n\tand a tab", "Labour 42%\n----"),
+        *("Greens 12\n=", "# priority", "###### six", "#no blank", "&lt;b&gt; &euro; &#x26;"),
+    ],
+    "blanks": ["no-break end\u00a0", "  blanks  around  ", "a\u00a0\u00a0b"],
+}
+
+# Lines that stand in none of the lists above, nor in the texts that this renderer was made from.
+INVENTED = [
+    "FT 2-1 (Kane 12', 45+2' pen; Saka 90+3')",
+    "Bayern – Dortmund 4:4 n. E. 6:5",
+    "6-4 6-7(3) 7-6(10-8) ret.",
+    "147/6 (18.3 ov), need 22 off 10",
+    "1-0 *live*ticker",
+    "£4.50/pint (+10p), £1.2m–£1.4m*",
+    "€ 3,- statt 4,- (UVP*)",
+    "#BTW25 #Wahl #1 #_x_",
+    "@news_live_ @__ana__ @a*b*",
+    r"C:\Temp\*.log",
+    r"D:\daten\[neu]\_alt\~a.txt",
+    r"\\news01\eingang\_heute\*.jpg",
+    r"siehe (E:\a\*b*\c)",
+    "17:45:03 Uhr (MEZ+1)",
+    "23.59 Uhr | 00.01 Uhr",
+    "if (a < b && c > d) { return a*b*c; }",
+    "x = [1, 2, 3][0]; y = z[[1]]",
+    "SELECT * FROM votes WHERE id > 3; -- * all",
+    "東京で震度5強（速報）",
+    "【速報】首相、辞意を表明*",
+    "「本当に？」と記者は尋ねた。",
+    "عاجل: رئيس الوزراء يستقيل (رويترز)",
+    "1- عاجل\n2- مهم",
+    "٣. المركز الثالث\n٤. الرابع",
+    "מבזק: 3 פצועים בתל־אביב",
+    "(https://example.com/live)",
+    "[https://example.com/a]",
+    "Mehr: https://example.com/?q=a*b*c&x=1_2_3.",
+    "https://de.wikipedia.org/wiki/Bahn_(Begriff)",
+    "https://example.com/~ana/__a__/*",
+    "——— EILMELDUNG ———",
+    "=== 21:04 ===",
+    "~~~~~ Regen ~~~~~",
+    "*** BREAKING *** PM resigns ***",
+    "** UPDATE ** 14:05",
+    "__________",
+    "-- \nAna Ruiz, Ressort Politik",
+    "[…] und dann „[sic!]“",
+    "… wie er sagte … [..]",
+    "• eins\n• zwei",
+    "– eins\n– zwei",
+    "· a\n◦ b\n‣ c",
+    "→ weiter\n⇒ also",
+    "☑ erledigt ☐ offen",
+    "+1 für Berlin\n+2 für Kiel",
+    "* 1961 in Bonn\n* 1970 in Kiel",
+    "*1961 in Bonn, †2026",
+    "- 3,5 %\n- 4,0 %",
+    "1.) erst\n2.) dann",
+    "(1) erst\n(2) dann",
+    "0. Null\n1. Eins",
+    "1. Halbzeit\n3. Viertel",
+    "#1 | #2 | #3",
+    "###\n##",
+    ">_< und >.<",
+    "`Anführung´ und ``Zitat''",
+    "rock ’n’ roll, ’90s, 5′ 11″",
+    "AT&T &amp; R&D &lt;b&gt; &#8364;",
+    "{% if x %} {{ y }} ${z} %20",
+    "H₂O, m², 10⁻³, ½, 50/50, 24/7",
+    "🇩🇪 2:1 🇫🇷 ⚽⚽🟥 👩‍👩‍👧 :* 8-)",
+    "No* means no*.",
+    "f*ck, sh*t, b***h",
+    "2*(3+4)*5 = 70",
+    "wget -r ~/x ~ ~~ y",
+    "v1.2.3-rc.4+build_5_x",
+    "Nr.\t7\tKiel",
+    r"\begin{it} \LaTeX \n a \ b",
+    "(╯°□°)╯︵ ┻━┻",
+    "^1 siehe Fußnote [1], [2](3)",
+    "IBAN DE12 3456 **** **12",
+    "Passwort: ********",
+    "Note: 1-/2+ (***)",
+    "Q: Ja?\nA: Nein!\nQ: Doch?",
+    "a,b;c\n1,2;3",
+    "Tel. (030) 12-34-56 / +49 30 12",
+]
+
 SHOWN = [
     (r"\*no mark\*", "*no mark*"),
     ("1\\. no list\n2\\. no list", "1. no list\n2. no list"),
@@ -207,6 +336,12 @@ SHOWN = [
     ("## Words\ntext", "Words\ntext"),
     ("------ UPDATE ------\n\n- one\n- two", "------ UPDATE ------\none\ntwo"),
     ("a\n\n> - one\n> - two", "a\none\ntwo"),
+    ("[call](tel:112) [mail](mailto:a@b.example)", "call mail"),
+    ("[f](ftp://x.example/a) [w](whatsapp://send?text=x) [a](about:blank)", "f w a"),
+    ("[c](../a.html) [d](?q=1) [j](mms://x.example)", "c d j"),
+    ("(www.bbc.com) [e](www.bbc.com) [g](bbc.com)", "(www.bbc.com) e g"),
+    ('[h](<https://x.example>) [i](https://x.example "t")', "h i"),
+    ("![alt](https://x.example/a.png)", "!alt"),
 ]
 
 MARKED = [
@@ -220,6 +355,11 @@ MARKED = [
     ("~~Müller~~, Meier", "<s>Müller</s>, Meier"),
     ("`*x*`", "<code>*x*</code>"),
     ("**Sternchen***", "<strong>Sternchen</strong>*"),
+    ("**Eil:**Text", "<strong>Eil:</strong>Text"),
+    ("これは**大事！**です", "これは<strong>大事！</strong>です"),
+    ("**a.**b **c!**d", "<strong>a.</strong>b <strong>c!</strong>d"),
+    ("*Ja,*sie", "<em>Ja,</em>sie"),
+    ("한국은**승리(2:1)**했다", "한국은<strong>승리(2:1)</strong>했다"),
     ("**not *nested** right*", "<strong>not *nested</strong> right*"),
     ("x\u00a0", "x&nbsp;"),
     ("**[a](/b)**", '<strong><a href="/b">a</a></strong>'),
@@ -248,10 +388,18 @@ LINKED = [
 ]
 
 
-@pytest.mark.parametrize("text", [*AS_TYPED, *OWN])
+@pytest.mark.parametrize("text", [*AS_TYPED, *OWN, *chain(*KINDS.values()), *INVENTED])
 def test_text_without_marks_shows_as_typed(text: str) -> None:
     lines = [typed.folded(line) for line in text.splitlines()]
     assert visible(text) == "\n".join(line for line in lines if line)
+
+
+def test_invented_lines_are_60_and_stand_in_no_other_list() -> None:
+    others = {
+        line for text in [*AS_TYPED, *OWN, *chain(*KINDS.values())] for line in text.split("\n")
+    }
+    new = [text for text in INVENTED if others.isdisjoint(text.split("\n"))]
+    assert len(set(new)) >= 60
 
 
 @pytest.mark.parametrize(("text", "shown"), SHOWN)
@@ -352,7 +500,14 @@ def test_escaped_text_shows_as_text(text: str) -> None:
 
 
 def test_escaped_lines_show_as_text() -> None:
-    texts = [*AS_TYPED, *OWN, *(text for text, _ in [*SHOWN, *MARKED]), *typed.lines(3, 300)]
+    texts = [
+        *AS_TYPED,
+        *OWN,
+        *chain(*KINDS.values()),
+        *INVENTED,
+        *(text for text, _ in [*SHOWN, *MARKED]),
+        *typed.lines(3, 300),
+    ]
     lines = [line for text in texts for line in text.splitlines()]
     wrong = [line for line in lines if visible(typed.escaped(line)) != typed.folded(line)]
     assert [line for line in wrong if not ALONE.search(line)] == []
