@@ -133,6 +133,19 @@ chaos: $(VENV)/.installed-test tools
 soak: $(VENV)/.installed-test
 	@PYTHONPATH=tests $(BIN)/python -m measure.soak $(ARGS)
 
+# The evening of an editor in Chromium, Firefox ESR and WebKitGTK, as a table; it must be the same in
+# all of them. Installs the browsers on Debian as root. ARGS="--only webkit" for one.
+.PHONY: engines
+engines: $(VENV)/.installed-test
+	@missing=; \
+	for pair in chromium:chromium firefox-esr:firefox-esr WebKitWebDriver:webkit2gtk-driver Xvfb:xvfb; do \
+	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  { apt-get update -qq && $(INSTALL) $$missing; } >&2 </dev/null || exit 1; \
+	fi
+	@PYTHONPATH=tests $(BIN)/python -m measure.engines $(ARGS)
+
 # Installs nchan for comparisons, on Debian as root. RUNLEVEL=1 keeps Debian from starting an nginx.
 peer:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \

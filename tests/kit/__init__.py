@@ -42,6 +42,7 @@ Browsers (tests/browser) and measurements (tests/measure):
 
 - `windows`: Chromium with signed-in editors; `watching`: a page during a fault
 - `desks`: every page of the desk, in the states in which it shows something else
+- `engines`: Chromium, Firefox and WebKitGTK; `evening`: an editor's evening in each of them
 - `audits`, `painting` and `weighing`: measure the reader's page (accessibility, movement, size)
 - `samples`: blogs to look at and to measure; `figure`: a measured figure and its limit
 """
