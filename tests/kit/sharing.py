@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 ORDER: Final = ("chaos", "browser", "integration", "unit")
 TOGETHER: Final = ("chaos",)
 # Modules whose names start with this: their tests share no servers, and each test takes seconds.
-APART: Final = "test_mutants"
+APART: Final = ("test_mutants", "test_stories")
 
 
 def in_running_order(items: Sequence[pytest.Item], root: Path) -> list[pytest.Item]:

@@ -91,7 +91,7 @@ async def window(
     page = await context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: _note(message, complaints))
+    page.on("console", lambda message: note_complaint(message, complaints))
     try:
         yield page
     finally:
@@ -101,9 +101,9 @@ async def window(
     assert not unexpected, unexpected
 
 
-def _note(message: Any, complaints: list[str]) -> None:
+def note_complaint(message: Any, complaints: list[str]) -> None:
     # The browser itself logs failed requests. Tests cause them on purpose, so they are no faults.
-    harmless = ("ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection", "status of")
+    harmless = ("net::ERR_", "WebSocket connection", "status of")
     if message.type in ("error", "warning") and not any(it in message.text for it in harmless):
         complaints.append(message.text)
 

@@ -1,0 +1,18 @@
+"""A tenth of the random stories of the desk: no text is lost, and nothing is published twice."""
+
+import pytest
+from kit.playing import lines, played
+
+GROUPS = 6  # several processes share the stories
+STORIES = 5
+SHORT = (8, 10)  # `make stories` plays stories of up to 20 steps
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+async def test_nothing_is_lost_or_published_twice_in_random_stories(group: int) -> None:
+    seeds = range(group * STORIES, (group + 1) * STORIES)
+    told = [it async for it in played(seeds, steps=SHORT)]
+    assert len(told) == STORIES
+    assert [line for it in told if it.faults for line in lines(it)] == []
+    steps, stumbles = sum(len(it.steps) for it in told), sum(len(it.stumbles) for it in told)
+    assert stumbles <= steps / 10, [it.stumbles for it in told]

@@ -1,0 +1,236 @@
+"""Seeded bugs of the desk: each loss that editors met in real use, put back; stories must find it.
+
+    PYTHONPATH=tests python -m kit.mutants_desk [WORDS]
+
+plays stories on each bug until one finds it, and prints a table; with WORDS only the bugs whose
+names have these words. `make mutants` runs it.
+
+Rules: a bug is a few lines of a copy of the checkout, from which the server runs. Each replaced text
+is in its file exactly once; else `seeded` fails, so a change of the code cannot disable a bug.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from kit.playing import played
+from kit.seats import Told
+
+ROOT: Final = Path(__file__).parents[2]
+STORIES_MAX: Final = 60  # for one bug
+AT_ONCE: Final = 2
+LINE: Final = "{:62}  {:13}  {:>4}  {:>7}"
+
+
+class Change(NamedTuple):
+    """A text of a file, and what replaces it."""
+
+    file: str
+    text: str
+    instead: str
+
+
+class Bug(NamedTuple):
+    breaks: str
+    changes: tuple[Change, ...]
+
+
+DESK: Final = "static/js/desk"
+BUGS: Final = (
+    Bug(
+        "all tabs of a browser keep their texts under one name",
+        (Change(f"{DESK}/tabs.js", "this.id = this.parts.newId();", "this.id = 'a'.repeat(16);"),),
+    ),
+    Bug(
+        "texts of closed and crashed tabs are not offered",
+        (
+            Change(
+                f"{DESK}/texts.js",
+                ".filter(({ form, tab }) => !isInUse(form, tab))",
+                ".filter(() => false)",
+            ),
+        ),
+    ),
+    Bug(
+        "an input is kept 200 ms later",
+        (
+            Change(
+                f"{DESK}/keep.js",
+                "this.hooks.store.write([kept]);",
+                "setTimeout(() => this.hooks.store.write([kept]), 200);",
+            ),
+        ),
+    ),
+    Bug(
+        "Escape discards the text of an edit",
+        (
+            Change(
+                f"{DESK}/edit.js",
+                "    dialog.replaceChildren();",
+                "    if (one('#edit')) discardText(one('#edit'));\n    dialog.replaceChildren();",
+            ),
+        ),
+    ),
+    Bug(
+        "the header's form is not kept",
+        (Change(f"{DESK}/page.js", "  header: 'header',\n", ""),),
+    ),
+    Bug(
+        "a header replaces a colleague's without a word",
+        (
+            Change(
+                "liveblog/editors/headers.py",
+                "not decisions.may_replace(seen, stored.blog.revision)",
+                "seen == -1",
+            ),
+        ),
+    ),
+    Bug(
+        "taking their version destroys mine",
+        (
+            Change(
+                f"{DESK}/conflict.js",
+                "if (texts.length) await keepApart(form, say('mine'));",
+                "",
+            ),
+        ),
+    ),
+    Bug(
+        "a page publishes under the name of whoever has signed in",
+        (Change(f"{DESK}/send.js", "const of = editor ?", "const of = editor === null ?"),),
+    ),
+    Bug(
+        "a form without an answer waits for a press",
+        (
+            Change(
+                f"{DESK}/queue.js",
+                "const why = content.reason ?? '';",
+                "const why = 'It is not known whether it was saved.';\n"
+                "    return { puts: [{ ...item, held: why }], deletes: [], wait_ms: null };",
+            ),
+        ),
+    ),
+    Bug(
+        "a form without an answer is sent again under another key",
+        (Change(f"{DESK}/watch.js", "idempotency_key: key,", "idempotency_key: newKey(),"),),
+    ),
+    Bug(
+        "the form for new entries keeps its text until the answer",
+        (Change(f"{DESK}/watch.js", "  else clear(form, state);\n", ""),),
+    ),
+    Bug(
+        "a retraction saves the half-typed edit",
+        (
+            Change(
+                f"{DESK}/page.js",
+                "if (watchedOf(form)) return ready.then(() => press(form, event.submitter));",
+                "if (form.id === 'retract') press(one('#edit'), null);\n"
+                "  if (watchedOf(form)) return ready.then(() => press(form, event.submitter));",
+            ),
+        ),
+    ),
+    Bug(
+        "Publish later fails silently in a zone that the browser lacks",
+        (
+            Change(
+                f"{DESK}/watch.js",
+                "  const text = textIn(form, values);\n",
+                "  const text = textIn(form, values);\n"
+                "  if (values.publish_at) zoneOf(form.dataset.zone);\n",
+            ),
+            Change(
+                f"{DESK}/watch.js",
+                "// -- sending\n",
+                "/** @param {any} zone */\n"
+                "const zoneOf = (zone) => new Intl.DateTimeFormat('en', { timeZone: zone });\n",
+            ),
+            Change(
+                f"{DESK}/page.js",
+                "({ reason }) => sayFailure(reason)",
+                "(event) => event.preventDefault()",
+            ),
+        ),
+    ),
+    Bug(
+        "two deletions have one Undo",
+        (
+            Change(
+                f"{DESK}/boxes.js",
+                "if (!old.matches('form, :has(form)')) old.remove();",
+                "old.remove();",
+            ),
+        ),
+    ),
+    Bug(
+        "a deleted entry is in no bin",
+        (
+            Change(
+                "liveblog/editors/bin.py",
+                "if may_restore(caller, it.tombstone, it.text)]",
+                "if it.is_damaged]",
+            ),
+        ),
+    ),
+)
+
+
+class Found(NamedTuple):
+    """The first story that found a bug: its seed, and how many were played; None for no story."""
+
+    told: Told | None
+    stories: int
+
+
+def seeded(bug: Bug, directory: Path) -> Path:
+    """Return a copy of the checkout with a bug. Raises AssertionError when the code has moved."""
+    for name in ("liveblog", "static"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, directory / name, ignore=ignored)
+    for change in bug.changes:
+        path = directory / change.file
+        path.write_text(changed(path.read_text(), change))
+    return directory
+
+
+def changed(text: str, change: Change) -> str:
+    """Return a file's text with a change. Raises AssertionError unless its text is there once."""
+    assert text.count(change.text) == 1, f"not once in {change.file}: {change.text}"
+    return text.replace(change.text, change.instead)
+
+
+def find(bug: Bug) -> Found:
+    """Play stories on a bug until one finds it."""
+    with tempfile.TemporaryDirectory(prefix="seeded-") as directory:
+        return asyncio.run(_find(seeded(bug, Path(directory))))
+
+
+async def _find(tree: Path) -> Found:
+    stories = 0
+    async with aclosing(played(range(STORIES_MAX), tree)) as all_told:
+        async for told in all_told:
+            stories += 1
+            if told.faults:
+                return Found(told, stories)
+    return Found(None, stories)
+
+
+def main(words: str = "") -> int:
+    chosen = [bug for bug in BUGS if words in bug.breaks]
+    print(LINE.format("a desk in which", "is found as", "seed", "stories"))
+    survivors = 0
+    with ProcessPoolExecutor(AT_ONCE) as pool:
+        for bug, found in zip(chosen, pool.map(find, chosen), strict=True):
+            survivors += found.told is None
+            rule = found.told.faults[0].rule if found.told else "- survives"
+            seed = found.told.seed if found.told else ""
+            print(LINE.format(bug.breaks, rule, seed, found.stories), flush=True)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
