@@ -41,7 +41,7 @@ Faults (tests/chaos):
 Browsers (tests/browser) and measurements (tests/measure):
 
 - `windows`: Chromium with signed-in editors; `watching`: a page during a fault
-- `desks`: every page of the desk, in the states in which it shows something else
 - `audits`, `painting` and `weighing`: measure the reader's page (accessibility, movement, size)
+- `desks`: every page of the desk, in the states in which it shows something else
 - `samples`: blogs to look at and to measure; `figure`: a measured figure and its limit
 """
