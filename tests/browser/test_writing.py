@@ -212,3 +212,20 @@ async def test_the_form_is_above_a_phones_keyboard_and_the_last_entry_in_sight(
     await desk.set_viewport_size({"width": 1280, "height": 800})
     await desk.evaluate("scrollTo(0, 0)")
     assert await bottom(desk, "[role=feed] article .body") <= 800
+
+
+async def test_the_form_is_above_a_keyboard_that_covers_the_page(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    """iOS does not resize the page: only the visual viewport becomes smaller."""
+    await opened(desk, server, editor, entries=2)
+    await desk.set_viewport_size({"width": 390, "height": 844})
+    cover = """px => {
+        Object.defineProperty(visualViewport, 'height', {configurable: true, get: () => innerHeight - px});
+        visualViewport.dispatchEvent(new Event('resize'));
+    }"""
+    await desk.evaluate(cover, KEYBOARD_PX)
+    for selector in ("[name=headline]", "[name=body]", ".primary"):
+        assert await bottom(desk, f"#compose {selector}") <= 844 - KEYBOARD_PX
+    await desk.evaluate(cover, 0)
+    assert 844 - KEYBOARD_PX < await bottom(desk, "#compose .primary") <= 844

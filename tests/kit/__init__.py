@@ -41,7 +41,6 @@ Faults (tests/chaos):
 Browsers (tests/browser) and measurements (tests/measure):
 
 - `windows`: Chromium with signed-in editors; `watching`: a page during a fault
-- `desks`: every page of the desk, in the states in which it shows something else
 - `engines`: Chromium, Firefox and WebKitGTK; `evening`: an editor's evening in each of them
 - `story`: a random story of the desk, played by `playing`; `newsdesk`: its store, server and browsers;
   `profiles`: Chromium on a profile directory, with real kills; `seats`, `writing` and `hand`: what an
@@ -49,5 +48,6 @@ Browsers (tests/browser) and measurements (tests/measure):
 - `mutants_desk`: bugs made on purpose, which the stories must find; `rivals`: five editors who save
   the same texts
 - `audits`, `painting` and `weighing`: measure the reader's page (accessibility, movement, size)
+- `desks`: every page of the desk, in the states in which it shows something else
 - `samples`: blogs to look at and to measure; `figure`: a measured figure and its limit
 """

@@ -61,19 +61,23 @@ Show = Callable[[Page, Place], Awaitable[None]]
 
 
 class Sight(NamedTuple):
-    """One state of a page. `show` brings an empty page of a signed-in admin into that state."""
+    """One state of a page. `show` brings an empty page of a signed-in admin into that state.
+
+    `make desk` audits all sights; `make test` leaves out those that are not `often`.
+    """
 
     name: str
     route: str
     show: Show
+    often: bool
 
 
 SIGHTS: Final[list[Sight]] = []
 
 
-def sight(route: str, name: str) -> Callable[[Show], Show]:
+def sight(route: str, name: str, *, often: bool = True) -> Callable[[Show], Show]:
     def noted(show: Show) -> Show:
-        SIGHTS.append(Sight(name, route, show))
+        SIGHTS.append(Sight(name, route, show, often))
         return show
 
     return noted
@@ -213,7 +217,7 @@ async def boxes(page: Page, place: Place) -> None:
     await seen(page, "#compose .why", "#compose .count", "#pins .grip", "#held li")
 
 
-@sight("/desk/blogs/{slug}", "a blog, its keys and marks")
+@sight("/desk/blogs/{slug}", "a blog, its keys and marks", often=False)
 async def keys(page: Page, place: Place) -> None:
     await to_desk(page, place)
     await page.get_by_role("button", name="Keys and marks").click()
@@ -277,7 +281,7 @@ async def conflict(page: Page, place: Place) -> None:
     await seen(page, "#edit .theirs textarea")
 
 
-@sight("/desk/blogs/{slug}", "earlier entries of a blog, nothing kept")
+@sight("/desk/blogs/{slug}", "earlier entries of a blog, nothing kept", often=False)
 async def older(page: Page, place: Place) -> None:
     await page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: null})")
     await page.goto(f"{place.desk()}?before={place.entries[-1]['id']}")
@@ -285,7 +289,7 @@ async def older(page: Page, place: Place) -> None:
     await seen(page, "#compose .unkept", "#newest")
 
 
-@sight("/desk/blogs/{slug}", "an ended blog")
+@sight("/desk/blogs/{slug}", "an ended blog", often=False)
 async def ended(page: Page, place: Place) -> None:
     await page.goto(place.desk(place.ended))
     await unfold(page, ".desk-side .panel summary")
@@ -327,7 +331,9 @@ async def entry_conflict(page: Page, place: Place) -> None:
     await seen(page, "#edit .conflict .theirs")
 
 
-@sight("/desk/blogs/{slug}/entries/{id}", "an entry, deleted meanwhile, without scripts")
+@sight(
+    "/desk/blogs/{slug}/entries/{id}", "an entry, deleted meanwhile, without scripts", often=False
+)
 async def entry_deleted(page: Page, place: Place) -> None:
     draft = await place.editor.publish(place.slug, "First.", status="draft")
     await page.goto(f"{place.desk()}/entries/{draft['id']}")
@@ -337,7 +343,7 @@ async def entry_deleted(page: Page, place: Place) -> None:
     await expect(page.locator("#edit-title")).to_have_text("Deleted while you were editing")
 
 
-@sight("/desk/blogs/{slug}/entries/{id}", "a retracted entry")
+@sight("/desk/blogs/{slug}/entries/{id}", "a retracted entry", often=False)
 async def retracted(page: Page, place: Place) -> None:
     entry = await place.editor.publish(place.slug, "It was wrong.")
     await place.editor.edit(entry, status="retracted", note="A false account.")
@@ -374,7 +380,7 @@ async def other_editor(page: Page, place: Place) -> None:
     await expect(page.locator("h1")).to_have_text("Someone else is signed in")
 
 
-@sight("/desk/blogs/{slug}", "a problem: signed out")
+@sight("/desk/blogs/{slug}", "a problem: signed out", often=False)
 async def signed_out(page: Page, place: Place) -> None:
     await to_desk(page, place)
     await page.fill(BODY, "My words.")
@@ -383,7 +389,7 @@ async def signed_out(page: Page, place: Place) -> None:
     await expect(page.locator("h1")).to_have_text("You are signed out")
 
 
-@sight("/desk/blogs/{slug}", "a problem: no such blog")
+@sight("/desk/blogs/{slug}", "a problem: no such blog", often=False)
 async def unknown(page: Page, place: Place) -> None:
     await page.goto(place.desk("no-such-blog"))
     await expect(page.locator("h1")).to_have_text("Not found")

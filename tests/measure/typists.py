@@ -37,7 +37,7 @@ from measure.subjects import WORDS, Liveblog
 
 EDITORS: Final = 10
 READERS: Final = int(os.environ.get("TYPISTS_READERS", "10000"))
-ROUNDS: Final = int(os.environ.get("TYPISTS_ROUNDS", "5"))
+ROUNDS: Final = int(os.environ.get("TYPISTS_ROUNDS", "7"))
 ENTRIES: Final = 20
 RATE: Final = 2  # changes a second
 KEYS_PER_S: Final = 6
