@@ -204,7 +204,7 @@ class Publishing:
     ) -> EntryResult:
         """Store the words of an earlier revision as a new one; `seen` as in `edit_entry`, optional.
 
-        Raises 404 when the store does not keep the revision, 409 when it is the newest one, and
+        Raises 404 when the store does not have the revision, 409 when it is the newest one, and
         what `edit_entry` raises for the same words.
         """
         what = f"POST {slug} {id} revisions {revision} restore"

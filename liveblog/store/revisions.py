@@ -22,7 +22,7 @@ R = TypeVar("R", Blog, Entry)
 
 
 class Earlier(NamedTuple, Generic[R]):
-    """An earlier revision; `raw` is its record's bytes, by which a write can erase it."""
+    """An earlier revision; `raw` is its record's bytes, by which a write names it."""
 
     record: R
     raw: bytes
@@ -30,7 +30,7 @@ class Earlier(NamedTuple, Generic[R]):
 
 @dataclass
 class EarlierRevisions:
-    """Reads the earlier revisions that the store keeps. Each method raises StoreDown."""
+    """Reads the earlier revisions that the store has. Each method raises StoreDown."""
 
     nodes: Nodes
     damage: DamageLog = field(default_factory=DamageLog)
@@ -44,17 +44,17 @@ class EarlierRevisions:
         return await self._below(slug, id, below, limit, decode_entry)
 
     async def header(self, slug: str, revision: int) -> Earlier[Blog] | None:
-        """Return one earlier header, None when the store does not keep it."""
+        """Return one earlier header, None when the store does not have it."""
         return _exactly(revision, await self.headers(slug, revision + 1, 1))
 
     async def entry(self, slug: str, id: str, revision: int) -> Earlier[Entry] | None:
-        """Return one earlier revision of an entry, None when the store does not keep it."""
+        """Return one earlier revision of an entry, None when the store does not have it."""
         return _exactly(revision, await self.entries(slug, id, revision + 1, 1))
 
     async def before_retraction(self, slug: str, id: str) -> Entry | None:
         """Return the newest earlier revision of an entry that was published and not retracted.
 
-        Return None when the store does not keep it.
+        Return None when the store does not have it.
         """
         below = REVISION_MAX + 1
         while found := await self.entries(slug, id, below, REVISIONS_AT_ONCE):
@@ -76,7 +76,7 @@ class EarlierRevisions:
 
     @queries_store
     async def headers_count(self, slug: str) -> int:
-        """Return how many earlier headers the store keeps, damaged ones included."""
+        """Return how many earlier headers the store has, damaged ones included."""
         name = key(slug, f"rev:{BLOG_ID}")
         [count] = await atomic.read_each(self.nodes.at(slug), ("LLEN", name))
         return int(atomic.or_none(count) or 0)
