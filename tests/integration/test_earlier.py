@@ -78,7 +78,7 @@ async def browser(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Async
         assert caller
         sessions[name] = await accounts.open_session(caller)
     gate = Gate(accounts, Settings(), Pages(), Problems(), all_bodies())
-    routes = desk.routes(gate, publishing, Settings(), Pages(), now_ms)
+    routes = [*gate.routes(), *desk.routes(gate, publishing, Settings(), Pages(), now_ms)]
     transport = httpx2.ASGITransport(Starlette(routes=routes), client=("192.0.2.1", 50_000))
     headers = {"sec-fetch-site": "same-origin"}
     async with httpx2.AsyncClient(
