@@ -150,6 +150,7 @@ async def test_an_entrys_own_page_keeps_its_text_and_saves_it(
     await page.fill("#edit [name=body]", "Edited on its page.")
     await page.reload()
     await expect(page.locator("#edit [name=body]")).to_have_value("Edited on its page.")
+    await expect(page.locator("#edit .reason.quiet")).to_contain_text("was restored")
     await page.click("#edit button.primary")
     await page.wait_for_url(f"{server.url}/desk/blogs/{slug}")
     assert await texts(editor, slug) == ["Edited on its page."]

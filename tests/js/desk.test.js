@@ -10,7 +10,7 @@ import {
   pageRecords,
   steadyRecords,
 } from '../../static/js/desk/keep.js';
-import { MAYBE, PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
+import { PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
 import { kindOf } from '../../static/js/desk/send.js';
 import { newTab, Tabs } from '../../static/js/desk/tabs.js';
 import {
@@ -425,11 +425,6 @@ test('a text gets another key when the server has stored something else under th
   );
 });
 
-test('a text that was sent without an answer says that it may be published', () => {
-  assert.equal(textOf(sent({ tries: 1 }), 'spare', []).reason, MAYBE);
-  assert.equal(textOf(sent(), 'spare', []).reason, '');
-});
-
 test('a rejected edit returns to its form, but not over what was typed there since', () => {
   const edit = sent({ form: 'e1', values: { body: 'Sent' } });
   assert.equal(textOf(edit, 'spare', []).tab, 'one');
@@ -452,6 +447,7 @@ function newsroom(reply) {
     send: async (item) => (sends.push(item.key), reply(item)),
     alone: (work) => work(),
     spare: () => SPARE,
+    say: (name) => name,
     now: () => 1_000,
     setTimeout: (run, wait_ms) => timers.push([run, wait_ms]),
     clearTimeout: () => timers.splice(0),
@@ -526,6 +522,12 @@ test('a form that was taken back is a text again, whatever the server answers th
     [back.id],
   );
   assert.deepEqual(answers, []);
+});
+
+test('a text that was sent without an answer says that it may be published', async () => {
+  const { queue } = newsroom(() => answer(0));
+  assert.equal((await queue.takeBack(sent({ tries: 1 }))).reason, 'maybe');
+  assert.equal((await queue.takeBack(sent())).reason, '');
 });
 
 // -- tabs

@@ -123,6 +123,7 @@ export function explain(form, reason, boxes = {}) {
     const text = name ? (boxes[name] ?? '') : reason;
     line.hidden = !text;
     line.textContent = text;
+    line.classList.remove('quiet');
     if (text) boxOf(form, name)?.setAttribute('aria-invalid', 'true');
     else if (name) boxOf(form, name)?.removeAttribute('aria-invalid');
   }

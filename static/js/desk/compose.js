@@ -69,6 +69,7 @@ function switchPreview(form, preview) {
   };
   button?.addEventListener('click', () => {
     form.dataset.preview = preview.isOpen ? 'off' : 'on';
+    preview.panel.scrollIntoView({ block: 'nearest' }); // on a phone it is below the screen
   });
   new ResizeObserver(look).observe(preview.panel); // also when a dialog or a wider window shows it
   width?.addEventListener('click', () => {

@@ -73,7 +73,9 @@ export async function showText(form, text) {
   await placeText(form, { ...text, reason: text.reason || say('restored') });
   const button = piece('discard');
   button.addEventListener('click', () => discardText(form));
-  one('[data-reason=""]', form).append(' ', button);
+  const line = one('[data-reason=""]', form);
+  line.classList.toggle('quiet', !text.reason);
+  line.append(' ', button);
 }
 
 /** Close the dialog; its text stays kept. */

@@ -30,19 +30,13 @@ const COPY_BYTES_MAX = 65_536;
 export async function openRecords(factory, scope) {
   const opening = factory.open('liveblog', 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore(RECORDS, { keyPath: 'id' });
-  const base = await new Promise((done, fail) => {
-    opening.onsuccess = () => done(opening.result);
-    opening.onerror = () => fail(opening.error);
-  });
+  const base = await resultOf(opening);
   base.onversionchange = () => base.close();
   return {
-    all: () =>
-      new Promise((done, fail) => {
-        const range = IDBKeyRange.bound(scope, [...scope, []]);
-        const asked = base.transaction(RECORDS).objectStore(RECORDS).getAll(range);
-        asked.onsuccess = () => done(asked.result);
-        asked.onerror = () => fail(asked.error);
-      }),
+    all: async () => {
+      const range = IDBKeyRange.bound(scope, [...scope, []]);
+      return resultOf(base.transaction(RECORDS).objectStore(RECORDS).getAll(range));
+    },
     write: (puts, deletes = []) =>
       new Promise((done, fail) => {
         const step = base.transaction(RECORDS, 'readwrite', { durability: 'strict' });
@@ -54,6 +48,13 @@ export async function openRecords(factory, scope) {
       }),
   };
 }
+
+/** @param {IDBRequest} request @returns {Promise<any>} */
+const resultOf = (request) =>
+  new Promise((done, fail) => {
+    request.onsuccess = () => done(request.result);
+    request.onerror = () => fail(request.error);
+  });
 
 /** Return records that live as long as the page, for a browser without storage. @returns {Store} */
 export function pageRecords() {
@@ -142,11 +143,10 @@ export function steadyRecords(records, onfail) {
       return [...own, ...others.filter((it) => !ids.includes(it.id.join()))];
     },
     write: async (puts, deletes = []) => {
-      const written = records.write(puts, deletes).then(
+      const isWritten = await records.write(puts, deletes).then(
         () => true,
         () => false,
       );
-      const isWritten = await written;
       if (!isWritten) onfail();
       await here.write(isWritten ? [] : puts, [...deletes, ...puts.map((it) => it.id)]);
     },
@@ -154,7 +154,7 @@ export function steadyRecords(records, onfail) {
 }
 
 /**
- * @typedef {Pick<Text, 'form' | 'tab' | 'typed_at'> & Partial<Pick<Text, 'key' | 'former'>>} Removed
+ * @typedef {Pick<Text, 'form' | 'tab' | 'typed_at'> & Partial<Text>} Removed
  */
 /**
  * @typedef {object} Hooks

@@ -237,23 +237,15 @@ function buttons(article, actions) {
     const name = it.hasAttribute('href') ? 'href' : 'action';
     it.setAttribute(name, it.getAttribute(name).replace('ID', id));
   }
-  const { pinned, keyTitle } = article.dataset;
-  toggle(one('[name=pinned]', actions), pinned !== undefined, 'Unpin');
-  toggle(one('[name=key]', actions), keyTitle !== undefined, 'Not key');
+  if ('pinned' in article.dataset) unmark(one('[name=pinned]', actions), 'Unpin');
+  if ('keyTitle' in article.dataset) unmark(one('[name=key]', actions), 'Not key');
   return actions;
 }
 
-/**
- * Let the button that pins an entry unpin a pinned entry, and likewise for key events.
- *
- * @param {HTMLInputElement} box @param {boolean} isSet whether the entry is pinned, or a key event
- * @param {string} undo the button's text when `isSet`
- */
-function toggle(box, isSet, undo) {
-  if (!isSet) return;
+/** Let a button remove an entry's mark. @param {any} box @param {string} words of the button */
+function unmark(box, words) {
   box.setAttribute('value', 'false');
-  const button = box.form?.querySelector('button') ?? box.nextElementSibling;
-  if (button) button.textContent = undo;
+  box.nextElementSibling.textContent = words;
 }
 
 /** @type {any} */

@@ -15,9 +15,6 @@ export const PRESS_MS = 23 * 3_600_000;
 const WAITS_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 /** When another tab sends the queue, look again after this time: the tab may have been closed. */
 const OTHERS_MS = 5_000;
-const LOOK = 'It may be published already: look before you send it.';
-const OLD = `This waited for 23 hours. ${LOOK}`;
-export const MAYBE = `It was sent before, and no answer came. ${LOOK}`;
 
 /** @param {Sent} item @returns {number} ms until it is sent again */
 export const waitOf = ({ tries }) => WAITS_MS[Math.min(tries, WAITS_MS.length - 1)];
@@ -33,8 +30,7 @@ export function textOf({ path, pressed_at, tries, held, why, ...text }, spare, r
   const own = textId(scope, text.form, text.tab).join();
   const isTaken = text.form === 'new' || records.some((it) => it.id.join() === own);
   const tab = isTaken ? spare : text.tab;
-  const reason = tries ? MAYBE : '';
-  return { ...text, tab, id: textId(scope, text.form, tab), reason };
+  return { ...text, tab, id: textId(scope, text.form, tab) };
 }
 
 /**
@@ -74,6 +70,7 @@ export function settle(item, answer, records, spare) {
  * @property {(work: () => Promise<void>) => Promise<any>} alone run the work unless another tab
  *   does
  * @property {() => {tab: string, key: string}} spare
+ * @property {(name: 'old' | 'maybe') => string} say a sentence for the editor
  * @property {() => number} now
  * @property {(run: () => void, wait_ms: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
@@ -141,7 +138,7 @@ export class Queue {
       this.onchange(items, item);
       if (!item) return this.#later(Infinity);
       if (this.world.now() - item.pressed_at > PRESS_MS)
-        await this.world.store.write([{ ...item, held: OLD }]);
+        await this.world.store.write([{ ...item, held: this.world.say('old') }]);
       else if (!(await this.#send(item))) return;
     }
   }
@@ -177,8 +174,10 @@ export class Queue {
 
   /** Remove a form that is not answered yet, and return it as a text. @param {Sent} item */
   async takeBack(item) {
-    const text = textOf(item, this.world.spare().tab, await this.world.store.all());
-    await this.world.store.write([text], [item.id]);
+    const { say, spare, store } = this.world;
+    const reason = item.tries ? say('maybe') : '';
+    const text = { ...textOf(item, spare().tab, await store.all()), reason };
+    await store.write([text], [item.id]);
     await this.show();
     return text;
   }

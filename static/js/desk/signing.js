@@ -16,7 +16,11 @@ let session = { ident: '', name: '' };
 /** The name of the editor for whom the page was made. */
 const named = () => main.dataset.desk || scope[0].replace(/^\w+:/, '');
 
-/** Ask for a session of this page's editor. @param {Answer} answer that says why */
+/**
+ * Ask for a session of this page's editor.
+ *
+ * @param {Pick<Answer, 'kind' | 'content'>} answer that says why
+ */
 export function askForSession({ kind, content }) {
   if (!asking) return;
   const isOther = kind === 'other-editor';
@@ -65,14 +69,14 @@ async function signIn(event) {
   explain(form, '');
   const { editor, name } = answer.content;
   if (editor === scope[0]) return goOn();
-  askForSession({ ...answer, kind: 'other-editor', content: { editor: { ident: editor, name } } });
+  askForSession({ kind: 'other-editor', content: { editor: { ident: editor, name } } });
 }
 
 /** @param {MouseEvent} event */
 async function choose({ target }) {
   const choice = /** @type {HTMLElement} */ (target).closest('button')?.dataset.who;
   if (choice === 'page')
-    return askForSession({ kind: 'signed-out', status: 401, content: {}, wait_ms: 0 });
+    return askForSession({ kind: 'signed-out', content: {} });
   if (choice !== 'session') return;
   main.dataset.desk = session.name;
   one('.who').textContent = session.name;

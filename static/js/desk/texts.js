@@ -37,7 +37,7 @@ const WORDLESS = /_was$|^(key|pinned|status|revision|note_kind|published_at|undo
 export const textId = (scope, form, tab) => [...scope, 'text', form, tab];
 /** @param {Scope} scope @param {string} form @param {string} tab */
 export const goneId = (scope, form, tab) => [...scope, 'gone', form, tab];
-/** @param {Scope} scope @param {{form: string, tab: string, typed_at: number}} text @returns {Gone} */
+/** @param {Scope} scope @param {Pick<Text, 'form' | 'tab' | 'typed_at'>} text @returns {Gone} */
 export const goneOf = (scope, { form, tab, typed_at }) => ({
   id: goneId(scope, form, tab),
   typed_at,

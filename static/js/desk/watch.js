@@ -28,7 +28,7 @@ import {
   pageRecords,
   steadyRecords,
 } from './keep.js';
-import { MAYBE, Queue } from './queue.js';
+import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
 import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from './texts.js';
@@ -120,6 +120,7 @@ export async function openDesk() {
     send: sendItem,
     alone: (work) => tabs.alone(`liveblog queue ${scope.join(' ')}`, work),
     spare: () => ({ tab: newTab(), key: newKey() }),
+    say,
   });
   queue.onanswer = (item, answer, text) => {
     if (answer.kind === 'done') keeper.remove(item);
@@ -160,7 +161,7 @@ export async function become(ident) {
   const moved = mine.map((it) => {
     // A page before this one may have sent it. The server knows its key only for the first editor.
     const isMaybeStored = it.id[2] === 'sent' && (it.tries || it.pressed_at < opened_at);
-    const held = isMaybeStored ? MAYBE : it.held;
+    const held = isMaybeStored ? say('maybe') : it.held;
     return { ...it, id: [ident, ...it.id.slice(1)], former, held };
   });
   await records.write(
