@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from argon2 import PasswordHasher
+from kit.forked import Forked, forked
 
 from liveblog.settings import variables
 
@@ -33,14 +34,17 @@ def run(*arguments: str, given: str = "", **environ: str) -> "subprocess.Complet
     )
 
 
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
+    with forked(tmp_path_factory.mktemp("commands")) as made:
+        yield made
+
+
 @pytest.fixture
-def liveblog(store_url: str) -> Run:
+def liveblog(store_url: str, commands: Forked, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs a `liveblog` command on an empty store."""
-
-    def on_store(*arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
-        return run(*arguments, given=given, REDIS_URL=store_url)
-
-    return on_store
+    monkeypatch.setenv("REDIS_URL", store_url)
+    return commands.run
 
 
 @pytest.fixture

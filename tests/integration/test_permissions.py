@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from kit.conditions import ALL, Conditioned, conditioned
 from kit.people import cheapen_hashes
-from kit.waiting import until
+from kit.waiting import SCALE, until
 from redis.asyncio import Redis
 
 from liveblog.blog.instant import format_time
@@ -207,7 +207,7 @@ async def _rebuild(broker: Broker, admin: Redis) -> None:
 
 async def _schedule(broker: Broker) -> None:
     publishing = Publishing(broker, now_ms)
-    soon = {"body": "Soon.", "publish_at": format_time(now_ms() + 200)}
+    soon = {"body": "Soon.", "publish_at": format_time(now_ms() + round(200 * SCALE))}
     made = await publishing.create_entry(ADMIN, SLUG, soon)
 
     async def is_published() -> bool:

@@ -20,6 +20,7 @@ The hub and its transports without sockets or a store (tests/unit):
 
 Real servers and stores (tests/integration):
 
+- `forked`: short commands without the time of imports
 - `servers`: servers as child processes; `processes`: pids of a server's workers and store
 - `counting`: a worker without readers, for tests of metrics
 - `stores`: Valkey or Redis as the store; `clusters`: clusters and sentinels
