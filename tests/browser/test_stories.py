@@ -3,9 +3,9 @@
 import pytest
 from kit.playing import lines, played
 
-GROUPS = 6  # several processes share the stories
-STORIES = 5
-SHORT = (8, 10)  # `make stories` plays stories of up to 20 steps
+GROUPS = 3  # several processes share the stories
+STORIES = 10
+SHORT = (8, 8)  # `make stories` plays stories of up to 20 steps
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
