@@ -80,7 +80,13 @@ BUGS: Final = (
     ),
     Bug(
         "the header's form is not kept",
-        (Change(f"{DESK}/page.js", "  header: 'header',\n", ""),),
+        (
+            Change(
+                f"{DESK}/watch.js",
+                "if (!state?.isRestored || !keeper) return;",
+                "if (!state?.isRestored || !keeper || state.name === 'header') return;",
+            ),
+        ),
     ),
     Bug(
         "a header replaces a colleague's without a word",
