@@ -8,7 +8,7 @@ from kit.people import cheapen_hashes
 from kit.rivals import RIVALS, Contest
 from kit.servers import serving
 
-SAVES = 40  # of each editor; `make stories` has ten times as many
+SAVES = 20  # of each editor; `make stories` has twenty times as many
 
 
 async def test_no_text_is_replaced_silently_when_five_editors_save(

@@ -22,6 +22,7 @@ ACT_MS: Final = 5_000 * SCALE
 CLOSE_S: Final = 5.0
 # A spare renderer has no tab, and takes CPU time to start.
 MORE: Final = ("--disable-features=SpareRendererForSitePerProcess,Translate,PaintHolding",)
+SIZE: Final[Any] = {"width": 640, "height": 480}  # painting takes CPU time
 BUSY: Final = "() => { const end = performance.now() + 30; while (performance.now() < end); }"
 
 
@@ -48,7 +49,7 @@ class Profile:
     async def launch(self) -> None:
         shell = shutil.which("chromium-headless-shell") or system_chromium()
         self._context = await self._playwright.chromium.launch_persistent_context(
-            str(self.directory), executable_path=shell, args=[*ARGUMENTS, *MORE]
+            str(self.directory), executable_path=shell, args=[*ARGUMENTS, *MORE], viewport=SIZE
         )
         self._context.set_default_timeout(ACT_MS)
         await self._context.expose_function("report", self._report)

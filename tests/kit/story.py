@@ -115,7 +115,7 @@ class Story(Writing):
         for browser, editor in enumerate(self.editors):
             names = {it.editor for it in self.ledger.texts if it.browser == browser}
             left[browser] = []
-            for name in sorted({editor, *names, *self.took_over[browser]}):
+            for name in sorted({editor, *names, *self.took_over[browser]} if names else ()):
                 left[browser] += await self._left_in(browser, name)
         stored = await read_store(self.desk.calls, self.slug)
         self.told.faults += judge(self.ledger, stored, left)
