@@ -29,6 +29,8 @@ async def test_readers_have_every_word_at_the_end_of_an_editors_evening(
         "Its answer was lost.",
         "Second without a network.",
         "First without a network.",
+        "After the session.",
+        "Typed in the first tab.",
         "Their words. And mine.",
     ]
 

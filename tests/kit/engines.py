@@ -61,6 +61,12 @@ class Driver(Protocol):
     async def click_at(self, x: int, y: int) -> None:
         """Click at a place in the window, in CSS pixels. Raises Failed."""
 
+    async def open_tab(self) -> None:
+        """Open another tab of the same browser, which all calls go to until `close_tab`."""
+
+    async def close_tab(self) -> None:
+        """Close the tab that `open_tab` opened, and return to the one before it."""
+
 
 def _as_json(expression: str) -> str:
     """Return an expression whose value is a promise of the JSON of `expression`."""
@@ -73,7 +79,11 @@ def _as_json(expression: str) -> str:
 class Chromium:
     def __init__(self, page: Page, version: str) -> None:
         self.name = f"Chromium {version.split('.', maxsplit=1)[0]}"
-        self._page = page
+        self._pages = [page]
+
+    @property
+    def _page(self) -> Page:
+        return self._pages[-1]
 
     async def goto(self, url: str) -> None:
         await self._page.goto(url)
@@ -93,6 +103,13 @@ class Chromium:
 
     async def click_at(self, x: int, y: int) -> None:
         await self._page.mouse.click(x, y)
+
+    async def open_tab(self) -> None:
+        self._pages.append(await self._page.context.new_page())
+
+    async def close_tab(self) -> None:
+        await self._pages.pop().close()
+        await self._page.bring_to_front()
 
 
 @contextlib.asynccontextmanager
@@ -162,14 +179,31 @@ class Firefox(_Actor):
 
     def __init__(self, socket: ClientConnection) -> None:
         self.name = ""
-        self._socket, self._number, self._context = socket, 0, ""
+        self._socket, self._number = socket, 0
+        self._contexts: list[str] = []
+
+    @property
+    def _context(self) -> str:
+        return self._contexts[-1]
 
     async def start(self) -> None:
-        size = {it: SIZES["desktop"][it] for it in ("width", "height")}
         found = (await self._ask("session.new", capabilities={}))["capabilities"]
         self.name = f"Firefox {found['browserVersion'].split('.')[0]}"
-        self._context = (await self._ask("browsingContext.getTree"))["contexts"][0]["context"]
+        self._contexts = [(await self._ask("browsingContext.getTree"))["contexts"][0]["context"]]
+        await self._set_size()
+
+    async def _set_size(self) -> None:
+        size = SIZES["desktop"]
         await self._ask("browsingContext.setViewport", context=self._context, viewport=size)
+
+    async def open_tab(self) -> None:
+        made = await self._ask("browsingContext.create", type="tab")
+        self._contexts.append(made["context"])
+        await self._set_size()
+
+    async def close_tab(self) -> None:
+        await self._ask("browsingContext.close", context=self._contexts.pop())
+        await self._ask("browsingContext.activate", context=self._context)
 
     async def _ask(self, method: str, **params: Any) -> Any:
         self._number += 1
@@ -242,6 +276,15 @@ class WebKit(_Actor):
 
     async def stop(self) -> None:
         await self._ask("DELETE", "")
+
+    async def open_tab(self) -> None:
+        # WebKitWebDriver 2.50 crashes at the first click in a new tab, but not in a new window.
+        made = await self._ask("POST", "/window/new", {"type": "window"})
+        await self._ask("POST", "/window", {"handle": made["handle"]})
+
+    async def close_tab(self) -> None:
+        left = await self._ask("DELETE", "/window")
+        await self._ask("POST", "/window", {"handle": left[0]})
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         address = f"/session{self._session}{path}"
@@ -329,17 +372,22 @@ def missing(engine: str) -> list[str]:
 
 # -- what an editor does
 
-# An element counts only when a click would reach it.
-PLACE: Final = """(selector, words) => {
+# An element counts only when it rests, and when a click would reach it.
+PLACE: Final = """async (selector, words) => {
     const it = [...document.querySelectorAll(selector)].find(
         (it) => it.checkVisibility() && it.textContent.includes(words));
     if (!it) return null;
     it.scrollIntoView({ block: 'center', behavior: 'instant' });
+    const before = it.getBoundingClientRect();
+    await new Promise((done) => setTimeout(done, 50));
     const { left, top, width, height } = it.getBoundingClientRect();
+    if (left !== before.left || top !== before.top) return null;
     const [x, y] = [Math.round(left + width / 2), Math.round(top + height / 2)];
     return it.contains(document.elementFromPoint(x, y)) ? [x, y] : null;
 }"""
-SHOWN: Final = "document.body?.innerText"
+SHOWN: Final = """[document.body.innerText, `focus: ${document.activeElement.id}`,
+    ...[...document.querySelectorAll('textarea, input:not([type=hidden])')]
+        .filter((it) => it.value).map((it) => `${it.id}: ${it.value}`)].join('\\n')"""
 
 
 class Tab:

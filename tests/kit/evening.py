@@ -1,7 +1,8 @@
 """The evening of an editor at the desk: one script of steps for every engine of a browser.
 
 An editor named dana signs in, creates a blog, writes, pastes, publishes, edits, meets a colleague's
-edit, empties the bin's last entry back into the page, goes on without a network, and ends coverage.
+edit, restores an entry from the bin, schedules one, uses two tabs, goes on without a session and
+without a network, and ends coverage.
 Every key and click is real. Each step returns what the desk shows then; all engines must show the
 same. The network is a proxy between browser and server.
 """
@@ -28,7 +29,10 @@ AGENCY: Final = """<!doctype html><title>Agency</title><p>The <b>council</b> mee
 
 VALUE: Final = "(selector) => document.querySelector(selector)?.value"
 HAS_VALUE: Final = "(selector, text) => document.querySelector(selector)?.value === text"
-SHOWS: Final = "(selector, text) => document.querySelector(selector)?.innerText.includes(text)"
+SHOWS: Final = """(selector, text) => {
+    const it = document.querySelector(selector);
+    return it?.checkVisibility() && it.innerText.includes(text);
+}"""
 HIDDEN: Final = "(selector) => !document.querySelector(selector)?.checkVisibility()"
 LINES: Final = """(selector) => [...document.querySelectorAll(selector)]
     .filter((it) => it.checkVisibility()).map((it) => it.innerText.replace(/\\s+/g, ' ').trim())"""
@@ -49,6 +53,11 @@ IN_DIALOG: Final = "() => document.activeElement.matches('dialog [name=body]')"
 # Which key undoes is up to the program around an engine; WebKitGTK's test browser has none.
 UNDO: Final = "() => document.execCommand('undo')"
 SELECT: Final = "(all) => (getSelection().selectAllChildren(document.body), true)"
+SET_TIME: Final = """(local) => {
+    const box = document.querySelector('#compose [name=publish_at]');
+    box.value = local;
+    box.dispatchEvent(new Event('input', { bubbles: true }));
+}"""
 SENT: Final = "() => document.querySelector('#queue').hidden"
 
 Seen = dict[str, Any]
@@ -162,12 +171,16 @@ async def publish(evening: Evening) -> Seen:
 
 
 async def edit(evening: Evening) -> Seen:
-    """Update the entry, with a note for readers."""
+    """Update the entry, with a note for readers. Escape keeps what is typed."""
     tab = evening.tab
     await tab.click("article a", "Edit")
     await tab.wait(IN_DIALOG)
     opened = await tab.call("() => document.activeElement.selectionStart")
     await tab.type("\n\nPolls closed at 9 p.m.")
+    await tab.press("Escape")
+    await tab.wait(SHOWS, "#offers", "Edit")
+    await tab.click("article a", "Edit")
+    await tab.wait(f"() => ({VALUE})({EDIT!r})?.endsWith('9 p.m.')")
     await tab.call("() => document.querySelector('#edit [name=note_kind]').focus()")
     await tab.type("An")
     await tab.wait(HAS_VALUE, "#edit [name=note_kind]", "update")
@@ -225,6 +238,56 @@ async def restore(evening: Evening) -> Seen:
     }
 
 
+async def schedule(evening: Evening) -> Seen:
+    """Schedule an entry. Each engine has other keys for the parts of a time, so a script sets it."""
+    tab = evening.tab
+    await tab.fill(BODY, "Late news.")
+    await tab.click("#compose summary", "Later")
+    await tab.call(SET_TIME, "2040-11-03T21:30")
+    button = await evening.lines("#compose .primary")
+    await tab.click("#compose .primary")
+    await tab.wait(SHOWS, "#held", "Late news.")
+    await tab.wait(SENT)
+    held = await evening.lines("#held .status, #held .words")
+    return {"button": button, "held": held, "then": await evening.lines("#compose .primary")}
+
+
+async def use_two_tabs(evening: Evening) -> Seen:
+    """Type in two tabs and close one. Each keeps its text; that of the closed one is offered."""
+    tab = evening.tab
+    await tab.fill(BODY, "Typed in the first tab.")
+    await tab.driver.open_tab()
+    await tab.goto(evening.url + evening.path)
+    await tab.wait(STATE, "live")
+    second = [await tab.call(VALUE, BODY), await evening.lines("#offers li")]
+    await tab.fill(BODY, "Typed in the second tab.")
+    await tab.driver.close_tab()
+    await tab.goto(evening.url + evening.path)
+    await tab.wait(SHOWS, "#offers", "second tab")
+    first = [await tab.call(VALUE, BODY), await evening.lines("#offers li")]
+    await tab.click("#offers [data-act=discard]")
+    await tab.wait(HIDDEN, "#offers")
+    await tab.click(BODY)
+    await tab.press("Control", "Enter")
+    seen = await evening.noticed("Published.", 2, "Typed in the first tab.")
+    return {"second": second, "first": first, **seen}
+
+
+async def sign_in_again(evening: Evening) -> Seen:
+    """Publish after another tab has ended the session, and sign in below the form."""
+    tab = evening.tab
+    await tab.call("() => fetch('/desk/sign-out', { method: 'POST' }).then(() => true)")
+    await tab.fill(BODY, "After the session.")
+    await tab.press("Control", "Enter")
+    await tab.wait(SHOWS, "#asking", "signed out")
+    asked = await evening.lines("#asking p, #asking label")
+    name = await tab.call(VALUE, "#signing-name")
+    await tab.fill("#signing-password", PASSWORD)
+    await tab.press("Enter")
+    seen = await evening.noticed("Published.", 3, "After the session.")
+    return {"asked": asked, "name": name, **seen}
+
+
 async def go_offline(evening: Evening) -> Seen:
     """Publish twice without a network, then once with an answer that is lost."""
     tab = evening.tab
@@ -237,12 +300,12 @@ async def go_offline(evening: Evening) -> Seen:
         waiting = await tab.wait(
             f"() => (it => it.length === 2 && it[0].includes('no answer') && it)(({LINES})('#queue li'))"
         )
-    seen = await evening.noticed("Published.", 3, "Second without a network.")
+    seen = await evening.noticed("Published.", 5, "Second without a network.")
     await tab.wait(STATE, "live")
     evening.proxy.lose_next_answer(f"POST {evening.path}/entries ".encode())
     await tab.fill(BODY, "Its answer was lost.")
     await tab.press("Control", "Enter")
-    again = await evening.noticed("Published.", 4, "Its answer was lost.")
+    again = await evening.noticed("Published.", 6, "Its answer was lost.")
     assert evening.proxy.answers_lost, "no answer was lost"
     return {"lost": lost, "waiting": waiting, "back": seen, "again": again["feed"]}
 
@@ -278,6 +341,9 @@ STEPS: Final[dict[str, Callable[[Evening], Awaitable[Seen]]]] = {
     "edit": edit,
     "conflict": conflict,
     "bin": restore,
+    "schedule": schedule,
+    "two tabs": use_two_tabs,
+    "sign in again": sign_in_again,
     "offline": go_offline,
     "end": end,
     "sign out": sign_out,

@@ -86,7 +86,10 @@ function fillAll(form, name, texts) {
     boxes[boxes.length - 1].after(more);
     boxes.push(more);
   }
-  boxes.forEach((box, i) => (box.value = texts[i] ?? ''));
+  boxes.forEach((box, i) => {
+    box.value = texts[i] ?? '';
+    box.setCustomValidity(''); // else WebKit counts an emptied time as invalid, and submits nothing
+  });
 }
 
 /** @param {HTMLFormElement} form @returns {HTMLInputElement} */
