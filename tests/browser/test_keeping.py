@@ -117,6 +117,22 @@ async def test_letters_typed_while_the_page_starts_replace_no_kept_text(page: Pa
     await expect(page.locator(OFFERS)).to_contain_text("Typed early.")
 
 
+async def test_letters_typed_while_the_page_starts_are_offered_after_a_reload(
+    page: Page,
+) -> None:
+    await page.add_init_script(SLOW_LOCKS)
+    await page.reload()
+    await page.fill(BODY, "Typed early.")
+    await page.reload()
+    await page.evaluate("release()")
+    await expect(page.locator(OFFERS)).to_contain_text("Typed early.")
+    await page.click("[data-act=restore]")
+    await expect(page.locator(BODY)).to_have_value("Typed early.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("[role=feed] article .body")).to_have_text("Typed early.")
+    await expect(page.locator("#offers")).to_be_hidden()
+
+
 async def test_all_forms_keep_their_text_when_left_in_every_way(
     server: Server, editor: Editor, slug: str, page: Page
 ) -> None:

@@ -22,13 +22,14 @@ import { keepApart, rebase } from './watch.js';
  */
 export async function compare(form, item, { reason, values, taken, both }) {
   const now = valuesOf(form);
-  const typed = (/** @type {[string, any]} */ [name]) => !isSameText(now[name], item.values[name]);
-  const since = Object.entries(taken).filter(typed); // the form was sent before
+  // This editor may have typed in a box since the form was sent.
+  const since = Object.entries(taken).filter(([it]) => !isSameText(now[it], item.values[it]));
   const others = { ...both, ...Object.fromEntries(since) };
   const texts = Object.keys(others).filter((name) => boxOf(form, name));
   if (texts.length) await keepApart(form, say('mine'));
   endCompare(form);
-  fillForm(form, Object.fromEntries(Object.entries(taken).filter((it) => !typed(it))));
+  for (const name of Object.keys(others)) delete taken[name];
+  fillForm(form, taken);
   for (const name of texts) beside(form, name, others[name]);
   rebase(form, values);
   explain(form, reason);
@@ -46,8 +47,9 @@ function beside(form, name, other) {
   const [title, text, button] = ['strong', 'textarea', 'button'].map((it) => one(it, pane));
   let isTheirs = true;
   const show = () => {
-    title.textContent = isTheirs ? 'Their version' : 'Your version';
-    button.textContent = isTheirs ? 'Use their version' : 'Use your version';
+    const whose = isTheirs ? 'Their' : 'Your';
+    title.textContent = `${whose} version`;
+    button.textContent = `Use ${whose.toLowerCase()} version`;
     text.value = [other].flat().join('\n');
     text.setAttribute(
       'aria-label',

@@ -69,7 +69,7 @@ export function pageRecords() {
   };
 }
 
-const AHEAD = 'liveblog ahead ';
+export const AHEAD = 'liveblog ahead ';
 
 /**
  * @typedef {Pick<Storage, 'setItem' | 'getItem' | 'removeItem' | 'key' | 'length'>} Notes

@@ -159,10 +159,10 @@ export async function openApart(offer) {
 /** @param {Sent} item @param {Sent | undefined} now the one that is being sent */
 function stateOf(item, now) {
   if (item.held) return item.held;
-  if (item.id.join() === now?.id.join())
-    return item.values.status === 'published' ? 'Publishing…' : 'Saving…';
+  if (item.key === now?.key)
+    return say(item.values.status === 'published' ? 'publishing' : 'saving');
   if (!navigator.onLine) return say('offline');
-  return item.tries ? `${item.why} ${say('unanswered')}` : 'Waiting.';
+  return item.tries ? `${item.why} ${say('unanswered')}` : say('waiting');
 }
 
 /** Show what is being sent, in order. @param {Sent[]} items @param {Sent} [now] */

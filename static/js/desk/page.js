@@ -25,6 +25,7 @@ import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
 import { orderOfPins, watchPins } from './pins.js';
 import { reasonOf } from './send.js';
 import { isSame } from './texts.js';
+import { IS_MAC } from './toolbar.js';
 import {
   changed,
   forgetContained,
@@ -354,7 +355,7 @@ addEventListener('error', ({ error }) => error && sayFailure(error));
 addEventListener('unhandledrejection', ({ reason }) => sayFailure(reason));
 const shortcut = one('.shortcut');
 if (shortcut) {
-  shortcut.textContent = /Mac|iP/.test(navigator.platform) ? '⌘ Enter' : 'Ctrl + Enter';
+  shortcut.textContent = IS_MAC ? '⌘ Enter' : 'Ctrl + Enter';
   shortcut.hidden = false;
 }
 document.addEventListener('keydown', onKey);

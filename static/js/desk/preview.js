@@ -6,7 +6,7 @@ import { ask } from './send.js';
 import { isHostile, morph, parseHtml } from '../morph.js';
 
 const PREVIEW_GAP_MS = 250;
-const NO_PREVIEW = 'There is no preview right now. Your text is safe here.';
+const NO_PREVIEW = 'There is no preview right now.';
 
 export class Preview {
   #isBusy = false;

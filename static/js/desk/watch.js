@@ -21,6 +21,7 @@ import {
 } from './boxes.js';
 import { dress } from './compose.js';
 import {
+  AHEAD,
   completeNoted,
   Keeper,
   notedRecords,
@@ -52,6 +53,8 @@ import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from 
 /** The editor for whom this page was made, and the blog. `become` alters it. */
 export const scope = [main.dataset.editor ?? '', slug];
 const opened_at = Date.now();
+/** The tab of texts that are typed before this tab has an id. */
+const early = newTab();
 /** @type {Map<HTMLFormElement, Watched>} */
 const watched = new Map();
 
@@ -65,8 +68,12 @@ function storageOf(name) {
   }
 }
 
+const notes = storageOf('localStorage');
+
 /** @param {() => void} run @param {number} wait_ms */
 const later = (run, wait_ms) => setTimeout(run, wait_ms);
+/** @param {any} timer */
+const stopTimer = (timer) => clearTimeout(timer);
 
 export const tabs = new Tabs({
   locks: navigator.locks,
@@ -97,22 +104,17 @@ export let queue;
 /** Open the records, and take an id for this tab. Forms may be watched before. */
 export async function openDesk() {
   const opened = await openRecords(indexedDB, scope).catch(() => null);
-  const notes = storageOf('localStorage');
   await tabs.start();
   if (opened && notes) {
     const others = async () => {
       const living = await tabs.living();
       living.delete(tabs.id);
-      return living;
+      return living.add(early);
     };
     await completeNoted(opened, notes, scope, others).catch(() => {});
     records = steadyRecords(notedRecords(opened, notes, tabs.id, Date.now()), sayUnkept);
   } else if (opened) records = steadyRecords(opened, sayUnkept);
-  const timers = {
-    now: Date.now,
-    setTimeout: later,
-    clearTimeout: (/** @type {any} */ it) => clearTimeout(it),
-  };
+  const timers = { now: Date.now, setTimeout: later, clearTimeout: stopTimer };
   keeper = new Keeper({ ...timers, store: records, scope, ask, stopped: hooks.stopped });
   queue = new Queue({
     ...timers,
@@ -188,7 +190,7 @@ function sayUnkept() {
  */
 export function watch(form, name, tab = '') {
   for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
-  const isRejected = Boolean(form.querySelector('[data-reason]:not([hidden])'));
+  const isRejected = Boolean(one('[data-reason]:not([hidden])', form));
   const written = isRejected ? {} : writtenIn(form);
   watched.set(form, {
     name,
@@ -233,7 +235,14 @@ export const isAltered = (form) => !isSame(valuesOf(form), watched.get(form)?.sh
 /** Keep what a form shows; each input calls this. @param {any} form */
 export function keepForm(form) {
   const state = watched.get(form);
-  if (!state?.isRestored || !keeper) return;
+  if (!state) return;
+  const note = `${AHEAD}${early} ${state.name}`;
+  if (!state.isRestored || !keeper) {
+    const id = textId(scope, state.name, early);
+    const text = { ...textIn(form), id, tab: early, typed_at: Date.now() };
+    return notes?.setItem(note, JSON.stringify([[text], []]));
+  }
+  notes?.removeItem(note);
   if (isAltered(form)) state.typed_at = keeper.keep(textIn(form)).typed_at;
   else if (state.typed_at) {
     keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
