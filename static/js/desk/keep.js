@@ -39,9 +39,12 @@ export async function openRecords(factory, scope) {
     all: () =>
       new Promise((done, fail) => {
         const range = IDBKeyRange.bound(scope, [...scope, []]);
-        const asked = base.transaction(RECORDS).objectStore(RECORDS).getAll(range);
+        const step = base.transaction(RECORDS);
+        const asked = step.objectStore(RECORDS).getAll(range);
         asked.onsuccess = () => done(asked.result);
         asked.onerror = () => fail(asked.error);
+        // In WebKit, a read that is not committed when the page is left blocks the next page's writes.
+        step.commit?.();
       }),
     write: (puts, deletes = []) =>
       new Promise((done, fail) => {
