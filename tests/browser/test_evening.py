@@ -19,7 +19,7 @@ async def test_readers_have_every_word_at_the_end_of_an_editors_evening(
 ) -> None:
     proxy = Proxy(server.port)
     await proxy.start()
-    async with window(browser, viewport=SIZES["desktop"]) as page:
+    async with window(browser, expected=r"net::ERR_", viewport=SIZES["desktop"]) as page:
         tab = Tab(Chromium(page, browser.version))
         evening = Evening(tab, f"http://127.0.0.1:{proxy.port}", proxy, editor)
         steps = [it async for it in spend(evening)]

@@ -116,7 +116,7 @@ class Chromium:
 async def in_chromium(scratch: Path) -> AsyncIterator[Driver]:
     async with (
         chromium(is_shell=True) as browser,
-        window(browser, viewport=SIZES["desktop"]) as page,
+        window(browser, expected=r"net::ERR_", viewport=SIZES["desktop"]) as page,
     ):
         yield Chromium(page, browser.version)
 

@@ -35,7 +35,11 @@ export async function openRecords(factory, scope) {
   return {
     all: async () => {
       const range = IDBKeyRange.bound(scope, [...scope, []]);
-      return resultOf(base.transaction(RECORDS).objectStore(RECORDS).getAll(range));
+      const step = base.transaction(RECORDS);
+      const asked = step.objectStore(RECORDS).getAll(range);
+      // In WebKit, a read that is not committed when the page is left blocks the next page's writes.
+      step.commit?.();
+      return resultOf(asked);
     },
     write: (puts, deletes = []) =>
       new Promise((done, fail) => {

@@ -28,6 +28,8 @@ const blank = /** @type {HTMLFormElement | null} */ (compose?.cloneNode(true) ??
 /** @type {Text[]} */
 let copies = [];
 let turns = 0;
+/** What the list shows. */
+let listed = '';
 
 /** @param {number} at ms since 1970 */
 function timeOf(at) {
@@ -64,6 +66,9 @@ export async function showOffers() {
   const offers = leftOver(await records.all(), copies, isInUse).filter(hasPlace);
   if (turn !== turns) return; // a later call knows more
   section.hidden = !offers.length;
+  const now = offers.map((it) => [it.id, it.form, it.tab, it.typed_at, it.reason]).join();
+  if (now === listed) return; // an editor may be at a button, or pressing it
+  listed = now;
   one('ul', section).replaceChildren(...offers.map(offerOf));
 }
 
