@@ -158,7 +158,11 @@ class Story(Writing):
             return (await read())[0]
 
     async def _last_tab(self, browser: int, name: str) -> Hand:
-        """Close all tabs of a browser but one, and open the desk there as an editor."""
+        """Close all tabs of a browser but one, and show the desk there to an editor.
+
+        A tab that shows it already goes on, unless a tab was killed: only a page that is loaded
+        completes the writes of killed tabs.
+        """
         seats = [it for it in self.seats if it.browser == browser]
         last = next((it for it in seats if it.hand), seats[0])
         for seat in seats:
@@ -167,7 +171,12 @@ class Story(Writing):
         await self.desk.sign_in(browser, name)
         if not last.hand:
             last.hand = Hand(await self.desk.profiles[browser].open_tab(), self.slug)
-        await last.hand.go(self._path(last))
+        look = await last.hand.look()
+        is_same = look.is_desk and look.who == name and not (look.is_dialog or look.asking)
+        if is_same and not self.told.kills["renderer"]:
+            await last.hand.show_again()
+        else:
+            await last.hand.go(self._path(last))
         return last.hand
 
     async def _drained(self, hand: Hand) -> Look:

@@ -272,16 +272,28 @@ class Writing(Seats):
         """Look at a colleague's version beside mine, and save one of them."""
         hand, look = await self._look(seat)
         if not look.theirs:
-            await self.another_saves(seat, chance)
-            await self.publish(seat, chance)
+            await self._collide(seat, chance)
             hand, look = await self._look(seat)
         if not look.theirs:
             return None
-        for _ in range(chance.randint(0, 2)):
+        for _ in range(chance.choice((0, 1, 1, 1, 2))):
             await hand.click(".theirs button", chance.randrange(len(look.theirs)))
         form = "edit" if look.is_dialog else "header"
         await self._send(seat, chance, form)
         return form
+
+    async def _collide(self, seat: Seat, chance: random.Random) -> None:
+        """Save a form after a colleague has saved the same box of it."""
+        hand, look = await self._front(seat)
+        await self._recover(seat.browser)
+        form, box = chance.choice((("header", "summary"), ("edit", "body")))
+        id = self.entries[0] if form == "edit" else ""
+        if id and not await hand.open_edit(id, look.notices):
+            return
+        if await self._type_here(seat, chance, form, box):
+            await self._save_elsewhere(chance, f"/{self.slug}/entries/{id}" if id else "", box)
+            await self._send(seat, chance, form)
+            await hand.settled()
 
     # -- deleting
 
@@ -325,10 +337,13 @@ class Writing(Seats):
         await self.desk.end_session(seat.browser)
 
     async def other_signs_in(self, seat: Seat, chance: random.Random) -> str:
-        """Let a colleague sign in in another tab of the browser."""
+        """Let a colleague sign in in another tab of the browser, and send from this one."""
+        await self._front(seat)
         await self._recover()
         other = "kim" if self.editors[seat.browser] == "dana" else "dana"
         await self.desk.sign_in(seat.browser, other)
+        if await self._type_here(seat, chance, "compose", "body"):
+            await self._send(seat, chance, "compose")
         return other
 
     async def answer(self, seat: Seat, chance: random.Random) -> str | None:
@@ -349,8 +364,14 @@ class Writing(Seats):
     async def another_saves(self, seat: Seat, chance: random.Random) -> str:
         """Let a colleague save an entry or the header elsewhere, on top of its newest version."""
         await self._recover()
-        path = chance.choice((f"/{self.slug}", f"/{self.slug}/entries/{self.entries[0]}"))
-        box = "body" if "entries" in path else chance.choice(("dek", "summary"))
+        path = chance.choice(("", f"/{self.slug}/entries/{self.entries[0]}"))
+        box = "body" if path else chance.choice(("dek", "summary"))
+        await self._save_elsewhere(chance, path, box)
+        return path.rpartition("/")[2] or "header"
+
+    async def _save_elsewhere(self, chance: random.Random, path: str, box: str) -> None:
+        """Add a colleague's text to a box of an entry, or of the header for ""."""
+        path = path or f"/{self.slug}"
         answer = await self.desk.calls("GET", path)
         if answer.status_code == 200:
             typed = self.ledger.type(chance, None, "colleague", box, self.at)
@@ -359,7 +380,6 @@ class Writing(Seats):
             fields = {box: f"{stored[box] or ''} {typed.text}".strip()}
             saved = await self.desk.calls("PATCH", path, fields, if_match=answer.headers["etag"])
             typed.is_discarded = not saved.is_success
-        return path.rpartition("/")[2]
 
     async def another_deletes(self, seat: Seat, chance: random.Random) -> str:
         """Let a colleague delete an entry, or restore it."""
