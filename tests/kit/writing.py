@@ -176,7 +176,8 @@ class Writing(Seats):
         """Let the next form of a browser meet trouble; return the event of its arrival."""
         wire, fired = self.desk.wires[seat.browser], asyncio.Event()
         if trouble == "unanswered":
-            wire.lose_next_answer(SUBMITS)
+            for _ in range(4):  # Chromium itself sends again on other connections
+                wire.lose_next_answer(SUBMITS)
         if trouble not in ("server", "store", "cut"):
             return None
         after_s = chance.uniform(0, KILL_MS / 1000)
