@@ -155,6 +155,7 @@ async def paste(evening: Evening) -> Seen:
     await tab.press("Control", "c")
     await tab.goto(evening.url + evening.path)
     await tab.wait(STATE, "live")
+    await tab.wait(f"() => ({VALUE})({BODY!r})?.includes('high')")
     await tab.fill(BODY, "\n\n")
     await tab.press("Control", "v")
     await tab.wait(f"() => ({VALUE})({BODY!r}).includes('1,204')")
