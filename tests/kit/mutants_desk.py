@@ -83,8 +83,8 @@ BUGS: Final = (
         (
             Change(
                 f"{DESK}/watch.js",
-                "if (!state?.isRestored || !keeper) return;",
-                "if (!state?.isRestored || !keeper || state.name === 'header') return;",
+                "if (isAltered(form)) state.typed_at",
+                "if (isAltered(form) && state.name !== 'header') state.typed_at",
             ),
         ),
     ),
