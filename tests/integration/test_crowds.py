@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from kit.processes import TURN, has_accepted
 from kit.raw import UPGRADE, Wire, request, wire
 from kit.servers import COMMAND, Editor, Server, serving
 from kit.waiting import until
@@ -39,7 +40,12 @@ async def blog(editor: Editor) -> Any:
 async def crowd(server: Server, first: bytes, count: int = CROWD) -> AsyncIterator[list[Wire]]:
     """Connect clients that send the bytes `first`, one after the other."""
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(wire(server.url, first)) for _ in range(count)]
+        opened = []
+        for number in range(1, count + 1):
+            opened.append(await stack.enter_async_context(wire(server.url, first)))
+            if number % TURN == 0 or number == count:
+                await until(lambda: has_accepted(server.pid, server.port))
+        yield opened
 
 
 async def ask(server: Server, path: str, headers: str = "", body: bytes = b"") -> bytes:

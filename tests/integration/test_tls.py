@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 import uvloop
-from kit.processes import frozen, open_files, unaccepted
+from kit.processes import TURN, frozen, has_accepted
 from kit.proxies import certificate as certificate_in
 from kit.raw import Wire, client_hello, request, wire
 from kit.servers import COMMAND, Editor, Server, serving, tls_settings
@@ -343,16 +343,6 @@ async def status(server: Server, path: str, method: str = "GET", more: str = "")
         return int((await made.head())[9:12])
 
 
-# A connection that was closed for another one frees its file in the next turn of the event loop. So
-# one turn can accept 30 connections more than there are places; the loop resets all others.
-TURN = 20
-
-
-def has_accepted(server: Server) -> bool:
-    """Return whether no connection waits to be accepted, and the next turn has files for TURN."""
-    return not unaccepted(server.port) and open_files(server.pid) <= FILES - TURN
-
-
 @pytest.mark.parametrize("first", [*SILENT.values(), PAGE], ids=[*SILENT, "plain HTTP"])
 async def test_operators_are_answered_beside_unfinished_handshakes(
     server: Server, editor: Editor, first: bytes
@@ -366,8 +356,8 @@ async def test_operators_are_answered_beside_unfinished_handshakes(
             plain = server.url.replace("https:", "http:")
             await stack.enter_async_context(wire(plain, first))
             if number % TURN == 0:
-                await until(lambda: has_accepted(server))
-        await until(lambda: has_accepted(server))
+                await until(lambda: has_accepted(server.pid, server.port))
+        await until(lambda: has_accepted(server.pid, server.port))
         for path in ("/healthz", "/readyz", "/desk/sign-in"):
             assert await status(server, path) == 200, path
         asked = request(entries, f"{post}Content-Length: {len(body)}\r\n", "POST") + body.encode()
@@ -390,6 +380,6 @@ async def test_operators_are_answered_again_after_a_crowd_in_one_turn(server: Se
             for _ in range(CROWD):
                 plain = server.url.replace("https:", "http:")
                 await stack.enter_async_context(wire(plain))
-        await until(lambda: has_accepted(server))
+        await until(lambda: has_accepted(server.pid, server.port))
         for path in ("/healthz", "/readyz", "/desk/sign-in"):
             assert await status(server, path) == 200, path

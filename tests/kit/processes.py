@@ -2,10 +2,14 @@
 
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+# A connection that a server closed for another one frees its file in the next turn of the event loop.
+# So one turn can accept only some connections more than there are places; the loop resets all others.
+TURN = 20
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 
 
@@ -33,6 +37,12 @@ def unaccepted(port: int) -> int:
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     waiting = (it[4] for it in sockets if it[1].endswith(f":{port:04X}") and it[3] == _LISTENING)
     return sum(int(queues.partition(":")[2], 16) for queues in waiting)
+
+
+def has_accepted(pid: int, port: int) -> bool:
+    """Return whether no connection waits to be accepted, and a server has files for TURN more."""
+    files_max, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    return not unaccepted(port) and open_files(pid) <= files_max - TURN
 
 
 @contextlib.contextmanager
