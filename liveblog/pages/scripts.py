@@ -157,7 +157,8 @@ def shortened(text: str, names: Iterable[str]) -> str:
     """Return a stripped script with short names for private members and for all variables.
 
     `names` are the variables that the modules declare. `const` becomes `let`, which compresses
-    better: a script without an assignment to a constant does the same with both.
+    better: a script without an assignment to a constant does the same with both. Our statements
+    end with a semicolon or a block, so no line break after a bracket is needed.
     """
     tokens = [found[0] for found in _TOKEN.finditer(text)]
     private = {it for token in tokens for it in _PRIVATE.findall(token)}
@@ -166,7 +167,11 @@ def shortened(text: str, names: Iterable[str]) -> str:
         for name, short in zip(sorted(private), letters(string.ascii_lowercase), strict=False)
     }
     given["const"] = "let"
-    return with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names))
+    short = with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names))
+    found = _TOKEN.finditer(short)
+    return "".join(
+        "" if it[0] == "\n" and short[it.start() - 1] in ")}" else it[0] for it in found
+    )
 
 
 def _between(before: str, gap: str, after: str) -> str:
