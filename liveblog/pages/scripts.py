@@ -169,9 +169,7 @@ def shortened(text: str, names: Iterable[str]) -> str:
     given["const"] = "let"
     short = with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names))
     found = _TOKEN.finditer(short)
-    return "".join(
-        "" if it[0] == "\n" and short[it.start() - 1] in ")}" else it[0] for it in found
-    )
+    return "".join("" if it[0] == "\n" and short[it.start() - 1] in ")}" else it[0] for it in found)
 
 
 def _between(before: str, gap: str, after: str) -> str:
