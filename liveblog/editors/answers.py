@@ -47,6 +47,7 @@ NOTICES: Final = {
 }
 
 EDITOR: Final = "liveblog-editor"  # the header that says for which editor a script's page was made
+TRIED: Final = "tried"  # the box of a form that was sent before, with an unknown end
 # Statuses of problems for which no form is shown again: `Gate` shows a page.
 _OF_ACCESS: Final = (401, 403, 404, 503)
 
@@ -233,15 +234,20 @@ def check_box(request: Request, boxes: Boxes) -> None:
     caller: Caller | None = getattr(request.state, "caller", None)
     made_for = boxes.get("editor")
     if caller and made_for not in (None, caller.ident):
-        raise other_editor(made_for or "", caller)
+        raise other_editor(made_for or "", caller, tried=bool(boxes.get(TRIED)))
 
 
-def other_editor(made_for: str, caller: Caller) -> Problem:
-    """Return the problem of a page that was made for another editor than the caller."""
-    name = made_for.partition(":")[2]
+def other_editor(made_for: str, caller: Caller, *, tried: bool = False) -> Problem:
+    """Return the problem of a page that was made for another editor than the caller.
+
+    `tried`: the same form was sent before, and nobody knows whether it was stored. Sent under
+    another name it would be stored once more, since an Idempotency-Key counts for one editor.
+    """
+    name = made_for.partition(":")[2][:80] or "another editor"
+    saved = f"An earlier try may have been stored under {name}. Look at the blog first."
     reason = (
-        f"This page was opened by {name[:80] or 'another editor'}. You are signed in as"
-        f" {caller.name} now. Nothing was saved. {reasons.SAFE}"
+        f"This page was opened by {name}. You are signed in as {caller.name} now."
+        f" {saved if tried else 'This try saved nothing.'} {reasons.SAFE}"
     )
     editor = {"ident": caller.ident, "name": caller.name}
     extra: dict[str, object] = {"editor": editor, "reason": reason, "boxes": {}}

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from liveblog.address import IGNORED, counted_address, is_ignored
 from liveblog.blog.model import Caller
-from liveblog.blog.problem import Problem, forbidden, invalid
+from liveblog.blog.problem import Problem, StoreDown, StoreRefuses, forbidden, invalid
 from liveblog.editors import tries
 from liveblog.editors.tries import Trying
 from liveblog.forwarded import forwarded_headers, hops_of, page_of_scope
@@ -228,7 +228,10 @@ async def change_password(
     if checked is None:
         raise invalid(("/current", "is wrong"))
     user = await accounts.people.set_password(caller.name, new, checked.series)
-    return await _signed_in(request, accounts, settings, user.caller, trying.device)
+    try:
+        return await _signed_in(request, accounts, settings, user.caller, trying.device)
+    except StoreRefuses as refused:  # "not stored" would be wrong
+        raise StoreDown(f"the password is stored, no session is: {refused}") from refused
 
 
 async def _trying(request: Request, accounts: Accounts, settings: Settings, name: str) -> Trying:
@@ -239,12 +242,15 @@ async def _trying(request: Request, accounts: Accounts, settings: Settings, name
 async def _signed_in(
     request: Request, accounts: Accounts, settings: Settings, caller: Caller, device: str | None
 ) -> SignedIn:
-    """End the browser's old session, open one for `caller`, and replace the browser's mark."""
-    if old := session_secret(request, settings):
-        await accounts.close_session(old)
+    """Open a session for `caller`, replace the browser's mark, and end its old session.
+
+    The old session ends last: the store may have no memory for a new one.
+    """
     session = await accounts.open_session(caller)
     others = (mark for mark in _marks(request, settings) if mark != device)
     newest = [await accounts.device_mark(caller.name), *others]
+    if old := session_secret(request, settings):
+        await accounts.close_session(old)
     return SignedIn(caller, session, _BETWEEN_MARKS.join(newest[:DEVICES_MAX]))
 
 

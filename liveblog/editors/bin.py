@@ -47,7 +47,7 @@ class Bin:
         """Return a page of the entries that the caller may restore, the last deletion first.
 
         Reads at most SCANNED_MAX entries, so a page may be short and have a next page. Raises 422
-        when the bin does not have the entry `before`.
+        when `before` is neither the end of an earlier page nor an entry in the bin.
         """
         await self._reading.check_blog(caller, slug)
         found: list[Deleted] = []
@@ -56,14 +56,14 @@ class Bin:
         for _ in range(0, SCANNED_MAX, LIST_MAX):
             batch = await self._stored.page(slug, last, LIST_MAX)
             if batch is None:
-                raise invalid(("/before", "is not the id of an entry in the bin"))
+                raise invalid(("/before", "is no place in the bin"))
             some, last = batch
             read += some
             found += [it for it in some if may_restore(caller, it.tombstone, it.text)]
             if last is None or len(found) > limit:
                 break
         if len(found) > limit:
-            last = found[limit - 1].id
+            last = found[limit - 1].place
         damaged = [it.id for it in read if it.is_damaged and caller.role != "contributor"]
         return BinPage(await self._binned(slug, found[:limit]), last, damaged)
 

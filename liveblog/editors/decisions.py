@@ -32,6 +32,7 @@ MARKS: Final = {"key", "key_title", "pinned", "pin_order"}
 # The revision, or any of several, that an edit may replace, as the caller states in If-Match.
 Revisions = int | Sequence[int]
 ANY_REVISION: Final = range(1, REVISION_MAX + 1)
+_SHOWING: Final = {"headline", "body", "status", "publish_at"}  # an entry must show something
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
 
@@ -159,7 +160,8 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """
     status = _first_status(caller, patch)
     entry = Entry(id=id, author=caller.ident, author_name=caller.label, status=status)
-    return msgspec.structs.replace(_merged(caller, entry, patch, now), saved_by=caller.name)
+    made = _merged(caller, entry, patch, now, is_new=True)
+    return msgspec.structs.replace(made, saved_by=caller.name)
 
 
 def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
@@ -314,14 +316,17 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
     return status
 
 
-def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
+def _merged(
+    caller: Caller, entry: Entry, patch: EntryPatch, now: int, *, is_new: bool = False
+) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
     An entry that is not pinned loses its `pin_order`.
 
-    Raises 422 for an entry that shows nothing, for a `publish_at` in the past, for a `published_at`
-    in the future, and for a `pin_order` of an entry that is not pinned. Raises 403 when a
-    contributor sets key, pinned, pin_order or a status other than draft and submitted.
+    Raises 422 for an entry that shows nothing, but not when a stored one is only marked: it may be
+    older than this rule. Raises 422 for a `publish_at` in the past, for a `published_at` in the
+    future, and for a `pin_order` of an entry that is not pinned. Raises 403 when a contributor sets
+    key, pinned, pin_order or a status other than draft and submitted.
     """
     fields = _content(entry, patch, now) | _time(caller, entry, patch, now)
     merged = msgspec.structs.replace(entry, **fields)
@@ -332,7 +337,7 @@ def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> Entry:
         check_may_mark(caller)
     if patch.get("pin_order") is not None and not merged.pinned:
         raise invalid(("/pin_order", "is only for a pinned entry; send pinned: true with it"))
-    if _is_empty(merged):
+    if (is_new or patch.keys() & _SHOWING) and _is_empty(merged):
         raise invalid(("/body", "an entry needs a headline or a body that shows something"))
     if caller.role == "contributor" and merged.status not in CONTRIBUTORS_STATUS:
         raise forbidden(f"A contributor may keep drafts and submit them, not set {merged.status}.")

@@ -30,7 +30,7 @@ from liveblog.editors.answers import (
 from liveblog.editors.earlier import EarlierHeaders
 from liveblog.editors.forms import Boxes, FormView, key_of
 from liveblog.editors.gate import Gate, page_response, read_form
-from liveblog.editors.header_decisions import STATES
+from liveblog.editors.header_decisions import STATES, check_is_seen
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import BLOG_STATUSES, BlogSearch
 from liveblog.editors.results import BlogResult, HeaderConflict, RevisionConflict
@@ -216,7 +216,8 @@ class _Blogs:
     async def end(self, request: Request, caller: Caller) -> Response:
         boxes, at = await read_form(request), await self._blog(request, caller)
         zone = at.blog.timezone
-        fields = {"status": "ended", **forms.header_fields(boxes, zone)}
+        given = forms.header_fields(boxes, zone)
+        fields = {"status": "ended"} | {it: given[it] for it in ("successor",) if it in given}
         return await self._save(request, caller, boxes, fields, "ended", zone)
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
@@ -239,6 +240,7 @@ class _Blogs:
     ) -> Response:
         slug = request.path_params["slug"]
         try:
+            check_is_seen(fields, seen)
             saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes), seen)
         except HeaderConflict as conflict:
             stored = forms.header_values(conflict.current.blog)

@@ -17,6 +17,7 @@ from typing import Final
 from unicodedata import combining, normalize
 from urllib.parse import parse_qsl
 
+from liveblog.blog.fields import NEVER_EMPTY
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import SLUG_MAX, Blog, Entry, is_timezone, new_id
 from liveblog.blog.problem import Problem, invalid
@@ -33,7 +34,8 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # the API's rule for an Idempot
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
-_WRITTEN: Final = {"body", "headline", "title"}  # boxes that hold an editor's own words
+# Boxes that hold an editor's own words.
+_WRITTEN: Final = ("body", "headline", "title", "summary", "dek", "note", "successor_text")
 REPEATED: Final = "byline"  # a form has this box several times, with one name in each
 
 # The text of each box of a form, by the box's name. The texts of a repeated box are lines of one
@@ -116,8 +118,8 @@ def pairs(boxes: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def has_words(boxes: Mapping[str, str]) -> bool:
-    """Return whether a form has a box in which an editor writes: body, headline or title."""
-    return bool(boxes.keys() & _WRITTEN)
+    """Return whether a form has words in a box in which an editor writes."""
+    return any(boxes.get(name) for name in _WRITTEN)
 
 
 def key_of(boxes: Mapping[str, str]) -> str | None:
@@ -210,6 +212,8 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """
     new = altered(boxes)
     fields: dict[str, object] = {n: _text_or_none(new[n]) for n in _HEADER if n in new}
+    # As a text, an empty one gets its reason beside those of the other boxes.
+    fields |= {name: new[name] for name in NEVER_EMPTY if name in fields}
     for name in _LINKS:
         if new.keys() & {f"{name}_text", f"{name}_url"}:
             text, url = (boxes.get(f"{name}_{part}", "").strip() for part in ("text", "url"))

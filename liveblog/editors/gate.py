@@ -196,6 +196,8 @@ class Gate:
         caller: Caller | None = getattr(request.state, "caller", None)
         if is_others and caller and boxes:
             boxes = {**boxes, "editor": caller.ident}
+        if problem.name == "store-down" and boxes:
+            boxes = {**boxes, answers.TRIED: "1"}
         html = self._pages.desk(
             "problem",
             editor=None,

@@ -6,7 +6,7 @@ raises the Problem that the caller gets.
 Rules: pure, no I/O, no clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, TypedDict, cast
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from liveblog.blog.fields import BlogFields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Blog, BlogStatus, Caller, DamagedBlog, Link
-from liveblog.blog.problem import forbidden, invalid
+from liveblog.blog.problem import Problem, forbidden, invalid
 
 # Fields of a blog that belong to no revision of its header; the slug cannot change.
 STATES: Final = {"slug", "status", "successor"}
@@ -73,6 +73,12 @@ def check_may_edit_blog(caller: Caller, slug: str, patch: BlogPatch) -> None:
         raise forbidden("Editing a blog needs the role editor.")
     if patch.get("slug", slug) != slug:
         raise invalid(("/slug", "cannot be changed; it is the blog's address"))
+
+
+def check_is_seen(fields: Collection[str], seen: int | None) -> None:
+    """Raise 428 for a form of more than states that does not say which revision was edited."""
+    if seen is None and not set(fields) <= STATES:
+        raise Problem(428, "if-match-needed", "Send the revision that you edited.")
 
 
 def _check_status_is_known(blog: Blog, patch: BlogPatch) -> None:

@@ -148,7 +148,7 @@ class Headers:
             earlier = await self._earlier.header(slug, revision)
             return erasing_write(stored, earlier.raw, 1, call) if earlier else None
 
-        outcome = await self._attempts.header(caller, slug, call, decide)
+        outcome = await self._attempts.header(caller, slug, call, decide, or_damaged=True)
         await self._attempts.erase_from_file(slug, outcome)
         return ErasedHeaders(outcome.revisions_erased, outcome.is_replay)
 

@@ -47,9 +47,12 @@ class History:
         return _page([*newest, *_records(earlier)], limit)
 
     async def header(self, caller: Caller, slug: str, revision: int) -> Blog:
-        """Return one revision of a header. Raises 404 when the store does not have it."""
-        blog = (await self._reading.blog(caller, slug)).blog
-        if blog.revision == revision:
+        """Return one revision of a header.
+
+        Raises 404 when the store does not have it; a damaged header is none.
+        """
+        blog = (await self._reading.blog(caller, slug, or_damaged=True)).blog
+        if blog.revision == revision and not isinstance(blog, DamagedBlog):
             return blog
         return (await self.earlier_header(slug, revision)).record
 

@@ -58,6 +58,7 @@ class Pins:
             try:
                 await self._edit(caller, slug, each, {"pin_order": number}, None)
             except Problem as problem:
-                if problem.status not in (410, 422):
+                pointers = [pointer for pointer, _ in problem.errors]
+                if problem.status != 410 and pointers != ["/pin_order"]:
                     raise
                 raise conflict(_UNPINNED) from problem

@@ -73,8 +73,7 @@ _WHOLE: Final = {
     "busy": "The server is busy right now. {safe} Send it again in a moment.",
     "broken-form": "The form arrived damaged. {safe} Send it again.",
     "idempotency-key-reused": REUSED,
-    "if-match-needed": "This page does not say which version you edited. {safe} Open the entry"
-    " again.",
+    "if-match-needed": "This page does not say which version you edited. {safe} Open it again.",
     "incomplete": "The connection ended too early. {safe} Send it again.",
     "store-down": f"{UNAVAILABLE}, so it is unknown whether this was saved. {{safe}} Try again: it"
     " will not be published twice.",

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Caller
 from liveblog.editors import answers
+from liveblog.editors.forms import FormView
 from liveblog.editors.gate import Gate, page_response, read_form
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.reading import LIST_MAX
@@ -25,7 +26,8 @@ def routes(gate: Gate, publishing: Publishing, pages: Pages) -> list[BaseRoute]:
         before = request.query_params.get("before") or None
         page = await publishing.bin.page(caller, slug, before, LIST_MAX)
         blog = (await publishing.blog(caller, slug, or_damaged=True)).blog
-        html = pages.desk("bin", editor=caller, blog=blog, bin=page, before=before)
+        key = FormView().key
+        html = pages.desk("bin", editor=caller, blog=blog, bin=page, before=before, key=key)
         return page_response(html)
 
     async def move(request: Request, caller: Caller) -> Response:

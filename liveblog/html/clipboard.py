@@ -11,6 +11,7 @@ Rules: pure. Each limit below keeps the time proportional to the length of the H
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -70,7 +71,16 @@ _CLEANER: Final = nh3.Cleaner(
     url_relative="deny",
     link_rel=None,
 )
-_TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_UNSEEN: Final = r"<!--(?:-?>|.*?(?:--!?>|\Z))|<(?:[!?]|/(?![a-zA-Z]))[^>]*+"
+_ATTRIBUTE: Final = (
+    r"""[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"""
+    r"""(?:[ \t\n\f\r]*+=[ \t\n\f\r]*+(?:"[^"]*+"|'[^']*+'|(?!["'])[^ \t\n\f\r>]++))?+"""
+)
+# A tag, or else a comment, which has no name: neither has tags in it, whatever it looks like.
+_TAG: Final = re.compile(
+    rf"{_UNSEEN}|<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)(?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+",
+    re.DOTALL,
+)
 _ENDLESS: Final = {
     *("p", "li", "dt", "dd", "td", "th", "tr", "tbody", "thead", "tfoot", "option"),
     *("br", "hr", "img", "meta", "link", "col", "input", "wbr", "area", "base", "source"),
@@ -102,13 +112,19 @@ def blocks_of(html: str) -> list[Block]:
 
 
 def _check_tags(html: str) -> None:
-    """Raise Problem 422 for too many tags. Elements that end by themselves count as ended."""
-    depth = 0
+    """Raise Problem 422 for too many tags, or too many elements that are open at once.
+
+    Elements that end by themselves count as ended. The end of an element that is not open ends no
+    other one.
+    """
+    depth, open_ = 0, Counter[str]()
     for number, tag in enumerate(_TAG.finditer(html)):
         if number == TAGS_MAX:
             raise invalid(("/html", f"has more than {TAGS_MAX} tags"))
-        if tag[2].lower() not in _ENDLESS:
-            depth = max(0, depth - 1) if tag[1] else depth + 1
+        name = (tag[2] or "br").lower()
+        step = 0 if name in _ENDLESS else -min(1, open_[name]) if tag[1] else 1
+        open_[name] += step
+        depth += step
         if depth > NESTED_MAX:
             raise invalid(("/html", f"has elements nested deeper than {NESTED_MAX}"))
 

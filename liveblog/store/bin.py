@@ -13,6 +13,7 @@ earlier version deleted, and those whose place in the set is lost.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -41,6 +42,7 @@ BIN_MS: Final = 30 * 24 * 3_600 * 1_000
 # The most tombstones that one call moves: about 10 ms of the store's time.
 MOVED_MAX: Final = 500
 EXPIRED_MAX: Final = 500  # ids of one blog that one walk of the sweep erases
+_PLACE: Final = re.compile(r"([0-9]{1,16})\.(.+)", re.ASCII)  # in the bin: a time and an id
 
 # ZADD comes first: it fails for a key of a wrong type, before the script has written.
 _MOVE: Final = scripts.permitted("""
@@ -116,6 +118,11 @@ class Deleted(NamedTuple):
     text: Entry | None
     is_damaged: bool
 
+    @property
+    def place(self) -> str:
+        """Where the next page begins when this is the last entry of a page."""
+        return f"{self.binned_at}.{self.id}"
+
 
 @dataclass
 class Bin:
@@ -131,20 +138,21 @@ class Bin:
     ) -> tuple[list[Deleted], str | None] | None:
         """Return up to `limit` entries of a blog's bin, the last deletion first.
 
-        With `before`, an id, return those that were deleted before it; None when it is not there.
-        Return also the `before` of the next page, None at the end.
+        With `before`, a time and an id, return those that follow it, whether or not it is still
+        there; an id alone must be there, else return None. Return also the `before` of the next
+        page, None at the end.
         """
         redis, name = self.nodes.at(slug), key(slug, "bin")
-        rank = -1
+        start = 0
         if before is not None:
-            found = await redis.execute_command("ZREVRANK", name, before)
-            if found is None:
+            place = _PLACE.fullmatch(before) or await _place_of(redis, name, before)
+            if not place:
                 return None
-            rank = int(found)
-        words = ("ZREVRANGE", name, rank + 1, rank + limit, "WITHSCORES")
+            start = await _count_until(redis, name, place[1], place[2])
+        words = ("ZREVRANGE", name, start, start + limit - 1, "WITHSCORES")
         rows = atomic.pairs(*await atomic.read(redis, words))
         times = {id: index_number(at) for member, at in rows if (id := entry_id(member))}
-        following = rows[-1][0].decode(errors="replace") if len(rows) == limit else None
+        following = _place(*rows[-1]) if len(rows) == limit else None
         return await _read(redis, slug, times) if times else [], following
 
     @queries_store
@@ -185,6 +193,24 @@ class Bin:
                 log.info("bin: a deleted entry is left out for now: %s", reply)
             else:
                 scripts.check_permitted(reply)
+
+
+async def _place_of(redis: Client, name: str, id: str) -> re.Match[str] | None:
+    score = await redis.execute_command("ZSCORE", name, id)
+    return None if score is None else _PLACE.fullmatch(_place(id.encode(), score))
+
+
+def _place(member: bytes, at: float) -> str:
+    return f"{index_number(at)}.{member.decode(errors='replace')}"
+
+
+async def _count_until(redis: Client, name: str, at: str, id: str) -> int:
+    """Return how many members the bin has up to a place in it, the last deletion first."""
+    later, same = await atomic.read_each(
+        redis, ("ZCOUNT", name, f"({at}", "+inf"), ("ZRANGEBYSCORE", name, at, at)
+    )
+    at_once = [it for it in atomic.or_none(same) or [] if it >= id.encode()]
+    return int(atomic.or_none(later) or 0) + len(at_once)
 
 
 async def _read(redis: Client, slug: str, times: dict[str, int]) -> list[Deleted]:

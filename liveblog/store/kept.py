@@ -12,6 +12,7 @@ Rules: no permissions, no HTTP. Nobody but the editor reads a kept text.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -29,6 +30,7 @@ KEPT_MAX: Final = 20  # the newest texts of one editor in one blog
 KEPT_MS: Final = 7 * 24 * 3_600_000  # how long a text is kept after it was last sent
 FORMS: Final = ("new", "header")
 _HASH_DIGITS: Final = 32
+_MEMBER: Final = re.compile(r"(?:new|header|e[0-9a-z]{12})\.[0-9a-z]{16}", re.ASCII)
 
 # Both scripts delete an index of another type: nothing of ours is in it.
 _INDEXES: Final = """
@@ -62,7 +64,10 @@ if id ~= '' then
 end
 local known = is_indexed and redis.call('ZSCORE', by, member)
 local is_there = redis.call('EXISTS', text) == 1 -- not after a takedown, or when it has expired
-if is_there and known and tonumber(known) > tonumber(typed_at) then return 'older' end
+local is_dropped = known and tonumber(known) % 1 ~= 0
+if (is_there or is_dropped) and known and tonumber(known) > tonumber(typed_at) then
+  return 'older'
+end
 local done = 'kept'
 commands[#commands + 1] = { 'SET', text, record, 'PX', lives }
 commands[#commands + 1] = { 'ZADD', by, typed_at, member }
@@ -79,7 +84,7 @@ local function remove(is_removed)
     if excess > 0 and other ~= member and is_removed(name) then
       excess, members[i] = excess - 1, member
       commands[#commands + 1] = { 'DEL', name }
-      commands[#commands + 1] = { 'SREM', of_prefix .. string.match(other, '^[^.]+'), name }
+      commands[#commands + 1] = { 'SREM', of_prefix .. (string.match(other, '^[^.]+') or ''), name }
       commands[#commands + 1] = { 'ZREM', by, other }
     end
   end
@@ -90,16 +95,21 @@ remove(function() return true end)
 """
 )
 
-# Drop a text, unless a newer one of the same tab is kept.
+# Drop a text, unless a newer one of the same tab is kept. The member stays, with half a millisecond
+# more as the mark of a text that was dropped: the call that keeps it may arrive after the one that
+# drops it, and must not bring it back. An unknown text gets a member only while there is room.
 _DROP: Final = scripts.permitted(
     _INDEXES
     + """
-local member, typed_at = unpack(ARGV)
+local member, typed_at, ttl, most = unpack(ARGV)
 local known, done = is_indexed and redis.call('ZSCORE', by, member), 'dropped'
 if not known or tonumber(known) <= tonumber(typed_at) then
   commands[#commands + 1] = { 'DEL', text }
-  commands[#commands + 1] = { 'ZREM', by, member }
   commands[#commands + 1] = { 'SREM', of, text }
+  if known or not is_indexed or redis.call('ZCARD', by) < tonumber(most) then
+    commands[#commands + 1] = { 'ZADD', by, typed_at .. '.5', member }
+    commands[#commands + 1] = { 'PEXPIRE', by, ttl }
+  end
 end
 """,
     frees_memory=True,
@@ -176,8 +186,9 @@ class KeptTexts:
         return bool(done != b"gone")
 
     async def drop(self, place: Place, typed_at: int) -> None:
-        """Drop a text that was typed at `typed_at` or before; an unknown one is no error."""
-        await self._run(place.slug, _DROP, place.keys(), place.member, typed_at)
+        """Drop a text that was typed at `typed_at` or before, also one that arrives later."""
+        more = typed_at, KEPT_MS, KEPT_MAX
+        await self._run(place.slug, _DROP, place.keys(), place.member, *more)
 
     async def one(self, place: Place) -> Kept | None:
         """Return a kept text, None when there is none."""
@@ -189,7 +200,8 @@ class KeptTexts:
         """Return an editor's kept texts in a blog, the newest first."""
         by = _by(slug, editor)
         [found] = await atomic.read_each(self.nodes.at(slug), ("ZREVRANGE", by, 0, KEPT_MAX - 1))
-        members = [it.decode() for it in atomic.or_none(found) or []]
+        named = (it.decode(errors="replace") for it in atomic.or_none(found) or [])
+        members = [it for it in named if _MEMBER.fullmatch(it)]
         texts = await self._read(slug, [_text(slug, editor, it) for it in members])
         pairs = ((it.split("."), kept) for it, kept in zip(members, texts, strict=True) if kept)
         return [KeptText(form, tab, kept) for (form, tab), kept in pairs]

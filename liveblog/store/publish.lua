@@ -4,7 +4,7 @@
 -- permission.lua, which stands before this text, checks all permissions.
 -- KEYS: the thirteen of NAMES below, all of one blog (one hash tag). ARGV: name, value, name, value, …
 --   op           create: a new blog | header: a blog's new header
---                erase: of the header's revisions only; the header stays, and the write takes no offset
+--                erase: of the header's revisions only; the header stays, damaged or not, and the write takes no offset
 --                number: readers see this change of an entry, and it takes the next offset
 --                keep: readers do not see this change of an entry, and it takes no offset
 --   request      40 hex digits, a hash of the call's arguments
@@ -181,7 +181,7 @@ end
 if not string.find(arg.record, '"saved_at":', 1, true) then
   stamps = stamps .. ',"saved_at":' .. now -- a new revision
 end
-local record = arg.op == "erase" and header or stamps .. "," .. string.sub(arg.record, 2)
+local record = stamps .. "," .. string.sub(arg.record, 2)
 if numbered then
   check = string.sub(redis.sha1hex(previous .. record), 1, 8)
 end
@@ -232,8 +232,11 @@ elseif arg.history == "erase" then
 end
 if is_entry then
   if arg.history == "erase" then
+    local prefix = string.match(key.kept, "^.-}:") .. "kept:" -- store/kept.py
     for _, text in ipairs(has.kept and redis.call("SMEMBERS", key.kept) or {}) do
-      write("DEL", text) -- store/kept.py
+      if string.sub(text, 1, #prefix) == prefix then
+        write("DEL", text)
+      end
     end
     write("DEL", key.kept)
   end

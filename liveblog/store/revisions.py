@@ -16,7 +16,8 @@ from liveblog.store.damage import DamageLog
 from liveblog.store.nodes import Nodes
 from liveblog.store.queries import queries_store
 
-REVISIONS_AT_ONCE: Final = 50  # the most revisions that are read in one step
+# The most revisions that are read in one step. A revision has up to 240 KB: its text and its HTML.
+REVISIONS_AT_ONCE: Final = 10
 _FIND: Final = scripts.reading("revisions")
 R = TypeVar("R", Blog, Entry)
 
@@ -85,14 +86,15 @@ class EarlierRevisions:
         self, slug: str, id: str, below: int, limit: int, decode: Callable[[bytes], R]
     ) -> list[Earlier[R]]:
         """Return revisions below a number; read on in the place of each damaged one."""
-        place, raws = await self._find(slug, id, below, limit)
+        step = min(limit, REVISIONS_AT_ONCE)
+        place, raws = await self._find(slug, id, below, step)
         found: list[Earlier[R]] = []
         while raws:
             found += [it for raw in raws if (it := self._decoded(slug, raw, decode))]
-            if len(found) >= limit or len(raws) < limit:
+            if len(found) >= limit or len(raws) < step:
                 break
             place += len(raws)
-            raws = await self._at(slug, id, place, limit)
+            raws = await self._at(slug, id, place, step)
         # Another write may have moved the list between two reads.
         unique: dict[int, Earlier[R]] = {it.record.revision: it for it in found}
         return [it for number, it in unique.items() if number < below][:limit]

@@ -10,6 +10,7 @@ from kit.people import Clock, cheapen_hashes
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 
+from liveblog.blog.model import Caller
 from liveblog.editors import account, tries
 from liveblog.editors.bodies import all_bodies
 from liveblog.editors.gate import Gate
@@ -45,7 +46,8 @@ async def desk(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await accounts.add_user("dana", PRESENT)
     session = await _session(accounts)
     parts = accounts, Settings(), Pages(), Problems()
-    app = Starlette(routes=account.routes(Gate(*parts, all_bodies()), *parts))
+    gate = Gate(*parts, all_bodies())
+    app = Starlette(routes=[*gate.routes(), *account.routes(gate, *parts)])
     transport = httpx2.ASGITransport(app, client=("192.0.2.1", 50_000))
     headers = {"sec-fetch-site": "same-origin"}
     async with httpx2.AsyncClient(
@@ -80,6 +82,31 @@ async def test_editor_changes_the_password_and_stays_signed_in_here_only(desk: D
     assert await desk.accounts.check_password("dana", PRESENT) is None
     marks = str(desk.client.cookies["liveblog-device"]).split("~")
     assert await desk.accounts.known_device("dana", marks) == marks[0]
+
+
+@pytest.mark.parametrize("work", ["password", "sign-in"])
+async def test_session_ends_only_when_the_store_has_room_for_the_next_one(
+    desk: Desk, store_client: Redis, monkeypatch: pytest.MonkeyPatch, work: str
+) -> None:
+    opened = desk.accounts.open_session
+
+    async def open_while_full(caller: Caller) -> str:
+        await store_client.config_set("maxmemory", 1)
+        try:
+            return await opened(caller)
+        finally:
+            await store_client.config_set("maxmemory", 0)
+
+    monkeypatch.setattr(desk.accounts, "open_session", open_while_full)
+    if work == "password":
+        answer = await desk.change(PRESENT, NEW, **JSON)
+        assert answer.json()["type"] == "/problems/store-down"
+        assert await desk.accounts.check_password("dana", NEW)
+    else:
+        form = {"name": "dana", "password": PRESENT}
+        answer = await desk.client.post("/desk/sign-in", data=form, headers=JSON)
+        assert answer.json()["type"] == "/problems/store-refuses"
+        assert await desk.accounts.session_caller(desk.session)
 
 
 async def test_call_that_accepts_json_gets_json(desk: Desk) -> None:

@@ -211,6 +211,25 @@ async def test_bin_is_read_page_by_page_past_what_the_caller_may_not_restore(
     assert await status_of(publishing.bin.page(EDITOR, SLUG, "e00000000000x")) == 422
 
 
+@pytest.mark.parametrize("is_tied", [False, True])
+async def test_next_page_of_the_bin_is_read_when_the_last_entry_was_restored(
+    publishing: Publishing, store_client: Redis, *, is_tied: bool
+) -> None:
+    ids = [await deleted(publishing) for _ in range(5)]
+    if is_tied:
+        await store_client.zadd(key(SLUG, "bin"), dict.fromkeys(ids, 1_700_000_000_000))
+        ids.sort()
+    page = await publishing.bin.page(EDITOR, SLUG, None, 2)
+    shown = [it.result.entry.id for it in page.entries]
+    for id in shown:
+        await publishing.restore_entry(EDITOR, SLUG, id)
+    following = await publishing.bin.page(EDITOR, SLUG, page.before, 9)
+    found = [it.result.entry.id for it in following.entries]
+    assert [*shown, *found] == ids[::-1]
+    by_id = await publishing.bin.page(EDITOR, SLUG, found[0], 9)
+    assert [it.result.entry.id for it in by_id.entries] == found[1:]
+
+
 async def test_deletions_go_on_when_the_key_of_the_bin_has_another_type(
     publishing: Publishing, store_client: Redis
 ) -> None:

@@ -160,7 +160,7 @@ async def test_script_edits_deletes_and_restores_an_entry(at: Desk) -> None:
 
 
 async def test_script_saves_the_header_ends_and_reopens(at: Desk) -> None:
-    saved = await at.done(f"{BLOG}/header", title="Mars", dek="Red")
+    saved = await at.done(f"{BLOG}/header", title="Mars", dek="Red", revision="1")
     assert (saved["notice"], saved["blog"]["title"]) == ("Header saved.", "Mars")
     values = saved["values"]
     assert (values["title"], values["title_was"]) == ("Mars", "Mars")
@@ -518,6 +518,15 @@ async def test_bad_boxes_of_a_new_blog_get_their_reasons_and_stay(
     if "title" not in boxes:
         given["title"] = "Mars"
     assert (await reason_at_its_box(at, "/desk/blogs", "/desk", "new", **given)).startswith(reason)
+
+
+async def test_every_bad_box_of_a_header_has_its_reason_at_once(at: Desk) -> None:
+    bad = {"title": " ", "dek": "x" * 501, "language": "", "timezone": "Mars/Base"}
+    found = await at.rejected(f"{BLOG}/header", 422, revision="1", **bad)
+    assert found["boxes"].keys() == bad.keys()
+    assert found["boxes"]["title"] == "The title must not be empty."
+    made = await at.rejected("/desk/blogs", 422, **{**bad, "slug": "A b"})
+    assert made["boxes"].keys() == {*bad, "slug"}
 
 
 async def test_bad_note_and_bad_successor_get_their_reasons_and_stay(at: Desk) -> None:

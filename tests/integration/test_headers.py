@@ -12,7 +12,7 @@ from kit.contents import contents
 from redis.asyncio import Redis
 
 from liveblog.blog.model import BLOG_ID, Blog, Caller
-from liveblog.blog.problem import Damaged, Problem
+from liveblog.blog.problem import Problem
 from liveblog.editors.publishing import Publishing
 from liveblog.editors.rendering import Renderer
 from liveblog.editors.results import HeaderConflict, RevisionConflict
@@ -353,6 +353,24 @@ async def test_headers_are_listed_beside_damaged_ones_and_gaps(
         assert (await rejected(publishing.history.header(EDITOR, SLUG, revision))).status == 404
 
 
+async def test_revisions_are_read_a_few_at_a_time(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save_titles(publishing, 25)
+    steps: list[int] = []
+    earlier = publishing.history._earlier
+    for name in ("_find", "_at"):
+        read = getattr(earlier, name)
+
+        async def counted(*given: Any, read: Any = read) -> Any:
+            steps.append(given[-1])
+            return await read(*given)
+
+        monkeypatch.setattr(earlier, name, counted)
+    assert numbers(await history(publishing, limit=100)) == [*range(25, 0, -1)]
+    assert max(steps) <= 10
+
+
 async def test_header_is_saved_when_the_list_of_earlier_ones_is_of_a_wrong_type(
     publishing: Publishing, store_client: Redis
 ) -> None:
@@ -375,12 +393,30 @@ async def test_damaged_header_is_restored_and_never_listed(
     offset = (await publishing.blog(EDITOR, SLUG)).position.offset
     await store_client.hset(key(SLUG, "blog"), "header", "{x")
     assert numbers(await history(publishing)) == [2, 1]
-    with pytest.raises(Damaged):
-        await publishing.headers.erase(ADMIN, SLUG)
     restored = (await publishing.headers.restore(EDITOR, SLUG, 2, None, 3)).blog
     assert (restored.title, restored.status, restored.revision) == ("Title 2", "live", offset + 1)
     assert numbers(await history(publishing)) == [offset + 1, 2, 1]
     assert (await rejected(saved(publishing, {"title": "B"}, seen=3))).status == 412
+
+
+@pytest.mark.parametrize("broken", ["{x", None])
+async def test_earlier_headers_are_read_and_erased_while_the_header_is_damaged(
+    publishing: Publishing, store_client: Redis, broken: str | None
+) -> None:
+    await save_titles(publishing, 4)
+    if broken:
+        await store_client.hset(key(SLUG, "blog"), "header", broken)
+    else:
+        await store_client.hdel(key(SLUG, "blog"), "header")
+    before = await store_client.hgetall(key(SLUG, "blog"))
+    assert (await publishing.history.header(EDITOR, SLUG, 2)).title == "Title 2"
+    assert (await rejected(publishing.history.header(EDITOR, SLUG, 4))).status == 404
+    assert await publishing.headers.erase(ADMIN, SLUG, 2, "k1") == (1, False)
+    assert await publishing.headers.erase(ADMIN, SLUG, 2, "k1") == (1, True)
+    assert numbers(await history(publishing)) == [3, 1]
+    assert await publishing.headers.erase(ADMIN, SLUG) == (2, False)
+    assert await store_client.hgetall(key(SLUG, "blog")) == before
+    assert "Title 2" not in repr(await contents(store_client))
 
 
 # -- entries

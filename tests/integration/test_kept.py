@@ -23,7 +23,7 @@ from liveblog.html.pages import Pages
 from liveblog.settings import Settings
 from liveblog.store.accounts import Accounts
 from liveblog.store.broker import Broker
-from liveblog.store.kept import KEPT_MAX, KEPT_MS, Kept, KeptTexts, Place
+from liveblog.store.kept import KEPT_MAX, KEPT_MS, Kept, KeptText, KeptTexts, Place
 from liveblog.store.nodes import One
 
 SLUG = "moon"
@@ -87,6 +87,53 @@ async def test_older_text_changes_nothing_and_drops_nothing(texts: KeptTexts) ->
     await texts.drop(place(), 9)
     assert await texts.one(place()) is None
     assert await texts.all(SLUG, DANA) == []
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_text_that_was_dropped_is_not_kept_again_by_a_late_call(
+    texts: KeptTexts, *, is_known: bool
+) -> None:
+    if is_known:
+        await texts.keep(place(), text("Sent", 5))
+    await texts.drop(place(), 7)
+    for late in (5, 6, 7):
+        assert await texts.keep(place(), text("Late", late))
+        assert await texts.one(place()) is None
+    assert await texts.all(SLUG, DANA) == []
+    await texts.keep(place(), text("Newer", 8))
+    assert await texts.all(SLUG, DANA) == [KeptText("new", TAB, text("Newer", 8))]
+
+
+async def test_list_of_texts_is_short_when_a_client_drops_in_invented_tabs(
+    texts: KeptTexts, store_client: Redis
+) -> None:
+    for n in range(2 * KEPT_MAX):
+        await texts.drop(place(tab=f"{n:016}"), n)
+    [by] = await remains(store_client)
+    assert await store_client.zcard(by) == KEPT_MAX
+    assert 0 < await store_client.pttl(by) <= KEPT_MS
+    for n in range(KEPT_MAX):
+        await texts.keep(place(tab=f"{n:016}"), text("Text", 100 + n))
+    assert len(await texts.all(SLUG, DANA)) == KEPT_MAX
+
+
+async def test_foreign_members_hide_and_harm_no_text(
+    broker: Broker, texts: KeptTexts, store_client: Redis
+) -> None:
+    id = await entry(broker)
+    await texts.keep(place(id), text("One", 5))
+    [by] = [it for it in await remains(store_client) if "kept-by" in it]
+    for member in (b"foreign", b"new.a.b", b".x", b"\xff"):
+        await store_client.zadd(by, {member: 9})
+    assert [it.form for it in await texts.all(SLUG, DANA)] == [id]
+    for n in range(KEPT_MAX):
+        await texts.keep(place(tab=f"{n:016}"), text("Text", 100 + n))
+    await texts.keep(place(id), text("One", 200))
+    others = f"lb:{{{SLUG}}}:entries", f"lb:{{{SLUG}}}:blog"
+    await store_client.sadd(f"lb:{{{SLUG}}}:kept-of:{id}", *others)
+    await Publishing(broker, now_ms).delete_entry(SYSTEM, SLUG, id, takedown=True)
+    assert await store_client.exists(*others) == 2
+    assert id not in [it.form for it in await texts.all(SLUG, DANA)]
 
 
 async def test_newest_texts_are_kept_when_there_are_too_many(
@@ -220,7 +267,8 @@ async def test_texts_are_kept_and_dropped_when_keys_have_another_type(
             assert await texts.one(place(id)) is None
         else:
             await texts.drop(place(id), 5)
-            assert await remains(store_client) == []
+            assert [it for it in await remains(store_client) if "kept-by" not in it] == []
+            assert await texts.all(SLUG, DANA) == []
 
 
 # -- the calls

@@ -160,8 +160,32 @@ async def test_move_is_409_when_the_entry_is_unpinned_or_deleted_meanwhile(
     assert [it.id for it in await browser.publishing.pins.all(BOSS, "council")] == [two]
 
 
+async def test_move_names_another_problem_than_a_lost_pin_as_it_is(
+    browser: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = await browser.publish(pinned=True), await browser.publish(pinned=True)
+    edit = browser.publishing.edit_entry
+
+    async def edit_wrongly(caller: Any, slug: str, id: str, fields: Any, seen: Any) -> Any:
+        return await edit(caller, slug, id, {**fields, "dateline": "x" * 101}, 1)
+
+    monkeypatch.setattr(browser.publishing.pins, "_edit", edit_wrongly)
+    rejected = await browser.client.post(f"{PATH}/entries/{one}/move", data={"before": two})
+    assert rejected.status_code == 422
+    assert "no longer pinned" not in rejected.text
+
+
+async def test_restoring_from_the_bin_twice_is_one_restoration(browser: Desk) -> None:
+    id = await browser.publish(headline="A")
+    await browser.publishing.delete_entry(BOSS, "council", id)
+    page, at = await browser.page(f"{PATH}/bin"), f"{PATH}/entries/{id}/restore"
+    answers = [await browser.press(page, at, "Restore") for _ in range(2)]
+    assert [it.status_code for it in answers] == [303, 303]
+    assert (await browser.publishing.entry(BOSS, "council", id)).entry.headline == "A"
+
+
 CALLS: list[tuple[str, dict[str, str]]] = [
-    ("/header", {"dek": "Mine"}),
+    ("/header", {"dek": "Mine", "revision": "1"}),
     ("/end", {}),
     ("/reopen", {}),
     ("/header/revisions/1/restore", {}),

@@ -270,6 +270,18 @@ def test_revision_grows_when_more_than_marks_change() -> None:
         assert edited(entry(revision=3), **marks).revision == 3
 
 
+def test_older_entry_that_shows_nothing_can_be_marked_and_not_saved_so() -> None:
+    was = entry(**rendered(NOTHING[0]))
+    assert edited(was, pinned=True, key=True).pinned
+    assert edited(was, note_kind="correction", note="N").note == "N"
+    for problem in (
+        rejected(lambda: edited(was, headline=None)),
+        rejected(lambda: edited(was, status="retracted")),
+        rejected(lambda: decisions.edited_entry(EDITOR, was, rendered(NOTHING[1]), NOW)),
+    ):
+        assert [pointer for pointer, _ in problem.errors] == ["/body"]
+
+
 def test_pinned_entry_has_a_number_until_it_is_unpinned() -> None:
     pinned = edited(entry(), pinned=True, pin_order=2.0)
     assert (pinned.pin_order, type(pinned.pin_order)) == (2, int)

@@ -294,7 +294,7 @@ def reason_of(page: str, name: str, form: str = "compose") -> str:
 
 def start_sent(browser: Browser, **boxes: str) -> dict[str, Any]:
     """Send the form for a blog's header; return the `starts_at` fields that `Publishing` gets."""
-    browser.post("/desk/blogs/moon/header", {"title": "The Moon", **boxes})
+    browser.post("/desk/blogs/moon/header", {"title": "The Moon", "revision": "1", **boxes})
     *_, fields, _ = browser.publishing.calls[-1]
     return {name: value for name, value in fields.items() if name.startswith("starts_at")}
 
@@ -477,6 +477,38 @@ def test_the_page_keeps_text_and_key_when_the_store_is_unreachable(browser: Brow
     assert [value_of(answer.text, name) for name in given] == [*given.values()]
 
 
+def test_form_says_that_an_earlier_try_may_be_stored_under_another_name(browser: Browser) -> None:
+    path, written = "/desk/blogs/moon/entries", {"body": "My words", "editor": "user:dana"}
+    browser.publishing.problem = StoreDown("the connection ended after the commit")
+    down = browser.post(path, written)
+    assert down.status_code == 503
+    browser.sign_in("boss")
+    answer = browser.post(path, sent(down.text, "again"))
+    assert answer.status_code == 409
+    assert "An earlier try may have been stored under dana. Look at the blog first." in answer.text
+    assert "saved nothing" not in answer.text
+    first = browser.post(path, written)
+    assert "This try saved nothing." in first.text
+    assert "earlier try" not in first.text
+
+
+def test_page_shows_the_note_of_a_retraction_that_was_refused(browser: Browser) -> None:
+    note, path = "We were <wrong>", f"/desk/blogs/moon/entries/{ID}/retract"
+    for problem in (Problem(409, "conflict", "No."), Problem(410, "gone", "The entry is deleted.")):
+        browser.publishing.problem = problem
+        answer = browser.post(path, {"note": note, "idempotency_key": "k1"})
+        assert answer.status_code == problem.status
+        assert sent(answer.text, "again") == {"note": note, "idempotency_key": "k1"}
+        assert 'for="again-note">Note for readers<' in answer.text
+
+
+def test_page_sends_an_emptied_text_again_as_empty(browser: Browser) -> None:
+    browser.publishing.problem = StoreDown("unreachable")
+    given = {"body": "", "headline": "Mine", "editor": "user:dana", "revision": "3"}
+    answer = browser.post(f"/desk/blogs/moon/entries/{ID}", given)
+    assert sent(answer.text, "again") == {**given, "tried": "1"}
+
+
 def test_the_page_keeps_a_text_that_was_sent_after_signing_out(browser: Browser) -> None:
     browser.sign_in("nobody")
     answer = browser.post("/desk/blogs/moon/entries", {"body": "My words"})
@@ -657,6 +689,7 @@ def test_a_header_is_saved_with_its_links(browser: Browser) -> None:
         "full_coverage_url": " /all ",
         "successor_text": "",
         "successor_url": "",
+        "revision": "1",
     }
     browser.post("/desk/blogs/moon/header", given)
     fields = {
@@ -710,6 +743,22 @@ def test_a_header_form_names_its_revision_unless_only_a_state_changes(
     form = {} if path == "reopen" else sent(page, path)
     browser.post(f"/desk/blogs/moon/{path}", form | boxes)
     assert browser.publishing.seen == [seen]
+
+
+def test_a_header_form_is_rejected_when_it_does_not_name_its_revision(browser: Browser) -> None:
+    for given in ({"dek": "My dek"}, {"dek": "My dek", "revision": "x"}):
+        answer = browser.post("/desk/blogs/moon/header", given)
+        assert answer.status_code == 428
+        assert value_of(answer.text, "dek") == "My dek"
+        assert "This page does not say which version you edited." in answer.text
+    assert browser.publishing.calls == []
+
+
+def test_ending_coverage_saves_no_other_box_of_the_header(browser: Browser) -> None:
+    given = {"title": "Mine", "dek": "Mine", "status": "draft", "starts_at": "", "language": "de"}
+    browser.post("/desk/blogs/moon/end", {**given, "successor_url": "/b"})
+    successor = {"text": "/b", "url": "/b"}
+    assert browser.publishing.calls[0][1] == {"status": "ended", "successor": successor}
 
 
 def test_a_header_conflict_shows_both_versions_and_can_be_saved(browser: Browser) -> None:
@@ -782,7 +831,7 @@ def test_an_unknown_zone_is_rejected_and_the_start_stays_in_its_box(
 ) -> None:
     browser.publishing.blog_is = UPCOMING
     browser.publishing.problem = invalid(("/timezone", "is not a time zone"))
-    given = {"starts_at": "2026-12-01T12:00", "timezone": zone}
+    given = {"starts_at": "2026-12-01T12:00", "timezone": zone, "revision": "1"}
     page = browser.post("/desk/blogs/moon/header", given).text
     assert browser.publishing.calls[0][1]["starts_at"] == "2026-12-01T17:00:00.000Z"
     assert value_of(page, "starts_at") == "2026-12-01T12:00"
@@ -791,7 +840,8 @@ def test_an_unknown_zone_is_rejected_and_the_start_stays_in_its_box(
 
 def test_a_wrong_start_has_its_reason_at_its_box(browser: Browser) -> None:
     browser.publishing.problem = invalid(("/starts_at", "is not a time that exists"))
-    answer = browser.post("/desk/blogs/moon/header", {"starts_at": "2026-02-30T12:00"})
+    given = {"starts_at": "2026-02-30T12:00", "revision": "1"}
+    answer = browser.post("/desk/blogs/moon/header", given)
     assert browser.publishing.calls[0][1] == {"starts_at": "2026-02-30T12:00"}
     assert answer.status_code == 422
     assert reason_of(answer.text, "starts_at", "header") == "This date or time does not exist."

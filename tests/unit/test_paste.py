@@ -71,6 +71,44 @@ def test_html_beyond_a_limit_is_refused(html: str) -> None:
     assert raised.value.status == 422
 
 
+def depth_of(html: str) -> int:
+    """Return how deep elements are nested in HTML that nh3 has made well-formed."""
+    depth = deepest = 0
+    for end in re.findall(r"<(/?)b>", nh3.clean(html, tags={"b"}, attributes={"*": set()})):
+        depth += -1 if end else 1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<b></i>",
+        '<b title="</b>">',
+        "<b title = '</b>'>",
+        "<b><!-- </b> -->",
+        "<b></ b>",
+        "<b><?x </b>",
+        '<b a="b">x</B title=">">' + "<b></i>",
+        '<b ="><b>',
+        '<b a"><b b">',
+        '<b a=b"><b c="d">',
+        "<!--><b><!---><b>",
+    ],
+)
+def test_html_is_refused_when_ends_only_seem_to_close_what_is_open(piece: str) -> None:
+    html = piece * 30_000
+    assert depth_of(piece * (clipboard.NESTED_MAX + 1)) > clipboard.NESTED_MAX
+    with pytest.raises(Problem, match="nested deeper than"):
+        to_markdown(html, "")
+
+
+def test_comments_and_attributes_nest_nothing() -> None:
+    word = "<!--[if gte mso 9]><xml>" + "<w:LsdException/>" * 400 + "</xml><![endif]-->"
+    html = f'{word}<p title="{"<b>" * 400}">a</p>' + "<!--<b>-->" * 400 + "<b>c</b>"
+    assert to_markdown(html, "") == "a\n\n**c**"
+
+
 def test_elements_without_an_end_count_as_ended() -> None:
     assert to_markdown("<p>a<p>b" * 500, "").count("\n\n") == 999
 
