@@ -507,6 +507,28 @@ test('nothing is sent until the editor has signed in again, and then the same fo
   assert.deepEqual(sends, ['a', 'a']);
 });
 
+test('what another editor got while it was being sent is marked, and goes when it is stored', async () => {
+  /** @type {(answer: Answer) => void} */
+  let reply = () => {};
+  const { queue, store, sends, answers } = newsroom(() => new Promise((done) => (reply = done)));
+  queue.add(sent({ key: 'a' }), []);
+  await settled();
+  const [item] = await queue.items();
+  assert.equal(item.tries, 1, 'another tab, too, sees that it may be stored');
+  await store.write([{ ...item, id: ['user:eve', ...item.id.slice(1)] }], [item.id]);
+  queue.drain();
+  reply(answer(201));
+  await settled();
+  assert.deepEqual([sends, answers], [['a'], ['a done']]);
+  assert.deepEqual(await queue.items(), []);
+});
+
+test('a form that the server did not take for want of a session is not marked as sent', async () => {
+  const { queue } = newsroom(() => answer(401));
+  await queue.add(sent(), []);
+  assert.equal((await queue.items())[0].tries, 0);
+});
+
 test('a form that was taken back is a text again, whatever the server answers then', async () => {
   /** @type {(answer: Answer) => void} */
   let reply = () => {};

@@ -49,7 +49,7 @@ export function settle(item, answer, records, spare) {
     return { puts: [{ ...item, tries: item.tries + 1, why }], deletes: [], wait_ms };
   }
   if (kind === 'signed-out' || kind === 'other-editor')
-    return { puts: [], deletes: [], wait_ms: Infinity };
+    return { puts: [item], deletes: [], wait_ms: Infinity };
   const { form, tab, id } = item;
   const gone = goneOf(id.slice(0, 2), item);
   if (kind === 'done') return { puts: [gone], deletes: [id], wait_ms: null };
@@ -145,12 +145,16 @@ export class Queue {
 
   /** @param {Sent} item @returns {Promise<boolean>} whether the next one may be sent */
   async #send(item) {
-    const answer = await this.world.send(item);
-    const records = await this.world.store.all();
-    const isThere = records.some((it) => it.id.join() === item.id.join()); // else it was taken back
-    const { puts, deletes, wait_ms } = settle(item, answer, records, this.world.spare());
-    if (isThere) await this.world.store.write(puts, deletes);
-    if (isThere || answer.kind === 'done') this.onanswer(item, answer, ofKind(puts, 'text')[0]);
+    const { send, spare, store } = this.world;
+    await store.write([{ ...item, tries: item.tries + 1 }]); // from now on, it may be stored
+    const answer = await send(item);
+    const records = await store.all();
+    // The editor may have taken it back, or given it to another editor.
+    const there = records.find((it) => it.id.slice(1).join() === item.id.slice(1).join());
+    const sent = { ...(there ?? item), tries: item.tries };
+    const { puts, deletes, wait_ms } = settle(sent, answer, records, spare());
+    if (there) await store.write(puts, deletes);
+    if (there || answer.kind === 'done') this.onanswer(sent, answer, ofKind(puts, 'text')[0]);
     if (wait_ms === null) return true;
     this.#later(wait_ms);
     return false;

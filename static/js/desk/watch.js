@@ -52,7 +52,6 @@ import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from 
 
 /** The editor for whom this page was made, and the blog. `become` alters it. */
 export const scope = [main.dataset.editor ?? '', slug];
-const opened_at = Date.now();
 /** The tab of texts that are typed before this tab has an id. */
 const early = newTab();
 /** @type {Map<HTMLFormElement, Watched>} */
@@ -161,9 +160,8 @@ export async function become(ident) {
   const [former] = scope;
   const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
   const moved = mine.map((it) => {
-    // A page before this one may have sent it. The server knows its key only for the first editor.
-    const isMaybeStored = it.id[2] === 'sent' && (it.tries || it.pressed_at < opened_at);
-    const held = isMaybeStored ? say('maybe') : it.held;
+    // What was sent may be stored. The server knows its key only for the first editor.
+    const held = it.tries ? say('maybe') : it.held;
     return { ...it, id: [ident, ...it.id.slice(1)], former, held };
   });
   await records.write(
