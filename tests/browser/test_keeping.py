@@ -1,5 +1,6 @@
 """Nothing that an editor typed at the desk is lost, and nothing is published twice."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -315,6 +316,50 @@ async def test_another_name_sends_nothing_that_may_be_published_already(
     await expect(page.locator("#who")).to_contain_text("dana has signed in")
     await all_told(page, lee)
     await expect(lee.locator("#asking")).to_be_hidden()
+
+
+async def slow_answer(page: Page) -> asyncio.Event:
+    """Hold back the answer to the first entry until the returned event is set."""
+    answered = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await answered.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/entries", hold, times=1)
+    await page.fill(BODY, "Stored once.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator(CARDS)).to_contain_text("Publishing")
+    return answered
+
+
+async def test_another_name_does_not_send_what_is_being_sent(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    await add_editor(server, "eve")
+    answered = await slow_answer(page)
+    await until(lambda: _has(editor, slug, ["Stored once."]))
+    await sign_in_as(page, "eve")
+    await page.fill(BODY, "Typed meanwhile.")
+    await page.click("[data-who=session]")
+    await expect(page.locator(CARDS)).to_contain_text("may be published already")
+    answered.set()
+    await expect(page.locator(CARDS)).to_have_count(0)
+    assert await texts(editor, slug) == ["Stored once."]
+
+
+async def test_a_text_that_was_taken_back_says_when_it_is_stored(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    answered = await slow_answer(page)
+    await page.click(f"{CARDS} [data-act=back]")
+    reason = page.locator("#compose [data-reason='']")
+    await expect(reason).to_contain_text("may be published already")
+    await expect(page.locator(BODY)).to_have_value("Stored once.")
+    answered.set()
+    await expect(reason).to_contain_text("stored after all")
+    assert await texts(editor, slug) == ["Stored once."]
 
 
 async def all_told(page: Page, other: Page) -> None:

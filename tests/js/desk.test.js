@@ -536,7 +536,7 @@ test('a form that was taken back is a text again, whatever the server answers th
   queue.add(sent({ key: 'a' }), []);
   await settled();
   const back = await queue.takeBack((await queue.items())[0]);
-  assert.deepEqual([back.values, back.key], [{ body: 'Words' }, 'a']);
+  assert.deepEqual([back.values, back.key, back.reason], [{ body: 'Words' }, 'a', 'maybe']);
   reply(answer(422));
   await settled();
   assert.deepEqual(
@@ -547,9 +547,11 @@ test('a form that was taken back is a text again, whatever the server answers th
 });
 
 test('a text that was sent without an answer says that it may be published', async () => {
-  const { queue } = newsroom(() => answer(0));
-  assert.equal((await queue.takeBack(sent({ tries: 1 }))).reason, 'maybe');
-  assert.equal((await queue.takeBack(sent())).reason, '');
+  const { queue, store } = newsroom(() => answer(0));
+  await store.write([sent({ key: 'a', tries: 1 }), sent({ key: 'b' })]);
+  assert.equal((await queue.takeBack(sent({ key: 'a' }))).reason, 'maybe', 'sent since it was shown');
+  assert.equal((await queue.takeBack(sent({ key: 'b' }))).reason, '');
+  assert.equal((await queue.takeBack(sent({ key: 'b' }))).reason, 'maybe', 'answered meanwhile');
 });
 
 // -- tabs

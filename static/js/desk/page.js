@@ -99,6 +99,8 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   if (one('#asking')?.hidden === false) goOn();
   if (isOwn) notify([notice, note].filter(Boolean).join(' '));
   stale();
+  const back = [...document.forms].find((it) => keyOf(it)?.value === item.key);
+  if (!form && back) explain(back, say('stored'));
   if (!form) return changed();
   setBusy(form, false);
   explain(form, '');

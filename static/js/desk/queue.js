@@ -179,8 +179,11 @@ export class Queue {
   /** Remove a form that is not answered yet, and return it as a text. @param {Sent} item */
   async takeBack(item) {
     const { say, spare, store } = this.world;
-    const reason = item.tries ? say('maybe') : '';
-    const text = { ...textOf(item, spare().tab, await store.all()), reason };
+    const records = await store.all();
+    // It may be sent since it was shown, or even stored.
+    const now = records.find((it) => it.id.join() === item.id.join());
+    const reason = now?.tries === 0 ? '' : say('maybe');
+    const text = { ...textOf(item, spare().tab, records), reason };
     await store.write([text], [item.id]);
     await this.show();
     return text;
