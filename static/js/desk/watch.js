@@ -245,6 +245,7 @@ export function keepForm(form) {
   else if (state.typed_at) {
     keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
     state.typed_at = 0;
+    keyOf(form).value = newKey(); // what is typed next is another text
   }
 }
 
