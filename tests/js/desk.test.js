@@ -612,6 +612,18 @@ test('a tab takes another id when a busy tab answers late that it holds the id',
   assert.ok(renewed && renewed !== id);
 });
 
+test('a tab works without locks, whatever ids it and others hold beside their own', async () => {
+  const open = browser(false);
+  const [low, high] = ['5', '7'].map((id) => open(new Map([['liveblog tab', id]])));
+  for (const it of [low, high]) await it.start();
+  await low.hold('4');
+  await high.hold('1');
+  const works = /** @type {string[]} */ ([]);
+  for (const it of [low, high])
+    await it.alone('queue', async () => void works.push(it.id));
+  assert.deepEqual(works, ['5']);
+});
+
 for (const hasLocks of [true, false]) {
   const how = hasLocks ? 'with locks' : 'by messages';
 
