@@ -1,6 +1,8 @@
 // Texts that editors typed: kept, copied to the server, sent in order, and left over.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import {
@@ -11,7 +13,7 @@ import {
   steadyRecords,
 } from '../../static/js/desk/keep.js';
 import { PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
-import { kindOf } from '../../static/js/desk/send.js';
+import { ask, kindOf } from '../../static/js/desk/send.js';
 import { newTab, Tabs } from '../../static/js/desk/tabs.js';
 import {
   alteredOf,
@@ -91,6 +93,21 @@ test('an ended session and that of another editor differ from a rejected form', 
   assert.equal(kindOf(409, { type: '/problems/other-editor' }), 'other-editor');
   for (const status of [403, 404, 409, 410, 412, 413, 422])
     assert.equal(kindOf(status, {}), 'rejected');
+});
+
+test('the time that the server asks for is at most a minute, and none when it is a date', async () => {
+  const asked = ['Wed, 21 Oct 2026 07:28:00 GMT', '2592000', '7'];
+  const server = createServer((_, reply) =>
+    reply.writeHead(503, { 'Retry-After': asked.shift() ?? '' }).end(),
+  );
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  const waits = [];
+  for (let i = 0; i < 3; i += 1)
+    waits.push((await ask(`http://127.0.0.1:${port}/`, {}, '')).wait_ms);
+  server.close();
+  server.closeAllConnections();
+  assert.deepEqual(waits, [0, 60_000, 7_000]);
 });
 
 // -- texts
