@@ -363,6 +363,29 @@ test('records that cannot be written live as long as the page', async () => {
   assert.deepEqual(await records.all(), []);
 });
 
+test('a record that a full disk cannot delete is gone for the page, and deleted later', async () => {
+  const disk = pageRecords();
+  let isFull = false;
+  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
+    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
+  const records = steadyRecords({ ...disk, write }, () => {});
+  await records.write([sent()]);
+  isFull = true;
+  await records.write([], [sent().id]);
+  assert.deepEqual(await records.all(), []);
+  assert.equal((await disk.all()).length, 1);
+  isFull = false;
+  await records.write([text()]);
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.id),
+    [text().id],
+  );
+  isFull = true;
+  await records.write([], [text().id]);
+  await records.write([text()]);
+  assert.equal((await records.all()).length, 1, 'typed again');
+});
+
 /** The notes of a browser, as localStorage has them. */
 function notepad() {
   const map = /** @type {Map<string, string>} */ (new Map());

@@ -140,18 +140,26 @@ export async function completeNoted(records, notes, scope, others) {
  */
 export function steadyRecords(records, onfail) {
   const here = pageRecords();
+  /** @type {Map<string, string[]>} ids that could not be deleted; each write deletes them again */
+  const dead = new Map();
   return {
     all: async () => {
       const [own, others] = await Promise.all([here.all(), records.all().catch(() => [])]);
       const ids = own.map((it) => it.id.join());
-      return [...own, ...others.filter((it) => !ids.includes(it.id.join()))];
+      const isHere = (/** @type {string} */ id) => ids.includes(id) || dead.has(id);
+      return [...own, ...others.filter((it) => !isHere(it.id.join()))];
     },
     write: async (puts, deletes = []) => {
-      const isWritten = await records.write(puts, deletes).then(
+      const gone = [...deletes, ...dead.values()];
+      const isWritten = await records.write(puts, gone).then(
         () => true,
         () => false,
       );
       if (!isWritten) onfail();
+      for (const id of gone)
+        if (isWritten) dead.delete(id.join());
+        else dead.set(id.join(), id);
+      for (const it of puts) dead.delete(it.id.join());
       await here.write(isWritten ? [] : puts, [...deletes, ...puts.map((it) => it.id)]);
     },
   };
