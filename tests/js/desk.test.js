@@ -259,6 +259,16 @@ test('times of inputs increase when the clock is set back', () => {
   assert.ok(keeper.keep(text()).typed_at > first.typed_at);
 });
 
+test('the time of a press is that of this machine, and its place follows texts of others', () => {
+  const { world, keeper } = copier();
+  keeper.see(90_000_000);
+  const first = keeper.press(text(), '/entries', 0);
+  world.now = 200;
+  const second = keeper.press(text(), '/entries', 0);
+  assert.deepEqual([first.pressed_at, second.pressed_at], [100, 200]);
+  assert.ok(first.id.join() < second.id.join());
+});
+
 test('a copy is sent again when no answer came, and never of forms unknown there', async () => {
   const { world, keeper } = copier();
   world.status = 503;

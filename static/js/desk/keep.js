@@ -3,9 +3,9 @@
 // Rules: no document. A text is written and removed by its own tab, or when the editor names it.
 
 import { ask } from './send.js';
-import { valuesToCopy, goneOf, isWanted, ofKind, textId } from './texts.js';
+import { valuesToCopy, goneOf, isWanted, ofKind, sentId, textId } from './texts.js';
 
-/** @import {Kept, Scope, Text} from './texts.js' */
+/** @import {Kept, Scope, Sent, Text} from './texts.js' */
 /** @import {Answer} from './send.js' */
 
 const RECORDS = 'records';
@@ -207,6 +207,21 @@ export class Keeper {
   record(text) {
     const { form, tab } = text;
     return { ...text, id: textId(this.hooks.scope, form, tab), typed_at: this.stamp() };
+  }
+
+  /**
+   * Return the record of a form that was sent. Its id follows other clocks, for the order; the time
+   * of the press does not: the server knows its key for a time.
+   *
+   * @param {Omit<Text, 'typed_at'>} text @param {string} path @param {number} typed_at 0 for now
+   * @returns {Sent}
+   */
+  press(text, path, typed_at) {
+    const { hooks } = this;
+    const stamp = this.stamp();
+    const id = sentId(hooks.scope, stamp, text.key);
+    const press = { path, pressed_at: hooks.now(), tries: 0, held: '', why: '' };
+    return { ...text, id, typed_at: typed_at || stamp, ...press };
   }
 
   /** Keep what one form shows. @param {Omit<Text, 'typed_at'>} text */

@@ -32,7 +32,7 @@ import {
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from './texts.js';
+import { alteredOf, goneOf, isContained, isSame, textId, typedIn } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -385,16 +385,10 @@ export async function press(form, pressed) {
   const values = valuesOf(form, pressed);
   if (state.name === 'new' && !isAltered(form)) return explain(form, say('empty'));
   const text = textIn(form, values);
-  const pressed_at = keeper.stamp();
-  const typed_at = state.typed_at || pressed_at;
-  const id = sentId(scope, pressed_at, text.key);
-  const path = new URL(form.action).pathname;
+  const item = keeper.press(text, new URL(form.action).pathname, state.typed_at);
   explain(form, '');
   keeper.stop(state.name, text.tab);
-  const added = queue.add(
-    { ...text, id, path, pressed_at, typed_at, tries: 0, held: '', why: '' },
-    [textId(scope, state.name, text.tab)],
-  );
+  const added = queue.add(item, [textId(scope, state.name, text.tab)]);
   Object.assign(state, { typed_at: 0, sent: text.key });
   if (state.name !== 'new') setBusy(form, true);
   else if (state.tab) (form.closest('.apart') ?? form).remove();
