@@ -557,6 +557,31 @@ test('nothing is sent until the editor has signed in again, and then the same fo
   assert.deepEqual(sends, ['a', 'a']);
 });
 
+test('a tab sends what another tab left when that one was closed', async () => {
+  const { queue, store, timers, sends } = newsroom(() => answer(201));
+  await queue.drain();
+  await store.write([sent({ key: 'a' })]); // by the other tab
+  await queue.show();
+  await queue.show();
+  assert.equal(timers.length, 1);
+  timers[0][0]();
+  await settled();
+  assert.deepEqual(sends, ['a']);
+});
+
+test('a slow answer is followed by the wait that it asks for', async () => {
+  /** @type {(answer: Answer) => void} */
+  let reply = () => {};
+  const { queue, timers, sends } = newsroom(() => new Promise((done) => (reply = done)));
+  queue.add(sent({ key: 'a' }), []);
+  await settled();
+  timers[0][0](); // 5 s have passed
+  reply({ ...answer(503), wait_ms: 60_000 });
+  await settled();
+  assert.deepEqual(sends, ['a']);
+  assert.equal(timers.at(-1)?.[1], 60_000);
+});
+
 test('what another editor got while it was being sent is marked, and goes when it is stored', async () => {
   /** @type {(answer: Answer) => void} */
   let reply = () => {};

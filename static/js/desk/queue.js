@@ -77,8 +77,8 @@ export function settle(item, answer, records, spare) {
  */
 
 export class Queue {
-  /** @type {any} */
-  #timer;
+  /** @type {any} 0: nothing waits; Infinity: until a press or a session */
+  #timer = 0;
   #isDraining = false;
   #isAsked = false;
   /** @type {Sent | undefined} the form that is being sent */
@@ -110,7 +110,6 @@ export class Queue {
   /** Send what waits, unless this tab or another one does. */
   async drain() {
     if (this.#isDraining) return void (this.#isAsked = true);
-    this.world.clearTimeout(this.#timer);
     this.#isDraining = true;
     try {
       do {
@@ -125,10 +124,15 @@ export class Queue {
     }
   }
 
-  /** @param {number} wait_ms */
+  /** @param {number} wait_ms as `#timer` */
   #later(wait_ms) {
-    this.world.clearTimeout(this.#timer);
-    if (wait_ms < Infinity) this.#timer = this.world.setTimeout(() => this.drain(), wait_ms);
+    const { clearTimeout, setTimeout } = this.world;
+    clearTimeout(this.#timer);
+    const look = () => {
+      this.#timer = 0;
+      if (!this.#isDraining) this.drain();
+    };
+    this.#timer = wait_ms && wait_ms < Infinity ? setTimeout(look, wait_ms) : wait_ms;
   }
 
   async #run() {
@@ -136,7 +140,7 @@ export class Queue {
       const items = await this.items();
       const item = (this.#now = items.find((it) => !it.held));
       this.onchange(items, item);
-      if (!item) return this.#later(Infinity);
+      if (!item) return this.#later(0);
       if (this.world.now() - item.pressed_at > PRESS_MS)
         await this.world.store.write([{ ...item, held: this.world.say('old') }]);
       else if (!(await this.#send(item))) return;
@@ -166,7 +170,11 @@ export class Queue {
   }
 
   async show() {
-    this.onchange(await this.items(), this.#now);
+    const items = await this.items();
+    // The tab that sends what waits may be closed.
+    const isLeft = !this.#timer && !this.#isDraining && items.some((it) => !it.held);
+    if (isLeft) this.#later(OTHERS_MS);
+    this.onchange(items, this.#now);
   }
 
   /** Send at once; what waits for a press counts as pressed now. @param {Sent} item */
