@@ -389,6 +389,12 @@ async def test_the_same_entry_is_sent_when_the_editor_signs_in_in_place(
     await page.fill(BODY, "Sent after all.")
     await page.press(BODY, "Control+Enter")
     await expect(page.locator("#signing [name=name]")).to_have_value("dana")
+    password = page.locator("#signing [name=password]")
+    await password.focus()
+    async with page.expect_response("**/entries"):
+        await page.evaluate("window.dispatchEvent(new Event('online'))")
+    await page.evaluate("navigator.locks?.query()")  # the page asks it before it asks for a session
+    await expect(password).to_be_focused()
     await page.fill("#signing [name=password]", "wrong horse battery")
     await page.press("#signing [name=password]", "Enter")
     await expect(page.locator("#signing [data-reason='']")).not_to_be_empty()
