@@ -432,6 +432,27 @@ test('a write is noted until it is done, and completed when its tab was killed',
   assert.equal(notes.length, 0);
 });
 
+test('the note of a write that failed stays until its records are written', async () => {
+  const [disk, notes] = [pageRecords(), notepad()];
+  let isFull = true;
+  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
+    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
+  const records = notedRecords({ ...disk, write }, notes, 'one', 1);
+  for (const typed_at of [11, 12]) await records.write([text({ typed_at })]).catch(() => {});
+  assert.equal(notes.length, 1);
+  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.typed_at),
+    [12],
+  );
+  await records.write([text({ typed_at: 13 })]).catch(() => {});
+  isFull = false;
+  await records.write([sent()]);
+  assert.equal(notes.length, 1, 'the text is not written');
+  await records.write([sent()], [text().id]);
+  assert.equal(notes.length, 0);
+});
+
 test('a noted write alters nothing that was typed later', async () => {
   const [disk, notes] = [pageRecords(), notepad()];
   const killed = { ...disk, write: () => new Promise(() => {}) };

@@ -89,16 +89,31 @@ export const AHEAD = 'liveblog ahead ';
  */
 export function notedRecords(records, notes, tab, now_ms) {
   let number = now_ms * 1_000;
+  /** @type {Map<string, string[]>} the ids of the records in writes that failed, by their notes */
+  const failed = new Map();
   return {
     all: records.all,
     write: (puts, deletes = []) => {
       const name = `${AHEAD}${tab} ${(number += 1)}`;
+      const ids = [...puts.map((it) => it.id), ...deletes].map((id) => id.join());
       try {
         notes.setItem(name, JSON.stringify([puts, deletes]));
+        // The new note replaces those of the same records, else each letter would leave one.
+        for (const [old, others] of failed)
+          if (others.every((id) => ids.includes(id))) {
+            notes.removeItem(old);
+            failed.delete(old);
+          }
       } catch {
         // The storage is full. The record itself is written all the same.
       }
-      return records.write(puts, deletes).finally(() => notes.removeItem(name));
+      return records.write(puts, deletes).then(
+        () => notes.removeItem(name),
+        (error) => {
+          failed.set(name, ids);
+          throw error;
+        },
+      );
     },
   };
 }
