@@ -160,7 +160,7 @@ export async function become(ident) {
   const [former] = scope;
   const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
   const moved = mine.map((it) => {
-    // What was sent may be stored. The server knows its key only for the first editor.
+    // A form that was sent may be stored. The server knows its key only for the first editor.
     const held = it.tries ? say('maybe') : it.held;
     return { ...it, id: [ident, ...it.id.slice(1)], former, held };
   });
@@ -245,7 +245,7 @@ export function keepForm(form) {
   else if (state.typed_at) {
     keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
     state.typed_at = 0;
-    keyOf(form).value = newKey(); // what is typed next is another text
+    keyOf(form).value = newKey(); // the next input is of another text
   }
 }
 
