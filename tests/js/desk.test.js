@@ -449,7 +449,7 @@ test('the note of a write that failed stays until its records are written', asyn
   isFull = false;
   await records.write([sent()]);
   assert.equal(notes.length, 1, 'the text is not written');
-  await records.write([sent()], [text().id]);
+  await records.write([text({ typed_at: 14 })]);
   assert.equal(notes.length, 0);
 });
 

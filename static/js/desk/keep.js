@@ -89,28 +89,23 @@ export const AHEAD = 'liveblog ahead ';
  */
 export function notedRecords(records, notes, tab, now_ms) {
   let number = now_ms * 1_000;
-  /** @type {Map<string, string[]>} the ids of the records in writes that failed, by their notes */
-  const failed = new Map();
+  /** @type {Record<string, string>} the notes of writes that failed, by the ids of their records */
+  const failed = {};
   return {
     all: records.all,
     write: (puts, deletes = []) => {
       const name = `${AHEAD}${tab} ${(number += 1)}`;
-      const ids = [...puts.map((it) => it.id), ...deletes].map((id) => id.join());
+      const ids = [...puts.map((it) => it.id), ...deletes].join();
       try {
         notes.setItem(name, JSON.stringify([puts, deletes]));
-        // The new note replaces those of the same records, else each letter would leave one.
-        for (const [old, others] of failed)
-          if (others.every((id) => ids.includes(id))) {
-            notes.removeItem(old);
-            failed.delete(old);
-          }
+        notes.removeItem(failed[ids]); // else each letter would leave a note
       } catch {
         // The storage is full. The record itself is written all the same.
       }
       return records.write(puts, deletes).then(
         () => notes.removeItem(name),
         (error) => {
-          failed.set(name, ids);
+          failed[ids] = name;
           throw error;
         },
       );
