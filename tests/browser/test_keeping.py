@@ -1,5 +1,6 @@
 """Nothing that an editor typed at the desk is lost, and nothing is published twice."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
@@ -317,6 +318,53 @@ async def test_another_name_sends_nothing_that_may_be_published_already(
     await expect(lee.locator("#asking")).to_be_hidden()
 
 
+async def slow_answer(page: Page) -> asyncio.Event:
+    """Hold back the answer to the first entry until the returned event is set."""
+    answered = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        await answered.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/entries", hold, times=1)
+    await page.fill(BODY, "Stored once.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator(CARDS)).to_contain_text("Publishing")
+    return answered
+
+
+async def test_another_name_does_not_send_what_is_being_sent(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    await add_editor(server, "eve")
+    answered = await slow_answer(page)
+    await until(lambda: _has(editor, slug, ["Stored once."]))
+    await sign_in_as(page, "eve")
+    await page.fill(BODY, "Typed meanwhile.")
+    await page.click("[data-who=session]")
+    await expect(page.locator(CARDS)).to_contain_text("may be published already")
+    answered.set()
+    await expect(page.locator(CARDS)).to_have_count(0)
+    assert await texts(editor, slug) == ["Stored once."]
+
+
+async def test_a_text_that_was_taken_back_says_when_it_is_stored(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    answered = await slow_answer(page)
+    await page.click(f"{CARDS} [data-act=back]")
+    reason = page.locator("#compose [data-reason='']")
+    await expect(reason).to_contain_text("may be published already")
+    await expect(page.locator(BODY)).to_have_value("Stored once.")
+    answered.set()
+    await expect(reason).to_contain_text("stored after all")
+    await page.fill(BODY, "")
+    await page.fill(BODY, "Another text.")
+    await page.press(BODY, "Control+Enter")
+    await until(lambda: _has(editor, slug, ["Stored once.", "Another text."]))
+
+
 async def all_told(page: Page, other: Page) -> None:
     """Wait until another tab has got all messages of a page."""
     channel = "new BroadcastChannel('liveblog desk')"
@@ -341,6 +389,12 @@ async def test_the_same_entry_is_sent_when_the_editor_signs_in_in_place(
     await page.fill(BODY, "Sent after all.")
     await page.press(BODY, "Control+Enter")
     await expect(page.locator("#signing [name=name]")).to_have_value("dana")
+    password = page.locator("#signing [name=password]")
+    await password.focus()
+    async with page.expect_response("**/entries"):
+        await page.evaluate("window.dispatchEvent(new Event('online'))")
+    await page.evaluate("navigator.locks?.query()")  # the page asks it before it asks for a session
+    await expect(password).to_be_focused()
     await page.fill("#signing [name=password]", "wrong horse battery")
     await page.press("#signing [name=password]", "Enter")
     await expect(page.locator("#signing [data-reason='']")).not_to_be_empty()

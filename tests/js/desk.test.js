@@ -1,6 +1,8 @@
 // Texts that editors typed: kept, copied to the server, sent in order, and left over.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
 
 import {
@@ -11,7 +13,7 @@ import {
   steadyRecords,
 } from '../../static/js/desk/keep.js';
 import { PRESS_MS, Queue, settle, textOf, waitOf } from '../../static/js/desk/queue.js';
-import { kindOf } from '../../static/js/desk/send.js';
+import { ask, kindOf } from '../../static/js/desk/send.js';
 import { newTab, Tabs } from '../../static/js/desk/tabs.js';
 import {
   alteredOf,
@@ -91,6 +93,21 @@ test('an ended session and that of another editor differ from a rejected form', 
   assert.equal(kindOf(409, { type: '/problems/other-editor' }), 'other-editor');
   for (const status of [403, 404, 409, 410, 412, 413, 422])
     assert.equal(kindOf(status, {}), 'rejected');
+});
+
+test('the time that the server asks for is at most a minute, and none when it is a date', async () => {
+  const asked = ['Wed, 21 Oct 2026 07:28:00 GMT', '2592000', '7'];
+  const server = createServer((_, reply) =>
+    reply.writeHead(503, { 'Retry-After': asked.shift() ?? '' }).end(),
+  );
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  const waits = [];
+  for (let i = 0; i < 3; i += 1)
+    waits.push((await ask(`http://127.0.0.1:${port}/`, {}, '')).wait_ms);
+  server.close();
+  server.closeAllConnections();
+  assert.deepEqual(waits, [0, 60_000, 7_000]);
 });
 
 // -- texts
@@ -242,6 +259,16 @@ test('times of inputs increase when the clock is set back', () => {
   assert.ok(keeper.keep(text()).typed_at > first.typed_at);
 });
 
+test('the time of a press is that of this machine, and its place follows texts of others', () => {
+  const { world, keeper } = copier();
+  keeper.see(90_000_000);
+  const first = keeper.press(text(), '/entries', 0);
+  world.now = 200;
+  const second = keeper.press(text(), '/entries', 0);
+  assert.deepEqual([first.pressed_at, second.pressed_at], [100, 200]);
+  assert.ok(first.id.join() < second.id.join());
+});
+
 test('a copy is sent again when no answer came, and never of forms unknown there', async () => {
   const { world, keeper } = copier();
   world.status = 503;
@@ -346,6 +373,29 @@ test('records that cannot be written live as long as the page', async () => {
   assert.deepEqual(await records.all(), []);
 });
 
+test('a record that a full disk cannot delete is gone for the page, and deleted later', async () => {
+  const disk = pageRecords();
+  let isFull = false;
+  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
+    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
+  const records = steadyRecords({ ...disk, write }, () => {});
+  await records.write([sent()]);
+  isFull = true;
+  await records.write([], [sent().id]);
+  assert.deepEqual(await records.all(), []);
+  assert.equal((await disk.all()).length, 1);
+  isFull = false;
+  await records.write([text()]);
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.id),
+    [text().id],
+  );
+  isFull = true;
+  await records.write([], [text().id]);
+  await records.write([text()]);
+  assert.equal((await records.all()).length, 1, 'typed again');
+});
+
 /** The notes of a browser, as localStorage has them. */
 function notepad() {
   const map = /** @type {Map<string, string>} */ (new Map());
@@ -379,6 +429,27 @@ test('a write is noted until it is done, and completed when its tab was killed',
     (await disk.all()).map((it) => it.id[2]),
     ['sent'],
   );
+  assert.equal(notes.length, 0);
+});
+
+test('the note of a write that failed stays until its records are written', async () => {
+  const [disk, notes] = [pageRecords(), notepad()];
+  let isFull = true;
+  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
+    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
+  const records = notedRecords({ ...disk, write }, notes, 'one', 1);
+  for (const typed_at of [11, 12]) await records.write([text({ typed_at })]).catch(() => {});
+  assert.equal(notes.length, 1);
+  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.typed_at),
+    [12],
+  );
+  await records.write([text({ typed_at: 13 })]).catch(() => {});
+  isFull = false;
+  await records.write([sent()]);
+  assert.equal(notes.length, 1, 'the text is not written');
+  await records.write([text({ typed_at: 14 })]);
   assert.equal(notes.length, 0);
 });
 
@@ -507,6 +578,53 @@ test('nothing is sent until the editor has signed in again, and then the same fo
   assert.deepEqual(sends, ['a', 'a']);
 });
 
+test('a tab sends what another tab left when that one was closed', async () => {
+  const { queue, store, timers, sends } = newsroom(() => answer(201));
+  await queue.drain();
+  await store.write([sent({ key: 'a' })]); // by the other tab
+  await queue.show();
+  await queue.show();
+  assert.equal(timers.length, 1);
+  timers[0][0]();
+  await settled();
+  assert.deepEqual(sends, ['a']);
+});
+
+test('a slow answer is followed by the wait that it asks for', async () => {
+  /** @type {(answer: Answer) => void} */
+  let reply = () => {};
+  const { queue, timers, sends } = newsroom(() => new Promise((done) => (reply = done)));
+  queue.add(sent({ key: 'a' }), []);
+  await settled();
+  timers[0][0](); // 5 s have passed
+  reply({ ...answer(503), wait_ms: 60_000 });
+  await settled();
+  assert.deepEqual(sends, ['a']);
+  assert.equal(timers.at(-1)?.[1], 60_000);
+});
+
+test('what another editor got while it was being sent is marked, and goes when it is stored', async () => {
+  /** @type {(answer: Answer) => void} */
+  let reply = () => {};
+  const { queue, store, sends, answers } = newsroom(() => new Promise((done) => (reply = done)));
+  queue.add(sent({ key: 'a' }), []);
+  await settled();
+  const [item] = await queue.items();
+  assert.equal(item.tries, 1, 'another tab, too, sees that it may be stored');
+  await store.write([{ ...item, id: ['user:eve', ...item.id.slice(1)] }], [item.id]);
+  queue.drain();
+  reply(answer(201));
+  await settled();
+  assert.deepEqual([sends, answers], [['a'], ['a done']]);
+  assert.deepEqual(await queue.items(), []);
+});
+
+test('a form that the server did not take for want of a session is not marked as sent', async () => {
+  const { queue } = newsroom(() => answer(401));
+  await queue.add(sent(), []);
+  assert.equal((await queue.items())[0].tries, 0);
+});
+
 test('a form that was taken back is a text again, whatever the server answers then', async () => {
   /** @type {(answer: Answer) => void} */
   let reply = () => {};
@@ -514,7 +632,7 @@ test('a form that was taken back is a text again, whatever the server answers th
   queue.add(sent({ key: 'a' }), []);
   await settled();
   const back = await queue.takeBack((await queue.items())[0]);
-  assert.deepEqual([back.values, back.key], [{ body: 'Words' }, 'a']);
+  assert.deepEqual([back.values, back.key, back.reason], [{ body: 'Words' }, 'a', 'maybe']);
   reply(answer(422));
   await settled();
   assert.deepEqual(
@@ -525,9 +643,11 @@ test('a form that was taken back is a text again, whatever the server answers th
 });
 
 test('a text that was sent without an answer says that it may be published', async () => {
-  const { queue } = newsroom(() => answer(0));
-  assert.equal((await queue.takeBack(sent({ tries: 1 }))).reason, 'maybe');
-  assert.equal((await queue.takeBack(sent())).reason, '');
+  const { queue, store } = newsroom(() => answer(0));
+  await store.write([sent({ key: 'a', tries: 1 }), sent({ key: 'b' })]);
+  assert.equal((await queue.takeBack(sent({ key: 'a' }))).reason, 'maybe', 'sent since it was shown');
+  assert.equal((await queue.takeBack(sent({ key: 'b' }))).reason, '');
+  assert.equal((await queue.takeBack(sent({ key: 'b' }))).reason, 'maybe', 'answered meanwhile');
 });
 
 // -- tabs
@@ -586,6 +706,18 @@ test('a tab takes another id when a busy tab answers late that it holds the id',
   open(new Map()).parts.channel?.postMessage({ tabs: [id] });
   for (let i = 0; i < 5; i += 1) await settled();
   assert.ok(renewed && renewed !== id);
+});
+
+test('a tab works without locks, whatever ids it and others hold beside their own', async () => {
+  const open = browser(false);
+  const [low, high] = ['5', '7'].map((id) => open(new Map([['liveblog tab', id]])));
+  for (const it of [low, high]) await it.start();
+  await low.hold('4');
+  await high.hold('1');
+  const works = /** @type {string[]} */ ([]);
+  for (const it of [low, high])
+    await it.alone('queue', async () => void works.push(it.id));
+  assert.deepEqual(works, ['5']);
 });
 
 for (const hasLocks of [true, false]) {

@@ -3,9 +3,9 @@
 // Rules: no document. A text is written and removed by its own tab, or when the editor names it.
 
 import { ask } from './send.js';
-import { valuesToCopy, goneOf, isWanted, ofKind, textId } from './texts.js';
+import { valuesToCopy, goneOf, isWanted, ofKind, sentId, textId } from './texts.js';
 
-/** @import {Kept, Scope, Text} from './texts.js' */
+/** @import {Kept, Scope, Sent, Text} from './texts.js' */
 /** @import {Answer} from './send.js' */
 
 const RECORDS = 'records';
@@ -89,16 +89,26 @@ export const AHEAD = 'liveblog ahead ';
  */
 export function notedRecords(records, notes, tab, now_ms) {
   let number = now_ms * 1_000;
+  /** @type {Record<string, string>} the notes of writes that failed, by the ids of their records */
+  const failed = {};
   return {
     all: records.all,
     write: (puts, deletes = []) => {
       const name = `${AHEAD}${tab} ${(number += 1)}`;
+      const ids = [...puts.map((it) => it.id), ...deletes].join();
       try {
         notes.setItem(name, JSON.stringify([puts, deletes]));
+        notes.removeItem(failed[ids]); // else each letter would leave a note
       } catch {
         // The storage is full. The record itself is written all the same.
       }
-      return records.write(puts, deletes).finally(() => notes.removeItem(name));
+      return records.write(puts, deletes).then(
+        () => notes.removeItem(name),
+        (error) => {
+          failed[ids] = name;
+          throw error;
+        },
+      );
     },
   };
 }
@@ -140,18 +150,26 @@ export async function completeNoted(records, notes, scope, others) {
  */
 export function steadyRecords(records, onfail) {
   const here = pageRecords();
+  /** @type {Map<string, string[]>} ids that could not be deleted; each write deletes them again */
+  const dead = new Map();
   return {
     all: async () => {
       const [own, others] = await Promise.all([here.all(), records.all().catch(() => [])]);
       const ids = own.map((it) => it.id.join());
-      return [...own, ...others.filter((it) => !ids.includes(it.id.join()))];
+      const isHere = (/** @type {string} */ id) => ids.includes(id) || dead.has(id);
+      return [...own, ...others.filter((it) => !isHere(it.id.join()))];
     },
     write: async (puts, deletes = []) => {
-      const isWritten = await records.write(puts, deletes).then(
+      const gone = [...deletes, ...dead.values()];
+      const isWritten = await records.write(puts, gone).then(
         () => true,
         () => false,
       );
       if (!isWritten) onfail();
+      for (const id of gone)
+        if (isWritten) dead.delete(id.join());
+        else dead.set(id.join(), id);
+      for (const it of puts) dead.delete(it.id.join());
       await here.write(isWritten ? [] : puts, [...deletes, ...puts.map((it) => it.id)]);
     },
   };
@@ -199,6 +217,21 @@ export class Keeper {
   record(text) {
     const { form, tab } = text;
     return { ...text, id: textId(this.hooks.scope, form, tab), typed_at: this.stamp() };
+  }
+
+  /**
+   * Return the record of a form that was sent. Its id follows other clocks, for the order; the time
+   * of the press does not: the server knows its key for a time.
+   *
+   * @param {Omit<Text, 'typed_at'>} text @param {string} path @param {number} typed_at 0 for now
+   * @returns {Sent}
+   */
+  press(text, path, typed_at) {
+    const { hooks } = this;
+    const stamp = this.stamp();
+    const id = sentId(hooks.scope, stamp, text.key);
+    const press = { path, pressed_at: hooks.now(), tries: 0, held: '', why: '' };
+    return { ...text, id, typed_at: typed_at || stamp, ...press };
   }
 
   /** Keep what one form shows. @param {Omit<Text, 'typed_at'>} text */

@@ -99,7 +99,11 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   if (one('#asking')?.hidden === false) goOn();
   if (isOwn) notify([notice, note].filter(Boolean).join(' '));
   stale();
-  if (!form) return changed();
+  if (!form) {
+    const back = [...document.forms].find((it) => keyOf(it)?.value === item.key);
+    if (back) explain(back, say('stored'));
+    return changed();
+  }
   setBusy(form, false);
   explain(form, '');
   endCompare(form);

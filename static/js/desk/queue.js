@@ -49,7 +49,7 @@ export function settle(item, answer, records, spare) {
     return { puts: [{ ...item, tries: item.tries + 1, why }], deletes: [], wait_ms };
   }
   if (kind === 'signed-out' || kind === 'other-editor')
-    return { puts: [], deletes: [], wait_ms: Infinity };
+    return { puts: [item], deletes: [], wait_ms: Infinity };
   const { form, tab, id } = item;
   const gone = goneOf(id.slice(0, 2), item);
   if (kind === 'done') return { puts: [gone], deletes: [id], wait_ms: null };
@@ -77,8 +77,8 @@ export function settle(item, answer, records, spare) {
  */
 
 export class Queue {
-  /** @type {any} */
-  #timer;
+  /** @type {any} 0: nothing waits; Infinity: until a press or a session */
+  #timer = 0;
   #isDraining = false;
   #isAsked = false;
   /** @type {Sent | undefined} the form that is being sent */
@@ -110,7 +110,6 @@ export class Queue {
   /** Send what waits, unless this tab or another one does. */
   async drain() {
     if (this.#isDraining) return void (this.#isAsked = true);
-    this.world.clearTimeout(this.#timer);
     this.#isDraining = true;
     try {
       do {
@@ -125,10 +124,15 @@ export class Queue {
     }
   }
 
-  /** @param {number} wait_ms */
+  /** @param {number} wait_ms as `#timer` */
   #later(wait_ms) {
-    this.world.clearTimeout(this.#timer);
-    if (wait_ms < Infinity) this.#timer = this.world.setTimeout(() => this.drain(), wait_ms);
+    const { clearTimeout, setTimeout } = this.world;
+    clearTimeout(this.#timer);
+    const look = () => {
+      this.#timer = 0;
+      if (!this.#isDraining) this.drain();
+    };
+    this.#timer = wait_ms && wait_ms < Infinity ? setTimeout(look, wait_ms) : wait_ms;
   }
 
   async #run() {
@@ -136,7 +140,7 @@ export class Queue {
       const items = await this.items();
       const item = (this.#now = items.find((it) => !it.held));
       this.onchange(items, item);
-      if (!item) return this.#later(Infinity);
+      if (!item) return this.#later(0);
       if (this.world.now() - item.pressed_at > PRESS_MS)
         await this.world.store.write([{ ...item, held: this.world.say('old') }]);
       else if (!(await this.#send(item))) return;
@@ -145,12 +149,16 @@ export class Queue {
 
   /** @param {Sent} item @returns {Promise<boolean>} whether the next one may be sent */
   async #send(item) {
-    const answer = await this.world.send(item);
-    const records = await this.world.store.all();
-    const isThere = records.some((it) => it.id.join() === item.id.join()); // else it was taken back
-    const { puts, deletes, wait_ms } = settle(item, answer, records, this.world.spare());
-    if (isThere) await this.world.store.write(puts, deletes);
-    if (isThere || answer.kind === 'done') this.onanswer(item, answer, ofKind(puts, 'text')[0]);
+    const { send, spare, store } = this.world;
+    await store.write([{ ...item, tries: item.tries + 1 }]); // from now on, it may be stored
+    const answer = await send(item);
+    const records = await store.all();
+    // The editor may have taken it back, or given it to another editor.
+    const there = records.find((it) => it.id.slice(1).join() === item.id.slice(1).join());
+    const sent = { ...(there ?? item), tries: item.tries };
+    const { puts, deletes, wait_ms } = settle(sent, answer, records, spare());
+    if (there) await store.write(puts, deletes);
+    if (there || answer.kind === 'done') this.onanswer(sent, answer, ofKind(puts, 'text')[0]);
     if (wait_ms === null) return true;
     this.#later(wait_ms);
     return false;
@@ -162,7 +170,11 @@ export class Queue {
   }
 
   async show() {
-    this.onchange(await this.items(), this.#now);
+    const items = await this.items();
+    // The tab that sends what waits may be closed.
+    const isLeft = !this.#timer && !this.#isDraining && items.some((it) => !it.held);
+    if (isLeft) this.#later(OTHERS_MS);
+    this.onchange(items, this.#now);
   }
 
   /** Send at once; what waits for a press counts as pressed now. @param {Sent} item */
@@ -175,8 +187,11 @@ export class Queue {
   /** Remove a form that is not answered yet, and return it as a text. @param {Sent} item */
   async takeBack(item) {
     const { say, spare, store } = this.world;
-    const reason = item.tries ? say('maybe') : '';
-    const text = { ...textOf(item, spare().tab, await store.all()), reason };
+    const records = await store.all();
+    // It may be sent since it was shown, or even stored.
+    const now = records.find((it) => it.id.join() === item.id.join());
+    const reason = now?.tries === 0 ? '' : say('maybe');
+    const text = { ...textOf(item, spare().tab, records), reason };
     await store.write([text], [item.id]);
     await this.show();
     return text;

@@ -11,6 +11,8 @@
 /** @typedef {{kind: Kind, status: number, content: any, wait_ms: number}} Answer */
 
 const FORM_ANSWER_MS = 20_000;
+/** The longest wait that a server can ask for. */
+const WAIT_MS_MAX = 60_000;
 /** Timeouts, and too many requests: nothing is stored, and the same form may succeed later. */
 const LATER_STATUSES = [0, 408, 425, 429];
 
@@ -45,7 +47,8 @@ export async function ask(path, init, editor) {
       headers,
     });
     const content = answer.status === 204 ? {} : await answer.json().catch(() => null);
-    const wait_ms = Number(answer.headers.get('Retry-After')) * 1000;
+    const asked_ms = Number(answer.headers.get('Retry-After')) * 1000; // NaN of a date
+    const wait_ms = Math.min(asked_ms || 0, WAIT_MS_MAX);
     return {
       kind: kindOf(answer.status, content),
       status: answer.status,

@@ -30,7 +30,8 @@ export function askForSession({ kind, content }) {
   for (const it of asking.querySelectorAll('[data-session]')) it.textContent = session.name;
   for (const it of asking.querySelectorAll('[data-page]')) it.textContent = named();
   if (!isOther && !one('#signing-name').value) one('#signing-name').value = named();
-  (one('dialog[open]') ?? one('#kept')).prepend(asking); // a dialog keeps the page behind it inert
+  const place = one('dialog[open]') ?? one('#kept'); // a dialog keeps the page behind it inert
+  if (asking.parentNode !== place) place.prepend(asking); // it would lose the focus
   asking.hidden = false;
 }
 

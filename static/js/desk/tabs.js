@@ -30,7 +30,11 @@ export class Tabs {
   #held = new Set();
   /** Called when this tab took another id, because another tab holds its own. */
   onrenew = () => {};
-  /** @type {Set<string> | null} the ids of tabs that have answered; null: this tab has not asked */
+  /**
+   * The answers of living tabs: the ids that each holds, and its own; null: this tab has not asked.
+   *
+   * @type {{tabs: string[], main: string}[] | null}
+   */
   #answers = null;
 
   /** @param {Parts} parts */
@@ -99,29 +103,35 @@ export class Tabs {
 
   /** Return the ids that living tabs of this browser hold, this tab's included. */
   async living() {
-    const { locks, channel } = this.parts;
+    const { locks } = this.parts;
     if (locks) {
       const names = ((await locks.query()).held ?? []).map((it) => it.name ?? '');
       return new Set(names.filter((it) => it.startsWith(LOCK)).map((it) => it.slice(LOCK.length)));
     }
-    const answers = (this.#answers ??= new Set());
-    channel?.postMessage({ tabs: 'who' });
+    const others = (await this.#others()).flatMap((it) => it.tabs);
+    return new Set([...others, ...this.#held]);
+  }
+
+  async #others() {
+    const answers = (this.#answers ??= []);
+    this.parts.channel?.postMessage({ tabs: 'who' });
     await new Promise((done) => this.parts.setTimeout(() => done(null), TAB_ANSWER_MS));
     this.#answers = null;
-    return new Set([...answers, ...this.#held]);
+    return answers;
   }
 
   /** @param {any} message of another tab */
-  #receive({ tabs }) {
-    if (tabs === 'who') this.parts.channel?.postMessage({ tabs: [...this.#held] });
-    else for (const id of tabs ?? []) this.#answers?.add(id);
+  #receive({ tabs, main }) {
+    if (tabs === 'who') {
+      if (this.id) this.parts.channel?.postMessage({ tabs: [...this.#held], main: this.id });
+    } else if (tabs) this.#answers?.push({ tabs, main });
     // A busy tab answers late.
     if (this.id && tabs?.includes?.(this.id)) this.#renew().then(() => this.onrenew());
   }
 
   /**
-   * Run `work` unless another tab runs work of this name. Without locks, the living tab with the
-   * lowest id runs the work.
+   * Run `work` unless another tab runs work of this name. Without locks, the living tab whose own
+   * id is the lowest runs the work.
    *
    * @param {string} name @param {() => Promise<void>} work
    */
@@ -129,6 +139,6 @@ export class Tabs {
     const { locks } = this.parts;
     if (locks)
       return locks.request(name, { ifAvailable: true }, (lock) => (lock ? work() : undefined));
-    if ([...(await this.living())].every((it) => this.id <= it)) await work();
+    if (!(await this.#others()).some((it) => it.main < this.id)) await work();
   }
 }

@@ -22,7 +22,7 @@
  * @typedef {object} Press what belongs to a form that was sent
  * @property {string} path to which it is sent
  * @property {number} pressed_at ms since 1970
- * @property {number} tries how often no answer came
+ * @property {number} tries how often it was sent without an answer that decides
  * @property {string} held why it waits for a press; '' when it does not
  * @property {string} why what the server said instead of an answer
  */

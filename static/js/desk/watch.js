@@ -32,7 +32,7 @@ import {
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from './texts.js';
+import { alteredOf, goneOf, isContained, isSame, textId, typedIn } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -52,7 +52,6 @@ import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from 
 
 /** The editor for whom this page was made, and the blog. `become` alters it. */
 export const scope = [main.dataset.editor ?? '', slug];
-const opened_at = Date.now();
 /** The tab of texts that are typed before this tab has an id. */
 const early = newTab();
 /** @type {Map<HTMLFormElement, Watched>} */
@@ -161,9 +160,8 @@ export async function become(ident) {
   const [former] = scope;
   const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
   const moved = mine.map((it) => {
-    // A page before this one may have sent it. The server knows its key only for the first editor.
-    const isMaybeStored = it.id[2] === 'sent' && (it.tries || it.pressed_at < opened_at);
-    const held = isMaybeStored ? say('maybe') : it.held;
+    // A form that was sent may be stored. The server knows its key only for the first editor.
+    const held = it.tries ? say('maybe') : it.held;
     return { ...it, id: [ident, ...it.id.slice(1)], former, held };
   });
   await records.write(
@@ -247,6 +245,7 @@ export function keepForm(form) {
   else if (state.typed_at) {
     keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
     state.typed_at = 0;
+    keyOf(form).value = newKey(); // the next input is of another text
   }
 }
 
@@ -386,16 +385,10 @@ export async function press(form, pressed) {
   const values = valuesOf(form, pressed);
   if (state.name === 'new' && !isAltered(form)) return explain(form, say('empty'));
   const text = textIn(form, values);
-  const pressed_at = keeper.stamp();
-  const typed_at = state.typed_at || pressed_at;
-  const id = sentId(scope, pressed_at, text.key);
-  const path = new URL(form.action).pathname;
+  const item = keeper.press(text, new URL(form.action).pathname, state.typed_at);
   explain(form, '');
   keeper.stop(state.name, text.tab);
-  const added = queue.add(
-    { ...text, id, path, pressed_at, typed_at, tries: 0, held: '', why: '' },
-    [textId(scope, state.name, text.tab)],
-  );
+  const added = queue.add(item, [textId(scope, state.name, text.tab)]);
   Object.assign(state, { typed_at: 0, sent: text.key });
   if (state.name !== 'new') setBusy(form, true);
   else if (state.tab) (form.closest('.apart') ?? form).remove();
