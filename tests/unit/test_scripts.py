@@ -294,3 +294,10 @@ def test_scripts_differ_when_a_name_has_another_meaning() -> None:
         ("var one; f(one);", "var a; f(a);"),  # a `var` has no block, so it is refused
     ]
     assert all(differences(*pairs))
+
+
+def test_desk_has_its_style_sheets_in_one_file() -> None:
+    files = served()
+    parts = [files[f"css/{name}.css"] for name in ("tokens", "page")]
+    assert files["css/desk.css"].startswith(b"\n".join(parts))
+    assert b".composer" in files["css/desk.css"]
