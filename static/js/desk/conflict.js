@@ -31,7 +31,8 @@ export async function compare(form, item, { reason, values, taken, both }) {
   for (const name of Object.keys(others)) delete taken[name];
   fillForm(form, taken);
   for (const name of texts) beside(form, name, others[name]);
-  rebase(form, values);
+  const bases = ['revision', ...Object.keys(others).map((it) => `${it}_was`)];
+  rebase(form, values, texts.length ? Object.fromEntries(bases.map((it) => [it, now[it]])) : {});
   explain(form, reason);
   focusIn(form, texts[0] ? boxOf(form, texts[0]) : one('button.primary', form));
 }

@@ -47,6 +47,8 @@ import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from 
  * @property {boolean} isRestored false: what this tab kept before is not shown yet, nor replaced
  * @property {number} typed_at when the editor typed last; 0: nothing is typed
  * @property {string} sent the key under which the form was sent last
+ * @property {Values} undecided while the form shows a conflict: what it was based on before. A kept
+ *   text has this, so that it meets the conflict again
  * @property {Kept[]} apart former versions of this text that are kept beside it
  */
 
@@ -201,6 +203,7 @@ export function watch(form, name, tab = '') {
     isRestored: false,
     typed_at: 0,
     sent: '',
+    undecided: {},
     apart: [],
   });
   keyOf(form).value = newKey(); // the server gives the forms of one header the same key
@@ -222,9 +225,10 @@ export const formOf = ({ form: name, tab }) =>
     return form.isConnected && it.name === name && (it.tab || tabs.id) === tab;
   });
 
-/** @param {HTMLFormElement} form @param {Values} [values] @returns {Omit<Text, 'typed_at'>} */
-function textIn(form, values = valuesOf(form)) {
-  const { name, tab, shown } = /** @type {Watched} */ (watched.get(form));
+/** @param {HTMLFormElement} form @param {Values} [sent] @returns {Omit<Text, 'typed_at'>} */
+function textIn(form, sent) {
+  const { name, tab, shown, undecided } = /** @type {Watched} */ (watched.get(form));
+  const values = sent ?? { ...valuesOf(form), ...undecided };
   const base = Number(values.revision) || null;
   return { form: name, tab: tab || tabs.id, values, shown, base, key: keyOf(form).value };
 }
@@ -363,14 +367,17 @@ export async function forgetContained(form, values, puts = []) {
   changed();
 }
 
-/** @param {HTMLFormElement} form @param {Values} shown the values that are stored now */
-export function rebase(form, shown) {
+/**
+ * @param {HTMLFormElement} form @param {Values} shown the values that are stored now
+ * @param {Values} [undecided]
+ */
+export function rebase(form, shown, undecided = {}) {
   const state = /** @type {Watched} */ (watched.get(form));
   const hidden = Object.entries(shown).filter(
     ([name]) => name === 'revision' || name.endsWith('_was'),
   );
   fillForm(form, Object.fromEntries(hidden));
-  [state.written, state.shown] = [shown, { ...shown }];
+  Object.assign(state, { written: shown, shown: { ...shown }, undecided });
   keepForm(form);
 }
 
