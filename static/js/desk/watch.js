@@ -32,7 +32,7 @@ import {
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneOf, isContained, isSame, sentId, textId, typedIn } from './texts.js';
+import { alteredOf, goneOf, isContained, isSame, pick, sentId, textId, typedIn } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -95,7 +95,8 @@ export const hooks = {
 
 tabs.onrenew = () => [...watched.keys()].forEach(keepForm);
 
-let isKept = true;
+/** Whether this browser stores texts. */
+export let isKept = true;
 /** @type {Store} */
 export let records = pageRecords();
 /** @type {Keeper} */
@@ -272,9 +273,10 @@ export async function ownText(form) {
  */
 export async function restoreOwn(form, show) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const text = await ownText(form).finally(() => (state.isRestored = true));
-  if (text) await takeOver(form, text, say('early'), show);
-  else keepForm(form);
+  const text = await ownText(form);
+  if (text) return takeOver(form, text, say('early'), show);
+  state.isRestored = true;
+  keepForm(form);
 }
 
 /**
@@ -284,7 +286,12 @@ export async function restoreOwn(form, show) {
  * @param {string} reason why that is apart @param {typeof placeText} show
  */
 export async function takeOver(form, text, reason, show = placeText) {
-  if (isAltered(form) && !isSame(text.values, valuesOf(form))) await keepApart(form, reason);
+  const tab = newTab();
+  let kept = text.values;
+  while (isAltered(form) && !isSame(kept, valuesOf(form))) {
+    kept = valuesOf(form); // the editor may type until it is kept
+    await keepApart(form, reason, tab);
+  }
   await show(form, text);
 }
 
@@ -346,9 +353,9 @@ export async function discardText(form) {
  *
  * @param {HTMLFormElement} form @param {string} reason
  */
-export async function keepApart(form, reason) {
+export async function keepApart(form, reason, tab = newTab()) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const copy = keeper.record({ ...textIn(form), tab: newTab(), key: newKey(), reason });
+  const copy = keeper.record({ ...textIn(form), tab, key: newKey(), reason });
   await forgetContained(form, copy.values, [copy]);
   state.apart.push(copy);
 }
@@ -373,10 +380,8 @@ export async function forgetContained(form, values, puts = []) {
  */
 export function rebase(form, shown, undecided = {}) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const hidden = Object.entries(shown).filter(
-    ([name]) => name === 'revision' || name.endsWith('_was'),
-  );
-  fillForm(form, Object.fromEntries(hidden));
+  const hidden = Object.keys(shown).filter((name) => /^revision$|_was$/.test(name));
+  fillForm(form, pick(shown, hidden));
   Object.assign(state, { written: shown, shown: { ...shown }, undecided });
   keepForm(form);
 }
