@@ -1,14 +1,15 @@
 """Short names for the variables of a script.
 
-A variable of the whole script gets the same name everywhere, with a capital. Another variable
-becomes one letter in all of a unit: a function, a method, or another statement of the script. So
-this module finds no scopes. It finds the brackets, and from them whether a word names a variable, a
-member, or both, as in `{ name }`.
+A variable of the whole script gets the same name everywhere, with a capital; those that are used
+most get one letter. Another variable becomes one letter in all of a unit: a function, a method, or
+another statement of the script. So this module finds no scopes. It finds the brackets, and from
+them whether a word names a variable, a member, or both, as in `{ name }`.
 
 Rules: pure. Shorten only what the script declares: the browser's names are fixed.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from string import ascii_letters, ascii_lowercase, ascii_uppercase
@@ -44,7 +45,10 @@ def with_short_names(tokens: Sequence[str], shared: Collection[str]) -> str:
     script = _Script(tokens)
     words = set(script.parts)
     free = (it for it in letters(ascii_uppercase) if it not in words)
-    names = dict(zip(shared, free, strict=False))
+    counts = Counter(script.parts)
+    often = sorted(shared, key=lambda it: -counts[it])[: len(ascii_uppercase)]
+    ordered = sorted(shared, key=lambda it: it not in often)
+    names = dict(zip(ordered, free, strict=False))
     for start, end in script.units():
         script.shorten(start, end, names)
     return "".join(script.written)

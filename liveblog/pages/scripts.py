@@ -53,6 +53,10 @@ _TOKEN: Final = re.compile(
 # removed.
 _OPEN: Final = frozenset("{([,;=?:&|<>!~*%^")
 _CONTINUED: Final = frozenset(")],;=?:&|.*%^}")
+# The brackets around the only parameter of a function, or around a name.
+_NEEDLESS: Final = re.compile(
+    r"(?<![\w$])\(([\w$]+)\)(?==>)|(?<=[=(,;:{!&|?\[])\(([\w$.]+)\)(?!=>)"
+)
 _PRIVATE: Final = re.compile(r"^#\w+$")
 _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 
@@ -172,9 +176,19 @@ def shortened(text: str, names: Iterable[str]) -> str:
         for name, short in zip(sorted(private), letters(string.ascii_lowercase), strict=False)
     }
     given["const"] = "let"
-    short = with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names))
-    found = _TOKEN.finditer(short)
-    return "".join("" if it[0] == "\n" and short[it.start() - 1] in ")}" else it[0] for it in found)
+    return _plain(with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names)))
+
+
+def _plain(text: str) -> str:
+    """Return a script without brackets and line breaks that mean nothing."""
+    parts = [""]  # code and literals in turn
+    for found in _TOKEN.finditer(text):
+        if found["literal"]:
+            parts += [found[0], ""]
+        elif found[0] != "\n" or parts[-1][-1:] not in (")", "}"):
+            parts[-1] += found[0]
+    parts[::2] = [_NEEDLESS.sub(r"\1\2", it) for it in parts[::2]]
+    return "".join(parts)
 
 
 def _between(before: str, gap: str, after: str) -> str:

@@ -9,7 +9,10 @@ from typing import Final
 _STRING: Final = r"""(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
 _GAP: Final = re.compile(rf"{_STRING}|(?:\s|/\*.*?\*/)+", re.DOTALL)
 # A blank beside these signs separates nothing. One before a colon may: `a :hover` is not `a:hover`.
-_SIGN: Final = re.compile(rf"{_STRING}| ?;? ?(?P<end>\}}) ?| ?(?P<sign>[{{;,]) ?|(?P<colon>:) ")
+_ZERO: Final = r"(?<![\w.])0(?=\.\d)"  # `.5rem` is `0.5rem`
+_SIGN: Final = re.compile(
+    rf"{_STRING}| ?;? ?(?P<end>\}}) ?| ?(?P<sign>[{{;,>]) ?|(?P<colon>:) |{_ZERO}"
+)
 
 
 def stripped(css: str) -> str:

@@ -426,6 +426,82 @@ async def test_my_version_is_offered_when_theirs_was_saved_instead(
     await expect(page.locator("#edit [name=body]")).to_have_value("My version.")
 
 
+async def test_a_conflict_is_shown_again_when_its_form_was_left(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "The first text.")
+    edit, body, theirs = f"#{entry['id']} [data-do=edit]", "#edit [name=body]", ".theirs textarea"
+    await page.click(edit)
+    await page.fill(body, "My version.")
+    await editor.edit(entry, body="Their version.")
+    for _ in range(2):
+        await page.press(body, "Control+Enter")
+        await expect(page.locator(theirs)).to_have_value("Their version.")
+        await expect(page.locator(body)).to_have_value("My version.")
+        await page.keyboard.press("Escape")
+        await page.reload()
+        await page.click(edit)
+        await expect(page.locator(body)).to_have_value("My version.")
+    assert await texts(editor, slug) == ["Their version."]
+    await page.press(body, "Control+Enter")
+    await expect(page.locator(theirs)).to_have_value("Their version.")
+    await page.press(body, "Control+Enter")
+    await expect(page.locator("#editing")).to_be_hidden()
+    assert await texts(editor, slug) == ["My version."]
+
+
+async def test_a_headers_conflict_is_shown_again_when_the_page_was_left(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.click("#header-panel summary")
+    await page.fill("#header [name=dek]", "My dek.")
+    await editor.alter(slug, dek="Their dek.")
+    for _ in range(2):
+        await page.click("#header button.primary")
+        await expect(page.locator("#header .theirs textarea")).to_have_value("Their dek.")
+        await page.reload()
+        await expect(page.locator("#header [name=dek]")).to_have_value("My dek.")
+    await page.click("#header button.primary")
+    await page.click("#header .theirs button")
+    await expect(page.locator("#header [name=dek]")).to_have_value("Their dek.")
+    await page.click("#header button.primary")
+    await expect(page.locator(".theirs")).to_have_count(0)
+    await expect(page.locator(OFFERS).first).to_contain_text("My dek.")
+
+
+async def test_letters_arrive_in_the_box_when_a_conflict_is_shown(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await _edited(editor, slug, page)
+    await editor.edit(entry, body="Theirs.")
+    await page.focus("#edit [name=body]")
+    await page.keyboard.press("Control+Enter")
+    await expect(page.locator("#edit .theirs textarea")).to_have_value("Theirs.")
+    await expect(page.locator("#edit [name=body]")).to_be_focused()
+    await page.keyboard.type(" More.")
+    await expect(page.locator("#edit [name=body]")).to_have_value("Mine. More.")
+
+
+async def test_enter_in_a_box_of_one_line_ends_no_coverage(page: Page) -> None:
+    await page.click("#end-panel summary")
+    await page.fill("#end [name=successor_text]", "Elsewhere")
+    await page.press("#end [name=successor_text]", "Enter")
+    await page.fill(BODY, "Still live.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("[role=feed] article .body")).to_have_text("Still live.")
+    await expect(page.locator("#end [name=successor_text]")).to_have_value("Elsewhere")
+
+
+async def test_a_session_is_asked_for_in_place_when_edit_meets_its_end(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    await page.wait_for_selector(f"#{entry['id']} [data-do=edit]")
+    await page.context.clear_cookies()
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await expect(page.locator("#asking")).to_be_visible()
+
+
 async def test_a_failure_of_the_script_is_shown_and_the_text_stays(
     browser: Browser, server: Server, slug: str
 ) -> None:

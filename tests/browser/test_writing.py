@@ -70,6 +70,19 @@ async def test_the_question_mark_shows_the_keys_and_is_a_character_in_a_text(
     await expect(help_).to_be_hidden()
 
 
+async def test_a_folded_box_opens_when_the_browser_finds_it_half_filled(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    await desk.fill(BODY, "Later.")
+    await desk.click("#compose [data-chip=publish_at] summary")
+    await desk.locator("#compose [name=publish_at]").press("1")
+    await desk.click("#compose [data-chip=publish_at] summary")
+    await expect(desk.locator("#compose [name=publish_at]")).to_be_hidden()
+    await desk.click("#compose button.primary")
+    await expect(desk.locator("#compose [name=publish_at]")).to_be_visible()
+
+
 # -- pastes
 
 

@@ -183,13 +183,16 @@ test('a copy of the server is offered unless it was sent, dropped or typed on he
   assert.ok(isOffered([{ id: goneId(SCOPE, 'new', 'far'), typed_at: 49 }]));
 });
 
-test('a version goes only when each word of it is stored', () => {
+test('a version goes only when each box of it is stored as it is', () => {
   const mine = text({
     values: { headline: 'H', body: 'Mine' },
     shown: { headline: 'H', body: 'B' },
   });
-  assert.ok(isContained(mine, { headline: 'Other', body: 'Theirs. Mine.' }));
+  assert.ok(isContained(mine, { headline: 'Other', body: 'Mine' }));
   assert.ok(!isContained(mine, { headline: 'H', body: 'Theirs' }));
+  assert.ok(!isContained(mine, { headline: 'H', body: 'Theirs. Mine.' }));
+  const emptied = { ...mine, values: { headline: '', body: 'B' } };
+  assert.ok(!isContained(emptied, { headline: 'H', body: 'B' }));
 });
 
 // -- keeping

@@ -103,7 +103,7 @@ BUGS: Final = (
         (
             Change(
                 f"{DESK}/conflict.js",
-                "if (texts.length) await keepApart(form, say('mine'));",
+                "if (clashes()[0]) await keepApart(form, say('mine'));",
                 "",
             ),
         ),
@@ -136,9 +136,9 @@ BUGS: Final = (
         (
             Change(
                 f"{DESK}/page.js",
-                "if (watchedOf(form)) return ready.then(() => press(form, event.submitter));",
+                "if (watchedOf(form)) {\n    const asked",
                 "if (form.id === 'retract') press(one('#edit'), null);\n"
-                "  if (watchedOf(form)) return ready.then(() => press(form, event.submitter));",
+                "  if (watchedOf(form)) {\n    const asked",
             ),
         ),
     ),

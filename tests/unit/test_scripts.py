@@ -156,9 +156,10 @@ def test_shortened_shortens_a_name_where_it_is_no_member(text: str, expected: st
         ("let f=it=>it?{it}:it;it()", "let A=a=>a?{it:a}:a;it()"),
         ("f(()=>{try{g()}catch(it){h(/it/it)}})", "A(()=>{try{g()}catch(a){h(/it/it)}})"),
         ("for(let[key,it]of all){if(key)it()}", "for(let[a,b]of all){if(a)b()}"),
-        ("let f=(it)=>a?it:b", "let A=(c)=>a?c:b"),
-        ("let f=(it)=>({async it(){}});f(it)", "let A=(a)=>({async it(){}});A(it)"),
-        ("let f=(it)=>g/it/2", "let A=(a)=>g/a/2"),
+        ("let f=(it)=>a?it:b", "let A=c=>a?c:b"),
+        ("let f=(it)=>({async it(){}});f(it)", "let A=a=>({async it(){}});A(it)"),
+        ("let f=a((b.c),(d)=>(d));g(it)", "let A=a(b.c,d=>(d));g(it)"),
+        ("let f=(it)=>g/it/2", "let A=a=>g/a/2"),
     ],
 )
 def test_shortened_gives_letters_to_the_variables_of_a_function(text: str, expected: str) -> None:
@@ -167,7 +168,7 @@ def test_shortened_gives_letters_to_the_variables_of_a_function(text: str, expec
 
 def test_shortened_gives_two_letters_when_one_does_not_suffice() -> None:
     names = [f"name{n}" for n in range(60)]
-    given = shortened(";".join(f"({it})" for it in names), names)
+    given = shortened(";".join(f"f({it})" for it in names), names)
     assert len(set(given.split(";"))) == 60
     assert given.endswith("(AH)")
 

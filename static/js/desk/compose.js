@@ -49,12 +49,13 @@ export function dress(form) {
  * @param {HTMLFormElement} form
  */
 function openOnDemand(form) {
-  const open = () => {
-    for (const it of form.querySelectorAll('.chip:not([open]) :is([aria-invalid], .theirs)'))
-      it.closest('details')?.setAttribute('open', '');
-  };
+  const open = (/** @type {any} */ it) => it.closest('details')?.setAttribute('open', '');
+  const look = () =>
+    form.querySelectorAll('.chip:not([open]) :is([aria-invalid], .theirs)').forEach(open);
   const options = { subtree: true, childList: true, attributeFilter: ['aria-invalid'] };
-  new MutationObserver(open).observe(form, options);
+  new MutationObserver(look).observe(form, options);
+  // The browser names no fault of a folded box.
+  form.addEventListener('invalid', ({ target }) => open(target), true);
 }
 
 /** @param {HTMLFormElement} form @param {Preview} preview */

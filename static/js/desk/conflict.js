@@ -2,8 +2,8 @@
 // Rules: both editors' words are shown as text, never as markup. This editor's version stays among
 // the unsent texts until it is stored or discarded there.
 
-import { boxOf, explain, fillForm, focusIn, one, piece, say, valuesOf } from './boxes.js';
-import { isSameText } from './texts.js';
+import { boxOf, explain, fillForm, one, piece, say, valuesOf } from './boxes.js';
+import { isSameText, pick } from './texts.js';
 import { keepApart, rebase } from './watch.js';
 
 /** @import {Sent, Values} from './texts.js' */
@@ -21,19 +21,24 @@ import { keepApart, rebase } from './watch.js';
  * @param {HTMLFormElement} form @param {Sent} item as it was sent @param {Conflict} conflict
  */
 export async function compare(form, item, { reason, values, taken, both }) {
-  const now = valuesOf(form);
-  // This editor may have typed in a box since the form was sent.
-  const since = Object.entries(taken).filter(([it]) => !isSameText(now[it], item.values[it]));
-  const others = { ...both, ...Object.fromEntries(since) };
-  const texts = Object.keys(others).filter((name) => boxOf(form, name));
-  if (texts.length) await keepApart(form, say('mine'));
+  // This editor may have typed in a box since the form was sent, and may type while it is kept.
+  const clashes = () =>
+    Object.keys({ ...both, ...taken }).filter(
+      (it) => boxOf(form, it) && (it in both || !isSameText(valuesOf(form)[it], item.values[it])),
+    );
+  if (clashes()[0]) await keepApart(form, say('mine'));
   endCompare(form);
-  for (const name of Object.keys(others)) delete taken[name];
+  const texts = clashes();
+  const undecided = pick(valuesOf(form), ['revision', ...texts.map((it) => `${it}_was`)]);
+  for (const name of texts) {
+    beside(form, name, both[name] ?? taken[name]);
+    delete taken[name];
+  }
   fillForm(form, taken);
-  for (const name of texts) beside(form, name, others[name]);
-  rebase(form, values);
+  rebase(form, values, undecided);
   explain(form, reason);
-  focusIn(form, texts[0] ? boxOf(form, texts[0]) : one('button.primary', form));
+  // The next letters belong to the box in which the editor is.
+  if (texts[0] && one('button:focus', form)) boxOf(form, texts[0])?.focus();
 }
 
 /**
@@ -66,14 +71,10 @@ function beside(form, name, other) {
     mine?.focus();
   });
   show();
-  const both = document.createElement('div');
-  both.className = 'both';
-  const wrapped = mine?.closest('.box');
-  wrapped?.replaceWith(both);
-  both.append(wrapped ?? '', pane);
+  mine?.closest('.box')?.after(pane); // a moved box would lose the focus
 }
 
 /** Remove the other versions from beside the boxes. @param {HTMLFormElement} form */
 export function endCompare(form) {
-  for (const both of [...form.querySelectorAll('.both')]) both.replaceWith(one('.box', both));
+  for (const pane of form.querySelectorAll('.box + .theirs:not(.box)')) pane.remove();
 }

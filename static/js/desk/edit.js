@@ -5,7 +5,7 @@
 import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from './boxes.js';
 import { askStore } from './condition.js';
 import { ask } from './send.js';
-import { returnQuestions } from './signing.js';
+import { askForSession, returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
 import { discardText, placeText, restoreOwn, watch } from './watch.js';
 import { parseHtml } from '../morph.js';
@@ -34,7 +34,8 @@ export async function edit(url, offer) {
     return answer.status;
   }
   if (answer?.status === 503) askStore();
-  if (answer?.status !== 410) notify(say('unloaded'));
+  if (answer?.redirected) askForSession(); // the page of the sign-in
+  else if (answer?.status !== 410) notify(say('unloaded'));
   else if (!offer) notify(say('deleted'));
   return answer?.status ?? 0;
 }

@@ -8,6 +8,7 @@ const list = /** @type {any} */ (globalThis.document?.querySelector('#help'));
 function onHelpKey(event) {
   const place = /** @type {HTMLElement} */ (event.target);
   if (event.key !== '?' || place.closest('input:not([type=checkbox]), textarea, select')) return;
+  if (document.querySelector('dialog[open]')) return; // it keeps the list inert
   event.preventDefault();
   list.togglePopover();
 }

@@ -5,7 +5,7 @@
 import { formCopy, explain, main, one, piece, say, slug } from './boxes.js';
 import { edit, showText } from './edit.js';
 import { newTab } from './tabs.js';
-import { leftOver, wordsOf } from './texts.js';
+import { leftOver, pick, wordsOf } from './texts.js';
 import {
   changed,
   formOf,
@@ -25,6 +25,12 @@ import {
 const compose = one('#compose');
 /** The form for new entries as the server wrote it. */
 const blank = /** @type {HTMLFormElement | null} */ (compose?.cloneNode(true) ?? null);
+if (blank) explain(blank, '');
+// The page after a form that was rejected without scripts has the rejected text.
+for (const box of blank?.querySelectorAll('.box > [name]:not([type=hidden])') ?? []) {
+  if (box.matches('[type=checkbox]')) box.removeAttribute('checked');
+  else /** @type {HTMLInputElement} */ (box).defaultValue = '';
+}
 /** @type {Text[]} */
 let copies = [];
 let turns = 0;
@@ -131,10 +137,10 @@ export async function restore(offer) {
  * @param {Offer} offer
  */
 export async function openDeleted(offer) {
-  const values = Object.entries(offer.values).filter(([name]) => !name.endsWith('_was'));
+  const names = Object.keys(offer.values).filter((name) => !name.endsWith('_was'));
   const form = await openApart({
     ...offer,
-    values: Object.fromEntries(values),
+    values: pick(offer.values, names),
     shown: { note: offer.shown?.note ?? '' }, // a new entry has no note: only a typed one is kept
     reason: say('deleted'),
   });

@@ -32,6 +32,7 @@ import {
   formOf,
   hooks,
   isAltered,
+  isKept,
   keepForm,
   openDesk,
   restoreOwn,
@@ -141,7 +142,11 @@ async function onSubmit(event) {
   event.preventDefault();
   if (form.hasAttribute('data-busy')) return;
   if (form.id === 'new') return createBlog(form);
-  if (watchedOf(form)) return ready.then(() => press(form, event.submitter));
+  if (watchedOf(form)) {
+    const asked = valuesOf(form); // the start of the page may show another text
+    await ready;
+    return isSame(asked, valuesOf(form)) ? press(form, event.submitter) : undefined;
+  }
   setBusy(form, true);
   await act(form, event.submitter).finally(() => setBusy(form, false));
 }
@@ -173,7 +178,8 @@ async function createBlog(form) {
   const answer = await postAsking('/desk/blogs', values).finally(() => setBusy(form, false));
   if (answer.kind === 'unanswered') return explain(form, say('silent'));
   if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
-  form.reset();
+  keyOf(form).value = newKey();
+  if (isSame(valuesOf(form), values)) form.reset();
   keepForm(form);
   location.assign(`/desk/blogs/${answer.content.blog.slug}?done=created`);
 }
@@ -285,6 +291,7 @@ async function load() {
     signal: AbortSignal.timeout(LOAD_MS),
   }).catch(() => null);
   if (answer?.status === 503) askStore();
+  if (answer?.redirected && one('#asking').hidden) askForSession(); // the page of the sign-in
   const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
@@ -309,10 +316,10 @@ function onKey(event) {
   if (event.metaKey || event.ctrlKey) {
     event.preventDefault();
     form.requestSubmit(one('button.primary', form));
-  } else if (box instanceof HTMLInputElement && one('.body-box', form)) {
+  } else if (box instanceof HTMLInputElement && watchedOf(form) && form.id !== 'new') {
     // Enter in a headline is usually a slip, so move on to the text instead of publishing.
     event.preventDefault();
-    one('.body-box', form).focus();
+    one('.body-box', form)?.focus();
   }
 }
 
@@ -365,8 +372,8 @@ if (shortcut) {
 document.addEventListener('keydown', onKey);
 document.addEventListener('submit', onSubmit);
 document.addEventListener('input', ({ target }) => keepForm(/** @type {any} */ (target).form));
-// A page of the back-forward cache has no id that is its own; a new page restores its texts.
-addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
+// A page of the back-forward cache has no id that is its own; a new page restores kept texts.
+addEventListener('pageshow', ({ persisted }) => persisted && isKept && location.reload());
 for (const kind of ['online', 'offline']) addEventListener(kind, () => queue?.drain());
 // Remove `done=` from the address: a reload must not show the notice again.
 if (location.search.includes('done='))

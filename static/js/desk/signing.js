@@ -19,9 +19,9 @@ const named = () => main.dataset.desk || scope[0].replace(/^\w+:/, '');
 /**
  * Ask for a session of this page's editor.
  *
- * @param {Pick<Answer, 'kind' | 'content'>} answer that says why
+ * @param {Partial<Answer>} [answer] that says why; without it, the session has ended
  */
-export function askForSession({ kind, content }) {
+export function askForSession({ kind, content } = {}) {
   if (!asking) return;
   const isOther = kind === 'other-editor';
   if (isOther) session = content.editor;
@@ -77,10 +77,11 @@ async function signIn(event) {
 async function choose({ target }) {
   const choice = /** @type {HTMLElement} */ (target).closest('button')?.dataset.who;
   if (choice === 'page')
-    return askForSession({ kind: 'signed-out', content: {} });
+    return askForSession();
   if (choice !== 'session') return;
   main.dataset.desk = session.name;
   one('.who').textContent = session.name;
+  one('.who').ariaLabel = `Menu of ${session.name}`;
   await become(session.ident);
   await goOn();
 }

@@ -71,6 +71,9 @@ export const isSameText = (a, b) => lines(a) === lines(b);
 export const isSame = (values, shown) =>
   Object.keys(values).every((name) => isSameText(values[name], shown[name]));
 
+/** @param {Values} values @param {string[]} names @returns {Values} the values of these boxes */
+export const pick = (values, names) => Object.fromEntries(names.map((it) => [it, values[it]]));
+
 /**
  * Return the values that an editor altered, with their `_was` boxes. The others may be newer in a
  * form that was loaded later.
@@ -81,8 +84,10 @@ export function alteredOf(values, shown) {
   const before = (/** @type {string} */ name) => values[`${name}_was`] ?? shown?.[name];
   const isAltered = (/** @type {string} */ name) =>
     before(name) === undefined || !isSameText(values[name], before(name));
-  const names = Object.keys(values).filter((name) => isAltered(name.replace(/_was$/, '')));
-  return Object.fromEntries(names.map((name) => [name, values[name]]));
+  return pick(
+    values,
+    Object.keys(values).filter((name) => isAltered(name.replace(/_was$/, ''))),
+  );
 }
 
 /**
@@ -97,12 +102,15 @@ export const typedIn = ({ values, shown }) =>
     .filter(([name, text]) => text.trim() && !WORDLESS.test(name));
 
 /**
- * Return whether each typed word of a text is in the given values: then the text may go.
+ * Return whether the given values have each box that a text altered, also one that it emptied, as
+ * the text has it: then the text may go.
  *
  * @param {Text} text @param {Values} values
  */
 export const isContained = (text, values) =>
-  typedIn(text).every(([name, typed]) => lines(values[name]).includes(typed));
+  Object.keys(alteredOf(text.values, text.shown)).every(
+    (name) => WORDLESS.test(name) || isSameText(text.values[name], values[name]),
+  );
 
 /**
  * Return the first words that were typed, to name a text.

@@ -32,7 +32,7 @@ import {
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneOf, isContained, isSame, textId, typedIn } from './texts.js';
+import { alteredOf, goneOf, isContained, isSame, pick, textId, typedIn } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -47,6 +47,8 @@ import { alteredOf, goneOf, isContained, isSame, textId, typedIn } from './texts
  * @property {boolean} isRestored false: what this tab kept before is not shown yet, nor replaced
  * @property {number} typed_at when the editor typed last; 0: nothing is typed
  * @property {string} sent the key under which the form was sent last
+ * @property {Values} undecided while the form shows a conflict: what it was based on before. A kept
+ *   text has this, so that it meets the conflict again
  * @property {Kept[]} apart former versions of this text that are kept beside it
  */
 
@@ -92,7 +94,8 @@ export const hooks = {
 
 tabs.onrenew = () => [...watched.keys()].forEach(keepForm);
 
-let isKept = true;
+/** Whether this browser stores texts. */
+export let isKept = true;
 /** @type {Store} */
 export let records = pageRecords();
 /** @type {Keeper} */
@@ -199,6 +202,7 @@ export function watch(form, name, tab = '') {
     isRestored: false,
     typed_at: 0,
     sent: '',
+    undecided: {},
     apart: [],
   });
   keyOf(form).value = newKey(); // the server gives the forms of one header the same key
@@ -220,9 +224,10 @@ export const formOf = ({ form: name, tab }) =>
     return form.isConnected && it.name === name && (it.tab || tabs.id) === tab;
   });
 
-/** @param {HTMLFormElement} form @param {Values} [values] @returns {Omit<Text, 'typed_at'>} */
-function textIn(form, values = valuesOf(form)) {
-  const { name, tab, shown } = /** @type {Watched} */ (watched.get(form));
+/** @param {HTMLFormElement} form @param {Values} [sent] @returns {Omit<Text, 'typed_at'>} */
+function textIn(form, sent) {
+  const { name, tab, shown, undecided } = /** @type {Watched} */ (watched.get(form));
+  const values = sent ?? { ...valuesOf(form), ...undecided };
   const base = Number(values.revision) || null;
   return { form: name, tab: tab || tabs.id, values, shown, base, key: keyOf(form).value };
 }
@@ -267,9 +272,10 @@ export async function ownText(form) {
  */
 export async function restoreOwn(form, show) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const text = await ownText(form).finally(() => (state.isRestored = true));
-  if (text) await takeOver(form, text, say('early'), show);
-  else keepForm(form);
+  const text = await ownText(form);
+  if (text) return takeOver(form, text, say('early'), show);
+  state.isRestored = true;
+  keepForm(form);
 }
 
 /**
@@ -279,7 +285,12 @@ export async function restoreOwn(form, show) {
  * @param {string} reason why that is apart @param {typeof placeText} show
  */
 export async function takeOver(form, text, reason, show = placeText) {
-  if (isAltered(form) && !isSame(text.values, valuesOf(form))) await keepApart(form, reason);
+  const tab = newTab();
+  let kept = text.values;
+  while (isAltered(form) && !isSame(kept, valuesOf(form))) {
+    kept = valuesOf(form); // the editor may type until it is kept
+    await keepApart(form, reason, tab);
+  }
   await show(form, text);
 }
 
@@ -341,9 +352,9 @@ export async function discardText(form) {
  *
  * @param {HTMLFormElement} form @param {string} reason
  */
-export async function keepApart(form, reason) {
+export async function keepApart(form, reason, tab = newTab()) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const copy = keeper.record({ ...textIn(form), tab: newTab(), key: newKey(), reason });
+  const copy = keeper.record({ ...textIn(form), tab, key: newKey(), reason });
   await forgetContained(form, copy.values, [copy]);
   state.apart.push(copy);
 }
@@ -362,14 +373,15 @@ export async function forgetContained(form, values, puts = []) {
   changed();
 }
 
-/** @param {HTMLFormElement} form @param {Values} shown the values that are stored now */
-export function rebase(form, shown) {
+/**
+ * @param {HTMLFormElement} form @param {Values} shown the values that are stored now
+ * @param {Values} [undecided]
+ */
+export function rebase(form, shown, undecided = {}) {
   const state = /** @type {Watched} */ (watched.get(form));
-  const hidden = Object.entries(shown).filter(
-    ([name]) => name === 'revision' || name.endsWith('_was'),
-  );
-  fillForm(form, Object.fromEntries(hidden));
-  [state.written, state.shown] = [shown, { ...shown }];
+  const hidden = Object.keys(shown).filter((name) => /^revision$|_was$/.test(name));
+  fillForm(form, pick(shown, hidden));
+  Object.assign(state, { written: shown, shown: { ...shown }, undecided });
   keepForm(form);
 }
 
