@@ -930,7 +930,8 @@ async def test_bin_lists_what_can_be_restored_the_last_deletion_first(call: ApiC
     }
     assert last.keys() - made[2].keys() == {"deleted_at", "erased_at"}
     first = await call.ok("GET", "/council/bin?limit=2")
-    assert (len(first["entries"]), first["next"]) == (2, made[1]["id"])
+    assert len(first["entries"]) == 2
+    assert first["next"].endswith(f".{made[1]['id']}")
     rest = await call.ok("GET", f"/council/bin?limit=2&before={first['next']}")
     assert [it["id"] for it in rest["entries"]] == [made[0]["id"]]
     back = await call.ok("POST", f"{ENTRIES}/{made[2]['id']}/restore")
