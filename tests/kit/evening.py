@@ -267,7 +267,7 @@ async def _check_time(evening: Evening) -> None:
     page = await evening.editor.ok("GET", f"/{evening.slug}/entries?status=scheduled")
     [at] = [datetime.fromisoformat(it["publish_at"]) for it in page["entries"]]
     local = at.astimezone(ZoneInfo(blog["timezone"]))
-    assert f"{local:%Y-%m-%dT%H:%M}" == LATER and blog["timezone"] == ZONE, (at, blog)
+    assert [f"{local:%Y-%m-%dT%H:%M}", blog["timezone"]] == [LATER, ZONE], at
 
 
 async def use_two_tabs(evening: Evening) -> Seen:

@@ -15,6 +15,7 @@ from playwright.async_api import Error
 from kit.hand import Hand, Look, pick
 from kit.ledger import judge
 from kit.newsdesk import ODD_ZONE, Newsdesk
+from kit.profiles import LEFT
 from kit.remains import offered, read_store
 from kit.seats import Seat, Told
 from kit.waiting import until
@@ -128,7 +129,7 @@ class Story(Writing):
 
     async def _leave(self, seat: Seat) -> None:
         if seat.hand:
-            await seat.hand.page.goto("about:blank")
+            await seat.hand.page.goto(f"{self.desk.url(seat.browser)}{LEFT}")
 
     async def _left_in(self, browser: int, name: str) -> list[str]:
         """Return the texts that a browser shows or offers to an editor in one tab."""
