@@ -10,8 +10,10 @@ same. The network is a proxy between browser and server.
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from kit.engines import Tab
 from kit.proxy import Proxy
@@ -58,6 +60,8 @@ SET_TIME: Final = """(local) => {
     box.value = local;
     box.dispatchEvent(new Event('input', { bubbles: true }));
 }"""
+ZONE: Final = "Asia/Tokyo"  # of the blog; no other zone in this evening is the same
+LATER: Final = "2040-11-03T21:30"
 SENT: Final = "() => document.querySelector('#queue').hidden"
 
 Seen = dict[str, Any]
@@ -108,6 +112,9 @@ async def create_blog(evening: Evening) -> Seen:
     if await tab.call(HIDDEN, "#new [name=title]"):
         await tab.click("summary", "New blog")
     await tab.fill("#new [name=title]", TITLE)
+    await tab.click("#new [name=timezone]")
+    await tab.press("Control", "a")
+    await tab.type(ZONE)
     await tab.call("() => document.querySelector('#new [name=status]').focus()")
     await tab.type("Live")
     await tab.wait(HAS_VALUE, "#new [name=status]", "live")
@@ -244,13 +251,23 @@ async def schedule(evening: Evening) -> Seen:
     tab = evening.tab
     await tab.fill(BODY, "Late news.")
     await tab.click("#compose summary", "Later")
-    await tab.call(SET_TIME, "2040-11-03T21:30")
+    await tab.call(SET_TIME, LATER)
     button = await evening.lines("#compose .primary")
     await tab.click("#compose .primary")
     await tab.wait(SHOWS, "#held", "Late news.")
     await tab.wait(SENT)
     held = await evening.lines("#held .status, #held .words")
+    await _check_time(evening)
     return {"button": button, "held": held, "then": await evening.lines("#compose .primary")}
+
+
+async def _check_time(evening: Evening) -> None:
+    """Check that the scheduled entry has the time of the box, in the zone of the blog."""
+    blog = await evening.editor.ok("GET", f"/{evening.slug}")
+    page = await evening.editor.ok("GET", f"/{evening.slug}/entries?status=scheduled")
+    [at] = [datetime.fromisoformat(it["publish_at"]) for it in page["entries"]]
+    local = at.astimezone(ZoneInfo(blog["timezone"]))
+    assert [f"{local:%Y-%m-%dT%H:%M}", blog["timezone"]] == [LATER, ZONE], at
 
 
 async def use_two_tabs(evening: Evening) -> Seen:

@@ -17,7 +17,7 @@ from kit.waiting import SCALE, until
 
 SAID_MS: Final = 4_000 * SCALE  # until a press has shown what it did
 SETTLED_MS: Final = 1_000
-KEYS: Final = 5  # the last letters of a text, typed one by one
+KEYS: Final = 1  # the last letters of a text, each with a key; each key takes CPU time
 
 # All that an editor sees in a tab: its forms with their boxes, and the lists beside them.
 LOOK: Final = """() => {

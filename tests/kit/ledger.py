@@ -34,7 +34,8 @@ RULES: Final = {
     "unsent": "still unsent when everything works again",
     "silent": "a press did nothing and said nothing",
     "kept together": "the form for new entries is not free after a press",
-    "undo": "a deletion has no undo, or no place in the bin",
+    "undo": "a deletion has no undo of its own",
+    "bin": "a deleted entry is not in the bin",
     "script": "a script failed",
     "broken": "the story did not come to its end",
 }

@@ -6,6 +6,7 @@ server through a proxy of its own.
 
 import asyncio
 import contextlib
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,19 @@ from liveblog.store.accounts import Accounts
 from liveblog.store.connect import connect
 
 PEOPLE: Final = ("dana", "kim")
-SUBMITS: Final = b"POST /desk/blogs/"
+# The forms whose texts are kept: not a preview, and no button of an entry.
+SUBMITS: Final = re.compile(
+    rb"POST /desk/blogs/[^/ ]+/(header|end|entries(/e[0-9a-z]{12}(/retract)?)?) "
+)
+SILENT_S: Final = 0.6  # longer than the browser takes to give up
+ODD_ZONE: Final = "America/Coyhaique"  # newer than many browsers; those of a story lack it
+LACK_ZONE: Final = """
+Intl.DateTimeFormat = new Proxy(Intl.DateTimeFormat, {
+  construct(of, given, as) {
+    if (given[1]?.timeZone === 'ZONE') throw new RangeError('Invalid time zone: ZONE');
+    return Reflect.construct(of, given, as);
+  },
+});""".replace("ZONE", ODD_ZONE)
 RUN: Final = "from liveblog.commands.main import main; main()"
 
 
@@ -35,6 +48,7 @@ class Wire(Proxy):
     def __init__(self, upstream: Path | int) -> None:
         super().__init__(upstream)
         self._on_submit: Callable[[], None] | None = None
+        self.is_silent = False
 
     def on_submit(self, act: Callable[[], None]) -> None:
         """Call `act` once, just before the next form is passed on to the server."""
@@ -43,13 +57,24 @@ class Wire(Proxy):
     def forget(self) -> None:
         """Act on no form."""
         self._on_submit = None
-        self._lose.clear()
+        self._refuses = self.is_silent = False
+
+    def fall_silent(self) -> None:
+        """Lose the answers to forms, and refuse connections, for a while.
+
+        Chromium sends a form again by itself when a used connection ends: on another one that is
+        open, then on a new one. The script learns only of a failure of the last.
+        """
+        self._refuses = self.is_silent = True
+        asyncio.get_running_loop().call_later(SILENT_S, self.forget)
 
     def takes(self, request: bytes) -> bool:
-        if self._on_submit and SUBMITS in request:
+        if not SUBMITS.search(request):
+            return super().takes(request)
+        if self._on_submit:
             act, self._on_submit = self._on_submit, None
             act()
-        return super().takes(request)
+        return self.is_silent or super().takes(request)
 
 
 class Newsdesk:
@@ -145,7 +170,9 @@ async def newsdesk(directory: Path, tree: Path | None = None) -> AsyncIterator[N
             await add_editor(server, name)
         playwright = await stack.enter_async_context(async_playwright())
         wires = [Wire(server.port) for _ in range(2)]
-        profiles = [Profile(playwright, directory / f"profile-{n}", WATCH) for n in range(2)]
+        profiles = [
+            Profile(playwright, directory / f"profile-{n}", WATCH + LACK_ZONE) for n in range(2)
+        ]
         for wire, profile in zip(wires, profiles, strict=True):
             await wire.start()
             stack.push_async_callback(wire.stop)

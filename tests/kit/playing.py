@@ -56,12 +56,15 @@ def summed(told: Iterable[Told]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for it in told:
         counts.update(it.kills)
+        counts.update({f"acts of {name}": count for name, count in it.acts.items()})
         counts.update(fault.rule for fault in it.faults)
         counts["lost characters"] += sum(f.characters for f in it.faults if f.rule == "lost")
         counts["stories"] += 1
         counts["steps"] += len(it.steps)
         counts["characters"] += it.characters
         counts["stumbles"] += len(it.stumbles)
+        counts["texts"] += it.texts
+        counts["unjudged"] += it.unjudged
     return counts
 
 

@@ -20,6 +20,7 @@ from kit.windows import ARGUMENTS, note_complaint, system_chromium
 
 ACT_MS: Final = 5_000 * SCALE
 CLOSE_S: Final = 5.0
+LEFT: Final = "/readyz"  # a tab goes on from here in its process; a new one takes CPU time to start
 # A spare renderer has no tab, and takes CPU time to start.
 MORE: Final = ("--disable-features=SpareRendererForSitePerProcess,Translate,PaintHolding",)
 SIZE: Final[Any] = {"width": 640, "height": 480}  # painting takes CPU time
@@ -59,9 +60,9 @@ class Profile:
         self.reported(texts)
 
     async def open_tab(self) -> Page:
-        """Return a new tab; the first one of a browser is there already."""
-        blank = [page for page in self.context.pages if page.url == "about:blank"]
-        page = blank[0] if blank else await self.context.new_page()
+        """Return a new tab: one that was left, or the first one of a browser, which is there already."""
+        free = [page for page in self.context.pages if page.url.endswith((LEFT, "about:blank"))]
+        page = free[0] if free else await self.context.new_page()
         if page in self._heard:
             return page
         self._heard.add(page)

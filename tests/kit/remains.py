@@ -15,21 +15,23 @@ STATUSES: Final = ("published", "retracted", "draft", "scheduled", "submitted")
 
 
 async def read_store(calls: Editor, slug: str) -> Stored:
-    """Return all versions of a blog's entries, deleted ones included, and of its header."""
+    """Restore a blog's deleted entries; return all versions of its entries and its header.
+
+    A deleted entry has no earlier versions to read.
+    """
+    for it in (await calls.ok("GET", f"/{slug}/bin"))["entries"]:
+        await calls.ok("POST", f"/{slug}/entries/{it['id']}/restore")
     entries: dict[str, Any] = {}
     for status in STATUSES:
         page = await calls.ok("GET", f"/{slug}/entries?status={status}&limit=100")
         entries |= {it["id"]: it for it in page["entries"]}
-    binned = await calls.ok("GET", f"/{slug}/bin")
-    gone = {it["id"]: it for it in binned["entries"]}
-    newest = [await calls.ok("GET", f"/{slug}"), *entries.values(), *gone.values()]
+    newest = [await calls.ok("GET", f"/{slug}"), *entries.values()]
     earlier, _ = await _earlier(calls, f"/{slug}")
     authors: dict[str, str] = {}
     for id in entries:
         versions, authors[id] = await _earlier(calls, f"/{slug}/entries/{id}")
         earlier += versions
-    everything = [*entries.values(), *gone.values()]
-    return Stored(everything, words_of(newest), words_of(earlier), authors)
+    return Stored([*entries.values()], words_of(newest), words_of(earlier), authors)
 
 
 async def _earlier(calls: Editor, path: str) -> tuple[list[Any], str]:

@@ -22,7 +22,9 @@ class Seat:
 
 @dataclass
 class Told:
-    """The steps of a story, and the rules that it broke. `stumbles` are steps that a tab did not take part in.
+    """The steps of a story, and the rules that it broke. `acts` counts the steps that did something,
+    by their names; `stumbles` are steps that a tab did not take part in. Of its `texts`, nobody knows
+    what became of the `unjudged` ones.
 
     A story that `is_broken` did not come to its end.
     """
@@ -30,6 +32,9 @@ class Told:
     seed: int
     steps: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
+    acts: Counter[str] = field(default_factory=Counter)
+    texts: int = 0
+    unjudged: int = 0
     characters: int = 0
     faults: list[Fault] = field(default_factory=list)
     stumbles: list[str] = field(default_factory=list)
@@ -39,7 +44,8 @@ class Told:
 class Seats:
     """Two tabs of dana's browser, and one of dana's other machine or of kim's.
 
-    `seed` decides all choices. Steps are the methods that take a seat and a chance.
+    `seed` decides all choices. Steps are the methods that take a seat and a chance. They return more
+    about what they did, None when they did nothing.
     """
 
     def __init__(self, desk: Newsdesk, seed: int) -> None:
@@ -85,20 +91,23 @@ class Seats:
         elif what == "store" and self.desk.is_store_up:
             self.desk.kill_store()
 
-    async def kill_server(self, seat: Seat, chance: random.Random) -> None:
+    async def kill_server(self, seat: Seat, chance: random.Random) -> str:
         self._kill("server")
         self._last("killed", chance)
+        return ""
 
-    async def kill_store(self, seat: Seat, chance: random.Random) -> None:
+    async def kill_store(self, seat: Seat, chance: random.Random) -> str:
         self._kill("store")
         self._last("killed", chance)
+        return ""
 
-    async def cut_network(self, seat: Seat, chance: random.Random) -> None:
-        self.desk.wires[seat.browser].cut()
+    async def cut_network(self, seat: Seat, chance: random.Random) -> str | None:
+        return "" if self.desk.wires[seat.browser].cut() else None
 
-    async def go_offline(self, seat: Seat, chance: random.Random) -> None:
+    async def go_offline(self, seat: Seat, chance: random.Random) -> str:
         await self.desk.profiles[seat.browser].context.set_offline(True)
         self._last(str(seat.browser), chance)
+        return ""
 
     # -- tabs
 
@@ -128,30 +137,37 @@ class Seats:
             look = await hand.look()
         return hand, look
 
-    async def open_tab(self, seat: Seat, chance: random.Random) -> None:
-        await self._look(next((it for it in self.seats if not it.hand), seat))
+    async def open_tab(self, seat: Seat, chance: random.Random) -> str | None:
+        closed = next((it for it in self.seats if not it.hand), None)
+        await self._look(closed or seat)
+        return "" if closed else None
 
-    async def close_tab(self, seat: Seat, chance: random.Random) -> None:
-        if seat.hand:
-            await seat.hand.page.close()
+    async def close_tab(self, seat: Seat, chance: random.Random) -> str | None:
+        if not seat.hand:
+            return None
+        await seat.hand.page.close()
         seat.hand = None
+        return ""
 
-    async def reload(self, seat: Seat, chance: random.Random) -> None:
+    async def reload(self, seat: Seat, chance: random.Random) -> str:
         hand, _ = await self._look(seat)
         await hand.page.reload(wait_until="commit")
         await hand.arrived()
+        return ""
 
-    async def back(self, seat: Seat, chance: random.Random) -> None:
+    async def back(self, seat: Seat, chance: random.Random) -> str:
         hand, _ = await self._look(seat)
         await self._recover(seat.browser)
         await hand.back(f"{self.desk.url(seat.browser)}/desk")
         await hand.arrived()
+        return ""
 
-    async def escape(self, seat: Seat, chance: random.Random) -> None:
-        hand, _ = await self._look(seat)
+    async def escape(self, seat: Seat, chance: random.Random) -> str | None:
+        hand, look = await self._look(seat)
         await hand.escape()
+        return "" if look.is_dialog else None
 
-    async def kill_browser(self, seat: Seat, chance: random.Random) -> None:
+    async def kill_browser(self, seat: Seat, chance: random.Random) -> str:
         """Kill a browser, when the last letters are on the disk, which takes milliseconds."""
         await self._write_out(seat.browser)
         self.told.kills["browser"] += 1
@@ -163,6 +179,7 @@ class Seats:
         await profile.launch()
         await self._recover(seat.browser)
         await self.desk.sign_in(seat.browser, self.editors[seat.browser])
+        return ""
 
     async def _write_out(self, browser: int) -> None:
         for seat in self.seats:

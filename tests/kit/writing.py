@@ -14,7 +14,6 @@ from playwright.async_api import TimeoutError as Late
 
 from kit.hand import SAID_MS, UNFOLD, Hand, Look, pick
 from kit.ledger import Typed
-from kit.newsdesk import SUBMITS
 from kit.seats import Seat, Seats
 from kit.waiting import SCALE, until
 from kit.windows import PASSWORD
@@ -44,6 +43,7 @@ TROUBLES: Final = {
 }
 
 
+BIN: Final = "async (slug) => (await fetch(`/desk/blogs/${slug}/bin`)).text()"
 IS_THERE: Final = "(selector) => Boolean(document.querySelector(selector))"
 
 
@@ -78,10 +78,18 @@ class Writing(Seats):
         try:
             is_typed = await hand.type(form, box, typed.text, at_start=chance.random() < 0.3)
         except Error:
-            typed.is_discarded = True  # nobody knows what the tab got of it
+            self._miss(typed)  # nobody knows what the tab got of it
             raise
-        typed.is_discarded = not is_typed or not await self._reached(hand, look, typed)
+        if not is_typed:
+            typed.is_discarded = True
+        elif not await self._reached(hand, look, typed):
+            self._miss(typed)
         return None if typed.is_discarded else place
+
+    def _miss(self, typed: Typed) -> None:
+        """Do not judge a text."""
+        typed.is_discarded = True
+        self.told.unjudged += 1
 
     async def _reached(self, hand: Hand, before: Look, typed: Typed) -> bool:
         """Return whether a text had a box: a dialog or a page may close just before the first key."""
@@ -98,7 +106,7 @@ class Writing(Seats):
         trouble = pick(chance, TROUBLES)
         if form:
             await self._send(seat, chance, form, trouble)
-        return f"{form}, {trouble}"
+        return f"{form}, {trouble}" if form else None
 
     def _sendable(self, look: Look, chance: random.Random) -> str | None:
         """Return a form that has typed texts, None without."""
@@ -175,10 +183,7 @@ class Writing(Seats):
     def _arm(self, seat: Seat, chance: random.Random, trouble: str) -> asyncio.Event | None:
         """Let the next form of a browser meet trouble; return the event of its arrival."""
         wire, fired = self.desk.wires[seat.browser], asyncio.Event()
-        if trouble == "unanswered":
-            for _ in range(4):  # Chromium itself sends again on other connections
-                wire.lose_next_answer(SUBMITS)
-        if trouble not in ("server", "store", "cut"):
+        if trouble not in ("server", "store", "cut", "unanswered"):
             return None
         after_s = chance.uniform(0, KILL_MS / 1000)
 
@@ -186,20 +191,26 @@ class Writing(Seats):
             fired.set()
             if trouble == "cut":
                 wire.cut()
+            elif trouble == "unanswered":
+                wire.fall_silent()
             else:
                 asyncio.get_running_loop().call_later(after_s, self._kill, trouble)
 
         wire.on_submit(act)
-        self._last("killed", chance)
+        if trouble in ("server", "store"):
+            self._last("killed", chance)
         return fired
 
     async def _fired(self, seat: Seat, fired: asyncio.Event, trouble: str) -> None:
+        wire = self.desk.wires[seat.browser]
         try:
             async with asyncio.timeout(HOOK_S):
                 await fired.wait()
-                await until(lambda: trouble == "cut" or not self.desk.is_up)
+                if trouble in ("server", "store"):
+                    await until(lambda: not self.desk.is_up)
+                await until(lambda: not wire.is_silent)
         except TimeoutError:  # the form did not leave the browser
-            self.desk.wires[seat.browser].forget()
+            wire.forget()
 
     async def schedule(self, seat: Seat, chance: random.Random) -> str | None:
         """Send a new entry for a later time, which only the server can place in the blog's zone."""
@@ -216,6 +227,7 @@ class Writing(Seats):
         await self._front(seat)
         if await self._type_here(seat, chance, "compose", "body"):
             await self._send(seat, chance, "compose", button="button[value=draft]")
+            return ""
         return None
 
     async def retract(self, seat: Seat, chance: random.Random) -> str | None:
@@ -245,12 +257,14 @@ class Writing(Seats):
 
     # -- the lists of the page
 
-    async def restore(self, seat: Seat, chance: random.Random) -> None:
+    async def restore(self, seat: Seat, chance: random.Random) -> str | None:
         hand, look = await self._front(seat)
-        if look.offers:
-            await self._recover(seat.browser)
-            await hand.click("#offers [data-act=restore]", chance.randrange(len(look.offers)))
-            await hand.settled()
+        if not look.offers:
+            return None
+        await self._recover(seat.browser)
+        await hand.click("#offers [data-act=restore]", chance.randrange(len(look.offers)))
+        await hand.settled()
+        return ""
 
     async def discard(self, seat: Seat, chance: random.Random) -> str | None:
         """Discard a restored text by name."""
@@ -263,11 +277,13 @@ class Writing(Seats):
         await hand.click(f"#{form} [data-reason] button.danger")
         return form
 
-    async def take_back(self, seat: Seat, chance: random.Random) -> None:
+    async def take_back(self, seat: Seat, chance: random.Random) -> str | None:
         hand, look = await self._front(seat)
-        if look.cards:
-            await hand.click("#queue [data-act=back]", chance.randrange(len(look.cards)))
-            await hand.settled()
+        if not look.cards:
+            return None
+        await hand.click("#queue [data-act=back]", chance.randrange(len(look.cards)))
+        await hand.settled()
+        return ""
 
     async def use_theirs(self, seat: Seat, chance: random.Random) -> str | None:
         """Look at a colleague's version beside mine, and save one of them."""
@@ -299,7 +315,7 @@ class Writing(Seats):
     # -- deleting
 
     async def delete_two(self, seat: Seat, chance: random.Random) -> str | None:
-        """Delete two entries at the desk; each has an Undo of its own."""
+        """Delete two entries at the desk; each has an Undo of its own, and a place in the bin."""
         hand, _ = await self._front(seat)
         await self._recover(seat.browser)
         for id in self.entries:
@@ -308,13 +324,22 @@ class Writing(Seats):
             await hand.page.wait_for_function(IS_THERE, arg=at, polling=20, timeout=SAID_MS)
             await hand.click(at)
             if not await self._soon_deleted(id):
-                return "refused"
+                return None  # refused
         undos = "".join(f":has([action*={id}])" for id in self.entries)
         try:
             await hand.page.wait_for_selector(f"#notice{undos}", state="attached", timeout=SAID_MS)
         except Late:
             self.blame("undo", "one Undo for two deletions")
-        return None
+        await self.look_into_bin(hand)
+        return ""
+
+    async def look_into_bin(self, hand: Hand) -> None:
+        """Check that the desk's bin has each entry that is deleted."""
+        gone = [id for id in self.entries if await self.is_deleted(id)]
+        page = await hand.page.evaluate(BIN, self.slug) if gone else ""
+        for id in gone:
+            if f'id="bin-{id}"' not in page:
+                self.blame("bin", id)
 
     async def _soon_deleted(self, id: str) -> bool:
         try:
@@ -327,24 +352,26 @@ class Writing(Seats):
 
     async def undo(self, seat: Seat, chance: random.Random) -> str | None:
         hand, look = await self._front(seat)
-        await hand.click("#notice [data-do=restore] button")
-        return f"of {look.undos}"
+        is_there = await hand.click("#notice [data-do=restore] button")
+        return f"of {look.undos}" if is_there else None
 
     # -- sessions and colleagues
 
-    async def sign_out_elsewhere(self, seat: Seat, chance: random.Random) -> None:
+    async def sign_out_elsewhere(self, seat: Seat, chance: random.Random) -> str:
         """End the session of a browser on the server."""
         await self._recover()
         await self.desk.end_session(seat.browser)
+        return ""
 
-    async def other_signs_in(self, seat: Seat, chance: random.Random) -> str:
+    async def other_signs_in(self, seat: Seat, chance: random.Random) -> str | None:
         """Let a colleague sign in in another tab of the browser, and send from this one."""
         await self._front(seat)
         await self._recover()
         other = "kim" if self.editors[seat.browser] == "dana" else "dana"
         await self.desk.sign_in(seat.browser, other)
-        if await self._type_here(seat, chance, "compose", "body"):
-            await self._send(seat, chance, "compose")
+        if not await self._type_here(seat, chance, "compose", "body"):
+            return None
+        await self._send(seat, chance, "compose")
         return other
 
     async def answer(self, seat: Seat, chance: random.Random) -> str | None:
@@ -360,33 +387,36 @@ class Writing(Seats):
             await hand.click("#who:not([hidden]) [data-who=page]")
             await hand.sign_in(PASSWORD)
         await hand.settled()
-        return look.asking
+        return look.asking or None
 
-    async def another_saves(self, seat: Seat, chance: random.Random) -> str:
+    async def another_saves(self, seat: Seat, chance: random.Random) -> str | None:
         """Let a colleague save an entry or the header elsewhere, on top of its newest version."""
         await self._recover()
         path = chance.choice(("", f"/{self.slug}/entries/{self.entries[0]}"))
         box = "body" if path else chance.choice(("dek", "summary"))
-        await self._save_elsewhere(chance, path, box)
-        return path.rpartition("/")[2] or "header"
+        is_saved = await self._save_elsewhere(chance, path, box)
+        return path.rpartition("/")[2] or "header" if is_saved else None
 
-    async def _save_elsewhere(self, chance: random.Random, path: str, box: str) -> None:
-        """Add a colleague's text to a box of an entry, or of the header for ""."""
+    async def _save_elsewhere(self, chance: random.Random, path: str, box: str) -> bool:
+        """Add a colleague's text to a box of an entry, or of the header for ""; tell whether it is saved."""
         path = path or f"/{self.slug}"
         answer = await self.desk.calls("GET", path)
-        if answer.status_code == 200:
-            typed = self.ledger.type(chance, None, "colleague", box, self.at)
-            self.ledger.press([typed.text], "colleague", None)
-            stored = answer.json()
-            fields = {box: f"{stored[box] or ''} {typed.text}".strip()}
-            saved = await self.desk.calls("PATCH", path, fields, if_match=answer.headers["etag"])
-            typed.is_discarded = not saved.is_success
+        if answer.status_code != 200:
+            return False
+        typed = self.ledger.type(chance, None, "colleague", box, self.at)
+        self.ledger.press([typed.text], "colleague", None)
+        stored = answer.json()
+        fields = {box: f"{stored[box] or ''} {typed.text}".strip()}
+        saved = await self.desk.calls("PATCH", path, fields, if_match=answer.headers["etag"])
+        typed.is_discarded = not saved.is_success
+        return saved.is_success
 
-    async def another_deletes(self, seat: Seat, chance: random.Random) -> str:
+    async def another_deletes(self, seat: Seat, chance: random.Random) -> str | None:
         """Let a colleague delete an entry, or restore it."""
         await self._recover()
         path = f"/{self.slug}/entries/{self.entries[1]}"
-        if (await self.desk.calls("DELETE", path)).json().get("offset") and chance.random() < 0.5:
+        deleted = await self.desk.calls("DELETE", path)
+        if deleted.json().get("offset") and chance.random() < 0.5:
             await self.desk.calls("POST", f"{path}/restore")
             return "and restores"
-        return ""
+        return "" if deleted.is_success else None

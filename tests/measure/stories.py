@@ -13,6 +13,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -24,11 +25,27 @@ from kit.playing import lines, played, summed
 from kit.rivals import Contest
 from kit.seats import Told
 from kit.servers import serving
+from kit.story import STEPS_OF
 
 COUNT: Final = 300
 AT_ONCE: Final = 2
 TOGETHER: Final = 15  # stories on one store, server and pair of browsers
 SAVES: Final = 400  # of each of the five editors
+CONFLICTS: Final = 200  # that the five editors meet at least
+STUMBLES: Final = 10.0  # per cent of the steps
+UNJUDGED: Final = 1.0  # per cent of the texts
+ACTS: Final = 30  # of a step with the weight 1, in COUNT stories
+# Steps that find nothing to do in most places, and how many of 100 must do something.
+RARE: Final = {
+    "open_tab": 10,
+    "escape": 10,
+    "restore": 20,
+    "discard": 3,
+    "take_back": 2,
+    "use_theirs": 10,
+    "answer": 5,
+    "undo": 3,
+}
 KILLS: Final = ("server", "store", "renderer", "browser")
 
 
@@ -62,6 +79,17 @@ async def contest() -> Contest:
     return held
 
 
+def acted(counts: Counter[str], count: int) -> Iterator[Figure]:
+    """Yield whether the steps did something: stories that do nothing lose nothing."""
+    stumbles, unjudged = counts["stumbles"] / counts["steps"], counts["unjudged"] / counts["texts"]
+    yield Figure("steps without their tab", STUMBLES, 100 * stumbles, " %")
+    yield Figure("texts typed, not judged", UNJUDGED, 100 * unjudged, " %")
+    for name, weight in STEPS_OF.items():
+        least = ACTS * weight * RARE.get(name, 100) * count // (100 * COUNT)
+        done = counts[f"acts of {name}"]
+        yield Figure(f"steps that did something: {name}", least, done, at_least=True)
+
+
 def figures(first: int, count: int) -> Iterator[Figure]:
     started_s = time.monotonic()
     counts = summed(stories(first, count))
@@ -72,11 +100,13 @@ def figures(first: int, count: int) -> Iterator[Figure]:
     log(f"typed: {counts['characters']:,} characters; lost: {counts['lost characters']}")
     for rule, meaning in RULES.items():
         yield Figure(f"{rule}: {meaning}", 0, counts[rule])
+    yield from acted(counts, count)
     held = asyncio.run(contest())
     saves = held.counts["200"]
     log(f"{saves} saves of five editors, {held.counts['412']} conflicts shown")
     yield Figure(f"silent overwrites in {saves} saves of five editors", 0, len(held.silent))
     yield Figure("saved texts that no version has", 0, len(held.vanished))
+    yield Figure("conflicts shown", CONFLICTS, held.counts["412"], at_least=True)
 
 
 def main() -> int:
