@@ -632,6 +632,7 @@ async def test_discard_empties_a_form_that_was_rejected_without_scripts(
     await page.fill(HEADLINE, "x" * 301)
     await page.context.unroute("**/*.js")
     await page.click("#compose button.primary")
+    await until(lambda: _kept(page, slug))
     await page.reload()
     await page.click("#compose [data-reason=''] button")
     await page.wait_for_url(f"{server.url}/desk/blogs/{slug}")
