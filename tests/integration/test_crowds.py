@@ -1,5 +1,6 @@
 """A server that may open few files, beside more connections than it has files."""
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from kit.waiting import until
 from liveblog.editors.bodies import SIGN_IN_BODY_BYTES_MAX, STRANGERS_MAX
 from liveblog.live.backlog import PIPELINED_MAX
 from liveblog.process import divided
+from liveblog.tasks import stop
 
 FILES = 128
 CROWD = 200
@@ -150,13 +152,30 @@ async def test_sign_in_gets_413_when_its_form_is_over_8_kb(server: Server, frami
 
 @pytest.mark.parametrize("path", ["/desk/sign-in", "/desk/blogs/moon/entries"])
 async def test_sign_in_is_answered_beside_slow_forms(site: Server, path: str) -> None:
-    slow = request(path, FORM + CHUNKED, "POST") + b"5\r\nname=\r\n"
-    async with crowd(site, slow, STRANGERS_MAX + 2) as forms:
-        first = await forms[0].head()
-        assert b" 503 " in first
-        assert b"retry-after" in first
+    slow, over = request(path, FORM + CHUNKED, "POST") + b"5\r\nname=\r\n", 2
+    async with crowd(site, slow, STRANGERS_MAX + over) as forms, all_heads(forms) as heads:
+        # Forms are read in the order in which the store answers about their senders.
+        await until(lambda: len(answered(heads)) >= over)
         answer = await ask(site, "/desk/sign-in", FORM, b"name=dana&password=not-this-one")
         assert answer.startswith(b"HTTP/1.1 401 ")
+        assert len(answered(heads)) <= over + 1  # the form that was answered took a place, too
+        for head in answered(heads):
+            assert b" 503 " in head
+            assert b"retry-after" in head
+
+
+@contextlib.asynccontextmanager
+async def all_heads(wires: list[Wire]) -> AsyncIterator[list[asyncio.Task[bytes]]]:
+    """Read the next answer of each connection, at once, until the block ends."""
+    heads = [asyncio.create_task(it.head()) for it in wires]
+    try:
+        yield heads
+    finally:
+        await stop(heads)
+
+
+def answered(heads: list[asyncio.Task[bytes]]) -> list[bytes]:
+    return [it.result() for it in heads if it.done()]
 
 
 async def test_stranger_gets_401_before_its_body_is_read(site: Server) -> None:
