@@ -118,6 +118,7 @@ export interface World {
   EventSource: new (url: string) => EventSource;
   fetch(url: string, options?: { signal: AbortSignal }): Promise<{
     status: number;
+    redirected?: boolean;
     headers?: { get(name: string): string | null };
     text(): Promise<string>;
   }>;

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 
+import { answerOf } from '../../static/js/answer.js';
 import {
   completeNoted,
   Keeper,
@@ -111,6 +112,19 @@ test('the time that the server asks for is at most a minute, and none when it is
 });
 
 // -- texts
+
+test('an answer that breaks off in the middle of its text is none', async () => {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { 'Content-Length': '100' }).write('{"notice":', () => response.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+  const url = `http://127.0.0.1:${port}/`;
+  const [page, form] = [await answerOf(/** @type {any} */ (globalThis), url), await ask(url, {}, '')];
+  server.close();
+  assert.deepEqual(page, { status: 0, text: '' });
+  assert.equal(form.kind, 'unanswered');
+});
 
 test('boxes of one name are the same whatever number of them is empty', () => {
   assert.ok(isSame({ byline: ['Ann', ''] }, { byline: ['Ann'], body: 'x' }));

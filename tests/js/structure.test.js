@@ -67,3 +67,8 @@ test('no module imports itself through others', () => {
   };
   for (const name of FILES) walk(name, []);
 });
+
+test('only two modules fetch: they answer also when a request fails or breaks off', () => {
+  const found = FILES.filter((name) => linesOf(name).some((line) => /(?<!#)\bfetch\(/.test(line)));
+  assert.deepEqual(found.sort(), ['answer.js', 'desk/send.js']);
+});

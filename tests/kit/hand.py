@@ -118,6 +118,14 @@ READS: Final = 6  # the script reads what it kept once for each form, and a few 
 SETTLED: Final = """() => !document.querySelector('#queue li, [data-busy]')
   || document.querySelector('#asking')?.hidden === false"""
 
+# A tab has gone to another page, or says why it stays.
+# A form that was stored, and stays, gets another key.
+LEFT: Final = """([loaded, id, key]) => performance.timeOrigin !== loaded
+  || document.querySelector('#asking')?.hidden === false
+  || Boolean(document.querySelector(`#${id} [data-reason]:not([hidden])`))
+  || Boolean(key && document.querySelector(`#${id} [name=idempotency_key]`)?.value !== key)"""
+DESTROYED: Final = "Execution context was destroyed"  # the tab went to another page meanwhile
+
 EDIT_OPENED: Final = """(before) => {
   if (document.querySelector('#editing')?.open && document.querySelector('#edit')) return 'open';
   return notices > before ? 'said' : '';
@@ -177,7 +185,7 @@ class Hand:
     async def arrived(self) -> bool:
         """Wait until the page has loaded, and its script runs; return whether it is a blog's."""
         await self.page.wait_for_load_state("domcontentloaded")
-        if not await self.page.evaluate("Boolean(document.querySelector('#compose'))"):
+        if not await self._read("Boolean(document.querySelector('#compose'))"):
             return False
         await self.page.wait_for_function(STARTED, polling=20)
         await self._read_kept()
@@ -188,12 +196,30 @@ class Hand:
         for _ in range(READS):
             await self.records()
 
+    async def left(self, before: Look, form: str) -> None:
+        """Wait until the tab has gone to another page after a press in a form, if it does."""
+        with contextlib.suppress(Late):
+            key = before.forms[form].key if form in before.forms else ""
+            arguments = [before.loaded, form, key]
+            await self.page.wait_for_function(LEFT, arg=arguments, polling=20, timeout=SAID_MS)
+        await self.arrived()
+
+    async def _read(self, script: str, argument: str = "") -> Any:
+        """Return what a script reads; of the next page when the tab goes there meanwhile."""
+        while True:
+            try:
+                return await self.page.evaluate(script, argument)
+            except Error as error:
+                if DESTROYED not in str(error):
+                    raise
+                await self.page.wait_for_load_state("domcontentloaded")
+
     async def look(self) -> Look:
-        return Look(await self.page.evaluate(LOOK))
+        return Look(await self._read(LOOK))
 
     async def records(self) -> list[dict[str, Any]]:
         """Return what the browser has stored, when all writes before are on the disk."""
-        found: list[dict[str, Any]] = await self.page.evaluate(RECORDS, self._slug)
+        found: list[dict[str, Any]] = await self._read(RECORDS, self._slug)
         return found
 
     async def show_again(self) -> None:

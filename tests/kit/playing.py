@@ -47,7 +47,7 @@ async def _told(story: Story) -> Told:
             return await story.play()
     except (Exception, TimeoutError) as error:
         story.told.is_broken = True
-        story.told.faults.append(Fault("broken", f"step {story.at}: {error!r:.300}"))
+        story.told.faults.append(Fault("broken", f"step {story.at} {story.doing}: {error!r:.300}"))
         return story.told
 
 

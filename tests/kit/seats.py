@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from kit.hand import Hand, Look
 from kit.ledger import Fault, Ledger
 from kit.newsdesk import Newsdesk
+from kit.profiles import close_tab
 
 
 @dataclass
@@ -145,7 +146,7 @@ class Seats:
     async def close_tab(self, seat: Seat, chance: random.Random) -> str | None:
         if not seat.hand:
             return None
-        await seat.hand.page.close()
+        await close_tab(seat.hand.page)
         seat.hand = None
         return ""
 

@@ -8,7 +8,7 @@ desk offers.
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from playwright.async_api import Error
 
@@ -65,13 +65,14 @@ class Story(Writing):
     def __init__(self, desk: Newsdesk, seed: int, steps: tuple[int, int] = STEPS) -> None:
         super().__init__(desk, seed)
         self._count = self.chance.randint(*steps)
+        self.doing = "the start"
 
     async def play(self) -> Told:
         await self._begin()
         for number in range(self._count):
             self.at, chance = number, random.Random(f"{self.seed} {number}")
             await self._step(pick(chance, STEPS_OF), chance)
-        self.at = self._count
+        self.at, self.doing = self._count, "the end"
         await self._end()
         return self.told
 
@@ -92,6 +93,7 @@ class Story(Writing):
         for what in [what for what, at in self._over.items() if at <= self.at]:
             await self._stop(what)
         act: Act = getattr(self, name)
+        self.doing = f"{self.seats.index(seat)}:{name}"
         try:
             more = await act(seat, chance)
             self.told.acts[name] += more is not None
@@ -134,7 +136,7 @@ class Story(Writing):
     async def _left_in(self, browser: int, name: str) -> list[str]:
         """Return the texts that a browser shows or offers to an editor in one tab."""
         hand = await self._last_tab(browser, name)
-        look = await self._drained(hand)
+        look = await self._drained(hand, f"user:{name}")
         if look.cards:
             self.blame("unsent", f"{name}: {look.cards}")
         await self.look_into_bin(hand)
@@ -180,12 +182,16 @@ class Story(Writing):
             await last.hand.go(self._path(last))
         return last.hand
 
-    async def _drained(self, hand: Hand) -> Look:
-        """Wait until the queue has sent everything. Entries of an ended blog wait for a press."""
+    async def _drained(self, hand: Hand, ident: str) -> Look:
+        """Wait until the queue has sent everything. Entries of an ended blog wait for a press.
+
+        A page that has just started may not show yet what it sends.
+        """
 
         async def is_drained() -> bool:
             look = await hand.look()
-            if not look.cards:
+            sent = [it for it in await hand.records() if it["id"][0] == ident and _is_sent(it)]
+            if not (look.cards or sent):
                 return True
             waiting = [n for n, card in enumerate(look.cards) if "ended" in card]
             for number in waiting[:1]:
@@ -206,3 +212,7 @@ class Story(Writing):
                 self.blame("lost", f"an offer did not bring back {words!r}")
             if (await hand.look()).is_dialog:
                 await hand.close_dialog()
+
+
+def _is_sent(record: dict[str, Any]) -> bool:
+    return bool(record["id"][2] == "sent")

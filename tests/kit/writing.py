@@ -4,7 +4,6 @@ Rules: as in kit/seats.py.
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Sequence
 from typing import Final
@@ -244,15 +243,14 @@ class Writing(Seats):
 
     async def end_coverage(self, seat: Seat, chance: random.Random) -> str | None:
         """End the coverage, or open it again; a header is half typed."""
-        hand, _ = await self._front(seat)
+        hand, look = await self._front(seat)
         await self._recover(seat.browser)
         if await hand.click("#reopen button"):
-            await hand.arrived()
+            await hand.left(look, "reopen")
             return "reopened"
         await self.type_in(seat, chance, "header")
         await self._send(seat, chance, "end", button=".buttons button")
-        with contextlib.suppress(Error):
-            await hand.arrived()
+        await hand.left(look, "end")
         return "ended"
 
     # -- the lists of the page

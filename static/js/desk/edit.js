@@ -8,6 +8,7 @@ import { ask } from './send.js';
 import { askForSession, returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
 import { discardText, placeText, restoreOwn, watch } from './watch.js';
+import { answerOf } from '../answer.js';
 import { parseHtml } from '../morph.js';
 
 /** @import {Offer} from './texts.js' */
@@ -23,21 +24,21 @@ export const dialog = one('#editing');
  * @returns {Promise<number>} the status of the page's answer; 0 without an answer
  */
 export async function edit(url, offer) {
-  const answer = await fetch(url).catch(() => null);
-  const panel = parseHtml((await answer?.text()) ?? '').querySelector('#edit-panel');
-  if (dialog && answer?.ok && panel) {
+  const { status, text, redirected } = await answerOf(window, url);
+  const panel = parseHtml(text).querySelector('#edit-panel');
+  if (dialog && status === 200 && panel) {
     returnQuestions();
     dialog.replaceChildren(panel);
     if (!dialog.open) dialog.showModal();
     dialog.dataset.shown = '';
     await setUpEdit(offer);
-    return answer.status;
+    return status;
   }
-  if (answer?.status === 503) askStore();
-  if (answer?.redirected) askForSession(); // the page of the sign-in
-  else if (answer?.status !== 410) notify(say('unloaded'));
+  if (status === 503) askStore();
+  if (redirected) askForSession(); // the page of the sign-in
+  else if (status !== 410) notify(say('unloaded'));
   else if (!offer) notify(say('deleted'));
-  return answer?.status ?? 0;
+  return status;
 }
 
 /** Keep the forms that edit and retract an entry, and show their texts. @param {Offer} [offer] */

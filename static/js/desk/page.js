@@ -43,6 +43,7 @@ import {
   watch,
   watchedOf,
 } from './watch.js';
+import { answerOf } from '../answer.js';
 import { Feed } from '../feed.js';
 import { Live } from '../live.js';
 import { morph, parseHtml } from '../morph.js';
@@ -58,7 +59,6 @@ import { View } from '../view.js';
 const LOAD_DELAY_MS = 150;
 /** The time between two fetches of the page, to find new drafts: streams do not carry drafts. */
 const LOOK_MS = 30_000;
-const LOAD_MS = 10_000;
 const EDIT_MS = 1_000;
 
 // -- the answers to what was sent
@@ -287,12 +287,11 @@ function offer(version) {
 
 async function load() {
   const order = orderOfPins();
-  const answer = await fetch(location.pathname + location.search.replace(/[?&]done=.*/, ''), {
-    signal: AbortSignal.timeout(LOAD_MS),
-  }).catch(() => null);
-  if (answer?.status === 503) askStore();
-  if (answer?.redirected && one('#asking').hidden) askForSession(); // the page of the sign-in
-  const page = answer?.ok && parseHtml(await answer.text()).querySelector('main');
+  const url = location.pathname + location.search.replace(/[?&]done=.*/, '');
+  const { status, text, redirected } = await answerOf(window, url);
+  if (status === 503) askStore();
+  if (redirected && one('#asking').hidden) askForSession(); // the page of the sign-in
+  const page = status === 200 && parseHtml(text).querySelector('main');
   if (!page || page.dataset.blog !== slug) return;
   offer(page.dataset.version);
   showOffers();
