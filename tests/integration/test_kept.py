@@ -346,7 +346,7 @@ async def test_script_keeps_reads_lists_and_drops_a_text(at: Desk) -> None:
 async def test_another_editors_text_is_dropped_only_with_its_key(at: Desk, kept_key: str) -> None:
     await at.broker.kept.keep(place(editor=ZOE), Kept({"body": "Zoë's"}, 7, None, kept_key))
     path = f"{AT}?typed_at=7&editor={quote(ZOE)}"
-    wrong: list[dict[str, str]] = [{}, *({"liveblog-key": key} for key in ("", "k2", "\xeb"))]
+    wrong: list[dict[str, str]] = [{}, *({"liveblog-key": key} for key in ("", "k2", "K1"))]
     for headers in wrong:
         assert (await at.delete(path, **headers)).status_code == 204
         assert await at.broker.kept.one(place(editor=ZOE))
