@@ -12,7 +12,7 @@ Rules: pure. Each limit below keeps the time proportional to the length of the H
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Final, NamedTuple
@@ -71,7 +71,12 @@ _CLEANER: Final = nh3.Cleaner(
     url_relative="deny",
     link_rel=None,
 )
-_UNSEEN: Final = r"<!--(?:-?>|.*?(?:--!?>|\Z))|<(?:[!?]|/(?![a-zA-Z]))[^>]*+"
+_CDATA: Final = "<![CDATA["
+# Elements whose content is text in HTML, and has tags in SVG and MathML.
+_RAW: Final = {
+    *("style", "script", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "noscript"),
+}
+_UNSEEN: Final = r"\]\]>|<!--(?:-?>|.*?(?:--!?>|\Z))|<(?:[!?]|/(?![a-zA-Z]))[^>]*+"
 _ATTRIBUTE: Final = (
     r"""[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"""
     r"""(?:[ \t\n\f\r]*+=[ \t\n\f\r]*+(?:"[^"]*+"|'[^']*+'|(?!["'])[^ \t\n\f\r>]++))?+"""
@@ -81,6 +86,7 @@ _TAG: Final = re.compile(
     rf"{_UNSEEN}|<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)(?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+",
     re.DOTALL,
 )
+_RAW_END: Final = {it: re.compile(rf"</{it}(?=[ \t\n\f\r/>])", re.IGNORECASE) for it in _RAW}
 _ENDLESS: Final = {
     *("p", "li", "dt", "dd", "td", "th", "tr", "tbody", "thead", "tfoot", "option"),
     *("br", "hr", "img", "meta", "link", "col", "input", "wbr", "area", "base", "source"),
@@ -115,18 +121,46 @@ def _check_tags(html: str) -> None:
     """Raise Problem 422 for too many tags, or too many elements that are open at once.
 
     Elements that end by themselves count as ended. The end of an element that is not open ends no
-    other one.
+    other one, and neither does an end that may be text: the depth is then rather too great.
     """
     depth, open_ = 0, Counter[str]()
-    for number, tag in enumerate(_TAG.finditer(html)):
+    for number, (name, step) in enumerate(_steps(html)):
         if number == TAGS_MAX:
             raise invalid(("/html", f"has more than {TAGS_MAX} tags"))
-        name = (tag[2] or "br").lower()
-        step = 0 if name in _ENDLESS else -min(1, open_[name]) if tag[1] else 1
+        step = max(step, -min(1, open_[name]))
         open_[name] += step
         depth += step
         if depth > NESTED_MAX:
             raise invalid(("/html", f"has elements nested deeper than {NESTED_MAX}"))
+
+
+def _steps(html: str) -> Iterator[tuple[str, int]]:
+    """Yield the name of each tag, and by how much it alters the depth: 1, 0 or -1.
+
+    The content of an element such as style is text, and has no tags. After an SVG or a formula it
+    may be either: there only the starts in it count.
+    """
+    at, raw, may_be_foreign = 0, "", False
+    while tag := _TAG.search(html, at):
+        at, is_end, name = tag.end(), bool(tag[1]), (tag[2] or "br").lower()
+        may_be_foreign = may_be_foreign or name in ("svg", "math")
+        is_text = is_end and raw not in ("", name)
+        yield name, 0 if name in _ENDLESS or is_text else -1 if is_end else 1
+        if may_be_foreign:
+            raw = _raw_after(tag[0], name, raw)
+        elif name in _RAW and not is_end:
+            end = _RAW_END[name].search(html, at)
+            at = end.start() if end else len(html)
+
+
+def _raw_after(tag: str, name: str, raw: str) -> str:
+    """Return what may contain only text after a tag: a name of _RAW, _CDATA, or "" for neither."""
+    if raw:
+        is_end = tag == "]]>" if raw == _CDATA else tag.startswith("</") and name == raw
+        return "" if is_end else raw
+    if tag.startswith(_CDATA):
+        return "" if tag.endswith("]]") else _CDATA
+    return name if name in _RAW and not tag.startswith("</") else ""
 
 
 @dataclass(slots=True)
