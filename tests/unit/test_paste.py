@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liveblog.blog.problem import Problem
-from liveblog.html import clipboard
+from liveblog.html import clipboard, nesting
 from liveblog.html.markdown import plain, to_html
 from liveblog.html.paste import to_markdown
 
@@ -59,9 +59,9 @@ def test_plain_text_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "html",
     [
-        "<b>" * (clipboard.NESTED_MAX + 1),
-        "<ul><li>" * (clipboard.NESTED_MAX + 1),
-        "<p>" * (clipboard.TAGS_MAX + 1),
+        "<b>" * (nesting.NESTED_MAX + 1),
+        "<ul><li>" * (nesting.NESTED_MAX + 1),
+        "<p>" * (nesting.TAGS_MAX + 1),
         "a " * clipboard.TEXT_MAX,
     ],
 )
@@ -105,7 +105,7 @@ def depth_of(html: str) -> int:
 )
 def test_html_is_refused_when_ends_only_seem_to_close_what_is_open(piece: str) -> None:
     html = piece * 30_000
-    assert depth_of(piece * (clipboard.NESTED_MAX + 1)) > clipboard.NESTED_MAX
+    assert depth_of(piece * (nesting.NESTED_MAX + 1)) > nesting.NESTED_MAX
     with pytest.raises(Problem, match="nested deeper than"):
         to_markdown(html, "")
 
