@@ -317,9 +317,7 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
     return status
 
 
-def _merged(
-    caller: Caller, entry: Entry, patch: EntryPatch, now: int, *, must_show: bool
-) -> Entry:
+def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int, *, must_show: bool) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
     An entry that is not pinned loses its `pin_order`.

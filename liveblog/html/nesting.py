@@ -45,10 +45,10 @@ def check_tags(html: str) -> None:
     other one, and neither does an end that may be text: the depth is then rather too great.
     """
     depth, open_ = 0, Counter[str]()
-    for number, (name, step) in enumerate(_steps(html)):
+    for number, (name, alters_by) in enumerate(_steps(html)):
         if number == TAGS_MAX:
             raise invalid(("/html", f"has more than {TAGS_MAX} tags"))
-        step = max(step, -min(1, open_[name]))
+        step = max(alters_by, -min(1, open_[name]))
         open_[name] += step
         depth += step
         if depth > NESTED_MAX:
