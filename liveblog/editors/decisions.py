@@ -32,7 +32,7 @@ MARKS: Final = {"key", "key_title", "pinned", "pin_order"}
 # The revision, or any of several, that an edit may replace, as the caller states in If-Match.
 Revisions = int | Sequence[int]
 ANY_REVISION: Final = range(1, REVISION_MAX + 1)
-_SHOWING: Final = {"headline", "body", "status", "publish_at"}  # an entry must show something
+_WORDS: Final = {"headline", "body"}
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
 
@@ -160,7 +160,7 @@ def new_entry(caller: Caller, id: str, patch: EntryPatch, now: int) -> Entry:
     """
     status = _first_status(caller, patch)
     entry = Entry(id=id, author=caller.ident, author_name=caller.label, status=status)
-    made = _merged(caller, entry, patch, now, is_new=True)
+    made = _merged(caller, entry, patch, now, must_show=True)
     return msgspec.structs.replace(made, saved_by=caller.name)
 
 
@@ -172,7 +172,8 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
     Raises 409 when the entry's status cannot change to the requested one, 422 as `_next_status` and
     `_merged` do, and 403 as `_merged` does.
     """
-    edited = _merged(caller, _next_status(entry, patch), patch, now)
+    must_show = _must_show(entry, patch)
+    edited = _merged(caller, _next_status(entry, patch), patch, now, must_show=must_show)
     if patch.keys() <= MARKS:
         return edited
     return msgspec.structs.replace(
@@ -316,17 +317,15 @@ def _asked_status(entry: Entry, patch: EntryPatch) -> EntryStatus:
     return status
 
 
-def _merged(
-    caller: Caller, entry: Entry, patch: EntryPatch, now: int, *, is_new: bool = False
-) -> Entry:
+def _merged(caller: Caller, entry: Entry, patch: EntryPatch, now: int, *, must_show: bool) -> Entry:
     """Return the entry with the patch's fields; `entry` already has its next status.
 
     An entry that is not pinned loses its `pin_order`.
 
-    Raises 422 for an entry that shows nothing, but not when a stored one is only marked: it may be
-    older than this rule. Raises 422 for a `publish_at` in the past, for a `published_at` in the
-    future, and for a `pin_order` of an entry that is not pinned. Raises 403 when a contributor sets
-    key, pinned, pin_order or a status other than draft and submitted.
+    Raises 422 for an entry that shows nothing, if it `must_show` something. Raises 422 for a
+    `publish_at` in the past, for a `published_at` in the future, and for a `pin_order` of an entry
+    that is not pinned. Raises 403 when a contributor sets key, pinned, pin_order or a status other
+    than draft and submitted.
     """
     fields = _content(entry, patch, now) | _time(caller, entry, patch, now)
     merged = msgspec.structs.replace(entry, **fields)
@@ -337,11 +336,21 @@ def _merged(
         check_may_mark(caller)
     if patch.get("pin_order") is not None and not merged.pinned:
         raise invalid(("/pin_order", "is only for a pinned entry; send pinned: true with it"))
-    if (is_new or patch.keys() & _SHOWING) and _is_empty(merged):
+    if must_show and _is_empty(merged):
         raise invalid(("/body", "an entry needs a headline or a body that shows something"))
     if caller.role == "contributor" and merged.status not in CONTRIBUTORS_STATUS:
         raise forbidden(f"A contributor may keep drafts and submit them, not set {merged.status}.")
     return merged
+
+
+def _must_show(entry: Entry, patch: EntryPatch) -> bool:
+    """Return whether an edit is rejected when the edited entry shows nothing.
+
+    A stored entry may be older than this rule. While its words stay, an editor can still mark it,
+    and retract it when it is published.
+    """
+    publishes = entry.status in UNPUBLISHED and bool(patch.keys() & {"status", "publish_at"})
+    return publishes or bool(patch.keys() & _WORDS)
 
 
 def _is_empty(entry: Entry) -> bool:

@@ -148,9 +148,8 @@ class _Blogs:
         Raises Problem as `Publishing.create_blog` does. A form that is sent again finds the blog
         that it made, since each address is tried under the form's Idempotency-Key.
         """
-        for slug in forms.slugs_of(boxes):
+        for given in [{"slug": it, **fields} for it in forms.slugs_of(boxes)] or [fields]:
             try:
-                given = {"slug": slug, **fields} if slug else fields
                 return await self._publishing.create_blog(caller, given, key_of(boxes))
             except Problem as problem:
                 if problem.name != "conflict":

@@ -257,15 +257,13 @@ def slugs_of(boxes: Mapping[str, str]) -> list[str]:
     """Return the address in the form of a new blog; addresses from the title when it is empty.
 
     These are moon, moon-2 and so on: letters of the title without accents, figures, and hyphens.
-    Raises Problem 422 for a title without any of them.
+    The only one is "" for a title without any of them. There is none without a title.
     """
     title, slug = boxes.get("title", ""), boxes.get("slug", "").strip()
-    if slug or not title.strip():
-        return [slug]
     letters = "".join(it for it in normalize("NFKD", title) if not combining(it)).lower()
     plain = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")
-    if not plain:
-        raise invalid(("/slug", "cannot be made from this title. Write a-z, 0-9 and hyphens"))
+    if slug or not plain:
+        return [slug] if slug or title.strip() else []
     ends = ["", *(f"-{number}" for number in range(2, SLUGS_MAX + 1))]
     return [f"{plain[: SLUG_MAX - len(end)].strip('-')}{end}" for end in ends]
 

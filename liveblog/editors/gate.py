@@ -38,6 +38,7 @@ _TITLES: Final = {
     403: "Not allowed",
     404: "Not found",
     410: "Deleted",
+    413: "Too long to send",
 }
 OTHER_EDITOR: Final = "Someone else is signed in"
 UNREAD: Final = (408, 413, 503)  # statuses of problems for which a body was not read
@@ -179,11 +180,12 @@ class Gate:
         """Answer with the problem's page, which contains the editor's text to send again.
 
         The page repeats the form only if the same form may succeed later, or if the editor wrote a
-        text.
+        text. The page says so when the server has not read the form.
         """
-        boxes = await self._own_form(request)
+        boxes, is_unread = await self._own_form(request), False
         if isinstance(boxes, Problem):
-            if problem.status == 401 and boxes.status in UNREAD:
+            is_unread = boxes.status in UNREAD
+            if problem.status == 401 and is_unread:
                 problem = boxes  # a redirect to sign in would lose the text silently
             boxes = {}
         signed_out, is_others = problem.status == 401, problem.name == "other-editor"
@@ -204,7 +206,9 @@ class Gate:
             title=title,
             detail=detail,
             action=request.url.path,
+            again=_desk_path(request.url.path),
             form=forms.pairs(boxes),
+            is_unread=is_unread,
             signed_out=signed_out,
             other=caller if is_others else None,
         )
@@ -252,12 +256,16 @@ async def _boxes(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Boxes:
 async def _body_once(request: Request, bytes_max: int) -> bytes:
     """Return the request's body; a second call, for a problem's page, returns the same body.
 
-    After the first call failed, a second one returns b"" and does not wait for the body again.
+    After the first call failed, a second one raises the same problem, and does not wait again.
     """
     if not hasattr(request.state, "body"):
-        request.state.body = b""
-        request.state.body = await bodies_of(request).read(request, bytes_max)
-    body: bytes = request.state.body
+        try:
+            request.state.body = await bodies_of(request).read(request, bytes_max)
+        except Problem as problem:
+            request.state.body = problem
+    body: bytes | Problem = request.state.body
+    if isinstance(body, Problem):
+        raise body
     return body
 
 

@@ -4,7 +4,8 @@ Scripts send a text within two seconds of a pause, one for each form and tab. No
 or alters an entry.
 
 Rules: no Redis. An editor reads only the own texts, in blogs whose desk the editor may read. To
-drop another editor's text, a script needs the text's key.
+drop another editor's text, a script needs the text's key. The key comes in a header, since proxies
+log addresses.
 """
 
 import re
@@ -26,6 +27,7 @@ from liveblog.editors.publishing import Publishing
 from liveblog.store.kept import FORMS, Kept, KeptTexts, Place
 
 KEPT_BYTES_MAX: Final = 64 * 1024  # of one text, as JSON
+KEY: Final = "liveblog-key"  # the header with the key of another editor's text
 _TAB: Final = re.compile(r"[0-9a-z]{16}", re.ASCII)
 
 
@@ -69,7 +71,7 @@ class _Calls:
         typed_at = _typed_at(query.get("typed_at", ""))
         if editor := query.get("editor"):
             place = msgspec.structs.replace(place, editor=editor)
-            if not await self._has_key(place, query.get("key", "")):
+            if not await self._has_key(place, request.headers.get(KEY, "")):
                 return Response(status_code=204)
         await self._kept.drop(place, typed_at)
         return Response(status_code=204)

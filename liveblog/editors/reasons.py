@@ -47,6 +47,8 @@ _SUBJECTS: Final = {
 # Sentences in place of a detail that begins with these words, for one box or, with "", for all.
 _SENTENCES: Final = {
     ("body", "an entry needs"): "Write a headline or a text that shows something.",
+    ("slug", "must not be empty"): "The address cannot be made from this title. Write one with a-z,"
+    " 0-9 and hyphens.",
     ("timezone", "must be a time zone"): "There is no such time zone. Choose one from the list,"
     " such as Europe/Berlin.",
     ("language", "must be a BCP 47"): "Give the code of a language, such as en or pt-BR.",

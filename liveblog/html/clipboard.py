@@ -7,11 +7,11 @@ Word's lists a paragraph with `mso-list`.
 Line breaks are counted as in the HTML standard's "inner text": a paragraph needs an empty line
 around it, a `div` a line of its own, and each `br` adds one.
 
-Rules: pure. Each limit below keeps the time proportional to the length of the HTML.
+Rules: pure. Each limit, here and in nesting.py, keeps the time proportional to the length of the
+HTML.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -22,13 +22,10 @@ import nh3
 from liveblog.blog.problem import invalid
 from liveblog.html.cells import Block, Cell, grid_of, span_of
 from liveblog.html.inline import Run, Style
+from liveblog.html.nesting import check_tags
 
 DEPTH_MAX: Final = 6  # lists or tables within each other; deeper ones count as this depth
-# Limits of what is read: a longer HTML has no text that fits an entry. For each tag, the parser
-# walks through the elements that are open.
-TAGS_MAX: Final = 60_000
-NESTED_MAX: Final = 200
-TEXT_MAX: Final = 100_000  # characters
+TEXT_MAX: Final = 100_000  # characters; a longer text fits no entry
 BOLD_MIN: Final = 600  # the font weight from which a text is bold
 
 Attributes = Mapping[str, str]
@@ -71,20 +68,6 @@ _CLEANER: Final = nh3.Cleaner(
     url_relative="deny",
     link_rel=None,
 )
-_UNSEEN: Final = r"<!--(?:-?>|.*?(?:--!?>|\Z))|<(?:[!?]|/(?![a-zA-Z]))[^>]*+"
-_ATTRIBUTE: Final = (
-    r"""[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"""
-    r"""(?:[ \t\n\f\r]*+=[ \t\n\f\r]*+(?:"[^"]*+"|'[^']*+'|(?!["'])[^ \t\n\f\r>]++))?+"""
-)
-# A tag, or else a comment, which has no name: neither has tags in it, whatever it looks like.
-_TAG: Final = re.compile(
-    rf"{_UNSEEN}|<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)(?:[ \t\n\f\r/]++|{_ATTRIBUTE})*+",
-    re.DOTALL,
-)
-_ENDLESS: Final = {
-    *("p", "li", "dt", "dd", "td", "th", "tr", "tbody", "thead", "tfoot", "option"),
-    *("br", "hr", "img", "meta", "link", "col", "input", "wbr", "area", "base", "source"),
-}
 _SPREADSHEET: Final = re.compile(
     r"google-sheets|office:excel|Excel\.Sheet|<colgroup", re.IGNORECASE
 )
@@ -104,29 +87,11 @@ def blocks_of(html: str) -> list[Block]:
 
     Raises Problem 422 for HTML with more tags, deeper elements or a longer text than the limits.
     """
-    _check_tags(html)
+    check_tags(html)
     reader = _Reader(is_spreadsheet=bool(_SPREADSHEET.search(html)))
     reader.feed(_CLEANER.clean(html))
     reader.close()
     return reader.blocks
-
-
-def _check_tags(html: str) -> None:
-    """Raise Problem 422 for too many tags, or too many elements that are open at once.
-
-    Elements that end by themselves count as ended. The end of an element that is not open ends no
-    other one.
-    """
-    depth, open_ = 0, Counter[str]()
-    for number, tag in enumerate(_TAG.finditer(html)):
-        if number == TAGS_MAX:
-            raise invalid(("/html", f"has more than {TAGS_MAX} tags"))
-        name = (tag[2] or "br").lower()
-        step = 0 if name in _ENDLESS else -min(1, open_[name]) if tag[1] else 1
-        open_[name] += step
-        depth += step
-        if depth > NESTED_MAX:
-            raise invalid(("/html", f"has elements nested deeper than {NESTED_MAX}"))
 
 
 @dataclass(slots=True)

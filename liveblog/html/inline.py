@@ -4,32 +4,27 @@ The closed list of marks (html/markdown.py) decides where a mark counts: after w
 opens, before which one it closes. A mark that would not count there is left out, since readers
 would see it as stars.
 
-Rules: pure.
+Rules: pure. The rules of the marks themselves stand in marks.py and links.py.
 """
 
 import re
 import string
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from liveblog.html.links import ADDRESS_MAX, linkable
+from liveblog.html.marks import DRIVE_PATH, PATH_START, is_edge, is_punctuation
+
 T = TypeVar("T")
 
-URL_MAX: Final = 2_048  # characters of an address; a longer link is its text alone
 # A word with an address, which gets no marks: a mark beside it could become part of it.
 _ADDRESS: Final = re.compile(r"://|www\.|@", re.IGNORECASE)
 # A Windows path, whose backslashes readers see without a second one.
-_PATH: Final = re.compile(r"(?:(?<!\S)|(?<=[(\[{\"“„‘«]))[A-Za-z]:\\\S*")  # noqa: RUF001 - quotation marks
-_DRIVE: Final = re.compile(r"(?:(?<!\S)|(?<=[(\[{\"“„‘«]))[A-Za-z](:)")  # noqa: RUF001 - quotation marks
-_CJK: Final = re.compile(
-    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f"
-    "\U00020000-\U0003ffff]"
-)
+_PATH: Final = re.compile(DRIVE_PATH)
+_DRIVE: Final = re.compile(rf"{PATH_START}[A-Za-z](:)")
 _WORD: Final = re.compile(r"\S+")
-# Addresses that may become a link. A user name in an address could pass for the host.
-_LINK: Final = re.compile(r"(?:https?://(?![^/?#]*@)|mailto:|tel:)\S", re.IGNORECASE)
 _PLAIN_ADDRESS: Final = re.compile(r"https?://[^\s<>*`\\()\[\]~|]*[\w/]", re.IGNORECASE)
 _PLAIN_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _ENCODED: Final = re.compile(r"[\s()<>\\|\"`*\[\]]")
@@ -88,8 +83,8 @@ def line_of(runs: Sequence[Run], *, in_table: bool = False) -> str:
 
 def _linking(style: Style) -> Style:
     """Return the style without a link that entries may not have."""
-    may_link = _LINK.match(style.href) and len(style.href) <= URL_MAX
-    return style if may_link or not style.href else style._replace(href="")
+    may_link = len(style.href) <= ADDRESS_MAX and linkable(style.href)
+    return style if may_link else style._replace(href="")
 
 
 # -- marks -----------------------------------------------------------------------------------------
@@ -158,14 +153,6 @@ def _counts(text: str, styles: Sequence[Style], at: int) -> bool:
     if right.marks:
         return left.code or is_edge(text[at - 1])
     return left.code or right.code or is_edge(text[at]) or is_punctuation(text[at - 1])
-
-
-def is_edge(char: str) -> bool:
-    return is_punctuation(char) or bool(_CJK.match(char))
-
-
-def is_punctuation(char: str) -> bool:
-    return unicodedata.category(char)[0] in "PS"
 
 
 # -- backslashes -----------------------------------------------------------------------------------

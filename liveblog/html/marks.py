@@ -35,12 +35,14 @@ _OPENERS: Final = {1: (1, 3), 2: (2, 3)}
 _CODE: Final = re.compile(CODE)
 _ESCAPE: Final = re.compile(ESCAPE)
 _ESCAPED: Final = re.compile(rf"(?:[^{re.escape(string.punctuation)}]|{ESCAPE})*")
+# Where a path of Windows starts: at the start of a word, perhaps in a bracket or quotation marks.
+_QUOTED: Final = r"(?<=[(\[{\"“„‘«])"  # noqa: RUF001 - quotation marks
+PATH_START: Final = rf"(?:(?<!\S)|{_QUOTED})"
+DRIVE_PATH: Final = rf"{PATH_START}[A-Za-z]:\\\S*"
 # Words with backslashes that journalists type: a path of Windows, and a shrug. After a bracket or
 # a quotation mark, a server's name needs a share, as in "(\\server\share)".
 _KEPT: Final = re.compile(
-    r"(?<!\S)(?:[A-Za-z]:\\|\\\\[^\W_])\S*"
-    r"|(?<=[(\[{\"“„‘«])(?:[A-Za-z]:\\|\\\\[\w.-]+\\[^\W_])\S*"  # noqa: RUF001 - quotation marks
-    r"|¯\\_"
+    rf"{DRIVE_PATH}|(?<!\S)\\\\[^\W_]\S*|{_QUOTED}\\\\[\w.-]+\\[^\W_]\S*|¯\\_"
 )
 
 
@@ -151,12 +153,12 @@ def _flanks(state: StateInline, end: int) -> tuple[bool, bool]:
     """
     before = state.src[state.pos - 1] if state.pos else " "
     after = state.src[end] if end < state.posMax else " "
-    opens = _is_edge(before) and not after.isspace()
-    closes = not before.isspace() and (_is_edge(after) or is_punctuation(before))
+    opens = is_edge(before) and not after.isspace()
+    closes = not before.isspace() and (is_edge(after) or is_punctuation(before))
     return opens, closes
 
 
-def _is_edge(char: str) -> bool:
+def is_edge(char: str) -> bool:
     """Return whether a mark may have this character at its outer side."""
     return char.isspace() or is_punctuation(char) or bool(_IS_CJK.match(char))
 

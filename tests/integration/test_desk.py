@@ -380,6 +380,9 @@ async def test_new_blog_gets_its_address_from_the_title(at: Desk) -> None:
     assert taken["boxes"] == {"slug": "The address is taken. Choose another."}
     none = await at.rejected("/desk/blogs", 422, **{**boxes, "title": "月"})
     assert none["boxes"]["slug"].startswith("The address cannot be made from this title.")
+    wrong = {**boxes, "title": "月", "timezone": "Mars/Base", "language": ""}
+    every = await at.rejected("/desk/blogs", 422, **wrong)
+    assert {*every["boxes"]} == {"slug", "timezone", "language"}
     empty = await at.rejected("/desk/blogs", 422, **{**boxes, "title": " "})
     assert empty["boxes"] == {"title": "The title must not be empty."}
 

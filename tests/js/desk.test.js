@@ -246,7 +246,8 @@ function copier() {
     clearTimeout: (id) => timers.delete(id),
     stopped: () => (world.stopped += 1),
     ask: async (path, init) => {
-      calls.push(`${init.method} ${path.split('/kept')[1]}`);
+      const key = new Headers(init.headers).get('Liveblog-Key');
+      calls.push(`${init.method} ${path.split('/kept')[1]}${key ? ` with ${key}` : ''}`);
       if (init.body) world.sizes.push(`${init.body}`.length);
       await world.gate;
       const type = world.status === 409 ? '/problems/other-editor' : '';
@@ -348,7 +349,7 @@ test('a text that another editor sent is removed for the editor who typed it, to
   const query = '?typed_at=10';
   assert.deepEqual(world.calls, [
     `DELETE /new/one${query}`,
-    `DELETE /new/one${query}&editor=user%3Aann+lee&key=a%26b`,
+    `DELETE /new/one${query}&editor=user%3Aann%20lee with a&b`,
   ]);
 });
 

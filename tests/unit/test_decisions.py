@@ -270,13 +270,20 @@ def test_revision_grows_when_more_than_marks_change() -> None:
         assert edited(entry(revision=3), **marks).revision == 3
 
 
-def test_older_entry_that_shows_nothing_can_be_marked_and_not_saved_so() -> None:
+def test_older_entry_that_shows_nothing_can_be_marked_and_retracted() -> None:
     was = entry(**rendered(NOTHING[0]))
     assert edited(was, pinned=True, key=True).pinned
     assert edited(was, note_kind="correction", note="N").note == "N"
+    retracted = edited(was, status="retracted", note_kind="retraction", note="N")
+    assert (retracted.status, edited(retracted, status="published").status) == (
+        "retracted",
+        "published",
+    )
+    draft = replace(was, status="draft", order=None)
     for problem in (
         rejected(lambda: edited(was, headline=None)),
-        rejected(lambda: edited(was, status="retracted")),
+        rejected(lambda: edited(draft, status="published")),
+        rejected(lambda: edited(draft, publish_at=LATER)),
         rejected(lambda: decisions.edited_entry(EDITOR, was, rendered(NOTHING[1]), NOW)),
     ):
         assert [pointer for pointer, _ in problem.errors] == ["/body"]

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
+from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.problem import Problem, StoreDown, invalid, not_found
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
@@ -524,6 +525,16 @@ def test_page_names_an_unread_text_when_the_session_has_expired(browser: Browser
     answer = browser.post("/desk/blogs/moon/entries", {"body": text})
     assert answer.status_code == 413
     assert f"{STRANGERS_BODY_BYTES_MAX:,} bytes" in answer.text
+    assert "Go back in your browser" in answer.text
+
+
+def test_page_says_where_a_text_is_that_was_too_long_to_be_read(browser: Browser) -> None:
+    answer = browser.post("/desk/blogs/moon/entries", {"body": "x" * BODY_BYTES_MAX})
+    assert (answer.status_code, "<h1>Too long to send</h1>" in answer.text) == (413, True)
+    assert "The server has not read your text, and saved nothing." in answer.text
+    assert 'href="/desk/blogs/moon/entries"' not in answer.text  # no page is at that address
+    browser.publishing.read_problem = StoreDown("unreachable")
+    assert "has not read your text" not in browser.get("/desk/blogs/moon").text
 
 
 def test_a_sign_in_form_is_at_most_8_kb(browser: Browser) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liveblog.blog.problem import Problem
-from liveblog.html import clipboard
+from liveblog.html import clipboard, nesting
 from liveblog.html.markdown import plain, to_html
 from liveblog.html.paste import to_markdown
 
@@ -59,9 +59,9 @@ def test_plain_text_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     "html",
     [
-        "<b>" * (clipboard.NESTED_MAX + 1),
-        "<ul><li>" * (clipboard.NESTED_MAX + 1),
-        "<p>" * (clipboard.TAGS_MAX + 1),
+        "<b>" * (nesting.NESTED_MAX + 1),
+        "<ul><li>" * (nesting.NESTED_MAX + 1),
+        "<p>" * (nesting.TAGS_MAX + 1),
         "a " * clipboard.TEXT_MAX,
     ],
 )
@@ -94,11 +94,18 @@ def depth_of(html: str) -> int:
         '<b a"><b b">',
         '<b a=b"><b c="d">',
         "<!--><b><!---><b>",
+        "<b><style></b></style>",
+        "<b><style><i x='</style><b>'></style>",
+        "<b><title></b></TITLE >",
+        "<svg><style><b></style>",
+        "<svg></svg><b><style></b></style>",
+        "<b><svg><![CDATA[ > </b> ]]></svg>",
+        "<svg><p></p></svg><b><style></styles></b></style>",
     ],
 )
 def test_html_is_refused_when_ends_only_seem_to_close_what_is_open(piece: str) -> None:
     html = piece * 30_000
-    assert depth_of(piece * (clipboard.NESTED_MAX + 1)) > clipboard.NESTED_MAX
+    assert depth_of(piece * (nesting.NESTED_MAX + 1)) > nesting.NESTED_MAX
     with pytest.raises(Problem, match="nested deeper than"):
         to_markdown(html, "")
 
@@ -107,6 +114,13 @@ def test_comments_and_attributes_nest_nothing() -> None:
     word = "<!--[if gte mso 9]><xml>" + "<w:LsdException/>" * 400 + "</xml><![endif]-->"
     html = f'{word}<p title="{"<b>" * 400}">a</p>' + "<!--<b>-->" * 400 + "<b>c</b>"
     assert to_markdown(html, "") == "a\n\n**c**"
+
+
+def test_tags_in_styles_and_titles_nest_nothing() -> None:
+    style = f"<style>{'<b>' * 400}</style><title>{'<b>' * 400}</title>"
+    assert to_markdown(f"{style}<p>a", "") == "a"
+    cdata = "<svg><style><![CDATA[a > b]]></style></svg>" * 400
+    assert to_markdown(f"{cdata}<p>a", "") == "a"
 
 
 def test_elements_without_an_end_count_as_ended() -> None:

@@ -272,8 +272,10 @@ export class Keeper {
     this.stop(form, tab);
     const query = `?typed_at=${typed_at}`;
     this.#call(form, tab, query, { method: 'DELETE' });
-    const of = new URLSearchParams({ editor: former ?? '', key });
-    if (former) this.#call(form, tab, `${query}&${of}`, { method: 'DELETE' });
+    if (!former) return;
+    const headers = { 'Liveblog-Key': key }; // and not in the address, which proxies log
+    const of = `${query}&editor=${encodeURIComponent(former)}`;
+    this.#call(form, tab, of, { method: 'DELETE', headers });
   }
 
   /** @param {Kept} text @param {number} wait_ms */
