@@ -212,7 +212,7 @@ def balanced(ports: list[int], directory: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(10 * SCALE)
 
 
 @pytest.mark.real

@@ -10,7 +10,7 @@ import pytest
 from kit.readers import Stream, Target, events, websocket
 from kit.servers import COMMAND, Server, environment, serving
 from kit.stores import DelayedStore, StartDelayed
-from kit.waiting import until
+from kit.waiting import SCALE, until
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_server_does_not_start_when_a_disk_durable_store_loses_writes(
             env=environment(REDIS_URL=lossy.url, LIVEBLOG_DURABILITY="disk", PORT="0"),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=30 * SCALE,
         )
     assert done.returncode == 1
     assert "appendfsync is everysec and must be always" in done.stderr

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import redis.asyncio
 from kit.servers import Editor, Server, http
-from kit.waiting import until
+from kit.waiting import SCALE, until
 from starlette.types import ASGIApp
 
 from liveblog import answer as answers
@@ -405,7 +405,7 @@ async def test_change_evicts_every_copy_when_a_compression_is_late(
 
     def compress(body: bytes) -> bytes:
         begun.set()
-        late.wait(10)
+        late.wait(10 * SCALE)
         return body[:1]
 
     monkeypatch.setattr(answers, "_COMPRESS", {"br": compress})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from kit.contents import contents
-from kit.waiting import until
+from kit.waiting import SCALE, until
 
 from liveblog.blog.fields import HTML_BYTES_MAX
 from liveblog.blog.model import SYSTEM, Caller, DamagedEntry
@@ -190,7 +190,7 @@ async def test_entry_is_503_when_too_much_text_waits_to_be_rendered(
     """Rendering a hostile text takes a third of a second; other editors' texts wait behind it."""
     go_on = threading.Event()
     monkeypatch.setattr(rendering, "RENDERED_AT_ONCE_MAX", 15)
-    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda _: str(go_on.wait(20)))
+    monkeypatch.setattr("liveblog.html.markdown.to_html", lambda _: str(go_on.wait(20 * SCALE)))
     made = [
         asyncio.create_task(publishing.create_entry(EDITOR, "council", {"body": "Text."}))
         for _ in range(5)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from kit.processes import descendants, is_alive
-from kit.waiting import until_sync
+from kit.waiting import SCALE, until_sync
 from websockets.sync.client import connect
 
 from liveblog.store import embedded
 
 COMMAND = (sys.executable, "-c", "from liveblog.commands.main import main; main()")
+END_S = 30 * SCALE
 
 
 @dataclass
@@ -113,7 +114,7 @@ def test_server_ends_with_its_workers_and_its_store_on_sigterm(
         family = server.family()
         assert len(family) > int(workers)
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(END_S) == 0
         until_gone(family)
         assert server.process.stdout
         assert server.process.stdout.read() == ""
@@ -125,7 +126,7 @@ def test_server_ends_in_order_on_ctrl_c(tmp_path: Path, workers: str) -> None:
     with serving(tmp_path, "--workers", workers) as server:
         family = server.family()
         os.killpg(server.process.pid, signal.SIGINT)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(END_S) == 0
         until_gone(family)
     assert "Traceback" not in server.log.read_text()
     assert "restarting" not in server.log.read_text()
@@ -135,7 +136,7 @@ def test_server_without_workers_ends_in_order_when_its_terminal_closes(tmp_path:
     with serving(tmp_path) as server:
         family = server.family()
         os.killpg(server.process.pid, signal.SIGHUP)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(END_S) == 0
         until_gone(family)
     assert "Traceback" not in server.log.read_text()
 
@@ -163,7 +164,7 @@ def test_server_and_workers_survive_each_sighup_until_they_serve(
         until_sync(hang_up, 30)
         until_sync(lambda: is_ready(server), 30)
         server.process.terminate()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(END_S) == 0
     assert "died" not in server.log.read_text()
     assert "Traceback" not in server.log.read_text()
 
@@ -182,7 +183,7 @@ def test_server_ends_with_0_on_sigterm_at_any_moment_of_its_start(
         until_sync(lambda: is_reached(server) or started(server), 30)
         family = server.family()
         server.process.terminate()
-        assert server.process.wait(30) == 0, server.log.read_text()
+        assert server.process.wait(END_S) == 0, server.log.read_text()
         until_gone(family)
     assert "Traceback" not in server.log.read_text()
 
@@ -195,7 +196,7 @@ def test_server_under_nohup_stays_when_its_terminal_closes(
         os.killpg(server.process.pid, signal.SIGHUP)
         assert server.answers("/readyz")
         server.process.terminate()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(END_S) == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -245,7 +246,7 @@ def test_server_exits_with_1_and_leaves_no_store_when_its_port_is_taken(tmp_path
             env={**os.environ, "DATA_DIR": str(other)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=END_S,
         )
         assert done.returncode == 1
         assert "already in use" in done.stderr
@@ -258,7 +259,7 @@ def test_log_has_no_readers_query_string(tmp_path: Path) -> None:
         command(tmp_path, "demo")
         address = server.address.replace("http", "ws", 1)
         with connect(f"{address}/blogs/apollo-11/live?since=nobody.7.00000000") as reader:
-            reader.recv(timeout=10)
+            reader.recv(timeout=10 * SCALE)
         assert server.answers("/blogs/apollo-11?at=nobody.7.00000000")
         assert "nobody" not in server.log.read_text()
 

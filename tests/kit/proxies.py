@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.servers import ending_with_us, free_port
-from kit.waiting import until_sync
+from kit.waiting import SCALE, until_sync
 
 FOUND_IN = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 
@@ -93,7 +93,7 @@ def _running(setup: Setup, place: _Place) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(20 * SCALE)
 
 
 def _listens(process: "subprocess.Popen[bytes]", place: _Place) -> bool:
