@@ -6,12 +6,12 @@ record, or raises the Problem that the caller gets.
 Rules: pure, no I/O, no clock: `now` is milliseconds since 1970.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Literal, TypedDict, cast
 
 import msgspec
 
-from liveblog.blog.fields import EntryFields, check_fields, convert
+from liveblog.blog.fields import EntryFields, Fields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import (
     PUBLISHED,
@@ -56,7 +56,7 @@ class EntryPatch(TypedDict, total=False):
     note: str | None
 
 
-def entry_patch(fields: Mapping[str, object]) -> EntryPatch:
+def entry_patch(fields: Fields) -> EntryPatch:
     """Return the fields that a caller sent for an entry.
 
     Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.

@@ -42,7 +42,6 @@ _TITLES: Final = {
 }
 OTHER_EDITOR: Final = "Someone else is signed in"
 UNREAD: Final = (408, 413, 503)  # statuses of problems for which a body was not read
-UNAVAILABLE: Final = "Publishing is unavailable right now"
 UNAVAILABLE_SIGN_IN: Final = "Signing in is unavailable right now"
 UNAFFECTED: Final = "Readers are not affected."
 SIGN_IN: Final = "/desk/sign-in"
@@ -275,10 +274,11 @@ def _title_and_detail(problem: Problem, path: str) -> tuple[str, str]:
     if problem.name == "other-editor":
         return OTHER_EDITOR, str(problem.extra["reason"])
     if problem.name == "store-down":
-        return UNAVAILABLE, f"The desk cannot load or save anything at the moment. {UNAFFECTED}"
+        detail = "The desk cannot load or save anything at the moment."
+        return reasons.UNAVAILABLE, f"{detail} {UNAFFECTED}"
     if problem.name == "store-refuses":
-        is_sign_in = path == SIGN_IN
-        return UNAVAILABLE_SIGN_IN if is_sign_in else UNAVAILABLE, f"{problem.detail} {UNAFFECTED}"
+        title = UNAVAILABLE_SIGN_IN if path == SIGN_IN else reasons.UNAVAILABLE
+        return title, f"{problem.detail} {UNAFFECTED}"
     return _TITLES.get(problem.status, "The request failed"), reasons.sentence(problem.detail)
 
 

@@ -6,20 +6,20 @@ raises the Problem that the caller gets.
 Rules: pure, no I/O, no clock.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final, TypedDict, cast
 
 import msgspec
 
-from liveblog.blog.fields import BlogFields, check_fields, convert
+from liveblog.blog.fields import BlogFields, Fields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Blog, BlogStatus, Caller, DamagedBlog, Link
 from liveblog.blog.problem import Problem, forbidden, invalid
 
 # Fields of a blog that belong to no revision of its header; the slug cannot change.
 STATES: Final = {"slug", "status", "successor"}
-# Fields that a restoration takes from an earlier header.
-_HEADER_TEXTS: Final = (
+# Fields that a restoration takes from an earlier header, in the order of the desk's page.
+RESTORED: Final = (
     "title",
     "dek",
     "summary",
@@ -46,7 +46,7 @@ class BlogPatch(TypedDict, total=False):
     successor: dict[str, str] | None
 
 
-def blog_patch(fields: Mapping[str, object]) -> BlogPatch:
+def blog_patch(fields: Fields) -> BlogPatch:
     """Return the fields that a caller sent for a blog.
 
     Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.
@@ -127,7 +127,7 @@ def restored_blog(caller: Caller, blog: Blog, earlier: Blog, summary_html: str |
     the earlier summary as it is rendered now. Raises 422 when the status is lost.
     """
     _check_status_is_known(blog, {})
-    texts: dict[str, object] = {name: getattr(earlier, name) for name in _HEADER_TEXTS}
+    texts: dict[str, object] = {name: getattr(earlier, name) for name in RESTORED}
     merged = msgspec.structs.replace(blog, **texts, summary_html=summary_html)
     return _next_header(caller, merged)
 

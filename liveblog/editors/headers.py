@@ -7,10 +7,10 @@ a restored header leaves them as they are.
 Rules: knows no HTTP and no hub. The steps of a write are those of publishing.py.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from liveblog.blog.fields import Fields
 from liveblog.blog.model import Blog, Caller, DamagedBlog
 from liveblog.editors import decisions, header_decisions
 from liveblog.editors.attempts import Attempts
@@ -24,8 +24,6 @@ from liveblog.editors.results import BlogResult, HeaderConflict, Results
 from liveblog.store.calls import Write, blog_write, erasing_write
 from liveblog.store.codec import StoredBlog
 from liveblog.store.revisions import EarlierRevisions
-
-Fields = Mapping[str, object]  # JSON members that a caller sent
 
 
 class ErasedHeaders(NamedTuple):

@@ -24,6 +24,7 @@ _ADDRESS: Final = re.compile(r"://|www\.|@", re.IGNORECASE)
 # A Windows path, whose backslashes readers see without a second one.
 _PATH: Final = re.compile(DRIVE_PATH)
 _DRIVE: Final = re.compile(rf"{PATH_START}[A-Za-z](:)")
+_LETTER: Final = re.compile(r"[A-Za-z](:)")
 _WORD: Final = re.compile(r"\S+")
 _PLAIN_ADDRESS: Final = re.compile(r"https?://[^\s<>*`\\()\[\]~|]*[\w/]", re.IGNORECASE)
 _PLAIN_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -174,11 +175,20 @@ def _escapes(text: str, styles: Sequence[Style], *, in_table: bool) -> set[int]:
             raw |= set(range(*path.span()))
     found |= {n for n, c in enumerate(text) if c == "\\" and _is_escape(text, styles, n)}
     found -= raw
-    # A backslash after a letter and a colon would make a path of them.
-    found |= {it.start(1) for it in _DRIVE.finditer(text) if it.end(1) in found}
+    # A backslash after a letter and a colon would make a path of them, also after a link's bracket.
+    drives = (it for at in _link_starts(styles) if (it := _LETTER.match(text, at)))
+    found |= {it.start(1) for it in (*_DRIVE.finditer(text), *drives) if it.end(1) in found}
     if in_table:
         found |= {n for n, c in enumerate(text) if c == "|"}
     return found
+
+
+def _link_starts(styles: Sequence[Style]) -> Iterator[int]:
+    before = ""
+    for at, style in enumerate(styles):
+        if style.href not in ("", before):
+            yield at
+        before = style.href
 
 
 def _is_after_backslash(text: str, at: int) -> bool:
