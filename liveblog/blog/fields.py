@@ -353,7 +353,10 @@ def _cleaned(name: str, value: Any) -> Any:
 
 
 def _one_line(value: Any) -> Any:
-    """Return a line without blanks at its ends, with a blank for each invisible character."""
+    """Return a text without blanks at its ends, with a blank for each TAB and Word's line breaks.
+
+    Any other value is returned as it is. A line feed inside the text stays, and is a fault.
+    """
     return _BLANK.sub(" ", value).strip(" \r\n") if isinstance(value, str) else value
 
 

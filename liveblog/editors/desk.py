@@ -75,9 +75,9 @@ def routes(
     return [
         gate.get("/desk", blogs.home),
         gate.post("/desk/blogs", blogs.create),
-        gate.get(blog, blogs.show),
+        gate.get(blog, blogs.page),
         gate.post(f"{blog}/header", blogs.edit),
-        gate.get(f"{blog}/header/revisions", earlier.show),
+        gate.get(f"{blog}/header/revisions", earlier.page),
         gate.post(f"{blog}/header/revisions/erase", earlier.erase_all),
         gate.post(f"{blog}/header/revisions/{{n}}/restore", earlier.restore),
         gate.post(f"{blog}/header/revisions/{{n}}/erase", earlier.erase),
@@ -101,13 +101,10 @@ class _Blogs:
         self._publishing, self._pages, self._now_ms = publishing, pages, now_ms
         self._answers = answering
 
-    async def home(self, request: Request, caller: Caller) -> Response:
-        return await self._home(request, caller, FormView({"timezone": "UTC", "language": "en"}))
-
-    async def _home(
-        self, request: Request, caller: Caller, form: FormView, status: int = 200
+    async def home(
+        self, request: Request, caller: Caller, form: FormView | None = None, status: int = 200
     ) -> Response:
-        """Answer with a page of the list of blogs; `form` has the boxes of the form for a new one.
+        """Answer with a page of the list of blogs; `form` is the form of a new one, if rejected.
 
         The addresses of older blogs, and of an earlier page, keep the search.
         """
@@ -124,7 +121,7 @@ class _Blogs:
             statuses=BLOG_STATUSES,
             newest=_list_address(search) if before else None,
             older=_list_address(search, found.next) if found.next else None,
-            form=form,
+            form=form or FormView({"timezone": "UTC", "language": "en"}),
             notice=notice_of(request),
         )
         return page_response(html, status)
@@ -136,7 +133,7 @@ class _Blogs:
             made = await self._created(caller, boxes, fields)
         except Problem as problem:
             form = rejected_form(request, boxes, problem)
-            return await self._home(request, caller, form, problem.status)
+            return await self.home(request, caller, form, problem.status)
         slug, twice = made.blog.slug, forms.twice_of(boxes, fields, "UTC")
         note = "" if boxes.get("slug") == slug else answers.address_of(slug)
         done = Done("created", f"/desk/blogs/{slug}", twice=twice, note=note)
@@ -156,9 +153,6 @@ class _Blogs:
                     raise
         detail = "is taken. Choose another"
         raise Problem(409, "conflict", "The slug is taken.", [("/slug", detail)])
-
-    async def show(self, request: Request, caller: Caller) -> Response:
-        return await self.page(request, caller)
 
     async def page(
         self, request: Request, caller: Caller, status: int = 200, **rejected: FormView

@@ -42,9 +42,6 @@ class EarlierHeaders:
     def __init__(self, publishing: Publishing, pages: Pages, answering: Answers) -> None:
         self._publishing, self._pages, self._answers = publishing, pages, answering
 
-    async def show(self, request: Request, caller: Caller) -> Response:
-        return await self._page(request, caller)
-
     async def restore(self, request: Request, caller: Caller) -> Response:
         slug, revision = request.path_params["slug"], requests.revision_in_path(request)
         boxes = await read_form(request)
@@ -75,9 +72,9 @@ class EarlierHeaders:
         if problem.status not in SHOWN:
             raise problem
         form = answers.rejected_form(request, {}, problem)
-        return await self._page(request, caller, form, problem.status)
+        return await self.page(request, caller, form, problem.status)
 
-    async def _page(
+    async def page(
         self, request: Request, caller: Caller, form: FormView | None = None, status: int = 200
     ) -> Response:
         """Answer with a page of headers, the stored one first; `form` has the reason, if any."""

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, StoreDown, invalid
-from liveblog.editors import answers, auth, forms, reasons
+from liveblog.editors import answers, auth, forms, owner, reasons
 from liveblog.editors.answers import wants_json
 from liveblog.editors.bodies import SIGN_IN_BODY_BYTES_MAX, AllBodies, bodies_of, count_in
 from liveblog.editors.forms import Boxes
@@ -98,14 +98,14 @@ class Gate:
     def _signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
         """Return an endpoint that admits signed-in editors, and sends everyone else to sign in.
 
-        Rejects what a page sends that was made for another editor (answers.py).
+        Rejects what a page sends that was made for another editor (owner.py).
         """
 
         async def answer(request: Request) -> Response:
             caller = await auth.caller_of(request, self._accounts, self._settings)
             count_in(request, self._bodies.editors)
             request.state.caller = caller
-            answers.check_header(request, caller)
+            owner.check_header(request, caller)
             return await endpoint(request, caller)
 
         return self._open(answer)
@@ -198,7 +198,7 @@ class Gate:
         if is_others and caller and boxes:
             boxes = {**boxes, "editor": caller.ident}
         if problem.name == "store-down" and boxes:
-            boxes = {**boxes, answers.TRIED: "1"}
+            boxes = {**boxes, owner.TRIED: "1"}
         html = self._pages.desk(
             "problem",
             editor=None,
@@ -243,7 +243,7 @@ async def read_form(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Boxes:
     for a form on a page that was made for another editor.
     """
     boxes = await _boxes(request, bytes_max)
-    answers.check_box(request, boxes)
+    owner.check_box(request, boxes)
     return boxes
 
 

@@ -73,7 +73,7 @@ async def browser(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Async
     await publishing.create_blog(SYSTEM, fields)
     sessions = {}
     for name, role in ROLES.items():
-        await accounts.add_user(name, PASSWORD, role)
+        await accounts.people.add(name, PASSWORD, role)
         caller = await accounts.check_password(name, PASSWORD)
         assert caller
         sessions[name] = await accounts.open_session(caller)
