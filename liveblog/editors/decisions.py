@@ -7,7 +7,7 @@ Rules: pure, no I/O, no clock: `now` is milliseconds since 1970.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Final, Literal, TypedDict, cast
+from typing import Final, Literal, TypedDict, TypeVar, cast
 
 import msgspec
 
@@ -35,6 +35,7 @@ ANY_REVISION: Final = range(1, REVISION_MAX + 1)
 _WORDS: Final = {"headline", "body"}
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
+R = TypeVar("R", Blog, Entry)
 
 
 class EntryPatch(TypedDict, total=False):
@@ -174,10 +175,13 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
     """
     must_show = _must_show(entry, patch)
     edited = _merged(caller, _next_status(entry, patch), patch, now, must_show=must_show)
-    if patch.keys() <= MARKS:
-        return edited
+    return edited if patch.keys() <= MARKS else next_revision(caller, edited)
+
+
+def next_revision(caller: Caller, record: R) -> R:
+    """Return a record as a new revision of the caller's; the store sets the time."""
     return msgspec.structs.replace(
-        edited, revision=entry.revision + 1, saved_by=caller.name, saved_at=None
+        record, revision=record.revision + 1, saved_by=caller.name, saved_at=None
     )
 
 
