@@ -179,7 +179,7 @@ class Gate:
         """Answer with the problem's page, which contains the editor's text to send again.
 
         The page repeats the form only if the same form may succeed later, or if the editor wrote a
-        text. The page says so when the server has not read the form.
+        text. When the server has not read the form, the page explains where the text is.
         """
         boxes, is_unread = await self._own_form(request), False
         if isinstance(boxes, Problem):
