@@ -57,11 +57,12 @@ class Previews:
     async def whole(self, caller: Caller, slug: str, pages: Pages) -> str:
         """Return the page of a blog with its newest entries, a draft as if it were live.
 
-        Raises Problem: 404 for a blog that the caller may not see, 429 while another page is
-        rendered for the caller.
+        Raises Problem: 404 for a blog that the caller may not see, 429 while another page is loaded
+        or rendered for the caller.
         """
         await self._publishing.blog(caller, slug)
-        snapshot = await self._load(slug)
+        with self._whole.turn(caller.ident):  # a snapshot has up to some megabytes
+            snapshot = await self._load(slug)
         if not snapshot:
             raise not_found()
         return await self._whole.run(caller.ident, _page, pages, snapshot)
