@@ -375,7 +375,7 @@ class _Entries:
         return self._page(caller, blog, theirs, form, 412)
 
     async def _base(self, caller: Caller, blog: Blog, id: str, revision: int) -> Boxes:
-        """Return the boxes of the revision that was edited, none when the store no longer has it."""
+        """Return the boxes of the edited revision, none when the store no longer has it."""
         try:
             entry = await self._publishing.history.entry(caller, blog.slug, id, revision)
         except Problem:
