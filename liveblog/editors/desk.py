@@ -204,14 +204,16 @@ class _Blogs:
             return self._answers.blog(request, at, done)
         # States belong to no revision: a colleague's edit of the texts is no conflict.
         seen = None if fields.keys() <= STATES else forms.revision_of(boxes)
-        return await self._save(request, caller, boxes, fields, "header", zone, seen)
+        shown = forms.shown_states(boxes, STATES)
+        return await self._save(request, caller, boxes, fields, "header", zone, seen, shown)
 
     async def end(self, request: Request, caller: Caller) -> Response:
         boxes, at = await read_form(request), await self._blog(request, caller)
         zone = at.blog.timezone
         given = forms.header_fields(boxes, zone)
         fields = {"status": "ended"} | {it: given[it] for it in ("successor",) if it in given}
-        return await self._save(request, caller, boxes, fields, "ended", zone)
+        shown = forms.shown_states(boxes, ("successor",))
+        return await self._save(request, caller, boxes, fields, "ended", zone, None, shown)
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
@@ -230,17 +232,21 @@ class _Blogs:
         done: str,
         zone: str,
         seen: int | None = None,
+        shown: dict[str, object] | None = None,
     ) -> Response:
-        slug = request.path_params["slug"]
+        slug, name = request.path_params["slug"], "header" if done == "header" else "end"
         try:
             check_is_seen(fields, seen)
-            saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes), seen)
+            saved = await self._publishing.edit_blog(
+                caller, slug, fields, key_of(boxes), seen, shown
+            )
         except HeaderConflict as conflict:
             stored = forms.header_values(conflict.current.blog)
+            if name == "end":  # this form sets the status, and shows none
+                del stored["status"]
             merged = answers.merged_form(request, boxes, stored, {}, conflict)
-            return await self.page(request, caller, conflict.status, header=merged)
+            return await self.page(request, caller, conflict.status, **{name: merged})
         except Problem as problem:
-            name = "header" if done == "header" else "end"
             form = {name: rejected_form(request, boxes, problem, zone)}
             return await self.page(request, caller, problem.status, **form)
         twice = forms.twice_of(boxes, fields, zone)

@@ -9,7 +9,7 @@ Rules: pure. No request, no HTML, no clock.
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import partial
@@ -34,7 +34,11 @@ _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
 # Boxes that hold an editor's own words.
-_WRITTEN: Final = ("body", "headline", "title", "summary", "dek", "note", "successor_text")
+_WRITTEN: Final = (
+    *("headline", "body", "byline", "dateline", "key_title", "note"),
+    *("title", "dek", "summary"),
+    *(f"{name}_{part}" for name in _LINKS for part in ("text", "url")),
+)
 REPEATED: Final = "byline"  # a form has this box several times, with one name in each
 
 # The text of each box of a form, by the box's name. The texts of a repeated box are lines of one
@@ -223,6 +227,18 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
             text, url = (boxes.get(box, "").strip() for box in boxes_of(name))
             fields[name] = {"text": text or url, "url": url} if text or url else None
     return fields | _start(boxes, zone)
+
+
+def shown_states(boxes: Mapping[str, str], names: Collection[str]) -> dict[str, object]:
+    """Return the states of a blog that a form showed at first, as far as its boxes have them."""
+    copies = {name: boxes.get(f"{name}_was") for name in ("status", *boxes_of("successor"))}
+    states: dict[str, object] = {}
+    if "status" in names and copies["status"] is not None:
+        states["status"] = copies["status"]
+    text, url = (copies[box] for box in boxes_of("successor"))
+    if "successor" in names and text is not None and url is not None:
+        states["successor"] = Link(text, url) if url else None
+    return states
 
 
 def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from kit.people import cheapen_hashes
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 
-from liveblog.blog.model import SYSTEM, Blog, Role
+from liveblog.blog.model import SYSTEM, Blog, Link, Role
 from liveblog.editors import desk, earlier
 from liveblog.editors.answers import NOTICES
 from liveblog.editors.bodies import all_bodies
@@ -128,10 +128,49 @@ async def test_ended_coverage_keeps_the_header_that_a_colleague_saved(browser: B
     page = await browser.get(DESK)
     await save_titles(browser, "Theirs")
     assert (await browser.post(f"{DESK}/end", sent(page, "end"))).status_code == 303
-    by_status = sent(page, "header") | {"status": "upcoming"}
+    by_status = sent(await browser.get(DESK), "header") | {"status": "upcoming", "title": "Theirs"}
     assert (await browser.post(f"{DESK}/header", by_status)).status_code == 303
     now = await browser.header()
     assert (now.title, now.status, now.revision) == ("Theirs", "upcoming", 2)
+
+
+async def test_states_that_a_colleague_saved_are_shown_before_they_are_replaced(
+    browser: Browser,
+) -> None:
+    page, other = await browser.get(DESK), await browser.get(DESK)
+    theirs = sent(other, "header") | {"successor_text": "Theirs", "successor_url": "/blogs/theirs"}
+    assert (await browser.post(f"{DESK}/header", theirs)).status_code == 303
+    mine = {"successor_text": "Mine", "successor_url": "/blogs/mine"}
+    for form, path in (("header", "header"), ("end", "end")):
+        conflict = await browser.post(f"{DESK}/{path}", sent(page, form) | mine)
+        assert conflict.status_code == 412
+        assert "/blogs/theirs</textarea>" in conflict.text
+        now = await browser.header()
+        assert (now.successor, now.status) == (Link("Theirs", "/blogs/theirs"), "live")
+        again = sent(conflict.text, form)
+        assert (again["successor_text"], again["successor_url"]) == ("Mine", "/blogs/mine")
+    assert (await browser.post(f"{DESK}/end", again)).status_code == 303
+    now = await browser.header()
+    assert (now.successor, now.status, now.revision) == (Link("Mine", "/blogs/mine"), "ended", 1)
+    live = sent(page, "header") | {"status": "upcoming"}
+    conflict = await browser.post(f"{DESK}/header", live)
+    assert (conflict.status_code, (await browser.header()).status) == (412, "ended")
+    assert "ended</textarea>" in conflict.text
+
+
+async def test_half_of_a_link_is_not_replaced_by_the_half_of_an_older_form(
+    browser: Browser,
+) -> None:
+    await browser.publishing.edit_blog(
+        SYSTEM, "council", {"successor": {"text": "Next", "url": "/blogs/next"}}
+    )
+    theirs, mine = [sent(await browser.get(DESK), "header") for _ in range(2)]
+    assert (await browser.post(f"{DESK}/header", theirs | {"successor_text": "New"})).is_redirect
+    conflict = await browser.post(f"{DESK}/header", mine | {"successor_url": "/blogs/new"})
+    again = sent(conflict.text, "header")
+    assert (again["successor_text"], again["successor_url"]) == ("New", "/blogs/new")
+    assert (await browser.post(f"{DESK}/header", again)).is_redirect
+    assert (await browser.header()).successor == Link("New", "/blogs/new")
 
 
 # -- the page

@@ -186,7 +186,7 @@ class RecordingPublishing:
         return BlogResult(self.blog_is, AT)
 
     async def edit_blog(
-        self, caller: Caller, slug: str, fields: Any, key: Any, seen: Any
+        self, caller: Caller, slug: str, fields: Any, key: Any, seen: Any, shown: Any
     ) -> BlogResult:
         self.seen.append(seen)
         self._record("edit_blog", fields, key)
