@@ -1,5 +1,7 @@
 """The desk's page of a blog's earlier headers, and two editors' header forms, without scripts."""
 
+import asyncio
+import itertools
 import re
 import time
 from collections.abc import AsyncIterator
@@ -171,6 +173,29 @@ async def test_half_of_a_link_is_not_replaced_by_the_half_of_an_older_form(
     assert (again["successor_text"], again["successor_url"]) == ("New", "/blogs/new")
     assert (await browser.post(f"{DESK}/header", again)).is_redirect
     assert (await browser.header()).successor == Link("New", "/blogs/new")
+
+
+async def test_no_words_of_a_successor_are_lost_when_five_editors_add_to_them(
+    browser: Browser,
+) -> None:
+    async def add(mark: str) -> int:
+        """Add a mark to the link's text, again when another one was saved; return how often."""
+        for tries in itertools.count(1):
+            boxes = sent(await browser.get(DESK), "header")
+            text = f"{boxes['successor_text']} {mark}".strip()
+            link = {"successor_text": text, "successor_url": "/blogs/next"}
+            answer = await browser.post(f"{DESK}/header", boxes | link)
+            if answer.is_redirect:
+                return tries
+            assert answer.status_code == 412
+        raise AssertionError
+
+    marks = [f"m{number}" for number in range(5)]
+    tries = await asyncio.gather(*map(add, marks))
+    successor = (await browser.header()).successor
+    assert successor
+    assert {*successor.text.split()} == {*marks}
+    assert sum(tries) > len(marks)
 
 
 # -- the page
