@@ -58,7 +58,7 @@ SECURITY: Final = [
 # this server does not know whether the other hosts of its domain serve https.
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
-COMPRESSED_BYTES_MIN: Final = 700  # smaller bodies are not compressed: they fit in one packet
+COMPRESSED_BYTES_MIN: Final = 700  # a smaller body gains less than it costs, and fits in one packet
 WAIT_S: Final = 0.25  # a body is sent plain when its compression (usually 1 ms) takes longer
 ACCEPT_BYTES_MAX: Final = 256  # further bytes of an Accept-Encoding are ignored; browsers send 25
 

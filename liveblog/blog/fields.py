@@ -8,7 +8,7 @@ Rules: pure, no I/O, no clock.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Never, TypeVar
 from urllib.parse import urlsplit
 
@@ -61,11 +61,17 @@ _NO_HOST = re.compile(r"[%<>^|]")  # characters forbidden in a host (URL Standar
 _URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_IDEMPOTENCY_KEY = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
 _CONTROL_OR_NEWLINE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
-# Line breaks that nobody sees as characters: Word's Shift+Enter, and Unicode's separators.
-_LINE_BREAK = re.compile(r"[\x0b\u2028\u2029]")
-_BLANK = re.compile(r"[\t\x0b\u2028\u2029]")
+# Line breaks that nobody sees as characters: Word's Shift+Enter, the end of a page, and Unicode's
+# separators.
+_LINE_BREAK = re.compile(r"[\x0b\x0c\u2028\u2029]")
+_BLANK = re.compile(r"[\t\x0b\x0c\u2028\u2029]")
+# Word's hyphens in plain text: one at which no line ends, and one that shows only at a line's end.
+_HYPHENS = {0x1E: "\u2011", 0x1F: None}
 T = TypeVar("T")
+
+Fields = Mapping[str, object]  # JSON members that a caller sent, unchecked
 
 
 class EntryFields(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -342,16 +348,28 @@ def _cleaned(name: str, value: Any) -> Any:
         return [_one_line(it) for it in value]
     if isinstance(value, dict):
         return {n: _one_line(it) if n == "text" else it for n, it in value.items()}
-    if isinstance(value, str) and shows_nothing(value):
-        return None
-    if name in SEVERAL_LINES and value is not None:
-        return _LINE_BREAK.sub("\n", value)
-    return _one_line(value) if name in ONE_LINE else value
+    if not isinstance(value, str):
+        return value
+    if name in SEVERAL_LINES:
+        value = _LINE_BREAK.sub("\n", value.translate(_HYPHENS))
+    elif name in ONE_LINE:
+        value = _one_line(value)
+    return None if shows_nothing(value) else value
 
 
 def _one_line(value: Any) -> Any:
-    """Return a line without blanks at its ends, with a blank for each invisible character."""
-    return _BLANK.sub(" ", value).strip(" \r\n") if isinstance(value, str) else value
+    """Return a text without blanks at its ends, with a blank for each TAB and unseen line break.
+
+    Any other value is returned as it is. A line feed inside the text stays, and is a fault.
+    """
+    if not isinstance(value, str):
+        return value
+    return _BLANK.sub(" ", value.translate(_HYPHENS)).strip(" \r\n")
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Return whether a text is 1 to IDEMPOTENCY_KEY_MAX visible ASCII characters."""
+    return bool(_IDEMPOTENCY_KEY.fullmatch(text))
 
 
 def check_name(value: str, pointer: str = "/name") -> str:

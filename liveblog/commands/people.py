@@ -45,7 +45,7 @@ def user_add(name: str, role: Role, blogs: tuple[str, ...]) -> None:
 
     async def add(accounts: "Accounts") -> None:
         await accounts.check_blogs(blogs)
-        await accounts.add_user(name, password, role, blogs)
+        await accounts.people.add(name, password, role, blogs)
 
     _with_accounts(chosen, add)
     click.echo(f"{name} can sign in: {role}, {_bound(blogs)}", err=True)
@@ -61,7 +61,7 @@ def user_list() -> None:
 @click.argument("name")
 def user_disable(name: str) -> None:
     """Reject a user from now on and end all the user's sessions."""
-    _with_accounts(quiet_settings(), lambda accounts: accounts.disable_user(name))
+    _with_accounts(quiet_settings(), lambda accounts: accounts.people.disable(name))
     click.echo(f"{name} can no longer sign in", err=True)
 
 

@@ -115,7 +115,7 @@ async def _first_user(accounts: Accounts) -> tuple[str, str] | None:
     if await accounts.users():
         return None
     password = new_id("", PASSWORD_CHARACTERS)
-    await accounts.add_user(USER, password, "admin", [])
+    await accounts.people.add(USER, password, "admin", [])
     return USER, password
 
 

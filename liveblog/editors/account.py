@@ -3,7 +3,7 @@
 The form works without scripts; a call that accepts JSON gets JSON. A new password ends the
 editor's sessions in all other browsers.
 
-Rules: no Redis, no HTML in strings. auth.py checks the present password, within the limits of tries
+Rules: no Redis, no HTML in strings. auth.py checks the current password, within the limits of tries
 to sign in.
 """
 
@@ -30,7 +30,7 @@ ACCOUNT: Final = "/desk/account"
 # Two passwords of 1,024 characters, each of which takes at most 12 bytes in a form.
 BODY_BYTES_MAX: Final = 32 * 1024
 CHANGED: Final = "Password changed. Your sessions in other browsers have ended."
-_SUBJECTS: Final = {"current": "The present password", "password": "The new password"}
+_SUBJECTS: Final = {"current": "The current password", "password": "The new password"}
 
 
 def routes(

@@ -1,21 +1,20 @@
 """Answers to the desk's forms: a page or a redirect for browsers, JSON for scripts.
 
 A form is the same for both, and so are its boxes and reasons. A script sends it with
-`Accept: application/json`. Every form and every call of a script says for which editor its page was
-made: when another editor has signed in since, nothing is stored, and the editor decides.
+`Accept: application/json`.
 
 Rules: no Redis, no HTML, no permissions. forms.py and reasons.py make the boxes and the sentences.
 """
 
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlencode
+from urllib.parse import urlencode
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import Blog, Caller, is_entry_id
+from liveblog.blog.model import Blog, is_entry_id
 from liveblog.blog.problem import Problem
 from liveblog.blog.shapes import Shape, blog_json, entry_json, saved_at
 from liveblog.editors import conflicts, forms, reasons, times
@@ -46,8 +45,6 @@ NOTICES: Final = {
     "reopened": "Blog re-opened.",
 }
 
-EDITOR: Final = "liveblog-editor"  # the header that says for which editor a script's page was made
-TRIED: Final = "tried"  # the box of a form that was sent before, with an unknown end
 # Statuses of problems for which no form is shown again: `Gate` shows a page.
 _OF_ACCESS: Final = (401, 403, 404, 503)
 
@@ -214,42 +211,3 @@ def for_script(problem: Problem) -> Problem:
         errors = reasons.of_boxes(problem, {}, {})
         problem.extra |= {"reason": reasons.of_form(problem, errors), "boxes": errors}
     return problem
-
-
-# -- the editor for whom a page was made
-
-
-def check_header(request: Request, caller: Caller) -> None:
-    """Raise Problem 409 when a script's page was made for another editor than the caller.
-
-    Scripts send the header percent-encoded: a name may have characters that no header takes.
-    """
-    told = request.headers.get(EDITOR)
-    if told is not None and unquote(told) != caller.ident:
-        raise other_editor(unquote(told), caller)
-
-
-def check_box(request: Request, boxes: Boxes) -> None:
-    """Raise Problem 409 when a form's page was made for another editor than the caller."""
-    caller: Caller | None = getattr(request.state, "caller", None)
-    made_for = boxes.get("editor")
-    if caller and made_for not in (None, caller.ident):
-        raise other_editor(made_for or "", caller, tried=bool(boxes.get(TRIED)))
-
-
-def other_editor(made_for: str, caller: Caller, *, tried: bool = False) -> Problem:
-    """Return the problem of a page that was made for another editor than the caller.
-
-    `tried`: the same form was sent before, and nobody knows whether it was stored. Sent under
-    another name it would be stored once more, since an Idempotency-Key counts for one editor.
-    """
-    name = made_for.partition(":")[2][:80] or "another editor"
-    saved = f"An earlier try may have been stored under {name}. Look at the blog first."
-    reason = (
-        f"This page was opened by {name}. You are signed in as {caller.name} now."
-        f" {saved if tried else 'This try saved nothing.'} {reasons.SAFE}"
-    )
-    editor = {"ident": caller.ident, "name": caller.name}
-    extra: dict[str, object] = {"editor": editor, "reason": reason, "boxes": {}}
-    detail = "The page was made for another editor than the session's. Nothing was stored."
-    return Problem(409, "other-editor", detail, extra=extra)

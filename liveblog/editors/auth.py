@@ -212,11 +212,11 @@ async def sign_in(
 
 
 async def change_password(
-    request: Request, accounts: Accounts, settings: Settings, caller: Caller, present: str, new: str
+    request: Request, accounts: Accounts, settings: Settings, caller: Caller, current: str, new: str
 ) -> SignedIn:
-    """Give a user who states the present password a new one; open a new session for the browser.
+    """Give a user who states the current password a new one; open a new session for the browser.
 
-    All other sessions of the user end. Raises Problem: 422 for a wrong present password or a new
+    All other sessions of the user end. Raises Problem: 422 for a wrong current password or a new
     one of a wrong length, 403 for a token, 409 when another new password came first, and 429 and
     503 as `sign_in` does: each try counts as a try to sign in.
     """
@@ -224,7 +224,7 @@ async def change_password(
         raise forbidden("A token has no password.")
     check_new_password(new)
     trying = await _trying(request, accounts, settings, caller.name)
-    checked = await tries.checked(accounts, trying, present)
+    checked = await tries.checked(accounts, trying, current)
     if checked is None:
         raise invalid(("/current", "is wrong"))
     user = await accounts.people.set_password(caller.name, new, checked.series)

@@ -6,12 +6,12 @@ record, or raises the Problem that the caller gets.
 Rules: pure, no I/O, no clock: `now` is milliseconds since 1970.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final, Literal, TypedDict, cast
+from collections.abc import Collection, Sequence
+from typing import Final, Literal, TypedDict, TypeVar, cast
 
 import msgspec
 
-from liveblog.blog.fields import EntryFields, check_fields, convert
+from liveblog.blog.fields import EntryFields, Fields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import (
     PUBLISHED,
@@ -35,6 +35,7 @@ ANY_REVISION: Final = range(1, REVISION_MAX + 1)
 _WORDS: Final = {"headline", "body"}
 UNPUBLISHED: Final = ("draft", "submitted", "scheduled")
 CONTRIBUTORS_STATUS: Final = ("draft", "submitted")
+R = TypeVar("R", Blog, Entry)
 
 
 class EntryPatch(TypedDict, total=False):
@@ -56,7 +57,7 @@ class EntryPatch(TypedDict, total=False):
     note: str | None
 
 
-def entry_patch(fields: Mapping[str, object]) -> EntryPatch:
+def entry_patch(fields: Fields) -> EntryPatch:
     """Return the fields that a caller sent for an entry.
 
     Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.
@@ -174,10 +175,13 @@ def edited_entry(caller: Caller, entry: Entry, patch: EntryPatch, now: int) -> E
     """
     must_show = _must_show(entry, patch)
     edited = _merged(caller, _next_status(entry, patch), patch, now, must_show=must_show)
-    if patch.keys() <= MARKS:
-        return edited
+    return edited if patch.keys() <= MARKS else next_revision(caller, edited)
+
+
+def next_revision(caller: Caller, record: R) -> R:
+    """Return a record as a new revision of the caller's; the store sets the time."""
     return msgspec.structs.replace(
-        edited, revision=entry.revision + 1, saved_by=caller.name, saved_at=None
+        record, revision=record.revision + 1, saved_by=caller.name, saved_at=None
     )
 
 

@@ -75,9 +75,9 @@ def routes(
     return [
         gate.get("/desk", blogs.home),
         gate.post("/desk/blogs", blogs.create),
-        gate.get(blog, blogs.show),
+        gate.get(blog, blogs.page),
         gate.post(f"{blog}/header", blogs.edit),
-        gate.get(f"{blog}/header/revisions", earlier.show),
+        gate.get(f"{blog}/header/revisions", earlier.page),
         gate.post(f"{blog}/header/revisions/erase", earlier.erase_all),
         gate.post(f"{blog}/header/revisions/{{n}}/restore", earlier.restore),
         gate.post(f"{blog}/header/revisions/{{n}}/erase", earlier.erase),
@@ -101,13 +101,10 @@ class _Blogs:
         self._publishing, self._pages, self._now_ms = publishing, pages, now_ms
         self._answers = answering
 
-    async def home(self, request: Request, caller: Caller) -> Response:
-        return await self._home(request, caller, FormView({"timezone": "UTC", "language": "en"}))
-
-    async def _home(
-        self, request: Request, caller: Caller, form: FormView, status: int = 200
+    async def home(
+        self, request: Request, caller: Caller, form: FormView | None = None, status: int = 200
     ) -> Response:
-        """Answer with a page of the list of blogs; `form` has the boxes of the form for a new one.
+        """Answer with a page of the list of blogs; `form` is the form of a new one, if rejected.
 
         The addresses of older blogs, and of an earlier page, keep the search.
         """
@@ -124,7 +121,7 @@ class _Blogs:
             statuses=BLOG_STATUSES,
             newest=_list_address(search) if before else None,
             older=_list_address(search, found.next) if found.next else None,
-            form=form,
+            form=form or FormView({"timezone": "UTC", "language": "en"}),
             notice=notice_of(request),
         )
         return page_response(html, status)
@@ -136,7 +133,7 @@ class _Blogs:
             made = await self._created(caller, boxes, fields)
         except Problem as problem:
             form = rejected_form(request, boxes, problem)
-            return await self._home(request, caller, form, problem.status)
+            return await self.home(request, caller, form, problem.status)
         slug, twice = made.blog.slug, forms.twice_of(boxes, fields, "UTC")
         note = "" if boxes.get("slug") == slug else answers.address_of(slug)
         done = Done("created", f"/desk/blogs/{slug}", twice=twice, note=note)
@@ -156,9 +153,6 @@ class _Blogs:
                     raise
         detail = "is taken. Choose another"
         raise Problem(409, "conflict", "The slug is taken.", [("/slug", detail)])
-
-    async def show(self, request: Request, caller: Caller) -> Response:
-        return await self.page(request, caller)
 
     async def page(
         self, request: Request, caller: Caller, status: int = 200, **rejected: FormView
@@ -210,14 +204,16 @@ class _Blogs:
             return self._answers.blog(request, at, done)
         # States belong to no revision: a colleague's edit of the texts is no conflict.
         seen = None if fields.keys() <= STATES else forms.revision_of(boxes)
-        return await self._save(request, caller, boxes, fields, "header", zone, seen)
+        shown = forms.shown_states(boxes, STATES)
+        return await self._save(request, caller, boxes, fields, "header", zone, seen, shown)
 
     async def end(self, request: Request, caller: Caller) -> Response:
         boxes, at = await read_form(request), await self._blog(request, caller)
         zone = at.blog.timezone
         given = forms.header_fields(boxes, zone)
         fields = {"status": "ended"} | {it: given[it] for it in ("successor",) if it in given}
-        return await self._save(request, caller, boxes, fields, "ended", zone)
+        shown = forms.shown_states(boxes, ("successor",))
+        return await self._save(request, caller, boxes, fields, "ended", zone, None, shown)
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
@@ -236,17 +232,21 @@ class _Blogs:
         done: str,
         zone: str,
         seen: int | None = None,
+        shown: dict[str, object] | None = None,
     ) -> Response:
-        slug = request.path_params["slug"]
+        slug, name = request.path_params["slug"], "header" if done == "header" else "end"
         try:
             check_is_seen(fields, seen)
-            saved = await self._publishing.edit_blog(caller, slug, fields, key_of(boxes), seen)
+            saved = await self._publishing.edit_blog(
+                caller, slug, fields, key_of(boxes), seen, shown
+            )
         except HeaderConflict as conflict:
             stored = forms.header_values(conflict.current.blog)
+            if name == "end":  # this form sets the status, and shows none
+                del stored["status"]
             merged = answers.merged_form(request, boxes, stored, {}, conflict)
-            return await self.page(request, caller, conflict.status, header=merged)
+            return await self.page(request, caller, conflict.status, **{name: merged})
         except Problem as problem:
-            name = "header" if done == "header" else "end"
             form = {name: rejected_form(request, boxes, problem, zone)}
             return await self.page(request, caller, problem.status, **form)
         twice = forms.twice_of(boxes, fields, zone)
@@ -381,7 +381,7 @@ class _Entries:
         return self._page(caller, blog, theirs, form, 412)
 
     async def _base(self, caller: Caller, blog: Blog, id: str, revision: int) -> Boxes:
-        """Return the boxes of the revision that was edited, none when the store has it no more."""
+        """Return the boxes of the edited revision, none when the store no longer has it."""
         try:
             entry = await self._publishing.history.entry(caller, blog.slug, id, revision)
         except Problem:

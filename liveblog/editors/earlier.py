@@ -13,8 +13,9 @@ from liveblog.blog.problem import Problem
 from liveblog.blog.shapes import saved_at
 from liveblog.editors import answers, requests
 from liveblog.editors.answers import Answers, Done
-from liveblog.editors.forms import FormView, header_values, key_of, revision_of
+from liveblog.editors.forms import FormView, boxes_of, header_values, key_of, revision_of
 from liveblog.editors.gate import page_response, read_form
+from liveblog.editors.header_decisions import RESTORED
 from liveblog.editors.publishing import Publishing
 from liveblog.html.pages import Pages
 
@@ -22,17 +23,8 @@ HEADERS: Final = 20  # on one page; the boxes of each have up to 90 KB
 
 SHOWN: Final = (409, 412, 422)  # statuses of problems that the page explains above its list
 
-# The boxes of a header, without those that a restoration leaves as they are.
-TEXTS: Final = (
-    "title",
-    "dek",
-    "summary",
-    "timezone",
-    "language",
-    "starts_at",
-    "full_coverage_text",
-    "full_coverage_url",
-)
+# The boxes of what a restoration brings back.
+BOXES: Final = tuple(box for name in RESTORED for box in boxes_of(name))
 
 
 class _Earlier(NamedTuple):
@@ -49,9 +41,6 @@ class EarlierHeaders:
 
     def __init__(self, publishing: Publishing, pages: Pages, answering: Answers) -> None:
         self._publishing, self._pages, self._answers = publishing, pages, answering
-
-    async def show(self, request: Request, caller: Caller) -> Response:
-        return await self._page(request, caller)
 
     async def restore(self, request: Request, caller: Caller) -> Response:
         slug, revision = request.path_params["slug"], requests.revision_in_path(request)
@@ -83,9 +72,9 @@ class EarlierHeaders:
         if problem.status not in SHOWN:
             raise problem
         form = answers.rejected_form(request, {}, problem)
-        return await self._page(request, caller, form, problem.status)
+        return await self.page(request, caller, form, problem.status)
 
-    async def _page(
+    async def page(
         self, request: Request, caller: Caller, form: FormView | None = None, status: int = 200
     ) -> Response:
         """Answer with a page of headers, the stored one first; `form` has the reason, if any."""
@@ -108,7 +97,7 @@ class EarlierHeaders:
 
 def _earlier(blog: Blog) -> _Earlier:
     values = header_values(blog)
-    texts = {name: values[name] for name in TEXTS if values[name]}
+    texts = {name: values[name] for name in BOXES if values[name]}
     return _Earlier(blog.revision, blog.saved_by, saved_at(blog), texts)
 
 

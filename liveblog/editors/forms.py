@@ -9,7 +9,7 @@ Rules: pure. No request, no HTML, no clock.
 
 import codecs
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import partial
@@ -17,9 +17,9 @@ from typing import Final
 from unicodedata import combining, normalize
 from urllib.parse import parse_qsl
 
-from liveblog.blog.fields import NEVER_EMPTY
+from liveblog.blog.fields import NEVER_EMPTY, is_idempotency_key
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import SLUG_MAX, Blog, Entry, is_timezone, new_id
+from liveblog.blog.model import SLUG_MAX, Blog, Entry, Link, is_timezone, new_id
 from liveblog.blog.problem import Problem, invalid
 from liveblog.editors import reasons, times
 
@@ -30,12 +30,15 @@ SLUGS_MAX: Final = 20  # addresses that are tried for a new blog
 # A press that waited longer needs another press. The store remembers its key for an hour more.
 PRESSED_AGO_MAX_MS: Final = 23 * 3_600_000
 
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")  # the API's rule for an Idempotency-Key
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
 # Boxes that hold an editor's own words.
-_WRITTEN: Final = ("body", "headline", "title", "summary", "dek", "note", "successor_text")
+_WRITTEN: Final = (
+    *("headline", "body", "byline", "dateline", "key_title", "note"),
+    *("title", "dek", "summary"),
+    *(f"{name}_{part}" for name in _LINKS for part in ("text", "url")),
+)
 REPEATED: Final = "byline"  # a form has this box several times, with one name in each
 
 # The text of each box of a form, by the box's name. The texts of a repeated box are lines of one
@@ -125,7 +128,7 @@ def has_words(boxes: Mapping[str, str]) -> bool:
 def key_of(boxes: Mapping[str, str]) -> str | None:
     """Return a form's Idempotency-Key, None without a valid key."""
     key = boxes.get("idempotency_key", "")
-    return key if _KEY.fullmatch(key) else None
+    return key if is_idempotency_key(key) else None
 
 
 def revision_of(boxes: Mapping[str, str]) -> int | None:
@@ -205,6 +208,11 @@ def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     return {**unpublished, "publish_at": times.instant_of(at, zone)}
 
 
+def boxes_of(name: str) -> tuple[str, ...]:
+    """Return the boxes of a header's field: two for a link, its text and its address."""
+    return (f"{name}_text", f"{name}_url") if name in _LINKS else (name,)
+
+
 def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return a blog's fields for the API, from the altered boxes; None for an empty box.
 
@@ -215,10 +223,22 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     # As a text, an empty one gets its reason beside those of the other boxes.
     fields |= {name: new[name] for name in NEVER_EMPTY if name in fields}
     for name in _LINKS:
-        if new.keys() & {f"{name}_text", f"{name}_url"}:
-            text, url = (boxes.get(f"{name}_{part}", "").strip() for part in ("text", "url"))
+        if new.keys() & {*boxes_of(name)}:
+            text, url = (boxes.get(box, "").strip() for box in boxes_of(name))
             fields[name] = {"text": text or url, "url": url} if text or url else None
     return fields | _start(boxes, zone)
+
+
+def shown_states(boxes: Mapping[str, str], names: Collection[str]) -> dict[str, object]:
+    """Return the states of a blog that a form showed at first, as far as its boxes have them."""
+    copies = {name: boxes.get(f"{name}_was") for name in ("status", *boxes_of("successor"))}
+    states: dict[str, object] = {}
+    if "status" in names and copies["status"] is not None:
+        states["status"] = copies["status"]
+    text, url = (copies[box] for box in boxes_of("successor"))
+    if "successor" in names and text is not None and url is not None:
+        states["successor"] = Link(text, url) if url else None
+    return states
 
 
 def _start(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
@@ -275,11 +295,8 @@ def header_values(blog: Blog) -> Boxes:
     """Return the contents of the boxes of a blog's header."""
     values = {name: getattr(blog, name) or "" for name in _HEADER}
     for name in _LINKS:
-        link = getattr(blog, name)
-        values |= {
-            f"{name}_text": link.text if link else "",
-            f"{name}_url": link.url if link else "",
-        }
+        link = getattr(blog, name) or Link("", "")
+        values |= zip(boxes_of(name), (link.text, link.url), strict=True)
     values["starts_at"] = times.local_time(blog.starts_at, blog.timezone)
     return {**_with_shown(values, values), "revision": str(blog.revision)}
 

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Caller
 from liveblog.blog.problem import Problem, StoreDown, invalid
-from liveblog.editors import answers, auth, forms, reasons
+from liveblog.editors import answers, auth, forms, owner, reasons
 from liveblog.editors.answers import wants_json
 from liveblog.editors.bodies import SIGN_IN_BODY_BYTES_MAX, AllBodies, bodies_of, count_in
 from liveblog.editors.forms import Boxes
@@ -42,7 +42,6 @@ _TITLES: Final = {
 }
 OTHER_EDITOR: Final = "Someone else is signed in"
 UNREAD: Final = (408, 413, 503)  # statuses of problems for which a body was not read
-UNAVAILABLE: Final = "Publishing is unavailable right now"
 UNAVAILABLE_SIGN_IN: Final = "Signing in is unavailable right now"
 UNAFFECTED: Final = "Readers are not affected."
 SIGN_IN: Final = "/desk/sign-in"
@@ -99,14 +98,14 @@ class Gate:
     def _signed_in(self, endpoint: EditorEndpoint) -> Endpoint:
         """Return an endpoint that admits signed-in editors, and sends everyone else to sign in.
 
-        Rejects what a page sends that was made for another editor (answers.py).
+        Rejects what a page sends that was made for another editor (owner.py).
         """
 
         async def answer(request: Request) -> Response:
             caller = await auth.caller_of(request, self._accounts, self._settings)
             count_in(request, self._bodies.editors)
             request.state.caller = caller
-            answers.check_header(request, caller)
+            owner.check_header(request, caller)
             return await endpoint(request, caller)
 
         return self._open(answer)
@@ -180,7 +179,7 @@ class Gate:
         """Answer with the problem's page, which contains the editor's text to send again.
 
         The page repeats the form only if the same form may succeed later, or if the editor wrote a
-        text. The page says so when the server has not read the form.
+        text. When the server has not read the form, the page explains where the text is.
         """
         boxes, is_unread = await self._own_form(request), False
         if isinstance(boxes, Problem):
@@ -199,7 +198,7 @@ class Gate:
         if is_others and caller and boxes:
             boxes = {**boxes, "editor": caller.ident}
         if problem.name == "store-down" and boxes:
-            boxes = {**boxes, answers.TRIED: "1"}
+            boxes = {**boxes, owner.TRIED: "1"}
         html = self._pages.desk(
             "problem",
             editor=None,
@@ -244,7 +243,7 @@ async def read_form(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Boxes:
     for a form on a page that was made for another editor.
     """
     boxes = await _boxes(request, bytes_max)
-    answers.check_box(request, boxes)
+    owner.check_box(request, boxes)
     return boxes
 
 
@@ -275,10 +274,11 @@ def _title_and_detail(problem: Problem, path: str) -> tuple[str, str]:
     if problem.name == "other-editor":
         return OTHER_EDITOR, str(problem.extra["reason"])
     if problem.name == "store-down":
-        return UNAVAILABLE, f"The desk cannot load or save anything at the moment. {UNAFFECTED}"
+        detail = "The desk cannot load or save anything at the moment."
+        return reasons.UNAVAILABLE, f"{detail} {UNAFFECTED}"
     if problem.name == "store-refuses":
-        is_sign_in = path == SIGN_IN
-        return UNAVAILABLE_SIGN_IN if is_sign_in else UNAVAILABLE, f"{problem.detail} {UNAFFECTED}"
+        title = UNAVAILABLE_SIGN_IN if path == SIGN_IN else reasons.UNAVAILABLE
+        return title, f"{problem.detail} {UNAFFECTED}"
     return _TITLES.get(problem.status, "The request failed"), reasons.sentence(problem.detail)
 
 

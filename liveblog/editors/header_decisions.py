@@ -6,20 +6,21 @@ raises the Problem that the caller gets.
 Rules: pure, no I/O, no clock.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final, TypedDict, cast
 
 import msgspec
 
-from liveblog.blog.fields import BlogFields, check_fields, convert
+from liveblog.blog.fields import BlogFields, Fields, check_fields, convert
 from liveblog.blog.instant import parse_time
 from liveblog.blog.model import Blog, BlogStatus, Caller, DamagedBlog, Link
 from liveblog.blog.problem import Problem, forbidden, invalid
+from liveblog.editors.decisions import next_revision
 
 # Fields of a blog that belong to no revision of its header; the slug cannot change.
 STATES: Final = {"slug", "status", "successor"}
-# Fields that a restoration takes from an earlier header.
-_HEADER_TEXTS: Final = (
+# Fields that a restoration takes from an earlier header, in the order of the desk's page.
+RESTORED: Final = (
     "title",
     "dek",
     "summary",
@@ -46,7 +47,7 @@ class BlogPatch(TypedDict, total=False):
     successor: dict[str, str] | None
 
 
-def blog_patch(fields: Mapping[str, object]) -> BlogPatch:
+def blog_patch(fields: Fields) -> BlogPatch:
     """Return the fields that a caller sent for a blog.
 
     Raises 422 for an unknown name, and for a type or value that blog/fields.py rejects.
@@ -96,12 +97,8 @@ def merge_blog(blog: Blog, patch: BlogPatch) -> Blog:
     """Return the blog with the patch's fields. Raises 422 when a lost status is missing."""
     _check_status_is_known(blog, patch)
     fields: dict[str, object] = {**patch}
-    for name, link in (
-        ("full_coverage", patch.get("full_coverage")),
-        ("successor", patch.get("successor")),
-    ):
-        if link:
-            fields[name] = Link(**link)
+    links = {"full_coverage": patch.get("full_coverage"), "successor": patch.get("successor")}
+    fields |= {name: Link(**link) for name, link in links.items() if link}
     starts_at = patch.get("starts_at")
     if starts_at is not None:
         fields["starts_at"] = parse_time(starts_at)
@@ -117,7 +114,7 @@ def edited_blog(caller: Caller, blog: Blog, patch: BlogPatch) -> Blog:
     merged = merge_blog(blog, patch)
     if patch.keys() <= STATES and not isinstance(blog, DamagedBlog):
         return merged
-    return _next_header(caller, merged)
+    return next_revision(caller, merged)
 
 
 def restored_blog(caller: Caller, blog: Blog, earlier: Blog, summary_html: str | None) -> Blog:
@@ -127,15 +124,9 @@ def restored_blog(caller: Caller, blog: Blog, earlier: Blog, summary_html: str |
     the earlier summary as it is rendered now. Raises 422 when the status is lost.
     """
     _check_status_is_known(blog, {})
-    texts: dict[str, object] = {name: getattr(earlier, name) for name in _HEADER_TEXTS}
+    texts: dict[str, object] = {name: getattr(earlier, name) for name in RESTORED}
     merged = msgspec.structs.replace(blog, **texts, summary_html=summary_html)
-    return _next_header(caller, merged)
-
-
-def _next_header(caller: Caller, blog: Blog) -> Blog:
-    return msgspec.structs.replace(
-        blog, revision=blog.revision + 1, saved_by=caller.name, saved_at=None
-    )
+    return next_revision(caller, merged)
 
 
 def check_may_erase_headers(caller: Caller) -> None:

@@ -7,10 +7,10 @@ a restored header leaves them as they are.
 Rules: knows no HTTP and no hub. The steps of a write are those of publishing.py.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from liveblog.blog.fields import Fields
 from liveblog.blog.model import Blog, Caller, DamagedBlog
 from liveblog.editors import decisions, header_decisions
 from liveblog.editors.attempts import Attempts
@@ -24,8 +24,6 @@ from liveblog.editors.results import BlogResult, HeaderConflict, Results
 from liveblog.store.calls import Write, blog_write, erasing_write
 from liveblog.store.codec import StoredBlog
 from liveblog.store.revisions import EarlierRevisions
-
-Fields = Mapping[str, object]  # JSON members that a caller sent
 
 
 class ErasedHeaders(NamedTuple):
@@ -73,14 +71,19 @@ class Headers:
         fields: Fields,
         key: str | None = None,
         seen: Revisions | None = None,
+        shown: Fields | None = None,
     ) -> BlogResult:
         """Merge `fields` into a header; `seen` are the revisions that the edit may replace.
+
+        States have no revision: `shown` has those that the caller was shown, by name, as far as the
+        edit may replace no others.
 
         A new time zone or language changes every entry's HTML. Such an edit starts a new epoch, so
         that readers start over from the page. With a title, the edit also replaces a damaged
         header. Without fields nothing is written.
 
-        Raises HeaderConflict when another revision is stored; never when `seen` is None.
+        Raises HeaderConflict when another revision is stored, unless `seen` is None, and when the
+        edit would replace another state than the one in `shown`.
         """
         patch = blog_patch(fields)
         call = call_key(caller, f"PATCH {slug}", key, [dict(fields), replaced(seen)])
@@ -93,6 +96,7 @@ class Headers:
             if not patch:
                 return None
             blog = header_decisions.edited_blog(caller, stored.blog, patch)
+            _check_shown(stored, blog, shown or {})
             return blog_write("header", stored, blog, call)
 
         is_whole = "title" in patch
@@ -165,4 +169,12 @@ def _check_seen(stored: StoredBlog, seen: Revisions | None) -> None:
     """
     is_damaged = isinstance(stored.blog, DamagedBlog)
     if not is_damaged and not decisions.may_replace(seen, stored.blog.revision):
+        raise HeaderConflict(BlogResult(stored.blog, stored.position))
+
+
+def _check_shown(stored: StoredBlog, edited: Blog, shown: Fields) -> None:
+    """Raise HeaderConflict when an edit replaces a state that its editor was not shown."""
+    now = {name: getattr(stored.blog, name) for name in shown}
+    unseen = [it for it in shown if now[it] not in (shown[it], getattr(edited, it))]
+    if unseen and not isinstance(stored.blog, DamagedBlog):
         raise HeaderConflict(BlogResult(stored.blog, stored.position))

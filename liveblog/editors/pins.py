@@ -6,9 +6,10 @@ number fits between its neighbours, the entries get numbers from 1, with a chang
 Rules: writes only through `edit`, which checks the permission.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Final, Protocol
 
+from liveblog.blog.fields import Fields
 from liveblog.blog.model import Caller, Entry
 from liveblog.blog.pins import moved
 from liveblog.blog.problem import Problem, conflict
@@ -28,7 +29,7 @@ class Edit(Protocol):
         caller: Caller,
         slug: str,
         id: str,
-        fields: Mapping[str, object],
+        fields: Fields,
         seen: Revisions | None,
     ) -> Awaitable[EntryResult]: ...
 

@@ -6,7 +6,7 @@ or a reader: a whole blog takes up to 0.1 s.
 Rules: no Redis. decisions.py checks fields and permissions, as for a write; html/ makes the markup.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import orjson
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from liveblog.blog.fields import HTML_BYTES_MAX
+from liveblog.blog.fields import Fields
 from liveblog.blog.model import Blog, Caller, new_id
 from liveblog.blog.problem import Problem, invalid, not_found
 from liveblog.blog.timeline import WINDOW, Snapshot, Timeline
@@ -22,12 +22,11 @@ from liveblog.editors import decisions, forms, header_decisions
 from liveblog.editors.answers import explain
 from liveblog.editors.gate import Gate, page_response, read_form
 from liveblog.editors.publishing import Publishing
+from liveblog.editors.rendering import html_of
 from liveblog.editors.turns import Turns
 from liveblog.html.entries import entry_html, header_html
-from liveblog.html.markdown import to_html
 from liveblog.html.pages import Pages
 
-Fields = Mapping[str, object]
 Load = Callable[[str], Awaitable[Snapshot | None]]
 
 
@@ -58,11 +57,12 @@ class Previews:
     async def whole(self, caller: Caller, slug: str, pages: Pages) -> str:
         """Return the page of a blog with its newest entries, a draft as if it were live.
 
-        Raises Problem: 404 for a blog that the caller may not see, 429 while another page is
-        rendered for the caller.
+        Raises Problem: 404 for a blog that the caller may not see, 429 while another page is loaded
+        or rendered for the caller.
         """
         await self._publishing.blog(caller, slug)
-        snapshot = await self._load(slug)
+        with self._whole.turn(caller.ident):  # a snapshot has up to some megabytes
+            snapshot = await self._load(slug)
         if not snapshot:
             raise not_found()
         return await self._whole.run(caller.ident, _page, pages, snapshot)
@@ -73,7 +73,7 @@ class Previews:
         is_retracted = patch.pop("status", None) == "retracted"
         patch.pop("publish_at", None)
         if text := patch.get("body"):
-            patch["body_html"] = await self._turns.run(caller.ident, _rendered, text, "/body")
+            patch["body_html"] = await self._turns.run(caller.ident, html_of, text, "/body")
         now, id = self._now(), new_id("e", 12)
         entry = decisions.new_entry(caller, id, patch, now)
         shown = replace(
@@ -90,7 +90,7 @@ class Previews:
         patch = header_decisions.blog_patch(fields)
         header_decisions.check_may_edit_blog(caller, blog.slug, patch)
         if text := patch.get("summary"):
-            patch["summary_html"] = await self._turns.run(caller.ident, _rendered, text, "/summary")
+            patch["summary_html"] = await self._turns.run(caller.ident, html_of, text, "/summary")
         elif "summary" in patch:
             patch["summary_html"] = None
         return header_html(header_decisions.merge_blog(blog, patch))
@@ -113,15 +113,6 @@ def _page(pages: Pages, snapshot: Snapshot) -> str:
         article=lambda entry: entry_html(entry, shown),
         is_preview=True,
     )
-
-
-def _rendered(text: str, pointer: str) -> str:
-    """Return the HTML of Markdown. Raises Problem 422 when the HTML is too long to be stored."""
-    html = to_html(text)
-    size = len(html.encode())
-    if size > HTML_BYTES_MAX:
-        raise invalid((pointer, f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
-    return html
 
 
 def routes(gate: Gate, previews: Previews, publishing: Publishing, pages: Pages) -> list[BaseRoute]:

@@ -20,7 +20,7 @@ STORE_RETRY_AFTER_S: Final = 2
 NOTICED_WITHIN_S: Final = 3.0
 # Statuses of answers that may be sent before the whole body was read. The connection is closed, so
 # that a slow sender does not occupy it.
-UNREAD: Final = (401, 408, 413)
+CLOSING: Final = (401, 408, 413)
 
 
 class Problems:
@@ -48,7 +48,7 @@ class Problems:
         if isinstance(problem, StoreDown):
             problem = self.store_down(problem, method)
         headers = {"Cache-Control": "no-store"}
-        if problem.status in UNREAD:
+        if problem.status in CLOSING:
             headers["Connection"] = "close"
         if problem.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="liveblog"'

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
+from liveblog.blog.fields import Fields
 from liveblog.blog.model import PUBLISHED, SYSTEM, Caller, DamagedEntry, Entry, new_id
 from liveblog.blog.problem import Damaged, invalid
 from liveblog.editors import decisions, retraction
@@ -18,7 +19,7 @@ from liveblog.editors.attempts import Attempts
 from liveblog.editors.bin import Bin
 from liveblog.editors.calls import call_key, replaced
 from liveblog.editors.decisions import MARKS, UNPUBLISHED, EntryPatch, Revisions
-from liveblog.editors.headers import Fields, Headers
+from liveblog.editors.headers import Headers
 from liveblog.editors.history import History
 from liveblog.editors.pins import Pins
 from liveblog.editors.reading import EVERY_BLOG, BlogSearch, Reading

@@ -30,22 +30,29 @@ class Renderer:
     async def html(self, text: str | None, pointer: str) -> str | None:
         """Return the HTML of a field's Markdown, None for an empty field.
 
-        Raises 422 for the field at the JSON pointer `pointer` when its HTML is longer than
-        HTML_BYTES_MAX. Raises 503 when more than RENDERED_AT_ONCE_MAX characters would wait.
+        Raises Problem: 422 as `html_of` does, 503 when more than RENDERED_AT_ONCE_MAX characters
+        would wait.
         """
-        html = await self._rendered(text) if text else None
-        size = len(html.encode()) if html else 0
-        if size > HTML_BYTES_MAX:
-            raise invalid((pointer, f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
-        return html
-
-    async def _rendered(self, text: str) -> str:
+        if not text:
+            return None
         if self._waiting + len(text) > RENDERED_AT_ONCE_MAX:
             detail = "Too many texts are waiting to be rendered."
             raise Problem(503, "busy", detail, retry_after_s=1)
         self._waiting += len(text)
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, markdown.to_html, text)
+            return await loop.run_in_executor(self._pool, html_of, text, pointer)
         finally:
             self._waiting -= len(text)
+
+
+def html_of(text: str, pointer: str) -> str:
+    """Return the HTML of the Markdown in the field at a JSON pointer. For threads.
+
+    Raises Problem 422 when the HTML is longer than HTML_BYTES_MAX.
+    """
+    html = markdown.to_html(text)
+    size = len(html.encode())
+    if size > HTML_BYTES_MAX:
+        raise invalid((pointer, f"makes {size} bytes of HTML; the limit is {HTML_BYTES_MAX}"))
+    return html

@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json
+from liveblog.blog.fields import IDEMPOTENCY_KEY_MAX, decode_json, is_idempotency_key
 from liveblog.blog.problem import Problem, not_found
 from liveblog.editors.bodies import bodies_of
 from liveblog.editors.decisions import ANY_REVISION, Revisions
@@ -17,7 +17,6 @@ from liveblog.editors.decisions import ANY_REVISION, Revisions
 IF_MATCH_MAX: Final = 50  # tags in one If-Match
 JSON: Final = ("application/json",)
 PATCH: Final = ("application/json", "application/merge-patch+json")  # RFC 7396, section 4
-_KEY: Final = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
 _ETAG: Final = re.compile(r'(?:W/)?"([!#-~\x80-\xff]*)"')  # RFC 9110, section 8.8.3
 _ETAGS: Final = re.compile(rf"(?:[ \t,]*{_ETAG.pattern}[ \t]*(?:,|$))+[ \t,]*")
 # Proxies that compress an answer append a suffix to its tag: Apache "-gzip" or "--gzip", others
@@ -34,7 +33,7 @@ def idempotency_key(request: Request) -> str | None:
     given = request.headers.getlist("idempotency-key")
     if not given:
         return None
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+    if len(given) > 1 or not is_idempotency_key(given[0]):
         rule = f"1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters"
         raise _bad_header(f"Idempotency-Key must be one key of {rule}, not {given[0][:80]!r}.")
     return given[0]

@@ -7,7 +7,7 @@ import msgspec
 
 from liveblog.blog.model import PUBLISHED, Caller, Entry
 from liveblog.blog.problem import conflict
-from liveblog.editors.decisions import EntryPatch
+from liveblog.editors.decisions import EntryPatch, next_revision
 
 
 def fields(note: str | None) -> dict[str, object]:
@@ -22,7 +22,7 @@ def retracted(caller: Caller, entry: Entry, patch: EntryPatch) -> Entry:
     """
     if entry.status not in PUBLISHED:
         raise conflict("Only a published entry can be retracted.")
-    return _saved(caller, msgspec.structs.replace(entry, **patch))
+    return next_revision(caller, msgspec.structs.replace(entry, **patch))
 
 
 def undone(caller: Caller, entry: Entry, was: Entry | None) -> Entry:
@@ -39,11 +39,4 @@ def undone(caller: Caller, entry: Entry, was: Entry | None) -> Entry:
         note_kind=was.note_kind if was else None,
         note=was.note if was else None,
     )
-    return _saved(caller, undone)
-
-
-def _saved(caller: Caller, entry: Entry) -> Entry:
-    """Return the entry as a new revision of the caller's."""
-    return msgspec.structs.replace(
-        entry, revision=entry.revision + 1, saved_by=caller.name, saved_at=None
-    )
+    return next_revision(caller, undone)

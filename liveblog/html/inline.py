@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from liveblog.html.links import ADDRESS_MAX, linkable
-from liveblog.html.marks import DRIVE_PATH, PATH_START, is_edge, is_punctuation
+from liveblog.html.marks import CODE_MAX, DRIVE_PATH, PATH_START, is_edge, is_punctuation
 
 T = TypeVar("T")
 
@@ -24,6 +24,7 @@ _ADDRESS: Final = re.compile(r"://|www\.|@", re.IGNORECASE)
 # A Windows path, whose backslashes readers see without a second one.
 _PATH: Final = re.compile(DRIVE_PATH)
 _DRIVE: Final = re.compile(rf"{PATH_START}[A-Za-z](:)")
+_LETTER: Final = re.compile(r"[A-Za-z](:)")
 _WORD: Final = re.compile(r"\S+")
 _PLAIN_ADDRESS: Final = re.compile(r"https?://[^\s<>*`\\()\[\]~|]*[\w/]", re.IGNORECASE)
 _PLAIN_MAIL: Final = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -73,7 +74,8 @@ def line_of(runs: Sequence[Run], *, in_table: bool = False) -> str:
     styles = [_linking(style) for text, style in runs for _ in text]
     start, end = len(whole) - len(whole.lstrip()), len(whole.rstrip())
     text, styles = _spaced(whole[start:end], styles[start:end])
-    _settle(text, styles)
+    _leave_codes(text, styles)
+    _leave_marks(text, styles)
     escapes = _escapes(text, styles, in_table=in_table)
     chars = [
         (c, style, n in escapes) for n, (c, style) in enumerate(zip(text, styles, strict=True))
@@ -108,7 +110,17 @@ def _spaced(text: str, styles: Sequence[Style]) -> tuple[str, list[Style]]:
     return "".join(chars), spaced
 
 
-def _settle(text: str, styles: list[Style]) -> None:
+def _leave_codes(text: str, styles: list[Style]) -> None:
+    """Leave only code of at most CODE_MAX characters, without one that ends code or a cell."""
+    at = 0
+    for is_code, group in groupby([it.code for it in styles]):
+        end = at + len(list(group))
+        if is_code and (end - at > CODE_MAX or {"`", "|"} & {*text[at:end]}):
+            styles[at:end] = [it._replace(code=False) for it in styles[at:end]]
+        at = end
+
+
+def _leave_marks(text: str, styles: list[Style]) -> None:
     """Leave only marks that count where they stand; blanks get the marks of equal neighbours.
 
     A word in which a mark would have to open or close between two letters has only the marks of
@@ -117,7 +129,7 @@ def _settle(text: str, styles: list[Style]) -> None:
     end = 0
     for word in _WORD.finditer(text):
         start, after = word.span()
-        _settle_word(text, styles, start, after)
+        _leave_word_marks(text, styles, start, after)
         if end:
             styles[end:start] = [_between(styles[end - 1], styles[start])] * (start - end)
         end = after
@@ -130,7 +142,7 @@ def _between(left: Style, right: Style) -> Style:
     return common if is_same else Style(href=common.href)
 
 
-def _settle_word(text: str, styles: list[Style], start: int, end: int) -> None:
+def _leave_word_marks(text: str, styles: list[Style], start: int, end: int) -> None:
     inside = styles[start:end]
     if _ADDRESS.search(text, start, end) or _PATH.search(text, start, end):
         is_path = _PATH.search(text, start, end)
@@ -174,11 +186,20 @@ def _escapes(text: str, styles: Sequence[Style], *, in_table: bool) -> set[int]:
             raw |= set(range(*path.span()))
     found |= {n for n, c in enumerate(text) if c == "\\" and _is_escape(text, styles, n)}
     found -= raw
-    # A backslash after a letter and a colon would make a path of them.
-    found |= {it.start(1) for it in _DRIVE.finditer(text) if it.end(1) in found}
+    # A backslash after a letter and a colon would make a path of them, also after a link's bracket.
+    drives = (it for at in _link_starts(styles) if (it := _LETTER.match(text, at)))
+    found |= {it.start(1) for it in (*_DRIVE.finditer(text), *drives) if it.end(1) in found}
     if in_table:
         found |= {n for n, c in enumerate(text) if c == "|"}
     return found
+
+
+def _link_starts(styles: Sequence[Style]) -> Iterator[int]:
+    before = ""
+    for at, style in enumerate(styles):
+        if style.href not in ("", before):
+            yield at
+        before = style.href
 
 
 def _is_after_backslash(text: str, at: int) -> bool:
@@ -228,12 +249,7 @@ def _marked(chars: Sequence[_Char]) -> str:
 
 def _coded(chars: Sequence[_Char]) -> str:
     parts = _grouped(chars, lambda it: it[1].code)
-    return "".join(_code(group) if is_code else _escaped(group) for is_code, group in parts)
-
-
-def _code(chars: Sequence[_Char]) -> str:
-    text = _shown(chars)
-    return _escaped(chars) if "`" in text or "|" in text else f"`{text}`"
+    return "".join(f"`{_shown(it)}`" if is_code else _escaped(it) for is_code, it in parts)
 
 
 def _escaped(chars: Sequence[_Char]) -> str:

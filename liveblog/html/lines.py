@@ -239,10 +239,11 @@ def _push_table(state: StateBlock, head: list[str], start: int, end: int) -> Non
     _push_rows(state, "thead", "th", [(start, head)])
     rows, count, line = list[tuple[int, list[str]]](), len(head), start + 2
     while line < end and not state.isEmpty(line) and count <= CELLS_MAX:
-        cells = _cells(_line(state, line))
+        text = _line(state, line)
+        cells = _cells(text)
         if not cells:
             break
-        rows.append((line, _fitted(cells, len(head))))
+        rows.append((line, cells if len(cells) <= len(head) else _fitted(text, cells, len(head))))
         count, line = count + len(cells), line + 1
     if rows:
         _push_rows(state, "tbody", "td", rows)
@@ -250,9 +251,13 @@ def _push_table(state: StateBlock, head: list[str], start: int, end: int) -> Non
     state.line = line
 
 
-def _fitted(cells: list[str], columns: int) -> list[str]:
-    """Return a row's cells; the last column has what is too much, as typed."""
-    return [*cells[: columns - 1], " | ".join(cells[columns - 1 :])] if cells[columns:] else cells
+def _fitted(line: str, cells: list[str], columns: int) -> list[str]:
+    """Return the cells of a row with too many; the last column has the rest as typed."""
+    splits = columns - 1 + (not _CELL_END.split(line, maxsplit=1)[0].strip())
+    rest = _CELL_END.split(line, splits)[-1] if splits else line  # without a limit, 0 splits all
+    if not _CELL_END.split(rest)[-1].strip():
+        rest = rest.rstrip()[:-1]
+    return [*cells[: columns - 1], rest.strip(" \t")]
 
 
 def _push_rows(state: StateBlock, group: str, tag: str, rows: list[tuple[int, list[str]]]) -> None:

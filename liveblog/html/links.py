@@ -43,7 +43,7 @@ _TARGET: Final = re.compile(
     rf"\([ \t]*(?:<(?P<angle>[^<>\n]{{1,{ADDRESS_MAX}}})>"
     rf"|(?P<plain>(?:\"|{_PIECE}){{1,{ADDRESS_MAX}}})"
     rf"|(?P<blanks>(?:https?://|tel:|mailto:)(?:{_PIECE}|\x20){{1,{ADDRESS_MAX}}}?))"
-    r"(?:[ \t]+\"(?P<title>[^\"\n]*)\")?[ \t]*\)",
+    r"[ \t]*\)",
     re.IGNORECASE,
 )
 _DOMAIN: Final = re.compile(r"(?:[\w-]+\.)+[^\W\d_]{2,63}(?=[/?#:]|$)")
@@ -111,7 +111,7 @@ def link(state: StateInline, silent: bool) -> bool:
     target = unescape(found["angle"] or found["plain"] or found["blanks"])
     if not _IS_ADDRESS.match(target):
         return False
-    _push_text(state, close, None if state.linkLevel else linkable(target), found["title"])
+    _push_text(state, close, None if state.linkLevel else linkable(target))
     state.pos = found.end()
     return True
 
@@ -142,14 +142,11 @@ def _brackets(state: StateInline) -> dict[int, int]:
     return state.cache
 
 
-def _push_text(state: StateInline, close: int, href: str | None, title: str | None) -> None:
+def _push_text(state: StateInline, close: int, href: str | None) -> None:
     """Show the text of a link up to the bracket at `close`, with its marks."""
     end = state.posMax
     if href is not None:
-        token = state.push("link_open", "a", 1)
-        token.attrs = {"href": state.md.normalizeLink(href)}
-        if title:
-            token.attrs["title"] = title
+        state.push("link_open", "a", 1).attrs = {"href": state.md.normalizeLink(href)}
     state.pos, state.posMax = state.pos + 1, close
     state.linkLevel += 1
     state.md.inline.tokenize(state)

@@ -24,7 +24,7 @@ _TAGS: Final = {
 # No "nofollow": editors choose the links, so search engines may follow them.
 _CLEANER: Final = nh3.Cleaner(
     tags=_TAGS,
-    attributes={"a": {"href", "title"}},
+    attributes={"a": {"href"}},
     url_schemes={"http", "https", "mailto", "tel"},
     link_rel="noopener",
     strip_comments=True,

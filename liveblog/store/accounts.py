@@ -10,7 +10,7 @@ repeats a write whose reply was lost. The repeated write finds its own record an
     lb:session:{digest}     STRING  JSON of the session; expires when idle
     lb:rate:{digest}        STRING  number of tries; expires when their window of time ends
 
-Rules: no HTTP. editors/auth.py decides how many tries a rate limit allows.
+Rules: no HTTP. editors/tries.py decides how many tries a rate limit allows.
 """
 
 import hashlib
@@ -135,12 +135,12 @@ class DamagedAccounts(Damaged):
 
 
 class Accounts:
-    """Creates, reads and ends users, tokens and sessions in the store, and counts tries.
+    """Checks users, creates, reads and ends tokens and sessions in the store, and counts tries.
 
     Every method raises StoreDown when the store is unreachable, and Damaged for a corrupt record.
     A method that writes raises StoreRefuses when the store refuses it.
     `now` returns milliseconds since 1970. `passwords` has the queue of password checks, `people`
-    alters users.
+    adds and alters users.
     """
 
     def __init__(self, nodes: Nodes, now: Callable[[], int]) -> None:
@@ -155,15 +155,6 @@ class Accounts:
 
     # -- users
 
-    async def add_user(
-        self, name: str, password: str, role: Role = "editor", blogs: Iterable[str] = ()
-    ) -> User:
-        """Store a new user and return it.
-
-        Raises Problem: 422 for a bad name, password, role or slug, 409 when the name is taken.
-        """
-        return await self.people.add(name, password, role, blogs)
-
     async def users(self) -> list[User]:
         """Return all users by name, without their passwords.
 
@@ -174,10 +165,6 @@ class Accounts:
         if corrupt:
             raise DamagedAccounts("user", sorted(map(_shown, corrupt)), users)
         return users
-
-    async def disable_user(self, name: str) -> None:
-        """Reject a user from now on and end all the user's sessions (`Users.disable`)."""
-        await self.people.disable(name)
 
     async def check_blogs(self, blogs: Sequence[str]) -> None:
         """Raise Problem 404, which names the blogs of these slugs that do not exist."""

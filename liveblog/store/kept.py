@@ -168,11 +168,11 @@ class KeptTexts:
     nodes: Nodes
 
     async def keep(self, place: Place, kept: Kept) -> bool:
-        """Keep a text; an older one than the kept one of this tab changes nothing.
+        """Keep a text, unless a later one of this tab is kept, or a drop of this one came first.
 
-        Return False, and keep nothing, for an entry that does not exist or was taken down, or when
-        its text was erased BIN_MS after its deletion. At most KEPT_MAX texts of an editor and blog
-        are kept: the newest, and this one.
+        Return True in each of these cases. Return False, and keep nothing, for an entry that does
+        not exist or was taken down, or when its text was erased BIN_MS after its deletion. At most
+        KEPT_MAX texts of an editor and blog are kept: the newest, and this one.
         """
         names = "entries", "drafts", f"bin:{place.form}", f"rev:{place.form}"
         entry = [key(place.slug, it) for it in names]

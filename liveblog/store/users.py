@@ -73,7 +73,9 @@ class Users:
     ) -> None:
         self._records, self._passwords, self._now = records, passwords, now
 
-    async def add(self, name: str, password: str, role: Role, blogs: Iterable[str]) -> User:
+    async def add(
+        self, name: str, password: str, role: Role = "editor", blogs: Iterable[str] = ()
+    ) -> User:
         """Store a new user and return it. Raises Problem 409 when the name is taken."""
         bound = check_account(name, role, blogs)
         check_new_password(password)

@@ -605,15 +605,20 @@ async def test_a_colleagues_edit_is_shown_when_a_deleted_entry_came_back(
     assert await texts(editor, slug) == ["Theirs."]
 
 
-async def test_a_form_rejected_without_scripts_is_kept_when_they_run(
-    server: Server, slug: str, page: Page
-) -> None:
+async def _reject_without_scripts(page: Page, url: str) -> None:
+    """Send a form that is rejected from a page without scripts; the answer has scripts."""
     await page.context.route("**/*.js", lambda route: route.fulfill(content_type="text/javascript"))
-    await page.goto(f"{server.url}/desk/blogs/{slug}")
+    await page.goto(url)
     await page.fill(BODY, "Typed without scripts.")
     await page.fill(HEADLINE, "x" * 301)
     await page.context.unroute("**/*.js")
     await page.click("#compose button.primary")
+
+
+async def test_a_form_rejected_without_scripts_is_kept_when_they_run(
+    server: Server, slug: str, page: Page
+) -> None:
+    await _reject_without_scripts(page, f"{server.url}/desk/blogs/{slug}")
     await expect(page.locator("#status[data-state=live]")).to_be_visible()
     await page.goto(f"{server.url}/desk")
     await page.goto(f"{server.url}/desk/blogs/{slug}")
@@ -626,12 +631,7 @@ async def test_a_form_rejected_without_scripts_is_kept_when_they_run(
 async def test_discard_empties_a_form_that_was_rejected_without_scripts(
     server: Server, slug: str, page: Page
 ) -> None:
-    await page.context.route("**/*.js", lambda route: route.fulfill(content_type="text/javascript"))
-    await page.goto(f"{server.url}/desk/blogs/{slug}")
-    await page.fill(BODY, "Typed without scripts.")
-    await page.fill(HEADLINE, "x" * 301)
-    await page.context.unroute("**/*.js")
-    await page.click("#compose button.primary")
+    await _reject_without_scripts(page, f"{server.url}/desk/blogs/{slug}")
     await until(lambda: _kept(page, slug))
     await page.reload()
     await page.click("#compose [data-reason=''] button")

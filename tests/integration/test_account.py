@@ -43,7 +43,7 @@ class Desk(NamedTuple):
 async def desk(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     cheapen_hashes(monkeypatch)
     accounts = Accounts(One(store_client), Clock())
-    await accounts.add_user("dana", PRESENT)
+    await accounts.people.add("dana", PRESENT)
     session = await _session(accounts)
     parts = accounts, Settings(), Pages(), Problems()
     gate = Gate(*parts, all_bodies())
@@ -112,7 +112,7 @@ async def test_session_ends_only_when_the_store_has_room_for_the_next_one(
 async def test_call_that_accepts_json_gets_json(desk: Desk) -> None:
     rejected: Any = (await desk.change("wrong", NEW, **JSON)).json()
     assert rejected["status"] == 422
-    assert rejected["boxes"] == {"current": "The present password is wrong."}
+    assert rejected["boxes"] == {"current": "The current password is wrong."}
     done = await desk.change(PRESENT, NEW, **JSON)
     assert (done.status_code, done.json()) == (200, {"notice": account.CHANGED, "done": "password"})
     assert (await desk.client.get("/desk/account")).status_code == 200
@@ -121,8 +121,8 @@ async def test_call_that_accepts_json_gets_json(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("current", "new", "reason"),
     [
-        ("wrong", NEW, "The present password is wrong."),
-        ("", NEW, "The present password is wrong."),
+        ("wrong", NEW, "The current password is wrong."),
+        ("", NEW, "The current password is wrong."),
         (PRESENT, "x" * 11, "The new password has 11 characters; it must have 12 to 1024."),
         (PRESENT, "x" * 1_025, "The new password has 1025 characters; it must have 12 to 1024."),
     ],

@@ -64,7 +64,7 @@ async def away() -> AsyncIterator[Accounts]:
 
 
 async def test_user_signs_in_only_with_the_right_password(accounts: Accounts) -> None:
-    await accounts.add_user("Dana Ruiz", PASSWORD, "editor", ["council", "council", "storm"])
+    await accounts.people.add("Dana Ruiz", PASSWORD, "editor", ["council", "council", "storm"])
     dana = Caller("user:Dana Ruiz", "editor", ("council", "storm"))
     assert await accounts.check_password("Dana Ruiz", PASSWORD) == dana
     for name, password in [
@@ -82,7 +82,7 @@ async def test_user_signs_in_only_with_the_right_password(accounts: Accounts) ->
 
 
 async def test_store_holds_no_secret(costly_accounts: Accounts, store_client: Redis) -> None:
-    await costly_accounts.add_user("dana", PASSWORD)
+    await costly_accounts.people.add("dana", PASSWORD)
     token = await costly_accounts.create_token("wire")
     session = await costly_accounts.open_session(Caller("user:dana", "editor"))
     kept = str(await contents(store_client))
@@ -94,8 +94,8 @@ async def test_store_holds_no_secret(costly_accounts: Accounts, store_client: Re
 
 async def test_users_are_listed_by_name_without_passwords(accounts: Accounts) -> None:
     assert await accounts.users() == []
-    await accounts.add_user("zoe", PASSWORD, "contributor", ["storm"])
-    await accounts.add_user("ana", PASSWORD, "admin")
+    await accounts.people.add("zoe", PASSWORD, "contributor", ["storm"])
+    await accounts.people.add("ana", PASSWORD, "admin")
     listed = await accounts.users()
     assert [(user.name, user.role, user.blogs) for user in listed] == [
         ("ana", "admin", ()),
@@ -108,18 +108,18 @@ async def test_users_are_listed_by_name_without_passwords(accounts: Accounts) ->
 async def test_user_is_refused_when_a_disabled_one_has_the_name(
     accounts: Accounts, store_client: Redis
 ) -> None:
-    await accounts.add_user("dana", PASSWORD)
-    await accounts.disable_user("dana")
+    await accounts.people.add("dana", PASSWORD)
+    await accounts.people.disable("dana")
     before = await contents(store_client)
     with pytest.raises(Problem) as raised:
-        await accounts.add_user("dana", "another password", "admin")
+        await accounts.people.add("dana", "another password", "admin")
     assert raised.value.status == 409
     assert await contents(store_client) == before
 
 
 async def test_one_user_gets_the_name_when_many_ask_for_it_at_once(accounts: Accounts) -> None:
     passwords = [f"password number {n}" for n in range(4)]
-    tries = [accounts.add_user("dana", password) for password in passwords]
+    tries = [accounts.people.add("dana", password) for password in passwords]
     done = await asyncio.gather(*tries, return_exceptions=True)
     assert sorted(type(one).__name__ for one in done) == ["Problem"] * 3 + ["User"]
     winner = next(n for n, one in enumerate(done) if not isinstance(one, Problem))
@@ -139,7 +139,7 @@ async def test_write_counts_as_done_when_it_is_repeated_after_a_lost_reply(
         return await once(*args, **options)
 
     monkeypatch.setattr(store_client, "execute_command", twice)
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     token, gone = await accounts.create_token("wire"), await accounts.create_token("agency")
     await accounts.revoke_token("agency")
     monkeypatch.undo()
@@ -173,7 +173,7 @@ async def test_account_is_422_and_not_stored_when_it_breaks_a_rule(
     pointer: str,
 ) -> None:
     with pytest.raises(Problem) as raised:
-        await accounts.add_user(name, password, role, blogs)
+        await accounts.people.add(name, password, role, blogs)
     assert raised.value.status == 422
     assert [where for where, _ in raised.value.errors] == [pointer]
     if pointer != "/password":
@@ -184,16 +184,16 @@ async def test_account_is_422_and_not_stored_when_it_breaks_a_rule(
 
 @pytest.mark.parametrize("password", ["x" * 12, "x" * 1_024, "пароль-длинный", "\U0001f511" * 12])
 async def test_password_length_is_in_characters(accounts: Accounts, password: str) -> None:
-    await accounts.add_user("dana", password)
+    await accounts.people.add("dana", password)
     assert await accounts.check_password("dana", password)
 
 
 async def test_refusal_costs_the_same_when_the_name_is_unknown(
     costly_accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await costly_accounts.add_user("dana", PASSWORD)
-    await costly_accounts.add_user("gone", PASSWORD)
-    await costly_accounts.disable_user("gone")
+    await costly_accounts.people.add("dana", PASSWORD)
+    await costly_accounts.people.add("gone", PASSWORD)
+    await costly_accounts.people.disable("gone")
     costs: list[Parameters] = []
 
     class CountingHasher(PasswordHasher):
@@ -307,7 +307,7 @@ async def test_token_of_an_earlier_version_keeps_its_identity_and_its_name(
 
 
 async def test_user_and_token_may_have_the_same_name(accounts: Accounts) -> None:
-    await accounts.add_user("wire", PASSWORD)
+    await accounts.people.add("wire", PASSWORD)
     user = await accounts.check_password("wire", PASSWORD)
     token = await accounts.token_caller(await accounts.create_token("wire"))
     assert user
@@ -330,7 +330,7 @@ async def test_create_token_stores_nothing_when_its_script_fails(
 
 
 async def test_session_has_its_users_present_rights(accounts: Accounts) -> None:
-    await accounts.add_user("dana", PASSWORD, "contributor", ["council"])
+    await accounts.people.add("dana", PASSWORD, "contributor", ["council"])
     dana = Caller("user:dana", "contributor", ("council",))
     secret = await accounts.open_session(Caller("user:dana", "admin"))
     assert await accounts.session_caller(secret) == dana
@@ -339,7 +339,7 @@ async def test_session_has_its_users_present_rights(accounts: Accounts) -> None:
 
 
 async def test_session_ends_alone_when_it_is_closed(accounts: Accounts) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     dana = Caller("user:dana", "editor")
     one, other = await accounts.open_session(dana), await accounts.open_session(dana)
     await accounts.close_session(one)
@@ -349,12 +349,12 @@ async def test_session_ends_alone_when_it_is_closed(accounts: Accounts) -> None:
 
 
 async def test_disable_user_ends_all_sessions_and_the_password(accounts: Accounts) -> None:
-    await accounts.add_user("dana", PASSWORD)
-    await accounts.add_user("zoe", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
+    await accounts.people.add("zoe", PASSWORD)
     sessions = [await accounts.open_session(Caller("user:dana", "editor")) for _ in range(2)]
     zoes = await accounts.open_session(Caller("user:zoe", "editor"))
-    await accounts.disable_user("dana")
-    await accounts.disable_user("dana")
+    await accounts.people.disable("dana")
+    await accounts.people.disable("dana")
     assert [await accounts.session_caller(secret) for secret in sessions] == [None, None]
     assert await accounts.check_password("dana", PASSWORD) is None
     assert await accounts.session_caller(zoes)
@@ -364,11 +364,11 @@ async def test_disable_user_ends_all_sessions_and_the_password(accounts: Account
 async def test_sessions_stay_ended_when_a_disabled_user_is_enabled_again(
     accounts: Accounts,
 ) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     dana = await accounts.check_password("dana", PASSWORD)
     assert dana
     old = await accounts.open_session(dana)
-    await accounts.disable_user("dana")
+    await accounts.people.disable("dana")
     await accounts.people.enable("dana")
     assert await accounts.session_caller(old) is None
     again = await accounts.check_password("dana", PASSWORD)
@@ -378,7 +378,7 @@ async def test_sessions_stay_ended_when_a_disabled_user_is_enabled_again(
 
 async def test_new_password_ends_sessions_and_the_old_password(accounts: Accounts) -> None:
     for name in ("dana", "zoe"):
-        await accounts.add_user(name, PASSWORD)
+        await accounts.people.add(name, PASSWORD)
     dana, zoe = [await accounts.check_password(name, PASSWORD) for name in ("dana", "zoe")]
     assert dana
     assert zoe
@@ -392,7 +392,7 @@ async def test_new_password_ends_sessions_and_the_old_password(accounts: Account
 
 
 async def test_new_password_is_409_when_another_one_came_first(accounts: Accounts) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     await accounts.people.set_password("dana", "the first password", series=0)
     with pytest.raises(Problem, match="changed elsewhere") as raised:
         await accounts.people.set_password("dana", "the second password", series=0)
@@ -401,7 +401,7 @@ async def test_new_password_is_409_when_another_one_came_first(accounts: Account
 
 
 async def test_new_role_holds_for_open_sessions_and_keeps_the_blogs(accounts: Accounts) -> None:
-    await accounts.add_user("dana", PASSWORD, "contributor", ["council"])
+    await accounts.people.add("dana", PASSWORD, "contributor", ["council"])
     dana = await accounts.check_password("dana", PASSWORD)
     assert dana
     secret = await accounts.open_session(dana)
@@ -412,11 +412,11 @@ async def test_new_role_holds_for_open_sessions_and_keeps_the_blogs(accounts: Ac
 
 
 async def test_no_change_of_a_user_is_lost_when_several_come_at_once(accounts: Accounts) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     await asyncio.gather(
         accounts.people.set_role("dana", "admin"),
         accounts.people.set_password("dana", "another password"),
-        *(accounts.disable_user("dana") for _ in range(3)),
+        *(accounts.people.disable("dana") for _ in range(3)),
     )
     await accounts.people.enable("dana")
     dana = await accounts.check_password("dana", "another password")
@@ -426,7 +426,7 @@ async def test_no_change_of_a_user_is_lost_when_several_come_at_once(accounts: A
 
 async def test_alteration_is_404_when_the_user_is_unknown(accounts: Accounts) -> None:
     for call in (
-        accounts.disable_user("nobody"),
+        accounts.people.disable("nobody"),
         accounts.people.enable("nobody"),
         accounts.people.set_role("nobody", "admin"),
         accounts.people.set_password("nobody", PASSWORD),
@@ -450,14 +450,14 @@ async def test_check_blogs_names_each_blog_that_does_not_exist(
 async def test_corrupt_user_hides_no_other_and_can_be_disabled(
     accounts: Accounts, store_client: Redis
 ) -> None:
-    await accounts.add_user("zoe", PASSWORD)
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("zoe", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     session = await accounts.open_session(Caller("user:dana", "editor"))
     await store_client.hset("lb:users", "dana", b"\xff no JSON")
     with pytest.raises(DamagedAccounts, match="'dana'") as raised:
         await accounts.users()
     assert ([user.name for user in raised.value.others], raised.value.names) == (["zoe"], ["dana"])
-    await accounts.disable_user("dana")
+    await accounts.people.disable("dana")
     assert [(user.name, user.disabled) for user in await accounts.users()] == [
         ("dana", True),
         ("zoe", False),
@@ -465,7 +465,7 @@ async def test_corrupt_user_hides_no_other_and_can_be_disabled(
     assert await accounts.check_password("dana", PASSWORD) is None
     assert await accounts.check_password("dana", "") is None
     with pytest.raises(Problem):
-        await accounts.add_user("dana", PASSWORD)
+        await accounts.people.add("dana", PASSWORD)
     await accounts.people.enable("dana")
     assert await accounts.session_caller(session) is None
 
@@ -500,7 +500,7 @@ async def test_demo_creates_no_user_when_the_only_user_is_corrupt(
 async def test_editor_is_signed_out_when_the_sessions_record_is_damaged(
     accounts: Accounts, store_client: Redis, damage: str
 ) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     dana = Caller("user:dana", "editor")
     secret, other = await accounts.open_session(dana), await accounts.open_session(dana)
     name = f"lb:session:{hashlib.sha256(secret.encode()).hexdigest()}"
@@ -515,7 +515,7 @@ async def test_editor_is_signed_out_when_the_sessions_record_is_damaged(
 async def test_session_expires_when_idle_and_each_use_extends_it(
     accounts: Accounts, store_client: Redis
 ) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     secret = await accounts.open_session(Caller("user:dana", "editor"))
     (key,) = await store_client.keys("lb:session:*")
     assert 0 < await store_client.ttl(key) <= SESSION_IDLE_S
@@ -527,7 +527,7 @@ async def test_session_expires_when_idle_and_each_use_extends_it(
 async def test_session_ends_after_its_longest_life_when_it_is_used(
     accounts: Accounts, clock: Clock
 ) -> None:
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     secret = await accounts.open_session(Caller("user:dana", "editor"))
     clock.ms += SESSION_MAX_S * 1000
     assert await accounts.session_caller(secret)
@@ -583,8 +583,8 @@ async def test_accounts_raise_store_down_when_the_store_is_unreachable(away: Acc
         away.check_store(),
         away.users(),
         away.tokens(),
-        away.add_user("dana", PASSWORD),
-        away.disable_user("dana"),
+        away.people.add("dana", PASSWORD),
+        away.people.disable("dana"),
         away.people.set_password("dana", PASSWORD),
         away.check_blogs(["council"]),
         away.check_password("dana", PASSWORD),

@@ -1005,7 +1005,7 @@ async def test_two_callers_with_one_key_do_not_share_it(call: ApiCalls) -> None:
 
 
 async def test_a_session_may_write_only_from_our_own_pages(call: ApiCalls) -> None:
-    await call.accounts.add_user("dana", "correct horse battery")
+    await call.accounts.people.add("dana", "correct horse battery")
     secret = await call.accounts.open_session(Caller("user:dana", "editor"))
     cookie = {"cookie": f"__Host-liveblog={secret}"}
     own, foreign = {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "cross-site"}
@@ -1015,7 +1015,7 @@ async def test_a_session_may_write_only_from_our_own_pages(call: ApiCalls) -> No
         answer = await call("POST", ENTRIES, TEXT, who=None, headers=cookie | said)
         assert answer.status_code == status
         assert (await call.ok("GET", "/council") == before) == (status == 403)
-    await call.accounts.disable_user("dana")
+    await call.accounts.people.disable("dana")
     assert (await call("GET", ENTRIES, who=None, headers=cookie)).status_code == 401
 
 
@@ -1053,7 +1053,7 @@ async def test_a_preflight_is_rejected_for_another_origin(call: ApiCalls, origin
 
 
 async def test_scripts_of_a_writing_origin_read_every_answer(call: ApiCalls) -> None:
-    await call.accounts.add_user("dana", "correct horse battery")
+    await call.accounts.people.add("dana", "correct horse battery")
     secret = await call.accounts.open_session(Caller("user:dana", "editor"))
     page = {"origin": CMS, "sec-fetch-site": "same-site"}
     session = {"cookie": f"__Host-liveblog={secret}", **page}

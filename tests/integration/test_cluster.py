@@ -417,7 +417,7 @@ async def test_publishing_is_503_while_the_keys_of_a_slot_move_one_by_one(
 
 async def test_accounts_work_in_a_cluster(nodes: Nodes) -> None:
     accounts = Accounts(nodes, now_ms)
-    await accounts.add_user("dana", "correct horse battery")
+    await accounts.people.add("dana", "correct horse battery")
     dana = await accounts.check_password("dana", "correct horse battery")
     assert dana
     caller = await accounts.token_caller(await accounts.create_token("wire", "contributor"))
@@ -430,7 +430,7 @@ async def test_accounts_work_in_a_cluster(nodes: Nodes) -> None:
         assert await accounts.session_caller(session) is None
     for name in map(str, range(20)):
         assert [await accounts.wait_s(name, 1, 60) > 0 for _ in range(2)] == [False, True]
-    await accounts.disable_user("dana")
+    await accounts.people.disable("dana")
     await accounts.revoke_token("wire")
 
 

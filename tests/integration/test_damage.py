@@ -418,7 +418,7 @@ async def _desk(site: Server, client: Any, path: str) -> str:
     accounts = Accounts(One(client), now_ms)
     name = "boss-of-damages"
     if not await client.hexists("lb:users", name):
-        await accounts.add_user(name, PASSWORD, "admin")
+        await accounts.people.add(name, PASSWORD, "admin")
     session = await accounts.open_session(Caller(f"user:{name}", "admin"))
     async with http(base_url=site.url, headers={"cookie": f"__Host-liveblog={session}"}) as caller:
         return str((await caller.get(path)).text)
@@ -482,7 +482,7 @@ async def test_account_is_503_and_no_other_is_when_it_is_corrupt(
     name = f"dana-{os.urandom(4).hex()}"
     accounts = Accounts(One(client), now_ms)
     token = await accounts.create_token(name)
-    await accounts.add_user(name, PASSWORD)
+    await accounts.people.add(name, PASSWORD)
     session = await accounts.open_session(Caller(f"user:{name}", "editor"))
     digest = await client.hget("lb:{tokens}:names", name)
     kept = await client.hget("lb:{tokens}:secrets", digest), await client.hget("lb:users", name)

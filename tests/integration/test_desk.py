@@ -91,9 +91,9 @@ class Desk:
 async def at(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     cheapen_hashes(monkeypatch)
     broker, accounts = Broker(One(store_client)), Accounts(One(store_client), Clock())
-    await accounts.add_user("dana", PASSWORD)
-    await accounts.add_user("Zoë", PASSWORD, "admin")
-    await accounts.add_user("cleo", PASSWORD, "contributor")
+    await accounts.people.add("dana", PASSWORD)
+    await accounts.people.add("Zoë", PASSWORD, "admin")
+    await accounts.people.add("cleo", PASSWORD, "contributor")
     publishing = Publishing(broker, now_ms)
     gate, pages = Gate(accounts, Settings(), Pages(), Problems(), all_bodies()), Pages()
     previewing = Previews(publishing, broker.source.load, now_ms)
@@ -422,7 +422,7 @@ async def test_preview_shows_a_whole_draft_blog_without_a_stream(at: Desk) -> No
 
 
 async def test_preview_is_404_for_a_blog_that_the_editor_may_not_see(at: Desk) -> None:
-    await at.accounts.add_user("bo", PASSWORD, "editor", ["moon"])
+    await at.accounts.people.add("bo", PASSWORD, "editor", ["moon"])
     await at.publishing.create_blog(SYSTEM, {"slug": "mars", "title": "Mars"})
     await at.sign_in("bo")
     answers = [await at.client.get(f"/desk/blogs/{it}/preview") for it in ("moon", "mars", "x")]

@@ -1,5 +1,7 @@
 """The desk's page of a blog's earlier headers, and two editors' header forms, without scripts."""
 
+import asyncio
+import itertools
 import re
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +16,7 @@ from kit.people import cheapen_hashes
 from redis.asyncio import Redis
 from starlette.applications import Starlette
 
-from liveblog.blog.model import SYSTEM, Blog, Role
+from liveblog.blog.model import SYSTEM, Blog, Link, Role
 from liveblog.editors import desk, earlier
 from liveblog.editors.answers import NOTICES
 from liveblog.editors.bodies import all_bodies
@@ -73,7 +75,7 @@ async def browser(store_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Async
     await publishing.create_blog(SYSTEM, fields)
     sessions = {}
     for name, role in ROLES.items():
-        await accounts.add_user(name, PASSWORD, role)
+        await accounts.people.add(name, PASSWORD, role)
         caller = await accounts.check_password(name, PASSWORD)
         assert caller
         sessions[name] = await accounts.open_session(caller)
@@ -128,10 +130,72 @@ async def test_ended_coverage_keeps_the_header_that_a_colleague_saved(browser: B
     page = await browser.get(DESK)
     await save_titles(browser, "Theirs")
     assert (await browser.post(f"{DESK}/end", sent(page, "end"))).status_code == 303
-    by_status = sent(page, "header") | {"status": "upcoming"}
+    by_status = sent(await browser.get(DESK), "header") | {"status": "upcoming", "title": "Theirs"}
     assert (await browser.post(f"{DESK}/header", by_status)).status_code == 303
     now = await browser.header()
     assert (now.title, now.status, now.revision) == ("Theirs", "upcoming", 2)
+
+
+async def test_states_that_a_colleague_saved_are_shown_before_they_are_replaced(
+    browser: Browser,
+) -> None:
+    page, other = await browser.get(DESK), await browser.get(DESK)
+    theirs = sent(other, "header") | {"successor_text": "Theirs", "successor_url": "/blogs/theirs"}
+    assert (await browser.post(f"{DESK}/header", theirs)).status_code == 303
+    mine = {"successor_text": "Mine", "successor_url": "/blogs/mine"}
+    for form, path in (("header", "header"), ("end", "end")):
+        conflict = await browser.post(f"{DESK}/{path}", sent(page, form) | mine)
+        assert conflict.status_code == 412
+        assert "/blogs/theirs</textarea>" in conflict.text
+        now = await browser.header()
+        assert (now.successor, now.status) == (Link("Theirs", "/blogs/theirs"), "live")
+        again = sent(conflict.text, form)
+        assert (again["successor_text"], again["successor_url"]) == ("Mine", "/blogs/mine")
+    assert (await browser.post(f"{DESK}/end", again)).status_code == 303
+    now = await browser.header()
+    assert (now.successor, now.status, now.revision) == (Link("Mine", "/blogs/mine"), "ended", 1)
+    live = sent(page, "header") | {"status": "upcoming"}
+    conflict = await browser.post(f"{DESK}/header", live)
+    assert (conflict.status_code, (await browser.header()).status) == (412, "ended")
+    assert "ended</textarea>" in conflict.text
+
+
+async def test_half_of_a_link_is_not_replaced_by_the_half_of_an_older_form(
+    browser: Browser,
+) -> None:
+    await browser.publishing.edit_blog(
+        SYSTEM, "council", {"successor": {"text": "Next", "url": "/blogs/next"}}
+    )
+    theirs, mine = [sent(await browser.get(DESK), "header") for _ in range(2)]
+    assert (await browser.post(f"{DESK}/header", theirs | {"successor_text": "New"})).is_redirect
+    conflict = await browser.post(f"{DESK}/header", mine | {"successor_url": "/blogs/new"})
+    again = sent(conflict.text, "header")
+    assert (again["successor_text"], again["successor_url"]) == ("New", "/blogs/new")
+    assert (await browser.post(f"{DESK}/header", again)).is_redirect
+    assert (await browser.header()).successor == Link("New", "/blogs/new")
+
+
+async def test_no_words_of_a_successor_are_lost_when_five_editors_add_to_them(
+    browser: Browser,
+) -> None:
+    async def add(mark: str) -> int:
+        """Add a mark to the link's text, again when another one was saved; return how often."""
+        for tries in itertools.count(1):
+            boxes = sent(await browser.get(DESK), "header")
+            text = f"{boxes['successor_text']} {mark}".strip()
+            link = {"successor_text": text, "successor_url": "/blogs/next"}
+            answer = await browser.post(f"{DESK}/header", boxes | link)
+            if answer.is_redirect:
+                return tries
+            assert answer.status_code == 412
+        raise AssertionError
+
+    marks = [f"m{number}" for number in range(5)]
+    tries = await asyncio.gather(*map(add, marks))
+    successor = (await browser.header()).successor
+    assert successor
+    assert {*successor.text.split()} == {*marks}
+    assert sum(tries) > len(marks)
 
 
 # -- the page

@@ -298,7 +298,7 @@ async def at(
 ) -> AsyncIterator[Desk]:
     cheapen_hashes(monkeypatch)
     accounts = Accounts(One(store_client), Clock())
-    await accounts.add_user("dana", PASSWORD, "editor", [SLUG])
+    await accounts.people.add("dana", PASSWORD, "editor", [SLUG])
     publishing = Publishing(broker, now_ms)
     await publishing.create_blog(SYSTEM, {"slug": "mars", "title": "Mars"})
     gate = Gate(accounts, Settings(), Pages(), Problems(), all_bodies())
@@ -413,7 +413,7 @@ async def test_text_is_410_when_its_entry_was_taken_down(at: Desk) -> None:
 
 async def test_text_is_410_when_a_contributor_may_not_see_its_entry(at: Desk) -> None:
     id = await entry(at.broker, status="draft")
-    await at.accounts.add_user("kim", PASSWORD, role="contributor")
+    await at.accounts.people.add("kim", PASSWORD, role="contributor")
     caller = await at.accounts.check_password("kim", PASSWORD)
     assert caller
     at.client.cookies.set("liveblog", await at.accounts.open_session(caller), domain="live.example")
@@ -430,7 +430,7 @@ async def test_text_is_410_when_a_contributor_may_not_see_its_entry(at: Desk) ->
 
 async def test_texts_belong_to_the_editor_of_the_page_and_the_session(at: Desk) -> None:
     await at.put(AT, SENT)
-    await at.accounts.add_user("Zoë", PASSWORD)
+    await at.accounts.people.add("Zoë", PASSWORD)
     caller = await at.accounts.check_password("Zoë", PASSWORD)
     assert caller
     session = await at.accounts.open_session(caller)

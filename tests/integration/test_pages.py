@@ -281,7 +281,7 @@ async def desk(site: Server, editor: Editor) -> AsyncIterator[Desk]:
     name = f"dana-{blog['slug']}"
     async with connect(site.store_url) as client:
         accounts = Accounts(client, now_ms)
-        await accounts.add_user(name, "a long password")
+        await accounts.people.add(name, "a long password")
         secret = await accounts.open_session(Caller(f"user:{name}", "editor"))
     headers = {"cookie": f"__Host-liveblog={secret}", "sec-fetch-site": "same-origin"}
     async with http(base_url=site.url, headers=headers) as client:

@@ -307,7 +307,7 @@ async def _keep(broker: Broker) -> None:
 
 async def _use_accounts(accounts: Accounts) -> None:
     await accounts.check_store()
-    await accounts.add_user("dana", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
     caller = await accounts.check_password("dana", PASSWORD)
     assert caller
     secret = await accounts.open_session(caller)
@@ -315,7 +315,7 @@ async def _use_accounts(accounts: Accounts) -> None:
     await accounts.close_session(secret)
     assert [await accounts.wait_s("dana", 1, 60) for _ in range(2)] == [0, 60]
     await accounts.forget_try("dana")
-    await accounts.disable_user("dana")
+    await accounts.people.disable("dana")
     await accounts.check_blogs([SLUG])
     await accounts.users()
     token = await accounts.create_token("desk")

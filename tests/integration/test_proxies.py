@@ -47,7 +47,7 @@ def server(site: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 async def _add_user(store_url: str) -> None:
     async with connect(store_url) as client:
-        await Accounts(client, now_ms).add_user("proxied", PASSWORD, "editor")
+        await Accounts(client, now_ms).people.add("proxied", PASSWORD, "editor")
 
 
 async def sign_in(client: httpx2.AsyncClient, **headers: str) -> httpx2.Response:

@@ -41,8 +41,8 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 async def dana(store_client: Redis, clock: Clock, cheap_hashes: None) -> Accounts:
     """Accounts with the users dana and zoe."""
     accounts = Accounts(One(store_client), clock)
-    await accounts.add_user("dana", PASSWORD)
-    await accounts.add_user("zoe", PASSWORD)
+    await accounts.people.add("dana", PASSWORD)
+    await accounts.people.add("zoe", PASSWORD)
     return accounts
 
 
@@ -311,7 +311,7 @@ async def test_device_cookie_keeps_the_marks_of_the_newest_eight_users(dana: Acc
     assert again != cookie
     assert len(again) == len(cookie)  # the new mark is in the place of the old one
     for n in range(auth.DEVICES_MAX):
-        await dana.add_user(f"user{n}", PASSWORD)
+        await dana.people.add(f"user{n}", PASSWORD)
         cookie = (await signed_in(dana, f"user{n}", cookie)).devices
     assert len(cookie.split("~")) == auth.DEVICES_MAX
     assert await dana.known_device("user0", cookie.split("~"))
@@ -332,7 +332,7 @@ async def test_browser_is_unknown_after_a_new_password_and_when_disabled(dana: A
     assert await dana.known_device("dana", marks) is None
     marks = [await dana.device_mark("dana")]
     assert await dana.known_device("dana", marks) == marks[0]
-    await dana.disable_user("dana")
+    await dana.people.disable("dana")
     assert await dana.known_device("dana", marks) is None
 
 
@@ -369,7 +369,7 @@ async def test_known_browser_signs_in_behind_an_untrusted_proxy(
     """All clients of a proxy that is not trusted have its address, 127.0.0.9."""
     name = f"dana-{os.urandom(4).hex()}"
     async with connect(site.store_url) as nodes:
-        await Accounts(nodes, Clock()).add_user(name, PASSWORD)
+        await Accounts(nodes, Clock()).people.add(name, PASSWORD)
     async with http("127.0.0.9", base_url=site.url) as proxy:
         first = await _posted(proxy, name, PASSWORD)
         assert first.status_code == 303

@@ -42,7 +42,7 @@ class Desk(NamedTuple):
     publishing: Publishing
 
     async def sign_in(self, name: str, role: Role = "editor", blogs: Sequence[str] = ()) -> None:
-        await self.accounts.add_user(name, PASSWORD, role, blogs)
+        await self.accounts.people.add(name, PASSWORD, role, blogs)
         caller = await self.accounts.check_password(name, PASSWORD)
         assert caller
         session = await self.accounts.open_session(caller)

@@ -169,6 +169,13 @@ async def unfold(page: Page, selector: str) -> None:
         await summary.click()
 
 
+async def send(page: Page, form: str, **boxes: str) -> None:
+    """Fill the boxes of a form, and press its main button."""
+    for name, text in boxes.items():
+        await page.fill(f"#{form} [name={name}]", text)
+    await page.click(f"#{form} button.primary")
+
+
 async def seen(page: Page, *selectors: str) -> None:
     for selector in selectors:
         await expect(page.locator(selector).first).to_be_visible()
@@ -181,9 +188,7 @@ async def seen(page: Page, *selectors: str) -> None:
 async def sign_in(page: Page, place: Place) -> None:
     await page.context.clear_cookies()
     await page.goto(f"{place.server.url}/desk/sign-in")
-    await page.fill("[name=name]", "nobody")
-    await page.fill("[name=password]", "wrong horse battery")
-    await page.click("#sign-in button")
+    await send(page, "sign-in", name="nobody", password="wrong horse battery")
     await seen(page, "#sign-in-reason")
 
 
@@ -191,18 +196,14 @@ async def sign_in(page: Page, place: Place) -> None:
 async def home(page: Page, place: Place) -> None:
     await page.goto(f"{place.server.url}/desk")
     await page.click(".panel summary")
-    await page.fill("#new [name=title]", "A title")
-    await page.fill("#new [name=timezone]", "Mars/Base")
-    await page.click("#new .primary")
+    await send(page, "new", title="A title", timezone="Mars/Base")
     await seen(page, "#new [data-reason=timezone]", "#damaged")
 
 
 @sight("/desk/account", "account, rejected")
 async def account(page: Page, place: Place) -> None:
     await page.goto(f"{place.server.url}/desk/account")
-    await page.fill("[name=current]", "wrong horse battery")
-    await page.fill("[name=password]", "another horse battery")
-    await page.click("#account .primary")
+    await send(page, "account", current="wrong horse battery", password="another horse battery")
     await seen(page, "#account .reason:not([hidden])")
 
 

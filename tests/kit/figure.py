@@ -1,8 +1,9 @@
 """A measured figure beside its limit, the Markdown table of many, and the command that prints it."""
 
 import argparse
+import asyncio
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -23,6 +24,24 @@ class Figure(NamedTuple):
         sign = ">=" if self.at_least else "<="
         must = f"{sign} {_shown(self.must)}{self.unit}" if self.must or self.at_least else "0"
         return f"| {self.figure} | {must} | {_shown(self.value)}{self.unit} |"
+
+
+Figures = AsyncIterator[Figure]
+Parts = Mapping[str, Callable[[], Figures]]
+
+
+def main_of(parts: Parts, description: str | None) -> int:
+    """Measure the parts that the command line names, print the table, and return the exit code."""
+    return conclude(asyncio.run(_measured(parts, chosen(parts, description))))
+
+
+async def _measured(parts: Parts, names: Sequence[str]) -> list[Figure]:
+    figures = []
+    for name in names:
+        async for figure in parts[name]():
+            log(figure.line())
+            figures.append(figure)
+    return figures
 
 
 def chosen(parts: Collection[str], description: str | None) -> list[str]:

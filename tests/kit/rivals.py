@@ -92,7 +92,7 @@ def _plain(text: str | None) -> str:
 async def _rival(server: Server, slug: str, name: str, seed: int) -> AsyncIterator[Rival]:
     async with connect(server.store_url) as client:
         accounts = Accounts(client, now_ms)
-        await accounts.add_user(name, PASSWORD, "editor")
+        await accounts.people.add(name, PASSWORD, "editor")
         user = await accounts.people.stored(name)
         assert user
         secret = await accounts.open_session(user.caller)

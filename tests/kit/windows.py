@@ -110,7 +110,7 @@ def note_complaint(message: Any, complaints: list[str]) -> None:
 
 async def add_editor(server: Server, name: str = "dana", role: Any = "editor") -> None:
     async with connect(server.store_url) as client:
-        await Accounts(client, now_ms).add_user(name, PASSWORD, role)
+        await Accounts(client, now_ms).people.add(name, PASSWORD, role)
 
 
 async def session(server: Server, name: str) -> Any:

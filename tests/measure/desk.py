@@ -20,7 +20,7 @@ import asyncio
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ from typing import Any, Final
 from kit import desks
 from kit.audits import AXE, violations
 from kit.desks import BODY, Place
-from kit.figure import Figure, chosen, conclude, log
+from kit.figure import Figure, Figures, Parts, log, main_of
 from kit.servers import serving
 from kit.waiting import until
 from kit.weighing import zipped
@@ -36,8 +36,6 @@ from kit.windows import SCHEMES, SIZES, chromium, window
 from playwright.async_api import Browser, Page, Response, expect
 
 from measure import texts, typists
-
-Figures = AsyncIterator[Figure]
 
 KEYS: Final = 30
 PRESSES: Final = 30
@@ -244,7 +242,7 @@ def is_strict(page: Response) -> bool:
     return is_own and is_closed and rules.get("require-trusted-types-for") == ["'script'"]
 
 
-PARTS: Final[dict[str, Callable[[], Figures]]] = {
+PARTS: Final[Parts] = {
     "preview": by_preview,
     "publish": by_publish,
     "readers": typists.figures,
@@ -255,18 +253,5 @@ PARTS: Final[dict[str, Callable[[], Figures]]] = {
 }
 
 
-async def measure(names: list[str]) -> list[Figure]:
-    figures = []
-    for name in names:
-        async for figure in PARTS[name]():
-            log(figure.line())
-            figures.append(figure)
-    return figures
-
-
-def main() -> int:
-    return conclude(asyncio.run(measure(chosen(PARTS, __doc__))))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(PARTS, __doc__))

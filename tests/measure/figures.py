@@ -12,12 +12,12 @@ import itertools
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kit.audits import CATEGORIES, barriers, lighthouse
-from kit.figure import Figure, chosen, conclude, log
+from kit.figure import Figure, Figures, chosen, conclude, log
 from kit.painting import (
     Movement,
     crowd,
@@ -47,9 +47,6 @@ class Stage(NamedTuple):
     browser: Browser
     server: Server
     editor: Editor
-
-
-Figures = AsyncIterator[Figure]
 
 
 async def by_lighthouse(stage: Stage) -> Figures:

@@ -58,7 +58,7 @@ async def _marks(server: Server, *names: str) -> list[str]:
     async with connect(server.store_url) as nodes:
         accounts = Accounts(nodes, now_ms)
         for name in names:
-            await accounts.add_user(name, PASSWORD)
+            await accounts.people.add(name, PASSWORD)
         return [await accounts.device_mark(name) for name in names]
 
 

@@ -7,17 +7,14 @@ Each part starts its own servers. Exits with 1 when a figure misses its limit. T
 figures and their measurement.
 """
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from typing import Final
 
-from kit.figure import Figure, chosen, conclude, log
+from kit.figure import Parts, main_of
 
 from measure import archive, crowds, flood, many, proxies, states, texts, unlock
 
-Figures = AsyncIterator[Figure]
-
-PARTS: dict[str, Callable[[], Figures]] = {
+PARTS: Final[Parts] = {
     "proxies": proxies.figures,
     "states": states.figures,
     "archive": archive.figures,
@@ -29,18 +26,5 @@ PARTS: dict[str, Callable[[], Figures]] = {
 }
 
 
-async def measure(names: list[str]) -> list[Figure]:
-    figures = []
-    for name in names:
-        async for figure in PARTS[name]():
-            log(figure.line())
-            figures.append(figure)
-    return figures
-
-
-def main() -> int:
-    return conclude(asyncio.run(measure(chosen(PARTS, __doc__))))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(PARTS, __doc__))

@@ -199,7 +199,7 @@ class Newsroom(Liveblog):
                 return [await self._session(accounts, f"typist-{n}") for n in range(EDITORS)]
 
     async def _session(self, accounts: Accounts, name: str) -> str:
-        await accounts.add_user(name, PASSWORD)
+        await accounts.people.add(name, PASSWORD)
         caller = await accounts.check_password(name, PASSWORD)
         assert caller
         return await accounts.open_session(caller)

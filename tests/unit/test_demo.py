@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import pytest
 
@@ -306,10 +306,14 @@ class People:
     async def users(self) -> list[str]:
         return self.names
 
-    async def add_user(self, name: str, password: str, role: str, blogs: list[str]) -> None:
+    async def add(self, name: str, password: str, role: str, blogs: list[str]) -> None:
         assert not blogs
         self.names.append(name)
         self.added.append((name, password, role))
+
+    @property
+    def people(self) -> Self:
+        return self
 
 
 async def fill_into(book: Book, people: People | None = None) -> tuple[str, str] | None:

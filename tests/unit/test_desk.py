@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
 from liveblog.blog.fields import BODY_BYTES_MAX
+from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid, not_found
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
@@ -186,7 +186,7 @@ class RecordingPublishing:
         return BlogResult(self.blog_is, AT)
 
     async def edit_blog(
-        self, caller: Caller, slug: str, fields: Any, key: Any, seen: Any
+        self, caller: Caller, slug: str, fields: Any, key: Any, seen: Any, shown: Any
     ) -> BlogResult:
         self.seen.append(seen)
         self._record("edit_blog", fields, key)

@@ -69,9 +69,11 @@ def test_hostile_markup_never_reaches_the_html(text: str) -> None:
             '<p><a href="https://x.example/(b" rel="noopener">a</a></p>',
         ),
         (
-            '[a](https://x.example/b_(c) "d")',
-            '<p><a href="https://x.example/b_(c)" title="d" rel="noopener">a</a></p>',
+            "[a](https://x.example/b_(c))",
+            '<p><a href="https://x.example/b_(c)" rel="noopener">a</a></p>',
         ),
+        ('[a](/b "c")', '<p>[a](/b "c")</p>'),
+        ('[a](file:///b "c")', '<p>[a](file:///b "c")</p>'),
         ("report.md e.g.it a@b.c", "<p>report.md e.g.it a@b.c</p>"),
         (
             "https://x.example",
@@ -91,6 +93,25 @@ def test_hostile_markup_never_reaches_the_html(text: str) -> None:
 )
 def test_markdown_becomes_this_html(text: str, html: str) -> None:
     assert markdown.to_html(text) == html
+
+
+@pytest.mark.parametrize(
+    ("row", "last"),
+    [
+        ("1|2|3", "2|3"),
+        ("|1|2|3", "2|3"),
+        ("1|2|3|", "2|3"),
+        (" | 1 |2  |3| ", "2  |3"),
+        ("|1|2||", "2|"),
+        (r"|1|2\|2|3|", "2|2|3"),
+    ],
+)
+def test_row_with_too_many_cells_shows_its_rest_as_typed(row: str, last: str) -> None:
+    assert f"<td>{last}</td>\n</tr>" in markdown.to_html(f"|a|b|\n|-|-|\n{row}")
+
+
+def test_row_of_one_column_shows_all_cells_as_typed() -> None:
+    assert "<td>1|2|3</td>" in markdown.to_html("a|\n-|\n1|2|3")
 
 
 def test_further_cells_of_a_row_stay_in_its_last_column() -> None:

@@ -245,7 +245,7 @@ def test_body_keeps_its_blanks_and_a_line_loses_those_at_its_ends() -> None:
     assert check(body="\n# a\n\n  b\r\n") == {"body": "\n# a\n\n  b\r\n"}
 
 
-@pytest.mark.parametrize("invisible", ["\x0b", "\u2028", "\u2029"])
+@pytest.mark.parametrize("invisible", ["\x0b", "\x0c", "\u2028", "\u2029"])
 def test_invisible_line_breaks_become_line_feeds_or_blanks(invisible: str) -> None:
     text = f"a{invisible}b{invisible}"
     assert check(headline=text, dateline=text) == {"headline": "a b", "dateline": "a b"}
@@ -255,6 +255,14 @@ def test_invisible_line_breaks_become_line_feeds_or_blanks(invisible: str) -> No
         "summary": "a\nb\n",
     }
     assert check(body=text) == {"body": "a\nb\n"}
+
+
+def test_hyphens_of_word_become_visible_or_disappear() -> None:
+    text = "E\x1eMail, Donau\x1fdampf"
+    assert check(body=text, headline=text) == dict.fromkeys(
+        ("body", "headline"), "E\u2011Mail, Donaudampf"
+    )
+    assert check(byline=["A\x1eB"], note="\x1f") == {"byline": ["A\u2011B"], "note": None}
 
 
 def test_tab_of_a_line_becomes_a_blank() -> None:
@@ -295,7 +303,7 @@ def test_a_required_field_of_a_blog_is_rejected_when_empty(name: str, blank: str
 
 
 @pytest.mark.parametrize(
-    "character", ["\x00", "\x07", "\x0c", "\x1b", "\x7f", "\ud800", chr(0xDFFF)]
+    "character", ["\x00", "\x07", "\x1d", "\x1b", "\x7f", "\ud800", chr(0xDFFF)]
 )
 def test_text_is_rejected_with_control_characters_or_surrogates(character: str) -> None:
     for name in LIMITS:

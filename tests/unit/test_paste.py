@@ -167,6 +167,10 @@ def written(tags: list[str], pieces: list[str]) -> str:
 @example([(["b"], ["a", " "]), (["b", "i"], ["b"]), (["b"], [" ", "c"])])
 @example([(["b"], ["a", " "]), (["b", 'a href="https://example.com/"'], ["b"]), (["b"], [" c"])])
 @example([(["code"], ["a", " "]), (["b", "code"], ["b"])])
+@example([(["code"], ["`", "a"]), (["b"], ["*"])])
+@example([(["code"], ["a" * 1_001]), (["b"], ["*"])])
+@example([([], ["*"]), (['a href="https://example.com/"'], ["a", ":", "*"])])
+@example([([], ["*"]), (['a href="https://example.com/"'], ["a", ":", "\\", "*"])])
 @settings(max_examples=300, deadline=None)
 def test_any_text_with_marks_is_shown_as_it_was(runs: list[tuple[list[str], list[str]]]) -> None:
     text = "".join("".join(pieces) for _, pieces in runs)

@@ -100,8 +100,12 @@ def test_preview_is_rejected_with_the_reasons(boxes: dict[str, str], status: int
     assert answer.json()["reason"].endswith(".")
 
 
-async def test_whole_preview_is_429_while_another_one_is_rendered() -> None:
+async def test_whole_preview_is_429_while_another_one_is_loaded_or_rendered() -> None:
+    loads: list[str] = []
+
     async def load(slug: str) -> Snapshot:
+        loads.append(slug)
+        await asyncio.sleep(0)
         entries = [Entry(id=f"e{n:012d}", body_html=f"<p>{n}</p>", order=n) for n in range(1, 99)]
         return Snapshot(Position("k3xq9a", 7, "9f2c01ab"), 7, 0, "9f2c01ab", BLOG, entries)
 
@@ -113,3 +117,4 @@ async def test_whole_preview_is_429_while_another_one_is_rendered() -> None:
     assert isinstance(second, Problem)
     assert (second.status, second.retry_after_s) == (429, 1)
     assert other == first
+    assert len(loads) == 2

@@ -340,7 +340,7 @@ SHOWN = [
     ("[f](ftp://x.example/a) [w](whatsapp://send?text=x) [a](about:blank)", "f w a"),
     ("[c](../a.html) [d](?q=1) [j](mms://x.example)", "c d j"),
     ("(www.bbc.com) [e](www.bbc.com) [g](bbc.com)", "(www.bbc.com) e g"),
-    ('[h](<https://x.example>) [i](https://x.example "t")', "h i"),
+    ('[h](<https://x.example>) [i](/x "t")', 'h [i](/x "t")'),
     ("![alt](https://x.example/a.png)", "!alt"),
 ]
 
