@@ -307,17 +307,20 @@ class Hand:
         await self.page.wait_for_selector("#asking", state="hidden")
 
     async def restores(self, words: str) -> bool:
-        """Restore the offer with these words; return whether a box has them then."""
-        await self.page.evaluate(RESTORE, words)
+        """Restore the offer with these words; return whether a box has them then.
+
+        A second press follows: the first one may be on a list that is older than its texts.
+        """
 
         async def found() -> bool:
             boxes = (await self.look()).boxes
             return any(words.rstrip("…") in it for it in boxes)
 
-        try:
-            return await until(found, SAID_MS / 1000 / SCALE)
-        except TimeoutError:
-            return False
+        for _ in range(2):
+            await self.page.evaluate(RESTORE, words)
+            with contextlib.suppress(TimeoutError):
+                return await until(found, SAID_MS / 1000 / SCALE)
+        return False
 
     async def back(self, away: str) -> None:
         """Leave for another page, then go back."""
