@@ -54,7 +54,7 @@ LOOK: Final = """() => {
 }"""
 
 # The browser's records of a blog. To read them waits until earlier writes are on the disk.
-RECORDS: Final = """async (slug) => {
+RECORDS: Final = """async ([slug, reads]) => {
   const opening = indexedDB.open('liveblog', 1);
   const base = await new Promise((done, fail) => {
     opening.onupgradeneeded = () => opening.transaction.abort();
@@ -62,8 +62,12 @@ RECORDS: Final = """async (slug) => {
     opening.onerror = () => done(null);
   });
   if (!base) return [];
-  const asked = base.transaction('records').objectStore('records').getAll();
-  const all = await new Promise((done) => (asked.onsuccess = () => done(asked.result)));
+  const read = () => {
+    const asked = base.transaction('records').objectStore('records').getAll();
+    return new Promise((done) => (asked.onsuccess = () => done(asked.result)));
+  };
+  let all = await read();
+  while ((reads -= 1)) all = await read();
   base.close();
   return all.filter((it) => it.id[1] === slug);
 }"""
@@ -193,8 +197,7 @@ class Hand:
 
     async def _read_kept(self) -> None:
         """Wait until the script has read what it kept, and shows it: reads come in turn."""
-        for _ in range(READS):
-            await self.records()
+        await self.records(READS)
 
     async def left(self, before: Look, form: str) -> None:
         """Wait until the tab has gone to another page after a press in a form, if it does."""
@@ -204,7 +207,7 @@ class Hand:
             await self.page.wait_for_function(LEFT, arg=arguments, polling=20, timeout=SAID_MS)
         await self.arrived()
 
-    async def _read(self, script: str, argument: str = "") -> Any:
+    async def _read(self, script: str, argument: object = None) -> Any:
         """Return what a script reads; of the next page when the tab goes there meanwhile."""
         while True:
             try:
@@ -217,9 +220,9 @@ class Hand:
     async def look(self) -> Look:
         return Look(await self._read(LOOK))
 
-    async def records(self) -> list[dict[str, Any]]:
+    async def records(self, reads: int = 1) -> list[dict[str, Any]]:
         """Return what the browser has stored, when all writes before are on the disk."""
-        found: list[dict[str, Any]] = await self._read(RECORDS, self._slug)
+        found: list[dict[str, Any]] = await self._read(RECORDS, [self._slug, reads])
         return found
 
     async def show_again(self) -> None:

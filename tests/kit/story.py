@@ -161,8 +161,9 @@ class Story(Writing):
             return (await read())[0]
 
     async def _last_tab(self, browser: int, name: str) -> Hand:
-        """Close all tabs of a browser but one, and show the desk there to an editor.
+        """Leave the desk in all tabs of a browser but one, and show it there to an editor.
 
+        A tab that left has no text in use, as one that was closed; the next story goes on in it.
         A tab that shows it already goes on, unless a tab was killed: only a page that is loaded
         completes the writes of killed tabs.
         """
@@ -170,7 +171,8 @@ class Story(Writing):
         last = next((it for it in seats if it.hand), seats[0])
         for seat in seats:
             if seat is not last:
-                await self.close_tab(seat, self.chance)
+                await self._leave(seat)
+                seat.hand = None
         await self.desk.sign_in(browser, name)
         if not last.hand:
             last.hand = Hand(await self.desk.profiles[browser].open_tab(), self.slug)
