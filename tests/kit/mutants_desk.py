@@ -186,8 +186,8 @@ BUGS: Final = (
         (
             Change(
                 f"{DESK}/boxes.js",
-                "if (!old.matches(",
-                "if (true || old.matches(",
+                "if (!old.matches('form, :has(form)')) old.remove();",
+                "old.remove();",
             ),
         ),
     ),
