@@ -610,6 +610,22 @@ async def test_a_header_shows_both_versions_when_two_editors_save_it(
     await expect(page.locator("#header [name=summary]")).to_have_value("Their summary.")
 
 
+async def test_a_rejected_header_is_shown_when_its_page_was_left_before(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.route("**/header", lambda route: route.abort())
+    await page.click("#header-panel summary")
+    await page.fill("#header [name=summary]", "Mine.")
+    await page.press("#header [name=summary]", "Control+Enter")
+    await expect(page.locator(CARDS)).to_have_count(1)
+    await editor.alter(slug, summary="Theirs.")
+    await page.reload()
+    await page.unroute("**/header")
+    await look(page)
+    await expect(page.locator("#header [name=summary]")).to_have_value("Mine.")
+    await expect(page.locator(CARDS)).to_have_count(0)
+
+
 async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(
     editor: Editor, slug: str, page: Page
 ) -> None:
