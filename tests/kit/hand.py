@@ -132,6 +132,7 @@ DESTROYED: Final = "Execution context was destroyed"  # the tab went to another 
 
 EDIT_OPENED: Final = """(before) => {
   if (document.querySelector('#editing')?.open && document.querySelector('#edit')) return 'open';
+  if (document.querySelector('#asking')?.hidden === false) return 'said';
   return notices > before ? 'said' : '';
 }"""
 
@@ -310,14 +311,15 @@ class Hand:
         await self.page.wait_for_selector("#asking", state="hidden")
 
     async def restores(self, words: str) -> bool:
-        """Restore the offer with these words; return whether a box has them then.
+        """Restore the offer with these words; return whether the page shows them then: in a box,
+        or beside the boxes when the form has none for them.
 
         A second press follows: the first one may be on a list that is older than its texts.
         """
 
         async def found() -> bool:
-            boxes = (await self.look()).boxes
-            return any(words.rstrip("…") in it for it in boxes)
+            look = await self.look()
+            return any(words.rstrip("…") in it for it in [*look.boxes, *look.theirs])
 
         for _ in range(2):
             await self.page.evaluate(RESTORE, words)

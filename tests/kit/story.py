@@ -130,8 +130,11 @@ class Story(Writing):
             await self._leave(seat)
 
     async def _leave(self, seat: Seat) -> None:
-        if seat.hand:
-            await seat.hand.page.goto(f"{self.desk.url(seat.browser)}{LEFT}")
+        """Leave the desk; again when the page itself goes to another one at the same moment."""
+        away = f"{self.desk.url(seat.browser)}{LEFT}"
+        while seat.hand and not seat.hand.page.url.endswith(LEFT):
+            with contextlib.suppress(Error):
+                await seat.hand.page.goto(away)
 
     async def _left_in(self, browser: int, name: str) -> list[str]:
         """Return the texts that a browser shows or offers to an editor in one tab."""
@@ -196,6 +199,8 @@ class Story(Writing):
             if not (look.cards or sent):
                 return True
             waiting = [n for n, card in enumerate(look.cards) if "ended" in card]
+            if waiting:  # coverage may have ended in the same queue
+                await self.desk.calls.alter(self.slug, status="live")
             for number in waiting[:1]:
                 await hand.click("#queue li [data-act=press]", number)
             await hand.show_again()
