@@ -137,6 +137,15 @@ EDIT_OPENED: Final = """(before) => {
 }"""
 
 
+# A text was restored, or the page says why not. A dialog that opens later would take the next keys.
+RESTORED: Final = """([words, before, aparts]) => {
+  const lines = [...document.querySelectorAll('#offers li .words')];
+  return document.querySelector('#editing')?.open || notices > before
+    || document.querySelector('#asking')?.hidden === false
+    || document.querySelectorAll('#apart form').length > aparts
+    || !lines.some((it) => it.textContent.trim() === words);
+}"""
+
 RESTORE: Final = """(words) => {
   const lines = [...document.querySelectorAll('#offers li')];
   const line = lines.find((it) => it.querySelector('.words').textContent.trim() === words);
@@ -309,6 +318,15 @@ class Hand:
         await self.page.fill("#signing [name=password]", password)
         await self.page.press("#signing [name=password]", "Enter")
         await self.page.wait_for_selector("#asking", state="hidden")
+
+    async def restore(self, at: int, before: Look) -> None:
+        """Press the button of the offer with this number, and wait until the page has shown more."""
+        await self.click("#offers [data-act=restore]", at)
+        aparts = len([id for id in before.forms if id.startswith("apart")])
+        with contextlib.suppress(Late):
+            arguments = [before.offers[at], before.notices, aparts]
+            await self.page.wait_for_function(RESTORED, arg=arguments, polling=20, timeout=SAID_MS)
+        await self._read_kept()
 
     async def restores(self, words: str) -> bool:
         """Restore the offer with these words; return whether the page shows them then: in a box,

@@ -266,7 +266,7 @@ class Writing(Seats):
         if not look.offers:
             return None
         await self._recover(seat.browser)
-        await hand.click("#offers [data-act=restore]", chance.randrange(len(look.offers)))
+        await hand.restore(chance.randrange(len(look.offers)), look)
         await hand.settled()
         return ""
 
