@@ -67,7 +67,7 @@ mypy: $(VENV)/.installed-test
 stories: $(VENV)/.installed-test tools
 	@$(if $(ARGS),,LONG=1 $(BIN)/pytest -n 2 tests/unit/test_rfc6455.py tests/unit/test_hub_world.py tests/integration/test_agenda.py \
 	  tests/integration/test_rebuilding.py)
-	@PYTHONPATH=tests $(BIN)/python -m measure.stories $(ARGS)
+	@TEST_TIME_SCALE=$${TEST_TIME_SCALE:-3} PYTHONPATH=tests $(BIN)/python -m measure.stories $(ARGS)
 
 # The tests with proxies, a cluster and sentinels, then the figures of measure/real.py as a table;
 # ARGS="--only PART" for the figures of one part alone. The scale of 5 gives the cluster and the

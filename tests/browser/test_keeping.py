@@ -560,6 +560,40 @@ async def _kept(page: Page, slug: str) -> list[Any]:
     return found
 
 
+# Presses the second Restore in the moment in which the first one fills the dialog, which closes.
+RESTORE_TWICE = """() => {
+  const [first, second] = document.querySelectorAll('#offers [data-act=restore]');
+  const onFilled = ({ target }) => {
+    if (target.id !== 'edit') return;
+    removeEventListener('filled', onFilled);
+    document.querySelector('#editing').close();
+    second.click();
+  };
+  addEventListener('filled', onFilled);
+  first.click();
+}"""
+
+
+async def test_no_text_is_lost_when_two_are_restored_at_once(
+    editor: Editor, server: Server, slug: str, page: Page
+) -> None:
+    entry = await editor.publish(slug, "Stored.")
+    second = await other_tab(page.context, server, slug)
+    for tab, text in ((page, "First."), (second, "Second.")):
+        await tab.click(f"#{entry['id']} [data-do=edit]")
+        await tab.fill("#edit [name=body]", text)
+    await page.reload()
+    await second.close()
+    await look(page)
+    await expect(page.locator(OFFERS)).to_contain_text(["Second.", "First."])
+    await page.evaluate(RESTORE_TWICE)
+    await expect(page.locator("#editing")).to_be_hidden()
+    await expect(page.locator(OFFERS)).to_contain_text(["Second.", "First."])
+    await page.locator(OFFERS, has_text="First").locator("[data-act=restore]").click()
+    await expect(page.locator("#edit [name=body]")).to_have_value("First.")
+    await expect(page.locator(OFFERS)).to_contain_text(["Second."])
+
+
 async def test_a_header_shows_both_versions_when_two_editors_save_it(
     editor: Editor, slug: str, page: Page
 ) -> None:
@@ -574,6 +608,22 @@ async def test_a_header_shows_both_versions_when_two_editors_save_it(
         "https://mine.example"
     )
     await expect(page.locator("#header [name=summary]")).to_have_value("Their summary.")
+
+
+async def test_a_rejected_header_is_shown_when_its_page_was_left_before(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.route("**/header", lambda route: route.abort())
+    await page.click("#header-panel summary")
+    await page.fill("#header [name=summary]", "Mine.")
+    await page.press("#header [name=summary]", "Control+Enter")
+    await expect(page.locator(CARDS)).to_have_count(1)
+    await editor.alter(slug, summary="Theirs.")
+    await page.reload()
+    await page.unroute("**/header")
+    await look(page)
+    await expect(page.locator("#header [name=summary]")).to_have_value("Mine.")
+    await expect(page.locator(CARDS)).to_have_count(0)
 
 
 async def test_an_entry_is_not_called_deleted_when_the_feed_got_shorter(

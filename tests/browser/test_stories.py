@@ -3,7 +3,7 @@
 import pytest
 from kit.playing import lines, played
 
-GROUPS = 4  # several processes share the stories
+GROUPS = 2  # each starts a server and browsers, in a process of its own
 STORIES = 30
 SHORT = (8, 8)  # `make stories` plays stories of up to 20 steps
 

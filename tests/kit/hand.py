@@ -54,7 +54,7 @@ LOOK: Final = """() => {
 }"""
 
 # The browser's records of a blog. To read them waits until earlier writes are on the disk.
-RECORDS: Final = """async (slug) => {
+RECORDS: Final = """async ([slug, reads]) => {
   const opening = indexedDB.open('liveblog', 1);
   const base = await new Promise((done, fail) => {
     opening.onupgradeneeded = () => opening.transaction.abort();
@@ -62,8 +62,12 @@ RECORDS: Final = """async (slug) => {
     opening.onerror = () => done(null);
   });
   if (!base) return [];
-  const asked = base.transaction('records').objectStore('records').getAll();
-  const all = await new Promise((done) => (asked.onsuccess = () => done(asked.result)));
+  const read = () => {
+    const asked = base.transaction('records').objectStore('records').getAll();
+    return new Promise((done) => (asked.onsuccess = () => done(asked.result)));
+  };
+  let all = await read();
+  while ((reads -= 1)) all = await read();
   base.close();
   return all.filter((it) => it.id[1] === slug);
 }"""
@@ -128,9 +132,19 @@ DESTROYED: Final = "Execution context was destroyed"  # the tab went to another 
 
 EDIT_OPENED: Final = """(before) => {
   if (document.querySelector('#editing')?.open && document.querySelector('#edit')) return 'open';
+  if (document.querySelector('#asking')?.hidden === false) return 'said';
   return notices > before ? 'said' : '';
 }"""
 
+
+# A text was restored, or the page says why not. A dialog that opens later would take the next keys.
+RESTORED: Final = """([words, before, aparts]) => {
+  const lines = [...document.querySelectorAll('#offers li .words')];
+  return document.querySelector('#editing')?.open || notices > before
+    || document.querySelector('#asking')?.hidden === false
+    || document.querySelectorAll('#apart form').length > aparts
+    || !lines.some((it) => it.textContent.trim() === words);
+}"""
 
 RESTORE: Final = """(words) => {
   const lines = [...document.querySelectorAll('#offers li')];
@@ -193,8 +207,7 @@ class Hand:
 
     async def _read_kept(self) -> None:
         """Wait until the script has read what it kept, and shows it: reads come in turn."""
-        for _ in range(READS):
-            await self.records()
+        await self.records(READS)
 
     async def left(self, before: Look, form: str) -> None:
         """Wait until the tab has gone to another page after a press in a form, if it does."""
@@ -204,7 +217,7 @@ class Hand:
             await self.page.wait_for_function(LEFT, arg=arguments, polling=20, timeout=SAID_MS)
         await self.arrived()
 
-    async def _read(self, script: str, argument: str = "") -> Any:
+    async def _read(self, script: str, argument: object = None) -> Any:
         """Return what a script reads; of the next page when the tab goes there meanwhile."""
         while True:
             try:
@@ -217,9 +230,9 @@ class Hand:
     async def look(self) -> Look:
         return Look(await self._read(LOOK))
 
-    async def records(self) -> list[dict[str, Any]]:
+    async def records(self, reads: int = 1) -> list[dict[str, Any]]:
         """Return what the browser has stored, when all writes before are on the disk."""
-        found: list[dict[str, Any]] = await self._read(RECORDS, self._slug)
+        found: list[dict[str, Any]] = await self._read(RECORDS, [self._slug, reads])
         return found
 
     async def show_again(self) -> None:
@@ -306,18 +319,31 @@ class Hand:
         await self.page.press("#signing [name=password]", "Enter")
         await self.page.wait_for_selector("#asking", state="hidden")
 
+    async def restore(self, at: int, before: Look) -> None:
+        """Press the button of the offer with this number, and wait until the page has shown more."""
+        await self.click("#offers [data-act=restore]", at)
+        aparts = len([id for id in before.forms if id.startswith("apart")])
+        with contextlib.suppress(Late):
+            arguments = [before.offers[at], before.notices, aparts]
+            await self.page.wait_for_function(RESTORED, arg=arguments, polling=20, timeout=SAID_MS)
+        await self._read_kept()
+
     async def restores(self, words: str) -> bool:
-        """Restore the offer with these words; return whether a box has them then."""
-        await self.page.evaluate(RESTORE, words)
+        """Restore the offer with these words; return whether the page shows them then: in a box,
+        or beside the boxes when the form has none for them.
+
+        A second press follows: the first one may be on a list that is older than its texts.
+        """
 
         async def found() -> bool:
-            boxes = (await self.look()).boxes
-            return any(words.rstrip("…") in it for it in boxes)
+            look = await self.look()
+            return any(words.rstrip("…") in it for it in [*look.boxes, *look.theirs])
 
-        try:
-            return await until(found, SAID_MS / 1000 / SCALE)
-        except TimeoutError:
-            return False
+        for _ in range(2):
+            await self.page.evaluate(RESTORE, words)
+            with contextlib.suppress(TimeoutError):
+                return await until(found, SAID_MS / 1000 / SCALE)
+        return False
 
     async def back(self, away: str) -> None:
         """Leave for another page, then go back."""

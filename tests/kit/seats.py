@@ -163,11 +163,6 @@ class Seats:
         await hand.arrived()
         return ""
 
-    async def escape(self, seat: Seat, chance: random.Random) -> str | None:
-        hand, look = await self._look(seat)
-        await hand.escape()
-        return "" if look.is_dialog else None
-
     async def kill_browser(self, seat: Seat, chance: random.Random) -> str:
         """Kill a browser, when the last letters are on the disk, which takes milliseconds."""
         await self._write_out(seat.browser)

@@ -130,8 +130,11 @@ class Story(Writing):
             await self._leave(seat)
 
     async def _leave(self, seat: Seat) -> None:
-        if seat.hand:
-            await seat.hand.page.goto(f"{self.desk.url(seat.browser)}{LEFT}")
+        """Leave the desk; again when the page itself goes to another one at the same moment."""
+        away = f"{self.desk.url(seat.browser)}{LEFT}"
+        while seat.hand and not seat.hand.page.url.endswith(LEFT):
+            with contextlib.suppress(Error):
+                await seat.hand.page.goto(away)
 
     async def _left_in(self, browser: int, name: str) -> list[str]:
         """Return the texts that a browser shows or offers to an editor in one tab."""
@@ -161,8 +164,9 @@ class Story(Writing):
             return (await read())[0]
 
     async def _last_tab(self, browser: int, name: str) -> Hand:
-        """Close all tabs of a browser but one, and show the desk there to an editor.
+        """Leave the desk in all tabs of a browser but one, and show it there to an editor.
 
+        A tab that left has no text in use, as one that was closed; the next story goes on in it.
         A tab that shows it already goes on, unless a tab was killed: only a page that is loaded
         completes the writes of killed tabs.
         """
@@ -170,7 +174,8 @@ class Story(Writing):
         last = next((it for it in seats if it.hand), seats[0])
         for seat in seats:
             if seat is not last:
-                await self.close_tab(seat, self.chance)
+                await self._leave(seat)
+                seat.hand = None
         await self.desk.sign_in(browser, name)
         if not last.hand:
             last.hand = Hand(await self.desk.profiles[browser].open_tab(), self.slug)
@@ -194,6 +199,8 @@ class Story(Writing):
             if not (look.cards or sent):
                 return True
             waiting = [n for n, card in enumerate(look.cards) if "ended" in card]
+            if waiting:  # coverage may have ended in the same queue
+                await self.desk.calls.alter(self.slug, status="live")
             for number in waiting[:1]:
                 await hand.click("#queue li [data-act=press]", number)
             await hand.show_again()

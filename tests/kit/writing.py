@@ -43,6 +43,7 @@ TROUBLES: Final = {
 
 
 BIN: Final = "async (slug) => (await fetch(`/desk/blogs/${slug}/bin`)).text()"
+UNDO: Final = "#notice [data-do=restore]"
 IS_THERE: Final = "(selector) => Boolean(document.querySelector(selector))"
 
 
@@ -256,17 +257,27 @@ class Writing(Seats):
     # -- the lists of the page
 
     async def restore(self, seat: Seat, chance: random.Random) -> str | None:
+        """Restore a text that is offered; without any, one that a closed tab has left."""
         hand, look = await self._front(seat)
+        if not look.offers:
+            await self._type_here(seat, chance, "compose", "body")
+            await self.close_tab(seat, chance)
+            hand, look = await self._front(seat)
         if not look.offers:
             return None
         await self._recover(seat.browser)
-        await hand.click("#offers [data-act=restore]", chance.randrange(len(look.offers)))
+        await hand.restore(chance.randrange(len(look.offers)), look)
         await hand.settled()
         return ""
 
     async def discard(self, seat: Seat, chance: random.Random) -> str | None:
-        """Discard a restored text by name."""
+        """Discard a restored text by name; without any, one that a reload restores."""
         hand, look = await self._look(seat)
+        if not any(form.canDiscard for form in look.forms.values()):
+            await self.type_in(seat, chance, chance.choice(("compose", "header")))
+            await self._recover(seat.browser)
+            await self.reload(seat, chance)
+            hand, look = await self._look(seat)
         restored: list[str] = [id for id, form in look.forms.items() if form.canDiscard]
         if not restored:
             return None
@@ -276,11 +287,28 @@ class Writing(Seats):
         return form
 
     async def take_back(self, seat: Seat, chance: random.Random) -> str | None:
+        """Take back a form that waits; without any, a new entry that waits for the network."""
         hand, look = await self._front(seat)
+        if not look.cards:
+            await self.go_offline(seat, chance)
+            await self._send_new(seat, chance)
+            look = await hand.look()
         if not look.cards:
             return None
         await hand.click("#queue [data-act=back]", chance.randrange(len(look.cards)))
         await hand.settled()
+        return ""
+
+    async def _send_new(self, seat: Seat, chance: random.Random) -> None:
+        if await self._type_here(seat, chance, "compose", "body"):
+            await self._send(seat, chance, "compose")
+
+    async def escape(self, seat: Seat, chance: random.Random) -> str | None:
+        """Close an edit with Escape; without any, one that is half typed."""
+        hand, look = await self._look(seat)
+        if not look.is_dialog and not await self.type_in(seat, chance, "edit"):
+            return None
+        await hand.escape()
         return ""
 
     async def use_theirs(self, seat: Seat, chance: random.Random) -> str | None:
@@ -317,12 +345,8 @@ class Writing(Seats):
         hand, _ = await self._front(seat)
         await self._recover(seat.browser)
         for id in self.entries:
-            await self.desk.calls("POST", f"/{self.slug}/entries/{id}/restore")
-            at = f"#{id} [data-do=delete] button, [data-for={id}] [data-do=delete] button"
-            await hand.page.wait_for_function(IS_THERE, arg=at, polling=20, timeout=SAID_MS)
-            await hand.click(at)
-            if not await self._soon_deleted(id):
-                return None  # refused
+            if not await self._delete(hand, id):
+                return None
         undos = "".join(f":has([action*={id}])" for id in self.entries)
         try:
             await hand.page.wait_for_selector(f"#notice{undos}", state="attached", timeout=SAID_MS)
@@ -330,6 +354,14 @@ class Writing(Seats):
             self.blame("undo", "one Undo for two deletions")
         await self.look_into_bin(hand)
         return ""
+
+    async def _delete(self, hand: Hand, id: str) -> bool:
+        """Delete an entry at the desk; return False when the server refuses that."""
+        await self.desk.calls("POST", f"/{self.slug}/entries/{id}/restore")
+        at = f"#{id} [data-do=delete] button, [data-for={id}] [data-do=delete] button"
+        await hand.page.wait_for_function(IS_THERE, arg=at, polling=20, timeout=SAID_MS)
+        await hand.click(at)
+        return await self._soon_deleted(id)
 
     async def look_into_bin(self, hand: Hand) -> None:
         """Check that the desk's bin has each entry that is deleted."""
@@ -349,9 +381,14 @@ class Writing(Seats):
         return (await self.desk.calls("GET", f"/{self.slug}/entries/{id}")).status_code == 410
 
     async def undo(self, seat: Seat, chance: random.Random) -> str | None:
+        """Undo a deletion that the page shows; without any, one of a deletion now."""
         hand, look = await self._front(seat)
-        is_there = await hand.click("#notice [data-do=restore] button")
-        return f"of {look.undos}" if is_there else None
+        if not look.undos:
+            await self._recover(seat.browser)
+            await self._delete(hand, chance.choice(self.entries))
+            await hand.page.wait_for_selector(UNDO, state="attached", timeout=SAID_MS)
+        is_there = await hand.click(f"{UNDO} button")
+        return "" if is_there else None
 
     # -- sessions and colleagues
 
@@ -373,9 +410,17 @@ class Writing(Seats):
         return other
 
     async def answer(self, seat: Seat, chance: random.Random) -> str | None:
-        """Answer the question for a session, or who publishes, if the page asks."""
+        """Answer the question for a session, or who publishes; let the page ask if it does not."""
         hand, look = await self._look(seat)
         await self._recover(seat.browser)
+        if not look.asking and chance.random() < 0.5:
+            await self.other_signs_in(seat, chance)
+        elif not look.asking:
+            await self._front(seat)
+            await self.sign_out_elsewhere(seat, chance)
+            await self._send_new(seat, chance)
+        await hand.settled()
+        look = await hand.look()
         if look.asking == "who" and chance.random() < 0.4:
             name = await hand.page.inner_text("#who [data-session] >> nth=0")
             self.took_over[seat.browser].add(name)

@@ -2,7 +2,7 @@
 // machines, and those that are being sent.
 // Rules: a text disappears only when it is stored, or when the editor discards it here.
 
-import { formCopy, explain, main, one, piece, say, slug } from './boxes.js';
+import { formCopy, explain, main, one, piece, say, sayFailure, slug } from './boxes.js';
 import { edit, showText } from './edit.js';
 import { newTab } from './tabs.js';
 import { leftOver, pick, wordsOf } from './texts.js';
@@ -110,12 +110,32 @@ function offerOf(offer) {
 
 /** @param {Offer} offer */
 async function discard(offer) {
-  await keeper.drop([offer]);
+  if (await isStored(offer)) await keeper.drop([offer]);
   changed();
 }
 
-/** Show a text in its form again. @param {Offer} offer */
-export async function restore(offer) {
+/**
+ * Return whether a text is still what its record has: the list may be older, and the record may
+ * have another text by now.
+ *
+ * @param {Offer} offer
+ */
+async function isStored({ id, typed_at }) {
+  const record = (await records.all()).find((it) => it.id.join() === id?.join());
+  return !id || record?.typed_at === typed_at;
+}
+
+/** The last text that is being restored: each moves others. */
+let restoring = Promise.resolve();
+
+/** Show a text in its form again, after the texts before it. @param {Offer} offer */
+export const restore = (offer) =>
+  (restoring = restoring
+    .then(async () => ((await isStored(offer)) ? showOffered(offer) : changed()))
+    .catch(sayFailure));
+
+/** @param {Offer} offer */
+async function showOffered(offer) {
   const { form: name } = offer;
   const tab = tabs.id;
   // When coverage has ended, the header's form has the boxes of the form that ends it.

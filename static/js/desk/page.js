@@ -40,6 +40,7 @@ import {
   queue,
   rebase,
   tabs,
+  takeOver,
   watch,
   watchedOf,
 } from './watch.js';
@@ -80,6 +81,8 @@ async function answered(item, answer, text, isHere) {
   if (kind === 'unanswered') return form && explain(form, say('unanswered'));
   if (item.form === 'new' && isOwn && text) await openApart(text);
   else if (form) await rejected(form, item, answer, text);
+  else if (shown && text && formOf(text) === shown)
+    await takeOver(shown, text, say('early'), showText);
   changed();
 }
 

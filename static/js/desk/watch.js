@@ -56,8 +56,10 @@ import { alteredOf, goneOf, isContained, isSame, pick, textId, typedIn } from '.
 export const scope = [main.dataset.editor ?? '', slug];
 /** The tab of texts that are typed before this tab has an id. */
 const early = newTab();
-/** @type {Map<HTMLFormElement, Watched>} */
-const watched = new Map();
+/** @type {Set<HTMLFormElement>} the forms that are in the document */
+const forms = new Set();
+/** @type {WeakMap<HTMLFormElement, Watched>} also of forms that have left the document meanwhile */
+const watched = new WeakMap();
 
 const channel = globalThis.BroadcastChannel && new BroadcastChannel('liveblog desk');
 /** @param {'localStorage' | 'sessionStorage'} name @returns {Storage | undefined} */
@@ -92,7 +94,7 @@ export const hooks = {
   changed: () => {},
 };
 
-tabs.onrenew = () => [...watched.keys()].forEach(keepForm);
+tabs.onrenew = () => [...forms].forEach(keepForm);
 
 /** Whether this browser stores texts. */
 export let isKept = true;
@@ -179,7 +181,7 @@ export async function become(ident) {
 /** Say in each form that this browser stores nothing. */
 function sayUnkept() {
   isKept = false;
-  for (const form of watched.keys()) if (!one('.unkept', form)) form.prepend(piece('unkept'));
+  for (const form of forms) if (!one('.unkept', form)) form.prepend(piece('unkept'));
 }
 
 // -- forms
@@ -190,7 +192,8 @@ function sayUnkept() {
  * @param {HTMLFormElement} form @param {string} name @param {string} [tab] '' for this tab
  */
 export function watch(form, name, tab = '') {
-  for (const it of watched.keys()) if (!it.isConnected) watched.delete(it);
+  for (const it of forms) if (!it.isConnected) forms.delete(it);
+  forms.add(form);
   const isRejected = Boolean(one('[data-reason]:not([hidden])', form));
   const written = isRejected ? {} : writtenIn(form);
   watched.set(form, {
@@ -214,14 +217,15 @@ export function watch(form, name, tab = '') {
 export const watchedOf = (form) => watched.get(form);
 
 /**
- * Return the form that shows a text.
+ * Return the form that shows a text. A dialog that was just closed still has its form for a moment.
  *
  * @param {{form: string, tab: string}} text @returns {HTMLFormElement | undefined}
  */
 export const formOf = ({ form: name, tab }) =>
-  [...watched.keys()].find((form) => {
+  [...forms].find((form) => {
     const it = /** @type {Watched} */ (watched.get(form));
-    return form.isConnected && it.name === name && (it.tab || tabs.id) === tab;
+    const isShown = form.isConnected && !form.closest('dialog:not([open])');
+    return isShown && it.name === name && (it.tab || tabs.id) === tab;
   });
 
 /** @param {HTMLFormElement} form @param {Values} [sent] @returns {Omit<Text, 'typed_at'>} */
