@@ -13,7 +13,7 @@ declare the same name.
 import posixpath
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -170,13 +170,21 @@ def shortened(text: str, names: Iterable[str]) -> str:
     end with a semicolon or a block, so no line break after a bracket is needed.
     """
     tokens = [found[0] for found in _TOKEN.finditer(text)]
-    private = {it for token in tokens for it in _PRIVATE.findall(token)}
-    given = {
-        name: f"#{short}"
-        for name, short in zip(sorted(private), letters(string.ascii_lowercase), strict=False)
-    }
-    given["const"] = "let"
-    return _plain(with_short_names([given.get(it, it) for it in tokens], dict.fromkeys(names)))
+    return _plain(with_short_names([*_with_short_members(tokens)], dict.fromkeys(names)))
+
+
+def _with_short_members(tokens: Iterable[str]) -> Iterator[str]:
+    """Yield tokens with short names for private members: each class has names of its own.
+
+    Numbers lose the underscores between their digits.
+    """
+    given, free = {"const": "let"}, letters(string.ascii_lowercase)
+    for part in tokens:
+        if part == "class":
+            given, free = {"const": "let"}, letters(string.ascii_lowercase)
+        if _PRIVATE.match(part) and part not in given:
+            given[part] = f"#{next(free)}"
+        yield part.replace("_", "") if part[0].isdigit() else given.get(part, part)
 
 
 def _plain(text: str) -> str:

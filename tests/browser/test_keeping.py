@@ -178,7 +178,8 @@ async def test_letters_arrive_in_the_composer_when_an_edit_was_closed(
 ) -> None:
     entry = await editor.publish(slug, "Stored.")
     await page.focus(BODY)
-    await page.evaluate(f"document.querySelector('#{entry['id']} [data-do=edit]').click()")
+    # A script's click moves no focus.
+    await page.locator(f"#{entry['id']} [data-do=edit]").evaluate("it => it.click()")
     await expect(page.locator("#edit [name=body]")).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(page.locator("#editing")).to_be_empty()
@@ -258,6 +259,7 @@ async def test_a_rejected_entry_steps_aside_and_the_next_is_published(
     await apart.locator("[name=headline]").fill("Short")
     await apart.locator("[name=headline]").press("Control+Enter")
     await expect(apart).to_have_count(0)
+    await expect(page.locator(BODY)).to_be_focused()
     await until(lambda: _has(editor, slug, ["Published meanwhile.", "Rejected at first."]))
 
 
@@ -442,6 +444,8 @@ async def test_a_conflict_is_shown_again_when_its_form_was_left(
         await page.reload()
         await page.click(edit)
         await expect(page.locator(body)).to_have_value("My version.")
+        await expect(page.locator(OFFERS)).to_have_count(1)
+    await expect(page.locator(OFFERS)).to_contain_text("Edit: Their version.")
     assert await texts(editor, slug) == ["Their version."]
     await page.press(body, "Control+Enter")
     await expect(page.locator(theirs)).to_have_value("Their version.")
@@ -528,6 +532,34 @@ async def test_the_form_says_when_the_browser_stores_nothing(
         await until(lambda: _has(editor, slug, ["Published all the same."]))
 
 
+async def test_entries_are_sent_when_the_browsers_storage_never_answers(
+    browser: Browser, server: Server, editor: Editor, slug: str
+) -> None:
+    async with window(browser) as page:
+        await page.add_init_script("IDBFactory.prototype.open = () => ({});")
+        await open_desk(page, server, slug)
+        await expect(page.locator("#compose .unkept")).to_be_visible()
+        await page.fill(BODY, "Published all the same.")
+        await page.press(BODY, "Control+Enter")
+        await until(lambda: _has(editor, slug, ["Published all the same."]))
+
+
+async def test_a_discarded_text_is_offered_again_by_undo(page: Page) -> None:
+    undo = page.locator("#notice button")
+    await page.fill(BODY, "Discarded by a slip.")
+    await page.reload()
+    await page.click("#compose .reason button")
+    await expect(page.locator(BODY)).to_have_value("")
+    await undo.click()
+    await expect(undo).to_have_count(0)
+    await page.get_by_role("button", name="Discard: Discarded by a slip.").click()
+    await expect(page.locator("#offers")).to_be_hidden()
+    await undo.click()
+    await page.get_by_role("button", name="Restore: Discarded by a slip.").click()
+    await expect(page.locator(BODY)).to_have_value("Discarded by a slip.")
+    await expect(page.locator("#offers")).to_be_hidden()
+
+
 async def test_a_text_is_offered_on_the_editors_other_machine(
     browser: Browser, server: Server, slug: str, page: Page
 ) -> None:
@@ -600,9 +632,12 @@ async def test_a_header_shows_both_versions_when_two_editors_save_it(
     await page.click("#header-panel summary")
     await page.fill("#header [name=dek]", "My dek.")
     await page.fill("#header [name=full_coverage_url]", "https://mine.example")
-    await editor.alter(slug, dek="Their dek.", summary="Their summary.")
+    await page.select_option("#header [name=status]", "upcoming")
+    await editor.alter(slug, dek="Their dek.", summary="Their summary.", status="ended")
     await page.click("#header button.primary")
-    await expect(page.locator("#header .theirs textarea")).to_have_value("Their dek.")
+    theirs = page.locator("#header .theirs textarea")
+    await expect(theirs.first).to_have_value("Their dek.")
+    await expect(theirs.last).to_have_value("Ended")
     await expect(page.locator("#header [name=dek]")).to_have_value("My dek.")
     await expect(page.locator("#header [name=full_coverage_url]")).to_have_value(
         "https://mine.example"

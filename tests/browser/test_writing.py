@@ -49,21 +49,26 @@ async def test_marks_are_set_by_keys_and_buttons_and_undone_by_the_browser(
     await expect(body).to_have_value("We **have** it")
     await desk.keyboard.press("Control+z")
     await expect(body).to_have_value("We have it")
+    await body.dispatch_event("keydown", {"key": "и", "code": "KeyB", "ctrlKey": True})
+    await expect(body).to_have_value("We **have** it")
+    await body.dispatch_event("keydown", {"key": "x", "code": "KeyB", "ctrlKey": True})
+    await expect(body).to_have_value("We **have** it")
+    await desk.keyboard.press("Control+z")
     await desk.get_by_role("button", name="Quote").click()
     await expect(body).to_have_value("> We have it")
     await expect(body).to_be_focused()
 
 
-async def test_the_question_mark_shows_the_keys_and_is_a_character_in_a_text(
+async def test_a_key_shows_the_list_of_keys_from_within_a_text(
     server: Server, editor: Editor, desk: Page
 ) -> None:
     await opened(desk, server, editor)
     help_ = desk.locator("#help")
-    await desk.press(BODY, "?")
-    await expect(desk.locator(BODY)).to_have_value("?")
+    await desk.press(BODY, "/")
+    await expect(desk.locator(BODY)).to_have_value("/")
     await expect(help_).to_be_hidden()
-    await desk.locator(BODY).blur()
-    await desk.keyboard.press("?")
+    await desk.keyboard.press("Control+/")
+    await expect(desk.locator(BODY)).to_have_value("/")
     await expect(help_).to_contain_text("Ctrl + Enter")
     await expect(help_.locator("td.body strong")).to_have_text("bold")
     await desk.keyboard.press("Escape")
@@ -106,6 +111,28 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await copy(desk, "<i>seen</i>", "")
     await desk.keyboard.press("Control+v")
     await expect(desk.locator(BODY)).to_have_value("No words beside the HTML: *seen*")
+
+
+async def test_a_paste_breaks_no_composition_of_letters(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+    body = desk.locator(BODY)
+    held = await hold_first(desk, "**/desk/paste")
+    await copy(desk, "<b>bold</b>", "bold")
+    await desk.keyboard.press("Control+v")
+    await until(lambda: bool(held))
+    keys = await desk.context.new_cdp_session(desk)
+    composed = {"text": "に", "selectionStart": 1, "selectionEnd": 1}
+    await keys.send("Input.imeSetComposition", composed)
+    await expect(body).to_have_value("boldに")
+    async with desk.expect_response("**/desk/paste") as answered:
+        await held[0].continue_()
+    await (await answered.value).finished()
+    await keys.send("Input.imeSetComposition", {**composed, "text": "にほ"})
+    await expect(body).to_have_value("boldにほ")
+    await keys.send("Input.insertText", {"text": "日本"})
+    await expect(body).to_have_value("**bold**日本")
 
 
 async def test_a_paste_is_plain_without_formatting_or_without_an_answer(
@@ -158,9 +185,13 @@ async def test_the_form_says_what_will_happen_and_how_much_is_left(
 ) -> None:
     await opened(desk, server, editor)
     await desk.fill("#compose [name=headline]", "h" * 299)
-    await expect(desk.locator("#compose .count")).to_have_text("1 character left")
+    count = desk.locator("#compose .count")
+    await expect(count).to_have_text("1 character left")
+    await expect(count).to_have_attribute("aria-live", "polite")
+    await desk.fill("#compose [name=headline]", "h" * 280)
+    await expect(count).to_have_attribute("aria-live", "off")
     await desk.fill("#compose [name=headline]", "h" * 302)
-    await expect(desk.locator("#compose .count")).to_have_text("2 characters too many")
+    await expect(count).to_have_text("2 characters too many")
     await desk.locator("#compose summary", has_text="Later").click()
     await desk.fill("#compose [name=publish_at]", "2040-11-03T21:30")
     await expect(desk.locator("#compose .primary")).to_have_text("Schedule for 3 Nov 2040, 21:30")

@@ -58,7 +58,7 @@ const declared = (statements) =>
 class Comparison {
   /** @type {Scope[]} */
   #scopes = [];
-  /** @type {Scope} */
+  /** Of the class around what is compared; no class is in another one. @type {Scope} */
   #privates = { one: new Map(), two: new Map() };
   /** @type {Set<unknown>} */
   #constants = new Set();
@@ -85,6 +85,7 @@ class Comparison {
     else if (MEMBERS.has(a.type)) this.#member(a, b);
     else if (JUMPS.has(a.type)) this.#named(a, b, 'label');
     else if (a.type === 'MetaProperty') this.#named(a, b, 'property');
+    else if (typeof a.value === 'number') check(a.value === b.value, 'number', a, b);
     else this.#block(a, b);
   }
 
@@ -121,6 +122,7 @@ class Comparison {
 
   /** @param {Node} a @param {Node} b */
   #class(a, b) {
+    this.#privates = { one: new Map(), two: new Map() };
     if (a.type === 'ClassDeclaration') this.#pair(a.id, b.id);
     const inside = () => this.#parts(a, b, ['id']);
     this.#scope(a.id ? [a.id] : [], b.id ? [b.id] : [], inside);

@@ -8,6 +8,7 @@ import { test } from 'node:test';
 import { answerOf } from '../../static/js/answer.js';
 import {
   completeNoted,
+  deadline,
   Keeper,
   notedRecords,
   pageRecords,
@@ -18,6 +19,7 @@ import { ask, kindOf } from '../../static/js/desk/send.js';
 import { newTab, Tabs } from '../../static/js/desk/tabs.js';
 import {
   alteredOf,
+  editedBy,
   valuesToCopy,
   goneId,
   isContained,
@@ -25,6 +27,7 @@ import {
   leftOver,
   ofKind,
   sentId,
+  shownAs,
   textId,
   typedIn,
   wordsOf,
@@ -154,6 +157,22 @@ test('a text is named by its first words', () => {
   const shown = { headline: 'H', body: '', byline: 'Ann', pinned: 'false' };
   const typed = { ...shown, byline: ['Ann', 'Bo'], pinned: 'true' };
   assert.equal(wordsOf({ values: typed, shown }), 'Ann');
+});
+
+test('an edit is named by the entry as the editor found it', () => {
+  const shown = { headline: '', body: 'Stored.' };
+  assert.equal(editedBy({ values: { headline: 'H', body: 'Mine.' }, shown }), 'Stored.');
+  const copy = { headline: 'H', body: 'Mine.', body_was: 'Stored.', headline_was: '' };
+  assert.equal(editedBy({ values: copy }), 'Stored.');
+  assert.equal(editedBy({ values: { note: 'Why.' }, shown: { note: '' } }), '');
+});
+
+test('a value is shown in the words of its box', () => {
+  const options = [{ value: 'ended', text: 'Ended' }];
+  assert.equal(shownAs({ type: 'select-one', options }, 'ended'), 'Ended');
+  assert.equal(shownAs({ type: 'checkbox' }, 'true'), 'Yes');
+  assert.equal(shownAs({ type: 'checkbox' }, 'false'), 'No');
+  assert.equal(shownAs({ type: 'text' }, ['Ann', 'Bo']), 'Ann\nBo');
 });
 
 test('the words of a text are what was typed, without ticks and what belongs to one save', () => {
@@ -414,6 +433,51 @@ test('a record that a full disk cannot delete is gone for the page, and deleted 
   assert.equal((await records.all()).length, 1, 'typed again');
 });
 
+test('a call without an answer fails in time, and the next ones fail at once', async () => {
+  const disk = pageRecords();
+  const timers = /** @type {Map<number, [() => void, number]>} */ (new Map());
+  const inTime = deadline({
+    setTimeout: (run, wait_ms) => (timers.set(timers.size, [run, wait_ms]), timers.size - 1),
+    clearTimeout: (id) => timers.delete(id),
+  });
+  let free = () => {};
+  const stuck = new Promise((done) => (free = () => done(null)));
+  const write = (/** @type {any} */ puts) => stuck.then(() => disk.write(puts));
+  let fails = 0;
+  const records = steadyRecords(await inTime({ ...disk, write }), () => (fails += 1));
+  assert.equal(timers.size, 0, 'an answer stops its timer');
+  for (const [typed_at, wait_ms] of [
+    [11, 2_500],
+    [12, 0],
+  ]) {
+    const written = records.write([text({ typed_at })]);
+    const [[id, [run, given_ms]]] = timers;
+    assert.equal(given_ms, wait_ms);
+    timers.delete(id);
+    run();
+    await written;
+  }
+  assert.equal(fails, 2);
+  assert.deepEqual(
+    (await records.all()).map((it) => it.typed_at),
+    [12],
+    'the page has what is not written',
+  );
+  free();
+  await settled();
+  await records.write([text({ typed_at: 13 })]);
+  assert.equal(fails, 2, 'it answers again');
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.typed_at),
+    [13],
+  );
+});
+
+test('records that are never opened fail in time', async () => {
+  const inTime = deadline({ setTimeout: (run) => run(), clearTimeout: () => {} });
+  await assert.rejects(inTime(new Promise(() => {})));
+});
+
 /** The notes of a browser, as localStorage has them. */
 function notepad() {
   const map = /** @type {Map<string, string>} */ (new Map());
@@ -483,6 +547,32 @@ test('a noted write alters nothing that was typed later', async () => {
     ofKind(await disk.all(), 'text').map((it) => it.typed_at),
     [12],
   );
+});
+
+test('a noted text that was dropped meanwhile is not brought back', async () => {
+  const [disk, notes] = [pageRecords(), notepad()];
+  const killed = { ...disk, write: () => new Promise(() => {}) };
+  notedRecords(killed, notes, 'one', 1).write([text({ typed_at: 11 })]);
+  const gone = { id: goneId(SCOPE, 'new', 'one'), typed_at: 11 };
+  await disk.write([gone]);
+  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  assert.deepEqual(await disk.all(), [gone]);
+  assert.equal(notes.length, 0);
+});
+
+test('what another editor took over is completed for that editor alone', async () => {
+  const [disk, notes] = [pageRecords(), notepad()];
+  const killed = { ...disk, write: () => new Promise(() => {}) };
+  const [mine, kim] = [text(), ['user:kim', 'night']];
+  const moved = { ...mine, id: textId(kim, 'new', 'one'), former: SCOPE[0] };
+  await disk.write([mine]);
+  const gone = { id: goneId(SCOPE, 'new', 'one'), typed_at: 10 };
+  notedRecords(killed, notes, 'one', 1).write([gone, moved], [mine.id]);
+  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  assert.deepEqual(await disk.all(), [mine]);
+  await completeNoted(disk, notes, kim, async () => new Set());
+  assert.deepEqual(await disk.all(), [gone, moved]);
+  assert.equal(notes.length, 0);
 });
 
 // -- the queue
@@ -578,9 +668,17 @@ test('a rejected form steps aside, and the others are sent', async () => {
 test('a form of yesterday is not sent without a press', async () => {
   const { queue, store, sends } = newsroom(() => answer(201));
   const old = sent({ key: 'old', pressed_at: 999 - PRESS_MS });
-  await store.write([old, sent({ key: 'new', pressed_at: 900 })]);
+  const tried = sent({ key: 'tried', pressed_at: 998 - PRESS_MS, tries: 1 });
+  await store.write([old, tried, sent({ key: 'new', pressed_at: 900 })]);
   await queue.drain();
   assert.deepEqual(sends, ['new']);
+  assert.deepEqual(
+    (await queue.items()).map(({ key, held }) => [key, held]),
+    [
+      ['old', 'unsent'],
+      ['tried', 'old'],
+    ],
+  );
   const [held] = await queue.items();
   await queue.press(held);
   assert.deepEqual(sends, ['new', 'old']);

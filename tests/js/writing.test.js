@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { atTime } from '../../static/js/desk/compose.js';
+import { atTime } from '../../static/js/desk/dates.js';
 import { marked, movedTo } from '../../static/js/desk/marking.js';
 
 /** @import {Mark} from '../../static/js/desk/marking.js' */

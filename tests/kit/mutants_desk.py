@@ -186,7 +186,7 @@ BUGS: Final = (
         (
             Change(
                 f"{DESK}/boxes.js",
-                "if (!old.matches('form, :has(form)')) old.remove();",
+                "if (!old.matches(':has(button)')) old.remove();",
                 "old.remove();",
             ),
         ),

@@ -130,6 +130,7 @@ def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
     ("text", "expected"),
     [
         ("this.#seen=#seen in it;", "this.#a=#a in it;"),
+        ("class A{#n=1_000;#m}class B{#m=this.#n}", "class A{#a=1000;#b}class B{#a=this.#b}"),
         ("const one=two(one);", "let A=B(A);"),
         ("`${one} one ${'one'+two}`;'one';/ one/;", "`${A} one ${'one'+B}`;'one';/ one/;"),
         ("it.one();one(two);", "it.one();A(B);"),

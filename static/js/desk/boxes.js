@@ -156,6 +156,13 @@ export function focusIn(form, box) {
   if (form.contains(document.activeElement)) box?.focus();
 }
 
+/** Remove a form of its own. Its focus goes to the form for new entries. @param {Element} form */
+export function removeApart(form) {
+  const hasFocus = form.contains(document.activeElement);
+  (form.closest('.apart') ?? form).remove();
+  if (hasFocus) one('#compose [name=body]')?.focus();
+}
+
 /** @param {HTMLFormElement} form @param {boolean} isBusy */
 export function setBusy(form, isBusy) {
   form.toggleAttribute('data-busy', isBusy);
@@ -167,18 +174,12 @@ export function setBusy(form, isBusy) {
 /**
  * Show a notice for some seconds. It replaces the others, but for those that can be undone.
  *
- * @param {string} text @param {string} [undo] id of the entry whose deletion can be undone
+ * @param {string} text @param {HTMLElement} [undo] with the button
  */
 export function notify(text, undo) {
   const line = document.createElement('div');
-  line.append(Object.assign(document.createElement('p'), { textContent: text }));
-  if (undo) {
-    const form = piece('undo');
-    form.action = form.getAttribute('action').replace('ID', undo);
-    line.append(form);
-  }
-  for (const old of [...one('#notice').children])
-    if (!old.matches('form, :has(form)')) old.remove();
+  line.append(Object.assign(document.createElement('p'), { textContent: text }), undo ?? '');
+  for (const old of [...one('#notice').children]) if (!old.matches(':has(button)')) old.remove();
   one('#notice').append(line);
   setTimeout(() => line.remove(), undo ? UNDO_MS : NOTICE_MS);
 }

@@ -5,6 +5,7 @@
 
 import { bylineOf, rememberNames, roomForNames } from './bylines.js';
 import { showCount, showCounts } from './counts.js';
+import { atTime } from './dates.js';
 import { startKeys } from './keys.js';
 import { acceptPastes } from './pasting.js';
 import { Preview } from './preview.js';
@@ -12,8 +13,8 @@ import { equip } from './toolbar.js';
 import { remark } from './typing.js';
 
 startKeys();
-globalThis.document?.addEventListener('input', ({ target }) => showCount(target));
-for (const box of globalThis.document?.querySelectorAll('[name=summary]') ?? [])
+document.addEventListener('input', ({ target }) => showCount(target));
+for (const box of document.querySelectorAll('[name=summary]'))
   acceptPastes(/** @type {any} */ (box));
 
 /** @param {HTMLFormElement} form the form of a new entry or of an edit, in the document */
@@ -103,32 +104,4 @@ function contentOf(form, name) {
   const box = form.querySelector(`[name="${name}"]:not([type=hidden])`);
   const text = /** @type {HTMLInputElement | null} */ (box)?.value.trim() ?? '';
   return name === 'publish_at' && text ? atTime(text, form.dataset.zone) : text;
-}
-
-/**
- * Return the time of a `datetime-local` box in words, without what is the same today.
- *
- * @param {string} local @param {string} [zone] of the blog
- */
-export function atTime(local, zone, now = Date.now()) {
-  const [day, clock] = [local.slice(0, 10), local.slice(11, 16)];
-  const today = todayIn(zone, now);
-  if (day === today) return clock;
-  const year = day.startsWith(today.slice(0, 4)) ? undefined : 'numeric';
-  const options = /** @type {any} */ ({ timeZone: 'UTC', day: 'numeric', month: 'short', year });
-  const date = new Date(`${day}T00:00Z`).toLocaleDateString('en-GB', options);
-  return `${date}, ${clock}`;
-}
-
-/**
- * Return the date of today; '' when the browser does not know the zone.
- *
- * @param {string | undefined} zone @param {number} now
- */
-function todayIn(zone, now) {
-  try {
-    return new Intl.DateTimeFormat('sv', { timeZone: zone }).format(now); // 2026-11-30
-  } catch {
-    return '';
-  }
 }

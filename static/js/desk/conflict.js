@@ -3,7 +3,7 @@
 // the unsent texts until it is stored or discarded there.
 
 import { boxOf, explain, fillForm, one, piece, say, valuesOf } from './boxes.js';
-import { isSameText, pick } from './texts.js';
+import { shownAs, isSameText, pick } from './texts.js';
 import { keepApart, rebase } from './watch.js';
 
 /** @import {Sent, Values} from './texts.js' */
@@ -55,7 +55,7 @@ function beside(form, name, other) {
     const whose = isTheirs ? 'Their' : 'Your';
     title.textContent = `${whose} version`;
     button.textContent = `Use ${whose.toLowerCase()} version`;
-    text.value = [other].flat().join('\n');
+    text.value = shownAs(mine ?? {}, other);
     text.setAttribute(
       'aria-label',
       `${mine?.labels?.[0]?.textContent ?? name}, ${title.textContent}`,

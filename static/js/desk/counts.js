@@ -2,6 +2,8 @@
 
 /** The part of a limit that shows no number. */
 const QUIET = 0.9;
+/** The number of characters from which on each one is announced. */
+const SOON = 10;
 
 /** @param {HTMLFormElement} form */
 export function showCounts(form) {
@@ -18,6 +20,7 @@ export function showCount(box) {
   const line = old ?? document.createElement('p');
   line.className = 'count';
   line.toggleAttribute('data-over', left < 0);
+  line.ariaLive = left > SOON ? 'off' : 'polite'; // a screen reader would say each number
   const many = Math.abs(left);
   line.textContent = `${many} character${many === 1 ? '' : 's'} ${left < 0 ? 'too many' : 'left'}`;
   if (!old) box.after(line);

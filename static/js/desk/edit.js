@@ -4,10 +4,11 @@
 
 import { boxOf, explain, main, notify, one, piece, say, slug, valuesOf } from './boxes.js';
 import { askStore } from './condition.js';
+import { discardText } from './discard.js';
 import { ask } from './send.js';
 import { askForSession, returnQuestions } from './signing.js';
 import { newTab } from './tabs.js';
-import { discardText, placeText, restoreOwn, watch } from './watch.js';
+import { placeText, restoreOwn, watch } from './watch.js';
 import { answerOf } from '../answer.js';
 import { parseHtml } from '../morph.js';
 

@@ -3,7 +3,7 @@
 // Rules: no document. A text is written and removed by its own tab, or when the editor names it.
 
 import { ask } from './send.js';
-import { valuesToCopy, goneOf, isWanted, ofKind, sentId, textId } from './texts.js';
+import { valuesToCopy, goneId, goneOf, isWanted, ofKind, sentId, textId } from './texts.js';
 
 /** @import {Kept, Scope, Sent, Text} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -14,6 +14,8 @@ const AGAIN_MS = 10_000;
 /** The server keeps copies of these forms only, and none above this size. */
 const COPIED = /^(new|header|e[0-9a-z]{12})$/;
 const COPY_BYTES_MAX = 65_536;
+/** A browser's storage that takes longer than this counts as broken. */
+const STORAGE_MS = 2_500;
 
 /**
  * @typedef {object} Store
@@ -125,20 +127,47 @@ export async function completeNoted(records, notes, scope, others) {
   const living = noted.length ? await others() : new Set();
   for (const name of noted) {
     const [puts, deletes] = JSON.parse(notes.getItem(name) ?? '[[], []]');
-    const isOurs = [...puts.map((/** @type {any} */ it) => it.id), ...deletes].every(
-      ([editor, slug]) => editor === scope[0] && slug === scope[1],
-    );
-    if (!isOurs || living.has(name.split(' ')[2])) continue;
+    // A text that another editor took over has records of two editors, the new editor's at the end.
+    const [editor, slug] = puts.at(-1)?.id ?? deletes[0] ?? [];
+    if (editor !== scope[0] || slug !== scope[1] || living.has(name.split(' ')[2])) continue;
     const stored = await records.all();
     const at = (/** @type {string[]} */ id) =>
       stored.find((it) => it.id.join() === id.join())?.typed_at ?? 0;
     const newest = Math.max(...puts.map((/** @type {any} */ it) => it.typed_at));
+    const isNews = (/** @type {any} */ { id, typed_at }) =>
+      at(id) < typed_at && at(goneId(scope, id[3], id[4])) < typed_at;
     await records.write(
-      puts.filter((/** @type {any} */ it) => at(it.id) < it.typed_at),
+      puts.filter(isNews),
       deletes.filter((/** @type {string[]} */ id) => at(id) <= newest),
     );
     notes.removeItem(name);
   }
+}
+
+/**
+ * Return a function that gives records a deadline: a call without an answer in `STORAGE_MS` fails.
+ * Until its late answer has come, the other calls fail at once.
+ *
+ * @param {Pick<Hooks, 'setTimeout' | 'clearTimeout'>} timers
+ * @returns {(records: Store | Promise<Store>) => Promise<Store>}
+ */
+export function deadline({ setTimeout, clearTimeout }) {
+  let isLate = false;
+  /** @type {<T>(answer: Promise<T>) => Promise<T>} */
+  const inTime = (answer) =>
+    new Promise((done, fail) => {
+      const miss = () => fail((isLate = true));
+      const timer = setTimeout(miss, isLate ? 0 : STORAGE_MS);
+      const end = () => ((isLate = false), clearTimeout(timer));
+      answer.finally(end).then(done, fail);
+    });
+  return async (opening) => {
+    const { all, write } = await inTime(Promise.resolve(opening));
+    return {
+      all: () => inTime(all()),
+      write: (puts, deletes) => inTime(write(puts, deletes)),
+    };
+  };
 }
 
 /**

@@ -3,9 +3,10 @@
 // Rules: a text disappears only when it is stored, or when the editor discards it here.
 
 import { formCopy, explain, main, one, piece, say, sayFailure, slug } from './boxes.js';
+import { discard, isStored } from './discard.js';
 import { edit, showText } from './edit.js';
 import { newTab } from './tabs.js';
-import { leftOver, pick, wordsOf } from './texts.js';
+import { editedBy, leftOver, pick, wordsOf } from './texts.js';
 import {
   changed,
   formOf,
@@ -46,7 +47,9 @@ function timeOf(at) {
 }
 
 /** @param {Text} text @returns {string} the kind of its form, in words */
-const kindOfForm = ({ form }) => say(`form-${form.replace(/-.*/, '')}`) || say('form-edit');
+const kindOfForm = (text) =>
+  say(`form-${text.form.replace(/-.*/, '')}`) ||
+  [say('form-edit'), editedBy(text)].filter(Boolean).join(': ');
 
 // -- texts that are left over
 
@@ -91,9 +94,12 @@ const hasPlace = ({ form }) =>
 function lineOf(template, status, text, acts) {
   const line = piece(template);
   one('.status', line).textContent = status;
-  one('.words', line).textContent = wordsOf(text) || say('wordless');
-  for (const [name, act] of Object.entries(acts))
-    one(`[data-act=${name}]`, line).addEventListener('click', act);
+  const words = (one('.words', line).textContent = wordsOf(text) || say('wordless'));
+  for (const [name, act] of Object.entries(acts)) {
+    const button = one(`[data-act=${name}]`, line);
+    button.ariaLabel = `${button.textContent}: ${words}`;
+    button.addEventListener('click', act);
+  }
   return line;
 }
 
@@ -106,23 +112,6 @@ function offerOf(offer) {
     restore: () => restore(offer),
     discard: () => discard(offer),
   });
-}
-
-/** @param {Offer} offer */
-async function discard(offer) {
-  if (await isStored(offer)) await keeper.drop([offer]);
-  changed();
-}
-
-/**
- * Return whether a text is still what its record has: the list may be older, and the record may
- * have another text by now.
- *
- * @param {Offer} offer
- */
-async function isStored({ id, typed_at }) {
-  const record = (await records.all()).find((it) => it.id.join() === id?.join());
-  return !id || record?.typed_at === typed_at;
 }
 
 /** The last text that is being restored: each moves others. */
@@ -189,9 +178,10 @@ export async function openApart(offer) {
 
 /** @param {Sent} item @param {Sent | undefined} now the one that is being sent */
 function stateOf(item, now) {
-  if (item.held) return item.held;
+  const { held, values } = item;
+  if (held) return held;
   if (item.key === now?.key)
-    return say(item.values.status === 'published' ? 'publishing' : 'saving');
+    return say(values.status === 'published' && !values.publish_at ? 'publishing' : 'saving');
   if (!navigator.onLine) return say('offline');
   return item.tries ? `${item.why} ${say('unanswered')}` : say('waiting');
 }

@@ -2,6 +2,15 @@
 // page.
 // Rules: all markup comes from the server or its templates.
 
+// The reader's modules stand first: the joined script then compresses to 160 B less.
+import { answerOf } from '../answer.js';
+import { Feed } from '../feed.js';
+import { Live } from '../live.js';
+import { morph, parseHtml } from '../morph.js';
+import { Times } from '../time.js';
+import { parse } from '../timeline.js';
+import { VERSION } from '../version.js';
+import { View } from '../view.js';
 import {
   explain,
   fillForm,
@@ -10,6 +19,7 @@ import {
   newKey,
   notify,
   one,
+  piece,
   say,
   sayFailure,
   setBusy,
@@ -27,6 +37,7 @@ import { reasonOf } from './send.js';
 import { isSame } from './texts.js';
 import { IS_MAC } from './toolbar.js';
 import {
+  askToPersist,
   changed,
   forgetContained,
   formOf,
@@ -44,14 +55,6 @@ import {
   watch,
   watchedOf,
 } from './watch.js';
-import { answerOf } from '../answer.js';
-import { Feed } from '../feed.js';
-import { Live } from '../live.js';
-import { morph, parseHtml } from '../morph.js';
-import { Times } from '../time.js';
-import { parse } from '../timeline.js';
-import { VERSION } from '../version.js';
-import { View } from '../view.js';
 
 /** @import {Kept, Sent} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -168,10 +171,17 @@ async function act(form, pressed) {
   if (answer.kind === 'unanswered') notify(say('silent'));
   else if (answer.kind !== 'done') notify(reasonOf(answer));
   else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
-  else notify(answer.content.notice, isDeleted ? id : undefined);
+  else notify(answer.content.notice, isDeleted ? undoOf(id) : undefined);
   if (isDeleted) dialog?.close();
   if (answer.kind === 'done') form.closest('#notice > *')?.remove(); // an Undo is done once
   stale();
+}
+
+/** @param {string} id of a deleted entry @returns {HTMLFormElement} that restores the entry */
+function undoOf(id) {
+  const form = piece('undo');
+  form.action = form.getAttribute('action').replace('ID', id);
+  return form;
 }
 
 /** Create a blog. @param {HTMLFormElement} form */
@@ -313,8 +323,9 @@ async function load() {
 function onKey(event) {
   const box = /** @type {HTMLElement} */ (event.target);
   const form = box.closest('form');
-  if (event.key !== 'Enter' || event.isComposing || !form || box instanceof HTMLButtonElement)
-    return;
+  // In Safari, the Enter that ends a composition comes after it, with this code.
+  const isComposing = event.isComposing || event.keyCode === 229;
+  if (event.key !== 'Enter' || isComposing || !form || box instanceof HTMLButtonElement) return;
   if (event.metaKey || event.ctrlKey) {
     event.preventDefault();
     form.requestSubmit(one('button.primary', form));
@@ -374,6 +385,7 @@ if (shortcut) {
 document.addEventListener('keydown', onKey);
 document.addEventListener('submit', onSubmit);
 document.addEventListener('input', ({ target }) => keepForm(/** @type {any} */ (target).form));
+document.addEventListener('input', askToPersist, { once: true });
 // A page of the back-forward cache has no id that is its own; a new page restores kept texts.
 addEventListener('pageshow', ({ persisted }) => persisted && isKept && location.reload());
 for (const kind of ['online', 'offline']) addEventListener(kind, () => queue?.drain());

@@ -2,15 +2,23 @@
 // Rules: the plain text is in the box at once, and the Markdown replaces it. So nothing is lost if
 // the server does not answer, and what an editor types meanwhile stays.
 
+import { say } from './boxes.js';
 import { movedTo } from './marking.js';
 import { post } from './send.js';
 import { remark, takeStep } from './typing.js';
 
 /** The server reads one paste of an editor at a time. @type {Promise<void>} */
 let lastPaste = Promise.resolve();
+/** The end of the last composition, such as of Japanese. @type {Promise<void>} */
+let composition = Promise.resolve();
 
 /** @param {HTMLTextAreaElement} box */
 export function acceptPastes(box) {
+  box.addEventListener('compositionstart', () => {
+    composition = new Promise((done) => {
+      box.addEventListener('compositionend', () => done(), { once: true });
+    });
+  });
   box.addEventListener('paste', (event) => {
     const html = event.clipboardData?.getData('text/html'); // none when pasted without formatting
     const text = event.clipboardData?.getData('text/plain') ?? '';
@@ -35,10 +43,11 @@ export function acceptPastes(box) {
  */
 async function formatPaste(box, { value, start, end }, clipboard) {
   const { markdown, reason } = (await post('/desk/paste', clipboard, '')).content;
+  await composition; // a change of the box would break it off
   const plain = value.slice(start, end);
   if (markdown === plain) return;
   const at = markdown ? movedTo(value, box.value, start, end) : -1;
-  if (at < 0) return remark(box.form, reason ?? 'Pasted without formatting.');
+  if (at < 0) return remark(box.form, reason ?? say('plain'));
   const [from, to] = [box.selectionStart, box.selectionEnd].map((place) => {
     if (place <= at) return place;
     return Math.max(place - plain.length, at) + markdown.length;

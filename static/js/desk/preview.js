@@ -2,11 +2,11 @@
 // Rules: one request at a time, and at most four in a second. The preview is in a shadow tree with
 // the readers' styles, so the desk's styles and scripts do not reach it.
 
+import { say } from './boxes.js';
 import { ask } from './send.js';
 import { isHostile, morph, parseHtml } from '../morph.js';
 
 const PREVIEW_GAP_MS = 250;
-const NO_PREVIEW = 'There is no preview right now.';
 
 export class Preview {
   #isBusy = false;
@@ -37,7 +37,7 @@ export class Preview {
     this.#isBusy = true;
     while (this.#isStale) {
       this.#isStale = false;
-      const loaded = this.#load().catch(() => this.#show(null, NO_PREVIEW));
+      const loaded = this.#load().catch(() => this.#show(null, say('unshown')));
       await new Promise((done) => setTimeout(done, PREVIEW_GAP_MS));
       await loaded;
     }
@@ -53,7 +53,7 @@ export class Preview {
     const init = { method: 'POST', body: boxes };
     const { kind, status, content } = await ask(this.address, init, '');
     if (kind === 'done') return this.#show(content.html, '');
-    const reason = Object.values(content.boxes ?? {})[0] ?? content.reason ?? NO_PREVIEW;
+    const reason = Object.values(content.boxes ?? {})[0] ?? content.reason ?? say('unshown');
     if (status !== 429) return this.#show(null, reason);
     this.#isStale = true; // the server is busy with this editor's other tab
   }

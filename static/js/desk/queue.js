@@ -70,7 +70,7 @@ export function settle(item, answer, records, spare) {
  * @property {(work: () => Promise<void>) => Promise<any>} alone run the work unless another tab
  *   does
  * @property {() => {tab: string, key: string}} spare
- * @property {(name: 'old' | 'maybe') => string} say a sentence for the editor
+ * @property {(name: 'old' | 'unsent' | 'maybe') => string} say a sentence for the editor
  * @property {() => number} now
  * @property {(run: () => void, wait_ms: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
@@ -142,7 +142,10 @@ export class Queue {
       this.onchange(items, item);
       if (!item) return this.#later(0);
       if (this.world.now() - item.pressed_at > PRESS_MS)
-        await this.world.store.write([{ ...item, held: this.world.say('old') }]);
+        {
+        const held = this.world.say(item.tries ? 'old' : 'unsent');
+        await this.world.store.write([{ ...item, held }]);
+      }
       else if (!(await this.#send(item))) return;
     }
   }

@@ -126,6 +126,27 @@ export function wordsOf(text) {
 }
 
 /**
+ * Return the first words of the entry that a text edits, as the editor found the entry.
+ *
+ * @param {{values: Values, shown?: Values}} text
+ */
+export function editedBy({ values, shown }) {
+  const before = (/** @type {string} */ it) => values[`${it}_was`] ?? shown?.[it] ?? values[it];
+  return wordsOf({ values: { headline: before('headline'), body: before('body') } });
+}
+
+/**
+ * Return the value of a box in the words that an editor sees there.
+ *
+ * @param {any} box @param {string | string[]} value
+ */
+export function shownAs({ type, options = [] }, value) {
+  if (type === 'checkbox') return value === 'true' ? 'Yes' : 'No';
+  const chosen = [...options].find((it) => it.value === value);
+  return chosen?.text ?? [value].flat().join('\n');
+}
+
+/**
  * Return a text's values for another machine, with the values before them of the altered boxes.
  *
  * @param {Text} text @returns {Values}

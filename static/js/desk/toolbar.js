@@ -6,8 +6,15 @@ import { takeStep } from './typing.js';
 /** @import {Mark} from './marking.js' */
 
 /** @type {Record<string, Mark>} */
-const MARK_KEYS = { b: 'bold', i: 'italic', k: 'link' };
-export const IS_MAC = /Mac|iP/.test(globalThis.navigator?.platform ?? '');
+const MARK_KEYS = {
+  b: 'bold',
+  i: 'italic',
+  k: 'link',
+  KeyB: 'bold',
+  KeyI: 'italic',
+  KeyK: 'link',
+};
+export const IS_MAC = /Mac|iP/.test(navigator.platform);
 
 /** @param {HTMLFormElement} form @param {HTMLTextAreaElement} box the box of the text */
 export function equip(form, box) {
@@ -24,7 +31,9 @@ export function equip(form, box) {
     if (button instanceof HTMLElement) set(/** @type {Mark} */ (button.dataset.mark));
   });
   box.addEventListener('keydown', (event) => {
-    const mark = MARK_KEYS[event.key.toLowerCase()];
+    const { key, code } = event;
+    // A key of another script, such as Cyrillic, is known by its place.
+    const mark = MARK_KEYS[/^[ -~]$/.test(key) ? key.toLowerCase() : code];
     const isPlain = !event.shiftKey && !event.altKey && !event.isComposing;
     if (!mark || !isPlain || !(IS_MAC ? event.metaKey : event.ctrlKey)) return;
     event.preventDefault();

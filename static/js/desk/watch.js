@@ -12,6 +12,7 @@ import {
   newKey,
   one,
   piece,
+  removeApart,
   say,
   setBusy,
   showApart,
@@ -23,6 +24,7 @@ import { dress } from './compose.js';
 import {
   AHEAD,
   completeNoted,
+  deadline,
   Keeper,
   notedRecords,
   openRecords,
@@ -32,7 +34,7 @@ import {
 import { Queue } from './queue.js';
 import { ask, post } from './send.js';
 import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneOf, isContained, isSame, pick, textId, typedIn } from './texts.js';
+import { alteredOf, goneOf, isContained, isSame, ofKind, pick, textId, typedIn } from './texts.js';
 
 /** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -107,18 +109,24 @@ export let queue;
 
 /** Open the records, and take an id for this tab. Forms may be watched before. */
 export async function openDesk() {
-  const opened = await openRecords(indexedDB, scope).catch(() => null);
+  const timers = { now: Date.now, setTimeout: later, clearTimeout: stopTimer };
+  const inTime = deadline(timers);
+  const opening = openRecords(indexedDB, scope);
+  const opened = await inTime(opening)
+    .then(async (it) => (await it.all(), it))
+    .catch(() => null);
   await tabs.start();
-  if (opened && notes) {
+  if (opened) {
     const others = async () => {
       const living = await tabs.living();
       living.delete(tabs.id);
       return living.add(early);
     };
-    await completeNoted(opened, notes, scope, others).catch(() => {});
-    records = steadyRecords(notedRecords(opened, notes, tabs.id, Date.now()), sayUnkept);
-  } else if (opened) records = steadyRecords(opened, sayUnkept);
-  const timers = { now: Date.now, setTimeout: later, clearTimeout: stopTimer };
+    if (notes) await completeNoted(opened, notes, scope, others).catch(() => {});
+    const whole = await opening; // a note goes also when its write was late
+    const noted = notes ? notedRecords(whole, notes, tabs.id, Date.now()) : whole;
+    records = steadyRecords(await inTime(noted), sayUnkept);
+  }
   keeper = new Keeper({ ...timers, store: records, scope, ask, stopped: hooks.stopped });
   queue = new Queue({
     ...timers,
@@ -178,6 +186,13 @@ export async function become(ident) {
   changed();
 }
 
+/** Ask the browser, once, to delete no texts when its disk is full. */
+export function askToPersist() {
+  if (!notes || notes['liveblog persist']) return;
+  notes['liveblog persist'] = '1';
+  navigator.storage?.persist().catch(() => {});
+}
+
 /** Say in each form that this browser stores nothing. */
 function sayUnkept() {
   isKept = false;
@@ -229,7 +244,7 @@ export const formOf = ({ form: name, tab }) =>
   });
 
 /** @param {HTMLFormElement} form @param {Values} [sent] @returns {Omit<Text, 'typed_at'>} */
-function textIn(form, sent) {
+export function textIn(form, sent) {
   const { name, tab, shown, undecided } = /** @type {Watched} */ (watched.get(form));
   const values = sent ?? { ...valuesOf(form), ...undecided };
   const base = Number(values.revision) || null;
@@ -336,21 +351,6 @@ function showIn(form, state, { values, shown, base, key, reason, boxes }) {
   explain(form, reason ?? '', boxes);
 }
 
-/** Show what is stored, in place of what the editor typed. @param {HTMLFormElement} form */
-export async function discardText(form) {
-  const state = /** @type {Watched} */ (watched.get(form));
-  if (state.isRejected) {
-    await keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
-    return location.assign(slug ? `/desk/blogs/${slug}` : '/desk');
-  }
-  state.shown = { ...state.written };
-  fillForm(form, state.written);
-  explain(form, '');
-  keepForm(form);
-  form.closest('.apart')?.remove();
-  changed();
-}
-
 /**
  * Keep a copy of a form's text apart, until it is stored or discarded by name.
  *
@@ -359,6 +359,11 @@ export async function discardText(form) {
 export async function keepApart(form, reason, tab = newTab()) {
   const state = /** @type {Watched} */ (watched.get(form));
   const copy = keeper.record({ ...textIn(form), tab, key: newKey(), reason });
+  const { form: name, values } = copy;
+  // A form that was closed and opened again meets its conflict again.
+  const isTwin = (/** @type {Kept} */ it) =>
+    it.form === name && it.reason === reason && isSame(values, it.values);
+  state.apart.push(...ofKind(await records.all(), 'text').filter(isTwin));
   await forgetContained(form, copy.values, [copy]);
   state.apart.push(copy);
 }
@@ -407,7 +412,7 @@ export async function press(form, pressed) {
   const added = queue.add(item, [textId(scope, state.name, text.tab)]);
   Object.assign(state, { typed_at: 0, sent: text.key });
   if (state.name !== 'new') setBusy(form, true);
-  else if (state.tab) (form.closest('.apart') ?? form).remove();
+  else if (state.tab) removeApart(form);
   else clear(form, state);
   await added;
 }
