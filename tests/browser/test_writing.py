@@ -59,16 +59,16 @@ async def test_marks_are_set_by_keys_and_buttons_and_undone_by_the_browser(
     await expect(body).to_be_focused()
 
 
-async def test_a_key_shows_the_list_of_keys_from_within_a_text(
+async def test_the_question_mark_shows_the_keys_and_is_a_character_in_a_text(
     server: Server, editor: Editor, desk: Page
 ) -> None:
     await opened(desk, server, editor)
     help_ = desk.locator("#help")
-    await desk.press(BODY, "/")
-    await expect(desk.locator(BODY)).to_have_value("/")
+    await desk.press(BODY, "?")
+    await expect(desk.locator(BODY)).to_have_value("?")
     await expect(help_).to_be_hidden()
-    await desk.keyboard.press("Control+/")
-    await expect(desk.locator(BODY)).to_have_value("/")
+    await desk.locator(BODY).blur()
+    await desk.keyboard.press("?")
     await expect(help_).to_contain_text("Ctrl + Enter")
     await expect(help_.locator("td.body strong")).to_have_text("bold")
     await desk.keyboard.press("Escape")
@@ -168,6 +168,8 @@ async def test_the_preview_follows_the_text_with_four_requests_a_second(
     await expect(shown.locator("h3")).to_have_text("Lift-off")
     await expect(shown.locator(".body")).to_have_text("We have it, all in one second.")
     await expect(shown.locator("strong")).to_have_text("have")
+    await expect(shown).to_have_css("contain", "content")  # a reader's style
+    await expect(shown).to_have_css("border-bottom-width", "0px")
     previews = await desk.evaluate(PREVIEWS)
     assert len(previews) > 2
     for (start, end), (next_start, _) in pairwise(previews):
@@ -232,6 +234,23 @@ async def test_an_edit_opens_with_the_caret_at_the_end(
     await expect(desk.locator("#edit .shown .body")).to_have_text(
         "It was published before. And after."
     )
+
+
+async def test_letters_stay_in_their_box_when_the_script_of_an_edit_starts_late(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    slug = await opened(desk, server, editor)
+    entry = await editor.publish(slug, "As published.")
+    held = await hold_first(desk, "**/desk.js*")
+    await desk.goto(f"{server.url}/desk/blogs/{slug}/entries/{entry['id']}", wait_until="commit")
+    headline = desk.locator("#edit [name=headline]")
+    await headline.press_sequentially("Lift")
+    await until(lambda: bool(held))
+    await held[0].continue_()
+    await desk.wait_for_function("navigator.locks.query().then(it => it.held.length > 0)")
+    await desk.keyboard.type("-off")
+    await expect(headline).to_have_value("Lift-off")
+    await expect(desk.locator("#edit [name=body]")).to_have_value("As published.")
 
 
 # -- places on the screen

@@ -49,10 +49,13 @@ export async function setUpEdit(offer) {
   const { entry: id } = form?.dataset ?? {};
   if (!form) return;
   const body = /** @type {any} */ (boxOf(form, 'body'));
-  body?.focus();
+  // On the entry's own page, the editor may be in another box by now.
+  if (body && (dialog?.open || document.activeElement === document.body)) {
+    body.focus();
+    body.setSelectionRange(body.value.length, body.value.length);
+  }
   await showOwn(form, id ?? 'new', id ? '' : newTab(), offer);
   if (retract) await showOwn(retract, `retract-${id}`, '', offer);
-  body?.setSelectionRange(body.value.length, body.value.length);
 }
 
 /**

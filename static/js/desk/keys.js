@@ -1,4 +1,4 @@
-// The list of keys and marks, which Ctrl+/ opens; and the keyboard of a phone.
+// The list of keys and marks, which `?` opens outside of boxes; and the keyboard of a phone.
 
 import { one } from './boxes.js';
 import { IS_MAC } from './toolbar.js';
@@ -7,7 +7,8 @@ const list = one('#help');
 
 /** @param {KeyboardEvent} event */
 function onHelpKey(event) {
-  if (event.key !== '/' || !(event.ctrlKey || event.metaKey)) return;
+  const place = /** @type {HTMLElement} */ (event.target);
+  if (event.key !== '?' || place.closest('input:not([type=checkbox]), textarea, select')) return;
   if (document.querySelector('dialog[open]')) return; // it keeps the list inert
   event.preventDefault();
   list.togglePopover();

@@ -33,13 +33,15 @@ export function marked(value, start, end, mark) {
 
 /** @param {string} value @param {number} start @param {number} end @returns {Step} */
 function linked(value, start, end) {
-  const words = value.slice(start, end).trim();
+  start += value.slice(start, end).search(/\S|$/);
+  const words = value.slice(start, end).trimEnd();
   const isAddress = ADDRESS.test(words);
   const address = isAddress ? words : 'https://';
   const text = `[${isAddress ? '' : words}](${address})`;
   const isReady = isAddress || !words;
   const from = start + (isReady ? 1 : words.length + 3);
-  return { start, end, text, from, to: isReady ? from : from + address.length };
+  const to = isReady ? from : from + address.length;
+  return { start, end: start + words.length, text, from, to };
 }
 
 /**

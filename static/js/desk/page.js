@@ -190,8 +190,8 @@ async function createBlog(form) {
   const values = { ...valuesOf(form), idempotency_key: keyOf(form).value };
   const answer = await postAsking('/desk/blogs', values).finally(() => setBusy(form, false));
   if (answer.kind === 'unanswered') return explain(form, say('silent'));
+  keyOf(form).value = newKey(); // nothing, or all, is stored with the old one
   if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
-  keyOf(form).value = newKey();
   if (isSame(valuesOf(form), values)) form.reset();
   keepForm(form);
   location.assign(`/desk/blogs/${answer.content.blog.slug}?done=created`);

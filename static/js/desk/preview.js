@@ -1,6 +1,6 @@
 // The preview of an entry, which the server makes while the editor types.
-// Rules: one request at a time, and at most four in a second. The preview is in a shadow tree with
-// the readers' styles, so the desk's styles and scripts do not reach it.
+// Rules: one request at a time, and at most four in a second. The preview is in a shadow tree, where
+// the desk's scripts do not look, and of the page's styles only the readers' find something.
 
 import { say } from './boxes.js';
 import { ask } from './send.js';
@@ -19,9 +19,8 @@ export class Preview {
     this.panel = /** @type {HTMLElement} */ (form.querySelector('.preview'));
     this.address = form.action.replace(/\/entries.*/, '/preview');
     const root = this.panel.querySelector('.shown')?.attachShadow({ mode: 'open' });
-    for (const link of document.querySelectorAll('link[rel=stylesheet]')) {
-      if (!link.matches('[href$="/desk.css"]')) root?.append(link.cloneNode());
-    }
+    for (const link of document.querySelectorAll('link[rel=stylesheet]'))
+      root?.append(link.cloneNode());
     root?.append(this.#shown);
   }
 
