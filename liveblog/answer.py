@@ -71,6 +71,19 @@ _COMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     # wbits=31 selects the gzip format. zlib writes no timestamp, so equal bodies give equal bytes.
     "gzip": partial(zlib.compress, level=6, wbits=31),
 }
+
+
+def _gzip_best(body: bytes) -> bytes:
+    made = zlib.compressobj(9, wbits=31, memLevel=9)
+    return made.compress(body) + made.flush()
+
+
+# For files, which are sent often and compressed once: the reader's script (46 KB) takes 10 ms and
+# 1 ms, and is 5 % and 1 % smaller.
+_COMPRESS_BEST: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "br": partial(brotli.compress, quality=10),
+    "gzip": _gzip_best,
+}
 # One thread: more threads would take CPU from the event loop. asyncio's default executor is not
 # used: asyncio looks up host names there, and slow look-ups could occupy all its threads.
 _COMPRESSING: Final = ThreadPoolExecutor(1, thread_name_prefix="compress")
@@ -91,7 +104,8 @@ class Answer:
 
     The first request for a coding (br or gzip) starts the compression, once, in a thread. Requests
     during the compression wait for the same result, at most WAIT_S. `headers` are sent as well,
-    with Accept-Encoding added to Vary. `bytes_max` is the most memory that the answer can take.
+    with Accept-Encoding added to Vary. `bytes_max` is the most memory that the answer can take. A
+    file is compressed for longer.
     """
 
     def __init__(
@@ -100,6 +114,8 @@ class Answer:
         content_type: str,
         cache_control: str,
         headers: Mapping[str, str] | None = None,
+        *,
+        is_file: bool = False,
     ) -> None:
         more = {"vary": "", **(headers or {})}
         more["vary"] = ", ".join(filter(None, ("Accept-Encoding", more["vary"])))
@@ -108,6 +124,7 @@ class Answer:
         # The headers of every answer, also of a 304.
         self._always = [*raw_headers({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
+        self._compress = _COMPRESS_BEST if is_file else _COMPRESS
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
         self._coded = {IDENTITY: self._in(IDENTITY, body)}
         self._making: dict[str, asyncio.Future[bytes | None]] = {}
@@ -163,7 +180,7 @@ class Answer:
             return self._plain()
         if coding not in self._making:
             loop = asyncio.get_running_loop()
-            self._making[coding] = loop.run_in_executor(_COMPRESSING, _smaller, coding, self.body)
+            self._making[coding] = loop.run_in_executor(_COMPRESSING, self._smaller, coding)
         making = self._making[coding]
         if not making.done():
             await asyncio.wait([making], timeout=WAIT_S)
@@ -173,6 +190,16 @@ class Answer:
             made = making.result()
             self._coded[coding] = self._in(coding, made) if made else self._plain()
         return self._coded[coding]
+
+    def _smaller(self, coding: str) -> bytes | None:
+        """Return the compressed body; None when compression fails or saves nothing."""
+        body = self.body
+        try:
+            made = self._compress[coding](body)
+        except Exception:
+            log.exception("answer of %d bytes: compression with %s failed", len(body), coding)
+            return None
+        return made if len(made) < len(body) else None
 
     def _plain(self) -> _Coded:
         """Return the body without a coding; a packed answer makes it from its gzip copy."""
@@ -189,16 +216,6 @@ class Answer:
         """Return the strong ETag, a different one for each coding (RFC 9110, section 8.8.1)."""
         suffix = "" if coding == IDENTITY else f"-{coding}"
         return f'"{self._name}{suffix}"'.encode()
-
-
-def _smaller(coding: str, body: bytes) -> bytes | None:
-    """Return the compressed body; None when compression fails or saves nothing."""
-    try:
-        made = _COMPRESS[coding](body)
-    except Exception:
-        log.exception("answer of %d bytes: compression with %s failed", len(body), coding)
-        return None
-    return made if len(made) < len(body) else None
 
 
 # -- request headers -------------------------------------------------------------------------------

@@ -90,4 +90,4 @@ class Assets:
 def _answers(files: Mapping[str, bytes], cache_control: str) -> Iterator[tuple[str, Answer]]:
     for name, content in files.items():
         kind = _TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
-        yield name, Answer(content, kind, cache_control)
+        yield name, Answer(content, kind, cache_control, is_file=True)

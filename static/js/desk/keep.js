@@ -30,29 +30,49 @@ const STORAGE_MS = 2_500;
  * @param {IDBFactory} factory `indexedDB` @param {Scope} scope @returns {Promise<Store>}
  */
 export async function openRecords(factory, scope) {
+  let base = await openBase(factory);
+  /** @param {IDBTransactionMode} [mode] @returns {Promise<IDBObjectStore>} of a new transaction */
+  const begin = async (mode) => {
+    const start = () => base.transaction(RECORDS, mode, { durability: 'strict' });
+    try {
+      return start().objectStore(RECORDS);
+    } catch {
+      // WebKit closes a connection in the background.
+      base = await openBase(factory);
+      return start().objectStore(RECORDS);
+    }
+  };
+  const read = async () => {
+    const store = await begin();
+    const asked = store.getAll(IDBKeyRange.bound(scope, [...scope, []]));
+    // In WebKit, a read that is not committed when the page is left blocks the next page's writes.
+    store.transaction.commit?.();
+    return resultOf(asked);
+  };
+  return {
+    all: () => read().catch(read), // a read that lost its connection
+    write: async (puts, deletes = []) => {
+      const store = await begin('readwrite');
+      const { transaction } = store;
+      const ended = new Promise((done, fail) => {
+        transaction.oncomplete = done;
+        transaction.onabort = () => fail(transaction.error);
+      });
+      for (const id of deletes) store.delete(id);
+      for (const it of puts) store.put(it);
+      transaction.commit?.(); // a killed tab could not commit the transaction later
+      await ended;
+    },
+  };
+}
+
+/** @param {IDBFactory} factory @returns {Promise<IDBDatabase>} */
+async function openBase(factory) {
   const opening = factory.open('liveblog', 1);
   opening.onupgradeneeded = () => opening.result.createObjectStore(RECORDS, { keyPath: 'id' });
   const base = await resultOf(opening);
   base.onversionchange = () => base.close();
-  return {
-    all: async () => {
-      const range = IDBKeyRange.bound(scope, [...scope, []]);
-      const step = base.transaction(RECORDS);
-      const asked = step.objectStore(RECORDS).getAll(range);
-      // In WebKit, a read that is not committed when the page is left blocks the next page's writes.
-      step.commit?.();
-      return resultOf(asked);
-    },
-    write: (puts, deletes = []) =>
-      new Promise((done, fail) => {
-        const step = base.transaction(RECORDS, 'readwrite', { durability: 'strict' });
-        step.oncomplete = () => done();
-        step.onabort = () => fail(step.error);
-        for (const id of deletes) step.objectStore(RECORDS).delete(id);
-        for (const it of puts) step.objectStore(RECORDS).put(it);
-        step.commit?.(); // a killed tab could not commit the step later
-      }),
-  };
+  return base;
 }
 
 /** @param {IDBRequest} request @returns {Promise<any>} */

@@ -118,11 +118,11 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   // The page with the forms for the new status starts or ends the stream.
   if (blog && blog.status !== main.dataset.status) return open(`?done=${form.dataset.header}`);
   const isReady = isUntouched(form, item);
-  if (isReady && !form.dataset.header) return closeEdit();
   keyOf(form).value = newKey();
   if (isReady) fillForm(form, values ?? {});
   else explain(form, say('since'));
-  rebase(form, { ...valuesOf(form), ...values });
+  rebase(form, { ...valuesOf(form), ...values }); // forgets what was typed and taken back meanwhile
+  if (isReady && !form.dataset.header) closeEdit();
 }
 
 /**

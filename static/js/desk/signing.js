@@ -3,7 +3,7 @@
 
 import { explain, main, one, say, valuesOf } from './boxes.js';
 import { post, reasonOf } from './send.js';
-import { become, queue, scope } from './watch.js';
+import { become, queue, scope, tabs } from './watch.js';
 
 /** @import {Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -38,9 +38,10 @@ export function askForSession({ kind, content } = {}) {
 /** Put the questions back into the page, before a dialog closes. */
 export const returnQuestions = () => one('#kept')?.prepend(asking);
 
-/** Send what was waiting for a session. */
+/** Send what was waiting for a session, and copies of the texts. */
 export async function goOn() {
   asking.hidden = true;
+  tabs.onrenew();
   for (const run of waiting.splice(0)) run();
   await queue.drain();
 }

@@ -107,22 +107,26 @@ export let keeper;
 /** @type {Queue} */
 export let queue;
 
-/** Open the records, and take an id for this tab. Forms may be watched before. */
-export async function openDesk() {
+/** @type {Promise<void> | undefined} */
+let opened;
+/** Open the records once, and take an id for this tab. Forms may be watched before. */
+export const openDesk = () => (opened ??= begin());
+
+async function begin() {
   const timers = { now: Date.now, setTimeout: later, clearTimeout: stopTimer };
   const inTime = deadline(timers);
   const opening = openRecords(indexedDB, scope);
-  const opened = await inTime(opening)
+  const store = await inTime(opening)
     .then(async (it) => (await it.all(), it))
     .catch(() => null);
   await tabs.start();
-  if (opened) {
+  if (store) {
     const others = async () => {
       const living = await tabs.living();
       living.delete(tabs.id);
       return living.add(early);
     };
-    if (notes) await completeNoted(opened, notes, scope, others).catch(() => {});
+    if (notes) await completeNoted(store, notes, scope, others).catch(() => {});
     const whole = await opening; // a note goes also when its write was late
     const noted = notes ? notedRecords(whole, notes, tabs.id, Date.now()) : whole;
     records = steadyRecords(await inTime(noted), sayUnkept);
@@ -146,7 +150,7 @@ export async function openDesk() {
     if (data.item) hooks.answered(data.item, data.answer, data.text);
     hooks.changed();
   });
-  if (!opened) sayUnkept();
+  if (!store) sayUnkept();
 }
 
 /** Let the lists of all tabs show what has changed. */
@@ -279,6 +283,7 @@ export function keepForm(form) {
  * @param {HTMLFormElement} form @returns {Promise<Kept | undefined>}
  */
 export async function ownText(form) {
+  await openDesk(); // an edit may be opened before
   const { form: name, tab } = textIn(form);
   const id = textId(scope, name, tab).join();
   return (await records.all()).find((it) => it.id.join() === id);
