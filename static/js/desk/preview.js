@@ -2,7 +2,7 @@
 // Rules: one request at a time, and at most four in a second. The preview is in a shadow tree with
 // the readers' styles, so the desk's styles and scripts do not reach it.
 
-import { say } from './boxes.js';
+import { one, say } from './boxes.js';
 import { ask } from './send.js';
 import { isHostile, morph, parseHtml } from '../morph.js';
 
@@ -19,10 +19,9 @@ export class Preview {
     this.panel = /** @type {HTMLElement} */ (form.querySelector('.preview'));
     this.address = form.action.replace(/\/entries.*/, '/preview');
     const root = this.panel.querySelector('.shown')?.attachShadow({ mode: 'open' });
-    for (const link of document.querySelectorAll('link[rel=stylesheet]')) {
-      if (!link.matches('[href$="/desk.css"]')) root?.append(link.cloneNode());
-    }
-    root?.append(this.#shown);
+    const styles = one('[rel=stylesheet]').cloneNode();
+    styles.href = styles.href.replace(/desk(?=\.css$)/, 'page'); // desk.css has the tokens
+    root?.append(styles, this.#shown);
   }
 
   get isOpen() {
