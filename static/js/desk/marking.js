@@ -33,7 +33,10 @@ export function marked(value, start, end, mark) {
 
 /** @param {string} value @param {number} start @param {number} end @returns {Step} */
 function linked(value, start, end) {
-  const words = value.slice(start, end).trim();
+  const chosen = value.slice(start, end);
+  const words = chosen.trim();
+  start += words ? chosen.indexOf(words) : chosen.length; // typed blanks stay
+  end = start + words.length;
   const isAddress = ADDRESS.test(words);
   const address = isAddress ? words : 'https://';
   const text = `[${isAddress ? '' : words}](${address})`;
