@@ -187,8 +187,12 @@ async function createBlog(form) {
   const values = { ...valuesOf(form), idempotency_key: keyOf(form).value };
   const answer = await postAsking('/desk/blogs', values).finally(() => setBusy(form, false));
   if (answer.kind === 'unanswered') return explain(form, say('silent'));
-  if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
-  keyOf(form).value = newKey();
+  const isDone = answer.kind === 'done';
+  if (isDone || answer.content.type?.endsWith('/idempotency-key-reused')) {
+    keyOf(form).value = newKey();
+    keepForm(form);
+  }
+  if (!isDone) return explain(form, reasonOf(answer), answer.content.boxes);
   if (isSame(valuesOf(form), values)) form.reset();
   keepForm(form);
   location.assign(`/desk/blogs/${answer.content.blog.slug}?done=created`);
