@@ -25,6 +25,7 @@ LOOKS = """it => {
     return ['color', 'fontFamily', 'fontSize', 'fontWeight', 'lineHeight', 'letterSpacing', 'margin',
         'padding', 'borderLeft', 'textDecorationLine'].map((name) => looks[name]);
 }"""
+REFUSE = "() => { document.execCommand = () => { throw new Error('refused'); }; }"
 KEYBOARD_PX = 360
 
 
@@ -160,6 +161,22 @@ async def test_a_paste_is_plain_without_formatting_or_without_an_answer(
     await desk.keyboard.press("Control+v")
     await expect(desk.locator("#compose .said")).to_have_text("Pasted without formatting.")
     await expect(desk.locator(BODY)).to_have_value("It is bold.It is bold.")
+
+
+async def test_a_paste_shows_the_failure_when_the_box_refuses_the_change(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    await opened(desk, server, editor)
+
+    async def refuse_changes(route: Route) -> None:
+        await desk.evaluate(REFUSE)
+        await route.continue_()
+
+    await desk.route("**/desk/paste", refuse_changes)
+    await copy(desk, "<b>bold</b>", "bold")
+    await desk.keyboard.press("Control+v")
+    await expect(desk.locator("#notice")).to_contain_text("refused")
+    await expect(desk.locator(BODY)).to_have_value("bold")
 
 
 # -- preview

@@ -2,7 +2,7 @@
 // Rules: the plain text is in the box at once, and the Markdown replaces it. So nothing is lost if
 // the server does not answer, and what an editor types meanwhile stays.
 
-import { say } from './boxes.js';
+import { say, sayFailure } from './boxes.js';
 import { movedTo } from './marking.js';
 import { post } from './send.js';
 import { remark, takeStep } from './typing.js';
@@ -29,7 +29,7 @@ export function acceptPastes(box) {
     const after = start + plain.length;
     takeStep(box, { start, end, text: plain, from: after, to: after });
     const pasted = { value: box.value, start, end: after };
-    lastPaste = lastPaste.then(() => formatPaste(box, pasted, { html, text })).catch(() => {});
+    lastPaste = lastPaste.then(() => formatPaste(box, pasted, { html, text })).catch(sayFailure);
   });
 }
 
