@@ -124,7 +124,7 @@ class Answer:
         # The headers of every answer, also of a 304.
         self._always = [*raw_headers({"cache-control": cache_control, **more}), *SECURITY]
         self._content_type = content_type
-        self._compress = _COMPRESS_BEST if is_file else _COMPRESS
+        self._is_file = is_file
         self._is_small = len(body) < COMPRESSED_BYTES_MIN
         self._coded = {IDENTITY: self._in(IDENTITY, body)}
         self._making: dict[str, asyncio.Future[bytes | None]] = {}
@@ -195,7 +195,7 @@ class Answer:
         """Return the compressed body; None when compression fails or saves nothing."""
         body = self.body
         try:
-            made = self._compress[coding](body)
+            made = (_COMPRESS_BEST if self._is_file else _COMPRESS)[coding](body)
         except Exception:
             log.exception("answer of %d bytes: compression with %s failed", len(body), coding)
             return None

@@ -752,3 +752,28 @@ async def test_a_note_stays_when_its_entry_was_retracted_or_deleted(
         await offer.locator("[data-act=restore]").click()
         await expect(words).to_have_value(note)
         await expect(offer).to_have_count(1)
+
+
+async def test_a_new_blog_is_sent_again_when_altered_after_a_lost_answer(
+    server: Server, editor: Editor, page: Page
+) -> None:
+    await page.goto(f"{server.url}/desk")
+    await page.locator("summary", has_text="New blog").click()
+    await page.fill("#new [name=title]", "Lost answer")
+    lost: list[Route] = []
+
+    async def lose_answer(route: Route) -> None:
+        if lost:
+            return await route.continue_()
+        lost.append(route)
+        await route.fetch()
+        return await route.abort("connectionreset")
+
+    await page.route("**/desk/blogs", lose_answer)
+    await page.click("#new .primary")
+    await expect(page.locator("#new-reason")).to_contain_text("did not answer")
+    await page.fill("#new [name=dek]", "Altered.")
+    await page.click("#new .primary")
+    await expect(page.locator("#new-reason")).to_contain_text("was stored after all")
+    await page.click("#new .primary")
+    await page.wait_for_url("**/desk/blogs/lost-answer-*")

@@ -209,12 +209,11 @@ async def by_screen() -> Figures:
 async def by_size() -> Figures:
     asked: dict[str, set[str]] = {}
     lax: list[str] = []
-    of_readers = set[str]()
 
     def note(answer: Response) -> None:
-        asked.setdefault(answer.request.resource_type, set()).add(answer.url)
-        if answer.frame.url.endswith("/preview"):  # the reader's page, with the reader's styles
-            of_readers.add(answer.url)
+        is_readers = answer.frame.url.endswith("/preview")  # the reader's page, with its styles
+        kind = "of a reader's page" if is_readers else answer.request.resource_type
+        asked.setdefault(kind, set()).add(answer.url)
         if answer.request.resource_type == "document" and not is_strict(answer):
             lax.append(answer.url)
 
@@ -223,7 +222,7 @@ async def by_size() -> Figures:
             async with window(browser, expected=AXE, storage_state=place.admin) as page:
                 page.on("response", note)
                 await it.show(page, place)
-        files = {it for it in asked["script"] | asked["stylesheet"] if it not in of_readers}
+        files = asked["script"] | asked["stylesheet"]
         sizes = await asyncio.gather(*(asyncio.to_thread(zipped, url) for url in files))
         urls = set[str]().union(*asked.values())
         foreign = [url for url in urls if not url.startswith((f"{place.server.url}/", "data:"))]

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from liveblog.blog import fields
 from liveblog.blog.fields import BODY_BYTES_MAX
 from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
 from liveblog.blog.problem import Problem, StoreDown, invalid, not_found
@@ -1073,3 +1074,19 @@ def test_a_retracted_entry_stays_in_the_list(browser: Browser) -> None:
 
 def _fields(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in entry.__struct_fields__}
+
+
+def test_each_page_with_a_byline_offers_known_names(browser: Browser) -> None:
+    for path in ("/desk/blogs/moon", f"/desk/blogs/moon/entries/{ID}"):
+        page = browser.get(path).text
+        assert 'list="names"' in page
+        assert page.count('<datalist id="names">') == 1
+        assert page.index('<datalist id="names">') > page.index('id="edit-panel"' * (ID in path))
+
+
+def test_boxes_of_titles_and_notes_name_their_limits(browser: Browser) -> None:
+    page = browser.get("/desk").text
+    assert re.search(rf'id="new-title"[^>]* data-limit="{fields.TITLE_MAX}"', page)
+    assert re.search(rf'id="new-dek"[^>]* data-limit="{fields.DEK_MAX}"', page)
+    page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
+    assert re.search(rf'id="retract-note"[^>]* data-limit="{fields.NOTE_MAX}"', page)

@@ -2,40 +2,12 @@
 // page.
 // Rules: all markup comes from the server or its templates.
 
-// The reader's modules stand first: the joined script then compresses to 160 B less.
-import { answerOf } from '../answer.js';
-import { Feed } from '../feed.js';
-import { Live } from '../live.js';
-import { morph, parseHtml } from '../morph.js';
-import { Times } from '../time.js';
-import { parse } from '../timeline.js';
-import { VERSION } from '../version.js';
+// The joined script has the modules in this order, which compresses to 260 B less than by name.
 import { View } from '../view.js';
-import {
-  explain,
-  fillForm,
-  keyOf,
-  main,
-  newKey,
-  notify,
-  one,
-  piece,
-  say,
-  sayFailure,
-  setBusy,
-  slug,
-  stale,
-  valuesOf,
-} from './boxes.js';
-import { askStore, showStore, STORE_MS } from './condition.js';
-import { compare, endCompare } from './conflict.js';
-import { closeEdit, dialog, lookAtEntry, setUpDialog, setUpEdit, showText } from './edit.js';
-import { findOffers, openApart, openDeleted, showOffers, showQueue } from './offers.js';
-import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
-import { orderOfPins, watchPins } from './pins.js';
-import { reasonOf } from './send.js';
-import { isSame } from './texts.js';
-import { IS_MAC } from './toolbar.js';
+import { morph, parseHtml } from '../morph.js';
+import { parse } from '../timeline.js';
+import { Live } from '../live.js';
+import { Times } from '../time.js';
 import {
   askToPersist,
   changed,
@@ -55,6 +27,34 @@ import {
   watch,
   watchedOf,
 } from './watch.js';
+import { IS_MAC } from './toolbar.js';
+import { reasonOf } from './send.js';
+import {
+  explain,
+  fillForm,
+  keyOf,
+  main,
+  newKey,
+  notify,
+  one,
+  piece,
+  say,
+  sayFailure,
+  setBusy,
+  slug,
+  stale,
+  valuesOf,
+} from './boxes.js';
+import { compare, endCompare } from './conflict.js';
+import { findOffers, openApart, openDeleted, showOffers, showQueue } from './offers.js';
+import { closeEdit, dialog, lookAtEntry, setUpDialog, setUpEdit, showText } from './edit.js';
+import { answerOf } from '../answer.js';
+import { askForSession, goOn, postAsking, setUpSigning } from './signing.js';
+import { VERSION } from '../version.js';
+import { askStore, showStore, STORE_MS } from './condition.js';
+import { Feed } from '../feed.js';
+import { isSame } from './texts.js';
+import { orderOfPins, watchPins } from './pins.js';
 
 /** @import {Kept, Sent} from './texts.js' */
 /** @import {Answer} from './send.js' */

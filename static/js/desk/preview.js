@@ -1,8 +1,8 @@
 // The preview of an entry, which the server makes while the editor types.
-// Rules: one request at a time, and at most four in a second. The preview is in a shadow tree, where
-// the desk's scripts do not look, and of the page's styles only the readers' find something.
+// Rules: one request at a time, and at most four in a second. The preview is in a shadow tree, so
+// that the desk's scripts do not find it; of the page's styles, only the readers' match there.
 
-import { say } from './boxes.js';
+import { one, say } from './boxes.js';
 import { ask } from './send.js';
 import { isHostile, morph, parseHtml } from '../morph.js';
 
@@ -19,9 +19,7 @@ export class Preview {
     this.panel = /** @type {HTMLElement} */ (form.querySelector('.preview'));
     this.address = form.action.replace(/\/entries.*/, '/preview');
     const root = this.panel.querySelector('.shown')?.attachShadow({ mode: 'open' });
-    for (const link of document.querySelectorAll('link[rel=stylesheet]'))
-      root?.append(link.cloneNode());
-    root?.append(this.#shown);
+    root?.append(one('[rel=stylesheet]').cloneNode(), this.#shown); // with the reader's styles
   }
 
   get isOpen() {

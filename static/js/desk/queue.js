@@ -141,12 +141,10 @@ export class Queue {
       const item = (this.#now = items.find((it) => !it.held));
       this.onchange(items, item);
       if (!item) return this.#later(0);
-      if (this.world.now() - item.pressed_at > PRESS_MS)
-        {
+      if (this.world.now() - item.pressed_at > PRESS_MS) {
         const held = this.world.say(item.tries ? 'old' : 'unsent');
         await this.world.store.write([{ ...item, held }]);
-      }
-      else if (!(await this.#send(item))) return;
+      } else if (!(await this.#send(item))) return;
     }
   }
 

@@ -77,8 +77,7 @@ async function signIn(event) {
 /** @param {MouseEvent} event */
 async function choose({ target }) {
   const choice = /** @type {HTMLElement} */ (target).closest('button')?.dataset.who;
-  if (choice === 'page')
-    return askForSession();
+  if (choice === 'page') return askForSession();
   if (choice !== 'session') return;
   main.dataset.desk = session.name;
   one('.who').textContent = session.name;
