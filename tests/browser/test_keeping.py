@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from kit.servers import Editor, Server
 from kit.waiting import until
-from kit.windows import PASSWORD, add_editor, open_desk, sign_in, window
+from kit.windows import PASSWORD, add_editor, hold_first, open_desk, sign_in, window
 from playwright.async_api import Browser, BrowserContext, Error, Page, Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -115,6 +115,20 @@ async def test_letters_typed_while_the_page_starts_replace_no_kept_text(page: Pa
     await page.fill(BODY, "Typed early.")
     await page.evaluate("release()")
     await expect(page.locator(BODY)).to_have_value("Kept before.")
+    await expect(page.locator(OFFERS)).to_contain_text("Typed early.")
+
+
+async def test_an_edit_opened_while_the_page_starts_replaces_no_kept_text(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await _edited(editor, slug, page)
+    body = page.locator("#edit [name=body]")
+    await page.context.add_init_script(SLOW_LOCKS)
+    await page.reload()
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await body.fill("Typed early.")
+    await page.evaluate("release()")
+    await expect(body).to_have_value("Mine.")
     await expect(page.locator(OFFERS)).to_contain_text("Typed early.")
 
 
@@ -542,6 +556,77 @@ async def test_entries_are_sent_when_the_browsers_storage_never_answers(
         await page.fill(BODY, "Published all the same.")
         await page.press(BODY, "Control+Enter")
         await until(lambda: _has(editor, slug, ["Published all the same."]))
+
+
+# Closes the connections to the storage, as WebKit does in the background.
+CLOSE_BASES = """
+const open = IDBFactory.prototype.open;
+const bases = [];
+window.closeBases = () => bases.splice(0).forEach((it) => it.close());
+IDBFactory.prototype.open = function (...all) {
+  const opening = open.apply(this, all);
+  opening.addEventListener('success', () => bases.push(opening.result));
+  return opening;
+};
+"""
+
+
+async def test_texts_are_kept_when_the_browser_closed_its_storage_meanwhile(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.context.add_init_script(CLOSE_BASES)
+    await page.reload()
+    await page.wait_for_selector("#status[data-state=live]")
+    await page.evaluate("closeBases()")
+    await page.fill(BODY, "Typed after that.")
+    await page.reload()
+    await expect(page.locator(BODY)).to_have_value("Typed after that.")
+    await page.wait_for_selector("#status[data-state=live]")
+    await page.evaluate("closeBases()")
+    await page.press(BODY, "Control+Enter")
+    await until(lambda: _has(editor, slug, ["Typed after that."]))
+    await expect(page.locator(".unkept")).to_have_count(0)
+
+
+# The texts that the browser has stored.
+TEXTS = """async () => {
+  const resultOf = (asked) => new Promise((done) => (asked.onsuccess = () => done(asked.result)));
+  const base = await resultOf(indexedDB.open('liveblog', 1));
+  const all = await resultOf(base.transaction('records').objectStore('records').getAll());
+  base.close();
+  return all.filter((it) => it.id[2] === 'text').length;
+}"""
+
+
+async def test_no_text_is_kept_when_the_letters_after_a_press_were_removed(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await _edited(editor, slug, page)
+    held = await hold_first(page, f"**/entries/{entry['id']}")
+    body = page.locator("#edit [name=body]")
+    await body.press("Control+Enter")
+    await until(lambda: bool(held))
+    await body.press("x")
+    await body.press("Backspace")
+    await held[0].continue_()
+    await expect(page.locator("#editing")).to_be_hidden()
+    await expect(page.locator("[role=feed] article .body")).to_have_text("Mine.")
+    await until(lambda: _records_nothing(page))
+
+
+async def _records_nothing(page: Page) -> bool:
+    return not await page.evaluate(TEXTS)
+
+
+async def test_the_server_keeps_a_text_that_was_typed_before_signing_in_again(
+    slug: str, page: Page
+) -> None:
+    await page.context.clear_cookies()
+    await page.fill(BODY, "Typed without a session.")
+    await page.fill("#signing [name=password]", PASSWORD)
+    await page.press("#signing [name=password]", "Enter")
+    await expect(page.locator("#asking")).to_be_hidden()
+    await until(lambda: _kept(page, slug))
 
 
 async def test_a_discarded_text_is_offered_again_by_undo(page: Page) -> None:

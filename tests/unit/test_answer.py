@@ -5,6 +5,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import brotli
@@ -15,6 +16,7 @@ from liveblog import answer
 from liveblog.answer import CACHED_1_S, Answer, best_coding
 
 TEXT = b"<p>The river rose above the second mark at noon.</p>\n" * 100
+CODE = Path(answer.__file__).read_bytes()
 DECODE: dict[str, Callable[[bytes], bytes]] = {
     "br": brotli.decompress,
     "gzip": lambda body: zlib.decompress(body, wbits=31),
@@ -290,6 +292,14 @@ async def test_answer_is_plain_when_compression_fails(
         got = await get(app, "br")
         assert (got.status, got.coding, got.body) == (200, "identity", TEXT)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip"])
+async def test_answer_is_smaller_when_it_is_a_file(coding: str) -> None:
+    usual, file = [Answer(CODE, "text/plain", "no-cache", is_file=it) for it in (False, True)]
+    got, best = await get(usual, coding), await get(file, coding)
+    assert DECODE[coding](best.body) == DECODE[coding](got.body) == CODE
+    assert len(best.body) < len(got.body)
 
 
 async def test_answer_holds_at_most_its_stated_bytes() -> None:

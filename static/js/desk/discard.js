@@ -1,7 +1,6 @@
 // Texts that an editor discards, and their Undo.
 
 import { explain, fillForm, newKey, notify, piece, removeApart, say, slug } from './boxes.js';
-import { endCompare } from './conflict.js';
 import { newTab } from './tabs.js';
 import { changed, keeper, keepForm, records, textIn, watchedOf } from './watch.js';
 
@@ -34,8 +33,7 @@ export async function discardText(form) {
     await keeper.drop([{ ...text, typed_at: state.typed_at }]);
     return location.assign(slug ? `/desk/blogs/${slug}` : '/desk');
   }
-  Object.assign(state, { shown: { ...state.written }, undecided: {} });
-  endCompare(form);
+  state.shown = { ...state.written };
   fillForm(form, state.written);
   explain(form, '');
   keepForm(form);

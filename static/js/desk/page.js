@@ -346,7 +346,7 @@ async function keepTexts() {
   hooks.changed = () => void Promise.all([showOffers(), queue.show()]);
   await openDesk();
   queue.onchange = showQueue;
-  await setUpEdit();
+  if (!dialog) await setUpEdit(); // the entry's own page
   for (const form of forms) await restoreOwn(form, showText);
   return () => Promise.all([findOffers(), slug && queue.drain()]);
 }
