@@ -343,7 +343,7 @@ async def test_publishing_makes_one_entry_when_the_store_was_unreachable(
                 await desk.fill("#compose [name=body]", "Written while the store was unreachable.")
                 await desk.press("#compose [name=body]", "Control+Enter")
                 await expect(desk.locator("#compose [name=body]")).to_have_value("")
-                await expect(desk.locator("#queue li")).to_contain_text("It is sent again")
+                await expect(desk.locator("#queue li")).to_contain_text("sends this text again")
                 process.start()
                 await expect(desk.locator("#queue")).to_be_hidden(timeout=30_000)
                 await expect(page.locator("[role=feed] article")).to_have_count(1, timeout=30_000)

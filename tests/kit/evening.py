@@ -230,7 +230,7 @@ async def restore(evening: Evening) -> Seen:
     await tab.click("article button", "Delete")
     await tab.wait(SHOWS, "#notice", "Deleted")
     await tab.wait("() => !document.querySelector('[role=feed] article')")
-    await tab.click("#notice button", "Undo")
+    await tab.click("#notice form button", "Undo")
     undone = await evening.noticed("Restored.", 1, "Their words.")
     await tab.click("article button", "Delete")
     await tab.wait("() => !document.querySelector('[role=feed] article')")
