@@ -47,6 +47,7 @@ _BOUND = re.compile(r'data-(lowest|below)="(\d+)"')
 _ARTICLE = re.compile(
     r'<article id="(e\w+)" data-offset="(\d+)" data-order="(\d+)".*?</article>', re.DOTALL
 )
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)\r\n")
 
 decoded: Callable[[bytes], Any] = lru_cache(maxsize=4_096)(json.loads)
 
@@ -80,8 +81,23 @@ class Wire(NamedTuple):
 
     async def head(self) -> int:
         """Read the status line and the headers of an answer, and return the status."""
+        return _status(await self._head())
+
+    async def answer(self) -> Answer:
+        """Read an answer. Raises EOFError when the server ended before all of the body came."""
+        head = await self._head()
+        found = _LENGTH.search(head)
         async with asyncio.timeout(ANSWER_S):
-            return int((await self.reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+            body = self.reader.readexactly(int(found[1])) if found else self.reader.read()
+            return Answer(_status(head), await body)
+
+    async def _head(self) -> bytes:
+        async with asyncio.timeout(ANSWER_S):
+            return await self.reader.readuntil(b"\r\n\r\n")
+
+
+def _status(head: bytes) -> int:
+    return int(head.split(b" ", 2)[1])
 
 
 class Viewer:
@@ -249,9 +265,7 @@ class Viewer:
         try:
             ask = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
             wire.writer.write(ask.encode())
-            status = await wire.head()
-            async with asyncio.timeout(ANSWER_S):
-                return Answer(status, await wire.reader.read())
+            return await wire.answer()
         finally:
             wire.writer.transport.abort()
 
