@@ -1,7 +1,7 @@
 """Limits on pasted HTML: the number of its tags, and how deep its elements are nested.
 
-A parser walks through the open elements for each tag, so deep HTML takes it a time that grows with
-the square of the length. In case of doubt, the depth found here is greater than the parser's.
+A parser walks through the open elements for each tag. Deep HTML so takes a time that grows with the
+square of its length. In case of doubt, the depth found here is greater than the parser's.
 
 Rules: pure.
 """
@@ -21,6 +21,9 @@ _CDATA: Final = "<![CDATA["
 _RAW: Final = {
     *("style", "script", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "noscript"),
 }
+# Elements in which a parser may find tags in such an element: SVG and MathML, and the places where
+# it ignores the element itself.
+_FOREIGN: Final = {"svg", "math", "template", "select"}
 _UNSEEN: Final = r"\]\]>|<!--(?:-?>|.*?(?:--!?>|\Z))|<(?:[!?]|/(?![a-zA-Z]))[^>]*+"
 _ATTRIBUTE: Final = (
     r"""[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+"""
@@ -58,13 +61,13 @@ def check_tags(html: str) -> None:
 def _steps(html: str) -> Iterator[tuple[str, int]]:
     """Yield the name of each tag, and by how much it alters the depth: 1, 0 or -1.
 
-    The content of an element such as style is text, and has no tags. After an SVG or a formula it
-    may be either: there only the starts in it count.
+    The content of an element such as style is text, and has no tags. After an element of _FOREIGN
+    it may be either: there only the starts in it count.
     """
     at, raw, may_be_foreign = 0, "", False
     while tag := _TAG.search(html, at):
         at, is_end, name = tag.end(), bool(tag[1]), (tag[2] or "br").lower()
-        may_be_foreign = may_be_foreign or name in ("svg", "math")
+        may_be_foreign = may_be_foreign or name in _FOREIGN
         is_text = is_end and raw not in ("", name)
         yield name, 0 if name in _ENDLESS or is_text else -1 if is_end else 1
         if may_be_foreign:

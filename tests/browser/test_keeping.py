@@ -629,6 +629,27 @@ async def test_the_server_keeps_a_text_that_was_typed_before_signing_in_again(
     await until(lambda: _kept(page, slug))
 
 
+async def test_no_text_is_offered_that_was_sent_by_signing_in_again(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    await page.fill(BODY, "Left over.")
+    await page.reload()
+    await page.click("#compose .reason button")
+    await page.click("#notice button")
+    await page.fill(BODY, "Typed meanwhile.")
+    await page.click("[data-act=restore]")
+    await expect(page.locator("#apart [name=body]")).to_have_value("Left over.")
+    await page.context.clear_cookies()
+    await page.press("#apart [name=body]", "Control+Enter")
+    await page.fill("#signing [name=password]", PASSWORD)
+    await page.press("#signing [name=password]", "Enter")
+    await until(lambda: _has(editor, slug, ["Left over."]))
+    await expect(page.locator("#queue")).to_be_hidden()
+    await page.reload()
+    await expect(page.locator(BODY)).to_have_value("Typed meanwhile.")
+    await expect(page.locator("#offers")).to_be_hidden()
+
+
 async def test_a_discarded_text_is_offered_again_by_undo(page: Page) -> None:
     undo = page.locator("#notice button")
     await page.fill(BODY, "Discarded by a slip.")

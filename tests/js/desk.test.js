@@ -410,6 +410,21 @@ test('records that cannot be written live as long as the page', async () => {
   assert.deepEqual(await records.all(), []);
 });
 
+test('a read without an answer gives what was read before, and written since', async () => {
+  const disk = pageRecords();
+  let isLate = false;
+  const all = () => (isLate ? Promise.reject(new Error('late')) : disk.all());
+  const records = steadyRecords({ ...disk, all }, () => {});
+  await records.write([text(), sent()]);
+  assert.equal((await records.all()).length, 2);
+  await records.write([text({ typed_at: 11 })], [sent().id]);
+  isLate = true;
+  assert.deepEqual(
+    (await records.all()).map((it) => it.typed_at),
+    [11],
+  );
+});
+
 test('a record that a full disk cannot delete is gone for the page, and deleted later', async () => {
   const disk = pageRecords();
   let isFull = false;

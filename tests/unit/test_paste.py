@@ -110,6 +110,12 @@ def test_html_is_refused_when_ends_only_seem_to_close_what_is_open(piece: str) -
         to_markdown(html, "")
 
 
+@pytest.mark.parametrize("start", ["<template><col><style></template>", "<select><style></select>"])
+def test_html_is_refused_when_a_parser_may_ignore_a_style(start: str) -> None:
+    with pytest.raises(Problem, match="nested deeper than"):
+        to_markdown(start + "<div>" * 30_000, "")
+
+
 def test_comments_and_attributes_nest_nothing() -> None:
     word = "<!--[if gte mso 9]><xml>" + "<w:LsdException/>" * 400 + "</xml><![endif]-->"
     html = f'{word}<p title="{"<b>" * 400}">a</p>' + "<!--<b>-->" * 400 + "<b>c</b>"

@@ -56,10 +56,7 @@ function beside(form, name, other) {
     title.textContent = `${whose} version`;
     button.textContent = `Use ${whose.toLowerCase()} version`;
     text.value = shownAs(mine ?? {}, other);
-    text.setAttribute(
-      'aria-label',
-      `${mine?.labels?.[0]?.textContent ?? name}, ${title.textContent}`,
-    );
+    text.ariaLabel = `${mine?.labels?.[0]?.textContent ?? name}, ${title.textContent}`;
   };
   text.rows = mine instanceof HTMLTextAreaElement ? 6 : 2;
   button.addEventListener('click', () => {

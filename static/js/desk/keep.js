@@ -31,15 +31,19 @@ const STORAGE_MS = 2_500;
  */
 export async function openRecords(factory, scope) {
   let base = await openBase(factory);
+  /** @type {Promise<any> | null} All calls wait for it, so that writes stay in their order. */
+  let opening = null;
   /** @param {IDBTransactionMode} [mode] @returns {Promise<IDBObjectStore>} of a new transaction */
   const begin = async (mode) => {
-    const start = () => base.transaction(RECORDS, mode, { durability: 'strict' });
+    const start = () =>
+      base.transaction(RECORDS, mode, { durability: 'strict' }).objectStore(RECORDS);
+    await opening;
     try {
-      return start().objectStore(RECORDS);
+      return start();
     } catch {
       // WebKit closes a connection in the background.
-      base = await openBase(factory);
-      return start().objectStore(RECORDS);
+      base = await (opening ??= openBase(factory).finally(() => (opening = null)));
+      return start();
     }
   };
   const read = async () => {
@@ -201,9 +205,15 @@ export function steadyRecords(records, onfail) {
   const here = pageRecords();
   /** @type {Map<string, string[]>} ids that could not be deleted; each write deletes them again */
   const dead = new Map();
+  /** @type {any[]} what was read last, and written since: for a read that fails or takes long */
+  let last = [];
   return {
     all: async () => {
-      const [own, others] = await Promise.all([here.all(), records.all().catch(() => [])]);
+      const reading = records.all().then(
+        (it) => (last = it),
+        () => last,
+      );
+      const [own, others] = await Promise.all([here.all(), reading]);
       const ids = own.map((it) => it.id.join());
       const isHere = (/** @type {string} */ id) => ids.includes(id) || dead.has(id);
       return [...own, ...others.filter((it) => !isHere(it.id.join()))];
@@ -214,12 +224,15 @@ export function steadyRecords(records, onfail) {
         () => true,
         () => false,
       );
+      const ids = [...gone, ...puts.map((it) => it.id)];
       if (!isWritten) onfail();
+      last = last.filter((it) => !ids.some((id) => id.join() === it.id.join()));
+      if (isWritten) last.push(...puts);
       for (const id of gone)
         if (isWritten) dead.delete(id.join());
         else dead.set(id.join(), id);
       for (const it of puts) dead.delete(it.id.join());
-      await here.write(isWritten ? [] : puts, [...deletes, ...puts.map((it) => it.id)]);
+      await here.write(isWritten ? [] : puts, ids);
     },
   };
 }

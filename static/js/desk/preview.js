@@ -1,6 +1,6 @@
 // The preview of an entry, which the server makes while the editor types.
-// Rules: one request at a time, and at most four in a second. The preview is in a shadow tree, so
-// that the desk's scripts do not find it; of the page's styles, only the readers' match there.
+// Rules: one request at a time, and at most four in a second. The preview is in a shadow tree. The
+// desk's scripts do not find it there, and only the reader's styles match.
 
 import { one, say } from './boxes.js';
 import { ask } from './send.js';

@@ -58,7 +58,7 @@ import { alteredOf, goneOf, isContained, isSame, ofKind, pick, textId, typedIn }
 export const scope = [main.dataset.editor ?? '', slug];
 /** The tab of texts that are typed before this tab has an id. */
 const early = newTab();
-/** @type {Set<HTMLFormElement>} the forms that are in the document */
+/** @type {Set<HTMLFormElement>} the forms that are, or were a moment ago, in the document */
 const forms = new Set();
 /** @type {WeakMap<HTMLFormElement, Watched>} also of forms that have left the document meanwhile */
 const watched = new WeakMap();
@@ -96,7 +96,9 @@ export const hooks = {
   changed: () => {},
 };
 
-tabs.onrenew = () => [...forms].forEach(keepForm);
+tabs.onrenew = () => {
+  for (const it of forms) if (it.isConnected && !it.hasAttribute('data-busy')) keepForm(it);
+};
 
 /** Whether this browser stores texts. */
 export let isKept = true;
