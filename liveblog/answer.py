@@ -78,8 +78,8 @@ def _gzip_best(body: bytes) -> bytes:
     return made.compress(body) + made.flush()
 
 
-# For files, which are sent often and compressed once: the reader's script (46 KB) takes 10 ms and
-# 1 ms, and is 5 % and 1 % smaller.
+# For files, which are sent often and compressed once: brotli takes 10 ms for the reader's script
+# (33 KB) and makes it 5 % smaller; gzip makes the desk's files 0.3 % smaller.
 _COMPRESS_BEST: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "br": partial(brotli.compress, quality=10),
     "gzip": _gzip_best,

@@ -534,23 +534,19 @@ async def test_a_failure_of_the_script_is_shown_and_the_text_stays(
         await expect(page.locator(BODY)).to_have_value("Still here.")
 
 
-async def test_the_form_says_when_the_browser_stores_nothing(
-    browser: Browser, server: Server, editor: Editor, slug: str
-) -> None:
-    async with window(browser) as page:
-        await page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: null})")
-        await open_desk(page, server, slug)
-        await expect(page.locator("#compose .unkept")).to_be_visible()
-        await page.fill(BODY, "Published all the same.")
-        await page.press(BODY, "Control+Enter")
-        await until(lambda: _has(editor, slug, ["Published all the same."]))
-
-
+@pytest.mark.parametrize(
+    "script",
+    [
+        "Object.defineProperty(window, 'indexedDB', {value: null});",
+        "IDBFactory.prototype.open = () => ({});",
+    ],
+    ids=["missing", "silent"],
+)
 async def test_entries_are_sent_when_the_browsers_storage_never_answers(
-    browser: Browser, server: Server, editor: Editor, slug: str
+    browser: Browser, server: Server, editor: Editor, slug: str, script: str
 ) -> None:
     async with window(browser) as page:
-        await page.add_init_script("IDBFactory.prototype.open = () => ({});")
+        await page.add_init_script(script)
         await open_desk(page, server, slug)
         await expect(page.locator("#compose .unkept")).to_be_visible()
         await page.fill(BODY, "Published all the same.")
