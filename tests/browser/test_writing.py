@@ -111,7 +111,7 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await expect(desk.locator(BODY)).to_have_value("Before: It is bold. One Two After")
     await until(lambda: bool(held))
     await held[0].continue_()
-    formatted = "Before: It is **bold**.\n\n- One\n- Two After"
+    formatted = "Before: It is **bold**.\n\n- One\n- Two\n\n After"
     await expect(desk.locator(BODY)).to_have_value(formatted)
     await desk.keyboard.type("!")
     await expect(desk.locator(BODY)).to_have_value(f"{formatted}!")
@@ -119,6 +119,31 @@ async def test_a_paste_keeps_its_structure_and_what_is_typed_meanwhile(
     await copy(desk, "<i>seen</i>", "")
     await desk.keyboard.press("Control+v")
     await expect(desk.locator(BODY)).to_have_value("No words beside the HTML: *seen*")
+    await desk.fill(BODY, "In a line: ")
+    await copy(desk, "<ul><li>One<li>Two</ul>", "One\nTwo")
+    await desk.keyboard.press("Control+v")
+    await expect(desk.locator(BODY)).to_have_value("In a line: \n\n- One\n- Two")
+    await desk.keyboard.press("Control+a")
+    await copy(desk, "<img src=x>", "")
+    await desk.keyboard.press("Control+v")
+    await expect(desk.locator("#compose .said")).to_have_text("Pasted without formatting.")
+    await expect(desk.locator(BODY)).to_have_value("In a line: \n\n- One\n- Two")
+
+
+async def test_a_paste_is_formatted_when_publish_is_pressed_at_once(
+    server: Server, editor: Editor, desk: Page
+) -> None:
+    slug = await opened(desk, server, editor)
+    held = await hold_first(desk, "**/desk/paste")
+    await copy(desk, "<p>It is <b>bold</b>.</p>", "It is bold.")
+    await desk.keyboard.press("Control+v")
+    await desk.keyboard.press("Control+Enter")
+    await until(lambda: bool(held))
+    await held[0].continue_()
+    await expect(desk.locator("[role=feed] article .body b, [role=feed] strong")).to_have_text(
+        "bold"
+    )
+    assert [it["body"] for it in await editor.entries(slug)] == ["It is **bold**."]
 
 
 async def test_a_paste_breaks_no_composition_of_letters(

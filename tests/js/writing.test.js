@@ -29,6 +29,8 @@ const STEPS = [
   ['We *{have}* it', 'bold', 'We **{*have*}** it'],
   ['We ***{have}*** it', 'italic', 'We {**have**} it'],
   ['We {have }it', 'italic', 'We *{have}* it'],
+  ['Ein {fett}druck', 'bold', 'Ein **{fettdruck}**'],
+  ['これは重{要}です', 'bold', 'これは重**{要}**です'],
   ['We {}', 'bold', 'We **{}**'],
   ['We **{}**', 'bold', 'We {}'],
   ['{One\n\n- Two}', 'bold', '{**One**\n\n- **Two**}'],

@@ -16,6 +16,8 @@ const SIGNS = { bold: '**', italic: '*' };
 const PREFIXES = { quote: '> ', list: '- ' };
 /** A line: the marks of lists, quotes and headings before its words, its words, blanks. */
 const LINE = /^(\s*(?:(?:[-*+]|\d+[.)]|>|#{2,3}) )*\s*)(.*?)(\s*)$/;
+/** Two characters of one word. Chinese and Japanese words have no limits. */
+const IN_WORD = /^[\w\u00aa-\u1fff]{2}$/;
 const ADDRESS = /^(?:https?:\/\/|www\.|mailto:|tel:)\S+$/;
 
 /**
@@ -89,7 +91,10 @@ function starred(value, start, end, sign) {
     const at = start + text.length / 2;
     return { start, end, text, from: at, to: at };
   }
-  const lines = chosen.split('\n').map((line) => /** @type {string[]} */ (LINE.exec(line)));
+  // In the middle of a word, asterisks are text.
+  while (IN_WORD.test(value.slice(start - 1, start + 1))) start -= 1;
+  while (IN_WORD.test(value.slice(end - 1, end + 1))) end += 1;
+  const lines = value.slice(start, end).split('\n').map((line) => /** @type {string[]} */ (LINE.exec(line)));
   const isSet = lines.every(([, , words]) => !words || hasSign(words, sign));
   const text = lines
     .map(([, before, words, after]) => {

@@ -7,13 +7,20 @@ import { movedTo } from './marking.js';
 import { post } from './send.js';
 import { remark, takeStep } from './typing.js';
 
-/** The server reads one paste of an editor at a time. @type {Promise<void>} */
-let lastPaste = Promise.resolve();
-/** The end of the last composition, such as of Japanese. @type {Promise<void>} */
-let composition = Promise.resolve();
+/** A press of Publish waits this long for the Markdown of a paste. */
+const FORMAT_MS = 2_000;
+/** The server reads one paste of an editor at a time. @type {Promise<any>} */
+let lastPaste = Promise.resolve();/** @type {Promise<void>} */
+let formatting = Promise.resolve();
+
+/** Wait until the last paste is formatted, or for `FORMAT_MS`. */
+export const formatted = () =>
+  Promise.race([formatting, new Promise((done) => setTimeout(done, FORMAT_MS))]);
 
 /** @param {HTMLTextAreaElement} box */
 export function acceptPastes(box) {
+  /** The end of the last composition, such as of Japanese. @type {Promise<void>} */
+  let composition = Promise.resolve();
   box.addEventListener('compositionstart', () => {
     composition = new Promise((done) => {
       box.addEventListener('compositionend', () => done(), { once: true });
@@ -26,10 +33,16 @@ export function acceptPastes(box) {
     event.preventDefault();
     const { selectionStart: start, selectionEnd: end } = box;
     const plain = text.replace(/\r\n?/g, '\n');
-    const after = start + plain.length;
-    takeStep(box, { start, end, text: plain, from: after, to: after });
+    const after = plain ? start + plain.length : end; // a picture may have no words
+    if (plain) takeStep(box, { start, end, text: plain, from: after, to: after });
     const pasted = { value: box.value, start, end: after };
-    lastPaste = lastPaste.then(() => formatPaste(box, pasted, { html, text })).catch(sayFailure);
+    lastPaste = lastPaste.then(() => post('/desk/paste', { html, text }, ''));
+    formatting = lastPaste
+      .then(async ({ content }) => {
+        await composition; // a change of the box would break it off
+        formatPaste(box, pasted, content);
+      })
+      .catch(sayFailure);
   });
 }
 
@@ -39,18 +52,31 @@ export function acceptPastes(box) {
  * @param {HTMLTextAreaElement} box
  * @param {{value: string, start: number, end: number}} pasted the box's text directly after the
  *   paste, and where the pasted text is in it
- * @param {{html: string, text: string}} clipboard
+ * @param {{markdown: string, reason?: string}} answer
  */
-async function formatPaste(box, { value, start, end }, clipboard) {
-  const { markdown, reason } = (await post('/desk/paste', clipboard, '')).content;
-  await composition; // a change of the box would break it off
+function formatPaste(box, { value, start, end }, { markdown, reason }) {
   const plain = value.slice(start, end);
-  if (markdown === plain) return;
+  if (markdown && markdown === plain) return;
   const at = markdown ? movedTo(value, box.value, start, end) : -1;
   if (at < 0) return remark(box.form, reason ?? say('plain'));
+  const text = onOwnLines(markdown, box.value.slice(0, at), box.value.slice(at + plain.length));
   const [from, to] = [box.selectionStart, box.selectionEnd].map((place) => {
     if (place <= at) return place;
-    return Math.max(place - plain.length, at) + markdown.length;
+    return Math.max(place - plain.length, at) + text.length;
   });
-  takeStep(box, { start: at, end: at + plain.length, text: markdown, from, to });
+  takeStep(box, { start: at, end: at + plain.length, text, from, to });
+}
+
+/**
+ * Return Markdown whose lists, tables, quotes and headings do not share a line with the words
+ * around them, where their marks would not count.
+ *
+ * @param {string} markdown @param {string} before @param {string} after
+ */
+function onOwnLines(markdown, before, after) {
+  const isBlock = (/** @type {string} */ line) => /^([-*>|]|##+|\d+\.) /.test(line);
+  const lines = markdown.split('\n');
+  const isApart = isBlock(lines[0]) && /[^\n]$/.test(before);
+  const isFollowed = isBlock(lines[lines.length - 1]) && /^[^\n]/.test(after);
+  return (isApart ? '\n\n' : '') + markdown + (isFollowed ? '\n\n' : '');
 }

@@ -7,6 +7,8 @@ import { ask } from './send.js';
 import { isHostile, morph, parseHtml } from '../morph.js';
 
 const PREVIEW_GAP_MS = 250;
+/** The requests of all previews of this page, one after the other. */
+let turn = Promise.resolve();
 
 export class Preview {
   #isBusy = false;
@@ -19,7 +21,8 @@ export class Preview {
     this.panel = /** @type {HTMLElement} */ (form.querySelector('.preview'));
     this.address = form.action.replace(/\/entries.*/, '/preview');
     const root = this.panel.querySelector('.shown')?.attachShadow({ mode: 'open' });
-    root?.append(one('[rel=stylesheet]').cloneNode(), this.#shown); // with the reader's styles
+    // With the reader's styles.
+    root?.append(one('[rel=stylesheet]').cloneNode(), this.#shown);
   }
 
   get isOpen() {
@@ -32,13 +35,15 @@ export class Preview {
     this.#isStale = true;
     if (this.#isBusy) return;
     this.#isBusy = true;
-    while (this.#isStale) {
-      this.#isStale = false;
-      const loaded = this.#load().catch(() => this.#show(null, say('unshown')));
-      await new Promise((done) => setTimeout(done, PREVIEW_GAP_MS));
-      await loaded;
-    }
+    while (this.#isStale) await (turn = turn.then(() => this.#step()));
     this.#isBusy = false;
+  }
+
+  async #step() {
+    this.#isStale = false;
+    const loaded = this.#load().catch(() => this.#show(null, say('unshown')));
+    await new Promise((done) => setTimeout(done, PREVIEW_GAP_MS));
+    await loaded;
   }
 
   async #load() {

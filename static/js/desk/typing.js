@@ -1,5 +1,7 @@
 // Changes a text box as if the editor had typed: the browser can undo it, listeners get `input`.
 
+import { notify } from './boxes.js';
+
 /** @import {Step} from './marking.js' */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement} TextBox */
 
@@ -26,4 +28,5 @@ export function takeStep(box, { start, end, text, from, to }) {
 export function remark(form, sentence) {
   const place = form?.querySelector('.said');
   if (place) place.textContent = sentence;
+  else if (sentence) notify(sentence);
 }
