@@ -243,7 +243,7 @@ class _Blogs:
         except HeaderConflict as conflict:
             stored = forms.header_values(conflict.current.blog)
             if name == "end":  # this form sets the status, and shows none
-                del stored["status"]
+                stored["status"] = "ended"
             merged = answers.merged_form(request, boxes, stored, {}, conflict)
             return await self.page(request, caller, conflict.status, **{name: merged})
         except Problem as problem:

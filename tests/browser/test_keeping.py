@@ -98,6 +98,34 @@ async def _differs(one: Page, other: Page, expression: str) -> bool:
     return bool(await one.evaluate(expression) != await other.evaluate(expression))
 
 
+async def test_a_byline_stays_with_its_text_when_the_entry_before_had_it(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    names = page.locator("#compose [name=byline]")
+    await page.click("#compose [data-chip=byline] summary")
+    await page.fill("#compose [name=byline] >> nth=0", "Ann Lee")
+    await page.fill(BODY, "The first.")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator(CARDS)).to_have_count(0)
+    await expect(page.locator("[role=feed] article")).to_have_count(1)
+    await page.fill(BODY, "By Ann, too.")
+    await page.reload()
+    await expect(page.locator(BODY)).to_have_value("By Ann, too.")
+    await expect(names.first).to_have_value("Ann Lee")
+    other = await other_tab(page.context, server, slug)
+    await other.fill(BODY, "By nobody.")
+    await other.close()
+    await page.press(BODY, "Control+Enter")
+    await look(page)
+    await page.click("[data-act=restore]")
+    await expect(page.locator(BODY)).to_have_value("By nobody.")
+    await expect(names.first).to_have_value("")
+    await page.press(BODY, "Control+Enter")
+    await until(lambda: _has(editor, slug, ["The first.", "By Ann, too.", "By nobody."]))
+    bylines = [it["byline"] for it in reversed(await editor.entries(slug))]
+    assert bylines == [["Ann Lee"], ["Ann Lee"], []]
+
+
 SLOW_LOCKS = """
 const request = LockManager.prototype.request;
 const waited = new Promise((done) => (window.release = done));
@@ -431,15 +459,16 @@ async def test_my_version_is_offered_when_theirs_was_saved_instead(
     theirs = page.locator("#edit .theirs")
     await expect(theirs.locator("textarea")).to_have_value("Their version.")
     await expect(page.locator("#edit [name=headline]")).to_have_value("After")
+    await page.type("#edit [name=body]", " And more.")
     await theirs.locator("button").click()
     await expect(page.locator("#edit [name=body]")).to_have_value("Their version.")
-    await expect(theirs.locator("textarea")).to_have_value("My version.")
+    await expect(theirs.locator("textarea")).to_have_value("My version. And more.")
     await page.press("#edit [name=body]", "Control+Enter")
     await expect(page.locator("#editing")).to_be_hidden()
-    await expect(page.locator(OFFERS)).to_contain_text("My version.")
+    await expect(page.locator(OFFERS)).to_contain_text(["My version. And more."])
     await page.reload()
     await page.click("[data-act=restore]")
-    await expect(page.locator("#edit [name=body]")).to_have_value("My version.")
+    await expect(page.locator("#edit [name=body]")).to_have_value("My version. And more.")
 
 
 async def test_a_conflict_is_shown_again_when_its_form_was_left(
@@ -520,6 +549,29 @@ async def test_a_session_is_asked_for_in_place_when_edit_meets_its_end(
     await expect(page.locator("#asking")).to_be_visible()
 
 
+async def test_a_dialog_stays_when_a_slow_answer_is_about_another_entry(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    first, second = [await editor.publish(slug, f"Entry {n}.") for n in "12"]
+    body = page.locator("#edit [name=body]")
+    await expect(page.locator(f"#{second['id']}")).to_be_visible()
+    deleting = await hold_first(page, f"**/entries/{first['id']}/delete")
+    editing = await hold_first(page, f"**/desk/blogs/{slug}/entries/{first['id']}")
+    await page.click(f"#{first['id']} [data-do=delete] button")
+    await page.click(f"#{first['id']} [data-do=edit]")
+    await until(lambda: bool(editing and deleting))
+    await page.click(f"#{second['id']} [data-do=edit]")
+    await expect(body).to_have_value("Entry 2.")
+    await body.press_sequentially(" Mine.")
+    for held in (editing, deleting):
+        async with page.expect_response(held[0].request.url) as answered:
+            await held[0].continue_()
+        await (await answered.value).finished()
+    await expect(page.locator("#notice [data-do=restore]")).to_have_count(1)
+    await expect(body).to_be_focused()
+    await expect(body).to_have_value("Entry 2. Mine.")
+
+
 async def test_a_failure_of_the_script_is_shown_and_the_text_stays(
     browser: Browser, server: Server, slug: str
 ) -> None:
@@ -552,6 +604,44 @@ async def test_entries_are_sent_when_the_browsers_storage_never_answers(
         await page.fill(BODY, "Published all the same.")
         await page.press(BODY, "Control+Enter")
         await until(lambda: _has(editor, slug, ["Published all the same."]))
+
+
+# The storage opens when the test calls `openStorage`. It has what the tab kept before.
+LATE = """
+const open = IDBFactory.prototype.open;
+window.openStorage = () => {};
+IDBFactory.prototype.open = function (...all) {
+  const asked = {};
+  window.openStorage = () => {
+    const opening = open.apply(this, all);
+    opening.onupgradeneeded = () => ((asked.result = opening.result), asked.onupgradeneeded());
+    opening.onsuccess = () => ((asked.result = opening.result), asked.onsuccess());
+  };
+  return asked;
+};
+"""
+
+
+async def test_texts_stay_noted_until_a_late_storage_opens(page: Page) -> None:
+    await page.fill(BODY, "Kept before.")
+    await until(lambda: page.evaluate(TEXTS))
+    await page.context.add_init_script(LATE)
+    await page.reload()
+    await expect(page.locator("#compose .unkept")).to_be_visible()
+    await page.fill(BODY, "Typed without storage.")
+    await page.reload()
+    await expect(page.locator("#compose .unkept")).to_be_visible()
+    await page.fill(BODY, "Typed while it was late.")
+    await page.evaluate("openStorage()")
+    offers = page.locator("#offers .words")
+    await expect(offers).to_have_text(["Typed without storage.", "Kept before."])
+    await page.type(BODY, " And after.")
+    await expect(page.locator(".unkept")).to_have_count(0)
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("[role=feed] article .body")).to_have_text(
+        "Typed while it was late. And after."
+    )
+    await expect(offers).to_have_text(["Typed without storage.", "Kept before."])
 
 
 # Closes the connections to the storage, as WebKit does in the background.
@@ -592,6 +682,22 @@ TEXTS = """async () => {
   base.close();
   return all.filter((it) => it.id[2] === 'text').length;
 }"""
+
+
+async def test_an_edit_is_shown_from_the_server_when_the_browser_lost_its_texts(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    entry = await _edited(editor, slug, page)
+    await until(lambda: _kept(page, slug))
+    await page.keyboard.press("Escape")
+    await page.goto("about:blank")
+    await page.go_back(wait_until="commit")
+    await page.evaluate("indexedDB.deleteDatabase('liveblog')")
+    await page.reload()
+    await expect(page.locator(OFFERS)).to_contain_text("Typed in another browser")
+    await page.click(f"#{entry['id']} [data-do=edit]")
+    await expect(page.locator("#edit [name=body]")).to_have_value("Mine.")
+    await expect(page.locator(OFFERS)).to_have_count(0)
 
 
 async def test_no_text_is_kept_when_the_letters_after_a_press_were_removed(

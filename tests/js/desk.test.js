@@ -10,7 +10,7 @@ import {
   completeNoted,
   deadline,
   Keeper,
-  notedRecords,
+  openRecords,
   pageRecords,
   steadyRecords,
 } from '../../static/js/desk/keep.js';
@@ -390,62 +390,98 @@ test('a dropped text is removed here and on the server, and no copy of it return
   assert.deepEqual(await world.store.all(), []);
 });
 
-test('records that cannot be written live as long as the page', async () => {
-  const disk = pageRecords();
-  let isFull = true;
-  let fails = 0;
-  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
-    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
-  const records = steadyRecords({ ...disk, write }, () => (fails += 1));
-  await records.write([text()]);
-  assert.equal((await records.all()).length, 1);
-  assert.equal(fails, 1);
-  isFull = false;
-  await records.write([text({ typed_at: 11 })]);
-  assert.deepEqual(
-    (await records.all()).map((it) => it.typed_at),
-    [11],
+/** Records over a disk that may be full, with their notes. */
+function steady(disk = pageRecords()) {
+  const world = { isFull: false, fails: 0, noted: /** @type {any} */ (undefined), writes: 0 };
+  const write = async (/** @type {any} */ puts, /** @type {any} */ deletes) => {
+    world.writes += 1;
+    if (world.isFull) throw new Error('full');
+    await disk.write(puts, deletes);
+  };
+  const records = steadyRecords(
+    { ...disk, write },
+    {
+      inTime: (it) => it,
+      note: (it) => (world.noted = it),
+      onwrite: (isWritten) => (world.fails += Number(!isWritten)),
+    },
   );
+  const typed = async (/** @type {any} */ of) =>
+    (await of.all()).map((/** @type {any} */ it) => it.typed_at);
+  return { world, disk, records, typed };
+}
+
+test('what cannot be written lives as long as the page, and is noted until it is', async () => {
+  const { world, disk, records, typed } = steady();
+  world.isFull = true;
+  await records.write([text()]);
+  await records.write([text({ typed_at: 11 })]);
+  assert.deepEqual(await typed(records), [11]);
+  assert.deepEqual(world.noted, [[text({ typed_at: 11 })], []]);
+  assert.equal(world.fails, 2);
+  world.isFull = false;
+  await records.write([text({ tab: 'two' })]);
+  assert.deepEqual(await typed(disk), [11, 10], 'the next write writes both');
+  assert.equal(world.noted, undefined);
   await records.write([], [text().id]);
-  assert.deepEqual(await records.all(), []);
+  assert.deepEqual(await typed(records), [10]);
 });
 
 test('a read without an answer gives what was read before, and written since', async () => {
   const disk = pageRecords();
   let isLate = false;
   const all = () => (isLate ? Promise.reject(new Error('late')) : disk.all());
-  const records = steadyRecords({ ...disk, all }, () => {});
+  const { records, typed } = steady({ ...disk, all });
   await records.write([text(), sent()]);
   assert.equal((await records.all()).length, 2);
   await records.write([text({ typed_at: 11 })], [sent().id]);
   isLate = true;
-  assert.deepEqual(
-    (await records.all()).map((it) => it.typed_at),
-    [11],
-  );
+  assert.deepEqual(await typed(records), [11]);
 });
 
 test('a record that a full disk cannot delete is gone for the page, and deleted later', async () => {
-  const disk = pageRecords();
-  let isFull = false;
-  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
-    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
-  const records = steadyRecords({ ...disk, write }, () => {});
+  const { world, disk, records } = steady();
   await records.write([sent()]);
-  isFull = true;
+  world.isFull = true;
   await records.write([], [sent().id]);
   assert.deepEqual(await records.all(), []);
   assert.equal((await disk.all()).length, 1);
-  isFull = false;
+  assert.deepEqual(world.noted, [[], [sent().id]]);
+  world.isFull = false;
   await records.write([text()]);
   assert.deepEqual(
     (await disk.all()).map((it) => it.id),
     [text().id],
   );
-  isFull = true;
+  world.isFull = true;
   await records.write([], [text().id]);
   await records.write([text()]);
   assert.equal((await records.all()).length, 1, 'typed again');
+});
+
+test('a form that was sent without a disk leaves no note when it was answered', async () => {
+  const { world, records } = steady();
+  world.isFull = true;
+  await records.write([text()]);
+  await records.write([sent()], [text().id]);
+  await records.write([], [sent().id]);
+  assert.deepEqual(world.noted, [[], [text().id, sent().id]]);
+});
+
+test('a record that no disk takes keeps no other record from the disk', async () => {
+  const disk = pageRecords();
+  const write = async (/** @type {any[]} */ puts, /** @type {any} */ deletes) => {
+    if (puts.some((it) => it.tab === 'large')) throw new Error('too large');
+    await disk.write(puts, deletes);
+  };
+  const { records } = steady({ ...disk, write });
+  await records.write([text({ tab: 'large' })]);
+  await records.write([text()]);
+  assert.deepEqual(
+    (await disk.all()).map((it) => it.tab),
+    ['one'],
+  );
+  assert.equal((await records.all()).length, 2);
 });
 
 test('a call without an answer fails in time, and the next ones fail at once', async () => {
@@ -458,8 +494,16 @@ test('a call without an answer fails in time, and the next ones fail at once', a
   let free = () => {};
   const stuck = new Promise((done) => (free = () => done(null)));
   const write = (/** @type {any} */ puts) => stuck.then(() => disk.write(puts));
-  let fails = 0;
-  const records = steadyRecords(await inTime({ ...disk, write }), () => (fails += 1));
+  let [fails, noted] = [0, /** @type {any} */ (undefined)];
+  const records = steadyRecords(
+    { ...disk, write },
+    {
+      inTime,
+      note: (it) => (noted = it),
+      onwrite: (isWritten) => (fails += Number(!isWritten)),
+    },
+  );
+  await records.all();
   assert.equal(timers.size, 0, 'an answer stops its timer');
   for (const [typed_at, wait_ms] of [
     [11, 2_500],
@@ -480,6 +524,7 @@ test('a call without an answer fails in time, and the next ones fail at once', a
   );
   free();
   await settled();
+  assert.equal(noted, undefined, 'the late write arrived');
   await records.write([text({ typed_at: 13 })]);
   assert.equal(fails, 2, 'it answers again');
   assert.deepEqual(
@@ -488,39 +533,77 @@ test('a call without an answer fails in time, and the next ones fail at once', a
   );
 });
 
+/** A browser's storage whose bases are opened, and closed, by hand. */
+function storage() {
+  const openings = /** @type {any[]} */ ([]);
+  const written = /** @type {any[]} */ ([]);
+  const baseOf = () => {
+    const base = {
+      isClosed: false,
+      transaction: () => {
+        if (base.isClosed) throw new Error('closed');
+        const transaction = /** @type {any} */ ({ commit: () => transaction.oncomplete() });
+        const put = (/** @type {any} */ it) => written.push(it);
+        return { objectStore: () => ({ transaction, put }) };
+      },
+    };
+    return base;
+  };
+  const open = () => {
+    const opening = /** @type {any} */ ({ result: baseOf() });
+    openings.push(opening);
+    return opening;
+  };
+  return { openings, written, factory: /** @type {any} */ ({ open }) };
+}
+
 test('records that are never opened fail in time', async () => {
   const inTime = deadline({ setTimeout: (run) => run(), clearTimeout: () => {} });
-  await assert.rejects(inTime(new Promise(() => {})));
+  await assert.rejects(inTime(openRecords(storage().factory, SCOPE).all()));
 });
 
-/** The notes of a browser, as localStorage has them. */
-function notepad() {
-  const map = /** @type {Map<string, string>} */ (new Map());
+test('writes stay in their order while a closed base is opened again', async () => {
+  const { openings, written, factory } = storage();
+  const records = openRecords(factory, SCOPE);
+  openings[0].onsuccess();
+  await records.write([1]);
+  openings[0].result.isClosed = true;
+  const writes = [records.write([2]), records.write([3])];
+  await settled();
+  assert.equal(openings.length, 2, 'opened once for both');
+  writes.push(records.write([4]));
+  openings[1].onsuccess();
+  writes.push(records.write([5]));
+  await Promise.all(writes);
+  assert.deepEqual(written, [1, 2, 3, 4, 5]);
+});
+
+/** The notes of a browser, as localStorage has them. @param {Record<string, any>} contents */
+function notepad(contents) {
+  const map = new Map(Object.entries(contents).map(([name, it]) => [name, JSON.stringify(it)]));
   return {
-    map,
     get length() {
       return map.size;
     },
     key: (/** @type {number} */ i) => [...map.keys()][i] ?? null,
     getItem: (/** @type {string} */ name) => map.get(name) ?? null,
-    setItem: (/** @type {string} */ name, /** @type {string} */ value) => void map.set(name, value),
     removeItem: (/** @type {string} */ name) => void map.delete(name),
   };
 }
 
-test('a write is noted until it is done, and completed when its tab was killed', async () => {
-  const [disk, notes] = [pageRecords(), notepad()];
-  await notedRecords(disk, notes, 'one', 1).write([text()]);
-  assert.equal(notes.length, 0);
-  const killed = { ...disk, write: () => new Promise(() => {}) };
-  const records = notedRecords(killed, notes, 'one', 2);
-  records.write([text({ typed_at: 11 })]);
-  records.write([sent({ typed_at: 11 })], [text().id]);
-  const none = async () => new Set();
+const NOTE = 'liveblog ahead one page';
+const none = async () => new Set();
+
+test('a killed tab’s note is completed, by its editor, once', async () => {
+  const disk = pageRecords();
+  await disk.write([text()]);
+  const notes = notepad({ [NOTE]: [[sent({ typed_at: 11 })], [text().id]] });
   await completeNoted(disk, notes, SCOPE, async () => new Set(['one']));
   assert.equal(ofKind(await disk.all(), 'sent').length, 0, 'the tab is alive');
+  await completeNoted(disk, notes, SCOPE, async () => new Set(['page']));
+  assert.equal(ofKind(await disk.all(), 'sent').length, 0, 'the page is alive');
   await completeNoted(disk, notes, ['user:kim', 'night'], none);
-  assert.equal(notes.length, 2, 'another editor’s notes stay');
+  assert.equal(notes.length, 1, 'another editor’s notes stay');
   await completeNoted(disk, notes, SCOPE, none);
   assert.deepEqual(
     (await disk.all()).map((it) => it.id[2]),
@@ -529,35 +612,20 @@ test('a write is noted until it is done, and completed when its tab was killed',
   assert.equal(notes.length, 0);
 });
 
-test('the note of a write that failed stays until its records are written', async () => {
-  const [disk, notes] = [pageRecords(), notepad()];
-  let isFull = true;
-  const write = (/** @type {any} */ puts, /** @type {any} */ deletes) =>
-    isFull ? Promise.reject(new Error('full')) : disk.write(puts, deletes);
-  const records = notedRecords({ ...disk, write }, notes, 'one', 1);
-  for (const typed_at of [11, 12]) await records.write([text({ typed_at })]).catch(() => {});
-  assert.equal(notes.length, 1);
-  await completeNoted(disk, notes, SCOPE, async () => new Set());
-  assert.deepEqual(
-    (await disk.all()).map((it) => it.typed_at),
-    [12],
-  );
-  await records.write([text({ typed_at: 13 })]).catch(() => {});
-  isFull = false;
-  await records.write([sent()]);
-  assert.equal(notes.length, 1, 'the text is not written');
-  await records.write([text({ typed_at: 14 })]);
-  assert.equal(notes.length, 0);
+test('the notes beside a damaged one are completed', async () => {
+  const disk = pageRecords();
+  const cut = 'liveblog ahead a b';
+  const notes = notepad({ [cut]: [], [NOTE]: [[text()], []] });
+  const getItem = (/** @type {string} */ name) => (name === cut ? '[[{' : notes.getItem(name));
+  await completeNoted(disk, { ...notes, getItem, length: 2 }, SCOPE, none);
+  assert.deepEqual(await disk.all(), [text()]);
 });
 
 test('a noted write alters nothing that was typed later', async () => {
-  const [disk, notes] = [pageRecords(), notepad()];
-  const killed = { ...disk, write: () => new Promise(() => {}) };
-  const records = notedRecords(killed, notes, 'one', 1);
-  records.write([text({ typed_at: 11 })]);
-  records.write([sent({ typed_at: 11 })], [text().id]);
+  const disk = pageRecords();
+  const notes = notepad({ [NOTE]: [[sent({ typed_at: 11 })], [text().id]] });
   await disk.write([text({ typed_at: 12 })]);
-  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  await completeNoted(disk, notes, SCOPE, none);
   assert.deepEqual(
     ofKind(await disk.all(), 'text').map((it) => it.typed_at),
     [12],
@@ -565,27 +633,25 @@ test('a noted write alters nothing that was typed later', async () => {
 });
 
 test('a noted text that was dropped meanwhile is not brought back', async () => {
-  const [disk, notes] = [pageRecords(), notepad()];
-  const killed = { ...disk, write: () => new Promise(() => {}) };
-  notedRecords(killed, notes, 'one', 1).write([text({ typed_at: 11 })]);
+  const disk = pageRecords();
+  const notes = notepad({ [NOTE]: [[text({ typed_at: 11 })], []] });
   const gone = { id: goneId(SCOPE, 'new', 'one'), typed_at: 11 };
   await disk.write([gone]);
-  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  await completeNoted(disk, notes, SCOPE, none);
   assert.deepEqual(await disk.all(), [gone]);
   assert.equal(notes.length, 0);
 });
 
 test('what another editor took over is completed for that editor alone', async () => {
-  const [disk, notes] = [pageRecords(), notepad()];
-  const killed = { ...disk, write: () => new Promise(() => {}) };
+  const disk = pageRecords();
   const [mine, kim] = [text(), ['user:kim', 'night']];
   const moved = { ...mine, id: textId(kim, 'new', 'one'), former: SCOPE[0] };
   await disk.write([mine]);
   const gone = { id: goneId(SCOPE, 'new', 'one'), typed_at: 10 };
-  notedRecords(killed, notes, 'one', 1).write([gone, moved], [mine.id]);
-  await completeNoted(disk, notes, SCOPE, async () => new Set());
+  const notes = notepad({ [NOTE]: [[gone, moved], [mine.id]] });
+  await completeNoted(disk, notes, SCOPE, none);
   assert.deepEqual(await disk.all(), [mine]);
-  await completeNoted(disk, notes, kim, async () => new Set());
+  await completeNoted(disk, notes, kim, none);
   assert.deepEqual(await disk.all(), [gone, moved]);
   assert.equal(notes.length, 0);
 });

@@ -179,7 +179,7 @@ export function setBusy(form, isBusy) {
 export function notify(text, undo) {
   const line = document.createElement('div');
   line.append(Object.assign(document.createElement('p'), { textContent: text }), undo ?? '');
-  for (const old of [...one('#notice').children]) if (!old.matches(':has(button)')) old.remove();
+  for (const old of [...one('#notice').children]) if (!one('button', old)) old.remove();
   one('#notice').append(line);
   setTimeout(() => line.remove(), undo ? UNDO_MS : NOTICE_MS);
 }

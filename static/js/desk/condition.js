@@ -14,8 +14,8 @@ let isOlder = false;
  * not flicker: `askStore` and a fetched page do. The warning "older" (the store lost the latest
  * changes) stays until a reload, even when the store is "up".
  *
- * @param {string} state `up`, `down`, `refuses-writes`, `late`, `lacks` or `older`; or "unheld": the store answers, but the worker that was
- *   asked has not loaded this blog
+ * @param {string} state `up`, `down`, `refuses-writes`, `late`, `lacks` or `older`; or "unheld": the
+ *   store answers, but the worker that was asked has not loaded this blog
  * @param {string} [why] why the store refuses writes, to continue a sentence
  */
 export function showStore(state, why = '') {

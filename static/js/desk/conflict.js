@@ -51,6 +51,8 @@ function beside(form, name, other) {
   const pane = piece('their-version');
   const [title, text, button] = ['strong', 'textarea', 'button'].map((it) => one(it, pane));
   let isTheirs = true;
+  /** @type {string | string[]} what the box has that is stored, or kept apart */
+  let kept = '';
   const show = () => {
     const whose = isTheirs ? 'Their' : 'Your';
     title.textContent = `${whose} version`;
@@ -59,10 +61,15 @@ function beside(form, name, other) {
     text.ariaLabel = `${mine?.labels?.[0]?.textContent ?? name}, ${title.textContent}`;
   };
   text.rows = mine instanceof HTMLTextAreaElement ? 6 : 2;
-  button.addEventListener('click', () => {
-    const was = valuesOf(form)[name] ?? '';
-    fillForm(form, { [name]: other });
-    [other, isTheirs] = [was, !isTheirs];
+  button.addEventListener('click', async () => {
+    const now = () => valuesOf(form)[name] ?? '';
+    while (!isSameText(now(), kept)) {
+      kept = now(); // the editor may type until it is kept
+      await keepApart(form, say('mine'));
+    }
+    [other, kept] = [kept, other];
+    fillForm(form, { [name]: kept });
+    isTheirs = !isTheirs;
     show();
     mine?.dispatchEvent(new Event('input', { bubbles: true }));
     mine?.focus();

@@ -2,7 +2,8 @@
 
 import { explain, fillForm, newKey, notify, piece, removeApart, say, slug } from './boxes.js';
 import { newTab } from './tabs.js';
-import { changed, keeper, keepForm, records, textIn, watchedOf } from './watch.js';
+import { changed, keeper, records, tabs } from './kept.js';
+import { keepForm, textIn, watchedOf } from './watch.js';
 
 /** @import {Offer, Text} from './texts.js' */
 /** @import {Watched} from './watch.js' */
@@ -13,9 +14,11 @@ import { changed, keeper, keepForm, records, textIn, watchedOf } from './watch.j
  *
  * @param {Offer} offer
  */
-export async function isStored({ id, typed_at }) {
+export async function isStored({ id, tab, typed_at }) {
   const record = (await records.all()).find((it) => it.id.join() === id?.join());
-  return !id || record?.typed_at === typed_at;
+  // Without locks, a busy tab seemed to be closed.
+  const isElsewhere = !tabs.holds(tab) && (await tabs.living()).has(tab);
+  return !isElsewhere && (!id || record?.typed_at === typed_at);
 }
 
 /** @param {Offer} offer */

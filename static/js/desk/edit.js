@@ -17,6 +17,9 @@ import { parseHtml } from '../morph.js';
 /** @type {HTMLDialogElement | null} */
 export const dialog = one('#editing');
 
+/** How often an edit was opened. */
+let edits = 0;
+
 /**
  * Open the dialog that edits an entry, with its unsaved text.
  *
@@ -25,7 +28,9 @@ export const dialog = one('#editing');
  * @returns {Promise<number>} the status of the page's answer; 0 without an answer
  */
 export async function edit(url, offer) {
+  const turn = ++edits;
   const { status, text, redirected } = await answerOf(window, url);
+  if (turn !== edits || dialog?.open) return status; // an editor may be writing there
   const panel = parseHtml(text).querySelector('#edit-panel');
   if (dialog && status === 200 && panel) {
     returnQuestions();

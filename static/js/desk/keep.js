@@ -5,7 +5,7 @@
 import { ask } from './send.js';
 import { valuesToCopy, goneId, goneOf, isWanted, ofKind, sentId, textId } from './texts.js';
 
-/** @import {Kept, Scope, Sent, Text} from './texts.js' */
+/** @import {Kept, Offer, Scope, Sent, Text} from './texts.js' */
 /** @import {Answer} from './send.js' */
 
 const RECORDS = 'records';
@@ -24,27 +24,23 @@ const STORAGE_MS = 2_500;
  */
 
 /**
- * Open this browser's records of one editor and blog. The promise of `write` is kept when the
- * records are on the disk.
+ * Return this browser's records of one editor and blog. The promise of `write` is kept when the
+ * records are on the disk. All calls wait until the base is open, in their order.
  *
- * @param {IDBFactory} factory `indexedDB` @param {Scope} scope @returns {Promise<Store>}
+ * @param {IDBFactory} factory `indexedDB` @param {Scope} scope @returns {Store}
  */
-export async function openRecords(factory, scope) {
-  let base = await openBase(factory);
-  /** @type {Promise<any> | null} All calls wait for it, so that writes stay in their order. */
-  let opening = null;
+export function openRecords(factory, scope) {
+  let opening = openBase(factory);
   /** @param {IDBTransactionMode} [mode] @returns {Promise<IDBObjectStore>} of a new transaction */
   const begin = async (mode) => {
-    const start = () =>
-      base.transaction(RECORDS, mode, { durability: 'strict' }).objectStore(RECORDS);
-    await opening;
-    try {
-      return start();
-    } catch {
+    const start = async () =>
+      (await opening).transaction(RECORDS, mode, { durability: 'strict' }).objectStore(RECORDS);
+    const was = opening;
+    return start().catch(() => {
       // WebKit closes a connection in the background.
-      base = await (opening ??= openBase(factory).finally(() => (opening = null)));
+      if (opening === was) opening = openBase(factory);
       return start();
-    }
+    });
   };
   const read = async () => {
     const store = await begin();
@@ -86,12 +82,15 @@ const resultOf = (request) =>
     request.onerror = () => fail(request.error);
   });
 
+/** @param {Kept} a @param {Kept} b */
+const byId = (a, b) => (a.id.join() < b.id.join() ? -1 : 1);
+
 /** Return records that live as long as the page, for a browser without storage. @returns {Store} */
 export function pageRecords() {
   /** @type {Map<string, any>} */
   const records = new Map();
   return {
-    all: async () => [...records.values()].sort((a, b) => (a.id.join() < b.id.join() ? -1 : 1)),
+    all: async () => [...records.values()].sort(byId),
     write: async (puts, deletes = []) => {
       for (const id of deletes) records.delete(id.join());
       for (const it of puts) records.set(it.id.join(), structuredClone(it));
@@ -99,61 +98,42 @@ export function pageRecords() {
   };
 }
 
+/** @param {Promise<any>} work @returns {Promise<boolean>} whether it did not fail */
+export const isDone = (work) =>
+  work.then(
+    () => true,
+    () => false,
+  );
+
 export const AHEAD = 'liveblog ahead ';
 
-/**
- * @typedef {Pick<Storage, 'setItem' | 'getItem' | 'removeItem' | 'key' | 'length'>} Notes
- * localStorage
- */
+/** @typedef {Pick<Storage, 'getItem' | 'removeItem' | 'key' | 'length'>} Notes localStorage */
 
-/**
- * Return records whose writes are noted in localStorage until they are done. With a killed tab, the
- * browser drops the tab's transactions that wait for the disk, but not what localStorage was given.
- *
- * @param {Store} records @param {Notes} notes @param {string} tab @param {number} now_ms
- * @returns {Store}
- */
-export function notedRecords(records, notes, tab, now_ms) {
-  let number = now_ms * 1_000;
-  /** @type {Record<string, string>} the notes of writes that failed, by the ids of their records */
-  const failed = {};
-  return {
-    all: records.all,
-    write: (puts, deletes = []) => {
-      const name = `${AHEAD}${tab} ${(number += 1)}`;
-      const ids = [...puts.map((it) => it.id), ...deletes].join();
-      try {
-        notes.setItem(name, JSON.stringify([puts, deletes]));
-        notes.removeItem(failed[ids]); // else each letter would leave a note
-      } catch {
-        // The storage is full. The record itself is written all the same.
-      }
-      return records.write(puts, deletes).then(
-        () => notes.removeItem(name),
-        (error) => {
-          failed[ids] = name;
-          throw error;
-        },
-      );
-    },
-  };
+/** @param {Notes} notes @param {string} name @returns {any[][]} empty for a damaged note */
+function notedIn(notes, name) {
+  try {
+    return JSON.parse(notes.getItem(name) ?? '');
+  } catch {
+    return [[], []];
+  }
 }
 
 /**
  * Complete the noted writes of closed tabs. Texts that were typed later stay.
  *
  * @param {Store} records @param {Notes} notes @param {Scope} scope
- * @param {() => Promise<Set<string>>} others the living tabs, without this one
+ * @param {() => Promise<Set<string>>} others the living tabs, without this one, and this page
  */
 export async function completeNoted(records, notes, scope, others) {
   const names = Array.from({ length: notes.length }, (_, i) => notes.key(i) ?? '');
   const noted = names.filter((name) => name.startsWith(AHEAD)).sort();
   const living = noted.length ? await others() : new Set();
+  const isLiving = (/** @type {string} */ name) => name.split(' ').some((it) => living.has(it));
   for (const name of noted) {
-    const [puts, deletes] = JSON.parse(notes.getItem(name) ?? '[[], []]');
+    const [puts, deletes] = notedIn(notes, name);
     // A text that another editor took over has records of two editors, the new editor's at the end.
     const [editor, slug] = puts.at(-1)?.id ?? deletes[0] ?? [];
-    if (editor !== scope[0] || slug !== scope[1] || living.has(name.split(' ')[2])) continue;
+    if (editor !== scope[0] || slug !== scope[1] || isLiving(name)) continue;
     const stored = await records.all();
     const at = (/** @type {string[]} */ id) =>
       stored.find((it) => it.id.join() === id.join())?.typed_at ?? 0;
@@ -169,70 +149,75 @@ export async function completeNoted(records, notes, scope, others) {
 }
 
 /**
- * Return a function that gives records a deadline: a call without an answer in `STORAGE_MS` fails.
- * Until its late answer has come, the other calls fail at once.
+ * Return a function that gives answers of the storage a deadline: one that is not there in
+ * `STORAGE_MS` fails. Until it has come, the others fail at once.
  *
  * @param {Pick<Hooks, 'setTimeout' | 'clearTimeout'>} timers
- * @returns {(records: Store | Promise<Store>) => Promise<Store>}
+ * @returns {<T>(answer: Promise<T>) => Promise<T>}
  */
 export function deadline({ setTimeout, clearTimeout }) {
   let isLate = false;
-  /** @type {<T>(answer: Promise<T>) => Promise<T>} */
-  const inTime = (answer) =>
+  return (answer) =>
     new Promise((done, fail) => {
       const miss = () => fail((isLate = true));
       const timer = setTimeout(miss, isLate ? 0 : STORAGE_MS);
       const end = () => ((isLate = false), clearTimeout(timer));
       answer.finally(end).then(done, fail);
     });
-  return async (opening) => {
-    const { all, write } = await inTime(Promise.resolve(opening));
-    return {
-      all: () => inTime(all()),
-      write: (puts, deletes) => inTime(write(puts, deletes)),
-    };
-  };
 }
 
 /**
- * Return records that also work when the disk is full or the browser deletes its storage: what
- * cannot be written lives as long as the page.
+ * Return records that also work when the disk is late or full, or the browser deletes its storage.
+ * Records that the disk lacks live as long as the page, and in a note: with a killed tab, the browser
+ * drops the tab's transactions that wait for the disk, but not what localStorage was given. Each
+ * write also writes what the writes before it could not.
  *
- * @param {Store} records @param {() => void} onfail
+ * @param {Store} disk
+ * @param {object} parts
+ * @param {<T>(answer: Promise<T>) => Promise<T>} parts.inTime
+ * @param {(content?: [any[], string[][]]) => void} parts.note records and the ids of deleted ones;
+ *   without them the disk lacks nothing
+ * @param {(isWritten: boolean) => void} parts.onwrite
  * @returns {Store}
  */
-export function steadyRecords(records, onfail) {
-  const here = pageRecords();
-  /** @type {Map<string, string[]>} ids that could not be deleted; each write deletes them again */
-  const dead = new Map();
+export function steadyRecords(disk, { inTime, note, onwrite }) {
+  /** @type {Map<string, {id: string[], it?: any}>} what the disk lacks; without `it`: a deletion */
+  const owed = new Map();
   /** @type {any[]} what was read last, and written since: for a read that fails or takes long */
   let last = [];
+  /** @param {{id: string[], it?: any}[]} owing @returns {[any[], string[][]]} */
+  const split = (owing) => [
+    owing.flatMap(({ it }) => it ?? []),
+    owing.flatMap(({ id, it }) => (it ? [] : [id])),
+  ];
+  const noteAll = () => (owed.size ? note(split([...owed.values()])) : note());
+  /** @param {any[]} read @param {Map<string, {it?: any}>} newer */
+  const merge = (read, newer) =>
+    [
+      ...read.filter((it) => !newer.has(it.id.join())),
+      ...[...newer.values()].flatMap(({ it }) => it ?? []),
+    ].sort(byId);
+  /** @param {string[]} names */
+  const write = async (names) => {
+    const batch = new Map([...owed].filter(([name]) => names.includes(name)));
+    await disk.write(...split([...batch.values()]));
+    last = merge(last, batch);
+    for (const [name, it] of batch) if (owed.get(name) === it) owed.delete(name);
+    noteAll();
+  };
   return {
     all: async () => {
-      const reading = records.all().then(
-        (it) => (last = it),
-        () => last,
-      );
-      const [own, others] = await Promise.all([here.all(), reading]);
-      const ids = own.map((it) => it.id.join());
-      const isHere = (/** @type {string} */ id) => ids.includes(id) || dead.has(id);
-      return [...own, ...others.filter((it) => !isHere(it.id.join()))];
+      const read = await inTime(disk.all()).catch(() => last);
+      return merge((last = read), owed);
     },
     write: async (puts, deletes = []) => {
-      const gone = [...deletes, ...dead.values()];
-      const isWritten = await records.write(puts, gone).then(
-        () => true,
-        () => false,
-      );
-      const ids = [...gone, ...puts.map((it) => it.id)];
-      if (!isWritten) onfail();
-      last = last.filter((it) => !ids.some((id) => id.join() === it.id.join()));
-      if (isWritten) last.push(...puts);
-      for (const id of gone)
-        if (isWritten) dead.delete(id.join());
-        else dead.set(id.join(), id);
-      for (const it of puts) dead.delete(it.id.join());
-      await here.write(isWritten ? [] : puts, ids);
+      for (const id of deletes) owed.set(id.join(), { id });
+      for (const it of puts) owed.set(it.id.join(), { id: it.id, it: structuredClone(it) });
+      noteAll();
+      const own = [...deletes, ...puts.map((it) => it.id)].map((id) => id.join());
+      // One record that is too large must not keep the others from the disk.
+      const writing = write([...owed.keys()]).catch(() => write(own));
+      onwrite(await isDone(inTime(writing)));
     },
   };
 }
@@ -251,9 +236,14 @@ export function steadyRecords(records, onfail) {
  * @property {(answer: Answer) => void} stopped the session has ended, or is another editor's
  */
 
+/** @param {{form: string, tab: string}} a @param {{form: string, tab: string}} b */
+const isOf = (a, b) => a.form === b.form && a.tab === b.tab;
+
 export class Keeper {
-  /** @type {Map<string, any>} timers of copies, by form and tab */
+  /** @type {Map<string, {timer: any, typed_at: number}>} the next copies, by form and tab */
   #timers = new Map();
+  /** @type {Text[]} the server's copies that this browser lacked when it asked last */
+  #found = [];
   /** The calls to the server, one after the other: a copy must not arrive after its removal. */
   #calls = Promise.resolve();
   #typed_at = 0;
@@ -299,7 +289,7 @@ export class Keeper {
   /** Keep what one form shows. @param {Omit<Text, 'typed_at'>} text */
   keep(text) {
     const kept = this.record(text);
-    this.#copyLater(kept, PAUSE_MS);
+    this.copyLater(kept, PAUSE_MS);
     this.hooks.store.write([kept]);
     return kept;
   }
@@ -314,13 +304,20 @@ export class Keeper {
     const deletes = texts.map(({ form, tab }) => textId(scope, form, tab));
     await store.write([...texts.map((it) => goneOf(scope, it)), ...puts], deletes);
     for (const it of texts) this.remove(it);
-    for (const it of ofKind(puts, 'text')) this.#copyLater(it, 0);
+    for (const it of ofKind(puts, 'text')) this.copyLater(it);
   }
 
-  /** Let no copy follow of a text that was sent. @param {string} form @param {string} tab */
-  stop(form, tab) {
+  /**
+   * Let no copy follow of a text that was sent.
+   *
+   * @param {string} form @param {string} tab
+   * @param {number} [typed_at] the copy of a text that was typed later follows
+   */
+  stop(form, tab, typed_at = Infinity) {
     const name = `${form} ${tab}`;
-    this.hooks.clearTimeout(this.#timers.get(name));
+    const next = this.#timers.get(name);
+    if (!next || next.typed_at > typed_at) return;
+    this.hooks.clearTimeout(next.timer);
     this.#timers.delete(name); // a copy without an answer is then sent no more
   }
 
@@ -331,7 +328,7 @@ export class Keeper {
    * @param {Removed} text
    */
   remove({ form, tab, typed_at, key = '', former }) {
-    this.stop(form, tab);
+    this.stop(form, tab, typed_at);
     const query = `?typed_at=${typed_at}`;
     this.#call(form, tab, query, { method: 'DELETE' });
     if (!former) return;
@@ -340,17 +337,15 @@ export class Keeper {
     this.#call(form, tab, of, { method: 'DELETE', headers });
   }
 
-  /** @param {Kept} text @param {number} wait_ms */
-  #copyLater(text, wait_ms) {
-    const name = `${text.form} ${text.tab}`;
-    this.hooks.clearTimeout(this.#timers.get(name));
-    this.#timers.set(
-      name,
-      this.hooks.setTimeout(() => this.#copy(text), wait_ms),
-    );
+  /** @param {Text} text @param {number} [wait_ms] */
+  copyLater(text, wait_ms = 0) {
+    const { form, tab, typed_at } = text;
+    this.stop(form, tab);
+    const timer = this.hooks.setTimeout(() => this.#copy(text), wait_ms);
+    this.#timers.set(`${form} ${tab}`, { timer, typed_at });
   }
 
-  /** @param {Kept} text */
+  /** @param {Text} text */
   async #copy(text) {
     const { form, tab, values, base, key, typed_at } = text;
     const bodies = [valuesToCopy(text), values].map((it) =>
@@ -359,16 +354,20 @@ export class Keeper {
     const body = bodies.find((it) => new Blob([it]).size <= COPY_BYTES_MAX);
     if (!body) return;
     const headers = { 'Content-Type': 'application/json' };
-    const timer = this.#timers.get(`${form} ${tab}`);
+    const own = this.#timers.get(`${form} ${tab}`);
     const answer = await this.#call(form, tab, '', { method: 'PUT', body, headers });
-    const isNewest = this.#timers.get(`${form} ${tab}`) === timer;
-    if (answer?.kind === 'unanswered' && isNewest) this.#copyLater(text, AGAIN_MS);
+    const isNewest = this.#timers.get(`${form} ${tab}`) === own;
+    if (answer?.kind === 'unanswered' && isNewest) this.copyLater(text, AGAIN_MS);
   }
 
   /** @param {string} form @param {string} tab @param {string} query @param {RequestInit} init */
   #call(form, tab, query, init) {
-    if (!COPIED.test(form)) return;
-    const call = this.#calls.then(() => this.#ask(`/${form}/${tab}${query}`, init));
+    return COPIED.test(form) ? this.#inOrder(`/${form}/${tab}${query}`, init) : undefined;
+  }
+
+  /** @param {string} path @param {RequestInit} init */
+  #inOrder(path, init) {
+    const call = this.#calls.then(() => this.#ask(path, init));
     this.#calls = call.then(() => {});
     return call;
   }
@@ -390,14 +389,14 @@ export class Keeper {
    * @returns {Promise<Text[]>}
    */
   async copies() {
-    const answer = await this.#ask('', { method: 'GET' });
+    const answer = await this.#inOrder('', { method: 'GET' });
     if (answer.kind !== 'done') return [];
     const { store } = this.hooks;
     const copies = /** @type {Text[]} */ (answer.content.kept ?? []);
     const records = await store.all();
     const gone = ofKind(records, 'gone');
     const left = gone.filter(({ id: [, , , form, tab], typed_at }) => {
-      const copy = copies.find((it) => it.form === form && it.tab === tab);
+      const copy = copies.find((it) => isOf(it, { form, tab }));
       if (copy && copy.typed_at <= typed_at) this.remove(copy);
       return copy && copy.typed_at <= typed_at;
     });
@@ -405,6 +404,22 @@ export class Keeper {
       [],
       gone.filter((it) => !left.includes(it)).map((it) => it.id),
     );
-    return copies.filter((copy) => isWanted(copy, records));
+    for (const text of /** @type {Kept[]} */ (ofKind(records, 'text'))) {
+      const hasCopy = copies.some((it) => isOf(it, text) && it.typed_at >= text.typed_at);
+      if (!hasCopy) this.copyLater(text); // its tab may have been closed too early for that
+    }
+    return (this.#found = copies.filter((copy) => isWanted(copy, records)));
+  }
+
+  /**
+   * Return a text of this tab: as this browser has it, or as the server has it, because the browser
+   * may have deleted its storage.
+   *
+   * @param {string} form @param {string} tab @returns {Promise<Offer | undefined>}
+   */
+  async own(form, tab) {
+    const records = await this.hooks.store.all();
+    const copies = this.#found.filter((copy) => isWanted(copy, records));
+    return [...ofKind(records, 'text'), ...copies].find((it) => isOf(it, { form, tab }));
   }
 }

@@ -7,18 +7,8 @@ import { discard, isStored } from './discard.js';
 import { edit, showText } from './edit.js';
 import { newTab } from './tabs.js';
 import { editedBy, leftOver, pick, wordsOf } from './texts.js';
-import {
-  changed,
-  formOf,
-  isAltered,
-  keeper,
-  queue,
-  records,
-  tabs,
-  takeOver,
-  watch,
-  watchedOf,
-} from './watch.js';
+import { changed, keeper, queue, records, tabs } from './kept.js';
+import { formOf, isAltered, takeOver, watch, watchedOf } from './watch.js';
 
 /** @import {Offer, Sent, Text} from './texts.js' */
 

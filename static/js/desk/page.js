@@ -8,21 +8,16 @@ import { morph, parseHtml } from '../morph.js';
 import { parse } from '../timeline.js';
 import { Live } from '../live.js';
 import { Times } from '../time.js';
+import { askToPersist, changed, hooks, openDesk, queue, tabs } from './kept.js';
 import {
-  askToPersist,
-  changed,
   forgetContained,
   formOf,
-  hooks,
   isAltered,
   isKept,
   keepForm,
-  openDesk,
   restoreOwn,
   press,
-  queue,
   rebase,
-  tabs,
   takeOver,
   watch,
   watchedOf,
@@ -55,6 +50,7 @@ import { askStore, showStore, STORE_MS } from './condition.js';
 import { Feed } from '../feed.js';
 import { isSame } from './texts.js';
 import { orderOfPins, watchPins } from './pins.js';
+import { formatted } from './pasting.js';
 
 /** @import {Kept, Sent} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -86,6 +82,7 @@ async function answered(item, answer, text, isHere) {
   else if (form) await rejected(form, item, answer, text);
   else if (shown && text && formOf(text) === shown)
     await takeOver(shown, text, say('early'), showText);
+  else if (isOwn && text) notify(reasonOf(answer));
   changed();
 }
 
@@ -94,8 +91,8 @@ async function answered(item, answer, text, isHere) {
  *
  * @param {HTMLFormElement} form @param {Sent} item
  */
-function isUntouched(form, { values: { status, ...sent } }) {
-  return isSame(sent, valuesOf(form));
+function isUntouched(form, { values }) {
+  return isSame(valuesOf(form), values);
 }
 
 /**
@@ -122,7 +119,7 @@ async function stored(item, { notice, note, values, blog }, form, isOwn) {
   if (isReady) fillForm(form, values ?? {});
   else explain(form, say('since'));
   rebase(form, { ...valuesOf(form), ...values }); // forgets what was typed and taken back meanwhile
-  if (isReady && !form.dataset.header) closeEdit();
+  if (isReady && form.isConnected && !form.dataset.header) closeEdit();
 }
 
 /**
@@ -151,11 +148,16 @@ async function onSubmit(event) {
   if (watchedOf(form)) {
     const asked = valuesOf(form); // the start of the page may show another text
     await ready;
-    return isSame(asked, valuesOf(form)) ? press(form, event.submitter) : undefined;
+    if (!isSame(asked, valuesOf(form))) return;
+    await formatted();
+    return form.hasAttribute('data-busy') ? undefined : press(form, event.submitter);
   }
   setBusy(form, true);
   await act(form, event.submitter).finally(() => setBusy(form, false));
 }
+
+/** @type {WeakMap<HTMLFormElement, string>} keys under which forms were sent without an answer */
+const keys = new WeakMap();
 
 /**
  * The buttons of an entry and of the blog.
@@ -164,15 +166,18 @@ async function onSubmit(event) {
  */
 async function act(form, pressed) {
   const path = new URL(form.action).pathname;
-  const values = { ...valuesOf(form, pressed), idempotency_key: keyOf(form)?.value ?? newKey() };
+  const key = keyOf(form)?.value ?? keys.get(form) ?? newKey();
+  keys.set(form, key);
+  const values = { ...valuesOf(form, pressed), idempotency_key: key };
   const answer = await postAsking(path, values);
+  if (answer.kind !== 'unanswered') keys.delete(form);
   const [, id] = /\/entries\/(e[0-9a-z]+)/.exec(path) ?? [];
   const isDeleted = form.dataset.do === 'delete' && answer.kind === 'done';
-  if (answer.kind === 'unanswered') notify(say('silent'));
+  if (answer.kind === 'unanswered') notify(answer.content.reason ?? say('silent'));
   else if (answer.kind !== 'done') notify(reasonOf(answer));
   else if (form.dataset.header) return open(`?done=${form.dataset.header}`);
   else notify(answer.content.notice, isDeleted ? undoOf(id) : undefined);
-  if (isDeleted) dialog?.close();
+  if (isDeleted) form.closest('dialog')?.close();
   if (answer.kind === 'done') form.closest('#notice > *')?.remove(); // an Undo is done once
   stale();
 }
@@ -189,7 +194,7 @@ async function createBlog(form) {
   setBusy(form, true);
   const values = { ...valuesOf(form), idempotency_key: keyOf(form).value };
   const answer = await postAsking('/desk/blogs', values).finally(() => setBusy(form, false));
-  if (answer.kind === 'unanswered') return explain(form, say('silent'));
+  if (answer.kind === 'unanswered') return explain(form, answer.content.reason ?? say('silent'));
   keyOf(form).value = newKey(); // nothing, or all, is stored with the old one
   if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
   if (isSame(valuesOf(form), values)) form.reset();

@@ -57,8 +57,8 @@ export function settle(item, answer, records, spare) {
   if (status === 409 && form === 'new') {
     return { puts: [{ ...item, held: reason }], deletes: [], wait_ms: null };
   }
-  const isReused = content.type?.endsWith('/idempotency-key-reused');
-  const key = isReused ? spare.key : item.key;
+  const isUsed = status === 410 || content.type?.endsWith('/idempotency-key-reused');
+  const key = isUsed ? spare.key : item.key;
   const text = { ...textOf(item, spare.tab, records), key, reason, boxes: content.boxes ?? {} };
   return { puts: [text, ...(text.tab === tab ? [] : [gone])], deletes: [id], wait_ms: null };
 }

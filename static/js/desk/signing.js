@@ -3,7 +3,7 @@
 
 import { explain, main, one, say, valuesOf } from './boxes.js';
 import { post, reasonOf } from './send.js';
-import { become, queue, scope, tabs } from './watch.js';
+import { become, queue, scope, tabs } from './kept.js';
 
 /** @import {Values} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -65,7 +65,7 @@ async function signIn(event) {
   event.preventDefault();
   const form = /** @type {HTMLFormElement} */ (event.target);
   const answer = await post(new URL(form.action).pathname, valuesOf(form), '');
-  if (answer.kind === 'unanswered') return explain(form, say('silent'));
+  if (answer.kind === 'unanswered') return explain(form, answer.content.reason ?? say('silent'));
   if (answer.kind !== 'done') return explain(form, reasonOf(answer), answer.content.boxes);
   one('[name=password]', form).value = '';
   explain(form, '');

@@ -46,9 +46,11 @@ export class Tabs {
   /**
    * Take an id: the stored one of an earlier page in this tab, else a new one. A duplicated tab
    * gets a copy of the stored id, but a living tab holds it.
+   *
+   * @param {boolean} [isSame] false: always a new one
    */
-  async start() {
-    const stored = this.#stored();
+  async start(isSame = true) {
+    const stored = isSame && this.#stored();
     if (stored && (await this.hold(stored))) this.id = stored;
     else await this.#renew();
     return this.id;
@@ -57,7 +59,9 @@ export class Tabs {
   async #renew() {
     this.#held.delete(this.id);
     this.id = this.parts.newId();
-    await this.hold(this.id);
+    this.#held.add(this.id);
+    // Nobody else has the id, so that this only takes time.
+    if (this.parts.locks) await this.#lock(this.parts.locks, this.id);
     try {
       this.parts.storage?.setItem(STORED, this.id);
     } catch {
@@ -94,7 +98,7 @@ export class Tabs {
   /** @param {LockManager} locks @param {string} id @returns {Promise<boolean>} */
   #lock(locks, id) {
     const stop = new AbortController();
-    this.parts.setTimeout(() => stop.abort(), LOCK_MS);
+    if (id !== this.id) this.parts.setTimeout(() => stop.abort(), LOCK_MS);
     return new Promise((done) => {
       const keep = () => (done(true), new Promise(() => {}));
       locks.request(LOCK + id, { signal: stop.signal }, keep).catch(() => done(false));

@@ -31,7 +31,7 @@
 /** @typedef {Text & {id?: string[]}} Offer a text that is left over; on the server without `id` */
 
 /** Boxes without words of an editor: ticks, choices, and what belongs to one save. */
-const WORDLESS = /_was$|^(key|pinned|status|revision|note_kind|published_at|undo)$/;
+const WORDLESS = /_was$|^(key|pinned|status|revision|note_kind|published_at|undo|zone)$/;
 
 /** @param {Scope} scope @param {string} form @param {string} tab */
 export const textId = (scope, form, tab) => [...scope, 'text', form, tab];

@@ -8,7 +8,6 @@ import {
   explain,
   fillForm,
   keyOf,
-  main,
   newKey,
   one,
   piece,
@@ -16,29 +15,27 @@ import {
   say,
   setBusy,
   showApart,
-  slug,
   valuesOf,
   writtenIn,
 } from './boxes.js';
 import { dress } from './compose.js';
+import { AHEAD } from './keep.js';
 import {
-  AHEAD,
-  completeNoted,
-  deadline,
-  Keeper,
-  notedRecords,
-  openRecords,
-  pageRecords,
-  steadyRecords,
-} from './keep.js';
-import { Queue } from './queue.js';
-import { ask, post } from './send.js';
-import { newTab, Tabs } from './tabs.js';
-import { alteredOf, goneOf, isContained, isSame, ofKind, pick, textId, typedIn } from './texts.js';
+  changed,
+  early,
+  hooks,
+  keeper,
+  note,
+  openDesk,
+  queue,
+  records,
+  scope,
+  tabs,
+} from './kept.js';
+import { newTab } from './tabs.js';
+import { alteredOf, isContained, isSame, ofKind, pick, textId, typedIn } from './texts.js';
 
-/** @import {Kept, Offer, Sent, Text, Values} from './texts.js' */
-/** @import {Answer} from './send.js' */
-/** @import {Store} from './keep.js' */
+/** @import {Kept, Offer, Text, Values} from './texts.js' */
 /**
  * @typedef {object} Watched
  * @property {string} name the form's name in records: `new`, `header`, an entry's id
@@ -54,155 +51,27 @@ import { alteredOf, goneOf, isContained, isSame, ofKind, pick, textId, typedIn }
  * @property {Kept[]} apart former versions of this text that are kept beside it
  */
 
-/** The editor for whom this page was made, and the blog. `become` alters it. */
-export const scope = [main.dataset.editor ?? '', slug];
-/** The tab of texts that are typed before this tab has an id. */
-const early = newTab();
 /** @type {Set<HTMLFormElement>} the forms that are, or were a moment ago, in the document */
 const forms = new Set();
 /** @type {WeakMap<HTMLFormElement, Watched>} also of forms that have left the document meanwhile */
 const watched = new WeakMap();
 
-const channel = globalThis.BroadcastChannel && new BroadcastChannel('liveblog desk');
-/** @param {'localStorage' | 'sessionStorage'} name @returns {Storage | undefined} */
-function storageOf(name) {
-  try {
-    return globalThis[name];
-  } catch {
-    return undefined; // the browser forbids storage
-  }
-}
-
-const notes = storageOf('localStorage');
-
-/** @param {() => void} run @param {number} wait_ms */
-const later = (run, wait_ms) => setTimeout(run, wait_ms);
-/** @param {any} timer */
-const stopTimer = (timer) => clearTimeout(timer);
-
-export const tabs = new Tabs({
-  locks: navigator.locks,
-  channel,
-  storage: storageOf('sessionStorage'),
-  setTimeout: later,
-  newId: newTab,
-});
-/** What the page does when a form was answered, or records changed. */
-export const hooks = {
-  /** @type {(item: Sent, answer: Answer, text?: Kept, isHere?: boolean) => void} */
-  answered: () => {},
-  /** @type {(answer: Answer) => void} the session has ended, or is another editor's */
-  stopped: () => {},
-  changed: () => {},
-};
-
+hooks.kept = sayKept;
 tabs.onrenew = () => {
   for (const it of forms) if (it.isConnected && !it.hasAttribute('data-busy')) keepForm(it);
 };
 
 /** Whether this browser stores texts. */
 export let isKept = true;
-/** @type {Store} */
-export let records = pageRecords();
-/** @type {Keeper} */
-export let keeper;
-/** @type {Queue} */
-export let queue;
 
-/** @type {Promise<void> | undefined} */
-let opened;
-/** Open the records once, and take an id for this tab. Forms may be watched before. */
-export const openDesk = () => (opened ??= begin());
-
-async function begin() {
-  const timers = { now: Date.now, setTimeout: later, clearTimeout: stopTimer };
-  const inTime = deadline(timers);
-  const opening = openRecords(indexedDB, scope);
-  const store = await inTime(opening)
-    .then(async (it) => (await it.all(), it))
-    .catch(() => null);
-  await tabs.start();
-  if (store) {
-    const others = async () => {
-      const living = await tabs.living();
-      living.delete(tabs.id);
-      return living.add(early);
-    };
-    if (notes) await completeNoted(store, notes, scope, others).catch(() => {});
-    const whole = await opening; // a note goes also when its write was late
-    const noted = notes ? notedRecords(whole, notes, tabs.id, Date.now()) : whole;
-    records = steadyRecords(await inTime(noted), sayUnkept);
+/** Say in each form when this browser stores nothing. @param {boolean} [is] */
+function sayKept(is = isKept) {
+  isKept = is;
+  for (const form of forms) {
+    const line = one('.unkept', form);
+    if (is) line?.remove();
+    else if (!line) form.prepend(piece('unkept'));
   }
-  keeper = new Keeper({ ...timers, store: records, scope, ask, stopped: hooks.stopped });
-  queue = new Queue({
-    ...timers,
-    store: records,
-    send: sendItem,
-    alone: (work) => tabs.alone(`liveblog queue ${scope.join(' ')}`, work),
-    spare: () => ({ tab: newTab(), key: newKey() }),
-    say,
-  });
-  queue.onanswer = (item, answer, text) => {
-    if (answer.kind === 'done') keeper.remove(item);
-    channel?.postMessage({ scope, item, answer, text });
-    hooks.answered(item, answer, text, true);
-  };
-  channel?.addEventListener('message', ({ data }) => {
-    if (`${data.scope}` !== `${scope}`) return; // of another blog, another editor, or desk/tabs.js
-    if (data.item) hooks.answered(data.item, data.answer, data.text);
-    hooks.changed();
-  });
-  if (!store) sayUnkept();
-}
-
-/** Let the lists of all tabs show what has changed. */
-export function changed() {
-  channel?.postMessage({ scope });
-  hooks.changed();
-}
-
-/** @param {Sent} item */
-function sendItem({ path, values, key, pressed_at }) {
-  const ago_ms = Date.now() - pressed_at;
-  const isLate = values.status === 'published' && !values.publish_at && ago_ms >= 1_000;
-  const late = isLate ? { pressed_ago_ms: `${ago_ms}` } : null;
-  return post(path, { ...values, idempotency_key: key, ...late }, scope[0]);
-}
-
-/**
- * Let another editor send what this tab has: move its records, and remove the first editor's copies
- * from the server. The page stays.
- *
- * @param {string} ident of the editor whose session it is now
- */
-export async function become(ident) {
-  const [former] = scope;
-  const mine = (await records.all()).filter((it) => it.id[2] !== 'gone' && tabs.holds(it.tab));
-  const moved = mine.map((it) => {
-    // A form that was sent may be stored. The server knows its key only for the first editor.
-    const held = it.tries ? say('maybe') : it.held;
-    return { ...it, id: [ident, ...it.id.slice(1)], former, held };
-  });
-  await records.write(
-    [...mine.map((it) => goneOf(scope, it)), ...moved],
-    mine.map((it) => it.id),
-  );
-  scope[0] = ident;
-  for (const it of moved) keeper.remove(it);
-  changed();
-}
-
-/** Ask the browser, once, to delete no texts when its disk is full. */
-export function askToPersist() {
-  if (!notes || notes['liveblog persist']) return;
-  notes['liveblog persist'] = '1';
-  navigator.storage?.persist().catch(() => {});
-}
-
-/** Say in each form that this browser stores nothing. */
-function sayUnkept() {
-  isKept = false;
-  for (const form of forms) if (!one('.unkept', form)) form.prepend(piece('unkept'));
 }
 
 // -- forms
@@ -230,8 +99,9 @@ export function watch(form, name, tab = '') {
     apart: [],
   });
   keyOf(form).value = newKey(); // the server gives the forms of one header the same key
-  if (!isKept) sayUnkept();
+  sayKept();
   if (form.matches('.entry-form')) dress(form);
+  if (isRejected) keepForm(form); // the page may be left before the storage is open
 }
 
 /** @param {any} form @returns {Watched | undefined} */
@@ -260,17 +130,19 @@ export function textIn(form, sent) {
 /** @param {HTMLFormElement} form */
 export const isAltered = (form) => !isSame(valuesOf(form), watched.get(form)?.shown ?? {});
 
+/** @param {Watched} state @returns {string} the note of a text until the records are open */
+const notedAs = ({ name }) => `${AHEAD}${early} ${name}`;
+
 /** Keep what a form shows; each input calls this. @param {any} form */
 export function keepForm(form) {
   const state = watched.get(form);
   if (!state) return;
-  const note = `${AHEAD}${early} ${state.name}`;
   if (!state.isRestored || !keeper) {
     const id = textId(scope, state.name, early);
     const text = { ...textIn(form), id, tab: early, typed_at: Date.now() };
-    return notes?.setItem(note, JSON.stringify([[text], []]));
+    return note(notedAs(state), [[text], []]);
   }
-  notes?.removeItem(note);
+  note(notedAs(state));
   if (isAltered(form)) state.typed_at = keeper.keep(textIn(form)).typed_at;
   else if (state.typed_at) {
     keeper.drop([{ ...textIn(form), typed_at: state.typed_at }]);
@@ -282,13 +154,12 @@ export function keepForm(form) {
 /**
  * Return the text that this tab has kept of a form.
  *
- * @param {HTMLFormElement} form @returns {Promise<Kept | undefined>}
+ * @param {HTMLFormElement} form @returns {Promise<Offer | undefined>}
  */
 export async function ownText(form) {
   await openDesk(); // an edit may be opened before
   const { form: name, tab } = textIn(form);
-  const id = textId(scope, name, tab).join();
-  return (await records.all()).find((it) => it.id.join() === id);
+  return keeper.own(name, tab);
 }
 
 /**
@@ -334,12 +205,19 @@ export async function placeText(form, offer) {
   const { form: name, tab } = textIn(form);
   const isOwn = offer.form === name && offer.tab === tab;
   const homeless = typedIn(offer).filter(([box]) => !boxOf(form, box));
+  const was = valuesOf(form);
   const before = isOwn ? homeless.length && offer : await ownText(form);
   const puts = before ? [keeper.record({ ...before, tab: newTab() })] : [];
+  if (!isSame(valuesOf(form), was)) // typed meanwhile
+    puts.push(keeper.record({ ...textIn(form), tab: newTab(), key: newKey() }));
   showIn(form, state, offer);
   showApart(form, homeless);
   state.typed_at = offer.typed_at;
-  if (isOwn && offer.id && !before) return changed();
+  if (isOwn && offer.id && !before) {
+    note(notedAs(state));
+    keeper.copyLater(offer);
+    return changed();
+  }
   if (isAltered(form)) puts.push(keeper.record(textIn(form)));
   state.typed_at = puts.at(-1)?.typed_at ?? state.typed_at;
   await keeper.drop(isOwn || homeless.length ? [] : [offer], puts);
@@ -349,7 +227,10 @@ export async function placeText(form, offer) {
 
 /** @param {HTMLFormElement} form @param {Watched} state @param {Offer} offer */
 function showIn(form, state, { values, shown, base, key, reason, boxes }) {
-  const altered = alteredOf(values, shown);
+  // A byline that stays from entry to entry counts as unaltered, but belongs to the text.
+  const altered = state.name === 'new' ? { ...values } : alteredOf(values, shown);
+  if (values.zone && altered.publish_at) altered.zone = values.zone; // in which it was typed
+  else delete altered.zone;
   const revision = base ? { revision: `${base}` } : null; // the server compares it
   fillForm(form, { ...state.shown, ...altered, ...revision });
   for (const name of Object.keys(altered))
@@ -368,8 +249,12 @@ export async function keepApart(form, reason, tab = newTab()) {
   const copy = keeper.record({ ...textIn(form), tab, key: newKey(), reason });
   const { form: name, values } = copy;
   // A form that was closed and opened again meets its conflict again.
+  const living = await tabs.living();
   const isTwin = (/** @type {Kept} */ it) =>
-    it.form === name && it.reason === reason && isSame(values, it.values);
+    it.form === name &&
+    it.reason === reason &&
+    (tabs.holds(it.tab) || !living.has(it.tab)) &&
+    isSame(values, it.values);
   state.apart.push(...ofKind(await records.all(), 'text').filter(isTwin));
   await forgetContained(form, copy.values, [copy]);
   state.apart.push(copy);
@@ -418,6 +303,7 @@ export async function press(form, pressed) {
   keeper.stop(state.name, text.tab);
   const added = queue.add(item, [textId(scope, state.name, text.tab)]);
   Object.assign(state, { typed_at: 0, sent: text.key });
+  keyOf(form).value = newKey(); // for what is typed from now on
   if (state.name !== 'new') setBusy(form, true);
   else if (state.tab) removeApart(form);
   else clear(form, state);
@@ -434,8 +320,8 @@ function clear(form, state) {
   const names = Object.keys(valuesOf(form)).filter(
     (name) => name !== 'byline' && boxOf(form, name),
   );
-  fillForm(form, Object.fromEntries(names.map((name) => [name, ''])));
-  keyOf(form).value = newKey();
+  const { zone = '' } = state.written;
+  fillForm(form, { ...Object.fromEntries(names.map((name) => [name, ''])), zone });
   state.shown = valuesOf(form);
   boxOf(form, 'body')?.focus();
 }
