@@ -50,7 +50,10 @@ BUGS: Final = (
     Bug(
         "all tabs of a browser keep their texts under one name",
         ("lost",),
-        (Change(f"{DESK}/tabs.js", "this.id = this.parts.newId();", "this.id = 'a'.repeat(16);"),),
+        (
+            Change(f"{DESK}/tabs.js", "this.id = this.parts.newId();", "this.id = 'a'.repeat(16);"),
+            Change(f"{DESK}/tabs.js", "if (id !== this.id) this.parts.set", "this.parts.set"),
+        ),
     ),
     Bug(
         "texts of closed and crashed tabs are not offered",
@@ -138,7 +141,7 @@ BUGS: Final = (
     Bug(
         "a form without an answer is sent again under another key",
         ("twice",),
-        (Change(f"{DESK}/watch.js", "idempotency_key: key,", "idempotency_key: newKey(),"),),
+        (Change(f"{DESK}/kept.js", "idempotency_key: key,", "idempotency_key: newKey(),"),),
     ),
     Bug(
         "the form for new entries keeps its text until the answer",
@@ -186,7 +189,7 @@ BUGS: Final = (
         (
             Change(
                 f"{DESK}/boxes.js",
-                "if (!old.matches(':has(button)')) old.remove();",
+                "if (!one('button', old)) old.remove();",
                 "old.remove();",
             ),
         ),
