@@ -17,8 +17,8 @@ _BOTH: Final = "Both versions are shown. Merge them or choose one, then save."
 _APART: Final = (
     "Their changes are in other fields and are now included here. Save again to save yours."
 )
-# Boxes whose texts are not merged: those of one save, and those that say what the form is based on.
-_OF_SAVE: Final = ("note", "note_kind")
+# Boxes whose texts are not merged: they say what the form is based on. The note for readers is
+# merged like any other box: the last one stays until an editor alters it knowingly.
 _OF_FORM: Final = ("revision", "published_at")
 
 
@@ -40,7 +40,7 @@ def merge(mine: Mapping[str, str], stored: Mapping[str, str], base: Mapping[str,
     """
     taken, both = Boxes(), Boxes()
     for name, text in stored.items():
-        if name in _OF_SAVE or _is_of_form(name) or mine.get(name, text) == text:
+        if _is_of_form(name) or mine.get(name, text) == text:
             continue
         shown = mine.get(f"{name}_was", base.get(name))
         if mine[name] == shown:

@@ -655,6 +655,25 @@ def test_a_conflict_shows_both_texts_and_the_newer_revision(browser: Browser) ->
     assert value_of(answer.text, "revision") == "4"
 
 
+def test_conflict_shows_their_boxes_in_the_words_of_the_form(browser: Browser) -> None:
+    marks = {"pinned": True, "key": False, "note_kind": "correction", "note": "Score is 2-1"}
+    theirs = replace(ENTRY, revision=4, **cast(Any, marks))
+    browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
+    path = f"/desk/blogs/moon/entries/{ID}"
+    mine = {"pinned": "false", "pinned_was": "", "note_kind": "update", "note": "Mine"}
+    page = browser.post(path, sent(browser.get(path).text, "edit") | mine).text
+    shown = re.findall(r'<textarea id="theirs-(\w+)"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
+    assert dict(shown) == {"pinned": "Yes", "note_kind": "A correction", "note": "Score is 2-1"}
+    assert (value_of(page, "note"), sent(page, "edit")["note_kind"]) == ("Mine", "update")
+
+
+def test_edit_offers_the_mark_of_a_retraction_only_when_retracted(browser: Browser) -> None:
+    path = f"/desk/blogs/moon/entries/{ID}"
+    assert '<option value="retraction"' not in browser.get(path).text
+    browser.publishing.entry_is = replace(ENTRY, status="retracted", note_kind="retraction")
+    assert sent(browser.get(path).text, "edit")["note_kind"] == "retraction"
+
+
 def test_a_text_can_become_a_new_entry_when_its_entry_was_deleted(browser: Browser) -> None:
     browser.publishing.problem = Problem(410, "gone", "The entry is deleted.")
     answer = browser.post(f"/desk/blogs/moon/entries/{ID}", {"body": "Mine", "revision": "3"})
