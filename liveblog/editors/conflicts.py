@@ -19,7 +19,7 @@ _APART: Final = (
 )
 # Boxes whose texts are not merged: they say what the form is based on. The note for readers is
 # merged like any other box: the last one stays until an editor alters it knowingly.
-_OF_FORM: Final = ("revision", "published_at")
+_OF_FORM: Final = ("revision", "published_at", "zone")
 
 
 class Merge(NamedTuple):

@@ -179,7 +179,8 @@ def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object
 def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return an entry's fields for the API, from the given boxes; None for an empty box.
 
-    `publish_at` is local time in `zone`.
+    `publish_at` is local time in the zone that the form showed; in `zone` if the form names none.
+    Raises Problem 422 for a time in an unknown zone.
     """
     fields: dict[str, object] = {n: _text_or_none(boxes[n]) for n in _TEXTS if n in boxes}
     if "byline" in boxes:
@@ -201,11 +202,22 @@ def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     draft and submitted stay: `edited_entry_fields` then removes the time, and for a new entry the
     API rejects the form.
     """
-    status, at = boxes.get("status", ""), boxes.get("publish_at", "")
+    status, at = boxes.get("status", ""), boxes.get("publish_at", "").strip()
     if not at:
         return {"status": status} if status else {}
+    if not is_timezone(boxes.get("zone") or zone):
+        raise invalid(("/zone", "is unknown"))
     unpublished = {"status": status} if status in ("draft", "submitted") else {}
-    return {**unpublished, "publish_at": times.instant_of(at, zone)}
+    return {**unpublished, "publish_at": times.instant_of(at, zone_of(boxes, zone))}
+
+
+def zone_of(boxes: Mapping[str, str], zone: str) -> str:
+    """Return the zone in which an entry's form showed times; `zone` if the form names none.
+
+    A form can be sent long after it was loaded, when the blog may have another zone.
+    """
+    named = boxes.get("zone", "")
+    return named if is_timezone(named) else zone
 
 
 def boxes_of(name: str) -> tuple[str, ...]:
@@ -269,7 +281,7 @@ def twice_of(boxes: Mapping[str, str], fields: Mapping[str, object], zone: str) 
 
 def time_zones(boxes: Mapping[str, str], zone: str) -> dict[str, str]:
     """Return the zone of each box of a form that takes a wall-clock time."""
-    zones = {"publish_at": zone, "starts_at": _start_zone(boxes, zone)}
+    zones = {"publish_at": zone_of(boxes, zone), "starts_at": _start_zone(boxes, zone)}
     return {box: zones[box] for box in zones if box in boxes}
 
 
@@ -312,7 +324,7 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
     values[REPEATED] = "\n".join(entry.byline)
-    values["publish_at"] = times.local_time(entry.publish_at, zone)
+    values |= {"publish_at": times.local_time(entry.publish_at, zone), "zone": zone}
     values["revision"] = str(entry.revision)
     shown = _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
     return {**shown, **time_values(entry)}

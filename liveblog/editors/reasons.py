@@ -59,6 +59,8 @@ _SENTENCES: Final = {
     " publish.",
     ("pressed_ago_ms", ""): "You pressed Publish more than 23 hours ago. Press it again if this is"
     " still to be published.",
+    ("zone", "is unknown"): "The time zone of this form is unknown. The time is shown in the blog's"
+    " time zone now. Check it, then send it again.",
     ("published_at", "is in the future"): "The stated time is in the future.",
 }
 

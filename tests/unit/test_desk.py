@@ -632,9 +632,52 @@ def test_an_edit_keeps_the_seconds_of_a_schedule_left_as_shown(browser: Browser,
     browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
     browser.post(path, boxes)
     browser.post(path, boxes | {"publish_at": "2026-12-01T12:00"})
-    first, second = [call[2] for call in browser.publishing.calls]
+    browser.post(path, boxes | {"publish_at": "2026-12-01T12:00", "zone": ""})
+    first, second, third = [call[2] for call in browser.publishing.calls]
     assert "publish_at" not in first
-    assert second["publish_at"] == "2026-12-01T12:00:00.000Z"
+    assert second["publish_at"] == "2026-12-01T17:00:00.000Z"  # in the zone that the form showed
+    assert third["publish_at"] == "2026-12-01T12:00:00.000Z"
+
+
+def test_time_is_read_in_the_zone_that_its_form_showed(browser: Browser) -> None:
+    path = "/desk/blogs/moon/entries"
+    boxes = sent(browser.get("/desk/blogs/moon").text, "compose") | {"body": "x"}
+    assert boxes["zone"] == NEW_YORK
+    browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
+    answer = browser.post(path, boxes | {"publish_at": " 2026-11-01T01:30 "})
+    assert browser.publishing.calls[-1][1]["publish_at"] == "2026-11-01T05:30:00.000Z"
+    page = browser.get(answer.headers["location"]).text
+    assert "comes twice on November 1, 2026" in page
+    assert "1:30 AM EDT" in page
+    browser.publishing.problem = invalid(("/publish_at", "must be an RFC 3339 time"))
+    page = browser.post(path, boxes | {"publish_at": "2026-03-08T02:30"}).text
+    assert f"does not exist in {NEW_YORK}" in reason_of(page, "publish_at")
+    assert value_of(page, "zone") == NEW_YORK
+    assert f"time in {NEW_YORK}" in page
+
+
+def test_time_is_rejected_when_the_zone_of_its_form_is_unknown(browser: Browser) -> None:
+    boxes = {"body": "x", "publish_at": "2026-07-02T12:00", "zone": "Mars/Base"}
+    page = browser.post("/desk/blogs/moon/entries", boxes)
+    assert page.status_code == 422
+    assert "The time zone of this form is unknown." in page.text
+    assert (value_of(page.text, "body"), value_of(page.text, "zone")) == ("x", NEW_YORK)
+    assert browser.publishing.calls == []
+    del boxes["publish_at"]
+    assert browser.post("/desk/blogs/moon/entries", boxes).status_code == 303
+
+
+def test_conflict_compares_times_in_the_zone_of_the_form(browser: Browser) -> None:
+    scheduled = replace(ENTRY, status="scheduled", publish_at=SECOND_HALF_PAST_ONE)
+    browser.publishing.entry_is = scheduled
+    path = f"/desk/blogs/moon/entries/{ID}"
+    boxes = sent(browser.get(path).text, "edit") | {"body": "Mine"}
+    browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
+    theirs = replace(scheduled, headline="Theirs", revision=4)
+    browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
+    page = browser.post(path, boxes).text
+    assert "theirs-publish_at" not in page
+    assert (value_of(page, "publish_at"), value_of(page, "zone")) == (boxes["publish_at"], NEW_YORK)
 
 
 def test_a_pin_needs_no_revision(browser: Browser) -> None:
