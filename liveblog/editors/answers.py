@@ -116,9 +116,7 @@ def values(boxes: Boxes) -> dict[str, str | list[str]]:
     return {**boxes, **({forms.REPEATED: forms.names_of(repeated)} if repeated is not None else {})}
 
 
-def _accepted(
-    done: Done, content: Shape, status: int = 200, *, replayed: bool = False
-) -> Response:
+def _accepted(done: Done, content: Shape, status: int = 200, *, replayed: bool = False) -> Response:
     whole = {
         "notice": NOTICES[done.notice],
         "note": f"{done.note} {times.twice(done.twice, done.zone)}".strip() or None,

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry
 from liveblog.blog.problem import Problem
-from liveblog.editors import answers, forms
+from liveblog.editors import answers, forms, retraction
 from liveblog.editors.answers import (
     Answers,
     Done,
@@ -275,6 +275,7 @@ class _Entries:
         zone = forms.zone_of(boxes, blog.timezone)
         try:
             fields = forms.new_entry_fields(boxes, blog.timezone)
+            retraction.check_new(fields)
             pressed_at = forms.pressed_at(boxes, self._now_ms())
             made = await self._publishing.create_entry(
                 caller, slug, fields, key_of(boxes), pressed_at
@@ -340,11 +341,11 @@ class _Entries:
         except Problem as problem:
             if problem.status != 422:
                 raise
-            retraction = rejected_form(request, boxes, problem, blog.timezone)
+            refused = rejected_form(request, boxes, problem, blog.timezone)
             at = await self._publishing.entry(caller, slug, id)
             form = FormView(forms.entry_values(at.entry, blog.timezone))
             return self._page(
-                caller, blog, at.entry, form, status=problem.status, retraction=retraction
+                caller, blog, at.entry, form, status=problem.status, retraction=refused
             )
         done = Done("unretracted" if undo else "retracted", f"/desk/blogs/{slug}", fragment=id)
         return self._answers.entry(request, saved, blog, done)

@@ -287,7 +287,9 @@ async def test_time_is_read_on_the_clock_of_the_blog(at: Desk) -> None:
         ({"publish_at": "soon"}, "publish_at", "Give a date and a time, such as"),
         ({"body": "x" * 20_001}, "body", "The text has 20,001 characters; the limit is 20,000."),
         ({"body": " "}, "body", "Write a headline or a text that shows something."),
-        ({"byline": ["Ann", "x" * 201]}, "byline", "Name 2 of the byline has 201 characters"),
+        ({"byline": ["Ann", "x" * 201]}, "byline", "The name “xxxxxx"),
+        ({"pinned": "1"}, "pinned", "The pin must be true or false."),
+        ({"note_kind": "retraction"}, "note_kind", "Publish the entry first."),
         ({"pressed_ago_ms": "82800001"}, "pressed_ago_ms", "You pressed Publish more than 23"),
     ],
 )

@@ -14,7 +14,16 @@ from starlette.testclient import TestClient
 
 from liveblog.blog import fields
 from liveblog.blog.fields import BODY_BYTES_MAX
-from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
+from liveblog.blog.model import (
+    SLUG_MAX,
+    Blog,
+    Caller,
+    DamagedBlog,
+    DamagedEntry,
+    Entry,
+    Link,
+    Position,
+)
 from liveblog.blog.problem import Problem, StoreDown, invalid, not_found
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
@@ -1150,5 +1159,9 @@ def test_boxes_of_titles_and_notes_name_their_limits(browser: Browser) -> None:
     page = browser.get("/desk").text
     assert re.search(rf'id="new-title"[^>]* data-limit="{fields.TITLE_MAX}"', page)
     assert re.search(rf'id="new-dek"[^>]* data-limit="{fields.DEK_MAX}"', page)
+    assert re.search(rf'id="new-slug"[^>]* data-limit="{SLUG_MAX}"', page)
+    assert re.search(rf'id="new-language"[^>]* data-limit="{fields.LANGUAGE_MAX}"', page)
+    page = browser.get("/desk/blogs/moon").text
+    assert re.search(rf'id="header-full_coverage_url"[^>]* data-limit="{fields.URL_MAX}"', page)
     page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
     assert re.search(rf'id="retract-note"[^>]* data-limit="{fields.NOTE_MAX}"', page)
