@@ -217,7 +217,9 @@ class _Blogs:
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
-        return await self._save(request, caller, boxes, {"status": "live"}, "reopened", "UTC")
+        shown: dict[str, object] = {"status": "ended"}
+        fields: dict[str, object] = {"status": "live"}
+        return await self._save(request, caller, boxes, fields, "reopened", "UTC", None, shown)
 
     async def _blog(self, request: Request, caller: Caller) -> BlogResult:
         slug = request.path_params["slug"]
@@ -241,6 +243,10 @@ class _Blogs:
                 caller, slug, fields, key_of(boxes), seen, shown
             )
         except HeaderConflict as conflict:
+            if done == "reopened":
+                status = conflict.current.blog.status
+                detail = f"Only an ended blog can be re-opened; this one is {status}."
+                raise Problem(409, "conflict", detail) from None
             stored = forms.header_values(conflict.current.blog)
             if name == "end":  # this form sets the status, and shows none
                 del stored["status"]

@@ -173,6 +173,13 @@ async def test_script_saves_the_header_ends_and_reopens(at: Desk) -> None:
     assert (reopened["notice"], reopened["blog"]["status"]) == ("Blog re-opened.", "live")
 
 
+async def test_only_an_ended_blog_is_reopened(at: Desk) -> None:
+    await at.publishing.edit_blog(SYSTEM, "moon", {"status": "draft"})
+    rejected = await at.rejected(f"{BLOG}/reopen", 409)
+    assert rejected["reason"] == "Only an ended blog can be re-opened; this one is draft."
+    assert (await at.publishing.blog(SYSTEM, "moon")).blog.status == "draft"
+
+
 async def test_script_gets_the_stored_boxes_after_a_conflict(at: Desk) -> None:
     made = await at.done(ENTRIES, body="One", byline=["Ann", "Davis, Jr."])
     path = f"{ENTRIES}/{made['entry']['id']}"

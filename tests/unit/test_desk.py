@@ -689,6 +689,16 @@ def test_conflict_compares_times_in_the_zone_of_the_form(browser: Browser) -> No
     assert (value_of(page, "publish_at"), value_of(page, "zone")) == (boxes["publish_at"], NEW_YORK)
 
 
+def test_edit_of_a_draft_says_that_a_time_schedules_it(browser: Browser) -> None:
+    path = f"/desk/blogs/moon/entries/{ID}"
+    browser.publishing.entry_is = replace(ENTRY, status="draft")
+    page = browser.get(path).text
+    assert f"time in {NEW_YORK}; saved with a time, the entry is scheduled" in page
+    assert '<button class="primary" data-timed="Save and schedule for">Save</button>' in page
+    browser.publishing.entry_is = ENTRY
+    assert '<button class="primary">Save</button>' in browser.get(path).text
+
+
 def test_a_pin_needs_no_revision(browser: Browser) -> None:
     browser.post(f"/desk/blogs/moon/entries/{ID}", {"pinned": "true"})
     assert browser.publishing.calls == [("edit_entry", ID, {"pinned": True}, None, None)]
