@@ -37,16 +37,16 @@ def merge(mine: Mapping[str, str], stored: Mapping[str, str], base: Mapping[str,
 
     A box was altered when its text differs from what it showed at first. The form states this in
     `{name}_was`, or `base` does. When neither does, the box counts as altered by both editors.
+    An editor who altered a blog's start meant it in the zone of the form.
     """
-    taken, both = Boxes(), Boxes()
-    for name, text in stored.items():
-        if _is_of_form(name) or mine.get(name, text) == text:
-            continue
-        shown = mine.get(f"{name}_was", base.get(name))
-        if mine[name] == shown:
-            taken[name] = text
-        elif text != shown:
-            both[name] = text
+    shown = {name: mine.get(f"{name}_was", base.get(name)) for name in stored}
+    altered = {name for name in stored if mine.get(name) != shown[name]}
+    altered |= {"timezone"} if "starts_at" in altered else set()
+    differing = [
+        it for it in stored if not _is_of_form(it) and mine.get(it) not in (None, stored[it])
+    ]
+    taken = {it: stored[it] for it in differing if it not in altered}
+    both = {it: stored[it] for it in differing if it in altered and stored[it] != shown[it]}
     return Merge(taken, both)
 
 

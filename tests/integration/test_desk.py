@@ -194,6 +194,10 @@ async def test_script_gets_the_stored_boxes_after_a_conflict(at: Desk) -> None:
     apart = await at.rejected(path, 412, **{**made["values"], "byline": ["Bo"]})
     assert (apart["both"], apart["taken"]) == ({}, {"body": "Theirs"})
     assert "are now included here" in apart["reason"]
+    note = {"note_kind": "correction", "note": "Not two"}
+    await at.done(path, **{**rejected["values"], **note})
+    noted = await at.rejected(path, 412, **{**rejected["values"], "headline": "Mine"})
+    assert (noted["both"], noted["taken"]) == ({}, note)
     assert (await at.stored())[0].body == "Theirs"
 
 

@@ -50,6 +50,13 @@ def test_their_boxes_are_taken_when_i_did_not_alter_them() -> None:
     assert forms.header_fields(form.values, "UTC") == {"title": "Mine"}
 
 
+def test_zone_is_shown_when_i_altered_the_start_and_they_the_zone() -> None:
+    stored = replace(BLOG, timezone="Europe/Berlin", revision=2)
+    form = header_form({"starts_at": "2026-12-01T21:30"}, stored)
+    assert (form.values["timezone"], form.theirs) == ("UTC", {"timezone": "Europe/Berlin"})
+    assert header_form({"dek": "Near"}, stored).values["timezone"] == "Europe/Berlin"
+
+
 def test_nothing_is_in_conflict_when_both_wrote_the_same() -> None:
     form = header_form({"title": "Same"}, replace(BLOG, title="Same", revision=2))
     assert form.theirs == {}
