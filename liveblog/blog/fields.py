@@ -52,13 +52,14 @@ BODY_BYTES_MAX: Final = 1 << 20  # of a request's body
 # Limit for the HTML of a body or summary. It keeps the frame with this HTML below 256 KiB.
 HTML_BYTES_MAX: Final = 160 * 1024
 
-_LANGUAGE_MAX: Final = 35  # RFC 5646, section 4.4.1
+LANGUAGE_MAX: Final = 35  # RFC 5646, section 4.4.1
 _NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]+([ ][^\s\x00-\x1f\x7f\ud800-\udfff]+)*")
 _LANGUAGE = re.compile(
     r"[A-Za-z]{2,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?(-[A-Za-z0-9]{5,8})*"
 )
 _NO_HOST = re.compile(r"[%<>^|]")  # characters forbidden in a host (URL Standard, 3.2)
-_URL = re.compile(r"(https?://[^\s/\\?#]+[^\s\\]*|/(?![/\\])[^\s\\]*)", re.IGNORECASE)
+_URL = re.compile(r"https?://[^/?#]|/(?!/)", re.IGNORECASE)
+_NOT_IN_URL = re.compile(r"[\s\\]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _IDEMPOTENCY_KEY = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_MAX}}}")
@@ -233,7 +234,7 @@ def _timezone(pointer: str, value: str) -> Errors:
 
 
 def _language(pointer: str, value: str) -> Errors:
-    if len(value) > _LANGUAGE_MAX or not _LANGUAGE.fullmatch(value):
+    if len(value) > LANGUAGE_MAX or not _LANGUAGE.fullmatch(value):
         yield pointer, f"must be a BCP 47 language tag, such as en or pt-BR, not {value[:100]!r}"
 
 
@@ -269,7 +270,10 @@ def _link(pointer: str, value: dict[str, Any]) -> Errors:
             return
     yield from _line(LINK_TEXT_MAX)(f"{pointer}/text", value["text"])
     yield from _line(URL_MAX)(f"{pointer}/url", value["url"])
-    if not _URL.fullmatch(value["url"]):
+    if found := _NOT_IN_URL.search(value["url"]):
+        what = "backslash" if found[0] == "\\" else "blank"
+        yield f"{pointer}/url", f"must not contain a {what}"
+    elif not _URL.match(value["url"]):
         yield f"{pointer}/url", "must begin with https://, http:// or a single /"
     else:
         yield from _address(f"{pointer}/url", value["url"])

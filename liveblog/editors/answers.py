@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from liveblog.blog.instant import format_time
-from liveblog.blog.model import Blog, is_entry_id
+from liveblog.blog.model import Blog, is_entry_id, is_timezone
 from liveblog.blog.problem import Problem
 from liveblog.blog.shapes import Shape, blog_json, entry_json, saved_at
 from liveblog.editors import conflicts, forms, reasons, times
@@ -54,7 +54,8 @@ class Done(NamedTuple):
 
     `notice` is a key of NOTICES. `path` is the page that a browser shows next, `fragment` the place
     on it. `deleted` is the id of an entry whose deletion that page can undo. `twice` is a time that
-    comes twice on the blog's clock, "" for none; `note` is any other note for a script.
+    comes twice on the clock of `zone`, "" for none; `note` is any other note for a script. `zone`
+    is the zone of the form, "" for the blog's.
     """
 
     notice: str
@@ -62,6 +63,7 @@ class Done(NamedTuple):
     fragment: str = ""
     deleted: str = ""
     twice: str = ""
+    zone: str = ""
     note: str = ""
 
 
@@ -86,8 +88,7 @@ class Answers:
             return _redirect(done)
         blog = blog_json(at.blog, at.position, site_url(request, self._settings))
         content = {"blog": blog, "values": values(forms.header_values(at.blog))}
-        zone = at.blog.timezone
-        return _accepted(done, content, zone, at.status, replayed=at.replayed)
+        return _accepted(done, content, at.status, replayed=at.replayed)
 
     def entry(self, request: Request, at: EntryResult, blog: Blog, done: Done) -> Response:
         """Answer to a form that created or altered an entry of a blog."""
@@ -95,9 +96,9 @@ class Answers:
             return _redirect(done)
         content: Shape = {
             "entry": self.shape(request, at, blog),
-            "values": values(forms.entry_values(at.entry, blog.timezone)),
+            "values": values(forms.entry_values(at.entry, done.zone or blog.timezone)),
         }
-        return _accepted(done, content, blog.timezone, at.status, replayed=at.replayed)
+        return _accepted(done, content, at.status, replayed=at.replayed)
 
     def shape(self, request: Request, at: EntryResult, blog: Blog) -> Shape:
         """Return an entry in the API's shape."""
@@ -115,12 +116,10 @@ def values(boxes: Boxes) -> dict[str, str | list[str]]:
     return {**boxes, **({forms.REPEATED: forms.names_of(repeated)} if repeated is not None else {})}
 
 
-def _accepted(
-    done: Done, content: Shape, zone: str = "UTC", status: int = 200, *, replayed: bool = False
-) -> Response:
+def _accepted(done: Done, content: Shape, status: int = 200, *, replayed: bool = False) -> Response:
     whole = {
         "notice": NOTICES[done.notice],
-        "note": f"{done.note} {times.twice(done.twice, zone)}".strip() or None,
+        "note": f"{done.note} {times.twice(done.twice, done.zone)}".strip() or None,
         "entry": None,
         "blog": None,
         "values": None,
@@ -133,18 +132,20 @@ def _accepted(
 def _redirect(done: Done) -> Response:
     """Redirect to a page that shows the notice; reloading the page sends no form again."""
     marks = {"done": done.notice, "entry": done.deleted, "twice": done.twice}
+    marks["zone"] = done.zone if done.twice else ""
     query = urlencode({name: value for name, value in marks.items() if value})
     fragment = f"#{done.fragment}" if done.fragment else ""
     return RedirectResponse(f"{done.path}?{query}{fragment}", 303)
 
 
-def notice_of(request: Request, zone: str = "UTC") -> str:
-    """Return the notice on the page after a redirect, "" for none; `zone` is the blog's."""
+def notice_of(request: Request) -> str:
+    """Return the notice on the page after a redirect, "" for none."""
     query = request.query_params
     notice = NOTICES.get(query.get("done", ""), "")
     if query.get("done") == "created" and "slug" in request.path_params:
         notice += f" {address_of(request.path_params['slug'])}"
-    twice = times.twice(query.get("twice", ""), zone)
+    zone = query.get("zone", "")
+    twice = times.twice(query.get("twice", ""), zone) if is_timezone(zone) else ""
     return f"{notice} {twice}" if notice and twice else notice
 
 

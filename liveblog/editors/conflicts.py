@@ -17,9 +17,9 @@ _BOTH: Final = "Both versions are shown. Merge them or choose one, then save."
 _APART: Final = (
     "Their changes are in other fields and are now included here. Save again to save yours."
 )
-# Boxes whose texts are not merged: those of one save, and those that say what the form is based on.
-_OF_SAVE: Final = ("note", "note_kind")
-_OF_FORM: Final = ("revision", "published_at")
+# Boxes whose texts are not merged: they say what the form is based on. The note for readers is
+# merged like any other box: the last one stays until an editor alters it knowingly.
+_OF_FORM: Final = ("revision", "published_at", "zone")
 
 
 class Merge(NamedTuple):
@@ -37,16 +37,16 @@ def merge(mine: Mapping[str, str], stored: Mapping[str, str], base: Mapping[str,
 
     A box was altered when its text differs from what it showed at first. The form states this in
     `{name}_was`, or `base` does. When neither does, the box counts as altered by both editors.
+    An editor who altered a blog's start meant it in the zone of the form.
     """
-    taken, both = Boxes(), Boxes()
-    for name, text in stored.items():
-        if name in _OF_SAVE or _is_of_form(name) or mine.get(name, text) == text:
-            continue
-        shown = mine.get(f"{name}_was", base.get(name))
-        if mine[name] == shown:
-            taken[name] = text
-        elif text != shown:
-            both[name] = text
+    shown = {name: mine.get(f"{name}_was", base.get(name)) for name in stored}
+    altered = {name for name in stored if mine.get(name) != shown[name]}
+    altered |= {"timezone"} if "starts_at" in altered else set()
+    differing = [
+        it for it in stored if not _is_of_form(it) and mine.get(it) not in (None, stored[it])
+    ]
+    taken = {it: stored[it] for it in differing if it not in altered}
+    both = {it: stored[it] for it in differing if it in altered and stored[it] != shown[it]}
     return Merge(taken, both)
 
 

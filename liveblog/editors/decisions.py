@@ -121,11 +121,11 @@ def check_may_edit(caller: Caller, entry: Entry) -> None:
 
 
 def check_is_earlier(record: Blog | Entry, revision: int) -> None:
-    """Raise 409 when a revision is the newest one; 404 when there is no such revision yet."""
+    """Raise 409 when a revision is the newest one; 404 when there was no such revision."""
     if revision == record.revision:
         raise conflict(f"Revision {revision} is the newest one.")
-    if revision > record.revision:
-        raise not_found(f"There is no revision {revision} yet.")
+    if not 1 <= revision <= record.revision:
+        raise not_found(f"There is no revision {revision}.")
 
 
 def may_replace(seen: Revisions | None, revision: int) -> bool:

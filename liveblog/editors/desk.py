@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute
 
 from liveblog.blog.model import Blog, Caller, DamagedBlog, Entry
 from liveblog.blog.problem import Problem
-from liveblog.editors import answers, forms
+from liveblog.editors import answers, forms, retraction
 from liveblog.editors.answers import (
     Answers,
     Done,
@@ -136,7 +136,7 @@ class _Blogs:
             return await self.home(request, caller, form, problem.status)
         slug, twice = made.blog.slug, forms.twice_of(boxes, fields, "UTC")
         note = "" if boxes.get("slug") == slug else answers.address_of(slug)
-        done = Done("created", f"/desk/blogs/{slug}", twice=twice, note=note)
+        done = Done("created", f"/desk/blogs/{slug}", "", "", twice, made.blog.timezone, note)
         return self._answers.blog(request, made, done)
 
     async def _created(self, caller: Caller, boxes: Boxes, fields: dict[str, object]) -> BlogResult:
@@ -188,7 +188,7 @@ class _Blogs:
             damaged=[*page.damaged, *(it.id for it in unpublished if it.deleted)],
             lost_header=lost,
             rebuilt=[REBUILT[name] for name in at.rebuilt],
-            notice=notice_of(request, at.blog.timezone),
+            notice=notice_of(request),
             undo=undo_of(request),
             now=self._now_ms(),
             **given,
@@ -217,7 +217,9 @@ class _Blogs:
 
     async def reopen(self, request: Request, caller: Caller) -> Response:
         boxes = await read_form(request)
-        return await self._save(request, caller, boxes, {"status": "live"}, "reopened", "UTC")
+        shown: dict[str, object] = {"status": "ended"}
+        fields: dict[str, object] = {"status": "live"}
+        return await self._save(request, caller, boxes, fields, "reopened", "UTC", None, shown)
 
     async def _blog(self, request: Request, caller: Caller) -> BlogResult:
         slug = request.path_params["slug"]
@@ -241,6 +243,10 @@ class _Blogs:
                 caller, slug, fields, key_of(boxes), seen, shown
             )
         except HeaderConflict as conflict:
+            if done == "reopened":
+                status = conflict.current.blog.status
+                detail = f"Only an ended blog can be re-opened; this one is {status}."
+                raise Problem(409, "conflict", detail) from None
             stored = forms.header_values(conflict.current.blog)
             if name == "end":  # this form sets the status, and shows none
                 stored["status"] = "ended"
@@ -250,7 +256,9 @@ class _Blogs:
             form = {name: rejected_form(request, boxes, problem, zone)}
             return await self.page(request, caller, problem.status, **form)
         twice = forms.twice_of(boxes, fields, zone)
-        return self._answers.blog(request, saved, Done(done, f"/desk/blogs/{slug}", twice=twice))
+        zone = saved.blog.timezone
+        finished = Done(done, f"/desk/blogs/{slug}", twice=twice, zone=zone)
+        return self._answers.blog(request, saved, finished)
 
 
 class _Entries:
@@ -270,17 +278,19 @@ class _Entries:
     async def create(self, request: Request, caller: Caller) -> Response:
         slug, boxes = request.path_params["slug"], await read_form(request)
         blog = await self._blog(request, caller)
-        fields = forms.new_entry_fields(boxes, blog.timezone)
+        zone = forms.zone_of(boxes, blog.timezone)
         try:
+            fields = forms.new_entry_fields(boxes, blog.timezone)
+            retraction.check_new(fields)
             pressed_at = forms.pressed_at(boxes, self._now_ms())
             made = await self._publishing.create_entry(
                 caller, slug, fields, key_of(boxes), pressed_at
             )
         except Problem as problem:
-            form = rejected_form(request, boxes, problem, blog.timezone)
+            form = rejected_form(request, {**boxes, "zone": zone}, problem, zone)
             return await self._blogs.page(request, caller, problem.status, compose=form)
-        twice = forms.twice_of(boxes, fields, blog.timezone)
-        done = Done(made.entry.status, f"/desk/blogs/{slug}", twice=twice)
+        twice = forms.twice_of(boxes, fields, zone)
+        done = Done(made.entry.status, f"/desk/blogs/{slug}", twice=twice, zone=zone)
         return self._answers.entry(request, made, blog, done)
 
     async def show(self, request: Request, caller: Caller) -> Response:
@@ -293,8 +303,9 @@ class _Entries:
         slug, id = request.path_params["slug"], request.path_params["id"]
         boxes = await read_form(request)
         blog = await self._blog(request, caller)
-        fields = forms.edited_entry_fields(boxes, blog.timezone)
+        zone = forms.zone_of(boxes, blog.timezone)
         try:
+            fields = forms.edited_entry_fields(boxes, blog.timezone)
             pressed_at = forms.pressed_at(boxes, self._now_ms())
             saved = await self._publishing.edit_entry(
                 caller, slug, id, fields, forms.revision_of(boxes), key_of(boxes), pressed_at
@@ -305,8 +316,8 @@ class _Entries:
             return await self._rejected_edit(request, caller, blog, boxes, problem)
         has_new_status = "status" in fields or saved.entry.status == "scheduled"
         notice = saved.entry.status if has_new_status else "saved" if fields else "unaltered"
-        twice = forms.twice_of(boxes, fields, blog.timezone)
-        done = Done(notice, f"/desk/blogs/{slug}", fragment=id, twice=twice)
+        twice = forms.twice_of(boxes, fields, zone)
+        done = Done(notice, f"/desk/blogs/{slug}", fragment=id, twice=twice, zone=zone)
         return self._answers.entry(request, saved, blog, done)
 
     async def delete(self, request: Request, caller: Caller) -> Response:
@@ -336,11 +347,11 @@ class _Entries:
         except Problem as problem:
             if problem.status != 422:
                 raise
-            retraction = rejected_form(request, boxes, problem, blog.timezone)
+            refused = rejected_form(request, boxes, problem, blog.timezone)
             at = await self._publishing.entry(caller, slug, id)
             form = FormView(forms.entry_values(at.entry, blog.timezone))
             return self._page(
-                caller, blog, at.entry, form, status=problem.status, retraction=retraction
+                caller, blog, at.entry, form, status=problem.status, retraction=refused
             )
         done = Done("unretracted" if undo else "retracted", f"/desk/blogs/{slug}", fragment=id)
         return self._answers.entry(request, saved, blog, done)
@@ -353,7 +364,8 @@ class _Entries:
         self, request: Request, caller: Caller, blog: Blog, boxes: Boxes, problem: Problem
     ) -> Response:
         """Show a rejected form again, with its text and the reasons, also for a deleted entry."""
-        form = rejected_form(request, boxes, problem, blog.timezone)
+        zone = forms.zone_of(boxes, blog.timezone)
+        form = rejected_form(request, {**boxes, "zone": zone}, problem, zone)
         if problem.status == 410:
             return self._page(caller, blog, None, form, status=410)
         id = request.path_params["id"]
@@ -375,18 +387,19 @@ class _Entries:
         theirs, seen = conflict.current.entry, forms.revision_of(boxes)
         if wants_json(request):
             conflict.extra["current"] = self._answers.shape(request, conflict.current, blog)
-        stored = forms.entry_values(theirs, blog.timezone)
-        base = await self._base(caller, blog, theirs.id, seen) if seen else {}
+        zone = forms.zone_of(boxes, blog.timezone)
+        stored = forms.entry_values(theirs, zone)
+        base = await self._base(caller, blog.slug, theirs.id, seen, zone) if seen else {}
         form = answers.merged_form(request, boxes, stored, base, conflict)
         return self._page(caller, blog, theirs, form, 412)
 
-    async def _base(self, caller: Caller, blog: Blog, id: str, revision: int) -> Boxes:
+    async def _base(self, caller: Caller, slug: str, id: str, revision: int, zone: str) -> Boxes:
         """Return the boxes of the edited revision, none when the store no longer has it."""
         try:
-            entry = await self._publishing.history.entry(caller, blog.slug, id, revision)
+            entry = await self._publishing.history.entry(caller, slug, id, revision)
         except Problem:
             return {}
-        return forms.entry_values(entry, blog.timezone)
+        return forms.entry_values(entry, zone)
 
     def _page(
         self,

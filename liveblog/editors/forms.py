@@ -17,7 +17,7 @@ from typing import Final
 from unicodedata import combining, normalize
 from urllib.parse import parse_qsl
 
-from liveblog.blog.fields import NEVER_EMPTY, is_idempotency_key
+from liveblog.blog.fields import LINK_TEXT_MAX, NEVER_EMPTY, SEVERAL_LINES, is_idempotency_key
 from liveblog.blog.instant import format_time
 from liveblog.blog.model import SLUG_MAX, Blog, Entry, Link, is_timezone, new_id
 from liveblog.blog.problem import Problem, invalid
@@ -33,13 +33,14 @@ PRESSED_AGO_MAX_MS: Final = 23 * 3_600_000
 _TEXTS: Final = ("headline", "body", "dateline", "key_title", "note_kind", "note")
 _HEADER: Final = ("title", "dek", "summary", "timezone", "language", "status")
 _LINKS: Final = ("full_coverage", "successor")
-# Boxes that hold an editor's own words.
-_WRITTEN: Final = (
-    *("headline", "body", "byline", "dateline", "key_title", "note"),
-    *("title", "dek", "summary"),
-    *(f"{name}_{part}" for name in _LINKS for part in ("text", "url")),
-)
 REPEATED: Final = "byline"  # a form has this box several times, with one name in each
+# Boxes in which an editor writes, as desk/texts.js counts them: neither ticks nor choices.
+WRITTEN: Final = {
+    *(*_TEXTS, *_HEADER, "slug", REPEATED, "publish_at", "starts_at"),
+    *(f"{name}_{part}" for name in _LINKS for part in ("text", "url")),
+} - {"note_kind", "status"}
+_OF_ONE_LINE: Final = WRITTEN - {*SEVERAL_LINES}
+_TICKS: Final = {"true": True, "false": False}
 
 # The text of each box of a form, by the box's name. The texts of a repeated box are lines of one
 # text: a name is one line, and may hold commas.
@@ -91,8 +92,9 @@ def decode(body: bytes) -> Boxes:
     """Return the boxes of a form, by name; of several boxes with one name, the last counts.
 
     A repeated box keeps all its texts, one in each line, but for empty ones. Browsers send line
-    breaks as CRLF (HTML, "normalize newlines"). They become LF, as the store has them. Raises
-    Problem 400 for text that is not UTF-8 and for more than BOXES_MAX boxes.
+    breaks as CRLF (HTML, "normalize newlines"). They become LF, as the store has them, and a blank
+    in a box of one line. Raises Problem 400 for text that is not UTF-8 and for more than BOXES_MAX
+    boxes.
     """
     try:
         boxes = parse_qsl(
@@ -104,9 +106,17 @@ def decode(body: bytes) -> Boxes:
     except ValueError as error:
         detail = f"The form is not UTF-8, or has more than {BOXES_MAX} fields: {error}"
         raise Problem(400, "broken-form", detail) from None
-    lines = [(name, re.sub(r"\r\n?", "\n", value)) for name, value in boxes]
-    repeated = [text for name, text in lines if name == REPEATED]
-    return dict(lines) | ({REPEATED: "\n".join(filter(str.strip, repeated))} if repeated else {})
+    texts = [(name, _lines(name, value)) for name, value in boxes]
+    repeated = [text for name, text in texts if name == REPEATED]
+    return dict(texts) | ({REPEATED: "\n".join(filter(str.strip, repeated))} if repeated else {})
+
+
+def _lines(name: str, text: str) -> str:
+    """Return the text of a box with LF as its line breaks, without any if the box has one line."""
+    text = re.sub(r"\r\n?", "\n", text)
+    if name not in _OF_ONE_LINE or "\n" not in text:
+        return text
+    return " ".join(filter(None, map(str.strip, text.split("\n"))))
 
 
 def names_of(byline: str) -> list[str]:
@@ -122,7 +132,7 @@ def pairs(boxes: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def has_words(boxes: Mapping[str, str]) -> bool:
     """Return whether a form has words in a box in which an editor writes."""
-    return any(boxes.get(name) for name in _WRITTEN)
+    return any(boxes.get(name) for name in WRITTEN)
 
 
 def key_of(boxes: Mapping[str, str]) -> str | None:
@@ -179,12 +189,14 @@ def edited_entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object
 def entry_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     """Return an entry's fields for the API, from the given boxes; None for an empty box.
 
-    `publish_at` is local time in `zone`.
+    `publish_at` is local time in the zone that the form showed; in `zone` if the form names none.
+    Raises Problem 422 for a time in an unknown zone.
     """
     fields: dict[str, object] = {n: _text_or_none(boxes[n]) for n in _TEXTS if n in boxes}
     if "byline" in boxes:
         fields["byline"] = names_of(boxes["byline"])
-    fields |= {name: boxes[name] == "true" for name in ("key", "pinned") if name in boxes}
+    ticks = {name: boxes[name] for name in ("key", "pinned") if name in boxes}
+    fields |= {name: _TICKS.get(text, text) for name, text in ticks.items()}  # others are rejected
     if "published_at" in boxes:
         fields["published_at"] = boxes["published_at"] or None
     return fields | _timing(boxes, zone)
@@ -201,11 +213,22 @@ def _timing(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     draft and submitted stay: `edited_entry_fields` then removes the time, and for a new entry the
     API rejects the form.
     """
-    status, at = boxes.get("status", ""), boxes.get("publish_at", "")
+    status, at = boxes.get("status", ""), boxes.get("publish_at", "").strip()
     if not at:
         return {"status": status} if status else {}
+    if not is_timezone(boxes.get("zone") or zone):
+        raise invalid(("/zone", "is unknown"))
     unpublished = {"status": status} if status in ("draft", "submitted") else {}
-    return {**unpublished, "publish_at": times.instant_of(at, zone)}
+    return {**unpublished, "publish_at": times.instant_of(at, zone_of(boxes, zone))}
+
+
+def zone_of(boxes: Mapping[str, str], zone: str) -> str:
+    """Return the zone in which an entry's form showed times; `zone` if the form names none.
+
+    A form can be sent long after it was loaded, when the blog may have another zone.
+    """
+    named = boxes.get("zone", "")
+    return named if is_timezone(named) else zone
 
 
 def boxes_of(name: str) -> tuple[str, ...]:
@@ -221,11 +244,12 @@ def header_fields(boxes: Mapping[str, str], zone: str) -> dict[str, object]:
     new = altered(boxes)
     fields: dict[str, object] = {n: _text_or_none(new[n]) for n in _HEADER if n in new}
     # As a text, an empty one gets its reason beside those of the other boxes.
-    fields |= {name: new[name] for name in NEVER_EMPTY if name in fields}
+    fields |= {name: new[name].strip() for name in NEVER_EMPTY if name in fields}
     for name in _LINKS:
         if new.keys() & {*boxes_of(name)}:
             text, url = (boxes.get(box, "").strip() for box in boxes_of(name))
-            fields[name] = {"text": text or url, "url": url} if text or url else None
+            shown = url if len(url) <= LINK_TEXT_MAX else f"{url[: LINK_TEXT_MAX - 1]}…"
+            fields[name] = {"text": text or shown, "url": url} if text or url else None
     return fields | _start(boxes, zone)
 
 
@@ -269,7 +293,7 @@ def twice_of(boxes: Mapping[str, str], fields: Mapping[str, object], zone: str) 
 
 def time_zones(boxes: Mapping[str, str], zone: str) -> dict[str, str]:
     """Return the zone of each box of a form that takes a wall-clock time."""
-    zones = {"publish_at": zone, "starts_at": _start_zone(boxes, zone)}
+    zones = {"publish_at": zone_of(boxes, zone), "starts_at": _start_zone(boxes, zone)}
     return {box: zones[box] for box in zones if box in boxes}
 
 
@@ -312,7 +336,7 @@ def entry_values(entry: Entry, zone: str) -> Boxes:
     values = {name: getattr(entry, name) or "" for name in _TEXTS}
     values |= {name: "true" if getattr(entry, name) else "false" for name in ("key", "pinned")}
     values[REPEATED] = "\n".join(entry.byline)
-    values["publish_at"] = times.local_time(entry.publish_at, zone)
+    values |= {"publish_at": times.local_time(entry.publish_at, zone), "zone": zone}
     values["revision"] = str(entry.revision)
     shown = _with_shown(values, ("key", "key_title", "pinned", "publish_at"))
     return {**shown, **time_values(entry)}

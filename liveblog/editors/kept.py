@@ -28,6 +28,9 @@ from liveblog.store.kept import FORMS, Kept, KeptTexts, Place
 
 KEPT_BYTES_MAX: Final = 64 * 1024  # of one text, as JSON
 KEY: Final = "liveblog-key"  # the header with the key of another editor's text
+_TOO_LARGE: Final = (
+    "This text is too long for a copy on the server. It is kept in this browser alone."
+)
 _TAB: Final = re.compile(r"[0-9a-z]{16}", re.ASCII)
 
 
@@ -61,7 +64,7 @@ class _Calls:
 
     async def keep(self, request: Request, caller: Caller) -> Response:
         place = await self._place(request, caller)
-        kept = _decoded(await bodies_of(request).read(request, KEPT_BYTES_MAX))
+        kept = _decoded(await _body(request))
         if not await self._may_see(caller, place) or not await self._kept.keep(place, kept):
             raise gone("The entry was taken down, or no longer exists.")
         return Response(status_code=204)
@@ -108,6 +111,16 @@ class _Calls:
         slug: str = request.path_params["slug"]
         await self._publishing.blog(caller, slug, or_damaged=True)
         return slug
+
+
+async def _body(request: Request) -> bytes:
+    """Return a request's body. Raises Problem as `Bodies.read` does, with words for an editor."""
+    try:
+        return await bodies_of(request).read(request, KEPT_BYTES_MAX)
+    except Problem as problem:
+        if problem.status == 413:
+            problem.extra |= {"reason": _TOO_LARGE, "boxes": {}}
+        raise
 
 
 def _decoded(body: bytes) -> Kept:

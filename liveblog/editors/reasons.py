@@ -23,6 +23,8 @@ SAFE: Final = "Your text is safe here."
 UNAVAILABLE: Final = "Publishing is unavailable right now"
 SIGNED_OUT: Final = f"You are signed out. {SAFE} Sign in, then send it again."
 
+NAME_SHOWN: Final = 30  # characters of a rejected name in its reason
+
 # The names of boxes at the start of a sentence.
 _SUBJECTS: Final = {
     "slug": "The address",
@@ -44,7 +46,7 @@ _SUBJECTS: Final = {
     "pinned": "The pin",
 }
 
-# Sentences in place of a detail that begins with these words, for one box or, with "", for all.
+# Sentences in place of a detail of a box that begins with these words.
 _SENTENCES: Final = {
     ("body", "an entry needs"): "Write a headline or a text that shows something.",
     ("slug", "must not be empty"): "The address cannot be made from this title. Write one with a-z,"
@@ -57,14 +59,31 @@ _SENTENCES: Final = {
     ("publish_at", "is needed"): "Give the time to publish.",
     ("publish_at", "cannot schedule"): "This entry is published already, so it has no time to"
     " publish.",
-    ("pressed_ago_ms", ""): "You pressed Publish more than 23 hours ago. Press it again if this is"
+    (
+        "pressed_ago_ms",
+        "must be",
+    ): "The form does not say when you pressed Publish. Press it again.",
+    (
+        "pressed_ago_ms",
+        "is ",
+    ): "You pressed Publish more than 23 hours ago. Press it again if this is"
     " still to be published.",
+    ("zone", "is unknown"): "The time zone of this form is unknown. The time is shown in the blog's"
+    " time zone now. Check it, then send it again.",
     ("published_at", "is in the future"): "The stated time is in the future.",
+    (
+        "published_at",
+        "must be an RFC 3339",
+    ): "The stated time cannot be read. Give it with the offset"
+    " of its zone, such as 2026-11-22T14:05+01:00.",
+    ("note_kind", "is retraction"): "Publish the entry first. Then retract it with Retract.",
 }
 
 # Words of details, and what editors read in their place.
 _WORDS: Final = (
     (r"must be a string(?: that is not empty|, not null)|is needed", "must not be empty"),
+    (r"(true or false), not a string", r"\1"),
+    (r"has a [^;]*\(U\+000A\)[^;]*", "must be one line"),
     (r"makes \d+ bytes of HTML; the limit is \d+", "has too many links and marks. Shorten it"),
 )
 _NUMBER: Final = re.compile(r"(?<=has )\d{4,}|(?<=limit is )\d{4,}")
@@ -74,6 +93,7 @@ _PAST: Final = re.compile(r"is in the past: (.*)")
 _WHOLE: Final = {
     "busy": "The server is busy right now. {safe} Send it again in a moment.",
     "broken-form": "The form arrived damaged. {safe} Send it again.",
+    "damaged": "This cannot be saved. {detail} {safe}",
     "idempotency-key-reused": REUSED,
     "if-match-needed": "This page does not say which version you edited. {safe} Open it again.",
     "incomplete": "The connection ended too early. {safe} Send it again.",
@@ -102,7 +122,7 @@ def of_boxes(
     for pointer, detail in problem.errors:
         box = _box_of(pointer)
         reason = _of_time(detail, boxes.get(box, ""), zones[box]) if box in zones else ""
-        found.setdefault(box, reason or _of_box(box, pointer, detail))
+        found.setdefault(box, reason or _of_box(box, pointer, detail, boxes.get(box, "")))
     return found
 
 
@@ -117,7 +137,11 @@ def of_form(problem: Problem, of_boxes: Mapping[str, str]) -> str:
     if problem.name == "gone" and "is deleted" in problem.detail:
         return f"Someone deleted this entry. {SAFE}"
     known = _WHOLE.get(problem.name)
-    return known.format(safe=SAFE) if known else sentence(problem.detail)
+    return (
+        known.format(safe=SAFE, detail=sentence(problem.detail))
+        if known
+        else sentence(problem.detail)
+    )
 
 
 def _of_time(detail: str, text: str, zone: str) -> str:
@@ -127,7 +151,7 @@ def _of_time(detail: str, text: str, zone: str) -> str:
     return times.fault_of(text, zone) if text else ""
 
 
-def _of_box(box: str, pointer: str, detail: str) -> str:
+def _of_box(box: str, pointer: str, detail: str, text: str) -> str:
     for (name, start), words in _SENTENCES.items():
         if name == box and detail.startswith(start):
             return words
@@ -136,8 +160,22 @@ def _of_box(box: str, pointer: str, detail: str) -> str:
     detail = _NUMBER.sub(lambda found: f"{int(found[0]):,}", detail)
     subject = _SUBJECTS.get(box, f"The {box.replace('_', ' ')}" if box else "")
     if number := re.fullmatch(r"/byline/(\d+)", pointer):
-        subject = f"Name {int(number[1]) + 1} of the byline"
+        subject = _name_of_byline(int(number[1]), text)
     return sentence(f"{subject} {detail}".strip())
+
+
+def _name_of_byline(index: int, text: str) -> str:
+    """Return the words for a name: its start, since empty boxes before it have no number.
+
+    `text` has one name in each line.
+    """
+    names = [it.strip() for it in text.split("\n") if it.strip()]
+    if index >= len(names):
+        return f"Name {index + 1} of the byline"
+    name = names[index]
+    return (
+        f"The name “{name if len(name) <= NAME_SHOWN else f'{name[:NAME_SHOWN]}…'}” in the byline"
+    )
 
 
 def _box_of(pointer: str) -> str:

@@ -5,9 +5,16 @@ Rules: pure, no I/O, no clock.
 
 import msgspec
 
+from liveblog.blog.fields import Fields
 from liveblog.blog.model import PUBLISHED, Caller, Entry
-from liveblog.blog.problem import conflict
+from liveblog.blog.problem import conflict, invalid
 from liveblog.editors.decisions import EntryPatch, next_revision
+
+
+def check_new(fields: Fields) -> None:
+    """Raise 422 for a new entry that the desk would mark as a retraction."""
+    if fields.get("note_kind") == "retraction":
+        raise invalid(("/note_kind", "is retraction only for an entry that is retracted"))
 
 
 def fields(note: str | None) -> dict[str, object]:

@@ -78,10 +78,11 @@ if id ~= '' then
 end
 local members = is_indexed and redis.call('ZRANGE', by, 0, -1) or {}
 local excess = #members + (known and 0 or 1) - tonumber(most)
+local is_oldest = false
 local function remove(is_removed)
   for i, other in ipairs(members) do
     local name = prefix .. other .. suffix
-    if excess > 0 and other ~= member and is_removed(name) then
+    if excess > 0 and other ~= member and is_removed(name, other) then
       excess, members[i] = excess - 1, member
       commands[#commands + 1] = { 'DEL', name }
       commands[#commands + 1] = { 'SREM', of_prefix .. (string.match(other, '^[^.]+') or ''), name }
@@ -91,7 +92,12 @@ local function remove(is_removed)
 end
 -- Members without a text come first: a takedown erased it, or it expired before newer ones.
 remove(function(name) return redis.call('EXISTS', name) == 0 end)
-remove(function() return true end)
+-- Then the oldest: this text is one of the newest, or it is not kept.
+remove(function(_, other)
+  is_oldest = is_oldest or tonumber(redis.call('ZSCORE', by, other)) > tonumber(typed_at)
+  return not is_oldest
+end)
+if is_oldest then return 'older' end
 """
 )
 
@@ -170,9 +176,10 @@ class KeptTexts:
     async def keep(self, place: Place, kept: Kept) -> bool:
         """Keep a text, unless a later one of this tab is kept, or a drop of this one came first.
 
-        Return True in each of these cases. Return False, and keep nothing, for an entry that does
-        not exist or was taken down, or when its text was erased BIN_MS after its deletion. At most
-        KEPT_MAX texts of an editor and blog are kept: the newest, and this one.
+        A text that is older than KEPT_MAX others is not kept either. Return True in each of these
+        cases. Return False, and keep nothing, for an entry that does not exist or was taken down,
+        or when its text was erased BIN_MS after its deletion. At most KEPT_MAX texts of an editor
+        and blog are kept: those that were typed last.
         """
         names = "entries", "drafts", f"bin:{place.form}", f"rev:{place.form}"
         entry = [key(place.slug, it) for it in names]

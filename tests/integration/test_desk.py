@@ -173,6 +173,13 @@ async def test_script_saves_the_header_ends_and_reopens(at: Desk) -> None:
     assert (reopened["notice"], reopened["blog"]["status"]) == ("Blog re-opened.", "live")
 
 
+async def test_only_an_ended_blog_is_reopened(at: Desk) -> None:
+    await at.publishing.edit_blog(SYSTEM, "moon", {"status": "draft"})
+    rejected = await at.rejected(f"{BLOG}/reopen", 409)
+    assert rejected["reason"] == "Only an ended blog can be re-opened; this one is draft."
+    assert (await at.publishing.blog(SYSTEM, "moon")).blog.status == "draft"
+
+
 async def test_script_gets_the_stored_boxes_after_a_conflict(at: Desk) -> None:
     made = await at.done(ENTRIES, body="One", byline=["Ann", "Davis, Jr."])
     path = f"{ENTRIES}/{made['entry']['id']}"
@@ -187,6 +194,10 @@ async def test_script_gets_the_stored_boxes_after_a_conflict(at: Desk) -> None:
     apart = await at.rejected(path, 412, **{**made["values"], "byline": ["Bo"]})
     assert (apart["both"], apart["taken"]) == ({}, {"body": "Theirs"})
     assert "are now included here" in apart["reason"]
+    note = {"note_kind": "correction", "note": "Not two"}
+    await at.done(path, **{**rejected["values"], **note})
+    noted = await at.rejected(path, 412, **{**rejected["values"], "headline": "Mine"})
+    assert (noted["both"], noted["taken"]) == ({}, note)
     assert (await at.stored())[0].body == "Theirs"
 
 
@@ -287,7 +298,9 @@ async def test_time_is_read_on_the_clock_of_the_blog(at: Desk) -> None:
         ({"publish_at": "soon"}, "publish_at", "Give a date and a time, such as"),
         ({"body": "x" * 20_001}, "body", "The text has 20,001 characters; the limit is 20,000."),
         ({"body": " "}, "body", "Write a headline or a text that shows something."),
-        ({"byline": ["Ann", "x" * 201]}, "byline", "Name 2 of the byline has 201 characters"),
+        ({"byline": ["Ann", "x" * 201]}, "byline", "The name “xxxxxx"),
+        ({"pinned": "1"}, "pinned", "The pin must be true or false."),
+        ({"note_kind": "retraction"}, "note_kind", "Publish the entry first."),
         ({"pressed_ago_ms": "82800001"}, "pressed_ago_ms", "You pressed Publish more than 23"),
     ],
 )

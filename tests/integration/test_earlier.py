@@ -157,7 +157,7 @@ async def test_states_that_a_colleague_saved_are_shown_before_they_are_replaced(
     live = sent(page, "header") | {"status": "upcoming"}
     conflict = await browser.post(f"{DESK}/header", live)
     assert (conflict.status_code, (await browser.header()).status) == (412, "ended")
-    assert "ended</textarea>" in conflict.text
+    assert "Ended</textarea>" in conflict.text
 
 
 async def test_half_of_a_link_is_not_replaced_by_the_half_of_an_older_form(

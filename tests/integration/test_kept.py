@@ -147,9 +147,13 @@ async def test_newest_texts_are_kept_when_there_are_too_many(
     assert [it.tab for it in found] == tabs[:1:-1]
     assert [it.kept.values["body"] for it in found[:2]] == ["Text 21", "Text 20"]
     assert len(await remains(store_client)) == KEPT_MAX + 1 + 2
-    await texts.keep(place("header", tab=tabs[0]), text("Late, by a wrong clock", 1))
-    found = await texts.all(SLUG, DANA)
-    assert (len(found), found[-1].form) == (KEPT_MAX, "header")
+    assert await texts.keep(place("header", tab=tabs[0]), text("Older than all, sent late", 101))
+    assert await texts.all(SLUG, DANA) == found
+    assert await texts.keep(place("header", tab=tabs[0]), text("Not the oldest", 103))
+    assert (await texts.all(SLUG, DANA))[-1] == KeptText(
+        "header", tabs[0], text("Not the oldest", 103)
+    )
+    assert len(await remains(store_client)) == KEPT_MAX + 1 + 2
 
 
 async def test_text_expires_seven_days_after_it_was_kept(

@@ -31,13 +31,13 @@ Boxes = dict[str, Any]
 
 
 class Rival:
-    """One editor; `shown` has all texts that the editor was shown, by the entry's id."""
+    """One editor; `shown` has all texts that the editor was shown, by the entry's id and the box."""
 
     def __init__(self, client: httpx2.AsyncClient, name: str, slug: str, seed: str) -> None:
         self._client, self.name, self._path = client, name, f"/desk/blogs/{slug}"
         self._chance = random.Random(seed)
         self._forms: dict[str, Boxes] = {}
-        self.shown: set[tuple[str, str]] = set()
+        self.shown: set[tuple[str, str, str]] = set()
         self.saved: list[tuple[str, str]] = []
         self.counts: Counter[str] = Counter()
 
@@ -53,20 +53,19 @@ class Rival:
         id = self._chance.choice(ids)
         mark = f"{self.name}-{number}"
         boxes = self._forms[id]
-        box = _box(id)
+        box = self._chance.choice(_boxes(id))
         while True:
             base = boxes[box]
-            text = f"{base} {mark}".strip()
+            text = mark if box == "note" else f"{base} {mark}".strip()
             answer = await self._post(id, {**boxes, box: text})
             content = answer.json()
             self.counts[str(answer.status_code)] += 1
             if answer.status_code != 412:
                 break
-            mine = {**boxes, **content["values"]}
-            self._see(id, mine)
-            if self._chance.random() < OWN_ONLY:
-                mine = {**mine, box: base}
-            boxes = mine
+            fresh = {it: text for it, text in content["values"].items() if _is_of_form(it)}
+            merged = {**boxes, **fresh, **content["taken"], **content["both"]}
+            self._see(id, merged)
+            boxes = {**merged, box: base} if self._chance.random() < OWN_ONLY else merged
         assert answer.status_code == 200, answer.text
         self.saved.append((id, mark))
         self._see(id, {**boxes, **content["values"]})
@@ -77,11 +76,15 @@ class Rival:
 
     def _see(self, id: str, boxes: Boxes) -> None:
         self._forms[id] = boxes
-        self.shown.add((id, _plain(boxes[_box(id)])))
+        self.shown |= {(id, box, _plain(boxes[box])) for box in _boxes(id)}
 
 
-def _box(id: str) -> str:
-    return "body" if id else "summary"
+def _boxes(id: str) -> tuple[str, ...]:
+    return ("body", "note") if id else ("summary",)
+
+
+def _is_of_form(box: str) -> bool:
+    return box == "revision" or box.endswith("_was")
 
 
 def _plain(text: str | None) -> str:
@@ -135,12 +138,13 @@ class Contest:
 
     async def _judge(self, slug: str, id: str, rivals: dict[str, Rival]) -> None:
         versions = await self._versions(f"/{slug}/entries/{id}" if id else f"/{slug}")
-        texts = [_plain(it[_box(id)]) for it in versions]
+        texts = [_plain(it[box]) for it in versions for box in _boxes(id)]
         for before, after in itertools.pairwise(versions):
             rival = rivals[after["author"]]
-            text = _plain(before[_box(id)])
-            if (id, text) not in rival.shown:
-                self.silent.append(f"{id or 'header'}: {text!r} by {rival.name}")
+            for box in _boxes(id):
+                text = _plain(before[box])
+                if (id, box, text) not in rival.shown:
+                    self.silent.append(f"{id or 'header'} {box}: {text!r} by {rival.name}")
         saved = [mark for it in rivals.values() for of, mark in it.saved if of == id]
         words = {word for text in texts for word in text.split()}
         self.vanished += [mark for mark in saved if mark not in words]

@@ -50,6 +50,13 @@ def test_their_boxes_are_taken_when_i_did_not_alter_them() -> None:
     assert forms.header_fields(form.values, "UTC") == {"title": "Mine"}
 
 
+def test_zone_is_shown_when_i_altered_the_start_and_they_the_zone() -> None:
+    stored = replace(BLOG, timezone="Europe/Berlin", revision=2)
+    form = header_form({"starts_at": "2026-12-01T21:30"}, stored)
+    assert (form.values["timezone"], form.theirs) == ("UTC", {"timezone": "Europe/Berlin"})
+    assert header_form({"dek": "Near"}, stored).values["timezone"] == "Europe/Berlin"
+
+
 def test_nothing_is_in_conflict_when_both_wrote_the_same() -> None:
     form = header_form({"title": "Same"}, replace(BLOG, title="Same", revision=2))
     assert form.theirs == {}
@@ -65,8 +72,16 @@ def test_boxes_of_an_entry_are_compared_with_the_revision_that_was_edited() -> N
     stored = replace(ENTRY, headline="Theirs", byline=["Ann"], revision=2)
     found = entry_merge({"body": "Mine"}, stored)
     assert found == Merge({"headline": "Theirs", "byline": "Ann"}, {})
-    found = entry_merge({"headline": "Mine", "note": "n"}, replace(stored, note="Their note"))
+    found = entry_merge({"headline": "Mine"}, stored)
     assert found == Merge({"byline": "Ann"}, {"headline": "Theirs"})
+
+
+def test_their_note_is_taken_when_i_altered_none_and_shown_when_both_did() -> None:
+    stored = replace(ENTRY, note_kind="correction", note="Score is 2-1", revision=2)
+    found = entry_merge({"headline": "Mine"}, stored)
+    assert found == Merge({"note_kind": "correction", "note": "Score is 2-1"}, {})
+    found = entry_merge({"note": "Mine"}, stored)
+    assert found == Merge({"note_kind": "correction"}, {"note": "Score is 2-1"})
 
 
 def test_every_differing_box_is_shown_when_the_edited_revision_is_unknown() -> None:
@@ -75,13 +90,14 @@ def test_every_differing_box_is_shown_when_the_edited_revision_is_unknown() -> N
     assert found == Merge({"pinned": "false"}, {"headline": "Up", "body": "Theirs"})
 
 
-def test_form_of_an_entry_keeps_its_note_and_confirms_no_time() -> None:
+def test_form_of_an_entry_keeps_my_note_and_confirms_no_time() -> None:
     stored = replace(ENTRY, body="Theirs", note="Their note", stated_at=1_000, revision=2)
     boxes = {**forms.entry_values(ENTRY, "UTC"), "note": "Mine", "published_at": "1970"}
     values = forms.entry_values(stored, "UTC")
     conflict = RevisionConflict(EntryResult(stored, AT))
     form = conflicts.merged_form(boxes, values, conflicts.merge(boxes, values, {}), conflict)
     assert (form.values["note"], form.values["published_at"]) == ("Mine", "")
+    assert form.theirs["note"] == "Their note"
     assert form.problem.startswith("Someone saved this entry while you were editing it.")
 
 

@@ -439,3 +439,4 @@ def test_only_earlier_revisions_can_be_restored_or_erased() -> None:
     decisions.check_is_earlier(now, 2)
     assert rejected(lambda: decisions.check_is_earlier(now, 3)).status == 409
     assert rejected(lambda: decisions.check_is_earlier(now, 4)).status == 404
+    assert rejected(lambda: decisions.check_is_earlier(now, 0)).status == 404

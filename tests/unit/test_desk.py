@@ -14,7 +14,16 @@ from starlette.testclient import TestClient
 
 from liveblog.blog import fields
 from liveblog.blog.fields import BODY_BYTES_MAX
-from liveblog.blog.model import Blog, Caller, DamagedBlog, DamagedEntry, Entry, Link, Position
+from liveblog.blog.model import (
+    SLUG_MAX,
+    Blog,
+    Caller,
+    DamagedBlog,
+    DamagedEntry,
+    Entry,
+    Link,
+    Position,
+)
 from liveblog.blog.problem import Problem, StoreDown, invalid, not_found
 from liveblog.editors import desk
 from liveblog.editors.bodies import STRANGERS_BODY_BYTES_MAX, all_bodies
@@ -632,9 +641,62 @@ def test_an_edit_keeps_the_seconds_of_a_schedule_left_as_shown(browser: Browser,
     browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
     browser.post(path, boxes)
     browser.post(path, boxes | {"publish_at": "2026-12-01T12:00"})
-    first, second = [call[2] for call in browser.publishing.calls]
+    browser.post(path, boxes | {"publish_at": "2026-12-01T12:00", "zone": ""})
+    first, second, third = [call[2] for call in browser.publishing.calls]
     assert "publish_at" not in first
-    assert second["publish_at"] == "2026-12-01T12:00:00.000Z"
+    assert second["publish_at"] == "2026-12-01T17:00:00.000Z"  # in the zone that the form showed
+    assert third["publish_at"] == "2026-12-01T12:00:00.000Z"
+
+
+def test_time_is_read_in_the_zone_that_its_form_showed(browser: Browser) -> None:
+    path = "/desk/blogs/moon/entries"
+    boxes = sent(browser.get("/desk/blogs/moon").text, "compose") | {"body": "x"}
+    assert boxes["zone"] == NEW_YORK
+    browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
+    answer = browser.post(path, boxes | {"publish_at": " 2026-11-01T01:30 "})
+    assert browser.publishing.calls[-1][1]["publish_at"] == "2026-11-01T05:30:00.000Z"
+    page = browser.get(answer.headers["location"]).text
+    assert "comes twice on November 1, 2026" in page
+    assert "1:30 AM EDT" in page
+    browser.publishing.problem = invalid(("/publish_at", "must be an RFC 3339 time"))
+    page = browser.post(path, boxes | {"publish_at": "2026-03-08T02:30"}).text
+    assert f"does not exist in {NEW_YORK}" in reason_of(page, "publish_at")
+    assert value_of(page, "zone") == NEW_YORK
+    assert f"time in {NEW_YORK}" in page
+
+
+def test_time_is_rejected_when_the_zone_of_its_form_is_unknown(browser: Browser) -> None:
+    boxes = {"body": "x", "publish_at": "2026-07-02T12:00", "zone": "Mars/Base"}
+    page = browser.post("/desk/blogs/moon/entries", boxes)
+    assert page.status_code == 422
+    assert "The time zone of this form is unknown." in page.text
+    assert (value_of(page.text, "body"), value_of(page.text, "zone")) == ("x", NEW_YORK)
+    assert browser.publishing.calls == []
+    del boxes["publish_at"]
+    assert browser.post("/desk/blogs/moon/entries", boxes).status_code == 303
+
+
+def test_conflict_compares_times_in_the_zone_of_the_form(browser: Browser) -> None:
+    scheduled = replace(ENTRY, status="scheduled", publish_at=SECOND_HALF_PAST_ONE)
+    browser.publishing.entry_is = scheduled
+    path = f"/desk/blogs/moon/entries/{ID}"
+    boxes = sent(browser.get(path).text, "edit") | {"body": "Mine"}
+    browser.publishing.blog_is = replace(BLOG, timezone="Europe/London")
+    theirs = replace(scheduled, headline="Theirs", revision=4)
+    browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
+    page = browser.post(path, boxes).text
+    assert "theirs-publish_at" not in page
+    assert (value_of(page, "publish_at"), value_of(page, "zone")) == (boxes["publish_at"], NEW_YORK)
+
+
+def test_edit_of_a_draft_says_that_a_time_schedules_it(browser: Browser) -> None:
+    path = f"/desk/blogs/moon/entries/{ID}"
+    browser.publishing.entry_is = replace(ENTRY, status="draft")
+    page = browser.get(path).text
+    assert f"time in {NEW_YORK}; saved with a time, the entry is scheduled" in page
+    assert '<button class="primary" data-timed="Save and schedule for">Save</button>' in page
+    browser.publishing.entry_is = ENTRY
+    assert '<button class="primary">Save</button>' in browser.get(path).text
 
 
 def test_a_pin_needs_no_revision(browser: Browser) -> None:
@@ -653,6 +715,25 @@ def test_a_conflict_shows_both_texts_and_the_newer_revision(browser: Browser) ->
     assert value_of(answer.text, "body") == "Mine"
     assert value_of(answer.text, "headline") == "Their headline"
     assert value_of(answer.text, "revision") == "4"
+
+
+def test_conflict_shows_their_boxes_in_the_words_of_the_form(browser: Browser) -> None:
+    marks = {"pinned": True, "key": False, "note_kind": "correction", "note": "Score is 2-1"}
+    theirs = replace(ENTRY, revision=4, **cast(Any, marks))
+    browser.publishing.problem = RevisionConflict(EntryResult(theirs, AT))
+    path = f"/desk/blogs/moon/entries/{ID}"
+    mine = {"pinned": "false", "pinned_was": "", "note_kind": "update", "note": "Mine"}
+    page = browser.post(path, sent(browser.get(path).text, "edit") | mine).text
+    shown = re.findall(r'<textarea id="theirs-(\w+)"[^>]*>\n(.*?)</textarea>', page, re.DOTALL)
+    assert dict(shown) == {"pinned": "Yes", "note_kind": "A correction", "note": "Score is 2-1"}
+    assert (value_of(page, "note"), sent(page, "edit")["note_kind"]) == ("Mine", "update")
+
+
+def test_edit_offers_the_mark_of_a_retraction_only_when_retracted(browser: Browser) -> None:
+    path = f"/desk/blogs/moon/entries/{ID}"
+    assert '<option value="retraction"' not in browser.get(path).text
+    browser.publishing.entry_is = replace(ENTRY, status="retracted", note_kind="retraction")
+    assert sent(browser.get(path).text, "edit")["note_kind"] == "retraction"
 
 
 def test_a_text_can_become_a_new_entry_when_its_entry_was_deleted(browser: Browser) -> None:
@@ -1088,5 +1169,9 @@ def test_boxes_of_titles_and_notes_name_their_limits(browser: Browser) -> None:
     page = browser.get("/desk").text
     assert re.search(rf'id="new-title"[^>]* data-limit="{fields.TITLE_MAX}"', page)
     assert re.search(rf'id="new-dek"[^>]* data-limit="{fields.DEK_MAX}"', page)
+    assert re.search(rf'id="new-slug"[^>]* data-limit="{SLUG_MAX}"', page)
+    assert re.search(rf'id="new-language"[^>]* data-limit="{fields.LANGUAGE_MAX}"', page)
+    page = browser.get("/desk/blogs/moon").text
+    assert re.search(rf'id="header-full_coverage_url"[^>]* data-limit="{fields.URL_MAX}"', page)
     page = browser.get(f"/desk/blogs/moon/entries/{ID}").text
     assert re.search(rf'id="retract-note"[^>]* data-limit="{fields.NOTE_MAX}"', page)

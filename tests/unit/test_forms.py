@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from liveblog.blog.model import Blog, Entry, Link
 from liveblog.blog.problem import Problem, invalid
-from liveblog.editors import forms, reasons
+from liveblog.editors import decisions, forms, header_decisions, reasons
 
 NEW_YORK = "America/New_York"
 ENTRY = Entry(id="e000000000001", headline="Lift-off", body="Text", byline=["Ann", "Bo"], key=True)
@@ -41,6 +41,17 @@ def test_decode_keeps_each_name_of_a_byline_whole() -> None:
     assert forms.entry_fields(boxes, "UTC")["byline"] == ["Sammy Davis, Jr.", "Bo"]
     assert forms.pairs(boxes) == [("body", "x"), ("byline", "Sammy Davis, Jr."), ("byline", "Bo")]
     assert forms.entry_fields(forms.decode(b"byline=+&byline="), "UTC") == {"byline": []}
+
+
+def test_decode_makes_a_blank_of_line_breaks_in_boxes_of_one_line() -> None:
+    dek = b"dek=+One%0D%0A%0D%0A+two%0D&title=a%0Db&successor_url=%0A/mars%0A"
+    assert forms.decode(dek) == {"dek": "One two", "title": "a b", "successor_url": "/mars"}
+    names = forms.decode(b"byline=Ann%0ALee&byline=+%0A+&byline=Bo")
+    assert forms.names_of(names["byline"]) == ["Ann Lee", "Bo"]
+    assert forms.decode(b"summary=a%0Ab%0A&password=a%0Ab") == {
+        "summary": "a\nb\n",
+        "password": "a\nb",
+    }
 
 
 @pytest.mark.parametrize("body", [b"body=%FF", b"body=\xff", b"&".join([b"a=1"] * 101)])
@@ -173,6 +184,24 @@ def test_header_fields_use_the_address_as_a_missing_link_text() -> None:
     boxes = {"successor_text": "", "successor_url": " /blogs/mars "}
     link = {"text": "/blogs/mars", "url": "/blogs/mars"}
     assert forms.header_fields(boxes, "UTC") == {"successor": link}
+
+
+def test_header_fields_shorten_a_long_address_as_a_missing_link_text() -> None:
+    url = f"https://a.example/{'x' * 2_000}"
+    fields = forms.header_fields({"successor_text": "", "successor_url": url}, "UTC")
+    assert header_decisions.blog_patch(fields) == fields
+    assert fields == {"successor": {"text": f"{url[:199]}…", "url": url}}
+
+
+def test_tick_is_rejected_when_its_value_is_not_the_forms() -> None:
+    assert forms.entry_fields({"key": "true", "pinned": "false"}, "UTC") == {
+        "key": True,
+        "pinned": False,
+    }
+    with pytest.raises(Problem) as raised:
+        decisions.entry_patch(forms.entry_fields({"key": "on", "body": "x"}, "UTC"))
+    reason = "The mark as a key event must be true or false."
+    assert forms.rejected({"key": "on"}, raised.value).errors == {"key": reason}
 
 
 def test_header_fields_are_empty_when_every_box_is_as_shown() -> None:

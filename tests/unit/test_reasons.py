@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from liveblog.blog.problem import PROBLEMS, Problem, StoreRefuses
+from liveblog.blog.problem import PROBLEMS, Damaged, Problem, StoreRefuses
 from liveblog.editors import decisions, forms, header_decisions
 from liveblog.editors.problems import Problems
 
@@ -24,12 +24,41 @@ def rejected_entry(**fields: Any) -> Problem:
     return raised.value
 
 
+def rejected_press(ago_ms: str) -> Problem:
+    with pytest.raises(Problem) as raised:
+        forms.pressed_at({"pressed_ago_ms": ago_ms}, 0)
+    return raised.value
+
+
 @pytest.mark.parametrize(
     ("problem", "boxes", "reason"),
     [
         (rejected_entry(body="x" * 20_001), {}, "The text has 20,001 characters; the limit is"),
         (rejected_entry(headline="x" * 301), {}, "The headline has 301 characters; the limit is"),
         (rejected_entry(byline=["Ann", "x" * 201]), {}, "Name 2 of the byline has 201 characters"),
+        (
+            rejected_entry(byline=["Ann", "x" * 201]),
+            {"byline": f"Ann\n{'x' * 201}"},
+            f"The name “{'x' * 30}…” in the byline has 201 characters; the limit is 200.",
+        ),
+        (rejected_entry(headline="a\nb"), {}, "The headline must be one line."),
+        (
+            rejected_blog(full_coverage={"text": "A", "url": "https://a.de/ x"}),
+            {},
+            "The address of the link must not contain a blank.",
+        ),
+        (
+            rejected_blog(full_coverage={"text": "A", "url": "https:\\\\a.de"}),
+            {},
+            "The address of the link must not contain a backslash.",
+        ),
+        (
+            rejected_entry(published_at="yesterday"),
+            {},
+            "The stated time cannot be read. Give it with the offset of its zone",
+        ),
+        (rejected_press("abc"), {}, "The form does not say when you pressed Publish."),
+        (rejected_press("99999999"), {}, "You pressed Publish more than 23 hours ago."),
         (rejected_entry(byline=["x"] * 11), {}, "The byline has 11 names; the limit is 10."),
         (rejected_blog(title=None), {}, "The title must not be empty."),
         (rejected_blog(slug="A B"), {}, "The address must be 1 to 80 characters: a-z, 0-9, and"),
@@ -112,6 +141,14 @@ def test_reason_says_that_nothing_was_stored_when_the_store_refuses() -> None:
     reason = forms.rejected({}, problem).problem
     assert "The request was not stored." in reason
     assert "its memory is full" in reason
+
+
+def test_reason_says_what_is_damaged_and_where_the_text_is() -> None:
+    problem = Problems().store_down(Damaged("The entry e1 is damaged. It can be deleted."), "POST")
+    reason = forms.rejected({}, problem).problem
+    assert reason == (
+        "This cannot be saved. The entry e1 is damaged. It can be deleted. Your text is safe here."
+    )
 
 
 def test_reason_of_a_deleted_entry_says_where_the_text_is() -> None:

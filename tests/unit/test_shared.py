@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from liveblog.blog.fields import BlogFields, EntryFields
 from liveblog.editors import forms
 from liveblog.editors import kept as calls
 from liveblog.store import kept
 
+LINKS = ("full_coverage", "successor")
 SCRIPTS = Path(__file__).parents[2] / "static/js/desk"
 
 
@@ -42,3 +44,12 @@ def test_script_and_server_agree_how_large_a_kept_text_may_be() -> None:
 def test_script_copies_the_forms_that_the_server_keeps(form: str, is_kept: bool) -> None:
     copied = stated("keep.js", "COPIED").strip("/")
     assert bool(re.search(copied, form)) is is_kept
+
+
+def test_script_and_server_agree_which_boxes_have_words() -> None:
+    wordless = re.compile(stated("texts.js", "WORDLESS").strip("/"))
+    links = {f"{name}_{part}" for name in LINKS for part in ("text", "url")}
+    boxes = {*(EntryFields.__struct_fields__ + BlogFields.__struct_fields__), *links}
+    boxes -= {*LINKS, "pin_order"}  # no box has these names
+    assert {it for it in boxes if not wordless.search(it)} == forms.WRITTEN
+    assert not {"zone", "revision", "title_was"} & forms.WRITTEN
