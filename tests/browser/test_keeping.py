@@ -126,6 +126,24 @@ async def test_a_byline_stays_with_its_text_when_the_entry_before_had_it(
     assert bylines == [["Ann Lee"], ["Ann Lee"], []]
 
 
+async def test_a_kept_time_stays_in_its_zone_when_the_blog_gets_another(
+    editor: Editor, slug: str, page: Page
+) -> None:
+    chip = page.locator("#compose [data-chip=publish_at]")
+    await page.fill(BODY, "At noon in London.")
+    await chip.locator("summary").click()
+    await page.fill("#compose [name=publish_at]", "2040-01-03T12:00")
+    await editor.alter(slug, timezone="Asia/Tokyo")
+    await page.reload()
+    await expect(chip.locator(".hint")).to_have_text("time in UTC")
+    await page.press(BODY, "Control+Enter")
+    await expect(page.locator("#held li")).to_have_count(1)
+    [entry] = (await editor.ok("GET", f"/{slug}/entries?status=scheduled"))["entries"]
+    assert entry["publish_at"] == "2040-01-03T12:00:00.000Z"
+    await page.reload()
+    await expect(chip.locator(".hint")).to_have_text("time in Asia/Tokyo")
+
+
 SLOW_LOCKS = """
 const request = LockManager.prototype.request;
 const waited = new Promise((done) => (window.release = done));

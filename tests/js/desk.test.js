@@ -93,6 +93,7 @@ test('an answer that leaves open what is stored is none', () => {
 });
 
 test('an ended session and that of another editor differ from a rejected form', () => {
+  assert.equal(kindOf(503, { type: '/problems/damaged' }), 'rejected', 'for good');
   assert.equal(kindOf(401, {}), 'signed-out');
   assert.equal(kindOf(409, { type: '/problems/other-editor' }), 'other-editor');
   for (const status of [403, 404, 409, 410, 412, 413, 422])
@@ -675,6 +676,14 @@ test('a rejected entry becomes a text of its own, with its reasons and its key',
     { tab: 'spare', key: 'k', ...problem, values: { body: 'Words' } },
   );
   assert.deepEqual([deletes, wait_ms], [[sent().id], null]);
+});
+
+test('an edit of a damaged entry waits for a press, and those behind it go on', () => {
+  const problem = { type: '/problems/damaged', reason: 'The entry is damaged.' };
+  const item = sent({ form: 'e000000000001' });
+  const { puts, wait_ms } = settle(item, answer(503, problem), [], SPARE);
+  assert.deepEqual(puts, [{ ...item, held: 'The entry is damaged.' }]);
+  assert.equal(wait_ms, null);
 });
 
 test('a text gets another key when the server has stored something else under the old one', () => {

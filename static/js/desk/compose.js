@@ -35,6 +35,7 @@ export function dress(form) {
     renew();
   });
   form.addEventListener('filled', () => {
+    sayZone(form);
     showCounts(form);
     roomForNames(form);
     renew();
@@ -90,12 +91,20 @@ function sayWhat(form) {
     const text = contentOf(form, chip.getAttribute('data-chip') ?? '');
     summary.textContent = text || (summary.dataset.label ?? '');
   }
-  const button = /** @type {HTMLElement | null} */ (form.querySelector('button[value=published]'));
-  if (!button) return;
-  button.dataset.label ??= button.textContent ?? '';
   const at = contentOf(form, 'publish_at');
-  const isDue = !at || button.dataset.label !== 'Publish';
-  button.textContent = isDue ? button.dataset.label : `Schedule for ${at}`;
+  for (const it of form.querySelectorAll('[data-timed]')) {
+    const { dataset } = /** @type {HTMLElement} */ (it);
+    dataset.label ??= it.textContent ?? '';
+    it.textContent = at ? `${dataset.timed} ${at}` : dataset.label;
+  }
+}
+
+/** Name the zone in which the form's time is read: a restored text has its own. @param {any} form */
+function sayZone({ elements: { zone }, dataset }) {
+  const hint = zone?.parentNode.querySelector('.hint');
+  if (!hint) return;
+  hint.textContent = hint.textContent.replace(dataset.zone, zone.value);
+  dataset.zone = zone.value;
 }
 
 /** @param {HTMLFormElement} form @param {string} name of a folded box */

@@ -4,7 +4,7 @@
 // Rules: no document. Storage, sending, tabs, clock and timers are passed in.
 
 import { goneOf, ofKind, textId } from './texts.js';
-import { reasonOf } from './send.js';
+import { isDamaged, reasonOf } from './send.js';
 
 /** @import {Gone, Kept, Sent} from './texts.js' */
 /** @import {Answer} from './send.js' */
@@ -54,7 +54,7 @@ export function settle(item, answer, records, spare) {
   const gone = goneOf(id.slice(0, 2), item);
   if (kind === 'done') return { puts: [gone], deletes: [id], wait_ms: null };
   const reason = reasonOf(answer);
-  if (status === 409 && form === 'new') {
+  if ((status === 409 && form === 'new') || isDamaged(content)) {
     return { puts: [{ ...item, held: reason }], deletes: [], wait_ms: null };
   }
   const isUsed = status === 410 || content.type?.endsWith('/idempotency-key-reused');

@@ -22,10 +22,14 @@ const LATER_STATUSES = [0, 408, 425, 429];
  */
 export function kindOf(status, content) {
   if (status >= 200 && status < 300) return content ? 'done' : 'unanswered';
+  if (isDamaged(content)) return 'rejected';
   if (LATER_STATUSES.includes(status) || status >= 500) return 'unanswered';
   if (status === 401) return 'signed-out';
   return content?.type?.endsWith('/other-editor') ? 'other-editor' : 'rejected';
 }
+
+/** Whether what is stored can only be deleted. @param {any} content of an answer */
+export const isDamaged = (content) => content?.type?.endsWith('/damaged');
 
 /** @param {Answer} answer @returns {string} a sentence for the editor */
 export const reasonOf = ({ content, status }) =>
