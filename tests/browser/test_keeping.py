@@ -444,6 +444,22 @@ async def sign_in_as(page: Page, name: str) -> None:
     )
 
 
+async def test_an_edit_can_be_saved_again_when_another_tab_sent_it_unheard(
+    server: Server, editor: Editor, slug: str, page: Page
+) -> None:
+    await _edited(editor, slug, page)
+    other = await other_tab(page.context, server, slug)
+    await other.evaluate("BroadcastChannel.prototype.postMessage = () => {}")
+    await page.route("**/entries/*", lambda route: route.abort())
+    await page.click("#edit button.primary")
+    await expect(page.locator("#edit[data-busy]")).to_have_count(1)
+    await expect(page.locator(CARDS)).to_have_count(1)
+    await look(other)
+    await until(lambda: _has(editor, slug, ["Mine."]))
+    await look(page)
+    await expect(page.locator("#edit[data-busy]")).to_have_count(0)
+
+
 async def test_the_same_entry_is_sent_when_the_editor_signs_in_in_place(
     editor: Editor, slug: str, page: Page
 ) -> None:

@@ -176,22 +176,32 @@ function stateOf(item, now) {
   return item.tries ? `${item.why} ${say('unanswered')}` : say('waiting');
 }
 
+/** @type {Map<string, HTMLElement>} the lines of the queue: an editor may be pressing a button */
+const cards = new Map();
+
 /** Show what is being sent, in order. @param {Sent[]} items @param {Sent} [now] */
 export function showQueue(items, now) {
   const section = one('#queue');
   if (!section) return;
   section.hidden = !items.length;
-  one('ol', section).replaceChildren(...items.map((item) => cardOf(item, now)));
+  const list = one('ol', section);
+  const lines = items.map((item) => {
+    const line = cards.get(item.id.join()) ?? cardOf(item);
+    cards.set(item.id.join(), line);
+    const status = [timeOf(item.pressed_at), kindOfForm(item), stateOf(item, now)];
+    one('.status', line).textContent = status.join(' · ');
+    return line;
+  });
+  const isShown = lines.every((line, i) => line === list.children[i]);
+  if (!isShown || list.children.length !== lines.length) list.replaceChildren(...lines);
 }
 
-/** @param {Sent} item @param {Sent} [now] */
-function cardOf(item, now) {
-  const status = [timeOf(item.pressed_at), kindOfForm(item), stateOf(item, now)].join(' · ');
-  return lineOf('card', status, item, {
+/** @param {Sent} item */
+const cardOf = (item) =>
+  lineOf('card', '', item, {
     press: () => queue.press(item),
     back: () => takeBack(item),
   });
-}
 
 /** @param {Sent} item */
 async function takeBack(item) {

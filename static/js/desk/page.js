@@ -138,6 +138,16 @@ async function rejected(form, item, answer, text) {
 
 // -- forms
 
+/**
+ * Let a form be sent again whose answer another tab got, and did not pass on.
+ *
+ * @param {HTMLFormElement} form @param {Sent[]} items
+ */
+function free(form, items) {
+  const { sent } = watchedOf(form) ?? {};
+  if (sent && !items.some((it) => it.key === sent)) setBusy(form, false);
+}
+
 /** @param {SubmitEvent} event */
 async function onSubmit(event) {
   const form = /** @type {HTMLFormElement} */ (event.target);
@@ -350,7 +360,10 @@ async function keepTexts() {
   hooks.stopped = askForSession;
   hooks.changed = () => void Promise.all([showOffers(), queue.show()]);
   await openDesk();
-  queue.onchange = showQueue;
+  queue.onchange = (items, now) => {
+    showQueue(items, now);
+    for (const form of document.forms) free(form, items);
+  };
   if (!dialog) await setUpEdit(); // the entry's own page
   for (const form of forms) await restoreOwn(form, showText);
   return () => Promise.all([findOffers(), slug && queue.drain()]);

@@ -179,8 +179,9 @@ export class Queue {
   }
 
   /** Send at once; what waits for a press counts as pressed now. @param {Sent} item */
-  async press(item) {
-    if (item.held)
+  async press({ id }) {
+    const item = (await this.items()).find((it) => it.id.join() === id.join());
+    if (item?.held)
       await this.world.store.write([{ ...item, held: '', pressed_at: this.world.now() }]);
     await this.drain();
   }
