@@ -531,6 +531,38 @@ async def test_a_conflict_is_shown_again_when_its_form_was_left(
     assert await texts(editor, slug) == ["My version."]
 
 
+# Reads of the storage wait for `release`, but for the first.
+SLOW_READS = """
+window.reads = 0;
+const getAll = IDBObjectStore.prototype.getAll;
+const waited = new Promise((done) => (window.release = done));
+IDBObjectStore.prototype.getAll = function (...all) {
+  const [asked, shown] = [getAll.apply(this, all), {}];
+  const wait = (window.reads += 1) === 1 ? Promise.resolve() : waited;
+  asked.onsuccess = () => wait.then(() => ((shown.result = asked.result), shown.onsuccess()));
+  return shown;
+};
+void 0;
+"""
+
+
+async def test_letters_typed_while_a_text_is_restored_are_offered(
+    server: Server, slug: str, page: Page
+) -> None:
+    other = await other_tab(page.context, server, slug)
+    await other.fill(BODY, "Typed in a closed tab.")
+    await other.close()
+    await look(page)
+    await expect(page.locator(OFFERS)).to_have_count(1)
+    await page.evaluate(SLOW_READS)
+    await page.click("[data-act=restore]")
+    await until(lambda: page.evaluate("reads === 2"))
+    await page.fill(BODY, "Typed meanwhile.")
+    await page.evaluate("release()")
+    await expect(page.locator(BODY)).to_have_value("Typed in a closed tab.")
+    await expect(page.locator(OFFERS)).to_contain_text(["Typed meanwhile."])
+
+
 async def test_a_headers_conflict_is_shown_again_when_the_page_was_left(
     editor: Editor, slug: str, page: Page
 ) -> None:
