@@ -137,7 +137,7 @@ def test_stripped_raises_when_it_cannot_read_a_literal(text: str) -> None:
         ("[...one];", "[...A];"),
         ("f({one:1,two});", "f({one:1,two:B});"),
         ("({one,...two});", "({one:A,...B});"),
-        ("class A{one(it){two(it)}}", "class A{one(a){C(a)}}"),
+        ("class A{one(it){two(it)}}", "class A{one(o){C(o)}}"),
         ("class A{get one(){two()}two=1}", "class A{get one(){C()}two=1}"),
     ],
 )
@@ -148,19 +148,19 @@ def test_shortened_shortens_a_name_where_it_is_no_member(text: str, expected: st
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("let f=(it,{id,at:place=1})=>it.id+id+place", "let A=(a,{id:b,at:c=1})=>a.id+b+c"),
+        ("let f=(it,{id,at:place=1})=>it.id+id+place", "let A=(o,{id:e,at:t=1})=>o.id+e+t"),
         (
             "function f([x,...more],now=g()){return now(x,more)}",
-            "function A([a,...b],c=g()){return c(a,b)}",
+            "function A([o,...e],t=g()){return t(o,e)}",
         ),
-        ("let f=({at})=>`${at} at ${all.at}`;at()", "let A=({at:a})=>`${a} at ${all.at}`;at()"),
-        ("let f=it=>it?{it}:it;it()", "let A=a=>a?{it:a}:a;it()"),
-        ("f(()=>{try{g()}catch(it){h(/it/it)}})", "A(()=>{try{g()}catch(a){h(/it/it)}})"),
-        ("for(let[key,it]of all){if(key)it()}", "for(let[a,b]of all){if(a)b()}"),
-        ("let f=(it)=>a?it:b", "let A=c=>a?c:b"),
-        ("let f=(it)=>({async it(){}});f(it)", "let A=a=>({async it(){}});A(it)"),
-        ("let f=a((b.c),(d)=>(d));g(it)", "let A=a(b.c,d=>(d));g(it)"),
-        ("let f=(it)=>g/it/2", "let A=a=>g/a/2"),
+        ("let f=({at})=>`${at} at ${all.at}`;at()", "let A=({at:o})=>`${o} at ${all.at}`;at()"),
+        ("let f=it=>it?{it}:it;it()", "let A=o=>o?{it:o}:o;it()"),
+        ("f(()=>{try{g()}catch(it){h(/it/it)}})", "A(()=>{try{g()}catch(o){h(/it/it)}})"),
+        ("for(let[key,it]of all){if(key)it()}", "for(let[o,e]of all){if(o)e()}"),
+        ("let f=(it)=>o?it:e", "let A=t=>o?t:e"),
+        ("let f=(it)=>({async it(){}});f(it)", "let A=o=>({async it(){}});A(it)"),
+        ("let f=a((b.c),(d)=>(d));g(it)", "let A=a(b.c,o=>(o));g(it)"),
+        ("let f=(it)=>g/it/2", "let A=o=>g/o/2"),
     ],
 )
 def test_shortened_gives_letters_to_the_variables_of_a_function(text: str, expected: str) -> None:
