@@ -24,8 +24,9 @@ from liveblog.pages.remembered import remembered
 
 READER: Final = "js/reader.js"
 DESK: Final = "js/desk.js"
+READER_STYLES: Final = "css/reader.css"
 DESK_STYLES: Final = "css/desk.css"
-_ABOVE_DESK: Final = ("css/tokens.css", "css/page.css")  # the reader's, joined before the desk's
+_SHARED_STYLES: Final = ("css/tokens.css", "css/page.css")  # joined before each of the two
 VERSION: Final = "js/version.js"
 _ENTRIES: Final = {READER: "js/page.js", DESK: "js/desk/page.js"}
 
@@ -63,8 +64,8 @@ _WORD: Final = frozenset(f"{string.ascii_letters}{string.digits}_$#")
 def with_scripts(files: Mapping[str, bytes], version: str) -> dict[str, bytes]:
     """Return the static files, and the joined scripts READER and DESK, which know their `version`.
 
-    Styles have no comments. DESK_STYLES is joined from all style sheets of the desk: together they
-    compress to 0.7 KB less.
+    Styles have no comments. READER_STYLES and DESK_STYLES are joined from all style sheets of these
+    pages: together they compress to less, and take one request.
 
     Raises ValueError as `joined` does.
     """
@@ -74,8 +75,8 @@ def with_scripts(files: Mapping[str, bytes], version: str) -> dict[str, bytes]:
         for name, css in files.items()
         if name.endswith(".css")
     }
-    if DESK_STYLES in files:
-        files[DESK_STYLES] = b"\n".join(files[it] for it in (*_ABOVE_DESK, DESK_STYLES))
+    for name in {READER_STYLES, DESK_STYLES} & files.keys():
+        files[name] = b"\n".join(files[it] for it in (*_SHARED_STYLES, name))
     return {**files, **{name: _script(files, name, entry) for name, entry in _ENTRIES.items()}}
 
 

@@ -12,7 +12,9 @@ from liveblog.pages import assets
 from liveblog.pages.remembered import remembered
 from liveblog.pages.scripts import (
     DESK,
+    DESK_STYLES,
     READER,
+    READER_STYLES,
     joined,
     shortened,
     stripped,
@@ -356,8 +358,13 @@ def test_scripts_differ_when_a_name_has_another_meaning() -> None:
     assert all(differences(*pairs))
 
 
-def test_desk_has_its_style_sheets_in_one_file() -> None:
+@pytest.mark.parametrize(
+    ("name", "own", "other"),
+    [(READER_STYLES, b".tools", b".composer"), (DESK_STYLES, b".composer", b".tools")],
+)
+def test_a_page_has_its_style_sheets_in_one_file(name: str, own: bytes, other: bytes) -> None:
     files = served()
-    parts = [files[f"css/{name}.css"] for name in ("tokens", "page")]
-    assert files["css/desk.css"].startswith(b"\n".join(parts))
-    assert b".composer" in files["css/desk.css"]
+    parts = [files[f"css/{part}.css"] for part in ("tokens", "page")]
+    assert files[name].startswith(b"\n".join(parts))
+    assert own in files[name]
+    assert other not in files[name]
