@@ -78,7 +78,7 @@ def _is_needless(script: Sequence[str], ends: Mapping[int, int], start: int) -> 
         return script[start - 3 : start - 1] == ["new", " "] and after not in (".", "?.", "(", "[")
     if after == "=>":
         return len(inner) == 1 and not before[-1:].isalnum()
-    if before in _BEFORE_NAME and _NAME.fullmatch("".join(inner)):
+    if before in _BEFORE_NAME and not after[:1].isalnum() and _NAME.fullmatch("".join(inner)):
         return True
     is_value = before in _BEFORE_VALUE and script[start - 2] + before not in _OPERATORS
     return is_value and after in _AFTER_VALUE and "," not in inner and inner[0] not in _NO_VALUE

@@ -198,7 +198,7 @@ def test_shortened_puts_the_value_where_a_constant_was(text: str, expected: str)
         ("a=>(b,c);d=>({});(e)=>(f+1);", "a=>(b,c);d=>({});e=>f+1;"),
         ("a==(b||c);d??(e||f);(g||h).i", "a==(b||c);d??(e||f);(g||h).i"),
         ("a&&(b.c)&&(d?.e).f", "a&&b.c&&(d?.e).f"),
-        ("async(a)=>b(c)(d)", "async(a)=>b(c)(d)"),
+        ("async(a)=>b(c)(d);e=(f)in g", "async(a)=>b(c)(d);e=(f)in g"),
         ("a=new B();new C().d;new E()()", "a=new B;new C().d;new E()()"),
     ],
 )
